@@ -1,0 +1,63 @@
+# Everything runs in .venv, which is made from requirements.lock the first time a target needs it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SHAPE := build/shape/scoreline
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo score test quick lint format types schemas lock wheel clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+install: $(READY)  ## make .venv from the lock file and install scoreline into it
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "scoreline needs Python 3.11 or newer; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	@touch $(READY)
+
+demo: $(READY)  ## train, save and score real data; ROWS=5000000 for a large file
+	$(BIN)/scoreline demo $(if $(ROWS),--rows $(ROWS))
+
+score: $(READY)  ## score files: make score BUNDLE=... INPUT=... OUTPUT=... (JOB=nightly.toml)
+	$(BIN)/scoreline score $(if $(JOB),--job "$(JOB)") $(if $(BUNDLE),--bundle "$(BUNDLE)") \
+	  $(if $(INPUT),--input "$(INPUT)") $(if $(OUTPUT),--output "$(OUTPUT)") $(ARGS)
+
+test: lint types $(READY)  ## lint, types and every test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+quick: $(READY)  ## the tests that take no time
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
+
+lint: $(READY)  ## ruff, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)  ## ruff, changing what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY)  ## mypy over the installed shape
+	@mkdir -p $(SHAPE)
+	@for f in scoreline/*.py scoreline/py.typed; do ln -sfn "../../../$$f" "$(SHAPE)/$$(basename $$f)"; done
+	@for d in jobs pipeline schemas; do ln -sfn "../../../$$d" "$(SHAPE)/$$d"; done
+	MYPYPATH=build/shape $(BIN)/mypy -p scoreline
+
+schemas: $(READY)  ## export the JSON Schema of everything written on disk
+	$(BIN)/python -m scoreline.schemas.export
+
+lock: $(READY)  ## resolve requirements.lock anew
+	$(BIN)/pip-compile --quiet --extra demo --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
+	sed -i -e 's/^\(torch==[0-9.]*\)+.*/\1/' -e '/^pip==/d' -e '/^$$/d' -e '/^#/d' requirements.lock
+
+wheel: $(READY)  ## build dist/scoreline-*.whl
+	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+
+clean:  ## remove what make made
+	rm -rf $(VENV) build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,154 @@
+"""`scoreline check`: all that can be known before scoring. Writes nothing."""
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .terminal.options import flag
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ..pipeline.model.bundle import Bundle
+    from ..pipeline.plan import Plan, PlannedSplit
+    from ..pipeline.scorer import Scorer
+
+SHOWN_ROWS = 5
+TRIED_ROWS = 1000
+
+
+@click.command(context_settings={"show_default": True})
+@flag("--bundle", required=True, metavar="DIR", help="The trained model, as save_bundle wrote it.")
+@flag("--input", metavar="PATH", help="Also look at these files, and score their first rows.")
+@flag("--format", type=click.Choice(["auto", "parquet", "csv"]), default="auto", help="What the input files are.")
+@flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def check(bundle: str, input: str | None, format: str, device: str, as_json: bool) -> int:
+    """Verify a bundle, and what it would do to an input. Writes nothing.
+
+    \b
+    Examples:
+      scoreline check --bundle bundles/wine
+      scoreline check --bundle bundles/wine --input data/
+
+    Without an input: digests, the model, features, scaling, labels, and the golden rows, replayed on the
+    device. With one: the files, their columns, and the predictions for the first rows.
+    """
+    from ..pipeline.model.bundle import open_bundle  # here, so that --help stays light
+    from ..pipeline.plan import make_plan
+    from ..pipeline.records import ScoreJob
+    from ..pipeline.scorer import Scorer
+    from .terminal.tables import table
+
+    opened = open_bundle(bundle)
+    plan = None
+    if input is not None:
+        kind: Any = format
+        plan = make_plan(ScoreJob(bundle=bundle, input=input, output="", run_id="", format=kind), opened.manifest)
+    scorer = Scorer.load(opened, device=device)
+    answer: dict[str, Any] = {"bundle": dict(_verified(opened, scorer))}
+    if plan is not None:
+        answer["input"] = dict(_planned(plan))
+        answer["rows"] = _first_rows(plan, scorer)
+    if as_json:
+        click.echo(json.dumps(answer, indent=1, default=str))
+    else:
+        click.echo(table(["verified", "found"], list(answer["bundle"].items())))
+        if plan is not None:
+            click.echo("\n" + table(["input", "found"], list(answer["input"].items())))
+            click.echo("\n" + _rows_table(answer["rows"]))
+    if plan is not None and plan.failed:
+        raise plan.failed[0]
+    return 0
+
+
+def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
+    manifest, golden = bundle.manifest, scorer.golden
+    assert golden is not None, "a scorer that is loaded has replayed its golden rows"
+    graph = bundle.read_graph(manifest.members[0].graph)
+    names = [feature.name for feature in manifest.features]
+    yield "bundle", f"{bundle.path} (format {manifest.format}, made by scoreline {manifest.scoreline})"
+    yield "digest", bundle.digest
+    yield "files", f"{len(manifest.files)}, every sha256 right: {', '.join(manifest.files)}"
+    yield "model", f"data: {len(graph.nodes)} operations, {len(graph.layers)} layers, no code; in eval mode"
+    yield "features", f"{len(names)}: {_some(names)}"
+    for step in manifest.steps:
+        yield "scaling", f"{step.kind} over {len(step.features)} features, in float64"
+    for entry in manifest.inputs:
+        yield "input", f"{entry.dtype} [rows, {len(entry.features)}]"
+    for head in manifest.heads:
+        if head.task == "regression":
+            yield "task", f"regression of {_some(head.targets) or 'one value'}"
+        else:
+            yield "task", f"{head.task} from {head.outputs}; labels {_some([str(label) for label in head.labels])}"
+    yield "writes", ", ".join(field.name for field in scorer.output_fields())
+    truth = "the model and scaler objects" if golden.source == "model" else "predictions handed over"
+    yield (
+        "golden rows",
+        (
+            f"{golden.rows} of {golden.rows} come out on {scorer.device}, from {truth};"
+            f" largest difference {golden.largest_difference:.2g}"
+        ),
+    )
+    yield "batch size", f"{scorer.block_rows} rows on {scorer.device.type}, by the widest layer"
+
+
+def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:
+    rows = "unknown until read (CSV)" if plan.num_rows is None else f"{plan.num_rows:,}"
+    yield "files", str(len(plan.discovery.partitions))
+    yield "rows", rows
+    if plan.splits:
+        first = plan.splits[0]
+        keys = [name for name in first.schema.names if name in first.read.names]
+        yield "keys", _some(keys) or "none"
+        yield "first output", first.target
+    for error in plan.failed:
+        yield "cannot be read", str(error)
+    if plan.discovery.ignored:
+        yield "ignored", _some(list(plan.discovery.ignored))
+
+
+def _first_rows(plan: "Plan", scorer: "Scorer") -> dict[str, Any]:
+    """Score the first rows of the first file."""
+    if not plan.splits:
+        return {"scored": [], "rejected": 0, "tried": 0, "rejects": []}
+    planned = plan.splits[0]
+    batch = _head(planned)
+    scored = list(scorer.score_batches([batch], text=planned.text, source=planned.partition.name))
+    return {
+        "tried": batch.num_rows,
+        "scored": [row for one in scored for row in one.rows.slice(0, SHOWN_ROWS).to_pylist()][:SHOWN_ROWS],
+        "rejected": sum(one.rejects.num_rows for one in scored),
+        "rejects": [row["reject"] for one in scored for row in one.rejects.slice(0, SHOWN_ROWS).to_pylist()],
+    }
+
+
+def _head(planned: "PlannedSplit") -> "pa.RecordBatch":
+    from ..pipeline.run import read_blocks
+
+    for block in read_blocks(planned, TRIED_ROWS):
+        return block
+    return planned.read.empty_table().combine_chunks().to_batches()[0]
+
+
+def _rows_table(rows: dict[str, Any]) -> str:
+    from .terminal.tables import table
+
+    lines = [f"{rows['tried']} rows tried, {rows['rejected']} rejected"]
+    if rows["scored"]:
+        names = list(rows["scored"][0])
+        lines.append(table(names, [[_cell(row[name]) for name in names] for row in rows["scored"]]))
+    lines += [f"row {r['row_number']}: {r['column']} {r['reason']}" for r in rows["rejects"]]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 30 else text[:27] + "..."
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:6])
+    return shown + (f" and {len(names) - 6} more" if len(names) > 6 else "")

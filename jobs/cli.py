@@ -1,0 +1,102 @@
+"""The Click group, and the one boundary where errors become exit codes and messages.
+
+Commands are imported when they are called, so that `scoreline --help` imports neither torch nor pandas nor
+Arrow and answers at once.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from types import FrameType
+
+import click
+
+from ..pipeline.errors import InterruptedRunError, ScorelineError
+
+COMMANDS = {
+    "score": "Score Parquet or CSV files with a bundle.",
+    "check": "Verify a bundle, and what it would do to an input.",
+    "demo": "Train, save and score real data, in seconds.",
+}
+
+
+class _Commands(click.Group):
+    """Knows the names and one-line helps of the commands; imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"..{cmd_name}", __name__), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="scoreline", prog_name="scoreline")
+def cli() -> None:
+    """Score large Parquet and CSV files with trained PyTorch models.
+
+    \b
+    Start with:
+      scoreline demo
+      scoreline check --bundle bundles/wine
+      scoreline score --bundle bundles/wine --input data/ --output scored/
+
+    \b
+    Exit codes: 0 done · 2 usage · 65 bad data · 66 no input · 69 no such device · 73 output cannot be
+    created · 74 disk failed or full · 78 bad bundle or job file · 130, 143 interrupted.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The console script."""
+    sys.exit(run(args))
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code. Nothing but a fault of ours shows a traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        code = cli.main(args=args, prog_name="scoreline", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (ScorelineError, InterruptedRunError) as error:
+        _tell(str(error), error.exit_code)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our answer left; what was asked for is done. Nothing more can be said there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        traceback.print_exc()
+        _tell("this is a fault of scoreline; please report the lines above", 1)
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    """The first signal ends the run in order; a second one at once."""
+    signal.signal(number, lambda again, _: os._exit(128 + again))
+    raise InterruptedRunError(number)
+
+
+def _tell(message: str, exit_code: int) -> None:
+    logs = sys.modules.get(f"{__package__}.terminal.logs")
+    if logs is not None and logs.shows_json():
+        import structlog  # imported already, by the command that set up its log
+
+        structlog.stdlib.get_logger("scoreline").error("error", message=message, exit_code=exit_code)
+    else:
+        click.echo(f"scoreline: {message}", err=True)

@@ -1,0 +1,105 @@
+"""`scoreline score`: options → one call into the pipeline → exit code."""
+
+import uuid
+from typing import Any
+
+import click
+
+from ..pipeline.records import ColumnOptions, RejectBudget, ScoreJob
+from .terminal.options import Day, Keys, Rejects, RowCount, dated, flag, read_job_file
+
+
+@click.command(context_settings={"show_default": True})
+@flag("--bundle", required=True, metavar="DIR", help="The trained model, as save_bundle wrote it.")
+@flag("--input", required=True, metavar="PATH", help="A file, a directory or a glob; may hold {run_date}.")
+@flag("--output", required=True, metavar="DIR", help="Where the predictions go; may hold {run_date}.")
+@flag(
+    "--keys",
+    type=Keys(),
+    metavar="a,b|all|none",
+    default="all",
+    help="Columns to carry through: all that are no feature, or some.",
+)
+@flag("--format", type=click.Choice(["auto", "parquet", "csv"]), default="auto", help="What the input files are.")
+@flag(
+    "--batch-size",
+    type=RowCount(),
+    metavar="auto|64k",
+    default="auto",
+    help="Rows of one forward pass, as in 5000 or 64k.",
+)
+@flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
+@flag(
+    "--max-rejects", type=Rejects(), metavar="100|1%", default="0", help="Rows that may be rejected: 100, or 1%."
+)
+@flag(
+    "--probabilities",
+    type=click.Choice(["columns", "list", "none"]),
+    default="columns",
+    help="One column per class, one list column, or the label alone.",
+)
+@flag("--prefix", default="", metavar="P_", help="Put in front of every output column.")
+@click.option(
+    "--job",
+    envvar="SCORELINE_JOB",
+    metavar="FILE.toml",
+    is_eager=True,
+    callback=read_job_file,
+    help="Flags from a file; the command line and the environment win.",
+)
+@flag("--run-date", type=Day(), help="Fills {run_date} in paths.")
+@flag("--run-id", metavar="ID", help="Names the run in its log and manifest.  [default: made up]")
+@flag(
+    "--log-format", type=click.Choice(["auto", "text", "json"]), default="auto", help="auto: JSON off a terminal."
+)
+@flag("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="What to log.")
+@flag("--progress/--no-progress", default=None, help="Draw a progress bar.  [default: on a terminal]")
+def score(job: str | None, run_date: str | None, run_id: str | None, **options: Any) -> int:  # noqa: ARG001
+    """Score files with a bundle, every row accounted for.
+
+    Writes one Parquet file per input file, under the same path: the key columns unchanged, then the
+    predictions. Rows that cannot be scored go to _rejects/ with their reason. _SUCCESS comes last.
+
+    \b
+    Examples:
+      scoreline score --bundle bundles/wine --input data/ --output scored/
+      scoreline score --bundle b --input 'in/{run_date}/*.csv' --output out/{run_date} --run-date 2026-11-24
+      scoreline score --job nightly.toml --max-rejects 1%
+
+    Every flag may stand in the job file (max_rejects = "1%") or in the environment (SCORELINE_MAX_REJECTS).
+    """
+    from ..pipeline.run import run  # here, so that --help stays light
+    from .terminal.logs import configure, shows_json
+    from .terminal.progress import RunWatcher
+    from .terminal.tables import stage_table
+
+    run_id = run_id or uuid.uuid4().hex[:12]
+    log = configure(options["log_format"], options["log_level"]).bind(run_id=run_id)
+    watcher = RunWatcher(log, bar=options["progress"])
+    try:
+        manifest = run(_score_job(run_id, run_date, **options), watcher)
+    finally:
+        watcher.close()
+    if not shows_json():
+        click.echo(stage_table(manifest))
+    return 0
+
+
+def _score_job(run_id: str, run_date: str | None, **options: Any) -> ScoreJob:
+    keys, batch_size, budget = options["keys"], options["batch_size"], options["max_rejects"]
+    assert isinstance(budget, RejectBudget)
+    return ScoreJob(
+        bundle=options["bundle"],
+        input=dated(options["input"], run_date, "--input"),
+        output=dated(options["output"], run_date, "--output"),
+        run_id=run_id,
+        format=options["format"],
+        columns=ColumnOptions(
+            keys=None if keys == "all" else keys,
+            prefix=options["prefix"],
+            probabilities=options["probabilities"],
+        ),
+        batch_rows=None if batch_size == "auto" else batch_size,
+        device=options["device"],
+        max_rejects=budget,
+    )

@@ -1,0 +1,1 @@
+"""What a command asks and shows: option types, logs, progress, tables. Knows nothing of scoring."""

@@ -1,0 +1,121 @@
+"""Option types and the flag decorator: every flag also has an environment variable, `SCORELINE_<FLAG>`, and a
+line in the job file. The command line wins, then the environment, then the file.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...pipeline.errors import JobFileError, UsageError, one_line
+from ...pipeline.records import RejectBudget
+
+_SIZES = {"": 1, "k": 1_000, "m": 1_000_000}
+_PATHS = ("bundle", "input", "output")
+
+
+def flag(name: str, **attributes: Any) -> Callable[[Any], Any]:
+    """`click.option` with the environment variable that every flag has."""
+    variable = "SCORELINE_" + name.lstrip("-").split("/")[0].replace("-", "_").upper()
+    return click.option(name, envvar=variable, **attributes)
+
+
+class RowCount(click.ParamType[Any]):
+    """`auto`, a number, or a number with k (thousand) or M (million)."""
+
+    name = "rows"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        match = re.fullmatch(r"([0-9]+)([kKmM]?)", str(value).strip())
+        if str(value) == "auto":
+            return value
+        if match is None or int(match[1]) == 0:
+            self.fail(f"{value!r} is no number of rows; say auto, 5000, 64k or 1M", param, ctx)
+        return int(match[1]) * _SIZES[match[2].lower()]
+
+
+class Rejects(click.ParamType[Any]):
+    """How many rows may be rejected: a count, or a percentage of all rows."""
+
+    name = "count|percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, RejectBudget):
+            return value
+        text = str(value).strip()
+        if re.fullmatch(r"[0-9]+", text):
+            return RejectBudget(count=int(text))
+        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?%", text) or float(text[:-1]) > 100:
+            self.fail(f"{value!r} is neither a count (100) nor a percentage (1%)", param, ctx)
+        return RejectBudget(count=None, share=float(text[:-1]) / 100)
+
+
+class Keys(click.ParamType[Any]):
+    """`all`, `none`, or names separated by commas (a list in a job file)."""
+
+    name = "a,b|all|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple) or value == "all":
+            return value
+        names = value if isinstance(value, list) else [] if value == "none" else str(value).split(",")
+        stripped = tuple(name.strip() for name in names)
+        if "" in stripped or len(set(stripped)) < len(stripped):
+            self.fail(f"{value!r} holds an empty name or one twice", param, ctx)
+        return stripped
+
+
+class Day(click.ParamType[Any]):
+    """A date as YYYY-MM-DD, kept as text."""
+
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return date.fromisoformat(str(value)).isoformat()
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r} is no date; say YYYY-MM-DD", ctx, param) from error
+
+
+def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:  # noqa: ARG001
+    """The callback of `--job`: what stands in the file becomes the default of the flags.
+
+    Raises:
+        JobFileError: no such file, no TOML, or a line that is no flag; names it.
+    """
+    if value is None:
+        return None
+    from pydantic import ValidationError  # only a run with a job file pays for it
+
+    from ...pipeline.model.bundle import first_problem
+    from ...schemas.job import JobFile
+
+    path = Path(value)
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+        job = JobFile.model_validate(fields)
+    except OSError as error:
+        raise JobFileError(f"job file {value!r} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise JobFileError(f"job file {value!r} is not TOML: {one_line(error)}") from error
+    except ValidationError as error:
+        raise JobFileError(f"job file {value!r}: {first_problem(error)}") from error
+    given = {name: setting for name, setting in job.model_dump().items() if setting is not None}
+    for name in _PATHS:
+        if name in given:
+            given[name] = str(path.parent / given[name])
+    ctx.default_map = {**(ctx.default_map or {}), **given}
+    return value
+
+
+def dated(path: str, run_date: str | None, option: str) -> str:
+    """A path with `{run_date}` filled in. Raises UsageError where it is asked for and no date is given."""
+    if "{run_date}" not in path:
+        return path
+    if run_date is None:
+        raise UsageError(f"{option} {path!r} holds {{run_date}}; add --run-date YYYY-MM-DD")
+    return path.replace("{run_date}", run_date)

@@ -1,0 +1,66 @@
+"""Plain tables for a terminal or a mail from cron: aligned columns, no colours."""
+
+from collections.abc import Sequence
+
+from ...schemas.run import RunManifest
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns padded to their widest cell: the first to the left, numbers to the right."""
+    lines = [header, *rows]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(header))]
+    right = [all(_is_number(row[at]) for row in rows) and at > 0 for at in range(len(header))]
+    padded = [
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([padded[0], "  ".join("─" * width for width in widths), *padded[1:]])
+
+
+def stage_table(manifest: RunManifest) -> str:
+    """Every stage with its seconds, and the verdict below."""
+    rows = [["start-up", "", _seconds(manifest.startup_s), _share(manifest.startup_s, manifest), "", "", ""]]
+    rows += [
+        [
+            name,
+            _seconds(spent.busy_s),
+            _seconds(spent.waiting_s),
+            _share(spent.waiting_s, manifest),
+            f"{spent.rows:,}",
+            f"{spent.rows / spent.busy_s:,.0f}" if spent.busy_s > 0 and spent.rows else "",
+            size(spent.bytes),
+        ]
+        for name, spent in manifest.stages.items()
+    ]
+    rejected = f", {manifest.rows_rejected:,} rejected" if manifest.rows_rejected else ""
+    rate = manifest.rows_in / max(manifest.wall_s, 1e-9)
+    return (
+        table(["stage", "busy s", "run waited s", "share", "rows", "rows/s busy", "bytes"], rows)
+        + f"\n\n{manifest.rows_scored:,} rows scored{rejected} in {manifest.wall_s:.2f} s"
+        + f" ({rate:,.0f} rows/s) on {manifest.device}; the run {manifest.verdict}"
+    )
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that fits."""
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _share(seconds: float, manifest: RunManifest) -> str:
+    return f"{seconds / max(manifest.wall_s, 1e-9):.0%}"
+
+
+def _is_number(cell: str) -> bool:
+    return not cell or cell[0].isdigit() or (cell[0] in "-+" and cell[1:2].isdigit())

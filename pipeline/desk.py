@@ -1,0 +1,117 @@
+"""write → publish, in the thread that runs the job: one part file at a time, in order. Knows nothing of how rows
+are read or scored.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from ..schemas.run import Receipt
+from .errors import PartitionError
+from .ledger import Ledger
+from .outputs.part_file import PartFile
+from .outputs.store import Store
+from .plan import PlannedSplit
+from .records import ScoredBatch
+from .timing import StageTimes
+from .watch import Watcher, say_failed, say_split
+
+
+@dataclass(kw_only=True, slots=True)
+class ScoredBlock:
+    """A block on its way to the part file."""
+
+    planned: PlannedSplit
+    block: ScoredBatch
+    num_rows: int
+    times: StageTimes
+
+
+@dataclass(kw_only=True, slots=True)
+class SplitEnd:
+    """All blocks of a split have gone by; `error` where its file could not be read to the end."""
+
+    planned: PlannedSplit
+    rows_in: int
+    error: PartitionError | None
+    times: StageTimes
+
+
+class Desk:
+    """write → publish, in the calling thread: one part file at a time, in order."""
+
+    def __init__(self, store: Store, ledger: Ledger, watcher: Watcher) -> None:
+        self._store, self._ledger, self._watcher = store, ledger, watcher
+        self._part: PartFile | None = None
+        self._times = StageTimes()
+
+    def __enter__(self) -> "Desk":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._part is not None:
+            self._part.discard()
+
+    def write(self, item: ScoredBlock) -> None:
+        """Rows and rejects of one block."""
+        self._times.add(item.times)
+        self._ledger.reject(item.block.rejects, self._ledger.plan.num_rows)
+        with self._times.stage_in_front("write") as spent:
+            self._open(item.planned).write(item.block.rows, item.block.rejects)
+            spent.rows += item.block.rows.num_rows
+            spent.bytes += item.block.rows.nbytes
+        self._watcher.advance(item.num_rows)
+
+    def publish(self, end: SplitEnd) -> None:
+        """The split is through: make it visible, or drop it where its file could not be read."""
+        self._times.add(end.times)
+        if end.error is not None:
+            self.__exit__()
+            self._part = None
+            self._ledger.fail(end.error, end.planned.target)
+            say_failed(self._watcher, end.error)
+            self._close_split()
+            return
+        part = self._open(end.planned)
+        assert part.num_rows + part.num_rejects == end.rows_in, "a row was lost or doubled"
+        receipt = _receipt(end, part, self._ledger)
+        with self._times.stage_in_front("publish") as spent:
+            spent.bytes += part.publish(receipt)
+            spent.rows += part.num_rows
+        self._part = None
+        self._ledger.publish(end.planned, scored=part.num_rows, rejected=part.num_rejects)
+        say_split(self._watcher, end.planned, part, self._times)
+        self._close_split()
+
+    def _open(self, planned: PlannedSplit) -> PartFile:
+        if self._part is None:
+            read = planned.read
+            for key, _ in planned.hive:
+                read = read.append(pa.field(key, pa.string()))
+            self._part = PartFile(
+                self._store, target=planned.target, rejects=planned.rejects, schema=planned.schema, read=read
+            )
+        return self._part
+
+    def _close_split(self) -> None:
+        self._ledger.times.add(self._times)
+        self._times = StageTimes()
+
+
+def _receipt(end: SplitEnd, part: PartFile, ledger: Ledger) -> Receipt:
+    columns = ledger.job.columns
+    given = {
+        "keys": None if columns.keys is None else ",".join(columns.keys),
+        "prefix": columns.prefix or None,
+        "probabilities": None if columns.probabilities == "columns" else columns.probabilities,
+    }
+    return Receipt(
+        source=end.planned.partition.name,
+        split=end.planned.split.index,
+        last=end.planned.split.last,
+        bundle=ledger.bundle.digest,
+        options={name: value for name, value in given.items() if value is not None},
+        rows_in=end.rows_in,
+        rows_scored=part.num_rows,
+        rows_rejected=part.num_rejects,
+    )

@@ -1,0 +1,66 @@
+"""Prepared float64 columns → the model's input tensors. Knows nothing of files or models.
+
+A tensor is filled column by column into a `[features, rows]` array and handed on as its transpose: contiguous
+writes, no copy, and `nn.Linear` takes the transposed view at full speed (measured: 28 M rows/s against 7 for
+`RecordBatch.to_tensor`).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ...schemas.bundle import AnyStep, Input
+from ..records import CheckedBatch, FeatureBatch, Reject
+from .scalers import Columns, apply_steps
+
+DTYPES = {"float32": np.float32, "int64": np.int64}
+
+
+def scale_batch(checked: CheckedBatch, *, steps: Sequence[AnyStep], inputs: Sequence[Input]) -> FeatureBatch:
+    """Apply the saved steps in float64, then make each input: `[kept, features]`, float32 or int64.
+
+    A value that is finite but does not fit the tensor (beyond float32, or no whole number where the model
+    takes indices) makes its row a reject of stage `scale`.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found below and rejected
+        columns = apply_steps(steps, checked.columns)
+        filled = {entry.name: _fill(entry, columns, checked.num_kept) for entry in inputs}
+    unfit = [found for entry in inputs for found in _unfit(entry, filled[entry.name], columns)]
+    if not unfit:
+        tensors = {name: torch.from_numpy(array).T for name, array in filled.items()}
+        return FeatureBatch(batch=checked.batch, inputs=tensors, kept=checked.kept, rejects=checked.rejects)
+    fits = np.ones(checked.num_kept, dtype=bool)
+    before = np.arange(checked.num_kept, dtype=np.int64) if checked.kept is None else checked.kept
+    rejects = []
+    for positions, column, reason in unfit:
+        fresh = positions[fits[positions]]
+        fits[fresh] = False
+        if len(fresh):
+            reasons = (reason,) * len(fresh)
+            rejects.append(Reject(positions=before[fresh], stage="scale", column=column, reasons=reasons))
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(a[:, fits])).T for name, a in filled.items()}
+    return FeatureBatch(
+        batch=checked.batch, inputs=tensors, kept=before[fits], rejects=(*checked.rejects, *rejects)
+    )
+
+
+def _fill(entry: Input, columns: Columns, rows: int) -> np.ndarray:
+    array = np.empty((len(entry.features), rows), dtype=DTYPES[entry.dtype])
+    for place, feature in enumerate(entry.features):
+        array[place] = columns[feature]
+    return array
+
+
+def _unfit(entry: Input, array: np.ndarray, columns: Columns) -> list[tuple[np.ndarray, str, str]]:
+    if entry.dtype == "int64":
+        wrong = [(array[place] != columns[name]) for place, name in enumerate(entry.features)]
+        reason = "is no whole number, and the model takes indices"
+    elif np.isfinite(array).all():
+        return []
+    else:
+        wrong = list(~np.isfinite(array))
+        reason = "is beyond float32 after scaling"
+    return [
+        (np.flatnonzero(bad), name, reason) for name, bad in zip(entry.features, wrong, strict=True) if bad.any()
+    ]

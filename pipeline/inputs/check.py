@@ -1,0 +1,205 @@
+"""A record batch and the bundle's features → the rows that can be scored, and the rejects with their reasons.
+
+Binds columns by name, once per file (`check_columns`), and values to float64, batch by batch (`check_batch`).
+Exactly or not at all: an integer beyond 2^53 is a reject, a decimal goes to the nearest float64, text is no
+number unless it came from a CSV cell or a folder's name. Knows nothing of torch.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ...schemas.bundle import Feature
+from ..errors import ColumnError
+from ..records import CheckedBatch, Reject
+
+#: Beyond this, float64 no longer holds every integer.
+EXACT = 2**53
+#: Bad values of one column of one batch: where, and why.
+Problems = list[tuple[int, str]]
+
+
+def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Collection[str], source: str) -> None:
+    """Refuse a file whose feature columns are not there, stand twice, or hold no numbers.
+
+    Args:
+        schema: the columns of the file.
+        text: the columns whose text is read as numbers (those of a CSV, and Hive keys).
+        source: the file's name, for the message.
+
+    Raises:
+        ColumnError: names the column, what it is, and the file.
+    """
+    times = Counter(schema.names)
+    missing = [feature.name for feature in features if feature.name not in times]
+    if missing:
+        like = [n for n in times for m in missing if n.strip().lower() == m.strip().lower()]
+        hint = f"; {like[0]!r} is there, and names are matched exactly" if like else ""
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ColumnError(f"{source}: feature column {missing[0]!r}{more} is missing{hint}")
+    for feature in features:
+        if times[feature.name] > 1:
+            raise ColumnError(f"{source}: feature column {feature.name!r} stands {times[feature.name]} times")
+        kind = schema.field(feature.name).type
+        if not _is_number(kind) and not (feature.name in text and _is_text(kind)):
+            raise ColumnError(
+                f"{source}: feature column {feature.name!r} is {kind}, and only numbers, booleans and decimals"
+                " can be scored; cast it where the file is written"
+            )
+
+
+def check_batch(batch: pa.RecordBatch, features: Sequence[Feature], *, text: Collection[str] = ()) -> CheckedBatch:
+    """Take every feature to float64, and leave out the rows in which one has no finite, exact value.
+
+    Args:
+        batch: the rows as read; columns that are no feature are not looked at.
+        features: in the bundle's order; where several are bad in a row, the first gives the reason.
+        text: the columns whose text is read as numbers.
+
+    Returns:
+        `columns[name]`: float64 `[kept]`, without nulls, NaN or infinities. A view into `batch` where the
+        column was float64 already: not to be written to.
+    """
+    columns: dict[str, NDArray[np.float64]] = {}
+    rejects: list[Reject] = []
+    bad = np.zeros(batch.num_rows, dtype=bool)
+    for feature in features:
+        values, problems = _finite(batch.column(feature.name), feature, text=feature.name in text)
+        columns[feature.name] = values
+        fresh = [(position, reason) for position, reason in problems if not bad[position]]
+        if fresh:
+            positions = np.array([position for position, _ in fresh], dtype=np.int64)
+            bad[positions] = True
+            rejects.append(
+                Reject(
+                    positions=positions,
+                    stage="check",
+                    column=feature.name,
+                    reasons=tuple(reason for _, reason in fresh),
+                )
+            )
+    if not rejects:
+        return CheckedBatch(batch=batch, columns=columns, kept=None)
+    kept = np.flatnonzero(~bad)
+    columns = {name: values[kept] for name, values in columns.items()}
+    return CheckedBatch(batch=batch, columns=columns, kept=kept, rejects=tuple(rejects))
+
+
+def _finite(array: pa.Array, feature: Feature, *, text: bool) -> tuple[NDArray[np.float64], Problems]:
+    array, problems = _to_float64(array, feature, text=text)
+    if array.null_count:
+        known = {position for position, _ in problems}
+        nulls = np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist()
+        problems += [(position, "is null") for position in nulls if position not in known]
+        array = array.fill_null(0.0)
+    values: NDArray[np.float64] = array.to_numpy(zero_copy_only=False)
+    finite = np.isfinite(values)
+    if not finite.all():
+        words = {position: _word(values[position]) for position in np.flatnonzero(~finite).tolist()}
+        problems += [(position, f"is {word}") for position, word in words.items()]
+    return values, problems
+
+
+def _word(value: np.float64) -> str:
+    return "NaN" if np.isnan(value) else "infinite" if value > 0 else "minus infinite"
+
+
+def _to_float64(array: pa.Array, feature: Feature, *, text: bool) -> tuple[pa.Array, Problems]:
+    kind = array.type
+    if kind == pa.float64():
+        return array, []
+    if pa.types.is_dictionary(kind):
+        return _to_float64(array.dictionary_decode(), feature, text=text)
+    if _is_text(kind) and text:
+        return _parse(array, feature)
+    if pa.types.is_decimal(kind):
+        # By way of its digits, which are rounded once and right.
+        return array.cast(pa.string()).cast(pa.float64()), []
+    if pa.types.is_integer(kind):
+        return _exact_integers(array)
+    if pa.types.is_boolean(kind):
+        return array.cast(pa.int8()).cast(pa.float64()), []
+    return array.cast(pa.float64()), []
+
+
+def _exact_integers(array: pa.Array) -> tuple[pa.Array, Problems]:
+    try:
+        return array.cast(pa.float64()), []  # a safe cast, which refuses what float64 cannot hold
+    except pa.ArrowInvalid:
+        inexact = pc.greater(array, EXACT)
+        if not pa.types.is_unsigned_integer(array.type):
+            inexact = pc.or_(inexact, pc.less(array, -EXACT))
+        where = np.flatnonzero(inexact.fill_null(False).to_numpy(zero_copy_only=False)).tolist()
+        problems = [(p, f"is {array[p]}, beyond 2^53: no exact float64") for p in where]
+        return pc.if_else(inexact, None, array).cast(pa.float64()), problems
+
+
+def _parse(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
+    """Text cells → float64, null where a cell is empty or no number."""
+    array = pc.if_else(pc.equal(array, ""), None, array)
+    if feature.dtype == "bool":
+        array = _zero_or_one(array)
+    try:
+        numbers, problems = array.cast(pa.float64()), []
+    except pa.ArrowInvalid:
+        trimmed = pc.utf8_trim_whitespace(array)
+        trimmed = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+        wrong = _unparsable(trimmed, 0)
+        problems = [(p, f"is {_shown(array[p].as_py())}, not a number") for p in wrong]
+        keep = np.ones(len(array), dtype=bool)
+        keep[wrong] = False
+        numbers = pc.if_else(pa.array(keep), trimmed, None).cast(pa.float64())
+    return numbers, problems + _inexact_cells(array, numbers)
+
+
+def _inexact_cells(text: pa.Array, numbers: pa.Array) -> Problems:
+    """Integers, written as such, that float64 cannot hold."""
+    large = pc.greater_equal(pc.abs(numbers), float(EXACT)).fill_null(False)
+    where = np.flatnonzero(large.to_numpy(zero_copy_only=False)).tolist()
+    cells = [(p, text[p].as_py().strip()) for p in where]
+    return [
+        (p, f"is {_shown(cell)}, beyond 2^53: no exact float64")
+        for p, cell in cells
+        if cell.lstrip("+-").isdigit() and abs(int(cell)) > EXACT
+    ]
+
+
+def _zero_or_one(array: pa.Array) -> pa.Array:
+    lowered = pc.utf8_lower(array)
+    return pc.if_else(pc.equal(lowered, "true"), "1", pc.if_else(pc.equal(lowered, "false"), "0", array))
+
+
+def _unparsable(array: pa.Array, offset: int) -> list[int]:
+    """The places of the cells that are no numbers, found by halving."""
+    try:
+        array.cast(pa.float64())
+    except pa.ArrowInvalid:
+        if len(array) == 1:
+            return [offset]
+        half = len(array) // 2
+        return _unparsable(array.slice(0, half), offset) + _unparsable(array.slice(half), offset + half)
+    return []
+
+
+def _shown(cell: str) -> str:
+    return repr(cell if len(cell) <= 40 else cell[:37] + "...")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_number(kind.value_type)
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_null(kind)
+    )

@@ -1,0 +1,127 @@
+"""A path, directory or glob → partitions in a frozen, sorted list. Knows nothing of columns or models.
+
+Names that begin with `_` or `.` are skipped, as Spark, Hive and Arrow skip them. Folders named `key=value` are
+Hive keys; their names are percent-decoded for the value only, never for a path.
+"""
+
+import glob
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote
+
+from ..errors import NoInputError, UsageError
+from ..records import Format, Partition
+
+SUFFIXES: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".csv.gz": "csv"}
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Discovery:
+    """What stands under an input. `root`: the folder that output paths mirror; `ignored`: names of files that
+    are no input by their suffix."""
+
+    root: Path
+    partitions: tuple[Partition, ...]
+    ignored: tuple[str, ...] = ()
+
+
+def discover(where: str, *, format: Literal["auto", "parquet", "csv"] = "auto") -> Discovery:  # noqa: A002
+    """Find the partitions of an input.
+
+    Args:
+        where: a file, a directory (searched to the bottom) or a glob (`**` included).
+        format: `auto` goes by suffix (.parquet, .csv, .csv.gz); `parquet` or `csv` take every file for one.
+
+    Returns:
+        Partitions sorted by name, so that the order never depends on the file system.
+
+    Raises:
+        NoInputError: nothing is there, or nothing that can be an input.
+        UsageError: a single file whose format cannot be told, or an address that is not local.
+    """
+    if "://" in where:
+        raise UsageError(f"input {where!r} is an address; only local files are read, name a path")
+    if os.path.isfile(where):  # noqa: PTH113 - the text may hold anything a user types
+        root, files = Path(where).parent, [Path(where)]
+        if format == "auto" and _format(Path(where).name) is None:
+            raise UsageError(f"cannot tell the format of {where!r} by its name; say --format parquet or csv")
+    elif os.path.isdir(where):  # noqa: PTH112
+        root, files = Path(where), sorted(_walk(Path(where)))
+    elif glob.has_magic(where):
+        root, files = _glob_root(where), sorted(_expand(where))
+    else:
+        raise NoInputError(f"input {where!r} does not exist")
+    found, ignored = [], []
+    for file in files:
+        name = file.relative_to(root).as_posix()
+        kind = _format(file.name) if format == "auto" else format
+        if kind is None:
+            ignored.append(name)
+        else:
+            found.append(_partition(file, name, kind))
+    if not found:
+        seen = f" ({len(ignored)} other files, such as {ignored[0]!r})" if ignored else ""
+        raise NoInputError(f"no .parquet, .csv or .csv.gz under {where!r}{seen}; --format takes any name")
+    if all(partition.size == 0 for partition in found):
+        raise NoInputError(f"nothing to score under {where!r}: every file is empty (0 bytes)")
+    return Discovery(
+        root=root, partitions=tuple(sorted(found, key=lambda p: p.name)), ignored=tuple(sorted(ignored))
+    )
+
+
+def _format(name: str) -> Format | None:
+    return next((kind for suffix, kind in SUFFIXES.items() if name.lower().endswith(suffix)), None)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(("_", "."))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not _hidden(name)]
+        yield from (Path(parent, name) for name in files if not _hidden(name))
+
+
+def _glob_root(pattern: str) -> Path:
+    plain: list[str] = []
+    for part in Path(pattern).parts:
+        if glob.has_magic(part):
+            break
+        plain.append(part)
+    return Path(*plain)
+
+
+def _expand(pattern: str) -> set[Path]:
+    root, found = _glob_root(pattern), set[Path]()
+    for match in map(Path, glob.glob(pattern, recursive=True)):  # noqa: PTH207 - absolute patterns too
+        if any(_hidden(part) for part in match.relative_to(root).parts):
+            continue
+        found.update(_walk(match) if match.is_dir() else [match])
+    return found
+
+
+def _partition(file: Path, name: str, kind: Format) -> Partition:
+    try:
+        stat = file.stat()
+    except OSError as error:
+        raise NoInputError(f"input {str(file)!r} cannot be looked at: {error.strerror}") from error
+    return Partition(
+        path=str(file.absolute()),
+        name=name,
+        format=kind,
+        size=stat.st_size,
+        mtime_ns=stat.st_mtime_ns,
+        hive=tuple(_hive_keys(name)),
+    )
+
+
+def _hive_keys(name: str) -> Iterator[tuple[str, str | None]]:
+    for folder in name.split("/")[:-1]:
+        key, equals, value = folder.partition("=")
+        if key and equals:
+            yield unquote(key), None if value == HIVE_NULL else unquote(value)

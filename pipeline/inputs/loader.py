@@ -1,0 +1,138 @@
+"""One DataLoader for the whole run: an IterableDataset that yields whole blocks, in order, fed by threads.
+
+Arrow and torch let go of the interpreter's lock, so threads read as well as processes would, without copying
+and without 300 MB each. Threads claim partitions in order, and each claimed partition has a queue with room
+for a few blocks; the dataset empties the queues in order. So the order is that of the input, and memory is
+bounded by partitions in flight × room. Knows nothing of what is in a block.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from threading import Condition, Thread
+from types import TracebackType
+from typing import Any, Self
+
+from torch.utils.data import DataLoader, IterableDataset
+
+from ..records import Split
+
+#: Blocks of one partition that may wait in front of the forward pass.
+ROOM = 4
+#: Partitions that may be read ahead beside those the threads are reading.
+AHEAD = 2
+
+
+class _Closed(Exception):  # noqa: N818 - a signal between threads, not an error
+    """The run is over; a thread that waits for room goes home."""
+
+
+_END = object()
+
+
+class Readers(IterableDataset[Any]):
+    """Reader threads, as a context manager: an error anywhere in the run never leaves one waiting.
+
+    Args:
+        splits: in order; those of one partition stand together and are read by one thread.
+        open_split: what to yield for a split. Runs in a reader thread; what it raises is raised from the
+            iteration, at its place in the order.
+        num_threads: how many partitions are read at once.
+    """
+
+    def __init__(
+        self,
+        splits: Sequence[Split],
+        open_split: Callable[[Split], Iterator[object]],
+        *,
+        num_threads: int,
+    ) -> None:
+        self._work = [list(group) for _, group in groupby(splits, key=lambda split: split.partition)]
+        self._open_split = open_split
+        self._changed = Condition()
+        self._queues: dict[int, deque[Any]] = {}
+        self._next_to_claim = 0
+        self._front = 0
+        self._closed = False
+        self._window = num_threads + AHEAD
+        self._threads = [
+            Thread(target=self._read, name=f"reader-{number}", daemon=True)
+            for number in range(min(num_threads, len(self._work)))
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._closed = True
+            self._queues.clear()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def __iter__(self) -> Iterator[Any]:
+        for _ in self._work:
+            while (item := self._get()) is not _END:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+            with self._changed:
+                del self._queues[self._front]
+                self._front += 1
+                self._changed.notify_all()
+
+    def loader(self) -> DataLoader[Any]:
+        """The DataLoader over these readers: whole blocks, so no batching and no collation."""
+        return DataLoader(self, batch_size=None, collate_fn=_as_it_is)
+
+    def _read(self) -> None:
+        try:
+            while (place := self._claim()) is not None:
+                try:
+                    for split in self._work[place]:
+                        for item in self._open_split(split):
+                            self._put(place, item)
+                    self._put(place, _END)
+                except _Closed:
+                    raise
+                except BaseException as error:
+                    self._put(place, error)
+        except _Closed:
+            return
+
+    def _claim(self) -> int | None:
+        with self._changed:
+            while not self._closed and self._next_to_claim - self._front >= self._window:
+                self._changed.wait()
+            if self._closed or self._next_to_claim == len(self._work):
+                return None
+            place = self._next_to_claim
+            self._next_to_claim += 1
+            self._queues[place] = deque()
+            return place
+
+    def _put(self, place: int, item: object) -> None:
+        with self._changed:
+            while not self._closed and len(self._queues[place]) >= ROOM:
+                self._changed.wait()
+            if self._closed:
+                raise _Closed
+            self._queues[place].append(item)
+            self._changed.notify_all()
+
+    def _get(self) -> Any:
+        with self._changed:
+            while not self._queues.get(self._front):
+                self._changed.wait()
+            item = self._queues[self._front].popleft()
+            self._changed.notify_all()
+            return item
+
+
+def _as_it_is(item: Any) -> Any:
+    return item

@@ -1,0 +1,74 @@
+"""Several blocks at once, results in order. Knows nothing of a block but that it carries its `times`.
+
+On a CPU every block runs on one intra-op thread and the cores are filled with several blocks: as fast as many
+threads on one block (measured), and the last bits do not depend on how many cores there are. A GPU has one
+lane, which keeps its queue full.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Protocol, TypeVar
+
+import torch
+
+from .timing import StageTimes
+
+#: The stages that fill the queue in front of the lanes, and those that run in them.
+LOADING = ("read", "check", "scale")
+SCORING = ("transfer", "forward", "decode")
+
+
+class Timed(Protocol):
+    """Anything that carries its own clock."""
+
+    times: StageTimes
+
+
+Item = TypeVar("Item", bound=Timed)
+Result = TypeVar("Result", bound=Timed)
+
+
+@contextmanager
+def open_lanes(num_lanes: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads for as many blocks at once. Blocks not yet begun are dropped when the run ends early."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(num_lanes, thread_name_prefix="lane")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+def in_order(
+    items: Iterable[Item], score: Callable[[Item], Result], pool: ThreadPoolExecutor, *, depth: int
+) -> Iterator[Result]:
+    """`score(item)` for every item, in the order of the items, at most `depth` of them in flight.
+
+    The seconds in which the caller could do nothing but wait are added to each result's `times`: for the
+    loading stages where no item was there, for the scoring stages where its result was not ready.
+    """
+    flying: deque[Future[Result]] = deque()
+    source = iter(items)
+    while True:
+        start = perf_counter()
+        item = next(source, None)
+        if item is None:
+            break
+        item.times.waited(perf_counter() - start, LOADING)
+        flying.append(pool.submit(score, item))
+        if len(flying) >= depth:
+            yield _landed(flying.popleft())
+    while flying:
+        yield _landed(flying.popleft())
+
+
+def _landed(future: "Future[Result]") -> Result:
+    start = perf_counter()
+    result = future.result()
+    result.times.waited(perf_counter() - start, SCORING)
+    return result

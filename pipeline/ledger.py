@@ -1,0 +1,126 @@
+"""The accounts of a run: what became of every partition and row, and the manifest that says so. Knows nothing
+of how rows are scored."""
+
+import platform
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from time import perf_counter
+
+import pyarrow as pa
+
+from ..schemas.run import BundleRecord, PartitionRecord, RunManifest, StageTotals
+from .errors import PartitionError, RowsRejectedError
+from .plan import Plan, PlannedSplit
+from .records import ScoreJob
+from .timing import StageTimes, verdict
+
+LIBRARIES = ("scoreline", "torch", "numpy", "pyarrow")
+
+
+@dataclass(kw_only=True)
+class Ledger:
+    """Rows in = rows scored + rows rejected, kept as the run goes."""
+
+    job: ScoreJob
+    plan: Plan
+    bundle: BundleRecord
+    device: str
+    block_rows: int
+    times: StageTimes
+    start_s: float
+    startup_s: float
+    started: datetime
+    partitions: list[PartitionRecord] = field(default_factory=list)
+    rejected: int = 0
+
+    def reject(self, rejects: pa.RecordBatch, num_rows: int | None) -> None:
+        """Count rejects, and stop the run as soon as there are more than it allows.
+
+        Args:
+            num_rows: the rows of the whole run, None as long as they are not known: a share is then
+                held against them at the end.
+
+        Raises:
+            RowsRejectedError: names the first of these rows and its column.
+        """
+        self.rejected += rejects.num_rows
+        budget = self.job.max_rejects
+        if budget.count is None and num_rows is None:
+            return
+        allowed = budget.allowed(num_rows or 0)
+        if self.rejected > allowed:
+            first = rejects.column("reject")[0].as_py() if rejects.num_rows else None
+            where = (
+                f"{first['source']}: row {first['row_number']}: "
+                f"{'column ' + repr(first['column']) + ' ' if first['column'] else ''}{first['reason']}; "
+                if first
+                else ""
+            )
+            raise RowsRejectedError(
+                f"{where}{self.rejected} rows rejected, {budget} allowed; mend the input, or allow more with"
+                " --max-rejects 100 or 1%"
+            )
+
+    def publish(self, planned: PlannedSplit, *, scored: int, rejected: int) -> PartitionRecord:
+        """Enter a published split."""
+        record = PartitionRecord(
+            source=planned.partition.name,
+            target=planned.target,
+            rows_in=scored + rejected,
+            rows_scored=scored,
+            rows_rejected=rejected,
+            rejects=planned.rejects if rejected else None,
+        )
+        self.partitions.append(record)
+        return record
+
+    def fail(self, error: PartitionError, target: str = "") -> None:
+        """Enter a partition that could not be read."""
+        self.partitions.append(PartitionRecord(source=error.partition, target=target, error=str(error)))
+
+    def failures(self) -> list[PartitionRecord]:
+        """The partitions that could not be read."""
+        return [record for record in self.partitions if record.error]
+
+    def manifest(self, error: Exception | None) -> RunManifest:
+        """The run as it stands, as `_scoreline/run.json` tells it."""
+        wall_s = perf_counter() - self.start_s
+        stages = self.times.summary()
+        rows_scored = sum(record.rows_scored for record in self.partitions)
+        rows_rejected = sum(record.rows_rejected for record in self.partitions)
+        columns = self.job.columns
+        return RunManifest(
+            run_id=self.job.run_id,
+            status="failed" if error else "success",
+            error=str(error) if error else None,
+            started=self.started.isoformat(timespec="milliseconds"),
+            ended=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            input=self.job.input,
+            output=self.job.output,
+            options={
+                "keys": "all" if columns.keys is None else ",".join(columns.keys) or "none",
+                "prefix": columns.prefix,
+                "probabilities": columns.probabilities,
+                "format": self.job.format,
+                "batch_rows": self.block_rows,
+                "max_rejects": str(self.job.max_rejects),
+            },
+            versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+            device=self.device,
+            bundle=self.bundle,
+            partitions=sorted(self.partitions, key=lambda record: record.source),
+            ignored=list(self.plan.discovery.ignored),
+            rows_in=rows_scored + rows_rejected,
+            rows_scored=rows_scored,
+            rows_rejected=rows_rejected,
+            wall_s=wall_s,
+            startup_s=self.startup_s,
+            stages={
+                name: StageTotals(
+                    busy_s=spent.busy_s, waiting_s=spent.waiting_s, rows=spent.rows, bytes=spent.bytes
+                )
+                for name, spent in stages.items()
+            },
+            verdict=verdict(stages, self.startup_s, wall_s),
+        )

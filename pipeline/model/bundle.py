@@ -1,0 +1,149 @@
+"""The bundle on disk: bundle.json and the files whose digests it names. Knows nothing of torch or tensors.
+
+The bytes that were checked are the bytes that are used: each file is read once, its digest compared, and only
+then handed on. A bundle is written beside its place and moved there whole.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ...schemas.bundle import FORMAT, BundleManifest
+from ...schemas.graph import Graph
+from ..errors import BundleError, OutputError, one_line
+
+MANIFEST = "bundle.json"
+#: A manifest is small; what is larger is not one.
+MANIFEST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bundle:
+    """A bundle whose manifest is valid. `digest`: sha256 of bundle.json, which names the other files'."""
+
+    path: Path
+    manifest: BundleManifest
+    digest: str
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one of its files. Raises BundleError unless their digest is the manifest's."""
+        data = _read(self.path / name)
+        if sha256(data) != self.manifest.files[name]:
+            raise BundleError(
+                f"{self.path / name} is not the file the bundle was made with: its sha256 is {sha256(data)},"
+                f" {MANIFEST} says {self.manifest.files[name]}; make the bundle again"
+            )
+        return data
+
+    def read_graph(self, name: str) -> Graph:
+        """graph.json, validated."""
+        try:
+            return Graph.model_validate(_json(self.read(name), self.path / name))
+        except ValidationError as error:
+            raise BundleError(f"{self.path / name}: {first_problem(error)}") from error
+
+
+def sha256(data: bytes) -> str:
+    """A digest as it stands in manifests: `sha256:` and 64 hexadecimal digits."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read and validate bundle.json. Its other files are read, and their digests compared, when needed.
+
+    Raises:
+        BundleError: not a bundle, another format, a broken manifest, a file that is missing or a link.
+    """
+    folder = Path(path)
+    if not (folder / MANIFEST).exists():
+        what = "does not exist" if not folder.exists() else f"holds no {MANIFEST}"
+        raise BundleError(f"{str(folder)!r} is no bundle: it {what}; make one with scoreline.save_bundle")
+    data = _read(folder / MANIFEST)
+    fields = _json(data, folder / MANIFEST)
+    found = fields.get("format") if isinstance(fields, dict) else None
+    if found != FORMAT or isinstance(found, bool):
+        raise BundleError(f"{folder / MANIFEST}: format {found!r}, and this version reads format {FORMAT}")
+    try:
+        manifest = BundleManifest.model_validate(fields)
+    except ValidationError as error:
+        raise BundleError(f"{folder / MANIFEST}: {first_problem(error)}") from error
+    for name in manifest.files:
+        if not _is_plain(folder / name):
+            raise BundleError(f"{folder / name} is missing, or no plain file; make the bundle again")
+    return Bundle(path=folder, manifest=manifest, digest=sha256(data))
+
+
+def write_bundle(path: str | os.PathLike[str], manifest: BundleManifest, files: Mapping[str, bytes]) -> str:
+    """Write a bundle beside its place, then move it there; an older bundle is replaced whole.
+
+    Returns:
+        Its digest.
+
+    Raises:
+        OutputError: the place is taken by something that is no bundle, or cannot be written.
+    """
+    place = Path(path).absolute()
+    if place.exists() and not (place / MANIFEST).exists() and (not place.is_dir() or any(place.iterdir())):
+        raise OutputError(f"{str(place)!r} exists and is no bundle; choose another place")
+    text = json.dumps(manifest.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
+    fresh = place.parent / f".{place.name}.tmp"
+    old = place.parent / f".{place.name}.old.tmp"
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        for name, data in {**files, MANIFEST: text.encode()}.items():
+            _write_synced(fresh / name, data)
+        if place.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            place.rename(old)
+        fresh.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"bundle {str(place)!r} cannot be written: {error.strerror}") from error
+    return sha256(text.encode())
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing wrong with a file, as `field: rule`, on one line."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "file"
+    value = repr(problem["input"])
+    return one_line(ValueError(f"{where}: {problem['msg']} (got {value[:80]})"))
+
+
+def _is_plain(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not _is_plain(path) or (path.name == MANIFEST and path.stat().st_size > MANIFEST_BYTES):
+            raise BundleError(f"{path} is no plain file, or too large for what it should be")
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _json(data: bytes, path: Path) -> Any:
+    try:
+        return json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is not JSON: {one_line(error)}") from error
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

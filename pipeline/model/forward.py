@@ -1,0 +1,110 @@
+"""The forward pass, and how many rows it takes at once. Knows nothing of columns, labels or files."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...schemas.bundle import AnyHead
+from ...schemas.graph import Graph
+from ..errors import BundleError, DeviceError
+
+#: Bytes of the widest activation of a block: 4 MiB stay in a core's cache, and a GPU wants far more at once.
+BLOCK_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
+FEWEST_ROWS, MOST_ROWS = 1024, {"cpu": 1 << 14, "cuda": 1 << 18}
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` takes the first GPU where there is one; a device that is named is used, or refused.
+
+    Raises:
+        DeviceError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"device {name!r} is not known; say auto, cpu, cuda or cuda:1") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise DeviceError(
+                f"device {name!r} is not available: {count} CUDA devices are here; use --device cpu or auto"
+            )
+    elif device.type != "cpu":
+        raise DeviceError(f"device {name!r} is not supported; say auto, cpu, cuda or cuda:1")
+    return device
+
+
+def num_cores() -> int:
+    """The cores this process may use, which in a container are fewer than the host has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def block_rows(graph: Graph, num_features: int, device_type: str) -> int:
+    """Rows of one forward pass: the largest power of two whose widest activation stays within
+    `BLOCK_BYTES`. A function of the model and the kind of device alone, never of a clock or the memory at
+    hand, so that the same job always cuts the same blocks."""
+    widths = [
+        value
+        for layer in graph.layers.values()
+        for name, value in layer.args.items()
+        if name in ("in_features", "out_features", "num_features", "embedding_dim") and isinstance(value, int)
+    ]
+    rows = BLOCK_BYTES[device_type] // (4 * max([num_features, *widths]))
+    return max(FEWEST_ROWS, min(MOST_ROWS[device_type], 1 << max(0, rows.bit_length() - 1)))
+
+
+def forward(model: nn.Module, inputs: Mapping[str, Tensor], heads: Sequence[AnyHead]) -> dict[str, Tensor]:
+    """One forward pass under `inference_mode`, which is entered here because it holds for one thread only.
+
+    Args:
+        inputs: `[rows, features]` each, on the model's device, in the model's order.
+
+    Returns:
+        The raw output of every head by its name, `[rows, width]`: a model that squeezes its output gives
+        `[rows]`, and for a block of one row less than that.
+    """
+    rows = next(iter(inputs.values())).shape[0]
+    with torch.inference_mode():
+        raw = model(*inputs.values())
+    return {head.name: select_output(raw, head.output).reshape(rows, -1) for head in heads}
+
+
+def select_output(raw: Any, which: int | str) -> Tensor:
+    """One tensor of what a model returns: the tensor itself, a place of its tuple, a key of its dict.
+
+    Raises:
+        BundleError: there is no such output; says what there is.
+    """
+    if isinstance(raw, Tensor):
+        if which != 0:
+            raise BundleError(f"output {which!r} was chosen, and the model returns one tensor; leave it out")
+        return raw
+    if isinstance(raw, list | tuple):
+        chosen = raw[which] if isinstance(which, int) and which < len(raw) else None
+        there = f"a tuple of {len(raw)}: choose output=0 to {len(raw) - 1}"
+    elif isinstance(raw, dict):
+        chosen = raw.get(which)
+        there = f"a dict: choose output= one of {', '.join(map(repr, raw))}"
+    else:
+        raise BundleError(f"the model returns a {type(raw).__name__}; it must return tensors")
+    if not isinstance(chosen, Tensor):
+        raise BundleError(f"output {which!r} of the model is no tensor; it returns {there}")
+    return chosen
+
+
+def transfer(inputs: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """The inputs on the device; on the CPU they are there already."""
+    if device.type == "cpu":
+        return dict(inputs)
+    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in inputs.items()}
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device is through, so that a clock read next measures its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,302 @@
+"""A graph of data → an ordinary `nn.Module` that interprets its nodes.
+
+Audit first, then construct: every name is checked against the lists of `operations.py` before anything is
+built. Nothing is generated, compiled or evaluated, and nothing in a file is looked up as an attribute. Layers
+keep their names, so hooks, folding and compilation work on the result as on the model it came from. Knows
+nothing of files or columns.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...schemas.graph import (
+    DictArg,
+    DtypeArg,
+    EllipsisArg,
+    FloatArg,
+    Graph,
+    Layer,
+    Node,
+    NodeRef,
+    SliceArg,
+    TupleArg,
+)
+from ..errors import BundleError, one_line
+from . import operations
+
+Args = tuple[Any, ...]
+
+
+def build(graph: Graph, tensors: Mapping[str, Tensor]) -> "GraphModel":
+    """Build the module that a graph describes, in eval mode on the CPU.
+
+    Args:
+        tensors: every tensor the graph names, no more and no fewer.
+
+    Raises:
+        BundleError: an operation that is not on the lists, a tensor that is missing, extra or misshapen.
+    """
+    audit(graph)
+    model = GraphModel(graph)
+    needed = set(model.tensor_names)
+    for problem, names in (("lacks", needed - set(tensors)), ("has too much:", set(tensors) - needed)):
+        if names:
+            raise BundleError(f"the weights file {problem} tensor {min(names)!r}; pack the bundle again")
+    model.load_tensors(tensors)
+    return model.eval().requires_grad_(False)
+
+
+def audit(graph: Graph) -> None:
+    """Refuse a graph that names what is not on the lists, or a result before it is there."""
+    known = set(graph.inputs)
+    if len(known) != len(graph.inputs):
+        raise BundleError("graph.json: two inputs have the same name")
+    for path, layer in graph.layers.items():
+        _audit_layer(path, layer)
+    for node in graph.nodes:
+        if node.name in known:
+            raise BundleError(f"graph.json: node {node.name!r} stands twice")
+        _audit_target(node, graph)
+        _audit_references([node.args, node.kwargs], known, node.name)
+        known.add(node.name)
+    _audit_references(graph.output, known, "output")
+
+
+def _audit_layer(path: str, layer: Layer) -> None:
+    if layer.type not in operations.LAYERS:
+        raise BundleError(f"graph.json: layer {path!r} is a {layer.type!r}, which is not on the list")
+    allowed = operations.layer_parameters(operations.LAYERS[layer.type])
+    unknown = [name for name in layer.args if name not in allowed]
+    if unknown:
+        raise BundleError(f"graph.json: layer {path!r} has an argument {unknown[0]!r}, which it does not take")
+
+
+def _audit_target(node: Node, graph: Graph) -> None:
+    lists: dict[str, Mapping[str, Any]] = {
+        "layer": graph.layers,
+        "function": operations.FUNCTIONS,
+        "method": operations.METHODS,
+        "attribute": operations.ATTRIBUTES,
+    }
+    if node.op == "tensor":
+        if not all(part.isidentifier() or part.isdigit() for part in node.target.split(".")):
+            raise BundleError(f"graph.json: node {node.name!r} names a tensor {node.target!r}; not a path")
+    elif node.target not in lists[node.op]:
+        raise BundleError(f"graph.json: node {node.name!r} calls the {node.op} {node.target!r}, not on the list")
+    if node.op in ("method", "attribute") and not (node.args and isinstance(node.args[0], NodeRef)):
+        raise BundleError(f"graph.json: node {node.name!r} has no tensor to call {node.target!r} of")
+
+
+def _audit_references(value: Any, known: set[str], where: str) -> None:
+    match value:
+        case NodeRef():
+            if value.node not in known:
+                raise BundleError(f"graph.json: {where!r} uses {value.node!r} before it is there")
+        case list() | tuple():
+            for entry in value:
+                _audit_references(entry, known, where)
+        case dict():
+            _audit_references(list(value.values()), known, where)
+        case TupleArg():
+            _audit_references(value.tuple, known, where)
+        case DictArg():
+            _audit_references(list(value.mapping.values()), known, where)
+        case SliceArg():
+            _audit_references(value.slice, known, where)
+        case DtypeArg():
+            if value.dtype not in operations.DTYPES:
+                raise BundleError(f"graph.json: {where!r} names the dtype {value.dtype!r}, not on the list")
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One node, ready to run. `frees`: the results that nobody needs after it."""
+
+    name: str
+    run: Callable[..., Any]
+    args: Args
+    kwargs: dict[str, Any]
+    frees: tuple[str, ...]
+
+
+class GraphModel(nn.Module):
+    """Interprets a graph, node by node. Its layers and tensors stand under the names they had in training."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self._inputs = tuple(graph.inputs)
+        self._output = _decoded(graph.output)
+        for path, layer in graph.layers.items():
+            self._place(path, _layer(path, layer))
+        paths = [node.target for node in graph.nodes if node.op == "tensor"]
+        self._loose = tuple(path for path in dict.fromkeys(paths) if self._owner(path) is None)
+        for path in self._loose:
+            parent, _, name = path.rpartition(".")
+            self._namespace(parent).register_buffer(_free(self, path, name), None)
+        self._steps = tuple(self._step(node, frees) for node, frees in _with_frees(graph))
+
+    @property
+    def tensor_names(self) -> tuple[str, ...]:
+        """Every tensor the model needs."""
+        return (*self.state_dict(), *self._loose)
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the tensors over without copying. Raises BundleError for a shape or dtype that does not fit."""
+        for path in self._loose:
+            parent, _, name = path.rpartition(".")
+            self._namespace(parent)._buffers[name] = tensors[path]
+        try:
+            self.load_state_dict(dict(tensors), strict=True, assign=True)
+        except RuntimeError as error:
+            raise BundleError(f"the weights do not fit the graph: {one_line(error)}") from error
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Run the nodes in order. Inputs and results as the original module has them."""
+        results: dict[str, Any] = dict(zip(self._inputs, inputs, strict=True))
+        for step in self._steps:
+            args = _resolved(step.args, results)
+            kwargs = {name: _resolved(value, results) for name, value in step.kwargs.items()}
+            results[step.name] = step.run(*args, **kwargs)
+            for name in step.frees:
+                del results[name]
+        return _resolved(self._output, results)
+
+    def _step(self, node: Node, frees: tuple[str, ...]) -> _Step:
+        runs: dict[str, Callable[[str], Callable[..., Any]]] = {
+            "layer": lambda path: _Late(self, path),
+            "tensor": lambda path: lambda: self._tensor(path),
+            "function": operations.FUNCTIONS.__getitem__,
+            "method": operations.METHODS.__getitem__,
+            "attribute": operations.ATTRIBUTES.__getitem__,
+        }
+        args = () if node.op == "tensor" else tuple(_decoded(value) for value in node.args)
+        kwargs = {name: _decoded(value) for name, value in node.kwargs.items()}
+        return _Step(node.name, runs[node.op](node.target), args, kwargs, frees)
+
+    def _place(self, path: str, layer: nn.Module) -> None:
+        parent, _, name = path.rpartition(".")
+        self._namespace(parent).add_module(_free(self, path, name), layer)
+
+    def _namespace(self, path: str) -> nn.Module:
+        """The module at a path, made of empty ones where nothing stands yet."""
+        module: nn.Module = self
+        for name in path.split(".") if path else []:
+            if name not in module._modules:
+                module.add_module(_free(module, path, name), nn.Module())
+            inner = module._modules[name]
+            assert inner is not None
+            module = inner
+        return module
+
+    def _owner(self, path: str) -> nn.Module | None:
+        """The layer that has this tensor as its own parameter or buffer."""
+        module: nn.Module | None = self
+        *parents, name = path.split(".")
+        for parent in parents:
+            module = module._modules.get(parent) if module is not None else None
+        return module if module is not None and name in (*module._parameters, *module._buffers) else None
+
+    def _tensor(self, path: str) -> Tensor:
+        owner, name = self._owner(path), path.rpartition(".")[2]
+        assert owner is not None
+        tensor = owner._parameters.get(name)
+        found = tensor if tensor is not None else owner._buffers[name]
+        assert found is not None
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """A layer by its path, looked up when it runs: what is folded or replaced later is what runs."""
+
+    model: GraphModel
+    path: str
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.model.get_submodule(self.path)(*args, **kwargs)
+
+
+def _free(module: nn.Module, path: str, name: str) -> str:
+    if name in dir(nn.Module) or name in vars(module):
+        raise BundleError(f"graph.json: {path!r} has the name of a part of every module; rename it")
+    return name
+
+
+def _layer(path: str, layer: Layer) -> nn.Module:
+    arguments = {name: _decoded(value) for name, value in layer.args.items()}
+    try:
+        with torch.device("meta"):  # shapes only: no memory, no random numbers drawn
+            return operations.LAYERS[layer.type](**arguments)
+    except Exception as error:
+        raise BundleError(
+            f"graph.json: layer {path!r} cannot be built as {layer.type}: {one_line(error)}"
+        ) from error
+
+
+def _with_frees(graph: Graph) -> list[tuple[Node, tuple[str, ...]]]:
+    """Each node with the results that are not needed after it."""
+    needed, pairs = set(_references(graph.output)), []
+    for node in reversed(graph.nodes):
+        used = dict.fromkeys(_references([node.args, node.kwargs]))
+        frees = tuple(name for name in used if name not in needed)
+        unused = () if node.name in needed else (node.name,)
+        needed.update(used)
+        pairs.append((node, (*frees, *unused)))
+    return pairs[::-1]
+
+
+def _references(value: Any) -> list[str]:
+    match value:
+        case NodeRef():
+            return [value.node]
+        case list() | tuple():
+            return [name for entry in value for name in _references(entry)]
+        case dict():
+            return _references(list(value.values()))
+        case TupleArg():
+            return _references(value.tuple)
+        case DictArg():
+            return _references(list(value.mapping.values()))
+        case SliceArg():
+            return _references(value.slice)
+    return []
+
+
+def _decoded(value: Any) -> Any:
+    """An argument as Python has it; references to nodes stay, until the node has run."""
+    match value:
+        case list():
+            return [_decoded(entry) for entry in value]
+        case TupleArg():
+            return tuple(_decoded(entry) for entry in value.tuple)
+        case DictArg():
+            return {name: _decoded(entry) for name, entry in value.mapping.items()}
+        case SliceArg():
+            return slice(*(_decoded(entry) for entry in value.slice))
+        case DtypeArg():
+            return operations.DTYPES[value.dtype]
+        case FloatArg():
+            return float(value.float)
+        case EllipsisArg():
+            return Ellipsis
+    return value
+
+
+def _resolved(value: Any, results: Mapping[str, Any]) -> Any:
+    """An argument with every reference replaced by its result."""
+    match value:
+        case NodeRef():
+            return results[value.node]
+        case tuple():
+            return tuple(_resolved(entry, results) for entry in value)
+        case list():
+            return [_resolved(entry, results) for entry in value]
+        case dict():
+            return {name: _resolved(entry, results) for name, entry in value.items()}
+        case slice():
+            return slice(*(_resolved(end, results) for end in (value.start, value.stop, value.step)))
+    return value

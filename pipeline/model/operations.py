@@ -1,0 +1,114 @@
+"""What may stand in a graph: the allow-lists of layers, functions, methods, attributes and dtypes.
+
+A graph file names operations; the names are keys of the dictionaries here and nothing else. Nothing in a file
+is ever looked up as an attribute, imported or evaluated. To allow an operation, add it here: it must compute
+from its arguments alone, without drawing random numbers and without reaching files, code or other devices.
+Knows nothing of graphs.
+"""
+
+import inspect
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+LAYERS: dict[str, type[nn.Module]] = {
+    layer.__name__: layer
+    for layer in (
+        nn.Linear, nn.Bilinear, nn.Embedding, nn.Identity, nn.Flatten, nn.Unflatten,
+        nn.BatchNorm1d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.RMSNorm, nn.LocalResponseNorm,
+        nn.Dropout, nn.Dropout1d, nn.AlphaDropout, nn.FeatureAlphaDropout,
+        nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.GLU,
+        nn.SiLU, nn.Mish, nn.Softplus, nn.Softsign, nn.Softshrink, nn.Hardshrink, nn.Tanhshrink,
+        nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Threshold,
+        nn.Softmax, nn.Softmin, nn.LogSoftmax, nn.CosineSimilarity,
+    )
+}  # fmt: skip
+
+_TENSOR_FUNCTIONS = (
+    "abs", "add", "addcmul", "addmm", "amax", "amin", "argmax", "argmin", "baddbmm", "bmm", "cat", "ceil",
+    "chunk", "clamp", "clip", "concat", "cos", "cosh", "cumsum", "div", "divide", "dot", "einsum", "eq", "erf",
+    "exp", "expm1", "flatten", "floor", "ge", "gt", "hstack", "index_select", "le", "log", "log10", "log1p",
+    "log2", "logical_and", "logical_not", "logical_or", "logsumexp", "lt", "matmul", "max", "maximum", "mean",
+    "min", "minimum", "mm", "movedim", "mul", "multiply", "mv", "narrow", "ne", "neg", "norm", "ones_like",
+    "outer", "permute", "pow", "prod", "reciprocal", "relu", "reshape", "round", "rsqrt", "select", "selu",
+    "sigmoid", "sign", "sin", "sinh", "softmax", "log_softmax", "split", "sqrt", "square", "squeeze", "stack",
+    "std", "sub", "subtract", "sum", "swapaxes", "tan", "tanh", "transpose", "unbind", "unsqueeze", "var",
+    "vstack", "where", "zeros_like",
+)  # fmt: skip
+
+_NN_FUNCTIONS = (
+    "batch_norm", "bilinear", "celu", "cosine_similarity", "dropout", "elu", "embedding", "gelu", "glu",
+    "group_norm", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "layer_norm", "leaky_relu", "linear",
+    "log_softmax", "logsigmoid", "mish", "normalize", "one_hot", "pad", "prelu", "relu", "relu6", "rms_norm",
+    "scaled_dot_product_attention", "selu", "sigmoid", "silu", "softmax", "softmin", "softplus", "softshrink",
+    "softsign", "tanh", "tanhshrink", "threshold",
+)  # fmt: skip
+
+_OPERATORS = (
+    "abs", "add", "and_", "eq", "floordiv", "ge", "getitem", "gt", "iadd", "imul", "invert", "isub", "itruediv",
+    "le", "lt", "matmul", "mod", "mul", "ne", "neg", "or_", "pow", "sub", "truediv",
+)  # fmt: skip
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{f"torch.{name}": getattr(torch, name) for name in _TENSOR_FUNCTIONS},
+    **{f"functional.{name}": getattr(functional, name) for name in _NN_FUNCTIONS},
+    **{f"operator.{name}": getattr(operator, name) for name in _OPERATORS},
+    "math.sqrt": math.sqrt,
+    "math.log": math.log,
+}
+
+_METHOD_ONLY = (
+    "bool", "clone", "contiguous", "detach", "dim", "double", "expand", "expand_as", "float", "int", "long",
+    "masked_fill", "numel", "repeat", "size", "t", "to", "type_as", "unflatten", "view", "view_as",
+)  # fmt: skip
+
+METHODS: dict[str, Callable[..., Any]] = {
+    name: getattr(torch.Tensor, name)
+    for name in (*_TENSOR_FUNCTIONS, *_METHOD_ONLY)
+    if hasattr(torch.Tensor, name)
+}
+
+ATTRIBUTES: dict[str, Callable[[torch.Tensor], Any]] = {
+    "shape": lambda tensor: tensor.shape,
+    "dtype": lambda tensor: tensor.dtype,
+    "ndim": lambda tensor: tensor.ndim,
+    "T": lambda tensor: tensor.T,
+    "mT": lambda tensor: tensor.mT,
+}
+
+DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "int8": torch.int8,
+    "int16": torch.int16,
+    "int32": torch.int32,
+    "int64": torch.int64,
+    "uint8": torch.uint8,
+    "bool": torch.bool,
+}
+
+FUNCTION_NAMES = {function: name for name, function in reversed(FUNCTIONS.items())}
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+#: Parameters of constructors that say where and how, not what.
+_NOT_SAVED = {"self", "device", "dtype", "_weight", "_freeze", "min_value", "max_value", "args", "kwargs"}
+#: Parameters that a layer keeps as a tensor or not at all.
+_SAVED_AS_FLAG = {"bias"}
+
+
+def layer_parameters(layer: type[nn.Module]) -> tuple[str, ...]:
+    """The constructor arguments of an allow-listed layer that a graph keeps."""
+    return tuple(name for name in inspect.signature(layer.__init__).parameters if name not in _NOT_SAVED)
+
+
+def layer_arguments(module: nn.Module) -> dict[str, Any]:
+    """The constructor arguments that build an equal layer, read back from one."""
+    found = {name: getattr(module, name) for name in layer_parameters(type(module))}
+    return {name: value is not None if name in _SAVED_AS_FLAG else value for name, value in found.items()}

@@ -1,0 +1,270 @@
+"""A trained module → a graph of data, with `torch.fx`. Only used when a bundle is made.
+
+Python `if`s and loops over layers dissolve in tracing; what is left are calls of layers, functions and methods,
+kept when they are on the lists of `operations.py`. What cannot be kept is refused, with the user's own line and
+what would help. Knows nothing of files.
+"""
+
+import inspect
+import math
+import operator
+import traceback
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from ...schemas.graph import (
+    DictArg,
+    DtypeArg,
+    EllipsisArg,
+    FloatArg,
+    Graph,
+    Layer,
+    Node,
+    NodeRef,
+    SliceArg,
+    TupleArg,
+)
+from ..errors import BundleError, one_line
+from . import operations
+
+_TORCH = str(Path(torch.__file__).parent)
+_OURS = str(Path(__file__).parents[1])
+_OP_NAMES = {
+    "call_module": "layer",
+    "get_attr": "tensor",
+    "call_function": "function",
+    "call_method": "method",
+}
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+def trace(model: nn.Module, num_inputs: int = 1) -> tuple[Graph, dict[str, torch.Tensor]]:
+    """Take a module apart into operations and tensors.
+
+    Args:
+        model: in eval mode, on the CPU. Tracing may leave constants on it: hand in a copy.
+        num_inputs: how many of forward's arguments are tensors; the others keep their defaults.
+
+    Returns:
+        The graph, and every tensor it names, contiguous and on the CPU.
+
+    Raises:
+        BundleError: the module does something that cannot be kept as data; names the line.
+    """
+    nodes = _traced(model, num_inputs)
+    live = _live(nodes)
+    layers: dict[str, Layer] = {}
+    tensors: dict[str, torch.Tensor] = {}
+    kept: list[Node] = []
+    inputs: list[str] = []
+    output = None
+    for node in nodes:
+        if node.op == "placeholder" and len(inputs) < num_inputs:
+            inputs.append(node.name)
+        elif node.op == "output":
+            output = _encoded(node.args[0], node)
+        elif node not in live:
+            _refuse_side_effects(node)
+        else:
+            kept.append(_node(node))
+            if node.op == "call_module":
+                layers[str(node.target)] = _layer(model, node, tensors)
+            elif node.op == "get_attr":
+                tensors[str(node.target)] = _tensor(model, node)
+    graph = Graph(inputs=inputs, layers=layers, nodes=kept, output=output)
+    return graph, {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+
+
+class _Tracer(fx.Tracer):
+    """Goes into every module that is not one of the listed layers."""
+
+    def __init__(self) -> None:
+        super().__init__(autowrap_modules=(math,))
+        self.record_stack_traces = True
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
+        return operations.LAYERS.get(type(m).__name__) is type(m)
+
+
+def _traced(model: nn.Module, num_inputs: int) -> list[fx.Node]:
+    try:
+        if _Tracer().is_leaf_module(model, ""):
+            model = nn.Sequential(model)  # a tracer enters its root, and a listed layer has nothing inside
+        graph = _Tracer().trace(model, concrete_args=_defaults(model, num_inputs))
+    except BundleError:
+        raise
+    except Exception as error:
+        raise BundleError(
+            f"{type(model).__name__} cannot be kept as data: {one_line(error)}{_user_line(error)};"
+            f" {_advice(str(error))}"
+        ) from error
+    return list(graph.nodes)
+
+
+def _defaults(model: nn.Module, num_inputs: int) -> dict[str, Any]:
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        raise BundleError(
+            f"{type(model).__name__}.forward takes *args or **kwargs; name its arguments, or wrap it"
+        )
+    extra = parameters[num_inputs:]
+    required = [parameter.name for parameter in extra if parameter.default is parameter.empty]
+    if required or len(parameters) < num_inputs:
+        raise BundleError(
+            f"{type(model).__name__}.forward takes {len(parameters)} tensors ({', '.join(required)} has no"
+            f" default), and the bundle gives {num_inputs}; wrap the model so that it takes the features alone"
+        )
+    return {parameter.name: parameter.default for parameter in extra}
+
+
+def _advice(message: str) -> str:
+    if "control flow" in message:
+        return "an `if` or loop that looks at values cannot become data: use torch.where, or decide by a flag"
+    if "iterated" in message or "len" in message:
+        return "loop over a fixed number of columns, as in `for i in range(4): x[:, i]`"
+    return "write that line with plain torch operations on the tensors"
+
+
+def _user_line(error: BaseException) -> str:
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((_TORCH, _OURS, "<"))
+    ]
+    return f" at {frames[-1].filename}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""
+
+
+def _live(nodes: list[fx.Node]) -> set[fx.Node]:
+    """The nodes whose results reach the output."""
+    live, waiting = set[fx.Node](), [node for node in nodes if node.op == "output"]
+    while waiting:
+        node = waiting.pop()
+        if node not in live:
+            live.add(node)
+            waiting.extend(node.all_input_nodes)
+    return live
+
+
+def _refuse_side_effects(node: fx.Node) -> None:
+    """A result nobody uses can be dropped, unless the operation changed its argument on the way."""
+    in_place = node.op == "call_method" and str(node.target).endswith("_")
+    if in_place or node.target is operator.setitem:
+        raise _refused(node, "changes a tensor in place", "use the form that returns a new tensor")
+
+
+def _node(node: fx.Node) -> Node:
+    arguments = node.args
+    op, target = _OP_NAMES.get(node.op), str(node.target)
+    if op is None:
+        raise _refused(node, f"is a second input ({node.name})", "give it a default, or wrap the model")
+    if node.op == "call_function" and node.target is getattr:
+        op, target, arguments = "attribute", str(node.args[1]), node.args[:1]
+        if target not in operations.ATTRIBUTES:
+            raise _refused(node, f"reads the attribute {target!r}", _listed(operations.ATTRIBUTES))
+    elif node.op == "call_function":
+        target = operations.FUNCTION_NAMES.get(node.target, "")  # type: ignore[arg-type]
+        if not target:
+            raise _refused(node, f"calls {_called(node.target)}", "write it with the usual torch operations")
+        _refuse_random(node, target)
+    elif node.op == "call_method" and target not in operations.METHODS:
+        raise _refused(node, f"calls the tensor method {target!r}", "write it with the usual torch operations")
+    return Node(
+        name=node.name,
+        op=op,
+        target=target,
+        args=[_encoded(value, node) for value in arguments],
+        kwargs={name: _encoded(value, node) for name, value in node.kwargs.items()},
+    )
+
+
+def _refuse_random(node: fx.Node, target: str) -> None:
+    if target == "functional.dropout":
+        training = node.kwargs.get("training", node.args[2] if len(node.args) > 2 else True)
+        if training:
+            raise _refused(node, "drops at random in eval mode too", "pass training=self.training to dropout")
+
+
+def _layer(model: nn.Module, node: fx.Node, tensors: dict[str, torch.Tensor]) -> Layer:
+    path = str(node.target)
+    layer = model.get_submodule(path) if not _is_lone(model, path) else model
+    if any(getattr(layer, hooks) for hooks in _HOOKS):
+        raise _refused(
+            node,
+            f"has forward hooks on layer {path!r} (weight_norm is one)",
+            "remove them, or use remove_weight_norm, before saving",
+        )
+    tensors |= {f"{path}.{name}": tensor for name, tensor in layer.state_dict().items()}
+    arguments = operations.layer_arguments(layer)
+    return Layer(
+        type=type(layer).__name__,
+        args={name: _encoded(value, node) for name, value in arguments.items()},
+    )
+
+
+def _is_lone(model: nn.Module, path: str) -> bool:
+    """A model that is itself one listed layer was wrapped to be traced; its path is `0`."""
+    return path == "0" and operations.LAYERS.get(type(model).__name__) is type(model)
+
+
+def _tensor(model: nn.Module, node: fx.Node) -> torch.Tensor:
+    value: Any = model
+    for name in str(node.target).split("."):
+        value = getattr(value, name)
+    if not isinstance(value, torch.Tensor):
+        raise _refused(node, f"uses {node.target!r}, a {type(value).__name__}", "keep it as a buffer")
+    return value
+
+
+def _encoded(value: Any, node: fx.Node) -> Any:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else FloatArg(float=str(value))
+        case fx.Node():
+            return NodeRef(node=value.name)
+        case tuple():
+            return TupleArg(tuple=[_encoded(entry, node) for entry in value])
+        case list():
+            return [_encoded(entry, node) for entry in value]
+        case dict():
+            return DictArg(mapping={str(name): _encoded(entry, node) for name, entry in value.items()})
+        case slice():
+            return SliceArg(slice=tuple(_encoded(end, node) for end in (value.start, value.stop, value.step)))
+        case torch.dtype() if value in operations.DTYPE_NAMES:
+            return DtypeArg(dtype=operations.DTYPE_NAMES[value])
+    if value is Ellipsis:
+        return EllipsisArg(ellipsis=True)
+    raise _refused(node, f"passes a {type(value).__name__} ({value})", "pass numbers, text or tensors")
+
+
+def _refused(node: fx.Node, what: str, help_text: str) -> BundleError:
+    return BundleError(f"the model {what}{_node_line(node)}, which cannot be kept as data; {help_text}")
+
+
+def _node_line(node: fx.Node) -> str:
+    lines = list(_stack_lines(node.stack_trace or ""))
+    return f" at {lines[-1]}" if lines else ""
+
+
+def _stack_lines(stack: str) -> Iterator[str]:
+    """The user's own lines in a recorded stack, outermost first."""
+    entries = [line.strip() for line in stack.splitlines()]
+    for entry, code in pairwise(entries):
+        if entry.startswith('File "') and not entry[6:].startswith((_TORCH, _OURS)):
+            file, _, rest = entry[6:].partition('", line ')
+            yield f"{file}:{rest.split(',')[0]} `{code}`"
+
+
+def _called(target: Any) -> str:
+    module = getattr(target, "__module__", None) or ""
+    return f"{module}.{getattr(target, '__name__', target)}".strip(".")
+
+
+def _listed(names: dict[str, Any]) -> str:
+    return f"{', '.join(sorted(names))} can be"

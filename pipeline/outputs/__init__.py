@@ -1,0 +1,1 @@
+"""Rows in part files that nobody can see yet, then published. Knows nothing of models."""

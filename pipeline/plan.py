@@ -1,0 +1,198 @@
+"""What is there and what is to be done: partitions, their columns, and the names of their outputs, all of it
+known before torch is imported or a row is read. Joins `inputs` and `outputs`.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from ..schemas.bundle import BundleManifest
+from .errors import ColumnError, OutputError, PartitionError, UsageError
+from .inputs import csv, parquet
+from .inputs.check import check_columns
+from .inputs.discover import Discovery, discover
+from .outputs.assemble import output_schema
+from .outputs.receipt import read_receipt
+from .outputs.store import REJECTS, Store
+from .records import ColumnOptions, Partition, ScoreJob, Split
+from .tasks.columns import output_fields
+
+#: Footers are small reads that wait for the disk: a few at once.
+FOOTER_THREADS = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedSplit:
+    """One split, the columns to read for it, and where its rows go.
+
+    `read`: the columns as they are read; `hive`: feature columns that come from the path; `text`: columns whose
+    text is read as numbers; `keys`: those carried through; `schema`: the rows that will be written.
+    """
+
+    split: Split
+    num_rows: int | None
+    read: pa.Schema
+    hive: tuple[tuple[str, str | None], ...]
+    text: frozenset[str]
+    schema: pa.Schema
+    target: str
+    rejects: str
+
+    @property
+    def partition(self) -> Partition:
+        """The input file."""
+        return self.split.partition
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a run will do. `failed`: partitions that cannot be read, with the error; `num_rows`: None where a
+    file does not say how many it has."""
+
+    discovery: Discovery
+    splits: tuple[PlannedSplit, ...]
+    failed: tuple[PartitionError, ...]
+    num_rows: int | None
+
+
+def make_plan(job: ScoreJob, manifest: BundleManifest) -> Plan:
+    """Find the partitions, look at their columns, and name every output.
+
+    Raises:
+        NoInputError: nothing to score.
+        ColumnError: a column is missing, doubled, of a wrong kind, or has the name of an output.
+        UsageError: two inputs would meet in one output.
+    """
+    found = discover(job.input, format=job.format)
+    splits, failed = [], []
+    with ThreadPoolExecutor(FOOTER_THREADS) as pool:
+        footers = pool.map(_footer, found.partitions)
+        for partition, footer in zip(found.partitions, footers, strict=True):
+            if isinstance(footer, PartitionError):
+                failed.append(footer)
+            else:
+                splits.append(_planned(partition, *footer, manifest, job.columns))
+    _refuse_meeting(splits)
+    counts = [planned.num_rows for planned in splits]
+    known = [count for count in counts if count is not None]
+    return Plan(
+        discovery=found,
+        splits=tuple(splits),
+        failed=tuple(failed),
+        num_rows=sum(known) if len(known) == len(counts) else None,
+    )
+
+
+def refuse_overlap(plan: Plan, job: ScoreJob) -> None:
+    """No output may be read as input by this run or the next, nor lie over it.
+
+    Raises:
+        OutputError: the output lies within the input, or the other way round.
+    """
+    output, where = Path(os.path.realpath(job.output)), Path(os.path.realpath(plan.discovery.root))
+    if Path(job.input).is_dir() and (output == where or where in output.parents or output in where.parents):
+        raise OutputError(
+            f"output {job.output!r} and input {job.input!r} lie within each other; choose an --output beside it"
+        )
+    for partition in plan.discovery.partitions:
+        if output in Path(os.path.realpath(partition.path)).parents:
+            raise OutputError(
+                f"input {partition.path!r} lies within the output {job.output!r}; choose another --output"
+            )
+
+
+def refuse_strangers(store: Store, plan: Plan) -> None:
+    """Refuse an output that holds a `.parquet` which is not ours: readers would take it for predictions.
+
+    Raises:
+        OutputError: names the file.
+    """
+    targets = {planned.target for planned in plan.splits}
+    for name in store.parquet_files():
+        found = read_receipt(store.path(name))
+        if found == "foreign" or (found == "torn" and name not in targets):
+            raise OutputError(
+                f"{store.path(name)} was not written by scoreline, and readers of the output would take it for"
+                " predictions; move it, or choose another --output"
+            )
+
+
+def _footer(partition: Partition) -> tuple[pa.Schema, int | None] | PartitionError:
+    try:
+        if partition.format == "csv":
+            return csv.read_header(partition), None
+        return parquet.read_footer(partition)
+    except PartitionError as error:
+        return error
+
+
+def _planned(
+    partition: Partition,
+    schema: pa.Schema,
+    num_rows: int | None,
+    manifest: BundleManifest,
+    options: ColumnOptions,
+) -> PlannedSplit:
+    features = [feature.name for feature in manifest.features]
+    hive = tuple((key, value) for key, value in partition.hive if key in features and key not in schema.names)
+    whole = schema
+    for key, _ in hive:
+        whole = whole.append(pa.field(key, pa.string()))
+    text = frozenset(schema.names if partition.format == "csv" else ()) | {key for key, _ in hive}
+    check_columns(whole, manifest.features, text=text, source=partition.name)
+    keys = list(_keys(partition, schema, set(features), options))
+    read = [name for name in schema.names if name in {*features, *keys}]
+    fields = [field for head in manifest.heads for field in output_fields(head, options)]
+    target = _target(partition)
+    return PlannedSplit(
+        split=Split(partition=partition),
+        num_rows=num_rows,
+        read=pa.schema([schema.field(name) for name in read]),
+        hive=hive,
+        text=text,
+        schema=output_schema(
+            pa.schema([schema.field(name) for name in keys]), fields, options.prefix, source=partition.name
+        ),
+        target=target,
+        rejects=f"{REJECTS}/{target.removesuffix('.parquet')}.arrow",
+    )
+
+
+def _keys(partition: Partition, schema: pa.Schema, features: set[str], options: ColumnOptions) -> Iterator[str]:
+    """The columns carried through, in the order of the file, or as they were named. A Hive key is carried by
+    the path, which the output mirrors."""
+    times = Counter(schema.names)
+    wanted = [name for name in schema.names if name not in features]
+    if options.keys is not None:
+        wanted = [name for name in options.keys if name in times or name not in dict(partition.hive)]
+    for name in wanted:
+        if name not in times:
+            there = ", ".join(repr(name) for name in list(times)[:8])
+            raise ColumnError(f"{partition.name}: key column {name!r} is missing; there are {there}")
+        if times[name] > 1:
+            raise ColumnError(
+                f"{partition.name}: column {name!r} stands {times[name]} times and cannot be carried through;"
+                " name the keys to keep with --keys"
+            )
+        yield name
+
+
+def _target(partition: Partition) -> str:
+    """Where a partition's rows go: its own path, with `.parquet` behind any other suffix."""
+    return partition.name if partition.name.endswith(".parquet") else f"{partition.name}.parquet"
+
+
+def _refuse_meeting(splits: Sequence[PlannedSplit]) -> None:
+    homes: dict[str, str] = {}
+    for planned in splits:
+        first = homes.setdefault(planned.target, planned.partition.name)
+        if first != planned.partition.name:
+            raise UsageError(
+                f"inputs {first!r} and {planned.partition.name!r} would both be written to {planned.target!r};"
+                " rename one"
+            )

@@ -1,0 +1,128 @@
+"""The records that travel between stages: frozen, and nothing else. Knows nothing of what is done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+Format = Literal["parquet", "csv"]
+Probabilities = Literal["columns", "list", "none"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Partition:
+    """One input file. `name` is its path below the input's root, with `/`; `hive` the `key=value` folders in
+    that path, outermost first (a value of None is Hive's null)."""
+
+    path: str
+    name: str
+    format: Format
+    size: int
+    mtime_ns: int
+    hive: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """A range of consecutive rows of a partition, read, scored and published as one."""
+
+    partition: Partition
+    index: int = 0
+    start: int = 0
+    num_rows: int | None = None
+    last: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reject:
+    """Rows that could not be scored, for one reason. `positions`: int64 `[n]`, places in the batch as read."""
+
+    positions: NDArray[np.int64]
+    stage: str
+    column: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckedBatch:
+    """Feature columns as float64 `[kept]`, by name; `kept`: int64 places in `batch`, None where all are."""
+
+    batch: pa.RecordBatch
+    columns: Mapping[str, NDArray[np.float64]]
+    kept: NDArray[np.int64] | None
+    rejects: tuple[Reject, ...] = ()
+
+    @property
+    def num_kept(self) -> int:
+        """How many rows go on to the next stage."""
+        return self.batch.num_rows if self.kept is None else len(self.kept)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureBatch:
+    """The model's inputs, `[kept, features]` each, with the batch they came from."""
+
+    batch: pa.RecordBatch
+    inputs: Mapping[str, Tensor]
+    kept: NDArray[np.int64] | None
+    rejects: tuple[Reject, ...] = ()
+
+    @property
+    def num_kept(self) -> int:
+        """How many rows go on to the next stage."""
+        return self.batch.num_rows if self.kept is None else len(self.kept)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredBatch:
+    """`rows`: keys and predictions, in input order. `rejects`: keys, features as they came, and the struct
+    `reject` {source, row_number, stage, column, reason}. Together they are every row that was read."""
+
+    rows: pa.RecordBatch
+    rejects: pa.RecordBatch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnOptions:
+    """How predictions are laid out. `keys`: the columns carried through; None: all that are no feature."""
+
+    keys: tuple[str, ...] | None = None
+    prefix: str = ""
+    probabilities: Probabilities = "columns"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RejectBudget:
+    """How many rows may be rejected: a count, or a share of all rows."""
+
+    count: int | None = 0
+    share: float | None = None
+
+    def allowed(self, num_rows: int) -> int:
+        """How many of `num_rows` may be rejected."""
+        return self.count if self.count is not None else int((self.share or 0.0) * num_rows)
+
+    def __str__(self) -> str:
+        return str(self.count) if self.count is not None else f"{(self.share or 0.0) * 100:g}%"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreJob:
+    """Everything one run of `scoreline score` was asked to do."""
+
+    bundle: str
+    input: str
+    output: str
+    run_id: str
+    format: Literal["auto", "parquet", "csv"] = "auto"
+    columns: ColumnOptions = ColumnOptions()
+    batch_rows: int | None = None
+    device: str = "auto"
+    max_rejects: RejectBudget = RejectBudget()

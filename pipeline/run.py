@@ -1,0 +1,257 @@
+"""One job from start to end: the only file that knows the order of the stages.
+
+    discover → read → check → scale → transfer → forward → decode → write → publish
+
+Reader threads read, check and scale; lanes transfer, run the forward pass and decode; the calling thread
+writes and publishes, in order. Everything is bounded, so memory does not grow with the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from ..schemas.run import BundleRecord, RunManifest
+from .desk import Desk, ScoredBlock, SplitEnd
+from .errors import DataError, PartitionError, ScorelineError, one_line
+from .inputs import csv, parquet
+from .inputs.rebatch import rebatch
+from .ledger import Ledger
+from .model.bundle import Bundle, open_bundle
+from .outputs.assemble import assemble, assemble_rejects
+from .outputs.part_file import ROW_GROUP_ROWS
+from .outputs.store import MANIFEST, SUCCESS, Store
+from .plan import PlannedSplit, make_plan, refuse_overlap, refuse_strangers
+from .records import FeatureBatch, ScoredBatch, ScoreJob, Split
+from .timing import StageTimes
+from .watch import Watcher, say_end, say_failed, say_plan
+
+if TYPE_CHECKING:
+    from .scorer import Scorer
+
+#: One reader keeps four cores busy (measured); more only cost memory.
+CORES_PER_READER = 4
+
+
+@dataclass(kw_only=True, slots=True)
+class LoadedBlock:
+    """A block on its way to the model."""
+
+    planned: PlannedSplit
+    features: FeatureBatch
+    first_row: int
+    times: StageTimes
+
+
+def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
+    """Score everything a job asks for.
+
+    Returns:
+        The manifest, as it was written to `_scoreline/run.json`; `_SUCCESS` stands beside it.
+
+    Raises:
+        ScorelineError: one of `errors.py`; what was published before stays, and `_SUCCESS` is not there.
+    """
+    start_s, started, times = perf_counter(), datetime.now(UTC), StageTimes()
+    bundle = open_bundle(job.bundle)
+    with times.stage_in_front("discover") as spent:
+        plan = make_plan(job, bundle.manifest)
+        spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in plan.discovery.partitions)
+    refuse_overlap(plan, job)
+    store = Store(job.output)
+    store.prepare()
+    refuse_strangers(store, plan)
+    say_plan(watcher, job, plan)
+    scorer = _load_scorer(bundle, job, watcher)
+    ledger = Ledger(
+        job=job,
+        plan=plan,
+        bundle=_bundle_record(bundle, scorer),
+        device=str(scorer.device),
+        block_rows=job.batch_rows or scorer.block_rows,
+        times=times,
+        start_s=start_s,
+        startup_s=perf_counter() - start_s - spent.waiting_s,
+        started=started,
+    )
+    store.remove(SUCCESS)
+    watcher.start(plan.num_rows)
+    with _manifest_written(store, ledger, watcher):
+        _score_splits(store, scorer, ledger, watcher)
+        _settle(ledger)
+    return ledger.manifest(None)
+
+
+def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher) -> None:
+    """Every split of the plan, read ahead, scored several blocks at once, published in order."""
+    from .inputs.loader import Readers  # torch: only once there is work
+    from .lanes import in_order, open_lanes
+    from .model.forward import num_cores
+
+    cores = num_cores()
+    lanes = cores if scorer.device.type == "cpu" else 1
+    # Enough in flight that the lanes have work while a row group is written; half of one was as good as all.
+    depth = max(2 * lanes, ROW_GROUP_ROWS // ledger.block_rows // 2)
+    planned = {entry.split: entry for entry in ledger.plan.splits}
+    options = ledger.job.columns
+
+    def load(split: Split) -> Iterator[LoadedBlock | SplitEnd]:
+        return _load(planned[split], scorer, ledger.block_rows)
+
+    def score(item: LoadedBlock | SplitEnd) -> ScoredBlock | SplitEnd:
+        return item if isinstance(item, SplitEnd) else _score(item, scorer, options)
+
+    for error in ledger.plan.failed:
+        say_failed(watcher, error)
+        ledger.fail(error)
+    with (
+        Readers(list(planned), load, num_threads=max(1, cores // CORES_PER_READER)) as readers,
+        open_lanes(lanes) as pool,
+        Desk(store, ledger, watcher) as desk,
+    ):
+        for item in in_order(readers.loader(), score, pool, depth=depth):
+            if isinstance(item, ScoredBlock):
+                desk.write(item)
+            else:
+                desk.publish(item)
+
+
+def _load(planned: PlannedSplit, scorer: Scorer, rows: int) -> Iterator[LoadedBlock | SplitEnd]:
+    """read → check → scale, in a reader thread."""
+    blocks, first_row, error = iter(read_blocks(planned, rows)), 0, None
+    while True:
+        times = StageTimes()
+        try:
+            with times.stage("read") as spent:
+                batch = next(blocks, None)
+        except PartitionError as broken:
+            error = broken
+            break
+        if batch is None:
+            break
+        spent.rows, spent.bytes = batch.num_rows, batch.nbytes
+        with times.stage("check") as spent:
+            checked = scorer.check(batch, text=planned.text)
+            spent.rows, spent.bytes = batch.num_rows, batch.nbytes
+        with times.stage("scale") as spent:
+            features = scorer.scale(checked)
+            spent.rows = features.num_kept
+            spent.bytes = sum(tensor.nbytes for tensor in features.inputs.values())
+        yield LoadedBlock(planned=planned, features=features, first_row=first_row, times=times)
+        first_row += batch.num_rows
+    yield SplitEnd(planned=planned, rows_in=first_row, error=error, times=times)
+
+
+def read_blocks(planned: PlannedSplit, rows: int) -> Iterator[pa.RecordBatch]:
+    partition, names = planned.partition, planned.read.names
+    if partition.format == "csv":
+        batches = csv.read_batches(partition, names)
+    else:
+        batches = parquet.read_batches(partition, names, block_rows=rows)
+    for batch in rebatch(batches, rows):
+        for key, value in planned.hive:
+            batch = batch.append_column(key, pa.repeat(pa.scalar(value, pa.string()), batch.num_rows))
+        yield batch
+
+
+def _score(item: LoadedBlock, scorer: Scorer, options: Any) -> ScoredBlock:
+    """transfer → forward → decode, in a lane."""
+    from .model.forward import synchronize  # loaded already, with the scorer
+
+    times, features, planned = item.times, item.features, item.planned
+    with times.stage("transfer") as spent:
+        moved = scorer.transfer(features)
+        synchronize(scorer.device)
+        spent.rows, spent.bytes = features.num_kept, sum(t.nbytes for t in features.inputs.values())
+    with times.stage("forward") as spent:
+        try:
+            raw = scorer.forward(moved)
+        except (RuntimeError, IndexError) as error:
+            last = item.first_row + features.batch.num_rows - 1
+            raise DataError(
+                f"{planned.partition.name}: rows {item.first_row} to {last}: the model fails on them:"
+                f" {one_line(error)}"
+            ) from error
+        synchronize(scorer.device)
+        spent.rows, spent.bytes = features.num_kept, sum(t.nbytes for t in raw.values())
+    with times.stage("decode") as spent:
+        decoded = scorer.decode(moved, raw, options)
+        block = ScoredBatch(
+            rows=assemble(features.batch, decoded.kept, decoded.columns, planned.schema),
+            rejects=assemble_rejects(
+                features.batch, decoded.rejects, source=planned.partition.name, first_row=item.first_row
+            ),
+        )
+        spent.rows, spent.bytes = block.rows.num_rows, block.rows.nbytes
+    return ScoredBlock(planned=planned, block=block, num_rows=features.batch.num_rows, times=times)
+
+
+def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher) -> Scorer:
+    from .scorer import Scorer  # the heavy half of a run: torch, and only once the plan says there is work
+
+    scorer = Scorer.load(bundle, device=job.device)
+    golden = scorer.golden
+    assert golden is not None, "a scorer that is loaded has replayed its golden rows"
+    watcher.event(
+        "bundle_loaded",
+        bundle=str(bundle.path),
+        digest=bundle.digest,
+        device=str(scorer.device),
+        batch_rows=job.batch_rows or scorer.block_rows,
+        golden_rows=golden.rows,
+        golden_source=golden.source,
+        golden_largest_difference=golden.largest_difference,
+    )
+    return scorer
+
+
+def _bundle_record(bundle: Bundle, scorer: Scorer) -> BundleRecord:
+    assert scorer.golden is not None, "a scorer that is loaded has replayed its golden rows"
+    return BundleRecord(
+        path=str(bundle.path),
+        digest=bundle.digest,
+        golden_rows=scorer.golden.rows,
+        golden_source=scorer.golden.source,
+        golden_largest_difference=scorer.golden.largest_difference,
+    )
+
+
+def _settle(ledger: Ledger) -> None:
+    """Hold the whole run to what it allows: a share of rejects, and no partition that could not be read."""
+    rows_in = sum(record.rows_in for record in ledger.partitions)
+    ledger.reject(pa.record_batch({"reject": pa.array([], pa.int8())}), rows_in)
+    failures = ledger.failures()
+    if failures:
+        count, total = len(failures), len(ledger.plan.discovery.partitions)
+        raise PartitionError(
+            f"{failures[0].error} ({count} of {total} inputs could not be read; the others are published)",
+            partition=failures[0].source,
+        )
+
+
+@contextmanager
+def _manifest_written(store: Store, ledger: Ledger, watcher: Watcher) -> Iterator[None]:
+    """Whatever happens inside, run.json and the last log line tell of it; `_SUCCESS` only of success."""
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        error = raised
+        raise
+    finally:
+        manifest = ledger.manifest(error)
+        try:
+            store.write(MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
+            if error is None:
+                store.write(SUCCESS, b"")
+        except ScorelineError as second:
+            if error is None:
+                raise
+            watcher.event("manifest_not_written", level="error", reason=str(second))
+        say_end(watcher, manifest)

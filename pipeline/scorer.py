@@ -1,0 +1,282 @@
+"""The pure core: check, scale, transfer, forward, decode. It touches no file, clock or process once loaded.
+
+`run.py` times these five; `score_batches`, a notebook or another engine compose the same five, so the same
+bundle gives the same answer everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, overload
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from ..schemas.bundle import BundleManifest
+from .errors import BundleError, RowsRejectedError, UsageError, one_line
+from .features.tensors import scale_batch
+from .inputs.check import check_batch, check_columns
+from .inputs.rebatch import rebatch
+from .model.bundle import Bundle, open_bundle
+from .model.forward import block_rows, forward, pick_device, transfer
+from .model.golden import GoldenRows, compare, read_golden
+from .model.graph import build
+from .model.weights import read_weights
+from .outputs.assemble import assemble, assemble_rejects, output_schema
+from .records import CheckedBatch, ColumnOptions, FeatureBatch, Reject, ScoredBatch
+from .tasks.columns import head_width, output_fields
+from .tasks.decode import check_shape, decode_head
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+#: Predictions as the bundle itself lays them out.
+DEFAULTS = ColumnOptions()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GoldenReport:
+    """How the golden rows came out: how many, where their truth came from, the largest difference."""
+
+    rows: int
+    source: Literal["model", "expected"]
+    largest_difference: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodedBatch:
+    """Columns of the rows that were scored, the places of those rows in `batch`, and every reject so far."""
+
+    batch: pa.RecordBatch
+    columns: tuple[pa.Array, ...]
+    kept: np.ndarray | None
+    rejects: tuple[Reject, ...]
+
+
+class Scorer:
+    """A bundle, ready to score. Load it with `Scorer.load`.
+
+    Rows keep their order; every row comes back as a scored row or as a reject. Not tied to a thread: the five
+    steps may run in different ones, each block on its own.
+    """
+
+    def __init__(
+        self,
+        manifest: BundleManifest,
+        model: nn.Module,
+        *,
+        device: torch.device,
+        digest: str,
+        block_rows: int,
+    ) -> None:
+        self.manifest = manifest
+        self.digest = digest
+        self.device = device
+        self.block_rows = block_rows
+        self.golden: GoldenReport | None = None
+        self._model = model.to(device).eval()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] | Bundle, *, device: str = "auto") -> Scorer:
+        """Load a bundle, check every digest, and replay its golden rows on the device.
+
+        Args:
+            path: the folder that `save_bundle` wrote.
+            device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
+
+        Raises:
+            BundleError: a bundle that is broken, was changed, or names what is not on the lists.
+            GoldenMismatchError: its golden rows do not come out as expected.
+            DeviceError: the device is not here.
+        """
+        target = pick_device(device)
+        bundle = path if isinstance(path, Bundle) else open_bundle(path)
+        manifest = bundle.manifest
+        member = manifest.members[0]
+        graph = bundle.read_graph(member.graph)
+        model = build(graph, read_weights(bundle.read(member.weights), member.weights))
+        rows = block_rows(graph, len(manifest.features), target.type)
+        scorer = cls(manifest, model, device=target, digest=bundle.digest, block_rows=rows)
+        names = [feature.name for feature in manifest.features]
+        heads = [head.name for head in manifest.heads]
+        scorer.replay(read_golden(bundle.read(manifest.golden.file), names, heads))
+        return scorer
+
+    @property
+    def features(self) -> list[str]:
+        """The names of the raw feature columns, in the bundle's order."""
+        return [feature.name for feature in self.manifest.features]
+
+    def check(self, batch: pa.RecordBatch, *, text: Collection[str] = ()) -> CheckedBatch:
+        """Feature columns as float64, without the rows in which one has no finite, exact value."""
+        return check_batch(batch, self.manifest.features, text=text)
+
+    def scale(self, checked: CheckedBatch) -> FeatureBatch:
+        """The saved steps in float64, then the model's inputs, `[kept, features]`."""
+        return scale_batch(checked, steps=self.manifest.steps, inputs=self.manifest.inputs)
+
+    def transfer(self, features: FeatureBatch) -> FeatureBatch:
+        """The same on the scorer's device."""
+        return replace(features, inputs=transfer(features.inputs, self.device))
+
+    def forward(self, features: FeatureBatch) -> dict[str, Tensor]:
+        """The raw output of every head, `[kept, width]`, on the device, under `inference_mode`."""
+        if features.num_kept == 0:
+            return {
+                head.name: torch.empty((0, head_width(head)), device=self.device) for head in self.manifest.heads
+            }
+        return forward(self._model, features.inputs, self.manifest.heads)
+
+    def decode(
+        self, features: FeatureBatch, raw: dict[str, Tensor], options: ColumnOptions = DEFAULTS
+    ) -> DecodedBatch:
+        """Columns as `tasks/columns.py` names them; a row whose output is not finite becomes a reject."""
+        columns, kept, rejects = [], features.kept, features.rejects
+        finite = torch.ones(features.num_kept, dtype=torch.bool, device=self.device)
+        for head in self.manifest.heads:
+            arrays, good = decode_head(head, raw[head.name], options)
+            columns += arrays
+            finite &= good
+        if not finite.all():
+            good_rows = finite.cpu().numpy()
+            before = np.arange(features.num_kept, dtype=np.int64) if kept is None else kept
+            lost = before[~good_rows]
+            reason = ("the model's output is not finite",) * len(lost)
+            rejects = (*rejects, Reject(positions=lost, stage="decode", column="", reasons=reason))
+            kept = before[good_rows]
+            columns = [array.filter(pa.array(good_rows)) for array in columns]
+        return DecodedBatch(batch=features.batch, columns=tuple(columns), kept=kept, rejects=rejects)
+
+    def output_fields(self, options: ColumnOptions = DEFAULTS) -> list[pa.Field]:
+        """The columns that predictions are written to, before any prefix."""
+        return [field for head in self.manifest.heads for field in output_fields(head, options)]
+
+    def score_batches(
+        self,
+        batches: Iterable[pa.RecordBatch],
+        *,
+        options: ColumnOptions = DEFAULTS,
+        text: Collection[str] = (),
+        source: str = "",
+    ) -> Iterator[ScoredBatch]:
+        """Score record batches of any size; yields blocks of `block_rows` in input order.
+
+        Args:
+            batches: all of one schema, with the feature columns by name; the others are carried through.
+            text: feature columns whose text is to be read as numbers.
+            source: the name that rejects give as theirs.
+
+        Raises:
+            ColumnError: a feature column is missing, doubled, or holds no numbers.
+        """
+        first_row = 0
+        schema: pa.Schema | None = None
+        for batch in rebatch(batches, self.block_rows):
+            if schema is None:
+                check_columns(batch.schema, self.manifest.features, text=text, source=source or "the table")
+                keys = key_names(batch.schema, self.features, options)
+                key_schema = pa.schema([batch.schema.field(name) for name in keys])
+                schema = output_schema(
+                    key_schema, self.output_fields(options), options.prefix, source=source or "the table"
+                )
+            features = self.transfer(self.scale(self.check(batch, text=text)))
+            decoded = self.decode(features, self.forward(features), options)
+            yield ScoredBatch(
+                rows=assemble(batch, decoded.kept, decoded.columns, schema),
+                rejects=assemble_rejects(batch, decoded.rejects, source=source, first_row=first_row),
+            )
+            first_row += batch.num_rows
+
+    @overload
+    def score_table(self, table: pa.Table, *, with_rejects: Literal[False] = ...) -> pa.Table: ...
+    @overload
+    def score_table(self, table: pa.Table, *, with_rejects: Literal[True]) -> tuple[pa.Table, pa.Table]: ...
+    def score_table(self, table: pa.Table, *, with_rejects: bool = False) -> pa.Table | tuple[pa.Table, pa.Table]:
+        """Score a table that is in memory: its other columns, then the predictions, in the same order.
+
+        Args:
+            with_rejects: hand back `(rows, rejects)`; otherwise a row that cannot be scored raises.
+
+        Raises:
+            ColumnError: a feature column is missing, doubled, or holds no numbers.
+            RowsRejectedError: names the first row and column that cannot be scored.
+        """
+        batches = table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+        scored = list(self.score_batches(batches))
+        rows = pa.Table.from_batches([one.rows for one in scored])
+        rejects = pa.Table.from_batches([one.rejects for one in scored])
+        if with_rejects:
+            return rows, rejects
+        if rejects.num_rows:
+            first = rejects.column("reject")[0].as_py()
+            raise RowsRejectedError(
+                f"row {first['row_number']}: {described(first)} ({rejects.num_rows} of {table.num_rows} rows"
+                " cannot be scored); mend them, or ask for them with with_rejects=True"
+            )
+        return rows
+
+    def score_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Score a pandas frame: its other columns and its index as they are, then the predictions.
+
+        Raises as `score_table` does.
+        """
+        import pandas as pd  # only where a frame is handed in
+
+        doubled = [name for name in self.features if list(frame.columns).count(name) > 1]
+        there = [name for name in self.features if name in frame.columns]
+        if doubled:
+            raise UsageError(f"the frame has column {doubled[0]!r} more than once")
+        scored = self.score_table(pa.Table.from_pandas(frame[there], preserve_index=False))
+        predictions = scored.to_pandas().set_axis(frame.index)
+        keys = frame.drop(columns=there)
+        taken = [name for name in predictions.columns if name in keys.columns]
+        if taken:
+            raise UsageError(f"the frame has a column {taken[0]!r}, the name of an output; rename it first")
+        joined: pd.DataFrame = pd.concat([keys, predictions], axis=1)
+        return joined
+
+    def raw_and_columns(self, features: pa.RecordBatch) -> tuple[dict[str, np.ndarray], DecodedBatch]:
+        """Raw outputs and decoded columns of a few rows, at the bundle's own defaults."""
+        inputs = self.transfer(self.scale(self.check(features)))
+        try:
+            raw = self.forward(inputs)
+        except (RuntimeError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(f"the model fails on the golden rows: {one_line(error)}") from error
+        for head in self.manifest.heads:
+            check_shape(head, raw[head.name], inputs.num_kept)
+        arrays = {name: tensor.float().cpu().numpy() for name, tensor in raw.items()}
+        return arrays, self.decode(inputs, raw)
+
+    def replay(self, golden: GoldenRows) -> GoldenReport:
+        """Score the golden rows by the whole path and compare. Raises GoldenMismatchError."""
+        check_columns(golden.features.schema, self.manifest.features, text=(), source="golden.parquet")
+        raw, decoded = self.raw_and_columns(golden.features)
+        names = [field.name for field in self.output_fields()]
+        if decoded.rejects:
+            reject = decoded.rejects[0]
+            raise BundleError(f"golden row {reject.positions[0]} is rejected: {reject.column} {reject.reasons[0]}")
+        largest = compare(golden, raw, dict(zip(names, decoded.columns, strict=True)))
+        self.golden = GoldenReport(
+            rows=golden.features.num_rows,
+            source=self.manifest.golden.source,
+            largest_difference=largest,
+        )
+        return self.golden
+
+
+def key_names(schema: pa.Schema, features: Collection[str], options: ColumnOptions) -> list[str]:
+    """The columns carried through: those named, or every one that is no feature."""
+    if options.keys is not None:
+        return list(options.keys)
+    return [name for name in schema.names if name not in set(features)]
+
+
+def described(reject: dict[str, object]) -> str:
+    """A reject in words, as in `column 'age' is null`."""
+    where = f"column {reject['column']!r} " if reject["column"] else ""
+    return f"{where}{reject['reason']}"

@@ -1,0 +1,43 @@
+"""One short dispatcher: a head and its raw output → columns and the rows that came out finite."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+from torch import Tensor
+
+from ...schemas.bundle import AnyHead
+from ..errors import BundleError
+from ..records import ColumnOptions
+from . import binary, multiclass, regression
+from .columns import head_width
+
+_DECODERS: dict[str, Callable[[Any, Tensor, ColumnOptions], tuple[list[pa.Array], Tensor]]] = {
+    "binary": binary.decode,
+    "multiclass": multiclass.decode,
+    "regression": regression.decode,
+}
+
+
+def decode_head(head: AnyHead, raw: Tensor, options: ColumnOptions) -> tuple[list[pa.Array], Tensor]:
+    """Columns as `columns.output_fields` names them, and which rows came out finite, bool `[rows]`."""
+    return _DECODERS[head.task](head, raw, options)
+
+
+def check_shape(head: AnyHead, raw: Tensor, rows: int) -> None:
+    """Refuse a raw output that cannot be this head's.
+
+    Raises:
+        BundleError: says the shape, and what the task and its labels ask for.
+    """
+    width, shape = head_width(head), tuple(raw.shape)
+    fits: set[tuple[int, ...]] = {(rows, width)}
+    if head.task == "binary" or width == 1:
+        fits |= {(rows,), (rows, 1)}
+    if shape not in fits:
+        asked = " or ".join(str(("rows", *fit[1:])).replace("'", "") for fit in sorted(fits, key=len))
+        named = "targets" if head.task == "regression" else "labels"
+        raise BundleError(
+            f"the model's output is {shape} for {rows} rows, and {head.task} with {width} {named} takes"
+            f" {asked}; give as many {named} as the model has outputs"
+        )

@@ -1,0 +1,89 @@
+"""Stage clocks. They know the names of the stages and what a second is, nothing else.
+
+Two figures per stage. `busy_s`: seconds of work, summed over the threads that did it. `waiting_s`: seconds in
+which the run stood still for the stage, because nothing else was left to do; those of all stages, with the
+start-up, add up to the wall time, so the largest names the bottleneck.
+
+Work done in a thread carries its own `StageTimes` along with the rows; nothing is shared, nothing is locked.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+
+STAGES = ("discover", "read", "check", "scale", "transfer", "forward", "decode", "write", "publish")
+
+
+@dataclass(kw_only=True, slots=True)
+class StageTime:
+    """What one stage has cost so far."""
+
+    busy_s: float = 0.0
+    waiting_s: float = 0.0
+    rows: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class StageTimes:
+    """The cost of every stage, for a block, a split or a run."""
+
+    stages: dict[str, StageTime] = field(default_factory=dict)
+
+    def __getitem__(self, stage: str) -> StageTime:
+        return self.stages.setdefault(stage, StageTime())
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[StageTime]:
+        """Time a piece of work. On a GPU the device is synchronised before this ends, by the one inside."""
+        start = perf_counter()
+        spent = self[name]
+        try:
+            yield spent
+        finally:
+            spent.busy_s += perf_counter() - start
+
+    @contextmanager
+    def stage_in_front(self, name: str) -> Iterator[StageTime]:
+        """Time a piece of work that the whole run waits for."""
+        start = perf_counter()
+        spent = self[name]
+        try:
+            yield spent
+        finally:
+            seconds = perf_counter() - start
+            spent.busy_s += seconds
+            spent.waiting_s += seconds
+
+    def waited(self, seconds: float, stages: Sequence[str]) -> None:
+        """The run stood still for `seconds` until these stages, which share a thread, were through. Each takes
+        its share by the work it did for the block at hand."""
+        busy = [self[stage].busy_s for stage in stages]
+        total = sum(busy)
+        for stage, work in zip(stages, busy, strict=True):
+            self[stage].waiting_s += seconds * (work / total if total > 0 else 1 / len(stages))
+
+    def add(self, other: "StageTimes") -> None:
+        """Take over what another clock has measured."""
+        for name, spent in other.stages.items():
+            mine = self[name]
+            mine.busy_s += spent.busy_s
+            mine.waiting_s += spent.waiting_s
+            mine.rows += spent.rows
+            mine.bytes += spent.bytes
+
+    def summary(self) -> dict[str, StageTime]:
+        """Every stage in the order of the data, also those that cost nothing."""
+        return {name: self[name] for name in STAGES}
+
+
+def verdict(stages: Mapping[str, StageTime], startup_s: float, wall_s: float) -> str:
+    """In words: what the run waited for, and for what share of the time."""
+    waits = {"start-up": startup_s} | {name: spent.waiting_s for name, spent in stages.items()}
+    first, second = sorted(waits, key=lambda name: -waits[name])[:2]
+    wall = max(wall_s, 1e-9)
+    return (
+        f"waited for {first} {waits[first] / wall:.0%} of {wall_s:.1f} s, then for {second}"
+        f" {waits[second] / wall:.0%}"
+    )

@@ -1,0 +1,78 @@
+"""Who is told how a run goes, and what they are told: the events of the log. Knows nothing of how they are
+shown."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ..schemas.run import RunManifest, StageTotals
+from .errors import PartitionError
+from .outputs.part_file import PartFile
+from .plan import Plan, PlannedSplit
+from .records import ScoreJob
+from .timing import StageTime, StageTimes
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes: a log, a progress bar. Told from one thread."""
+
+    def start(self, num_rows: int | None) -> None:
+        """The plan stands; `num_rows` is None where the files do not say."""
+
+    def advance(self, rows: int) -> None:
+        """So many more rows are scored or rejected."""
+
+    def event(self, name: str, /, **fields: Any) -> None:
+        """Something worth a log line."""
+
+
+def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan) -> None:
+    watcher.event(
+        "run_start",
+        input=job.input,
+        output=job.output,
+        partitions=len(plan.discovery.partitions),
+        rows=plan.num_rows,
+        ignored=len(plan.discovery.ignored),
+    )
+
+
+def say_failed(watcher: Watcher, error: PartitionError) -> None:
+    watcher.event("partition_failed", level="error", partition=error.partition, reason=str(error))
+
+
+def say_split(watcher: Watcher, planned: PlannedSplit, part: PartFile, times: StageTimes) -> None:
+    watcher.event(
+        "split_end",
+        partition=planned.partition.name,
+        split=planned.split.index,
+        rows=part.num_rows + part.num_rejects,
+        rejected=part.num_rejects,
+        stages=_rounded(times.summary()),
+    )
+
+
+def say_end(watcher: Watcher, manifest: RunManifest) -> None:
+    watcher.event(
+        "run_end",
+        level="info" if manifest.status == "success" else "error",
+        status=manifest.status,
+        rows=manifest.rows_in,
+        rejected=manifest.rows_rejected,
+        seconds=round(manifest.wall_s, 3),
+        rows_per_s=round(manifest.rows_in / max(manifest.wall_s, 1e-9)),
+        startup_s=round(manifest.startup_s, 3),
+        stages=_rounded(manifest.stages),
+        verdict=manifest.verdict,
+    )
+
+
+def _rounded(stages: Mapping[str, StageTime | StageTotals]) -> dict[str, dict[str, float]]:
+    return {
+        name: {
+            "busy_s": round(spent.busy_s, 6),
+            "waiting_s": round(spent.waiting_s, 6),
+            "rows": spent.rows,
+            "bytes": spent.bytes,
+        }
+        for name, spent in stages.items()
+    }

@@ -1,0 +1,35 @@
+"""`python -m scoreline.schemas.export`: the JSON Schema of every file we write, into schemas/json."""
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from .bundle import BundleManifest
+from .graph import Graph
+from .job import JobFile
+from .run import Receipt, RunManifest
+
+FOLDER = Path(__file__).parent / "json"
+FILES: dict[str, type[BaseModel]] = {
+    "bundle": BundleManifest,
+    "graph": Graph,
+    "job": JobFile,
+    "receipt": Receipt,
+    "run": RunManifest,
+}
+
+
+def schema_text(model: type[BaseModel]) -> str:
+    """The JSON Schema of one kind of file, as it stands in the tree."""
+    return json.dumps(model.model_json_schema(), indent=2) + "\n"
+
+
+def main() -> None:
+    """Write every schema into `FOLDER`."""
+    for name, model in FILES.items():
+        (FOLDER / f"{name}.schema.json").write_text(schema_text(model), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

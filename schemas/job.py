@@ -1,0 +1,28 @@
+"""A TOML job file: the flags of `scoreline score`, by their names with underscores."""
+
+from typing import Literal
+
+from .base import Schema
+
+
+class JobFile(Schema):
+    """Every flag of `scoreline score`; the command line and the environment win over it.
+
+    Paths are relative to the folder of the job file, so that the job means the same from any directory.
+    """
+
+    bundle: str | None = None
+    input: str | None = None
+    output: str | None = None
+    keys: str | list[str] | None = None
+    format: Literal["auto", "parquet", "csv"] | None = None
+    batch_size: int | str | None = None
+    device: str | None = None
+    max_rejects: int | str | None = None
+    probabilities: Literal["columns", "list", "none"] | None = None
+    prefix: str | None = None
+    run_date: str | None = None
+    run_id: str | None = None
+    log_format: Literal["auto", "text", "json"] | None = None
+    log_level: Literal["debug", "info", "warning", "error"] | None = None
+    progress: bool | None = None
