@@ -120,7 +120,7 @@ def _train(example: _Example, bundle: Path) -> Any:
             loss = nn.functional.binary_cross_entropy_with_logits(raw[:, 0], y.float())
         else:
             loss = nn.functional.cross_entropy(raw, y)
-        loss.backward()  # type: ignore[no-untyped-call] - torch has no hint for it
+        torch.autograd.backward(loss)
         optimizer.step()
     save_bundle(
         bundle,

@@ -100,7 +100,7 @@ def _traced(model: nn.Module, num_inputs: int) -> list[fx.Node]:
         raise
     except Exception as error:
         raise BundleError(
-            f"{type(model).__name__} cannot be kept as data: {one_line(error)}{_user_line(error)};"
+            f"{type(model).__name__} cannot be kept as data: {_short(error)}{_user_line(error)};"
             f" {_advice(str(error))}"
         ) from error
     return list(graph.nodes)
@@ -122,11 +122,16 @@ def _defaults(model: nn.Module, num_inputs: int) -> dict[str, Any]:
     return {parameter.name: parameter.default for parameter in extra}
 
 
+def _short(error: Exception) -> str:
+    """The first sentence: torch goes on with links."""
+    return one_line(error).partition(". ")[0]
+
+
 def _advice(message: str) -> str:
+    if "cannot be iterated" in message or "'len'" in message:
+        return "loop over a fixed number of columns, as in `for i in range(4): x[:, i]`"
     if "control flow" in message:
         return "an `if` or loop that looks at values cannot become data: use torch.where, or decide by a flag"
-    if "iterated" in message or "len" in message:
-        return "loop over a fixed number of columns, as in `for i in range(4): x[:, i]`"
     return "write that line with plain torch operations on the tensors"
 
 

@@ -1,0 +1,167 @@
+"""Fixtures that many tests share: real data, small real models, and the command as a user calls it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import settings
+from scoreline.jobs import cli
+from sklearn import datasets
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from scoreline import save_bundle
+from textbook import ClassificationModel, randomized
+
+settings.register_profile("scoreline", deadline=None, max_examples=60)
+settings.load_profile("scoreline")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A trained model, its scaler, its bundle, and rows to score: everything a test can compare with."""
+
+    name: str
+    task: str
+    frame: pd.DataFrame
+    features: list[str]
+    labels: list[Any]
+    model: nn.Module
+    scaler: Any
+    bundle: Path
+
+    def raw(self, frame: pd.DataFrame | None = None) -> np.ndarray:
+        """The model's outputs by bare torch and scikit-learn: transform on float64, cast to float32."""
+        frame = self.frame if frame is None else frame
+        X = frame[self.features].to_numpy(dtype=np.float64)
+        scaled = self.scaler.transform(pd.DataFrame(X, columns=self.features)).astype(np.float32)
+        with torch.no_grad():
+            return self.model.eval()(torch.from_numpy(scaled)).numpy()
+
+
+def _example(name: str, task: str, folder: Path) -> Example:
+    loaded = getattr(datasets, f"load_{name}")(as_frame=True)
+    frame = loaded.frame.rename(columns={"target": "truth"})
+    features = [column for column in frame.columns if column != "truth"]
+    labels = [] if task == "regression" else sorted(frame["truth"].unique().tolist())
+    scaler = StandardScaler().fit(frame[features])
+    torch.manual_seed(7)
+    model = randomized(ClassificationModel(len(features), [32, 16], max(1, len(labels))))
+    if task == "binary":
+        model = randomized(ClassificationModel(len(features), [32, 16], 1))
+    save_bundle(
+        folder / name,
+        model,
+        features=features,
+        scaler=scaler,
+        task=task,
+        labels=labels or None,
+        sample=frame,
+    )
+    frame.insert(0, "row_id", np.arange(len(frame)) * 10_000_000_019)
+    return Example(
+        name=name,
+        task=task,
+        frame=frame,
+        features=features,
+        labels=labels,
+        model=model,
+        scaler=scaler,
+        bundle=folder / name,
+    )
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the bundles of the whole session."""
+    return tmp_path_factory.mktemp("bundles")
+
+
+@pytest.fixture(scope="session")
+def digits(bundles: Path) -> Example:
+    """64 features, ten classes."""
+    return _example("digits", "multiclass", bundles)
+
+
+@pytest.fixture(scope="session")
+def iris(bundles: Path) -> Example:
+    """4 features, three classes."""
+    return _example("iris", "multiclass", bundles)
+
+
+@pytest.fixture(scope="session")
+def diabetes(bundles: Path) -> Example:
+    """10 features, a regression."""
+    return _example("diabetes", "regression", bundles)
+
+
+@pytest.fixture(scope="session")
+def cancer(bundles: Path) -> Example:
+    """30 features, binary, one logit."""
+    return _example("breast_cancer", "binary", bundles)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left on the screen."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The JSON log lines."""
+        return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
+
+    def event(self, name: str) -> dict[str, Any]:
+        """The one log line of this name."""
+        (found,) = [event for event in self.events if event["event"] == name]
+        return found
+
+    @property
+    def message(self) -> str:
+        """The error as the user reads it."""
+        errors = [event["message"] for event in self.events if event["event"] == "error"]
+        return errors[0] if errors else self.err
+
+
+@pytest.fixture
+def scoreline(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """The command, called in this process with its words."""
+
+    def call(*words: object) -> Result:
+        capsys.readouterr()
+        code = cli.run([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return Result(code, out, err)
+
+    return call
+
+
+@pytest.fixture
+def process() -> Callable[..., Result]:
+    """The command as a process of its own, from another folder."""
+
+    def call(*words: object, cwd: Path | None = None, **environment: str) -> Result:
+        done = subprocess.run(
+            [sys.executable, "-m", "scoreline", *map(str, words)],
+            capture_output=True,
+            text=True,
+            cwd=cwd or "/",
+            env={**os.environ, **environment},
+            timeout=120,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return call

@@ -1,0 +1,72 @@
+"""CSV cells arrive as the text they are; Python's csv module is the judge."""
+
+import csv
+import gzip
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scoreline.pipeline.errors import PartitionError
+from scoreline.pipeline.inputs.csv import read_batches, read_header
+from scoreline.pipeline.inputs.discover import discover
+from scoreline.pipeline.records import Partition
+
+
+def partition(path: Path) -> Partition:
+    """The file as a partition."""
+    (found,) = discover(str(path), format="csv").partitions
+    return found
+
+
+def rows(path: Path, columns: list[str]) -> list[tuple[str, ...]]:
+    """All rows, as tuples of text."""
+    batches = list(read_batches(partition(path), columns))
+    return [tuple(row[name] for name in columns) for batch in batches for row in batch.to_pylist()]
+
+
+cells = st.text(st.characters(codec="utf-8", exclude_characters="\r\0", exclude_categories=["Cs"]), max_size=12)
+
+
+@given(
+    table=st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=20), crlf=st.booleans(), bom=st.booleans()
+)
+def test_text_is_unchanged(
+    tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str, str]], crlf: bool, bom: bool
+) -> None:
+    """Quotes, commas, newlines inside quotes, CRLF, BOM: written by Python's csv, read back equal."""
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n" if crlf else "\n", quoting=csv.QUOTE_ALL)
+    writer.writerows([("a", "b", "c"), *table])
+    path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + text.getvalue().encode())
+    assert read_header(partition(path)).names == ["a", "b", "c"]
+    assert rows(path, ["a", "b", "c"]) == table
+
+
+def test_ids_stay_text_and_columns_come_in_the_order_asked_for(tmp_path: Path) -> None:
+    """Nothing is inferred."""
+    (tmp_path / "a.csv").write_text("id,x,y\n08123,1,2\nNA,null,\n99999999999999999999,1.50,x\n")
+    assert rows(tmp_path / "a.csv", ["y", "id"]) == [("2", "08123"), ("", "NA"), ("x", "99999999999999999999")]
+
+
+def test_gzip(tmp_path: Path) -> None:
+    """Unpacked on the way."""
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n"))
+    assert rows(tmp_path / "a.csv.gz", ["a", "b"]) == [("1", "2")]
+
+
+@pytest.mark.parametrize("data", [b"a,b\n1,2\n3\n", b"a,b\n1,2,3\n", b"a,b\n\xe9\xff,1\n"])
+def test_a_file_that_is_not_whole_is_refused_by_name(tmp_path: Path, data: bytes) -> None:
+    """Ragged rows, bytes that are no UTF-8."""
+    (tmp_path / "a.csv").write_bytes(data)
+    with pytest.raises(PartitionError, match=r"a\.csv: cannot be read as CSV"):
+        rows(tmp_path / "a.csv", ["a", "b"])
+
+
+def test_header_only(tmp_path: Path) -> None:
+    """No rows, and no error."""
+    (tmp_path / "a.csv").write_text("a,b\n")
+    assert read_header(partition(tmp_path / "a.csv")).names == ["a", "b"]
+    assert rows(tmp_path / "a.csv", ["a", "b"]) == []

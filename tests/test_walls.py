@@ -1,0 +1,121 @@
+"""The walls of the house, read from the sources with `ast`."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TOP = ("scoreline", "pipeline", "jobs", "schemas")
+SOURCES = sorted(file for room in TOP for file in (ROOT / room).rglob("*.py"))
+COMMANDS = [file for file in SOURCES if "jobs" in file.parts and "terminal" not in file.parts]
+ROOMS = ("inputs", "features", "model", "tasks", "outputs")
+JOINERS = ("plan", "scorer", "run", "save", "desk", "ledger", "watch", "lanes")
+TORCH = ("features", "model", "tasks", "inputs.loader", "records", "scorer", "run", "save", "lanes")
+NO_TORCH_IN_MODEL = ("model.bundle", "model.golden")
+
+
+def installed_name(file: Path) -> str:
+    """`pipeline/inputs/csv.py` → `scoreline.pipeline.inputs.csv`."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "scoreline" else ("scoreline", *parts)
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def imports(file: Path, *, everywhere: bool = True) -> set[str]:
+    """The absolute names that a file imports; only at its top, outside `if TYPE_CHECKING`, if not everywhere."""
+    name = installed_name(file)
+    package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
+    tree = ast.parse(file.read_text())
+    found = set()
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {module} | {f"{module}.{alias.name}" for alias in node.names if not node.module}
+    return found
+
+
+def of_ours(file: Path) -> set[str]:
+    """What a file imports from within."""
+    return {name for name in imports(file) if name.startswith("scoreline")}
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=installed_name)
+def test_imports_go_one_way(file: Path) -> None:
+    """jobs → pipeline → schemas, never back; scoreline/ only hands names on."""
+    name = installed_name(file)
+    forbidden = {
+        "scoreline.pipeline": ("scoreline.jobs",),
+        "scoreline.schemas": ("scoreline.jobs", "scoreline.pipeline"),
+    }
+    for room, others in forbidden.items():
+        if name.startswith(room):
+            assert not [found for found in of_ours(file) if found.startswith(others)]
+    if not name.startswith("scoreline.jobs") and name not in ("scoreline", "scoreline.__main__"):
+        assert "scoreline" not in imports(file)
+
+
+@pytest.mark.parametrize("file", COMMANDS, ids=installed_name)
+def test_commands_know_nothing_of_each_other(file: Path) -> None:
+    """Jobs import the terminal room and the pipeline; only cli.py registers them, by name."""
+    between = [name for name in of_ours(file) if name.startswith("scoreline.jobs.") and ".terminal" not in name]
+    assert not between
+
+
+@pytest.mark.parametrize("file", [f for f in SOURCES if "pipeline" in f.parts], ids=installed_name)
+def test_rooms_of_the_pipeline_do_not_import_each_other(file: Path) -> None:
+    """inputs, features, model, tasks and outputs meet only in the files that join them."""
+    parts = installed_name(file).split(".")[2:]
+    if not parts or parts[0] not in ROOMS:
+        return
+    for name in of_ours(file):
+        other = name.split(".")[2:3]
+        if name.startswith("scoreline.pipeline") and other:
+            assert other[0] not in (*JOINERS, *(room for room in ROOMS if room != parts[0])), name
+
+
+@pytest.mark.parametrize("file", ["records", "errors", "timing"])
+def test_records_errors_and_timing_import_nothing_of_ours(file: str) -> None:
+    """They are what everything else stands on."""
+    assert not of_ours(ROOT / "pipeline" / f"{file}.py")
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=installed_name)
+def test_libraries_stay_where_they_belong(file: Path) -> None:
+    """Click only in jobs, torch only where tensors live."""
+    name = installed_name(file)
+    roots = {found.split(".")[0] for found in imports(file)}
+    if not name.startswith("scoreline.jobs"):
+        assert not roots & {"click", "tqdm", "structlog"}
+    if "torch" in roots and name != "scoreline.jobs.demo":
+        inside = name.removeprefix("scoreline.pipeline.")
+        assert inside.startswith(TORCH), name
+        assert inside not in NO_TORCH_IN_MODEL, name
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=installed_name)
+def test_nothing_can_execute_what_a_file_says(file: Path) -> None:
+    """No pickle, no eval, no exec, no fx.GraphModule, no torch.load anywhere."""
+    tree = ast.parse(file.read_text())
+    called = {
+        node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not called & {"eval", "exec", "compile", "__import__"}
+    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert "GraphModule" not in attributes
+    roots = {found.split(".")[0] for found in imports(file)}
+    assert not roots & {"pickle", "joblib", "marshal", "shelve", "dill", "cloudpickle"}
+    loads = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "load" and isinstance(node.value, ast.Name)
+    ]
+    assert not [node for node in loads if node.value.id in ("torch", "jit", "np", "numpy")]
+
+
+def test_every_file_says_what_it_is() -> None:
+    """A docstring opens every file."""
+    assert not [file for file in SOURCES if not ast.get_docstring(ast.parse(file.read_text()))]
