@@ -40,7 +40,7 @@ def check(bundle: str, input: str | None, format: str, device: str, as_json: boo
     from ..pipeline.plan import make_plan
     from ..pipeline.records import ScoreJob
     from ..pipeline.scorer import Scorer
-    from .terminal.tables import table
+    from .terminal.tables import answer, table
 
     opened = open_bundle(bundle)
     plan = None
@@ -48,17 +48,17 @@ def check(bundle: str, input: str | None, format: str, device: str, as_json: boo
         kind: Any = format
         plan = make_plan(ScoreJob(bundle=bundle, input=input, output="", run_id="", format=kind), opened.manifest)
     scorer = Scorer.load(opened, device=device)
-    answer: dict[str, Any] = {"bundle": dict(_verified(opened, scorer))}
+    found: dict[str, Any] = {"bundle": dict(_verified(opened, scorer))}
     if plan is not None:
-        answer["input"] = dict(_planned(plan))
-        answer["rows"] = _first_rows(plan, scorer)
+        found["input"] = dict(_planned(plan))
+        found["rows"] = _first_rows(plan, scorer)
     if as_json:
-        click.echo(json.dumps(answer, indent=1, default=str))
+        answer(json.dumps(found, indent=1, default=str))
     else:
-        click.echo(table(["verified", "found"], list(answer["bundle"].items())))
+        answer(table(["verified", "found"], list(found["bundle"].items())))
         if plan is not None:
-            click.echo("\n" + table(["input", "found"], list(answer["input"].items())))
-            click.echo("\n" + _rows_table(answer["rows"]))
+            answer("\n" + table(["input", "found"], list(found["input"].items())))
+            answer("\n" + _rows_table(found["rows"]))
     if plan is not None and plan.failed:
         raise plan.failed[0]
     return 0

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -67,18 +68,21 @@ def run(args: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
     try:
+        return _bounded(args)
+    finally:
+        if (logs := _logs()) is not None:
+            logs.close()
+
+
+def _bounded(args: Sequence[str] | None) -> int:
+    try:
         code = cli.main(args=args, prog_name="scoreline", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (ScorelineError, InterruptedRunError) as error:
         _tell(str(error), error.exit_code)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our answer left; what was asked for is done. Nothing more can be said there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception:
         traceback.print_exc()
         _tell("this is a fault of scoreline; please report the lines above", 1)
@@ -92,8 +96,13 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     raise InterruptedRunError(number)
 
 
+def _logs() -> Any:
+    """The log set-up, where a command has imported it."""
+    return sys.modules.get(f"{__package__}.terminal.logs")
+
+
 def _tell(message: str, exit_code: int) -> None:
-    logs = sys.modules.get(f"{__package__}.terminal.logs")
+    logs = _logs()
     if logs is not None and logs.shows_json():
         import structlog  # imported already, by the command that set up its log
 

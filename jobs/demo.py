@@ -14,6 +14,7 @@ import click
 from ..pipeline.errors import ScorelineError, UsageError
 from ..pipeline.model.bundle import MANIFEST as BUNDLE_MANIFEST
 from .terminal.options import flag
+from .terminal.tables import answer
 
 MARK = ".scoreline-demo"
 ROWS_PER_FILE = 1_000_000
@@ -71,7 +72,7 @@ def demo(folder: str, rows: int | None, device: str) -> int:
     (root / MARK).touch()
     for example in EXAMPLES if rows is None else EXAMPLES[:1]:
         _show(example, root, rows, device)
-    click.echo(
+    answer(
         f"Where to look next:\n"
         f"  {root}/bundles/wine/{BUNDLE_MANIFEST}   what a bundle says of itself\n"
         f"  {root}/scored/…/_scoreline/run.json    what the run did, and what it waited for\n"
@@ -83,12 +84,12 @@ def demo(folder: str, rows: int | None, device: str) -> int:
 
 def _show(example: _Example, root: Path, rows: int | None, device: str) -> None:
     bundle, data, scored = root / "bundles" / example.name, root / "data" / example.name, root / "scored"
-    click.echo(f"── {example.name}: {example.task}")
+    answer(f"── {example.name}: {example.task}")
     held_out = _train(example, bundle)
     files = _write(held_out, data, example.layout, rows)
-    click.echo(f"saved {bundle}, wrote {files} files of held-out rows under {data}")
+    answer(f"saved {bundle}, wrote {files} files of held-out rows under {data}")
     _score(bundle, data, scored / example.name, device)
-    click.echo(f"\naccuracy against the true labels: {_accuracy(scored / example.name):.1%}\n")
+    answer(f"\naccuracy against the true labels: {_accuracy(scored / example.name):.1%}\n")
 
 
 def _train(example: _Example, bundle: Path) -> Any:
@@ -173,7 +174,7 @@ def _score(bundle: Path, data: Path, output: Path, device: str) -> None:
     words = ["--bundle", str(bundle), "--input", str(data), "--output", str(output)]
     options = ["--log-format", "text", "--log-level", "warning"]
     words += [] if device == "auto" else ["--device", device]
-    click.echo(f"\n$ scoreline score {shlex.join(words)}\n")
+    answer(f"\n$ scoreline score {shlex.join(words)}\n")
     result = subprocess.run([sys.executable, "-m", "scoreline", "score", *words, *options], check=False)
     if result.returncode:
         raise ScorelineError(f"scoring ended with exit code {result.returncode}; its message stands above")

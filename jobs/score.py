@@ -71,7 +71,7 @@ def score(job: str | None, run_date: str | None, run_id: str | None, **options: 
     from ..pipeline.run import run  # here, so that --help stays light
     from .terminal.logs import configure, shows_json
     from .terminal.progress import RunWatcher
-    from .terminal.tables import stage_table
+    from .terminal.tables import answer, stage_table
 
     run_id = run_id or uuid.uuid4().hex[:12]
     log = configure(options["log_format"], options["log_level"]).bind(run_id=run_id)
@@ -81,7 +81,7 @@ def score(job: str | None, run_date: str | None, run_id: str | None, **options: 
     finally:
         watcher.close()
     if not shows_json():
-        click.echo(stage_table(manifest))
+        answer(stage_table(manifest))
     return 0
 
 

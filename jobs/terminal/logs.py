@@ -56,6 +56,12 @@ def configure(log_format: LogFormat, level: str) -> structlog.stdlib.BoundLogger
     return logger
 
 
+def close() -> None:
+    """Take our handler away again: another command in this process sets up its own."""
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, _StderrHandler)]
+
+
 def shows_json() -> bool:
     """Whether stderr carries JSON lines at the moment."""
     return any(isinstance(handler, _StderrHandler) and handler.json for handler in logging.getLogger().handlers)

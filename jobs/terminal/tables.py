@@ -1,8 +1,19 @@
-"""Plain tables for a terminal or a mail from cron: aligned columns, no colours."""
+"""Answers on stdout: plain tables for a terminal or a mail from cron, aligned columns, no colours."""
 
+import os
+import sys
 from collections.abc import Sequence
 
 from ...schemas.run import RunManifest
+
+
+def answer(text: str) -> None:
+    """Print to stdout. A reader that has left is no fault: what was asked for is done."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

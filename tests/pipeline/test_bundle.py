@@ -47,42 +47,41 @@ def test_textbook_models_of_every_output_shape(tmp_path: Path) -> None:
         save(tmp_path / "1", single, task="binary", labels=[0, 1], outputs="probabilities")
         a, z = single(as_float32(X))
         got = scored(tmp_path / "1", X)
-        np.testing.assert_array_equal(got["probability"], a[:, 0])
+        np.testing.assert_allclose(got["probability"], a[:, 0], rtol=0, atol=1e-6)
         assert got["prediction"].tolist() == (a[:, 0] > 0.5).long().tolist()
 
         save(tmp_path / "1z", single, task="binary", labels=[0, 1], output=1)
         got = scored(tmp_path / "1z", X)
-        np.testing.assert_allclose(got["probability"], torch.sigmoid(z[:, 0]), rtol=0, atol=1e-7)
+        np.testing.assert_allclose(got["probability"], torch.sigmoid(z[:, 0]), rtol=0, atol=1e-6)
 
         flexible = FlexibleNN([6, 8, 3], ["relu", "none"]).eval()
         save(tmp_path / "2", flexible)
         got = scored(tmp_path / "2", X)
         raw = flexible(as_float32(X))
-        np.testing.assert_allclose(got.filter(like="probability"), torch.softmax(raw, 1), rtol=0, atol=1e-7)
+        np.testing.assert_allclose(got.filter(like="probability"), torch.softmax(raw, 1), rtol=0, atol=1e-6)
         assert got["prediction"].tolist() == [["x", "y", "z"][n] for n in raw.argmax(1)]
 
         classifier = Classifier(6, 8, 3).eval()
         save(tmp_path / "3", classifier, outputs="probabilities")
-        np.testing.assert_array_equal(
-            scored(tmp_path / "3", X).filter(like="probability"), classifier(as_float32(X))
-        )
+        got = scored(tmp_path / "3", X).filter(like="probability")
+        np.testing.assert_allclose(got, classifier(as_float32(X)), rtol=0, atol=1e-6)
 
         two = randomized(ClassificationModel(6, [8], 2)).eval()
         save(tmp_path / "4", two, task="binary", labels=["no", "yes"])
         got = scored(tmp_path / "4", X)
         np.testing.assert_allclose(
-            got["probability"], torch.softmax(two(as_float32(X)), 1)[:, 1], rtol=0, atol=1e-7
+            got["probability"], torch.softmax(two(as_float32(X)), 1)[:, 1], rtol=0, atol=1e-6
         )
 
         flat = Residual(6).eval()
         save(tmp_path / "5", flat, task="regression", labels=None)
-        np.testing.assert_array_equal(scored(tmp_path / "5", X)["prediction"], flat(as_float32(X)).double())
+        np.testing.assert_allclose(scored(tmp_path / "5", X)["prediction"], flat(as_float32(X)), atol=1e-6)
 
         several = nn.Linear(6, 2).eval()
         save(tmp_path / "6", several, task="regression", labels=["low", "high"])
         got = scored(tmp_path / "6", X)
         assert list(got.columns) == ["prediction_low", "prediction_high"]
-        np.testing.assert_array_equal(got, several(as_float32(X)).double())
+        np.testing.assert_allclose(got, several(as_float32(X)), atol=1e-6)
 
 
 def test_embedding_model_takes_whole_numbers(tmp_path: Path) -> None:

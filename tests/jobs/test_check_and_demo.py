@@ -1,0 +1,76 @@
+"""`check` tells what would happen and writes nothing; `demo` does what its text says."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as ds
+import pytest
+import torch
+
+from conftest import Example, Result
+
+Command = Callable[..., Result]
+
+
+def test_check_tells_what_was_verified(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """Each line of the table, from the bundle itself."""
+    result = scoreline("check", "--bundle", iris.bundle)
+    assert result.code == 0, result.err
+    for words in ("digest", "sha256:", "no code", "standard over 4 features", "float32 [rows, 4]",
+                  "multiclass from logits; labels '0', '1', '2'", "150 of 150 come out on cpu"):  # fmt: skip
+        assert words in result.out
+
+
+def test_check_scores_the_first_rows_and_writes_nothing(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """The same predictions as bare torch."""
+    iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
+    before = sorted(tmp_path.rglob("*"))
+    result = scoreline("check", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--json")
+    assert result.code == 0, result.err
+    answer = json.loads(result.out)
+    expected = torch.softmax(torch.from_numpy(iris.raw()), 1)[:5]
+    got = [[row[f"probability_{label}"] for label in iris.labels] for row in answer["rows"]["scored"]]
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
+    assert (answer["rows"]["tried"], answer["rows"]["rejected"]) == (150, 0)
+    assert answer["input"]["rows"] == "150"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_check_tells_of_bad_rows_and_bad_files(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """Rejects by row, and 65 for a file that cannot be read."""
+    iris.frame.assign(**{iris.features[0]: [None, *[1.0] * 149]}).to_csv(tmp_path / "a.csv", index=False)
+    result = scoreline("check", "--bundle", iris.bundle, "--input", tmp_path)
+    assert result.code == 0
+    assert "150 rows tried, 1 rejected" in result.out
+    assert "row 0: sepal length (cm) is null" in result.out
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 no")
+    result = scoreline("check", "--bundle", iris.bundle, "--input", tmp_path)
+    assert result.code == 65
+    assert "b.parquet" in result.message
+
+
+@pytest.mark.parametrize("words", [("--rows", "3000"), ()])
+def test_demo(scoreline: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Trains, saves, writes, scores with the real command, and is right most of the time."""
+    result = scoreline("demo", "--dir", tmp_path / "demo", *words)
+    assert result.code == 0, result.err
+    assert "$ scoreline score --bundle" in result.out
+    scored = tmp_path / "demo" / "scored" / "breast_cancer"
+    assert (scored / "_SUCCESS").exists()
+    rows = ds.dataset(scored, format="parquet", partitioning="hive").to_table()
+    assert rows.num_rows == (3000 if words else 228)
+    right = np.mean(np.array(rows["true_label"].to_pylist()) == np.array(rows["prediction"].to_pylist()))
+    assert right > 0.9
+    assert f"{right:.1%}" in result.out
+    again = scoreline("demo", "--dir", tmp_path / "demo", "--rows", "100")
+    assert again.code == 0
+
+
+def test_demo_does_not_write_over_other_things(scoreline: Command, tmp_path: Path) -> None:
+    """A folder it did not make."""
+    (tmp_path / "thesis.txt").touch()
+    result = scoreline("demo", "--dir", tmp_path)
+    assert result.code == 2
+    assert "not made by the demo" in result.err

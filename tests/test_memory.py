@@ -1,0 +1,57 @@
+"""Memory does not grow with the input: peak RSS of whole processes, children included."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from scoreline import save_bundle
+from textbook import ClassificationModel
+
+FEATURES = [f"f{n}" for n in range(30)]
+
+
+def write(path: Path, rows: int, chunk: int = 500_000) -> None:
+    """A file of one row group, written without holding it whole as float64."""
+    draw = np.random.default_rng(0)
+    base = {name: draw.normal(size=chunk) for name in FEATURES}
+    tables = [pa.table({**base, "row_id": np.arange(start, start + chunk)}) for start in range(0, rows, chunk)]
+    pq.write_table(pa.concat_tables(tables), path, row_group_size=rows)
+
+
+def peak_mb(bundle: Path, file: Path, out: Path) -> float:
+    """Peak RSS of `scoreline score` over a file, as the kernel counted it."""
+    code = (
+        "import resource, subprocess, sys;"
+        "done = subprocess.run([sys.executable, '-m', 'scoreline', *sys.argv[1:]]);"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)"
+    )
+    words = ["score", "--bundle", str(bundle), "--input", str(file), "--output", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd="/", check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout) / (1 if sys.platform == "darwin" else 1024)
+
+
+@pytest.mark.slow
+def test_one_giant_row_group_takes_no_more_memory(tmp_path: Path) -> None:
+    """5 M rows in one row group within 10% of 0.5 M, and under 700 MB."""
+    torch.manual_seed(0)
+    sample = np.random.default_rng(1).normal(size=(64, 30))
+    save_bundle(
+        tmp_path / "b", ClassificationModel(30, [128, 64], 5), features=FEATURES, task="multiclass",
+        labels=list("abcde"), sample=sample,
+    )  # fmt: skip
+    write(tmp_path / "small.parquet", 500_000)
+    write(tmp_path / "large.parquet", 5_000_000)
+    small = peak_mb(tmp_path / "b", tmp_path / "small.parquet", tmp_path / "out")
+    large = peak_mb(tmp_path / "b", tmp_path / "large.parquet", tmp_path / "out2")
+    assert pq.ParquetFile(tmp_path / "out2" / "large.parquet").metadata.num_rows == 5_000_000
+    assert large <= small * 1.1
+    assert large < 700
