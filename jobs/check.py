@@ -1,6 +1,7 @@
 """`scoreline check`: all that can be known before scoring. Writes nothing."""
 
 import json
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +37,10 @@ def check(bundle: str, input: str | None, format: str, device: str, as_json: boo
     Without an input: digests, the model, features, scaling, labels, and the golden rows, replayed on the
     device. With one: the files, their columns, and the predictions for the first rows.
     """
-    from ..pipeline.model.bundle import open_bundle  # here, so that --help stays light
+    from ..pipeline.inputs.discover import discover  # here, so that --help stays light
+    from ..pipeline.model.bundle import open_bundle
     from ..pipeline.plan import make_plan
-    from ..pipeline.records import ScoreJob
+    from ..pipeline.records import ColumnOptions
     from ..pipeline.scorer import Scorer
     from .terminal.tables import answer, table
 
@@ -46,14 +48,14 @@ def check(bundle: str, input: str | None, format: str, device: str, as_json: boo
     plan = None
     if input is not None:
         kind: Any = format
-        plan = make_plan(ScoreJob(bundle=bundle, input=input, output="", run_id="", format=kind), opened.manifest)
+        plan = make_plan(discover(input, format=kind), opened.manifest, ColumnOptions())
     scorer = Scorer.load(opened, device=device)
     found: dict[str, Any] = {"bundle": dict(_verified(opened, scorer))}
     if plan is not None:
         found["input"] = dict(_planned(plan))
         found["rows"] = _first_rows(plan, scorer)
     if as_json:
-        answer(json.dumps(found, indent=1, default=str))
+        answer(json.dumps(_finite(found), indent=1, default=str, allow_nan=False))
     else:
         answer(table(["verified", "found"], list(found["bundle"].items())))
         if plan is not None:
@@ -126,11 +128,15 @@ def _first_rows(plan: "Plan", scorer: "Scorer") -> dict[str, Any]:
 
 
 def _head(planned: "PlannedSplit") -> "pa.RecordBatch":
+    import pyarrow as pa
+
     from ..pipeline.run import read_blocks
 
     for block in read_blocks(planned, TRIED_ROWS):
         return block
-    return planned.read.empty_table().combine_chunks().to_batches()[0]
+    return pa.RecordBatch.from_arrays(
+        [pa.nulls(0, kind) for kind in planned.read_with_hive.types], schema=planned.read_with_hive
+    )
 
 
 def _rows_table(rows: dict[str, Any]) -> str:
@@ -142,6 +148,15 @@ def _rows_table(rows: dict[str, Any]) -> str:
         lines.append(table(names, [[_cell(row[name]) for name in names] for row in rows["scored"]]))
     lines += [f"row {r['row_number']}: {r['column']} {r['reason']}" for r in rows["rejects"]]
     return "\n".join(lines)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no word for NaN and infinities: they become text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(name): _finite(entry) for name, entry in value.items()}
+    return [_finite(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _cell(value: Any) -> str:

@@ -4,6 +4,7 @@ Commands are imported when they are called, so that `scoreline --help` imports n
 Arrow and answers at once.
 """
 
+import io
 import os
 import signal
 import sys
@@ -15,8 +16,9 @@ from typing import Any
 
 import click
 
-from ..pipeline.errors import InterruptedRunError, ScorelineError
+from ..pipeline.errors import InterruptedRunError, ScorelineError, printable
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 COMMANDS = {
     "score": "Score Parquet or CSV files with a bundle.",
     "check": "Verify a bundle, and what it would do to an input.",
@@ -65,8 +67,9 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code. Nothing but a fault of ours shows a traceback."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
+    for number in _SIGNALS:
+        signal.signal(number, _interrupt)
+    _mend_streams()
     try:
         return _bounded(args)
     finally:
@@ -90,9 +93,19 @@ def _bounded(args: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _mend_streams() -> None:
+    """A closed stream swallows what is said to it, and one that cannot spell a character escapes it."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 - as long as the process lives
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     """The first signal ends the run in order; a second one at once."""
-    signal.signal(number, lambda again, _: os._exit(128 + again))
+    for each in _SIGNALS:
+        signal.signal(each, lambda again, _: os._exit(128 + again))
     raise InterruptedRunError(number)
 
 
@@ -108,4 +121,4 @@ def _tell(message: str, exit_code: int) -> None:
 
         structlog.stdlib.get_logger("scoreline").error("error", message=message, exit_code=exit_code)
     else:
-        click.echo(f"scoreline: {message}", err=True)
+        click.echo(f"scoreline: {printable(message)}", err=True)

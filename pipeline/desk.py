@@ -4,8 +4,6 @@ are read or scored.
 
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from ..schemas.run import Receipt
 from .errors import PartitionError
 from .ledger import Ledger
@@ -55,7 +53,8 @@ class Desk:
     def write(self, item: ScoredBlock) -> None:
         """Rows and rejects of one block."""
         self._times.add(item.times)
-        self._ledger.reject(item.block.rejects, self._ledger.plan.num_rows)
+        self._ledger.reject(item.block.rejects)
+        self._ledger.hold_budget(self._ledger.plan.num_rows)
         with self._times.stage_in_front("write") as spent:
             self._open(item.planned).write(item.block.rows, item.block.rejects)
             spent.rows += item.block.rows.num_rows
@@ -66,9 +65,10 @@ class Desk:
         """The split is through: make it visible, or drop it where its file could not be read."""
         self._times.add(end.times)
         if end.error is not None:
+            rejected = self._part.num_rejects if self._part is not None else 0
             self.__exit__()
             self._part = None
-            self._ledger.fail(end.error, end.planned.target)
+            self._ledger.fail(end.error, target=end.planned.target, rejected=rejected)
             say_failed(self._watcher, end.error)
             self._close_split()
             return
@@ -85,11 +85,12 @@ class Desk:
 
     def _open(self, planned: PlannedSplit) -> PartFile:
         if self._part is None:
-            read = planned.read
-            for key, _ in planned.hive:
-                read = read.append(pa.field(key, pa.string()))
             self._part = PartFile(
-                self._store, target=planned.target, rejects=planned.rejects, schema=planned.schema, read=read
+                self._store,
+                target=planned.target,
+                rejects=planned.rejects,
+                schema=planned.schema,
+                read=planned.read_with_hive,
             )
         return self._part
 

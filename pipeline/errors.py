@@ -5,6 +5,7 @@
     ├── DataError                 65   the input cannot be scored as it is
     │   ├── ColumnError           65   a column is missing, doubled or of a wrong kind
     │   ├── PartitionError        65   one input file cannot be read; the others can
+    │   ├── ModelFailedError      65   the model raises on some rows
     │   └── RowsRejectedError     65   more rows were rejected than the run allows
     ├── NoInputError              66   nothing to score
     ├── DeviceError               69   the device asked for is not there
@@ -22,7 +23,11 @@ nothing of the rest.
 
 def one_line(error: BaseException) -> str:
     """The text of any exception on one line, control characters escaped: names in it come from files."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    return printable(" ".join(str(error).split()) or type(error).__name__)
+
+
+def printable(text: str) -> str:
+    """Text with control characters and line ends escaped, for a log or a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -54,6 +59,10 @@ class PartitionError(DataError):
     def __init__(self, message: str, *, partition: str) -> None:
         super().__init__(message)
         self.partition = partition
+
+
+class ModelFailedError(DataError):
+    """The model raises on rows that have passed every check."""
 
 
 class RowsRejectedError(DataError):

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from time import perf_counter
+from typing import Any
 
 import pyarrow as pa
 
 from ..schemas.run import BundleRecord, PartitionRecord, RunManifest, StageTotals
 from .errors import PartitionError, RowsRejectedError
+from .outputs.assemble import REJECT_COLUMN, described
 from .plan import Plan, PlannedSplit
 from .records import ScoreJob
 from .timing import StageTimes, verdict
@@ -33,33 +35,31 @@ class Ledger:
     started: datetime
     partitions: list[PartitionRecord] = field(default_factory=list)
     rejected: int = 0
+    first_reject: dict[str, Any] | None = None
 
-    def reject(self, rejects: pa.RecordBatch, num_rows: int | None) -> None:
-        """Count rejects, and stop the run as soon as there are more than it allows.
+    def reject(self, rejects: pa.RecordBatch) -> None:
+        """Count rejects, and remember the first of the run."""
+        if rejects.num_rows and self.first_reject is None:
+            self.first_reject = rejects.column(REJECT_COLUMN)[0].as_py()
+        self.rejected += rejects.num_rows
+
+    def hold_budget(self, num_rows: int | None) -> None:
+        """Stop the run as soon as there are more rejects than it allows.
 
         Args:
-            num_rows: the rows of the whole run, None as long as they are not known: a share is then
-                held against them at the end.
+            num_rows: the rows of the whole run; None as long as they are not known, and a share is not held
+                against them before the end.
 
         Raises:
-            RowsRejectedError: names the first of these rows and its column.
+            RowsRejectedError: names the first row that was rejected, and its column.
         """
-        self.rejected += rejects.num_rows
-        budget = self.job.max_rejects
-        if budget.count is None and num_rows is None:
+        budget, first = self.job.max_rejects, self.first_reject
+        if first is None or (budget.count is None and num_rows is None):
             return
-        allowed = budget.allowed(num_rows or 0)
-        if self.rejected > allowed:
-            first = rejects.column("reject")[0].as_py() if rejects.num_rows else None
-            where = (
-                f"{first['source']}: row {first['row_number']}: "
-                f"{'column ' + repr(first['column']) + ' ' if first['column'] else ''}{first['reason']}; "
-                if first
-                else ""
-            )
+        if self.rejected > budget.allowed(num_rows or 0):
             raise RowsRejectedError(
-                f"{where}{self.rejected} rows rejected, {budget} allowed; mend the input, or allow more with"
-                " --max-rejects 100 or 1%"
+                f"{first['source']}: row {first['row_number']}: {described(first)}; {self.rejected} rows rejected,"
+                f" {budget} allowed; mend the input, or allow more with --max-rejects 100 or 1%"
             )
 
     def publish(self, planned: PlannedSplit, *, scored: int, rejected: int) -> PartitionRecord:
@@ -75,8 +75,9 @@ class Ledger:
         self.partitions.append(record)
         return record
 
-    def fail(self, error: PartitionError, target: str = "") -> None:
-        """Enter a partition that could not be read."""
+    def fail(self, error: PartitionError, *, target: str = "", rejected: int = 0) -> None:
+        """Enter a partition that could not be read; its rejects so far no longer count."""
+        self.rejected -= rejected
         self.partitions.append(PartitionRecord(source=error.partition, target=target, error=str(error)))
 
     def failures(self) -> list[PartitionRecord]:

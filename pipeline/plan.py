@@ -15,7 +15,7 @@ from ..schemas.bundle import BundleManifest
 from .errors import ColumnError, OutputError, PartitionError, UsageError
 from .inputs import csv, parquet
 from .inputs.check import check_columns
-from .inputs.discover import Discovery, discover
+from .inputs.discover import Discovery, refuse_address
 from .outputs.assemble import output_schema
 from .outputs.receipt import read_receipt
 from .outputs.store import REJECTS, Store
@@ -30,18 +30,24 @@ FOOTER_THREADS = 8
 class PlannedSplit:
     """One split, the columns to read for it, and where its rows go.
 
-    `read`: the columns as they are read; `hive`: feature columns that come from the path; `text`: columns whose
-    text is read as numbers; `keys`: those carried through; `schema`: the rows that will be written.
+    `header`: every column of the file; `read`: those that are read, with their types; `hive`: feature columns
+    that come from the path; `text`: columns whose text is read as numbers; `schema`: the rows to be written.
     """
 
     split: Split
     num_rows: int | None
     read: pa.Schema
+    header: tuple[str, ...]
     hive: tuple[tuple[str, str | None], ...]
     text: frozenset[str]
     schema: pa.Schema
     target: str
     rejects: str
+
+    @property
+    def read_with_hive(self) -> pa.Schema:
+        """The columns that blocks come with: those that are read, and features from the path."""
+        return pa.schema([*self.read, *(pa.field(key, pa.string()) for key, _ in self.hive)])
 
     @property
     def partition(self) -> Partition:
@@ -60,15 +66,13 @@ class Plan:
     num_rows: int | None
 
 
-def make_plan(job: ScoreJob, manifest: BundleManifest) -> Plan:
-    """Find the partitions, look at their columns, and name every output.
+def make_plan(found: Discovery, manifest: BundleManifest, options: ColumnOptions) -> Plan:
+    """Look at the columns of every partition, and name every output.
 
     Raises:
-        NoInputError: nothing to score.
         ColumnError: a column is missing, doubled, of a wrong kind, or has the name of an output.
         UsageError: two inputs would meet in one output.
     """
-    found = discover(job.input, format=job.format)
     splits, failed = [], []
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
         footers = pool.map(_footer, found.partitions)
@@ -76,7 +80,7 @@ def make_plan(job: ScoreJob, manifest: BundleManifest) -> Plan:
             if isinstance(footer, PartitionError):
                 failed.append(footer)
             else:
-                splits.append(_planned(partition, *footer, manifest, job.columns))
+                splits.append(_planned(partition, *footer, manifest, options))
     _refuse_meeting(splits)
     counts = [planned.num_rows for planned in splits]
     known = [count for count in counts if count is not None]
@@ -88,18 +92,23 @@ def make_plan(job: ScoreJob, manifest: BundleManifest) -> Plan:
     )
 
 
-def refuse_overlap(plan: Plan, job: ScoreJob) -> None:
+def refuse_overlap(found: Discovery, job: ScoreJob) -> None:
     """No output may be read as input by this run or the next, nor lie over it.
 
     Raises:
         OutputError: the output lies within the input, or the other way round.
+        UsageError: the output is no local path.
     """
-    output, where = Path(os.path.realpath(job.output)), Path(os.path.realpath(plan.discovery.root))
-    if Path(job.input).is_dir() and (output == where or where in output.parents or output in where.parents):
+    refuse_address(job.output, "output")
+    if not job.output.strip():
+        raise UsageError("the output is an empty path; name a folder with --output")
+    output, where = Path(os.path.realpath(job.output)), Path(os.path.realpath(found.root))
+    searched = Path(job.input).is_dir() or "**" in job.input
+    if searched and (output == where or where in output.parents or output in where.parents):
         raise OutputError(
             f"output {job.output!r} and input {job.input!r} lie within each other; choose an --output beside it"
         )
-    for partition in plan.discovery.partitions:
+    for partition in found.partitions:
         if output in Path(os.path.realpath(partition.path)).parents:
             raise OutputError(
                 f"input {partition.path!r} lies within the output {job.output!r}; choose another --output"
@@ -113,6 +122,9 @@ def refuse_strangers(store: Store, plan: Plan) -> None:
         OutputError: names the file.
     """
     targets = {planned.target for planned in plan.splits}
+    for target in targets:
+        if store.path(target).is_dir():
+            raise OutputError(f"{store.path(target)} is a folder, and a part is to stand there; move it")
     for name in store.parquet_files():
         found = read_receipt(store.path(name))
         if found == "foreign" or (found == "torn" and name not in targets):
@@ -140,18 +152,18 @@ def _planned(
 ) -> PlannedSplit:
     features = [feature.name for feature in manifest.features]
     hive = tuple((key, value) for key, value in partition.hive if key in features and key not in schema.names)
-    whole = schema
-    for key, _ in hive:
-        whole = whole.append(pa.field(key, pa.string()))
+    whole = pa.schema([*schema, *(pa.field(key, pa.string()) for key, _ in hive)])
     text = frozenset(schema.names if partition.format == "csv" else ()) | {key for key, _ in hive}
     check_columns(whole, manifest.features, text=text, source=partition.name)
     keys = list(_keys(partition, schema, set(features), options))
     read = [name for name in schema.names if name in {*features, *keys}]
     fields = [field for head in manifest.heads for field in output_fields(head, options)]
+    _refuse_hive_clash(partition, [options.prefix + field.name for field in fields])
     target = _target(partition)
     return PlannedSplit(
         split=Split(partition=partition),
         num_rows=num_rows,
+        header=tuple(schema.names),
         read=pa.schema([schema.field(name) for name in read]),
         hive=hive,
         text=text,
@@ -180,6 +192,15 @@ def _keys(partition: Partition, schema: pa.Schema, features: set[str], options: 
                 " name the keys to keep with --keys"
             )
         yield name
+
+
+def _refuse_hive_clash(partition: Partition, outputs: Sequence[str]) -> None:
+    taken = [key for key, _ in partition.hive if key in outputs]
+    if taken:
+        raise ColumnError(
+            f"{partition.name}: the folder {taken[0]!r}= is also the name of an output, and readers would see it"
+            " twice; add --prefix NAME_"
+        )
 
 
 def _target(partition: Partition) -> str:

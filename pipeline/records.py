@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -103,14 +104,14 @@ class RejectBudget:
     """How many rows may be rejected: a count, or a share of all rows."""
 
     count: int | None = 0
-    share: float | None = None
+    share: Fraction | None = None
 
     def allowed(self, num_rows: int) -> int:
         """How many of `num_rows` may be rejected."""
-        return self.count if self.count is not None else int((self.share or 0.0) * num_rows)
+        return self.count if self.count is not None else int((self.share or 0) * num_rows)
 
     def __str__(self) -> str:
-        return str(self.count) if self.count is not None else f"{(self.share or 0.0) * 100:g}%"
+        return str(self.count) if self.count is not None else f"{float((self.share or 0) * 100):g}%"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

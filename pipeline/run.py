@@ -19,8 +19,9 @@ import pyarrow as pa
 
 from ..schemas.run import BundleRecord, RunManifest
 from .desk import Desk, ScoredBlock, SplitEnd
-from .errors import DataError, PartitionError, ScorelineError, one_line
+from .errors import ModelFailedError, PartitionError, ScorelineError, one_line
 from .inputs import csv, parquet
+from .inputs.discover import discover
 from .inputs.rebatch import rebatch
 from .ledger import Ledger
 from .model.bundle import Bundle, open_bundle
@@ -61,9 +62,10 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
     start_s, started, times = perf_counter(), datetime.now(UTC), StageTimes()
     bundle = open_bundle(job.bundle)
     with times.stage_in_front("discover") as spent:
-        plan = make_plan(job, bundle.manifest)
+        found = discover(job.input, format=job.format)
+        refuse_overlap(found, job)
+        plan = make_plan(found, bundle.manifest, job.columns)
         spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in plan.discovery.partitions)
-    refuse_overlap(plan, job)
     store = Store(job.output)
     store.prepare()
     refuse_strangers(store, plan)
@@ -151,13 +153,18 @@ def _load(planned: PlannedSplit, scorer: Scorer, rows: int) -> Iterator[LoadedBl
 def read_blocks(planned: PlannedSplit, rows: int) -> Iterator[pa.RecordBatch]:
     partition, names = planned.partition, planned.read.names
     if partition.format == "csv":
-        batches = csv.read_batches(partition, names)
+        batches = csv.read_batches(partition, names, header=planned.header)
     else:
         batches = parquet.read_batches(partition, names, block_rows=rows)
-    for batch in rebatch(batches, rows):
-        for key, value in planned.hive:
-            batch = batch.append_column(key, pa.repeat(pa.scalar(value, pa.string()), batch.num_rows))
-        yield batch
+    try:
+        for batch in rebatch(batches, rows):
+            for key, value in planned.hive:
+                batch = batch.append_column(key, pa.repeat(pa.scalar(value, pa.string()), batch.num_rows))
+            yield batch
+    except pa.ArrowException as error:  # dictionaries of its row groups that do not fit into one
+        raise PartitionError(
+            f"{partition.name}: its row groups cannot be joined: {one_line(error)}", partition=partition.name
+        ) from error
 
 
 def _score(item: LoadedBlock, scorer: Scorer, options: Any) -> ScoredBlock:
@@ -172,11 +179,10 @@ def _score(item: LoadedBlock, scorer: Scorer, options: Any) -> ScoredBlock:
     with times.stage("forward") as spent:
         try:
             raw = scorer.forward(moved)
-        except (RuntimeError, IndexError) as error:
+        except ModelFailedError as error:
             last = item.first_row + features.batch.num_rows - 1
-            raise DataError(
-                f"{planned.partition.name}: rows {item.first_row} to {last}: the model fails on them:"
-                f" {one_line(error)}"
+            raise ModelFailedError(
+                f"{planned.partition.name}: rows {item.first_row} to {last}: {error}"
             ) from error
         synchronize(scorer.device)
         spent.rows, spent.bytes = features.num_kept, sum(t.nbytes for t in raw.values())
@@ -223,9 +229,7 @@ def _bundle_record(bundle: Bundle, scorer: Scorer) -> BundleRecord:
 
 
 def _settle(ledger: Ledger) -> None:
-    """Hold the whole run to what it allows: a share of rejects, and no partition that could not be read."""
-    rows_in = sum(record.rows_in for record in ledger.partitions)
-    ledger.reject(pa.record_batch({"reject": pa.array([], pa.int8())}), rows_in)
+    """Hold the whole run to what it allows: no partition that could not be read, and a share of rejects."""
     failures = ledger.failures()
     if failures:
         count, total = len(failures), len(ledger.plan.discovery.partitions)
@@ -233,6 +237,7 @@ def _settle(ledger: Ledger) -> None:
             f"{failures[0].error} ({count} of {total} inputs could not be read; the others are published)",
             partition=failures[0].source,
         )
+    ledger.hold_budget(sum(record.rows_in for record in ledger.partitions))
 
 
 @contextmanager

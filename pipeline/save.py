@@ -4,9 +4,9 @@ scoring, and ends by loading what it wrote through that same path.
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,14 +26,15 @@ from ..schemas.bundle import (
     MulticlassHead,
     RegressionHead,
 )
-from ..schemas.graph import Graph, NodeRef
-from .errors import BundleError, ColumnError, one_line
+from ..schemas.graph import Graph
+from .errors import BundleError, ColumnError, ModelFailedError, one_line
 from .features.scalers import FittedScaler, bind_scalers, saved_step
 from .inputs.check import check_batch, check_columns
 from .model.bundle import first_problem, sha256, write_bundle
-from .model.forward import block_rows, select_output
-from .model.golden import MOST_ROWS, GoldenRows, write_golden
+from .model.forward import select_output
+from .model.golden import ABSOLUTE, MOST_ROWS, RELATIVE, GoldenRows, write_golden
 from .model.graph import build
+from .model.graph_facts import find_indices, last_activation
 from .model.trace import trace
 from .model.weights import write_weights
 from .records import ColumnOptions
@@ -42,6 +43,8 @@ from .tasks.columns import output_fields
 from .tasks.decode import check_shape, decode_head
 
 Outputs = Literal["logits", "probabilities", "log_probabilities"]
+Dtype = Literal["float32", "int64"]
+FEWEST_SHOWN = 7
 GRAPH, WEIGHTS, GOLDEN = "graph.json", "weights.safetensors", "golden.parquet"
 
 
@@ -88,59 +91,131 @@ def save_bundle(
             not fit the outputs, or the sample cannot be scored.
         GoldenMismatchError: the outputs expected for the sample are not what this model and scaler give.
     """
-    names = [str(name) for name in features]
+    names = _plain_names(features)
     frozen = _frozen(model)
     scalers = bind_scalers(scaler, names)
     rows, chosen = _scorable(_sample_batch(sample, names), names)
     head = _head(task, labels, outputs, output)
-    graph, tensors = trace(frozen)
-    dtype = _input_dtype(graph)
+    graph, tensors = _traced(frozen)
+    _refuse_double_activation(graph, head)
+    dtype: Dtype = "int64" if find_indices(graph, len(names)).as_they_come else "float32"
     raw = _true_outputs(frozen, scalers, rows, names, dtype, head)
-    _check_head(head, raw, rows.num_rows)
-    columns = _columns(head, raw.reshape(rows.num_rows, -1))
+    _check_head(head, raw)
+    columns = _columns(head, raw)
     if expected is not None:
-        columns = _handed_over(expected, head, chosen)
-    golden = GoldenRows(features=rows, raw={head.name: raw.reshape(rows.num_rows, -1).numpy()}, columns=columns)
+        columns = _handed_over(expected, head, chosen, len(sample))
+    golden = GoldenRows(features=rows, raw={head.name: raw.numpy()}, columns=columns)
     files = {
         GRAPH: graph.model_dump_json(indent=1).encode() + b"\n",
         WEIGHTS: write_weights(tensors),
         GOLDEN: write_golden(golden),
     }
-    manifest = _manifest(
-        features=[Feature(name=name, dtype=_dtype(rows.schema.field(name).type)) for name in names],
-        steps=[saved_step(fitted) for fitted in scalers],
-        inputs=[Input(name="features", features=names, dtype=dtype)],
-        members=[GraphMember(graph=GRAPH, weights=WEIGHTS)],
-        heads=[head],
-        golden=Golden(file=GOLDEN, rows=rows.num_rows, source="model" if expected is None else "expected"),
-        files={name: sha256(data) for name, data in files.items()},
-    )
-    _rehearse(manifest, graph, tensors, golden)
+    for contiguous in (False, True):
+        manifest = _described(
+            lambda: BundleManifest(
+                scoreline=version("scoreline"),
+                features=[Feature(name=name, dtype=_dtype(rows.schema.field(name).type)) for name in names],
+                steps=[saved_step(fitted) for fitted in scalers],
+                inputs=[Input(name="features", features=names, dtype=dtype, contiguous=contiguous)],  # noqa: B023
+                members=[GraphMember(graph=GRAPH, weights=WEIGHTS)],
+                heads=[head],
+                golden=Golden(file=GOLDEN, rows=rows.num_rows, source="model" if expected is None else "expected"),
+                files={name: sha256(data) for name, data in files.items()},
+            )
+        )
+        try:
+            _rehearse(manifest, graph, tensors, golden)
+            break
+        except BundleError as error:
+            if contiguous or "view size" not in str(error):
+                raise
     return write_bundle(path, manifest, files)
 
 
-def _manifest(**fields: Any) -> BundleManifest:
+Described = TypeVar("Described")
+
+
+def _described(make: Callable[[], Described]) -> Described:
+    """What the user gave, as the schema has it; what it cannot hold is the user's to mend."""
     try:
-        return BundleManifest(scoreline=version("scoreline"), **fields)
+        return make()
     except ValidationError as error:
         raise BundleError(f"the bundle cannot be described: {first_problem(error)}") from error
+    except (ValueError, OverflowError) as error:
+        raise BundleError(f"the bundle cannot be described: {one_line(error)}") from error
+
+
+def _plain_names(features: Sequence[str]) -> list[str]:
+    if isinstance(features, str):
+        raise BundleError(f"features is the text {features!r}; give a list of column names")
+    names = [str(name) for name in features]
+    _described(lambda: [Feature(name=name) for name in names])
+    if len(set(names)) < len(names):
+        raise BundleError(f"a feature stands twice among {names}")
+    return names
+
+
+def _traced(frozen: nn.Module) -> tuple[Graph, dict[str, Tensor]]:
+    before = torch.get_rng_state()
+    try:
+        traced = _described(lambda: trace(frozen))
+        if not torch.equal(before, torch.get_rng_state()):
+            raise BundleError("the model draws random numbers in eval mode; a row would not score the same twice")
+    finally:
+        torch.set_rng_state(before)
+    return traced
+
+
+def _refuse_double_activation(graph: Graph, head: AnyHead) -> None:
+    """A model that ends in a sigmoid or softmax gives no logits; applied twice, they score plausibly and wrong."""
+    last = last_activation(graph, head.output)
+    gives = {"Sigmoid": "probabilities", "Softmax": "probabilities", "LogSigmoid": "log_probabilities"}.get(
+        last or ""
+    )
+    if not isinstance(head, RegressionHead) and head.outputs == "logits" and gives is not None:
+        raise BundleError(
+            f"the model ends in {last}: its outputs are {gives}, and outputs='logits' would apply one more;"
+            f" say outputs={gives!r}"
+        )
 
 
 def _rehearse(manifest: BundleManifest, graph: Graph, tensors: Mapping[str, Tensor], golden: GoldenRows) -> None:
-    """Rebuild the model from its data and replay the golden rows by the path that scoring takes."""
-    model = build(graph, tensors)
-    rows = block_rows(graph, len(manifest.features), "cpu")
-    device = torch.device("cpu")
-    scorer = Scorer(manifest, model, device=device, digest=sha256(b""), block_rows=rows)
+    """Rebuild the model from its data and replay the golden rows by the path that scoring takes: all at once,
+    then one alone and the rest in two unequal parts, since a row's score must not depend on its neighbours."""
+    scorer = Scorer(manifest, graph, build(graph, tensors), device=torch.device("cpu"), digest=sha256(b""))
     scorer.replay(golden)
+    num_rows = golden.features.num_rows
+    for start, stop in ((0, 1), (1, 1 + num_rows // 3), (1 + num_rows // 3, num_rows)):
+        part = golden.features.slice(start, stop - start)
+        if not part.num_rows:
+            continue
+        try:
+            raw, _ = scorer.raw_and_columns(part)
+        except ModelFailedError as error:
+            raise BundleError(
+                f"the model takes {num_rows} rows at once, but not {part.num_rows}: {error}"
+            ) from error
+        for name, got in raw.items():
+            if not np.allclose(got, golden.raw[name][start:stop], rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True):
+                raise BundleError(
+                    "the model mixes rows: a row's output depends on the rows beside it (a mean or softmax over"
+                    " dim=0, a BatchNorm without running statistics); rows must not depend on each other"
+                )
 
 
 def _frozen(model: nn.Module) -> nn.Module:
     """A copy in eval mode on the CPU: what tracing and scoring the sample may touch."""
+    inner = getattr(model, "_orig_mod", model)  # of torch.compile
+    inner = inner.module if isinstance(inner, nn.DataParallel) else inner
+    if not isinstance(inner, nn.Module):
+        raise BundleError(f"the model is a {type(model).__name__}, no torch.nn.Module")
     try:
-        frozen = copy.deepcopy(model).cpu().eval()
+        frozen = copy.deepcopy(inner).cpu().eval()
     except Exception as error:
-        raise BundleError(f"{type(model).__name__} cannot be copied: {one_line(error)}") from error
+        raise BundleError(
+            f"{type(inner).__name__} cannot be copied: {one_line(error).partition('. ')[0]}; if it keeps tensors"
+            " of a training pass as attributes, delete them before saving"
+        ) from error
     kinds = {p.dtype for p in frozen.parameters() if p.is_floating_point()} - {torch.float32}
     if kinds:
         raise BundleError(f"the model's parameters are {kinds.pop()}; call model.float() before saving")
@@ -149,27 +224,34 @@ def _frozen(model: nn.Module) -> nn.Module:
 
 def _sample_batch(sample: Any, names: list[str]) -> pa.RecordBatch:
     """The feature columns of the sample, as they would be read from a file."""
-    if isinstance(sample, pa.RecordBatch):
-        sample = pa.Table.from_batches([sample])
-    if not isinstance(sample, pa.Table) and hasattr(sample, "columns"):
-        missing = [name for name in names if name not in sample.columns]
-        if not missing:
-            sample = pa.Table.from_pandas(sample[names], preserve_index=False)
-        else:
-            raise ColumnError(f"the sample has no column {missing[0]!r}, which is among the features")
-    if not isinstance(sample, pa.Table):
-        array = np.asarray(sample)
-        if array.ndim != 2 or array.shape[1] != len(names):
-            raise BundleError(
-                f"the sample is an array of shape {array.shape}, and {len(names)} features are named; give"
-                " raw rows as [rows, features], or a table with the features by name"
-            )
-        sample = pa.table({name: np.ascontiguousarray(array[:, at]) for at, name in enumerate(names)})
-    missing = [name for name in names if name not in sample.schema.names]
-    if missing:
-        raise ColumnError(f"the sample has no column {missing[0]!r}, which is among the features")
-    table = sample.select(names).replace_schema_metadata(None).combine_chunks()
+    try:
+        table = _sample_table(sample, names)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError, KeyError, RuntimeError) as error:
+        raise ColumnError(f"the sample's features are no plain numbers: {one_line(error)}") from error
+    doubled = [name for name in names if table.schema.names.count(name) > 1]
+    missing = [name for name in names if name not in table.schema.names]
+    if doubled or missing:
+        problem = f"more than one column {doubled[0]!r}" if doubled else f"no column {missing[0]!r}"
+        raise ColumnError(f"the sample has {problem}, which is among the features")
+    table = table.select(names).replace_schema_metadata(None).combine_chunks()
     return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=table.schema)
+
+
+def _sample_table(sample: Any, names: list[str]) -> pa.Table:
+    if isinstance(sample, pa.RecordBatch):
+        return pa.Table.from_batches([sample])
+    if isinstance(sample, pa.Table):
+        return sample
+    if hasattr(sample, "columns"):
+        return pa.Table.from_pandas(sample[[n for n in sample.columns if n in set(names)]], preserve_index=False)
+    array = sample.detach().cpu().numpy() if isinstance(sample, Tensor) else np.asarray(sample)
+    if array.ndim != 2 or array.shape[1] != len(names):
+        raise BundleError(
+            f"the sample is an array of shape {array.shape}, and {len(names)} features are named; give raw rows"
+            " as [rows, features], or a table with the features by name"
+        )
+    columns = {name: np.ascontiguousarray(array[:, place]) for place, name in enumerate(names)}
+    return pa.table({name: pa.array(values) for name, values in columns.items()})
 
 
 def _scorable(batch: pa.RecordBatch, names: list[str]) -> tuple[pa.RecordBatch, np.ndarray]:
@@ -186,29 +268,28 @@ def _scorable(batch: pa.RecordBatch, names: list[str]) -> tuple[pa.RecordBatch, 
 
 
 def _head(task: str, labels: Sequence[Any] | None, outputs: Outputs, output: int | str) -> AnyHead:
-    plain = [label.item() if isinstance(label, np.generic) else label for label in labels or []]
-    try:
-        match task:
-            case "binary":
-                return BinaryHead(outputs=outputs, output=output, labels=plain)
-            case "multiclass":
-                return MulticlassHead(outputs=outputs, output=output, labels=plain)
-            case "regression":
-                return RegressionHead(output=output, targets=[str(label) for label in plain])
-    except ValidationError as error:
-        raise BundleError(f"{task} cannot be saved: {first_problem(error)}") from error
+    plain = _plain_labels(labels)
+    match task:
+        case "binary":
+            return _described(lambda: BinaryHead(outputs=outputs, output=output, labels=plain))
+        case "multiclass":
+            return _described(lambda: MulticlassHead(outputs=outputs, output=output, labels=plain))
+        case "regression":
+            targets = [str(label) for label in plain]
+            return _described(lambda: RegressionHead(output=output, targets=targets))
     raise BundleError(f"task {task!r} is not known; say binary, multiclass or regression")
 
 
-def _input_dtype(graph: Graph) -> Literal["float32", "int64"]:
-    """int64 where the input goes straight into an Embedding, which takes indices; else float32."""
-    first = {NodeRef(node=name) for name in graph.inputs}
-    embeds = any(
-        node.op == "layer" and graph.layers[node.target].type == "Embedding" and node.args[0] in first
-        for node in graph.nodes
-        if node.args
-    )
-    return "int64" if embeds else "float32"
+def _plain_labels(labels: Any) -> list[Any]:
+    if labels is None:
+        return []
+    if isinstance(labels, str | bytes | set | frozenset | dict):
+        raise BundleError(f"labels is a {type(labels).__name__}; give a list, in the order of the model's outputs")
+    plain = [label.item() if isinstance(label, np.generic) else label for label in labels]
+    for label in plain:
+        if not isinstance(label, bool | int | float | str) or (isinstance(label, float) and label != label):
+            raise BundleError(f"label {label!r} is a {type(label).__name__}; labels are text, numbers or booleans")
+    return plain
 
 
 def _true_outputs(
@@ -224,21 +305,25 @@ def _true_outputs(
     for fitted in scalers:
         columns |= fitted.transform(columns)
     matrix = np.column_stack([columns[name] for name in names]).astype(dtype)
+    # A model is never shown fewer rows than this: with one or two, a wrong shape can look right.
+    shown = np.resize(matrix, (max(len(matrix), FEWEST_SHOWN), matrix.shape[1]))
     try:
         with torch.inference_mode():
-            raw = select_output(model(torch.from_numpy(matrix)), head.output)
-    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raw = select_output(model(torch.from_numpy(shown)), head.output)
+    except BundleError:
+        raise
+    except Exception as error:  # whatever the user's own code raises
         raise BundleError(
-            f"the model fails on the sample, {dtype} of shape {matrix.shape}: {one_line(error)}"
+            f"the model fails on the sample, {dtype} {list(shown.shape)}: {one_line(error)}"
         ) from error
-    return raw.float()
+    check_shape(head, raw, len(shown))
+    return raw.float().reshape(len(shown), -1)[: len(matrix)]
 
 
-def _check_head(head: AnyHead, raw: Tensor, rows: int) -> None:
-    check_shape(head, raw, rows)
+def _check_head(head: AnyHead, values: Tensor) -> None:
+    """Whether the sample's outputs are what they are said to be."""
     if isinstance(head, RegressionHead):
         return
-    values = raw.reshape(rows, -1)
     in_range = bool(((values >= -1e-4) & (values <= 1 + 1e-4)).all())
     sums_to_one = values.shape[1] > 1 and bool(((values.sum(dim=1) - 1).abs() < 1e-3).all())
     if head.outputs == "logits" and in_range and sums_to_one:
@@ -266,8 +351,15 @@ def _columns(head: AnyHead, raw: Tensor) -> dict[str, pa.Array]:
     return dict(zip(names, columns, strict=True))
 
 
-def _handed_over(expected: Any, head: AnyHead, chosen: np.ndarray) -> dict[str, pa.Array]:
+def _handed_over(expected: Any, head: AnyHead, chosen: np.ndarray, num_rows: int) -> dict[str, pa.Array]:
     """`expected=` as decoded columns, for the rows that were chosen."""
+    try:
+        return _expected_columns(expected, head, chosen, num_rows)
+    except (pa.ArrowException, ValueError, TypeError, KeyError, OverflowError) as error:
+        raise BundleError(f"expected does not fit the task: {one_line(error)}") from error
+
+
+def _expected_columns(expected: Any, head: AnyHead, chosen: np.ndarray, num_rows: int) -> dict[str, pa.Array]:
     fields = {field.name: field.type for field in output_fields(head, ColumnOptions())}
     if hasattr(expected, "columns") and not isinstance(expected, np.ndarray):
         table = expected if isinstance(expected, pa.Table) else pa.Table.from_pandas(expected)
@@ -277,8 +369,8 @@ def _handed_over(expected: Any, head: AnyHead, chosen: np.ndarray) -> dict[str, 
     else:
         given = _named(np.asarray(expected), head, list(fields))
     lengths = {len(values) for values in given.values()}
-    if max(chosen) >= min(lengths):
-        raise BundleError(f"expected has {min(lengths)} rows, fewer than the sample")
+    if lengths != {num_rows}:
+        raise BundleError(f"expected has {min(lengths)} rows, and the sample {num_rows}")
     return {
         name: pc.take(pa.array(values) if isinstance(values, np.ndarray) else values, pa.array(chosen)).cast(
             fields[name]

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ..schemas.bundle import BundleManifest
-from .errors import BundleError, RowsRejectedError, UsageError, one_line
+from ..schemas.graph import Graph
+from .errors import BundleError, ColumnError, ModelFailedError, RowsRejectedError, UsageError, one_line
 from .features.tensors import scale_batch
 from .inputs.check import check_batch, check_columns
 from .inputs.rebatch import rebatch
@@ -25,8 +26,9 @@ from .model.bundle import Bundle, open_bundle
 from .model.forward import block_rows, forward, pick_device, transfer
 from .model.golden import GoldenRows, compare, read_golden
 from .model.graph import build
+from .model.graph_facts import find_indices
 from .model.weights import read_weights
-from .outputs.assemble import assemble, assemble_rejects, output_schema
+from .outputs.assemble import assemble, assemble_rejects, described, output_schema
 from .records import CheckedBatch, ColumnOptions, FeatureBatch, Reject, ScoredBatch
 from .tasks.columns import head_width, output_fields
 from .tasks.decode import check_shape, decode_head
@@ -66,20 +68,16 @@ class Scorer:
     """
 
     def __init__(
-        self,
-        manifest: BundleManifest,
-        model: nn.Module,
-        *,
-        device: torch.device,
-        digest: str,
-        block_rows: int,
+        self, manifest: BundleManifest, graph: Graph, model: nn.Module, *, device: torch.device, digest: str
     ) -> None:
         self.manifest = manifest
         self.digest = digest
         self.device = device
-        self.block_rows = block_rows
+        self.block_rows = block_rows(graph, len(manifest.features), device.type)
         self.golden: GoldenReport | None = None
         self._model = model.to(device).eval()
+        places = manifest.inputs[0].features
+        self._limits = {places[at]: size for at, size in find_indices(graph, len(places)).limits.items()}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | Bundle, *, device: str = "auto") -> Scorer:
@@ -100,8 +98,7 @@ class Scorer:
         member = manifest.members[0]
         graph = bundle.read_graph(member.graph)
         model = build(graph, read_weights(bundle.read(member.weights), member.weights))
-        rows = block_rows(graph, len(manifest.features), target.type)
-        scorer = cls(manifest, model, device=target, digest=bundle.digest, block_rows=rows)
+        scorer = cls(manifest, graph, model, device=target, digest=bundle.digest)
         names = [feature.name for feature in manifest.features]
         heads = [head.name for head in manifest.heads]
         scorer.replay(read_golden(bundle.read(manifest.golden.file), names, heads))
@@ -118,19 +115,26 @@ class Scorer:
 
     def scale(self, checked: CheckedBatch) -> FeatureBatch:
         """The saved steps in float64, then the model's inputs, `[kept, features]`."""
-        return scale_batch(checked, steps=self.manifest.steps, inputs=self.manifest.inputs)
+        return scale_batch(checked, steps=self.manifest.steps, inputs=self.manifest.inputs, limits=self._limits)
 
     def transfer(self, features: FeatureBatch) -> FeatureBatch:
         """The same on the scorer's device."""
         return replace(features, inputs=transfer(features.inputs, self.device))
 
     def forward(self, features: FeatureBatch) -> dict[str, Tensor]:
-        """The raw output of every head, `[kept, width]`, on the device, under `inference_mode`."""
+        """The raw output of every head, `[kept, width]`, on the device, under `inference_mode`.
+
+        Raises:
+            ModelFailedError: the model raises on these rows.
+        """
         if features.num_kept == 0:
             return {
                 head.name: torch.empty((0, head_width(head)), device=self.device) for head in self.manifest.heads
             }
-        return forward(self._model, features.inputs, self.manifest.heads)
+        try:
+            return forward(self._model, features.inputs, self.manifest.heads)
+        except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise ModelFailedError(f"the model fails: {one_line(error)}") from error
 
     def decode(
         self, features: FeatureBatch, raw: dict[str, Tensor], options: ColumnOptions = DEFAULTS
@@ -185,7 +189,12 @@ class Scorer:
                     key_schema, self.output_fields(options), options.prefix, source=source or "the table"
                 )
             features = self.transfer(self.scale(self.check(batch, text=text)))
-            decoded = self.decode(features, self.forward(features), options)
+            try:
+                raw = self.forward(features)
+            except ModelFailedError as error:
+                last = first_row + batch.num_rows - 1
+                raise ModelFailedError(f"{source or 'rows'}: rows {first_row} to {last}: {error}") from error
+            decoded = self.decode(features, raw, options)
             yield ScoredBatch(
                 rows=assemble(batch, decoded.kept, decoded.columns, schema),
                 rejects=assemble_rejects(batch, decoded.rejects, source=source, first_row=first_row),
@@ -231,7 +240,11 @@ class Scorer:
         there = [name for name in self.features if name in frame.columns]
         if doubled:
             raise UsageError(f"the frame has column {doubled[0]!r} more than once")
-        scored = self.score_table(pa.Table.from_pandas(frame[there], preserve_index=False))
+        try:
+            table = pa.Table.from_pandas(frame[there], preserve_index=False)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            raise ColumnError(f"the frame's features are no plain numbers: {one_line(error)}") from error
+        scored = self.score_table(table)
         predictions = scored.to_pandas().set_axis(frame.index)
         keys = frame.drop(columns=there)
         taken = [name for name in predictions.columns if name in keys.columns]
@@ -243,19 +256,26 @@ class Scorer:
     def raw_and_columns(self, features: pa.RecordBatch) -> tuple[dict[str, np.ndarray], DecodedBatch]:
         """Raw outputs and decoded columns of a few rows, at the bundle's own defaults."""
         inputs = self.transfer(self.scale(self.check(features)))
-        try:
-            raw = self.forward(inputs)
-        except (RuntimeError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise BundleError(f"the model fails on the golden rows: {one_line(error)}") from error
+        raw = self.forward(inputs)
         for head in self.manifest.heads:
             check_shape(head, raw[head.name], inputs.num_kept)
         arrays = {name: tensor.float().cpu().numpy() for name, tensor in raw.items()}
         return arrays, self.decode(inputs, raw)
 
     def replay(self, golden: GoldenRows) -> GoldenReport:
-        """Score the golden rows by the whole path and compare. Raises GoldenMismatchError."""
-        check_columns(golden.features.schema, self.manifest.features, text=(), source="golden.parquet")
-        raw, decoded = self.raw_and_columns(golden.features)
+        """Score the golden rows by the whole path and compare.
+
+        Raises:
+            BundleError: the model cannot score them.
+            GoldenMismatchError: they do not come out as expected.
+        """
+        try:
+            check_columns(golden.features.schema, self.manifest.features, text=(), source="golden.parquet")
+            raw, decoded = self.raw_and_columns(golden.features)
+        except BundleError:
+            raise
+        except Exception as error:  # whatever a file can make torch or Arrow raise
+            raise BundleError(f"the golden rows cannot be scored: {one_line(error)}") from error
         names = [field.name for field in self.output_fields()]
         if decoded.rejects:
             reject = decoded.rejects[0]
@@ -271,12 +291,11 @@ class Scorer:
 
 def key_names(schema: pa.Schema, features: Collection[str], options: ColumnOptions) -> list[str]:
     """The columns carried through: those named, or every one that is no feature."""
-    if options.keys is not None:
-        return list(options.keys)
-    return [name for name in schema.names if name not in set(features)]
-
-
-def described(reject: dict[str, object]) -> str:
-    """A reject in words, as in `column 'age' is null`."""
-    where = f"column {reject['column']!r} " if reject["column"] else ""
-    return f"{where}{reject['reason']}"
+    names = [name for name in schema.names if name not in set(features)]
+    names = names if options.keys is None else list(options.keys)
+    for name in names:
+        if schema.names.count(name) != 1:
+            raise ColumnError(
+                f"column {name!r} stands {schema.names.count(name)} times, and is to be carried through"
+            )
+    return names

@@ -90,6 +90,8 @@ class Input(Schema):
     name: Name
     features: list[Name] = Field(min_length=1)
     dtype: Literal["float32", "int64"] = "float32"
+    #: Whether the model needs the rows one behind the other in memory, as `x.view(-1, 2)` does.
+    contiguous: bool = False
 
 
 class GraphMember(Schema):
@@ -114,6 +116,11 @@ class ClassHead(Schema):
         kinds = {type(label) for label in self.labels}
         if len(kinds) > 1:
             raise ValueError(f"labels are of {len(kinds)} types: {sorted(kind.__name__ for kind in kinds)}")
+        for label in self.labels:
+            if isinstance(label, str):
+                label.encode("utf-8")  # raises for what no file can hold
+            elif isinstance(label, int) and not -(2**63) <= label < 2**63:
+                raise ValueError(f"label {label} does not fit into int64")
         alike = [text for text, times in Counter(str(label) for label in self.labels).items() if times > 1]
         if alike:
             raise ValueError(f"two labels read {alike[0]!r} as text")
@@ -140,6 +147,12 @@ class RegressionHead(Schema):
     name: Name = "output"
     output: int | str = 0
     targets: list[Name] = []
+
+    @model_validator(mode="after")
+    def _targets_can_be_told_apart(self) -> Self:
+        if len(set(self.targets)) < len(self.targets):
+            raise ValueError(f"two targets have the same name among {self.targets}")
+        return self
 
 
 AnyHead = Annotated[BinaryHead | MulticlassHead | RegressionHead, Field(discriminator="task")]

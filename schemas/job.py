@@ -1,6 +1,9 @@
 """A TOML job file: the flags of `scoreline score`, by their names with underscores."""
 
+from datetime import date
 from typing import Literal
+
+from pydantic import StrictBool, StrictInt, StrictStr
 
 from .base import Schema
 
@@ -16,13 +19,13 @@ class JobFile(Schema):
     output: str | None = None
     keys: str | list[str] | None = None
     format: Literal["auto", "parquet", "csv"] | None = None
-    batch_size: int | str | None = None
+    batch_size: StrictInt | StrictStr | None = None
     device: str | None = None
-    max_rejects: int | str | None = None
+    max_rejects: StrictInt | StrictStr | None = None
     probabilities: Literal["columns", "list", "none"] | None = None
     prefix: str | None = None
-    run_date: str | None = None
+    run_date: date | None = None
     run_id: str | None = None
     log_format: Literal["auto", "text", "json"] | None = None
     log_level: Literal["debug", "info", "warning", "error"] | None = None
-    progress: bool | None = None
+    progress: StrictBool | None = None

@@ -46,7 +46,8 @@ def configure(log_format: LogFormat, level: str) -> structlog.stdlib.BoundLogger
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level.upper())
+    root.setLevel(logging.WARNING)  # of other libraries only what matters
+    logging.getLogger("scoreline").setLevel(level.upper())
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,

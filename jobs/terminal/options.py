@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from datetime import date
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ...pipeline.errors import JobFileError, UsageError, one_line
 from ...pipeline.records import RejectBudget
 
 _SIZES = {"": 1, "k": 1_000, "m": 1_000_000}
+_MOST_ROWS = 1_000_000_000
 _PATHS = ("bundle", "input", "output")
 
 
@@ -30,12 +32,13 @@ class RowCount(click.ParamType[Any]):
     name = "rows"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        match = re.fullmatch(r"([0-9]+)([kKmM]?)", str(value).strip())
+        match = re.fullmatch(r"([0-9]{1,9})([kKmM]?)", str(value).strip())
         if str(value) == "auto":
             return value
-        if match is None or int(match[1]) == 0:
+        rows = int(match[1]) * _SIZES[match[2].lower()] if match else 0
+        if not 1 <= rows <= _MOST_ROWS:
             self.fail(f"{value!r} is no number of rows; say auto, 5000, 64k or 1M", param, ctx)
-        return int(match[1]) * _SIZES[match[2].lower()]
+        return rows
 
 
 class Rejects(click.ParamType[Any]):
@@ -51,7 +54,7 @@ class Rejects(click.ParamType[Any]):
             return RejectBudget(count=int(text))
         if not re.fullmatch(r"[0-9]+(\.[0-9]+)?%", text) or float(text[:-1]) > 100:
             self.fail(f"{value!r} is neither a count (100) nor a percentage (1%)", param, ctx)
-        return RejectBudget(count=None, share=float(text[:-1]) / 100)
+        return RejectBudget(count=None, share=Fraction(text[:-1]) / 100)
 
 
 class Keys(click.ParamType[Any]):
@@ -76,6 +79,8 @@ class Day(click.ParamType[Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
+            if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", str(value)):
+                raise ValueError(value)
             return date.fromisoformat(str(value)).isoformat()
         except ValueError as error:
             raise click.BadParameter(f"{value!r} is no date; say YYYY-MM-DD", ctx, param) from error
@@ -103,13 +108,24 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise JobFileError(f"job file {value!r} is not TOML: {one_line(error)}") from error
     except ValidationError as error:
-        raise JobFileError(f"job file {value!r}: {first_problem(error)}") from error
+        raise JobFileError(
+            f"job file {value!r}: {_job_problem(error.errors()[0]) or first_problem(error)}"
+        ) from error
     given = {name: setting for name, setting in job.model_dump().items() if setting is not None}
     for name in _PATHS:
-        if name in given:
+        if name in given and "://" not in given[name]:
             given[name] = str(path.parent / given[name])
     ctx.default_map = {**(ctx.default_map or {}), **given}
     return value
+
+
+def _job_problem(problem: Any) -> str | None:
+    """A line that is no flag, in words, with the flag it may have meant."""
+    if problem["type"] != "extra_forbidden":
+        return None
+    name = str(problem["loc"][0])
+    meant = f"; write {name.replace('-', '_')}" if "-" in name else ""
+    return f"{name!r} is no flag of scoreline score{meant}"
 
 
 def dated(path: str, run_date: str | None, option: str) -> str:

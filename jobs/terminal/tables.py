@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ...pipeline.errors import StorageError, printable
 from ...schemas.run import RunManifest
 
 
@@ -14,10 +15,15 @@ def answer(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise StorageError(f"the work is done, but its answer cannot be printed: {error.strerror}") from error
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns padded to their widest cell: the first to the left, numbers to the right."""
+    header = [printable(cell) for cell in header]
+    rows = [[printable(cell) for cell in row] for row in rows]
     lines = [header, *rows]
     widths = [max(len(line[at]) for line in lines) for at in range(len(header))]
     right = [all(_is_number(row[at]) for row in rows) and at > 0 for at in range(len(header))]

@@ -5,7 +5,7 @@ writes, no copy, and `nn.Linear` takes the transposed view at full speed (measur
 `RecordBatch.to_tensor`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,18 +17,24 @@ from .scalers import Columns, apply_steps
 DTYPES = {"float32": np.float32, "int64": np.int64}
 
 
-def scale_batch(checked: CheckedBatch, *, steps: Sequence[AnyStep], inputs: Sequence[Input]) -> FeatureBatch:
+def scale_batch(
+    checked: CheckedBatch, *, steps: Sequence[AnyStep], inputs: Sequence[Input], limits: Mapping[str, int]
+) -> FeatureBatch:
     """Apply the saved steps in float64, then make each input: `[kept, features]`, float32 or int64.
 
-    A value that is finite but does not fit the tensor (beyond float32, or no whole number where the model
-    takes indices) makes its row a reject of stage `scale`.
+    A value that is finite but does not fit (beyond float32, no whole number where the model takes indices, an
+    index beyond its embedding) makes its row a reject of stage `scale`.
+
+    Args:
+        limits: how many rows the embedding has that a feature is an index into, by feature.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found below and rejected
         columns = apply_steps(steps, checked.columns)
         filled = {entry.name: _fill(entry, columns, checked.num_kept) for entry in inputs}
     unfit = [found for entry in inputs for found in _unfit(entry, filled[entry.name], columns)]
+    unfit += _out_of_range(limits, columns)
     if not unfit:
-        tensors = {name: torch.from_numpy(array).T for name, array in filled.items()}
+        tensors = {entry.name: _tensor(filled[entry.name], entry) for entry in inputs}
         return FeatureBatch(batch=checked.batch, inputs=tensors, kept=checked.kept, rejects=checked.rejects)
     fits = np.ones(checked.num_kept, dtype=bool)
     before = np.arange(checked.num_kept, dtype=np.int64) if checked.kept is None else checked.kept
@@ -39,7 +45,7 @@ def scale_batch(checked: CheckedBatch, *, steps: Sequence[AnyStep], inputs: Sequ
         if len(fresh):
             reasons = (reason,) * len(fresh)
             rejects.append(Reject(positions=before[fresh], stage="scale", column=column, reasons=reasons))
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(a[:, fits])).T for name, a in filled.items()}
+    tensors = {entry.name: _tensor(np.ascontiguousarray(filled[entry.name][:, fits]), entry) for entry in inputs}
     return FeatureBatch(
         batch=checked.batch, inputs=tensors, kept=before[fits], rejects=(*checked.rejects, *rejects)
     )
@@ -50,6 +56,22 @@ def _fill(entry: Input, columns: Columns, rows: int) -> np.ndarray:
     for place, feature in enumerate(entry.features):
         array[place] = columns[feature]
     return array
+
+
+def _tensor(array: np.ndarray, entry: Input) -> torch.Tensor:
+    turned = torch.from_numpy(array).T
+    return turned.contiguous() if entry.contiguous else turned
+
+
+def _out_of_range(limits: Mapping[str, int], columns: Columns) -> list[tuple[np.ndarray, str, str]]:
+    """Indices that an embedding does not have. A fraction is cut off, as the model's own cast does."""
+    found = []
+    for name, size in limits.items():
+        bad = (columns[name] <= -1) | (columns[name] >= size)
+        if bad.any():
+            reason = f"is no index of the model's embedding, which has 0 to {size - 1}"
+            found.append((np.flatnonzero(bad), name, reason))
+    return found
 
 
 def _unfit(entry: Input, array: np.ndarray, columns: Columns) -> list[tuple[np.ndarray, str, str]]:

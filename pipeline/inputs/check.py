@@ -130,9 +130,9 @@ def _exact_integers(array: pa.Array) -> tuple[pa.Array, Problems]:
     try:
         return array.cast(pa.float64()), []  # a safe cast, which refuses what float64 cannot hold
     except pa.ArrowInvalid:
-        inexact = pc.greater(array, EXACT)
+        inexact = pc.greater(array, pa.scalar(EXACT, array.type))
         if not pa.types.is_unsigned_integer(array.type):
-            inexact = pc.or_(inexact, pc.less(array, -EXACT))
+            inexact = pc.or_(inexact, pc.less(array, pa.scalar(-EXACT, array.type)))
         where = np.flatnonzero(inexact.fill_null(False).to_numpy(zero_copy_only=False)).tolist()
         problems = [(p, f"is {array[p]}, beyond 2^53: no exact float64") for p in where]
         return pc.if_else(inexact, None, array).cast(pa.float64()), problems
@@ -158,7 +158,9 @@ def _parse(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
 
 def _inexact_cells(text: pa.Array, numbers: pa.Array) -> Problems:
     """Integers, written as such, that float64 cannot hold."""
-    large = pc.greater_equal(pc.abs(numbers), float(EXACT)).fill_null(False)
+    size = pc.abs(numbers)
+    # What is infinite as a float64 is a reject already.
+    large = pc.and_(pc.greater_equal(size, float(EXACT)), pc.is_finite(size)).fill_null(False)
     where = np.flatnonzero(large.to_numpy(zero_copy_only=False)).tolist()
     cells = [(p, text[p].as_py().strip()) for p in where]
     return [

@@ -22,14 +22,20 @@ READ = pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
 def read_header(partition: Partition) -> pa.Schema:
     """The columns of the first row, all of them text. Raises PartitionError where there is none."""
     try:
-        with _open(partition) as stream, pacsv.open_csv(stream, READ, PARSE) as reader:
+        with _open(partition) as stream:
+            start = stream.read(BLOCK_BYTES)
+        # A header alone may lack its newline, and a lone header is not enough for Arrow's reader.
+        whole = start if len(start) == BLOCK_BYTES else start + b"\n"
+        with pacsv.open_csv(pa.BufferReader(whole), READ, PARSE) as reader:
             return pa.schema([pa.field(name, pa.string()) for name in reader.schema.names])
     except BROKEN as error:
         raise _unreadable(partition, error) from error
 
 
-def read_batches(partition: Partition, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of `columns` in file order, as text; an empty cell is an empty string.
+def read_batches(
+    partition: Partition, columns: Sequence[str], *, header: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """The rows of `columns`, which are among `header`, in file order, as text; an empty cell is an empty string.
 
     Raises:
         PartitionError: a row has more or fewer cells than the header, or the bytes are not UTF-8.
@@ -40,8 +46,11 @@ def read_batches(partition: Partition, columns: Sequence[str]) -> Iterator[pa.Re
         strings_can_be_null=False,
         check_utf8=True,
     )
+    parse = PARSE
+    if len(header) == 1:  # there an empty line is a row with an empty cell
+        parse = pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
     try:
-        with _open(partition) as stream, pacsv.open_csv(stream, READ, PARSE, convert) as reader:
+        with _open(partition) as stream, pacsv.open_csv(stream, READ, parse, convert) as reader:
             for batch in reader:
                 if batch.num_rows:
                     yield batch
@@ -50,8 +59,11 @@ def read_batches(partition: Partition, columns: Sequence[str]) -> Iterator[pa.Re
 
 
 def _open(partition: Partition) -> pa.NativeFile:
-    return pa.input_stream(partition.path, compression="gzip" if partition.path.endswith(".gz") else None)
+    return pa.input_stream(partition.path, compression="gzip" if partition.path.lower().endswith(".gz") else None)
 
 
 def _unreadable(partition: Partition, error: BaseException) -> PartitionError:
-    return PartitionError(f"{partition.name}: cannot be read as CSV: {one_line(error)}", partition=partition.name)
+    reason = one_line(error)
+    if "straddling" in reason:
+        reason = f"a row is longer than {BLOCK_BYTES >> 20} MiB, or a quote was never closed"
+    return PartitionError(f"{partition.name}: cannot be read as CSV: {reason}", partition=partition.name)

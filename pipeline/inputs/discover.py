@@ -43,8 +43,7 @@ def discover(where: str, *, format: Literal["auto", "parquet", "csv"] = "auto") 
         NoInputError: nothing is there, or nothing that can be an input.
         UsageError: a single file whose format cannot be told, or an address that is not local.
     """
-    if "://" in where:
-        raise UsageError(f"input {where!r} is an address; only local files are read, name a path")
+    refuse_address(where, "input")
     if os.path.isfile(where):  # noqa: PTH113 - the text may hold anything a user types
         root, files = Path(where).parent, [Path(where)]
         if format == "auto" and _format(Path(where).name) is None:
@@ -57,9 +56,9 @@ def discover(where: str, *, format: Literal["auto", "parquet", "csv"] = "auto") 
         raise NoInputError(f"input {where!r} does not exist")
     found, ignored = [], []
     for file in files:
-        name = file.relative_to(root).as_posix()
+        name = _utf8(file.relative_to(root).as_posix())
         kind = _format(file.name) if format == "auto" else format
-        if kind is None:
+        if kind is None or (file.exists() and not file.is_file()):  # a pipe or a socket would never end
             ignored.append(name)
         else:
             found.append(_partition(file, name, kind))
@@ -73,6 +72,12 @@ def discover(where: str, *, format: Literal["auto", "parquet", "csv"] = "auto") 
     )
 
 
+def refuse_address(where: str, what: str) -> None:
+    """Raise UsageError for `s3://` and the like, which would otherwise become a folder of that name."""
+    if "://" in where:
+        raise UsageError(f"{what} {where!r} is an address, and only local paths are known; name a path")
+
+
 def _format(name: str) -> Format | None:
     return next((kind for suffix, kind in SUFFIXES.items() if name.lower().endswith(suffix)), None)
 
@@ -82,9 +87,25 @@ def _hidden(name: str) -> bool:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not _hidden(name)]
+    """Every file below, through links to folders too; a folder that links back to one above is entered once."""
+    seen = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        stat = os.stat(parent)  # noqa: PTH116 - os.walk hands out text
+        if (stat.st_dev, stat.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        folders[:] = sorted(name for name in folders if not _hidden(name))
         yield from (Path(parent, name) for name in files if not _hidden(name))
+
+
+def _utf8(name: str) -> str:
+    """A name that can stand in a manifest. Raises UsageError for bytes that are no UTF-8."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the name of input {os.fsencode(name)!r} is not UTF-8; rename it") from error
+    return name
 
 
 def _glob_root(pattern: str) -> Path:
@@ -108,14 +129,15 @@ def _expand(pattern: str) -> set[Path]:
 def _partition(file: Path, name: str, kind: Format) -> Partition:
     try:
         stat = file.stat()
-    except OSError as error:
-        raise NoInputError(f"input {str(file)!r} cannot be looked at: {error.strerror}") from error
+        size, mtime_ns = stat.st_size, stat.st_mtime_ns
+    except OSError:  # a dangling link: it fails alone, when it is opened
+        size = mtime_ns = 0
     return Partition(
         path=str(file.absolute()),
         name=name,
         format=kind,
-        size=stat.st_size,
-        mtime_ns=stat.st_mtime_ns,
+        size=size,
+        mtime_ns=mtime_ns,
         hive=tuple(_hive_keys(name)),
     )
 

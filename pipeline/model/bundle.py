@@ -90,8 +90,11 @@ def write_bundle(path: str | os.PathLike[str], manifest: BundleManifest, files: 
     Raises:
         OutputError: the place is taken by something that is no bundle, or cannot be written.
     """
-    place = Path(path).absolute()
-    if place.exists() and not (place / MANIFEST).exists() and (not place.is_dir() or any(place.iterdir())):
+    try:
+        place = Path(os.path.realpath(path))  # behind a link, so that the link stays
+    except ValueError as error:
+        raise OutputError(f"{path!r} is no path: {error}") from error
+    if _is_taken(place):
         raise OutputError(f"{str(place)!r} exists and is no bundle; choose another place")
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
     fresh = place.parent / f".{place.name}.tmp"
@@ -109,6 +112,13 @@ def write_bundle(path: str | os.PathLike[str], manifest: BundleManifest, files: 
     except OSError as error:
         raise OutputError(f"bundle {str(place)!r} cannot be written: {error.strerror}") from error
     return sha256(text.encode())
+
+
+def _is_taken(place: Path) -> bool:
+    try:
+        return place.exists() and not (place / MANIFEST).exists() and (not place.is_dir() or any(place.iterdir()))
+    except OSError as error:
+        raise OutputError(f"{str(place)!r} cannot be looked at: {error.strerror}") from error
 
 
 def first_problem(error: ValidationError) -> str:

@@ -65,13 +65,26 @@ def forward(model: nn.Module, inputs: Mapping[str, Tensor], heads: Sequence[AnyH
         inputs: `[rows, features]` each, on the model's device, in the model's order.
 
     Returns:
-        The raw output of every head by its name, `[rows, width]`: a model that squeezes its output gives
-        `[rows]`, and for a block of one row less than that.
+        The raw output of every head by its name, `[rows, width]`, where a model that squeezes gives `[rows]`.
+        A single row goes through twice, beside itself: models that squeeze take it for no row at all.
+
+    Raises:
+        BundleError: an output that has not one row per row.
     """
     rows = next(iter(inputs.values())).shape[0]
     with torch.inference_mode():
+        if rows == 1:
+            inputs = {name: tensor.repeat(2, 1) for name, tensor in inputs.items()}
         raw = model(*inputs.values())
-    return {head.name: select_output(raw, head.output).reshape(rows, -1) for head in heads}
+        return {head.name: _by_row(select_output(raw, head.output), max(2, rows))[:rows] for head in heads}
+
+
+def _by_row(output: Tensor, rows: int) -> Tensor:
+    if output.ndim not in (1, 2) or output.shape[0] != rows:
+        raise BundleError(
+            f"the model returns {tuple(output.shape)} for {rows} rows; it must return one row for each"
+        )
+    return output.reshape(rows, -1)
 
 
 def select_output(raw: Any, which: int | str) -> Tensor:

@@ -52,11 +52,13 @@ def read_golden(data: bytes, features: Sequence[str], heads: Sequence[str]) -> G
         batch = table.to_batches()[0]
         rows = pa.record_batch([batch.column(FEATURE + name) for name in features], names=list(features))
         raw = {head: batch.column(RAW + head).flatten().to_numpy().reshape(batch.num_rows, -1) for head in heads}
-    except (OSError, pa.ArrowException, KeyError, IndexError, ValueError) as error:
+        columns = {
+            name.removeprefix(COLUMN): batch.column(name) for name in batch.schema.names if name.startswith(COLUMN)
+        }
+        if not columns:
+            raise ValueError("it has no expected columns")
+    except (OSError, pa.ArrowException, LookupError, ValueError, AttributeError, TypeError) as error:
         raise BundleError(f"golden.parquet is broken: {one_line(error)}; make the bundle again") from error
-    columns = {
-        name.removeprefix(COLUMN): batch.column(name) for name in batch.schema.names if name.startswith(COLUMN)
-    }
     return GoldenRows(features=rows, raw=raw, columns=columns)
 
 
@@ -74,6 +76,8 @@ def compare(golden: GoldenRows, raw: Mapping[str, NDArray[np.float32]], columns:
         got = columns.get(name)
         if got is None:
             raise GoldenMismatchError(f"golden rows have a column {name!r} that this bundle does not make")
+        if not wanted.type.equals(got.type):
+            raise GoldenMismatchError(f"golden column {name!r} is {wanted.type}, and the bundle makes {got.type}")
         if pa.types.is_floating(wanted.type) or pa.types.is_fixed_size_list(wanted.type):
             largest = max(largest, _numbers(f"column {name!r}", _matrix(wanted), _matrix(got)))
         elif not wanted.equals(got):

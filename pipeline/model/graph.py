@@ -29,6 +29,10 @@ from ..errors import BundleError, one_line
 from . import operations
 
 Args = tuple[Any, ...]
+_RESERVED = {*dir(nn.Module()), "_program"}
+#: Arguments that would move a result elsewhere, or change one that is there.
+_NOT_ALLOWED = {"device", "out", "inplace"}
+_DEPTH = 50
 
 
 def build(graph: Graph, tensors: Mapping[str, Tensor]) -> "GraphModel":
@@ -41,12 +45,11 @@ def build(graph: Graph, tensors: Mapping[str, Tensor]) -> "GraphModel":
         BundleError: an operation that is not on the lists, a tensor that is missing, extra or misshapen.
     """
     audit(graph)
-    model = GraphModel(graph)
-    needed = set(model.tensor_names)
-    for problem, names in (("lacks", needed - set(tensors)), ("has too much:", set(tensors) - needed)):
-        if names:
-            raise BundleError(f"the weights file {problem} tensor {min(names)!r}; pack the bundle again")
-    model.load_tensors(tensors)
+    try:
+        model = GraphModel(graph)
+    except RecursionError as error:
+        raise BundleError("graph.json: a path is nested too deep") from error
+    _load_tensors(model, tensors)
     return model.eval().requires_grad_(False)
 
 
@@ -64,12 +67,17 @@ def audit(graph: Graph) -> None:
         _audit_references([node.args, node.kwargs], known, node.name)
         known.add(node.name)
     _audit_references(graph.output, known, "output")
+    unused = set(graph.layers) - {node.target for node in graph.nodes if node.op == "layer"}
+    if unused:
+        raise BundleError(f"graph.json: layer {min(unused)!r} is never called")
 
 
 def _audit_layer(path: str, layer: Layer) -> None:
     if layer.type not in operations.LAYERS:
         raise BundleError(f"graph.json: layer {path!r} is a {layer.type!r}, which is not on the list")
     allowed = operations.layer_parameters(operations.LAYERS[layer.type])
+    if path.count(".") > _DEPTH:
+        raise BundleError(f"graph.json: layer {path[:80]!r} is nested too deep")
     unknown = [name for name in layer.args if name not in allowed]
     if unknown:
         raise BundleError(f"graph.json: layer {path!r} has an argument {unknown[0]!r}, which it does not take")
@@ -87,6 +95,9 @@ def _audit_target(node: Node, graph: Graph) -> None:
             raise BundleError(f"graph.json: node {node.name!r} names a tensor {node.target!r}; not a path")
     elif node.target not in lists[node.op]:
         raise BundleError(f"graph.json: node {node.name!r} calls the {node.op} {node.target!r}, not on the list")
+    moved = [name for name in node.kwargs if name in _NOT_ALLOWED and node.kwargs[name] not in (None, False)]
+    if moved or (node.target == "to" and any(isinstance(value, str) for value in node.args)):
+        raise BundleError(f"graph.json: node {node.name!r} says where its result goes ({moved or node.args[1:]})")
     if node.op in ("method", "attribute") and not (node.args and isinstance(node.args[0], NodeRef)):
         raise BundleError(f"graph.json: node {node.name!r} has no tensor to call {node.target!r} of")
 
@@ -123,90 +134,103 @@ class _Step:
     frees: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """What a GraphModel runs. `loose`: paths of the tensors that no layer owns."""
+
+    inputs: tuple[str, ...]
+    steps: tuple[_Step, ...]
+    output: Any
+    loose: tuple[str, ...]
+
+
 class GraphModel(nn.Module):
-    """Interprets a graph, node by node. Its layers and tensors stand under the names they had in training."""
+    """Interprets a graph, node by node. Its layers and tensors stand under the names they had in training, so
+    it has but one attribute of its own."""
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
-        self._inputs = tuple(graph.inputs)
-        self._output = _decoded(graph.output)
         for path, layer in graph.layers.items():
-            self._place(path, _layer(path, layer))
-        paths = [node.target for node in graph.nodes if node.op == "tensor"]
-        self._loose = tuple(path for path in dict.fromkeys(paths) if self._owner(path) is None)
-        for path in self._loose:
             parent, _, name = path.rpartition(".")
-            self._namespace(parent).register_buffer(_free(self, path, name), None)
-        self._steps = tuple(self._step(node, frees) for node, frees in _with_frees(graph))
-
-    @property
-    def tensor_names(self) -> tuple[str, ...]:
-        """Every tensor the model needs."""
-        return (*self.state_dict(), *self._loose)
-
-    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the tensors over without copying. Raises BundleError for a shape or dtype that does not fit."""
-        for path in self._loose:
+            namespace = _namespace(self, parent)
+            namespace.add_module(_free(namespace, path, name), _layer(path, layer))
+        paths = dict.fromkeys(node.target for node in graph.nodes if node.op == "tensor")
+        loose = tuple(path for path in paths if _owner(self, path) is None)
+        for path in loose:
             parent, _, name = path.rpartition(".")
-            self._namespace(parent)._buffers[name] = tensors[path]
-        try:
-            self.load_state_dict(dict(tensors), strict=True, assign=True)
-        except RuntimeError as error:
-            raise BundleError(f"the weights do not fit the graph: {one_line(error)}") from error
+            namespace = _namespace(self, parent)
+            namespace.register_buffer(_free(namespace, path, name), None)
+        steps = tuple(_step(self, node, frees) for node, frees in _with_frees(graph))
+        self._program = _Program(tuple(graph.inputs), steps, _decoded(graph.output), loose)
 
     def forward(self, *inputs: Tensor) -> Any:
         """Run the nodes in order. Inputs and results as the original module has them."""
-        results: dict[str, Any] = dict(zip(self._inputs, inputs, strict=True))
-        for step in self._steps:
+        program = self._program
+        results: dict[str, Any] = dict(zip(program.inputs, inputs, strict=True))
+        for step in program.steps:
             args = _resolved(step.args, results)
             kwargs = {name: _resolved(value, results) for name, value in step.kwargs.items()}
             results[step.name] = step.run(*args, **kwargs)
             for name in step.frees:
                 del results[name]
-        return _resolved(self._output, results)
+        return _resolved(program.output, results)
 
-    def _step(self, node: Node, frees: tuple[str, ...]) -> _Step:
-        runs: dict[str, Callable[[str], Callable[..., Any]]] = {
-            "layer": lambda path: _Late(self, path),
-            "tensor": lambda path: lambda: self._tensor(path),
-            "function": operations.FUNCTIONS.__getitem__,
-            "method": operations.METHODS.__getitem__,
-            "attribute": operations.ATTRIBUTES.__getitem__,
-        }
-        args = () if node.op == "tensor" else tuple(_decoded(value) for value in node.args)
-        kwargs = {name: _decoded(value) for name, value in node.kwargs.items()}
-        return _Step(node.name, runs[node.op](node.target), args, kwargs, frees)
 
-    def _place(self, path: str, layer: nn.Module) -> None:
+def _load_tensors(model: GraphModel, tensors: Mapping[str, Tensor]) -> None:
+    """Take every tensor over without copying, no more and no fewer than the model needs."""
+    needed = {*model.state_dict(), *model._program.loose}
+    for problem, names in (("lacks", needed - set(tensors)), ("has too much:", set(tensors) - needed)):
+        if names:
+            raise BundleError(f"the weights file {problem} tensor {min(names)!r}; make the bundle again")
+    for path in model._program.loose:
         parent, _, name = path.rpartition(".")
-        self._namespace(parent).add_module(_free(self, path, name), layer)
+        _namespace(model, parent)._buffers[name] = tensors[path]
+    try:
+        model.load_state_dict(dict(tensors), strict=True, assign=True)
+    except RuntimeError as error:
+        raise BundleError(f"the weights do not fit the graph: {one_line(error)}") from error
 
-    def _namespace(self, path: str) -> nn.Module:
-        """The module at a path, made of empty ones where nothing stands yet."""
-        module: nn.Module = self
-        for name in path.split(".") if path else []:
-            if name not in module._modules:
-                module.add_module(_free(module, path, name), nn.Module())
-            inner = module._modules[name]
-            assert inner is not None
-            module = inner
-        return module
 
-    def _owner(self, path: str) -> nn.Module | None:
-        """The layer that has this tensor as its own parameter or buffer."""
-        module: nn.Module | None = self
-        *parents, name = path.split(".")
-        for parent in parents:
-            module = module._modules.get(parent) if module is not None else None
-        return module if module is not None and name in (*module._parameters, *module._buffers) else None
+def _step(model: GraphModel, node: Node, frees: tuple[str, ...]) -> _Step:
+    runs: dict[str, Callable[[str], Callable[..., Any]]] = {
+        "layer": lambda path: _Late(model, path),
+        "tensor": lambda path: lambda: _tensor(model, path),
+        "function": operations.FUNCTIONS.__getitem__,
+        "method": operations.METHODS.__getitem__,
+        "attribute": operations.ATTRIBUTES.__getitem__,
+    }
+    args = () if node.op == "tensor" else tuple(_decoded(value) for value in node.args)
+    kwargs = {name: _decoded(value) for name, value in node.kwargs.items()}
+    return _Step(node.name, runs[node.op](node.target), args, kwargs, frees)
 
-    def _tensor(self, path: str) -> Tensor:
-        owner, name = self._owner(path), path.rpartition(".")[2]
-        assert owner is not None
-        tensor = owner._parameters.get(name)
-        found = tensor if tensor is not None else owner._buffers[name]
-        assert found is not None
-        return found
+
+def _namespace(module: nn.Module, path: str) -> nn.Module:
+    """The module at a path, made of empty ones where nothing stands yet."""
+    for name in path.split(".") if path else []:
+        if name not in module._modules:
+            module.add_module(_free(module, path, name), nn.Module())
+        inner = module._modules[name]
+        assert inner is not None, "only modules are ever put there"
+        module = inner
+    return module
+
+
+def _owner(model: nn.Module, path: str) -> nn.Module | None:
+    """The module that has this tensor as its own parameter or buffer."""
+    module: nn.Module | None = model
+    *parents, name = path.split(".")
+    for parent in parents:
+        module = module._modules.get(parent) if module is not None else None
+    return module if module is not None and name in {*module._parameters, *module._buffers} else None
+
+
+def _tensor(model: nn.Module, path: str) -> Tensor:
+    owner, name = _owner(model, path), path.rpartition(".")[2]
+    assert owner is not None, "made when the model was built"
+    tensor = owner._parameters.get(name)
+    found = tensor if tensor is not None else owner._buffers[name]
+    assert found is not None, "filled when the tensors were loaded"
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +244,14 @@ class _Late:
         return self.model.get_submodule(self.path)(*args, **kwargs)
 
 
+def is_reserved(name: str) -> bool:
+    """Whether a layer or tensor cannot have this name, since every module has a part of that name."""
+    return name in _RESERVED
+
+
 def _free(module: nn.Module, path: str, name: str) -> str:
-    if name in dir(nn.Module) or name in vars(module):
-        raise BundleError(f"graph.json: {path!r} has the name of a part of every module; rename it")
+    if is_reserved(name) or name in {*module._modules, *module._parameters, *module._buffers, *vars(module)}:
+        raise BundleError(f"graph.json: {path!r} has a name that is taken")
     return name
 
 

@@ -54,14 +54,39 @@ _OPERATORS = (
     "le", "lt", "matmul", "mod", "mul", "ne", "neg", "or_", "pow", "sub", "truediv",
 )  # fmt: skip
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+#: Operators that a file could make run for ever on numbers or text of its own.
+_ARITHMETIC = {"add", "floordiv", "iadd", "imul", "isub", "itruediv", "mod", "mul", "pow", "sub", "truediv"}
+_LARGEST = 2**63
+
+
+def _on_tensors_and_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Arithmetic as a model needs it: with a tensor, on shapes, on numbers of a reasonable size."""
+
+    def guarded(*args: Any) -> Any:
+        if any(isinstance(arg, torch.Tensor) for arg in args):
+            return function(*args)
+        if function is operator.add and all(isinstance(arg, tuple | list) for arg in args):
+            return function(*args)
+        if not all(isinstance(arg, int | float) and abs(arg) < _LARGEST for arg in args):
+            raise ValueError(f"{function.__name__} of {[type(arg).__name__ for arg in args]}")
+        if function is operator.pow and abs(args[1]) > 64:
+            raise ValueError(f"a power of {args[1]}")
+        return function(*args)
+
+    return guarded
+
+
+_PLAIN = {
     **{f"torch.{name}": getattr(torch, name) for name in _TENSOR_FUNCTIONS},
     **{f"functional.{name}": getattr(functional, name) for name in _NN_FUNCTIONS},
     **{f"operator.{name}": getattr(operator, name) for name in _OPERATORS},
     "math.sqrt": math.sqrt,
     "math.log": math.log,
 }
-
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    name: _on_tensors_and_sizes(function) if name.removeprefix("operator.") in _ARITHMETIC else function
+    for name, function in _PLAIN.items()
+}
 _METHOD_ONLY = (
     "bool", "clone", "contiguous", "detach", "dim", "double", "expand", "expand_as", "float", "int", "long",
     "masked_fill", "numel", "repeat", "size", "t", "to", "type_as", "unflatten", "view", "view_as",
@@ -73,12 +98,15 @@ METHODS: dict[str, Callable[..., Any]] = {
     if hasattr(torch.Tensor, name)
 }
 
-ATTRIBUTES: dict[str, Callable[[torch.Tensor], Any]] = {
+ATTRIBUTES: dict[str, Callable[[Any], Any]] = {
     "shape": lambda tensor: tensor.shape,
     "dtype": lambda tensor: tensor.dtype,
     "ndim": lambda tensor: tensor.ndim,
     "T": lambda tensor: tensor.T,
     "mT": lambda tensor: tensor.mT,
+    # of what torch.max(x, dim=1) and its like return
+    "values": lambda pair: pair[0],
+    "indices": lambda pair: pair[1],
 }
 
 DTYPES: dict[str, torch.dtype] = {
@@ -94,7 +122,7 @@ DTYPES: dict[str, torch.dtype] = {
     "bool": torch.bool,
 }
 
-FUNCTION_NAMES = {function: name for name, function in reversed(FUNCTIONS.items())}
+FUNCTION_NAMES = {function: name for name, function in reversed(_PLAIN.items())}
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 #: Parameters of constructors that say where and how, not what.

@@ -8,12 +8,15 @@ what would help. Knows nothing of files.
 import inspect
 import math
 import operator
+import re
 import traceback
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx, nn
 
@@ -31,15 +34,19 @@ from ...schemas.graph import (
 )
 from ..errors import BundleError, one_line
 from . import operations
+from .graph import is_reserved
 
 _TORCH = str(Path(torch.__file__).parent)
 _OURS = str(Path(__file__).parents[1])
+_IN_PLACE_OPERATORS = {f"i{name}" for name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "matmul")}
 _OP_NAMES = {
     "call_module": "layer",
     "get_attr": "tensor",
     "call_function": "function",
     "call_method": "method",
 }
+#: torch.fx patches nn.Module while it traces.
+_ONE_AT_A_TIME = Lock()
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
@@ -56,8 +63,10 @@ def trace(model: nn.Module, num_inputs: int = 1) -> tuple[Graph, dict[str, torch
     Raises:
         BundleError: the module does something that cannot be kept as data; names the line.
     """
+    _refuse_parametrized(model)
     nodes = _traced(model, num_inputs)
     live = _live(nodes)
+    paths = _safe_paths(nodes)
     layers: dict[str, Layer] = {}
     tensors: dict[str, torch.Tensor] = {}
     kept: list[Node] = []
@@ -65,19 +74,62 @@ def trace(model: nn.Module, num_inputs: int = 1) -> tuple[Graph, dict[str, torch
     output = None
     for node in nodes:
         if node.op == "placeholder" and len(inputs) < num_inputs:
-            inputs.append(node.name)
+            inputs.append(_name(node))
         elif node.op == "output":
             output = _encoded(node.args[0], node)
         elif node not in live:
-            _refuse_side_effects(node)
+            _refuse_side_effects(model, node)
         else:
-            kept.append(_node(node))
+            path = paths.get(str(node.target), "")
+            kept.append(_node(node, path))
             if node.op == "call_module":
-                layers[str(node.target)] = _layer(model, node, tensors)
+                layers[path] = _layer(model, node, path, tensors)
             elif node.op == "get_attr":
-                tensors[str(node.target)] = _tensor(model, node)
+                tensors[path] = _tensor(model, node)
     graph = Graph(inputs=inputs, layers=layers, nodes=kept, output=output)
     return graph, {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+
+
+def _safe_paths(nodes: list[fx.Node]) -> dict[str, str]:
+    """Every layer's and tensor's path in the model → its path in the graph: the same, but for names that are
+    no identifiers (columns as keys of a ModuleDict) or that every module has."""
+    paths: dict[str, str] = {}
+    for node in nodes:
+        if node.op in ("call_module", "get_attr"):
+            path = ".".join(_safe_name(part) for part in str(node.target).split("."))
+            while path in {other for target, other in paths.items() if target != node.target}:
+                path += "_"
+            paths[str(node.target)] = path
+    return paths
+
+
+def _safe_name(part: str) -> str:
+    part = re.sub(r"[^A-Za-z0-9_]", "_", part)
+    usable = (part.isidentifier() or part.isdigit()) and not is_reserved(part)
+    return part if usable else f"n_{part}"
+
+
+def _name(node: fx.Node) -> str:
+    """The node's name, shortened where deep nesting has made it long; numbered, so still its own."""
+    if len(node.name) <= 100:
+        return node.name
+    return f"{node.name[:80]}_{list(node.graph.nodes).index(node)}_"
+
+
+def _refuse_parametrized(model: nn.Module) -> None:
+    for path, module in model.named_modules():
+        if torch.nn.utils.parametrize.is_parametrized(module):
+            name = next(iter(module.parametrizations))
+            raise BundleError(
+                f"layer {path!r} computes its {name!r} anew for every pass (weight_norm is one such); call"
+                f" torch.nn.utils.parametrize.remove_parametrizations(layer, {name!r}) before saving"
+            )
+    own = [hooks for hooks in _HOOKS if getattr(model, hooks)] + [n for n in vars(model) if n == "forward"]
+    if own:
+        raise BundleError(
+            f"{type(model).__name__} has {'a forward of its own' if 'forward' in own else 'forward hooks'}, which"
+            " tracing does not see; wrap it in a module that calls it"
+        )
 
 
 class _Tracer(fx.Tracer):
@@ -95,7 +147,9 @@ def _traced(model: nn.Module, num_inputs: int) -> list[fx.Node]:
     try:
         if _Tracer().is_leaf_module(model, ""):
             model = nn.Sequential(model)  # a tracer enters its root, and a listed layer has nothing inside
-        graph = _Tracer().trace(model, concrete_args=_defaults(model, num_inputs))
+        defaults = _defaults(model, num_inputs)
+        with _ONE_AT_A_TIME:
+            graph = _Tracer().trace(model, concrete_args=defaults)
     except BundleError:
         raise
     except Exception as error:
@@ -155,16 +209,24 @@ def _live(nodes: list[fx.Node]) -> set[fx.Node]:
     return live
 
 
-def _refuse_side_effects(node: fx.Node) -> None:
+def _refuse_side_effects(model: nn.Module, node: fx.Node) -> None:
     """A result nobody uses can be dropped, unless the operation changed its argument on the way."""
-    in_place = node.op == "call_method" and str(node.target).endswith("_")
-    if in_place or node.target is operator.setitem:
+    called = str(getattr(node.target, "__name__", node.target))
+    in_place = (
+        (node.op in ("call_method", "call_function") and called.endswith("_"))
+        or node.target is operator.setitem
+        or (node.op == "call_function" and called in _IN_PLACE_OPERATORS)
+        or bool(node.kwargs.get("inplace"))
+        or node.kwargs.get("out") is not None
+        or (node.op == "call_module" and getattr(model.get_submodule(str(node.target)), "inplace", False))
+    )
+    if in_place:
         raise _refused(node, "changes a tensor in place", "use the form that returns a new tensor")
 
 
-def _node(node: fx.Node) -> Node:
+def _node(node: fx.Node, path: str) -> Node:
     arguments = node.args
-    op, target = _OP_NAMES.get(node.op), str(node.target)
+    op, target = _OP_NAMES.get(node.op), path or str(node.target)
     if op is None:
         raise _refused(node, f"is a second input ({node.name})", "give it a default, or wrap the model")
     if node.op == "call_function" and node.target is getattr:
@@ -172,14 +234,14 @@ def _node(node: fx.Node) -> Node:
         if target not in operations.ATTRIBUTES:
             raise _refused(node, f"reads the attribute {target!r}", _listed(operations.ATTRIBUTES))
     elif node.op == "call_function":
-        target = operations.FUNCTION_NAMES.get(node.target, "")  # type: ignore[arg-type]
+        target = operations.FUNCTION_NAMES.get(node.target, "")
         if not target:
             raise _refused(node, f"calls {_called(node.target)}", "write it with the usual torch operations")
         _refuse_random(node, target)
     elif node.op == "call_method" and target not in operations.METHODS:
         raise _refused(node, f"calls the tensor method {target!r}", "write it with the usual torch operations")
     return Node(
-        name=node.name,
+        name=_name(node),
         op=op,
         target=target,
         args=[_encoded(value, node) for value in arguments],
@@ -194,9 +256,9 @@ def _refuse_random(node: fx.Node, target: str) -> None:
             raise _refused(node, "drops at random in eval mode too", "pass training=self.training to dropout")
 
 
-def _layer(model: nn.Module, node: fx.Node, tensors: dict[str, torch.Tensor]) -> Layer:
-    path = str(node.target)
-    layer = model.get_submodule(path) if not _is_lone(model, path) else model
+def _layer(model: nn.Module, node: fx.Node, path: str, tensors: dict[str, torch.Tensor]) -> Layer:
+    lone = _is_lone(model, path)
+    layer = model if lone else model.get_submodule(str(node.target))
     if any(getattr(layer, hooks) for hooks in _HOOKS):
         raise _refused(
             node,
@@ -226,13 +288,15 @@ def _tensor(model: nn.Module, node: fx.Node) -> torch.Tensor:
 
 
 def _encoded(value: Any, node: fx.Node) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
     match value:
         case None | bool() | int() | str():
             return value
         case float():
             return value if math.isfinite(value) else FloatArg(float=str(value))
         case fx.Node():
-            return NodeRef(node=value.name)
+            return NodeRef(node=_name(value))
         case tuple():
             return TupleArg(tuple=[_encoded(entry, node) for entry in value])
         case list():

@@ -44,14 +44,32 @@ def assemble(
     """The scored rows: the key columns of `batch`, which `schema` names first, at the places in `kept`."""
     keys = batch.select(schema.names[: len(schema) - len(columns)])
     if kept is not None:
-        keys = keys.take(pa.array(kept))
+        keys = _take(keys, kept)
     return pa.RecordBatch.from_arrays([*keys.columns, *columns], schema=schema)
 
 
 def reject_schema(batch: pa.Schema) -> pa.Schema:
     """The columns of the rejects of a file: those that were read, as they came, and `reject`."""
-    fields = [field for field in batch if field.name != REJECT_COLUMN]
+    fields = [field.with_type(_plain(field.type)) for field in batch if field.name != REJECT_COLUMN]
     return pa.schema([*fields, pa.field(REJECT_COLUMN, REJECT)])
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Values instead of dictionaries, which may differ from batch to batch, and an Arrow file has one."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _take(batch: pa.RecordBatch, positions: NDArray[np.int64]) -> pa.RecordBatch:
+    """Some rows of a batch. Arrow cannot take from its view types, so those go by way of the large ones."""
+    detours = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    where = pa.array(positions)
+    columns = [
+        column.cast(detours[column.type]).take(where).cast(column.type)
+        if column.type in detours
+        else column.take(where)
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def assemble_rejects(
@@ -63,7 +81,9 @@ def assemble_rejects(
         first_row: the row number of the batch's first row within its source.
     """
     schema = reject_schema(batch.schema)
-    positions = np.concatenate([np.empty(0, dtype=np.int64), *(reject.positions for reject in rejects)])
+    if not rejects:
+        return pa.RecordBatch.from_arrays([pa.nulls(0, kind) for kind in schema.types], schema=schema)
+    positions = np.concatenate([reject.positions for reject in rejects])
     order = np.argsort(positions, kind="stable")
     said = [
         {
@@ -76,9 +96,14 @@ def assemble_rejects(
         for reject in rejects
         for position, reason in zip(reject.positions, reject.reasons, strict=True)
     ]
-    rows = batch.take(pa.array(positions[order]))
-    columns = [
-        rows.column(place) for place in range(len(batch.schema)) if batch.schema.names[place] != REJECT_COLUMN
-    ]
+    rows = _take(batch, positions[order])
+    columns = [column.cast(_plain(column.type)) for column in rows.columns]
+    columns = [column for column, name in zip(columns, batch.schema.names, strict=True) if name != REJECT_COLUMN]
     structs = pa.array([said[place] for place in order], type=REJECT)
     return pa.RecordBatch.from_arrays([*columns, structs], schema=schema)
+
+
+def described(reject: dict[str, object]) -> str:
+    """A reject in words, as in `column 'age' is null`."""
+    where = f"column {reject['column']!r} " if reject["column"] else ""
+    return f"{where}{reject['reason']}"

@@ -17,6 +17,11 @@ SUCCESS = "_SUCCESS"
 MANIFEST = "_scoreline/run.json"
 REJECTS = "_rejects"
 TEMPORARY = ".tmp"
+#: The place is at fault, not the disk.
+_NOT_THERE = {
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+}
 
 
 class Store:
@@ -89,10 +94,11 @@ class Store:
         temporary = self.temporary(name)
         try:
             temporary.write_bytes(data)
+            self.publish(name)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise storage_error(self.root / name, error) from error
-        self.publish(name)
+        finally:
+            temporary.unlink(missing_ok=True)  # gone already where it was published
 
     def remove(self, name: str) -> None:
         """Remove a published file, if it is there, and make the removal last."""
@@ -107,7 +113,7 @@ class Store:
 
 def storage_error(place: Path, error: OSError) -> ScorelineError:
     """The typed error for a failed call: where it failed, and what to do."""
-    if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EROFS, errno.EACCES, errno.EPERM):
+    if error.errno in _NOT_THERE:
         return OutputError(f"{place} cannot be created: {error.strerror}; choose another --output")
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     advice = "make room and run the same command again" if full else "look at the disk, then run again"

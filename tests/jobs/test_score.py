@@ -313,7 +313,8 @@ class TestAsking:
         job = self.job(
             tmp_path,
             f'bundle = "{iris.bundle}"\ninput = "../in.parquet"\noutput = "../out-{{run_date}}"\n'
-            'batch_size = "1k"\nkeys = ["row_id"]\nprefix = "f_"\nprobabilities = "none"\nmax_rejects = 3\nprogress = false\n',
+            'batch_size = "1k"\nkeys = ["row_id"]\nprefix = "f_"\nprobabilities = "none"\nmax_rejects = 3\n'
+            "progress = false\n",
         )
         result = process(
             "score", "--job", job, "--run-date", "2026-11-24", "--prefix", "c_",

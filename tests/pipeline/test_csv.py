@@ -22,7 +22,7 @@ def partition(path: Path) -> Partition:
 
 def rows(path: Path, columns: list[str]) -> list[tuple[str, ...]]:
     """All rows, as tuples of text."""
-    batches = list(read_batches(partition(path), columns))
+    batches = list(read_batches(partition(path), columns, header=read_header(partition(path)).names))
     return [tuple(row[name] for name in columns) for batch in batches for row in batch.to_pylist()]
 
 

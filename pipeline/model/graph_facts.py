@@ -1,0 +1,119 @@
+"""What can be read off a graph: which columns are indices into an embedding and how many each may name, so that a
+value out of range is a reject on the CPU before a GPU can assert on it; and what a model ends in. Knows nothing of
+values.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...schemas.graph import DictArg, Graph, Node, NodeRef, SliceArg, TupleArg
+
+#: Operations that hand on the same values, column by column or all together.
+_SAME_VALUES = {
+    *("long", "int", "to", "contiguous", "clone", "squeeze", "unsqueeze", "flatten", "reshape", "view", "detach"),
+}
+_CASTS = {"long", "int", "to"}
+_SHAPES = {*_SAME_VALUES, "Identity", "Flatten", "float", "getitem", "select", "Dropout"}
+_ACTIVATIONS = {"sigmoid": "Sigmoid", "softmax": "Softmax", "logsigmoid": "LogSigmoid"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Indices:
+    """`limits`: for a column's place in the input, the rows of the smallest embedding it indexes. `as_they_come`:
+    an embedding takes the input without a cast, so the input must be int64."""
+
+    limits: dict[int, int]
+    as_they_come: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Where a result's values come from: these columns of the input, cast on the way or not."""
+
+    places: tuple[int, ...]
+    cast: bool
+
+
+def find_indices(graph: Graph, num_features: int) -> Indices:
+    """Follow the input from the placeholder into every Embedding.
+
+    Args:
+        num_features: the columns of the (one) input.
+    """
+    known = {graph.inputs[0]: _Columns(tuple(range(num_features)), cast=False)}
+    limits: dict[int, int] = {}
+    as_they_come = False
+    for node in graph.nodes:
+        source = _source(node, known)
+        size = _embedding_rows(node, graph)
+        if source is None:
+            continue
+        if size is not None:
+            as_they_come |= not source.cast
+            for place in source.places:
+                limits[place] = min(size, limits.get(place, size))
+        elif (columns := _handed_on(node, source)) is not None:
+            known[node.name] = columns
+    return Indices(limits=limits, as_they_come=as_they_come)
+
+
+def _source(node: Node, known: dict[str, _Columns]) -> _Columns | None:
+    first = node.args[0] if node.args else node.kwargs.get("input")
+    return known.get(first.node) if isinstance(first, NodeRef) else None
+
+
+def _embedding_rows(node: Node, graph: Graph) -> int | None:
+    """The number of rows of the embedding this node looks up in, None where it is none."""
+    if node.op == "layer" and graph.layers[node.target].type == "Embedding":
+        rows = graph.layers[node.target].args.get("num_embeddings")
+        return rows if isinstance(rows, int) else None
+    return None
+
+
+def _handed_on(node: Node, source: _Columns) -> _Columns | None:
+    name = node.target.rpartition(".")[2]
+    if name in _SAME_VALUES:
+        return _Columns(source.places, source.cast or name in _CASTS)
+    if name == "getitem" and len(node.args) == 2:
+        places = _picked(node.args[1], source.places)
+        return None if places is None else _Columns(places, source.cast)
+    if name == "select" and len(node.args) == 3 and node.args[1] in (1, -1) and isinstance(node.args[2], int):
+        return _Columns((source.places[node.args[2]],), source.cast)
+    return None
+
+
+def _picked(index: Any, places: tuple[int, ...]) -> tuple[int, ...] | None:
+    """`x[:, 3]`, `x[..., 3]` or `x[:, 2:5]`, by the places that are picked."""
+    if not isinstance(index, TupleArg) or len(index.tuple) != 2:
+        return None
+    column = index.tuple[1]
+    try:
+        if isinstance(column, int):
+            return (places[column],)
+        if isinstance(column, SliceArg):
+            start, stop, step = column.slice
+            return places[slice(start, stop, step)]  # type: ignore[arg-type]
+    except (IndexError, TypeError):
+        return None
+    return None
+
+
+def last_activation(graph: Graph, output: int | str) -> str | None:
+    """`Sigmoid`, `Softmax` or `LogSigmoid` where an output ends in one, seen through changes of shape."""
+    nodes = {node.name: node for node in graph.nodes}
+    value = graph.output
+    if isinstance(value, TupleArg) and isinstance(output, int) and output < len(value.tuple):
+        value = value.tuple[output]
+    elif isinstance(value, list) and isinstance(output, int) and output < len(value):
+        value = value[output]
+    elif isinstance(value, DictArg):
+        value = value.mapping.get(str(output))
+    while isinstance(value, NodeRef) and value.node in nodes:
+        node = nodes[value.node]
+        kind = graph.layers[node.target].type if node.op == "layer" else node.target.rpartition(".")[2]
+        if kind.lower() in _ACTIVATIONS:
+            return _ACTIVATIONS[kind.lower()]
+        if kind not in _SHAPES or not node.args:
+            return None
+        value = node.args[0]
+    return None
