@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         DataError,
         DeviceError,
         GoldenMismatchError,
+        ModelFailedError,
         RowsRejectedError,
         ScorelineError,
     )
@@ -29,6 +30,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "GoldenMismatchError",
+    "ModelFailedError",
     "RowsRejectedError",
     "ScoredBatch",
     "ScorelineError",
@@ -41,6 +43,7 @@ _HOMES = {
     "DataError": ".pipeline.errors",
     "DeviceError": ".pipeline.errors",
     "GoldenMismatchError": ".pipeline.errors",
+    "ModelFailedError": ".pipeline.errors",
     "RowsRejectedError": ".pipeline.errors",
     "ScoredBatch": ".pipeline.records",
     "Scorer": ".pipeline.scorer",

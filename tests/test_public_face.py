@@ -35,6 +35,7 @@ def test_public_names() -> None:
         "DataError",
         "DeviceError",
         "GoldenMismatchError",
+        "ModelFailedError",
         "RowsRejectedError",
         "ScoredBatch",
         "ScorelineError",

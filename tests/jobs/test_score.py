@@ -1,6 +1,7 @@
 """Bad input, by exit code and message; and how a run is asked for: job file, environment, dates."""
 
 import errno
+import gzip
 import json
 import os
 import signal
@@ -170,6 +171,95 @@ class TestInputs:
         assert visible(tmp_path / "out") == []
 
 
+class TestOddFiles:
+    """What lies in folders in the wild."""
+
+    def test_links_to_folders_are_followed_once(self, score: Command, tmp_path: Path, iris: Example) -> None:
+        (tmp_path / "store").mkdir()
+        (tmp_path / "data").mkdir()
+        iris.frame.to_parquet(tmp_path / "store" / "a.parquet", index=False)
+        (tmp_path / "data" / "date=1").symlink_to(tmp_path / "store")
+        (tmp_path / "store" / "loop").symlink_to(tmp_path / "store")
+        assert score(tmp_path / "data").code == 0
+        assert visible(tmp_path / "out") == ["_SUCCESS", "date=1/a.parquet"]
+
+    def test_pipes_are_no_files(self, score: Command, tmp_path: Path, iris: Example) -> None:
+        (tmp_path / "data").mkdir()
+        os.mkfifo(tmp_path / "data" / "x.csv")
+        iris.frame.to_csv(tmp_path / "data" / "a.csv", index=False)
+        assert score(tmp_path / "data").code == 0
+        run = json.loads((tmp_path / "out/_scoreline/run.json").read_text())
+        assert run["ignored"] == ["x.csv"]
+
+    def test_a_name_that_is_no_text(self, score: Command, tmp_path: Path, iris: Example) -> None:
+        (tmp_path / "data").mkdir()
+        iris.frame.to_csv(tmp_path / "data" / "a.csv", index=False)
+        (tmp_path / "data" / "a.csv").rename(tmp_path / "data" / os.fsdecode(b"\xe9.csv"))
+        closed(score(tmp_path / "data"), 2, "is not UTF-8")
+
+    def test_a_dangling_link_fails_alone(self, score: Command, tmp_path: Path, iris: Example) -> None:
+        (tmp_path / "data").mkdir()
+        iris.frame.to_parquet(tmp_path / "data" / "a.parquet", index=False)
+        (tmp_path / "data" / "b.parquet").symlink_to(tmp_path / "nowhere")
+        closed(score(tmp_path / "data"), 65, "b.parquet", "1 of 2")
+        assert visible(tmp_path / "out") == ["a.parquet"]
+
+    def test_a_header_without_its_newline(self, score: Command, tmp_path: Path, iris: Example) -> None:
+        (tmp_path / "a.csv").write_text(",".join(["id", *iris.features]))
+        assert score(tmp_path / "a.csv").code == 0
+        assert pq.read_table(tmp_path / "out" / "a.csv.parquet").num_rows == 0
+
+    def test_gzip_by_any_spelling(self, score: Command, tmp_path: Path, iris: Example) -> None:
+        (tmp_path / "A.CSV.GZ").write_bytes(gzip.compress(iris.frame.to_csv(index=False).encode()))
+        assert score(tmp_path / "A.CSV.GZ").code == 0
+
+    def test_dictionaries_that_differ_between_row_groups(
+        self, score: Command, tmp_path: Path, iris: Example
+    ) -> None:
+        """As keys and among the rejects."""
+        table = pa.Table.from_pandas(iris.frame, preserve_index=False)
+        table = table.set_column(1, iris.features[0], pa.array([None, *[1.0] * 49] * 3))
+        kind = pa.dictionary(pa.int32(), pa.string())
+        table = table.append_column("key", pa.array([f"k{n}" for n in range(150)]).cast(kind))
+        schema = table.schema
+        with pq.ParquetWriter(tmp_path / "in.parquet", schema) as writer:
+            for start in (0, 50, 100):
+                writer.write_table(table.slice(start, 50).unify_dictionaries())
+        assert score(tmp_path / "in.parquet", "--max-rejects", "3", "--batch-size", "40").code == 0
+        keys = pq.read_table(tmp_path / "out" / "in.parquet")["key"]
+        assert keys.to_pylist() == [f"k{n}" for n in range(150) if n % 50]
+        with pa.ipc.open_file(tmp_path / "out" / "_rejects" / "in.arrow") as reader:
+            assert reader.read_all()["key"].to_pylist() == ["k0", "k50", "k100"]
+
+    def test_views_as_keys(self, score: Command, tmp_path: Path, iris: Example) -> None:
+        table = pa.Table.from_pandas(iris.frame, preserve_index=False).append_column(
+            "view", pa.array(["x", None, "a long text beyond twelve bytes"] * 50, pa.string_view())
+        )
+        table = table.set_column(1, iris.features[0], pa.array([None, *[1.0] * 149]))
+        pq.write_table(table, tmp_path / "in.parquet")
+        assert score(tmp_path / "in.parquet", "--max-rejects", "1").code == 0
+        got = pq.read_table(tmp_path / "out" / "in.parquet")["view"]
+        assert got == pq.read_table(tmp_path / "in.parquet")["view"][1:]
+
+    def test_integers_beyond_any_float(self, score: Command, tmp_path: Path, iris: Example) -> None:
+        features = {name: pa.array([2**64 - 1, 5], pa.uint64()) for name in iris.features}
+        pq.write_table(pa.table(features), tmp_path / "in.parquet")
+        closed(score(tmp_path / "in.parquet"), 65, "18446744073709551615, beyond 2^53")
+        rows = [",".join(iris.features), ",".join(["9" * 5000] * 4), "1,1,1,1"]
+        (tmp_path / "in.csv").write_text("\n".join(rows))
+        closed(score(tmp_path / "in.csv"), 65, "is infinite")
+
+    def test_a_hive_key_named_like_an_output(self, score: Command, tmp_path: Path, iris: Example) -> None:
+        (tmp_path / "data" / "prediction=1").mkdir(parents=True)
+        iris.frame.to_parquet(tmp_path / "data" / "prediction=1" / "a.parquet", index=False)
+        closed(score(tmp_path / "data"), 65, "'prediction'", "--prefix")
+        assert score(tmp_path / "data", "--prefix", "p_").code == 0
+
+    def test_addresses_are_no_folders(self, scoreline: Command, tmp_path: Path, data: Path, iris: Example) -> None:
+        result = scoreline("score", "--bundle", iris.bundle, "--input", data, "--output", "s3://bucket/x")
+        closed(result, 2, "'s3://bucket/x' is an address")
+
+
 class TestRejects:
     """Bad rows, one by one."""
 
@@ -220,6 +310,24 @@ class TestRejects:
         run = json.loads((tmp_path / "out/_scoreline/run.json").read_text())
         assert (run["rows_in"], run["rows_scored"], run["rows_rejected"]) == (150, 147, 3)
         assert run["partitions"][0]["rejects"] == f"_rejects/{target}.arrow"
+
+    def test_a_share_is_exact(self, score: Command, tmp_path: Path, iris: Example) -> None:
+        """29% of 100 rows are 29 rows."""
+        frame = iris.frame.head(100).assign(**{iris.features[0]: [None] * 29 + [1.0] * 71})
+        frame.to_parquet(tmp_path / "in.parquet", index=False)
+        assert score(tmp_path / "in.parquet", "--max-rejects", "29%").code == 0
+
+    def test_rejects_of_a_file_that_fails_do_not_count(
+        self, score: Command, tmp_path: Path, iris: Example
+    ) -> None:
+        """Its own error is the one that is told."""
+        (tmp_path / "data").mkdir()
+        bad = iris.frame.assign(**{iris.features[0]: [None] * 100 + [1.0] * 50}).to_csv(index=False)
+        (tmp_path / "data" / "a.csv").write_text(bad + "ragged\n" * 3)
+        iris.frame.to_csv(tmp_path / "data" / "b.csv", index=False)
+        result = score(tmp_path / "data", "--max-rejects", "1%", "--batch-size", "10")
+        closed(result, 65, "a.csv: cannot be read as CSV", "1 of 2")
+        assert visible(tmp_path / "out") == ["b.csv.parquet"]
 
     @pytest.mark.parametrize("budget", ["2", "1.9%"])
     @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
@@ -333,6 +441,9 @@ class TestAsking:
             ("bundel = 'x'", "bundel"),
             ("bundle = ", "not TOML"),
             ("progress = 3", "progress"),
+            ('progress = "yes"', "progress"),
+            ("batch_size = true", "batch_size"),
+            ("max-rejects = 3", "is no flag of scoreline score; write max_rejects"),
             ("max_rejects = [1]", "max_rejects"),
         ],
     )
@@ -366,6 +477,15 @@ class TestAsking:
         ]  # fmt: skip
         assert "150 rows scored" in lines[-1]
         assert "waited for" in lines[-1]
+
+    @pytest.mark.parametrize("words", ["--help", "--version"])
+    def test_streams_that_are_closed(self, words: str) -> None:
+        """No stdout, no stderr: no traceback, nothing to say it to."""
+        code = (
+            "import os, sys; os.close(1); os.close(2); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+        )
+        done = subprocess.run([sys.executable, "-c", code, "-m", "scoreline", words], cwd="/", check=False)
+        assert done.returncode == 0
 
     def test_a_reader_that_leaves_early(self, process: Command, data: Path, tmp_path: Path, iris: Example) -> None:
         """P23: stdout closed, the output right, no traceback."""

@@ -257,6 +257,18 @@ BAD_GRAPHS = {
     "operation unknown": graph_json(nodes=node(op="call_function")),
     "layer that is not there": graph_json(nodes=node(op="layer", target="other")),
     "unknown field": graph_json(code="import os"),
+    "layer never called": graph_json(nodes=node()),
+    "layer within a layer": graph_json(
+        layers={"a": {"type": "Identity"}, "a.weight": {"type": "Identity"}},
+        nodes=[
+            {"name": "h", "op": "layer", "target": "a", "args": [{"node": "x"}]},
+            {"name": "y", "op": "layer", "target": "a.weight", "args": [{"node": "h"}]},
+        ],
+    ),
+    "result moved elsewhere": graph_json(nodes=node(target="to", args=[{"node": "x"}, "meta"])),
+    "result put on a device": graph_json(
+        nodes=node(op="function", target="torch.zeros_like", kwargs={"device": "cuda"})
+    ),
     "argument of two kinds": graph_json(nodes=node(args=[{"node": "x", "tuple": []}])),
     "another format": graph_json(format=2),
 }
@@ -292,6 +304,25 @@ def test_weights_must_fit_the_graph(tensors: dict[str, Tensor], says: str) -> No
     """Strict, and named."""
     with pytest.raises(BundleError, match=says):
         build(Graph.model_validate(graph_json()), tensors)
+
+
+@pytest.mark.parametrize(
+    ("target", "args"),
+    [
+        ("operator.pow", [9, 9**9]),
+        ("operator.pow", [10, 10**8]),
+        ("operator.mul", ["a", 10**11]),
+        ("operator.mul", [[1], 10**11]),
+        ("operator.mod", ["%1000000000000d", 1]),
+        ("operator.add", ["a", "b"]),
+    ],
+)
+def test_numbers_of_a_file_cannot_keep_the_machine_busy(target: str, args: list[Any]) -> None:
+    """Arithmetic is for tensors and shapes."""
+    graph = graph_json(layers={}, nodes=[{"name": "y", "op": "function", "target": target, "args": args}])
+    model = build(Graph.model_validate(graph), {})
+    with pytest.raises(ValueError, match=r"pow|mul|mod|add|power"):
+        model(X)
 
 
 @given(st.text(max_size=30))
