@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..pipeline.scorer import Scorer
 
 SHOWN_ROWS = 5
+SHOWN_SHAPES = 12
 TRIED_ROWS = 1000
 
 
@@ -25,8 +27,14 @@ TRIED_ROWS = 1000
 @flag("--input", metavar="PATH", help="Also look at these files, and score their first rows.")
 @flag("--format", type=click.Choice(["auto", "parquet", "csv"]), default="auto", help="What the input files are.")
 @flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
+@flag(
+    "--trust",
+    multiple=True,
+    metavar="DIGEST",
+    help="The digest of a bundle that may execute the code it holds.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def check(bundle: str, input: str | None, format: str, device: str, as_json: bool) -> int:
+def check(bundle: str, input: str | None, format: str, device: str, trust: tuple[str, ...], as_json: bool) -> int:
     """Verify a bundle, and what it would do to an input. Writes nothing.
 
     \b
@@ -49,42 +57,69 @@ def check(bundle: str, input: str | None, format: str, device: str, as_json: boo
     if input is not None:
         kind: Any = format
         plan = make_plan(discover(input, format=kind), opened.manifest, ColumnOptions())
-    scorer = Scorer.load(opened, device=device)
-    found: dict[str, Any] = {"bundle": dict(_verified(opened, scorer))}
-    if plan is not None:
-        found["input"] = dict(_planned(plan))
-        found["rows"] = _first_rows(plan, scorer)
+    scorer = Scorer.load(opened, device=device, trust=trust)
+    verified = list(_verified(opened, scorer))
+    planned = [] if plan is None else list(_planned(plan))
+    rows = None if plan is None else _first_rows(plan, scorer)
     if as_json:
+        found = {"bundle": _by_name(verified), "input": _by_name(planned), "rows": rows}
         answer(json.dumps(_finite(found), indent=1, default=str, allow_nan=False))
     else:
-        answer(table(["verified", "found"], list(found["bundle"].items())))
-        if plan is not None:
-            answer("\n" + table(["input", "found"], list(found["input"].items())))
-            answer("\n" + _rows_table(found["rows"]))
+        answer(table(["verified", "found"], verified))
+        if rows is not None:
+            answer("\n" + table(["input", "found"], planned))
+            answer("\n" + _rows_table(rows))
     if plan is not None and plan.failed:
         raise plan.failed[0]
     return 0
 
 
+def _by_name(pairs: list[tuple[str, str]]) -> dict[str, str | list[str]]:
+    """Lines by their name, as a list where a name has several."""
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        found.setdefault(name.strip(), []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
 def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
+    from ..schemas.bundle import CODE
+
     manifest, golden = bundle.manifest, scorer.golden
     assert golden is not None, "a scorer that is loaded has replayed its golden rows"
-    graph = bundle.read_graph(manifest.members[0].graph)
     names = [feature.name for feature in manifest.features]
     yield "bundle", f"{bundle.path} (format {manifest.format}, made by scoreline {manifest.scoreline})"
     yield "digest", bundle.digest
     yield "files", f"{len(manifest.files)}, every sha256 right: {', '.join(manifest.files)}"
-    yield "model", f"data: {len(graph.nodes)} operations, {len(graph.layers)} layers, no code; in eval mode"
+    for member in manifest.members:
+        code = member.kind in CODE
+        yield (
+            "model",
+            f"{member.kind}, {'code: trusted by its digest' if code else 'data: executes nothing'}; eval mode",
+        )
+    if manifest.ensemble is not None:
+        yield "ensemble", f"{len(manifest.members)} members, by {manifest.ensemble.combine}"
+    layers = [(name, shape) for _, name, shape in scorer.shapes()]
+    for name, shape in layers[:SHOWN_SHAPES]:
+        yield "  shape", f"{name} → [rows{''.join(f', {size}' for size in shape[1:])}]"
+    if len(layers) > SHOWN_SHAPES:
+        yield "  shape", f"… {len(layers) - SHOWN_SHAPES} more"
     yield "features", f"{len(names)}: {_some(names)}"
+    for kind, count in sorted(Counter(feature.dtype for feature in manifest.features).items()):
+        yield "  dtype", f"{count} {kind}"
+    kept = [feature.name for feature in manifest.features if feature.nulls == "keep"]
+    if kept:
+        yield "  may be missing", _some(kept)
     for step in manifest.steps:
-        yield "scaling", f"{step.kind} over {len(step.features)} features, in float64"
+        yield "step", f"{step.kind}: {len(step.features)} → {len(step.outputs)} columns, in float64"
     for entry in manifest.inputs:
-        yield "input", f"{entry.dtype} [rows, {len(entry.features)}]"
+        yield "input", f"{entry.name}: {entry.dtype} [rows, {len(entry.columns)}]"
     for head in manifest.heads:
         if head.task == "regression":
             yield "task", f"regression of {_some(head.targets) or 'one value'}"
         else:
-            yield "task", f"{head.task} from {head.outputs}; labels {_some([str(label) for label in head.labels])}"
+            labels = _some([str(label) for label in head.labels])
+            yield "task", f"{head.task} from {head.outputs}; as many labels as outputs: {labels}"
     yield "writes", ", ".join(field.name for field in scorer.output_fields())
     truth = "the model and scaler objects" if golden.source == "model" else "predictions handed over"
     yield (

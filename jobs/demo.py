@@ -32,9 +32,7 @@ class _Example:
 
 
 EXAMPLES = (
-    _Example(
-        name="breast_cancer", task="binary", labels=["malignant", "benign"], outputs="logits", layout="parquet"
-    ),
+    _Example(name="breast_cancer", task="binary", labels=["malignant", "benign"], outputs="logits", layout="parquet"),
     _Example(
         name="wine",
         task="multiclass",

@@ -29,9 +29,7 @@ from .terminal.options import Day, Keys, Rejects, RowCount, dated, flag, read_jo
     help="Rows of one forward pass, as in 5000 or 64k.",
 )
 @flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
-@flag(
-    "--max-rejects", type=Rejects(), metavar="100|1%", default="0", help="Rows that may be rejected: 100, or 1%."
-)
+@flag("--max-rejects", type=Rejects(), metavar="100|1%", default="0", help="Rows that may be rejected: 100, or 1%.")
 @flag(
     "--probabilities",
     type=click.Choice(["columns", "list", "none"]),
@@ -39,6 +37,12 @@ from .terminal.options import Day, Keys, Rejects, RowCount, dated, flag, read_jo
     help="One column per class, one list column, or the label alone.",
 )
 @flag("--prefix", default="", metavar="P_", help="Put in front of every output column.")
+@flag(
+    "--trust",
+    multiple=True,
+    metavar="DIGEST",
+    help="The digest of a bundle that may execute the code it holds.",
+)
 @click.option(
     "--job",
     envvar="SCORELINE_JOB",
@@ -49,9 +53,7 @@ from .terminal.options import Day, Keys, Rejects, RowCount, dated, flag, read_jo
 )
 @flag("--run-date", type=Day(), help="Fills {run_date} in paths.")
 @flag("--run-id", metavar="ID", help="Names the run in its log and manifest.  [default: made up]")
-@flag(
-    "--log-format", type=click.Choice(["auto", "text", "json"]), default="auto", help="auto: JSON off a terminal."
-)
+@flag("--log-format", type=click.Choice(["auto", "text", "json"]), default="auto", help="auto: JSON off a terminal.")
 @flag("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="What to log.")
 @flag("--progress/--no-progress", default=None, help="Draw a progress bar.  [default: on a terminal]")
 def score(job: str | None, run_date: str | None, run_id: str | None, **options: Any) -> int:  # noqa: ARG001
@@ -102,4 +104,5 @@ def _score_job(run_id: str, run_date: str | None, **options: Any) -> ScoreJob:
         batch_rows=None if batch_size == "auto" else batch_size,
         device=options["device"],
         max_rejects=budget,
+        trust=tuple(options["trust"]),
     )

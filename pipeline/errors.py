@@ -12,7 +12,8 @@
     ├── OutputError               73   the output cannot be created
     ├── StorageError              74   the disk is full, or it failed
     ├── BundleError               78   a bundle that cannot be trusted, read or built
-    │   └── GoldenMismatchError   78   the golden rows do not come out as expected
+    │   ├── GoldenMismatchError   78   the golden rows do not come out as expected
+    │   └── UntrustedBundleError  78   a bundle that holds code, and was not named as trusted
     ├── JobFileError              78   a job file that cannot be read
     └── InterruptedRunError  130/143   a signal ended the run; it can be resumed
 
@@ -101,6 +102,10 @@ class BundleError(ScorelineError):
 
 class GoldenMismatchError(BundleError):
     """The golden rows do not come out as expected: this is not the model, scaler or machine they came from."""
+
+
+class UntrustedBundleError(BundleError):
+    """The bundle holds code, and nobody has said that it is trusted."""
 
 
 class JobFileError(ScorelineError):

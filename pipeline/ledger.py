@@ -118,9 +118,7 @@ class Ledger:
             wall_s=wall_s,
             startup_s=self.startup_s,
             stages={
-                name: StageTotals(
-                    busy_s=spent.busy_s, waiting_s=spent.waiting_s, rows=spent.rows, bytes=spent.bytes
-                )
+                name: StageTotals(busy_s=spent.busy_s, waiting_s=spent.waiting_s, rows=spent.rows, bytes=spent.bytes)
                 for name, spent in stages.items()
             },
             verdict=verdict(stages, self.startup_s, wall_s),

@@ -157,7 +157,7 @@ def _planned(
     check_columns(whole, manifest.features, text=text, source=partition.name)
     keys = list(_keys(partition, schema, set(features), options))
     read = [name for name in schema.names if name in {*features, *keys}]
-    fields = [field for head in manifest.heads for field in output_fields(head, options)]
+    fields = output_fields(manifest, options)
     _refuse_hive_clash(partition, [options.prefix + field.name for field in fields])
     target = _target(partition)
     return PlannedSplit(

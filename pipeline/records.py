@@ -53,10 +53,11 @@ class Reject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckedBatch:
-    """Feature columns as float64 `[kept]`, by name; `kept`: int64 places in `batch`, None where all are."""
+    """Feature columns by name: float64 `[kept]`, or Arrow strings; `kept`: int64 places in `batch`, None where all
+    are."""
 
     batch: pa.RecordBatch
-    columns: Mapping[str, NDArray[np.float64]]
+    columns: Mapping[str, NDArray[np.float64] | pa.Array]
     kept: NDArray[np.int64] | None
     rejects: tuple[Reject, ...] = ()
 
@@ -127,3 +128,4 @@ class ScoreJob:
     batch_rows: int | None = None
     device: str = "auto"
     max_rejects: RejectBudget = RejectBudget()
+    trust: tuple[str, ...] = ()

@@ -181,9 +181,7 @@ def _score(item: LoadedBlock, scorer: Scorer, options: Any) -> ScoredBlock:
             raw = scorer.forward(moved)
         except ModelFailedError as error:
             last = item.first_row + features.batch.num_rows - 1
-            raise ModelFailedError(
-                f"{planned.partition.name}: rows {item.first_row} to {last}: {error}"
-            ) from error
+            raise ModelFailedError(f"{planned.partition.name}: rows {item.first_row} to {last}: {error}") from error
         synchronize(scorer.device)
         spent.rows, spent.bytes = features.num_kept, sum(t.nbytes for t in raw.values())
     with times.stage("decode") as spent:
@@ -201,7 +199,7 @@ def _score(item: LoadedBlock, scorer: Scorer, options: Any) -> ScoredBlock:
 def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher) -> Scorer:
     from .scorer import Scorer  # the heavy half of a run: torch, and only once the plan says there is work
 
-    scorer = Scorer.load(bundle, device=job.device)
+    scorer = Scorer.load(bundle, device=job.device, trust=job.trust)
     golden = scorer.golden
     assert golden is not None, "a scorer that is loaded has replayed its golden rows"
     watcher.event(

@@ -1,56 +1,58 @@
 """`save_bundle`: the last line of a training script. Joins features, model and tasks, as `scorer.py` does for
-scoring, and ends by loading what it wrote through that same path.
+scoring, and ends by replaying what it will write through that same path.
 """
 
-import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
+from itertools import product
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..schemas.bundle import (
     AnyHead,
     BinaryHead,
     BundleManifest,
+    Ensemble,
     Feature,
     Golden,
-    GraphMember,
     Input,
     MulticlassHead,
     RegressionHead,
 )
 from ..schemas.graph import Graph
-from .errors import BundleError, ColumnError, ModelFailedError, one_line
-from .features.scalers import FittedScaler, bind_scalers, saved_step
-from .inputs.check import check_batch, check_columns
+from .errors import BundleError, ModelFailedError, one_line
+from .features.binding import Binding, bind, bind_target
+from .features.program import kept_when_missing, origins
 from .model.bundle import first_problem, sha256, write_bundle
-from .model.forward import select_output
-from .model.golden import ABSOLUTE, MOST_ROWS, RELATIVE, GoldenRows, write_golden
-from .model.graph import build
-from .model.graph_facts import find_indices, last_activation
-from .model.trace import trace
-from .model.weights import write_weights
+from .model.draft import Draft, draft
+from .model.formats import OnnxModel
+from .model.forward import called, select_output
+from .model.golden import ABSOLUTE, RELATIVE, GoldenRows, write_golden
+from .model.graph_facts import indices_of, last_activation
 from .records import ColumnOptions
+from .samples import Sample, expected_columns, features_of, golden_rows, read_sample
 from .scorer import Scorer
-from .tasks.columns import output_fields
+from .tasks.columns import head_width, output_fields
 from .tasks.decode import check_shape, decode_head
 
 Outputs = Literal["logits", "probabilities", "log_probabilities"]
-Dtype = Literal["float32", "int64"]
+Call = Literal["arguments", "dict"]
+Dtypes = tuple[Literal["float32", "int64"], ...]
+GOLDEN = "golden.parquet"
+#: A model is never shown fewer rows than this: with one or two, a wrong shape can look right.
 FEWEST_SHOWN = 7
-GRAPH, WEIGHTS, GOLDEN = "graph.json", "weights.safetensors", "golden.parquet"
 
 
 def save_bundle(
     path: str | os.PathLike[str],
-    model: nn.Module,
+    model: Any,
     *,
     features: Sequence[str],
     task: Literal["binary", "multiclass", "regression"],
@@ -60,6 +62,12 @@ def save_bundle(
     outputs: Outputs = "logits",
     output: int | str = 0,
     expected: Any = None,
+    vocabularies: Mapping[str, Sequence[str]] | None = None,
+    inputs: Mapping[str, Sequence[str]] | None = None,
+    call: Call = "arguments",
+    target_scaler: Any = None,
+    combine: Literal["probability", "logit", "vote", "mean"] | None = None,
+    std: bool = False,
 ) -> str:
     """Save a trained model with all it needs to score.
 
@@ -68,68 +76,78 @@ def save_bundle(
 
     Args:
         path: the folder to write; an older bundle there is replaced.
-        model: takes float32 `[rows, features]` (int64 where they go straight into an Embedding) and returns
-            `[rows]`, `[rows, 1]` or `[rows, width]`, or a tuple or dict of such.
+        model: a module that takes float32 `[rows, columns]` (int64 where they go straight into an Embedding) and
+            returns `[rows]`, `[rows, 1]` or `[rows, width]`, or a tuple or dict of such. Or the path of an `.onnx`,
+            `.pt2` or TorchScript file, or `("module:factory", state_dict)`. A list of any of these is an ensemble.
         features: the raw input columns, in the order the model takes them.
         task: binary (labels: two), multiclass, regression.
-        sample: raw rows, before any scaling: a pandas or pyarrow table with the features by name, or an array
+        sample: raw rows, before any preparation: a pandas or pyarrow table with the features by name, or an array
             `[rows, features]`. Up to 256 of them become the golden rows.
-        scaler: None, a fitted scikit-learn scaler, or a list of `(scaler, [feature, ...])`. Standard-, MinMax-,
-            MaxAbs- and RobustScaler.
+        scaler: None, a fitted scikit-learn transformer (also a Pipeline or ColumnTransformer), or a list of
+            `(transformer, [feature, ...])`. `pipeline/features/fitted.py` lists what is supported.
         labels: in the order of the model's outputs. For a regression with several outputs: their names.
         outputs: what the model returns: logits, probabilities or log-probabilities.
         output: which output to take where the model returns a tuple (a place) or a dict (a key).
         expected: predictions for the sample rows, made elsewhere: probabilities `[rows]` or `[rows, labels]`,
             labels `[rows]`, regression values, or a table with the output columns. They catch a scaler that
             was forgotten, which the model alone cannot.
+        vocabularies: for text features, their words; each stands for its place in the list.
+        inputs: several tensors: for each argument's name the features whose columns make it, in forward's order.
+        call: `dict` where forward takes one dict of the inputs instead of arguments.
+        target_scaler: the fitted scaler of a regression's target; predictions come back in the target's own unit.
+        combine: of an ensemble: the mean `probability` (the default for classes), the mean `logit`, the share of
+            `vote`s; for regression the `mean`.
+        std: of an ensemble: also write `prediction_std`, the members' standard deviation.
 
     Returns:
         The bundle's digest, `sha256:…`.
 
     Raises:
-        BundleError: the model cannot be kept as data (names the line), a scaler is not supported, labels do
+        BundleError: the model cannot be kept as data (names the line), a transformer is not supported, labels do
             not fit the outputs, or the sample cannot be scored.
         GoldenMismatchError: the outputs expected for the sample are not what this model and scaler give.
     """
     names = _plain_names(features)
-    frozen = _frozen(model)
-    scalers = bind_scalers(scaler, names)
-    rows, chosen = _scorable(_sample_batch(sample, names), names)
-    head = _head(task, labels, outputs, output)
-    graph, tensors = _traced(frozen)
-    _refuse_double_activation(graph, head)
-    dtype: Dtype = "int64" if find_indices(graph, len(names)).as_they_come else "float32"
-    raw = _true_outputs(frozen, scalers, rows, names, dtype, head)
-    _check_head(head, raw)
-    columns = _columns(head, raw)
-    if expected is not None:
-        columns = _handed_over(expected, head, chosen, len(sample))
-    golden = GoldenRows(features=rows, raw={head.name: raw.numpy()}, columns=columns)
-    files = {
-        GRAPH: graph.model_dump_json(indent=1).encode() + b"\n",
-        WEIGHTS: write_weights(tensors),
-        GOLDEN: write_golden(golden),
-    }
-    for contiguous in (False, True):
-        manifest = _described(
-            lambda: BundleManifest(
-                scoreline=version("scoreline"),
-                features=[Feature(name=name, dtype=_dtype(rows.schema.field(name).type)) for name in names],
-                steps=[saved_step(fitted) for fitted in scalers],
-                inputs=[Input(name="features", features=names, dtype=dtype, contiguous=contiguous)],  # noqa: B023
-                members=[GraphMember(graph=GRAPH, weights=WEIGHTS)],
-                heads=[head],
-                golden=Golden(file=GOLDEN, rows=rows.num_rows, source="model" if expected is None else "expected"),
-                files={name: sha256(data) for name, data in files.items()},
-            )
+    given = read_sample(sample, names)
+    text = [feature.name for feature in features_of(given.batch.schema) if feature.dtype == "text"]
+    binding = _described(lambda: bind(scaler, names, text=text, vocabularies=vocabularies or {}))
+    keep = kept_when_missing(names, binding.steps, binding.columns)
+    described = features_of(given.batch.schema, sorted(keep))
+    rows = golden_rows(given, described)
+    groups = _groups(inputs, described, binding)
+    head, to_unit = _head(task, labels, outputs, output, target_scaler)
+    drafts = _drafts(model if isinstance(model, list) else [model], groups, call)
+    for each in drafts:
+        _refuse_double_activation(each.loaded.graph, head)
+    choices = _dtypes(drafts, groups, call, binding, described)
+    ensemble = _ensemble(len(drafts), task, combine, std)
+    raw, dtypes = _true_outputs(drafts, binding, rows, groups, choices, call, head)
+    files = {name: data for each in drafts for name, data in each.files.items()}
+    manifest = _described(
+        lambda: BundleManifest(
+            scoreline=version("scoreline"),
+            features=described,
+            steps=list(binding.steps),
+            inputs=[
+                Input(name=name, columns=columns, dtype=dtype)
+                for (name, columns), dtype in zip(groups.items(), dtypes, strict=True)
+            ],
+            call=call,
+            members=[each.member for each in drafts],
+            ensemble=ensemble,
+            heads=[head],
+            golden=Golden(file=GOLDEN, rows=rows.batch.num_rows, source="model" if expected is None else "expected"),
+            files={name: sha256(data) for name, data in files.items()} | {GOLDEN: sha256(b"")},
         )
-        try:
-            _rehearse(manifest, graph, tensors, golden)
-            break
-        except BundleError as error:
-            if contiguous or "view size" not in str(error):
-                raise
-    return write_bundle(path, manifest, files)
+    )
+    columns = _columns(manifest, raw, to_unit)
+    if expected is not None:
+        columns = expected_columns(expected, manifest, rows)
+    golden = GoldenRows(features=rows.batch, raw={head.name: raw.numpy()}, columns=columns)
+    files[GOLDEN] = write_golden(golden)
+    manifest = _rehearsed(manifest, drafts, golden)
+    digests = {name: sha256(data) for name, data in files.items()}
+    return write_bundle(path, manifest.model_copy(update={"files": digests}), files)
 
 
 Described = TypeVar("Described")
@@ -155,128 +173,51 @@ def _plain_names(features: Sequence[str]) -> list[str]:
     return names
 
 
-def _traced(frozen: nn.Module) -> tuple[Graph, dict[str, Tensor]]:
-    before = torch.get_rng_state()
-    try:
-        traced = _described(lambda: trace(frozen))
-        if not torch.equal(before, torch.get_rng_state()):
-            raise BundleError("the model draws random numbers in eval mode; a row would not score the same twice")
-    finally:
-        torch.set_rng_state(before)
-    return traced
+def _groups(
+    inputs: Mapping[str, Sequence[str]] | None, features: Sequence[Feature], binding: Binding
+) -> dict[str, list[str]]:
+    """The columns of each of the model's inputs: those that come from the features named for it."""
+    if inputs is None:
+        return {"features": list(binding.columns)}
+    sources = origins(features, binding.steps)
+    names = {feature.name for feature in features}
+    groups: dict[str, list[str]] = {}
+    for name, wanted in inputs.items():
+        strange = [feature for feature in wanted if feature not in names]
+        if isinstance(wanted, str) or strange:
+            raise BundleError(f"input {name!r} names {strange or wanted!r}, no list of features")
+        groups[name] = [column for feature in wanted for column in binding.columns if sources[column] == feature]
+        if not groups[name]:
+            raise BundleError(f"input {name!r} has no columns")
+    return groups
 
 
-def _refuse_double_activation(graph: Graph, head: AnyHead) -> None:
-    """A model that ends in a sigmoid or softmax gives no logits; applied twice, they score plausibly and wrong."""
-    last = last_activation(graph, head.output)
-    gives = {"Sigmoid": "probabilities", "Softmax": "probabilities", "LogSigmoid": "log_probabilities"}.get(
-        last or ""
-    )
-    if not isinstance(head, RegressionHead) and head.outputs == "logits" and gives is not None:
-        raise BundleError(
-            f"the model ends in {last}: its outputs are {gives}, and outputs='logits' would apply one more;"
-            f" say outputs={gives!r}"
-        )
+def _drafts(models: Sequence[Any], groups: Mapping[str, Sequence[str]], call: Call) -> list[Draft]:
+    arguments = 1 if call == "dict" else len(groups)
+    drafts = []
+    for place, model in enumerate(models):
+        number = "" if len(models) == 1 else f"-{place}"
+        made = partial(draft, model, number, inputs=list(groups), num_arguments=arguments)
+        drafts.append(_described(made))
+    return drafts
 
 
-def _rehearse(manifest: BundleManifest, graph: Graph, tensors: Mapping[str, Tensor], golden: GoldenRows) -> None:
-    """Rebuild the model from its data and replay the golden rows by the path that scoring takes: all at once,
-    then one alone and the rest in two unequal parts, since a row's score must not depend on its neighbours."""
-    scorer = Scorer(manifest, graph, build(graph, tensors), device=torch.device("cpu"), digest=sha256(b""))
-    scorer.replay(golden)
-    num_rows = golden.features.num_rows
-    for start, stop in ((0, 1), (1, 1 + num_rows // 3), (1 + num_rows // 3, num_rows)):
-        part = golden.features.slice(start, stop - start)
-        if not part.num_rows:
-            continue
-        try:
-            raw, _ = scorer.raw_and_columns(part)
-        except ModelFailedError as error:
-            raise BundleError(
-                f"the model takes {num_rows} rows at once, but not {part.num_rows}: {error}"
-            ) from error
-        for name, got in raw.items():
-            if not np.allclose(got, golden.raw[name][start:stop], rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True):
-                raise BundleError(
-                    "the model mixes rows: a row's output depends on the rows beside it (a mean or softmax over"
-                    " dim=0, a BatchNorm without running statistics); rows must not depend on each other"
-                )
-
-
-def _frozen(model: nn.Module) -> nn.Module:
-    """A copy in eval mode on the CPU: what tracing and scoring the sample may touch."""
-    inner = getattr(model, "_orig_mod", model)  # of torch.compile
-    inner = inner.module if isinstance(inner, nn.DataParallel) else inner
-    if not isinstance(inner, nn.Module):
-        raise BundleError(f"the model is a {type(model).__name__}, no torch.nn.Module")
-    try:
-        frozen = copy.deepcopy(inner).cpu().eval()
-    except Exception as error:
-        raise BundleError(
-            f"{type(inner).__name__} cannot be copied: {one_line(error).partition('. ')[0]}; if it keeps tensors"
-            " of a training pass as attributes, delete them before saving"
-        ) from error
-    kinds = {p.dtype for p in frozen.parameters() if p.is_floating_point()} - {torch.float32}
-    if kinds:
-        raise BundleError(f"the model's parameters are {kinds.pop()}; call model.float() before saving")
-    return frozen
-
-
-def _sample_batch(sample: Any, names: list[str]) -> pa.RecordBatch:
-    """The feature columns of the sample, as they would be read from a file."""
-    try:
-        table = _sample_table(sample, names)
-    except (pa.ArrowException, ValueError, TypeError, OverflowError, KeyError, RuntimeError) as error:
-        raise ColumnError(f"the sample's features are no plain numbers: {one_line(error)}") from error
-    doubled = [name for name in names if table.schema.names.count(name) > 1]
-    missing = [name for name in names if name not in table.schema.names]
-    if doubled or missing:
-        problem = f"more than one column {doubled[0]!r}" if doubled else f"no column {missing[0]!r}"
-        raise ColumnError(f"the sample has {problem}, which is among the features")
-    table = table.select(names).replace_schema_metadata(None).combine_chunks()
-    return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=table.schema)
-
-
-def _sample_table(sample: Any, names: list[str]) -> pa.Table:
-    if isinstance(sample, pa.RecordBatch):
-        return pa.Table.from_batches([sample])
-    if isinstance(sample, pa.Table):
-        return sample
-    if hasattr(sample, "columns"):
-        return pa.Table.from_pandas(sample[[n for n in sample.columns if n in set(names)]], preserve_index=False)
-    array = sample.detach().cpu().numpy() if isinstance(sample, Tensor) else np.asarray(sample)
-    if array.ndim != 2 or array.shape[1] != len(names):
-        raise BundleError(
-            f"the sample is an array of shape {array.shape}, and {len(names)} features are named; give raw rows"
-            " as [rows, features], or a table with the features by name"
-        )
-    columns = {name: np.ascontiguousarray(array[:, place]) for place, name in enumerate(names)}
-    return pa.table({name: pa.array(values) for name, values in columns.items()})
-
-
-def _scorable(batch: pa.RecordBatch, names: list[str]) -> tuple[pa.RecordBatch, np.ndarray]:
-    """Up to 256 rows, spread over the sample, in which every feature has a value; and their places."""
-    features = [Feature(name=name) for name in names]
-    check_columns(batch.schema, features, text=(), source="the sample")
-    checked = check_batch(batch, features)
-    good = np.arange(batch.num_rows) if checked.kept is None else checked.kept
-    if not len(good):
-        raise BundleError(f"none of the {batch.num_rows} sample rows has a value in every feature")
-    spread = np.unique(np.linspace(0, len(good) - 1, min(MOST_ROWS, len(good))).round().astype(int))
-    chosen = good[spread]
-    return batch.take(pa.array(chosen)), chosen
-
-
-def _head(task: str, labels: Sequence[Any] | None, outputs: Outputs, output: int | str) -> AnyHead:
+def _head(
+    task: str, labels: Any, outputs: Outputs, output: int | str, target_scaler: Any
+) -> tuple[AnyHead, Callable[[np.ndarray], np.ndarray]]:
     plain = _plain_labels(labels)
+    if target_scaler is not None and task != "regression":
+        raise BundleError(f"target_scaler is for a regression, and the task is {task}")
     match task:
         case "binary":
-            return _described(lambda: BinaryHead(outputs=outputs, output=output, labels=plain))
+            return _described(lambda: BinaryHead(outputs=outputs, output=output, labels=plain)), lambda v: v
         case "multiclass":
-            return _described(lambda: MulticlassHead(outputs=outputs, output=output, labels=plain))
+            return _described(lambda: MulticlassHead(outputs=outputs, output=output, labels=plain)), lambda v: v
         case "regression":
             targets = [str(label) for label in plain]
-            return _described(lambda: RegressionHead(output=output, targets=targets))
+            rescale, to_unit = _described(lambda: bind_target(target_scaler, max(1, len(targets))))
+            head = _described(lambda: RegressionHead(output=output, targets=targets, rescale=rescale))
+            return head, to_unit
     raise BundleError(f"task {task!r} is not known; say binary, multiclass or regression")
 
 
@@ -292,32 +233,104 @@ def _plain_labels(labels: Any) -> list[Any]:
     return plain
 
 
-def _true_outputs(
-    model: nn.Module,
-    scalers: Sequence[FittedScaler],
-    rows: pa.RecordBatch,
-    names: list[str],
-    dtype: str,
-    head: AnyHead,
-) -> Tensor:
-    """What the user's own scaler and model objects give for the rows."""
-    columns = dict(check_batch(rows, [Feature(name=name) for name in names]).columns)
-    for fitted in scalers:
-        columns |= fitted.transform(columns)
-    matrix = np.column_stack([columns[name] for name in names]).astype(dtype)
-    # A model is never shown fewer rows than this: with one or two, a wrong shape can look right.
-    shown = np.resize(matrix, (max(len(matrix), FEWEST_SHOWN), matrix.shape[1]))
-    try:
-        with torch.inference_mode():
-            raw = select_output(model(torch.from_numpy(shown)), head.output)
-    except BundleError:
-        raise
-    except Exception as error:  # whatever the user's own code raises
+def _ensemble(members: int, task: str, combine: Any, std: bool) -> Ensemble | None:
+    if members == 1:
+        if combine is not None or std:
+            raise BundleError("combine and std are for an ensemble; give a list of models")
+        return None
+    combine = combine or ("mean" if task == "regression" else "probability")
+    if (combine == "mean") != (task == "regression"):
+        raise BundleError(f"combine={combine!r} does not go with {task}")
+    return _described(lambda: Ensemble(combine=combine, std=std))
+
+
+def _refuse_double_activation(graph: Graph | None, head: AnyHead) -> None:
+    """A model that ends in a sigmoid or softmax gives no logits; applied twice, they score plausibly and wrong."""
+    if graph is None or isinstance(head, RegressionHead) or head.outputs != "logits":
+        return
+    last = last_activation(graph, head.output) or ""
+    gives = {"Sigmoid": "probabilities", "Softmax": "probabilities", "LogSigmoid": "log_probabilities"}.get(last)
+    if gives is not None:
         raise BundleError(
-            f"the model fails on the sample, {dtype} {list(shown.shape)}: {one_line(error)}"
-        ) from error
-    check_shape(head, raw, len(shown))
-    return raw.float().reshape(len(shown), -1)[: len(matrix)]
+            f"the model ends in {last}: its outputs are {gives}, and outputs='logits' would apply one more;"
+            f" say outputs={gives!r}"
+        )
+
+
+def _dtypes(
+    drafts: Sequence[Draft],
+    groups: Mapping[str, Sequence[str]],
+    call: Call,
+    binding: Binding,
+    features: Sequence[Feature],
+) -> list[Dtypes]:
+    """The input types the model may take, the likeliest first: as its graph or ONNX file says, else tried."""
+    first = drafts[0].loaded
+    if first.graph is not None:
+        graph = first.graph
+        found = [
+            indices_of(graph, call, place, name, len(columns)).as_they_come
+            for place, (name, columns) in enumerate(groups.items())
+        ]
+        return [tuple("int64" if whole else "float32" for whole in found)]
+    if isinstance(first.module, OnnxModel):
+        types = {"tensor(float)": "float32", "tensor(int64)": "int64"}
+        unknown = [kind for kind in first.module.input_types if kind not in types]
+        if unknown or len(first.module.input_types) != len(groups):
+            raise BundleError(
+                f"the ONNX model takes {first.module.input_types}, and the bundle gives {len(groups)} inputs, each"
+                " tensor(float) or tensor(int64)"
+            )
+        return [tuple(types[kind] for kind in first.module.input_types)]  # type: ignore[misc]
+    codes = {output for step in binding.steps if step.kind == "ordinal" for output in step.outputs}
+    codes |= {feature.name for feature in features if feature.dtype == "int64"}
+    choices: list[list[Literal["float32", "int64"]]] = [
+        ["float32", "int64"] if set(columns) <= codes else ["float32"] for columns in groups.values()
+    ]
+    return list(product(*choices))
+
+
+def _true_outputs(
+    drafts: Sequence[Draft],
+    binding: Binding,
+    rows: Sample,
+    groups: Mapping[str, Sequence[str]],
+    dtypes: Sequence[Dtypes],
+    call: Call,
+    head: AnyHead,
+) -> tuple[Tensor, Dtypes]:
+    """What the user's own transformers and models give for the rows: `[rows, members × width]`."""
+    matrix = binding.truth(rows.frame)
+    if matrix.shape[1] != len(binding.columns):
+        raise BundleError(f"the transformers give {matrix.shape[1]} columns, and {len(binding.columns)} are saved")
+    places = {name: place for place, name in enumerate(binding.columns)}
+    shown = np.resize(matrix, (max(len(matrix), FEWEST_SHOWN), matrix.shape[1]))
+    problem: Exception | None = None
+    for kinds in dtypes:
+        tensors = {
+            name: torch.from_numpy(np.ascontiguousarray(shown[:, [places[c] for c in columns]]).astype(kind))
+            for (name, columns), kind in zip(groups.items(), kinds, strict=True)
+        }
+        try:
+            each = [_shown(one, tensors, call, head, len(shown)) for one in drafts]
+        except BundleError:
+            raise
+        except Exception as error:
+            problem = error
+            continue
+        for raw in each:
+            _check_head(head, raw)
+        return torch.cat(each, dim=1)[: len(matrix)], kinds
+    shapes = [f"{kind} [{len(shown)}, {len(c)}]" for c, kind in zip(groups.values(), dtypes[-1], strict=True)]
+    assert problem is not None, "there is at least one choice of types"
+    raise BundleError(f"the model fails on the sample, {', '.join(shapes)}: {one_line(problem)}") from problem
+
+
+def _shown(one: Draft, tensors: Mapping[str, Tensor], call: Call, head: AnyHead, rows: int) -> Tensor:
+    with torch.inference_mode():
+        raw = select_output(called(one.truth, tensors, call), head.output)
+    check_shape(head, raw, rows)
+    return raw.float().reshape(rows, -1)
 
 
 def _check_head(head: AnyHead, values: Tensor) -> None:
@@ -342,71 +355,53 @@ def _check_head(head: AnyHead, values: Tensor) -> None:
         )
 
 
-def _columns(head: AnyHead, raw: Tensor) -> dict[str, pa.Array]:
-    names = [field.name for field in output_fields(head, ColumnOptions())]
-    columns, finite = decode_head(head, raw, ColumnOptions())
+def _columns(manifest: BundleManifest, raw: Tensor, to_unit: Callable[[np.ndarray], np.ndarray]) -> dict[str, pa.Array]:
+    """The decoded columns of the golden rows; a regression's by the user's own inverse of the target's scaler."""
+    head, members = manifest.heads[0], len(manifest.members)
+    names = [field.name for field in output_fields(manifest, ColumnOptions())]
+    columns, finite = decode_head(head, raw, ColumnOptions(), manifest.ensemble, members)
     if not finite.all():
         row = int((~finite).nonzero()[0])
         raise BundleError(f"the model's output for sample row {row} is not finite: {raw[row].tolist()}")
+    if isinstance(head, RegressionHead) and head.rescale:
+        width = head_width(head)
+        values = raw.double().numpy().reshape(len(raw) * members, width)
+        values = np.asarray(to_unit(values)).reshape(len(raw), members, width).mean(axis=1)
+        columns[:width] = [pa.array(np.ascontiguousarray(values[:, place])) for place in range(width)]
     return dict(zip(names, columns, strict=True))
 
 
-def _handed_over(expected: Any, head: AnyHead, chosen: np.ndarray, num_rows: int) -> dict[str, pa.Array]:
-    """`expected=` as decoded columns, for the rows that were chosen."""
+def _rehearsed(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> BundleManifest:
+    """The manifest with which the golden rows come out; inputs contiguous where the model's views need it."""
     try:
-        return _expected_columns(expected, head, chosen, num_rows)
-    except (pa.ArrowException, ValueError, TypeError, KeyError, OverflowError) as error:
-        raise BundleError(f"expected does not fit the task: {one_line(error)}") from error
+        _rehearse(manifest, drafts, golden)
+    except BundleError as error:
+        if "view size" not in str(error):
+            raise
+        inputs = [entry.model_copy(update={"contiguous": True}) for entry in manifest.inputs]
+        manifest = manifest.model_copy(update={"inputs": inputs})
+        _rehearse(manifest, drafts, golden)
+    return manifest
 
 
-def _expected_columns(expected: Any, head: AnyHead, chosen: np.ndarray, num_rows: int) -> dict[str, pa.Array]:
-    fields = {field.name: field.type for field in output_fields(head, ColumnOptions())}
-    if hasattr(expected, "columns") and not isinstance(expected, np.ndarray):
-        table = expected if isinstance(expected, pa.Table) else pa.Table.from_pandas(expected)
-        given = {name: table.column(name).combine_chunks() for name in fields if name in table.schema.names}
-        if not given:
-            raise BundleError(f"expected has none of the columns {', '.join(fields)}")
-    else:
-        given = _named(np.asarray(expected), head, list(fields))
-    lengths = {len(values) for values in given.values()}
-    if lengths != {num_rows}:
-        raise BundleError(f"expected has {min(lengths)} rows, and the sample {num_rows}")
-    return {
-        name: pc.take(pa.array(values) if isinstance(values, np.ndarray) else values, pa.array(chosen)).cast(
-            fields[name]
-        )
-        for name, values in given.items()
-    }
-
-
-def _named(values: np.ndarray, head: AnyHead, names: list[str]) -> dict[str, Any]:
-    """An array of expected predictions → the columns it stands for, by its shape and kind."""
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if isinstance(head, RegressionHead):
-        columns = values.reshape(len(values), -1).T
-        if len(columns) != len(names):
-            raise BundleError(f"expected has {len(columns)} columns, and the model {len(names)} outputs")
-        return {name: column.astype(np.float64) for name, column in zip(names, columns, strict=True)}
-    if values.ndim == 1:
-        are_labels = values.dtype.kind != "f" or set(values.tolist()) <= set(head.labels)
-        if are_labels:
-            return {names[0]: values}
-        if isinstance(head, BinaryHead):
-            return {names[1]: values.astype(np.float32)}
-    if values.ndim == 2 and values.shape[1] == len(head.labels):
-        if isinstance(head, BinaryHead):
-            return {names[1]: values[:, 1].astype(np.float32)}
-        return {name: values[:, at].astype(np.float32) for at, name in enumerate(names[1:])}
-    raise BundleError(
-        f"expected is {values.dtype} of shape {values.shape}; give labels [rows], or probabilities"
-        f" [rows, {len(head.labels)}]"
-    )
-
-
-def _dtype(kind: pa.DataType) -> Literal["float64", "float32", "int64", "bool"]:
-    if pa.types.is_boolean(kind):
-        return "bool"
-    if pa.types.is_integer(kind):
-        return "int64"
-    return "float32" if kind in (pa.float32(), pa.float16()) else "float64"
+def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> None:
+    """Replay the golden rows by the path that scoring takes, with the model rebuilt from its data: all at once,
+    then one alone and the rest in two unequal parts, since a row's score must not depend on its neighbours."""
+    members = [each.loaded for each in drafts]
+    scorer = Scorer(manifest, members, device=torch.device("cpu"), digest=sha256(b""))
+    scorer.replay(golden)
+    num_rows = golden.features.num_rows
+    for start, stop in ((0, 1), (1, 1 + num_rows // 3), (1 + num_rows // 3, num_rows)):
+        part = golden.features.slice(start, stop - start)
+        if not part.num_rows:
+            continue
+        try:
+            raw, _ = scorer.raw_and_columns(part)
+        except ModelFailedError as error:
+            raise BundleError(f"the model takes {num_rows} rows at once, but not {part.num_rows}: {error}") from error
+        for name, got in raw.items():
+            if not np.allclose(got, golden.raw[name][start:stop], rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True):
+                raise BundleError(
+                    "the model mixes rows: a row's output depends on the rows beside it (a mean or softmax over"
+                    " dim=0, a BatchNorm without running statistics); rows must not depend on each other"
+                )

@@ -7,27 +7,27 @@ bundle gives the same answer everywhere.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..schemas.bundle import BundleManifest
-from ..schemas.graph import Graph
 from .errors import BundleError, ColumnError, ModelFailedError, RowsRejectedError, UsageError, one_line
+from .features.program import origins
 from .features.tensors import scale_batch
 from .inputs.check import check_batch, check_columns
 from .inputs.rebatch import rebatch
 from .model.bundle import Bundle, open_bundle
+from .model.formats import LoadedMember, load_members
 from .model.forward import block_rows, forward, pick_device, transfer
 from .model.golden import GoldenRows, compare, read_golden
-from .model.graph import build
-from .model.graph_facts import find_indices
-from .model.weights import read_weights
+from .model.graph import GraphModel, shapes
+from .model.graph_facts import index_limits
 from .outputs.assemble import assemble, assemble_rejects, described, output_schema
 from .records import CheckedBatch, ColumnOptions, FeatureBatch, Reject, ScoredBatch
 from .tasks.columns import head_width, output_fields
@@ -68,26 +68,31 @@ class Scorer:
     """
 
     def __init__(
-        self, manifest: BundleManifest, graph: Graph, model: nn.Module, *, device: torch.device, digest: str
+        self, manifest: BundleManifest, members: Sequence[LoadedMember], *, device: torch.device, digest: str
     ) -> None:
+        graphs = [member.graph for member in members if member.graph is not None]
         self.manifest = manifest
         self.digest = digest
         self.device = device
-        self.block_rows = block_rows(graph, len(manifest.features), device.type)
+        self.block_rows = block_rows(graphs, len(manifest.features), device.type)
         self.golden: GoldenReport | None = None
-        self._model = model.to(device).eval()
-        places = manifest.inputs[0].features
-        self._limits = {places[at]: size for at, size in find_indices(graph, len(places)).limits.items()}
+        self._models = [member.module.to(device).eval() for member in members]
+        self._limits = index_limits(manifest, graphs)
+        self._sources = origins(manifest.features, manifest.steps)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str] | Bundle, *, device: str = "auto") -> Scorer:
+    def load(
+        cls, path: str | os.PathLike[str] | Bundle, *, device: str = "auto", trust: Collection[str] = ()
+    ) -> Scorer:
         """Load a bundle, check every digest, and replay its golden rows on the device.
 
         Args:
             path: the folder that `save_bundle` wrote.
             device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
+            trust: digests (`sha256:…`) of bundles that may execute the code they hold. Bundles of data need none.
 
         Raises:
+            UntrustedBundleError: the bundle holds code, and its digest is not in `trust`.
             BundleError: a bundle that is broken, was changed, or names what is not on the lists.
             GoldenMismatchError: its golden rows do not come out as expected.
             DeviceError: the device is not here.
@@ -95,10 +100,8 @@ class Scorer:
         target = pick_device(device)
         bundle = path if isinstance(path, Bundle) else open_bundle(path)
         manifest = bundle.manifest
-        member = manifest.members[0]
-        graph = bundle.read_graph(member.graph)
-        model = build(graph, read_weights(bundle.read(member.weights), member.weights))
-        scorer = cls(manifest, graph, model, device=target, digest=bundle.digest)
+        members = load_members(bundle, device=target, trust=trust)
+        scorer = cls(manifest, members, device=target, digest=bundle.digest)
         names = [feature.name for feature in manifest.features]
         heads = [head.name for head in manifest.heads]
         scorer.replay(read_golden(bundle.read(manifest.golden.file), names, heads))
@@ -115,35 +118,43 @@ class Scorer:
 
     def scale(self, checked: CheckedBatch) -> FeatureBatch:
         """The saved steps in float64, then the model's inputs, `[kept, features]`."""
-        return scale_batch(checked, steps=self.manifest.steps, inputs=self.manifest.inputs, limits=self._limits)
+        return scale_batch(
+            checked,
+            steps=self.manifest.steps,
+            inputs=self.manifest.inputs,
+            limits=self._limits,
+            sources=self._sources,
+        )
 
     def transfer(self, features: FeatureBatch) -> FeatureBatch:
         """The same on the scorer's device."""
         return replace(features, inputs=transfer(features.inputs, self.device))
 
     def forward(self, features: FeatureBatch) -> dict[str, Tensor]:
-        """The raw output of every head, `[kept, width]`, on the device, under `inference_mode`.
+        """The raw output of every head, `[kept, members × width]`, on the device, under `inference_mode`.
 
         Raises:
             ModelFailedError: the model raises on these rows.
         """
         if features.num_kept == 0:
+            members = len(self._models)
             return {
-                head.name: torch.empty((0, head_width(head)), device=self.device) for head in self.manifest.heads
+                head.name: torch.empty((0, head_width(head) * members), device=self.device)
+                for head in self.manifest.heads
             }
+        heads, call = self.manifest.heads, self.manifest.call
         try:
-            return forward(self._model, features.inputs, self.manifest.heads)
+            each = [forward(model, features.inputs, heads, call=call) for model in self._models]
+            return {head.name: torch.cat([raw[head.name] for raw in each], dim=1) for head in heads}
         except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise ModelFailedError(f"the model fails: {one_line(error)}") from error
 
-    def decode(
-        self, features: FeatureBatch, raw: dict[str, Tensor], options: ColumnOptions = DEFAULTS
-    ) -> DecodedBatch:
+    def decode(self, features: FeatureBatch, raw: dict[str, Tensor], options: ColumnOptions = DEFAULTS) -> DecodedBatch:
         """Columns as `tasks/columns.py` names them; a row whose output is not finite becomes a reject."""
         columns, kept, rejects = [], features.kept, features.rejects
         finite = torch.ones(features.num_kept, dtype=torch.bool, device=self.device)
         for head in self.manifest.heads:
-            arrays, good = decode_head(head, raw[head.name], options)
+            arrays, good = decode_head(head, raw[head.name], options, self.manifest.ensemble, len(self._models))
             columns += arrays
             finite &= good
         if not finite.all():
@@ -158,7 +169,7 @@ class Scorer:
 
     def output_fields(self, options: ColumnOptions = DEFAULTS) -> list[pa.Field]:
         """The columns that predictions are written to, before any prefix."""
-        return [field for head in self.manifest.heads for field in output_fields(head, options)]
+        return output_fields(self.manifest, options)
 
     def score_batches(
         self,
@@ -258,9 +269,22 @@ class Scorer:
         inputs = self.transfer(self.scale(self.check(features)))
         raw = self.forward(inputs)
         for head in self.manifest.heads:
-            check_shape(head, raw[head.name], inputs.num_kept)
+            check_shape(head, raw[head.name][:, : raw[head.name].shape[1] // len(self._models)], inputs.num_kept)
         arrays = {name: tensor.float().cpu().numpy() for name, tensor in raw.items()}
         return arrays, self.decode(inputs, raw)
+
+    def shapes(self) -> list[tuple[str, str, tuple[int, ...]]]:
+        """What the first member's graph makes of three rows, node by node; nothing where it is no graph."""
+        model = self._models[0]
+        if not isinstance(model, GraphModel):
+            return []
+        kinds = {"float32": torch.float32, "int64": torch.int64}
+        rows = {
+            entry.name: torch.zeros((3, len(entry.columns)), dtype=kinds[entry.dtype], device=self.device)
+            for entry in self.manifest.inputs
+        }
+        with torch.inference_mode():
+            return shapes(model, rows) if self.manifest.call == "dict" else shapes(model, *rows.values())  # type: ignore[arg-type]
 
     def replay(self, golden: GoldenRows) -> GoldenReport:
         """Score the golden rows by the whole path and compare.
@@ -295,7 +319,5 @@ def key_names(schema: pa.Schema, features: Collection[str], options: ColumnOptio
     names = names if options.keys is None else list(options.keys)
     for name in names:
         if schema.names.count(name) != 1:
-            raise ColumnError(
-                f"column {name!r} stands {schema.names.count(name)} times, and is to be carried through"
-            )
+            raise ColumnError(f"column {name!r} stands {schema.names.count(name)} times, and is to be carried through")
     return names

@@ -84,6 +84,5 @@ def verdict(stages: Mapping[str, StageTime], startup_s: float, wall_s: float) ->
     first, second = sorted(waits, key=lambda name: -waits[name])[:2]
     wall = max(wall_s, 1e-9)
     return (
-        f"waited for {first} {waits[first] / wall:.0%} of {wall_s:.1f} s, then for {second}"
-        f" {waits[second] / wall:.0%}"
+        f"waited for {first} {waits[first] / wall:.0%} of {wall_s:.1f} s, then for {second} {waits[second] / wall:.0%}"
     )

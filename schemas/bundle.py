@@ -11,84 +11,29 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from .base import Schema, Sha256
+from .steps import AnyStep, Name
 
 FORMAT = 1
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Label = bool | int | float | str
 #: A file that lies directly in the bundle: no folders, no way out of it.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
 
 
 class Feature(Schema):
-    """One raw input column. Values of any numeric type are taken as float64 before any step."""
+    """One raw input column. Numbers of any type are taken as float64 before any step; `text` stays text.
+    `nulls`: whether a missing value rejects its row, or a step has a value for it."""
 
     name: Name
-    dtype: Literal["float64", "float32", "int64", "bool"] = "float64"
-    nulls: Literal["reject"] = "reject"
-
-
-class Step(Schema):
-    """A preparation of some features, by name. Its numbers are float64 and applied in float64."""
-
-    features: list[Name] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _one_number_per_feature(self) -> Self:
-        repeated = [name for name, times in Counter(self.features).items() if times > 1]
-        if repeated:
-            raise ValueError(f"feature {repeated[0]!r} stands twice in one step")
-        for field in type(self).model_fields:
-            numbers = getattr(self, field)
-            if isinstance(numbers, list) and len(numbers) != len(self.features):
-                raise ValueError(f"{field} has {len(numbers)} values for {len(self.features)} features")
-        if 0.0 in (getattr(self, "scale", None) or []):
-            feature = self.features[self.scale.index(0.0)]  # type: ignore[attr-defined]
-            raise ValueError(f"scale of feature {feature!r} is 0")
-        return self
-
-
-class StandardStep(Step):
-    """scikit-learn's StandardScaler: (x − mean) / scale."""
-
-    kind: Literal["standard"] = "standard"
-    mean: list[float] | None
-    scale: list[float] | None
-
-
-class RobustStep(Step):
-    """scikit-learn's RobustScaler: (x − center) / scale."""
-
-    kind: Literal["robust"] = "robust"
-    center: list[float] | None
-    scale: list[float] | None
-
-
-class MinMaxStep(Step):
-    """scikit-learn's MinMaxScaler: x × scale + min, then clipped to `clip` where it is given."""
-
-    kind: Literal["minmax"] = "minmax"
-    scale: list[float]
-    min: list[float]
-    clip: tuple[float, float] | None = None
-
-
-class MaxAbsStep(Step):
-    """scikit-learn's MaxAbsScaler: x / scale, then clipped to `clip` where it is given."""
-
-    kind: Literal["maxabs"] = "maxabs"
-    scale: list[float]
-    clip: tuple[float, float] | None = None
-
-
-AnyStep = Annotated[StandardStep | RobustStep | MinMaxStep | MaxAbsStep, Field(discriminator="kind")]
+    dtype: Literal["float64", "float32", "int64", "bool", "text"] = "float64"
+    nulls: Literal["reject", "keep"] = "reject"
 
 
 class Input(Schema):
-    """One tensor of the model, `[rows, features]`: which prepared features make it, in which order."""
+    """One tensor of the model, `[rows, columns]`: which columns make it, after the steps, in which order."""
 
     name: Name
-    features: list[Name] = Field(min_length=1)
+    columns: list[Name] = Field(min_length=1)
     dtype: Literal["float32", "int64"] = "float32"
     #: Whether the model needs the rows one behind the other in memory, as `x.view(-1, 2)` does.
     contiguous: bool = False
@@ -100,6 +45,61 @@ class GraphMember(Schema):
     kind: Literal["graph"] = "graph"
     graph: FileName
     weights: FileName
+
+
+class OnnxMember(Schema):
+    """A model as data: an ONNX file, run by onnxruntime."""
+
+    kind: Literal["onnx"] = "onnx"
+    file: FileName
+
+
+class ExportMember(Schema):
+    """A program saved by torch.export. Its loader executes code: only a bundle that is trusted by digest loads."""
+
+    kind: Literal["pt2"] = "pt2"
+    file: FileName
+
+
+class ScriptMember(Schema):
+    """A TorchScript archive: code, and only loaded when trusted."""
+
+    kind: Literal["torchscript"] = "torchscript"
+    file: FileName
+
+
+class ImportMember(Schema):
+    """`module:factory`, imported and called, then filled with weights: code, and only loaded when trusted."""
+
+    kind: Literal["import"] = "import"
+    factory: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    weights: FileName
+
+
+AnyMember = Annotated[
+    GraphMember | OnnxMember | ExportMember | ScriptMember | ImportMember, Field(discriminator="kind")
+]
+#: Kinds of members that cannot be loaded without executing what is in them.
+CODE = ("pt2", "torchscript", "import")
+
+
+class Ensemble(Schema):
+    """How several members make one prediction. `std`: whether their spread is written beside it."""
+
+    combine: Literal["probability", "logit", "vote", "mean"]
+    std: bool = False
+
+
+class Rescale(Schema):
+    """The inverse of a scaler of the target, per target: predictions come back in the target's own unit.
+
+    `standard` and `robust`: x × scale + shift; `minmax`: (x − shift) / scale; `maxabs`: x × scale; a function of
+    numpy by its name.
+    """
+
+    kind: Literal["standard", "robust", "minmax", "maxabs", "exp", "expm1", "exp2", "square", "sqrt", "log", "log1p"]
+    scale: list[float] | None = None
+    shift: list[float] | None = None
 
 
 class ClassHead(Schema):
@@ -147,11 +147,18 @@ class RegressionHead(Schema):
     name: Name = "output"
     output: int | str = 0
     targets: list[Name] = []
+    rescale: list[Rescale] = []
 
     @model_validator(mode="after")
     def _targets_can_be_told_apart(self) -> Self:
         if len(set(self.targets)) < len(self.targets):
             raise ValueError(f"two targets have the same name among {self.targets}")
+        width = max(1, len(self.targets))
+        for step in self.rescale:
+            if any(len(numbers) != width for numbers in (step.scale, step.shift) if numbers is not None):
+                raise ValueError(f"rescale has numbers for another number of targets than {width}")
+            if step.kind == "minmax" and 0.0 in (step.scale or [0.0]):
+                raise ValueError("rescale divides by 0")
         return self
 
 
@@ -174,8 +181,11 @@ class BundleManifest(Schema):
     scoreline: str
     features: list[Feature] = Field(min_length=1)
     steps: list[AnyStep] = []
-    inputs: list[Input] = Field(min_length=1, max_length=1)
-    members: list[GraphMember] = Field(min_length=1, max_length=1)
+    inputs: list[Input] = Field(min_length=1)
+    #: How the model takes its inputs: as arguments in their order, or as one dict by their names.
+    call: Literal["arguments", "dict"] = "arguments"
+    members: list[AnyMember] = Field(min_length=1)
+    ensemble: Ensemble | None = None
     heads: list[AnyHead] = Field(min_length=1, max_length=1)
     golden: Golden
     files: dict[FileName, Sha256]
@@ -186,12 +196,33 @@ class BundleManifest(Schema):
         repeated = [name for name, times in Counter(names).items() if times > 1]
         if repeated:
             raise ValueError(f"feature {repeated[0]!r} stands twice")
-        for part in [*self.steps, *self.inputs]:
-            unknown = [name for name in part.features if name not in set(names)]
+        known = set(names)
+        for step in self.steps:
+            unknown = [name for name in step.features if name not in known]
             if unknown:
-                raise ValueError(f"{type(part).__name__} names {unknown[0]!r}, which is no feature")
-        used = [self.golden.file, *(f for m in self.members for f in (m.graph, m.weights))]
+                raise ValueError(f"step {step.kind!r} takes {unknown[0]!r}, which is no feature or output before it")
+            doubled = [name for name in step.outputs if name in known]
+            if doubled:
+                raise ValueError(f"step {step.kind!r} gives {doubled[0]!r}, which is there already")
+            known |= set(step.outputs)
+        for entry in self.inputs:
+            unknown = [name for name in entry.columns if name not in known]
+            if unknown:
+                raise ValueError(f"input {entry.name!r} takes {unknown[0]!r}, which is no feature or output of a step")
+        if (self.ensemble is None) != (len(self.members) == 1):
+            raise ValueError("several members need to be told how they make one prediction, one member does not")
+        used = [self.golden.file, *(file for member in self.members for file in files_of(member))]
         missing = [file for file in used if file not in self.files]
         if missing:
             raise ValueError(f"no digest for {missing[0]!r}")
         return self
+
+
+def files_of(member: AnyMember) -> list[str]:
+    """The files of a member."""
+    match member:
+        case GraphMember():
+            return [member.graph, member.weights]
+        case ImportMember():
+            return [member.weights]
+    return [member.file]

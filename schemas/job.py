@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import StrictBool, StrictInt, StrictStr
 
-from .base import Schema
+from .base import Schema, Sha256
 
 
 class JobFile(Schema):
@@ -24,6 +24,7 @@ class JobFile(Schema):
     max_rejects: StrictInt | StrictStr | None = None
     probabilities: Literal["columns", "list", "none"] | None = None
     prefix: str | None = None
+    trust: list[Sha256] | None = None
     run_date: date | None = None
     run_id: str | None = None
     log_format: Literal["auto", "text", "json"] | None = None

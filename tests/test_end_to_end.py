@@ -51,9 +51,7 @@ def assert_as_bare_torch(example: Example, got: pa.Table) -> None:
         assert got["prediction"].to_pylist() == [example.labels[n] for n in raw.argmax(1)]
 
 
-def test_parquet_with_columns_in_any_order(
-    example: Example, tmp_path: Path, scoreline: Callable[..., Result]
-) -> None:
+def test_parquet_with_columns_in_any_order(example: Example, tmp_path: Path, scoreline: Callable[..., Result]) -> None:
     """Every key and the order unchanged, in name, type and value."""
     table = pa.Table.from_pandas(disordered(example), preserve_index=False)
     pq.write_table(table, tmp_path / "in.parquet", row_group_size=100)
@@ -101,8 +99,7 @@ def test_one_answer_by_every_way(example: Example, tmp_path: Path, scoreline: Ca
     frame = scorer.score_frame(shuffled)
     assert frame.index.equals(shuffled.index)
     assert (
-        pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None).cast(command.schema)
-        == command
+        pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None).cast(command.schema) == command
     )
 
 
@@ -110,9 +107,7 @@ def test_one_answer_by_every_way(example: Example, tmp_path: Path, scoreline: Ca
 def tree(tmp_path: Path, iris: Example) -> Path:
     """Iris as a Hive tree of Parquet, CSV and CSV.GZ, 50 rows each."""
     root = tmp_path / "tree"
-    for n, name in enumerate(
-        ["date=2026-11-01/a.parquet", "date=2026-11-02/b.csv", "date=2026-11-02/sub/c.csv.gz"]
-    ):
+    for n, name in enumerate(["date=2026-11-01/a.parquet", "date=2026-11-02/b.csv", "date=2026-11-02/sub/c.csv.gz"]):
         part, file = iris.frame.iloc[50 * n : 50 * n + 50], root / name
         file.parent.mkdir(parents=True, exist_ok=True)
         if name.endswith(".parquet"):
@@ -157,9 +152,7 @@ def test_a_hive_key_can_be_a_feature(
     folder.mkdir(parents=True)
     rest = iris.frame.drop(columns=feature)
     rest.to_parquet(folder / "a.parquet", index=False)
-    result = scoreline(
-        "score", "--bundle", iris.bundle, "--input", tmp_path / "keyed", "--output", tmp_path / "out"
-    )
+    result = scoreline("score", "--bundle", iris.bundle, "--input", tmp_path / "keyed", "--output", tmp_path / "out")
     assert result.code == 0, result.err
     got = pq.ParquetFile(tmp_path / "out" / f"{feature}=5.1" / "a.parquet").read()
     expected = torch.softmax(torch.from_numpy(iris.raw(iris.frame.assign(**{feature: 5.1}))), 1)
@@ -190,9 +183,7 @@ def test_every_stage_is_in_the_log_with_measured_seconds(
     assert waited <= end["seconds"]
     assert end["verdict"].startswith("waited for ")
     assert {event["run_id"] for event in result.events} == {"r1"}
-    assert all(
-        list(event)[:3] == ["ts", "level", "event"] and event["ts"].endswith("Z") for event in result.events
-    )
+    assert all(list(event)[:3] == ["ts", "level", "event"] and event["ts"].endswith("Z") for event in result.events)
     assert json.loads((tmp_path / "out/_scoreline/run.json").read_text())["verdict"] == end["verdict"]
 
 
@@ -240,9 +231,7 @@ KEYS: dict[str, pa.Array] = {
 }
 
 
-def test_keys_of_every_type_pass_unchanged(
-    tmp_path: Path, iris: Example, scoreline: Callable[..., Result]
-) -> None:
+def test_keys_of_every_type_pass_unchanged(tmp_path: Path, iris: Example, scoreline: Callable[..., Result]) -> None:
     """N7: same type, same value, nulls and the ends of their ranges included."""
     features = pa.Table.from_pandas(iris.frame[iris.features].head(3), preserve_index=False)
     table = pa.table({**KEYS, **{name: features[name] for name in features.column_names}})
@@ -292,9 +281,7 @@ class TestOutputs:
         got = self.run(scoreline, iris, tmp_path, "--keys", "none", "--probabilities", "none")
         assert got.column_names == ["prediction"]
 
-    def test_probabilities_as_a_list(
-        self, scoreline: Callable[..., Result], iris: Example, tmp_path: Path
-    ) -> None:
+    def test_probabilities_as_a_list(self, scoreline: Callable[..., Result], iris: Example, tmp_path: Path) -> None:
         """One fixed-size list per row, in the order of the labels."""
         got = self.run(scoreline, iris, tmp_path, "--probabilities", "list", "--prefix", "m_")
         assert got.column_names[-2:] == ["m_prediction", "m_probabilities"]

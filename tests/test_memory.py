@@ -32,9 +32,7 @@ def peak_mb(bundle: Path, file: Path, out: Path) -> float:
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)"
     )
     words = ["score", "--bundle", str(bundle), "--input", str(file), "--output", str(out)]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd="/", check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd="/", check=False)
     assert done.returncode == 0, done.stderr
     return int(done.stdout) / (1 if sys.platform == "darwin" else 1024)
 

@@ -57,9 +57,9 @@ def test_flags() -> None:
     assert flags(score) == {
         "--bundle", "--input", "--output", "--keys", "--format", "--batch-size", "--device",
         "--max-rejects", "--probabilities", "--prefix", "--job", "--run-date", "--run-id",
-        "--log-format", "--log-level", "--progress",
+        "--log-format", "--log-level", "--progress", "--trust",
     }  # fmt: skip
-    assert flags(check) == {"--bundle", "--input", "--format", "--device", "--json"}
+    assert flags(check) == {"--bundle", "--input", "--format", "--device", "--trust", "--json"}
     assert flags(demo) == {"--dir", "--rows", "--device"}
     for option in score.params:
         assert option.envvar == "SCORELINE_" + option.name.upper()
@@ -102,9 +102,7 @@ def test_json_schemas_are_exported(name: str) -> None:
 def test_wheel_works_elsewhere(tmp_path: Path) -> None:
     """A wheel from the tree, installed in another folder, is whole: commands, schemas, type marker."""
     tree = tmp_path / "tree"
-    shutil.copytree(
-        ROOT, tree, ignore=shutil.ignore_patterns(".*", "build", "dist", "demo-out", "*.egg-info", "tests")
-    )
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "build", "dist", "demo-out", "*.egg-info", "tests"))
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run(
         [*pip, "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", str(tmp_path), str(tree)], check=True

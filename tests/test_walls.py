@@ -10,8 +10,8 @@ TOP = ("scoreline", "pipeline", "jobs", "schemas")
 SOURCES = sorted(file for room in TOP for file in (ROOT / room).rglob("*.py"))
 COMMANDS = [file for file in SOURCES if "jobs" in file.parts and "terminal" not in file.parts]
 ROOMS = ("inputs", "features", "model", "tasks", "outputs")
-JOINERS = ("plan", "scorer", "run", "save", "desk", "ledger", "watch", "lanes")
-TORCH = ("features", "model", "tasks", "inputs.loader", "records", "scorer", "run", "save", "lanes")
+JOINERS = ("plan", "scorer", "run", "save", "samples", "desk", "ledger", "watch", "lanes")
+TORCH = ("samples", "features", "model", "tasks", "inputs.loader", "records", "scorer", "run", "save", "lanes")
 NO_TORCH_IN_MODEL = ("model.bundle", "model.golden")
 
 
@@ -100,9 +100,7 @@ def test_libraries_stay_where_they_belong(file: Path) -> None:
 def test_nothing_can_execute_what_a_file_says(file: Path) -> None:
     """No pickle, no eval, no exec, no fx.GraphModule, no torch.load anywhere."""
     tree = ast.parse(file.read_text())
-    called = {
-        node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert not called & {"eval", "exec", "compile", "__import__"}
     attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert "GraphModule" not in attributes

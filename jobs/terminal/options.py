@@ -108,9 +108,7 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise JobFileError(f"job file {value!r} is not TOML: {one_line(error)}") from error
     except ValidationError as error:
-        raise JobFileError(
-            f"job file {value!r}: {_job_problem(error.errors()[0]) or first_problem(error)}"
-        ) from error
+        raise JobFileError(f"job file {value!r}: {_job_problem(error.errors()[0]) or first_problem(error)}") from error
     given = {name: setting for name, setting in job.model_dump().items() if setting is not None}
     for name in _PATHS:
         if name in given and "://" not in given[name]:

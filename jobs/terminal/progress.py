@@ -54,6 +54,4 @@ class RunWatcher:
         self._last_beat = monotonic()
         rate = self._rows / (self._last_beat - self._started)
         left = None if self._total is None else round((self._total - self._rows) / max(rate, 1e-9))
-        self._log.info(
-            "heartbeat", rows=self._rows, of_rows=self._total, rows_per_s=round(rate), seconds_left=left
-        )
+        self._log.info("heartbeat", rows=self._rows, of_rows=self._total, rows_per_s=round(rate), seconds_left=left)

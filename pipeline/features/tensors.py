@@ -10,15 +10,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from ...schemas.bundle import AnyStep, Input
+from ...schemas.bundle import Input
+from ...schemas.steps import AnyStep
 from ..records import CheckedBatch, FeatureBatch, Reject
-from .scalers import Columns, apply_steps
+from .categories import Column
+from .program import run_steps
 
+Columns = Mapping[str, Column]
 DTYPES = {"float32": np.float32, "int64": np.int64}
 
 
 def scale_batch(
-    checked: CheckedBatch, *, steps: Sequence[AnyStep], inputs: Sequence[Input], limits: Mapping[str, int]
+    checked: CheckedBatch,
+    *,
+    steps: Sequence[AnyStep],
+    inputs: Sequence[Input],
+    limits: Mapping[str, int],
+    sources: Mapping[str, str],
 ) -> FeatureBatch:
     """Apply the saved steps in float64, then make each input: `[kept, features]`, float32 or int64.
 
@@ -26,12 +34,15 @@ def scale_batch(
     index beyond its embedding) makes its row a reject of stage `scale`.
 
     Args:
-        limits: how many rows the embedding has that a feature is an index into, by feature.
+        limits: how many rows the embedding has that a column is an index into, by column.
+        sources: the raw feature that a column comes from, for the rejects to name.
     """
+    prepared = run_steps(steps, checked.columns)
+    columns = prepared.columns
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found below and rejected
-        columns = apply_steps(steps, checked.columns)
         filled = {entry.name: _fill(entry, columns, checked.num_kept) for entry in inputs}
-    unfit = [found for entry in inputs for found in _unfit(entry, filled[entry.name], columns)]
+    unfit = list(prepared.unfit)
+    unfit += [found for entry in inputs for found in _unfit(entry, filled[entry.name], columns)]
     unfit += _out_of_range(limits, columns)
     if not unfit:
         tensors = {entry.name: _tensor(filled[entry.name], entry) for entry in inputs}
@@ -44,16 +55,15 @@ def scale_batch(
         fits[fresh] = False
         if len(fresh):
             reasons = (reason,) * len(fresh)
-            rejects.append(Reject(positions=before[fresh], stage="scale", column=column, reasons=reasons))
+            named = sources.get(column, column)
+            rejects.append(Reject(positions=before[fresh], stage="scale", column=named, reasons=reasons))
     tensors = {entry.name: _tensor(np.ascontiguousarray(filled[entry.name][:, fits]), entry) for entry in inputs}
-    return FeatureBatch(
-        batch=checked.batch, inputs=tensors, kept=before[fits], rejects=(*checked.rejects, *rejects)
-    )
+    return FeatureBatch(batch=checked.batch, inputs=tensors, kept=before[fits], rejects=(*checked.rejects, *rejects))
 
 
 def _fill(entry: Input, columns: Columns, rows: int) -> np.ndarray:
-    array = np.empty((len(entry.features), rows), dtype=DTYPES[entry.dtype])
-    for place, feature in enumerate(entry.features):
+    array = np.empty((len(entry.columns), rows), dtype=DTYPES[entry.dtype])
+    for place, feature in enumerate(entry.columns):
         array[place] = columns[feature]
     return array
 
@@ -76,13 +86,11 @@ def _out_of_range(limits: Mapping[str, int], columns: Columns) -> list[tuple[np.
 
 def _unfit(entry: Input, array: np.ndarray, columns: Columns) -> list[tuple[np.ndarray, str, str]]:
     if entry.dtype == "int64":
-        wrong = [(array[place] != columns[name]) for place, name in enumerate(entry.features)]
+        wrong = [(array[place] != columns[name]) for place, name in enumerate(entry.columns)]
         reason = "is no whole number, and the model takes indices"
     elif np.isfinite(array).all():
         return []
     else:
         wrong = list(~np.isfinite(array))
-        reason = "is beyond float32 after scaling"
-    return [
-        (np.flatnonzero(bad), name, reason) for name, bad in zip(entry.features, wrong, strict=True) if bad.any()
-    ]
+        reason = "is not finite as float32 after preparation"
+    return [(np.flatnonzero(bad), name, reason) for name, bad in zip(entry.columns, wrong, strict=True) if bad.any()]

@@ -7,6 +7,7 @@ number unless it came from a CSV cell or a folder's name. Knows nothing of torch
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +46,13 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
         if times[feature.name] > 1:
             raise ColumnError(f"{source}: feature column {feature.name!r} stands {times[feature.name]} times")
         kind = schema.field(feature.name).type
+        if feature.dtype == "text":
+            if not _is_text(kind):
+                raise ColumnError(
+                    f"{source}: feature column {feature.name!r} is {kind}, and the bundle takes it as text; cast it"
+                    " where the file is written"
+                )
+            continue
         if not _is_number(kind) and not (feature.name in text and _is_text(kind)):
             raise ColumnError(
                 f"{source}: feature column {feature.name!r} is {kind}, and only numbers, booleans and decimals"
@@ -61,14 +69,19 @@ def check_batch(batch: pa.RecordBatch, features: Sequence[Feature], *, text: Col
         text: the columns whose text is read as numbers.
 
     Returns:
-        `columns[name]`: float64 `[kept]`, without nulls, NaN or infinities. A view into `batch` where the
-        column was float64 already: not to be written to.
+        `columns[name]`: float64 `[kept]`, or an Arrow array of strings for a text feature, without infinities; NaN
+        or null only where the feature keeps what is missing. A view into `batch` where the column was float64
+        already: not to be written to.
     """
-    columns: dict[str, NDArray[np.float64]] = {}
+    columns: dict[str, Any] = {}
     rejects: list[Reject] = []
     bad = np.zeros(batch.num_rows, dtype=bool)
     for feature in features:
-        values, problems = _finite(batch.column(feature.name), feature, text=feature.name in text)
+        array = batch.column(feature.name)
+        if feature.dtype == "text":
+            values, problems = _words(array, feature, from_csv=feature.name in text)
+        else:
+            values, problems = _finite(array, feature, text=feature.name in text)
         columns[feature.name] = values
         fresh = [(position, reason) for position, reason in problems if not bad[position]]
         if fresh:
@@ -85,19 +98,37 @@ def check_batch(batch: pa.RecordBatch, features: Sequence[Feature], *, text: Col
     if not rejects:
         return CheckedBatch(batch=batch, columns=columns, kept=None)
     kept = np.flatnonzero(~bad)
-    columns = {name: values[kept] for name, values in columns.items()}
+    columns = {
+        name: values.take(pa.array(kept)) if isinstance(values, pa.Array) else values[kept]
+        for name, values in columns.items()
+    }
     return CheckedBatch(batch=batch, columns=columns, kept=kept, rejects=tuple(rejects))
+
+
+def _words(array: pa.Array, feature: Feature, *, from_csv: bool) -> tuple[pa.Array, Problems]:
+    """Text as it is; an empty cell of a CSV is no text."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    array = array.cast(pa.large_string())
+    if from_csv:
+        array = pc.if_else(pc.equal(array, ""), None, array)
+    if not array.null_count or feature.nulls == "keep":
+        return array, []
+    nulls = np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist()
+    return array, [(position, "is null") for position in nulls]
 
 
 def _finite(array: pa.Array, feature: Feature, *, text: bool) -> tuple[NDArray[np.float64], Problems]:
     array, problems = _to_float64(array, feature, text=text)
+    keep = feature.nulls == "keep"
     if array.null_count:
         known = {position for position, _ in problems}
         nulls = np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist()
-        problems += [(position, "is null") for position in nulls if position not in known]
-        array = array.fill_null(0.0)
+        if not keep:
+            problems += [(position, "is null") for position in nulls if position not in known]
+        array = array.fill_null(float("nan") if keep else 0.0)
     values: NDArray[np.float64] = array.to_numpy(zero_copy_only=False)
-    finite = np.isfinite(values)
+    finite = ~np.isinf(values) if keep else np.isfinite(values)
     if not finite.all():
         words = {position: _word(values[position]) for position in np.flatnonzero(~finite).tolist()}
         problems += [(position, f"is {word}") for position, word in words.items()]
@@ -192,6 +223,8 @@ def _shown(cell: str) -> str:
 
 
 def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 

@@ -32,9 +32,7 @@ def read_header(partition: Partition) -> pa.Schema:
         raise _unreadable(partition, error) from error
 
 
-def read_batches(
-    partition: Partition, columns: Sequence[str], *, header: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
+def read_batches(partition: Partition, columns: Sequence[str], *, header: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The rows of `columns`, which are among `header`, in file order, as text; an empty cell is an empty string.
 
     Raises:

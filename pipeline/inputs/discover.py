@@ -67,9 +67,7 @@ def discover(where: str, *, format: Literal["auto", "parquet", "csv"] = "auto") 
         raise NoInputError(f"no .parquet, .csv or .csv.gz under {where!r}{seen}; --format takes any name")
     if all(partition.size == 0 for partition in found):
         raise NoInputError(f"nothing to score under {where!r}: every file is empty (0 bytes)")
-    return Discovery(
-        root=root, partitions=tuple(sorted(found, key=lambda p: p.name)), ignored=tuple(sorted(ignored))
-    )
+    return Discovery(root=root, partitions=tuple(sorted(found, key=lambda p: p.name)), ignored=tuple(sorted(ignored)))
 
 
 def refuse_address(where: str, what: str) -> None:

@@ -47,6 +47,4 @@ def read_batches(partition: Partition, columns: Sequence[str], *, block_rows: in
 
 
 def _unreadable(partition: Partition, error: BaseException) -> PartitionError:
-    return PartitionError(
-        f"{partition.name}: cannot be read as Parquet: {one_line(error)}", partition=partition.name
-    )
+    return PartitionError(f"{partition.name}: cannot be read as Parquet: {one_line(error)}", partition=partition.name)

@@ -43,12 +43,13 @@ class Bundle:
             )
         return data
 
-    def read_graph(self, name: str) -> Graph:
-        """graph.json, validated."""
-        try:
-            return Graph.model_validate(_json(self.read(name), self.path / name))
-        except ValidationError as error:
-            raise BundleError(f"{self.path / name}: {first_problem(error)}") from error
+
+def read_graph(data: bytes, name: str) -> Graph:
+    """graph.json, validated. Raises BundleError."""
+    try:
+        return Graph.model_validate(_json(data, Path(name)))
+    except ValidationError as error:
+        raise BundleError(f"{name}: {first_problem(error)}") from error
 
 
 def sha256(data: bytes) -> str:

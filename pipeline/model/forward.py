@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from ..errors import BundleError, DeviceError
 
 #: Bytes of the widest activation of a block: 4 MiB stay in a core's cache, and a GPU wants far more at once.
 BLOCK_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
+Call = Literal["arguments", "dict"]
 FEWEST_ROWS, MOST_ROWS = 1024, {"cpu": 1 << 14, "cuda": 1 << 18}
 
 
@@ -44,12 +45,13 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def block_rows(graph: Graph, num_features: int, device_type: str) -> int:
+def block_rows(graphs: Sequence[Graph], num_features: int, device_type: str) -> int:
     """Rows of one forward pass: the largest power of two whose widest activation stays within
     `BLOCK_BYTES`. A function of the model and the kind of device alone, never of a clock or the memory at
     hand, so that the same job always cuts the same blocks."""
     widths = [
         value
+        for graph in graphs
         for layer in graph.layers.values()
         for name, value in layer.args.items()
         if name in ("in_features", "out_features", "num_features", "embedding_dim") and isinstance(value, int)
@@ -58,7 +60,9 @@ def block_rows(graph: Graph, num_features: int, device_type: str) -> int:
     return max(FEWEST_ROWS, min(MOST_ROWS[device_type], 1 << max(0, rows.bit_length() - 1)))
 
 
-def forward(model: nn.Module, inputs: Mapping[str, Tensor], heads: Sequence[AnyHead]) -> dict[str, Tensor]:
+def forward(
+    model: nn.Module, inputs: Mapping[str, Tensor], heads: Sequence[AnyHead], *, call: Call
+) -> dict[str, Tensor]:
     """One forward pass under `inference_mode`, which is entered here because it holds for one thread only.
 
     Args:
@@ -75,15 +79,18 @@ def forward(model: nn.Module, inputs: Mapping[str, Tensor], heads: Sequence[AnyH
     with torch.inference_mode():
         if rows == 1:
             inputs = {name: tensor.repeat(2, 1) for name, tensor in inputs.items()}
-        raw = model(*inputs.values())
+        raw = called(model, inputs, call)
         return {head.name: _by_row(select_output(raw, head.output), max(2, rows))[:rows] for head in heads}
+
+
+def called(model: nn.Module, inputs: Mapping[str, Tensor], call: Call) -> Any:
+    """The model's own outputs, given the inputs as it takes them."""
+    return model(dict(inputs)) if call == "dict" else model(*inputs.values())
 
 
 def _by_row(output: Tensor, rows: int) -> Tensor:
     if output.ndim not in (1, 2) or output.shape[0] != rows:
-        raise BundleError(
-            f"the model returns {tuple(output.shape)} for {rows} rows; it must return one row for each"
-        )
+        raise BundleError(f"the model returns {tuple(output.shape)} for {rows} rows; it must return one row for each")
     return output.reshape(rows, -1)
 
 

@@ -176,6 +176,19 @@ class GraphModel(nn.Module):
         return _resolved(program.output, results)
 
 
+def shapes(model: GraphModel, *inputs: Tensor) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Every node that makes a tensor, in order: its name, what it calls, the shape of its result."""
+    results: dict[str, Any] = dict(zip(model._program.inputs, inputs, strict=True))
+    found = []
+    for step in model._program.steps:
+        args = _resolved(step.args, results)
+        results[step.name] = step.run(*args, **{name: _resolved(v, results) for name, v in step.kwargs.items()})
+        if isinstance(results[step.name], Tensor):
+            called = step.run.path if isinstance(step.run, _Late) else getattr(step.run, "__name__", step.name)
+            found.append((step.name, str(called), tuple(results[step.name].shape)))
+    return found
+
+
 def _load_tensors(model: GraphModel, tensors: Mapping[str, Tensor]) -> None:
     """Take every tensor over without copying, no more and no fewer than the model needs."""
     needed = {*model.state_dict(), *model._program.loose}
@@ -261,9 +274,7 @@ def _layer(path: str, layer: Layer) -> nn.Module:
         with torch.device("meta"):  # shapes only: no memory, no random numbers drawn
             return operations.LAYERS[layer.type](**arguments)
     except Exception as error:
-        raise BundleError(
-            f"graph.json: layer {path!r} cannot be built as {layer.type}: {one_line(error)}"
-        ) from error
+        raise BundleError(f"graph.json: layer {path!r} cannot be built as {layer.type}: {one_line(error)}") from error
 
 
 def _with_frees(graph: Graph) -> list[tuple[Node, tuple[str, ...]]]:

@@ -3,9 +3,11 @@ value out of range is a reject on the CPU before a GPU can assert on it; and wha
 values.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...schemas.bundle import BundleManifest
 from ...schemas.graph import DictArg, Graph, Node, NodeRef, SliceArg, TupleArg
 
 #: Operations that hand on the same values, column by column or all together.
@@ -26,6 +28,29 @@ class Indices:
     as_they_come: bool
 
 
+def index_limits(manifest: BundleManifest, graphs: Sequence[Graph]) -> dict[str, int]:
+    """How many rows the smallest embedding has that a column is an index into, by column, over all members."""
+    limits: dict[str, int] = {}
+    for graph in graphs:
+        for place, entry in enumerate(manifest.inputs):
+            found = indices_of(graph, manifest.call, place, entry.name, len(entry.columns))
+            for at, size in found.limits.items():
+                limits[entry.columns[at]] = min(size, limits.get(entry.columns[at], size))
+    return limits
+
+
+def indices_of(graph: Graph, call: str, place: int, name: str, num_columns: int) -> Indices:
+    """Follow one input of the model, by its place or by its key in the dict that the model takes."""
+    if call == "arguments":
+        return _followed(graph, {graph.inputs[place]: _Columns(tuple(range(num_columns)), cast=False)})
+    taken = [
+        node.name
+        for node in graph.nodes
+        if node.target == "operator.getitem" and node.args == [NodeRef(node=graph.inputs[0]), name]
+    ]
+    return _followed(graph, {node: _Columns(tuple(range(num_columns)), cast=False) for node in taken})
+
+
 @dataclass(frozen=True, slots=True)
 class _Columns:
     """Where a result's values come from: these columns of the input, cast on the way or not."""
@@ -34,13 +59,8 @@ class _Columns:
     cast: bool
 
 
-def find_indices(graph: Graph, num_features: int) -> Indices:
-    """Follow the input from the placeholder into every Embedding.
-
-    Args:
-        num_features: the columns of the (one) input.
-    """
-    known = {graph.inputs[0]: _Columns(tuple(range(num_features)), cast=False)}
+def _followed(graph: Graph, known: dict[str, _Columns]) -> Indices:
+    """From the input into every Embedding."""
     limits: dict[int, int] = {}
     as_they_come = False
     for node in graph.nodes:

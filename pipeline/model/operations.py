@@ -93,9 +93,7 @@ _METHOD_ONLY = (
 )  # fmt: skip
 
 METHODS: dict[str, Callable[..., Any]] = {
-    name: getattr(torch.Tensor, name)
-    for name in (*_TENSOR_FUNCTIONS, *_METHOD_ONLY)
-    if hasattr(torch.Tensor, name)
+    name: getattr(torch.Tensor, name) for name in (*_TENSOR_FUNCTIONS, *_METHOD_ONLY) if hasattr(torch.Tensor, name)
 }
 
 ATTRIBUTES: dict[str, Callable[[Any], Any]] = {

@@ -154,8 +154,7 @@ def _traced(model: nn.Module, num_inputs: int) -> list[fx.Node]:
         raise
     except Exception as error:
         raise BundleError(
-            f"{type(model).__name__} cannot be kept as data: {_short(error)}{_user_line(error)};"
-            f" {_advice(str(error))}"
+            f"{type(model).__name__} cannot be kept as data: {_short(error)}{_user_line(error)}; {_advice(str(error))}"
         ) from error
     return list(graph.nodes)
 
@@ -163,9 +162,7 @@ def _traced(model: nn.Module, num_inputs: int) -> list[fx.Node]:
 def _defaults(model: nn.Module, num_inputs: int) -> dict[str, Any]:
     parameters = list(inspect.signature(model.forward).parameters.values())
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
-        raise BundleError(
-            f"{type(model).__name__}.forward takes *args or **kwargs; name its arguments, or wrap it"
-        )
+        raise BundleError(f"{type(model).__name__}.forward takes *args or **kwargs; name its arguments, or wrap it")
     extra = parameters[num_inputs:]
     required = [parameter.name for parameter in extra if parameter.default is parameter.empty]
     if required or len(parameters) < num_inputs:

@@ -96,9 +96,7 @@ def _open_parquet(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
         if not (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
         and not pa.types.is_nested(field.type)
     ]
-    return pq.ParquetWriter(
-        str(path), schema, use_dictionary=repeating, write_page_checksum=True, compression="snappy"
-    )
+    return pq.ParquetWriter(str(path), schema, use_dictionary=repeating, write_page_checksum=True, compression="snappy")
 
 
 def _guarded(path: Path, call: Any, *args: Any) -> Any:

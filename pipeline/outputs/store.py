@@ -43,8 +43,7 @@ class Store:
             probe.unlink()
         except OSError as error:
             raise OutputError(
-                f"output {str(self.root)!r} cannot be created or written to: {error.strerror};"
-                " choose another --output"
+                f"output {str(self.root)!r} cannot be created or written to: {error.strerror}; choose another --output"
             ) from error
 
     def parquet_files(self) -> Iterator[str]:

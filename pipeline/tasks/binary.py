@@ -4,32 +4,54 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import BinaryHead
+from ...schemas.bundle import BinaryHead, Ensemble
 from ..records import ColumnOptions
-from .classes import class_probabilities, float_column, labels_at
+from .classes import class_probabilities, combined, float_column, labels_at
 
 
-def decode(head: BinaryHead, raw: Tensor, options: ColumnOptions) -> tuple[list[pa.Array], Tensor]:
+def decode(
+    head: BinaryHead, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None
+) -> tuple[list[pa.Array], Tensor]:
     """Columns as `columns.output_fields` names them, and which rows came out finite, bool `[rows]`.
 
     The second label is predicted where its probability is above 0.5; at exactly 0.5 the first is, as ties go
     to the lowest label.
+
+    Args:
+        raw: `[rows, width]`, or `[rows, members, width]` of an ensemble.
     """
-    probability = positive_probability(head, raw)
-    predicted = labels_at((probability > 0.5).long(), head.labels)
-    columns = [predicted] if options.probabilities == "none" else [predicted, float_column(probability)]
-    return columns, torch.isfinite(probability)
+    spread = []
+    if ensemble is None:
+        probability = _positive(head, raw)
+    else:
+        pairs = raw if raw.shape[-1] == 2 else _both(head, raw)
+        outputs = head.outputs if raw.shape[-1] == 2 else "log_probabilities"
+        probabilities, std = combined(outputs, pairs, ensemble)
+        probability = probabilities[:, 1]
+        spread = [float_column(std)] if ensemble.std else []
+    columns = [labels_at((probability > 0.5).long(), head.labels)]
+    if options.probabilities != "none":
+        columns.append(float_column(probability))
+    return [*columns, *spread], torch.isfinite(probability)
 
 
-def positive_probability(head: BinaryHead, raw: Tensor) -> Tensor:
-    """P(second label), float32 `[rows]`. One number per row is the second label's; of two, the softmax."""
-    if raw.shape[1] == 2:
-        return class_probabilities(head.outputs, raw)[:, 1]
-    single = raw.reshape(-1).float()
+def _positive(head: BinaryHead, raw: Tensor) -> Tensor:
+    """P(second label), float32. One number per row is the second label's; of two, the softmax."""
+    if raw.shape[-1] == 2:
+        return class_probabilities(head.outputs, raw)[..., 1]
     match head.outputs:
         case "logits":
-            return torch.sigmoid(single)
+            return torch.sigmoid(raw[..., 0].float())
         case "log_probabilities":
-            return torch.exp(single)
+            return torch.exp(raw[..., 0].float())
         case "probabilities":
-            return single
+            return raw[..., 0].float()
+
+
+def _both(head: BinaryHead, raw: Tensor) -> Tensor:
+    """The log-probabilities of both labels from the one number per row, `[…, 2]`: their difference is the logit."""
+    if head.outputs == "logits":
+        logit = raw[..., 0].float()
+        return torch.stack([torch.nn.functional.logsigmoid(-logit), torch.nn.functional.logsigmoid(logit)], dim=-1)
+    probability = _positive(head, raw)
+    return torch.log(torch.stack([1 - probability, probability], dim=-1))

@@ -1,4 +1,5 @@
-"""What binary and multiclass share: probabilities from raw outputs, labels from places."""
+"""What binary and multiclass share: probabilities from raw outputs, labels from places, one prediction from several
+members."""
 
 from typing import Literal
 
@@ -6,20 +7,47 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import Label
+from ...schemas.bundle import Ensemble, Label
 from .columns import label_array
 
+Outputs = Literal["logits", "probabilities", "log_probabilities"]
 
-def class_probabilities(outputs: Literal["logits", "probabilities", "log_probabilities"], raw: Tensor) -> Tensor:
-    """`[rows, labels]` → float32 `[rows, labels]`. The softmax is shifted by each row's maximum, so that
-    logits of ±1e4 stay finite; a row with NaN or +inf comes out as NaN."""
+
+def class_probabilities(outputs: Outputs, raw: Tensor) -> Tensor:
+    """`[…, labels]` → float32 of the same shape. The softmax is shifted by each row's maximum, so that logits of
+    ±1e4 stay finite; a row with NaN or +inf comes out as NaN."""
     match outputs:
         case "logits":
-            return torch.softmax(raw.float(), dim=1)
+            return torch.softmax(raw.float(), dim=-1)
         case "log_probabilities":
             return torch.exp(raw.float())
         case "probabilities":
             return raw.float()
+
+
+def combined(outputs: Outputs, raw: Tensor, ensemble: Ensemble) -> tuple[Tensor, Tensor]:
+    """One prediction from several members.
+
+    Args:
+        raw: `[rows, members, labels]`.
+
+    Returns:
+        Probabilities, float32 `[rows, labels]` (for `vote`, the share of the members that chose each label), and the
+        standard deviation over the members (divided by their number) of the probability of the label that is
+        predicted, float64 `[rows]`.
+    """
+    single = class_probabilities(outputs, raw)
+    if ensemble.combine == "logit":
+        scores = raw.float() if outputs != "probabilities" else torch.log(raw.float())
+        probabilities = torch.softmax(scores.mean(dim=1), dim=-1)
+    elif ensemble.combine == "vote":
+        votes = torch.nn.functional.one_hot(single.nan_to_num().argmax(dim=-1), single.shape[-1])
+        probabilities = votes.float().mean(dim=1) + 0.0 * single.sum(dim=(1, 2))[:, None]  # NaN stays NaN
+    else:
+        probabilities = single.mean(dim=1)
+    chosen = probabilities.nan_to_num().argmax(dim=-1)
+    spread = single.double().std(dim=1, correction=0)
+    return probabilities, spread.gather(1, chosen[:, None])[:, 0]
 
 
 def labels_at(places: Tensor, labels: list[Label]) -> pa.Array:
@@ -28,5 +56,5 @@ def labels_at(places: Tensor, labels: list[Label]) -> pa.Array:
 
 
 def float_column(values: Tensor) -> pa.Array:
-    """float32 `[rows]` → an Arrow column."""
+    """float `[rows]` → an Arrow column."""
     return pa.array(values.contiguous().cpu().numpy())

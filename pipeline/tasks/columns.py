@@ -2,19 +2,32 @@
 
 import pyarrow as pa
 
-from ...schemas.bundle import AnyHead, BinaryHead, Label, MulticlassHead, RegressionHead
+from ...schemas.bundle import AnyHead, BinaryHead, BundleManifest, Label, MulticlassHead, RegressionHead
 from ..records import ColumnOptions
 
 PREDICTION = "prediction"
+STD = "prediction_std"
 
 
-def output_fields(head: AnyHead, options: ColumnOptions) -> list[pa.Field]:
-    """The columns of a head, in order, before any prefix.
+def output_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.Field]:
+    """The columns of a bundle's predictions, in order, before any prefix.
 
     - binary: `prediction`, `probability` (float32, of the second label)
     - multiclass: `prediction`, `probability_<label>` (float32) each, or one list column, or none
     - regression: `prediction` (float64), or `prediction_<target>` each where targets are named
+    - an ensemble that was asked for its spread: `prediction_std` (float64), or one per target
     """
+    spread = manifest.ensemble is not None and manifest.ensemble.std
+    fields = []
+    for head in manifest.heads:
+        fields += _head_fields(head, options)
+        if spread:
+            targets = head.targets if isinstance(head, RegressionHead) else []
+            fields += [pa.field(f"{STD}_{target}", pa.float64()) for target in targets] or [pa.field(STD, pa.float64())]
+    return fields
+
+
+def _head_fields(head: AnyHead, options: ColumnOptions) -> list[pa.Field]:
     match head:
         case RegressionHead():
             names = [f"{PREDICTION}_{target}" for target in head.targets] or [PREDICTION]

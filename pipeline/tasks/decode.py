@@ -6,22 +6,31 @@ from typing import Any
 import pyarrow as pa
 from torch import Tensor
 
-from ...schemas.bundle import AnyHead
+from ...schemas.bundle import AnyHead, Ensemble
 from ..errors import BundleError
 from ..records import ColumnOptions
 from . import binary, multiclass, regression
 from .columns import head_width
 
-_DECODERS: dict[str, Callable[[Any, Tensor, ColumnOptions], tuple[list[pa.Array], Tensor]]] = {
+Decoder = Callable[[Any, Tensor, ColumnOptions, Ensemble | None], tuple[list[pa.Array], Tensor]]
+_DECODERS: dict[str, Decoder] = {
     "binary": binary.decode,
     "multiclass": multiclass.decode,
     "regression": regression.decode,
 }
 
 
-def decode_head(head: AnyHead, raw: Tensor, options: ColumnOptions) -> tuple[list[pa.Array], Tensor]:
-    """Columns as `columns.output_fields` names them, and which rows came out finite, bool `[rows]`."""
-    return _DECODERS[head.task](head, raw, options)
+def decode_head(
+    head: AnyHead, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None = None, members: int = 1
+) -> tuple[list[pa.Array], Tensor]:
+    """Columns as `columns.output_fields` names them, and which rows came out finite, bool `[rows]`.
+
+    Args:
+        raw: `[rows, members × width]`, one member's outputs behind the other's.
+    """
+    if ensemble is not None:
+        raw = raw.reshape(raw.shape[0], members, raw.shape[1] // members)
+    return _DECODERS[head.task](head, raw, options, ensemble)
 
 
 def check_shape(head: AnyHead, raw: Tensor, rows: int) -> None:

@@ -18,8 +18,10 @@ def test_check_tells_what_was_verified(scoreline: Command, iris: Example, tmp_pa
     """Each line of the table, from the bundle itself."""
     result = scoreline("check", "--bundle", iris.bundle)
     assert result.code == 0, result.err
-    for words in ("digest", "sha256:", "no code", "standard over 4 features", "float32 [rows, 4]",
-                  "multiclass from logits; labels '0', '1', '2'", "150 of 150 come out on cpu"):  # fmt: skip
+    for words in (
+        "digest", "sha256:", "executes nothing", "standard: 4 → 4 columns", "float32 [rows, 4]",
+        "network.0 → [rows, 32]", "labels as outputs: '0', '1', '2'", "150 of 150 come out on cpu",
+    ):  # fmt: skip
         assert words in result.out
 
 

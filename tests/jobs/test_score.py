@@ -213,9 +213,7 @@ class TestOddFiles:
         (tmp_path / "A.CSV.GZ").write_bytes(gzip.compress(iris.frame.to_csv(index=False).encode()))
         assert score(tmp_path / "A.CSV.GZ").code == 0
 
-    def test_dictionaries_that_differ_between_row_groups(
-        self, score: Command, tmp_path: Path, iris: Example
-    ) -> None:
+    def test_dictionaries_that_differ_between_row_groups(self, score: Command, tmp_path: Path, iris: Example) -> None:
         """As keys and among the rejects."""
         table = pa.Table.from_pandas(iris.frame, preserve_index=False)
         table = table.set_column(1, iris.features[0], pa.array([None, *[1.0] * 49] * 3))
@@ -296,9 +294,7 @@ class TestRejects:
         assert [int(value) for value in rows["row_id"].to_pylist()] == iris.frame["row_id"][kept].tolist()
         with pa.ipc.open_file(tmp_path / "out" / "_rejects" / f"{target}.arrow") as reader:
             rejects = reader.read_all()
-        assert [int(value) for value in rejects["row_id"].to_pylist()] == iris.frame["row_id"][
-            [3, 70, 149]
-        ].tolist()
+        assert [int(value) for value in rejects["row_id"].to_pylist()] == iris.frame["row_id"][[3, 70, 149]].tolist()
         assert rejects["reject"].to_pylist() == [
             {"source": file.name, "row_number": row, "stage": "check", "column": column, "reason": reason}
             for row, column, reason in (
@@ -317,9 +313,7 @@ class TestRejects:
         frame.to_parquet(tmp_path / "in.parquet", index=False)
         assert score(tmp_path / "in.parquet", "--max-rejects", "29%").code == 0
 
-    def test_rejects_of_a_file_that_fails_do_not_count(
-        self, score: Command, tmp_path: Path, iris: Example
-    ) -> None:
+    def test_rejects_of_a_file_that_fails_do_not_count(self, score: Command, tmp_path: Path, iris: Example) -> None:
         """Its own error is the one that is told."""
         (tmp_path / "data").mkdir()
         bad = iris.frame.assign(**{iris.features[0]: [None] * 100 + [1.0] * 50}).to_csv(index=False)
@@ -383,9 +377,7 @@ class TestOutputs:
         iris.frame.to_parquet(tmp_path / "data" / "a.csv.parquet", index=False)
         closed(score(tmp_path / "data"), 2, "'a.csv'", "'a.csv.parquet'", "rename one")
 
-    def test_a_full_disk(
-        self, score: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_full_disk(self, score: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The last fsync says so: nothing is published, and after there is room the same command works."""
 
         def full(_descriptor: int) -> None:
@@ -481,9 +473,7 @@ class TestAsking:
     @pytest.mark.parametrize("words", ["--help", "--version"])
     def test_streams_that_are_closed(self, words: str) -> None:
         """No stdout, no stderr: no traceback, nothing to say it to."""
-        code = (
-            "import os, sys; os.close(1); os.close(2); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-        )
+        code = "import os, sys; os.close(1); os.close(2); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
         done = subprocess.run([sys.executable, "-c", code, "-m", "scoreline", words], cwd="/", check=False)
         assert done.returncode == 0
 
@@ -502,9 +492,7 @@ class TestAsking:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_the_run_within_seconds(
-    tmp_path: Path, iris: Example, number: signal.Signals, code: int
-) -> None:
+def test_a_signal_ends_the_run_within_seconds(tmp_path: Path, iris: Example, number: signal.Signals, code: int) -> None:
     """P3: no part half-written, no temporary, no `_SUCCESS`; the manifest says what happened."""
     many = pd.concat([iris.frame] * 4000, ignore_index=True)
     (tmp_path / "data").mkdir()

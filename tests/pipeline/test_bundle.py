@@ -69,9 +69,7 @@ def test_textbook_models_of_every_output_shape(tmp_path: Path) -> None:
         two = randomized(ClassificationModel(6, [8], 2)).eval()
         save(tmp_path / "4", two, task="binary", labels=["no", "yes"])
         got = scored(tmp_path / "4", X)
-        np.testing.assert_allclose(
-            got["probability"], torch.softmax(two(as_float32(X)), 1)[:, 1], rtol=0, atol=1e-6
-        )
+        np.testing.assert_allclose(got["probability"], torch.softmax(two(as_float32(X)), 1)[:, 1], rtol=0, atol=1e-6)
 
         flat = Residual(6).eval()
         save(tmp_path / "5", flat, task="regression", labels=None)
@@ -207,7 +205,7 @@ def test_an_output_that_is_not_finite_is_a_reject(tmp_path: Path) -> None:
         ({"sample": X[:, :5]}, r"shape \(40, 5\), and 6 features"),
         ({"sample": pd.DataFrame(X, columns=list("abcdeg"))}, "no column 'f'"),
         ({"sample": X * np.nan}, "none of the 40 sample rows"),
-        ({"sample": pd.DataFrame(X, columns=NAMES).assign(a="text")}, "only numbers"),
+        ({"sample": pd.DataFrame(X, columns=NAMES).assign(a="text")}, "'a' is text, and nothing turns it"),
         ({"features": [*NAMES[:5], "a"]}, "'a'"),
         ({"scaler": MinMaxScaler()}, "not fitted"),
         ({"output": 1}, "returns one tensor"),
@@ -231,6 +229,7 @@ def test_probabilities_are_not_taken_for_logits(tmp_path: Path) -> None:
 class TestExpected:
     """Predictions that the user hands over catch what the model alone cannot."""
 
+    torch.manual_seed(0)
     model = ClassificationModel(6, [8], 3).eval()
     scaler = StandardScaler().fit(X * 3 + 5)
 
@@ -304,7 +303,7 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "feature twice": lambda b: b["features"].append(b["features"][0]),
     "no features": lambda b: b.update(features=[]),
     "digest of another": lambda b: b["files"].update({"graph.json": b["files"]["golden.parquet"]}),
-    "columns swapped": lambda b: b["inputs"][0]["features"].reverse(),
+    "columns swapped": lambda b: b["inputs"][0]["columns"].reverse(),
     "labels reordered": lambda b: b["heads"][0]["labels"].reverse(),
     "scaler lost": lambda b: b.update(steps=[]),
     "scaler of elsewhere": lambda b: b["steps"][0]["mean"].__setitem__(0, 0.0),

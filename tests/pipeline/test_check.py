@@ -53,9 +53,7 @@ def test_integers_are_exact_or_rejected(values: list[int | None]) -> None:
     assert sorted(reasons) == [row for row, v in enumerate(values) if v is None or abs(v) > 2**53]
 
 
-@given(
-    st.lists(st.decimals(allow_nan=False, allow_infinity=False, places=9, min_value=-(10**20), max_value=10**20))
-)
+@given(st.lists(st.decimals(allow_nan=False, allow_infinity=False, places=9, min_value=-(10**20), max_value=10**20)))
 def test_decimals_go_to_the_nearest_float(values: list[Decimal]) -> None:
     """`float(Decimal)` is correctly rounded."""
     kept, reasons = one(pa.array(values, pa.decimal128(38, 9)))

@@ -29,9 +29,7 @@ def rows(path: Path, columns: list[str]) -> list[tuple[str, ...]]:
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\r\0", exclude_categories=["Cs"]), max_size=12)
 
 
-@given(
-    table=st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=20), crlf=st.booleans(), bom=st.booleans()
-)
+@given(table=st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=20), crlf=st.booleans(), bom=st.booleans())
 def test_text_is_unchanged(
     tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str, str]], crlf: bool, bom: bool
 ) -> None:

@@ -168,9 +168,7 @@ def test_layers_by_any_name(tmp_path: Path) -> None:
     class Named(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.parts = nn.ModuleDict(
-                {n: nn.Linear(4, np.int64(2)) for n in ("capital-gain", "age group", "größe")}
-            )
+            self.parts = nn.ModuleDict({n: nn.Linear(4, np.int64(2)) for n in ("capital-gain", "age group", "größe")})
             self._steps = nn.Linear(6, 1)
             self._program = nn.Linear(1, 1)
 
@@ -245,9 +243,9 @@ def test_labels_of_any_kind_of_list(tmp_path: Path, labels: Any) -> None:
         ({"labels": [2**70, 1]}, None),
         ({"expected": np.zeros(49)}, "49 rows, and the sample 50"),
         ({"expected": np.array(["x"] * 50)}, "expected does not fit"),
-        ({"sample": X.assign(a=[1, "x"] * 25)}, "no plain numbers|only numbers"),
+        ({"sample": X.assign(a=[1, "x"] * 25)}, "neither plain numbers nor text"),
         ({"sample": pd.concat([X, X["a"]], axis=1)}, "'a'"),
-        ({"sample": X.to_numpy() * 1j}, "no plain numbers"),
+        ({"sample": X.to_numpy() * 1j}, "neither plain numbers nor text"),
         ({"scaler": [(None, ["a"])]}, "NoneType cannot be saved"),
     ],
 )

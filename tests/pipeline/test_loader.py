@@ -13,8 +13,7 @@ from scoreline.pipeline.records import Partition, Split
 def splits(count: int) -> list[Split]:
     """One split each of so many files."""
     return [
-        Split(partition=Partition(path=str(n), name=str(n), format="csv", size=1, mtime_ns=0))
-        for n in range(count)
+        Split(partition=Partition(path=str(n), name=str(n), format="csv", size=1, mtime_ns=0)) for n in range(count)
     ]
 
 

@@ -1,0 +1,84 @@
+"""Steps on categories and missing values. A category is found by exact equality, in a table sorted once. Knows
+nothing of tensors or files.
+"""
+
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ...schemas.steps import Encoding, ImputeStep
+from .numeric import Numbers
+
+#: float64 `[rows]`, or an Arrow array of strings.
+Column: TypeAlias = Any
+#: Rows that a step has no value for, and why.
+Unfit = tuple[NDArray[np.int64], str]
+
+
+def is_missing(values: Column) -> NDArray[np.bool_]:
+    """NaN, or null in a text column; bool `[rows]`."""
+    if isinstance(values, pa.Array):
+        nulls: NDArray[np.bool_] = values.is_null().to_numpy(zero_copy_only=False)
+        return nulls
+    empty: NDArray[np.bool_] = np.isnan(values)
+    return empty
+
+
+def impute(step: ImputeStep, place: int, values: Column) -> Column:
+    """The saved value where one is missing."""
+    value = step.values[place]
+    if isinstance(values, pa.Array):
+        return pc.fill_null(values, pa.scalar(value, values.type))
+    return np.where(np.isnan(values), value, values)
+
+
+def encode(encoding: Encoding, values: Column) -> tuple[Numbers, list[Unfit]]:
+    """The code of every value.
+
+    Returns:
+        float64 `[rows]`, and the rows whose value has no code.
+    """
+    missing = is_missing(values)
+    places = _places(encoding, values)
+    codes = np.append(np.array(encoding.codes, dtype=np.float64), np.nan)[places]
+    unknown = (places == len(encoding.codes)) & ~missing
+    unfit: list[Unfit] = []
+    for where, code, reason in (
+        (unknown, encoding.unknown, "is a category that was not there in training"),
+        (missing, encoding.missing, "is missing, and nothing was learned for that"),
+    ):
+        if where.any():
+            codes[where] = np.nan if code is None else float(code)
+            if code is None:
+                unfit.append((np.flatnonzero(where), reason))
+    return codes, unfit
+
+
+def one_hot(codes: Numbers, width: int) -> list[Numbers]:
+    """A code → its place among `width` columns; a code of −1, or none, is zeros."""
+    return [(codes == place).astype(np.float64) for place in range(width)]
+
+
+def _places(encoding: Encoding, values: Column) -> NDArray[np.int64]:
+    """The place of each value among the categories, their number where it is none of them."""
+    none = len(encoding.categories)
+    if isinstance(values, pa.Array):
+        found = pc.index_in(values, value_set=pa.array(encoding.categories, values.type))
+        places: NDArray[np.int64] = found.fill_null(none).to_numpy(zero_copy_only=False).astype(np.int64)
+        return places
+    order, table = _sorted(tuple(encoding.categories))
+    if not none:
+        return np.zeros(len(values), dtype=np.int64)
+    at = np.minimum(np.searchsorted(table, values), none - 1)
+    return np.where(table[at] == values, order[at], none)
+
+
+@lru_cache(maxsize=1024)
+def _sorted(categories: tuple[float, ...]) -> tuple[NDArray[np.int64], Numbers]:
+    table = np.array(categories, dtype=np.float64)
+    order = np.argsort(table, kind="stable")
+    return order, table[order]

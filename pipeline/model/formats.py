@@ -1,0 +1,144 @@
+"""A member of a bundle → a module that takes the inputs and returns raw outputs, whatever format it was saved in.
+
+Graphs and ONNX are data. What torch.export, TorchScript or an import path hold is code: it is loaded only here, and
+only for a caller who has named the bundle's digest. Knows nothing of columns or labels.
+"""
+
+import io
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...schemas.bundle import CODE, AnyMember, ExportMember, GraphMember, ImportMember, OnnxMember, ScriptMember
+from ...schemas.graph import Graph
+from ..errors import BundleError, UntrustedBundleError, one_line
+from .bundle import Bundle, read_graph
+from .graph import build
+from .weights import read_weights
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedMember:
+    """A module in eval mode, and its graph where it is one."""
+
+    module: nn.Module
+    graph: Graph | None = None
+
+
+def load_members(bundle: Bundle, *, device: torch.device, trust: Collection[str]) -> list[LoadedMember]:
+    """Load every member of a bundle.
+
+    Raises:
+        UntrustedBundleError: it holds code, and its digest is not in `trust`.
+        BundleError: a member that cannot be loaded; an extra that is not installed.
+    """
+    code = [member for member in bundle.manifest.members if member.kind in CODE]
+    if code and bundle.digest not in trust:
+        raise UntrustedBundleError(
+            f"{bundle.path} holds code ({', '.join(sorted({member.kind for member in code}))}), which can do anything"
+            f" once it is loaded; if you trust it, add --trust {bundle.digest}, or to the job file:"
+            f' trust = ["{bundle.digest}"]'
+        )
+    names = [entry.name for entry in bundle.manifest.inputs]
+    return [_load(member, bundle.read, names, device) for member in bundle.manifest.members]
+
+
+def _load(member: AnyMember, read: Callable[[str], bytes], names: Sequence[str], device: torch.device) -> LoadedMember:
+    match member:
+        case GraphMember():
+            graph = read_graph(read(member.graph), member.graph)
+            return LoadedMember(module=build(graph, read_weights(read(member.weights), member.weights)), graph=graph)
+        case OnnxMember():
+            return LoadedMember(module=OnnxModel(read(member.file), names, device))
+        case ExportMember():
+            return LoadedMember(module=load_export(read(member.file)))
+        case ScriptMember():
+            return LoadedMember(module=load_script(read(member.file)))
+        case ImportMember():
+            return LoadedMember(module=load_import(member.factory, read_weights(read(member.weights), member.weights)))
+
+
+class OnnxModel(nn.Module):
+    """An ONNX file run by onnxruntime, on one thread a pass, as every model here. Inputs are bound by name where the
+    names are those of the file, else in order; several outputs come back as a dict."""
+
+    def __init__(self, data: bytes, names: Sequence[str], device: torch.device) -> None:
+        super().__init__()
+        try:
+            import onnxruntime  # an extra: only bundles that hold ONNX need it
+        except ImportError as error:
+            raise BundleError(
+                "the bundle holds an ONNX model; install onnxruntime with: pip install 'scoreline[onnx]'"
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        wanted = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
+        if wanted not in onnxruntime.get_available_providers():
+            raise BundleError(f"this onnxruntime has no {wanted}; install onnxruntime-gpu, or use --device cpu")
+        try:
+            self._session = onnxruntime.InferenceSession(data, options, providers=[wanted])
+        except Exception as error:  # onnxruntime's own exceptions have no common base
+            raise BundleError(f"the ONNX model cannot be loaded: {one_line(error)}") from error
+        there = [entry.name for entry in self._session.get_inputs()]
+        self._names = list(names) if set(names) == set(there) else there
+        self.dtypes = {entry.name: entry.type for entry in self._session.get_inputs()}
+        self._outputs = [entry.name for entry in self._session.get_outputs()]
+
+    @property
+    def input_types(self) -> list[str]:
+        """onnxruntime's names of the input types, in the order of the bundle's inputs."""
+        return [self.dtypes[name] for name in self._names]
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Run the session. Raises RuntimeError for what onnxruntime refuses."""
+        given = {
+            name: np.ascontiguousarray(value.cpu().numpy()) for name, value in zip(self._names, inputs, strict=True)
+        }
+        try:
+            outputs = [torch.from_numpy(np.asarray(value)) for value in self._session.run(self._outputs, given)]
+        except Exception as error:
+            raise RuntimeError(one_line(error)) from error
+        return outputs[0] if len(outputs) == 1 else _Outputs(zip(self._outputs, outputs, strict=True))
+
+
+class _Outputs(dict[Any, Tensor]):
+    """Outputs by name, and by place as in a tuple."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return list(self.values())[key] if isinstance(key, int) and key < len(self) else super().get(key, default)
+
+
+def load_export(data: bytes) -> nn.Module:
+    """A `.pt2` file. Executes what is in it."""
+    try:
+        return torch.export.load(io.BytesIO(data)).module()
+    except Exception as error:  # whatever the file makes torch raise
+        raise BundleError(f"the .pt2 file cannot be loaded: {one_line(error)}") from error
+
+
+def load_script(data: bytes) -> nn.Module:
+    """A TorchScript archive. Executes what is in it."""
+    try:
+        module: nn.Module = torch.jit.load(io.BytesIO(data), map_location="cpu")  # type: ignore[no-untyped-call]
+    except Exception as error:  # whatever the file makes torch raise
+        raise BundleError(f"the TorchScript file cannot be loaded: {one_line(error)}") from error
+    return module.eval()
+
+
+def load_import(factory: str, weights: dict[str, Tensor]) -> nn.Module:
+    """Import `module:factory`, call it, and fill the module with weights. Executes the module."""
+    name, _, attribute = factory.partition(":")
+    try:
+        module = getattr(import_module(name), attribute)()
+        module.load_state_dict(weights, strict=True)
+    except Exception as error:  # whatever the user's own code raises
+        raise BundleError(f"{factory} cannot be imported and filled with its weights: {one_line(error)}") from error
+    if not isinstance(module, nn.Module):
+        raise BundleError(f"{factory} makes a {type(module).__name__}, no torch.nn.Module")
+    return module.eval().requires_grad_(False)

@@ -1,0 +1,219 @@
+"""Preparation steps as they stand in bundle.json: numbers and categories, nothing that could be called.
+
+Every step takes some columns and gives new ones, so that a column can go two ways. Numbers are float64 and applied
+in float64. The formulas are scikit-learn's (`pipeline/features/` has them), so results equal its `transform`.
+"""
+
+from collections import Counter
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from .base import Schema
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+Bounds = tuple[float, float]
+
+
+class Step(Schema):
+    """`features`: the columns it takes; `outputs`: those it gives, in order."""
+
+    features: list[Name] = Field(min_length=1)
+    outputs: list[Name] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _every_name_once(self) -> Self:
+        for names in (self.features, self.outputs):
+            repeated = [name for name, times in Counter(names).items() if times > 1]
+            if repeated:
+                raise ValueError(f"column {repeated[0]!r} stands twice in one step")
+        return self
+
+
+class EachStep(Step):
+    """One column out for each column in; every list of numbers has one for each."""
+
+    @model_validator(mode="after")
+    def _one_number_per_feature(self) -> Self:
+        for field in type(self).model_fields:
+            numbers = getattr(self, field)
+            if field != "references" and isinstance(numbers, list) and len(numbers) != len(self.features):
+                raise ValueError(f"{field} has {len(numbers)} values for {len(self.features)} features")
+        if 0.0 in (getattr(self, "scale", None) or []):
+            feature = self.features[self.scale.index(0.0)]  # type: ignore[attr-defined]
+            raise ValueError(f"scale of feature {feature!r} is 0")
+        return self
+
+
+class StandardStep(EachStep):
+    """StandardScaler: (x − mean) / scale."""
+
+    kind: Literal["standard"] = "standard"
+    mean: list[float] | None
+    scale: list[float] | None
+
+
+class RobustStep(EachStep):
+    """RobustScaler: (x − center) / scale."""
+
+    kind: Literal["robust"] = "robust"
+    center: list[float] | None
+    scale: list[float] | None
+
+
+class MinMaxStep(EachStep):
+    """MinMaxScaler: x × scale + min, then clipped to `clip` where it is given."""
+
+    kind: Literal["minmax"] = "minmax"
+    scale: list[float]
+    min: list[float]
+    clip: Bounds | None = None
+
+
+class MaxAbsStep(EachStep):
+    """MaxAbsScaler: x / scale, then clipped to `clip` where it is given."""
+
+    kind: Literal["maxabs"] = "maxabs"
+    scale: list[float]
+    clip: Bounds | None = None
+
+
+class PowerStep(EachStep):
+    """PowerTransformer without its scaler: Yeo-Johnson, or Box-Cox of positive values."""
+
+    kind: Literal["power"] = "power"
+    method: Literal["yeo-johnson", "box-cox"]
+    lambdas: list[float]
+
+
+class QuantileStep(EachStep):
+    """QuantileTransformer: the place of x among the quantiles, uniform or as a normal deviate."""
+
+    kind: Literal["quantile"] = "quantile"
+    distribution: Literal["uniform", "normal"]
+    references: list[float] = Field(min_length=1)
+    quantiles: list[list[float]]
+
+    @model_validator(mode="after")
+    def _one_quantile_per_reference(self) -> Self:
+        if any(len(column) != len(self.references) for column in self.quantiles):
+            raise ValueError(f"every feature has {len(self.references)} quantiles")
+        return self
+
+
+class BinarizeStep(EachStep):
+    """Binarizer: 1 where x > threshold, else 0."""
+
+    kind: Literal["binarize"] = "binarize"
+    threshold: float
+
+
+class BinsStep(EachStep):
+    """KBinsDiscretizer: how many of a feature's inner edges lie at or below x."""
+
+    kind: Literal["bins"] = "bins"
+    edges: list[list[float]]
+
+
+class FunctionStep(EachStep):
+    """FunctionTransformer of one of numpy's functions."""
+
+    kind: Literal["function"] = "function"
+    function: Literal[
+        "abs", "cbrt", "exp", "exp2", "expm1", "log", "log10", "log1p", "log2", "negative", "reciprocal",
+        "sign", "sqrt", "square",
+    ]  # fmt: skip
+
+
+class ImputeStep(EachStep):
+    """SimpleImputer: a value in place of a missing one."""
+
+    kind: Literal["impute"] = "impute"
+    values: list[float | str]
+
+
+class MissingStep(EachStep):
+    """SimpleImputer's indicator: 1 where the value is missing, else 0."""
+
+    kind: Literal["missing"] = "missing"
+
+
+class Encoding(Schema):
+    """The categories of one feature, each with its code. `unknown`, `missing`: the code of a value that is none of
+    them, of no value at all; None makes the row a reject, `nan` leaves it missing."""
+
+    categories: list[str] | list[float]
+    codes: list[float]
+    unknown: float | Literal["nan"] | None = None
+    missing: float | Literal["nan"] | None = None
+
+    @model_validator(mode="after")
+    def _one_code_per_category(self) -> Self:
+        if len(self.codes) != len(self.categories):
+            raise ValueError(f"{len(self.codes)} codes for {len(self.categories)} categories")
+        if len(set(self.categories)) < len(self.categories):
+            raise ValueError("a category stands twice")
+        return self
+
+
+class OrdinalStep(EachStep):
+    """OrdinalEncoder, or a vocabulary: one code per category."""
+
+    kind: Literal["ordinal"] = "ordinal"
+    encodings: list[Encoding]
+
+
+class OneHotStep(Step):
+    """OneHotEncoder: a feature's code is the place of its 1 among the feature's columns, −1 is none."""
+
+    kind: Literal["onehot"] = "onehot"
+    encodings: list[Encoding]
+    widths: list[int]
+
+    @model_validator(mode="after")
+    def _as_many_columns_as_said(self) -> Self:
+        if not len(self.encodings) == len(self.widths) == len(self.features):
+            raise ValueError(f"{len(self.encodings)} encodings for {len(self.features)} features")
+        if sum(self.widths) != len(self.outputs):
+            raise ValueError(f"{len(self.outputs)} outputs, and widths {self.widths}")
+        return self
+
+
+class NormalizeStep(EachStep):
+    """Normalizer: each row divided by its norm over the features; a norm below 10 epsilon counts as 1."""
+
+    kind: Literal["normalize"] = "normalize"
+    norm: Literal["l1", "l2", "max"]
+
+
+class PolynomialStep(Step):
+    """PolynomialFeatures: each output the product of the features to these powers."""
+
+    kind: Literal["polynomial"] = "polynomial"
+    powers: list[list[Annotated[int, Field(ge=0, le=64)]]]
+
+    @model_validator(mode="after")
+    def _one_row_per_output(self) -> Self:
+        if len(self.powers) != len(self.outputs) or any(len(row) != len(self.features) for row in self.powers):
+            raise ValueError(f"powers must be {len(self.outputs)} rows of {len(self.features)}")
+        return self
+
+
+AnyStep = Annotated[
+    StandardStep
+    | RobustStep
+    | MinMaxStep
+    | MaxAbsStep
+    | PowerStep
+    | QuantileStep
+    | BinarizeStep
+    | BinsStep
+    | FunctionStep
+    | ImputeStep
+    | MissingStep
+    | OrdinalStep
+    | OneHotStep
+    | NormalizeStep
+    | PolynomialStep,
+    Field(discriminator="kind"),
+]
