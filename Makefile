@@ -52,7 +52,7 @@ schemas: $(READY)  ## export the JSON Schema of everything written on disk
 	$(BIN)/python -m scoreline.schemas.export
 
 lock: $(READY)  ## resolve requirements.lock anew
-	$(BIN)/pip-compile --quiet --extra demo --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
+	$(BIN)/pip-compile --quiet --extra demo --extra onnx --extra pack --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
 	sed -i -e 's/^\(torch==[0-9.]*\)+.*/\1/' -e '/^pip==/d' -e '/^$$/d' -e '/^#/d' requirements.lock
 

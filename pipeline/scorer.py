@@ -76,7 +76,7 @@ class Scorer:
         self.device = device
         self.block_rows = block_rows(graphs, len(manifest.features), device.type)
         self.golden: GoldenReport | None = None
-        self._models = [member.module.to(device).eval() for member in members]
+        self._models = [member.module.to(device) for member in members]
         self._limits = index_limits(manifest, graphs)
         self._sources = origins(manifest.features, manifest.steps)
 

@@ -5,6 +5,7 @@ only for a caller who has named the bundle's digest. Knows nothing of columns or
 """
 
 import io
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -115,7 +116,7 @@ class _Outputs(dict[Any, Tensor]):
 
 
 def load_export(data: bytes) -> nn.Module:
-    """A `.pt2` file. Executes what is in it."""
+    """A `.pt2` file, exported in eval mode. Executes what is in it."""
     try:
         return torch.export.load(io.BytesIO(data)).module()
     except Exception as error:  # whatever the file makes torch raise
@@ -125,7 +126,9 @@ def load_export(data: bytes) -> nn.Module:
 def load_script(data: bytes) -> nn.Module:
     """A TorchScript archive. Executes what is in it."""
     try:
-        module: nn.Module = torch.jit.load(io.BytesIO(data), map_location="cpu")  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch would rather have .pt2; these files exist
+            module: nn.Module = torch.jit.load(io.BytesIO(data), map_location="cpu")  # type: ignore[no-untyped-call]
     except Exception as error:  # whatever the file makes torch raise
         raise BundleError(f"the TorchScript file cannot be loaded: {one_line(error)}") from error
     return module.eval()
