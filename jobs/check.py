@@ -150,11 +150,12 @@ def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:
 def _first_rows(plan: "Plan", scorer: "Scorer") -> dict[str, Any]:
     """Score the first rows of the first file."""
     if not plan.splits:
-        return {"scored": [], "rejected": 0, "tried": 0, "rejects": []}
+        return {"source": "no file", "scored": [], "rejected": 0, "tried": 0, "rejects": []}
     planned = plan.splits[0]
     batch = _head(planned)
     scored = list(scorer.score_batches([batch], text=planned.text, source=planned.partition.name))
     return {
+        "source": planned.partition.name,
         "tried": batch.num_rows,
         "scored": [row for one in scored for row in one.rows.slice(0, SHOWN_ROWS).to_pylist()][:SHOWN_ROWS],
         "rejected": sum(one.rejects.num_rows for one in scored),
@@ -177,7 +178,9 @@ def _head(planned: "PlannedSplit") -> "pa.RecordBatch":
 def _rows_table(rows: dict[str, Any]) -> str:
     from .terminal.tables import table
 
-    lines = [f"{rows['tried']} rows tried, {rows['rejected']} rejected"]
+    lines = [f"first {rows['tried']} rows of {rows['source']}: {rows['rejected']} rejected"]
+    if rows["rejected"]:
+        lines[0] += f"; scoreline score would end with 65, unless it is given --max-rejects {rows['rejected']} or more"
     if rows["scored"]:
         names = list(rows["scored"][0])
         lines.append(table(names, [[_cell(row[name]) for name in names] for row in rows["scored"]]))

@@ -21,6 +21,7 @@ from ..pipeline.errors import InterruptedRunError, ScorelineError, printable
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 COMMANDS = {
     "score": "Score Parquet or CSV files with a bundle.",
+    "pack": "Make a bundle from files saved at training time.",
     "check": "Verify a bundle, and what it would do to an input.",
     "demo": "Train, save and score real data, in seconds.",
 }

@@ -52,7 +52,7 @@ def demo(folder: str, rows: int | None, device: str) -> int:
 
     Trains on the breast-cancer data (30 features, binary) and the wine data (multiclass) that ship with
     scikit-learn, saves both bundles, writes the held-out rows as hive-partitioned Parquet and as CSV, and
-    scores them with the real command.
+    scores them with the real command. With --rows, the breast-cancer data alone, drawn again and again.
 
     \b
     Examples:
@@ -72,7 +72,7 @@ def demo(folder: str, rows: int | None, device: str) -> int:
         _show(example, root, rows, device)
     answer(
         f"Where to look next:\n"
-        f"  {root}/bundles/wine/{BUNDLE_MANIFEST}   what a bundle says of itself\n"
+        f"  {root}/bundles/breast_cancer/{BUNDLE_MANIFEST}   what a bundle says of itself\n"
         f"  {root}/scored/…/_scoreline/run.json    what the run did, and what it waited for\n"
         f"  scoreline check --bundle {root}/bundles/breast_cancer --input {root}/data/breast_cancer\n"
         f"  scoreline score --help"
@@ -85,7 +85,7 @@ def _show(example: _Example, root: Path, rows: int | None, device: str) -> None:
     answer(f"── {example.name}: {example.task}")
     held_out = _train(example, bundle)
     files = _write(held_out, data, example.layout, rows)
-    answer(f"saved {bundle}, wrote {files} files of held-out rows under {data}")
+    answer(f"saved {bundle}; held-out rows: {files} under {data}")
     _score(bundle, data, scored / example.name, device)
     answer(f"\naccuracy against the true labels: {_accuracy(scored / example.name):.1%}\n")
 
@@ -136,8 +136,8 @@ def _train(example: _Example, bundle: Path) -> Any:
     return test
 
 
-def _write(held_out: Any, data: Path, layout: str, rows: int | None) -> int:
-    """The held-out rows, or as many drawn from them: Parquet under Hive folders, or CSV. Counts the files."""
+def _write(held_out: Any, data: Path, layout: str, rows: int | None) -> str:
+    """The held-out rows, or as many drawn from them: Parquet under Hive folders, or CSV. Says how many files."""
     import numpy as np
 
     _clear(data)
@@ -158,7 +158,7 @@ def _write(held_out: Any, data: Path, layout: str, rows: int | None) -> int:
             folder.mkdir(parents=True, exist_ok=True)
             part.iloc[piece].to_parquet(folder / f"part-{start // ROWS_PER_FILE}.parquet", index=False)
             files += 1
-    return files
+    return f"{files} {'Parquet' if layout == 'parquet' else 'CSV'} file{'s' if files > 1 else ''}"
 
 
 def _clear(data: Path) -> None:

@@ -49,6 +49,7 @@ class Desk:
     def __exit__(self, *raised: object) -> None:
         if self._part is not None:
             self._part.discard()
+        self._close_split()
 
     def write(self, item: ScoredBlock) -> None:
         """Rows and rejects of one block."""
@@ -66,7 +67,8 @@ class Desk:
         self._times.add(end.times)
         if end.error is not None:
             rejected = self._part.num_rejects if self._part is not None else 0
-            self.__exit__()
+            if self._part is not None:
+                self._part.discard()
             self._part = None
             self._ledger.fail(end.error, target=end.planned.target, rejected=rejected)
             say_failed(self._watcher, end.error)

@@ -33,6 +33,7 @@ class Ledger:
     start_s: float
     startup_s: float
     started: datetime
+    orphans: list[str]
     partitions: list[PartitionRecord] = field(default_factory=list)
     rejected: int = 0
     first_reject: dict[str, Any] | None = None
@@ -112,11 +113,13 @@ class Ledger:
             bundle=self.bundle,
             partitions=sorted(self.partitions, key=lambda record: record.source),
             ignored=list(self.plan.discovery.ignored),
+            orphans=self.orphans,
             rows_in=rows_scored + rows_rejected,
             rows_scored=rows_scored,
             rows_rejected=rows_rejected,
             wall_s=wall_s,
             startup_s=self.startup_s,
+            other_s=wall_s - self.startup_s - sum(spent.waiting_s for spent in stages.values()),
             stages={
                 name: StageTotals(busy_s=spent.busy_s, waiting_s=spent.waiting_s, rows=spent.rows, bytes=spent.bytes)
                 for name, spent in stages.items()

@@ -115,13 +115,16 @@ def refuse_overlap(found: Discovery, job: ScoreJob) -> None:
             )
 
 
-def refuse_strangers(store: Store, plan: Plan) -> None:
-    """Refuse an output that holds a `.parquet` which is not ours: readers would take it for predictions.
+def find_orphans(store: Store, plan: Plan) -> list[str]:
+    """Parts of earlier runs that this one will not replace, because their input is not among its own.
+
+    An output that holds a `.parquet` which is not ours is refused: readers would take it for predictions.
 
     Raises:
         OutputError: names the file.
     """
     targets = {planned.target for planned in plan.splits}
+    orphans = []
     for target in targets:
         if store.path(target).is_dir():
             raise OutputError(f"{store.path(target)} is a folder, and a part is to stand there; move it")
@@ -132,6 +135,9 @@ def refuse_strangers(store: Store, plan: Plan) -> None:
                 f"{store.path(name)} was not written by scoreline, and readers of the output would take it for"
                 " predictions; move it, or choose another --output"
             )
+        if name not in targets:
+            orphans.append(name)
+    return orphans
 
 
 def _footer(partition: Partition) -> tuple[pa.Schema, int | None] | PartitionError:

@@ -28,7 +28,7 @@ from .model.bundle import Bundle, open_bundle
 from .outputs.assemble import assemble, assemble_rejects
 from .outputs.part_file import ROW_GROUP_ROWS
 from .outputs.store import MANIFEST, SUCCESS, Store
-from .plan import PlannedSplit, make_plan, refuse_overlap, refuse_strangers
+from .plan import PlannedSplit, find_orphans, make_plan, refuse_overlap
 from .records import FeatureBatch, ScoredBatch, ScoreJob, Split
 from .timing import StageTimes
 from .watch import Watcher, say_end, say_failed, say_plan
@@ -68,8 +68,8 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
         spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in plan.discovery.partitions)
     store = Store(job.output)
     store.prepare()
-    refuse_strangers(store, plan)
-    say_plan(watcher, job, plan)
+    orphans = find_orphans(store, plan)
+    say_plan(watcher, job, plan, orphans)
     scorer = _load_scorer(bundle, job, watcher)
     ledger = Ledger(
         job=job,
@@ -81,6 +81,7 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
         start_s=start_s,
         startup_s=perf_counter() - start_s - spent.waiting_s,
         started=started,
+        orphans=orphans,
     )
     store.remove(SUCCESS)
     watcher.start(plan.num_rows)

@@ -206,6 +206,8 @@ def _head(
     task: str, labels: Any, outputs: Outputs, output: int | str, target_scaler: Any
 ) -> tuple[AnyHead, Callable[[np.ndarray], np.ndarray]]:
     plain = _plain_labels(labels)
+    if task in ("binary", "multiclass") and len(plain) < 2:
+        raise BundleError(f"{task} needs its labels, in the order of the model's outputs: labels=['no', 'yes']")
     if target_scaler is not None and task != "regression":
         raise BundleError(f"target_scaler is for a regression, and the task is {task}")
     match task:

@@ -1,7 +1,7 @@
 """Who is told how a run goes, and what they are told: the events of the log. Knows nothing of how they are
 shown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ..schemas.run import RunManifest, StageTotals
@@ -25,7 +25,16 @@ class Watcher(Protocol):
         """Something worth a log line."""
 
 
-def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan) -> None:
+def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan, orphans: Sequence[str]) -> None:
+    """What is about to be done; parts that earlier runs left and this one will not replace are a warning."""
+    if orphans:
+        watcher.event(
+            "orphans",
+            level="warning",
+            count=len(orphans),
+            first=orphans[0],
+            reason="parts of an earlier run whose input is not among this one's stay, and readers will see them",
+        )
     watcher.event(
         "run_start",
         input=job.input,

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from .bundle import BundleManifest
 from .graph import Graph
 from .job import JobFile
+from .pack import PackSpec
 from .run import Receipt, RunManifest
 
 FOLDER = Path(__file__).parent / "json"
@@ -15,6 +16,7 @@ FILES: dict[str, type[BaseModel]] = {
     "bundle": BundleManifest,
     "graph": Graph,
     "job": JobFile,
+    "pack": PackSpec,
     "receipt": Receipt,
     "run": RunManifest,
 }

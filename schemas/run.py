@@ -24,7 +24,7 @@ class Receipt(Schema):
 
 class StageTotals(Schema):
     """One stage of the run. `busy_s`: work, summed over threads. `waiting_s`: how long the run stood still
-    for it; over all stages, with start-up, these add up to the wall time."""
+    for it; over all stages, with start-up and `other_s`, these are the wall time."""
 
     busy_s: float
     waiting_s: float
@@ -71,10 +71,13 @@ class RunManifest(Schema):
     bundle: BundleRecord
     partitions: list[PartitionRecord]
     ignored: list[str]
+    #: Parts of earlier runs whose input is not among this run's.
+    orphans: list[str] = []
     rows_in: int
     rows_scored: int
     rows_rejected: int
     wall_s: float
     startup_s: float
+    other_s: float
     stages: dict[str, StageTotals]
     verdict: str

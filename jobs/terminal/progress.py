@@ -1,5 +1,6 @@
 """How a run is shown while it goes: a bar on a terminal, a heartbeat in the log elsewhere."""
 
+import shutil
 import sys
 from time import monotonic
 from typing import Any
@@ -31,7 +32,8 @@ class RunWatcher:
         self._total, self._started = num_rows, monotonic()
         self._last_beat = self._started
         if self._draw:
-            self._bar = tqdm(total=num_rows, unit=" rows", unit_scale=True, file=sys.stderr, leave=False)
+            columns = shutil.get_terminal_size().columns  # 80 where a terminal does not say
+            self._bar = tqdm(total=num_rows, unit=" rows", unit_scale=True, file=sys.stderr, leave=False, ncols=columns)
 
     def advance(self, rows: int) -> None:
         """So many more rows are scored or rejected."""

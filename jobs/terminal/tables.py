@@ -52,6 +52,7 @@ def stage_table(manifest: RunManifest) -> str:
         ]
         for name, spent in manifest.stages.items()
     ]
+    rows.append(["other", "", _seconds(manifest.other_s), _share(manifest.other_s, manifest), "", "", ""])
     rejected = f", {manifest.rows_rejected:,} rejected" if manifest.rows_rejected else ""
     rate = manifest.rows_in / max(manifest.wall_s, 1e-9)
     return (

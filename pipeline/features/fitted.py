@@ -29,6 +29,7 @@ from ...schemas.steps import (
 )
 from ..errors import BundleError, one_line
 from .numeric import FUNCTIONS
+from .parameters import Parameters
 
 
 class Compiler:
@@ -50,8 +51,9 @@ class Compiler:
             return []
         if transformer == "passthrough" or transformer is None:
             return list(inputs)
-        if kind not in _READERS or not type(transformer).__module__.startswith("sklearn."):
-            raise BundleError(f"transformer {kind} cannot be saved; supported are {', '.join(_READERS)}")
+        ours = isinstance(transformer, Parameters)
+        if kind not in _READERS or not (ours or type(transformer).__module__.startswith("sklearn.")):
+            raise BundleError(f"transformer {kind} cannot be saved; supported are {', '.join(_SUPPORTED)}")
         if kind != "FunctionTransformer" and kind not in _NESTS and not hasattr(transformer, "n_features_in_"):
             raise BundleError(f"{kind} is not fitted; call fit before saving")
         expected = getattr(transformer, "n_features_in_", len(inputs))
@@ -283,6 +285,19 @@ def _chosen(columns: Any, inputs: list[str], fitted: Any) -> list[str]:
     return [by_name[str(entry)] if isinstance(entry, str) else inputs[entry] for entry in listed]
 
 
+def _parameters(to: Compiler, given: Parameters, inputs: list[str]) -> list[str]:
+    makes: dict[str, Callable[..., AnyStep]] = {
+        "standard": StandardStep,
+        "robust": RobustStep,
+        "minmax": MinMaxStep,
+        "maxabs": MaxAbsStep,
+    }
+    numbers: dict[str, Any] = {name: values.tolist() for name, values in given.numbers.items()}
+    if given.kind in ("minmax", "maxabs"):
+        numbers["clip"] = given.clip
+    return to.step(makes[given.kind], inputs, len(inputs), **numbers)
+
+
 _NESTS = ("Pipeline", "ColumnTransformer")
 _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "StandardScaler": _standard,
@@ -301,9 +316,11 @@ _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "FunctionTransformer": _function,
     "Pipeline": _pipeline,
     "ColumnTransformer": _column_transformer,
+    "Parameters": _parameters,
 }
+_SUPPORTED = [name for name in _READERS if name != "Parameters"]
 #: One column in, one column out, whatever the order: bound by name, and kept in the order of the features.
-SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
+SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Parameters")
 
 
 def fitted_names(transformer: Any, features: Sequence[str]) -> list[str]:

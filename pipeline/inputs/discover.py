@@ -62,6 +62,8 @@ def discover(where: str, *, format: Literal["auto", "parquet", "csv"] = "auto") 
             ignored.append(name)
         else:
             found.append(_partition(file, name, kind))
+    if not files and glob.has_magic(where):
+        raise NoInputError(f"no file matches {where!r}")
     if not found:
         seen = f" ({len(ignored)} other files, such as {ignored[0]!r})" if ignored else ""
         raise NoInputError(f"no .parquet, .csv or .csv.gz under {where!r}{seen}; --format takes any name")

@@ -26,6 +26,8 @@ LAYERS: dict[str, type[nn.Module]] = {
         nn.SiLU, nn.Mish, nn.Softplus, nn.Softsign, nn.Softshrink, nn.Hardshrink, nn.Tanhshrink,
         nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Threshold,
         nn.Softmax, nn.Softmin, nn.LogSoftmax, nn.CosineSimilarity,
+        nn.Conv1d, nn.Conv2d, nn.BatchNorm2d, nn.Dropout2d, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
+        nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.RNN, nn.GRU, nn.LSTM, nn.MultiheadAttention,
     )
 }  # fmt: skip
 
@@ -127,14 +129,36 @@ DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _NOT_SAVED = {"self", "device", "dtype", "_weight", "_freeze", "min_value", "max_value", "args", "kwargs"}
 #: Parameters that a layer keeps as a tensor or not at all.
 _SAVED_AS_FLAG = {"bias"}
+#: Layers whose constructor arguments are not all attributes of the same name.
+_OWN_ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "MultiheadAttention": lambda layer: {
+        "embed_dim": layer.embed_dim,
+        "num_heads": layer.num_heads,
+        "dropout": layer.dropout,
+        "bias": layer.in_proj_bias is not None,
+        "add_bias_kv": layer.bias_k is not None,
+        "add_zero_attn": layer.add_zero_attn,
+        "kdim": layer.kdim,
+        "vdim": layer.vdim,
+        "batch_first": layer.batch_first,
+    },
+}
 
 
 def layer_parameters(layer: type[nn.Module]) -> tuple[str, ...]:
     """The constructor arguments of an allow-listed layer that a graph keeps."""
+    if layer in (nn.RNN, nn.GRU, nn.LSTM):
+        own = {nn.RNN: ("nonlinearity",), nn.LSTM: ("proj_size",)}.get(layer, ())
+        return (
+            *("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional"),
+            *own,
+        )
     return tuple(name for name in inspect.signature(layer.__init__).parameters if name not in _NOT_SAVED)
 
 
 def layer_arguments(module: nn.Module) -> dict[str, Any]:
     """The constructor arguments that build an equal layer, read back from one."""
+    if type(module).__name__ in _OWN_ARGUMENTS:
+        return _OWN_ARGUMENTS[type(module).__name__](module)
     found = {name: getattr(module, name) for name in layer_parameters(type(module))}
     return {name: value is not None if name in _SAVED_AS_FLAG else value for name, value in found.items()}

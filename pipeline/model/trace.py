@@ -38,6 +38,7 @@ from .graph import is_reserved
 
 _TORCH = str(Path(torch.__file__).parent)
 _OURS = str(Path(__file__).parents[1])
+_CONTAINERS = ("Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Module")
 _IN_PLACE_OPERATORS = {f"i{name}" for name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "matmul")}
 _OP_NAMES = {
     "call_module": "layer",
@@ -124,6 +125,19 @@ def _refuse_parametrized(model: nn.Module) -> None:
                 f"layer {path!r} computes its {name!r} anew for every pass (weight_norm is one such); call"
                 f" torch.nn.utils.parametrize.remove_parametrizations(layer, {name!r}) before saving"
             )
+    inside = tuple(f"{path}." for path, module in model.named_modules() if path and _is_listed(module))
+    unknown = [
+        (path, type(module).__name__)
+        for path, module in model.named_modules()
+        if type(module).__module__.startswith("torch.nn.")
+        and not (_is_listed(module) or type(module).__name__ in _CONTAINERS or path.startswith(inside))
+    ]
+    if unknown:
+        path, kind = unknown[0]
+        raise BundleError(
+            f"layer {path!r} is a {kind}, which cannot be kept as data; known are {', '.join(operations.LAYERS)}; any"
+            " model can be saved as an .onnx file, or as .pt2"
+        )
     own = [hooks for hooks in _HOOKS if getattr(model, hooks)] + [n for n in vars(model) if n == "forward"]
     if own:
         raise BundleError(
@@ -140,12 +154,16 @@ class _Tracer(fx.Tracer):
         self.record_stack_traces = True
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
-        return operations.LAYERS.get(type(m).__name__) is type(m)
+        return _is_listed(m)
+
+
+def _is_listed(module: nn.Module) -> bool:
+    return operations.LAYERS.get(type(module).__name__) is type(module)
 
 
 def _traced(model: nn.Module, num_inputs: int) -> list[fx.Node]:
     try:
-        if _Tracer().is_leaf_module(model, ""):
+        if _is_listed(model):
             model = nn.Sequential(model)  # a tracer enters its root, and a listed layer has nothing inside
         defaults = _defaults(model, num_inputs)
         with _ONE_AT_A_TIME:
@@ -272,7 +290,7 @@ def _layer(model: nn.Module, node: fx.Node, path: str, tensors: dict[str, torch.
 
 def _is_lone(model: nn.Module, path: str) -> bool:
     """A model that is itself one listed layer was wrapped to be traced; its path is `0`."""
-    return path == "0" and operations.LAYERS.get(type(model).__name__) is type(model)
+    return path == "0" and _is_listed(model)
 
 
 def _tensor(model: nn.Module, node: fx.Node) -> torch.Tensor:

@@ -45,8 +45,7 @@ def check_shape(head: AnyHead, raw: Tensor, rows: int) -> None:
         fits |= {(rows,), (rows, 1)}
     if shape not in fits:
         asked = " or ".join(str(("rows", *fit[1:])).replace("'", "") for fit in sorted(fits, key=len))
-        named = "targets" if head.task == "regression" else "labels"
         raise BundleError(
-            f"the model's output is {shape} for {rows} rows, and {head.task} with {width} {named} takes"
-            f" {asked}; give as many {named} as the model has outputs"
+            f"the model's output is {shape} for {rows} rows, and {head.task} with {width} labels takes"
+            f" {asked}; give as many labels= as the model has outputs"
         )

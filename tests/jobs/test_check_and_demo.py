@@ -45,7 +45,7 @@ def test_check_tells_of_bad_rows_and_bad_files(scoreline: Command, iris: Example
     iris.frame.assign(**{iris.features[0]: [None, *[1.0] * 149]}).to_csv(tmp_path / "a.csv", index=False)
     result = scoreline("check", "--bundle", iris.bundle, "--input", tmp_path)
     assert result.code == 0
-    assert "150 rows tried, 1 rejected" in result.out
+    assert "first 150 rows of a.csv: 1 rejected; scoreline score would end with 65" in result.out
     assert "row 0: sepal length (cm) is null" in result.out
     (tmp_path / "b.parquet").write_bytes(b"PAR1 no")
     result = scoreline("check", "--bundle", iris.bundle, "--input", tmp_path)

@@ -209,7 +209,7 @@ def test_an_output_that_is_not_finite_is_a_reject(tmp_path: Path) -> None:
         ({"features": [*NAMES[:5], "a"]}, "'a'"),
         ({"scaler": MinMaxScaler()}, "not fitted"),
         ({"output": 1}, "returns one tensor"),
-        ({"task": "regression", "labels": None}, "regression with 1 targets"),
+        ({"task": "regression", "labels": None}, "regression with 1 labels"),
     ],
 )
 def test_what_does_not_fit_is_refused_when_saving(tmp_path: Path, changes: dict[str, Any], says: str) -> None:

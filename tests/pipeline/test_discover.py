@@ -68,7 +68,7 @@ def test_identity_is_the_files_own(tmp_path: Path) -> None:
     [
         ((), "", "no .parquet"),
         ((), "nowhere", "does not exist"),
-        ((), "*.csv", "no .parquet"),
+        ((), "*.csv", "no file matches"),
         (("a.txt",), "", "a.txt"),
         (("_a.csv",), "", "no .parquet"),
     ],

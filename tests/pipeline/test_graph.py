@@ -123,20 +123,31 @@ def test_every_layer_on_the_list_comes_back_equal(name: str) -> None:
     arguments: dict[str, tuple[Any, ...]] = {
         "Linear": (6, 2), "Bilinear": (6, 6, 2), "Embedding": (20, 3), "Unflatten": (1, (2, 3)),
         "BatchNorm1d": (6,), "LayerNorm": (6,), "GroupNorm": (2, 6), "InstanceNorm1d": (9,),
-        "RMSNorm": (6,), "Softmax": (1,), "Softmin": (1,), "LogSoftmax": (1,),
-        "LocalResponseNorm": (2,), "Threshold": (0.1, 0.2),
+        "RMSNorm": (6,), "Softmax": (1,), "Softmin": (1,), "LogSoftmax": (1,), "BatchNorm2d": (1,),
+        "LocalResponseNorm": (2,), "Threshold": (0.1, 0.2), "Conv1d": (1, 3, 2), "Conv2d": (1, 3, 2),
+        "MaxPool1d": (2,), "MaxPool2d": (2,), "AvgPool1d": (2,), "AvgPool2d": (2,), "AdaptiveAvgPool1d": (2,),
+        "AdaptiveAvgPool2d": (2,), "RNN": (1, 4), "GRU": (1, 4, 2), "LSTM": (1, 4), "MultiheadAttention": (6, 2),
     }  # fmt: skip
+    named = {"batch_first": True} if name in ("RNN", "GRU", "LSTM", "MultiheadAttention") else {}
 
     class Around(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layer = operations.LAYERS[name](*arguments.get(name, ()))
+            self.layer = operations.LAYERS[name](*arguments.get(name, ()), **named)
 
         def forward(self, x: Tensor) -> Tensor:
             if name in ("Bilinear", "CosineSimilarity"):
                 return self.layer(x, x * 2)
             if name in ("InstanceNorm1d", "Dropout1d", "LocalResponseNorm"):
                 return self.layer(x.unsqueeze(0))
+            if name in ("RNN", "GRU", "LSTM"):
+                return self.layer(x.unsqueeze(-1))[0]
+            if name == "MultiheadAttention":
+                return self.layer(x.unsqueeze(1), x.unsqueeze(1), x.unsqueeze(1))[0]
+            if name.endswith("2d"):
+                return self.layer(x.reshape(-1, 1, 2, 3))
+            if name in ("Conv1d", "MaxPool1d", "AvgPool1d", "AdaptiveAvgPool1d"):
+                return self.layer(x.unsqueeze(1))
             return self.layer(x)
 
     model = Around().eval()
@@ -196,7 +207,7 @@ class TwoInputs(nn.Module):
         (AlwaysDrops(), r"at random.*test_graph\.py:\d+ `return F\.dropout.*training=self\.training"),
         (Numpy(), r"test_graph\.py:\d+ `return torch\.from_numpy"),
         (TwoInputs(), r"takes 2 tensors \(y has no default\)"),
-        (nn.Sequential(nn.Conv2d(1, 1, 1)), "Conv2d|conv2d"),
+        (nn.Sequential(nn.Conv3d(1, 1, 1)), "layer '0' is a Conv3d, which cannot be kept as data"),
         (nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(6, 2))), "weight_norm|Parametrized"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",

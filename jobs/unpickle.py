@@ -1,0 +1,47 @@
+"""The child process of `scoreline pack --allow-pickle`: the only place that unpickles. It makes the bundle with the
+objects it has read and leaves data behind; the parent reads that data and nothing else of it.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..pipeline.errors import ScorelineError, one_line
+from ..pipeline.pack import pack
+from ..schemas.pack import PackSpec
+
+
+def read_pickle(path: Path) -> Any:
+    """A pickled object. Executes what is in the file: the user has said that it is trusted."""
+    if path.suffix == ".pth":
+        import torch
+
+        return torch.load(path, map_location="cpu", weights_only=False)
+    if path.suffix == ".joblib":
+        import joblib
+
+        return joblib.load(path)
+    import pickle
+
+    with path.open("rb") as file:
+        return pickle.load(file)
+
+
+def main() -> None:
+    """Read what to do from stdin, and answer on stdout with a digest or an error."""
+    asked = json.load(sys.stdin)
+    answer: dict[str, Any]
+    try:
+        spec, folder = PackSpec.model_validate(asked["spec"]), Path(asked["folder"])
+        digest = pack(spec, folder, asked["out"], allow_import=asked["allow_import"], read_pickle=read_pickle)
+        answer = {"digest": digest}
+    except ScorelineError as error:
+        answer = {"error": str(error)}
+    except Exception as error:  # whatever unpickled code raises
+        answer = {"error": f"unpickling failed: {one_line(error)}"}
+    sys.stdout.write("\n" + json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""A bundle from files saved at training time: a spec names them, `save_bundle` gets the objects. Nothing here can
+execute what is in a file, but for a factory and model files that are code, which a flag has to allow; pickles are read
+by the child process that hands in `read_pickle`.
+"""
+
+import io
+import sys
+import tomllib
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from ..schemas.pack import ModelSpec, PackSpec, ScalerSpec
+from .errors import BundleError, one_line
+from .features.parameters import read_parameters
+from .model import operations
+from .model.bundle import first_problem
+from .model.weights import read_weights
+from .save import save_bundle
+
+PICKLES = (".joblib", ".pkl", ".pickle")
+ReadPickle = Callable[[Path], Any]
+_LINES = {
+    "features": 'features = ["age", "income"]',
+    "task": 'task = "multiclass"   # or "binary", "regression"',
+    "sample": 'sample = "sample.csv"   # some raw rows, .csv or .parquet',
+    "model": '[model]\nfile = "model.onnx"   # or: weights = "weights.pt" with layers = [...]',
+    "labels": 'labels = ["no", "yes"]   # in the order of the outputs',
+}
+
+
+class NeedsPickleError(BundleError):
+    """A file can only be read by unpickling it."""
+
+
+def read_spec(path: Path) -> PackSpec:
+    """Parse a spec. Raises BundleError for what is no TOML, or a line that means nothing."""
+    try:
+        return PackSpec.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise BundleError(f"spec {str(path)!r} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"spec {str(path)!r} is not TOML: {one_line(error)}") from error
+    except ValidationError as error:
+        raise BundleError(f"spec {str(path)!r}: {first_problem(error)}") from error
+
+
+def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pickle: ReadPickle | None = None) -> str:
+    """Make a bundle.
+
+    Args:
+        spec: what there is; its paths are relative to `folder`.
+        allow_import: whether a factory may be imported, and a model file that is code loaded.
+        read_pickle: reads a pickled object; without one, pickles are refused.
+
+    Returns:
+        The bundle's digest.
+
+    Raises:
+        NeedsPickleError: a pickle, and no `read_pickle`.
+        BundleError: something is missing (says which line to add), or cannot be read; and as `save_bundle` does.
+    """
+    for name in ("features", "task", "sample", "model"):
+        if getattr(spec, name) is None:
+            raise BundleError(f"the spec lacks {name!r}; add: {_LINES[name]}")
+    if spec.task != "regression" and not spec.labels:
+        raise BundleError(f"the spec lacks 'labels'; add: {_LINES['labels']}")
+    assert spec.features is not None, "checked above"
+    assert spec.task is not None, "checked above"
+    assert spec.model is not None, "checked above"
+    several = isinstance(spec.model, list)
+    models = [
+        _model(one, folder, allow_import=allow_import, read_pickle=read_pickle)
+        for one in (spec.model if isinstance(spec.model, list) else [spec.model])
+    ]
+    return save_bundle(
+        out,
+        models if several else models[0],
+        features=spec.features,
+        task=spec.task,
+        labels=spec.labels,
+        outputs=spec.outputs,
+        output=spec.output,
+        sample=_rows(folder / str(spec.sample)),
+        expected=None if spec.expected is None else _rows(folder / spec.expected),
+        scaler=_scalers(spec.scaler, folder, read_pickle),
+        target_scaler=None if spec.target_scaler is None else _scaler(spec.target_scaler, folder, read_pickle),
+        vocabularies=spec.vocabularies,
+        inputs=spec.inputs,
+        call=spec.call,
+        combine=spec.combine,
+        std=spec.std,
+    )
+
+
+def _rows(path: Path) -> pa.Table:
+    """Sample or expected rows: Parquet as it is; of a CSV, what reads as numbers is numbers."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pq.read_table(path)
+        words = pacsv.ConvertOptions(strings_can_be_null=True, null_values=["", "NaN", "nan", "NA", "null"])
+        return pacsv.read_csv(path, convert_options=words)
+    except (OSError, pa.ArrowException) as error:
+        raise BundleError(f"{path} cannot be read: {one_line(error)}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _model(spec: ModelSpec, folder: Path, *, allow_import: bool, read_pickle: ReadPickle | None) -> Any:
+    if spec.file is not None:
+        path = folder / spec.file
+        if path.suffix.lower() in PICKLES or path.name == "model.pth":
+            found = _unpickled(path, read_pickle)
+            if not isinstance(found, nn.Module):
+                raise BundleError(f"{path} holds a {type(found).__name__}, no torch.nn.Module")
+            return found
+        if path.suffix.lower() != ".onnx" and not allow_import:
+            raise BundleError(
+                f"{path} is code, which loading executes; if you trust it, add --allow-import (or keep the model as"
+                " weights with layers, or as ONNX)"
+            )
+        return path
+    if spec.weights is None:
+        raise BundleError(
+            'the spec\'s [model] names no file; add: weights = "weights.safetensors", with layers = [...]'
+        )
+    model = _architecture(spec, folder, allow_import=allow_import)
+    tensors = _state_dict(folder / spec.weights, spec)
+    try:
+        model.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise BundleError(
+            f"{spec.weights} does not fit the architecture: {one_line(error)}; where its names begin otherwise, add:"
+            ' weights_prefix = "module."'
+        ) from error
+    return model
+
+
+def _architecture(spec: ModelSpec, folder: Path, *, allow_import: bool) -> nn.Module:
+    if spec.layers is not None:
+        return nn.Sequential(*(_layer(fields, at) for at, fields in enumerate(spec.layers)))
+    if spec.factory is None:
+        raise BundleError(
+            "weights need their architecture; add under [model]: layers ="
+            ' [{type = "Linear", in_features = 4, out_features = 8}, {type = "ReLU"}], or: factory = "train:make_model"'
+        )
+    if not allow_import:
+        raise BundleError(f"factory {spec.factory!r} is code to be imported; if you trust it, add --allow-import")
+    name, _, attribute = spec.factory.partition(":")
+    sys.path.insert(0, str(folder))
+    try:
+        model = getattr(import_module(name), attribute)(**spec.factory_args)
+    except Exception as error:  # whatever the user's own code raises
+        raise BundleError(f"factory {spec.factory!r} fails: {one_line(error)}") from error
+    finally:
+        sys.path.remove(str(folder))
+    if not isinstance(model, nn.Module):
+        raise BundleError(f"factory {spec.factory!r} makes a {type(model).__name__}, no torch.nn.Module")
+    return model
+
+
+def _layer(fields: dict[str, Any], at: int) -> nn.Module:
+    kind = fields.get("type")
+    if kind not in operations.LAYERS:
+        raise BundleError(f"layer {at} of the spec is {kind!r}; known are {', '.join(operations.LAYERS)}")
+    try:
+        return operations.LAYERS[kind](**{name: value for name, value in fields.items() if name != "type"})
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BundleError(f"layer {at} of the spec, {kind}: {one_line(error)}") from error
+
+
+def _state_dict(path: Path, spec: ModelSpec) -> dict[str, Tensor]:
+    data = _read(path)
+    if path.suffix.lower() == ".safetensors":
+        found: Any = read_weights(data, path.name)
+    else:
+        try:
+            found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever the file makes torch raise
+            raise BundleError(
+                f"{path} holds more than tensors, or is no weights file; at training time save"
+                f" model.state_dict(): {one_line(error).partition('. ')[0]}"
+            ) from error
+    if spec.weights_key is not None:
+        found = found.get(spec.weights_key) if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        inner = [key for key, value in found.items() if isinstance(value, dict)] if isinstance(found, dict) else []
+        raise BundleError(
+            f"{path} is no state dict; add under [model]: weights_key = "
+            + (f'"{inner[0]}"' if inner else '"state_dict", or whatever its entry is called')
+        )
+    return {key.removeprefix(spec.weights_prefix): value for key, value in found.items()}
+
+
+def _scalers(spec: ScalerSpec | list[ScalerSpec] | None, folder: Path, read_pickle: ReadPickle | None) -> Any:
+    if spec is None:
+        return None
+    listed = spec if isinstance(spec, list) else [spec]
+    if len(listed) == 1 and listed[0].features is None:
+        return _scaler(listed[0], folder, read_pickle)
+    bare = [one.file for one in listed if one.features is None]
+    if bare:
+        raise BundleError(f'scaler {bare[0]!r} is one of several; add: features = ["age", "income"]')
+    return [(_scaler(one, folder, read_pickle), one.features) for one in listed]
+
+
+def _scaler(spec: ScalerSpec, folder: Path, read_pickle: ReadPickle | None) -> Any:
+    path = folder / spec.file
+    suffix = path.suffix.lower()
+    if suffix in (*PICKLES, ".skops"):
+        found = _skops(path) if suffix == ".skops" else _unpickled(path, read_pickle)
+        if not hasattr(found, "transform"):
+            raise BundleError(f"{path} holds a {type(found).__name__}, no fitted transformer")
+        return found
+    if suffix in (".npz", ".json"):
+        return read_parameters(_read(path), path.name, spec.kind)
+    raise BundleError(f"scaler {spec.file!r} is none of .skops, .npz, .json, {', '.join(PICKLES)}")
+
+
+def _unpickled(path: Path, read_pickle: ReadPickle | None) -> Any:
+    if read_pickle is None:
+        raise NeedsPickleError(
+            f"{path} is a pickle, which can execute anything when it is read; if you trust it, add --allow-pickle"
+            " (a scaler can be saved with skops instead)"
+        )
+    return read_pickle(path)
+
+
+def _skops(path: Path) -> Any:
+    try:
+        import skops.io  # an extra: only packing needs it
+    except ImportError as error:
+        raise BundleError("a .skops file needs skops; install it with: pip install 'scoreline[pack]'") from error
+    data = _read(path)
+    try:
+        untrusted = skops.io.get_untrusted_types(data=data)
+        if not untrusted:
+            return skops.io.loads(data)
+    except Exception as error:  # whatever the file makes skops raise
+        raise BundleError(f"{path} is no skops file: {one_line(error)}") from error
+    raise BundleError(f"{path} holds types that skops does not trust: {', '.join(untrusted)}")
