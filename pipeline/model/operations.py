@@ -28,6 +28,7 @@ LAYERS: dict[str, type[nn.Module]] = {
         nn.Softmax, nn.Softmin, nn.LogSoftmax, nn.CosineSimilarity,
         nn.Conv1d, nn.Conv2d, nn.BatchNorm2d, nn.Dropout2d, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
         nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.RNN, nn.GRU, nn.LSTM, nn.MultiheadAttention,
+        nn.TransformerEncoderLayer,
     )
 }  # fmt: skip
 
@@ -38,7 +39,7 @@ _TENSOR_FUNCTIONS = (
     "log2", "logical_and", "logical_not", "logical_or", "logsumexp", "lt", "matmul", "max", "maximum", "mean",
     "min", "minimum", "mm", "movedim", "mul", "multiply", "mv", "narrow", "ne", "neg", "norm", "ones_like",
     "outer", "permute", "pow", "prod", "reciprocal", "relu", "reshape", "round", "rsqrt", "select", "selu",
-    "sigmoid", "sign", "sin", "sinh", "softmax", "log_softmax", "split", "sqrt", "square", "squeeze", "stack",
+    "sigmoid", "sign", "sin", "sinh", "softmax", "sort", "log_softmax", "split", "sqrt", "square", "squeeze", "stack",
     "std", "sub", "subtract", "sum", "swapaxes", "tan", "tanh", "transpose", "unbind", "unsqueeze", "var",
     "vstack", "where", "zeros_like",
 )  # fmt: skip
@@ -141,6 +142,17 @@ _OWN_ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {
         "kdim": layer.kdim,
         "vdim": layer.vdim,
         "batch_first": layer.batch_first,
+    },
+    "TransformerEncoderLayer": lambda layer: {
+        "d_model": layer.self_attn.embed_dim,
+        "nhead": layer.self_attn.num_heads,
+        "dim_feedforward": layer.linear1.out_features,
+        "dropout": layer.dropout.p,
+        "activation": {functional.relu: "relu", functional.gelu: "gelu"}[layer.activation],
+        "layer_norm_eps": layer.norm1.eps,
+        "batch_first": layer.self_attn.batch_first,
+        "norm_first": layer.norm_first,
+        "bias": layer.linear1.bias is not None,
     },
 }
 

@@ -127,8 +127,11 @@ def test_every_layer_on_the_list_comes_back_equal(name: str) -> None:
         "LocalResponseNorm": (2,), "Threshold": (0.1, 0.2), "Conv1d": (1, 3, 2), "Conv2d": (1, 3, 2),
         "MaxPool1d": (2,), "MaxPool2d": (2,), "AvgPool1d": (2,), "AvgPool2d": (2,), "AdaptiveAvgPool1d": (2,),
         "AdaptiveAvgPool2d": (2,), "RNN": (1, 4), "GRU": (1, 4, 2), "LSTM": (1, 4), "MultiheadAttention": (6, 2),
+        "TransformerEncoderLayer": (6, 2, 8),
     }  # fmt: skip
-    named = {"batch_first": True} if name in ("RNN", "GRU", "LSTM", "MultiheadAttention") else {}
+    named = (
+        {"batch_first": True} if name in ("RNN", "GRU", "LSTM", "MultiheadAttention", "TransformerEncoderLayer") else {}
+    )
 
     class Around(nn.Module):
         def __init__(self) -> None:
@@ -144,6 +147,8 @@ def test_every_layer_on_the_list_comes_back_equal(name: str) -> None:
                 return self.layer(x.unsqueeze(-1))[0]
             if name == "MultiheadAttention":
                 return self.layer(x.unsqueeze(1), x.unsqueeze(1), x.unsqueeze(1))[0]
+            if name == "TransformerEncoderLayer":
+                return self.layer(x.unsqueeze(1))
             if name.endswith("2d"):
                 return self.layer(x.reshape(-1, 1, 2, 3))
             if name in ("Conv1d", "MaxPool1d", "AvgPool1d", "AdaptiveAvgPool1d"):
