@@ -29,6 +29,7 @@ from ..schemas.bundle import (
 from ..schemas.graph import Graph
 from .errors import BundleError, ModelFailedError, one_line
 from .features.binding import Binding, bind, bind_target
+from .features.fitted import fitted_in_float32
 from .features.program import kept_when_missing, origins
 from .model.bundle import first_problem, sha256, write_bundle
 from .model.draft import Draft, draft
@@ -136,7 +137,12 @@ def save_bundle(
             members=[each.member for each in drafts],
             ensemble=ensemble,
             heads=[head],
-            golden=Golden(file=GOLDEN, rows=rows.batch.num_rows, source="model" if expected is None else "expected"),
+            golden=Golden(
+                file=GOLDEN,
+                rows=rows.batch.num_rows,
+                source="model" if expected is None else "expected",
+                fitted_in="float32" if fitted_in_float32(scaler) else "float64",
+            ),
             files={name: sha256(data) for name, data in files.items()} | {GOLDEN: sha256(b"")},
         )
     )

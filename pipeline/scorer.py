@@ -25,7 +25,7 @@ from .inputs.rebatch import rebatch
 from .model.bundle import Bundle, open_bundle
 from .model.formats import LoadedMember, load_members
 from .model.forward import block_rows, forward, pick_device, transfer
-from .model.golden import GoldenRows, compare, read_golden
+from .model.golden import WIDER, GoldenRows, compare, read_golden
 from .model.graph import GraphModel, shapes
 from .model.graph_facts import index_limits
 from .outputs.assemble import assemble, assemble_rejects, described, output_schema
@@ -304,7 +304,8 @@ class Scorer:
         if decoded.rejects:
             reject = decoded.rejects[0]
             raise BundleError(f"golden row {reject.positions[0]} is rejected: {reject.column} {reject.reasons[0]}")
-        largest = compare(golden, raw, dict(zip(names, decoded.columns, strict=True)))
+        columns = dict(zip(names, decoded.columns, strict=True))
+        largest = compare(golden, raw, columns, wider=WIDER[self.manifest.golden.fitted_in])
         self.golden = GoldenReport(
             rows=golden.features.num_rows,
             source=self.manifest.golden.source,

@@ -172,6 +172,8 @@ class Golden(Schema):
     rows: int = Field(ge=1)
     #: `model`: the user's own model and scaler objects; `expected`: predictions the user handed over.
     source: Literal["model", "expected"]
+    #: What the transformers were fitted in: float32 moves what was expected more than another processor does.
+    fitted_in: Literal["float64", "float32"] = "float64"
 
 
 class BundleManifest(Schema):

@@ -344,6 +344,20 @@ def fitted_names(transformer: Any, features: Sequence[str]) -> list[str]:
     return names
 
 
+def fitted_in_float32(transformer: Any) -> bool:
+    """Whether any number of a transformer, or of those inside it, was fitted in float32."""
+    if isinstance(transformer, list | tuple):
+        return any(fitted_in_float32(inner) for inner in transformer)
+    if not hasattr(transformer, "__dict__") or isinstance(transformer, type):
+        return False
+    values = vars(transformer).values()
+    return any(
+        value.dtype == np.float32 if isinstance(value, np.ndarray) else fitted_in_float32(value)
+        for value in values
+        if isinstance(value, np.ndarray | list | tuple) or hasattr(value, "transform")
+    )
+
+
 def transform(transformer: Any, frame: Any) -> np.ndarray:
     """A transformer's own answer for raw rows, float64 `[rows, columns]`: the truth golden rows come from."""
     given = frame if hasattr(transformer, "feature_names_in_") else _matrix(frame)

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 from scoreline.pipeline.errors import BundleError
 from scoreline.pipeline.features.binding import bind
-from scoreline.pipeline.features.fitted import Compiler, transform
+from scoreline.pipeline.features.fitted import Compiler, fitted_in_float32, transform
 from scoreline.pipeline.features.program import kept_when_missing, run_steps
 from scoreline.schemas.bundle import Feature, Input
 from scoreline.schemas.steps import StandardStep
@@ -324,3 +324,12 @@ def test_features_and_inputs_are_plain_records() -> None:
     """Defaults as the format says."""
     assert Feature(name="a").nulls == "reject"
     assert Input(name="x", columns=["a"]).dtype == "float32"
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_what_was_fitted_in_float32_is_known(dtype: Any) -> None:
+    """Inside a pipeline, too: golden rows are then held to a wider tolerance."""
+    X = np.array([[1.0, 2.0], [3.0, 5.0]], dtype=dtype)
+    assert fitted_in_float32(make_pipeline(StandardScaler(), MinMaxScaler()).fit(X)) == (dtype == np.float32)
+    assert fitted_in_float32([(MinMaxScaler().fit(X), ["a", "b"])]) == (dtype == np.float32)
+    assert not fitted_in_float32(None)
