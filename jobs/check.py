@@ -49,6 +49,7 @@ def check(bundle: str, input: str | None, format: str, device: str, trust: tuple
     from ..pipeline.model.bundle import open_bundle
     from ..pipeline.plan import make_plan
     from ..pipeline.records import ColumnOptions
+    from ..pipeline.resume import Standing
     from ..pipeline.scorer import Scorer
     from .terminal.tables import answer, table
 
@@ -56,7 +57,7 @@ def check(bundle: str, input: str | None, format: str, device: str, trust: tuple
     plan = None
     if input is not None:
         kind: Any = format
-        plan = make_plan(discover(input, format=kind), opened.manifest, ColumnOptions())
+        plan = make_plan(discover(input, format=kind), Standing(), opened.manifest, ColumnOptions())
     scorer = Scorer.load(opened, device=device, trust=trust)
     verified = list(_verified(opened, scorer))
     planned = [] if plan is None else list(_planned(plan))

@@ -23,6 +23,7 @@ COMMANDS = {
     "score": "Score Parquet or CSV files with a bundle.",
     "pack": "Make a bundle from files saved at training time.",
     "check": "Verify a bundle, and what it would do to an input.",
+    "verify": "Read an output back: every row accounted for, every checksum right.",
     "demo": "Train, save and score real data, in seconds.",
 }
 
@@ -57,7 +58,8 @@ def cli() -> None:
 
     \b
     Exit codes: 0 done · 2 usage · 65 bad data · 66 no input · 69 no such device · 73 output cannot be
-    created · 74 disk failed or full · 78 bad bundle or job file · 130, 143 interrupted.
+    created · 74 disk failed or full · 75 output held by another run · 78 bad bundle or job file · 130, 143
+    interrupted.
     """
 
 

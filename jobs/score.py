@@ -43,6 +43,8 @@ from .terminal.options import Day, Keys, Rejects, RowCount, dated, flag, read_jo
     metavar="DIGEST",
     help="The digest of a bundle that may execute the code it holds.",
 )
+@flag("--force/--no-force", default=False, help="Score everything anew, whatever stands already.")
+@flag("--prune/--no-prune", default=False, help="Remove parts whose input is not among this run's.")
 @click.option(
     "--job",
     envvar="SCORELINE_JOB",
@@ -60,7 +62,8 @@ def score(job: str | None, run_date: str | None, run_id: str | None, **options: 
     """Score files with a bundle, every row accounted for.
 
     Writes one Parquet file per input file, under the same path: the key columns unchanged, then the
-    predictions. Rows that cannot be scored go to _rejects/ with their reason. _SUCCESS comes last.
+    predictions. Rows that cannot be scored go to _rejects/ with their reason. _SUCCESS comes last. The same command
+    again scores only what is missing or differs: another input, model or option.
 
     \b
     Examples:
@@ -105,4 +108,6 @@ def _score_job(run_id: str, run_date: str | None, **options: Any) -> ScoreJob:
         device=options["device"],
         max_rejects=budget,
         trust=tuple(options["trust"]),
+        force=options["force"],
+        prune=options["prune"],
     )

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from ..schemas.run import Receipt
 from .errors import PartitionError
-from .ledger import Ledger
+from .inputs.discover import is_unchanged
+from .ledger import Ledger, versions
 from .outputs.part_file import PartFile
 from .outputs.store import Store
 from .plan import PlannedSplit
 from .records import ScoredBatch
+from .resume import fingerprint
 from .timing import StageTimes
 from .watch import Watcher, say_failed, say_split
 
@@ -65,6 +67,12 @@ class Desk:
     def publish(self, end: SplitEnd) -> None:
         """The split is through: make it visible, or drop it where its file could not be read."""
         self._times.add(end.times)
+        partition = end.planned.partition
+        if end.error is None and not is_unchanged(partition):
+            end.error = PartitionError(
+                f"{partition.name}: changed while it was read, so what was read is not published; run again",
+                partition=partition.name,
+            )
         if end.error is not None:
             rejected = self._part.num_rejects if self._part is not None else 0
             if self._part is not None:
@@ -78,10 +86,11 @@ class Desk:
         assert part.num_rows + part.num_rejects == end.rows_in, "a row was lost or doubled"
         receipt = _receipt(end, part, self._ledger)
         with self._times.stage_in_front("publish") as spent:
-            spent.bytes += part.publish(receipt)
+            digest, size = part.publish(receipt)
+            spent.bytes += size
             spent.rows += part.num_rows
         self._part = None
-        self._ledger.publish(end.planned, scored=part.num_rows, rejected=part.num_rejects)
+        self._ledger.publish(end.planned, scored=part.num_rows, rejected=part.num_rejects, sha256=digest)
         say_split(self._watcher, end.planned, part, self._times)
         self._close_split()
 
@@ -102,19 +111,13 @@ class Desk:
 
 
 def _receipt(end: SplitEnd, part: PartFile, ledger: Ledger) -> Receipt:
-    columns = ledger.job.columns
-    given = {
-        "keys": None if columns.keys is None else ",".join(columns.keys),
-        "prefix": columns.prefix or None,
-        "probabilities": None if columns.probabilities == "columns" else columns.probabilities,
-    }
     return Receipt(
-        source=end.planned.partition.name,
+        fingerprint=fingerprint(end.planned.partition, ledger.bundle.digest, ledger.job.columns),
         split=end.planned.split.index,
         last=end.planned.split.last,
-        bundle=ledger.bundle.digest,
-        options={name: value for name, value in given.items() if value is not None},
         rows_in=end.rows_in,
         rows_scored=part.num_rows,
         rows_rejected=part.num_rejects,
+        rejects=None,
+        made_with={"device": ledger.device.partition(":")[0], "batch_rows": str(ledger.block_rows), **versions()},
     )

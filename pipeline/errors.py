@@ -11,6 +11,7 @@
     ├── DeviceError               69   the device asked for is not there
     ├── OutputError               73   the output cannot be created
     ├── StorageError              74   the disk is full, or it failed
+    ├── OutputLockedError         75   another run holds the output; try later
     ├── BundleError               78   a bundle that cannot be trusted, read or built
     │   ├── GoldenMismatchError   78   the golden rows do not come out as expected
     │   └── UntrustedBundleError  78   a bundle that holds code, and was not named as trusted
@@ -92,6 +93,12 @@ class StorageError(ScorelineError):
     """Reading or writing failed underneath: a full disk, a broken one."""
 
     exit_code = 74
+
+
+class OutputLockedError(ScorelineError):
+    """Another run holds the output. It will be free when that has ended, however it ends."""
+
+    exit_code = 75
 
 
 class BundleError(ScorelineError):

@@ -20,6 +20,11 @@ from .timing import StageTimes, verdict
 LIBRARIES = ("scoreline", "torch", "numpy", "pyarrow")
 
 
+def versions() -> dict[str, str]:
+    """The versions of what computes."""
+    return {name: version(name) for name in LIBRARIES}
+
+
 @dataclass(kw_only=True)
 class Ledger:
     """Rows in = rows scored + rows rejected, kept as the run goes."""
@@ -33,7 +38,6 @@ class Ledger:
     start_s: float
     startup_s: float
     started: datetime
-    orphans: list[str]
     partitions: list[PartitionRecord] = field(default_factory=list)
     rejected: int = 0
     first_reject: dict[str, Any] | None = None
@@ -55,19 +59,27 @@ class Ledger:
             RowsRejectedError: names the first row that was rejected, and its column.
         """
         budget, first = self.job.max_rejects, self.first_reject
-        if first is None or (budget.count is None and num_rows is None):
+        if budget.count is None and num_rows is None:
             return
         if self.rejected > budget.allowed(num_rows or 0):
+            where = "" if first is None else f"{first['source']}: row {first['row_number']}: {described(first)}; "
             raise RowsRejectedError(
-                f"{first['source']}: row {first['row_number']}: {described(first)}; {self.rejected} rows rejected,"
-                f" {budget} allowed; mend the input, or allow more with --max-rejects 100 or 1%"
+                f"{where}{self.rejected} rows rejected, {budget} allowed; mend the input, or allow more with"
+                " --max-rejects 100 or 1%"
             )
 
-    def publish(self, planned: PlannedSplit, *, scored: int, rejected: int) -> PartitionRecord:
+    def keep(self, record: PartitionRecord) -> None:
+        """Enter a part that stands; its rejects count, too."""
+        self.partitions.append(record)
+        self.rejected += record.rows_rejected
+
+    def publish(self, planned: PlannedSplit, *, scored: int, rejected: int, sha256: str) -> PartitionRecord:
         """Enter a published split."""
         record = PartitionRecord(
             source=planned.partition.name,
+            path=planned.partition.path,
             target=planned.target,
+            sha256=sha256,
             rows_in=scored + rejected,
             rows_scored=scored,
             rows_rejected=rejected,
@@ -108,12 +120,12 @@ class Ledger:
                 "batch_rows": self.block_rows,
                 "max_rejects": str(self.job.max_rejects),
             },
-            versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+            versions={"python": platform.python_version(), **versions()},
             device=self.device,
             bundle=self.bundle,
             partitions=sorted(self.partitions, key=lambda record: record.source),
             ignored=list(self.plan.discovery.ignored),
-            orphans=self.orphans,
+            orphans=self.plan.standing.orphans,
             rows_in=rows_scored + rows_rejected,
             rows_scored=rows_scored,
             rows_rejected=rows_rejected,

@@ -17,9 +17,8 @@ from .inputs import csv, parquet
 from .inputs.check import check_columns
 from .inputs.discover import Discovery, refuse_address
 from .outputs.assemble import output_schema
-from .outputs.receipt import read_receipt
-from .outputs.store import REJECTS, Store
 from .records import ColumnOptions, Partition, ScoreJob, Split
+from .resume import Standing, rejects_of, target_of
 from .tasks.columns import output_fields
 
 #: Footers are small reads that wait for the disk: a few at once.
@@ -57,35 +56,38 @@ class PlannedSplit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a run will do. `failed`: partitions that cannot be read, with the error; `num_rows`: None where a
-    file does not say how many it has."""
+    """What a run will do. `standing`: what earlier runs have done; `failed`: partitions that cannot be read, with the
+    error; `num_rows`: of what remains, None where a file does not say how many it has."""
 
     discovery: Discovery
+    standing: Standing
     splits: tuple[PlannedSplit, ...]
     failed: tuple[PartitionError, ...]
     num_rows: int | None
 
 
-def make_plan(found: Discovery, manifest: BundleManifest, options: ColumnOptions) -> Plan:
-    """Look at the columns of every partition, and name every output.
+def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, options: ColumnOptions) -> Plan:
+    """Look at the columns of every partition that has no part yet, and name its output.
 
     Raises:
         ColumnError: a column is missing, doubled, of a wrong kind, or has the name of an output.
         UsageError: two inputs would meet in one output.
     """
+    _refuse_meeting(found.partitions)
     splits, failed = [], []
+    remaining = [partition for partition in found.partitions if partition not in standing.kept]
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
-        footers = pool.map(_footer, found.partitions)
-        for partition, footer in zip(found.partitions, footers, strict=True):
+        footers = pool.map(_footer, remaining)
+        for partition, footer in zip(remaining, footers, strict=True):
             if isinstance(footer, PartitionError):
                 failed.append(footer)
             else:
                 splits.append(_planned(partition, *footer, manifest, options))
-    _refuse_meeting(splits)
     counts = [planned.num_rows for planned in splits]
     known = [count for count in counts if count is not None]
     return Plan(
         discovery=found,
+        standing=standing,
         splits=tuple(splits),
         failed=tuple(failed),
         num_rows=sum(known) if len(known) == len(counts) else None,
@@ -115,31 +117,6 @@ def refuse_overlap(found: Discovery, job: ScoreJob) -> None:
             )
 
 
-def find_orphans(store: Store, plan: Plan) -> list[str]:
-    """Parts of earlier runs that this one will not replace, because their input is not among its own.
-
-    An output that holds a `.parquet` which is not ours is refused: readers would take it for predictions.
-
-    Raises:
-        OutputError: names the file.
-    """
-    targets = {planned.target for planned in plan.splits}
-    orphans = []
-    for target in targets:
-        if store.path(target).is_dir():
-            raise OutputError(f"{store.path(target)} is a folder, and a part is to stand there; move it")
-    for name in store.parquet_files():
-        found = read_receipt(store.path(name))
-        if found == "foreign" or (found == "torn" and name not in targets):
-            raise OutputError(
-                f"{store.path(name)} was not written by scoreline, and readers of the output would take it for"
-                " predictions; move it, or choose another --output"
-            )
-        if name not in targets:
-            orphans.append(name)
-    return orphans
-
-
 def _footer(partition: Partition) -> tuple[pa.Schema, int | None] | PartitionError:
     try:
         if partition.format == "csv":
@@ -165,7 +142,7 @@ def _planned(
     read = [name for name in schema.names if name in {*features, *keys}]
     fields = output_fields(manifest, options)
     _refuse_hive_clash(partition, [options.prefix + field.name for field in fields])
-    target = _target(partition)
+    target = target_of(partition)
     return PlannedSplit(
         split=Split(partition=partition),
         num_rows=num_rows,
@@ -177,7 +154,7 @@ def _planned(
             pa.schema([schema.field(name) for name in keys]), fields, options.prefix, source=partition.name
         ),
         target=target,
-        rejects=f"{REJECTS}/{target.removesuffix('.parquet')}.arrow",
+        rejects=rejects_of(target),
     )
 
 
@@ -209,17 +186,11 @@ def _refuse_hive_clash(partition: Partition, outputs: Sequence[str]) -> None:
         )
 
 
-def _target(partition: Partition) -> str:
-    """Where a partition's rows go: its own path, with `.parquet` behind any other suffix."""
-    return partition.name if partition.name.endswith(".parquet") else f"{partition.name}.parquet"
-
-
-def _refuse_meeting(splits: Sequence[PlannedSplit]) -> None:
+def _refuse_meeting(partitions: Sequence[Partition]) -> None:
     homes: dict[str, str] = {}
-    for planned in splits:
-        first = homes.setdefault(planned.target, planned.partition.name)
-        if first != planned.partition.name:
+    for partition in partitions:
+        first = homes.setdefault(target_of(partition), partition.name)
+        if first != partition.name:
             raise UsageError(
-                f"inputs {first!r} and {planned.partition.name!r} would both be written to {planned.target!r};"
-                " rename one"
+                f"inputs {first!r} and {partition.name!r} would both be written to {target_of(partition)!r}; rename one"
             )

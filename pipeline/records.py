@@ -20,13 +20,14 @@ Probabilities = Literal["columns", "list", "none"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Partition:
     """One input file. `name` is its path below the input's root, with `/`; `hive` the `key=value` folders in
-    that path, outermost first (a value of None is Hive's null)."""
+    that path, outermost first (a value of None is Hive's null). Size, mtime and inode are its identity."""
 
     path: str
     name: str
     format: Format
     size: int
     mtime_ns: int
+    inode: int = 0
     hive: tuple[tuple[str, str | None], ...] = ()
 
 
@@ -129,3 +130,5 @@ class ScoreJob:
     device: str = "auto"
     max_rejects: RejectBudget = RejectBudget()
     trust: tuple[str, ...] = ()
+    force: bool = False
+    prune: bool = False

@@ -9,29 +9,32 @@ writes and publishes, in order. Everything is bounded, so memory does not grow w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from pydantic import ValidationError
 
 from ..schemas.run import BundleRecord, RunManifest
 from .desk import Desk, ScoredBlock, SplitEnd
-from .errors import ModelFailedError, PartitionError, ScorelineError, one_line
+from .errors import ModelFailedError, OutputLockedError, PartitionError, ScorelineError, one_line
 from .inputs import csv, parquet
 from .inputs.discover import discover
 from .inputs.rebatch import rebatch
 from .ledger import Ledger
 from .model.bundle import Bundle, open_bundle
 from .outputs.assemble import assemble, assemble_rejects
+from .outputs.lock import hold
 from .outputs.part_file import ROW_GROUP_ROWS
 from .outputs.store import MANIFEST, SUCCESS, Store
-from .plan import PlannedSplit, find_orphans, make_plan, refuse_overlap
+from .plan import Plan, PlannedSplit, make_plan, refuse_overlap
 from .records import FeatureBatch, ScoredBatch, ScoreJob, Split
+from .resume import Standing, look, rejects_of
 from .timing import StageTimes
-from .watch import Watcher, say_end, say_failed, say_plan
+from .watch import Watcher, say_end, say_failed, say_nothing_to_do, say_plan, say_swept
 
 if TYPE_CHECKING:
     from .scorer import Scorer
@@ -61,34 +64,77 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
     """
     start_s, started, times = perf_counter(), datetime.now(UTC), StageTimes()
     bundle = open_bundle(job.bundle)
-    with times.stage_in_front("discover") as spent:
+    with times.stage_in_front("discover"):
         found = discover(job.input, format=job.format)
         refuse_overlap(found, job)
-        plan = make_plan(found, bundle.manifest, job.columns)
-        spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in plan.discovery.partitions)
     store = Store(job.output)
-    store.prepare()
-    orphans = find_orphans(store, plan)
-    say_plan(watcher, job, plan, orphans)
-    scorer = _load_scorer(bundle, job, watcher)
-    ledger = Ledger(
-        job=job,
-        plan=plan,
-        bundle=_bundle_record(bundle, scorer),
-        device=str(scorer.device),
-        block_rows=job.batch_rows or scorer.block_rows,
-        times=times,
-        start_s=start_s,
-        startup_s=perf_counter() - start_s - spent.waiting_s,
-        started=started,
-        orphans=orphans,
-    )
-    store.remove(SUCCESS)
-    watcher.start(plan.num_rows)
-    with _manifest_written(store, ledger, watcher):
-        _score_splits(store, scorer, ledger, watcher)
-        _settle(ledger)
+    with ExitStack() as held:
+        if known := store.is_ours():  # held before it is looked at
+            store.prepare()
+            held.enter_context(hold(store, job.run_id))
+        with times.stage_in_front("discover") as spent:
+            standing = look(store, found.partitions, bundle.digest, job)
+            plan = make_plan(found, standing, bundle.manifest, job.columns)
+            spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in found.partitions)
+        if not known:
+            _hold_fresh(store, job, held)
+        say_plan(watcher, job, plan)
+        if (done := _nothing_to_do(store, plan, job)) is not None:
+            say_nothing_to_do(watcher, done)
+            return done
+        scorer = _load_scorer(bundle, job, watcher) if plan.splits else None
+        ledger = Ledger(
+            job=job,
+            plan=plan,
+            bundle=_bundle_record(bundle, scorer),
+            device=str(scorer.device) if scorer else "none",
+            block_rows=job.batch_rows or (scorer.block_rows if scorer else 0),
+            times=times,
+            start_s=start_s,
+            startup_s=perf_counter() - start_s - spent.waiting_s,
+            started=started,
+        )
+        store.remove(SUCCESS)
+        say_swept(watcher, store.sweep())
+        watcher.start(plan.num_rows)
+        with _manifest_written(store, ledger, watcher):
+            for record in standing.kept.values():
+                ledger.keep(record)
+            for error in plan.failed:
+                say_failed(watcher, error)
+                ledger.fail(error)
+            if scorer is not None:
+                _score_splits(store, scorer, ledger, watcher)
+            _settle(ledger)
+            if job.prune:
+                _prune(store, standing)
     return ledger.manifest(None)
+
+
+def _hold_fresh(store: Store, job: ScoreJob, held: ExitStack) -> None:
+    """Make an output and hold it, now that the preflight has passed."""
+    store.prepare()
+    held.enter_context(hold(store, job.run_id))
+    if next(store.parquet_files(), None) is not None:
+        raise OutputLockedError(f"another run has just begun in {str(store.root)!r}; try again when it has ended")
+
+
+def _nothing_to_do(store: Store, plan: Plan, job: ScoreJob) -> RunManifest | None:
+    """The last run's manifest, where every part stands and so does `_SUCCESS`: nothing is touched then."""
+    if plan.splits or plan.failed or not plan.standing.complete or (job.prune and plan.standing.orphans):
+        return None
+    try:
+        return RunManifest.model_validate_json(store.path(MANIFEST).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _prune(store: Store, standing: Standing) -> None:
+    """Remove parts whose input is gone, and their rejects."""
+    for name in standing.orphans:
+        store.remove(name)
+        store.remove(rejects_of(name))
+    standing.orphans.clear()
 
 
 def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher) -> None:
@@ -110,9 +156,6 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
     def score(item: LoadedBlock | SplitEnd) -> ScoredBlock | SplitEnd:
         return item if isinstance(item, SplitEnd) else _score(item, scorer, options)
 
-    for error in ledger.plan.failed:
-        say_failed(watcher, error)
-        ledger.fail(error)
     with (
         Readers(list(planned), load, num_threads=max(1, cores // CORES_PER_READER)) as readers,
         open_lanes(lanes) as pool,
@@ -216,14 +259,14 @@ def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher) -> Scorer:
     return scorer
 
 
-def _bundle_record(bundle: Bundle, scorer: Scorer) -> BundleRecord:
-    assert scorer.golden is not None, "a scorer that is loaded has replayed its golden rows"
+def _bundle_record(bundle: Bundle, scorer: Scorer | None) -> BundleRecord:
+    golden = scorer.golden if scorer is not None else None
     return BundleRecord(
         path=str(bundle.path),
         digest=bundle.digest,
-        golden_rows=scorer.golden.rows,
-        golden_source=scorer.golden.source,
-        golden_largest_difference=scorer.golden.largest_difference,
+        golden_rows=golden.rows if golden else None,
+        golden_source=golden.source if golden else None,
+        golden_largest_difference=golden.largest_difference if golden else None,
     )
 
 

@@ -1,7 +1,7 @@
 """Who is told how a run goes, and what they are told: the events of the log. Knows nothing of how they are
 shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ..schemas.run import RunManifest, StageTotals
@@ -25,24 +25,39 @@ class Watcher(Protocol):
         """Something worth a log line."""
 
 
-def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan, orphans: Sequence[str]) -> None:
-    """What is about to be done; parts that earlier runs left and this one will not replace are a warning."""
-    if orphans:
+def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan) -> None:
+    """What is about to be done, and what earlier runs have done; their orphans are a warning."""
+    standing = plan.standing
+    if standing.orphans and not job.prune:
         watcher.event(
             "orphans",
             level="warning",
-            count=len(orphans),
-            first=orphans[0],
-            reason="parts of an earlier run whose input is not among this one's stay, and readers will see them",
+            count=len(standing.orphans),
+            first=standing.orphans[0],
+            reason="parts of an earlier run whose input is not among this one's stay, and readers will see them;"
+            " remove them with --prune",
         )
     watcher.event(
         "run_start",
         input=job.input,
         output=job.output,
         partitions=len(plan.discovery.partitions),
+        kept=len(standing.kept),
+        to_score=dict(sorted(standing.reasons.items())),
         rows=plan.num_rows,
         ignored=len(plan.discovery.ignored),
     )
+
+
+def say_swept(watcher: Watcher, names: list[str]) -> None:
+    """A run that was killed left temporaries, which are gone now."""
+    if names:
+        watcher.event("swept", count=len(names), first=names[0])
+
+
+def say_nothing_to_do(watcher: Watcher, manifest: RunManifest) -> None:
+    """Every part stands, and so does `_SUCCESS`."""
+    watcher.event("nothing_to_do", partitions=len(manifest.partitions), rows=manifest.rows_in, made_by=manifest.run_id)
 
 
 def say_failed(watcher: Watcher, error: PartitionError) -> None:

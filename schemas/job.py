@@ -24,6 +24,8 @@ class JobFile(Schema):
     max_rejects: StrictInt | StrictStr | None = None
     probabilities: Literal["columns", "list", "none"] | None = None
     prefix: str | None = None
+    force: StrictBool | None = None
+    prune: StrictBool | None = None
     trust: list[Sha256] | None = None
     run_date: date | None = None
     run_id: str | None = None

@@ -5,21 +5,34 @@ from typing import Literal
 from .base import Schema, Sha256
 
 
+class Fingerprint(Schema):
+    """What a part was made of: equal fingerprints mean equal work. Only what changes values beyond rounding is in it,
+    and an option that is off is left out, so that a new one voids nothing."""
+
+    source: str
+    size: int
+    mtime_ns: int
+    bundle: Sha256
+    options: dict[str, str]
+
+
 class Receipt(Schema):
     """What a part file's footer says of itself, under the key `scoreline.receipt`.
 
-    Nothing in it comes from a clock, a run's name or the machine at hand: equal work gives equal bytes.
+    Nothing in it comes from a clock, a run's name or the number of workers: equal work gives equal bytes. `made_with`
+    is what only touches the last bits. `rejects` is the digest of the rejects file, without which that does not count.
     """
 
     format: Literal[1] = 1
-    source: str
+    fingerprint: Fingerprint
     split: int
     last: bool
-    bundle: Sha256
-    options: dict[str, str]
     rows_in: int
     rows_scored: int
     rows_rejected: int
+    rejects: Sha256 | None
+    made_with: dict[str, str]
+    checksum: Sha256 | None = None
 
 
 class StageTotals(Schema):
@@ -33,10 +46,14 @@ class StageTotals(Schema):
 
 
 class PartitionRecord(Schema):
-    """One input file: what became of it. `error` is set where it could not be read or scored."""
+    """One input file: what became of it. `error` is set where it could not be read or scored; `kept` where an
+    earlier run had made its part already."""
 
     source: str
+    path: str = ""
     target: str
+    kept: bool = False
+    sha256: Sha256 | None = None
     rows_in: int = 0
     rows_scored: int = 0
     rows_rejected: int = 0
@@ -49,9 +66,10 @@ class BundleRecord(Schema):
 
     path: str
     digest: Sha256
-    golden_rows: int
-    golden_source: Literal["model", "expected"]
-    golden_largest_difference: float
+    #: None where there was nothing to score, so that the model was not loaded.
+    golden_rows: int | None
+    golden_source: Literal["model", "expected"] | None
+    golden_largest_difference: float | None
 
 
 class RunManifest(Schema):

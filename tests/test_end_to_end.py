@@ -126,6 +126,7 @@ def test_a_tree_is_mirrored(tree: Path, tmp_path: Path, iris: Example, scoreline
     assert result.code == 0, result.err
     assert sorted(file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file()) == [
         "_SUCCESS",
+        "_scoreline/lock",
         "_scoreline/run.json",
         "date=2026-11-01/a.parquet",
         "date=2026-11-02/b.csv.parquet",

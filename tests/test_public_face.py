@@ -58,6 +58,7 @@ def test_flags() -> None:
         "--bundle", "--input", "--output", "--keys", "--format", "--batch-size", "--device",
         "--max-rejects", "--probabilities", "--prefix", "--job", "--run-date", "--run-id",
         "--log-format", "--log-level", "--progress", "--trust",
+        "--force", "--prune",
     }  # fmt: skip
     assert flags(check) == {"--bundle", "--input", "--format", "--device", "--trust", "--json"}
     assert flags(demo) == {"--dir", "--rows", "--device"}

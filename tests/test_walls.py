@@ -10,7 +10,21 @@ TOP = ("scoreline", "pipeline", "jobs", "schemas")
 SOURCES = sorted(file for room in TOP for file in (ROOT / room).rglob("*.py"))
 COMMANDS = [file for file in SOURCES if "jobs" in file.parts and "terminal" not in file.parts]
 ROOMS = ("inputs", "features", "model", "tasks", "outputs")
-JOINERS = ("pack", "mlflow", "plan", "scorer", "run", "save", "samples", "desk", "ledger", "watch", "lanes")
+JOINERS = (
+    "resume",
+    "verify",
+    "pack",
+    "mlflow",
+    "plan",
+    "scorer",
+    "run",
+    "save",
+    "samples",
+    "desk",
+    "ledger",
+    "watch",
+    "lanes",
+)
 TORCH = ("samples", "pack", "features", "model", "tasks", "inputs.loader", "records", "scorer", "run", "save", "lanes")
 NO_TORCH_IN_MODEL = ("model.bundle", "model.golden")
 

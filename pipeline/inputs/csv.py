@@ -2,8 +2,12 @@
 
 Nothing is inferred: inference turns `08123` into 8123 and ids beyond int64 into doubles. Keys stay the text
 they are; `check` reads features as numbers, so that a bad cell is one bad row.
+
+A quote that is never closed would swallow the rest of a file without an error. So every stream is followed by a row of
+our own: where it does not come back as a row, the file ended inside a quote.
 """
 
+import io
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -14,6 +18,8 @@ from ..records import Partition
 
 BROKEN = (OSError, pa.ArrowException, UnicodeDecodeError)
 BLOCK_BYTES = 1 << 20
+#: What every cell of the row behind the last one says.
+END = "scoreline: end of the file"
 #: Quoted newlines belong to a value. One thread: only then are bad rows numbered.
 PARSE = pacsv.ParseOptions(newlines_in_values=True)
 READ = pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
@@ -48,14 +54,55 @@ def read_batches(partition: Partition, columns: Sequence[str], *, header: Sequen
     if len(header) == 1:  # there an empty line is a row with an empty cell
         parse = pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
     try:
-        with _open(partition) as stream, pacsv.open_csv(stream, READ, parse, convert) as reader:
-            for batch in reader:
-                if batch.num_rows:
-                    yield batch
+        with _open(partition) as stream:
+            ended = pa.PythonFile(_Ended(stream, len(header)), mode="r")
+            with pacsv.open_csv(ended, READ, parse, convert) as reader:
+                yield from _without_end(reader, partition)
     except BROKEN as error:
-        if "Empty CSV file" in str(error):  # a header alone, which was read before
-            return
         raise _unreadable(partition, error) from error
+
+
+class _Ended(io.RawIOBase):
+    """A stream, and behind it the row that marks its end."""
+
+    def __init__(self, stream: pa.NativeFile, columns: int) -> None:
+        super().__init__()
+        self._stream, self._columns = stream, columns
+        self._last = b"\n"
+        self._rest: bytes | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """As `RawIOBase.read`; Arrow asks for blocks."""
+        if self._rest is None:
+            data: bytes = self._stream.read(size if size >= 0 else None)
+            if data:
+                self._last = data[-1:]
+                return data
+            row = ",".join([END] * self._columns).encode() + b"\n"
+            self._rest = row if self._last in (b"\n", b"\r") else b"\n" + row
+        taken, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
+        return taken
+
+
+def _without_end(batches: Iterator[pa.RecordBatch], partition: Partition) -> Iterator[pa.RecordBatch]:
+    """The rows before the end mark. Raises PartitionError where that is not the last row."""
+    held: pa.RecordBatch | None = None
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        if held is not None:
+            yield held
+        held = batch
+    if held is None or any(column[-1].as_py() != END for column in held.columns):
+        raise PartitionError(
+            f"{partition.name}: cannot be read as CSV: a quote is opened and never closed; mend the file",
+            partition=partition.name,
+        )
+    if held.num_rows > 1:
+        yield held.slice(0, held.num_rows - 1)
 
 
 def _open(partition: Partition) -> pa.NativeFile:

@@ -129,15 +129,16 @@ def _expand(pattern: str) -> set[Path]:
 def _partition(file: Path, name: str, kind: Format) -> Partition:
     try:
         stat = file.stat()
-        size, mtime_ns = stat.st_size, stat.st_mtime_ns
+        size, mtime_ns, inode = stat.st_size, stat.st_mtime_ns, stat.st_ino
     except OSError:  # a dangling link: it fails alone, when it is opened
-        size = mtime_ns = 0
+        size = mtime_ns = inode = 0
     return Partition(
         path=str(file.absolute()),
         name=name,
         format=kind,
         size=size,
         mtime_ns=mtime_ns,
+        inode=inode,
         hive=tuple(_hive_keys(name)),
     )
 
@@ -147,3 +148,13 @@ def _hive_keys(name: str) -> Iterator[tuple[str, str | None]]:
         key, equals, value = folder.partition("=")
         if key and equals:
             yield unquote(key), None if value == HIVE_NULL else unquote(value)
+
+
+def is_unchanged(partition: Partition) -> bool:
+    """Whether a file is still the one that was found: its size, mtime and, where it is known, inode."""
+    try:
+        stat = os.stat(partition.path)  # noqa: PTH116 - one call, as cheap as it gets
+    except OSError:
+        return False
+    same_file = partition.inode in (0, stat.st_ino)
+    return same_file and (stat.st_size, stat.st_mtime_ns) == (partition.size, partition.mtime_ns)

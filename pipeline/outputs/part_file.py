@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from ...schemas.run import Receipt
 from ..errors import ScorelineError
 from .assemble import reject_schema
-from .receipt import footer_metadata
+from .receipt import file_digest, footer_metadata, sealed
 from .store import Store, storage_error
 
 ROW_GROUP_ROWS = 1 << 17
@@ -44,24 +44,33 @@ class PartFile:
         if rejects.num_rows:
             self._write_rejects(rejects)
 
-    def publish(self, receipt: Receipt) -> int:
-        """Finish both files and make them visible. Returns the bytes published.
+    def publish(self, receipt: Receipt) -> tuple[str, int]:
+        """Finish both files and make them visible, rejects first: they count only once a receipt names them.
+
+        Args:
+            receipt: complete but for the digest of the rejects, which is known only now.
+
+        Returns:
+            The part's sha256, and the bytes published.
 
         Raises:
             StorageError: the disk is full or failed; what was published before still stands.
         """
         self._flush(self._num_waiting)
-        _guarded(self._path, self._writer.add_key_value_metadata, footer_metadata(receipt))
-        _guarded(self._path, self._writer.close)
         size = 0
         if self._reject_writer is not None:
             path = self._store.temporary(self._rejects)
             _guarded(path, self._reject_writer.close)
+            receipt = receipt.model_copy(update={"rejects": _guarded(path, file_digest, path)})
+        _guarded(self._path, self._writer.add_key_value_metadata, footer_metadata(sealed(receipt)))
+        _guarded(self._path, self._writer.close)
+        digest = _guarded(self._path, file_digest, self._path)
+        if self._reject_writer is not None:
             size += self._store.publish(self._rejects)
         size += self._store.publish(self._target)
         if self._reject_writer is None:
             self._store.remove(self._rejects)  # of an earlier run over the same part
-        return size
+        return digest, size
 
     def discard(self) -> None:
         """Leave nothing behind."""

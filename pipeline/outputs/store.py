@@ -46,6 +46,10 @@ class Store:
                 f"output {str(self.root)!r} cannot be created or written to: {error.strerror}; choose another --output"
             ) from error
 
+    def is_ours(self) -> bool:
+        """Whether a run has been here before."""
+        return (self.root / "_scoreline").is_dir()
+
     def parquet_files(self) -> Iterator[str]:
         """Every `.parquet` that a reader of the folder would take for predictions."""
         for folder, folders, files in os.walk(self.root):
@@ -87,6 +91,13 @@ class Store:
     def discard(self, name: str) -> None:
         """Remove a temporary that will not be published."""
         self.temporary(name).unlink(missing_ok=True)
+
+    def sweep(self) -> list[str]:
+        """Remove the temporaries of a run that was killed. Only names of our own making, and only under the lock."""
+        left = [path for path in self.root.rglob(f".*{TEMPORARY}") if path.is_file()]
+        for path in left:
+            path.unlink(missing_ok=True)
+        return [path.relative_to(self.root).as_posix() for path in left]
 
     def write(self, name: str, data: bytes) -> None:
         """Publish a small file from memory."""

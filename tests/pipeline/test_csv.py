@@ -68,3 +68,39 @@ def test_header_only(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n")
     assert read_header(partition(tmp_path / "a.csv")).names == ["a", "b"]
     assert rows(tmp_path / "a.csv", ["a", "b"]) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a,b\n1,"x\n2,y\n3,z\n',
+        'a,b\n1,"x',
+        'a,b\n1,x\n"2,y\n',
+        'a,b\n1,x\n2,"y""\n',
+        'a\n1\n"',
+    ],
+)
+def test_a_quote_that_is_never_closed_is_refused(tmp_path: Path, text: str) -> None:
+    """C2: it would swallow the rest of the file into one cell."""
+    (tmp_path / "a.csv").write_text(text)
+    header = read_header(partition(tmp_path / "a.csv")).names
+    with pytest.raises(PartitionError, match="a quote is opened and never closed"):
+        rows(tmp_path / "a.csv", header)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('a,b\n5" pipe,x\n', [('5" pipe', "x")]),
+        ('a,b\n1,"x\ny"', [("1", "x\ny")]),
+        ("a,b\r\n1,2\r\n", [("1", "2")]),
+        ("a,b\n1,2", [("1", "2")]),
+        ("a\n1\n\n3\n", [("1",), ("",), ("3",)]),
+        ("a\n1\n\n", [("1",), ("",)]),
+        ("a,b\n1,2\n\n\n3,4\n\n", [("1", "2"), ("3", "4")]),
+    ],
+)
+def test_the_end_of_a_file_adds_and_takes_no_row(tmp_path: Path, text: str, expected: list[tuple[str, ...]]) -> None:
+    """With or without a last newline, empty lines, lone quotes within a cell."""
+    (tmp_path / "a.csv").write_text(text, newline="")
+    assert rows(tmp_path / "a.csv", read_header(partition(tmp_path / "a.csv")).names) == expected

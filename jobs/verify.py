@@ -1,0 +1,47 @@
+"""`scoreline verify`: every row accounted for, every checksum right."""
+
+import json
+from dataclasses import asdict
+
+import click
+
+from ..pipeline.errors import DataError
+
+
+@click.command()
+@click.argument("output", metavar="OUT")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def verify(output: str, as_json: bool) -> int:
+    """Read an output back and hold it against its own accounts.
+
+    Every part's digest, page checksums and receipt; rows in against rows scored and rejected; the rejects; the
+    order of the keys against the input, where that is still there; no strangers. Exit 0, or 65 with the first problem.
+
+    \b
+    Example:
+      scoreline verify scored/
+    """
+    from ..pipeline.verify import verify as look  # here, so that --help stays light
+    from .terminal.tables import answer, table
+
+    verdict = look(output)
+    if as_json:
+        answer(json.dumps(asdict(verdict), indent=1))
+    else:
+        rows = [
+            ("parts", f"{verdict.parts:,}"),
+            ("rows in", f"{verdict.rows_in:,}"),
+            ("rows scored", f"{verdict.rows_scored:,}"),
+            ("rows rejected", f"{verdict.rows_rejected:,}"),
+            ("keys compared with the input", f"{verdict.keys_compared:,} parts"),
+            ("inputs changed or gone", f"{verdict.inputs_gone:,}"),
+            ("orphans", f"{len(verdict.orphans):,}"),
+            ("problems", f"{len(verdict.problems):,}"),
+        ]
+        answer(table(["verified", "found"], rows))
+        for problem in verdict.problems:
+            answer(f"  {problem}")
+    if verdict.problems:
+        more = f" (and {len(verdict.problems) - 1} more)" if len(verdict.problems) > 1 else ""
+        raise DataError(f"{verdict.problems[0]}{more}")
+    return 0

@@ -1,0 +1,200 @@
+"""Read an output back and hold it against its own accounts: digests, page checksums, receipts, rows in against rows
+out, and the order of the keys against the input where that is still there. Needs no model and no torch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from ..schemas.run import PartitionRecord, Receipt, RunManifest
+from .errors import NoInputError, PartitionError, one_line
+from .inputs import csv, parquet
+from .inputs.discover import is_unchanged
+from .outputs.receipt import file_digest, read_receipt
+from .outputs.store import MANIFEST, SUCCESS, TEMPORARY, Store
+from .records import Format, Partition
+from .resume import rejects_of
+
+BLOCK_ROWS = 1 << 16
+
+
+@dataclass(kw_only=True, slots=True)
+class Verdict:
+    """What was found. `problems`: one line each, naming the file; none means that everything is right."""
+
+    parts: int = 0
+    rows_in: int = 0
+    rows_scored: int = 0
+    rows_rejected: int = 0
+    keys_compared: int = 0
+    inputs_gone: int = 0
+    orphans: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(output: str) -> Verdict:
+    """Check everything that an output says of itself.
+
+    Raises:
+        NoInputError: no run has been here.
+    """
+    store = Store(output)
+    try:
+        manifest = RunManifest.model_validate_json(store.path(MANIFEST).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise NoInputError(f"{output!r} has no readable {MANIFEST}: {one_line(error)}; is it an output?") from error
+    verdict = Verdict(orphans=[])
+    if manifest.status != "success" or not store.path(SUCCESS).exists():
+        verdict.problems.append(f"the run is not complete ({manifest.error or 'no _SUCCESS'}); run it again")
+    for record in manifest.partitions:
+        _verify_part(store, record, verdict)
+    totals = (manifest.rows_in, manifest.rows_scored, manifest.rows_rejected)
+    if totals != (verdict.rows_in, verdict.rows_scored, verdict.rows_rejected):
+        verdict.problems.append(f"{MANIFEST}: its rows {totals} are not the sum of its parts")
+    _strangers(store, manifest, verdict)
+    return verdict
+
+
+def _verify_part(store: Store, record: PartitionRecord, verdict: Verdict) -> None:
+    name, path = record.target, store.path(record.target)
+    if record.error is not None:
+        verdict.problems.append(f"{record.source}: was not scored: {record.error}")
+        return
+    verdict.parts += 1
+    receipt = read_receipt(path)
+    if not isinstance(receipt, Receipt):
+        verdict.problems.append(f"{name}: is {receipt}; run again to make it anew")
+        return
+    verdict.rows_in += receipt.rows_in
+    verdict.rows_scored += receipt.rows_scored
+    verdict.rows_rejected += receipt.rows_rejected
+    if receipt.rows_in != receipt.rows_scored + receipt.rows_rejected:
+        verdict.problems.append(f"{name}: {receipt.rows_in} rows in are not those scored and rejected")
+    if record.sha256 != file_digest(path):
+        verdict.problems.append(f"{name}: its sha256 is not the one in {MANIFEST}")
+    try:
+        rows = sum(batch.num_rows for batch in _batches(store, name, []))
+    except (OSError, pa.ArrowException) as error:
+        verdict.problems.append(f"{name}: cannot be read back: {one_line(error)}")
+        return
+    if rows != receipt.rows_scored:
+        verdict.problems.append(f"{name}: holds {rows} rows, and its receipt says {receipt.rows_scored}")
+    rejected = _verify_rejects(store, name, receipt, verdict)
+    if rejected is not None:
+        _verify_keys(store, record, receipt, rejected, verdict)
+
+
+def _verify_rejects(store: Store, name: str, receipt: Receipt, verdict: Verdict) -> set[int] | None:
+    """The numbers of the rejected rows, None where they cannot be believed."""
+    path = store.path(rejects_of(name))
+    if receipt.rejects is None:
+        if path.exists():
+            verdict.problems.append(f"{rejects_of(name)}: rejects that no receipt names")
+        return set()
+    try:
+        if file_digest(path) != receipt.rejects:
+            verdict.problems.append(f"{rejects_of(name)}: is not the file that the receipt of {name} names")
+            return None
+        with pa.ipc.open_file(str(path)) as reader:
+            numbers = [row["row_number"] for row in reader.read_all()["reject"].to_pylist()]
+    except (OSError, pa.ArrowException) as error:
+        verdict.problems.append(f"{rejects_of(name)}: cannot be read back: {one_line(error)}")
+        return None
+    if len(numbers) != receipt.rows_rejected:
+        verdict.problems.append(f"{rejects_of(name)}: {len(numbers)} rows, and {receipt.rows_rejected} were rejected")
+    return set(numbers)
+
+
+def _verify_keys(store: Store, record: PartitionRecord, receipt: Receipt, rejected: set[int], verdict: Verdict) -> None:
+    """The key columns of a part are those of its input, in order, without the rejected rows."""
+    mark = receipt.fingerprint
+    kind: Format = "csv" if record.source.lower().endswith((".csv", ".csv.gz")) else "parquet"
+    partition = Partition(
+        path=record.path,
+        name=record.source,
+        format=kind,
+        size=mark.size,
+        mtime_ns=mark.mtime_ns,
+    )
+    if not is_unchanged(partition):
+        verdict.inputs_gone += 1
+        return
+    try:
+        header = csv.read_header(partition) if kind == "csv" else parquet.read_footer(partition)[0]
+        names = pq.read_schema(store.path(record.target)).names
+        keys = [name for name in names if name in header.names and header.names.count(name) == 1]
+        if not keys:
+            return
+        if kind == "csv":
+            batches = csv.read_batches(partition, keys, header=header.names)
+        else:
+            batches = parquet.read_batches(partition, keys, block_rows=BLOCK_ROWS)
+        wanted = _without(batches, rejected)
+        equal = _same_rows(_batches(store, record.target, keys), wanted)
+    except (PartitionError, OSError, pa.ArrowException) as error:
+        verdict.problems.append(f"{record.source}: cannot be compared with its part: {one_line(error)}")
+        return
+    verdict.keys_compared += 1
+    if not equal:
+        verdict.problems.append(f"{record.target}: its keys are not those of {record.source}, in that order")
+
+
+def _batches(store: Store, name: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """A part's rows; without columns named all of them, so that every page is checked."""
+    with pq.ParquetFile(
+        store.path(name), page_checksum_verification=True, pre_buffer=False, buffer_size=1 << 20
+    ) as file:
+        for batch in file.iter_batches(batch_size=BLOCK_ROWS, columns=columns or None):
+            yield batch.select(columns) if columns else batch
+
+
+def _without(batches: Iterator[pa.RecordBatch], rejected: set[int]) -> Iterator[pa.RecordBatch]:
+    first = 0
+    for batch in batches:
+        if rejected:
+            keep = pa.array([first + at not in rejected for at in range(batch.num_rows)], pa.bool_())
+            first += batch.num_rows
+            yield batch.filter(keep)
+        else:
+            yield batch
+
+
+def _same_rows(one: Iterator[pa.RecordBatch], other: Iterator[pa.RecordBatch]) -> bool:
+    """Whether two streams hold equal rows, whatever their batches."""
+    left: pa.RecordBatch | None = None
+    right: pa.RecordBatch | None = None
+    while True:
+        left = _next(one) if left is None or not left.num_rows else left
+        right = _next(other) if right is None or not right.num_rows else right
+        if left is None or right is None:
+            return left is None and right is None
+        rows = min(left.num_rows, right.num_rows)
+        for mine, theirs in zip(left.slice(0, rows).columns, right.slice(0, rows).columns, strict=True):
+            if mine.type != theirs.type or not _equal(mine, theirs):
+                return False
+        left, right = left.slice(rows), right.slice(rows)
+
+
+def _next(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+    return next((batch for batch in batches if batch.num_rows), None)
+
+
+def _equal(one: pa.Array, other: pa.Array) -> bool:
+    if pa.types.is_dictionary(one.type):
+        one, other = one.dictionary_decode(), other.dictionary_decode()
+    return bool(one.equals(other)) or str(one.to_pylist()) == str(other.to_pylist())  # NaN is not equal to itself
+
+
+def _strangers(store: Store, manifest: RunManifest, verdict: Verdict) -> None:
+    """Every `.parquet` is a part of the run or a listed orphan; nothing temporary is left."""
+    known = {record.target for record in manifest.partitions}
+    for name in store.parquet_files():
+        if name in manifest.orphans:
+            verdict.orphans.append(name)
+        elif name not in known:
+            verdict.problems.append(f"{name}: is no part of the run")
+    left = [path for path in store.root.rglob(f".*{TEMPORARY}") if path.is_file()]
+    verdict.problems += [f"{path.relative_to(store.root)}: was left behind; the next run removes it" for path in left]
