@@ -83,9 +83,8 @@ def test_header_only(tmp_path: Path) -> None:
 def test_a_quote_that_is_never_closed_is_refused(tmp_path: Path, text: str) -> None:
     """C2: it would swallow the rest of the file into one cell."""
     (tmp_path / "a.csv").write_text(text)
-    header = read_header(partition(tmp_path / "a.csv")).names
     with pytest.raises(PartitionError, match=r"a quote is opened and never closed|Expected 2 columns, got 1"):
-        rows(tmp_path / "a.csv", header)
+        rows(tmp_path / "a.csv", read_header(partition(tmp_path / "a.csv")).names)
 
 
 @pytest.mark.parametrize(
