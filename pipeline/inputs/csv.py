@@ -30,9 +30,13 @@ def read_header(partition: Partition) -> pa.Schema:
     try:
         with _open(partition) as stream:
             start = stream.read(BLOCK_BYTES)
-        # A header alone may lack its newline, and a lone header is not enough for Arrow's reader.
-        whole = start if len(start) == BLOCK_BYTES else start + b"\n"
-        with pacsv.open_csv(pa.BufferReader(whole), READ, PARSE) as reader:
+        # A header alone may lack its newline, which Arrow's reader wants. A longer file is read as a stream, which knows
+        # that its first block ends within a row.
+        short = len(start) < BLOCK_BYTES
+        with (
+            pa.BufferReader(start + b"\n") if short else _open(partition) as stream,
+            pacsv.open_csv(stream, READ, PARSE) as reader,
+        ):
             return pa.schema([pa.field(name, pa.string()) for name in reader.schema.names])
     except BROKEN as error:
         raise _unreadable(partition, error) from error

@@ -103,3 +103,13 @@ def test_the_end_of_a_file_adds_and_takes_no_row(tmp_path: Path, text: str, expe
     """With or without a last newline, empty lines, lone quotes within a cell."""
     (tmp_path / "a.csv").write_text(text, newline="")
     assert rows(tmp_path / "a.csv", read_header(partition(tmp_path / "a.csv")).names) == expected
+
+
+def test_files_of_many_blocks(tmp_path: Path) -> None:
+    """Rows that straddle the reader's blocks, with quotes and newlines among them; Python's csv is the judge."""
+    table = [(str(n), f'note "{n}",\n{"x" * (n % 97)}', f"{n / 7:.17g}") for n in range(60_000)]
+    with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("id", "note", "x"), *table])
+    assert (tmp_path / "a.csv").stat().st_size > 4 << 20
+    assert read_header(partition(tmp_path / "a.csv")).names == ["id", "note", "x"]
+    assert rows(tmp_path / "a.csv", ["id", "note", "x"]) == table
