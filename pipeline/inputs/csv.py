@@ -30,8 +30,8 @@ def read_header(partition: Partition) -> pa.Schema:
     try:
         with _open(partition) as stream:
             start = stream.read(BLOCK_BYTES)
-        # A header alone may lack its newline, which Arrow's reader wants. A longer file is read as a stream, which knows
-        # that its first block ends within a row.
+        # A header alone may lack its newline, which Arrow's reader wants. A longer file is read as a stream, which
+        # knows that its first block ends within a row.
         short = len(start) < BLOCK_BYTES
         with (
             pa.BufferReader(start + b"\n") if short else _open(partition) as stream,
