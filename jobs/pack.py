@@ -86,18 +86,19 @@ def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_imp
     from ..pipeline.model.bundle import open_bundle, write_bundle
     from ..pipeline.scorer import Scorer
 
+    told = made.parent / "answer.json"
     asked = {"spec": spec.model_dump(mode="json"), "folder": str(folder.absolute()), "out": str(made)}
+    # -P: the folder this happens to run in is nobody's to import from.
     child = subprocess.run(
-        [sys.executable, "-m", "scoreline.jobs.unpickle"],
-        input=json.dumps({**asked, "allow_import": allow_import}),
-        stdout=subprocess.PIPE,
+        [sys.executable, "-P", "-m", "scoreline.jobs.unpickle"],
+        input=json.dumps({**asked, "answer": str(told), "allow_import": allow_import}),
+        stdout=subprocess.DEVNULL,
         text=True,
         check=False,
     )
-    lines = child.stdout.strip().splitlines()
     try:
-        said = json.loads(lines[-1])
-    except (IndexError, ValueError) as error:
+        said = json.loads(told.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise BundleError(f"the process that unpickles ended with {child.returncode} and no answer") from error
     if "error" in said:
         raise BundleError(said["error"])

@@ -29,7 +29,7 @@ def read_pickle(path: Path) -> Any:
 
 
 def main() -> None:
-    """Read what to do from stdin, and answer on stdout with a digest or an error."""
+    """Read what to do from stdin, and answer in the file that was named, with a digest or an error."""
     asked = json.load(sys.stdin)
     answer: dict[str, Any]
     try:
@@ -38,9 +38,9 @@ def main() -> None:
         answer = {"digest": digest}
     except ScorelineError as error:
         answer = {"error": str(error)}
-    except Exception as error:  # whatever unpickled code raises
+    except (Exception, SystemExit) as error:  # whatever unpickled code raises
         answer = {"error": f"unpickling failed: {one_line(error)}"}
-    sys.stdout.write("\n" + json.dumps(answer) + "\n")
+    Path(asked["answer"]).write_text(json.dumps(answer), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -29,12 +29,14 @@ def spec_from_mlflow(folder: Path, spec: PackSpec) -> tuple[PackSpec, dict[str, 
         raise BundleError(f"{folder} is no MLflow model: its MLmodel cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BundleError(f"{folder / 'MLmodel'} is not YAML: {one_line(error)}") from error
-    flavors = described.get("flavors", {}) if isinstance(described, dict) else {}
-    if "pytorch" not in flavors:
-        raise BundleError(f"{folder} has the flavors {', '.join(flavors) or 'none'}, and only pytorch is read")
+    flavors = described.get("flavors") if isinstance(described, dict) else None
+    flavors = flavors if isinstance(flavors, dict) else {}
+    if not isinstance(flavors.get("pytorch"), dict):
+        there = ", ".join(map(str, flavors)) or "none"
+        raise BundleError(f"{folder} has the flavors {there}, and only pytorch is read")
     given: dict[str, Any] = {}
     if spec.model is None:
-        data = flavors["pytorch"].get("model_data", "data")
+        data = str(flavors["pytorch"].get("model_data", "data"))
         given["model"] = ModelSpec(file=str(folder / data / "model.pth"))
     names = _signature_names(described)
     example = _example(folder, described, spec.features or names)
@@ -47,8 +49,8 @@ def _signature_names(described: dict[str, Any]) -> list[str] | None:
     """The columns of the signature, None where it is of a bare tensor."""
     try:
         entries = json.loads(described["signature"]["inputs"])
-        return [entry["name"] for entry in entries]
-    except (KeyError, TypeError, ValueError):
+        return [str(entry["name"]) for entry in entries if entry.get("type") != "tensor"] or None
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 

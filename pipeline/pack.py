@@ -102,11 +102,12 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
 
 
 def _rows(path: Path) -> pa.Table:
-    """Sample or expected rows: Parquet as it is; of a CSV, what reads as numbers is numbers."""
+    """Sample or expected rows: Parquet as it is; of a CSV, what reads as numbers is numbers, and only an empty cell is
+    missing, as when it is scored."""
     try:
         if path.suffix.lower() == ".parquet":
             return pq.read_table(path)
-        words = pacsv.ConvertOptions(strings_can_be_null=True, null_values=["", "NaN", "nan", "NA", "null"])
+        words = pacsv.ConvertOptions(strings_can_be_null=True, null_values=[""])
         return pacsv.read_csv(path, convert_options=words)
     except (OSError, pa.ArrowException) as error:
         raise BundleError(f"{path} cannot be read: {one_line(error)}") from error
@@ -115,8 +116,8 @@ def _rows(path: Path) -> pa.Table:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {one_line(error)}") from error
 
 
 def _model(spec: ModelSpec, folder: Path, *, allow_import: bool, read_pickle: ReadPickle | None) -> Any:
@@ -163,7 +164,7 @@ def _architecture(spec: ModelSpec, folder: Path, *, allow_import: bool) -> nn.Mo
     sys.path.insert(0, str(folder))
     try:
         model = getattr(import_module(name), attribute)(**spec.factory_args)
-    except Exception as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
         raise BundleError(f"factory {spec.factory!r} fails: {one_line(error)}") from error
     finally:
         sys.path.remove(str(folder))
@@ -174,11 +175,11 @@ def _architecture(spec: ModelSpec, folder: Path, *, allow_import: bool) -> nn.Mo
 
 def _layer(fields: dict[str, Any], at: int) -> nn.Module:
     kind = fields.get("type")
-    if kind not in operations.LAYERS:
+    if not isinstance(kind, str) or kind not in operations.LAYERS:
         raise BundleError(f"layer {at} of the spec is {kind!r}; known are {', '.join(operations.LAYERS)}")
     try:
         return operations.LAYERS[kind](**{name: value for name, value in fields.items() if name != "type"})
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # whatever a constructor makes of the arguments
         raise BundleError(f"layer {at} of the spec, {kind}: {one_line(error)}") from error
 
 
@@ -202,7 +203,7 @@ def _state_dict(path: Path, spec: ModelSpec) -> dict[str, Tensor]:
             f"{path} is no state dict; add under [model]: weights_key = "
             + (f'"{inner[0]}"' if inner else '"state_dict", or whatever its entry is called')
         )
-    return {key.removeprefix(spec.weights_prefix): value for key, value in found.items()}
+    return {str(key).removeprefix(spec.weights_prefix): value for key, value in found.items()}
 
 
 def _scalers(spec: ScalerSpec | list[ScalerSpec] | None, folder: Path, read_pickle: ReadPickle | None) -> Any:

@@ -50,6 +50,8 @@ def read_sample(given: Any, names: Sequence[str]) -> Sample:
         problem = f"more than one column {doubled[0]!r}" if doubled else f"no column {missing[0]!r}"
         raise ColumnError(f"the sample has {problem}, which is among the features")
     table = table.select(list(names)).replace_schema_metadata(None).combine_chunks()
+    views = [field.with_type(pa.large_string()) if field.type == pa.string_view() else field for field in table.schema]
+    table = table.cast(pa.schema(views))  # Arrow cannot take from views
     if not table.num_rows:
         raise BundleError("the sample has no rows")
     batch = table.to_batches()[0]
@@ -131,9 +133,10 @@ def _frame(given: Any, batch: pa.RecordBatch) -> "pd.DataFrame":
     names = batch.schema.names
     theirs = given if isinstance(given, pd.DataFrame) else batch.to_pandas()
     columns = {
-        name: theirs[name].to_numpy(dtype=object)
+        # as objects: pandas would turn None into NaN, which is another category to an encoder
+        name: pd.Series(theirs[name].to_numpy(dtype=object), dtype=object)
         if _dtype(batch.schema.field(name).type) == "text"
-        else theirs[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        else pd.Series(theirs[name].to_numpy(dtype=np.float64, na_value=np.nan))
         for name in names
     }
     return pd.DataFrame(columns)

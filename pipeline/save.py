@@ -49,6 +49,8 @@ Dtypes = tuple[Literal["float32", "int64"], ...]
 GOLDEN = "golden.parquet"
 #: A model is never shown fewer rows than this: with one or two, a wrong shape can look right.
 FEWEST_SHOWN = 7
+#: So many different outputs between 0 and 1 are probabilities, in a model that cannot be looked into.
+FEWEST_TELLING = 20
 
 
 def save_bundle(
@@ -117,6 +119,8 @@ def save_bundle(
     rows = golden_rows(given, described)
     groups = _groups(inputs, described, binding)
     head, to_unit = _head(task, labels, outputs, output, target_scaler)
+    if isinstance(model, list) and not model:
+        raise BundleError("the list of models is empty")
     drafts = _drafts(model if isinstance(model, list) else [model], groups, call)
     for each in drafts:
         _refuse_double_activation(each.loaded.graph, head)
@@ -146,6 +150,9 @@ def save_bundle(
             files={name: sha256(data) for name, data in files.items()} | {GOLDEN: sha256(b"")},
         )
     )
+    written = [field.name for field in output_fields(manifest, ColumnOptions())]
+    if len(set(written)) < len(written):
+        raise BundleError(f"two outputs would be written under the same name, among {written}")
     columns = _columns(manifest, raw, to_unit)
     if expected is not None:
         columns = expected_columns(expected, manifest, rows)
@@ -326,8 +333,10 @@ def _true_outputs(
         except Exception as error:
             problem = error
             continue
-        for raw in each:
-            _check_head(head, raw)
+        if len({raw.shape[1] for raw in each}) > 1:
+            raise BundleError(f"the members give {[raw.shape[1] for raw in each]} outputs; they must give as many")
+        for one, raw in zip(drafts, each, strict=True):
+            _check_head(head, raw, opaque=one.loaded.graph is None)
         return torch.cat(each, dim=1)[: len(matrix)], kinds
     shapes = [f"{kind} [{len(shown)}, {len(c)}]" for c, kind in zip(groups.values(), dtypes[-1], strict=True)]
     assert problem is not None, "there is at least one choice of types"
@@ -341,12 +350,23 @@ def _shown(one: Draft, tensors: Mapping[str, Tensor], call: Call, head: AnyHead,
     return raw.float().reshape(rows, -1)
 
 
-def _check_head(head: AnyHead, values: Tensor) -> None:
+def _check_head(head: AnyHead, values: Tensor, *, opaque: bool) -> None:
     """Whether the sample's outputs are what they are said to be."""
     if isinstance(head, RegressionHead):
         return
     in_range = bool(((values >= -1e-4) & (values <= 1 + 1e-4)).all())
     sums_to_one = values.shape[1] > 1 and bool(((values.sum(dim=1) - 1).abs() < 1e-3).all())
+    if (
+        head.outputs == "logits"
+        and opaque
+        and in_range
+        and values.shape[1] == 1
+        and len(set(values.flatten().tolist())) >= FEWEST_TELLING
+    ):
+        raise BundleError(
+            "every output of the sample lies between 0 and 1, so the model's outputs are probabilities, and"
+            " outputs='logits' would apply the sigmoid again; say outputs='probabilities'"
+        )
     if head.outputs == "logits" and in_range and sums_to_one:
         raise BundleError(
             "the model's outputs are probabilities (every row sums to 1), and outputs='logits' would apply"

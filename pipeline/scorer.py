@@ -293,6 +293,8 @@ class Scorer:
             BundleError: the model cannot score them.
             GoldenMismatchError: they do not come out as expected.
         """
+        if golden.features.num_rows != self.manifest.golden.rows:
+            raise BundleError(f"golden.parquet has {golden.features.num_rows} rows, not {self.manifest.golden.rows}")
         try:
             check_columns(golden.features.schema, self.manifest.features, text=(), source="golden.parquet")
             raw, decoded = self.raw_and_columns(golden.features)

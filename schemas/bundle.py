@@ -213,6 +213,9 @@ class BundleManifest(Schema):
                 raise ValueError(f"input {entry.name!r} takes {unknown[0]!r}, which is no feature or output of a step")
         if (self.ensemble is None) != (len(self.members) == 1):
             raise ValueError("several members need to be told how they make one prediction, one member does not")
+        regression = isinstance(self.heads[0], RegressionHead)
+        if self.ensemble is not None and (self.ensemble.combine == "mean") != regression:
+            raise ValueError(f"combine {self.ensemble.combine!r} does not go with {self.heads[0].task}")
         used = [self.golden.file, *(file for member in self.members for file in files_of(member))]
         missing = [file for file in used if file not in self.files]
         if missing:

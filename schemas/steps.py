@@ -167,8 +167,10 @@ class OneHotStep(Step):
     """OneHotEncoder: a feature's code is the place of its 1 among the feature's columns, −1 is none."""
 
     kind: Literal["onehot"] = "onehot"
+    #: None at all where every feature has one category, and that is dropped: unknown ones are still found.
+    outputs: list[Name]
     encodings: list[Encoding]
-    widths: list[int]
+    widths: list[Annotated[int, Field(ge=0)]]
 
     @model_validator(mode="after")
     def _as_many_columns_as_said(self) -> Self:

@@ -13,6 +13,7 @@ from ...schemas.steps import AnyStep, Encoding, OrdinalStep
 from ..errors import BundleError
 from .fitted import SCALERS, Compiler, fitted_names, transform
 from .numeric import FUNCTIONS
+from .parameters import Parameters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +70,7 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
             slots.update({name: [] for name in names} | {names[0]: outputs})
         truths.append((names, _own(transformer, names), each))
     columns = whole if whole is not None else [column for name in features for column in slots[name]]
-    bare = [name for name in columns if name in set(text)]
+    bare = [name for name in columns if compiler.is_text(name)]
     if bare:
         raise BundleError(
             f"feature {bare[0]!r} is text, and nothing turns it into numbers; give vocabularies={{{bare[0]!r}: [...]}},"
@@ -120,7 +121,14 @@ def _vocabulary(compiler: Compiler, name: str, words: Sequence[str]) -> list[str
 
 def _lookup(name: str, words: list[str]) -> Callable[["pd.DataFrame"], np.ndarray]:
     places = {word: float(place) for place, word in enumerate(words)}
-    return lambda frame: np.array([[places[word]] for word in frame[name]])
+
+    def truth(frame: "pd.DataFrame") -> np.ndarray:
+        strange = [word for word in frame[name] if word not in places]
+        if strange:
+            raise BundleError(f"the sample's {name!r} holds {strange[0]!r}, which is not in its vocabulary")
+        return np.array([[places[word]] for word in frame[name]])
+
+    return truth
 
 
 def _own(transformer: Any, names: list[str]) -> Callable[["pd.DataFrame"], np.ndarray]:
@@ -168,6 +176,10 @@ def bind_target(scaler: Any, width: int) -> tuple[list[Rescale], Callable[[np.nd
         )
     if getattr(scaler, "n_features_in_", None) != width:
         raise BundleError(f"target_scaler {kind} is not fitted on {width} targets")
+    if isinstance(scaler, Parameters):
+        shift = scaler.numbers.get("mean", scaler.numbers.get("center", scaler.numbers.get("min")))
+        kept = {"scale": scaler.numbers["scale"].tolist()} | ({} if shift is None else {"shift": shift.tolist()})
+        return [Rescale(kind=scaler.kind, **kept)], scaler.inverse_transform
     scale, shift = getattr(scaler, "scale_", None), None
     if kind == "StandardScaler":
         shift = scaler.mean_ if scaler.with_mean else None

@@ -140,6 +140,8 @@ def _binarizer(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
 
 
 def _bins(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    if fitted.dtype not in (None, np.float64):
+        raise BundleError(f"KBinsDiscretizer of dtype={fitted.dtype!r} cannot be saved; fit it without dtype")
     edges = [_numbers(column[1:-1]) for column in fitted.bin_edges_]
     outputs = to.step(BinsStep, inputs, len(inputs), edges=edges)
     return outputs if fitted.encode == "ordinal" else to.add(fitted._encoder, outputs)
@@ -195,50 +197,53 @@ def _one_hot(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
 
         return of
 
-    if not sum(widths):  # one category each, and that one dropped
-        return []
     encodings = [_encoding(fitted, at, place(at)) for at in range(len(inputs))]
     return to.step(OneHotStep, inputs, sum(widths), encodings=encodings, widths=widths)
 
 
 def _encoding(fitted: Any, at: int, code: Callable[[np.ndarray], float]) -> Encoding:
     """What a fitted encoder gives for each category of a feature, for one it never saw, and for none."""
-    categories = [value for value in fitted.categories_[at] if not _is_none(value)]
+    own = list(fitted.categories_[at])
+    categories = [value for value in own if not _is_none(value)]
     text = any(isinstance(value, str) for value in categories)
-    probes = [*categories, "\x00 never seen \x00" if text else _beyond(categories), np.nan]
-    codes = [_probe(fitted, at, value, code) for value in probes]
-    known = codes[:-2]
-    if any(value is None or value == "nan" for value in known):
-        raise BundleError(f"{type(fitted).__name__} does not encode its own category {categories[known.index(None)]!r}")
+    known = _probe(fitted, at, categories, code) if categories else []
+    if known is None or "nan" in known:
+        raise BundleError(f"{type(fitted).__name__} does not encode its own categories {categories[:3]}")
+    # None and NaN are two categories to an encoder, and one null in a file: the one it was fitted with counts.
+    missing = None if any(value is None for value in own) else np.nan
+    unknown_code = _probe(fitted, at, ["\x00 never seen \x00" if text else _beyond(categories)], code)
+    missing_code = _probe(fitted, at, [missing], code)
     return Encoding(
         categories=[str(v) for v in categories] if text else [float(v) for v in categories],
         codes=known,
-        unknown=codes[-2],
-        missing=codes[-1],
+        unknown=None if unknown_code is None else unknown_code[0],
+        missing=None if missing_code is None else missing_code[0],
     )
 
 
-def _probe(fitted: Any, at: int, value: Any, code: Callable[[np.ndarray], float]) -> Any:
-    """The code for one value, with the other features at their first category; None where the encoder refuses."""
-    row = np.array([[next(v for v in own if not _is_none(v)) for own in fitted.categories_]], dtype=object)
-    row[0, at] = value
-    if all(not isinstance(v, str) for own in fitted.categories_ for v in own):
-        row = row.astype(np.float64)
+def _probe(fitted: Any, at: int, values: Sequence[Any], code: Callable[[np.ndarray], float]) -> list[Any] | None:
+    """The codes for some values, with the other features at their first category; None where the encoder refuses."""
+    first = [next((v for v in own if not _is_none(v)), np.nan) for own in fitted.categories_]
+    rows = np.array([first] * len(values), dtype=object)
+    rows[:, at] = values
+    if all(not isinstance(v, str) for own in fitted.categories_ for v in own) and None not in values:
+        rows = rows.astype(np.float64)
     try:
-        out = fitted.transform(_framed(fitted, row))
+        out = fitted.transform(_framed(fitted, rows))
     except (ValueError, TypeError):
         return None
-    out = out.toarray() if hasattr(out, "toarray") else out
-    found = code(np.asarray(out)[0])
-    return "nan" if np.isnan(found) else found
+    matrix = np.asarray(out.toarray() if hasattr(out, "toarray") else out)
+    codes = [code(row) for row in matrix]
+    return ["nan" if np.isnan(found) else found for found in codes]
 
 
-def _framed(fitted: Any, row: np.ndarray) -> Any:
+def _framed(fitted: Any, rows: np.ndarray) -> Any:
     if not hasattr(fitted, "feature_names_in_"):
-        return row
+        return rows
     import pandas as pd  # scikit-learn itself checks the names a transformer was fitted with
 
-    return pd.DataFrame(row, columns=fitted.feature_names_in_)
+    columns = zip(fitted.feature_names_in_, rows.T, strict=True)
+    return pd.DataFrame({name: pd.Series(values, dtype=rows.dtype) for name, values in columns})
 
 
 def _beyond(categories: Sequence[Any]) -> float:

@@ -40,6 +40,16 @@ class Parameters:
         clipped: np.ndarray = values if self.clip is None else np.clip(values, *self.clip)
         return clipped
 
+    def inverse_transform(self, X: Any) -> np.ndarray:  # noqa: N803 - the face of a scikit-learn transformer
+        """The formula turned round: what a target scaler is for."""
+        values = np.asarray(X, dtype=np.float64)
+        if self.kind == "minmax":
+            turned: np.ndarray = (values - self.numbers["min"]) / self.numbers["scale"]
+            return turned
+        shift = self.numbers.get("mean", self.numbers.get("center", 0.0))
+        shifted: np.ndarray = values * self.numbers["scale"] + shift
+        return shifted
+
 
 def read_parameters(data: bytes, name: str, kind: Kind | None) -> Parameters:
     """Parse the numbers of a scaler.
@@ -53,7 +63,9 @@ def read_parameters(data: bytes, name: str, kind: Kind | None) -> Parameters:
     found = _npz(data, name) if name.lower().endswith(".npz") else _json(data, name)
     kind = kind or found.pop("kind", None)
     found.pop("kind", None)
-    if kind not in NEEDS:
+    if isinstance(kind, np.ndarray):
+        kind = str(kind)  # type: ignore[assignment]
+    if not isinstance(kind, str) or kind not in NEEDS:
         raise BundleError(
             f'{name} does not say what its numbers are; add to the spec, under [scaler]: kind = "standard"'
         )
@@ -67,7 +79,9 @@ def read_parameters(data: bytes, name: str, kind: Kind | None) -> Parameters:
     try:
         numbers = {key: np.asarray(plain[key], dtype=np.float64).reshape(-1) for key in NEEDS[kind]}
         bounds = None if clip is None else (float(clip[0]), float(clip[1]))
-    except (TypeError, ValueError) as error:
+        if any(np.iscomplexobj(plain[key]) for key in NEEDS[kind]):
+            raise ValueError("complex numbers")
+    except (TypeError, ValueError, LookupError) as error:
         raise BundleError(f"{name} does not hold plain numbers: {one_line(error)}") from error
     if len({len(values) for values in numbers.values()}) != 1:
         raise BundleError(f"{name}: its numbers are of different lengths")

@@ -108,7 +108,7 @@ def kept_when_missing(features: Sequence[str], steps: Sequence[AnyStep], used: S
             for place, output in enumerate(step.outputs):
                 if _stays_missing(step, place, missing):
                     missing.add(output)
-        if not missing & set(used) and any(feature in step.features for step in steps):
+        if not missing & set(used):
             kept.add(feature)
     return kept
 

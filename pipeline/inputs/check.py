@@ -47,7 +47,7 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
             raise ColumnError(f"{source}: feature column {feature.name!r} stands {times[feature.name]} times")
         kind = schema.field(feature.name).type
         if feature.dtype == "text":
-            if not _is_text(kind):
+            if not (_is_text(kind) or pa.types.is_null(kind)):
                 raise ColumnError(
                     f"{source}: feature column {feature.name!r} is {kind}, and the bundle takes it as text; cast it"
                     " where the file is written"
@@ -184,7 +184,10 @@ def _parse(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
         keep = np.ones(len(array), dtype=bool)
         keep[wrong] = False
         numbers = pc.if_else(pa.array(keep), trimmed, None).cast(pa.float64())
-    return numbers, problems + _inexact_cells(array, numbers)
+    problems += _inexact_cells(array, numbers)
+    if feature.dtype == "float32":  # as the same value is in a Parquet column of that type
+        numbers = numbers.cast(pa.float32(), safe=False).cast(pa.float64())
+    return numbers, problems
 
 
 def _inexact_cells(text: pa.Array, numbers: pa.Array) -> Problems:

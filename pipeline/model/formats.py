@@ -22,6 +22,9 @@ from .bundle import Bundle, read_graph
 from .graph import build
 from .weights import read_weights
 
+#: How an ONNX file, a protocol buffer, names another file: the key `location` of a tensor's external data.
+EXTERNAL = b"\x0a\x08location\x12"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedMember:
@@ -38,6 +41,7 @@ def load_members(bundle: Bundle, *, device: torch.device, trust: Collection[str]
         UntrustedBundleError: it holds code, and its digest is not in `trust`.
         BundleError: a member that cannot be loaded; an extra that is not installed.
     """
+    trust = (trust,) if isinstance(trust, str) else tuple(trust or ())
     code = [member for member in bundle.manifest.members if member.kind in CODE]
     if code and bundle.digest not in trust:
         raise UntrustedBundleError(
@@ -76,6 +80,11 @@ class OnnxModel(nn.Module):
             raise BundleError(
                 "the bundle holds an ONNX model; install onnxruntime with: pip install 'scoreline[onnx]'"
             ) from error
+        if EXTERNAL in data:
+            raise BundleError(
+                "the ONNX file keeps its weights in another file, which no digest would cover; export it with"
+                " external_data=False"
+            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
@@ -140,7 +149,7 @@ def load_import(factory: str, weights: dict[str, Tensor]) -> nn.Module:
     try:
         module = getattr(import_module(name), attribute)()
         module.load_state_dict(weights, strict=True)
-    except Exception as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
         raise BundleError(f"{factory} cannot be imported and filled with its weights: {one_line(error)}") from error
     if not isinstance(module, nn.Module):
         raise BundleError(f"{factory} makes a {type(module).__name__}, no torch.nn.Module")

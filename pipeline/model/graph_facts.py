@@ -9,11 +9,13 @@ from typing import Any
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.graph import DictArg, Graph, Node, NodeRef, SliceArg, TupleArg
+from ..errors import BundleError
 
 #: Operations that hand on the same values, column by column or all together.
 _SAME_VALUES = {
     *("long", "int", "to", "contiguous", "clone", "squeeze", "unsqueeze", "flatten", "reshape", "view", "detach"),
 }
+_RESHAPES = {"squeeze", "unsqueeze", "flatten", "reshape", "view"}
 _CASTS = {"long", "int", "to"}
 _SHAPES = {*_SAME_VALUES, "Identity", "Flatten", "float", "getitem", "select", "Dropout"}
 _ACTIVATIONS = {"sigmoid": "Sigmoid", "softmax": "Softmax", "logsigmoid": "LogSigmoid"}
@@ -32,6 +34,9 @@ def index_limits(manifest: BundleManifest, graphs: Sequence[Graph]) -> dict[str,
     """How many rows the smallest embedding has that a column is an index into, by column, over all members."""
     limits: dict[str, int] = {}
     for graph in graphs:
+        takes = len(manifest.inputs) if manifest.call == "arguments" else 1
+        if len(graph.inputs) != takes:
+            raise BundleError(f"graph.json takes {len(graph.inputs)} inputs, and {takes} are described")
         for place, entry in enumerate(manifest.inputs):
             found = indices_of(graph, manifest.call, place, entry.name, len(entry.columns))
             for at, size in found.limits.items():
@@ -57,6 +62,8 @@ class _Columns:
 
     places: tuple[int, ...]
     cast: bool
+    #: Whether dimension 1 still is the columns: after a reshape, what is picked from it is not known.
+    shaped: bool = True
 
 
 def _followed(graph: Graph, known: dict[str, _Columns]) -> Indices:
@@ -93,12 +100,16 @@ def _embedding_rows(node: Node, graph: Graph) -> int | None:
 def _handed_on(node: Node, source: _Columns) -> _Columns | None:
     name = node.target.rpartition(".")[2]
     if name in _SAME_VALUES:
-        return _Columns(source.places, source.cast or name in _CASTS)
+        shaped = source.shaped and name not in _RESHAPES
+        return _Columns(source.places, source.cast or name in _CASTS, shaped)
+    if not source.shaped:
+        return None
     if name == "getitem" and len(node.args) == 2:
         places = _picked(node.args[1], source.places)
         return None if places is None else _Columns(places, source.cast)
     if name == "select" and len(node.args) == 3 and node.args[1] in (1, -1) and isinstance(node.args[2], int):
-        return _Columns((source.places[node.args[2]],), source.cast)
+        picked = source.places[node.args[2] : node.args[2] + 1 or None]
+        return _Columns(picked, source.cast) if picked else None
     return None
 
 

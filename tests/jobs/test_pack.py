@@ -355,3 +355,44 @@ def test_a_mixed_pipeline_from_joblib(files: Path, scoreline: Command) -> None:
     assert result.code == 0, result.err
     got = Scorer.load(files / "b", device="cpu").score_frame(frame)["probability"]
     np.testing.assert_allclose(got, probabilities(network, fitted, frame)[:, 1], rtol=0, atol=1e-6)
+
+
+def test_a_target_scaler_from_numbers(files: Path, scoreline: Command) -> None:
+    """Its inverse, in the target's own unit."""
+    (files / "target.json").write_text(json.dumps({"kind": "standard", "mean": [50.0], "scale": [4.0]}))
+    network = nn.Linear(3, 1)
+    torch.save(network.state_dict(), files / "linear.pt")
+    (files / "spec.toml").write_text(
+        f'features = {NAMES}\ntask = "regression"\nsample = "sample.csv"\n[model]\nweights = "linear.pt"\n'
+        'weights_prefix = ""\nlayers = [{type = "Linear", in_features = 3, out_features = 1}]\n'
+        '[target_scaler]\nfile = "target.json"\n'
+    )
+    torch.save({f"0.{name}": value for name, value in network.state_dict().items()}, files / "linear.pt")
+    assert scoreline("pack", files / "spec.toml", files / "b").code == 0
+    got = Scorer.load(files / "b", device="cpu").score_frame(FRAME)["prediction"]
+    with torch.no_grad():
+        expected = network(torch.tensor(FRAME.to_numpy(), dtype=torch.float32))[:, 0] * 4 + 50
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_code_that_ends_the_process_is_no_success(files: Path, scoreline: Command) -> None:
+    """A scheduler would take exit 0 for done."""
+    (files / "quits.py").write_text("import sys\nsys.exit(0)\n")
+    result = scoreline(
+        "pack", spec(files, model='weights = "weights.pt"\nfactory = "quits:make"'), files / "b", "--allow-import"
+    )
+    assert result.code == 78
+    assert "'quits:make' fails" in result.message
+
+
+def test_many_categories_are_probed_at_once(files: Path) -> None:
+    """Ten thousand of them, in one call of the encoder."""
+    from scoreline.pipeline.features.fitted import Compiler
+
+    words = pd.DataFrame({"word": [f"w{n}" for n in range(10_000)]})
+    encoder, calls = OneHotEncoder(handle_unknown="ignore").fit(words), []
+    real = encoder.transform
+    encoder.transform = lambda X: calls.append(len(X)) or real(X)
+    outputs = Compiler(["word"], ["word"]).add(encoder, ["word"])
+    assert len(outputs) == 10_000
+    assert calls == [10_000, 1, 1]

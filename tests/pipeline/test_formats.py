@@ -16,7 +16,7 @@ import torch
 from scoreline.pipeline.errors import UntrustedBundleError
 from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import FunctionTransformer as Function
-from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, RobustScaler, StandardScaler
 from torch import Tensor, nn
 
 from conftest import Result
@@ -285,3 +285,52 @@ def test_text_needs_an_encoding(tmp_path: Path) -> None:
         ("city", "is a category that was not there in training"),
         ("city", "is null"),
     ]
+
+
+def test_a_none_among_the_words_is_what_it_was_in_training(tmp_path: Path) -> None:
+    """An encoder tells None from NaN; a file has one null, and it means the one that was fitted."""
+    frame = pd.DataFrame({"city": pd.Series(["x", "y", None, "z"] * 10, dtype=object)})
+    encoder = OneHotEncoder(handle_unknown="ignore").fit(frame)
+    model = randomized(ClassificationModel(4, [8], 1)).eval()
+    save_bundle(tmp_path / "b", model, features=["city"], task="regression", sample=frame, scaler=encoder)
+    got = Scorer.load(tmp_path / "b", device="cpu").score_table(pa.table({"city": ["x", None, "z", "w"]}))
+    prepared = encoder.transform(pd.DataFrame({"city": pd.Series(["x", None, "z", "w"], dtype=object)})).toarray()
+    with torch.no_grad():
+        expected = model(torch.tensor(prepared, dtype=torch.float32))[:, 0]
+    np.testing.assert_allclose(got["prediction"].to_numpy(), expected, atol=1e-6)
+
+
+def test_onnx_with_its_weights_elsewhere_is_refused(tmp_path: Path) -> None:
+    """No digest would cover the other file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = nn.Sequential(nn.Linear(2, 300), nn.Linear(300, 1))  # what is small stays in the file
+        program = torch.onnx.export(model, (torch.zeros(3, 2),), dynamo=True, verbose=False)
+        program.save(str(tmp_path / "m.onnx"), external_data=True)
+    with pytest.raises(BundleError, match="external_data=False"):
+        save_bundle(tmp_path / "b", tmp_path / "m.onnx", features=["a", "b"], task="regression", sample=FRAME)
+
+
+def test_a_probability_from_a_file_is_not_taken_for_a_logit(tmp_path: Path) -> None:
+    """Where no graph can be looked into, the sample tells."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(nn.Sequential(nn.Linear(2, 1), nn.Sigmoid()), torch.zeros(3, 2)).save(str(tmp_path / "m.pt"))
+    with pytest.raises(BundleError, match="say outputs='probabilities'"):
+        save_bundle(tmp_path / "b", tmp_path / "m.pt", features=["a", "b"], task="binary", labels=[0, 1], sample=FRAME)
+
+
+def test_a_reshape_ends_what_is_known_of_indices(tmp_path: Path) -> None:
+    """A column that is no index is not held against an embedding."""
+
+    class Reshaped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.table(x.reshape(-1, 2, 1)[:, 1].long()).reshape(-1, 1) + x[:, :1]
+
+    frame = pd.DataFrame({"a": [9.0, 8.0, 7.0], "b": [0.0, 3.0, 1.0]})
+    save_bundle(tmp_path / "b", Reshaped(), features=["a", "b"], task="regression", sample=frame)
+    assert len(Scorer.load(tmp_path / "b", device="cpu").score_frame(frame)) == 3
