@@ -105,8 +105,10 @@ class OnnxModel(nn.Module):
         """onnxruntime's names of the input types, in the order of the bundle's inputs."""
         return [self.dtypes[name] for name in self._names]
 
-    def forward(self, *inputs: Tensor) -> Any:
-        """Run the session. Raises RuntimeError for what onnxruntime refuses."""
+    def forward(self, *inputs: Any) -> Any:
+        """Run the session, on tensors in order or on one dict of them. Raises RuntimeError for what it refuses."""
+        if len(inputs) == 1 and isinstance(inputs[0], dict):
+            inputs = tuple(inputs[0].values())
         given = {
             name: np.ascontiguousarray(value.cpu().numpy()) for name, value in zip(self._names, inputs, strict=True)
         }

@@ -267,6 +267,14 @@ class TestExpected:
         assert not list(tmp_path.iterdir())
 
 
+def tensor_file(offsets: dict[str, list[int]], size: int) -> bytes:
+    """A safetensors file whose header says what it likes."""
+    header = json.dumps(
+        {n: {"dtype": "F32", "shape": [(e - s) // 4], "data_offsets": [s, e]} for n, (s, e) in offsets.items()}
+    ).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(size)
+
+
 @pytest.fixture
 def copied(tmp_path: Path, iris: Example) -> Path:
     """A bundle to tamper with."""
@@ -343,6 +351,9 @@ def test_weights_of_another_epoch_do_not_come_out(copied: Path) -> None:
     "data",
     [
         b"",
+        tensor_file({"a": [0, 8], "b": [4, 12]}, 12),
+        tensor_file({"a": [0, 8], "b": [12, 20]}, 20),
+        tensor_file({"a": [0, 8]}, 4),
         b"\x80\x04\x95pickle",
         b"PK\x03\x04torch zip",
         (2**40).to_bytes(8, "little") + b"{}",
@@ -350,7 +361,7 @@ def test_weights_of_another_epoch_do_not_come_out(copied: Path) -> None:
     ],
 )
 def test_weights_that_are_no_weights_are_refused(copied: Path, data: bytes) -> None:
-    """Empty, a pickle, a header that lies, NaN."""
+    """M1, M3: empty, tensors that overlap, leave holes or are not there, a pickle, a header that lies, NaN."""
     resigned(copied, "weights.safetensors", data)
     with pytest.raises(BundleError):
         Scorer.load(copied, device="cpu")
@@ -370,3 +381,46 @@ def test_a_manifest_that_is_no_manifest(copied: Path, text: str) -> None:
     (copied / "bundle.json").write_text(text, encoding="latin-1")
     with pytest.raises(BundleError):
         Scorer.load(copied, device="cpu")
+
+
+def test_a_model_saved_in_train_mode_scores_as_in_eval_mode(tmp_path: Path) -> None:
+    """N1: dropout is off, running statistics are used and not moved."""
+    model = randomized(ClassificationModel(6, [8], 3)).train()
+    save(tmp_path / "b", model)
+    assert model.training
+    got = scored(tmp_path / "b", X).filter(like="probability")
+    with torch.no_grad():
+        expected = torch.softmax(model.eval()(as_float32(X)), 1)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
+
+
+def test_every_file_of_a_bundle_is_read_once(copied: Path) -> None:
+    """M5: the bytes whose digest was compared are the bytes that are used; nothing can be swapped in between."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys\nfrom scoreline import Scorer\nScorer; opened = []\n"
+        "def hook(event, args):\n"
+        f"    if event == 'open' and str(args[0]).startswith({str(copied)!r}): opened.append(str(args[0]))\n"
+        f"sys.addaudithook(hook); Scorer.load({str(copied)!r}, device='cpu')\n"
+        "print(len(opened), len(set(opened)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", check=True)
+    assert done.stdout.split() == ["4", "4"]
+
+
+def test_names_that_are_escape_codes_are_inert(tmp_path: Path) -> None:
+    """M10: html, formulas, line ends and terminal codes stand unchanged in Parquet, and escaped in messages."""
+    names = ["<b>x</b>", "=1+1", "a\nb", "\x1b[31mred", "e", "f"]
+    save(tmp_path / "b", nn.Linear(6, 3), features=names, sample=pd.DataFrame(X, columns=names))
+    scorer = Scorer.load(tmp_path / "b", device="cpu")
+    assert scorer.features == names
+    table = pa.table({name: X[:, at] for at, name in enumerate(names)} | {"=cmd|' /C calc'!A0": ["x"] * 40})
+    assert scorer.score_table(table).column_names[0] == "=cmd|' /C calc'!A0"
+    with pytest.raises(ScorelineError) as caught:
+        scorer.score_table(table.drop_columns(["\x1b[31mred"]))
+    assert "\x1b" not in str(caught.value)
+    with pytest.raises(ScorelineError) as caught:
+        scorer.score_table(table.drop_columns(["a\nb"]))
+    assert "\n" not in str(caught.value)

@@ -334,3 +334,18 @@ def test_a_reshape_ends_what_is_known_of_indices(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [9.0, 8.0, 7.0], "b": [0.0, 3.0, 1.0]})
     save_bundle(tmp_path / "b", Reshaped(), features=["a", "b"], task="regression", sample=frame)
     assert len(Scorer.load(tmp_path / "b", device="cpu").score_frame(frame)) == 3
+
+
+def test_onnx_takes_a_dict_too(tmp_path: Path, towers: TwoTowers, scaler: StandardScaler) -> None:
+    """By the names of the file's inputs."""
+    numbers = torch.tensor(scaler.transform(FRAME[["a", "b"]]), dtype=torch.float32)
+    codes = torch.tensor(FRAME[["city"]].map(CITIES.index).to_numpy())
+    path = exported(towers, "onnx", tmp_path, (numbers[:5], codes[:5]), ["numbers", "codes"])
+    save_bundle(
+        tmp_path / "b", path, features=["a", "b", "city"], task="binary", labels=[0, 1], sample=FRAME, scaler=scaler,
+        vocabularies={"city": CITIES}, inputs={"numbers": ["a", "b"], "codes": ["city"]}, call="dict",
+    )  # fmt: skip
+    got = Scorer.load(tmp_path / "b", device="cpu").score_frame(FRAME)["probability"]
+    with torch.no_grad():
+        expected = torch.softmax(towers(numbers, codes)[0], dim=1)[:, 1]
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)

@@ -1,0 +1,54 @@
+"""How a run is shown while it goes."""
+
+import json
+import logging
+
+import pytest
+from scoreline.jobs.terminal import logs, progress
+from scoreline.jobs.terminal.progress import RunWatcher
+from scoreline.jobs.terminal.tables import size, table
+
+
+def test_a_heartbeat_off_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows, rate and what is left, once the interval has passed, and not before."""
+    now = [100.0]
+    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    watcher = RunWatcher(logs.configure("json", "info"), bar=None)
+    watcher.start(1000)
+    for seconds in (10.0, 25.0, 31.0, 40.0):
+        now[0] = 100.0 + seconds
+        watcher.advance(100)
+    watcher.close()
+    logs.close()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["event"] for line in lines] == ["heartbeat"]
+    assert (lines[0]["rows"], lines[0]["of_rows"]) == (300, 1000)
+    assert lines[0]["rows_per_s"] == round(300 / 31)
+    assert lines[0]["seconds_left"] == round(700 / (300 / 31))
+
+
+def test_a_bar_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    """Drawn on stderr, and taken away at the end."""
+    watcher = RunWatcher(logs.configure("text", "info"), bar=True)
+    watcher.start(1000)
+    watcher.advance(500)
+    watcher.close()
+    logs.close()
+    assert "rows" in capsys.readouterr().err
+
+
+def test_lines_of_other_libraries_take_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+    """What matters of theirs, as JSON; their chatter not."""
+    logs.configure("json", "info")
+    logging.getLogger("somebody").info("chatter")
+    logging.getLogger("somebody").warning("watch out")
+    logs.close()
+    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (line["event"], line["level"]) == ("watch out", "warning")
+
+
+def test_tables_align_and_escape() -> None:
+    """Numbers to the right; a line end in a cell does not break the table."""
+    lines = table(["name", "rows"], [["a\nb", "10"], ["c", "2,000"]]).splitlines()
+    assert lines == ["name   rows", "────  ─────", "a\\nb     10", "c     2,000"]
+    assert [size(999), size(1_500), size(2_000_000)] == ["999 B", "1.5 kB", "2.0 MB"]
