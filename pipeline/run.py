@@ -120,13 +120,19 @@ def _hold_fresh(store: Store, job: ScoreJob, held: ExitStack) -> None:
 
 
 def _nothing_to_do(store: Store, plan: Plan, job: ScoreJob) -> RunManifest | None:
-    """The last run's manifest, where every part stands and so does `_SUCCESS`: nothing is touched then."""
-    if plan.splits or plan.failed or not plan.standing.complete or (job.prune and plan.standing.orphans):
+    """The last run's manifest, where it tells of these very parts, all of them stand, and so does `_SUCCESS`: nothing
+    is touched then."""
+    standing = plan.standing
+    if plan.splits or plan.failed or not standing.complete or (job.prune and standing.orphans):
         return None
     try:
-        return RunManifest.model_validate_json(store.path(MANIFEST).read_bytes())
+        manifest = RunManifest.model_validate_json(store.path(MANIFEST).read_bytes())
     except (OSError, ValidationError):
         return None
+    told = {record.target for record in manifest.partitions}, manifest.orphans
+    stands = {record.target for record in standing.kept.values()}, standing.orphans
+    allowed = job.max_rejects.allowed(manifest.rows_in)
+    return manifest if told == stands and manifest.rows_rejected <= allowed else None
 
 
 def _prune(store: Store, standing: Standing) -> None:

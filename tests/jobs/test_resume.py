@@ -149,6 +149,24 @@ def test_rejects_that_stand_count(
     assert "2 rows rejected, 1 allowed" in result.message
 
 
+def test_nothing_to_do_is_held_to_the_budget_and_to_the_inputs(
+    score: Command, scoreline: Command, data: Path, tmp_path: Path, iris: Example
+) -> None:
+    """Everything stands, but more was rejected than this run allows, or an input is gone."""
+    assert score().code == 0
+    words = ["score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out"]
+    result = scoreline(*words)
+    assert result.code == 65
+    assert "2 rows rejected, 0 allowed" in result.message
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+    assert score().code == 0
+    (data / "0.parquet").unlink()
+    assert score().code == 0
+    run = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
+    assert run["orphans"] == ["0.parquet"]
+    assert [part["source"] for part in run["partitions"]] == ["1.parquet", "2.parquet", "3.parquet"]
+
+
 def test_orphans_stay_are_listed_and_go_when_asked(score: Command, data: Path, tmp_path: Path) -> None:
     """Their input is gone; readers still see them."""
     assert score().code == 0
