@@ -89,6 +89,9 @@ def _bounded(args: Sequence[str] | None) -> int:
     except (ScorelineError, InterruptedRunError) as error:
         _tell(str(error), error.exit_code)
         return error.exit_code
+    except SystemExit as error:  # never ours: trusted code would end the process as if the work were done
+        _tell("something ended the process before the work was done", 1)
+        return error.code if isinstance(error.code, int) and error.code else 1
     except Exception:
         traceback.print_exc()
         _tell("this is a fault of scoreline; please report the lines above", 1)

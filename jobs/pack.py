@@ -1,7 +1,6 @@
 """`scoreline pack`: a bundle from files saved at training time."""
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -104,6 +103,4 @@ def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_imp
         raise BundleError(said["error"])
     bundle = open_bundle(made)
     Scorer.load(bundle, device="cpu", trust=(bundle.digest,) if allow_import else ())
-    digest = write_bundle(out, bundle.manifest, {name: bundle.read(name) for name in bundle.manifest.files})
-    shutil.rmtree(made)
-    return digest
+    return write_bundle(out, bundle.manifest, {name: bundle.read(name) for name in bundle.manifest.files})

@@ -42,6 +42,7 @@ class Desk:
 
     def __init__(self, store: Store, ledger: Ledger, watcher: Watcher) -> None:
         self._store, self._ledger, self._watcher = store, ledger, watcher
+        self._num_rows = ledger.num_rows()
         self._part: PartFile | None = None
         self._times = StageTimes()
 
@@ -57,7 +58,7 @@ class Desk:
         """Rows and rejects of one block."""
         self._times.add(item.times)
         self._ledger.reject(item.block.rejects)
-        self._ledger.hold_budget(self._ledger.plan.num_rows)
+        self._ledger.hold_budget(self._num_rows)
         with self._times.stage_in_front("write") as spent:
             self._open(item.planned).write(item.block.rows, item.block.rejects)
             spent.rows += item.block.rows.num_rows
@@ -74,8 +75,9 @@ class Desk:
                 partition=partition.name,
             )
         if end.error is not None:
-            rejected = self._part.num_rejects if self._part is not None else 0
+            rejected = 0
             if self._part is not None:
+                rejected = self._part.num_rejects
                 self._part.discard()
             self._part = None
             self._ledger.fail(end.error, target=end.planned.target, rejected=rejected)

@@ -48,6 +48,11 @@ class Ledger:
             self.first_reject = rejects.column(REJECT_COLUMN)[0].as_py()
         self.rejected += rejects.num_rows
 
+    def num_rows(self) -> int | None:
+        """The rows of the whole run, those of kept parts included; None where a file does not say how many it has."""
+        kept = sum(record.rows_in for record in self.plan.standing.kept.values())
+        return None if self.plan.num_rows is None else kept + self.plan.num_rows
+
     def hold_budget(self, num_rows: int | None) -> None:
         """Stop the run as soon as there are more rejects than it allows.
 

@@ -201,6 +201,11 @@ def _load(planned: PlannedSplit, scorer: Scorer, rows: int) -> Iterator[LoadedBl
 
 
 def read_blocks(planned: PlannedSplit, rows: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a split in blocks of `rows`, in file order, features that come from the path included.
+
+    Raises:
+        PartitionError: the file cannot be read to its end.
+    """
     partition, names = planned.partition, planned.read.names
     if partition.format == "csv":
         batches = csv.read_batches(partition, names, header=planned.header)

@@ -119,3 +119,12 @@ def test_wheel_works_elsewhere(tmp_path: Path) -> None:
     assert lines[-2:] == [str(there / "scoreline" / "__init__.py"), str(len(export.FILES))]
     assert (there / "scoreline" / "py.typed").exists()
     assert not (there / "pipeline").exists()
+
+
+def test_whatever_ends_the_process_early_is_no_success(tmp_path: Path) -> None:
+    """Trusted code that exits with 0 would make a scheduler believe that the work was done."""
+    code = (
+        "import sys; from scoreline.jobs import cli; cli.cli.main = lambda **words: sys.exit(0);"
+        "print(cli.run(['score']))"
+    )
+    assert python(code, tmp_path) == "1"

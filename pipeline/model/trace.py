@@ -281,7 +281,14 @@ def _layer(model: nn.Module, node: fx.Node, path: str, tensors: dict[str, torch.
             "remove them, or use remove_weight_norm, before saving",
         )
     tensors |= {f"{path}.{name}": tensor for name, tensor in layer.state_dict().items()}
-    arguments = operations.layer_arguments(layer)
+    try:
+        arguments = operations.layer_arguments(layer)
+    except (KeyError, AttributeError) as error:  # a TransformerEncoderLayer with an activation of its own, say
+        raise _refused(
+            node,
+            f"has a {type(layer).__name__} {path!r} with an argument that is no number or name ({one_line(error)})",
+            "build it with the arguments torch has names for",
+        ) from error
     return Layer(
         type=type(layer).__name__,
         args={name: _encoded(value, node) for name, value in arguments.items()},

@@ -167,6 +167,18 @@ def test_nothing_to_do_is_held_to_the_budget_and_to_the_inputs(
     assert [part["source"] for part in run["partitions"]] == ["1.parquet", "2.parquet", "3.parquet"]
 
 
+def test_a_share_is_of_all_rows_also_when_most_of_them_stand(
+    scoreline: Command, data: Path, tmp_path: Path, iris: Example
+) -> None:
+    """Two rejects in 600 rows are within 0.5%; that both stand in kept parts, and 150 rows remain, changes nothing."""
+    words = ["score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", "--max-rejects", "0.5%"]
+    assert scoreline(*words).code == 0
+    (tmp_path / "out" / "0.parquet").unlink()
+    again = scoreline(*words)
+    assert again.code == 0, again.err
+    assert again.event("run_start")["kept"] == 3
+
+
 def test_orphans_stay_are_listed_and_go_when_asked(score: Command, data: Path, tmp_path: Path) -> None:
     """Their input is gone; readers still see them."""
     assert score().code == 0

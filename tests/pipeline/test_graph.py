@@ -202,6 +202,11 @@ class TwoInputs(nn.Module):
         return x + y
 
 
+def custom_activation() -> nn.Module:
+    """An activation that torch has no name for."""
+    return nn.Sequential(nn.Unflatten(1, (1, 6)), nn.TransformerEncoderLayer(6, 2, 8, activation=torch.tanh))
+
+
 @pytest.mark.parametrize(
     ("model", "says"),
     [
@@ -211,6 +216,7 @@ class TwoInputs(nn.Module):
         (Unlisted(), r"svdvals.*test_graph\.py:\d+ `return torch\.linalg"),
         (AlwaysDrops(), r"at random.*test_graph\.py:\d+ `return F\.dropout.*training=self\.training"),
         (Numpy(), r"test_graph\.py:\d+ `return torch\.from_numpy"),
+        (custom_activation(), "TransformerEncoderLayer '1' with an argument that is no number or name"),
         (TwoInputs(), r"takes 2 tensors \(y has no default\)"),
         (nn.Sequential(nn.Conv3d(1, 1, 1)), "layer '0' is a Conv3d, which cannot be kept as data"),
         (nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(6, 2))), "weight_norm|Parametrized"),
