@@ -4,18 +4,17 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from .terminal.options import flag
+from .terminal.options import Day, dated, dialect_of, flag, read_job_file
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from ..pipeline.model.bundle import Bundle
-    from ..pipeline.plan import Plan, PlannedSplit
+    from ..pipeline.plan import Plan
     from ..pipeline.scorer import Scorer
+    from ..schemas.job import JobFile
 
 SHOWN_ROWS = 5
 SHOWN_SHAPES = 12
@@ -33,22 +32,41 @@ TRIED_ROWS = 1000
     metavar="DIGEST",
     help="The digest of a bundle that may execute the code it holds.",
 )
+@click.option(
+    "--job",
+    envvar="SCORELINE_JOB",
+    metavar="FILE.toml",
+    is_eager=True,
+    callback=read_job_file,
+    help="Flags from a job file of scoreline score, and its [csv].",
+)
+@flag("--run-date", type=Day(), help="Fills {run_date} in the input.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def check(bundle: str, input: str | None, format: str, device: str, trust: tuple[str, ...], as_json: bool) -> int:
+def check(
+    bundle: str,
+    input: str | None,
+    format: Literal["auto", "parquet", "csv"],
+    device: str,
+    trust: tuple[str, ...],
+    job: "JobFile | None",
+    run_date: str | None,
+    as_json: bool,
+) -> int:
     """Verify a bundle, and what it would do to an input. Writes nothing.
 
     \b
     Examples:
       scoreline check --bundle bundles/wine
       scoreline check --bundle bundles/wine --input data/
+      scoreline check --job nightly.toml --run-date 2026-11-24
 
     Without an input: digests, the model, features, scaling, labels, and the golden rows, replayed on the
     device. With one: the files, their columns, and the predictions for the first rows.
     """
     from ..pipeline.inputs.discover import discover  # here, so that --help stays light
     from ..pipeline.model.bundle import open_bundle
-    from ..pipeline.plan import make_plan
-    from ..pipeline.records import ColumnOptions
+    from ..pipeline.plan import default_split_rows, make_plan
+    from ..pipeline.records import ScoreJob
     from ..pipeline.resume import Standing
     from ..pipeline.scorer import Scorer
     from .terminal.tables import answer, table
@@ -56,8 +74,11 @@ def check(bundle: str, input: str | None, format: str, device: str, trust: tuple
     opened = open_bundle(bundle)
     plan = None
     if input is not None:
-        kind: Any = format
-        plan = make_plan(discover(input, format=kind), Standing(), opened.manifest, ColumnOptions())
+        tried = ScoreJob(
+            bundle=bundle, input=dated(input, run_date, "--input"), output="", run_id="", csv=dialect_of(job)
+        )
+        files = discover(tried.input, format=format)
+        plan = make_plan(files, Standing(), opened.manifest, tried, default_split_rows(opened.model_bytes()))
     scorer = Scorer.load(opened, device=device, trust=trust)
     verified = list(_verified(opened, scorer))
     planned = [] if plan is None else list(_planned(plan))
@@ -134,14 +155,17 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
 
 
 def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:
+    from ..pipeline.outputs.naming import part_name
+
     rows = "unknown until read (CSV)" if plan.num_rows is None else f"{plan.num_rows:,}"
     yield "files", str(len(plan.discovery.partitions))
     yield "rows", rows
-    if plan.splits:
-        first = plan.splits[0]
+    if plan.partitions:
+        first = plan.partitions[0]
         keys = [name for name in first.schema.names if name in first.read.names]
         yield "keys", _some(keys) or "none"
-        yield "first output", first.target
+        several = first.num_splits is not None and first.num_splits > 1
+        yield "first output", part_name(first.partition.name, 0, several=several)
     for error in plan.failed:
         yield "cannot be read", str(error)
     if plan.discovery.ignored:
@@ -150,30 +174,24 @@ def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:
 
 def _first_rows(plan: "Plan", scorer: "Scorer") -> dict[str, Any]:
     """Score the first rows of the first file."""
-    if not plan.splits:
+    from ..pipeline.desk import ReadFailed
+    from ..pipeline.records import ColumnOptions
+    from ..pipeline.run import LoadedBlock, load_blocks, score_block
+
+    if not plan.partitions:
         return {"source": "no file", "scored": [], "rejected": 0, "tried": 0, "rejects": []}
-    planned = plan.splits[0]
-    batch = _head(planned)
-    scored = list(scorer.score_batches([batch], text=planned.text, source=planned.partition.name))
-    return {
-        "source": planned.partition.name,
-        "tried": batch.num_rows,
-        "scored": [row for one in scored for row in one.rows.slice(0, SHOWN_ROWS).to_pylist()][:SHOWN_ROWS],
-        "rejected": sum(one.rejects.num_rows for one in scored),
-        "rejects": [row["reject"] for one in scored for row in one.rejects.slice(0, SHOWN_ROWS).to_pylist()],
-    }
-
-
-def _head(planned: "PlannedSplit") -> "pa.RecordBatch":
-    import pyarrow as pa
-
-    from ..pipeline.run import read_blocks
-
-    for block in read_blocks(planned, TRIED_ROWS):
-        return block
-    return pa.RecordBatch.from_arrays(
-        [pa.nulls(0, kind) for kind in planned.read_with_hive.types], schema=planned.read_with_hive
-    )
+    planned = plan.partitions[0]
+    first = next(load_blocks(planned, scorer, TRIED_ROWS))
+    found: dict[str, Any] = {"source": planned.partition.name, "tried": 0, "scored": [], "rejected": 0, "rejects": []}
+    if isinstance(first, ReadFailed):
+        raise first.error
+    if isinstance(first, LoadedBlock):
+        block = score_block(first, scorer, ColumnOptions()).block
+        found["tried"] = block.rows.num_rows + block.rejects.num_rows
+        found["scored"] = block.rows.slice(0, SHOWN_ROWS).to_pylist()
+        found["rejected"] = block.rejects.num_rows
+        found["rejects"] = [row["reject"] for row in block.rejects.slice(0, SHOWN_ROWS).to_pylist()]
+    return found
 
 
 def _rows_table(rows: dict[str, Any]) -> str:

@@ -181,7 +181,8 @@ def _score(bundle: Path, data: Path, output: Path, device: str) -> None:
 def _accuracy(output: Path) -> float:
     import pyarrow.dataset as ds
 
-    parts = [part["target"] for part in json.loads((output / "_scoreline/run.json").read_text())["partitions"]]
+    partitions = json.loads((output / "_scoreline/run.json").read_text())["partitions"]
+    parts = [part["target"] for partition in partitions for part in partition["parts"]]
     right = total = 0
     for part in parts:
         for batch in ds.dataset(os.fspath(output / part)).to_batches(columns=["true_label", "prediction"]):

@@ -1,12 +1,15 @@
 """`scoreline score`: options → one call into the pipeline → exit code."""
 
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..pipeline.records import ColumnOptions, RejectBudget, ScoreJob
-from .terminal.options import Day, Keys, Rejects, RowCount, dated, flag, read_job_file
+from ..pipeline.records import ColumnOptions, CsvDialect, RejectBudget, ScoreJob
+from .terminal.options import Day, Keys, Rejects, RowCount, dated, dialect_of, flag, read_job_file
+
+if TYPE_CHECKING:
+    from ..schemas.job import JobFile
 
 
 @click.command(context_settings={"show_default": True})
@@ -27,6 +30,13 @@ from .terminal.options import Day, Keys, Rejects, RowCount, dated, flag, read_jo
     metavar="auto|64k",
     default="auto",
     help="Rows of one forward pass, as in 5000 or 64k.",
+)
+@flag(
+    "--split-rows",
+    type=RowCount(),
+    metavar="auto|1M",
+    default="auto",
+    help="Rows scored and published as one: what an interrupted run has to do again.",
 )
 @flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
 @flag("--max-rejects", type=Rejects(), metavar="100|1%", default="0", help="Rows that may be rejected: 100, or 1%.")
@@ -58,12 +68,13 @@ from .terminal.options import Day, Keys, Rejects, RowCount, dated, flag, read_jo
 @flag("--log-format", type=click.Choice(["auto", "text", "json"]), default="auto", help="auto: JSON off a terminal.")
 @flag("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="What to log.")
 @flag("--progress/--no-progress", default=None, help="Draw a progress bar.  [default: on a terminal]")
-def score(job: str | None, run_date: str | None, run_id: str | None, **options: Any) -> int:  # noqa: ARG001
+def score(job: "JobFile | None", run_date: str | None, run_id: str | None, **options: Any) -> int:
     """Score files with a bundle, every row accounted for.
 
-    Writes one Parquet file per input file, under the same path: the key columns unchanged, then the
-    predictions. Rows that cannot be scored go to _rejects/ with their reason. _SUCCESS comes last. The same command
-    again scores only what is missing or differs: another input, model or option.
+    Writes one Parquet file per input file, under the same path, or several where it has more than --split-rows
+    rows (big-00000.parquet, big-00001.parquet …): the key columns unchanged, then the predictions. Rows that cannot be
+    scored go to _rejects/ with their reason. _SUCCESS comes last. The same command again scores only what is missing or
+    differs: another input, model or option.
 
     \b
     Examples:
@@ -71,7 +82,15 @@ def score(job: str | None, run_date: str | None, run_id: str | None, **options: 
       scoreline score --bundle b --input 'in/{run_date}/*.csv' --output out/{run_date} --run-date 2026-11-24
       scoreline score --job nightly.toml --max-rejects 1%
 
-    Every flag may stand in the job file (max_rejects = "1%") or in the environment (SCORELINE_MAX_REJECTS).
+    Every flag may stand in the job file (max_rejects = "1%") or in the environment (SCORELINE_MAX_REJECTS). The job
+    file also says how CSV files are written, where it is not comma, header and UTF-8:
+
+    \b
+      [csv]
+      delimiter = ";"
+      decimal = ","
+      encoding = "latin-1"
+      nulls = ["NA", "-"]
     """
     from ..pipeline.run import run  # here, so that --help stays light
     from .terminal.logs import configure, shows_json
@@ -82,7 +101,7 @@ def score(job: str | None, run_date: str | None, run_id: str | None, **options: 
     log = configure(options["log_format"], options["log_level"]).bind(run_id=run_id)
     watcher = RunWatcher(log, bar=options["progress"])
     try:
-        manifest = run(_score_job(run_id, run_date, **options), watcher)
+        manifest = run(_score_job(run_id, run_date, dialect_of(job), **options), watcher)
     finally:
         watcher.close()
     if not shows_json():
@@ -90,8 +109,8 @@ def score(job: str | None, run_date: str | None, run_id: str | None, **options: 
     return 0
 
 
-def _score_job(run_id: str, run_date: str | None, **options: Any) -> ScoreJob:
-    keys, batch_size, budget = options["keys"], options["batch_size"], options["max_rejects"]
+def _score_job(run_id: str, run_date: str | None, csv: CsvDialect, **options: Any) -> ScoreJob:
+    keys, budget = options["keys"], options["max_rejects"]
     assert isinstance(budget, RejectBudget)
     return ScoreJob(
         bundle=options["bundle"],
@@ -104,7 +123,9 @@ def _score_job(run_id: str, run_date: str | None, **options: Any) -> ScoreJob:
             prefix=options["prefix"],
             probabilities=options["probabilities"],
         ),
-        batch_rows=None if batch_size == "auto" else batch_size,
+        csv=csv,
+        batch_rows=None if options["batch_size"] == "auto" else options["batch_size"],
+        split_rows=None if options["split_rows"] == "auto" else options["split_rows"],
         device=options["device"],
         max_rejects=budget,
         trust=tuple(options["trust"]),

@@ -4,14 +4,15 @@ are read or scored.
 
 from dataclasses import dataclass
 
-from ..schemas.run import Receipt
+from ..schemas.run import PartRecord, Receipt
 from .errors import PartitionError
 from .inputs.discover import is_unchanged
-from .ledger import Ledger, versions
+from .ledger import Ledger
+from .outputs.naming import part_name, rejects_name
 from .outputs.part_file import PartFile
 from .outputs.store import Store
-from .plan import PlannedSplit
-from .records import ScoredBatch
+from .plan import PlannedPartition
+from .records import Partition, ScoredBatch, Split
 from .resume import fingerprint
 from .timing import StageTimes
 from .watch import Watcher, say_failed, say_split
@@ -21,7 +22,8 @@ from .watch import Watcher, say_failed, say_split
 class ScoredBlock:
     """A block on its way to the part file."""
 
-    planned: PlannedSplit
+    planned: PlannedPartition
+    split: int
     block: ScoredBatch
     num_rows: int
     times: StageTimes
@@ -29,11 +31,18 @@ class ScoredBlock:
 
 @dataclass(kw_only=True, slots=True)
 class SplitEnd:
-    """All blocks of a split have gone by; `error` where its file could not be read to the end."""
+    """All blocks of a split have gone by."""
 
-    planned: PlannedSplit
-    rows_in: int
-    error: PartitionError | None
+    planned: PlannedPartition
+    split: Split
+    times: StageTimes
+
+
+@dataclass(kw_only=True, slots=True)
+class ReadFailed:
+    """A partition cannot be read on; what was read of the split at hand is not published."""
+
+    error: PartitionError
     times: StageTimes
 
 
@@ -55,71 +64,96 @@ class Desk:
         self._close_split()
 
     def write(self, item: ScoredBlock) -> None:
-        """Rows and rejects of one block."""
+        """Rows and rejects of one block; nothing of a partition that has failed."""
+        if item.planned.partition.name in self._ledger.errors:
+            return
         self._times.add(item.times)
         self._ledger.reject(item.block.rejects)
         self._ledger.hold_budget(self._num_rows)
         with self._times.stage_in_front("write") as spent:
-            self._open(item.planned).write(item.block.rows, item.block.rejects)
+            self._open(item.planned, item.split).write(item.block.rows, item.block.rejects)
             spent.rows += item.block.rows.num_rows
             spent.bytes += item.block.rows.nbytes
         self._watcher.advance(item.num_rows)
 
     def publish(self, end: SplitEnd) -> None:
-        """The split is through: make it visible, or drop it where its file could not be read."""
-        self._times.add(end.times)
-        partition = end.planned.partition
-        if end.error is None and not is_unchanged(partition):
-            end.error = PartitionError(
-                f"{partition.name}: changed while it was read, so what was read is not published; run again",
-                partition=partition.name,
-            )
-        if end.error is not None:
-            rejected = 0
-            if self._part is not None:
-                rejected = self._part.num_rejects
-                self._part.discard()
-            self._part = None
-            self._ledger.fail(end.error, target=end.planned.target, rejected=rejected)
-            say_failed(self._watcher, end.error)
-            self._close_split()
+        """The split is through: make it visible, unless its file is no longer the one that was found."""
+        partition, split = end.planned.partition, end.split
+        if partition.name in self._ledger.errors:
             return
-        part = self._open(end.planned)
-        assert part.num_rows + part.num_rejects == end.rows_in, "a row was lost or doubled"
-        receipt = _receipt(end, part, self._ledger)
+        self._times.add(end.times)
+        if not is_unchanged(partition):
+            self.fail(changed(partition))
+            return
+        part = self._open(end.planned, split.index)
+        assert part.num_rows + part.num_rejects == split.num_rows, "a row was lost or doubled"
+        target = end.planned.target(split)
         with self._times.stage_in_front("publish") as spent:
-            digest, size = part.publish(receipt)
+            digest, size = part.publish(target, self._receipt(end, part))
             spent.bytes += size
             spent.rows += part.num_rows
         self._part = None
-        self._ledger.publish(end.planned, scored=part.num_rows, rejected=part.num_rejects, sha256=digest)
-        say_split(self._watcher, end.planned, part, self._times)
+        self._ledger.publish(partition, _record(target, split, part, digest))
+        say_split(self._watcher, partition, split, part, self._times)
         self._close_split()
 
-    def _open(self, planned: PlannedSplit) -> PartFile:
+    def fail(self, error: PartitionError) -> None:
+        """Drop the split at hand: its partition fails alone."""
+        if error.partition in self._ledger.errors:
+            return
+        rejected = 0
+        if self._part is not None:
+            rejected = self._part.num_rejects
+            self._part.discard()
+        self._part = None
+        self._ledger.fail(error, rejected=rejected)
+        say_failed(self._watcher, error)
+        self._close_split()
+
+    def _open(self, planned: PlannedPartition, split: int) -> PartFile:
         if self._part is None:
             self._part = PartFile(
                 self._store,
-                target=planned.target,
-                rejects=planned.rejects,
+                name=part_name(planned.partition.name, split, several=True),
                 schema=planned.schema,
                 read=planned.read_with_hive,
             )
         return self._part
 
     def _close_split(self) -> None:
-        self._ledger.times.add(self._times)
+        self._ledger.clock.times.add(self._times)
         self._times = StageTimes()
 
+    def _receipt(self, end: SplitEnd, part: PartFile) -> Receipt:
+        ledger, split = self._ledger, end.split
+        return Receipt(
+            fingerprint=fingerprint(end.planned.partition, split.first_row, ledger.bundle.digest, ledger.job),
+            split=split.index,
+            last=split.last,
+            rows_in=split.num_rows,
+            rows_scored=part.num_rows,
+            rows_rejected=part.num_rejects,
+            rejects=None,
+            made_with=ledger.made_with(),
+        )
 
-def _receipt(end: SplitEnd, part: PartFile, ledger: Ledger) -> Receipt:
-    return Receipt(
-        fingerprint=fingerprint(end.planned.partition, ledger.bundle.digest, ledger.job.columns),
-        split=end.planned.split.index,
-        last=end.planned.split.last,
-        rows_in=end.rows_in,
+
+def changed(partition: Partition) -> PartitionError:
+    """The file is no longer the one that was found."""
+    return PartitionError(
+        f"{partition.name}: changed while it was read, so what was read is not published; run again",
+        partition=partition.name,
+    )
+
+
+def _record(target: str, split: Split, part: PartFile, digest: str) -> PartRecord:
+    return PartRecord(
+        target=target,
+        split=split.index,
+        last=split.last,
+        sha256=digest,
+        rows_in=split.num_rows,
         rows_scored=part.num_rows,
         rows_rejected=part.num_rejects,
-        rejects=None,
-        made_with={"device": ledger.device.partition(":")[0], "batch_rows": str(ledger.block_rows), **versions()},
+        rejects=rejects_name(target) if part.num_rejects else None,
     )

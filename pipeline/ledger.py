@@ -6,16 +6,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ..schemas.run import BundleRecord, PartitionRecord, RunManifest, StageTotals
+from ..schemas.run import BundleRecord, PartitionRecord, PartRecord, RunManifest, StageTotals
 from .errors import PartitionError, RowsRejectedError
+from .model.bundle import Bundle
 from .outputs.assemble import REJECT_COLUMN, described
-from .plan import Plan, PlannedSplit
-from .records import ScoreJob
+from .plan import Plan
+from .records import Partition, ScoreJob
+from .resume import dialect_option
 from .timing import StageTimes, verdict
+
+if TYPE_CHECKING:
+    from .scorer import Scorer
 
 LIBRARIES = ("scoreline", "torch", "numpy", "pyarrow")
 
@@ -23,6 +28,15 @@ LIBRARIES = ("scoreline", "torch", "numpy", "pyarrow")
 def versions() -> dict[str, str]:
     """The versions of what computes."""
     return {name: version(name) for name in LIBRARIES}
+
+
+@dataclass(kw_only=True, slots=True)
+class RunClock:
+    """When a run began, and what its stages have cost."""
+
+    start_s: float = field(default_factory=perf_counter)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    times: StageTimes = field(default_factory=StageTimes)
 
 
 @dataclass(kw_only=True)
@@ -34,13 +48,16 @@ class Ledger:
     bundle: BundleRecord
     device: str
     block_rows: int
-    times: StageTimes
-    start_s: float
+    clock: RunClock
     startup_s: float
-    started: datetime
-    partitions: list[PartitionRecord] = field(default_factory=list)
+    parts: dict[Partition, list[PartRecord]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
     rejected: int = 0
     first_reject: dict[str, Any] | None = None
+
+    def made_with(self) -> dict[str, str]:
+        """What touches the last bits of a part, and no more."""
+        return {"device": self.device.partition(":")[0], "batch_rows": str(self.block_rows), **versions()}
 
     def reject(self, rejects: pa.RecordBatch) -> None:
         """Count rejects, and remember the first of the run."""
@@ -50,7 +67,7 @@ class Ledger:
 
     def num_rows(self) -> int | None:
         """The rows of the whole run, those of kept parts included; None where a file does not say how many it has."""
-        kept = sum(record.rows_in for record in self.plan.standing.kept.values())
+        kept = sum(record.rows_in for parts in self.plan.standing.kept.values() for record in parts.values())
         return None if self.plan.num_rows is None else kept + self.plan.num_rows
 
     def hold_budget(self, num_rows: int | None) -> None:
@@ -73,47 +90,63 @@ class Ledger:
                 " --max-rejects 100 or 1%"
             )
 
-    def keep(self, record: PartitionRecord) -> None:
+    def keep(self, partition: Partition, record: PartRecord) -> None:
         """Enter a part that stands; its rejects count, too."""
-        self.partitions.append(record)
+        self.parts.setdefault(partition, []).append(record)
         self.rejected += record.rows_rejected
 
-    def publish(self, planned: PlannedSplit, *, scored: int, rejected: int, sha256: str) -> PartitionRecord:
+    def publish(self, partition: Partition, record: PartRecord) -> None:
         """Enter a published split."""
-        record = PartitionRecord(
-            source=planned.partition.name,
-            path=planned.partition.path,
-            target=planned.target,
-            sha256=sha256,
-            rows_in=scored + rejected,
-            rows_scored=scored,
-            rows_rejected=rejected,
-            rejects=planned.rejects if rejected else None,
-        )
-        self.partitions.append(record)
-        return record
+        self.parts.setdefault(partition, []).append(record)
 
-    def fail(self, error: PartitionError, *, target: str = "", rejected: int = 0) -> None:
-        """Enter a partition that could not be read; its rejects so far no longer count."""
+    def fail(self, error: PartitionError, *, rejected: int = 0) -> None:
+        """Enter a partition that could not be read to its end; the rejects of the split at hand no longer count."""
         self.rejected -= rejected
-        self.partitions.append(PartitionRecord(source=error.partition, target=target, error=str(error)))
+        self.errors[error.partition] = str(error)
 
-    def failures(self) -> list[PartitionRecord]:
-        """The partitions that could not be read."""
-        return [record for record in self.partitions if record.error]
+    def settle(self) -> None:
+        """Hold the whole run to what it allows: no partition that could not be read, and a share of rejects.
+
+        Raises:
+            PartitionError: names the first that could not be read.
+            RowsRejectedError: names the first row that was rejected.
+        """
+        if self.errors:
+            name, reason = next(iter(self.errors.items()))
+            count, total = len(self.errors), len(self.plan.discovery.partitions)
+            raise PartitionError(
+                f"{reason} ({count} of {total} inputs could not be read; the others are published)", partition=name
+            )
+        self.hold_budget(sum(record.rows_in for parts in self.parts.values() for record in parts))
+
+    def surplus(self) -> list[str]:
+        """Parts of inputs that are whole without them: of another split size, or of an input that has shrunk."""
+        made = {record.target for parts in self.parts.values() for record in parts}
+        there = self.plan.standing.there.items()
+        names = {name for partition, names in there if partition.name not in self.errors for name in names}
+        return sorted(names - made)
+
+    def records(self) -> list[PartitionRecord]:
+        """What became of every input, by name."""
+        return [
+            _record(partition, self.parts.get(partition, []), self.errors.get(partition.name))
+            for partition in self.plan.discovery.partitions
+            if partition in self.parts or partition.name in self.errors
+        ]
 
     def manifest(self, error: Exception | None) -> RunManifest:
         """The run as it stands, as `_scoreline/run.json` tells it."""
-        wall_s = perf_counter() - self.start_s
-        stages = self.times.summary()
-        rows_scored = sum(record.rows_scored for record in self.partitions)
-        rows_rejected = sum(record.rows_rejected for record in self.partitions)
+        wall_s = perf_counter() - self.clock.start_s
+        stages = self.clock.times.summary()
+        records = self.records()
+        rows_scored = sum(record.rows_scored for record in records)
+        rows_rejected = sum(record.rows_rejected for record in records)
         columns = self.job.columns
         return RunManifest(
             run_id=self.job.run_id,
             status="failed" if error else "success",
             error=str(error) if error else None,
-            started=self.started.isoformat(timespec="milliseconds"),
+            started=self.clock.started.isoformat(timespec="milliseconds"),
             ended=datetime.now(UTC).isoformat(timespec="milliseconds"),
             input=self.job.input,
             output=self.job.output,
@@ -122,13 +155,15 @@ class Ledger:
                 "prefix": columns.prefix,
                 "probabilities": columns.probabilities,
                 "format": self.job.format,
+                "csv": dialect_option(self.job.csv),
                 "batch_rows": self.block_rows,
+                "split_rows": self.plan.split_rows,
                 "max_rejects": str(self.job.max_rejects),
             },
             versions={"python": platform.python_version(), **versions()},
             device=self.device,
             bundle=self.bundle,
-            partitions=sorted(self.partitions, key=lambda record: record.source),
+            partitions=records,
             ignored=list(self.plan.discovery.ignored),
             orphans=self.plan.standing.orphans,
             rows_in=rows_scored + rows_rejected,
@@ -143,3 +178,36 @@ class Ledger:
             },
             verdict=verdict(stages, self.startup_s, wall_s),
         )
+
+
+def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | None", clock: RunClock) -> Ledger:
+    """The ledger of a run that is about to score; what came before counts as its start-up."""
+    golden = scorer.golden if scorer is not None else None
+    return Ledger(
+        job=job,
+        plan=plan,
+        bundle=BundleRecord(
+            path=str(bundle.path),
+            digest=bundle.digest,
+            golden_rows=golden.rows if golden else None,
+            golden_source=golden.source if golden else None,
+            golden_largest_difference=golden.largest_difference if golden else None,
+        ),
+        device=str(scorer.device) if scorer else "none",
+        block_rows=job.batch_rows or (scorer.block_rows if scorer else 0),
+        clock=clock,
+        startup_s=perf_counter() - clock.start_s - clock.times["discover"].waiting_s,
+    )
+
+
+def _record(partition: Partition, parts: list[PartRecord], error: str | None) -> PartitionRecord:
+    return PartitionRecord(
+        source=partition.name,
+        path=partition.path,
+        format=partition.format,
+        rows_in=sum(part.rows_in for part in parts),
+        rows_scored=sum(part.rows_scored for part in parts),
+        rows_rejected=sum(part.rows_rejected for part in parts),
+        parts=sorted(parts, key=lambda part: part.split),
+        error=error,
+    )

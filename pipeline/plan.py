@@ -4,7 +4,7 @@ known before torch is imported or a row is read. Joins `inputs` and `outputs`.
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,31 +17,43 @@ from .inputs import csv, parquet
 from .inputs.check import check_columns
 from .inputs.discover import Discovery, refuse_address
 from .outputs.assemble import output_schema
-from .records import ColumnOptions, Partition, ScoreJob, Split
-from .resume import Standing, rejects_of, target_of
+from .outputs.naming import numbered, part_name, whole_name
+from .records import ColumnOptions, CsvDialect, Partition, ScoreJob, Split
+from .resume import Standing
 from .tasks.columns import output_fields
 
+#: Marks a column of an extension type that is not registered here.
+EXTENSION = b"ARROW:extension:name"
 #: Footers are small reads that wait for the disk: a few at once.
 FOOTER_THREADS = 8
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlannedSplit:
-    """One split, the columns to read for it, and where its rows go.
+#: Rows of a split: as many as keep the multiplications of a forward pass below `SPLIT_WORK`, within these bounds. A
+#: light model writes few, large files (a split costs about 15 ms to finish); a heavy one loses a minute when it is
+#: killed.
+FEWEST_SPLIT_ROWS, MOST_SPLIT_ROWS, SPLIT_WORK = 1 << 16, 1 << 20, 1 << 39
 
-    `header`: every column of the file; `read`: those that are read, with their types; `hive`: feature columns
-    that come from the path; `text`: columns whose text is read as numbers; `schema`: the rows to be written.
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedPartition:
+    """One input with splits to score: the columns to read, and where its rows go.
+
+    `num_rows`, `num_splits`: None where the file does not say; `kept`: splits that stand; `header`: every column of the
+    file; `read`: those that are read, with their types; `hive`: feature columns that come from the path; `text`:
+    columns whose text is read as numbers, written as `dialect` says; `schema`: the rows to be written.
     """
 
-    split: Split
+    partition: Partition
+    split_rows: int
     num_rows: int | None
-    read: pa.Schema
+    num_splits: int | None
+    kept: frozenset[int]
     header: tuple[str, ...]
+    read: pa.Schema
     hive: tuple[tuple[str, str | None], ...]
     text: frozenset[str]
+    dialect: CsvDialect
     schema: pa.Schema
-    target: str
-    rejects: str
 
     @property
     def read_with_hive(self) -> pa.Schema:
@@ -49,49 +61,91 @@ class PlannedSplit:
         return pa.schema([*self.read, *(pa.field(key, pa.string()) for key, _ in self.hive)])
 
     @property
-    def partition(self) -> Partition:
-        """The input file."""
-        return self.split.partition
+    def first_row(self) -> int:
+        """Where reading begins: at the first split that does not stand, or, as a CSV has no places, at its start."""
+        if self.num_rows is None:
+            return 0
+        return next(split for split in range(len(self.kept) + 1) if split not in self.kept) * self.split_rows
+
+    def target(self, split: Split) -> str:
+        """Where the rows of a split go."""
+        return part_name(self.partition.name, split.index, several=not (split.index == 0 and split.last))
+
+    def num_rows_to_score(self, kept_rows: int) -> int | None:
+        """The rows of the splits that do not stand; None where the file does not say how many it has."""
+        return None if self.num_rows is None else self.num_rows - kept_rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a run will do. `standing`: what earlier runs have done; `failed`: partitions that cannot be read, with the
-    error; `num_rows`: of what remains, None where a file does not say how many it has."""
+    """What a run will do. `standing`: what earlier runs have done; `partitions`: the inputs with splits to score;
+    `reasons`: why, counted by split; `failed`: inputs that cannot be read, with the error; `num_rows`: of what is to be
+    scored, None where a file does not say how many it has."""
 
     discovery: Discovery
     standing: Standing
-    splits: tuple[PlannedSplit, ...]
+    split_rows: int
+    partitions: tuple[PlannedPartition, ...]
+    reasons: Mapping[str, int]
     failed: tuple[PartitionError, ...]
     num_rows: int | None
 
 
-def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, options: ColumnOptions) -> Plan:
-    """Look at the columns of every partition that has no part yet, and name its output.
+def default_split_rows(weight_bytes: int) -> int:
+    """How many rows are scored and published as one: a power of two that depends on the bundle alone.
+
+    Args:
+        weight_bytes: the size of the model's files; a forward pass multiplies about once per weight and row.
+    """
+    rows = SPLIT_WORK // max(1, weight_bytes // 4)
+    return max(FEWEST_SPLIT_ROWS, min(MOST_SPLIT_ROWS, 1 << max(0, rows.bit_length() - 1)))
+
+
+def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, job: ScoreJob, split_rows: int) -> Plan:
+    """Look at the columns of every partition that is not whole, and name its outputs.
 
     Raises:
         ColumnError: a column is missing, doubled, of a wrong kind, or has the name of an output.
         UsageError: two inputs would meet in one output.
     """
-    _refuse_meeting(found.partitions)
-    splits, failed = [], []
-    remaining = [partition for partition in found.partitions if partition not in standing.kept]
+    planned, failed = [], []
+    remaining = [partition for partition in found.partitions if partition not in standing.whole]
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
-        footers = pool.map(_footer, remaining)
+        footers = pool.map(lambda partition: _footer(partition, job.csv), remaining)
         for partition, footer in zip(remaining, footers, strict=True):
             if isinstance(footer, PartitionError):
                 failed.append(footer)
             else:
-                splits.append(_planned(partition, *footer, manifest, options))
-    counts = [planned.num_rows for planned in splits]
+                planned.append(_planned(partition, *footer, standing, manifest, job, split_rows))
+    _refuse_meeting(found.partitions, {entry.partition: entry.num_splits for entry in planned}, standing)
+    counts = [entry.num_rows_to_score(_kept_rows(standing, entry.partition)) for entry in planned]
     known = [count for count in counts if count is not None]
     return Plan(
         discovery=found,
         standing=standing,
-        splits=tuple(splits),
+        split_rows=split_rows,
+        partitions=tuple(planned),
+        reasons=Counter(reason for entry in planned for reason in _reasons(entry, standing)),
         failed=tuple(failed),
         num_rows=sum(known) if len(known) == len(counts) else None,
     )
+
+
+def _kept_rows(standing: Standing, partition: Partition) -> int:
+    return sum(record.rows_in for record in standing.kept.get(partition, {}).values())
+
+
+def _reasons(planned: PlannedPartition, standing: Standing) -> Iterator[str]:
+    """Why each split of a partition is to be scored. One that has no part is missing, unless the others are out of
+    date."""
+    said = standing.reasons.get(planned.partition, {})
+    changed = list(dict.fromkeys(reason for reasons in said.values() for reason in reasons if "changed" in reason))
+    known = planned.num_splits if planned.num_splits is not None else max([0, *said, *planned.kept]) + 1
+    wanted = [split for split in range(known) if split not in planned.kept]
+    if planned.num_splits is None and not wanted:
+        wanted = [known]
+    for split in wanted:
+        yield from said.get(split) or changed or ["missing"]
 
 
 def refuse_overlap(found: Discovery, job: ScoreJob) -> None:
@@ -117,10 +171,10 @@ def refuse_overlap(found: Discovery, job: ScoreJob) -> None:
             )
 
 
-def _footer(partition: Partition) -> tuple[pa.Schema, int | None] | PartitionError:
+def _footer(partition: Partition, dialect: CsvDialect) -> tuple[pa.Schema, int | None] | PartitionError:
     try:
         if partition.format == "csv":
-            return csv.read_header(partition), None
+            return csv.read_header(partition, dialect), None
         return parquet.read_footer(partition)
     except PartitionError as error:
         return error
@@ -130,9 +184,12 @@ def _planned(
     partition: Partition,
     schema: pa.Schema,
     num_rows: int | None,
+    standing: Standing,
     manifest: BundleManifest,
-    options: ColumnOptions,
-) -> PlannedSplit:
+    job: ScoreJob,
+    split_rows: int,
+) -> PlannedPartition:
+    options = job.columns
     features = [feature.name for feature in manifest.features]
     hive = tuple((key, value) for key, value in partition.hive if key in features and key not in schema.names)
     whole = pa.schema([*schema, *(pa.field(key, pa.string()) for key, _ in hive)])
@@ -142,19 +199,20 @@ def _planned(
     read = [name for name in schema.names if name in {*features, *keys}]
     fields = output_fields(manifest, options)
     _refuse_hive_clash(partition, [options.prefix + field.name for field in fields])
-    target = target_of(partition)
-    return PlannedSplit(
-        split=Split(partition=partition),
+    return PlannedPartition(
+        partition=partition,
+        split_rows=split_rows,
         num_rows=num_rows,
+        num_splits=None if num_rows is None else max(1, -(-num_rows // split_rows)),
+        kept=frozenset(standing.kept.get(partition, ())),
         header=tuple(schema.names),
         read=pa.schema([schema.field(name) for name in read]),
         hive=hive,
         text=text,
+        dialect=job.csv,
         schema=output_schema(
             pa.schema([schema.field(name) for name in keys]), fields, options.prefix, source=partition.name
         ),
-        target=target,
-        rejects=rejects_of(target),
     )
 
 
@@ -169,6 +227,12 @@ def _keys(partition: Partition, schema: pa.Schema, features: set[str], options: 
         if name not in times:
             there = ", ".join(repr(name) for name in list(times)[:8])
             raise ColumnError(f"{partition.name}: key column {name!r} is missing; there are {there}")
+        field = schema.field(name) if times[name] == 1 else None
+        if field is not None and (isinstance(field.type, pa.BaseExtensionType) or EXTENSION in (field.metadata or {})):
+            raise ColumnError(
+                f"{partition.name}: column {name!r} is of the extension type {field.type}, which other readers may not"
+                " know; cast it where the file is written, or name the keys to keep with --keys"
+            )
         if times[name] > 1:
             raise ColumnError(
                 f"{partition.name}: column {name!r} stands {times[name]} times and cannot be carried through;"
@@ -186,11 +250,24 @@ def _refuse_hive_clash(partition: Partition, outputs: Sequence[str]) -> None:
         )
 
 
-def _refuse_meeting(partitions: Sequence[Partition]) -> None:
-    homes: dict[str, str] = {}
+def _refuse_meeting(
+    partitions: Sequence[Partition], num_splits: Mapping[Partition, int | None], standing: Standing
+) -> None:
+    """No two inputs in one output: neither under the same name, nor one under the name of another's split."""
+    homes: dict[str, Partition] = {}
     for partition in partitions:
-        first = homes.setdefault(target_of(partition), partition.name)
-        if first != partition.name:
-            raise UsageError(
-                f"inputs {first!r} and {partition.name!r} would both be written to {target_of(partition)!r}; rename one"
-            )
+        first = homes.setdefault(whole_name(partition.name), partition)
+        if first != partition:
+            raise _meeting(first, partition, whole_name(partition.name))
+    for name, partition in homes.items():
+        whole, split = numbered(name) or ("", 0)
+        other = homes.get(whole)
+        if other is None:
+            continue
+        count = len(standing.kept[other]) if other in standing.whole else num_splits.get(other, 1)
+        if count is None or (count > 1 and split < count):  # how many a CSV has is not known
+            raise _meeting(other, partition, name)
+
+
+def _meeting(one: Partition, other: Partition, target: str) -> UsageError:
+    return UsageError(f"inputs {one.name!r} and {other.name!r} would both be written to {target!r}; rename one")

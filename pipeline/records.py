@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
@@ -32,14 +32,49 @@ class Partition:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Split:
-    """A range of consecutive rows of a partition, read, scored and published as one."""
+class CsvDialect:
+    """How the CSV files of a job are written.
 
-    partition: Partition
-    index: int = 0
-    start: int = 0
-    num_rows: int | None = None
-    last: bool = True
+    `delimiter`, `decimal`: one character each. `quote`: one, or none where it is empty. `encoding`: as Python names it.
+    `nulls`: the words that say that a feature has no value, beside the empty cell; keys keep theirs. `columns`: the
+    names of the columns where the first row is no header.
+    """
+
+    delimiter: str = ","
+    quote: str = '"'
+    decimal: str = "."
+    encoding: str = "utf-8"
+    nulls: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadRows:
+    """Rows as a reader found them, in file order. `unreadable`: the places of those that no sense could be made of,
+    with the reason; all of their cells are null."""
+
+    batch: pa.RecordBatch
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """A range of consecutive rows of a partition, read, scored and published as one. `last`: no rows come after it."""
+
+    index: int
+    first_row: int
+    num_rows: int
+    last: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """The rows of one forward pass, all of one split. `first_row`: the place of the first in its partition."""
+
+    split: int
+    first_row: int
+    batch: pa.RecordBatch
+    unreadable: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,7 +161,9 @@ class ScoreJob:
     run_id: str
     format: Literal["auto", "parquet", "csv"] = "auto"
     columns: ColumnOptions = ColumnOptions()
+    csv: CsvDialect = CsvDialect()
     batch_rows: int | None = None
+    split_rows: int | None = None
     device: str = "auto"
     max_rejects: RejectBudget = RejectBudget()
     trust: tuple[str, ...] = ()

@@ -1,57 +1,87 @@
-"""What earlier runs have done: which partitions have their part already, and why the others need theirs anew. Inputs
-are not opened; outputs say of themselves what they are. Joins `inputs` and `outputs`.
+"""What earlier runs have done: which splits have their part already, and why the others need theirs anew. Inputs are
+not opened; outputs say of themselves what they are. Joins `inputs` and `outputs`.
 """
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
-from ..schemas.run import Fingerprint, PartitionRecord, Receipt
+from ..schemas.run import Fingerprint, PartRecord, Receipt
 from .errors import OutputError
+from .outputs.naming import numbered, part_name, rejects_name, whole_name
 from .outputs.receipt import differences, file_digest, is_whole, read_receipt
-from .outputs.store import MANIFEST, REJECTS, SUCCESS, Store
-from .records import ColumnOptions, Partition, ScoreJob
+from .outputs.store import MANIFEST, SUCCESS, Store
+from .records import CsvDialect, Partition, ScoreJob
 
 
 @dataclass(kw_only=True, slots=True)
 class Standing:
-    """`kept`: partitions whose part stands, with its record. `reasons`: why parts are made anew, counted. `orphans`:
-    parts whose input is not among this run's. `complete`: whether the last run ended with `_SUCCESS`."""
+    """What stands in an output, by input.
 
-    kept: dict[Partition, PartitionRecord] = field(default_factory=dict)
-    reasons: Counter[str] = field(default_factory=Counter)
+    `kept`: the parts that are what this run would make, by split; `whole`: the inputs that lack none; `reasons`: why
+    other parts are not kept, by split; `there`: every part of an input, whether or not it is kept; `orphans`: parts
+    whose input is not among this run's. `made_with`: what the kept parts were made with, in as far as that touches the
+    last bits. `complete`: whether the last run ended with `_SUCCESS`.
+    """
+
+    kept: dict[Partition, dict[int, PartRecord]] = field(default_factory=dict)
+    whole: set[Partition] = field(default_factory=set)
+    reasons: dict[Partition, dict[int, list[str]]] = field(default_factory=dict)
+    there: dict[Partition, set[str]] = field(default_factory=dict)
     orphans: list[str] = field(default_factory=list)
+    made_with: list[dict[str, str]] = field(default_factory=list)
     complete: bool = False
 
+    def num_kept(self) -> int:
+        """How many splits need not be scored."""
+        return sum(len(parts) for parts in self.kept.values())
 
-def target_of(partition: Partition) -> str:
-    """Where a partition's rows go: its own path, with `.parquet` behind any other suffix."""
-    return partition.name if partition.name.endswith(".parquet") else f"{partition.name}.parquet"
+    def surplus(self) -> list[str]:
+        """Parts of the inputs that are whole without them: of another split size, or of an input that has shrunk."""
+        parts = {name for partition in self.whole for name in self.there.get(partition, ())}
+        return sorted(parts - {record.target for kept in self.kept.values() for record in kept.values()})
 
 
-def rejects_of(target: str) -> str:
-    """Where the rejects of a part go."""
-    return f"{REJECTS}/{target.removesuffix('.parquet')}.arrow"
-
-
-def fingerprint(partition: Partition, bundle: str, options: ColumnOptions) -> Fingerprint:
-    """What the part of a partition is made of."""
+def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
+    """The options that change values, those that are off left out, so that a new one voids nothing."""
+    columns = job.columns
     given = {
-        "keys": None if options.keys is None else json.dumps(options.keys),
-        "prefix": options.prefix or None,
-        "probabilities": None if options.probabilities == "columns" else options.probabilities,
+        "keys": None if columns.keys is None else json.dumps(columns.keys),
+        "prefix": columns.prefix or None,
+        "probabilities": None if columns.probabilities == "columns" else columns.probabilities,
+        "csv": dialect_option(job.csv) if partition.format == "csv" else None,
     }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def dialect_option(dialect: CsvDialect) -> str | None:
+    """What a dialect says beyond the default, as it stands in a fingerprint; `dialect_of` reads it back."""
+    usual = asdict(CsvDialect())
+    said = {name: value for name, value in asdict(dialect).items() if value != usual[name]}
+    return json.dumps(said, sort_keys=True) if said else None
+
+
+def dialect_of(mark: Fingerprint) -> CsvDialect:
+    """The dialect that a part's input was read with."""
+    said: dict[str, Any] = json.loads(mark.options.get("csv", "{}"))
+    lists = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
+    return replace(CsvDialect(), **{**said, **lists})
+
+
+def fingerprint(partition: Partition, first_row: int, bundle: str, job: ScoreJob) -> Fingerprint:
+    """What the part is made of that holds the rows of a partition from `first_row` on."""
     return Fingerprint(
         source=partition.name,
         size=partition.size,
         mtime_ns=partition.mtime_ns,
+        first_row=first_row,
         bundle=bundle,
-        options={name: value for name, value in given.items() if value is not None},
+        options=options_of(job, partition),
     )
 
 
-def look(store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJob) -> Standing:
+def look(store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJob, split_rows: int) -> Standing:
     """Read the receipts of what stands in the output.
 
     A part is kept when its receipt is whole and says what this run would say of it, its rejects have the digest it
@@ -61,27 +91,46 @@ def look(store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJ
         OutputError: a `.parquet` that is not ours, which readers would take for predictions; a folder at a target.
     """
     standing = Standing(complete=store.path(SUCCESS).exists())
-    targets = {target_of(partition): partition for partition in partitions}
     recorded = _recorded(store)
-    for name in targets:
+    owners = {whole_name(partition.name): partition for partition in partitions}
+    for name in owners:
         if store.path(name).is_dir():
             raise OutputError(f"{store.path(name)} is a folder, and a part is to stand there; move it")
-    receipts = {name: read_receipt(store.path(name)) for name in store.parquet_files()}
-    for name, receipt in receipts.items():
-        if receipt == "foreign" or (receipt == "torn" and name not in targets and name not in recorded):
+    for name in store.parquet_files():
+        receipt = read_receipt(store.path(name))
+        owner, split = _owner(name, owners)
+        if receipt == "foreign" or (receipt == "torn" and owner is None and name not in recorded):
             raise OutputError(
                 f"{store.path(name)} was not written by scoreline, and readers of the output would take it for"
                 " predictions; move it, or choose another --output"
             )
-    standing.orphans = sorted(name for name in receipts if name not in targets)
-    for name, partition in targets.items():
-        wanted = fingerprint(partition, bundle, job.columns)
-        record = _kept(store, name, receipts.get(name, "missing"), wanted, recorded, force=job.force)
-        if isinstance(record, PartitionRecord):
-            standing.kept[partition] = record.model_copy(update={"path": partition.path})
-        else:
-            standing.reasons.update(record)
+        if owner is None:
+            standing.orphans.append(name)
+            continue
+        standing.there.setdefault(owner, set()).add(name)
+        wanted = fingerprint(owner, split * split_rows, bundle, job)
+        record = _kept(store, name, receipt, wanted, split_rows, recorded, force=job.force)
+        if isinstance(record, PartRecord) and isinstance(receipt, Receipt):
+            standing.kept.setdefault(owner, {})[split] = record
+            if receipt.made_with not in standing.made_with:
+                standing.made_with.append(receipt.made_with)
+        elif isinstance(record, list):
+            standing.reasons.setdefault(owner, {}).setdefault(split, []).extend(record)
+    standing.whole = {partition for partition, parts in standing.kept.items() if _is_whole(parts)}
     return standing
+
+
+def _owner(name: str, owners: Mapping[str, Partition]) -> tuple[Partition | None, int]:
+    """The input that a part belongs to by its name, and which of its splits it is."""
+    if name in owners:
+        return owners[name], 0
+    whole, split = numbered(name) or ("", 0)
+    return owners.get(whole), split
+
+
+def _is_whole(parts: Mapping[int, PartRecord]) -> bool:
+    """Whether these are all the splits of an input: from the first to the one that says it is the last."""
+    return all(split in parts for split in range(len(parts))) and parts[len(parts) - 1].last
 
 
 def _kept(
@@ -89,18 +138,24 @@ def _kept(
     name: str,
     receipt: Receipt | str,
     wanted: Fingerprint,
+    split_rows: int,
     recorded: Mapping[str, str],
     *,
     force: bool,
-) -> PartitionRecord | list[str]:
+) -> PartRecord | list[str]:
     """The record of a part that stands, or the reasons why it does not."""
     if not isinstance(receipt, Receipt):
         return [receipt]
     if force:
         return ["forced"]
-    if receipt.fingerprint != wanted:
-        return differences(receipt.fingerprint, wanted)
-    rejects = store.path(rejects_of(name))
+    mark = receipt.fingerprint
+    if reasons := differences(mark, wanted):
+        return reasons
+    full = receipt.rows_in == split_rows or (receipt.last and receipt.rows_in < split_rows)
+    several = not (receipt.split == 0 and receipt.last)
+    if not full or mark.first_row != wanted.first_row or name != part_name(mark.source, receipt.split, several=several):
+        return ["option split_rows changed"]
+    rejects = store.path(rejects_name(name))
     if receipt.rejects is not None and (not rejects.exists() or file_digest(rejects) != receipt.rejects):
         return ["rejects missing or changed"]
     digest = recorded.get(name)
@@ -108,22 +163,23 @@ def _kept(
         if not is_whole(store.path(name)):
             return ["damaged"]
         digest = file_digest(store.path(name))
-    return PartitionRecord(
-        source=receipt.fingerprint.source,
+    return PartRecord(
         target=name,
+        split=receipt.split,
+        last=receipt.last,
         kept=True,
         sha256=digest,
         rows_in=receipt.rows_in,
         rows_scored=receipt.rows_scored,
         rows_rejected=receipt.rows_rejected,
-        rejects=rejects_of(name) if receipt.rejects is not None else None,
+        rejects=rejects_name(name) if receipt.rejects is not None else None,
     )
 
 
 def _recorded(store: Store) -> dict[str, str]:
     """The digests of parts that the last manifest knows, by target."""
     try:
-        parts = json.loads(store.path(MANIFEST).read_text(encoding="utf-8"))["partitions"]
-        return {part["target"]: part["sha256"] for part in parts if part["sha256"]}
+        partitions = json.loads(store.path(MANIFEST).read_text(encoding="utf-8"))["partitions"]
+        return {part["target"]: part["sha256"] for partition in partitions for part in partition["parts"]}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -11,30 +11,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from pydantic import ValidationError
 
-from ..schemas.run import BundleRecord, RunManifest
-from .desk import Desk, ScoredBlock, SplitEnd
-from .errors import ModelFailedError, OutputLockedError, PartitionError, ScorelineError, one_line
-from .inputs import csv, parquet
+from ..schemas.run import RunManifest
+from .desk import Desk, ReadFailed, ScoredBlock, SplitEnd
+from .errors import ModelFailedError, OutputLockedError, PartitionError, ScorelineError
 from .inputs.discover import discover
-from .inputs.rebatch import rebatch
-from .ledger import Ledger
+from .ledger import Ledger, RunClock, open_ledger
 from .model.bundle import Bundle, open_bundle
 from .outputs.assemble import assemble, assemble_rejects
 from .outputs.lock import hold
+from .outputs.naming import rejects_name
 from .outputs.part_file import ROW_GROUP_ROWS
 from .outputs.store import MANIFEST, SUCCESS, Store
-from .plan import Plan, PlannedSplit, make_plan, refuse_overlap
-from .records import FeatureBatch, ScoredBatch, ScoreJob, Split
-from .resume import Standing, look, rejects_of
+from .plan import Plan, PlannedPartition, default_split_rows, make_plan, refuse_overlap
+from .reading import read_splits
+from .records import ColumnOptions, FeatureBatch, ScoredBatch, ScoreJob, Split
+from .resume import look
 from .timing import StageTimes
-from .watch import Watcher, say_end, say_failed, say_nothing_to_do, say_plan, say_swept
+from .watch import Watcher, say_end, say_failed, say_mixed, say_nothing_to_do, say_plan, say_swept
 
 if TYPE_CHECKING:
     from .scorer import Scorer
@@ -47,9 +44,10 @@ CORES_PER_READER = 4
 class LoadedBlock:
     """A block on its way to the model."""
 
-    planned: PlannedSplit
-    features: FeatureBatch
+    planned: PlannedPartition
+    split: int
     first_row: int
+    features: FeatureBatch
     times: StageTimes
 
 
@@ -62,9 +60,10 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
     Raises:
         ScorelineError: one of `errors.py`; what was published before stays, and `_SUCCESS` is not there.
     """
-    start_s, started, times = perf_counter(), datetime.now(UTC), StageTimes()
+    clock = RunClock()
     bundle = open_bundle(job.bundle)
-    with times.stage_in_front("discover"):
+    split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
+    with clock.times.stage_in_front("discover"):
         found = discover(job.input, format=job.format)
         refuse_overlap(found, job)
     store = Store(job.output)
@@ -72,9 +71,9 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
         if known := store.is_ours():  # held before it is looked at
             store.prepare()
             held.enter_context(hold(store, job.run_id))
-        with times.stage_in_front("discover") as spent:
-            standing = look(store, found.partitions, bundle.digest, job)
-            plan = make_plan(found, standing, bundle.manifest, job.columns)
+        with clock.times.stage_in_front("discover") as spent:
+            standing = look(store, found.partitions, bundle.digest, job, split_rows)
+            plan = make_plan(found, standing, bundle.manifest, job, split_rows)
             spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in found.partitions)
         if not known:
             _hold_fresh(store, job, held)
@@ -82,32 +81,23 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
         if (done := _nothing_to_do(store, plan, job)) is not None:
             say_nothing_to_do(watcher, done)
             return done
-        scorer = _load_scorer(bundle, job, watcher) if plan.splits else None
-        ledger = Ledger(
-            job=job,
-            plan=plan,
-            bundle=_bundle_record(bundle, scorer),
-            device=str(scorer.device) if scorer else "none",
-            block_rows=job.batch_rows or (scorer.block_rows if scorer else 0),
-            times=times,
-            start_s=start_s,
-            startup_s=perf_counter() - start_s - spent.waiting_s,
-            started=started,
-        )
+        scorer = _load_scorer(bundle, job, watcher) if plan.partitions else None
+        ledger = open_ledger(job, plan, bundle, scorer, clock)
+        say_mixed(watcher, standing, ledger.made_with() if scorer else None)
         store.remove(SUCCESS)
         say_swept(watcher, store.sweep())
         watcher.start(plan.num_rows)
         with _manifest_written(store, ledger, watcher):
-            for record in standing.kept.values():
-                ledger.keep(record)
+            for partition, parts in standing.kept.items():
+                for record in parts.values():
+                    ledger.keep(partition, record)
             for error in plan.failed:
                 say_failed(watcher, error)
                 ledger.fail(error)
             if scorer is not None:
                 _score_splits(store, scorer, ledger, watcher)
-            _settle(ledger)
-            if job.prune:
-                _prune(store, standing)
+            _clear(store, ledger)
+            ledger.settle()
     return ledger.manifest(None)
 
 
@@ -123,24 +113,31 @@ def _nothing_to_do(store: Store, plan: Plan, job: ScoreJob) -> RunManifest | Non
     """The last run's manifest, where it tells of these very parts, all of them stand, and so does `_SUCCESS`: nothing
     is touched then."""
     standing = plan.standing
-    if plan.splits or plan.failed or not standing.complete or (job.prune and standing.orphans):
+    if plan.partitions or plan.failed or not standing.complete or standing.surplus():
+        return None
+    if job.prune and standing.orphans:
         return None
     try:
         manifest = RunManifest.model_validate_json(store.path(MANIFEST).read_bytes())
     except (OSError, ValidationError):
         return None
-    told = {record.target for record in manifest.partitions}, manifest.orphans
-    stands = {record.target for record in standing.kept.values()}, standing.orphans
+    told = {part.target for record in manifest.partitions for part in record.parts}, manifest.orphans
+    stands = {part.target for parts in standing.kept.values() for part in parts.values()}, standing.orphans
     allowed = job.max_rejects.allowed(manifest.rows_in)
     return manifest if told == stands and manifest.rows_rejected <= allowed else None
 
 
-def _prune(store: Store, standing: Standing) -> None:
-    """Remove parts whose input is gone, and their rejects."""
-    for name in standing.orphans:
+def _clear(store: Store, ledger: Ledger) -> None:
+    """Remove parts that were replaced under other names, now that their replacements stand, and, where that was asked
+    for, parts whose input is gone."""
+    standing = ledger.plan.standing
+    gone = ledger.surplus()
+    if ledger.job.prune:
+        gone += standing.orphans
+        standing.orphans = []
+    for name in gone:
         store.remove(name)
-        store.remove(rejects_of(name))
-    standing.orphans.clear()
+        store.remove(rejects_name(name))
 
 
 def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher) -> None:
@@ -153,80 +150,63 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
     lanes = cores if scorer.device.type == "cpu" else 1
     # Enough in flight that the lanes have work while a row group is written; half of one was as good as all.
     depth = max(2 * lanes, ROW_GROUP_ROWS // ledger.block_rows // 2)
-    planned = {entry.split: entry for entry in ledger.plan.splits}
     options = ledger.job.columns
 
-    def load(split: Split) -> Iterator[LoadedBlock | SplitEnd]:
-        return _load(planned[split], scorer, ledger.block_rows)
+    def load(planned: PlannedPartition) -> Iterator[LoadedBlock | SplitEnd | ReadFailed]:
+        return load_blocks(planned, scorer, ledger.block_rows)
 
-    def score(item: LoadedBlock | SplitEnd) -> ScoredBlock | SplitEnd:
-        return item if isinstance(item, SplitEnd) else _score(item, scorer, options)
+    def score(item: LoadedBlock | SplitEnd | ReadFailed) -> ScoredBlock | SplitEnd | ReadFailed:
+        return score_block(item, scorer, options) if isinstance(item, LoadedBlock) else item
 
     with (
-        Readers(list(planned), load, num_threads=max(1, cores // CORES_PER_READER)) as readers,
+        Readers(ledger.plan.partitions, load, num_threads=max(1, cores // CORES_PER_READER)) as readers,
         open_lanes(lanes) as pool,
         Desk(store, ledger, watcher) as desk,
     ):
         for item in in_order(readers.loader(), score, pool, depth=depth):
-            if isinstance(item, ScoredBlock):
-                desk.write(item)
-            else:
-                desk.publish(item)
+            match item:
+                case ScoredBlock():
+                    desk.write(item)
+                case SplitEnd():
+                    desk.publish(item)
+                case ReadFailed():
+                    desk.fail(item.error)
 
 
-def _load(planned: PlannedSplit, scorer: Scorer, rows: int) -> Iterator[LoadedBlock | SplitEnd]:
+def load_blocks(planned: PlannedPartition, scorer: Scorer, rows: int) -> Iterator[LoadedBlock | SplitEnd | ReadFailed]:
     """read → check → scale, in a reader thread."""
-    blocks, first_row, error = iter(read_blocks(planned, rows)), 0, None
+    pieces = read_splits(planned, rows)
     while True:
         times = StageTimes()
         try:
             with times.stage("read") as spent:
-                batch = next(blocks, None)
-        except PartitionError as broken:
-            error = broken
-            break
-        if batch is None:
-            break
+                piece = next(pieces, None)
+        except PartitionError as error:
+            yield ReadFailed(error=error, times=times)
+            return
+        if piece is None:
+            return
+        if isinstance(piece, Split):
+            yield SplitEnd(planned=planned, split=piece, times=times)
+            continue
+        batch = piece.batch
         spent.rows, spent.bytes = batch.num_rows, batch.nbytes
         with times.stage("check") as spent:
-            checked = scorer.check(batch, text=planned.text)
+            checked = scorer.check(batch, text=planned.text, dialect=planned.dialect, unreadable=piece.unreadable)
             spent.rows, spent.bytes = batch.num_rows, batch.nbytes
         with times.stage("scale") as spent:
             features = scorer.scale(checked)
             spent.rows = features.num_kept
             spent.bytes = sum(tensor.nbytes for tensor in features.inputs.values())
-        yield LoadedBlock(planned=planned, features=features, first_row=first_row, times=times)
-        first_row += batch.num_rows
-    yield SplitEnd(planned=planned, rows_in=first_row, error=error, times=times)
+        yield LoadedBlock(planned=planned, split=piece.split, first_row=piece.first_row, features=features, times=times)
 
 
-def read_blocks(planned: PlannedSplit, rows: int) -> Iterator[pa.RecordBatch]:
-    """The rows of a split in blocks of `rows`, in file order, features that come from the path included.
-
-    Raises:
-        PartitionError: the file cannot be read to its end.
-    """
-    partition, names = planned.partition, planned.read.names
-    if partition.format == "csv":
-        batches = csv.read_batches(partition, names, header=planned.header)
-    else:
-        batches = parquet.read_batches(partition, names, block_rows=rows)
-    try:
-        for batch in rebatch(batches, rows):
-            for key, value in planned.hive:
-                batch = batch.append_column(key, pa.repeat(pa.scalar(value, pa.string()), batch.num_rows))
-            yield batch
-    except pa.ArrowException as error:  # dictionaries of its row groups that do not fit into one
-        raise PartitionError(
-            f"{partition.name}: its row groups cannot be joined: {one_line(error)}", partition=partition.name
-        ) from error
-
-
-def _score(item: LoadedBlock, scorer: Scorer, options: Any) -> ScoredBlock:
+def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> ScoredBlock:
     """transfer → forward → decode, in a lane."""
     from .model.forward import synchronize  # loaded already, with the scorer
 
     times, features, planned = item.times, item.features, item.planned
+    source = planned.partition.name
     with times.stage("transfer") as spent:
         moved = scorer.transfer(features)
         synchronize(scorer.device)
@@ -236,19 +216,17 @@ def _score(item: LoadedBlock, scorer: Scorer, options: Any) -> ScoredBlock:
             raw = scorer.forward(moved)
         except ModelFailedError as error:
             last = item.first_row + features.batch.num_rows - 1
-            raise ModelFailedError(f"{planned.partition.name}: rows {item.first_row} to {last}: {error}") from error
+            raise ModelFailedError(f"{source}: rows {item.first_row} to {last}: {error}") from error
         synchronize(scorer.device)
-        spent.rows, spent.bytes = features.num_kept, sum(t.nbytes for t in raw.values())
+        spent.rows, spent.bytes = features.num_kept, sum(t.nbytes for t in raw.heads.values())
     with times.stage("decode") as spent:
         decoded = scorer.decode(moved, raw, options)
         block = ScoredBatch(
             rows=assemble(features.batch, decoded.kept, decoded.columns, planned.schema),
-            rejects=assemble_rejects(
-                features.batch, decoded.rejects, source=planned.partition.name, first_row=item.first_row
-            ),
+            rejects=assemble_rejects(features.batch, decoded.rejects, source=source, first_row=item.first_row),
         )
         spent.rows, spent.bytes = block.rows.num_rows, block.rows.nbytes
-    return ScoredBlock(planned=planned, block=block, num_rows=features.batch.num_rows, times=times)
+    return ScoredBlock(planned=planned, split=item.split, block=block, num_rows=features.batch.num_rows, times=times)
 
 
 def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher) -> Scorer:
@@ -268,29 +246,6 @@ def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher) -> Scorer:
         golden_largest_difference=golden.largest_difference,
     )
     return scorer
-
-
-def _bundle_record(bundle: Bundle, scorer: Scorer | None) -> BundleRecord:
-    golden = scorer.golden if scorer is not None else None
-    return BundleRecord(
-        path=str(bundle.path),
-        digest=bundle.digest,
-        golden_rows=golden.rows if golden else None,
-        golden_source=golden.source if golden else None,
-        golden_largest_difference=golden.largest_difference if golden else None,
-    )
-
-
-def _settle(ledger: Ledger) -> None:
-    """Hold the whole run to what it allows: no partition that could not be read, and a share of rejects."""
-    failures = ledger.failures()
-    if failures:
-        count, total = len(failures), len(ledger.plan.discovery.partitions)
-        raise PartitionError(
-            f"{failures[0].error} ({count} of {total} inputs could not be read; the others are published)",
-            partition=failures[0].source,
-        )
-    ledger.hold_budget(sum(record.rows_in for record in ledger.partitions))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ bundle gives the same answer everywhere.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -20,7 +20,7 @@ from ..schemas.bundle import BundleManifest
 from .errors import BundleError, ColumnError, ModelFailedError, RowsRejectedError, UsageError, one_line
 from .features.program import origins
 from .features.tensors import scale_batch
-from .inputs.check import check_batch, check_columns
+from .inputs.check import DIALECT, NONE_UNREADABLE, check_batch, check_columns
 from .inputs.rebatch import rebatch
 from .model.bundle import Bundle, open_bundle
 from .model.formats import LoadedMember, load_members
@@ -29,7 +29,7 @@ from .model.golden import WIDER, GoldenRows, compare, read_golden
 from .model.graph import GraphModel, shapes
 from .model.graph_facts import index_limits
 from .outputs.assemble import assemble, assemble_rejects, described, output_schema
-from .records import CheckedBatch, ColumnOptions, FeatureBatch, Reject, ScoredBatch
+from .records import CheckedBatch, ColumnOptions, CsvDialect, FeatureBatch, Reject, ScoredBatch
 from .tasks.columns import head_width, output_fields
 from .tasks.decode import check_shape, decode_head
 
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+#: What a model may raise on a row.
+RAISED = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
+#: A model that raises on so many rows from the start of a block, each alone, is at fault itself.
+FIRST_ROWS = 8
 #: Predictions as the bundle itself lays them out.
 DEFAULTS = ColumnOptions()
 
@@ -48,6 +52,16 @@ class GoldenReport:
     rows: int
     source: Literal["model", "expected"]
     largest_difference: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RawBatch:
+    """What the model gives for the rows it takes: `heads[name]`, `[rows, members × width]`. `failed`: rows on which it
+    raises; where there are any, `kept` has the places of the others in the batch as read."""
+
+    heads: Mapping[str, Tensor]
+    kept: np.ndarray | None = None
+    failed: tuple[Reject, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,9 +126,16 @@ class Scorer:
         """The names of the raw feature columns, in the bundle's order."""
         return [feature.name for feature in self.manifest.features]
 
-    def check(self, batch: pa.RecordBatch, *, text: Collection[str] = ()) -> CheckedBatch:
+    def check(
+        self,
+        batch: pa.RecordBatch,
+        *,
+        text: Collection[str] = (),
+        dialect: CsvDialect = DIALECT,
+        unreadable: Mapping[int, str] = NONE_UNREADABLE,
+    ) -> CheckedBatch:
         """Feature columns as float64, without the rows in which one has no finite, exact value."""
-        return check_batch(batch, self.manifest.features, text=text)
+        return check_batch(batch, self.manifest.features, text=text, dialect=dialect, unreadable=unreadable)
 
     def scale(self, checked: CheckedBatch) -> FeatureBatch:
         """The saved steps in float64, then the model's inputs, `[kept, features]`."""
@@ -130,36 +151,83 @@ class Scorer:
         """The same on the scorer's device."""
         return replace(features, inputs=transfer(features.inputs, self.device))
 
-    def forward(self, features: FeatureBatch) -> dict[str, Tensor]:
-        """The raw output of every head, `[kept, members × width]`, on the device, under `inference_mode`.
+    def forward(self, features: FeatureBatch) -> RawBatch:
+        """The raw output of every head, `[rows, members × width]`, on the device, under `inference_mode`.
+
+        On a CPU, rows that make the model raise are found by halving the block, and are rejects.
 
         Raises:
-            ModelFailedError: the model raises on these rows.
+            ModelFailedError: the model raises on its first rows, one by one; or on a GPU, whose state is unknown then.
         """
         if features.num_kept == 0:
             members = len(self._models)
-            return {
+            heads = {
                 head.name: torch.empty((0, head_width(head) * members), device=self.device)
                 for head in self.manifest.heads
             }
-        heads, call = self.manifest.heads, self.manifest.call
+            return RawBatch(heads=heads)
         try:
-            each = [forward(model, features.inputs, heads, call=call) for model in self._models]
-            return {head.name: torch.cat([raw[head.name] for raw in each], dim=1) for head in heads}
-        except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            raise ModelFailedError(f"the model fails: {one_line(error)}") from error
+            return RawBatch(heads=self._forward(features.inputs))
+        except RAISED as error:
+            if self.device.type != "cpu":
+                raise ModelFailedError(f"the model fails: {one_line(error)}") from error
+        return self._forward_but_failing(features)
 
-    def decode(self, features: FeatureBatch, raw: dict[str, Tensor], options: ColumnOptions = DEFAULTS) -> DecodedBatch:
+    def _forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        heads, call = self.manifest.heads, self.manifest.call
+        each = [forward(model, inputs, heads, call=call) for model in self._models]
+        return {head.name: torch.cat([raw[head.name] for raw in each], dim=1) for head in heads}
+
+    def _forward_but_failing(self, features: FeatureBatch) -> RawBatch:
+        """The rows of a block that fails as a whole, without those that fail alone."""
+        reasons: dict[int, str] = {}
+
+        def halve(start: int, stop: int) -> list[dict[str, Tensor]]:
+            try:
+                return [self._forward({name: tensor[start:stop] for name, tensor in features.inputs.items()})]
+            except RAISED as error:
+                if stop - start == 1:
+                    reasons[start] = f"the model fails: {one_line(error)}"
+                    return []
+            middle = (start + stop) // 2
+            return halve(start, middle) + halve(middle, stop)
+
+        rows = features.num_kept
+        pieces = [piece for place in range(min(FIRST_ROWS, rows)) for piece in halve(place, place + 1)]
+        if len(reasons) == FIRST_ROWS:
+            raise ModelFailedError(
+                f"the model raises on each of the first {FIRST_ROWS} rows alone: {reasons[0]}; this is no matter of"
+                " single rows, so mend the model"
+            )
+        if rows > FIRST_ROWS:
+            pieces += halve(FIRST_ROWS, rows)
+        good = np.array([place for place in range(rows) if place not in reasons], dtype=np.int64)
+        places = np.array(sorted(reasons), dtype=np.int64)
+        before = np.arange(rows, dtype=np.int64) if features.kept is None else features.kept
+        heads = {
+            head.name: torch.cat([piece[head.name] for piece in pieces])
+            if pieces
+            else torch.empty((0, head_width(head) * len(self._models)))
+            for head in self.manifest.heads
+        }
+        failed = Reject(
+            positions=before[places], stage="forward", column="", reasons=tuple(reasons[p] for p in places.tolist())
+        )
+        return RawBatch(heads=heads, kept=before[good], failed=(failed,) if len(places) else ())
+
+    def decode(self, features: FeatureBatch, raw: RawBatch, options: ColumnOptions = DEFAULTS) -> DecodedBatch:
         """Columns as `tasks/columns.py` names them; a row whose output is not finite becomes a reject."""
-        columns, kept, rejects = [], features.kept, features.rejects
-        finite = torch.ones(features.num_kept, dtype=torch.bool, device=self.device)
+        columns, rejects = [], (*features.rejects, *raw.failed)
+        kept = raw.kept if raw.failed else features.kept
+        rows = features.num_kept - sum(len(reject.positions) for reject in raw.failed)
+        finite = torch.ones(rows, dtype=torch.bool, device=self.device)
         for head in self.manifest.heads:
-            arrays, good = decode_head(head, raw[head.name], options, self.manifest.ensemble, len(self._models))
+            arrays, good = decode_head(head, raw.heads[head.name], options, self.manifest.ensemble, len(self._models))
             columns += arrays
             finite &= good
         if not finite.all():
             good_rows = finite.cpu().numpy()
-            before = np.arange(features.num_kept, dtype=np.int64) if kept is None else kept
+            before = np.arange(rows, dtype=np.int64) if kept is None else kept
             lost = before[~good_rows]
             reason = ("the model's output is not finite",) * len(lost)
             rejects = (*rejects, Reject(positions=lost, stage="decode", column="", reasons=reason))
@@ -268,9 +336,12 @@ class Scorer:
         """Raw outputs and decoded columns of a few rows, at the bundle's own defaults."""
         inputs = self.transfer(self.scale(self.check(features)))
         raw = self.forward(inputs)
+        if raw.failed:
+            raise ModelFailedError(f"row {raw.failed[0].positions[0]}: {raw.failed[0].reasons[0]}")
         for head in self.manifest.heads:
-            check_shape(head, raw[head.name][:, : raw[head.name].shape[1] // len(self._models)], inputs.num_kept)
-        arrays = {name: tensor.float().cpu().numpy() for name, tensor in raw.items()}
+            output = raw.heads[head.name]
+            check_shape(head, output[:, : output.shape[1] // len(self._models)], inputs.num_kept)
+        arrays = {name: tensor.float().cpu().numpy() for name, tensor in raw.heads.items()}
         return arrays, self.decode(inputs, raw)
 
     def shapes(self) -> list[tuple[str, str, tuple[int, ...]]]:

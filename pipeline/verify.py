@@ -9,14 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from ..schemas.run import PartitionRecord, Receipt, RunManifest
+from ..schemas.run import Fingerprint, PartitionRecord, PartRecord, Receipt, RunManifest
 from .errors import NoInputError, PartitionError, one_line
 from .inputs import csv, parquet
 from .inputs.discover import is_unchanged
+from .outputs.naming import rejects_name
 from .outputs.receipt import file_digest, read_receipt
 from .outputs.store import MANIFEST, SUCCESS, TEMPORARY, Store
-from .records import Format, Partition
-from .resume import rejects_of
+from .reading import read_rows
+from .records import Partition
+from .resume import dialect_of
 
 BLOCK_ROWS = 1 << 16
 
@@ -50,7 +52,7 @@ def verify(output: str) -> Verdict:
     if manifest.status != "success" or not store.path(SUCCESS).exists():
         verdict.problems.append(f"the run is not complete ({manifest.error or 'no _SUCCESS'}); run it again")
     for record in manifest.partitions:
-        _verify_part(store, record, verdict)
+        _verify_partition(store, record, verdict)
     totals = (manifest.rows_in, manifest.rows_scored, manifest.rows_rejected)
     if totals != (verdict.rows_in, verdict.rows_scored, verdict.rows_rejected):
         verdict.problems.append(f"{MANIFEST}: its rows {totals} are not the sum of its parts")
@@ -58,88 +60,120 @@ def verify(output: str) -> Verdict:
     return verdict
 
 
-def _verify_part(store: Store, record: PartitionRecord, verdict: Verdict) -> None:
-    name, path = record.target, store.path(record.target)
+def _verify_partition(store: Store, record: PartitionRecord, verdict: Verdict) -> None:
+    """The parts of an input: each whole, together all of its rows, in its order."""
     if record.error is not None:
-        verdict.problems.append(f"{record.source}: was not scored: {record.error}")
+        verdict.problems.append(f"{record.source}: was not scored to its end: {record.error}")
+    receipts: list[Receipt] = []
+    rejected: set[int] = set()
+    for part in record.parts:
+        verdict.parts += 1
+        receipt = _verify_part(store, part, verdict)
+        numbers = None if receipt is None else _verify_rejects(store, part.target, receipt, verdict)
+        if receipt is None or numbers is None:
+            return
+        receipts.append(receipt)
+        rejected |= numbers
+    if record.error is not None or not _verify_range(record, receipts, verdict):
         return
-    verdict.parts += 1
+    _verify_keys(store, record, receipts[0].fingerprint, rejected, verdict)
+
+
+def _verify_range(record: PartitionRecord, receipts: list[Receipt], verdict: Verdict) -> bool:
+    """Whether the parts hold the rows of their input from the first to the last, each once."""
+    row = 0
+    for place, (part, receipt) in enumerate(zip(record.parts, receipts, strict=True)):
+        mark = receipt.fingerprint
+        if mark.source != record.source:
+            verdict.problems.append(f"{part.target}: holds rows of {mark.source}, not of {record.source}")
+            return False
+        if (mark.first_row, receipt.last) != (row, place == len(receipts) - 1):
+            verdict.problems.append(f"{part.target}: its rows do not follow those of the part before it")
+            return False
+        row += receipt.rows_in
+    if not receipts:
+        verdict.problems.append(f"{record.source}: has no part")
+    return bool(receipts)
+
+
+def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | None:
+    """Its receipt, None where the part cannot be believed."""
+    name, path = part.target, store.path(part.target)
     receipt = read_receipt(path)
     if not isinstance(receipt, Receipt):
         verdict.problems.append(f"{name}: is {receipt}; run again to make it anew")
-        return
+        return None
     verdict.rows_in += receipt.rows_in
     verdict.rows_scored += receipt.rows_scored
     verdict.rows_rejected += receipt.rows_rejected
     if receipt.rows_in != receipt.rows_scored + receipt.rows_rejected:
         verdict.problems.append(f"{name}: {receipt.rows_in} rows in are not those scored and rejected")
-    if record.sha256 != file_digest(path):
-        verdict.problems.append(f"{name}: its sha256 is not the one in {MANIFEST}")
+    if part.sha256 != file_digest(path):
+        verdict.problems.append(
+            f"{name}: its sha256 is not the one in {MANIFEST}; run again with --force to make it anew"
+        )
     try:
         rows = sum(batch.num_rows for batch in _batches(store, name, []))
     except (OSError, pa.ArrowException) as error:
         verdict.problems.append(f"{name}: cannot be read back: {one_line(error)}")
-        return
+        return None
     if rows != receipt.rows_scored:
         verdict.problems.append(f"{name}: holds {rows} rows, and its receipt says {receipt.rows_scored}")
-    rejected = _verify_rejects(store, name, receipt, verdict)
-    if rejected is not None:
-        _verify_keys(store, record, receipt, rejected, verdict)
+    return receipt
 
 
 def _verify_rejects(store: Store, name: str, receipt: Receipt, verdict: Verdict) -> set[int] | None:
     """The numbers of the rejected rows, None where they cannot be believed."""
-    path = store.path(rejects_of(name))
+    path = store.path(rejects_name(name))
     if receipt.rejects is None:
         if path.exists():
-            verdict.problems.append(f"{rejects_of(name)}: rejects that no receipt names")
+            verdict.problems.append(f"{rejects_name(name)}: rejects that no receipt names")
         return set()
     try:
         if file_digest(path) != receipt.rejects:
-            verdict.problems.append(f"{rejects_of(name)}: is not the file that the receipt of {name} names")
+            verdict.problems.append(f"{rejects_name(name)}: is not the file that the receipt of {name} names")
             return None
         with pa.ipc.open_file(str(path)) as reader:
             numbers = [row["row_number"] for row in reader.read_all()["reject"].to_pylist()]
     except (OSError, pa.ArrowException) as error:
-        verdict.problems.append(f"{rejects_of(name)}: cannot be read back: {one_line(error)}")
+        verdict.problems.append(f"{rejects_name(name)}: cannot be read back: {one_line(error)}")
         return None
     if len(numbers) != receipt.rows_rejected:
-        verdict.problems.append(f"{rejects_of(name)}: {len(numbers)} rows, and {receipt.rows_rejected} were rejected")
+        verdict.problems.append(f"{rejects_name(name)}: {len(numbers)} rows, and {receipt.rows_rejected} were rejected")
     return set(numbers)
 
 
-def _verify_keys(store: Store, record: PartitionRecord, receipt: Receipt, rejected: set[int], verdict: Verdict) -> None:
-    """The key columns of a part are those of its input, in order, without the rejected rows."""
-    mark = receipt.fingerprint
-    kind: Format = "csv" if record.source.lower().endswith((".csv", ".csv.gz")) else "parquet"
+def _verify_keys(
+    store: Store, record: PartitionRecord, mark: Fingerprint, rejected: set[int], verdict: Verdict
+) -> None:
+    """The key columns of the parts are those of their input, in order, without the rejected rows."""
     partition = Partition(
         path=record.path,
         name=record.source,
-        format=kind,
+        format=record.format,
         size=mark.size,
         mtime_ns=mark.mtime_ns,
     )
     if not is_unchanged(partition):
         verdict.inputs_gone += 1
         return
+    dialect = dialect_of(mark)
+    targets = [part.target for part in record.parts]
     try:
-        header = csv.read_header(partition) if kind == "csv" else parquet.read_footer(partition)[0]
-        names = pq.read_schema(store.path(record.target)).names
+        header = csv.read_header(partition, dialect) if partition.format == "csv" else parquet.read_footer(partition)[0]
+        names = pq.read_schema(store.path(targets[0])).names
         keys = [name for name in names if name in header.names and header.names.count(name) == 1]
         if not keys:
             return
-        if kind == "csv":
-            batches = csv.read_batches(partition, keys, header=header.names)
-        else:
-            batches = parquet.read_batches(partition, keys, block_rows=BLOCK_ROWS)
-        wanted = _without(batches, rejected)
-        equal = _same_rows(_batches(store, record.target, keys), wanted)
+        rows = read_rows(partition, keys, header=header.names, dialect=dialect, block_rows=BLOCK_ROWS)
+        wanted = _without((read.batch for read in rows), rejected)
+        equal = _same_rows((batch for name in targets for batch in _batches(store, name, keys)), wanted)
     except (PartitionError, OSError, pa.ArrowException) as error:
         verdict.problems.append(f"{record.source}: cannot be compared with its part: {one_line(error)}")
         return
     verdict.keys_compared += 1
     if not equal:
-        verdict.problems.append(f"{record.target}: its keys are not those of {record.source}, in that order")
+        verdict.problems.append(f"{', '.join(targets)}: the keys are not those of {record.source}, in that order")
 
 
 def _batches(store: Store, name: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -190,7 +224,7 @@ def _equal(one: pa.Array, other: pa.Array) -> bool:
 
 def _strangers(store: Store, manifest: RunManifest, verdict: Verdict) -> None:
     """Every `.parquet` is a part of the run or a listed orphan; nothing temporary is left."""
-    known = {record.target for record in manifest.partitions}
+    known = {part.target for record in manifest.partitions for part in record.parts}
     for name in store.parquet_files():
         if name in manifest.orphans:
             verdict.orphans.append(name)

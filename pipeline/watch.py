@@ -7,8 +7,9 @@ from typing import Any, Protocol
 from ..schemas.run import RunManifest, StageTotals
 from .errors import PartitionError
 from .outputs.part_file import PartFile
-from .plan import Plan, PlannedSplit
-from .records import ScoreJob
+from .plan import Plan
+from .records import Partition, ScoreJob, Split
+from .resume import Standing
 from .timing import StageTime, StageTimes
 
 
@@ -42,11 +43,27 @@ def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan) -> None:
         input=job.input,
         output=job.output,
         partitions=len(plan.discovery.partitions),
-        kept=len(standing.kept),
-        to_score=dict(sorted(standing.reasons.items())),
+        split_rows=plan.split_rows,
+        kept=standing.num_kept(),
+        to_score=dict(sorted(plan.reasons.items())),
         rows=plan.num_rows,
         ignored=len(plan.discovery.ignored),
     )
+
+
+def say_mixed(watcher: Watcher, standing: Standing, made_with: Mapping[str, str] | None) -> None:
+    """Parts that are kept were made on another kind of device, with other versions or blocks: the same values, but for
+    their last bits."""
+    others = [] if made_with is None else [kept for kept in standing.made_with if kept != made_with]
+    for kept in others:
+        names = sorted(name for name in {*kept, *(made_with or {})} if kept.get(name) != (made_with or {}).get(name))
+        watcher.event(
+            "mixed",
+            level="warning",
+            kept_with={name: kept.get(name) for name in names},
+            now_with={name: (made_with or {}).get(name) for name in names},
+            reason="kept parts may differ from new ones in the last bits; --force makes all of them anew",
+        )
 
 
 def say_swept(watcher: Watcher, names: list[str]) -> None:
@@ -64,11 +81,11 @@ def say_failed(watcher: Watcher, error: PartitionError) -> None:
     watcher.event("partition_failed", level="error", partition=error.partition, reason=str(error))
 
 
-def say_split(watcher: Watcher, planned: PlannedSplit, part: PartFile, times: StageTimes) -> None:
+def say_split(watcher: Watcher, partition: Partition, split: Split, part: PartFile, times: StageTimes) -> None:
     watcher.event(
         "split_end",
-        partition=planned.partition.name,
-        split=planned.split.index,
+        partition=partition.name,
+        split=split.index,
         rows=part.num_rows + part.num_rejects,
         rejected=part.num_rejects,
         stages=_rounded(times.summary()),

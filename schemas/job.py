@@ -1,15 +1,48 @@
 """A TOML job file: the flags of `scoreline score`, by their names with underscores."""
 
+import codecs
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import StrictBool, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictInt, StrictStr, StringConstraints, field_validator, model_validator
 
 from .base import Schema, Sha256
 
+#: One character of ASCII, which is what Arrow's parser takes.
+Character = Annotated[str, StringConstraints(pattern=r"^[\x01-\x7f]$")]
+
+
+class CsvSection(Schema):
+    """`[csv]`: how the CSV files are written, where it is not comma, header and UTF-8."""
+
+    delimiter: Character = ","
+    #: Empty: cells are never quoted.
+    quote: Character | Literal[""] = '"'
+    decimal: Literal[".", ","] = "."
+    encoding: str = "utf-8"
+    #: Words that say that a feature has no value, beside the empty cell.
+    nulls: list[str] = []
+    #: The names of the columns, where the first row is no header.
+    columns: Annotated[list[str], Field(min_length=1)] | None = None
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, encoding: str) -> str:
+        try:
+            "".encode(encoding)  # refuses what is no encoding of text, such as base64
+            return codecs.lookup(encoding).name.removesuffix("-sig")  # a mark in front is always passed over
+        except LookupError as error:
+            raise ValueError("is no encoding that Python knows, such as utf-8, latin-1, cp1252 or utf-16") from error
+
+    @model_validator(mode="after")
+    def _apart(self) -> "CsvSection":
+        if self.delimiter in (self.quote, "\n", "\r") or self.quote in ("\n", "\r"):
+            raise ValueError("delimiter and quote must differ from each other and from line ends")
+        return self
+
 
 class JobFile(Schema):
-    """Every flag of `scoreline score`; the command line and the environment win over it.
+    """Every flag of `scoreline score`, and `[csv]`; the command line and the environment win over it.
 
     Paths are relative to the folder of the job file, so that the job means the same from any directory.
     """
@@ -20,6 +53,7 @@ class JobFile(Schema):
     keys: str | list[str] | None = None
     format: Literal["auto", "parquet", "csv"] | None = None
     batch_size: StrictInt | StrictStr | None = None
+    split_rows: StrictInt | StrictStr | None = None
     device: str | None = None
     max_rejects: StrictInt | StrictStr | None = None
     probabilities: Literal["columns", "list", "none"] | None = None
@@ -32,3 +66,4 @@ class JobFile(Schema):
     log_format: Literal["auto", "text", "json"] | None = None
     log_level: Literal["debug", "info", "warning", "error"] | None = None
     progress: StrictBool | None = None
+    csv: CsvSection | None = None

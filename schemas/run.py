@@ -7,11 +7,13 @@ from .base import Schema, Sha256
 
 class Fingerprint(Schema):
     """What a part was made of: equal fingerprints mean equal work. Only what changes values beyond rounding is in it,
-    and an option that is off is left out, so that a new one voids nothing."""
+    and an option that is off is left out, so that a new one voids nothing. The rows are those from `first_row` on, as
+    many as the receipt counts."""
 
     source: str
     size: int
     mtime_ns: int
+    first_row: int
     bundle: Sha256
     options: dict[str, str]
 
@@ -26,6 +28,7 @@ class Receipt(Schema):
     format: Literal[1] = 1
     fingerprint: Fingerprint
     split: int
+    #: Whether no rows of the input come after it.
     last: bool
     rows_in: int
     rows_scored: int
@@ -45,19 +48,31 @@ class StageTotals(Schema):
     bytes: int
 
 
+class PartRecord(Schema):
+    """One part file: a split of an input. `kept` where an earlier run had made it already."""
+
+    target: str
+    split: int
+    last: bool
+    kept: bool = False
+    sha256: Sha256
+    rows_in: int
+    rows_scored: int
+    rows_rejected: int
+    rejects: str | None = None
+
+
 class PartitionRecord(Schema):
-    """One input file: what became of it. `error` is set where it could not be read or scored; `kept` where an
-    earlier run had made its part already."""
+    """One input file: what became of it. `error` is set where it could not be read to its end; the parts before that
+    stand."""
 
     source: str
-    path: str = ""
-    target: str
-    kept: bool = False
-    sha256: Sha256 | None = None
+    path: str
+    format: Literal["parquet", "csv"]
     rows_in: int = 0
     rows_scored: int = 0
     rows_rejected: int = 0
-    rejects: str | None = None
+    parts: list[PartRecord] = []
     error: str | None = None
 
 

@@ -141,7 +141,7 @@ def test_a_tree_is_mirrored(tree: Path, tmp_path: Path, iris: Example, scoreline
     assert ds.dataset(out / "date=2026-11-01", format="parquet").count_rows() == 50
     run = json.loads((out / "_scoreline/run.json").read_text())
     assert (run["status"], run["rows_in"], run["ignored"]) == ("success", 150, ["README.md"])
-    assert [part["target"] for part in run["partitions"]] == parts
+    assert [part["target"] for one in run["partitions"] for part in one["parts"]] == parts
 
 
 def test_a_hive_key_can_be_a_feature(

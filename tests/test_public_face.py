@@ -58,9 +58,11 @@ def test_flags() -> None:
         "--bundle", "--input", "--output", "--keys", "--format", "--batch-size", "--device",
         "--max-rejects", "--probabilities", "--prefix", "--job", "--run-date", "--run-id",
         "--log-format", "--log-level", "--progress", "--trust",
-        "--force", "--prune",
+        "--force", "--prune", "--split-rows",
     }  # fmt: skip
-    assert flags(check) == {"--bundle", "--input", "--format", "--device", "--trust", "--json"}
+    assert flags(check) == {
+        "--bundle", "--input", "--format", "--device", "--trust", "--json", "--job", "--run-date",
+    }  # fmt: skip
     assert flags(demo) == {"--dir", "--rows", "--device"}
     for option in score.params:
         assert option.envvar == "SCORELINE_" + option.name.upper()

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from datetime import date
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...pipeline.errors import JobFileError, UsageError, one_line
-from ...pipeline.records import RejectBudget
+from ...pipeline.records import CsvDialect, RejectBudget
+
+if TYPE_CHECKING:
+    from ...schemas.job import JobFile
 
 _SIZES = {"": 1, "k": 1_000, "m": 1_000_000}
 _MOST_ROWS = 1_000_000_000
@@ -86,8 +89,9 @@ class Day(click.ParamType[Any]):
             raise click.BadParameter(f"{value!r} is no date; say YYYY-MM-DD", ctx, param) from error
 
 
-def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:  # noqa: ARG001
-    """The callback of `--job`: what stands in the file becomes the default of the flags.
+def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None) -> "JobFile | None":  # noqa: ARG001
+    """The callback of `--job`: what stands in the file becomes the default of the flags, and what is no flag is handed
+    to the command.
 
     Raises:
         JobFileError: no such file, no TOML, or a line that is no flag; names it.
@@ -109,17 +113,34 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
         raise JobFileError(f"job file {value!r} is not TOML: {one_line(error)}") from error
     except ValidationError as error:
         raise JobFileError(f"job file {value!r}: {_job_problem(error.errors()[0]) or first_problem(error)}") from error
-    given = {name: setting for name, setting in job.model_dump().items() if setting is not None}
+    given = {name: setting for name, setting in job.model_dump(exclude={"csv"}).items() if setting is not None}
     for name in _PATHS:
         if name in given and "://" not in given[name]:
             given[name] = str(path.parent / given[name])
     ctx.default_map = {**(ctx.default_map or {}), **given}
-    return value
+    return job
+
+
+def dialect_of(job: "JobFile | None") -> CsvDialect:
+    """The `[csv]` of a job file, or the usual one."""
+    if job is None or job.csv is None:
+        return CsvDialect()
+    said = job.csv
+    return CsvDialect(
+        delimiter=said.delimiter,
+        quote=said.quote,
+        decimal=said.decimal,
+        encoding=said.encoding,
+        nulls=tuple(said.nulls),
+        columns=None if said.columns is None else tuple(said.columns),
+    )
 
 
 def _job_problem(problem: Any) -> str | None:
     """A line that is no flag, in words, with the flag it may have meant."""
     if problem["type"] != "extra_forbidden":
+        return None
+    if len(problem["loc"]) > 1:
         return None
     name = str(problem["loc"][0])
     meant = f"; write {name.replace('-', '_')}" if "-" in name else ""

@@ -6,7 +6,8 @@ number unless it came from a CSV cell or a folder's name. Knows nothing of torch
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,13 @@ from numpy.typing import NDArray
 
 from ...schemas.bundle import Feature
 from ..errors import ColumnError
-from ..records import CheckedBatch, Reject
+from ..records import CheckedBatch, CsvDialect, Reject
 
 #: Beyond this, float64 no longer holds every integer.
 EXACT = 2**53
+#: How text is written, unless a job says otherwise.
+DIALECT = CsvDialect()
+NONE_UNREADABLE: Mapping[int, str] = MappingProxyType({})
 #: Bad values of one column of one batch: where, and why.
 Problems = list[tuple[int, str]]
 
@@ -60,13 +64,22 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
             )
 
 
-def check_batch(batch: pa.RecordBatch, features: Sequence[Feature], *, text: Collection[str] = ()) -> CheckedBatch:
+def check_batch(
+    batch: pa.RecordBatch,
+    features: Sequence[Feature],
+    *,
+    text: Collection[str] = (),
+    dialect: CsvDialect = DIALECT,
+    unreadable: Mapping[int, str] = NONE_UNREADABLE,
+) -> CheckedBatch:
     """Take every feature to float64, and leave out the rows in which one has no finite, exact value.
 
     Args:
         batch: the rows as read; columns that are no feature are not looked at.
         features: in the bundle's order; where several are bad in a row, the first gives the reason.
         text: the columns whose text is read as numbers.
+        dialect: how that text is written.
+        unreadable: the places of rows that no sense could be made of, with the reason.
 
     Returns:
         `columns[name]`: float64 `[kept]`, or an Arrow array of strings for a text feature, without infinities; NaN
@@ -76,12 +89,18 @@ def check_batch(batch: pa.RecordBatch, features: Sequence[Feature], *, text: Col
     columns: dict[str, Any] = {}
     rejects: list[Reject] = []
     bad = np.zeros(batch.num_rows, dtype=bool)
+    if unreadable:
+        positions = np.array(list(unreadable), dtype=np.int64)
+        bad[positions] = True
+        rejects.append(Reject(positions=positions, stage="read", column="", reasons=tuple(unreadable.values())))
     for feature in features:
         array = batch.column(feature.name)
+        if feature.name in text:
+            array = _without_null_words(array, dialect)
         if feature.dtype == "text":
-            values, problems = _words(array, feature, from_csv=feature.name in text)
+            values, problems = _words(array, feature)
         else:
-            values, problems = _finite(array, feature, text=feature.name in text)
+            values, problems = _finite(array, feature, decimal=dialect.decimal if feature.name in text else None)
         columns[feature.name] = values
         fresh = [(position, reason) for position, reason in problems if not bad[position]]
         if fresh:
@@ -105,21 +124,25 @@ def check_batch(batch: pa.RecordBatch, features: Sequence[Feature], *, text: Col
     return CheckedBatch(batch=batch, columns=columns, kept=kept, rejects=tuple(rejects))
 
 
-def _words(array: pa.Array, feature: Feature, *, from_csv: bool) -> tuple[pa.Array, Problems]:
-    """Text as it is; an empty cell of a CSV is no text."""
+def _without_null_words(array: pa.Array, dialect: CsvDialect) -> pa.Array:
+    """Cells of a CSV: an empty one has no value, nor has one of the words that say so."""
+    empty = pc.is_in(array, pa.array(["", *dialect.nulls], array.type)) if dialect.nulls else pc.equal(array, "")
+    return pc.if_else(empty, None, array)
+
+
+def _words(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
+    """Text as it is."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     array = array.cast(pa.large_string())
-    if from_csv:
-        array = pc.if_else(pc.equal(array, ""), None, array)
     if not array.null_count or feature.nulls == "keep":
         return array, []
     nulls = np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist()
     return array, [(position, "is null") for position in nulls]
 
 
-def _finite(array: pa.Array, feature: Feature, *, text: bool) -> tuple[NDArray[np.float64], Problems]:
-    array, problems = _to_float64(array, feature, text=text)
+def _finite(array: pa.Array, feature: Feature, *, decimal: str | None) -> tuple[NDArray[np.float64], Problems]:
+    array, problems = _to_float64(array, feature, decimal=decimal)
     keep = feature.nulls == "keep"
     if array.null_count:
         known = {position for position, _ in problems}
@@ -139,14 +162,15 @@ def _word(value: np.float64) -> str:
     return "NaN" if np.isnan(value) else "infinite" if value > 0 else "minus infinite"
 
 
-def _to_float64(array: pa.Array, feature: Feature, *, text: bool) -> tuple[pa.Array, Problems]:
+def _to_float64(array: pa.Array, feature: Feature, *, decimal: str | None) -> tuple[pa.Array, Problems]:
+    """`decimal`: the decimal mark of text that is to be read as numbers, None where there is no such text."""
     kind = array.type
     if kind == pa.float64():
         return array, []
     if pa.types.is_dictionary(kind):
-        return _to_float64(array.dictionary_decode(), feature, text=text)
-    if _is_text(kind) and text:
-        return _parse(array, feature)
+        return _to_float64(array.dictionary_decode(), feature, decimal=decimal)
+    if _is_text(kind) and decimal is not None:
+        return _parse(array, feature, decimal)
     if pa.types.is_decimal(kind):
         # By way of its digits, which are rounded once and right.
         return array.cast(pa.string()).cast(pa.float64()), []
@@ -169,22 +193,22 @@ def _exact_integers(array: pa.Array) -> tuple[pa.Array, Problems]:
         return pc.if_else(inexact, None, array).cast(pa.float64()), problems
 
 
-def _parse(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
-    """Text cells → float64, null where a cell is empty or no number."""
-    array = pc.if_else(pc.equal(array, ""), None, array)
-    if feature.dtype == "bool":
-        array = _zero_or_one(array)
+def _parse(cells: pa.Array, feature: Feature, decimal: str) -> tuple[pa.Array, Problems]:
+    """Text cells → float64, null where a cell is null or no number."""
+    array = _zero_or_one(cells) if feature.dtype == "bool" else cells
+    if decimal != ".":  # a point is no decimal mark then, and thousands are not guessed
+        array = pc.replace_substring(pc.replace_substring(array, ".", "?"), decimal, ".")
     try:
         numbers, problems = array.cast(pa.float64()), []
     except pa.ArrowInvalid:
         trimmed = pc.utf8_trim_whitespace(array)
         trimmed = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
         wrong = _unparsable(trimmed, 0)
-        problems = [(p, f"is {_shown(array[p].as_py())}, not a number") for p in wrong]
+        problems = [(p, f"is {_shown(cells[p].as_py())}, not a number") for p in wrong]
         keep = np.ones(len(array), dtype=bool)
         keep[wrong] = False
         numbers = pc.if_else(pa.array(keep), trimmed, None).cast(pa.float64())
-    problems += _inexact_cells(array, numbers)
+    problems += _inexact_cells(cells, numbers)
     if feature.dtype == "float32":  # as the same value is in a Parquet column of that type
         numbers = numbers.cast(pa.float32(), safe=False).cast(pa.float64())
     return numbers, problems

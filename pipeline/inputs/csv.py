@@ -1,52 +1,59 @@
 """CSV: the header, and record batches in which every column is text. Knows nothing of scalers or models.
 
-Nothing is inferred: inference turns `08123` into 8123 and ids beyond int64 into doubles. Keys stay the text
-they are; `check` reads features as numbers, so that a bad cell is one bad row.
+Nothing is inferred: inference turns `08123` into 8123 and ids beyond int64 into doubles. Keys stay the text they are;
+`check` reads features as numbers, so that a bad cell is one bad row. A row with more or fewer cells than the header is
+handed on under its number, as a row that no sense could be made of: dropped, it would shift those behind it.
 
-A quote that is never closed would swallow the rest of a file without an error. So every stream is followed by a row of
-our own: where it does not come back as a row, the file ended inside a quote.
+A quote that is never closed would swallow the rest of a file without an error. So a row has a bound on its bytes, and
+every stream is followed by a row of our own: where it does not come back as a row, the file ended inside a quote.
 """
 
 import io
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from ..errors import PartitionError, one_line
-from ..records import Partition
+from ..records import CsvDialect, Partition, ReadRows
 
-BROKEN = (OSError, pa.ArrowException, UnicodeDecodeError)
+BROKEN = (OSError, pa.ArrowException, UnicodeError)
+#: What is parsed at once, and the most bytes that a row may have: a row that begins in one block ends in the next.
 BLOCK_BYTES = 1 << 20
 #: What every cell of the row behind the last one says.
-END = "scoreline: end of the file"
-#: Quoted newlines belong to a value. One thread: only then are bad rows numbered.
-PARSE = pacsv.ParseOptions(newlines_in_values=True)
-READ = pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
+END = "\x03"
+#: How much of a ragged row its reject tells.
+TOLD_CHARACTERS = 200
 
 
-def read_header(partition: Partition) -> pa.Schema:
-    """The columns of the first row, all of them text. Raises PartitionError where there is none."""
+def read_header(partition: Partition, dialect: CsvDialect) -> pa.Schema:
+    """The columns of the first row, or those that the dialect names, all of them text. Raises PartitionError where
+    there is none."""
     try:
-        with _open(partition) as stream:
+        with _open(partition, dialect) as stream:
             start = stream.read(BLOCK_BYTES)
-        # A header alone may lack its newline, which Arrow's reader wants. A longer file is read as a stream, which
-        # knows that its first block ends within a row.
-        short = len(start) < BLOCK_BYTES
+            # A header alone may lack its newline, which Arrow's reader wants. A longer file is read as a stream, which
+            # knows that its first block ends within a row.
+            short = len(start) < BLOCK_BYTES
+        if dialect.columns is not None:
+            return pa.schema([pa.field(name, pa.string()) for name in dialect.columns])
         with (
-            pa.BufferReader(start + b"\n") if short else _open(partition) as stream,
-            pacsv.open_csv(stream, READ, PARSE) as reader,
+            pa.BufferReader(start + b"\n") if short else _open(partition, dialect) as stream,
+            pacsv.open_csv(stream, _reading(dialect), _parsing(dialect, _Ragged())) as reader,
         ):
             return pa.schema([pa.field(name, pa.string()) for name in reader.schema.names])
     except BROKEN as error:
-        raise _unreadable(partition, error) from error
+        raise _unreadable(partition, dialect, error) from error
 
 
-def read_batches(partition: Partition, columns: Sequence[str], *, header: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def read_batches(
+    partition: Partition, columns: Sequence[str], *, header: Sequence[str], dialect: CsvDialect
+) -> Iterator[ReadRows]:
     """The rows of `columns`, which are among `header`, in file order, as text; an empty cell is an empty string.
 
     Raises:
-        PartitionError: a row has more or fewer cells than the header, or the bytes are not UTF-8.
+        PartitionError: the bytes are not text of the dialect's encoding, a row is too long, or a quote is never closed.
     """
     convert = pacsv.ConvertOptions(
         include_columns=list(columns),
@@ -54,25 +61,65 @@ def read_batches(partition: Partition, columns: Sequence[str], *, header: Sequen
         strings_can_be_null=False,
         check_utf8=True,
     )
-    parse = PARSE
-    if len(header) == 1:  # there an empty line is a row with an empty cell
-        parse = pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
+    ragged = _Ragged(first_row=1 if dialect.columns is not None else 2)
+    # A row of one column may be an empty line.
+    parse = _parsing(dialect, ragged, ignore_empty_lines=len(header) > 1)
+    row = 0
     try:
-        with _open(partition) as stream:
-            ended = pa.PythonFile(_Ended(stream, len(header)), mode="r")
-            with pacsv.open_csv(ended, READ, parse, convert) as reader:
-                yield from _without_end(reader, partition)
+        with _open(partition, dialect) as stream:
+            ended = pa.PythonFile(_Ended(stream, len(header), dialect), mode="r")
+            with pacsv.open_csv(ended, _reading(dialect), parse, convert) as reader:
+                for batch in _without_end(reader, partition):
+                    read = ragged.put_back(batch, row)
+                    row += read.batch.num_rows
+                    yield read
+                if ragged.found:
+                    yield ragged.put_back(_no_rows(columns), row)
     except BROKEN as error:
-        raise _unreadable(partition, error) from error
+        raise _unreadable(partition, dialect, error, row) from error
+
+
+class _Ragged:
+    """The rows that have more or fewer cells than the header, as Arrow's parser numbers them."""
+
+    def __init__(self, first_row: int = 0) -> None:
+        self.found: dict[int, str] = {}
+        self._first_row = first_row
+
+    def __call__(self, row: pacsv.InvalidRow) -> str:
+        """Arrow's handler of invalid rows."""
+        text = row.text if len(row.text) <= TOLD_CHARACTERS else row.text[: TOLD_CHARACTERS - 1] + "…"
+        cells = f"{row.actual_columns} cell{'' if row.actual_columns == 1 else 's'}"
+        self.found[row.number - self._first_row] = f"has {cells}, and the header {row.expected_columns}: {text}"
+        return "skip"
+
+    def put_back(self, batch: pa.RecordBatch, first_row: int) -> ReadRows:
+        """The rows of a batch from `first_row` on, with rows of nulls where the ragged ones stood."""
+        here: list[int] = []
+        end = first_row + batch.num_rows
+        for number in sorted(self.found):  # those of the blocks behind may be known already
+            if number > end:
+                break
+            here.append(number - first_row)
+            end += 1
+        if not here:
+            return ReadRows(batch=batch)
+        lost = np.zeros(end - first_row, dtype=bool)
+        lost[here] = True
+        places = pa.array(np.cumsum(~lost) - 1, mask=lost)
+        return ReadRows(
+            batch=batch.take(places),
+            unreadable={place: self.found.pop(first_row + place) for place in here},
+        )
 
 
 class _Ended(io.RawIOBase):
-    """A stream, and behind it the row that marks its end."""
+    """A stream of UTF-8, and behind it the row that marks its end."""
 
-    def __init__(self, stream: pa.NativeFile, columns: int) -> None:
+    def __init__(self, stream: pa.NativeFile, columns: int, dialect: CsvDialect) -> None:
         super().__init__()
         self._stream = stream
-        self._row = ",".join([END] * columns).encode() + b"\n"
+        self._row = dialect.delimiter.join([END] * columns).encode() + b"\n"
         self._last = b"\n"
         self._rest: bytes | None = None
 
@@ -83,7 +130,7 @@ class _Ended(io.RawIOBase):
         """As `RawIOBase.read`, but never short before the end, since Arrow takes what it gets for a block."""
         data: bytes = b""
         if self._rest is None:
-            data = self._stream.read(size if size >= 0 else None)
+            data = self._filled(size)
             self._last = data[-1:] or self._last
             if 0 <= len(data) == size:
                 return data
@@ -91,6 +138,15 @@ class _Ended(io.RawIOBase):
         room = len(self._rest) if size < 0 else size - len(data)
         taken, self._rest = self._rest[:room], self._rest[room:]
         return data + taken
+
+    def _filled(self, size: int) -> bytes:
+        if size < 0:
+            return bytes(self._stream.read())
+        pieces, length = [], 0
+        while length < size and (piece := self._stream.read(size - length)):
+            pieces.append(piece)
+            length += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _without_end(batches: Iterator[pa.RecordBatch], partition: Partition) -> Iterator[pa.RecordBatch]:
@@ -111,12 +167,40 @@ def _without_end(batches: Iterator[pa.RecordBatch], partition: Partition) -> Ite
         yield held.slice(0, held.num_rows - 1)
 
 
-def _open(partition: Partition) -> pa.NativeFile:
-    return pa.input_stream(partition.path, compression="gzip" if partition.path.lower().endswith(".gz") else None)
+def _no_rows(columns: Sequence[str]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], pa.string()) for _ in columns], names=list(columns))
 
 
-def _unreadable(partition: Partition, error: BaseException) -> PartitionError:
+def _reading(dialect: CsvDialect) -> pacsv.ReadOptions:
+    """One thread: only then are bad rows numbered."""
+    names = None if dialect.columns is None else list(dialect.columns)
+    return pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=names)
+
+
+def _parsing(dialect: CsvDialect, ragged: _Ragged, *, ignore_empty_lines: bool = True) -> pacsv.ParseOptions:
+    """Quoted newlines belong to a value."""
+    return pacsv.ParseOptions(
+        delimiter=dialect.delimiter,
+        quote_char=dialect.quote or False,
+        newlines_in_values=bool(dialect.quote),
+        invalid_row_handler=ragged,
+        ignore_empty_lines=ignore_empty_lines,
+    )
+
+
+def _open(partition: Partition, dialect: CsvDialect) -> pa.NativeFile:
+    """The file as UTF-8, unpacked."""
+    stream = pa.input_stream(partition.path, compression="gzip" if partition.path.lower().endswith(".gz") else None)
+    return stream if dialect.encoding == "utf-8" else pa.transcoding_input_stream(stream, dialect.encoding, "utf-8")
+
+
+def _unreadable(
+    partition: Partition, dialect: CsvDialect, error: BaseException, row: int | None = None
+) -> PartitionError:
     reason = one_line(error)
     if "straddling" in reason:
-        reason = f"a row is longer than {BLOCK_BYTES >> 20} MiB, or a quote was never closed"
+        where = "the header, or the first row," if row is None else f"a row behind row {row}"
+        reason = f"{where} is longer than {BLOCK_BYTES >> 20} MiB, or a quote was never closed"
+    elif isinstance(error, UnicodeError) or "UTF8" in reason:
+        reason = f"it is not {dialect.encoding} ({reason}); say how it is encoded in the job file: [csv] encoding"
     return PartitionError(f"{partition.name}: cannot be read as CSV: {reason}", partition=partition.name)

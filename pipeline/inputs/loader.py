@@ -8,15 +8,13 @@ bounded by partitions in flight × room. Knows nothing of what is in a block.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
 from threading import Condition, Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from ..records import Split
-
+T = TypeVar("T")
 #: Blocks of one partition that may wait in front of the forward pass.
 ROOM = 4
 #: Partitions that may be read ahead beside those the threads are reading.
@@ -34,21 +32,21 @@ class Readers(IterableDataset[Any]):
     """Reader threads, as a context manager: an error anywhere in the run never leaves one waiting.
 
     Args:
-        splits: in order; those of one partition stand together and are read by one thread.
-        open_split: what to yield for a split. Runs in a reader thread; what it raises is raised from the
+        partitions: in order; each is read by one thread from its first split to its last.
+        read: what to yield for a partition. Runs in a reader thread; what it raises is raised from the
             iteration, at its place in the order.
         num_threads: how many partitions are read at once.
     """
 
     def __init__(
         self,
-        splits: Sequence[Split],
-        open_split: Callable[[Split], Iterator[object]],
+        partitions: Sequence[T],
+        read: Callable[[T], Iterator[object]],
         *,
         num_threads: int,
     ) -> None:
-        self._work = [list(group) for _, group in groupby(splits, key=lambda split: split.partition)]
-        self._open_split = open_split
+        self._partitions = partitions
+        self._read_one: Callable[[Any], Iterator[object]] = read
         self._changed = Condition()
         self._queues: dict[int, deque[Any]] = {}
         self._next_to_claim = 0
@@ -57,7 +55,7 @@ class Readers(IterableDataset[Any]):
         self._window = num_threads + AHEAD
         self._threads = [
             Thread(target=self._read, name=f"reader-{number}", daemon=True)
-            for number in range(min(num_threads, len(self._work)))
+            for number in range(min(num_threads, len(self._partitions)))
         ]
 
     def __enter__(self) -> Self:
@@ -76,7 +74,7 @@ class Readers(IterableDataset[Any]):
             thread.join()
 
     def __iter__(self) -> Iterator[Any]:
-        for _ in self._work:
+        for _ in self._partitions:
             while (item := self._get()) is not _END:
                 if isinstance(item, BaseException):
                     raise item
@@ -94,9 +92,8 @@ class Readers(IterableDataset[Any]):
         try:
             while (place := self._claim()) is not None:
                 try:
-                    for split in self._work[place]:
-                        for item in self._open_split(split):
-                            self._put(place, item)
+                    for item in self._read_one(self._partitions[place]):
+                        self._put(place, item)
                     self._put(place, _END)
                 except _Closed:
                     raise
@@ -109,7 +106,7 @@ class Readers(IterableDataset[Any]):
         with self._changed:
             while not self._closed and self._next_to_claim - self._front >= self._window:
                 self._changed.wait()
-            if self._closed or self._next_to_claim == len(self._work):
+            if self._closed or self._next_to_claim == len(self._partitions):
                 return None
             place = self._next_to_claim
             self._next_to_claim += 1

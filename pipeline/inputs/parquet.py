@@ -17,6 +17,8 @@ BROKEN = (OSError, pa.ArrowException, UnicodeDecodeError)
 WINDOW_BYTES = 1 << 20
 #: Decoded at once: enough to keep the reader's overhead small, little enough for tables of 1,000 columns.
 BATCH_BYTES, MOST_ROWS = 8 << 20, 1 << 16
+#: A column of a row group that unpacks to more than this, and to so many times its size, is no table but a bomb.
+MOST_UNPACKED_BYTES, MOST_TIMES = 256 << 20, 200
 
 
 def read_footer(partition: Partition) -> tuple[pa.Schema, int]:
@@ -28,8 +30,12 @@ def read_footer(partition: Partition) -> tuple[pa.Schema, int]:
         raise _unreadable(partition, error) from error
 
 
-def read_batches(partition: Partition, columns: Sequence[str], *, block_rows: int) -> Iterator[pa.RecordBatch]:
-    """The rows of `columns` in file order, some multiple of `block_rows` at once; page checksums are verified.
+def read_batches(
+    partition: Partition, columns: Sequence[str], *, block_rows: int, first_row: int = 0
+) -> Iterator[pa.RecordBatch]:
+    """The rows of `columns` from `first_row` on, in file order, some multiple of `block_rows` at once; page checksums
+    are verified. Row groups before `first_row` are not read; of the one it lies in, the rows before it are read and
+    dropped.
 
     Raises:
         PartitionError: the file cannot be read to its end.
@@ -40,10 +46,46 @@ def read_batches(partition: Partition, columns: Sequence[str], *, block_rows: in
         with pq.ParquetFile(
             partition.path, pre_buffer=False, buffer_size=WINDOW_BYTES, page_checksum_verification=True
         ) as file:
-            for batch in file.iter_batches(batch_size=batch_rows, columns=list(columns)):
-                yield batch.select(columns)
+            _refuse_bombs(partition, file.metadata, set(columns))
+            groups, passed = _row_groups_from(first_row, file.metadata)
+            for batch in file.iter_batches(batch_size=batch_rows, row_groups=groups, columns=list(columns)):
+                passed, before = max(0, passed - batch.num_rows), passed
+                if before < batch.num_rows:
+                    yield batch.slice(before).select(columns)
     except BROKEN as error:
         raise _unreadable(partition, error) from error
+
+
+def _row_groups_from(first_row: int, metadata: pq.FileMetaData) -> tuple[list[int], int]:
+    """The row groups that hold rows from `first_row` on, and how many rows of the first come before it."""
+    start = 0
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        if first_row < start + rows:
+            return list(range(group, metadata.num_row_groups)), first_row - start
+        start += rows
+    return [], 0
+
+
+def _refuse_bombs(partition: Partition, metadata: pq.FileMetaData, columns: set[str]) -> None:
+    """Raise PartitionError for a few bytes that would unpack to gigabytes; the footer tells before a page is read."""
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        if group.total_byte_size <= MOST_UNPACKED_BYTES:
+            continue
+        for place in range(group.num_columns):
+            column = group.column(place)
+            packed, unpacked = column.total_compressed_size, column.total_uncompressed_size
+            if (
+                column.path_in_schema.split(".")[0] in columns
+                and unpacked > MOST_UNPACKED_BYTES
+                and unpacked > MOST_TIMES * max(1, packed)
+            ):
+                raise PartitionError(
+                    f"{partition.name}: column {column.path_in_schema!r} of row group {number} says that {packed:,}"
+                    f" bytes unpack to {unpacked:,}; a file like that would fill the memory, so it is not read",
+                    partition=partition.name,
+                )
 
 
 def _unreadable(partition: Partition, error: BaseException) -> PartitionError:

@@ -6,26 +6,46 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 
 
+class Rebatcher:
+    """Takes rows in order and gives them back `rows` at a time.
+
+    A block that lies within one batch is a slice of it; only blocks across batches are copied.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._waiting: list[pa.RecordBatch] = []
+        self._held = 0
+
+    def add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """Take a batch; yields the blocks that are full."""
+        offset = 0
+        while self._held + batch.num_rows - offset >= self._rows:
+            piece = batch.slice(offset, self._rows - self._held)
+            offset += piece.num_rows
+            yield pa.concat_batches([*self._waiting, piece]) if self._waiting else piece
+            self._waiting, self._held = [], 0
+        if offset < batch.num_rows:
+            self._waiting.append(batch.slice(offset))
+            self._held += batch.num_rows - offset
+
+    def rest(self) -> Iterator[pa.RecordBatch]:
+        """What is left, as one shorter block, if anything is."""
+        if self._waiting:
+            yield pa.concat_batches(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
+        self._waiting, self._held = [], 0
+
+
 def rebatch(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
     """The same rows in the same order, `rows` at a time; only the last batch may be shorter.
 
-    A block that lies within one batch is a slice of it; only blocks across batches are copied. Batches without
-    any row give one empty block, so that their schema is not lost.
+    Batches without any row give one empty block, so that their schema is not lost.
     """
-    waiting: list[pa.RecordBatch] = []
-    held, empty, some = 0, None, False
+    rebatcher, empty, some = Rebatcher(rows), None, False
     for batch in batches:
         empty = batch if empty is None and batch.num_rows == 0 else empty
-        offset = 0
-        while held + batch.num_rows - offset >= rows:
-            piece = batch.slice(offset, rows - held)
-            offset += piece.num_rows
-            yield pa.concat_batches([*waiting, piece]) if waiting else piece
-            waiting, held, some = [], 0, True
-        if offset < batch.num_rows:
-            waiting.append(batch.slice(offset))
-            held += batch.num_rows - offset
-    if waiting:
-        yield pa.concat_batches(waiting) if len(waiting) > 1 else waiting[0]
-    elif empty is not None and not some:
+        some = some or batch.num_rows > 0
+        yield from rebatcher.add(batch)
+    yield from rebatcher.rest()
+    if empty is not None and not some:
         yield empty

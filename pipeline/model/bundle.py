@@ -43,6 +43,15 @@ class Bundle:
             )
         return data
 
+    def model_bytes(self) -> int:
+        """The size of the model's files. Raises BundleError where one is gone."""
+        try:
+            return sum(
+                (self.path / name).stat().st_size for name in self.manifest.files if name != self.manifest.golden.file
+            )
+        except OSError as error:
+            raise BundleError(f"{error.filename} cannot be looked at: {error.strerror}") from error
+
 
 def read_graph(data: bytes, name: str) -> Graph:
     """graph.json, validated. Raises BundleError."""

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from ...schemas.run import Receipt
 from ..errors import ScorelineError
 from .assemble import reject_schema
+from .naming import rejects_name
 from .receipt import file_digest, footer_metadata, sealed
 from .store import Store, storage_error
 
@@ -20,10 +21,11 @@ ROW_GROUP_ROWS = 1 << 17
 
 
 class PartFile:
-    """A part being written, and its rejects. `publish` makes both visible, rejects first; `discard` neither."""
+    """A part being written under `name`, and its rejects. `publish` makes both visible, rejects first; `discard`
+    neither."""
 
-    def __init__(self, store: Store, *, target: str, rejects: str, schema: pa.Schema, read: pa.Schema) -> None:
-        self._store, self._target, self._rejects = store, target, rejects
+    def __init__(self, store: Store, *, name: str, schema: pa.Schema, read: pa.Schema) -> None:
+        self._store, self._name, self._rejects = store, name, rejects_name(name)
         self._read = read
         self._schema = schema
         self._waiting: list[pa.RecordBatch] = []
@@ -31,7 +33,7 @@ class PartFile:
         self._reject_writer: Any = None
         self.num_rows = 0
         self.num_rejects = 0
-        self._path = store.temporary(target)
+        self._path = store.temporary(name)
         self._writer = _guarded(self._path, _open_parquet, self._path, schema)
 
     def write(self, rows: pa.RecordBatch, rejects: pa.RecordBatch) -> None:
@@ -44,10 +46,11 @@ class PartFile:
         if rejects.num_rows:
             self._write_rejects(rejects)
 
-    def publish(self, receipt: Receipt) -> tuple[str, int]:
+    def publish(self, target: str, receipt: Receipt) -> tuple[str, int]:
         """Finish both files and make them visible, rejects first: they count only once a receipt names them.
 
         Args:
+            target: the part's final name, known when it is known how many splits there are.
             receipt: complete but for the digest of the rejects, which is known only now.
 
         Returns:
@@ -66,10 +69,10 @@ class PartFile:
         _guarded(self._path, self._writer.close)
         digest = _guarded(self._path, file_digest, self._path)
         if self._reject_writer is not None:
-            size += self._store.publish(self._rejects)
-        size += self._store.publish(self._target)
+            size += self._store.publish(self._rejects, rejects_name(target))
+        size += self._store.publish(self._name, target)
         if self._reject_writer is None:
-            self._store.remove(self._rejects)  # of an earlier run over the same part
+            self._store.remove(rejects_name(target))  # of an earlier run over the same part
         return digest, size
 
     def discard(self) -> None:
@@ -77,7 +80,7 @@ class PartFile:
         for writer in (self._writer, self._reject_writer):
             if writer is not None:
                 _quietly_close(writer)
-        self._store.discard(self._target)
+        self._store.discard(self._name)
         if self._reject_writer is not None:
             self._store.discard(self._rejects)
 

@@ -15,7 +15,6 @@ from ..errors import OutputError, ScorelineError, StorageError
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "_scoreline/run.json"
-REJECTS = "_rejects"
 TEMPORARY = ".tmp"
 #: The place is at fault, not the disk.
 _NOT_THERE = {
@@ -71,13 +70,13 @@ class Store:
             raise storage_error(place.parent, error) from error
         return place.with_name(f".{place.name}{TEMPORARY}")
 
-    def publish(self, name: str) -> int:
-        """Make a finished temporary visible under its name. Returns its size in bytes.
+    def publish(self, name: str, target: str) -> int:
+        """Make the finished temporary of `name` visible as `target`. Returns its size in bytes.
 
         Raises:
             StorageError: the disk is full or failed; the name still has what it had before.
         """
-        temporary, place = self.temporary(name), self.root / name
+        temporary, place = self.temporary(name), self.root / target
         try:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -104,7 +103,7 @@ class Store:
         temporary = self.temporary(name)
         try:
             temporary.write_bytes(data)
-            self.publish(name)
+            self.publish(name, name)
         except OSError as error:
             raise storage_error(self.root / name, error) from error
         finally:

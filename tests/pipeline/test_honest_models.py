@@ -207,17 +207,51 @@ def test_an_index_out_of_range_is_a_reject(tmp_path: Path) -> None:
     ]
 
 
-def test_a_model_that_raises_on_some_rows_says_which(tmp_path: Path) -> None:
-    """An index by way of arithmetic cannot be checked beforehand."""
+class Shifted(Lookup):
+    """An index by way of arithmetic, which cannot be checked beforehand."""
 
-    class Shifted(Lookup):
-        def forward(self, x: Tensor) -> Tensor:
-            return self.first((x[:, 0] * 1).long())[:, :1]
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first((x[:, 0] * 1).long())[:, :1]
 
+
+def test_rows_on_which_the_model_raises_are_rejects(tmp_path: Path) -> None:
+    """Found by halving their block; the others come out as they do alone, in their order."""
     sample = X.assign(a=np.arange(50) % 5)
     scorer = Scorer.load(save(tmp_path, Shifted(), sample=sample), device="cpu")
-    with pytest.raises(ModelFailedError, match="rows 0 to 49: the model fails: index out of range"):
+    table = pa.Table.from_pandas(sample.assign(row=np.arange(50)), preserve_index=False)
+    bad = [3, 17, 18, 49]
+    broken = table.set_column(0, "a", pa.array([99 if row in bad else row % 5 for row in range(50)]))
+    rows, rejects = scorer.score_table(broken, with_rejects=True)
+    good = [row for row in range(50) if row not in bad]
+    assert rows["row"].to_pylist() == good
+    whole = scorer.score_table(table)
+    np.testing.assert_allclose(rows["prediction"], whole["prediction"].take(good), atol=1e-6)
+    told = [(reject["row_number"], reject["stage"], reject["reason"]) for reject in rejects["reject"].to_pylist()]
+    assert [row for row, _, _ in told] == bad
+    assert {stage for _, stage, _ in told} == {"forward"}
+    assert all("the model fails: index out of range" in reason for _, _, reason in told)
+
+
+def test_with_rows_that_were_rejected_before(tmp_path: Path) -> None:
+    """Places are those of the batch as it was read."""
+    sample = X.assign(a=np.arange(50) % 5)
+    scorer = Scorer.load(save(tmp_path, Shifted(), sample=sample), device="cpu")
+    values = [None if row in (0, 7) else 99 if row == 9 else row % 5 for row in range(50)]
+    table = pa.Table.from_pandas(sample.assign(row=np.arange(50)), preserve_index=False)
+    rows, rejects = scorer.score_table(table.set_column(0, "a", pa.array(values)), with_rejects=True)
+    assert [reject["row_number"] for reject in rejects["reject"].to_pylist()] == [0, 7, 9]
+    assert rows["row"].to_pylist() == [row for row in range(50) if row not in (0, 7, 9)]
+
+
+def test_a_model_that_raises_on_its_first_rows_is_at_fault(tmp_path: Path) -> None:
+    """One by one, as no row is to blame; fewer rows than that are rejects."""
+    sample = X.assign(a=np.arange(50) % 5)
+    scorer = Scorer.load(save(tmp_path, Shifted(), sample=sample), device="cpu")
+    with pytest.raises(ModelFailedError, match="rows 0 to 49: the model raises on each of the first 8 rows alone"):
         scorer.score_frame(sample.assign(a=99))
+    table = pa.Table.from_pandas(sample.head(3).assign(a=99), preserve_index=False)
+    rows, rejects = scorer.score_table(table, with_rejects=True)
+    assert (rows.num_rows, rejects.num_rows) == (0, 3)
 
 
 @pytest.mark.parametrize(
