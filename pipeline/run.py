@@ -260,6 +260,8 @@ def _manifest_written(store: Store, ledger: Ledger, watcher: Watcher) -> Iterato
     finally:
         manifest = ledger.manifest(error)
         try:
+            if error is not None:  # a signal may have come between the making of a temporary and the noting of it
+                store.sweep()
             store.write(MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
             if error is None:
                 store.write(SUCCESS, b"")

@@ -31,6 +31,7 @@ class PartFile:
         self._waiting: list[pa.RecordBatch] = []
         self._num_waiting = 0
         self._reject_writer: Any = None
+        self._reject_path = Path()
         self.num_rows = 0
         self.num_rejects = 0
         self._path = store.temporary(name)
@@ -62,7 +63,7 @@ class PartFile:
         self._flush(self._num_waiting)
         size = 0
         if self._reject_writer is not None:
-            path = self._store.temporary(self._rejects)
+            path = self._reject_path
             _guarded(path, self._reject_writer.close)
             receipt = receipt.model_copy(update={"rejects": _guarded(path, file_digest, path)})
         _guarded(self._path, self._writer.add_key_value_metadata, footer_metadata(sealed(receipt)))
@@ -93,10 +94,11 @@ class PartFile:
         self._num_waiting -= rows
 
     def _write_rejects(self, rejects: pa.RecordBatch) -> None:
-        path = self._store.temporary(self._rejects)
         if self._reject_writer is None:
-            self._reject_writer = _guarded(path, pa.ipc.new_file, str(path), reject_schema(self._read))
-        _guarded(path, self._reject_writer.write_batch, rejects)
+            self._reject_path = self._store.temporary(self._rejects)
+            schema = reject_schema(self._read)
+            self._reject_writer = _guarded(self._reject_path, pa.ipc.new_file, str(self._reject_path), schema)
+        _guarded(self._reject_path, self._reject_writer.write_batch, rejects)
         self.num_rejects += rejects.num_rows
 
 

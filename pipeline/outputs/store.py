@@ -8,8 +8,10 @@ temporary, then upload), so nothing outside this file renames or syncs.
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import sleep
+from typing import Any
 
 from ..errors import OutputError, ScorelineError, StorageError
 
@@ -21,6 +23,9 @@ _NOT_THERE = {
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
     *(errno.EROFS, errno.EACCES, errno.EPERM),
 }
+#: What may pass, so that a call that can be repeated is; anything else would only fail again.
+_FALTERING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+_PAUSES_S = (0.05, 0.2)
 
 
 class Store:
@@ -33,17 +38,15 @@ class Store:
         """Make the folder, and find out that it can be written to before anything costs time.
 
         Raises:
-            OutputError: it cannot.
+            OutputError: it cannot, at this place.
+            StorageError: the disk is full or failed.
         """
-        probe = self.root / "_scoreline" / f"probe{TEMPORARY}"
+        probe = self.temporary("_scoreline/probe")
         try:
-            probe.parent.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"")
             probe.unlink()
         except OSError as error:
-            raise OutputError(
-                f"output {str(self.root)!r} cannot be created or written to: {error.strerror}; choose another --output"
-            ) from error
+            raise storage_error(probe, error) from error
 
     def is_ours(self) -> bool:
         """Whether a run has been here before."""
@@ -63,25 +66,27 @@ class Store:
 
     def temporary(self, name: str) -> Path:
         """Where a file is written until it is published, in a folder that now exists."""
-        place = self.root / name
+        place = self._hidden(name)
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(place.parent)
         except OSError as error:
             raise storage_error(place.parent, error) from error
-        return place.with_name(f".{place.name}{TEMPORARY}")
+        return place
 
     def publish(self, name: str, target: str) -> int:
         """Make the finished temporary of `name` visible as `target`. Returns its size in bytes.
 
         Raises:
-            StorageError: the disk is full or failed; the name still has what it had before.
+            StorageError: the disk is full or failed. The target has what it had before, or all of what it should have.
         """
-        temporary, place = self.temporary(name), self.root / target
+        temporary, place = self._hidden(name), self.root / target
         try:
             with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            size = temporary.stat().st_size
-            temporary.replace(place)
+                os.fsync(
+                    file.fileno()
+                )  # once: after a failure the kernel may drop the pages, and call the next a success
+                size = os.fstat(file.fileno()).st_size
+            _move(temporary, place)
             _sync_folder(place.parent)
         except OSError as error:
             raise storage_error(place, error) from error
@@ -89,13 +94,19 @@ class Store:
 
     def discard(self, name: str) -> None:
         """Remove a temporary that will not be published."""
-        self.temporary(name).unlink(missing_ok=True)
+        try:
+            _removed(self._hidden(name))
+        except OSError:
+            return  # it is in nobody's way, and the next run sweeps it
 
     def sweep(self) -> list[str]:
         """Remove the temporaries of a run that was killed. Only names of our own making, and only under the lock."""
         left = [path for path in self.root.rglob(f".*{TEMPORARY}") if path.is_file()]
         for path in left:
-            path.unlink(missing_ok=True)
+            try:
+                _removed(path)
+            except OSError as error:
+                raise storage_error(path, error) from error
         return [path.relative_to(self.root).as_posix() for path in left]
 
     def write(self, name: str, data: bytes) -> None:
@@ -103,21 +114,23 @@ class Store:
         temporary = self.temporary(name)
         try:
             temporary.write_bytes(data)
-            self.publish(name, name)
         except OSError as error:
+            self.discard(name)
             raise storage_error(self.root / name, error) from error
-        finally:
-            temporary.unlink(missing_ok=True)  # gone already where it was published
+        self.publish(name, name)
 
     def remove(self, name: str) -> None:
         """Remove a published file, if it is there, and make the removal last."""
         place = self.root / name
         try:
-            place.unlink(missing_ok=True)
-            if place.parent.exists():
+            if _removed(place):
                 _sync_folder(place.parent)
         except OSError as error:
             raise storage_error(place, error) from error
+
+    def _hidden(self, name: str) -> Path:
+        place = self.root / name
+        return place.with_name(f".{place.name}{TEMPORARY}")
 
 
 def storage_error(place: Path, error: OSError) -> ScorelineError:
@@ -127,6 +140,50 @@ def storage_error(place: Path, error: OSError) -> ScorelineError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     advice = "make room and run the same command again" if full else "look at the disk, then run again"
     return StorageError(f"{place} cannot be written: {error.strerror or error}; {advice}")
+
+
+def _retried(call: Callable[[], Any]) -> Any:
+    """A call that may be made twice, up to three times where the disk or the network falters."""
+    for pause_s in _PAUSES_S:
+        try:
+            return call()
+        except OSError as error:
+            if error.errno not in _FALTERING:
+                raise
+            sleep(pause_s)
+    return call()
+
+
+def _make_folder(folder: Path) -> None:
+    """A folder and those above it, each made to last."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    _retried(lambda: folder.mkdir(exist_ok=True))
+    _sync_folder(folder.parent)
+
+
+def _move(temporary: Path, place: Path) -> None:
+    """Rename. Where that reports a failure it may have worked all the same (a time-out over a network), so it is looked
+    up: the file that is to be at the place may be there."""
+    inode = temporary.stat().st_ino
+
+    def move() -> None:
+        try:
+            temporary.replace(place)
+        except OSError:
+            if temporary.exists() or not place.exists() or place.stat().st_ino != inode:
+                raise
+
+    _retried(move)
+
+
+def _removed(place: Path) -> bool:
+    """Remove a file; whether there was one."""
+    if not place.exists() and not place.is_symlink():
+        return False
+    _retried(lambda: place.unlink(missing_ok=True))
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

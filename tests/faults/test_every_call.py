@@ -1,0 +1,134 @@
+"""SQLite's standard: count the filesystem calls of a run, then for every k fail, or die, at call k, start again, and
+demand the bytes of a run that nothing disturbed."""
+
+import errno
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import Example
+from layer import Ended, Layer, build
+
+#: What a run may end with when a call fails under it: not 1, which is a fault of ours.
+DOCUMENTED = {0, 65, 73, 74, 75, 78}
+SIGKILLED = -9
+
+
+@pytest.fixture(scope="module")
+def layer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer]:
+    """The parent of every run."""
+    scratch = tmp_path_factory.mktemp("layer")
+    try:
+        library = build(scratch)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no C compiler here: {error}")
+    opened = Layer(library, scratch)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, iris: Example) -> Path:
+    """A file of several splits with rejects, a CSV with a ragged row, and one in a folder of its own."""
+    folder = tmp_path_factory.mktemp("data")
+    frame = iris.frame.copy()
+    frame.loc[[17, 90], iris.features[0]] = np.nan
+    frame.to_parquet(folder / "a.parquet", index=False)
+    lines = iris.frame.head(60).to_csv(index=False).splitlines()
+    (folder / "b.csv").write_text("\n".join([*lines[:20], "ragged,row", *lines[20:]]))
+    (folder / "day=1").mkdir()
+    iris.frame.head(50).to_parquet(folder / "day=1" / "c.parquet", index=False)
+    return folder
+
+
+def visible(out: Path) -> dict[str, bytes]:
+    """What a reader sees, and the rejects; not the accounts of a particular run."""
+    files = [file for file in out.rglob("*") if file.is_file() and "_scoreline" not in file.parts]
+    return {file.relative_to(out).as_posix(): file.read_bytes() for file in files}
+
+
+class Bench:
+    """One output that is disturbed again and again."""
+
+    def __init__(
+        self, layer: Layer, words: list[str], out: Path, earlier: Path | None, wanted: dict[str, bytes]
+    ) -> None:
+        self._layer, self._words, self._out, self._earlier, self._wanted = layer, words, out, earlier, wanted
+        self._old = {} if earlier is None else visible(earlier)
+        self.calls = self.run("count", 0).calls
+
+    def run(self, mode: str, at: int, error: int = errno.EIO) -> Ended:
+        """A run over the output as it was at first, disturbed."""
+        shutil.rmtree(self._out, ignore_errors=True)
+        if self._earlier is not None:
+            shutil.copytree(self._earlier, self._out)
+        return self._layer.run(self._words, below=self._out, mode=mode, at=at, error=error)
+
+    def disturb(self, mode: str, at: int, error: int = errno.EIO) -> None:
+        """Disturb a run at a call, look at what it leaves, run again, and compare."""
+        ended = self.run(mode, at, error)
+        where = f"{mode} call {at}: {self.calls[at - 1]}: {ended.said[-1000:]}"
+        assert "Traceback" not in ended.said, where
+        assert ended.code in ({SIGKILLED} if mode.startswith("kill") else DOCUMENTED), where
+        left = visible(self._out)
+        for name, found in left.items():
+            if name.endswith(".parquet"):  # whole: as it was before, or as it is to be
+                assert found in (self._old.get(name), self._wanted.get(name)), f"{name} after {where}"
+        if ended.code == 0 or "_SUCCESS" in left and left != self._old:
+            assert left == self._wanted, where
+        again = self._layer.run(self._words, below=self._out)
+        assert again.code == 0, f"{where}\nthen: {again.said[-1000:]}"
+        assert visible(self._out) == self._wanted, where
+
+
+@pytest.fixture(scope="module")
+def open_bench(
+    layer: Layer, data: Path, iris: Example, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Bench]:
+    """Benches over a fresh output, and over a complete one that another split size and model options have made."""
+    folder = tmp_path_factory.mktemp("outputs")
+    words = ["score", "--bundle", str(iris.bundle), "--input", str(data), "--max-rejects", "9", "--split-rows", "40"]
+    options = ["--prefix", "p_"]
+    undisturbed = layer.run([*words, *options, "--output", str(folder / "wanted")], below=folder / "wanted")
+    assert undisturbed.code == 0, undisturbed.said
+    earlier = layer.run([*words, "--split-rows", "100", "--output", str(folder / "earlier")], below=folder / "earlier")
+    assert earlier.code == 0, earlier.said
+    assert pq.read_table(folder / "wanted" / "a-00001.parquet").num_rows == 40
+    wanted = visible(folder / "wanted")
+
+    def open_one(kind: str, name: str) -> Bench:
+        out = folder / name
+        old = folder / "earlier" if kind == "over an older output" else None
+        return Bench(layer, [*words, *options, "--output", str(out)], out, old, wanted)
+
+    return open_one
+
+
+KINDS = ["fresh", "over an older output"]
+MODES = ["fail before", "fail after", "kill before", "kill after", "full from"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mode", MODES)
+def test_some_calls(open_bench: Callable[..., Bench], kind: str, mode: str) -> None:
+    """P1, P2, P4, P5, P6, P7, P26, in short: a few calls, spread over the run, other ones for every mode."""
+    bench = open_bench(kind, f"some {kind} {mode}")
+    step = len(bench.calls) // 5
+    for at in range(1 + 17 * MODES.index(mode) % step, len(bench.calls) + 1, step):
+        bench.disturb(mode, at, errno.ENOSPC if mode == "full from" else errno.EIO)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mode", MODES)
+def test_every_call(open_bench: Callable[..., Bench], kind: str, mode: str) -> None:
+    """P1, P2, P4, P5, P6, P7, P26: every call of the run."""
+    bench = open_bench(kind, f"every {kind} {mode}")
+    assert len(bench.calls) > 150
+    for at in range(1, len(bench.calls) + 1):
+        bench.disturb(mode, at, errno.ENOSPC if mode == "full from" else errno.EIO)
