@@ -31,7 +31,7 @@ from .reading import read_splits
 from .records import ColumnOptions, FeatureBatch, ScoredBatch, ScoreJob, Split
 from .resume import look
 from .timing import StageTimes
-from .watch import Watcher, say_end, say_failed, say_mixed, say_nothing_to_do, say_plan, say_swept
+from .watch import Watcher, say_end, say_failed, say_mixed, say_new_inputs, say_nothing_to_do, say_plan, say_swept
 
 if TYPE_CHECKING:
     from .scorer import Scorer
@@ -98,6 +98,7 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
                 _score_splits(store, scorer, ledger, watcher)
             _clear(store, ledger)
             ledger.settle()
+            say_new_inputs(watcher, _new_inputs(ledger))
     return ledger.manifest(None)
 
 
@@ -138,6 +139,16 @@ def _clear(store: Store, ledger: Ledger) -> None:
     for name in gone:
         store.remove(name)
         store.remove(rejects_name(name))
+
+
+def _new_inputs(ledger: Ledger) -> list[str]:
+    """Inputs that were not there when the run began. They are left for the next one."""
+    try:
+        now = discover(ledger.job.input, format=ledger.job.format).partitions
+    except ScorelineError:  # all of them are gone by now
+        return []
+    known = {partition.name for partition in ledger.plan.discovery.partitions}
+    return [partition.name for partition in now if partition.name not in known]
 
 
 def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher) -> None:

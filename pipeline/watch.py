@@ -72,6 +72,12 @@ def say_swept(watcher: Watcher, names: list[str]) -> None:
         watcher.event("swept", count=len(names), first=names[0])
 
 
+def say_new_inputs(watcher: Watcher, names: list[str]) -> None:
+    """Files that came while the run went on."""
+    if names:
+        watcher.event("new_inputs", level="warning", count=len(names), first=names[0], reason="left for the next run")
+
+
 def say_nothing_to_do(watcher: Watcher, manifest: RunManifest) -> None:
     """Every part stands, and so does `_SUCCESS`."""
     watcher.event("nothing_to_do", partitions=len(manifest.partitions), rows=manifest.rows_in, made_by=manifest.run_id)

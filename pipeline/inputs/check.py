@@ -43,7 +43,7 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
     missing = [feature.name for feature in features if feature.name not in times]
     if missing:
         like = [n for n in times for m in missing if n.strip().lower() == m.strip().lower()]
-        hint = f"; {like[0]!r} is there, and names are matched exactly" if like else ""
+        hint = f"; {like[0]!r} is there, and names are matched exactly" if like else _delimiter_hint(schema, text)
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ColumnError(f"{source}: feature column {missing[0]!r}{more} is missing{hint}")
     for feature in features:
@@ -62,6 +62,15 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
                 f"{source}: feature column {feature.name!r} is {kind}, and only numbers, booleans and decimals"
                 " can be scored; cast it where the file is written"
             )
+
+
+def _delimiter_hint(schema: pa.Schema, text: Collection[str]) -> str:
+    """What to do about a CSV whose whole header became one column."""
+    whole = schema.names[0] if len(schema.names) == 1 and schema.names[0] in text else ""
+    for delimiter, written in ((";", ";"), ("\t", "\\t"), ("|", "|")):
+        if delimiter in whole:
+            return f'; the header is one column: say in the job file how it is cut, [csv] delimiter = "{written}"'
+    return ""
 
 
 def check_batch(

@@ -34,21 +34,26 @@ def cut(
         last. A partition without rows is one split without blocks.
     """
     opened = _OpenSplit(first_row // split_rows, split_rows, block_rows)
+    wanted = opened.index not in kept
     row = first_row
     for read in rows:
         offset = 0
         while offset < read.batch.num_rows:
             if row == opened.stop_row:
-                if opened.index not in kept:
+                if wanted:
                     yield opened.end(last=False)
                 opened = _OpenSplit(opened.index + 1, split_rows, block_rows)
+                wanted = opened.index not in kept
                 if num_splits is not None and all(n in kept for n in range(opened.index, num_splits)):
                     return
             count = min(read.batch.num_rows - offset, opened.stop_row - row)
-            if opened.index not in kept:
+            if wanted:
                 yield from opened.add(read.batch.slice(offset, count), _within(read.unreadable, offset, count))
             offset, row = offset + count, row + count
-    if opened.index not in kept:
+            if wanted and row == opened.stop_row and num_splits is not None:
+                yield opened.end(last=opened.index + 1 == num_splits)
+                wanted = False
+    if wanted:
         yield from opened.rest()
         yield opened.end(last=True)
 

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import OutputLockedError
@@ -20,25 +20,37 @@ def hold(store: Store, run_id: str) -> Iterator[None]:
 
     Raises:
         OutputLockedError: another run holds it; names its process, host and run.
+        StorageError: the disk is full or failed.
     """
     place = store.path(LOCK)
+    descriptor = _opened(place)
     try:
-        descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        _take(descriptor, place, store, run_id)
+        yield
+    finally:
+        with suppress(OSError):  # whatever closing says, the lock is gone
+            os.close(descriptor)
+
+
+def _opened(place: Path) -> int:
+    try:
+        return os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise storage_error(place, error) from error
+
+
+def _take(descriptor: int, place: Path, store: Store, run_id: str) -> None:
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputLockedError(
-                f"output {str(store.root)!r} is held by {_holder(place)}; try again when it has ended"
-            ) from error
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         said = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "run_id": run_id})
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, said.encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
+    except BlockingIOError as error:
+        raise OutputLockedError(
+            f"output {str(store.root)!r} is held by {_holder(place)}; try again when it has ended"
+        ) from error
+    except OSError as error:
+        raise storage_error(place, error) from error
 
 
 def _holder(place: Path) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from layer import Ended, Layer, build
 
 from conftest import Example
-from layer import Ended, Layer, build
 
 #: What a run may end with when a call fails under it: not 1, which is a fault of ours.
 DOCUMENTED = {0, 65, 73, 74, 75, 78}
@@ -79,7 +79,7 @@ class Bench:
         for name, found in left.items():
             if name.endswith(".parquet"):  # whole: as it was before, or as it is to be
                 assert found in (self._old.get(name), self._wanted.get(name)), f"{name} after {where}"
-        if ended.code == 0 or "_SUCCESS" in left and left != self._old:
+        if ended.code == 0 or ("_SUCCESS" in left and left != self._old):
             assert left == self._wanted, where
         again = self._layer.run(self._words, below=self._out)
         assert again.code == 0, f"{where}\nthen: {again.said[-1000:]}"
@@ -113,14 +113,24 @@ KINDS = ["fresh", "over an older output"]
 MODES = ["fail before", "fail after", "kill before", "kill after", "full from"]
 
 
+def disturb_at(bench: Bench, mode: str, calls: range) -> None:
+    """Disturb at every one of some calls, and tell of all that went wrong."""
+    wrong = []
+    for at in calls:
+        try:
+            bench.disturb(mode, at, errno.ENOSPC if mode == "full from" else errno.EIO)
+        except AssertionError as error:
+            wrong.append(str(error))
+    assert not wrong, f"{len(wrong)} of {len(calls)} calls:\n" + "\n\n".join(wrong)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mode", MODES)
 def test_some_calls(open_bench: Callable[..., Bench], kind: str, mode: str) -> None:
     """P1, P2, P4, P5, P6, P7, P26, in short: a few calls, spread over the run, other ones for every mode."""
     bench = open_bench(kind, f"some {kind} {mode}")
     step = len(bench.calls) // 5
-    for at in range(1 + 17 * MODES.index(mode) % step, len(bench.calls) + 1, step):
-        bench.disturb(mode, at, errno.ENOSPC if mode == "full from" else errno.EIO)
+    disturb_at(bench, mode, range(1 + 17 * MODES.index(mode) % step, len(bench.calls) + 1, step))
 
 
 @pytest.mark.long
@@ -130,5 +140,4 @@ def test_every_call(open_bench: Callable[..., Bench], kind: str, mode: str) -> N
     """P1, P2, P4, P5, P6, P7, P26: every call of the run."""
     bench = open_bench(kind, f"every {kind} {mode}")
     assert len(bench.calls) > 150
-    for at in range(1, len(bench.calls) + 1):
-        bench.disturb(mode, at, errno.ENOSPC if mode == "full from" else errno.EIO)
+    disturb_at(bench, mode, range(1, len(bench.calls) + 1))
