@@ -52,7 +52,12 @@ class DataError(ScorelineError):
 
 
 class ColumnError(DataError):
-    """A column is missing, stands twice, or holds a kind of value that is no number."""
+    """A column is missing, stands twice, or holds a kind of value that is no number. `column`: its name, where it is of
+    another kind than it should be."""
+
+    def __init__(self, message: str, *, column: str | None = None) -> None:
+        super().__init__(message)
+        self.column = column
 
 
 class PartitionError(DataError):

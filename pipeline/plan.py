@@ -115,8 +115,11 @@ def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, jo
         for partition, footer in zip(remaining, footers, strict=True):
             if isinstance(footer, PartitionError):
                 failed.append(footer)
-            else:
+                continue
+            try:
                 planned.append(_planned(partition, *footer, standing, manifest, job, split_rows))
+            except ColumnError as error:
+                raise _compared(error, planned) from error
     _refuse_meeting(found.partitions, {entry.partition: entry.num_splits for entry in planned}, standing)
     counts = [entry.num_rows_to_score(_kept_rows(standing, entry.partition)) for entry in planned]
     known = [count for count in counts if count is not None]
@@ -129,6 +132,15 @@ def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, jo
         failed=tuple(failed),
         num_rows=sum(known) if len(known) == len(counts) else None,
     )
+
+
+def _compared(error: ColumnError, others: Sequence[PlannedPartition]) -> ColumnError:
+    """A column of the wrong kind, beside another file in which it is of the right one."""
+    for other in others:
+        if error.column in other.read.names:
+            kind = other.read.field(error.column).type
+            return ColumnError(f"{error} (in {other.partition.name!r} it is {kind})", column=error.column)
+    return error
 
 
 def _kept_rows(standing: Standing, partition: Partition) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..schemas.run import Fingerprint, PartRecord, Receipt
 from .errors import OutputError
-from .outputs.naming import numbered, part_name, rejects_name, whole_name
+from .outputs.naming import SUFFIX, numbered, part_name, rejects_name, whole_name
 from .outputs.receipt import differences, file_digest, is_whole, read_receipt
 from .outputs.store import MANIFEST, SUCCESS, Store
 from .records import CsvDialect, Partition, ScoreJob
@@ -30,6 +30,7 @@ class Standing:
     reasons: dict[Partition, dict[int, list[str]]] = field(default_factory=dict)
     there: dict[Partition, set[str]] = field(default_factory=dict)
     orphans: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
     made_with: list[dict[str, str]] = field(default_factory=list)
     complete: bool = False
 
@@ -96,7 +97,10 @@ def look(store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJ
     for name in owners:
         if store.path(name).is_dir():
             raise OutputError(f"{store.path(name)} is a folder, and a part is to stand there; move it")
-    for name in store.parquet_files():
+    for name in store.files():
+        if not name.endswith(SUFFIX):
+            standing.strangers.append(name)
+            continue
         receipt = read_receipt(store.path(name))
         owner, split = _owner(name, owners)
         if receipt == "foreign" or (receipt == "torn" and owner is None and name not in recorded):

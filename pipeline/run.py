@@ -130,7 +130,7 @@ def _nothing_to_do(store: Store, plan: Plan, job: ScoreJob) -> RunManifest | Non
 
 def _clear(store: Store, ledger: Ledger) -> None:
     """Remove parts that were replaced under other names, now that their replacements stand, and, where that was asked
-    for, parts whose input is gone."""
+    for, parts whose input is gone; then rejects that no part names, which a run that was killed may have left."""
     standing = ledger.plan.standing
     gone = ledger.surplus()
     if ledger.job.prune:
@@ -138,7 +138,11 @@ def _clear(store: Store, ledger: Ledger) -> None:
         standing.orphans = []
     for name in gone:
         store.remove(name)
-        store.remove(rejects_name(name))
+    made = {part.target: part.rejects for parts in ledger.parts.values() for part in parts}
+    named = {made.get(name, rejects_name(name)) for name in store.parquet_files()}
+    for name in store.rejects_files():
+        if name not in named:
+            store.remove(name)
 
 
 def _new_inputs(ledger: Ledger) -> list[str]:

@@ -38,6 +38,13 @@ def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan) -> None:
             reason="parts of an earlier run whose input is not among this one's stay, and readers will see them;"
             " remove them with --prune",
         )
+    if standing.strangers:
+        watcher.event(
+            "strangers",
+            count=len(standing.strangers),
+            first=standing.strangers[0],
+            reason="files in the output that are not scoreline's are left as they are",
+        )
     watcher.event(
         "run_start",
         input=job.input,

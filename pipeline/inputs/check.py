@@ -54,13 +54,15 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
             if not (_is_text(kind) or pa.types.is_null(kind)):
                 raise ColumnError(
                     f"{source}: feature column {feature.name!r} is {kind}, and the bundle takes it as text; cast it"
-                    " where the file is written"
+                    " where the file is written",
+                    column=feature.name,
                 )
             continue
         if not _is_number(kind) and not (feature.name in text and _is_text(kind)):
             raise ColumnError(
                 f"{source}: feature column {feature.name!r} is {kind}, and only numbers, booleans and decimals"
-                " can be scored; cast it where the file is written"
+                " can be scored; cast it where the file is written",
+                column=feature.name,
             )
 
 

@@ -30,8 +30,8 @@ def cut(
         num_splits: how many there are, where that is known; nothing is read behind the last that is wanted.
 
     Yields:
-        A `Split` behind its blocks; only when the next row, or the end, has been seen is it known whether it is the
-        last. A partition without rows is one split without blocks.
+        A `Split` behind its blocks; where `num_splits` is not known only when the next row, or the end, has been seen,
+        which tells whether it is the last. A partition without rows is one split without blocks.
     """
     opened = _OpenSplit(first_row // split_rows, split_rows, block_rows)
     wanted = opened.index not in kept

@@ -51,9 +51,18 @@ def read_batches(
             for batch in file.iter_batches(batch_size=batch_rows, row_groups=groups, columns=list(columns)):
                 passed, before = max(0, passed - batch.num_rows), passed
                 if before < batch.num_rows:
-                    yield batch.slice(before).select(columns)
+                    yield _validated(batch.slice(before).select(columns))
     except BROKEN as error:
         raise _unreadable(partition, error) from error
+
+
+def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Raise ArrowInvalid for text that is no UTF-8: Arrow reads it without a word, and other readers stumble over
+    it."""
+    for column in batch.columns:
+        if not pa.types.is_primitive(column.type):
+            column.validate(full=True)
+    return batch
 
 
 def _row_groups_from(first_row: int, metadata: pq.FileMetaData) -> tuple[list[int], int]:

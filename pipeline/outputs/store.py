@@ -14,6 +14,7 @@ from time import sleep
 from typing import Any
 
 from ..errors import OutputError, ScorelineError, StorageError
+from .naming import REJECTS, SUFFIX
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "_scoreline/run.json"
@@ -54,11 +55,20 @@ class Store:
 
     def parquet_files(self) -> Iterator[str]:
         """Every `.parquet` that a reader of the folder would take for predictions."""
+        return (name for name in self.files() if name.endswith(SUFFIX))
+
+    def files(self) -> Iterator[str]:
+        """Every file that is not hidden from readers, in the order of the names."""
         for folder, folders, files in os.walk(self.root):
             folders[:] = sorted(name for name in folders if not name.startswith(("_", ".")))
             for name in sorted(files):
-                if name.endswith(".parquet") and not name.startswith(("_", ".")):
-                    yield (Path(folder) / name).relative_to(self.root).as_posix()
+                if not name.startswith(("_", ".")):
+                    yield os.path.relpath(f"{folder}/{name}", self.root).replace(os.sep, "/")
+
+    def rejects_files(self) -> Iterator[str]:
+        """Every file of rejects."""
+        places = sorted((self.root / REJECTS).rglob("*.arrow"))
+        return (place.relative_to(self.root).as_posix() for place in places)
 
     def path(self, name: str) -> Path:
         """Where a published file stands."""

@@ -72,6 +72,7 @@ def build(folder: Path) -> Path:
 
 
 def _serve() -> None:
+    import pandas  # noqa: F401
     from scoreline.jobs import cli, score  # noqa: F401 - imported before the fork, once
     from scoreline.jobs.terminal import logs, progress, tables  # noqa: F401
     from scoreline.pipeline import lanes, run, save, scorer, verify  # noqa: F401

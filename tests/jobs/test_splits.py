@@ -163,6 +163,21 @@ def test_surplus_of_a_killed_run_goes_with_the_next(score: Command, tmp_path: Pa
     assert parts(tmp_path / "out") == wanted
 
 
+def test_rejects_that_no_part_names_go(score: Command, scoreline: Command, tmp_path: Path, big: pd.DataFrame) -> None:
+    """P26: the run died between a part without rejects and the removal of those of the part it replaced."""
+    file = write(big, tmp_path / "data" / "big.parquet")
+    assert score().code == 0
+    old = (tmp_path / "out" / "_rejects" / "big.arrow").read_bytes()
+    write(big.fillna(1.0), file)
+    assert score().code == 0
+    assert not (tmp_path / "out" / "_rejects" / "big.arrow").exists()
+    (tmp_path / "out" / "_rejects" / "big.arrow").write_bytes(old)
+    (tmp_path / "out" / "_SUCCESS").unlink()
+    assert score().code == 0
+    assert not (tmp_path / "out" / "_rejects" / "big.arrow").exists()
+    assert scoreline("verify", tmp_path / "out").code == 0
+
+
 def test_a_file_that_breaks_in_its_middle(
     score: Command, tmp_path: Path, big: pd.DataFrame, iris: Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
