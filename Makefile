@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SHAPE := build/shape/scoreline
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo score test quick lint format types schemas lock wheel clean
+.PHONY: help install demo score test quick faults lint format types schemas lock wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,9 @@ test: lint types $(READY)  ## lint, types and every test
 
 quick: $(READY)  ## the tests that take no time
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
+
+faults: $(READY)  ## every filesystem call failed in turn, hundreds of kills, full disks: half an hour
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m long
 
 lint: $(READY)  ## ruff, changing nothing
 	$(BIN)/ruff check .

@@ -159,9 +159,10 @@ def _kept(
     several = not (receipt.split == 0 and receipt.last)
     if not full or mark.first_row != wanted.first_row or name != part_name(mark.source, receipt.split, several=several):
         return ["option split_rows changed"]
-    rejects = store.path(rejects_name(name))
-    if receipt.rejects is not None and (not rejects.exists() or file_digest(rejects) != receipt.rejects):
-        return ["rejects missing or changed"]
+    if receipt.rejects is not None:
+        rejects = store.path(rejects_name(name))
+        if not rejects.exists() or file_digest(rejects) != receipt.rejects:
+            return ["rejects missing or changed"]
     digest = recorded.get(name)
     if digest is None:
         if not is_whole(store.path(name)):

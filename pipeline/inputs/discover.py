@@ -6,6 +6,7 @@ Hive keys; their names are percent-decoded for the value only, never for a path.
 
 import glob
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,23 +46,24 @@ def discover(where: str, *, format: Literal["auto", "parquet", "csv"] = "auto") 
     """
     refuse_address(where, "input")
     if os.path.isfile(where):  # noqa: PTH113 - the text may hold anything a user types
-        root, files = Path(where).parent, [Path(where)]
-        if format == "auto" and _format(Path(where).name) is None:
+        root, files = os.path.dirname(where), [where]  # noqa: PTH120
+        if format == "auto" and _format(where) is None:
             raise UsageError(f"cannot tell the format of {where!r} by its name; say --format parquet or csv")
     elif os.path.isdir(where):  # noqa: PTH112
-        root, files = Path(where), sorted(_walk(Path(where)))
+        root, files = where, list(_walk(where))
     elif glob.has_magic(where):
-        root, files = _glob_root(where), sorted(_expand(where))
+        root, files = _glob_root(where), list(_expand(where))
     else:
         raise NoInputError(f"input {where!r} does not exist")
     found, ignored = [], []
     for file in files:
-        name = _utf8(file.relative_to(root).as_posix())
-        kind = _format(file.name) if format == "auto" else format
-        if kind is None or (file.exists() and not file.is_file()):  # a pipe or a socket would never end
+        name = _utf8(os.path.relpath(file, root) if root in ("", ".") else _below(file, root))
+        kind = _format(file) if format == "auto" else format
+        partition = _partition(file, name, kind) if kind is not None else None
+        if partition is None:
             ignored.append(name)
         else:
-            found.append(_partition(file, name, kind))
+            found.append(partition)
     if not files and glob.has_magic(where):
         raise NoInputError(f"no file matches {where!r}")
     if not found:
@@ -69,7 +71,9 @@ def discover(where: str, *, format: Literal["auto", "parquet", "csv"] = "auto") 
         raise NoInputError(f"no .parquet, .csv or .csv.gz under {where!r}{seen}; --format takes any name")
     if all(partition.size == 0 for partition in found):
         raise NoInputError(f"nothing to score under {where!r}: every file is empty (0 bytes)")
-    return Discovery(root=root, partitions=tuple(sorted(found, key=lambda p: p.name)), ignored=tuple(sorted(ignored)))
+    return Discovery(
+        root=Path(root), partitions=tuple(sorted(found, key=lambda p: p.name)), ignored=tuple(sorted(ignored))
+    )
 
 
 def refuse_address(where: str, what: str) -> None:
@@ -86,17 +90,22 @@ def _hidden(name: str) -> bool:
     return name.startswith(("_", "."))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: str) -> Iterator[str]:
     """Every file below, through links to folders too; a folder that links back to one above is entered once."""
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
-        stat = os.stat(parent)  # noqa: PTH116 - os.walk hands out text
-        if (stat.st_dev, stat.st_ino) in seen:
+        here = os.stat(parent)  # noqa: PTH116 - os.walk hands out text
+        if (here.st_dev, here.st_ino) in seen:
             folders.clear()
             continue
-        seen.add((stat.st_dev, stat.st_ino))
+        seen.add((here.st_dev, here.st_ino))
         folders[:] = sorted(name for name in folders if not _hidden(name))
-        yield from (Path(parent, name) for name in files if not _hidden(name))
+        yield from (os.path.join(parent, name) for name in files if not _hidden(name))  # noqa: PTH118
+
+
+def _below(file: str, root: str) -> str:
+    """The path of a file below a folder that it begins with, with `/`."""
+    return file[len(root) :].lstrip(os.sep).replace(os.sep, "/")
 
 
 def _utf8(name: str) -> str:
@@ -108,32 +117,36 @@ def _utf8(name: str) -> str:
     return name
 
 
-def _glob_root(pattern: str) -> Path:
+def _glob_root(pattern: str) -> str:
     plain: list[str] = []
     for part in Path(pattern).parts:
         if glob.has_magic(part):
             break
         plain.append(part)
-    return Path(*plain)
+    return str(Path(*plain))
 
 
-def _expand(pattern: str) -> set[Path]:
-    root, found = _glob_root(pattern), set[Path]()
-    for match in map(Path, glob.glob(pattern, recursive=True)):  # noqa: PTH207 - absolute patterns too
-        if any(_hidden(part) for part in match.relative_to(root).parts):
+def _expand(pattern: str) -> set[str]:
+    root, found = _glob_root(pattern), set[str]()
+    for match in glob.glob(pattern, recursive=True):  # noqa: PTH207 - absolute patterns too
+        plain = str(Path(match))
+        if any(_hidden(part) for part in Path(plain).relative_to(root).parts):
             continue
-        found.update(_walk(match) if match.is_dir() else [match])
+        found.update(_walk(plain) if os.path.isdir(plain) else [plain])  # noqa: PTH112
     return found
 
 
-def _partition(file: Path, name: str, kind: Format) -> Partition:
+def _partition(file: str, name: str, kind: Format) -> Partition | None:
+    """None for a pipe or a socket, which would never end."""
     try:
-        stat = file.stat()
-        size, mtime_ns, inode = stat.st_size, stat.st_mtime_ns, stat.st_ino
+        about = os.stat(file)  # noqa: PTH116 - one call for each of many files
+        size, mtime_ns, inode = about.st_size, about.st_mtime_ns, about.st_ino
+        if not stat.S_ISREG(about.st_mode):
+            return None
     except OSError:  # a dangling link: it fails alone, when it is opened
         size = mtime_ns = inode = 0
     return Partition(
-        path=str(file.absolute()),
+        path=os.path.abspath(file),  # noqa: PTH100
         name=name,
         format=kind,
         size=size,
@@ -144,6 +157,8 @@ def _partition(file: Path, name: str, kind: Format) -> Partition:
 
 
 def _hive_keys(name: str) -> Iterator[tuple[str, str | None]]:
+    if "=" not in name:
+        return
     for folder in name.split("/")[:-1]:
         key, equals, value = folder.partition("=")
         if key and equals:
@@ -153,8 +168,8 @@ def _hive_keys(name: str) -> Iterator[tuple[str, str | None]]:
 def is_unchanged(partition: Partition) -> bool:
     """Whether a file is still the one that was found: its size, mtime and, where it is known, inode."""
     try:
-        stat = os.stat(partition.path)  # noqa: PTH116 - one call, as cheap as it gets
+        now = os.stat(partition.path)  # noqa: PTH116 - one call, as cheap as it gets
     except OSError:
         return False
-    same_file = partition.inode in (0, stat.st_ino)
-    return same_file and (stat.st_size, stat.st_mtime_ns) == (partition.size, partition.mtime_ns)
+    same_file = partition.inode in (0, now.st_ino)
+    return same_file and (now.st_size, now.st_mtime_ns) == (partition.size, partition.mtime_ns)

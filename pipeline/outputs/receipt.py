@@ -32,7 +32,8 @@ def read_receipt(path: Path) -> Receipt | Literal["missing", "foreign", "torn"]:
     """What a `.parquet` of the output says of itself: `foreign` without a receipt of ours, `torn` where it has no
     readable footer, or a receipt that is not what was written."""
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        with pa.OSFile(str(path)) as file:  # a third faster than by its name, where there are ten thousand
+            metadata = pq.ParquetFile(file).metadata.metadata or {}
     except FileNotFoundError:
         return "missing"
     except (OSError, pa.ArrowException):

@@ -21,7 +21,7 @@ MANIFEST = "_scoreline/run.json"
 TEMPORARY = ".tmp"
 #: The place is at fault, not the disk.
 _NOT_THERE = {
-    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
     *(errno.EROFS, errno.EACCES, errno.EPERM),
 }
 #: What may pass, so that a call that can be repeated is; anything else would only fail again.
@@ -61,9 +61,8 @@ class Store:
         """Every file that is not hidden from readers, in the order of the names."""
         for folder, folders, files in os.walk(self.root):
             folders[:] = sorted(name for name in folders if not name.startswith(("_", ".")))
-            for name in sorted(files):
-                if not name.startswith(("_", ".")):
-                    yield os.path.relpath(f"{folder}/{name}", self.root).replace(os.sep, "/")
+            below = "" if folder == str(self.root) else Path(folder).relative_to(self.root).as_posix() + "/"
+            yield from (below + name for name in sorted(files) if not name.startswith(("_", ".")))
 
     def rejects_files(self) -> Iterator[str]:
         """Every file of rejects."""
