@@ -388,7 +388,7 @@ def _columns(manifest: BundleManifest, raw: Tensor, to_unit: Callable[[np.ndarra
     head, members = manifest.heads[0], len(manifest.members)
     names = [field.name for field in output_fields(manifest, ColumnOptions())]
     columns, finite = decode_head(head, raw, ColumnOptions(), manifest.ensemble, members)
-    if not finite.all():
+    if finite is not None:
         row = int((~finite).nonzero()[0])
         raise BundleError(f"the model's output for sample row {row} is not finite: {raw[row].tolist()}")
     if isinstance(head, RegressionHead) and head.rescale:

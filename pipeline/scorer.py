@@ -220,12 +220,13 @@ class Scorer:
         columns, rejects = [], (*features.rejects, *raw.failed)
         kept = raw.kept if raw.failed else features.kept
         rows = features.num_kept - sum(len(reject.positions) for reject in raw.failed)
-        finite = torch.ones(rows, dtype=torch.bool, device=self.device)
+        finite: Tensor | None = None
         for head in self.manifest.heads:
             arrays, good = decode_head(head, raw.heads[head.name], options, self.manifest.ensemble, len(self._models))
             columns += arrays
-            finite &= good
-        if not finite.all():
+            if good is not None:
+                finite = good if finite is None else finite & good
+        if finite is not None:
             good_rows = finite.cpu().numpy()
             before = np.arange(rows, dtype=np.int64) if kept is None else kept
             lost = before[~good_rows]

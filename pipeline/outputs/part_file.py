@@ -103,14 +103,22 @@ class PartFile:
 
 
 def _open_parquet(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Dictionaries only where values repeat: they cost three times the speed on float columns (measured)."""
+    """Dictionaries only where values repeat: they cost three times the speed on float columns (measured). No minima and
+    maxima of float columns: a third of the encoding, and no reader finds a row by its probability."""
     repeating = [
         field.name
         for field in schema
         if not (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
         and not pa.types.is_nested(field.type)
     ]
-    return pq.ParquetWriter(str(path), schema, use_dictionary=repeating, write_page_checksum=True, compression="snappy")
+    return pq.ParquetWriter(
+        str(path),
+        schema,
+        use_dictionary=repeating,
+        write_statistics=[field.name for field in schema if not pa.types.is_floating(field.type)],
+        write_page_checksum=True,
+        compression="snappy",
+    )
 
 
 def _guarded(path: Path, call: Any, *args: Any) -> Any:

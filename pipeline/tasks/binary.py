@@ -6,13 +6,14 @@ from torch import Tensor
 
 from ...schemas.bundle import BinaryHead, Ensemble
 from ..records import ColumnOptions
-from .classes import class_probabilities, combined, float_column, labels_at
+from .classes import class_probabilities, combined, finite_rows, float_column, labels_at
 
 
 def decode(
     head: BinaryHead, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None
-) -> tuple[list[pa.Array], Tensor]:
-    """Columns as `columns.output_fields` names them, and which rows came out finite, bool `[rows]`.
+) -> tuple[list[pa.Array], Tensor | None]:
+    """Columns as `columns.output_fields` names them, and which rows came out finite, bool `[rows]`, None
+    where all did.
 
     The second label is predicted where its probability is above 0.5; at exactly 0.5 the first is, as ties go
     to the lowest label.
@@ -32,7 +33,7 @@ def decode(
     columns = [labels_at((probability > 0.5).long(), head.labels)]
     if options.probabilities != "none":
         columns.append(float_column(probability))
-    return [*columns, *spread], torch.isfinite(probability)
+    return [*columns, *spread], finite_rows(probability)
 
 
 def _positive(head: BinaryHead, raw: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from ..records import ColumnOptions
 from . import binary, multiclass, regression
 from .columns import head_width
 
-Decoder = Callable[[Any, Tensor, ColumnOptions, Ensemble | None], tuple[list[pa.Array], Tensor]]
+Decoder = Callable[[Any, Tensor, ColumnOptions, Ensemble | None], tuple[list[pa.Array], Tensor | None]]
 _DECODERS: dict[str, Decoder] = {
     "binary": binary.decode,
     "multiclass": multiclass.decode,
@@ -22,8 +22,8 @@ _DECODERS: dict[str, Decoder] = {
 
 def decode_head(
     head: AnyHead, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None = None, members: int = 1
-) -> tuple[list[pa.Array], Tensor]:
-    """Columns as `columns.output_fields` names them, and which rows came out finite, bool `[rows]`.
+) -> tuple[list[pa.Array], Tensor | None]:
+    """Columns as `columns.output_fields` names them, and which rows came out finite, bool `[rows]`, None where all did.
 
     Args:
         raw: `[rows, members × width]`, one member's outputs behind the other's.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...schemas.bundle import Ensemble, RegressionHead, Rescale
 from ..records import ColumnOptions
-from .classes import float_column
+from .classes import finite_rows, float_column
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "exp": torch.exp,
@@ -26,8 +26,9 @@ def decode(
     raw: Tensor,
     options: ColumnOptions,  # noqa: ARG001 - the face that every task has
     ensemble: Ensemble | None,
-) -> tuple[list[pa.Array], Tensor]:
-    """Columns as `columns.output_fields` names them, and which rows came out finite, bool `[rows]`.
+) -> tuple[list[pa.Array], Tensor | None]:
+    """Columns as `columns.output_fields` names them, and which rows came out finite, bool `[rows]`, None
+    where all did.
 
     Args:
         raw: `[rows, targets]`, or `[rows, members, targets]` of an ensemble: their mean is the prediction.
@@ -40,8 +41,8 @@ def decode(
         std = values.std(dim=1, correction=0)
         spread = [float_column(std[:, place]) for place in range(std.shape[1])] if ensemble.std else []
         values = values.mean(dim=1)
-    by_target = values.T.contiguous()
-    return [*(float_column(column) for column in by_target), *spread], torch.isfinite(by_target).all(dim=0)
+    by_target = values.T.contiguous().cpu()
+    return [*(float_column(column) for column in by_target), *spread], finite_rows(by_target)
 
 
 def _rescaled(step: Rescale, values: Tensor) -> Tensor:

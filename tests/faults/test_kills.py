@@ -52,8 +52,8 @@ def test_two_hundred_deaths(tmp_path: Path, iris: Example, data: Path, number: s
         except subprocess.TimeoutExpired:
             running.send_signal(number)
             _, said = running.communicate(timeout=30)
-        assert "Traceback" not in said, said
-        assert running.returncode in (0, code), said
+        assert "Traceback" not in said, said[-3000:]
+        assert running.returncode in (0, code, -number), said[-3000:]
         left = visible(out)
         assert all(left[name] == wanted[name] for name in left if name.endswith(".parquet"))
         if running.returncode == 0:
