@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from .terminal.options import Day, dated, dialect_of, flag, read_job_file
+from .terminal.options import Day, dated, flag, job_of, read_job_file
 
 if TYPE_CHECKING:
     from ..pipeline.model.bundle import Bundle
     from ..pipeline.plan import Plan
+    from ..pipeline.records import ScoreJob
     from ..pipeline.scorer import Scorer
     from ..schemas.job import JobFile
 
@@ -66,23 +67,20 @@ def check(
     from ..pipeline.inputs.discover import discover  # here, so that --help stays light
     from ..pipeline.model.bundle import open_bundle
     from ..pipeline.plan import default_split_rows, make_plan
-    from ..pipeline.records import ScoreJob
     from ..pipeline.resume import Standing
     from ..pipeline.scorer import Scorer
     from .terminal.tables import answer, table
 
-    opened = open_bundle(bundle)
+    opened, asked = open_bundle(bundle), job_of(job)
     plan = None
     if input is not None:
-        tried = ScoreJob(
-            bundle=bundle, input=dated(input, run_date, "--input"), output="", run_id="", csv=dialect_of(job)
-        )
-        files = discover(tried.input, format=format)
-        plan = make_plan(files, Standing(), opened.manifest, tried, default_split_rows(opened.model_bytes()))
+        files = discover(dated(input, run_date, "--input"), format=format)
+        split_rows = asked.split_rows or default_split_rows(opened.model_bytes())
+        plan = make_plan(files, Standing(), opened.manifest, asked, split_rows)
     scorer = Scorer.load(opened, device=device, trust=trust)
     verified = list(_verified(opened, scorer))
     planned = [] if plan is None else list(_planned(plan))
-    rows = None if plan is None else _first_rows(plan, scorer)
+    rows = None if plan is None else _first_rows(plan, scorer, asked)
     if as_json:
         found = {"bundle": _by_name(verified), "input": _by_name(planned), "rows": rows}
         answer(json.dumps(_finite(found), indent=1, default=str, allow_nan=False))
@@ -172,38 +170,40 @@ def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:
         yield "ignored", _some(list(plan.discovery.ignored))
 
 
-def _first_rows(plan: "Plan", scorer: "Scorer") -> dict[str, Any]:
+def _first_rows(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> dict[str, Any]:
     """Score the first rows of the first file."""
     from ..pipeline.desk import ReadFailed
-    from ..pipeline.records import ColumnOptions
     from ..pipeline.run import LoadedBlock, load_blocks, score_block
 
     if not plan.partitions:
-        return {"source": "no file", "scored": [], "rejected": 0, "tried": 0, "rejects": []}
+        return {"source": "no file", "scored": [], "rejected": 0, "tried": 0, "rejects": [], "within_budget": True}
     planned = plan.partitions[0]
     first = next(load_blocks(planned, scorer, TRIED_ROWS))
     found: dict[str, Any] = {"source": planned.partition.name, "tried": 0, "scored": [], "rejected": 0, "rejects": []}
+    found["within_budget"] = True
     if isinstance(first, ReadFailed):
         raise first.error
     if isinstance(first, LoadedBlock):
-        block = score_block(first, scorer, ColumnOptions()).block
+        block = score_block(first, scorer, asked.columns).block
         found["tried"] = block.rows.num_rows + block.rejects.num_rows
         found["scored"] = block.rows.slice(0, SHOWN_ROWS).to_pylist()
         found["rejected"] = block.rejects.num_rows
+        found["within_budget"] = block.rejects.num_rows <= asked.max_rejects.allowed(found["tried"])
         found["rejects"] = [row["reject"] for row in block.rejects.slice(0, SHOWN_ROWS).to_pylist()]
     return found
 
 
 def _rows_table(rows: dict[str, Any]) -> str:
+    from ..pipeline.outputs.assemble import described
     from .terminal.tables import table
 
     lines = [f"first {rows['tried']} rows of {rows['source']}: {rows['rejected']} rejected"]
-    if rows["rejected"]:
+    if not rows["within_budget"]:
         lines[0] += f"; scoreline score would end with 65, unless it is given --max-rejects {rows['rejected']} or more"
     if rows["scored"]:
         names = list(rows["scored"][0])
         lines.append(table(names, [[_cell(row[name]) for name in names] for row in rows["scored"]]))
-    lines += [f"row {r['row_number']}: {r['column']} {r['reason']}" for r in rows["rejects"]]
+    lines += [f"row {r['row_number']}: {described(r)}" for r in rows["rejects"]]
     return "\n".join(lines)
 
 

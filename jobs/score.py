@@ -95,7 +95,7 @@ def score(job: "JobFile | None", run_date: str | None, run_id: str | None, **opt
     from ..pipeline.run import run  # here, so that --help stays light
     from .terminal.logs import configure, shows_json
     from .terminal.progress import RunWatcher
-    from .terminal.tables import answer, stage_table
+    from .terminal.tables import answer, nothing_to_do, stage_table
 
     run_id = run_id or uuid.uuid4().hex[:12]
     log = configure(options["log_format"], options["log_level"]).bind(run_id=run_id)
@@ -105,7 +105,7 @@ def score(job: "JobFile | None", run_date: str | None, run_id: str | None, **opt
     finally:
         watcher.close()
     if not shows_json():
-        answer(stage_table(manifest))
+        answer(stage_table(manifest) if manifest.run_id == run_id else nothing_to_do(manifest))
     return 0
 
 

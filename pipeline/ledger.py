@@ -84,11 +84,18 @@ class Ledger:
         if budget.count is None and num_rows is None:
             return
         if self.rejected > budget.allowed(num_rows or 0):
-            where = "" if first is None else f"{first['source']}: row {first['row_number']}: {described(first)}; "
+            where = (
+                f"{first['source']}: row {first['row_number']}: {described(first)}; " if first else self._kept_rejects()
+            )
             raise RowsRejectedError(
                 f"{where}{self.rejected} rows rejected, {budget} allowed; mend the input, or allow more with"
                 " --max-rejects 100 or 1%"
             )
+
+    def _kept_rejects(self) -> str:
+        """Where the rejects of an earlier run stand."""
+        files = [part.rejects for parts in self.parts.values() for part in parts if part.rejects]
+        return f"the first stand in {files[0]!r}; " if files else ""
 
     def keep(self, partition: Partition, record: PartRecord) -> None:
         """Enter a part that stands; its rejects count, too."""
@@ -114,9 +121,8 @@ class Ledger:
         if self.errors:
             name, reason = next(iter(self.errors.items()))
             count, total = len(self.errors), len(self.plan.discovery.partitions)
-            raise PartitionError(
-                f"{reason} ({count} of {total} inputs could not be read; the others are published)", partition=name
-            )
+            others = "; the others are published" if count < total else ""
+            raise PartitionError(f"{reason} ({count} of {total} inputs could not be read{others})", partition=name)
         self.hold_budget(sum(record.rows_in for parts in self.parts.values() for record in parts))
 
     def surplus(self) -> list[str]:

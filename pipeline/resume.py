@@ -89,7 +89,9 @@ def look(store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJ
     names, and its bytes are those the last manifest recorded, or, where none did, every page has its checksum.
 
     Raises:
-        OutputError: a `.parquet` that is not ours, which readers would take for predictions; a folder at a target.
+        OutputError: a `.parquet` that is not ours, or a copy of one that is, which readers would take for predictions;
+        a
+            folder at a target.
     """
     standing = Standing(complete=store.path(SUCCESS).exists())
     recorded = _recorded(store)
@@ -108,6 +110,10 @@ def look(store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJ
                 f"{store.path(name)} was not written by scoreline, and readers of the output would take it for"
                 " predictions; move it, or choose another --output"
             )
+        if isinstance(receipt, Receipt) and name != (home := home_of(receipt)) and owner is None:
+            raise OutputError(
+                f"{store.path(name)} is a copy of {home!r}, and readers of the output would see its rows twice; move it"
+            )
         if owner is None:
             standing.orphans.append(name)
             continue
@@ -122,6 +128,12 @@ def look(store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJ
             standing.reasons.setdefault(owner, {}).setdefault(split, []).extend(record)
     standing.whole = {partition for partition, parts in standing.kept.items() if _is_whole(parts)}
     return standing
+
+
+def home_of(receipt: Receipt) -> str:
+    """The name of the part that a receipt is of."""
+    several = not (receipt.split == 0 and receipt.last)
+    return part_name(receipt.fingerprint.source, receipt.split, several=several)
 
 
 def _owner(name: str, owners: Mapping[str, Partition]) -> tuple[Partition | None, int]:
@@ -156,8 +168,7 @@ def _kept(
     if reasons := differences(mark, wanted):
         return reasons
     full = receipt.rows_in == split_rows or (receipt.last and receipt.rows_in < split_rows)
-    several = not (receipt.split == 0 and receipt.last)
-    if not full or mark.first_row != wanted.first_row or name != part_name(mark.source, receipt.split, several=several):
+    if not full or mark.first_row != wanted.first_row or name != home_of(receipt):
         return ["option split_rows changed"]
     if receipt.rejects is not None:
         rejects = store.path(rejects_name(name))

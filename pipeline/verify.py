@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from ..schemas.run import Fingerprint, PartitionRecord, PartRecord, Receipt, RunManifest
-from .errors import NoInputError, PartitionError, one_line
+from .errors import DataError, NoInputError, PartitionError, one_line
 from .inputs import csv, parquet
 from .inputs.discover import is_unchanged
 from .outputs.naming import rejects_name
@@ -42,19 +42,25 @@ def verify(output: str) -> Verdict:
 
     Raises:
         NoInputError: no run has been here.
+        DataError: a run has been here, and was killed before it could tell of itself.
     """
     store = Store(output)
     try:
         manifest = RunManifest.model_validate_json(store.path(MANIFEST).read_bytes())
     except (OSError, ValidationError) as error:
+        if store.is_ours():
+            raise DataError(
+                f"{output!r} is an unfinished run: no readable {MANIFEST}; run the same scoreline score again"
+            ) from error
         raise NoInputError(f"{output!r} has no readable {MANIFEST}: {one_line(error)}; is it an output?") from error
     verdict = Verdict(orphans=[])
     if manifest.status != "success" or not store.path(SUCCESS).exists():
         verdict.problems.append(f"the run is not complete ({manifest.error or 'no _SUCCESS'}); run it again")
     for record in manifest.partitions:
         _verify_partition(store, record, verdict)
+    parts_are_whole = not verdict.problems
     totals = (manifest.rows_in, manifest.rows_scored, manifest.rows_rejected)
-    if totals != (verdict.rows_in, verdict.rows_scored, verdict.rows_rejected):
+    if parts_are_whole and totals != (verdict.rows_in, verdict.rows_scored, verdict.rows_rejected):
         verdict.problems.append(f"{MANIFEST}: its rows {totals} are not the sum of its parts")
     _strangers(store, manifest, verdict)
     return verdict
@@ -70,11 +76,11 @@ def _verify_partition(store: Store, record: PartitionRecord, verdict: Verdict) -
         verdict.parts += 1
         receipt = _verify_part(store, part, verdict)
         numbers = None if receipt is None else _verify_rejects(store, part.target, receipt, verdict)
-        if receipt is None or numbers is None:
-            return
-        receipts.append(receipt)
-        rejected |= numbers
-    if record.error is not None or not _verify_range(record, receipts, verdict):
+        if receipt is not None and numbers is not None:
+            receipts.append(receipt)
+            rejected |= numbers
+    whole = record.error is None and len(receipts) == len(record.parts)
+    if not whole or not _verify_range(record, receipts, verdict):
         return
     _verify_keys(store, record, receipts[0].fingerprint, rejected, verdict)
 

@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from datetime import date
+from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...pipeline.errors import JobFileError, UsageError, one_line
-from ...pipeline.records import CsvDialect, RejectBudget
+from ...pipeline.records import ColumnOptions, CsvDialect, RejectBudget, ScoreJob
 
 if TYPE_CHECKING:
     from ...schemas.job import JobFile
@@ -89,6 +90,15 @@ class Day(click.ParamType[Any]):
             raise click.BadParameter(f"{value!r} is no date; say YYYY-MM-DD", ctx, param) from error
 
 
+#: Flags whose values are more than text.
+_KINDS: dict[str, click.ParamType[Any]] = {
+    "batch_size": RowCount(),
+    "split_rows": RowCount(),
+    "max_rejects": Rejects(),
+    "keys": Keys(),
+}
+
+
 def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None) -> "JobFile | None":  # noqa: ARG001
     """The callback of `--job`: what stands in the file becomes the default of the flags, and what is no flag is handed
     to the command.
@@ -114,11 +124,41 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
     except ValidationError as error:
         raise JobFileError(f"job file {value!r}: {_job_problem(error.errors()[0]) or first_problem(error)}") from error
     given = {name: setting for name, setting in job.model_dump(exclude={"csv"}).items() if setting is not None}
+    for name, kind in _KINDS.items():
+        try:
+            if name in given:
+                kind.convert(given[name], None, None)
+        except click.BadParameter as error:
+            raise JobFileError(f"job file {value!r}: {name}: {error.message}") from error
     for name in _PATHS:
         if name in given and "://" not in given[name]:
             given[name] = str(path.parent / given[name])
     ctx.default_map = {**(ctx.default_map or {}), **given}
     return job
+
+
+def job_of(job: "JobFile | None") -> ScoreJob:
+    """What a job file says of the work itself; its paths are the command's own."""
+
+    def said(name: str, usual: str) -> Any:
+        value = None if job is None else getattr(job, name)
+        converted = _KINDS[name].convert(usual if value is None else value, None, None)
+        return None if converted in ("all", "auto") else converted
+
+    return ScoreJob(
+        bundle="",
+        input="",
+        output="",
+        run_id="",
+        columns=ColumnOptions(
+            keys=said("keys", "all"),
+            prefix=(job and job.prefix) or "",
+            probabilities=(job and job.probabilities) or "columns",
+        ),
+        csv=dialect_of(job),
+        split_rows=said("split_rows", "auto"),
+        max_rejects=said("max_rejects", "0"),
+    )
 
 
 def dialect_of(job: "JobFile | None") -> CsvDialect:
@@ -137,14 +177,18 @@ def dialect_of(job: "JobFile | None") -> CsvDialect:
 
 
 def _job_problem(problem: Any) -> str | None:
-    """A line that is no flag, in words, with the flag it may have meant."""
+    """What is wrong with a line, in words, with the flag it may have meant."""
+    *section, name = (str(part) for part in problem["loc"])
+    if problem["type"] == "string_pattern_mismatch" and section:
+        return f"{'.'.join([*section, name])}: {problem['input']!r} is not one ASCII character"
     if problem["type"] != "extra_forbidden":
         return None
-    if len(problem["loc"]) > 1:
-        return None
-    name = str(problem["loc"][0])
-    meant = f"; write {name.replace('-', '_')}" if "-" in name else ""
-    return f"{name!r} is no flag of scoreline score{meant}"
+    from ...schemas.job import CsvSection, JobFile
+
+    known = CsvSection.model_fields if section else JobFile.model_fields
+    close = get_close_matches(name.replace("-", "_"), known, n=1)
+    meant = f"; write {close[0]}" if close else ""
+    return f"{name!r} is no {'setting of [csv]' if section else 'flag of scoreline score'}{meant}"
 
 
 def dated(path: str, run_date: str | None, option: str) -> str:

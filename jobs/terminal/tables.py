@@ -53,12 +53,24 @@ def stage_table(manifest: RunManifest) -> str:
         for name, spent in manifest.stages.items()
     ]
     rows.append(["other", "", _seconds(manifest.other_s), _share(manifest.other_s, manifest), "", "", ""])
+    kept = [part for record in manifest.partitions for part in record.parts if part.kept]
+    scored = manifest.rows_scored - sum(part.rows_scored for part in kept)
     rejected = f", {manifest.rows_rejected:,} rejected" if manifest.rows_rejected else ""
-    rate = manifest.rows_in / max(manifest.wall_s, 1e-9)
+    rejected += f", {sum(part.rows_in for part in kept):,} kept from earlier runs" if kept else ""
+    rate = scored / max(manifest.wall_s, 1e-9)
     return (
         table(["stage", "busy s", "run waited s", "share", "rows", "rows/s busy", "bytes"], rows)
-        + f"\n\n{manifest.rows_scored:,} rows scored{rejected} in {manifest.wall_s:.2f} s"
+        + f"\n\n{scored:,} rows scored{rejected} in {manifest.wall_s:.2f} s"
         + f" ({rate:,.0f} rows/s) on {manifest.device}; the run {manifest.verdict}"
+    )
+
+
+def nothing_to_do(manifest: RunManifest) -> str:
+    """Everything stands already."""
+    inputs = len(manifest.partitions)
+    return (
+        f"nothing to do: {manifest.rows_in:,} rows of {inputs:,} input{'' if inputs == 1 else 's'} stand, as run"
+        f" {manifest.run_id} left them on {manifest.ended}"
     )
 
 

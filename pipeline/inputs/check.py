@@ -5,6 +5,7 @@ Exactly or not at all: an integer beyond 2^53 is a reject, a decimal goes to the
 number unless it came from a CSV cell or a folder's name. Knows nothing of torch.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
@@ -43,7 +44,9 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
     missing = [feature.name for feature in features if feature.name not in times]
     if missing:
         like = [n for n in times for m in missing if n.strip().lower() == m.strip().lower()]
-        hint = f"; {like[0]!r} is there, and names are matched exactly" if like else _delimiter_hint(schema, text)
+        hint = (
+            f"; {like[0]!r} is there, and names are matched exactly" if like else _header_hint(schema, features, text)
+        )
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ColumnError(f"{source}: feature column {missing[0]!r}{more} is missing{hint}")
     for feature in features:
@@ -66,13 +69,18 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
             )
 
 
-def _delimiter_hint(schema: pa.Schema, text: Collection[str]) -> str:
-    """What to do about a CSV whose whole header became one column."""
-    whole = schema.names[0] if len(schema.names) == 1 and schema.names[0] in text else ""
+def _header_hint(schema: pa.Schema, features: Sequence[Feature], text: Collection[str]) -> str:
+    """What to do about a CSV whose whole header became one column, or that has none."""
+    names = [name for name in schema.names if name in text]
+    if not names or len(names) < len(schema.names) or any(feature.name in names for feature in features):
+        return ""
     for delimiter, written in ((";", ";"), ("\t", "\\t"), ("|", "|")):
-        if delimiter in whole:
+        if len(names) == 1 and delimiter in names[0]:
             return f'; the header is one column: say in the job file how it is cut, [csv] delimiter = "{written}"'
-    return ""
+    shown = ", ".join(repr(name) for name in names[:4]) + (" …" if len(names) > 4 else "")
+    return (
+        f"; the first row is {shown}: where that is no header, name the columns in the job file, [csv] columns = [...]"
+    )
 
 
 def check_batch(
@@ -215,7 +223,9 @@ def _parse(cells: pa.Array, feature: Feature, decimal: str) -> tuple[pa.Array, P
         trimmed = pc.utf8_trim_whitespace(array)
         trimmed = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
         wrong = _unparsable(trimmed, 0)
-        problems = [(p, f"is {_shown(cells[p].as_py())}, not a number") for p in wrong]
+        problems = [
+            (p, f"is {_shown(cells[p].as_py())}, not a number{_comma_hint(cells[p].as_py(), decimal)}") for p in wrong
+        ]
         keep = np.ones(len(array), dtype=bool)
         keep[wrong] = False
         numbers = pc.if_else(pa.array(keep), trimmed, None).cast(pa.float64())
@@ -223,6 +233,12 @@ def _parse(cells: pa.Array, feature: Feature, decimal: str) -> tuple[pa.Array, P
     if feature.dtype == "float32":  # as the same value is in a Parquet column of that type
         numbers = numbers.cast(pa.float32(), safe=False).cast(pa.float64())
     return numbers, problems
+
+
+def _comma_hint(cell: str, decimal: str) -> str:
+    """Numbers with a decimal comma, where none is declared."""
+    comma = decimal == "." and re.fullmatch(r"\s*[+-]?[0-9]+,[0-9]+\s*", cell)
+    return ' (a decimal comma is declared in the job file: [csv] decimal = ",")' if comma else ""
 
 
 def _inexact_cells(text: pa.Array, numbers: pa.Array) -> Problems:

@@ -8,6 +8,7 @@ A quote that is never closed would swallow the rest of a file without an error. 
 every stream is followed by a row of our own: where it does not come back as a row, the file ended inside a quote.
 """
 
+import codecs
 import io
 from collections.abc import Iterator, Sequence
 
@@ -36,6 +37,7 @@ def read_header(partition: Partition, dialect: CsvDialect) -> pa.Schema:
             # A header alone may lack its newline, which Arrow's reader wants. A longer file is read as a stream, which
             # knows that its first block ends within a row.
             short = len(start) < BLOCK_BYTES
+            _Utf8().check(start, last=short)
         if dialect.columns is not None:
             return pa.schema([pa.field(name, pa.string()) for name in dialect.columns])
         with (
@@ -59,7 +61,7 @@ def read_batches(
         include_columns=list(columns),
         column_types={name: pa.string() for name in columns},
         strings_can_be_null=False,
-        check_utf8=True,
+        check_utf8=False,  # the whole stream is checked
     )
     ragged = _Ragged(first_row=1 if dialect.columns is not None else 2)
     # A row of one column may be an empty line.
@@ -122,6 +124,7 @@ class _Ended(io.RawIOBase):
         self._row = dialect.delimiter.join([END] * columns).encode() + b"\n"
         self._last = b"\n"
         self._rest: bytes | None = None
+        self._utf8 = _Utf8()
 
     def readable(self) -> bool:
         return True
@@ -131,6 +134,7 @@ class _Ended(io.RawIOBase):
         data: bytes = b""
         if self._rest is None:
             data = self._filled(size)
+            self._utf8.check(data, last=not 0 <= len(data) == size)
             self._last = data[-1:] or self._last
             if 0 <= len(data) == size:
                 return data
@@ -147,6 +151,21 @@ class _Ended(io.RawIOBase):
             pieces.append(piece)
             length += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class _Utf8:
+    """Watches that a stream is UTF-8. Arrow would see it only in the columns that are read, and stumble over a ragged
+    row that is not. Nearly all of most files is ASCII, which costs nothing to see."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._within = False
+
+    def check(self, data: bytes, *, last: bool = False) -> None:
+        """Raises UnicodeDecodeError."""
+        if self._within or not data.isascii():
+            self._decoder.decode(data, last)
+            self._within = bool(self._decoder.getstate()[0])
 
 
 def _without_end(batches: Iterator[pa.RecordBatch], partition: Partition) -> Iterator[pa.RecordBatch]:
@@ -194,6 +213,11 @@ def _open(partition: Partition, dialect: CsvDialect) -> pa.NativeFile:
     return stream if dialect.encoding == "utf-8" else pa.transcoding_input_stream(stream, dialect.encoding, "utf-8")
 
 
+def _has_utf16_mark(partition: Partition) -> bool:
+    with pa.input_stream(partition.path) as stream:
+        return bool(stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+
+
 def _unreadable(
     partition: Partition, dialect: CsvDialect, error: BaseException, row: int | None = None
 ) -> PartitionError:
@@ -201,6 +225,9 @@ def _unreadable(
     if "straddling" in reason:
         where = "the header, or the first row," if row is None else f"a row behind row {row}"
         reason = f"{where} is longer than {BLOCK_BYTES >> 20} MiB, or a quote was never closed"
-    elif isinstance(error, UnicodeError) or "UTF8" in reason:
-        reason = f"it is not {dialect.encoding} ({reason}); say how it is encoded in the job file: [csv] encoding"
+    elif isinstance(error, UnicodeError):
+        meant = "utf-16" if _has_utf16_mark(partition) else "latin-1"
+        reason = (
+            f'it is not {dialect.encoding} ({reason}); say in the job file what it is, as in [csv] encoding = "{meant}"'
+        )
     return PartitionError(f"{partition.name}: cannot be read as CSV: {reason}", partition=partition.name)

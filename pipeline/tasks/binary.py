@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ...schemas.bundle import BinaryHead, Ensemble
 from ..records import ColumnOptions
-from .classes import class_probabilities, combined, finite_rows, float_column, labels_at
+from .classes import class_probabilities, combined, finite_rows, float_column, labels_at, logistic
 
 
 def decode(
@@ -42,7 +42,7 @@ def _positive(head: BinaryHead, raw: Tensor) -> Tensor:
         return class_probabilities(head.outputs, raw)[..., 1]
     match head.outputs:
         case "logits":
-            return torch.sigmoid(raw[..., 0].float())
+            return logistic(raw[..., 0].float())
         case "log_probabilities":
             return torch.exp(raw[..., 0].float())
         case "probabilities":

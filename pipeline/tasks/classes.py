@@ -15,12 +15,12 @@ FEW_LABELS = 32
 Outputs = Literal["logits", "probabilities", "log_probabilities"]
 
 
-def class_probabilities(outputs: Outputs, raw: Tensor, dim: int = -1) -> Tensor:
-    """Raw outputs, with the labels along `dim` → float32 of the same shape. The softmax is shifted by each row's
+def class_probabilities(outputs: Outputs, raw: Tensor) -> Tensor:
+    """`[…, labels]` → float32 of the same shape. The softmax is shifted by each row's
     maximum, so that logits of ±1e4 stay finite; a row with NaN or +inf comes out as NaN."""
     match outputs:
         case "logits":
-            return torch.softmax(raw.float(), dim=dim)
+            return torch.softmax(raw.float(), dim=-1)
         case "log_probabilities":
             return torch.exp(raw.float())
         case "probabilities":
@@ -52,19 +52,33 @@ def combined(outputs: Outputs, raw: Tensor, ensemble: Ensemble) -> tuple[Tensor,
     return probabilities, spread.gather(1, chosen[:, None])[:, 0]
 
 
-def largest(scores: Tensor) -> Tensor:
-    """`[labels, rows]` → the place of the largest in each column, int64 `[rows]`; the first of equal ones.
+def by_label(outputs: Outputs, raw: Tensor) -> tuple[Tensor, Tensor]:
+    """`[rows, labels]` → probabilities, float32 `[labels, rows]`, and the place of the largest raw output in each row,
+    the first of equal ones, int64 `[rows]`.
 
-    Torch's own `argmax` over the first dimension takes five times as long where there are few labels (measured).
+    Where there are few labels, a pass per label over all rows is ten times as fast as torch's softmax and argmax over
+    rows of few (measured), and its order of additions is the same for every row, wherever it stands in its block.
     """
-    if scores.shape[0] > FEW_LABELS or scores.is_cuda:
-        return scores.argmax(dim=0)
+    if raw.shape[1] > FEW_LABELS or raw.is_cuda:
+        return class_probabilities(outputs, raw).T.contiguous(), raw.argmax(dim=1)
+    scores = raw.float().T.contiguous()
     best = scores[0]
     places = torch.zeros(scores.shape[1], dtype=torch.int64)
     for place in range(1, scores.shape[0]):
         places.masked_fill_(scores[place] > best, place)
         best = torch.maximum(best, scores[place])
-    return places
+    if outputs != "logits":
+        return class_probabilities(outputs, scores), places
+    powers = torch.exp(scores - best)
+    total = powers[0].clone()
+    for power in powers[1:]:
+        total += power
+    return powers / total, places
+
+
+def logistic(logit: Tensor) -> Tensor:
+    """1 / (1 + e^−x). Torch's own differs in the last bit with the place of a value in its block."""
+    return torch.reciprocal(1 + torch.exp(-logit))
 
 
 def finite_rows(values: Tensor) -> Tensor | None:

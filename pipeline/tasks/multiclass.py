@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ...schemas.bundle import Ensemble, MulticlassHead
 from ..records import ColumnOptions
-from .classes import class_probabilities, combined, finite_rows, float_column, labels_at, largest
+from .classes import by_label, combined, finite_rows, float_column, labels_at
 
 
 def decode(
@@ -21,19 +21,16 @@ def decode(
     """
     spread = []
     if ensemble is None:
-        # A row per label: softmax is 25 times as fast that way (measured), and its rows are the columns.
-        scores = raw.T.contiguous()
-        by_class, places = class_probabilities(head.outputs, scores, dim=0), largest(scores)
+        probabilities, places = by_label(head.outputs, raw)
     else:
-        probabilities, std = combined(head.outputs, raw, ensemble)
-        by_class = probabilities.T.contiguous()
-        places = largest(by_class)
+        mean, std = combined(head.outputs, raw, ensemble)
+        probabilities, places = mean.T.contiguous(), mean.argmax(dim=1)
         spread = [float_column(std)] if ensemble.std else []
     columns = [labels_at(places, head.labels)]
-    by_class = by_class.cpu()  # once, for all columns
+    probabilities = probabilities.cpu()  # once, for all columns
     if options.probabilities == "columns":
-        columns += [float_column(probability) for probability in by_class]
+        columns += [float_column(probability) for probability in probabilities]
     elif options.probabilities == "list":
-        flat = float_column(by_class.T.reshape(-1))
+        flat = float_column(probabilities.T.reshape(-1))
         columns.append(pa.FixedSizeListArray.from_arrays(flat, len(head.labels)))
-    return [*columns, *spread], finite_rows(by_class)
+    return [*columns, *spread], finite_rows(probabilities)

@@ -46,11 +46,30 @@ def test_check_tells_of_bad_rows_and_bad_files(scoreline: Command, iris: Example
     result = scoreline("check", "--bundle", iris.bundle, "--input", tmp_path)
     assert result.code == 0
     assert "first 150 rows of a.csv: 1 rejected; scoreline score would end with 65" in result.out
-    assert "row 0: sepal length (cm) is null" in result.out
+    assert "row 0: column 'sepal length (cm)' is null" in result.out
     (tmp_path / "b.parquet").write_bytes(b"PAR1 no")
     result = scoreline("check", "--bundle", iris.bundle, "--input", tmp_path)
     assert result.code == 65
     assert "b.parquet" in result.message
+
+
+def test_check_takes_what_the_job_says(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """Keys, prefix, probabilities, splits, the budget: what is shown is what score would do."""
+    iris.frame.assign(**{iris.features[0]: [None, *[1.0] * 149]}).to_parquet(tmp_path / "a.parquet", index=False)
+    lines = [f'bundle = "{iris.bundle}"', 'input = "a.parquet"', 'output = "out"', "split_rows = 40", 'prefix = "p_"']
+    lines += ['keys = "row_id"', 'probabilities = "none"', 'max_rejects = "1%"']
+    (tmp_path / "job.toml").write_text("\n".join(lines))
+    result = scoreline("check", "--job", tmp_path / "job.toml")
+    assert result.code == 0, result.err
+    assert "would end with 65" not in result.out
+    assert "a-00000.parquet" in result.out
+    assert "p_prediction" in result.out
+    assert "probability_" not in result.out.split("first 150 rows")[1]
+    (tmp_path / "job.toml").write_text("\n".join([*lines[:-1], 'max_rejects = "lots"']))
+    for command in ("check", "score"):
+        refused = scoreline(command, "--job", tmp_path / "job.toml")
+        assert refused.code == 78
+        assert "job.toml': max_rejects: 'lots' is neither a count" in refused.message
 
 
 @pytest.mark.parametrize("words", [("--rows", "3000"), ()])

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -130,7 +131,7 @@ def test_ragged_rows_are_rejects_with_their_numbers(scoreline: Command, iris: Ex
         ("encoding = 'base64'", "is no encoding that Python knows"),
         ("decimal = '_'", "csv.decimal"),
         ("columns = []", "csv.columns"),
-        ("separator = ';'", "csv.separator"),
+        ("separator = ';'", "'separator' is no setting of [csv]"),
     ],
 )
 def test_a_dialect_that_is_none(scoreline: Command, iris: Example, tmp_path: Path, section: str, says: str) -> None:
@@ -150,6 +151,32 @@ def test_an_undeclared_delimiter_is_refused_with_the_line_that_helps(
     assert result.code == 65
     assert "is missing" in result.message
     assert 'delimiter = ";"' in result.message
+
+
+@pytest.mark.parametrize(
+    ("encoding", "options", "says"),
+    [
+        (
+            "latin-1",
+            {"sep": ";", "decimal": ","},
+            "it is not utf-8",
+        ),
+        ("utf-16", {}, 'encoding = "utf-16"'),
+        ("utf-8", {"header": False}, "the job file names the columns, [csv] columns"),
+        ("utf-8", {"decimal": ",", "quoting": 1}, '[csv] decimal = ","'),
+    ],
+)
+def test_what_is_not_declared_is_refused_with_the_line_that_declares_it(
+    scoreline: Command, iris: Example, tmp_path: Path, encoding: str, options: dict[str, Any], says: str
+) -> None:
+    """One line, and no traceback of a callback beside it."""
+    (tmp_path / "data").mkdir()
+    text = iris.frame.assign(name="Müller").to_csv(index=False, **options)
+    (tmp_path / "data" / "a.csv").write_bytes(text.encode(encoding))
+    result = scoreline("score", "--bundle", iris.bundle, "--input", tmp_path / "data", "--output", tmp_path / "out")
+    assert result.code == 65
+    assert says in result.message
+    assert "Traceback" not in result.err
 
 
 def test_a_type_that_changes_late(scoreline: Command, iris: Example, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_nothing_to_do_is_held_to_the_budget_and_to_the_inputs(
     words = ["score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out"]
     result = scoreline(*words)
     assert result.code == 65
-    assert "2 rows rejected, 0 allowed" in result.message
+    assert "the first stand in '_rejects/1.arrow'; 2 rows rejected, 0 allowed" in result.message
     assert not (tmp_path / "out" / "_SUCCESS").exists()
     assert score().code == 0
     (data / "0.parquet").unlink()
@@ -274,8 +274,45 @@ def test_killed_at_random_moments_it_ends_up_the_same(tmp_path: Path, iris: Exam
     assert not list((tmp_path / "out").rglob(".*.tmp"))
 
 
+def test_what_a_run_without_work_says(score: Command, tmp_path: Path) -> None:
+    """Nothing was scored, so nothing claims to have been; what is kept is called that."""
+    assert score().code == 0
+    result = score("--log-format", "text", "--log-level", "error")
+    assert result.out.startswith("nothing to do: 600 rows of 4 inputs stand, as run ")
+    (tmp_path / "out" / "_SUCCESS").unlink()
+    assert "0 rows scored, 2 rejected, 600 kept from earlier runs" in score("--log-format", "text").out
+
+
+def test_a_copy_of_a_part_is_refused(score: Command, tmp_path: Path) -> None:
+    """Under a name that no input has: readers would see its rows twice."""
+    assert score().code == 0
+    shutil.copy(tmp_path / "out" / "1.parquet", tmp_path / "out" / "mine.parquet")
+    result = score()
+    assert result.code == 73
+    assert "mine.parquet is a copy of '1.parquet'" in result.message
+
+
 class TestVerify:
     """Everything right, or the file that is not is named."""
+
+    def test_every_bad_part_is_named(self, score: Command, scoreline: Command, tmp_path: Path) -> None:
+        """Also where an input has several; and nothing else is made of it."""
+        assert score("--split-rows", "40").code == 0
+        for name in ("0-00001.parquet", "0-00003.parquet", "2-00002.parquet"):
+            part = tmp_path / "out" / name
+            part.write_bytes(part.read_bytes()[:-9])
+        found = json.loads(scoreline("verify", tmp_path / "out", "--json").out)
+        assert [problem.partition(":")[0] for problem in found["problems"]] == [
+            "0-00001.parquet", "0-00003.parquet", "2-00002.parquet",
+        ]  # fmt: skip
+
+    def test_an_unfinished_run(self, score: Command, scoreline: Command, tmp_path: Path) -> None:
+        """Killed before it could tell of itself."""
+        assert score().code == 0
+        (tmp_path / "out" / "_scoreline" / "run.json").unlink()
+        result = scoreline("verify", tmp_path / "out")
+        assert result.code == 65
+        assert "is an unfinished run" in result.message
 
     def test_a_whole_output(self, score: Command, scoreline: Command, tmp_path: Path) -> None:
         assert score().code == 0
