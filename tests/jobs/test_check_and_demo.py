@@ -57,14 +57,14 @@ def test_check_takes_what_the_job_says(scoreline: Command, iris: Example, tmp_pa
     """Keys, prefix, probabilities, splits, the budget: what is shown is what score would do."""
     iris.frame.assign(**{iris.features[0]: [None, *[1.0] * 149]}).to_parquet(tmp_path / "a.parquet", index=False)
     lines = [f'bundle = "{iris.bundle}"', 'input = "a.parquet"', 'output = "out"', "split_rows = 40", 'prefix = "p_"']
-    lines += ['keys = "row_id"', 'probabilities = "none"', 'max_rejects = "1%"']
+    lines += ['keys = "row_id"', 'probabilities = "none"', 'max_rejects = "5%"']
     (tmp_path / "job.toml").write_text("\n".join(lines))
     result = scoreline("check", "--job", tmp_path / "job.toml")
     assert result.code == 0, result.err
     assert "would end with 65" not in result.out
     assert "a-00000.parquet" in result.out
     assert "p_prediction" in result.out
-    assert "probability_" not in result.out.split("first 150 rows")[1]
+    assert "probability_" not in result.out.split("first 40 rows")[1]
     (tmp_path / "job.toml").write_text("\n".join([*lines[:-1], 'max_rejects = "lots"']))
     for command in ("check", "score"):
         refused = scoreline(command, "--job", tmp_path / "job.toml")

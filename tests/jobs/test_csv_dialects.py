@@ -162,7 +162,7 @@ def test_an_undeclared_delimiter_is_refused_with_the_line_that_helps(
             "it is not utf-8",
         ),
         ("utf-16", {}, 'encoding = "utf-16"'),
-        ("utf-8", {"header": False}, "the job file names the columns, [csv] columns"),
+        ("utf-8", {"header": False}, "name the columns in the job file, [csv] columns"),
         ("utf-8", {"decimal": ",", "quoting": 1}, '[csv] decimal = ","'),
     ],
 )
