@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -178,7 +179,8 @@ def _first_rows(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> dict[str, 
     if not plan.partitions:
         return {"source": "no file", "scored": [], "rejected": 0, "tried": 0, "rejects": [], "within_budget": True}
     planned = plan.partitions[0]
-    first = next(load_blocks(planned, scorer, TRIED_ROWS))
+    with closing(load_blocks(planned, scorer, TRIED_ROWS)) as blocks:
+        first = next(blocks)
     found: dict[str, Any] = {"source": planned.partition.name, "tried": 0, "scored": [], "rejected": 0, "rejects": []}
     found["within_budget"] = True
     if isinstance(first, ReadFailed):

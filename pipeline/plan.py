@@ -152,10 +152,11 @@ def _reasons(planned: PlannedPartition, standing: Standing) -> Iterator[str]:
     date."""
     said = standing.reasons.get(planned.partition, {})
     changed = list(dict.fromkeys(reason for reasons in said.values() for reason in reasons if "changed" in reason))
-    known = planned.num_splits if planned.num_splits is not None else max([0, *said, *planned.kept]) + 1
-    wanted = [split for split in range(known) if split not in planned.kept]
-    if planned.num_splits is None and not wanted:
-        wanted = [known]
+    wanted = sorted(set(said) - planned.kept)
+    if planned.num_splits is not None:
+        wanted = [split for split in range(planned.num_splits) if split not in planned.kept]
+    elif not wanted:  # how many a CSV lacks shows when it is read
+        wanted = [max(planned.kept, default=-1) + 1]
     for split in wanted:
         yield from said.get(split) or changed or ["missing"]
 

@@ -93,7 +93,7 @@ def look(store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJ
         a
             folder at a target.
     """
-    standing = Standing(complete=store.path(SUCCESS).exists())
+    standing = Standing(complete=store.path(SUCCESS).is_file())
     recorded = _recorded(store)
     owners = {whole_name(partition.name): partition for partition in partitions}
     for name in owners:
@@ -104,16 +104,14 @@ def look(store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJ
             standing.strangers.append(name)
             continue
         receipt = read_receipt(store.path(name))
-        owner, split = _owner(name, owners)
+        owner, split = _owner(name, receipt, owners)
         if receipt == "foreign" or (receipt == "torn" and owner is None and name not in recorded):
             raise OutputError(
                 f"{store.path(name)} was not written by scoreline, and readers of the output would take it for"
                 " predictions; move it, or choose another --output"
             )
-        if isinstance(receipt, Receipt) and name != (home := home_of(receipt)) and owner is None:
-            raise OutputError(
-                f"{store.path(name)} is a copy of {home!r}, and readers of the output would see its rows twice; move it"
-            )
+        if isinstance(receipt, Receipt) and owner is None:
+            _refuse_taken(store, name, receipt, owners)
         if owner is None:
             standing.orphans.append(name)
             continue
@@ -136,12 +134,29 @@ def home_of(receipt: Receipt) -> str:
     return part_name(receipt.fingerprint.source, receipt.split, several=several)
 
 
-def _owner(name: str, owners: Mapping[str, Partition]) -> tuple[Partition | None, int]:
-    """The input that a part belongs to by its name, and which of its splits it is."""
+def _owner(name: str, receipt: Receipt | str, owners: Mapping[str, Partition]) -> tuple[Partition | None, int]:
+    """The input that a part belongs to, and which of its splits it is: by its name, unless its receipt says that it is
+    another's, whole and in its place."""
+    whole, split = (name, 0) if name in owners else numbered(name) or ("", 0)
+    owner = owners.get(whole)
+    if owner is None or not isinstance(receipt, Receipt):
+        return owner, split
+    theirs = receipt.fingerprint.source != owner.name and home_of(receipt) == name
+    return (None, 0) if theirs else (owner, split)
+
+
+def _refuse_taken(store: Store, name: str, receipt: Receipt, owners: Mapping[str, Partition]) -> None:
+    """Raise OutputError for a part that this run would write over though it is another input's, and for a copy."""
     if name in owners:
-        return owners[name], 0
-    whole, split = numbered(name) or ("", 0)
-    return owners.get(whole), split
+        raise OutputError(
+            f"{store.path(name)} holds rows of {receipt.fingerprint.source!r}, which is not among the inputs, and"
+            f" {owners[name].name!r} would be written over it; choose another --output, or rename the input"
+        )
+    if name != home_of(receipt):
+        raise OutputError(
+            f"{store.path(name)} is a copy of {home_of(receipt)!r}, and readers of the output would see its rows twice;"
+            " move it"
+        )
 
 
 def _is_whole(parts: Mapping[int, PartRecord]) -> bool:

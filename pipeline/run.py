@@ -8,7 +8,7 @@ writes and publishes, in order. Everything is bounded, so memory does not grow w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from ..schemas.run import RunManifest
 from .desk import Desk, ReadFailed, ScoredBlock, SplitEnd
-from .errors import ModelFailedError, OutputLockedError, PartitionError, ScorelineError
+from .errors import ModelFailedError, OutputLockedError, PartitionError, ScorelineError, StorageError
 from .inputs.discover import discover
 from .ledger import Ledger, RunClock, open_ledger
 from .model.bundle import Bundle, open_bundle
@@ -98,6 +98,7 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
                 _score_splits(store, scorer, ledger, watcher)
             _clear(store, ledger)
             ledger.settle()
+            _look_again(store, ledger)
             say_new_inputs(watcher, _new_inputs(ledger))
     return ledger.manifest(None)
 
@@ -123,7 +124,10 @@ def _nothing_to_do(store: Store, plan: Plan, job: ScoreJob) -> RunManifest | Non
     except (OSError, ValidationError):
         return None
     told = {part.target for record in manifest.partitions for part in record.parts}, manifest.orphans
-    stands = {part.target for parts in standing.kept.values() for part in parts.values()}, standing.orphans
+    kept = [part for parts in standing.kept.values() for part in parts.values()]
+    stands = {part.target for part in kept}, standing.orphans
+    if not set(store.rejects_files()) <= {part.rejects for part in kept} | set(map(rejects_name, standing.orphans)):
+        return None  # rejects that no part names are to go
     allowed = job.max_rejects.allowed(manifest.rows_in)
     return manifest if told == stands and manifest.rows_rejected <= allowed else None
 
@@ -143,6 +147,17 @@ def _clear(store: Store, ledger: Ledger) -> None:
     for name in store.rejects_files():
         if name not in named:
             store.remove(name)
+
+
+def _look_again(store: Store, ledger: Ledger) -> None:
+    """Every part is where it was published: somebody may have moved or removed the output meanwhile."""
+    parts = [part.target for parts in ledger.parts.values() for part in parts]
+    gone = [name for name in parts if not store.path(name).is_file()]
+    if gone:
+        raise StorageError(
+            f"{len(gone)} of {len(parts)} parts are gone from {str(store.root)!r}, {gone[0]!r} first: the output was"
+            " changed while it was written; run the same command again"
+        )
 
 
 def _new_inputs(ledger: Ledger) -> list[str]:
@@ -188,7 +203,7 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
                     desk.fail(item.error)
 
 
-def load_blocks(planned: PlannedPartition, scorer: Scorer, rows: int) -> Iterator[LoadedBlock | SplitEnd | ReadFailed]:
+def load_blocks(planned: PlannedPartition, scorer: Scorer, rows: int) -> Generator[LoadedBlock | SplitEnd | ReadFailed]:
     """read → check → scale, in a reader thread."""
     pieces = read_splits(planned, rows)
     while True:
@@ -228,7 +243,7 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
         spent.rows, spent.bytes = features.num_kept, sum(t.nbytes for t in features.inputs.values())
     with times.stage("forward") as spent:
         try:
-            raw = scorer.forward(moved)
+            raw = scorer.forward(moved, first=item.first_row == 0)
         except ModelFailedError as error:
             last = item.first_row + features.batch.num_rows - 1
             raise ModelFailedError(f"{source}: rows {item.first_row} to {last}: {error}") from error

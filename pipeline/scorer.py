@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..schemas.bundle import BundleManifest
-from .errors import BundleError, ColumnError, ModelFailedError, RowsRejectedError, UsageError, one_line
+from .errors import BundleError, ColumnError, ModelFailedError, RowsRejectedError, ScorelineError, UsageError, one_line
 from .features.program import origins
 from .features.tensors import scale_batch
 from .inputs.check import DIALECT, NONE_UNREADABLE, check_batch, check_columns
@@ -37,9 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-#: What a model may raise on a row.
-RAISED = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
-#: A model that raises on so many rows from the start of a block, each alone, is at fault itself.
+#: A model that raises on so many rows at the start of a file, each alone, is at fault itself.
 FIRST_ROWS = 8
 #: Predictions as the bundle itself lays them out.
 DEFAULTS = ColumnOptions()
@@ -151,13 +149,17 @@ class Scorer:
         """The same on the scorer's device."""
         return replace(features, inputs=transfer(features.inputs, self.device))
 
-    def forward(self, features: FeatureBatch) -> RawBatch:
+    def forward(self, features: FeatureBatch, *, first: bool = False) -> RawBatch:
         """The raw output of every head, `[rows, members × width]`, on the device, under `inference_mode`.
 
         On a CPU, rows that make the model raise are found by halving the block, and are rejects.
 
+        Args:
+            first: whether these are the first rows of a file. A model that raises on the first eight, one by one, is at
+                fault, not they.
+
         Raises:
-            ModelFailedError: the model raises on its first rows, one by one; or on a GPU, whose state is unknown then.
+            ModelFailedError: that; or the model raises on a GPU, whose state is unknown then.
         """
         if features.num_kept == 0:
             members = len(self._models)
@@ -168,24 +170,28 @@ class Scorer:
             return RawBatch(heads=heads)
         try:
             return RawBatch(heads=self._forward(features.inputs))
-        except RAISED as error:
+        except (ScorelineError, MemoryError):
+            raise
+        except Exception as error:  # whatever a model raises: its own exceptions, those of TorchScript and ONNX
             if self.device.type != "cpu":
                 raise ModelFailedError(f"the model fails: {one_line(error)}") from error
-        return self._forward_but_failing(features)
+        return self._forward_but_failing(features, first=first)
 
     def _forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         heads, call = self.manifest.heads, self.manifest.call
         each = [forward(model, inputs, heads, call=call) for model in self._models]
         return {head.name: torch.cat([raw[head.name] for raw in each], dim=1) for head in heads}
 
-    def _forward_but_failing(self, features: FeatureBatch) -> RawBatch:
+    def _forward_but_failing(self, features: FeatureBatch, *, first: bool) -> RawBatch:
         """The rows of a block that fails as a whole, without those that fail alone."""
         reasons: dict[int, str] = {}
 
         def halve(start: int, stop: int) -> list[dict[str, Tensor]]:
             try:
                 return [self._forward({name: tensor[start:stop] for name, tensor in features.inputs.items()})]
-            except RAISED as error:
+            except (ScorelineError, MemoryError):
+                raise
+            except Exception as error:
                 if stop - start == 1:
                     reasons[start] = f"the model fails: {one_line(error)}"
                     return []
@@ -193,14 +199,15 @@ class Scorer:
             return halve(start, middle) + halve(middle, stop)
 
         rows = features.num_kept
-        pieces = [piece for place in range(min(FIRST_ROWS, rows)) for piece in halve(place, place + 1)]
+        alone = min(FIRST_ROWS, rows) if first else 0
+        pieces = [piece for place in range(alone) for piece in halve(place, place + 1)]
         if len(reasons) == FIRST_ROWS:
             raise ModelFailedError(
                 f"the model raises on each of the first {FIRST_ROWS} rows alone: {reasons[0]}; this is no matter of"
                 " single rows, so mend the model"
             )
-        if rows > FIRST_ROWS:
-            pieces += halve(FIRST_ROWS, rows)
+        if rows > alone:
+            pieces += halve(alone, rows)
         good = np.array([place for place in range(rows) if place not in reasons], dtype=np.int64)
         places = np.array(sorted(reasons), dtype=np.int64)
         before = np.arange(rows, dtype=np.int64) if features.kept is None else features.kept
@@ -270,7 +277,7 @@ class Scorer:
                 )
             features = self.transfer(self.scale(self.check(batch, text=text)))
             try:
-                raw = self.forward(features)
+                raw = self.forward(features, first=first_row == 0)
             except ModelFailedError as error:
                 last = first_row + batch.num_rows - 1
                 raise ModelFailedError(f"{source or 'rows'}: rows {first_row} to {last}: {error}") from error

@@ -18,7 +18,7 @@ from .outputs.receipt import file_digest, read_receipt
 from .outputs.store import MANIFEST, SUCCESS, TEMPORARY, Store
 from .reading import read_rows
 from .records import Partition
-from .resume import dialect_of
+from .resume import dialect_of, home_of
 
 BLOCK_ROWS = 1 << 16
 
@@ -54,10 +54,10 @@ def verify(output: str) -> Verdict:
             ) from error
         raise NoInputError(f"{output!r} has no readable {MANIFEST}: {one_line(error)}; is it an output?") from error
     verdict = Verdict(orphans=[])
-    if manifest.status != "success" or not store.path(SUCCESS).exists():
+    if manifest.status != "success" or not store.path(SUCCESS).is_file():
         verdict.problems.append(f"the run is not complete ({manifest.error or 'no _SUCCESS'}); run it again")
     for record in manifest.partitions:
-        _verify_partition(store, record, verdict)
+        _verify_partition(store, record, manifest.bundle.digest, verdict)
     parts_are_whole = not verdict.problems
     totals = (manifest.rows_in, manifest.rows_scored, manifest.rows_rejected)
     if parts_are_whole and totals != (verdict.rows_in, verdict.rows_scored, verdict.rows_rejected):
@@ -66,7 +66,7 @@ def verify(output: str) -> Verdict:
     return verdict
 
 
-def _verify_partition(store: Store, record: PartitionRecord, verdict: Verdict) -> None:
+def _verify_partition(store: Store, record: PartitionRecord, bundle: str, verdict: Verdict) -> None:
     """The parts of an input: each whole, together all of its rows, in its order."""
     if record.error is not None:
         verdict.problems.append(f"{record.source}: was not scored to its end: {record.error}")
@@ -79,17 +79,25 @@ def _verify_partition(store: Store, record: PartitionRecord, verdict: Verdict) -
         if receipt is not None and numbers is not None:
             receipts.append(receipt)
             rejected |= numbers
+    summed = [
+        sum(rows) for rows in zip(*((p.rows_in, p.rows_scored, p.rows_rejected) for p in record.parts), strict=True)
+    ]
+    if record.parts and summed != [record.rows_in, record.rows_scored, record.rows_rejected]:
+        verdict.problems.append(f"{MANIFEST}: the rows of {record.source} are not the sum of its parts")
     whole = record.error is None and len(receipts) == len(record.parts)
-    if not whole or not _verify_range(record, receipts, verdict):
+    if not whole or not _verify_range(record, receipts, bundle, verdict):
         return
     _verify_keys(store, record, receipts[0].fingerprint, rejected, verdict)
 
 
-def _verify_range(record: PartitionRecord, receipts: list[Receipt], verdict: Verdict) -> bool:
+def _verify_range(record: PartitionRecord, receipts: list[Receipt], bundle: str, verdict: Verdict) -> bool:
     """Whether the parts hold the rows of their input from the first to the last, each once."""
     row = 0
     for place, (part, receipt) in enumerate(zip(record.parts, receipts, strict=True)):
         mark = receipt.fingerprint
+        if mark.bundle != bundle:
+            verdict.problems.append(f"{part.target}: was made by another bundle than {MANIFEST} names")
+            return False
         if mark.source != record.source:
             verdict.problems.append(f"{part.target}: holds rows of {mark.source}, not of {record.source}")
             return False
@@ -107,13 +115,17 @@ def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | 
     name, path = part.target, store.path(part.target)
     receipt = read_receipt(path)
     if not isinstance(receipt, Receipt):
-        verdict.problems.append(f"{name}: is {receipt}; run again to make it anew")
+        advice = "move it away" if receipt == "foreign" else "run again to make it anew"
+        verdict.problems.append(f"{name}: is {receipt}; {advice}")
         return None
     verdict.rows_in += receipt.rows_in
     verdict.rows_scored += receipt.rows_scored
     verdict.rows_rejected += receipt.rows_rejected
     if receipt.rows_in != receipt.rows_scored + receipt.rows_rejected:
         verdict.problems.append(f"{name}: {receipt.rows_in} rows in are not those scored and rejected")
+    said = (part.split, part.last, part.rows_in, part.rows_scored, part.rows_rejected, part.rejects is not None)
+    if said != _told(receipt) or name != home_of(receipt):
+        verdict.problems.append(f"{name}: {MANIFEST} says otherwise of it than its receipt")
     if part.sha256 != file_digest(path):
         verdict.problems.append(
             f"{name}: its sha256 is not the one in {MANIFEST}; run again with --force to make it anew"
@@ -126,6 +138,11 @@ def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | 
     if rows != receipt.rows_scored:
         verdict.problems.append(f"{name}: holds {rows} rows, and its receipt says {receipt.rows_scored}")
     return receipt
+
+
+def _told(receipt: Receipt) -> tuple[object, ...]:
+    rows = (receipt.rows_in, receipt.rows_scored, receipt.rows_rejected)
+    return (receipt.split, receipt.last, *rows, receipt.rejects is not None)
 
 
 def _verify_rejects(store: Store, name: str, receipt: Receipt, verdict: Verdict) -> set[int] | None:
@@ -236,5 +253,11 @@ def _strangers(store: Store, manifest: RunManifest, verdict: Verdict) -> None:
             verdict.orphans.append(name)
         elif name not in known:
             verdict.problems.append(f"{name}: is no part of the run")
+    named = {rejects_name(name) for name in known | set(manifest.orphans)}
+    verdict.problems += [
+        f"{name}: rejects that no part names; the next run removes them"
+        for name in store.rejects_files()
+        if name not in named
+    ]
     left = [path for path in store.root.rglob(f".*{TEMPORARY}") if path.is_file()]
     verdict.problems += [f"{path.relative_to(store.root)}: was left behind; the next run removes it" for path in left]

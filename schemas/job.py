@@ -8,8 +8,8 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr, StringConstraints,
 
 from .base import Schema, Sha256
 
-#: One character of ASCII, which is what Arrow's parser takes.
-Character = Annotated[str, StringConstraints(pattern=r"^[\x01-\x7f]$")]
+#: One printable character of ASCII, or a tab.
+Character = Annotated[str, StringConstraints(pattern=r"^[\t\x20-\x7e]$")]
 
 
 class CsvSection(Schema):

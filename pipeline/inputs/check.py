@@ -248,11 +248,12 @@ def _inexact_cells(text: pa.Array, numbers: pa.Array) -> Problems:
     large = pc.and_(pc.greater_equal(size, float(EXACT)), pc.is_finite(size)).fill_null(False)
     where = np.flatnonzero(large.to_numpy(zero_copy_only=False)).tolist()
     cells = [(p, text[p].as_py().strip()) for p in where]
-    return [
-        (p, f"is {_shown(cell)}, beyond 2^53: no exact float64")
-        for p, cell in cells
-        if cell.lstrip("+-").isdigit() and abs(int(cell)) > EXACT
-    ]
+    return [(p, f"is {_shown(cell)}, beyond 2^53: no exact float64") for p, cell in cells if _is_beyond(cell)]
+
+
+def _is_beyond(cell: str) -> bool:
+    digits = cell.lstrip("+-").lstrip("0")
+    return digits.isdigit() and (len(digits) > len(str(EXACT)) or int(digits) > EXACT)
 
 
 def _zero_or_one(array: pa.Array) -> pa.Array:

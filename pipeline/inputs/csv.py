@@ -44,7 +44,13 @@ def read_header(partition: Partition, dialect: CsvDialect) -> pa.Schema:
             pa.BufferReader(start + b"\n") if short else _open(partition, dialect) as stream,
             pacsv.open_csv(stream, _reading(dialect), _parsing(dialect, _Ragged())) as reader,
         ):
-            return pa.schema([pa.field(name, pa.string()) for name in reader.schema.names])
+            names = reader.schema.names
+        if len(names) == 1 and start.lstrip(codecs.BOM_UTF8)[:1] in (b"\n", b"\r"):
+            raise PartitionError(  # where an empty line may be a row, none can stand before the header
+                f"{partition.name}: begins with an empty line, and its header comes behind; remove the line",
+                partition=partition.name,
+            )
+        return pa.schema([pa.field(name, pa.string()) for name in names])
     except BROKEN as error:
         raise _unreadable(partition, dialect, error) from error
 
@@ -57,9 +63,10 @@ def read_batches(
     Raises:
         PartitionError: the bytes are not text of the dialect's encoding, a row is too long, or a quote is never closed.
     """
+    read = list(columns) or list(header[:1])  # without any named, Arrow would read all
     convert = pacsv.ConvertOptions(
-        include_columns=list(columns),
-        column_types={name: pa.string() for name in columns},
+        include_columns=read,
+        column_types={name: pa.string() for name in read},
         strings_can_be_null=False,
         check_utf8=False,  # the whole stream is checked
     )
@@ -72,11 +79,13 @@ def read_batches(
             ended = pa.PythonFile(_Ended(stream, len(header), dialect), mode="r")
             with pacsv.open_csv(ended, _reading(dialect), parse, convert) as reader:
                 for batch in _without_end(reader, partition):
-                    read = ragged.put_back(batch, row)
-                    row += read.batch.num_rows
-                    yield read
+                    rows = ragged.put_back(batch, row, columns)
+                    row += rows.batch.num_rows
+                    yield rows
                 if ragged.found:
-                    yield ragged.put_back(_no_rows(columns), row)
+                    yield ragged.put_back(_no_rows(read), row, columns)
+                if ragged.found:  # a row behind the end mark
+                    raise _never_closed(partition)
     except BROKEN as error:
         raise _unreadable(partition, dialect, error, row) from error
 
@@ -95,8 +104,8 @@ class _Ragged:
         self.found[row.number - self._first_row] = f"has {cells}, and the header {row.expected_columns}: {text}"
         return "skip"
 
-    def put_back(self, batch: pa.RecordBatch, first_row: int) -> ReadRows:
-        """The rows of a batch from `first_row` on, with rows of nulls where the ragged ones stood."""
+    def put_back(self, batch: pa.RecordBatch, first_row: int, columns: Sequence[str]) -> ReadRows:
+        """Some columns of the rows from `first_row` on, with rows of nulls where the ragged ones stood."""
         here: list[int] = []
         end = first_row + batch.num_rows
         for number in sorted(self.found):  # those of the blocks behind may be known already
@@ -105,12 +114,12 @@ class _Ragged:
             here.append(number - first_row)
             end += 1
         if not here:
-            return ReadRows(batch=batch)
+            return ReadRows(batch=batch.select(columns))
         lost = np.zeros(end - first_row, dtype=bool)
         lost[here] = True
         places = pa.array(np.cumsum(~lost) - 1, mask=lost)
         return ReadRows(
-            batch=batch.take(places),
+            batch=batch.take(places).select(columns),
             unreadable={place: self.found.pop(first_row + place) for place in here},
         )
 
@@ -173,17 +182,22 @@ def _without_end(batches: Iterator[pa.RecordBatch], partition: Partition) -> Ite
     held: pa.RecordBatch | None = None
     for batch in batches:
         if not batch.num_rows:
+            yield batch  # of a block of ragged rows alone
             continue
         if held is not None:
             yield held
         held = batch
     if held is None or any(column[-1].as_py() != END for column in held.columns):
-        raise PartitionError(
-            f"{partition.name}: cannot be read as CSV: a quote is opened and never closed; mend the file",
-            partition=partition.name,
-        )
+        raise _never_closed(partition)
     if held.num_rows > 1:
         yield held.slice(0, held.num_rows - 1)
+
+
+def _never_closed(partition: Partition) -> PartitionError:
+    return PartitionError(
+        f"{partition.name}: cannot be read as CSV: a quote is opened and never closed; mend the file",
+        partition=partition.name,
+    )
 
 
 def _no_rows(columns: Sequence[str]) -> pa.RecordBatch:

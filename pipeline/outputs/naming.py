@@ -6,7 +6,7 @@ import re
 
 REJECTS = "_rejects"
 SUFFIX = ".parquet"
-_NUMBERED = re.compile(r"(?P<whole>.+)-(?P<split>[0-9]{5,})\.parquet")
+_NUMBERED = re.compile(r"(?P<whole>.+)-(?P<split>[0-9]{5,9})\.parquet")
 
 
 def whole_name(source: str) -> str:

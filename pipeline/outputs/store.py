@@ -58,8 +58,14 @@ class Store:
         return (name for name in self.files() if name.endswith(SUFFIX))
 
     def files(self) -> Iterator[str]:
-        """Every file that is not hidden from readers, in the order of the names."""
-        for folder, folders, files in os.walk(self.root):
+        """Every file that is not hidden from readers, who follow links, in the order of the names."""
+        seen = set()
+        for folder, folders, files in os.walk(self.root, followlinks=True):
+            here = os.stat(folder)  # noqa: PTH116 - os.walk hands out text
+            if (here.st_dev, here.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((here.st_dev, here.st_ino))
             folders[:] = sorted(name for name in folders if not name.startswith(("_", ".")))
             below = "" if folder == str(self.root) else Path(folder).relative_to(self.root).as_posix() + "/"
             yield from (below + name for name in sorted(files) if not name.startswith(("_", ".")))

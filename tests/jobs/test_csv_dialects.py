@@ -179,6 +179,55 @@ def test_what_is_not_declared_is_refused_with_the_line_that_declares_it(
     assert "Traceback" not in result.err
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a,b\n1,2\n\x03,\x03\n"2,3\n4,5\n',
+        "\nv\n1\n",
+        "a,b\n1,2\n\xff\n",
+    ],
+)
+def test_files_that_once_slipped_through(scoreline: Command, iris: Example, tmp_path: Path, text: str) -> None:
+    """A row that looks like our own end mark before an open quote; an empty line before a lone header; bad bytes in a
+    ragged row. Refused by name, by check as by score, every time."""
+    (tmp_path / "a.csv").write_bytes(text.encode("latin-1"))
+    for _ in range(3):
+        for words in (["check"], ["score", "--output", tmp_path / "out"]):
+            result = scoreline(*words, "--bundle", iris.bundle, "--input", tmp_path / "a.csv")
+            assert result.code == 65
+            assert "Traceback" not in result.err
+
+
+def test_no_column_is_read(scoreline: Command, tmp_path: Path) -> None:
+    """Features from folders, no keys, and rejects: the file gives its rows and nothing else."""
+    import torch
+
+    from scoreline import save_bundle
+
+    save_bundle(
+        tmp_path / "b", torch.nn.Linear(1, 1), features=["v"], task="regression", sample=np.arange(4.0)[:, None],
+        scaler=None,
+    )  # fmt: skip
+    for value, rows in (("7", "k,l\n1,2\n3\n4,5\n"), ("x", "k,l\n1,2\n")):
+        (tmp_path / "in" / f"v={value}").mkdir(parents=True)
+        (tmp_path / "in" / f"v={value}" / "a.csv").write_text(rows)
+    words = ["--bundle", tmp_path / "b", "--input", tmp_path / "in", "--output", tmp_path / "out", "--keys", "none"]
+    result = scoreline("score", *words, "--max-rejects", "2")
+    assert result.code == 0, result.err
+    assert pq.ParquetFile(tmp_path / "out" / "v=7" / "a.csv.parquet").metadata.num_rows == 2
+    with pa.ipc.open_file(tmp_path / "out" / "_rejects" / "v=x" / "a.csv.arrow") as reader:
+        assert reader.read_all()["reject"].to_pylist()[0]["reason"] == "is 'x', not a number"
+
+
+def test_thousands_of_zeros(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """One bad cell is one bad row, however long."""
+    rows = pd.DataFrame({name: [1.0, 2.0] for name in iris.features}).astype(object)
+    rows.loc[1, iris.features[0]] = "0" * 5000 + "9007199254740993"
+    rows.to_csv(tmp_path / "a.csv", index=False)
+    words = ["--bundle", iris.bundle, "--input", tmp_path / "a.csv", "--output", tmp_path / "out"]
+    assert "row 1: column 'sepal length (cm)' is '000" in scoreline("score", *words).message
+
+
 def test_a_type_that_changes_late(scoreline: Command, iris: Example, tmp_path: Path) -> None:
     """C4: 200,000 numbers, then a word: row and column named."""
     rows = pd.DataFrame({name: np.ones(200_001) for name in iris.features}).astype(object)

@@ -292,8 +292,85 @@ def test_a_copy_of_a_part_is_refused(score: Command, tmp_path: Path) -> None:
     assert "mine.parquet is a copy of '1.parquet'" in result.message
 
 
+def test_parts_of_other_inputs_are_neither_removed_nor_written_over(
+    score: Command, scoreline: Command, data: Path, tmp_path: Path, iris: Example
+) -> None:
+    """`s-00001.parquet` is an input of its own, and looks like a split of `s.parquet`."""
+    for name in ("s", "s-00001"):
+        shutil.copy(data / "0.parquet", data / f"{name}.parquet")
+    assert score().code == 0
+    (data / "s-00001.parquet").unlink()
+    result = score()
+    assert result.code == 0
+    assert result.event("orphans")["first"] == "s-00001.parquet"
+    assert (tmp_path / "out" / "s-00001.parquet").exists()
+    other = tmp_path / "other"
+    words = ["score", "--bundle", iris.bundle, "--output", tmp_path / "there", "--split-rows", "40"]
+    assert scoreline(*words, "--input", data / "s.parquet").code == 0
+    other.mkdir()
+    shutil.copy(data / "0.parquet", other / "s-00001.parquet")
+    result = scoreline(*words[:-2], "--input", other)
+    assert result.code == 73
+    assert "s-00001.parquet holds rows of 's.parquet', which is not among the inputs" in result.message
+
+
+@pytest.mark.parametrize("what", ["part", "output"])
+def test_an_output_that_goes_while_it_is_written(
+    score: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """It is no success, and the next run finishes it."""
+    from scoreline.pipeline import desk
+
+    real = desk.Desk.publish
+
+    def and_remove(self: desk.Desk, end: desk.SplitEnd) -> None:
+        real(self, end)
+        if end.planned.partition.name == "2.parquet":
+            (tmp_path / "out" / "0.parquet").unlink() if what == "part" else shutil.move(
+                tmp_path / "out", tmp_path / "x"
+            )
+
+    monkeypatch.setattr(desk.Desk, "publish", and_remove)
+    result = score()
+    assert result.code in (73, 74)
+    assert "_SUCCESS" not in parts(tmp_path / "out")
+    monkeypatch.undo()
+    assert score().code == 0
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 4
+
+
 class TestVerify:
     """Everything right, or the file that is not is named."""
+
+    @pytest.mark.parametrize("harm", ["rejects", "run.json", "rows", "link"])
+    def test_subtler_harm_is_named(self, score: Command, scoreline: Command, tmp_path: Path, harm: str) -> None:
+        """What no digest of a part shows."""
+        assert score().code == 0
+        out = tmp_path / "out"
+        manifest = out / "_scoreline" / "run.json"
+        if harm == "rejects":
+            shutil.copy(out / "_rejects" / "1.arrow", out / "_rejects" / "nobody.arrow")
+            says = "_rejects/nobody.arrow: rejects that no part names"
+        elif harm == "run.json":
+            manifest.write_text(manifest.read_text().replace('"rows_scored": 149', '"rows_scored": 148', 1))
+            says = "run.json"
+        elif harm == "rows":
+            said = pq.ParquetFile(out / "0.parquet").metadata.metadata
+            pq.write_table(
+                pq.read_table(out / "0.parquet").slice(0, 10).replace_schema_metadata(said), out / "0.parquet"
+            )
+            says = "0.parquet: is torn"
+        else:
+            (tmp_path / "elsewhere").mkdir()
+            shutil.copy(out / "0.parquet", tmp_path / "elsewhere" / "copy.parquet")
+            (out / "linked").symlink_to(tmp_path / "elsewhere")
+            says = "linked/copy.parquet: is no part of the run"
+        result = scoreline("verify", out)
+        assert result.code == 65, result.out
+        assert says in result.message
+        if harm in ("rejects", "rows"):  # and the same command mends it
+            assert score().code == 0
+            assert scoreline("verify", out).code == 0
 
     def test_every_bad_part_is_named(self, score: Command, scoreline: Command, tmp_path: Path) -> None:
         """Also where an input has several; and nothing else is made of it."""

@@ -1,5 +1,6 @@
 """Models that would score plausibly and wrong are refused when they are saved; odd but honest ones are not."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everyone writes it
+from scoreline.pipeline.model.bundle import open_bundle
 from torch import Tensor, nn
 
 from scoreline import BundleError, ModelFailedError, ScorelineError, Scorer, save_bundle
@@ -241,6 +243,45 @@ def test_with_rows_that_were_rejected_before(tmp_path: Path) -> None:
     rows, rejects = scorer.score_table(table.set_column(0, "a", pa.array(values)), with_rejects=True)
     assert [reject["row_number"] for reject in rejects["reject"].to_pylist()] == [0, 7, 9]
     assert rows["row"].to_pylist() == [row for row in range(50) if row not in (0, 7, 9)]
+
+
+def test_torchscript_that_raises(tmp_path: Path) -> None:
+    """Its exceptions are of a kind of their own."""
+
+    class Picky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if bool((x > 100).any()):
+                raise ValueError("too large")
+            return self.linear(x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, and still what people have
+        torch.jit.script(Picky()).save(str(tmp_path / "m.pt"))
+        digest = save(tmp_path, tmp_path / "m.pt", sample=X)
+        scorer = Scorer.load(digest, device="cpu", trust=[open_bundle(digest).digest])
+    rows, rejects = scorer.score_table(
+        pa.Table.from_pandas(X.assign(a=[1000.0 if row in (20, 30) else 1.0 for row in range(50)])), with_rejects=True
+    )
+    assert rows.num_rows == 48
+    assert [reject["row_number"] for reject in rejects["reject"].to_pylist()] == [20, 30]
+    assert "too large" in rejects["reject"].to_pylist()[0]["reason"]
+
+
+def test_only_the_first_rows_of_a_file_speak_for_the_model(tmp_path: Path) -> None:
+    """However blocks are cut: eight bad rows in the middle are eight rejects."""
+    sample = X.assign(a=np.arange(50) % 5)
+    scorer = Scorer.load(save(tmp_path, Shifted(), sample=sample), device="cpu")
+    bad = range(10, 22)
+    table = pa.Table.from_pandas(sample.assign(a=[99 if row in bad else 1 for row in range(50)]), preserve_index=False)
+    for block_rows in (10, 7, 50):
+        scorer.block_rows = block_rows
+        rows, rejects = scorer.score_table(table, with_rejects=True)
+        assert [reject["row_number"] for reject in rejects["reject"].to_pylist()] == list(bad)
+        assert rows.num_rows == 38
 
 
 def test_a_model_that_raises_on_its_first_rows_is_at_fault(tmp_path: Path) -> None:
