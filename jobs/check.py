@@ -125,6 +125,8 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
         yield "  shape", f"{name} → [rows{''.join(f', {size}' for size in shape[1:])}]"
     if len(layers) > SHOWN_SHAPES:
         yield "  shape", f"… {len(layers) - SHOWN_SHAPES} more"
+    if scorer.folded or scorer.dropped:
+        yield "prepared", f"{scorer.folded} BatchNorm folded into a Linear, {scorer.dropped} layers of training dropped"
     yield "features", f"{len(names)}: {_some(names)}"
     for kind, count in sorted(Counter(feature.dtype for feature in manifest.features).items()):
         yield "  dtype", f"{count} {kind}"

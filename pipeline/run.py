@@ -271,6 +271,8 @@ def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher) -> Scorer:
         digest=bundle.digest,
         device=str(scorer.device),
         batch_rows=job.batch_rows or scorer.block_rows,
+        folded_layers=scorer.folded,
+        dropped_layers=scorer.dropped,
         golden_rows=golden.rows,
         golden_source=golden.source,
         golden_largest_difference=golden.largest_difference,

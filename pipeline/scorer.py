@@ -26,7 +26,7 @@ from .model.bundle import Bundle, open_bundle
 from .model.formats import LoadedMember, load_members
 from .model.forward import block_rows, forward, pick_device, transfer
 from .model.golden import WIDER, GoldenRows, compare, read_golden
-from .model.graph import GraphModel, shapes
+from .model.graph import GraphModel, example_inputs, shapes
 from .model.graph_facts import index_limits
 from .outputs.assemble import assemble, assemble_rejects, described, output_schema
 from .records import CheckedBatch, ColumnOptions, CsvDialect, FeatureBatch, Reject, ScoredBatch
@@ -88,6 +88,8 @@ class Scorer:
         self.device = device
         self.block_rows = block_rows(graphs, len(manifest.features), device.type)
         self.golden: GoldenReport | None = None
+        self.folded = sum(member.folded for member in members)
+        self.dropped = sum(member.dropped for member in members)
         self._models = [member.module.to(device) for member in members]
         self._limits = index_limits(manifest, graphs)
         self._sources = origins(manifest.features, manifest.steps)
@@ -357,13 +359,8 @@ class Scorer:
         model = self._models[0]
         if not isinstance(model, GraphModel):
             return []
-        kinds = {"float32": torch.float32, "int64": torch.int64}
-        rows = {
-            entry.name: torch.zeros((3, len(entry.columns)), dtype=kinds[entry.dtype], device=self.device)
-            for entry in self.manifest.inputs
-        }
         with torch.inference_mode():
-            return shapes(model, rows) if self.manifest.call == "dict" else shapes(model, *rows.values())  # type: ignore[arg-type]
+            return shapes(model, *example_inputs(self.manifest, self.device))
 
     def replay(self, golden: GoldenRows) -> GoldenReport:
         """Score the golden rows by the whole path and compare.

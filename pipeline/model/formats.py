@@ -15,11 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...schemas.bundle import CODE, AnyMember, ExportMember, GraphMember, ImportMember, OnnxMember, ScriptMember
+from ...schemas.bundle import (
+    CODE,
+    AnyMember,
+    BundleManifest,
+    ExportMember,
+    GraphMember,
+    ImportMember,
+    OnnxMember,
+    ScriptMember,
+)
 from ...schemas.graph import Graph
 from ..errors import BundleError, UntrustedBundleError, one_line
 from .bundle import Bundle, read_graph
-from .graph import build
+from .graph import build, flat_nodes
+from .optimise import prepare
 from .weights import read_weights
 
 #: How an ONNX file, a protocol buffer, names another file: the key `location` of a tensor's external data.
@@ -28,10 +38,13 @@ EXTERNAL = b"\x0a\x08location\x12"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedMember:
-    """A module in eval mode, and its graph where it is one."""
+    """A module in eval mode; where it is a graph, that as it was saved, and how many of its layers are folded into
+    others or dropped in what runs."""
 
     module: nn.Module
     graph: Graph | None = None
+    folded: int = 0
+    dropped: int = 0
 
 
 def load_members(bundle: Bundle, *, device: torch.device, trust: Collection[str]) -> list[LoadedMember]:
@@ -49,16 +62,18 @@ def load_members(bundle: Bundle, *, device: torch.device, trust: Collection[str]
             f" once it is loaded; if you trust it, add --trust {bundle.digest}, or to the job file:"
             f' trust = ["{bundle.digest}"]'
         )
-    names = [entry.name for entry in bundle.manifest.inputs]
-    return [_load(member, bundle.read, names, device) for member in bundle.manifest.members]
+    return [_load(member, bundle.read, bundle.manifest, device) for member in bundle.manifest.members]
 
 
-def _load(member: AnyMember, read: Callable[[str], bytes], names: Sequence[str], device: torch.device) -> LoadedMember:
+def _load(
+    member: AnyMember, read: Callable[[str], bytes], manifest: BundleManifest, device: torch.device
+) -> LoadedMember:
     match member:
         case GraphMember():
             graph = read_graph(read(member.graph), member.graph)
-            return LoadedMember(module=build(graph, read_weights(read(member.weights), member.weights)), graph=graph)
+            return _prepared(graph, read_weights(read(member.weights), member.weights), manifest)
         case OnnxMember():
+            names = [entry.name for entry in manifest.inputs]
             return LoadedMember(module=OnnxModel(read(member.file), names, device))
         case ExportMember():
             return LoadedMember(module=load_export(read(member.file)))
@@ -66,6 +81,16 @@ def _load(member: AnyMember, read: Callable[[str], bytes], names: Sequence[str],
             return LoadedMember(module=load_script(read(member.file)))
         case ImportMember():
             return LoadedMember(module=load_import(member.factory, read_weights(read(member.weights), member.weights)))
+
+
+def _prepared(graph: Graph, tensors: dict[str, Tensor], manifest: BundleManifest) -> LoadedMember:
+    """The graph without what only training needs. It is built as it was saved first, which audits it."""
+    model = build(graph, tensors)
+    ready = prepare(graph, tensors, flat_nodes(model, manifest))
+    if not ready.dropped and not ready.folded:
+        return LoadedMember(module=model, graph=graph)
+    module = build(ready.graph, ready.tensors)
+    return LoadedMember(module=module, graph=graph, folded=ready.folded, dropped=ready.dropped)
 
 
 class OnnxModel(nn.Module):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...schemas.bundle import BundleManifest
 from ...schemas.graph import (
     DictArg,
     DtypeArg,
@@ -64,9 +65,9 @@ def audit(graph: Graph) -> None:
         if node.name in known:
             raise BundleError(f"graph.json: node {node.name!r} stands twice")
         _audit_target(node, graph)
-        _audit_references([node.args, node.kwargs], known, node.name)
+        _auditreferenced([node.args, node.kwargs], known, node.name)
         known.add(node.name)
-    _audit_references(graph.output, known, "output")
+    _auditreferenced(graph.output, known, "output")
     unused = set(graph.layers) - {node.target for node in graph.nodes if node.op == "layer"}
     if unused:
         raise BundleError(f"graph.json: layer {min(unused)!r} is never called")
@@ -102,22 +103,22 @@ def _audit_target(node: Node, graph: Graph) -> None:
         raise BundleError(f"graph.json: node {node.name!r} has no tensor to call {node.target!r} of")
 
 
-def _audit_references(value: Any, known: set[str], where: str) -> None:
+def _auditreferenced(value: Any, known: set[str], where: str) -> None:
     match value:
         case NodeRef():
             if value.node not in known:
                 raise BundleError(f"graph.json: {where!r} uses {value.node!r} before it is there")
         case list() | tuple():
             for entry in value:
-                _audit_references(entry, known, where)
+                _auditreferenced(entry, known, where)
         case dict():
-            _audit_references(list(value.values()), known, where)
+            _auditreferenced(list(value.values()), known, where)
         case TupleArg():
-            _audit_references(value.tuple, known, where)
+            _auditreferenced(value.tuple, known, where)
         case DictArg():
-            _audit_references(list(value.mapping.values()), known, where)
+            _auditreferenced(list(value.mapping.values()), known, where)
         case SliceArg():
-            _audit_references(value.slice, known, where)
+            _auditreferenced(value.slice, known, where)
         case DtypeArg():
             if value.dtype not in operations.DTYPES:
                 raise BundleError(f"graph.json: {where!r} names the dtype {value.dtype!r}, not on the list")
@@ -176,7 +177,7 @@ class GraphModel(nn.Module):
         return _resolved(program.output, results)
 
 
-def shapes(model: GraphModel, *inputs: Tensor) -> list[tuple[str, str, tuple[int, ...]]]:
+def shapes(model: GraphModel, *inputs: Any) -> list[tuple[str, str, tuple[int, ...]]]:
     """Every node that makes a tensor, in order: its name, what it calls, the shape of its result."""
     results: dict[str, Any] = dict(zip(model._program.inputs, inputs, strict=True))
     found = []
@@ -187,6 +188,26 @@ def shapes(model: GraphModel, *inputs: Tensor) -> list[tuple[str, str, tuple[int
             called = step.run.path if isinstance(step.run, _Late) else getattr(step.run, "__name__", step.name)
             found.append((step.name, str(called), tuple(results[step.name].shape)))
     return found
+
+
+def flat_nodes(model: GraphModel, manifest: BundleManifest) -> frozenset[str]:
+    """The nodes whose results are `[rows, width]`; none where the model does not run on rows of zeros."""
+    try:
+        with torch.inference_mode():
+            found = shapes(model, *example_inputs(manifest))
+    except Exception:  # whatever it makes of zeros says nothing about it
+        return frozenset()
+    return frozenset(name for name, _, shape in found if len(shape) == 2)
+
+
+def example_inputs(manifest: BundleManifest, device: str | torch.device = "cpu") -> tuple[Any, ...]:
+    """Three rows of zeros, as the model takes its inputs."""
+    kinds = {"float32": torch.float32, "int64": torch.int64}
+    rows = {
+        entry.name: torch.zeros((3, len(entry.columns)), dtype=kinds[entry.dtype], device=device)
+        for entry in manifest.inputs
+    }
+    return (rows,) if manifest.call == "dict" else tuple(rows.values())
 
 
 def _load_tensors(model: GraphModel, tensors: Mapping[str, Tensor]) -> None:
@@ -279,9 +300,9 @@ def _layer(path: str, layer: Layer) -> nn.Module:
 
 def _with_frees(graph: Graph) -> list[tuple[Node, tuple[str, ...]]]:
     """Each node with the results that are not needed after it."""
-    needed, pairs = set(_references(graph.output)), []
+    needed, pairs = set(referenced(graph.output)), []
     for node in reversed(graph.nodes):
-        used = dict.fromkeys(_references([node.args, node.kwargs]))
+        used = dict.fromkeys(referenced([node.args, node.kwargs]))
         frees = tuple(name for name in used if name not in needed)
         unused = () if node.name in needed else (node.name,)
         needed.update(used)
@@ -289,20 +310,21 @@ def _with_frees(graph: Graph) -> list[tuple[Node, tuple[str, ...]]]:
     return pairs[::-1]
 
 
-def _references(value: Any) -> list[str]:
+def referenced(value: Any) -> list[str]:
+    """The nodes whose results an argument takes, each as often as it does."""
     match value:
         case NodeRef():
             return [value.node]
         case list() | tuple():
-            return [name for entry in value for name in _references(entry)]
+            return [name for entry in value for name in referenced(entry)]
         case dict():
-            return _references(list(value.values()))
+            return referenced(list(value.values()))
         case TupleArg():
-            return _references(value.tuple)
+            return referenced(value.tuple)
         case DictArg():
-            return _references(list(value.mapping.values()))
+            return referenced(list(value.mapping.values()))
         case SliceArg():
-            return _references(value.slice)
+            return referenced(value.slice)
     return []
 
 

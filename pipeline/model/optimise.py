@@ -1,0 +1,183 @@
+"""A graph as it was saved → the graph that is run: what only training needs is dropped, and BatchNorm is folded into
+the Linear beside it. Graphs go in and come out; the one that was saved is not touched. Knows nothing of files.
+
+In eval mode BatchNorm is `x·s + t` with `s = γ / √(σ² + ε)` and `t = β − μ·s` (Ioffe and Szegedy 2015), so
+`W(x·s + t) + b = (W·s) x + (W t + b)`, and `(Wx + b)·s + t = (s·W) x + (b·s + t)`. Computed in float64, once.
+Scalers are not folded: on values like timestamps that loses everything.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...schemas.graph import DictArg, Graph, Layer, Node, NodeRef, SliceArg, TupleArg
+from .graph import referenced
+
+#: Beyond so many deviations from zero, folding would subtract large numbers that BatchNorm subtracts before it
+#: multiplies.
+MOST_DEVIATIONS = 30.0
+#: Layers that do nothing in eval mode.
+IDLE = {"Dropout", "Dropout1d", "Dropout2d", "AlphaDropout", "FeatureAlphaDropout", "Identity"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A graph and its tensors, ready to be built. `dropped`, `folded`: how many layers are no longer run."""
+
+    graph: Graph
+    tensors: Mapping[str, Tensor]
+    dropped: int = 0
+    folded: int = 0
+
+
+def prepare(graph: Graph, tensors: Mapping[str, Tensor], flat: frozenset[str]) -> Prepared:
+    """Drop and fold what can be.
+
+    Args:
+        flat: the nodes whose results are `[rows, width]`; on others BatchNorm and Linear work along different axes.
+    """
+    draft = _Draft(graph, dict(tensors))
+    dropped = sum(draft.drop(node) for node in graph.nodes if _layer_type(graph, node) in IDLE)
+    folded = sum(draft.fold(node, flat) for node in graph.nodes if _layer_type(graph, node) == "BatchNorm1d")
+    return Prepared(graph=draft.graph(), tensors=draft.tensors, dropped=dropped, folded=folded)
+
+
+def _layer_type(graph: Graph, node: Node) -> str | None:
+    return graph.layers[node.target].type if node.op == "layer" else None
+
+
+class _Draft:
+    """A graph that is being changed."""
+
+    def __init__(self, graph: Graph, tensors: dict[str, Tensor]) -> None:
+        self._given = graph
+        self._layers = dict(graph.layers)
+        self._nodes = {node.name: node for node in graph.nodes}
+        self._instead: dict[str, str] = {}
+        self.tensors = tensors
+        self._calls = Counter(node.target for node in graph.nodes if node.op == "layer")
+
+    def graph(self) -> Graph:
+        """The graph as it is by now; layers that nobody calls any more are gone."""
+        nodes = [self._renamed(node) for node in self._nodes.values()]
+        used = {node.target for node in nodes if node.op == "layer"}
+        return self._given.model_copy(
+            update={
+                "nodes": nodes,
+                "layers": {path: layer for path, layer in self._layers.items() if path in used},
+                "output": _replaced(self._given.output, self._instead),
+            }
+        )
+
+    def drop(self, node: Node) -> bool:
+        """Leave a node out; those that took its result take what it was given."""
+        if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], NodeRef):
+            return False
+        self._bypass(node)
+        return True
+
+    def fold(self, node: Node, flat: frozenset[str]) -> bool:
+        """Fold a BatchNorm into the Linear before it, or into the one behind it."""
+        if node.name not in flat or self._calls[node.target] != 1 or not isinstance(node.args[0], NodeRef):
+            return False
+        scale, shift = self._scale_and_shift(node.target)
+        if scale is None or shift is None:
+            return False
+        before = self._nodes.get(self._found(node.args[0].node))
+        takers = self._takers(node.name)
+        if before is not None and self._is_own_linear(before) and self._takers(before.name) == [node.name]:
+            weight, bias = self._linear(before.target)
+            self._set_linear(before.target, weight * scale[:, None], bias * scale + shift)
+        elif len(takers) == 1 and self._is_own_linear(self._nodes[takers[0]]):
+            path = self._nodes[takers[0]].target
+            weight, bias = self._linear(path)
+            self._set_linear(path, weight * scale, bias + weight @ shift)
+        else:
+            return False
+        for name in [name for name in self.tensors if name.rpartition(".")[0] == node.target]:
+            del self.tensors[name]
+        self._bypass(node)
+        return True
+
+    def _scale_and_shift(self, path: str) -> tuple[Tensor | None, Tensor | None]:
+        mean, variance = self.tensors.get(f"{path}.running_mean"), self.tensors.get(f"{path}.running_var")
+        eps = self._layers[path].args.get("eps", 1e-5)
+        if mean is None or variance is None or not isinstance(eps, int | float):
+            return None, None
+        ones = torch.ones_like(mean)
+        gamma, beta = self.tensors.get(f"{path}.weight", ones), self.tensors.get(f"{path}.bias", 0 * ones)
+        deviation = torch.sqrt(variance.double() + eps)
+        if not bool((mean.double().abs() <= MOST_DEVIATIONS * deviation).all()):
+            return None, None
+        scale = gamma.double() / deviation
+        return scale, beta.double() - mean.double() * scale
+
+    def _is_own_linear(self, node: Node) -> bool:
+        """A Linear that is called once, with tensors that nobody else uses."""
+        if node.op != "layer" or self._layers[node.target].type != "Linear" or self._calls[node.target] != 1:
+            return False
+        return not any(other.op == "tensor" and other.target.startswith(node.target) for other in self._nodes.values())
+
+    def _linear(self, path: str) -> tuple[Tensor, Tensor]:
+        weight = self.tensors[f"{path}.weight"].double()
+        bias = self.tensors.get(f"{path}.bias")
+        return weight, torch.zeros(len(weight), dtype=torch.float64) if bias is None else bias.double()
+
+    def _set_linear(self, path: str, weight: Tensor, bias: Tensor) -> None:
+        kind = self.tensors[f"{path}.weight"].dtype
+        self.tensors[f"{path}.weight"] = weight.to(kind).contiguous()
+        self.tensors[f"{path}.bias"] = bias.to(kind)
+        layer = self._layers[path]
+        self._layers[path] = Layer(type=layer.type, args={**layer.args, "bias": True})
+
+    def _takers(self, name: str) -> list[str]:
+        """Who takes a node's result, each as often as it does; the output is one of them, by the name ''."""
+        found = [
+            node.name
+            for node in self._nodes.values()
+            for used in referenced([node.args, node.kwargs])
+            if self._found(used) == name
+        ]
+        return found + [""] * sum(self._found(used) == name for used in referenced(self._given.output))
+
+    def _bypass(self, node: Node) -> None:
+        source = node.args[0]
+        assert isinstance(source, NodeRef), "checked by those who call"
+        self._instead[node.name] = source.node
+        self._calls[node.target] -= 1
+        del self._nodes[node.name]
+
+    def _found(self, name: str) -> str:
+        while name in self._instead:
+            name = self._instead[name]
+        return name
+
+    def _renamed(self, node: Node) -> Node:
+        return node.model_copy(
+            update={"args": _replaced(node.args, self._instead), "kwargs": _replaced(node.kwargs, self._instead)}
+        )
+
+
+def _replaced(value: Any, instead: Mapping[str, str]) -> Any:
+    """An argument in which references to nodes that were left out name what those were given."""
+    match value:
+        case NodeRef():
+            name = value.node
+            while name in instead:
+                name = instead[name]
+            return NodeRef(node=name)
+        case list():
+            return [_replaced(entry, instead) for entry in value]
+        case dict():
+            return {name: _replaced(entry, instead) for name, entry in value.items()}
+        case TupleArg():
+            return TupleArg(tuple=_replaced(value.tuple, instead))
+        case DictArg():
+            return DictArg(mapping=_replaced(value.mapping, instead))
+        case SliceArg():
+            return SliceArg(slice=tuple(_replaced(list(value.slice), instead)))
+    return value
