@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..pipeline.records import ColumnOptions, CsvDialect, RejectBudget, ScoreJob
-from .terminal.options import Day, Keys, Rejects, RowCount, dated, dialect_of, flag, read_job_file
+from .terminal.options import Day, Keys, Rejects, RowCount, Size, dated, dialect_of, flag, read_job_file
 
 if TYPE_CHECKING:
     from ..schemas.job import JobFile
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     default="auto",
     help="Rows scored and published as one: what an interrupted run has to do again.",
 )
+@flag("--memory", type=Size(), metavar="2G", help="Bounds the rows in flight, beside what torch itself takes.")
 @flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
 @flag("--max-rejects", type=Rejects(), metavar="100|1%", default="0", help="Rows that may be rejected: 100, or 1%.")
 @flag(
@@ -125,6 +126,7 @@ def _score_job(run_id: str, run_date: str | None, csv: CsvDialect, **options: An
         ),
         csv=csv,
         batch_rows=None if options["batch_size"] == "auto" else options["batch_size"],
+        memory_bytes=options["memory"],
         split_rows=None if options["split_rows"] == "auto" else options["split_rows"],
         device=options["device"],
         max_rejects=budget,

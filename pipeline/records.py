@@ -164,6 +164,7 @@ class ScoreJob:
     csv: CsvDialect = CsvDialect()
     batch_rows: int | None = None
     split_rows: int | None = None
+    memory_bytes: int | None = None
     device: str = "auto"
     max_rejects: RejectBudget = RejectBudget()
     trust: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from ..schemas.run import RunManifest
+from .cores import available_cores
 from .desk import Desk, ReadFailed, ScoredBlock, SplitEnd
 from .errors import ModelFailedError, OutputLockedError, PartitionError, ScorelineError, StorageError
 from .inputs.discover import discover
@@ -31,7 +32,17 @@ from .reading import read_splits
 from .records import ColumnOptions, FeatureBatch, ScoredBatch, ScoreJob, Split
 from .resume import look
 from .timing import StageTimes
-from .watch import Watcher, say_end, say_failed, say_mixed, say_new_inputs, say_nothing_to_do, say_plan, say_swept
+from .watch import (
+    Watcher,
+    say_end,
+    say_failed,
+    say_halved,
+    say_mixed,
+    say_new_inputs,
+    say_nothing_to_do,
+    say_plan,
+    say_swept,
+)
 
 if TYPE_CHECKING:
     from .scorer import Scorer
@@ -77,7 +88,7 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
             spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in found.partitions)
         if not known:
             _hold_fresh(store, job, held)
-        say_plan(watcher, job, plan)
+        say_plan(watcher, job, plan, available_cores())
         if (done := _nothing_to_do(store, plan, job)) is not None:
             say_nothing_to_do(watcher, done)
             return done
@@ -174,12 +185,10 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
     """Every split of the plan, read ahead, scored several blocks at once, published in order."""
     from .inputs.loader import Readers  # torch: only once there is work
     from .lanes import in_order, open_lanes
-    from .model.forward import num_cores
 
-    cores = num_cores()
+    cores = available_cores().count
     lanes = cores if scorer.device.type == "cpu" else 1
-    # Enough in flight that the lanes have work while a row group is written; half of one was as good as all.
-    depth = max(2 * lanes, ROW_GROUP_ROWS // ledger.block_rows // 2)
+    depth = _depth(scorer, ledger, lanes)
     options = ledger.job.columns
 
     def load(planned: PlannedPartition) -> Iterator[LoadedBlock | SplitEnd | ReadFailed]:
@@ -193,7 +202,11 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
         open_lanes(lanes) as pool,
         Desk(store, ledger, watcher) as desk,
     ):
+        halved = None
         for item in in_order(readers.loader(), score, pool, depth=depth):
+            if scorer.fitting_rows != halved:
+                halved = scorer.fitting_rows
+                say_halved(watcher, halved)
             match item:
                 case ScoredBlock():
                     desk.write(item)
@@ -201,6 +214,17 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
                     desk.publish(item)
                 case ReadFailed():
                     desk.fail(item.error)
+
+
+def _depth(scorer: Scorer, ledger: Ledger, lanes: int) -> int:
+    """How many blocks are in flight: enough that the lanes have work while a row group is written (half of one was as
+    good as all, measured), and no more than `--memory` has room for. It bounds what waits, not what is computed."""
+    depth = max(2 * lanes, ROW_GROUP_ROWS // ledger.block_rows // 2)
+    if ledger.job.memory_bytes is None:
+        return depth
+    columns = max(len(planned.read.names) for planned in ledger.plan.partitions)
+    block_bytes = ledger.block_rows * (8 * columns + 4 * scorer.values_per_row())
+    return max(lanes, min(depth, ledger.job.memory_bytes // max(1, block_bytes)))
 
 
 def load_blocks(planned: PlannedPartition, scorer: Scorer, rows: int) -> Generator[LoadedBlock | SplitEnd | ReadFailed]:
@@ -271,6 +295,7 @@ def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher) -> Scorer:
         digest=bundle.digest,
         device=str(scorer.device),
         batch_rows=job.batch_rows or scorer.block_rows,
+        batch_reason="as asked" if job.batch_rows else scorer.block_reason,
         folded_layers=scorer.folded,
         dropped_layers=scorer.dropped,
         golden_rows=golden.rows,

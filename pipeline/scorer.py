@@ -24,7 +24,7 @@ from .inputs.check import DIALECT, NONE_UNREADABLE, check_batch, check_columns
 from .inputs.rebatch import rebatch
 from .model.bundle import Bundle, open_bundle
 from .model.formats import LoadedMember, load_members
-from .model.forward import block_rows, forward, pick_device, transfer
+from .model.forward import block_size, forward, pick_device, transfer
 from .model.golden import WIDER, GoldenRows, compare, read_golden
 from .model.graph import GraphModel, example_inputs, shapes
 from .model.graph_facts import index_limits
@@ -86,7 +86,9 @@ class Scorer:
         self.manifest = manifest
         self.digest = digest
         self.device = device
-        self.block_rows = block_rows(graphs, len(manifest.features), device.type)
+        size = block_size(graphs, len(manifest.features), device.type)
+        self.block_rows, self.block_reason = size.rows, size.reason
+        self._fitting_rows: int | None = None
         self.golden: GoldenReport | None = None
         self.folded = sum(member.folded for member in members)
         self.dropped = sum(member.dropped for member in members)
@@ -125,6 +127,11 @@ class Scorer:
     def features(self) -> list[str]:
         """The names of the raw feature columns, in the bundle's order."""
         return [feature.name for feature in self.manifest.features]
+
+    def values_per_row(self) -> int:
+        """How many numbers of a row are in flight at once: the model's inputs and outputs."""
+        inputs = sum(len(entry.columns) for entry in self.manifest.inputs)
+        return inputs + sum(head_width(head) for head in self.manifest.heads) * len(self._models)
 
     def check(
         self,
@@ -179,7 +186,37 @@ class Scorer:
                 raise ModelFailedError(f"the model fails: {one_line(error)}") from error
         return self._forward_but_failing(features, first=first)
 
+    @property
+    def fitting_rows(self) -> int | None:
+        """The most rows that the device had memory for, where it has run out of it; None where it never has."""
+        return self._fitting_rows
+
     def _forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The raw outputs of some rows; where the device runs out of memory, of half as many at a time, and again.
+
+        Raises:
+            ModelFailedError: there is no memory for a single row.
+        """
+        rows = next(iter(inputs.values())).shape[0]
+        while True:
+            step = min(rows, self._fitting_rows or rows)
+            try:
+                pieces = [
+                    self._forward_at_once({name: tensor[start : start + step] for name, tensor in inputs.items()})
+                    for start in range(0, rows, step)
+                ]
+            except torch.OutOfMemoryError as error:
+                if step == 1:
+                    raise ModelFailedError(f"the device has no memory for a single row: {one_line(error)}") from error
+                self._fitting_rows = max(1, step // 2)
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                continue
+            if len(pieces) == 1:
+                return pieces[0]
+            return {head: torch.cat([piece[head] for piece in pieces]) for head in pieces[0]}
+
+    def _forward_at_once(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         heads, call = self.manifest.heads, self.manifest.call
         each = [forward(model, inputs, heads, call=call) for model in self._models]
         return {head.name: torch.cat([raw[head.name] for raw in each], dim=1) for head in heads}

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ..schemas.run import RunManifest, StageTotals
+from .cores import Cores
 from .errors import PartitionError
 from .outputs.part_file import PartFile
 from .plan import Plan
@@ -26,7 +27,7 @@ class Watcher(Protocol):
         """Something worth a log line."""
 
 
-def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan) -> None:
+def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan, cores: Cores) -> None:
     """What is about to be done, and what earlier runs have done; their orphans are a warning."""
     standing = plan.standing
     if standing.orphans and not job.prune:
@@ -55,6 +56,8 @@ def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan) -> None:
         to_score=dict(sorted(plan.reasons.items())),
         rows=plan.num_rows,
         ignored=len(plan.discovery.ignored),
+        cores=cores.count,
+        cores_limited_by=cores.limited_by,
     )
 
 
@@ -77,6 +80,17 @@ def say_swept(watcher: Watcher, names: list[str]) -> None:
     """A run that was killed left temporaries, which are gone now."""
     if names:
         watcher.event("swept", count=len(names), first=names[0])
+
+
+def say_halved(watcher: Watcher, rows: int | None) -> None:
+    """The device has run out of memory; the same rows were tried again, fewer at a time."""
+    watcher.event(
+        "out_of_memory",
+        level="warning",
+        rows_at_once=rows,
+        reason="the device ran out of memory: blocks are halved, and values may differ in their last bits; a smaller"
+        " --batch-size avoids it",
+    )
 
 
 def say_new_inputs(watcher: Watcher, names: list[str]) -> None:

@@ -54,6 +54,7 @@ class JobFile(Schema):
     format: Literal["auto", "parquet", "csv"] | None = None
     batch_size: StrictInt | StrictStr | None = None
     split_rows: StrictInt | StrictStr | None = None
+    memory: StrictInt | StrictStr | None = None
     device: str | None = None
     max_rejects: StrictInt | StrictStr | None = None
     probabilities: Literal["columns", "list", "none"] | None = None

@@ -45,6 +45,19 @@ class RowCount(click.ParamType[Any]):
         return rows
 
 
+class Size(click.ParamType[Any]):
+    """Bytes, with k, M or G (powers of 1,000)."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        match = re.fullmatch(r"([0-9]{1,12})([kKmMgG]?)", str(value).strip())
+        size = int(match[1]) * {**_SIZES, "g": 1_000_000_000}[match[2].lower()] if match else 0
+        if size < 1:
+            self.fail(f"{value!r} is no number of bytes; say 500M or 2G", param, ctx)
+        return size
+
+
 class Rejects(click.ParamType[Any]):
     """How many rows may be rejected: a count, or a percentage of all rows."""
 
@@ -94,6 +107,7 @@ class Day(click.ParamType[Any]):
 _KINDS: dict[str, click.ParamType[Any]] = {
     "batch_size": RowCount(),
     "split_rows": RowCount(),
+    "memory": Size(),
     "max_rejects": Rejects(),
     "keys": Keys(),
 }

@@ -1,7 +1,7 @@
 """The forward pass, and how many rows it takes at once. Knows nothing of columns, labels or files."""
 
-import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -40,12 +40,15 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def num_cores() -> int:
-    """The cores this process may use, which in a container are fewer than the host has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockSize:
+    """Rows of one forward pass, and why so many."""
+
+    rows: int
+    reason: str
 
 
-def block_rows(graphs: Sequence[Graph], num_features: int, device_type: str) -> int:
+def block_size(graphs: Sequence[Graph], num_features: int, device_type: str) -> BlockSize:
     """Rows of one forward pass: the largest power of two whose widest activation stays within
     `BLOCK_BYTES`. A function of the model and the kind of device alone, never of a clock or the memory at
     hand, so that the same job always cuts the same blocks."""
@@ -56,8 +59,13 @@ def block_rows(graphs: Sequence[Graph], num_features: int, device_type: str) -> 
         for name, value in layer.args.items()
         if name in ("in_features", "out_features", "num_features", "embedding_dim") and isinstance(value, int)
     ]
-    rows = BLOCK_BYTES[device_type] // (4 * max([num_features, *widths]))
-    return max(FEWEST_ROWS, min(MOST_ROWS[device_type], 1 << max(0, rows.bit_length() - 1)))
+    widest = max([num_features, *widths])
+    fitting = 1 << max(0, (BLOCK_BYTES[device_type] // (4 * widest)).bit_length() - 1)
+    rows = max(FEWEST_ROWS, min(MOST_ROWS[device_type], fitting))
+    reason = (
+        f"the widest layer is {widest}: {rows * widest * 4 / (1 << 20):.3g} MiB, of {BLOCK_BYTES[device_type] >> 20}"
+    )
+    return BlockSize(rows=rows, reason=reason + f" that suit a {device_type}")
 
 
 def forward(

@@ -243,13 +243,14 @@ def test_any_number_of_threads_gives_the_same_bytes(
     score: Command, tmp_path: Path, big: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, cores: int, iris: Example
 ) -> None:
     """N9, within one process: the number of lanes and readers enters no part."""
-    from scoreline.pipeline.model import forward
+    from scoreline.pipeline import run
+    from scoreline.pipeline.cores import Cores
 
     for n in range(3):
         write(big.assign(row_id=big["row_id"] + n), tmp_path / "data" / f"{n}.parquet")
     assert score("--split-rows", "300", "--batch-size", "17").code == 0
     wanted = parts(tmp_path / "out")
-    monkeypatch.setattr(forward, "num_cores", lambda: cores)
+    monkeypatch.setattr(run, "available_cores", lambda: Cores(count=cores, limited_by="the test"))
     seen = []
     real = threading.Thread.start
     monkeypatch.setattr(threading.Thread, "start", lambda self: (seen.append(self.name), real(self))[1])

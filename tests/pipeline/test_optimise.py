@@ -70,7 +70,6 @@ def test_the_textbooks_stack_is_folded(tmp_path: Path) -> None:
         randomized(ClassificationModel(6, [16, 8], 3)),
         task="multiclass",
         labels=["x", "y", "z"],
-        targets=None,
     )
     assert (scorer.folded, scorer.dropped) == (2, 2)
     assert not any(isinstance(module, nn.BatchNorm1d) for module in scorer._models[0].modules())
