@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SHAPE := build/shape/scoreline
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo score test quick faults lint format types schemas lock wheel clean
+.PHONY: help install demo score test quick faults bench lint format types schemas lock wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,12 @@ quick: $(READY)  ## the tests that take no time
 
 faults: $(READY)  ## every filesystem call failed in turn, hundreds of kills, full disks: half an hour
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m long
+
+bench: $(READY)  ## every stage against its limit, then the peers side by side (ROWS=4000000 ROUNDS=5); needs its own extra
+	$(BIN)/scoreline bench --rows $(or $(ROWS),4000000)
+	$(BIN)/python -c 'import lightning, ray' 2>/dev/null || $(BIN)/python -m pip install --quiet --constraint requirements.lock \
+	  --editable '.[bench]'
+	$(BIN)/python benchmarks/peers.py --rows $(or $(ROWS),4000000) --rounds $(or $(ROUNDS),5)
 
 lint: $(READY)  ## ruff, changing nothing
 	$(BIN)/ruff check .

@@ -26,6 +26,7 @@ COMMANDS = {
     "pack": "Make a bundle from files saved at training time.",
     "check": "Verify a bundle, and what it would do to an input.",
     "verify": "Read an output back: every row accounted for, every checksum right.",
+    "bench": "Measure every stage against its limit on this machine.",
     "demo": "Train, save and score real data, in seconds.",
 }
 

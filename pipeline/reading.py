@@ -1,6 +1,6 @@
 """A planned partition → its blocks and splits, whatever its format. Joins `inputs`; knows nothing of models."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -11,7 +11,7 @@ from .plan import PlannedPartition
 from .records import Block, CsvDialect, Partition, ReadRows, Split
 
 
-def read_splits(planned: PlannedPartition, block_rows: int) -> Iterator[Block | Split]:
+def read_splits(planned: PlannedPartition, block_rows: int) -> Generator[Block | Split]:
     """The rows of every split that does not stand, in blocks of `block_rows` and in file order, features that come from
     the path included; behind each split's blocks the split.
 

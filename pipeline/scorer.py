@@ -128,6 +128,11 @@ class Scorer:
         """The names of the raw feature columns, in the bundle's order."""
         return [feature.name for feature in self.manifest.features]
 
+    @property
+    def models(self) -> Sequence[torch.nn.Module]:
+        """The members, as they run."""
+        return self._models
+
     def values_per_row(self) -> int:
         """How many numbers of a row are in flight at once: the model's inputs and outputs."""
         inputs = sum(len(entry.columns) for entry in self.manifest.inputs)

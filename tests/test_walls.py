@@ -25,7 +25,20 @@ JOINERS = (
     "watch",
     "lanes",
 )
-TORCH = ("samples", "pack", "features", "model", "tasks", "inputs.loader", "records", "scorer", "run", "save", "lanes")
+TORCH = (
+    "bench",
+    "samples",
+    "pack",
+    "features",
+    "model",
+    "tasks",
+    "inputs.loader",
+    "records",
+    "scorer",
+    "run",
+    "save",
+    "lanes",
+)
 NO_TORCH_IN_MODEL = ("model.bundle", "model.golden")
 
 

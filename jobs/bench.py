@@ -1,0 +1,118 @@
+"""`scoreline bench`: our stages against their limits on this machine."""
+
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from ..pipeline.errors import UsageError
+from .terminal.options import RowCount, flag
+
+if TYPE_CHECKING:
+    from ..pipeline.bench import BenchReport
+
+
+@click.command(context_settings={"show_default": True})
+@flag("--bundle", metavar="DIR", help="The trained model.  [default: a 128-64-5 MLP made for it]")
+@flag("--input", metavar="PATH", help="A file, a directory or a glob.  [default: data made for it]")
+@click.option("--rows", type=RowCount(), default="1M", metavar="1M", help="Rows of made data.")
+@click.option("--features", type=click.IntRange(1, 10_000), default=30, help="Features of a made model.")
+@click.option("--files", type=click.IntRange(1, 100_000), default=8, help="Files of made data.")
+@flag("--format", type=click.Choice(["auto", "parquet", "csv"]), default="auto", help="What the files are.")
+@flag("--batch-size", type=RowCount(), metavar="auto|64k", default="auto", help="Rows of one forward pass.")
+@flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
+@flag("--trust", multiple=True, metavar="DIGEST", help="The digest of a bundle that may execute the code it holds.")
+@click.option("--rounds", type=click.IntRange(1, 50), default=3, help="Every figure is the median of so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def bench(
+    bundle: str | None,
+    input: str | None,
+    rows: Any,
+    features: int,
+    files: int,
+    format: Literal["auto", "parquet", "csv"],
+    batch_size: Any,
+    device: str,
+    trust: tuple[str, ...],
+    rounds: int,
+    as_json: bool,
+) -> int:
+    """Measure every stage alone, then the whole, and hold the one against the other.
+
+    \b
+    Examples:
+      scoreline bench                                        a made model on made data
+      scoreline bench --rows 4M --features 30 --files 8
+      scoreline bench --bundle bundles/wine --input data/
+
+    The limit is max(CPU seconds over all stages / cores, the slowest stage that one thread does): no arrangement of the
+    same work could be faster. Two comparisons from the textbook stand below it: the forward pass with gradients
+    recorded against without, and what train mode would change.
+    """
+    from ..pipeline import bench as measure  # here, so that --help stays light
+    from ..pipeline.model.bundle import open_bundle
+    from ..pipeline.records import ScoreJob
+    from .terminal.tables import answer
+
+    if input is not None and bundle is None:
+        raise UsageError("an --input of your own needs its --bundle")
+    with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as scratch:
+        folder = Path(scratch)
+        bundle = bundle or str(measure.make_bundle(folder, features))
+        data = ""
+        if input is None:
+            named = open_bundle(bundle).manifest.features
+            kind: Literal["parquet", "csv"] = "csv" if format == "csv" else "parquet"
+            data = str(measure.make_data(folder, [f.name for f in named], rows=rows, files=files, format=kind))
+        job = ScoreJob(
+            bundle=bundle,
+            input=input or data,
+            output="",
+            run_id="bench",
+            format=format,
+            batch_rows=None if batch_size == "auto" else batch_size,
+            device=device,
+            trust=trust,
+        )
+        report = measure.bench(job, rounds=rounds)
+    answer(json.dumps({**asdict(report), "ratio": report.ratio}, indent=1) if as_json else _shown(report))
+    return 0
+
+
+def _shown(report: "BenchReport") -> str:
+    from .terminal.tables import size, table
+
+    rows = max(1, report.rows)
+    stages = [
+        [cost.name, f"{cost.wall_s:.3f}", f"{cost.cpu_s:.3f}", f"{rows / max(cost.wall_s, 1e-9):,.0f}"]
+        for cost in report.stages
+    ]
+    cpu = sum(cost.cpu_s for cost in report.stages)
+    stages.append(["all of them", "", f"{cpu:.3f}", ""])
+    whole = f"{rows / max(report.steady_s, 1e-9):,.0f} rows/s, {size(report.output_bytes)} written"
+    lines = [
+        f"{report.rows:,} rows on {report.device}, {report.cores.count} cores (limited by {report.cores.limited_by}),"
+        f" {report.batch_rows:,} rows at once",
+        "",
+        table(["each stage alone", "seconds", "CPU seconds", "rows/s"], stages),
+        "",
+        f"limit       {report.limit_s:.3f} s  ({report.limited_by})",
+        f"whole       {report.steady_s:.3f} s  from the first block to the last publish: {whole}",
+        f"ratio       {report.ratio:.2f}",
+        f"start-up    {report.startup_s:.3f} s  in this process, which has imported torch",
+    ]
+    if report.forward_rows_per_s:
+        slowest = min(report.forward_rows_per_s.values())
+        modes = [[mode, f"{rate:,.0f}", f"{rate / slowest:.2f}"] for mode, rate in report.forward_rows_per_s.items()]
+        lines += ["", table(["forward pass, one thread", "rows/s", "times"], modes)]
+    if report.train_changes is not None:
+        found = report.train_changes
+        lines += [
+            "",
+            f"train mode instead of eval would change {found.changed:,} of {found.rows:,} rows, by up to"
+            f" {found.largest:.3g} in a raw output",
+        ]
+    return "\n".join(lines)

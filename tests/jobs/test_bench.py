@@ -1,0 +1,46 @@
+"""`scoreline bench`: figures that hang together, on made data and on one's own."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import Example, Result
+
+Command = Callable[..., Result]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_made_data(scoreline: Command, kind: str) -> None:
+    """Every stage, the limit, the whole, and the two comparisons."""
+    words = ["--rows", "20k", "--features", "7", "--files", "3", "--format", kind, "--rounds", "1"]
+    result = scoreline("bench", *words, "--json")
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert found["rows"] == 20_000
+    stages = {stage["name"]: stage for stage in found["stages"]}
+    assert list(stages) == ["read", "check + scale", "transfer + forward", "decode", "write + publish"]
+    cpu = sum(stage["cpu_s"] for stage in found["stages"]) / found["cores"]["count"]
+    alone = stages["read"]["wall_s"] + stages["check + scale"]["wall_s"]
+    assert found["limit_s"] == pytest.approx(max(cpu, alone, stages["write + publish"]["wall_s"]))
+    assert found["ratio"] == pytest.approx(found["steady_s"] / found["limit_s"])
+    assert set(found["forward_rows_per_s"]) == {"gradients recorded", "no_grad", "inference_mode"}
+    assert found["train_changes"]["changed"] > 0  # BatchNorm over the batch
+
+
+def test_a_bundle_of_ones_own(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """As a table; nothing is left behind."""
+    iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
+    result = scoreline("bench", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--rounds", "1")
+    assert result.code == 0, result.err
+    assert "150 rows on cpu" in result.out
+    assert "ratio" in result.out
+    assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+
+
+def test_words_that_do_not_go_together(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """An input without its bundle, more files than rows, an input that is not there."""
+    assert scoreline("bench", "--input", tmp_path).code == 2
+    assert scoreline("bench", "--rows", "3", "--files", "8").code == 2
+    assert scoreline("bench", "--bundle", iris.bundle, "--input", tmp_path / "nowhere").code == 66
