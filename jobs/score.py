@@ -40,6 +40,12 @@ if TYPE_CHECKING:
 )
 @flag("--memory", type=Size(), metavar="2G", help="Bounds the rows in flight, beside what torch itself takes.")
 @flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
+@flag(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
+    default="fp32",
+    help="Of the model: half precision pays on GPUs; int8 takes a quarter of the weights' memory.",
+)
 @flag("--max-rejects", type=Rejects(), metavar="100|1%", default="0", help="Rows that may be rejected: 100, or 1%.")
 @flag(
     "--probabilities",
@@ -129,6 +135,7 @@ def _score_job(run_id: str, run_date: str | None, csv: CsvDialect, **options: An
         memory_bytes=options["memory"],
         split_rows=None if options["split_rows"] == "auto" else options["split_rows"],
         device=options["device"],
+        precision=options["precision"],
         max_rejects=budget,
         trust=tuple(options["trust"]),
         force=options["force"],

@@ -161,6 +161,7 @@ class Ledger:
                 "prefix": columns.prefix,
                 "probabilities": columns.probabilities,
                 "format": self.job.format,
+                "precision": self.job.precision,
                 "csv": dialect_option(self.job.csv),
                 "batch_rows": self.block_rows,
                 "split_rows": self.plan.split_rows,

@@ -166,6 +166,7 @@ class ScoreJob:
     split_rows: int | None = None
     memory_bytes: int | None = None
     device: str = "auto"
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
     max_rejects: RejectBudget = RejectBudget()
     trust: tuple[str, ...] = ()
     force: bool = False

@@ -51,6 +51,7 @@ def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
         "keys": None if columns.keys is None else json.dumps(columns.keys),
         "prefix": columns.prefix or None,
         "probabilities": None if columns.probabilities == "columns" else columns.probabilities,
+        "precision": None if job.precision == "fp32" else job.precision,
         "csv": dialect_option(job.csv) if partition.format == "csv" else None,
     }
     return {name: value for name, value in given.items() if value is not None}

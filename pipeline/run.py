@@ -286,7 +286,7 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
 def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher) -> Scorer:
     from .scorer import Scorer  # the heavy half of a run: torch, and only once the plan says there is work
 
-    scorer = Scorer.load(bundle, device=job.device, trust=job.trust)
+    scorer = Scorer.load(bundle, device=job.device, trust=job.trust, precision=job.precision)
     golden = scorer.golden
     assert golden is not None, "a scorer that is loaded has replayed its golden rows"
     watcher.event(

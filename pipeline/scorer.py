@@ -28,6 +28,7 @@ from .model.forward import block_size, forward, pick_device, transfer
 from .model.golden import WIDER, GoldenRows, compare, read_golden
 from .model.graph import GraphModel, example_inputs, shapes
 from .model.graph_facts import index_limits
+from .model.precision import TOLERANCE, Precision, reduced
 from .outputs.assemble import assemble, assemble_rejects, described, output_schema
 from .records import CheckedBatch, ColumnOptions, CsvDialect, FeatureBatch, Reject, ScoredBatch
 from .tasks.columns import head_width, output_fields
@@ -80,7 +81,13 @@ class Scorer:
     """
 
     def __init__(
-        self, manifest: BundleManifest, members: Sequence[LoadedMember], *, device: torch.device, digest: str
+        self,
+        manifest: BundleManifest,
+        members: Sequence[LoadedMember],
+        *,
+        device: torch.device,
+        digest: str,
+        precision: Precision = "fp32",
     ) -> None:
         graphs = [member.graph for member in members if member.graph is not None]
         self.manifest = manifest
@@ -92,13 +99,19 @@ class Scorer:
         self.golden: GoldenReport | None = None
         self.folded = sum(member.folded for member in members)
         self.dropped = sum(member.dropped for member in members)
-        self._models = [member.module.to(device) for member in members]
+        self.precision = precision
+        self._models = [reduced(member.module, precision).to(device) for member in members]
         self._limits = index_limits(manifest, graphs)
         self._sources = origins(manifest.features, manifest.steps)
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str] | Bundle, *, device: str = "auto", trust: Collection[str] = ()
+        cls,
+        path: str | os.PathLike[str] | Bundle,
+        *,
+        device: str = "auto",
+        trust: Collection[str] = (),
+        precision: Precision = "fp32",
     ) -> Scorer:
         """Load a bundle, check every digest, and replay its golden rows on the device.
 
@@ -106,6 +119,8 @@ class Scorer:
             path: the folder that `save_bundle` wrote.
             device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
             trust: digests (`sha256:…`) of bundles that may execute the code they hold. Bundles of data need none.
+            precision: `bf16` and `fp16` for the whole model, `int8` for the weights of its Linear layers. The golden
+                rows are held to it, within what the format can tell apart.
 
         Raises:
             UntrustedBundleError: the bundle holds code, and its digest is not in `trust`.
@@ -117,7 +132,7 @@ class Scorer:
         bundle = path if isinstance(path, Bundle) else open_bundle(path)
         manifest = bundle.manifest
         members = load_members(bundle, device=target, trust=trust)
-        scorer = cls(manifest, members, device=target, digest=bundle.digest)
+        scorer = cls(manifest, members, device=target, digest=bundle.digest, precision=precision)
         names = [feature.name for feature in manifest.features]
         heads = [head.name for head in manifest.heads]
         scorer.replay(read_golden(bundle.read(manifest.golden.file), names, heads))
@@ -425,7 +440,8 @@ class Scorer:
             reject = decoded.rejects[0]
             raise BundleError(f"golden row {reject.positions[0]} is rejected: {reject.column} {reject.reasons[0]}")
         columns = dict(zip(names, decoded.columns, strict=True))
-        largest = compare(golden, raw, columns, wider=WIDER[self.manifest.golden.fitted_in])
+        wider = WIDER[self.manifest.golden.fitted_in] * TOLERANCE[self.precision]
+        largest = compare(golden, raw, columns, wider=wider)
         self.golden = GoldenReport(
             rows=golden.features.num_rows,
             source=self.manifest.golden.source,

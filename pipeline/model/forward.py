@@ -35,6 +35,7 @@ def pick_device(name: str) -> torch.device:
             raise DeviceError(
                 f"device {name!r} is not available: {count} CUDA devices are here; use --device cpu or auto"
             )
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # never unasked
     elif device.type != "cpu":
         raise DeviceError(f"device {name!r} is not supported; say auto, cpu, cuda or cuda:1")
     return device

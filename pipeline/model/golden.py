@@ -85,7 +85,7 @@ def compare(
         if pa.types.is_floating(wanted.type) or pa.types.is_fixed_size_list(wanted.type):
             largest = max(largest, _numbers(f"column {name!r}", _matrix(wanted), _matrix(got), wider))
         elif not wanted.equals(got):
-            _labels(name, wanted, got, golden.raw)
+            _labels(name, wanted, got, golden.raw, wider)
     return largest
 
 
@@ -113,13 +113,13 @@ def _numbers(what: str, expected: NDArray[np.floating], got: NDArray[np.floating
     return float(apart.max(initial=0.0))
 
 
-def _labels(name: str, wanted: pa.Array, got: pa.Array, raw: Mapping[str, NDArray[np.float32]]) -> None:
+def _labels(name: str, wanted: pa.Array, got: pa.Array, raw: Mapping[str, NDArray[np.float32]], wider: float) -> None:
     """Labels may differ only in rows where the two largest raw outputs nearly tie."""
     wrong = [row for row in range(len(wanted)) if wanted[row].as_py() != got[row].as_py()]
     outputs = next(iter(raw.values()))
     for row in wrong:
         top = np.sort(outputs[row].astype(np.float64))[::-1]
-        ties = len(top) > 1 and top[0] - top[1] <= ABSOLUTE + RELATIVE * abs(top[0])
+        ties = len(top) > 1 and top[0] - top[1] <= wider * (ABSOLUTE + RELATIVE * abs(top[0]))
         if not ties:
             raise GoldenMismatchError(
                 f"golden rows do not come out: column {name!r} at row {row}: expected {wanted[row].as_py()!r},"

@@ -1,0 +1,85 @@
+"""A float32 model → the same in less precision. Knows nothing of files or columns.
+
+Nothing here depends on the rows of a block, so that a row's score does not depend on its neighbours: activations are
+never scaled by what stands beside them.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError
+
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+#: How much wider golden rows may come out: a few roundings of each format, whose unit is 2^-8, 2^-11, 2^-7 of a value.
+TOLERANCE = {"fp32": 1.0, "bf16": 500.0, "fp16": 100.0, "int8": 500.0}
+
+
+def reduced(module: nn.Module, precision: Precision) -> nn.Module:
+    """The module in another precision; it is changed in place, but for its outputs, which are float32.
+
+    Raises:
+        UsageError: a model whose layers cannot be changed (ONNX, TorchScript, .pt2).
+    """
+    if precision == "fp32":
+        return module
+    if not any(isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d) for layer in module.modules()):
+        raise UsageError(
+            f"--precision {precision} changes the layers of a model, and this one has none that it knows (ONNX,"
+            " TorchScript and .pt2 hold their own); save the module itself, or score it in fp32"
+        )
+    if precision == "int8":
+        _replace_linears(module)
+        return module
+    return _Cast(module.to(_DTYPES[precision]), _DTYPES[precision])
+
+
+class _Cast(nn.Module):
+    """Runs a module in half precision: numbers go in cast, outputs come back as float32; indices stay."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._inner, self._dtype = module, dtype
+
+    def forward(self, *inputs: Any) -> Any:
+        return _cast(self._inner(*(_cast(given, self._dtype) for given in inputs)), torch.float32)
+
+
+class Int8Linear(nn.Module):
+    """A Linear whose weights are int8 with one scale for each output: `W ≈ q · s`, `s = max|W| / 127` over the inputs.
+    They are widened on the way, so a block costs what it did; the weights take a quarter of the memory."""
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor | None
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.detach()
+        scale = weight.abs().amax(dim=1).clamp(min=torch.finfo(weight.dtype).tiny) / 127
+        self.register_buffer("weight", torch.round(weight / scale[:, None]).to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[…, in]` → `[…, out]`."""
+        product = nn.functional.linear(x, self.weight.to(x.dtype)) * self.scale
+        return product if self.bias is None else product + self.bias
+
+
+def _replace_linears(module: nn.Module) -> None:
+    for name, layer in module.named_children():
+        if isinstance(layer, nn.Linear):
+            setattr(module, name, Int8Linear(layer))
+        else:
+            _replace_linears(layer)
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(dtype) if value.is_floating_point() else value
+    if isinstance(value, dict):
+        return {name: _cast(entry, dtype) for name, entry in value.items()}
+    return type(value)(_cast(entry, dtype) for entry in value) if isinstance(value, list | tuple) else value
