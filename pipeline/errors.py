@@ -15,8 +15,8 @@
     ├── BundleError               78   a bundle that cannot be trusted, read or built
     │   ├── GoldenMismatchError   78   the golden rows do not come out as expected
     │   └── UntrustedBundleError  78   a bundle that holds code, and was not named as trusted
-    ├── JobFileError              78   a job file that cannot be read
-    └── InterruptedRunError  130/143   a signal ended the run; it can be resumed
+    └── JobFileError              78   a job file that cannot be read
+    InterruptedRunError       130/143   a signal ended the run; it can be resumed (no Exception, see there)
 
 A message is one line: what is wrong, the rule, the value got, where, and what to do next. This file knows
 nothing of the rest.
@@ -126,8 +126,9 @@ class JobFileError(ScorelineError):
     exit_code = 78
 
 
-class InterruptedRunError(ScorelineError):
-    """A signal ended the run. Published parts stay; the same command scores what is missing."""
+class InterruptedRunError(BaseException):
+    """A signal ended the run. Published parts stay; the same command scores what is missing. No `Exception`: it may
+    come anywhere, and whoever handles what a model or a file raises must not take it for that."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"interrupted by signal {signal_number}; run the same command again to finish")

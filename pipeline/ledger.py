@@ -140,7 +140,7 @@ class Ledger:
             if partition in self.parts or partition.name in self.errors
         ]
 
-    def manifest(self, error: Exception | None) -> RunManifest:
+    def manifest(self, error: BaseException | None) -> RunManifest:
         """The run as it stands, as `_scoreline/run.json` tells it."""
         wall_s = perf_counter() - self.clock.start_s
         stages = self.clock.times.summary()

@@ -308,10 +308,10 @@ def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher) -> Scorer:
 @contextmanager
 def _manifest_written(store: Store, ledger: Ledger, watcher: Watcher) -> Iterator[None]:
     """Whatever happens inside, run.json and the last log line tell of it; `_SUCCESS` only of success."""
-    error: Exception | None = None
+    error: BaseException | None = None
     try:
         yield
-    except Exception as raised:
+    except BaseException as raised:  # a signal, too
         error = raised
         raise
     finally:

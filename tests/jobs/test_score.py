@@ -516,3 +516,15 @@ def test_a_signal_ends_the_run_within_seconds(tmp_path: Path, iris: Example, num
     assert "interrupted" in run["error"]
     # a signal between a rename and the entry of it leaves a part that the next run reads whole before it believes it
     assert {part["target"] for one in run["partitions"] for part in one["parts"]} <= set(left)
+
+
+def test_a_signal_is_no_exception_of_the_model(
+    scoreline: Command, iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may come while golden rows are replayed, where anything a model raises is a bad bundle."""
+    from scoreline.pipeline import scorer
+
+    monkeypatch.setattr(scorer.Scorer, "scale", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
+    words = ["--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    assert scoreline("score", *words).code == 143
