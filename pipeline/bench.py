@@ -12,11 +12,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import groupby
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time
+from time import perf_counter, process_time, thread_time
 from typing import Any
 
 import numpy as np
@@ -29,28 +27,28 @@ from torch import nn
 from ..schemas.bundle import GraphMember
 from ..schemas.run import Receipt
 from .cores import Cores, available_cores
-from .desk import ScoredBlock
 from .errors import UsageError
 from .inputs.discover import discover
 from .model.bundle import Bundle, open_bundle, read_graph
-from .model.forward import called, select_output
+from .model.forward import called, select_output, synchronize
 from .model.graph import build
 from .model.weights import read_weights
+from .outputs.assemble import assemble, assemble_rejects
 from .outputs.part_file import PartFile
 from .outputs.store import Store
 from .plan import Plan, PlannedPartition, default_split_rows, make_plan
 from .reading import read_splits
-from .records import Block, FeatureBatch, Format, ScoredBatch, ScoreJob
+from .records import Block, FeatureBatch, Format, ScoreJob
 from .resume import Standing, fingerprint
-from .run import LoadedBlock, run, score_block
+from .run import run
 from .save import save_bundle
-from .scorer import RawBatch, Scorer
-from .timing import StageTimes
+from .scorer import Scorer
 
 #: Rows that the stages are measured on, one by one; the whole runs over all.
 MOST_ROWS = 1 << 20
 #: Blocks that the comparisons of the forward pass take.
 FEW_BLOCKS = 16
+STAGES = ("read", "check + scale", "transfer + forward", "decode", "write + publish")
 #: Raw outputs that differ by less are the same to rounding.
 LIKE_ROUNDING = 1e-4
 
@@ -127,7 +125,7 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
     try:
         _whole(job, report, rounds)
         blocks = _each_alone(plan, scorer, job, report, rounds)
-        _forward_modes(scorer, blocks[:FEW_BLOCKS], report, rounds)
+        _forward_modes(scorer, blocks, report, rounds)
         report.train_changes = _train_against_eval(bundle, blocks[0]) if blocks else None
     finally:
         torch.set_num_threads(threads)
@@ -148,38 +146,90 @@ def _whole(job: ScoreJob, report: BenchReport, rounds: int) -> None:
 
 
 def _each_alone(plan: Plan, scorer: Scorer, job: ScoreJob, report: BenchReport, rounds: int) -> list[FeatureBatch]:
-    """Every stage over the same rows, one after the other; fills in the limit."""
-    costs: dict[str, list[StageCost]] = {}
-    blocks: list[FeatureBatch] = []
-    for _ in range(rounds):
-        read = _read(plan, report.batch_rows)
-        rows = max(1, sum(block.batch.num_rows for _, block in read[0]))
-        scale = report.rows / rows
-        loaded = _timed(partial(_load_all, read[0], scorer))
-        scored = _timed(partial(_score_all, loaded[0], scorer, job))
-        forward = _timed(partial(_forward_all, loaded[0], scorer))
-        written = _timed(partial(_write, [(block.planned, block.block) for block in scored[0]]))
-        blocks = [block.features for block in loaded[0]]
-        for name, (_, wall_s, cpu_s) in {
-            "read": read,
-            "check + scale": loaded,
-            "transfer + forward": forward,
-            "transfer + forward + decode": scored,
-            "write + publish": written,
-        }.items():
-            costs.setdefault(name, []).append(StageCost(name=name, wall_s=wall_s * scale, cpu_s=cpu_s * scale))
-    medians = {
-        name: StageCost(name=name, wall_s=median(c.wall_s for c in each), cpu_s=median(c.cpu_s for c in each))
-        for name, each in costs.items()
-    }
-    whole, part = medians.pop("transfer + forward + decode"), medians["transfer + forward"]
-    medians["decode"] = StageCost(
-        name="decode", wall_s=max(0.0, whole.wall_s - part.wall_s), cpu_s=max(0.0, whole.cpu_s - part.cpu_s)
-    )
-    order = ("read", "check + scale", "transfer + forward", "decode", "write + publish")
-    report.stages = [medians[name] for name in order]
-    _fill_limit(report, medians)
-    return blocks
+    """Every stage on one thread, block by block, nothing beside it; fills in the limit. Returns the first blocks."""
+    clocks = [_one_pass(plan, scorer, job, report.batch_rows) for _ in range(rounds)]
+    for name in STAGES:
+        scale = report.rows / max(1, clocks[0].rows)
+        report.stages.append(
+            StageCost(
+                name=name,
+                wall_s=scale * median(clock.wall_s[name] for clock in clocks),
+                cpu_s=scale * median(clock.cpu_s[name] for clock in clocks),
+            )
+        )
+    _fill_limit(report, {cost.name: cost for cost in report.stages})
+    return clocks[-1].first_blocks
+
+
+@dataclass(kw_only=True, slots=True)
+class _Pass:
+    """The clocks of one pass over the first rows of an input."""
+
+    wall_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    cpu_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    rows: int = 0
+    first_blocks: list[FeatureBatch] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Seconds of this thread; those that a reader's other threads spend meanwhile are reckoned to reading."""
+        wall, cpu = perf_counter(), thread_time()
+        yield
+        self.wall_s[name] += perf_counter() - wall
+        self.cpu_s[name] += thread_time() - cpu
+
+
+def _one_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int) -> _Pass:
+    """read → … → publish over at most `MOST_ROWS` rows."""
+    clock, started = _Pass(), process_time()
+    with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
+        store = Store(folder)
+        for planned in plan.partitions:
+            part = PartFile(store, name="part.parquet", schema=planned.schema, read=planned.read_with_hive)
+            for block in _blocks(planned, block_rows, clock):
+                rows, rejects = _scored(planned, block, scorer, job, clock)
+                with clock.stage("write + publish"):
+                    part.write(rows, rejects)
+            with clock.stage("write + publish"):
+                part.publish("part.parquet", _receipt(planned, part))
+            if clock.rows >= MOST_ROWS:
+                break
+    others = sum(seconds for name, seconds in clock.cpu_s.items() if name != "read")
+    clock.cpu_s["read"] = max(0.0, process_time() - started - others)
+    return clock
+
+
+def _blocks(planned: PlannedPartition, block_rows: int, clock: _Pass) -> Iterator[Block]:
+    with closing(read_splits(planned, block_rows)) as pieces:
+        while clock.rows < MOST_ROWS:
+            with clock.stage("read"):
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            if isinstance(piece, Block):
+                clock.rows += piece.batch.num_rows
+                yield piece
+
+
+def _scored(
+    planned: PlannedPartition, block: Block, scorer: Scorer, job: ScoreJob, clock: _Pass
+) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    with clock.stage("check + scale"):
+        checked = scorer.check(block.batch, text=planned.text, dialect=planned.dialect, unreadable=block.unreadable)
+        features = scorer.scale(checked)
+    if len(clock.first_blocks) < FEW_BLOCKS:
+        clock.first_blocks.append(features)
+    with clock.stage("transfer + forward"):
+        moved = scorer.transfer(features)
+        raw = scorer.forward(moved)
+        synchronize(scorer.device)
+    with clock.stage("decode"):
+        decoded = scorer.decode(moved, raw, job.columns)
+        rows = assemble(block.batch, decoded.kept, decoded.columns, planned.schema)
+        rejects = assemble_rejects(
+            block.batch, decoded.rejects, source=planned.partition.name, first_row=block.first_row
+        )
+    return rows, rejects
 
 
 def _fill_limit(report: BenchReport, costs: dict[str, StageCost]) -> None:
@@ -193,64 +243,10 @@ def _fill_limit(report: BenchReport, costs: dict[str, StageCost]) -> None:
     report.limit_s = limits[report.limited_by]
 
 
-def _timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    """What work gives, its seconds on the clock and of the CPU."""
-    start, cpu = perf_counter(), process_time()
-    result = work()
-    return result, perf_counter() - start, process_time() - cpu
-
-
-def _read(plan: Plan, rows: int) -> tuple[list[tuple[PlannedPartition, Block]], float, float]:
-    """The first blocks of the input, and what they cost to read."""
-
-    def read() -> list[tuple[PlannedPartition, Block]]:
-        found: list[tuple[PlannedPartition, Block]] = []
-        held = 0
-        for planned in plan.partitions:
-            with closing(read_splits(planned, rows)) as pieces:
-                for piece in pieces:
-                    if isinstance(piece, Block):
-                        found.append((planned, piece))
-                        held += piece.batch.num_rows
-                    if held >= MOST_ROWS:
-                        return found
-        return found
-
-    return _timed(read)
-
-
-def _load_all(read: list[tuple[PlannedPartition, Block]], scorer: Scorer) -> list[LoadedBlock]:
-    return [_loaded(planned, block, scorer) for planned, block in read]
-
-
-def _score_all(loaded: list[LoadedBlock], scorer: Scorer, job: ScoreJob) -> list[ScoredBlock]:
-    return [score_block(block, scorer, job.columns) for block in loaded]
-
-
-def _forward_all(loaded: list[LoadedBlock], scorer: Scorer) -> list[RawBatch]:
-    return [scorer.forward(scorer.transfer(block.features)) for block in loaded]
-
-
-def _loaded(planned: PlannedPartition, block: Block, scorer: Scorer) -> LoadedBlock:
-    checked = scorer.check(block.batch, text=planned.text, dialect=planned.dialect, unreadable=block.unreadable)
-    return LoadedBlock(
-        planned=planned,
-        split=block.split,
-        first_row=block.first_row,
-        features=scorer.scale(checked),
-        times=StageTimes(),
-    )
-
-
-def _write(blocks: list[tuple[PlannedPartition, ScoredBatch]]) -> None:
-    """Encode and publish: one part for each input."""
-    with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
-        store = Store(folder)
-        for planned, each in groupby(blocks, key=lambda pair: pair[0]):
-            part = PartFile(store, name="part.parquet", schema=planned.schema, read=planned.read_with_hive)
-            for _, block in each:
-                part.write(block.rows, block.rejects)
-            part.publish("part.parquet", _receipt(planned, part))
+def _seconds(work: Callable[[], Any]) -> float:
+    start = perf_counter()
+    work()
+    return perf_counter() - start
 
 
 def _receipt(planned: PlannedPartition, part: PartFile) -> Receipt:
@@ -283,9 +279,7 @@ def _forward_modes(scorer: Scorer, blocks: list[FeatureBatch], report: BenchRepo
         seconds = []
         for _ in range(rounds):
             with context(scorer.models):
-                seconds.append(
-                    _timed(lambda: [called(model, each, call) for model in scorer.models for each in inputs])[1]
-                )
+                seconds.append(_seconds(lambda: [called(m, each, call) for m in scorer.models for each in inputs]))
         report.forward_rows_per_s[mode] = rows / max(median(seconds), 1e-9)
 
 

@@ -243,11 +243,11 @@ def load_blocks(planned: PlannedPartition, scorer: Scorer, rows: int) -> Generat
         if isinstance(piece, Split):
             yield SplitEnd(planned=planned, split=piece, times=times)
             continue
-        batch = piece.batch
-        spent.rows, spent.bytes = batch.num_rows, batch.nbytes
+        batch, size = piece.batch, piece.batch.nbytes
+        spent.rows, spent.bytes = batch.num_rows, size
         with times.stage("check") as spent:
             checked = scorer.check(batch, text=planned.text, dialect=planned.dialect, unreadable=piece.unreadable)
-            spent.rows, spent.bytes = batch.num_rows, batch.nbytes
+            spent.rows, spent.bytes = batch.num_rows, size
         with times.stage("scale") as spent:
             features = scorer.scale(checked)
             spent.rows = features.num_kept

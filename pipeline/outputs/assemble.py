@@ -1,6 +1,7 @@
 """Keys and decoded columns → the rows of the output, and rejects → rows that say why. Knows nothing of files."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +55,13 @@ def reject_schema(batch: pa.Schema) -> pa.Schema:
     return pa.schema([*fields, pa.field(REJECT_COLUMN, REJECT)])
 
 
+@lru_cache(maxsize=16)
+def _no_rejects(batch: pa.Schema) -> pa.RecordBatch:
+    """What most blocks have; made once for each schema."""
+    schema = reject_schema(batch)
+    return pa.RecordBatch.from_arrays([pa.nulls(0, kind) for kind in schema.types], schema=schema)
+
+
 def _plain(kind: pa.DataType) -> pa.DataType:
     """Values instead of dictionaries, which may differ from batch to batch, and an Arrow file has one."""
     return kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -80,9 +88,9 @@ def assemble_rejects(
     Args:
         first_row: the row number of the batch's first row within its source.
     """
-    schema = reject_schema(batch.schema)
     if not rejects:
-        return pa.RecordBatch.from_arrays([pa.nulls(0, kind) for kind in schema.types], schema=schema)
+        return _no_rejects(batch.schema)
+    schema = reject_schema(batch.schema)
     positions = np.concatenate([reject.positions for reject in rejects])
     order = np.argsort(positions, kind="stable")
     said = [

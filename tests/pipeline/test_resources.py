@@ -113,7 +113,7 @@ def test_the_log_says_what_limits_a_run(iris: Example, tmp_path: Path, scoreline
     assert start["cores"] == available_cores().count
     assert start["cores_limited_by"]
     assert (loaded["batch_rows"], loaded["batch_reason"]) == (
-        16384, "the widest layer is 32: 2 MiB, of 4 that suit a cpu",
+        32768, "the widest layer is 32: 4 MiB, of 8 that suit a cpu",
     )  # fmt: skip
     assert loaded["folded_layers"] == 2
-    assert json.loads((tmp_path / "o" / "_scoreline" / "run.json").read_text())["options"]["batch_rows"] == 16384
+    assert json.loads((tmp_path / "o" / "_scoreline" / "run.json").read_text())["options"]["batch_rows"] == 32768
