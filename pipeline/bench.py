@@ -40,7 +40,7 @@ from .plan import Plan, PlannedPartition, default_split_rows, make_plan
 from .reading import read_splits
 from .records import Block, FeatureBatch, Format, ScoreJob
 from .resume import Standing, fingerprint
-from .run import run
+from .run import num_readers, run
 from .save import save_bundle
 from .scorer import Scorer
 
@@ -157,7 +157,7 @@ def _each_alone(plan: Plan, scorer: Scorer, job: ScoreJob, report: BenchReport, 
                 cpu_s=scale * median(clock.cpu_s[name] for clock in clocks),
             )
         )
-    _fill_limit(report, {cost.name: cost for cost in report.stages})
+    _fill_limit(report, {cost.name: cost for cost in report.stages}, num_readers(plan, report.cores.count))
     return clocks[-1].first_blocks
 
 
@@ -232,11 +232,11 @@ def _scored(
     return rows, rejects
 
 
-def _fill_limit(report: BenchReport, costs: dict[str, StageCost]) -> None:
+def _fill_limit(report: BenchReport, costs: dict[str, StageCost], readers: int) -> None:
     cores = report.cores.count
     limits = {
         f"CPU time over {cores} cores": sum(cost.cpu_s for cost in costs.values()) / cores,
-        "reading, one thread a file": costs["read"].wall_s + costs["check + scale"].wall_s,
+        f"reading, {readers} at once": (costs["read"].wall_s + costs["check + scale"].wall_s) / readers,
         "writing, one thread": costs["write + publish"].wall_s,
     }
     report.limited_by = max(limits, key=lambda name: limits[name])

@@ -47,8 +47,9 @@ from .watch import (
 if TYPE_CHECKING:
     from .scorer import Scorer
 
-#: One reader keeps four cores busy (measured); more only cost memory.
-CORES_PER_READER = 4
+#: One reader of Parquet keeps four cores busy (measured), more only cost memory; most of the work on a CSV is to read
+#: it.
+CORES_PER_READER = {"parquet": 4, "csv": 1}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -198,7 +199,7 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
         return score_block(item, scorer, options) if isinstance(item, LoadedBlock) else item
 
     with (
-        Readers(ledger.plan.partitions, load, num_threads=max(1, cores // CORES_PER_READER)) as readers,
+        Readers(ledger.plan.partitions, load, num_threads=num_readers(ledger.plan, cores)) as readers,
         open_lanes(lanes) as pool,
         Desk(store, ledger, watcher) as desk,
     ):
@@ -214,6 +215,12 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
                     desk.publish(item)
                 case ReadFailed():
                     desk.fail(item.error)
+
+
+def num_readers(plan: Plan, cores: int) -> int:
+    """How many files are read at once."""
+    needed = min(CORES_PER_READER[planned.partition.format] for planned in plan.partitions)
+    return max(1, min(cores // needed, len(plan.partitions)))
 
 
 def _depth(scorer: Scorer, ledger: Ledger, lanes: int) -> int:
