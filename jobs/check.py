@@ -81,6 +81,8 @@ def check(
     scorer = Scorer.load(opened, device=device, trust=trust)
     verified = list(_verified(opened, scorer))
     planned = [] if plan is None else list(_planned(plan))
+    if plan is not None:
+        planned += list(_estimated(plan, scorer, asked))
     rows = None if plan is None else _first_rows(plan, scorer, asked)
     if as_json:
         found = {"bundle": _by_name(verified), "input": _by_name(planned), "rows": rows}
@@ -171,6 +173,16 @@ def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:
         yield "cannot be read", str(error)
     if plan.discovery.ignored:
         yield "ignored", _some(list(plan.discovery.ignored))
+
+
+def _estimated(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> Iterator[tuple[str, str]]:
+    from ..pipeline.bench import estimate
+    from .terminal.tables import size
+
+    found = estimate(plan, scorer, asked)
+    if found is not None:
+        yield "estimate", f"about {found.seconds:.0f} s, from the first {found.rows:,} rows, scored on this machine"
+        yield "", f"{size(found.output_bytes)} written, {size(found.memory_bytes)} of memory"
 
 
 def _first_rows(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> dict[str, Any]:

@@ -8,6 +8,7 @@ anything.
 from __future__ import annotations
 
 import copy
+import resource
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -46,6 +47,8 @@ from .scorer import Scorer
 
 #: Rows that the stages are measured on, one by one; the whole runs over all.
 MOST_ROWS = 1 << 20
+#: Rows that an estimate scores, and what a run takes beyond its limit and before its first row (docs/benchmarks.md).
+ESTIMATE_ROWS, ABOVE_LIMIT, START_UP_S = 1 << 17, 1.25, 1.2
 #: Blocks that the comparisons of the forward pass take.
 FEW_BLOCKS = 16
 STAGES = ("read", "check + scale", "transfer + forward", "decode", "write + publish")
@@ -167,7 +170,9 @@ class _Pass:
 
     wall_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     cpu_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    most_rows: int = MOST_ROWS
     rows: int = 0
+    output_bytes: int = 0
     first_blocks: list[FeatureBatch] = field(default_factory=list)
 
     @contextmanager
@@ -179,9 +184,9 @@ class _Pass:
         self.cpu_s[name] += thread_time() - cpu
 
 
-def _one_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int) -> _Pass:
-    """read → … → publish over at most `MOST_ROWS` rows."""
-    clock, started = _Pass(), process_time()
+def _one_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, most_rows: int = MOST_ROWS) -> _Pass:
+    """read → … → publish over at most `most_rows` rows."""
+    clock, started = _Pass(most_rows=most_rows), process_time()
     with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
         store = Store(folder)
         for planned in plan.partitions:
@@ -191,8 +196,8 @@ def _one_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int) -> _Pa
                 with clock.stage("write + publish"):
                     part.write(rows, rejects)
             with clock.stage("write + publish"):
-                part.publish("part.parquet", _receipt(planned, part))
-            if clock.rows >= MOST_ROWS:
+                clock.output_bytes += part.publish("part.parquet", _receipt(planned, part))[1]
+            if clock.rows >= most_rows:
                 break
     others = sum(seconds for name, seconds in clock.cpu_s.items() if name != "read")
     clock.cpu_s["read"] = max(0.0, process_time() - started - others)
@@ -201,7 +206,7 @@ def _one_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int) -> _Pa
 
 def _blocks(planned: PlannedPartition, block_rows: int, clock: _Pass) -> Iterator[Block]:
     with closing(read_splits(planned, block_rows)) as pieces:
-        while clock.rows < MOST_ROWS:
+        while clock.rows < clock.most_rows:
             with clock.stage("read"):
                 piece = next(pieces, None)
             if piece is None:
@@ -230,6 +235,45 @@ def _scored(
             block.batch, decoded.rejects, source=planned.partition.name, first_row=block.first_row
         )
     return rows, rejects
+
+
+def estimate(plan: Plan, scorer: Scorer, job: ScoreJob) -> Estimate | None:
+    """What the full run would take, from its first rows; None where the files do not say how many they have."""
+    if not plan.num_rows or not plan.partitions:
+        return None
+    cores, threads = available_cores(), torch.get_num_threads()
+    report = BenchReport(rows=plan.num_rows, cores=cores, device=str(scorer.device), batch_rows=scorer.block_rows)
+    torch.set_num_threads(1)
+    try:
+        for _ in range(2):  # the first pass pays for what is done once
+            clock = _one_pass(plan, scorer, job, report.batch_rows, ESTIMATE_ROWS)
+    finally:
+        torch.set_num_threads(threads)
+    if not clock.rows:
+        return None
+    scale = plan.num_rows / clock.rows
+    costs = {
+        name: StageCost(name=name, wall_s=clock.wall_s[name] * scale, cpu_s=clock.cpu_s[name] * scale)
+        for name in STAGES
+    }
+    _fill_limit(report, costs, num_readers(plan, cores.count))
+    return Estimate(
+        seconds=START_UP_S + ABOVE_LIMIT * report.limit_s,
+        output_bytes=round(clock.output_bytes * scale),
+        memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        rows=clock.rows,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """Of a full run. `memory_bytes`: the most this process has held so far, which has done all that a run does; `rows`:
+    how many were scored to find out."""
+
+    seconds: float
+    output_bytes: int
+    memory_bytes: int
+    rows: int
 
 
 def _fill_limit(report: BenchReport, costs: dict[str, StageCost], readers: int) -> None:

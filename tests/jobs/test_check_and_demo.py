@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.dataset as ds
 import pytest
 import torch
@@ -51,6 +52,22 @@ def test_check_tells_of_bad_rows_and_bad_files(scoreline: Command, iris: Example
     result = scoreline("check", "--bundle", iris.bundle, "--input", tmp_path)
     assert result.code == 65
     assert "b.parquet" in result.message
+
+
+def test_check_estimates_a_full_run(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """Time, memory, output: the last against what the run then writes; nothing where a CSV does not say its rows."""
+    many = pd.concat([iris.frame] * 400, ignore_index=True)
+    many.to_parquet(tmp_path / "a.parquet", index=False)
+    found = json.loads(scoreline("check", "--bundle", iris.bundle, "--input", tmp_path / "a.parquet", "--json").out)
+    assert "from the first 60,000 rows" in found["input"]["estimate"]
+    written = float(found["input"][""].split(" MB written")[0])
+    assert scoreline(
+        "score", "--bundle", iris.bundle, "--input", tmp_path / "a.parquet", "--output", tmp_path / "out"
+    ).code == 0  # fmt: skip
+    assert (tmp_path / "out" / "a.parquet").stat().st_size / 1e6 == pytest.approx(written, rel=0.1, abs=0.06)
+    iris.frame.to_csv(tmp_path / "a.csv", index=False)
+    told = json.loads(scoreline("check", "--bundle", iris.bundle, "--input", tmp_path / "a.csv", "--json").out)
+    assert "estimate" not in told["input"]
 
 
 def test_check_takes_what_the_job_says(scoreline: Command, iris: Example, tmp_path: Path) -> None:
