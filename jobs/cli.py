@@ -68,12 +68,18 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """The console script."""
-    _leave(run(args))
+    try:
+        code = run(args)
+    except InterruptedRunError as late:  # between the end of the command and here
+        code = late.exit_code
+    _leave(code)
 
 
 def _leave(code: int) -> NoReturn:
     """End the process at once. Taking torch apart costs a quarter of a second (measured), in which a signal would turn
     a finished run into a failed one."""
+    for number in _SIGNALS:  # what was to be done is done, or has failed: there is nothing left to interrupt
+        signal.signal(number, signal.SIG_IGN)
     atexit._run_exitfuncs()  # what libraries and trusted code have asked for
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # closed already, or nobody reads any more
