@@ -7,20 +7,18 @@ Arrow and answers at once.
 import atexit
 import io
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
 from ..pipeline.errors import InterruptedRunError, ScorelineError, printable
+from .terminal import signals
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 COMMANDS = {
     "score": "Score Parquet or CSV files with a bundle.",
     "pack": "Make a bundle from files saved at training time.",
@@ -78,8 +76,7 @@ def main(args: Sequence[str] | None = None) -> None:
 def _leave(code: int) -> NoReturn:
     """End the process at once. Taking torch apart costs a quarter of a second (measured), in which a signal would turn
     a finished run into a failed one."""
-    for number in _SIGNALS:  # what was to be done is done, or has failed: there is nothing left to interrupt
-        signal.signal(number, signal.SIG_IGN)
+    signals.ignore()
     atexit._run_exitfuncs()  # what libraries and trusted code have asked for
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # closed already, or nobody reads any more
@@ -89,8 +86,7 @@ def _leave(code: int) -> NoReturn:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code. Nothing but a fault of ours shows a traceback."""
-    for number in _SIGNALS:
-        signal.signal(number, _interrupt)
+    signals.listen()
     _mend_streams()
     try:
         return _bounded(args)
@@ -125,13 +121,6 @@ def _mend_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    """The first signal ends the run in order; a second one at once."""
-    for each in _SIGNALS:
-        signal.signal(each, lambda again, _: os._exit(128 + again))
-    raise InterruptedRunError(number)
 
 
 def _logs() -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 import structlog
 from tqdm import tqdm
 
+from .signals import raise_again
+
 HEARTBEAT_S = 30.0
 
 
@@ -36,7 +38,8 @@ class RunWatcher:
             self._bar = tqdm(total=num_rows, unit=" rows", unit_scale=True, file=sys.stderr, leave=False, ncols=columns)
 
     def advance(self, rows: int) -> None:
-        """So many more rows are scored or rejected."""
+        """So many more rows are scored or rejected. Raises InterruptedRunError for a signal that was swallowed."""
+        raise_again()
         self._rows += rows
         if self._bar is not None:
             self._bar.update(rows)

@@ -528,3 +528,29 @@ def test_a_signal_is_no_exception_of_the_model(
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     assert scoreline("score", *words).code == 143
+
+
+def test_a_signal_in_a_destructor_is_not_lost(
+    scoreline: Command, iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python swallows what is raised there; it is raised again at the next block, and nothing is printed of it."""
+    from scoreline.pipeline import desk
+
+    class Dying:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    real = desk.Desk.publish
+
+    def and_collect(self: desk.Desk, end: desk.SplitEnd) -> None:
+        real(self, end)
+        if end.split.index == 0:
+            Dying()
+
+    monkeypatch.setattr(desk.Desk, "publish", and_collect)
+    iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
+    words = ["--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    result = scoreline("score", *words, "--split-rows", "40")
+    assert result.code == 143
+    assert "Traceback" not in result.err
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
