@@ -91,6 +91,7 @@ def run(args: Sequence[str] | None = None) -> int:
     try:
         return _bounded(args)
     finally:
+        signals.forget()
         if (logs := _logs()) is not None:
             logs.close()
 

@@ -7,12 +7,14 @@ raised again at the next block (`raise_again`).
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 from ...pipeline.errors import InterruptedRunError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _caught: list[int] = []
+_hooks: list[Callable[["sys.UnraisableHookArgs"], object]] = []
 
 
 def listen() -> None:
@@ -20,7 +22,14 @@ def listen() -> None:
     _caught.clear()
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
-    sys.unraisablehook = _tell_unless_interrupted
+    if sys.unraisablehook is not _tell_unless_interrupted:
+        _hooks.append(sys.unraisablehook)
+        sys.unraisablehook = _tell_unless_interrupted
+
+
+def forget() -> None:
+    """The command has ended; what came while it ran concerns no other."""
+    _caught.clear()
 
 
 def raise_again() -> None:
@@ -44,4 +53,4 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 def _tell_unless_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:
     if not isinstance(unraisable.exc_value, InterruptedRunError):
-        sys.__unraisablehook__(unraisable)
+        _hooks[-1](unraisable)
