@@ -30,7 +30,9 @@ class RunWatcher:
         self._started = self._last_beat = monotonic()
 
     def start(self, num_rows: int | None) -> None:
-        """The plan stands; `num_rows` is None where the files do not say."""
+        """The plan stands; `num_rows` is None where the files do not say. Raises InterruptedRunError for a signal that
+        could not be heeded before."""
+        raise_again()
         self._total, self._started = num_rows, monotonic()
         self._last_beat = self._started
         if self._draw:
@@ -38,7 +40,7 @@ class RunWatcher:
             self._bar = tqdm(total=num_rows, unit=" rows", unit_scale=True, file=sys.stderr, leave=False, ncols=columns)
 
     def advance(self, rows: int) -> None:
-        """So many more rows are scored or rejected. Raises InterruptedRunError for a signal that was swallowed."""
+        """So many more rows are scored or rejected. Raises InterruptedRunError as `start` does."""
         raise_again()
         self._rows += rows
         if self._bar is not None:

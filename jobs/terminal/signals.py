@@ -1,7 +1,8 @@
 """Signals that end a command in order: the first one raises, a second one ends the process at once.
 
-Python swallows what is raised while it runs a destructor, so a signal that falls there would be lost. It is kept, and
-raised again at the next block (`raise_again`).
+Not everywhere: Python swallows what is raised while it runs a destructor, and torch aborts the process over what is
+raised while it is imported. A signal that falls there is kept, and raised when scoring begins, or at the next block
+(`raise_again`).
 """
 
 import os
@@ -44,11 +45,20 @@ def ignore() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _interrupt(number: int, _frame: FrameType | None) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     for each in _SIGNALS:
         signal.signal(each, lambda again, _: os._exit(128 + again))
     _caught.append(number)
-    raise InterruptedRunError(number)
+    if not _is_importing(frame):
+        raise InterruptedRunError(number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _tell_unless_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:

@@ -554,3 +554,20 @@ def test_a_signal_in_a_destructor_is_not_lost(
     assert result.code == 143
     assert "Traceback" not in result.err
     assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_a_signal_while_torch_is_imported_waits_for_it(iris: Example, tmp_path: Path) -> None:
+    """Torch would abort the process over an exception then."""
+    iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
+    words = ["score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    code = (
+        "import os, signal, sys; from scoreline.jobs.cli import main\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch.nn.modules': os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.meta_path.insert(0, Finder()); main(sys.argv[1:])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 143, done.stderr
+    assert "interrupted by signal 15" in done.stderr
+    assert not (tmp_path / "out" / "in.parquet").exists()
