@@ -78,7 +78,7 @@ def check(
         files = discover(dated(input, run_date, "--input"), format=format)
         split_rows = asked.split_rows or default_split_rows(opened.model_bytes())
         plan = make_plan(files, Standing(), opened.manifest, asked, split_rows)
-    scorer = Scorer.load(opened, device=device, trust=trust)
+    scorer = Scorer.load(opened, device=device, trust=trust, precision=asked.precision)
     verified = list(_verified(opened, scorer))
     planned = [] if plan is None else list(_planned(plan))
     if plan is not None:

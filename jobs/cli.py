@@ -59,8 +59,8 @@ def cli() -> None:
 
     \b
     Exit codes: 0 done · 2 usage · 65 bad data · 66 no input · 69 no such device · 73 output cannot be
-    created · 74 disk failed or full · 75 output held by another run · 78 bad bundle or job file · 130, 143
-    interrupted.
+    created · 74 disk failed or full · 75 output held by another run · 78 bad bundle or job file · 129, 130,
+    143 interrupted.
     """
 
 

@@ -226,7 +226,7 @@ def _scored(
         clock.first_blocks.append(features)
     with clock.stage("transfer + forward"):
         moved = scorer.transfer(features)
-        raw = scorer.forward(moved)
+        raw = scorer.forward(moved, first=block.first_row == 0)
         synchronize(scorer.device)
     with clock.stage("decode"):
         decoded = scorer.decode(moved, raw, job.columns)
@@ -242,7 +242,12 @@ def estimate(plan: Plan, scorer: Scorer, job: ScoreJob) -> Estimate | None:
     if not plan.num_rows or not plan.partitions:
         return None
     cores, threads = available_cores(), torch.get_num_threads()
-    report = BenchReport(rows=plan.num_rows, cores=cores, device=str(scorer.device), batch_rows=scorer.block_rows)
+    report = BenchReport(
+        rows=plan.num_rows,
+        cores=cores,
+        device=str(scorer.device),
+        batch_rows=job.batch_rows or scorer.block_rows,
+    )
     torch.set_num_threads(1)
     try:
         for _ in range(2):  # the first pass pays for what is done once

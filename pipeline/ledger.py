@@ -125,13 +125,6 @@ class Ledger:
             raise PartitionError(f"{reason} ({count} of {total} inputs could not be read{others})", partition=name)
         self.hold_budget(sum(record.rows_in for parts in self.parts.values() for record in parts))
 
-    def surplus(self) -> list[str]:
-        """Parts of inputs that are whole without them: of another split size, or of an input that has shrunk."""
-        made = {record.target for parts in self.parts.values() for record in parts}
-        there = self.plan.standing.there.items()
-        names = {name for partition, names in there if partition.name not in self.errors for name in names}
-        return sorted(names - made)
-
     def records(self) -> list[PartitionRecord]:
         """What became of every input, by name."""
         return [

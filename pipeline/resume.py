@@ -3,7 +3,7 @@ not opened; outputs say of themselves what they are. Joins `inputs` and `outputs
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -38,10 +38,15 @@ class Standing:
         """How many splits need not be scored."""
         return sum(len(parts) for parts in self.kept.values())
 
-    def surplus(self) -> list[str]:
-        """Parts of the inputs that are whole without them: of another split size, or of an input that has shrunk."""
-        parts = {name for partition in self.whole for name in self.there.get(partition, ())}
-        return sorted(parts - {record.target for kept in self.kept.values() for record in kept.values()})
+    def surplus(self, made: Collection[str], failed: Collection[str] = ()) -> list[str]:
+        """Parts of inputs that are whole without them, of another split size or of an input that has shrunk.
+
+        Args:
+            made: the parts that the inputs consist of.
+            failed: inputs that are not whole, by name; what they have had stays.
+        """
+        names = {name for partition, names in self.there.items() if partition.name not in failed for name in names}
+        return sorted(names - set(made))
 
 
 def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:

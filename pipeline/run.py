@@ -72,7 +72,7 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
     Raises:
         ScorelineError: one of `errors.py`; what was published before stays, and `_SUCCESS` is not there.
     """
-    clock = RunClock()
+    clock, cores = RunClock(), available_cores()
     bundle = open_bundle(job.bundle)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
     with clock.times.stage_in_front("discover"):
@@ -89,7 +89,7 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
             spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in found.partitions)
         if not known:
             _hold_fresh(store, job, held)
-        say_plan(watcher, job, plan, available_cores())
+        say_plan(watcher, job, plan, cores)
         if (done := _nothing_to_do(store, plan, job)) is not None:
             say_nothing_to_do(watcher, done)
             return done
@@ -107,7 +107,7 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
                 say_failed(watcher, error)
                 ledger.fail(error)
             if scorer is not None:
-                _score_splits(store, scorer, ledger, watcher)
+                _score_splits(store, scorer, ledger, watcher, cores.count)
             _clear(store, ledger)
             ledger.settle()
             _look_again(store, ledger)
@@ -127,7 +127,8 @@ def _nothing_to_do(store: Store, plan: Plan, job: ScoreJob) -> RunManifest | Non
     """The last run's manifest, where it tells of these very parts, all of them stand, and so does `_SUCCESS`: nothing
     is touched then."""
     standing = plan.standing
-    if plan.partitions or plan.failed or not standing.complete or standing.surplus():
+    kept = {part.target: part.rejects for parts in standing.kept.values() for part in parts.values()}
+    if plan.partitions or plan.failed or not standing.complete or standing.surplus(kept):
         return None
     if job.prune and standing.orphans:
         return None
@@ -136,9 +137,8 @@ def _nothing_to_do(store: Store, plan: Plan, job: ScoreJob) -> RunManifest | Non
     except (OSError, ValidationError):
         return None
     told = {part.target for record in manifest.partitions for part in record.parts}, manifest.orphans
-    kept = [part for parts in standing.kept.values() for part in parts.values()]
-    stands = {part.target for part in kept}, standing.orphans
-    if not set(store.rejects_files()) <= {part.rejects for part in kept} | set(map(rejects_name, standing.orphans)):
+    stands = set(kept), standing.orphans
+    if not set(store.rejects_files()) <= {*kept.values(), *map(rejects_name, standing.orphans)}:
         return None  # rejects that no part names are to go
     allowed = job.max_rejects.allowed(manifest.rows_in)
     return manifest if told == stands and manifest.rows_rejected <= allowed else None
@@ -148,13 +148,13 @@ def _clear(store: Store, ledger: Ledger) -> None:
     """Remove parts that were replaced under other names, now that their replacements stand, and, where that was asked
     for, parts whose input is gone; then rejects that no part names, which a run that was killed may have left."""
     standing = ledger.plan.standing
-    gone = ledger.surplus()
+    made = {part.target: part.rejects for parts in ledger.parts.values() for part in parts}
+    gone = standing.surplus(made, ledger.errors)
     if ledger.job.prune:
         gone += standing.orphans
         standing.orphans = []
     for name in gone:
         store.remove(name)
-    made = {part.target: part.rejects for parts in ledger.parts.values() for part in parts}
     named = {made.get(name, rejects_name(name)) for name in store.parquet_files()}
     for name in store.rejects_files():
         if name not in named:
@@ -182,12 +182,11 @@ def _new_inputs(ledger: Ledger) -> list[str]:
     return [partition.name for partition in now if partition.name not in known]
 
 
-def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher) -> None:
+def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher, cores: int) -> None:
     """Every split of the plan, read ahead, scored several blocks at once, published in order."""
     from .inputs.loader import Readers  # torch: only once there is work
     from .lanes import in_order, open_lanes
 
-    cores = available_cores().count
     lanes = cores if scorer.device.type == "cpu" else 1
     depth = _depth(scorer, ledger, lanes)
     options = ledger.job.columns

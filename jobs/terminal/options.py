@@ -170,7 +170,9 @@ def job_of(job: "JobFile | None") -> ScoreJob:
             probabilities=(job and job.probabilities) or "columns",
         ),
         csv=dialect_of(job),
+        batch_rows=said("batch_size", "auto"),
         split_rows=said("split_rows", "auto"),
+        precision=(job and job.precision) or "fp32",
         max_rejects=said("max_rejects", "0"),
     )
 

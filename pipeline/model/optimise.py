@@ -82,20 +82,22 @@ class _Draft:
 
     def fold(self, node: Node, flat: frozenset[str]) -> bool:
         """Fold a BatchNorm into the Linear before it, or into the one behind it."""
-        if node.name not in flat or self._calls[node.target] != 1 or not isinstance(node.args[0], NodeRef):
+        if node.name not in flat or self._calls[node.target] != 1 or self._is_read(node.target):
+            return False
+        if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], NodeRef):
             return False
         scale, shift = self._scale_and_shift(node.target)
         if scale is None or shift is None:
             return False
         before = self._nodes.get(self._found(node.args[0].node))
         takers = self._takers(node.name)
+        behind = self._nodes.get(takers[0]) if len(takers) == 1 else None  # None, too, where that is the output
         if before is not None and self._is_own_linear(before) and self._takers(before.name) == [node.name]:
             weight, bias = self._linear(before.target)
             self._set_linear(before.target, weight * scale[:, None], bias * scale + shift)
-        elif len(takers) == 1 and self._is_own_linear(self._nodes[takers[0]]):
-            path = self._nodes[takers[0]].target
-            weight, bias = self._linear(path)
-            self._set_linear(path, weight * scale, bias + weight @ shift)
+        elif behind is not None and self._is_own_linear(behind):
+            weight, bias = self._linear(behind.target)
+            self._set_linear(behind.target, weight * scale, bias + weight @ shift)
         else:
             return False
         for name in [name for name in self.tensors if name.rpartition(".")[0] == node.target]:
@@ -114,13 +116,19 @@ class _Draft:
         if not bool((mean.double().abs() <= MOST_DEVIATIONS * deviation).all()):
             return None, None
         scale = gamma.double() / deviation
+        if not bool(torch.isfinite(scale).all()):
+            return None, None
         return scale, beta.double() - mean.double() * scale
 
     def _is_own_linear(self, node: Node) -> bool:
         """A Linear that is called once, with tensors that nobody else uses."""
         if node.op != "layer" or self._layers[node.target].type != "Linear" or self._calls[node.target] != 1:
             return False
-        return not any(other.op == "tensor" and other.target.startswith(node.target) for other in self._nodes.values())
+        return not self._is_read(node.target)
+
+    def _is_read(self, path: str) -> bool:
+        """Whether a tensor of a layer is also used by itself."""
+        return any(node.op == "tensor" and node.target.startswith(f"{path}.") for node in self._nodes.values())
 
     def _linear(self, path: str) -> tuple[Tensor, Tensor]:
         weight = self.tensors[f"{path}.weight"].double()

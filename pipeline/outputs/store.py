@@ -97,9 +97,8 @@ class Store:
         temporary, place = self._hidden(name), self.root / target
         try:
             with temporary.open("rb+") as file:
-                os.fsync(
-                    file.fileno()
-                )  # once: after a failure the kernel may drop the pages, and call the next a success
+                # Once: after a failure the kernel may drop the pages, and call the next a success.
+                os.fsync(file.fileno())
                 size = os.fstat(file.fileno()).st_size
             _move(temporary, place)
             _sync_folder(place.parent)

@@ -110,7 +110,32 @@ class Steps(nn.Module):
         return self.last(self.norm(self.first(x.reshape(-1, 3, 2)))).sum(dim=1)
 
 
-@pytest.mark.parametrize(("kind", "targets"), [(Shared, ["p", "q"]), (TwoTakers, ["p", "q"]), (Steps, None)])
+class NormLast(nn.Module):
+    """What the BatchNorm gives is the output, behind an activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(6, 2), nn.BatchNorm1d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(torch.relu(self.linear(x)))
+
+
+class ByName(nn.Module):
+    """The BatchNorm is called with its argument by name, and one of its tensors is read beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.other, self.last = nn.BatchNorm1d(6), nn.BatchNorm1d(6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.norm(input=x) + self.other.running_mean) + self.last(self.other(torch.tanh(x)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets"),
+    [(Shared, ["p", "q"]), (TwoTakers, ["p", "q"]), (NormLast, ["p", "q"]), (ByName, ["p", "q"]), (Steps, None)],
+)
 def test_what_cannot_be_folded_is_not(tmp_path: Path, kind: type[nn.Module], targets: list[str] | None) -> None:
     """And comes out as it is."""
     torch.manual_seed(3)
