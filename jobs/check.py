@@ -78,7 +78,7 @@ def check(
         files = discover(dated(input, run_date, "--input"), format=format)
         split_rows = asked.split_rows or default_split_rows(opened.model_bytes())
         plan = make_plan(files, Standing(), opened.manifest, asked, split_rows)
-    scorer = Scorer.load(opened, device=device, trust=trust, precision=asked.precision)
+    scorer = Scorer.load(opened, device=device, trust=trust, precision=asked.precision, batch_rows=asked.batch_rows)
     verified = list(_verified(opened, scorer))
     planned = [] if plan is None else list(_planned(plan))
     if plan is not None:
@@ -154,7 +154,7 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
             f" largest difference {golden.largest_difference:.2g}"
         ),
     )
-    yield "batch size", f"{scorer.block_rows} rows on {scorer.device.type}, by the widest layer"
+    yield "batch size", f"{scorer.block_rows} rows: {scorer.block_reason}"
 
 
 def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:

@@ -4,19 +4,18 @@ Commands are imported when they are called, so that `scoreline --help` imports n
 Arrow and answers at once.
 """
 
-import atexit
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from ..pipeline.errors import InterruptedRunError, ScorelineError, printable
+from .process import leave, tune
 from .terminal import signals
 
 COMMANDS = {
@@ -66,22 +65,12 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """The console script."""
+    tune()
     try:
         code = run(args)
     except InterruptedRunError as late:  # between the end of the command and here
         code = late.exit_code
-    _leave(code)
-
-
-def _leave(code: int) -> NoReturn:
-    """End the process at once. Taking torch apart costs a quarter of a second (measured), in which a signal would turn
-    a finished run into a failed one."""
-    signals.ignore()
-    atexit._run_exitfuncs()  # what libraries and trusted code have asked for
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed already, or nobody reads any more
-            stream.flush()
-    os._exit(code)
+    leave(code)
 
 
 def run(args: Sequence[str] | None = None) -> int:

@@ -112,7 +112,7 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
         job: its output is not used.
     """
     bundle = open_bundle(job.bundle)
-    scorer = Scorer.load(bundle, device=job.device, trust=job.trust)
+    scorer = Scorer.load(bundle, device=job.device, trust=job.trust, precision=job.precision, batch_rows=job.batch_rows)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
     plan = make_plan(discover(job.input, format=job.format), Standing(), bundle.manifest, job, split_rows)
     if plan.failed:
@@ -121,7 +121,7 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
         rows=0,
         cores=available_cores(),
         device=str(scorer.device),
-        batch_rows=job.batch_rows or scorer.block_rows,
+        batch_rows=scorer.block_rows,
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the lanes do
@@ -246,7 +246,7 @@ def estimate(plan: Plan, scorer: Scorer, job: ScoreJob) -> Estimate | None:
         rows=plan.num_rows,
         cores=cores,
         device=str(scorer.device),
-        batch_rows=job.batch_rows or scorer.block_rows,
+        batch_rows=scorer.block_rows,
     )
     torch.set_num_threads(1)
     try:

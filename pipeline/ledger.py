@@ -194,7 +194,7 @@ def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | Non
             golden_largest_difference=golden.largest_difference if golden else None,
         ),
         device=str(scorer.device) if scorer else "none",
-        block_rows=job.batch_rows or (scorer.block_rows if scorer else 0),
+        block_rows=scorer.block_rows if scorer else 0,
         clock=clock,
         startup_s=perf_counter() - clock.start_s - clock.times["discover"].waiting_s,
     )

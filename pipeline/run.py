@@ -292,7 +292,7 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
 def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher) -> Scorer:
     from .scorer import Scorer  # the heavy half of a run: torch, and only once the plan says there is work
 
-    scorer = Scorer.load(bundle, device=job.device, trust=job.trust, precision=job.precision)
+    scorer = Scorer.load(bundle, device=job.device, trust=job.trust, precision=job.precision, batch_rows=job.batch_rows)
     golden = scorer.golden
     assert golden is not None, "a scorer that is loaded has replayed its golden rows"
     watcher.event(
@@ -300,8 +300,9 @@ def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher) -> Scorer:
         bundle=str(bundle.path),
         digest=bundle.digest,
         device=str(scorer.device),
-        batch_rows=job.batch_rows or scorer.block_rows,
-        batch_reason="as asked" if job.batch_rows else scorer.block_reason,
+        batch_rows=scorer.block_rows,
+        pass_rows=scorer.pass_rows,
+        batch_reason=scorer.block_reason,
         folded_layers=scorer.folded,
         dropped_layers=scorer.dropped,
         golden_rows=golden.rows,

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..schemas.bundle import BundleManifest
+from .arrays import to_arrow
 from .errors import BundleError, ColumnError, ModelFailedError, RowsRejectedError, ScorelineError, UsageError, one_line
 from .features.program import origins
 from .features.tensors import scale_batch
@@ -88,13 +89,14 @@ class Scorer:
         device: torch.device,
         digest: str,
         precision: Precision = "fp32",
+        batch_rows: int | None = None,
     ) -> None:
         graphs = [member.graph for member in members if member.graph is not None]
         self.manifest = manifest
         self.digest = digest
         self.device = device
-        size = block_size(graphs, len(manifest.features), device.type)
-        self.block_rows, self.block_reason = size.rows, size.reason
+        size = block_size(graphs, len(manifest.features), device.type, batch_rows)
+        self.block_rows, self.pass_rows, self.block_reason = size.rows, size.pass_rows, size.reason
         self._fitting_rows: int | None = None
         self.golden: GoldenReport | None = None
         self.folded = sum(member.folded for member in members)
@@ -112,6 +114,7 @@ class Scorer:
         device: str = "auto",
         trust: Collection[str] = (),
         precision: Precision = "fp32",
+        batch_rows: int | None = None,
     ) -> Scorer:
         """Load a bundle, check every digest, and replay its golden rows on the device.
 
@@ -121,6 +124,7 @@ class Scorer:
             trust: digests (`sha256:…`) of bundles that may execute the code they hold. Bundles of data need none.
             precision: `bf16` and `fp16` for the whole model, `int8` for the weights of its Linear layers. The golden
                 rows are held to it, within what the format can tell apart.
+            batch_rows: rows of one forward pass; by the model and the device where it is not given.
 
         Raises:
             UntrustedBundleError: the bundle holds code, and its digest is not in `trust`.
@@ -132,7 +136,7 @@ class Scorer:
         bundle = path if isinstance(path, Bundle) else open_bundle(path)
         manifest = bundle.manifest
         members = load_members(bundle, device=target, trust=trust)
-        scorer = cls(manifest, members, device=target, digest=bundle.digest, precision=precision)
+        scorer = cls(manifest, members, device=target, digest=bundle.digest, precision=precision, batch_rows=batch_rows)
         names = [feature.name for feature in manifest.features]
         heads = [head.name for head in manifest.heads]
         scorer.replay(read_golden(bundle.read(manifest.golden.file), names, heads))
@@ -212,14 +216,15 @@ class Scorer:
         return self._fitting_rows
 
     def _forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The raw outputs of some rows; where the device runs out of memory, of half as many at a time, and again.
+        """The raw outputs of some rows, `pass_rows` at a time; where the device has no memory for them, of half as
+        many, and again.
 
         Raises:
             ModelFailedError: there is no memory for a single row.
         """
         rows = next(iter(inputs.values())).shape[0]
         while True:
-            step = min(rows, self._fitting_rows or rows)
+            step = min(rows, self._fitting_rows or self.pass_rows)
             try:
                 pieces = [
                     self._forward_at_once({name: tensor[start : start + step] for name, tensor in inputs.items()})
@@ -299,7 +304,7 @@ class Scorer:
             reason = ("the model's output is not finite",) * len(lost)
             rejects = (*rejects, Reject(positions=lost, stage="decode", column="", reasons=reason))
             kept = before[good_rows]
-            columns = [array.filter(pa.array(good_rows)) for array in columns]
+            columns = [array.filter(to_arrow(good_rows)) for array in columns]
         return DecodedBatch(batch=features.batch, columns=tuple(columns), kept=kept, rejects=rejects)
 
     def output_fields(self, options: ColumnOptions = DEFAULTS) -> list[pa.Field]:

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from tqdm import tqdm
 
+from ..process import settle
 from .signals import raise_again
 
 HEARTBEAT_S = 30.0
@@ -33,6 +34,7 @@ class RunWatcher:
         """The plan stands; `num_rows` is None where the files do not say. Raises InterruptedRunError for a signal that
         could not be heeded before."""
         raise_again()
+        settle()
         self._total, self._started = num_rows, monotonic()
         self._last_beat = self._started
         if self._draw:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ...schemas.steps import Encoding, ImputeStep
+from ..arrays import to_numpy
 from .numeric import Numbers
 
 #: float64 `[rows]`, or an Arrow array of strings.
@@ -22,7 +23,7 @@ Unfit = tuple[NDArray[np.int64], str]
 def is_missing(values: Column) -> NDArray[np.bool_]:
     """NaN, or null in a text column; bool `[rows]`."""
     if isinstance(values, pa.Array):
-        nulls: NDArray[np.bool_] = values.is_null().to_numpy(zero_copy_only=False)
+        nulls: NDArray[np.bool_] = np.asarray(to_numpy(values.is_null()), dtype=np.bool_)
         return nulls
     empty: NDArray[np.bool_] = np.isnan(values)
     return empty
@@ -68,7 +69,7 @@ def _places(encoding: Encoding, values: Column) -> NDArray[np.int64]:
     none = len(encoding.categories)
     if isinstance(values, pa.Array):
         found = pc.index_in(values, value_set=pa.array(encoding.categories, values.type))
-        places: NDArray[np.int64] = found.fill_null(none).to_numpy(zero_copy_only=False).astype(np.int64)
+        places: NDArray[np.int64] = to_numpy(found.fill_null(none)).astype(np.int64)
         return places
     order, table = _sorted(tuple(encoding.categories))
     if not none:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ...schemas.bundle import Feature
+from ..arrays import to_arrow, to_numpy
 from ..errors import ColumnError
 from ..records import CheckedBatch, CsvDialect, Reject
 
@@ -137,7 +138,7 @@ def check_batch(
         return CheckedBatch(batch=batch, columns=columns, kept=None)
     kept = np.flatnonzero(~bad)
     columns = {
-        name: values.take(pa.array(kept)) if isinstance(values, pa.Array) else values[kept]
+        name: values.take(to_arrow(kept)) if isinstance(values, pa.Array) else values[kept]
         for name, values in columns.items()
     }
     return CheckedBatch(batch=batch, columns=columns, kept=kept, rejects=tuple(rejects))
@@ -156,7 +157,7 @@ def _words(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
     array = array.cast(pa.large_string())
     if not array.null_count or feature.nulls == "keep":
         return array, []
-    nulls = np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist()
+    nulls = np.flatnonzero(to_numpy(array.is_null())).tolist()
     return array, [(position, "is null") for position in nulls]
 
 
@@ -165,11 +166,11 @@ def _finite(array: pa.Array, feature: Feature, *, decimal: str | None) -> tuple[
     keep = feature.nulls == "keep"
     if array.null_count:
         known = {position for position, _ in problems}
-        nulls = np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist()
+        nulls = np.flatnonzero(to_numpy(array.is_null())).tolist()
         if not keep:
             problems += [(position, "is null") for position in nulls if position not in known]
         array = array.fill_null(float("nan") if keep else 0.0)
-    values: NDArray[np.float64] = array.to_numpy(zero_copy_only=False)
+    values: NDArray[np.float64] = np.asarray(to_numpy(array), dtype=np.float64)
     finite = ~np.isinf(values) if keep else np.isfinite(values)
     if not finite.all():
         words = {position: _word(values[position]) for position in np.flatnonzero(~finite).tolist()}
@@ -207,7 +208,7 @@ def _exact_integers(array: pa.Array) -> tuple[pa.Array, Problems]:
         inexact = pc.greater(array, pa.scalar(EXACT, array.type))
         if not pa.types.is_unsigned_integer(array.type):
             inexact = pc.or_(inexact, pc.less(array, pa.scalar(-EXACT, array.type)))
-        where = np.flatnonzero(inexact.fill_null(False).to_numpy(zero_copy_only=False)).tolist()
+        where = np.flatnonzero(to_numpy(inexact.fill_null(False))).tolist()
         problems = [(p, f"is {array[p]}, beyond 2^53: no exact float64") for p in where]
         return pc.if_else(inexact, None, array).cast(pa.float64()), problems
 
@@ -228,7 +229,7 @@ def _parse(cells: pa.Array, feature: Feature, decimal: str) -> tuple[pa.Array, P
         ]
         keep = np.ones(len(array), dtype=bool)
         keep[wrong] = False
-        numbers = pc.if_else(pa.array(keep), trimmed, None).cast(pa.float64())
+        numbers = pc.if_else(to_arrow(keep), trimmed, None).cast(pa.float64())
     problems += _inexact_cells(cells, numbers)
     if feature.dtype == "float32":  # as the same value is in a Parquet column of that type
         numbers = numbers.cast(pa.float32(), safe=False).cast(pa.float64())
@@ -246,7 +247,7 @@ def _inexact_cells(text: pa.Array, numbers: pa.Array) -> Problems:
     size = pc.abs(numbers)
     # What is infinite as a float64 is a reject already.
     large = pc.and_(pc.greater_equal(size, float(EXACT)), pc.is_finite(size)).fill_null(False)
-    where = np.flatnonzero(large.to_numpy(zero_copy_only=False)).tolist()
+    where = np.flatnonzero(to_numpy(large)).tolist()
     cells = [(p, text[p].as_py().strip()) for p in where]
     return [(p, f"is {_shown(cell)}, beyond 2^53: no exact float64") for p, cell in cells if _is_beyond(cell)]
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 T = TypeVar("T")
 #: Blocks of one partition that may wait in front of the forward pass.
-ROOM = 4
+ROOM = 2
 #: Partitions that may be read ahead beside those the threads are reading.
 AHEAD = 2
 

@@ -87,8 +87,6 @@ def _prepared(graph: Graph, tensors: dict[str, Tensor], manifest: BundleManifest
     """The graph without what only training needs. It is built as it was saved first, which audits it."""
     model = build(graph, tensors)
     ready = prepare(graph, tensors, flat_nodes(model, manifest))
-    if not ready.dropped and not ready.folded:
-        return LoadedMember(module=model, graph=graph)
     module = build(ready.graph, ready.tensors)
     return LoadedMember(module=module, graph=graph, folded=ready.folded, dropped=ready.dropped)
 

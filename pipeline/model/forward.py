@@ -11,9 +11,11 @@ from ...schemas.bundle import AnyHead
 from ...schemas.graph import Graph
 from ..errors import BundleError, DeviceError
 
-#: Bytes of the widest activation of a block. On a CPU the forward pass alone is as fast from 1 to 8 MiB, and what is
-#: done once a block costs the less the larger they are (measured, docs/benchmarks.md); a GPU wants far more at once.
+#: Bytes of the float64 columns of a block. What is done once a block costs the less the larger it is, and a few blocks
+#: wait in every queue (measured, docs/benchmarks.md); a GPU wants far more at once.
 BLOCK_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
+#: Bytes of the widest activation of a forward pass: in a CPU's cache, whoever else is using the memory.
+PASS_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
 Call = Literal["arguments", "dict"]
 FEWEST_ROWS, MOST_ROWS = 1024, {"cpu": 1 << 15, "cuda": 1 << 18}
 
@@ -44,16 +46,23 @@ def pick_device(name: str) -> torch.device:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockSize:
-    """Rows of one forward pass, and why so many."""
+    """Rows that travel together, rows of one forward pass, and why so many."""
 
     rows: int
+    pass_rows: int
     reason: str
 
 
-def block_size(graphs: Sequence[Graph], num_features: int, device_type: str) -> BlockSize:
-    """Rows of one forward pass: the largest power of two whose widest activation stays within
-    `BLOCK_BYTES`. A function of the model and the kind of device alone, never of a clock or the memory at
-    hand, so that the same job always cuts the same blocks."""
+def block_size(graphs: Sequence[Graph], num_features: int, device_type: str, asked: int | None = None) -> BlockSize:
+    """How rows are cut: blocks by the width of the table, passes over a block by the widest layer, powers of two. A
+    function of the model and the kind of device alone, never of a clock or the memory at hand, so that the same job
+    always cuts alike.
+
+    Args:
+        asked: rows of both, where that was asked for.
+    """
+    if asked is not None:
+        return BlockSize(rows=asked, pass_rows=asked, reason="as asked")
     widths = [
         value
         for graph in graphs
@@ -62,12 +71,20 @@ def block_size(graphs: Sequence[Graph], num_features: int, device_type: str) -> 
         if name in ("in_features", "out_features", "num_features", "embedding_dim") and isinstance(value, int)
     ]
     widest = max([num_features, *widths])
-    fitting = 1 << max(0, (BLOCK_BYTES[device_type] // (4 * widest)).bit_length() - 1)
-    rows = max(FEWEST_ROWS, min(MOST_ROWS[device_type], fitting))
+    most = MOST_ROWS[device_type]
+    rows = max(FEWEST_ROWS, min(most, _power_of_two(BLOCK_BYTES[device_type] // (8 * num_features))))
+    pass_rows = max(FEWEST_ROWS, min(rows, _power_of_two(PASS_BYTES[device_type] // (4 * widest))))
     reason = (
-        f"the widest layer is {widest}: {rows * widest * 4 / (1 << 20):.3g} MiB, of {BLOCK_BYTES[device_type] >> 20}"
+        f"{num_features} features make blocks of {rows * num_features * 8 / (1 << 20):.3g} MiB, and a widest layer of"
+        f" {widest} takes {pass_rows * widest * 4 / (1 << 20):.3g} MiB a pass of {pass_rows} rows, as suits a"
+        f" {device_type}"
     )
-    return BlockSize(rows=rows, reason=reason + f" that suit a {device_type}")
+    return BlockSize(rows=rows, pass_rows=pass_rows, reason=reason)
+
+
+def _power_of_two(number: int) -> int:
+    """The largest that is no larger, at least 1."""
+    return 1 << max(0, number.bit_length() - 1)
 
 
 def forward(

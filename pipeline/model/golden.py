@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ..arrays import to_arrow, to_numpy
 from ..errors import BundleError, GoldenMismatchError, one_line
 
 FEATURE, RAW, COLUMN = "feature:", "raw:", "column:"
@@ -38,7 +39,7 @@ def write_golden(golden: GoldenRows) -> bytes:
         FEATURE + name: golden.features.column(name) for name in golden.features.schema.names
     }
     for name, values in golden.raw.items():
-        flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).reshape(-1))
+        flat = to_arrow(np.asarray(values, dtype=np.float32).reshape(-1))
         columns[RAW + name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     columns |= {COLUMN + name: values for name, values in golden.columns.items()}
     sink = pa.BufferOutputStream()
@@ -50,10 +51,14 @@ def write_golden(golden: GoldenRows) -> bytes:
 def read_golden(data: bytes, features: Sequence[str], heads: Sequence[str]) -> GoldenRows:
     """Parse golden.parquet. Raises BundleError where it is broken or lacks a column."""
     try:
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True).combine_chunks()
-        batch = table.to_batches()[0]
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            batch = file.read().combine_chunks().to_batches()[0]
         rows = pa.record_batch([batch.column(FEATURE + name) for name in features], names=list(features))
-        raw = {head: batch.column(RAW + head).flatten().to_numpy().reshape(batch.num_rows, -1) for head in heads}
+        outputs = {head: batch.column(RAW + head).flatten().cast(pa.float32()) for head in heads}
+        raw = {
+            head: np.asarray(to_numpy(flat), dtype=np.float32).reshape(batch.num_rows, -1)
+            for head, flat in outputs.items()
+        }
         columns = {
             name.removeprefix(COLUMN): batch.column(name) for name in batch.schema.names if name.startswith(COLUMN)
         }
@@ -91,7 +96,8 @@ def compare(
 
 def _matrix(values: pa.Array) -> NDArray[np.float64]:
     flat = values.flatten() if pa.types.is_fixed_size_list(values.type) else values
-    return np.asarray(flat.to_numpy(zero_copy_only=False), dtype=np.float64).reshape(len(values), -1)
+    known = flat.fill_null(float("nan")) if flat.null_count else flat
+    return np.asarray(to_numpy(known), dtype=np.float64).reshape(len(values), -1)
 
 
 def _numbers(what: str, expected: NDArray[np.floating], got: NDArray[np.floating], wider: float) -> float:

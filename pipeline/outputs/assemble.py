@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..arrays import to_arrow
 from ..errors import ColumnError
 from ..records import Reject
 
@@ -70,7 +71,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 def _take(batch: pa.RecordBatch, positions: NDArray[np.int64]) -> pa.RecordBatch:
     """Some rows of a batch. Arrow cannot take from its view types, so those go by way of the large ones."""
     detours = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-    where = pa.array(positions)
+    where = to_arrow(positions)
     columns = [
         column.cast(detours[column.type]).take(where).cast(column.type)
         if column.type in detours

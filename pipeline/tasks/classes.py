@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...schemas.bundle import Ensemble, Label
+from ..arrays import to_arrow
 from .columns import label_array
 
 #: Up to here a pass per label is faster than `argmax`.
@@ -91,9 +92,9 @@ def finite_rows(values: Tensor) -> Tensor | None:
 
 def labels_at(places: Tensor, labels: list[Label]) -> pa.Array:
     """int64 `[rows]` → the labels at those places."""
-    return label_array(labels).take(pa.array(places.cpu().numpy()))
+    return label_array(labels).take(to_arrow(places.cpu().numpy()))
 
 
 def float_column(values: Tensor) -> pa.Array:
     """float `[rows]` → an Arrow column."""
-    return pa.array(values.contiguous().cpu().numpy())
+    return to_arrow(values.contiguous().cpu().numpy())

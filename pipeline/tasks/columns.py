@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from ...schemas.bundle import AnyHead, BinaryHead, BundleManifest, Label, MulticlassHead, RegressionHead
+from ..arrays import text_array
 from ..records import ColumnOptions
 
 PREDICTION = "prediction"
@@ -49,6 +50,8 @@ def _probability_fields(head: MulticlassHead, options: ColumnOptions) -> list[pa
 
 def label_array(labels: list[Label]) -> pa.Array:
     """Labels as the type of the `prediction` column: string, int64, bool or double."""
+    if all(isinstance(label, str) for label in labels):
+        return text_array([str(label) for label in labels])
     return pa.array(labels)
 
 

@@ -147,6 +147,38 @@ def test_what_cannot_be_folded_is_not(tmp_path: Path, kind: type[nn.Module], tar
     np.testing.assert_allclose(out(scorer).reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-5)
 
 
+class Overwritten(nn.Module):
+    """Activations in every spelling; those of the input, of a view and of what is read again must leave it alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 2)
+        self.act = nn.LeakyReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = nn.functional.relu(x) + torch.relu(self.first(x))  # x is read again
+        b = self.second(a)
+        c = b[:, :3].relu() + b[:, 3:]  # a view
+        d = self.act(self.third(torch.cat([c, x[:, 3:]], dim=1)))
+        return torch.cat([self.third(a).relu(), d, b.relu()], dim=1)[:, :4]
+
+
+def test_activations_overwrite_only_what_is_theirs(tmp_path: Path) -> None:
+    """The answers are bare torch's, and so are the inputs afterwards."""
+    torch.manual_seed(5)
+    model = randomized(Overwritten())
+    scorer = saved(tmp_path, model, labels=["p", "q", "r", "s"])
+    with torch.no_grad():
+        wanted = model.eval().double()(torch.from_numpy(X)).numpy()
+    np.testing.assert_allclose(out(scorer), wanted, rtol=1e-4, atol=1e-5)
+    given = scorer.scale(scorer.check(scorer_batch()))
+    before = {name: tensor.clone() for name, tensor in given.inputs.items()}
+    scorer.forward(given)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in given.inputs.items())
+    inplace = [m for m in scorer._models[0].modules() if getattr(m, "inplace", False)]
+    assert sorted(type(module).__name__ for module in inplace) == ["LeakyReLU", "ReLU", "ReLU"]
+
+
 def test_a_norm_that_stands_for_a_scaler_is_not_folded(tmp_path: Path) -> None:
     """Values far from zero are moved before they are multiplied, or nothing of them is left."""
     model = nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 2))

@@ -140,7 +140,16 @@ def test_equal_to_scikit_learn(name: str, data: st.DataObject) -> None:
             return
         raise
     got = applied(steps, outputs, {column: X[:, n] for n, column in enumerate(NAMES)})
-    np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-300)
+    np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-300 + 1e-12 * subtracted(transformer))
+
+
+def subtracted(transformer: Any) -> float:
+    """The largest mean, in deviations, that a power transformer takes away at its end: near it, the last bit of the
+    logarithm, in which numpy and scipy differ, is left over at this size."""
+    scaler = getattr(transformer, "_scaler", None)
+    if scaler is None:
+        return 0.0
+    return float(np.nan_to_num(np.abs(scaler.mean_) / scaler.scale_).max())
 
 
 words = st.sampled_from(["a", "b", "c", "d", "größe", "", "rare"])

@@ -1,0 +1,44 @@
+"""numpy ↔ Arrow by their buffers, without a copy. pyarrow's own converters import pandas first: 0.1 s and 30 MB a
+process (measured), for nothing that is needed here. Knows nothing of columns or files.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+_TYPES = {
+    np.dtype(np.float32): pa.float32(),
+    np.dtype(np.float64): pa.float64(),
+    np.dtype(np.int64): pa.int64(),
+}
+
+
+def to_numpy(array: pa.Array) -> NDArray[Any]:
+    """The values of a numeric or bool array that holds no nulls, `[rows]`; numbers are not copied, and not to be
+    written to.
+
+    Raises:
+        TypeError: the array holds something else, or nulls.
+    """
+    if pa.types.is_boolean(array.type):
+        return np.asarray(np.from_dlpack(array.cast(pa.int8())).view(np.bool_))
+    return np.asarray(np.from_dlpack(array))
+
+
+def to_arrow(values: NDArray[Any]) -> pa.Array:
+    """float32, float64, int64 or bool, `[rows]` → an Arrow array, without nulls."""
+    if values.dtype == np.bool_:
+        bits = np.packbits(values, bitorder="little")
+        return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(bits)])
+    return pa.Array.from_buffers(_TYPES[values.dtype], len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def text_array(words: Sequence[str]) -> pa.Array:
+    """Words → an Arrow array of strings."""
+    data = [word.encode() for word in words]
+    offsets = np.cumsum([0, *map(len, data)], dtype=np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(data))]
+    return pa.Array.from_buffers(pa.string(), len(words), buffers)
