@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from ..pipeline.errors import InterruptedRunError, ScorelineError, printable
-from .process import leave, tune
 from .terminal import signals
+from .terminal.process import leave, tune
 
 COMMANDS = {
     "score": "Score Parquet or CSV files with a bundle.",

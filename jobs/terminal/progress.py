@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from tqdm import tqdm
 
-from ..process import settle
+from .process import settle
 from .signals import raise_again
 
 HEARTBEAT_S = 30.0

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from .terminal import signals
+from . import signals
 
 #: Objects that are made before they are looked through for cycles. All that is made while torch is imported stays, and
 #: looking through it again and again takes 0.2 s (measured); Python's own number is 700.
