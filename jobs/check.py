@@ -78,7 +78,14 @@ def check(
         files = discover(dated(input, run_date, "--input"), format=format)
         split_rows = asked.split_rows or default_split_rows(opened.model_bytes())
         plan = make_plan(files, Standing(), opened.manifest, asked, split_rows)
-    scorer = Scorer.load(opened, device=device, trust=trust, precision=asked.precision, batch_rows=asked.batch_rows)
+    scorer = Scorer.load(
+        opened,
+        device=device,
+        trust=trust,
+        precision=asked.precision,
+        batch_rows=asked.batch_rows,
+        compiled=asked.compile,
+    )
     verified = list(_verified(opened, scorer))
     planned = [] if plan is None else list(_planned(plan))
     if plan is not None:
@@ -145,6 +152,15 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
         else:
             labels = _some([str(label) for label in head.labels])
             yield "task", f"{head.task} from {head.outputs}; as many labels as outputs: {labels}"
+    if (pruning := manifest.pruning) is not None:
+        yield (
+            "pruned",
+            (
+                f"{pruning.zeros:,} of {pruning.weights:,} weights are zero, which moved raw outputs of the golden rows"
+                f" by up to {pruning.largest_difference:.2g} and changed {pruning.labels_changed} labels; dense kernels"
+                " do not get faster from it"
+            ),
+        )
     yield "writes", ", ".join(field.name for field in scorer.output_fields())
     truth = "the model and scaler objects" if golden.source == "model" else "predictions handed over"
     yield (

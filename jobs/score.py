@@ -46,6 +46,11 @@ if TYPE_CHECKING:
     default="fp32",
     help="Of the model: half precision pays on GPUs; int8 takes a quarter of the weights' memory.",
 )
+@flag(
+    "--compile/--no-compile",
+    default=False,
+    help="Let torch.compile have the model: needs a compiler and half a minute, and pays on long runs.",
+)
 @flag("--max-rejects", type=Rejects(), metavar="100|1%", default="0", help="Rows that may be rejected: 100, or 1%.")
 @flag(
     "--probabilities",
@@ -136,6 +141,7 @@ def _score_job(run_id: str, run_date: str | None, csv: CsvDialect, **options: An
         split_rows=None if options["split_rows"] == "auto" else options["split_rows"],
         device=options["device"],
         precision=options["precision"],
+        compile=options["compile"],
         max_rejects=budget,
         trust=tuple(options["trust"]),
         force=options["force"],

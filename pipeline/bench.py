@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import resource
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from .cores import Cores, available_cores
 from .errors import UsageError
 from .inputs.discover import discover
 from .model.bundle import Bundle, open_bundle, read_graph
-from .model.forward import called, select_output, synchronize
+from .model.forward import called, select_output
 from .model.graph import build
 from .model.weights import read_weights
 from .outputs.assemble import assemble, assemble_rejects
@@ -112,7 +112,14 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
         job: its output is not used.
     """
     bundle = open_bundle(job.bundle)
-    scorer = Scorer.load(bundle, device=job.device, trust=job.trust, precision=job.precision, batch_rows=job.batch_rows)
+    scorer = Scorer.load(
+        bundle,
+        device=job.device,
+        trust=job.trust,
+        precision=job.precision,
+        batch_rows=job.batch_rows,
+        compiled=job.compile,
+    )
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
     plan = make_plan(discover(job.input, format=job.format), Standing(), bundle.manifest, job, split_rows)
     if plan.failed:
@@ -227,7 +234,6 @@ def _scored(
     with clock.stage("transfer + forward"):
         moved = scorer.transfer(features)
         raw = scorer.forward(moved, first=block.first_row == 0)
-        synchronize(scorer.device)
     with clock.stage("decode"):
         decoded = scorer.decode(moved, raw, job.columns)
         rows = assemble(block.batch, decoded.kept, decoded.columns, planned.schema)
@@ -318,7 +324,6 @@ def _forward_modes(scorer: Scorer, blocks: list[FeatureBatch], report: BenchRepo
     rows = sum(block.num_kept for block in blocks)
     if not rows:
         return
-    call = scorer.manifest.call
     inputs = [scorer.transfer(block).inputs for block in blocks]
     for mode, context in (
         ("gradients recorded", _gradients),
@@ -327,9 +332,17 @@ def _forward_modes(scorer: Scorer, blocks: list[FeatureBatch], report: BenchRepo
     ):
         seconds = []
         for _ in range(rounds):
-            with context(scorer.models):
-                seconds.append(_seconds(lambda: [called(m, each, call) for m in scorer.models for each in inputs]))
+            with context(scorer.members.models):
+                seconds.append(_seconds(lambda: _called_all(scorer, inputs)))
         report.forward_rows_per_s[mode] = rows / max(median(seconds), 1e-9)
+
+
+def _called_all(scorer: Scorer, blocks: list[Mapping[str, torch.Tensor]]) -> None:
+    for model in scorer.members.models:
+        for inputs in blocks:
+            called(model, inputs, scorer.manifest.call)
+    if scorer.device.type == "cuda":
+        torch.cuda.synchronize(scorer.device)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Several blocks at once, results in order. Knows nothing of a block but that it carries its `times`.
 
 On a CPU every block runs on one intra-op thread and the cores are filled with several blocks: as fast as many
-threads on one block (measured), and the last bits do not depend on how many cores there are. A GPU has one
-lane, which keeps its queue full.
+threads on one block (measured), and the last bits do not depend on how many cores there are. A GPU has a few
+lanes, which keep its queue full.
 """
 
 from collections import deque

@@ -48,6 +48,7 @@ class Ledger:
     bundle: BundleRecord
     device: str
     block_rows: int
+    compiled: bool
     clock: RunClock
     startup_s: float
     parts: dict[Partition, list[PartRecord]] = field(default_factory=dict)
@@ -57,7 +58,10 @@ class Ledger:
 
     def made_with(self) -> dict[str, str]:
         """What touches the last bits of a part, and no more."""
-        return {"device": self.device.partition(":")[0], "batch_rows": str(self.block_rows), **versions()}
+        how = {"device": self.device.partition(":")[0], "batch_rows": str(self.block_rows)}
+        if self.job.compile:
+            how["compiled"] = "yes" if self.compiled else "no"
+        return {**how, **versions()}
 
     def reject(self, rejects: pa.RecordBatch) -> None:
         """Count rejects, and remember the first of the run."""
@@ -155,6 +159,7 @@ class Ledger:
                 "probabilities": columns.probabilities,
                 "format": self.job.format,
                 "precision": self.job.precision,
+                "compile": "on" if self.job.compile else "off",
                 "csv": dialect_option(self.job.csv),
                 "batch_rows": self.block_rows,
                 "split_rows": self.plan.split_rows,
@@ -195,6 +200,7 @@ def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | Non
         ),
         device=str(scorer.device) if scorer else "none",
         block_rows=scorer.block_rows if scorer else 0,
+        compiled=job.compile and scorer is not None and scorer.not_compiled is None,
         clock=clock,
         startup_s=perf_counter() - clock.start_s - clock.times["discover"].waiting_s,
     )

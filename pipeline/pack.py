@@ -98,6 +98,7 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
         call=spec.call,
         combine=spec.combine,
         std=spec.std,
+        prune=spec.prune,
     )
 
 

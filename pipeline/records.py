@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
     from torch import Tensor
+    from torch.cuda import Event
 
 Format = Literal["parquet", "csv"]
 Probabilities = Literal["columns", "list", "none"]
@@ -104,13 +105,23 @@ class CheckedBatch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """Tensors on their way to a GPU, and the events around their copy."""
+
+    tensors: Mapping[str, Tensor]
+    start: Event
+    end: Event
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureBatch:
-    """The model's inputs, `[kept, features]` each, with the batch they came from."""
+    """The model's inputs, `[kept, features]` each, with the batch they came from. `sent`: their copy to a GPU."""
 
     batch: pa.RecordBatch
     inputs: Mapping[str, Tensor]
     kept: NDArray[np.int64] | None
     rejects: tuple[Reject, ...] = ()
+    sent: Sent | None = None
 
     @property
     def num_kept(self) -> int:
@@ -167,6 +178,7 @@ class ScoreJob:
     memory_bytes: int | None = None
     device: str = "auto"
     precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    compile: bool = False
     max_rejects: RejectBudget = RejectBudget()
     trust: tuple[str, ...] = ()
     force: bool = False

@@ -57,6 +57,7 @@ def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
         "prefix": columns.prefix or None,
         "probabilities": None if columns.probabilities == "columns" else columns.probabilities,
         "precision": None if job.precision == "fp32" else job.precision,
+        "compile": "on" if job.compile else None,
         "csv": dialect_option(job.csv) if partition.format == "csv" else None,
     }
     return {name: value for name, value in given.items() if value is not None}

@@ -52,6 +52,10 @@ if TYPE_CHECKING:
 CORES_PER_READER = {"parquet": 4, "csv": 1}
 
 
+#: Blocks on a GPU at once: one is copied in, one computed, one copied out and decoded.
+GPU_LANES = 3
+
+
 @dataclass(kw_only=True, slots=True)
 class LoadedBlock:
     """A block on its way to the model."""
@@ -187,7 +191,7 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
     from .inputs.loader import Readers  # torch: only once there is work
     from .lanes import in_order, open_lanes
 
-    lanes = cores if scorer.device.type == "cpu" else 1
+    lanes = cores if scorer.device.type == "cpu" else GPU_LANES
     depth = _depth(scorer, ledger, lanes)
     options = ledger.job.columns
 
@@ -204,8 +208,8 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
     ):
         halved = None
         for item in in_order(readers.loader(), score, pool, depth=depth):
-            if scorer.fitting_rows != halved:
-                halved = scorer.fitting_rows
+            if scorer.members.fitting_rows != halved:
+                halved = scorer.members.fitting_rows
                 say_halved(watcher, halved)
             match item:
                 case ScoredBlock():
@@ -263,13 +267,10 @@ def load_blocks(planned: PlannedPartition, scorer: Scorer, rows: int) -> Generat
 
 def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> ScoredBlock:
     """transfer → forward → decode, in a lane."""
-    from .model.forward import synchronize  # loaded already, with the scorer
-
     times, features, planned = item.times, item.features, item.planned
     source = planned.partition.name
     with times.stage("transfer") as spent:
         moved = scorer.transfer(features)
-        synchronize(scorer.device)
         spent.rows, spent.bytes = features.num_kept, sum(t.nbytes for t in features.inputs.values())
     with times.stage("forward") as spent:
         try:
@@ -277,8 +278,9 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
         except ModelFailedError as error:
             last = item.first_row + features.batch.num_rows - 1
             raise ModelFailedError(f"{source}: rows {item.first_row} to {last}: {error}") from error
-        synchronize(scorer.device)
         spent.rows, spent.bytes = features.num_kept, sum(t.nbytes for t in raw.heads.values())
+    for stage, seconds in raw.device_s.items():  # the clock here has measured the queue as well
+        times[stage].busy_s = seconds
     with times.stage("decode") as spent:
         decoded = scorer.decode(moved, raw, options)
         block = ScoredBatch(
@@ -292,7 +294,14 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
 def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher) -> Scorer:
     from .scorer import Scorer  # the heavy half of a run: torch, and only once the plan says there is work
 
-    scorer = Scorer.load(bundle, device=job.device, trust=job.trust, precision=job.precision, batch_rows=job.batch_rows)
+    scorer = Scorer.load(
+        bundle,
+        device=job.device,
+        trust=job.trust,
+        precision=job.precision,
+        batch_rows=job.batch_rows,
+        compiled=job.compile,
+    )
     golden = scorer.golden
     assert golden is not None, "a scorer that is loaded has replayed its golden rows"
     watcher.event(
@@ -301,14 +310,17 @@ def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher) -> Scorer:
         digest=bundle.digest,
         device=str(scorer.device),
         batch_rows=scorer.block_rows,
-        pass_rows=scorer.pass_rows,
+        pass_rows=scorer.members.pass_rows,
         batch_reason=scorer.block_reason,
         folded_layers=scorer.folded,
         dropped_layers=scorer.dropped,
+        compiled=job.compile and scorer.not_compiled is None,
         golden_rows=golden.rows,
         golden_source=golden.source,
         golden_largest_difference=golden.largest_difference,
     )
+    if scorer.not_compiled is not None:
+        watcher.event("not_compiled", level="warning", reason=scorer.not_compiled)
     return scorer
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
@@ -24,11 +24,13 @@ from .features.tensors import scale_batch
 from .inputs.check import DIALECT, NONE_UNREADABLE, check_batch, check_columns
 from .inputs.rebatch import rebatch
 from .model.bundle import Bundle, open_bundle
+from .model.cuda import CudaStreams
 from .model.formats import LoadedMember, load_members
-from .model.forward import block_size, forward, pick_device, transfer
+from .model.forward import block_size, pick_device
 from .model.golden import WIDER, GoldenRows, compare, read_golden
 from .model.graph import GraphModel, example_inputs, shapes
 from .model.graph_facts import index_limits
+from .model.members import Members
 from .model.precision import TOLERANCE, Precision, reduced
 from .outputs.assemble import assemble, assemble_rejects, described, output_schema
 from .records import CheckedBatch, ColumnOptions, CsvDialect, FeatureBatch, Reject, ScoredBatch
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-#: A model that raises on so many rows at the start of a file, each alone, is at fault itself.
-FIRST_ROWS = 8
 #: Predictions as the bundle itself lays them out.
 DEFAULTS = ColumnOptions()
 
@@ -56,12 +56,14 @@ class GoldenReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawBatch:
-    """What the model gives for the rows it takes: `heads[name]`, `[rows, members × width]`. `failed`: rows on which it
-    raises; where there are any, `kept` has the places of the others in the batch as read."""
+    """What the model gives for the rows it takes: `heads[name]`, `[rows, members × width]`, on the CPU. `failed`: rows
+    on which it raises; where there are any, `kept` has the places of the others in the batch as read. `device_s`: the
+    seconds of each stage by the clock of the device, where it has one."""
 
     heads: Mapping[str, Tensor]
     kept: np.ndarray | None = None
     failed: tuple[Reject, ...] = ()
+    device_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,13 +98,21 @@ class Scorer:
         self.digest = digest
         self.device = device
         size = block_size(graphs, len(manifest.features), device.type, batch_rows)
-        self.block_rows, self.pass_rows, self.block_reason = size.rows, size.pass_rows, size.reason
-        self._fitting_rows: int | None = None
+        self.block_rows, self.block_reason = size.rows, size.reason
         self.golden: GoldenReport | None = None
         self.folded = sum(member.folded for member in members)
         self.dropped = sum(member.dropped for member in members)
         self.precision = precision
-        self._models = [reduced(member.module, precision).to(device) for member in members]
+        self.members = Members(
+            [reduced(member.module, precision).to(device) for member in members],
+            manifest.heads,
+            call=manifest.call,
+            device=device,
+            pass_rows=size.pass_rows,
+        )
+        #: Why the model is not compiled, where that was asked for.
+        self.not_compiled: str | None = None
+        self._streams = CudaStreams(device) if device.type == "cuda" else None
         self._limits = index_limits(manifest, graphs)
         self._sources = origins(manifest.features, manifest.steps)
 
@@ -115,6 +125,7 @@ class Scorer:
         trust: Collection[str] = (),
         precision: Precision = "fp32",
         batch_rows: int | None = None,
+        compiled: bool = False,
     ) -> Scorer:
         """Load a bundle, check every digest, and replay its golden rows on the device.
 
@@ -125,6 +136,8 @@ class Scorer:
             precision: `bf16` and `fp16` for the whole model, `int8` for the weights of its Linear layers. The golden
                 rows are held to it, within what the format can tell apart.
             batch_rows: rows of one forward pass; by the model and the device where it is not given.
+            compiled: let `torch.compile` have the model. Where that fails, or its golden rows come out otherwise, the
+                model runs as it is, and `not_compiled` says why.
 
         Raises:
             UntrustedBundleError: the bundle holds code, and its digest is not in `trust`.
@@ -139,7 +152,10 @@ class Scorer:
         scorer = cls(manifest, members, device=target, digest=bundle.digest, precision=precision, batch_rows=batch_rows)
         names = [feature.name for feature in manifest.features]
         heads = [head.name for head in manifest.heads]
-        scorer.replay(read_golden(bundle.read(manifest.golden.file), names, heads))
+        golden = read_golden(bundle.read(manifest.golden.file), names, heads)
+        scorer.replay(golden)
+        if compiled:
+            scorer.not_compiled = scorer.members.compile(lambda: scorer._probe(golden))
         return scorer
 
     @property
@@ -147,15 +163,10 @@ class Scorer:
         """The names of the raw feature columns, in the bundle's order."""
         return [feature.name for feature in self.manifest.features]
 
-    @property
-    def models(self) -> Sequence[torch.nn.Module]:
-        """The members, as they run."""
-        return self._models
-
     def values_per_row(self) -> int:
         """How many numbers of a row are in flight at once: the model's inputs and outputs."""
         inputs = sum(len(entry.columns) for entry in self.manifest.inputs)
-        return inputs + sum(head_width(head) for head in self.manifest.heads) * len(self._models)
+        return inputs + sum(head_width(head) for head in self.manifest.heads) * len(self.members)
 
     def check(
         self,
@@ -176,14 +187,18 @@ class Scorer:
             inputs=self.manifest.inputs,
             limits=self._limits,
             sources=self._sources,
+            pin=self._streams is not None,
         )
 
     def transfer(self, features: FeatureBatch) -> FeatureBatch:
-        """The same on the scorer's device."""
-        return replace(features, inputs=transfer(features.inputs, self.device))
+        """The same on the scorer's device, or on the way to it."""
+        if self._streams is None or not features.num_kept:
+            return features
+        sent = self._streams.send(features.inputs)
+        return replace(features, inputs=sent.tensors, sent=sent)
 
     def forward(self, features: FeatureBatch, *, first: bool = False) -> RawBatch:
-        """The raw output of every head, `[rows, members × width]`, on the device, under `inference_mode`.
+        """The raw output of every head, `[rows, members × width]`, under `inference_mode`, back on the CPU.
 
         On a CPU, rows that make the model raise are found by halving the block, and are rejects.
 
@@ -195,96 +210,33 @@ class Scorer:
             ModelFailedError: that; or the model raises on a GPU, whose state is unknown then.
         """
         if features.num_kept == 0:
-            members = len(self._models)
-            heads = {
-                head.name: torch.empty((0, head_width(head) * members), device=self.device)
-                for head in self.manifest.heads
-            }
-            return RawBatch(heads=heads)
+            return RawBatch(heads=self._no_rows())
         try:
-            return RawBatch(heads=self._forward(features.inputs))
+            return self._forward(features)
         except (ScorelineError, MemoryError):
             raise
         except Exception as error:  # whatever a model raises: its own exceptions, those of TorchScript and ONNX
             if self.device.type != "cpu":
                 raise ModelFailedError(f"the model fails: {one_line(error)}") from error
-        return self._forward_but_failing(features, first=first)
-
-    @property
-    def fitting_rows(self) -> int | None:
-        """The most rows that the device had memory for, where it has run out of it; None where it never has."""
-        return self._fitting_rows
-
-    def _forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The raw outputs of some rows, `pass_rows` at a time; where the device has no memory for them, of half as
-        many, and again.
-
-        Raises:
-            ModelFailedError: there is no memory for a single row.
-        """
-        rows = next(iter(inputs.values())).shape[0]
-        while True:
-            step = min(rows, self._fitting_rows or self.pass_rows)
-            try:
-                pieces = [
-                    self._forward_at_once({name: tensor[start : start + step] for name, tensor in inputs.items()})
-                    for start in range(0, rows, step)
-                ]
-            except torch.OutOfMemoryError as error:
-                if step == 1:
-                    raise ModelFailedError(f"the device has no memory for a single row: {one_line(error)}") from error
-                self._fitting_rows = max(1, step // 2)
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
-                continue
-            if len(pieces) == 1:
-                return pieces[0]
-            return {head: torch.cat([piece[head] for piece in pieces]) for head in pieces[0]}
-
-    def _forward_at_once(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        heads, call = self.manifest.heads, self.manifest.call
-        each = [forward(model, inputs, heads, call=call) for model in self._models]
-        return {head.name: torch.cat([raw[head.name] for raw in each], dim=1) for head in heads}
-
-    def _forward_but_failing(self, features: FeatureBatch, *, first: bool) -> RawBatch:
-        """The rows of a block that fails as a whole, without those that fail alone."""
-        reasons: dict[int, str] = {}
-
-        def halve(start: int, stop: int) -> list[dict[str, Tensor]]:
-            try:
-                return [self._forward({name: tensor[start:stop] for name, tensor in features.inputs.items()})]
-            except (ScorelineError, MemoryError):
-                raise
-            except Exception as error:
-                if stop - start == 1:
-                    reasons[start] = f"the model fails: {one_line(error)}"
-                    return []
-            middle = (start + stop) // 2
-            return halve(start, middle) + halve(middle, stop)
-
+        passed = self.members.run_but_failing(features.inputs, first=first)
         rows = features.num_kept
-        alone = min(FIRST_ROWS, rows) if first else 0
-        pieces = [piece for place in range(alone) for piece in halve(place, place + 1)]
-        if len(reasons) == FIRST_ROWS:
-            raise ModelFailedError(
-                f"the model raises on each of the first {FIRST_ROWS} rows alone: {reasons[0]}; this is no matter of"
-                " single rows, so mend the model"
-            )
-        if rows > alone:
-            pieces += halve(alone, rows)
-        good = np.array([place for place in range(rows) if place not in reasons], dtype=np.int64)
-        places = np.array(sorted(reasons), dtype=np.int64)
+        good = np.array([place for place in range(rows) if place not in passed.failed], dtype=np.int64)
+        bad = np.array(sorted(passed.failed), dtype=np.int64)
         before = np.arange(rows, dtype=np.int64) if features.kept is None else features.kept
-        heads = {
-            head.name: torch.cat([piece[head.name] for piece in pieces])
-            if pieces
-            else torch.empty((0, head_width(head) * len(self._models)))
-            for head in self.manifest.heads
-        }
-        failed = Reject(
-            positions=before[places], stage="forward", column="", reasons=tuple(reasons[p] for p in places.tolist())
-        )
-        return RawBatch(heads=heads, kept=before[good], failed=(failed,) if len(places) else ())
+        reasons = tuple(passed.failed[place] for place in bad.tolist())
+        failed = Reject(positions=before[bad], stage="forward", column="", reasons=reasons)
+        return RawBatch(heads=passed.heads or self._no_rows(), kept=before[good], failed=(failed,) if len(bad) else ())
+
+    def _forward(self, features: FeatureBatch) -> RawBatch:
+        if self._streams is None:
+            return RawBatch(heads=self.members.run(features.inputs))
+        assert features.sent is not None, "what runs on a GPU was transferred to it"
+        fetched = self._streams.work(features.sent, self.members.run)
+        device_s = {"transfer": fetched.transfer_s, "forward": fetched.forward_s}
+        return RawBatch(heads=fetched.tensors, device_s=device_s)
+
+    def _no_rows(self) -> dict[str, Tensor]:
+        return {head.name: torch.empty((0, head_width(head) * len(self.members))) for head in self.manifest.heads}
 
     def decode(self, features: FeatureBatch, raw: RawBatch, options: ColumnOptions = DEFAULTS) -> DecodedBatch:
         """Columns as `tasks/columns.py` names them; a row whose output is not finite becomes a reject."""
@@ -293,7 +245,7 @@ class Scorer:
         rows = features.num_kept - sum(len(reject.positions) for reject in raw.failed)
         finite: Tensor | None = None
         for head in self.manifest.heads:
-            arrays, good = decode_head(head, raw.heads[head.name], options, self.manifest.ensemble, len(self._models))
+            arrays, good = decode_head(head, raw.heads[head.name], options, self.manifest.ensemble, len(self.members))
             columns += arrays
             if good is not None:
                 finite = good if finite is None else finite & good
@@ -412,17 +364,22 @@ class Scorer:
             raise ModelFailedError(f"row {raw.failed[0].positions[0]}: {raw.failed[0].reasons[0]}")
         for head in self.manifest.heads:
             output = raw.heads[head.name]
-            check_shape(head, output[:, : output.shape[1] // len(self._models)], inputs.num_kept)
+            check_shape(head, output[:, : output.shape[1] // len(self.members)], inputs.num_kept)
         arrays = {name: tensor.float().cpu().numpy() for name, tensor in raw.heads.items()}
         return arrays, self.decode(inputs, raw)
 
     def shapes(self) -> list[tuple[str, str, tuple[int, ...]]]:
         """What the first member's graph makes of three rows, node by node; nothing where it is no graph."""
-        model = self._models[0]
+        model = self.members.models[0]
         if not isinstance(model, GraphModel):
             return []
         with torch.inference_mode():
             return shapes(model, *example_inputs(self.manifest, self.device))
+
+    def _probe(self, golden: GoldenRows) -> None:
+        """All golden rows at once, so that what fails fails once; then as ever."""
+        self._forward(self.transfer(self.scale(self.check(golden.features))))
+        self.replay(golden)
 
     def replay(self, golden: GoldenRows) -> GoldenReport:
         """Score the golden rows by the whole path and compare.

@@ -165,6 +165,17 @@ class RegressionHead(Schema):
 AnyHead = Annotated[BinaryHead | MulticlassHead | RegressionHead, Field(discriminator="task")]
 
 
+class Pruning(Schema):
+    """What magnitude pruning has taken away: `zeros` of `weights` are zero, and over the golden rows raw outputs moved
+    by up to `largest_difference`, and so many predicted labels with them."""
+
+    share: float = Field(gt=0, lt=1)
+    zeros: int
+    weights: int
+    largest_difference: float
+    labels_changed: int
+
+
 class Golden(Schema):
     """Rows with the outputs expected for them, replayed before every run."""
 
@@ -188,6 +199,7 @@ class BundleManifest(Schema):
     call: Literal["arguments", "dict"] = "arguments"
     members: list[AnyMember] = Field(min_length=1)
     ensemble: Ensemble | None = None
+    pruning: Pruning | None = None
     heads: list[AnyHead] = Field(min_length=1, max_length=1)
     golden: Golden
     files: dict[FileName, Sha256]

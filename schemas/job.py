@@ -57,6 +57,7 @@ class JobFile(Schema):
     memory: StrictInt | StrictStr | None = None
     device: str | None = None
     precision: Literal["fp32", "bf16", "fp16", "int8"] | None = None
+    compile: bool | None = None
     max_rejects: StrictInt | StrictStr | None = None
     probabilities: Literal["columns", "list", "none"] | None = None
     prefix: str | None = None

@@ -45,3 +45,4 @@ class PackSpec(Schema):
     call: Literal["arguments", "dict"] = "arguments"
     combine: Literal["probability", "logit", "vote", "mean"] | None = None
     std: bool = False
+    prune: float | None = None

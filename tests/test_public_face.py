@@ -58,7 +58,7 @@ def test_flags() -> None:
         "--bundle", "--input", "--output", "--keys", "--format", "--batch-size", "--device",
         "--max-rejects", "--probabilities", "--prefix", "--job", "--run-date", "--run-id",
         "--log-format", "--log-level", "--progress", "--trust",
-        "--force", "--prune", "--split-rows", "--memory", "--precision",
+        "--force", "--prune", "--split-rows", "--memory", "--precision", "--compile",
     }  # fmt: skip
     assert flags(check) == {
         "--bundle", "--input", "--format", "--device", "--trust", "--json", "--job", "--run-date",

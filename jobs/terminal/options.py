@@ -173,6 +173,7 @@ def job_of(job: "JobFile | None") -> ScoreJob:
         batch_rows=said("batch_size", "auto"),
         split_rows=said("split_rows", "auto"),
         precision=(job and job.precision) or "fp32",
+        compile=bool(job and job.compile),
         max_rejects=said("max_rejects", "0"),
     )
 

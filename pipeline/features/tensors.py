@@ -27,6 +27,7 @@ def scale_batch(
     inputs: Sequence[Input],
     limits: Mapping[str, int],
     sources: Mapping[str, str],
+    pin: bool = False,
 ) -> FeatureBatch:
     """Apply the saved steps in float64, then make each input: `[kept, features]`, float32 or int64.
 
@@ -36,11 +37,12 @@ def scale_batch(
     Args:
         limits: how many rows the embedding has that a column is an index into, by column.
         sources: the raw feature that a column comes from, for the rejects to name.
+        pin: fill memory that a GPU copies from by itself.
     """
     prepared = run_steps(steps, checked.columns)
     columns = prepared.columns
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found below and rejected
-        filled = {entry.name: _fill(entry, columns, checked.num_kept) for entry in inputs}
+        filled = {entry.name: _fill(entry, columns, checked.num_kept, pin) for entry in inputs}
     unfit = list(prepared.unfit)
     unfit += [found for entry in inputs for found in _unfit(entry, filled[entry.name], columns)]
     unfit += _out_of_range(limits, columns)
@@ -61,8 +63,13 @@ def scale_batch(
     return FeatureBatch(batch=checked.batch, inputs=tensors, kept=before[fits], rejects=(*checked.rejects, *rejects))
 
 
-def _fill(entry: Input, columns: Columns, rows: int) -> np.ndarray:
-    array = np.empty((len(entry.columns), rows), dtype=DTYPES[entry.dtype])
+def _fill(entry: Input, columns: Columns, rows: int, pin: bool) -> np.ndarray:
+    shape = len(entry.columns), rows
+    array = (
+        torch.empty(shape, dtype=getattr(torch, entry.dtype), pin_memory=True).numpy()
+        if pin
+        else np.empty(shape, dtype=DTYPES[entry.dtype])
+    )
     for place, feature in enumerate(entry.columns):
         array[place] = columns[feature]
     return array

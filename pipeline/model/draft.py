@@ -17,6 +17,7 @@ from ...schemas.graph import Graph
 from ..errors import BundleError, one_line
 from .formats import LoadedMember, OnnxModel, load_export, load_import, load_script
 from .graph import build
+from .pruning import prune
 from .trace import trace
 from .weights import write_weights
 
@@ -33,7 +34,7 @@ class Draft:
     loaded: LoadedMember
 
 
-def draft(model: Any, number: str, *, inputs: Sequence[str], num_arguments: int) -> Draft:
+def draft(model: Any, number: str, *, inputs: Sequence[str], num_arguments: int, pruned: float | None = None) -> Draft:
     """Take a model apart into the files of a member.
 
     Args:
@@ -42,15 +43,20 @@ def draft(model: Any, number: str, *, inputs: Sequence[str], num_arguments: int)
         number: goes into the names of the files, empty for a single member.
         inputs: the names of the bundle's inputs.
         num_arguments: how many arguments forward takes: one per input, or one dict.
+        pruned: the share of weights to set to zero.
 
     Raises:
         BundleError: a module that cannot be kept as data, a file that cannot be read or loaded.
     """
+    if pruned is not None and not isinstance(model, nn.Module):
+        raise BundleError("prune= changes the layers of a module; give the module itself, not a file or a factory")
     if isinstance(model, tuple) and len(model) == 2 and isinstance(model[0], str):
         return _imported(model[0], model[1], number)
     if isinstance(model, str | os.PathLike):
         return _file(Path(model), number, inputs)
     frozen = _frozen(model)
+    if pruned is not None:
+        prune(frozen, pruned)
     graph, tensors = _traced(frozen, num_arguments)
     names = f"graph{number}.json", f"weights{number}.safetensors"
     return Draft(

@@ -13,11 +13,11 @@ from ..errors import BundleError, DeviceError
 
 #: Bytes of the float64 columns of a block. What is done once a block costs the less the larger it is, and a few blocks
 #: wait in every queue (measured, docs/benchmarks.md); a GPU wants far more at once.
-BLOCK_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
+BLOCK_BYTES = {"cpu": 8 << 20, "cuda": 32 << 20}
 #: Bytes of the widest activation of a forward pass: in a CPU's cache, whoever else is using the memory.
 PASS_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
 Call = Literal["arguments", "dict"]
-FEWEST_ROWS, MOST_ROWS = 1024, {"cpu": 1 << 15, "cuda": 1 << 18}
+FEWEST_ROWS, MOST_ROWS = 1024, {"cpu": 1 << 15, "cuda": 1 << 17}
 
 
 def pick_device(name: str) -> torch.device:
@@ -27,7 +27,7 @@ def pick_device(name: str) -> torch.device:
         DeviceError: no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -142,16 +142,3 @@ def select_output(raw: Any, which: int | str) -> Tensor:
     if not isinstance(chosen, Tensor):
         raise BundleError(f"output {which!r} of the model is no tensor; it returns {there}")
     return chosen
-
-
-def transfer(inputs: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """The inputs on the device; on the CPU they are there already."""
-    if device.type == "cpu":
-        return dict(inputs)
-    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in inputs.items()}
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device is through, so that a clock read next measures its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

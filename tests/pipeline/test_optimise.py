@@ -60,7 +60,7 @@ def test_any_stack_gives_the_same(tmp_path_factory: pytest.TempPathFactory, kind
         wanted = model.eval().double()(torch.from_numpy(X)).numpy()
     np.testing.assert_allclose(out(scorer), wanted, rtol=1e-4, atol=1e-5)
     assert scorer.dropped == kinds.count("dropout")
-    assert not any(isinstance(module, nn.Dropout) for module in scorer._models[0].modules())
+    assert not any(isinstance(module, nn.Dropout) for module in scorer.members.models[0].modules())
 
 
 def test_the_textbooks_stack_is_folded(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_textbooks_stack_is_folded(tmp_path: Path) -> None:
         labels=["x", "y", "z"],
     )
     assert (scorer.folded, scorer.dropped) == (2, 2)
-    assert not any(isinstance(module, nn.BatchNorm1d) for module in scorer._models[0].modules())
+    assert not any(isinstance(module, nn.BatchNorm1d) for module in scorer.members.models[0].modules())
 
 
 class Shared(nn.Module):
@@ -175,7 +175,7 @@ def test_activations_overwrite_only_what_is_theirs(tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in given.inputs.items()}
     scorer.forward(given)
     assert all(torch.equal(tensor, before[name]) for name, tensor in given.inputs.items())
-    inplace = [m for m in scorer._models[0].modules() if getattr(m, "inplace", False)]
+    inplace = [m for m in scorer.members.models[0].modules() if getattr(m, "inplace", False)]
     assert sorted(type(module).__name__ for module in inplace) == ["LeakyReLU", "ReLU", "ReLU"]
 
 

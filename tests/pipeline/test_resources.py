@@ -46,7 +46,7 @@ def test_a_containers_quota_counts(
 def short_of_memory(scorer: Scorer, most_rows: int) -> list[int]:
     """Make a scorer's device run out of memory beyond some rows; the sizes that were tried."""
     tried: list[int] = []
-    model = scorer._models[0]
+    model = scorer.members.models[0]
     real = model.forward
 
     def forward(x: Tensor) -> Tensor:

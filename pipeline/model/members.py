@@ -1,0 +1,147 @@
+"""The members of a bundle on their device: one forward pass after the other, smaller ones where memory ends, compiled
+where that was asked for. Knows nothing of columns, labels or files.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...schemas.bundle import AnyHead
+from ..errors import ModelFailedError, ScorelineError, one_line
+from .forward import Call, forward
+
+#: A model that raises on so many rows at the start of a file, each alone, is at fault itself.
+FIRST_ROWS = 8
+Inputs = Mapping[str, Tensor]
+Outputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passed:
+    """`heads[name]`: `[rows, members × width]`, of the rows that went through. `failed`: the places of the others, with
+    what the model said."""
+
+    heads: Outputs
+    failed: Mapping[int, str]
+
+
+class Members:
+    """Models, ready to run.
+
+    Args:
+        pass_rows: how many rows go through at once.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        heads: Sequence[AnyHead],
+        *,
+        call: Call,
+        device: torch.device,
+        pass_rows: int,
+    ) -> None:
+        self.models = list(models)
+        self.pass_rows = pass_rows
+        #: The most rows that the device had memory for, where it has run out of it.
+        self.fitting_rows: int | None = None
+        self._heads, self._call, self._device = heads, call, device
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    def compile(self, probe: Callable[[], object]) -> str | None:
+        """Let `torch.compile` have the models, and keep what it makes if the probe passes.
+
+        Returns:
+            None; or why they run as they did before: no compiler, a model it cannot take, another answer.
+        """
+        import torch._inductor.config as inductor  # a second more, where it is asked for
+
+        plain, threads = self.models, torch.get_num_threads()
+        inductor.compile_threads = 1  # no processes that could outlive a command
+        torch.set_num_threads(1)  # as the lanes do: what is compiled is compiled for so many
+        try:
+            self.models = [torch.compile(model, dynamic=True) for model in plain]  # type: ignore[misc]
+            probe()
+        except Exception as error:  # whatever a compiler raises
+            self.models = plain
+            return one_line(error).partition(" Set TORCHDYNAMO_VERBOSE")[0]
+        finally:
+            torch.set_num_threads(threads)
+        return None
+
+    def run(self, inputs: Inputs) -> Outputs:
+        """The raw outputs of some rows, `pass_rows` at a time; where the device has no memory for them, of half as
+        many, and again.
+
+        Raises:
+            ModelFailedError: there is no memory for a single row.
+        """
+        rows = next(iter(inputs.values())).shape[0]
+        while True:
+            step = min(rows, self.fitting_rows or self.pass_rows)
+            try:
+                pieces = [self._at_once(_part(inputs, start, start + step)) for start in range(0, rows, step)]
+            except torch.OutOfMemoryError as error:
+                if step == 1:
+                    raise ModelFailedError(f"the device has no memory for a single row: {one_line(error)}") from error
+                self.fitting_rows = max(1, step // 2)
+                if self._device.type == "cuda":
+                    torch.cuda.empty_cache()
+                continue
+            return _joined(pieces)
+
+    def run_but_failing(self, inputs: Inputs, *, first: bool) -> Passed:
+        """The same for rows that fail as a whole: those that fail alone are found by halving and left out.
+
+        Args:
+            first: whether these are the first rows of a file: a model that raises on each of the first eight alone is
+                at fault, not they.
+
+        Raises:
+            ModelFailedError: it is.
+        """
+        rows = next(iter(inputs.values())).shape[0]
+        failed: dict[int, str] = {}
+
+        def halve(start: int, stop: int) -> list[Outputs]:
+            try:
+                return [self.run(_part(inputs, start, stop))]
+            except (ScorelineError, MemoryError):
+                raise
+            except Exception as error:  # whatever a model raises
+                if stop - start == 1:
+                    failed[start] = f"the model fails: {one_line(error)}"
+                    return []
+            middle = (start + stop) // 2
+            return halve(start, middle) + halve(middle, stop)
+
+        alone = min(FIRST_ROWS, rows) if first else 0
+        pieces = [piece for place in range(alone) for piece in halve(place, place + 1)]
+        if len(failed) == FIRST_ROWS:
+            raise ModelFailedError(
+                f"the model raises on each of the first {FIRST_ROWS} rows alone: {failed[0]}; this is no matter of"
+                " single rows, so mend the model"
+            )
+        if rows > alone:
+            pieces += halve(alone, rows)
+        return Passed(heads=_joined(pieces) if pieces else {}, failed=failed)
+
+    def _at_once(self, inputs: Inputs) -> Outputs:
+        each = [forward(model, inputs, self._heads, call=self._call) for model in self.models]
+        if len(each) == 1:
+            return each[0]
+        return {head.name: torch.cat([raw[head.name] for raw in each], dim=1) for head in self._heads}
+
+
+def _part(inputs: Inputs, start: int, stop: int) -> Inputs:
+    return {name: tensor[start:stop] for name, tensor in inputs.items()}
+
+
+def _joined(pieces: Sequence[Outputs]) -> Outputs:
+    if len(pieces) == 1:
+        return pieces[0]
+    return {head: torch.cat([piece[head] for piece in pieces]) for head in pieces[0]}
