@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..pipeline.records import ColumnOptions, CsvDialect, RejectBudget, ScoreJob
-from .terminal.options import Day, Keys, Rejects, RowCount, Size, dated, dialect_of, flag, read_job_file
+from .terminal.options import Day, Keys, Rejects, RowCount, Size, Thresholds, dated, dialect_of, flag, read_job_file
 
 if TYPE_CHECKING:
     from ..schemas.job import JobFile
@@ -57,6 +57,14 @@ if TYPE_CHECKING:
     type=click.Choice(["columns", "list", "none"]),
     default="columns",
     help="One column per class, one list column, or the label alone.",
+)
+@flag("--top-k", type=click.IntRange(min=1), metavar="K", help="Also write the K likeliest labels of each row.")
+@flag(
+    "--threshold",
+    type=Thresholds(),
+    multiple=True,
+    metavar="[NAME=]0.3",
+    help="Predict a label above this probability; for one label or head by its name.  [default: the bundle's]",
 )
 @flag("--prefix", default="", metavar="P_", help="Put in front of every output column.")
 @flag(
@@ -134,6 +142,8 @@ def _score_job(run_id: str, run_date: str | None, csv: CsvDialect, **options: An
             keys=None if keys == "all" else keys,
             prefix=options["prefix"],
             probabilities=options["probabilities"],
+            top_k=options["top_k"],
+            thresholds=tuple(options["threshold"]),
         ),
         csv=csv,
         batch_rows=None if options["batch_size"] == "auto" else options["batch_size"],

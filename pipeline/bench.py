@@ -31,7 +31,7 @@ from .cores import Cores, available_cores
 from .errors import UsageError
 from .inputs.discover import discover
 from .model.bundle import Bundle, open_bundle, read_graph
-from .model.forward import called, select_output
+from .model.forward import called, head_output
 from .model.graph import build
 from .model.weights import read_weights
 from .outputs.assemble import assemble, assemble_rejects
@@ -367,10 +367,10 @@ def _train_against_eval(bundle: Bundle, block: FeatureBatch) -> TrainChanges | N
     model = build(graph, read_weights(bundle.read(member.weights), member.weights))
     head, call = bundle.manifest.heads[0], bundle.manifest.call
     with torch.no_grad():
-        quiet = select_output(called(model, block.inputs, call), head.output)
+        quiet = head_output(called(model, block.inputs, call), head.output, block.num_kept)
         torch.manual_seed(0)
         training = copy.deepcopy(model).train()
-        noisy = select_output(called(training, block.inputs, call), head.output)
+        noisy = head_output(called(training, block.inputs, call), head.output, block.num_kept)
     apart = (noisy - quiet).abs().reshape(block.num_kept, -1).amax(dim=1)
     return TrainChanges(rows=block.num_kept, changed=int((apart > LIKE_ROUNDING).sum()), largest=float(apart.max()))
 

@@ -53,6 +53,7 @@ class Desk:
         self._store, self._ledger, self._watcher = store, ledger, watcher
         self._num_rows = ledger.num_rows()
         self._part: PartFile | None = None
+        self._out_of_bounds = 0
         self._times = StageTimes()
 
     def __enter__(self) -> "Desk":
@@ -68,6 +69,7 @@ class Desk:
         if item.planned.partition.name in self._ledger.errors:
             return
         self._times.add(item.times)
+        self._out_of_bounds += item.block.out_of_bounds
         self._ledger.reject(item.block.rejects)
         self._ledger.hold_budget(self._num_rows)
         with self._times.stage_in_front("write") as spent:
@@ -93,7 +95,7 @@ class Desk:
             spent.bytes += size
             spent.rows += part.num_rows
         self._part = None
-        self._ledger.publish(partition, _record(target, split, part, digest))
+        self._ledger.publish(partition, _record(target, split, part, digest, self._out_of_bounds))
         say_split(self._watcher, partition, split, part, self._times)
         self._close_split()
 
@@ -122,7 +124,7 @@ class Desk:
 
     def _close_split(self) -> None:
         self._ledger.clock.times.add(self._times)
-        self._times = StageTimes()
+        self._times, self._out_of_bounds = StageTimes(), 0
 
     def _receipt(self, end: SplitEnd, part: PartFile) -> Receipt:
         ledger, split = self._ledger, end.split
@@ -134,6 +136,7 @@ class Desk:
             rows_scored=part.num_rows,
             rows_rejected=part.num_rejects,
             rejects=None,
+            out_of_bounds=self._out_of_bounds,
             made_with=ledger.made_with(),
         )
 
@@ -146,7 +149,7 @@ def changed(partition: Partition) -> PartitionError:
     )
 
 
-def _record(target: str, split: Split, part: PartFile, digest: str) -> PartRecord:
+def _record(target: str, split: Split, part: PartFile, digest: str, out_of_bounds: int) -> PartRecord:
     return PartRecord(
         target=target,
         split=split.index,
@@ -156,4 +159,5 @@ def _record(target: str, split: Split, part: PartFile, digest: str) -> PartRecor
         rows_scored=part.num_rows,
         rows_rejected=part.num_rejects,
         rejects=rejects_name(target) if part.num_rejects else None,
+        out_of_bounds=out_of_bounds,
     )

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ..schemas.run import BundleRecord, PartitionRecord, PartRecord, RunManifest, StageTotals
+from ..schemas.bundle import BundleManifest, RegressionHead
+from ..schemas.run import BundleRecord, HeadRecord, PartitionRecord, PartRecord, RunManifest, StageTotals
 from .errors import PartitionError, RowsRejectedError
 from .model.bundle import Bundle
 from .outputs.assemble import REJECT_COLUMN, described
 from .plan import Plan
-from .records import Partition, ScoreJob
+from .records import ColumnOptions, Partition, ScoreJob
 from .resume import dialect_option
+from .tasks.columns import head_fields
 from .timing import StageTimes, verdict
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Ledger:
     device: str
     block_rows: int
     compiled: bool
+    heads: list[HeadRecord]
     clock: RunClock
     startup_s: float
     parts: dict[Partition, list[PartRecord]] = field(default_factory=dict)
@@ -157,6 +160,8 @@ class Ledger:
                 "keys": "all" if columns.keys is None else ",".join(columns.keys) or "none",
                 "prefix": columns.prefix,
                 "probabilities": columns.probabilities,
+                "top_k": columns.top_k,
+                "thresholds": ",".join(f"{name}={value:g}" for name, value in columns.thresholds) or None,
                 "format": self.job.format,
                 "precision": self.job.precision,
                 "compile": "on" if self.job.compile else "off",
@@ -174,6 +179,8 @@ class Ledger:
             rows_in=rows_scored + rows_rejected,
             rows_scored=rows_scored,
             rows_rejected=rows_rejected,
+            rows_out_of_bounds=sum(part.out_of_bounds for record in records for part in record.parts),
+            heads=self.heads,
             wall_s=wall_s,
             startup_s=self.startup_s,
             other_s=wall_s - self.startup_s - sum(spent.waiting_s for spent in stages.values()),
@@ -200,10 +207,24 @@ def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | Non
         ),
         device=str(scorer.device) if scorer else "none",
         block_rows=scorer.block_rows if scorer else 0,
+        heads=_heads(bundle.manifest, job.columns),
         compiled=job.compile and scorer is not None and scorer.not_compiled is None,
         clock=clock,
         startup_s=perf_counter() - clock.start_s - clock.times["discover"].waiting_s,
     )
+
+
+def _heads(manifest: BundleManifest, options: ColumnOptions) -> list[HeadRecord]:
+    return [
+        HeadRecord(
+            name=head.name,
+            task=head.task,
+            labels=[] if isinstance(head, RegressionHead) else head.labels,
+            targets=head.targets if isinstance(head, RegressionHead) else [],
+            columns=[options.prefix + field.name for field in head_fields(manifest, head, options)],
+        )
+        for head in manifest.heads
+    ]
 
 
 def _record(partition: Partition, parts: list[PartRecord], error: str | None) -> PartitionRecord:

@@ -69,12 +69,11 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
         BundleError: something is missing (says which line to add), or cannot be read; and as `save_bundle` does.
     """
     for name in ("features", "task", "sample", "model"):
-        if getattr(spec, name) is None:
+        if getattr(spec, name) is None and not (name == "task" and spec.heads):
             raise BundleError(f"the spec lacks {name!r}; add: {_LINES[name]}")
-    if spec.task != "regression" and not spec.labels:
+    if spec.task not in ("regression", None) and not spec.labels:
         raise BundleError(f"the spec lacks 'labels'; add: {_LINES['labels']}")
     assert spec.features is not None, "checked above"
-    assert spec.task is not None, "checked above"
     assert spec.model is not None, "checked above"
     several = isinstance(spec.model, list)
     models = [
@@ -89,6 +88,12 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
         labels=spec.labels,
         outputs=spec.outputs,
         output=spec.output,
+        threshold=spec.threshold,
+        quantiles=spec.quantiles,
+        spread=spec.spread,
+        bounds=spec.bounds,
+        out_of_bounds=spec.out_of_bounds,
+        heads=spec.heads,
         sample=_rows(folder / str(spec.sample)),
         expected=None if spec.expected is None else _rows(folder / spec.expected),
         scaler=_scalers(spec.scaler, folder, read_pickle),

@@ -20,7 +20,7 @@ from .outputs.assemble import output_schema
 from .outputs.naming import numbered, part_name, whole_name
 from .records import ColumnOptions, CsvDialect, Partition, ScoreJob, Split
 from .resume import Standing
-from .tasks.columns import output_fields
+from .tasks.columns import check_options, output_fields
 
 #: Marks a column of an extension type that is not registered here.
 EXTENSION = b"ARROW:extension:name"
@@ -106,8 +106,9 @@ def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, jo
 
     Raises:
         ColumnError: a column is missing, doubled, of a wrong kind, or has the name of an output.
-        UsageError: two inputs would meet in one output.
+        UsageError: two inputs would meet in one output, or an option goes with no head of the bundle.
     """
+    check_options(manifest, job.columns)
     planned, failed = [], []
     remaining = [partition for partition in found.partitions if partition not in standing.whole]
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:

@@ -132,19 +132,25 @@ class FeatureBatch:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredBatch:
     """`rows`: keys and predictions, in input order. `rejects`: keys, features as they came, and the struct
-    `reject` {source, row_number, stage, column, reason}. Together they are every row that was read."""
+    `reject` {source, row_number, stage, column, reason}. Together they are every row that was read.
+    `out_of_bounds`: how many of `rows` lie beyond the bounds that the bundle declares."""
 
     rows: pa.RecordBatch
     rejects: pa.RecordBatch
+    out_of_bounds: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ColumnOptions:
-    """How predictions are laid out. `keys`: the columns carried through; None: all that are no feature."""
+    """How predictions are laid out. `keys`: the columns carried through; None: all that are no feature. `top_k`: so
+    many of the likeliest labels have columns of their own. `thresholds`: by label or head, all where the name is empty;
+    they take the place of the bundle's."""
 
     keys: tuple[str, ...] | None = None
     prefix: str = ""
     probabilities: Probabilities = "columns"
+    top_k: int | None = None
+    thresholds: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

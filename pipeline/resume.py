@@ -56,6 +56,8 @@ def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
         "keys": None if columns.keys is None else json.dumps(columns.keys),
         "prefix": columns.prefix or None,
         "probabilities": None if columns.probabilities == "columns" else columns.probabilities,
+        "top_k": None if columns.top_k is None else str(columns.top_k),
+        "thresholds": json.dumps(columns.thresholds) if columns.thresholds else None,
         "precision": None if job.precision == "fp32" else job.precision,
         "compile": "on" if job.compile else None,
         "csv": dialect_option(job.csv) if partition.format == "csv" else None,
@@ -210,6 +212,7 @@ def _kept(
         rows_in=receipt.rows_in,
         rows_scored=receipt.rows_scored,
         rows_rejected=receipt.rows_rejected,
+        out_of_bounds=receipt.out_of_bounds,
         rejects=rejects_name(name) if receipt.rejects is not None else None,
     )
 

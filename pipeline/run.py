@@ -286,6 +286,7 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
         block = ScoredBatch(
             rows=assemble(features.batch, decoded.kept, decoded.columns, planned.schema),
             rejects=assemble_rejects(features.batch, decoded.rejects, source=source, first_row=item.first_row),
+            out_of_bounds=decoded.out_of_bounds,
         )
         spent.rows, spent.bytes = block.rows.num_rows, block.rows.nbytes
     return ScoredBlock(planned=planned, split=item.split, block=block, num_rows=features.batch.num_rows, times=times)

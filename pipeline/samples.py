@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
-from ..schemas.bundle import AnyHead, BinaryHead, BundleManifest, Feature, RegressionHead
+from ..schemas.bundle import AnyHead, BinaryHead, BundleManifest, Feature, MultilabelHead, RegressionHead
 from .errors import BundleError, ColumnError, one_line
 from .inputs.check import check_batch, check_columns
 from .model.golden import MOST_ROWS
@@ -94,7 +94,7 @@ def expected_columns(expected: Any, manifest: BundleManifest, sample: Sample) ->
     """
     fields = {field.name: field.type for field in output_fields(manifest, ColumnOptions())}
     try:
-        given = _given_columns(expected, manifest.heads[0], list(fields))
+        given = _given_columns(expected, manifest.heads, list(fields))
         lengths = {len(values) for values in given.values()}
         if lengths != {sample.num_given}:
             raise BundleError(f"expected has {min(lengths)} rows, and the sample {sample.num_given}")
@@ -142,13 +142,16 @@ def _frame(given: Any, batch: pa.RecordBatch) -> "pd.DataFrame":
     return pd.DataFrame(columns)
 
 
-def _given_columns(expected: Any, head: AnyHead, names: list[str]) -> dict[str, Any]:
+def _given_columns(expected: Any, heads: Sequence[AnyHead], names: list[str]) -> dict[str, Any]:
     if hasattr(expected, "columns") and not isinstance(expected, np.ndarray):
         table = expected if isinstance(expected, pa.Table) else pa.Table.from_pandas(expected)
         given = {name: table.column(name).combine_chunks() for name in names if name in table.schema.names}
         if not given:
             raise BundleError(f"expected has none of the columns {', '.join(names)}")
         return given
+    if len(heads) > 1:
+        raise BundleError(f"a model of several heads is expected as a table with some of {', '.join(names)}")
+    head = heads[0]
     values = np.asarray(expected)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
@@ -158,6 +161,12 @@ def _given_columns(expected: Any, head: AnyHead, names: list[str]) -> dict[str, 
         if len(columns) != len(names):
             raise BundleError(f"expected has {len(columns)} columns, and the model {len(names)} outputs")
         return {name: column.astype(np.float64) for name, column in zip(names, columns, strict=True)}
+    if isinstance(head, MultilabelHead):
+        if values.shape != (len(values), len(head.labels)):
+            raise BundleError(f"expected has shape {values.shape}, and the model {len(head.labels)} labels")
+        if values.dtype.kind in "bi":
+            return dict(zip(names, values.astype(np.bool_).T, strict=False))
+        return dict(zip(names[len(head.labels) :], values.astype(np.float32).T, strict=False))
     if values.ndim == 1:
         are_labels = values.dtype.kind != "f" or set(values.tolist()) <= set(head.labels)
         if are_labels:

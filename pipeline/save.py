@@ -20,6 +20,7 @@ from ..schemas.bundle import (
     AnyHead,
     BinaryHead,
     BundleManifest,
+    ClassHead,
     Ensemble,
     Feature,
     Golden,
@@ -28,32 +29,29 @@ from ..schemas.bundle import (
     Pruning,
     RegressionHead,
 )
-from ..schemas.graph import Graph
 from .errors import BundleError, ModelFailedError, one_line
-from .features.binding import Binding, bind, bind_target
+from .features.binding import Binding, bind
 from .features.fitted import fitted_in_float32
 from .features.program import kept_when_missing, origins
+from .heads import NamedHead, Outputs, Task, check_values, make_heads, refuse_double_activation
 from .model.bundle import first_problem, sha256, write_bundle
 from .model.draft import Draft, draft
 from .model.formats import OnnxModel
-from .model.forward import called, select_output
+from .model.forward import called, head_output, select_output
 from .model.golden import ABSOLUTE, RELATIVE, GoldenRows, write_golden
-from .model.graph_facts import indices_of, last_activation
+from .model.graph_facts import indices_of
 from .model.pruning import zeros
 from .records import ColumnOptions
 from .samples import Sample, expected_columns, features_of, golden_rows, read_sample
 from .scorer import Scorer
-from .tasks.columns import head_width, output_fields
+from .tasks.columns import head_fields, head_width, output_fields
 from .tasks.decode import check_shape, decode_head
 
-Outputs = Literal["logits", "probabilities", "log_probabilities"]
 Call = Literal["arguments", "dict"]
 Dtypes = tuple[Literal["float32", "int64"], ...]
 GOLDEN = "golden.parquet"
 #: A model is never shown fewer rows than this: with one or two, a wrong shape can look right.
 FEWEST_SHOWN = 7
-#: So many different outputs between 0 and 1 are probabilities, in a model that cannot be looked into.
-FEWEST_TELLING = 20
 
 
 def save_bundle(
@@ -61,12 +59,18 @@ def save_bundle(
     model: Any,
     *,
     features: Sequence[str],
-    task: Literal["binary", "multiclass", "regression"],
     sample: Any,
+    task: Task | None = None,
     scaler: Any = None,
     labels: Sequence[Any] | None = None,
-    outputs: Outputs = "logits",
-    output: int | str = 0,
+    outputs: Outputs | None = None,
+    output: int | str | list[int | str] | None = None,
+    threshold: float | Sequence[float] | Mapping[Any, float] | None = None,
+    quantiles: Sequence[float] | None = None,
+    spread: Literal["variance", "log_variance", "std"] | None = None,
+    bounds: Any = None,
+    out_of_bounds: Literal["count", "reject"] | None = None,
+    heads: Mapping[str, Mapping[str, Any]] | None = None,
     expected: Any = None,
     vocabularies: Mapping[str, Sequence[str]] | None = None,
     inputs: Mapping[str, Sequence[str]] | None = None,
@@ -87,14 +91,24 @@ def save_bundle(
             returns `[rows]`, `[rows, 1]` or `[rows, width]`, or a tuple or dict of such. Or the path of an `.onnx`,
             `.pt2` or TorchScript file, or `("module:factory", state_dict)`. A list of any of these is an ensemble.
         features: the raw input columns, in the order the model takes them.
-        task: binary (labels: two), multiclass, regression.
         sample: raw rows, before any preparation: a pandas or pyarrow table with the features by name, or an array
             `[rows, features]`. Up to 256 of them become the golden rows.
+        task: binary (labels: two), multiclass, multilabel (any number of labels may be right), regression.
         scaler: None, a fitted scikit-learn transformer (also a Pipeline or ColumnTransformer), or a list of
             `(transformer, [feature, ...])`. `pipeline/features/fitted.py` lists what is supported.
         labels: in the order of the model's outputs. For a regression with several outputs: their names.
-        outputs: what the model returns: logits, probabilities or log-probabilities.
-        output: which output to take where the model returns a tuple (a place) or a dict (a key).
+        outputs: what the model returns: logits (the default), probabilities or log-probabilities.
+        output: which output to take where the model returns a tuple (a place) or a dict (a key); a list of several
+            puts them side by side.
+        threshold: the second label of a binary task is predicted above this probability, 0.5 where nothing is said; of
+            a multilabel task each label, one number for all, one each, or by label.
+        quantiles: of a regression: what the outputs are, as in `[0.1, 0.5, 0.9]`.
+        spread: of a regression: the second half of the outputs is the `variance`, `log_variance` or `std` of the first.
+        bounds: what predictions are to lie within: `(low, high)` in the target's unit, or a pair for each target; True
+            for probabilities, which lie in [0, 1] and sum to 1.
+        out_of_bounds: `count` rows beyond (the default), or `reject` them.
+        heads: of a model with several outputs: for each head's name its own task, labels, outputs, output, threshold,
+            target_scaler, quantiles, spread, bounds, out_of_bounds.
         expected: predictions for the sample rows, made elsewhere: probabilities `[rows]` or `[rows, labels]`,
             labels `[rows]`, regression values, or a table with the output columns. They catch a scaler that
             was forgotten, which the model alone cannot.
@@ -124,20 +138,31 @@ def save_bundle(
     described = features_of(given.batch.schema, sorted(keep))
     rows = golden_rows(given, described)
     groups = _groups(inputs, described, binding)
-    head, to_unit = _head(task, labels, outputs, output, target_scaler)
+    named = make_heads(
+        heads,
+        {
+            "task": task, "labels": labels, "outputs": outputs, "output": output, "threshold": threshold,
+            "target_scaler": target_scaler, "quantiles": quantiles, "spread": spread, "bounds": bounds,
+            "out_of_bounds": out_of_bounds,
+        },
+    )  # fmt: skip
+    described_heads = [one.head for one in named]
     if isinstance(model, list) and not model:
         raise BundleError("the list of models is empty")
     models = model if isinstance(model, list) else [model]
     drafts = _drafts(models, groups, call, prune)
     for each in drafts:
-        _refuse_double_activation(each.loaded.graph, head)
+        for head in described_heads:
+            refuse_double_activation(each.loaded.graph, head)
     choices = _dtypes(drafts, groups, call, binding, described)
-    ensemble = _ensemble(len(drafts), task, combine, std)
-    raw, dtypes = _true_outputs(drafts, binding, rows, groups, choices, call, head)
+    ensemble = _ensemble(len(drafts), described_heads, combine, std)
+    raw, dtypes = _true_outputs(drafts, binding, rows, groups, choices, call, described_heads)
     pruning = None
     if prune is not None:
-        whole, _ = _true_outputs(_drafts(models, groups, call, None), binding, rows, groups, [dtypes], call, head)
-        pruning = _pruning(prune, drafts, head, ensemble, raw, whole)
+        whole, _ = _true_outputs(
+            _drafts(models, groups, call, None), binding, rows, groups, [dtypes], call, described_heads
+        )
+        pruning = _pruning(prune, drafts, described_heads, ensemble, raw, whole)
     files = {name: data for each in drafts for name, data in each.files.items()}
     manifest = _described(
         lambda: BundleManifest(
@@ -152,7 +177,7 @@ def save_bundle(
             members=[each.member for each in drafts],
             ensemble=ensemble,
             pruning=pruning,
-            heads=[head],
+            heads=described_heads,
             golden=Golden(
                 file=GOLDEN,
                 rows=rows.batch.num_rows,
@@ -165,10 +190,12 @@ def save_bundle(
     written = [field.name for field in output_fields(manifest, ColumnOptions())]
     if len(set(written)) < len(written):
         raise BundleError(f"two outputs would be written under the same name, among {written}")
-    columns = _columns(manifest, raw, to_unit)
+    columns = _columns(manifest, named, raw)
     if expected is not None:
         columns = expected_columns(expected, manifest, rows)
-    golden = GoldenRows(features=rows.batch, raw={head.name: raw.numpy()}, columns=columns)
+    golden = GoldenRows(
+        features=rows.batch, raw={name: values.numpy() for name, values in raw.items()}, columns=columns
+    )
     files[GOLDEN] = write_golden(golden)
     manifest = _rehearsed(manifest, drafts, golden)
     digests = {name: sha256(data) for name, data in files.items()}
@@ -218,17 +245,25 @@ def _groups(
 
 
 def _pruning(
-    share: float, drafts: Sequence[Draft], head: AnyHead, ensemble: Ensemble | None, raw: Tensor, whole: Tensor
+    share: float,
+    drafts: Sequence[Draft],
+    heads: Sequence[AnyHead],
+    ensemble: Ensemble | None,
+    raw: Mapping[str, Tensor],
+    whole: Mapping[str, Tensor],
 ) -> Pruning:
     """What pruning has changed, over the golden rows."""
     counts = [zeros(each.truth) for each in drafts]
-    labels = [decode_head(head, each, ColumnOptions(), ensemble, len(drafts))[0][0] for each in (raw, whole)]
-    changed = 0 if isinstance(head, RegressionHead) else pc.sum(pc.not_equal(*labels)).as_py()
+    changed = 0
+    for head in heads:
+        if isinstance(head, BinaryHead | MulticlassHead):
+            both = [decode_head(head, each[head.name], ColumnOptions(), ensemble, len(drafts)) for each in (raw, whole)]
+            changed += pc.sum(pc.not_equal(*(decoded.columns[0] for decoded in both))).as_py()
     return Pruning(
         share=share,
         zeros=sum(zero for zero, _ in counts),
         weights=sum(weights for _, weights in counts),
-        largest_difference=float((raw - whole).abs().max()),
+        largest_difference=max(float((raw[name] - whole[name]).abs().max()) for name in raw),
         labels_changed=changed,
     )
 
@@ -245,61 +280,16 @@ def _drafts(
     return drafts
 
 
-def _head(
-    task: str, labels: Any, outputs: Outputs, output: int | str, target_scaler: Any
-) -> tuple[AnyHead, Callable[[np.ndarray], np.ndarray]]:
-    plain = _plain_labels(labels)
-    if task in ("binary", "multiclass") and len(plain) < 2:
-        raise BundleError(f"{task} needs its labels, in the order of the model's outputs: labels=['no', 'yes']")
-    if target_scaler is not None and task != "regression":
-        raise BundleError(f"target_scaler is for a regression, and the task is {task}")
-    match task:
-        case "binary":
-            return _described(lambda: BinaryHead(outputs=outputs, output=output, labels=plain)), lambda v: v
-        case "multiclass":
-            return _described(lambda: MulticlassHead(outputs=outputs, output=output, labels=plain)), lambda v: v
-        case "regression":
-            targets = [str(label) for label in plain]
-            rescale, to_unit = _described(lambda: bind_target(target_scaler, max(1, len(targets))))
-            head = _described(lambda: RegressionHead(output=output, targets=targets, rescale=rescale))
-            return head, to_unit
-    raise BundleError(f"task {task!r} is not known; say binary, multiclass or regression")
-
-
-def _plain_labels(labels: Any) -> list[Any]:
-    if labels is None:
-        return []
-    if isinstance(labels, str | bytes | set | frozenset | dict):
-        raise BundleError(f"labels is a {type(labels).__name__}; give a list, in the order of the model's outputs")
-    plain = [label.item() if isinstance(label, np.generic) else label for label in labels]
-    for label in plain:
-        if not isinstance(label, bool | int | float | str) or (isinstance(label, float) and label != label):
-            raise BundleError(f"label {label!r} is a {type(label).__name__}; labels are text, numbers or booleans")
-    return plain
-
-
-def _ensemble(members: int, task: str, combine: Any, std: bool) -> Ensemble | None:
+def _ensemble(members: int, heads: Sequence[AnyHead], combine: Any, std: bool) -> Ensemble | None:
     if members == 1:
         if combine is not None or std:
             raise BundleError("combine and std are for an ensemble; give a list of models")
         return None
-    combine = combine or ("mean" if task == "regression" else "probability")
-    if (combine == "mean") != (task == "regression"):
-        raise BundleError(f"combine={combine!r} does not go with {task}")
+    classes = [head.task for head in heads if isinstance(head, ClassHead)]
+    combine = combine or ("probability" if classes else "mean")
+    if (combine == "mean") == bool(classes):
+        raise BundleError(f"combine={combine!r} does not go with {classes[0] if classes else 'regression'}")
     return _described(lambda: Ensemble(combine=combine, std=std))
-
-
-def _refuse_double_activation(graph: Graph | None, head: AnyHead) -> None:
-    """A model that ends in a sigmoid or softmax gives no logits; applied twice, they score plausibly and wrong."""
-    if graph is None or isinstance(head, RegressionHead) or head.outputs != "logits":
-        return
-    last = last_activation(graph, head.output) or ""
-    gives = {"Sigmoid": "probabilities", "Softmax": "probabilities", "LogSigmoid": "log_probabilities"}.get(last)
-    if gives is not None:
-        raise BundleError(
-            f"the model ends in {last}: its outputs are {gives}, and outputs='logits' would apply one more;"
-            f" say outputs={gives!r}"
-        )
 
 
 def _dtypes(
@@ -342,9 +332,9 @@ def _true_outputs(
     groups: Mapping[str, Sequence[str]],
     dtypes: Sequence[Dtypes],
     call: Call,
-    head: AnyHead,
-) -> tuple[Tensor, Dtypes]:
-    """What the user's own transformers and models give for the rows: `[rows, members × width]`."""
+    heads: Sequence[AnyHead],
+) -> tuple[dict[str, Tensor], Dtypes]:
+    """What the user's own transformers and models give for the rows: `[rows, members × width]` of each head."""
     matrix = binding.truth(rows.frame)
     if matrix.shape[1] != len(binding.columns):
         raise BundleError(f"the transformers give {matrix.shape[1]} columns, and {len(binding.columns)} are saved")
@@ -357,76 +347,62 @@ def _true_outputs(
             for (name, columns), kind in zip(groups.items(), kinds, strict=True)
         }
         try:
-            each = [_shown(one, tensors, call, head, len(shown)) for one in drafts]
+            each = [_shown(one, tensors, call, heads, len(shown)) for one in drafts]
         except BundleError:
             raise
         except Exception as error:
             problem = error
             continue
-        if len({raw.shape[1] for raw in each}) > 1:
-            raise BundleError(f"the members give {[raw.shape[1] for raw in each]} outputs; they must give as many")
-        for one, raw in zip(drafts, each, strict=True):
-            _check_head(head, raw, opaque=one.loaded.graph is None)
-        return torch.cat(each, dim=1)[: len(matrix)], kinds
+        for head in heads:
+            widths = [raw[head.name].shape[1] for raw in each]
+            if len(set(widths)) > 1:
+                raise BundleError(f"the members give {widths} outputs; they must give as many")
+            for one, raw in zip(drafts, each, strict=True):
+                check_values(head, raw[head.name], opaque=one.loaded.graph is None)
+        together = {head.name: torch.cat([raw[head.name] for raw in each], dim=1)[: len(matrix)] for head in heads}
+        return together, kinds
     shapes = [f"{kind} [{len(shown)}, {len(c)}]" for c, kind in zip(groups.values(), dtypes[-1], strict=True)]
     assert problem is not None, "there is at least one choice of types"
     raise BundleError(f"the model fails on the sample, {', '.join(shapes)}: {one_line(problem)}") from problem
 
 
-def _shown(one: Draft, tensors: Mapping[str, Tensor], call: Call, head: AnyHead, rows: int) -> Tensor:
+def _shown(
+    one: Draft, tensors: Mapping[str, Tensor], call: Call, heads: Sequence[AnyHead], rows: int
+) -> dict[str, Tensor]:
     with torch.inference_mode():
-        raw = select_output(called(one.truth, tensors, call), head.output)
-    check_shape(head, raw, rows)
-    return raw.float().reshape(rows, -1)
+        raw = called(one.truth, tensors, call)
+        found = {}
+        for head in heads:
+            if not isinstance(head.output, list):
+                check_shape(head, select_output(raw, head.output), rows)
+            values = head_output(raw, head.output, rows)
+            check_shape(head, values, rows)
+            found[head.name] = values.float()
+    return found
 
 
-def _check_head(head: AnyHead, values: Tensor, *, opaque: bool) -> None:
-    """Whether the sample's outputs are what they are said to be."""
-    if isinstance(head, RegressionHead):
-        return
-    in_range = bool(((values >= -1e-4) & (values <= 1 + 1e-4)).all())
-    sums_to_one = values.shape[1] > 1 and bool(((values.sum(dim=1) - 1).abs() < 1e-3).all())
-    if (
-        head.outputs == "logits"
-        and opaque
-        and in_range
-        and values.shape[1] == 1
-        and len(set(values.flatten().tolist())) >= FEWEST_TELLING
-    ):
-        raise BundleError(
-            "every output of the sample lies between 0 and 1, so the model's outputs are probabilities, and"
-            " outputs='logits' would apply the sigmoid again; say outputs='probabilities'"
-        )
-    if head.outputs == "logits" and in_range and sums_to_one:
-        raise BundleError(
-            "the model's outputs are probabilities (every row sums to 1), and outputs='logits' would apply"
-            " the softmax again; say outputs='probabilities'"
-        )
-    if head.outputs == "probabilities" and not (in_range and (sums_to_one or values.shape[1] == 1)):
-        raise BundleError(
-            f"outputs='probabilities', and the sample's outputs lie between {values.min():.4g} and"
-            f" {values.max():.4g}{'' if values.shape[1] == 1 else ' or do not sum to 1'}; say outputs='logits'?"
-        )
-    if head.outputs == "log_probabilities" and bool((values > 1e-4).any()):
-        raise BundleError(
-            f"outputs='log_probabilities', and an output is {values.max():.4g}, above 0; say outputs='logits'?"
-        )
-
-
-def _columns(manifest: BundleManifest, raw: Tensor, to_unit: Callable[[np.ndarray], np.ndarray]) -> dict[str, pa.Array]:
+def _columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Mapping[str, Tensor]) -> dict[str, pa.Array]:
     """The decoded columns of the golden rows; a regression's by the user's own inverse of the target's scaler."""
-    head, members = manifest.heads[0], len(manifest.members)
-    names = [field.name for field in output_fields(manifest, ColumnOptions())]
-    columns, finite = decode_head(head, raw, ColumnOptions(), manifest.ensemble, members)
-    if finite is not None:
-        row = int((~finite).nonzero()[0])
-        raise BundleError(f"the model's output for sample row {row} is not finite: {raw[row].tolist()}")
-    if isinstance(head, RegressionHead) and head.rescale:
-        width = head_width(head)
-        values = raw.double().numpy().reshape(len(raw) * members, width)
-        values = np.asarray(to_unit(values)).reshape(len(raw), members, width).mean(axis=1)
-        columns[:width] = [pa.array(np.ascontiguousarray(values[:, place])) for place in range(width)]
-    return dict(zip(names, columns, strict=True))
+    columns: dict[str, pa.Array] = {}
+    members = len(manifest.members)
+    for one in named:
+        head, values = one.head, raw[one.head.name]
+        names = [field.name for field in head_fields(manifest, head, ColumnOptions())]
+        decoded = decode_head(head, values, ColumnOptions(), manifest.ensemble, members)
+        if decoded.finite is not None:
+            row = int((~decoded.finite).nonzero()[0])
+            raise BundleError(f"the model's output for sample row {row} is not finite: {values[row].tolist()}")
+        made = list(decoded.columns)
+        if isinstance(head, RegressionHead) and head.rescale:
+            targets = max(1, len(head.targets))
+            kinds = 1 if head.spread is not None else max(1, len(head.quantiles))
+            width = head_width(head)
+            taken = values.double().numpy().reshape(len(values) * members, width)[:, : kinds * targets]
+            unit = np.asarray(one.to_unit(taken.reshape(-1, targets))).reshape(len(values), members, kinds * targets)
+            unit = unit.mean(axis=1)
+            made[: kinds * targets] = [pa.array(np.ascontiguousarray(column)) for column in unit.T]
+        columns |= dict(zip(names, made, strict=True))
+    return columns
 
 
 def _rehearsed(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> BundleManifest:

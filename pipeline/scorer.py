@@ -74,6 +74,7 @@ class DecodedBatch:
     columns: tuple[pa.Array, ...]
     kept: np.ndarray | None
     rejects: tuple[Reject, ...]
+    out_of_bounds: int = 0
 
 
 class Scorer:
@@ -240,24 +241,41 @@ class Scorer:
 
     def decode(self, features: FeatureBatch, raw: RawBatch, options: ColumnOptions = DEFAULTS) -> DecodedBatch:
         """Columns as `tasks/columns.py` names them; a row whose output is not finite becomes a reject."""
-        columns, rejects = [], (*features.rejects, *raw.failed)
+        heads = [
+            decode_head(head, raw.heads[head.name], options, self.manifest.ensemble, len(self.members))
+            for head in self.manifest.heads
+        ]
+        columns = [column for head in heads for column in head.columns]
         kept = raw.kept if raw.failed else features.kept
         rows = features.num_kept - sum(len(reject.positions) for reject in raw.failed)
-        finite: Tensor | None = None
-        for head in self.manifest.heads:
-            arrays, good = decode_head(head, raw.heads[head.name], options, self.manifest.ensemble, len(self.members))
-            columns += arrays
-            if good is not None:
-                finite = good if finite is None else finite & good
-        if finite is not None:
-            good_rows = finite.cpu().numpy()
-            before = np.arange(rows, dtype=np.int64) if kept is None else kept
-            lost = before[~good_rows]
-            reason = ("the model's output is not finite",) * len(lost)
-            rejects = (*rejects, Reject(positions=lost, stage="decode", column="", reasons=reason))
-            kept = before[good_rows]
-            columns = [array.filter(to_arrow(good_rows)) for array in columns]
-        return DecodedBatch(batch=features.batch, columns=tuple(columns), kept=kept, rejects=rejects)
+        rejects = [*features.rejects, *raw.failed]
+        good = np.ones(rows, dtype=np.bool_)
+        beyond = np.zeros(rows, dtype=np.bool_)
+        for description, decoded in zip(self.manifest.heads, heads, strict=True):
+            rejecting = description.bounds is not None and description.bounds.reject
+            for bad, reason in (
+                (None if decoded.finite is None else ~decoded.finite.numpy(), "the model's output is not finite"),
+                (None if decoded.beyond is None else decoded.beyond.numpy(), "the prediction is out of bounds"),
+            ):
+                if bad is None:
+                    continue
+                if reason.endswith("bounds") and not rejecting:
+                    beyond |= bad
+                    continue
+                lost = np.flatnonzero(bad & good)
+                places = lost if kept is None else kept[lost]
+                rejects.append(Reject(positions=places, stage="decode", column="", reasons=(reason,) * len(places)))
+                good &= ~bad
+        if not good.all():
+            kept = np.flatnonzero(good) if kept is None else kept[good]
+            columns = [array.filter(to_arrow(good)) for array in columns]
+        return DecodedBatch(
+            batch=features.batch,
+            columns=tuple(columns),
+            kept=kept,
+            rejects=tuple(rejects),
+            out_of_bounds=int((beyond & good).sum()),
+        )
 
     def output_fields(self, options: ColumnOptions = DEFAULTS) -> list[pa.Field]:
         """The columns that predictions are written to, before any prefix."""
@@ -301,6 +319,7 @@ class Scorer:
             yield ScoredBatch(
                 rows=assemble(batch, decoded.kept, decoded.columns, schema),
                 rejects=assemble_rejects(batch, decoded.rejects, source=source, first_row=first_row),
+                out_of_bounds=decoded.out_of_bounds,
             )
             first_row += batch.num_rows
 

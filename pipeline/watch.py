@@ -126,6 +126,7 @@ def say_end(watcher: Watcher, manifest: RunManifest) -> None:
         status=manifest.status,
         rows=manifest.rows_in,
         rejected=manifest.rows_rejected,
+        out_of_bounds=manifest.rows_out_of_bounds,
         seconds=round(manifest.wall_s, 3),
         rows_per_s=round(manifest.rows_in / max(manifest.wall_s, 1e-9)),
         startup_s=round(manifest.startup_s, 3),

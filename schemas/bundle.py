@@ -16,6 +16,8 @@ from .steps import AnyStep, Name
 FORMAT = 1
 
 Label = bool | int | float | str
+#: A label is predicted where its probability is above this.
+Threshold = Annotated[float, Field(ge=0, le=1)]
 #: A file that lies directly in the bundle: no folders, no way out of it.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
 
@@ -102,14 +104,51 @@ class Rescale(Schema):
     shift: list[float] | None = None
 
 
-class ClassHead(Schema):
-    """A classification output: what its numbers are, and the labels in the order of its columns."""
+class Bounds(Schema):
+    """What an output is to lie within. Rows beyond are counted, and rejected where that is said.
+
+    For a regression `low` and `high` per target, in its own unit. For classes there are none: probabilities are to lie
+    in [0, 1] and, of one class among several, to sum to 1, within 1e-3.
+    """
+
+    low: list[float] | None = None
+    high: list[float] | None = None
+    reject: bool = False
+
+
+class Temperature(Schema):
+    """Probabilities are the softmax of `logits / temperature` (Guo et al. 2017)."""
+
+    kind: Literal["temperature"] = "temperature"
+    temperature: float = Field(gt=0)
+
+
+class Platt(Schema):
+    """The probability of a label is `1 / (1 + exp(−(slope · logit + intercept)))` (Platt 1999): one pair of numbers for
+    a binary head, one per label of a multilabel one."""
+
+    kind: Literal["platt"] = "platt"
+    slope: list[float] = Field(min_length=1)
+    intercept: list[float] = Field(min_length=1)
+
+
+class Head(Schema):
+    """One output of the model that predictions are made of. Where there are several heads, each one's columns begin
+    with its name."""
 
     name: Name = "output"
-    #: Which of the model's outputs: a place in its tuple, a key of its dict.
-    output: int | str = 0
+    #: Which of the model's outputs: a place in its tuple, a key of its dict; several stand side by side.
+    output: int | str | list[int | str] = 0
+    bounds: Bounds | None = None
+
+
+class ClassHead(Head):
+    """A classification output: what its numbers are, and the labels in the order of its columns."""
+
     outputs: Literal["logits", "probabilities", "log_probabilities"]
     labels: list[Label] = Field(min_length=2)
+    #: Fitted on labelled rows after training, and applied to the logits.
+    calibration: Annotated[Temperature | Platt, Field(discriminator="kind")] | None = None
 
     @model_validator(mode="after")
     def _labels_can_be_told_apart(self) -> Self:
@@ -124,36 +163,90 @@ class ClassHead(Schema):
         alike = [text for text, times in Counter(str(label) for label in self.labels).items() if times > 1]
         if alike:
             raise ValueError(f"two labels read {alike[0]!r} as text")
+        if self.bounds is not None and (self.bounds.low is not None or self.bounds.high is not None):
+            raise ValueError("the bounds of probabilities are known: 0, 1, and a sum of 1")
         return self
 
 
+def _pairs(head: ClassHead, number: int) -> None:
+    """Raise ValueError where Platt's numbers are not as many as asked for."""
+    found = head.calibration
+    if found is None or found.kind != "platt":
+        return
+    if not len(found.slope) == len(found.intercept) == number:
+        raise ValueError(f"platt has {len(found.slope)} slopes and {len(found.intercept)} intercepts, not {number}")
+
+
 class BinaryHead(ClassHead):
-    """`[rows]`, `[rows, 1]` (of the second label) or `[rows, 2]`."""
+    """`[rows]`, `[rows, 1]` (of the second label) or `[rows, 2]`. The second label is predicted where its probability
+    is above `threshold`."""
 
     task: Literal["binary"] = "binary"
     labels: list[Label] = Field(min_length=2, max_length=2)
+    threshold: Threshold = 0.5
+
+    @model_validator(mode="after")
+    def _one_pair(self) -> Self:
+        _pairs(self, 1)
+        return self
 
 
 class MulticlassHead(ClassHead):
-    """`[rows, labels]`."""
+    """`[rows, labels]`, of which one is right."""
 
     task: Literal["multiclass"] = "multiclass"
 
+    @model_validator(mode="after")
+    def _temperature_alone(self) -> Self:
+        if self.calibration is not None and self.calibration.kind == "platt":
+            raise ValueError("platt is for binary and multilabel heads; a multiclass one takes a temperature")
+        return self
 
-class RegressionHead(Schema):
-    """`[rows]` or `[rows, targets]`; `targets` are named where there are several."""
+
+class MultilabelHead(ClassHead):
+    """`[rows, labels]`, of which any number is right. A label is predicted where its probability is above its
+    threshold."""
+
+    task: Literal["multilabel"] = "multilabel"
+    labels: list[Label] = Field(min_length=1)
+    thresholds: list[Threshold]
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        _pairs(self, len(self.labels))
+        if len(self.thresholds) != len(self.labels):
+            raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
+        return self
+
+
+class RegressionHead(Head):
+    """`[rows]` or `[rows, targets]`; `targets` are named where there are several.
+
+    With `quantiles`, `[rows, quantiles × targets]`: the targets of the first quantile, then those of the second. With
+    `spread`, `[rows, 2 × targets]`: means, then what `spread` says.
+    """
 
     task: Literal["regression"] = "regression"
-    name: Name = "output"
-    output: int | str = 0
     targets: list[Name] = []
     rescale: list[Rescale] = []
+    quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = []
+    spread: Literal["variance", "log_variance", "std"] | None = None
 
     @model_validator(mode="after")
     def _targets_can_be_told_apart(self) -> Self:
         if len(set(self.targets)) < len(self.targets):
             raise ValueError(f"two targets have the same name among {self.targets}")
         width = max(1, len(self.targets))
+        if sorted(set(self.quantiles)) != self.quantiles:
+            raise ValueError(f"quantiles are to rise, each once; these are {self.quantiles}")
+        if self.quantiles and self.spread is not None:
+            raise ValueError("a head gives quantiles or a spread, not both")
+        bent = [step.kind for step in self.rescale if step.kind not in ("standard", "robust", "minmax", "maxabs")]
+        if bent and self.spread is not None:
+            raise ValueError(f"a spread cannot be taken through {bent[0]!r}, which is no straight line")
+        for numbers in (self.bounds.low, self.bounds.high) if self.bounds is not None else ():
+            if numbers is not None and len(numbers) != width:
+                raise ValueError(f"bounds have {len(numbers)} numbers for {width} targets")
         for step in self.rescale:
             if any(len(numbers) != width for numbers in (step.scale, step.shift) if numbers is not None):
                 raise ValueError(f"rescale has numbers for another number of targets than {width}")
@@ -162,7 +255,7 @@ class RegressionHead(Schema):
         return self
 
 
-AnyHead = Annotated[BinaryHead | MulticlassHead | RegressionHead, Field(discriminator="task")]
+AnyHead = Annotated[BinaryHead | MulticlassHead | MultilabelHead | RegressionHead, Field(discriminator="task")]
 
 
 class Pruning(Schema):
@@ -200,7 +293,7 @@ class BundleManifest(Schema):
     members: list[AnyMember] = Field(min_length=1)
     ensemble: Ensemble | None = None
     pruning: Pruning | None = None
-    heads: list[AnyHead] = Field(min_length=1, max_length=1)
+    heads: list[AnyHead] = Field(min_length=1)
     golden: Golden
     files: dict[FileName, Sha256]
 
@@ -225,9 +318,14 @@ class BundleManifest(Schema):
                 raise ValueError(f"input {entry.name!r} takes {unknown[0]!r}, which is no feature or output of a step")
         if (self.ensemble is None) != (len(self.members) == 1):
             raise ValueError("several members need to be told how they make one prediction, one member does not")
-        regression = isinstance(self.heads[0], RegressionHead)
-        if self.ensemble is not None and (self.ensemble.combine == "mean") != regression:
-            raise ValueError(f"combine {self.ensemble.combine!r} does not go with {self.heads[0].task}")
+        doubled = [name for name, times in Counter(head.name for head in self.heads).items() if times > 1]
+        if doubled:
+            raise ValueError(f"two heads have the name {doubled[0]!r}")
+        classes = [head.task for head in self.heads if isinstance(head, ClassHead)]
+        if self.ensemble is not None and (self.ensemble.combine == "mean") == bool(classes):
+            raise ValueError(
+                f"combine {self.ensemble.combine!r} does not go with {classes[0] if classes else 'regression'}"
+            )
         used = [self.golden.file, *(file for member in self.members for file in files_of(member))]
         missing = [file for file in used if file not in self.files]
         if missing:

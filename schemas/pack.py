@@ -31,10 +31,16 @@ class PackSpec(Schema):
     """Everything `save_bundle` is told, with files in place of objects."""
 
     features: list[str] | None = None
-    task: Literal["binary", "multiclass", "regression"] | None = None
+    task: Literal["binary", "multiclass", "multilabel", "regression"] | None = None
     labels: list[bool | int | float | str] | None = None
-    outputs: Literal["logits", "probabilities", "log_probabilities"] = "logits"
-    output: int | str = 0
+    outputs: Literal["logits", "probabilities", "log_probabilities"] | None = None
+    output: int | str | list[int | str] | None = None
+    threshold: float | list[float] | dict[str, float] | None = None
+    quantiles: list[float] | None = None
+    spread: Literal["variance", "log_variance", "std"] | None = None
+    bounds: bool | list[float] | list[list[float]] | None = None
+    out_of_bounds: Literal["count", "reject"] | None = None
+    heads: dict[str, dict[str, Any]] | None = None
     sample: str | None = None
     expected: str | None = None
     model: ModelSpec | list[ModelSpec] | None = None

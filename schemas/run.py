@@ -34,6 +34,8 @@ class Receipt(Schema):
     rows_scored: int
     rows_rejected: int
     rejects: Sha256 | None
+    #: Of the rows scored, those that lie beyond the bounds that the bundle declares.
+    out_of_bounds: int = 0
     made_with: dict[str, str]
     checksum: Sha256 | None = None
 
@@ -60,6 +62,7 @@ class PartRecord(Schema):
     rows_scored: int
     rows_rejected: int
     rejects: str | None = None
+    out_of_bounds: int = 0
 
 
 class PartitionRecord(Schema):
@@ -87,6 +90,16 @@ class BundleRecord(Schema):
     golden_largest_difference: float | None
 
 
+class HeadRecord(Schema):
+    """What the predictions of a head are, for those who evaluate them. `columns`: as they stand in the output."""
+
+    name: str
+    task: Literal["binary", "multiclass", "multilabel", "regression"]
+    labels: list[bool | int | float | str] = []
+    targets: list[str] = []
+    columns: list[str]
+
+
 class RunManifest(Schema):
     """`_scoreline/run.json`: what was done, with what, and what it waited for."""
 
@@ -109,6 +122,9 @@ class RunManifest(Schema):
     rows_in: int
     rows_scored: int
     rows_rejected: int
+    rows_out_of_bounds: int = 0
+    #: The bundle's heads, in order.
+    heads: list[HeadRecord] = []
     wall_s: float
     startup_s: float
     other_s: float

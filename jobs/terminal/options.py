@@ -89,6 +89,24 @@ class Keys(click.ParamType[Any]):
         return stripped
 
 
+class Thresholds(click.ParamType[Any]):
+    """`0.3`, or `NAME=0.3` for a label or a head; several in a list."""
+
+    name = "[NAME=]0.3"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        name, _, number = str(value).rpartition("=")
+        try:
+            threshold = float(number)
+        except ValueError:
+            threshold = -1.0
+        if not 0 <= threshold <= 1:
+            self.fail(f"{value!r} is no probability (0.3), nor one for a label or head (NAME=0.3)", param, ctx)
+        return name.strip(), threshold
+
+
 class Day(click.ParamType[Any]):
     """A date as YYYY-MM-DD, kept as text."""
 
@@ -111,6 +129,12 @@ _KINDS: dict[str, click.ParamType[Any]] = {
     "max_rejects": Rejects(),
     "keys": Keys(),
 }
+
+
+def thresholds(said: Any) -> tuple[tuple[str, float], ...]:
+    """What a job file says: a number, `NAME=0.3`, or a list of them."""
+    listed = said if isinstance(said, list) else [] if said is None else [said]
+    return tuple(Thresholds().convert(one, None, None) for one in listed)
 
 
 def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None) -> "JobFile | None":  # noqa: ARG001
@@ -144,6 +168,10 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
                 kind.convert(given[name], None, None)
         except click.BadParameter as error:
             raise JobFileError(f"job file {value!r}: {name}: {error.message}") from error
+    try:
+        given |= {"threshold": list(thresholds(job.threshold))} if job.threshold is not None else {}
+    except click.BadParameter as error:
+        raise JobFileError(f"job file {value!r}: threshold: {error.message}") from error
     for name in _PATHS:
         if name in given and "://" not in given[name]:
             given[name] = str(path.parent / given[name])
@@ -168,6 +196,8 @@ def job_of(job: "JobFile | None") -> ScoreJob:
             keys=said("keys", "all"),
             prefix=(job and job.prefix) or "",
             probabilities=(job and job.probabilities) or "columns",
+            top_k=job.top_k if job else None,
+            thresholds=thresholds(job.threshold if job else None),
         ),
         csv=dialect_of(job),
         batch_rows=said("batch_size", "auto"),

@@ -107,12 +107,18 @@ def forward(
         if rows == 1:
             inputs = {name: tensor.repeat(2, 1) for name, tensor in inputs.items()}
         raw = called(model, inputs, call)
-        return {head.name: _by_row(select_output(raw, head.output), max(2, rows))[:rows] for head in heads}
+        return {head.name: head_output(raw, head.output, max(2, rows))[:rows] for head in heads}
 
 
 def called(model: nn.Module, inputs: Mapping[str, Tensor], call: Call) -> Any:
     """The model's own outputs, given the inputs as it takes them."""
     return model(dict(inputs)) if call == "dict" else model(*inputs.values())
+
+
+def head_output(raw: Any, which: int | str | list[int | str], rows: int) -> Tensor:
+    """What a head takes of what a model returns, `[rows, width]`; of several outputs one beside the other."""
+    chosen = [_by_row(select_output(raw, one), rows) for one in (which if isinstance(which, list) else [which])]
+    return chosen[0] if len(chosen) == 1 else torch.cat(chosen, dim=1)
 
 
 def _by_row(output: Tensor, rows: int) -> Tensor:

@@ -1,22 +1,28 @@
 """Binary classification: `[rows, 1]` (of the second label) or `[rows, 2]` → label, probability."""
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from ...schemas.bundle import BinaryHead, Ensemble
 from ..records import ColumnOptions
-from .classes import class_probabilities, combined, finite_rows, float_column, labels_at, logistic
+from .classes import (
+    HeadColumns,
+    class_logits,
+    class_probabilities,
+    combined,
+    finite_rows,
+    float_column,
+    labels_at,
+    outside,
+    platt,
+    yes_probabilities,
+)
+from .columns import thresholds_of
 
 
-def decode(
-    head: BinaryHead, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None
-) -> tuple[list[pa.Array], Tensor | None]:
-    """Columns as `columns.output_fields` names them, and which rows came out finite, bool `[rows]`, None
-    where all did.
-
-    The second label is predicted where its probability is above 0.5; at exactly 0.5 the first is, as ties go
-    to the lowest label.
+def decode(head: BinaryHead, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None) -> HeadColumns:
+    """Columns as `columns.output_fields` names them. The second label is predicted where its probability is above the
+    threshold; at exactly the threshold the first is, as ties go to the lowest label.
 
     Args:
         raw: `[rows, width]`, or `[rows, members, width]` of an ensemble.
@@ -30,23 +36,31 @@ def decode(
         probabilities, std = combined(outputs, pairs, ensemble)
         probability = probabilities[:, 1]
         spread = [float_column(std)] if ensemble.std else []
-    columns = [labels_at((probability > 0.5).long(), head.labels)]
+    if head.calibration is not None:
+        logits = _logit(head, raw) if ensemble is None else torch.logit(probability)
+        probability = platt(head.calibration, logits.double()[None])[0].float()
+    (threshold,) = thresholds_of(head, options)
+    columns = [labels_at((probability > threshold).long(), head.labels)]
     if options.probabilities != "none":
         columns.append(float_column(probability))
-    return [*columns, *spread], finite_rows(probability)
+    return HeadColumns(
+        columns=[*columns, *spread], finite=finite_rows(probability), beyond=outside(head, probability[None])
+    )
 
 
 def _positive(head: BinaryHead, raw: Tensor) -> Tensor:
     """P(second label), float32. One number per row is the second label's; of two, the softmax."""
     if raw.shape[-1] == 2:
         return class_probabilities(head.outputs, raw)[..., 1]
-    match head.outputs:
-        case "logits":
-            return logistic(raw[..., 0].float())
-        case "log_probabilities":
-            return torch.exp(raw[..., 0].float())
-        case "probabilities":
-            return raw[..., 0].float()
+    return yes_probabilities(head.outputs, raw[..., 0])
+
+
+def _logit(head: BinaryHead, raw: Tensor) -> Tensor:
+    """The log-odds of the second label, float32 `[rows]`."""
+    if raw.shape[-1] == 2:
+        pairs = torch.log(raw.float()) if head.outputs == "probabilities" else raw.float()
+        return pairs[..., 1] - pairs[..., 0]
+    return class_logits(head.outputs, raw[..., 0])
 
 
 def _both(head: BinaryHead, raw: Tensor) -> Tensor:

@@ -1,19 +1,33 @@
 """What binary and multiclass share: probabilities from raw outputs, labels from places, one prediction from several
 members."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import Ensemble, Label
+from ...schemas.bundle import ClassHead, Ensemble, Label, MulticlassHead, Platt, Temperature
 from ..arrays import to_arrow
+from ..records import ColumnOptions
 from .columns import label_array
 
 #: Up to here a pass per label is faster than `argmax`.
 FEW_LABELS = 32
 Outputs = Literal["logits", "probabilities", "log_probabilities"]
+#: Probabilities may miss their bounds by so much: float32, and a model that was rounded on its way.
+SLACK = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeadColumns:
+    """What a head's raw output says. `finite`, `beyond`: bool `[rows]`: which rows came out finite, and which lie
+    beyond the bounds that were declared; None where all are finite, and where none are beyond."""
+
+    columns: list[pa.Array]
+    finite: Tensor | None
+    beyond: Tensor | None = None
 
 
 def class_probabilities(outputs: Outputs, raw: Tensor) -> Tensor:
@@ -63,11 +77,7 @@ def by_label(outputs: Outputs, raw: Tensor) -> tuple[Tensor, Tensor]:
     if raw.shape[1] > FEW_LABELS:
         return class_probabilities(outputs, raw).T.contiguous(), raw.argmax(dim=1)
     scores = raw.float().T.contiguous()
-    best = scores[0]
-    places = torch.zeros(scores.shape[1], dtype=torch.int64)
-    for place in range(1, scores.shape[0]):
-        places.masked_fill_(scores[place] > best, place)
-        best = torch.maximum(best, scores[place])
+    best, places = largest(scores)
     if outputs != "logits":
         return class_probabilities(outputs, scores), places
     powers = torch.exp(scores - best)
@@ -75,6 +85,66 @@ def by_label(outputs: Outputs, raw: Tensor) -> tuple[Tensor, Tensor]:
     for power in powers[1:]:
         total += power
     return powers / total, places
+
+
+def largest(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """`[labels, rows]` → the largest of each row and its place, the first of equal ones, `[rows]` each."""
+    if scores.shape[0] > FEW_LABELS:
+        best, places = scores.max(dim=0)
+        return best, (scores == best).to(torch.uint8).argmax(dim=0)
+    best = scores[0]
+    places = torch.zeros(scores.shape[1], dtype=torch.int64)
+    for place in range(1, scores.shape[0]):
+        places.masked_fill_(scores[place] > best, place)
+        best = torch.maximum(best, scores[place])
+    return best, places
+
+
+def yes_probabilities(outputs: Outputs, raw: Tensor) -> Tensor:
+    """Numbers that each speak for one label alone → its probability, float32 of the same shape."""
+    match outputs:
+        case "logits":
+            return logistic(raw.float())
+        case "log_probabilities":
+            return torch.exp(raw.float())
+        case "probabilities":
+            return raw.float()
+
+
+def class_logits(outputs: Outputs, raw: Tensor) -> Tensor:
+    """Numbers that each speak for one label alone → its log-odds, float32 of the same shape."""
+    return raw.float() if outputs == "logits" else torch.logit(yes_probabilities(outputs, raw))
+
+
+def platt(calibration: Platt | Temperature, logits: Tensor) -> Tensor:
+    """Log-odds `[labels, rows]` → calibrated probabilities of the same shape and type."""
+    if isinstance(calibration, Temperature):
+        return logistic(logits / calibration.temperature)
+    slope, intercept = (
+        torch.tensor(numbers, dtype=logits.dtype) for numbers in (calibration.slope, calibration.intercept)
+    )
+    return logistic(slope[:, None] * logits + intercept[:, None])
+
+
+def probability_columns(probabilities: Tensor, options: ColumnOptions) -> list[pa.Array]:
+    """`[labels, rows]` → a column each, or one of lists, or none."""
+    if options.probabilities == "columns":
+        return [float_column(probability) for probability in probabilities]
+    if options.probabilities == "list":
+        flat = float_column(probabilities.T.reshape(-1))
+        return [pa.FixedSizeListArray.from_arrays(flat, probabilities.shape[0])]
+    return []
+
+
+def outside(head: ClassHead, probabilities: Tensor) -> Tensor | None:
+    """`[labels, rows]` → the rows whose probabilities lie outside [0, 1], or do not sum to 1 where one label of several
+    is right; None where there are none, or no bounds are declared."""
+    if head.bounds is None:
+        return None
+    bad = ((probabilities < -SLACK) | (probabilities > 1 + SLACK)).any(dim=0)
+    if isinstance(head, MulticlassHead):
+        bad |= (probabilities.sum(dim=0) - 1).abs() > SLACK
+    return bad if bool(bad.any()) else None
 
 
 def logistic(logit: Tensor) -> Tensor:

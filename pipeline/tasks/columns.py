@@ -1,9 +1,23 @@
-"""The names and types of the columns that each task writes. Known before torch is imported."""
+"""The names and types of the columns that each task writes, and which options go with which task. Known before torch is
+imported."""
+
+from collections import Counter
+from collections.abc import Iterator
 
 import pyarrow as pa
 
-from ...schemas.bundle import AnyHead, BinaryHead, BundleManifest, Label, MulticlassHead, RegressionHead
+from ...schemas.bundle import (
+    AnyHead,
+    BinaryHead,
+    BundleManifest,
+    ClassHead,
+    Label,
+    MulticlassHead,
+    MultilabelHead,
+    RegressionHead,
+)
 from ..arrays import text_array
+from ..errors import UsageError
 from ..records import ColumnOptions
 
 PREDICTION = "prediction"
@@ -14,38 +28,111 @@ def output_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.F
     """The columns of a bundle's predictions, in order, before any prefix.
 
     - binary: `prediction`, `probability` (float32, of the second label)
-    - multiclass: `prediction`, `probability_<label>` (float32) each, or one list column, or none
-    - regression: `prediction` (float64), or `prediction_<target>` each where targets are named
-    - an ensemble that was asked for its spread: `prediction_std` (float64), or one per target
+    - multiclass: `prediction`, `probability_<label>` (float32) each, or one list column, or none; of the k likeliest
+      labels `top_1`, `top_1_probability` …, where they were asked for
+    - multilabel: `prediction_<label>` (bool) each, then `probability_<label>` each, or one list column, or none
+    - regression: `prediction` (float64), or `prediction_<target>` each where targets are named; of quantiles
+      `prediction_p10` … instead; with a spread `prediction_std` behind them
+    - an ensemble that was asked for its spread: `prediction_std` (float64), or one per target or label
+
+    Where there are several heads, each one's columns begin with its name.
     """
-    spread = manifest.ensemble is not None and manifest.ensemble.std
-    fields = []
-    for head in manifest.heads:
-        fields += _head_fields(head, options)
-        if spread:
-            targets = head.targets if isinstance(head, RegressionHead) else []
-            fields += [pa.field(f"{STD}_{target}", pa.float64()) for target in targets] or [pa.field(STD, pa.float64())]
-    return fields
+    return [field for head in manifest.heads for field in head_fields(manifest, head, options)]
 
 
-def _head_fields(head: AnyHead, options: ColumnOptions) -> list[pa.Field]:
+def head_fields(manifest: BundleManifest, head: AnyHead, options: ColumnOptions) -> list[pa.Field]:
+    """Those of one of its heads."""
+    several = len(manifest.heads) > 1
+    fields = _head_fields(head, options, manifest.ensemble is not None and manifest.ensemble.std)
+    return [field.with_name(f"{head.name}_{field.name}") for field in fields] if several else fields
+
+
+def check_options(manifest: BundleManifest, options: ColumnOptions) -> None:
+    """Raise UsageError for options that go with none of the bundle's heads; says what is possible."""
+    tasks = ", ".join(sorted({head.task for head in manifest.heads}))
+    classes = [len(head.labels) for head in manifest.heads if isinstance(head, MulticlassHead)]
+    if options.top_k is not None:
+        if not classes:
+            raise UsageError(f"--top-k is for multiclass, and the bundle's task is {tasks}; leave it out")
+        if options.top_k > min(classes):
+            raise UsageError(f"--top-k {options.top_k} of {min(classes)} labels; say 1 to {min(classes)}")
+    doubled = [name for name, times in Counter(f.name for f in output_fields(manifest, options)).items() if times > 1]
+    if doubled:
+        raise UsageError(f"two outputs would be written as {doubled[0]!r}; leave --top-k out, or rename the labels")
+    known = {name for head in manifest.heads for name in _threshold_names(head, several=len(manifest.heads) > 1)}
+    for name, _ in options.thresholds:
+        if not known:
+            raise UsageError(
+                f"--threshold is for binary and multilabel, and the bundle's task is {tasks}; leave it out"
+            )
+        if name and name not in known:
+            raise UsageError(f"--threshold names {name!r}; say one of {', '.join(sorted(known))}")
+
+
+def thresholds_of(head: BinaryHead | MultilabelHead, options: ColumnOptions) -> list[float]:
+    """The thresholds of a head's labels: the job's where it says so, else the bundle's."""
+    if isinstance(head, BinaryHead):
+        found = [head.threshold]
+        names = [{"", head.name}]
+    else:
+        found = list(head.thresholds)
+        names = [{"", head.name, str(label), f"{head.name}.{label}"} for label in head.labels]
+    for name, value in options.thresholds:
+        found = [value if name in answers else before for answers, before in zip(names, found, strict=True)]
+    return found
+
+
+def _threshold_names(head: AnyHead, *, several: bool) -> Iterator[str]:
+    """What `--threshold NAME=0.3` may name."""
+    if isinstance(head, BinaryHead | MultilabelHead):
+        if several:
+            yield head.name
+        if isinstance(head, MultilabelHead):
+            yield from (f"{head.name}.{label}" if several else str(label) for label in head.labels)
+
+
+def _head_fields(head: AnyHead, options: ColumnOptions, spread: bool) -> list[pa.Field]:
     match head:
         case RegressionHead():
             names = [f"{PREDICTION}_{target}" for target in head.targets] or [PREDICTION]
-            return [pa.field(name, pa.float64()) for name in names]
+            stds = [f"{STD}_{target}" for target in head.targets] or [STD]
+            if head.quantiles:
+                names = [f"{name}_{quantile_name(quantile)}" for quantile in head.quantiles for name in names]
+                stds = [f"{STD}{name.removeprefix(PREDICTION)}" for name in names]
+            both = spread or head.spread is not None
+            return [pa.field(name, pa.float64()) for name in (*names, *(stds if both else ()))]
         case BinaryHead():
+            predictions = [pa.field(PREDICTION, label_array(head.labels).type)]
             probabilities = [] if options.probabilities == "none" else [pa.field("probability", pa.float32())]
+            stds = [STD]
         case MulticlassHead():
+            predictions = [pa.field(PREDICTION, label_array(head.labels).type)]
+            probabilities = [*_probability_fields(head, options), *_top_fields(head, options)]
+            stds = [STD]
+        case MultilabelHead():
+            predictions = [pa.field(f"{PREDICTION}_{label}", pa.bool_()) for label in head.labels]
             probabilities = _probability_fields(head, options)
-    return [pa.field(PREDICTION, label_array(head.labels).type), *probabilities]
+            stds = [f"{STD}_{label}" for label in head.labels]
+    return [*predictions, *probabilities, *(pa.field(name, pa.float64()) for name in stds if spread)]
 
 
-def _probability_fields(head: MulticlassHead, options: ColumnOptions) -> list[pa.Field]:
+def quantile_name(quantile: float) -> str:
+    """0.1 → `p10`, 0.025 → `p2_5`."""
+    return f"p{quantile * 100:.6g}".replace(".", "_")
+
+
+def _probability_fields(head: ClassHead, options: ColumnOptions) -> list[pa.Field]:
     if options.probabilities == "none":
         return []
     if options.probabilities == "list":
         return [pa.field("probabilities", pa.list_(pa.float32(), len(head.labels)))]
     return [pa.field(f"probability_{label}", pa.float32()) for label in head.labels]
+
+
+def _top_fields(head: MulticlassHead, options: ColumnOptions) -> Iterator[pa.Field]:
+    for rank in range(1, (options.top_k or 0) + 1):
+        yield pa.field(f"top_{rank}", label_array(head.labels).type)
+        yield pa.field(f"top_{rank}_probability", pa.float32())
 
 
 def label_array(labels: list[Label]) -> pa.Array:
@@ -57,4 +144,6 @@ def label_array(labels: list[Label]) -> pa.Array:
 
 def head_width(head: AnyHead) -> int:
     """How many numbers per row a head's raw output has, at most."""
-    return max(1, len(head.targets)) if isinstance(head, RegressionHead) else len(head.labels)
+    if isinstance(head, RegressionHead):
+        return max(1, len(head.targets)) * (2 if head.spread is not None else max(1, len(head.quantiles)))
+    return len(head.labels)

@@ -1,29 +1,30 @@
-"""One short dispatcher: a head and its raw output → columns and the rows that came out finite."""
+"""One short dispatcher: a head and its raw output → columns, and which rows are sound."""
 
 from collections.abc import Callable
 from typing import Any
 
-import pyarrow as pa
 from torch import Tensor
 
 from ...schemas.bundle import AnyHead, Ensemble
 from ..errors import BundleError
 from ..records import ColumnOptions
-from . import binary, multiclass, regression
+from . import binary, multiclass, multilabel, regression
+from .classes import HeadColumns
 from .columns import head_width
 
-Decoder = Callable[[Any, Tensor, ColumnOptions, Ensemble | None], tuple[list[pa.Array], Tensor | None]]
+Decoder = Callable[[Any, Tensor, ColumnOptions, Ensemble | None], HeadColumns]
 _DECODERS: dict[str, Decoder] = {
     "binary": binary.decode,
     "multiclass": multiclass.decode,
+    "multilabel": multilabel.decode,
     "regression": regression.decode,
 }
 
 
 def decode_head(
     head: AnyHead, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None = None, members: int = 1
-) -> tuple[list[pa.Array], Tensor | None]:
-    """Columns as `columns.output_fields` names them, and which rows came out finite, bool `[rows]`, None where all did.
+) -> HeadColumns:
+    """Columns as `columns.output_fields` names them, and which rows came out finite and within bounds.
 
     Args:
         raw: `[rows, members × width]`, one member's outputs behind the other's.

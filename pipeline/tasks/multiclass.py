@@ -1,36 +1,56 @@
-"""Multiclass classification: `[rows, labels]` → label, probabilities."""
+"""Multiclass classification: `[rows, labels]` → label, probabilities, the likeliest labels."""
 
 import pyarrow as pa
+import torch
 from torch import Tensor
 
-from ...schemas.bundle import Ensemble, MulticlassHead
+from ...schemas.bundle import Ensemble, MulticlassHead, Temperature
 from ..records import ColumnOptions
-from .classes import by_label, combined, finite_rows, float_column, labels_at
+from .classes import (
+    HeadColumns,
+    by_label,
+    combined,
+    finite_rows,
+    float_column,
+    labels_at,
+    largest,
+    outside,
+    probability_columns,
+)
 
 
-def decode(
-    head: MulticlassHead, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None
-) -> tuple[list[pa.Array], Tensor | None]:
-    """Columns as `columns.output_fields` names them, and which rows came out finite, bool `[rows]`, None
-    where all did.
-
-    The label is that of the largest raw output; ties go to the lowest label.
+def decode(head: MulticlassHead, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None) -> HeadColumns:
+    """Columns as `columns.output_fields` names them. The label is that of the largest raw output; ties go to the lowest
+    label.
 
     Args:
         raw: `[rows, labels]`, or `[rows, members, labels]` of an ensemble.
     """
-    spread = []
-    if ensemble is None:
-        probabilities, places = by_label(head.outputs, raw)
-    else:
-        mean, std = combined(head.outputs, raw, ensemble)
-        probabilities, places = mean.T.contiguous(), mean.argmax(dim=1)
+    spread: list[pa.Array] = []
+    outputs = head.outputs
+    if ensemble is not None:
+        raw, std = combined(outputs, raw, ensemble)
+        outputs = "probabilities"
         spread = [float_column(std)] if ensemble.std else []
-    columns = [labels_at(places, head.labels)]
-    probabilities = probabilities.cpu()  # once, for all columns
-    if options.probabilities == "columns":
-        columns += [float_column(probability) for probability in probabilities]
-    elif options.probabilities == "list":
-        flat = float_column(probabilities.T.reshape(-1))
-        columns.append(pa.FixedSizeListArray.from_arrays(flat, len(head.labels)))
-    return [*columns, *spread], finite_rows(probabilities)
+    scores = raw
+    if isinstance(head.calibration, Temperature):
+        scores = torch.log(raw.float()) if outputs == "probabilities" else raw.float()
+        outputs, scores = "logits", scores / head.calibration.temperature
+    probabilities, places = by_label(outputs, scores)
+    likeliest = [] if options.top_k is None else _top(head, raw, probabilities, options.top_k)
+    return HeadColumns(
+        columns=[labels_at(places, head.labels), *probability_columns(probabilities, options), *likeliest, *spread],
+        finite=finite_rows(probabilities),
+        beyond=outside(head, probabilities),
+    )
+
+
+def _top(head: MulticlassHead, raw: Tensor, probabilities: Tensor, number: int) -> list[pa.Array]:
+    """The labels of the largest raw outputs, each with its probability; of equal ones the lowest first."""
+    left = raw.float().T.contiguous().clamp_(min=torch.finfo(torch.float32).min)  # none is as low as what is taken
+    columns = []
+    for _ in range(number):
+        places = largest(left)[1][None]
+        columns += [labels_at(places[0], head.labels), float_column(probabilities.gather(0, places)[0])]
+        left.scatter_(0, places, -torch.inf)
+    return columns

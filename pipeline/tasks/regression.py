@@ -1,14 +1,13 @@
-"""Regression: `[rows, targets]` → one float64 column per target, in the target's own unit."""
+"""Regression: `[rows, targets]` → one float64 column per target, quantile and spread, in the target's own unit."""
 
 from collections.abc import Callable
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from ...schemas.bundle import Ensemble, RegressionHead, Rescale
 from ..records import ColumnOptions
-from .classes import finite_rows, float_column
+from .classes import HeadColumns, finite_rows, float_column
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "exp": torch.exp,
@@ -26,23 +25,75 @@ def decode(
     raw: Tensor,
     options: ColumnOptions,  # noqa: ARG001 - the face that every task has
     ensemble: Ensemble | None,
-) -> tuple[list[pa.Array], Tensor | None]:
-    """Columns as `columns.output_fields` names them, and which rows came out finite, bool `[rows]`, None
-    where all did.
+) -> HeadColumns:
+    """Columns as `columns.output_fields` names them.
 
     Args:
-        raw: `[rows, targets]`, or `[rows, members, targets]` of an ensemble: their mean is the prediction.
+        raw: `[rows, width]`, or `[rows, members, width]` of an ensemble: their mean is the prediction. The width is
+            quantiles × targets, or 2 × targets with a spread.
     """
-    values = raw.double()
+    targets = max(1, len(head.targets))
+    values = raw.double().reshape(*raw.shape[:-1], raw.shape[-1] // targets, targets)  # [rows, (members,) kinds, targets]
+    if head.spread is not None:
+        return _with_spread(head, values, ensemble)
     for step in head.rescale:
         values = _rescaled(step, values)
     spread = []
     if ensemble is not None:
-        std = values.std(dim=1, correction=0)
+        std = values.std(dim=1, correction=0).flatten(1)
         spread = [float_column(std[:, place]) for place in range(std.shape[1])] if ensemble.std else []
         values = values.mean(dim=1)
-    by_target = values.T.contiguous().cpu()
-    return [*(float_column(column) for column in by_target), *spread], finite_rows(by_target)
+    columns = values.flatten(1).T.contiguous()
+    return HeadColumns(
+        columns=[*(float_column(column) for column in columns), *spread],
+        finite=finite_rows(columns),
+        beyond=_beyond(head, values),
+    )
+
+
+def _with_spread(head: RegressionHead, values: Tensor, ensemble: Ensemble | None) -> HeadColumns:
+    """Means, then standard deviations, in the target's own unit. Those of an ensemble are the mean and deviation of the
+    even mixture of its members' (Lakshminarayanan et al. 2017)."""
+    mean, spread = values[..., 0, :], values[..., 1, :]
+    match head.spread:
+        case "log_variance":
+            std = torch.exp(0.5 * spread)
+        case "variance":
+            std = torch.sqrt(spread)
+        case _:
+            std = spread
+    for step in head.rescale:
+        mean, std = _rescaled(step, mean), _stretched(step, std)
+    if ensemble is not None:
+        middle = mean.mean(dim=1)
+        std = torch.sqrt((std.square() + (mean - middle[:, None]).square()).mean(dim=1))
+        mean = middle
+    columns = torch.cat([mean, std], dim=1).T.contiguous()
+    return HeadColumns(
+        columns=[float_column(column) for column in columns],
+        finite=finite_rows(columns),
+        beyond=_beyond(head, mean[:, None]),
+    )
+
+
+def _beyond(head: RegressionHead, values: Tensor) -> Tensor | None:
+    """`[rows, kinds, targets]` → the rows with a value beyond the bounds declared; None where there are none."""
+    if head.bounds is None:
+        return None
+    bad = torch.zeros(values.shape[0], dtype=torch.bool)
+    if head.bounds.low is not None:
+        bad |= (values < torch.tensor(head.bounds.low, dtype=values.dtype)).flatten(1).any(dim=1)
+    if head.bounds.high is not None:
+        bad |= (values > torch.tensor(head.bounds.high, dtype=values.dtype)).flatten(1).any(dim=1)
+    return bad if bool(bad.any()) else None
+
+
+def _stretched(step: Rescale, std: Tensor) -> Tensor:
+    """A standard deviation behind the inverse of a scaler that is a straight line."""
+    if step.scale is None:
+        return std
+    scale = torch.tensor(step.scale, dtype=torch.float64)
+    return std / scale if step.kind == "minmax" else std * scale
 
 
 def _rescaled(step: Rescale, values: Tensor) -> Tensor:
