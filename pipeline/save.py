@@ -115,7 +115,8 @@ def save_bundle(
         vocabularies: for text features, their words; each stands for its place in the list.
         inputs: several tensors: for each argument's name the features whose columns make it, in forward's order.
         call: `dict` where forward takes one dict of the inputs instead of arguments.
-        target_scaler: the fitted scaler of a regression's target; predictions come back in the target's own unit.
+        target_scaler: the fitted scaler of a regression's target, or the number that it was divided by; predictions
+            come back in the target's own unit.
         combine: of an ensemble: the mean `probability` (the default for classes), the mean `logit`, the share of
             `vote`s; for regression the `mean`.
         std: of an ensemble: also write `prediction_std`, the members' standard deviation.

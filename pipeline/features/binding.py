@@ -165,6 +165,10 @@ def bind_target(scaler: Any, width: int) -> tuple[list[Rescale], Callable[[np.nd
     kind = type(scaler).__name__
     if scaler is None:
         return [], lambda values: values
+    if isinstance(scaler, int | float) and not isinstance(scaler, bool):
+        if not (np.isfinite(scaler) and scaler):
+            raise BundleError(f"target_scaler={scaler} is no scale factor")
+        return [Rescale(kind="maxabs", scale=[float(scaler)] * width)], lambda values: values * scaler
     if kind == "FunctionTransformer":
         names = [name for name in FUNCTIONS if scaler.inverse_func is getattr(np, name)]
         if not names or scaler.inv_kw_args:

@@ -61,12 +61,13 @@ def check_options(manifest: BundleManifest, options: ColumnOptions) -> None:
         raise UsageError(f"two outputs would be written as {doubled[0]!r}; leave --top-k out, or rename the labels")
     known = {name for head in manifest.heads for name in _threshold_names(head, several=len(manifest.heads) > 1)}
     for name, _ in options.thresholds:
-        if not known:
+        if not any(isinstance(head, BinaryHead | MultilabelHead) for head in manifest.heads):
             raise UsageError(
                 f"--threshold is for binary and multilabel, and the bundle's task is {tasks}; leave it out"
             )
         if name and name not in known:
-            raise UsageError(f"--threshold names {name!r}; say one of {', '.join(sorted(known))}")
+            there = f"one of {', '.join(sorted(known))}" if known else "a number alone"
+            raise UsageError(f"--threshold names {name!r}; say {there}")
 
 
 def thresholds_of(head: BinaryHead | MultilabelHead, options: ColumnOptions) -> list[float]:

@@ -47,7 +47,7 @@ def decode(head: MulticlassHead, raw: Tensor, options: ColumnOptions, ensemble: 
 
 def _top(head: MulticlassHead, raw: Tensor, probabilities: Tensor, number: int) -> list[pa.Array]:
     """The labels of the largest raw outputs, each with its probability; of equal ones the lowest first."""
-    left = raw.float().T.contiguous().clamp_(min=torch.finfo(torch.float32).min)  # none is as low as what is taken
+    left = raw.float().T.contiguous().clamp(min=torch.finfo(torch.float32).min)  # none is as low as what is taken
     columns = []
     for _ in range(number):
         places = largest(left)[1][None]

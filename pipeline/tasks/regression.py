@@ -33,7 +33,9 @@ def decode(
             quantiles × targets, or 2 × targets with a spread.
     """
     targets = max(1, len(head.targets))
-    values = raw.double().reshape(*raw.shape[:-1], raw.shape[-1] // targets, targets)  # [rows, (members,) kinds, targets]
+    values = raw.double().reshape(
+        *raw.shape[:-1], raw.shape[-1] // targets, targets
+    )  # [rows, (members,) kinds, targets]
     if head.spread is not None:
         return _with_spread(head, values, ensemble)
     for step in head.rescale:
