@@ -23,6 +23,9 @@ COMMANDS = {
     "pack": "Make a bundle from files saved at training time.",
     "check": "Verify a bundle, and what it would do to an input.",
     "verify": "Read an output back: every row accounted for, every checksum right.",
+    "evaluate": "Hold an output against the right labels: accuracy, AUC, errors.",
+    "calibrate": "Make a bundle's probabilities come true, from labelled rows.",
+    "layers": "List the layers of a bundle's model, with their shapes.",
     "bench": "Measure every stage against its limit on this machine.",
     "demo": "Train, save and score real data, in seconds.",
 }

@@ -221,10 +221,16 @@ def _heads(manifest: BundleManifest, options: ColumnOptions) -> list[HeadRecord]
             task=head.task,
             labels=[] if isinstance(head, RegressionHead) else head.labels,
             targets=head.targets if isinstance(head, RegressionHead) else [],
+            quantiles=_quantiles(head) if isinstance(head, RegressionHead) else [],
             columns=[options.prefix + field.name for field in head_fields(manifest, head, options)],
         )
         for head in manifest.heads
     ]
+
+
+def _quantiles(head: RegressionHead) -> list[float]:
+    """Of each column, in order."""
+    return [quantile for quantile in head.quantiles for _ in range(max(1, len(head.targets)))]
 
 
 def _record(partition: Partition, parts: list[PartRecord], error: str | None) -> PartitionRecord:

@@ -97,6 +97,8 @@ class HeadRecord(Schema):
     task: Literal["binary", "multiclass", "multilabel", "regression"]
     labels: list[bool | int | float | str] = []
     targets: list[str] = []
+    #: Of each column of quantiles, in order.
+    quantiles: list[float] = []
     columns: list[str]
 
 

@@ -31,14 +31,11 @@ def decode(head: BinaryHead, raw: Tensor, options: ColumnOptions, ensemble: Ense
     if ensemble is None:
         probability = _positive(head, raw)
     else:
-        pairs = raw if raw.shape[-1] == 2 else _both(head, raw)
-        outputs = head.outputs if raw.shape[-1] == 2 else "log_probabilities"
-        probabilities, std = combined(outputs, pairs, ensemble)
-        probability = probabilities[:, 1]
+        probability, std = _together(head, raw, ensemble)
         spread = [float_column(std)] if ensemble.std else []
     if head.calibration is not None:
-        logits = _logit(head, raw) if ensemble is None else torch.logit(probability)
-        probability = platt(head.calibration, logits.double()[None])[0].float()
+        odds = _logit(head, raw) if ensemble is None else torch.logit(probability)
+        probability = platt(head.calibration, odds.double()[None])[0].float()
     (threshold,) = thresholds_of(head, options)
     columns = [labels_at((probability > threshold).long(), head.labels)]
     if options.probabilities != "none":
@@ -46,6 +43,21 @@ def decode(head: BinaryHead, raw: Tensor, options: ColumnOptions, ensemble: Ense
     return HeadColumns(
         columns=[*columns, *spread], finite=finite_rows(probability), beyond=outside(head, probability[None])
     )
+
+
+def logits(head: BinaryHead, raw: Tensor, ensemble: Ensemble | None) -> Tensor:
+    """The log-odds of the second label before any calibration, `[rows]`."""
+    if ensemble is None:
+        return _logit(head, raw)
+    return torch.logit(_together(head, raw, ensemble)[0])
+
+
+def _together(head: BinaryHead, raw: Tensor, ensemble: Ensemble) -> tuple[Tensor, Tensor]:
+    """The members' one probability of the second label, and its deviation, `[rows]` each."""
+    pairs = raw if raw.shape[-1] == 2 else _both(head, raw)
+    outputs = head.outputs if raw.shape[-1] == 2 else "log_probabilities"
+    probabilities, std = combined(outputs, pairs, ensemble)
+    return probabilities[:, 1], std
 
 
 def _positive(head: BinaryHead, raw: Tensor) -> Tensor:

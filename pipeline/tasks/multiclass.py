@@ -8,6 +8,7 @@ from ...schemas.bundle import Ensemble, MulticlassHead, Temperature
 from ..records import ColumnOptions
 from .classes import (
     HeadColumns,
+    Outputs,
     by_label,
     combined,
     finite_rows,
@@ -32,17 +33,27 @@ def decode(head: MulticlassHead, raw: Tensor, options: ColumnOptions, ensemble: 
         raw, std = combined(outputs, raw, ensemble)
         outputs = "probabilities"
         spread = [float_column(std)] if ensemble.std else []
-    scores = raw
     if isinstance(head.calibration, Temperature):
-        scores = torch.log(raw.float()) if outputs == "probabilities" else raw.float()
-        outputs, scores = "logits", scores / head.calibration.temperature
-    probabilities, places = by_label(outputs, scores)
+        probabilities, places = by_label("logits", _as_logits(outputs, raw) / head.calibration.temperature)
+    else:
+        probabilities, places = by_label(outputs, raw)
     likeliest = [] if options.top_k is None else _top(head, raw, probabilities, options.top_k)
     return HeadColumns(
         columns=[labels_at(places, head.labels), *probability_columns(probabilities, options), *likeliest, *spread],
         finite=finite_rows(probabilities),
         beyond=outside(head, probabilities),
     )
+
+
+def logits(head: MulticlassHead, raw: Tensor, ensemble: Ensemble | None) -> Tensor:
+    """What the softmax takes before any calibration, `[rows, labels]`."""
+    if ensemble is None:
+        return _as_logits(head.outputs, raw)
+    return _as_logits("probabilities", combined(head.outputs, raw, ensemble)[0])
+
+
+def _as_logits(outputs: Outputs, raw: Tensor) -> Tensor:
+    return torch.log(raw.float()) if outputs == "probabilities" else raw.float()
 
 
 def _top(head: MulticlassHead, raw: Tensor, probabilities: Tensor, number: int) -> list[pa.Array]:

@@ -32,8 +32,8 @@ def decode(head: MultilabelHead, raw: Tensor, options: ColumnOptions, ensemble: 
     if ensemble is not None and ensemble.std:
         spread = [float_column(column) for column in single.double().std(dim=1, correction=0).T]
     if head.calibration is not None:
-        logits = class_logits(head.outputs, raw).T if ensemble is None else torch.logit(probabilities)
-        probabilities = platt(head.calibration, logits.double()).float()
+        odds = class_logits(head.outputs, raw).T if ensemble is None else torch.logit(probabilities)
+        probabilities = platt(head.calibration, odds.double()).float()
     limits = torch.tensor(thresholds_of(head, options))[:, None]
     predictions = [to_arrow(column.numpy()) for column in (probabilities > limits)]
     return HeadColumns(
@@ -41,6 +41,13 @@ def decode(head: MultilabelHead, raw: Tensor, options: ColumnOptions, ensemble: 
         finite=finite_rows(probabilities),
         beyond=outside(head, probabilities),
     )
+
+
+def logits(head: MultilabelHead, raw: Tensor, ensemble: Ensemble | None) -> Tensor:
+    """The log-odds of each label before any calibration, `[rows, labels]`."""
+    if ensemble is None:
+        return class_logits(head.outputs, raw)
+    return torch.logit(_combined(head, raw, yes_probabilities(head.outputs, raw), ensemble))
 
 
 def _combined(head: MultilabelHead, raw: Tensor, single: Tensor, ensemble: Ensemble) -> Tensor:

@@ -1,0 +1,141 @@
+"""`scoreline calibrate`: a bundle whose probabilities come true."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from ..pipeline.errors import StorageError
+from .terminal.options import dialect_of, flag, read_job_file
+
+if TYPE_CHECKING:
+    from ..pipeline.calibrate import CalibrationReport
+    from ..pipeline.tasks.calibration import Reliability
+    from ..schemas.job import JobFile
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("new_bundle", metavar="NEW_BUNDLE")
+@flag("--bundle", required=True, metavar="DIR", help="The trained model.")
+@flag("--input", required=True, metavar="PATH", help="Rows with their right labels, not those of the training.")
+@click.option(
+    "--label",
+    multiple=True,
+    required=True,
+    metavar="COLUMN",
+    help="What is right; of multilabel one per label, in order.",
+)
+@click.option("--head", metavar="NAME", help="Which head, where the bundle has several.")
+@click.option(
+    "--method",
+    type=click.Choice(["auto", "temperature", "platt"]),
+    default="auto",
+    help="auto: temperature for multiclass, Platt for binary and multilabel.",
+)
+@click.option("--picture", metavar="FILE.svg", help="Where the reliability curves go.  [default: NEW_BUNDLE.svg]")
+@flag("--format", type=click.Choice(["auto", "parquet", "csv"]), default="auto", help="What the input files are.")
+@flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
+@flag("--trust", multiple=True, metavar="DIGEST", help="The digest of a bundle that may execute the code it holds.")
+@click.option(
+    "--job",
+    envvar="SCORELINE_JOB",
+    metavar="FILE.toml",
+    is_eager=True,
+    callback=read_job_file,
+    help="Flags from a job file of scoreline score, and its [csv].",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def calibrate(
+    new_bundle: str,
+    bundle: str,
+    input: str,
+    label: tuple[str, ...],
+    head: str | None,
+    method: Literal["auto", "temperature", "platt"],
+    picture: str | None,
+    format: Literal["auto", "parquet", "csv"],
+    device: str,
+    trust: tuple[str, ...],
+    job: "JobFile | None",
+    as_json: bool,
+) -> int:
+    """Fit a bundle's probabilities to rows whose labels are known, and write it as NEW_BUNDLE.
+
+    A temperature divides the logits of a multiclass head; Platt's two numbers stretch and move the log-odds of a binary
+    or multilabel one. Labels and their order stay; thresholds are held against the new probabilities. The table and the
+    picture show how often each probability came true, before and after.
+
+    \b
+    Examples:
+      scoreline calibrate --bundle bundles/wine --input labelled.parquet --label y bundles/wine-calibrated
+      scoreline calibrate --bundle b --input labelled.csv --label y --method temperature b2
+    """
+    from tqdm import tqdm
+
+    from ..pipeline.calibrate import calibrate as fit  # here, so that --help stays light
+    from ..pipeline.records import ScoreJob
+    from .terminal.pictures import reliability_svg
+    from .terminal.tables import answer
+
+    asked = ScoreJob(
+        bundle=bundle, input=input, output="", run_id="", csv=dialect_of(job), format=format, device=device, trust=trust
+    )
+    with tqdm(unit=" rows", unit_scale=True, disable=None, leave=False) as bar:
+        report = fit(asked, label, new_bundle, head=head, method=method, advance=bar.update)
+    path = Path(picture or f"{new_bundle.rstrip('/')}.svg")
+    try:
+        path.write_text(
+            reliability_svg(f"Reliability of {bundle}", [("before", report.before), ("after", report.after)])
+        )
+    except OSError as error:
+        raise StorageError(f"{new_bundle} is written; its picture {str(path)!r} cannot be: {error.strerror}") from error
+    answer(_as_json(report, path) if as_json else _shown(report, new_bundle, path))
+    return 0
+
+
+def _shown(report: "CalibrationReport", out: str, picture: Path) -> str:
+    from .terminal.tables import table
+
+    before, after = report.before, report.after
+    bins = len(before.counts)
+    rows = [
+        [
+            f"{at / bins:.1f} to {(at + 1) / bins:.1f}",
+            *(cell for found in (before, after) for cell in _bin(found, at)),
+        ]
+        for at in range(bins)
+    ]
+    measures = [
+        ["calibration error", f"{before.error:.4f}", f"{after.error:.4f}"],
+        ["log loss", f"{before.log_loss:.4f}", f"{after.log_loss:.4f}"],
+        ["Brier score", f"{before.brier:.4f}", f"{after.brier:.4f}"],
+    ]
+    skipped = f", {report.skipped:,} without a label or a score left out" if report.skipped else ""
+    return (
+        table(["probability", "rows", "predicted", "came true", "rows after", "predicted", "came true"], rows)
+        + "\n\n"
+        + table([f"{report.rows:,} rows{skipped}", "before", "after"], measures)
+        + f"\n\n{report.numbers}\nwrote {out} and {picture}\n{report.digest}\nnext: scoreline check --bundle {out}"
+    )
+
+
+def _bin(found: "Reliability", at: int) -> list[str]:
+    if not found.counts[at]:
+        return ["0", "", ""]
+    return [f"{found.counts[at]:,}", f"{found.predicted[at]:.3f}", f"{found.observed[at]:.3f}"]
+
+
+def _as_json(report: "CalibrationReport", picture: Path) -> str:
+    def plain(found: "Reliability") -> dict[str, Any]:
+        return {
+            "calibration_error": found.error,
+            "log_loss": found.log_loss,
+            "brier": found.brier,
+            "rows": found.counts.tolist(),
+            "predicted": found.predicted.tolist(),
+            "observed": found.observed.tolist(),
+        }
+
+    said = {"digest": report.digest, "rows": report.rows, "skipped": report.skipped, "fitted": report.numbers}
+    return json.dumps(said | {"before": plain(report.before), "after": plain(report.after), "picture": str(picture)})

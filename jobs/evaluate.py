@@ -1,0 +1,176 @@
+"""`scoreline evaluate`: an output against what is right."""
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from ..pipeline.evaluate import Evaluation
+    from ..pipeline.metrics import ClassMetrics
+
+MOST_SHOWN = 20
+
+
+@click.command()
+@click.argument("output", metavar="OUT")
+@click.option(
+    "--label",
+    multiple=True,
+    required=True,
+    metavar="COLUMN",
+    help="What is right: a key column of OUT, or of --labels. Several, in order, for several labels or targets.",
+)
+@click.option("--labels", metavar="FILE", help="Take --label from this Parquet or CSV file.")
+@click.option("--on", metavar="KEY", help="The key that joins OUT and --labels.")
+@click.option("--head", metavar="NAME", help="Which head, where the bundle has several.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def evaluate(
+    output: str, label: tuple[str, ...], labels: str | None, on: str | None, head: str | None, as_json: bool
+) -> int:
+    """Hold the predictions of a finished run against what is right.
+
+    Classes: accuracy, log loss, AUC, Brier score, F1 of each label, the confusion matrix. Regression: MAE, RMSE, R²;
+    of quantiles the pinball loss and how often they hold. The numbers are scikit-learn's on the same rows. Rows whose
+    label is missing are counted and left out.
+
+    \b
+    Examples:
+      scoreline evaluate scored/ --label y
+      scoreline evaluate scored/ --label y --labels truth.parquet --on customer_id
+      scoreline evaluate scored/ --label x --label y --json      two targets, in the bundle's order
+    """
+    from tqdm import tqdm
+
+    from ..pipeline.evaluate import LabelFile  # here, so that --help stays light
+    from ..pipeline.evaluate import evaluate as hold
+    from .terminal.tables import answer
+
+    if (labels is None) != (on is None):
+        raise UsageError("--labels FILE and --on KEY go together")
+    joined = None if labels is None or on is None else LabelFile(path=labels, on=on)
+    with tqdm(unit=" rows", unit_scale=True, disable=None, leave=False) as bar:
+        found = hold(output, label, head=head, joined=joined, advance=bar.update)
+    answer(json.dumps(_plain(found), indent=1) if as_json else _shown(found))
+    return 0
+
+
+def _plain(found: "Evaluation") -> dict[str, Any]:
+    """Everything as JSON has it; what is no number is null."""
+
+    def number(value: float | None) -> float | None:
+        return None if value is None or not math.isfinite(value) else value
+
+    def classes(metrics: "ClassMetrics", names: list[str]) -> dict[str, Any]:
+        from ..pipeline.metrics import macro
+
+        aucs = metrics.aucs()
+        kinds = names if len(aucs) > 1 else names[1:]
+
+        return {
+            "accuracy": metrics.accuracy,
+            "log_loss": number(metrics.log_loss),
+            "brier": number(metrics.brier),
+            "auc": number(macro([auc.value for auc in aucs])) if aucs else None,
+            "auc_bound": max((auc.bound for auc in aucs), default=None),
+            "auc_by_label": dict(zip(kinds, (number(auc.value) for auc in aucs), strict=False)),
+            "f1": dict(zip(names, metrics.f1.tolist(), strict=True)),
+            "f1_macro": macro(metrics.f1),
+            "confusion": metrics.confusion.tolist(),
+        }
+
+    said: dict[str, Any] = {
+        "head": found.head.name, "task": found.head.task, "rows": found.rows, "without_label": found.unlabelled,
+    }  # fmt: skip
+    if found.classes is not None:
+        said |= classes(found.classes, [str(label) for label in found.head.labels])
+    if found.labels:
+        said["exact_match"] = found.exact_rows / max(1, found.rows)
+        said["labels"] = {name: classes(metrics, ["no", "yes"]) for name, metrics in found.labels.items()}
+    if found.targets:
+        said["targets"] = {
+            name: {"mae": m.mae, "rmse": m.rmse, "r2": number(m.r2), "bias": m.bias}
+            for name, m in found.targets.items()
+        }
+    if found.quantiles:
+        said["quantiles"] = {
+            name: {"quantile": m.quantile, "pinball": m.pinball, "coverage": m.coverage}
+            for name, m in found.quantiles.items()
+        }
+    return said
+
+
+def _shown(found: "Evaluation") -> str:
+    from .terminal.tables import table
+
+    left = f", {found.unlabelled:,} without a label left out" if found.unlabelled else ""
+    lines = [f"{found.head.task}: {found.rows:,} rows{left}", ""]
+    if found.classes is not None:
+        lines += _class_tables(found.classes, [str(label) for label in found.head.labels])
+    if found.labels:
+        lines += [
+            f"all labels right in {found.exact_rows / max(1, found.rows):.4f} of the rows",
+            "",
+            table(
+                ["label", "rows", "accuracy", "F1", "AUC", "log loss", "Brier"],
+                [
+                    [name, f"{int(m.confusion[1].sum()):,}", f"{m.accuracy:.4f}", f"{m.f1[1]:.4f}", *_probable(m)]
+                    for name, m in found.labels.items()
+                ],
+            ),
+        ]
+    if found.targets:
+        rows = [[n, f"{m.mae:.6g}", f"{m.rmse:.6g}", f"{m.r2:.4f}", f"{m.bias:.4g}"] for n, m in found.targets.items()]
+        lines.append(table(["target", "MAE", "RMSE", "R²", "bias"], rows))
+    if found.quantiles:
+        rows = [[n, f"{m.quantile:g}", f"{m.coverage:.4f}", f"{m.pinball:.6g}"] for n, m in found.quantiles.items()]
+        lines.append(table(["column", "quantile", "truth at or below", "pinball loss"], rows))
+    return "\n".join(lines)
+
+
+def _probable(metrics: "ClassMetrics") -> list[str]:
+    aucs = metrics.aucs()
+    if not aucs or metrics.log_loss is None or metrics.brier is None:
+        return ["", "", ""]
+    return [f"{aucs[0].value:.4f}", f"{metrics.log_loss:.4f}", f"{metrics.brier:.4f}"]
+
+
+def _class_tables(metrics: "ClassMetrics", labels: list[str]) -> list[str]:
+    from ..pipeline.metrics import macro
+    from .terminal.tables import table
+
+    aucs = metrics.aucs()
+    rows = [["accuracy", f"{metrics.accuracy:.4f}"], ["F1, mean of all labels", f"{macro(metrics.f1):.4f}"]]
+    if aucs and metrics.log_loss is not None and metrics.brier is not None:
+        bound = max(auc.bound for auc in aucs)
+        within = f" (within {bound:.1g})" if bound else ""
+        rows += [
+            ["AUC" if len(aucs) == 1 else "AUC, one against the rest", f"{macro([a.value for a in aucs]):.4f}{within}"],
+            ["log loss", f"{metrics.log_loss:.4f}"],
+            ["Brier score", f"{metrics.brier:.4f}"],
+        ]
+    lines = [table(["measure", "value"], rows), ""]
+    counts = metrics.confusion
+    by_auc = ["", f"{aucs[0].value:.4f}"] if len(aucs) == 1 else [f"{auc.value:.4f}" for auc in aucs]
+    shown = [
+        [
+            label,
+            f"{int(counts[at].sum()):,}",
+            f"{int(counts[:, at].sum()):,}",
+            f"{counts[at, at] / max(1, counts[:, at].sum()):.4f}",
+            f"{counts[at, at] / max(1, counts[at].sum()):.4f}",
+            f"{metrics.f1[at]:.4f}",
+            by_auc[at] if by_auc else "",
+        ]
+        for at, label in enumerate(labels[:MOST_SHOWN])
+    ]
+    lines.append(table(["label", "right", "predicted", "precision", "recall", "F1", "AUC"], shown))
+    if len(labels) <= MOST_SHOWN:
+        matrix = [[label, *(f"{count:,}" for count in counts[at].tolist())] for at, label in enumerate(labels)]
+        lines += ["", table(["right \\ predicted", *labels], matrix)]
+    else:
+        lines.append(f"… and {len(labels) - MOST_SHOWN} more labels; --json has them all")
+    return lines

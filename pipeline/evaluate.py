@@ -1,0 +1,227 @@
+"""An output and what is right → how good its predictions are, at the speed of reading. Nothing is held but counts, the
+ranks of AUC, and labels that are joined from another file.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from ..schemas.run import HeadRecord, RunManifest
+from .arrays import to_numpy
+from .errors import DataError, NoInputError, UsageError, one_line
+from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
+from .outputs.store import MANIFEST, SUCCESS, Store
+from .truth import places_of, truths_of
+
+Advance = Callable[[int], object]
+
+
+@dataclass(kw_only=True, slots=True)
+class Evaluation:
+    """Of one head. `rows` had a label, `unlabelled` had none. `classes`: of one label among several; `labels`: of each
+    of a multilabel head; `targets`, `quantiles`: of a regression, by column."""
+
+    head: HeadRecord
+    rows: int = 0
+    unlabelled: int = 0
+    classes: ClassMetrics | None = None
+    labels: dict[str, ClassMetrics] = field(default_factory=dict)
+    exact_rows: int = 0
+    targets: dict[str, RegressionMetrics] = field(default_factory=dict)
+    quantiles: dict[str, QuantileMetrics] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelFile:
+    """Right labels that stand in another file. `on`: the key by which a row of the output is found there."""
+
+    path: str
+    on: str
+
+
+def evaluate(
+    output: str,
+    labels: Sequence[str],
+    *,
+    head: str | None = None,
+    joined: LabelFile | None = None,
+    advance: Advance = lambda _: None,
+) -> Evaluation:
+    """Hold the predictions of a finished run against what is right.
+
+    Args:
+        output: what `scoreline score` has written.
+        labels: the column that holds what is right; one for each label of a multilabel head or target of a
+            regression, in their order.
+        head: which, where the bundle has several.
+        joined: take the columns from this file.
+        advance: told how many rows have been read.
+
+    Raises:
+        DataError: no finished run, or a value that is no label.
+        UsageError: a head or column that is not there.
+    """
+    store = Store(output)
+    manifest = _manifest(store)
+    chosen = _chosen(manifest, head)
+    wanted = len(chosen.labels) if chosen.task == "multilabel" else max(1, len(chosen.targets))
+    if len(labels) != wanted:
+        raise UsageError(f"{chosen.task} takes {wanted} --label, in the bundle's order; {len(labels)} were given")
+    found = _empty(chosen)
+    table = None if joined is None else _joinable(joined, labels)
+    parts = [part.target for record in manifest.partitions for part in record.parts]
+    for rows in _batches(store, parts, chosen, labels, joined):
+        truths = [rows.column(name) for name in labels] if table is None else _looked_up(rows, table, joined, labels)
+        _add(found, rows, truths, labels)
+        advance(rows.num_rows)
+    if not found.rows:
+        raise DataError(f"{output}: none of {found.unlabelled:,} rows has a label in {', '.join(map(repr, labels))}")
+    return found
+
+
+def _manifest(store: Store) -> RunManifest:
+    try:
+        manifest = RunManifest.model_validate_json(store.path(MANIFEST).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise NoInputError(f"{str(store.root)!r} is no output of scoreline score: {one_line(error)}") from error
+    if manifest.status != "success" or not store.path(SUCCESS).exists():
+        raise DataError(f"{str(store.root)!r} is not complete; run the same scoreline score again first")
+    if not manifest.heads:
+        raise DataError(f"{str(store.root)!r} does not say what its predictions are; score it again with --force")
+    return manifest
+
+
+def _chosen(manifest: RunManifest, name: str | None) -> HeadRecord:
+    heads = [head for head in manifest.heads if name is None or head.name == name]
+    if len(heads) != 1:
+        raise UsageError(f"--head is to name one of {', '.join(head.name for head in manifest.heads)}")
+    return heads[0]
+
+
+def _empty(head: HeadRecord) -> Evaluation:
+    found = Evaluation(head=head)
+    match head.task:
+        case "binary" | "multiclass":
+            found.classes = ClassMetrics(len(head.labels))
+        case "multilabel":
+            found.labels = {str(label): ClassMetrics(2) for label in head.labels}
+        case "regression":
+            for column, quantile in zip(head.columns, head.quantiles, strict=False):
+                found.quantiles[column] = QuantileMetrics(quantile)
+            if not head.quantiles:
+                found.targets = {column: RegressionMetrics() for column in head.columns[: max(1, len(head.targets))]}
+    return found
+
+
+def _batches(
+    store: Store, parts: Sequence[str], head: HeadRecord, labels: Sequence[str], joined: LabelFile | None
+) -> Iterator[pa.RecordBatch | pa.Table]:
+    """The columns that are needed; a part at a time where labels are joined, since that is looked up at once."""
+    keys = list(labels) if joined is None else [joined.on]
+    columns = [*dict.fromkeys([*keys, *head.columns])]
+    for name in parts:
+        try:
+            with pq.ParquetFile(store.path(name), page_checksum_verification=True) as file:
+                missing = [key for key in keys if key not in file.schema_arrow.names]
+                if missing:
+                    there = ", ".join(n for n in file.schema_arrow.names if n not in head.columns)
+                    raise UsageError(f"{name} has no column {missing[0]!r}; its keys are {there or 'none'}")
+                if joined is not None:
+                    yield file.read(columns=columns).combine_chunks()
+                else:
+                    yield from file.iter_batches(batch_size=1 << 16, columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{name}: cannot be read: {one_line(error)}; run scoreline verify") from error
+
+
+def _joinable(joined: LabelFile, labels: Sequence[str]) -> pa.Table:
+    names = [joined.on, *labels]
+    try:
+        if Path(joined.path).suffix.lower() == ".csv":
+            table = pacsv.read_csv(joined.path)
+        else:
+            with pq.ParquetFile(joined.path) as file:
+                table = file.read()
+    except (OSError, pa.ArrowException) as error:
+        raise NoInputError(f"{joined.path}: cannot be read: {one_line(error)}") from error
+    missing = [name for name in names if name not in table.schema.names]
+    if missing:
+        raise UsageError(f"{joined.path} has no column {missing[0]!r}; it has {', '.join(table.schema.names)}")
+    table = table.select(names).combine_chunks()
+    keys = table.column(joined.on)
+    if pc.count_distinct(keys, mode="all").as_py() != table.num_rows:
+        raise DataError(f"{joined.path}: column {joined.on!r} holds a key twice, so it does not say which is right")
+    return table
+
+
+def _looked_up(rows: Any, table: pa.Table, joined: LabelFile | None, labels: Sequence[str]) -> list[pa.Array]:
+    assert joined is not None, "there is a table only where one was named"
+    ours, theirs = rows.column(joined.on), table.column(joined.on)
+    try:
+        if ours.type != theirs.type:
+            theirs = theirs.cast(ours.type)
+        places = pc.index_in(ours, value_set=theirs.combine_chunks())
+    except pa.ArrowException as error:
+        raise DataError(
+            f"key {joined.on!r} is {ours.type} in the output and {theirs.type} in {joined.path}: {one_line(error)}"
+        ) from error
+    return [_whole(table.column(name).take(places)) for name in labels]
+
+
+def _whole(column: Any) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _add(found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> None:
+    head = found.head
+    match head.task:
+        case "binary" | "multiclass":
+            assert found.classes is not None, "made for the task"
+            truth, known = places_of(truths[0], head.labels, names[0])
+            predicted, _ = places_of(_whole(rows.column(head.columns[0])), head.labels, head.columns[0])
+            probabilities = _probabilities(head, rows)
+            found.classes.add(truth[known], predicted[known], None if probabilities is None else probabilities[known])
+        case "multilabel":
+            matrix, known = truths_of(truths, names)
+            predicted = np.stack([to_numpy(_whole(rows.column(n))) for n in head.columns[: len(head.labels)]], axis=1)
+            probabilities = _probabilities(head, rows)
+            found.exact_rows += int((matrix == predicted).all(axis=1)[known].sum())
+            for place, metrics in enumerate(found.labels.values()):
+                yes = None if probabilities is None else probabilities[known, place]
+                both = None if yes is None else np.stack([1 - yes, yes], axis=1)
+                metrics.add(matrix[known, place].astype(np.int64), predicted[known, place].astype(np.int64), both)
+        case "regression":
+            columns = [truth.cast(pa.float64()) for truth in truths]
+            known = np.logical_and.reduce([to_numpy(column.is_valid()) for column in columns])
+            right = [to_numpy(column.fill_null(0.0)) for column in columns]
+            known &= np.logical_and.reduce([np.isfinite(values) for values in right])
+            wanted: dict[str, RegressionMetrics | QuantileMetrics] = {**found.targets, **found.quantiles}
+            for place, (column, one) in enumerate(wanted.items()):
+                values = to_numpy(_whole(rows.column(column)))
+                one.add(right[place % len(right)][known], values[known])
+    found.rows += int(known.sum())
+    found.unlabelled += len(known) - int(known.sum())
+
+
+def _probabilities(head: HeadRecord, rows: Any) -> np.ndarray | None:
+    """float32 `[rows, labels]`, where they were written; of a binary head from that of the second label."""
+    several = head.task == "multilabel"
+    base = head.columns[0].removesuffix(f"prediction_{head.labels[0]}" if several else "prediction")
+    if f"{base}probabilities" in head.columns:
+        flat = _whole(rows.column(f"{base}probabilities")).flatten()
+        return np.asarray(to_numpy(flat)).reshape(rows.num_rows, -1)
+    if f"{base}probability" in head.columns:
+        yes = np.asarray(to_numpy(_whole(rows.column(f"{base}probability"))))
+        return np.stack([1 - yes, yes], axis=1)
+    names = [f"{base}probability_{label}" for label in head.labels]
+    if not set(names) <= set(head.columns):
+        return None
+    return np.stack([np.asarray(to_numpy(_whole(rows.column(name)))) for name in names], axis=1)
