@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     metavar="[NAME=]0.3",
     help="Predict a label above this probability; for one label or head by its name.  [default: the bundle's]",
 )
+@flag("--hidden", multiple=True, metavar="LAYER", help="Also write what this layer gives; scoreline layers lists them.")
 @flag("--prefix", default="", metavar="P_", help="Put in front of every output column.")
 @flag(
     "--trust",
@@ -143,6 +144,7 @@ def _score_job(run_id: str, run_date: str | None, csv: CsvDialect, **options: An
             prefix=options["prefix"],
             probabilities=options["probabilities"],
             top_k=options["top_k"],
+            hidden=tuple(options["hidden"]),
             thresholds=tuple(options["threshold"]),
         ),
         csv=csv,

@@ -17,8 +17,8 @@ import torch
 from .timing import StageTimes
 
 #: The stages that fill the queue in front of the lanes, and those that run in them.
-LOADING = ("read", "check", "scale")
-SCORING = ("transfer", "forward", "decode")
+LOADING = ("read", "check", "scale", "dedupe")
+SCORING = ("transfer", "forward", "hidden", "decode")
 
 
 class Timed(Protocol):

@@ -141,16 +141,28 @@ class ScoredBatch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HiddenColumn:
+    """A column of a hidden layer's results: `name`, the place of its member, the node that makes it, numbers per
+    row."""
+
+    name: str
+    member: int
+    node: str
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ColumnOptions:
     """How predictions are laid out. `keys`: the columns carried through; None: all that are no feature. `top_k`: so
     many of the likeliest labels have columns of their own. `thresholds`: by label or head, all where the name is empty;
-    they take the place of the bundle's."""
+    they take the place of the bundle's. `hidden`: layers whose results are written as well."""
 
     keys: tuple[str, ...] | None = None
     prefix: str = ""
     probabilities: Probabilities = "columns"
     top_k: int | None = None
     thresholds: tuple[tuple[str, float], ...] = ()
+    hidden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -57,6 +57,7 @@ def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
         "prefix": columns.prefix or None,
         "probabilities": None if columns.probabilities == "columns" else columns.probabilities,
         "top_k": None if columns.top_k is None else str(columns.top_k),
+        "hidden": json.dumps(columns.hidden) if columns.hidden else None,
         "thresholds": json.dumps(columns.thresholds) if columns.thresholds else None,
         "precision": None if job.precision == "fp32" else job.precision,
         "compile": "on" if job.compile else None,

@@ -45,6 +45,8 @@ from .watch import (
 )
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from .scorer import Scorer
 
 #: One reader of Parquet keeps four cores busy (measured), more only cost memory; most of the work on a CSV is to read
@@ -281,8 +283,13 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
         spent.rows, spent.bytes = features.num_kept, sum(t.nbytes for t in raw.heads.values())
     for stage, seconds in raw.device_s.items():  # the clock here has measured the queue as well
         times[stage].busy_s = seconds
+    hidden: list[pa.Array] = []
+    if options.hidden:
+        with times.stage("hidden") as spent:
+            hidden = scorer.hidden(moved, raw)
+            spent.rows, spent.bytes = features.num_kept, sum(column.nbytes for column in hidden)
     with times.stage("decode") as spent:
-        decoded = scorer.decode(moved, raw, options)
+        decoded = scorer.decode(moved, raw, options, hidden)
         block = ScoredBatch(
             rows=assemble(features.batch, decoded.kept, decoded.columns, planned.schema),
             rejects=assemble_rejects(features.batch, decoded.rejects, source=source, first_row=item.first_row),
@@ -302,6 +309,7 @@ def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher) -> Scorer:
         precision=job.precision,
         batch_rows=job.batch_rows,
         compiled=job.compile,
+        hidden=job.columns.hidden,
     )
     golden = scorer.golden
     assert golden is not None, "a scorer that is loaded has replayed its golden rows"

@@ -18,13 +18,16 @@ from torch import Tensor
 
 from ..schemas.bundle import (
     AnyHead,
+    AnyMember,
     BinaryHead,
     BundleManifest,
     ClassHead,
     Ensemble,
     Feature,
     Golden,
+    GraphMember,
     Input,
+    LayerRecord,
     MulticlassHead,
     Pruning,
     RegressionHead,
@@ -39,6 +42,7 @@ from .model.draft import Draft, draft
 from .model.formats import OnnxModel
 from .model.forward import called, head_output, select_output
 from .model.golden import ABSOLUTE, RELATIVE, GoldenRows, write_golden
+from .model.graph import EXAMPLE_ROWS, GraphModel, example_inputs, shapes
 from .model.graph_facts import indices_of
 from .model.pruning import zeros
 from .records import ColumnOptions
@@ -194,6 +198,8 @@ def save_bundle(
     columns = _columns(manifest, named, raw)
     if expected is not None:
         columns = expected_columns(expected, manifest, rows)
+    members = [_with_layers(each, manifest) for each in drafts]
+    manifest = manifest.model_copy(update={"members": members})
     golden = GoldenRows(
         features=rows.batch, raw={name: values.numpy() for name, values in raw.items()}, columns=columns
     )
@@ -404,6 +410,24 @@ def _columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Mapping[
             made[: kinds * targets] = [pa.array(np.ascontiguousarray(column)) for column in unit.T]
         columns |= dict(zip(names, made, strict=True))
     return columns
+
+
+def _with_layers(one: Draft, manifest: BundleManifest) -> AnyMember:
+    """The member with what every step of its graph makes of a row; without, where it does not run on zeros."""
+    model = one.loaded.module
+    if not isinstance(one.member, GraphMember) or not isinstance(model, GraphModel):
+        return one.member
+    try:
+        with torch.inference_mode():
+            found = shapes(model, *example_inputs(manifest))
+    except Exception:  # whatever a model makes of zeros: its layers cannot be named, and it scores all the same
+        return one.member
+    layers = [
+        LayerRecord(name=name, calls=calls, shape=list(shape[1:]))
+        for name, calls, shape in found
+        if shape and shape[0] == EXAMPLE_ROWS
+    ]
+    return one.member.model_copy(update={"layers": layers})
 
 
 def _rehearsed(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> BundleManifest:

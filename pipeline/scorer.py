@@ -23,6 +23,7 @@ from .features.program import origins
 from .features.tensors import scale_batch
 from .inputs.check import DIALECT, NONE_UNREADABLE, check_batch, check_columns
 from .inputs.rebatch import rebatch
+from .layers import hidden_columns
 from .model.bundle import Bundle, open_bundle
 from .model.cuda import CudaStreams
 from .model.formats import LoadedMember, load_members
@@ -30,10 +31,11 @@ from .model.forward import block_size, pick_device
 from .model.golden import WIDER, GoldenRows, compare, read_golden
 from .model.graph import GraphModel, example_inputs, shapes
 from .model.graph_facts import index_limits
+from .model.hidden import HiddenLayers
 from .model.members import Members
 from .model.precision import TOLERANCE, Precision, reduced
 from .outputs.assemble import assemble, assemble_rejects, described, output_schema
-from .records import CheckedBatch, ColumnOptions, CsvDialect, FeatureBatch, Reject, ScoredBatch
+from .records import CheckedBatch, ColumnOptions, CsvDialect, FeatureBatch, HiddenColumn, Reject, ScoredBatch
 from .tasks.columns import head_width, output_fields
 from .tasks.decode import check_shape, decode_head
 
@@ -113,6 +115,8 @@ class Scorer:
         )
         #: Why the model is not compiled, where that was asked for.
         self.not_compiled: str | None = None
+        self._hidden: HiddenLayers | None = None
+        self._hidden_columns: list[HiddenColumn] = []
         self._streams = CudaStreams(device) if device.type == "cuda" else None
         self._limits = index_limits(manifest, graphs)
         self._sources = origins(manifest.features, manifest.steps)
@@ -127,6 +131,7 @@ class Scorer:
         precision: Precision = "fp32",
         batch_rows: int | None = None,
         compiled: bool = False,
+        hidden: Sequence[str] = (),
     ) -> Scorer:
         """Load a bundle, check every digest, and replay its golden rows on the device.
 
@@ -139,6 +144,7 @@ class Scorer:
             batch_rows: rows of one forward pass; by the model and the device where it is not given.
             compiled: let `torch.compile` have the model. Where that fails, or its golden rows come out otherwise, the
                 model runs as it is, and `not_compiled` says why.
+            hidden: layers whose results `hidden` gives, by their names.
 
         Raises:
             UntrustedBundleError: the bundle holds code, and its digest is not in `trust`.
@@ -155,6 +161,15 @@ class Scorer:
         heads = [head.name for head in manifest.heads]
         golden = read_golden(bundle.read(manifest.golden.file), names, heads)
         scorer.replay(golden)
+        scorer._hidden_columns = hidden_columns(manifest, hidden)
+        if hidden:
+            scorer._hidden = HiddenLayers(
+                bundle,
+                scorer._hidden_columns,
+                call=manifest.call,
+                device=target,
+                pass_rows=scorer.members.pass_rows,
+            )
         if compiled:
             scorer.not_compiled = scorer.members.compile(lambda: scorer._probe(golden))
         return scorer
@@ -239,13 +254,44 @@ class Scorer:
     def _no_rows(self) -> dict[str, Tensor]:
         return {head.name: torch.empty((0, head_width(head) * len(self.members))) for head in self.manifest.heads}
 
-    def decode(self, features: FeatureBatch, raw: RawBatch, options: ColumnOptions = DEFAULTS) -> DecodedBatch:
-        """Columns as `tasks/columns.py` names them; a row whose output is not finite becomes a reject."""
+    def hidden(self, features: FeatureBatch, raw: RawBatch) -> list[pa.Array]:
+        """The results of the hidden layers that the scorer was loaded with, for the rows that went through the model:
+        lists of float32 of a fixed size."""
+        if self._hidden is None:
+            return []
+        rows = features.num_kept - sum(len(reject.positions) for reject in raw.failed)
+        if not rows:
+            empty = [pa.list_(pa.float32(), column.width) for column in self._hidden_columns]
+            return [pa.nulls(0, kind) for kind in empty]
+        inputs = features.inputs
+        if raw.failed:
+            before = np.arange(features.num_kept) if features.kept is None else features.kept
+            good = torch.from_numpy(np.isin(before, np.asarray(raw.kept)))
+            inputs = {name: tensor[good] for name, tensor in inputs.items()}
+        if self._streams is None:
+            found = self._hidden.run(inputs)
+        else:
+            assert features.sent is not None, "what runs on a GPU was transferred to it"
+            found = self._streams.work(features.sent, self._hidden.run).tensors
+        return [
+            pa.FixedSizeListArray.from_arrays(to_arrow(values.numpy().reshape(-1)), values.shape[1])
+            for values in found.values()
+        ]
+
+    def decode(
+        self,
+        features: FeatureBatch,
+        raw: RawBatch,
+        options: ColumnOptions = DEFAULTS,
+        hidden: Sequence[pa.Array] = (),
+    ) -> DecodedBatch:
+        """Columns as `tasks/columns.py` names them, and behind them those of hidden layers; a row whose output is not
+        finite becomes a reject."""
         heads = [
             decode_head(head, raw.heads[head.name], options, self.manifest.ensemble, len(self.members))
             for head in self.manifest.heads
         ]
-        columns = [column for head in heads for column in head.columns]
+        columns = [*(column for head in heads for column in head.columns), *hidden]
         kept = raw.kept if raw.failed else features.kept
         rows = features.num_kept - sum(len(reject.positions) for reject in raw.failed)
         rejects = [*features.rejects, *raw.failed]
@@ -299,6 +345,10 @@ class Scorer:
         Raises:
             ColumnError: a feature column is missing, doubled, or holds no numbers.
         """
+        if [column.name for column in hidden_columns(self.manifest, options.hidden)] != [
+            column.name for column in self._hidden_columns
+        ]:
+            raise UsageError("load the scorer with the hidden layers that options name: Scorer.load(…, hidden=[…])")
         first_row = 0
         schema: pa.Schema | None = None
         for batch in rebatch(batches, self.block_rows):
@@ -315,7 +365,7 @@ class Scorer:
             except ModelFailedError as error:
                 last = first_row + batch.num_rows - 1
                 raise ModelFailedError(f"{source or 'rows'}: rows {first_row} to {last}: {error}") from error
-            decoded = self.decode(features, raw, options)
+            decoded = self.decode(features, raw, options, self.hidden(features, raw))
             yield ScoredBatch(
                 rows=assemble(batch, decoded.kept, decoded.columns, schema),
                 rejects=assemble_rejects(batch, decoded.rejects, source=source, first_row=first_row),

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 
-STAGES = ("discover", "read", "check", "scale", "transfer", "forward", "decode", "write", "publish")
+STAGES = ("discover", "read", "check", "scale", "dedupe", "transfer", "forward", "hidden", "decode", "write", "publish")
+#: Stages that are there only where they were asked for.
+OPTIONAL = ("dedupe", "hidden")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -59,6 +61,7 @@ class StageTimes:
     def waited(self, seconds: float, stages: Sequence[str]) -> None:
         """The run stood still for `seconds` until these stages, which share a thread, were through. Each takes
         its share by the work it did for the block at hand."""
+        stages = [stage for stage in stages if stage in self.stages or stage not in OPTIONAL]
         busy = [self[stage].busy_s for stage in stages]
         total = sum(busy)
         for stage, work in zip(stages, busy, strict=True):
@@ -74,8 +77,8 @@ class StageTimes:
             mine.bytes += spent.bytes
 
     def summary(self) -> dict[str, StageTime]:
-        """Every stage in the order of the data, also those that cost nothing."""
-        return {name: self[name] for name in STAGES}
+        """Every stage in the order of the data, also those that cost nothing, but for optional ones."""
+        return {name: self[name] for name in STAGES if name in self.stages or name not in OPTIONAL}
 
 
 def verdict(stages: Mapping[str, StageTime], startup_s: float, wall_s: float) -> str:

@@ -41,12 +41,22 @@ class Input(Schema):
     contiguous: bool = False
 
 
+class LayerRecord(Schema):
+    """One step of a graph: its name, what it calls, and the shape of its result for a row."""
+
+    name: str
+    calls: str
+    shape: list[int]
+
+
 class GraphMember(Schema):
-    """A model as data: operations and tensors."""
+    """A model as data: operations and tensors. `layers`: every step that makes a tensor, in order, as the graph was
+    saved; empty where an older version saved it."""
 
     kind: Literal["graph"] = "graph"
     graph: FileName
     weights: FileName
+    layers: list[LayerRecord] = []
 
 
 class OnnxMember(Schema):

@@ -59,6 +59,7 @@ class JobFile(Schema):
     precision: Literal["fp32", "bf16", "fp16", "int8"] | None = None
     compile: bool | None = None
     top_k: int | None = Field(default=None, ge=1)
+    hidden: list[str] | None = None
     threshold: float | str | list[float | str] | None = None
     max_rejects: StrictInt | StrictStr | None = None
     probabilities: Literal["columns", "list", "none"] | None = None

@@ -197,6 +197,7 @@ def job_of(job: "JobFile | None") -> ScoreJob:
             prefix=(job and job.prefix) or "",
             probabilities=(job and job.probabilities) or "columns",
             top_k=job.top_k if job else None,
+            hidden=tuple((job and job.hidden) or ()),
             thresholds=thresholds(job.threshold if job else None),
         ),
         csv=dialect_of(job),

@@ -6,7 +6,7 @@ keep their names, so hooks, folding and compilation work on the result as on the
 nothing of files or columns.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ _RESERVED = {*dir(nn.Module()), "_program"}
 #: Arguments that would move a result elsewhere, or change one that is there.
 _NOT_ALLOWED = {"device", "out", "inplace"}
 _DEPTH = 50
+#: A number that is rarely a width.
+EXAMPLE_ROWS = 3
 
 
 def build(graph: Graph, tensors: Mapping[str, Tensor]) -> "GraphModel":
@@ -190,6 +192,23 @@ def shapes(model: GraphModel, *inputs: Any) -> list[tuple[str, str, tuple[int, .
     return found
 
 
+def intermediates(model: GraphModel, names: Collection[str], *inputs: Any) -> dict[str, Tensor]:
+    """The results of the nodes of these names, as they are when each has just run: what a later one writes over them
+    does not show."""
+    results: dict[str, Any] = dict(zip(model._program.inputs, inputs, strict=True))
+    found: dict[str, Tensor] = {}
+    for step in model._program.steps:
+        args = _resolved(step.args, results)
+        results[step.name] = step.run(*args, **{name: _resolved(v, results) for name, v in step.kwargs.items()})
+        if step.name in names:
+            found[step.name] = results[step.name].clone()
+        if len(found) == len(names):
+            break
+        for name in step.frees:
+            del results[name]
+    return found
+
+
 def flat_nodes(model: GraphModel, manifest: BundleManifest) -> frozenset[str]:
     """The nodes whose results are `[rows, width]`; none where the model does not run on rows of zeros."""
     try:
@@ -201,10 +220,10 @@ def flat_nodes(model: GraphModel, manifest: BundleManifest) -> frozenset[str]:
 
 
 def example_inputs(manifest: BundleManifest, device: str | torch.device = "cpu") -> tuple[Any, ...]:
-    """Three rows of zeros, as the model takes its inputs."""
+    """A few rows of zeros, as the model takes its inputs."""
     kinds = {"float32": torch.float32, "int64": torch.int64}
     rows = {
-        entry.name: torch.zeros((3, len(entry.columns)), dtype=kinds[entry.dtype], device=device)
+        entry.name: torch.zeros((EXAMPLE_ROWS, len(entry.columns)), dtype=kinds[entry.dtype], device=device)
         for entry in manifest.inputs
     }
     return (rows,) if manifest.call == "dict" else tuple(rows.values())

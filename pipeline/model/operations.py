@@ -6,6 +6,7 @@ from its arguments alone, without drawing random numbers and without reaching fi
 Knows nothing of graphs.
 """
 
+import functools
 import inspect
 import math
 import operator
@@ -65,6 +66,7 @@ _LARGEST = 2**63
 def _on_tensors_and_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
     """Arithmetic as a model needs it: with a tensor, on shapes, on numbers of a reasonable size."""
 
+    @functools.wraps(function)
     def guarded(*args: Any) -> Any:
         if any(isinstance(arg, torch.Tensor) for arg in args):
             return function(*args)

@@ -18,6 +18,7 @@ from ...schemas.bundle import (
 )
 from ..arrays import text_array
 from ..errors import UsageError
+from ..layers import hidden_columns
 from ..records import ColumnOptions
 
 PREDICTION = "prediction"
@@ -35,9 +36,14 @@ def output_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.F
       `prediction_p10` … instead; with a spread `prediction_std` behind them
     - an ensemble that was asked for its spread: `prediction_std` (float64), or one per target or label
 
-    Where there are several heads, each one's columns begin with its name.
+    Where there are several heads, each one's columns begin with its name. Behind all of them the hidden layers that
+    were asked for, as lists of float32 of a fixed size.
     """
-    return [field for head in manifest.heads for field in head_fields(manifest, head, options)]
+    hidden = [
+        pa.field(column.name, pa.list_(pa.float32(), column.width))
+        for column in hidden_columns(manifest, options.hidden)
+    ]
+    return [*(field for head in manifest.heads for field in head_fields(manifest, head, options)), *hidden]
 
 
 def head_fields(manifest: BundleManifest, head: AnyHead, options: ColumnOptions) -> list[pa.Field]:

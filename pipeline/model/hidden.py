@@ -1,0 +1,69 @@
+"""The results of hidden layers: from the graph as it was saved, before anything is folded. Knows nothing of columns or
+files.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ...schemas.bundle import GraphMember
+from ...schemas.graph import Graph
+from ..errors import BundleError
+from ..records import HiddenColumn
+from .bundle import Bundle, read_graph
+from .forward import Call
+from .graph import GraphModel, build, intermediates
+from .weights import read_weights
+
+
+class HiddenLayers:
+    """Models that run as far as the last layer that is asked for.
+
+    Args:
+        pass_rows: how many rows go through at once.
+    """
+
+    def __init__(
+        self, bundle: Bundle, columns: Sequence[HiddenColumn], *, call: Call, device: torch.device, pass_rows: int
+    ) -> None:
+        self._columns, self._call, self._pass_rows = columns, call, pass_rows
+        self._models: dict[int, GraphModel] = {}
+        for place in dict.fromkeys(column.member for column in columns):
+            member = bundle.manifest.members[place]
+            assert isinstance(member, GraphMember), "only graphs have layers that can be named"
+            graph: Graph = read_graph(bundle.read(member.graph), member.graph)
+            model = build(graph, read_weights(bundle.read(member.weights), member.weights))
+            self._models[place] = model.to(device)
+
+    def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The results for some rows, float32 `[rows, width]` by the name of the column.
+
+        Raises:
+            BundleError: a result that is not as wide as the bundle says.
+        """
+        rows = next(iter(inputs.values())).shape[0]
+        pieces: dict[str, list[Tensor]] = {column.name: [] for column in self._columns}
+        with torch.inference_mode():
+            for start in range(0, rows, self._pass_rows):
+                part = {name: tensor[start : start + self._pass_rows] for name, tensor in inputs.items()}
+                for column, values in self._pass(part):
+                    pieces[column.name].append(values)
+        return {name: torch.cat(values) for name, values in pieces.items()}
+
+    def _pass(self, inputs: Mapping[str, Tensor]) -> list[tuple[HiddenColumn, Tensor]]:
+        rows = next(iter(inputs.values())).shape[0]
+        given = [dict(inputs)] if self._call == "dict" else list(inputs.values())
+        made = []
+        for place, model in self._models.items():
+            mine = [column for column in self._columns if column.member == place]
+            found = intermediates(model, {column.node for column in mine}, *given)
+            for column in mine:
+                values = found[column.node].float()
+                if values.numel() != rows * column.width or values.shape[0] != rows:
+                    raise BundleError(
+                        f"layer {column.node!r} gives {tuple(values.shape)} for {rows} rows, and the bundle says"
+                        f" {column.width} numbers for each; save the bundle again"
+                    )
+                made.append((column, values.reshape(rows, column.width)))
+        return made
