@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     default=False,
     help="Let torch.compile have the model: needs a compiler and half a minute, and pays on long runs.",
 )
+@flag("--deterministic/--no-deterministic", default=False, help="Refuse kernels whose last bits vary.")
+@flag("--dedupe/--no-dedupe", default=False, help="Score feature rows that repeat within a split once.")
 @flag("--max-rejects", type=Rejects(), metavar="100|1%", default="0", help="Rows that may be rejected: 100, or 1%.")
 @flag(
     "--probabilities",
@@ -154,6 +156,8 @@ def _score_job(run_id: str, run_date: str | None, csv: CsvDialect, **options: An
         device=options["device"],
         precision=options["precision"],
         compile=options["compile"],
+        deterministic=options["deterministic"],
+        dedupe=options["dedupe"],
         max_rejects=budget,
         trust=tuple(options["trust"]),
         force=options["force"],

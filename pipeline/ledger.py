@@ -64,6 +64,7 @@ class Ledger:
         how = {"device": self.device.partition(":")[0], "batch_rows": str(self.block_rows)}
         if self.job.compile:
             how["compiled"] = "yes" if self.compiled else "no"
+        how |= {name: "on" for name in ("deterministic", "dedupe") if getattr(self.job, name)}
         return {**how, **versions()}
 
     def reject(self, rejects: pa.RecordBatch) -> None:
@@ -165,6 +166,10 @@ class Ledger:
                 "format": self.job.format,
                 "precision": self.job.precision,
                 "compile": "on" if self.job.compile else "off",
+                "deterministic": "on" if self.job.deterministic else "off",
+                "dedupe": "on" if self.job.dedupe else "off",
+                "seed": 0,
+                "hidden": ",".join(columns.hidden) or None,
                 "csv": dialect_option(self.job.csv),
                 "batch_rows": self.block_rows,
                 "split_rows": self.plan.split_rows,

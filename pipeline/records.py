@@ -197,6 +197,8 @@ class ScoreJob:
     device: str = "auto"
     precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
     compile: bool = False
+    deterministic: bool = False
+    dedupe: bool = False
     max_rejects: RejectBudget = RejectBudget()
     trust: tuple[str, ...] = ()
     force: bool = False

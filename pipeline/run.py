@@ -34,6 +34,7 @@ from .resume import look
 from .timing import StageTimes
 from .watch import (
     Watcher,
+    say_dedupe,
     say_end,
     say_failed,
     say_halved,
@@ -47,6 +48,7 @@ from .watch import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from .dedupe import Repeats, SplitTable
     from .scorer import Scorer
 
 #: One reader of Parquet keeps four cores busy (measured), more only cost memory; most of the work on a CSV is to read
@@ -66,6 +68,7 @@ class LoadedBlock:
     split: int
     first_row: int
     features: FeatureBatch
+    repeats: Repeats | None
     times: StageTimes
 
 
@@ -99,7 +102,7 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
         if (done := _nothing_to_do(store, plan, job)) is not None:
             say_nothing_to_do(watcher, done)
             return done
-        scorer = _load_scorer(bundle, job, watcher) if plan.partitions else None
+        scorer = _load_scorer(bundle, job, watcher, held) if plan.partitions else None
         ledger = open_ledger(job, plan, bundle, scorer, clock)
         say_mixed(watcher, standing, ledger.made_with() if scorer else None)
         store.remove(SUCCESS)
@@ -116,6 +119,7 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
                 _score_splits(store, scorer, ledger, watcher, cores.count)
             _clear(store, ledger)
             ledger.settle()
+            say_dedupe(watcher, ledger.clock.times)
             _look_again(store, ledger)
             say_new_inputs(watcher, _new_inputs(ledger))
     return ledger.manifest(None)
@@ -198,7 +202,7 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
     options = ledger.job.columns
 
     def load(planned: PlannedPartition) -> Iterator[LoadedBlock | SplitEnd | ReadFailed]:
-        return load_blocks(planned, scorer, ledger.block_rows)
+        return load_blocks(planned, scorer, ledger.block_rows, dedupe=ledger.job.dedupe)
 
     def score(item: LoadedBlock | SplitEnd | ReadFailed) -> ScoredBlock | SplitEnd | ReadFailed:
         return score_block(item, scorer, options) if isinstance(item, LoadedBlock) else item
@@ -239,9 +243,12 @@ def _depth(scorer: Scorer, ledger: Ledger, lanes: int) -> int:
     return max(lanes, min(depth, ledger.job.memory_bytes // max(1, block_bytes)))
 
 
-def load_blocks(planned: PlannedPartition, scorer: Scorer, rows: int) -> Generator[LoadedBlock | SplitEnd | ReadFailed]:
-    """read → check → scale, in a reader thread."""
+def load_blocks(
+    planned: PlannedPartition, scorer: Scorer, rows: int, *, dedupe: bool = False
+) -> Generator[LoadedBlock | SplitEnd | ReadFailed]:
+    """read → check → scale, and the rows that repeat, in a reader thread."""
     pieces = read_splits(planned, rows)
+    tables: dict[int, SplitTable] = {}
     while True:
         times = StageTimes()
         try:
@@ -264,29 +271,52 @@ def load_blocks(planned: PlannedPartition, scorer: Scorer, rows: int) -> Generat
             features = scorer.scale(checked)
             spent.rows = features.num_kept
             spent.bytes = sum(tensor.nbytes for tensor in features.inputs.values())
-        yield LoadedBlock(planned=planned, split=piece.split, first_row=piece.first_row, features=features, times=times)
+        repeats = None
+        if dedupe and features.num_kept:
+            from .dedupe import SplitTable as Table  # torch, which is here by now
+
+            with times.stage("dedupe") as spent:
+                if piece.split not in tables:
+                    tables = {piece.split: Table()}
+                repeats = tables[piece.split].find(features.inputs)
+                spent.rows = features.num_kept
+        yield LoadedBlock(
+            planned=planned,
+            split=piece.split,
+            first_row=piece.first_row,
+            features=features,
+            repeats=repeats,
+            times=times,
+        )
 
 
 def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> ScoredBlock:
     """transfer → forward → decode, in a lane."""
     times, features, planned = item.times, item.features, item.planned
     source = planned.partition.name
+    scored = features if item.repeats is None else scorer.only(features, item.repeats.fresh)
     with times.stage("transfer") as spent:
-        moved = scorer.transfer(features)
-        spent.rows, spent.bytes = features.num_kept, sum(t.nbytes for t in features.inputs.values())
+        moved = scorer.transfer(scored)
+        spent.rows, spent.bytes = scored.num_kept, sum(t.nbytes for t in scored.inputs.values())
     with times.stage("forward") as spent:
         try:
             raw = scorer.forward(moved, first=item.first_row == 0)
-        except ModelFailedError as error:
+        except BaseException as error:
+            if item.repeats is not None:
+                item.repeats.table.give_up()
+            if not isinstance(error, ModelFailedError):
+                raise
             last = item.first_row + features.batch.num_rows - 1
             raise ModelFailedError(f"{source}: rows {item.first_row} to {last}: {error}") from error
-        spent.rows, spent.bytes = features.num_kept, sum(t.nbytes for t in raw.heads.values())
+        spent.rows, spent.bytes = scored.num_kept, sum(t.nbytes for t in raw.heads.values())
+    if item.repeats is not None:
+        raw, moved = scorer.repeated(features, scored, raw, item.repeats), features
     for stage, seconds in raw.device_s.items():  # the clock here has measured the queue as well
         times[stage].busy_s = seconds
     hidden: list[pa.Array] = []
     if options.hidden:
         with times.stage("hidden") as spent:
-            hidden = scorer.hidden(moved, raw)
+            hidden = scorer.hidden(moved if item.repeats is None else scorer.transfer(features), raw)
             spent.rows, spent.bytes = features.num_kept, sum(column.nbytes for column in hidden)
     with times.stage("decode") as spent:
         decoded = scorer.decode(moved, raw, options, hidden)
@@ -299,9 +329,11 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
     return ScoredBlock(planned=planned, split=item.split, block=block, num_rows=features.batch.num_rows, times=times)
 
 
-def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher) -> Scorer:
-    from .scorer import Scorer  # the heavy half of a run: torch, and only once the plan says there is work
+def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher, held: ExitStack) -> Scorer:
+    from .model.reproducible import reproducible  # the heavy half of a run: torch, and only once there is work
+    from .scorer import Scorer
 
+    held.enter_context(reproducible(deterministic=job.deterministic))
     scorer = Scorer.load(
         bundle,
         device=job.device,

@@ -42,6 +42,8 @@ from .tasks.decode import check_shape, decode_head
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .dedupe import Repeats
+
 
 #: Predictions as the bundle itself lays them out.
 DEFAULTS = ColumnOptions()
@@ -253,6 +255,34 @@ class Scorer:
 
     def _no_rows(self) -> dict[str, Tensor]:
         return {head.name: torch.empty((0, head_width(head) * len(self.members))) for head in self.manifest.heads}
+
+    def only(self, features: FeatureBatch, places: np.ndarray) -> FeatureBatch:
+        """Some of the rows that are to be scored, by their places among them."""
+        before = np.arange(features.num_kept, dtype=np.int64) if features.kept is None else features.kept
+        index = torch.from_numpy(places)
+        inputs = {name: tensor.T[:, index].T for name, tensor in features.inputs.items()}
+        return replace(features, inputs=inputs, kept=before[places], rejects=())
+
+    def repeated(self, features: FeatureBatch, scored: FeatureBatch, raw: RawBatch, repeats: Repeats) -> RawBatch:
+        """The raw outputs of all rows of a block, from those of the rows that were scored and of blocks before it."""
+        failed = {}
+        if raw.failed:
+            places = {int(row): place for place, row in enumerate(np.asarray(scored.kept))}
+            failed = {
+                places[int(row)]: reason
+                for reject in raw.failed
+                for row, reason in zip(reject.positions, reject.reasons, strict=True)
+            }
+        heads, reasons = repeats.table.fill(repeats, raw.heads, failed)
+        heads = heads or self._no_rows()
+        if not reasons:
+            return replace(raw, heads=heads, kept=None, failed=())
+        before = np.arange(features.num_kept, dtype=np.int64) if features.kept is None else features.kept
+        bad = np.array(sorted(reasons), dtype=np.int64)
+        reject = Reject(
+            positions=before[bad], stage="forward", column="", reasons=tuple(reasons[place] for place in bad.tolist())
+        )
+        return replace(raw, heads=heads, kept=np.delete(before, bad), failed=(reject,))
 
     def hidden(self, features: FeatureBatch, raw: RawBatch) -> list[pa.Array]:
         """The results of the hidden layers that the scorer was loaded with, for the rows that went through the model:

@@ -93,6 +93,24 @@ def say_halved(watcher: Watcher, rows: int | None) -> None:
     )
 
 
+def say_dedupe(watcher: Watcher, times: StageTimes) -> None:
+    """How many rows were spared the model, and whether finding them has paid."""
+    if "dedupe" not in times.stages or not times["dedupe"].rows:
+        return
+    rows, scored, spent = times["dedupe"].rows, times["forward"].rows, times["dedupe"].busy_s
+    saved = times["forward"].busy_s / max(1, scored) * (rows - scored)
+    watcher.event(
+        "dedupe",
+        level="info" if saved > spent else "warning",
+        hit_rate=round(1 - scored / rows, 4),
+        spent_s=round(spent, 3),
+        saved_s=round(saved, 3),
+        reason="repeated rows were scored once"
+        if saved > spent
+        else "finding repeated rows took longer than scoring them would have: leave --dedupe out",
+    )
+
+
 def say_new_inputs(watcher: Watcher, names: list[str]) -> None:
     """Files that came while the run went on."""
     if names:

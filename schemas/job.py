@@ -58,6 +58,8 @@ class JobFile(Schema):
     device: str | None = None
     precision: Literal["fp32", "bf16", "fp16", "int8"] | None = None
     compile: bool | None = None
+    deterministic: bool | None = None
+    dedupe: bool | None = None
     top_k: int | None = Field(default=None, ge=1)
     hidden: list[str] | None = None
     threshold: float | str | list[float | str] | None = None

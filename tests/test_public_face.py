@@ -59,7 +59,7 @@ def test_flags() -> None:
         "--max-rejects", "--probabilities", "--prefix", "--job", "--run-date", "--run-id",
         "--log-format", "--log-level", "--progress", "--trust",
         "--force", "--prune", "--split-rows", "--memory", "--precision", "--compile",
-        "--top-k", "--threshold", "--hidden",
+        "--top-k", "--threshold", "--hidden", "--deterministic", "--dedupe",
     }  # fmt: skip
     assert flags(check) == {
         "--bundle", "--input", "--format", "--device", "--trust", "--json", "--job", "--run-date",

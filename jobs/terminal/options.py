@@ -205,6 +205,8 @@ def job_of(job: "JobFile | None") -> ScoreJob:
         split_rows=said("split_rows", "auto"),
         precision=(job and job.precision) or "fp32",
         compile=bool(job and job.compile),
+        deterministic=bool(job and job.deterministic),
+        dedupe=bool(job and job.dedupe),
         max_rejects=said("max_rejects", "0"),
     )
 

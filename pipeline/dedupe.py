@@ -1,0 +1,201 @@
+"""Feature rows of a split that are equal bit for bit are scored once. Knows nothing of models or files.
+
+The reader finds them, block by block and in order, so that which row is scored, and beside which others, is a function
+of the rows alone; lanes fill in what the model gives, each waiting for the blocks before it. Rows are found by a hash
+(multilinear, as in Lemire and Kaser 2014) and then compared, so none is ever taken for another.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Condition
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+#: Features that are remembered for a split; rows beyond are compared within their own block alone.
+MOST_BYTES = 64 << 20
+Ints = NDArray[np.int64]
+
+
+class DedupeBrokenError(Exception):
+    """A block before this one has failed; the run is about to end by that."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repeats:
+    """`fresh`: the places in the block of the rows to score, `[new]`; `entries`: for every row of the block which entry
+    of the split's table it is, `[rows]`; `start`: the entry of the first fresh one."""
+
+    table: "SplitTable"
+    fresh: Ints
+    entries: Ints
+    start: int
+
+
+class SplitTable:
+    """The rows of one split that have been seen, and what the model gave for them. `find` is called by the one thread
+    that reads the split, `fill` by any."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._multipliers: NDArray[np.uint64] | None = None
+        self._hashes = np.empty(0, dtype=np.uint64)  # sorted
+        self._entries, self._slots = np.empty((2, 0), dtype=np.int64)  # of the same rows
+        self._features: list[NDArray[np.generic]] = []  # by input, [columns, remembered]
+        self._remembered = 0
+        self._next = 0
+        self._changed = Condition()
+        self._outputs: dict[str, list[Tensor]] = {}
+        self._failed: dict[int, str] = {}
+        self._filled = self._missing = 0
+        self._broken = False
+
+    def find(self, inputs: Mapping[str, Tensor]) -> Repeats:
+        """Which rows of the next block, `[rows, columns]` each, have been seen, and which are to be scored."""
+        columns = [np.ascontiguousarray(tensor.T.numpy()) for tensor in inputs.values()]
+        rows = columns[0].shape[1]
+        hashes = self._hashed(columns)
+        unique, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+        leader = first[inverse]  # the first row of the block with the same hash
+        entries = np.full(rows, -1, dtype=np.int64)
+        at = np.searchsorted(self._hashes, unique)
+        known = at < len(self._hashes)
+        known[known] = self._hashes[at[known]] == unique[known]
+        candidates = np.full(len(unique), -1, dtype=np.int64)
+        candidates[known] = at[known]
+        kept = candidates[inverse]
+        seen = np.flatnonzero(kept >= 0)
+        same = self._equals_remembered(columns, seen, kept[seen])
+        entries[seen[same]] = self._entries[kept[seen[same]]]
+        new = entries < 0
+        follows = new & (leader != np.arange(rows)) & new[leader]
+        equal = np.zeros(rows, dtype=np.bool_)
+        places = np.flatnonzero(follows)
+        equal[places] = np.logical_and.reduce(
+            [(bits[:, places] == bits[:, leader[places]]).all(axis=0) for bits in _bits(columns)]
+        )
+        fresh = np.flatnonzero(new & ~equal)
+        start = self._next
+        entries[fresh] = np.arange(start, start + len(fresh))
+        repeated = np.flatnonzero(equal)
+        entries[repeated] = entries[leader[repeated]]
+        self._next += len(fresh)
+        self._remember(columns, hashes, fresh, entries)
+        return Repeats(table=self, fresh=fresh, entries=entries, start=start)
+
+    def fill(
+        self, repeats: Repeats, heads: Mapping[str, Tensor], failed: Mapping[int, str]
+    ) -> tuple[dict[str, Tensor], dict[int, str]]:
+        """Enter what the model gave for the fresh rows of a block, and look up all of its rows.
+
+        Args:
+            heads: `[new without failed, width]` each. failed: what the model said, by place among the fresh rows.
+
+        Returns:
+            The same for the block: outputs of the rows that went through, and reasons by place in the block.
+
+        Raises:
+            DedupeBrokenError: a block before this one has failed.
+        """
+        fresh = len(repeats.fresh)
+        with self._changed:
+            while self._filled < repeats.start and not self._broken:
+                self._changed.wait()
+            if self._broken:
+                raise DedupeBrokenError
+            if fresh > len(failed):
+                self._append(heads, [place for place in range(fresh) if place not in failed], fresh)
+            else:
+                self._missing += fresh
+            self._failed |= {repeats.start + place: reason for place, reason in failed.items()}
+            self._filled = repeats.start + fresh
+            self._changed.notify_all()
+            reasons = {
+                place: self._failed[entry]
+                for place, entry in enumerate(repeats.entries.tolist() if self._failed else ())
+                if entry in self._failed
+            }
+            for name, pieces in self._outputs.items():
+                if len(pieces) > 1:
+                    self._outputs[name] = [torch.cat(pieces)]
+            whole = {name: pieces[0] for name, pieces in self._outputs.items()}
+        wanted = repeats.entries
+        if reasons:
+            wanted = wanted[[place not in reasons for place in range(len(wanted))]]
+        index = torch.from_numpy(wanted)
+        return {name: values[index] for name, values in whole.items()}, reasons
+
+    def _append(self, heads: Mapping[str, Tensor], good: list[int], fresh: int) -> None:
+        """Outputs behind the others, with zeros for entries that have none, which nobody looks up."""
+        for name, values in heads.items():
+            padded = values
+            if len(good) < fresh or self._missing:
+                padded = torch.zeros((self._missing + fresh, values.shape[1]), dtype=values.dtype)
+                padded[self._missing + torch.tensor(good)] = values
+            self._outputs.setdefault(name, []).append(padded)
+        self._missing = 0
+
+    def give_up(self) -> None:
+        """A block cannot be filled in; those that wait for it are not to wait for ever."""
+        with self._changed:
+            self._broken = True
+            self._changed.notify_all()
+
+    def _hashed(self, columns: list[NDArray[np.generic]]) -> NDArray[np.uint64]:
+        """Two sums of column × odd number, of which the upper halves are kept."""
+        number = sum(len(column) for column in columns)
+        if self._multipliers is None:
+            self._multipliers = np.random.default_rng(0).integers(1, 1 << 63, (2, number), dtype=np.uint64) * 2 + 1
+        sums = np.zeros((2, columns[0].shape[1]), dtype=np.uint64)
+        place = 0
+        for bits in _bits(columns):
+            for column in bits:
+                wide = column.astype(np.uint64)
+                for half in (0, 1):
+                    sums[half] += wide * self._multipliers[half, place]
+                place += 1
+        return np.asarray((sums[0] >> np.uint64(32) << np.uint64(32)) | (sums[1] >> np.uint64(32)))
+
+    def _equals_remembered(self, columns: list[NDArray[np.generic]], rows: Ints, kept: Ints) -> NDArray[np.bool_]:
+        if not len(rows):
+            return np.zeros(0, dtype=np.bool_)
+        slots = self._slots[kept]
+        return np.asarray(
+            np.logical_and.reduce(
+                [
+                    (bits[:, rows] == stored[:, slots]).all(axis=0)
+                    for bits, stored in zip(_bits(columns), self._features, strict=True)
+                ]
+            )
+        )
+
+    def _remember(
+        self, columns: list[NDArray[np.generic]], hashes: NDArray[np.uint64], fresh: Ints, entries: Ints
+    ) -> None:
+        """Keep fresh rows for the blocks behind, one for each hash, as many as there is room for."""
+        size = sum(column.shape[0] * column.itemsize for column in columns)
+        if not self._features:
+            room = max(1, self._most_bytes // size)
+            self._features = [np.empty((len(bits), room), dtype=bits.dtype) for bits in _bits(columns)]
+        _, first = np.unique(hashes[fresh], return_index=True)
+        taken = fresh[np.sort(first)]
+        taken = taken[~np.isin(hashes[taken], self._hashes)]
+        taken = taken[: self._features[0].shape[1] - self._remembered]
+        if not len(taken):
+            return
+        slots = np.arange(self._remembered, self._remembered + len(taken))
+        for bits, stored in zip(_bits(columns), self._features, strict=True):
+            stored[:, slots] = bits[:, taken]
+        self._remembered += len(taken)
+        together = np.concatenate([self._hashes, hashes[taken]])
+        order = np.argsort(together, kind="stable")
+        self._hashes = together[order]
+        self._entries = np.concatenate([self._entries, entries[taken]])[order]
+        self._slots = np.concatenate([self._slots, slots])[order]
+
+
+def _bits(columns: list[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+    """The same as unsigned numbers, so that equal means equal bit for bit, NaN included."""
+    return [column.view(np.uint32 if column.itemsize == 4 else np.uint64) for column in columns]

@@ -1,0 +1,48 @@
+"""What would draw random numbers draws the same ones, and kernels whose last bits change from run to run are not used.
+Knows nothing of models.
+"""
+
+import os
+import random
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from ..errors import BundleError, ModelFailedError, UsageError
+
+#: Of torch, numpy and Python, at the start of every run; nothing of ours draws, and trusted code may.
+SEED = 0
+
+
+@contextmanager
+def reproducible(*, deterministic: bool) -> Iterator[None]:
+    """Seed all that draws, and on request let torch take deterministic kernels alone; as before afterwards.
+
+    Raises:
+        UsageError: an operation of the model that has no deterministic form; names it.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), random.getstate(), np.random.get_state()
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU is first used
+        torch.use_deterministic_algorithms(True)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            np.random.seed(SEED)
+            random.seed(SEED)
+            yield
+    except (BundleError, ModelFailedError) as error:
+        found = re.search(r"(\S+) does not have a deterministic implementation", str(error))
+        if found is None:
+            raise
+        raise UsageError(
+            f"--deterministic: the model calls {found[1]}, which has no deterministic form; leave --deterministic out,"
+            " or change the model"
+        ) from error
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        random.setstate(before[1])
+        np.random.set_state(before[2])
