@@ -11,6 +11,7 @@ SOURCES = sorted(file for room in TOP for file in (ROOT / room).rglob("*.py"))
 COMMANDS = [file for file in SOURCES if "jobs" in file.parts and "terminal" not in file.parts]
 ROOMS = ("inputs", "features", "model", "tasks", "outputs")
 JOINERS = (
+    "examples",
     "dedupe",
     "calibrate",
     "evaluate",
@@ -30,6 +31,7 @@ JOINERS = (
     "lanes",
 )
 TORCH = (
+    "examples",
     "dedupe",
     "calibrate",
     "heads",

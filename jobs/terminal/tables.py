@@ -56,6 +56,8 @@ def stage_table(manifest: RunManifest) -> str:
     kept = [part for record in manifest.partitions for part in record.parts if part.kept]
     scored = manifest.rows_scored - sum(part.rows_scored for part in kept)
     rejected = f", {manifest.rows_rejected:,} rejected" if manifest.rows_rejected else ""
+    if (found := manifest.stages.get("dedupe")) is not None and found.rows:
+        rejected += f", of them {1 - manifest.stages['forward'].rows / found.rows:.1%} repeated and were scored once"
     rejected += f", {manifest.rows_out_of_bounds:,} out of bounds" if manifest.rows_out_of_bounds else ""
     rejected += f", {sum(part.rows_in for part in kept):,} kept from earlier runs" if kept else ""
     rate = scored / max(manifest.wall_s, 1e-9)

@@ -43,6 +43,7 @@ def reproducible(*, deterministic: bool) -> Iterator[None]:
             " or change the model"
         ) from error
     finally:
-        torch.use_deterministic_algorithms(before[0])
+        if deterministic:  # half a second: torch imports its compiler for it
+            torch.use_deterministic_algorithms(before[0])
         random.setstate(before[1])
         np.random.set_state(before[2])

@@ -1,6 +1,7 @@
 """`check` tells what would happen and writes nothing; `demo` does what its text says."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pyarrow.dataset as ds
 import pytest
 import torch
+from scoreline.jobs.demo import TASKS
 
 from conftest import Example, Result
 
@@ -91,9 +93,9 @@ def test_check_takes_what_the_job_says(scoreline: Command, iris: Example, tmp_pa
 
 
 @pytest.mark.parametrize("words", [("--rows", "3000"), ()])
-def test_demo(scoreline: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_demo(process: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
     """Trains, saves, writes, scores with the real command, and is right most of the time."""
-    result = scoreline("demo", "--dir", tmp_path / "demo", *words)
+    result = process("demo", "--dir", tmp_path / "demo", *words)
     assert result.code == 0, result.err
     assert "$ scoreline score --bundle" in result.out
     scored = tmp_path / "demo" / "scored" / "breast_cancer"
@@ -102,9 +104,24 @@ def test_demo(scoreline: Command, tmp_path: Path, words: tuple[str, ...]) -> Non
     assert rows.num_rows == (3000 if words else 228)
     right = np.mean(np.array(rows["true_label"].to_pylist()) == np.array(rows["prediction"].to_pylist()))
     assert right > 0.9
-    assert f"{right:.1%}" in result.out
-    again = scoreline("demo", "--dir", tmp_path / "demo", "--rows", "100")
+    assert f"{right:.4f}" in result.out
+    again = process("demo", "--dir", tmp_path / "demo", "--rows", "100")
     assert again.code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [task for task in TASKS if task not in ("binary", "multiclass")])
+def test_every_task_has_its_demo(process: Command, tmp_path: Path, task: str) -> None:
+    """On real data, through the commands that stand on the screen; and what comes out is any good."""
+    result = process("demo", "--dir", tmp_path / "demo", "--task", task)
+    assert result.code == 0, result.err
+    assert "$ scoreline score --bundle" in result.out
+    assert "$ scoreline evaluate" in result.out
+    (scored,) = (tmp_path / "demo" / "scored").iterdir()
+    assert (scored / "_SUCCESS").exists()
+    number = re.search(r"(?:accuracy|in) +(0\.\d{4})", result.out)
+    if number is not None:
+        assert float(number[1]) > 0.85
 
 
 def test_demo_does_not_write_over_other_things(scoreline: Command, tmp_path: Path) -> None:
