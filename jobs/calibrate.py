@@ -111,11 +111,15 @@ def _shown(report: "CalibrationReport", out: str, picture: Path) -> str:
         ["log loss", f"{before.log_loss:.4f}", f"{after.log_loss:.4f}"],
         ["Brier score", f"{before.brier:.4f}", f"{after.brier:.4f}"],
     ]
+    worse = ""
+    if after.log_loss > before.log_loss:
+        worse = "\n\nthe log loss has not come down: too few rows, or rows of another kind"
     skipped = f", {report.skipped:,} without a label or a score left out" if report.skipped else ""
     return (
         table(["probability", "rows", "predicted", "came true", "rows after", "predicted", "came true"], rows)
         + "\n\n"
         + table([f"{report.rows:,} rows{skipped}", "before", "after"], measures)
+        + worse
         + f"\n\n{report.numbers}\nwrote {out} and {picture}\n{report.digest}\nnext: scoreline check --bundle {out}"
     )
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..pipeline.plan import Plan
     from ..pipeline.records import ScoreJob
     from ..pipeline.scorer import Scorer
+    from ..schemas.bundle import AnyHead
     from ..schemas.job import JobFile
 
 SHOWN_ROWS = 5
@@ -147,11 +148,12 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
     for entry in manifest.inputs:
         yield "input", f"{entry.name}: {entry.dtype} [rows, {len(entry.columns)}]"
     for head in manifest.heads:
+        named = f"{head.name}: " if len(manifest.heads) > 1 else ""
         if head.task == "regression":
-            yield "task", f"regression of {_some(head.targets) or 'one value'}"
+            yield "task", f"{named}regression of {_some(head.targets) or 'one value'}{_described(head)}"
         else:
             labels = _some([str(label) for label in head.labels])
-            yield "task", f"{head.task} from {head.outputs}; as many labels as outputs: {labels}"
+            yield "task", f"{named}{head.task} from {head.outputs}; labels as outputs: {labels}{_described(head)}"
     if (pruning := manifest.pruning) is not None:
         yield (
             "pruned",
@@ -171,6 +173,26 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
         ),
     )
     yield "batch size", f"{scorer.block_rows} rows: {scorer.block_reason}"
+
+
+def _described(head: "AnyHead") -> str:
+    """What else a head says of its predictions."""
+    said = []
+    if head.task == "binary":
+        said.append(f"{head.labels[1]!r} above {head.threshold:g}")
+    elif head.task == "multilabel":
+        said.append(f"thresholds {_some([f'{value:g}' for value in head.thresholds])}")
+    elif head.task == "regression":
+        if head.quantiles:
+            said.append(f"quantiles {_some([f'{value:g}' for value in head.quantiles])}")
+        if head.spread is not None:
+            said.append(f"with its spread, from the {head.spread.replace('_', ' ')}")
+    calibration = None if head.task == "regression" else head.calibration
+    if calibration is not None:
+        said.append(f"calibrated ({calibration.kind})")
+    if head.bounds is not None:
+        said.append(f"out of bounds: {'rejected' if head.bounds.reject else 'counted'}")
+    return "".join(f"; {one}" for one in said)
 
 
 def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:

@@ -77,15 +77,21 @@ def calibrate(
     wanted = len(chosen.labels) if isinstance(chosen, MultilabelHead) else 1
     if len(labels) != wanted:
         raise UsageError(f"{chosen.task} takes {wanted} --label, in the order of its labels; {len(labels)} were given")
+    if bundle.manifest.ensemble is not None and bundle.manifest.ensemble.combine == "vote":
+        raise UsageError("an ensemble that votes gives shares, no probabilities: save it with combine='probability'")
     scorer = Scorer.load(bundle, device=job.device, trust=job.trust)
     scores, truth, skipped = _collected(scorer, chosen, job, labels, advance)
-    bare = chosen.model_copy(update={"calibration": None})
     try:
         if method == "temperature":
             fitted: Any = fit_temperature(scores.double().numpy(), truth.astype(np.int64))
             numbers = f"temperature {fitted.temperature:.4g}"
         else:
             fitted = fit_platt(scores.double().numpy(), truth.reshape(len(truth), -1).astype(bool))
+            if min(fitted.slope) <= 0:
+                raise ValueError(
+                    f"the labels run against the scores (slope {min(fitted.slope):.3g}); are they the other way round,"
+                    " or are there too few rows?"
+                )
             pairs = zip(fitted.slope, fitted.intercept, strict=True)
             numbers = ", ".join(f"slope {slope:.4g} intercept {intercept:.4g}" for slope, intercept in pairs)
     except ValueError as error:
@@ -96,7 +102,7 @@ def calibrate(
         rows=len(truth),
         skipped=skipped,
         numbers=numbers,
-        before=reliability(chosen, calibrated(bare, scores), truth),
+        before=reliability(chosen, calibrated(chosen, scores), truth),
         after=reliability(chosen, calibrated(better, scores), truth),
     )
 
@@ -155,7 +161,7 @@ def _blocks(scorer: Scorer, job: ScoreJob, labels: Sequence[str]) -> Iterator[tu
     found = discover(job.input, format=job.format)
     keyed = ScoreJob(
         bundle=job.bundle, input=job.input, output="", run_id="", csv=job.csv, format=job.format,
-        columns=ColumnOptions(keys=tuple(labels), prefix="scoreline_"),
+        columns=ColumnOptions(keys=tuple(dict.fromkeys(labels)), prefix="scoreline_"),
     )  # fmt: skip
     plan = make_plan(found, Standing(), scorer.manifest, keyed, 1 << 20)
     if plan.failed:

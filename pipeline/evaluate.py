@@ -4,7 +4,6 @@ ranks of AUC, and labels that are joined from another file.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,11 @@ from .arrays import to_numpy
 from .errors import DataError, NoInputError, UsageError, one_line
 from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
 from .outputs.store import MANIFEST, SUCCESS, Store
-from .truth import places_of, truths_of
+from .truth import numbers_of, places_of, truths_of
 
 Advance = Callable[[int], object]
+#: What keys are called beside the user's own columns.
+KEY = "scoreline key"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -75,15 +76,23 @@ def evaluate(
     wanted = len(chosen.labels) if chosen.task == "multilabel" else max(1, len(chosen.targets))
     if len(labels) != wanted:
         raise UsageError(f"{chosen.task} takes {wanted} --label, in the bundle's order; {len(labels)} were given")
+    made = {column for head in manifest.heads for column in head.columns}
+    if joined is None and set(labels) & made:
+        raise UsageError(
+            f"--label {min(set(labels) & made)!r} is a prediction; name the column that holds what is right"
+        )
     found = _empty(chosen)
-    table = None if joined is None else _joinable(joined, labels)
     parts = [part.target for record in manifest.partitions for part in record.parts]
+    table = None if joined is None else _joinable(joined, labels, _key_type(store, parts, joined))
     for rows in _batches(store, parts, chosen, labels, joined):
         truths = [rows.column(name) for name in labels] if table is None else _looked_up(rows, table, joined, labels)
         _add(found, rows, truths, labels)
         advance(rows.num_rows)
     if not found.rows:
-        raise DataError(f"{output}: none of {found.unlabelled:,} rows has a label in {', '.join(map(repr, labels))}")
+        hint = f"; do the keys in {joined.on!r} read alike in both?" if joined is not None else ""
+        raise DataError(
+            f"{output}: none of {found.unlabelled:,} rows has a label in {', '.join(map(repr, labels))}{hint}"
+        )
     return found
 
 
@@ -142,33 +151,59 @@ def _batches(
             raise DataError(f"{name}: cannot be read: {one_line(error)}; run scoreline verify") from error
 
 
-def _joinable(joined: LabelFile, labels: Sequence[str]) -> pa.Table:
-    names = [joined.on, *labels]
+def _key_type(store: Store, parts: Sequence[str], joined: LabelFile) -> pa.DataType | None:
+    """The type of the key in the output, as far as it can be told."""
+    for name in parts:
+        try:
+            with pq.ParquetFile(store.path(name)) as file:
+                kinds = [field.type for field in file.schema_arrow if field.name == joined.on]
+        except (OSError, pa.ArrowException):
+            return None
+        return kinds[0] if kinds else None
+    return None
+
+
+def _joinable(joined: LabelFile, labels: Sequence[str], key: pa.DataType | None) -> pa.Table:
+    """Keys, in the type they have in the output, and labels; without rows that have no key."""
+    names = [*dict.fromkeys([joined.on, *labels])]
     try:
-        if Path(joined.path).suffix.lower() == ".csv":
-            table = pacsv.read_csv(joined.path)
+        if joined.path.lower().endswith((".csv", ".csv.gz")):
+            text = {name: pa.string() for name in names}  # 007 is no 7, and what a label is the bundle says
+            table = pacsv.read_csv(joined.path, convert_options=pacsv.ConvertOptions(column_types=text))
         else:
             with pq.ParquetFile(joined.path) as file:
                 table = file.read()
     except (OSError, pa.ArrowException) as error:
         raise NoInputError(f"{joined.path}: cannot be read: {one_line(error)}") from error
-    missing = [name for name in names if name not in table.schema.names]
-    if missing:
-        raise UsageError(f"{joined.path} has no column {missing[0]!r}; it has {', '.join(table.schema.names)}")
+    wrong = [name for name in names if table.schema.names.count(name) != 1]
+    if wrong:
+        times = table.schema.names.count(wrong[0])
+        there = f"column {wrong[0]!r} {times} times" if times else f"no column {wrong[0]!r}"
+        raise UsageError(f"{joined.path} has {there}; it has {', '.join(table.schema.names)}")
     table = table.select(names).combine_chunks()
-    keys = table.column(joined.on)
-    if pc.count_distinct(keys, mode="all").as_py() != table.num_rows:
+    try:
+        keys = _plain_keys(table.column(joined.on))
+        wanted = keys.type if key is None or pa.types.is_dictionary(key) else key
+        keys = keys.cast(wanted)
+        table = table.append_column(KEY, keys).filter(keys.is_valid()).combine_chunks()
+        distinct = len(table.column(KEY).unique())
+    except pa.ArrowException as error:
+        raise DataError(f"{joined.path}: key {joined.on!r} is no {key}, as in the output: {one_line(error)}") from error
+    if distinct != table.num_rows:
         raise DataError(f"{joined.path}: column {joined.on!r} holds a key twice, so it does not say which is right")
     return table
 
 
+def _plain_keys(column: Any) -> pa.Array:
+    whole = _whole(column)
+    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
+
+
 def _looked_up(rows: Any, table: pa.Table, joined: LabelFile | None, labels: Sequence[str]) -> list[pa.Array]:
     assert joined is not None, "there is a table only where one was named"
-    ours, theirs = rows.column(joined.on), table.column(joined.on)
+    ours, theirs = _plain_keys(rows.column(joined.on)), _whole(table.column(KEY))
     try:
-        if ours.type != theirs.type:
-            theirs = theirs.cast(ours.type)
-        places = pc.index_in(ours, value_set=theirs.combine_chunks())
+        places = pc.index_in(ours.cast(theirs.type), value_set=theirs, skip_nulls=True)
     except pa.ArrowException as error:
         raise DataError(
             f"key {joined.on!r} is {ours.type} in the output and {theirs.type} in {joined.path}: {one_line(error)}"
@@ -199,10 +234,8 @@ def _add(found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequen
                 both = None if yes is None else np.stack([1 - yes, yes], axis=1)
                 metrics.add(matrix[known, place].astype(np.int64), predicted[known, place].astype(np.int64), both)
         case "regression":
-            columns = [truth.cast(pa.float64()) for truth in truths]
-            known = np.logical_and.reduce([to_numpy(column.is_valid()) for column in columns])
-            right = [to_numpy(column.fill_null(0.0)) for column in columns]
-            known &= np.logical_and.reduce([np.isfinite(values) for values in right])
+            pairs = [numbers_of(truth, name) for truth, name in zip(truths, names, strict=True)]
+            right, known = [values for values, _ in pairs], np.logical_and.reduce([there for _, there in pairs])
             wanted: dict[str, RegressionMetrics | QuantileMetrics] = {**found.targets, **found.quantiles}
             for place, (column, one) in enumerate(wanted.items()):
                 values = to_numpy(_whole(rows.column(column)))

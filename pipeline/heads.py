@@ -46,6 +46,8 @@ def make_heads(heads: Mapping[str, Mapping[str, Any]] | None, alone: Mapping[str
         raise BundleError('heads is a mapping of names: heads={"fraud": {"task": "binary", "labels": ["no", "yes"]}}')
     made = []
     for name, arguments in heads.items():
+        if not isinstance(arguments, Mapping):
+            raise BundleError(f"head {name!r} is {arguments!r}, no mapping of its arguments")
         try:
             made.append(make_head(str(name), **arguments))
         except TypeError as error:
@@ -75,6 +77,7 @@ def make_head(
         BundleError: arguments that do not go together, or values that no bundle can hold.
     """
     plain = _plain_labels(labels)
+    threshold, quantiles = _listed(threshold), _listed(quantiles)
     if task is None or task not in get_args(Task):
         raise BundleError(f"task {task!r} is not known; say {', '.join(get_args(Task))}")
     if task != "regression" and len(plain) < (1 if task == "multilabel" else 2):
@@ -103,7 +106,7 @@ def _regression(
 def _classes(task: Task, common: dict[str, Any], threshold: Any) -> AnyHead:
     match task:
         case "binary":
-            return BinaryHead(**common, threshold=0.5 if threshold is None else threshold)
+            return BinaryHead(**common, threshold=0.5 if threshold is None else _number(threshold))
         case "multilabel":
             return MultilabelHead(**common, thresholds=_each(threshold, common["labels"]))
     return MulticlassHead(**common)
@@ -113,9 +116,10 @@ def _described(make: Callable[[], NamedHead]) -> NamedHead:
     try:
         return make()
     except ValidationError as error:
-        raise BundleError(f"the bundle cannot be described: {first_problem(error)}") from error
+        said = first_problem(error).partition(" (got {")[0].replace("file: Value error, ", "")
+        raise BundleError(f"the head does not hold together: {said}") from error
     except (ValueError, OverflowError, TypeError) as error:
-        raise BundleError(f"the bundle cannot be described: {one_line(error)}") from error
+        raise BundleError(f"the head does not hold together: {one_line(error)}") from error
 
 
 def _refuse(task: str, fitting: str, **arguments: Any) -> None:
@@ -125,15 +129,22 @@ def _refuse(task: str, fitting: str, **arguments: Any) -> None:
 
 
 def _each(threshold: Any, labels: list[Any]) -> list[float]:
-    """One threshold for each label: the same for all, in their order, or by label."""
+    """One threshold for each label: the same for all, in their order, or by label, which may be said as text."""
     if isinstance(threshold, Mapping):
-        strange = [label for label in threshold if label not in labels]
+        by_name = {str(label): value for label, value in threshold.items()}
+        strange = by_name.keys() - {str(label) for label in labels}
         if strange:
-            raise BundleError(f"threshold names {strange[0]!r}, which is no label")
-        return [float(threshold.get(label, 0.5)) for label in labels]
-    if isinstance(threshold, Sequence):
-        return [float(value) for value in threshold]
-    return [0.5 if threshold is None else float(threshold)] * len(labels)
+            raise BundleError(f"threshold names {min(strange)!r}, which is no label")
+        return [_number(by_name.get(str(label), 0.5)) for label in labels]
+    if isinstance(threshold, list | tuple):
+        return [_number(value) for value in threshold]
+    return [0.5 if threshold is None else _number(threshold)] * len(labels)
+
+
+def _number(threshold: Any) -> float:
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+        raise BundleError(f"threshold {threshold!r} is no number")
+    return float(threshold)
 
 
 def _bounds(task: str, bounds: Any, out_of_bounds: str | None, labels: list[Any]) -> Bounds | None:
@@ -149,13 +160,21 @@ def _bounds(task: str, bounds: Any, out_of_bounds: str | None, labels: list[Any]
             raise BundleError(f"the bounds of {task} are known, 0 and 1; say bounds=True")
         return Bounds(reject=reject)
     try:
-        pairs = np.asarray(bounds, dtype=np.float64).reshape(-1, 2)
+        pairs = np.array(bounds, dtype=np.float64).reshape(-1, 2)
     except (TypeError, ValueError) as error:
-        raise BundleError("bounds are (low, high), or one such pair for each target") from error
+        raise BundleError("bounds are (low, high), or such a pair for each target; None where there is none") from error
     pairs = np.repeat(pairs, max(1, len(labels)), axis=0) if len(pairs) == 1 else pairs
-    if not np.isfinite(pairs).all() or bool((pairs[:, 0] > pairs[:, 1]).any()):
-        raise BundleError(f"bounds {bounds!r} are not finite, or a low one lies above its high one")
+    pairs[:, 0] = np.where(np.isnan(pairs[:, 0]), -np.inf, pairs[:, 0])
+    pairs[:, 1] = np.where(np.isnan(pairs[:, 1]), np.inf, pairs[:, 1])
+    if bool((pairs[:, 0] > pairs[:, 1]).any()):
+        raise BundleError(f"bounds {bounds!r}: a low one lies above its high one")
+    pairs = np.nan_to_num(pairs)  # what is infinite becomes the largest float64
     return Bounds(low=pairs[:, 0].tolist(), high=pairs[:, 1].tolist(), reject=reject)
+
+
+def _listed(given: Any) -> Any:
+    """Arrays, series and tensors as lists."""
+    return given.tolist() if hasattr(given, "tolist") else given
 
 
 def _plain_labels(labels: Any) -> list[Any]:

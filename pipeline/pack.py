@@ -30,7 +30,7 @@ PICKLES = (".joblib", ".pkl", ".pickle")
 ReadPickle = Callable[[Path], Any]
 _LINES = {
     "features": 'features = ["age", "income"]',
-    "task": 'task = "multiclass"   # or "binary", "regression"',
+    "task": 'task = "multiclass"   # or "binary", "multilabel", "regression"; or [heads.NAME] for several',
     "sample": 'sample = "sample.csv"   # some raw rows, .csv or .parquet',
     "model": '[model]\nfile = "model.onnx"   # or: weights = "weights.pt" with layers = [...]',
     "labels": 'labels = ["no", "yes"]   # in the order of the outputs',
@@ -75,6 +75,15 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
         raise BundleError(f"the spec lacks 'labels'; add: {_LINES['labels']}")
     assert spec.features is not None, "checked above"
     assert spec.model is not None, "checked above"
+
+    def head(said: dict[str, Any]) -> dict[str, Any]:
+        given = said.get("target_scaler")
+        try:
+            described = ScalerSpec.model_validate(given) if isinstance(given, dict) else given
+        except ValidationError as error:
+            raise BundleError(f"the spec's target_scaler: {first_problem(error)}") from error
+        return {**said, "target_scaler": _target_scaler(described, folder, read_pickle)}
+
     several = isinstance(spec.model, list)
     models = [
         _model(one, folder, allow_import=allow_import, read_pickle=read_pickle)
@@ -93,11 +102,11 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
         spread=spec.spread,
         bounds=spec.bounds,
         out_of_bounds=spec.out_of_bounds,
-        heads=spec.heads,
+        heads=None if spec.heads is None else {name: head(said) for name, said in spec.heads.items()},
         sample=_rows(folder / str(spec.sample)),
         expected=None if spec.expected is None else _rows(folder / spec.expected),
         scaler=_scalers(spec.scaler, folder, read_pickle),
-        target_scaler=None if spec.target_scaler is None else _scaler(spec.target_scaler, folder, read_pickle),
+        target_scaler=_target_scaler(spec.target_scaler, folder, read_pickle),
         vocabularies=spec.vocabularies,
         inputs=spec.inputs,
         call=spec.call,
@@ -105,6 +114,10 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
         std=spec.std,
         prune=spec.prune,
     )
+
+
+def _target_scaler(spec: ScalerSpec | float | None, folder: Path, read_pickle: ReadPickle | None) -> Any:
+    return _scaler(spec, folder, read_pickle) if isinstance(spec, ScalerSpec) else spec
 
 
 def _rows(path: Path) -> pa.Table:

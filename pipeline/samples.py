@@ -3,7 +3,7 @@ knows nothing of models.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -31,6 +31,13 @@ class Sample:
     frame: "pd.DataFrame"
     places: np.ndarray
     num_given: int
+
+    def only(self, kept: np.ndarray) -> "Sample":
+        """Some of the rows, by their places in `batch`."""
+        if len(kept) == self.batch.num_rows:
+            return self
+        frame = self.frame.iloc[kept].reset_index(drop=True)
+        return replace(self, batch=self.batch.take(pa.array(kept)), frame=frame, places=self.places[kept])
 
 
 def read_sample(given: Any, names: Sequence[str]) -> Sample:

@@ -19,7 +19,6 @@ from torch import Tensor
 from ..schemas.bundle import (
     AnyHead,
     AnyMember,
-    BinaryHead,
     BundleManifest,
     ClassHead,
     Ensemble,
@@ -28,7 +27,6 @@ from ..schemas.bundle import (
     GraphMember,
     Input,
     LayerRecord,
-    MulticlassHead,
     Pruning,
     RegressionHead,
 )
@@ -195,9 +193,11 @@ def save_bundle(
     written = [field.name for field in output_fields(manifest, ColumnOptions())]
     if len(set(written)) < len(written):
         raise BundleError(f"two outputs would be written under the same name, among {written}")
+    rows, raw = _within_bounds(manifest, rows, raw)
     columns = _columns(manifest, named, raw)
     if expected is not None:
         columns = expected_columns(expected, manifest, rows)
+    manifest = manifest.model_copy(update={"golden": manifest.golden.model_copy(update={"rows": rows.batch.num_rows})})
     members = [_with_layers(each, manifest) for each in drafts]
     manifest = manifest.model_copy(update={"members": members})
     golden = GoldenRows(
@@ -263,9 +263,10 @@ def _pruning(
     counts = [zeros(each.truth) for each in drafts]
     changed = 0
     for head in heads:
-        if isinstance(head, BinaryHead | MulticlassHead):
+        if isinstance(head, ClassHead):
             both = [decode_head(head, each[head.name], ColumnOptions(), ensemble, len(drafts)) for each in (raw, whole)]
-            changed += pc.sum(pc.not_equal(*(decoded.columns[0] for decoded in both))).as_py()
+            for at in range(len(head.labels) if head.task == "multilabel" else 1):
+                changed += pc.sum(pc.not_equal(*(decoded.columns[at] for decoded in both))).as_py()
     return Pruning(
         share=share,
         zeros=sum(zero for zero, _ in counts),
@@ -388,6 +389,25 @@ def _shown(
     return found
 
 
+def _within_bounds(
+    manifest: BundleManifest, rows: Sample, raw: Mapping[str, Tensor]
+) -> tuple[Sample, dict[str, Tensor]]:
+    """The sample rows that the bundle would not reject itself.
+
+    Raises:
+        BundleError: there are none.
+    """
+    keep = torch.ones(rows.batch.num_rows, dtype=torch.bool)
+    for head in manifest.heads:
+        if head.bounds is not None and head.bounds.reject:
+            found = decode_head(head, raw[head.name], ColumnOptions(), manifest.ensemble, len(manifest.members))
+            if found.beyond is not None:
+                keep &= ~found.beyond
+    if not bool(keep.any()):
+        raise BundleError("every prediction of the sample is out of bounds, and would be rejected; widen bounds=")
+    return rows.only(np.flatnonzero(keep.numpy())), {name: values[keep] for name, values in raw.items()}
+
+
 def _columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Mapping[str, Tensor]) -> dict[str, pa.Array]:
     """The decoded columns of the golden rows; a regression's by the user's own inverse of the target's scaler."""
     columns: dict[str, pa.Array] = {}
@@ -398,7 +418,8 @@ def _columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Mapping[
         decoded = decode_head(head, values, ColumnOptions(), manifest.ensemble, members)
         if decoded.finite is not None:
             row = int((~decoded.finite).nonzero()[0])
-            raise BundleError(f"the model's output for sample row {row} is not finite: {values[row].tolist()}")
+            what = ", or its variance or deviation negative" if getattr(head, "spread", None) else ""
+            raise BundleError(f"the model's output for sample row {row} is not finite{what}: {values[row].tolist()}")
         made = list(decoded.columns)
         if isinstance(head, RegressionHead) and head.rescale:
             targets = max(1, len(head.targets))

@@ -36,7 +36,7 @@ from .model.members import Members
 from .model.precision import TOLERANCE, Precision, reduced
 from .outputs.assemble import assemble, assemble_rejects, described, output_schema
 from .records import CheckedBatch, ColumnOptions, CsvDialect, FeatureBatch, HiddenColumn, Reject, ScoredBatch
-from .tasks.columns import head_width, output_fields
+from .tasks.columns import head_width, output_fields, with_thresholds
 from .tasks.decode import check_shape, decode_head
 
 if TYPE_CHECKING:
@@ -318,7 +318,13 @@ class Scorer:
         """Columns as `tasks/columns.py` names them, and behind them those of hidden layers; a row whose output is not
         finite becomes a reject."""
         heads = [
-            decode_head(head, raw.heads[head.name], options, self.manifest.ensemble, len(self.members))
+            decode_head(
+                with_thresholds(head, options, several=len(self.manifest.heads) > 1) if options.thresholds else head,
+                raw.heads[head.name],
+                options,
+                self.manifest.ensemble,
+                len(self.members),
+            )
             for head in self.manifest.heads
         ]
         columns = [*(column for head in heads for column in head.columns), *hidden]

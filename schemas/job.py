@@ -4,7 +4,16 @@ import codecs
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictBool, StrictInt, StrictStr, StringConstraints, field_validator, model_validator
+from pydantic import (
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from .base import Schema, Sha256
 
@@ -57,12 +66,12 @@ class JobFile(Schema):
     memory: StrictInt | StrictStr | None = None
     device: str | None = None
     precision: Literal["fp32", "bf16", "fp16", "int8"] | None = None
-    compile: bool | None = None
-    deterministic: bool | None = None
-    dedupe: bool | None = None
-    top_k: int | None = Field(default=None, ge=1)
-    hidden: list[str] | None = None
-    threshold: float | str | list[float | str] | None = None
+    compile: StrictBool | None = None
+    deterministic: StrictBool | None = None
+    dedupe: StrictBool | None = None
+    top_k: Annotated[StrictInt, Field(ge=1)] | None = None
+    hidden: list[StrictStr] | None = None
+    threshold: StrictFloat | StrictInt | StrictStr | list[StrictFloat | StrictInt | StrictStr] | None = None
     max_rejects: StrictInt | StrictStr | None = None
     probabilities: Literal["columns", "list", "none"] | None = None
     prefix: str | None = None

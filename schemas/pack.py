@@ -45,7 +45,7 @@ class PackSpec(Schema):
     expected: str | None = None
     model: ModelSpec | list[ModelSpec] | None = None
     scaler: ScalerSpec | list[ScalerSpec] | None = None
-    target_scaler: ScalerSpec | None = None
+    target_scaler: ScalerSpec | float | None = None
     vocabularies: dict[str, list[str]] = {}
     inputs: dict[str, list[str]] | None = None
     call: Literal["arguments", "dict"] = "arguments"

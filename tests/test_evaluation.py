@@ -347,3 +347,95 @@ def test_what_cannot_be_calibrated(tmp_path: Path, scoreline: Command) -> None:
         assert result.code in (2, 65)
         assert says in result.message, result.err
         assert not (tmp_path / "c").exists()
+
+
+def test_probabilities_that_saturate_are_calibrated_all_the_same(tmp_path: Path, scoreline: Command) -> None:
+    """A sigmoid that is 0 or 1 in float32 says as much as its neighbours: what is fitted is what is applied."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 1), nn.Sigmoid()).eval()
+    with torch.no_grad():
+        model[0].weight *= 12
+    labelled = data(3000, 5)
+    with torch.no_grad():
+        z = model[0](torch.from_numpy(labelled.to_numpy(np.float32).copy())).double().numpy()[:, 0]
+    truth = np.random.default_rng(6).random(3000) < 1 / (1 + np.exp(-z / 6))
+    save_bundle(tmp_path / "b", model, features=NAMES, sample=X, labels=[0, 1], task="binary", outputs="probabilities")
+    labelled.assign(y=truth.astype(int)).to_parquet(tmp_path / "l.parquet", index=False)
+    words = ["--bundle", tmp_path / "b", "--input", tmp_path / "l.parquet", "--label", "y", tmp_path / "c", "--json"]
+    report = json.loads(scoreline("calibrate", *words).out)
+    got = Scorer.load(tmp_path / "c", device="cpu").score_frame(labelled)["probability"]
+    assert report["after"]["log_loss"] == pytest.approx(skm.log_loss(truth, got), rel=1e-3)
+    assert report["after"]["log_loss"] < report["before"]["log_loss"]
+    assert report["after"]["brier"] < report["before"]["brier"]
+    again = json.loads(
+        scoreline("calibrate", "--bundle", tmp_path / "c", "--input", tmp_path / "l.parquet", "--label", "y",
+                  tmp_path / "d", "--json").out
+    )  # fmt: skip
+    assert again["before"]["log_loss"] == pytest.approx(report["after"]["log_loss"])
+
+
+def test_labels_that_run_against_the_scores_and_votes(tmp_path: Path, scoreline: Command) -> None:
+    """Are refused: predictions would turn round, and shares of votes are no probabilities."""
+    model = net(1)
+    flipped = X.assign(y=np.where(raw(model, X)[:, 0] < 0, "yes", "no"))
+    flipped.to_parquet(tmp_path / "l.parquet", index=False)
+    save_bundle(tmp_path / "b", model, features=NAMES, sample=X, labels=["no", "yes"], task="binary")
+    save_bundle(
+        tmp_path / "v", [net(1), net(1, 5.0)], features=NAMES, sample=X, labels=["no", "yes"], task="binary",
+        combine="vote",
+    )  # fmt: skip
+    for bundle, says in (("b", "the labels run against the scores"), ("v", "that votes gives shares")):
+        words = ["--bundle", tmp_path / bundle, "--input", tmp_path / "l.parquet", "--label", "y", tmp_path / "c"]
+        assert says in scoreline("calibrate", *words).message
+
+
+@pytest.mark.parametrize(
+    ("keys", "theirs"),
+    [
+        (["007", "010", "100"], "csv"),
+        (pd.Categorical(["p", "q", "r"]), "parquet"),
+        ([1.0, 2.0, 3.0], "csv"),
+        (pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03"]), "parquet"),
+    ],
+)
+def test_keys_of_every_kind_join(tmp_path: Path, scoreline: Command, keys: Any, theirs: str) -> None:
+    """Leading zeros, dictionaries, numbers and dates; a row without a key has no label."""
+    save_bundle(tmp_path / "b", net(1), features=NAMES, sample=X, task="regression")
+    frame = X.head(4).assign(key=pd.Series([*keys, None], dtype=object if theirs == "csv" else None))
+    if isinstance(keys, list) and isinstance(keys[0], float):
+        frame["key"] = [*keys, np.nan]
+    run(scoreline, tmp_path, frame)
+    labels = pd.DataFrame({"key": keys, "y": [1.0, 2.0, 3.0]})
+    extra = pd.concat([labels, pd.DataFrame({"key": [None, None], "y": [9.0, 8.0]})]) if theirs == "parquet" else labels
+    file = tmp_path / f"y.{theirs}"
+    extra.to_csv(file, index=False) if theirs == "csv" else extra.to_parquet(file, index=False)
+    found = evaluated(scoreline, tmp_path, "--label", "y", "--labels", file, "--on", "key")
+    assert (found["rows"], found["without_label"]) == (3, 1)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "multilabel"])
+@pytest.mark.parametrize("column", [["", "1", "0"], [None, 1.0, 0.0], [float("nan"), 1.0, 0.0]])
+def test_what_is_missing_is_no_label(tmp_path: Path, scoreline: Command, task: str, column: list[Any]) -> None:
+    """A null, NaN, or an empty cell of a CSV."""
+    described = {"regression": {}, "binary": {"labels": [0, 1]}, "multilabel": {"labels": ["t"]}}[task]
+    save_bundle(tmp_path / "b", net(1), features=NAMES, sample=X, task=task, **described)  # type: ignore[arg-type]
+    run(scoreline, tmp_path, X.head(3).assign(y=column))
+    found = evaluated(scoreline, tmp_path, "--label", "y")
+    assert (found["rows"], found["without_label"]) == (2, 1)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "multilabel"])
+@pytest.mark.parametrize("column", [["x", "y", "z"], [[1], [2], [3]], pd.to_datetime(["2026-01-01"] * 3)])
+def test_labels_of_no_use_are_named(tmp_path: Path, scoreline: Command, task: str, column: Any) -> None:
+    """Text that is no label, lists, dates: an error in a sentence, never a traceback."""
+    described = {"regression": {}, "binary": {"labels": [0, 1]}, "multilabel": {"labels": ["t"]}}[task]
+    save_bundle(tmp_path / "b", net(1), features=NAMES, sample=X, task=task, **described)  # type: ignore[arg-type]
+    run(scoreline, tmp_path, X.head(3).assign(y=column))
+    result = scoreline("evaluate", tmp_path / "out", "--label", "y")
+    assert result.code == 65, result.err
+    assert "label column 'y'" in result.message
+    assert "is a prediction" in scoreline("evaluate", tmp_path / "out", "--label", result_column(task)).message
+
+
+def result_column(task: str) -> str:
+    return "prediction_t" if task == "multilabel" else "prediction"

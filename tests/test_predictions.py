@@ -344,3 +344,68 @@ def test_a_job_file_says_the_same(tmp_path: Path, scoreline: Command) -> None:
     assert again.event("nothing_to_do")
     other = scoreline("score", *words, "--threshold", "0.4")
     assert other.event("run_start")["to_score"] == {"option thresholds changed": 1}
+
+
+def test_thresholds_reach_no_further_than_their_name(tmp_path: Path, scoreline: Command) -> None:
+    """A head called as another head's label, and a label called as a lone head is."""
+    torch.manual_seed(0)
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.p, self.q = nn.Linear(6, 1), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.p(x), self.q(x)
+
+    heads = {
+        "p": {"task": "binary", "labels": [0, 1], "output": 0},
+        "q": {"task": "multilabel", "labels": ["p", "z"], "output": 1},
+    }
+    save_bundle(tmp_path / "b", Two().eval(), features=NAMES, sample=X, heads=heads)
+    X.to_parquet(tmp_path / "in.parquet", index=False)
+    words = ["score", "--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    assert scoreline(*words, "--threshold", "p=0.2", "--threshold", "q.z=0.7").code == 0
+    got = pq.read_table(tmp_path / "out" / "in.parquet").to_pandas()
+    assert (got["p_prediction"] == (got["p_probability"] > 0.2)).all()
+    assert (got["q_prediction_p"] == (got["q_probability_p"] > 0.5)).all()
+    assert (got["q_prediction_z"] == (got["q_probability_z"] > 0.7)).all()
+    save_bundle(
+        tmp_path / "m", net(2), features=NAMES, sample=X, task="multilabel", labels=["output", "u"],
+        threshold=np.array([0.5, 0.4]),
+    )  # fmt: skip
+    words[2], words[-1] = tmp_path / "m", tmp_path / "out2"
+    assert scoreline(*words, "--threshold", "output=0.9").code == 0
+    got = pq.read_table(tmp_path / "out2" / "in.parquet").to_pandas()
+    assert (got["prediction_u"] == (got["probability_u"] > 0.4)).all()
+    assert (got["prediction_output"] == (got["probability_output"] > 0.9)).all()
+
+
+def test_a_sample_with_rows_out_of_bounds(tmp_path: Path) -> None:
+    """They become no golden rows; a bound may be open to one side."""
+    values = raw(net(1))[:, 0]
+    high = float(np.quantile(values, 0.7))
+    save_bundle(
+        tmp_path / "b", net(1), features=NAMES, sample=X, task="regression", bounds=(None, high),
+        out_of_bounds="reject", expected=values,
+    )  # fmt: skip
+    scorer = Scorer.load(tmp_path / "b", device="cpu")
+    assert scorer.manifest.golden.rows < 256
+    rows, rejects = scorer.score_table(pa.Table.from_pandas(X), with_rejects=True)
+    assert (rows.num_rows, rejects.num_rows) == ((values <= high).sum(), (values > high).sum())
+    with pytest.raises(BundleError, match="every prediction of the sample is out of bounds"):
+        save_bundle(
+            tmp_path / "c", net(1), features=NAMES, sample=X, task="regression", bounds=(1e6, float("inf")),
+            out_of_bounds="reject",
+        )  # fmt: skip
+
+
+def test_numbers_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    """A deviation below zero, a factor that would turn quantiles round."""
+    for described, says in (
+        ({"spread": "std"}, "variance or deviation negative"),
+        ({"quantiles": [0.1, 0.9], "target_scaler": -2.0}, "say a number above 0"),
+    ):
+        with pytest.raises(BundleError, match=says):
+            save_bundle(tmp_path / "b", net(2), features=NAMES, sample=X, task="regression", **described)  # type: ignore[arg-type]
+    save_bundle(tmp_path / "b", net(1), features=NAMES, sample=X, task="regression", target_scaler=np.float32(2))

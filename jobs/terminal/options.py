@@ -97,12 +97,12 @@ class Thresholds(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
             return value
-        name, _, number = str(value).rpartition("=")
+        name, mark, number = str(value).rpartition("=")
         try:
             threshold = float(number)
         except ValueError:
             threshold = -1.0
-        if not 0 <= threshold <= 1:
+        if not 0 <= threshold <= 1 or (mark and not name.strip()):
             self.fail(f"{value!r} is no probability (0.3), nor one for a label or head (NAME=0.3)", param, ctx)
         return name.strip(), threshold
 

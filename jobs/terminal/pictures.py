@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from ...pipeline.tasks.calibration import Reliability
 
 _RELIABILITY = """\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{ panels | length * 330 + 20 }} 390" font-family="sans-serif" \
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{ panels | length * 330 + 20 }} 410" font-family="sans-serif" \
 font-size="12">
 <title>{{ title }}</title>
 <rect width="100%" height="100%" fill="#fff"/>
@@ -30,7 +30,7 @@ fill="#bcd"/>
 <text x="-40" y="125" text-anchor="middle" transform="rotate(-90 -40 125)">share that came true</text>
 </g>
 {% endfor %}
-<text x="20" y="382" fill="#555">bars: how many rows a bin holds</text>
+<text x="55" y="402" fill="#555">bars: how many rows a bin holds</text>
 </svg>
 """
 

@@ -4,6 +4,7 @@ columns from the user's own objects, which is the truth that golden rows are mad
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -165,10 +166,11 @@ def bind_target(scaler: Any, width: int) -> tuple[list[Rescale], Callable[[np.nd
     kind = type(scaler).__name__
     if scaler is None:
         return [], lambda values: values
-    if isinstance(scaler, int | float) and not isinstance(scaler, bool):
-        if not (np.isfinite(scaler) and scaler):
-            raise BundleError(f"target_scaler={scaler} is no scale factor")
-        return [Rescale(kind="maxabs", scale=[float(scaler)] * width)], lambda values: values * scaler
+    if isinstance(scaler, Real) and not isinstance(scaler, bool):
+        factor = float(scaler)
+        if not 0 < factor < float("inf"):
+            raise BundleError(f"target_scaler={scaler} is no scale factor; say a number above 0")
+        return [Rescale(kind="maxabs", scale=[factor] * width)], lambda values: values * factor
     if kind == "FunctionTransformer":
         names = [name for name in FUNCTIONS if scaler.inverse_func is getattr(np, name)]
         if not names or scaler.inv_kw_args:
@@ -176,7 +178,8 @@ def bind_target(scaler: Any, width: int) -> tuple[list[Rescale], Callable[[np.nd
         return [Rescale(kind=names[0])], scaler.inverse_transform
     if kind not in SCALERS:
         raise BundleError(
-            f"target_scaler {kind} cannot be saved; supported are {', '.join(SCALERS)} and FunctionTransformer"
+            f"target_scaler {kind} cannot be saved; supported are {', '.join(SCALERS)}, FunctionTransformer, and a"
+            " number that the target was divided by"
         )
     if getattr(scaler, "n_features_in_", None) != width:
         raise BundleError(f"target_scaler {kind} is not fitted on {width} targets")

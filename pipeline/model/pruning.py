@@ -16,7 +16,7 @@ def prune(module: nn.Module, share: float) -> nn.Module:
     Raises:
         BundleError: a share that is no share, or no such layer.
     """
-    if not 0 < share < 1:
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
         raise BundleError(f"prune={share!r} is no share; say a number between 0 and 1, as in prune=0.5")
     layers = [layer for layer in module.modules() if isinstance(layer, PRUNED)]
     if not layers:

@@ -13,11 +13,12 @@ from .classes import (
     finite_rows,
     float_column,
     labels_at,
+    log_odds,
+    log_probabilities,
     outside,
     platt,
     yes_probabilities,
 )
-from .columns import thresholds_of
 
 
 def decode(head: BinaryHead, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None) -> HeadColumns:
@@ -34,10 +35,9 @@ def decode(head: BinaryHead, raw: Tensor, options: ColumnOptions, ensemble: Ense
         probability, std = _together(head, raw, ensemble)
         spread = [float_column(std)] if ensemble.std else []
     if head.calibration is not None:
-        odds = _logit(head, raw) if ensemble is None else torch.logit(probability)
+        odds = _logit(head, raw) if ensemble is None else log_odds(probability)
         probability = platt(head.calibration, odds.double()[None])[0].float()
-    (threshold,) = thresholds_of(head, options)
-    columns = [labels_at((probability > threshold).long(), head.labels)]
+    columns = [labels_at((probability > head.threshold).long(), head.labels)]
     if options.probabilities != "none":
         columns.append(float_column(probability))
     return HeadColumns(
@@ -49,7 +49,7 @@ def logits(head: BinaryHead, raw: Tensor, ensemble: Ensemble | None) -> Tensor:
     """The log-odds of the second label before any calibration, `[rows]`."""
     if ensemble is None:
         return _logit(head, raw)
-    return torch.logit(_together(head, raw, ensemble)[0])
+    return log_odds(_together(head, raw, ensemble)[0])
 
 
 def _together(head: BinaryHead, raw: Tensor, ensemble: Ensemble) -> tuple[Tensor, Tensor]:
@@ -70,7 +70,7 @@ def _positive(head: BinaryHead, raw: Tensor) -> Tensor:
 def _logit(head: BinaryHead, raw: Tensor) -> Tensor:
     """The log-odds of the second label, float32 `[rows]`."""
     if raw.shape[-1] == 2:
-        pairs = torch.log(raw.float()) if head.outputs == "probabilities" else raw.float()
+        pairs = log_probabilities(raw) if head.outputs == "probabilities" else raw.float()
         return pairs[..., 1] - pairs[..., 0]
     return class_logits(head.outputs, raw[..., 0])
 

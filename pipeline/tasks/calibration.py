@@ -81,7 +81,7 @@ def fit_platt(scores: Numbers, truth: NDArray[np.bool_]) -> Platt:
 def _one(scores: Numbers, truth: NDArray[np.bool_]) -> tuple[float, float]:
     positive, total = int(truth.sum()), len(truth)
     if positive in (0, total):
-        raise ValueError("a label that every row has, or none, cannot be calibrated")
+        raise ValueError("a label that every row has, or none, cannot be calibrated; give more rows")
     targets = np.where(truth, (positive + 1) / (positive + 2), 1 / (total - positive + 2))
     z = np.clip(np.nan_to_num(scores, nan=0.0), -_FARTHEST, _FARTHEST)
     numbers = np.array([1.0, 0.0])

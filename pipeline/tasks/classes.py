@@ -16,6 +16,8 @@ from .columns import label_array
 #: Up to here a pass per label is faster than `argmax`.
 FEW_LABELS = 32
 Outputs = Literal["logits", "probabilities", "log_probabilities"]
+#: Probabilities no nearer than this to 0 and 1 have logits that calibration can use.
+NEAREST = 1e-7
 #: Probabilities may miss their bounds by so much: float32, and a model that was rounded on its way.
 SLACK = 1e-3
 
@@ -113,7 +115,17 @@ def yes_probabilities(outputs: Outputs, raw: Tensor) -> Tensor:
 
 def class_logits(outputs: Outputs, raw: Tensor) -> Tensor:
     """Numbers that each speak for one label alone → its log-odds, float32 of the same shape."""
-    return raw.float() if outputs == "logits" else torch.logit(yes_probabilities(outputs, raw))
+    return raw.float() if outputs == "logits" else log_odds(yes_probabilities(outputs, raw))
+
+
+def log_odds(probabilities: Tensor) -> Tensor:
+    """The logit, ±16 at most: nearer to 0 and 1 float32 has no more to say."""
+    return torch.logit(probabilities, eps=NEAREST)
+
+
+def log_probabilities(probabilities: Tensor) -> Tensor:
+    """The logarithm, −16 at least, for the same reason."""
+    return torch.log(probabilities.float().clamp(min=NEAREST))
 
 
 def platt(calibration: Platt | Temperature, logits: Tensor) -> Tensor:

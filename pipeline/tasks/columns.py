@@ -76,17 +76,18 @@ def check_options(manifest: BundleManifest, options: ColumnOptions) -> None:
             raise UsageError(f"--threshold names {name!r}; say {there}")
 
 
-def thresholds_of(head: BinaryHead | MultilabelHead, options: ColumnOptions) -> list[float]:
-    """The thresholds of a head's labels: the job's where it says so, else the bundle's."""
-    if isinstance(head, BinaryHead):
-        found = [head.threshold]
-        names = [{"", head.name}]
-    else:
-        found = list(head.thresholds)
-        names = [{"", head.name, str(label), f"{head.name}.{label}"} for label in head.labels]
+def with_thresholds(head: AnyHead, options: ColumnOptions, *, several: bool) -> AnyHead:
+    """The head with the job's thresholds in place of the bundle's. `several`: whether the bundle has several heads."""
+    whole = {"", head.name} if several else {""}
     for name, value in options.thresholds:
-        found = [value if name in answers else before for answers, before in zip(names, found, strict=True)]
-    return found
+        if isinstance(head, BinaryHead) and name in whole:
+            head = head.model_copy(update={"threshold": value})
+        elif isinstance(head, MultilabelHead):
+            names = [f"{head.name}.{label}" if several else str(label) for label in head.labels]
+            pairs = zip(names, head.thresholds, strict=True)
+            new = [value if name in whole or name == label else before for label, before in pairs]
+            head = head.model_copy(update={"thresholds": new})
+    return head
 
 
 def _threshold_names(head: AnyHead, *, several: bool) -> Iterator[str]:

@@ -48,5 +48,5 @@ def check_shape(head: AnyHead, raw: Tensor, rows: int) -> None:
         asked = " or ".join(str(("rows", *fit[1:])).replace("'", "") for fit in sorted(fits, key=len))
         raise BundleError(
             f"the model's output is {shape} for {rows} rows, and {head.task} with {width} labels takes"
-            f" {asked}; give as many labels= as the model has outputs"
+            f" {asked}; give as many labels= (of a regression also quantiles= and spread=) as the model has outputs"
         )

@@ -15,6 +15,7 @@ from .classes import (
     float_column,
     labels_at,
     largest,
+    log_probabilities,
     outside,
     probability_columns,
 )
@@ -53,7 +54,7 @@ def logits(head: MulticlassHead, raw: Tensor, ensemble: Ensemble | None) -> Tens
 
 
 def _as_logits(outputs: Outputs, raw: Tensor) -> Tensor:
-    return torch.log(raw.float()) if outputs == "probabilities" else raw.float()
+    return log_probabilities(raw) if outputs == "probabilities" else raw.float()
 
 
 def _top(head: MulticlassHead, raw: Tensor, probabilities: Tensor, number: int) -> list[pa.Array]:

@@ -11,12 +11,12 @@ from .classes import (
     class_logits,
     finite_rows,
     float_column,
+    log_odds,
     outside,
     platt,
     probability_columns,
     yes_probabilities,
 )
-from .columns import thresholds_of
 
 
 def decode(head: MultilabelHead, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None) -> HeadColumns:
@@ -32,9 +32,9 @@ def decode(head: MultilabelHead, raw: Tensor, options: ColumnOptions, ensemble: 
     if ensemble is not None and ensemble.std:
         spread = [float_column(column) for column in single.double().std(dim=1, correction=0).T]
     if head.calibration is not None:
-        odds = class_logits(head.outputs, raw).T if ensemble is None else torch.logit(probabilities)
+        odds = class_logits(head.outputs, raw).T if ensemble is None else log_odds(probabilities)
         probabilities = platt(head.calibration, odds.double()).float()
-    limits = torch.tensor(thresholds_of(head, options))[:, None]
+    limits = torch.tensor(head.thresholds)[:, None]
     predictions = [to_arrow(column.numpy()) for column in (probabilities > limits)]
     return HeadColumns(
         columns=[*predictions, *probability_columns(probabilities, options), *spread],
@@ -47,7 +47,7 @@ def logits(head: MultilabelHead, raw: Tensor, ensemble: Ensemble | None) -> Tens
     """The log-odds of each label before any calibration, `[rows, labels]`."""
     if ensemble is None:
         return class_logits(head.outputs, raw)
-    return torch.logit(_combined(head, raw, yes_probabilities(head.outputs, raw), ensemble))
+    return log_odds(_combined(head, raw, yes_probabilities(head.outputs, raw), ensemble))
 
 
 def _combined(head: MultilabelHead, raw: Tensor, single: Tensor, ensemble: Ensemble) -> Tensor:

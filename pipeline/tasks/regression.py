@@ -63,7 +63,7 @@ def _with_spread(head: RegressionHead, values: Tensor, ensemble: Ensemble | None
         case "variance":
             std = torch.sqrt(spread)
         case _:
-            std = spread
+            std = torch.where(spread >= 0, spread, torch.nan)
     for step in head.rescale:
         mean, std = _rescaled(step, mean), _stretched(step, std)
     if ensemble is not None:
