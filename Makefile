@@ -21,8 +21,8 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $(READY)
 
-demo: $(READY)  ## train, save and score real data; ROWS=5000000 for a large file
-	$(BIN)/scoreline demo $(if $(ROWS),--rows $(ROWS))
+demo: $(READY)  ## train, save and score real data; ROWS=5000000 for a large file, TASK=quantiles for another task
+	$(BIN)/scoreline demo $(if $(ROWS),--rows $(ROWS)) $(if $(TASK),--task $(TASK))
 
 score: $(READY)  ## score files: make score BUNDLE=... INPUT=... OUTPUT=... (JOB=nightly.toml)
 	$(BIN)/scoreline score $(if $(JOB),--job "$(JOB)") $(if $(BUNDLE),--bundle "$(BUNDLE)") \

@@ -31,6 +31,7 @@ def pack(paths: tuple[str, ...], mlflow: str | None, allow_import: bool, allow_p
       labels = ["no", "yes"]
       sample = "sample.csv"          # some raw rows
       expected = "expected.csv"      # predictions for them, if you have them
+      threshold = 0.3                # quantiles, spread, bounds, [heads.NAME] …: as save_bundle has them
       prune = 0.5                    # half of the weights become zero, if you like
       [model]
       weights = "weights.pt"         # a state dict; or .safetensors

@@ -64,7 +64,7 @@ def test_flags() -> None:
     assert flags(check) == {
         "--bundle", "--input", "--format", "--device", "--trust", "--json", "--job", "--run-date",
     }  # fmt: skip
-    assert flags(demo) == {"--dir", "--rows", "--device"}
+    assert flags(demo) == {"--dir", "--task", "--rows", "--device"}
     for option in score.params:
         assert option.envvar == "SCORELINE_" + option.name.upper()
 
