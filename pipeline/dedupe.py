@@ -179,21 +179,25 @@ class SplitTable:
         if not self._features:
             room = max(1, self._most_bytes // size)
             self._features = [np.empty((len(bits), room), dtype=bits.dtype) for bits in _bits(columns)]
-        _, first = np.unique(hashes[fresh], return_index=True)
-        taken = fresh[np.sort(first)]
-        taken = taken[~np.isin(hashes[taken], self._hashes)]
-        taken = taken[: self._features[0].shape[1] - self._remembered]
+        room = self._features[0].shape[1] - self._remembered
+        if not room:
+            return
+        unique, first = np.unique(hashes[fresh], return_index=True)
+        at = np.searchsorted(self._hashes, unique)
+        known = at < len(self._hashes)
+        known[known] = self._hashes[at[known]] == unique[known]
+        chosen = np.flatnonzero(~known)
+        chosen = chosen[np.sort(np.argsort(first[chosen], kind="stable")[:room])]  # the first rows, by their hashes
+        taken, at = fresh[first[chosen]], at[chosen]
         if not len(taken):
             return
         slots = np.arange(self._remembered, self._remembered + len(taken))
         for bits, stored in zip(_bits(columns), self._features, strict=True):
-            stored[:, slots] = bits[:, taken]
+            stored[:, self._remembered : self._remembered + len(taken)] = bits[:, taken]
         self._remembered += len(taken)
-        together = np.concatenate([self._hashes, hashes[taken]])
-        order = np.argsort(together, kind="stable")
-        self._hashes = together[order]
-        self._entries = np.concatenate([self._entries, entries[taken]])[order]
-        self._slots = np.concatenate([self._slots, slots])[order]
+        self._hashes = np.insert(self._hashes, at, hashes[taken])
+        self._entries = np.insert(self._entries, at, entries[taken])
+        self._slots = np.insert(self._slots, at, slots)
 
 
 def _bits(columns: list[NDArray[np.generic]]) -> list[NDArray[np.generic]]:

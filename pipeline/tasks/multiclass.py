@@ -7,6 +7,7 @@ from torch import Tensor
 from ...schemas.bundle import Ensemble, MulticlassHead, Temperature
 from ..records import ColumnOptions
 from .classes import (
+    FEW_LABELS,
     HeadColumns,
     Outputs,
     by_label,
@@ -14,11 +15,13 @@ from .classes import (
     finite_rows,
     float_column,
     labels_at,
-    largest,
     log_probabilities,
     outside,
     probability_columns,
 )
+
+#: A power of two, more than there are labels in `FEW_LABELS`.
+LABEL_STEP = 64
 
 
 def decode(head: MulticlassHead, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None) -> HeadColumns:
@@ -59,10 +62,24 @@ def _as_logits(outputs: Outputs, raw: Tensor) -> Tensor:
 
 def _top(head: MulticlassHead, raw: Tensor, probabilities: Tensor, number: int) -> list[pa.Array]:
     """The labels of the largest raw outputs, each with its probability; of equal ones the lowest first."""
-    left = raw.float().T.contiguous().clamp(min=torch.finfo(torch.float32).min)  # none is as low as what is taken
     columns = []
-    for _ in range(number):
-        places = largest(left)[1][None]
-        columns += [labels_at(places[0], head.labels), float_column(probabilities.gather(0, places)[0])]
-        left.scatter_(0, places, -torch.inf)
+    for places in _places(raw.float().T.contiguous(), number):
+        columns += [labels_at(places, head.labels), float_column(probabilities.gather(0, places[None])[0])]
     return columns
+
+
+def _places(scores: Tensor, number: int) -> list[Tensor]:
+    """`[labels, rows]` → the places of the `number` largest of each row, in order, int64 `[rows]` each."""
+    if len(scores) > FEW_LABELS:
+        order = torch.sort(scores, dim=0, descending=True, stable=True).indices
+        return list(order[:number])
+    # A float's bits, the sign turned, are in its own order; behind them stands the label, so that one number says both,
+    # and a few rounds of bubble sort over whole columns are three times as fast as sorting rows of few (measured).
+    bits = (scores + 0.0).view(torch.int32)  # −0 and 0 are equal
+    keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long() * LABEL_STEP + torch.arange(len(scores) - 1, -1, -1)[:, None]
+    ranked = list(keys)
+    for rank in range(number):
+        for at in range(len(ranked) - 1, rank, -1):
+            pair = ranked[at - 1], ranked[at]
+            ranked[at - 1], ranked[at] = torch.maximum(*pair), torch.minimum(*pair)
+    return [len(scores) - 1 - (key & (LABEL_STEP - 1)) for key in ranked[:number]]
