@@ -13,7 +13,7 @@ from ..errors import BundleError, DeviceError
 
 #: Bytes of the float64 columns of a block. What is done once a block costs the less the larger it is, and a few blocks
 #: wait in every queue (measured, docs/benchmarks.md); a GPU wants far more at once.
-BLOCK_BYTES = {"cpu": 8 << 20, "cuda": 32 << 20}
+BLOCK_BYTES = {"cpu": 16 << 20, "cuda": 32 << 20}
 #: Bytes of the widest activation of a forward pass: in a CPU's cache, whoever else is using the memory.
 PASS_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
 Call = Literal["arguments", "dict"]
