@@ -106,11 +106,11 @@ class SplitTable:
             if self._broken:
                 raise DedupeBrokenError
             if fresh > len(failed):
-                self._append(heads, [place for place in range(fresh) if place not in failed], fresh)
+                self._append(heads, failed, fresh)
             else:
                 self._missing += fresh
             self._failed |= {repeats.start + place: reason for place, reason in failed.items()}
-            self._filled = repeats.start + fresh
+            self._filled = max(self._filled, repeats.start + fresh)  # blocks with nothing fresh may come late
             self._changed.notify_all()
             reasons = {
                 place: self._failed[entry]
@@ -127,13 +127,14 @@ class SplitTable:
         index = torch.from_numpy(wanted)
         return {name: values[index] for name, values in whole.items()}, reasons
 
-    def _append(self, heads: Mapping[str, Tensor], good: list[int], fresh: int) -> None:
+    def _append(self, heads: Mapping[str, Tensor], failed: Mapping[int, str], fresh: int) -> None:
         """Outputs behind the others, with zeros for entries that have none, which nobody looks up."""
         for name, values in heads.items():
             padded = values
-            if len(good) < fresh or self._missing:
+            if failed or self._missing:
                 padded = torch.zeros((self._missing + fresh, values.shape[1]), dtype=values.dtype)
-                padded[self._missing + torch.tensor(good)] = values
+                good = np.setdiff1d(np.arange(fresh), np.fromiter(failed, dtype=np.int64))
+                padded[self._missing + torch.from_numpy(good)] = values
             self._outputs.setdefault(name, []).append(padded)
         self._missing = 0
 

@@ -1,8 +1,11 @@
 """Rows that repeat are scored once: the same values, the same bytes twice, and whether it has paid."""
 
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -139,3 +142,29 @@ def test_every_row_gets_its_own_output(blocks: list[list[tuple[int, float]]], ro
         assert np.array_equal(heads["out"].numpy().view(np.uint32), values.contiguous().numpy().view(np.uint32))
         keys = [tuple(row) for row in values.contiguous().numpy().view(np.uint32).tolist()]
         assert len(repeats.fresh) <= len(set(keys))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=4), min_size=2, max_size=30), st.integers(0, 999))
+def test_lanes_never_wait_for_one_another_for_ever(blocks: list[list[int]], seed: int) -> None:
+    """Blocks are filled in by several threads, in any order that lanes may take; some of them have nothing fresh."""
+    draw = np.random.default_rng(seed)
+    table = SplitTable()
+    found = []
+    for block in blocks:
+        values = torch.tensor(block, dtype=torch.float32)[:, None]
+        found.append((values, table.find({"x": values}), draw.random() * 2e-3))
+
+    def fill(item: tuple[Tensor, Any, float]) -> bool:
+        values, repeats, pause = item
+        time.sleep(pause)
+        heads, _ = table.fill(repeats, {"out": values[torch.from_numpy(repeats.fresh)]}, {})
+        return torch.equal(heads["out"], values)
+
+    pool = ThreadPoolExecutor(3)
+    futures = [pool.submit(fill, item) for item in found]
+    try:
+        assert all(future.result(timeout=10) for future in futures)
+    finally:
+        table.give_up()
+        pool.shutdown()
