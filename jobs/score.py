@@ -66,9 +66,15 @@ if TYPE_CHECKING:
     type=Thresholds(),
     multiple=True,
     metavar="[NAME=]0.3",
-    help="Predict a label above this probability; for one label or head by its name.  [default: the bundle's]",
+    help="Predict a label above this probability, or one label or head by its name; may be repeated."
+    "  [default: the bundle's]",
 )
-@flag("--hidden", multiple=True, metavar="LAYER", help="Also write what this layer gives; scoreline layers lists them.")
+@flag(
+    "--hidden",
+    multiple=True,
+    metavar="LAYER",
+    help="Also write what this layer gives; may be repeated. scoreline layers lists them.",
+)
 @flag("--prefix", default="", metavar="P_", help="Put in front of every output column.")
 @flag(
     "--trust",

@@ -44,6 +44,6 @@ def _found(layers: Sequence[LayerRecord], name: str) -> LayerRecord:
         raise UsageError(
             f"--hidden {name!r} is called {len(by_name)} times; say one of {', '.join(layer.name for layer in by_name)}"
         )
-    known = [*(layer.name for layer in layers), *(layer.calls for layer in layers)]
+    known = [*dict.fromkeys(name for layer in layers for name in (layer.name, layer.calls))]
     close = get_close_matches(name, known, n=3) or known[:3]
     raise UsageError(f"--hidden {name!r} is no layer; did you mean {', '.join(close)}? scoreline layers lists all")

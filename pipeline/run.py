@@ -205,7 +205,14 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
         return load_blocks(planned, scorer, ledger.block_rows, dedupe=ledger.job.dedupe)
 
     def score(item: LoadedBlock | SplitEnd | ReadFailed) -> ScoredBlock | SplitEnd | ReadFailed:
-        return score_block(item, scorer, options) if isinstance(item, LoadedBlock) else item
+        if not isinstance(item, LoadedBlock):
+            return item
+        try:
+            return score_block(item, scorer, options)
+        except BaseException:
+            if item.repeats is not None:
+                item.repeats.table.give_up()  # blocks behind this one wait for it
+            raise
 
     with (
         Readers(ledger.plan.partitions, load, num_threads=num_readers(ledger.plan, cores)) as readers,
@@ -301,11 +308,7 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
     with times.stage("forward") as spent:
         try:
             raw = scorer.forward(moved, first=item.first_row == 0)
-        except BaseException as error:
-            if item.repeats is not None:
-                item.repeats.table.give_up()
-            if not isinstance(error, ModelFailedError):
-                raise
+        except ModelFailedError as error:
             last = item.first_row + features.batch.num_rows - 1
             raise ModelFailedError(f"{source}: rows {item.first_row} to {last}: {error}") from error
         spent.rows, spent.bytes = scored.num_kept, sum(t.nbytes for t in raw.heads.values())

@@ -302,6 +302,7 @@ class Scorer:
             found = self._hidden.run(inputs)
         else:
             assert features.sent is not None, "what runs on a GPU was transferred to it"
+            assert not raw.failed, "a model that raises on a GPU ends the run"
             found = self._streams.work(features.sent, self._hidden.run).tensors
         return [
             pa.FixedSizeListArray.from_arrays(to_arrow(values.numpy().reshape(-1)), values.shape[1])
