@@ -14,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,19 +21,12 @@ from scoreline.pipeline.bench import make_data
 from scoreline.pipeline.cores import available_cores
 from scoreline.pipeline.records import ScoreJob
 from scoreline.pipeline.run import run
+from scoreline.pipeline.watch import Silent
 from torch import Tensor, nn
 
 from scoreline import Scorer, save_bundle
 
 WIDTH, FEATURES = 2048, [f"f{number}" for number in range(64)]
-
-
-class Silent:
-    """A watcher that tells nobody."""
-
-    def start(self, num_rows: int | None) -> None: ...
-    def advance(self, rows: int) -> None: ...
-    def event(self, name: str, /, **fields: Any) -> None: ...
 
 
 def model() -> nn.Module:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from ..pipeline.errors import StorageError
-from .terminal.options import dialect_of, flag, read_job_file
+from .terminal.options import dialect_of, flag, job_option
 
 if TYPE_CHECKING:
     from ..pipeline.calibrate import CalibrationReport
@@ -37,14 +37,7 @@ if TYPE_CHECKING:
 @flag("--format", type=click.Choice(["auto", "parquet", "csv"]), default="auto", help="What the input files are.")
 @flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
 @flag("--trust", multiple=True, metavar="DIGEST", help="The digest of a bundle that may execute the code it holds.")
-@click.option(
-    "--job",
-    envvar="SCORELINE_JOB",
-    metavar="FILE.toml",
-    is_eager=True,
-    callback=read_job_file,
-    help="Flags from a job file of scoreline score, and its [csv].",
-)
+@job_option("Flags from a job file of scoreline score, and its [csv].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def calibrate(
     new_bundle: str,

@@ -5,11 +5,12 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from .terminal.options import Day, dated, flag, job_of, read_job_file
+from .terminal.options import Day, dated, flag, job_of, job_option
 
 if TYPE_CHECKING:
     from ..pipeline.model.bundle import Bundle
@@ -35,14 +36,7 @@ TRIED_ROWS = 1000
     metavar="DIGEST",
     help="The digest of a bundle that may execute the code it holds.",
 )
-@click.option(
-    "--job",
-    envvar="SCORELINE_JOB",
-    metavar="FILE.toml",
-    is_eager=True,
-    callback=read_job_file,
-    help="Flags from a job file of scoreline score, and its [csv].",
-)
+@job_option("Flags from a job file of scoreline score, and its [csv].")
 @flag("--run-date", type=Day(), help="Fills {run_date} in the input.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def check(
@@ -73,20 +67,13 @@ def check(
     from ..pipeline.scorer import Scorer
     from .terminal.tables import answer, table
 
-    opened, asked = open_bundle(bundle), job_of(job)
+    opened, asked = open_bundle(bundle), replace(job_of(job), device=device, trust=trust)
     plan = None
     if input is not None:
         files = discover(dated(input, run_date, "--input"), format=format)
         split_rows = asked.split_rows or default_split_rows(opened.model_bytes())
         plan = make_plan(files, Standing(), opened.manifest, asked, split_rows)
-    scorer = Scorer.load(
-        opened,
-        device=device,
-        trust=trust,
-        precision=asked.precision,
-        batch_rows=asked.batch_rows,
-        compiled=asked.compile,
-    )
+    scorer = Scorer.for_job(opened, asked)
     verified = list(_verified(opened, scorer))
     planned = [] if plan is None else list(_planned(plan))
     if plan is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..pipeline.records import ColumnOptions, CsvDialect, RejectBudget, ScoreJob
-from .terminal.options import Day, Keys, Rejects, RowCount, Size, Thresholds, dated, dialect_of, flag, read_job_file
+from .terminal.options import Day, Keys, Rejects, RowCount, Size, Thresholds, dated, dialect_of, flag, job_option
 
 if TYPE_CHECKING:
     from ..schemas.job import JobFile
@@ -84,14 +84,7 @@ if TYPE_CHECKING:
 )
 @flag("--force/--no-force", default=False, help="Score everything anew, whatever stands already.")
 @flag("--prune/--no-prune", default=False, help="Remove parts whose input is not among this run's.")
-@click.option(
-    "--job",
-    envvar="SCORELINE_JOB",
-    metavar="FILE.toml",
-    is_eager=True,
-    callback=read_job_file,
-    help="Flags from a file; the command line and the environment win.",
-)
+@job_option("Flags from a file; the command line and the environment win.")
 @flag("--run-date", type=Day(), help="Fills {run_date} in paths.")
 @flag("--run-id", metavar="ID", help="Names the run in its log and manifest.  [default: made up]")
 @flag("--log-format", type=click.Choice(["auto", "text", "json"]), default="auto", help="auto: JSON off a terminal.")

@@ -45,11 +45,12 @@ from .resume import Standing, fingerprint
 from .run import num_readers, run
 from .save import save_bundle
 from .scorer import Scorer
+from .watch import Silent
 
 #: Rows that the stages are measured on, one by one; the whole runs over all.
 MOST_ROWS = 1 << 20
 #: Rows that an estimate scores, and what a run takes beyond its limit and before its first row (docs/benchmarks.md).
-ESTIMATE_ROWS, ABOVE_LIMIT, START_UP_S = 1 << 17, 1.25, 1.2
+ESTIMATE_ROWS, ABOVE_LIMIT, START_UP_S = 1 << 17, 1.25, 0.9
 #: Blocks that the comparisons of the forward pass take.
 FEW_BLOCKS = 4
 #: Passes after the whole that are not counted: the allocators settle anew.
@@ -100,14 +101,6 @@ class TrainChanges:
     largest: float
 
 
-class _Silent:
-    """A watcher that tells nobody."""
-
-    def start(self, num_rows: int | None) -> None: ...
-    def advance(self, rows: int) -> None: ...
-    def event(self, name: str, /, **fields: Any) -> None: ...
-
-
 def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
     """Measure a bundle on an input. Writes to a temporary folder, which is gone afterwards.
 
@@ -115,14 +108,7 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
         job: its output is not used.
     """
     bundle = open_bundle(job.bundle)
-    scorer = Scorer.load(
-        bundle,
-        device=job.device,
-        trust=job.trust,
-        precision=job.precision,
-        batch_rows=job.batch_rows,
-        compiled=job.compile,
-    )
+    scorer = Scorer.for_job(bundle, job)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
     plan = make_plan(discover(job.input, format=job.format), Standing(), bundle.manifest, job, split_rows)
     if plan.failed:
@@ -150,7 +136,7 @@ def _whole(job: ScoreJob, report: BenchReport, rounds: int) -> None:
     steady, startup = [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
-            manifest = run(replace(job, output=f"{folder}/out"), _Silent())
+            manifest = run(replace(job, output=f"{folder}/out"), Silent())
         report.rows = manifest.rows_in
         report.output_bytes = manifest.stages["publish"].bytes
         steady.append(manifest.wall_s - manifest.startup_s - manifest.stages["discover"].waiting_s)
@@ -244,7 +230,7 @@ def _scored(
         moved = scorer.transfer(features)
         raw = scorer.forward(moved, first=block.first_row == 0)
     with clock.stage("decode"):
-        decoded = scorer.decode(moved, raw, job.columns)
+        decoded = scorer.decode(moved, raw, job.columns, scorer.hidden(moved, raw))
         rows = assemble(block.batch, decoded.kept, decoded.columns, planned.schema)
         rejects = assemble_rejects(
             block.batch, decoded.rejects, source=planned.partition.name, first_row=block.first_row

@@ -137,7 +137,7 @@ def _collected(
     for block, source in _blocks(scorer, job, labels):
         features = scorer.transfer(scorer.scale(scorer.check(block.batch, **source)))
         raw = scorer.forward(features, first=block.first_row == 0)
-        kept = raw.kept if raw.failed else features.kept
+        kept = raw.kept(features)
         columns = [block.batch.column(name) for name in labels]
         if kept is not None:
             columns = [column.take(pa.array(kept)) for column in columns]

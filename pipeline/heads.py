@@ -116,8 +116,7 @@ def _described(make: Callable[[], NamedHead]) -> NamedHead:
     try:
         return make()
     except ValidationError as error:
-        said = first_problem(error).partition(" (got {")[0].replace("file: Value error, ", "")
-        raise BundleError(f"the head does not hold together: {said}") from error
+        raise BundleError(f"the head does not hold together: {first_problem(error)}") from error
     except (ValueError, OverflowError, TypeError) as error:
         raise BundleError(f"the head does not hold together: {one_line(error)}") from error
 

@@ -168,7 +168,7 @@ class Ledger:
                 "compile": "on" if self.job.compile else "off",
                 "deterministic": "on" if self.job.deterministic else "off",
                 "dedupe": "on" if self.job.dedupe else "off",
-                "seed": 0,
+                "seed": self.job.seed,
                 "hidden": ",".join(columns.hidden) or None,
                 "csv": dialect_option(self.job.csv),
                 "batch_rows": self.block_rows,

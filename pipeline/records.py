@@ -182,7 +182,7 @@ class RejectBudget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreJob:
-    """Everything one run of `scoreline score` was asked to do."""
+    """Everything one run of `scoreline score` was asked to do. `seed`: nothing of ours draws, and trusted code may."""
 
     bundle: str
     input: str
@@ -197,6 +197,7 @@ class ScoreJob:
     device: str = "auto"
     precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
     compile: bool = False
+    seed: int = 0
     deterministic: bool = False
     dedupe: bool = False
     max_rejects: RejectBudget = RejectBudget()

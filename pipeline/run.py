@@ -1,9 +1,10 @@
 """One job from start to end: the only file that knows the order of the stages.
 
-    discover → read → check → scale → transfer → forward → decode → write → publish
+    discover → read → check → scale (→ dedupe) → transfer → forward (→ hidden) → decode → write → publish
 
-Reader threads read, check and scale; lanes transfer, run the forward pass and decode; the calling thread
-writes and publishes, in order. Everything is bounded, so memory does not grow with the input.
+Reader threads read, check and scale, and find rows that repeat; lanes transfer, run the forward pass, look into hidden
+layers and decode; the calling thread writes and publishes, in order. Everything is bounded, so memory does not grow
+with the input.
 """
 
 from __future__ import annotations
@@ -48,14 +49,12 @@ from .watch import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from .dedupe import Repeats, SplitTable
+    from .dedupe import Repeats
     from .scorer import Scorer
 
 #: One reader of Parquet keeps four cores busy (measured), more only cost memory; most of the work on a CSV is to read
 #: it.
 CORES_PER_READER = {"parquet": 4, "csv": 1}
-
-
 #: Blocks on a GPU at once: one is copied in, one computed, one copied out and decoded.
 GPU_LANES = 3
 
@@ -254,8 +253,10 @@ def load_blocks(
     planned: PlannedPartition, scorer: Scorer, rows: int, *, dedupe: bool = False
 ) -> Generator[LoadedBlock | SplitEnd | ReadFailed]:
     """read → check → scale, and the rows that repeat, in a reader thread."""
+    from .dedupe import SplitTable  # torch, which is here by now
+
     pieces = read_splits(planned, rows)
-    tables: dict[int, SplitTable] = {}
+    table = SplitTable()
     while True:
         times = StageTimes()
         try:
@@ -268,6 +269,7 @@ def load_blocks(
             return
         if isinstance(piece, Split):
             yield SplitEnd(planned=planned, split=piece, times=times)
+            table = SplitTable()
             continue
         batch, size = piece.batch, piece.batch.nbytes
         spent.rows, spent.bytes = batch.num_rows, size
@@ -280,12 +282,8 @@ def load_blocks(
             spent.bytes = sum(tensor.nbytes for tensor in features.inputs.values())
         repeats = None
         if dedupe and features.num_kept:
-            from .dedupe import SplitTable as Table  # torch, which is here by now
-
             with times.stage("dedupe") as spent:
-                if piece.split not in tables:
-                    tables = {piece.split: Table()}
-                repeats = tables[piece.split].find(features.inputs)
+                repeats = table.find(features.inputs)
                 spent.rows = features.num_kept
         yield LoadedBlock(
             planned=planned,
@@ -313,7 +311,7 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
             raise ModelFailedError(f"{source}: rows {item.first_row} to {last}: {error}") from error
         spent.rows, spent.bytes = scored.num_kept, sum(t.nbytes for t in raw.heads.values())
     if item.repeats is not None:
-        raw, moved = scorer.repeated(features, scored, raw, item.repeats), features
+        raw, moved = scorer.repeated(raw, item.repeats), features
     for stage, seconds in raw.device_s.items():  # the clock here has measured the queue as well
         times[stage].busy_s = seconds
     hidden: list[pa.Array] = []
@@ -336,16 +334,8 @@ def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher, held: ExitStac
     from .model.reproducible import reproducible  # the heavy half of a run: torch, and only once there is work
     from .scorer import Scorer
 
-    held.enter_context(reproducible(deterministic=job.deterministic))
-    scorer = Scorer.load(
-        bundle,
-        device=job.device,
-        trust=job.trust,
-        precision=job.precision,
-        batch_rows=job.batch_rows,
-        compiled=job.compile,
-        hidden=job.columns.hidden,
-    )
+    held.enter_context(reproducible(seed=job.seed, deterministic=job.deterministic))
+    scorer = Scorer.for_job(bundle, job)
     golden = scorer.golden
     assert golden is not None, "a scorer that is loaded has replayed its golden rows"
     watcher.event(

@@ -35,7 +35,7 @@ from .model.hidden import HiddenLayers
 from .model.members import Members
 from .model.precision import TOLERANCE, Precision, reduced
 from .outputs.assemble import assemble, assemble_rejects, described, output_schema
-from .records import CheckedBatch, ColumnOptions, CsvDialect, FeatureBatch, HiddenColumn, Reject, ScoredBatch
+from .records import CheckedBatch, ColumnOptions, CsvDialect, FeatureBatch, HiddenColumn, Reject, ScoredBatch, ScoreJob
 from .tasks.columns import head_width, output_fields, with_thresholds
 from .tasks.decode import check_shape, decode_head
 
@@ -60,14 +60,25 @@ class GoldenReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawBatch:
-    """What the model gives for the rows it takes: `heads[name]`, `[rows, members × width]`, on the CPU. `failed`: rows
-    on which it raises; where there are any, `kept` has the places of the others in the batch as read. `device_s`: the
-    seconds of each stage by the clock of the device, where it has one."""
+    """What the model gives: `heads[name]`, `[rows, members × width]`, on the CPU, of the rows that went through.
+    `failed`: the places of the others among the rows it was given, with what it said. `device_s`: the seconds of each
+    stage by the clock of the device, where it has one."""
 
     heads: Mapping[str, Tensor]
-    kept: np.ndarray | None = None
-    failed: tuple[Reject, ...] = ()
+    failed: Mapping[int, str] = field(default_factory=dict)
     device_s: Mapping[str, float] = field(default_factory=dict)
+
+    def kept(self, features: FeatureBatch) -> np.ndarray | None:
+        """Where the rows of `heads` stand in the batch as read; None where all of them are there."""
+        return np.delete(_places(features), list(self.failed)) if self.failed else features.kept
+
+    def rejects(self, features: FeatureBatch) -> tuple[Reject, ...]:
+        """The rows that did not go through."""
+        if not self.failed:
+            return ()
+        places = np.array(sorted(self.failed), dtype=np.int64)
+        reasons = tuple(self.failed[place] for place in places.tolist())
+        return (Reject(positions=_places(features)[places], stage="forward", column="", reasons=reasons),)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,6 +187,19 @@ class Scorer:
             scorer.not_compiled = scorer.members.compile(lambda: scorer._probe(golden))
         return scorer
 
+    @classmethod
+    def for_job(cls, bundle: Bundle, job: ScoreJob) -> Scorer:
+        """Load a bundle as a job asks for it. Raises as `load` does."""
+        return cls.load(
+            bundle,
+            device=job.device,
+            trust=job.trust,
+            precision=job.precision,
+            batch_rows=job.batch_rows,
+            compiled=job.compile,
+            hidden=job.columns.hidden,
+        )
+
     @property
     def features(self) -> list[str]:
         """The names of the raw feature columns, in the bundle's order."""
@@ -237,13 +261,7 @@ class Scorer:
             if self.device.type != "cpu":
                 raise ModelFailedError(f"the model fails: {one_line(error)}") from error
         passed = self.members.run_but_failing(features.inputs, first=first)
-        rows = features.num_kept
-        good = np.array([place for place in range(rows) if place not in passed.failed], dtype=np.int64)
-        bad = np.array(sorted(passed.failed), dtype=np.int64)
-        before = np.arange(rows, dtype=np.int64) if features.kept is None else features.kept
-        reasons = tuple(passed.failed[place] for place in bad.tolist())
-        failed = Reject(positions=before[bad], stage="forward", column="", reasons=reasons)
-        return RawBatch(heads=passed.heads or self._no_rows(), kept=before[good], failed=(failed,) if len(bad) else ())
+        return RawBatch(heads=passed.heads or self._no_rows(), failed=passed.failed)
 
     def _forward(self, features: FeatureBatch) -> RawBatch:
         if self._streams is None:
@@ -258,46 +276,27 @@ class Scorer:
 
     def only(self, features: FeatureBatch, places: np.ndarray) -> FeatureBatch:
         """Some of the rows that are to be scored, by their places among them."""
-        before = np.arange(features.num_kept, dtype=np.int64) if features.kept is None else features.kept
         index = torch.from_numpy(places)
         inputs = {name: tensor.T[:, index].T for name, tensor in features.inputs.items()}
-        return replace(features, inputs=inputs, kept=before[places], rejects=())
+        return replace(features, inputs=inputs, kept=_places(features)[places], rejects=())
 
-    def repeated(self, features: FeatureBatch, scored: FeatureBatch, raw: RawBatch, repeats: Repeats) -> RawBatch:
+    def repeated(self, raw: RawBatch, repeats: Repeats) -> RawBatch:
         """The raw outputs of all rows of a block, from those of the rows that were scored and of blocks before it."""
-        failed = {}
-        if raw.failed:
-            places = {int(row): place for place, row in enumerate(np.asarray(scored.kept))}
-            failed = {
-                places[int(row)]: reason
-                for reject in raw.failed
-                for row, reason in zip(reject.positions, reject.reasons, strict=True)
-            }
-        heads, reasons = repeats.table.fill(repeats, raw.heads, failed)
-        heads = heads or self._no_rows()
-        if not reasons:
-            return replace(raw, heads=heads, kept=None, failed=())
-        before = np.arange(features.num_kept, dtype=np.int64) if features.kept is None else features.kept
-        bad = np.array(sorted(reasons), dtype=np.int64)
-        reject = Reject(
-            positions=before[bad], stage="forward", column="", reasons=tuple(reasons[place] for place in bad.tolist())
-        )
-        return replace(raw, heads=heads, kept=np.delete(before, bad), failed=(reject,))
+        heads, failed = repeats.table.fill(repeats, raw.heads, raw.failed)
+        return replace(raw, heads=heads or self._no_rows(), failed=failed)
 
     def hidden(self, features: FeatureBatch, raw: RawBatch) -> list[pa.Array]:
         """The results of the hidden layers that the scorer was loaded with, for the rows that went through the model:
         lists of float32 of a fixed size."""
         if self._hidden is None:
             return []
-        rows = features.num_kept - sum(len(reject.positions) for reject in raw.failed)
-        if not rows:
+        if len(raw.failed) == features.num_kept:
             empty = [pa.list_(pa.float32(), column.width) for column in self._hidden_columns]
             return [pa.nulls(0, kind) for kind in empty]
         inputs = features.inputs
         if raw.failed:
-            before = np.arange(features.num_kept) if features.kept is None else features.kept
-            good = torch.from_numpy(np.isin(before, np.asarray(raw.kept)))
-            inputs = {name: tensor[good] for name, tensor in inputs.items()}
+            through = torch.from_numpy(np.delete(np.arange(features.num_kept), list(raw.failed)))
+            inputs = {name: tensor[through] for name, tensor in inputs.items()}
         if self._streams is None:
             found = self._hidden.run(inputs)
         else:
@@ -329,26 +328,27 @@ class Scorer:
             for head in self.manifest.heads
         ]
         columns = [*(column for head in heads for column in head.columns), *hidden]
-        kept = raw.kept if raw.failed else features.kept
-        rows = features.num_kept - sum(len(reject.positions) for reject in raw.failed)
-        rejects = [*features.rejects, *raw.failed]
+        kept = raw.kept(features)
+        rows = features.num_kept - len(raw.failed)
+        rejects = [*features.rejects, *raw.rejects(features)]
         good = np.ones(rows, dtype=np.bool_)
         beyond = np.zeros(rows, dtype=np.bool_)
+
+        def reject(bad: np.ndarray, reason: str) -> None:
+            lost = np.flatnonzero(bad & good)
+            places = lost if kept is None else kept[lost]
+            rejects.append(Reject(positions=places, stage="decode", column="", reasons=(reason,) * len(places)))
+            good[lost] = False
+
         for description, decoded in zip(self.manifest.heads, heads, strict=True):
-            rejecting = description.bounds is not None and description.bounds.reject
-            for bad, reason in (
-                (None if decoded.finite is None else ~decoded.finite.numpy(), "the model's output is not finite"),
-                (None if decoded.beyond is None else decoded.beyond.numpy(), "the prediction is out of bounds"),
-            ):
-                if bad is None:
-                    continue
-                if reason.endswith("bounds") and not rejecting:
-                    beyond |= bad
-                    continue
-                lost = np.flatnonzero(bad & good)
-                places = lost if kept is None else kept[lost]
-                rejects.append(Reject(positions=places, stage="decode", column="", reasons=(reason,) * len(places)))
-                good &= ~bad
+            if decoded.finite is not None:
+                reject(~decoded.finite.numpy(), "the model's output is not finite")
+            if decoded.beyond is None:
+                continue
+            if description.bounds is not None and description.bounds.reject:
+                reject(decoded.beyond.numpy(), "the prediction is out of bounds")
+            else:
+                beyond |= decoded.beyond.numpy()
         if not good.all():
             kept = np.flatnonzero(good) if kept is None else kept[good]
             columns = [array.filter(to_arrow(good)) for array in columns]
@@ -467,7 +467,8 @@ class Scorer:
         inputs = self.transfer(self.scale(self.check(features)))
         raw = self.forward(inputs)
         if raw.failed:
-            raise ModelFailedError(f"row {raw.failed[0].positions[0]}: {raw.failed[0].reasons[0]}")
+            place, reason = next(iter(raw.failed.items()))
+            raise ModelFailedError(f"row {place}: {reason}")
         for head in self.manifest.heads:
             output = raw.heads[head.name]
             check_shape(head, output[:, : output.shape[1] // len(self.members)], inputs.num_kept)
@@ -516,6 +517,11 @@ class Scorer:
             largest_difference=largest,
         )
         return self.golden
+
+
+def _places(features: FeatureBatch) -> np.ndarray:
+    """Where the rows that are to be scored stand in the batch as read."""
+    return np.arange(features.num_kept, dtype=np.int64) if features.kept is None else features.kept
 
 
 def key_names(schema: pa.Schema, features: Collection[str], options: ColumnOptions) -> list[str]:

@@ -27,6 +27,14 @@ class Watcher(Protocol):
         """Something worth a log line."""
 
 
+class Silent:
+    """A watcher that tells nobody."""
+
+    def start(self, num_rows: int | None) -> None: ...
+    def advance(self, rows: int) -> None: ...
+    def event(self, name: str, /, **fields: Any) -> None: ...
+
+
 def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan, cores: Cores) -> None:
     """What is about to be done, and what earlier runs have done; their orphans are a warning."""
     standing = plan.standing

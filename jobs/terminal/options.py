@@ -30,6 +30,13 @@ def flag(name: str, **attributes: Any) -> Callable[[Any], Any]:
     return click.option(name, envvar=variable, **attributes)
 
 
+def job_option(help: str) -> Callable[[Any], Any]:
+    """`--job FILE.toml`, whose lines become the defaults of the other flags."""
+    return click.option(
+        "--job", envvar="SCORELINE_JOB", metavar="FILE.toml", is_eager=True, callback=read_job_file, help=help
+    )
+
+
 class RowCount(click.ParamType[Any]):
     """`auto`, a number, or a number with k (thousand) or M (million)."""
 

@@ -134,6 +134,8 @@ def _is_taken(place: Path) -> bool:
 def first_problem(error: ValidationError) -> str:
     """The first thing wrong with a file, as `field: rule`, on one line."""
     problem = error.errors(include_url=False)[0]
+    if problem["type"] == "value_error" and not problem["loc"]:  # of the whole: the words say what
+        return one_line(problem["ctx"]["error"])
     where = ".".join(str(part) for part in problem["loc"]) or "file"
     value = repr(problem["input"])
     return one_line(ValueError(f"{where}: {problem['msg']} (got {value[:80]})"))

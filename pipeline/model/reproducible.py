@@ -13,13 +13,10 @@ import torch
 
 from ..errors import BundleError, ModelFailedError, UsageError
 
-#: Of torch, numpy and Python, at the start of every run; nothing of ours draws, and trusted code may.
-SEED = 0
-
 
 @contextmanager
-def reproducible(*, deterministic: bool) -> Iterator[None]:
-    """Seed all that draws, and on request let torch take deterministic kernels alone; as before afterwards.
+def reproducible(*, seed: int, deterministic: bool) -> Iterator[None]:
+    """Seed torch, numpy and Python, and on request let torch take deterministic kernels alone; as before afterwards.
 
     Raises:
         UsageError: an operation of the model that has no deterministic form; names it.
@@ -30,9 +27,9 @@ def reproducible(*, deterministic: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(True)
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)
-            np.random.seed(SEED)
-            random.seed(SEED)
+            torch.manual_seed(seed)
+            np.random.seed(seed)
+            random.seed(seed)
             yield
     except (BundleError, ModelFailedError) as error:
         found = re.search(r"(\S+) does not have a deterministic implementation", str(error))

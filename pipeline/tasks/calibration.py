@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...schemas.bundle import BinaryHead, ClassHead, Ensemble, MulticlassHead, Platt, Temperature
 from . import binary, multiclass, multilabel
+from .classes import logistic, platt
 
 Numbers = NDArray[np.float64]
 #: Logits beyond are as good as certain, and keep sums finite.
@@ -154,14 +155,8 @@ def reliability(head: ClassHead, probabilities: Numbers, truth: NDArray[Any], bi
 
 def calibrated(head: ClassHead, scores: Tensor) -> Numbers:
     """Probabilities from scores, `[rows, labels]` or `[rows, 1]`, by the head's calibration, if it has one."""
-    found = head.calibration
-    values = scores.double()
+    found, values = head.calibration, scores.double()
     if isinstance(head, MulticlassHead):
         values = values / found.temperature if isinstance(found, Temperature) else values
         return np.asarray(torch.softmax(values, dim=1).numpy())
-    if found is None:
-        return np.asarray(torch.sigmoid(values).numpy())
-    if isinstance(found, Temperature):
-        return np.asarray(torch.sigmoid(values / found.temperature).numpy())
-    numbers = torch.tensor(found.slope).double(), torch.tensor(found.intercept).double()
-    return np.asarray(torch.sigmoid(values * numbers[0] + numbers[1]).numpy())
+    return np.asarray((logistic(values) if found is None else platt(found, values.T).T).numpy())

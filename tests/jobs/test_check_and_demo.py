@@ -92,6 +92,23 @@ def test_check_takes_what_the_job_says(scoreline: Command, iris: Example, tmp_pa
         assert "job.toml': max_rejects: 'lots' is neither a count" in refused.message
 
 
+def test_check_takes_the_columns_of_a_job(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """Hidden layers, the likeliest labels: the first rows are shown as a run would write them."""
+    iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
+    lines = [
+        f'bundle = "{iris.bundle}"',
+        'input = "in.parquet"',
+        'output = "out"',
+        "top_k = 2",
+        'hidden = ["network.1"]',
+    ]
+    (tmp_path / "job.toml").write_text("\n".join(lines))
+    result = scoreline("check", "--job", tmp_path / "job.toml", "--json")
+    assert result.code == 0, result.err
+    assert "hidden_" in result.out
+    assert "top_2_probability" in result.out
+
+
 @pytest.mark.parametrize("words", [("--rows", "3000"), ()])
 def test_demo(process: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
     """Trains, saves, writes, scores with the real command, and is right most of the time."""
