@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ..pipeline.errors import StorageError
 from .terminal.options import dialect_of, flag, job_option
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def calibrate(
 
     from ..pipeline.calibrate import calibrate as fit  # here, so that --help stays light
     from ..pipeline.records import ScoreJob
-    from .terminal.pictures import reliability_svg
+    from .terminal.pictures import reliability_svg, write_picture
     from .terminal.tables import answer
 
     asked = ScoreJob(
@@ -77,12 +76,8 @@ def calibrate(
     with tqdm(unit=" rows", unit_scale=True, disable=None, leave=False) as bar:
         report = fit(asked, label, new_bundle, head=head, method=method, advance=bar.update)
     path = Path(picture or f"{new_bundle.rstrip('/')}.svg")
-    try:
-        path.write_text(
-            reliability_svg(f"Reliability of {bundle}", [("before", report.before), ("after", report.after)])
-        )
-    except OSError as error:
-        raise StorageError(f"{new_bundle} is written; its picture {str(path)!r} cannot be: {error.strerror}") from error
+    curves = reliability_svg(f"Reliability of {bundle}", [("before", report.before), ("after", report.after)])
+    write_picture(path, curves)
     answer(_as_json(report, path) if as_json else _shown(report, new_bundle, path))
     return 0
 

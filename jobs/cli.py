@@ -24,6 +24,7 @@ COMMANDS = {
     "check": "Verify a bundle, and what it would do to an input.",
     "verify": "Read an output back: every row accounted for, every checksum right.",
     "evaluate": "Hold an output against the right labels: accuracy, AUC, errors.",
+    "importance": "List the features that told the most, of an output with attributions.",
     "calibrate": "Make a bundle's probabilities come true, from labelled rows.",
     "layers": "List the layers of a bundle's model, with their shapes.",
     "bench": "Measure every stage against its limit on this machine.",

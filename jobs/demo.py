@@ -20,7 +20,7 @@ ROWS_PER_FILE = 1_000_000
 #: As `pipeline/examples.py` has them, which imports torch; then what other commands do.
 TASKS = (
     "binary", "threshold", "multiclass", "top-k", "multilabel", "regression", "quantiles", "spread", "heads", "hidden",
-    "calibration", "dedupe",
+    "calibration", "dedupe", "explain",
 )  # fmt: skip
 USUAL = ("binary", "multiclass")
 
@@ -97,6 +97,8 @@ def _show(task: str, root: Path, rows: int | None, device: str) -> str:
     words = ["--bundle", str(bundle), "--input", str(data), "--output", str(scored), *words]
     words += [] if device == "auto" else ["--device", device]
     _run("score", words, hushed=["--log-format", "text", "--log-level", "warning"])
+    if task == "explain":
+        _run("importance", [str(scored), "--top", "8", "--picture", str(root / "telling.svg")])
     named = [word for column in example.truth for word in ("--label", column)]
     _run("evaluate", [str(scored), *named, *(["--head", example.head] if example.head else [])])
     answer("")

@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..pipeline.records import ColumnOptions, CsvDialect, RejectBudget, ScoreJob
-from .terminal.options import Day, Keys, Rejects, RowCount, Size, Thresholds, dated, dialect_of, flag, job_option
+from .terminal.options import (
+    Day,
+    Keys,
+    Rejects,
+    RowCount,
+    Share,
+    Size,
+    Thresholds,
+    dated,
+    dialect_of,
+    explain_of,
+    flag,
+    job_option,
+)
 
 if TYPE_CHECKING:
     from ..schemas.job import JobFile
@@ -74,6 +87,17 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="LAYER",
     help="Also write what this layer gives; may be repeated. scoreline layers lists them.",
+)
+@flag(
+    "--explain",
+    type=click.Choice(["integrated-gradients", "shapley", "lime", "occlusion"]),
+    help="Also write what each feature adds to the score, beside a row that is the middle of the golden ones.",
+)
+@flag("--explain-rows", type=Share(), metavar="all|1%", default="all", help="The rows to explain.")
+@flag(
+    "--explain-target",
+    metavar="[HEAD.]LABEL",
+    help="The class, or the target of a regression, whose score is explained.  [default: the predicted one]",
 )
 @flag("--prefix", default="", metavar="P_", help="Put in front of every output column.")
 @flag(
@@ -147,6 +171,7 @@ def _score_job(run_id: str, run_date: str | None, csv: CsvDialect, **options: An
             top_k=options["top_k"],
             hidden=tuple(options["hidden"]),
             thresholds=tuple(options["threshold"]),
+            explain=explain_of(options["explain"], options["explain_rows"], options["explain_target"]),
         ),
         csv=csv,
         batch_rows=None if options["batch_size"] == "auto" else options["batch_size"],

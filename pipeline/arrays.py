@@ -28,12 +28,17 @@ def to_numpy(array: pa.Array) -> NDArray[Any]:
     return np.asarray(np.from_dlpack(array))
 
 
-def to_arrow(values: NDArray[Any]) -> pa.Array:
-    """float32, float64, int64 or bool, `[rows]` → an Arrow array, without nulls."""
+def to_arrow(values: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> pa.Array:
+    """float32, float64, int64 or bool, `[rows]` → an Arrow array, null where a row is not `valid`."""
+    known = None if valid is None else _bits(valid)
     if values.dtype == np.bool_:
-        bits = np.packbits(values, bitorder="little")
-        return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(bits)])
-    return pa.Array.from_buffers(_TYPES[values.dtype], len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+        return pa.Array.from_buffers(pa.bool_(), len(values), [known, _bits(values)])
+    data = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(_TYPES[values.dtype], len(values), [known, data])
+
+
+def _bits(values: NDArray[np.bool_]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(values, bitorder="little"))
 
 
 def text_array(words: Sequence[str]) -> pa.Array:

@@ -71,7 +71,7 @@ def evaluate(
         UsageError: a head or column that is not there.
     """
     store = Store(output)
-    manifest = _manifest(store)
+    manifest = finished(store)
     chosen = _chosen(manifest, head)
     wanted = len(chosen.labels) if chosen.task == "multilabel" else max(1, len(chosen.targets))
     if len(labels) != wanted:
@@ -96,7 +96,13 @@ def evaluate(
     return found
 
 
-def _manifest(store: Store) -> RunManifest:
+def finished(store: Store) -> RunManifest:
+    """The manifest of a run that has ended well.
+
+    Raises:
+        NoInputError: no output of ours.
+        DataError: a run that is not complete, or was made by a version that did not say what predictions are.
+    """
     try:
         manifest = RunManifest.model_validate_json(store.path(MANIFEST).read_bytes())
     except (OSError, ValidationError) as error:

@@ -209,6 +209,11 @@ def hidden(bundle: Path) -> Example:
     return replace(multiclass(bundle), name="wine_hidden", words=["--hidden", "1"], layout="parquet")
 
 
+def explain(bundle: Path) -> Example:
+    """Breast cancer: what each of the 30 features adds to the score of a row."""
+    return replace(binary(bundle), name="explained", words=["--explain", "shapley"])
+
+
 def overconfident(bundle: Path) -> Example:
     """Handwritten digits from too few rows for too long: a network that is surer than it should be."""
     data = _data("digits")
@@ -231,6 +236,7 @@ EXAMPLES: dict[str, Callable[[Path], Example]] = {
     "spread": spread,
     "heads": heads,
     "hidden": hidden,
+    "explain": explain,
     "overconfident": overconfident,
 }
 

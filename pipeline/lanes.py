@@ -17,8 +17,8 @@ import torch
 from .timing import StageTimes
 
 #: The stages that fill the queue in front of the lanes, and those that run in them.
-LOADING = ("read", "check", "scale", "dedupe")
-SCORING = ("transfer", "forward", "hidden", "decode")
+LOADING = ("read", "check", "images", "scale", "dedupe")
+SCORING = ("transfer", "forward", "hidden", "decode", "explain")
 
 
 class Timed(Protocol):

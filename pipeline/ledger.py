@@ -17,7 +17,7 @@ from .model.bundle import Bundle
 from .outputs.assemble import REJECT_COLUMN, described
 from .plan import Plan
 from .records import ColumnOptions, Partition, ScoreJob
-from .resume import dialect_option
+from .resume import dialect_option, explain_option
 from .tasks.columns import head_fields
 from .timing import StageTimes, verdict
 
@@ -170,6 +170,7 @@ class Ledger:
                 "dedupe": "on" if self.job.dedupe else "off",
                 "seed": self.job.seed,
                 "hidden": ",".join(columns.hidden) or None,
+                "explain": explain_option(columns.explain),
                 "csv": dialect_option(self.job.csv),
                 "batch_rows": self.block_rows,
                 "split_rows": self.plan.split_rows,

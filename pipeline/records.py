@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.cuda import Event
 
+#: The model's inputs by name: a row each along the first dimension.
+Inputs: TypeAlias = "Mapping[str, Tensor | Sequences]"
 Format = Literal["parquet", "csv"]
 Probabilities = Literal["columns", "list", "none"]
+ExplainMethod = Literal["integrated-gradients", "shapley", "lime", "occlusion"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,11 +93,12 @@ class Reject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckedBatch:
-    """Feature columns by name: float64 `[kept]`, or Arrow strings; `kept`: int64 places in `batch`, None where all
+    """Feature columns by name: float64 `[kept]`, Arrow strings, lists, or images: bytes or paths until they
+    are decoded to float32 `[kept, channels, height, width]`; `kept`: int64 places in `batch`, None where all
     are."""
 
     batch: pa.RecordBatch
-    columns: Mapping[str, NDArray[np.float64] | pa.Array]
+    columns: Mapping[str, NDArray[np.float64] | pa.Array | Lists | NDArray[np.float32]]
     kept: NDArray[np.int64] | None
     rejects: tuple[Reject, ...] = ()
 
@@ -105,20 +109,70 @@ class CheckedBatch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Lists:
+    """A column of lists: `values` of all rows one behind the other, float64 or Arrow strings, `offsets` int64
+    `[rows + 1]`."""
+
+    values: NDArray[np.float64] | pa.Array
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sequences:
+    """Rows of different lengths, one behind the other: `values` `[steps of all rows, …]`, `offsets` int64
+    `[rows + 1]`."""
+
+    values: Tensor
+    offsets: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of rows, alone."""
+        return (len(self.offsets) - 1,)
+
+    @property
+    def nbytes(self) -> int:
+        """Of both tensors."""
+        return self.values.nbytes + self.offsets.nbytes
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Sequences:
+        """The same, of tensors that a function has made of them."""
+        return Sequences(values=function(self.values), offsets=function(self.offsets))
+
+    def __getitem__(self, rows: slice | Tensor) -> Sequences:
+        """Some rows: those of a slice, or at places, int64, in their order."""
+        import torch  # which is here by now: records are known before it is imported
+
+        start, stop = self.offsets[:-1], self.offsets[1:]
+        if isinstance(rows, slice):
+            first, last, _ = rows.indices(len(start))
+            offsets = self.offsets[first : max(first, last) + 1]
+            return Sequences(values=self.values[int(offsets[0]) : int(offsets[-1])], offsets=offsets - offsets[0])
+        lengths = (stop - start)[rows]
+        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        places = torch.arange(int(offsets[-1]), device=lengths.device)
+        places += torch.repeat_interleave(start[rows] - offsets[:-1], lengths)
+        return Sequences(values=self.values[places], offsets=offsets)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
     """Tensors on their way to a GPU, and the events around their copy."""
 
-    tensors: Mapping[str, Tensor]
+    tensors: Inputs
     start: Event
     end: Event
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureBatch:
-    """The model's inputs, `[kept, features]` each, with the batch they came from. `sent`: their copy to a GPU."""
+    """The model's inputs, a row each, with the batch they came from. `sent`: their copy to a GPU."""
 
     batch: pa.RecordBatch
-    inputs: Mapping[str, Tensor]
+    inputs: Inputs
     kept: NDArray[np.int64] | None
     rejects: tuple[Reject, ...] = ()
     sent: Sent | None = None
@@ -152,10 +206,21 @@ class HiddenColumn:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Explain:
+    """How attributions are made. `share`: of the rows, drawn by partition and row. `target`: the class or output to
+    explain, by name; where it is empty the predicted class, or the only output."""
+
+    method: ExplainMethod
+    share: Fraction = Fraction(1)
+    target: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ColumnOptions:
     """How predictions are laid out. `keys`: the columns carried through; None: all that are no feature. `top_k`: so
     many of the likeliest labels have columns of their own. `thresholds`: by label or head, all where the name is empty;
-    they take the place of the bundle's. `hidden`: layers whose results are written as well."""
+    they take the place of the bundle's. `hidden`: layers whose results are written as well. `explain`: attributions
+    beside them."""
 
     keys: tuple[str, ...] | None = None
     prefix: str = ""
@@ -163,6 +228,7 @@ class ColumnOptions:
     top_k: int | None = None
     thresholds: tuple[tuple[str, float], ...] = ()
     hidden: tuple[str, ...] = ()
+    explain: Explain | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from .errors import OutputError
 from .outputs.naming import SUFFIX, numbered, part_name, rejects_name, whole_name
 from .outputs.receipt import differences, file_digest, is_whole, read_receipt
 from .outputs.store import MANIFEST, SUCCESS, Store
-from .records import CsvDialect, Partition, ScoreJob
+from .records import CsvDialect, Explain, Partition, ScoreJob
 
 
 @dataclass(kw_only=True, slots=True)
@@ -58,12 +58,21 @@ def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
         "probabilities": None if columns.probabilities == "columns" else columns.probabilities,
         "top_k": None if columns.top_k is None else str(columns.top_k),
         "hidden": json.dumps(columns.hidden) if columns.hidden else None,
+        "explain": explain_option(columns.explain),
         "thresholds": json.dumps(columns.thresholds) if columns.thresholds else None,
         "precision": None if job.precision == "fp32" else job.precision,
         "compile": "on" if job.compile else None,
         "csv": dialect_option(job.csv) if partition.format == "csv" else None,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def explain_option(explain: Explain | None) -> str | None:
+    """How rows are explained, as it stands in a fingerprint."""
+    if explain is None:
+        return None
+    share = [] if explain.share == 1 else [f"{explain.share} of rows"]
+    return " ".join([explain.method, *share, *([f"for {explain.target}"] if explain.target else [])])
 
 
 def dialect_option(dialect: CsvDialect) -> str | None:

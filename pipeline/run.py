@@ -1,10 +1,11 @@
 """One job from start to end: the only file that knows the order of the stages.
 
-    discover → read → check → scale (→ dedupe) → transfer → forward (→ hidden) → decode → write → publish
+    discover → read → check (→ images) → scale (→ dedupe)
+             → transfer → forward (→ hidden) → decode (→ explain) → write → publish
 
-Reader threads read, check and scale, and find rows that repeat; lanes transfer, run the forward pass, look into hidden
-layers and decode; the calling thread writes and publishes, in order. Everything is bounded, so memory does not grow
-with the input.
+Reader threads read, check, decode images and scale, and find rows that repeat; lanes transfer, run the forward pass,
+look into hidden layers, decode and explain; the calling thread writes and publishes, in order. Everything is bounded,
+so memory does not grow with the input.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from .watch import (
     Watcher,
     say_dedupe,
     say_end,
+    say_explained,
     say_failed,
     say_halved,
     say_mixed,
@@ -119,6 +121,7 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
             _clear(store, ledger)
             ledger.settle()
             say_dedupe(watcher, ledger.clock.times)
+            say_explained(watcher, ledger.clock.times, scorer)
             _look_again(store, ledger)
             say_new_inputs(watcher, _new_inputs(ledger))
     return ledger.manifest(None)
@@ -314,13 +317,20 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
         raw, moved = scorer.repeated(raw, item.repeats), features
     for stage, seconds in raw.device_s.items():  # the clock here has measured the queue as well
         times[stage].busy_s = seconds
+    if item.repeats is not None and (options.hidden or options.explain):
+        moved = scorer.transfer(features)
     hidden: list[pa.Array] = []
     if options.hidden:
         with times.stage("hidden") as spent:
-            hidden = scorer.hidden(moved if item.repeats is None else scorer.transfer(features), raw)
+            hidden = scorer.hidden(moved, raw)
             spent.rows, spent.bytes = features.num_kept, sum(column.nbytes for column in hidden)
     with times.stage("decode") as spent:
         decoded = scorer.decode(moved, raw, options, hidden)
+        spent.rows = features.num_kept
+    if options.explain:
+        with times.stage("explain") as spent:
+            decoded, spent.rows = scorer.explain(moved, decoded, options, source=source, first_row=item.first_row)
+    with times.stage("decode") as spent:
         block = ScoredBatch(
             rows=assemble(features.batch, decoded.kept, decoded.columns, planned.schema),
             rejects=assemble_rejects(features.batch, decoded.rejects, source=source, first_row=item.first_row),

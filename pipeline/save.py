@@ -25,10 +25,10 @@ from ..schemas.bundle import (
     Feature,
     Golden,
     GraphMember,
-    Input,
     LayerRecord,
     Pruning,
     RegressionHead,
+    TableInput,
 )
 from .errors import BundleError, ModelFailedError, one_line
 from .features.binding import Binding, bind
@@ -173,7 +173,7 @@ def save_bundle(
             features=described,
             steps=list(binding.steps),
             inputs=[
-                Input(name=name, columns=columns, dtype=dtype)
+                TableInput(name=name, columns=columns, dtype=dtype)
                 for (name, columns), dtype in zip(groups.items(), dtypes, strict=True)
             ],
             call=call,

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Literal, overload
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..schemas.bundle import BundleManifest
 from .arrays import to_arrow
+from .attributions import Attribution, baseline_of
 from .errors import BundleError, ColumnError, ModelFailedError, RowsRejectedError, ScorelineError, UsageError, one_line
 from .features.program import origins
 from .features.tensors import scale_batch
@@ -35,7 +36,17 @@ from .model.hidden import HiddenLayers
 from .model.members import Members
 from .model.precision import TOLERANCE, Precision, reduced
 from .outputs.assemble import assemble, assemble_rejects, described, output_schema
-from .records import CheckedBatch, ColumnOptions, CsvDialect, FeatureBatch, HiddenColumn, Reject, ScoredBatch, ScoreJob
+from .records import (
+    CheckedBatch,
+    ColumnOptions,
+    CsvDialect,
+    Explain,
+    FeatureBatch,
+    HiddenColumn,
+    Reject,
+    ScoredBatch,
+    ScoreJob,
+)
 from .tasks.columns import head_width, output_fields, with_thresholds
 from .tasks.decode import check_shape, decode_head
 
@@ -128,6 +139,8 @@ class Scorer:
         )
         #: Why the model is not compiled, where that was asked for.
         self.not_compiled: str | None = None
+        #: How attributions are made, where they were asked for.
+        self.attribution: Attribution | None = None
         self._hidden: HiddenLayers | None = None
         self._hidden_columns: list[HiddenColumn] = []
         self._streams = CudaStreams(device) if device.type == "cuda" else None
@@ -145,6 +158,8 @@ class Scorer:
         batch_rows: int | None = None,
         compiled: bool = False,
         hidden: Sequence[str] = (),
+        explain: Explain | None = None,
+        seed: int = 0,
     ) -> Scorer:
         """Load a bundle, check every digest, and replay its golden rows on the device.
 
@@ -158,6 +173,8 @@ class Scorer:
             compiled: let `torch.compile` have the model. Where that fails, or its golden rows come out otherwise, the
                 model runs as it is, and `not_compiled` says why.
             hidden: layers whose results `hidden` gives, by their names.
+            explain: how `explain` makes attributions; they need captum.
+            seed: of what is drawn for them.
 
         Raises:
             UntrustedBundleError: the bundle holds code, and its digest is not in `trust`.
@@ -175,14 +192,9 @@ class Scorer:
         golden = read_golden(bundle.read(manifest.golden.file), names, heads)
         scorer.replay(golden)
         scorer._hidden_columns = hidden_columns(manifest, hidden)
-        if hidden:
-            scorer._hidden = HiddenLayers(
-                bundle,
-                scorer._hidden_columns,
-                call=manifest.call,
-                device=target,
-                pass_rows=scorer.members.pass_rows,
-            )
+        if hidden or explain is not None:
+            saved = load_members(bundle, device=target, trust=trust, as_saved=True)
+            scorer._look_into([member.module.to(target) for member in saved], golden, explain, seed)
         if compiled:
             scorer.not_compiled = scorer.members.compile(lambda: scorer._probe(golden))
         return scorer
@@ -198,7 +210,26 @@ class Scorer:
             batch_rows=job.batch_rows,
             compiled=job.compile,
             hidden=job.columns.hidden,
+            explain=job.columns.explain,
+            seed=job.seed,
         )
+
+    def _look_into(self, models: Sequence[nn.Module], golden: GoldenRows, explain: Explain | None, seed: int) -> None:
+        """Keep the models as they were saved, for hidden layers and attributions."""
+        pass_rows = self.members.pass_rows
+        if self._hidden_columns:
+            self._hidden = HiddenLayers(models, self._hidden_columns, call=self.manifest.call, pass_rows=pass_rows)
+        if explain is not None:
+            row = self.scale(self.check(baseline_of(self.manifest, golden.features, self._limits)))
+            self.attribution = Attribution(
+                self.manifest,
+                models,
+                explain,
+                baseline={name: tensor.to(self.device) for name, tensor in row.inputs.items()},
+                limits=self._limits,
+                pass_rows=pass_rows,
+                seed=seed,
+            )
 
     @property
     def features(self) -> list[str]:
@@ -360,6 +391,23 @@ class Scorer:
             out_of_bounds=int((beyond & good).sum()),
         )
 
+    def explain(
+        self, features: FeatureBatch, decoded: DecodedBatch, options: ColumnOptions, *, source: str, first_row: int
+    ) -> tuple[DecodedBatch, int]:
+        """The same with the attributions of some rows as further columns, and how many those are.
+
+        Args:
+            source: the name of the partition, and `first_row` the place of the batch's first row in it: they say which
+                rows are explained.
+        """
+        if self.attribution is None:
+            return decoded, 0
+        places = _all_if_none(decoded.kept, decoded.batch.num_rows)
+        index = torch.from_numpy(np.searchsorted(_places(features), places)).to(self.device)
+        inputs = {name: tensor[index] for name, tensor in features.inputs.items()}
+        columns, number = self.attribution.columns(inputs, decoded.columns, options, source, places + first_row)
+        return replace(decoded, columns=(*decoded.columns, *columns)), number
+
     def output_fields(self, options: ColumnOptions = DEFAULTS) -> list[pa.Field]:
         """The columns that predictions are written to, before any prefix."""
         return output_fields(self.manifest, options)
@@ -386,6 +434,8 @@ class Scorer:
             column.name for column in self._hidden_columns
         ]:
             raise UsageError("load the scorer with the hidden layers that options name: Scorer.load(…, hidden=[…])")
+        if options.explain != (self.attribution and self.attribution.explain):
+            raise UsageError("load the scorer with the explanations that options name: Scorer.load(…, explain=…)")
         first_row = 0
         schema: pa.Schema | None = None
         for batch in rebatch(batches, self.block_rows):
@@ -403,6 +453,7 @@ class Scorer:
                 last = first_row + batch.num_rows - 1
                 raise ModelFailedError(f"{source or 'rows'}: rows {first_row} to {last}: {error}") from error
             decoded = self.decode(features, raw, options, self.hidden(features, raw))
+            decoded, _ = self.explain(features, decoded, options, source=source, first_row=first_row)
             yield ScoredBatch(
                 rows=assemble(batch, decoded.kept, decoded.columns, schema),
                 rejects=assemble_rejects(batch, decoded.rejects, source=source, first_row=first_row),
@@ -521,7 +572,11 @@ class Scorer:
 
 def _places(features: FeatureBatch) -> np.ndarray:
     """Where the rows that are to be scored stand in the batch as read."""
-    return np.arange(features.num_kept, dtype=np.int64) if features.kept is None else features.kept
+    return _all_if_none(features.kept, features.num_kept)
+
+
+def _all_if_none(places: np.ndarray | None, rows: int) -> np.ndarray:
+    return np.arange(rows, dtype=np.int64) if places is None else places
 
 
 def key_names(schema: pa.Schema, features: Collection[str], options: ColumnOptions) -> list[str]:

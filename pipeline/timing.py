@@ -12,9 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 
-STAGES = ("discover", "read", "check", "scale", "dedupe", "transfer", "forward", "hidden", "decode", "write", "publish")
+STAGES = (
+    "discover", "read", "check", "images", "scale", "dedupe",
+    "transfer", "forward", "hidden", "decode", "explain",
+    "write", "publish",
+)  # fmt: skip
 #: Stages that are there only where they were asked for.
-OPTIONAL = ("dedupe", "hidden")
+OPTIONAL = ("images", "dedupe", "hidden", "explain")
 
 
 @dataclass(kw_only=True, slots=True)

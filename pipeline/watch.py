@@ -2,16 +2,24 @@
 shown."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..schemas.run import RunManifest, StageTotals
 from .cores import Cores
 from .errors import PartitionError
+from .explaining import COMPLETE
 from .outputs.part_file import PartFile
 from .plan import Plan
 from .records import Partition, ScoreJob, Split
 from .resume import Standing
 from .timing import StageTime, StageTimes
+
+if TYPE_CHECKING:
+    from .scorer import Scorer
+
+
+#: Of the largest difference in score: what attributions may miss it by without a warning.
+WIDE_GAP = 0.05
 
 
 class Watcher(Protocol):
@@ -116,6 +124,31 @@ def say_dedupe(watcher: Watcher, times: StageTimes) -> None:
         reason="repeated rows were scored once"
         if saved > spent
         else "finding repeated rows took longer than scoring them would have: leave --dedupe out",
+    )
+
+
+def say_explained(watcher: Watcher, times: StageTimes, scorer: "Scorer | None") -> None:
+    """How many rows have attributions, and how nearly those sum to the difference in score; a gap beyond a twentieth is
+    a warning."""
+    if scorer is None or scorer.attribution is None or "explain" not in times.stages:
+        return
+    method, rows = scorer.attribution.explain.method, times["explain"].rows
+    if method not in COMPLETE:
+        watcher.event("explained", method=method, rows=rows)
+        return
+    gap, difference = scorer.attribution.largest_gap
+    wide = gap > WIDE_GAP * difference
+    watcher.event(
+        "explained",
+        level="warning" if wide else "info",
+        method=method,
+        rows=rows,
+        largest_gap=gap,
+        largest_difference=difference,
+        reason="attributions miss the difference in score widely: the model is too steep for the points of the path;"
+        " say --explain shapley"
+        if wide
+        else "attributions of a row sum to the difference of its score and the baseline's, within the gap",
     )
 
 

@@ -6,39 +6,115 @@ as a fixture and its reader in place.
 """
 
 from collections import Counter
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from .base import Schema, Sha256
 from .steps import AnyStep, Name
 
 FORMAT = 1
 
+#: The argument that takes what has been generated, where a model takes one dict.
+GENERATED = "generated"
 Label = bool | int | float | str
 #: A label is predicted where its probability is above this.
 Threshold = Annotated[float, Field(ge=0, le=1)]
+#: Pixels along one side of an image.
+Side = Annotated[int, Field(ge=1, le=1 << 14)]
 #: A file that lies directly in the bundle: no folders, no way out of it.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
 
 
 class Feature(Schema):
-    """One raw input column. Numbers of any type are taken as float64 before any step; `text` stays text.
-    `nulls`: whether a missing value rejects its row, or a step has a value for it."""
+    """One raw input column. Numbers of any type are taken as float64 before any step; `text` stays text. An `image` is
+    its bytes or its path; `numbers` and `words` are lists of such. `nulls`: whether a missing value rejects its row, or
+    a step has a value for it."""
 
     name: Name
-    dtype: Literal["float64", "float32", "int64", "bool", "text"] = "float64"
+    dtype: Literal["float64", "float32", "int64", "bool", "text", "image", "numbers", "words"] = "float64"
     nulls: Literal["reject", "keep"] = "reject"
 
 
-class Input(Schema):
+class TableInput(Schema):
     """One tensor of the model, `[rows, columns]`: which columns make it, after the steps, in which order."""
 
+    kind: Literal["table"] = "table"
     name: Name
     columns: list[Name] = Field(min_length=1)
     dtype: Literal["float32", "int64"] = "float32"
     #: Whether the model needs the rows one behind the other in memory, as `x.view(-1, 2)` does.
     contiguous: bool = False
+
+
+class ImageInput(Schema):
+    """Images as one tensor of the model, float32 `[rows, channels, height, width]`.
+
+    An image is turned as its EXIF says, converted to grey or RGB and resized: so that its shorter side has `resize`
+    pixels, and then cut to the middle `size`, or, without `resize`, stretched to `size`. A pixel is
+    `(value / 255 − mean) / std`, by channel.
+    """
+
+    kind: Literal["image"] = "image"
+    name: Name
+    columns: list[Name] = Field(min_length=1, max_length=1)
+    #: Height and width.
+    size: tuple[Side, Side]
+    resize: Side | None = None
+    channels: Literal[1, 3] = 3
+    mean: list[float] = []
+    std: list[float] = []
+    interpolation: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = "bilinear"
+    exif: bool = True
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
+            if len(numbers) not in (0, self.channels):
+                raise ValueError(f"{name} has {len(numbers)} numbers for {self.channels} channels")
+        if any(not deviation > 0 for deviation in self.std):
+            raise ValueError(f"std {self.std} is not above 0 throughout")
+        if self.resize is not None and self.resize < max(self.size):
+            raise ValueError(f"resize {self.resize} leaves less than the size {self.size} that is cut out")
+        return self
+
+
+class SequenceInput(Schema):
+    """Lists as tensors of the model: int64 tokens `[rows, steps]`, or float32 `[rows, steps, columns]`, lists that are
+    equally long side by side.
+
+    With a `mask`, lists of about the same length go through the model together, padded with `pad` at their end, and an
+    argument behind this one says which steps are there: bool `[rows, steps]`, true where a step is (`real`) or where
+    none is (`padding`), or int64 `[rows]` (`lengths`). Without, only lists of the same length go through together.
+    """
+
+    kind: Literal["sequence"] = "sequence"
+    name: Name
+    columns: list[Name] = Field(min_length=1)
+    dtype: Literal["float32", "int64"] = "int64"
+    #: Longer lists are rejects.
+    longest: int = Field(ge=1, le=1 << 20)
+    mask: Literal["real", "padding", "lengths"] | None = None
+    pad: int = 0
+
+    @model_validator(mode="after")
+    def _tokens_alone(self) -> Self:
+        if self.dtype == "int64" and len(self.columns) > 1:
+            raise ValueError(f"input {self.name!r} takes tokens of one column, not of {len(self.columns)}")
+        return self
+
+
+def _kind(given: Any) -> str:
+    """Older bundles have tables alone, and do not say so."""
+    return str(given.get("kind", "table") if isinstance(given, dict) else getattr(given, "kind", ""))
+
+
+AnyInput = Annotated[
+    Annotated[TableInput, Tag("table")]
+    | Annotated[ImageInput, Tag("image")]
+    | Annotated[SequenceInput, Tag("sequence")],
+    Discriminator(_kind),
+]
 
 
 class LayerRecord(Schema):
@@ -152,13 +228,11 @@ class Head(Schema):
     bounds: Bounds | None = None
 
 
-class ClassHead(Head):
-    """A classification output: what its numbers are, and the labels in the order of its columns."""
+class LabelledHead(Head):
+    """An output that speaks for labels: what its numbers are, and the labels in the order of its columns."""
 
     outputs: Literal["logits", "probabilities", "log_probabilities"]
     labels: list[Label] = Field(min_length=2)
-    #: Fitted on labelled rows after training, and applied to the logits.
-    calibration: Annotated[Temperature | Platt, Field(discriminator="kind")] | None = None
 
     @model_validator(mode="after")
     def _labels_can_be_told_apart(self) -> Self:
@@ -176,6 +250,13 @@ class ClassHead(Head):
         if self.bounds is not None and (self.bounds.low is not None or self.bounds.high is not None):
             raise ValueError("the bounds of probabilities are known: 0, 1, and a sum of 1")
         return self
+
+
+class ClassHead(LabelledHead):
+    """One prediction of labels for a row. `calibration`: fitted on labelled rows after training, and applied to the
+    logits."""
+
+    calibration: Annotated[Temperature | Platt, Field(discriminator="kind")] | None = None
 
 
 def _pairs(head: ClassHead, number: int) -> None:
@@ -229,6 +310,11 @@ class MultilabelHead(ClassHead):
         return self
 
 
+def quantile_name(quantile: float) -> str:
+    """0.1 → `p10`, 0.025 → `p2_5`."""
+    return f"p{quantile * 100:.6g}".replace(".", "_")
+
+
 class RegressionHead(Head):
     """`[rows]` or `[rows, targets]`; `targets` are named where there are several.
 
@@ -264,8 +350,54 @@ class RegressionHead(Head):
                 raise ValueError("rescale divides by 0")
         return self
 
+    def names(self) -> list[str]:
+        """Of each predicted number, in the order of the output: its target and quantile, in as far as there are
+        several."""
+        names = self.targets or [""]
+        if not self.quantiles:
+            return names
+        return ["_".join(part for part in (name, quantile_name(q)) if part) for q in self.quantiles for name in names]
 
-AnyHead = Annotated[BinaryHead | MulticlassHead | MultilabelHead | RegressionHead, Field(discriminator="task")]
+
+class TaggingHead(LabelledHead):
+    """`[rows, steps, labels]`: one label for each step of the bundle's first sequence."""
+
+    task: Literal["tagging"] = "tagging"
+
+
+class GenerationHead(LabelledHead):
+    """A step model: scores `[rows, vocabulary]` of the next token, or `[rows, steps, vocabulary]` of the token behind
+    each one given. `labels` is the vocabulary; a token is its place in it.
+
+    With `start`, the model's last argument is what has been generated so far, int64 `[rows, steps]`, beginning with
+    `start`. Without, what is generated goes on where the bundle's sequence ends.
+    """
+
+    task: Literal["generation"] = "generation"
+    start: int | None = None
+    #: The token that ends a text, and is not written.
+    end: int = Field(ge=0)
+    #: The most tokens that are generated, the last one included.
+    steps: int = Field(ge=1, le=1 << 16)
+    #: How many beginnings are kept at each step; 1 is greedy.
+    beams: int = Field(default=1, ge=1, le=1024)
+    #: Texts are compared by their log-probability divided by their number of tokens to this power.
+    length_penalty: float = Field(default=0.0, ge=0, le=10)
+
+    @model_validator(mode="after")
+    def _tokens_are_there(self) -> Self:
+        for name, token in (("start", self.start), ("end", self.end)):
+            if token is not None and not 0 <= token < len(self.labels):
+                raise ValueError(f"{name} {token} is no token of a vocabulary of {len(self.labels)}")
+        if self.bounds is not None:
+            raise ValueError("bounds do not go with what is generated")
+        return self
+
+
+AnyHead = Annotated[
+    BinaryHead | MulticlassHead | MultilabelHead | RegressionHead | TaggingHead | GenerationHead,
+    Field(discriminator="task"),
+]
 
 
 class Pruning(Schema):
@@ -297,7 +429,7 @@ class BundleManifest(Schema):
     scoreline: str
     features: list[Feature] = Field(min_length=1)
     steps: list[AnyStep] = []
-    inputs: list[Input] = Field(min_length=1)
+    inputs: list[AnyInput] = Field(min_length=1)
     #: How the model takes its inputs: as arguments in their order, or as one dict by their names.
     call: Literal["arguments", "dict"] = "arguments"
     members: list[AnyMember] = Field(min_length=1)
@@ -326,12 +458,24 @@ class BundleManifest(Schema):
             unknown = [name for name in entry.columns if name not in known]
             if unknown:
                 raise ValueError(f"input {entry.name!r} takes {unknown[0]!r}, which is no feature or output of a step")
+        sequences = [entry for entry in self.inputs if isinstance(entry, SequenceInput)]
+        for head in self.heads:
+            if isinstance(head, TaggingHead) and not sequences:
+                raise ValueError("tagging gives a label for each step of a sequence, and there is none")
+            if isinstance(head, GenerationHead):
+                if len(self.heads) > 1 or len(self.members) > 1:
+                    raise ValueError("generation is the one head of one model")
+                tokens = len(sequences) == len(self.inputs) == 1 and sequences[0].dtype == "int64"
+                if head.start is None and not tokens:
+                    raise ValueError(
+                        "without a start, generation goes on with the one sequence of tokens that is given"
+                    )
         if (self.ensemble is None) != (len(self.members) == 1):
             raise ValueError("several members need to be told how they make one prediction, one member does not")
         doubled = [name for name, times in Counter(head.name for head in self.heads).items() if times > 1]
         if doubled:
             raise ValueError(f"two heads have the name {doubled[0]!r}")
-        classes = [head.task for head in self.heads if isinstance(head, ClassHead)]
+        classes = [head.task for head in self.heads if isinstance(head, LabelledHead)]
         if self.ensemble is not None and (self.ensemble.combine == "mean") == bool(classes):
             raise ValueError(
                 f"combine {self.ensemble.combine!r} does not go with {classes[0] if classes else 'regression'}"
@@ -341,6 +485,18 @@ class BundleManifest(Schema):
         if missing:
             raise ValueError(f"no digest for {missing[0]!r}")
         return self
+
+    @property
+    def arguments(self) -> list[str]:
+        """What the model takes, in order: its inputs, masks behind their sequences, and what has been generated."""
+        names = []
+        for entry in self.inputs:
+            names.append(entry.name)
+            if isinstance(entry, SequenceInput) and entry.mask is not None:
+                names.append(f"{entry.name}_mask")
+        if any(isinstance(head, GenerationHead) and head.start is not None for head in self.heads):
+            names.append(GENERATED)
+        return names
 
 
 def files_of(member: AnyMember) -> list[str]:

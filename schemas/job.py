@@ -71,6 +71,9 @@ class JobFile(Schema):
     dedupe: StrictBool | None = None
     top_k: Annotated[StrictInt, Field(ge=1)] | None = None
     hidden: list[StrictStr] | None = None
+    explain: Literal["integrated-gradients", "shapley", "lime", "occlusion"] | None = None
+    explain_rows: StrictStr | None = None
+    explain_target: StrictStr | None = None
     threshold: StrictFloat | StrictInt | StrictStr | list[StrictFloat | StrictInt | StrictStr] | None = None
     max_rejects: StrictInt | StrictStr | None = None
     probabilities: Literal["columns", "list", "none"] | None = None

@@ -60,6 +60,7 @@ def test_flags() -> None:
         "--log-format", "--log-level", "--progress", "--trust",
         "--force", "--prune", "--split-rows", "--memory", "--precision", "--compile",
         "--top-k", "--threshold", "--hidden", "--deterministic", "--dedupe",
+        "--explain", "--explain-rows", "--explain-target",
     }  # fmt: skip
     assert flags(check) == {
         "--bundle", "--input", "--format", "--device", "--trust", "--json", "--job", "--run-date",

@@ -11,6 +11,8 @@ SOURCES = sorted(file for room in TOP for file in (ROOT / room).rglob("*.py"))
 COMMANDS = [file for file in SOURCES if "jobs" in file.parts and "terminal" not in file.parts]
 ROOMS = ("inputs", "features", "model", "tasks", "outputs")
 JOINERS = (
+    "attributions",
+    "importance",
     "examples",
     "dedupe",
     "calibrate",
@@ -31,6 +33,7 @@ JOINERS = (
     "lanes",
 )
 TORCH = (
+    "attributions",
     "examples",
     "dedupe",
     "calibrate",

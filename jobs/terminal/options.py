@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...pipeline.errors import JobFileError, UsageError, one_line
-from ...pipeline.records import ColumnOptions, CsvDialect, RejectBudget, ScoreJob
+from ...pipeline.records import ColumnOptions, CsvDialect, Explain, RejectBudget, ScoreJob
 
 if TYPE_CHECKING:
     from ...schemas.job import JobFile
@@ -81,6 +81,20 @@ class Rejects(click.ParamType[Any]):
         return RejectBudget(count=None, share=Fraction(text[:-1]) / 100)
 
 
+class Share(click.ParamType[Any]):
+    """`all`, or a percentage of the rows."""
+
+    name = "all|percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, Fraction):
+            return value
+        text = "100%" if str(value).strip() == "all" else str(value).strip()
+        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?%", text) or not 0 < Fraction(text[:-1]) <= 100:
+            self.fail(f"{value!r} is neither all nor a percentage above 0 (1%)", param, ctx)
+        return Fraction(text[:-1]) / 100
+
+
 class Keys(click.ParamType[Any]):
     """`all`, `none`, or names separated by commas (a list in a job file)."""
 
@@ -135,6 +149,7 @@ _KINDS: dict[str, click.ParamType[Any]] = {
     "memory": Size(),
     "max_rejects": Rejects(),
     "keys": Keys(),
+    "explain_rows": Share(),
 }
 
 
@@ -206,6 +221,9 @@ def job_of(job: "JobFile | None") -> ScoreJob:
             top_k=job.top_k if job else None,
             hidden=tuple((job and job.hidden) or ()),
             thresholds=thresholds(job.threshold if job else None),
+            explain=explain_of(
+                job.explain if job else None, said("explain_rows", "all"), job.explain_target if job else None
+            ),
         ),
         csv=dialect_of(job),
         batch_rows=said("batch_size", "auto"),
@@ -216,6 +234,15 @@ def job_of(job: "JobFile | None") -> ScoreJob:
         dedupe=bool(job and job.dedupe),
         max_rejects=said("max_rejects", "0"),
     )
+
+
+def explain_of(method: Any, share: Any, target: str | None) -> Explain | None:
+    """What `--explain`, `--explain-rows` and `--explain-target` say together."""
+    if method is None:
+        if share not in (None, 1) or target:
+            raise UsageError("--explain-rows and --explain-target go with --explain; say how: --explain shapley")
+        return None
+    return Explain(method=method, share=Fraction(1) if share is None else share, target=target or "")
 
 
 def dialect_of(job: "JobFile | None") -> CsvDialect:

@@ -1,8 +1,13 @@
 """Pictures as SVG, for a browser or a mail. None is needed to read an answer: the same numbers stand in a table."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...pipeline.errors import StorageError
+
 if TYPE_CHECKING:
+    from ...pipeline.importance import Telling
     from ...pipeline.tasks.calibration import Reliability
 
 _RELIABILITY = """\
@@ -34,11 +39,28 @@ fill="#bcd"/>
 </svg>
 """
 
+_IMPORTANCE = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 {{ bars | length * 24 + 84 }}" font-family="sans-serif" \
+font-size="12">
+<title>{{ title }}</title>
+<rect width="100%" height="100%" fill="#fff"/>
+<text x="20" y="26" font-size="14">{{ title }}</text>
+{% for bar in bars %}
+<g transform="translate(210 {{ loop.index0 * 24 + 44 }})">
+<text x="-8" y="13" text-anchor="end">{{ bar.name }}</text>
+<rect width="{{ bar.width }}" height="17" fill="#bcd"/>
+<line x1="{{ bar.mean }}" y1="-2" x2="{{ bar.mean }}" y2="19" stroke="{{ bar.colour }}" stroke-width="3"/>
+<text x="{{ bar.width + 8 }}" y="13" fill="#555">{{ bar.label }}</text>
+</g>
+{% endfor %}
+<text x="20" y="{{ bars | length * 24 + 68 }}" fill="#555">bar: mean size; stroke: size of the mean, blue where it \
+raises the score, red where it lowers it</text>
+</svg>
+"""
+
 
 def reliability_svg(title: str, panels: "list[tuple[str, Reliability]]") -> str:
     """Predicted probabilities against the share that came true, a panel each; the diagonal is what is aimed at."""
-    from jinja2 import Environment  # torch brings it
-
     shown = []
     for name, found in panels:
         filled = [place for place in range(len(found.counts)) if found.counts[place]]
@@ -57,5 +79,34 @@ def reliability_svg(title: str, panels: "list[tuple[str, Reliability]]") -> str:
                 ],
             }
         )
-    template = Environment(autoescape=True, trim_blocks=True).from_string(_RELIABILITY)
-    return template.render(title=title, panels=shown)
+    return _drawn(_RELIABILITY, title=title, panels=shown)
+
+
+def importance_svg(title: str, features: "Sequence[Telling]") -> str:
+    """A bar for each feature, as long as the mean size of its attributions."""
+    longest = max((one.mean_size for one in features), default=0.0) or 1.0
+    bars = [
+        {
+            "name": one.feature if len(one.feature) <= 28 else one.feature[:27] + "…",
+            "width": round(340 * one.mean_size / longest, 1),
+            "mean": round(340 * abs(one.mean) / longest, 1),
+            "colour": "#1f5fa8" if one.mean >= 0 else "#b3362b",
+            "label": f"{one.mean_size:.3g}",
+        }
+        for one in features
+    ]
+    return _drawn(_IMPORTANCE, title=title, bars=bars)
+
+
+def write_picture(path: Path, svg: str) -> None:
+    """Raises StorageError where it cannot be written."""
+    try:
+        path.write_text(svg)
+    except OSError as error:
+        raise StorageError(f"the picture {str(path)!r} cannot be written: {error.strerror}") from error
+
+
+def _drawn(template: str, **values: object) -> str:
+    from jinja2 import Environment  # torch brings it
+
+    return Environment(autoescape=True, trim_blocks=True).from_string(template).render(**values)

@@ -90,6 +90,11 @@ def origins(features: Sequence[Feature], steps: Sequence[AnyStep]) -> dict[str, 
     return found
 
 
+def encoded(steps: Sequence[AnyStep]) -> set[str]:
+    """The columns that a step takes for categories."""
+    return {name for step in steps if isinstance(step, OrdinalStep | OneHotStep) for name in step.features}
+
+
 def _source(step: AnyStep, place: int) -> int:
     match step:
         case OneHotStep():

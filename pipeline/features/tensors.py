@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from ...schemas.bundle import Input
+from ...schemas.bundle import TableInput
 from ...schemas.steps import AnyStep
 from ..records import CheckedBatch, FeatureBatch, Reject
 from .categories import Column
@@ -24,7 +24,7 @@ def scale_batch(
     checked: CheckedBatch,
     *,
     steps: Sequence[AnyStep],
-    inputs: Sequence[Input],
+    inputs: Sequence[TableInput],
     limits: Mapping[str, int],
     sources: Mapping[str, str],
     pin: bool = False,
@@ -63,7 +63,7 @@ def scale_batch(
     return FeatureBatch(batch=checked.batch, inputs=tensors, kept=before[fits], rejects=(*checked.rejects, *rejects))
 
 
-def _fill(entry: Input, columns: Columns, rows: int, pin: bool) -> np.ndarray:
+def _fill(entry: TableInput, columns: Columns, rows: int, pin: bool) -> np.ndarray:
     shape = len(entry.columns), rows
     array = (
         torch.empty(shape, dtype=getattr(torch, entry.dtype), pin_memory=True).numpy()
@@ -75,7 +75,7 @@ def _fill(entry: Input, columns: Columns, rows: int, pin: bool) -> np.ndarray:
     return array
 
 
-def _tensor(array: np.ndarray, entry: Input) -> torch.Tensor:
+def _tensor(array: np.ndarray, entry: TableInput) -> torch.Tensor:
     turned = torch.from_numpy(array).T
     return turned.contiguous() if entry.contiguous else turned
 
@@ -91,7 +91,7 @@ def _out_of_range(limits: Mapping[str, int], columns: Columns) -> list[tuple[np.
     return found
 
 
-def _unfit(entry: Input, array: np.ndarray, columns: Columns) -> list[tuple[np.ndarray, str, str]]:
+def _unfit(entry: TableInput, array: np.ndarray, columns: Columns) -> list[tuple[np.ndarray, str, str]]:
     if entry.dtype == "int64":
         wrong = [(array[place] != columns[name]) for place, name in enumerate(entry.columns)]
         reason = "is no whole number, and the model takes indices"

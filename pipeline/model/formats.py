@@ -47,8 +47,13 @@ class LoadedMember:
     dropped: int = 0
 
 
-def load_members(bundle: Bundle, *, device: torch.device, trust: Collection[str]) -> list[LoadedMember]:
+def load_members(
+    bundle: Bundle, *, device: torch.device, trust: Collection[str], as_saved: bool = False
+) -> list[LoadedMember]:
     """Load every member of a bundle.
+
+    Args:
+        as_saved: graphs with every layer that they were saved with, for those who look into them.
 
     Raises:
         UntrustedBundleError: it holds code, and its digest is not in `trust`.
@@ -62,16 +67,19 @@ def load_members(bundle: Bundle, *, device: torch.device, trust: Collection[str]
             f" once it is loaded; if you trust it, add --trust {bundle.digest}, or to the job file:"
             f' trust = ["{bundle.digest}"]'
         )
-    return [_load(member, bundle.read, bundle.manifest, device) for member in bundle.manifest.members]
+    return [_load(member, bundle.read, bundle.manifest, device, as_saved) for member in bundle.manifest.members]
 
 
 def _load(
-    member: AnyMember, read: Callable[[str], bytes], manifest: BundleManifest, device: torch.device
+    member: AnyMember, read: Callable[[str], bytes], manifest: BundleManifest, device: torch.device, as_saved: bool
 ) -> LoadedMember:
     match member:
         case GraphMember():
             graph = read_graph(read(member.graph), member.graph)
-            return _prepared(graph, read_weights(read(member.weights), member.weights), manifest)
+            tensors = read_weights(read(member.weights), member.weights)
+            if as_saved:
+                return LoadedMember(module=build(graph, tensors), graph=graph)
+            return _prepared(graph, tensors, manifest)
         case OnnxMember():
             names = [entry.name for entry in manifest.inputs]
             return LoadedMember(module=OnnxModel(read(member.file), names, device))

@@ -5,36 +5,31 @@ files.
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ...schemas.bundle import GraphMember
-from ...schemas.graph import Graph
 from ..errors import BundleError
 from ..records import HiddenColumn
-from .bundle import Bundle, read_graph
 from .forward import Call
-from .graph import GraphModel, build, intermediates
-from .weights import read_weights
+from .graph import GraphModel, intermediates
 
 
 class HiddenLayers:
     """Models that run as far as the last layer that is asked for.
 
     Args:
+        models: the members, as they were saved.
         pass_rows: how many rows go through at once.
     """
 
     def __init__(
-        self, bundle: Bundle, columns: Sequence[HiddenColumn], *, call: Call, device: torch.device, pass_rows: int
+        self, models: Sequence[nn.Module], columns: Sequence[HiddenColumn], *, call: Call, pass_rows: int
     ) -> None:
         self._columns, self._call, self._pass_rows = columns, call, pass_rows
         self._models: dict[int, GraphModel] = {}
         for place in dict.fromkeys(column.member for column in columns):
-            member = bundle.manifest.members[place]
-            assert isinstance(member, GraphMember), "only graphs have layers that can be named"
-            graph: Graph = read_graph(bundle.read(member.graph), member.graph)
-            model = build(graph, read_weights(bundle.read(member.weights), member.weights))
-            self._models[place] = model.to(device)
+            model = models[place]
+            assert isinstance(model, GraphModel), "only graphs have layers that can be named"
+            self._models[place] = model
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The results for some rows, float32 `[rows, width]` by the name of the column.

@@ -18,6 +18,7 @@ from ...schemas.bundle import (
 )
 from ..arrays import text_array
 from ..errors import UsageError
+from ..explaining import explain_fields
 from ..layers import hidden_columns
 from ..records import ColumnOptions
 
@@ -37,13 +38,14 @@ def output_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.F
     - an ensemble that was asked for its spread: `prediction_std` (float64), or one per target or label
 
     Where there are several heads, each one's columns begin with its name. Behind all of them the hidden layers that
-    were asked for, as lists of float32 of a fixed size.
+    were asked for, as lists of float32 of a fixed size, and the attributions of `--explain`.
     """
     hidden = [
         pa.field(column.name, pa.list_(pa.float32(), column.width))
         for column in hidden_columns(manifest, options.hidden)
     ]
-    return [*(field for head in manifest.heads for field in head_fields(manifest, head, options)), *hidden]
+    heads = [field for head in manifest.heads for field in head_fields(manifest, head, options)]
+    return [*heads, *hidden, *explain_fields(manifest, options.explain)]
 
 
 def head_fields(manifest: BundleManifest, head: AnyHead, options: ColumnOptions) -> list[pa.Field]:
@@ -64,7 +66,7 @@ def check_options(manifest: BundleManifest, options: ColumnOptions) -> None:
             raise UsageError(f"--top-k {options.top_k} of {min(classes)} labels; say 1 to {min(classes)}")
     doubled = [name for name, times in Counter(f.name for f in output_fields(manifest, options)).items() if times > 1]
     if doubled:
-        raise UsageError(f"two outputs would be written as {doubled[0]!r}; leave --top-k out, or rename the labels")
+        raise UsageError(f"two outputs would be written as {doubled[0]!r}; leave --top-k or --explain out")
     known = {name for head in manifest.heads for name in _threshold_names(head, several=len(manifest.heads) > 1)}
     for name, _ in options.thresholds:
         if not any(isinstance(head, BinaryHead | MultilabelHead) for head in manifest.heads):
@@ -102,11 +104,8 @@ def _threshold_names(head: AnyHead, *, several: bool) -> Iterator[str]:
 def _head_fields(head: AnyHead, options: ColumnOptions, spread: bool) -> list[pa.Field]:
     match head:
         case RegressionHead():
-            names = [f"{PREDICTION}_{target}" for target in head.targets] or [PREDICTION]
-            stds = [f"{STD}_{target}" for target in head.targets] or [STD]
-            if head.quantiles:
-                names = [f"{name}_{quantile_name(quantile)}" for quantile in head.quantiles for name in names]
-                stds = [f"{STD}{name.removeprefix(PREDICTION)}" for name in names]
+            names = [f"{PREDICTION}_{name}" if name else PREDICTION for name in head.names()]
+            stds = [f"{STD}{name.removeprefix(PREDICTION)}" for name in names]
             both = spread or head.spread is not None
             return [pa.field(name, pa.float64()) for name in (*names, *(stds if both else ()))]
         case BinaryHead():
@@ -122,11 +121,6 @@ def _head_fields(head: AnyHead, options: ColumnOptions, spread: bool) -> list[pa
             probabilities = _probability_fields(head, options)
             stds = [f"{STD}_{label}" for label in head.labels]
     return [*predictions, *probabilities, *(pa.field(name, pa.float64()) for name in stds if spread)]
-
-
-def quantile_name(quantile: float) -> str:
-    """0.1 → `p10`, 0.025 → `p2_5`."""
-    return f"p{quantile * 100:.6g}".replace(".", "_")
 
 
 def _probability_fields(head: ClassHead, options: ColumnOptions) -> list[pa.Field]:

@@ -39,7 +39,7 @@ def decode(
     if head.spread is not None:
         return _with_spread(head, values, ensemble)
     for step in head.rescale:
-        values = _rescaled(step, values)
+        values = rescaled(step, values)
     spread = []
     if ensemble is not None:
         std = values.std(dim=1, correction=0).flatten(1)
@@ -65,7 +65,7 @@ def _with_spread(head: RegressionHead, values: Tensor, ensemble: Ensemble | None
         case _:
             std = torch.where(spread >= 0, spread, torch.nan)
     for step in head.rescale:
-        mean, std = _rescaled(step, mean), _stretched(step, std)
+        mean, std = rescaled(step, mean), _stretched(step, std)
     if ensemble is not None:
         middle = mean.mean(dim=1)
         std = torch.sqrt((std.square() + (mean - middle[:, None]).square()).mean(dim=1))
@@ -98,7 +98,7 @@ def _stretched(step: Rescale, std: Tensor) -> Tensor:
     return std / scale if step.kind == "minmax" else std * scale
 
 
-def _rescaled(step: Rescale, values: Tensor) -> Tensor:
+def rescaled(step: Rescale, values: Tensor) -> Tensor:
     """The inverse of the target's scaler, in float64 and scikit-learn's order."""
     if step.kind in _FUNCTIONS:
         return _FUNCTIONS[step.kind](values)

@@ -16,7 +16,7 @@ from scoreline.pipeline.errors import BundleError
 from scoreline.pipeline.features.binding import bind
 from scoreline.pipeline.features.fitted import Compiler, fitted_in_float32, transform
 from scoreline.pipeline.features.program import kept_when_missing, run_steps
-from scoreline.schemas.bundle import Feature, Input
+from scoreline.schemas.bundle import Feature, TableInput
 from scoreline.schemas.steps import StandardStep
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.impute import SimpleImputer
@@ -332,7 +332,7 @@ def test_numbers_that_cannot_scale_are_refused(numbers: dict[str, list[float]]) 
 def test_features_and_inputs_are_plain_records() -> None:
     """Defaults as the format says."""
     assert Feature(name="a").nulls == "reject"
-    assert Input(name="x", columns=["a"]).dtype == "float32"
+    assert TableInput(name="x", columns=["a"]).dtype == "float32"
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

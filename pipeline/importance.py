@@ -1,0 +1,86 @@
+"""An output with attributions → which features told the most. Nothing is held but sums."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .arrays import to_numpy
+from .errors import DataError, UsageError, one_line
+from .evaluate import finished
+from .explaining import ATTRIBUTION, GAP
+from .outputs.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Telling:
+    """A feature: the mean size of its attributions, their mean, and the largest size."""
+
+    feature: str
+    mean_size: float
+    mean: float
+    largest: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Importance:
+    """The most telling feature first. `rows` of the output's have attributions, which sum to the difference in score
+    within `largest_gap`, where the method promises that."""
+
+    method: str
+    rows: int
+    features: tuple[Telling, ...]
+    largest_gap: float | None
+
+
+def importance(output: str, advance: Callable[[int], object] = lambda _: None) -> Importance:
+    """Read the attributions of a finished run.
+
+    Args:
+        output: what `scoreline score --explain` has written.
+        advance: told how many rows have been read.
+
+    Raises:
+        NoInputError: no output of ours.
+        DataError: a run that is not complete, or a part that cannot be read.
+        UsageError: nothing in it is explained.
+    """
+    store = Store(output)
+    manifest = finished(store)
+    method, prefix = manifest.options.get("explain"), str(manifest.options.get("prefix") or "")
+    if not method:
+        raise UsageError(f"{output}: no row is explained; score it with --explain shapley")
+    sums: dict[str, np.ndarray] = {}  # by column: rows, sum of sizes, sum, largest size
+    for name in [part.target for record in manifest.partitions for part in record.parts]:
+        try:
+            with pq.ParquetFile(store.path(name), page_checksum_verification=True) as file:
+                columns = [column for column in file.schema_arrow.names if column.startswith(prefix + ATTRIBUTION)]
+                for batch in file.iter_batches(batch_size=1 << 16, columns=columns):
+                    for column in columns:
+                        _add(sums.setdefault(column.removeprefix(prefix), np.zeros(4)), batch.column(column))
+                    advance(batch.num_rows)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{name}: cannot be read: {one_line(error)}; run scoreline verify") from error
+    gaps = sums.pop(GAP, None)
+    told = [_told(column.removeprefix(ATTRIBUTION), found) for column, found in sums.items()]
+    return Importance(
+        method=str(method).split()[0],
+        rows=int(max((found[0] for found in sums.values()), default=0)),
+        features=tuple(sorted(told, key=lambda one: -one.mean_size)),
+        largest_gap=None if gaps is None else float(gaps[3]),
+    )
+
+
+def _add(found: np.ndarray, column: pa.Array) -> None:
+    values = to_numpy(column.drop_null()).astype(np.float64)
+    found[:3] += len(values), np.abs(values).sum(), values.sum()
+    found[3] = max(found[3], np.abs(values).max(initial=0.0))
+
+
+def _told(feature: str, found: np.ndarray) -> Telling:
+    rows = max(1.0, found[0])
+    return Telling(
+        feature=feature, mean_size=float(found[1] / rows), mean=float(found[2] / rows), largest=float(found[3])
+    )

@@ -1,0 +1,345 @@
+"""Explanations, against captum on the bare model and against arithmetic."""
+
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from captum import attr
+from scoreline.pipeline.explaining import baseline_row, chosen, draws
+from scoreline.pipeline.records import ColumnOptions, Explain
+from sklearn.compose import ColumnTransformer
+from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
+from torch import nn
+
+from conftest import Example, Result
+from scoreline import Scorer, save_bundle
+
+METHODS = ("integrated-gradients", "shapley", "lime", "occlusion")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As the lanes of a run have it: thousands of tiny passes are no work for many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def explained(bundle: Path, frame: pd.DataFrame, method: str, **words: Any) -> pd.DataFrame:
+    """The columns of `--explain`, by way of Python."""
+    asked = Explain(method=method, **words)
+    scorer = Scorer.load(bundle, device="cpu", explain=asked)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    blocks = scorer.score_batches(table.to_batches(), options=ColumnOptions(explain=asked), source="rows")
+    return pa.Table.from_batches([block.rows for block in blocks]).to_pandas()
+
+
+def attributions(scored: pd.DataFrame, features: list[str]) -> np.ndarray:
+    """`[rows, features]`."""
+    return scored[[f"attribution_{name}" for name in features]].to_numpy(dtype=np.float64)
+
+
+def middle(frame: pd.DataFrame) -> np.ndarray:
+    """The lower median of every column of what the bundle took for golden rows, `[1, features]`."""
+    places = np.unique(np.linspace(0, len(frame) - 1, min(256, len(frame))).round().astype(int))
+    return np.quantile(frame.to_numpy(dtype=np.float64)[places], 0.5, axis=0, method="lower")[None]
+
+
+def prepared(example: Example, raw: np.ndarray) -> torch.Tensor:
+    """The model's inputs by the user's own scaler."""
+    return torch.from_numpy(example.scaler.transform(pd.DataFrame(raw, columns=example.features)).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame, nn.Linear, StandardScaler]:
+    """One layer behind a scaler, of which everything is known."""
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(rng.normal(50, 20, (120, 4)), columns=list("abcd"))
+    scaler = StandardScaler().fit(frame)
+    torch.manual_seed(3)
+    model = nn.Linear(4, 1)
+    folder = tmp_path_factory.mktemp("linear") / "bundle"
+    save_bundle(folder, model, features=list("abcd"), scaler=scaler, sample=frame, task="regression")
+    return folder, frame, model, scaler
+
+
+@pytest.mark.parametrize("method", ["integrated-gradients", "shapley", "occlusion"])
+def test_a_linear_model_is_weight_times_difference(linear: Any, method: str) -> None:
+    """w / scale × (value − baseline), in the raw features' own units."""
+    folder, frame, model, scaler = linear
+    scored = explained(folder, frame, method)
+    weights = model.weight.detach().double().numpy()[0] / scaler.scale_
+    np.testing.assert_allclose(
+        attributions(scored, list("abcd")), weights * (frame.to_numpy() - middle(frame)), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_lime_finds_the_weights_of_a_linear_model(linear: Any) -> None:
+    """As nearly as a Lasso on 200 draws can; the shrinkage is captum's own."""
+    folder, frame, model, scaler = linear
+    found = attributions(explained(folder, frame.head(20), "lime"), list("abcd"))
+    weights = model.weight.detach().double().numpy()[0] / scaler.scale_
+    wanted = weights * (frame.head(20).to_numpy() - middle(frame))
+    assert np.abs(found - wanted).max() < 0.15
+
+
+@pytest.mark.parametrize("method", METHODS[:2] + METHODS[3:])
+def test_equal_to_captum_on_the_bare_model(digits: Example, method: str) -> None:
+    """The same rows and baseline, the class that the model predicts."""
+    frame = digits.frame.head(40)
+    scored = explained(digits.bundle, frame, method)
+    inputs = prepared(digits, frame[digits.features].to_numpy(dtype=np.float64))
+    baseline = prepared(digits, middle(digits.frame[digits.features]))
+    model = digits.model.eval()
+    with torch.no_grad():
+        target = model(inputs).argmax(dim=1)
+    match method:
+        case "integrated-gradients":
+            bare = attr.IntegratedGradients(model).attribute(inputs, baseline, target=target, n_steps=50)
+        case "occlusion":
+            occlusion = attr.Occlusion(model)
+            bare = occlusion.attribute(inputs, sliding_window_shapes=(1,), baselines=baseline, target=target)
+        case _:
+            shapley = attr.ShapleyValueSampling(model)
+            draw = torch.Generator().manual_seed(0)
+            shapley.permutation_generator = lambda number, orders: (
+                torch.randperm(number, generator=draw).tolist() for _ in range(orders)
+            )
+            bare = shapley.attribute(inputs, baselines=baseline, target=target, n_samples=25)
+    np.testing.assert_allclose(
+        attributions(scored, digits.features), bare.detach().numpy(), rtol=2e-4, atol=2e-5, err_msg=method
+    )
+
+
+@pytest.mark.parametrize("method", METHODS[:2])
+def test_attributions_sum_to_the_difference_in_score(cancer: Example, method: str) -> None:
+    """Within the gap that is reported beside them, which is small."""
+    frame = cancer.frame.head(60)
+    scored = explained(cancer.bundle, frame, method, target="1")
+    scores = cancer.raw(frame)[:, 0].astype(np.float64)
+    base = middle(cancer.frame[cancer.features])
+    with torch.no_grad():
+        alone = float(cancer.model.eval()(prepared(cancer, base))[0, 0])
+    sums = attributions(scored, cancer.features).sum(axis=1)
+    gap = scored["attribution_gap"].to_numpy(dtype=np.float64)
+    np.testing.assert_allclose(sums - (scores - alone), gap, atol=1e-4)
+    assert np.abs(gap).max() < (0.05 if method == "integrated-gradients" else 1e-3) * np.abs(scores - alone).max()
+
+
+def test_the_predicted_class_of_one_logit(linear: Any, tmp_path: Path) -> None:
+    """Where the first label is predicted, its score is the negative logit."""
+    _, frame, model, scaler = linear
+    bundle = tmp_path / "b"
+    save_bundle(bundle, model, features=list("abcd"), scaler=scaler, sample=frame, task="binary", labels=["no", "yes"])
+    own = explained(bundle, frame, "occlusion")
+    second = attributions(explained(bundle, frame, "occlusion", target="yes"), list("abcd"))
+    sign = np.where(own["prediction"] == "yes", 1.0, -1.0)[:, None]
+    assert {-1.0, 1.0} == set(sign[:, 0])
+    np.testing.assert_allclose(attributions(own, list("abcd")), sign * second, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_raw_features_behind_a_scaler_and_one_hot(tmp_path: Path, method: str) -> None:
+    """One attribution for a text feature that became four columns, and the sum still holds."""
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame(
+        {"size": rng.normal(10, 3, 90), "colour": rng.choice(["red", "green", "blue", "grey"], 90), "age": range(90)}
+    )
+    scaler = ColumnTransformer(
+        [("n", StandardScaler(), ["size", "age"]), ("c", OneHotEncoder(sparse_output=False), ["colour"])]
+    ).fit(frame)
+    torch.manual_seed(0)
+    model = nn.Linear(6, 3)
+    save_bundle(
+        tmp_path / "b", model, features=["size", "colour", "age"], scaler=scaler, sample=frame, task="multiclass",
+        labels=["x", "y", "z"],
+    )  # fmt: skip
+    scored = explained(tmp_path / "b", frame.head(30), method, target="y")
+    names = [column for column in scored.columns if column.startswith("attribution_") and column != "attribution_gap"]
+    assert names == ["attribution_size", "attribution_colour", "attribution_age"]
+    if method == "lime":
+        return
+    usual = frame["colour"].value_counts()
+    common = min(usual[usual == usual.max()].index)
+    codes = scaler.transform(frame.head(30))
+    base = scaler.transform(
+        pd.DataFrame({"size": middle(frame[["size"]])[0], "colour": [common], "age": middle(frame[["age"]])[0]})
+    )
+    parts = model.weight.detach().numpy()[1] * (codes - base)
+    wanted = np.stack([parts[:, 0], parts[:, 2:].sum(axis=1), parts[:, 1]], axis=1)
+    np.testing.assert_allclose(scored[names].to_numpy(dtype=np.float64), wanted, atol=2e-5)
+
+
+def test_embeddings_are_explained_but_not_by_gradients(tmp_path: Path) -> None:
+    """An index is set to the most frequent one, whole; gradients of it say nothing and are refused."""
+
+    class Lookup(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.out = nn.Embedding(5, 3), nn.Linear(4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.out(torch.cat([self.table(x[:, 0].long()), x[:, 1:]], dim=1))
+
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"kind": rng.choice(5, 60, p=[0.1, 0.1, 0.5, 0.2, 0.1]), "x": rng.normal(size=60)})
+    torch.manual_seed(0)
+    model = Lookup().eval()
+    save_bundle(tmp_path / "b", model, features=["kind", "x"], sample=frame, task="regression")
+    scored = explained(tmp_path / "b", frame, "occlusion")
+    base = torch.tensor(np.stack([np.full(60, 2.0), frame["x"]], axis=1), dtype=torch.float32)
+    with torch.no_grad():
+        wanted = model(torch.tensor(frame.to_numpy(), dtype=torch.float32)) - model(base)
+    np.testing.assert_allclose(scored["attribution_kind"], wanted[:, 0].numpy(), atol=1e-5)
+    with pytest.raises(Exception, match="'kind' is an index into an embedding"):
+        explained(tmp_path / "b", frame, "integrated-gradients")
+
+
+def test_a_sample_of_rows_is_drawn_by_partition_and_row() -> None:
+    """The share is right, and a row is drawn whatever stands beside it."""
+    rows = np.arange(200_000, dtype=np.int64)
+    share = Explain(method="shapley", share=Fraction(1, 100))
+    taken = chosen(draws("a.parquet", rows), share)
+    assert 1800 < len(taken) < 2200
+    late = chosen(draws("a.parquet", rows[150_000:]), share) + 150_000
+    assert late.tolist() == [row for row in taken.tolist() if row >= 150_000]
+    assert taken.tolist() != chosen(draws("b.parquet", rows), share).tolist()
+
+
+def test_baseline_of_missing_and_equally_frequent_values() -> None:
+    """Nulls are left out; of equally frequent words the smallest stands."""
+    batch = pa.record_batch(
+        {"x": pa.array([None, 3.0, 1.0, 2.0, None]), "w": ["b", "a", "b", "a", None],
+         "f": [True, False, True, True, None], "n": pa.array([None] * 5, pa.float64())}
+    )  # fmt: skip
+    row = baseline_row(batch, {"w", "f"})
+    assert row.to_pylist() == [{"x": 2.0, "w": "a", "f": True, "n": None}]
+
+
+def write(frame: pd.DataFrame, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(path, index=False)
+
+
+@pytest.mark.parametrize("method", ["shapley", "lime"])
+def test_a_resume_explains_the_same_rows_and_gives_the_same_bytes(
+    scoreline: Any, diabetes: Example, tmp_path: Path, method: str
+) -> None:
+    """One part is taken away and made again; blocks of another size explain the same rows, in the same words."""
+    frame = diabetes.frame
+    write(frame.head(200), tmp_path / "in" / "a.parquet")
+    write(frame.tail(200), tmp_path / "in" / "b.parquet")
+    words = ["--bundle", diabetes.bundle, "--input", tmp_path / "in", "--explain", method, "--explain-rows", "10%"]
+    assert scoreline("score", *words, "--output", tmp_path / "out").code == 0
+    first = {name: (tmp_path / "out" / name).read_bytes() for name in ("a.parquet", "b.parquet")}
+    (tmp_path / "out" / "a.parquet").unlink()
+    again: Result = scoreline("score", *words, "--output", tmp_path / "out")
+    assert again.code == 0
+    assert again.event("run_start")["kept"] == 1
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in first} == first
+    assert scoreline("verify", tmp_path / "out").code == 0
+    other: Result = scoreline("score", *words, "--output", tmp_path / "other", "--batch-size", "20")
+    assert other.code == 0
+    one, two = (pq.read_table(tmp_path / name / "a.parquet").to_pandas() for name in ("out", "other"))
+    names = [column for column in one.columns if column.startswith("attribution_")]
+    assert 5 < one["attribution_bmi"].notna().sum() < 40
+    np.testing.assert_allclose(one[names], two[names], rtol=1e-4, atol=1e-4)
+    changed: Result = scoreline("score", *words[:-2], "--output", tmp_path / "out")
+    assert changed.event("run_start")["to_score"] == {"option explain changed": 2}
+
+
+def test_stages_manifest_and_importance(scoreline: Any, cancer: Example, tmp_path: Path) -> None:
+    """A stage of its own, the gap in the log, and the most telling features as a table, JSON and a picture."""
+    write(cancer.frame, tmp_path / "in.parquet")
+    words = ["--bundle", cancer.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    done: Result = scoreline("score", *words, "--explain", "shapley", "--explain-rows", "25%", "--prefix", "p_")
+    assert done.code == 0
+    manifest = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
+    rows = pq.read_table(tmp_path / "out" / "in.parquet").to_pandas()
+    known = rows["p_attribution_gap"].notna()
+    assert manifest["stages"]["explain"]["rows"] == known.sum() == done.event("explained")["rows"]
+    assert manifest["options"]["explain"] == "shapley 1/4 of rows"
+    assert done.event("explained")["largest_gap"] == pytest.approx(rows["p_attribution_gap"].abs().max(), rel=1e-6)
+    told: Result = scoreline("importance", tmp_path / "out", "--json", "--picture", tmp_path / "t.svg")
+    found = json.loads(told.out)
+    means = rows[[f"p_attribution_{name}" for name in cancer.features]].abs().mean().sort_values(ascending=False)
+    assert [one["feature"] for one in found["features"]] == [n.removeprefix("p_attribution_") for n in means.index]
+    np.testing.assert_allclose([one["mean_size"] for one in found["features"]], means, rtol=1e-6)
+    assert found["rows"] == known.sum()
+    assert found["features"][0]["feature"] in (tmp_path / "t.svg").read_text()
+    assert scoreline("importance", tmp_path / "out", "--top", "3").out.count("\n") == 7
+
+
+def test_rejects_keep_their_places(scoreline: Any, diabetes: Example, tmp_path: Path) -> None:
+    """Rows that cannot be scored move no attribution to another row."""
+    frame = diabetes.frame.head(50).copy()
+    whole = explained(diabetes.bundle, frame, "occlusion")
+    frame.loc[[3, 17], "bmi"] = np.nan
+    write(frame, tmp_path / "in.parquet")
+    words = ["--bundle", diabetes.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    assert scoreline("score", *words, "--explain", "occlusion", "--max-rejects", "2").code == 0
+    rows = pq.read_table(tmp_path / "out" / "in.parquet").to_pandas()
+    names = [f"attribution_{name}" for name in diabetes.features]
+    np.testing.assert_allclose(rows[names], whole.drop([3, 17])[names], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--explain-rows", "5%"], "--explain-rows and --explain-target go with --explain"),
+        (["--explain", "shapley", "--explain-rows", "0%"], "neither all nor a percentage"),
+        (["--explain", "shapley", "--explain-rows", "120%"], "neither all nor a percentage"),
+        (["--explain", "shapley", "--explain-target", "cat"], "is none of '0', '1'"),
+        (["--explain", "magic"], "integrated-gradients"),
+    ],
+)
+def test_refusals_before_the_first_row(
+    scoreline: Any, cancer: Example, tmp_path: Path, words: list[str], said: str
+) -> None:
+    """One line, exit 2, and no output."""
+    write(cancer.frame, tmp_path / "in.parquet")
+    done: Result = scoreline(
+        "score", "--bundle", cancer.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out", *words
+    )
+    assert done.code == 2
+    assert said in done.err
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
+def test_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
+    """Products of features have no feature of their own; several targets need a name."""
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2)), columns=["a", "b"])
+    scaler = PolynomialFeatures(2).fit(frame)
+    save_bundle(tmp_path / "p", nn.Linear(6, 1), features=["a", "b"], scaler=scaler, sample=frame, task="regression")
+    with pytest.raises(Exception, match="makes one number of several"):
+        explained(tmp_path / "p", frame, "shapley")
+    save_bundle(
+        tmp_path / "t", nn.Linear(2, 2), features=["a", "b"], sample=frame, task="regression", labels=["u", "v"]
+    )
+    with pytest.raises(Exception, match="say which of 'u', 'v'"):
+        explained(tmp_path / "t", frame, "shapley")
+    assert len(explained(tmp_path / "t", frame, "shapley", target="v")) == 40
+
+
+def test_without_captum_the_line_that_installs_it(process: Any, diabetes: Example, tmp_path: Path) -> None:
+    """A user without the extra is told before the first row."""
+    write(diabetes.frame, tmp_path / "in.parquet")
+    hidden = tmp_path / "hidden" / "captum"
+    hidden.mkdir(parents=True)
+    (hidden / "__init__.py").write_text("raise ImportError('no captum here')\n")
+    done: Result = process(
+        "score", "--bundle", diabetes.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out",
+        "--explain", "lime", PYTHONPATH=str(hidden.parent),
+    )  # fmt: skip
+    assert done.code == 2
+    assert "pip install 'scoreline[explain]'" in done.message
+    assert not list((tmp_path / "out").rglob("*.parquet"))
