@@ -44,6 +44,19 @@ def open_lanes(num_lanes: int) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def decoding(num_threads: int) -> Iterator[ThreadPoolExecutor | None]:
+    """Threads that decode images for all readers: Pillow lets go of the interpreter's lock. None for none."""
+    if not num_threads:
+        yield None
+        return
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decoder")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def in_order(
     items: Iterable[Item], score: Callable[[Item], Result], pool: ThreadPoolExecutor, *, depth: int
 ) -> Iterator[Result]:

@@ -119,6 +119,16 @@ class Lists:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def only(self, rows: NDArray[np.int64]) -> Lists:
+        """Some rows, at places in their order."""
+        import numpy as np
+
+        lengths = np.diff(self.offsets)[rows]
+        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        values = self.values[places] if isinstance(self.values, np.ndarray) else self.values.take(places)
+        return Lists(values=values, offsets=offsets)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sequences:

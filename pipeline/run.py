@@ -10,6 +10,7 @@ so memory does not grow with the input.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from .dedupe import Repeats
+    from .features.images import Mapper
     from .scorer import Scorer
 
 #: One reader of Parquet keeps four cores busy (measured), more only cost memory; most of the work on a CSV is to read
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
 CORES_PER_READER = {"parquet": 4, "csv": 1}
 #: Blocks on a GPU at once: one is copied in, one computed, one copied out and decoded.
 GPU_LANES = 3
+#: Blocks in flight take no more than this, unless two for each lane do.
+FLYING_BYTES = 256 << 20
 
 
 @dataclass(kw_only=True, slots=True)
@@ -197,14 +201,15 @@ def _new_inputs(ledger: Ledger) -> list[str]:
 def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher, cores: int) -> None:
     """Every split of the plan, read ahead, scored several blocks at once, published in order."""
     from .inputs.loader import Readers  # torch: only once there is work
-    from .lanes import in_order, open_lanes
+    from .lanes import decoding, in_order, open_lanes
 
     lanes = cores if scorer.device.type == "cpu" else GPU_LANES
     depth = _depth(scorer, ledger, lanes)
     options = ledger.job.columns
 
     def load(planned: PlannedPartition) -> Iterator[LoadedBlock | SplitEnd | ReadFailed]:
-        return load_blocks(planned, scorer, ledger.block_rows, dedupe=ledger.job.dedupe)
+        mapper = map if decoders is None else decoders.map
+        return load_blocks(planned, scorer, ledger.block_rows, dedupe=ledger.job.dedupe, mapper=mapper)
 
     def score(item: LoadedBlock | SplitEnd | ReadFailed) -> ScoredBlock | SplitEnd | ReadFailed:
         if not isinstance(item, LoadedBlock):
@@ -217,6 +222,7 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
             raise
 
     with (
+        decoding(cores if scorer.images else 0) as decoders,
         Readers(ledger.plan.partitions, load, num_threads=num_readers(ledger.plan, cores)) as readers,
         open_lanes(lanes) as pool,
         Desk(store, ledger, watcher) as desk,
@@ -243,19 +249,23 @@ def num_readers(plan: Plan, cores: int) -> int:
 
 def _depth(scorer: Scorer, ledger: Ledger, lanes: int) -> int:
     """How many blocks are in flight: enough that the lanes have work while a row group is written (half of one was as
-    good as all, measured), and no more than `--memory` has room for. It bounds what waits, not what is computed."""
-    depth = max(2 * lanes, ROW_GROUP_ROWS // ledger.block_rows // 2)
-    if ledger.job.memory_bytes is None:
-        return depth
+    good as all, measured), and no more than there is room for. It bounds what waits, not what is computed."""
     columns = max(len(planned.read.names) for planned in ledger.plan.partitions)
     block_bytes = ledger.block_rows * (8 * columns + 4 * scorer.values_per_row())
-    return max(lanes, min(depth, ledger.job.memory_bytes // max(1, block_bytes)))
+    depth = max(2 * lanes, min(ROW_GROUP_ROWS // ledger.block_rows // 2, FLYING_BYTES // block_bytes))
+    if ledger.job.memory_bytes is None:
+        return depth
+    return max(lanes, min(depth, ledger.job.memory_bytes // block_bytes))
 
 
 def load_blocks(
-    planned: PlannedPartition, scorer: Scorer, rows: int, *, dedupe: bool = False
+    planned: PlannedPartition, scorer: Scorer, rows: int, *, dedupe: bool = False, mapper: Mapper = map
 ) -> Generator[LoadedBlock | SplitEnd | ReadFailed]:
-    """read → check → scale, and the rows that repeat, in a reader thread."""
+    """read → check → scale, images on the way and the rows that repeat, in a reader thread.
+
+    Args:
+        mapper: runs the decoding of images, in threads if it likes to.
+    """
     from .dedupe import SplitTable  # torch, which is here by now
 
     pieces = read_splits(planned, rows)
@@ -279,10 +289,15 @@ def load_blocks(
         with times.stage("check") as spent:
             checked = scorer.check(batch, text=planned.text, dialect=planned.dialect, unreadable=piece.unreadable)
             spent.rows, spent.bytes = batch.num_rows, size
+        if scorer.images:
+            with times.stage("images") as spent:
+                spent.rows, folder = checked.num_kept, os.path.dirname(planned.partition.path)  # noqa: PTH120
+                checked = scorer.decode_images(checked, folder, mapper)
+                spent.bytes = checked.num_kept * 4 * scorer.values_per_row()
         with times.stage("scale") as spent:
             features = scorer.scale(checked)
             spent.rows = features.num_kept
-            spent.bytes = sum(tensor.nbytes for tensor in features.inputs.values())
+            spent.bytes = sum(given.nbytes for given in features.inputs.values())
         repeats = None
         if dedupe and features.num_kept:
             with times.stage("dedupe") as spent:

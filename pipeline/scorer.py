@@ -16,24 +16,26 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from ..schemas.bundle import BundleManifest
+from ..schemas.bundle import BundleManifest, GenerationHead, ImageInput, SequenceInput, TableInput, TaggingHead
 from .arrays import to_arrow
 from .attributions import Attribution, baseline_of
 from .errors import BundleError, ColumnError, ModelFailedError, RowsRejectedError, ScorelineError, UsageError, one_line
+from .features.images import Mapper, open_images, require_pillow
 from .features.program import origins
 from .features.tensors import scale_batch
-from .inputs.check import DIALECT, NONE_UNREADABLE, check_batch, check_columns
+from .inputs.check import DIALECT, NONE_UNREADABLE, check_batch, check_columns, some_rows
 from .inputs.rebatch import rebatch
 from .layers import hidden_columns
 from .model.bundle import Bundle, open_bundle
 from .model.cuda import CudaStreams
 from .model.formats import LoadedMember, load_members
 from .model.forward import block_size, pick_device
-from .model.golden import WIDER, GoldenRows, compare, read_golden
+from .model.golden import WIDER, GoldenRows, Raw, compare, read_golden
 from .model.graph import GraphModel, example_inputs, shapes
 from .model.graph_facts import index_limits
 from .model.hidden import HiddenLayers
 from .model.members import Members
+from .model.passes import Passes
 from .model.precision import TOLERANCE, Precision, reduced
 from .outputs.assemble import assemble, assemble_rejects, described, output_schema
 from .records import (
@@ -46,9 +48,10 @@ from .records import (
     Reject,
     ScoredBatch,
     ScoreJob,
+    Sequences,
 )
 from .tasks.columns import head_width, output_fields, with_thresholds
-from .tasks.decode import check_shape, decode_head
+from .tasks.decode import check_shape, decode_head, raw_arrays
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,11 +74,12 @@ class GoldenReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawBatch:
-    """What the model gives: `heads[name]`, `[rows, members × width]`, on the CPU, of the rows that went through.
+    """What the model gives: `heads[name]`, `[rows, members × width]`, or so of each step, on the CPU, of the rows that
+    went through.
     `failed`: the places of the others among the rows it was given, with what it said. `device_s`: the seconds of each
     stage by the clock of the device, where it has one."""
 
-    heads: Mapping[str, Tensor]
+    heads: Mapping[str, Tensor | Sequences]
     failed: Mapping[int, str] = field(default_factory=dict)
     device_s: Mapping[str, float] = field(default_factory=dict)
 
@@ -124,7 +128,7 @@ class Scorer:
         self.manifest = manifest
         self.digest = digest
         self.device = device
-        size = block_size(graphs, len(manifest.features), device.type, batch_rows)
+        size = block_size(manifest, graphs, device.type, batch_rows)
         self.block_rows, self.block_reason = size.rows, size.reason
         self.golden: GoldenReport | None = None
         self.folded = sum(member.folded for member in members)
@@ -132,6 +136,7 @@ class Scorer:
         self.precision = precision
         self.members = Members(
             [reduced(member.module, precision).to(device) for member in members],
+            manifest.inputs,
             manifest.heads,
             call=manifest.call,
             device=device,
@@ -146,6 +151,10 @@ class Scorer:
         self._streams = CudaStreams(device) if device.type == "cuda" else None
         self._limits = index_limits(manifest, graphs)
         self._sources = origins(manifest.features, manifest.steps)
+        #: The input that each feature with images makes.
+        self.images = {entry.columns[0]: entry for entry in manifest.inputs if isinstance(entry, ImageInput)}
+        if self.images:
+            require_pillow()
 
     @classmethod
     def load(
@@ -218,7 +227,8 @@ class Scorer:
         """Keep the models as they were saved, for hidden layers and attributions."""
         pass_rows = self.members.pass_rows
         if self._hidden_columns:
-            self._hidden = HiddenLayers(models, self._hidden_columns, call=self.manifest.call, pass_rows=pass_rows)
+            passes = Passes(self.manifest.inputs, pass_rows=pass_rows)
+            self._hidden = HiddenLayers(models, self._hidden_columns, call=self.manifest.call, passes=passes)
         if explain is not None:
             row = self.scale(self.check(baseline_of(self.manifest, golden.features, self._limits)))
             self.attribution = Attribution(
@@ -238,7 +248,15 @@ class Scorer:
 
     def values_per_row(self) -> int:
         """How many numbers of a row are in flight at once: the model's inputs and outputs."""
-        inputs = sum(len(entry.columns) for entry in self.manifest.inputs)
+        inputs = 0
+        for entry in self.manifest.inputs:
+            match entry:
+                case TableInput():
+                    inputs += len(entry.columns)
+                case ImageInput():
+                    inputs += entry.channels * entry.size[0] * entry.size[1]
+                case SequenceInput():
+                    inputs += 4 * entry.longest * len(entry.columns)
         return inputs + sum(head_width(head) for head in self.manifest.heads) * len(self.members)
 
     def check(
@@ -251,6 +269,21 @@ class Scorer:
     ) -> CheckedBatch:
         """Feature columns as float64, without the rows in which one has no finite, exact value."""
         return check_batch(batch, self.manifest.features, text=text, dialect=dialect, unreadable=unreadable)
+
+    def decode_images(self, checked: CheckedBatch, folder: str = "", mapper: Mapper = map) -> CheckedBatch:
+        """The same with pixels in place of bytes and paths, float32 `[kept, channels, height, width]`, without the rows
+        whose images cannot be decoded.
+
+        Args:
+            folder: where relative paths start.
+            mapper: runs the decoding, in threads if it likes to.
+        """
+        for name, entry in self.images.items():
+            pixels, unfit = open_images(checked.columns[name], entry, folder=folder, mapper=mapper)
+            checked = replace(checked, columns={**checked.columns, name: pixels})
+            if unfit:
+                checked = _without(checked, unfit, name)
+        return checked
 
     def scale(self, checked: CheckedBatch) -> FeatureBatch:
         """The saved steps in float64, then the model's inputs, `[kept, features]`."""
@@ -302,13 +335,21 @@ class Scorer:
         device_s = {"transfer": fetched.transfer_s, "forward": fetched.forward_s}
         return RawBatch(heads=fetched.tensors, device_s=device_s)
 
-    def _no_rows(self) -> dict[str, Tensor]:
-        return {head.name: torch.empty((0, head_width(head) * len(self.members))) for head in self.manifest.heads}
+    def _no_rows(self) -> dict[str, Tensor | Sequences]:
+        found: dict[str, Tensor | Sequences] = {}
+        for head in self.manifest.heads:
+            none = torch.empty((0, head_width(head) * len(self.members)))
+            of_steps = isinstance(head, TaggingHead | GenerationHead)
+            found[head.name] = Sequences(values=none, offsets=torch.zeros(1, dtype=torch.int64)) if of_steps else none
+        return found
 
     def only(self, features: FeatureBatch, places: np.ndarray) -> FeatureBatch:
         """Some of the rows that are to be scored, by their places among them."""
         index = torch.from_numpy(places)
-        inputs = {name: tensor.T[:, index].T for name, tensor in features.inputs.items()}
+        inputs = {
+            name: given.T[:, index].T if isinstance(given, Tensor) and given.ndim == 2 else given[index]
+            for name, given in features.inputs.items()
+        }
         return replace(features, inputs=inputs, kept=_places(features)[places], rejects=())
 
     def repeated(self, raw: RawBatch, repeats: Repeats) -> RawBatch:
@@ -327,7 +368,7 @@ class Scorer:
         inputs = features.inputs
         if raw.failed:
             through = torch.from_numpy(np.delete(np.arange(features.num_kept), list(raw.failed)))
-            inputs = {name: tensor[through] for name, tensor in inputs.items()}
+            inputs = {name: given[through] for name, given in inputs.items()}
         if self._streams is None:
             found = self._hidden.run(inputs)
         else:
@@ -337,6 +378,7 @@ class Scorer:
         return [
             pa.FixedSizeListArray.from_arrays(to_arrow(values.numpy().reshape(-1)), values.shape[1])
             for values in found.values()
+            if isinstance(values, Tensor)
         ]
 
     def decode(
@@ -446,7 +488,7 @@ class Scorer:
                 schema = output_schema(
                     key_schema, self.output_fields(options), options.prefix, source=source or "the table"
                 )
-            features = self.transfer(self.scale(self.check(batch, text=text)))
+            features = self.transfer(self.scale(self.decode_images(self.check(batch, text=text))))
             try:
                 raw = self.forward(features, first=first_row == 0)
             except ModelFailedError as error:
@@ -513,18 +555,18 @@ class Scorer:
         joined: pd.DataFrame = pd.concat([keys, predictions], axis=1)
         return joined
 
-    def raw_and_columns(self, features: pa.RecordBatch) -> tuple[dict[str, np.ndarray], DecodedBatch]:
+    def raw_and_columns(self, features: pa.RecordBatch) -> tuple[dict[str, Raw], DecodedBatch]:
         """Raw outputs and decoded columns of a few rows, at the bundle's own defaults."""
-        inputs = self.transfer(self.scale(self.check(features)))
+        inputs = self.transfer(self.scale(self.decode_images(self.check(features))))
         raw = self.forward(inputs)
         if raw.failed:
             place, reason = next(iter(raw.failed.items()))
             raise ModelFailedError(f"row {place}: {reason}")
         for head in self.manifest.heads:
             output = raw.heads[head.name]
-            check_shape(head, output[:, : output.shape[1] // len(self.members)], inputs.num_kept)
-        arrays = {name: tensor.float().cpu().numpy() for name, tensor in raw.heads.items()}
-        return arrays, self.decode(inputs, raw)
+            if isinstance(output, Tensor):
+                check_shape(head, output[:, : output.shape[1] // len(self.members)], inputs.num_kept)
+        return raw_arrays(self.manifest.heads, raw.heads), self.decode(inputs, raw)
 
     def shapes(self) -> list[tuple[str, str, tuple[int, ...]]]:
         """What the first member's graph makes of three rows, node by node; nothing where it is no graph."""
@@ -536,7 +578,7 @@ class Scorer:
 
     def _probe(self, golden: GoldenRows) -> None:
         """All golden rows at once, so that what fails fails once; then as ever."""
-        self._forward(self.transfer(self.scale(self.check(golden.features))))
+        self._forward(self.transfer(self.scale(self.decode_images(self.check(golden.features)))))
         self.replay(golden)
 
     def replay(self, golden: GoldenRows) -> GoldenReport:
@@ -573,6 +615,18 @@ class Scorer:
 def _places(features: FeatureBatch) -> np.ndarray:
     """Where the rows that are to be scored stand in the batch as read."""
     return _all_if_none(features.kept, features.num_kept)
+
+
+def _without(checked: CheckedBatch, unfit: Mapping[int, str], name: str) -> CheckedBatch:
+    """The rows that have no reason against them; the others are rejects."""
+    before = _all_if_none(checked.kept, checked.batch.num_rows)
+    good = np.delete(np.arange(len(before)), list(unfit))
+    places = np.array(sorted(unfit), dtype=np.int64)
+    reject = Reject(
+        positions=before[places], stage="images", column=name, reasons=tuple(unfit[place] for place in places.tolist())
+    )
+    columns = {name: some_rows(values, good) for name, values in checked.columns.items()}
+    return replace(checked, columns=columns, kept=before[good], rejects=(*checked.rejects, reject))
 
 
 def _all_if_none(places: np.ndarray | None, rows: int) -> np.ndarray:

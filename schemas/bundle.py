@@ -363,6 +363,7 @@ class TaggingHead(LabelledHead):
     """`[rows, steps, labels]`: one label for each step of the bundle's first sequence."""
 
     task: Literal["tagging"] = "tagging"
+    output: int | str = 0
 
 
 class GenerationHead(LabelledHead):
@@ -374,6 +375,7 @@ class GenerationHead(LabelledHead):
     """
 
     task: Literal["generation"] = "generation"
+    output: int | str = 0
     start: int | None = None
     #: The token that ends a text, and is not written.
     end: int = Field(ge=0)

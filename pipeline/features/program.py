@@ -19,8 +19,10 @@ from ...schemas.steps import (
     OrdinalStep,
     PolynomialStep,
 )
+from ..records import Lists
 from . import numeric
 from .categories import Column, Unfit, encode, impute, is_missing, one_hot
+from .sequences import rows_of
 
 #: One column in, one column out.
 _EACH: dict[str, Callable[[Any, int, Any], Any]] = {
@@ -58,7 +60,7 @@ def run_steps(steps: Sequence[AnyStep], columns: Mapping[str, Column]) -> Prepar
     with np.errstate(all="ignore"):  # what is not finite is found afterwards, and rejected
         for step in steps:
             taken = [known[name] for name in step.features]
-            made, problems = _run(step, taken)
+            made, problems = _run(step, taken) if not isinstance(taken[0], Lists) else _run_on_lists(step, taken)
             known.update(zip(step.outputs, made, strict=True))
             unfit += [(rows, name, reason) for name, (rows, reason) in problems]
     return Prepared(columns=known, unfit=tuple(unfit))
@@ -79,6 +81,16 @@ def _run(step: AnyStep, taken: list[Any]) -> tuple[list[Column], list[tuple[str,
                 problems += [(name, problem) for problem in unfit]
             return made, problems
     return [_EACH[step.kind](step, place, values) for place, values in enumerate(taken)], []
+
+
+def _run_on_lists(step: AnyStep, taken: list[Any]) -> tuple[list[Column], list[tuple[str, Unfit]]]:
+    """The same for every step of a sequence; a row is unfit where one of them is."""
+    made, problems = _run(step, [lists.values for lists in taken])
+    offsets = {name: lists.offsets for name, lists in zip(step.features, taken, strict=True)}
+    wrapped = [Lists(values=values, offsets=lists.offsets) for values, lists in zip(made, taken, strict=True)]
+    return wrapped, [
+        (name, (rows_of(places, offsets[name]), f"has a step that {reason}")) for name, (places, reason) in problems
+    ]
 
 
 def origins(features: Sequence[Feature], steps: Sequence[AnyStep]) -> dict[str, str]:

@@ -1,38 +1,45 @@
-"""Prepared float64 columns → the model's input tensors. Knows nothing of files or models.
+"""Prepared columns → the model's inputs. Knows nothing of files or models.
 
-A tensor is filled column by column into a `[features, rows]` array and handed on as its transpose: contiguous
+A table is filled column by column into a `[features, rows]` array and handed on as its transpose: contiguous
 writes, no copy, and `nn.Linear` takes the transposed view at full speed (measured: 28 M rows/s against 7 for
-`RecordBatch.to_tensor`).
+`RecordBatch.to_tensor`). Images are there already, and lists stand one behind the other.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ...schemas.bundle import TableInput
+from ...schemas.bundle import AnyInput, ImageInput, SequenceInput, TableInput
 from ...schemas.steps import AnyStep
-from ..records import CheckedBatch, FeatureBatch, Reject
+from ..records import CheckedBatch, FeatureBatch, Lists, Reject, Sequences
 from .categories import Column
 from .program import run_steps
+from .sequences import DTYPES, fill_sequence, rows_of
 
 Columns = Mapping[str, Column]
-DTYPES = {"float32": np.float32, "int64": np.int64}
+#: A table as `[columns, rows]`, images, or sequences.
+Filled: TypeAlias = np.ndarray | Sequences
+#: Rows that have no value, the column and the reason.
+Found = list[tuple[np.ndarray, str, str]]
 
 
 def scale_batch(
     checked: CheckedBatch,
     *,
     steps: Sequence[AnyStep],
-    inputs: Sequence[TableInput],
+    inputs: Sequence[AnyInput],
     limits: Mapping[str, int],
     sources: Mapping[str, str],
     pin: bool = False,
 ) -> FeatureBatch:
-    """Apply the saved steps in float64, then make each input: `[kept, features]`, float32 or int64.
+    """Apply the saved steps in float64, then make each input: a table `[kept, columns]` of float32 or int64, images, or
+    sequences.
 
     A value that is finite but does not fit (beyond float32, no whole number where the model takes indices, an
-    index beyond its embedding) makes its row a reject of stage `scale`.
+    index beyond its embedding, a list that is too long) makes its row a reject of stage `scale`.
 
     Args:
         limits: how many rows the embedding has that a column is an index into, by column.
@@ -41,10 +48,12 @@ def scale_batch(
     """
     prepared = run_steps(steps, checked.columns)
     columns = prepared.columns
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found below and rejected
-        filled = {entry.name: _fill(entry, columns, checked.num_kept, pin) for entry in inputs}
     unfit = list(prepared.unfit)
-    unfit += [found for entry in inputs for found in _unfit(entry, filled[entry.name], columns)]
+    filled: dict[str, Filled] = {}
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found below and rejected
+        for entry in inputs:
+            filled[entry.name], found = _fill(entry, columns, checked.num_kept, pin)
+            unfit += found
     unfit += _out_of_range(limits, columns)
     if not unfit:
         tensors = {entry.name: _tensor(filled[entry.name], entry) for entry in inputs}
@@ -59,11 +68,17 @@ def scale_batch(
             reasons = (reason,) * len(fresh)
             named = sources.get(column, column)
             rejects.append(Reject(positions=before[fresh], stage="scale", column=named, reasons=reasons))
-    tensors = {entry.name: _tensor(np.ascontiguousarray(filled[entry.name][:, fits]), entry) for entry in inputs}
+    tensors = {entry.name: _tensor(_fitting(filled[entry.name], entry, fits), entry) for entry in inputs}
     return FeatureBatch(batch=checked.batch, inputs=tensors, kept=before[fits], rejects=(*checked.rejects, *rejects))
 
 
-def _fill(entry: TableInput, columns: Columns, rows: int, pin: bool) -> np.ndarray:
+def _fill(entry: AnyInput, columns: Columns, rows: int, pin: bool) -> tuple[Filled, Found]:
+    match entry:
+        case ImageInput():
+            return columns[entry.columns[0]], []
+        case SequenceInput():
+            sequences, unfit = fill_sequence(entry, columns)
+            return sequences, [(places, entry.columns[0], reason) for places, reason in unfit]
     shape = len(entry.columns), rows
     array = (
         torch.empty(shape, dtype=getattr(torch, entry.dtype), pin_memory=True).numpy()
@@ -72,26 +87,40 @@ def _fill(entry: TableInput, columns: Columns, rows: int, pin: bool) -> np.ndarr
     )
     for place, feature in enumerate(entry.columns):
         array[place] = columns[feature]
-    return array
+    return array, _unfit(entry, array, columns)
 
 
-def _tensor(array: np.ndarray, entry: TableInput) -> torch.Tensor:
-    turned = torch.from_numpy(array).T
-    return turned.contiguous() if entry.contiguous else turned
+def _fitting(filled: Filled, entry: AnyInput, fits: np.ndarray) -> Filled:
+    """Of the rows that fit."""
+    if isinstance(filled, Sequences):
+        return filled[torch.from_numpy(np.flatnonzero(fits))]
+    return np.ascontiguousarray(filled[:, fits]) if isinstance(entry, TableInput) else filled[fits]
 
 
-def _out_of_range(limits: Mapping[str, int], columns: Columns) -> list[tuple[np.ndarray, str, str]]:
+def _tensor(filled: Filled, entry: AnyInput) -> Tensor | Sequences:
+    if isinstance(filled, Sequences):
+        return filled
+    tensor = torch.from_numpy(filled)
+    if isinstance(entry, TableInput):
+        return tensor.T.contiguous() if entry.contiguous else tensor.T
+    return tensor
+
+
+def _out_of_range(limits: Mapping[str, int], columns: Columns) -> Found:
     """Indices that an embedding does not have. A fraction is cut off, as the model's own cast does."""
     found = []
     for name, size in limits.items():
-        bad = (columns[name] <= -1) | (columns[name] >= size)
-        if bad.any():
-            reason = f"is no index of the model's embedding, which has 0 to {size - 1}"
-            found.append((np.flatnonzero(bad), name, reason))
+        column = columns[name]
+        values = column.values if isinstance(column, Lists) else column
+        bad = np.flatnonzero((values <= -1) | (values >= size))
+        if len(bad):
+            rows = rows_of(bad, column.offsets) if isinstance(column, Lists) else bad
+            which = "holds what is" if isinstance(column, Lists) else "is"
+            found.append((rows, name, f"{which} no index of the model's embedding, which has 0 to {size - 1}"))
     return found
 
 
-def _unfit(entry: TableInput, array: np.ndarray, columns: Columns) -> list[tuple[np.ndarray, str, str]]:
+def _unfit(entry: TableInput, array: np.ndarray, columns: Columns) -> Found:
     if entry.dtype == "int64":
         wrong = [(array[place] != columns[name]) for place, name in enumerate(entry.columns)]
         reason = "is no whole number, and the model takes indices"

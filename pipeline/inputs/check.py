@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ...schemas.bundle import Feature
 from ..arrays import to_arrow, to_numpy
 from ..errors import ColumnError
-from ..records import CheckedBatch, CsvDialect, Reject
+from ..records import CheckedBatch, CsvDialect, Lists, Reject
 
 #: Beyond this, float64 no longer holds every integer.
 EXACT = 2**53
@@ -62,12 +62,42 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
                     column=feature.name,
                 )
             continue
+        if feature.dtype in ("image", "numbers", "words"):
+            _check_rich(feature, kind, text=feature.name in text, source=source)
+            continue
         if not _is_number(kind) and not (feature.name in text and _is_text(kind)):
             raise ColumnError(
                 f"{source}: feature column {feature.name!r} is {kind}, and only numbers, booleans and decimals"
                 " can be scored; cast it where the file is written",
                 column=feature.name,
             )
+
+
+def _check_rich(feature: Feature, kind: pa.DataType, *, text: bool, source: str) -> None:
+    """Refuse what is no image, or no list of the right kind. `text`: a column of a CSV, or of the path."""
+    if pa.types.is_null(kind):
+        return
+    if feature.dtype == "image":
+        if not (_is_text(kind) or _is_bytes(kind)):
+            raise ColumnError(
+                f"{source}: feature column {feature.name!r} is {kind}, and the bundle takes images: bytes of JPEG or"
+                " PNG, or their paths",
+                column=feature.name,
+            )
+        return
+    if text:
+        raise ColumnError(
+            f"{source}: feature column {feature.name!r} is to hold lists of {feature.dtype}, and a CSV or a path holds"
+            " none; write Parquet",
+            column=feature.name,
+        )
+    fits = _is_number if feature.dtype == "numbers" else _is_text
+    if not (_is_list(kind) and (fits(kind.value_type) or pa.types.is_null(kind.value_type))):
+        raise ColumnError(
+            f"{source}: feature column {feature.name!r} is {kind}, and the bundle takes lists of {feature.dtype};"
+            " cast it where the file is written",
+            column=feature.name,
+        )
 
 
 def _header_hint(schema: pa.Schema, features: Sequence[Feature], text: Collection[str]) -> str:
@@ -102,7 +132,8 @@ def check_batch(
         unreadable: the places of rows that no sense could be made of, with the reason.
 
     Returns:
-        `columns[name]`: float64 `[kept]`, or an Arrow array of strings for a text feature, without infinities; NaN
+        `columns[name]`: float64 `[kept]`, an Arrow array of strings for a text feature or paths, of bytes for images,
+        or lists, without infinities; NaN
         or null only where the feature keeps what is missing. A view into `batch` where the column was float64
         already: not to be written to.
     """
@@ -119,6 +150,10 @@ def check_batch(
             array = _without_null_words(array, dialect)
         if feature.dtype == "text":
             values, problems = _words(array, feature)
+        elif feature.dtype == "image":
+            values, problems = _image_cells(array)
+        elif feature.dtype in ("numbers", "words"):
+            values, problems = _lists(array, feature)
         else:
             values, problems = _finite(array, feature, decimal=dialect.decimal if feature.name in text else None)
         columns[feature.name] = values
@@ -137,11 +172,15 @@ def check_batch(
     if not rejects:
         return CheckedBatch(batch=batch, columns=columns, kept=None)
     kept = np.flatnonzero(~bad)
-    columns = {
-        name: values.take(to_arrow(kept)) if isinstance(values, pa.Array) else values[kept]
-        for name, values in columns.items()
-    }
+    columns = {name: some_rows(values, kept) for name, values in columns.items()}
     return CheckedBatch(batch=batch, columns=columns, kept=kept, rejects=tuple(rejects))
+
+
+def some_rows(values: Any, kept: NDArray[np.int64]) -> Any:
+    """Of a checked column those at places in order, whatever it holds."""
+    if isinstance(values, pa.Array):
+        return values.take(to_arrow(kept))
+    return values.only(kept) if isinstance(values, Lists) else values[kept]
 
 
 def _without_null_words(array: pa.Array, dialect: CsvDialect) -> pa.Array:
@@ -159,6 +198,36 @@ def _words(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
         return array, []
     nulls = np.flatnonzero(to_numpy(array.is_null())).tolist()
     return array, [(position, "is null") for position in nulls]
+
+
+def _image_cells(array: pa.Array) -> tuple[pa.Array, Problems]:
+    """Bytes and paths as they are."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    array = array.cast(pa.large_string() if _is_text(array.type) else pa.large_binary())
+    nulls = np.flatnonzero(to_numpy(array.is_null())).tolist()
+    return array, [(position, "is null") for position in nulls]
+
+
+def _lists(array: pa.Array, feature: Feature) -> tuple[Lists, Problems]:
+    """Lists with a value at every step, one at least. Steps are counted from 0."""
+    known = to_numpy(array.is_valid())
+    problems = [(position, "is null") for position in np.flatnonzero(~known).tolist()]
+    flat, lengths = pa.nulls(0), np.zeros(len(array), dtype=np.int64)
+    if not pa.types.is_null(array.type):  # and no cast on the way: of a slice of views Arrow makes negative lengths
+        flat = array.flatten()
+        lengths = np.where(known, to_numpy(pc.list_value_length(array).fill_null(0)), 0).astype(np.int64)
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    problems += [(position, "has no steps") for position in np.flatnonzero((lengths == 0) & known).tolist()]
+    plain = Feature(name=feature.name, dtype="text" if feature.dtype == "words" else "float64")
+    values, found = _words(flat, plain) if feature.dtype == "words" else _finite(flat, plain, decimal=None)
+    seen = set()
+    for place, reason in sorted(found):
+        row = int(np.searchsorted(offsets, place, side="right")) - 1
+        if row not in seen:
+            seen.add(row)
+            problems.append((row, f"step {place - int(offsets[row])} {reason}"))
+    return Lists(values=values, offsets=offsets), problems
 
 
 def _finite(array: pa.Array, feature: Feature, *, decimal: str | None) -> tuple[NDArray[np.float64], Problems]:
@@ -282,6 +351,27 @@ def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return _is_text(kind.value_type)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_fixed_size_binary(kind)
+        or types.is_binary_view(kind)
+    )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_list(kind)
+        or types.is_large_list(kind)
+        or types.is_fixed_size_list(kind)
+        or types.is_list_view(kind)
+        or types.is_large_list_view(kind)
+    )
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -40,13 +40,13 @@ def read_batches(
     Raises:
         PartitionError: the file cannot be read to its end.
     """
-    fitting = min(MOST_ROWS, BATCH_BYTES // (8 * max(1, len(columns))))
-    batch_rows = block_rows * max(1, fitting // block_rows)
     try:
         with pq.ParquetFile(
             partition.path, pre_buffer=False, buffer_size=WINDOW_BYTES, page_checksum_verification=True
         ) as file:
             _refuse_bombs(partition, file.metadata, set(columns))
+            fitting = min(MOST_ROWS, BATCH_BYTES // _row_bytes(file.metadata, set(columns)))
+            batch_rows = block_rows * max(1, fitting // block_rows)
             groups, passed = _row_groups_from(first_row, file.metadata)
             for batch in file.iter_batches(batch_size=batch_rows, row_groups=groups, columns=list(columns)):
                 passed, before = max(0, passed - batch.num_rows), passed
@@ -74,6 +74,18 @@ def _row_groups_from(first_row: int, metadata: pq.FileMetaData) -> tuple[list[in
             return list(range(group, metadata.num_row_groups)), first_row - start
         start += rows
     return [], 0
+
+
+def _row_bytes(metadata: pq.FileMetaData, columns: set[str]) -> int:
+    """What a row of these columns takes: eight bytes each, or as much as lists, text and images take on average in the
+    row group that has the largest."""
+    most = 8 * max(1, len(columns))
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        chunks = [group.column(place) for place in range(group.num_columns)]
+        wanted = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns]
+        most = max(most, sum(chunk.total_uncompressed_size for chunk in wanted) // max(1, group.num_rows))
+    return most
 
 
 def _refuse_bombs(partition: Partition, metadata: pq.FileMetaData, columns: set[str]) -> None:

@@ -4,23 +4,21 @@ of its own, and every lane waits for its own block alone. Knows nothing of model
 Pinned memory comes from torch's own cache, which hands a buffer out again once the copies that use it are through.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
 import torch
 from torch import Tensor
 
-from ..records import Sent
-
-Tensors = Mapping[str, Tensor]
+from ..records import Inputs, Sent, Sequences
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fetched:
     """Results in the host's memory, and the seconds that the device took, by its own clock."""
 
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Tensor | Sequences]
     transfer_s: float
     forward_s: float
 
@@ -33,19 +31,16 @@ class CudaStreams:
         self._inward, self._work, self._outward = (_stream(device) for _ in range(3))
         self._one_at_a_time = Lock()  # a block's kernels stand together in the queue
 
-    def send(self, tensors: Tensors) -> Sent:
+    def send(self, tensors: Inputs) -> Sent:
         """Begin to copy; returns at once. Pinned tensors are copied as they are, others by way of pinned ones."""
         start, end = _event(), _event()
         with torch.cuda.stream(self._inward):
             start.record()
-            moved = {
-                name: (tensor if tensor.is_pinned() else tensor.pin_memory()).to(self._device, non_blocking=True)
-                for name, tensor in tensors.items()
-            }
+            moved = {name: _each(self._to_device, given) for name, given in tensors.items()}
             end.record()
         return Sent(tensors=moved, start=start, end=end)
 
-    def work(self, sent: Sent, compute: Callable[[Tensors], Mapping[str, Tensor]]) -> Fetched:
+    def work(self, sent: Sent, compute: Callable[[Inputs], Inputs]) -> Fetched:
         """Compute once the copy is there, copy the results back, and wait for those alone.
 
         Raises what `compute` raises, and what the device has to say of it.
@@ -54,14 +49,14 @@ class CudaStreams:
         with self._one_at_a_time:
             with torch.cuda.stream(self._work):
                 self._work.wait_event(sent.end)
-                for tensor in sent.tensors.values():
-                    tensor.record_stream(self._work)
+                for given in sent.tensors.values():
+                    _each(self._used_by_work, given)
                 start.record()
                 results = compute(sent.tensors)
                 end.record()
             with torch.cuda.stream(self._outward):
                 self._outward.wait_event(end)
-                fetched = {name: self._to_host(result) for name, result in results.items()}
+                fetched = {name: _each(self._to_host, result) for name, result in results.items()}
                 done.record()
         done.synchronize()
         return Fetched(
@@ -70,10 +65,21 @@ class CudaStreams:
             forward_s=start.elapsed_time(end) / 1000,
         )
 
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        return (tensor if tensor.is_pinned() else tensor.pin_memory()).to(self._device, non_blocking=True)
+
+    def _used_by_work(self, tensor: Tensor) -> Tensor:
+        tensor.record_stream(self._work)
+        return tensor
+
     def _to_host(self, result: Tensor) -> Tensor:
         result.record_stream(self._outward)
         host = torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
         return host.copy_(result, non_blocking=True)
+
+
+def _each(function: Callable[[Tensor], Tensor], value: Tensor | Sequences) -> Tensor | Sequences:
+    return value.map(function) if isinstance(value, Sequences) else function(value)
 
 
 def _stream(device: torch.device) -> torch.cuda.Stream:

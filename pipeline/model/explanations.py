@@ -89,15 +89,13 @@ class Explainer:
             return Attributions(values=torch.zeros((0, self._num_features)), gap=torch.zeros(0) if complete else None)
         step = max(1, self._pass_rows // (PATH_POINTS if self.method == "integrated-gradients" else 1))
         pieces, gaps = [], []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # captum's advice to those who call it by hand
-            for start in range(0, rows, step):
-                part = {name: tensor[start : start + step] for name, tensor in inputs.items()}
-                chosen = places[start : start + step]
-                values = self._explained(part, chosen, seeds[start : start + step])
-                pieces.append(values)
-                if complete:
-                    gaps.append(self._gap(part, chosen, values))
+        for start in range(0, rows, step):
+            part = {name: tensor[start : start + step] for name, tensor in inputs.items()}
+            chosen = places[start : start + step]
+            values = self._explained(part, chosen, seeds[start : start + step])
+            pieces.append(values)
+            if complete:
+                gaps.append(self._gap(part, chosen, values))
         attributions = torch.zeros((rows, self._num_features), dtype=torch.float32)
         attributions[:, self._places] = torch.cat(pieces).float().cpu()
         return Attributions(values=attributions, gap=torch.cat(gaps).float().cpu() if complete else None)
@@ -198,6 +196,7 @@ def _require_captum(method: ExplainMethod) -> None:
     try:
         import captum  # noqa: F401 - an extra: only --explain needs it
 
+        warnings.filterwarnings("ignore", module=r"captum\.")  # advice to those who call it by hand
         if method == "lime":
             import sklearn.linear_model  # noqa: F401 - captum fits its linear model with it
     except ImportError as error:

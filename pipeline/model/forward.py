@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ...schemas.bundle import AnyHead
+from ...schemas.bundle import AnyHead, BundleManifest, ImageInput, SequenceInput, TableInput, TaggingHead
 from ...schemas.graph import Graph
 from ..errors import BundleError, DeviceError
 
@@ -16,6 +17,8 @@ from ..errors import BundleError, DeviceError
 BLOCK_BYTES = {"cpu": 16 << 20, "cuda": 32 << 20}
 #: Bytes of the widest activation of a forward pass: in a CPU's cache, whoever else is using the memory.
 PASS_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
+#: Arguments of layers that say how wide they are.
+WIDTHS = ("in_features", "out_features", "num_features", "embedding_dim", "hidden_size", "d_model")
 Call = Literal["arguments", "dict"]
 FEWEST_ROWS, MOST_ROWS = 1024, {"cpu": 1 << 15, "cuda": 1 << 17}
 
@@ -53,7 +56,9 @@ class BlockSize:
     reason: str
 
 
-def block_size(graphs: Sequence[Graph], num_features: int, device_type: str, asked: int | None = None) -> BlockSize:
+def block_size(
+    manifest: BundleManifest, graphs: Sequence[Graph], device_type: str, asked: int | None = None
+) -> BlockSize:
     """How rows are cut: blocks by the width of the table, passes over a block by the widest layer, powers of two. A
     function of the model and the kind of device alone, never of a clock or the memory at hand, so that the same job
     always cuts alike.
@@ -62,15 +67,12 @@ def block_size(graphs: Sequence[Graph], num_features: int, device_type: str, ask
         asked: rows of both, where that was asked for.
     """
     if asked is not None:
-        return BlockSize(rows=asked, pass_rows=asked, reason="as asked")
-    widths = [
-        value
-        for graph in graphs
-        for layer in graph.layers.values()
-        for name, value in layer.args.items()
-        if name in ("in_features", "out_features", "num_features", "embedding_dim") and isinstance(value, int)
-    ]
-    widest = max([num_features, *widths])
+        longest = max((e.longest for e in manifest.inputs if isinstance(e, SequenceInput)), default=1)
+        return BlockSize(rows=asked, pass_rows=asked * longest, reason="as asked")
+    if any(not isinstance(entry, TableInput) for entry in manifest.inputs):
+        return _large_rows(manifest, graphs, device_type)
+    num_features = len(manifest.features)
+    widest = max([num_features, *_widths(graphs)])
     most = MOST_ROWS[device_type]
     rows = max(FEWEST_ROWS, min(most, _power_of_two(BLOCK_BYTES[device_type] // (8 * num_features))))
     pass_rows = max(FEWEST_ROWS, min(rows, _power_of_two(PASS_BYTES[device_type] // (4 * widest))))
@@ -80,6 +82,41 @@ def block_size(graphs: Sequence[Graph], num_features: int, device_type: str, ask
         f" {device_type}"
     )
     return BlockSize(rows=rows, pass_rows=pass_rows, reason=reason)
+
+
+def _large_rows(manifest: BundleManifest, graphs: Sequence[Graph], device_type: str) -> BlockSize:
+    """The same for images, and for sequences as long as the longest: a block of fewer rows, and a pass by what the
+    layers make of a row, or, of sequences, by their width at each step."""
+    table = sum(8 * len(entry.columns) for entry in manifest.inputs if isinstance(entry, TableInput))
+    images = [e.channels * e.size[0] * e.size[1] for e in manifest.inputs if isinstance(e, ImageInput)]
+    steps = [e.longest * len(e.columns) for e in manifest.inputs if isinstance(e, SequenceInput)]
+    row_bytes = table + 4 * sum(images) + 16 * sum(steps)
+    rows = max(1, min(MOST_ROWS[device_type], _power_of_two(BLOCK_BYTES[device_type] // row_bytes)))
+    if steps:
+        widest = max([1, *_widths(graphs)])
+        what = f"a widest layer of {widest} at each step"
+    else:
+        layers = [prod(layer.shape) for member in manifest.members for layer in getattr(member, "layers", [])]
+        widest = max([*layers, 4 * max(images)])
+        what = f"the {widest} numbers that its widest layer makes of a row"
+    pass_rows = max(1, _power_of_two(PASS_BYTES[device_type] // (4 * widest)))
+    pass_rows = pass_rows if steps else min(rows, pass_rows)
+    reason = (
+        f"a row of {row_bytes / 1000:.3g} kB at most makes blocks of {rows * row_bytes / (1 << 20):.3g} MiB, and {what}"
+        f" passes of {pass_rows} {'steps' if steps else 'rows'}, as suits a {device_type}"
+    )
+    return BlockSize(rows=rows, pass_rows=pass_rows, reason=reason)
+
+
+def _widths(graphs: Sequence[Graph]) -> list[int]:
+    """Of the layers."""
+    return [
+        value
+        for graph in graphs
+        for layer in graph.layers.values()
+        for name, value in layer.args.items()
+        if name in WIDTHS and isinstance(value, int)
+    ]
 
 
 def _power_of_two(number: int) -> int:
@@ -93,10 +130,11 @@ def forward(
     """One forward pass under `inference_mode`, which is entered here because it holds for one thread only.
 
     Args:
-        inputs: `[rows, features]` each, on the model's device, in the model's order.
+        inputs: what the model takes, a row each, on its device and in its order.
 
     Returns:
-        The raw output of every head by its name, `[rows, width]`, where a model that squeezes gives `[rows]`.
+        The raw output of every head by its name, `[rows, width]`, where a model that squeezes gives `[rows]`, or
+        `[rows, steps, labels]` of one that tags steps.
         A single row goes through twice, beside itself: models that squeeze take it for no row at all.
 
     Raises:
@@ -105,9 +143,22 @@ def forward(
     rows = next(iter(inputs.values())).shape[0]
     with torch.inference_mode():
         if rows == 1:
-            inputs = {name: tensor.repeat(2, 1) for name, tensor in inputs.items()}
+            inputs = {name: torch.cat([tensor, tensor]) for name, tensor in inputs.items()}
         raw = called(model, inputs, call)
-        return {head.name: head_output(raw, head.output, max(2, rows))[:rows] for head in heads}
+        return {head.name: _taken(raw, head, max(2, rows))[:rows] for head in heads}
+
+
+def _taken(raw: Any, head: AnyHead, rows: int) -> Tensor:
+    if not isinstance(head, TaggingHead):
+        return head_output(raw, head.output, rows)
+    assert not isinstance(head.output, list), "the schema says so"
+    output = select_output(raw, head.output)
+    if output.ndim != 3 or output.shape[0] != rows or output.shape[2] != len(head.labels):
+        raise BundleError(
+            f"the model returns {tuple(output.shape)} for {rows} rows; tagging takes [rows, steps, labels], of"
+            f" {len(head.labels)} labels"
+        )
+    return output
 
 
 def called(model: nn.Module, inputs: Mapping[str, Tensor], call: Call) -> Any:

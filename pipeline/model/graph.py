@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...schemas.bundle import BundleManifest
+from ...schemas.bundle import GENERATED, BundleManifest, ImageInput, SequenceInput, TableInput
 from ...schemas.graph import (
     DictArg,
     DtypeArg,
@@ -28,6 +28,7 @@ from ...schemas.graph import (
 )
 from ..errors import BundleError, one_line
 from . import operations
+from .passes import mask_of
 
 Args = tuple[Any, ...]
 _RESERVED = {*dir(nn.Module()), "_program"}
@@ -35,7 +36,7 @@ _RESERVED = {*dir(nn.Module()), "_program"}
 _NOT_ALLOWED = {"device", "out", "inplace"}
 _DEPTH = 50
 #: A number that is rarely a width.
-EXAMPLE_ROWS = 3
+EXAMPLE_ROWS, EXAMPLE_STEPS = 3, 5
 
 
 def build(graph: Graph, tensors: Mapping[str, Tensor]) -> "GraphModel":
@@ -220,12 +221,24 @@ def flat_nodes(model: GraphModel, manifest: BundleManifest) -> frozenset[str]:
 
 
 def example_inputs(manifest: BundleManifest, device: str | torch.device = "cpu") -> tuple[Any, ...]:
-    """A few rows of zeros, as the model takes its inputs."""
+    """A few rows of zeros, as the model takes its inputs; of sequences five steps."""
     kinds = {"float32": torch.float32, "int64": torch.int64}
-    rows = {
-        entry.name: torch.zeros((EXAMPLE_ROWS, len(entry.columns)), dtype=kinds[entry.dtype], device=device)
-        for entry in manifest.inputs
-    }
+    rows: dict[str, Tensor] = {}
+    for entry in manifest.inputs:
+        match entry:
+            case TableInput():
+                rows[entry.name] = torch.zeros((EXAMPLE_ROWS, len(entry.columns)), dtype=kinds[entry.dtype])
+            case ImageInput():
+                rows[entry.name] = torch.zeros((EXAMPLE_ROWS, entry.channels, *entry.size))
+            case SequenceInput():
+                steps = min(entry.longest, EXAMPLE_STEPS)
+                shape = (EXAMPLE_ROWS, steps, *([len(entry.columns)] if entry.dtype == "float32" else []))
+                rows[entry.name] = torch.zeros(shape, dtype=kinds[entry.dtype])
+                if entry.mask is not None:
+                    rows[f"{entry.name}_mask"] = mask_of(entry, torch.full((EXAMPLE_ROWS,), steps), steps)
+    if manifest.arguments[-1] == GENERATED:
+        rows[GENERATED] = torch.zeros((EXAMPLE_ROWS, 1), dtype=torch.int64)
+    rows = {name: tensor.to(device) for name, tensor in rows.items()}
     return (rows,) if manifest.call == "dict" else tuple(rows.values())
 
 

@@ -34,10 +34,11 @@ def index_limits(manifest: BundleManifest, graphs: Sequence[Graph]) -> dict[str,
     """How many rows the smallest embedding has that a column is an index into, by column, over all members."""
     limits: dict[str, int] = {}
     for graph in graphs:
-        takes = len(manifest.inputs) if manifest.call == "arguments" else 1
+        takes = len(manifest.arguments) if manifest.call == "arguments" else 1
         if len(graph.inputs) != takes:
             raise BundleError(f"graph.json takes {len(graph.inputs)} inputs, and {takes} are described")
-        for place, entry in enumerate(manifest.inputs):
+        for entry in manifest.inputs:
+            place = manifest.arguments.index(entry.name)
             found = indices_of(graph, manifest.call, place, entry.name, len(entry.columns))
             for at, size in found.limits.items():
                 limits[entry.columns[at]] = min(size, limits.get(entry.columns[at], size))

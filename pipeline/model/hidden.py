@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BundleError
-from ..records import HiddenColumn
+from ..records import HiddenColumn, Inputs
 from .forward import Call
 from .graph import GraphModel, intermediates
+from .passes import Passes
 
 
 class HiddenLayers:
@@ -18,31 +19,30 @@ class HiddenLayers:
 
     Args:
         models: the members, as they were saved.
-        pass_rows: how many rows go through at once.
+        passes: how the rows of a block go through them.
     """
 
     def __init__(
-        self, models: Sequence[nn.Module], columns: Sequence[HiddenColumn], *, call: Call, pass_rows: int
+        self, models: Sequence[nn.Module], columns: Sequence[HiddenColumn], *, call: Call, passes: Passes
     ) -> None:
-        self._columns, self._call, self._pass_rows = columns, call, pass_rows
+        self._columns, self._call, self._passes = columns, call, passes
         self._models: dict[int, GraphModel] = {}
         for place in dict.fromkeys(column.member for column in columns):
             model = models[place]
             assert isinstance(model, GraphModel), "only graphs have layers that can be named"
             self._models[place] = model
 
-    def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The results for some rows, float32 `[rows, width]` by the name of the column.
+    def run(self, inputs: Inputs) -> dict[str, Tensor]:
+        """The results for some rows, float32 `[rows, width]` by the name of the column. Models of sequences have no
+        layers that can be named.
 
         Raises:
             BundleError: a result that is not as wide as the bundle says.
         """
-        rows = next(iter(inputs.values())).shape[0]
         pieces: dict[str, list[Tensor]] = {column.name: [] for column in self._columns}
         with torch.inference_mode():
-            for start in range(0, rows, self._pass_rows):
-                part = {name: tensor[start : start + self._pass_rows] for name, tensor in inputs.items()}
-                for column, values in self._pass(part):
+            for one in self._passes.cut(inputs):
+                for column, values in self._pass(one.arguments):
                     pieces[column.name].append(values)
         return {name: torch.cat(values) for name, values in pieces.items()}
 

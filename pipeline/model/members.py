@@ -8,20 +8,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...schemas.bundle import AnyHead
+from ...schemas.bundle import AnyHead, AnyInput, GenerationHead, TaggingHead
 from ..errors import ModelFailedError, ScorelineError, one_line
+from ..records import Inputs, Sequences
 from .forward import Call, forward
+from .generate import generate
+from .passes import Pass, Passes, in_order, num_rows, size, steps_kept
 
 #: A model that raises on so many rows at the start of a file, each alone, is at fault itself.
 FIRST_ROWS = 8
-Inputs = Mapping[str, Tensor]
-Outputs = dict[str, Tensor]
+Outputs = dict[str, Tensor | Sequences]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Passed:
-    """`heads[name]`: `[rows, members × width]`, of the rows that went through. `failed`: the places of the others, with
-    what the model said."""
+    """`heads[name]`: `[rows, members × width]`, or of each step of the rows, of those that went through. `failed`: the
+    places of the others, with what the model said."""
 
     heads: Outputs
     failed: Mapping[int, str]
@@ -31,23 +33,27 @@ class Members:
     """Models, ready to run.
 
     Args:
-        pass_rows: how many rows go through at once.
+        pass_rows: how many rows, or steps of sequences, go through at once.
+        padded: whether sequences may be padded to go through together.
     """
 
     def __init__(
         self,
         models: Sequence[nn.Module],
+        inputs: Sequence[AnyInput],
         heads: Sequence[AnyHead],
         *,
         call: Call,
         device: torch.device,
         pass_rows: int,
+        padded: bool = True,
     ) -> None:
         self.models = list(models)
         self.pass_rows = pass_rows
         #: The most rows that the device had memory for, where it has run out of it.
         self.fitting_rows: int | None = None
-        self._heads, self._call, self._device = heads, call, device
+        self._passes = Passes(inputs, pass_rows=pass_rows, padded=padded)
+        self._inputs, self._heads, self._call, self._device = inputs, heads, call, device
 
     def __len__(self) -> int:
         return len(self.models)
@@ -80,11 +86,10 @@ class Members:
         Raises:
             ModelFailedError: there is no memory for a single row.
         """
-        rows = next(iter(inputs.values())).shape[0]
         while True:
-            step = min(rows, self.fitting_rows or self.pass_rows)
+            step = min(size(inputs), self.fitting_rows or self.pass_rows)
             try:
-                pieces = [self._at_once(_part(inputs, start, start + step)) for start in range(0, rows, step)]
+                pieces = [(one.places, self._at_once(one)) for one in self._passes.cut(inputs, step)]
             except torch.OutOfMemoryError as error:
                 if step == 1:
                     raise ModelFailedError(f"the device has no memory for a single row: {one_line(error)}") from error
@@ -92,7 +97,8 @@ class Members:
                 if self._device.type == "cuda":
                     torch.cuda.empty_cache()
                 continue
-            return _joined(pieces)
+            places = [place for place, _ in pieces]
+            return {head.name: in_order([made[head.name] for _, made in pieces], places) for head in self._heads}
 
     def run_but_failing(self, inputs: Inputs, *, first: bool) -> Passed:
         """The same for rows that fail as a whole: those that fail alone are found by halving and left out.
@@ -104,7 +110,7 @@ class Members:
         Raises:
             ModelFailedError: it is.
         """
-        rows = next(iter(inputs.values())).shape[0]
+        rows = num_rows(inputs)
         failed: dict[int, str] = {}
 
         def halve(start: int, stop: int) -> list[Outputs]:
@@ -128,20 +134,31 @@ class Members:
             )
         if rows > alone:
             pieces += halve(alone, rows)
-        return Passed(heads=_joined(pieces) if pieces else {}, failed=failed)
+        if not pieces:
+            return Passed(heads={}, failed=failed)
+        heads = {head.name: in_order([piece[head.name] for piece in pieces], []) for head in self._heads}
+        return Passed(heads=heads, failed=failed)
 
-    def _at_once(self, inputs: Inputs) -> Outputs:
-        each = [forward(model, inputs, self._heads, call=self._call) for model in self.models]
-        if len(each) == 1:
-            return each[0]
-        return {head.name: torch.cat([raw[head.name] for raw in each], dim=1) for head in self._heads}
+    def _at_once(self, one: Pass) -> Outputs:
+        """The raw outputs of one pass, of all members side by side."""
+        (head,) = self._heads if isinstance(self._heads[0], GenerationHead) else (None,)
+        if head is not None:
+            (model,) = self.models
+            return {head.name: generate(model, one, self._inputs, head, call=self._call, pass_rows=self.pass_rows)}
+        each = [forward(model, one.arguments, self._heads, call=self._call) for model in self.models]
+        found: Outputs = {}
+        for head in self._heads:
+            values = each[0][head.name] if len(each) == 1 else torch.cat([raw[head.name] for raw in each], dim=-1)
+            found[head.name] = _of_steps(values, one) if isinstance(head, TaggingHead) else values
+        return found
 
 
 def _part(inputs: Inputs, start: int, stop: int) -> Inputs:
-    return {name: tensor[start:stop] for name, tensor in inputs.items()}
+    return {name: given[start:stop] for name, given in inputs.items()}
 
 
-def _joined(pieces: Sequence[Outputs]) -> Outputs:
-    if len(pieces) == 1:
-        return pieces[0]
-    return {head: torch.cat([piece[head] for piece in pieces]) for head in pieces[0]}
+def _of_steps(values: Tensor, one: Pass) -> Sequences:
+    """`[rows, padded steps, labels]` → those of the steps that are there, one behind the other."""
+    assert one.lengths is not None, "a bundle that tags steps has a sequence"
+    kept = steps_kept(one.lengths, values.shape[1])
+    return Sequences(values=values[kept], offsets=torch.cat([one.lengths.new_zeros(1), one.lengths.cumsum(0)]))

@@ -11,10 +11,12 @@ from ...schemas.bundle import (
     BinaryHead,
     BundleManifest,
     ClassHead,
+    GenerationHead,
     Label,
     MulticlassHead,
     MultilabelHead,
     RegressionHead,
+    TaggingHead,
 )
 from ..arrays import text_array
 from ..errors import UsageError
@@ -35,6 +37,10 @@ def output_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.F
     - multilabel: `prediction_<label>` (bool) each, then `probability_<label>` each, or one list column, or none
     - regression: `prediction` (float64), or `prediction_<target>` each where targets are named; of quantiles
       `prediction_p10` … instead; with a spread `prediction_std` behind them
+    - tagging: `prediction`, a list of labels, and `probability`, a list of float32 of the label of each step, or
+      `probabilities`, lists of all labels', or neither
+    - generation: `prediction`, a list of words, `log_probability` (float64, their sum), `score` (the same with the
+      length penalty), `ended` (bool, whether it came to its end within the steps that are allowed)
     - an ensemble that was asked for its spread: `prediction_std` (float64), or one per target or label
 
     Where there are several heads, each one's columns begin with its name. Behind all of them the hidden layers that
@@ -120,6 +126,20 @@ def _head_fields(head: AnyHead, options: ColumnOptions, spread: bool) -> list[pa
             predictions = [pa.field(f"{PREDICTION}_{label}", pa.bool_()) for label in head.labels]
             probabilities = _probability_fields(head, options)
             stds = [f"{STD}_{label}" for label in head.labels]
+        case TaggingHead():
+            steps = {
+                "columns": [pa.field("probability", pa.list_(pa.float32()))],
+                "list": [pa.field("probabilities", pa.list_(pa.list_(pa.float32(), len(head.labels))))],
+                "none": [],
+            }
+            return [pa.field(PREDICTION, pa.list_(label_array(head.labels).type)), *steps[options.probabilities]]
+        case GenerationHead():
+            return [
+                pa.field(PREDICTION, pa.list_(label_array(head.labels).type)),
+                pa.field("log_probability", pa.float64()),
+                pa.field("score", pa.float64()),
+                pa.field("ended", pa.bool_()),
+            ]
     return [*predictions, *probabilities, *(pa.field(name, pa.float64()) for name in stds if spread)]
 
 
@@ -145,7 +165,9 @@ def label_array(labels: list[Label]) -> pa.Array:
 
 
 def head_width(head: AnyHead) -> int:
-    """How many numbers per row a head's raw output has, at most."""
+    """How many numbers a head's raw output has, at most, for a row, or for a step where it speaks of steps."""
+    if isinstance(head, GenerationHead):
+        return 2
     if isinstance(head, RegressionHead):
         return max(1, len(head.targets)) * (2 if head.spread is not None else max(1, len(head.quantiles)))
     return len(head.labels)

@@ -1,14 +1,17 @@
 """One short dispatcher: a head and its raw output → columns, and which rows are sound."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ...schemas.bundle import AnyHead, Ensemble
+from ...schemas.bundle import AnyHead, Ensemble, GenerationHead, TaggingHead
 from ..errors import BundleError
-from ..records import ColumnOptions
-from . import binary, multiclass, multilabel, regression
+from ..records import ColumnOptions, Lists
+from ..records import Sequences as Steps
+from . import binary, generation, multiclass, multilabel, regression, tagging
 from .classes import HeadColumns
 from .columns import head_width
 
@@ -22,16 +25,37 @@ _DECODERS: dict[str, Decoder] = {
 
 
 def decode_head(
-    head: AnyHead, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None = None, members: int = 1
+    head: AnyHead, raw: Tensor | Steps, options: ColumnOptions, ensemble: Ensemble | None = None, members: int = 1
 ) -> HeadColumns:
     """Columns as `columns.output_fields` names them, and which rows came out finite and within bounds.
 
     Args:
-        raw: `[rows, members × width]`, one member's outputs behind the other's.
+        raw: `[rows, members × width]`, one member's outputs behind the other's; of heads that speak of steps a row for
+            each.
     """
+    if isinstance(raw, Steps):
+        if isinstance(head, TaggingHead):
+            return tagging.decode(head, raw, options, ensemble, members)
+        assert isinstance(head, GenerationHead), "no other head speaks of steps"
+        return generation.decode(head, raw)
     if ensemble is not None:
         raw = raw.reshape(raw.shape[0], members, raw.shape[1] // members)
     return _DECODERS[head.task](head, raw, options, ensemble)
+
+
+def raw_arrays(heads: Sequence[AnyHead], raw: Mapping[str, Tensor | Steps]) -> dict[str, NDArray[np.float32] | Lists]:
+    """Raw outputs as golden rows keep them: float32 `[rows, members × width]`; of each step, lists of such; of what is
+    generated its score alone, `[rows, 1]`, since of two texts as good as each other either may come out."""
+    found: dict[str, NDArray[np.float32] | Lists] = {}
+    for head in heads:
+        output = raw[head.name]
+        if isinstance(output, Tensor):
+            found[head.name] = output.float().cpu().numpy()
+        elif isinstance(head, GenerationHead):
+            found[head.name] = generation.scores(head, output).float().numpy()[:, None]
+        else:
+            found[head.name] = Lists(values=output.values.float().numpy(), offsets=output.offsets.numpy())
+    return found
 
 
 def check_shape(head: AnyHead, raw: Tensor, rows: int) -> None:

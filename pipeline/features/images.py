@@ -1,0 +1,229 @@
+"""Bytes or paths of JPEG and PNG files → float32 pixels, by Pillow. Knows nothing of models.
+
+One image at a time goes through Pillow, into its place in a block of uint8; the block becomes float32 at once. Pillow
+is an extra, imported where it is used.
+"""
+
+import io
+import re
+import stat
+import warnings
+from collections.abc import Callable, Iterable
+from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from ...schemas.bundle import ImageInput
+from ..errors import BundleError, StorageError, one_line
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: An image of more pixels is not decoded. Pillow's own default, beyond which it warns of decompression bombs.
+MOST_PIXELS = 89_478_485
+#: Pillow's modes of up to 8 bits a channel, those it opens JPEG and PNG files in. The others would be clipped.
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+#: What these files begin with.
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+#: What is wrong with a path itself. Other failures are the machine's, and no reason to reject a row.
+NOT_THERE = (ENOENT, ENOTDIR)
+UNREADABLE = (EACCES, EPERM, ELOOP, ENAMETOOLONG, ENXIO)
+#: Images that a mapper's call decodes, at most: handing a call to a thread costs as much as a tiny image. Blocks of few
+#: rows, whose images are large, are handed out one by one, so that every thread has some.
+IMAGES_PER_CALL, CALLS = 8, 32
+
+#: Why images have no pixels, by their rows.
+Unfit = dict[int, str]
+#: The builtin `map`, or that of a thread pool.
+Mapper: TypeAlias = Callable[[Callable[[int], Unfit], Iterable[int]], Iterable[Unfit]]
+
+
+class _UnfitError(Exception):
+    """An image that becomes no pixels; the message is the reason."""
+
+
+def require_pillow() -> None:
+    """Raise BundleError where Pillow is not installed."""
+    try:
+        from PIL import Image, ImageOps  # noqa: F401
+    except ImportError as error:
+        raise BundleError("the bundle takes images; install Pillow with: pip install 'scoreline[images]'") from error
+
+
+def open_images(
+    column: pa.Array, entry: ImageInput, *, folder: str, mapper: Mapper = map
+) -> tuple[NDArray[np.float32], Unfit]:
+    """Decode, turn, convert, resize, cut and normalise every image, as `entry` says.
+
+    Bit for bit what Pillow and torchvision's `Resize`, `CenterCrop`, `ToTensor` and `Normalize` make of an image alone.
+    Torchvision is not asked: its formulas are written down here. Alpha is dropped. Colours of 16 bits keep their upper
+    8, as Pillow reads them; greys of 16 bits, which Pillow would clip, are unfit.
+
+    Args:
+        column: strings are paths, binary values are whole files; no nulls.
+        folder: where relative paths start.
+        mapper: runs the decoding, in threads if it likes to.
+
+    Returns:
+        float32 `[rows, channels, height, width]`, and the rows that have no pixels, which are zeros, with their
+        reasons.
+
+    Raises:
+        BundleError: Pillow is not installed.
+        StorageError: a file is there, and the machine fails to read it: a broken disk, too many open files.
+    """
+    require_pillow()
+    at_once = max(1, min(IMAGES_PER_CALL, len(column) // CALLS))
+    block = np.empty((len(column), *entry.size, entry.channels), dtype=np.uint8)
+
+    def decode(start: int) -> Unfit:
+        failed = {}
+        for row in range(start, min(start + at_once, len(column))):
+            try:
+                with _open(column[row], folder) as file:
+                    block[row] = _decode(file, entry).reshape(block.shape[1:])
+            except _UnfitError as error:
+                failed[row] = str(error)
+        return failed
+
+    unfit: Unfit = {}
+    with _QUIET:
+        for failed in mapper(decode, range(0, len(column), at_once)):
+            unfit |= failed
+    pixels = _normalise(block, entry)
+    if unfit:
+        pixels[list(unfit)] = 0
+    return pixels, unfit
+
+
+def _normalise(block: NDArray[np.uint8], entry: ImageInput) -> NDArray[np.float32]:
+    """uint8 `[rows, height, width, channels]` → float32 `[rows, channels, height, width]`, by the operations of
+    `ToTensor` and `Normalize` in their order."""
+    channels_first = torch.from_numpy(block).permute(0, 3, 1, 2)
+    pixels = channels_first.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    if entry.mean:
+        pixels.sub_(torch.tensor(entry.mean, dtype=torch.float32).view(-1, 1, 1))
+    if entry.std:
+        pixels.div_(torch.tensor(entry.std, dtype=torch.float32).view(-1, 1, 1))
+    return cast(NDArray[np.float32], pixels.numpy())
+
+
+def _open(scalar: pa.Scalar, folder: str) -> BinaryIO:
+    """The bytes of an image, or its file. A path that is no regular file is not opened: a pipe would not return."""
+    try:
+        value = scalar.as_py()
+        if isinstance(value, bytes):
+            return io.BytesIO(value)
+        path = Path(folder, value)
+        kind = path.stat().st_mode
+        if stat.S_ISREG(kind):
+            return path.open("rb")
+    except UnicodeDecodeError as error:
+        raise _UnfitError("is no path: not UTF-8") from error
+    except ValueError as error:  # a NUL
+        raise _UnfitError(f"no such file {_shown(value)}") from error
+    except OSError as error:
+        if error.errno in NOT_THERE:
+            raise _UnfitError(f"no such file {_shown(value)}") from error
+        if error.errno in UNREADABLE:
+            raise _UnfitError(f"{_shown(value)} cannot be read: {error.strerror}") from error
+        raise _storage_error(error, str(path)) from error
+    raise _UnfitError(f"{_shown(value)} is {'a folder' if stat.S_ISDIR(kind) else 'no regular file'}")
+
+
+def _decode(file: BinaryIO, entry: ImageInput) -> NDArray[np.uint8]:
+    """One image, uint8 `[height, width]` or `[height, width, 3]`."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    mode = "L" if entry.channels == 1 else "RGB"
+    try:
+        image: Image.Image = Image.open(file, formats=("JPEG", "PNG"))
+        if image.width * image.height > MOST_PIXELS:
+            raise Image.DecompressionBombError
+        if image.mode not in MODES:
+            raise _UnfitError(f"has more than 8 bits a channel (Pillow's mode {image.mode}), which would be clipped")
+        image.load()
+        if entry.exif:
+            ImageOps.exif_transpose(image, in_place=True)
+        if image.mode != mode:
+            image = image.convert(mode)
+        return np.asarray(_resize(image, entry))
+    except (_UnfitError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise _UnfitError(_what_else(file)) from error
+    except Image.DecompressionBombError as error:
+        raise _UnfitError(f"has more pixels than are decoded, which are {MOST_PIXELS}") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno and hasattr(file, "name"):  # Pillow's own have no number
+            raise _storage_error(error, file.name) from error
+        raise _UnfitError(f"is broken: {one_line(error)[:200]}") from error
+
+
+def _resize(image: "Image.Image", entry: ImageInput) -> "Image.Image":
+    """Stretch to `size`, or resize the shorter side and cut out the middle."""
+    from PIL import Image
+
+    height, width = entry.size
+    how = Image.Resampling[entry.interpolation.upper()]
+    if entry.resize is None:
+        return image.resize((width, height), how)
+    short, long = sorted(image.size)
+    longer = int(entry.resize * long / short)
+    if entry.resize * longer > MOST_PIXELS:
+        raise _UnfitError(f"is too narrow to be resized: {image.width} by {image.height} pixels")
+    size = (entry.resize, longer) if image.width <= image.height else (longer, entry.resize)
+    if image.size != size:
+        image = image.resize(size, how)
+    left, top = round((image.width - width) / 2.0), round((image.height - height) / 2.0)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _what_else(file: BinaryIO) -> str:
+    """Why Pillow takes a file for no image."""
+    file.seek(0)
+    beginning = file.read(8)
+    if not beginning:
+        return "is empty"
+    return "is broken: its header cannot be read" if beginning.startswith(MAGIC) else "is no JPEG or PNG"
+
+
+def _storage_error(error: OSError, path: str) -> StorageError:
+    return StorageError(f"{path!r} cannot be read: {error.strerror or error}; run the same command again to go on")
+
+
+def _shown(path: str) -> str:
+    """A path for a message; of a long one the end, where paths differ."""
+    return repr(path if len(path) <= 80 else "..." + path[-77:])
+
+
+class _Quiet:
+    """Nothing that Pillow warns of is shown, or raised, while a thread is inside.
+
+    `warnings.catch_warnings` puts back the filters that it found, and with two threads at once the wrong ones; this
+    takes out its own filter alone, when the last thread has left.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._module = Lock(), 0, re.compile(r"PIL(?=\.)")
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            warnings.filterwarnings("ignore", module=self._module.pattern)  # at the front, once
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                filters = cast(list[Any], warnings.filters)
+                filters[:] = [found for found in filters if found[3] != self._module]
+
+
+_QUIET = _Quiet()
