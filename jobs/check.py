@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..pipeline.plan import Plan
     from ..pipeline.records import ScoreJob
     from ..pipeline.scorer import Scorer
-    from ..schemas.bundle import AnyHead
+    from ..schemas.bundle import AnyHead, AnyInput
     from ..schemas.job import JobFile
 
 SHOWN_ROWS = 5
@@ -133,7 +133,7 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
     for step in manifest.steps:
         yield "step", f"{step.kind}: {len(step.features)} → {len(step.outputs)} columns, in float64"
     for entry in manifest.inputs:
-        yield "input", f"{entry.name}: {entry.dtype} [rows, {len(entry.columns)}]"
+        yield "input", f"{entry.name}: {_taken(entry)}"
     for head in manifest.heads:
         named = f"{head.name}: " if len(manifest.heads) > 1 else ""
         if head.task == "regression":
@@ -162,6 +162,19 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
     yield "batch size", f"{scorer.block_rows} rows: {scorer.block_reason}"
 
 
+def _taken(entry: "AnyInput") -> str:
+    """What the model takes of an input."""
+    match entry.kind:
+        case "table":
+            return f"{entry.dtype} [rows, {len(entry.columns)}]"
+        case "image":
+            how = f"the middle of {entry.resize} pixels" if entry.resize is not None else "stretched"
+            return f"float32 [rows, {entry.channels}, {entry.size[0]}, {entry.size[1]}], {how}"
+    width = "" if entry.dtype == "int64" else f", {len(entry.columns)}"
+    how = "alone by length" if entry.mask is None else f"padded, with a mask ({entry.mask})"
+    return f"{entry.dtype} [rows, up to {entry.longest} steps{width}], {how}"
+
+
 def _described(head: "AnyHead") -> str:
     """What else a head says of its predictions."""
     said = []
@@ -174,7 +187,9 @@ def _described(head: "AnyHead") -> str:
             said.append(f"quantiles {_some([f'{value:g}' for value in head.quantiles])}")
         if head.spread is not None:
             said.append(f"with its spread, from the {head.spread.replace('_', ' ')}")
-    calibration = None if head.task == "regression" else head.calibration
+    elif head.task == "generation":
+        said.append(f"up to {head.steps} tokens, {head.beams} beam{'' if head.beams == 1 else 's'}")
+    calibration = getattr(head, "calibration", None)
     if calibration is not None:
         said.append(f"calibrated ({calibration.kind})")
     if head.bounds is not None:

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from ..schemas.bundle import GraphMember
+from ..schemas.bundle import GraphMember, TableInput
 from ..schemas.run import Receipt
 from .cores import Cores, available_cores
 from .errors import UsageError
@@ -40,7 +40,7 @@ from .outputs.part_file import PartFile
 from .outputs.store import Store
 from .plan import Plan, PlannedPartition, default_split_rows, make_plan
 from .reading import read_splits
-from .records import Block, FeatureBatch, Format, ScoreJob
+from .records import Block, FeatureBatch, Format, ScoreJob, dense
 from .resume import Standing, fingerprint
 from .run import num_readers, run
 from .save import save_bundle
@@ -108,6 +108,9 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
         job: its output is not used.
     """
     bundle = open_bundle(job.bundle)
+    other = [entry.kind for entry in bundle.manifest.inputs if not isinstance(entry, TableInput)]
+    if other:
+        raise UsageError(f"the bench is for tables, and the bundle takes {other[0]}s; scoreline score times those")
     scorer = Scorer.for_job(bundle, job)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
     plan = make_plan(discover(job.input, format=job.format), Standing(), bundle.manifest, job, split_rows)
@@ -319,7 +322,7 @@ def _forward_modes(scorer: Scorer, blocks: list[FeatureBatch], report: BenchRepo
     rows = sum(block.num_kept for block in blocks)
     if not rows:
         return
-    inputs = [scorer.transfer(block).inputs for block in blocks]
+    inputs = [dense(scorer.transfer(block).inputs) for block in blocks]
     for mode, context in (
         ("gradients recorded", _gradients),
         ("no_grad", lambda _: torch.no_grad()),
@@ -332,7 +335,7 @@ def _forward_modes(scorer: Scorer, blocks: list[FeatureBatch], report: BenchRepo
         report.forward_rows_per_s[mode] = rows / max(median(seconds), 1e-9)
 
 
-def _called_all(scorer: Scorer, blocks: list[Mapping[str, torch.Tensor]]) -> None:
+def _called_all(scorer: Scorer, blocks: Sequence[Mapping[str, torch.Tensor]]) -> None:
     for model in scorer.members.models:
         for inputs in blocks:
             called(model, inputs, scorer.manifest.call)
@@ -362,10 +365,10 @@ def _train_against_eval(bundle: Bundle, block: FeatureBatch) -> TrainChanges | N
     model = build(graph, read_weights(bundle.read(member.weights), member.weights))
     head, call = bundle.manifest.heads[0], bundle.manifest.call
     with torch.no_grad():
-        quiet = head_output(called(model, block.inputs, call), head.output, block.num_kept)
+        quiet = head_output(called(model, dense(block.inputs), call), head.output, block.num_kept)
         torch.manual_seed(0)
         training = copy.deepcopy(model).train()
-        noisy = head_output(called(training, block.inputs, call), head.output, block.num_kept)
+        noisy = head_output(called(training, dense(block.inputs), call), head.output, block.num_kept)
     apart = (noisy - quiet).abs().reshape(block.num_kept, -1).amax(dim=1)
     return TrainChanges(rows=block.num_kept, changed=int((apart > LIKE_ROUNDING).sum()), largest=float(apart.max()))
 

@@ -5,6 +5,7 @@ Every row's scores are held in memory: 4 bytes for each label, beside the label 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from .model.bundle import Bundle, open_bundle, sha256, write_bundle
 from .model.golden import GoldenRows, read_golden, write_golden
 from .plan import make_plan
 from .reading import read_splits
-from .records import Block, ColumnOptions, ScoreJob
+from .records import Block, ColumnOptions, ScoreJob, dense
 from .resume import Standing
 from .scorer import Scorer
 from .tasks.calibration import (
@@ -30,7 +31,7 @@ from .tasks.calibration import (
     reliability,
 )
 from .tasks.columns import head_fields
-from .tasks.decode import decode_head
+from .tasks.decode import decode_head, raw_tensors
 from .truth import places_of, truths_of
 
 Method = Literal["auto", "temperature", "platt"]
@@ -135,13 +136,15 @@ def _collected(
     """Scores `[rows, labels]` and what is right of every row that has both."""
     scores, truths, skipped = [], [], 0
     for block, source in _blocks(scorer, job, labels):
-        features = scorer.transfer(scorer.scale(scorer.check(block.batch, **source)))
+        features = scorer.transfer(scorer.prepare(block.batch, **source))
         raw = scorer.forward(features, first=block.first_row == 0)
         kept = raw.kept(features)
         columns = [block.batch.column(name) for name in labels]
         if kept is not None:
             columns = [column.take(pa.array(kept)) for column in columns]
-        ours = calibration_scores(head, raw.heads[head.name], scorer.manifest.ensemble, len(scorer.members))
+        ours = calibration_scores(
+            head, dense({head.name: raw.heads[head.name]})[head.name], scorer.manifest.ensemble, len(scorer.members)
+        )
         if isinstance(head, MultilabelHead):
             truth: np.ndarray
             truth, known = truths_of(columns, labels)
@@ -169,7 +172,15 @@ def _blocks(scorer: Scorer, job: ScoreJob, labels: Sequence[str]) -> Iterator[tu
     for planned in plan.partitions:
         for piece in read_splits(planned, scorer.block_rows):
             if isinstance(piece, Block):
-                yield piece, {"text": planned.text, "dialect": planned.dialect, "unreadable": piece.unreadable}
+                yield (
+                    piece,
+                    {
+                        "folder": str(Path(planned.partition.path).parent),
+                        "text": planned.text,
+                        "dialect": planned.dialect,
+                        "unreadable": piece.unreadable,
+                    },
+                )
 
 
 def _written(bundle: Bundle, head: AnyHead, out: str) -> str:
@@ -181,7 +192,7 @@ def _written(bundle: Bundle, head: AnyHead, out: str) -> str:
     golden = read_golden(bundle.read(manifest.golden.file), names, [one.name for one in heads])
     columns: dict[str, pa.Array] = {}
     for one in heads:
-        raw = torch.from_numpy(golden.raw[one.name].copy())
+        raw = raw_tensors(golden.raw[one.name])
         decoded = decode_head(one, raw, ColumnOptions(), manifest.ensemble, len(manifest.members))
         fields = head_fields(manifest, one, ColumnOptions())
         columns |= {field.name: column for field, column in zip(fields, decoded.columns, strict=True)}

@@ -10,14 +10,26 @@ import numpy as np
 from pydantic import ValidationError
 from torch import Tensor
 
-from ..schemas.bundle import AnyHead, BinaryHead, Bounds, ClassHead, MulticlassHead, MultilabelHead, RegressionHead
+from ..schemas.bundle import (
+    AnyHead,
+    BinaryHead,
+    Bounds,
+    GenerationHead,
+    LabelledHead,
+    MulticlassHead,
+    MultilabelHead,
+    RegressionHead,
+    TaggingHead,
+)
 from ..schemas.graph import Graph
 from .errors import BundleError, one_line
 from .features.binding import bind_target
 from .model.bundle import first_problem
 from .model.graph_facts import last_activation
 
-Task = Literal["binary", "multiclass", "multilabel", "regression"]
+Task = Literal["binary", "multiclass", "multilabel", "regression", "tagging", "generation"]
+#: What `generate=` may say.
+GENERATE_WORDS = ("start", "end", "steps", "beams", "length_penalty")
 Outputs = Literal["logits", "probabilities", "log_probabilities"]
 #: So many different outputs between 0 and 1 are probabilities, in a model that cannot be looked into.
 FEWEST_TELLING = 20
@@ -70,6 +82,7 @@ def make_head(
     spread: Literal["variance", "log_variance", "std"] | None = None,
     bounds: Any = None,
     out_of_bounds: Literal["count", "reject"] | None = None,
+    generate: Mapping[str, Any] | None = None,
 ) -> NamedHead:
     """One head, from the arguments that `save_bundle` describes.
 
@@ -84,11 +97,14 @@ def make_head(
         raise BundleError(f"{task} needs its labels, in the order of the model's outputs: labels=['no', 'yes']")
     _refuse(task, "regression", target_scaler=target_scaler, quantiles=quantiles, spread=spread)
     _refuse(task, "binary or multilabel", threshold=threshold)
+    _refuse(task, "generation", generate=generate)
     within = _bounds(task, bounds, out_of_bounds, plain)
     common: dict[str, Any] = {"name": name, "output": output, "bounds": within}
     if task == "regression":
         return _described(lambda: _regression(common, plain, target_scaler, quantiles, spread))
     common |= {"outputs": outputs or "logits", "labels": plain}
+    if task == "generation":
+        common |= _generation(generate, plain)
     return _described(lambda: NamedHead(head=_classes(task, common, threshold), to_unit=lambda values: values))
 
 
@@ -109,7 +125,27 @@ def _classes(task: Task, common: dict[str, Any], threshold: Any) -> AnyHead:
             return BinaryHead(**common, threshold=0.5 if threshold is None else _number(threshold))
         case "multilabel":
             return MultilabelHead(**common, thresholds=_each(threshold, common["labels"]))
+        case "tagging":
+            return TaggingHead(**common)
+        case "generation":
+            return GenerationHead(**common)
     return MulticlassHead(**common)
+
+
+def _generation(generate: Mapping[str, Any] | None, vocabulary: list[Any]) -> dict[str, Any]:
+    """What `generate=` says; tokens are said as the words they stand for."""
+    if not isinstance(generate, Mapping) or not {"end", "steps"} <= set(generate) <= set(GENERATE_WORDS):
+        raise BundleError(
+            f"generation takes generate={{'start': '<s>', 'end': '</s>', 'steps': 20, 'beams': 4}}, a mapping of"
+            f" {', '.join(GENERATE_WORDS)}; end and steps are needed"
+        )
+    said = dict(generate)
+    for name in ("start", "end"):
+        if said.get(name) is not None:
+            if said[name] not in vocabulary:
+                raise BundleError(f"generate's {name} {said[name]!r} is none of the labels, which are the vocabulary")
+            said[name] = vocabulary.index(said[name])
+    return said
 
 
 def _described(make: Callable[[], NamedHead]) -> NamedHead:
@@ -194,7 +230,7 @@ def refuse_double_activation(graph: Graph | None, head: AnyHead) -> None:
     Raises:
         BundleError: it does, and logits were said.
     """
-    if graph is None or not isinstance(head, ClassHead) or head.outputs != "logits" or isinstance(head.output, list):
+    if graph is None or not isinstance(head, LabelledHead) or head.outputs != "logits" or isinstance(head.output, list):
         return
     last = last_activation(graph, head.output) or ""
     gives = {"Sigmoid": "probabilities", "Softmax": "probabilities", "LogSigmoid": "log_probabilities"}.get(last)
@@ -215,7 +251,7 @@ def check_values(head: AnyHead, values: Tensor, *, opaque: bool) -> None:
     Raises:
         BundleError: probabilities that are said to be logits, or the other way round.
     """
-    if not isinstance(head, ClassHead):
+    if not isinstance(head, LabelledHead) or isinstance(head, GenerationHead):
         return
     apart = isinstance(head, MultilabelHead) or values.shape[1] == 1  # each number speaks for itself
     in_range = bool(((values >= -1e-4) & (values <= 1 + 1e-4)).all())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ..schemas.bundle import BundleManifest
+from ..schemas.bundle import BundleManifest, TableInput
 from .errors import ColumnError, OutputError, PartitionError, UsageError
 from .inputs import csv, parquet
 from .inputs.check import check_columns
@@ -109,6 +109,9 @@ def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, jo
         UsageError: two inputs would meet in one output, or an option goes with no head of the bundle.
     """
     check_options(manifest, job.columns)
+    other = [entry for entry in manifest.inputs if not isinstance(entry, TableInput)]
+    if job.dedupe and other:
+        raise UsageError(f"--dedupe is for tables, and {other[0].name!r} is of {other[0].kind}s; leave it out")
     planned, failed = [], []
     remaining = [partition for partition in found.partitions if partition not in standing.whole]
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:

@@ -168,6 +168,13 @@ class Sequences:
         return Sequences(values=self.values[places], offsets=offsets)
 
 
+def dense(given: Mapping[str, Tensor | Sequences]) -> dict[str, Tensor]:
+    """The same, where none of them is a sequence."""
+    found = {name: value for name, value in given.items() if not isinstance(value, Sequences)}
+    assert len(found) == len(given), "sequences are refused before they come here"
+    return found
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
     """Tensors on their way to a GPU, and the events around their copy."""

@@ -32,7 +32,7 @@ from .outputs.part_file import ROW_GROUP_ROWS
 from .outputs.store import MANIFEST, SUCCESS, Store
 from .plan import Plan, PlannedPartition, default_split_rows, make_plan, refuse_overlap
 from .reading import read_splits
-from .records import ColumnOptions, FeatureBatch, ScoredBatch, ScoreJob, Split
+from .records import ColumnOptions, FeatureBatch, ScoredBatch, ScoreJob, Split, dense
 from .resume import look
 from .timing import StageTimes
 from .watch import (
@@ -301,7 +301,7 @@ def load_blocks(
         repeats = None
         if dedupe and features.num_kept:
             with times.stage("dedupe") as spent:
-                repeats = table.find(features.inputs)
+                repeats = table.find(dense(features.inputs))
                 spent.rows = features.num_kept
         yield LoadedBlock(
             planned=planned,

@@ -2,7 +2,7 @@
 knows nothing of models.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..schemas.bundle import AnyHead, BinaryHead, BundleManifest, Feature, MultilabelHead, RegressionHead
 from .errors import BundleError, ColumnError, one_line
-from .inputs.check import check_batch, check_columns
+from .inputs.check import check_batch, check_columns, is_bytes, is_list
 from .model.golden import MOST_ROWS
 from .records import ColumnOptions
 from .tasks.columns import PREDICTION, output_fields
@@ -38,6 +38,10 @@ class Sample:
             return self
         frame = self.frame.iloc[kept].reset_index(drop=True)
         return replace(self, batch=self.batch.take(pa.array(kept)), frame=frame, places=self.places[kept])
+
+    def with_batch(self, batch: pa.RecordBatch) -> "Sample":
+        """The same rows, written otherwise."""
+        return replace(self, batch=batch)
 
 
 def read_sample(given: Any, names: Sequence[str]) -> Sample:
@@ -66,10 +70,14 @@ def read_sample(given: Any, names: Sequence[str]) -> Sample:
     return Sample(batch=batch, frame=_frame(given, batch), places=np.arange(batch.num_rows), num_given=batch.num_rows)
 
 
-def features_of(schema: pa.Schema, keep: Sequence[str] = ()) -> list[Feature]:
-    """The features that columns of these types are."""
+def features_of(schema: pa.Schema, keep: Sequence[str] = (), images: Collection[str] = ()) -> list[Feature]:
+    """The features that columns of these types are. `images`: those of text that are paths."""
     return [
-        Feature(name=field.name, dtype=_dtype(field.type), nulls="keep" if field.name in keep else "reject")
+        Feature(
+            name=field.name,
+            dtype="image" if field.name in images and _dtype(field.type) == "text" else _dtype(field.type),
+            nulls="keep" if field.name in keep else "reject",
+        )
         for field in schema
     ]
 
@@ -145,8 +153,9 @@ def _frame(given: Any, batch: pa.RecordBatch) -> "pd.DataFrame":
         if _dtype(batch.schema.field(name).type) == "text"
         else pd.Series(theirs[name].to_numpy(dtype=np.float64, na_value=np.nan))
         for name in names
+        if _dtype(batch.schema.field(name).type) not in ("image", "numbers", "words")
     }
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, index=range(batch.num_rows))
 
 
 def _given_columns(expected: Any, heads: Sequence[AnyHead], names: list[str]) -> dict[str, Any]:
@@ -190,7 +199,13 @@ def _given_columns(expected: Any, heads: Sequence[AnyHead], names: list[str]) ->
     )
 
 
-def _dtype(kind: pa.DataType) -> Literal["float64", "float32", "int64", "bool", "text"]:
+def _dtype(
+    kind: pa.DataType,
+) -> Literal["float64", "float32", "int64", "bool", "text", "image", "numbers", "words"]:
+    if is_list(kind):
+        return "words" if _dtype(kind.value_type) == "text" else "numbers"
+    if is_bytes(kind):
+        return "image"
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     if pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value):
         return "text"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import pyarrow as pa
@@ -45,10 +45,12 @@ from .records import (
     Explain,
     FeatureBatch,
     HiddenColumn,
+    Inputs,
     Reject,
     ScoredBatch,
     ScoreJob,
     Sequences,
+    dense,
 )
 from .tasks.columns import head_width, output_fields, with_thresholds
 from .tasks.decode import check_shape, decode_head, raw_arrays
@@ -230,12 +232,12 @@ class Scorer:
             passes = Passes(self.manifest.inputs, pass_rows=pass_rows)
             self._hidden = HiddenLayers(models, self._hidden_columns, call=self.manifest.call, passes=passes)
         if explain is not None:
-            row = self.scale(self.check(baseline_of(self.manifest, golden.features, self._limits)))
+            row = self.prepare(baseline_of(self.manifest, golden.features, self._limits))
             self.attribution = Attribution(
                 self.manifest,
                 models,
                 explain,
-                baseline={name: tensor.to(self.device) for name, tensor in row.inputs.items()},
+                baseline={name: tensor.to(self.device) for name, tensor in dense(row.inputs).items()},
                 limits=self._limits,
                 pass_rows=pass_rows,
                 seed=seed,
@@ -296,6 +298,10 @@ class Scorer:
             pin=self._streams is not None,
         )
 
+    def prepare(self, batch: pa.RecordBatch, *, folder: str = "", **reading: Any) -> FeatureBatch:
+        """check → images → scale, for those that do not time them. `reading`: as `check` takes it."""
+        return self.scale(self.decode_images(self.check(batch, **reading), folder))
+
     def transfer(self, features: FeatureBatch) -> FeatureBatch:
         """The same on the scorer's device, or on the way to it."""
         if self._streams is None or not features.num_kept:
@@ -354,8 +360,8 @@ class Scorer:
 
     def repeated(self, raw: RawBatch, repeats: Repeats) -> RawBatch:
         """The raw outputs of all rows of a block, from those of the rows that were scored and of blocks before it."""
-        heads, failed = repeats.table.fill(repeats, raw.heads, raw.failed)
-        return replace(raw, heads=heads or self._no_rows(), failed=failed)
+        heads, failed = repeats.table.fill(repeats, dense(raw.heads), raw.failed)
+        return replace(raw, heads=dict(heads) or self._no_rows(), failed=failed)
 
     def hidden(self, features: FeatureBatch, raw: RawBatch) -> list[pa.Array]:
         """The results of the hidden layers that the scorer was loaded with, for the rows that went through the model:
@@ -365,20 +371,19 @@ class Scorer:
         if len(raw.failed) == features.num_kept:
             empty = [pa.list_(pa.float32(), column.width) for column in self._hidden_columns]
             return [pa.nulls(0, kind) for kind in empty]
-        inputs = features.inputs
+        inputs: Inputs = features.inputs
         if raw.failed:
             through = torch.from_numpy(np.delete(np.arange(features.num_kept), list(raw.failed)))
             inputs = {name: given[through] for name, given in inputs.items()}
         if self._streams is None:
-            found = self._hidden.run(inputs)
+            results: Inputs = self._hidden.run(inputs)
         else:
             assert features.sent is not None, "what runs on a GPU was transferred to it"
             assert not raw.failed, "a model that raises on a GPU ends the run"
-            found = self._streams.work(features.sent, self._hidden.run).tensors
+            results = self._streams.work(features.sent, self._hidden.run).tensors
         return [
             pa.FixedSizeListArray.from_arrays(to_arrow(values.numpy().reshape(-1)), values.shape[1])
-            for values in found.values()
-            if isinstance(values, Tensor)
+            for values in dense(results).values()
         ]
 
     def decode(
@@ -446,7 +451,7 @@ class Scorer:
             return decoded, 0
         places = _all_if_none(decoded.kept, decoded.batch.num_rows)
         index = torch.from_numpy(np.searchsorted(_places(features), places)).to(self.device)
-        inputs = {name: tensor[index] for name, tensor in features.inputs.items()}
+        inputs = {name: tensor[index] for name, tensor in dense(features.inputs).items()}
         columns, number = self.attribution.columns(inputs, decoded.columns, options, source, places + first_row)
         return replace(decoded, columns=(*decoded.columns, *columns)), number
 
@@ -488,7 +493,7 @@ class Scorer:
                 schema = output_schema(
                     key_schema, self.output_fields(options), options.prefix, source=source or "the table"
                 )
-            features = self.transfer(self.scale(self.decode_images(self.check(batch, text=text))))
+            features = self.transfer(self.prepare(batch, text=text))
             try:
                 raw = self.forward(features, first=first_row == 0)
             except ModelFailedError as error:
@@ -557,7 +562,7 @@ class Scorer:
 
     def raw_and_columns(self, features: pa.RecordBatch) -> tuple[dict[str, Raw], DecodedBatch]:
         """Raw outputs and decoded columns of a few rows, at the bundle's own defaults."""
-        inputs = self.transfer(self.scale(self.decode_images(self.check(features))))
+        inputs = self.transfer(self.prepare(features))
         raw = self.forward(inputs)
         if raw.failed:
             place, reason = next(iter(raw.failed.items()))
@@ -578,7 +583,7 @@ class Scorer:
 
     def _probe(self, golden: GoldenRows) -> None:
         """All golden rows at once, so that what fails fails once; then as ever."""
-        self._forward(self.transfer(self.scale(self.decode_images(self.check(golden.features)))))
+        self._forward(self.transfer(self.prepare(golden.features)))
         self.replay(golden)
 
     def replay(self, golden: GoldenRows) -> GoldenReport:

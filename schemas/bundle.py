@@ -6,6 +6,7 @@ as a fixture and its reader in place.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
@@ -490,15 +491,20 @@ class BundleManifest(Schema):
 
     @property
     def arguments(self) -> list[str]:
-        """What the model takes, in order: its inputs, masks behind their sequences, and what has been generated."""
-        names = []
-        for entry in self.inputs:
-            names.append(entry.name)
-            if isinstance(entry, SequenceInput) and entry.mask is not None:
-                names.append(f"{entry.name}_mask")
-        if any(isinstance(head, GenerationHead) and head.start is not None for head in self.heads):
-            names.append(GENERATED)
-        return names
+        """What the model takes, in order."""
+        return arguments_of(self.inputs, self.heads)
+
+
+def arguments_of(inputs: Sequence[AnyInput], heads: Sequence[AnyHead]) -> list[str]:
+    """What a model takes, in order: its inputs, masks behind their sequences, and what has been generated."""
+    names = []
+    for entry in inputs:
+        names.append(entry.name)
+        if isinstance(entry, SequenceInput) and entry.mask is not None:
+            names.append(f"{entry.name}_mask")
+    if any(isinstance(head, GenerationHead) and head.start is not None for head in heads):
+        names.append(GENERATED)
+    return names
 
 
 def files_of(member: AnyMember) -> list[str]:

@@ -94,7 +94,7 @@ class HeadRecord(Schema):
     """What the predictions of a head are, for those who evaluate them. `columns`: as they stand in the output."""
 
     name: str
-    task: Literal["binary", "multiclass", "multilabel", "regression"]
+    task: Literal["binary", "multiclass", "multilabel", "regression", "tagging", "generation"]
     labels: list[bool | int | float | str] = []
     targets: list[str] = []
     #: Of each column of quantiles, in order.

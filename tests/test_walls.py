@@ -11,7 +11,9 @@ SOURCES = sorted(file for room in TOP for file in (ROOT / room).rglob("*.py"))
 COMMANDS = [file for file in SOURCES if "jobs" in file.parts and "terminal" not in file.parts]
 ROOMS = ("inputs", "features", "model", "tasks", "outputs")
 JOINERS = (
+    "arguments",
     "attributions",
+    "shown",
     "importance",
     "examples",
     "dedupe",
@@ -33,7 +35,9 @@ JOINERS = (
     "lanes",
 )
 TORCH = (
+    "arguments",
     "attributions",
+    "shown",
     "examples",
     "dedupe",
     "calibrate",

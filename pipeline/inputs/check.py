@@ -78,7 +78,7 @@ def _check_rich(feature: Feature, kind: pa.DataType, *, text: bool, source: str)
     if pa.types.is_null(kind):
         return
     if feature.dtype == "image":
-        if not (_is_text(kind) or _is_bytes(kind)):
+        if not (_is_text(kind) or is_bytes(kind)):
             raise ColumnError(
                 f"{source}: feature column {feature.name!r} is {kind}, and the bundle takes images: bytes of JPEG or"
                 " PNG, or their paths",
@@ -92,7 +92,7 @@ def _check_rich(feature: Feature, kind: pa.DataType, *, text: bool, source: str)
             column=feature.name,
         )
     fits = _is_number if feature.dtype == "numbers" else _is_text
-    if not (_is_list(kind) and (fits(kind.value_type) or pa.types.is_null(kind.value_type))):
+    if not (is_list(kind) and (fits(kind.value_type) or pa.types.is_null(kind.value_type))):
         raise ColumnError(
             f"{source}: feature column {feature.name!r} is {kind}, and the bundle takes lists of {feature.dtype};"
             " cast it where the file is written",
@@ -353,7 +353,8 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _is_bytes(kind: pa.DataType) -> bool:
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether a column holds binary values."""
     types = pa.types
     return bool(
         types.is_binary(kind)
@@ -363,7 +364,8 @@ def _is_bytes(kind: pa.DataType) -> bool:
     )
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a column holds lists."""
     types = pa.types
     return bool(
         types.is_list(kind)

@@ -149,7 +149,8 @@ class Explainer:
             perturbations_per_eval=min(DRAWN, self._pass_rows),
             return_input_shape=False,
         )
-        return found.reshape(1, -1)
+        weights: Tensor = found.reshape(1, -1)
+        return weights
 
     def _orders(self, number: int, orders: int) -> Any:
         """The same for every row, so that which rows are explained together changes nothing."""
@@ -165,7 +166,8 @@ class Explainer:
         if rows == 1:  # models that squeeze take a single row for none at all
             inputs = {name: torch.cat([tensor, tensor]) for name, tensor in inputs.items()}
             places = torch.cat([places, places])
-        return self._score([called(model, inputs, self._call) for model in self._models], places)[:rows]
+        scores: Tensor = self._score([called(model, inputs, self._call) for model in self._models], places)
+        return scores[:rows]
 
     def _gap(self, inputs: Tensors, places: Tensor, values: Tensor) -> Tensor:
         with torch.no_grad():

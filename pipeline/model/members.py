@@ -141,10 +141,10 @@ class Members:
 
     def _at_once(self, one: Pass) -> Outputs:
         """The raw outputs of one pass, of all members side by side."""
-        (head,) = self._heads if isinstance(self._heads[0], GenerationHead) else (None,)
-        if head is not None:
+        first = self._heads[0]
+        if isinstance(first, GenerationHead):
             (model,) = self.models
-            return {head.name: generate(model, one, self._inputs, head, call=self._call, pass_rows=self.pass_rows)}
+            return {first.name: generate(model, one, self._inputs, first, call=self._call, pass_rows=self.pass_rows)}
         each = [forward(model, one.arguments, self._heads, call=self._call) for model in self.models]
         found: Outputs = {}
         for head in self._heads:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import ClassHead, Ensemble, Label, MulticlassHead, Platt, Temperature
+from ...schemas.bundle import Ensemble, Label, LabelledHead, MulticlassHead, Platt, TaggingHead, Temperature
 from ..arrays import to_arrow
 from ..records import ColumnOptions
 from .columns import label_array
@@ -148,13 +148,13 @@ def probability_columns(probabilities: Tensor, options: ColumnOptions) -> list[p
     return []
 
 
-def outside(head: ClassHead, probabilities: Tensor) -> Tensor | None:
+def outside(head: LabelledHead, probabilities: Tensor) -> Tensor | None:
     """`[labels, rows]` → the rows whose probabilities lie outside [0, 1], or do not sum to 1 where one label of several
     is right; None where there are none, or no bounds are declared."""
     if head.bounds is None:
         return None
     bad = ((probabilities < -SLACK) | (probabilities > 1 + SLACK)).any(dim=0)
-    if isinstance(head, MulticlassHead):
+    if isinstance(head, MulticlassHead | TaggingHead):
         bad |= (probabilities.sum(dim=0) - 1).abs() > SLACK
     return bad if bool(bad.any()) else None
 

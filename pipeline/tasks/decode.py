@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -56,6 +57,13 @@ def raw_arrays(heads: Sequence[AnyHead], raw: Mapping[str, Tensor | Steps]) -> d
         else:
             found[head.name] = Lists(values=output.values.float().numpy(), offsets=output.offsets.numpy())
     return found
+
+
+def raw_tensors(raw: NDArray[np.float32] | Lists) -> Tensor | Steps:
+    """The way back, but for what is generated."""
+    if isinstance(raw, Lists):
+        return Steps(values=torch.from_numpy(np.array(raw.values)), offsets=torch.from_numpy(raw.offsets))
+    return torch.from_numpy(raw.copy())
 
 
 def check_shape(head: AnyHead, raw: Tensor, rows: int) -> None:
