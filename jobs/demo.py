@@ -20,7 +20,7 @@ ROWS_PER_FILE = 1_000_000
 #: As `pipeline/examples.py` has them, which imports torch; then what other commands do.
 TASKS = (
     "binary", "threshold", "multiclass", "top-k", "multilabel", "regression", "quantiles", "spread", "heads", "hidden",
-    "calibration", "dedupe", "explain",
+    "calibration", "dedupe", "explain", "image", "sequence", "generation",
 )  # fmt: skip
 USUAL = ("binary", "multiclass")
 
@@ -67,12 +67,14 @@ def demo(folder: str, task: str | None, rows: int | None, device: str) -> int:
 def _show(task: str, root: Path, rows: int | None, device: str) -> str:
     """Train, save, score, evaluate; returns the name of what was made."""
     from ..pipeline.examples import EXAMPLES
+    from ..pipeline.model.forward import one_thread
 
     made = {"calibration": "overconfident", "dedupe": "multiclass"}.get(task, task)
     summary = (EXAMPLES[made].__doc__ or "").strip().replace("\n", " ")
     answer(f"── {task}: {summary if made == task else _SHOWS[task]}")
     scratch = root / "bundles" / f".{task}"
-    example = EXAMPLES[made](scratch)
+    with one_thread():
+        example = EXAMPLES[made](scratch)
     name = example.name if made == task else task
     bundle, data, scored = root / "bundles" / name, root / "data" / name, root / "scored" / name
     shutil.rmtree(bundle, ignore_errors=True)
@@ -99,10 +101,27 @@ def _show(task: str, root: Path, rows: int | None, device: str) -> str:
     _run("score", words, hushed=["--log-format", "text", "--log-level", "warning"])
     if task == "explain":
         _run("importance", [str(scored), "--top", "8", "--picture", str(root / "telling.svg")])
+    if task == "generation":
+        answer(_compared(scored, example.truth[0]) + "\n")
+        return name
     named = [word for column in example.truth for word in ("--label", column)]
     _run("evaluate", [str(scored), *named, *(["--head", example.head] if example.head else [])])
     answer("")
     return name
+
+
+def _compared(scored: Path, truth: str) -> str:
+    """What was generated beside what is right."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from .terminal.tables import table
+
+    rows = pa.concat_tables([pq.read_table(file) for file in sorted(scored.rglob("*.parquet"))]).to_pylist()
+    right = sum(row["prediction"] == row[truth] for row in rows)
+    shown = [[" ".join(row[truth]), " ".join(row["prediction"]), f"{row['log_probability']:.4f}"] for row in rows[:6]]
+    listed = table([truth, "prediction", "log probability"], shown)
+    return f"{listed}\n\n{right} of {len(rows)} come out right, of numbers that the network has not seen"
 
 
 _SHOWS = {

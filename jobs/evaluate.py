@@ -107,7 +107,7 @@ def _shown(found: "Evaluation") -> str:
     from .terminal.tables import table
 
     left = f", {found.unlabelled:,} without a label left out" if found.unlabelled else ""
-    lines = [f"{found.head.task}: {found.rows:,} rows{left}", ""]
+    lines = [f"{found.head.task}: {found.rows:,} {'steps' if found.head.task == 'tagging' else 'rows'}{left}", ""]
     if found.classes is not None:
         lines += _class_tables(found.classes, [str(label) for label in found.head.labels])
     if found.labels:

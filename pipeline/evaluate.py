@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ..schemas.run import HeadRecord, RunManifest
 from .arrays import to_numpy
 from .errors import DataError, NoInputError, UsageError, one_line
+from .inputs.check import is_list
 from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
 from .outputs.store import MANIFEST, SUCCESS, Store
 from .truth import numbers_of, places_of, truths_of
@@ -27,8 +28,8 @@ KEY = "scoreline key"
 
 @dataclass(kw_only=True, slots=True)
 class Evaluation:
-    """Of one head. `rows` had a label, `unlabelled` had none. `classes`: of one label among several; `labels`: of each
-    of a multilabel head; `targets`, `quantiles`: of a regression, by column."""
+    """Of one head. `rows` (of tagging: steps) had a label, `unlabelled` had none. `classes`: of one label among
+    several; `labels`: of each of a multilabel head; `targets`, `quantiles`: of a regression, by column."""
 
     head: HeadRecord
     rows: int = 0
@@ -73,6 +74,8 @@ def evaluate(
     store = Store(output)
     manifest = finished(store)
     chosen = _chosen(manifest, head)
+    if chosen.task == "generation":
+        raise UsageError("what is generated has no one right answer to be held against; read its column")
     wanted = len(chosen.labels) if chosen.task == "multilabel" else max(1, len(chosen.targets))
     if len(labels) != wanted:
         raise UsageError(f"{chosen.task} takes {wanted} --label, in the bundle's order; {len(labels)} were given")
@@ -124,7 +127,7 @@ def _chosen(manifest: RunManifest, name: str | None) -> HeadRecord:
 def _empty(head: HeadRecord) -> Evaluation:
     found = Evaluation(head=head)
     match head.task:
-        case "binary" | "multiclass":
+        case "binary" | "multiclass" | "tagging":
             found.classes = ClassMetrics(len(head.labels))
         case "multilabel":
             found.labels = {str(label): ClassMetrics(2) for label in head.labels}
@@ -230,6 +233,12 @@ def _add(found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequen
             predicted, _ = places_of(_whole(rows.column(head.columns[0])), head.labels, head.columns[0])
             probabilities = _probabilities(head, rows)
             found.classes.add(truth[known], predicted[known], None if probabilities is None else probabilities[known])
+        case "tagging":
+            assert found.classes is not None, "made for the task"
+            right, ours = _steps(_whole(rows.column(head.columns[0])), _whole(truths[0]), names[0])
+            truth, known = places_of(right, head.labels, names[0])
+            predicted, _ = places_of(ours, head.labels, head.columns[0])
+            found.classes.add(truth[known], predicted[known], None)
         case "multilabel":
             matrix, known = truths_of(truths, names)
             predicted = np.stack([to_numpy(_whole(rows.column(n))) for n in head.columns[: len(head.labels)]], axis=1)
@@ -248,6 +257,25 @@ def _add(found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequen
                 one.add(right[place % len(right)][known], values[known])
     found.rows += int(known.sum())
     found.unlabelled += len(known) - int(known.sum())
+
+
+def _steps(predicted: pa.Array, truth: pa.Array, name: str) -> tuple[pa.Array, pa.Array]:
+    """The labels of every step, right ones and predicted ones, of the rows that have right ones.
+
+    Raises:
+        DataError: no lists, or of another number of steps.
+    """
+    if not is_list(truth.type):
+        raise DataError(f"label column {name!r} is {truth.type}, and tagging has a list of labels for each row")
+    known = truth.is_valid()
+    right, ours = truth.filter(known), predicted.filter(known)
+    apart = pc.not_equal(pc.list_value_length(right).cast(pa.int64()), pc.list_value_length(ours).cast(pa.int64()))
+    if pc.any(apart).as_py():
+        row = pc.index(apart, True).as_py()
+        raise DataError(
+            f"label column {name!r} has {len(right[row])} labels in a row of {len(ours[row])} steps; it needs one each"
+        )
+    return right.flatten(), ours.flatten()
 
 
 def _probabilities(head: HeadRecord, rows: Any) -> np.ndarray | None:

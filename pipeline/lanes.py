@@ -12,13 +12,12 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Protocol, TypeVar
 
-import torch
-
+from .model.forward import one_thread
 from .timing import StageTimes
 
 #: The stages that fill the queue in front of the lanes, and those that run in them.
 LOADING = ("read", "check", "images", "scale", "dedupe")
-SCORING = ("transfer", "forward", "hidden", "decode", "explain")
+SCORING = ("transfer", "pad", "forward", "hidden", "decode", "explain")
 
 
 class Timed(Protocol):
@@ -34,14 +33,12 @@ Result = TypeVar("Result", bound=Timed)
 @contextmanager
 def open_lanes(num_lanes: int) -> Iterator[ThreadPoolExecutor]:
     """Threads for as many blocks at once. Blocks not yet begun are dropped when the run ends early."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     pool = ThreadPoolExecutor(num_lanes, thread_name_prefix="lane")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before)
+    with one_thread():
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """One job from start to end: the only file that knows the order of the stages.
 
     discover → read → check (→ images) → scale (→ dedupe)
-             → transfer → forward (→ hidden) → decode (→ explain) → write → publish
+             → transfer (→ pad) → forward (→ hidden) → decode (→ explain) → write → publish
 
 Reader threads read, check, decode images and scale, and find rows that repeat; lanes transfer, run the forward pass,
 look into hidden layers, decode and explain; the calling thread writes and publishes, in order. Everything is bounded,
@@ -330,8 +330,9 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
         spent.rows, spent.bytes = scored.num_kept, sum(t.nbytes for t in raw.heads.values())
     if item.repeats is not None:
         raw, moved = scorer.repeated(raw, item.repeats), features
-    for stage, seconds in raw.device_s.items():  # the clock here has measured the queue as well
+    for stage, seconds in raw.device_s.items():  # the clock here has measured the queue as well, or all in one
         times[stage].busy_s = seconds
+        times[stage].rows = scored.num_kept
     if item.repeats is not None and (options.hidden or options.explain):
         moved = scorer.transfer(features)
     hidden: list[pa.Array] = []

@@ -53,6 +53,7 @@ from .features.program import kept_when_missing
 from .heads import NamedHead, Outputs, Task, make_heads, refuse_double_activation
 from .model.bundle import first_problem, sha256, write_bundle
 from .model.draft import Draft, draft
+from .model.forward import one_thread
 from .model.golden import ABSOLUTE, RELATIVE, GoldenRows, write_golden
 from .model.graph import EXAMPLE_ROWS, GraphModel, example_inputs, shapes
 from .model.pruning import zeros
@@ -68,6 +69,7 @@ Call = Literal["arguments", "dict"]
 GOLDEN = "golden.parquet"
 
 
+@one_thread()
 def save_bundle(
     path: str | os.PathLike[str],
     model: Any,

@@ -29,7 +29,7 @@ from .layers import hidden_columns
 from .model.bundle import Bundle, open_bundle
 from .model.cuda import CudaStreams
 from .model.formats import LoadedMember, load_members
-from .model.forward import block_size, pick_device
+from .model.forward import block_size, one_thread, pick_device
 from .model.golden import WIDER, GoldenRows, Raw, compare, read_golden
 from .model.graph import GraphModel, example_inputs, shapes
 from .model.graph_facts import index_limits
@@ -79,7 +79,7 @@ class RawBatch:
     """What the model gives: `heads[name]`, `[rows, members × width]`, or so of each step, on the CPU, of the rows that
     went through.
     `failed`: the places of the others among the rows it was given, with what it said. `device_s`: the seconds of each
-    stage by the clock of the device, where it has one."""
+    stage, where the device has a clock of its own, or padding a share in them."""
 
     heads: Mapping[str, Tensor | Sequences]
     failed: Mapping[int, str] = field(default_factory=dict)
@@ -153,12 +153,14 @@ class Scorer:
         self._streams = CudaStreams(device) if device.type == "cuda" else None
         self._limits = index_limits(manifest, graphs)
         self._sources = origins(manifest.features, manifest.steps)
+        self._pads = any(isinstance(entry, SequenceInput) for entry in manifest.inputs)
         #: The input that each feature with images makes.
         self.images = {entry.columns[0]: entry for entry in manifest.inputs if isinstance(entry, ImageInput)}
         if self.images:
             require_pillow()
 
     @classmethod
+    @one_thread()
     def load(
         cls,
         path: str | os.PathLike[str] | Bundle,
@@ -335,7 +337,9 @@ class Scorer:
 
     def _forward(self, features: FeatureBatch) -> RawBatch:
         if self._streams is None:
-            return RawBatch(heads=self.members.run(features.inputs))
+            spent: dict[str, float] = {}
+            heads = self.members.run(features.inputs, spent)
+            return RawBatch(heads=heads, device_s=spent if self._pads else {})
         assert features.sent is not None, "what runs on a GPU was transferred to it"
         fetched = self._streams.work(features.sent, self.members.run)
         device_s = {"transfer": fetched.transfer_s, "forward": fetched.forward_s}

@@ -14,11 +14,11 @@ from time import perf_counter
 
 STAGES = (
     "discover", "read", "check", "images", "scale", "dedupe",
-    "transfer", "forward", "hidden", "decode", "explain",
+    "transfer", "pad", "forward", "hidden", "decode", "explain",
     "write", "publish",
 )  # fmt: skip
 #: Stages that are there only where they were asked for.
-OPTIONAL = ("images", "dedupe", "hidden", "explain")
+OPTIONAL = ("images", "dedupe", "pad", "hidden", "explain")
 
 
 @dataclass(kw_only=True, slots=True)

@@ -4,6 +4,7 @@ where that was asked for. Knows nothing of columns, labels or files.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from ...schemas.bundle import AnyHead, AnyInput, GenerationHead, TaggingHead
 from ..errors import ModelFailedError, ScorelineError, one_line
 from ..records import Inputs, Sequences
-from .forward import Call, forward
+from .forward import Call, forward, one_thread
 from .generate import generate
 from .passes import Pass, Passes, in_order, num_rows, size, steps_kept
 
@@ -66,22 +67,23 @@ class Members:
         """
         import torch._inductor.config as inductor  # a second more, where it is asked for
 
-        plain, threads = self.models, torch.get_num_threads()
+        plain = self.models
         inductor.compile_threads = 1  # no processes that could outlive a command
-        torch.set_num_threads(1)  # as the lanes do: what is compiled is compiled for so many
-        try:
-            self.models = [torch.compile(model, dynamic=True) for model in plain]  # type: ignore[misc]
-            probe()
-        except Exception as error:  # whatever a compiler raises
-            self.models = plain
-            return one_line(error).partition(" Set TORCHDYNAMO_VERBOSE")[0]
-        finally:
-            torch.set_num_threads(threads)
+        with one_thread():  # what is compiled is compiled for so many
+            try:
+                self.models = [torch.compile(model, dynamic=True) for model in plain]  # type: ignore[misc]
+                probe()
+            except Exception as error:  # whatever a compiler raises
+                self.models = plain
+                return one_line(error).partition(" Set TORCHDYNAMO_VERBOSE")[0]
         return None
 
-    def run(self, inputs: Inputs) -> Outputs:
+    def run(self, inputs: Inputs, spent: dict[str, float] | None = None) -> Outputs:
         """The raw outputs of some rows, `pass_rows` at a time; where the device has no memory for them, of half as
         many, and again.
+
+        Args:
+            spent: takes the seconds in which sequences were padded and models ran, as `pad` and `forward`.
 
         Raises:
             ModelFailedError: there is no memory for a single row.
@@ -89,7 +91,7 @@ class Members:
         while True:
             step = min(size(inputs), self.fitting_rows or self.pass_rows)
             try:
-                pieces = [(one.places, self._at_once(one)) for one in self._passes.cut(inputs, step)]
+                pieces = self._passed(inputs, step, {} if spent is None else spent)
             except torch.OutOfMemoryError as error:
                 if step == 1:
                     raise ModelFailedError(f"the device has no memory for a single row: {one_line(error)}") from error
@@ -99,6 +101,17 @@ class Members:
                 continue
             places = [place for place, _ in pieces]
             return {head.name: in_order([made[head.name] for _, made in pieces], places) for head in self._heads}
+
+    def _passed(self, inputs: Inputs, step: int, spent: dict[str, float]) -> list[tuple[slice | Tensor, Outputs]]:
+        pieces, before = [], perf_counter()
+        for one in self._passes.cut(inputs, step):
+            padded = perf_counter()
+            pieces.append((one.places, self._at_once(one)))
+            now = perf_counter()
+            spent["pad"] = spent.get("pad", 0.0) + padded - before
+            spent["forward"] = spent.get("forward", 0.0) + now - padded
+            before = now
+        return pieces
 
     def run_but_failing(self, inputs: Inputs, *, first: bool) -> Passed:
         """The same for rows that fail as a whole: those that fail alone are found by halving and left out.

@@ -36,13 +36,13 @@ LAYERS: dict[str, type[nn.Module]] = {
 _TENSOR_FUNCTIONS = (
     "abs", "add", "addcmul", "addmm", "amax", "amin", "argmax", "argmin", "baddbmm", "bmm", "cat", "ceil",
     "chunk", "clamp", "clip", "concat", "cos", "cosh", "cumsum", "div", "divide", "dot", "einsum", "eq", "erf",
-    "exp", "expm1", "flatten", "floor", "ge", "gt", "hstack", "index_select", "le", "log", "log10", "log1p",
+    "exp", "expm1", "flatten", "flip", "floor", "ge", "gt", "hstack", "index_select", "le", "log", "log10", "log1p",
     "log2", "logical_and", "logical_not", "logical_or", "logsumexp", "lt", "matmul", "max", "maximum", "mean",
     "min", "minimum", "mm", "movedim", "mul", "multiply", "mv", "narrow", "ne", "neg", "norm", "ones_like",
     "outer", "permute", "pow", "prod", "reciprocal", "relu", "reshape", "round", "rsqrt", "select", "selu",
     "sigmoid", "sign", "sin", "sinh", "softmax", "sort", "log_softmax", "split", "sqrt", "square", "squeeze", "stack",
     "std", "sub", "subtract", "sum", "swapaxes", "tan", "tanh", "transpose", "unbind", "unsqueeze", "var",
-    "vstack", "where", "zeros_like",
+    "vstack", "where", "zeros_like", "gather", "take_along_dim",
 )  # fmt: skip
 
 _NN_FUNCTIONS = (
