@@ -275,6 +275,9 @@ def image(bundle: Path) -> Example:
 def _png(pixels: Any) -> bytes:
     import io
 
+    from .features.images import require_pillow
+
+    require_pillow()
     from PIL import Image
 
     file = io.BytesIO()
