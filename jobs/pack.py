@@ -32,6 +32,7 @@ def pack(paths: tuple[str, ...], mlflow: str | None, allow_import: bool, allow_p
       sample = "sample.csv"          # some raw rows
       expected = "expected.csv"      # predictions for them, if you have them
       threshold = 0.3                # quantiles, spread, bounds, [heads.NAME] …: as save_bundle has them
+      # images = {photo = {size = [224, 224]}}, sequences = {text = {longest = 64}}, generate = {…}, likewise
       prune = 0.5                    # half of the weights become zero, if you like
       [model]
       weights = "weights.pt"         # a state dict; or .safetensors

@@ -103,17 +103,32 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
         bounds=spec.bounds,
         out_of_bounds=spec.out_of_bounds,
         heads=None if spec.heads is None else {name: head(said) for name, said in spec.heads.items()},
-        sample=_rows(folder / str(spec.sample)),
+        sample=_from_spec(_rows(folder / str(spec.sample)), spec, (folder / str(spec.sample)).parent),
         expected=None if spec.expected is None else _rows(folder / spec.expected),
         scaler=_scalers(spec.scaler, folder, read_pickle),
         target_scaler=_target_scaler(spec.target_scaler, folder, read_pickle),
         vocabularies=spec.vocabularies,
         inputs=spec.inputs,
+        images=spec.images,
+        sequences=spec.sequences,
+        generate=spec.generate,
         call=spec.call,
         combine=spec.combine,
         std=spec.std,
         prune=spec.prune,
     )
+
+
+def _from_spec(table: pa.Table, spec: PackSpec, folder: Path) -> pa.Table:
+    """The sample with paths of images that begin where it lies, as those of a file that is scored do."""
+    for name in spec.images or {}:
+        for feature in (spec.inputs or {}).get(name, [name]):
+            at = table.schema.get_field_index(feature)
+            if at < 0 or not pa.types.is_string(table.schema.field(at).type):
+                continue
+            paths = [None if path is None else str(folder / path) for path in table.column(at).to_pylist()]
+            table = table.set_column(at, feature, pa.array(paths, pa.string()))
+    return table
 
 
 def _target_scaler(spec: ScalerSpec | float | None, folder: Path, read_pickle: ReadPickle | None) -> Any:

@@ -31,7 +31,7 @@ class PackSpec(Schema):
     """Everything `save_bundle` is told, with files in place of objects."""
 
     features: list[str] | None = None
-    task: Literal["binary", "multiclass", "multilabel", "regression"] | None = None
+    task: Literal["binary", "multiclass", "multilabel", "regression", "tagging", "generation"] | None = None
     labels: list[bool | int | float | str] | None = None
     outputs: Literal["logits", "probabilities", "log_probabilities"] | None = None
     output: int | str | list[int | str] | None = None
@@ -48,6 +48,9 @@ class PackSpec(Schema):
     target_scaler: ScalerSpec | float | None = None
     vocabularies: dict[str, list[str]] = {}
     inputs: dict[str, list[str]] | None = None
+    images: dict[str, dict[str, Any]] | None = None
+    sequences: dict[str, dict[str, Any]] | None = None
+    generate: dict[str, Any] | None = None
     call: Literal["arguments", "dict"] = "arguments"
     combine: Literal["probability", "logit", "vote", "mean"] | None = None
     std: bool = False

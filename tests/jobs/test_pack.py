@@ -13,10 +13,12 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import safetensors.torch
 import skops.io
 import torch
+from PIL import Image
 from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 from torch import nn
@@ -396,3 +398,38 @@ def test_many_categories_are_probed_at_once(files: Path) -> None:
     outputs = Compiler(["word"], ["word"]).add(encoder, ["word"])
     assert len(outputs) == 10_000
     assert calls == [10_000, 1, 1]
+
+
+def test_a_bundle_of_images_from_files(tmp_path: Path, scoreline: Command) -> None:
+    """Paths begin where the sample lies, wherever the command runs; the score is bare torch's."""
+    (tmp_path / "scans").mkdir()
+    pictures = [RNG.integers(0, 255, (6, 6), dtype=np.uint8) for _ in range(9)]
+    for at, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / "scans" / f"{at}.png")
+    pd.DataFrame({"scan": [f"scans/{at}.png" for at in range(9)]}).to_csv(tmp_path / "sample.csv", index=False)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)).eval()
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    (tmp_path / "spec.toml").write_text(
+        """
+features = ["scan"]
+task = "multiclass"
+labels = ["a", "b"]
+sample = "sample.csv"
+images = {scan = {size = [6, 6], channels = 1}}
+[model]
+weights = "weights.safetensors"
+layers = [
+  {type = "Conv2d", in_channels = 1, out_channels = 4, kernel_size = 3}, {type = "ReLU"}, {type = "Flatten"},
+  {type = "Linear", in_features = 64, out_features = 2},
+]
+"""
+    )
+    done = scoreline("pack", tmp_path / "spec.toml", tmp_path / "bundle")
+    assert done.code == 0, done.err
+    table = pa.table({"scan": [(tmp_path / "scans" / f"{at}.png").read_bytes() for at in range(9)]})
+    scored = Scorer.load(tmp_path / "bundle", device="cpu").score_table(table)
+    with torch.no_grad():
+        pixels = torch.tensor(np.stack(pictures)[:, None] / np.float32(255), dtype=torch.float32)
+        wanted = torch.softmax(model(pixels), dim=1)[:, 1]
+    np.testing.assert_allclose(scored["probability_b"].to_numpy(), wanted, atol=1e-6)
