@@ -28,7 +28,9 @@ LAYERS: dict[str, type[nn.Module]] = {
         nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Threshold,
         nn.Softmax, nn.Softmin, nn.LogSoftmax, nn.CosineSimilarity,
         nn.Conv1d, nn.Conv2d, nn.BatchNorm2d, nn.Dropout2d, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
-        nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.RNN, nn.GRU, nn.LSTM, nn.MultiheadAttention,
+        nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.ConvTranspose1d,
+        nn.ConvTranspose2d, nn.InstanceNorm2d, nn.Upsample, nn.PixelShuffle, nn.ConstantPad1d, nn.ConstantPad2d,
+        nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.Softmax2d, nn.RNN, nn.GRU, nn.LSTM, nn.MultiheadAttention,
         nn.TransformerEncoderLayer,
     )
 }  # fmt: skip
@@ -51,6 +53,8 @@ _NN_FUNCTIONS = (
     "log_softmax", "logsigmoid", "mish", "normalize", "one_hot", "pad", "prelu", "relu", "relu6", "rms_norm",
     "scaled_dot_product_attention", "selu", "sigmoid", "silu", "softmax", "softmin", "softplus", "softshrink",
     "softsign", "tanh", "tanhshrink", "threshold",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool1d", "avg_pool2d", "conv1d",
+    "conv2d", "interpolate", "max_pool1d", "max_pool2d", "pixel_shuffle",
 )  # fmt: skip
 
 _OPERATORS = (
