@@ -22,7 +22,8 @@ def layers(bundle: str, as_json: bool) -> int:
     from ..schemas.bundle import GraphMember
     from .terminal.tables import answer, table
 
-    members = open_bundle(bundle).manifest.members
+    manifest = open_bundle(bundle).manifest
+    members = manifest.members
     found = [
         [layer.model_dump() for layer in member.layers] if isinstance(member, GraphMember) else [] for member in members
     ]
@@ -33,7 +34,12 @@ def layers(bundle: str, as_json: bool) -> int:
         if len(found) > 1:
             answer(f"member {place}")
         if not listed:
-            answer("its layers cannot be named: only models kept as data have names for them")
+            sequence = any(entry.kind == "sequence" for entry in manifest.inputs)
+            answer(
+                "what its layers give is as long as each sequence, so none can be written for every row"
+                if sequence
+                else "its layers cannot be named: only models kept as data have names for them"
+            )
             continue
         rows = [[one["name"], one["calls"], " × ".join(map(str, one["shape"])) or "1"] for one in listed]
         answer(table(["layer", "calls", "numbers per row"], rows))

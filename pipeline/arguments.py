@@ -2,10 +2,10 @@
 user's own objects. Joins `features` and `inputs`; knows nothing of models.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,14 +16,14 @@ from torch import Tensor
 from ..schemas.bundle import AnyInput, Feature, ImageInput, SequenceInput, TableInput
 from ..schemas.steps import AnyStep, Encoding, OrdinalStep
 from .errors import BundleError, one_line
-from .features.binding import Binding
+from .features.binding import Binding, bind
 from .features.images import open_images
-from .features.program import origins
+from .features.program import kept_when_missing, origins
 from .features.tensors import scale_batch
 from .inputs.check import check_batch, is_list
 from .model.bundle import first_problem
 from .records import Inputs, Sequences
-from .samples import Sample
+from .samples import Sample, features_of, golden_rows, read_sample
 
 Kind = Literal["table", "image", "sequence"]
 #: What `images=` and `sequences=` may say of an input.
@@ -43,6 +43,80 @@ class Group:
     said: Mapping[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """What a model takes: raw features, steps, inputs; the rows of the sample that become golden; and the way from
+    inputs to what the model is given for those rows, by the user's own objects."""
+
+    features: list[Feature]
+    steps: list[AnyStep]
+    inputs: list[AnyInput]
+    rows: Sample
+    shown: Callable[[Sequence[AnyInput]], Inputs]
+
+
+def take_apart(
+    names: Sequence[str],
+    sample: Any,
+    *,
+    scaler: Any,
+    vocabularies: Mapping[str, Sequence[str]],
+    inputs: Mapping[str, Sequence[str]] | None,
+    images: Mapping[str, Mapping[str, Any]] | None,
+    sequences: Mapping[str, Mapping[str, Any]] | None,
+) -> Taken:
+    """The features, steps and inputs that the arguments of `save_bundle` describe.
+
+    Raises:
+        BundleError: they do not go together, or with the sample.
+    """
+    groups = group(names, inputs, images, sequences)
+    given = read_sample(sample, names)
+    pictures = {name for one in groups if one.kind == "image" for name in one.features}
+    lists = {name for one in groups if one.kind == "sequence" for name in one.features}
+    features = features_of(given.batch.schema, images=pictures)
+    refuse_other_kinds(groups, features)
+    wordy = {feature.name for feature in features if feature.dtype == "words"}
+    lookups, tokens = described(lambda: vocabulary_steps(groups, vocabularies, wordy))
+    plain = [name for name in names if name not in pictures | lists]
+    if not plain and scaler is not None:
+        raise BundleError("scaler= is for features of a table, and there are none")
+    binding = None
+    if plain:
+        text = [feature.name for feature in features if feature.dtype == "text"]
+        flat = {name: words for name, words in vocabularies.items() if name not in lists}
+        binding = described(lambda: bind(scaler, plain, text=text, vocabularies=flat))
+        keep = kept_when_missing(plain, binding.steps, binding.columns)
+        features = features_of(given.batch.schema, sorted(keep), pictures)
+    entries = make_inputs(groups, features, binding, tokens, whole_lists(given.batch), as_bound=inputs is None)
+    rows = golden_rows(given, features)
+    if pictures | lists:
+        rows = fitting(rows, features, lookups, entries)
+        rows = rows.only(evenly(rows.batch.num_rows, MOST_IMAGES if pictures else MOST_SEQUENCES))
+        rows = with_bytes(rows, entries)
+    unknown = {name: one.said.get("unknown") for one in groups for name in one.features}
+    return Taken(
+        features=features,
+        steps=[*lookups, *(binding.steps if binding is not None else ())],
+        inputs=entries,
+        rows=rows,
+        shown=lambda chosen: true_inputs(rows, chosen, binding, tokens, vocabularies, unknown),
+    )
+
+
+Made = TypeVar("Made")
+
+
+def described(make: Callable[[], Made]) -> Made:
+    """What the user gave, as the schema has it; what it cannot hold is the user's to mend."""
+    try:
+        return make()
+    except ValidationError as error:
+        raise BundleError(f"the bundle cannot be described: {first_problem(error)}") from error
+    except (ValueError, OverflowError) as error:
+        raise BundleError(f"the bundle cannot be described: {one_line(error)}") from error
+
+
 def group(
     features: Sequence[str],
     inputs: Mapping[str, Sequence[str]] | None,
@@ -60,8 +134,8 @@ def group(
         ("image", images, IMAGE_WORDS),
         ("sequence", sequences, SEQUENCE_WORDS),
     ]
-    for kind, described, words in given:
-        for name, details in (described or {}).items():
+    for kind, each, words in given:
+        for name, details in (each or {}).items():
             if not isinstance(details, Mapping) or set(details) - set(words):
                 strange = sorted(set(details) - set(words)) if isinstance(details, Mapping) else details
                 raise BundleError(f"{kind}s[{name!r}] says {strange!r}; it is a mapping of {', '.join(words)}")
@@ -93,10 +167,10 @@ def tabular(groups: Sequence[Group]) -> list[str]:
     return [name for one in groups if one.kind == "table" for name in one.features]
 
 
-def refuse_other_kinds(groups: Sequence[Group], described: Sequence[Feature]) -> None:
+def refuse_other_kinds(groups: Sequence[Group], features: Sequence[Feature]) -> None:
     """Raise BundleError where the sample holds another kind of column than was said."""
     kinds = {name: one.kind for one in groups for name in one.features}
-    for feature in described:
+    for feature in features:
         kind = kinds.get(feature.name, "table")
         is_list, is_image = feature.dtype in ("numbers", "words"), feature.dtype == "image"
         if is_list and kind != "sequence":
@@ -149,7 +223,7 @@ def vocabulary_steps(
 
 def make_inputs(
     groups: Sequence[Group],
-    described: Sequence[Feature],
+    features: Sequence[Feature],
     binding: Binding | None,
     tokens: Mapping[str, str],
     whole: Collection[str],
@@ -166,7 +240,7 @@ def make_inputs(
     Raises:
         BundleError: what was said of one does not hold together, or a table has no columns.
     """
-    sources = origins(described, binding.steps) if binding is not None else {}
+    sources = origins(features, binding.steps) if binding is not None else {}
     found: list[AnyInput] = []
     for one in groups:
         try:
@@ -220,7 +294,7 @@ def with_bytes(sample: Sample, entries: Sequence[AnyInput]) -> Sample:
 
 
 def fitting(
-    sample: Sample, described: Sequence[Feature], steps: Sequence[AnyStep], entries: Sequence[AnyInput]
+    sample: Sample, features: Sequence[Feature], steps: Sequence[AnyStep], entries: Sequence[AnyInput]
 ) -> Sample:
     """The rows of a sample whose images can be decoded and whose lists fit.
 
@@ -230,7 +304,7 @@ def fitting(
     Raises:
         BundleError: there are none; says why not, of the first.
     """
-    checked = check_batch(sample.batch, described)
+    checked = check_batch(sample.batch, features)
     kept = np.arange(sample.batch.num_rows) if checked.kept is None else checked.kept
     rejected = [(int(reject.positions[0]), reject.column, reject.reasons[0]) for reject in checked.rejects]
     good = np.ones(len(kept), dtype=np.bool_)
@@ -242,7 +316,7 @@ def fitting(
             rejected += [(int(kept[place]), name, reason) for place, reason in unfit.items()]
     rich = [entry for entry in entries if isinstance(entry, SequenceInput)]
     if rich:
-        scaled = scale_batch(checked, steps=steps, inputs=rich, limits={}, sources=origins(described, steps))
+        scaled = scale_batch(checked, steps=steps, inputs=rich, limits={}, sources=origins(features, steps))
         fits = kept if scaled.kept is None else scaled.kept
         good &= np.isin(kept, fits)
         rejected += [(int(reject.positions[0]), reject.column, reject.reasons[0]) for reject in scaled.rejects]

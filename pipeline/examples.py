@@ -303,8 +303,8 @@ def _orders(number: int, seed: int) -> tuple[list[list[str]], list[list[str]]]:
     draw = random.Random(seed)
     texts, tags = [], []
     for _ in range(number):
-        text, said = ["please"] * draw.randint(0, 2), ["other"] * 2
-        said = said[: len(text)]
+        text = ["please"] * draw.randint(0, 2)
+        said = ["other"] * len(text)
         for _ in range(draw.randint(1, 3)):
             text += ["send", draw.choice(_NUMBERS), draw.choice(_GOODS), "to", draw.choice(_PEOPLE)]
             said += ["other", "number", "good", "other", "person"]

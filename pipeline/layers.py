@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from math import prod
 
-from ..schemas.bundle import BundleManifest, GraphMember, LayerRecord
+from ..schemas.bundle import BundleManifest, GraphMember, LayerRecord, SequenceInput
 from .errors import UsageError
 from .records import HiddenColumn
 
@@ -23,6 +23,8 @@ def hidden_columns(manifest: BundleManifest, names: Sequence[str]) -> list[Hidde
     several = len(manifest.members) > 1
     for name in names:
         for place, member in enumerate(manifest.members):
+            if any(isinstance(entry, SequenceInput) for entry in manifest.inputs):
+                raise UsageError("--hidden is for layers as wide for every row, and a sequence's are as long as it is")
             layer = _found(member.layers if isinstance(member, GraphMember) else [], name)
             column = f"hidden_{layer.name}_{place}" if several else f"hidden_{layer.name}"
             columns.append(HiddenColumn(name=column, member=place, node=layer.name, width=prod(layer.shape)))

@@ -3,22 +3,20 @@ scoring, and ends by replaying what it will write through that same path.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from torch import Tensor
 
 from ..schemas.bundle import (
     AnyHead,
-    AnyInput,
     AnyMember,
     BundleManifest,
     ClassHead,
@@ -31,35 +29,23 @@ from ..schemas.bundle import (
     Pruning,
     RegressionHead,
     SequenceInput,
+    TaggingHead,
     arguments_of,
+    refuse_arguments,
 )
-from .arguments import (
-    MOST_IMAGES,
-    MOST_SEQUENCES,
-    evenly,
-    fitting,
-    group,
-    make_inputs,
-    refuse_other_kinds,
-    true_inputs,
-    vocabulary_steps,
-    whole_lists,
-    with_bytes,
-)
-from .errors import BundleError, GoldenMismatchError, ModelFailedError, one_line
-from .features.binding import bind
+from .arguments import described, take_apart
+from .errors import BundleError, GoldenMismatchError, ModelFailedError
 from .features.fitted import fitted_in_float32
-from .features.program import kept_when_missing
 from .heads import NamedHead, Outputs, Task, make_heads, refuse_double_activation
-from .model.bundle import first_problem, sha256, write_bundle
+from .model.bundle import sha256, write_bundle
 from .model.draft import Draft, draft
 from .model.forward import one_thread
 from .model.golden import ABSOLUTE, RELATIVE, GoldenRows, write_golden
 from .model.graph import EXAMPLE_ROWS, GraphModel, example_inputs, shapes
 from .model.pruning import zeros
-from .records import ColumnOptions, Inputs, Lists
+from .records import ColumnOptions, Lists
 from .records import Sequences as Steps
-from .samples import Sample, expected_columns, features_of, golden_rows, read_sample
+from .samples import Sample, expected_columns
 from .scorer import Scorer
 from .shown import Raw, choices_of, has_sequences, true_outputs
 from .tasks.columns import head_fields, head_width, output_fields
@@ -67,6 +53,12 @@ from .tasks.decode import decode_head, raw_arrays
 
 Call = Literal["arguments", "dict"]
 GOLDEN = "golden.parquet"
+#: By how many steps lists are padded further, to see whether a model looks at what its mask says is not there.
+EXTRA_STEPS = 3
+PADDING = (
+    "the model's output for a list changes with the padding behind it; let it use its mask wherever steps meet, or"
+    " leave mask out, so that only lists of one length go through together"
+)
 
 
 @one_thread()
@@ -162,33 +154,10 @@ def save_bundle(
         GoldenMismatchError: the outputs expected for the sample are not what this model and scaler give.
     """
     names = _plain_names(features)
-    groups = group(names, inputs, images, sequences)
-    given = read_sample(sample, names)
-    pictures = {name for one in groups if one.kind == "image" for name in one.features}
-    described = features_of(given.batch.schema, images=pictures)
-    refuse_other_kinds(groups, described)
-    words, listed = vocabularies or {}, {name for one in groups if one.kind == "sequence" for name in one.features}
-    lookups, tokens = vocabulary_steps(
-        groups, words, {feature.name for feature in described if feature.dtype == "words"}
+    taken = take_apart(
+        names, sample, scaler=scaler, vocabularies=vocabularies or {}, inputs=inputs, images=images, sequences=sequences
     )
-    unknown = {name: one.said.get("unknown") for one in groups for name in one.features}
-    plain = [name for name in names if name not in pictures | listed]
-    if not plain and scaler is not None:
-        raise BundleError("scaler= is for features of a table, and there are none")
-    text = [feature.name for feature in described if feature.dtype == "text"]
-    binding = None
-    if plain:
-        flat = {name: listing for name, listing in words.items() if name not in listed}
-        binding = _described(lambda: bind(scaler, plain, text=text, vocabularies=flat))
-        keep = kept_when_missing(plain, binding.steps, binding.columns)
-        described = features_of(given.batch.schema, sorted(keep), pictures)
-    steps = [*lookups, *(binding.steps if binding is not None else ())]
-    entries = make_inputs(groups, described, binding, tokens, whole_lists(given.batch), as_bound=inputs is None)
-    rows = golden_rows(given, described)
-    if pictures | listed:
-        rows = fitting(rows, described, lookups, entries)
-        rows = rows.only(evenly(rows.batch.num_rows, MOST_IMAGES if pictures else MOST_SEQUENCES))
-        rows = with_bytes(rows, entries)
+    entries, rows = taken.inputs, taken.rows
     named = make_heads(
         heads,
         {
@@ -201,28 +170,26 @@ def save_bundle(
     if isinstance(model, list) and not model:
         raise BundleError("the list of models is empty")
     models = model if isinstance(model, list) else [model]
+    described(lambda: refuse_arguments(entries, described_heads, taken.steps, len(models)))
     takes = arguments_of(entries, described_heads)
     drafts = _drafts(models, takes, call, prune)
     for each in drafts:
         for head in described_heads:
             refuse_double_activation(each.loaded.graph, head)
-    choices = choices_of(drafts, entries, takes, call, steps, described)
-
-    def shown(inputs: Sequence[AnyInput]) -> Inputs:
-        return true_inputs(rows, inputs, binding, tokens, words, unknown)
+    choices = choices_of(drafts, entries, takes, call, taken.steps, taken.features)
 
     ensemble = _ensemble(len(drafts), described_heads, combine, std)
-    raw, entries = true_outputs(drafts, shown, choices, call, described_heads)
+    raw, entries = true_outputs(drafts, taken.shown, choices, call, described_heads)
     pruning = None
     if prune is not None:
-        whole, _ = true_outputs(_drafts(models, takes, call, None), shown, [entries], call, described_heads)
+        whole, _ = true_outputs(_drafts(models, takes, call, None), taken.shown, [entries], call, described_heads)
         pruning = _pruning(prune, drafts, described_heads, ensemble, raw, whole)
     files = {name: data for each in drafts for name, data in each.files.items()}
-    manifest = _described(
+    manifest = described(
         lambda: BundleManifest(
             scoreline=version("scoreline"),
-            features=described,
-            steps=steps,
+            features=taken.features,
+            steps=taken.steps,
             inputs=entries,
             call=call,
             members=[each.member for each in drafts],
@@ -255,24 +222,11 @@ def save_bundle(
     return write_bundle(path, manifest.model_copy(update={"files": digests}), files)
 
 
-Described = TypeVar("Described")
-
-
-def _described(make: Callable[[], Described]) -> Described:
-    """What the user gave, as the schema has it; what it cannot hold is the user's to mend."""
-    try:
-        return make()
-    except ValidationError as error:
-        raise BundleError(f"the bundle cannot be described: {first_problem(error)}") from error
-    except (ValueError, OverflowError) as error:
-        raise BundleError(f"the bundle cannot be described: {one_line(error)}") from error
-
-
 def _plain_names(features: Sequence[str]) -> list[str]:
     if isinstance(features, str):
         raise BundleError(f"features is the text {features!r}; give a list of column names")
     names = [str(name) for name in features]
-    _described(lambda: [Feature(name=name) for name in names])
+    described(lambda: [Feature(name=name) for name in names])
     if len(set(names)) < len(names):
         raise BundleError(f"a feature stands twice among {names}")
     return names
@@ -320,7 +274,7 @@ def _drafts(models: Sequence[Any], takes: Sequence[str], call: Call, pruned: flo
     for place, model in enumerate(models):
         number = "" if len(models) == 1 else f"-{place}"
         made = partial(draft, model, number, inputs=list(takes), num_arguments=arguments, pruned=pruned)
-        drafts.append(_described(made))
+        drafts.append(described(made))
     return drafts
 
 
@@ -329,11 +283,13 @@ def _ensemble(members: int, heads: Sequence[AnyHead], combine: Any, std: bool) -
         if combine is not None or std:
             raise BundleError("combine and std are for an ensemble; give a list of models")
         return None
+    if std and any(isinstance(head, TaggingHead) for head in heads):
+        raise BundleError("std= is not written of tagging; leave it out")
     classes = [head.task for head in heads if isinstance(head, LabelledHead)]
     combine = combine or ("probability" if classes else "mean")
     if (combine == "mean") == bool(classes):
         raise BundleError(f"combine={combine!r} does not go with {classes[0] if classes else 'regression'}")
-    return _described(lambda: Ensemble(combine=combine, std=std))
+    return described(lambda: Ensemble(combine=combine, std=std))
 
 
 def _within_bounds(manifest: BundleManifest, rows: Sample, raw: Raw) -> tuple[Sample, Raw]:
@@ -425,11 +381,14 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
         if manifest.golden.source == "model" and any(
             isinstance(e, SequenceInput) and e.mask is not None for e in manifest.inputs
         ):
-            raise BundleError(
-                "the model's output for a list changes with the padding behind it; let it use its mask wherever steps"
-                f" meet, or leave mask out, so that only lists of one length go through together ({error})"
-            ) from error
+            raise BundleError(f"{PADDING} ({error})") from error
         raise
+    if any(isinstance(entry, SequenceInput) and entry.mask is not None for entry in manifest.inputs):
+        scorer.members.passes.extra = EXTRA_STEPS
+        raw, _ = scorer.raw_and_columns(golden.features)
+        if not all(_alike(got, golden.raw[name], 0, golden.features.num_rows) for name, got in raw.items()):
+            raise BundleError(PADDING)
+        scorer.members.passes.extra = 0
     num_rows = golden.features.num_rows
     for start, stop in ((0, 1), (1, 1 + num_rows // 3), (1 + num_rows // 3, num_rows)):
         part = golden.features.slice(start, stop - start)

@@ -252,7 +252,7 @@ class Scorer:
 
     def values_per_row(self) -> int:
         """How many numbers of a row are in flight at once: the model's inputs and outputs."""
-        inputs = 0
+        inputs, longest = 0, 0
         for entry in self.manifest.inputs:
             match entry:
                 case TableInput():
@@ -261,7 +261,9 @@ class Scorer:
                     inputs += entry.channels * entry.size[0] * entry.size[1]
                 case SequenceInput():
                     inputs += 4 * entry.longest * len(entry.columns)
-        return inputs + sum(head_width(head) for head in self.manifest.heads) * len(self.members)
+                    longest = longest or entry.longest
+        outputs = (head_width(head) * (longest if isinstance(head, TaggingHead) else 1) for head in self.manifest.heads)
+        return inputs + sum(outputs) * len(self.members)
 
     def check(
         self,
@@ -612,7 +614,7 @@ class Scorer:
             raise BundleError(f"golden row {reject.positions[0]} is rejected: {reject.column} {reject.reasons[0]}")
         columns = dict(zip(names, decoded.columns, strict=True))
         wider = WIDER[self.manifest.golden.fitted_in] * TOLERANCE[self.precision]
-        largest = compare(golden, raw, columns, wider=wider)
+        largest = compare(golden, raw, columns, wider=wider, ties=self.manifest.golden.source == "model")
         self.golden = GoldenReport(
             rows=golden.features.num_rows,
             source=self.manifest.golden.source,

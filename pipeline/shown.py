@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..schemas.bundle import AnyHead, AnyInput, Feature, SequenceInput, TableInput
+from ..schemas.bundle import AnyHead, AnyInput, Feature, GenerationHead, SequenceInput, TableInput
 from ..schemas.steps import AnyStep
 from .arguments import resized
 from .errors import BundleError, one_line
@@ -83,7 +83,7 @@ def true_outputs(
         try:
             raw = (
                 _alone(drafts, entries, inputs, call, heads)
-                if has_sequences(entries)
+                if has_sequences(entries) or any(isinstance(head, GenerationHead) for head in heads)
                 else _together(drafts, inputs, call, heads)
             )
         except BundleError:

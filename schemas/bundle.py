@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from .base import Schema, Sha256
-from .steps import AnyStep, Name
+from .steps import AnyStep, Name, OrdinalStep
 
 FORMAT = 1
 
@@ -461,18 +461,7 @@ class BundleManifest(Schema):
             unknown = [name for name in entry.columns if name not in known]
             if unknown:
                 raise ValueError(f"input {entry.name!r} takes {unknown[0]!r}, which is no feature or output of a step")
-        sequences = [entry for entry in self.inputs if isinstance(entry, SequenceInput)]
-        for head in self.heads:
-            if isinstance(head, TaggingHead) and not sequences:
-                raise ValueError("tagging gives a label for each step of a sequence, and there is none")
-            if isinstance(head, GenerationHead):
-                if len(self.heads) > 1 or len(self.members) > 1:
-                    raise ValueError("generation is the one head of one model")
-                tokens = len(sequences) == len(self.inputs) == 1 and sequences[0].dtype == "int64"
-                if head.start is None and not tokens:
-                    raise ValueError(
-                        "without a start, generation goes on with the one sequence of tokens that is given"
-                    )
+        refuse_arguments(self.inputs, self.heads, self.steps, len(self.members))
         if (self.ensemble is None) != (len(self.members) == 1):
             raise ValueError("several members need to be told how they make one prediction, one member does not")
         doubled = [name for name, times in Counter(head.name for head in self.heads).items() if times > 1]
@@ -505,6 +494,36 @@ def arguments_of(inputs: Sequence[AnyInput], heads: Sequence[AnyHead]) -> list[s
     if any(isinstance(head, GenerationHead) and head.start is not None for head in heads):
         names.append(GENERATED)
     return names
+
+
+def refuse_arguments(
+    inputs: Sequence[AnyInput], heads: Sequence[AnyHead], steps: Sequence[AnyStep], num_members: int
+) -> None:
+    """Raise ValueError for heads that do not go with a model's inputs, and for arguments of the same name."""
+    doubled = [name for name, times in Counter(arguments_of(inputs, heads)).items() if times > 1]
+    if doubled:
+        raise ValueError(f"two arguments of the model have the name {doubled[0]!r}; rename the feature or the input")
+    sequences = [entry for entry in inputs if isinstance(entry, SequenceInput)]
+    for head in heads:
+        if isinstance(head, TaggingHead) and not sequences:
+            raise ValueError("tagging gives a label for each step of a sequence, and there is none")
+        if not isinstance(head, GenerationHead):
+            continue
+        if len(heads) > 1 or num_members > 1:
+            raise ValueError("generation is the one head of one model")
+        if head.start is not None:
+            continue
+        if not len(sequences) == len(inputs) == 1 or sequences[0].dtype != "int64":
+            raise ValueError("without a start, generation goes on with the one sequence of tokens that is given")
+        for step in steps:
+            words = [str(label) for label in head.labels]
+            if step.outputs == sequences[0].columns and isinstance(step, OrdinalStep):
+                known = [str(word) for word in step.encodings[0].categories]
+                if known != words[: len(known)]:
+                    raise ValueError(
+                        "without a start, what is generated goes back in as tokens; give the labels, which are the"
+                        " vocabulary, and the vocabulary of the sequence in the same order"
+                    )
 
 
 def files_of(member: AnyMember) -> list[str]:

@@ -122,3 +122,47 @@ def test_less_precision(iris: Example, tmp_path: Path, scoreline: Command, preci
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "o"]
     assert scoreline(*words, "--device", "cuda", "--precision", precision).code == 0
+
+
+class _Bag(nn.Module):
+    """The mean of what words stand for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.out = nn.Embedding(50, 16), nn.Linear(16, 4)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        kept = mask.unsqueeze(-1).float()
+        return self.out((self.table(tokens) * kept).cumsum(1))
+
+
+def test_sequences_as_the_cpu_has_them(tmp_path: Path, scoreline: Command) -> None:
+    """Sent one behind the other, padded there, back in order."""
+    draw = np.random.default_rng(0)
+    texts = [draw.integers(0, 50, draw.integers(1, 60)).tolist() for _ in range(20_000)]
+    frame = pd.DataFrame({"id": range(20_000), "text": texts})
+    torch.manual_seed(0)
+    save_bundle(
+        tmp_path / "b", _Bag(), features=["text"], sample=frame, task="tagging", labels=list("abcd"),
+        sequences={"text": {"longest": 60, "mask": "real"}},
+    )  # fmt: skip
+    (tmp_path / "in").mkdir()
+    frame.to_parquet(tmp_path / "in" / "a.parquet", index=False)
+    for device in ("cuda", "cpu"):
+        words = ["--bundle", tmp_path / "b", "--input", tmp_path / "in", "--output", tmp_path / device]
+        assert scoreline("score", *words, "--device", device, "--batch-size", "3000").code == 0
+    got, wanted = read(tmp_path / "cuda"), read(tmp_path / "cpu")
+    assert got["id"].tolist() == wanted["id"].tolist() == list(range(20_000))
+    near = [np.allclose(a, b, atol=1e-5) for a, b in zip(got["probability"], wanted["probability"], strict=True)]
+    assert all(near)
+
+
+def test_explanations_as_the_cpu_has_them(wide: tuple[Path, Path], tmp_path: Path, scoreline: Command) -> None:
+    """Gradients on the device, for the same rows."""
+    for device in ("cuda", "cpu"):
+        words = ["--bundle", wide[0], "--input", wide[1], "--output", tmp_path / device, "--device", device]
+        assert scoreline("score", *words, "--explain", "integrated-gradients", "--explain-rows", "1%").code == 0
+    got, wanted = read(tmp_path / "cuda"), read(tmp_path / "cpu")
+    names = [f"attribution_{name}" for name in FEATURES]
+    assert (got[names].notna() == wanted[names].notna()).all().all()
+    np.testing.assert_allclose(got[names], wanted[names], atol=1e-4)

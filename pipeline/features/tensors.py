@@ -17,13 +17,11 @@ from ...schemas.steps import AnyStep
 from ..records import CheckedBatch, FeatureBatch, Lists, Reject, Sequences
 from .categories import Column
 from .program import run_steps
-from .sequences import DTYPES, fill_sequence, rows_of
+from .sequences import DTYPES, Found, fill_sequence, rows_of
 
 Columns = Mapping[str, Column]
 #: A table as `[columns, rows]`, images, or sequences.
 Filled: TypeAlias = np.ndarray | Sequences
-#: Rows that have no value, the column and the reason.
-Found = list[tuple[np.ndarray, str, str]]
 
 
 def scale_batch(
@@ -77,8 +75,7 @@ def _fill(entry: AnyInput, columns: Columns, rows: int, pin: bool) -> tuple[Fill
         case ImageInput():
             return columns[entry.columns[0]], []
         case SequenceInput():
-            sequences, unfit = fill_sequence(entry, columns)
-            return sequences, [(places, entry.columns[0], reason) for places, reason in unfit]
+            return fill_sequence(entry, columns)
     shape = len(entry.columns), rows
     array = (
         torch.empty(shape, dtype=getattr(torch, entry.dtype), pin_memory=True).numpy()

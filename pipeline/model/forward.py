@@ -91,7 +91,10 @@ def _large_rows(manifest: BundleManifest, graphs: Sequence[Graph], device_type: 
     table = sum(8 * len(entry.columns) for entry in manifest.inputs if isinstance(entry, TableInput))
     images = [e.channels * e.size[0] * e.size[1] for e in manifest.inputs if isinstance(e, ImageInput)]
     steps = [e.longest * len(e.columns) for e in manifest.inputs if isinstance(e, SequenceInput)]
-    row_bytes = table + 4 * sum(images) + 16 * sum(steps)
+    longest = max((e.longest for e in manifest.inputs if isinstance(e, SequenceInput)), default=1)
+    tags = sum(len(head.labels) for head in manifest.heads if isinstance(head, TaggingHead)) * len(manifest.members)
+    words = sum(feature.dtype == "words" for feature in manifest.features)
+    row_bytes = table + 4 * sum(images) + 16 * sum(steps) + longest * (8 * tags + 64 * words)
     rows = max(1, min(MOST_ROWS[device_type], _power_of_two(BLOCK_BYTES[device_type] // row_bytes)))
     if steps:
         widest = max([1, *_widths(graphs)])

@@ -14,6 +14,9 @@ from .forward import Call, called, select_output
 from .passes import Pass, mask_of
 from .search import search
 
+#: The logarithm of a sum that is to be 1 may be so far from 0.
+APART = 0.02
+
 
 def generate(
     model: nn.Module, one: Pass, entries: Sequence[AnyInput], head: GenerationHead, *, call: Call, pass_rows: int
@@ -47,7 +50,10 @@ def generate(
                 assert one.lengths is not None, "a sequence has lengths"
                 arguments, last = _continued(first, one.arguments[first.name][theirs], one.lengths[theirs], some)
             raw = select_output(called(model, arguments, call), head.output)
-            logs.append(_log_probabilities(head, _next(raw, last, head))[: len(owners[start : start + at_once])])
+            found = _log_probabilities(head, _next(raw, last, head))[: len(owners[start : start + at_once])]
+            if not tokens.shape[1]:
+                _refuse_others(head, found)
+            logs.append(found)
         return torch.cat(logs)
 
     widest = max((given.shape[1] for given in one.arguments.values() if given.ndim > 1), default=1)
@@ -89,6 +95,14 @@ def _next(raw: Tensor, last: Tensor, head: GenerationHead) -> Tensor:
             " return [rows, vocabulary], or [rows, steps, vocabulary]"
         )
     return raw
+
+
+def _refuse_others(head: GenerationHead, logs: Tensor) -> None:
+    """Raise BundleError for what is said to be probabilities, and does not sum to 1."""
+    if bool((torch.logsumexp(logs, dim=-1).abs() > APART).any()):
+        raise BundleError(
+            f"outputs={head.outputs!r}, and those of the next token do not sum to 1; say outputs='logits'?"
+        )
 
 
 def _log_probabilities(head: GenerationHead, raw: Tensor) -> Tensor:

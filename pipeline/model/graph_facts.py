@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...schemas.bundle import BundleManifest
+from ...schemas.bundle import BundleManifest, TableInput
 from ...schemas.graph import DictArg, Graph, Node, NodeRef, SliceArg, TupleArg
 from ..errors import BundleError
 
@@ -39,22 +39,28 @@ def index_limits(manifest: BundleManifest, graphs: Sequence[Graph]) -> dict[str,
             raise BundleError(f"graph.json takes {len(graph.inputs)} inputs, and {takes} are described")
         for entry in manifest.inputs:
             place = manifest.arguments.index(entry.name)
-            found = indices_of(graph, manifest.call, place, entry.name, len(entry.columns))
+            table = isinstance(entry, TableInput)
+            found = indices_of(graph, manifest.call, place, entry.name, len(entry.columns), table=table)
             for at, size in found.limits.items():
                 limits[entry.columns[at]] = min(size, limits.get(entry.columns[at], size))
     return limits
 
 
-def indices_of(graph: Graph, call: str, place: int, name: str, num_columns: int) -> Indices:
-    """Follow one input of the model, by its place or by its key in the dict that the model takes."""
+def indices_of(graph: Graph, call: str, place: int, name: str, num_columns: int, *, table: bool = True) -> Indices:
+    """Follow one input of the model, by its place or by its key in the dict that the model takes.
+
+    Args:
+        table: whether dimension 1 is the columns; of a sequence it is steps, and what is picked from it is not known.
+    """
+    columns = _Columns(tuple(range(num_columns)), cast=False, shaped=table)
     if call == "arguments":
-        return _followed(graph, {graph.inputs[place]: _Columns(tuple(range(num_columns)), cast=False)})
+        return _followed(graph, {graph.inputs[place]: columns})
     taken = [
         node.name
         for node in graph.nodes
         if node.target == "operator.getitem" and node.args == [NodeRef(node=graph.inputs[0]), name]
     ]
-    return _followed(graph, {node: _Columns(tuple(range(num_columns)), cast=False) for node in taken})
+    return _followed(graph, dict.fromkeys(taken, columns))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...schemas.bundle import AnyHead, AnyInput, GenerationHead, TaggingHead
-from ..errors import ModelFailedError, ScorelineError, one_line
+from ..errors import BundleError, ModelFailedError, ScorelineError, one_line
 from ..records import Inputs, Sequences
 from .forward import Call, forward, one_thread
 from .generate import generate
@@ -53,7 +53,7 @@ class Members:
         self.pass_rows = pass_rows
         #: The most rows that the device had memory for, where it has run out of it.
         self.fitting_rows: int | None = None
-        self._passes = Passes(inputs, pass_rows=pass_rows, padded=padded)
+        self.passes = Passes(inputs, pass_rows=pass_rows, padded=padded)
         self._inputs, self._heads, self._call, self._device = inputs, heads, call, device
 
     def __len__(self) -> int:
@@ -104,7 +104,7 @@ class Members:
 
     def _passed(self, inputs: Inputs, step: int, spent: dict[str, float]) -> list[tuple[slice | Tensor, Outputs]]:
         pieces, before = [], perf_counter()
-        for one in self._passes.cut(inputs, step):
+        for one in self.passes.cut(inputs, step):
             padded = perf_counter()
             pieces.append((one.places, self._at_once(one)))
             now = perf_counter()
@@ -173,5 +173,9 @@ def _part(inputs: Inputs, start: int, stop: int) -> Inputs:
 def _of_steps(values: Tensor, one: Pass) -> Sequences:
     """`[rows, padded steps, labels]` → those of the steps that are there, one behind the other."""
     assert one.lengths is not None, "a bundle that tags steps has a sequence"
+    if not int(one.lengths.max()) <= values.shape[1] <= one.width:
+        raise BundleError(
+            f"the model returns {values.shape[1]} steps for lists of {one.width}; tagging takes labels for each"
+        )
     kept = steps_kept(one.lengths, values.shape[1])
     return Sequences(values=values[kept], offsets=torch.cat([one.lengths.new_zeros(1), one.lengths.cumsum(0)]))

@@ -28,9 +28,10 @@ LAYERS: dict[str, type[nn.Module]] = {
         nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Threshold,
         nn.Softmax, nn.Softmin, nn.LogSoftmax, nn.CosineSimilarity,
         nn.Conv1d, nn.Conv2d, nn.BatchNorm2d, nn.Dropout2d, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
-        nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.ConvTranspose1d,
-        nn.ConvTranspose2d, nn.InstanceNorm2d, nn.Upsample, nn.PixelShuffle, nn.ConstantPad1d, nn.ConstantPad2d,
-        nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.Softmax2d, nn.RNN, nn.GRU, nn.LSTM, nn.MultiheadAttention,
+        nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d,
+        nn.ConvTranspose1d, nn.ConvTranspose2d, nn.InstanceNorm2d, nn.Upsample, nn.PixelShuffle, nn.Softmax2d,
+        nn.ConstantPad1d, nn.ConstantPad2d, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d,
+        nn.RNN, nn.GRU, nn.LSTM, nn.MultiheadAttention,
         nn.TransformerEncoderLayer,
     )
 }  # fmt: skip

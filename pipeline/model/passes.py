@@ -22,11 +22,13 @@ EXACT_WIDTH = 8
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pass:
     """`arguments`: what the model takes, by name and in order, a row each. `places`: of those rows among all, int64, or
-    the slice they are. `lengths`: of the first sequence of each, int64, None where there is none."""
+    the slice they are. `lengths`: of the first sequence of each, int64, None where there is none, and `width` what they
+    are padded to."""
 
     places: slice | Tensor
     arguments: dict[str, Tensor]
     lengths: Tensor | None = None
+    width: int = 1
 
     @property
     def num_rows(self) -> int:
@@ -44,6 +46,8 @@ class Passes:
 
     def __init__(self, entries: Sequence[AnyInput], *, pass_rows: int, padded: bool = True) -> None:
         self.pass_rows = pass_rows
+        #: Steps to pad with beside the usual ones: what they change, a mask does not hide.
+        self.extra = 0
         self._padded = padded
         self._sequences = {entry.name: entry for entry in entries if isinstance(entry, SequenceInput)}
 
@@ -71,7 +75,7 @@ class Passes:
         lengths = given.offsets.diff()
         if entry.mask is None or not self._padded:
             return lengths
-        return padded_widths(lengths).clamp(max=entry.longest)
+        return (padded_widths(lengths) + self.extra).clamp(max=entry.longest)
 
     def _padded_pass(self, inputs: Inputs, places: Tensor, widths: Mapping[str, int]) -> Pass:
         arguments: dict[str, Tensor] = {}
@@ -88,7 +92,7 @@ class Passes:
             arguments[name] = pad(rows, widths[name], entry.pad)
             if entry.mask is not None:
                 arguments[f"{name}_mask"] = mask_of(entry, lengths, widths[name])
-        return Pass(places=places, arguments=arguments, lengths=first)
+        return Pass(places=places, arguments=arguments, lengths=first, width=widths[next(iter(self._sequences))])
 
 
 def num_rows(inputs: Inputs) -> int:

@@ -73,7 +73,7 @@ def _replace_linears(module: nn.Module) -> None:
     for name, layer in module.named_children():
         if type(layer) is nn.Linear:  # attention reads the weights of its own kind of Linear by itself
             setattr(module, name, Int8Linear(layer))
-        else:
+        elif not isinstance(layer, nn.TransformerEncoderLayer):  # which reads those of its own, too
             _replace_linears(layer)
 
 

@@ -151,6 +151,7 @@ class _Tracer(fx.Tracer):
 
     def __init__(self) -> None:
         super().__init__(autowrap_modules=(math,))
+        self.proxy_buffer_attributes = True  # so that a buffer of positions may be cut to as many as there are steps
         self.record_stack_traces = True
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002

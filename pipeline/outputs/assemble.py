@@ -68,14 +68,22 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
+def _without_views(kind: pa.DataType) -> pa.DataType:
+    """The type with large ones in place of views, also within lists."""
+    if pa.types.is_list(kind):
+        return pa.list_(_without_views(kind.value_type))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_without_views(kind.value_type))
+    return {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}.get(kind, kind)
+
+
 def _take(batch: pa.RecordBatch, positions: NDArray[np.int64]) -> pa.RecordBatch:
     """Some rows of a batch. Arrow cannot take from its view types, so those go by way of the large ones."""
-    detours = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
     where = to_arrow(positions)
     columns = [
-        column.cast(detours[column.type]).take(where).cast(column.type)
-        if column.type in detours
-        else column.take(where)
+        column.take(where)
+        if (plain := _without_views(column.type)).equals(column.type)
+        else column.cast(plain).take(where).cast(column.type)
         for column in batch.columns
     ]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)

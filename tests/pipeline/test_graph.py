@@ -127,7 +127,10 @@ def test_every_layer_on_the_list_comes_back_equal(name: str) -> None:
         "LocalResponseNorm": (2,), "Threshold": (0.1, 0.2), "Conv1d": (1, 3, 2), "Conv2d": (1, 3, 2),
         "MaxPool1d": (2,), "MaxPool2d": (2,), "AvgPool1d": (2,), "AvgPool2d": (2,), "AdaptiveAvgPool1d": (2,),
         "AdaptiveAvgPool2d": (2,), "RNN": (1, 4), "GRU": (1, 4, 2), "LSTM": (1, 4), "MultiheadAttention": (6, 2),
-        "TransformerEncoderLayer": (6, 2, 8),
+        "TransformerEncoderLayer": (6, 2, 8), "AdaptiveMaxPool1d": (2,), "AdaptiveMaxPool2d": (2,),
+        "ConvTranspose1d": (1, 3, 2), "ConvTranspose2d": (1, 3, 2), "InstanceNorm2d": (1,), "Upsample": (None, 2),
+        "PixelShuffle": (1,), "ConstantPad1d": (1, 0.5), "ConstantPad2d": (1, 0.5), "ZeroPad2d": (1,),
+        "ReflectionPad2d": (1,), "ReplicationPad2d": (1,),
     }  # fmt: skip
     named = (
         {"batch_first": True} if name in ("RNN", "GRU", "LSTM", "MultiheadAttention", "TransformerEncoderLayer") else {}
@@ -151,7 +154,9 @@ def test_every_layer_on_the_list_comes_back_equal(name: str) -> None:
                 return self.layer(x.unsqueeze(1))
             if name.endswith("2d"):
                 return self.layer(x.reshape(-1, 1, 2, 3))
-            if name in ("Conv1d", "MaxPool1d", "AvgPool1d", "AdaptiveAvgPool1d"):
+            if name == "PixelShuffle":
+                return self.layer(x.reshape(-1, 1, 2, 3))
+            if name in ("Conv1d", "ConvTranspose1d", "Upsample") or name.endswith(("Pool1d", "Pad1d")):
                 return self.layer(x.unsqueeze(1))
             return self.layer(x)
 
