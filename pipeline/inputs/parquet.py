@@ -45,7 +45,7 @@ def read_batches(
             partition.path, pre_buffer=False, buffer_size=WINDOW_BYTES, page_checksum_verification=True
         ) as file:
             _refuse_bombs(partition, file.metadata, set(columns))
-            fitting = min(MOST_ROWS, BATCH_BYTES // _row_bytes(file.metadata, set(columns)))
+            fitting = min(MOST_ROWS, BATCH_BYTES // _row_bytes(file, columns))
             batch_rows = block_rows * max(1, fitting // block_rows)
             groups, passed = _row_groups_from(first_row, file.metadata)
             for batch in file.iter_batches(batch_size=batch_rows, row_groups=groups, columns=list(columns)):
@@ -76,16 +76,16 @@ def _row_groups_from(first_row: int, metadata: pq.FileMetaData) -> tuple[list[in
     return [], 0
 
 
-def _row_bytes(metadata: pq.FileMetaData, columns: set[str]) -> int:
-    """What a row of these columns takes: eight bytes each, or as much as lists, text and images take on average in the
-    row group that has the largest."""
+def _row_bytes(file: pq.ParquetFile, columns: Sequence[str]) -> int:
+    """What a row takes: eight bytes a column, or, where some hold lists, text or images, as much as all columns of the
+    file take on average in the row group that has the largest. Single columns are not asked: of encrypted ones Arrow
+    cannot tell, and takes the process down."""
     most = 8 * max(1, len(columns))
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        chunks = [group.column(place) for place in range(group.num_columns)]
-        wanted = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns]
-        most = max(most, sum(chunk.total_uncompressed_size for chunk in wanted) // max(1, group.num_rows))
-    return most
+    kinds = {field.name: field.type for field in file.schema_arrow}
+    if all(pa.types.is_primitive(kinds[name]) for name in columns):
+        return most
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    return max([most, *(group.total_byte_size // max(1, group.num_rows) for group in groups)])
 
 
 def _refuse_bombs(partition: Partition, metadata: pq.FileMetaData, columns: set[str]) -> None:

@@ -133,10 +133,10 @@ def test_every_task_has_its_demo(process: Command, tmp_path: Path, task: str) ->
     result = process("demo", "--dir", tmp_path / "demo", "--task", task)
     assert result.code == 0, result.err
     assert "$ scoreline score --bundle" in result.out
-    assert "$ scoreline evaluate" in result.out
+    assert ("$ scoreline evaluate" if task != "generation" else "200 come out right") in result.out
     (scored,) = (tmp_path / "demo" / "scored").iterdir()
     assert (scored / "_SUCCESS").exists()
-    number = re.search(r"(?:accuracy|in) +(0\.\d{4})", result.out)
+    number = re.search(r"(?:accuracy|in) +([01]\.\d{4})", result.out)
     if number is not None:
         assert float(number[1]) > 0.85
 
