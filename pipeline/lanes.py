@@ -6,8 +6,8 @@ lanes, which keep its queue full.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Protocol, TypeVar
@@ -28,6 +28,7 @@ class Timed(Protocol):
 
 Item = TypeVar("Item", bound=Timed)
 Result = TypeVar("Result", bound=Timed)
+Piece = TypeVar("Piece")
 
 
 @contextmanager
@@ -52,6 +53,19 @@ def decoding(num_threads: int) -> Iterator[ThreadPoolExecutor | None]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def one_ahead(pieces: Generator[Piece], pool: ThreadPoolExecutor) -> Generator[Piece]:
+    """The same, the next of them made by the pool while the last is worked on."""
+    ahead: Future[Piece | None] = pool.submit(next, pieces, None)
+    try:
+        while (piece := ahead.result()) is not None:
+            ahead = pool.submit(next, pieces, None)
+            yield piece
+    finally:
+        if not ahead.cancel():
+            wait([ahead])
+        pieces.close()
 
 
 def in_order(

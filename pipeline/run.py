@@ -50,6 +50,8 @@ from .watch import (
 )
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     import pyarrow as pa
 
     from .dedupe import Repeats
@@ -62,7 +64,7 @@ CORES_PER_READER = {"parquet": 4, "csv": 1}
 #: Blocks on a GPU at once: one is copied in, one computed, one copied out and decoded.
 GPU_LANES = 3
 #: Blocks in flight take no more than this, unless two for each lane do.
-FLYING_BYTES = 256 << 20
+FLYING_BYTES = 96 << 20
 
 
 @dataclass(kw_only=True, slots=True)
@@ -208,8 +210,7 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
     options = ledger.job.columns
 
     def load(planned: PlannedPartition) -> Iterator[LoadedBlock | SplitEnd | ReadFailed]:
-        mapper = map if decoders is None else decoders.map
-        return load_blocks(planned, scorer, ledger.block_rows, dedupe=ledger.job.dedupe, mapper=mapper)
+        return load_blocks(planned, scorer, ledger.block_rows, dedupe=ledger.job.dedupe, decoders=decoders)
 
     def score(item: LoadedBlock | SplitEnd | ReadFailed) -> ScoredBlock | SplitEnd | ReadFailed:
         if not isinstance(item, LoadedBlock):
@@ -259,16 +260,25 @@ def _depth(scorer: Scorer, ledger: Ledger, lanes: int) -> int:
 
 
 def load_blocks(
-    planned: PlannedPartition, scorer: Scorer, rows: int, *, dedupe: bool = False, mapper: Mapper = map
+    planned: PlannedPartition,
+    scorer: Scorer,
+    rows: int,
+    *,
+    dedupe: bool = False,
+    decoders: ThreadPoolExecutor | None = None,
 ) -> Generator[LoadedBlock | SplitEnd | ReadFailed]:
     """read → check → scale, images on the way and the rows that repeat, in a reader thread.
 
     Args:
-        mapper: runs the decoding of images, in threads if it likes to.
+        decoders: decode images; while they do, one of them reads what comes next.
     """
     from .dedupe import SplitTable  # torch, which is here by now
+    from .lanes import one_ahead
 
     pieces = read_splits(planned, rows)
+    mapper: Mapper = map
+    if decoders is not None:
+        pieces, mapper = one_ahead(pieces, decoders), decoders.map
     table = SplitTable()
     while True:
         times = StageTimes()

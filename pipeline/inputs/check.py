@@ -204,7 +204,8 @@ def _image_cells(array: pa.Array) -> tuple[pa.Array, Problems]:
     """Bytes and paths as they are."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    array = array.cast(pa.large_string() if _is_text(array.type) else pa.large_binary())
+    if array.type in (pa.string_view(), pa.binary_view(), pa.null()):  # of which Arrow cannot take
+        array = array.cast(pa.large_string() if _is_text(array.type) else pa.large_binary())
     nulls = np.flatnonzero(to_numpy(array.is_null())).tolist()
     return array, [(position, "is null") for position in nulls]
 

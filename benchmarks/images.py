@@ -1,0 +1,129 @@
+"""Photos: a run against decoding them alone, in turns.
+
+    python benchmarks/images.py --photos 3000 --rounds 5
+
+Decoding alone is Pillow and torch by hand (open, turn, convert, resize, normalise) over bytes in memory, with a thread
+for each core, and with a process for each core; it reads nothing, scores nothing and writes nothing. Reported: the
+median rates, and the median ratio of the run's, from the end of its start-up on, to theirs.
+"""
+
+import argparse
+import io
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image, ImageOps
+from scoreline.pipeline.cores import available_cores
+from torch import nn
+
+from scoreline import save_bundle
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+SIZE, DISTINCT = 64, 100
+
+
+def photo(number: int) -> bytes:
+    """640 × 480 pixels of smooth noise, about 60 kB."""
+    draw = np.random.default_rng(number)
+    coarse = draw.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    smooth = np.asarray(Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC), dtype=np.int16)
+    noisy = np.clip(smooth + draw.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noisy).save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def by_hand(data: bytes) -> np.ndarray:
+    """float32 `[3, 64, 64]`."""
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB").resize((SIZE, SIZE), 2)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div(255)
+    normalised = (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    return normalised.numpy()
+
+
+def saved(folder: Path, photos: list[bytes]) -> Path:
+    """A bundle of a small network, and four files of photos."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3), nn.ReLU()]
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5)).eval()
+    described = {"size": (SIZE, SIZE), "mean": MEAN, "std": STD}
+    sample = pa.table({"photo": photos[:32]})
+    save_bundle(
+        folder / "b", net, features=["photo"], sample=sample, task="multiclass", labels=list("abcde"),
+        images={"photo": described},
+    )  # fmt: skip
+    (folder / "in").mkdir()
+    for number in range(4):
+        some = photos[number::4]
+        pq.write_table(pa.table({"id": range(len(some)), "photo": some}), folder / "in" / f"{number}.parquet")
+    return folder / "b"
+
+
+def run_s(folder: Path, number: int) -> tuple[float, float]:
+    """Seconds of a run from the end of its start-up on, and its memory in MB."""
+    out = folder / f"out{number}"
+    words = ["score", "--bundle", folder / "b", "--input", folder / "in", "--output", out, "--log-level", "error"]
+    code = (
+        "import resource, subprocess, sys;"
+        "subprocess.run([sys.executable, '-m', 'scoreline', *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL);"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], check=True, capture_output=True, text=True)
+    told = json.loads((out / "_scoreline" / "run.json").read_text())
+    return told["wall_s"] - told["startup_s"], int(done.stdout) / 1000
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds of it."""
+    start = perf_counter()
+    work()
+    return perf_counter() - start
+
+
+def main() -> None:
+    """Print the rates and ratios."""
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--photos", type=int, default=3000)
+    words.add_argument("--rounds", type=int, default=5)
+    asked = words.parse_args()
+    torch.set_num_threads(1)
+    cores = available_cores().count
+    distinct = [photo(number) for number in range(DISTINCT)]
+    photos = [distinct[number % DISTINCT] for number in range(asked.photos)]
+    seconds: dict[str, list[float]] = {"run": [], "threads": [], "processes": []}
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        get_context("fork").Pool(cores) as processes,
+        ThreadPoolExecutor(cores) as threads,
+    ):
+        folder = Path(scratch)
+        saved(folder, photos)
+        most = 0.0
+        for number in range(asked.rounds):
+            seconds["threads"].append(timed(lambda: list(threads.map(by_hand, photos))))
+            ran, memory = run_s(folder, number)
+            seconds["run"].append(ran)
+            most = max(most, memory)
+            seconds["processes"].append(timed(lambda: processes.map(by_hand, photos, chunksize=8)))
+    for name, taken in seconds.items():
+        ratio = median(other / ours for ours, other in zip(seconds["run"], taken, strict=True))
+        sys.stdout.write(
+            f"{name:<10} {asked.photos / median(taken):6.0f} photos/s; the run has {ratio:.2f} times its rate\n"
+        )
+    sys.stdout.write(f"{cores} cores, {most:.0f} MB at most\n")
+
+
+if __name__ == "__main__":
+    main()
