@@ -85,7 +85,8 @@ def _row_bytes(file: pq.ParquetFile, columns: Sequence[str]) -> int:
     if all(pa.types.is_primitive(kinds[name]) for name in columns):
         return most
     groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
-    return max([most, *(int(group.total_byte_size) // max(1, group.num_rows) for group in groups])
+    sizes = [int(group.total_byte_size) // max(1, int(group.num_rows)) for group in groups]
+    return max([most, *sizes])
 
 
 def _refuse_bombs(partition: Partition, metadata: pq.FileMetaData, columns: set[str]) -> None:
