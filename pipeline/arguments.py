@@ -4,6 +4,7 @@ user's own objects. Joins `features` and `inputs`; knows nothing of models.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -30,7 +31,7 @@ Kind = Literal["table", "image", "sequence"]
 IMAGE_WORDS = ("size", "resize", "channels", "mean", "std", "interpolation", "exif")
 SEQUENCE_WORDS = ("longest", "mask", "pad", "dtype", "unknown")
 #: Golden rows are replayed before every run: of images and texts fewer do.
-MOST_IMAGES, MOST_SEQUENCES = 32, 64
+MOST_IMAGES, MOST_SEQUENCES, IMAGES_BYTES = 32, 64, 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,8 +92,10 @@ def take_apart(
     entries = make_inputs(groups, features, binding, tokens, whole_lists(given.batch), as_bound=inputs is None)
     rows = golden_rows(given, features)
     if pictures | lists:
+        most = _most_golden(entries)
+        rows = rows.only(evenly(rows.batch.num_rows, 2 * most))
         rows = fitting(rows, features, lookups, entries)
-        rows = rows.only(evenly(rows.batch.num_rows, MOST_IMAGES if pictures else MOST_SEQUENCES))
+        rows = rows.only(evenly(rows.batch.num_rows, most))
         rows = with_bytes(rows, entries)
     unknown = {name: one.said.get("unknown") for one in groups for name in one.features}
     return Taken(
@@ -102,6 +105,12 @@ def take_apart(
         rows=rows,
         shown=lambda chosen: true_inputs(rows, chosen, binding, tokens, vocabularies, unknown),
     )
+
+
+def _most_golden(entries: Sequence[AnyInput]) -> int:
+    """How many rows of images or lists become golden."""
+    sizes = [4 * entry.channels * prod(entry.size) for entry in entries if isinstance(entry, ImageInput)]
+    return max(2, min(MOST_IMAGES, IMAGES_BYTES // sum(sizes))) if sizes else MOST_SEQUENCES
 
 
 Made = TypeVar("Made")

@@ -51,6 +51,7 @@ class Ledger:
     device: str
     block_rows: int
     compiled: bool
+    versions: dict[str, str]
     heads: list[HeadRecord]
     clock: RunClock
     startup_s: float
@@ -65,7 +66,7 @@ class Ledger:
         if self.job.compile:
             how["compiled"] = "yes" if self.compiled else "no"
         how |= {name: "on" for name in ("deterministic", "dedupe") if getattr(self.job, name)}
-        return {**how, **versions()}
+        return {**how, **self.versions}
 
     def reject(self, rejects: pa.RecordBatch) -> None:
         """Count rejects, and remember the first of the run."""
@@ -176,7 +177,7 @@ class Ledger:
                 "split_rows": self.plan.split_rows,
                 "max_rejects": str(self.job.max_rejects),
             },
-            versions={"python": platform.python_version(), **versions()},
+            versions={"python": platform.python_version(), **self.versions},
             device=self.device,
             bundle=self.bundle,
             partitions=records,
@@ -214,6 +215,7 @@ def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | Non
         device=str(scorer.device) if scorer else "none",
         block_rows=scorer.block_rows if scorer else 0,
         heads=_heads(bundle.manifest, job.columns),
+        versions=versions() | ({"pillow": version("pillow")} if scorer is not None and scorer.images else {}),
         compiled=job.compile and scorer is not None and scorer.not_compiled is None,
         clock=clock,
         startup_s=perf_counter() - clock.start_s - clock.times["discover"].waiting_s,

@@ -253,6 +253,8 @@ def _depth(scorer: Scorer, ledger: Ledger, lanes: int) -> int:
     good as all, measured), and no more than there is room for. It bounds what waits, not what is computed."""
     columns = max(len(planned.read.names) for planned in ledger.plan.partitions)
     block_bytes = ledger.block_rows * (8 * columns + 4 * scorer.values_per_row())
+    if scorer.images:  # nobody knows how large their files are
+        return 2 * lanes
     depth = max(2 * lanes, min(ROW_GROUP_ROWS // ledger.block_rows // 2, FLYING_BYTES // block_bytes))
     if ledger.job.memory_bytes is None:
         return depth

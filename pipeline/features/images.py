@@ -1,7 +1,7 @@
 """Bytes or paths of JPEG and PNG files → float32 pixels, by Pillow. Knows nothing of models.
 
-One image at a time goes through Pillow, into its place in a block of uint8; the block becomes float32 at once. Pillow
-is an extra, imported where it is used.
+One image at a time goes through Pillow, into its place among a few of uint8, which become float32 at once. Pillow is an
+extra, imported where it is used.
 """
 
 import io
@@ -80,23 +80,25 @@ def open_images(
     """
     require_pillow()
     at_once = max(1, min(IMAGES_PER_CALL, len(column) // CALLS))
-    block = np.empty((len(column), *entry.size, entry.channels), dtype=np.uint8)
+    pixels = np.zeros((len(column), entry.channels, *entry.size), dtype=np.float32)
 
     def decode(start: int) -> Unfit:
+        rows = range(start, min(start + at_once, len(column)))
+        block = np.zeros((len(rows), *entry.size, entry.channels), dtype=np.uint8)
         failed = {}
-        for row in range(start, min(start + at_once, len(column))):
+        for place, row in enumerate(rows):
             try:
                 with _open(column[row], folder) as file:
-                    block[row] = _decode(file, entry).reshape(block.shape[1:])
+                    block[place] = _decode(file, entry).reshape(block.shape[1:])
             except _UnfitError as error:
                 failed[row] = str(error)
+        pixels[rows.start : rows.stop] = _normalise(block, entry)
         return failed
 
     unfit: Unfit = {}
     with _QUIET:
         for failed in mapper(decode, range(0, len(column), at_once)):
             unfit |= failed
-    pixels = _normalise(block, entry)
     if unfit:
         pixels[list(unfit)] = 0
     return pixels, unfit

@@ -21,6 +21,8 @@ PASS_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
 #: Arguments of layers that say how wide they are.
 WIDTHS = ("in_features", "out_features", "num_features", "embedding_dim", "hidden_size", "d_model")
 Call = Literal["arguments", "dict"]
+#: The same for images, and how many, since nobody knows how large their files are. Decoders share the rows of a block.
+IMAGE_BLOCK_BYTES, MOST_IMAGES = 32 << 20, 64
 FEWEST_ROWS, MOST_ROWS = 1024, {"cpu": 1 << 15, "cuda": 1 << 17}
 
 
@@ -95,16 +97,17 @@ def _large_rows(manifest: BundleManifest, graphs: Sequence[Graph], device_type: 
     tags = sum(len(head.labels) for head in manifest.heads if isinstance(head, TaggingHead)) * len(manifest.members)
     words = sum(feature.dtype == "words" for feature in manifest.features)
     row_bytes = table + 4 * sum(images) + 16 * sum(steps) + longest * (8 * tags + 64 * words)
-    rows = max(1, min(MOST_ROWS[device_type], _power_of_two(BLOCK_BYTES[device_type] // row_bytes)))
+    room, most = (IMAGE_BLOCK_BYTES, MOST_IMAGES) if images else (BLOCK_BYTES[device_type], MOST_ROWS[device_type])
+    rows = max(1, min(most, _power_of_two(room // row_bytes)))
     if steps:
         widest = max([1, *_widths(graphs)])
         what = f"a widest layer of {widest} at each step"
     else:
         layers = [prod(layer.shape) for member in manifest.members for layer in getattr(member, "layers", [])]
-        widest = max([*layers, 4 * max(images)])
+        widest = max([*layers, max(images)]) if layers else 4 * max(images)
         what = f"the {widest} numbers that its widest layer makes of a row"
-    pass_rows = max(1, _power_of_two(PASS_BYTES[device_type] // (4 * widest)))
-    pass_rows = pass_rows if steps else min(rows, pass_rows)
+    pass_rows = max(2, _power_of_two(PASS_BYTES[device_type] // (4 * widest)))  # one alone would go through twice
+    pass_rows = pass_rows if steps else min(max(2, rows), pass_rows)
     reason = (
         f"a row of {row_bytes / 1000:.3g} kB at most makes blocks of {rows * row_bytes / (1 << 20):.3g} MiB, and {what}"
         f" passes of {pass_rows} {'steps' if steps else 'rows'}, as suits a {device_type}"

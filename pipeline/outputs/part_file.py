@@ -17,7 +17,8 @@ from .naming import rejects_name
 from .receipt import file_digest, footer_metadata, sealed
 from .store import Store, storage_error
 
-ROW_GROUP_ROWS = 1 << 17
+#: What a row group holds: so many rows, or fewer where images or long texts are carried through.
+ROW_GROUP_ROWS, ROW_GROUP_BYTES = 1 << 17, 128 << 20
 
 
 class PartFile:
@@ -29,7 +30,7 @@ class PartFile:
         self._read = read
         self._schema = schema
         self._waiting: list[pa.RecordBatch] = []
-        self._num_waiting = 0
+        self._num_waiting = self._waiting_bytes = 0
         self._reject_writer: Any = None
         self._reject_path = Path()
         self.num_rows = 0
@@ -42,8 +43,11 @@ class PartFile:
         self.num_rows += rows.num_rows
         self._waiting.append(rows)
         self._num_waiting += rows.num_rows
+        self._waiting_bytes += rows.nbytes
         if self._num_waiting >= ROW_GROUP_ROWS:
             self._flush(self._num_waiting - self._num_waiting % ROW_GROUP_ROWS)
+        elif self._waiting_bytes >= ROW_GROUP_BYTES:
+            self._flush(self._num_waiting)
         if rejects.num_rows:
             self._write_rejects(rejects)
 
@@ -92,6 +96,7 @@ class PartFile:
         _guarded(self._path, self._writer.write_table, table.slice(0, rows), ROW_GROUP_ROWS)
         self._waiting = table.slice(rows).to_batches()
         self._num_waiting -= rows
+        self._waiting_bytes = sum(batch.nbytes for batch in self._waiting)
 
     def _write_rejects(self, rejects: pa.RecordBatch) -> None:
         if self._reject_writer is None:
