@@ -39,6 +39,9 @@ def importance(output: str, top: int, picture: str | None, as_json: bool) -> int
         said = {"method": found.method, "rows": found.rows, "largest_gap": found.largest_gap, "features": features}
         answer(json.dumps(said, indent=1))
         return 0
+    if not found.rows:
+        answer(f"{found.method}: no row was drawn to be explained; draw more with --explain-rows")
+        return 0
     gap = "" if found.largest_gap is None else f"; they sum to the difference in score within {found.largest_gap:.2g}"
     answer(f"{found.method}: {found.rows:,} rows explained{gap}\n")
     rows = [[one.feature, f"{one.mean_size:.4g}", f"{one.mean:+.4g}", f"{one.largest:.4g}"] for one in shown]

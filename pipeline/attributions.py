@@ -71,10 +71,15 @@ class Attribution:
             seed=seed,
         )
         try:
-            first = torch.zeros(1, dtype=torch.int64, device=next(iter(baseline.values())).device)
-            self._explainer.run(baseline, first, [0])
+            first = torch.zeros(2, dtype=torch.int64, device=next(iter(baseline.values())).device)
+            self._explainer.probe({name: torch.cat([row, row]) for name, row in baseline.items()}, first)
         except Exception as error:  # whatever a model makes of gradients, or captum of the model
             raise UsageError(f"--explain {explain.method} does not go with this model: {one_line(error)}") from error
+
+    @property
+    def lost(self) -> int:
+        """How many rows could not be explained."""
+        return self._explainer.lost
 
     @property
     def largest_gap(self) -> tuple[float, float]:
@@ -99,9 +104,9 @@ class Attribution:
         places = torch.from_numpy(self._places(predicted, options, taken)).to(device)
         found = self._explainer.run(rows, places, drawn[taken].tolist())
         valid = np.zeros(len(numbers), dtype=np.bool_)
-        valid[taken] = True
+        valid[taken] = found.found.numpy()
         values = [*found.values.T, *([] if found.gap is None else [found.gap])]
-        return [_spread(column, taken, valid) for column in values], len(taken)
+        return [_spread(column, taken, valid) for column in values], int(valid.sum())
 
     def _places(self, predicted: Sequence[pa.Array], options: ColumnOptions, taken: np.ndarray) -> np.ndarray:
         """The class or output to explain of each row."""

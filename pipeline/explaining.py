@@ -68,7 +68,7 @@ def _choices(head: AnyHead) -> dict[str, int | None]:
         return {name: place for place, name in enumerate(head.names())}
     if isinstance(head, LabelledHead):
         labels: dict[str, int | None] = {str(label): place for place, label in enumerate(head.labels)}
-        return labels if isinstance(head, MultilabelHead) else {"": None, **labels}
+        return labels if isinstance(head, MultilabelHead) else {**labels, "": None}
     return {}
 
 
@@ -94,7 +94,7 @@ def _refuse(manifest: BundleManifest, explain: Explain) -> None:
             " lime or occlusion"
         )
     if whole:
-        raise no_gradient(whole[0].columns[0])
+        raise no_gradient(whole[0].columns[0].partition("#")[0])
 
 
 def no_gradient(feature: str) -> UsageError:

@@ -1,16 +1,17 @@
 """An output with attributions → which features told the most. Nothing is held but sums."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..schemas.run import RunManifest
 from .arrays import to_numpy
 from .errors import DataError, UsageError, one_line
 from .evaluate import finished
-from .explaining import ATTRIBUTION, GAP
+from .explaining import ATTRIBUTION, COMPLETE, GAP
 from .outputs.store import Store
 
 
@@ -56,14 +57,14 @@ def importance(output: str, advance: Callable[[int], object] = lambda _: None) -
     for name in [part.target for record in manifest.partitions for part in record.parts]:
         try:
             with pq.ParquetFile(store.path(name), page_checksum_verification=True) as file:
-                columns = [column for column in file.schema_arrow.names if column.startswith(prefix + ATTRIBUTION)]
+                columns = _columns(file.schema_arrow.names, manifest, prefix)
                 for batch in file.iter_batches(batch_size=1 << 16, columns=columns):
                     for column in columns:
                         _add(sums.setdefault(column.removeprefix(prefix), np.zeros(4)), batch.column(column))
                     advance(batch.num_rows)
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{name}: cannot be read: {one_line(error)}; run scoreline verify") from error
-    gaps = sums.pop(GAP, None)
+    gaps = sums.pop(GAP, None) if str(method).split()[0] in COMPLETE else None
     told = [_told(column.removeprefix(ATTRIBUTION), found) for column, found in sums.items()]
     return Importance(
         method=str(method).split()[0],
@@ -71,6 +72,13 @@ def importance(output: str, advance: Callable[[int], object] = lambda _: None) -
         features=tuple(sorted(told, key=lambda one: -one.mean_size)),
         largest_gap=None if gaps is None else float(gaps[3]),
     )
+
+
+def _columns(names: Sequence[str], manifest: RunManifest, prefix: str) -> list[str]:
+    """The attributions of a part: they stand behind its predictions, and keys before them."""
+    predictions = [column for head in manifest.heads for column in head.columns]
+    behind = names[max(names.index(column) for column in predictions) + 1 :]
+    return [name for name in behind if name.startswith(prefix + ATTRIBUTION)]
 
 
 def _add(found: np.ndarray, column: pa.Array) -> None:

@@ -32,7 +32,7 @@ from .model.formats import LoadedMember, load_members
 from .model.forward import block_size, one_thread, pick_device
 from .model.golden import WIDER, GoldenRows, Raw, compare, read_golden
 from .model.graph import GraphModel, example_inputs, shapes
-from .model.graph_facts import index_limits
+from .model.graph_facts import index_limits, overwrites
 from .model.hidden import HiddenLayers
 from .model.members import Members
 from .model.passes import Passes
@@ -144,6 +144,7 @@ class Scorer:
             device=device,
             pass_rows=size.pass_rows,
         )
+        self.members.keep_inputs = any(member.graph is None or overwrites(member.graph) for member in members)
         #: Why the model is not compiled, where that was asked for.
         self.not_compiled: str | None = None
         #: How attributions are made, where they were asked for.

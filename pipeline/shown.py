@@ -119,7 +119,10 @@ def _together(drafts: Sequence[Draft], inputs: Inputs, call: Call, heads: Sequen
     rows = num_rows(inputs)
     several = resized(inputs, max(rows, FEWEST_SHOWN))
     tensors = {name: given for name, given in several.items() if isinstance(given, Tensor)}
-    each = [_shown(one, tensors, call, heads, max(rows, FEWEST_SHOWN)) for one in drafts]
+    each = [
+        _shown(one, {name: tensor.clone() for name, tensor in tensors.items()}, call, heads, max(rows, FEWEST_SHOWN))
+        for one in drafts
+    ]
     for head in heads:
         widths = [raw[head.name].shape[1] for raw in each]
         if len(set(widths)) > 1:
@@ -134,6 +137,7 @@ def _alone(
     device = torch.device("cpu")
     models = [one.truth for one in drafts]
     members = Members(models, entries, heads, call=call, device=device, pass_rows=1 << 20, padded=False)
+    members.keep_inputs = True
     rows = num_rows(inputs)
     made = [members.run({name: given[row : row + 1] for name, given in inputs.items()}) for row in range(rows)]
     found: Raw = {head.name: in_order([one[head.name] for one in made], []) for head in heads}

@@ -132,7 +132,15 @@ def say_explained(watcher: Watcher, times: StageTimes, scorer: "Scorer | None") 
     a warning."""
     if scorer is None or scorer.attribution is None or "explain" not in times.stages:
         return
-    method, rows = scorer.attribution.explain.method, times["explain"].rows
+    method, rows, lost = scorer.attribution.explain.method, times["explain"].rows, scorer.attribution.lost
+    if lost:
+        watcher.event(
+            "not_explained",
+            level="warning",
+            rows=lost,
+            reason="rows between these and the baseline have no finite score, or make the model raise: their"
+            " attributions are null",
+        )
     if method not in COMPLETE:
         watcher.event("explained", method=method, rows=rows)
         return

@@ -343,3 +343,88 @@ def test_without_captum_the_line_that_installs_it(process: Any, diabetes: Exampl
     assert done.code == 2
     assert "pip install 'scoreline[explain]'" in done.message
     assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
+class _Overwriting(nn.Module):
+    """Writes over what it is given, and leaves one of its inputs out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act, self.out = nn.LeakyReLU(0.3, inplace=True), nn.Linear(2, 1)
+
+    def forward(self, x: torch.Tensor, unused: torch.Tensor) -> torch.Tensor:
+        return self.out(self.act(x))
+
+
+@pytest.mark.parametrize("method", METHODS[:2] + METHODS[3:])
+def test_models_that_write_over_their_inputs(tmp_path: Path, method: str) -> None:
+    """Each pass has inputs of its own; an input that is not used has told nothing."""
+    frame = pd.DataFrame({"a": np.linspace(-2, 2, 101), "b": np.linspace(3, -3, 101), "c": np.ones(101)})
+    torch.manual_seed(0)
+    model = _Overwriting()
+    save_bundle(
+        tmp_path / "b", model, features=["a", "b", "c"], sample=frame, task="regression",
+        inputs={"x": ["a", "b"], "unused": ["c"]},
+    )  # fmt: skip
+    found = attributions(explained(tmp_path / "b", frame, method), ["a", "b", "c"])
+    weights = model.out.weight.detach().double().numpy()[0]
+    bent = np.where(frame[["a", "b"]] < 0, 0.3 * frame[["a", "b"]], frame[["a", "b"]])
+    base = middle(frame[["a", "b"]])
+    wanted = weights * (bent - np.where(base < 0, 0.3 * base, base))
+    np.testing.assert_allclose(found[:, :2], wanted, atol=0.02 if method == METHODS[0] else 1e-5)
+    assert (found[:, 2] == 0).all()
+
+
+class _Logarithm(nn.Module):
+    """Finite for every row of the data, and for few rows between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.log(x[:, :1] * x[:, 1:]))
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_rows_without_a_finite_path_are_not_explained(scoreline: Any, tmp_path: Path, method: str) -> None:
+    """Null, counted, and in nobody's mean; the others are explained."""
+    frame = pd.DataFrame({"a": [1.0] * 61 + [-2.0] * 59, "b": [3.0] * 61 + [-1.0] * 59})
+    save_bundle(tmp_path / "b", _Logarithm(), features=["a", "b"], sample=frame, task="regression")
+    write(frame, tmp_path / "in.parquet")
+    words = ["--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    done: Result = scoreline("score", *words, "--explain", method)
+    assert done.code == 0, done.err
+    rows = pq.read_table(tmp_path / "out" / "in.parquet").to_pandas()
+    lost = rows["attribution_a"].isna()
+    assert 55 < lost.sum() < 65
+    assert done.event("not_explained")["rows"] == lost.sum()
+    assert np.isfinite(rows.loc[~lost, ["attribution_a", "attribution_b"]]).all().all()
+    told = json.loads(scoreline("importance", tmp_path / "out", "--json").out)
+    assert told["rows"] == (~lost).sum()
+
+
+def test_keys_are_no_attributions(scoreline: Any, diabetes: Example, tmp_path: Path) -> None:
+    """An explained output that is scored again carries old attributions as keys, of whatever type."""
+    frame = diabetes.frame.head(30).assign(attribution_old=80.0, attribution_text="x")
+    write(frame, tmp_path / "in.parquet")
+    words = ["--bundle", diabetes.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    assert scoreline("score", *words, "--explain", "occlusion").code == 0
+    told = json.loads(scoreline("importance", tmp_path / "out", "--json").out)
+    assert {one["feature"] for one in told["features"]} == set(diabetes.features)
+    assert told["largest_gap"] is None
+
+
+def test_lime_does_not_depend_on_the_unit(tmp_path: Path) -> None:
+    """The same model, predicting in thousandths."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc"))
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    found = []
+    for factor in (1.0, 0.001):
+        save_bundle(
+            tmp_path / f"{factor}", model, features=list("abc"), sample=frame, task="regression", target_scaler=factor
+        )
+        found.append(attributions(explained(tmp_path / f"{factor}", frame.head(10), "lime"), list("abc")) / factor)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-3, atol=1e-4)

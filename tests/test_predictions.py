@@ -409,3 +409,21 @@ def test_numbers_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         with pytest.raises(BundleError, match=says):
             save_bundle(tmp_path / "b", net(2), features=NAMES, sample=X, task="regression", **described)  # type: ignore[arg-type]
     save_bundle(tmp_path / "b", net(1), features=NAMES, sample=X, task="regression", target_scaler=np.float32(2))
+
+
+def test_members_that_write_over_their_inputs(tmp_path: Path) -> None:
+    """Each member of an ensemble has the inputs as they were, and so have hidden layers behind it."""
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 2)), columns=["a", "b"])
+    torch.manual_seed(0)
+    models = [nn.Sequential(nn.LeakyReLU(0.1, inplace=True), nn.Linear(2, 1)) for _ in range(2)]
+    save_bundle(tmp_path / "b", models, features=["a", "b"], sample=frame, task="regression")
+    scorer = Scorer.load(tmp_path / "b", device="cpu", hidden=["0"])
+    inputs = torch.tensor(frame.to_numpy(), dtype=torch.float32)
+    with torch.no_grad():
+        wanted = torch.stack([model(inputs.clone()) for model in models]).mean(dim=0)[:, 0]
+        bent = nn.functional.leaky_relu(inputs, 0.1)
+    table = pa.Table.from_pandas(frame)
+    options = ColumnOptions(hidden=("0",))
+    (block,) = scorer.score_batches(table.to_batches(), options=options)
+    np.testing.assert_allclose(block.rows["prediction"].to_numpy(), wanted, atol=1e-6)
+    np.testing.assert_allclose(np.stack(block.rows["hidden__0_1"].to_pylist()), bent, atol=1e-6)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
+from ..errors import ScorelineError, UsageError
 from ..explaining import COMPLETE
 from ..records import ExplainMethod
 from .forward import Call, called
@@ -31,10 +31,12 @@ Tensors = Mapping[str, Tensor]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attributions:
     """`values`: float32 `[rows, features]`. `gap`: float32 `[rows]`, their sum less the difference in score; None for
-    methods that promise nothing of it."""
+    methods that promise nothing of it. `found`: bool `[rows]`, false where a row beside the one that is explained, of
+    its values and the baseline's, has no finite score, or makes the model raise."""
 
     values: Tensor
     gap: Tensor | None
+    found: Tensor
 
 
 class Explainer:
@@ -64,8 +66,9 @@ class Explainer:
     ) -> None:
         _require_captum(method)
         self.method = method
-        #: The largest gap so far, beside the largest difference in score.
+        #: The largest gap so far, beside the largest difference in score, and how many rows could not be explained.
         self.largest_gap = self.largest_difference = 0.0
+        self.lost = 0
         self._counting = Lock()
         self._models, self._score, self._call, self._seed = models, score, call, seed
         self._baseline, self._num_features, self._pass_rows = baseline, num_features, pass_rows
@@ -75,6 +78,10 @@ class Explainer:
             name: torch.tensor([[used.index(group) for group in places]]).to(baseline[name].device)
             for name, places in groups.items()
         }
+
+    def probe(self, inputs: Tensors, places: Tensor) -> None:
+        """Explain two rows, so that a model that cannot be explained is known before the first. Raises what it does."""
+        self._explained(inputs, places, [0] * len(places))
 
     def run(self, inputs: Tensors, places: Tensor, seeds: Sequence[int]) -> Attributions:
         """Attributions of some rows.
@@ -86,19 +93,42 @@ class Explainer:
         """
         rows, complete = len(places), self.method in COMPLETE
         if not rows:
-            return Attributions(values=torch.zeros((0, self._num_features)), gap=torch.zeros(0) if complete else None)
+            none = torch.zeros(0)
+            return Attributions(
+                values=torch.zeros((0, self._num_features)), gap=none if complete else None, found=none.bool()
+            )
         step = max(1, self._pass_rows // (PATH_POINTS if self.method == "integrated-gradients" else 1))
         pieces, gaps = [], []
         for start in range(0, rows, step):
             part = {name: tensor[start : start + step] for name, tensor in inputs.items()}
             chosen = places[start : start + step]
-            values = self._explained(part, chosen, seeds[start : start + step])
-            pieces.append(values)
+            values = self._but_failing(part, chosen, seeds[start : start + step])
+            pieces.append(values.float().cpu())
             if complete:
-                gaps.append(self._gap(part, chosen, values))
+                gaps.append(self._gap(part, chosen, values).float().cpu())
         attributions = torch.zeros((rows, self._num_features), dtype=torch.float32)
-        attributions[:, self._places] = torch.cat(pieces).float().cpu()
-        return Attributions(values=attributions, gap=torch.cat(gaps).float().cpu() if complete else None)
+        attributions[:, self._places] = torch.cat(pieces)
+        gap = torch.cat(gaps) if complete else None
+        found = attributions.isfinite().all(dim=1) & (True if gap is None else gap.isfinite())
+        with self._counting:
+            self.lost += int((~found).sum())
+        return Attributions(values=attributions, gap=gap, found=found)
+
+    def _but_failing(self, inputs: Tensors, places: Tensor, seeds: Sequence[int]) -> Tensor:
+        """The same as `_explained`, NaN for rows that fail alone, which are found by halving."""
+        try:
+            return self._explained(inputs, places, seeds)
+        except (ScorelineError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception:  # whatever a model, or what captum fits, makes of rows that are none
+            if len(places) == 1:
+                return torch.full((1, len(self._places)), torch.nan, device=places.device)
+        half = len(places) // 2
+        halves = [
+            self._but_failing({name: tensor[part] for name, tensor in inputs.items()}, places[part], seeds[part])
+            for part in (slice(0, half), slice(half, len(places)))
+        ]
+        return torch.cat([values.float() for values in halves])
 
     def _explained(self, inputs: Tensors, places: Tensor, seeds: Sequence[int]) -> Tensor:
         """`[rows, features that the model takes]`."""
@@ -112,14 +142,17 @@ class Explainer:
                 found = attr.IntegratedGradients(self._forward).attribute(tensors, n_steps=PATH_POINTS, **common)
             return self._summed(found)
         common["feature_mask"] = masks
+        together = max(1, min(len(self._places), self._pass_rows // len(places)))  # of few rows several passes at once
         with torch.no_grad():
             match self.method:
                 case "shapley":
                     shapley = attr.ShapleyValueSampling(self._forward)
                     shapley.permutation_generator = self._orders
-                    found = shapley.attribute(tensors, n_samples=ORDERS, **common)
+                    found = shapley.attribute(tensors, n_samples=ORDERS, perturbations_per_eval=together, **common)
                 case "occlusion":
-                    found = attr.FeatureAblation(self._forward).attribute(tensors, **common)
+                    found = attr.FeatureAblation(self._forward).attribute(
+                        tensors, perturbations_per_eval=together, **common
+                    )
                 case "lime":
                     return torch.cat(
                         [
@@ -132,6 +165,7 @@ class Explainer:
     def _lime(self, row: tuple[Tensor, ...], place: Tensor, seed: int) -> Tensor:
         """One row, `[1, features]`: a linear model of what it scores when some features are at the baseline."""
         from captum import attr
+        from captum._utils.models.linear_model import SkLearnRidge
 
         draw = torch.Generator().manual_seed((seed ^ self._seed) & (2**63 - 1))
 
@@ -139,7 +173,8 @@ class Explainer:
             kept = torch.rand((1, described["num_interp_features"]), generator=draw) < 0.5
             return kept.long().to(row[0].device)
 
-        lime = attr.Lime(self._forward, perturb_func=drawn)
+        # Ridge, as LIME's authors have it: captum's own Lasso takes scores of a small unit for none.
+        lime = attr.Lime(self._forward, interpretable_model=SkLearnRidge(alpha=1.0), perturb_func=drawn)
         found = lime.attribute(
             row,
             baselines=tuple(self._baseline.values()),
@@ -161,13 +196,15 @@ class Explainer:
     def _forward(self, *given: Tensor) -> Tensor:
         """captum's view of the models: inputs, then the classes to explain → scores `[rows]`."""
         *tensors, places = given
-        inputs = dict(zip(self._baseline, tensors, strict=True))
+        inputs = {name: tensor.clone() for name, tensor in zip(self._baseline, tensors, strict=True)}  # some overwrite
         rows = len(places)
         if rows == 1:  # models that squeeze take a single row for none at all
             inputs = {name: torch.cat([tensor, tensor]) for name, tensor in inputs.items()}
             places = torch.cat([places, places])
         scores: Tensor = self._score([called(model, inputs, self._call) for model in self._models], places)
-        return scores[:rows]
+        # A model may not use an input: its gradient is 0, and not missing.
+        unused = [tensor.flatten(1).sum(dim=1) * 0 for tensor in tensors if tensor.requires_grad]
+        return scores[:rows] + sum(unused) if unused else scores[:rows]
 
     def _gap(self, inputs: Tensors, places: Tensor, values: Tensor) -> Tensor:
         with torch.no_grad():
@@ -175,8 +212,10 @@ class Explainer:
             difference = self._forward(*inputs.values(), places).double() - self._forward(*alone, places).double()
         gap = values.double().sum(dim=1) - difference
         with self._counting:
-            self.largest_gap = max(self.largest_gap, float(gap.abs().max()))
-            self.largest_difference = max(self.largest_difference, float(difference.abs().max()))
+            sound = gap.isfinite()
+            if bool(sound.any()):
+                self.largest_gap = max(self.largest_gap, float(gap[sound].abs().max()))
+                self.largest_difference = max(self.largest_difference, float(difference[sound].abs().max()))
         return gap
 
     def _summed(self, found: Sequence[Tensor]) -> Tensor:

@@ -48,9 +48,12 @@ class HiddenLayers:
 
     def _pass(self, inputs: Mapping[str, Tensor]) -> list[tuple[HiddenColumn, Tensor]]:
         rows = next(iter(inputs.values())).shape[0]
-        given = [dict(inputs)] if self._call == "dict" else list(inputs.values())
         made = []
         for place, model in self._models.items():
+            own = {
+                name: tensor.clone() for name, tensor in inputs.items()
+            }  # some models write over what they are given
+            given = [own] if self._call == "dict" else list(own.values())
             mine = [column for column in self._columns if column.member == place]
             found = intermediates(model, {column.node for column in mine}, *given)
             for column in mine:

@@ -53,6 +53,9 @@ class Members:
         self.pass_rows = pass_rows
         #: The most rows that the device had memory for, where it has run out of it.
         self.fitting_rows: int | None = None
+        #: Whether the models may write over what they are given, which others need as it was: another member, the same
+        #: rows tried again, hidden layers, explanations.
+        self.keep_inputs = False
         self.passes = Passes(inputs, pass_rows=pass_rows, padded=padded)
         self._inputs, self._heads, self._call, self._device = inputs, heads, call, device
 
@@ -158,12 +161,16 @@ class Members:
         if isinstance(first, GenerationHead):
             (model,) = self.models
             return {first.name: generate(model, one, self._inputs, first, call=self._call, pass_rows=self.pass_rows)}
-        each = [forward(model, one.arguments, self._heads, call=self._call) for model in self.models]
+        each = [forward(model, self._arguments(one), self._heads, call=self._call) for model in self.models]
         found: Outputs = {}
         for head in self._heads:
             values = each[0][head.name] if len(each) == 1 else torch.cat([raw[head.name] for raw in each], dim=-1)
             found[head.name] = _of_steps(values, one) if isinstance(head, TaggingHead) else values
         return found
+
+    def _arguments(self, one: Pass) -> dict[str, Tensor]:
+        kept = self.keep_inputs
+        return {name: tensor.clone() for name, tensor in one.arguments.items()} if kept else one.arguments
 
 
 def _part(inputs: Inputs, start: int, stop: int) -> Inputs:

@@ -72,7 +72,7 @@ def check_options(manifest: BundleManifest, options: ColumnOptions) -> None:
             raise UsageError(f"--top-k {options.top_k} of {min(classes)} labels; say 1 to {min(classes)}")
     doubled = [name for name, times in Counter(f.name for f in output_fields(manifest, options)).items() if times > 1]
     if doubled:
-        raise UsageError(f"two outputs would be written as {doubled[0]!r}; leave --top-k or --explain out")
+        raise UsageError(f"two outputs would be written as {doubled[0]!r}; leave --top-k out, or --explain by lime")
     known = {name for head in manifest.heads for name in _threshold_names(head, several=len(manifest.heads) > 1)}
     for name, _ in options.thresholds:
         if not any(isinstance(head, BinaryHead | MultilabelHead) for head in manifest.heads):
