@@ -50,9 +50,7 @@ class HiddenLayers:
         rows = next(iter(inputs.values())).shape[0]
         made = []
         for place, model in self._models.items():
-            own = {
-                name: tensor.clone() for name, tensor in inputs.items()
-            }  # some models write over what they are given
+            own = {name: tensor.clone() for name, tensor in inputs.items()}  # some write over theirs
             given = [own] if self._call == "dict" else list(own.values())
             mine = [column for column in self._columns if column.member == place]
             found = intermediates(model, {column.node for column in mine}, *given)
