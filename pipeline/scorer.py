@@ -359,10 +359,7 @@ class Scorer:
     def only(self, features: FeatureBatch, places: np.ndarray) -> FeatureBatch:
         """Some of the rows that are to be scored, by their places among them."""
         index = torch.from_numpy(places)
-        inputs = {
-            name: given.T[:, index].T if isinstance(given, Tensor) and given.ndim == 2 else given[index]
-            for name, given in features.inputs.items()
-        }
+        inputs = {name: tensor.T[:, index].T for name, tensor in dense(features.inputs).items()}
         return replace(features, inputs=inputs, kept=_places(features)[places], rejects=())
 
     def repeated(self, raw: RawBatch, repeats: Repeats) -> RawBatch:
