@@ -225,8 +225,13 @@ def _scored(
     planned: PlannedPartition, block: Block, scorer: Scorer, job: ScoreJob, clock: _Pass
 ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     with clock.stage("check + scale"):
-        checked = scorer.check(block.batch, text=planned.text, dialect=planned.dialect, unreadable=block.unreadable)
-        features = scorer.scale(checked)
+        features = scorer.prepare(
+            block.batch,
+            folder=str(Path(planned.partition.path).parent),
+            text=planned.text,
+            dialect=planned.dialect,
+            unreadable=block.unreadable,
+        )
     if len(clock.first_blocks) < FEW_BLOCKS:
         clock.first_blocks.append(features)
     with clock.stage("transfer + forward"):
@@ -234,10 +239,10 @@ def _scored(
         raw = scorer.forward(moved, first=block.first_row == 0)
     with clock.stage("decode"):
         decoded = scorer.decode(moved, raw, job.columns, scorer.hidden(moved, raw))
+        source, first_row = planned.partition.name, block.first_row
+        decoded, _ = scorer.explain(moved, decoded, job.columns, source=source, first_row=first_row)
         rows = assemble(block.batch, decoded.kept, decoded.columns, planned.schema)
-        rejects = assemble_rejects(
-            block.batch, decoded.rejects, source=planned.partition.name, first_row=block.first_row
-        )
+        rejects = assemble_rejects(block.batch, decoded.rejects, source=source, first_row=first_row)
     return rows, rejects
 
 

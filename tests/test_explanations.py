@@ -428,3 +428,20 @@ def test_lime_does_not_depend_on_the_unit(tmp_path: Path) -> None:
         )
         found.append(attributions(explained(tmp_path / f"{factor}", frame.head(10), "lime"), list("abc")) / factor)
     np.testing.assert_allclose(found[0], found[1], rtol=1e-3, atol=1e-4)
+
+
+def test_a_job_file_says_how_to_explain(scoreline: Any, cancer: Example, tmp_path: Path) -> None:
+    """Every flag in its words, a label that is a number as one; check takes the same file."""
+    write(cancer.frame.head(40), tmp_path / "in.parquet")
+    (tmp_path / "job.toml").write_text(
+        f'bundle = "{cancer.bundle}"\ninput = "in.parquet"\noutput = "out"\n'
+        'explain = "occlusion"\nexplain_rows = "50%"\nexplain_target = 0\n'
+    )
+    assert scoreline("score", "--job", tmp_path / "job.toml").code == 0
+    rows = pq.read_table(tmp_path / "out" / "in.parquet").to_pandas()
+    known = rows[f"attribution_{cancer.features[0]}"].notna()
+    assert 5 < known.sum() < 35
+    wanted = explained(cancer.bundle, cancer.frame.head(40), "occlusion", target="0")
+    names = [f"attribution_{name}" for name in cancer.features]
+    np.testing.assert_allclose(rows.loc[known, names], wanted.loc[known, names], atol=1e-6)
+    assert scoreline("check", "--job", tmp_path / "job.toml").code == 0

@@ -714,3 +714,22 @@ def test_relative_paths_of_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     kept = pq.read_table(tmp_path / "moved" / "golden.parquet").column(0).to_pylist()
     assert (kept[0], kept[-1]) == (PHOTOS[0], PHOTOS[-1])
     assert set(kept) <= set(PHOTOS)
+
+
+def test_check_tries_images_by_their_paths(scoreline: Any, tmp_path: Path) -> None:
+    """The first rows, and an estimate of the whole, with paths that begin beside their table."""
+    (tmp_path / "in").mkdir()
+    rng = np.random.default_rng(0)
+    for at in range(20):
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(tmp_path / "in" / f"{at}.png")
+    paths = [str(tmp_path / "in" / f"{at}.png") for at in range(20)]
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2)).eval()
+    save_bundle(
+        tmp_path / "b", model, features=["photo"], images={"photo": {"size": (8, 8)}},
+        sample=pa.table({"photo": paths}), task="multiclass", labels=["a", "b"],
+    )  # fmt: skip
+    pq.write_table(pa.table({"photo": [f"{at}.png" for at in range(20)]}), tmp_path / "in" / "a.parquet")
+    done = scoreline("check", "--bundle", tmp_path / "b", "--input", tmp_path / "in" / "a.parquet")
+    assert done.code == 0, done.err
+    assert "first 20 rows of a.parquet: 0 rejected" in done.out
+    assert "estimate" in done.out

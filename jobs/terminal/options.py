@@ -236,13 +236,15 @@ def job_of(job: "JobFile | None") -> ScoreJob:
     )
 
 
-def explain_of(method: Any, share: Any, target: str | None) -> Explain | None:
+def explain_of(method: Any, share: Any, target: str | int | None) -> Explain | None:
     """What `--explain`, `--explain-rows` and `--explain-target` say together."""
     if method is None:
-        if share not in (None, 1) or target:
+        if share not in (None, 1) or target is not None:
             raise UsageError("--explain-rows and --explain-target go with --explain; say how: --explain shapley")
         return None
-    return Explain(method=method, share=Fraction(1) if share is None else share, target=target or "")
+    return Explain(
+        method=method, share=Fraction(1) if share is None else share, target="" if target is None else str(target)
+    )
 
 
 def dialect_of(job: "JobFile | None") -> CsvDialect:
