@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from ..pipeline.errors import StorageError
 from .terminal.options import dialect_of, flag, job_option
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ def calibrate(
         report = fit(asked, label, new_bundle, head=head, method=method, advance=bar.update)
     path = Path(picture or f"{new_bundle.rstrip('/')}.svg")
     curves = reliability_svg(f"Reliability of {bundle}", [("before", report.before), ("after", report.after)])
-    write_picture(path, curves)
+    try:
+        write_picture(path, curves)
+    except StorageError as error:
+        raise StorageError(f"{new_bundle} is written; {error}") from error
     answer(_as_json(report, path) if as_json else _shown(report, new_bundle, path))
     return 0
 

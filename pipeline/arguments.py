@@ -4,7 +4,6 @@ user's own objects. Joins `features` and `inputs`; knows nothing of models.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -24,7 +23,7 @@ from .features.tensors import scale_batch
 from .inputs.check import check_batch, is_list
 from .model.bundle import first_problem
 from .records import Inputs, Sequences
-from .samples import Sample, features_of, golden_rows, read_sample
+from .samples import Sample, evenly, features_of, golden_rows, read_sample
 
 Kind = Literal["table", "image", "sequence"]
 #: What `images=` and `sequences=` may say of an input.
@@ -109,7 +108,7 @@ def take_apart(
 
 def _most_golden(entries: Sequence[AnyInput]) -> int:
     """How many rows of images or lists become golden."""
-    sizes = [4 * entry.channels * prod(entry.size) for entry in entries if isinstance(entry, ImageInput)]
+    sizes = [4 * entry.numbers for entry in entries if isinstance(entry, ImageInput)]
     return max(2, min(MOST_IMAGES, IMAGES_BYTES // sum(sizes))) if sizes else MOST_SEQUENCES
 
 
@@ -169,11 +168,6 @@ def group(
             raise BundleError(f"images[{name!r}] is of {len(wanted)} features; an image is one")
         found.append(Group(name=name, kind=kind, features=tuple(wanted), said=details))
     return found
-
-
-def tabular(groups: Sequence[Group]) -> list[str]:
-    """The features of tables, in the order of the inputs."""
-    return [name for one in groups if one.kind == "table" for name in one.features]
 
 
 def refuse_other_kinds(groups: Sequence[Group], features: Sequence[Feature]) -> None:
@@ -395,11 +389,6 @@ def resized(inputs: Inputs, rows: int) -> Inputs:
     for name, given in inputs.items():
         found[name] = given[torch.arange(rows) % given.shape[0]]
     return found
-
-
-def evenly(rows: int, most: int) -> np.ndarray:
-    """So many places, evenly over all."""
-    return np.unique(np.linspace(0, rows - 1, min(most, rows)).round().astype(int))
 
 
 def whole_lists(batch: pa.RecordBatch) -> set[str]:

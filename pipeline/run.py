@@ -352,9 +352,8 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
         with times.stage("hidden") as spent:
             hidden = scorer.hidden(moved, raw)
             spent.rows, spent.bytes = features.num_kept, sum(column.nbytes for column in hidden)
-    with times.stage("decode") as spent:
+    with times.stage("decode"):
         decoded = scorer.decode(moved, raw, options, hidden)
-        spent.rows = features.num_kept
     if options.explain:
         with times.stage("explain") as spent:
             decoded, spent.rows = scorer.explain(moved, decoded, options, source=source, first_row=item.first_row)

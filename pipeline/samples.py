@@ -92,13 +92,18 @@ def golden_rows(sample: Sample, features: Sequence[Feature]) -> Sample:
     good = np.arange(sample.batch.num_rows) if checked.kept is None else checked.kept
     if not len(good):
         raise BundleError(f"none of the {sample.num_given} sample rows has a value in every feature")
-    places = good[np.unique(np.linspace(0, len(good) - 1, min(MOST_ROWS, len(good))).round().astype(int))]
+    places = good[evenly(len(good), MOST_ROWS)]
     return Sample(
         batch=sample.batch.take(pa.array(places)),
         frame=sample.frame.iloc[places].reset_index(drop=True),
         places=places,
         num_given=sample.num_given,
     )
+
+
+def evenly(rows: int, most: int) -> np.ndarray:
+    """So many places, evenly over all."""
+    return np.unique(np.linspace(0, rows - 1, min(most, rows)).round().astype(int))
 
 
 def expected_columns(expected: Any, manifest: BundleManifest, sample: Sample) -> dict[str, pa.Array]:

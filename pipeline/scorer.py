@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from ..schemas.bundle import BundleManifest, GenerationHead, ImageInput, SequenceInput, TableInput, TaggingHead
+from ..schemas.bundle import BundleManifest, GenerationHead, ImageInput, SequenceInput, TaggingHead
 from .arrays import to_arrow
 from .attributions import Attribution, baseline_of
 from .errors import BundleError, ColumnError, ModelFailedError, RowsRejectedError, ScorelineError, UsageError, one_line
@@ -253,17 +253,9 @@ class Scorer:
 
     def values_per_row(self) -> int:
         """How many numbers of a row are in flight at once: the model's inputs and outputs."""
-        inputs, longest = 0, 0
-        for entry in self.manifest.inputs:
-            match entry:
-                case TableInput():
-                    inputs += len(entry.columns)
-                case ImageInput():
-                    inputs += entry.channels * entry.size[0] * entry.size[1]
-                case SequenceInput():
-                    inputs += 4 * entry.longest * len(entry.columns)
-                    longest = longest or entry.longest
-        outputs = (head_width(head) * (longest if isinstance(head, TaggingHead) else 1) for head in self.manifest.heads)
+        inputs = sum(entry.numbers * (4 if entry.kind == "sequence" else 1) for entry in self.manifest.inputs)
+        steps = self.manifest.longest
+        outputs = (head_width(head) * (steps if isinstance(head, TaggingHead) else 1) for head in self.manifest.heads)
         return inputs + sum(outputs) * len(self.members)
 
     def check(

@@ -47,6 +47,11 @@ class TableInput(Schema):
     #: Whether the model needs the rows one behind the other in memory, as `x.view(-1, 2)` does.
     contiguous: bool = False
 
+    @property
+    def numbers(self) -> int:
+        """How many a row has."""
+        return len(self.columns)
+
 
 class ImageInput(Schema):
     """Images as one tensor of the model, float32 `[rows, channels, height, width]`.
@@ -79,6 +84,11 @@ class ImageInput(Schema):
             raise ValueError(f"resize {self.resize} leaves less than the size {self.size} that is cut out")
         return self
 
+    @property
+    def numbers(self) -> int:
+        """How many a row has."""
+        return self.channels * self.size[0] * self.size[1]
+
 
 class SequenceInput(Schema):
     """Lists as tensors of the model: int64 tokens `[rows, steps]`, or float32 `[rows, steps, columns]`, lists that are
@@ -103,6 +113,11 @@ class SequenceInput(Schema):
         if self.dtype == "int64" and len(self.columns) > 1:
             raise ValueError(f"input {self.name!r} takes tokens of one column, not of {len(self.columns)}")
         return self
+
+    @property
+    def numbers(self) -> int:
+        """How many a row has, at most."""
+        return self.longest * len(self.columns)
 
 
 def _kind(given: Any) -> str:
@@ -477,6 +492,11 @@ class BundleManifest(Schema):
         if missing:
             raise ValueError(f"no digest for {missing[0]!r}")
         return self
+
+    @property
+    def longest(self) -> int:
+        """The most steps that a row may have; 1 without sequences."""
+        return max((entry.longest for entry in self.inputs if isinstance(entry, SequenceInput)), default=1)
 
     @property
     def arguments(self) -> list[str]:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,16 @@ def diabetes(bundles: Path) -> Example:
 def cancer(bundles: Path) -> Example:
     """30 features, binary, one logit."""
     return _example("breast_cancer", "binary", bundles)
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """Models on one thread, as the lanes of a run have them: tiny passes are no work for many, and tests run side by
+    side."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Explanations, against captum on the bare model and against arithmetic."""
 
 import json
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,7 @@ from scoreline import Scorer, save_bundle
 METHODS = ("integrated-gradients", "shapley", "lime", "occlusion")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """As the lanes of a run have it: thousands of tiny passes are no work for many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_core")
 
 
 def explained(bundle: Path, frame: pd.DataFrame, method: str, **words: Any) -> pd.DataFrame:

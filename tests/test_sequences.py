@@ -32,13 +32,7 @@ TOKENS = ["<s>", "</s>", "a", "b", "c"]
 CLOSE = 1e-5
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tests run side by side."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_core")
 
 
 def kept(mask: str, x: Tensor, given: Tensor) -> Tensor:

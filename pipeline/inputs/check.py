@@ -26,6 +26,14 @@ EXACT = 2**53
 #: How text is written, unless a job says otherwise.
 DIALECT = CsvDialect()
 NONE_UNREADABLE: Mapping[int, str] = MappingProxyType({})
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
+_LISTS = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
 #: Bad values of one column of one batch: where, and why.
 Problems = list[tuple[int, str]]
 
@@ -356,25 +364,12 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def is_bytes(kind: pa.DataType) -> bool:
     """Whether a column holds binary values."""
-    types = pa.types
-    return bool(
-        types.is_binary(kind)
-        or types.is_large_binary(kind)
-        or types.is_fixed_size_binary(kind)
-        or types.is_binary_view(kind)
-    )
+    return any(is_one(kind) for is_one in _BYTES)
 
 
 def is_list(kind: pa.DataType) -> bool:
     """Whether a column holds lists."""
-    types = pa.types
-    return bool(
-        types.is_list(kind)
-        or types.is_large_list(kind)
-        or types.is_fixed_size_list(kind)
-        or types.is_list_view(kind)
-        or types.is_large_list_view(kind)
-    )
+    return any(is_one(kind) for is_one in _LISTS)
 
 
 def _is_number(kind: pa.DataType) -> bool:

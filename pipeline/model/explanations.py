@@ -140,7 +140,7 @@ class Explainer:
         if self.method == "integrated-gradients":
             with torch.enable_grad():
                 found = attr.IntegratedGradients(self._forward).attribute(tensors, n_steps=PATH_POINTS, **common)
-            return self._summed(found)
+            return self._by_feature(found, summed=True)
         common["feature_mask"] = masks
         together = max(1, min(len(self._places), self._pass_rows // len(places)))  # of few rows several passes at once
         with torch.no_grad():
@@ -160,7 +160,7 @@ class Explainer:
                             for at, seed in enumerate(seeds)
                         ]
                     )
-        return self._first(found)
+        return self._by_feature(found, summed=False)
 
     def _lime(self, row: tuple[Tensor, ...], place: Tensor, seed: int) -> Tensor:
         """One row, `[1, features]`: a linear model of what it scores when some features are at the baseline."""
@@ -218,18 +218,15 @@ class Explainer:
                 self.largest_difference = max(self.largest_difference, float(difference[sound].abs().max()))
         return gap
 
-    def _summed(self, found: Sequence[Tensor]) -> Tensor:
-        """`[rows, columns]` of each input → sums by feature."""
+    def _by_feature(self, found: Sequence[Tensor], *, summed: bool) -> Tensor:
+        """`[rows, columns]` of each input → `[rows, features]`: sums of a feature's columns, or the value that captum
+        has given to each of them."""
         total = torch.zeros((len(found[0]), len(self._places)), dtype=found[0].dtype, device=found[0].device)
         for values, mask in zip(found, self._masks.values(), strict=True):
-            total.index_add_(1, mask[0], values.to(total.dtype))
-        return total
-
-    def _first(self, found: Sequence[Tensor]) -> Tensor:
-        """The same where captum has given each column its feature's value."""
-        total = torch.zeros((len(found[0]), len(self._places)), dtype=found[0].dtype, device=found[0].device)
-        for values, mask in zip(found, self._masks.values(), strict=True):
-            total[:, mask[0]] = values.to(total.dtype)
+            if summed:
+                total.index_add_(1, mask[0], values.to(total.dtype))
+            else:
+                total[:, mask[0]] = values.to(total.dtype)
         return total
 
 

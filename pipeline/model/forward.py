@@ -22,7 +22,7 @@ PASS_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
 WIDTHS = ("in_features", "out_features", "num_features", "embedding_dim", "hidden_size", "d_model")
 Call = Literal["arguments", "dict"]
 #: The same for images, and how many, since nobody knows how large their files are. Decoders share the rows of a block.
-IMAGE_BLOCK_BYTES, MOST_IMAGES = 32 << 20, 64
+IMAGE_BLOCK_BYTES, IMAGE_BLOCK_ROWS = 32 << 20, 64
 FEWEST_ROWS, MOST_ROWS = 1024, {"cpu": 1 << 15, "cuda": 1 << 17}
 
 
@@ -70,8 +70,7 @@ def block_size(
         asked: rows of both, where that was asked for.
     """
     if asked is not None:
-        longest = max((e.longest for e in manifest.inputs if isinstance(e, SequenceInput)), default=1)
-        return BlockSize(rows=asked, pass_rows=asked * longest, reason="as asked")
+        return BlockSize(rows=asked, pass_rows=asked * manifest.longest, reason="as asked")
     if any(not isinstance(entry, TableInput) for entry in manifest.inputs):
         return _large_rows(manifest, graphs, device_type)
     num_features = len(manifest.features)
@@ -90,14 +89,13 @@ def block_size(
 def _large_rows(manifest: BundleManifest, graphs: Sequence[Graph], device_type: str) -> BlockSize:
     """The same for images, and for sequences as long as the longest: a block of fewer rows, and a pass by what the
     layers make of a row, or, of sequences, by their width at each step."""
-    table = sum(8 * len(entry.columns) for entry in manifest.inputs if isinstance(entry, TableInput))
-    images = [e.channels * e.size[0] * e.size[1] for e in manifest.inputs if isinstance(e, ImageInput)]
-    steps = [e.longest * len(e.columns) for e in manifest.inputs if isinstance(e, SequenceInput)]
-    longest = max((e.longest for e in manifest.inputs if isinstance(e, SequenceInput)), default=1)
+    table = sum(8 * entry.numbers for entry in manifest.inputs if isinstance(entry, TableInput))
+    images = [entry.numbers for entry in manifest.inputs if isinstance(entry, ImageInput)]
+    steps = [entry.numbers for entry in manifest.inputs if isinstance(entry, SequenceInput)]
     tags = sum(len(head.labels) for head in manifest.heads if isinstance(head, TaggingHead)) * len(manifest.members)
     words = sum(feature.dtype == "words" for feature in manifest.features)
-    row_bytes = table + 4 * sum(images) + 16 * sum(steps) + longest * (8 * tags + 64 * words)
-    room, most = (IMAGE_BLOCK_BYTES, MOST_IMAGES) if images else (BLOCK_BYTES[device_type], MOST_ROWS[device_type])
+    row_bytes = table + 4 * sum(images) + 16 * sum(steps) + manifest.longest * (8 * tags + 64 * words)
+    room, most = (IMAGE_BLOCK_BYTES, IMAGE_BLOCK_ROWS) if images else (BLOCK_BYTES[device_type], MOST_ROWS[device_type])
     rows = max(1, min(most, _power_of_two(room // row_bytes)))
     if steps:
         widest = max([1, *_widths(graphs)])
