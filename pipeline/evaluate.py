@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from ..schemas.run import HeadRecord, RunManifest
 from .arrays import to_numpy
-from .errors import DataError, NoInputError, UsageError, one_line
+from .errors import DataError, NoInputError, PartitionError, UsageError, one_line
 from .inputs.check import is_list
 from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
 from .outputs.store import MANIFEST, SUCCESS, Store
+from .parquet.file import ParquetSource
 from .truth import numbers_of, places_of, truths_of
 
 Advance = Callable[[int], object]
@@ -147,26 +147,26 @@ def _batches(
     columns = [*dict.fromkeys([*keys, *head.columns])]
     for name in parts:
         try:
-            with pq.ParquetFile(store.path(name), page_checksum_verification=True) as file:
-                missing = [key for key in keys if key not in file.schema_arrow.names]
+            with ParquetSource(store.path(name), name=name) as source:
+                missing = [key for key in keys if key not in source.names]
                 if missing:
-                    there = ", ".join(n for n in file.schema_arrow.names if n not in head.columns)
+                    there = ", ".join(n for n in source.names if n not in head.columns)
                     raise UsageError(f"{name} has no column {missing[0]!r}; its keys are {there or 'none'}")
                 if joined is not None:
-                    yield file.read(columns=columns).combine_chunks()
+                    yield source.read(columns).combine_chunks()
                 else:
-                    yield from file.iter_batches(batch_size=1 << 16, columns=columns)
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{name}: cannot be read: {one_line(error)}; run scoreline verify") from error
+                    yield from source.read_batches(columns)
+        except PartitionError as error:
+            raise DataError(f"{one_line(error)}; run scoreline verify") from error
 
 
 def _key_type(store: Store, parts: Sequence[str], joined: LabelFile) -> pa.DataType | None:
     """The type of the key in the output, as far as it can be told."""
     for name in parts:
         try:
-            with pq.ParquetFile(store.path(name)) as file:
-                kinds = [field.type for field in file.schema_arrow if field.name == joined.on]
-        except (OSError, pa.ArrowException):
+            with ParquetSource(store.path(name), name=name) as source:
+                kinds = [field.type for field in source.schema([joined.on]) if field.name == joined.on]
+        except PartitionError:
             return None
         return kinds[0] if kinds else None
     return None
@@ -175,20 +175,27 @@ def _key_type(store: Store, parts: Sequence[str], joined: LabelFile) -> pa.DataT
 def _joinable(joined: LabelFile, labels: Sequence[str], key: pa.DataType | None) -> pa.Table:
     """Keys, in the type they have in the output, and labels; without rows that have no key."""
     names = [*dict.fromkeys([joined.on, *labels])]
+
+    def refuse_other_columns(there: Sequence[str]) -> None:
+        wrong = [name for name in names if there.count(name) != 1]
+        if wrong:
+            times = there.count(wrong[0])
+            found = f"column {wrong[0]!r} {times} times" if times else f"no column {wrong[0]!r}"
+            raise UsageError(f"{joined.path} has {found}; it has {', '.join(there)}")
+
     try:
         if joined.path.lower().endswith((".csv", ".csv.gz")):
             text = {name: pa.string() for name in names}  # 007 is no 7, and what a label is the bundle says
             table = pacsv.read_csv(joined.path, convert_options=pacsv.ConvertOptions(column_types=text))
         else:
-            with pq.ParquetFile(joined.path) as file:
-                table = file.read()
+            with ParquetSource(joined.path, name=joined.path) as source:
+                refuse_other_columns(source.names)
+                table = source.read(names)
+    except PartitionError as error:
+        raise NoInputError(one_line(error)) from error
     except (OSError, pa.ArrowException) as error:
         raise NoInputError(f"{joined.path}: cannot be read: {one_line(error)}") from error
-    wrong = [name for name in names if table.schema.names.count(name) != 1]
-    if wrong:
-        times = table.schema.names.count(wrong[0])
-        there = f"column {wrong[0]!r} {times} times" if times else f"no column {wrong[0]!r}"
-        raise UsageError(f"{joined.path} has {there}; it has {', '.join(table.schema.names)}")
+    refuse_other_columns(table.schema.names)
     table = table.select(names).combine_chunks()
     try:
         keys = _plain_keys(table.column(joined.on))

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..schemas.run import RunManifest
 from .arrays import to_numpy
-from .errors import DataError, UsageError, one_line
+from .errors import DataError, PartitionError, UsageError, one_line
 from .evaluate import finished
 from .explaining import ATTRIBUTION, COMPLETE, GAP
 from .outputs.store import Store
+from .parquet.file import ParquetSource
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,14 +56,14 @@ def importance(output: str, advance: Callable[[int], object] = lambda _: None) -
     sums: dict[str, np.ndarray] = {}  # by column: rows, sum of sizes, sum, largest size
     for name in [part.target for record in manifest.partitions for part in record.parts]:
         try:
-            with pq.ParquetFile(store.path(name), page_checksum_verification=True) as file:
-                columns = _columns(file.schema_arrow.names, manifest, prefix)
-                for batch in file.iter_batches(batch_size=1 << 16, columns=columns):
+            with ParquetSource(store.path(name), name=name) as source:
+                columns = _columns(source.names, manifest, prefix)
+                for batch in source.read_batches(columns):
                     for column in columns:
                         _add(sums.setdefault(column.removeprefix(prefix), np.zeros(4)), batch.column(column))
                     advance(batch.num_rows)
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{name}: cannot be read: {one_line(error)}; run scoreline verify") from error
+        except PartitionError as error:
+            raise DataError(f"{one_line(error)}; run scoreline verify") from error
     gaps = sums.pop(GAP, None) if str(method).split()[0] in COMPLETE else None
     told = [_told(column.removeprefix(ATTRIBUTION), found) for column, found in sums.items()]
     return Importance(

@@ -13,17 +13,17 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from ..schemas.pack import ModelSpec, PackSpec, ScalerSpec
-from .errors import BundleError, one_line
+from .errors import BundleError, PartitionError, one_line
 from .features.parameters import read_parameters
 from .model import operations
 from .model.bundle import first_problem
 from .model.weights import read_weights
+from .parquet.file import ParquetSource
 from .save import save_bundle
 
 PICKLES = (".joblib", ".pkl", ".pickle")
@@ -140,9 +140,12 @@ def _rows(path: Path) -> pa.Table:
     missing, as when it is scored."""
     try:
         if path.suffix.lower() == ".parquet":
-            return pq.read_table(path)
+            with ParquetSource(path, name=str(path)) as source:
+                return source.read()
         words = pacsv.ConvertOptions(strings_can_be_null=True, null_values=[""])
         return pacsv.read_csv(path, convert_options=words)
+    except PartitionError as error:
+        raise BundleError(one_line(error)) from error
     except (OSError, pa.ArrowException) as error:
         raise BundleError(f"{path} cannot be read: {one_line(error)}") from error
 

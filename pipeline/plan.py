@@ -115,7 +115,8 @@ def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, jo
     planned, failed = [], []
     remaining = [partition for partition in found.partitions if partition not in standing.whole]
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
-        footers = pool.map(lambda partition: _footer(partition, job.csv), remaining)
+        columns = _named_columns(manifest, job.columns)
+        footers = pool.map(lambda partition: _footer(partition, job.csv, columns), remaining)
         for partition, footer in zip(remaining, footers, strict=True):
             if isinstance(footer, PartitionError):
                 failed.append(footer)
@@ -132,7 +133,7 @@ def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, jo
         standing=standing,
         split_rows=split_rows,
         partitions=tuple(planned),
-        reasons=Counter(reason for entry in planned for reason in _reasons(entry, standing)),
+        reasons=sum((_reasons(entry, standing) for entry in planned), Counter()),
         failed=tuple(failed),
         num_rows=sum(known) if len(known) == len(counts) else None,
     )
@@ -151,18 +152,20 @@ def _kept_rows(standing: Standing, partition: Partition) -> int:
     return sum(record.rows_in for record in standing.kept.get(partition, {}).values())
 
 
-def _reasons(planned: PlannedPartition, standing: Standing) -> Iterator[str]:
-    """Why each split of a partition is to be scored. One that has no part is missing, unless the others are out of
-    date."""
+def _reasons(planned: PlannedPartition, standing: Standing) -> Counter[str]:
+    """Why the splits of a partition are to be scored, counted. One that has no part is missing, unless the others are
+    out of date. Splits are not enumerated: how many there are is what a file says."""
     said = standing.reasons.get(planned.partition, {})
     changed = list(dict.fromkeys(reason for reasons in said.values() for reason in reasons if "changed" in reason))
-    wanted = sorted(set(said) - planned.kept)
-    if planned.num_splits is not None:
-        wanted = [split for split in range(planned.num_splits) if split not in planned.kept]
-    elif not wanted:  # how many a CSV lacks shows when it is read
-        wanted = [max(planned.kept, default=-1) + 1]
-    for split in wanted:
-        yield from said.get(split) or changed or ["missing"]
+    known = {split for split in said if split not in planned.kept}
+    if planned.num_splits is None:  # how many a CSV lacks shows when it is read
+        others = 0 if known else 1
+    else:
+        known = {split for split in known if split < planned.num_splits}
+        others = planned.num_splits - len(known | {split for split in planned.kept if split < planned.num_splits})
+    counted = Counter(reason for split in known for reason in said[split] or changed or ["missing"])
+    counted.update(dict.fromkeys(changed or ["missing"], others) if others else {})
+    return counted
 
 
 def refuse_overlap(found: Discovery, job: ScoreJob) -> None:
@@ -194,11 +197,20 @@ def refuse_overlap(found: Discovery, job: ScoreJob) -> None:
             )
 
 
-def _footer(partition: Partition, dialect: CsvDialect) -> tuple[pa.Schema, int | None] | PartitionError:
+def _named_columns(manifest: BundleManifest, options: ColumnOptions) -> set[str] | None:
+    """The columns that are going to be read, None for all."""
+    if options.keys is None:
+        return None
+    return {*(feature.name for feature in manifest.features), *options.keys}
+
+
+def _footer(
+    partition: Partition, dialect: CsvDialect, columns: set[str] | None
+) -> tuple[pa.Schema, int | None] | PartitionError:
     try:
         if partition.format == "csv":
             return csv.read_header(partition, dialect), None
-        return parquet.read_footer(partition)
+        return parquet.read_footer(partition, columns)
     except PartitionError as error:
         return error
 

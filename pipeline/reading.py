@@ -20,7 +20,7 @@ def read_splits(planned: PlannedPartition, block_rows: int) -> Generator[Block |
     """
     rows = read_rows(
         planned.partition,
-        planned.read.names,
+        planned.read,
         header=planned.header,
         dialect=planned.dialect,
         block_rows=block_rows,
@@ -44,22 +44,22 @@ def read_splits(planned: PlannedPartition, block_rows: int) -> Generator[Block |
 
 def read_rows(
     partition: Partition,
-    columns: Sequence[str],
+    schema: pa.Schema,
     *,
     header: Sequence[str],
     dialect: CsvDialect,
     block_rows: int,
     first_row: int = 0,
 ) -> Iterator[ReadRows]:
-    """The rows of some columns in file order. A CSV has no places to begin at, so `first_row` is 0 there.
+    """The rows of the columns of `schema` in file order. A CSV has no places to begin at, so `first_row` is 0 there.
 
     Raises:
         PartitionError: the file cannot be read to its end.
     """
     if partition.format == "csv":
         assert first_row == 0, "a CSV is read from its start"
-        return csv.read_batches(partition, columns, header=header, dialect=dialect)
-    batches = parquet.read_batches(partition, columns, block_rows=block_rows, first_row=first_row)
+        return csv.read_batches(partition, schema.names, header=header, dialect=dialect)
+    batches = parquet.read_batches(partition, schema, block_rows=block_rows, first_row=first_row)
     return (ReadRows(batch=batch) for batch in batches)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from ..schemas.run import Fingerprint, PartitionRecord, PartRecord, Receipt, RunManifest
@@ -16,6 +15,7 @@ from .inputs.discover import is_unchanged
 from .outputs.naming import rejects_name
 from .outputs.receipt import file_digest, read_receipt
 from .outputs.store import MANIFEST, SUCCESS, TEMPORARY, Store
+from .parquet.file import ParquetSource
 from .reading import read_rows
 from .records import Partition
 from .resume import dialect_of, home_of
@@ -132,8 +132,8 @@ def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | 
         )
     try:
         rows = sum(batch.num_rows for batch in _batches(store, name, []))
-    except (OSError, pa.ArrowException) as error:
-        verdict.problems.append(f"{name}: cannot be read back: {one_line(error)}")
+    except PartitionError as error:
+        verdict.problems.append(one_line(error))
         return None
     if rows != receipt.rows_scored:
         verdict.problems.append(f"{name}: holds {rows} rows, and its receipt says {receipt.rows_scored}")
@@ -183,12 +183,17 @@ def _verify_keys(
     dialect = dialect_of(mark)
     targets = [part.target for part in record.parts]
     try:
-        header = csv.read_header(partition, dialect) if partition.format == "csv" else parquet.read_footer(partition)[0]
-        names = pq.read_schema(store.path(targets[0])).names
+        with ParquetSource(store.path(targets[0]), name=targets[0]) as part:
+            names = part.names
+        if partition.format == "csv":
+            header = csv.read_header(partition, dialect)
+        else:
+            header = parquet.read_footer(partition, names)[0]
         keys = [name for name in names if name in header.names and header.names.count(name) == 1]
         if not keys:
             return
-        rows = read_rows(partition, keys, header=header.names, dialect=dialect, block_rows=BLOCK_ROWS)
+        read = pa.schema([header.field(name) for name in keys])
+        rows = read_rows(partition, read, header=header.names, dialect=dialect, block_rows=BLOCK_ROWS)
         wanted = _without((read.batch for read in rows), rejected)
         equal = _same_rows((batch for name in targets for batch in _batches(store, name, keys)), wanted)
     except (PartitionError, OSError, pa.ArrowException) as error:
@@ -201,11 +206,8 @@ def _verify_keys(
 
 def _batches(store: Store, name: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """A part's rows; without columns named all of them, so that every page is checked."""
-    with pq.ParquetFile(
-        store.path(name), page_checksum_verification=True, pre_buffer=False, buffer_size=1 << 20
-    ) as file:
-        for batch in file.iter_batches(batch_size=BLOCK_ROWS, columns=columns or None):
-            yield batch.select(columns) if columns else batch
+    with ParquetSource(store.path(name), name=name) as source:
+        yield from source.read_batches(columns or None, block_rows=BLOCK_ROWS)
 
 
 def _without(batches: Iterator[pa.RecordBatch], rejected: set[int]) -> Iterator[pa.RecordBatch]:

@@ -30,8 +30,9 @@ def cut(
         num_splits: how many there are, where that is known; nothing is read behind the last that is wanted.
 
     Yields:
-        A `Split` behind its blocks; where `num_splits` is not known only when the next row, or the end, has been seen,
-        which tells whether it is the last. A partition without rows is one split without blocks.
+        A `Split` behind its blocks; the last, and where `num_splits` is not known every one, only when the next row, or
+        the end, has been seen: a file that holds other rows than it says ends there. A partition without rows is one
+        split without blocks.
     """
     opened = _OpenSplit(first_row // split_rows, split_rows, block_rows)
     wanted = opened.index not in kept
@@ -50,8 +51,8 @@ def cut(
             if wanted:
                 yield from opened.add(read.batch.slice(offset, count), _within(read.unreadable, offset, count))
             offset, row = offset + count, row + count
-            if wanted and row == opened.stop_row and num_splits is not None:
-                yield opened.end(last=opened.index + 1 == num_splits)
+            if wanted and row == opened.stop_row and num_splits is not None and opened.index + 1 < num_splits:
+                yield opened.end(last=False)
                 wanted = False
     if wanted:
         yield from opened.rest()

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from ...schemas.run import Fingerprint, Receipt
+from ..errors import PartitionError
+from ..parquet.file import ParquetSource
 
 KEY = b"scoreline.receipt"
 CHUNK_BYTES = 1 << 20
@@ -72,10 +74,10 @@ def file_digest(path: Path) -> str:
 def is_whole(path: Path) -> bool:
     """Whether every page of a Parquet file has the checksum it was written with."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=CHUNK_BYTES) as file:
-            for _ in file.iter_batches():
+        with ParquetSource(path, name=path.name) as source:
+            for _ in source.read_batches():
                 pass
-    except (OSError, pa.ArrowException):
+    except PartitionError:
         return False
     return True
 

@@ -182,9 +182,9 @@ def test_a_file_that_breaks_in_its_middle(
     score: Command, tmp_path: Path, big: pd.DataFrame, iris: Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The splits before stand, it alone has failed; mended, the rest is scored."""
-    from scoreline.pipeline.inputs import parquet
+    from scoreline.pipeline.parquet import sizes
 
-    monkeypatch.setattr(parquet, "MOST_ROWS", 50)  # so much is decoded at once, and fails as one
+    monkeypatch.setattr(sizes, "MOST_ROWS", 50)  # so much is decoded at once, and fails as one
     file = write(
         big, tmp_path / "data" / "big.parquet", row_group_size=100, write_page_checksum=True, use_dictionary=False
     )

@@ -1,0 +1,304 @@
+"""One Parquet file, open for reading. Every command opens Parquet here.
+
+`pre_buffer=False, buffer_size=1 MiB` reads a giant row group through a small window: the defaults hold the
+whole of it. No memory maps: a truncated file would be a SIGBUS.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import PartitionError, one_line
+from .footer import Group, check_chunks, check_counts, lies, read_groups
+from .int96 import fits_nanoseconds, loses_digits
+from .sizes import Leaf, RowsAtOnce
+
+#: What pyarrow raises for a file that is broken: all four were seen.
+BROKEN = (OSError, pa.ArrowException, UnicodeDecodeError)
+WINDOW_BYTES = 1 << 20
+DEFAULT_BLOCK_ROWS = 1 << 16
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}
+
+
+class ParquetSource:
+    """A Parquet file as a context manager.
+
+    Args:
+        path: the file.
+        name: what errors call it.
+
+    Raises:
+        PartitionError: from opening and from every method: the file cannot be read, or cannot be believed.
+    """
+
+    def __init__(self, path: str | Path, *, name: str) -> None:
+        self.name = name
+        self._path = str(path)
+        self._files: dict[str | None, pq.ParquetFile] = {}
+        self._raw: BinaryIO | None = None
+        self._groups: list[Group] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            check_counts(self._file().metadata, self.name)
+        except BROKEN as error:
+            self.close()
+            raise self._unreadable(error) from error
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every handle."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+        if self._raw is not None:
+            self._raw.close()
+            self._raw = None
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows the footer says there are."""
+        return int(self._file().metadata.num_rows)
+
+    @property
+    def names(self) -> list[str]:
+        """The columns."""
+        return list(self._file().schema_arrow.names)
+
+    @property
+    def metadata(self) -> dict[bytes, bytes]:
+        """The key-value metadata of the footer."""
+        return dict(self._file().metadata.metadata or {})
+
+    def schema(self, columns: Collection[str] | None = None) -> pa.Schema:
+        """The columns of the file and their types; of INT96 among `columns` (None: all) they depend on the values."""
+        try:
+            found = self._file().schema_arrow.remove_metadata()
+            coarse = self._beyond_nanoseconds(columns)
+            if not coarse:
+                return found
+            other = self._file("us").schema_arrow
+            return pa.schema([other.field(n) if f.name in coarse else f for n, f in enumerate(found)])
+        except BROKEN as error:
+            raise self._unreadable(error) from error
+
+    def read_batches(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        schema: pa.Schema | None = None,
+        block_rows: int = DEFAULT_BLOCK_ROWS,
+        first_row: int = 0,
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of `columns` (None: all) from `first_row` on, in file order; page checksums are verified. Row groups
+        before `first_row` are not read; of the one it lies in, the rows before it are read and dropped.
+
+        Args:
+            schema: the types of the columns, as `schema` gave them; read from the file where it is not given.
+            block_rows: a batch holds a multiple of these, or fewer where rows are heavy.
+        """
+        names = self.names if columns is None else list(columns)
+        if schema is None and self._int96:
+            schema = self.schema(names)
+        try:
+            fine = self._file().schema_arrow
+            coarse = {name for name in names if name in self._int96 and schema is not None
+                      and schema.field(name).type != fine.field(name).type}  # fmt: skip
+            batches = self._checked(names, coarse, block_rows, first_row)
+            for batch in batches:
+                yield _validated(batch if columns is None else batch.select(names))
+        except BROKEN as error:
+            raise self._unreadable(error) from error
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of some columns, held at once."""
+        names = self.names if columns is None else list(columns)
+        found = self.schema(names)
+        schema = found if columns is None else pa.schema([found.field(name) for name in names])
+        table = pa.Table.from_batches(self.read_batches(columns), schema=schema)
+        return table.replace_schema_metadata(self._file().schema_arrow.metadata)
+
+    def _checked(
+        self, names: Sequence[str], coarse: Collection[str], block_rows: int, first_row: int
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows, as many as the footer says."""
+        leaves = self._leaves(names)
+        runs, passed = self._runs(leaves, block_rows, first_row)
+        for groups, rows, batch_rows in runs:
+            left = rows
+            for batch in self._streams(groups, batch_rows, leaves, coarse):
+                left -= batch.num_rows
+                if left < 0:
+                    break
+                passed, before = max(0, passed - batch.num_rows), passed
+                if before < batch.num_rows:
+                    yield batch.slice(before)
+            if left:
+                more = "fewer" if left > 0 else "more"
+                where = f"row group {groups[0]}" if len(groups) == 1 else f"row groups {groups[0]} to {groups[-1]}"
+                raise lies(self.name, f"{where} should have {rows:,} rows, and {more} can be read")
+
+    def _streams(
+        self, groups: list[int], rows: int, leaves: Sequence[Leaf], coarse: Collection[str]
+    ) -> Iterator[pa.RecordBatch]:
+        """Some row groups; columns of INT96 that nanoseconds do not hold come from a reader of microseconds."""
+        ours = [leaf.index for leaf in leaves if self._owner(leaf) not in coarse]
+        theirs = [leaf.index for leaf in leaves if self._owner(leaf) in coarse]
+        if not theirs:
+            yield from self._file().reader.iter_batches(rows, row_groups=groups, column_indices=ours)
+            return
+        streams = [
+            self._file(unit).reader.iter_batches(rows, row_groups=groups, column_indices=indices)
+            for unit, indices in ((None, ours), ("us", theirs), (None, theirs))
+            if indices
+        ]
+        order = list(dict.fromkeys(self._owner(leaf) for leaf in leaves))
+        for *read, wrapped in _aligned(streams):
+            for name in coarse:
+                if loses_digits(wrapped.column(name), read[-1].column(name)):
+                    raise PartitionError(
+                        f"{self.name}: column {name!r} holds INT96 timestamps beyond 1677–2262, and some have digits"
+                        " beyond microseconds, so no type of Arrow holds them all; round them where the file is"
+                        " written, or leave the column out with --keys",
+                        partition=self.name,
+                    )
+            fields = {field.name: (field, batch.column(field.name)) for batch in read for field in batch.schema}
+            arrays = [fields[name] for name in order]
+            yield pa.RecordBatch.from_arrays([a for _, a in arrays], schema=pa.schema([f for f, _ in arrays]))
+
+    def _runs(
+        self, leaves: Sequence[Leaf], block_rows: int, first_row: int
+    ) -> tuple[list[tuple[list[int], int, int]], int]:
+        """Row groups that are read in one go, with their rows and how many of those at once; and how many rows of the
+        first come before `first_row`."""
+        groups = self._read_groups(leaves)
+        alone = not self._flat  # how many rows a row group has shows only when it is read
+        sizes = RowsAtOnce(self._bytes(), leaves, block_rows=block_rows, name=self.name)
+        runs: list[tuple[list[int], int, int]] = []
+        start, passed = 0, 0
+        for number, group in enumerate(groups):
+            start += group.num_rows
+            if start <= first_row:
+                continue
+            if not runs:
+                passed = first_row - (start - group.num_rows)
+            rows = sizes.of(number, group)
+            if runs and runs[-1][2] == rows and not alone:
+                runs[-1] = ([*runs[-1][0], number], runs[-1][1] + group.num_rows, rows)
+            else:
+                runs.append(([number], group.num_rows, rows))
+        return runs, passed
+
+    def _read_groups(self, leaves: Sequence[Leaf]) -> list[Group]:
+        if self._groups is None:
+            self._groups = read_groups(self._bytes(), self._file().metadata, self.name)
+        paths = [".".join(path) for path in self._paths]
+        check_chunks(self._groups, [leaf.index for leaf in leaves], paths, self._flat, self.name)
+        return self._groups
+
+    def _beyond_nanoseconds(self, columns: Collection[str] | None) -> set[str]:
+        """The columns of INT96 that nanoseconds do not hold. Reads them, where there are any, and nothing else."""
+        names = [name for name in self._int96 if columns is None or name in columns]
+        found: set[str] = set()
+        for name in names:
+            leaves = [leaf for leaf in self._leaves([name]) if leaf.index in self._int96[name]]
+            runs, _ = self._runs(leaves, DEFAULT_BLOCK_ROWS, 0)
+            indices = [leaf.index for leaf in leaves]
+            for groups, _, rows in runs:
+                batches = self._file("s").reader.iter_batches(rows, row_groups=groups, column_indices=indices)
+                if not all(fits_nanoseconds(column) for batch in batches for column in batch.columns):
+                    found.add(name)
+                    break
+        return found
+
+    @cached_property
+    def _int96(self) -> dict[str, set[int]]:
+        """By column its leaves of INT96."""
+        schema, found = self._file().schema, dict[str, set[int]]()
+        for index, path in enumerate(self._paths):
+            if schema.column(index).physical_type == "INT96":
+                found.setdefault(path[0], set()).add(index)
+        return found
+
+    @cached_property
+    def _paths(self) -> list[list[str]]:
+        """Of every leaf the names from its column down."""
+        return [list(path) for path in self._file().reader.column_paths]
+
+    @cached_property
+    def _flat(self) -> set[int]:
+        """The leaves that have one value in each row."""
+        schema = self._file().schema
+        return {n for n in range(len(schema)) if schema.column(n).max_repetition_level == 0}
+
+    def _leaves(self, names: Collection[str]) -> list[Leaf]:
+        """The leaves below some columns. By the first step of their path: a name may hold a dot."""
+        schema, wanted, found = self._file().schema, set(names), []
+        for index, path in enumerate(self._paths):
+            if path[0] in wanted:
+                about = schema.column(index)
+                fixed = about.physical_type == "FIXED_LEN_BYTE_ARRAY"
+                width = about.length if fixed else _WIDTHS.get(about.physical_type)
+                found.append(Leaf(index, ".".join(path), width, index not in self._flat))
+        return found
+
+    def _owner(self, leaf: Leaf) -> str:
+        return self._paths[leaf.index][0]
+
+    def _file(self, unit: str | None = None) -> pq.ParquetFile:
+        """The file as Arrow reads it, INT96 in a unit of its own."""
+        if unit not in self._files:
+            self._files[unit] = pq.ParquetFile(
+                self._path,
+                pre_buffer=False,
+                buffer_size=WINDOW_BYTES,
+                page_checksum_verification=True,
+                coerce_int96_timestamp_unit=unit,
+            )
+        return self._files[unit]
+
+    def _bytes(self) -> BinaryIO:
+        if self._raw is None:
+            self._raw = Path(self._path).open("rb")  # noqa: SIM115 - closed with the others
+        return self._raw
+
+    def _unreadable(self, error: BaseException) -> PartitionError:
+        return PartitionError(f"{self.name}: cannot be read as Parquet: {one_line(error)}", partition=self.name)
+
+
+def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Raise ArrowInvalid for text that is no UTF-8: Arrow reads it without a word, and other readers stumble over
+    it."""
+    for column in batch.columns:
+        if not pa.types.is_primitive(column.type):
+            column.validate(full=True)
+    return batch
+
+
+def _aligned(streams: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[list[pa.RecordBatch]]:
+    """The same rows of several streams, whose batches may end at different rows; ends with the first that ends."""
+    held: list[pa.RecordBatch | None] = [None] * len(streams)
+    while True:
+        for place, stream in enumerate(streams):
+            batch = held[place]
+            while batch is None or not batch.num_rows:
+                batch = next(stream, None)
+                if batch is None:
+                    return
+            held[place] = batch
+        rows = min(batch.num_rows for batch in held if batch is not None)
+        yield [batch.slice(0, rows) for batch in held if batch is not None]
+        held = [batch.slice(rows) for batch in held if batch is not None]

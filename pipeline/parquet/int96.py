@@ -1,0 +1,45 @@
+"""INT96 timestamps: Spark's, Hive's and Impala's. They reach from 4713 BC on in nanoseconds, and no type of Arrow does.
+A column whose values all lie within what 64 bits of nanoseconds hold (1677 to 2262) is `timestamp[ns]`, as Arrow reads
+it; any other is `timestamp[us]`, in which Arrow's own reading would wrap nothing either.
+"""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+#: Whole seconds that surely fit 64 bits of nanoseconds.
+_FIRST_S, _LAST_S = -(2**63) // 10**9 + 1, (2**63 - 1) // 10**9 - 1
+
+
+def timestamps(array: pa.Array) -> Iterator[pa.Array]:
+    """The timestamps of an array, whatever they are nested in."""
+    if pa.types.is_timestamp(array.type):
+        yield array
+    elif pa.types.is_struct(array.type):
+        for child in array.flatten():
+            yield from timestamps(child)
+    elif pa.types.is_map(array.type):
+        yield from timestamps(array.keys)
+        yield from timestamps(array.items)
+    elif pa.types.is_nested(array.type):
+        yield from timestamps(array.flatten())
+
+
+def fits_nanoseconds(seconds: pa.Array) -> bool:
+    """Whether all timestamps of an array, read as whole seconds, which hold every INT96, lie within 1677 and 2262."""
+    for array in timestamps(seconds):
+        found = pc.min_max(array.cast(pa.int64()))
+        first, last = found["min"].as_py(), found["max"].as_py()
+        if first is not None and (first < _FIRST_S or last > _LAST_S):
+            return False
+    return True
+
+
+def loses_digits(nanoseconds: pa.Array, microseconds: pa.Array) -> bool:
+    """Whether the same timestamps have digits beyond microseconds; both wrap in 64 bits, and so does their difference."""
+    for fine, coarse in zip(timestamps(nanoseconds), timestamps(microseconds), strict=True):
+        difference = pc.subtract(fine.cast(pa.int64()), pc.multiply(coarse.cast(pa.int64()), 1000))
+        if pc.any(pc.not_equal(difference, 0)).as_py():
+            return True
+    return False

@@ -1,0 +1,119 @@
+"""How many rows to decode at once, so that they take no more than so many bytes, whatever they unpack to.
+
+Numbers take what their type says. Texts are known by the pages they stand in: plain ones take the bytes of their
+pages; ones that name an entry of a dictionary may each be its longest. Of lists it is not known which row holds how
+many, so those go by what a row of their row group takes on average.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from .footer import Group
+from .pages import Page, longest_value, may_overflow, read_pages
+
+#: Numbers that are decoded at once: enough to keep the reader's overhead small, little enough for 1,000 columns.
+BATCH_BYTES, MOST_ROWS = 8 << 20, 1 << 16
+#: Texts, bytes and lists that are decoded at once.
+HEAVY_BYTES = 16 << 20
+#: What a value takes beside its bytes: an offset, and the levels that say where it belongs.
+_BESIDE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A leaf column to be read. `width`: the bytes of a value, None where each has its own; `nested`: it stands in
+    lists."""
+
+    index: int
+    path: str
+    width: int | None
+    nested: bool
+
+    @property
+    def is_light(self) -> bool:
+        """A number for each row."""
+        return self.width is not None and self.width <= LIGHT_WIDTH and not self.nested
+
+
+#: The widest number: decimals of 76 digits.
+LIGHT_WIDTH = 32
+
+
+class RowsAtOnce:
+    """Of one file. Page headers are read where leaves are not light, and where they may claim too much."""
+
+    def __init__(self, file: BinaryIO, leaves: Sequence[Leaf], *, block_rows: int, name: str) -> None:
+        self._file, self._leaves, self._name = file, leaves, name
+        light = 8 * max(1, sum(leaf.is_light for leaf in leaves))
+        self._most = block_rows * max(1, min(MOST_ROWS, BATCH_BYTES // light) // block_rows)
+
+    def of(self, number: int, group: Group) -> int:
+        """The rows of a row group to be decoded at once.
+
+        Raises:
+            PartitionError: a page claims to unpack to more than a page may.
+        """
+        costs = []
+        for leaf in self._leaves:
+            chunk = group.chunks[leaf.index]
+            if leaf.is_light and not may_overflow(chunk):
+                continue
+            where = f"column {leaf.path!r} of row group {number}"
+            pages = read_pages(self._file, chunk, name=self._name, where=where)
+            if not leaf.is_light:
+                costs.append(self._cost(leaf, group, pages))
+        rows = self._most
+        while rows > 1 and sum(cost.of(rows) for cost in costs) > HEAVY_BYTES:
+            rows //= 2
+        return rows
+
+    def _cost(self, leaf: Leaf, group: Group, pages: Sequence[Page]) -> "_Cost":
+        chunk, longest = group.chunks[leaf.index], leaf.width or 0
+        if leaf.width is None:
+            enough = HEAVY_BYTES // self._most
+            dictionaries = [page for page in pages if page.is_dictionary]
+            longest = max(
+                (longest_value(self._file, chunk, page, enough=enough) for page in dictionaries), default=0
+            )  # fmt: skip
+        data = [page for page in pages if not page.is_dictionary]
+        each = [longest if page.by_dictionary else page.size if page.by_prefix else 0 for page in data]
+        if leaf.nested:
+            each = [(leaf.width or weight) + _BESIDE for weight in each]
+            whole = sum(page.size + page.values * weight for page, weight in zip(data, each, strict=True))
+            return _Average(whole, max(1, group.num_rows))
+        starts = np.cumsum([0, *(page.values for page in data)])
+        sizes = np.cumsum([0, *(0 if weight else page.size for page, weight in zip(data, each, strict=True))])
+        return _Windows(starts, sizes, max([*each, leaf.width or 0]))
+
+
+class _Cost:
+    def of(self, rows: int) -> int:
+        """The most bytes of so many rows that follow each other."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class _Average(_Cost):
+    whole: int
+    num_rows: int
+
+    def of(self, rows: int) -> int:
+        return min(self.whole, -(-self.whole // self.num_rows) * rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Windows(_Cost):
+    """Pages that begin at the rows `starts` and take `sizes` up to there; `each`: what any other value may take."""
+
+    starts: "np.ndarray"
+    sizes: "np.ndarray"
+    each: int
+
+    def of(self, rows: int) -> int:
+        first = np.arange(len(self.starts) - 1)
+        last = np.searchsorted(self.starts, self.starts[1:] - 1 + rows - 1, side="right")  # the page behind
+        plain = self.sizes[np.minimum(last, len(self.starts) - 1)] - self.sizes[first]
+        return int(max(plain, default=0)) + rows * (self.each + _BESIDE)

@@ -1,0 +1,132 @@
+"""A reader of Thrift's compact protocol, as Parquet footers and page headers use it. Nothing is allocated by what a
+number claims: every element that is counted takes a byte that is there.
+
+Format: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT, UUID = range(1, 14)
+#: Deeper than any footer; Python's own limit comes behind.
+MOST_DEPTH = 32
+
+#: What to read of a struct: field ids, and what to read of the struct, or of the list of structs, that stands there.
+#: None: a number, a text, or whether a struct is there at all.
+Wanted = Mapping[int, "Wanted | None"]
+
+
+def read_struct(data: bytes, at: int, wanted: "Wanted", depth: int = 0) -> tuple[dict[int, Any], int]:
+    """The wanted fields of the struct at `at`, by id, and where it ends. A list that is wanted as structs is a list of
+    dicts; one that is wanted as None is its number of elements.
+
+    Raises:
+        ValueError: the bytes are no such struct.
+        IndexError: they end within it.
+    """
+    if depth > MOST_DEPTH:
+        raise ValueError("nested too deeply")
+    found: dict[int, Any] = {}
+    number = 0
+    while (head := data[at]) != 0:
+        at += 1
+        kind = head & 15
+        if head >> 4:
+            number += head >> 4
+        else:
+            number, at = _signed(data, at)
+        if number not in wanted:
+            at = _skip(data, at, kind, depth)
+            continue
+        inner = wanted[number]
+        if kind in (TRUE, FALSE):
+            found[number] = kind == TRUE
+        elif kind in (I16, I32, I64):
+            found[number], at = _signed(data, at)
+        elif kind == STRUCT and inner is not None:
+            found[number], at = read_struct(data, at, inner, depth + 1)
+        elif kind == LIST and inner is not None:
+            found[number], at = _structs(data, at, inner, depth)
+        else:
+            found[number], at = True, _skip(data, at, kind, depth)
+    return found, at + 1
+
+
+def _structs(data: bytes, at: int, wanted: "Wanted", depth: int) -> tuple[list[dict[int, Any]], int]:
+    kind, count, at = _list_head(data, at)
+    if kind != STRUCT and count:
+        raise ValueError(f"a list of type {kind}, where structs are due")
+    found = []
+    for _ in range(count):
+        fields, at = read_struct(data, at, wanted, depth + 1)
+        found.append(fields)
+    return found, at
+
+
+def _list_head(data: bytes, at: int) -> tuple[int, int, int]:
+    head = data[at]
+    if head >> 4 < 15:
+        return head & 15, head >> 4, at + 1
+    count, at = _unsigned(data, at + 1)
+    return head & 15, count, at
+
+
+def _unsigned(data: bytes, at: int) -> tuple[int, int]:
+    byte = data[at]
+    if byte < 128:
+        return byte, at + 1
+    value, shift = byte & 127, 7
+    while byte >= 128:
+        at += 1
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits")
+        byte = data[at]
+        value |= (byte & 127) << shift
+        shift += 7
+    return value, at + 1
+
+
+def _signed(data: bytes, at: int) -> tuple[int, int]:
+    value, at = _unsigned(data, at)
+    return (value >> 1) ^ -(value & 1), at
+
+
+def _skip(data: bytes, at: int, kind: int, depth: int) -> int:
+    """Where the value of a field ends."""
+    if kind in (TRUE, FALSE):
+        return at
+    if kind in (I16, I32, I64):
+        while data[at] >= 128:
+            at += 1
+        return at + 1
+    if kind == BINARY:
+        length, at = _unsigned(data, at)
+        if at + length > len(data):
+            raise IndexError("a text beyond the end")
+        return at + length
+    if kind == STRUCT:
+        return read_struct(data, at, {}, depth + 1)[1]
+    if kind in (LIST, SET):
+        inner, count, at = _list_head(data, at)
+        return _skip_all(data, at, [inner], count, depth)
+    if kind == MAP:
+        count, at = _unsigned(data, at)
+        if not count:
+            return at
+        kinds = data[at]
+        return _skip_all(data, at + 1, [kinds >> 4, kinds & 15], count, depth)
+    if kind in (BYTE, DOUBLE, UUID):
+        return at + {BYTE: 1, DOUBLE: 8, UUID: 16}[kind]
+    raise ValueError(f"type {kind}, which there is not")
+
+
+def _skip_all(data: bytes, at: int, kinds: list[int], count: int, depth: int) -> int:
+    """Where so many elements, or pairs of key and value, end; a bool takes a byte here."""
+    if depth > MOST_DEPTH:
+        raise ValueError("nested too deeply")
+    if count * len(kinds) > len(data) - at:
+        raise IndexError("more elements than bytes")
+    for _ in range(count):
+        for kind in kinds:
+            at = at + 1 if kind in (TRUE, FALSE) else _skip(data, at, kind, depth + 1)
+    return at
