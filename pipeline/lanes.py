@@ -69,14 +69,22 @@ def one_ahead(pieces: Generator[Piece], pool: ThreadPoolExecutor) -> Generator[P
 
 
 def in_order(
-    items: Iterable[Item], score: Callable[[Item], Result], pool: ThreadPoolExecutor, *, depth: int
+    items: Iterable[Item],
+    score: Callable[[Item], Result],
+    pool: ThreadPoolExecutor,
+    *,
+    depth: int,
+    most_bytes: int,
+    weigh: Callable[[Item], int],
 ) -> Iterator[Result]:
-    """`score(item)` for every item, in the order of the items, at most `depth` of them in flight.
+    """`score(item)` for every item, in the order of the items, at most `depth` of them in flight, which `weigh` no more
+    than `most_bytes` together, unless one alone does.
 
     The seconds in which the caller could do nothing but wait are added to each result's `times`: for the
     loading stages where no item was there, for the scoring stages where its result was not ready.
     """
-    flying: deque[Future[Result]] = deque()
+    flying: deque[tuple[Future[Result], int]] = deque()
+    weight = 0
     source = iter(items)
     while True:
         start = perf_counter()
@@ -84,11 +92,18 @@ def in_order(
         if item is None:
             break
         item.times.waited(perf_counter() - start, LOADING)
-        flying.append(pool.submit(score, item))
+        own = weigh(item)
+        while flying and weight + own > most_bytes:
+            weight -= flying[0][1]
+            yield _landed(flying.popleft()[0])
+        flying.append((pool.submit(score, item), own))
+        weight += own
+        del item
         if len(flying) >= depth:
-            yield _landed(flying.popleft())
+            weight -= flying[0][1]
+            yield _landed(flying.popleft()[0])
     while flying:
-        yield _landed(flying.popleft())
+        yield _landed(flying.popleft()[0])
 
 
 def _landed(future: "Future[Result]") -> Result:

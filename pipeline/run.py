@@ -22,6 +22,7 @@ from ..schemas.run import RunManifest
 from .cores import available_cores
 from .desk import Desk, ReadFailed, ScoredBlock, SplitEnd
 from .errors import ModelFailedError, OutputLockedError, PartitionError, ScorelineError, StorageError
+from .inputs.cut import MOST_BLOCK_BYTES
 from .inputs.discover import discover
 from .ledger import Ledger, RunClock, open_ledger
 from .model.bundle import Bundle, open_bundle
@@ -34,6 +35,7 @@ from .plan import Plan, PlannedPartition, default_split_rows, make_plan, refuse_
 from .reading import read_splits
 from .records import ColumnOptions, FeatureBatch, ScoredBatch, ScoreJob, Split, dense
 from .resume import look
+from .row_bytes import batch_bytes
 from .timing import StageTimes
 from .watch import (
     Watcher,
@@ -63,13 +65,13 @@ if TYPE_CHECKING:
 CORES_PER_READER = {"parquet": 4, "csv": 1}
 #: Blocks on a GPU at once: one is copied in, one computed, one copied out and decoded.
 GPU_LANES = 3
-#: Blocks in flight take no more than this, unless two for each lane do.
+#: Blocks in flight take no more than this, unless one for each lane does; nor do those that wait for a lane.
 FLYING_BYTES = 96 << 20
 
 
 @dataclass(kw_only=True, slots=True)
 class LoadedBlock:
-    """A block on its way to the model."""
+    """A block on its way to the model. `num_bytes`: what its rows take, keys and features."""
 
     planned: PlannedPartition
     split: int
@@ -77,6 +79,7 @@ class LoadedBlock:
     features: FeatureBatch
     repeats: Repeats | None
     times: StageTimes
+    num_bytes: int
 
 
 def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
@@ -206,7 +209,9 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
     from .lanes import decoding, in_order, open_lanes
 
     lanes = cores if scorer.device.type == "cpu" else GPU_LANES
-    depth = _depth(scorer, ledger, lanes)
+    depth, most_bytes = _depth(scorer, ledger, lanes), ledger.job.memory_bytes
+    if most_bytes is None:
+        most_bytes = max(FLYING_BYTES, lanes * MOST_BLOCK_BYTES)
     options = ledger.job.columns
 
     def load(planned: PlannedPartition) -> Iterator[LoadedBlock | SplitEnd | ReadFailed]:
@@ -224,12 +229,18 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
 
     with (
         decoding(cores if scorer.images else 0) as decoders,
-        Readers(ledger.plan.partitions, load, num_threads=num_readers(ledger.plan, cores)) as readers,
+        Readers(
+            ledger.plan.partitions,
+            load,
+            num_threads=num_readers(ledger.plan, cores),
+            most_bytes=min(most_bytes, FLYING_BYTES),
+            weigh=_weight,
+        ) as readers,
         open_lanes(lanes) as pool,
         Desk(store, ledger, watcher) as desk,
     ):
         halved = None
-        for item in in_order(readers.loader(), score, pool, depth=depth):
+        for item in in_order(readers.loader(), score, pool, depth=depth, most_bytes=most_bytes, weigh=_weight):
             if scorer.members.fitting_rows != halved:
                 halved = scorer.members.fitting_rows
                 say_halved(watcher, halved)
@@ -240,6 +251,10 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
                     desk.publish(item)
                 case ReadFailed():
                     desk.fail(item.error)
+
+
+def _weight(item: LoadedBlock | SplitEnd | ReadFailed) -> int:
+    return item.num_bytes if isinstance(item, LoadedBlock) else 0
 
 
 def num_readers(plan: Plan, cores: int) -> int:
@@ -296,7 +311,7 @@ def load_blocks(
             yield SplitEnd(planned=planned, split=piece, times=times)
             table = SplitTable()
             continue
-        batch, size = piece.batch, piece.batch.nbytes
+        batch, size = piece.batch, batch_bytes(piece.batch)
         spent.rows, spent.bytes = batch.num_rows, size
         with times.stage("check") as spent:
             checked = scorer.check(batch, text=planned.text, dialect=planned.dialect, unreadable=piece.unreadable)
@@ -322,6 +337,7 @@ def load_blocks(
             features=features,
             repeats=repeats,
             times=times,
+            num_bytes=size + sum(given.nbytes for given in features.inputs.values()),
         )
 
 

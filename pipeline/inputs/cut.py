@@ -12,6 +12,9 @@ import pyarrow as pa
 from ..records import Block, ReadRows, Split
 from .rebatch import Rebatcher
 
+#: What the texts, bytes and lists of a block take at most, decoded, unless a single row takes more.
+MOST_BLOCK_BYTES = 24 << 20
+
 
 def cut(
     rows: Iterable[ReadRows],
@@ -22,7 +25,7 @@ def cut(
     kept: Collection[int] = (),
     num_splits: int | None = None,
 ) -> Iterator[Block | Split]:
-    """Blocks of at most `block_rows` rows, then their split, then the next one's.
+    """Blocks of at most `block_rows` rows and `MOST_BLOCK_BYTES`, then their split, then the next one's.
 
     Args:
         rows: the rows of the partition from `first_row` on, which begins a split.
@@ -66,7 +69,7 @@ class _OpenSplit:
         self.index = index
         self.stop_row = (index + 1) * split_rows
         self._first_row = self._taken = self._given = index * split_rows
-        self._rebatcher = Rebatcher(block_rows)
+        self._rebatcher = Rebatcher(block_rows, MOST_BLOCK_BYTES)
         self._unreadable: dict[int, str] = {}
 
     def add(self, batch: pa.RecordBatch, unreadable: Mapping[int, str]) -> Iterator[Block]:

@@ -3,7 +3,7 @@
 Arrow and torch let go of the interpreter's lock, so threads read as well as processes would, without copying
 and without 300 MB each. Threads claim partitions in order, and each claimed partition has a queue with room
 for a few blocks; the dataset empties the queues in order. So the order is that of the input, and memory is
-bounded by partitions in flight × room. Knows nothing of what is in a block.
+bounded by partitions in flight × room, and by the bytes of what waits. Independent of what is in a block.
 """
 
 from collections import deque
@@ -36,6 +36,7 @@ class Readers(IterableDataset[Any]):
         read: what to yield for a partition. Runs in a reader thread; what it raises is raised from the
             iteration, at its place in the order.
         num_threads: how many partitions are read at once.
+        most_bytes: what all that waits may `weigh` together; one item of the partition whose turn it is always may wait.
     """
 
     def __init__(
@@ -44,11 +45,14 @@ class Readers(IterableDataset[Any]):
         read: Callable[[T], Iterator[object]],
         *,
         num_threads: int,
+        most_bytes: int | None = None,
+        weigh: Callable[[Any], int] = lambda _: 0,
     ) -> None:
         self._partitions = partitions
         self._read_one: Callable[[Any], Iterator[object]] = read
         self._changed = Condition()
         self._queues: dict[int, deque[Any]] = {}
+        self._most_bytes, self._weigh, self._waiting_bytes = most_bytes, weigh, 0
         self._next_to_claim = 0
         self._front = 0
         self._closed = False
@@ -115,18 +119,27 @@ class Readers(IterableDataset[Any]):
 
     def _put(self, place: int, item: object) -> None:
         with self._changed:
-            while not self._closed and len(self._queues[place]) >= ROOM:
+            weight = self._weigh(item)
+            while not self._closed and not self._has_room(place, weight):
                 self._changed.wait()
             if self._closed:
                 raise _Closed
             self._queues[place].append(item)
+            self._waiting_bytes += weight
             self._changed.notify_all()
+
+    def _has_room(self, place: int, weight: int) -> bool:
+        queue = self._queues[place]
+        if len(queue) >= ROOM or self._most_bytes is None:
+            return len(queue) < ROOM
+        return self._waiting_bytes + weight <= self._most_bytes or (place == self._front and not queue)
 
     def _get(self) -> Any:
         with self._changed:
             while not self._queues.get(self._front):
                 self._changed.wait()
             item = self._queues[self._front].popleft()
+            self._waiting_bytes -= self._weigh(item)
             self._changed.notify_all()
             return item
 

@@ -1,39 +1,69 @@
 """Batches of any size → blocks of one size, so that what is scored together never depends on how a file was
-written. Knows nothing of what is in them."""
+written. Independent of what is in them."""
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import pyarrow as pa
+
+from ..row_bytes import Sizes, row_bytes
 
 
 class Rebatcher:
     """Takes rows in order and gives them back `rows` at a time.
 
     A block that lies within one batch is a slice of it; only blocks across batches are copied.
+
+    Args:
+        most_bytes: what the texts, bytes and lists of a block may take, decoded; one with heavier rows is shorter, by a
+            rule that depends on the rows alone. A single row may take more.
     """
 
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
+    def __init__(self, rows: int, most_bytes: int | None = None) -> None:
+        self._rows, self._most_bytes = rows, most_bytes
         self._waiting: list[pa.RecordBatch] = []
-        self._held = 0
+        self._held = self._held_bytes = 0
 
     def add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """Take a batch; yields the blocks that are full."""
+        sizes = None if self._most_bytes is None else row_bytes(batch)
+        ends = None if sizes is None else np.cumsum(sizes)
         offset = 0
-        while self._held + batch.num_rows - offset >= self._rows:
-            piece = batch.slice(offset, self._rows - self._held)
-            offset += piece.num_rows
-            yield pa.concat_batches([*self._waiting, piece]) if self._waiting else piece
-            self._waiting, self._held = [], 0
-        if offset < batch.num_rows:
-            self._waiting.append(batch.slice(offset))
-            self._held += batch.num_rows - offset
+        while offset < batch.num_rows:
+            count = min(batch.num_rows - offset, self._rows - self._held, self._fitting(ends, offset))
+            full = self._held + count == self._rows or count < batch.num_rows - offset
+            piece = batch.slice(offset, count)
+            offset += count
+            if full:
+                yield self._joined(piece)
+                continue
+            self._waiting.append(piece)
+            self._held += count
+            self._held_bytes += _between(ends, offset - count, offset)
 
     def rest(self) -> Iterator[pa.RecordBatch]:
         """What is left, as one shorter block, if anything is."""
         if self._waiting:
-            yield pa.concat_batches(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
-        self._waiting, self._held = [], 0
+            yield self._joined(None)
+
+    def _fitting(self, ends: Sizes | None, offset: int) -> int:
+        """How many rows of the batch from `offset` on may join those that wait; at least one of a block."""
+        if ends is None or self._most_bytes is None:
+            return self._rows
+        room = self._most_bytes - self._held_bytes + (int(ends[offset - 1]) if offset else 0)
+        fitting = int(np.searchsorted(ends, room, side="right")) - offset
+        return max(fitting, 0 if self._held else 1)
+
+    def _joined(self, piece: pa.RecordBatch | None) -> pa.RecordBatch:
+        pieces = [*self._waiting, *([piece] if piece is not None and piece.num_rows else [])]
+        self._waiting, self._held, self._held_bytes = [], 0, 0
+        return pa.concat_batches(pieces) if len(pieces) > 1 else pieces[0]
+
+
+def _between(ends: Sizes | None, start: int, stop: int) -> int:
+    if ends is None:
+        return 0
+    return int(ends[stop - 1]) - (int(ends[start - 1]) if start else 0)
 
 
 def rebatch(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

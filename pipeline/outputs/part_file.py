@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from ...schemas.run import Receipt
 from ..errors import ScorelineError
+from ..row_bytes import batch_bytes
 from .assemble import reject_schema
 from .naming import rejects_name
 from .receipt import file_digest, footer_metadata, sealed
@@ -43,7 +44,7 @@ class PartFile:
         self.num_rows += rows.num_rows
         self._waiting.append(rows)
         self._num_waiting += rows.num_rows
-        self._waiting_bytes += rows.nbytes
+        self._waiting_bytes += batch_bytes(rows)
         if self._num_waiting >= ROW_GROUP_ROWS:
             self._flush(self._num_waiting - self._num_waiting % ROW_GROUP_ROWS)
         elif self._waiting_bytes >= ROW_GROUP_BYTES:
@@ -96,7 +97,7 @@ class PartFile:
         _guarded(self._path, self._writer.write_table, table.slice(0, rows), ROW_GROUP_ROWS)
         self._waiting = table.slice(rows).to_batches()
         self._num_waiting -= rows
-        self._waiting_bytes = sum(batch.nbytes for batch in self._waiting)
+        self._waiting_bytes = sum(map(batch_bytes, self._waiting))
 
     def _write_rejects(self, rejects: pa.RecordBatch) -> None:
         if self._reject_writer is None:
