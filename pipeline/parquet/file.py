@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from ..errors import PartitionError, one_line
 from .footer import Group, check_chunks, check_counts, lies, read_groups
+from .entries import num_entries
 from .int96 import fits_nanoseconds, loses_digits
 from .sizes import Leaf, RowsAtOnce
 
@@ -138,9 +139,10 @@ class ParquetSource:
         leaves = self._leaves(names)
         runs, passed = self._runs(leaves, block_rows, first_row)
         for groups, rows, batch_rows in runs:
-            left = rows
+            left, entries = rows, 0
             for batch in self._streams(groups, batch_rows, leaves, coarse):
                 left -= batch.num_rows
+                entries += num_entries(batch.column(0)) if not self._flat and leaves else 0
                 if left < 0:
                     break
                 passed, before = max(0, passed - batch.num_rows), passed
@@ -150,6 +152,17 @@ class ParquetSource:
                 more = "fewer" if left > 0 else "more"
                 where = f"row group {groups[0]}" if len(groups) == 1 else f"row groups {groups[0]} to {groups[-1]}"
                 raise lies(self.name, f"{where} should have {rows:,} rows, and {more} can be read")
+            if not self._flat and leaves:  # one row group, of lists alone: the first leaf says how many values it has
+                self._compare_entries(groups[0], leaves[0], entries)
+
+    def _compare_entries(self, group: int, leaf: Leaf, entries: int) -> None:
+        assert self._groups is not None, "read before rows are"
+        values = self._groups[group].chunks[leaf.index].values
+        if values != entries:
+            raise lies(
+                self.name, f"column {leaf.path!r} of row group {group} says that it has {values:,} values, and its rows"
+                f" {entries:,}"
+            )  # fmt: skip
 
     def _streams(
         self, groups: list[int], rows: int, leaves: Sequence[Leaf], coarse: Collection[str]
@@ -186,7 +199,10 @@ class ParquetSource:
         first come before `first_row`."""
         groups = self._read_groups(leaves)
         alone = not self._flat  # how many rows a row group has shows only when it is read
-        sizes = RowsAtOnce(self._bytes(), leaves, block_rows=block_rows, name=self.name)
+        counted = [leaf for leaf in leaves if not leaf.nested] or [
+            leaf for leaf in self._leaves(self.names) if not leaf.nested
+        ]
+        sizes = RowsAtOnce(self._bytes(), leaves, counted, block_rows=block_rows, name=self.name)
         runs: list[tuple[list[int], int, int]] = []
         start, passed = 0, 0
         for number, group in enumerate(groups):

@@ -22,6 +22,8 @@ _CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 _HEADER: Wanted = {1: None, 2: None, 3: None, 5: {1: None, 2: None}, 7: {1: None}, 8: {1: None, 4: None}}
 _HEAD_BYTES, _MOST_HEAD_BYTES = 256, 16 << 20
+#: Chunks of old writers are longer than they say, by the header of a dictionary; Arrow allows for as much.
+_SLACK_BYTES = 100
 #: Encodings of values that repeat what stands elsewhere: in the dictionary, or in the value before.
 _BY_DICTIONARY, _BY_PREFIX = (2, 8), 7
 
@@ -63,13 +65,14 @@ def read_pages(file: BinaryIO, chunk: Chunk, *, name: str, where: str) -> list[P
     """The pages of a chunk.
 
     Raises:
-        PartitionError: one claims to unpack to more than a page may, or is none.
+        PartitionError: one claims to unpack to more than a page may, or is none; or they hold other values than the
+            chunk says.
     """
     found, at, values = [], chunk.start, 0
     end = chunk.start + chunk.packed
     if chunk.start < 0 or chunk.packed < 0:
         raise lies(name, f"{where} lies at {chunk.start:,}, {chunk.packed:,} bytes long")
-    while at < end and values < chunk.values:
+    while at < end or (values < chunk.values and at < end + _SLACK_BYTES):
         page = _page(file, at, name=name, where=where)
         if page.size > MOST_PAGE_BYTES or (
             page.size > MOST_UNPACKED_BYTES and page.size > MOST_TIMES * max(1, page.packed)
@@ -83,6 +86,8 @@ def read_pages(file: BinaryIO, chunk: Chunk, *, name: str, where: str) -> list[P
             values += page.values
         found.append(page)
         at = page.body + page.packed
+    if values != chunk.values:
+        raise lies(name, f"{where} says that it has {chunk.values:,} values, and its pages {values:,}")
     return found
 
 

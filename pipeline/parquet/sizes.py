@@ -43,10 +43,18 @@ LIGHT_WIDTH = 32
 
 
 class RowsAtOnce:
-    """Of one file. Page headers are read where leaves are not light, and where they may claim too much."""
+    """Of one file. Page headers are read where leaves are not light, where they may claim too much, and of one leaf
+    that has a value in each row, since Arrow reads no more rows than a footer says.
 
-    def __init__(self, file: BinaryIO, leaves: Sequence[Leaf], *, block_rows: int, name: str) -> None:
-        self._file, self._leaves, self._name = file, leaves, name
+    Args:
+        leaves: what is to be read.
+        counted: the leaves that have a value in each row, whether or not they are read.
+    """
+
+    def __init__(
+        self, file: BinaryIO, leaves: Sequence[Leaf], counted: Sequence[Leaf], *, block_rows: int, name: str
+    ) -> None:
+        self._file, self._leaves, self._counted, self._name = file, leaves, counted, name
         light = 8 * max(1, sum(leaf.is_light for leaf in leaves))
         self._most = block_rows * max(1, min(MOST_ROWS, BATCH_BYTES // light) // block_rows)
 
@@ -56,19 +64,25 @@ class RowsAtOnce:
         Raises:
             PartitionError: a page claims to unpack to more than a page may.
         """
-        costs = []
+        costs, counted = [], False
         for leaf in self._leaves:
-            chunk = group.chunks[leaf.index]
-            if leaf.is_light and not may_overflow(chunk):
+            if leaf.is_light and not may_overflow(group.chunks[leaf.index]):
                 continue
-            where = f"column {leaf.path!r} of row group {number}"
-            pages = read_pages(self._file, chunk, name=self._name, where=where)
+            pages = self._pages(leaf, number, group)
+            counted = counted or not leaf.nested
             if not leaf.is_light:
                 costs.append(self._cost(leaf, group, pages))
+        known = [leaf for leaf in self._counted if not group.chunks[leaf.index].encrypted]
+        if known and not counted:
+            self._pages(min(known, key=lambda leaf: group.chunks[leaf.index].packed), number, group)
         rows = self._most
         while rows > 1 and sum(cost.of(rows) for cost in costs) > HEAVY_BYTES:
             rows //= 2
         return rows
+
+    def _pages(self, leaf: Leaf, number: int, group: Group) -> list[Page]:
+        where = f"column {leaf.path!r} of row group {number}"
+        return read_pages(self._file, group.chunks[leaf.index], name=self._name, where=where)
 
     def _cost(self, leaf: Leaf, group: Group, pages: Sequence[Page]) -> "_Cost":
         chunk, longest = group.chunks[leaf.index], leaf.width or 0
