@@ -255,6 +255,7 @@ def dialect_of(job: "JobFile | None") -> CsvDialect:
     return CsvDialect(
         delimiter=said.delimiter,
         quote=said.quote,
+        escape=said.escape,
         decimal=said.decimal,
         encoding=said.encoding,
         nulls=tuple(said.nulls),
