@@ -26,6 +26,15 @@ BROKEN = (OSError, pa.ArrowException, UnicodeError)
 BLOCK_BYTES = 1 << 20
 #: What every cell of the row behind the last one says, unless it is the delimiter.
 ENDS = "\x03\x02"
+GZIP = b"\x1f\x8b"
+#: What is no text, by its first bytes.
+STRANGERS = {
+    b"PK\x03\x04": "a zip archive",
+    b"\x28\xb5\x2f\xfd": "packed with zstd",
+    b"BZh": "packed with bzip2",
+    b"\xfd7zXZ\x00": "packed with xz",
+    b"PAR1": "a Parquet file",
+}
 #: How much of a ragged row its reject tells.
 TOLD_CHARACTERS = 200
 
@@ -254,8 +263,15 @@ def _parsing(dialect: CsvDialect, ragged: _Ragged, *, ignore_empty_lines: bool =
 
 
 def _open(partition: Partition, dialect: CsvDialect) -> pa.NativeFile:
-    """The file as UTF-8, unpacked."""
-    stream = pa.input_stream(partition.path, compression="gzip" if partition.path.lower().endswith(".gz") else None)
+    """The file as UTF-8, unpacked: whether it is packed its first bytes say, whatever its name."""
+    with pa.input_stream(partition.path, compression=None) as file:
+        start = file.read(max(map(len, STRANGERS)))
+    what = next((what for magic, what in STRANGERS.items() if start.startswith(magic)), None)
+    if what is not None:
+        raise PartitionError(
+            f"{partition.name}: cannot be read as CSV: it is {what}; unpack or rename it", partition=partition.name
+        )
+    stream = pa.input_stream(partition.path, compression="gzip" if start.startswith(GZIP) else None)
     return stream if dialect.encoding == "utf-8" else pa.transcoding_input_stream(stream, dialect.encoding, "utf-8")
 
 

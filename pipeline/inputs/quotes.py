@@ -258,7 +258,8 @@ def _inside(begins: NDArray[np.bool_], odd: NDArray[np.bool_]) -> NDArray[np.boo
     closes where it could begin a cell, and closes or means nothing where it could not."""
     toggles = np.cumsum(odd & begins)
     since = np.maximum.accumulate(np.where(odd & ~begins, toggles, 0)) if len(toggles) else toggles
-    return ((toggles - since) & 1) == 1
+    inside: NDArray[np.bool_] = ((toggles - since) & 1) == 1
+    return inside
 
 
 def _packed(found: NDArray[np.bool_]) -> Words:
