@@ -5,7 +5,6 @@ by the child process that hands in `read_pickle`.
 
 import io
 import sys
-import tomllib
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +24,7 @@ from .model.bundle import first_problem
 from .model.weights import read_weights
 from .parquet.file import ParquetSource
 from .save import save_bundle
+from .toml import read_toml
 
 PICKLES = (".joblib", ".pkl", ".pickle")
 ReadPickle = Callable[[Path], Any]
@@ -44,13 +44,13 @@ class NeedsPickleError(BundleError):
 def read_spec(path: Path) -> PackSpec:
     """Parse a spec. Raises BundleError for what is no TOML, or a line that means nothing."""
     try:
-        return PackSpec.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return PackSpec.model_validate(read_toml(path))
     except OSError as error:
         raise BundleError(f"spec {str(path)!r} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"spec {str(path)!r} is not TOML: {one_line(error)}") from error
     except ValidationError as error:
         raise BundleError(f"spec {str(path)!r}: {first_problem(error)}") from error
+    except ValueError as error:
+        raise BundleError(f"spec {str(path)!r} is not TOML: {one_line(error)}") from error
 
 
 def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pickle: ReadPickle | None = None) -> str:

@@ -40,7 +40,8 @@ class PlannedPartition:
 
     `num_rows`, `num_splits`: None where the file does not say; `kept`: splits that stand; `header`: every column of the
     file; `read`: those that are read, with their types; `hive`: feature columns that come from the path; `text`:
-    columns whose text is read as numbers, written as `dialect` says; `schema`: the rows to be written.
+    columns whose text is read as numbers, written as `dialect` says (of a CSV the job's, which its fingerprint has; of
+    other files the usual one); `schema`: the rows to be written.
     """
 
     partition: Partition
@@ -244,7 +245,7 @@ def _planned(
         read=pa.schema([schema.field(name) for name in read]),
         hive=hive,
         text=text,
-        dialect=job.csv,
+        dialect=job.csv if partition.format == "csv" else CsvDialect(),
         schema=output_schema(
             pa.schema([schema.field(name) for name in keys]), fields, options.prefix, source=partition.name
         ),

@@ -39,13 +39,15 @@ class Partition:
 class CsvDialect:
     """How the CSV files of a job are written.
 
-    `delimiter`, `decimal`: one character each. `quote`: one, or none where it is empty. `encoding`: as Python names it.
+    `delimiter`, `decimal`: one character each. `quote`, `escape`: one, or none where it is empty; what stands behind an
+    escape stands for itself, and the escape is dropped. `encoding`: as Python names it.
     `nulls`: the words that say that a feature has no value, beside the empty cell; keys keep theirs. `columns`: the
     names of the columns where the first row is no header.
     """
 
     delimiter: str = ","
     quote: str = '"'
+    escape: str = ""
     decimal: str = "."
     encoding: str = "utf-8"
     nulls: tuple[str, ...] = ()

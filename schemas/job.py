@@ -17,16 +17,20 @@ from pydantic import (
 
 from .base import Schema, Sha256
 
-#: One printable character of ASCII, or a tab.
+#: One character of ASCII, which is no line end and not NUL. As a delimiter; quotes and escapes are printable, or a tab.
+Delimiter = Annotated[str, StringConstraints(pattern=r"^[\x01-\x09\x0b\x0c\x0e-\x7f]$")]
 Character = Annotated[str, StringConstraints(pattern=r"^[\t\x20-\x7e]$")]
 
 
 class CsvSection(Schema):
     """`[csv]`: how the CSV files are written, where it is not comma, header and UTF-8."""
 
-    delimiter: Character = ","
+    #: As Hive writes it: "\\u0001".
+    delimiter: Delimiter = ","
     #: Empty: cells are never quoted.
     quote: Character | Literal[""] = '"'
+    #: Stands in front of a quote, delimiter, newline or escape that is part of a cell. Empty: a quote is doubled.
+    escape: Character | Literal[""] = ""
     decimal: Literal[".", ","] = "."
     encoding: str = "utf-8"
     #: Words that say that a feature has no value, beside the empty cell.
@@ -45,8 +49,9 @@ class CsvSection(Schema):
 
     @model_validator(mode="after")
     def _apart(self) -> "CsvSection":
-        if self.delimiter in (self.quote, "\n", "\r") or self.quote in ("\n", "\r"):
-            raise ValueError("delimiter and quote must differ from each other and from line ends")
+        said = [one for one in (self.delimiter, self.quote, self.escape) if one]
+        if len(set(said)) < len(said):
+            raise ValueError("delimiter, quote and escape must differ from each other")
         return self
 
 

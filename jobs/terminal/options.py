@@ -3,7 +3,6 @@ line in the job file. The command line wins, then the environment, then the file
 """
 
 import re
-import tomllib
 from collections.abc import Callable
 from datetime import date
 from difflib import get_close_matches
@@ -15,6 +14,7 @@ import click
 
 from ...pipeline.errors import JobFileError, UsageError, one_line
 from ...pipeline.records import ColumnOptions, CsvDialect, Explain, RejectBudget, ScoreJob
+from ...pipeline.toml import read_toml
 
 if TYPE_CHECKING:
     from ...schemas.job import JobFile
@@ -74,9 +74,9 @@ class Rejects(click.ParamType[Any]):
         if isinstance(value, RejectBudget):
             return value
         text = str(value).strip()
-        if re.fullmatch(r"[0-9]+", text):
+        if re.fullmatch(r"[0-9]{1,18}", text):
             return RejectBudget(count=int(text))
-        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?%", text) or float(text[:-1]) > 100:
+        if not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?%", text) or float(text[:-1]) > 100:
             self.fail(f"{value!r} is neither a count (100) nor a percentage (1%)", param, ctx)
         return RejectBudget(count=None, share=Fraction(text[:-1]) / 100)
 
@@ -90,7 +90,7 @@ class Share(click.ParamType[Any]):
         if isinstance(value, Fraction):
             return value
         text = "100%" if str(value).strip() == "all" else str(value).strip()
-        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?%", text) or not 0 < Fraction(text[:-1]) <= 100:
+        if not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?%", text) or not 0 < Fraction(text[:-1]) <= 100:
             self.fail(f"{value!r} is neither all nor a percentage above 0 (1%)", param, ctx)
         return Fraction(text[:-1]) / 100
 
@@ -175,14 +175,13 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
 
     path = Path(value)
     try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-        job = JobFile.model_validate(fields)
+        job = JobFile.model_validate(read_toml(path))
     except OSError as error:
         raise JobFileError(f"job file {value!r} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise JobFileError(f"job file {value!r} is not TOML: {one_line(error)}") from error
     except ValidationError as error:
         raise JobFileError(f"job file {value!r}: {_job_problem(error.errors()[0]) or first_problem(error)}") from error
+    except ValueError as error:
+        raise JobFileError(f"job file {value!r} is not TOML: {one_line(error)}") from error
     given = {name: setting for name, setting in job.model_dump(exclude={"csv"}).items() if setting is not None}
     for name, kind in _KINDS.items():
         try:
@@ -255,6 +254,7 @@ def dialect_of(job: "JobFile | None") -> CsvDialect:
     return CsvDialect(
         delimiter=said.delimiter,
         quote=said.quote,
+        escape=said.escape,
         decimal=said.decimal,
         encoding=said.encoding,
         nulls=tuple(said.nulls),

@@ -2,7 +2,8 @@
 
 Nothing is inferred: inference turns `08123` into 8123 and ids beyond int64 into doubles. Keys stay the text they are;
 `check` reads features as numbers, so that a bad cell is one bad row. A row with more or fewer cells than the header is
-handed on under its number, as a row that no sense could be made of: dropped, it would shift those behind it.
+handed on under its number, as a row that no sense could be made of: dropped, it would shift those behind it. So is a
+row whose quotes or escapes cannot be trusted (`quotes.py`).
 
 A quote that is never closed would swallow the rest of a file without an error. So a row has a bound on its bytes, and
 every stream is followed by a row of our own: where it does not come back as a row, the file ended inside a quote.
@@ -18,12 +19,22 @@ import pyarrow.csv as pacsv
 
 from ..errors import PartitionError, one_line
 from ..records import CsvDialect, Partition, ReadRows
+from .quotes import RowMarker
 
 BROKEN = (OSError, pa.ArrowException, UnicodeError)
 #: What is parsed at once, and the most bytes that a row may have: a row that begins in one block ends in the next.
 BLOCK_BYTES = 1 << 20
-#: What every cell of the row behind the last one says.
-END = "\x03"
+#: What every cell of the row behind the last one says, unless it is the delimiter.
+ENDS = "\x03\x02"
+GZIP = b"\x1f\x8b"
+#: What is no text, by its first bytes.
+STRANGERS = {
+    b"PK\x03\x04": "a zip archive",
+    b"\x28\xb5\x2f\xfd": "packed with zstd",
+    b"BZh": "packed with bzip2",
+    b"\xfd7zXZ\x00": "packed with xz",
+    b"PAR1": "a Parquet file",
+}
 #: How much of a ragged row its reject tells.
 TOLD_CHARACTERS = 200
 
@@ -40,11 +51,20 @@ def read_header(partition: Partition, dialect: CsvDialect) -> pa.Schema:
             _Utf8().check(start, last=short)
         if dialect.columns is not None:
             return pa.schema([pa.field(name, pa.string()) for name in dialect.columns])
-        with (
-            pa.BufferReader(start + b"\n") if short else _open(partition, dialect) as stream,
-            pacsv.open_csv(stream, _reading(dialect), _parsing(dialect, _Ragged())) as reader,
-        ):
-            names = reader.schema.names
+        marker = RowMarker(dialect, columns=1)
+        with _open(partition, dialect) as stream:
+            if short:
+                text = pa.BufferReader(marker.mark(start) + marker.at_end())
+            else:
+                text = pa.PythonFile(_MarkedText(stream, marker), mode="r")
+            with pacsv.open_csv(text, _reading(dialect), _parsing(dialect, _Ragged(marker))) as reader:
+                names = reader.schema.names
+        broken = next((reason for name in names if (reason := marker.reason(name)) is not None), None)
+        if broken is not None:
+            raise PartitionError(
+                f"{partition.name}: cannot be read as CSV: the header {told(broken)}; fix its quotes",
+                partition=partition.name,
+            )
         if len(names) == 1 and start.lstrip(codecs.BOM_UTF8)[:1] in (b"\n", b"\r"):
             raise PartitionError(  # where an empty line may be a row, none can stand before the header
                 f"{partition.name}: begins with an empty line, and its header comes behind; remove the line",
@@ -70,38 +90,55 @@ def read_batches(
         strings_can_be_null=False,
         check_utf8=False,  # the whole stream is checked
     )
-    ragged = _Ragged(first_row=1 if dialect.columns is not None else 2)
+    marker = RowMarker(dialect, len(header))
+    ragged = _Ragged(marker, first_row=1 if dialect.columns is not None else 2)
+    end = next(letter for letter in ENDS if letter != dialect.delimiter)
+    last_row = dialect.delimiter.join([end] * len(header)).encode()
     # A row of one column may be an empty line.
     parse = _parsing(dialect, ragged, ignore_empty_lines=len(header) > 1)
     row = 0
     try:
         with _open(partition, dialect) as stream:
-            ended = pa.PythonFile(_Ended(stream, len(header), dialect), mode="r")
-            with pacsv.open_csv(ended, _reading(dialect), parse, convert) as reader:
-                for batch in _without_end(reader, partition):
+            text = pa.PythonFile(_MarkedText(stream, marker, last_row), mode="r")
+            with pacsv.open_csv(text, _reading(dialect), parse, convert) as reader:
+                for batch in _without_end(reader, end):
                     rows = ragged.put_back(batch, row, columns)
                     row += rows.batch.num_rows
                     yield rows
                 if ragged.found:
                     yield ragged.put_back(_no_rows(read), row, columns)
-                if ragged.found:  # a row behind the end mark
-                    raise _never_closed(partition)
+                if ragged.found or marker.ends_in_escape:  # a row behind the end mark, or one with it
+                    raise _NeverClosed
+    except _NeverClosed as error:
+        what = "it ends with an escape" if marker.ends_in_escape else "a quote is opened and never closed"
+        raise PartitionError(
+            f"{partition.name}: cannot be read as CSV: {what}; fix the file", partition=partition.name
+        ) from error
     except BROKEN as error:
         raise _unreadable(partition, dialect, error, row) from error
 
 
-class _Ragged:
-    """The rows that have more or fewer cells than the header, as Arrow's parser numbers them."""
+def told(text: str) -> str:
+    """The beginning of a text that a message can hold."""
+    return text if len(text) <= TOLD_CHARACTERS else text[: TOLD_CHARACTERS - 1] + "…"
 
-    def __init__(self, first_row: int = 0) -> None:
+
+class _Ragged:
+    """The rows that have more or fewer cells than the header, as Arrow's parser numbers them, marked ones among
+    them."""
+
+    def __init__(self, marker: RowMarker, first_row: int = 0) -> None:
         self.found: dict[int, str] = {}
+        self._marker = marker
         self._first_row = first_row
 
     def __call__(self, row: pacsv.InvalidRow) -> str:
         """Arrow's handler of invalid rows."""
-        text = row.text if len(row.text) <= TOLD_CHARACTERS else row.text[: TOLD_CHARACTERS - 1] + "…"
-        cells = f"{row.actual_columns} cell{'' if row.actual_columns == 1 else 's'}"
-        self.found[row.number - self._first_row] = f"has {cells}, and the header {row.expected_columns}: {text}"
+        reason = self._marker.reason(row.text)
+        if reason is None:
+            cells = f"{row.actual_columns} cell{'' if row.actual_columns == 1 else 's'}"
+            reason = f"has {cells}, and the header {row.expected_columns}: {told(row.text)}"
+        self.found[row.number - self._first_row] = reason
         return "skip"
 
     def put_back(self, batch: pa.RecordBatch, first_row: int, columns: Sequence[str]) -> ReadRows:
@@ -124,15 +161,16 @@ class _Ragged:
         )
 
 
-class _Ended(io.RawIOBase):
-    """A stream of UTF-8, and behind it the row that marks its end."""
+class _MarkedText(io.RawIOBase):
+    """A stream of UTF-8 with its marked rows, and behind it the row that marks its end, where there is one."""
 
-    def __init__(self, stream: pa.NativeFile, columns: int, dialect: CsvDialect) -> None:
+    def __init__(self, stream: pa.NativeFile, marker: RowMarker, last_row: bytes = b"") -> None:
         super().__init__()
         self._stream = stream
-        self._row = dialect.delimiter.join([END] * columns).encode() + b"\n"
-        self._last = b"\n"
-        self._rest: bytes | None = None
+        self._marker = marker
+        self._last_row = last_row
+        self._ended = False
+        self._rest = b""
         self._utf8 = _Utf8()
 
     def readable(self) -> bool:
@@ -140,17 +178,22 @@ class _Ended(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """As `RawIOBase.read`, but never short before the end, since Arrow takes what it gets for a block."""
-        data: bytes = b""
-        if self._rest is None:
-            data = self._filled(size)
-            self._utf8.check(data, last=not 0 <= len(data) == size)
-            self._last = data[-1:] or self._last
-            if 0 <= len(data) == size:
-                return data
-            self._rest = self._row if self._last in (b"\n", b"\r") else b"\n" + self._row
-        room = len(self._rest) if size < 0 else size - len(data)
-        taken, self._rest = self._rest[:room], self._rest[room:]
-        return data + taken
+        data, self._rest = self._rest, b""
+        while not self._ended and (size < 0 or len(data) < size):
+            more = self._next(size if size < 0 else size - len(data))
+            data = data + more if data else more
+        if 0 <= size < len(data):
+            data, self._rest = data[:size], data[size:]
+        return data
+
+    def _next(self, size: int) -> bytes:
+        data = self._filled(size)
+        self._ended = not 0 <= len(data) == size
+        self._utf8.check(data, last=self._ended)
+        marked = self._marker.mark(data)
+        if not self._ended or not self._last_row:
+            return marked
+        return marked + self._marker.at_end() + self._last_row + b"\n"
 
     def _filled(self, size: int) -> bytes:
         if size < 0:
@@ -177,8 +220,12 @@ class _Utf8:
             self._within = bool(self._decoder.getstate()[0])
 
 
-def _without_end(batches: Iterator[pa.RecordBatch], partition: Partition) -> Iterator[pa.RecordBatch]:
-    """The rows before the end mark. Raises PartitionError where that is not the last row."""
+class _NeverClosed(Exception):  # noqa: N818 - caught where the file is known
+    """The end mark did not come back as the last row."""
+
+
+def _without_end(batches: Iterator[pa.RecordBatch], end: str) -> Iterator[pa.RecordBatch]:
+    """The rows before the end mark. Raises _NeverClosed where that is not the last row."""
     held: pa.RecordBatch | None = None
     for batch in batches:
         if not batch.num_rows:
@@ -187,17 +234,10 @@ def _without_end(batches: Iterator[pa.RecordBatch], partition: Partition) -> Ite
         if held is not None:
             yield held
         held = batch
-    if held is None or any(column[-1].as_py() != END for column in held.columns):
-        raise _never_closed(partition)
+    if held is None or any(column[-1].as_py() != end for column in held.columns):
+        raise _NeverClosed
     if held.num_rows > 1:
         yield held.slice(0, held.num_rows - 1)
-
-
-def _never_closed(partition: Partition) -> PartitionError:
-    return PartitionError(
-        f"{partition.name}: cannot be read as CSV: a quote is opened and never closed; mend the file",
-        partition=partition.name,
-    )
 
 
 def _no_rows(columns: Sequence[str]) -> pa.RecordBatch:
@@ -211,19 +251,27 @@ def _reading(dialect: CsvDialect) -> pacsv.ReadOptions:
 
 
 def _parsing(dialect: CsvDialect, ragged: _Ragged, *, ignore_empty_lines: bool = True) -> pacsv.ParseOptions:
-    """Quoted newlines belong to a value."""
+    """Quoted and escaped newlines belong to a value."""
     return pacsv.ParseOptions(
         delimiter=dialect.delimiter,
         quote_char=dialect.quote or False,
-        newlines_in_values=bool(dialect.quote),
+        escape_char=dialect.escape or False,
+        newlines_in_values=bool(dialect.quote or dialect.escape),
         invalid_row_handler=ragged,
         ignore_empty_lines=ignore_empty_lines,
     )
 
 
 def _open(partition: Partition, dialect: CsvDialect) -> pa.NativeFile:
-    """The file as UTF-8, unpacked."""
-    stream = pa.input_stream(partition.path, compression="gzip" if partition.path.lower().endswith(".gz") else None)
+    """The file as UTF-8, unpacked: whether it is packed its first bytes say, whatever its name."""
+    with pa.input_stream(partition.path, compression=None) as file:
+        start = file.read(max(map(len, STRANGERS)))
+    what = next((what for magic, what in STRANGERS.items() if start.startswith(magic)), None)
+    if what is not None:
+        raise PartitionError(
+            f"{partition.name}: cannot be read as CSV: it is {what}; unpack or rename it", partition=partition.name
+        )
+    stream = pa.input_stream(partition.path, compression="gzip" if start.startswith(GZIP) else None)
     return stream if dialect.encoding == "utf-8" else pa.transcoding_input_stream(stream, dialect.encoding, "utf-8")
 
 

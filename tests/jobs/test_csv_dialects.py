@@ -126,7 +126,7 @@ def test_ragged_rows_are_rejects_with_their_numbers(scoreline: Command, iris: Ex
     ("section", "says"),
     [
         ("delimiter = ';;'", "csv.delimiter"),
-        ("delimiter = '\"'", "delimiter and quote must differ"),
+        ("delimiter = '\"'", "delimiter, quote and escape must differ"),
         ("encoding = 'klingon'", "is no encoding that Python knows"),
         ("encoding = 'base64'", "is no encoding that Python knows"),
         ("decimal = '_'", "csv.decimal"),

@@ -46,6 +46,12 @@ cell = st.one_of(plain, plain, lone, quoted)
 row = st.one_of(st.lists(cell, min_size=3, max_size=3), st.lists(cell, min_size=1, max_size=5))
 
 
+def bare_behind_lines(cells: list[str]) -> bool:
+    """Whether a quoted cell over several lines stands before an unquoted one with a quote."""
+    lines = next((at for at, cell in enumerate(cells) if cell.startswith('"') and "\n" in cell), len(cells))
+    return any('"' in cell and not cell.startswith('"') for cell in cells[lines:])
+
+
 @settings(max_examples=150)
 @given(st.lists(row, min_size=1, max_size=40), st.booleans(), st.booleans(), st.booleans())
 def test_the_same_rows_at_every_block_size(
@@ -58,11 +64,13 @@ def test_the_same_rows_at_every_block_size(
     path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + text.encode())
     wanted = [tuple(cells) for cells in judge.reader(io.StringIO(text, newline=""))][1:]
     wanted = [cells for cells in wanted if cells]  # empty lines
-    expected = [cells if len(cells) == 3 else (None, None, None) for cells in wanted]
+    # of a row of one empty cell no line is left
+    good = [len(cells) == 3 and not bare_behind_lines(cells) for cells in table if cells != [""]]
+    expected = [cells if fine else (None, None, None) for cells, fine in zip(wanted, good, strict=True)]
     for block_bytes in BLOCKS:
         rows, ragged = read(path, block_bytes)
         assert rows == expected, block_bytes
-        assert ragged == [number for number, cells in enumerate(wanted) if len(cells) != 3], block_bytes
+        assert ragged == [number for number, fine in enumerate(good) if not fine], block_bytes
 
 
 @settings(max_examples=300)

@@ -1,0 +1,37 @@
+"""TOML files that people write: bounded in depth and in numbers, so that nothing behind them stumbles over either."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+#: Tables and lists within each other.
+MOST_DEPTH = 16
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not UTF-8 or not TOML, is nested deeper than `MOST_DEPTH`, or has an integer beyond 64 bits.
+    """
+    too_deep = f"tables or lists are nested deeper than {MOST_DEPTH} levels; write them flat"
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError as error:
+        raise ValueError(too_deep) from error
+    except tomllib.TOMLDecodeError:
+        raise
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8; save it as UTF-8") from error
+    except ValueError as error:  # Python's bound on the digits of an integer
+        raise ValueError("an integer has more than 64 bits") from error
+    level: list[Any] = [found]
+    for _ in range(MOST_DEPTH):
+        level = [value for one in level for value in (one.values() if isinstance(one, dict) else one)]
+        if any(type(value) is int and not -(2**63) <= value < 2**63 for value in level):
+            raise ValueError("an integer has more than 64 bits")
+        level = [value for value in level if isinstance(value, dict | list)]
+    if level:
+        raise ValueError(too_deep)
+    return found
