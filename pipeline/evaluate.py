@@ -19,6 +19,7 @@ from .errors import DataError, NoInputError, UsageError, one_line
 from .inputs.check import is_list
 from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
 from .outputs.store import MANIFEST, SUCCESS, Store
+from .plain_files import require_plain
 from .truth import numbers_of, places_of, truths_of
 
 Advance = Callable[[int], object]
@@ -107,10 +108,10 @@ def finished(store: Store) -> RunManifest:
         DataError: a run that is not complete, or was made by a version that did not say what predictions are.
     """
     try:
-        manifest = RunManifest.model_validate_json(store.path(MANIFEST).read_bytes())
+        manifest = RunManifest.model_validate_json(store.read(MANIFEST))
     except (OSError, ValidationError) as error:
         raise NoInputError(f"{str(store.root)!r} is no output of scoreline score: {one_line(error)}") from error
-    if manifest.status != "success" or not store.path(SUCCESS).exists():
+    if manifest.status != "success" or store.kind(SUCCESS) != "file":
         raise DataError(f"{str(store.root)!r} is not complete; run the same scoreline score again first")
     if not manifest.heads:
         raise DataError(f"{str(store.root)!r} does not say what its predictions are; score it again with --force")
@@ -176,6 +177,7 @@ def _joinable(joined: LabelFile, labels: Sequence[str], key: pa.DataType | None)
     """Keys, in the type they have in the output, and labels; without rows that have no key."""
     names = [*dict.fromkeys([joined.on, *labels])]
     try:
+        require_plain(joined.path)
         if joined.path.lower().endswith((".csv", ".csv.gz")):
             text = {name: pa.string() for name in names}  # 007 is no 7, and what a label is the bundle says
             table = pacsv.read_csv(joined.path, convert_options=pacsv.ConvertOptions(column_types=text))

@@ -24,6 +24,7 @@ from .features.parameters import read_parameters
 from .model import operations
 from .model.bundle import first_problem
 from .model.weights import read_weights
+from .plain_files import read_plain, require_plain
 from .save import save_bundle
 
 PICKLES = (".joblib", ".pkl", ".pickle")
@@ -44,7 +45,7 @@ class NeedsPickleError(BundleError):
 def read_spec(path: Path) -> PackSpec:
     """Parse a spec. Raises BundleError for what is no TOML, or a line that means nothing."""
     try:
-        return PackSpec.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return PackSpec.model_validate(tomllib.loads(read_plain(path).decode("utf-8")))
     except OSError as error:
         raise BundleError(f"spec {str(path)!r} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -139,7 +140,8 @@ def _rows(path: Path) -> pa.Table:
     """Sample or expected rows: Parquet as it is; of a CSV, what reads as numbers is numbers, and only an empty cell is
     missing, as when it is scored."""
     try:
-        if path.suffix.lower() == ".parquet":
+        require_plain(path)
+        if path.suffix.lower() in (".parquet", ".pq", ".parq"):
             return pq.read_table(path)
         words = pacsv.ConvertOptions(strings_can_be_null=True, null_values=[""])
         return pacsv.read_csv(path, convert_options=words)
@@ -149,8 +151,8 @@ def _rows(path: Path) -> pa.Table:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
+        return read_plain(path)
+    except OSError as error:
         raise BundleError(f"{path} cannot be read: {one_line(error)}") from error
 
 
@@ -271,6 +273,10 @@ def _unpickled(path: Path, read_pickle: ReadPickle | None) -> Any:
             f"{path} is a pickle, which can execute anything when it is read; if you trust it, add --allow-pickle"
             " (a scaler can be saved with skops instead)"
         )
+    try:
+        require_plain(path)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
     return read_pickle(path)
 
 

@@ -171,11 +171,12 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
     from pydantic import ValidationError  # only a run with a job file pays for it
 
     from ...pipeline.model.bundle import first_problem
+    from ...pipeline.plain_files import read_plain
     from ...schemas.job import JobFile
 
     path = Path(value)
     try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+        fields = tomllib.loads(read_plain(path).decode("utf-8"))
         job = JobFile.model_validate(fields)
     except OSError as error:
         raise JobFileError(f"job file {value!r} cannot be read: {error.strerror}") from error
@@ -184,6 +185,9 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
     except ValidationError as error:
         raise JobFileError(f"job file {value!r}: {_job_problem(error.errors()[0]) or first_problem(error)}") from error
     given = {name: setting for name, setting in job.model_dump(exclude={"csv"}).items() if setting is not None}
+    for name, setting in given.items():
+        if any("\0" in str(one) for one in (setting if isinstance(setting, list) else [setting])):
+            raise JobFileError(f"job file {value!r}: {name}: {setting!r} holds a NUL byte, which no path or name can")
     for name, kind in _KINDS.items():
         try:
             if name in given:
