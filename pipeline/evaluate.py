@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ..schemas.run import HeadRecord, RunManifest
 from .arrays import to_numpy
 from .errors import DataError, NoInputError, UsageError, one_line
+from .folders import listing_error
 from .inputs.check import is_list
 from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
 from .outputs.store import MANIFEST, SUCCESS, Store
@@ -72,7 +73,7 @@ def evaluate(
         DataError: no finished run, or a value that is no label.
         UsageError: a head or column that is not there.
     """
-    store = Store(output)
+    store = Store(output, failed=listing_error)
     manifest = finished(store)
     chosen = _chosen(manifest, head)
     if chosen.task == "generation":

@@ -49,9 +49,9 @@ def is_hidden(name: str) -> bool:
 
 
 def listing_error(path: str, error: OSError) -> ScorelineError:
-    """The typed error for an input that cannot be listed or looked at."""
+    """The typed error for something that is read, and cannot be listed or looked at."""
     if error.errno in PLACE_ERRORS:
-        return NoInputError(f"{path!r} cannot be read: {error.strerror}; without it the input would be incomplete")
+        return NoInputError(f"{path!r} cannot be read: {error.strerror}; what is in it is unknown, so nothing is done")
     return StorageError(f"{path!r} cannot be read: {error.strerror or error}; look at the disk, then run again")
 
 

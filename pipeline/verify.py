@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from ..schemas.run import Fingerprint, PartitionRecord, PartRecord, Receipt, RunManifest
 from .errors import DataError, NoInputError, PartitionError, one_line
+from .folders import listing_error
 from .inputs import csv, parquet
 from .inputs.discover import is_unchanged
 from .outputs.naming import rejects_name
@@ -44,7 +45,7 @@ def verify(output: str) -> Verdict:
         NoInputError: no run has been here.
         DataError: a run has been here, and was killed before it could tell of itself.
     """
-    store = Store(output)
+    store = Store(output, failed=listing_error)
     try:
         manifest = RunManifest.model_validate_json(store.read(MANIFEST))
     except (OSError, ValidationError) as error:

@@ -14,7 +14,7 @@ from time import sleep
 from typing import Any
 
 from ..errors import OutputError, ScorelineError, StorageError
-from ..folders import PLACE_ERRORS, Entry, Walker, is_hidden
+from ..folders import PLACE_ERRORS, Entry, Failed, Walker, is_hidden
 from ..plain_files import Kind, kind_of, read_plain
 from ..temporaries import is_temporary, temporary_name
 from .naming import REJECTS, SUFFIX
@@ -30,10 +30,11 @@ _PAUSES_S = (0.05, 0.2)
 
 
 class Store:
-    """One output folder. Paths are relative to it, with `/`."""
+    """One output folder. Paths are relative to it, with `/`. `failed`: the error for what cannot be looked at."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, failed: Failed | None = None) -> None:
         self.root = Path(root).absolute()
+        self._failed = failed or _output_error
 
     def prepare(self) -> None:
         """Make the folder, and find out that it can be written to before anything costs time.
@@ -50,15 +51,15 @@ class Store:
             raise storage_error(probe, error) from error
 
     def is_ours(self) -> bool:
-        """Whether a run has been here before. Raises OutputError where that cannot be known."""
+        """Whether a run has been here before. Raises `failed` where that cannot be known."""
         return self.kind("_scoreline") == "folder"
 
     def kind(self, name: str) -> Kind:
-        """What is at a name, behind links. Raises OutputError or StorageError where that cannot be known."""
+        """What is at a name, behind links. Raises `failed` where that cannot be known."""
         try:
             return kind_of(self.root / name)
         except OSError as error:
-            raise listing_error(str(self.root / name), error) from error
+            raise self._failed(str(self.root / name), error) from error
 
     def read(self, name: str) -> bytes:
         """The bytes of a published file. Raises OSError, also for a pipe, which would wait for ever."""
@@ -171,11 +172,11 @@ class Store:
     def _below(self, place: str, skip: Callable[[str], bool] = is_hidden) -> Iterator[Entry]:
         if self.kind(place) == "missing":
             return iter(())
-        walker = Walker(failed=listing_error, skip=skip)
+        walker = Walker(failed=self._failed, skip=skip)
         return walker.files(walker.start(str(self.root / place), place))
 
 
-def listing_error(path: str, error: OSError) -> ScorelineError:
+def _output_error(path: str, error: OSError) -> ScorelineError:
     """The typed error for an output, or a folder in one, that cannot be listed or looked at."""
     if error.errno in PLACE_ERRORS:
         return OutputError(f"{path!r} cannot be looked at: {error.strerror}; choose another --output")
