@@ -213,6 +213,10 @@ def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:
         yield "cannot be read", str(error)
     if plan.discovery.ignored:
         yield "ignored", _some(list(plan.discovery.ignored))
+    if plan.discovery.ignored_parquet:
+        yield "ignored by suffix, and Parquet", _some(list(plan.discovery.ignored_parquet))
+    if plan.discovery.loops:
+        yield "links that lead back, not followed", _some(list(plan.discovery.loops))
 
 
 def _estimated(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from ..pipeline.errors import InterruptedRunError, ScorelineError, printable
+from ..pipeline.errors import InterruptedRunError, ScorelineError, UsageError, printable
 from .terminal import signals
 from .terminal.process import leave, tune
 
@@ -91,6 +91,7 @@ def run(args: Sequence[str] | None = None) -> int:
 
 def _bounded(args: Sequence[str] | None) -> int:
     try:
+        _refuse_bytes(sys.argv[1:] if args is None else args)
         code = cli.main(args=args, prog_name="scoreline", standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -106,6 +107,17 @@ def _bounded(args: Sequence[str] | None) -> int:
         _tell("this is a fault of scoreline; please report the lines above", 1)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _refuse_bytes(args: Sequence[str]) -> None:
+    """Raise UsageError for a word, or a flag from the environment, that is not UTF-8: no manifest, column or log could
+    hold it."""
+    flags = {name: value for name, value in os.environ.items() if name.startswith("SCORELINE_")}
+    for what, text in [*(("the argument", word) for word in args), *flags.items()]:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{what} {os.fsencode(text)!r} is not UTF-8; rename what it names") from error
 
 
 def _mend_streams() -> None:

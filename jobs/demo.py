@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
-from ..pipeline.errors import ScorelineError, UsageError
+from ..pipeline.errors import OutputError, ScorelineError, UsageError
+from ..pipeline.folders import Walker
 from ..pipeline.model.bundle import MANIFEST as BUNDLE_MANIFEST
+from ..pipeline.plain_files import kind_of
 from .terminal.options import flag
 from .terminal.tables import answer
 
@@ -48,12 +50,12 @@ def demo(folder: str, task: str | None, rows: int | None, device: str) -> int:
     except ImportError as error:
         raise UsageError("the demo needs scikit-learn; install it with: pip install 'scoreline[demo]'") from error
     root = Path(folder)
-    if root.exists() and any(root.iterdir()) and not (root / MARK).exists():
-        raise UsageError(f"{folder!r} exists and was not made by the demo; choose another --dir")
-    root.mkdir(parents=True, exist_ok=True)
-    (root / MARK).touch()
     tasks = [task] if task is not None else USUAL if rows is None else USUAL[:1]
-    names = [_show(one, root, rows, device) for one in tasks]
+    try:
+        _claim(root)
+        names = [_show(one, root, rows, device) for one in tasks]
+    except OSError as error:
+        raise OutputError(f"{error.filename or folder!r}: {error.strerror or error}; choose another --dir") from error
     answer(
         f"Where to look next:\n"
         f"  {root}/bundles/{names[0]}/{BUNDLE_MANIFEST}   what a bundle says of itself\n"
@@ -62,6 +64,17 @@ def demo(folder: str, task: str | None, rows: int | None, device: str) -> int:
         f"  scoreline score --help"
     )
     return 0
+
+
+def _claim(root: Path) -> None:
+    """Make the folder and mark it as the demo's. Raises OutputError for one that is not, and OSError."""
+    if kind_of(root) in ("file", "other"):
+        raise OutputError(f"{str(root)!r} is not a folder; choose another --dir")
+    walker = Walker(skip=lambda _: False)
+    if kind_of(root) == "folder" and walker.entries(walker.start(str(root))) and kind_of(root / MARK) == "missing":
+        raise UsageError(f"{str(root)!r} exists and was not made by the demo; choose another --dir")
+    root.mkdir(parents=True, exist_ok=True)
+    (root / MARK).touch()
 
 
 def _show(task: str, root: Path, rows: int | None, device: str) -> str:
@@ -117,7 +130,9 @@ def _compared(scored: Path, truth: str) -> str:
 
     from .terminal.tables import table
 
-    rows = pa.concat_tables([pq.read_table(file) for file in sorted(scored.rglob("*.parquet"))]).to_pylist()
+    walker = Walker()
+    files = [entry.path for entry in walker.files(walker.start(str(scored))) if entry.path.endswith(".parquet")]
+    rows = pa.concat_tables([pq.read_table(file) for file in sorted(files)]).to_pylist()
     right = sum(row["prediction"] == row[truth] for row in rows)
     shown = [[" ".join(row[truth]), " ".join(row["prediction"]), f"{row['log_probability']:.4f}"] for row in rows[:6]]
     listed = table([truth, "prediction", "log probability"], shown)
@@ -134,7 +149,8 @@ def _write(held_out: Any, data: Path, layout: str, rows: int | None) -> str:
     """The held-out rows, or as many drawn from them: Parquet under Hive folders, or CSV. Says how many files."""
     import numpy as np
 
-    _clear(data)
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
     wanted = len(held_out) if rows is None else rows
     draw = np.random.default_rng(0)
     files = 0
@@ -153,12 +169,6 @@ def _write(held_out: Any, data: Path, layout: str, rows: int | None) -> str:
             part.iloc[piece].to_parquet(folder / f"part-{start // ROWS_PER_FILE}.parquet", index=False)
             files += 1
     return f"{files} {'Parquet' if layout == 'parquet' else 'CSV'} file{'s' if files > 1 else ''}"
-
-
-def _clear(data: Path) -> None:
-    data.mkdir(parents=True, exist_ok=True)
-    for file in [*data.rglob("*.parquet"), *data.rglob("*.csv")]:
-        file.unlink()
 
 
 def _run(command: str, words: list[str], hushed: Sequence[str] = ()) -> None:

@@ -108,6 +108,11 @@ if TYPE_CHECKING:
 )
 @flag("--force/--no-force", default=False, help="Score everything anew, whatever stands already.")
 @flag("--prune/--no-prune", default=False, help="Remove parts whose input is not among this run's.")
+@flag(
+    "--moved-input/--no-moved-input",
+    default=False,
+    help="The output's parts are of this input, which stood at another place: keep those that are up to date.",
+)
 @job_option("Flags from a file; the command line and the environment win.")
 @flag("--run-date", type=Day(), help="Fills {run_date} in paths.")
 @flag("--run-id", metavar="ID", help="Names the run in its log and manifest.  [default: made up]")
@@ -186,4 +191,5 @@ def _score_job(run_id: str, run_date: str | None, csv: CsvDialect, **options: An
         trust=tuple(options["trust"]),
         force=options["force"],
         prune=options["prune"],
+        moved_input=options["moved_input"],
     )

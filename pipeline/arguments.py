@@ -4,7 +4,6 @@ user's own objects. Joins `features` and `inputs`; knows nothing of models.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -22,6 +21,7 @@ from .features.program import kept_when_missing, origins
 from .features.tensors import scale_batch
 from .inputs.check import check_batch, is_list
 from .model.bundle import first_problem
+from .plain_files import read_plain
 from .records import Inputs, Sequences
 from .samples import Sample, evenly, features_of, golden_rows, read_sample
 
@@ -288,7 +288,7 @@ def with_bytes(sample: Sample, entries: Sequence[AnyInput]) -> Sample:
             continue
         column = batch.column(entry.columns[0])
         try:
-            data = [value if isinstance(value, bytes) else Path(value).read_bytes() for value in column.to_pylist()]
+            data = [value if isinstance(value, bytes) else read_plain(value) for value in column.to_pylist()]
         except OSError as error:
             raise BundleError(f"the sample's image {error.filename!r} cannot be read: {error.strerror}") from error
         at = batch.schema.get_field_index(entry.columns[0])

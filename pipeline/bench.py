@@ -312,6 +312,7 @@ def _receipt(planned: PlannedPartition, part: PartFile) -> Receipt:
     mark = fingerprint(planned.partition, 0, "sha256:" + "0" * 64, ScoreJob(bundle="", input="", output="", run_id=""))
     return Receipt(
         fingerprint=mark,
+        root="",
         split=0,
         last=True,
         rows_in=rows,

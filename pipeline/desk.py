@@ -130,6 +130,7 @@ class Desk:
         ledger, split = self._ledger, end.split
         return Receipt(
             fingerprint=fingerprint(end.planned.partition, split.first_row, ledger.bundle.digest, ledger.job),
+            root=ledger.plan.discovery.real_root,
             split=split.index,
             last=split.last,
             rows_in=split.num_rows,

@@ -15,10 +15,12 @@ from pydantic import ValidationError
 from ..schemas.run import HeadRecord, RunManifest
 from .arrays import to_numpy
 from .errors import DataError, NoInputError, PartitionError, UsageError, one_line
+from .folders import listing_error
 from .inputs.check import is_list
 from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
 from .outputs.store import MANIFEST, SUCCESS, Store
 from .parquet.file import ParquetSource
+from .plain_files import require_plain
 from .truth import numbers_of, places_of, truths_of
 
 Advance = Callable[[int], object]
@@ -71,7 +73,7 @@ def evaluate(
         DataError: no finished run, or a value that is no label.
         UsageError: a head or column that is not there.
     """
-    store = Store(output)
+    store = Store(output, failed=listing_error)
     manifest = finished(store)
     chosen = _chosen(manifest, head)
     if chosen.task == "generation":
@@ -107,10 +109,10 @@ def finished(store: Store) -> RunManifest:
         DataError: a run that is not complete, or was made by a version that did not say what predictions are.
     """
     try:
-        manifest = RunManifest.model_validate_json(store.path(MANIFEST).read_bytes())
+        manifest = RunManifest.model_validate_json(store.read(MANIFEST))
     except (OSError, ValidationError) as error:
         raise NoInputError(f"{str(store.root)!r} is no output of scoreline score: {one_line(error)}") from error
-    if manifest.status != "success" or not store.path(SUCCESS).exists():
+    if manifest.status != "success" or store.kind(SUCCESS) != "file":
         raise DataError(f"{str(store.root)!r} is not complete; run the same scoreline score again first")
     if not manifest.heads:
         raise DataError(f"{str(store.root)!r} does not say what its predictions are; score it again with --force")
@@ -184,6 +186,7 @@ def _joinable(joined: LabelFile, labels: Sequence[str], key: pa.DataType | None)
             raise UsageError(f"{joined.path} has {found}; it has {', '.join(there)}")
 
     try:
+        require_plain(joined.path)
         if joined.path.lower().endswith((".csv", ".csv.gz")):
             text = {name: pa.string() for name in names}  # 007 is no 7, and what a label is the bundle says
             table = pacsv.read_csv(joined.path, convert_options=pacsv.ConvertOptions(column_types=text))

@@ -11,6 +11,7 @@ from .arrays import to_numpy
 from .errors import DataError, PartitionError, UsageError, one_line
 from .evaluate import finished
 from .explaining import ATTRIBUTION, COMPLETE, GAP
+from .folders import listing_error
 from .outputs.store import Store
 from .parquet.file import ParquetSource
 
@@ -48,7 +49,7 @@ def importance(output: str, advance: Callable[[int], object] = lambda _: None) -
         DataError: a run that is not complete, or a part that cannot be read.
         UsageError: nothing in it is explained.
     """
-    store = Store(output)
+    store = Store(output, failed=listing_error)
     manifest = finished(store)
     method, prefix = manifest.options.get("explain"), str(manifest.options.get("prefix") or "")
     if not method:

@@ -157,6 +157,8 @@ class Ledger:
             started=self.clock.started.isoformat(timespec="milliseconds"),
             ended=datetime.now(UTC).isoformat(timespec="milliseconds"),
             input=self.job.input,
+            root=self.plan.discovery.real_root,
+            roots=self.plan.standing.roots,
             output=self.job.output,
             options={
                 "keys": "all" if columns.keys is None else ",".join(columns.keys) or "none",

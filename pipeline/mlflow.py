@@ -6,6 +6,7 @@ from typing import Any
 
 from ..schemas.pack import ModelSpec, PackSpec
 from .errors import BundleError, one_line
+from .plain_files import read_plain
 
 EXAMPLE = "sample-from-mlflow.csv"
 
@@ -24,7 +25,7 @@ def spec_from_mlflow(folder: Path, spec: PackSpec) -> tuple[PackSpec, dict[str, 
     except ImportError as error:
         raise BundleError("an MLflow folder needs pyyaml; install it with: pip install 'scoreline[pack]'") from error
     try:
-        described = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        described = yaml.safe_load(read_plain(folder / "MLmodel").decode("utf-8"))
     except OSError as error:
         raise BundleError(f"{folder} is no MLflow model: its MLmodel cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -58,7 +59,7 @@ def _example(folder: Path, described: dict[str, Any], names: list[str] | None) -
     """The input example, by column, as MLflow writes it: split orient, or a plain list of rows."""
     info = described.get("saved_input_example_info") or {}
     try:
-        found = json.loads((folder / info["artifact_path"]).read_text(encoding="utf-8"))
+        found = json.loads(read_plain(folder / info["artifact_path"]))
         if isinstance(found, dict) and "data" in found:
             columns, rows = found.get("columns") or names, found["data"]
         else:

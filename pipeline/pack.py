@@ -23,6 +23,7 @@ from .model import operations
 from .model.bundle import first_problem
 from .model.weights import read_weights
 from .parquet.file import ParquetSource
+from .plain_files import read_plain, require_plain
 from .save import save_bundle
 from .toml import read_toml
 
@@ -139,7 +140,8 @@ def _rows(path: Path) -> pa.Table:
     """Sample or expected rows: Parquet as it is; of a CSV, what reads as numbers is numbers, and only an empty cell is
     missing, as when it is scored."""
     try:
-        if path.suffix.lower() == ".parquet":
+        require_plain(path)
+        if path.suffix.lower() in (".parquet", ".pq", ".parq"):
             with ParquetSource(path, name=str(path)) as source:
                 return source.read()
         words = pacsv.ConvertOptions(strings_can_be_null=True, null_values=[""])
@@ -152,8 +154,8 @@ def _rows(path: Path) -> pa.Table:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
+        return read_plain(path)
+    except OSError as error:
         raise BundleError(f"{path} cannot be read: {one_line(error)}") from error
 
 
@@ -274,6 +276,10 @@ def _unpickled(path: Path, read_pickle: ReadPickle | None) -> Any:
             f"{path} is a pickle, which can execute anything when it is read; if you trust it, add --allow-pickle"
             " (a scaler can be saved with skops instead)"
         )
+    try:
+        require_plain(path)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
     return read_pickle(path)
 
 

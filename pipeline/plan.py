@@ -15,9 +15,9 @@ from ..schemas.bundle import BundleManifest, TableInput
 from .errors import ColumnError, OutputError, PartitionError, UsageError
 from .inputs import csv, parquet
 from .inputs.check import check_columns
-from .inputs.discover import Discovery, refuse_address
+from .inputs.discover import Discovery, refuse_path
 from .outputs.assemble import output_schema
-from .outputs.naming import numbered, part_name, whole_name
+from .outputs.naming import numbered, part_name, too_long, whole_name
 from .records import ColumnOptions, CsvDialect, Partition, ScoreJob, Split
 from .resume import Standing
 from .tasks.columns import check_options, output_fields
@@ -107,7 +107,8 @@ def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, jo
 
     Raises:
         ColumnError: a column is missing, doubled, of a wrong kind, or has the name of an output.
-        UsageError: two inputs would meet in one output, or an option goes with no head of the bundle.
+        UsageError: two inputs would meet in one output, one has a name too long for its parts, or an option goes with
+            no head of the bundle.
     """
     check_options(manifest, job.columns)
     other = [entry for entry in manifest.inputs if not isinstance(entry, TableInput)]
@@ -126,6 +127,8 @@ def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, jo
                 planned.append(_planned(partition, *footer, standing, manifest, job, split_rows))
             except ColumnError as error:
                 raise _compared(error, planned) from error
+    for entry in planned:
+        _refuse_long(entry, os.path.abspath(job.output))  # noqa: PTH100 - as the store has it
     _refuse_meeting(found.partitions, {entry.partition: entry.num_splits for entry in planned}, standing)
     counts = [entry.num_rows_to_score(_kept_rows(standing, entry.partition)) for entry in planned]
     known = [count for count in counts if count is not None]
@@ -176,12 +179,14 @@ def refuse_overlap(found: Discovery, job: ScoreJob) -> None:
         OutputError: the output lies within the input, or the other way round.
         UsageError: the output is no local path.
     """
-    refuse_address(job.output, "output")
+    refuse_path(job.output, "output")
     if not job.output.strip():
         raise UsageError("the output is an empty path; name a folder with --output")
-    output, where = Path(os.path.realpath(job.output)), Path(os.path.realpath(found.root))
-    searched = Path(job.input).is_dir() or "**" in job.input
-    if searched and (output == where or where in output.parents or output in where.parents):
+    output, where = Path(os.path.realpath(job.output)), Path(found.real_root)
+    searched = [Path(folder) for folder in found.searched] + ([where] if "**" in job.input else [])
+    within = any(output == folder or folder in output.parents for folder in searched)
+    over = bool(searched) and output in where.parents
+    if within or over or _is_matched(found, output, where):
         raise OutputError(
             f"output {job.output!r} and input {job.input!r} lie within each other; choose an --output beside it"
         )
@@ -196,6 +201,15 @@ def refuse_overlap(found: Discovery, job: ScoreJob) -> None:
             raise OutputError(
                 f"input {partition.path!r} lies within the output {job.output!r}; choose another --output"
             )
+
+
+def _is_matched(found: Discovery, output: Path, root: Path) -> bool:
+    """Whether a glob would find what this run is about to write."""
+    if found.pattern is None or root not in output.parents:
+        return False
+    below = output.relative_to(root).parts
+    names = [part_name(p.name, 0, several=several) for p in found.partitions for several in (False, True)]
+    return any(found.pattern.matches_or_enters([*below, *name.split("/")]) for name in names)
 
 
 def _named_columns(manifest: BundleManifest, options: ColumnOptions) -> set[str] | None:
@@ -303,6 +317,17 @@ def _refuse_meeting(
         count = len(standing.kept[other]) if other in standing.whole else num_splits.get(other, 1)
         if count is None or (count > 1 and split < count):  # how many a CSV has is not known
             raise _meeting(other, partition, name)
+
+
+def _refuse_long(planned: PlannedPartition, root: str) -> None:
+    """Raise UsageError for an input whose parts would have longer names than a file system takes, before any is
+    scored."""
+    partition, splits = planned.partition, planned.num_splits
+    if splits is None:  # a row of a CSV has a byte at least, its line end
+        splits = 2 if partition.path.lower().endswith(".gz") else 1 + partition.size // planned.split_rows
+    part = part_name(partition.name, splits - 1, several=splits > 1)
+    if (problem := too_long(root, part)) is not None:
+        raise UsageError(f"input {partition.name!r}: its part {part!r} would have {problem}; rename the input")
 
 
 def _meeting(one: Partition, other: Partition, target: str) -> UsageError:

@@ -267,7 +267,8 @@ class RejectBudget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreJob:
-    """Everything one run of `scoreline score` was asked to do. `seed`: nothing of ours draws, and trusted code may."""
+    """Everything one run of `scoreline score` was asked to do. `seed`: nothing of ours draws, and trusted code may.
+    `moved_input`: parts in the output that name another place as their input's are this input's."""
 
     bundle: str
     input: str
@@ -289,3 +290,4 @@ class ScoreJob:
     trust: tuple[str, ...] = ()
     force: bool = False
     prune: bool = False
+    moved_input: bool = False

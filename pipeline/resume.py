@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from ..schemas.run import Fingerprint, PartRecord, Receipt
 from .errors import OutputError
 from .outputs.naming import SUFFIX, numbered, part_name, rejects_name, whole_name
@@ -22,7 +24,8 @@ class Standing:
     `kept`: the parts that are what this run would make, by split; `whole`: the inputs that lack none; `reasons`: why
     other parts are not kept, by split; `there`: every part of an input, whether or not it is kept; `orphans`: parts
     whose input is not among this run's. `made_with`: what the kept parts were made with, in as far as that touches the
-    last bits. `complete`: whether the last run ended with `_SUCCESS`.
+    last bits. `complete`: whether the last run ended with `_SUCCESS`. `roots`: where the input stood when its parts
+    were made, if not where it is now.
     """
 
     kept: dict[Partition, dict[int, PartRecord]] = field(default_factory=dict)
@@ -33,6 +36,7 @@ class Standing:
     strangers: list[str] = field(default_factory=list)
     made_with: list[dict[str, str]] = field(default_factory=list)
     complete: bool = False
+    roots: list[str] = field(default_factory=list)
 
     def num_kept(self) -> int:
         """How many splits need not be scored."""
@@ -101,27 +105,42 @@ def fingerprint(partition: Partition, first_row: int, bundle: str, job: ScoreJob
     )
 
 
-def look(store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJob, split_rows: int) -> Standing:
+class _Told(BaseModel):
+    """What the last run's manifest says of where its input stood."""
+
+    root: str = ""
+    roots: list[str] = []
+
+
+def look(
+    store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJob, split_rows: int, *, root: str
+) -> Standing:
     """Read the receipts of what stands in the output.
 
     A part is kept when its receipt is whole and says what this run would say of it, its rejects have the digest it
     names, and its bytes are those the last manifest recorded, or, where none did, every page has its checksum.
 
+    Args:
+        root: the real path of the folder that the names of the partitions are relative to.
+
     Raises:
         OutputError: a `.parquet` that is not ours, or a copy of one that is, which readers would take for predictions;
-        a
-            folder at a target.
+            a part of another input of the same name; a folder or a pipe at a target; a folder that cannot be listed.
     """
-    standing = Standing(complete=store.path(SUCCESS).is_file())
-    recorded = _recorded(store)
+    store.refuse_irregular()
+    standing = Standing(complete=store.kind(SUCCESS) == "file")
+    recorded, told = _recorded(store), _told(store)
     owners = {whole_name(partition.name): partition for partition in partitions}
     for name in owners:
-        if store.path(name).is_dir():
+        if store.kind(name) == "folder":
             raise OutputError(f"{store.path(name)} is a folder, and a part is to stand there; move it")
-    for name in store.files():
+    for entry in store.entries():
+        name = entry.name
         if not name.endswith(SUFFIX):
             standing.strangers.append(name)
             continue
+        if entry.kind == "other":
+            raise OutputError(f"{store.path(name)} is a pipe, a socket or a device, and no part; move it")
         receipt = read_receipt(store.path(name))
         owner, split = _owner(name, receipt, owners)
         if receipt == "foreign" or (receipt == "torn" and owner is None and name not in recorded):
@@ -134,6 +153,10 @@ def look(store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJ
         if owner is None:
             standing.orphans.append(name)
             continue
+        if isinstance(receipt, Receipt):
+            _refuse_other_root(store, name, receipt, told, root, moved=job.moved_input)
+            if receipt.root not in (root, *standing.roots):
+                standing.roots.append(receipt.root)
         standing.there.setdefault(owner, set()).add(name)
         wanted = fingerprint(owner, split * split_rows, bundle, job)
         record = _kept(store, name, receipt, wanted, split_rows, recorded, force=job.force)
@@ -178,6 +201,18 @@ def _refuse_taken(store: Store, name: str, receipt: Receipt, owners: Mapping[str
         )
 
 
+def _refuse_other_root(store: Store, name: str, receipt: Receipt, told: _Told, root: str, *, moved: bool) -> None:
+    """Raise OutputError for a part of an input of the same name that stood at another place, unless that is the one
+    that has been moved."""
+    theirs = told.root if receipt.root in told.roots else receipt.root
+    if theirs != root and not moved:
+        raise OutputError(
+            f"{store.path(name)} holds rows of {receipt.fingerprint.source!r} in {theirs!r}, and would be replaced by"
+            f" those of the input in {root!r}; choose another --output, such as one with {{run_date}} in it, or, where"
+            " the input has been moved, add --moved-input"
+        )
+
+
 def _is_whole(parts: Mapping[int, PartRecord]) -> bool:
     """Whether these are all the splits of an input: from the first to the one that says it is the last."""
     return all(split in parts for split in range(len(parts))) and parts[len(parts) - 1].last
@@ -204,10 +239,8 @@ def _kept(
     full = receipt.rows_in == split_rows or (receipt.last and receipt.rows_in < split_rows)
     if not full or mark.first_row != wanted.first_row or name != home_of(receipt):
         return ["option split_rows changed"]
-    if receipt.rejects is not None:
-        rejects = store.path(rejects_name(name))
-        if not rejects.exists() or file_digest(rejects) != receipt.rejects:
-            return ["rejects missing or changed"]
+    if receipt.rejects is not None and _digest(store, rejects_name(name)) != receipt.rejects:
+        return ["rejects missing or changed"]
     digest = recorded.get(name)
     if digest is None:
         if not is_whole(store.path(name)):
@@ -230,7 +263,22 @@ def _kept(
 def _recorded(store: Store) -> dict[str, str]:
     """The digests of parts that the last manifest knows, by target."""
     try:
-        partitions = json.loads(store.path(MANIFEST).read_text(encoding="utf-8"))["partitions"]
+        partitions = json.loads(store.read(MANIFEST))["partitions"]
         return {part["target"]: part["sha256"] for partition in partitions for part in partition["parts"]}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def _told(store: Store) -> _Told:
+    try:
+        return _Told.model_validate_json(store.read(MANIFEST))
+    except (OSError, ValidationError):
+        return _Told()
+
+
+def _digest(store: Store, name: str) -> str | None:
+    """None for a file that is not there, or cannot be read."""
+    try:
+        return file_digest(store.path(name))
+    except OSError:
+        return None

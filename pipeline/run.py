@@ -43,6 +43,7 @@ from .watch import (
     say_end,
     say_explained,
     say_failed,
+    say_found,
     say_halved,
     say_mixed,
     say_new_inputs,
@@ -103,11 +104,12 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
             store.prepare()
             held.enter_context(hold(store, job.run_id))
         with clock.times.stage_in_front("discover") as spent:
-            standing = look(store, found.partitions, bundle.digest, job, split_rows)
+            standing = look(store, found.partitions, bundle.digest, job, split_rows, root=found.real_root)
             plan = make_plan(found, standing, bundle.manifest, job, split_rows)
             spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in found.partitions)
         if not known:
             _hold_fresh(store, job, held)
+        say_found(watcher, found)
         say_plan(watcher, job, plan, cores)
         if (done := _nothing_to_do(store, plan, job)) is not None:
             say_nothing_to_do(watcher, done)
@@ -154,9 +156,11 @@ def _nothing_to_do(store: Store, plan: Plan, job: ScoreJob) -> RunManifest | Non
     if job.prune and standing.orphans:
         return None
     try:
-        manifest = RunManifest.model_validate_json(store.path(MANIFEST).read_bytes())
+        manifest = RunManifest.model_validate_json(store.read(MANIFEST))
     except (OSError, ValidationError):
         return None
+    if (manifest.root, manifest.roots) != (plan.discovery.real_root, standing.roots):
+        return None  # where the input stands now is to be recorded
     told = {part.target for record in manifest.partitions for part in record.parts}, manifest.orphans
     stands = set(kept), standing.orphans
     if not set(store.rejects_files()) <= {*kept.values(), *map(rejects_name, standing.orphans)}:
@@ -185,7 +189,7 @@ def _clear(store: Store, ledger: Ledger) -> None:
 def _look_again(store: Store, ledger: Ledger) -> None:
     """Every part is where it was published: somebody may have moved or removed the output meanwhile."""
     parts = [part.target for parts in ledger.parts.values() for part in parts]
-    gone = [name for name in parts if not store.path(name).is_file()]
+    gone = [name for name in parts if store.kind(name) != "file"]
     if gone:
         raise StorageError(
             f"{len(gone)} of {len(parts)} parts are gone from {str(store.root)!r}, {gone[0]!r} first: the output was"

@@ -4,6 +4,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from .plain_files import read_plain
+
 #: Tables and lists within each other.
 MOST_DEPTH = 16
 
@@ -17,7 +19,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     too_deep = f"tables or lists are nested deeper than {MOST_DEPTH} levels; write them flat"
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        found = tomllib.loads(read_plain(path).decode("utf-8-sig"))
     except RecursionError as error:
         raise ValueError(too_deep) from error
     except tomllib.TOMLDecodeError:

@@ -10,11 +10,12 @@ from pydantic import ValidationError
 
 from ..schemas.run import Fingerprint, PartitionRecord, PartRecord, Receipt, RunManifest
 from .errors import DataError, NoInputError, PartitionError, one_line
+from .folders import listing_error
 from .inputs import csv, parquet
 from .inputs.discover import is_unchanged
 from .outputs.naming import rejects_name
 from .outputs.receipt import file_digest, read_receipt
-from .outputs.store import MANIFEST, SUCCESS, TEMPORARY, Store
+from .outputs.store import MANIFEST, SUCCESS, Store
 from .parquet.file import ParquetSource
 from .reading import read_rows
 from .records import Partition
@@ -44,9 +45,9 @@ def verify(output: str) -> Verdict:
         NoInputError: no run has been here.
         DataError: a run has been here, and was killed before it could tell of itself.
     """
-    store = Store(output)
+    store = Store(output, failed=listing_error)
     try:
-        manifest = RunManifest.model_validate_json(store.path(MANIFEST).read_bytes())
+        manifest = RunManifest.model_validate_json(store.read(MANIFEST))
     except (OSError, ValidationError) as error:
         if store.is_ours():
             raise DataError(
@@ -54,7 +55,7 @@ def verify(output: str) -> Verdict:
             ) from error
         raise NoInputError(f"{output!r} has no readable {MANIFEST}: {one_line(error)}; is it an output?") from error
     verdict = Verdict(orphans=[])
-    if manifest.status != "success" or not store.path(SUCCESS).is_file():
+    if manifest.status != "success" or store.kind(SUCCESS) != "file":
         verdict.problems.append(f"the run is not complete ({manifest.error or 'no _SUCCESS'}); run it again")
     for record in manifest.partitions:
         _verify_partition(store, record, manifest.bundle.digest, verdict)
@@ -149,7 +150,7 @@ def _verify_rejects(store: Store, name: str, receipt: Receipt, verdict: Verdict)
     """The numbers of the rejected rows, None where they cannot be believed."""
     path = store.path(rejects_name(name))
     if receipt.rejects is None:
-        if path.exists():
+        if store.kind(rejects_name(name)) != "missing":
             verdict.problems.append(f"{rejects_name(name)}: rejects that no receipt names")
         return set()
     try:
@@ -261,5 +262,4 @@ def _strangers(store: Store, manifest: RunManifest, verdict: Verdict) -> None:
         for name in store.rejects_files()
         if name not in named
     ]
-    left = [path for path in store.root.rglob(f".*{TEMPORARY}") if path.is_file()]
-    verdict.problems += [f"{path.relative_to(store.root)}: was left behind; the next run removes it" for path in left]
+    verdict.problems += [f"{name}: was left behind; the next run removes it" for name in store.temporaries()]

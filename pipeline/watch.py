@@ -8,6 +8,7 @@ from ..schemas.run import RunManifest, StageTotals
 from .cores import Cores
 from .errors import PartitionError
 from .explaining import COMPLETE
+from .inputs.discover import Discovery
 from .outputs.part_file import PartFile
 from .plan import Plan
 from .records import Partition, ScoreJob, Split
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Of the largest difference in score: what attributions may miss it by without a warning.
 WIDE_GAP = 0.05
+#: How many names an event lists.
+MOST_NAMED = 5
 
 
 class Watcher(Protocol):
@@ -75,6 +78,28 @@ def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan, cores: Cores) -> None:
         cores=cores.count,
         cores_limited_by=cores.limited_by,
     )
+
+
+def say_found(watcher: Watcher, found: Discovery) -> None:
+    """What was met on the way to the inputs: links that lead back, and Parquet files that are no input by their
+    suffix."""
+    if found.loops:
+        watcher.event(
+            "link_loops",
+            level="warning",
+            count=len(found.loops),
+            links=list(found.loops[:MOST_NAMED]),
+            reason="links to a folder that they lie in are not followed; every other link is",
+        )
+    if found.ignored_parquet:
+        watcher.event(
+            "parquet_ignored",
+            level="warning",
+            count=len(found.ignored_parquet),
+            files=list(found.ignored_parquet[:MOST_NAMED]),
+            reason="these begin as Parquet files do, and are no input by their suffix: rename them to .parquet, or pass"
+            " --format parquet, which takes every file",
+        )
 
 
 def say_mixed(watcher: Watcher, standing: Standing, made_with: Mapping[str, str] | None) -> None:

@@ -85,6 +85,7 @@ class JobFile(Schema):
     prefix: str | None = None
     force: StrictBool | None = None
     prune: StrictBool | None = None
+    moved_input: StrictBool | None = None
     trust: list[Sha256] | None = None
     run_date: date | None = None
     run_id: str | None = None

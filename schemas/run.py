@@ -27,6 +27,8 @@ class Receipt(Schema):
 
     format: Literal[1] = 1
     fingerprint: Fingerprint
+    #: The real path of the folder that the source's name is relative to.
+    root: str
     split: int
     #: Whether no rows of the input come after it.
     last: bool
@@ -112,6 +114,10 @@ class RunManifest(Schema):
     started: str
     ended: str
     input: str
+    #: The real path of the folder that the names of inputs are relative to.
+    root: str = ""
+    #: Where it stood when kept parts were made, as --moved-input has accepted.
+    roots: list[str] = []
     output: str
     options: dict[str, str | int | None]
     versions: dict[str, str]

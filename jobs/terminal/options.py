@@ -183,6 +183,9 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
     except ValueError as error:
         raise JobFileError(f"job file {value!r} is not TOML: {one_line(error)}") from error
     given = {name: setting for name, setting in job.model_dump(exclude={"csv"}).items() if setting is not None}
+    for name, setting in given.items():
+        if any("\0" in str(one) for one in (setting if isinstance(setting, list) else [setting])):
+            raise JobFileError(f"job file {value!r}: {name}: {setting!r} holds a NUL byte, which no path or name can")
     for name, kind in _KINDS.items():
         try:
             if name in given:

@@ -4,30 +4,60 @@ Names that begin with `_` or `.` are skipped, as Spark, Hive and Arrow skip them
 Hive keys; their names are percent-decoded for the value only, never for a path.
 """
 
-import glob
 import os
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
 from ..errors import NoInputError, UsageError
+from ..folders import Entry, Walker, is_hidden, listing_error
+from ..plain_files import Kind, kind_of
 from ..records import Format, Partition
+from .patterns import Pattern, expand, is_pattern, parse
 
-SUFFIXES: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".csv.gz": "csv"}
+SUFFIXES: dict[str, Format] = {
+    **dict.fromkeys((".parquet", ".pq", ".parq"), "parquet"),
+    **dict.fromkeys((".csv", ".csv.gz"), "csv"),
+}
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+#: What a Parquet file begins with.
+PARQUET_MAGIC = b"PAR1"
+#: How many ignored files are opened for their first bytes: so many of each suffix, and so many in all.
+SNIFFED_OF_A_SUFFIX, SNIFFED = 16, 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Discovery:
-    """What stands under an input. `root`: the folder that output paths mirror; `ignored`: names of files that
-    are no input by their suffix."""
+    """What stands under an input.
+
+    `root`: the folder that output paths mirror, and `real_root` its one path, however it was written; `ignored`: names
+    of files that are no input by their suffix, of which `ignored_parquet` begin as Parquet does; `loops`: links that
+    lead back to a folder on their own path, and were cut. `searched`: the real paths of folders that were searched to
+    the bottom; `pattern`: where a glob was given.
+    """
 
     root: Path
+    real_root: str
     partitions: tuple[Partition, ...]
     ignored: tuple[str, ...] = ()
+    ignored_parquet: tuple[str, ...] = ()
+    loops: tuple[str, ...] = ()
+    searched: frozenset[str] = frozenset()
+    pattern: Pattern | None = None
+
+
+class _Found(NamedTuple):
+    """The files of an input, before their formats are looked at."""
+
+    root: str
+    entries: list[Entry]
+    searched: frozenset[str] = frozenset()
+    loops: Sequence[str] = ()
+    pattern: Pattern | None = None
 
 
 def discover(where: str, *, format: Literal["auto", "parquet", "csv"] = "auto") -> Discovery:  # noqa: A002
@@ -35,77 +65,117 @@ def discover(where: str, *, format: Literal["auto", "parquet", "csv"] = "auto") 
 
     Args:
         where: a file, a directory (searched to the bottom) or a glob (`**` included).
-        format: `auto` goes by suffix (.parquet, .csv, .csv.gz); `parquet` or `csv` take every file for one.
+        format: `auto` goes by suffix (.parquet, .pq, .parq, .csv, .csv.gz); `parquet` or `csv` take every file for one.
 
     Returns:
         Partitions sorted by name, so that the order never depends on the file system.
 
     Raises:
-        NoInputError: nothing is there, or nothing that can be an input.
-        UsageError: a single file whose format cannot be told, or an address that is not local.
+        NoInputError: nothing is there, nothing that can be an input, or a folder that cannot be listed.
+        StorageError: a folder that the disk fails to list.
+        UsageError: a single file whose format cannot be told or that readers would skip, or a path that is no path.
     """
-    refuse_address(where, "input")
-    if os.path.isfile(where):  # noqa: PTH113 - the text may hold anything a user types
-        root, files = os.path.dirname(where), [where]  # noqa: PTH120
-        if format == "auto" and _format(where) is None:
-            raise UsageError(f"cannot tell the format of {where!r} by its name; say --format parquet or csv")
-    elif os.path.isdir(where):  # noqa: PTH112
-        root, files = where, list(_walk(where))
-    elif glob.has_magic(where):
-        root, files = _glob_root(where), list(_expand(where))
-    else:
-        raise NoInputError(f"input {where!r} does not exist")
+    refuse_path(where, "input")
+    files = _files(where, format)
     found, ignored = [], []
-    for file in files:
-        name = _utf8(os.path.relpath(file, root) if root in ("", ".") else _below(file, root))
-        kind = _format(file) if format == "auto" else format
-        partition = _partition(file, name, kind) if kind is not None else None
+    for entry in files.entries:
+        name = _utf8(entry.name)
+        kind = _format(name) if format == "auto" else format
+        partition = _partition(entry, kind) if kind is not None and entry.kind != "other" else None
         if partition is None:
-            ignored.append(name)
+            ignored.append(entry)
         else:
             found.append(partition)
-    if not files and glob.has_magic(where):
-        raise NoInputError(f"no file matches {where!r}")
+    if not files.entries and files.pattern is not None:
+        raise NoInputError(f"no file matches {where!r}; names that begin with _ or . are skipped")
     if not found:
-        seen = f" ({len(ignored)} other files, such as {ignored[0]!r})" if ignored else ""
-        raise NoInputError(f"no .parquet, .csv or .csv.gz under {where!r}{seen}; --format takes any name")
+        seen = f" ({len(ignored)} other files, such as {ignored[0].name!r})" if ignored else ""
+        raise NoInputError(f"no .parquet, .pq, .parq, .csv or .csv.gz under {where!r}{seen}; --format takes any name")
     if all(partition.size == 0 for partition in found):
         raise NoInputError(f"nothing to score under {where!r}: every file is empty (0 bytes)")
     return Discovery(
-        root=Path(root), partitions=tuple(sorted(found, key=lambda p: p.name)), ignored=tuple(sorted(ignored))
+        root=Path(files.root),
+        real_root=_utf8(os.path.realpath(files.root)),
+        partitions=tuple(sorted(found, key=lambda p: p.name)),
+        ignored=tuple(sorted(entry.name for entry in ignored)),
+        ignored_parquet=tuple(sorted(_begin_as_parquet(ignored))),
+        loops=tuple(files.loops),
+        searched=files.searched,
+        pattern=files.pattern,
     )
 
 
-def refuse_address(where: str, what: str) -> None:
-    """Raise UsageError for `s3://` and the like, which would otherwise become a folder of that name."""
+def _files(where: str, format: str) -> _Found:  # noqa: A002
+    """What is at a path, below it, or matches it."""
+    walker = Walker()
+    match _kind(where):
+        case "file":
+            root, name = os.path.split(where)
+            if is_hidden(name):
+                raise UsageError(
+                    f"input {where!r} begins with {name[0]!r}: its predictions would have a name that readers of the"
+                    " output skip; rename it"
+                )
+            if format == "auto" and _format(where) is None:
+                raise UsageError(f"cannot tell the format of {where!r} by its name; say --format parquet or csv")
+            return _Found(root, [Entry(where, name, "file", os.path.islink(where))])  # noqa: PTH114
+        case "folder":
+            entries = list(walker.files(walker.start(where)))
+            searched = frozenset({os.path.realpath(where), *walker.linked})
+            return _Found(where, entries, searched, walker.loops)
+        case "other":
+            raise NoInputError(f"input {where!r} is a pipe, a socket or a device, and only files can be scored")
+    if not is_pattern(where):
+        raise NoInputError(f"input {where!r} does not exist")
+    pattern = parse(where)
+    if _kind(pattern.root) != "folder":
+        raise NoInputError(f"no file matches {where!r}: there is no folder {pattern.root!r}")
+    matched = {entry.name: entry for entry in expand(walker, pattern)}
+    return _Found(pattern.root, list(matched.values()), frozenset(walker.linked), walker.loops, pattern)
+
+
+def _kind(where: str) -> Kind:
+    try:
+        return kind_of(where)
+    except OSError as error:
+        if is_pattern(where):  # which may be longer than any name
+            return "missing"
+        raise listing_error(where, error) from error
+
+
+def _begin_as_parquet(ignored: Sequence[Entry]) -> Iterator[str]:
+    """Which of the ignored files are Parquet under another suffix, as far as a bounded look tells."""
+    seen = Counter[str]()
+    chosen = []
+    for entry in ignored:
+        suffix = os.path.splitext(entry.name)[1]  # noqa: PTH122 - text
+        if entry.kind == "file" and seen[suffix] < SNIFFED_OF_A_SUFFIX:
+            seen[suffix] += 1
+            chosen.append(entry)
+    for entry in chosen[:SNIFFED]:
+        try:
+            with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123 - text
+                if file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
+                    yield entry.name
+        except OSError:  # it is ignored, whatever is in it
+            continue
+
+
+def refuse_path(where: str, what: str) -> None:
+    """Raise UsageError for what is no local path: `s3://` and the like, which would become a folder of that name, a NUL
+    byte, and bytes that are not UTF-8, which no manifest can hold."""
     if "://" in where:
         raise UsageError(f"{what} {where!r} is an address, and only local paths are known; name a path")
+    if "\0" in where:
+        raise UsageError(f"{what} {where!r} holds a NUL byte, which no path can; name a path")
+    try:
+        where.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{what} {os.fsencode(where)!r} is not UTF-8; rename it") from error
 
 
 def _format(name: str) -> Format | None:
     return next((kind for suffix, kind in SUFFIXES.items() if name.lower().endswith(suffix)), None)
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(("_", "."))
-
-
-def _walk(folder: str) -> Iterator[str]:
-    """Every file below, through links to folders too; a folder that links back to one above is entered once."""
-    seen = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        here = os.stat(parent)  # noqa: PTH116 - os.walk hands out text
-        if (here.st_dev, here.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((here.st_dev, here.st_ino))
-        folders[:] = sorted(name for name in folders if not _hidden(name))
-        yield from (os.path.join(parent, name) for name in files if not _hidden(name))  # noqa: PTH118
-
-
-def _below(file: str, root: str) -> str:
-    """The path of a file below a folder that it begins with, with `/`."""
-    return file[len(root) :].lstrip(os.sep).replace(os.sep, "/")
 
 
 def _utf8(name: str) -> str:
@@ -117,42 +187,29 @@ def _utf8(name: str) -> str:
     return name
 
 
-def _glob_root(pattern: str) -> str:
-    plain: list[str] = []
-    for part in Path(pattern).parts:
-        if glob.has_magic(part):
-            break
-        plain.append(part)
-    return str(Path(*plain))
-
-
-def _expand(pattern: str) -> set[str]:
-    root, found = _glob_root(pattern), set[str]()
-    for match in glob.glob(pattern, recursive=True):  # noqa: PTH207 - absolute patterns too
-        plain = str(Path(match))
-        if any(_hidden(part) for part in Path(plain).relative_to(root).parts):
-            continue
-        found.update(_walk(plain) if os.path.isdir(plain) else [plain])  # noqa: PTH112
-    return found
-
-
-def _partition(file: str, name: str, kind: Format) -> Partition | None:
-    """None for a pipe or a socket, which would never end."""
-    try:
-        about = os.stat(file)  # noqa: PTH116 - one call for each of many files
-        size, mtime_ns, inode = about.st_size, about.st_mtime_ns, about.st_ino
-        if not stat.S_ISREG(about.st_mode):
-            return None
-    except OSError:  # a dangling link: it fails alone, when it is opened
-        size = mtime_ns = inode = 0
+def _partition(entry: Entry, kind: Format) -> Partition | None:
+    """None for a pipe or a socket, which would never end. Raises NoInputError or StorageError where it cannot be looked
+    at."""
+    size = mtime_ns = inode = 0  # of a link to nowhere: it fails alone, when it is opened
+    if entry.kind != "nowhere":
+        try:
+            about = os.stat(entry.path)  # noqa: PTH116 - one call for each of many files
+        except FileNotFoundError:
+            pass  # gone since it was listed: the same
+        except OSError as error:
+            raise listing_error(entry.path, error) from error
+        else:
+            if not stat.S_ISREG(about.st_mode):
+                return None
+            size, mtime_ns, inode = about.st_size, about.st_mtime_ns, about.st_ino
     return Partition(
-        path=os.path.abspath(file),  # noqa: PTH100
-        name=name,
+        path=os.path.abspath(entry.path),  # noqa: PTH100
+        name=entry.name,
         format=kind,
         size=size,
         mtime_ns=mtime_ns,
         inode=inode,
-        hive=tuple(_hive_keys(name)),
+        hive=tuple(_hive_keys(entry.name)),
     )
 
 

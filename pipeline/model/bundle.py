@@ -19,6 +19,9 @@ from pydantic import ValidationError
 from ...schemas.bundle import FORMAT, BundleManifest
 from ...schemas.graph import Graph
 from ..errors import BundleError, OutputError, one_line
+from ..folders import Walker
+from ..plain_files import Kind, kind_of
+from ..temporaries import temporary_name
 
 MANIFEST = "bundle.json"
 #: A manifest is small; what is larger is not one.
@@ -73,8 +76,9 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         BundleError: not a bundle, another format, a broken manifest, a file that is missing or a link.
     """
     folder = Path(path)
-    if not (folder / MANIFEST).exists():
-        what = "does not exist" if not folder.exists() else f"holds no {MANIFEST}"
+    if _kind(folder / MANIFEST) == "missing":
+        kind = _kind(folder)
+        what = "does not exist" if kind == "missing" else f"holds no {MANIFEST}" if kind == "folder" else "is no folder"
         raise BundleError(f"{str(folder)!r} is no bundle: it {what}; make one with scoreline.save_bundle")
     data = _read(folder / MANIFEST)
     fields = _json(data, folder / MANIFEST)
@@ -107,8 +111,7 @@ def write_bundle(path: str | os.PathLike[str], manifest: BundleManifest, files: 
     if _is_taken(place):
         raise OutputError(f"{str(place)!r} exists and is no bundle; choose another place")
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
-    fresh = place.parent / f".{place.name}.tmp"
-    old = place.parent / f".{place.name}.old.tmp"
+    fresh, old = (place.parent / temporary_name(place.name + end) for end in ("", "/old"))
     try:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
@@ -125,10 +128,24 @@ def write_bundle(path: str | os.PathLike[str], manifest: BundleManifest, files: 
 
 
 def _is_taken(place: Path) -> bool:
+    def failed(path: str, error: OSError) -> OutputError:
+        return OutputError(f"{path!r} cannot be looked at: {error.strerror}; choose another place")
+
     try:
-        return place.exists() and not (place / MANIFEST).exists() and (not place.is_dir() or any(place.iterdir()))
+        kind = kind_of(place)
+        if kind in ("missing", "folder") and (kind == "missing" or kind_of(place / MANIFEST) != "missing"):
+            return False
     except OSError as error:
-        raise OutputError(f"{str(place)!r} cannot be looked at: {error.strerror}") from error
+        raise failed(str(place), error) from error
+    walker = Walker(failed=failed, skip=lambda _: False)
+    return kind != "folder" or bool(walker.entries(walker.start(str(place))))
+
+
+def _kind(path: Path) -> Kind:
+    try:
+        return kind_of(path)
+    except OSError as error:
+        raise BundleError(f"bundle {str(path)!r} cannot be looked at: {error.strerror}") from error
 
 
 def first_problem(error: ValidationError) -> str:

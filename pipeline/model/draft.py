@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...schemas.bundle import AnyMember, ExportMember, GraphMember, ImportMember, OnnxMember, ScriptMember
 from ...schemas.graph import Graph
 from ..errors import BundleError, one_line
+from ..plain_files import read_plain
 from .formats import LoadedMember, OnnxModel, load_export, load_import, load_script
 from .graph import build
 from .pruning import prune
@@ -83,7 +84,7 @@ def _file(path: Path, number: str, inputs: Sequence[str]) -> Draft:
     if kind is None:
         raise BundleError(f"model file {str(path)!r} is none of {', '.join(SUFFIXES)}")
     try:
-        data = path.read_bytes()
+        data = read_plain(path)
     except OSError as error:
         raise BundleError(f"model file {str(path)!r} cannot be read: {error.strerror}") from error
     name = f"model{number}.{'onnx' if kind == 'onnx' else 'pt2' if kind == 'pt2' else 'pt'}"

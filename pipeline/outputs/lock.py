@@ -9,9 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import OutputLockedError
-from .store import Store, storage_error
-
-LOCK = "_scoreline/lock"
+from ..plain_files import read_plain, require_plain
+from .store import LOCK, Store, storage_error
 
 
 @contextmanager
@@ -34,6 +33,8 @@ def hold(store: Store, run_id: str) -> Iterator[None]:
 
 def _opened(place: Path) -> int:
     try:
+        if os.path.lexists(place):
+            require_plain(place)
         return os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise storage_error(place, error) from error
@@ -55,7 +56,7 @@ def _take(descriptor: int, place: Path, store: Store, run_id: str) -> None:
 
 def _holder(place: Path) -> str:
     try:
-        said = json.loads(place.read_text(encoding="utf-8"))
+        said = json.loads(read_plain(place))
         return f"process {said['pid']} on {said['host']}, run {said['run_id']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another run"

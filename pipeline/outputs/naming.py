@@ -4,9 +4,13 @@ nothing of what is in them.
 
 import re
 
+from ..temporaries import temporary_name
+
 REJECTS = "_rejects"
 SUFFIX = ".parquet"
-_NUMBERED = re.compile(r"(?P<whole>.+)-(?P<split>[0-9]{5,9})\.parquet")
+_NUMBERED = re.compile(r"(?P<whole>.+)-(?P<split>[0-9]{5,9})\.parquet", re.DOTALL)
+#: What a file system takes for a name, and for a path, in bytes.
+MOST_NAME_BYTES, MOST_PATH_BYTES = 255, 4095
 
 
 def whole_name(source: str) -> str:
@@ -29,3 +33,17 @@ def numbered(name: str) -> tuple[str, int] | None:
     """The whole name and the number in a name that `part_name` may have made; None where it has none."""
     match = _NUMBERED.fullmatch(name)
     return (match["whole"] + SUFFIX, int(match["split"])) if match else None
+
+
+def too_long(root: str, part: str) -> str | None:
+    """What is too long for a file system of a part, its rejects, or their temporaries, in words; None where nothing
+    is."""
+    folder, _, last = part.rpartition("/")
+    name_bytes = len(last.encode())
+    if name_bytes > MOST_NAME_BYTES:
+        return f"a name of {name_bytes} bytes, and a file system takes {MOST_NAME_BYTES}"
+    longest = max(name_bytes, len(temporary_name("")))
+    path_bytes = len(f"{root}/{REJECTS}/{folder}/".encode("utf-8", "surrogateescape")) + longest
+    if path_bytes > MOST_PATH_BYTES:
+        return f"a path of {path_bytes} bytes, and a system call takes {MOST_PATH_BYTES}"
+    return None

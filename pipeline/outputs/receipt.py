@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from ...schemas.run import Fingerprint, Receipt
 from ..errors import PartitionError
 from ..parquet.file import ParquetSource
+from ..plain_files import require_plain
 
 KEY = b"scoreline.receipt"
 CHUNK_BYTES = 1 << 20
@@ -34,6 +35,7 @@ def read_receipt(path: Path) -> Receipt | Literal["missing", "foreign", "torn"]:
     """What a `.parquet` of the output says of itself: `foreign` without a receipt of ours, `torn` where it has no
     readable footer, or a receipt that is not what was written."""
     try:
+        require_plain(path)
         with pa.OSFile(str(path)) as file:  # a third faster than by its name, where there are ten thousand
             footer = pq.ParquetFile(file).metadata
             metadata, num_rows = footer.metadata or {}, footer.num_rows
@@ -63,7 +65,8 @@ def differences(found: Fingerprint, wanted: Fingerprint) -> list[str]:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file, read through a small window. Raises OSError."""
+    """sha256 of a file, read through a small window. Raises OSError, also for what is no regular file."""
+    require_plain(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):

@@ -14,26 +14,27 @@ from time import sleep
 from typing import Any
 
 from ..errors import OutputError, ScorelineError, StorageError
+from ..folders import PLACE_ERRORS, Entry, Failed, Walker, is_hidden
+from ..plain_files import Kind, kind_of, read_plain
+from ..temporaries import is_temporary, temporary_name
 from .naming import REJECTS, SUFFIX
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "_scoreline/run.json"
-TEMPORARY = ".tmp"
+LOCK = "_scoreline/lock"
 #: The place is at fault, not the disk.
-_NOT_THERE = {
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
-    *(errno.EROFS, errno.EACCES, errno.EPERM),
-}
+_NOT_THERE = {*PLACE_ERRORS, errno.EISDIR, errno.EEXIST, errno.EROFS} - {errno.EINVAL}
 #: What may pass, so that a call that can be repeated is; anything else would only fail again.
 _FALTERING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 _PAUSES_S = (0.05, 0.2)
 
 
 class Store:
-    """One output folder. Paths are relative to it, with `/`."""
+    """One output folder. Paths are relative to it, with `/`. `failed`: the error for what cannot be looked at."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, failed: Failed | None = None) -> None:
         self.root = Path(root).absolute()
+        self._failed = failed or _output_error
 
     def prepare(self) -> None:
         """Make the folder, and find out that it can be written to before anything costs time.
@@ -50,30 +51,52 @@ class Store:
             raise storage_error(probe, error) from error
 
     def is_ours(self) -> bool:
-        """Whether a run has been here before."""
-        return (self.root / "_scoreline").is_dir()
+        """Whether a run has been here before. Raises `failed` where that cannot be known."""
+        return self.kind("_scoreline") == "folder"
+
+    def kind(self, name: str) -> Kind:
+        """What is at a name, behind links. Raises `failed` where that cannot be known."""
+        try:
+            return kind_of(self.root / name)
+        except OSError as error:
+            raise self._failed(str(self.root / name), error) from error
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a published file. Raises OSError, also for a pipe, which would wait for ever."""
+        return read_plain(self.root / name)
+
+    def entries(self) -> Iterator[Entry]:
+        """Everything that is not hidden from readers, who follow links, in the order of the names."""
+        return self._below("")
 
     def parquet_files(self) -> Iterator[str]:
         """Every `.parquet` that a reader of the folder would take for predictions."""
-        return (name for name in self.files() if name.endswith(SUFFIX))
-
-    def files(self) -> Iterator[str]:
-        """Every file that is not hidden from readers, who follow links, in the order of the names."""
-        seen = set()
-        for folder, folders, files in os.walk(self.root, followlinks=True):
-            here = os.stat(folder)  # noqa: PTH116 - os.walk hands out text
-            if (here.st_dev, here.st_ino) in seen:
-                folders.clear()
-                continue
-            seen.add((here.st_dev, here.st_ino))
-            folders[:] = sorted(name for name in folders if not name.startswith(("_", ".")))
-            below = "" if folder == str(self.root) else Path(folder).relative_to(self.root).as_posix() + "/"
-            yield from (below + name for name in sorted(files) if not name.startswith(("_", ".")))
+        return (entry.name for entry in self.entries() if entry.name.endswith(SUFFIX))
 
     def rejects_files(self) -> Iterator[str]:
         """Every file of rejects."""
-        places = sorted((self.root / REJECTS).rglob("*.arrow"))
-        return (place.relative_to(self.root).as_posix() for place in places)
+        return (entry.name for entry in self._below(REJECTS) if entry.name.endswith(".arrow"))
+
+    def temporaries(self) -> list[str]:
+        """What a run that was killed has left: names of our own making, where this writes."""
+
+        def others(name: str) -> bool:
+            return is_hidden(name) and not is_temporary(name)
+
+        return [
+            entry.name
+            for place in ("", REJECTS, "_scoreline")
+            for entry in self._below(place, skip=others)
+            if entry.kind == "file" and is_temporary(entry.name.rpartition("/")[2])
+        ]
+
+    def refuse_irregular(self) -> None:
+        """Raise OutputError for a pipe, a socket or a device under the name of rejects, or of a file that every run
+        writes."""
+        strange = [entry.name for entry in self._below(REJECTS) if entry.kind == "other"]
+        strange += [name for name in (MANIFEST, SUCCESS, LOCK) if self.kind(name) in ("other", "folder")]
+        if strange:
+            raise OutputError(f"{self.root / strange[0]} is not a regular file, as it should be; move it")
 
     def path(self, name: str) -> Path:
         """Where a published file stands."""
@@ -115,13 +138,13 @@ class Store:
 
     def sweep(self) -> list[str]:
         """Remove the temporaries of a run that was killed. Only names of our own making, and only under the lock."""
-        left = [path for path in self.root.rglob(f".*{TEMPORARY}") if path.is_file()]
-        for path in left:
+        left = self.temporaries()
+        for name in left:
             try:
-                _removed(path)
+                _removed(self.root / name)
             except OSError as error:
-                raise storage_error(path, error) from error
-        return [path.relative_to(self.root).as_posix() for path in left]
+                raise storage_error(self.root / name, error) from error
+        return left
 
     def write(self, name: str, data: bytes) -> None:
         """Publish a small file from memory."""
@@ -144,7 +167,20 @@ class Store:
 
     def _hidden(self, name: str) -> Path:
         place = self.root / name
-        return place.with_name(f".{place.name}{TEMPORARY}")
+        return place.with_name(temporary_name(name))
+
+    def _below(self, place: str, skip: Callable[[str], bool] = is_hidden) -> Iterator[Entry]:
+        if self.kind(place) == "missing":
+            return iter(())
+        walker = Walker(failed=self._failed, skip=skip)
+        return walker.files(walker.start(str(self.root / place), place))
+
+
+def _output_error(path: str, error: OSError) -> ScorelineError:
+    """The typed error for an output, or a folder in one, that cannot be listed or looked at."""
+    if error.errno in PLACE_ERRORS:
+        return OutputError(f"{path!r} cannot be looked at: {error.strerror}; choose another --output")
+    return StorageError(f"{path!r} cannot be looked at: {error.strerror or error}; look at the disk, then run again")
 
 
 def storage_error(place: Path, error: OSError) -> ScorelineError:

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import PartitionError, one_line
-from .footer import Group, check_chunks, check_counts, lies, read_groups
 from .entries import num_entries
+from .footer import Group, check_chunks, check_counts, lies, read_groups
 from .int96 import fits_nanoseconds, loses_digits
 from .sizes import Leaf, RowsAtOnce
 

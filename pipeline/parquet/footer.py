@@ -77,7 +77,9 @@ def read_groups(file: BinaryIO, metadata: pq.FileMetaData, name: str) -> list[Gr
         raise lies(name, f"it cannot be read: {error}") from error
     for number, group in enumerate(groups):
         if len(group.chunks) != metadata.num_columns:
-            raise lies(name, f"row group {number} has {len(group.chunks)} columns, and the schema {metadata.num_columns}")
+            raise lies(
+                name, f"row group {number} has {len(group.chunks)} columns, and the schema {metadata.num_columns}"
+            )
     rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     if [group.num_rows for group in groups] != rows:
         raise lies(name, "its row groups can be read in two ways")

@@ -123,14 +123,16 @@ def lies() -> Iterator[tuple[str, Change]]:
         yield f"all counts {value}", everywhere(value)
         for group in range(3):
             yield f"group {group} {value}", put(lambda footer, g=group: groups(footer)[g], GROUP_ROWS, value)
-            yield f"bytes of group {group} {value}", put(
-                lambda footer, g=group: groups(footer)[g], TOTAL_BYTE_SIZE, value
+            yield (
+                f"bytes of group {group} {value}",
+                put(lambda footer, g=group: groups(footer)[g], TOTAL_BYTE_SIZE, value),
             )
             yield f"group {group} and total {value}", moved(value - ROWS, group)
             for column in (0, 1, 5):
                 for field in (NUM_VALUES, UNPACKED, PACKED):
-                    yield f"chunk {group}.{column}.{field} {value}", put(
-                        lambda footer, g=group, c=column: chunk(footer, g, c), field, value
+                    yield (
+                        f"chunk {group}.{column}.{field} {value}",
+                        put(lambda footer, g=group, c=column: chunk(footer, g, c), field, value),
                     )
     for by in (5, -5, ROWS, 2 * ROWS):
         yield f"passed on {by}", passed_on(by)
@@ -156,9 +158,7 @@ def right_or_refused(result: Result, out: Path, wanted: pa.Table, rows: int) -> 
 
 
 @pytest.mark.parametrize(("name", "change"), WORST[::3], ids=[name for name, _ in WORST[::3]])
-def test_a_count_that_lies(
-    score: Command, tmp_path: Path, iris: Example, name: str, change: Change
-) -> None:
+def test_a_count_that_lies(score: Command, tmp_path: Path, iris: Example, name: str, change: Change) -> None:
     """Refused before rows are lost or doubled; a row group that is whole, once more or less in the list, is a file
     like any other."""
     write(iris.frame, tmp_path / "in.parquet")

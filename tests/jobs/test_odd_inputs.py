@@ -198,14 +198,24 @@ def test_strangers_are_left_and_said(score: Command, tmp_path: Path, iris: Examp
     file = tmp_path / "in.parquet"
     iris.frame.to_parquet(file, index=False)
     (tmp_path / "out" / "_scoreline").mkdir(parents=True)
-    (tmp_path / "out" / ".in-00000.parquet.tmp").write_bytes(b"half")
+    ours, theirs = ".scoreline-0123456789abcdef.tmp", ".in-00000.parquet.tmp"
+    for folder in ("", "_scoreline", "_rejects/day=1"):
+        (tmp_path / "out" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / folder / ours).write_bytes(b"half")
+        (tmp_path / "out" / folder / theirs).write_text("mine")
+    (tmp_path / "out" / ".git").mkdir()
+    (tmp_path / "out" / ".git" / ours).write_text("mine, in a folder that nobody here writes to")
     (tmp_path / "out" / "notes.txt").write_text("mine")
     (tmp_path / "out" / "other.tmp").write_text("mine")
     result = score(file)
     assert result.code == 0, result.err
-    assert (result.event("swept")["first"], result.event("strangers")["count"]) == (".in-00000.parquet.tmp", 2)
-    left = {path.name for path in (tmp_path / "out").iterdir()}
-    assert left == {"_SUCCESS", "_scoreline", "in.parquet", "notes.txt", "other.tmp"}
+    swept, strangers = result.event("swept"), result.event("strangers")
+    assert (swept["first"], swept["count"], strangers["count"]) == (ours, 3, 2)
+    left = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert left == {
+        "_SUCCESS", "in.parquet", "notes.txt", "other.tmp", theirs, f"_rejects/day=1/{theirs}", f".git/{ours}",
+        "_scoreline/lock", "_scoreline/run.json", f"_scoreline/{theirs}",
+    }  # fmt: skip
 
 
 def test_one_bad_row_of_many_files(score: Command, tmp_path: Path, iris: Example) -> None:

@@ -47,7 +47,9 @@ def test_a_byte_order_mark(scoreline: Command, tmp_path: Path) -> None:
     assert "lacks 'task'" in scoreline("pack", tmp_path / "b.toml", tmp_path / "out").message
 
 
-@pytest.mark.parametrize("flag", [f"max_rejects = '{DIGITS}'", f"max_rejects = '{DIGITS}%'", f"explain_rows = '{DIGITS}%'"])
+@pytest.mark.parametrize(
+    "flag", [f"max_rejects = '{DIGITS}'", f"max_rejects = '{DIGITS}%'", f"explain_rows = '{DIGITS}%'"]
+)
 def test_numbers_of_thousands_of_digits_in_text(scoreline: Command, tmp_path: Path, flag: str) -> None:
     """Python bounds what it takes for a number."""
     (tmp_path / "a.toml").write_text(flag)

@@ -1,0 +1,83 @@
+"""Glob patterns, on folders that are listed by `folders`: `*`, `?` and `[...]` within a name, `**` for any number of
+folders. As `glob.glob` has them, but that names which begin with `_` or `.` are never matched, that links which lead
+back are cut, and that a folder that cannot be listed is an error.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
+from pathlib import Path
+
+from ..folders import Entry, Folder, Walker, is_hidden
+
+_MAGIC = re.compile(r"[*?[]")
+ANY_DEPTH = "**"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pattern:
+    """`root`: the folder before the first magic name; `names`: the pattern of each name below it. `only_folders`: it
+    ended with a slash."""
+
+    root: str
+    names: tuple[str, ...]
+    only_folders: bool
+
+    def matches_or_enters(self, parts: Sequence[str]) -> bool:
+        """Whether a file at this path below the root would be found: by its name, or in a folder that matches, which is
+        searched to the bottom."""
+        return not any(map(is_hidden, parts)) and _reaches(self.names, parts)
+
+
+def is_pattern(text: str) -> bool:
+    """Whether any of its characters means another name than itself."""
+    return _MAGIC.search(text) is not None
+
+
+def parse(text: str) -> Pattern:
+    """A pattern, apart."""
+    parts = Path(text).parts
+    first = next(place for place, part in enumerate(parts) if is_pattern(part))
+    return Pattern(root=str(Path(*parts[:first])), names=parts[first:], only_folders=text.endswith("/"))
+
+
+def expand(walker: Walker, pattern: Pattern) -> Iterator[Entry]:
+    """The files that match, and those in folders that match; one may come twice."""
+    yield from _expand(walker, walker.start(pattern.root), pattern.names, only_folders=pattern.only_folders)
+
+
+def _expand(walker: Walker, folder: Folder, names: Sequence[str], *, only_folders: bool) -> Iterator[Entry]:
+    head, rest = names[0], names[1:]
+    if head == ANY_DEPTH:
+        if not rest:
+            yield from walker.files(folder)
+            return
+        for below in walker.folders(folder):
+            yield from _expand(walker, below, rest, only_folders=only_folders)
+        return
+    matches = _matcher(head)
+    for entry in walker.entries(folder):
+        if not matches(entry.name.rpartition("/")[2]):
+            continue
+        if entry.kind != "folder":
+            if not rest and not only_folders:
+                yield entry
+        elif (entered := walker.enter(folder, entry)) is not None:
+            if rest:
+                yield from _expand(walker, entered, rest, only_folders=only_folders)
+            else:
+                walker.note_link(entry)
+                yield from walker.files(entered)
+
+
+def _matcher(name: str) -> Callable[[str], object]:
+    return re.compile(translate(name)).match if is_pattern(name) else name.__eq__
+
+
+def _reaches(names: Sequence[str], parts: Sequence[str]) -> bool:
+    if not names:
+        return True
+    if names[0] == ANY_DEPTH:
+        return len(names) == 1 or any(_reaches(names[1:], parts[skipped:]) for skipped in range(len(parts) + 1))
+    return bool(parts) and bool(_matcher(names[0])(parts[0])) and _reaches(names[1:], parts[1:])
