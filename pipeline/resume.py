@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..schemas.run import Fingerprint, PartRecord, Receipt
-from .errors import OutputError
+from ..schemas.run import Fingerprint, PartRecord, Receipt, RunManifest
+from .errors import DataError, NoInputError, OutputError
+from .outputs.manifest import read_manifest
 from .outputs.naming import SUFFIX, numbered, part_name, rejects_name, whole_name
 from .outputs.receipt import differences, file_digest, is_whole, read_receipt
 from .outputs.store import MANIFEST, SUCCESS, Store
@@ -22,7 +23,8 @@ class Standing:
     `kept`: the parts that are what this run would make, by split; `whole`: the inputs that lack none; `reasons`: why
     other parts are not kept, by split; `there`: every part of an input, whether or not it is kept; `orphans`: parts
     whose input is not among this run's. `made_with`: what the kept parts were made with, in as far as that touches the
-    last bits. `complete`: whether the last run ended with `_SUCCESS`.
+    last bits. `complete`: whether the last run ended with `_SUCCESS`. `manifest`: what it wrote of itself; None where
+    there is none that can be believed, and `unreadable` says why.
     """
 
     kept: dict[Partition, dict[int, PartRecord]] = field(default_factory=dict)
@@ -33,6 +35,8 @@ class Standing:
     strangers: list[str] = field(default_factory=list)
     made_with: list[dict[str, str]] = field(default_factory=list)
     complete: bool = False
+    manifest: RunManifest | None = None
+    unreadable: str | None = None
 
     def num_kept(self) -> int:
         """How many splits need not be scored."""
@@ -105,7 +109,8 @@ def look(store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJ
     """Read the receipts of what stands in the output.
 
     A part is kept when its receipt is whole and says what this run would say of it, its rejects have the digest it
-    names, and its bytes are those the last manifest recorded, or, where none did, every page has its checksum.
+    names, and the last manifest recorded its digest beside that very receipt, or, where it did not, every page has its
+    checksum.
 
     Raises:
         OutputError: a `.parquet` that is not ours, or a copy of one that is, which readers would take for predictions;
@@ -113,7 +118,8 @@ def look(store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJ
             folder at a target.
     """
     standing = Standing(complete=store.path(SUCCESS).is_file())
-    recorded = _recorded(store)
+    _read_manifest(store, standing)
+    recorded = recorded_parts(standing.manifest)
     owners = {whole_name(partition.name): partition for partition in partitions}
     for name in owners:
         if store.path(name).is_dir():
@@ -189,7 +195,7 @@ def _kept(
     receipt: Receipt | str,
     wanted: Fingerprint,
     split_rows: int,
-    recorded: Mapping[str, str],
+    recorded: Mapping[str, PartRecord],
     *,
     force: bool,
 ) -> PartRecord | list[str]:
@@ -208,17 +214,21 @@ def _kept(
         rejects = store.path(rejects_name(name))
         if not rejects.exists() or file_digest(rejects) != receipt.rejects:
             return ["rejects missing or changed"]
-    digest = recorded.get(name)
-    if digest is None:
-        if not is_whole(store.path(name)):
-            return ["damaged"]
+    assert receipt.checksum is not None, "or it would be torn"
+    known = recorded.get(name)
+    if known is not None and known.receipt == receipt.checksum:
+        digest = known.sha256
+    elif is_whole(store.path(name)):
         digest = file_digest(store.path(name))
+    else:
+        return ["damaged"]
     return PartRecord(
         target=name,
         split=receipt.split,
         last=receipt.last,
         kept=True,
         sha256=digest,
+        receipt=receipt.checksum,
         rows_in=receipt.rows_in,
         rows_scored=receipt.rows_scored,
         rows_rejected=receipt.rows_rejected,
@@ -227,10 +237,14 @@ def _kept(
     )
 
 
-def _recorded(store: Store) -> dict[str, str]:
-    """The digests of parts that the last manifest knows, by target."""
+def recorded_parts(manifest: RunManifest | None) -> dict[str, PartRecord]:
+    """The parts that a manifest tells of, by target."""
+    records = () if manifest is None else manifest.partitions
+    return {part.target: part for record in records for part in record.parts}
+
+
+def _read_manifest(store: Store, standing: Standing) -> None:
     try:
-        partitions = json.loads(store.path(MANIFEST).read_text(encoding="utf-8"))["partitions"]
-        return {part["target"]: part["sha256"] for partition in partitions for part in partition["parts"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        standing.manifest = read_manifest(store)
+    except (DataError, NoInputError) as error:
+        standing.unreadable = str(error) if store.path(MANIFEST).exists() else None
