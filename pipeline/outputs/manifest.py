@@ -28,11 +28,13 @@ def read_manifest(store: Store) -> RunManifest:
 
     Raises:
         NoInputError: there is none, and no run has been here; or it cannot be read.
-        DataError: a run has been here that was killed before it wrote one, or the file is not what was written.
+        DataError: a run has been here that was killed before it wrote one; or what is there was not written by it.
     """
     place = store.path(MANIFEST)
     again = "run the same scoreline score again"
     try:
+        if place.exists() and not place.is_file():  # to read a FIFO would take for ever
+            raise DataError(f"{place} is not a regular file; move it away, then {again}")
         data = place.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         if store.is_ours():
