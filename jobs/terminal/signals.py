@@ -41,7 +41,7 @@ def guard() -> None:
 def listen() -> None:
     """From now on, the first signal raises InterruptedRunError wherever the main thread is."""
     _caught.clear()
-    for number in _SIGNALS:
+    for number in _heeded():
         signal.signal(number, _interrupt)
     if sys.unraisablehook is not _tell_unless_interrupted:
         _hooks.append(sys.unraisablehook)
@@ -62,8 +62,13 @@ def raise_again() -> None:
 def finish(code: int) -> None:
     """What was to be done is done, or has failed: a signal that comes from now on ends the process with this code."""
     _ended.append(code)
-    for number in _SIGNALS:
+    for number in _heeded():
         signal.signal(number, lambda *_: os._exit(code))
+
+
+def _heeded() -> list[signal.Signals]:
+    """All of them, but for SIGHUP where it is ignored: `nohup` has started the process."""
+    return [one for one in _SIGNALS if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN]
 
 
 def _end_in_time(reader: int) -> None:
@@ -85,7 +90,7 @@ def _next_signal(reader: int, patience_s: float | None) -> int | None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    for each in _SIGNALS:
+    for each in _heeded():
         signal.signal(each, lambda again, _: os._exit(128 + again))
     _caught.append(number)
     if not _is_importing(frame):

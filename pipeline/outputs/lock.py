@@ -57,5 +57,5 @@ def _holder(place: Path) -> str:
     try:
         said = json.loads(place.read_text(encoding="utf-8"))
         return f"process {said['pid']} on {said['host']}, run {said['run_id']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another run"

@@ -106,6 +106,28 @@ def test_between_the_passes_of_a_block(files: Files, tmp_path: Path) -> None:
     assert not [file for file in (tmp_path / "out").rglob("*") if file.name.endswith((".tmp", ".parquet"))]
 
 
+def test_a_second_signal_ends_it_at_once(files: Files, tmp_path: Path) -> None:
+    """With its own code, while the main thread is in a call that no signal reaches."""
+    started = files.start("twice", "calibrate", tmp_path / "calibrated", "--label", "y")
+    started.interrupt()
+    started.process.send_signal(signal.SIGINT)
+    _, said = started.process.communicate(timeout=60)
+    assert started.process.returncode == 130, said
+
+
+def test_a_process_started_by_nohup() -> None:
+    """SIGHUP stays ignored; SIGTERM does not."""
+    code = (
+        "import os, signal; from scoreline.jobs.terminal import signals\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN); signals.guard(); signals.listen()\n"
+        "os.kill(os.getpid(), signal.SIGHUP)\n"
+        "try: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "except BaseException: os.kill(os.getpid(), signal.SIGHUP)\n"
+        "signals.finish(5); os.kill(os.getpid(), signal.SIGHUP); os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd="/", check=False, timeout=60).returncode == 5
+
+
 LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("check", "bench")]
 COMMANDS = ["score", "a full log", "calibrate", *LONG]
 

@@ -1,5 +1,6 @@
 """run.json is believed only as it was written: any change is named by `verify`, and put right by the next run."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -146,6 +147,17 @@ def test_what_is_no_file(run_json: Path, score: Command, scoreline: Command, kin
     again = score()
     assert "Traceback" not in again.err
     assert again.code == (73 if kind == "folder" else 0), again.err
+
+
+def test_a_lock_that_says_nothing(run_json: Path, score: Command) -> None:
+    """Who holds the output is unknown then; that it is held is not."""
+    place = run_json.with_name("lock")
+    place.write_bytes(b"[" * 100_000)
+    with place.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        result = score("--force")
+    assert (result.code, "Traceback" in result.err) == (75, False)
+    assert "is held by another run" in result.message
 
 
 def test_a_digest_counts_for_the_part_it_was_recorded_for(

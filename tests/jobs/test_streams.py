@@ -15,6 +15,9 @@ from scoreline import save_bundle
 
 Command = Callable[..., Result]
 FULL = Path("/dev/full")
+#: Words that show no more than the shorter list does.
+MORE: list[list[object]] = [["--version"], ["score", "--help"], ["verify", "/nowhere"]]
+LONG = [pytest.param(words, marks=pytest.mark.long) for words in MORE]
 #: A model that prints, as a library may: by Python, and by the number of the stream.
 MODEL = """
 import os
@@ -46,9 +49,7 @@ def run(words: list[object], redirected: str, **environment: str) -> subprocess.
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
-@pytest.mark.parametrize(
-    "words", [["--help"], ["--version"], ["score", "--help"], ["verify", "/nowhere"], ["nonsense"]]
-)
+@pytest.mark.parametrize("words", [["--help"], ["nonsense"], *LONG])
 def test_full(words: list[object]) -> None:
     """stdout on a full disk is an error of its own (74), below any other; stderr on one changes nothing."""
     usual = run(words, "")
