@@ -10,6 +10,7 @@ import click
 
 from ..pipeline.errors import UsageError
 from .terminal.options import RowCount, flag
+from .terminal.signals import raise_again
 
 if TYPE_CHECKING:
     from ..pipeline.bench import BenchReport
@@ -57,6 +58,7 @@ def bench(
     from ..pipeline.records import ScoreJob
     from .terminal.tables import answer
 
+    raise_again()  # a signal that came during the imports
     if input is not None and bundle is None:
         raise UsageError("an --input of your own needs its --bundle")
     with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as scratch:

@@ -8,6 +8,7 @@ import click
 
 from ..pipeline.errors import StorageError
 from .terminal.options import dialect_of, flag, job_option
+from .terminal.signals import raise_again
 
 if TYPE_CHECKING:
     from ..pipeline.calibrate import CalibrationReport
@@ -71,6 +72,7 @@ def calibrate(
     from .terminal.pictures import reliability_svg, write_picture
     from .terminal.tables import answer
 
+    raise_again()  # a signal that came during the imports
     asked = ScoreJob(
         bundle=bundle, input=input, output="", run_id="", csv=dialect_of(job), format=format, device=device, trust=trust
     )

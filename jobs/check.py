@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from .terminal.options import Day, dated, flag, job_of, job_option
+from .terminal.signals import raise_again
 
 if TYPE_CHECKING:
     from ..pipeline.model.bundle import Bundle
@@ -67,6 +68,7 @@ def check(
     from ..pipeline.scorer import Scorer
     from .terminal.tables import answer, table
 
+    raise_again()  # a signal that came during the imports
     opened, asked = open_bundle(bundle), replace(job_of(job), device=device, trust=trust)
     plan = None
     if input is not None:

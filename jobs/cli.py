@@ -4,7 +4,6 @@ Commands are imported when they are called, so that `scoreline --help` imports n
 Arrow and answers at once.
 """
 
-import io
 import os
 import sys
 import traceback
@@ -14,9 +13,10 @@ from typing import Any
 
 import click
 
-from ..pipeline.errors import InterruptedRunError, ScorelineError, UsageError, printable
+from ..pipeline.errors import InterruptedRunError, ScorelineError, StorageError, UsageError, printable
 from .terminal import signals
 from .terminal.process import leave, tune
+from .terminal.streams import lost
 
 COMMANDS = {
     "score": "Score Parquet or CSV files with a bundle.",
@@ -72,17 +72,23 @@ def main(args: Sequence[str] | None = None) -> None:
     tune()
     try:
         code = run(args)
+        signals.finish(code)
     except InterruptedRunError as late:  # between the end of the command and here
         code = late.exit_code
+        signals.finish(code)
     leave(code)
 
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code. Nothing but a fault of ours shows a traceback."""
     signals.listen()
-    _mend_streams()
     try:
-        return _bounded(args)
+        code = _bounded(args)
+        why = None if code else lost(sys.stdout)
+        if why is None:
+            return code
+        _tell(f"the command is done, but stdout cannot be written: {why}", StorageError.exit_code)
+        return StorageError.exit_code
     finally:
         signals.forget()
         if (logs := _logs()) is not None:
@@ -118,15 +124,6 @@ def _refuse_bytes(args: Sequence[str]) -> None:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise UsageError(f"{what} {os.fsencode(text)!r} is not UTF-8; rename what it names") from error
-
-
-def _mend_streams() -> None:
-    """A closed stream swallows what is said to it, and one that cannot spell a character escapes it."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 - as long as the process lives
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _logs() -> Any:

@@ -1,6 +1,6 @@
 """Rows that were scored → the columns of `--explain`. Joins `features`, `model` and `tasks`; knows nothing of files."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,7 @@ class Attribution:
         limits: Collection[str],
         pass_rows: int,
         seed: int,
+        heed: Callable[[], None],
     ) -> None:
         found = explained(manifest, explain)
         sources = origins(manifest.features, manifest.steps)
@@ -69,6 +70,7 @@ class Attribution:
             num_features=len(names),
             pass_rows=pass_rows,
             seed=seed,
+            heed=heed,
         )
         try:
             first = torch.zeros(2, dtype=torch.int64, device=next(iter(baseline.values())).device)

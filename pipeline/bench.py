@@ -32,6 +32,7 @@ from .cores import Cores, available_cores
 from .errors import UsageError
 from .inputs.discover import discover
 from .model.bundle import Bundle, open_bundle, read_graph
+from .model.first_rows import FirstRows
 from .model.forward import called, head_output
 from .model.graph import build
 from .model.weights import read_weights
@@ -195,13 +196,14 @@ def _one_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, most_r
     with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
         store = Store(folder)
         for planned in plan.partitions:
+            first = FirstRows()
             part = PartFile(store, name="part.parquet", schema=planned.schema, read=planned.read_with_hive)
             for block in _blocks(planned, block_rows, clock):
-                rows, rejects = _scored(planned, block, scorer, job, clock)
+                rows, rejects = _scored(planned, block, scorer, job, clock, first)
                 with clock.stage("write + publish"):
                     part.write(rows, rejects)
             with clock.stage("write + publish"):
-                clock.output_bytes += part.publish("part.parquet", _receipt(planned, part))[1]
+                clock.output_bytes += part.publish("part.parquet", _receipt(planned, part)).num_bytes
             if clock.rows >= most_rows:
                 break
     others = sum(seconds for name, seconds in clock.cpu_s.items() if name != "read")
@@ -222,7 +224,7 @@ def _blocks(planned: PlannedPartition, block_rows: int, clock: _Pass) -> Iterato
 
 
 def _scored(
-    planned: PlannedPartition, block: Block, scorer: Scorer, job: ScoreJob, clock: _Pass
+    planned: PlannedPartition, block: Block, scorer: Scorer, job: ScoreJob, clock: _Pass, first: FirstRows
 ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     with clock.stage("check + scale"):
         features = scorer.prepare(
@@ -236,7 +238,7 @@ def _scored(
         clock.first_blocks.append(features)
     with clock.stage("transfer + forward"):
         moved = scorer.transfer(features)
-        raw = scorer.forward(moved, first=block.first_row == 0)
+        raw = scorer.forward(moved, first=first.announce(features.num_kept))
     with clock.stage("decode"):
         decoded = scorer.decode(moved, raw, job.columns, scorer.hidden(moved, raw))
         source, first_row = planned.partition.name, block.first_row

@@ -16,6 +16,7 @@ from ..schemas.bundle import AnyHead, BinaryHead, BundleManifest, ClassHead, Mul
 from .errors import DataError, UsageError
 from .inputs.discover import discover
 from .model.bundle import Bundle, open_bundle, sha256, write_bundle
+from .model.first_rows import FirstRows
 from .model.golden import GoldenRows, read_golden, write_golden
 from .plan import make_plan
 from .reading import read_splits
@@ -135,9 +136,12 @@ def _collected(
 ) -> tuple[torch.Tensor, np.ndarray, int]:
     """Scores `[rows, labels]` and what is right of every row that has both."""
     scores, truths, skipped = [], [], 0
+    first = FirstRows()
     for block, source in _blocks(scorer, job, labels):
+        if block.first_row == 0:
+            first = FirstRows()
         features = scorer.transfer(scorer.prepare(block.batch, **source))
-        raw = scorer.forward(features, first=block.first_row == 0)
+        raw = scorer.forward(features, first=first.announce(features.num_kept))
         kept = raw.kept(features)
         columns = [block.batch.column(name) for name in labels]
         if kept is not None:

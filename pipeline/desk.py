@@ -9,7 +9,7 @@ from .errors import PartitionError
 from .inputs.discover import is_unchanged
 from .ledger import Ledger
 from .outputs.naming import part_name, rejects_name
-from .outputs.part_file import PartFile
+from .outputs.part_file import PartFile, Published
 from .outputs.store import Store
 from .plan import PlannedPartition
 from .records import Partition, ScoredBatch, Split
@@ -91,11 +91,11 @@ class Desk:
         assert part.num_rows + part.num_rejects == split.num_rows, "a row was lost or doubled"
         target = end.planned.target(split)
         with self._times.stage_in_front("publish") as spent:
-            digest, size = part.publish(target, self._receipt(end, part))
-            spent.bytes += size
+            published = part.publish(target, self._receipt(end, part))
+            spent.bytes += published.num_bytes
             spent.rows += part.num_rows
         self._part = None
-        self._ledger.publish(partition, _record(target, split, part, digest, self._out_of_bounds))
+        self._ledger.publish(partition, _record(target, split, part, published, self._out_of_bounds))
         say_split(self._watcher, partition, split, part, self._times)
         self._close_split()
 
@@ -150,12 +150,13 @@ def changed(partition: Partition) -> PartitionError:
     )
 
 
-def _record(target: str, split: Split, part: PartFile, digest: str, out_of_bounds: int) -> PartRecord:
+def _record(target: str, split: Split, part: PartFile, published: Published, out_of_bounds: int) -> PartRecord:
     return PartRecord(
         target=target,
         split=split.index,
         last=split.last,
-        sha256=digest,
+        sha256=published.sha256,
+        receipt=published.receipt,
         rows_in=split.num_rows,
         rows_scored=part.num_rows,
         rows_rejected=part.num_rejects,

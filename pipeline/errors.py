@@ -12,6 +12,7 @@
     ├── OutputError               73   the output cannot be created
     ├── StorageError              74   the disk is full, or it failed
     ├── OutputLockedError         75   another run holds the output; try later
+    ├── StoppedError               1   in a thread that nobody waits for any more; never shown
     ├── BundleError               78   a bundle that cannot be trusted, read or built
     │   ├── GoldenMismatchError   78   the golden rows do not come out as expected
     │   └── UntrustedBundleError  78   a bundle that holds code, and was not named as trusted
@@ -104,6 +105,10 @@ class OutputLockedError(ScorelineError):
     """Another run holds the output. It will be free when that has ended, however it ends."""
 
     exit_code = 75
+
+
+class StoppedError(ScorelineError):
+    """Work in another thread was told to end, since the run has."""
 
 
 class BundleError(ScorelineError):

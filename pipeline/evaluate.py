@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-from pydantic import ValidationError
 
 from ..schemas.run import HeadRecord, RunManifest
 from .arrays import to_numpy
@@ -18,7 +17,8 @@ from .errors import DataError, NoInputError, PartitionError, UsageError, one_lin
 from .folders import listing_error
 from .inputs.check import is_list
 from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
-from .outputs.store import MANIFEST, SUCCESS, Store
+from .outputs.manifest import read_manifest
+from .outputs.store import SUCCESS, Store
 from .parquet.file import ParquetSource
 from .plain_files import require_plain
 from .truth import numbers_of, places_of, truths_of
@@ -106,12 +106,9 @@ def finished(store: Store) -> RunManifest:
 
     Raises:
         NoInputError: no output of ours.
-        DataError: a run that is not complete, or was made by a version that did not say what predictions are.
+        DataError: a run that is not complete, whose run.json was changed, or which does not say what predictions are.
     """
-    try:
-        manifest = RunManifest.model_validate_json(store.read(MANIFEST))
-    except (OSError, ValidationError) as error:
-        raise NoInputError(f"{str(store.root)!r} is no output of scoreline score: {one_line(error)}") from error
+    manifest = read_manifest(store)
     if manifest.status != "success" or store.kind(SUCCESS) != "file":
         raise DataError(f"{str(store.root)!r} is not complete; run the same scoreline score again first")
     if not manifest.heads:

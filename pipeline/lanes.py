@@ -32,12 +32,16 @@ Piece = TypeVar("Piece")
 
 
 @contextmanager
-def open_lanes(num_lanes: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads for as many blocks at once. Blocks not yet begun are dropped when the run ends early."""
+def open_lanes(num_lanes: int, *, stop: Callable[[], None]) -> Iterator[ThreadPoolExecutor]:
+    """Threads for as many blocks at once. Where the run ends early, blocks not yet begun are dropped, and `stop` is
+    called for those that have."""
     pool = ThreadPoolExecutor(num_lanes, thread_name_prefix="lane")
     with one_thread():
         try:
             yield pool
+        except BaseException:  # a signal, too
+            stop()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 

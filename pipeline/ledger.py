@@ -142,8 +142,8 @@ class Ledger:
             if partition in self.parts or partition.name in self.errors
         ]
 
-    def manifest(self, error: BaseException | None) -> RunManifest:
-        """The run as it stands, as `_scoreline/run.json` tells it."""
+    def manifest(self, error: BaseException | None, *, ended: bool = True) -> RunManifest:
+        """The run so far, as `_scoreline/run.json` tells it."""
         wall_s = perf_counter() - self.clock.start_s
         stages = self.clock.times.summary()
         records = self.records()
@@ -152,7 +152,7 @@ class Ledger:
         columns = self.job.columns
         return RunManifest(
             run_id=self.job.run_id,
-            status="failed" if error else "success",
+            status="failed" if error else "success" if ended else "running",
             error=str(error) if error else None,
             started=self.clock.started.isoformat(timespec="milliseconds"),
             ended=datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -38,10 +38,10 @@ FEWEST_SPLIT_ROWS, MOST_SPLIT_ROWS, SPLIT_WORK = 1 << 16, 1 << 20, 1 << 39
 class PlannedPartition:
     """One input with splits to score: the columns to read, and where its rows go.
 
-    `num_rows`, `num_splits`: None where the file does not say; `kept`: splits that stand; `header`: every column of the
-    file; `read`: those that are read, with their types; `hive`: feature columns that come from the path; `text`:
-    columns whose text is read as numbers, written as `dialect` says (of a CSV the job's, which its fingerprint has; of
-    other files the usual one); `schema`: the rows to be written.
+    `num_rows`, `num_splits`: None where the file does not say; `kept`: splits that stand; `nothing_scored`: none of
+    those holds a scored row; `header`: every column of the file; `read`: those that are read, with their types; `hive`:
+    feature columns that come from the path; `text`: columns whose text is read as numbers, written as `dialect` says
+    (of a CSV the job's, which its fingerprint has; of other files the usual one); `schema`: the rows to be written.
     """
 
     partition: Partition
@@ -49,6 +49,7 @@ class PlannedPartition:
     num_rows: int | None
     num_splits: int | None
     kept: frozenset[int]
+    nothing_scored: bool
     header: tuple[str, ...]
     read: pa.Schema
     hive: tuple[tuple[str, str | None], ...]
@@ -255,6 +256,7 @@ def _planned(
         num_rows=num_rows,
         num_splits=None if num_rows is None else max(1, -(-num_rows // split_rows)),
         kept=frozenset(standing.kept.get(partition, ())),
+        nothing_scored=not any(record.rows_scored for record in standing.kept.get(partition, {}).values()),
         header=tuple(schema.names),
         read=pa.schema([schema.field(name) for name in read]),
         hive=hive,

@@ -7,10 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from ..schemas.run import Fingerprint, PartRecord, Receipt
-from .errors import OutputError
+from ..schemas.run import Fingerprint, PartRecord, Receipt, RunManifest
+from .errors import DataError, NoInputError, OutputError
+from .outputs.manifest import read_manifest
 from .outputs.naming import SUFFIX, numbered, part_name, rejects_name, whole_name
 from .outputs.receipt import differences, file_digest, is_whole, read_receipt
 from .outputs.store import MANIFEST, SUCCESS, Store
@@ -24,8 +23,9 @@ class Standing:
     `kept`: the parts that are what this run would make, by split; `whole`: the inputs that lack none; `reasons`: why
     other parts are not kept, by split; `there`: every part of an input, whether or not it is kept; `orphans`: parts
     whose input is not among this run's. `made_with`: what the kept parts were made with, in as far as that touches the
-    last bits. `complete`: whether the last run ended with `_SUCCESS`. `roots`: where the input stood when its parts
-    were made, if not where it is now.
+    last bits. `complete`: whether the last run ended with `_SUCCESS`. `manifest`: what it wrote of itself; None where
+    there is none that can be believed, and `unreadable` says why. `roots`: where the input stood when its parts were
+    made, if not where it is now.
     """
 
     kept: dict[Partition, dict[int, PartRecord]] = field(default_factory=dict)
@@ -37,6 +37,8 @@ class Standing:
     made_with: list[dict[str, str]] = field(default_factory=list)
     complete: bool = False
     roots: list[str] = field(default_factory=list)
+    manifest: RunManifest | None = None
+    unreadable: str | None = None
 
     def num_kept(self) -> int:
         """How many splits need not be scored."""
@@ -105,20 +107,14 @@ def fingerprint(partition: Partition, first_row: int, bundle: str, job: ScoreJob
     )
 
 
-class _Told(BaseModel):
-    """What the last run's manifest says of where its input stood."""
-
-    root: str = ""
-    roots: list[str] = []
-
-
 def look(
     store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJob, split_rows: int, *, root: str
 ) -> Standing:
     """Read the receipts of what stands in the output.
 
     A part is kept when its receipt is whole and says what this run would say of it, its rejects have the digest it
-    names, and its bytes are those the last manifest recorded, or, where none did, every page has its checksum.
+    names, and the last manifest recorded its digest beside that very receipt, or, where it did not, every page has its
+    checksum.
 
     Args:
         root: the real path of the folder that the names of the partitions are relative to.
@@ -129,7 +125,8 @@ def look(
     """
     store.refuse_irregular()
     standing = Standing(complete=store.kind(SUCCESS) == "file")
-    recorded, told = _recorded(store), _told(store)
+    _read_manifest(store, standing)
+    recorded = recorded_parts(standing.manifest)
     owners = {whole_name(partition.name): partition for partition in partitions}
     for name in owners:
         if store.kind(name) == "folder":
@@ -154,7 +151,7 @@ def look(
             standing.orphans.append(name)
             continue
         if isinstance(receipt, Receipt):
-            _refuse_other_root(store, name, receipt, told, root, moved=job.moved_input)
+            _refuse_other_root(store, name, receipt, standing.manifest, root, moved=job.moved_input)
             if receipt.root not in (root, *standing.roots):
                 standing.roots.append(receipt.root)
         standing.there.setdefault(owner, set()).add(name)
@@ -201,10 +198,12 @@ def _refuse_taken(store: Store, name: str, receipt: Receipt, owners: Mapping[str
         )
 
 
-def _refuse_other_root(store: Store, name: str, receipt: Receipt, told: _Told, root: str, *, moved: bool) -> None:
+def _refuse_other_root(
+    store: Store, name: str, receipt: Receipt, last: RunManifest | None, root: str, *, moved: bool
+) -> None:
     """Raise OutputError for a part of an input of the same name that stood at another place, unless that is the one
     that has been moved."""
-    theirs = told.root if receipt.root in told.roots else receipt.root
+    theirs = last.root if last is not None and receipt.root in last.roots else receipt.root
     if theirs != root and not moved:
         raise OutputError(
             f"{store.path(name)} holds rows of {receipt.fingerprint.source!r} in {theirs!r}, and would be replaced by"
@@ -224,7 +223,7 @@ def _kept(
     receipt: Receipt | str,
     wanted: Fingerprint,
     split_rows: int,
-    recorded: Mapping[str, str],
+    recorded: Mapping[str, PartRecord],
     *,
     force: bool,
 ) -> PartRecord | list[str]:
@@ -241,17 +240,21 @@ def _kept(
         return ["option split_rows changed"]
     if receipt.rejects is not None and _digest(store, rejects_name(name)) != receipt.rejects:
         return ["rejects missing or changed"]
-    digest = recorded.get(name)
-    if digest is None:
-        if not is_whole(store.path(name)):
-            return ["damaged"]
+    assert receipt.checksum is not None, "or it would be torn"
+    known = recorded.get(name)
+    if known is not None and known.receipt == receipt.checksum:
+        digest = known.sha256
+    elif is_whole(store.path(name)):
         digest = file_digest(store.path(name))
+    else:
+        return ["damaged"]
     return PartRecord(
         target=name,
         split=receipt.split,
         last=receipt.last,
         kept=True,
         sha256=digest,
+        receipt=receipt.checksum,
         rows_in=receipt.rows_in,
         rows_scored=receipt.rows_scored,
         rows_rejected=receipt.rows_rejected,
@@ -260,20 +263,17 @@ def _kept(
     )
 
 
-def _recorded(store: Store) -> dict[str, str]:
-    """The digests of parts that the last manifest knows, by target."""
-    try:
-        partitions = json.loads(store.read(MANIFEST))["partitions"]
-        return {part["target"]: part["sha256"] for partition in partitions for part in partition["parts"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+def recorded_parts(manifest: RunManifest | None) -> dict[str, PartRecord]:
+    """The parts that a manifest tells of, by target."""
+    records = () if manifest is None else manifest.partitions
+    return {part.target: part for record in records for part in record.parts}
 
 
-def _told(store: Store) -> _Told:
+def _read_manifest(store: Store, standing: Standing) -> None:
     try:
-        return _Told.model_validate_json(store.read(MANIFEST))
-    except (OSError, ValidationError):
-        return _Told()
+        standing.manifest = read_manifest(store)
+    except (DataError, NoInputError) as error:
+        standing.unreadable = str(error) if store.kind(MANIFEST) != "missing" else None
 
 
 def _digest(store: Store, name: str) -> str | None:

@@ -16,8 +16,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from ..schemas.run import RunManifest
 from .cores import available_cores
 from .desk import Desk, ReadFailed, ScoredBlock, SplitEnd
@@ -28,13 +26,14 @@ from .ledger import Ledger, RunClock, open_ledger
 from .model.bundle import Bundle, open_bundle
 from .outputs.assemble import assemble, assemble_rejects
 from .outputs.lock import hold
+from .outputs.manifest import encode_manifest
 from .outputs.naming import rejects_name
 from .outputs.part_file import ROW_GROUP_ROWS
 from .outputs.store import MANIFEST, SUCCESS, Store
 from .plan import Plan, PlannedPartition, default_split_rows, make_plan, refuse_overlap
 from .reading import read_splits
 from .records import ColumnOptions, FeatureBatch, ScoredBatch, ScoreJob, Split, dense
-from .resume import look
+from .resume import look, recorded_parts
 from .row_bytes import batch_bytes
 from .timing import StageTimes
 from .watch import (
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
 
     from .dedupe import Repeats
     from .features.images import Mapper
+    from .model.first_rows import FirstOfBlock
     from .scorer import Scorer
 
 #: One reader of Parquet keeps four cores busy (measured), more only cost memory; most of the work on a CSV is to read
@@ -78,6 +78,7 @@ class LoadedBlock:
     split: int
     first_row: int
     features: FeatureBatch
+    first: FirstOfBlock | None
     repeats: Repeats | None
     times: StageTimes
     num_bytes: int
@@ -111,7 +112,7 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
             _hold_fresh(store, job, held)
         say_found(watcher, found)
         say_plan(watcher, job, plan, cores)
-        if (done := _nothing_to_do(store, plan, job)) is not None:
+        if (done := _nothing_to_do(store, plan, job, bundle.digest)) is not None:
             say_nothing_to_do(watcher, done)
             return done
         scorer = _load_scorer(bundle, job, watcher, held) if plan.partitions else None
@@ -128,6 +129,7 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
                 say_failed(watcher, error)
                 ledger.fail(error)
             if scorer is not None:
+                store.write(MANIFEST, encode_manifest(ledger.manifest(None, ended=False)))
                 _score_splits(store, scorer, ledger, watcher, cores.count)
             _clear(store, ledger)
             ledger.settle()
@@ -146,7 +148,7 @@ def _hold_fresh(store: Store, job: ScoreJob, held: ExitStack) -> None:
         raise OutputLockedError(f"another run has just begun in {str(store.root)!r}; try again when it has ended")
 
 
-def _nothing_to_do(store: Store, plan: Plan, job: ScoreJob) -> RunManifest | None:
+def _nothing_to_do(store: Store, plan: Plan, job: ScoreJob, bundle: str) -> RunManifest | None:
     """The last run's manifest, where it tells of these very parts, all of them stand, and so does `_SUCCESS`: nothing
     is touched then."""
     standing = plan.standing
@@ -155,18 +157,19 @@ def _nothing_to_do(store: Store, plan: Plan, job: ScoreJob) -> RunManifest | Non
         return None
     if job.prune and standing.orphans:
         return None
-    try:
-        manifest = RunManifest.model_validate_json(store.read(MANIFEST))
-    except (OSError, ValidationError):
+    manifest = standing.manifest
+    if manifest is None or manifest.status != "success" or manifest.bundle.digest != bundle:
         return None
     if (manifest.root, manifest.roots) != (plan.discovery.real_root, standing.roots):
         return None  # where the input stands now is to be recorded
-    told = {part.target for record in manifest.partitions for part in record.parts}, manifest.orphans
-    stands = set(kept), standing.orphans
+    told = {part.model_copy(update={"kept": True}) for part in recorded_parts(manifest).values()}
+    stands = {part for parts in standing.kept.values() for part in parts.values()}
+    if told != stands or manifest.orphans != standing.orphans:
+        return None
     if not set(store.rejects_files()) <= {*kept.values(), *map(rejects_name, standing.orphans)}:
         return None  # rejects that no part names are to go
     allowed = job.max_rejects.allowed(manifest.rows_in)
-    return manifest if told == stands and manifest.rows_rejected <= allowed else None
+    return manifest if manifest.rows_rejected <= allowed else None
 
 
 def _clear(store: Store, ledger: Ledger) -> None:
@@ -240,7 +243,7 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
             most_bytes=min(most_bytes, FLYING_BYTES),
             weigh=_weight,
         ) as readers,
-        open_lanes(lanes) as pool,
+        open_lanes(lanes, stop=scorer.members.stop) as pool,
         Desk(store, ledger, watcher) as desk,
     ):
         halved = None
@@ -295,12 +298,13 @@ def load_blocks(
     """
     from .dedupe import SplitTable  # torch, which is here by now
     from .lanes import one_ahead
+    from .model.first_rows import FirstRows
 
     pieces = read_splits(planned, rows)
     mapper: Mapper = map
     if decoders is not None:
         pieces, mapper = one_ahead(pieces, decoders), decoders.map
-    table = SplitTable()
+    table, first = SplitTable(), FirstRows()
     while True:
         times = StageTimes()
         try:
@@ -334,11 +338,15 @@ def load_blocks(
             with times.stage("dedupe") as spent:
                 repeats = table.find(dense(features.inputs))
                 spent.rows = features.num_kept
+        # Parts that stand were made before: the first rows behind them are the first of the file only where nothing
+        # was scored in those. Else an interrupted run could end otherwise than one that was not.
+        fresh = features.num_kept if repeats is None else len(repeats.fresh)
         yield LoadedBlock(
             planned=planned,
             split=piece.split,
             first_row=piece.first_row,
             features=features,
+            first=first.announce(fresh) if planned.nothing_scored or piece.split == 0 else None,
             repeats=repeats,
             times=times,
             num_bytes=size + sum(given.nbytes for given in features.inputs.values()),
@@ -355,7 +363,7 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
         spent.rows, spent.bytes = scored.num_kept, sum(t.nbytes for t in scored.inputs.values())
     with times.stage("forward") as spent:
         try:
-            raw = scorer.forward(moved, first=item.first_row == 0)
+            raw = scorer.forward(moved, first=item.first)
         except ModelFailedError as error:
             last = item.first_row + features.batch.num_rows - 1
             raise ModelFailedError(f"{source}: rows {item.first_row} to {last}: {error}") from error
@@ -429,7 +437,7 @@ def _manifest_written(store: Store, ledger: Ledger, watcher: Watcher) -> Iterato
         try:
             if error is not None:  # a signal may have come between the making of a temporary and the noting of it
                 store.sweep()
-            store.write(MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
+            store.write(MANIFEST, encode_manifest(manifest))
             if error is None:
                 store.write(SUCCESS, b"")
         except ScorelineError as second:

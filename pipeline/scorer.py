@@ -28,6 +28,7 @@ from .inputs.rebatch import rebatch
 from .layers import hidden_columns
 from .model.bundle import Bundle, open_bundle
 from .model.cuda import CudaStreams
+from .model.first_rows import FirstOfBlock, FirstRows
 from .model.formats import LoadedMember, load_members
 from .model.forward import block_size, one_thread, pick_device
 from .model.golden import WIDER, GoldenRows, Raw, compare, read_golden
@@ -35,7 +36,6 @@ from .model.graph import GraphModel, example_inputs, shapes
 from .model.graph_facts import index_limits, overwrites
 from .model.hidden import HiddenLayers
 from .model.members import Members
-from .model.passes import Passes
 from .model.precision import TOLERANCE, Precision, reduced
 from .outputs.assemble import assemble, assemble_rejects, described, output_schema
 from .records import (
@@ -232,8 +232,9 @@ class Scorer:
         """Keep the models as they were saved, for hidden layers and attributions."""
         pass_rows = self.members.pass_rows
         if self._hidden_columns:
-            passes = Passes(self.manifest.inputs, pass_rows=pass_rows)
-            self._hidden = HiddenLayers(models, self._hidden_columns, call=self.manifest.call, passes=passes)
+            self._hidden = HiddenLayers(
+                models, self._hidden_columns, call=self.manifest.call, passes=self.members.passes
+            )
         if explain is not None:
             row = self.prepare(baseline_of(self.manifest, golden.features, self._limits))
             self.attribution = Attribution(
@@ -244,6 +245,7 @@ class Scorer:
                 limits=self._limits,
                 pass_rows=pass_rows,
                 seed=seed,
+                heed=self.members.passes.heed_stop,
             )
 
     @property
@@ -306,14 +308,14 @@ class Scorer:
         sent = self._streams.send(features.inputs)
         return replace(features, inputs=sent.tensors, sent=sent)
 
-    def forward(self, features: FeatureBatch, *, first: bool = False) -> RawBatch:
+    def forward(self, features: FeatureBatch, *, first: FirstOfBlock | None = None) -> RawBatch:
         """The raw output of every head, `[rows, members × width]`, under `inference_mode`, back on the CPU.
 
         On a CPU, rows that make the model raise are found by halving the block, and are rejects.
 
         Args:
-            first: whether these are the first rows of a file. A model that raises on the first eight, one by one, is at
-                fault, not they.
+            first: which of them are among the first rows of a file. A model that raises on the first eight, one by
+                one, is at fault, not they.
 
         Raises:
             ModelFailedError: that; or the model raises on a GPU, whose state is unknown then.
@@ -479,7 +481,7 @@ class Scorer:
             raise UsageError("load the scorer with the hidden layers that options name: Scorer.load(…, hidden=[…])")
         if options.explain != (self.attribution and self.attribution.explain):
             raise UsageError("load the scorer with the explanations that options name: Scorer.load(…, explain=…)")
-        first_row = 0
+        first_row, first = 0, FirstRows()
         schema: pa.Schema | None = None
         for batch in rebatch(batches, self.block_rows):
             if schema is None:
@@ -491,7 +493,7 @@ class Scorer:
                 )
             features = self.transfer(self.prepare(batch, text=text))
             try:
-                raw = self.forward(features, first=first_row == 0)
+                raw = self.forward(features, first=first.announce(features.num_kept))
             except ModelFailedError as error:
                 last = first_row + batch.num_rows - 1
                 raise ModelFailedError(f"{source or 'rows'}: rows {first_row} to {last}: {error}") from error

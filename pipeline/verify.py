@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-from pydantic import ValidationError
 
 from ..schemas.run import Fingerprint, PartitionRecord, PartRecord, Receipt, RunManifest
-from .errors import DataError, NoInputError, PartitionError, one_line
+from .errors import PartitionError, one_line
 from .folders import listing_error
 from .inputs import csv, parquet
 from .inputs.discover import is_unchanged
+from .outputs.manifest import read_manifest
 from .outputs.naming import rejects_name
 from .outputs.receipt import file_digest, read_receipt
 from .outputs.store import MANIFEST, SUCCESS, Store
@@ -43,20 +43,14 @@ def verify(output: str) -> Verdict:
 
     Raises:
         NoInputError: no run has been here.
-        DataError: a run has been here, and was killed before it could tell of itself.
+        DataError: a run has been here, and was killed before it could tell of itself; or what it has told was changed.
     """
     store = Store(output, failed=listing_error)
-    try:
-        manifest = RunManifest.model_validate_json(store.read(MANIFEST))
-    except (OSError, ValidationError) as error:
-        if store.is_ours():
-            raise DataError(
-                f"{output!r} is an unfinished run: no readable {MANIFEST}; run the same scoreline score again"
-            ) from error
-        raise NoInputError(f"{output!r} has no readable {MANIFEST}: {one_line(error)}; is it an output?") from error
+    manifest = read_manifest(store)
     verdict = Verdict(orphans=[])
     if manifest.status != "success" or store.kind(SUCCESS) != "file":
-        verdict.problems.append(f"the run is not complete ({manifest.error or 'no _SUCCESS'}); run it again")
+        why = manifest.error or ("it was killed, or goes on" if manifest.status == "running" else "no _SUCCESS")
+        verdict.problems.append(f"the run is not complete ({why}); run it again")
     for record in manifest.partitions:
         _verify_partition(store, record, manifest.bundle.digest, verdict)
     parts_are_whole = not verdict.problems
@@ -124,7 +118,10 @@ def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | 
     verdict.rows_rejected += receipt.rows_rejected
     if receipt.rows_in != receipt.rows_scored + receipt.rows_rejected:
         verdict.problems.append(f"{name}: {receipt.rows_in} rows in are not those scored and rejected")
-    said = (part.split, part.last, part.rows_in, part.rows_scored, part.rows_rejected, part.rejects is not None)
+    said = (
+        *(part.receipt, part.split, part.last, part.out_of_bounds),
+        *(part.rows_in, part.rows_scored, part.rows_rejected, part.rejects is not None),
+    )
     if said != _told(receipt) or name != home_of(receipt):
         verdict.problems.append(f"{name}: {MANIFEST} says otherwise of it than its receipt")
     if part.sha256 != file_digest(path):
@@ -143,7 +140,7 @@ def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | 
 
 def _told(receipt: Receipt) -> tuple[object, ...]:
     rows = (receipt.rows_in, receipt.rows_scored, receipt.rows_rejected)
-    return (receipt.split, receipt.last, *rows, receipt.rejects is not None)
+    return (receipt.checksum, receipt.split, receipt.last, receipt.out_of_bounds, *rows, receipt.rejects is not None)
 
 
 def _verify_rejects(store: Store, name: str, receipt: Receipt, verdict: Verdict) -> set[int] | None:

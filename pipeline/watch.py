@@ -49,6 +49,8 @@ class Silent:
 def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan, cores: Cores) -> None:
     """What is about to be done, and what earlier runs have done; their orphans are a warning."""
     standing = plan.standing
+    if standing.unreadable is not None:
+        watcher.event("manifest_unreadable", level="warning", reason=standing.unreadable)
     if standing.orphans and not job.prune:
         watcher.event(
             "orphans",

@@ -53,13 +53,15 @@ class StageTotals(Schema):
 
 
 class PartRecord(Schema):
-    """One part file: a split of an input. `kept` where an earlier run had made it already."""
+    """One part file: a split of an input. `kept` where an earlier run had made it already. `receipt`: the checksum of
+    the receipt in the file that `sha256` is the digest of, so that a digest counts for no other part of that name."""
 
     target: str
     split: int
     last: bool
     kept: bool = False
     sha256: Sha256
+    receipt: Sha256
     rows_in: int
     rows_scored: int
     rows_rejected: int
@@ -105,11 +107,12 @@ class HeadRecord(Schema):
 
 
 class RunManifest(Schema):
-    """`_scoreline/run.json`: what was done, with what, and what it waited for."""
+    """`_scoreline/run.json`: what was done, with what, and what it waited for. `status` is `running` from the moment
+    that parts may be replaced until the run ends; a run that is killed leaves it so."""
 
     format: Literal[1] = 1
     run_id: str
-    status: Literal["success", "failed"]
+    status: Literal["success", "failed", "running"]
     error: str | None = None
     started: str
     ended: str
@@ -138,3 +141,5 @@ class RunManifest(Schema):
     other_s: float
     stages: dict[str, StageTotals]
     verdict: str
+    #: Of every byte of the file before this line.
+    checksum: Sha256 | None = None

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _SIZES = {"": 1, "k": 1_000, "m": 1_000_000}
 _MOST_ROWS = 1_000_000_000
+_MOST_BYTES = 1_000_000_000_000_000
+#: Longer numbers are refused as they stand: Python does not convert more than 4,300 digits.
+_MOST_DIGITS = 18
+_PERCENT = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?%")
 _PATHS = ("bundle", "input", "output")
 
 
@@ -37,18 +41,30 @@ def job_option(help: str) -> Callable[[Any], Any]:
     )
 
 
+def _counted(digits: str, unit: int) -> int:
+    """The number; one of too many digits is as good as the largest that is read."""
+    return int(digits.lstrip("0")[: _MOST_DIGITS + 1] or "0") * unit
+
+
+def _shortened(value: Any) -> str:
+    text = str(value)
+    return repr(text if len(text) <= 24 else text[:24] + "…")
+
+
 class RowCount(click.ParamType[Any]):
     """`auto`, a number, or a number with k (thousand) or M (million)."""
 
     name = "rows"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        match = re.fullmatch(r"([0-9]{1,9})([kKmM]?)", str(value).strip())
         if str(value) == "auto":
             return value
-        rows = int(match[1]) * _SIZES[match[2].lower()] if match else 0
+        match = re.fullmatch(r"([0-9]+)([kKmM]?)", str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is not a number of rows; use auto, 5000, 64k or 1M", param, ctx)
+        rows = _counted(match[1], _SIZES[match[2].lower()])
         if not 1 <= rows <= _MOST_ROWS:
-            self.fail(f"{value!r} is no number of rows; say auto, 5000, 64k or 1M", param, ctx)
+            self.fail(f"{_shortened(value)} is outside the range 1 to {_MOST_ROWS:,} rows", param, ctx)
         return rows
 
 
@@ -58,10 +74,12 @@ class Size(click.ParamType[Any]):
     name = "bytes"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        match = re.fullmatch(r"([0-9]{1,12})([kKmMgG]?)", str(value).strip())
-        size = int(match[1]) * {**_SIZES, "g": 1_000_000_000}[match[2].lower()] if match else 0
-        if size < 1:
-            self.fail(f"{value!r} is no number of bytes; say 500M or 2G", param, ctx)
+        match = re.fullmatch(r"([0-9]+)([kKmMgG]?)", str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is not a number of bytes; use 500M or 2G", param, ctx)
+        size = _counted(match[1], {**_SIZES, "g": 1_000_000_000}[match[2].lower()])
+        if not 1 <= size <= _MOST_BYTES:
+            self.fail(f"{_shortened(value)} is outside the range 1 to {_MOST_BYTES:,} bytes", param, ctx)
         return size
 
 
@@ -74,10 +92,12 @@ class Rejects(click.ParamType[Any]):
         if isinstance(value, RejectBudget):
             return value
         text = str(value).strip()
-        if re.fullmatch(r"[0-9]{1,18}", text):
-            return RejectBudget(count=int(text))
-        if not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?%", text) or float(text[:-1]) > 100:
-            self.fail(f"{value!r} is neither a count (100) nor a percentage (1%)", param, ctx)
+        if re.fullmatch(r"[0-9]+", text):
+            if (count := _counted(text, 1)) >= 10**_MOST_DIGITS:
+                self.fail(f"{_shortened(value)} has more than {_MOST_DIGITS} digits; use 100% to allow any", param, ctx)
+            return RejectBudget(count=count)
+        if not _PERCENT.fullmatch(text) or float(text[:-1]) > 100:
+            self.fail(f"{_shortened(value)} is neither a count (100) nor a percentage (1%)", param, ctx)
         return RejectBudget(count=None, share=Fraction(text[:-1]) / 100)
 
 
@@ -90,8 +110,8 @@ class Share(click.ParamType[Any]):
         if isinstance(value, Fraction):
             return value
         text = "100%" if str(value).strip() == "all" else str(value).strip()
-        if not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?%", text) or not 0 < Fraction(text[:-1]) <= 100:
-            self.fail(f"{value!r} is neither all nor a percentage above 0 (1%)", param, ctx)
+        if not _PERCENT.fullmatch(text) or not 0 < Fraction(text[:-1]) <= 100:
+            self.fail(f"{_shortened(value)} is neither all nor a percentage above 0 (1%)", param, ctx)
         return Fraction(text[:-1]) / 100
 
 

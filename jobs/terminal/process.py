@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from . import signals
+from . import signals, streams
 
 #: Objects that are made before they are looked through for cycles. All that is made while torch is imported stays, and
 #: looking through it again and again takes 0.2 s (measured); Python's own number is 700.
@@ -20,7 +20,10 @@ MALLOPT = ((-3, 32 << 20), (-1, 1 << 30))
 
 
 def tune() -> None:
-    """Set the garbage collector up for a long import, and the allocator for few large arrays."""
+    """Set up the streams and the end by a signal, the garbage collector for a long import, and the allocator for few
+    large arrays."""
+    streams.install()
+    signals.guard()
     gc.set_threshold(GC_THRESHOLD)
     with suppress(OSError, AttributeError):  # no glibc
         mallopt = ctypes.CDLL(None).mallopt
@@ -37,9 +40,8 @@ def settle() -> None:
 def leave(code: int) -> NoReturn:
     """End the process at once. Taking torch apart costs a quarter of a second (measured), in which a signal would turn
     a finished run into a failed one."""
-    signals.ignore()
     atexit._run_exitfuncs()  # what libraries and trusted code have asked for
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed already, or nobody reads any more
+        with suppress(OSError, ValueError):  # trusted code may have closed or replaced it
             stream.flush()
     os._exit(code)

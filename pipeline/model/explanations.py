@@ -63,6 +63,7 @@ class Explainer:
         num_features: int,
         pass_rows: int,
         seed: int,
+        heed: Callable[[], None] = lambda: None,
     ) -> None:
         _require_captum(method)
         self.method = method
@@ -72,6 +73,7 @@ class Explainer:
         self._counting = Lock()
         self._models, self._score, self._call, self._seed = models, score, call, seed
         self._baseline, self._num_features, self._pass_rows = baseline, num_features, pass_rows
+        self._heed = heed
         used = sorted({group for places in groups.values() for group in places})
         self._places = torch.tensor(used)
         self._masks = {
@@ -195,6 +197,7 @@ class Explainer:
 
     def _forward(self, *given: Tensor) -> Tensor:
         """captum's view of the models: inputs, then the classes to explain → scores `[rows]`."""
+        self._heed()
         *tensors, places = given
         inputs = {name: tensor.clone() for name, tensor in zip(self._baseline, tensors, strict=True)}  # some overwrite
         rows = len(places)

@@ -2,7 +2,7 @@
 nothing of columns or words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +19,21 @@ APART = 0.02
 
 
 def generate(
-    model: nn.Module, one: Pass, entries: Sequence[AnyInput], head: GenerationHead, *, call: Call, pass_rows: int
+    model: nn.Module,
+    one: Pass,
+    entries: Sequence[AnyInput],
+    head: GenerationHead,
+    *,
+    call: Call,
+    pass_rows: int,
+    heed: Callable[[], None] = lambda: None,
 ) -> Sequences:
     """The text of each row of a pass, under `inference_mode`: float32 `[tokens, 2]`, each token and its
     log-probability.
 
     Args:
         pass_rows: how many steps go through the model at once.
+        heed: called before every step; what it raises ends the search.
 
     Raises:
         BundleError: an output that is no scores of the vocabulary.
@@ -37,6 +45,7 @@ def generate(
         tokens, owners = tokens.to(device), owners.to(device)
         logs = []
         for start in range(0, len(owners), at_once):
+            heed()
             some, theirs = tokens[start : start + at_once], owners[start : start + at_once]
             if len(theirs) == 1:  # models that squeeze take a single row for none at all
                 some, theirs = some.repeat(2, 1), theirs.repeat(2)

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from ...schemas.bundle import AnyHead, AnyInput, GenerationHead, TaggingHead
 from ..errors import BundleError, ModelFailedError, ScorelineError, one_line
 from ..records import Inputs, Sequences
+from .first_rows import FirstOfBlock
 from .forward import Call, forward, one_thread
 from .generate import generate
 from .passes import Pass, Passes, in_order, num_rows, size, steps_kept
 
-#: A model that raises on so many rows at the start of a file, each alone, is at fault itself.
-FIRST_ROWS = 8
 Outputs = dict[str, Tensor | Sequences]
 
 
@@ -61,6 +60,10 @@ class Members:
 
     def __len__(self) -> int:
         return len(self.models)
+
+    def stop(self) -> None:
+        """Nobody waits for what runs in other threads: let it end at its next pass, with StoppedError."""
+        self.passes.stop()
 
     def compile(self, probe: Callable[[], object]) -> str | None:
         """Let `torch.compile` have the models, and keep what it makes if the probe passes.
@@ -116,12 +119,12 @@ class Members:
             before = now
         return pieces
 
-    def run_but_failing(self, inputs: Inputs, *, first: bool) -> Passed:
+    def run_but_failing(self, inputs: Inputs, *, first: FirstOfBlock | None = None) -> Passed:
         """The same for rows that fail as a whole: those that fail alone are found by halving and left out.
 
         Args:
-            first: whether these are the first rows of a file: a model that raises on each of the first eight alone is
-                at fault, not they.
+            first: which of them are among the first rows of a file: a model that raises on each of the first eight
+                alone is at fault, not they.
 
         Raises:
             ModelFailedError: it is.
@@ -141,13 +144,10 @@ class Members:
             middle = (start + stop) // 2
             return halve(start, middle) + halve(middle, stop)
 
-        alone = min(FIRST_ROWS, rows) if first else 0
+        alone = 0 if first is None else first.count
         pieces = [piece for place in range(alone) for piece in halve(place, place + 1)]
-        if len(failed) == FIRST_ROWS:
-            raise ModelFailedError(
-                f"the model raises on each of the first {FIRST_ROWS} rows alone: {failed[0]}; this is no matter of"
-                " single rows, so mend the model"
-            )
+        if first is not None:
+            first.add(failed)
         if rows > alone:
             pieces += halve(alone, rows)
         if not pieces:
@@ -160,7 +160,10 @@ class Members:
         first = self._heads[0]
         if isinstance(first, GenerationHead):
             (model,) = self.models
-            return {first.name: generate(model, one, self._inputs, first, call=self._call, pass_rows=self.pass_rows)}
+            text = generate(
+                model, one, self._inputs, first, call=self._call, pass_rows=self.pass_rows, heed=self.passes.heed_stop
+            )
+            return {first.name: text}
         each = [forward(model, self._arguments(one), self._heads, call=self._call) for model in self.models]
         found: Outputs = {}
         for head in self._heads:

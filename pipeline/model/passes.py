@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...schemas.bundle import AnyInput, SequenceInput
+from ..errors import StoppedError
 from ..records import Inputs, Sequences
 
 #: Up to here every length is a width of its own.
@@ -48,18 +49,31 @@ class Passes:
         self.pass_rows = pass_rows
         #: Steps to pad with beside the usual ones: what they change, a mask does not hide.
         self.extra = 0
-        self._padded = padded
+        self._padded, self._stopped = padded, False
         self._sequences = {entry.name: entry for entry in entries if isinstance(entry, SequenceInput)}
+
+    def stop(self) -> None:
+        """From now on `cut` ends at the next pass, in whatever thread."""
+        self._stopped = True
+
+    def heed_stop(self) -> None:
+        """Raise StoppedError where `stop` was called."""
+        if self._stopped:
+            raise StoppedError("the run has ended")
 
     def cut(self, inputs: Inputs, pass_rows: int | None = None) -> Iterator[Pass]:
         """Every row in one pass, those of tables and images in order.
 
         Args:
             pass_rows: instead of those that are usual.
+
+        Raises:
+            StoppedError: instead of the next pass, after `stop`.
         """
         rows, step = num_rows(inputs), pass_rows or self.pass_rows
         if not self._sequences:
             for start in range(0, rows, step):
+                self.heed_stop()
                 places = slice(start, start + step)
                 yield Pass(places=places, arguments={name: _tensor(given[places]) for name, given in inputs.items()})
             return
@@ -68,6 +82,7 @@ class Passes:
         for number, width in enumerate(groups.tolist()):
             together = (group == number).nonzero()[:, 0]
             for places in together.split(max(1, step // max(width))):
+                self.heed_stop()
                 yield self._padded_pass(inputs, places, dict(zip(self._sequences, width, strict=True)))
 
     def _widths(self, entry: SequenceInput, given: Tensor | Sequences) -> Tensor:

@@ -58,5 +58,5 @@ def _holder(place: Path) -> str:
     try:
         said = json.loads(read_plain(place))
         return f"process {said['pid']} on {said['host']}, run {said['run_id']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another run"

@@ -4,6 +4,7 @@ Rows are gathered into row groups of a fixed number of rows, so that the bytes d
 nothing of models.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,15 @@ from .store import Store, storage_error
 
 #: What a row group holds: so many rows, or fewer where images or long texts are carried through.
 ROW_GROUP_ROWS, ROW_GROUP_BYTES = 1 << 17, 128 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """What became visible: the part's digest, the checksum of the receipt in it, and the bytes of both files."""
+
+    sha256: str
+    receipt: str
+    num_bytes: int
 
 
 class PartFile:
@@ -52,15 +62,12 @@ class PartFile:
         if rejects.num_rows:
             self._write_rejects(rejects)
 
-    def publish(self, target: str, receipt: Receipt) -> tuple[str, int]:
+    def publish(self, target: str, receipt: Receipt) -> Published:
         """Finish both files and make them visible, rejects first: they count only once a receipt names them.
 
         Args:
             target: the part's final name, known when it is known how many splits there are.
             receipt: complete but for the digest of the rejects, which is known only now.
-
-        Returns:
-            The part's sha256, and the bytes published.
 
         Raises:
             StorageError: the disk is full or failed; what was published before still stands.
@@ -71,7 +78,8 @@ class PartFile:
             path = self._reject_path
             _guarded(path, self._reject_writer.close)
             receipt = receipt.model_copy(update={"rejects": _guarded(path, file_digest, path)})
-        _guarded(self._path, self._writer.add_key_value_metadata, footer_metadata(sealed(receipt)))
+        receipt = sealed(receipt)
+        _guarded(self._path, self._writer.add_key_value_metadata, footer_metadata(receipt))
         _guarded(self._path, self._writer.close)
         digest = _guarded(self._path, file_digest, self._path)
         if self._reject_writer is not None:
@@ -79,7 +87,8 @@ class PartFile:
         size += self._store.publish(self._name, target)
         if self._reject_writer is None:
             self._store.remove(rejects_name(target))  # of an earlier run over the same part
-        return digest, size
+        assert receipt.checksum is not None, "it is sealed"
+        return Published(sha256=digest, receipt=receipt.checksum, num_bytes=size)
 
     def discard(self) -> None:
         """Leave nothing behind."""

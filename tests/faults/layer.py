@@ -40,11 +40,12 @@ class Layer:
             env={**os.environ, "LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1"},
         )
 
-    def run(self, words: list[str], *, below: Path, mode: str = "count", at: int = 0, error: int = errno.EIO) -> Ended:
-        """Run a command; at the call with the number `at` below a folder, do what `mode` says."""
+    def run(self, *commands: list[str], below: Path, mode: str = "count", at: int = 0, error: int = errno.EIO) -> Ended:
+        """Run commands one after the other in one process, up to the first that fails; at the call with the number `at`
+        below a folder, do what `mode` says."""
         said, log = self._scratch / "said", self._scratch / "calls"
         order = {
-            "words": words, "below": str(below), "mode": MODES[mode], "at": at, "error": error,
+            "commands": commands, "below": str(below), "mode": MODES[mode], "at": at, "error": error,
             "said": str(said), "log": str(log),
         }  # fmt: skip
         assert self._parent.stdin is not None
@@ -96,7 +97,9 @@ def _run(order: dict[str, Any], cli: Any) -> None:
         library = ctypes.CDLL(None)
         library.faults_arm.argtypes = [ctypes.c_char_p, ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_char_p]
         library.faults_arm(order["below"].encode(), order["at"], order["mode"], order["error"], order["log"].encode())
-        code = cli.run(order["words"])
+        for words in order["commands"]:
+            if code := cli.run(words):
+                break
     finally:
         sys.stderr.flush()
         os._exit(code)

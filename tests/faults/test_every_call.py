@@ -2,17 +2,22 @@
 demand the bytes of a run that nothing disturbed."""
 
 import errno
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from layer import Ended, Layer, build
 
 from conftest import Example
+from scoreline import save_bundle
+from textbook import ClassificationModel, randomized
 
 #: What a run may end with when a call fails under it: not 1, which is a fault of ours.
 DOCUMENTED = {0, 65, 73, 74, 75, 78}
@@ -53,7 +58,8 @@ def visible(out: Path) -> dict[str, bytes]:
 
 
 class Bench:
-    """One output that is disturbed again and again."""
+    """One output that is disturbed again and again. Whatever the disturbance, the next run ends in the bytes that are
+    wanted, `verify` finds nothing, and the run after it has nothing to do."""
 
     def __init__(
         self, layer: Layer, words: list[str], out: Path, earlier: Path | None, wanted: dict[str, bytes]
@@ -81,35 +87,57 @@ class Bench:
                 assert found in (self._old.get(name), self._wanted.get(name)), f"{name} after {where}"
         if ended.code == 0 or ("_SUCCESS" in left and left != self._old):
             assert left == self._wanted, where
-        again = self._layer.run(self._words, below=self._out)
-        assert again.code == 0, f"{where}\nthen: {again.said[-1000:]}"
+        after = self._layer.run(self._words, ["verify", str(self._out), "--json"], self._words, below=self._out)
+        assert after.code == 0, f"{where}\nthen: {after.said[-1000:]}"
+        assert '"problems": []' in after.said, f"{where}\nthen: {after.said[-1000:]}"
+        assert '"event": "nothing_to_do"' in after.said, f"{where}\nthen: {after.said[-1000:]}"
         assert visible(self._out) == self._wanted, where
 
 
 @pytest.fixture(scope="module")
+def other_bundle(iris: Example, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same features and labels, other weights."""
+    torch.manual_seed(8)
+    model = randomized(ClassificationModel(len(iris.features), [8], len(iris.labels)))
+    folder = tmp_path_factory.mktemp("other") / "bundle"
+    save_bundle(
+        folder, model, features=iris.features, task=iris.task, scaler=iris.scaler, labels=iris.labels,
+        sample=iris.frame,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
 def open_bench(
-    layer: Layer, data: Path, iris: Example, tmp_path_factory: pytest.TempPathFactory
+    layer: Layer, data: Path, iris: Example, other_bundle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Bench]:
-    """Benches over a fresh output, and over a complete one that another split size and model options have made."""
+    """Benches over a fresh output, and over complete ones that another model, another option, another split size has
+    made, or the same before an input was touched."""
     folder = tmp_path_factory.mktemp("outputs")
-    words = ["score", "--bundle", str(iris.bundle), "--input", str(data), "--max-rejects", "9", "--split-rows", "40"]
-    options = ["--prefix", "p_"]
-    undisturbed = layer.run([*words, *options, "--output", str(folder / "wanted")], below=folder / "wanted")
-    assert undisturbed.code == 0, undisturbed.said
-    earlier = layer.run([*words, "--split-rows", "100", "--output", str(folder / "earlier")], below=folder / "earlier")
-    assert earlier.code == 0, earlier.said
+    base = ["score", "--input", str(data), "--max-rejects", "9"]
+    words = [*base, "--bundle", str(iris.bundle), "--split-rows", "40", "--prefix", "p_"]
+
+    def complete(name: str, words: list[str]) -> Path:
+        ended = layer.run([*words, "--output", str(folder / name)], below=folder / name)
+        assert ended.code == 0, ended.said
+        return folder / name
+
+    earlier: dict[str, Path | None] = {"fresh": None, "touched input": complete("touched", words)}
+    times = (data / "a.parquet").stat()
+    os.utime(data / "a.parquet", ns=(times.st_atime_ns, times.st_mtime_ns + 1_000_000_000))
+    earlier["other split size"] = complete("size", [*base, "--bundle", str(iris.bundle), "--split-rows", "100"])
+    earlier["other option"] = complete("option", [*words[:-2], "--top-k", "2"])
+    earlier["other model"] = complete("model", [*words, "--bundle", str(other_bundle)])
+    wanted = visible(complete("wanted", words))
     assert pq.read_table(folder / "wanted" / "a-00001.parquet").num_rows == 40
-    wanted = visible(folder / "wanted")
 
     def open_one(kind: str, name: str) -> Bench:
-        out = folder / name
-        old = folder / "earlier" if kind == "over an older output" else None
-        return Bench(layer, [*words, *options, "--output", str(out)], out, old, wanted)
+        return Bench(layer, [*words, "--output", str(folder / name)], folder / name, earlier[kind], wanted)
 
     return open_one
 
 
-KINDS = ["fresh", "over an older output"]
+KINDS = ["fresh", "other split size", "other model", "other option", "touched input"]
 MODES = ["fail before", "fail after", "kill before", "kill after", "full from"]
 
 
@@ -124,20 +152,24 @@ def disturb_at(bench: Bench, mode: str, calls: range) -> None:
     assert not wrong, f"{len(wrong)} of {len(calls)} calls:\n" + "\n\n".join(wrong)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("mode", MODES)
+#: The kinds of outputs with all modes, or one mode of those that differ in nothing but why their parts are replaced.
+SHORT = [*product(KINDS[:2], MODES), *zip(KINDS[2:], ("kill after", "fail after", "kill before"), strict=True)]
+
+
+@pytest.mark.parametrize(("kind", "mode"), SHORT)
 def test_some_calls(open_bench: Callable[..., Bench], kind: str, mode: str) -> None:
-    """P1, P2, P4, P5, P6, P7, P26, in short: a few calls, spread over the run, other ones for every mode."""
+    """P1, P2, P4, P5, P6, P7, P14, P25, P26, in short: two calls of the run, other ones for every mode and kind."""
     bench = open_bench(kind, f"some {kind} {mode}")
-    step = len(bench.calls) // 5
-    disturb_at(bench, mode, range(1 + 17 * MODES.index(mode) % step, len(bench.calls) + 1, step))
+    step = len(bench.calls) // 2
+    first = 1 + (17 * MODES.index(mode) + 29 * KINDS.index(kind)) % step
+    disturb_at(bench, mode, range(first, len(bench.calls) + 1, step))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mode", MODES)
 def test_every_call(open_bench: Callable[..., Bench], kind: str, mode: str) -> None:
-    """P1, P2, P4, P5, P6, P7, P26: every call of the run."""
+    """P1, P2, P4, P5, P6, P7, P14, P25, P26: every call of the run."""
     bench = open_bench(kind, f"every {kind} {mode}")
     assert len(bench.calls) > 150
     disturb_at(bench, mode, range(1, len(bench.calls) + 1))
