@@ -314,6 +314,7 @@ def _receipt(planned: PlannedPartition, part: PartFile) -> Receipt:
         fingerprint=mark,
         split=0,
         last=True,
+        num_keys=planned.num_keys,
         rows_in=rows,
         rows_scored=part.num_rows,
         rows_rejected=part.num_rejects,

@@ -132,6 +132,7 @@ class Desk:
             fingerprint=fingerprint(end.planned.partition, split.first_row, ledger.bundle.digest, ledger.job),
             split=split.index,
             last=split.last,
+            num_keys=end.planned.num_keys,
             rows_in=split.num_rows,
             rows_scored=part.num_rows,
             rows_rejected=part.num_rejects,

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import PartitionError, one_line
+from ..nested import without_dictionaries
 from ..records import Partition
 
 #: What pyarrow raises for a file that is broken: all four were seen.
@@ -48,10 +49,11 @@ def read_batches(
             fitting = min(MOST_ROWS, BATCH_BYTES // _row_bytes(file, columns))
             batch_rows = block_rows * max(1, fitting // block_rows)
             groups, passed = _row_groups_from(first_row, file.metadata)
-            for batch in file.iter_batches(batch_size=batch_rows, row_groups=groups, columns=list(columns)):
-                passed, before = max(0, passed - batch.num_rows), passed
-                if before < batch.num_rows:
-                    yield _validated(batch.slice(before).select(columns))
+            for together in _read_together(file, columns, groups):
+                for batch in file.iter_batches(batch_size=batch_rows, row_groups=together, columns=list(columns)):
+                    passed, before = max(0, passed - batch.num_rows), passed
+                    if before < batch.num_rows:
+                        yield _validated(batch.slice(before).select(columns))
     except BROKEN as error:
         raise _unreadable(partition, error) from error
 
@@ -63,6 +65,14 @@ def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
         if not pa.types.is_primitive(column.type):
             column.validate(full=True)
     return batch
+
+
+def _read_together(file: pq.ParquetFile, columns: Sequence[str], groups: list[int]) -> list[list[int]]:
+    """Row groups, of which each list is read as one: Arrow joins no dictionaries that lie within lists, structs or
+    maps."""
+    kinds = [field.type for field in file.schema_arrow if field.name in set(columns) and pa.types.is_nested(field.type)]
+    alone = any(not without_dictionaries(kind).equals(kind) for kind in kinds)
+    return [[group] for group in groups] if alone else [groups]
 
 
 def _row_groups_from(first_row: int, metadata: pq.FileMetaData) -> tuple[list[int], int]:
