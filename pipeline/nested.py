@@ -5,7 +5,6 @@ holds no NaN equal to another. Arrays are rebuilt here from their buffers instea
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +23,8 @@ def take(array: pa.Array, indices: NDArray[np.int64] | pa.Array) -> pa.Array:
     decoded."""
     where = indices if isinstance(indices, pa.Array) else to_arrow(indices)
     plain = takeable(array.type)
+    if plain.equals(array.type):
+        return array.take(where)
     return converted(converted(array, plain).take(where), without_runs(array.type))
 
 
@@ -51,12 +52,13 @@ def keep(array: pa.Array, mask: pa.Array) -> pa.Array:
 
 
 def equal(one: pa.Array, other: pa.Array) -> bool:
-    """Whether two arrays have the same type and the same values, bit for bit: NaN is equal to itself."""
-    if one.type != other.type or len(one) != len(other):
-        return False
-    if one.equals(other):
-        return True
+    """Whether two arrays have the same type and the same values, bit for bit: NaN is equal to itself, and -0.0 is not
+    0.0."""
     kind = one.type
+    if kind != other.type or len(one) != len(other):
+        return False
+    if one.equals(other) and _mapped(kind, lambda inner: _BITS.get(inner, inner)).equals(kind):  # no floats
+        return True
     if isinstance(kind, pa.BaseExtensionType):
         return equal(one.storage, other.storage)
     if not one.is_null().equals(other.is_null()):
@@ -76,9 +78,14 @@ def equal(one: pa.Array, other: pa.Array) -> bool:
 
 def comparable(array: pa.Array) -> pa.Array:
     """The same values where Arrow can look them up: views as large types, dictionaries and runs decoded, extension
-    types as what they are stored as."""
+    types as what they are stored as, small floats and decimals as larger ones."""
     kind = array.type.storage_type if isinstance(array.type, pa.BaseExtensionType) else array.type
-    return converted(array, takeable(without_dictionaries(kind)))
+    plain = takeable(without_dictionaries(kind))
+    if plain == pa.float16():
+        plain = pa.float32()
+    elif pa.types.is_decimal32(plain) or pa.types.is_decimal64(plain):
+        plain = pa.decimal128(plain.precision, plain.scale)
+    return converted(array, plain)
 
 
 def converted(array: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -142,19 +149,16 @@ def _elements(array: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
     return np.diff(offsets), array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
 
 
-@lru_cache(maxsize=1024)
 def takeable(kind: pa.DataType) -> pa.DataType:
     """The type with large ones in place of views, and without runs."""
     return _mapped(kind, lambda one: _LARGE.get(_value_of_runs(one), _value_of_runs(one)))
 
 
-@lru_cache(maxsize=1024)
 def without_dictionaries(kind: pa.DataType) -> pa.DataType:
     """The type with values in place of dictionaries."""
     return _mapped(kind, lambda one: one.value_type if pa.types.is_dictionary(one) else one)
 
 
-@lru_cache(maxsize=1024)
 def without_runs(kind: pa.DataType) -> pa.DataType:
     """The type with values in place of run-end-encoded ones."""
     return _mapped(kind, _value_of_runs)

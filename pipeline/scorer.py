@@ -633,7 +633,8 @@ def _without(checked: CheckedBatch, unfit: Mapping[int, str], name: str) -> Chec
 
 def _no_batch(schema: pa.Schema) -> pa.RecordBatch:
     """What a table without a chunk consists of."""
-    return pa.RecordBatch.from_arrays([pa.nulls(0, kind) for kind in schema.types], schema=schema)
+    fields = [field.with_type(without_runs(field.type)) for field in schema]
+    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in fields], schema=pa.schema(fields))
 
 
 def _all_if_none(places: np.ndarray | None, rows: int) -> np.ndarray:

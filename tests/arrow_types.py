@@ -26,9 +26,10 @@ def _integers(kind: pa.DataType) -> list[int]:
 
 
 def _instants(unit: str) -> list[dt.datetime]:
-    far = unit != "ns"  # nanoseconds reach from 1677 to 2262
-    return [dt.datetime(1, 1, 2) if far else dt.datetime(1700, 1, 1), dt.datetime(9999, 12, 30) if far else dt.datetime(2262, 1, 1),
-            dt.datetime(1969, 12, 31, 23, 59, 59)]  # fmt: skip
+    ends = [dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30)]
+    if unit == "ns":  # which reach from 1677 to 2262
+        ends = [dt.datetime(1700, 1, 1), dt.datetime(2262, 1, 1)]
+    return [*ends, dt.datetime(1969, 12, 31, 23, 59, 59)]
 
 
 def _plain_leaves() -> dict[pa.DataType, list[Any]]:

@@ -45,6 +45,21 @@ def test_arrays_are_equal_when_their_values_are(array: pa.Array, other: list[int
     assert not nested.equal(array.slice(0, 0), pa.array([], pa.month_day_nano_interval()))
 
 
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
+def test_floats_are_compared_bit_for_bit(kind: pa.DataType) -> None:
+    """Also within lists and structs."""
+    nan, zero, minus = (pa.array([np.dtype(kind.to_pandas_dtype()).type(value)], kind) for value in (np.nan, 0.0, -0.0))
+    one = pa.array([0, 1], pa.int32())
+    for wrapped in (
+        lambda array: array,
+        lambda array: pa.ListArray.from_arrays(one, array),
+        lambda array: pa.StructArray.from_arrays([pa.ListArray.from_arrays(one, array)], ["a"]),
+    ):
+        assert nested.equal(wrapped(nan), wrapped(nan))
+        assert nested.equal(wrapped(minus), wrapped(minus))
+        assert not nested.equal(wrapped(minus), wrapped(zero))
+
+
 def runs(values: list[Any], kind: pa.DataType) -> pa.Array:
     """Two rows a run."""
     ends = pa.array(np.arange(2, 2 * len(values) + 1, 2), pa.int16())
@@ -71,3 +86,14 @@ def test_the_views_of_few_rows_hold_their_own_bytes_alone() -> None:
     lists = pa.ListArray.from_arrays(pa.array(np.arange(1001), pa.int32()), array)
     taken = nested.take(lists, np.array([3], dtype=np.int64))
     assert taken.get_total_buffer_size() < 5_000
+
+
+def test_metadata_of_inner_fields_stays_theirs() -> None:
+    """Types that are equal but for it are not taken for each other: Iceberg numbers its fields there."""
+
+    def kind(number: bytes) -> pa.DataType:
+        return pa.struct([pa.field("a", pa.string_view(), metadata={b"PARQUET:field_id": number})])
+
+    for number in (b"7", b"8"):
+        for changed in (nested.takeable(kind(number)), nested.without_dictionaries(kind(number))):
+            assert changed.field(0).metadata == {b"PARQUET:field_id": number}
