@@ -170,9 +170,8 @@ def _value_of_runs(kind: pa.DataType) -> pa.DataType:
 
 def _mapped(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
     """A type with every type within it changed, from the outside in; the type itself where none is."""
-    changed = change(kind)
-    while changed is not kind:
-        kind, changed = changed, change(changed)
+    while not isinstance(kind, pa.BaseExtensionType) and (changed := change(kind)) is not kind:
+        kind = changed
     rebuilt = _with_inner(kind, lambda inner: _mapped(inner, change))
     return kind if rebuilt.equals(kind) else rebuilt
 

@@ -71,11 +71,20 @@ def reasons_of(rejects: Any) -> Any:
     return rejects.column(rejects.num_columns - 1)
 
 
-@lru_cache(maxsize=16)
 def _no_rejects(batch: pa.Schema) -> pa.RecordBatch:
     """What most blocks have; made once for each schema."""
+    try:
+        return _remembered_no_rejects(batch)
+    except TypeError:  # an extension type that is written in Python has no hash
+        return _make_no_rejects(batch)
+
+
+def _make_no_rejects(batch: pa.Schema) -> pa.RecordBatch:
     schema = reject_schema(batch)
     return pa.RecordBatch.from_arrays([pa.nulls(0, kind) for kind in schema.types], schema=schema)
+
+
+_remembered_no_rejects = lru_cache(maxsize=16)(_make_no_rejects)
 
 
 def assemble_rejects(

@@ -15,8 +15,11 @@ def stored_field(field: pa.Field, *, source: str) -> pa.Field:
     Raises:
         ColumnError: Parquet cannot hold its type.
     """
+    flat = not pa.types.is_nested(field.type) and not isinstance(field.type, pa.BaseExtensionType)
+    if flat and _is_stored_as_it_is(field.type):  # what most are; a plan asks for every file
+        return field
     kind = storable(field.type)
-    problem = _problem(kind)
+    problem = _problem(kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind)
     if problem:
         raise ColumnError(
             f"{source}: column {field.name!r} is {field.type}, and {problem}; cast it where the file is written, or"
@@ -36,6 +39,11 @@ def storable(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType):
         return takeable(without_dictionaries(kind))
     return without_runs(kind)
+
+
+@lru_cache(maxsize=1024)
+def _is_stored_as_it_is(kind: pa.DataType) -> bool:
+    return storable(kind).equals(kind) and not _problem(kind)
 
 
 @lru_cache(maxsize=1024)

@@ -121,6 +121,20 @@ def test_keys_of_any_type_at_length(scoreline: Command, iris: Example, scorer: S
     goes_through(scoreline, iris, scorer, {f"k{n}": array for n, array in enumerate(keys)})
 
 
+class Money(pa.ExtensionType):  # type: ignore[misc]
+    """Somebody's own type."""
+
+    def __init__(self) -> None:
+        super().__init__(pa.int64(), "example.money")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b"EUR"
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, _storage: pa.DataType, _serialized: bytes) -> "Money":
+        return cls()
+
+
 def in_memory() -> dict[str, pa.Array]:
     """Types that no Parquet file holds, by their names."""
     ends, places = pa.array([5, ROWS], pa.int16()), pa.array([0, None, 1] * 4, pa.int8())
@@ -136,6 +150,7 @@ def in_memory() -> dict[str, pa.Array]:
         "lists of size 0": pa.array([[], None, []] * 4, pa.list_(pa.int8(), 0)),
         "dictionary of views": pa.DictionaryArray.from_arrays(places, pa.array(["a", "b"], pa.string_view())),
         "dictionary of floats": pa.array([1.5, None, float("nan")] * 4).dictionary_encode(),
+        "somebody's type": pa.ExtensionArray.from_storage(Money(), pa.array(range(ROWS))),
         "union": pa.UnionArray.from_sparse(tags, [pa.array(["a"] * ROWS), pa.array(range(ROWS))]),
     }
 
@@ -155,6 +170,7 @@ def test_types_that_only_memory_holds(iris: Example, scorer: Scorer, name: str) 
     assert scored.schema.field("key").type == kinds.get(name, key.type)
     assert said(scored["key"]) == rows(table, "key", GOOD)
     assert said(rejects["key"]) == rows(table, "key", BAD)
+    assert said(scorer.score_table(table.slice(10))["key"]) == said(table["key"].slice(10))
     empty = scorer.score_table(table.slice(0, 0))
     assert (empty.num_rows, empty.schema) == (0, scored.schema)
 
@@ -230,35 +246,27 @@ def test_uuid_and_json_are_carried(scoreline: Command, iris: Example, tmp_path: 
     assert kinds == {"id": "UUID", "doc": "JSON", "ids.list.element": "UUID"}
 
 
-class Money(pa.ExtensionType):  # type: ignore[misc]
-    """Somebody's own type."""
-
-    def __init__(self) -> None:
-        super().__init__(pa.int64(), "example.money")
-
-    def __arrow_ext_serialize__(self) -> bytes:
-        return b"EUR"
-
-    @classmethod
-    def __arrow_ext_deserialize__(cls, _storage: pa.DataType, _serialized: bytes) -> "Money":
-        return cls()
-
-
-def test_extension_types_that_nobody_knows(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """Carried as what they are stored as, with their name: who knows it reads their type from the output."""
+@pytest.mark.parametrize("registered", [False, True])
+def test_extension_types_of_others(scoreline: Command, iris: Example, tmp_path: Path, registered: bool) -> None:
+    """Where nobody knows the type, what it is stored as is carried, with its name: who knows it reads it from the
+    output."""
     file, out = tmp_path / "in.parquet", tmp_path / "out"
     money = pa.ExtensionArray.from_storage(Money(), pa.array(range(ROWS)))
     pq.write_table(table_of(iris, {"price": money}), file)
     words = ["--bundle", iris.bundle, "--input", file, "--output", out, "--max-rejects", 3]
-    assert scoreline("score", *words).code == 0
-    assert scoreline("verify", out).code == 0
-    assert pq.read_table(out / "in.parquet")["price"].to_pylist() == GOOD
-    pa.register_extension_type(Money())
+    if registered:
+        pa.register_extension_type(Money())
     try:
-        assert pq.read_table(out / "in.parquet").schema.field("price").type == Money()
-        assert rejects_of(out / "_rejects/in.arrow").schema.field("price").type == Money()
+        assert scoreline("score", *words).code == 0
+        assert scoreline("verify", out).code == 0
+        if not registered:
+            assert pq.read_table(out / "in.parquet")["price"].to_pylist() == GOOD
+            pa.register_extension_type(Money())
+        part, rejects = pq.read_table(out / "in.parquet"), rejects_of(out / "_rejects/in.arrow")
     finally:
         pa.unregister_extension_type("example.money")
+    assert part.schema.field("price").type == rejects.schema.field("price").type == Money()
+    assert (part["price"].to_pylist(), rejects["price"].to_pylist()) == (GOOD, BAD)
 
 
 @pytest.mark.parametrize(
