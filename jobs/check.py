@@ -14,6 +14,8 @@ from .terminal.options import Day, dated, flag, job_of, job_option
 from .terminal.signals import raise_again
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from ..pipeline.model.bundle import Bundle
     from ..pipeline.plan import Plan
     from ..pipeline.records import ScoreJob
@@ -234,6 +236,7 @@ def _estimated(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> Iterator[tu
 def _first_rows(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> dict[str, Any]:
     """Score the first rows of the first file."""
     from ..pipeline.desk import ReadFailed
+    from ..pipeline.outputs.assemble import reasons_of
     from ..pipeline.run import LoadedBlock, load_blocks, score_block
 
     if not plan.partitions:
@@ -248,11 +251,25 @@ def _first_rows(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> dict[str, 
     if isinstance(first, LoadedBlock):
         block = score_block(first, scorer, asked.columns).block
         found["tried"] = block.rows.num_rows + block.rejects.num_rows
-        found["scored"] = block.rows.slice(0, SHOWN_ROWS).to_pylist()
+        found["scored"] = _shown(block.rows.slice(0, SHOWN_ROWS))
         found["rejected"] = block.rejects.num_rows
         found["within_budget"] = block.rejects.num_rows <= asked.max_rejects.allowed(found["tried"])
-        found["rejects"] = [row["reject"] for row in block.rejects.slice(0, SHOWN_ROWS).to_pylist()]
+        found["rejects"] = reasons_of(block.rejects).slice(0, SHOWN_ROWS).to_pylist()
     return found
+
+
+def _shown(rows: "pa.RecordBatch") -> list[dict[str, Any]]:
+    """Rows as Python has them; a value that it has not, such as a date beyond the year 9999, as Arrow prints it."""
+
+    def value(column: "pa.Array", row: int) -> Any:
+        try:
+            return column[row].as_py()
+        except (ValueError, OverflowError):  # ArrowInvalid is a ValueError
+            return " ".join(column.slice(row, 1).to_string().split())[2:-2]
+
+    columns = zip(rows.schema.names, rows.columns, strict=True)
+    values = {name: [value(column, row) for row in range(rows.num_rows)] for name, column in columns}
+    return [{name: values[name][row] for name in values} for row in range(rows.num_rows)]
 
 
 def _rows_table(rows: dict[str, Any]) -> str:

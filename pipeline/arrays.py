@@ -30,14 +30,15 @@ def to_numpy(array: pa.Array) -> NDArray[Any]:
 
 def to_arrow(values: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> pa.Array:
     """float32, float64, int64 or bool, `[rows]` → an Arrow array, null where a row is not `valid`."""
-    known = None if valid is None else _bits(valid)
+    known = None if valid is None else bits(valid)
     if values.dtype == np.bool_:
-        return pa.Array.from_buffers(pa.bool_(), len(values), [known, _bits(values)])
+        return pa.Array.from_buffers(pa.bool_(), len(values), [known, bits(values)])
     data = pa.py_buffer(np.ascontiguousarray(values))
     return pa.Array.from_buffers(_TYPES[values.dtype], len(values), [known, data])
 
 
-def _bits(values: NDArray[np.bool_]) -> pa.Buffer:
+def bits(values: NDArray[np.bool_]) -> pa.Buffer:
+    """Booleans as the bitmap that Arrow has for them."""
     return pa.py_buffer(np.packbits(values, bitorder="little"))
 
 

@@ -317,6 +317,7 @@ def _receipt(planned: PlannedPartition, part: PartFile) -> Receipt:
         root="",
         split=0,
         last=True,
+        num_keys=planned.num_keys,
         rows_in=rows,
         rows_scored=part.num_rows,
         rows_rejected=part.num_rejects,

@@ -18,6 +18,7 @@ from .inputs.discover import discover
 from .model.bundle import Bundle, open_bundle, sha256, write_bundle
 from .model.first_rows import FirstRows
 from .model.golden import GoldenRows, read_golden, write_golden
+from .nested import take
 from .plan import make_plan
 from .reading import read_splits
 from .records import Block, ColumnOptions, ScoreJob, dense
@@ -145,7 +146,7 @@ def _collected(
         kept = raw.kept(features)
         columns = [block.batch.column(name) for name in labels]
         if kept is not None:
-            columns = [column.take(pa.array(kept)) for column in columns]
+            columns = [take(column, kept) for column in columns]
         ours = calibration_scores(
             head, dense({head.name: raw.heads[head.name]})[head.name], scorer.manifest.ensemble, len(scorer.members)
         )

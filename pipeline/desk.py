@@ -133,6 +133,7 @@ class Desk:
             root=ledger.plan.discovery.real_root,
             split=split.index,
             last=split.last,
+            num_keys=end.planned.num_keys,
             rows_in=split.num_rows,
             rows_scored=part.num_rows,
             rows_rejected=part.num_rejects,

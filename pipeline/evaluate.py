@@ -17,6 +17,7 @@ from .errors import DataError, NoInputError, PartitionError, UsageError, one_lin
 from .folders import listing_error
 from .inputs.check import is_list
 from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
+from .nested import comparable, converted, keep, take
 from .outputs.manifest import read_manifest
 from .outputs.store import SUCCESS, Store
 from .parquet.file import ParquetSource
@@ -199,10 +200,12 @@ def _joinable(joined: LabelFile, labels: Sequence[str], key: pa.DataType | None)
     table = table.select(names).combine_chunks()
     try:
         keys = _plain_keys(table.column(joined.on))
-        wanted = keys.type if key is None or pa.types.is_dictionary(key) else key
-        keys = keys.cast(wanted)
-        table = table.append_column(KEY, keys).filter(keys.is_valid()).combine_chunks()
-        distinct = len(table.column(KEY).unique())
+        wanted = keys.type if key is None or pa.types.is_dictionary(key) else comparable(pa.nulls(0, key)).type
+        keys = converted(keys, wanted)
+        known = np.flatnonzero(to_numpy(keys.is_valid()))
+        named = {name: take(_whole(table.column(name)), known) for name in names}
+        table = pa.table({**named, KEY: take(keys, known)})
+        distinct = len(_whole(table.column(KEY)).unique())
     except pa.ArrowException as error:
         raise DataError(f"{joined.path}: key {joined.on!r} is no {key}, as in the output: {one_line(error)}") from error
     if distinct != table.num_rows:
@@ -211,20 +214,19 @@ def _joinable(joined: LabelFile, labels: Sequence[str], key: pa.DataType | None)
 
 
 def _plain_keys(column: Any) -> pa.Array:
-    whole = _whole(column)
-    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
+    return comparable(_whole(column))
 
 
 def _looked_up(rows: Any, table: pa.Table, joined: LabelFile | None, labels: Sequence[str]) -> list[pa.Array]:
     assert joined is not None, "there is a table only where one was named"
     ours, theirs = _plain_keys(rows.column(joined.on)), _whole(table.column(KEY))
     try:
-        places = pc.index_in(ours.cast(theirs.type), value_set=theirs, skip_nulls=True)
+        places = pc.index_in(converted(ours, theirs.type), value_set=theirs, skip_nulls=True)
     except pa.ArrowException as error:
         raise DataError(
             f"key {joined.on!r} is {ours.type} in the output and {theirs.type} in {joined.path}: {one_line(error)}"
         ) from error
-    return [_whole(table.column(name).take(places)) for name in labels]
+    return [take(_whole(table.column(name)), places) for name in labels]
 
 
 def _whole(column: Any) -> pa.Array:
@@ -275,7 +277,7 @@ def _steps(predicted: pa.Array, truth: pa.Array, name: str) -> tuple[pa.Array, p
     if not is_list(truth.type):
         raise DataError(f"label column {name!r} is {truth.type}, and tagging has a list of labels for each row")
     known = truth.is_valid()
-    right, ours = truth.filter(known), predicted.filter(known)
+    right, ours = keep(truth, known), keep(predicted, known)
     apart = pc.not_equal(pc.list_value_length(right).cast(pa.int64()), pc.list_value_length(ours).cast(pa.int64()))
     if pc.any(apart).as_py():
         row = pc.index(apart, True).as_py()

@@ -14,7 +14,7 @@ from ..schemas.bundle import BundleManifest, RegressionHead
 from ..schemas.run import BundleRecord, HeadRecord, PartitionRecord, PartRecord, RunManifest, StageTotals
 from .errors import PartitionError, RowsRejectedError
 from .model.bundle import Bundle
-from .outputs.assemble import REJECT_COLUMN, described
+from .outputs.assemble import described, reasons_of
 from .plan import Plan
 from .records import ColumnOptions, Partition, ScoreJob
 from .resume import dialect_option, explain_option
@@ -71,7 +71,7 @@ class Ledger:
     def reject(self, rejects: pa.RecordBatch) -> None:
         """Count rejects, and remember the first of the run."""
         if rejects.num_rows and self.first_reject is None:
-            self.first_reject = rejects.column(REJECT_COLUMN)[0].as_py()
+            self.first_reject = reasons_of(rejects)[0].as_py()
         self.rejected += rejects.num_rows
 
     def num_rows(self) -> int | None:

@@ -18,12 +18,11 @@ from .inputs.check import check_columns
 from .inputs.discover import Discovery, refuse_path
 from .outputs.assemble import output_schema
 from .outputs.naming import numbered, part_name, too_long, whole_name
+from .outputs.storable import stored_field
 from .records import ColumnOptions, CsvDialect, Partition, ScoreJob, Split
 from .resume import Standing
 from .tasks.columns import check_options, output_fields
 
-#: Marks a column of an extension type that is not registered here.
-EXTENSION = b"ARROW:extension:name"
 #: Footers are small reads that wait for the disk: a few at once.
 FOOTER_THREADS = 8
 
@@ -41,7 +40,8 @@ class PlannedPartition:
     `num_rows`, `num_splits`: None where the file does not say; `kept`: splits that stand; `nothing_scored`: none of
     those holds a scored row; `header`: every column of the file; `read`: those that are read, with their types; `hive`:
     feature columns that come from the path; `text`: columns whose text is read as numbers, written as `dialect` says
-    (of a CSV the job's, which its fingerprint has; of other files the usual one); `schema`: the rows to be written.
+    (of a CSV the job's, which its fingerprint has; of other files the usual one); `schema`: the rows to be written, of
+    which the first `num_keys` columns are keys.
     """
 
     partition: Partition
@@ -55,6 +55,7 @@ class PlannedPartition:
     hive: tuple[tuple[str, str | None], ...]
     text: frozenset[str]
     dialect: CsvDialect
+    num_keys: int
     schema: pa.Schema
 
     @property
@@ -248,6 +249,7 @@ def _planned(
     check_columns(whole, manifest.features, text=text, source=partition.name)
     keys = list(_keys(partition, schema, set(features), options))
     read = [name for name in schema.names if name in {*features, *keys}]
+    stored = [stored_field(schema.field(name), source=partition.name) for name in keys]
     fields = output_fields(manifest, options)
     _refuse_hive_clash(partition, [options.prefix + field.name for field in fields])
     return PlannedPartition(
@@ -262,9 +264,8 @@ def _planned(
         hive=hive,
         text=text,
         dialect=job.csv if partition.format == "csv" else CsvDialect(),
-        schema=output_schema(
-            pa.schema([schema.field(name) for name in keys]), fields, options.prefix, source=partition.name
-        ),
+        num_keys=len(keys),
+        schema=output_schema(pa.schema(stored), fields, options.prefix, source=partition.name),
     )
 
 
@@ -279,12 +280,6 @@ def _keys(partition: Partition, schema: pa.Schema, features: set[str], options: 
         if name not in times:
             there = ", ".join(repr(name) for name in list(times)[:8])
             raise ColumnError(f"{partition.name}: key column {name!r} is missing; there are {there}")
-        field = schema.field(name) if times[name] == 1 else None
-        if field is not None and (isinstance(field.type, pa.BaseExtensionType) or EXTENSION in (field.metadata or {})):
-            raise ColumnError(
-                f"{partition.name}: column {name!r} is of the extension type {field.type}, which other readers may not"
-                " know; cast it where the file is written, or name the keys to keep with --keys"
-            )
         if times[name] > 1:
             raise ColumnError(
                 f"{partition.name}: column {name!r} stands {times[name]} times and cannot be carried through;"

@@ -204,8 +204,8 @@ class FeatureBatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredBatch:
-    """`rows`: keys and predictions, in input order. `rejects`: keys, features as they came, and the struct
-    `reject` {source, row_number, stage, column, reason}. Together they are every row that was read.
+    """`rows`: keys and predictions, in input order. `rejects`: keys, features as they came, and as the last column the
+    struct `reject` {source, row_number, stage, column, reason}. Together they are every row that was read.
     `out_of_bounds`: how many of `rows` lie beyond the bounds that the bundle declares."""
 
     rows: pa.RecordBatch

@@ -15,6 +15,7 @@ from ..schemas.bundle import AnyHead, BinaryHead, BundleManifest, Feature, Multi
 from .errors import BundleError, ColumnError, one_line
 from .inputs.check import check_batch, check_columns, is_bytes, is_list
 from .model.golden import MOST_ROWS
+from .nested import takeable, with_types
 from .records import ColumnOptions
 from .tasks.columns import PREDICTION, output_fields
 
@@ -61,11 +62,9 @@ def read_sample(given: Any, names: Sequence[str]) -> Sample:
         problem = f"more than one column {doubled[0]!r}" if doubled else f"no column {missing[0]!r}"
         raise ColumnError(f"the sample has {problem}, which is among the features")
     table = table.select(list(names)).replace_schema_metadata(None).combine_chunks()
-    views = [field.with_type(pa.large_string()) if field.type == pa.string_view() else field for field in table.schema]
-    table = table.cast(pa.schema(views))  # Arrow cannot take from views
     if not table.num_rows:
         raise BundleError("the sample has no rows")
-    batch = table.to_batches()[0]
+    batch = with_types(table.to_batches()[0], takeable)  # Arrow cannot take from views
     check_columns(batch.schema, features_of(batch.schema), text=(), source="the sample")
     return Sample(batch=batch, frame=_frame(given, batch), places=np.arange(batch.num_rows), num_given=batch.num_rows)
 

@@ -37,7 +37,8 @@ from .model.graph_facts import index_limits, overwrites
 from .model.hidden import HiddenLayers
 from .model.members import Members
 from .model.precision import TOLERANCE, Precision, reduced
-from .outputs.assemble import assemble, assemble_rejects, described, output_schema
+from .nested import with_types, without_runs
+from .outputs.assemble import assemble, assemble_rejects, described, output_schema, reasons_of
 from .records import (
     CheckedBatch,
     ColumnOptions,
@@ -483,7 +484,7 @@ class Scorer:
             raise UsageError("load the scorer with the explanations that options name: Scorer.load(…, explain=…)")
         first_row, first = 0, FirstRows()
         schema: pa.Schema | None = None
-        for batch in rebatch(batches, self.block_rows):
+        for batch in rebatch((with_types(batch, without_runs) for batch in batches), self.block_rows):
             if schema is None:
                 check_columns(batch.schema, self.manifest.features, text=text, source=source or "the table")
                 keys = key_names(batch.schema, self.features, options)
@@ -520,14 +521,14 @@ class Scorer:
             ColumnError: a feature column is missing, doubled, or holds no numbers.
             RowsRejectedError: names the first row and column that cannot be scored.
         """
-        batches = table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+        batches = table.to_batches() or [_no_batch(table.schema)]
         scored = list(self.score_batches(batches))
         rows = pa.Table.from_batches([one.rows for one in scored])
         rejects = pa.Table.from_batches([one.rejects for one in scored])
         if with_rejects:
             return rows, rejects
         if rejects.num_rows:
-            first = rejects.column("reject")[0].as_py()
+            first = reasons_of(rejects)[0].as_py()
             raise RowsRejectedError(
                 f"row {first['row_number']}: {described(first)} ({rejects.num_rows} of {table.num_rows} rows"
                 " cannot be scored); mend them, or ask for them with with_rejects=True"
@@ -630,6 +631,12 @@ def _without(checked: CheckedBatch, unfit: Mapping[int, str], name: str) -> Chec
     )
     columns = {name: some_rows(values, good) for name, values in checked.columns.items()}
     return replace(checked, columns=columns, kept=before[good], rejects=(*checked.rejects, reject))
+
+
+def _no_batch(schema: pa.Schema) -> pa.RecordBatch:
+    """What a table without a chunk consists of."""
+    fields = [field.with_type(without_runs(field.type)) for field in schema]
+    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in fields], schema=pa.schema(fields))
 
 
 def _all_if_none(places: np.ndarray | None, rows: int) -> np.ndarray:

@@ -5,16 +5,20 @@ out, and the order of the keys against the input where that is still there. Need
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 
-from ..schemas.run import Fingerprint, PartitionRecord, PartRecord, Receipt, RunManifest
+from ..schemas.run import PartitionRecord, PartRecord, Receipt, RunManifest
 from .errors import PartitionError, one_line
 from .folders import listing_error
 from .inputs import csv, parquet
 from .inputs.discover import is_unchanged
+from .nested import converted, equal, take_rows
+from .outputs.assemble import reasons_of
 from .outputs.manifest import read_manifest
 from .outputs.naming import rejects_name
 from .outputs.receipt import file_digest, read_receipt
+from .outputs.storable import storable
 from .outputs.store import MANIFEST, SUCCESS, Store
 from .parquet.file import ParquetSource
 from .reading import read_rows
@@ -82,7 +86,7 @@ def _verify_partition(store: Store, record: PartitionRecord, bundle: str, verdic
     whole = record.error is None and len(receipts) == len(record.parts)
     if not whole or not _verify_range(record, receipts, bundle, verdict):
         return
-    _verify_keys(store, record, receipts[0].fingerprint, rejected, verdict)
+    _verify_keys(store, record, receipts[0], rejected, verdict)
 
 
 def _verify_range(record: PartitionRecord, receipts: list[Receipt], bundle: str, verdict: Verdict) -> bool:
@@ -155,7 +159,7 @@ def _verify_rejects(store: Store, name: str, receipt: Receipt, verdict: Verdict)
             verdict.problems.append(f"{rejects_name(name)}: is not the file that the receipt of {name} names")
             return None
         with pa.ipc.open_file(str(path)) as reader:
-            numbers = [row["row_number"] for row in reader.read_all()["reject"].to_pylist()]
+            numbers = reasons_of(reader.read_all()).combine_chunks().field("row_number").to_pylist()
     except (OSError, pa.ArrowException) as error:
         verdict.problems.append(f"{rejects_name(name)}: cannot be read back: {one_line(error)}")
         return None
@@ -164,10 +168,9 @@ def _verify_rejects(store: Store, name: str, receipt: Receipt, verdict: Verdict)
     return set(numbers)
 
 
-def _verify_keys(
-    store: Store, record: PartitionRecord, mark: Fingerprint, rejected: set[int], verdict: Verdict
-) -> None:
+def _verify_keys(store: Store, record: PartitionRecord, receipt: Receipt, rejected: set[int], verdict: Verdict) -> None:
     """The key columns of the parts are those of their input, in order, without the rejected rows."""
+    mark = receipt.fingerprint
     partition = Partition(
         path=record.path,
         name=record.source,
@@ -182,13 +185,14 @@ def _verify_keys(
     targets = [part.target for part in record.parts]
     try:
         with ParquetSource(store.path(targets[0]), name=targets[0]) as part:
-            names = part.names
-        if partition.format == "csv":
-            header = csv.read_header(partition, dialect)
-        else:
-            header = parquet.read_footer(partition, names)[0]
-        keys = [name for name in names if name in header.names and header.names.count(name) == 1]
+            keys = part.names[: receipt.num_keys]
         if not keys:
+            return
+        csv_header = partition.format == "csv"
+        header = csv.read_header(partition, dialect) if csv_header else parquet.read_footer(partition, keys)[0]
+        missing = [name for name in keys if header.names.count(name) != 1]
+        if missing:
+            verdict.problems.append(f"{targets[0]}: key {missing[0]!r} is not a column of {record.source}")
             return
         read = pa.schema([header.field(name) for name in keys])
         rows = read_rows(partition, read, header=header.names, dialect=dialect, block_rows=BLOCK_ROWS)
@@ -209,12 +213,12 @@ def _batches(store: Store, name: str, columns: list[str]) -> Iterator[pa.RecordB
 
 
 def _without(batches: Iterator[pa.RecordBatch], rejected: set[int]) -> Iterator[pa.RecordBatch]:
-    first = 0
+    first, lost = 0, np.array(sorted(rejected), dtype=np.int64)
     for batch in batches:
         if rejected:
-            keep = pa.array([first + at not in rejected for at in range(batch.num_rows)], pa.bool_())
+            kept = np.setdiff1d(np.arange(first, first + batch.num_rows), lost, assume_unique=True) - first
             first += batch.num_rows
-            yield batch.filter(keep)
+            yield take_rows(batch, kept)
         else:
             yield batch
 
@@ -230,19 +234,13 @@ def _same_rows(one: Iterator[pa.RecordBatch], other: Iterator[pa.RecordBatch]) -
             return left is None and right is None
         rows = min(left.num_rows, right.num_rows)
         for mine, theirs in zip(left.slice(0, rows).columns, right.slice(0, rows).columns, strict=True):
-            if mine.type != theirs.type or not _equal(mine, theirs):
+            if not equal(mine, converted(theirs, storable(theirs.type))):
                 return False
         left, right = left.slice(rows), right.slice(rows)
 
 
 def _next(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
     return next((batch for batch in batches if batch.num_rows), None)
-
-
-def _equal(one: pa.Array, other: pa.Array) -> bool:
-    if pa.types.is_dictionary(one.type):
-        one, other = one.dictionary_decode(), other.dictionary_decode()
-    return bool(one.equals(other)) or str(one.to_pylist()) == str(other.to_pylist())  # NaN is not equal to itself
 
 
 def _strangers(store: Store, manifest: RunManifest, verdict: Verdict) -> None:

@@ -32,6 +32,8 @@ class Receipt(Schema):
     split: int
     #: Whether no rows of the input come after it.
     last: bool
+    #: How many of its columns, the first, were carried from the input; the others are outputs.
+    num_keys: int
     rows_in: int
     rows_scored: int
     rows_rejected: int

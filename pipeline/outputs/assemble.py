@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..arrays import to_arrow
 from ..errors import ColumnError
+from ..nested import converted, take, take_rows, without_dictionaries
 from ..records import Reject
 
 #: What a rejected row says of itself. `row_number` counts the rows of the source from 0.
@@ -43,50 +44,47 @@ def output_schema(keys: pa.Schema, outputs: Sequence[pa.Field], prefix: str, *, 
 def assemble(
     batch: pa.RecordBatch, kept: NDArray[np.int64] | None, columns: Sequence[pa.Array], schema: pa.Schema
 ) -> pa.RecordBatch:
-    """The scored rows: the key columns of `batch`, which `schema` names first, at the places in `kept`."""
-    keys = batch.select(schema.names[: len(schema) - len(columns)])
+    """The scored rows: the key columns of `batch`, which `schema` names first, at the places in `kept`, in the types of
+    `schema`."""
+    keys = [batch.column(name) for name in schema.names[: len(schema) - len(columns)]]
     if kept is not None:
-        keys = _take(keys, kept)
-    return pa.RecordBatch.from_arrays([*keys.columns, *columns], schema=schema)
+        keys = [take(key, kept) for key in keys]
+    keys = [converted(key, field.type) for key, field in zip(keys, schema, strict=False)]
+    return pa.RecordBatch.from_arrays([*keys, *columns], schema=schema)
 
 
 def reject_schema(batch: pa.Schema) -> pa.Schema:
-    """The columns of the rejects of a file: those that were read, as they came, and `reject`."""
-    fields = [field.with_type(_plain(field.type)) for field in batch if field.name != REJECT_COLUMN]
-    return pa.schema([*fields, pa.field(REJECT_COLUMN, REJECT)])
+    """The columns of the rejects of a file: those that were read, as they came, and as the last one the struct that
+    says why, `reject`, with as many underscores behind it as it takes to be no input column's name.
+
+    Dictionaries become values, since they may differ from batch to batch, and an Arrow file has one.
+    """
+    fields = [field.with_type(without_dictionaries(field.type)) for field in batch]
+    name, taken = REJECT_COLUMN, set(batch.names)
+    while name in taken:
+        name += "_"
+    return pa.schema([*fields, pa.field(name, REJECT)])
 
 
-@lru_cache(maxsize=16)
+def reasons_of(rejects: Any) -> Any:
+    """The column of a batch or table of rejects that says why: the last one, whatever it is called."""
+    return rejects.column(rejects.num_columns - 1)
+
+
 def _no_rejects(batch: pa.Schema) -> pa.RecordBatch:
     """What most blocks have; made once for each schema."""
+    try:
+        return _remembered_no_rejects(batch)
+    except TypeError:  # an extension type that is written in Python has no hash
+        return _make_no_rejects(batch)
+
+
+def _make_no_rejects(batch: pa.Schema) -> pa.RecordBatch:
     schema = reject_schema(batch)
     return pa.RecordBatch.from_arrays([pa.nulls(0, kind) for kind in schema.types], schema=schema)
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """Values instead of dictionaries, which may differ from batch to batch, and an Arrow file has one."""
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _without_views(kind: pa.DataType) -> pa.DataType:
-    """The type with large ones in place of views, also within lists."""
-    if pa.types.is_list(kind):
-        return pa.list_(_without_views(kind.value_type))
-    if pa.types.is_large_list(kind):
-        return pa.large_list(_without_views(kind.value_type))
-    return {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}.get(kind, kind)
-
-
-def _take(batch: pa.RecordBatch, positions: NDArray[np.int64]) -> pa.RecordBatch:
-    """Some rows of a batch. Arrow cannot take from its view types, so those go by way of the large ones."""
-    where = to_arrow(positions)
-    columns = [
-        column.take(where)
-        if (plain := _without_views(column.type)).equals(column.type)
-        else column.cast(plain).take(where).cast(column.type)
-        for column in batch.columns
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+_remembered_no_rejects = lru_cache(maxsize=16)(_make_no_rejects)
 
 
 def assemble_rejects(
@@ -113,9 +111,8 @@ def assemble_rejects(
         for reject in rejects
         for position, reason in zip(reject.positions, reject.reasons, strict=True)
     ]
-    rows = _take(batch, positions[order])
-    columns = [column.cast(_plain(column.type)) for column in rows.columns]
-    columns = [column for column, name in zip(columns, batch.schema.names, strict=True) if name != REJECT_COLUMN]
+    rows = take_rows(batch, positions[order])
+    columns = [converted(column, field.type) for column, field in zip(rows.columns, schema, strict=False)]
     structs = pa.array([said[place] for place in order], type=REJECT)
     return pa.RecordBatch.from_arrays([*columns, structs], schema=schema)
 

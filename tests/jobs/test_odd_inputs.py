@@ -85,15 +85,6 @@ def test_text_that_is_no_utf8(score: Command, tmp_path: Path, iris: Example) -> 
     refused(score(tmp_path / "in.parquet"), "in.parquet: cannot be read as Parquet", "UTF8")
 
 
-def test_extension_types(score: Command, tmp_path: Path, iris: Example) -> None:
-    """B10: as keys they are refused, since others may not know them; not named, they are in nobody's way."""
-    table = pa.Table.from_pandas(iris.frame.head(2), preserve_index=False)
-    table = table.append_column("id", pa.array([b"0" * 16, b"1" * 16], pa.uuid()))
-    pq.write_table(table, tmp_path / "in.parquet")
-    refused(score(tmp_path / "in.parquet"), "in.parquet: column 'id' is of the extension type", "--keys")
-    assert score(tmp_path / "in.parquet", "--keys", "row_id").code == 0
-
-
 class _ToyKms(pe.KmsClient):  # type: ignore[misc]
     """Wraps nothing."""
 
