@@ -152,11 +152,12 @@ def _partition(file: str, name: str, kind: Format) -> Partition | None:
         size=size,
         mtime_ns=mtime_ns,
         inode=inode,
-        hive=tuple(_hive_keys(name)),
+        hive=tuple(hive_keys(name)),
     )
 
 
-def _hive_keys(name: str) -> Iterator[tuple[str, str | None]]:
+def hive_keys(name: str) -> Iterator[tuple[str, str | None]]:
+    """The keys that a path says, outermost first: `date=2026-11-01/a.parquet`."""
     if "=" not in name:
         return
     for folder in name.split("/")[:-1]:
