@@ -2,8 +2,8 @@
 
 What joins, beside equal types: integers of any width and sign; floats of any width; integers with floats, while no
 float is beyond 2^53; decimals of any scale, also with integers; text, and bytes, in any layout; dates; times of any
-unit, naive with naive ones, and zoned with zoned ones, as instants. A CSV and a path hold no types: their cells are read
-in the type of the other side. All else is refused, as pandas does: text with numbers, dates with times, decimals
+unit, naive with naive ones, and zoned with zoned ones, as instants. A CSV and a path hold no types: they are read in
+the type of the other side. All else is refused, as pandas does: text with numbers, dates with times, decimals
 with floats, naive times with zoned ones. Does not import torch.
 """
 

@@ -392,14 +392,8 @@ class Scorer:
         """Columns as `tasks/columns.py` names them, and behind them those of hidden layers; a row whose output is not
         finite becomes a reject."""
         heads = [
-            decode_head(
-                with_thresholds(head, options, several=len(self.manifest.heads) > 1) if options.thresholds else head,
-                raw.heads[head.name],
-                options,
-                self.manifest.ensemble,
-                len(self.members),
-            )
-            for head in self.manifest.heads
+            decode_head(head, raw.heads[head.name], options, self.manifest.ensemble, len(self.members))
+            for head in with_thresholds(self.manifest.heads, options)
         ]
         columns = [*(column for head in heads for column in head.columns), *hidden]
         kept = raw.kept(features)
