@@ -34,7 +34,7 @@ def plain(column: Any) -> pa.Array:
     if pa.types.is_run_end_encoded(kind):
         return plain(pc.run_end_decode(array))
     if pa.types.is_dictionary(kind):
-        return plain(array.dictionary_decode())
+        return plain(array.dictionary).take(array.indices)  # Arrow decodes no dictionary of views
     if is_text(kind):
         return array.cast(pa.large_string())
     if is_bytes(kind):
