@@ -27,17 +27,19 @@ _AS_CSV = ", or write the labels as CSV, whose cells are read in the type of the
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Keys:
-    """A key column. `where`: the file, for messages; `untyped`: its text comes from a CSV or a path."""
+    """A key column. `where`: the file, and `kind`: its type there, for messages; `untyped`: its text is from a CSV or a
+    path."""
 
     column: pa.Array
     name: str
     where: str
+    kind: pa.DataType | None = None
     untyped: bool = False
 
     @property
     def said(self) -> str:
         """The column as messages name it."""
-        kind = "text without a type" if self.untyped else str(self.column.type)
+        kind = "text without a type" if self.untyped else str(self.kind or self.column.type)
         return f"key {self.name!r} of {self.where} ({kind})"
 
 

@@ -44,7 +44,8 @@ class LabelTable:
             columns = {name: plain(table.column(name)) for name in names}
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise NoInputError(f"{file.path}: cannot be read: {one_line(error)}") from error
-        self._keys = Keys(column=columns[file.on], name=file.on, where=file.path, untyped=file.is_csv)
+        kind = table.schema.field(file.on).type
+        self._keys = Keys(column=columns[file.on], name=file.on, where=file.path, kind=kind, untyped=file.is_csv)
         self._labels = [columns[name] for name in labels]
         self._unique_as: set[pa.DataType] = set()
 
