@@ -35,7 +35,10 @@ def evaluate(
 
     Classes: accuracy, log loss, AUC, Brier score, F1 of each label, the confusion matrix. Regression: MAE, RMSE, R²;
     of quantiles the pinball loss and how often they hold. The numbers are scikit-learn's on the same rows. Rows whose
-    label is missing are counted and left out.
+    label is missing (null, NaN, or an empty text that is no label of the bundle) are counted and left out; any other
+    value that is no label is refused. Keys are compared exactly: text does not join with numbers, nor a naive time with
+    a zoned one; the cells of a CSV are read in the type of the output's key. --label and --on may stand in OUT's path
+    (y=1/).
 
     \b
     Examples:
