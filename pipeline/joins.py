@@ -1,10 +1,10 @@
 """Key columns of two files → one type in which keys are equal where their values are, and only there; or a refusal.
 
 What joins, beside equal types: integers of any width and sign; floats of any width; integers with floats, while no
-float is beyond 2^53; decimals of any scale, also with integers; text, and bytes, in any layout; dates; times of any
-unit, naive with naive ones, and zoned with zoned ones, as instants. A CSV and a path hold no types: they are read in
-the type of the other side. All else is refused, as pandas does: text with numbers, dates with times, decimals
-with floats, naive times with zoned ones. Does not import torch.
+float is beyond 2^53 (float32: 2^24); decimals of any scale, also with integers; text, and bytes, in any layout; dates;
+times of any unit, naive with naive ones, and zoned with zoned ones, as instants. A CSV and a path hold no types: they
+are read in the type of the other side. All else is refused, as pandas does: text with numbers, dates with times,
+decimals with floats, naive times with zoned ones. Does not import torch.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,7 @@ import pyarrow.compute as pc
 
 from .arrays import to_numpy
 from .errors import DataError, one_line
-from .inputs.check import EXACT
-from .plain import is_bytes, is_text, plain
+from .plain import exact_below, is_bytes, is_text, plain
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _MOST_DIGITS = 76
@@ -68,6 +67,9 @@ def comparable(ours: Keys, theirs: Keys) -> tuple[pa.Array, pa.Array]:
 
 
 def _unlike(ours: Keys, theirs: Keys) -> DataError:
+    nested = [keys for keys in (ours, theirs) if pa.types.is_nested(plain(keys.column).type)]
+    if nested:
+        return DataError(f"{nested[0].said} is nested, and only numbers, text, bytes, dates and times are joined")
     return DataError(
         f"{ours.said} and {theirs.said} are of types that cannot be compared exactly; cast one to the other's type"
         f" where it is written{'' if ours.untyped or theirs.untyped else _AS_CSV}"
@@ -75,12 +77,13 @@ def _unlike(ours: Keys, theirs: Keys) -> DataError:
 
 
 def _refuse_inexact(keys: Keys, column: pa.Array, other: Keys) -> None:
-    """A float beyond 2^53 stands for several integers."""
-    beyond = pc.and_(pc.greater_equal(pc.abs(column), float(EXACT)), pc.is_finite(column)).fill_null(False)
+    """A large float stands for several integers."""
+    doubles = column.cast(pa.float64())
+    beyond = pc.and_(pc.greater_equal(pc.abs(doubles), float(exact_below(column.type))), pc.is_finite(doubles))
     if pc.any(beyond).as_py():
-        value = column[pc.index(beyond, True).as_py()].as_py()
+        value = doubles[pc.index(beyond, True).as_py()].as_py()
         raise DataError(
-            f"{keys.said} holds {value!r}, a float beyond 2^53, which may be any of several integers of {other.said};"
+            f"{keys.said} holds {value!r}, a float so large that it may be any of several integers of {other.said};"
             " write it as integers"
         )
 
@@ -120,7 +123,7 @@ def _numbers(one: pa.DataType, other: pa.DataType) -> Convert:
     def convert(column: pa.Array) -> pa.Array:
         if pa.types.is_floating(column.type):
             column = column.cast(pa.float64())
-            fits = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), float(EXACT)))
+            fits = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), float(1 << 53)))
         elif common == pa.uint64() and not pa.types.is_unsigned_integer(column.type):
             fits = pc.greater_equal(column, pa.scalar(0, column.type))
         elif common == pa.int64() and column.type == pa.uint64():
@@ -186,7 +189,7 @@ def _read(cells: pa.Array, kind: pa.DataType, untyped: Keys, typed: Keys) -> pa.
     except pa.ArrowException as error:
         raise DataError(f"{untyped.said} is to be read as {typed.said}: {one_line(error)}") from error
     if pa.types.is_floating(kind):
-        large = pc.greater_equal(pc.abs(read), pa.scalar(float(EXACT), pa.float64())).fill_null(False)
+        large = pc.greater_equal(pc.abs(read.cast(pa.float64())), float(exact_below(kind))).fill_null(False)
         for place in np.flatnonzero(to_numpy(large)).tolist():
             cell, value = cells[place].as_py(), read[place].as_py()
             if np.isfinite(value) and Decimal(cell) != Decimal(value):

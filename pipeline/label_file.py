@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from .errors import DataError, NoInputError, UsageError, one_line
+from .errors import DataError, NoInputError, UsageError, one_line, printable
 from .joins import Keys, comparable
 from .plain import plain
 
@@ -39,11 +40,18 @@ class LabelTable:
     def __init__(self, file: LabelFile, labels: Sequence[str]) -> None:
         self._file = file
         names = [*dict.fromkeys([file.on, *labels])]
+        said = printable(file.path)
         try:
+            if not Path(file.path).is_file():  # a pipe would be waited for, for ever
+                raise NoInputError(f"label file {said} is missing, or no file")
             table = _read_csv(file.path, names) if file.is_csv else _read_parquet(file.path, names)
             columns = {name: plain(table.column(name)) for name in names}
-        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            raise NoInputError(f"{file.path}: cannot be read: {one_line(error)}") from error
+        except (
+            OSError,
+            pa.ArrowException,
+            ValueError,
+        ) as error:  # names that are not UTF-8, too
+            raise NoInputError(f"label file {said} cannot be read: {one_line(error)}") from error
         kind = table.schema.field(file.on).type
         self._keys = Keys(column=columns[file.on], name=file.on, where=file.path, kind=kind, untyped=file.is_csv)
         self._labels = [columns[name] for name in labels]

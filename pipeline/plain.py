@@ -51,6 +51,11 @@ def _plain_lists(array: pa.Array) -> pa.Array:
     return pa.LargeListArray.from_arrays(pa.array(offsets), values, mask=pc.invert(known))
 
 
+def exact_below(kind: pa.DataType) -> int:
+    """From this number on, a float of this type stands for several integers: 2^53, of float32 2^24, of float16 2^11."""
+    return 1 << {16: 11, 32: 24}.get(kind.bit_width, 53)
+
+
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type holds text, in any layout."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

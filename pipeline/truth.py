@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from .arrays import to_numpy
 from .errors import DataError, one_line
-from .inputs.check import EXACT
-from .plain import is_text, plain
+from .plain import exact_below, is_text, plain
 
 _YES = {"true", "1", "yes", "1.0"}
 _NO = {"false", "0", "no", "0.0"}
@@ -117,7 +116,7 @@ def _mapped(
         values = encoded.dictionary.to_pylist()
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"label column {name!r} is {kind}, and {wanted}: {one_line(error)}") from error
-    places = np.array([_NONE if _is_missing(value) else place(value, kind) for value in values], dtype=np.int64)
+    places = np.array([_NONE if _is_missing(value) else place(value, array.type) for value in values], dtype=np.int64)
     indices = to_numpy(encoded.indices.fill_null(len(values)).cast(pa.int64()))
     found = np.append(places, _NONE)[indices]
     known = found != _NONE
@@ -140,7 +139,7 @@ def _is_missing(value: Any) -> bool:
 
 
 class _SeveralError(Exception):
-    """A value that stands for more than one label, as a float beyond 2^53 does for integers."""
+    """A value that stands for more than one label, as a large float does for integers."""
 
 
 Finder = Callable[[Any, pa.DataType], list[int]]
@@ -168,7 +167,7 @@ def _words(value: Any, kind: pa.DataType) -> list[str]:
         return [value]
     if isinstance(value, bool):
         return [str(value).lower(), str(value)]
-    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
+    if isinstance(value, float) and value.is_integer() and abs(value) < exact_below(kind):
         return [str(int(value)), str(value)]
     return [str(np.float32(value) if kind == pa.float32() else value)]
 
@@ -183,7 +182,7 @@ def _number_finder(labels: Sequence[Any]) -> Finder:
         if number is None:
             return []
         if integers and isinstance(number, float):
-            _refuse_inexact(number)
+            _refuse_inexact(number, kind)
         place = by_number.get(number)  # Python compares numbers of unlike types exactly
         if place is None and isinstance(number, Decimal) and not integers:
             place = by_number.get(float(number))
@@ -203,11 +202,9 @@ def _number(value: Any) -> int | float | Decimal | None:
     return Decimal(value.strip()) if _NUMBER.fullmatch(value) else None
 
 
-def _refuse_inexact(value: float) -> None:
-    if abs(value) >= EXACT and math.isfinite(value):
-        raise _SeveralError(
-            "is a float beyond 2^53 and may stand for several integers; write labels as integers or text"
-        )
+def _refuse_inexact(value: float, kind: pa.DataType) -> None:
+    if abs(value) >= exact_below(kind) and math.isfinite(value):
+        raise _SeveralError("is a float so large that it may be any of several integers; write integers or text")
 
 
 def _yes_or_no(value: Any) -> bool | None:

@@ -1,6 +1,7 @@
 """Labels joined by key: every pair of types is compared exactly or refused, as pandas does."""
 
 import datetime as dt
+import os
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from itertools import product
@@ -104,11 +105,12 @@ def test_every_pair_of_types(outputs: Path, tmp_path: Path, scoreline: Command, 
             assert f'"rows": {len(values)}' in result.out
         else:
             assert result.code == 65, (TYPES[ours][0], theirs, result.out)
-            mine, other = (
-                pq.read_schema(f).field(f"k{ours}").type for f in (outputs / "in.parquet", tmp_path / "y.parquet")
-            )
-            for said in (f"key 'k{ours}' of in.parquet ({mine})", f"y.parquet ({other})", "cast one"):
-                assert said in result.message
+            schemas = [pq.read_schema(f) for f in (outputs / "in.parquet", tmp_path / "y.parquet")]
+            mine, other = (schema.field(f"k{ours}").type for schema in schemas)
+            said = [f"key 'k{ours}' of in.parquet ({mine})", f"y.parquet ({other})", "cast one"]
+            if "list" in (kind, TYPES[ours][2]):
+                said = ["(list<", "is nested, and only numbers, text, bytes, dates and times are joined"]
+            assert [part for part in said if part not in result.message] == []
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_pandas_refuses_and_joins_the_same(one: "pd.Series[Any]", other: "pd.Ser
 INTEGERS = st.one_of(
     st.integers(-3, 3), st.integers(2**53 - 2, 2**53 + 2), st.integers(2**63 - 2, 2**63 + 1), st.just(-(2**63))
 )
-FLOATS = st.one_of(st.sampled_from([0.0, -0.0, 1.0, 1.5, -3.0, 2.0**53 - 1]), st.floats(-5, 5, width=32))
+FLOATS = st.one_of(st.sampled_from([0.0, -0.0, 1.0, 1.5, -3.0, 2.0**24 - 1]), st.floats(-5, 5, width=32))
 SCALED = st.decimals(-3, 3, places=2)
 
 
@@ -196,11 +198,13 @@ def test_times_of_unlike_units(seconds: list[int], nanoseconds: list[int]) -> No
         (pa.array([2**53, 2**53 + 1]), pa.array([2.0**53])),
         (pa.array([2.0**53]), pa.array([2**53 + 1])),
         (pa.array([1], pa.uint64()), pa.array([-1e300])),
+        (pa.array([2**24 + 1]), pa.array([2.0**24 + 1], pa.float32())),
+        (pa.array([2049]), pa.array([2049], pa.float16())),
     ],
 )
 def test_floats_that_may_be_several_integers(ours: pa.Array, theirs: pa.Array) -> None:
     """pandas and DuckDB take 2^53 + 1 for 2^53 there."""
-    with pytest.raises(DataError, match=r"a float beyond 2\^53, which may be any of several integers"):
+    with pytest.raises(DataError, match="a float so large that it may be any of several integers"):
         comparable(Keys(column=ours, name="k", where="l"), Keys(column=theirs, name="k", where="r"))
 
 
@@ -214,6 +218,8 @@ def cells() -> Iterator[Any]:
         (pa.int64(), "7.5", None),
         (pa.float64(), "0.1", 0.1),
         (pa.float64(), "1e17", 1e17),
+        (pa.float32(), "16777217", None),
+        (pa.float32(), "16777216", 16777216.0),
         (pa.float64(), "9007199254740993", None),
         (pa.decimal128(20, 2), "1.50", Decimal("1.50")),
         (pa.decimal128(20, 2), "1.005", None),
@@ -227,7 +233,7 @@ def cells() -> Iterator[Any]:
         (zoned, "2026-01-01 00:00:00", None),
         (pa.bool_(), "true", True),
         (pa.time64("us"), "12:00:00", None),
-        (pa.list_(pa.int64()), "[1]", None),
+        (pa.duration("s"), "1", None),
     ]
 
 
@@ -282,3 +288,21 @@ def test_a_key_that_stands_in_the_path(bundle: Path, tmp_path: Path, scoreline: 
     assert "7.5" in by_path.out, by_path.err
     there = scoreline("evaluate", tmp_path / "out", "--label", "town").message
     assert "its keys are shop" in there
+
+
+def test_label_files_that_are_none(bundle: Path, outputs: Path, tmp_path: Path, scoreline: Command) -> None:
+    """A folder, a pipe, nothing, broken bytes, names that are not UTF-8: a line, and no waiting."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "latin.csv").write_bytes(b"k0,y\n1,\xe9\n")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no more")
+    files = [
+        tmp_path,
+        tmp_path / "pipe.csv",
+        tmp_path / "gone.csv",
+        tmp_path / "latin.csv",
+        tmp_path / "broken.parquet",
+    ]
+    names = [*map(str, files), f"{tmp_path}/\udce9.csv", "a\0b.csv", "x" * 5000]
+    for name in names:
+        done = scoreline("evaluate", outputs, "--label", "y", "--labels", f"{tmp_path}/{name}", "--on", "k0")
+        assert (done.code, "label file" in done.message) == (66, True), (name, done.err)
