@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The address of an index of torch's builds; without it, pip takes what its own index holds (on Linux the CUDA build).
+TORCH_INDEX ?=
 SHAPE := build/shape/scoreline
 
 .DEFAULT_GOAL := help
@@ -11,12 +13,14 @@ SHAPE := build/shape/scoreline
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
-install: $(READY)  ## make .venv from the lock file and install scoreline into it
+install: $(READY)  ## make .venv from the lock file, and scoreline in it; TORCH_INDEX=... for the CPU build of torch
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "scoreline needs Python 3.11 or newer; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --no-deps --index-url "$(TORCH_INDEX)" \
+	  "$$(grep '^torch==' requirements.lock)")
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $(READY)

@@ -58,7 +58,8 @@ def calibrate(
 
     A temperature divides the logits of a multiclass head; Platt's two numbers stretch and move the log-odds of a binary
     or multilabel one. Labels and their order stay; thresholds are held against the new probabilities. The table and the
-    picture show how often each probability came true, before and after.
+    picture show how often each probability came true, before and after. A label is a column, or a key of the path
+    (y=1/), and is read as scoreline evaluate does.
 
     \b
     Examples:

@@ -35,7 +35,10 @@ def evaluate(
 
     Classes: accuracy, log loss, AUC, Brier score, F1 of each label, the confusion matrix. Regression: MAE, RMSE, R²;
     of quantiles the pinball loss and how often they hold. The numbers are scikit-learn's on the same rows. Rows whose
-    label is missing are counted and left out.
+    label is missing (null, NaN, or an empty text that is no label of the bundle) are counted and left out; any other
+    value that is no label is refused. Keys are compared exactly: text does not join with numbers, nor a naive time with
+    a zoned one; the cells of a CSV are read in the type of the output's key. --label and --on may stand in OUT's path
+    (y=1/).
 
     \b
     Examples:
@@ -45,8 +48,8 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from ..pipeline.evaluate import LabelFile  # here, so that --help stays light
-    from ..pipeline.evaluate import evaluate as hold
+    from ..pipeline.evaluate import evaluate as hold  # here, so that --help stays light
+    from ..pipeline.label_file import LabelFile
     from .terminal.tables import answer
 
     if (labels is None) != (on is None):
@@ -109,7 +112,7 @@ def _shown(found: "Evaluation") -> str:
     left = f", {found.unlabelled:,} without a label left out" if found.unlabelled else ""
     lines = [f"{found.head.task}: {found.rows:,} {'steps' if found.head.task == 'tagging' else 'rows'}{left}", ""]
     if found.classes is not None:
-        lines += _class_tables(found.classes, [str(label) for label in found.head.labels])
+        lines += _class_tables(found.classes, [_readable(str(label)) for label in found.head.labels])
     if found.labels:
         lines += [
             f"all labels right in {found.exact_rows / max(1, found.rows):.4f} of the rows",
@@ -117,7 +120,13 @@ def _shown(found: "Evaluation") -> str:
             table(
                 ["label", "rows", "accuracy", "F1", "AUC", "log loss", "Brier"],
                 [
-                    [name, f"{int(m.confusion[1].sum()):,}", f"{m.accuracy:.4f}", f"{m.f1[1]:.4f}", *_probable(m)]
+                    [
+                        _readable(name),
+                        f"{int(m.confusion[1].sum()):,}",
+                        f"{m.accuracy:.4f}",
+                        f"{m.f1[1]:.4f}",
+                        *_probable(m),
+                    ]
                     for name, m in found.labels.items()
                 ],
             ),
@@ -129,6 +138,11 @@ def _shown(found: "Evaluation") -> str:
         rows = [[n, f"{m.quantile:g}", f"{m.coverage:.4f}", f"{m.pinball:.6g}"] for n, m in found.quantiles.items()]
         lines.append(table(["column", "quantile", "truth at or below", "pinball loss"], rows))
     return "\n".join(lines)
+
+
+def _readable(label: str) -> str:
+    """A label in a table: in quotes where it would be blank or look like another."""
+    return label if label and label == label.strip() else repr(label)
 
 
 def _probable(metrics: "ClassMetrics") -> list[str]:

@@ -79,8 +79,8 @@ if TYPE_CHECKING:
     type=Thresholds(),
     multiple=True,
     metavar="[NAME=]0.3",
-    help="Predict a label above this probability, or one label or head by its name; may be repeated."
-    "  [default: the bundle's]",
+    help="Predict a label above this probability, or one label or head by its name; may be repeated. Of several heads"
+    " a label is named as HEAD.LABEL; quotes tell names apart: '\"a.b\"=0.3', 'a.\"b\"=0.3'.  [default: the bundle's]",
 )
 @flag(
     "--hidden",
@@ -97,7 +97,8 @@ if TYPE_CHECKING:
 @flag(
     "--explain-target",
     metavar="[HEAD.]LABEL",
-    help="The class, or the target of a regression, whose score is explained.  [default: the predicted one]",
+    help="The class, or the target of a regression, whose score is explained; named, and quoted, as for --threshold."
+    "  [default: the predicted one]",
 )
 @flag("--prefix", default="", metavar="P_", help="Put in front of every output column.")
 @flag(

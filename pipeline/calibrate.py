@@ -3,8 +3,8 @@
 Every row's scores are held in memory: 4 bytes for each label, beside the label itself.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from .model.bundle import Bundle, open_bundle, sha256, write_bundle
 from .model.first_rows import FirstRows
 from .model.golden import GoldenRows, read_golden, write_golden
 from .nested import take
+from .plain import plain
 from .plan import make_plan
 from .reading import read_splits
 from .records import Block, ColumnOptions, ScoreJob, dense
@@ -144,7 +145,7 @@ def _collected(
         features = scorer.transfer(scorer.prepare(block.batch, **source))
         raw = scorer.forward(features, first=first.announce(features.num_kept))
         kept = raw.kept(features)
-        columns = [block.batch.column(name) for name in labels]
+        columns = [plain(block.batch.column(name)) for name in labels]
         if kept is not None:
             columns = [take(column, kept) for column in columns]
         ours = calibration_scores(
@@ -178,7 +179,7 @@ def _blocks(scorer: Scorer, job: ScoreJob, labels: Sequence[str]) -> Iterator[tu
         for piece in read_splits(planned, scorer.block_rows):
             if isinstance(piece, Block):
                 yield (
-                    piece,
+                    _with_path(piece, labels, dict(planned.partition.hive)),
                     {
                         "folder": str(Path(planned.partition.path).parent),
                         "text": planned.text,
@@ -186,6 +187,15 @@ def _blocks(scorer: Scorer, job: ScoreJob, labels: Sequence[str]) -> Iterator[tu
                         "unreadable": piece.unreadable,
                     },
                 )
+
+
+def _with_path(block: Block, labels: Sequence[str], path: Mapping[str, str | None]) -> Block:
+    """The same with the labels that the file's path says, where it does not hold them itself."""
+    batch = block.batch
+    for name in labels:
+        if name not in batch.schema.names:
+            batch = batch.append_column(name, pa.repeat(pa.scalar(path[name], pa.string()), batch.num_rows))
+    return replace(block, batch=batch)
 
 
 def _written(bundle: Bundle, head: AnyHead, out: str) -> str:

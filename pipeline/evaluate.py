@@ -9,24 +9,24 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 
-from ..schemas.run import HeadRecord, RunManifest
+from ..schemas.run import HeadRecord, PartitionRecord, RunManifest
 from .arrays import to_numpy
-from .errors import DataError, NoInputError, PartitionError, UsageError, one_line
+from .errors import DataError, PartitionError, UsageError, one_line
 from .folders import listing_error
 from .inputs.check import is_list
+from .inputs.discover import hive_keys
+from .joins import Keys
+from .label_file import LabelFile, LabelTable
 from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
-from .nested import comparable, converted, keep, take
+from .nested import keep
 from .outputs.manifest import read_manifest
 from .outputs.store import SUCCESS, Store
 from .parquet.file import ParquetSource
-from .plain_files import require_plain
+from .plain import plain, whole
 from .truth import numbers_of, places_of, truths_of
 
 Advance = Callable[[int], object]
-#: What keys are called beside the user's own columns.
-KEY = "scoreline key"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -42,14 +42,6 @@ class Evaluation:
     exact_rows: int = 0
     targets: dict[str, RegressionMetrics] = field(default_factory=dict)
     quantiles: dict[str, QuantileMetrics] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LabelFile:
-    """Right labels that stand in another file. `on`: the key by which a row of the output is found there."""
-
-    path: str
-    on: str
 
 
 def evaluate(
@@ -88,10 +80,13 @@ def evaluate(
             f"--label {min(set(labels) & made)!r} is a prediction; name the column that holds what is right"
         )
     found = _empty(chosen)
-    parts = [part.target for record in manifest.partitions for part in record.parts]
-    table = None if joined is None else _joinable(joined, labels, _key_type(store, parts, joined))
-    for rows in _batches(store, parts, chosen, labels, joined):
-        truths = [rows.column(name) for name in labels] if table is None else _looked_up(rows, table, joined, labels)
+    parts = [_Part(part.target, record) for record in manifest.partitions for part in record.parts]
+    table = None if joined is None else LabelTable(joined, labels)
+    keys = labels if joined is None else [joined.on]
+    for part, rows in _batches(store, parts, chosen, keys, whole_parts=joined is not None):
+        truths = [part.column(rows, name) for name in keys]
+        if table is not None:
+            truths = table.look_up(part.keys(rows, keys[0]))
         _add(found, rows, truths, labels)
         advance(rows.num_rows)
     if not found.rows:
@@ -139,98 +134,44 @@ def _empty(head: HeadRecord) -> Evaluation:
     return found
 
 
+class _Part:
+    """A file of the output, and the columns that the folders of its input say beside its own."""
+
+    def __init__(self, name: str, record: PartitionRecord) -> None:
+        self.name, self.path = name, dict(hive_keys(record.source))
+        self._of_csv = record.format == "csv"
+
+    def column(self, rows: pa.RecordBatch | pa.Table, name: str) -> Any:
+        """A column of the file, or else one that the path says, as text."""
+        if name in rows.schema.names:
+            return rows.column(name)
+        return pa.repeat(pa.scalar(self.path[name], pa.large_string()), rows.num_rows)
+
+    def keys(self, rows: pa.RecordBatch | pa.Table, name: str) -> Keys:
+        """The same, to be compared with those of another file."""
+        untyped = self._of_csv or name not in rows.schema.names
+        return Keys(column=self.column(rows, name), name=name, where=self.name, untyped=untyped)
+
+
 def _batches(
-    store: Store, parts: Sequence[str], head: HeadRecord, labels: Sequence[str], joined: LabelFile | None
-) -> Iterator[pa.RecordBatch | pa.Table]:
-    """The columns that are needed; a part at a time where labels are joined, since that is looked up at once."""
-    keys = list(labels) if joined is None else [joined.on]
-    columns = [*dict.fromkeys([*keys, *head.columns])]
-    for name in parts:
+    store: Store, parts: Sequence[_Part], head: HeadRecord, keys: Sequence[str], *, whole_parts: bool
+) -> Iterator[tuple[_Part, pa.RecordBatch | pa.Table]]:
+    """Some columns beside the predictions, as far as they stand in the files."""
+    for part in parts:
         try:
-            with ParquetSource(store.path(name), name=name) as source:
-                missing = [key for key in keys if key not in source.names]
+            with ParquetSource(store.path(part.name), name=part.name) as source:
+                missing = [key for key in keys if key not in source.names and key not in part.path]
                 if missing:
-                    there = ", ".join(n for n in source.names if n not in head.columns)
-                    raise UsageError(f"{name} has no column {missing[0]!r}; its keys are {there or 'none'}")
-                if joined is not None:
-                    yield source.read(columns).combine_chunks()
+                    there = ", ".join([*(n for n in source.names if n not in head.columns), *part.path])
+                    raise UsageError(f"{part.name} has no column {missing[0]!r}; its keys are {there or 'none'}")
+                columns = [*dict.fromkeys([*(key for key in keys if key in source.names), *head.columns])]
+                if whole_parts:
+                    yield part, source.read(columns).combine_chunks()
                 else:
-                    yield from source.read_batches(columns)
+                    for batch in source.read_batches(columns):
+                        yield part, batch
         except PartitionError as error:
             raise DataError(f"{one_line(error)}; run scoreline verify") from error
-
-
-def _key_type(store: Store, parts: Sequence[str], joined: LabelFile) -> pa.DataType | None:
-    """The type of the key in the output, as far as it can be told."""
-    for name in parts:
-        try:
-            with ParquetSource(store.path(name), name=name) as source:
-                kinds = [field.type for field in source.schema([joined.on]) if field.name == joined.on]
-        except PartitionError:
-            return None
-        return kinds[0] if kinds else None
-    return None
-
-
-def _joinable(joined: LabelFile, labels: Sequence[str], key: pa.DataType | None) -> pa.Table:
-    """Keys, in the type they have in the output, and labels; without rows that have no key."""
-    names = [*dict.fromkeys([joined.on, *labels])]
-
-    def refuse_other_columns(there: Sequence[str]) -> None:
-        wrong = [name for name in names if there.count(name) != 1]
-        if wrong:
-            times = there.count(wrong[0])
-            found = f"column {wrong[0]!r} {times} times" if times else f"no column {wrong[0]!r}"
-            raise UsageError(f"{joined.path} has {found}; it has {', '.join(there)}")
-
-    try:
-        require_plain(joined.path)
-        if joined.path.lower().endswith((".csv", ".csv.gz")):
-            text = {name: pa.string() for name in names}  # 007 is no 7, and what a label is the bundle says
-            table = pacsv.read_csv(joined.path, convert_options=pacsv.ConvertOptions(column_types=text))
-        else:
-            with ParquetSource(joined.path, name=joined.path) as source:
-                refuse_other_columns(source.names)
-                table = source.read(names)
-    except PartitionError as error:
-        raise NoInputError(one_line(error)) from error
-    except (OSError, pa.ArrowException) as error:
-        raise NoInputError(f"{joined.path}: cannot be read: {one_line(error)}") from error
-    refuse_other_columns(table.schema.names)
-    table = table.select(names).combine_chunks()
-    try:
-        keys = _plain_keys(table.column(joined.on))
-        wanted = keys.type if key is None or pa.types.is_dictionary(key) else comparable(pa.nulls(0, key)).type
-        keys = converted(keys, wanted)
-        known = np.flatnonzero(to_numpy(keys.is_valid()))
-        named = {name: take(_whole(table.column(name)), known) for name in names}
-        table = pa.table({**named, KEY: take(keys, known)})
-        distinct = len(_whole(table.column(KEY)).unique())
-    except pa.ArrowException as error:
-        raise DataError(f"{joined.path}: key {joined.on!r} is no {key}, as in the output: {one_line(error)}") from error
-    if distinct != table.num_rows:
-        raise DataError(f"{joined.path}: column {joined.on!r} holds a key twice, so it does not say which is right")
-    return table
-
-
-def _plain_keys(column: Any) -> pa.Array:
-    return comparable(_whole(column))
-
-
-def _looked_up(rows: Any, table: pa.Table, joined: LabelFile | None, labels: Sequence[str]) -> list[pa.Array]:
-    assert joined is not None, "there is a table only where one was named"
-    ours, theirs = _plain_keys(rows.column(joined.on)), _whole(table.column(KEY))
-    try:
-        places = pc.index_in(converted(ours, theirs.type), value_set=theirs, skip_nulls=True)
-    except pa.ArrowException as error:
-        raise DataError(
-            f"key {joined.on!r} is {ours.type} in the output and {theirs.type} in {joined.path}: {one_line(error)}"
-        ) from error
-    return [take(_whole(table.column(name)), places) for name in labels]
-
-
-def _whole(column: Any) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _add(found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> None:
@@ -239,18 +180,18 @@ def _add(found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequen
         case "binary" | "multiclass":
             assert found.classes is not None, "made for the task"
             truth, known = places_of(truths[0], head.labels, names[0])
-            predicted, _ = places_of(_whole(rows.column(head.columns[0])), head.labels, head.columns[0])
+            predicted, _ = places_of(rows.column(head.columns[0]), head.labels, head.columns[0])
             probabilities = _probabilities(head, rows)
             found.classes.add(truth[known], predicted[known], None if probabilities is None else probabilities[known])
         case "tagging":
             assert found.classes is not None, "made for the task"
-            right, ours = _steps(_whole(rows.column(head.columns[0])), _whole(truths[0]), names[0])
+            right, ours = _steps(plain(rows.column(head.columns[0])), truths[0], names[0])
             truth, known = places_of(right, head.labels, names[0])
             predicted, _ = places_of(ours, head.labels, head.columns[0])
             found.classes.add(truth[known], predicted[known], None)
         case "multilabel":
             matrix, known = truths_of(truths, names)
-            predicted = np.stack([to_numpy(_whole(rows.column(n))) for n in head.columns[: len(head.labels)]], axis=1)
+            predicted = np.stack([to_numpy(whole(rows.column(n))) for n in head.columns[: len(head.labels)]], axis=1)
             probabilities = _probabilities(head, rows)
             found.exact_rows += int((matrix == predicted).all(axis=1)[known].sum())
             for place, metrics in enumerate(found.labels.values()):
@@ -262,20 +203,21 @@ def _add(found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequen
             right, known = [values for values, _ in pairs], np.logical_and.reduce([there for _, there in pairs])
             wanted: dict[str, RegressionMetrics | QuantileMetrics] = {**found.targets, **found.quantiles}
             for place, (column, one) in enumerate(wanted.items()):
-                values = to_numpy(_whole(rows.column(column)))
+                values = to_numpy(whole(rows.column(column)))
                 one.add(right[place % len(right)][known], values[known])
     found.rows += int(known.sum())
     found.unlabelled += len(known) - int(known.sum())
 
 
-def _steps(predicted: pa.Array, truth: pa.Array, name: str) -> tuple[pa.Array, pa.Array]:
+def _steps(predicted: pa.Array, column: Any, name: str) -> tuple[pa.Array, pa.Array]:
     """The labels of every step, right ones and predicted ones, of the rows that have right ones.
 
     Raises:
         DataError: no lists, or of another number of steps.
     """
+    truth = plain(column)
     if not is_list(truth.type):
-        raise DataError(f"label column {name!r} is {truth.type}, and tagging has a list of labels for each row")
+        raise DataError(f"label column {name!r} is {column.type}, and tagging has a list of labels for each row")
     known = truth.is_valid()
     right, ours = keep(truth, known), keep(predicted, known)
     apart = pc.not_equal(pc.list_value_length(right).cast(pa.int64()), pc.list_value_length(ours).cast(pa.int64()))
@@ -292,12 +234,12 @@ def _probabilities(head: HeadRecord, rows: Any) -> np.ndarray | None:
     several = head.task == "multilabel"
     base = head.columns[0].removesuffix(f"prediction_{head.labels[0]}" if several else "prediction")
     if f"{base}probabilities" in head.columns:
-        flat = _whole(rows.column(f"{base}probabilities")).flatten()
+        flat = whole(rows.column(f"{base}probabilities")).flatten()
         return np.asarray(to_numpy(flat)).reshape(rows.num_rows, -1)
     if f"{base}probability" in head.columns:
-        yes = np.asarray(to_numpy(_whole(rows.column(f"{base}probability"))))
+        yes = np.asarray(to_numpy(whole(rows.column(f"{base}probability"))))
         return np.stack([1 - yes, yes], axis=1)
     names = [f"{base}probability_{label}" for label in head.labels]
     if not set(names) <= set(head.columns):
         return None
-    return np.stack([np.asarray(to_numpy(_whole(rows.column(name)))) for name in names], axis=1)
+    return np.stack([np.asarray(to_numpy(whole(rows.column(name)))) for name in names], axis=1)

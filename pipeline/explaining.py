@@ -3,7 +3,7 @@ compared with. Known before torch is imported.
 """
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from ..schemas.steps import NormalizeStep, PolynomialStep
 from .arrays import to_numpy
 from .errors import UsageError
 from .records import Explain
+from .targets import Target, find_target, names_of
 
 ATTRIBUTION = "attribution_"
 GAP = "attribution_gap"
@@ -47,29 +48,27 @@ def explained(manifest: BundleManifest, explain: Explain) -> Explained:
     """
     _refuse(manifest, explain)
     several = len(manifest.heads) > 1
-    choices: dict[str, Explained] = {}
+    choices: dict[Target, Explained] = {}
     for head in manifest.heads:
-        for name, place in _choices(head).items():
-            choices[".".join(part for part in (head.name if several else "", name) if part)] = Explained(
-                head=head, place=place
-            )
-    found = choices.get(explain.target)
-    if found is not None:
-        return found
+        for name, place in _choices(head):
+            choices[(*((head.name,) if several else ()), *name)] = Explained(head=head, place=place)
+    target = find_target(explain.target, choices, "--explain-target") if explain.target else ()
+    if target in choices:
+        return choices[target]
     said = (
         f"--explain-target {explain.target!r} is none of" if explain.target else "--explain-target is to say which of"
     )
-    raise UsageError(f"{said} {', '.join(repr(name) for name in choices if name)}")
+    raise UsageError(f"{said} {', '.join(repr(name) for name in names_of(choices))}")
 
 
-def _choices(head: AnyHead) -> dict[str, int | None]:
-    """What can be explained, by name; the name is empty where it need not be said."""
+def _choices(head: AnyHead) -> Iterator[tuple[Target, int | None]]:
+    """What can be explained, and its place; without a name where it need not be said."""
     if isinstance(head, RegressionHead):
-        return {name: place for place, name in enumerate(head.names())}
-    if isinstance(head, LabelledHead):
-        labels: dict[str, int | None] = {str(label): place for place, label in enumerate(head.labels)}
-        return labels if isinstance(head, MultilabelHead) else {**labels, "": None}
-    return {}
+        yield from (((name,) if name else (), place) for place, name in enumerate(head.names()))
+    elif isinstance(head, LabelledHead):
+        yield from (((str(label),), place) for place, label in enumerate(head.labels))
+        if not isinstance(head, MultilabelHead):
+            yield (), None
 
 
 def _refuse(manifest: BundleManifest, explain: Explain) -> None:

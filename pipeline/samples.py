@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..schemas.bundle import AnyHead, BinaryHead, BundleManifest, Feature, MultilabelHead, RegressionHead
 from .errors import BundleError, ColumnError, one_line
+from .frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_views
 from .inputs.check import check_batch, check_columns, is_bytes, is_list
 from .model.golden import MOST_ROWS
 from .nested import takeable, with_types
@@ -128,13 +129,10 @@ def expected_columns(expected: Any, manifest: BundleManifest, sample: Sample) ->
 
 
 def _table(given: Any, names: Sequence[str]) -> pa.Table:
-    if isinstance(given, pa.RecordBatch):
-        return pa.Table.from_batches([given])
-    if isinstance(given, pa.Table):
-        return given
-    if hasattr(given, "columns"):
-        wanted = given[[name for name in given.columns if name in set(names)]]
-        return pa.Table.from_pandas(wanted, preserve_index=False)
+    if is_pandas(given):
+        return without_views(pa.Table.from_pandas(pandas_columns(given, names), preserve_index=False))
+    if is_arrow(given):
+        return arrow_table(given)
     array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     if array.ndim != 2 or array.shape[1] != len(names):
         raise BundleError(
@@ -150,7 +148,7 @@ def _frame(given: Any, batch: pa.RecordBatch) -> "pd.DataFrame":
     import pandas as pd  # scikit-learn takes frames; only saving pays for it
 
     names = batch.schema.names
-    theirs = given if isinstance(given, pd.DataFrame) else batch.to_pandas()
+    theirs = pandas_columns(given, names) if is_pandas(given) else batch.to_pandas()
     columns = {
         # as objects: pandas would turn None into NaN, which is another category to an encoder
         name: pd.Series(theirs[name].to_numpy(dtype=object), dtype=object)
@@ -163,8 +161,8 @@ def _frame(given: Any, batch: pa.RecordBatch) -> "pd.DataFrame":
 
 
 def _given_columns(expected: Any, heads: Sequence[AnyHead], names: list[str]) -> dict[str, Any]:
-    if hasattr(expected, "columns") and not isinstance(expected, np.ndarray):
-        table = expected if isinstance(expected, pa.Table) else pa.Table.from_pandas(expected)
+    if is_pandas(expected) or (is_arrow(expected) and hasattr(expected, "columns")):
+        table = pa.Table.from_pandas(expected) if is_pandas(expected) else arrow_table(expected)
         given = {name: table.column(name).combine_chunks() for name in names if name in table.schema.names}
         if not given:
             raise BundleError(f"expected has none of the columns {', '.join(names)}")

@@ -102,8 +102,9 @@ def save_bundle(
             returns `[rows]`, `[rows, 1]` or `[rows, width]`, or a tuple or dict of such. Or the path of an `.onnx`,
             `.pt2` or TorchScript file, or `("module:factory", state_dict)`. A list of any of these is an ensemble.
         features: the raw input columns, in the order the model takes them.
-        sample: raw rows, before any preparation: a pandas or pyarrow table with the features by name, or an array
-            `[rows, features]`. Up to 256 of them become the golden rows.
+        sample: raw rows, before any preparation: a table with the features by name (of pandas, pyarrow, polars,
+            DuckDB: whatever has `__arrow_c_stream__`), or an array `[rows, features]`. Names are compared as text:
+            column 0 of `pd.DataFrame(array)` is feature "0". Up to 256 of them become the golden rows.
         task: binary (labels: two), multiclass, multilabel (any number of labels may be right), regression; of lists
             also tagging (a label for each step) and generation (labels: the vocabulary).
         scaler: None, a fitted scikit-learn transformer (also a Pipeline or ColumnTransformer), or a list of

@@ -23,6 +23,7 @@ from .errors import BundleError, ColumnError, ModelFailedError, RowsRejectedErro
 from .features.images import Mapper, open_images, require_pillow
 from .features.program import origins
 from .features.tensors import scale_batch
+from .frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_views
 from .inputs.check import DIALECT, NONE_UNREADABLE, check_batch, check_columns, some_rows
 from .inputs.rebatch import rebatch
 from .layers import hidden_columns
@@ -38,7 +39,7 @@ from .model.hidden import HiddenLayers
 from .model.members import Members
 from .model.precision import TOLERANCE, Precision, reduced
 from .nested import with_types, without_runs
-from .outputs.assemble import assemble, assemble_rejects, described, output_schema, reasons_of
+from .outputs.assemble import assemble, assemble_rejects, described, output_schema
 from .records import (
     CheckedBatch,
     ColumnOptions,
@@ -395,14 +396,8 @@ class Scorer:
         """Columns as `tasks/columns.py` names them, and behind them those of hidden layers; a row whose output is not
         finite becomes a reject."""
         heads = [
-            decode_head(
-                with_thresholds(head, options, several=len(self.manifest.heads) > 1) if options.thresholds else head,
-                raw.heads[head.name],
-                options,
-                self.manifest.ensemble,
-                len(self.members),
-            )
-            for head in self.manifest.heads
+            decode_head(head, raw.heads[head.name], options, self.manifest.ensemble, len(self.members))
+            for head in with_thresholds(self.manifest.heads, options)
         ]
         columns = [*(column for head in heads for column in head.columns), *hidden]
         kept = raw.kept(features)
@@ -490,7 +485,11 @@ class Scorer:
                 keys = key_names(batch.schema, self.features, options)
                 key_schema = pa.schema([batch.schema.field(name) for name in keys])
                 schema = output_schema(
-                    key_schema, self.output_fields(options), options.prefix, source=source or "the table"
+                    key_schema,
+                    self.output_fields(options),
+                    options.prefix,
+                    source=source or "the table",
+                    advice="rename it first",
                 )
             features = self.transfer(self.prepare(batch, text=text))
             try:
@@ -521,43 +520,60 @@ class Scorer:
             ColumnError: a feature column is missing, doubled, or holds no numbers.
             RowsRejectedError: names the first row and column that cannot be scored.
         """
-        batches = table.to_batches() or [_no_batch(table.schema)]
-        scored = list(self.score_batches(batches))
-        rows = pa.Table.from_batches([one.rows for one in scored])
-        rejects = pa.Table.from_batches([one.rejects for one in scored])
+        rows, rejects = self._score_table(table)
         if with_rejects:
             return rows, rejects
-        if rejects.num_rows:
-            first = reasons_of(rejects)[0].as_py()
-            raise RowsRejectedError(
-                f"row {first['row_number']}: {described(first)} ({rejects.num_rows} of {table.num_rows} rows"
-                " cannot be scored); mend them, or ask for them with with_rejects=True"
-            )
+        _refuse_rejects(rejects, table.num_rows, "mend them, or ask for them with with_rejects=True")
         return rows
 
-    def score_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Score a pandas frame: its other columns and its index as they are, then the predictions.
+    def _score_table(self, table: pa.Table) -> tuple[pa.Table, pa.Table]:
+        batches = table.to_batches() or [_no_batch(table.schema)]
+        scored = list(self.score_batches(batches))
+        return pa.Table.from_batches([one.rows for one in scored]), pa.Table.from_batches([o.rejects for o in scored])
 
-        Raises as `score_table` does.
+    @overload
+    def score_frame(self, frame: pd.DataFrame) -> pd.DataFrame: ...
+    @overload
+    def score_frame(self, frame: Any) -> pa.Table: ...
+    def score_frame(self, frame: Any) -> pd.DataFrame | pa.Table:
+        """Score a frame: its other columns as they are, then the predictions, in the same order.
+
+        Args:
+            frame: of pandas; what comes back is one, too, with the same index. Its columns are bound by their names as
+                text, so that column 0 is feature "0". Or whatever hands itself over as Arrow's C stream, as frames of
+                polars, DuckDB and narwhals do; what comes back is a `pyarrow.Table` (`polars.from_arrow` takes it).
+
+        Raises:
+            ColumnError, UsageError: a feature column is missing, doubled, or holds no numbers; or another column has
+                the name of an output.
+            RowsRejectedError: names the first row and column that cannot be scored.
         """
-        import pandas as pd  # only where a frame is handed in
+        if not is_pandas(frame):
+            if not is_arrow(frame):
+                raise UsageError(
+                    f"score_frame takes a frame of pandas, or one that has __arrow_c_stream__, and"
+                    f" {type(frame).__name__} is neither; collect a lazy frame, and give columns to an array"
+                )
+            return self._frame_rows(arrow_table(frame))
+        import pandas as pd  # which is there already
 
-        doubled = [name for name in self.features if list(frame.columns).count(name) > 1]
-        there = [name for name in self.features if name in frame.columns]
-        if doubled:
-            raise UsageError(f"the frame has column {doubled[0]!r} more than once")
+        features = pandas_columns(frame, self.features)
         try:
-            table = pa.Table.from_pandas(frame[there], preserve_index=False)
+            table = without_views(pa.Table.from_pandas(features, preserve_index=False))
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise ColumnError(f"the frame's features are no plain numbers: {one_line(error)}") from error
-        scored = self.score_table(table)
-        predictions = scored.to_pandas().set_axis(frame.index)
-        keys = frame.drop(columns=there)
-        taken = [name for name in predictions.columns if name in keys.columns]
+        predictions = self._frame_rows(table).to_pandas().set_axis(frame.index)
+        keys = frame.loc[:, [str(name) not in features.columns for name in frame.columns]]
+        taken = {str(name) for name in keys.columns} & set(predictions.columns)
         if taken:
-            raise UsageError(f"the frame has a column {taken[0]!r}, the name of an output; rename it first")
+            raise UsageError(f"the frame has a column {min(taken)!r}, the name of an output; rename it first")
         joined: pd.DataFrame = pd.concat([keys, predictions], axis=1)
         return joined
+
+    def _frame_rows(self, table: pa.Table) -> pa.Table:
+        rows, rejects = self._score_table(table)
+        _refuse_rejects(rejects, table.num_rows, "mend them, or ask score_table for them, with with_rejects=True")
+        return rows
 
     def raw_and_columns(self, features: pa.RecordBatch) -> tuple[dict[str, Raw], DecodedBatch]:
         """Raw outputs and decoded columns of a few rows, at the bundle's own defaults."""
@@ -619,6 +635,16 @@ class Scorer:
 def _places(features: FeatureBatch) -> np.ndarray:
     """Where the rows that are to be scored stand in the batch as read."""
     return _all_if_none(features.kept, features.num_kept)
+
+
+def _refuse_rejects(rejects: pa.Table, num_rows: int, advice: str) -> None:
+    """Raise RowsRejectedError where there is one, naming the first."""
+    if rejects.num_rows:
+        first = reasons_of(rejects)[0].as_py()
+        raise RowsRejectedError(
+            f"row {first['row_number']}: {described(first)} ({rejects.num_rows} of {num_rows} rows cannot be scored);"
+            f" {advice}"
+        )
 
 
 def _without(checked: CheckedBatch, unfit: Mapping[int, str], name: str) -> CheckedBatch:

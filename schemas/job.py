@@ -78,7 +78,7 @@ class JobFile(Schema):
     hidden: list[StrictStr] | None = None
     explain: Literal["integrated-gradients", "shapley", "lime", "occlusion"] | None = None
     explain_rows: StrictStr | None = None
-    explain_target: StrictStr | StrictInt | None = None
+    explain_target: StrictStr | StrictBool | StrictInt | StrictFloat | None = None
     threshold: StrictFloat | StrictInt | StrictStr | list[StrictFloat | StrictInt | StrictStr] | None = None
     max_rejects: StrictInt | StrictStr | None = None
     probabilities: Literal["columns", "list", "none"] | None = None

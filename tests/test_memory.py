@@ -24,23 +24,28 @@ def write(path: Path, rows: int, chunk: int = 500_000) -> None:
     pq.write_table(pa.concat_tables(tables), path, row_group_size=rows)
 
 
-def peak_mb(bundle: Path, file: Path, out: Path) -> float:
-    """Peak RSS of `scoreline score` over a file, as the kernel counted it."""
+#: What a run may take beside torch and Arrow, whose builds differ: importing them takes 250 MB with the CPU build of
+#: torch and 700 MB with that for CUDA.
+MOST_MB = 450
+
+
+def peak_mb(*words: object) -> float:
+    """Peak RSS of Python with these words, as the kernel counted it."""
     code = (
         "import resource, subprocess, sys;"
-        "done = subprocess.run([sys.executable, '-m', 'scoreline', *sys.argv[1:]]);"
+        "done = subprocess.run([sys.executable, *sys.argv[1:]]);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)"
     )
-    words = ["score", "--bundle", str(bundle), "--input", str(file), "--output", str(out)]
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd="/", check=False)
+    command = [sys.executable, "-c", code, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
     assert done.returncode == 0, done.stderr
-    return int(done.stdout) / (1 if sys.platform == "darwin" else 1024)
+    return int(done.stdout) / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 @pytest.mark.slow
 def test_one_giant_row_group_takes_no_more_memory(tmp_path: Path) -> None:
-    """5 M rows in one row group within 10% of 1 M, and under 700 MB. How many blocks are in flight at the peak is a
-    matter of who is faster, so the smaller of two runs speaks for each."""
+    """5 M rows in one row group within 10% of 1 M, and within a bound above what imports alone take here. How many
+    blocks are in flight at the peak is a matter of who is faster, so the smaller of two runs speaks for each."""
     torch.manual_seed(0)
     sample = np.random.default_rng(1).normal(size=(64, 30))
     save_bundle(
@@ -49,11 +54,13 @@ def test_one_giant_row_group_takes_no_more_memory(tmp_path: Path) -> None:
     )  # fmt: skip
     write(tmp_path / "small.parquet", 1_000_000)
     write(tmp_path / "large.parquet", 5_000_000)
-    small, large = (
-        min(peak_mb(tmp_path / "b", tmp_path / f"{size}.parquet", tmp_path / f"{size}-{run}") for run in range(2))
-        for size in ("small", "large")
-    )
+
+    def peak(size: str, run: int) -> float:
+        words = ["score", "--bundle", tmp_path / "b", "--input", tmp_path / f"{size}.parquet"]
+        return peak_mb("-m", "scoreline", *words, "--output", tmp_path / f"{size}-{run}")
+
+    small, large = (min(peak(size, run) for run in range(2)) for size in ("small", "large"))
     parts = sorted((tmp_path / "large-0").glob("large-*.parquet"))
     assert sum(pq.ParquetFile(part).metadata.num_rows for part in parts) == 5_000_000
     assert large <= small * 1.1
-    assert large < 700
+    assert large <= peak_mb("-c", "import torch, pyarrow.parquet") + MOST_MB

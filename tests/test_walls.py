@@ -19,6 +19,8 @@ JOINERS = (
     "dedupe",
     "calibrate",
     "evaluate",
+    "joins",
+    "label_file",
     "heads",
     "resume",
     "verify",

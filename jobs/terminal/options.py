@@ -14,6 +14,7 @@ import click
 
 from ...pipeline.errors import JobFileError, UsageError, one_line
 from ...pipeline.records import ColumnOptions, CsvDialect, Explain, RejectBudget, ScoreJob
+from ...pipeline.targets import parse_target
 from ...pipeline.toml import read_toml
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Keys(click.ParamType[Any]):
 
 
 class Thresholds(click.ParamType[Any]):
-    """`0.3`, or `NAME=0.3` for a label or a head; several in a list."""
+    """`0.3`, or `NAME=0.3` for a label or a head, whose parts may be in quotes; several in a list."""
 
     name = "[NAME=]0.3"
 
@@ -145,6 +146,10 @@ class Thresholds(click.ParamType[Any]):
             threshold = -1.0
         if not 0 <= threshold <= 1 or (mark and not name.strip()):
             self.fail(f"{value!r} is no probability (0.3), nor one for a label or head (NAME=0.3)", param, ctx)
+        try:
+            parse_target(name.strip())
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
         return name.strip(), threshold
 
 
@@ -258,7 +263,7 @@ def job_of(job: "JobFile | None") -> ScoreJob:
     )
 
 
-def explain_of(method: Any, share: Any, target: str | int | None) -> Explain | None:
+def explain_of(method: Any, share: Any, target: str | float | None) -> Explain | None:
     """What `--explain`, `--explain-rows` and `--explain-target` say together."""
     if method is None:
         if share not in (None, 1) or target is not None:

@@ -209,11 +209,12 @@ def _partition(entry: Entry, kind: Format) -> Partition | None:
         size=size,
         mtime_ns=mtime_ns,
         inode=inode,
-        hive=tuple(_hive_keys(entry.name)),
+        hive=tuple(hive_keys(entry.name)),
     )
 
 
-def _hive_keys(name: str) -> Iterator[tuple[str, str | None]]:
+def hive_keys(name: str) -> Iterator[tuple[str, str | None]]:
+    """The keys that a path says, outermost first: `date=2026-11-01/a.parquet`."""
     if "=" not in name:
         return
     for folder in name.split("/")[:-1]:

@@ -25,8 +25,15 @@ REJECT = pa.struct(
 REJECT_COLUMN = "reject"
 
 
-def output_schema(keys: pa.Schema, outputs: Sequence[pa.Field], prefix: str, *, source: str) -> pa.Schema:
-    """Keys first, unchanged, then the outputs with their prefix.
+def output_schema(
+    keys: pa.Schema,
+    outputs: Sequence[pa.Field],
+    prefix: str,
+    *,
+    source: str,
+    advice: str = "add --prefix NAME_, or leave the column out with --keys",
+) -> pa.Schema:
+    """Keys first, unchanged, then the outputs with their prefix. `advice`: what to do where they meet.
 
     Raises:
         ColumnError: an input column has the name of an output column.
@@ -34,10 +41,7 @@ def output_schema(keys: pa.Schema, outputs: Sequence[pa.Field], prefix: str, *, 
     fields = [field.with_name(prefix + field.name) for field in outputs]
     taken = [field.name for field in fields if field.name in set(keys.names)]
     if taken:
-        raise ColumnError(
-            f"{source}: column {taken[0]!r} is also the name of an output; add --prefix NAME_, or leave the"
-            " column out with --keys"
-        )
+        raise ColumnError(f"{source}: column {taken[0]!r} is also the name of an output; {advice}")
     return pa.schema([*(keys.field(name) for name in keys.names), *fields])
 
 

@@ -2,7 +2,7 @@
 imported."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -23,6 +23,7 @@ from ..errors import UsageError
 from ..explaining import explain_fields
 from ..layers import hidden_columns
 from ..records import ColumnOptions
+from ..targets import Target, find_target, names_of
 
 PREDICTION = "prediction"
 STD = "prediction_std"
@@ -73,38 +74,50 @@ def check_options(manifest: BundleManifest, options: ColumnOptions) -> None:
     doubled = [name for name, times in Counter(f.name for f in output_fields(manifest, options)).items() if times > 1]
     if doubled:
         raise UsageError(f"two outputs would be written as {doubled[0]!r}; leave --top-k out, or --explain by lime")
-    known = {name for head in manifest.heads for name in _threshold_names(head, several=len(manifest.heads) > 1)}
-    for name, _ in options.thresholds:
-        if not any(isinstance(head, BinaryHead | MultilabelHead) for head in manifest.heads):
-            raise UsageError(
-                f"--threshold is for binary and multilabel, and the bundle's task is {tasks}; leave it out"
-            )
-        if name and name not in known:
-            there = f"one of {', '.join(sorted(known))}" if known else "a number alone"
-            raise UsageError(f"--threshold names {name!r}; say {there}")
+    if options.thresholds and not any(isinstance(head, BinaryHead | MultilabelHead) for head in manifest.heads):
+        raise UsageError(f"--threshold is for binary and multilabel, and the bundle's task is {tasks}; leave it out")
+    with_thresholds(manifest.heads, options)
 
 
-def with_thresholds(head: AnyHead, options: ColumnOptions, *, several: bool) -> AnyHead:
-    """The head with the job's thresholds in place of the bundle's. `several`: whether the bundle has several heads."""
-    whole = {"", head.name} if several else {""}
+def with_thresholds(heads: Sequence[AnyHead], options: ColumnOptions) -> list[AnyHead]:
+    """The heads of a bundle with the job's thresholds in place of its own; a later one wins over an earlier one.
+
+    Raises:
+        UsageError: a threshold that names no head and no label, or could mean two of them.
+    """
+    made = list(heads)
+    if not options.thresholds:
+        return made
+    targets = {target: (place, at) for place, head in enumerate(heads) for target, at in _targets(head, len(heads) > 1)}
     for name, value in options.thresholds:
-        if isinstance(head, BinaryHead) and name in whole:
-            head = head.model_copy(update={"threshold": value})
-        elif isinstance(head, MultilabelHead):
-            names = [f"{head.name}.{label}" if several else str(label) for label in head.labels]
-            pairs = zip(names, head.thresholds, strict=True)
-            new = [value if name in whole or name == label else before for label, before in pairs]
-            head = head.model_copy(update={"thresholds": new})
+        target = find_target(name, targets, "--threshold") if name else ()
+        if target is None:
+            there = f"one of {', '.join(names_of(targets))}" if targets else "a number alone"
+            raise UsageError(f"--threshold names {name!r}; say {there}")
+        for place, at in [targets[target]] if target else [(place, None) for place in range(len(heads))]:
+            made[place] = _with_threshold(made[place], at, value)
+    return made
+
+
+def _with_threshold(head: AnyHead, at: int | None, value: float) -> AnyHead:
+    """`at`: the place of the label that it is for; None where it is for all of them."""
+    if isinstance(head, BinaryHead):
+        return head.model_copy(update={"threshold": value})
+    if isinstance(head, MultilabelHead):
+        new = [value if at in (None, place) else before for place, before in enumerate(head.thresholds)]
+        return head.model_copy(update={"thresholds": new})
     return head
 
 
-def _threshold_names(head: AnyHead, *, several: bool) -> Iterator[str]:
-    """What `--threshold NAME=0.3` may name."""
-    if isinstance(head, BinaryHead | MultilabelHead):
-        if several:
-            yield head.name
-        if isinstance(head, MultilabelHead):
-            yield from (f"{head.name}.{label}" if several else str(label) for label in head.labels)
+def _targets(head: AnyHead, several: bool) -> Iterator[tuple[Target, int | None]]:
+    """What `--threshold NAME=0.3` may name, and the place of the label; `several`: whether there are other heads."""
+    if not isinstance(head, BinaryHead | MultilabelHead):
+        return
+    front = (head.name,) if several else ()
+    if several:
+        yield front, None
+    if isinstance(head, MultilabelHead):
+        yield from (((*front, str(label)), place) for place, label in enumerate(head.labels))
 
 
 def _head_fields(head: AnyHead, options: ColumnOptions, spread: bool) -> list[pa.Field]:
