@@ -34,6 +34,7 @@ from .inputs.discover import discover
 from .model.bundle import Bundle, open_bundle, read_graph
 from .model.forward import called, head_output
 from .model.graph import build
+from .model.modes import pinned
 from .model.weights import read_weights
 from .outputs.assemble import assemble, assemble_rejects
 from .outputs.part_file import PartFile
@@ -101,6 +102,7 @@ class TrainChanges:
     largest: float
 
 
+@pinned()
 def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
     """Measure a bundle on an input. Writes to a temporary folder, which is gone afterwards.
 
@@ -122,15 +124,10 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
         device=str(scorer.device),
         batch_rows=scorer.block_rows,
     )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the lanes do
-    try:
-        _whole(job, report, rounds)
-        blocks = _each_alone(plan, scorer, job, report, rounds)
-        _forward_modes(scorer, blocks, report, rounds)
-        report.train_changes = _train_against_eval(bundle, blocks[0]) if blocks else None
-    finally:
-        torch.set_num_threads(threads)
+    _whole(job, report, rounds)
+    blocks = _each_alone(plan, scorer, job, report, rounds)
+    _forward_modes(scorer, blocks, report, rounds)
+    report.train_changes = _train_against_eval(bundle, blocks[0]) if blocks else None
     return report
 
 
@@ -246,23 +243,20 @@ def _scored(
     return rows, rejects
 
 
+@pinned()
 def estimate(plan: Plan, scorer: Scorer, job: ScoreJob) -> Estimate | None:
     """What the full run would take, from its first rows; None where the files do not say how many they have."""
     if not plan.num_rows or not plan.partitions:
         return None
-    cores, threads = available_cores(), torch.get_num_threads()
+    cores = available_cores()
     report = BenchReport(
         rows=plan.num_rows,
         cores=cores,
         device=str(scorer.device),
         batch_rows=scorer.block_rows,
     )
-    torch.set_num_threads(1)
-    try:
-        for _ in range(2):  # the first pass pays for what is done once
-            clock = _one_pass(plan, scorer, job, report.batch_rows, ESTIMATE_ROWS)
-    finally:
-        torch.set_num_threads(threads)
+    for _ in range(2):  # the first pass pays for what is done once
+        clock = _one_pass(plan, scorer, job, report.batch_rows, ESTIMATE_ROWS)
     if not clock.rows:
         return None
     scale = plan.num_rows / clock.rows

@@ -17,6 +17,7 @@ from .errors import DataError, UsageError
 from .inputs.discover import discover
 from .model.bundle import Bundle, open_bundle, sha256, write_bundle
 from .model.golden import GoldenRows, read_golden, write_golden
+from .model.modes import pinned
 from .plan import make_plan
 from .reading import read_splits
 from .records import Block, ColumnOptions, ScoreJob, dense
@@ -49,6 +50,7 @@ class CalibrationReport:
     after: Reliability
 
 
+@pinned()
 def calibrate(
     job: ScoreJob,
     labels: Sequence[str],

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Protocol, TypeVar
 
-from .model.forward import one_thread
+from .model.modes import pinned
 from .timing import StageTimes
 
 #: The stages that fill the queue in front of the lanes, and those that run in them.
@@ -35,7 +35,7 @@ Piece = TypeVar("Piece")
 def open_lanes(num_lanes: int) -> Iterator[ThreadPoolExecutor]:
     """Threads for as many blocks at once. Blocks not yet begun are dropped when the run ends early."""
     pool = ThreadPoolExecutor(num_lanes, thread_name_prefix="lane")
-    with one_thread():
+    with pinned():
         try:
             yield pool
         finally:

@@ -368,9 +368,11 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
 
 
 def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher, held: ExitStack) -> Scorer:
-    from .model.reproducible import reproducible  # the heavy half of a run: torch, and only once there is work
+    from .model.modes import pinned  # the heavy half of a run: torch, and only once there is work
+    from .model.reproducible import reproducible
     from .scorer import Scorer
 
+    held.enter_context(pinned())
     held.enter_context(reproducible(seed=job.seed, deterministic=job.deterministic))
     scorer = Scorer.for_job(bundle, job)
     golden = scorer.golden

@@ -39,9 +39,9 @@ from .features.fitted import fitted_in_float32
 from .heads import NamedHead, Outputs, Task, make_heads, refuse_double_activation
 from .model.bundle import sha256, write_bundle
 from .model.draft import Draft, draft
-from .model.forward import one_thread
 from .model.golden import ABSOLUTE, RELATIVE, GoldenRows, write_golden
 from .model.graph import EXAMPLE_ROWS, GraphModel, example_inputs, shapes
+from .model.modes import pinned
 from .model.pruning import zeros
 from .records import ColumnOptions, Lists
 from .records import Sequences as Steps
@@ -61,7 +61,7 @@ PADDING = (
 )
 
 
-@one_thread()
+@pinned()
 def save_bundle(
     path: str | os.PathLike[str],
     model: Any,

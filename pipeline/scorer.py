@@ -29,12 +29,13 @@ from .layers import hidden_columns
 from .model.bundle import Bundle, open_bundle
 from .model.cuda import CudaStreams
 from .model.formats import LoadedMember, load_members
-from .model.forward import block_size, one_thread, pick_device
+from .model.forward import block_size, pick_device
 from .model.golden import WIDER, GoldenRows, Raw, compare, read_golden
 from .model.graph import GraphModel, example_inputs, shapes
 from .model.graph_facts import index_limits, overwrites
 from .model.hidden import HiddenLayers
 from .model.members import Members
+from .model.modes import pinned
 from .model.passes import Passes
 from .model.precision import TOLERANCE, Precision, reduced
 from .outputs.assemble import assemble, assemble_rejects, described, output_schema
@@ -161,7 +162,7 @@ class Scorer:
             require_pillow()
 
     @classmethod
-    @one_thread()
+    @pinned()
     def load(
         cls,
         path: str | os.PathLike[str] | Bundle,
@@ -258,6 +259,7 @@ class Scorer:
         outputs = (head_width(head) * (steps if isinstance(head, TaggingHead) else 1) for head in self.manifest.heads)
         return inputs + sum(outputs) * len(self.members)
 
+    @pinned()
     def check(
         self,
         batch: pa.RecordBatch,
@@ -269,6 +271,7 @@ class Scorer:
         """Feature columns as float64, without the rows in which one has no finite, exact value."""
         return check_batch(batch, self.manifest.features, text=text, dialect=dialect, unreadable=unreadable)
 
+    @pinned()
     def decode_images(self, checked: CheckedBatch, folder: str = "", mapper: Mapper = map) -> CheckedBatch:
         """The same with pixels in place of bytes and paths, float32 `[kept, channels, height, width]`, without the rows
         whose images cannot be decoded.
@@ -284,6 +287,7 @@ class Scorer:
                 checked = _without(checked, unfit, name)
         return checked
 
+    @pinned()
     def scale(self, checked: CheckedBatch) -> FeatureBatch:
         """The saved steps in float64, then the model's inputs, `[kept, features]`."""
         return scale_batch(
@@ -295,10 +299,12 @@ class Scorer:
             pin=self._streams is not None,
         )
 
+    @pinned()
     def prepare(self, batch: pa.RecordBatch, *, folder: str = "", **reading: Any) -> FeatureBatch:
         """check → images → scale, for those that do not time them. `reading`: as `check` takes it."""
         return self.scale(self.decode_images(self.check(batch, **reading), folder))
 
+    @pinned()
     def transfer(self, features: FeatureBatch) -> FeatureBatch:
         """The same on the scorer's device, or on the way to it."""
         if self._streams is None or not features.num_kept:
@@ -306,6 +312,7 @@ class Scorer:
         sent = self._streams.send(features.inputs)
         return replace(features, inputs=sent.tensors, sent=sent)
 
+    @pinned()
     def forward(self, features: FeatureBatch, *, first: bool = False) -> RawBatch:
         """The raw output of every head, `[rows, members × width]`, under `inference_mode`, back on the CPU.
 
@@ -348,17 +355,20 @@ class Scorer:
             found[head.name] = Sequences(values=none, offsets=torch.zeros(1, dtype=torch.int64)) if of_steps else none
         return found
 
+    @pinned()
     def only(self, features: FeatureBatch, places: np.ndarray) -> FeatureBatch:
         """Some of the rows that are to be scored, by their places among them."""
         index = torch.from_numpy(places)
         inputs = {name: tensor.T[:, index].T for name, tensor in dense(features.inputs).items()}
         return replace(features, inputs=inputs, kept=_places(features)[places], rejects=())
 
+    @pinned()
     def repeated(self, raw: RawBatch, repeats: Repeats) -> RawBatch:
         """The raw outputs of all rows of a block, from those of the rows that were scored and of blocks before it."""
         heads, failed = repeats.table.fill(repeats, dense(raw.heads), raw.failed)
         return replace(raw, heads=dict(heads) or self._no_rows(), failed=failed)
 
+    @pinned()
     def hidden(self, features: FeatureBatch, raw: RawBatch) -> list[pa.Array]:
         """The results of the hidden layers that the scorer was loaded with, for the rows that went through the model:
         lists of float32 of a fixed size."""
@@ -382,6 +392,7 @@ class Scorer:
             for values in dense(results).values()
         ]
 
+    @pinned()
     def decode(
         self,
         features: FeatureBatch,
@@ -434,6 +445,7 @@ class Scorer:
             out_of_bounds=int((beyond & good).sum()),
         )
 
+    @pinned()
     def explain(
         self, features: FeatureBatch, decoded: DecodedBatch, options: ColumnOptions, *, source: str, first_row: int
     ) -> tuple[DecodedBatch, int]:
@@ -489,20 +501,34 @@ class Scorer:
                 schema = output_schema(
                     key_schema, self.output_fields(options), options.prefix, source=source or "the table"
                 )
-            features = self.transfer(self.prepare(batch, text=text))
-            try:
-                raw = self.forward(features, first=first_row == 0)
-            except ModelFailedError as error:
-                last = first_row + batch.num_rows - 1
-                raise ModelFailedError(f"{source or 'rows'}: rows {first_row} to {last}: {error}") from error
-            decoded = self.decode(features, raw, options, self.hidden(features, raw))
-            decoded, _ = self.explain(features, decoded, options, source=source, first_row=first_row)
-            yield ScoredBatch(
-                rows=assemble(batch, decoded.kept, decoded.columns, schema),
-                rejects=assemble_rejects(batch, decoded.rejects, source=source, first_row=first_row),
-                out_of_bounds=decoded.out_of_bounds,
-            )
+            yield self._scored(batch, schema, options, text=text, source=source, first_row=first_row)
             first_row += batch.num_rows
+
+    @pinned()
+    def _scored(
+        self,
+        batch: pa.RecordBatch,
+        schema: pa.Schema,
+        options: ColumnOptions,
+        *,
+        text: Collection[str],
+        source: str,
+        first_row: int,
+    ) -> ScoredBatch:
+        """One block by all five steps. The caller's modes are back before it is handed on."""
+        features = self.transfer(self.prepare(batch, text=text))
+        try:
+            raw = self.forward(features, first=first_row == 0)
+        except ModelFailedError as error:
+            last = first_row + batch.num_rows - 1
+            raise ModelFailedError(f"{source or 'rows'}: rows {first_row} to {last}: {error}") from error
+        decoded = self.decode(features, raw, options, self.hidden(features, raw))
+        decoded, _ = self.explain(features, decoded, options, source=source, first_row=first_row)
+        return ScoredBatch(
+            rows=assemble(batch, decoded.kept, decoded.columns, schema),
+            rejects=assemble_rejects(batch, decoded.rejects, source=source, first_row=first_row),
+            out_of_bounds=decoded.out_of_bounds,
+        )
 
     @overload
     def score_table(self, table: pa.Table, *, with_rejects: Literal[False] = ...) -> pa.Table: ...
@@ -556,6 +582,7 @@ class Scorer:
         joined: pd.DataFrame = pd.concat([keys, predictions], axis=1)
         return joined
 
+    @pinned()
     def raw_and_columns(self, features: pa.RecordBatch) -> tuple[dict[str, Raw], DecodedBatch]:
         """Raw outputs and decoded columns of a few rows, at the bundle's own defaults."""
         inputs = self.transfer(self.prepare(features))
@@ -569,6 +596,7 @@ class Scorer:
                 check_shape(head, output[:, : output.shape[1] // len(self.members)], inputs.num_kept)
         return raw_arrays(self.manifest.heads, raw.heads), self.decode(inputs, raw)
 
+    @pinned()
     def shapes(self) -> list[tuple[str, str, tuple[int, ...]]]:
         """What the first member's graph makes of three rows, node by node; nothing where it is no graph."""
         model = self.members.models[0]
@@ -582,6 +610,7 @@ class Scorer:
         self._forward(self.transfer(self.prepare(golden.features)))
         self.replay(golden)
 
+    @pinned()
     def replay(self, golden: GoldenRows) -> GoldenReport:
         """Score the golden rows by the whole path and compare.
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from ...schemas.bundle import AnyHead, AnyInput, GenerationHead, TaggingHead
 from ..errors import BundleError, ModelFailedError, ScorelineError, one_line
 from ..records import Inputs, Sequences
-from .forward import Call, forward, one_thread
+from .forward import Call, forward
 from .generate import generate
+from .modes import pinned
 from .passes import Pass, Passes, in_order, num_rows, size, steps_kept
 
 #: A model that raises on so many rows at the start of a file, each alone, is at fault itself.
@@ -72,7 +73,7 @@ class Members:
 
         plain = self.models
         inductor.compile_threads = 1  # no processes that could outlive a command
-        with one_thread():  # what is compiled is compiled for so many
+        with pinned():  # what is compiled is compiled for these modes
             try:
                 self.models = [torch.compile(model, dynamic=True) for model in plain]  # type: ignore[misc]
                 probe()
