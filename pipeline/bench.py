@@ -11,7 +11,7 @@ import copy
 import os
 import resource
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,13 +35,14 @@ from .model.bundle import Bundle, open_bundle, read_graph
 from .model.forward import called, head_output
 from .model.graph import build
 from .model.modes import pinned
+from .model.passes import Pass
 from .model.weights import read_weights
 from .outputs.assemble import assemble, assemble_rejects
 from .outputs.part_file import PartFile
 from .outputs.store import Store
 from .plan import Plan, PlannedPartition, default_split_rows, make_plan
 from .reading import read_splits
-from .records import Block, FeatureBatch, Format, ScoreJob, dense
+from .records import Block, FeatureBatch, Format, ScoreJob
 from .resume import Standing, fingerprint
 from .run import num_readers, run
 from .save import save_bundle
@@ -127,7 +128,7 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
     _whole(job, report, rounds)
     blocks = _each_alone(plan, scorer, job, report, rounds)
     _forward_modes(scorer, blocks, report, rounds)
-    report.train_changes = _train_against_eval(bundle, blocks[0]) if blocks else None
+    report.train_changes = _train_against_eval(bundle, scorer, blocks[0]) if blocks else None
     return report
 
 
@@ -321,7 +322,7 @@ def _forward_modes(scorer: Scorer, blocks: list[FeatureBatch], report: BenchRepo
     rows = sum(block.num_kept for block in blocks)
     if not rows:
         return
-    inputs = [dense(scorer.transfer(block).inputs) for block in blocks]
+    passes = [one for block in blocks for one in scorer.members.passes.cut(scorer.transfer(block).inputs)]
     for mode, context in (
         ("gradients recorded", _gradients),
         ("no_grad", lambda _: torch.no_grad()),
@@ -330,14 +331,14 @@ def _forward_modes(scorer: Scorer, blocks: list[FeatureBatch], report: BenchRepo
         seconds = []
         for _ in range(rounds):
             with context(scorer.members.models):
-                seconds.append(_seconds(lambda: _called_all(scorer, inputs)))
+                seconds.append(_seconds(lambda: _called_all(scorer, passes)))
         report.forward_rows_per_s[mode] = rows / max(median(seconds), 1e-9)
 
 
-def _called_all(scorer: Scorer, blocks: Sequence[Mapping[str, torch.Tensor]]) -> None:
+def _called_all(scorer: Scorer, passes: Sequence[Pass]) -> None:
     for model in scorer.members.models:
-        for inputs in blocks:
-            called(model, inputs, scorer.manifest.call)
+        for one in passes:
+            called(model, scorer.members.arguments(one), scorer.manifest.call)
     if scorer.device.type == "cuda":
         torch.cuda.synchronize(scorer.device)
 
@@ -355,7 +356,7 @@ def _gradients(models: Sequence[nn.Module]) -> Iterator[None]:
             weight.requires_grad_(False)
 
 
-def _train_against_eval(bundle: Bundle, block: FeatureBatch) -> TrainChanges | None:
+def _train_against_eval(bundle: Bundle, scorer: Scorer, block: FeatureBatch) -> TrainChanges | None:
     """The first member's graph as it was saved, in both modes; None where it is no graph."""
     member = bundle.manifest.members[0]
     if not isinstance(member, GraphMember) or not block.num_kept:
@@ -363,12 +364,16 @@ def _train_against_eval(bundle: Bundle, block: FeatureBatch) -> TrainChanges | N
     graph = read_graph(bundle.read(member.graph), member.graph)
     model = build(graph, read_weights(bundle.read(member.weights), member.weights))
     head, call = bundle.manifest.heads[0], bundle.manifest.call
-    with torch.no_grad():
-        quiet = head_output(called(model, dense(block.inputs), call), head.output, block.num_kept)
+    training, members, pieces = copy.deepcopy(model).train(), scorer.members, []
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        training = copy.deepcopy(model).train()
-        noisy = head_output(called(training, dense(block.inputs), call), head.output, block.num_kept)
-    apart = (noisy - quiet).abs().reshape(block.num_kept, -1).amax(dim=1)
+        for one in members.passes.cut(block.inputs):
+            quiet, noisy = (
+                head_output(called(each, members.arguments(one), call), head.output, one.num_rows)
+                for each in (model, training)
+            )
+            pieces.append((noisy - quiet).abs().reshape(one.num_rows, -1).amax(dim=1))
+    apart = torch.cat(pieces)
     return TrainChanges(rows=block.num_kept, changed=int((apart > LIKE_ROUNDING).sum()), largest=float(apart.max()))
 
 

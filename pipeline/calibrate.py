@@ -22,6 +22,7 @@ from .plan import make_plan
 from .reading import read_splits
 from .records import Block, ColumnOptions, ScoreJob, dense
 from .resume import Standing
+from .retries import Retries, warn_retried
 from .scorer import Scorer
 from .tasks.calibration import (
     Reliability,
@@ -136,10 +137,11 @@ def _collected(
     scorer: Scorer, head: ClassHead, job: ScoreJob, labels: Sequence[str], advance: Callable[[int], object]
 ) -> tuple[torch.Tensor, np.ndarray, int]:
     """Scores `[rows, labels]` and what is right of every row that has both."""
-    scores, truths, skipped = [], [], 0
+    scores, truths, skipped, retries = [], [], 0, Retries(warn_retried)
     for block, source in _blocks(scorer, job, labels):
         features = scorer.transfer(scorer.prepare(block.batch, **source))
         raw = scorer.forward(features, first=block.first_row == 0)
+        retries.see(raw.retried, source=source["folder"], first_row=block.first_row, rows=block.batch.num_rows)
         kept = raw.kept(features)
         columns = [block.batch.column(name) for name in labels]
         if kept is not None:

@@ -14,6 +14,7 @@ import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -34,9 +35,11 @@ from .plan import Plan, PlannedPartition, default_split_rows, make_plan, refuse_
 from .reading import read_splits
 from .records import ColumnOptions, FeatureBatch, ScoredBatch, ScoreJob, Split, dense
 from .resume import look
+from .retries import Retries
 from .timing import StageTimes
 from .watch import (
     Watcher,
+    say_all_retried,
     say_dedupe,
     say_end,
     say_explained,
@@ -46,6 +49,7 @@ from .watch import (
     say_new_inputs,
     say_nothing_to_do,
     say_plan,
+    say_retried,
     say_swept,
 )
 
@@ -228,18 +232,21 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
         open_lanes(lanes) as pool,
         Desk(store, ledger, watcher) as desk,
     ):
-        halved = None
+        halved, retries = None, Retries(partial(say_retried, watcher))
         for item in in_order(readers.loader(), score, pool, depth=depth):
             if scorer.members.fitting_rows != halved:
                 halved = scorer.members.fitting_rows
                 say_halved(watcher, halved)
             match item:
                 case ScoredBlock():
+                    name, retried = item.planned.partition.name, item.block.retried
+                    retries.see(retried, source=name, first_row=item.first_row, rows=item.num_rows)
                     desk.write(item)
                 case SplitEnd():
                     desk.publish(item)
                 case ReadFailed():
                     desk.fail(item.error)
+        say_all_retried(watcher, retries)
 
 
 def num_readers(plan: Plan, cores: int) -> int:
@@ -362,9 +369,17 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
             rows=assemble(features.batch, decoded.kept, decoded.columns, planned.schema),
             rejects=assemble_rejects(features.batch, decoded.rejects, source=source, first_row=item.first_row),
             out_of_bounds=decoded.out_of_bounds,
+            retried=raw.retried,
         )
         spent.rows, spent.bytes = block.rows.num_rows, block.rows.nbytes
-    return ScoredBlock(planned=planned, split=item.split, block=block, num_rows=features.batch.num_rows, times=times)
+    return ScoredBlock(
+        planned=planned,
+        split=item.split,
+        first_row=item.first_row,
+        block=block,
+        num_rows=features.batch.num_rows,
+        times=times,
+    )
 
 
 def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher, held: ExitStack) -> Scorer:

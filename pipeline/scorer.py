@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from ..schemas.bundle import BundleManifest, GenerationHead, ImageInput, SequenceInput, TaggingHead
+from ..schemas.bundle import BundleManifest, GenerationHead, ImageInput, SequenceInput, TableInput, TaggingHead
 from .arrays import to_arrow
 from .attributions import Attribution, baseline_of
 from .errors import BundleError, ColumnError, ModelFailedError, RowsRejectedError, ScorelineError, UsageError, one_line
@@ -53,6 +53,7 @@ from .records import (
     Sequences,
     dense,
 )
+from .retries import Retries, warn_retried
 from .tasks.columns import head_width, output_fields, with_thresholds
 from .tasks.decode import check_shape, decode_head, raw_arrays
 
@@ -79,11 +80,13 @@ class GoldenReport:
 class RawBatch:
     """What the model gives: `heads[name]`, `[rows, members × width]`, or so of each step, on the CPU, of the rows that
     went through.
-    `failed`: the places of the others among the rows it was given, with what it said. `device_s`: the seconds of each
-    stage, where the device has a clock of its own, or padding a share in them."""
+    `failed`: the places of the others among the rows it was given, with what it said. `retried`: what it said of rows
+    that failed together, and not alone. `device_s`: the seconds of each stage, where the device has a clock of its own,
+    or padding a share in them."""
 
     heads: Mapping[str, Tensor | Sequences]
     failed: Mapping[int, str] = field(default_factory=dict)
+    retried: tuple[str, ...] = ()
     device_s: Mapping[str, float] = field(default_factory=dict)
 
     def kept(self, features: FeatureBatch) -> np.ndarray | None:
@@ -205,7 +208,7 @@ class Scorer:
         names = [feature.name for feature in manifest.features]
         heads = [head.name for head in manifest.heads]
         golden = read_golden(bundle.read(manifest.golden.file), names, heads)
-        scorer.replay(golden)
+        scorer.settle(golden)
         scorer._hidden_columns = hidden_columns(manifest, hidden)
         if hidden or explain is not None:
             saved = load_members(bundle, device=target, trust=trust, as_saved=True)
@@ -234,6 +237,7 @@ class Scorer:
         pass_rows = self.members.pass_rows
         if self._hidden_columns:
             passes = Passes(self.manifest.inputs, pass_rows=pass_rows)
+            passes.contiguous = self.members.passes.contiguous
             self._hidden = HiddenLayers(models, self._hidden_columns, call=self.manifest.call, passes=passes)
         if explain is not None:
             row = self.prepare(baseline_of(self.manifest, golden.features, self._limits))
@@ -334,8 +338,9 @@ class Scorer:
         except Exception as error:  # whatever a model raises: its own exceptions, those of TorchScript and ONNX
             if self.device.type != "cpu":
                 raise ModelFailedError(f"the model fails: {one_line(error)}") from error
-        passed = self.members.run_but_failing(features.inputs, first=first)
-        return RawBatch(heads=passed.heads or self._no_rows(), failed=passed.failed)
+            said = one_line(error)
+        passed = self.members.run_but_failing(features.inputs, first=first, error=said)
+        return RawBatch(heads=passed.heads or self._no_rows(), failed=passed.failed, retried=passed.retried)
 
     def _forward(self, features: FeatureBatch) -> RawBatch:
         if self._streams is None:
@@ -491,7 +496,7 @@ class Scorer:
             raise UsageError("load the scorer with the hidden layers that options name: Scorer.load(…, hidden=[…])")
         if options.explain != (self.attribution and self.attribution.explain):
             raise UsageError("load the scorer with the explanations that options name: Scorer.load(…, explain=…)")
-        first_row = 0
+        first_row, retries = 0, Retries(warn_retried)
         schema: pa.Schema | None = None
         for batch in rebatch(batches, self.block_rows):
             if schema is None:
@@ -501,7 +506,9 @@ class Scorer:
                 schema = output_schema(
                     key_schema, self.output_fields(options), options.prefix, source=source or "the table"
                 )
-            yield self._scored(batch, schema, options, text=text, source=source, first_row=first_row)
+            scored = self._scored(batch, schema, options, text=text, source=source, first_row=first_row)
+            retries.see(scored.retried, source=source or "the table", first_row=first_row, rows=batch.num_rows)
+            yield scored
             first_row += batch.num_rows
 
     @pinned()
@@ -528,6 +535,7 @@ class Scorer:
             rows=assemble(batch, decoded.kept, decoded.columns, schema),
             rejects=assemble_rejects(batch, decoded.rejects, source=source, first_row=first_row),
             out_of_bounds=decoded.out_of_bounds,
+            retried=raw.retried,
         )
 
     @overload
@@ -584,12 +592,18 @@ class Scorer:
 
     @pinned()
     def raw_and_columns(self, features: pa.RecordBatch) -> tuple[dict[str, Raw], DecodedBatch]:
-        """Raw outputs and decoded columns of a few rows, at the bundle's own defaults."""
+        """Raw outputs and decoded columns of a few rows, at the bundle's own defaults.
+
+        Raises:
+            ModelFailedError: the model fails on all of them together, whatever it makes of each.
+        """
         inputs = self.transfer(self.prepare(features))
-        raw = self.forward(inputs)
-        if raw.failed:
-            place, reason = next(iter(raw.failed.items()))
-            raise ModelFailedError(f"row {place}: {reason}")
+        try:
+            raw = self._forward(inputs) if inputs.num_kept else RawBatch(heads=self._no_rows())
+        except (ScorelineError, MemoryError):
+            raise
+        except Exception as error:  # whatever a model raises
+            raise ModelFailedError(f"the model fails: {one_line(error)}") from error
         for head in self.manifest.heads:
             output = raw.heads[head.name]
             if isinstance(output, Tensor):
@@ -609,6 +623,35 @@ class Scorer:
         """All golden rows at once, so that what fails fails once; then as ever."""
         self._forward(self.transfer(self.prepare(golden.features)))
         self.replay(golden)
+
+    @pinned()
+    def settle(self, golden: GoldenRows) -> GoldenReport:
+        """Replay the golden rows, and find out whether the model takes the rows of tables column by column: one that
+        views them otherwise gets them one behind the other.
+
+        Raises as `replay` does.
+        """
+        try:
+            return self._replay_several(golden)
+        except BundleError:
+            if self.members.passes.contiguous or not any(isinstance(e, TableInput) for e in self.manifest.inputs):
+                raise
+            self.members.passes.contiguous = True
+            try:
+                return self._replay_several(golden)
+            except BundleError:
+                self.members.passes.contiguous = False
+            raise
+
+    def _replay_several(self, golden: GoldenRows) -> GoldenReport:
+        """The same of two rows at least: one alone is laid out both ways."""
+        report = self.replay(golden)
+        if golden.features.num_rows == 1:
+            try:
+                self.raw_and_columns(golden.features.take(pa.array([0, 0])))
+            except ModelFailedError as error:
+                raise BundleError(f"two golden rows cannot be scored: {error}") from error
+        return report
 
     @pinned()
     def replay(self, golden: GoldenRows) -> GoldenReport:
