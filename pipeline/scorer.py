@@ -19,7 +19,16 @@ from torch import Tensor, nn
 from ..schemas.bundle import BundleManifest, GenerationHead, ImageInput, SequenceInput, TableInput, TaggingHead
 from .arrays import to_arrow
 from .attributions import Attribution, baseline_of
-from .errors import BundleError, ColumnError, ModelFailedError, RowsRejectedError, ScorelineError, UsageError, one_line
+from .errors import (
+    BundleError,
+    ColumnError,
+    GoldenMismatchError,
+    ModelFailedError,
+    RowsRejectedError,
+    ScorelineError,
+    UsageError,
+    one_line,
+)
 from .features.images import Mapper, open_images, require_pillow
 from .features.program import origins
 from .features.tensors import scale_batch
@@ -37,7 +46,7 @@ from .model.hidden import HiddenLayers
 from .model.members import Members
 from .model.modes import pinned
 from .model.passes import Passes
-from .model.precision import TOLERANCE, Precision, reduced
+from .model.precision import TOLERANCE, Precision, reduced, too_coarse
 from .outputs.assemble import assemble, assemble_rejects, described, output_schema
 from .records import (
     CheckedBatch,
@@ -203,12 +212,23 @@ class Scorer:
         target = pick_device(device)
         bundle = path if isinstance(path, Bundle) else open_bundle(path)
         manifest = bundle.manifest
-        members = load_members(bundle, device=target, trust=trust)
-        scorer = cls(manifest, members, device=target, digest=bundle.digest, precision=precision, batch_rows=batch_rows)
+
+        def of(precision: Precision) -> Scorer:
+            members = load_members(bundle, device=target, trust=trust)
+            return cls(
+                manifest, members, device=target, digest=bundle.digest, precision=precision, batch_rows=batch_rows
+            )
+
+        scorer = of(precision)
         names = [feature.name for feature in manifest.features]
         heads = [head.name for head in manifest.heads]
         golden = read_golden(bundle.read(manifest.golden.file), names, heads)
-        scorer.settle(golden)
+        try:
+            scorer.settle(golden)
+        except BundleError as error:
+            if precision == "fp32":
+                raise
+            raise too_coarse(error, precision, of("fp32").settle(golden).largest_difference) from error
         scorer._hidden_columns = hidden_columns(manifest, hidden)
         if hidden or explain is not None:
             saved = load_members(bundle, device=target, trust=trust, as_saved=True)
@@ -622,7 +642,10 @@ class Scorer:
     def _probe(self, golden: GoldenRows) -> None:
         """All golden rows at once, so that what fails fails once; then as ever."""
         self._forward(self.transfer(self.prepare(golden.features)))
-        self.replay(golden)
+        try:
+            self.replay(golden)
+        except GoldenMismatchError as error:
+            raise GoldenMismatchError(f"it gives other values for the golden rows: {error.finding}") from error
 
     @pinned()
     def settle(self, golden: GoldenRows) -> GoldenReport:
