@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from ..schemas.bundle import GraphMember, TableInput
+from ..schemas.bundle import GenerationHead, GraphMember, TableInput
 from ..schemas.run import Receipt
 from .cores import Cores, available_cores
 from .errors import UsageError
@@ -111,9 +111,7 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
         job: its output is not used.
     """
     bundle = open_bundle(job.bundle)
-    other = [entry.kind for entry in bundle.manifest.inputs if not isinstance(entry, TableInput)]
-    if other:
-        raise UsageError(f"the bench is for tables, and the bundle takes {other[0]}s; scoreline score times those")
+    refuse(bundle)
     scorer = Scorer.for_job(bundle, job)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
     plan = make_plan(discover(job.input, format=job.format), Standing(), bundle.manifest, job, split_rows)
@@ -130,6 +128,15 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
     _forward_modes(scorer, blocks, report, rounds)
     report.train_changes = _train_against_eval(bundle, scorer, blocks[0]) if blocks else None
     return report
+
+
+def refuse(bundle: Bundle) -> None:
+    """Raise UsageError for what is not benched: other inputs than tables, and generation."""
+    other = [entry.kind for entry in bundle.manifest.inputs if not isinstance(entry, TableInput)]
+    if other:
+        raise UsageError(f"the bench is for tables, and the bundle takes {other[0]}s; scoreline score times those")
+    if any(isinstance(head, GenerationHead) for head in bundle.manifest.heads):
+        raise UsageError("the bench is for models that run once a row, not for generation; scoreline score times those")
 
 
 def _whole(job: ScoreJob, report: BenchReport, rounds: int) -> None:
