@@ -10,6 +10,7 @@ medians, and ratios to ours. What each writes is read back and compared. Needs `
 # ruff: noqa: T201 - this prints a table, and each peer imports only what is its own
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -187,6 +188,7 @@ def ray(folder: Path, out: Path) -> None:
 
 def onnx(folder: Path, out: Path) -> None:
     """The tuned loop with onnxruntime's forward pass."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import numpy as np
     import onnxruntime
     import pandas as pd

@@ -66,7 +66,9 @@ def bench(
         bundle = bundle or str(measure.make_bundle(folder, features))
         data = ""
         if input is None:
-            named = open_bundle(bundle).manifest.features
+            opened = open_bundle(bundle)
+            measure.refuse(opened)
+            named = opened.manifest.features
             kind: Literal["parquet", "csv"] = "csv" if format == "csv" else "parquet"
             data = str(measure.make_data(folder, [f.name for f in named], rows=rows, files=files, format=kind))
         job = ScoreJob(

@@ -252,6 +252,7 @@ def _first_rows(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> dict[str, 
         block = score_block(first, scorer, asked.columns).block
         found["tried"] = block.rows.num_rows + block.rejects.num_rows
         found["scored"] = _shown(block.rows.slice(0, SHOWN_ROWS))
+        found["retried"] = list(block.retried)
         found["rejected"] = block.rejects.num_rows
         found["within_budget"] = block.rejects.num_rows <= asked.max_rejects.allowed(found["tried"])
         found["rejects"] = reasons_of(block.rejects).slice(0, SHOWN_ROWS).to_pylist()
@@ -283,6 +284,10 @@ def _rows_table(rows: dict[str, Any]) -> str:
         names = list(rows["scored"][0])
         lines.append(table(names, [[_cell(row[name]) for name in names] for row in rows["scored"]]))
     lines += [f"row {r['row_number']}: {described(r)}" for r in rows["rejects"]]
+    if rows.get("retried"):
+        lines.append(
+            f"the model fails on these rows together and passes in pieces, which is slow: {rows['retried'][0]}"
+        )
     return "\n".join(lines)
 
 

@@ -80,13 +80,13 @@ def _claim(root: Path) -> None:
 def _show(task: str, root: Path, rows: int | None, device: str) -> str:
     """Train, save, score, evaluate; returns the name of what was made."""
     from ..pipeline.examples import EXAMPLES
-    from ..pipeline.model.forward import one_thread
+    from ..pipeline.model.modes import pinned
 
     made = {"calibration": "overconfident", "dedupe": "multiclass"}.get(task, task)
     summary = (EXAMPLES[made].__doc__ or "").strip().replace("\n", " ")
     answer(f"── {task}: {summary if made == task else _SHOWS[task]}")
     scratch = root / "bundles" / f".{task}"
-    with one_thread():
+    with pinned():
         example = EXAMPLES[made](scratch)
     name = example.name if made == task else task
     bundle, data, scored = root / "bundles" / name, root / "data" / name, root / "scored" / name

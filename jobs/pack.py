@@ -1,6 +1,7 @@
 """`scoreline pack`: a bundle from files saved at training time."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -86,6 +87,7 @@ def _with_mlflow(spec: "PackSpec", folder: Path, mlflow: Path, scratch: Path) ->
 def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_import: bool) -> str:
     """Let a child unpickle and make the bundle, then take its data over: read, verified, written anew."""
     from ..pipeline.model.bundle import open_bundle, write_bundle
+    from ..pipeline.model.onnx_runtime import SWITCH
     from ..pipeline.scorer import Scorer
 
     told = made.parent / "answer.json"
@@ -95,6 +97,7 @@ def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_imp
         [sys.executable, "-P", "-m", "scoreline.jobs.unpickle"],
         input=json.dumps({**asked, "answer": str(told), "allow_import": allow_import}),
         stdout=subprocess.DEVNULL,
+        env={**os.environ, SWITCH: "1"},
         text=True,
         check=False,
     )

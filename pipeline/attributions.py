@@ -84,6 +84,11 @@ class Attribution:
         return self._explainer.lost
 
     @property
+    def retried(self) -> tuple[str, ...]:
+        """What the model said of rows that it failed on together, and not alone."""
+        return tuple(self._explainer.retried)
+
+    @property
     def largest_gap(self) -> tuple[float, float]:
         """What attributions missed the difference in score by, at most, and the largest difference."""
         return self._explainer.largest_gap, self._explainer.largest_difference

@@ -11,7 +11,7 @@ import copy
 import os
 import resource
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from ..schemas.bundle import GraphMember, TableInput
+from ..schemas.bundle import GenerationHead, GraphMember, TableInput
 from ..schemas.run import Receipt
 from .cores import Cores, available_cores
 from .errors import UsageError
@@ -35,13 +35,15 @@ from .model.bundle import Bundle, open_bundle, read_graph
 from .model.first_rows import FirstRows
 from .model.forward import called, head_output
 from .model.graph import build
+from .model.modes import pinned
+from .model.passes import Pass
 from .model.weights import read_weights
 from .outputs.assemble import assemble, assemble_rejects
 from .outputs.part_file import PartFile
 from .outputs.store import Store
 from .plan import Plan, PlannedPartition, default_split_rows, make_plan
 from .reading import read_splits
-from .records import Block, FeatureBatch, Format, ScoreJob, dense
+from .records import Block, FeatureBatch, Format, ScoreJob
 from .resume import Standing, fingerprint
 from .run import num_readers, run
 from .save import save_bundle
@@ -102,6 +104,7 @@ class TrainChanges:
     largest: float
 
 
+@pinned()
 def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
     """Measure a bundle on an input. Writes to a temporary folder, which is gone afterwards.
 
@@ -109,9 +112,7 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
         job: its output is not used.
     """
     bundle = open_bundle(job.bundle)
-    other = [entry.kind for entry in bundle.manifest.inputs if not isinstance(entry, TableInput)]
-    if other:
-        raise UsageError(f"the bench is for tables, and the bundle takes {other[0]}s; scoreline score times those")
+    refuse(bundle)
     scorer = Scorer.for_job(bundle, job)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
     plan = make_plan(discover(job.input, format=job.format), Standing(), bundle.manifest, job, split_rows)
@@ -123,16 +124,20 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
         device=str(scorer.device),
         batch_rows=scorer.block_rows,
     )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the lanes do
-    try:
-        _whole(job, report, rounds)
-        blocks = _each_alone(plan, scorer, job, report, rounds)
-        _forward_modes(scorer, blocks, report, rounds)
-        report.train_changes = _train_against_eval(bundle, blocks[0]) if blocks else None
-    finally:
-        torch.set_num_threads(threads)
+    _whole(job, report, rounds)
+    blocks = _each_alone(plan, scorer, job, report, rounds)
+    _forward_modes(scorer, blocks, report, rounds)
+    report.train_changes = _train_against_eval(bundle, scorer, blocks[0]) if blocks else None
     return report
+
+
+def refuse(bundle: Bundle) -> None:
+    """Raise UsageError for what is not benched: other inputs than tables, and generation."""
+    other = [entry.kind for entry in bundle.manifest.inputs if not isinstance(entry, TableInput)]
+    if other:
+        raise UsageError(f"the bench is for tables, and the bundle takes {other[0]}s; scoreline score times those")
+    if any(isinstance(head, GenerationHead) for head in bundle.manifest.heads):
+        raise UsageError("the bench is for models that run once a row, not for generation; scoreline score times those")
 
 
 def _whole(job: ScoreJob, report: BenchReport, rounds: int) -> None:
@@ -248,23 +253,20 @@ def _scored(
     return rows, rejects
 
 
+@pinned()
 def estimate(plan: Plan, scorer: Scorer, job: ScoreJob) -> Estimate | None:
     """What the full run would take, from its first rows; None where the files do not say how many they have."""
     if not plan.num_rows or not plan.partitions:
         return None
-    cores, threads = available_cores(), torch.get_num_threads()
+    cores = available_cores()
     report = BenchReport(
         rows=plan.num_rows,
         cores=cores,
         device=str(scorer.device),
         batch_rows=scorer.block_rows,
     )
-    torch.set_num_threads(1)
-    try:
-        for _ in range(2):  # the first pass pays for what is done once
-            clock = _one_pass(plan, scorer, job, report.batch_rows, ESTIMATE_ROWS)
-    finally:
-        torch.set_num_threads(threads)
+    for _ in range(2):  # the first pass pays for what is done once
+        clock = _one_pass(plan, scorer, job, report.batch_rows, ESTIMATE_ROWS)
     if not clock.rows:
         return None
     scale = plan.num_rows / clock.rows
@@ -331,7 +333,7 @@ def _forward_modes(scorer: Scorer, blocks: list[FeatureBatch], report: BenchRepo
     rows = sum(block.num_kept for block in blocks)
     if not rows:
         return
-    inputs = [dense(scorer.transfer(block).inputs) for block in blocks]
+    passes = [one for block in blocks for one in scorer.members.passes.cut(scorer.transfer(block).inputs)]
     for mode, context in (
         ("gradients recorded", _gradients),
         ("no_grad", lambda _: torch.no_grad()),
@@ -340,14 +342,14 @@ def _forward_modes(scorer: Scorer, blocks: list[FeatureBatch], report: BenchRepo
         seconds = []
         for _ in range(rounds):
             with context(scorer.members.models):
-                seconds.append(_seconds(lambda: _called_all(scorer, inputs)))
+                seconds.append(_seconds(lambda: _called_all(scorer, passes)))
         report.forward_rows_per_s[mode] = rows / max(median(seconds), 1e-9)
 
 
-def _called_all(scorer: Scorer, blocks: Sequence[Mapping[str, torch.Tensor]]) -> None:
+def _called_all(scorer: Scorer, passes: Sequence[Pass]) -> None:
     for model in scorer.members.models:
-        for inputs in blocks:
-            called(model, inputs, scorer.manifest.call)
+        for one in passes:
+            called(model, scorer.members.arguments(one), scorer.manifest.call)
     if scorer.device.type == "cuda":
         torch.cuda.synchronize(scorer.device)
 
@@ -365,7 +367,7 @@ def _gradients(models: Sequence[nn.Module]) -> Iterator[None]:
             weight.requires_grad_(False)
 
 
-def _train_against_eval(bundle: Bundle, block: FeatureBatch) -> TrainChanges | None:
+def _train_against_eval(bundle: Bundle, scorer: Scorer, block: FeatureBatch) -> TrainChanges | None:
     """The first member's graph as it was saved, in both modes; None where it is no graph."""
     member = bundle.manifest.members[0]
     if not isinstance(member, GraphMember) or not block.num_kept:
@@ -373,12 +375,16 @@ def _train_against_eval(bundle: Bundle, block: FeatureBatch) -> TrainChanges | N
     graph = read_graph(bundle.read(member.graph), member.graph)
     model = build(graph, read_weights(bundle.read(member.weights), member.weights))
     head, call = bundle.manifest.heads[0], bundle.manifest.call
-    with torch.no_grad():
-        quiet = head_output(called(model, dense(block.inputs), call), head.output, block.num_kept)
+    training, members, pieces = copy.deepcopy(model).train(), scorer.members, []
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        training = copy.deepcopy(model).train()
-        noisy = head_output(called(training, dense(block.inputs), call), head.output, block.num_kept)
-    apart = (noisy - quiet).abs().reshape(block.num_kept, -1).amax(dim=1)
+        for one in members.passes.cut(block.inputs):
+            quiet, noisy = (
+                head_output(called(each, members.arguments(one), call), head.output, one.num_rows)
+                for each in (model, training)
+            )
+            pieces.append((noisy - quiet).abs().reshape(one.num_rows, -1).amax(dim=1))
+    apart = torch.cat(pieces)
     return TrainChanges(rows=block.num_kept, changed=int((apart > LIKE_ROUNDING).sum()), largest=float(apart.max()))
 
 

@@ -18,12 +18,14 @@ from .inputs.discover import discover
 from .model.bundle import Bundle, open_bundle, sha256, write_bundle
 from .model.first_rows import FirstRows
 from .model.golden import GoldenRows, read_golden, write_golden
+from .model.modes import pinned
 from .nested import take
 from .plain import plain
 from .plan import make_plan
 from .reading import read_splits
 from .records import Block, ColumnOptions, ScoreJob, dense
 from .resume import Standing
+from .retries import Retries, warn_retried
 from .scorer import Scorer
 from .tasks.calibration import (
     Reliability,
@@ -52,6 +54,7 @@ class CalibrationReport:
     after: Reliability
 
 
+@pinned()
 def calibrate(
     job: ScoreJob,
     labels: Sequence[str],
@@ -137,13 +140,14 @@ def _collected(
     scorer: Scorer, head: ClassHead, job: ScoreJob, labels: Sequence[str], advance: Callable[[int], object]
 ) -> tuple[torch.Tensor, np.ndarray, int]:
     """Scores `[rows, labels]` and what is right of every row that has both."""
-    scores, truths, skipped = [], [], 0
+    scores, truths, skipped, retries = [], [], 0, Retries(warn_retried)
     first = FirstRows()
     for block, source in _blocks(scorer, job, labels):
         if block.first_row == 0:
             first = FirstRows()
         features = scorer.transfer(scorer.prepare(block.batch, **source))
         raw = scorer.forward(features, first=first.announce(features.num_kept))
+        retries.see(raw.retried, source=source["folder"], first_row=block.first_row, rows=block.batch.num_rows)
         kept = raw.kept(features)
         columns = [plain(block.batch.column(name)) for name in labels]
         if kept is not None:

@@ -24,6 +24,7 @@ class ScoredBlock:
 
     planned: PlannedPartition
     split: int
+    first_row: int
     block: ScoredBatch
     num_rows: int
     times: StageTimes

@@ -118,7 +118,11 @@ class BundleError(ScorelineError):
 
 
 class GoldenMismatchError(BundleError):
-    """The golden rows do not come out as expected: this is not the model, scaler or machine they came from."""
+    """Golden rows that do not come out as expected. `finding`: what differs, without what it is put down to."""
+
+    def __init__(self, finding: str, cause: str = "") -> None:
+        super().__init__(f"golden rows do not come out: {finding}; {cause}" if cause else finding)
+        self.finding = finding
 
 
 class UntrustedBundleError(BundleError):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..schemas.bundle import (
     AnyHead,
     BundleManifest,
+    GenerationHead,
     LabelledHead,
     MultilabelHead,
     OnnxMember,
@@ -77,6 +78,8 @@ def _refuse(manifest: BundleManifest, explain: Explain) -> None:
         raise UsageError(
             f"--explain is for features of a table, and input {other[0].name!r} is of {other[0].kind}s; leave it out"
         )
+    if any(isinstance(head, GenerationHead) for head in manifest.heads):
+        raise UsageError("--explain is for the scores of a row, and generation makes a text of many; leave it out")
     for step in manifest.steps:
         if isinstance(step, PolynomialStep | NormalizeStep) and len(step.features) > 1:
             raise UsageError(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Protocol, TypeVar
 
-from .model.forward import one_thread
+from .model.modes import pinned
 from .timing import StageTimes
 
 #: The stages that fill the queue in front of the lanes, and those that run in them.
@@ -36,7 +36,7 @@ def open_lanes(num_lanes: int, *, stop: Callable[[], None]) -> Iterator[ThreadPo
     """Threads for as many blocks at once. Where the run ends early, blocks not yet begun are dropped, and `stop` is
     called for those that have."""
     pool = ThreadPoolExecutor(num_lanes, thread_name_prefix="lane")
-    with one_thread():
+    with pinned():
         try:
             yield pool
         except BaseException:  # a signal, too

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from math import prod
 
-from ..schemas.bundle import BundleManifest, GraphMember, LayerRecord, SequenceInput
+from ..schemas.bundle import BundleManifest, GenerationHead, GraphMember, LayerRecord, SequenceInput
 from .errors import UsageError
 from .records import HiddenColumn
 
@@ -19,6 +19,10 @@ def hidden_columns(manifest: BundleManifest, names: Sequence[str]) -> list[Hidde
     Raises:
         UsageError: no such layer; says which come close.
     """
+    if names and any(isinstance(head, GenerationHead) for head in manifest.heads):
+        raise UsageError(
+            "--hidden is for models that run once a row, not once a token as generation does; leave it out"
+        )
     columns = []
     several = len(manifest.members) > 1
     for name in names:

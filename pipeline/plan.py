@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ..schemas.bundle import BundleManifest, TableInput
+from ..schemas.bundle import BundleManifest, GenerationHead, TableInput
 from .errors import ColumnError, OutputError, PartitionError, UsageError
 from .inputs import csv, parquet
 from .inputs.check import check_columns
@@ -116,6 +116,8 @@ def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, jo
     other = [entry for entry in manifest.inputs if not isinstance(entry, TableInput)]
     if job.dedupe and other:
         raise UsageError(f"--dedupe is for tables, and {other[0].name!r} is of {other[0].kind}s; leave it out")
+    if job.dedupe and any(isinstance(head, GenerationHead) for head in manifest.heads):
+        raise UsageError("--dedupe is for outputs as wide for every row, and generation gives texts; leave it out")
     planned, failed = [], []
     remaining = [partition for partition in found.partitions if partition not in standing.whole]
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:

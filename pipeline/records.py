@@ -206,11 +206,13 @@ class FeatureBatch:
 class ScoredBatch:
     """`rows`: keys and predictions, in input order. `rejects`: keys, features as they came, and as the last column the
     struct `reject` {source, row_number, stage, column, reason}. Together they are every row that was read.
-    `out_of_bounds`: how many of `rows` lie beyond the bounds that the bundle declares."""
+    `out_of_bounds`: how many of `rows` lie beyond the bounds that the bundle declares. `retried`: what the model said
+    of rows that it failed on together, and not alone."""
 
     rows: pa.RecordBatch
     rejects: pa.RecordBatch
     out_of_bounds: int = 0
+    retried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..schemas.run import RunManifest
@@ -34,10 +35,12 @@ from .plan import Plan, PlannedPartition, default_split_rows, make_plan, refuse_
 from .reading import read_splits
 from .records import ColumnOptions, FeatureBatch, ScoredBatch, ScoreJob, Split, dense
 from .resume import look, recorded_parts
+from .retries import Retries
 from .row_bytes import batch_bytes
 from .timing import StageTimes
 from .watch import (
     Watcher,
+    say_all_retried,
     say_dedupe,
     say_end,
     say_explained,
@@ -48,6 +51,7 @@ from .watch import (
     say_new_inputs,
     say_nothing_to_do,
     say_plan,
+    say_retried,
     say_swept,
 )
 
@@ -246,18 +250,21 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
         open_lanes(lanes, stop=scorer.members.stop) as pool,
         Desk(store, ledger, watcher) as desk,
     ):
-        halved = None
+        halved, retries = None, Retries(partial(say_retried, watcher))
         for item in in_order(readers.loader(), score, pool, depth=depth, most_bytes=most_bytes, weigh=_weight):
             if scorer.members.fitting_rows != halved:
                 halved = scorer.members.fitting_rows
                 say_halved(watcher, halved)
             match item:
                 case ScoredBlock():
+                    name, retried = item.planned.partition.name, item.block.retried
+                    retries.see(retried, source=name, first_row=item.first_row, rows=item.num_rows)
                     desk.write(item)
                 case SplitEnd():
                     desk.publish(item)
                 case ReadFailed():
                     desk.fail(item.error)
+        say_all_retried(watcher, retries)
 
 
 def _weight(item: LoadedBlock | SplitEnd | ReadFailed) -> int:
@@ -390,15 +397,25 @@ def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> Sc
             rows=assemble(features.batch, decoded.kept, decoded.columns, planned.schema),
             rejects=assemble_rejects(features.batch, decoded.rejects, source=source, first_row=item.first_row),
             out_of_bounds=decoded.out_of_bounds,
+            retried=raw.retried,
         )
         spent.rows, spent.bytes = block.rows.num_rows, block.rows.nbytes
-    return ScoredBlock(planned=planned, split=item.split, block=block, num_rows=features.batch.num_rows, times=times)
+    return ScoredBlock(
+        planned=planned,
+        split=item.split,
+        first_row=item.first_row,
+        block=block,
+        num_rows=features.batch.num_rows,
+        times=times,
+    )
 
 
 def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher, held: ExitStack) -> Scorer:
-    from .model.reproducible import reproducible  # the heavy half of a run: torch, and only once there is work
+    from .model.modes import pinned  # the heavy half of a run: torch, and only once there is work
+    from .model.reproducible import reproducible
     from .scorer import Scorer
 
+    held.enter_context(pinned())
     held.enter_context(reproducible(seed=job.seed, deterministic=job.deterministic))
     scorer = Scorer.for_job(bundle, job)
     golden = scorer.golden

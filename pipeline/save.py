@@ -29,6 +29,7 @@ from ..schemas.bundle import (
     Pruning,
     RegressionHead,
     SequenceInput,
+    TableInput,
     TaggingHead,
     arguments_of,
     refuse_arguments,
@@ -39,9 +40,9 @@ from .features.fitted import fitted_in_float32
 from .heads import NamedHead, Outputs, Task, make_heads, refuse_double_activation
 from .model.bundle import sha256, write_bundle
 from .model.draft import Draft, draft
-from .model.forward import one_thread
 from .model.golden import ABSOLUTE, RELATIVE, GoldenRows, write_golden
 from .model.graph import EXAMPLE_ROWS, GraphModel, example_inputs, shapes
+from .model.modes import pinned
 from .model.pruning import zeros
 from .records import ColumnOptions, Lists
 from .records import Sequences as Steps
@@ -61,7 +62,7 @@ PADDING = (
 )
 
 
-@one_thread()
+@pinned()
 def save_bundle(
     path: str | os.PathLike[str],
     model: Any,
@@ -359,25 +360,27 @@ def _with_layers(one: Draft, manifest: BundleManifest) -> AnyMember:
 
 
 def _rehearsed(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> BundleManifest:
-    """The manifest with which the golden rows come out; inputs contiguous where the model's views need it."""
-    try:
-        _rehearse(manifest, drafts, golden)
-    except BundleError as error:
-        if "view size" not in str(error):
-            raise
-        inputs = [entry.model_copy(update={"contiguous": True}) for entry in manifest.inputs]
-        manifest = manifest.model_copy(update={"inputs": inputs})
-        _rehearse(manifest, drafts, golden)
-    return manifest
+    """The manifest with which the golden rows come out; tables contiguous where the model needs it."""
+    if not _rehearse(manifest, drafts, golden):
+        return manifest
+    inputs = [
+        entry.model_copy(update={"contiguous": True}) if isinstance(entry, TableInput) else entry
+        for entry in manifest.inputs
+    ]
+    return manifest.model_copy(update={"inputs": inputs})
 
 
-def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> None:
+def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> bool:
     """Replay the golden rows by the path that scoring takes, with the model rebuilt from its data: all at once,
-    then one alone and the rest in two unequal parts, since a row's score must not depend on its neighbours."""
+    then one alone and the rest in two unequal parts, since a row's score must not depend on its neighbours.
+
+    Returns:
+        Whether the model needs the rows of tables one behind the other.
+    """
     members = [each.loaded for each in drafts]
     scorer = Scorer(manifest, members, device=torch.device("cpu"), digest=sha256(b""))
     try:
-        scorer.replay(golden)
+        scorer.settle(golden)
     except GoldenMismatchError as error:
         if manifest.golden.source == "model" and any(
             isinstance(e, SequenceInput) and e.mask is not None for e in manifest.inputs
@@ -405,6 +408,7 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
                     "the model mixes rows: a row's output depends on the rows beside it (a mean or softmax over"
                     " dim=0, a BatchNorm without running statistics); rows must not depend on each other"
                 )
+    return scorer.members.passes.contiguous
 
 
 def _alike(got: NDArray[np.float32] | Lists, whole: NDArray[np.float32] | Lists, start: int, stop: int) -> bool:

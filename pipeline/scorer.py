@@ -16,10 +16,19 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from ..schemas.bundle import BundleManifest, GenerationHead, ImageInput, SequenceInput, TaggingHead
+from ..schemas.bundle import BundleManifest, GenerationHead, ImageInput, SequenceInput, TableInput, TaggingHead
 from .arrays import to_arrow
 from .attributions import Attribution, baseline_of
-from .errors import BundleError, ColumnError, ModelFailedError, RowsRejectedError, ScorelineError, UsageError, one_line
+from .errors import (
+    BundleError,
+    ColumnError,
+    GoldenMismatchError,
+    ModelFailedError,
+    RowsRejectedError,
+    ScorelineError,
+    UsageError,
+    one_line,
+)
 from .features.images import Mapper, open_images, require_pillow
 from .features.program import origins
 from .features.tensors import scale_batch
@@ -31,15 +40,16 @@ from .model.bundle import Bundle, open_bundle
 from .model.cuda import CudaStreams
 from .model.first_rows import FirstOfBlock, FirstRows
 from .model.formats import LoadedMember, load_members
-from .model.forward import block_size, one_thread, pick_device
+from .model.forward import block_size, pick_device
 from .model.golden import WIDER, GoldenRows, Raw, compare, read_golden
 from .model.graph import GraphModel, example_inputs, shapes
 from .model.graph_facts import index_limits, overwrites
 from .model.hidden import HiddenLayers
 from .model.members import Members
-from .model.precision import TOLERANCE, Precision, reduced
+from .model.modes import pinned
+from .model.precision import TOLERANCE, Precision, reduced, too_coarse
 from .nested import with_types, without_runs
-from .outputs.assemble import assemble, assemble_rejects, described, output_schema
+from .outputs.assemble import assemble, assemble_rejects, described, output_schema, reasons_of
 from .records import (
     CheckedBatch,
     ColumnOptions,
@@ -54,6 +64,7 @@ from .records import (
     Sequences,
     dense,
 )
+from .retries import Retries, warn_retried
 from .tasks.columns import head_width, output_fields, with_thresholds
 from .tasks.decode import check_shape, decode_head, raw_arrays
 
@@ -80,11 +91,13 @@ class GoldenReport:
 class RawBatch:
     """What the model gives: `heads[name]`, `[rows, members × width]`, or so of each step, on the CPU, of the rows that
     went through.
-    `failed`: the places of the others among the rows it was given, with what it said. `device_s`: the seconds of each
-    stage, where the device has a clock of its own, or padding a share in them."""
+    `failed`: the places of the others among the rows it was given, with what it said. `retried`: what it said of rows
+    that failed together, and not alone. `device_s`: the seconds of each stage, where the device has a clock of its own,
+    or padding a share in them."""
 
     heads: Mapping[str, Tensor | Sequences]
     failed: Mapping[int, str] = field(default_factory=dict)
+    retried: tuple[str, ...] = ()
     device_s: Mapping[str, float] = field(default_factory=dict)
 
     def kept(self, features: FeatureBatch) -> np.ndarray | None:
@@ -163,7 +176,7 @@ class Scorer:
             require_pillow()
 
     @classmethod
-    @one_thread()
+    @pinned()
     def load(
         cls,
         path: str | os.PathLike[str] | Bundle,
@@ -201,12 +214,23 @@ class Scorer:
         target = pick_device(device)
         bundle = path if isinstance(path, Bundle) else open_bundle(path)
         manifest = bundle.manifest
-        members = load_members(bundle, device=target, trust=trust)
-        scorer = cls(manifest, members, device=target, digest=bundle.digest, precision=precision, batch_rows=batch_rows)
+
+        def of(precision: Precision) -> Scorer:
+            members = load_members(bundle, device=target, trust=trust)
+            return cls(
+                manifest, members, device=target, digest=bundle.digest, precision=precision, batch_rows=batch_rows
+            )
+
+        scorer = of(precision)
         names = [feature.name for feature in manifest.features]
         heads = [head.name for head in manifest.heads]
         golden = read_golden(bundle.read(manifest.golden.file), names, heads)
-        scorer.replay(golden)
+        try:
+            scorer.settle(golden)
+        except BundleError as error:
+            if precision == "fp32":
+                raise
+            raise too_coarse(error, precision, of("fp32").settle(golden).largest_difference) from error
         scorer._hidden_columns = hidden_columns(manifest, hidden)
         if hidden or explain is not None:
             saved = load_members(bundle, device=target, trust=trust, as_saved=True)
@@ -262,6 +286,7 @@ class Scorer:
         outputs = (head_width(head) * (steps if isinstance(head, TaggingHead) else 1) for head in self.manifest.heads)
         return inputs + sum(outputs) * len(self.members)
 
+    @pinned()
     def check(
         self,
         batch: pa.RecordBatch,
@@ -273,6 +298,7 @@ class Scorer:
         """Feature columns as float64, without the rows in which one has no finite, exact value."""
         return check_batch(batch, self.manifest.features, text=text, dialect=dialect, unreadable=unreadable)
 
+    @pinned()
     def decode_images(self, checked: CheckedBatch, folder: str = "", mapper: Mapper = map) -> CheckedBatch:
         """The same with pixels in place of bytes and paths, float32 `[kept, channels, height, width]`, without the rows
         whose images cannot be decoded.
@@ -288,6 +314,7 @@ class Scorer:
                 checked = _without(checked, unfit, name)
         return checked
 
+    @pinned()
     def scale(self, checked: CheckedBatch) -> FeatureBatch:
         """The saved steps in float64, then the model's inputs, `[kept, features]`."""
         return scale_batch(
@@ -299,10 +326,12 @@ class Scorer:
             pin=self._streams is not None,
         )
 
+    @pinned()
     def prepare(self, batch: pa.RecordBatch, *, folder: str = "", **reading: Any) -> FeatureBatch:
         """check → images → scale, for those that do not time them. `reading`: as `check` takes it."""
         return self.scale(self.decode_images(self.check(batch, **reading), folder))
 
+    @pinned()
     def transfer(self, features: FeatureBatch) -> FeatureBatch:
         """The same on the scorer's device, or on the way to it."""
         if self._streams is None or not features.num_kept:
@@ -310,6 +339,7 @@ class Scorer:
         sent = self._streams.send(features.inputs)
         return replace(features, inputs=sent.tensors, sent=sent)
 
+    @pinned()
     def forward(self, features: FeatureBatch, *, first: FirstOfBlock | None = None) -> RawBatch:
         """The raw output of every head, `[rows, members × width]`, under `inference_mode`, back on the CPU.
 
@@ -331,8 +361,9 @@ class Scorer:
         except Exception as error:  # whatever a model raises: its own exceptions, those of TorchScript and ONNX
             if self.device.type != "cpu":
                 raise ModelFailedError(f"the model fails: {one_line(error)}") from error
-        passed = self.members.run_but_failing(features.inputs, first=first)
-        return RawBatch(heads=passed.heads or self._no_rows(), failed=passed.failed)
+            said = one_line(error)
+        passed = self.members.run_but_failing(features.inputs, first=first, error=said)
+        return RawBatch(heads=passed.heads or self._no_rows(), failed=passed.failed, retried=passed.retried)
 
     def _forward(self, features: FeatureBatch) -> RawBatch:
         if self._streams is None:
@@ -352,17 +383,20 @@ class Scorer:
             found[head.name] = Sequences(values=none, offsets=torch.zeros(1, dtype=torch.int64)) if of_steps else none
         return found
 
+    @pinned()
     def only(self, features: FeatureBatch, places: np.ndarray) -> FeatureBatch:
         """Some of the rows that are to be scored, by their places among them."""
         index = torch.from_numpy(places)
         inputs = {name: tensor.T[:, index].T for name, tensor in dense(features.inputs).items()}
         return replace(features, inputs=inputs, kept=_places(features)[places], rejects=())
 
+    @pinned()
     def repeated(self, raw: RawBatch, repeats: Repeats) -> RawBatch:
         """The raw outputs of all rows of a block, from those of the rows that were scored and of blocks before it."""
         heads, failed = repeats.table.fill(repeats, dense(raw.heads), raw.failed)
         return replace(raw, heads=dict(heads) or self._no_rows(), failed=failed)
 
+    @pinned()
     def hidden(self, features: FeatureBatch, raw: RawBatch) -> list[pa.Array]:
         """The results of the hidden layers that the scorer was loaded with, for the rows that went through the model:
         lists of float32 of a fixed size."""
@@ -386,6 +420,7 @@ class Scorer:
             for values in dense(results).values()
         ]
 
+    @pinned()
     def decode(
         self,
         features: FeatureBatch,
@@ -432,6 +467,7 @@ class Scorer:
             out_of_bounds=int((beyond & good).sum()),
         )
 
+    @pinned()
     def explain(
         self, features: FeatureBatch, decoded: DecodedBatch, options: ColumnOptions, *, source: str, first_row: int
     ) -> tuple[DecodedBatch, int]:
@@ -477,7 +513,7 @@ class Scorer:
             raise UsageError("load the scorer with the hidden layers that options name: Scorer.load(…, hidden=[…])")
         if options.explain != (self.attribution and self.attribution.explain):
             raise UsageError("load the scorer with the explanations that options name: Scorer.load(…, explain=…)")
-        first_row, first = 0, FirstRows()
+        first_row, first, retries = 0, FirstRows(), Retries(warn_retried)
         schema: pa.Schema | None = None
         for batch in rebatch((with_types(batch, without_runs) for batch in batches), self.block_rows):
             if schema is None:
@@ -491,20 +527,38 @@ class Scorer:
                     source=source or "the table",
                     advice="rename it first",
                 )
-            features = self.transfer(self.prepare(batch, text=text))
-            try:
-                raw = self.forward(features, first=first.announce(features.num_kept))
-            except ModelFailedError as error:
-                last = first_row + batch.num_rows - 1
-                raise ModelFailedError(f"{source or 'rows'}: rows {first_row} to {last}: {error}") from error
-            decoded = self.decode(features, raw, options, self.hidden(features, raw))
-            decoded, _ = self.explain(features, decoded, options, source=source, first_row=first_row)
-            yield ScoredBatch(
-                rows=assemble(batch, decoded.kept, decoded.columns, schema),
-                rejects=assemble_rejects(batch, decoded.rejects, source=source, first_row=first_row),
-                out_of_bounds=decoded.out_of_bounds,
-            )
+            scored = self._scored(batch, schema, options, text=text, source=source, first_row=first_row, first=first)
+            retries.see(scored.retried, source=source or "the table", first_row=first_row, rows=batch.num_rows)
+            yield scored
             first_row += batch.num_rows
+
+    @pinned()
+    def _scored(
+        self,
+        batch: pa.RecordBatch,
+        schema: pa.Schema,
+        options: ColumnOptions,
+        *,
+        text: Collection[str],
+        source: str,
+        first_row: int,
+        first: FirstRows,
+    ) -> ScoredBatch:
+        """One block by all five steps. The caller's modes are back before it is handed on."""
+        features = self.transfer(self.prepare(batch, text=text))
+        try:
+            raw = self.forward(features, first=first.announce(features.num_kept))
+        except ModelFailedError as error:
+            last = first_row + batch.num_rows - 1
+            raise ModelFailedError(f"{source or 'rows'}: rows {first_row} to {last}: {error}") from error
+        decoded = self.decode(features, raw, options, self.hidden(features, raw))
+        decoded, _ = self.explain(features, decoded, options, source=source, first_row=first_row)
+        return ScoredBatch(
+            rows=assemble(batch, decoded.kept, decoded.columns, schema),
+            rejects=assemble_rejects(batch, decoded.rejects, source=source, first_row=first_row),
+            out_of_bounds=decoded.out_of_bounds,
+            retried=raw.retried,
+        )
 
     @overload
     def score_table(self, table: pa.Table, *, with_rejects: Literal[False] = ...) -> pa.Table: ...
@@ -575,19 +629,27 @@ class Scorer:
         _refuse_rejects(rejects, table.num_rows, "mend them, or ask score_table for them, with with_rejects=True")
         return rows
 
+    @pinned()
     def raw_and_columns(self, features: pa.RecordBatch) -> tuple[dict[str, Raw], DecodedBatch]:
-        """Raw outputs and decoded columns of a few rows, at the bundle's own defaults."""
+        """Raw outputs and decoded columns of a few rows, at the bundle's own defaults.
+
+        Raises:
+            ModelFailedError: the model fails on all of them together, whatever it makes of each.
+        """
         inputs = self.transfer(self.prepare(features))
-        raw = self.forward(inputs)
-        if raw.failed:
-            place, reason = next(iter(raw.failed.items()))
-            raise ModelFailedError(f"row {place}: {reason}")
+        try:
+            raw = self._forward(inputs) if inputs.num_kept else RawBatch(heads=self._no_rows())
+        except (ScorelineError, MemoryError):
+            raise
+        except Exception as error:  # whatever a model raises
+            raise ModelFailedError(f"the model fails: {one_line(error)}") from error
         for head in self.manifest.heads:
             output = raw.heads[head.name]
             if isinstance(output, Tensor):
                 check_shape(head, output[:, : output.shape[1] // len(self.members)], inputs.num_kept)
         return raw_arrays(self.manifest.heads, raw.heads), self.decode(inputs, raw)
 
+    @pinned()
     def shapes(self) -> list[tuple[str, str, tuple[int, ...]]]:
         """What the first member's graph makes of three rows, node by node; nothing where it is no graph."""
         model = self.members.models[0]
@@ -599,8 +661,41 @@ class Scorer:
     def _probe(self, golden: GoldenRows) -> None:
         """All golden rows at once, so that what fails fails once; then as ever."""
         self._forward(self.transfer(self.prepare(golden.features)))
-        self.replay(golden)
+        try:
+            self.replay(golden)
+        except GoldenMismatchError as error:
+            raise GoldenMismatchError(f"it gives other values for the golden rows: {error.finding}") from error
 
+    @pinned()
+    def settle(self, golden: GoldenRows) -> GoldenReport:
+        """Replay the golden rows, and find out whether the model takes the rows of tables column by column: one that
+        views them otherwise gets them one behind the other.
+
+        Raises as `replay` does.
+        """
+        try:
+            return self._replay_several(golden)
+        except BundleError:
+            if self.members.passes.contiguous or not any(isinstance(e, TableInput) for e in self.manifest.inputs):
+                raise
+            self.members.passes.contiguous = True
+            try:
+                return self._replay_several(golden)
+            except BundleError:
+                self.members.passes.contiguous = False
+            raise
+
+    def _replay_several(self, golden: GoldenRows) -> GoldenReport:
+        """The same of two rows at least: one alone is laid out both ways."""
+        report = self.replay(golden)
+        if golden.features.num_rows == 1:
+            try:
+                self.raw_and_columns(golden.features.take(pa.array([0, 0])))
+            except ModelFailedError as error:
+                raise BundleError(f"two golden rows cannot be scored: {error}") from error
+        return report
+
+    @pinned()
     def replay(self, golden: GoldenRows) -> GoldenReport:
         """Score the golden rows by the whole path and compare.
 

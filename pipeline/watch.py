@@ -13,6 +13,7 @@ from .outputs.part_file import PartFile
 from .plan import Plan
 from .records import Partition, ScoreJob, Split
 from .resume import Standing
+from .retries import Retried, Retries, in_words
 from .timing import StageTime, StageTimes
 
 if TYPE_CHECKING:
@@ -136,6 +137,25 @@ def say_halved(watcher: Watcher, rows: int | None) -> None:
     )
 
 
+def say_retried(watcher: Watcher, one: Retried) -> None:
+    """A block failed as a whole and passed in pieces; the first of its kind."""
+    watcher.event(
+        "retried",
+        level="warning",
+        partition=one.source,
+        first_row=one.first_row,
+        last_row=one.last_row,
+        reason=in_words(one),
+    )
+
+
+def say_all_retried(watcher: Watcher, retries: Retries) -> None:
+    """How many such blocks there were, where they were several of a kind."""
+    for one in retries.kinds.values():
+        if one.blocks > 1:
+            watcher.event("retried_in_all", level="warning", blocks=one.blocks, rows=one.rows, reason=in_words(one))
+
+
 def say_dedupe(watcher: Watcher, times: StageTimes) -> None:
     """How many rows were spared the model, and whether finding them has paid."""
     if "dedupe" not in times.stages or not times["dedupe"].rows:
@@ -168,6 +188,9 @@ def say_explained(watcher: Watcher, times: StageTimes, scorer: "Scorer | None") 
             reason="rows between these and the baseline have no finite score, or make the model raise: their"
             " attributions are null",
         )
+    if retried := scorer.attribution.retried:
+        reason = f"the model fails on rows together that it takes in pieces, which is slow: {retried[0]}"
+        watcher.event("retried", level="warning", stage="explain", reason=reason)
     if method not in COMPLETE:
         watcher.event("explained", method=method, rows=rows)
         return

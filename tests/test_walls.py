@@ -171,3 +171,13 @@ def test_nothing_can_execute_what_a_file_says(file: Path) -> None:
 def test_every_file_says_what_it_is() -> None:
     """A docstring opens every file."""
     assert not [file for file in SOURCES if not ast.get_docstring(ast.parse(file.read_text()))]
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=installed_name)
+def test_one_file_imports_onnxruntime(file: Path) -> None:
+    """That which turns its telemetry off before."""
+    if installed_name(file) != "scoreline.pipeline.model.onnx_runtime":
+        assert "onnxruntime" not in {found.split(".")[0] for found in imports(file)}
+        assert not {"onnxruntime"} & {
+            node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)
+        }

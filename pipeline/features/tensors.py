@@ -98,9 +98,7 @@ def _tensor(filled: Filled, entry: AnyInput) -> Tensor | Sequences:
     if isinstance(filled, Sequences):
         return filled
     tensor = torch.from_numpy(filled)
-    if isinstance(entry, TableInput):
-        return tensor.T.contiguous() if entry.contiguous else tensor.T
-    return tensor
+    return tensor.T if isinstance(entry, TableInput) else tensor
 
 
 def _out_of_range(limits: Mapping[str, int], columns: Columns) -> Found:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ScorelineError, UsageError
+from ..errors import ScorelineError, UsageError, one_line
 from ..explaining import COMPLETE
 from ..records import ExplainMethod
 from .forward import Call, called
@@ -70,6 +70,8 @@ class Explainer:
         #: The largest gap so far, beside the largest difference in score, and how many rows could not be explained.
         self.largest_gap = self.largest_difference = 0.0
         self.lost = 0
+        #: What a model said of rows that it failed on together, and not alone.
+        self.retried: dict[str, None] = {}
         self._counting = Lock()
         self._models, self._score, self._call, self._seed = models, score, call, seed
         self._baseline, self._num_features, self._pass_rows = baseline, num_features, pass_rows
@@ -122,15 +124,19 @@ class Explainer:
             return self._explained(inputs, places, seeds)
         except (ScorelineError, MemoryError, torch.OutOfMemoryError):
             raise
-        except Exception:  # whatever a model, or what captum fits, makes of rows that are none
+        except Exception as error:  # whatever a model, or what captum fits, makes of rows that are none
             if len(places) == 1:
                 return torch.full((1, len(self._places)), torch.nan, device=places.device)
+            reason = one_line(error)
         half = len(places) // 2
         halves = [
             self._but_failing({name: tensor[part] for name, tensor in inputs.items()}, places[part], seeds[part])
             for part in (slice(0, half), slice(half, len(places)))
         ]
-        return torch.cat([values.float() for values in halves])
+        values = torch.cat([half.float() for half in halves])
+        if not bool(values.isnan().any()):
+            self.retried[reason] = None
+        return values
 
     def _explained(self, inputs: Tensors, places: Tensor, seeds: Sequence[int]) -> Tensor:
         """`[rows, features that the model takes]`."""
@@ -199,7 +205,8 @@ class Explainer:
         """captum's view of the models: inputs, then the classes to explain → scores `[rows]`."""
         self._heed()
         *tensors, places = given
-        inputs = {name: tensor.clone() for name, tensor in zip(self._baseline, tensors, strict=True)}  # some overwrite
+        named = zip(self._baseline, tensors, strict=True)
+        inputs = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in named}  # some overwrite
         rows = len(places)
         if rows == 1:  # models that squeeze take a single row for none at all
             inputs = {name: torch.cat([tensor, tensor]) for name, tensor in inputs.items()}

@@ -29,6 +29,7 @@ from ...schemas.graph import Graph
 from ..errors import BundleError, UntrustedBundleError, one_line
 from .bundle import Bundle, read_graph
 from .graph import build, flat_nodes
+from .onnx_runtime import import_onnxruntime
 from .optimise import prepare
 from .weights import read_weights
 
@@ -106,7 +107,7 @@ class OnnxModel(nn.Module):
     def __init__(self, data: bytes, names: Sequence[str], device: torch.device) -> None:
         super().__init__()
         try:
-            import onnxruntime  # an extra: only bundles that hold ONNX need it
+            onnxruntime = import_onnxruntime()
         except ImportError as error:
             raise BundleError(
                 "the bundle holds an ONNX model; install onnxruntime with: pip install 'scoreline[onnx]'"

@@ -1,7 +1,6 @@
 """The forward pass, and how many rows it takes at once. Knows nothing of columns, labels or files."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
@@ -44,7 +43,6 @@ def pick_device(name: str) -> torch.device:
             raise DeviceError(
                 f"device {name!r} is not available: {count} CUDA devices are here; use --device cpu or auto"
             )
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # never unasked
     elif device.type != "cpu":
         raise DeviceError(f"device {name!r} is not supported; say auto, cpu, cuda or cuda:1")
     return device
@@ -127,18 +125,6 @@ def _widths(graphs: Sequence[Graph]) -> list[int]:
 def _power_of_two(number: int) -> int:
     """The largest that is no larger, at least 1."""
     return 1 << max(0, number.bit_length() - 1)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Models on one intra-op thread, as the lanes of a run have them: small layers do not get faster from more, and
-    far slower where others want the cores, too (measured: a GRU of 24 by fifty times)."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def forward(

@@ -160,9 +160,9 @@ def _numbers(what: str, expected: NDArray[np.floating], got: NDArray[np.floating
     if beyond.any():
         row, place = np.unravel_index(int(np.argmax(np.where(beyond, apart, -1.0))), apart.shape)
         raise GoldenMismatchError(
-            f"golden rows do not come out: {what} differs by {apart[row, place]:.3g} at row {row}:"
-            f" expected {expected[row, place]:.6g}, got {got[row, place]:.6g}; the model, the scaler or the"
-            " order of the features is not what the bundle was made with"
+            f"{what} differs by {apart[row, place]:.3g} at row {row}: expected {expected[row, place]:.6g},"
+            f" got {got[row, place]:.6g}",
+            "the model, the scaler or the order of the features is not what the bundle was made with",
         )
     return float(apart.max(initial=0.0))
 
@@ -181,7 +181,7 @@ def _labels(name: str, wanted: pa.Array, got: pa.Array, raw: Mapping[str, Raw], 
         nearly = len(top) > 1 and top[0] - top[1] <= wider * (ABSOLUTE + RELATIVE * abs(top[0]))
         if not nearly or pa.types.is_list(wanted.type):
             raise GoldenMismatchError(
-                f"golden rows do not come out: column {name!r} at row {row}: expected {wanted[row].as_py()!r},"
-                f" got {got[row].as_py()!r} ({len(wrong)} of {len(wanted)} rows); the labels, the model or the"
-                " scaler are not what the bundle was made with"
+                f"column {name!r} at row {row}: expected {wanted[row].as_py()!r}, got {got[row].as_py()!r}"
+                f" ({len(wrong)} of {len(wanted)} rows)",
+                "the labels, the model or the scaler are not what the bundle was made with",
             )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..errors import BundleError
+from ..errors import BundleError, ModelFailedError, ScorelineError, one_line
 from ..records import HiddenColumn, Inputs
 from .forward import Call
 from .graph import GraphModel, intermediates
@@ -38,11 +38,18 @@ class HiddenLayers:
 
         Raises:
             BundleError: a result that is not as wide as the bundle says.
+            ModelFailedError: the model fails on rows that went through it before, in pieces.
         """
         pieces: dict[str, list[Tensor]] = {column.name: [] for column in self._columns}
         with torch.inference_mode():
             for one in self._passes.cut(inputs):
-                for column, values in self._pass(one.arguments):
+                try:
+                    made = self._pass(one.arguments)
+                except (ScorelineError, MemoryError):
+                    raise
+                except Exception as error:  # whatever a model raises on rows that it takes alone
+                    raise ModelFailedError(f"the model fails as far as its hidden layers: {one_line(error)}") from error
+                for column, values in made:
                     pieces[column.name].append(values)
         return {name: torch.cat(values) for name, values in pieces.items()}
 

@@ -13,8 +13,9 @@ from ...schemas.bundle import AnyHead, AnyInput, GenerationHead, TaggingHead
 from ..errors import BundleError, ModelFailedError, ScorelineError, one_line
 from ..records import Inputs, Sequences
 from .first_rows import FirstOfBlock
-from .forward import Call, forward, one_thread
+from .forward import Call, forward
 from .generate import generate
+from .modes import pinned
 from .passes import Pass, Passes, in_order, num_rows, size, steps_kept
 
 Outputs = dict[str, Tensor | Sequences]
@@ -23,10 +24,11 @@ Outputs = dict[str, Tensor | Sequences]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Passed:
     """`heads[name]`: `[rows, members × width]`, or of each step of the rows, of those that went through. `failed`: the
-    places of the others, with what the model said."""
+    places of the others, with what the model said. `retried`: what it said of rows of which none failed alone."""
 
     heads: Outputs
     failed: Mapping[int, str]
+    retried: tuple[str, ...] = ()
 
 
 class Members:
@@ -75,7 +77,7 @@ class Members:
 
         plain = self.models
         inductor.compile_threads = 1  # no processes that could outlive a command
-        with one_thread():  # what is compiled is compiled for so many
+        with pinned():  # what is compiled is compiled for these modes
             try:
                 self.models = [torch.compile(model, dynamic=True) for model in plain]  # type: ignore[misc]
                 probe()
@@ -119,10 +121,11 @@ class Members:
             before = now
         return pieces
 
-    def run_but_failing(self, inputs: Inputs, *, first: FirstOfBlock | None = None) -> Passed:
+    def run_but_failing(self, inputs: Inputs, *, error: str, first: FirstOfBlock | None = None) -> Passed:
         """The same for rows that fail as a whole: those that fail alone are found by halving and left out.
 
         Args:
+            error: what the model said of all of them.
             first: which of them are among the first rows of a file: a model that raises on each of the first eight
                 alone is at fault, not they.
 
@@ -131,6 +134,7 @@ class Members:
         """
         rows = num_rows(inputs)
         failed: dict[int, str] = {}
+        retried: dict[str, None] = {}
 
         def halve(start: int, stop: int) -> list[Outputs]:
             try:
@@ -141,8 +145,12 @@ class Members:
                 if stop - start == 1:
                     failed[start] = f"the model fails: {one_line(error)}"
                     return []
-            middle = (start + stop) // 2
-            return halve(start, middle) + halve(middle, stop)
+                reason = one_line(error)
+            middle, before = (start + stop) // 2, len(failed)
+            pieces = halve(start, middle) + halve(middle, stop)
+            if len(failed) == before:
+                retried[reason] = None
+            return pieces
 
         alone = 0 if first is None else first.count
         pieces = [piece for place in range(alone) for piece in halve(place, place + 1)]
@@ -150,10 +158,12 @@ class Members:
             first.add(failed)
         if rows > alone:
             pieces += halve(alone, rows)
+        if not failed:
+            retried[error] = None
         if not pieces:
             return Passed(heads={}, failed=failed)
         heads = {head.name: in_order([piece[head.name] for piece in pieces], []) for head in self._heads}
-        return Passed(heads=heads, failed=failed)
+        return Passed(heads=heads, failed=failed, retried=tuple(retried))
 
     def _at_once(self, one: Pass) -> Outputs:
         """The raw outputs of one pass, of all members side by side."""
@@ -164,14 +174,15 @@ class Members:
                 model, one, self._inputs, first, call=self._call, pass_rows=self.pass_rows, heed=self.passes.heed_stop
             )
             return {first.name: text}
-        each = [forward(model, self._arguments(one), self._heads, call=self._call) for model in self.models]
+        each = [forward(model, self.arguments(one), self._heads, call=self._call) for model in self.models]
         found: Outputs = {}
         for head in self._heads:
             values = each[0][head.name] if len(each) == 1 else torch.cat([raw[head.name] for raw in each], dim=-1)
             found[head.name] = _of_steps(values, one) if isinstance(head, TaggingHead) else values
         return found
 
-    def _arguments(self, one: Pass) -> dict[str, Tensor]:
+    def arguments(self, one: Pass) -> dict[str, Tensor]:
+        """What a model takes of a pass: copies, where another needs it as it was."""
         kept = self.keep_inputs
         return {name: tensor.clone() for name, tensor in one.arguments.items()} if kept else one.arguments
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import AnyInput, SequenceInput
+from ...schemas.bundle import AnyInput, SequenceInput, TableInput
 from ..errors import StoppedError
 from ..records import Inputs, Sequences
 
@@ -49,6 +49,9 @@ class Passes:
         self.pass_rows = pass_rows
         #: Steps to pad with beside the usual ones: what they change, a mask does not hide.
         self.extra = 0
+        #: Whether a model needs the rows of a table one behind the other in memory. They come column by column, which
+        #: `nn.Linear` takes as fast.
+        self.contiguous = any(isinstance(entry, TableInput) and entry.contiguous for entry in entries)
         self._padded, self._stopped = padded, False
         self._sequences = {entry.name: entry for entry in entries if isinstance(entry, SequenceInput)}
 
@@ -75,7 +78,7 @@ class Passes:
             for start in range(0, rows, step):
                 self.heed_stop()
                 places = slice(start, start + step)
-                yield Pass(places=places, arguments={name: _tensor(given[places]) for name, given in inputs.items()})
+                yield Pass(places=places, arguments={name: self._laid(given[places]) for name, given in inputs.items()})
             return
         widths = torch.stack([self._widths(entry, inputs[name]) for name, entry in self._sequences.items()], dim=1)
         groups, group = torch.unique(widths, dim=0, return_inverse=True)
@@ -84,6 +87,10 @@ class Passes:
             for places in together.split(max(1, step // max(width))):
                 self.heed_stop()
                 yield self._padded_pass(inputs, places, dict(zip(self._sequences, width, strict=True)))
+
+    def _laid(self, rows: Tensor | Sequences) -> Tensor:
+        assert isinstance(rows, Tensor), "sequences are padded"
+        return rows.contiguous() if self.contiguous else rows
 
     def _widths(self, entry: SequenceInput, given: Tensor | Sequences) -> Tensor:
         assert isinstance(given, Sequences), "the input of a sequence is one"
@@ -98,7 +105,7 @@ class Passes:
         for name, given in inputs.items():
             entry = self._sequences.get(name)
             if entry is None:
-                arguments[name] = _tensor(given[places])
+                arguments[name] = self._laid(given[places])
                 continue
             rows = given[places]
             assert isinstance(rows, Sequences), "the input of a sequence is one"
@@ -167,8 +174,3 @@ def _joined(values: Sequence[Tensor | Sequences]) -> Tensor | Sequences:
     lengths = torch.cat([value.offsets.diff() for value in several])
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
     return Sequences(values=torch.cat([value.values for value in several]), offsets=offsets)
-
-
-def _tensor(value: Tensor | Sequences) -> Tensor:
-    assert isinstance(value, Tensor), "sequences are padded"
-    return value

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
+from ..errors import BundleError, GoldenMismatchError, UsageError
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -34,6 +34,15 @@ def reduced(module: nn.Module, precision: Precision) -> nn.Module:
         _replace_linears(module)
         return module
     return _Cast(module.to(_DTYPES[precision]), _DTYPES[precision])
+
+
+def too_coarse(error: BundleError, precision: Precision, largest: float) -> GoldenMismatchError:
+    """What to say of golden rows that are reproduced in fp32, within `largest`, and not in another precision."""
+    finding = error.finding if isinstance(error, GoldenMismatchError) else str(error)
+    return GoldenMismatchError(
+        f"golden rows are reproduced in fp32, within {largest:.3g}, but not in {precision}: {finding}; the precision is"
+        " the cause: use --precision fp32"
+    )
 
 
 class _Cast(nn.Module):

@@ -1,7 +1,10 @@
 """Less precision: near the float64 truth, held to the golden rows, and no row's score depends on its neighbours."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -61,8 +64,35 @@ def test_a_model_that_needs_its_digits_is_stopped(tmp_path: Path) -> None:
     X = np.random.default_rng(0).normal(size=(40, 2))
     save_bundle(tmp_path / "b", model, features=["a", "b"], task="regression", sample=X)
     Scorer.load(tmp_path / "b", device="cpu")
-    with pytest.raises(GoldenMismatchError):
+    with pytest.raises(GoldenMismatchError) as caught:
         Scorer.load(tmp_path / "b", device="cpu", precision="bf16")
+    told = str(caught.value)
+    assert told.startswith("golden rows are reproduced in fp32, within ")
+    assert "but not in bf16: raw output 'output' differs by " in told
+    assert told.endswith("use --precision fp32")
+    assert "scaler" not in told
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "int8"])
+def test_a_precision_is_not_blamed_for_another_model(precision: Any, iris: Example, tmp_path: Path) -> None:
+    """Golden rows that fp32 does not reproduce either."""
+    shutil.copytree(iris.bundle, tmp_path / "b")
+    fields = json.loads((tmp_path / "b" / "bundle.json").read_text())
+    fields["steps"][0]["mean"][2] += 1
+    (tmp_path / "b" / "bundle.json").write_text(json.dumps(fields))
+    with pytest.raises(GoldenMismatchError, match="not what the bundle was made with"):
+        Scorer.load(tmp_path / "b", device="cpu", precision=precision)
+
+
+def test_numbers_beyond_a_format(tmp_path: Path) -> None:
+    """Sums that fp16 has no number for."""
+    model = nn.Sequential(nn.Linear(2, 1))
+    with torch.no_grad():
+        model[0].weight.fill_(40_000.0)
+    X = np.full((40, 2), 1.5)
+    save_bundle(tmp_path / "b", model, features=["a", "b"], task="regression", sample=X)
+    with pytest.raises(GoldenMismatchError, match=r"reproduced in fp32.*not in fp16.*use --precision fp32$"):
+        Scorer.load(tmp_path / "b", device="cpu", precision="fp16")
 
 
 def test_it_is_part_of_the_fingerprint(scoreline: Command, iris: Example, tmp_path: Path) -> None:
