@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
-from scoreline.pipeline.model import sizes
+from scoreline.pipeline.model import golden, sizes
 from scoreline.pipeline.model.graph import build
 from scoreline.pipeline.model.trace import trace
 from scoreline.schemas.graph import Graph
 from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import Scorer, save_bundle
+from scoreline import BundleError, Scorer, save_bundle
 
 FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 4)), columns=list("abcd"))
 HUGE = 10**10
@@ -228,6 +230,29 @@ def test_every_hostile_graph_is_refused_in_bounded_memory(honest: Path, tmp_path
     refused = {name: said for name, (said, _) in found.items()}
     assert not [said for said in refused.values() if said.startswith(("!", "loaded")) or "\n" in said], refused
     assert max(peak for _, peak in found.values()) < 700, found
+
+
+@pytest.mark.parametrize("kind", ["rows", "dictionary", "sizes"])
+def test_golden_rows_that_unpack_to_far_more(
+    kind: str, honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused from the footer: more rows than there may be, one long value that stands for all, zeros without end."""
+    bundle = tampered(honest, tmp_path / "b", {"nodes": [node("y", "method", "narrow", "@x", 1, 0, 1)]})
+    table = pq.read_table(bundle / "golden.parquet")
+    if kind == "rows":
+        table = pa.concat_tables([table] * 20)
+    elif kind == "dictionary":
+        table = table.append_column("long", pa.array(["x" * 100_000] * len(table)))
+    else:
+        monkeypatch.setattr(golden, "ALWAYS_BYTES", 1 << 20)
+        table = table.append_column("zeros", pa.array([bytes(1 << 18)] * len(table)))
+    pq.write_table(table, bundle / "golden.parquet", use_dictionary=["long"], compression="zstd")
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    digest = hashlib.sha256((bundle / "golden.parquet").read_bytes()).hexdigest()
+    manifest["files"]["golden.parquet"] = f"sha256:{digest}"
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match={"rows": "400 rows", "dictionary": "DICTIONARY", "sizes": "unpacks"}[kind]):
+        Scorer.load(bundle, device="cpu")
 
 
 @pytest.mark.parametrize("command", ["score", "check"])
