@@ -50,7 +50,7 @@ def pieces(name: str, args: Sequence[Any], kwargs: Kwargs) -> int:
     """How many tensors an operation cuts its tensor into: each takes memory, whatever its shape."""
     if name not in ("split", "chunk", "unbind"):
         return 1
-    tensor = _given(args, kwargs, 0, "input", None)
+    tensor = next(tensors_of([*args, *kwargs.values()]))
     if name == "unbind":
         return int(tensor.shape[int(_given(args, kwargs, 1, "dim", 0))])
     number = _given(args, kwargs, 1, "split_size_or_sections" if name == "split" else "chunks", 1)
@@ -180,7 +180,7 @@ def _embedding(args: Sequence[Any], kwargs: Kwargs) -> int:
 
 
 def _index_select(args: Sequence[Any], kwargs: Kwargs) -> int:
-    given, index = args[0], _given(args, kwargs, 2, "index", None)
+    given, index = _given(args, kwargs, 0, "input", None), _given(args, kwargs, 2, "index", None)
     size = given.shape[int(_given(args, kwargs, 1, "dim", 0))]
     return int(max(given.numel() // max(1, size) * index.numel(), index.numel()))
 

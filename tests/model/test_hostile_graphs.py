@@ -116,7 +116,7 @@ GRAPHS: dict[str, dict[str, Any]] = {
     },
     "pieces": {
         "nodes": [
-            node("c", "method", "repeat", "@x", 1, 10**7),
+            node("c", "method", "repeat", "@x", 1, 2 * 10**6),
             node("p", "method", "split", "@c", 1, 1),
             node("y", "function", "operator.getitem", "@p", 0),
         ]
@@ -140,7 +140,7 @@ GRAPHS: dict[str, dict[str, Any]] = {
     },
     "many at once": {
         "nodes": [
-            *[node(f"k{at}", "method", "repeat", "@x", 1, 10**7) for at in range(60)],
+            *[node(f"k{at}", "method", "repeat", "@x", 1, 10**6) for at in range(60)],
             node("y", "function", "torch.stack", [f"@k{at}" for at in range(60)]),
         ]
     },
