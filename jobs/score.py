@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     type=Keys(),
     metavar="a,b|all|none",
     default="all",
-    help="Columns to carry through: all that are no feature, or some.",
+    help="Columns to carry through: all that are no feature, or some. Names are taken as they are, spaces included; one"
+    " that holds a comma goes into a job file's list.",
 )
 @flag("--format", type=click.Choice(["auto", "parquet", "csv"]), default="auto", help="What the input files are.")
 @flag(

@@ -3,7 +3,6 @@ execute what is in a file, but for a factory and model files that are code, whic
 by the child process that hands in `read_pickle`.
 """
 
-import io
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -12,16 +11,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
-import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 from ..schemas.pack import ModelSpec, PackSpec, ScalerSpec
+from .archives import refuse_bomb
+from .checkpoint import fill
 from .errors import BundleError, PartitionError, one_line
 from .features.parameters import read_parameters
 from .model import operations
 from .model.bundle import first_problem
-from .model.weights import read_weights
 from .parquet.file import ParquetSource
 from .plain_files import read_plain, require_plain
 from .save import save_bundle
@@ -178,14 +177,7 @@ def _model(spec: ModelSpec, folder: Path, *, allow_import: bool, read_pickle: Re
             'the spec\'s [model] names no file; add: weights = "weights.safetensors", with layers = [...]'
         )
     model = _architecture(spec, folder, allow_import=allow_import)
-    tensors = _state_dict(folder / spec.weights, spec)
-    try:
-        model.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        raise BundleError(
-            f"{spec.weights} does not fit the architecture: {one_line(error)}; where its names begin otherwise, add:"
-            ' weights_prefix = "module."'
-        ) from error
+    fill(model, _read(folder / spec.weights), folder / spec.weights, spec)
     return model
 
 
@@ -220,29 +212,6 @@ def _layer(fields: dict[str, Any], at: int) -> nn.Module:
         return operations.LAYERS[kind](**{name: value for name, value in fields.items() if name != "type"})
     except Exception as error:  # whatever a constructor makes of the arguments
         raise BundleError(f"layer {at} of the spec, {kind}: {one_line(error)}") from error
-
-
-def _state_dict(path: Path, spec: ModelSpec) -> dict[str, Tensor]:
-    data = _read(path)
-    if path.suffix.lower() == ".safetensors":
-        found: Any = read_weights(data, path.name)
-    else:
-        try:
-            found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever the file makes torch raise
-            raise BundleError(
-                f"{path} holds more than tensors, or is no weights file; at training time save"
-                f" model.state_dict(): {one_line(error).partition('. ')[0]}"
-            ) from error
-    if spec.weights_key is not None:
-        found = found.get(spec.weights_key) if isinstance(found, dict) else None
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        inner = [key for key, value in found.items() if isinstance(value, dict)] if isinstance(found, dict) else []
-        raise BundleError(
-            f"{path} is no state dict; add under [model]: weights_key = "
-            + (f'"{inner[0]}"' if inner else '"state_dict", or whatever its entry is called')
-        )
-    return {str(key).removeprefix(spec.weights_prefix): value for key, value in found.items()}
 
 
 def _scalers(spec: ScalerSpec | list[ScalerSpec] | None, folder: Path, read_pickle: ReadPickle | None) -> Any:
@@ -289,6 +258,7 @@ def _skops(path: Path) -> Any:
     except ImportError as error:
         raise BundleError("a .skops file needs skops; install it with: pip install 'scoreline[pack]'") from error
     data = _read(path)
+    refuse_bomb(data, path.name)
     try:
         untrusted = skops.io.get_untrusted_types(data=data)
         if not untrusted:

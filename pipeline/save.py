@@ -44,6 +44,7 @@ from .model.golden import ABSOLUTE, RELATIVE, GoldenRows, write_golden
 from .model.graph import EXAMPLE_ROWS, GraphModel, example_inputs, shapes
 from .model.modes import pinned
 from .model.pruning import zeros
+from .ordered import refuse_unordered
 from .records import ColumnOptions, Lists
 from .records import Sequences as Steps
 from .samples import Sample, expected_columns
@@ -154,7 +155,13 @@ def save_bundle(
         BundleError: the model cannot be kept as data (names the line), a transformer is not supported, labels do
             not fit the outputs, or the sample cannot be scored.
         GoldenMismatchError: the outputs expected for the sample are not what this model and scaler give.
+        UsageError: a set where the order has a meaning.
     """
+    refuse_unordered(
+        features=features, labels=labels, output=output, threshold=threshold, quantiles=quantiles, bounds=bounds,
+        heads=heads, vocabularies=vocabularies, inputs=inputs, images=images, sequences=sequences, generate=generate,
+        scaler=scaler,
+    )  # fmt: skip
     names = _plain_names(features)
     taken = take_apart(
         names, sample, scaler=scaler, vocabularies=vocabularies or {}, inputs=inputs, images=images, sequences=sequences

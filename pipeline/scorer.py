@@ -49,6 +49,7 @@ from .model.members import Members
 from .model.modes import pinned
 from .model.precision import TOLERANCE, Precision, reduced, too_coarse
 from .nested import with_types, without_runs
+from .ordered import refuse_unordered
 from .outputs.assemble import assemble, assemble_rejects, described, output_schema, reasons_of
 from .records import (
     CheckedBatch,
@@ -210,7 +211,9 @@ class Scorer:
             BundleError: a bundle that is broken, was changed, or names what is not on the lists.
             GoldenMismatchError: its golden rows do not come out as expected.
             DeviceError: the device is not here.
+            UsageError: a set, where the order has a meaning.
         """
+        refuse_unordered(hidden=hidden)
         target = pick_device(device)
         bundle = path if isinstance(path, Bundle) else open_bundle(path)
         manifest = bundle.manifest
@@ -506,7 +509,9 @@ class Scorer:
 
         Raises:
             ColumnError: a feature column is missing, doubled, or holds no numbers.
+            UsageError: hidden layers or explanations that the scorer was not loaded with; keys as a set.
         """
+        refuse_unordered(keys=options.keys, hidden=options.hidden)
         if [column.name for column in hidden_columns(self.manifest, options.hidden)] != [
             column.name for column in self._hidden_columns
         ]:

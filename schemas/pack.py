@@ -12,8 +12,10 @@ class ModelSpec(Schema):
     weights: str | None = None
     #: The entry of a checkpoint that holds the state dict, as in `state_dict`.
     weights_key: str | None = None
-    #: What stands in front of every name in it, as in `module.`.
+    #: What every name in it begins with, as in `module.`; it is removed from each.
     weights_prefix: str = ""
+    #: Names in it, as they are in the file, that the architecture does not need, as in `loss.weight`.
+    weights_ignore: list[str] = []
     layers: list[dict[str, Any]] | None = None
     factory: str | None = None
     factory_args: dict[str, Any] = {}

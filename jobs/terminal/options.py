@@ -117,18 +117,18 @@ class Share(click.ParamType[Any]):
 
 
 class Keys(click.ParamType[Any]):
-    """`all`, `none`, or names separated by commas (a list in a job file)."""
+    """`all`, `none`, or names separated by commas, each as it is, spaces included; a list in a job file, where a name
+    may hold a comma."""
 
     name = "a,b|all|none"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple) or value == "all":
             return value
-        names = value if isinstance(value, list) else [] if value == "none" else str(value).split(",")
-        stripped = tuple(name.strip() for name in names)
-        if "" in stripped or len(set(stripped)) < len(stripped):
+        names = tuple(value) if isinstance(value, list) else () if value == "none" else tuple(str(value).split(","))
+        if "" in names or len(set(names)) < len(names):
             self.fail(f"{value!r} holds an empty name or one twice", param, ctx)
-        return stripped
+        return names
 
 
 class Thresholds(click.ParamType[Any]):

@@ -62,6 +62,9 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
     whole = None
     for transformer, names in _pairs(scaler, rest):
         outputs = compiler.add(transformer, names)
+        names = [name for name in names if name in slots]  # without what it drops and is no feature
+        if not names:
+            raise BundleError(f"{type(transformer).__name__} drops every column it was fitted on")
         each = type(transformer).__name__ in SCALERS
         if each:
             slots.update({name: [output] for name, output in zip(names, outputs, strict=True)})
@@ -96,10 +99,11 @@ def _pairs(scaler: Any, features: list[str]) -> list[tuple[Any, list[str]]]:
         _must_transform(pair[0])
         names = fitted_names(pair[0], [str(name) for name in pair[1]])
         strange = [name for name in pair[1] if name not in set(features)]
-        if strange or seen & set(names):
-            name = strange[0] if strange else min(seen & set(names))
+        taken = set(names) & set(features)
+        if strange or seen & taken:
+            name = strange[0] if strange else min(seen & taken)
             raise BundleError(f"{type(pair[0]).__name__} is over {name!r}, which is {_why(bool(strange))}")
-        seen |= set(names)
+        seen |= taken
         pairs.append((pair[0], names))
     return pairs
 

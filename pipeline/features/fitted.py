@@ -30,6 +30,7 @@ from ...schemas.steps import (
 from ..errors import BundleError, one_line
 from .numeric import FUNCTIONS
 from .parameters import Parameters
+from .selection import chosen, dropped
 
 
 class Compiler:
@@ -265,29 +266,10 @@ def _column_transformer(to: Compiler, fitted: Any, inputs: list[str]) -> list[st
         raise BundleError("ColumnTransformer is not fitted; call fit before saving")
     outputs = []
     for _, transformer, columns in fitted.transformers_:
-        chosen = _chosen(columns, inputs, fitted)
-        if chosen and transformer != "drop":
-            outputs += to.add(transformer, chosen)
+        names = chosen(columns, inputs, fitted)
+        if names and transformer != "drop":
+            outputs += to.add(transformer, names)
     return outputs
-
-
-def _chosen(columns: Any, inputs: list[str], fitted: Any) -> list[str]:
-    """The columns a ColumnTransformer picks, by name, place, slice or mask."""
-    by_name = dict(zip(map(str, getattr(fitted, "feature_names_in_", inputs)), inputs, strict=True))
-    if isinstance(columns, str):
-        return [by_name[columns]]
-    if isinstance(columns, slice):
-        names = list(by_name)
-        start, stop = columns.start, columns.stop
-        if isinstance(start, str) or isinstance(stop, str):
-            first = names.index(start) if start is not None else 0
-            last = names.index(stop) + 1 if stop is not None else len(names)
-            return inputs[first:last]
-        return inputs[columns]
-    listed = [columns] if isinstance(columns, int | np.integer) else list(columns)
-    if listed and all(isinstance(entry, bool | np.bool_) for entry in listed):
-        return [name for name, wanted in zip(inputs, listed, strict=True) if wanted]
-    return [by_name[str(entry)] if isinstance(entry, str) else inputs[entry] for entry in listed]
 
 
 def _parameters(to: Compiler, given: Parameters, inputs: list[str]) -> list[str]:
@@ -329,15 +311,16 @@ SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Pa
 
 
 def fitted_names(transformer: Any, features: Sequence[str]) -> list[str]:
-    """The raw features a transformer takes, in its own order: by the names it was fitted with, else all.
+    """The raw columns a transformer takes, in its own order: by the names it was fitted with, else all features.
+    Columns that it drops are among them, and need not be features.
 
     Raises:
-        BundleError: it was fitted on columns that are no features, or on another number of them.
+        BundleError: it needs columns that are no features, or was fitted on another number of them.
     """
     kind = type(transformer).__name__
     fitted = getattr(transformer, "feature_names_in_", None)
     names = list(features) if fitted is None else [str(name) for name in fitted]
-    unknown = [name for name in names if name not in set(features)]
+    unknown = [name for name in names if name not in {*features, *dropped(transformer)}]
     if unknown:
         raise BundleError(f"{kind} was fitted on column {unknown[0]!r}, which is not among the features")
     count = getattr(transformer, "n_features_in_", len(names))

@@ -1,19 +1,65 @@
-"""A scaler as the numbers of a file: `.npz` (without pickles) or JSON. Stands where a fitted object would. Knows
-nothing of tensors.
+"""A scaler as the numbers of a file: `.npz` (without pickles) or JSON. Takes the place of a fitted object. Independent
+of tensors.
+
+Each accepted set of names has one meaning. Names may end in `_`, as scikit-learn's attributes do, except where the
+underscore tells two meanings apart: `min_` is an attribute of a fitted MinMaxScaler, `min` is the minimum of the data.
 """
 
 import io
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..archives import refuse_bomb
 from ..errors import BundleError, one_line
 
 Kind = Literal["standard", "minmax", "maxabs", "robust"]
-#: What each kind needs, and may have; a name may end in `_`, as scikit-learn's attributes do.
-NEEDS = {"standard": ("mean", "scale"), "robust": ("center", "scale"), "minmax": ("scale", "min"), "maxabs": ("scale",)}
+Numbers = dict[str, NDArray[np.float64]]
+#: A spread below this counts as none, and is replaced by 1, as scikit-learn does.
+_NONE = 10 * np.finfo(np.float64).eps
+
+
+def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(values < _NONE, 1.0, values)
+
+
+def _of_range(low: NDArray[np.float64], high: NDArray[np.float64], to: tuple[float, float]) -> Numbers:
+    """MinMaxScaler's numbers from the minimum and maximum of the data."""
+    scale = (to[1] - to[0]) / _spread(high - low)
+    return {"scale": scale, "min": to[0] - low * scale}
+
+
+#: For each kind, the accepted names and what they mean, the first complete set first: names → the scaler's numbers.
+#: `to` is the `feature_range`.
+_SETS: dict[str, dict[tuple[str, ...], Callable[..., Numbers]]] = {
+    "standard": {
+        ("mean", "scale"): lambda mean, scale, to: {"mean": mean, "scale": scale},  # noqa: ARG005 - one signature
+        ("mean", "std"): lambda mean, std, to: {"mean": mean, "scale": _spread(std)},  # noqa: ARG005
+        ("mean", "var"): lambda mean, var, to: {"mean": mean, "scale": _spread(np.sqrt(var))},  # noqa: ARG005
+    },
+    "robust": {
+        ("center", "scale"): lambda center, scale, to: {"center": center, "scale": scale},  # noqa: ARG005
+        ("median", "iqr"): lambda median, iqr, to: {"center": median, "scale": _spread(iqr)},  # noqa: ARG005
+    },
+    "minmax": {
+        ("min_", "scale_"): lambda shift, scale, to: {"scale": scale, "min": shift},  # noqa: ARG005
+        ("data_min", "data_max"): _of_range,
+        ("min", "max"): _of_range,
+    },
+    "maxabs": {
+        ("scale",): lambda scale, to: {"scale": scale},  # noqa: ARG005
+        ("max_abs",): lambda largest, to: {"scale": _spread(largest)},  # noqa: ARG005
+    },
+}
+#: Pairs of which the first is not above the second.
+_ORDERED = (("data_min", "data_max"), ("min", "max"))
+_NOT_NEGATIVE = ("std", "var", "iqr", "max_abs")
+#: Options of scikit-learn's scalers that leave a part of their formula out.
+_OPTIONS = ("with_mean", "with_std", "with_centering", "with_scaling")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,40 +101,103 @@ def read_parameters(data: bytes, name: str, kind: Kind | None) -> Parameters:
     """Parse the numbers of a scaler.
 
     Args:
-        kind: what they are; a JSON file may say it itself.
+        kind: what they are; a JSON file may name it itself.
 
     Raises:
-        BundleError: not such a file, or it lacks numbers; says which line of the spec would help.
+        BundleError: not such a file; no accepted set of names is complete, or the numbers contradict each other.
     """
     found = _npz(data, name) if name.lower().endswith(".npz") else _json(data, name)
     kind = kind or found.pop("kind", None)
     found.pop("kind", None)
     if isinstance(kind, np.ndarray):
         kind = str(kind)  # type: ignore[assignment]
-    if not isinstance(kind, str) or kind not in NEEDS:
+    if not isinstance(kind, str) or kind not in _SETS:
         raise BundleError(
             f'{name} does not say what its numbers are; add to the spec, under [scaler]: kind = "standard"'
         )
-    clip = found.pop("clip", None)
-    plain = {str(key).rstrip("_"): value for key, value in found.items()}
-    missing = [key for key in NEEDS[kind] if key not in plain]
-    if missing:
-        raise BundleError(
-            f"{name} lacks {missing[0]!r}, which a {kind} scaler has; it has {', '.join(plain) or 'nothing'}"
-        )
+    off = [option for option in _OPTIONS if option in found and not bool(np.all(found[option]))]
+    if off:
+        raise BundleError(f"{name}: {off[0]} is false, which numbers alone do not express; save the scaler with skops")
+    names = _complete(kind, {str(key): value for key, value in found.items()}, name)
     try:
-        numbers = {key: np.asarray(plain[key], dtype=np.float64).reshape(-1) for key in NEEDS[kind]}
-        bounds = None if clip is None else (float(clip[0]), float(clip[1]))
-        if any(np.iscomplexobj(plain[key]) for key in NEEDS[kind]):
-            raise ValueError("complex numbers")
-    except (TypeError, ValueError, LookupError) as error:
+        numbers = {one: _column(found[key]) for one, key in names.items()}
+        to = _pair(found.get("feature_range", (0.0, 1.0)))
+        clip = found.get("clip")
+        if clip is not None and np.ndim(clip) == 0:  # scikit-learn's flag
+            clip = (to if kind == "minmax" else (-1.0, 1.0)) if bool(clip) else None
+        bounds = None if clip is None else _pair(clip)
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
         raise BundleError(f"{name} does not hold plain numbers: {one_line(error)}") from error
-    if len({len(values) for values in numbers.values()}) != 1:
-        raise BundleError(f"{name}: its numbers are of different lengths")
-    return Parameters(kind=kind, numbers=numbers, clip=bounds)
+    _refuse_contradictions(numbers, name)
+    made = _SETS[kind][tuple(names)](*numbers.values(), to=to)
+    return Parameters(kind=kind, numbers=made, clip=bounds)
+
+
+def _complete(kind: str, found: Mapping[str, Any], name: str) -> dict[str, str]:
+    """The first complete set of accepted names → the keys of the file that they stand for."""
+    accepted = ", or ".join(" and ".join(names) for names in _SETS[kind])
+    if kind == "minmax" and {"min", "scale"} <= set(found):
+        raise BundleError(
+            f"{name} holds 'min' and 'scale', which may mean two things; a minmax scaler takes {accepted}"
+            " (min_ and scale_ are scikit-learn's attributes, the others are of the data)"
+        )
+    for names in _SETS[kind]:
+        keys = [_key(one, found) for one in names]
+        if all(key is not None for key in keys):
+            return dict(zip(names, (str(key) for key in keys), strict=True))
+    there = ", ".join(found) or "nothing"
+    raise BundleError(f"{name} lacks the numbers of a {kind} scaler, which takes {accepted}; it has {there}")
+
+
+def _key(name: str, found: Mapping[str, Any]) -> str | None:
+    """The key of the file that an accepted name stands for: itself, or with an underscore behind it."""
+    if name in found:
+        return name
+    told_apart = name.endswith("_") or name in ("min", "max")
+    return f"{name}_" if not told_apart and f"{name}_" in found else None
+
+
+def _column(value: Any) -> NDArray[np.float64]:
+    """Numbers by column: `[columns]`, `[1, columns]`, or the one number of one column."""
+    if np.iscomplexobj(value):
+        raise ValueError("complex numbers")
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim == 2 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim > 1:
+        raise ValueError(f"one of them has the shape {array.shape}, not one number per column")
+    if not np.isfinite(array).all():
+        raise ValueError("one of them is not finite")
+    return array.reshape(-1)
+
+
+def _pair(value: Any) -> tuple[float, float]:
+    low, high = (float(end) for end in value)
+    if not low < high:
+        raise ValueError(f"({low:g}, {high:g}) is not a range")
+    return low, high
+
+
+def _refuse_contradictions(numbers: Numbers, name: str) -> None:
+    """Raise BundleError for numbers of different lengths, negative spreads, a maximum below its minimum."""
+    lengths = {one: len(values) for one, values in numbers.items()}
+    if len(set(lengths.values())) != 1:
+        said = ", ".join(f"{one} has {length}" for one, length in lengths.items())
+        raise BundleError(f"{name}: its numbers are of different lengths: {said}; give one per column")
+    for one in _NOT_NEGATIVE:
+        if one in numbers and bool((numbers[one] < 0).any()):
+            at = int(np.argmax(numbers[one] < 0))
+            raise BundleError(f"{name}: {one} of column {at} is {numbers[one][at]:g}, below 0")
+    for low, high in _ORDERED:
+        if low in numbers and bool((numbers[low] > numbers[high]).any()):
+            at = int(np.argmax(numbers[low] > numbers[high]))
+            raise BundleError(
+                f"{name}: {high} of column {at} is {numbers[high][at]:g}, below its {low} {numbers[low][at]:g}"
+            )
 
 
 def _npz(data: bytes, name: str) -> dict[str, Any]:
+    refuse_bomb(data, name)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {key: file[key] for key in file.files}

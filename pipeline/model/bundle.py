@@ -26,6 +26,8 @@ from ..temporaries import temporary_name
 MANIFEST = "bundle.json"
 #: A manifest is small; what is larger is not one.
 MANIFEST_BYTES = 64 << 20
+#: A graph of as many nodes as one may have takes a third of this.
+GRAPH_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,8 +60,12 @@ class Bundle:
 
 def read_graph(data: bytes, name: str) -> Graph:
     """graph.json, validated. Raises BundleError."""
+    if len(data) > GRAPH_BYTES:
+        raise BundleError(f"{name} has {len(data):,} bytes, above the limit of {GRAPH_BYTES:,} for a graph")
     try:
         return Graph.model_validate(_json(data, Path(name)))
+    except RecursionError as error:
+        raise BundleError(f"{name}: an argument is nested too deep") from error
     except ValidationError as error:
         raise BundleError(f"{name}: {first_problem(error)}") from error
 

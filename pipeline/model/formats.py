@@ -79,7 +79,9 @@ def _load(
             graph = read_graph(read(member.graph), member.graph)
             tensors = read_weights(read(member.weights), member.weights)
             if as_saved:
-                return LoadedMember(module=build(graph, tensors), graph=graph)
+                saved = build(graph, tensors)
+                saved.refuse_large(manifest)
+                return LoadedMember(module=saved, graph=graph)
             return _prepared(graph, tensors, manifest)
         case OnnxMember():
             names = [entry.name for entry in manifest.inputs]
@@ -95,8 +97,10 @@ def _load(
 def _prepared(graph: Graph, tensors: dict[str, Tensor], manifest: BundleManifest) -> LoadedMember:
     """The graph without what only training needs. It is built as it was saved first, which audits it."""
     model = build(graph, tensors)
+    model.refuse_large(manifest)
     ready = prepare(graph, tensors, flat_nodes(model, manifest))
     module = build(ready.graph, ready.tensors)
+    module.refuse_large(manifest)
     return LoadedMember(module=module, graph=graph, folded=ready.folded, dropped=ready.dropped)
 
 
@@ -145,13 +149,22 @@ class OnnxModel(nn.Module):
             name: np.ascontiguousarray(value.cpu().numpy()) for name, value in zip(self._names, inputs, strict=True)
         }
         try:
-            outputs = [torch.from_numpy(np.asarray(value)) for value in self._session.run(self._outputs, given)]
+            outputs = [_as_tensor(value) for value in self._session.run(self._outputs, given)]
         except Exception as error:
             raise RuntimeError(one_line(error)) from error
         return outputs[0] if len(outputs) == 1 else _Outputs(zip(self._outputs, outputs, strict=True))
 
 
-class _Outputs(dict[Any, Tensor]):
+def _as_tensor(value: Any) -> Any:
+    """An output as a tensor; labels that are text, and the list of a dict for each row that some converters make of
+    probabilities, as they are: another output can be chosen beside them."""
+    if isinstance(value, list):
+        return value
+    array = np.asarray(value)
+    return torch.from_numpy(array) if array.dtype.kind in "biuf" else array
+
+
+class _Outputs(dict[Any, Any]):
     """Outputs by name, and by place as in a tuple."""
 
     def get(self, key: Any, default: Any = None) -> Any:

@@ -182,16 +182,18 @@ def _by_row(output: Tensor, rows: int) -> Tensor:
 
 
 def select_output(raw: Any, which: int | str) -> Tensor:
-    """One tensor of what a model returns: the tensor itself, a place of its tuple, a key of its dict.
+    """One tensor of what a model returns: the tensor itself, a position in its tuple, a key of its dict.
 
     Raises:
-        BundleError: there is no such output; says what there is.
+        BundleError: there is no such output, or it holds integers or booleans: labels or counts, which decode to
+            plausible scores. Lists the outputs that there are.
     """
     if isinstance(raw, Tensor):
         if which != 0:
             raise BundleError(f"output {which!r} was chosen, and the model returns one tensor; leave it out")
-        return raw
-    if isinstance(raw, list | tuple):
+        chosen: Any = raw
+        there = "one tensor"
+    elif isinstance(raw, list | tuple):
         chosen = raw[which] if isinstance(which, int) and which < len(raw) else None
         there = f"a tuple of {len(raw)}: choose output=0 to {len(raw) - 1}"
     elif isinstance(raw, dict):
@@ -200,5 +202,28 @@ def select_output(raw: Any, which: int | str) -> Tensor:
     else:
         raise BundleError(f"the model returns a {type(raw).__name__}; it must return tensors")
     if not isinstance(chosen, Tensor):
-        raise BundleError(f"output {which!r} of the model is no tensor; it returns {there}")
+        what = "" if chosen is None else f" but a {type(chosen).__name__}"
+        raise BundleError(f"output {which!r} of the model is no tensor{what}; it returns {there}")
+    if not chosen.is_floating_point():
+        raise BundleError(
+            f"output {which!r} of the model is {_described(chosen)}: labels or counts, where scores, probabilities or"
+            f" predicted values are floating point; {_others(raw, chosen)}"
+        )
     return chosen
+
+
+def _others(raw: Any, chosen: Tensor) -> str:
+    """What else a model returns, and how to name it."""
+    named = dict(raw) if isinstance(raw, dict) else dict(enumerate(raw)) if not isinstance(raw, Tensor) else {}
+    others = {name: value for name, value in named.items() if value is not chosen}
+    if not others:
+        return "let the model return its scores (of class labels, leave argmax out; of numbers, call .float())"
+    fitting = [name for name, value in others.items() if isinstance(value, Tensor) and value.is_floating_point()]
+    listed = ", ".join(f"{name!r} is {_described(value)}" for name, value in others.items())
+    return f"of the others {listed}" + (f"; choose output={fitting[0]!r}" if fitting else "")
+
+
+def _described(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}, no tensor"
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"

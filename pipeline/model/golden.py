@@ -27,6 +27,9 @@ WIDER = {"float64": 1.0, "float32": 10.0}
 
 #: A head's raw output: float32 `[rows, width]`, or values `[steps, width]` of lists.
 Raw: TypeAlias = NDArray[np.float32] | Lists
+#: How golden.parquet is written: no encoding in which one value stands for many. It may unpack to so many bytes, or so
+#: many times its size.
+ENCODINGS, ALWAYS_BYTES, MOST_TIMES = ("PLAIN", "RLE", "BIT_PACKED"), 256 << 20, 20
 #: Of what is generated so many rows may come out in other words, where they score alike: two texts may nearly tie.
 MOST_TIES = 0.05
 
@@ -65,6 +68,7 @@ def read_golden(data: bytes, features: Sequence[str], heads: Sequence[str]) -> G
     """Parse golden.parquet. Raises BundleError where it is broken or lacks a column."""
     try:
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            _refuse_bomb(file.metadata, len(data))
             batch = file.read().combine_chunks().to_batches()[0]
         rows = pa.record_batch([batch.column(FEATURE + name) for name in features], names=list(features))
         raw = {head: _raw(batch.column(RAW + head)) for head in heads}
@@ -119,6 +123,20 @@ def compare(
         elif not wanted.equals(made):
             _labels(name, wanted, made, golden.raw, wider, ties=ties)
     return largest
+
+
+def _refuse_bomb(metadata: pq.FileMetaData, size: int) -> None:
+    """Raise ValueError for a file that is not as `write_golden` writes it and may unpack to far more than it holds."""
+    if metadata.num_rows > MOST_ROWS:
+        raise ValueError(f"it has {metadata.num_rows} rows, above {MOST_ROWS}")
+    groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+    chunks = [group.column(at) for group in groups for at in range(group.num_columns)]
+    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
+    if unpacked > max(ALWAYS_BYTES, MOST_TIMES * size):
+        raise ValueError(f"it unpacks to {unpacked:,} bytes from {size:,}")
+    strange = {encoding for chunk in chunks for encoding in chunk.encodings} - set(ENCODINGS)
+    if strange:
+        raise ValueError(f"it has the encoding {min(strange)}")
 
 
 def _raw(column: pa.Array) -> Raw:

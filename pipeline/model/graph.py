@@ -6,7 +6,7 @@ keep their names, so hooks, folding and compilation work on the result as on the
 nothing of files or columns.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,6 @@ from ...schemas.bundle import GENERATED, BundleManifest, ImageInput, SequenceInp
 from ...schemas.graph import (
     DictArg,
     DtypeArg,
-    EllipsisArg,
-    FloatArg,
     Graph,
     Layer,
     Node,
@@ -29,9 +27,10 @@ from ...schemas.graph import (
 from ..errors import BundleError, one_line
 from . import operations
 from .passes import mask_of
+from .program import Program, Step, decoded, resolved, with_frees
+from .sizes import MOST_BY_INPUT, Sizes, audit_counts
 
-Args = tuple[Any, ...]
-_RESERVED = {*dir(nn.Module()), "_program"}
+_RESERVED = {*dir(nn.Module()), "_program", "_sizes"}
 #: Arguments that would move a result elsewhere, or change one that is there.
 _NOT_ALLOWED = {"device", "out", "inplace"}
 _DEPTH = 50
@@ -48,11 +47,12 @@ def build(graph: Graph, tensors: Mapping[str, Tensor]) -> "GraphModel":
     Raises:
         BundleError: an operation that is not on the lists, a tensor that is missing, extra or misshapen.
     """
-    audit(graph)
     try:
+        audit_counts(graph, len(tensors))
+        audit(graph)
         model = GraphModel(graph)
     except RecursionError as error:
-        raise BundleError("graph.json: a path is nested too deep") from error
+        raise BundleError("graph.json: a path or an argument is nested too deep") from error
     _load_tensors(model, tensors)
     return model.eval().requires_grad_(False)
 
@@ -127,30 +127,9 @@ def _auditreferenced(value: Any, known: set[str], where: str) -> None:
                 raise BundleError(f"graph.json: {where!r} names the dtype {value.dtype!r}, not on the list")
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One node, ready to run. `frees`: the results that nobody needs after it."""
-
-    name: str
-    run: Callable[..., Any]
-    args: Args
-    kwargs: dict[str, Any]
-    frees: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Program:
-    """What a GraphModel runs. `loose`: paths of the tensors that no layer owns."""
-
-    inputs: tuple[str, ...]
-    steps: tuple[_Step, ...]
-    output: Any
-    loose: tuple[str, ...]
-
-
 class GraphModel(nn.Module):
     """Interprets a graph, node by node. Its layers and tensors stand under the names they had in training, so
-    it has but one attribute of its own."""
+    it has but two attributes of its own. `_sizes`: what says how much memory a pass takes, before it runs."""
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
@@ -164,57 +143,98 @@ class GraphModel(nn.Module):
             parent, _, name = path.rpartition(".")
             namespace = _namespace(self, parent)
             namespace.register_buffer(_free(namespace, path, name), None)
-        steps = tuple(_step(self, node, frees) for node, frees in _with_frees(graph))
-        self._program = _Program(tuple(graph.inputs), steps, _decoded(graph.output), loose)
+        steps = tuple(_step(self, node, frees) for node, frees in with_frees(graph))
+        self._program = Program(tuple(graph.inputs), steps, decoded(graph.output), loose)
+        self._sizes = Sizes()
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Run the nodes in order. Inputs and results as the original module has them."""
+        """Run the nodes in order. Inputs and results as the original module has them.
+
+        Raises:
+            torch.OutOfMemoryError: a node would make more than there is room for in a pass; names it, before it runs.
+        """
         program = self._program
+        count = None if torch.compiler.is_compiling() else self._sizes.count(inputs)
         results: dict[str, Any] = dict(zip(program.inputs, inputs, strict=True))
         for step in program.steps:
-            args = _resolved(step.args, results)
-            kwargs = {name: _resolved(value, results) for name, value in step.kwargs.items()}
+            args = resolved(step.args, results)
+            kwargs = {name: resolved(value, results) for name, value in step.kwargs.items()}
+            if count is not None:
+                count.before(step, args, kwargs)
             results[step.name] = step.run(*args, **kwargs)
+            if count is not None:
+                count.after(step, results[step.name], [results[name] for name in step.frees])
             for name in step.frees:
                 del results[name]
-        return _resolved(program.output, results)
+        if count is not None:
+            count.done()
+        return resolved(program.output, results)
+
+    def results(self, inputs: Sequence[Any]) -> Iterator[tuple[Step, Any]]:
+        """Every node with its result, when it has just run: what a later one writes over it does not show.
+
+        Raises:
+            torch.OutOfMemoryError: as `forward` does.
+        """
+        count = self._sizes.count(inputs)
+        results: dict[str, Any] = dict(zip(self._program.inputs, inputs, strict=True))
+        for step in self._program.steps:
+            args = resolved(step.args, results)
+            kwargs = {name: resolved(value, results) for name, value in step.kwargs.items()}
+            if count is not None:
+                count.before(step, args, kwargs)
+            results[step.name] = step.run(*args, **kwargs)
+            yield step, results[step.name]
+            if count is not None:
+                count.after(step, results[step.name], [results[name] for name in step.frees])
+            for name in step.frees:
+                del results[name]
+
+    def refuse_large(self, manifest: BundleManifest) -> None:
+        """Say whether lists are among the inputs, and refuse inputs of which a few rows are too many already.
+
+        Raises:
+            BundleError: names how many numbers a row has.
+        """
+        self._sizes.of_lists = any(isinstance(entry, SequenceInput) for entry in manifest.inputs)
+        a_row = sum(entry.numbers for entry in manifest.inputs if not isinstance(entry, SequenceInput))
+        if a_row * EXAMPLE_ROWS > MOST_BY_INPUT:
+            raise BundleError(f"a row of the inputs has {a_row:,} numbers, above {MOST_BY_INPUT // EXAMPLE_ROWS:,}")
 
 
 def shapes(model: GraphModel, *inputs: Any) -> list[tuple[str, str, tuple[int, ...]]]:
     """Every node that makes a tensor, in order: its name, what it calls, the shape of its result."""
-    results: dict[str, Any] = dict(zip(model._program.inputs, inputs, strict=True))
     found = []
-    for step in model._program.steps:
-        args = _resolved(step.args, results)
-        results[step.name] = step.run(*args, **{name: _resolved(v, results) for name, v in step.kwargs.items()})
-        if isinstance(results[step.name], Tensor):
+    for step, result in model.results(inputs):
+        if isinstance(result, Tensor):
             called = step.run.path if isinstance(step.run, _Late) else getattr(step.run, "__name__", step.name)
-            found.append((step.name, str(called), tuple(results[step.name].shape)))
+            found.append((step.name, str(called), tuple(result.shape)))
     return found
 
 
 def intermediates(model: GraphModel, names: Collection[str], *inputs: Any) -> dict[str, Tensor]:
     """The results of the nodes of these names, as they are when each has just run: what a later one writes over them
     does not show."""
-    results: dict[str, Any] = dict(zip(model._program.inputs, inputs, strict=True))
     found: dict[str, Tensor] = {}
-    for step in model._program.steps:
-        args = _resolved(step.args, results)
-        results[step.name] = step.run(*args, **{name: _resolved(v, results) for name, v in step.kwargs.items()})
+    for step, result in model.results(inputs):
         if step.name in names:
-            found[step.name] = results[step.name].clone()
+            found[step.name] = result.clone()
         if len(found) == len(names):
             break
-        for name in step.frees:
-            del results[name]
     return found
 
 
 def flat_nodes(model: GraphModel, manifest: BundleManifest) -> frozenset[str]:
-    """The nodes whose results are `[rows, width]`; none where the model does not run on rows of zeros."""
+    """The nodes whose results are `[rows, width]`; none where the model does not run on rows of zeros.
+
+    Raises:
+        BundleError: it would take more for a few rows than a pass may.
+    """
     try:
         with torch.inference_mode():
             found = shapes(model, *example_inputs(manifest))
+    except torch.OutOfMemoryError as error:
+        raise BundleError(f"graph.json: {one_line(error)}") from error
     except Exception:  # whatever it makes of zeros says nothing about it
         return frozenset()
     return frozenset(name for name, _, shape in found if len(shape) == 2)
@@ -227,18 +247,20 @@ def example_inputs(manifest: BundleManifest, device: str | torch.device = "cpu")
     for entry in manifest.inputs:
         match entry:
             case TableInput():
-                rows[entry.name] = torch.zeros((EXAMPLE_ROWS, len(entry.columns)), dtype=kinds[entry.dtype])
+                rows[entry.name] = torch.zeros(
+                    EXAMPLE_ROWS, len(entry.columns), dtype=kinds[entry.dtype], device=device
+                )
             case ImageInput():
-                rows[entry.name] = torch.zeros((EXAMPLE_ROWS, entry.channels, *entry.size))
+                rows[entry.name] = torch.zeros(EXAMPLE_ROWS, entry.channels, *entry.size, device=device)
             case SequenceInput():
                 steps = min(entry.longest, EXAMPLE_STEPS)
                 shape = (EXAMPLE_ROWS, steps, *([len(entry.columns)] if entry.dtype == "float32" else []))
-                rows[entry.name] = torch.zeros(shape, dtype=kinds[entry.dtype])
+                rows[entry.name] = torch.zeros(shape, dtype=kinds[entry.dtype], device=device)
                 if entry.mask is not None:
-                    rows[f"{entry.name}_mask"] = mask_of(entry, torch.full((EXAMPLE_ROWS,), steps), steps)
+                    lengths = torch.full((EXAMPLE_ROWS,), steps, device=device)
+                    rows[f"{entry.name}_mask"] = mask_of(entry, lengths, steps)
     if manifest.arguments[-1] == GENERATED:
-        rows[GENERATED] = torch.zeros((EXAMPLE_ROWS, 1), dtype=torch.int64)
-    rows = {name: tensor.to(device) for name, tensor in rows.items()}
+        rows[GENERATED] = torch.zeros((EXAMPLE_ROWS, 1), dtype=torch.int64, device=device)
     return (rows,) if manifest.call == "dict" else tuple(rows.values())
 
 
@@ -257,7 +279,7 @@ def _load_tensors(model: GraphModel, tensors: Mapping[str, Tensor]) -> None:
         raise BundleError(f"the weights do not fit the graph: {one_line(error)}") from error
 
 
-def _step(model: GraphModel, node: Node, frees: tuple[str, ...]) -> _Step:
+def _step(model: GraphModel, node: Node, frees: tuple[str, ...]) -> Step:
     runs: dict[str, Callable[[str], Callable[..., Any]]] = {
         "layer": lambda path: _Late(model, path),
         "tensor": lambda path: lambda: _tensor(model, path),
@@ -265,9 +287,9 @@ def _step(model: GraphModel, node: Node, frees: tuple[str, ...]) -> _Step:
         "method": operations.METHODS.__getitem__,
         "attribute": operations.ATTRIBUTES.__getitem__,
     }
-    args = () if node.op == "tensor" else tuple(_decoded(value) for value in node.args)
-    kwargs = {name: _decoded(value) for name, value in node.kwargs.items()}
-    return _Step(node.name, runs[node.op](node.target), args, kwargs, frees)
+    args = () if node.op == "tensor" else tuple(decoded(value) for value in node.args)
+    kwargs = {name: decoded(value) for name, value in node.kwargs.items()}
+    return Step(node.name, node.op, node.target, runs[node.op](node.target), args, kwargs, frees)
 
 
 def _namespace(module: nn.Module, path: str) -> nn.Module:
@@ -306,8 +328,12 @@ class _Late:
     model: GraphModel
     path: str
 
+    def layer(self) -> nn.Module:
+        """What stands at the path now."""
+        return self.model.get_submodule(self.path)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.model.get_submodule(self.path)(*args, **kwargs)
+        return self.layer()(*args, **kwargs)
 
 
 def is_reserved(name: str) -> bool:
@@ -322,75 +348,9 @@ def _free(module: nn.Module, path: str, name: str) -> str:
 
 
 def _layer(path: str, layer: Layer) -> nn.Module:
-    arguments = {name: _decoded(value) for name, value in layer.args.items()}
+    arguments = {name: decoded(value) for name, value in layer.args.items()}
     try:
         with torch.device("meta"):  # shapes only: no memory, no random numbers drawn
             return operations.LAYERS[layer.type](**arguments)
     except Exception as error:
         raise BundleError(f"graph.json: layer {path!r} cannot be built as {layer.type}: {one_line(error)}") from error
-
-
-def _with_frees(graph: Graph) -> list[tuple[Node, tuple[str, ...]]]:
-    """Each node with the results that are not needed after it."""
-    needed, pairs = set(referenced(graph.output)), []
-    for node in reversed(graph.nodes):
-        used = dict.fromkeys(referenced([node.args, node.kwargs]))
-        frees = tuple(name for name in used if name not in needed)
-        unused = () if node.name in needed else (node.name,)
-        needed.update(used)
-        pairs.append((node, (*frees, *unused)))
-    return pairs[::-1]
-
-
-def referenced(value: Any) -> list[str]:
-    """The nodes whose results an argument takes, each as often as it does."""
-    match value:
-        case NodeRef():
-            return [value.node]
-        case list() | tuple():
-            return [name for entry in value for name in referenced(entry)]
-        case dict():
-            return referenced(list(value.values()))
-        case TupleArg():
-            return referenced(value.tuple)
-        case DictArg():
-            return referenced(list(value.mapping.values()))
-        case SliceArg():
-            return referenced(value.slice)
-    return []
-
-
-def _decoded(value: Any) -> Any:
-    """An argument as Python has it; references to nodes stay, until the node has run."""
-    match value:
-        case list():
-            return [_decoded(entry) for entry in value]
-        case TupleArg():
-            return tuple(_decoded(entry) for entry in value.tuple)
-        case DictArg():
-            return {name: _decoded(entry) for name, entry in value.mapping.items()}
-        case SliceArg():
-            return slice(*(_decoded(entry) for entry in value.slice))
-        case DtypeArg():
-            return operations.DTYPES[value.dtype]
-        case FloatArg():
-            return float(value.float)
-        case EllipsisArg():
-            return Ellipsis
-    return value
-
-
-def _resolved(value: Any, results: Mapping[str, Any]) -> Any:
-    """An argument with every reference replaced by its result."""
-    match value:
-        case NodeRef():
-            return results[value.node]
-        case tuple():
-            return tuple(_resolved(entry, results) for entry in value)
-        case list():
-            return [_resolved(entry, results) for entry in value]
-        case dict():
-            return {name: _resolved(entry, results) for name, entry in value.items()}
-        case slice():
-            return slice(*(_resolved(end, results) for end in (value.start, value.stop, value.step)))
-    return value

@@ -66,6 +66,8 @@ _OPERATORS = (
 #: Operators that a file could make run for ever on numbers or text of its own.
 _ARITHMETIC = {"add", "floordiv", "iadd", "imul", "isub", "itruediv", "mod", "mul", "pow", "sub", "truediv"}
 _LARGEST = 2**63
+#: Entries of a shape, or of a list of tensors, that is put together from others.
+_LONGEST = 1 << 12
 
 
 def _on_tensors_and_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,6 +78,8 @@ def _on_tensors_and_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
         if any(isinstance(arg, torch.Tensor) for arg in args):
             return function(*args)
         if function is operator.add and all(isinstance(arg, tuple | list) for arg in args):
+            if sum(map(len, args)) > _LONGEST:
+                raise ValueError(f"a list of more than {_LONGEST} entries")
             return function(*args)
         if not all(isinstance(arg, int | float) and abs(arg) < _LARGEST for arg in args):
             raise ValueError(f"{function.__name__} of {[type(arg).__name__ for arg in args]}")
@@ -135,7 +139,7 @@ DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 #: Parameters of constructors that say where and how, not what.
 _NOT_SAVED = {"self", "device", "dtype", "_weight", "_freeze", "min_value", "max_value", "args", "kwargs"}
-#: Parameters that a layer keeps as a tensor or not at all.
+#: Parameters that a layer keeps as a tensor or not at all; recurrent layers keep the flag itself.
 _SAVED_AS_FLAG = {"bias"}
 #: Layers whose constructor arguments are not all attributes of the same name.
 _OWN_ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {
@@ -180,4 +184,6 @@ def layer_arguments(module: nn.Module) -> dict[str, Any]:
     if type(module).__name__ in _OWN_ARGUMENTS:
         return _OWN_ARGUMENTS[type(module).__name__](module)
     found = {name: getattr(module, name) for name in layer_parameters(type(module))}
-    return {name: value is not None if name in _SAVED_AS_FLAG else value for name, value in found.items()}
+    for name in _SAVED_AS_FLAG & found.keys():
+        found[name] = found[name] if isinstance(found[name], bool) else found[name] is not None
+    return found

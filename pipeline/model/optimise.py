@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...schemas.graph import DictArg, Graph, Layer, Node, NodeRef, SliceArg, TupleArg
-from .graph import referenced
+from .program import referenced
 
 #: Beyond so many deviations from zero, folding would subtract large numbers that BatchNorm subtracts before it
 #: multiplies.

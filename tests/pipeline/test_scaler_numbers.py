@@ -1,0 +1,106 @@
+"""A scaler from the numbers of a file: every accepted set of names has one meaning, scikit-learn's."""
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scoreline.pipeline.features.parameters import Kind, read_parameters
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+
+from scoreline import BundleError
+
+RNG = np.random.default_rng(5)
+DATA = RNG.normal([3, -40, 0.1, 7], [2, 9, 0.01, 0], size=(60, 4))  # the last column is constant
+LOW, HIGH = DATA.min(0), DATA.max(0)
+STANDARD, ROBUST = StandardScaler().fit(DATA), RobustScaler().fit(DATA)
+MINMAX, MAXABS = MinMaxScaler().fit(DATA), MaxAbsScaler().fit(DATA)
+RANGED = MinMaxScaler(feature_range=(-1, 3), clip=True).fit(DATA)
+
+
+def npz(numbers: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **numbers)
+    return buffer.getvalue()
+
+
+def as_json(numbers: dict[str, Any]) -> bytes:
+    return json.dumps({name: np.asarray(value).tolist() for name, value in numbers.items()}).encode()
+
+
+WRITES: dict[str, Callable[[dict[str, Any]], bytes]] = {"s.npz": npz, "s.json": as_json}
+IQR = np.subtract(*np.percentile(DATA, [75, 25], axis=0))
+ACCEPTED: list[tuple[Kind, dict[str, Any], Any]] = [
+    ("standard", {"mean": STANDARD.mean_, "scale": STANDARD.scale_}, STANDARD),
+    ("standard", {"mean_": STANDARD.mean_, "scale_": STANDARD.scale_, "var_": STANDARD.var_}, STANDARD),
+    ("standard", {"mean": DATA.mean(0), "std": DATA.std(0)}, STANDARD),
+    ("standard", {"mean": DATA.mean(0, keepdims=True), "std": DATA.std(0, keepdims=True)}, STANDARD),
+    ("standard", {"mean": DATA.mean(0), "var": DATA.var(0)}, STANDARD),
+    ("robust", {"center_": ROBUST.center_, "scale_": ROBUST.scale_}, ROBUST),
+    ("robust", {"median": np.median(DATA, 0), "iqr": IQR}, ROBUST),
+    ("minmax", {"min_": MINMAX.min_, "scale_": MINMAX.scale_}, MINMAX),
+    ("minmax", {"data_min": LOW, "data_max": HIGH}, MINMAX),
+    ("minmax", {"data_min_": LOW, "data_max_": HIGH}, MINMAX),
+    ("minmax", {"min": LOW, "max": HIGH}, MINMAX),
+    ("minmax", {"min": LOW, "max": HIGH, "feature_range": [-1, 3], "clip": True}, RANGED),
+    (
+        "minmax",
+        {
+            "min_": RANGED.min_, "scale_": RANGED.scale_, "data_min_": RANGED.data_min_,
+            "data_max_": RANGED.data_max_, "data_range_": RANGED.data_range_, "feature_range": [-1, 3], "clip": True,
+        },
+        RANGED,
+    ),
+    ("maxabs", {"scale_": MAXABS.scale_}, MAXABS),
+    ("maxabs", {"max_abs_": MAXABS.max_abs_}, MAXABS),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("file", WRITES)
+@pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: f"{case[0]}:{'+'.join(case[1])}")
+def test_every_accepted_set_means_what_scikit_learn_does(case: tuple[Kind, dict[str, Any], Any], file: str) -> None:
+    """Both ways, with columns that are constant, and values outside the data."""
+    kind, numbers, fitted = case
+    read = read_parameters(WRITES[file](numbers), file, kind)
+    values = np.concatenate([DATA, DATA * 3 - 5])
+    np.testing.assert_allclose(read.transform(values), fitted.transform(values), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(read.inverse_transform(values), fitted.inverse_transform(values), rtol=1e-9, atol=1e-9)
+
+
+ONES = [1.0, 1.0]
+REFUSED: list[tuple[Kind, dict[str, Any], str]] = [
+    ("minmax", {"min": ONES, "scale": ONES}, "min_ and scale_, or data_min and data_max, or min and max"),
+    ("minmax", {"min": ONES, "max": ONES, "scale": ONES}, "'min' and 'scale', which may mean two things"),
+    ("minmax", {"min_": ONES, "scale": ONES}, "lacks the numbers of a minmax scaler"),
+    ("minmax", {"min_": ONES, "max_": ONES}, "min_ and scale_, or data_min and data_max, or min and max"),
+    ("minmax", {"data_min": ONES, "data_max": [2.0, 0.5]}, "data_max of column 1 is 0.5, below its data_min 1"),
+    ("minmax", {"min": [3.0], "max": [2.0]}, "max of column 0 is 2, below its min 3"),
+    ("minmax", {"min": ONES, "max": ONES, "feature_range": [1, 1]}, "not a range"),
+    ("standard", {"mean": ONES}, "mean and scale, or mean and std, or mean and var"),
+    ("standard", {"mean": ONES, "scale": [1.0]}, "of different lengths: mean has 2, scale has 1"),
+    ("standard", {"mean": [ONES, ONES], "scale": [ONES, ONES]}, r"the shape \(2, 2\)"),
+    ("standard", {"mean": ONES, "std": [1.0, -1.0]}, "std of column 1 is -1, below 0"),
+    ("standard", {"mean": ONES, "scale": [1.0, float("nan")]}, "not finite"),
+    ("standard", {"mean": ONES, "scale": ONES, "with_mean": False}, "with_mean is false"),
+    ("robust", {"mean": ONES, "scale": ONES}, "center and scale, or median and iqr"),
+    ("maxabs", {"max": ONES}, "scale, or max_abs"),
+]
+
+
+@pytest.mark.parametrize("file", WRITES)
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: f"{case[0]}:{'+'.join(case[1])}")
+def test_what_may_mean_two_things_is_refused(case: tuple[Kind, dict[str, Any], str], file: str) -> None:
+    """With every accepted set of names, in one line."""
+    kind, numbers, says = case
+    with pytest.raises(BundleError, match=says) as caught:
+        read_parameters(WRITES[file](numbers), file, kind)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ['{"mean": [1e400], "scale": [1]}', '{"mean": [1%s], "scale": [1]}' % ("0" * 400)])
+def test_numbers_beyond_float64_are_no_traceback(text: str) -> None:
+    """Infinity, or an integer that no float holds."""
+    with pytest.raises(BundleError):
+        read_parameters(text.encode(), "s.json", "standard")
