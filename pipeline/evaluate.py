@@ -2,6 +2,7 @@
 ranks of AUC, and labels that are joined from another file.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
@@ -17,6 +17,7 @@ from ..schemas.run import HeadRecord, RunManifest
 from .arrays import to_numpy
 from .errors import DataError, NoInputError, UsageError, one_line
 from .inputs.check import is_list
+from .inputs.csv import read_text
 from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
 from .outputs.store import MANIFEST, SUCCESS, Store
 from .truth import numbers_of, places_of, truths_of
@@ -177,8 +178,9 @@ def _joinable(joined: LabelFile, labels: Sequence[str], key: pa.DataType | None)
     names = [*dict.fromkeys([joined.on, *labels])]
     try:
         if joined.path.lower().endswith((".csv", ".csv.gz")):
-            text = {name: pa.string() for name in names}  # 007 is no 7, and what a label is the bundle says
-            table = pacsv.read_csv(joined.path, convert_options=pacsv.ConvertOptions(column_types=text))
+            if not os.path.isfile(joined.path):  # noqa: PTH113 - the text may hold anything a user types
+                raise NoInputError(f"{joined.path}: cannot be read: no such file")
+            table = read_text(joined.path, names)  # 007 is no 7, and what a label is the bundle says
         else:
             with pq.ParquetFile(joined.path) as file:
                 table = file.read()
