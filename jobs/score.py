@@ -141,6 +141,7 @@ def score(job: "JobFile | None", run_date: str | None, run_id: str | None, **opt
     \b
       [csv]
       delimiter = ";"
+      escape = '\\'
       decimal = ","
       encoding = "latin-1"
       nulls = ["NA", "-"]

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from .errors import DataError, NoInputError, PartitionError, UsageError, one_line, printable
+from .inputs.csv import read_text
 from .joins import Keys, comparable
 from .parquet.file import ParquetSource
 from .plain import plain
@@ -81,9 +82,8 @@ class LabelTable:
 def _read_csv(path: str, names: Sequence[str]) -> pa.Table:
     """Every cell as text: 007 is no 7, and what a label is the bundle says. An empty cell is null, and `""` in quotes
     an empty text."""
-    parse = pacsv.ParseOptions(newlines_in_values=True)
-    with pacsv.open_csv(path, parse_options=parse) as reader:
-        _refuse_columns(path, names, reader.schema.names)
+    there = read_text(path, names)  # refuses rows that no sense can be made of
+    _refuse_columns(path, names, there.schema.names)
     convert = pacsv.ConvertOptions(
         include_columns=list(names),
         column_types={name: pa.string() for name in names},
@@ -91,7 +91,7 @@ def _read_csv(path: str, names: Sequence[str]) -> pa.Table:
         quoted_strings_can_be_null=False,
         null_values=[""],
     )
-    return pacsv.read_csv(path, parse_options=parse, convert_options=convert)
+    return pacsv.read_csv(path, parse_options=pacsv.ParseOptions(newlines_in_values=True), convert_options=convert)
 
 
 def _read_parquet(path: str, names: Sequence[str]) -> pa.Table:

@@ -4,13 +4,13 @@ by the child process that hands in `read_pickle`.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as pacsv
+import pyarrow.compute as pc
 from pydantic import ValidationError
 from torch import nn
 
@@ -19,6 +19,7 @@ from .archives import refuse_bomb
 from .checkpoint import fill
 from .errors import BundleError, PartitionError, one_line
 from .features.parameters import read_parameters
+from .inputs.csv import read_text
 from .model import operations
 from .model.bundle import first_problem
 from .parquet.file import ParquetSource
@@ -84,6 +85,8 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
             raise BundleError(f"the spec's target_scaler: {first_problem(error)}") from error
         return {**said, "target_scaler": _target_scaler(described, folder, read_pickle)}
 
+    scaler = _scalers(spec.scaler, folder, read_pickle)
+    text = {*spec.vocabularies, *_path_features(spec), *_wordy(scaler, spec.features)}
     several = isinstance(spec.model, list)
     models = [
         _model(one, folder, allow_import=allow_import, read_pickle=read_pickle)
@@ -103,9 +106,9 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
         bounds=spec.bounds,
         out_of_bounds=spec.out_of_bounds,
         heads=None if spec.heads is None else {name: head(said) for name, said in spec.heads.items()},
-        sample=_from_spec(_rows(folder / str(spec.sample)), spec, (folder / str(spec.sample)).parent),
+        sample=_from_spec(_rows(folder / str(spec.sample), text), spec, (folder / str(spec.sample)).parent),
         expected=None if spec.expected is None else _rows(folder / spec.expected),
-        scaler=_scalers(spec.scaler, folder, read_pickle),
+        scaler=scaler,
         target_scaler=_target_scaler(spec.target_scaler, folder, read_pickle),
         vocabularies=spec.vocabularies,
         inputs=spec.inputs,
@@ -121,34 +124,72 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
 
 def _from_spec(table: pa.Table, spec: PackSpec, folder: Path) -> pa.Table:
     """The sample with paths of images that begin where it lies, as those of a file that is scored do."""
-    for name in spec.images or {}:
-        for feature in (spec.inputs or {}).get(name, [name]):
-            at = table.schema.get_field_index(feature)
-            if at < 0 or not pa.types.is_string(table.schema.field(at).type):
-                continue
-            paths = [None if path is None else str(folder / path) for path in table.column(at).to_pylist()]
-            table = table.set_column(at, feature, pa.array(paths, pa.string()))
+    for feature in _path_features(spec):
+        at = table.schema.get_field_index(feature)
+        if at < 0 or not pa.types.is_string(table.schema.field(at).type):
+            continue
+        paths = [None if path is None else str(folder / path) for path in table.column(at).to_pylist()]
+        table = table.set_column(at, feature, pa.array(paths, pa.string()))
     return table
+
+
+def _path_features(spec: PackSpec) -> list[str]:
+    """The features that are images, which a file may hold by their paths."""
+    return [feature for name in spec.images or {} for feature in (spec.inputs or {}).get(name, [name])]
+
+
+def _wordy(fitted: Any, names: Sequence[Any]) -> set[str]:
+    """The features that a transformer has learned words of, also where every word is made of digits."""
+    if isinstance(fitted, list):
+        return {name for one, columns in fitted for name in _wordy(one, columns)}
+    names = list(getattr(fitted, "feature_names_in_", names))
+    if hasattr(fitted, "transformers_"):
+        parts = [(one, columns) for _, one, columns in fitted.transformers_ if isinstance(columns, list)]
+        chosen = [(one, [names[c] if isinstance(c, int) else c for c in columns]) for one, columns in parts]
+        return {name for one, columns in chosen for name in _wordy(one, columns)}
+    if hasattr(fitted, "steps"):  # of a pipeline: those before an encoder keep their columns apart
+        return {name for _, one in fitted.steps for name in _wordy(one, names)}
+    categories = getattr(fitted, "categories_", [])
+    return {n for n, known in zip(names, categories, strict=False) if any(isinstance(word, str) for word in known)}
 
 
 def _target_scaler(spec: ScalerSpec | float | None, folder: Path, read_pickle: ReadPickle | None) -> Any:
     return _scaler(spec, folder, read_pickle) if isinstance(spec, ScalerSpec) else spec
 
 
-def _rows(path: Path) -> pa.Table:
-    """Sample or expected rows: Parquet as it is; of a CSV, what reads as numbers is numbers, and only an empty cell is
-    missing, as when it is scored."""
+def _rows(path: Path, text: Collection[str] = ()) -> pa.Table:
+    """Sample or expected rows: Parquet as it is; of a CSV, what reads as numbers is numbers, but for the columns that
+    are text, and only an empty cell is missing, as when it is scored."""
     try:
         require_plain(path)
         if path.suffix.lower() in (".parquet", ".pq", ".parq"):
             with ParquetSource(path, name=str(path)) as source:
                 return source.read()
-        words = pacsv.ConvertOptions(strings_can_be_null=True, null_values=[""])
-        return pacsv.read_csv(path, convert_options=words)
+        table = read_text(str(path))
+        columns = [_typed(table.column(name).combine_chunks(), text=name in text) for name in table.schema.names]
+        return pa.table(dict(zip(table.schema.names, columns, strict=True)))
     except PartitionError as error:
         raise BundleError(one_line(error)) from error
     except (OSError, pa.ArrowException) as error:
         raise BundleError(f"{path} cannot be read: {one_line(error)}") from error
+
+
+def _typed(cells: pa.Array, *, text: bool) -> pa.Array:
+    """Cells of a CSV as integers, numbers or truth values, where all of them are."""
+    cells = pc.if_else(pc.equal(cells, ""), None, cells)
+    if text:
+        return cells
+    known = cells.drop_null()
+    if not len(known):
+        return pa.nulls(len(cells))
+    if pc.all(pc.is_in(pc.utf8_lower(known), pa.array(["true", "false"]))).as_py():
+        return cells.cast(pa.bool_())
+    for kind in (pa.int64(), pa.float64()):
+        try:
+            return cells.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return cells
 
 
 def _read(path: Path) -> bytes:

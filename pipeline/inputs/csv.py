@@ -11,7 +11,7 @@ every stream is followed by a row of our own: where it does not come back as a r
 
 import codecs
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -293,3 +293,30 @@ def _unreadable(
             f'it is not {dialect.encoding} ({reason}); say in the job file what it is, as in [csv] encoding = "{meant}"'
         )
     return PartitionError(f"{partition.name}: cannot be read as CSV: {reason}", partition=partition.name)
+
+
+def read_text(path: str, columns: Collection[str] | None = None) -> pa.Table:
+    """A whole file of the usual dialect as text, an empty cell as an empty string.
+
+    Args:
+        columns: those to read, all where None. Where the file lacks one, the columns it has come back without rows.
+
+    Raises:
+        PartitionError: it cannot be read, a column is there twice, or no sense can be made of a row; names it.
+    """
+    dialect = CsvDialect()
+    partition = Partition(path=path, name=path, format="csv", size=0, mtime_ns=0)
+    header = read_header(partition, dialect)
+    names = [name for name in header.names if columns is None or name in columns]
+    if set(columns or ()) - set(names):
+        return header.empty_table()
+    doubled = next((name for name in names if names.count(name) > 1), None)
+    if doubled is not None:
+        raise PartitionError(f"{path}: column {doubled!r} appears more than once; rename one", partition=path)
+    batches, first_row = [], 0
+    for rows in read_batches(partition, names, header=header.names, dialect=dialect):
+        for place, reason in sorted(rows.unreadable.items()):
+            raise PartitionError(f"{path}: row {first_row + place} {reason}; fix the row", partition=path)
+        batches.append(rows.batch)
+        first_row += rows.batch.num_rows
+    return pa.Table.from_batches(batches, pa.schema([header.field(name) for name in names]))

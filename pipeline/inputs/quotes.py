@@ -53,7 +53,8 @@ class RowMarker:
         self._separates = np.zeros(256, dtype=bool)
         self._separates[list(self._delimiter + LINE_ENDS)] = True
         self._may_follow_escape = np.zeros(256, dtype=bool)
-        self._may_follow_escape[list(self._quote + self._delimiter + self._escape + b"\n")] = True
+        # writers escape the quote that they never use, too
+        self._may_follow_escape[list((self._quote or b'"') + self._delimiter + self._escape + b"\n")] = True
         #: What the bytes so far come to, in the fewest bytes that leave the parser in the same state.
         self._context = b"\n"
         self._at_start = True

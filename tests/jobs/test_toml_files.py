@@ -47,12 +47,11 @@ def test_a_byte_order_mark(scoreline: Command, tmp_path: Path) -> None:
     assert "lacks 'task'" in scoreline("pack", tmp_path / "b.toml", tmp_path / "out").message
 
 
-@pytest.mark.parametrize(
-    "flag", [f"max_rejects = '{DIGITS}'", f"max_rejects = '{DIGITS}%'", f"explain_rows = '{DIGITS}%'"]
-)
-def test_numbers_of_thousands_of_digits_in_text(scoreline: Command, tmp_path: Path, flag: str) -> None:
+@pytest.mark.parametrize("name", ["max_rejects", "explain_rows"])
+@pytest.mark.parametrize("unit", ["", "%"])
+def test_numbers_of_thousands_of_digits_in_text(scoreline: Command, tmp_path: Path, name: str, unit: str) -> None:
     """Python bounds what it takes for a number."""
-    (tmp_path / "a.toml").write_text(flag)
+    (tmp_path / "a.toml").write_text(f"{name} = '{DIGITS}{unit}'")
     result = scoreline("score", "--job", tmp_path / "a.toml")
     assert result.code == 78, result.err
-    assert flag.split(" ")[0] in result.message
+    assert name in result.message
