@@ -149,6 +149,7 @@ def _batches(
     columns = [*dict.fromkeys([*keys, *head.columns])]
     for name in parts:
         try:
+            require_plain(store.path(name))
             with pq.ParquetFile(store.path(name), page_checksum_verification=True) as file:
                 missing = [key for key in keys if key not in file.schema_arrow.names]
                 if missing:
@@ -166,6 +167,7 @@ def _key_type(store: Store, parts: Sequence[str], joined: LabelFile) -> pa.DataT
     """The type of the key in the output, as far as it can be told."""
     for name in parts:
         try:
+            require_plain(store.path(name))
             with pq.ParquetFile(store.path(name)) as file:
                 kinds = [field.type for field in file.schema_arrow if field.name == joined.on]
         except (OSError, pa.ArrowException):

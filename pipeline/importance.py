@@ -14,6 +14,7 @@ from .evaluate import finished
 from .explaining import ATTRIBUTION, COMPLETE, GAP
 from .folders import listing_error
 from .outputs.store import Store
+from .plain_files import require_plain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +58,7 @@ def importance(output: str, advance: Callable[[int], object] = lambda _: None) -
     sums: dict[str, np.ndarray] = {}  # by column: rows, sum of sizes, sum, largest size
     for name in [part.target for record in manifest.partitions for part in record.parts]:
         try:
+            require_plain(store.path(name))
             with pq.ParquetFile(store.path(name), page_checksum_verification=True) as file:
                 columns = _columns(file.schema_arrow.names, manifest, prefix)
                 for batch in file.iter_batches(batch_size=1 << 16, columns=columns):
