@@ -70,11 +70,15 @@ def _claim(root: Path) -> None:
     """Make the folder and mark it as the demo's. Raises OutputError for one that is not, and OSError."""
     if kind_of(root) in ("file", "other"):
         raise OutputError(f"{str(root)!r} is not a folder; choose another --dir")
-    walker = Walker(skip=lambda _: False)
+    walker = Walker(failed=_unlisted, skip=lambda _: False)
     if kind_of(root) == "folder" and walker.entries(walker.start(str(root))) and kind_of(root / MARK) == "missing":
         raise UsageError(f"{str(root)!r} exists and was not made by the demo; choose another --dir")
     root.mkdir(parents=True, exist_ok=True)
     (root / MARK).touch()
+
+
+def _unlisted(path: str, error: OSError) -> OutputError:
+    return OutputError(f"{path!r} cannot be looked at: {error.strerror}; choose another --dir")
 
 
 def _show(task: str, root: Path, rows: int | None, device: str) -> str:

@@ -15,7 +15,7 @@ import torch
 from ..schemas.bundle import AnyHead, BinaryHead, BundleManifest, ClassHead, MulticlassHead, MultilabelHead
 from .errors import DataError, UsageError
 from .inputs.discover import discover
-from .model.bundle import Bundle, open_bundle, sha256, write_bundle
+from .model.bundle import Bundle, find_place, open_bundle, sha256, write_bundle
 from .model.first_rows import FirstRows
 from .model.golden import GoldenRows, read_golden, write_golden
 from .model.modes import pinned
@@ -77,6 +77,7 @@ def calibrate(
     Raises:
         UsageError: a head, label column or method that does not go with the bundle.
         DataError: a label that the bundle does not know, or none that can be fitted.
+        OutputError: `out` is taken, or cannot be.
     """
     bundle = open_bundle(job.bundle)
     chosen = choose(bundle.manifest, head)
@@ -86,6 +87,7 @@ def calibrate(
         raise UsageError(f"{chosen.task} takes {wanted} --label, in the order of its labels; {len(labels)} were given")
     if bundle.manifest.ensemble is not None and bundle.manifest.ensemble.combine == "vote":
         raise UsageError("an ensemble that votes gives shares, no probabilities: save it with combine='probability'")
+    find_place(out)  # before the work, not behind it
     scorer = Scorer.load(bundle, device=job.device, trust=job.trust)
     scores, truth, skipped = _collected(scorer, chosen, job, labels, advance)
     try:

@@ -21,7 +21,7 @@ from .errors import BundleError, PartitionError, one_line
 from .features.parameters import read_parameters
 from .inputs.csv import read_text
 from .model import operations
-from .model.bundle import first_problem
+from .model.bundle import find_place, first_problem
 from .parquet.file import ParquetSource
 from .plain_files import read_plain, require_plain
 from .save import save_bundle
@@ -74,6 +74,7 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
             raise BundleError(f"the spec lacks {name!r}; add: {_LINES[name]}")
     if spec.task not in ("regression", None) and not spec.labels:
         raise BundleError(f"the spec lacks 'labels'; add: {_LINES['labels']}")
+    find_place(out)  # before the work, not behind it
     assert spec.features is not None, "checked above"
     assert spec.model is not None, "checked above"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...pipeline.errors import StorageError
+from ...pipeline.plain_files import kind_of, require_plain
 
 if TYPE_CHECKING:
     from ...pipeline.importance import Telling
@@ -101,6 +102,8 @@ def importance_svg(title: str, features: "Sequence[Telling]") -> str:
 def write_picture(path: Path, svg: str) -> None:
     """Raises StorageError where it cannot be written."""
     try:
+        if kind_of(path) != "missing":
+            require_plain(path)  # a pipe would wait for its reader
         path.write_text(svg)
     except OSError as error:
         raise StorageError(f"the picture {str(path)!r} cannot be written: {error.strerror}") from error

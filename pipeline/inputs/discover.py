@@ -99,7 +99,7 @@ def discover(where: str, *, format: Literal["auto", "parquet", "csv"] = "auto") 
         partitions=tuple(sorted(found, key=lambda p: p.name)),
         ignored=tuple(sorted(entry.name for entry in ignored)),
         ignored_parquet=tuple(sorted(_begin_as_parquet(ignored))),
-        loops=tuple(files.loops),
+        loops=tuple(dict.fromkeys(files.loops)),
         searched=files.searched,
         pattern=files.pattern,
     )

@@ -110,12 +110,7 @@ def write_bundle(path: str | os.PathLike[str], manifest: BundleManifest, files: 
     Raises:
         OutputError: the place is taken by something that is no bundle, or cannot be written.
     """
-    try:
-        place = Path(os.path.realpath(path))  # behind a link, so that the link stays
-    except ValueError as error:
-        raise OutputError(f"{path!r} is no path: {error}") from error
-    if _is_taken(place):
-        raise OutputError(f"{str(place)!r} exists and is no bundle; choose another place")
+    place = find_place(path)
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
     fresh, old = (place.parent / temporary_name(place.name + end) for end in ("", "/old"))
     try:
@@ -133,18 +128,32 @@ def write_bundle(path: str | os.PathLike[str], manifest: BundleManifest, files: 
     return sha256(text.encode())
 
 
-def _is_taken(place: Path) -> bool:
-    def failed(path: str, error: OSError) -> OutputError:
-        return OutputError(f"{path!r} cannot be looked at: {error.strerror}; choose another place")
+def find_place(path: str | os.PathLike[str]) -> Path:
+    """Where a bundle would be written, behind links, so that a link stays. Writes nothing.
+
+    Raises:
+        OutputError: something that is no bundle is there, or no folder can be.
+    """
+
+    def failed(where: str, error: OSError) -> OutputError:
+        return OutputError(f"{where!r} cannot be looked at: {error.strerror}; choose another place")
 
     try:
-        kind = kind_of(place)
-        if kind in ("missing", "folder") and (kind == "missing" or kind_of(place / MANIFEST) != "missing"):
-            return False
+        place = Path(os.path.realpath(path))
+        nearest = next(folder for folder in (place, *place.parents) if kind_of(folder) != "missing")
+        if kind_of(nearest) != "folder":
+            what = "exists and is no bundle" if nearest == place else f"lies below {str(nearest)!r}, which is no folder"
+            raise OutputError(f"{str(place)!r} {what}; choose another place")
+        if nearest != place or kind_of(place / MANIFEST) != "missing":
+            return place
     except OSError as error:
-        raise failed(str(place), error) from error
+        raise failed(str(path), error) from error
+    except ValueError as error:
+        raise OutputError(f"{path!r} is no path: {error}") from error
     walker = Walker(failed=failed, skip=lambda _: False)
-    return kind != "folder" or bool(walker.entries(walker.start(str(place))))
+    if walker.entries(walker.start(str(place))):
+        raise OutputError(f"{str(place)!r} exists and is no bundle; choose another place")
+    return place
 
 
 def _kind(path: Path) -> Kind:

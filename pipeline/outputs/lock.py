@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import OutputLockedError
-from ..plain_files import read_plain, require_plain
+from ..errors import OutputError, OutputLockedError
+from ..plain_files import kind_of, read_plain
 from .store import LOCK, Store, storage_error
 
 
@@ -32,9 +32,9 @@ def hold(store: Store, run_id: str) -> Iterator[None]:
 
 
 def _opened(place: Path) -> int:
+    if kind_of(place) in ("folder", "other"):
+        raise OutputError(f"{place} is not a regular file, as it should be; move it")
     try:
-        if os.path.lexists(place):
-            require_plain(place)
         return os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise storage_error(place, error) from error

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import PartitionError, one_line
+from ..plain_files import require_plain
 from .entries import num_entries
 from .footer import Group, check_chunks, check_counts, lies, read_groups
 from .int96 import fits_nanoseconds, loses_digits
@@ -46,6 +47,7 @@ class ParquetSource:
 
     def __enter__(self) -> Self:
         try:
+            require_plain(self._path)
             check_counts(self._file().metadata, self.name)
         except BROKEN as error:
             self.close()
