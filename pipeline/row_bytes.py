@@ -2,6 +2,8 @@
 they came in. Independent of files and columns' meaning.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,14 +31,14 @@ def row_bytes(batch: pa.RecordBatch) -> Sizes | None:
     heavy = [column for column in batch.columns if not is_light(column.type)]
     if not heavy:
         return None
-    return np.sum([_sizes(column) for column in heavy], axis=0, dtype=np.int64)
+    return _added([_sizes(column) for column in heavy])
 
 
 def batch_bytes(batch: pa.RecordBatch) -> int:
     """What all rows of a batch take."""
-    light = sum(_width(kind) or 0 for kind in batch.schema.types if is_light(kind))
+    light: int = sum(_width(kind) or 0 for kind in batch.schema.types if is_light(kind))
     sizes = row_bytes(batch)
-    return light * batch.num_rows + (0 if sizes is None else int(sizes.sum()))
+    return light * int(batch.num_rows) + (0 if sizes is None else int(sizes.sum()))
 
 
 def _width(kind: pa.DataType) -> int | None:
@@ -58,7 +60,7 @@ def _sizes(array: pa.Array) -> Sizes:
     if pa.types.is_run_end_encoded(kind):
         return _sizes(pc.run_end_decode(array))
     if pa.types.is_struct(kind):
-        return np.sum([np.zeros(len(array)), *map(_sizes, array.flatten())], axis=0, dtype=np.int64)
+        return _added([np.zeros(len(array), dtype=np.int64), *map(_sizes, array.flatten())])
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
         return _of_views(array)
     if (width := _width(kind)) is not None:
@@ -71,10 +73,13 @@ def _sizes(array: pa.Array) -> Sizes:
     return _numbers(pc.binary_length(array))
 
 
+def _added(sizes: Sequence[Sizes]) -> Sizes:
+    return np.asarray(np.sum(sizes, axis=0, dtype=np.int64))
+
+
 def _of_dictionary(array: pa.DictionaryArray) -> Sizes:
-    entries = _sizes(array.dictionary)
-    places = to_numpy(array.indices.cast(pa.int64()).fill_null(0))
-    return entries[places] if len(entries) else np.zeros(len(array), dtype=np.int64)
+    entries = np.append(_sizes(array.dictionary), 0)  # what a null takes stands last
+    return np.asarray(entries[to_numpy(array.indices.cast(pa.int64()).fill_null(len(entries) - 1))])
 
 
 def _of_views(array: pa.Array) -> Sizes:

@@ -36,7 +36,8 @@ class Readers(IterableDataset[Any]):
         read: what to yield for a partition. Runs in a reader thread; what it raises is raised from the
             iteration, at its place in the order.
         num_threads: how many partitions are read at once.
-        most_bytes: what all that waits may `weigh` together; one item of the partition whose turn it is always may wait.
+        most_bytes: what all that waits may `weigh` together; one item of the partition whose turn it is may always
+            wait.
     """
 
     def __init__(

@@ -32,4 +32,4 @@ def _entries(array: pa.Array) -> Entries:
         return np.ones(len(array), dtype=np.int64)
     lengths = to_numpy(pc.list_value_length(array).cast(pa.int64()).fill_null(0))
     below = np.concatenate([[0], np.cumsum(_entries(array.flatten()))])
-    return np.maximum(1, np.diff(below[np.cumsum(lengths)], prepend=0))
+    return np.asarray(np.maximum(1, np.diff(below[np.cumsum(lengths)], prepend=0)))

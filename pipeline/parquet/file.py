@@ -209,7 +209,7 @@ class ParquetSource:
         start, passed = 0, 0
         for number, group in enumerate(groups):
             start += group.num_rows
-            if start <= first_row:
+            if 0 < first_row >= start:
                 continue
             if not runs:
                 passed = first_row - (start - group.num_rows)
@@ -236,8 +236,11 @@ class ParquetSource:
             runs, _ = self._runs(leaves, DEFAULT_BLOCK_ROWS, 0)
             indices = [leaf.index for leaf in leaves]
             for groups, _, rows in runs:
-                batches = self._file("s").reader.iter_batches(rows, row_groups=groups, column_indices=indices)
-                if not all(fits_nanoseconds(column) for batch in batches for column in batch.columns):
+                streams = [
+                    self._file(unit).reader.iter_batches(rows, row_groups=groups, column_indices=indices)
+                    for unit in ("s", None)
+                ]
+                if not all(fits_nanoseconds(s.column(0), ns.column(0)) for s, ns in _aligned(streams)):
                     found.add(name)
                     break
         return found

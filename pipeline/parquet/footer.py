@@ -6,7 +6,7 @@ the schema, it ends the process (pyarrow 26). So the footer is read here as well
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow.parquet as pq
 
@@ -86,14 +86,13 @@ def read_groups(file: BinaryIO, metadata: pq.FileMetaData, name: str) -> list[Gr
     return groups
 
 
-def _group(fields: dict[int, object]) -> Group:
+def _group(fields: dict[int, Any]) -> Group:
     columns = fields.get(1, [])
-    if not isinstance(columns, list):
-        raise ValueError("a row group without columns")
-    return Group(int(str(fields.get(3, 0))), [_chunk(column) for column in columns])
+    assert isinstance(columns, list), "read as a list of structs"
+    return Group(fields.get(3, 0), [_chunk(column) for column in columns])
 
 
-def _chunk(fields: dict[int, object]) -> Chunk:
+def _chunk(fields: dict[int, Any]) -> Chunk:
     encrypted, meta = bool(fields.get(8)), fields.get(3)
     if not isinstance(meta, dict):
         if not encrypted:

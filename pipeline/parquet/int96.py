@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-#: Whole seconds that surely fit 64 bits of nanoseconds.
-_FIRST_S, _LAST_S = -(2**63) // 10**9 + 1, (2**63 - 1) // 10**9 - 1
+#: The first and the last second of which 64 bits of nanoseconds hold a part.
+_FIRST_S, _LAST_S = -(2**63) // 10**9, (2**63 - 1) // 10**9
 
 
 def timestamps(array: pa.Array) -> Iterator[pa.Array]:
@@ -26,18 +26,25 @@ def timestamps(array: pa.Array) -> Iterator[pa.Array]:
         yield from timestamps(array.flatten())
 
 
-def fits_nanoseconds(seconds: pa.Array) -> bool:
-    """Whether all timestamps of an array, read as whole seconds, which hold every INT96, lie within 1677 and 2262."""
-    for array in timestamps(seconds):
-        found = pc.min_max(array.cast(pa.int64()))
+def fits_nanoseconds(seconds: pa.Array, nanoseconds: pa.Array) -> bool:
+    """Whether nanoseconds hold all timestamps of an array, which whole seconds do of every INT96: within the years of
+    the first and the last second, both have the same sign unless the nanoseconds have wrapped."""
+    for coarse, fine in zip(timestamps(seconds), timestamps(nanoseconds), strict=True):
+        whole = coarse.cast(pa.int64())
+        found = pc.min_max(whole)
         first, last = found["min"].as_py(), found["max"].as_py()
-        if first is not None and (first < _FIRST_S or last > _LAST_S):
+        if first is None:
+            continue
+        if first < _FIRST_S or last > _LAST_S:
+            return False
+        signs = pc.equal(pc.less(whole, 0), pc.less(fine.cast(pa.int64()), 0))
+        if not pc.all(signs).as_py():
             return False
     return True
 
 
 def loses_digits(nanoseconds: pa.Array, microseconds: pa.Array) -> bool:
-    """Whether the same timestamps have digits beyond microseconds; both wrap in 64 bits, and so does their difference."""
+    """Whether the same timestamps have digits beyond microseconds; both wrap in 64 bits, and so does the difference."""
     for fine, coarse in zip(timestamps(nanoseconds), timestamps(microseconds), strict=True):
         difference = pc.subtract(fine.cast(pa.int64()), pc.multiply(coarse.cast(pa.int64()), 1000))
         if pc.any(pc.not_equal(difference, 0)).as_py():

@@ -138,13 +138,14 @@ def lies() -> Iterator[tuple[str, Change]]:
         yield f"passed on {by}", passed_on(by)
     for total in (False, True):
         yield f"a group missing {total}", listed(lambda found: found[:1] + found[2:], total=total)
-        yield f"no group {total}", listed(lambda found: [], total=total)
+        yield f"no group {total}", listed(lambda found: found[:0], total=total)
         yield f"a group doubled {total}", listed(lambda found: [*found, found[1]], total=total)
 
 
 LIES = list(lies())
 #: The kinds that were seen to lose or double rows without a word.
 WORST = [lie for lie in LIES if lie[0].split()[0] in ("total", "all", "group", "passed", "a", "no")]
+SHORT = [*WORST[::4], *(lie for lie in WORST if lie[0] in ("all counts 0", "all counts 49", "no group False"))]
 
 
 def right_or_refused(result: Result, out: Path, wanted: pa.Table, rows: int) -> None:
@@ -157,7 +158,7 @@ def right_or_refused(result: Result, out: Path, wanted: pa.Table, rows: int) -> 
     assert found.equals(wanted), rows
 
 
-@pytest.mark.parametrize(("name", "change"), WORST[::3], ids=[name for name, _ in WORST[::3]])
+@pytest.mark.parametrize(("name", "change"), SHORT, ids=[name for name, _ in SHORT])
 def test_a_count_that_lies(score: Command, tmp_path: Path, iris: Example, name: str, change: Change) -> None:
     """Refused before rows are lost or doubled; a row group that is whole, once more or less in the list, is a file
     like any other."""
