@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     default="auto",
     help="Rows scored and published as one: what an interrupted run has to do again.",
 )
-@flag("--memory", type=Size(), metavar="2G", help="Bounds the rows in flight, beside what torch itself takes.")
+@flag("--memory", type=Size(), metavar="2G", help="Bounds the rows in flight, keys included.")
 @flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
 @flag(
     "--precision",

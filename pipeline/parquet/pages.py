@@ -4,10 +4,11 @@ A footer may say of a chunk whatever it likes, and Arrow allocates what the head
 chunks that could fill the memory are read first, each in a few bytes; their pages are not.
 """
 
-from collections.abc import Iterator
+import struct
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 
 from ..errors import PartitionError
@@ -26,6 +27,7 @@ _HEAD_BYTES, _MOST_HEAD_BYTES = 256, 16 << 20
 _SLACK_BYTES = 100
 #: Encodings of values that repeat what stands elsewhere: in the dictionary, or in the value before.
 _BY_DICTIONARY, _BY_PREFIX = (2, 8), 7
+_LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +146,21 @@ def longest_value(file: BinaryIO, chunk: Chunk, page: Page, *, enough: int) -> i
             data = pa.decompress(data, decompressed_size=page.size, codec=_CODECS[chunk.codec], asbytes=True)
         except (OSError, pa.ArrowException, ValueError):  # Arrow's reader will say what is wrong with it
             return bound
-    return max(_lengths(data, page.values), default=0)
+    return _longest(data, page.values)
 
 
-def _lengths(data: bytes, count: int) -> Iterator[int]:
-    at, end = 0, len(data)
+def _longest(data: bytes, count: int) -> int:
+    """The longest of so many texts, each behind its length in four bytes."""
+    first = int.from_bytes(data[:4], "little")
+    if len(data) == count * (4 + first):  # ids and the like: all of them may be as long
+        lengths = np.frombuffer(data, dtype=np.uint8).reshape(count, 4 + first)[:, :4]
+        if (lengths == lengths[0]).all():
+            return first
+    longest, at, last, length_at = 0, 0, len(data) - 4, _LENGTH.unpack_from
     for _ in range(count):
-        if at + 4 > end:
-            return
-        length = int.from_bytes(data[at : at + 4], "little")
-        yield length
+        if at > last:
+            break
+        (length,) = length_at(data, at)
+        longest = length if length > longest else longest
         at += 4 + length
+    return longest

@@ -36,13 +36,21 @@ def read_struct(data: bytes, at: int, wanted: "Wanted", depth: int = 0) -> tuple
         else:
             number, at = _signed(data, at)
         if number not in wanted:
-            at = _skip(data, at, kind, depth)
+            at = _skip_struct(data, at, depth + 1) if kind == STRUCT else _skip(data, at, kind, depth)
             continue
         inner = wanted[number]
-        if kind in (TRUE, FALSE):
+        if I16 <= kind <= I64:
+            value, shift = data[at] & 127, 7
+            while data[at] >= 128:
+                at += 1
+                if shift > 63:
+                    raise ValueError("a number of more than 64 bits")
+                value |= (data[at] & 127) << shift
+                shift += 7
+            at += 1
+            found[number] = (value >> 1) ^ -(value & 1)
+        elif kind in (TRUE, FALSE):
             found[number] = kind == TRUE
-        elif kind in (I16, I32, I64):
-            found[number], at = _signed(data, at)
         elif kind == STRUCT and inner is not None:
             found[number], at = read_struct(data, at, inner, depth + 1)
         elif kind == LIST and inner is not None:
@@ -105,7 +113,7 @@ def _skip(data: bytes, at: int, kind: int, depth: int) -> int:
             raise IndexError("a text beyond the end")
         return at + length
     if kind == STRUCT:
-        return read_struct(data, at, {}, depth + 1)[1]
+        return _skip_struct(data, at, depth + 1)
     if kind in (LIST, SET):
         inner, count, at = _list_head(data, at)
         return _skip_all(data, at, [inner], count, depth)
@@ -120,12 +128,46 @@ def _skip(data: bytes, at: int, kind: int, depth: int) -> int:
     raise ValueError(f"type {kind}, which there is not")
 
 
+def _skip_struct(data: bytes, at: int, depth: int) -> int:
+    """Where a struct ends. Most of a footer is skipped here, so numbers and texts are passed over without a call."""
+    if depth > MOST_DEPTH:
+        raise ValueError("nested too deeply")
+    while (head := data[at]) != 0:
+        at += 1
+        if head < 16:  # its number follows
+            while data[at] >= 128:
+                at += 1
+            at += 1
+        kind = head & 15
+        if I16 <= kind <= I64:
+            while data[at] >= 128:
+                at += 1
+            at += 1
+        elif kind == BINARY and data[at] < 128:
+            at += 1 + data[at]
+        elif kind == STRUCT:
+            at = _skip_struct(data, at, depth + 1)
+        elif kind not in (TRUE, FALSE):
+            at = _skip(data, at, kind, depth)
+    return at + 1
+
+
 def _skip_all(data: bytes, at: int, kinds: list[int], count: int, depth: int) -> int:
     """Where so many elements, or pairs of key and value, end; a bool takes a byte here."""
     if depth > MOST_DEPTH:
         raise ValueError("nested too deeply")
     if count * len(kinds) > len(data) - at:
         raise IndexError("more elements than bytes")
+    if kinds == [STRUCT]:
+        for _ in range(count):
+            at = _skip_struct(data, at, depth + 1)
+        return at
+    if kinds in ([I32], [I64]):  # a number ends with a byte below 128
+        for _ in range(count):
+            while data[at] >= 128:
+                at += 1
+            at += 1
+        return at
     for _ in range(count):
         for kind in kinds:
             at = at + 1 if kind in (TRUE, FALSE) else _skip(data, at, kind, depth + 1)

@@ -77,3 +77,19 @@ def test_leaving_early_leaves_no_thread_waiting() -> None:
     with Readers(range(3), read_one, num_threads=3) as readers:
         assert next(iter(readers.loader())) == 0
     assert not alive()
+
+
+def test_what_waits_is_bounded_by_its_weight() -> None:
+    """Nobody consumes: heavy items wait one at a time, of the partition whose turn it is, and all come in order."""
+    read: list[int] = []
+
+    def read_one(n: int) -> Iterator[int]:
+        for item in range(4):
+            read.append(n)
+            yield 10 * n + item
+
+    with Readers(range(4), read_one, num_threads=3, most_bytes=10, weigh=lambda _: 7) as readers:
+        threading.Event().wait(0.2)
+        assert len(read) <= 1 + 3
+        assert list(readers.loader()) == [10 * n + item for n in range(4) for item in range(4)]
+    assert not alive()
