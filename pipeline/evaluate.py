@@ -18,7 +18,7 @@ from .arrays import to_numpy
 from .errors import DataError, NoInputError, UsageError, one_line
 from .inputs.check import is_list
 from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
-from .nested import comparable, converted, keep, take
+from .nested import comparable, keep, take
 from .outputs.store import MANIFEST, SUCCESS, Store
 from .truth import numbers_of, places_of, truths_of
 
@@ -194,7 +194,7 @@ def _joinable(joined: LabelFile, labels: Sequence[str], key: pa.DataType | None)
     try:
         keys = _plain_keys(table.column(joined.on))
         wanted = keys.type if key is None or pa.types.is_dictionary(key) else comparable(pa.nulls(0, key)).type
-        keys = converted(keys, wanted)
+        keys = _as_type(keys, wanted)
         known = np.flatnonzero(to_numpy(keys.is_valid()))
         named = {name: take(_whole(table.column(name)), known) for name in names}
         table = pa.table({**named, KEY: take(keys, known)})
@@ -210,11 +210,15 @@ def _plain_keys(column: Any) -> pa.Array:
     return comparable(_whole(column))
 
 
+def _as_type(keys: pa.Array, kind: pa.DataType) -> pa.Array:
+    return keys if keys.type.equals(kind) else keys.cast(kind)
+
+
 def _looked_up(rows: Any, table: pa.Table, joined: LabelFile | None, labels: Sequence[str]) -> list[pa.Array]:
     assert joined is not None, "there is a table only where one was named"
     ours, theirs = _plain_keys(rows.column(joined.on)), _whole(table.column(KEY))
     try:
-        places = pc.index_in(converted(ours, theirs.type), value_set=theirs, skip_nulls=True)
+        places = pc.index_in(_as_type(ours, theirs.type), value_set=theirs, skip_nulls=True)
     except pa.ArrowException as error:
         raise DataError(
             f"key {joined.on!r} is {ours.type} in the output and {theirs.type} in {joined.path}: {one_line(error)}"
