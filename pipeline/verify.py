@@ -197,12 +197,12 @@ def _verify_keys(store: Store, record: PartitionRecord, receipt: Receipt, reject
         read = pa.schema([header.field(name) for name in keys])
         rows = read_rows(partition, read, header=header.names, dialect=dialect, block_rows=BLOCK_ROWS)
         wanted = _without((read.batch for read in rows), rejected)
-        equal = _same_rows((batch for name in targets for batch in _batches(store, name, keys)), wanted)
+        same = _same_rows((batch for name in targets for batch in _batches(store, name, keys)), wanted)
     except (PartitionError, OSError, pa.ArrowException) as error:
         verdict.problems.append(f"{record.source}: cannot be compared with its part: {one_line(error)}")
         return
     verdict.keys_compared += 1
-    if not equal:
+    if not same:
         verdict.problems.append(f"{', '.join(targets)}: the keys are not those of {record.source}, in that order")
 
 
@@ -215,12 +215,10 @@ def _batches(store: Store, name: str, columns: list[str]) -> Iterator[pa.RecordB
 def _without(batches: Iterator[pa.RecordBatch], rejected: set[int]) -> Iterator[pa.RecordBatch]:
     first, lost = 0, np.array(sorted(rejected), dtype=np.int64)
     for batch in batches:
-        if rejected:
-            kept = np.setdiff1d(np.arange(first, first + batch.num_rows), lost, assume_unique=True) - first
-            first += batch.num_rows
-            yield take_rows(batch, kept)
-        else:
-            yield batch
+        start, stop = np.searchsorted(lost, [first, first + batch.num_rows])
+        kept = np.delete(np.arange(batch.num_rows), lost[start:stop] - first)
+        first += batch.num_rows
+        yield batch if start == stop else take_rows(batch, kept)
 
 
 def _same_rows(one: Iterator[pa.RecordBatch], other: Iterator[pa.RecordBatch]) -> bool:

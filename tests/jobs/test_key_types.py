@@ -113,6 +113,22 @@ def test_keys_of_any_type(scoreline: Command, iris: Example, scorer: Scorer, key
     goes_through(scoreline, iris, scorer, {f"k{n}": array for n, array in enumerate(keys)})
 
 
+def test_keys_as_json_and_polars_leave_them(scoreline: Command, iris: Example, scorer: Scorer) -> None:
+    """Null-typed children, as pandas makes them of JSON; views at any nesting; lists of categories."""
+    values: dict[pa.DataType, list[Any]] = {
+        pa.list_(pa.struct([("x", pa.null())])): [[{"x": None}], None, []],
+        pa.struct([("x", pa.null())]): [{"x": None}, None, {"x": None}],
+        pa.list_(pa.null()): [[None], None, []],
+        pa.map_(pa.string(), pa.null()): [[("a", None)], None, []],
+        pa.string_view(): ["a", None, "longer than a view holds within"],
+        pa.struct([("x", pa.string_view())]): [{"x": "a"}, None, {"x": None}],
+        pa.map_(pa.string(), pa.list_(pa.binary_view())): [[("a", [b"b"])], None, []],
+        pa.large_list(pa.dictionary(pa.uint32(), pa.string())): [["a", None], None, []],
+    }
+    keys = {f"k{n}": pa.array(cells * (ROWS // 3), kind) for n, (kind, cells) in enumerate(values.items())}
+    goes_through(scoreline, iris, scorer, keys)
+
+
 @pytest.mark.long
 @settings(in_process, max_examples=400)
 @given(keys=KEYS)
@@ -333,6 +349,22 @@ def test_carried_keys_are_still_compared(scoreline: Command, iris: Example, tmp_
     result = scoreline("verify", out)
     assert result.code == 65
     assert "the keys are not those of in.parquet" in result.out + result.err
+
+
+def test_keys_of_unlike_types_are_not_joined(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """Nor are lists and structs looked up: refused with the column's name."""
+    keys = {"one": pa.array([f"{n}" for n in range(ROWS)]), "two": pa.array([{"a": n} for n in range(ROWS)])}
+    file, out = tmp_path / "in.parquet", tmp_path / "out"
+    pq.write_table(table_of(iris, keys), file)
+    words = ["--bundle", iris.bundle, "--input", file, "--output", out, "--max-rejects", 3]
+    assert scoreline("score", *words).code == 0
+    labels = {"one": keys["two"], "two": keys["two"], "y": pa.array([n % 3 for n in range(ROWS)])}
+    pq.write_table(pa.table(labels), tmp_path / "labels.parquet")
+    for key in keys:
+        joined = ["--label", "y", "--labels", tmp_path / "labels.parquet", "--on", key]
+        result = scoreline("evaluate", out, *joined)
+        assert result.code == 65, result.err
+        assert f"key {key!r} is " in result.message
 
 
 def array_of(kind: pa.DataType, values: list[Any]) -> pa.Array:
