@@ -31,12 +31,12 @@ GZIP = b"\x1f\x8b"
 STRANGERS = {
     b"PK\x03\x04": "a zip archive",
     b"\x28\xb5\x2f\xfd": "packed with zstd",
-    b"BZh": "packed with bzip2",
+    b"BZh91AY&SY": "packed with bzip2",
     b"\xfd7zXZ\x00": "packed with xz",
-    b"PAR1": "a Parquet file",
+    b"PAR1\x15": "a Parquet file",
 }
-#: How much of a ragged row its reject tells.
-TOLD_CHARACTERS = 200
+#: How long the reason of a ragged row may be, which shows its cells.
+TOLD_CHARACTERS = 250
 
 
 def read_header(partition: Partition, dialect: CsvDialect) -> pa.Schema:
@@ -137,8 +137,8 @@ class _Ragged:
         reason = self._marker.reason(row.text)
         if reason is None:
             cells = f"{row.actual_columns} cell{'' if row.actual_columns == 1 else 's'}"
-            reason = f"has {cells}, and the header {row.expected_columns}: {told(row.text)}"
-        self.found[row.number - self._first_row] = reason
+            reason = f"has {cells}, and the header {row.expected_columns}: {row.text}"
+        self.found[row.number - self._first_row] = told(reason)
         return "skip"
 
     def put_back(self, batch: pa.RecordBatch, first_row: int, columns: Sequence[str]) -> ReadRows:
@@ -263,7 +263,13 @@ def _parsing(dialect: CsvDialect, ragged: _Ragged, *, ignore_empty_lines: bool =
 
 
 def _open(partition: Partition, dialect: CsvDialect) -> pa.NativeFile:
-    """The file as UTF-8, unpacked: whether it is packed its first bytes say, whatever its name."""
+    """The file as UTF-8, unpacked."""
+    stream = _unpacked(partition)
+    return stream if dialect.encoding == "utf-8" else pa.transcoding_input_stream(stream, dialect.encoding, "utf-8")
+
+
+def _unpacked(partition: Partition) -> pa.NativeFile:
+    """The bytes of the file: whether it is packed its first ones say, whatever its name."""
     with pa.input_stream(partition.path, compression=None) as file:
         start = file.read(max(map(len, STRANGERS)))
     what = next((what for magic, what in STRANGERS.items() if start.startswith(magic)), None)
@@ -271,12 +277,11 @@ def _open(partition: Partition, dialect: CsvDialect) -> pa.NativeFile:
         raise PartitionError(
             f"{partition.name}: cannot be read as CSV: it is {what}; unpack or rename it", partition=partition.name
         )
-    stream = pa.input_stream(partition.path, compression="gzip" if start.startswith(GZIP) else None)
-    return stream if dialect.encoding == "utf-8" else pa.transcoding_input_stream(stream, dialect.encoding, "utf-8")
+    return pa.input_stream(partition.path, compression="gzip" if start.startswith(GZIP) else None)
 
 
 def _has_utf16_mark(partition: Partition) -> bool:
-    with pa.input_stream(partition.path) as stream:
+    with _unpacked(partition) as stream:
         return bool(stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
 
 
@@ -315,8 +320,11 @@ def read_text(path: str, columns: Collection[str] | None = None) -> pa.Table:
         raise PartitionError(f"{path}: column {doubled!r} appears more than once; rename one", partition=path)
     batches, first_row = [], 0
     for rows in read_batches(partition, names, header=header.names, dialect=dialect):
-        for place, reason in sorted(rows.unreadable.items()):
-            raise PartitionError(f"{path}: row {first_row + place} {reason}; fix the row", partition=path)
+        if rows.unreadable:
+            place = min(rows.unreadable)
+            raise PartitionError(
+                f"{path}: row {first_row + place} {rows.unreadable[place]}; fix the row", partition=path
+            )
         batches.append(rows.batch)
         first_row += rows.batch.num_rows
     return pa.Table.from_batches(batches, pa.schema([header.field(name) for name in names]))

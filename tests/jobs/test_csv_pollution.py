@@ -195,7 +195,7 @@ def test_what_a_stray_quote_in_the_last_column_may_still_swallow(
         (b'id,"a"x,b,note\n1,2,3,x\n', "the header has text behind a closing quote"),
         (b"id;a;b;note\n1;2;3;x\n", 'delimiter = ";"'),
         (b"PK\x03\x04...", "a zip archive"),
-        (b"PAR1...", "a Parquet file"),
+        (b"PAR1\x15\x04...", "a Parquet file"),
         (b"id,a,b,\xff\n1,2,3,x\n", "not utf-8"),
         (b"id,a,b,note\n1,2,3,x\\", None),
     ],
@@ -216,6 +216,17 @@ def test_several_tables_in_one_file(scoreline: Command, bundle: Path, tmp_path: 
     found, _ = outcome(scoreline, bundle, tmp_path / "in", data)
     assert found["id"].tolist() == ["1", "2"]
     assert rejected(tmp_path / "in") == 4
+
+
+def test_reasons_are_short_and_names_may_be_those_of_formats(scoreline: Command, bundle: Path, tmp_path: Path) -> None:
+    """Of a long row the beginning; a column called PAR1 is no Parquet file."""
+    data = b'PAR1,id,a,b,note\n0,1,2,3,x\n0,2,2,3,"' + b"x" * 100_000 + b'"y\n'
+    found, _ = outcome(scoreline, bundle, tmp_path / "in", data)
+    assert found["id"].tolist() == ["1"]
+    with pa.ipc.open_file(tmp_path / "in" / "out" / "_rejects" / "a.csv.arrow") as reader:
+        ((reason,),) = ((row["reason"],) for row in reader.read_all()["reject"].to_pylist())
+    assert reason.startswith("has text behind a closing quote: 0,2,2,3,")
+    assert len(reason) == 250
 
 
 @pytest.mark.parametrize("cell", ["C:\\new", "\\N"])
