@@ -9,6 +9,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from .errors import NoInputError, ScorelineError, StorageError
@@ -22,7 +23,6 @@ PLACE_ERRORS = {
 _NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 Failed = Callable[[str, OSError], ScorelineError]
-_Id = tuple[int, int]
 
 
 class Entry(NamedTuple):
@@ -36,11 +36,13 @@ class Entry(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A folder to be listed. `above`: device and inode of it and of every folder that its path goes through."""
+    """A folder to be listed. `real`: its path without links; `above`: that of it and of every folder that its path goes
+    through. No inodes: not every file system gives each folder one of its own."""
 
     path: str
     name: str
-    above: frozenset[_Id]
+    real: str
+    above: frozenset[str]
 
 
 def is_hidden(name: str) -> bool:
@@ -69,12 +71,8 @@ class Walker:
 
     def start(self, path: str, name: str = "") -> Folder:
         """The folder where a search begins. Links to it, or to any folder that it lies in, are loops."""
-        real = os.path.realpath(path)
-        above = {self._id(real)}
-        while (parent := os.path.dirname(real)) != real:  # noqa: PTH120 - text
-            real = parent
-            above.add(self._id(real))
-        return Folder(path, name, frozenset(above))
+        real = Path(os.path.realpath(path))
+        return Folder(path, name, str(real), frozenset(map(str, (real, *real.parents))))
 
     def entries(self, folder: Folder) -> list[Entry]:
         """What a folder holds, in the order of the names."""
@@ -92,11 +90,12 @@ class Walker:
 
     def enter(self, folder: Folder, entry: Entry) -> Folder | None:
         """A folder in a folder; None where a link leads back to one on its own path."""
-        identity = self._id(entry.path)
-        if identity in folder.above:
+        below = os.path.join(folder.real, os.path.basename(entry.path))  # noqa: PTH118, PTH119 - text
+        real = os.path.realpath(below) if entry.is_link else below
+        if real in folder.above:
             self.loops.append(entry.name)
             return None
-        return Folder(entry.path, entry.name, folder.above | {identity})
+        return Folder(entry.path, entry.name, real, folder.above | {real})
 
     def files(self, folder: Folder) -> Iterator[Entry]:
         """Everything below that is no folder: of each folder its own files, then those of the folders in it."""
@@ -137,10 +136,3 @@ class Walker:
                 return "nowhere"
             raise self.failed(entry.path, error) from error
         return "other" if os.path.exists(entry.path) else "nowhere"  # noqa: PTH110 - text
-
-    def _id(self, path: str) -> _Id:
-        try:
-            about = os.stat(path or ".")  # noqa: PTH116 - text
-        except OSError as error:
-            raise self.failed(path, error) from error
-        return about.st_dev, about.st_ino
