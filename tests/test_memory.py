@@ -25,7 +25,7 @@ def write(path: Path, rows: int, chunk: int = 500_000) -> None:
 
 
 #: What a run may take beside torch and Arrow, whose builds differ: importing them takes 250 MB with the CPU build of
-#: torch and 700 MB with that for CUDA.
+#: torch and 700 to 900 MB with that for CUDA.
 MOST_MB = 450
 
 
