@@ -51,6 +51,7 @@ class Attribution:
         baseline: Tensors,
         limits: Collection[str],
         pass_rows: int,
+        contiguous: bool,
         seed: int,
         heed: Callable[[], None],
     ) -> None:
@@ -69,6 +70,7 @@ class Attribution:
             groups={entry.name: [names.index(sources[c]) for c in entry.columns] for entry in manifest.inputs},
             num_features=len(names),
             pass_rows=pass_rows,
+            contiguous=contiguous,
             seed=seed,
             heed=heed,
         )

@@ -273,6 +273,7 @@ class Scorer:
                 baseline={name: tensor.to(self.device) for name, tensor in dense(row.inputs).items()},
                 limits=self._limits,
                 pass_rows=pass_rows,
+                contiguous=self.members.passes.contiguous,
                 seed=seed,
                 heed=self.members.passes.heed_stop,
             )

@@ -49,6 +49,7 @@ class Explainer:
         groups: of each input the place of the raw feature that a column comes from.
         num_features: how many raw features there are.
         pass_rows: how many rows go through a model at once.
+        contiguous: whether it needs them one behind the other in memory.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Explainer:
         groups: Mapping[str, Sequence[int]],
         num_features: int,
         pass_rows: int,
+        contiguous: bool,
         seed: int,
         heed: Callable[[], None] = lambda: None,
     ) -> None:
@@ -73,6 +75,7 @@ class Explainer:
         #: What a model said of rows that it failed on together, and not alone.
         self.retried: dict[str, None] = {}
         self._counting = Lock()
+        self._layout = torch.contiguous_format if contiguous else torch.preserve_format
         self._models, self._score, self._call, self._seed = models, score, call, seed
         self._baseline, self._num_features, self._pass_rows = baseline, num_features, pass_rows
         self._heed = heed
@@ -206,7 +209,7 @@ class Explainer:
         self._heed()
         *tensors, places = given
         named = zip(self._baseline, tensors, strict=True)
-        inputs = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in named}  # some overwrite
+        inputs = {name: tensor.clone(memory_format=self._layout) for name, tensor in named}  # some overwrite
         rows = len(places)
         if rows == 1:  # models that squeeze take a single row for none at all
             inputs = {name: torch.cat([tensor, tensor]) for name, tensor in inputs.items()}
