@@ -17,7 +17,7 @@ from ..errors import PartitionError, one_line
 from ..plain_files import require_plain
 from .entries import num_entries
 from .footer import Group, check_chunks, check_counts, lies, read_groups
-from .int96 import fits_nanoseconds, loses_digits
+from .int96 import MICROSECONDS, NANOSECONDS, fits, loses_digits
 from .sizes import Leaf, RowsAtOnce
 
 #: What pyarrow raises for a file that is broken: all four were seen.
@@ -177,17 +177,18 @@ class ParquetSource:
             return
         streams = [
             self._file(unit).reader.iter_batches(rows, row_groups=groups, column_indices=indices)
-            for unit, indices in ((None, ours), ("us", theirs), (None, theirs))
+            for unit, indices in ((None, ours), ("us", theirs), (None, theirs), ("s", theirs))
             if indices
         ]
         order = list(dict.fromkeys(self._owner(leaf) for leaf in leaves))
-        for *read, wrapped in _aligned(streams):
+        for *read, fine, seconds in _aligned(streams):
             for name in coarse:
-                if loses_digits(wrapped.column(name), read[-1].column(name)):
+                values = read[-1].column(name)
+                if loses_digits(fine.column(name), values) or not fits(seconds.column(name), values, MICROSECONDS):
                     raise PartitionError(
                         f"{self.name}: column {name!r} holds INT96 timestamps beyond 1677–2262, and some have digits"
-                        " beyond microseconds, so no type of Arrow holds them all; round them where the file is"
-                        " written, or leave the column out with --keys",
+                        " beyond microseconds or lie beyond the year 290000, so no type of Arrow holds them all; round"
+                        " them where the file is written, or leave the column out with --keys",
                         partition=self.name,
                     )
             fields = {field.name: (field, batch.column(field.name)) for batch in read for field in batch.schema}
@@ -240,7 +241,7 @@ class ParquetSource:
                     self._file(unit).reader.iter_batches(rows, row_groups=groups, column_indices=indices)
                     for unit in ("s", None)
                 ]
-                if not all(fits_nanoseconds(s.column(0), ns.column(0)) for s, ns in _aligned(streams)):
+                if not all(fits(s.column(0), ns.column(0), NANOSECONDS) for s, ns in _aligned(streams)):
                     found.add(name)
                     break
         return found

@@ -99,7 +99,7 @@ def _chunk(fields: dict[int, Any]) -> Chunk:
             raise ValueError("a column chunk without metadata")
         meta = {}
     data, dictionary = meta.get(9, 0), meta.get(11, 0)
-    start = dictionary if 0 < dictionary < data else data
+    start = dictionary if dictionary > 0 and (dictionary < data or data <= 0) else data  # 0: there are no data pages
     return Chunk(meta.get(4, 0), meta.get(5, 0), meta.get(7, 0), meta.get(6, 0), start, encrypted)
 
 

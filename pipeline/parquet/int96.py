@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-#: The first and the last second of which 64 bits of nanoseconds hold a part.
-_FIRST_S, _LAST_S = -(2**63) // 10**9, (2**63 - 1) // 10**9
+#: Units in a second, of the types that may hold the values.
+NANOSECONDS, MICROSECONDS = 10**9, 10**6
 
 
 def timestamps(array: pa.Array) -> Iterator[pa.Array]:
@@ -26,16 +26,17 @@ def timestamps(array: pa.Array) -> Iterator[pa.Array]:
         yield from timestamps(array.flatten())
 
 
-def fits_nanoseconds(seconds: pa.Array, nanoseconds: pa.Array) -> bool:
-    """Whether nanoseconds hold all timestamps of an array, which whole seconds do of every INT96: within the years of
-    the first and the last second, both have the same sign unless the nanoseconds have wrapped."""
-    for coarse, fine in zip(timestamps(seconds), timestamps(nanoseconds), strict=True):
+def fits(seconds: pa.Array, values: pa.Array, per_second: int) -> bool:
+    """Whether 64 bits of a unit hold all timestamps of an array, as whole seconds do of every INT96. In the first and
+    the last second of which they hold a part, both have the same sign unless the values have wrapped."""
+    first_s, last_s = -(2**63) // per_second, (2**63 - 1) // per_second
+    for coarse, fine in zip(timestamps(seconds), timestamps(values), strict=True):
         whole = coarse.cast(pa.int64())
         found = pc.min_max(whole)
         first, last = found["min"].as_py(), found["max"].as_py()
         if first is None:
             continue
-        if first < _FIRST_S or last > _LAST_S:
+        if first < first_s or last > last_s:
             return False
         signs = pc.equal(pc.less(whole, 0), pc.less(fine.cast(pa.int64()), 0))
         if not pc.all(signs).as_py():

@@ -74,6 +74,8 @@ def read_pages(file: BinaryIO, chunk: Chunk, *, name: str, where: str) -> list[P
     end = chunk.start + chunk.packed
     if chunk.start < 0 or chunk.packed < 0:
         raise lies(name, f"{where} lies at {chunk.start:,}, {chunk.packed:,} bytes long")
+    if chunk.start == 0 and not chunk.values:  # a row group without rows
+        return []
     while at < end or (values < chunk.values and at < end + _SLACK_BYTES):
         page = _page(file, at, name=name, where=where)
         if page.size > MOST_PAGE_BYTES or (

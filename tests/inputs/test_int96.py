@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +17,8 @@ from scoreline.pipeline.parquet.file import ParquetSource
 from conftest import Example, Result
 
 Command = Callable[..., Result]
+#: Of 9999-12-31.
+JULIAN_DAY_9999 = dt.date(9999, 12, 31).toordinal() + 1_721_425
 US, NS = pa.timestamp("us"), pa.timestamp("ns")
 FAR = [dt.datetime(9999, 12, 31), dt.datetime(1, 1, 1), None, dt.datetime(2020, 2, 29, 1, 2, 3, 4)]
 #: Every shape a column may have, by what it makes of a timestamp; only the timestamps are INT96.
@@ -128,19 +129,21 @@ def test_verify_sees_another_key(scoreline: Command, tmp_path: Path, iris: Examp
     assert "the keys are not those of in.parquet" in result.out + result.err
 
 
-def test_what_no_type_holds(scoreline: Command, tmp_path: Path, iris: Example) -> None:
-    """A year of four digits beside a single nanosecond: its column is refused, and read past where it is not wanted."""
+@pytest.mark.parametrize("value", [struct.pack("<q", 1001), struct.pack("<qi", 0, 2**31 - 1)], ids=["digits", "year"])
+def test_what_no_type_holds(scoreline: Command, tmp_path: Path, iris: Example, value: bytes) -> None:
+    """A year of four digits beside a single nanosecond, or one of seven digits: its column is refused, and read past
+    where it is not wanted."""
     file = tmp_path / "in.parquet"
     table = pa.Table.from_pandas(iris.frame, preserve_index=False)
     table = table.append_column("at", pa.array([dt.datetime(9999, 12, 31)] * len(table), US))
     pq.write_table(
         table, file, use_deprecated_int96_timestamps=True, use_dictionary=False, compression="none", row_group_size=50
     )
-    day = struct.pack("<qi", 0, pd.Timestamp("2000-01-01").to_julian_date().__int__() + 1 + 2_921_939)
+    day = struct.pack("<qi", 0, JULIAN_DAY_9999)
     whole = file.read_bytes()
     assert whole.count(day) == 150
     at = whole.rindex(day)
-    file.write_bytes(whole[:at] + struct.pack("<q", 1001) + whole[at + 8 :])
+    file.write_bytes(whole[:at] + value + whole[at + len(value) :])
     words = ["score", "--bundle", iris.bundle, "--input", file, "--output", tmp_path / "out"]
     result = scoreline(*words)
     assert result.code == 65
