@@ -97,7 +97,7 @@ def _repeat(args: Sequence[Any], kwargs: Kwargs) -> int:
 def _expand(args: Sequence[Any], kwargs: Kwargs) -> int:
     sizes, shape = [int(size) for size in _sizes(args, kwargs, "size")], args[0].shape
     own = [1] * (len(sizes) - len(shape)) + list(shape)
-    return prod(there if size < 0 else size for size, there in zip(sizes, own, strict=False))
+    return int(prod(there if size < 0 else size for size, there in zip(sizes, own, strict=False)))
 
 
 def _all(args: Sequence[Any], kwargs: Kwargs) -> int:
@@ -123,7 +123,7 @@ def _bilinear(args: Sequence[Any], kwargs: Kwargs) -> int:
     one, other, weight = (
         _given(args, kwargs, at, name, None) for at, name in enumerate(("input1", "input2", "weight"))
     )
-    return prod(one.shape[:-1]) * max(weight.shape[0], one.shape[-1], other.shape[-1])
+    return int(prod(one.shape[:-1]) * max(weight.shape[0], one.shape[-1], other.shape[-1]))
 
 
 def _outer(args: Sequence[Any], kwargs: Kwargs) -> int:
@@ -323,25 +323,25 @@ def _transposed_layer(layer: Any, given: Tensor, args: Sequence[Any], kwargs: Kw
         )
     ]
     rows = prod(given.shape[:-dims]) // max(1, given.shape[-dims - 1])
-    return max(given.numel(), rows * layer.out_channels * prod(sizes))
+    return int(max(given.numel(), rows * layer.out_channels * prod(sizes)))
 
 
 def _recurrent_layer(layer: Any, given: Tensor, args: Sequence[Any], kwargs: Kwargs) -> int:  # noqa: ARG001
     rows = given.numel() // max(1, given.shape[-1])
     wide = _GATES[layer.mode] * layer.hidden_size * (1 + layer.bidirectional)
-    return max(given.numel(), rows * wide)
+    return int(max(given.numel(), rows * wide))
 
 
 def _attention_layer(layer: Any, given: Tensor, args: Sequence[Any], kwargs: Kwargs) -> int:
     key = _given(args, kwargs, 1, "key", given)
     rows, length = _rows_and_steps(given, batch_first=layer.batch_first)
     steps = _rows_and_steps(key, batch_first=layer.batch_first)[1] + 2  # add_bias_kv, add_zero_attn
-    return max(rows * layer.num_heads * length * steps, rows * max(length, steps) * 3 * layer.embed_dim)
+    return int(max(rows * layer.num_heads * length * steps, rows * max(length, steps) * 3 * layer.embed_dim))
 
 
 def _encoder_layer(layer: Any, given: Tensor, args: Sequence[Any], kwargs: Kwargs) -> int:
     wide = given.numel() // max(1, given.shape[-1]) * layer.linear1.out_features
-    return max(_attention_layer(layer.self_attn, given, (given, given, *args[2:]), kwargs), wide)
+    return int(max(_attention_layer(layer.self_attn, given, (given, given, *args[2:]), kwargs), wide))
 
 
 def _rows_and_steps(given: Tensor, *, batch_first: bool) -> tuple[int, int]:
