@@ -132,11 +132,12 @@ def _outer(args: Sequence[Any], kwargs: Kwargs) -> int:
 
 def _einsum(args: Sequence[Any], kwargs: Kwargs) -> int:
     """Operands are taken together one after the other; a letter that no later operand or result has is summed."""
-    equation, operands = _given(args, kwargs, 0, "equation", None), list(tensors_of([*args[1:], *kwargs.values()]))
+    equation = _given(args, kwargs, 0, "equation", None)
+    operands: list[Any] = list(tensors_of([*args[1:], *kwargs.values()]))
     if not isinstance(equation, str):  # an operand and the numbers of its dimensions in turn, then those of the result
         operands, letters = list(args[::2]), [_letters(one) for one in args[1::2]]
-        result = [_letters(operands.pop())] if len(args) % 2 else []
-        equation = "->".join([",".join(letters), *result])
+        made = [_letters(operands.pop())] if len(args) % 2 else []
+        equation = "->".join([",".join(letters), *made])
     left, _, result = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     sizes: dict[str, int] = {}
@@ -155,7 +156,7 @@ def _einsum(args: Sequence[Any], kwargs: Kwargs) -> int:
         there = set("".join(terms[:number])) & set(sizes)
         later = set("".join(terms[number:])) | set(result if "->" in equation else sizes)
         most = max(most, shared * prod(sizes[letter] for letter in there & later))
-    return max(most, *(tensor.numel() for tensor in operands))
+    return int(max(most, *(tensor.numel() for tensor in operands)))
 
 
 def _letters(dims: Sequence[Any]) -> str:
@@ -372,7 +373,18 @@ _RULES: dict[str, Callable[[Sequence[Any], Kwargs], int]] = {
     "conv1d": _conv(1),
     "conv2d": _conv(2),
 }
-_LAYERS: dict[type[nn.Module], Callable[[Any, Tensor, Sequence[Any], Kwargs], int]] = {
+LayerBound = Callable[[Any, Tensor, Sequence[Any], Kwargs], int]
+
+
+def _pool_layer(dims: int) -> LayerBound:
+    return lambda layer, given, _args, _kwargs: _pooled(given, layer.padding, dims)
+
+
+def _adaptive_layer(dims: int) -> LayerBound:
+    return lambda layer, given, _args, _kwargs: _to_size(given, _each(layer.output_size, dims))
+
+
+_LAYERS: dict[type[nn.Module], LayerBound] = {
     nn.Linear: lambda layer, given, _args, _kwargs: max(
         given.numel(), given.numel() // max(1, layer.in_features) * layer.out_features
     ),
@@ -385,11 +397,11 @@ _LAYERS: dict[type[nn.Module], Callable[[Any, Tensor, Sequence[Any], Kwargs], in
     **dict.fromkeys((nn.Conv1d, nn.Conv2d), _conv_layer),
     **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d), _transposed_layer),
     **{
-        kind: lambda layer, given, _args, _kwargs, dims=dims: _pooled(given, layer.padding, dims)
+        kind: _pool_layer(dims)
         for kind, dims in ((nn.MaxPool1d, 1), (nn.MaxPool2d, 2), (nn.AvgPool1d, 1), (nn.AvgPool2d, 2))
     },
     **{
-        kind: lambda layer, given, _args, _kwargs, dims=dims: _to_size(given, _each(layer.output_size, dims))
+        kind: _adaptive_layer(dims)
         for kind, dims in (
             (nn.AdaptiveAvgPool1d, 1), (nn.AdaptiveMaxPool1d, 1), (nn.AdaptiveAvgPool2d, 2), (nn.AdaptiveMaxPool2d, 2),
         )
