@@ -34,7 +34,8 @@ class LabelTable:
     """Keys and labels of a file, in memory. A row without a key is never found.
 
     Raises:
-        NoInputError: the file cannot be read.
+        NoInputError: there is no such file.
+        DataError: it is broken, or a row of it makes no sense.
         UsageError: a column is missing or doubled.
     """
 
@@ -47,9 +48,11 @@ class LabelTable:
             table = _read_csv(file.path, names) if file.is_csv else _read_parquet(file.path, names)
             columns = {name: plain(table.column(name)) for name in names}
         except PartitionError as error:
-            raise NoInputError(one_line(error)) from error
-        except (OSError, pa.ArrowException, ValueError) as error:  # names that are not UTF-8, too
-            raise NoInputError(f"label file {said} cannot be read: {one_line(error)}") from error
+            raise DataError(f"label file {one_line(error)}") from error
+        except OSError as error:
+            raise NoInputError(f"label file {said} cannot be read: {error.strerror or one_line(error)}") from error
+        except (pa.ArrowException, ValueError) as error:
+            raise DataError(f"label file {said} cannot be read: {one_line(error)}") from error
         kind = table.schema.field(file.on).type
         self._keys = Keys(column=columns[file.on], name=file.on, where=file.path, kind=kind, untyped=file.is_csv)
         self._labels = [columns[name] for name in labels]

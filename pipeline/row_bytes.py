@@ -60,14 +60,12 @@ def _sizes(array: pa.Array) -> Sizes:
     if pa.types.is_run_end_encoded(kind):
         return _sizes(pc.run_end_decode(array))
     if pa.types.is_struct(kind):
-        return _added([np.zeros(len(array), dtype=np.int64), *map(_sizes, array.flatten())])
+        fields = [_sizes(array.field(index)) for index in range(kind.num_fields)]
+        return _where_known(array, _added([np.zeros(len(array), dtype=np.int64), *fields]))
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
         return _of_views(array)
     if (width := _width(kind)) is not None:
         return np.full(len(array), width, dtype=np.int64)
-    if pa.types.is_map(kind):
-        entries = pa.struct([pa.field("key", kind.key_type), pa.field("value", kind.item_type)])
-        return _of_lists(array.cast(pa.list_(entries)))
     if pa.types.is_nested(kind):
         return _of_lists(array)
     return _numbers(pc.binary_length(array))
@@ -92,10 +90,25 @@ def _of_views(array: pa.Array) -> Sizes:
 
 
 def _of_lists(array: pa.Array) -> Sizes:
-    """A list takes what its values take. Values below a null are not there."""
-    ends = np.cumsum(_numbers(pc.list_value_length(array)))
-    values = np.concatenate([[0], np.cumsum(_sizes(array.flatten()))])
-    return np.diff(values[ends], prepend=0) + _OFFSET_BYTES
+    """A list takes what its values take. By offsets, since Arrow's kernels lack some types within lists."""
+    kind, rows = array.type, len(array)
+    if pa.types.is_fixed_size_list(kind):
+        starts = np.arange(rows, dtype=np.int64) * kind.list_size
+        ends, values = starts + kind.list_size, array.values.slice(array.offset * kind.list_size, rows * kind.list_size)
+    elif pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        starts = to_numpy(array.offsets).astype(np.int64)
+        ends, values = starts + to_numpy(array.sizes), array.values
+    else:
+        offsets = to_numpy(array.offsets).astype(np.int64)
+        values = array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
+        starts, ends = offsets[:-1] - offsets[0], offsets[1:] - offsets[0]
+    sums = np.concatenate([[0], np.cumsum(_sizes(values))])
+    return sums[_where_known(array, ends)] - sums[_where_known(array, starts)] + _OFFSET_BYTES
+
+
+def _where_known(array: pa.Array, sizes: Sizes) -> Sizes:
+    """What stands below a null is not there."""
+    return np.where(to_numpy(array.is_valid()), sizes, 0) if array.null_count else sizes
 
 
 def _numbers(array: pa.Array) -> Sizes:

@@ -365,7 +365,7 @@ def test_models_that_write_over_their_inputs(tmp_path: Path, method: str) -> Non
     base = middle(frame[["a", "b"]])
     wanted = weights * (bent - np.where(base < 0, 0.3 * base, base))
     np.testing.assert_allclose(found[:, :2], wanted, atol=0.02 if method == METHODS[0] else 1e-5)
-    assert (found[:, 2] == 0).all()
+    np.testing.assert_allclose(found[:, 2], 0, atol=1e-6)  # a difference of two equal sums, in whatever order
 
 
 class _Logarithm(nn.Module):

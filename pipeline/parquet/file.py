@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import PartitionError, one_line
+from ..nested import without_dictionaries
 from ..plain_files import require_plain
 from .entries import num_entries
 from .footer import Group, check_chunks, check_counts, lies, read_groups
@@ -201,7 +202,8 @@ class ParquetSource:
         """Row groups that are read in one go, with their rows and how many of those at once; and how many rows of the
         first come before `first_row`."""
         groups = self._read_groups(leaves)
-        alone = not self._flat  # how many rows a row group has shows only when it is read
+        # How many rows a row group has shows only when it is read; and Arrow joins no dictionaries within others.
+        alone = not self._flat or self._holds_inner_dictionaries(leaves)
         counted = [leaf for leaf in leaves if not leaf.nested] or [
             leaf for leaf in self._leaves(self.names) if not leaf.nested
         ]
@@ -276,6 +278,12 @@ class ParquetSource:
                 width = about.length if fixed else _WIDTHS.get(about.physical_type)
                 found.append(Leaf(index, ".".join(path), width, index not in self._flat))
         return found
+
+    def _holds_inner_dictionaries(self, leaves: Sequence[Leaf]) -> bool:
+        """Whether lists, structs or maps among the columns hold dictionaries."""
+        owners = {self._owner(leaf) for leaf in leaves if leaf.path != self._owner(leaf)}
+        kinds = [field.type for field in self._file().schema_arrow if field.name in owners]
+        return any(pa.types.is_nested(kind) and not without_dictionaries(kind).equals(kind) for kind in kinds)
 
     def _owner(self, leaf: Leaf) -> str:
         return self._paths[leaf.index][0]

@@ -295,14 +295,10 @@ def test_label_files_that_are_none(bundle: Path, outputs: Path, tmp_path: Path, 
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "latin.csv").write_bytes(b"k0,y\n1,\xe9\n")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 no more")
-    files = [
-        tmp_path,
-        tmp_path / "pipe.csv",
-        tmp_path / "gone.csv",
-        tmp_path / "latin.csv",
-        tmp_path / "broken.parquet",
-    ]
-    names = [*map(str, files), f"{tmp_path}/\udce9.csv", "a\0b.csv", "x" * 5000]
-    for name in names:
-        done = scoreline("evaluate", outputs, "--label", "y", "--labels", f"{tmp_path}/{name}", "--on", "k0")
-        assert (done.code, "label file" in done.message) == (66, True), (name, done.err)
+    missing = [str(tmp_path), str(tmp_path / "pipe.csv"), str(tmp_path / "gone.csv"), "a\0b.csv", "x" * 5000]
+    broken = [str(tmp_path / "latin.csv"), str(tmp_path / "broken.parquet")]
+    for code, names in ((66, missing), (65, broken)):
+        for name in names:
+            done = scoreline("evaluate", outputs, "--label", "y", "--labels", name, "--on", "k0")
+            assert (done.code, "label file" in done.message) == (code, True), (name, done.err)
+    assert scoreline("evaluate", outputs, "--label", "y", "--labels", f"{tmp_path}/\udce9.csv", "--on", "k0").code == 2

@@ -44,7 +44,7 @@ KINDS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any], Callable[[Any], int]
     "struct": (
         pa.struct([("t", pa.string()), ("l", pa.list_(pa.string()))]),
         st.none() | st.fixed_dictionaries({"t": TEXT, "l": st.none() | st.lists(TEXT, max_size=3)}),
-        lambda v: 4 + (0 if v is None else sum(len((t or "").encode()) for t in [v["t"], *(v["l"] or [])])),
+        lambda v: 0 if v is None else 4 + sum(len((t or "").encode()) for t in [v["t"], *(v["l"] or [])]),
     ),
     "list of lists": (
         pa.list_(pa.list_(pa.string())), st.none() | st.lists(st.none() | st.lists(TEXT, max_size=3), max_size=3),
@@ -121,6 +121,10 @@ def test_a_resume_cuts_the_same_blocks(
     assert pa.concat_tables(map(pq.read_table, parts))["note"].to_pylist() == frame["note"].tolist()
 
 
+#: Beside torch and Arrow, of which some builds take three times what others take: 1 GB with the CPU build of torch.
+MOST_MB = 750
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("length", "rows"),
@@ -139,5 +143,7 @@ def test_repeated_long_text(tmp_path: Path, iris: Example, length: int, rows: in
         writer.write_table(table, row_group_size=rows)
     assert (tmp_path / "in.parquet").stat().st_size < 1_000_000
     assert pq.ParquetFile(tmp_path / "in.parquet").schema_arrow.field("key").type == pa.string()
-    assert peak_mb(iris.bundle, tmp_path / "in.parquet", tmp_path / "out") < 1_000
+    words = ["score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    peak = peak_mb("-m", "scoreline", *words)
+    assert peak <= peak_mb("-c", "import torch, pyarrow.parquet") + MOST_MB
     assert pq.ParquetFile(tmp_path / "out" / "in.parquet").metadata.num_rows == rows

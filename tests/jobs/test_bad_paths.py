@@ -274,7 +274,7 @@ def test_what_is_no_file_among_a_runs_accounts(
     (tmp_path / "out" / "_scoreline" / name).unlink()
     os.mkfifo(tmp_path / "out" / "_scoreline" / name)
     ends(scoreline("score", "--bundle", good["BUNDLE"], "--input", good["IN"], "--output", tmp_path / "out"), 73)
-    codes = {"run.json": (65, 66, 66), "lock": (0, 0, 0)}[name]
+    codes = {"run.json": (65, 65, 65), "lock": (0, 0, 0)}[name]
     for words, code in zip((["verify"], ["evaluate", "--label", "truth"], ["importance"]), codes, strict=True):
         assert scoreline(*words, tmp_path / "out").code == code
 

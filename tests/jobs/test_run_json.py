@@ -146,7 +146,7 @@ def test_what_is_no_file(run_json: Path, score: Command, scoreline: Command, kin
     assert "run.json" in result.message
     again = score()
     assert "Traceback" not in again.err
-    assert again.code == (73 if kind == "folder" else 0), again.err
+    assert again.code == (0 if kind == "gone" else 73), again.err
 
 
 def test_a_lock_that_says_nothing(run_json: Path, score: Command) -> None:
