@@ -108,7 +108,7 @@ def _of_lists(array: pa.Array) -> Sizes:
 
 def _where_known(array: pa.Array, sizes: Sizes) -> Sizes:
     """What stands below a null is not there."""
-    return np.where(to_numpy(array.is_valid()), sizes, 0) if array.null_count else sizes
+    return np.asarray(np.where(to_numpy(array.is_valid()), sizes, 0)) if array.null_count else sizes
 
 
 def _numbers(array: pa.Array) -> Sizes:
