@@ -103,7 +103,7 @@ def _of_lists(array: pa.Array) -> Sizes:
         values = array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
         starts, ends = offsets[:-1] - offsets[0], offsets[1:] - offsets[0]
     sums = np.concatenate([[0], np.cumsum(_sizes(values))])
-    return sums[_where_known(array, ends)] - sums[_where_known(array, starts)] + _OFFSET_BYTES
+    return np.asarray(sums[_where_known(array, ends)] - sums[_where_known(array, starts)] + _OFFSET_BYTES)
 
 
 def _where_known(array: pa.Array, sizes: Sizes) -> Sizes:
