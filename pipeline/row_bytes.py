@@ -36,9 +36,16 @@ def row_bytes(batch: pa.RecordBatch) -> Sizes | None:
 
 def batch_bytes(batch: pa.RecordBatch) -> int:
     """What all rows of a batch take."""
-    light: int = sum(_width(kind) or 0 for kind in batch.schema.types if is_light(kind))
-    sizes = row_bytes(batch)
-    return light * int(batch.num_rows) + (0 if sizes is None else int(sizes.sum()))
+    return sum(_total(column) for column in batch.columns)
+
+
+def _total(array: pa.Array) -> int:
+    kind = array.type
+    if is_light(kind):
+        return (_width(kind) or 0) * len(array)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pc.sum(pc.binary_length(array)).as_py() or 0
+    return int(_sizes(array).sum())
 
 
 def _width(kind: pa.DataType) -> int | None:
@@ -112,4 +119,5 @@ def _where_known(array: pa.Array, sizes: Sizes) -> Sizes:
 
 
 def _numbers(array: pa.Array) -> Sizes:
-    return np.asarray(to_numpy(array.cast(pa.int64()).fill_null(0)))
+    known = array.fill_null(0) if array.null_count else array
+    return np.asarray(to_numpy(known)).astype(np.int64)
