@@ -38,7 +38,7 @@ test: lint types $(READY)  ## lint, types and every test
 quick: $(READY)  ## the tests that take no time
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
 
-faults: $(READY)  ## every filesystem call failed in turn, hundreds of kills, full disks: half an hour
+faults: $(READY)  ## every filesystem call failed in turn, hundreds of kills, full disks: an hour or more
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m long
 
 bench: $(READY)  ## every stage against its limit, then the peers side by side (ROWS=4000000 ROUNDS=5); needs its own extra

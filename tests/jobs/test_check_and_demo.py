@@ -126,8 +126,19 @@ def test_demo(process: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
     assert again.code == 0
 
 
+#: One of each kind of input and the options that change most; the others run with the long tests.
+SHORT_DEMOS = ("heads", "quantiles", "explain", "image", "sequence", "generation")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("task", [task for task in TASKS if task not in ("binary", "multiclass")])
+@pytest.mark.parametrize(
+    "task",
+    [
+        pytest.param(task, marks=() if task in SHORT_DEMOS else pytest.mark.long)
+        for task in TASKS
+        if task not in ("binary", "multiclass")
+    ],
+)
 def test_every_task_has_its_demo(process: Command, tmp_path: Path, task: str) -> None:
     """On real data, through the commands that stand on the screen; and what comes out is any good."""
     result = process("demo", "--dir", tmp_path / "demo", "--task", task)
