@@ -75,11 +75,13 @@ def calibrate(
         advance: told how many rows have been read.
 
     Raises:
-        UsageError: a head, label column or method that does not go with the bundle.
+        UsageError: a head, label column or method that does not go with the bundle, or its own folder as the new one.
         DataError: a label that the bundle does not know, or none that can be fitted.
         OutputError: `out` is taken, or cannot be.
     """
     bundle = open_bundle(job.bundle)
+    if Path(out).resolve() == bundle.path.resolve():
+        raise UsageError(f"{out!r} is the bundle that is to be calibrated, which stays as it is; name another folder")
     chosen = choose(bundle.manifest, head)
     method = _method(chosen, method)
     wanted = len(chosen.labels) if isinstance(chosen, MultilabelHead) else 1

@@ -18,7 +18,7 @@ from ..schemas.pack import ModelSpec, PackSpec, ScalerSpec
 from .archives import refuse_bomb
 from .checkpoint import fill
 from .errors import BundleError, PartitionError, one_line
-from .features.parameters import read_parameters
+from .features.parameters import Parameters, read_parameters
 from .inputs.csv import read_text
 from .model import operations
 from .model.bundle import find_place, first_problem
@@ -260,12 +260,25 @@ def _scalers(spec: ScalerSpec | list[ScalerSpec] | None, folder: Path, read_pick
     if spec is None:
         return None
     listed = spec if isinstance(spec, list) else [spec]
-    if len(listed) == 1 and listed[0].features is None:
-        return _scaler(listed[0], folder, read_pickle)
-    bare = [one.file for one in listed if one.features is None]
+    found = [_scaler(one, folder, read_pickle) for one in listed]
+    columns = [_columns_of(one, scaler) for one, scaler in zip(listed, found, strict=True)]
+    if len(listed) == 1 and columns[0] is None:
+        return found[0]
+    bare = [one.file for one, names in zip(listed, columns, strict=True) if names is None]
     if bare:
         raise BundleError(f'scaler {bare[0]!r} is one of several; add: features = ["age", "income"]')
-    return [(_scaler(one, folder, read_pickle), one.features) for one in listed]
+    return list(zip(found, columns, strict=True))
+
+
+def _columns_of(spec: ScalerSpec, scaler: Any) -> list[str] | None:
+    """The columns that a scaler is for: those that the spec names, or the file of its numbers does."""
+    named = scaler.columns if isinstance(scaler, Parameters) else None
+    if spec.features is not None and named is not None and list(named) != spec.features:
+        raise BundleError(
+            f"scaler {spec.file!r} was fitted on {', '.join(named)}, in this order, and the spec says"
+            f" {', '.join(spec.features)}; leave features out of [scaler], or name them as the file does"
+        )
+    return spec.features if named is None else list(named)
 
 
 def _scaler(spec: ScalerSpec, folder: Path, read_pickle: ReadPickle | None) -> Any:

@@ -231,6 +231,8 @@ def test_calibrating_a_binary_bundle(tmp_path: Path, scoreline: Command, suffix:
     frame = labelled.assign(y=np.where(truth, "yes", "no"))
     file = tmp_path / f"labelled.{suffix}"
     frame.to_parquet(file, index=False) if suffix == "parquet" else frame.to_csv(file, index=False)
+    itself = scoreline("calibrate", "--bundle", tmp_path / "b", "--input", file, "--label", "y", tmp_path / "b")
+    assert (itself.code, "name another folder" in itself.message) == (2, True), itself.err
     result = scoreline("calibrate", "--bundle", tmp_path / "b", "--input", file, "--label", "y", tmp_path / "c")
     assert result.code == 0, result.err
     theirs = calibrated_by_sklearn(z, truth, "platt")

@@ -64,11 +64,12 @@ _OPTIONS = ("with_mean", "with_std", "with_centering", "with_scaling")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameters:
-    """`numbers`: float64 `[columns]` by name."""
+    """`numbers`: float64 `[columns]` by name. `columns`: what they are of, where the file says it."""
 
     kind: Kind
     numbers: dict[str, np.ndarray]
     clip: tuple[float, float] | None = None
+    columns: tuple[str, ...] | None = None
 
     @property
     def n_features_in_(self) -> int:
@@ -130,7 +131,18 @@ def read_parameters(data: bytes, name: str, kind: Kind | None) -> Parameters:
         raise BundleError(f"{name} does not hold plain numbers: {one_line(error)}") from error
     _refuse_contradictions(numbers, name)
     made = _SETS[kind][tuple(names)](*numbers.values(), to=to)
-    return Parameters(kind=kind, numbers=made, clip=bounds)
+    return Parameters(kind=kind, numbers=made, clip=bounds, columns=_columns(found, len(made["scale"]), name))
+
+
+def _columns(found: Mapping[str, Any], number: int, name: str) -> tuple[str, ...] | None:
+    """What the numbers are of, by scikit-learn's name for it. Raises BundleError for another number of names."""
+    given = found.get("feature_names_in_")
+    if given is None:
+        return None
+    columns = tuple(map(str, np.asarray(given).reshape(-1).tolist()))
+    if len(columns) != number:
+        raise BundleError(f"{name} names {len(columns)} columns in feature_names_in_ and has numbers for {number}")
+    return columns
 
 
 def _complete(kind: str, found: Mapping[str, Any], name: str) -> dict[str, str]:

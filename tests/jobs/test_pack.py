@@ -138,6 +138,28 @@ def test_scaler_files(
         assert not (files / "b2").exists()
 
 
+@pytest.mark.parametrize("file", ["named.json", "named.npz"])
+def test_numbers_are_bound_by_the_names_they_were_fitted_with(
+    files: Path, model: nn.Module, scaler: StandardScaler, scoreline: Command, file: str
+) -> None:
+    """As fitted objects are, in whatever order; a spec that says otherwise is refused."""
+    names = list(reversed(FRAME.columns))
+    other = StandardScaler().fit(FRAME[names])
+    numbers = {"feature_names_in_": names, "mean": other.mean_, "scale": other.scale_}
+    if file.endswith(".npz"):
+        np.savez(files / file, kind=np.array("standard"), **numbers)
+    else:
+        listed = {name: [*values] for name, values in numbers.items()}
+        (files / file).write_text(json.dumps({"kind": "standard", **listed}))
+    assert scoreline("pack", spec(files, scaler=file), files / "b").code == 0
+    as_trained(files / "b", model, scaler)
+    path = spec(files, scaler=file)
+    path.write_text(path.read_text() + f"features = {json.dumps(list(FRAME.columns))}\n")
+    refused = scoreline("pack", path, files / "b2")
+    assert refused.code == 78
+    assert "was fitted on" in refused.message
+
+
 def test_numbers_in_an_npz(files: Path, model: nn.Module, scaler: StandardScaler, scoreline: Command) -> None:
     """Their kind has to be said."""
     refused = scoreline("pack", spec(files, scaler="scaler.npz"), files / "b")
