@@ -3,6 +3,7 @@
 Every row's scores are held in memory: 4 bytes for each label, beside the label itself.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,7 +81,7 @@ def calibrate(
         OutputError: `out` is taken, or cannot be.
     """
     bundle = open_bundle(job.bundle)
-    if Path(out).resolve() == bundle.path.resolve():
+    if os.path.realpath(out) == os.path.realpath(bundle.path):  # which a link to itself does not stop
         raise UsageError(f"{out!r} is the bundle that is to be calibrated, which stays as it is; name another folder")
     chosen = choose(bundle.manifest, head)
     method = _method(chosen, method)
