@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from .arrays import to_numpy
 from .errors import DataError, one_line
-from .plain import exact_below, is_bytes, is_text, plain
+from .inputs.check import is_bytes
+from .plain import exact_below, is_text, plain
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _MOST_DIGITS = 76

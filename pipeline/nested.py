@@ -76,18 +76,6 @@ def equal(one: pa.Array, other: pa.Array) -> bool:
     return False
 
 
-def comparable(array: pa.Array) -> pa.Array:
-    """The same values where Arrow can look them up: views as large types, dictionaries and runs decoded, extension
-    types as what they are stored as, small floats and decimals as larger ones."""
-    kind = array.type.storage_type if isinstance(array.type, pa.BaseExtensionType) else array.type
-    plain = takeable(without_dictionaries(kind))
-    if plain == pa.float16():
-        plain = pa.float32()
-    elif pa.types.is_decimal32(plain) or pa.types.is_decimal64(plain):
-        plain = pa.decimal128(plain.precision, plain.scale)
-    return converted(array, plain)
-
-
 def converted(array: pa.Array, kind: pa.DataType) -> pa.Array:
     """The same values as another type, one of those below: at any nesting views ↔ large types, dictionaries and runs →
     their values, extension types ↔ what they are stored as."""

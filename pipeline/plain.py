@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .arrays import to_numpy
-from .inputs.check import is_list
+from .inputs.check import is_bytes, is_list
 
 
 def whole(column: Any) -> pa.Array:
@@ -59,13 +59,3 @@ def exact_below(kind: pa.DataType) -> int:
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type holds text, in any layout."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def is_bytes(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds bytes, in any layout."""
-    return bool(
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_fixed_size_binary(kind)
-        or pa.types.is_binary_view(kind)
-    )

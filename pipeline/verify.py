@@ -188,8 +188,10 @@ def _verify_keys(store: Store, record: PartitionRecord, receipt: Receipt, reject
             keys = part.names[: receipt.num_keys]
         if not keys:
             return
-        csv_header = partition.format == "csv"
-        header = csv.read_header(partition, dialect) if csv_header else parquet.read_footer(partition, keys)[0]
+        if partition.format == "csv":
+            header = csv.read_header(partition, dialect)
+        else:
+            header = parquet.read_footer(partition, keys)[0]
         missing = [name for name in keys if header.names.count(name) != 1]
         if missing:
             verdict.problems.append(f"{targets[0]}: key {missing[0]!r} is not a column of {record.source}")
