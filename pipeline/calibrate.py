@@ -147,12 +147,12 @@ def _collected(
     """Scores `[rows, labels]` and what is right of every row that has both."""
     scores, truths, skipped, retries = [], [], 0, Retries(warn_retried)
     first = FirstRows()
-    for block, source in _blocks(scorer, job, labels):
+    for name, block, reading in _blocks(scorer, job, labels):
         if block.first_row == 0:
             first = FirstRows()
-        features = scorer.transfer(scorer.prepare(block.batch, **source))
+        features = scorer.transfer(scorer.prepare(block.batch, **reading))
         raw = scorer.forward(features, first=first.announce(features.num_kept))
-        retries.see(raw.retried, source=source["folder"], first_row=block.first_row, rows=block.batch.num_rows)
+        retries.see(raw.retried, source=name, first_row=block.first_row, rows=block.batch.num_rows)
         kept = raw.kept(features)
         columns = [plain(block.batch.column(name)) for name in labels]
         if kept is not None:
@@ -175,7 +175,7 @@ def _collected(
     return torch.cat(scores), np.concatenate(truths), skipped
 
 
-def _blocks(scorer: Scorer, job: ScoreJob, labels: Sequence[str]) -> Iterator[tuple[Block, dict[str, Any]]]:
+def _blocks(scorer: Scorer, job: ScoreJob, labels: Sequence[str]) -> Iterator[tuple[str, Block, dict[str, Any]]]:
     found = discover(job.input, format=job.format)
     keyed = ScoreJob(
         bundle=job.bundle, input=job.input, output="", run_id="", csv=job.csv, format=job.format,
@@ -188,6 +188,7 @@ def _blocks(scorer: Scorer, job: ScoreJob, labels: Sequence[str]) -> Iterator[tu
         for piece in read_splits(planned, scorer.block_rows):
             if isinstance(piece, Block):
                 yield (
+                    planned.partition.name,
                     _with_path(piece, labels, dict(planned.partition.hive)),
                     {
                         "folder": str(Path(planned.partition.path).parent),
