@@ -17,11 +17,11 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from scoreline.pipeline.bench import make_data
 from scoreline.pipeline.cores import available_cores
+from scoreline.pipeline.evaluation.bench import make_data
 from scoreline.pipeline.records import ScoreJob
-from scoreline.pipeline.run import run
-from scoreline.pipeline.watch import Silent
+from scoreline.pipeline.running.events import Silent
+from scoreline.pipeline.running.run import run
 from torch import Tensor, nn
 
 from scoreline import Scorer, save_bundle

@@ -13,7 +13,7 @@ from .terminal.options import RowCount, flag
 from .terminal.signals import raise_again
 
 if TYPE_CHECKING:
-    from ..pipeline.bench import BenchReport
+    from ..pipeline.evaluation.bench import BenchReport
 
 
 @click.command(context_settings={"show_default": True})
@@ -53,8 +53,8 @@ def bench(
     same work could be faster. Two comparisons from the textbook stand below it: the forward pass with gradients
     recorded against without, and what train mode would change.
     """
-    from ..pipeline import bench as measure  # here, so that --help stays light
-    from ..pipeline.model.bundle import open_bundle
+    from ..pipeline.bundle.bundle import open_bundle
+    from ..pipeline.evaluation import bench as measure  # here, so that --help stays light
     from ..pipeline.records import ScoreJob
     from .terminal.tables import answer
 

@@ -11,8 +11,8 @@ from .terminal.options import dialect_of, flag, job_option
 from .terminal.signals import raise_again
 
 if TYPE_CHECKING:
-    from ..pipeline.calibrate import CalibrationReport
-    from ..pipeline.tasks.calibration import Reliability
+    from ..pipeline.evaluation.calibrate import CalibrationReport
+    from ..pipeline.evaluation.calibration import Reliability
     from ..schemas.job import JobFile
 
 
@@ -68,7 +68,7 @@ def calibrate(
     """
     from tqdm import tqdm
 
-    from ..pipeline.calibrate import calibrate as fit  # here, so that --help stays light
+    from ..pipeline.evaluation.calibrate import calibrate as fit  # here, so that --help stays light
     from ..pipeline.records import ScoreJob
     from .terminal.pictures import reliability_svg, write_picture
     from .terminal.tables import answer

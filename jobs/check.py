@@ -16,10 +16,10 @@ from .terminal.signals import raise_again
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ..pipeline.model.bundle import Bundle
-    from ..pipeline.plan import Plan
+    from ..pipeline.bundle.bundle import Bundle
+    from ..pipeline.planning.plan import Plan
     from ..pipeline.records import ScoreJob
-    from ..pipeline.scorer import Scorer
+    from ..pipeline.scoring.scorer import Scorer
     from ..schemas.bundle import AnyHead, AnyInput
     from ..schemas.job import JobFile
 
@@ -63,11 +63,11 @@ def check(
     Without an input: digests, the model, features, scaling, labels, and the golden rows, replayed on the
     device. With one: the files, their columns, and the predictions for the first rows.
     """
+    from ..pipeline.bundle.bundle import open_bundle
     from ..pipeline.inputs.discover import discover  # here, so that --help stays light
-    from ..pipeline.model.bundle import open_bundle
-    from ..pipeline.plan import default_split_rows, make_plan
-    from ..pipeline.resume import Standing
-    from ..pipeline.scorer import Scorer
+    from ..pipeline.planning.existing import Standing
+    from ..pipeline.planning.plan import default_split_rows, make_plan
+    from ..pipeline.scoring.scorer import Scorer
     from .terminal.tables import answer, table
 
     raise_again()  # a signal that came during the imports
@@ -224,7 +224,7 @@ def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:
 
 
 def _estimated(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> Iterator[tuple[str, str]]:
-    from ..pipeline.bench import estimate
+    from ..pipeline.evaluation.bench import estimate
     from .terminal.tables import size
 
     found = estimate(plan, scorer, asked)
@@ -235,9 +235,9 @@ def _estimated(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> Iterator[tu
 
 def _first_rows(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> dict[str, Any]:
     """Score the first rows of the first file."""
-    from ..pipeline.desk import ReadFailed
     from ..pipeline.outputs.assemble import reasons_of
-    from ..pipeline.run import LoadedBlock, load_blocks, score_block
+    from ..pipeline.running.publisher import ReadFailed
+    from ..pipeline.running.run import LoadedBlock, load_blocks, score_block
 
     if not plan.partitions:
         return {"source": "no file", "scored": [], "rejected": 0, "tried": 0, "rejects": [], "within_budget": True}

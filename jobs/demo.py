@@ -10,16 +10,16 @@ from typing import Any
 
 import click
 
+from ..pipeline.bundle.bundle import MANIFEST as BUNDLE_MANIFEST
 from ..pipeline.errors import OutputError, ScorelineError, UsageError
-from ..pipeline.folders import Walker
-from ..pipeline.model.bundle import MANIFEST as BUNDLE_MANIFEST
-from ..pipeline.plain_files import kind_of
+from ..pipeline.storage.folders import Walker
+from ..pipeline.storage.plain_files import kind_of
 from .terminal.options import flag
 from .terminal.tables import answer
 
 MARK = ".scoreline-demo"
 ROWS_PER_FILE = 1_000_000
-#: As `pipeline/examples.py` has them, which imports torch; then what other commands do.
+#: As `pipeline/examples/networks.py` has them, which imports torch; then what other commands do.
 TASKS = (
     "binary", "threshold", "multiclass", "top-k", "multilabel", "regression", "quantiles", "spread", "heads", "hidden",
     "calibration", "dedupe", "explain", "image", "sequence", "generation",
@@ -83,7 +83,7 @@ def _unlisted(path: str, error: OSError) -> OutputError:
 
 def _show(task: str, root: Path, rows: int | None, device: str) -> str:
     """Train, save, score, evaluate; returns the name of what was made."""
-    from ..pipeline.examples import EXAMPLES
+    from ..pipeline.examples.networks import EXAMPLES
     from ..pipeline.model.modes import pinned
 
     made = {"calibration": "overconfident", "dedupe": "multiclass"}.get(task, task)

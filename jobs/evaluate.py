@@ -9,8 +9,8 @@ import click
 from ..pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from ..pipeline.evaluate import Evaluation
-    from ..pipeline.metrics import ClassMetrics
+    from ..pipeline.evaluation.evaluate import Evaluation
+    from ..pipeline.evaluation.metrics import ClassMetrics
 
 MOST_SHOWN = 20
 
@@ -48,8 +48,8 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from ..pipeline.evaluate import evaluate as hold  # here, so that --help stays light
-    from ..pipeline.label_file import LabelFile
+    from ..pipeline.evaluation.evaluate import evaluate as hold  # here, so that --help stays light
+    from ..pipeline.evaluation.label_file import LabelFile
     from .terminal.tables import answer
 
     if (labels is None) != (on is None):
@@ -68,7 +68,7 @@ def _plain(found: "Evaluation") -> dict[str, Any]:
         return None if value is None or not math.isfinite(value) else value
 
     def classes(metrics: "ClassMetrics", names: list[str]) -> dict[str, Any]:
-        from ..pipeline.metrics import macro
+        from ..pipeline.evaluation.metrics import macro
 
         aucs = metrics.aucs()
         kinds = names if len(aucs) > 1 else names[1:]
@@ -153,7 +153,7 @@ def _probable(metrics: "ClassMetrics") -> list[str]:
 
 
 def _class_tables(metrics: "ClassMetrics", labels: list[str]) -> list[str]:
-    from ..pipeline.metrics import macro
+    from ..pipeline.evaluation.metrics import macro
     from .terminal.tables import table
 
     aucs = metrics.aucs()

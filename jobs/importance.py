@@ -22,7 +22,7 @@ def importance(output: str, top: int, picture: str | None, as_json: bool) -> int
       scoreline importance scored/
       scoreline importance scored/ --picture telling.svg
     """
-    from ..pipeline.importance import importance as read  # here, so that --help stays light
+    from ..pipeline.evaluation.importance import importance as read  # here, so that --help stays light
     from .terminal.pictures import importance_svg, write_picture
     from .terminal.tables import answer, table
 

@@ -18,7 +18,7 @@ def layers(bundle: str, as_json: bool) -> int:
     Example:
       scoreline layers bundles/wine
     """
-    from ..pipeline.model.bundle import open_bundle  # here, so that --help stays light
+    from ..pipeline.bundle.bundle import open_bundle  # here, so that --help stays light
     from ..schemas.bundle import GraphMember
     from .terminal.tables import answer, table
 

@@ -49,8 +49,8 @@ def pack(paths: tuple[str, ...], mlflow: str | None, allow_import: bool, allow_p
 
     A model that becomes data needs no permission when it scores, however it was saved.
     """
-    from ..pipeline.pack import NeedsPickleError, read_spec  # here, so that --help stays light
-    from ..pipeline.pack import pack as make_bundle
+    from ..pipeline.saving.pack import NeedsPickleError, read_spec  # here, so that --help stays light
+    from ..pipeline.saving.pack import pack as make_bundle
     from ..schemas.pack import PackSpec
     from .terminal.tables import answer
 
@@ -73,7 +73,7 @@ def pack(paths: tuple[str, ...], mlflow: str | None, allow_import: bool, allow_p
 
 def _with_mlflow(spec: "PackSpec", folder: Path, mlflow: Path, scratch: Path) -> tuple["PackSpec", Path]:
     """The spec with what MLflow answers; the input example becomes a sample file."""
-    from ..pipeline.mlflow import EXAMPLE, spec_from_mlflow
+    from ..pipeline.saving.mlflow import EXAMPLE, spec_from_mlflow
 
     spec, example = spec_from_mlflow(mlflow.absolute(), spec)
     if spec.sample is None and example is not None:
@@ -86,9 +86,9 @@ def _with_mlflow(spec: "PackSpec", folder: Path, mlflow: Path, scratch: Path) ->
 
 def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_import: bool) -> str:
     """Let a child unpickle and make the bundle, then take its data over: read, verified, written anew."""
-    from ..pipeline.model.bundle import open_bundle, write_bundle
+    from ..pipeline.bundle.bundle import open_bundle, write_bundle
     from ..pipeline.model.onnx_runtime import SWITCH
-    from ..pipeline.scorer import Scorer
+    from ..pipeline.scoring.scorer import Scorer
 
     told = made.parent / "answer.json"
     asked = {"spec": spec.model_dump(mode="json"), "folder": str(folder.absolute()), "out": str(made)}

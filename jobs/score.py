@@ -146,7 +146,7 @@ def score(job: "JobFile | None", run_date: str | None, run_id: str | None, **opt
       encoding = "latin-1"
       nulls = ["NA", "-"]
     """
-    from ..pipeline.run import run  # here, so that --help stays light
+    from ..pipeline.running.run import run  # here, so that --help stays light
     from .terminal.logs import configure, shows_json
     from .terminal.progress import RunWatcher
     from .terminal.tables import answer, nothing_to_do, stage_table

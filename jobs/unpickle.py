@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..pipeline.errors import ScorelineError, one_line
-from ..pipeline.pack import pack
+from ..pipeline.saving.pack import pack
 from ..schemas.pack import PackSpec
 
 

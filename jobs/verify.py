@@ -21,7 +21,7 @@ def verify(output: str, as_json: bool) -> int:
     Example:
       scoreline verify scored/
     """
-    from ..pipeline.verify import verify as look  # here, so that --help stays light
+    from ..pipeline.evaluation.verify import verify as look  # here, so that --help stays light
     from .terminal.tables import answer, table
 
     verdict = look(output)

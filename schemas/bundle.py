@@ -1,6 +1,6 @@
 """bundle.json, format 1: a trained model with all it needs to score.
 
-`format` is read before anything else is validated (`pipeline/model/bundle.py`), so that a newer bundle is
+`format` is read before anything else is validated (`pipeline/bundle/bundle.py`), so that a newer bundle is
 told apart from a broken one. Raise it whenever an older reader would misread a newer file; keep an old bundle
 as a fixture and its reader in place.
 """

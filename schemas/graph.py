@@ -1,5 +1,5 @@
 """graph.json: a model as data, its operations in order. Knows what a graph looks like, not which operations
-are allowed (`pipeline/model/operations.py` does).
+are allowed (`pipeline/graph/operations.py` does).
 
 Python values stand for themselves; what JSON cannot say has a one-field object: `{"node": "relu"}` is the
 result of an earlier node, `{"tuple": [...]}`, `{"mapping": {...}}`, `{"slice": [0, null, null]}`,

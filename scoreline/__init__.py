@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         ScorelineError,
     )
     from .pipeline.records import ScoredBatch
-    from .pipeline.save import save_bundle
-    from .pipeline.scorer import Scorer
+    from .pipeline.saving.save import save_bundle
+    from .pipeline.scoring.scorer import Scorer
 
 __version__ = "0.1.0"
 

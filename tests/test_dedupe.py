@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scoreline.pipeline.dedupe import SplitTable
+from scoreline.pipeline.scoring.stages.dedupe import SplitTable
 from torch import Tensor, nn
 
 from conftest import Result

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scoreline.pipeline.metrics import Ranking, RegressionMetrics
+from scoreline.pipeline.evaluation.metrics import Ranking, RegressionMetrics
 from sklearn import metrics as skm
 from torch import nn
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from captum import attr
-from scoreline.pipeline.explaining import baseline_row, chosen, draws
+from scoreline.pipeline.bundle.explained import baseline_row, chosen, draws
 from scoreline.pipeline.records import ColumnOptions, Explain
 from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler

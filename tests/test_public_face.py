@@ -89,7 +89,7 @@ def test_strangers_pipeline_disturbs_nothing(tmp_path: Path) -> None:
         "import pipeline, jobs, schemas; assert pipeline.MINE and jobs.MINE and schemas.MINE;"
         "import scoreline; print(scoreline.Scorer.__module__)"
     )
-    assert python(code, tmp_path) == "scoreline.pipeline.scorer"
+    assert python(code, tmp_path) == "scoreline.pipeline.scoring.scorer"
     done = subprocess.run(
         [sys.executable, "-m", "scoreline", "--version"], cwd=tmp_path, capture_output=True, text=True
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scoreline.pipeline.model.bundle import open_bundle
+from scoreline.pipeline.bundle.bundle import open_bundle
 from torch import Tensor, nn
 
 from conftest import Example, Result

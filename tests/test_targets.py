@@ -11,8 +11,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scoreline.pipeline.bundle.targets import find_target, names_of, quoted
 from scoreline.pipeline.errors import UsageError
-from scoreline.pipeline.targets import find_target, names_of, quoted
 from torch import nn
 
 from conftest import Result

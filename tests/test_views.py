@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from scoreline.pipeline.model.bundle import open_bundle
+from scoreline.pipeline.bundle.bundle import open_bundle
 from torch import Tensor, nn
 
 from conftest import Result

@@ -167,7 +167,7 @@ def test_nothing_can_execute_what_a_file_says(file: Path) -> None:
         elif owner in ("np", "numpy"):
             assert words["allow_pickle"] == "False"
         elif owner in ("torch.jit", "torch.export"):  # code: behind the digest that was named
-            assert installed_name(file) == "scoreline.pipeline.model.formats"
+            assert installed_name(file) == "scoreline.pipeline.model.loading"
 
 
 def test_every_file_says_what_it_is() -> None:

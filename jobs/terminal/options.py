@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...pipeline.bundle.targets import parse_target
 from ...pipeline.errors import JobFileError, UsageError, one_line
 from ...pipeline.records import ColumnOptions, CsvDialect, Explain, RejectBudget, ScoreJob
-from ...pipeline.targets import parse_target
 from ...pipeline.toml import read_toml
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
         return None
     from pydantic import ValidationError  # only a run with a job file pays for it
 
-    from ...pipeline.model.bundle import first_problem
+    from ...pipeline.bundle.bundle import first_problem
     from ...schemas.job import JobFile
 
     path = Path(value)

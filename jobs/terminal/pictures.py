@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...pipeline.errors import StorageError
-from ...pipeline.plain_files import kind_of, require_plain
+from ...pipeline.storage.plain_files import kind_of, require_plain
 
 if TYPE_CHECKING:
-    from ...pipeline.importance import Telling
-    from ...pipeline.tasks.calibration import Reliability
+    from ...pipeline.evaluation.calibration import Reliability
+    from ...pipeline.evaluation.importance import Telling
 
 _RELIABILITY = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{ panels | length * 330 + 20 }} 410" font-family="sans-serif" \

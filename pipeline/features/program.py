@@ -10,15 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...schemas.bundle import Feature
-from ...schemas.steps import (
-    AnyStep,
-    ImputeStep,
-    MissingStep,
-    NormalizeStep,
-    OneHotStep,
-    OrdinalStep,
-    PolynomialStep,
-)
+from ...schemas.steps import AnyStep, ImputeStep, MissingStep, NormalizeStep, OneHotStep, OrdinalStep, PolynomialStep
 from ..records import Lists
 from . import numeric
 from .categories import Column, Unfit, encode, impute, is_missing, one_hot

@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
 from ..errors import NoInputError, UsageError
-from ..folders import Entry, Walker, is_hidden, listing_error
-from ..plain_files import Kind, kind_of
 from ..records import Format, Partition
+from ..storage.folders import Entry, Walker, is_hidden, listing_error
+from ..storage.plain_files import Kind, kind_of
 from .patterns import Pattern, expand, is_pattern, parse
 
 SUFFIXES: dict[str, Format] = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path
 
-from ..folders import Entry, Folder, Walker, is_hidden
+from ..storage.folders import Entry, Folder, Walker, is_hidden
 
 _MAGIC = re.compile(r"[*?[]")
 ANY_DEPTH = "**"

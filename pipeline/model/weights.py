@@ -7,7 +7,7 @@ import torch
 from safetensors import SafetensorError
 
 from ..errors import BundleError, one_line
-from .operations import DTYPES
+from ..graph.operations import DTYPES
 
 
 def read_weights(data: bytes, name: str) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import OutputError, OutputLockedError
-from ..plain_files import kind_of, read_plain
+from ..storage.plain_files import kind_of, read_plain
 from .store import LOCK, Store, storage_error
 
 

@@ -4,7 +4,7 @@ nothing of what is in them.
 
 import re
 
-from ..temporaries import temporary_name
+from ..storage.temporaries import temporary_name
 
 REJECTS = "_rejects"
 SUFFIX = ".parquet"

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from ...schemas.run import Fingerprint, Receipt
 from ..errors import PartitionError
 from ..parquet.file import ParquetSource
-from ..plain_files import require_plain
+from ..storage.plain_files import require_plain
 
 KEY = b"scoreline.receipt"
 CHUNK_BYTES = 1 << 20

@@ -14,9 +14,9 @@ from time import sleep
 from typing import Any
 
 from ..errors import OutputError, ScorelineError, StorageError
-from ..folders import PLACE_ERRORS, Entry, Failed, Walker, is_hidden
-from ..plain_files import Kind, kind_of, read_plain
-from ..temporaries import is_temporary, temporary_name
+from ..storage.folders import PLACE_ERRORS, Entry, Failed, Walker, is_hidden
+from ..storage.plain_files import Kind, kind_of, read_plain
+from ..storage.temporaries import is_temporary, temporary_name
 from .naming import REJECTS, SUFFIX
 
 SUCCESS = "_SUCCESS"

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from ..errors import PartitionError, one_line
 from ..nested import without_dictionaries
-from ..plain_files import require_plain
+from ..storage.plain_files import require_plain
 from .entries import num_entries
 from .footer import Group, check_chunks, check_counts, lies, read_groups
 from .int96 import MICROSECONDS, NANOSECONDS, fits, loses_digits

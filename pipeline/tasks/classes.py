@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ...schemas.bundle import Ensemble, Label, LabelledHead, MulticlassHead, Platt, TaggingHead, Temperature
 from ..arrays import to_arrow
+from ..bundle.heads import label_array
 from ..records import ColumnOptions
-from .columns import label_array
 
 #: Up to here a pass per label is faster than `argmax`.
 FEW_LABELS = 32

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...schemas.bundle import AnyHead, Ensemble, GenerationHead, TaggingHead
+from ..bundle.heads import head_width
 from ..errors import BundleError
 from ..records import ColumnOptions, Lists
 from ..records import Sequences as Steps
 from . import binary, generation, multiclass, multilabel, regression, tagging
 from .classes import HeadColumns
-from .columns import head_width
 
 Decoder = Callable[[Any, Tensor, ColumnOptions, Ensemble | None], HeadColumns]
 _DECODERS: dict[str, Decoder] = {

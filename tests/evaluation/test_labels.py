@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import DataError
-from scoreline.pipeline.truth import numbers_of, places_of, truths_of
+from scoreline.pipeline.evaluation.labels import numbers_of, places_of, truths_of
 from sklearn import metrics as skm
 from torch import nn
 

@@ -76,8 +76,8 @@ def _serve() -> None:
     import pandas  # noqa: F401
     from scoreline.jobs import cli, score  # noqa: F401 - imported before the fork, once
     from scoreline.jobs.terminal import logs, progress, tables  # noqa: F401
-    from scoreline.pipeline import lanes, run, save, scorer, verify  # noqa: F401
-    from scoreline.pipeline.inputs import loader  # noqa: F401
+    from scoreline.pipeline.evaluation import verify  # noqa: F401
+    from scoreline.pipeline.running import readers as loader  # noqa: F401
 
     for line in sys.stdin:
         order = json.loads(line)

@@ -147,8 +147,8 @@ def test_other_archives_too(
 
 def test_honest_archives_pass(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
     """Numbers that compress well, a stored file, a broken one that says so."""
-    from scoreline.pipeline.archives import refuse_bomb
     from scoreline.pipeline.errors import BundleError
+    from scoreline.pipeline.saving.archives import refuse_bomb
 
     buffer = io.BytesIO()
     np.savez_compressed(buffer, mean=np.zeros(1 << 20))

@@ -411,7 +411,7 @@ def test_code_that_ends_the_process_is_no_success(files: Path, scoreline: Comman
 
 def test_many_categories_are_probed_at_once(files: Path) -> None:
     """Ten thousand of them, in one call of the encoder."""
-    from scoreline.pipeline.features.fitted import Compiler
+    from scoreline.pipeline.saving.fitted import Compiler
 
     words = pd.DataFrame({"word": [f"w{n}" for n in range(10_000)]})
     encoder, calls = OneHotEncoder(handle_unknown="ignore").fit(words), []

@@ -319,7 +319,7 @@ def test_an_output_that_goes_while_it_is_written(
     score: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """It is no success, and the next run finishes it."""
-    from scoreline.pipeline import desk
+    from scoreline.pipeline.running import publisher as desk
 
     real = desk.Desk.publish
 

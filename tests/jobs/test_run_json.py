@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import DataError
-from scoreline.pipeline.verify import verify
+from scoreline.pipeline.evaluation.verify import verify
 
 from conftest import Example, Result
 
@@ -178,7 +178,7 @@ def test_parts_that_are_to_be_replaced_are_struck_out_first(
     run_json: Path, score: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the first of them is: a model that draws could give other bytes under an equal receipt."""
-    from scoreline.pipeline import desk
+    from scoreline.pipeline.running import publisher as desk
 
     before = json.loads(run_json.read_text())["partitions"][0]["parts"]
     (run_json.parent.parent / "in-00001.parquet").unlink()

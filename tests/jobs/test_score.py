@@ -522,7 +522,7 @@ def test_a_signal_is_no_exception_of_the_model(
     scoreline: Command, iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may come while golden rows are replayed, where anything a model raises is a bad bundle."""
-    from scoreline.pipeline import scorer
+    from scoreline.pipeline.scoring import scorer
 
     monkeypatch.setattr(scorer.Scorer, "scale", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
@@ -534,7 +534,7 @@ def test_a_signal_in_a_destructor_is_not_lost(
     scoreline: Command, iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python swallows what is raised there; it is raised again at the next block, and nothing is printed of it."""
-    from scoreline.pipeline import desk
+    from scoreline.pipeline.running import publisher as desk
 
     class Dying:
         def __del__(self) -> None:

@@ -243,8 +243,8 @@ def test_any_number_of_threads_gives_the_same_bytes(
     score: Command, tmp_path: Path, big: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, cores: int, iris: Example
 ) -> None:
     """N9, within one process: the number of lanes and readers enters no part."""
-    from scoreline.pipeline import run
     from scoreline.pipeline.cores import Cores
+    from scoreline.pipeline.running import run
 
     for n in range(3):
         write(big.assign(row_id=big["row_id"] + n), tmp_path / "data" / f"{n}.parquet")

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
-from scoreline.pipeline.model import golden, sizes
-from scoreline.pipeline.model.graph import build
-from scoreline.pipeline.model.trace import trace
+from scoreline.pipeline.bundle import golden
+from scoreline.pipeline.graph import sizes
+from scoreline.pipeline.graph.interpreter import build
+from scoreline.pipeline.graph.trace import trace
 from scoreline.schemas.graph import Graph
 from torch import Tensor, nn
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from scoreline.pipeline.model.graph import build
-from scoreline.pipeline.model.trace import trace
+from scoreline.pipeline.graph.interpreter import build
+from scoreline.pipeline.graph.trace import trace
 from scoreline.schemas.graph import Graph
 from torch import Tensor, nn
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
-from scoreline.pipeline.model.bundle import sha256
+from scoreline.pipeline.bundle.bundle import sha256
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor, nn
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import NoInputError, StorageError
-from scoreline.pipeline.folders import Walker
 from scoreline.pipeline.inputs.discover import discover
 from scoreline.pipeline.inputs.patterns import expand, is_pattern, parse
+from scoreline.pipeline.storage.folders import Walker
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -48,7 +48,7 @@ def test_nothing_else_lists_folders() -> None:
             and not (isinstance(node.func.value, ast.Name) and node.func.value.id == "ast")
         }
         imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-        allowed = {"scandir"} if file.name == "folders.py" else set()
+        allowed = {"scandir"} if file.name == "storage/folders.py" else set()
         assert used & listing <= allowed, file
         assert "glob" not in imported, file
 

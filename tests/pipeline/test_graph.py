@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scoreline.pipeline.errors import BundleError
-from scoreline.pipeline.model import operations
-from scoreline.pipeline.model.graph import audit, build
-from scoreline.pipeline.model.trace import trace
+from scoreline.pipeline.graph import operations
+from scoreline.pipeline.graph.interpreter import audit, build
+from scoreline.pipeline.graph.trace import trace
 from scoreline.schemas.graph import Graph
 from torch import Tensor, nn
 

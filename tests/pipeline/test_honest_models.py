@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everyone writes it
-from scoreline.pipeline.model.bundle import open_bundle
+from scoreline.pipeline.bundle.bundle import open_bundle
 from torch import Tensor, nn
 
 from scoreline import BundleError, ModelFailedError, ScorelineError, Scorer, save_bundle

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scoreline.pipeline.inputs.loader import AHEAD, ROOM, Readers
+from scoreline.pipeline.running.readers import AHEAD, ROOM, Readers
 
 
 def alive() -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scoreline.pipeline.features.parameters import Kind, read_parameters
+from scoreline.pipeline.saving.parameters import Kind, read_parameters
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from scoreline import BundleError

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 from scoreline.pipeline.errors import BundleError
-from scoreline.pipeline.features.binding import bind
-from scoreline.pipeline.features.fitted import Compiler, fitted_in_float32, transform
 from scoreline.pipeline.features.program import kept_when_missing, run_steps
+from scoreline.pipeline.saving.binding import bind
+from scoreline.pipeline.saving.fitted import Compiler, fitted_in_float32, transform
 from scoreline.schemas.bundle import Feature, TableInput
 from scoreline.schemas.steps import StandardStep
 from sklearn.compose import ColumnTransformer, make_column_selector

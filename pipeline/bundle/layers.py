@@ -1,0 +1,55 @@
+"""Names of layers → the columns of their results. Known before torch is imported."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from math import prod
+
+from ...schemas.bundle import BundleManifest, GenerationHead, GraphMember, LayerRecord, SequenceInput
+from ..errors import UsageError
+from ..records import HiddenColumn
+
+
+def hidden_columns(manifest: BundleManifest, names: Sequence[str]) -> list[HiddenColumn]:
+    """The columns that `--hidden` asks for, in its order: `hidden_<layer>`, of every member of an ensemble
+    `hidden_<layer>_<member>`.
+
+    Args:
+        names: of layers as `scoreline layers` lists them: of the step, or of what it calls where that is called once.
+
+    Raises:
+        UsageError: no such layer; says which come close.
+    """
+    if names and any(isinstance(head, GenerationHead) for head in manifest.heads):
+        raise UsageError(
+            "--hidden is for models that run once a row, not once a token as generation does; leave it out"
+        )
+    columns = []
+    several = len(manifest.members) > 1
+    for name in names:
+        for place, member in enumerate(manifest.members):
+            if any(isinstance(entry, SequenceInput) for entry in manifest.inputs):
+                raise UsageError("--hidden is for layers as wide for every row, and a sequence's are as long as it is")
+            layer = _found(member.layers if isinstance(member, GraphMember) else [], name)
+            column = f"hidden_{layer.name}_{place}" if several else f"hidden_{layer.name}"
+            columns.append(HiddenColumn(name=column, member=place, node=layer.name, width=prod(layer.shape)))
+    if len({column.name for column in columns}) < len(columns):
+        raise UsageError(f"--hidden names a layer twice, among {', '.join(names)}")
+    return columns
+
+
+def _found(layers: Sequence[LayerRecord], name: str) -> LayerRecord:
+    if not layers:
+        raise UsageError(
+            "--hidden is for models kept as data, and this bundle does not say what layers it has; save the module"
+            " itself with save_bundle"
+        )
+    by_name = [layer for layer in layers if layer.name == name] or [layer for layer in layers if layer.calls == name]
+    if len(by_name) == 1:
+        return by_name[0]
+    if by_name:
+        raise UsageError(
+            f"--hidden {name!r} is called {len(by_name)} times; say one of {', '.join(layer.name for layer in by_name)}"
+        )
+    known = [*dict.fromkeys(name for layer in layers for name in (layer.name, layer.calls))]
+    close = get_close_matches(name, known, n=3) or known[:3]
+    raise UsageError(f"--hidden {name!r} is no layer; did you mean {', '.join(close)}? scoreline layers lists all")

@@ -1,0 +1,223 @@
+"""A bundle and labelled rows → the same bundle, calibrated, and how reliable its probabilities were before and are now.
+
+Every row's scores are held in memory: 4 bytes for each label, beside the label itself.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from ...schemas.bundle import AnyHead, BinaryHead, BundleManifest, ClassHead, MulticlassHead, MultilabelHead
+from ..bundle.bundle import Bundle, find_place, open_bundle, sha256, write_bundle
+from ..bundle.golden import GoldenRows, read_golden, write_golden
+from ..bundle.heads import head_fields
+from ..errors import DataError, UsageError
+from ..inputs.discover import discover
+from ..model.first_rows import FirstRows
+from ..model.modes import pinned
+from ..nested import take
+from ..plain import plain
+from ..planning.existing import Standing
+from ..planning.plan import make_plan
+from ..planning.splits import read_splits
+from ..records import Block, ColumnOptions, ScoreJob, dense
+from ..scoring.retries import Retries, warn_retried
+from ..scoring.scorer import Scorer
+from ..tasks.decode import decode_head, raw_tensors
+from .calibration import Reliability, calibrated, calibration_scores, fit_platt, fit_temperature, reliability
+from .labels import places_of, truths_of
+
+Method = Literal["auto", "temperature", "platt"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrationReport:
+    """`rows` had a label and could be scored, `skipped` could not. `numbers`: what was fitted, in words."""
+
+    digest: str
+    rows: int
+    skipped: int
+    numbers: str
+    before: Reliability
+    after: Reliability
+
+
+@pinned()
+def calibrate(
+    job: ScoreJob,
+    labels: Sequence[str],
+    out: str,
+    *,
+    head: str | None = None,
+    method: Method = "auto",
+    advance: Callable[[int], object] = lambda _: None,
+) -> CalibrationReport:
+    """Fit the probabilities of a head to labelled rows, and write the bundle with what was found.
+
+    Args:
+        job: its bundle, input, format, csv, device and trust.
+        labels: the column that holds the right label; of a multilabel head one for each of its labels, in their order.
+        out: the folder of the new bundle.
+        head: which, where the bundle has several.
+        method: `auto`: a temperature for multiclass, Platt for binary and multilabel.
+        advance: told how many rows have been read.
+
+    Raises:
+        UsageError: a head, label column or method that does not go with the bundle, or its own folder as the new one.
+        DataError: a label that the bundle does not know, or none that can be fitted.
+        OutputError: `out` is taken, or cannot be.
+    """
+    bundle = open_bundle(job.bundle)
+    if os.path.realpath(out) == os.path.realpath(bundle.path):  # which a link to itself does not stop
+        raise UsageError(f"{out!r} is the bundle that is to be calibrated, which stays as it is; name another folder")
+    chosen = choose(bundle.manifest, head)
+    method = _method(chosen, method)
+    wanted = len(chosen.labels) if isinstance(chosen, MultilabelHead) else 1
+    if len(labels) != wanted:
+        raise UsageError(f"{chosen.task} takes {wanted} --label, in the order of its labels; {len(labels)} were given")
+    if bundle.manifest.ensemble is not None and bundle.manifest.ensemble.combine == "vote":
+        raise UsageError("an ensemble that votes gives shares, no probabilities: save it with combine='probability'")
+    find_place(out)  # before the work, not behind it
+    scorer = Scorer.load(bundle, device=job.device, trust=job.trust)
+    scores, truth, skipped = _collected(scorer, chosen, job, labels, advance)
+    try:
+        if method == "temperature":
+            fitted: Any = fit_temperature(scores.double().numpy(), truth.astype(np.int64))
+            numbers = f"temperature {fitted.temperature:.4g}"
+        else:
+            fitted = fit_platt(scores.double().numpy(), truth.reshape(len(truth), -1).astype(bool))
+            if min(fitted.slope) <= 0:
+                raise ValueError(
+                    f"the labels run against the scores (slope {min(fitted.slope):.3g}); are they the other way round,"
+                    " or are there too few rows?"
+                )
+            pairs = zip(fitted.slope, fitted.intercept, strict=True)
+            numbers = ", ".join(f"slope {slope:.4g} intercept {intercept:.4g}" for slope, intercept in pairs)
+    except ValueError as error:
+        raise DataError(f"{job.input}: {error}") from error
+    better = chosen.model_copy(update={"calibration": fitted})
+    return CalibrationReport(
+        digest=_written(bundle, better, out),
+        rows=len(truth),
+        skipped=skipped,
+        numbers=numbers,
+        before=reliability(chosen, calibrated(chosen, scores), truth),
+        after=reliability(chosen, calibrated(better, scores), truth),
+    )
+
+
+def choose(manifest: BundleManifest, name: str | None) -> BinaryHead | MulticlassHead | MultilabelHead:
+    """The head of that name, or the only one that gives probabilities. Raises UsageError, saying which there are."""
+    heads = [head for head in manifest.heads if isinstance(head, ClassHead)]
+    there = ", ".join(head.name for head in heads)
+    if not heads:
+        raise UsageError("the bundle gives no probabilities: calibration is for binary, multiclass and multilabel")
+    named = [head for head in heads if name is None or head.name == name]
+    if len(named) != 1:
+        raise UsageError(f"--head is to name one of {there}")
+    return named[0]
+
+
+def _method(head: AnyHead, method: Method) -> Method:
+    if method == "auto":
+        return "temperature" if isinstance(head, MulticlassHead) else "platt"
+    if method == "platt" and isinstance(head, MulticlassHead):
+        raise UsageError("--method platt is for binary and multilabel; multiclass takes a temperature")
+    if method == "temperature" and isinstance(head, MultilabelHead):
+        raise UsageError("--method temperature is for binary and multiclass; multilabel takes platt")
+    return method
+
+
+def _collected(
+    scorer: Scorer, head: ClassHead, job: ScoreJob, labels: Sequence[str], advance: Callable[[int], object]
+) -> tuple[torch.Tensor, np.ndarray, int]:
+    """Scores `[rows, labels]` and what is right of every row that has both."""
+    scores, truths, skipped, retries = [], [], 0, Retries(warn_retried)
+    first = FirstRows()
+    for name, block, reading in _blocks(scorer, job, labels):
+        if block.first_row == 0:
+            first = FirstRows()
+        features = scorer.transfer(scorer.prepare(block.batch, **reading))
+        raw = scorer.forward(features, first=first.announce(features.num_kept))
+        retries.see(raw.retried, source=name, first_row=block.first_row, rows=block.batch.num_rows)
+        kept = raw.kept(features)
+        columns = [plain(block.batch.column(name)) for name in labels]
+        if kept is not None:
+            columns = [take(column, kept) for column in columns]
+        ours = calibration_scores(
+            head, dense({head.name: raw.heads[head.name]})[head.name], scorer.manifest.ensemble, len(scorer.members)
+        )
+        if isinstance(head, MultilabelHead):
+            truth: np.ndarray
+            truth, known = truths_of(columns, labels)
+        else:
+            truth, known = places_of(columns[0], head.labels, labels[0])
+        known = known & ~torch.isnan(ours).any(dim=1).numpy()
+        scores.append(ours[torch.from_numpy(known)])
+        truths.append(truth[known])
+        skipped += block.batch.num_rows - int(known.sum())
+        advance(block.batch.num_rows)
+    if not sum(len(truth) for truth in truths):
+        raise DataError(f"{job.input}: no row has a label and can be scored ({skipped} were read)")
+    return torch.cat(scores), np.concatenate(truths), skipped
+
+
+def _blocks(scorer: Scorer, job: ScoreJob, labels: Sequence[str]) -> Iterator[tuple[str, Block, dict[str, Any]]]:
+    found = discover(job.input, format=job.format)
+    keyed = ScoreJob(
+        bundle=job.bundle, input=job.input, output="", run_id="", csv=job.csv, format=job.format,
+        columns=ColumnOptions(keys=tuple(dict.fromkeys(labels)), prefix="scoreline_"),
+    )  # fmt: skip
+    plan = make_plan(found, Standing(), scorer.manifest, keyed, 1 << 20)
+    if plan.failed:
+        raise plan.failed[0]
+    for planned in plan.partitions:
+        for piece in read_splits(planned, scorer.block_rows):
+            if isinstance(piece, Block):
+                yield (
+                    planned.partition.name,
+                    _with_path(piece, labels, dict(planned.partition.hive)),
+                    {
+                        "folder": str(Path(planned.partition.path).parent),
+                        "text": planned.text,
+                        "dialect": planned.dialect,
+                        "unreadable": piece.unreadable,
+                    },
+                )
+
+
+def _with_path(block: Block, labels: Sequence[str], path: Mapping[str, str | None]) -> Block:
+    """The same with the labels that the file's path says, where it does not hold them itself."""
+    batch = block.batch
+    for name in labels:
+        if name not in batch.schema.names:
+            batch = batch.append_column(name, pa.repeat(pa.scalar(path[name], pa.string()), batch.num_rows))
+    return replace(block, batch=batch)
+
+
+def _written(bundle: Bundle, head: AnyHead, out: str) -> str:
+    """The bundle with another head; the decoded columns of its golden rows are made anew from their raw outputs."""
+    manifest = bundle.manifest
+    heads: list[AnyHead] = [head if one.name == head.name else one for one in manifest.heads]
+    manifest = manifest.model_copy(update={"heads": heads})
+    names = [feature.name for feature in manifest.features]
+    golden = read_golden(bundle.read(manifest.golden.file), names, [one.name for one in heads])
+    columns: dict[str, pa.Array] = {}
+    for one in heads:
+        raw = raw_tensors(golden.raw[one.name])
+        decoded = decode_head(one, raw, ColumnOptions(), manifest.ensemble, len(manifest.members))
+        fields = head_fields(manifest, one, ColumnOptions())
+        columns |= {field.name: column for field, column in zip(fields, decoded.columns, strict=True)}
+    columns = {name: columns[name] for name in golden.columns if name in columns}
+    files = {name: bundle.read(name) for name in manifest.files}
+    files[manifest.golden.file] = write_golden(
+        GoldenRows(features=golden.features, raw=golden.raw, columns=columns or golden.columns)
+    )
+    digests = {name: sha256(data) for name, data in files.items()}
+    return write_bundle(out, manifest.model_copy(update={"files": digests}), files)

@@ -1,0 +1,162 @@
+"""Calibration: numbers, fitted on labelled rows, that make probabilities come true. Knows nothing of files.
+
+Temperature: one number T that minimises the mean negative log-likelihood of `softmax(z / T)` (Guo et al. 2017). Platt:
+for each label two numbers of `1 / (1 + exp(−(a z + b)))`, fitted to targets that are drawn a little towards the middle
+(Platt 1999), by Newton's method with backtracking (Lin, Lin and Weng 2007). All in float64.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...schemas.bundle import BinaryHead, ClassHead, Ensemble, MulticlassHead, Platt, Temperature
+from ..tasks import binary, multiclass, multilabel
+from ..tasks.classes import logistic, platt
+
+Numbers = NDArray[np.float64]
+#: Logits beyond are as good as certain, and keep sums finite.
+_FARTHEST = 1e4
+_STEPS = 100
+
+
+def calibration_scores(head: ClassHead, raw: Tensor, ensemble: Ensemble | None, members: int) -> Tensor:
+    """What calibration is applied to: log-odds `[rows, 1]` of a binary head's second label, `[rows, labels]` of a
+    multilabel one, logits `[rows, labels]` of a multiclass one; of an ensemble those of its one prediction.
+
+    Args:
+        raw: `[rows, members × width]`.
+    """
+    if ensemble is not None:
+        raw = raw.reshape(raw.shape[0], members, raw.shape[1] // members)
+    if isinstance(head, BinaryHead):
+        return binary.logits(head, raw, ensemble)[:, None]
+    if isinstance(head, MulticlassHead):
+        return multiclass.logits(head, raw, ensemble)
+    assert head.task == "multilabel", "there are no other classes"  # type: ignore[attr-defined]
+    return multilabel.logits(head, raw, ensemble)  # type: ignore[arg-type]
+
+
+def fit_temperature(scores: Numbers, truth: NDArray[np.int64]) -> Temperature:
+    """The temperature of logits `[rows, labels]` whose right labels are `truth` `[rows]`; of one column, the log-odds
+    of label 1. The likelihood is concave in 1/T, so its slope is brought to zero by halving a bracket.
+
+    Raises:
+        ValueError: the likelihood has no maximum: every row is right, or none is better than chance.
+    """
+    logits = np.clip(np.nan_to_num(scores, nan=0.0), -_FARTHEST, _FARTHEST)
+    if logits.shape[1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    right = logits[np.arange(len(logits)), truth]
+
+    def slope(beta: float) -> float:
+        powers = np.exp(beta * (logits - logits.max(axis=1, keepdims=True)))
+        expected = (powers * logits).sum(axis=1) / powers.sum(axis=1)
+        return float((expected - right).mean())
+
+    low, high = 1e-3, 1e3
+    if slope(low) >= 0 or slope(high) <= 0:
+        raise ValueError(
+            "no temperature fits: the rows are all right, or no better than chance; give rows that the model has not"
+            " been trained on"
+        )
+    while high / low > 1 + 1e-12:
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return Temperature(temperature=1 / float(np.sqrt(low * high)))
+
+
+def fit_platt(scores: Numbers, truth: NDArray[np.bool_]) -> Platt:
+    """Slope and intercept for each column of log-odds `[rows, labels]`; `truth` of the same shape.
+
+    Raises:
+        ValueError: a label that all rows have, or none.
+    """
+    fitted = [_one(scores[:, place], truth[:, place]) for place in range(scores.shape[1])]
+    return Platt(slope=[slope for slope, _ in fitted], intercept=[intercept for _, intercept in fitted])
+
+
+def _one(scores: Numbers, truth: NDArray[np.bool_]) -> tuple[float, float]:
+    positive, total = int(truth.sum()), len(truth)
+    if positive in (0, total):
+        raise ValueError("a label that every row has, or none, cannot be calibrated; give more rows")
+    targets = np.where(truth, (positive + 1) / (positive + 2), 1 / (total - positive + 2))
+    z = np.clip(np.nan_to_num(scores, nan=0.0), -_FARTHEST, _FARTHEST)
+    numbers = np.array([1.0, 0.0])
+
+    def loss(at: Numbers) -> float:
+        f = at[0] * z + at[1]
+        return float((np.logaddexp(0, f) - targets * f).mean())
+
+    now = loss(numbers)
+    for _ in range(_STEPS):
+        p = 1 / (1 + np.exp(-np.clip(numbers[0] * z + numbers[1], -700, 700)))
+        gradient = np.array([((p - targets) * z).mean(), (p - targets).mean()])
+        w = p * (1 - p)
+        hessian = np.array([[(w * z * z).mean(), (w * z).mean()], [(w * z).mean(), w.mean()]]) + 1e-12 * np.eye(2)
+        if np.abs(gradient).max() < 1e-10:
+            break
+        step = np.linalg.solve(hessian, gradient)
+        size = 1.0
+        while size > 1e-10 and loss(numbers - size * step) > now - 1e-4 * size * float(gradient @ step):
+            size /= 2
+        numbers = numbers - size * step
+        now = loss(numbers)
+    return float(numbers[0]), float(numbers[1])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reliability:
+    """How probabilities came true. Per bin of equal width: how many, their mean probability, the share that came true;
+    `error`: the mean gap, weighed by how many (expected calibration error)."""
+
+    counts: NDArray[np.int64]
+    predicted: Numbers
+    observed: Numbers
+    error: float
+    log_loss: float
+    brier: float
+
+
+def reliability(head: ClassHead, probabilities: Numbers, truth: NDArray[Any], bins: int = 10) -> Reliability:
+    """Of a multiclass head, of the label that is predicted; else of every label's own probability.
+
+    Args:
+        probabilities: `[rows, labels]`, of a binary head `[rows, 1]`, the second label's.
+        truth: places of the right labels `[rows]`; of a multilabel head bool `[rows, labels]`.
+    """
+    tiny = float(np.finfo(np.float32).eps)
+    if isinstance(head, MulticlassHead):
+        best = probabilities.argmax(axis=1)
+        confidence, hits = probabilities.max(axis=1), best == truth
+        right = probabilities[np.arange(len(truth)), truth]
+        log_loss = float(-np.log(np.clip(right, tiny, 1)).mean())
+        wanted = np.eye(probabilities.shape[1])[truth]
+        brier = float(((probabilities - wanted) ** 2).sum(axis=1).mean())
+    else:
+        confidence = probabilities.reshape(-1)
+        hits = np.asarray(truth).reshape(-1).astype(bool)
+        clipped = np.clip(confidence, tiny, 1 - tiny)
+        log_loss = float(-np.where(hits, np.log(clipped), np.log(1 - clipped)).mean())
+        brier = float(((confidence - hits) ** 2).mean())
+    places = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(places, minlength=bins)
+    filled = np.maximum(counts, 1)
+    predicted = np.bincount(places, weights=confidence, minlength=bins) / filled
+    observed = np.bincount(places, weights=hits.astype(np.float64), minlength=bins) / filled
+    error = float((counts * np.abs(predicted - observed)).sum() / max(1, counts.sum()))
+    return Reliability(
+        counts=counts, predicted=predicted, observed=observed, error=error, log_loss=log_loss, brier=brier
+    )
+
+
+def calibrated(head: ClassHead, scores: Tensor) -> Numbers:
+    """Probabilities from scores, `[rows, labels]` or `[rows, 1]`, by the head's calibration, if it has one."""
+    found, values = head.calibration, scores.double()
+    if isinstance(head, MulticlassHead):
+        values = values / found.temperature if isinstance(found, Temperature) else values
+        return np.asarray(torch.softmax(values, dim=1).numpy())
+    return np.asarray((logistic(values) if found is None else platt(found, values.T).T).numpy())

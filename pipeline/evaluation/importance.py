@@ -1,0 +1,95 @@
+"""An output with attributions → which features told the most. Nothing is held but sums."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from ...schemas.run import RunManifest
+from ..arrays import to_numpy
+from ..bundle.explained import ATTRIBUTION, COMPLETE, GAP
+from ..errors import DataError, PartitionError, UsageError, one_line
+from ..outputs.store import Store
+from ..parquet.file import ParquetSource
+from ..storage.folders import listing_error
+from .evaluate import finished
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Telling:
+    """A feature: the mean size of its attributions, their mean, and the largest size."""
+
+    feature: str
+    mean_size: float
+    mean: float
+    largest: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Importance:
+    """The most telling feature first. `rows` of the output's have attributions, which sum to the difference in score
+    within `largest_gap`, where the method promises that."""
+
+    method: str
+    rows: int
+    features: tuple[Telling, ...]
+    largest_gap: float | None
+
+
+def importance(output: str, advance: Callable[[int], object] = lambda _: None) -> Importance:
+    """Read the attributions of a finished run.
+
+    Args:
+        output: what `scoreline score --explain` has written.
+        advance: told how many rows have been read.
+
+    Raises:
+        NoInputError: no output of ours.
+        DataError: a run that is not complete, or a part that cannot be read.
+        UsageError: nothing in it is explained.
+    """
+    store = Store(output, failed=listing_error)
+    manifest = finished(store)
+    method, prefix = manifest.options.get("explain"), str(manifest.options.get("prefix") or "")
+    if not method:
+        raise UsageError(f"{output}: no row is explained; score it with --explain shapley")
+    sums: dict[str, np.ndarray] = {}  # by column: rows, sum of sizes, sum, largest size
+    for name in [part.target for record in manifest.partitions for part in record.parts]:
+        try:
+            with ParquetSource(store.path(name), name=name) as source:
+                columns = _columns(source.names, manifest, prefix)
+                for batch in source.read_batches(columns):
+                    for column in columns:
+                        _add(sums.setdefault(column.removeprefix(prefix), np.zeros(4)), batch.column(column))
+                    advance(batch.num_rows)
+        except PartitionError as error:
+            raise DataError(f"{one_line(error)}; run scoreline verify") from error
+    gaps = sums.pop(GAP, None) if str(method).split()[0] in COMPLETE else None
+    told = [_told(column.removeprefix(ATTRIBUTION), found) for column, found in sums.items()]
+    return Importance(
+        method=str(method).split()[0],
+        rows=int(max((found[0] for found in sums.values()), default=0)),
+        features=tuple(sorted(told, key=lambda one: -one.mean_size)),
+        largest_gap=None if gaps is None else float(gaps[3]),
+    )
+
+
+def _columns(names: Sequence[str], manifest: RunManifest, prefix: str) -> list[str]:
+    """The attributions of a part: they stand behind its predictions, and keys before them."""
+    predictions = [column for head in manifest.heads for column in head.columns]
+    behind = names[max(names.index(column) for column in predictions) + 1 :]
+    return [name for name in behind if name.startswith(prefix + ATTRIBUTION)]
+
+
+def _add(found: np.ndarray, column: pa.Array) -> None:
+    values = to_numpy(column.drop_null()).astype(np.float64)
+    found[:3] += len(values), np.abs(values).sum(), values.sum()
+    found[3] = max(found[3], np.abs(values).max(initial=0.0))
+
+
+def _told(feature: str, found: np.ndarray) -> Telling:
+    rows = max(1.0, found[0])
+    return Telling(
+        feature=feature, mean_size=float(found[1] / rows), mean=float(found[2] / rows), largest=float(found[3])
+    )

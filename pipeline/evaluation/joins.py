@@ -1,0 +1,200 @@
+"""Key columns of two files → one type in which keys are equal where their values are, and only there; or a refusal.
+
+What joins, beside equal types: integers of any width and sign; floats of any width; integers with floats, while no
+float is beyond 2^53 (float32: 2^24); decimals of any scale, also with integers; text, and bytes, in any layout; dates;
+times of any unit, naive with naive ones, and zoned with zoned ones, as instants. A CSV and a path hold no types: they
+are read in the type of the other side. All else is refused, as pandas does: text with numbers, dates with times,
+decimals with floats, naive times with zoned ones. Does not import torch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..arrays import to_numpy
+from ..errors import DataError, one_line
+from ..inputs.check import is_bytes
+from ..plain import exact_below, is_text, plain
+
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_MOST_DIGITS = 76
+_AS_CSV = ", or write the labels as CSV, whose cells are read in the type of the output's key"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Keys:
+    """A key column. `where`: the file, and `kind`: its type there, for messages; `untyped`: its text is from a CSV or a
+    path."""
+
+    column: pa.Array
+    name: str
+    where: str
+    kind: pa.DataType | None = None
+    untyped: bool = False
+
+    @property
+    def said(self) -> str:
+        """The column as messages name it."""
+        kind = "text without a type" if self.untyped else str(self.kind or self.column.type)
+        return f"key {self.name!r} of {self.where} ({kind})"
+
+
+def comparable(ours: Keys, theirs: Keys) -> tuple[pa.Array, pa.Array]:
+    """Both columns in one type that compares them exactly; null where a row has no key, or one that no value of the
+    other side's type can equal. NaN is no key.
+
+    Raises:
+        DataError: types that cannot be compared exactly, or a cell that is no value of the other side's type.
+    """
+    try:
+        mine, other = plain(ours.column), plain(theirs.column)
+        if ours.untyped and not theirs.untyped:
+            mine = _read(mine, other.type, ours, theirs)
+        elif theirs.untyped and not ours.untyped:
+            other = _read(other, mine.type, theirs, ours)
+        convert = _conversion(mine.type, other.type)
+        if convert is None:
+            raise _unlike(ours, theirs)
+        for keys, column, beside in ((ours, mine, other), (theirs, other, mine)):
+            if pa.types.is_floating(column.type) and pa.types.is_integer(beside.type):
+                _refuse_inexact(keys, column, theirs if keys is ours else ours)
+        return convert(mine), convert(other)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"{ours.said} and {theirs.said} cannot be compared: {one_line(error)}") from error
+
+
+def _unlike(ours: Keys, theirs: Keys) -> DataError:
+    nested = [keys for keys in (ours, theirs) if pa.types.is_nested(plain(keys.column).type)]
+    if nested:
+        return DataError(f"{nested[0].said} is nested, and only numbers, text, bytes, dates and times are joined")
+    return DataError(
+        f"{ours.said} and {theirs.said} are of types that cannot be compared exactly; cast one to the other's type"
+        f" where it is written{'' if ours.untyped or theirs.untyped else _AS_CSV}"
+    )
+
+
+def _refuse_inexact(keys: Keys, column: pa.Array, other: Keys) -> None:
+    """A large float stands for several integers."""
+    doubles = column.cast(pa.float64())
+    beyond = pc.and_(pc.greater_equal(pc.abs(doubles), float(exact_below(column.type))), pc.is_finite(doubles))
+    if pc.any(beyond).as_py():
+        value = doubles[pc.index(beyond, True).as_py()].as_py()
+        raise DataError(
+            f"{keys.said} holds {value!r}, a float so large that it may be any of several integers of {other.said};"
+            " write it as integers"
+        )
+
+
+Convert = Callable[[pa.Array], pa.Array]
+
+
+def _conversion(one: pa.DataType, other: pa.DataType) -> Convert | None:
+    """How columns of both types are taken to a common one; None where there is none."""
+    kinds = (one, other)
+    types = pa.types
+    if any(types.is_null(kind) for kind in kinds):  # no keys at all on one side
+        return lambda column: pa.nulls(len(column), pa.int64())
+    if all(is_text(kind) for kind in kinds) or all(is_bytes(kind) for kind in kinds):
+        return plain
+    if all(types.is_boolean(kind) for kind in kinds):
+        return lambda column: column
+    if all(types.is_integer(kind) or types.is_floating(kind) for kind in kinds):
+        return _numbers(one, other)
+    if all(types.is_decimal(kind) or types.is_integer(kind) for kind in kinds):
+        return _decimals(one, other)
+    if all(types.is_date(kind) for kind in kinds):
+        return lambda column: column.cast(pa.timestamp("ms"))
+    if all(types.is_timestamp(kind) for kind in kinds) and (one.tz is None) == (other.tz is None):
+        return _times(one, other)
+    if all(types.is_duration(kind) for kind in kinds) or all(types.is_time(kind) for kind in kinds):
+        return _times(one, other)
+    return None
+
+
+def _numbers(one: pa.DataType, other: pa.DataType) -> Convert:
+    if pa.types.is_floating(one) and pa.types.is_floating(other):
+        return _doubles
+    unsigned = pa.uint64() in (one, other) and not (pa.types.is_floating(one) or pa.types.is_floating(other))
+    common = pa.uint64() if unsigned else pa.int64()
+
+    def convert(column: pa.Array) -> pa.Array:
+        if pa.types.is_floating(column.type):
+            column = column.cast(pa.float64())
+            fits = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), float(1 << 53)))
+        elif common == pa.uint64() and not pa.types.is_unsigned_integer(column.type):
+            fits = pc.greater_equal(column, pa.scalar(0, column.type))
+        elif common == pa.int64() and column.type == pa.uint64():
+            fits = pc.less(column, pa.scalar(2**63, pa.uint64()))
+        else:
+            return column.cast(common)
+        return pc.if_else(fits, column, None).cast(common)
+
+    return convert
+
+
+def _doubles(column: pa.Array) -> pa.Array:
+    """float64 in which −0 is 0 and NaN is null."""
+    doubles = pc.add(column.cast(pa.float64()), 0.0)
+    return pc.if_else(pc.is_nan(doubles), None, doubles)
+
+
+def _decimals(one: pa.DataType, other: pa.DataType) -> Convert | None:
+    scale = max(_scale(one), _scale(other))
+    digits = max(_digits(one) - _scale(one), _digits(other) - _scale(other)) + scale
+    if digits > _MOST_DIGITS:
+        return None
+    common = pa.decimal128(digits, scale) if digits <= 38 else pa.decimal256(digits, scale)
+
+    def convert(column: pa.Array) -> pa.Array:
+        if pa.types.is_integer(column.type):
+            column = column.cast(pa.decimal128(_digits(column.type), 0))
+        return column.cast(common)
+
+    return convert
+
+
+def _scale(kind: pa.DataType) -> int:
+    return 0 if pa.types.is_integer(kind) else int(kind.scale)
+
+
+def _digits(kind: pa.DataType) -> int:
+    return 20 if pa.types.is_integer(kind) else int(kind.precision)
+
+
+def _times(one: pa.DataType, other: pa.DataType) -> Convert:
+    """int64 in the finer unit; null where a time of the coarser one lies beyond what the finer can say."""
+    finest = max(_PER_SECOND[one.unit], _PER_SECOND[other.unit])
+
+    def convert(column: pa.Array) -> pa.Array:
+        factor = finest // _PER_SECOND[column.type.unit]
+        numbers = column.view(pa.int32() if column.type.bit_width == 32 else pa.int64()).cast(pa.int64())
+        limit = np.iinfo(np.int64).max // factor
+        fits = pc.and_(pc.less_equal(numbers, limit), pc.greater_equal(numbers, -limit))
+        return pc.multiply(pc.if_else(fits, numbers, None), factor) if factor > 1 else numbers
+
+    return convert
+
+
+def _read(cells: pa.Array, kind: pa.DataType, untyped: Keys, typed: Keys) -> pa.Array:
+    """Cells in the type of the other side; an empty one is no key of another type than text."""
+    if is_text(kind) or pa.types.is_null(kind):
+        return cells
+    try:
+        read = pc.if_else(pc.equal(cells, ""), None, cells).cast(kind)
+    except pa.ArrowNotImplementedError as error:
+        raise _unlike(untyped, typed) from error
+    except pa.ArrowException as error:
+        raise DataError(f"{untyped.said} is to be read as {typed.said}: {one_line(error)}") from error
+    if pa.types.is_floating(kind):
+        large = pc.greater_equal(pc.abs(read.cast(pa.float64())), float(exact_below(kind))).fill_null(False)
+        for place in np.flatnonzero(to_numpy(large)).tolist():
+            cell, value = cells[place].as_py(), read[place].as_py()
+            if np.isfinite(value) and Decimal(cell) != Decimal(value):
+                raise DataError(
+                    f"{untyped.said} holds {cell!r}, which no {kind} of {typed.said} is; write both as integers or text"
+                )
+    return read

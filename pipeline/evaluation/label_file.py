@@ -1,0 +1,111 @@
+"""Right labels that stand in another file, found by key. Does not import torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from ..errors import DataError, NoInputError, PartitionError, UsageError, one_line, printable
+from ..inputs.csv import read_text
+from ..parquet.file import ParquetSource
+from ..plain import plain
+from ..storage.plain_files import require_plain
+from .joins import Keys, comparable
+
+_CSV = (".csv", ".csv.gz")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelFile:
+    """A Parquet or CSV file. `on`: the key by which a row of the output is found there."""
+
+    path: str
+    on: str
+
+    @property
+    def is_csv(self) -> bool:
+        """Whether its cells are text without a type."""
+        return self.path.lower().endswith(_CSV)
+
+
+class LabelTable:
+    """Keys and labels of a file, in memory. A row without a key is never found.
+
+    Raises:
+        NoInputError: there is no such file.
+        DataError: it is broken, or a row of it makes no sense.
+        UsageError: a column is missing or doubled.
+    """
+
+    def __init__(self, file: LabelFile, labels: Sequence[str]) -> None:
+        self._file = file
+        names = [*dict.fromkeys([file.on, *labels])]
+        said = printable(file.path)
+        try:
+            require_plain(file.path)
+            table = _read_csv(file.path, names) if file.is_csv else _read_parquet(file.path, names)
+            columns = {name: plain(table.column(name)) for name in names}
+        except PartitionError as error:
+            raise DataError(f"label file {one_line(error)}") from error
+        except OSError as error:
+            raise NoInputError(f"label file {said} cannot be read: {error.strerror or one_line(error)}") from error
+        except (pa.ArrowException, ValueError) as error:
+            raise DataError(f"label file {said} cannot be read: {one_line(error)}") from error
+        kind = table.schema.field(file.on).type
+        self._keys = Keys(column=columns[file.on], name=file.on, where=file.path, kind=kind, untyped=file.is_csv)
+        self._labels = [columns[name] for name in labels]
+        self._unique_as: set[pa.DataType] = set()
+
+    def look_up(self, keys: Keys) -> list[pa.Array]:
+        """The labels of each row, null where its key is not there.
+
+        Raises:
+            DataError: keys of types that cannot be compared exactly, or a key that is there twice.
+        """
+        ours, theirs = comparable(keys, self._keys)
+        if theirs.type not in self._unique_as:
+            self._refuse_doubled(theirs)
+            self._unique_as.add(theirs.type)
+        places = pc.index_in(ours, value_set=theirs, skip_nulls=True)
+        return [labels.take(places) for labels in self._labels]
+
+    def _refuse_doubled(self, keys: pa.Array) -> None:
+        counts = keys.drop_null().value_counts()
+        doubled = counts.filter(pc.greater(counts.field("counts"), 1))
+        if len(doubled):
+            value = self._keys.column[pc.index(keys, doubled.field("values")[0]).as_py()]
+            raise DataError(
+                f"{self._file.path}: column {self._file.on!r} holds a key twice ({str(value)!r}), so it does not say"
+                " which is right"
+            )
+
+
+def _read_csv(path: str, names: Sequence[str]) -> pa.Table:
+    """Every cell as text: 007 is no 7, and what a label is the bundle says. An empty cell is null, and `""` in quotes
+    an empty text."""
+    there = read_text(path, names)  # refuses rows that no sense can be made of
+    _refuse_columns(path, names, there.schema.names)
+    convert = pacsv.ConvertOptions(
+        include_columns=list(names),
+        column_types={name: pa.string() for name in names},
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+        null_values=[""],
+    )
+    return pacsv.read_csv(path, parse_options=pacsv.ParseOptions(newlines_in_values=True), convert_options=convert)
+
+
+def _read_parquet(path: str, names: Sequence[str]) -> pa.Table:
+    with ParquetSource(path, name=printable(path)) as source:
+        _refuse_columns(path, names, source.names)
+        return source.read(names)
+
+
+def _refuse_columns(path: str, wanted: Sequence[str], there: Sequence[str]) -> None:
+    for name in wanted:
+        times = list(there).count(name)
+        if times != 1:
+            found = f"column {name!r} {times} times" if times else f"no column {name!r}"
+            raise UsageError(f"{path} has {found}; it has {', '.join(there)}")

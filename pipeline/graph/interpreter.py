@@ -1,0 +1,347 @@
+"""A graph of data → an ordinary `nn.Module` that interprets its nodes.
+
+Audit first, then construct: every name is checked against the lists of `operations.py` before anything is
+built. Nothing is generated, compiled or evaluated, and nothing in a file is looked up as an attribute. Layers
+keep their names, so hooks, folding and compilation work on the result as on the model it came from. Knows
+nothing of files or columns.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...schemas.bundle import GENERATED, BundleManifest, ImageInput, SequenceInput, TableInput
+from ...schemas.graph import DictArg, DtypeArg, Graph, Layer, Node, NodeRef, SliceArg, TupleArg
+from ..errors import BundleError, one_line
+from ..model.passes import mask_of
+from . import operations
+from .program import Program, Step, decoded, resolved, with_frees
+from .sizes import MOST_BY_INPUT, Sizes, audit_counts
+
+_RESERVED = {*dir(nn.Module()), "_program", "_sizes"}
+#: Arguments that would move a result elsewhere, or change one that is there.
+_NOT_ALLOWED = {"device", "out", "inplace"}
+_DEPTH = 50
+#: A number that is rarely a width.
+EXAMPLE_ROWS, EXAMPLE_STEPS = 3, 5
+
+
+def build(graph: Graph, tensors: Mapping[str, Tensor]) -> "GraphModel":
+    """Build the module that a graph describes, in eval mode on the CPU.
+
+    Args:
+        tensors: every tensor the graph names, no more and no fewer.
+
+    Raises:
+        BundleError: an operation that is not on the lists, a tensor that is missing, extra or misshapen.
+    """
+    try:
+        audit_counts(graph, len(tensors))
+        audit(graph)
+        model = GraphModel(graph)
+    except RecursionError as error:
+        raise BundleError("graph.json: a path or an argument is nested too deep") from error
+    _load_tensors(model, tensors)
+    return model.eval().requires_grad_(False)
+
+
+def audit(graph: Graph) -> None:
+    """Refuse a graph that names what is not on the lists, or a result before it is there."""
+    known = set(graph.inputs)
+    if len(known) != len(graph.inputs):
+        raise BundleError("graph.json: two inputs have the same name")
+    for path, layer in graph.layers.items():
+        _audit_layer(path, layer)
+    for node in graph.nodes:
+        if node.name in known:
+            raise BundleError(f"graph.json: node {node.name!r} stands twice")
+        _audit_target(node, graph)
+        _auditreferenced([node.args, node.kwargs], known, node.name)
+        known.add(node.name)
+    _auditreferenced(graph.output, known, "output")
+    unused = set(graph.layers) - {node.target for node in graph.nodes if node.op == "layer"}
+    if unused:
+        raise BundleError(f"graph.json: layer {min(unused)!r} is never called")
+
+
+def _audit_layer(path: str, layer: Layer) -> None:
+    if layer.type not in operations.LAYERS:
+        raise BundleError(f"graph.json: layer {path!r} is a {layer.type!r}, which is not on the list")
+    allowed = operations.layer_parameters(operations.LAYERS[layer.type])
+    if path.count(".") > _DEPTH:
+        raise BundleError(f"graph.json: layer {path[:80]!r} is nested too deep")
+    unknown = [name for name in layer.args if name not in allowed]
+    if unknown:
+        raise BundleError(f"graph.json: layer {path!r} has an argument {unknown[0]!r}, which it does not take")
+
+
+def _audit_target(node: Node, graph: Graph) -> None:
+    lists: dict[str, Mapping[str, Any]] = {
+        "layer": graph.layers,
+        "function": operations.FUNCTIONS,
+        "method": operations.METHODS,
+        "attribute": operations.ATTRIBUTES,
+    }
+    if node.op == "tensor":
+        if not all(part.isidentifier() or part.isdigit() for part in node.target.split(".")):
+            raise BundleError(f"graph.json: node {node.name!r} names a tensor {node.target!r}; not a path")
+    elif node.target not in lists[node.op]:
+        raise BundleError(f"graph.json: node {node.name!r} calls the {node.op} {node.target!r}, not on the list")
+    moved = [name for name in node.kwargs if name in _NOT_ALLOWED and node.kwargs[name] not in (None, False)]
+    if moved or (node.target == "to" and any(isinstance(value, str) for value in node.args)):
+        raise BundleError(f"graph.json: node {node.name!r} says where its result goes ({moved or node.args[1:]})")
+    if node.op in ("method", "attribute") and not (node.args and isinstance(node.args[0], NodeRef)):
+        raise BundleError(f"graph.json: node {node.name!r} has no tensor to call {node.target!r} of")
+
+
+def _auditreferenced(value: Any, known: set[str], where: str) -> None:
+    match value:
+        case NodeRef():
+            if value.node not in known:
+                raise BundleError(f"graph.json: {where!r} uses {value.node!r} before it is there")
+        case list() | tuple():
+            for entry in value:
+                _auditreferenced(entry, known, where)
+        case dict():
+            _auditreferenced(list(value.values()), known, where)
+        case TupleArg():
+            _auditreferenced(value.tuple, known, where)
+        case DictArg():
+            _auditreferenced(list(value.mapping.values()), known, where)
+        case SliceArg():
+            _auditreferenced(value.slice, known, where)
+        case DtypeArg():
+            if value.dtype not in operations.DTYPES:
+                raise BundleError(f"graph.json: {where!r} names the dtype {value.dtype!r}, not on the list")
+
+
+class GraphModel(nn.Module):
+    """Interprets a graph, node by node. Its layers and tensors stand under the names they had in training, so
+    it has but two attributes of its own. `_sizes`: what says how much memory a pass takes, before it runs."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        for path, layer in graph.layers.items():
+            parent, _, name = path.rpartition(".")
+            namespace = _namespace(self, parent)
+            namespace.add_module(_free(namespace, path, name), _layer(path, layer))
+        paths = dict.fromkeys(node.target for node in graph.nodes if node.op == "tensor")
+        loose = tuple(path for path in paths if _owner(self, path) is None)
+        for path in loose:
+            parent, _, name = path.rpartition(".")
+            namespace = _namespace(self, parent)
+            namespace.register_buffer(_free(namespace, path, name), None)
+        steps = tuple(_step(self, node, frees) for node, frees in with_frees(graph))
+        self._program = Program(tuple(graph.inputs), steps, decoded(graph.output), loose)
+        self._sizes = Sizes()
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Run the nodes in order. Inputs and results as the original module has them.
+
+        Raises:
+            torch.OutOfMemoryError: a node would make more than there is room for in a pass; names it, before it runs.
+        """
+        program = self._program
+        count = None if torch.compiler.is_compiling() else self._sizes.count(inputs)
+        results: dict[str, Any] = dict(zip(program.inputs, inputs, strict=True))
+        for step in program.steps:
+            args = resolved(step.args, results)
+            kwargs = {name: resolved(value, results) for name, value in step.kwargs.items()}
+            if count is not None:
+                count.before(step, args, kwargs)
+            results[step.name] = step.run(*args, **kwargs)
+            if count is not None:
+                count.after(step, results[step.name], [results[name] for name in step.frees])
+            for name in step.frees:
+                del results[name]
+        if count is not None:
+            count.done()
+        return resolved(program.output, results)
+
+    def results(self, inputs: Sequence[Any]) -> Iterator[tuple[Step, Any]]:
+        """Every node with its result, when it has just run: what a later one writes over it does not show.
+
+        Raises:
+            torch.OutOfMemoryError: as `forward` does.
+        """
+        count = self._sizes.count(inputs)
+        results: dict[str, Any] = dict(zip(self._program.inputs, inputs, strict=True))
+        for step in self._program.steps:
+            args = resolved(step.args, results)
+            kwargs = {name: resolved(value, results) for name, value in step.kwargs.items()}
+            if count is not None:
+                count.before(step, args, kwargs)
+            results[step.name] = step.run(*args, **kwargs)
+            yield step, results[step.name]
+            if count is not None:
+                count.after(step, results[step.name], [results[name] for name in step.frees])
+            for name in step.frees:
+                del results[name]
+
+    def refuse_large(self, manifest: BundleManifest) -> None:
+        """Say whether lists are among the inputs, and refuse inputs of which a few rows are too many already.
+
+        Raises:
+            BundleError: names how many numbers a row has.
+        """
+        self._sizes.of_lists = any(isinstance(entry, SequenceInput) for entry in manifest.inputs)
+        a_row = sum(entry.numbers for entry in manifest.inputs if not isinstance(entry, SequenceInput))
+        if a_row * EXAMPLE_ROWS > MOST_BY_INPUT:
+            raise BundleError(f"a row of the inputs has {a_row:,} numbers, above {MOST_BY_INPUT // EXAMPLE_ROWS:,}")
+
+
+def shapes(model: GraphModel, *inputs: Any) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Every node that makes a tensor, in order: its name, what it calls, the shape of its result."""
+    found = []
+    for step, result in model.results(inputs):
+        if isinstance(result, Tensor):
+            called = step.run.path if isinstance(step.run, _Late) else getattr(step.run, "__name__", step.name)
+            found.append((step.name, str(called), tuple(result.shape)))
+    return found
+
+
+def intermediates(model: GraphModel, names: Collection[str], *inputs: Any) -> dict[str, Tensor]:
+    """The results of the nodes of these names, as they are when each has just run: what a later one writes over them
+    does not show."""
+    found: dict[str, Tensor] = {}
+    for step, result in model.results(inputs):
+        if step.name in names:
+            found[step.name] = result.clone()
+        if len(found) == len(names):
+            break
+    return found
+
+
+def flat_nodes(model: GraphModel, manifest: BundleManifest) -> frozenset[str]:
+    """The nodes whose results are `[rows, width]`; none where the model does not run on rows of zeros.
+
+    Raises:
+        BundleError: it would take more for a few rows than a pass may.
+    """
+    try:
+        with torch.inference_mode():
+            found = shapes(model, *example_inputs(manifest))
+    except torch.OutOfMemoryError as error:
+        raise BundleError(f"graph.json: {one_line(error)}") from error
+    except Exception:  # whatever it makes of zeros says nothing about it
+        return frozenset()
+    return frozenset(name for name, _, shape in found if len(shape) == 2)
+
+
+def example_inputs(manifest: BundleManifest, device: str | torch.device = "cpu") -> tuple[Any, ...]:
+    """A few rows of zeros, as the model takes its inputs; of sequences five steps."""
+    kinds = {"float32": torch.float32, "int64": torch.int64}
+    rows: dict[str, Tensor] = {}
+    for entry in manifest.inputs:
+        match entry:
+            case TableInput():
+                rows[entry.name] = torch.zeros(
+                    EXAMPLE_ROWS, len(entry.columns), dtype=kinds[entry.dtype], device=device
+                )
+            case ImageInput():
+                rows[entry.name] = torch.zeros(EXAMPLE_ROWS, entry.channels, *entry.size, device=device)
+            case SequenceInput():
+                steps = min(entry.longest, EXAMPLE_STEPS)
+                shape = (EXAMPLE_ROWS, steps, *([len(entry.columns)] if entry.dtype == "float32" else []))
+                rows[entry.name] = torch.zeros(shape, dtype=kinds[entry.dtype], device=device)
+                if entry.mask is not None:
+                    lengths = torch.full((EXAMPLE_ROWS,), steps, device=device)
+                    rows[f"{entry.name}_mask"] = mask_of(entry, lengths, steps)
+    if manifest.arguments[-1] == GENERATED:
+        rows[GENERATED] = torch.zeros((EXAMPLE_ROWS, 1), dtype=torch.int64, device=device)
+    return (rows,) if manifest.call == "dict" else tuple(rows.values())
+
+
+def _load_tensors(model: GraphModel, tensors: Mapping[str, Tensor]) -> None:
+    """Take every tensor over without copying, no more and no fewer than the model needs."""
+    needed = {*model.state_dict(), *model._program.loose}
+    for problem, names in (("lacks", needed - set(tensors)), ("has too much:", set(tensors) - needed)):
+        if names:
+            raise BundleError(f"the weights file {problem} tensor {min(names)!r}; make the bundle again")
+    for path in model._program.loose:
+        parent, _, name = path.rpartition(".")
+        _namespace(model, parent)._buffers[name] = tensors[path]
+    try:
+        model.load_state_dict(dict(tensors), strict=True, assign=True)
+    except RuntimeError as error:
+        raise BundleError(f"the weights do not fit the graph: {one_line(error)}") from error
+
+
+def _step(model: GraphModel, node: Node, frees: tuple[str, ...]) -> Step:
+    runs: dict[str, Callable[[str], Callable[..., Any]]] = {
+        "layer": lambda path: _Late(model, path),
+        "tensor": lambda path: lambda: _tensor(model, path),
+        "function": operations.FUNCTIONS.__getitem__,
+        "method": operations.METHODS.__getitem__,
+        "attribute": operations.ATTRIBUTES.__getitem__,
+    }
+    args = () if node.op == "tensor" else tuple(decoded(value) for value in node.args)
+    kwargs = {name: decoded(value) for name, value in node.kwargs.items()}
+    return Step(node.name, node.op, node.target, runs[node.op](node.target), args, kwargs, frees)
+
+
+def _namespace(module: nn.Module, path: str) -> nn.Module:
+    """The module at a path, made of empty ones where nothing stands yet."""
+    for name in path.split(".") if path else []:
+        if name not in module._modules:
+            module.add_module(_free(module, path, name), nn.Module())
+        inner = module._modules[name]
+        assert inner is not None, "only modules are ever put there"
+        module = inner
+    return module
+
+
+def _owner(model: nn.Module, path: str) -> nn.Module | None:
+    """The module that has this tensor as its own parameter or buffer."""
+    module: nn.Module | None = model
+    *parents, name = path.split(".")
+    for parent in parents:
+        module = module._modules.get(parent) if module is not None else None
+    return module if module is not None and name in {*module._parameters, *module._buffers} else None
+
+
+def _tensor(model: nn.Module, path: str) -> Tensor:
+    owner, name = _owner(model, path), path.rpartition(".")[2]
+    assert owner is not None, "made when the model was built"
+    tensor = owner._parameters.get(name)
+    found = tensor if tensor is not None else owner._buffers[name]
+    assert found is not None, "filled when the tensors were loaded"
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """A layer by its path, looked up when it runs: what is folded or replaced later is what runs."""
+
+    model: GraphModel
+    path: str
+
+    def layer(self) -> nn.Module:
+        """What stands at the path now."""
+        return self.model.get_submodule(self.path)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.layer()(*args, **kwargs)
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a layer or tensor cannot have this name, since every module has a part of that name."""
+    return name in _RESERVED
+
+
+def _free(module: nn.Module, path: str, name: str) -> str:
+    if is_reserved(name) or name in {*module._modules, *module._parameters, *module._buffers, *vars(module)}:
+        raise BundleError(f"graph.json: {path!r} has a name that is taken")
+    return name
+
+
+def _layer(path: str, layer: Layer) -> nn.Module:
+    arguments = {name: decoded(value) for name, value in layer.args.items()}
+    try:
+        with torch.device("meta"):  # shapes only: no memory, no random numbers drawn
+            return operations.LAYERS[layer.type](**arguments)
+    except Exception as error:
+        raise BundleError(f"graph.json: layer {path!r} cannot be built as {layer.type}: {one_line(error)}") from error

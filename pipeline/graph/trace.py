@@ -1,0 +1,351 @@
+"""A trained module → a graph of data, with `torch.fx`. Only used when a bundle is made.
+
+Python `if`s and loops over layers dissolve in tracing; what is left are calls of layers, functions and methods,
+kept when they are on the lists of `operations.py`. What cannot be kept is refused, with the user's own line and
+what would help. Knows nothing of files.
+"""
+
+import inspect
+import math
+import operator
+import re
+import traceback
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from ...schemas.graph import DictArg, DtypeArg, EllipsisArg, FloatArg, Graph, Layer, Node, NodeRef, SliceArg, TupleArg
+from ..errors import BundleError, one_line
+from . import operations
+from .interpreter import is_reserved
+
+_TORCH = str(Path(torch.__file__).parent)
+_OURS = str(Path(__file__).parents[1])
+_CONTAINERS = ("Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Module")
+_IN_PLACE_OPERATORS = {f"i{name}" for name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "matmul")}
+_OP_NAMES = {
+    "call_module": "layer",
+    "get_attr": "tensor",
+    "call_function": "function",
+    "call_method": "method",
+}
+#: torch.fx patches nn.Module while it traces.
+_ONE_AT_A_TIME = Lock()
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+def trace(model: nn.Module, num_inputs: int = 1) -> tuple[Graph, dict[str, torch.Tensor]]:
+    """Take a module apart into operations and tensors.
+
+    Args:
+        model: in eval mode, on the CPU. Tracing may leave constants on it: hand in a copy.
+        num_inputs: how many of forward's arguments are tensors; the others keep their defaults.
+
+    Returns:
+        The graph, and every tensor it names, contiguous and on the CPU.
+
+    Raises:
+        BundleError: the module does something that cannot be kept as data; names the line.
+    """
+    _refuse_parametrized(model)
+    nodes = _traced(model, num_inputs)
+    live = _live(nodes)
+    paths = _safe_paths(nodes)
+    layers: dict[str, Layer] = {}
+    tensors: dict[str, torch.Tensor] = {}
+    kept: list[Node] = []
+    inputs: list[str] = []
+    output = None
+    for node in nodes:
+        if node.op == "placeholder" and len(inputs) < num_inputs:
+            inputs.append(_name(node))
+        elif node.op == "output":
+            output = _encoded(node.args[0], node)
+        elif node not in live:
+            _refuse_side_effects(model, node)
+        else:
+            path = paths.get(str(node.target), "")
+            kept.append(_node(node, path))
+            if node.op == "call_module":
+                layers[path] = _layer(model, node, path, tensors)
+            elif node.op == "get_attr":
+                tensors[path] = _tensor(model, node)
+    graph = Graph(inputs=inputs, layers=layers, nodes=kept, output=output)
+    return graph, {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+
+
+def _safe_paths(nodes: list[fx.Node]) -> dict[str, str]:
+    """Every layer's and tensor's path in the model → its path in the graph: the same, but for names that are
+    no identifiers (columns as keys of a ModuleDict) or that every module has."""
+    paths: dict[str, str] = {}
+    for node in nodes:
+        if node.op in ("call_module", "get_attr"):
+            path = ".".join(_safe_name(part) for part in str(node.target).split("."))
+            while path in {other for target, other in paths.items() if target != node.target}:
+                path += "_"
+            paths[str(node.target)] = path
+    return paths
+
+
+def _safe_name(part: str) -> str:
+    part = re.sub(r"[^A-Za-z0-9_]", "_", part)
+    usable = (part.isidentifier() or part.isdigit()) and not is_reserved(part)
+    return part if usable else f"n_{part}"
+
+
+def _name(node: fx.Node) -> str:
+    """The node's name, shortened where deep nesting has made it long; numbered, so still its own."""
+    if len(node.name) <= 100:
+        return node.name
+    return f"{node.name[:80]}_{list(node.graph.nodes).index(node)}_"
+
+
+def _refuse_parametrized(model: nn.Module) -> None:
+    for path, module in model.named_modules():
+        if torch.nn.utils.parametrize.is_parametrized(module):
+            name = next(iter(module.parametrizations))
+            raise BundleError(
+                f"layer {path!r} computes its {name!r} anew for every pass (weight_norm is one such); call"
+                f" torch.nn.utils.parametrize.remove_parametrizations(layer, {name!r}) before saving"
+            )
+    inside = tuple(f"{path}." for path, module in model.named_modules() if path and _is_listed(module))
+    unknown = [
+        (path, type(module).__name__)
+        for path, module in model.named_modules()
+        if type(module).__module__.startswith("torch.nn.")
+        and not (_is_listed(module) or type(module).__name__ in _CONTAINERS or path.startswith(inside))
+    ]
+    if unknown:
+        path, kind = unknown[0]
+        raise BundleError(
+            f"layer {path!r} is a {kind}, which cannot be kept as data; known are {', '.join(operations.LAYERS)}; any"
+            " model can be saved as an .onnx file, or as .pt2"
+        )
+    own = [hooks for hooks in _HOOKS if getattr(model, hooks)] + [n for n in vars(model) if n == "forward"]
+    if own:
+        raise BundleError(
+            f"{type(model).__name__} has {'a forward of its own' if 'forward' in own else 'forward hooks'}, which"
+            " tracing does not see; wrap it in a module that calls it"
+        )
+
+
+class _Tracer(fx.Tracer):
+    """Goes into every module that is not one of the listed layers."""
+
+    def __init__(self) -> None:
+        super().__init__(autowrap_modules=(math,))
+        self.proxy_buffer_attributes = True  # so that a buffer of positions may be cut to as many as there are steps
+        self.record_stack_traces = True
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
+        return _is_listed(m)
+
+
+def _is_listed(module: nn.Module) -> bool:
+    return operations.LAYERS.get(type(module).__name__) is type(module)
+
+
+def _traced(model: nn.Module, num_inputs: int) -> list[fx.Node]:
+    try:
+        if _is_listed(model):
+            model = nn.Sequential(model)  # a tracer enters its root, and a listed layer has nothing inside
+        defaults = _defaults(model, num_inputs)
+        with _ONE_AT_A_TIME:
+            graph = _Tracer().trace(model, concrete_args=defaults)
+    except BundleError:
+        raise
+    except Exception as error:
+        raise BundleError(
+            f"{type(model).__name__} cannot be kept as data: {_short(error)}{_user_line(error)}; {_advice(str(error))}"
+        ) from error
+    return list(graph.nodes)
+
+
+def _defaults(model: nn.Module, num_inputs: int) -> dict[str, Any]:
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        raise BundleError(f"{type(model).__name__}.forward takes *args or **kwargs; name its arguments, or wrap it")
+    extra = parameters[num_inputs:]
+    required = [parameter.name for parameter in extra if parameter.default is parameter.empty]
+    if required or len(parameters) < num_inputs:
+        raise BundleError(
+            f"{type(model).__name__}.forward takes {len(parameters)} tensors ({', '.join(required)} has no"
+            f" default), and the bundle gives {num_inputs}; wrap the model so that it takes the features alone"
+        )
+    return {parameter.name: parameter.default for parameter in extra}
+
+
+def _short(error: Exception) -> str:
+    """The first sentence: torch goes on with links."""
+    return one_line(error).partition(". ")[0]
+
+
+def _advice(message: str) -> str:
+    if "cannot be iterated" in message or "'len'" in message:
+        return "loop over a fixed number of columns, as in `for i in range(4): x[:, i]`"
+    if "control flow" in message:
+        return "an `if` or loop that looks at values cannot become data: use torch.where, or decide by a flag"
+    return "write that line with plain torch operations on the tensors"
+
+
+def _user_line(error: BaseException) -> str:
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((_TORCH, _OURS, "<"))
+    ]
+    return f" at {frames[-1].filename}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""
+
+
+def _live(nodes: list[fx.Node]) -> set[fx.Node]:
+    """The nodes whose results reach the output."""
+    live, waiting = set[fx.Node](), [node for node in nodes if node.op == "output"]
+    while waiting:
+        node = waiting.pop()
+        if node not in live:
+            live.add(node)
+            waiting.extend(node.all_input_nodes)
+    return live
+
+
+def _refuse_side_effects(model: nn.Module, node: fx.Node) -> None:
+    """A result nobody uses can be dropped, unless the operation changed its argument on the way."""
+    called = str(getattr(node.target, "__name__", node.target))
+    in_place = (
+        (node.op in ("call_method", "call_function") and called.endswith("_"))
+        or node.target is operator.setitem
+        or (node.op == "call_function" and called in _IN_PLACE_OPERATORS)
+        or bool(node.kwargs.get("inplace"))
+        or node.kwargs.get("out") is not None
+        or (node.op == "call_module" and getattr(model.get_submodule(str(node.target)), "inplace", False))
+    )
+    if in_place:
+        raise _refused(node, "changes a tensor in place", "use the form that returns a new tensor")
+
+
+def _node(node: fx.Node, path: str) -> Node:
+    arguments = node.args
+    op, target = _OP_NAMES.get(node.op), path or str(node.target)
+    if op is None:
+        raise _refused(node, f"is a second input ({node.name})", "give it a default, or wrap the model")
+    if node.op == "call_function" and node.target is getattr:
+        op, target, arguments = "attribute", str(node.args[1]), node.args[:1]
+        if target not in operations.ATTRIBUTES:
+            raise _refused(node, f"reads the attribute {target!r}", _listed(operations.ATTRIBUTES))
+    elif node.op == "call_function":
+        target = operations.FUNCTION_NAMES.get(node.target, "")
+        if not target:
+            raise _refused(node, f"calls {_called(node.target)}", "write it with the usual torch operations")
+        _refuse_random(node, target)
+    elif node.op == "call_method" and target not in operations.METHODS:
+        raise _refused(node, f"calls the tensor method {target!r}", "write it with the usual torch operations")
+    return Node(
+        name=_name(node),
+        op=op,
+        target=target,
+        args=[_encoded(value, node) for value in arguments],
+        kwargs={name: _encoded(value, node) for name, value in node.kwargs.items()},
+    )
+
+
+def _refuse_random(node: fx.Node, target: str) -> None:
+    if target == "functional.dropout":
+        training = node.kwargs.get("training", node.args[2] if len(node.args) > 2 else True)
+        if training:
+            raise _refused(node, "drops at random in eval mode too", "pass training=self.training to dropout")
+
+
+def _layer(model: nn.Module, node: fx.Node, path: str, tensors: dict[str, torch.Tensor]) -> Layer:
+    lone = _is_lone(model, path)
+    layer = model if lone else model.get_submodule(str(node.target))
+    if any(getattr(layer, hooks) for hooks in _HOOKS):
+        raise _refused(
+            node,
+            f"has forward hooks on layer {path!r} (weight_norm is one)",
+            "remove them, or use remove_weight_norm, before saving",
+        )
+    tensors |= {f"{path}.{name}": tensor for name, tensor in layer.state_dict().items()}
+    try:
+        arguments = operations.layer_arguments(layer)
+    except (KeyError, AttributeError) as error:  # a TransformerEncoderLayer with an activation of its own, say
+        raise _refused(
+            node,
+            f"has a {type(layer).__name__} {path!r} with an argument that is no number or name ({one_line(error)})",
+            "build it with the arguments torch has names for",
+        ) from error
+    return Layer(
+        type=type(layer).__name__,
+        args={name: _encoded(value, node) for name, value in arguments.items()},
+    )
+
+
+def _is_lone(model: nn.Module, path: str) -> bool:
+    """A model that is itself one listed layer was wrapped to be traced; its path is `0`."""
+    return path == "0" and _is_listed(model)
+
+
+def _tensor(model: nn.Module, node: fx.Node) -> torch.Tensor:
+    value: Any = model
+    for name in str(node.target).split("."):
+        value = getattr(value, name)
+    if not isinstance(value, torch.Tensor):
+        raise _refused(node, f"uses {node.target!r}, a {type(value).__name__}", "keep it as a buffer")
+    return value
+
+
+def _encoded(value: Any, node: fx.Node) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else FloatArg(float=str(value))
+        case fx.Node():
+            return NodeRef(node=_name(value))
+        case tuple():
+            return TupleArg(tuple=[_encoded(entry, node) for entry in value])
+        case list():
+            return [_encoded(entry, node) for entry in value]
+        case dict():
+            return DictArg(mapping={str(name): _encoded(entry, node) for name, entry in value.items()})
+        case slice():
+            return SliceArg(slice=tuple(_encoded(end, node) for end in (value.start, value.stop, value.step)))
+        case torch.dtype() if value in operations.DTYPE_NAMES:
+            return DtypeArg(dtype=operations.DTYPE_NAMES[value])
+    if value is Ellipsis:
+        return EllipsisArg(ellipsis=True)
+    raise _refused(node, f"passes a {type(value).__name__} ({value})", "pass numbers, text or tensors")
+
+
+def _refused(node: fx.Node, what: str, help_text: str) -> BundleError:
+    return BundleError(f"the model {what}{_node_line(node)}, which cannot be kept as data; {help_text}")
+
+
+def _node_line(node: fx.Node) -> str:
+    lines = list(_stack_lines(node.stack_trace or ""))
+    return f" at {lines[-1]}" if lines else ""
+
+
+def _stack_lines(stack: str) -> Iterator[str]:
+    """The user's own lines in a recorded stack, outermost first."""
+    entries = [line.strip() for line in stack.splitlines()]
+    for entry, code in pairwise(entries):
+        if entry.startswith('File "') and not entry[6:].startswith((_TORCH, _OURS)):
+            file, _, rest = entry[6:].partition('", line ')
+            yield f"{file}:{rest.split(',')[0]} `{code}`"
+
+
+def _called(target: Any) -> str:
+    module = getattr(target, "__module__", None) or ""
+    return f"{module}.{getattr(target, '__name__', target)}".strip(".")
+
+
+def _listed(names: dict[str, Any]) -> str:
+    return f"{', '.join(sorted(names))} can be"

@@ -1,0 +1,203 @@
+"""A member of a bundle → a module that takes the inputs and returns raw outputs, whatever format it was saved in.
+
+Graphs and ONNX are data. What torch.export, TorchScript or an import path hold is code: it is loaded only here, and
+only for a caller who has named the bundle's digest. Knows nothing of columns or labels.
+"""
+
+import io
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...schemas.bundle import (
+    CODE,
+    AnyMember,
+    BundleManifest,
+    ExportMember,
+    GraphMember,
+    ImportMember,
+    OnnxMember,
+    ScriptMember,
+)
+from ...schemas.graph import Graph
+from ..bundle.bundle import Bundle, read_graph
+from ..errors import BundleError, UntrustedBundleError, one_line
+from ..graph.interpreter import build, flat_nodes
+from ..graph.optimise import prepare
+from .onnx_runtime import import_onnxruntime
+from .weights import read_weights
+
+#: How an ONNX file, a protocol buffer, names another file: the key `location` of a tensor's external data.
+EXTERNAL = b"\x0a\x08location\x12"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedMember:
+    """A module in eval mode; where it is a graph, that as it was saved, and how many of its layers are folded into
+    others or dropped in what runs."""
+
+    module: nn.Module
+    graph: Graph | None = None
+    folded: int = 0
+    dropped: int = 0
+
+
+def load_members(
+    bundle: Bundle, *, device: torch.device, trust: Collection[str], as_saved: bool = False
+) -> list[LoadedMember]:
+    """Load every member of a bundle.
+
+    Args:
+        as_saved: graphs with every layer that they were saved with, for those who look into them.
+
+    Raises:
+        UntrustedBundleError: it holds code, and its digest is not in `trust`.
+        BundleError: a member that cannot be loaded; an extra that is not installed.
+    """
+    trust = (trust,) if isinstance(trust, str) else tuple(trust or ())
+    code = [member for member in bundle.manifest.members if member.kind in CODE]
+    if code and bundle.digest not in trust:
+        raise UntrustedBundleError(
+            f"{bundle.path} holds code ({', '.join(sorted({member.kind for member in code}))}), which can do anything"
+            f" once it is loaded; if you trust it, add --trust {bundle.digest}, or to the job file:"
+            f' trust = ["{bundle.digest}"]'
+        )
+    return [_load(member, bundle.read, bundle.manifest, device, as_saved) for member in bundle.manifest.members]
+
+
+def _load(
+    member: AnyMember, read: Callable[[str], bytes], manifest: BundleManifest, device: torch.device, as_saved: bool
+) -> LoadedMember:
+    match member:
+        case GraphMember():
+            graph = read_graph(read(member.graph), member.graph)
+            tensors = read_weights(read(member.weights), member.weights)
+            if as_saved:
+                saved = build(graph, tensors)
+                saved.refuse_large(manifest)
+                return LoadedMember(module=saved, graph=graph)
+            return _prepared(graph, tensors, manifest)
+        case OnnxMember():
+            names = [entry.name for entry in manifest.inputs]
+            return LoadedMember(module=OnnxModel(read(member.file), names, device))
+        case ExportMember():
+            return LoadedMember(module=load_export(read(member.file)))
+        case ScriptMember():
+            return LoadedMember(module=load_script(read(member.file)))
+        case ImportMember():
+            return LoadedMember(module=load_import(member.factory, read_weights(read(member.weights), member.weights)))
+
+
+def _prepared(graph: Graph, tensors: dict[str, Tensor], manifest: BundleManifest) -> LoadedMember:
+    """The graph without what only training needs. It is built as it was saved first, which audits it."""
+    model = build(graph, tensors)
+    model.refuse_large(manifest)
+    ready = prepare(graph, tensors, flat_nodes(model, manifest))
+    module = build(ready.graph, ready.tensors)
+    module.refuse_large(manifest)
+    return LoadedMember(module=module, graph=graph, folded=ready.folded, dropped=ready.dropped)
+
+
+class OnnxModel(nn.Module):
+    """An ONNX file run by onnxruntime, on one thread a pass, as every model here. Inputs are bound by name where the
+    names are those of the file, else in order; several outputs come back as a dict."""
+
+    def __init__(self, data: bytes, names: Sequence[str], device: torch.device) -> None:
+        super().__init__()
+        try:
+            onnxruntime = import_onnxruntime()
+        except ImportError as error:
+            raise BundleError(
+                "the bundle holds an ONNX model; install onnxruntime with: pip install 'scoreline[onnx]'"
+            ) from error
+        if EXTERNAL in data:
+            raise BundleError(
+                "the ONNX file keeps its weights in another file, which no digest would cover; export it with"
+                " external_data=False"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        wanted = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
+        if wanted not in onnxruntime.get_available_providers():
+            raise BundleError(f"this onnxruntime has no {wanted}; install onnxruntime-gpu, or use --device cpu")
+        try:
+            self._session = onnxruntime.InferenceSession(data, options, providers=[wanted])
+        except Exception as error:  # onnxruntime's own exceptions have no common base
+            raise BundleError(f"the ONNX model cannot be loaded: {one_line(error)}") from error
+        there = [entry.name for entry in self._session.get_inputs()]
+        self._names = list(names) if set(names) == set(there) else there
+        self.dtypes = {entry.name: entry.type for entry in self._session.get_inputs()}
+        self._outputs = [entry.name for entry in self._session.get_outputs()]
+
+    @property
+    def input_types(self) -> list[str]:
+        """onnxruntime's names of the input types, in the order of the bundle's inputs."""
+        return [self.dtypes[name] for name in self._names]
+
+    def forward(self, *inputs: Any) -> Any:
+        """Run the session, on tensors in order or on one dict of them. Raises RuntimeError for what it refuses."""
+        if len(inputs) == 1 and isinstance(inputs[0], dict):
+            inputs = tuple(inputs[0].values())
+        given = {
+            name: np.ascontiguousarray(value.cpu().numpy()) for name, value in zip(self._names, inputs, strict=True)
+        }
+        try:
+            outputs = [_as_tensor(value) for value in self._session.run(self._outputs, given)]
+        except Exception as error:
+            raise RuntimeError(one_line(error)) from error
+        return outputs[0] if len(outputs) == 1 else _Outputs(zip(self._outputs, outputs, strict=True))
+
+
+def _as_tensor(value: Any) -> Any:
+    """An output as a tensor; labels that are text, and the list of a dict for each row that some converters make of
+    probabilities, as they are: another output can be chosen beside them."""
+    if isinstance(value, list):
+        return value
+    array = np.asarray(value)
+    return torch.from_numpy(array) if array.dtype.kind in "biuf" else array
+
+
+class _Outputs(dict[Any, Any]):
+    """Outputs by name, and by place as in a tuple."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return list(self.values())[key] if isinstance(key, int) and key < len(self) else super().get(key, default)
+
+
+def load_export(data: bytes) -> nn.Module:
+    """A `.pt2` file, exported in eval mode. Executes what is in it."""
+    try:
+        return torch.export.load(io.BytesIO(data)).module()
+    except Exception as error:  # whatever the file makes torch raise
+        raise BundleError(f"the .pt2 file cannot be loaded: {one_line(error)}") from error
+
+
+def load_script(data: bytes) -> nn.Module:
+    """A TorchScript archive. Executes what is in it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch would rather have .pt2; these files exist
+            module: nn.Module = torch.jit.load(io.BytesIO(data), map_location="cpu")  # type: ignore[no-untyped-call]
+    except Exception as error:  # whatever the file makes torch raise
+        raise BundleError(f"the TorchScript file cannot be loaded: {one_line(error)}") from error
+    return module.eval()
+
+
+def load_import(factory: str, weights: dict[str, Tensor]) -> nn.Module:
+    """Import `module:factory`, call it, and fill the module with weights. Executes the module."""
+    name, _, attribute = factory.partition(":")
+    try:
+        module = getattr(import_module(name), attribute)()
+        module.load_state_dict(weights, strict=True)
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
+        raise BundleError(f"{factory} cannot be imported and filled with its weights: {one_line(error)}") from error
+    if not isinstance(module, nn.Module):
+        raise BundleError(f"{factory} makes a {type(module).__name__}, no torch.nn.Module")
+    return module.eval().requires_grad_(False)

@@ -1,0 +1,284 @@
+"""What earlier runs have done: which splits have their part already, and why the others need theirs anew. Inputs are
+not opened; outputs say of themselves what they are. Joins `inputs` and `outputs`.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from ...schemas.run import Fingerprint, PartRecord, Receipt, RunManifest
+from ..errors import DataError, NoInputError, OutputError
+from ..outputs.manifest import read_manifest
+from ..outputs.naming import SUFFIX, numbered, part_name, rejects_name, whole_name
+from ..outputs.receipt import differences, file_digest, is_whole, read_receipt
+from ..outputs.store import MANIFEST, SUCCESS, Store
+from ..records import CsvDialect, Explain, Partition, ScoreJob
+
+
+@dataclass(kw_only=True, slots=True)
+class Standing:
+    """What stands in an output, by input.
+
+    `kept`: the parts that are what this run would make, by split; `whole`: the inputs that lack none; `reasons`: why
+    other parts are not kept, by split; `there`: every part of an input, whether or not it is kept; `orphans`: parts
+    whose input is not among this run's. `made_with`: what the kept parts were made with, in as far as that touches the
+    last bits. `complete`: whether the last run ended with `_SUCCESS`. `manifest`: what it wrote of itself; None where
+    there is none that can be believed, and `unreadable` says why. `roots`: where the input stood when its parts were
+    made, if not where it is now.
+    """
+
+    kept: dict[Partition, dict[int, PartRecord]] = field(default_factory=dict)
+    whole: set[Partition] = field(default_factory=set)
+    reasons: dict[Partition, dict[int, list[str]]] = field(default_factory=dict)
+    there: dict[Partition, set[str]] = field(default_factory=dict)
+    orphans: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+    made_with: list[dict[str, str]] = field(default_factory=list)
+    complete: bool = False
+    roots: list[str] = field(default_factory=list)
+    manifest: RunManifest | None = None
+    unreadable: str | None = None
+
+    def num_kept(self) -> int:
+        """How many splits need not be scored."""
+        return sum(len(parts) for parts in self.kept.values())
+
+    def surplus(self, made: Collection[str], failed: Collection[str] = ()) -> list[str]:
+        """Parts of inputs that are whole without them, of another split size or of an input that has shrunk.
+
+        Args:
+            made: the parts that the inputs consist of.
+            failed: inputs that are not whole, by name; what they have had stays.
+        """
+        names = {name for partition, names in self.there.items() if partition.name not in failed for name in names}
+        return sorted(names - set(made))
+
+
+def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
+    """The options that change values, those that are off left out, so that a new one voids nothing."""
+    columns = job.columns
+    given = {
+        "keys": None if columns.keys is None else json.dumps(columns.keys),
+        "prefix": columns.prefix or None,
+        "probabilities": None if columns.probabilities == "columns" else columns.probabilities,
+        "top_k": None if columns.top_k is None else str(columns.top_k),
+        "hidden": json.dumps(columns.hidden) if columns.hidden else None,
+        "explain": explain_option(columns.explain),
+        "thresholds": json.dumps(columns.thresholds) if columns.thresholds else None,
+        "precision": None if job.precision == "fp32" else job.precision,
+        "compile": "on" if job.compile else None,
+        "csv": dialect_option(job.csv) if partition.format == "csv" else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def explain_option(explain: Explain | None) -> str | None:
+    """How rows are explained, as it stands in a fingerprint."""
+    if explain is None:
+        return None
+    share = [] if explain.share == 1 else [f"{explain.share} of rows"]
+    return " ".join([explain.method, *share, *([f"for {explain.target}"] if explain.target else [])])
+
+
+def dialect_option(dialect: CsvDialect) -> str | None:
+    """What a dialect says beyond the default, as it stands in a fingerprint; `dialect_of` reads it back."""
+    usual = asdict(CsvDialect())
+    said = {name: value for name, value in asdict(dialect).items() if value != usual[name]}
+    return json.dumps(said, sort_keys=True) if said else None
+
+
+def dialect_of(mark: Fingerprint) -> CsvDialect:
+    """The dialect that a part's input was read with."""
+    said: dict[str, Any] = json.loads(mark.options.get("csv", "{}"))
+    lists = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
+    return replace(CsvDialect(), **{**said, **lists})
+
+
+def fingerprint(partition: Partition, first_row: int, bundle: str, job: ScoreJob) -> Fingerprint:
+    """What the part is made of that holds the rows of a partition from `first_row` on."""
+    return Fingerprint(
+        source=partition.name,
+        size=partition.size,
+        mtime_ns=partition.mtime_ns,
+        first_row=first_row,
+        bundle=bundle,
+        options=options_of(job, partition),
+    )
+
+
+def look(
+    store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJob, split_rows: int, *, root: str
+) -> Standing:
+    """Read the receipts of what stands in the output.
+
+    A part is kept when its receipt is whole and says what this run would say of it, its rejects have the digest it
+    names, and the last manifest recorded its digest beside that very receipt, or, where it did not, every page has its
+    checksum.
+
+    Args:
+        root: the real path of the folder that the names of the partitions are relative to.
+
+    Raises:
+        OutputError: a `.parquet` that is not ours, or a copy of one that is, which readers would take for predictions;
+            a part of another input of the same name; a folder or a pipe at a target; a folder that cannot be listed.
+    """
+    store.refuse_irregular()
+    standing = Standing(complete=store.kind(SUCCESS) == "file")
+    _read_manifest(store, standing)
+    recorded = recorded_parts(standing.manifest)
+    owners = {whole_name(partition.name): partition for partition in partitions}
+    for name in owners:
+        if store.kind(name) == "folder":
+            raise OutputError(f"{store.path(name)} is a folder, and a part is to stand there; move it")
+    for entry in store.entries():
+        name = entry.name
+        if not name.endswith(SUFFIX):
+            standing.strangers.append(name)
+            continue
+        if entry.kind == "other":
+            raise OutputError(f"{store.path(name)} is a pipe, a socket or a device, and no part; move it")
+        receipt = read_receipt(store.path(name))
+        owner, split = _owner(name, receipt, owners)
+        if receipt == "foreign" or (receipt == "torn" and owner is None and name not in recorded):
+            raise OutputError(
+                f"{store.path(name)} was not written by scoreline, and readers of the output would take it for"
+                " predictions; move it, or choose another --output"
+            )
+        if isinstance(receipt, Receipt) and owner is None:
+            _refuse_taken(store, name, receipt, owners)
+        if owner is None:
+            standing.orphans.append(name)
+            continue
+        if isinstance(receipt, Receipt):
+            _refuse_other_root(store, name, receipt, standing.manifest, root, moved=job.moved_input)
+            if receipt.root not in (root, *standing.roots):
+                standing.roots.append(receipt.root)
+        standing.there.setdefault(owner, set()).add(name)
+        wanted = fingerprint(owner, split * split_rows, bundle, job)
+        record = _kept(store, name, receipt, wanted, split_rows, recorded, force=job.force)
+        if isinstance(record, PartRecord) and isinstance(receipt, Receipt):
+            standing.kept.setdefault(owner, {})[split] = record
+            if receipt.made_with not in standing.made_with:
+                standing.made_with.append(receipt.made_with)
+        elif isinstance(record, list):
+            standing.reasons.setdefault(owner, {}).setdefault(split, []).extend(record)
+    standing.whole = {partition for partition, parts in standing.kept.items() if _is_whole(parts)}
+    return standing
+
+
+def home_of(receipt: Receipt) -> str:
+    """The name of the part that a receipt is of."""
+    several = not (receipt.split == 0 and receipt.last)
+    return part_name(receipt.fingerprint.source, receipt.split, several=several)
+
+
+def _owner(name: str, receipt: Receipt | str, owners: Mapping[str, Partition]) -> tuple[Partition | None, int]:
+    """The input that a part belongs to, and which of its splits it is: by its name, unless its receipt says that it is
+    another's, whole and in its place."""
+    whole, split = (name, 0) if name in owners else numbered(name) or ("", 0)
+    owner = owners.get(whole)
+    if owner is None or not isinstance(receipt, Receipt):
+        return owner, split
+    theirs = receipt.fingerprint.source != owner.name and home_of(receipt) == name
+    return (None, 0) if theirs else (owner, split)
+
+
+def _refuse_taken(store: Store, name: str, receipt: Receipt, owners: Mapping[str, Partition]) -> None:
+    """Raise OutputError for a part that this run would write over though it is another input's, and for a copy."""
+    if name in owners:
+        raise OutputError(
+            f"{store.path(name)} holds rows of {receipt.fingerprint.source!r}, which is not among the inputs, and"
+            f" {owners[name].name!r} would be written over it; choose another --output, or rename the input"
+        )
+    if name != home_of(receipt):
+        raise OutputError(
+            f"{store.path(name)} is a copy of {home_of(receipt)!r}, and readers of the output would see its rows twice;"
+            " move it"
+        )
+
+
+def _refuse_other_root(
+    store: Store, name: str, receipt: Receipt, last: RunManifest | None, root: str, *, moved: bool
+) -> None:
+    """Raise OutputError for a part of an input of the same name that stood at another place, unless that is the one
+    that has been moved."""
+    theirs = last.root if last is not None and receipt.root in last.roots else receipt.root
+    if theirs != root and not moved:
+        raise OutputError(
+            f"{store.path(name)} holds rows of {receipt.fingerprint.source!r} in {theirs!r}, and would be replaced by"
+            f" those of the input in {root!r}; choose another --output, such as one with {{run_date}} in it, or, where"
+            " the input has been moved, add --moved-input"
+        )
+
+
+def _is_whole(parts: Mapping[int, PartRecord]) -> bool:
+    """Whether these are all the splits of an input: from the first to the one that says it is the last."""
+    return all(split in parts for split in range(len(parts))) and parts[len(parts) - 1].last
+
+
+def _kept(
+    store: Store,
+    name: str,
+    receipt: Receipt | str,
+    wanted: Fingerprint,
+    split_rows: int,
+    recorded: Mapping[str, PartRecord],
+    *,
+    force: bool,
+) -> PartRecord | list[str]:
+    """The record of a part that stands, or the reasons why it does not."""
+    if not isinstance(receipt, Receipt):
+        return [receipt]
+    if force:
+        return ["forced"]
+    mark = receipt.fingerprint
+    if reasons := differences(mark, wanted):
+        return reasons
+    full = receipt.rows_in == split_rows or (receipt.last and receipt.rows_in < split_rows)
+    if not full or mark.first_row != wanted.first_row or name != home_of(receipt):
+        return ["option split_rows changed"]
+    if receipt.rejects is not None and _digest(store, rejects_name(name)) != receipt.rejects:
+        return ["rejects missing or changed"]
+    assert receipt.checksum is not None, "or it would be torn"
+    known = recorded.get(name)
+    if known is not None and known.receipt == receipt.checksum:
+        digest = known.sha256
+    elif is_whole(store.path(name)):
+        digest = file_digest(store.path(name))
+    else:
+        return ["damaged"]
+    return PartRecord(
+        target=name,
+        split=receipt.split,
+        last=receipt.last,
+        kept=True,
+        sha256=digest,
+        receipt=receipt.checksum,
+        rows_in=receipt.rows_in,
+        rows_scored=receipt.rows_scored,
+        rows_rejected=receipt.rows_rejected,
+        out_of_bounds=receipt.out_of_bounds,
+        rejects=rejects_name(name) if receipt.rejects is not None else None,
+    )
+
+
+def recorded_parts(manifest: RunManifest | None) -> dict[str, PartRecord]:
+    """The parts that a manifest tells of, by target."""
+    records = () if manifest is None else manifest.partitions
+    return {part.target: part for record in records for part in record.parts}
+
+
+def _read_manifest(store: Store, standing: Standing) -> None:
+    try:
+        standing.manifest = read_manifest(store)
+    except (DataError, NoInputError) as error:
+        standing.unreadable = str(error) if store.kind(MANIFEST) != "missing" else None
+
+
+def _digest(store: Store, name: str) -> str | None:
+    """None for a file that is not there, or cannot be read."""
+    try:
+        return file_digest(store.path(name))
+    except OSError:
+        return None

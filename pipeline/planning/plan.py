@@ -1,0 +1,333 @@
+"""What is there and what is to be done: partitions, their columns, and the names of their outputs, all of it
+known before torch is imported or a row is read. Joins `inputs` and `outputs`.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from ...schemas.bundle import BundleManifest, GenerationHead, TableInput
+from ..bundle.heads import check_options, output_fields
+from ..errors import ColumnError, OutputError, PartitionError, UsageError
+from ..inputs import csv, parquet
+from ..inputs.check import check_columns
+from ..inputs.discover import Discovery, refuse_path
+from ..outputs.assemble import output_schema
+from ..outputs.naming import numbered, part_name, too_long, whole_name
+from ..outputs.storable import stored_field
+from ..records import ColumnOptions, CsvDialect, Partition, ScoreJob, Split
+from .existing import Standing
+
+#: Footers are small reads that wait for the disk: a few at once.
+FOOTER_THREADS = 8
+
+
+#: Rows of a split: as many as keep the multiplications of a forward pass below `SPLIT_WORK`, within these bounds. A
+#: light model writes few, large files (a split of a million rows takes 30 ms to finish); a heavy one loses a minute
+#: when it is killed.
+FEWEST_SPLIT_ROWS, MOST_SPLIT_ROWS, SPLIT_WORK = 1 << 16, 1 << 20, 1 << 39
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedPartition:
+    """One input with splits to score: the columns to read, and where its rows go.
+
+    `num_rows`, `num_splits`: None where the file does not say; `kept`: splits that stand; `nothing_scored`: none of
+    those holds a scored row; `header`: every column of the file; `read`: those that are read, with their types; `hive`:
+    feature columns that come from the path; `text`: columns whose text is read as numbers, written as `dialect` says
+    (of a CSV the job's, which its fingerprint has; of other files the usual one); `schema`: the rows to be written, of
+    which the first `num_keys` columns are keys.
+    """
+
+    partition: Partition
+    split_rows: int
+    num_rows: int | None
+    num_splits: int | None
+    kept: frozenset[int]
+    nothing_scored: bool
+    header: tuple[str, ...]
+    read: pa.Schema
+    hive: tuple[tuple[str, str | None], ...]
+    text: frozenset[str]
+    dialect: CsvDialect
+    num_keys: int
+    schema: pa.Schema
+
+    @property
+    def read_with_hive(self) -> pa.Schema:
+        """The columns that blocks come with: those that are read, and features from the path."""
+        return pa.schema([*self.read, *(pa.field(key, pa.string()) for key, _ in self.hive)])
+
+    @property
+    def first_row(self) -> int:
+        """Where reading begins: at the first split that does not stand, or, as a CSV has no places, at its start."""
+        if self.num_rows is None:
+            return 0
+        return next(split for split in range(len(self.kept) + 1) if split not in self.kept) * self.split_rows
+
+    def target(self, split: Split) -> str:
+        """Where the rows of a split go."""
+        return part_name(self.partition.name, split.index, several=not (split.index == 0 and split.last))
+
+    def num_rows_to_score(self, kept_rows: int) -> int | None:
+        """The rows of the splits that do not stand; None where the file does not say how many it has."""
+        return None if self.num_rows is None else self.num_rows - kept_rows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a run will do. `standing`: what earlier runs have done; `partitions`: the inputs with splits to score;
+    `reasons`: why, counted by split; `failed`: inputs that cannot be read, with the error; `num_rows`: of what is to be
+    scored, None where a file does not say how many it has."""
+
+    discovery: Discovery
+    standing: Standing
+    split_rows: int
+    partitions: tuple[PlannedPartition, ...]
+    reasons: Mapping[str, int]
+    failed: tuple[PartitionError, ...]
+    num_rows: int | None
+
+
+def default_split_rows(weight_bytes: int) -> int:
+    """How many rows are scored and published as one: a power of two that depends on the bundle alone.
+
+    Args:
+        weight_bytes: the size of the model's files; a forward pass multiplies about once per weight and row.
+    """
+    rows = SPLIT_WORK // max(1, weight_bytes // 4)
+    return max(FEWEST_SPLIT_ROWS, min(MOST_SPLIT_ROWS, 1 << max(0, rows.bit_length() - 1)))
+
+
+def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, job: ScoreJob, split_rows: int) -> Plan:
+    """Look at the columns of every partition that is not whole, and name its outputs.
+
+    Raises:
+        ColumnError: a column is missing, doubled, of a wrong kind, or has the name of an output.
+        UsageError: two inputs would meet in one output, one has a name too long for its parts, or an option goes with
+            no head of the bundle.
+    """
+    check_options(manifest, job.columns)
+    other = [entry for entry in manifest.inputs if not isinstance(entry, TableInput)]
+    if job.dedupe and other:
+        raise UsageError(f"--dedupe is for tables, and {other[0].name!r} is of {other[0].kind}s; leave it out")
+    if job.dedupe and any(isinstance(head, GenerationHead) for head in manifest.heads):
+        raise UsageError("--dedupe is for outputs as wide for every row, and generation gives texts; leave it out")
+    planned, failed = [], []
+    remaining = [partition for partition in found.partitions if partition not in standing.whole]
+    with ThreadPoolExecutor(FOOTER_THREADS) as pool:
+        columns = _named_columns(manifest, job.columns)
+        footers = pool.map(lambda partition: _footer(partition, job.csv, columns), remaining)
+        for partition, footer in zip(remaining, footers, strict=True):
+            if isinstance(footer, PartitionError):
+                failed.append(footer)
+                continue
+            try:
+                planned.append(_planned(partition, *footer, standing, manifest, job, split_rows))
+            except ColumnError as error:
+                raise _compared(error, planned) from error
+    for entry in planned:
+        _refuse_long(entry, os.path.abspath(job.output))  # noqa: PTH100 - as the store has it
+    _refuse_meeting(found.partitions, {entry.partition: entry.num_splits for entry in planned}, standing)
+    counts = [entry.num_rows_to_score(_kept_rows(standing, entry.partition)) for entry in planned]
+    known = [count for count in counts if count is not None]
+    return Plan(
+        discovery=found,
+        standing=standing,
+        split_rows=split_rows,
+        partitions=tuple(planned),
+        reasons=sum((_reasons(entry, standing) for entry in planned), Counter()),
+        failed=tuple(failed),
+        num_rows=sum(known) if len(known) == len(counts) else None,
+    )
+
+
+def _compared(error: ColumnError, others: Sequence[PlannedPartition]) -> ColumnError:
+    """A column of the wrong kind, beside another file in which it is of the right one."""
+    for other in others:
+        if error.column in other.read.names:
+            kind = other.read.field(error.column).type
+            return ColumnError(f"{error} (in {other.partition.name!r} it is {kind})", column=error.column)
+    return error
+
+
+def _kept_rows(standing: Standing, partition: Partition) -> int:
+    return sum(record.rows_in for record in standing.kept.get(partition, {}).values())
+
+
+def _reasons(planned: PlannedPartition, standing: Standing) -> Counter[str]:
+    """Why the splits of a partition are to be scored, counted. One that has no part is missing, unless the others are
+    out of date. Splits are not enumerated: how many there are is what a file says."""
+    said = standing.reasons.get(planned.partition, {})
+    changed = list(dict.fromkeys(reason for reasons in said.values() for reason in reasons if "changed" in reason))
+    known = {split for split in said if split not in planned.kept}
+    if planned.num_splits is None:  # how many a CSV lacks shows when it is read
+        others = 0 if known else 1
+    else:
+        known = {split for split in known if split < planned.num_splits}
+        others = planned.num_splits - len(known | {split for split in planned.kept if split < planned.num_splits})
+    counted = Counter(reason for split in known for reason in said[split] or changed or ["missing"])
+    counted.update(dict.fromkeys(changed or ["missing"], others) if others else {})
+    return counted
+
+
+def refuse_overlap(found: Discovery, job: ScoreJob) -> None:
+    """No output may be read as input by this run or the next, nor lie over it.
+
+    Raises:
+        OutputError: the output lies within the input, or the other way round.
+        UsageError: the output is no local path.
+    """
+    refuse_path(job.output, "output")
+    if not job.output.strip():
+        raise UsageError("the output is an empty path; name a folder with --output")
+    output, where = Path(os.path.realpath(job.output)), Path(found.real_root)
+    searched = [Path(folder) for folder in found.searched] + ([where] if "**" in job.input else [])
+    within = any(output == folder or folder in output.parents for folder in searched)
+    over = bool(searched) and output in where.parents
+    if within or over or _is_matched(found, output, where):
+        raise OutputError(
+            f"output {job.output!r} and input {job.input!r} lie within each other; choose an --output beside it"
+        )
+    folders: dict[str, bool] = {}
+    for partition in found.partitions:
+        path = os.path.realpath(partition.path) if os.path.islink(partition.path) else partition.path  # noqa: PTH114
+        folder = os.path.dirname(path)  # noqa: PTH120 - one look per folder, not per file
+        if folder not in folders:
+            real = Path(os.path.realpath(folder))
+            folders[folder] = output == real or output in real.parents
+        if folders[folder]:
+            raise OutputError(
+                f"input {partition.path!r} lies within the output {job.output!r}; choose another --output"
+            )
+
+
+def _is_matched(found: Discovery, output: Path, root: Path) -> bool:
+    """Whether a glob would find what this run is about to write."""
+    if found.pattern is None or root not in output.parents:
+        return False
+    below = output.relative_to(root).parts
+    names = [part_name(p.name, 0, several=several) for p in found.partitions for several in (False, True)]
+    return any(found.pattern.matches_or_enters([*below, *name.split("/")]) for name in names)
+
+
+def _named_columns(manifest: BundleManifest, options: ColumnOptions) -> set[str] | None:
+    """The columns that are going to be read, None for all."""
+    if options.keys is None:
+        return None
+    return {*(feature.name for feature in manifest.features), *options.keys}
+
+
+def _footer(
+    partition: Partition, dialect: CsvDialect, columns: set[str] | None
+) -> tuple[pa.Schema, int | None] | PartitionError:
+    try:
+        if partition.format == "csv":
+            return csv.read_header(partition, dialect), None
+        return parquet.read_footer(partition, columns)
+    except PartitionError as error:
+        return error
+
+
+def _planned(
+    partition: Partition,
+    schema: pa.Schema,
+    num_rows: int | None,
+    standing: Standing,
+    manifest: BundleManifest,
+    job: ScoreJob,
+    split_rows: int,
+) -> PlannedPartition:
+    options = job.columns
+    features = [feature.name for feature in manifest.features]
+    hive = tuple((key, value) for key, value in partition.hive if key in features and key not in schema.names)
+    whole = pa.schema([*schema, *(pa.field(key, pa.string()) for key, _ in hive)])
+    text = frozenset(schema.names if partition.format == "csv" else ()) | {key for key, _ in hive}
+    check_columns(whole, manifest.features, text=text, source=partition.name)
+    keys = list(_keys(partition, schema, set(features), options))
+    read = [name for name in schema.names if name in {*features, *keys}]
+    stored = [stored_field(schema.field(name), source=partition.name) for name in keys]
+    fields = output_fields(manifest, options)
+    _refuse_hive_clash(partition, [options.prefix + field.name for field in fields])
+    return PlannedPartition(
+        partition=partition,
+        split_rows=split_rows,
+        num_rows=num_rows,
+        num_splits=None if num_rows is None else max(1, -(-num_rows // split_rows)),
+        kept=frozenset(standing.kept.get(partition, ())),
+        nothing_scored=not any(record.rows_scored for record in standing.kept.get(partition, {}).values()),
+        header=tuple(schema.names),
+        read=pa.schema([schema.field(name) for name in read]),
+        hive=hive,
+        text=text,
+        dialect=job.csv if partition.format == "csv" else CsvDialect(),
+        num_keys=len(keys),
+        schema=output_schema(pa.schema(stored), fields, options.prefix, source=partition.name),
+    )
+
+
+def _keys(partition: Partition, schema: pa.Schema, features: set[str], options: ColumnOptions) -> Iterator[str]:
+    """The columns carried through, in the order of the file, or as they were named. A Hive key is carried by
+    the path, which the output mirrors."""
+    times = Counter(schema.names)
+    wanted = [name for name in schema.names if name not in features]
+    if options.keys is not None:
+        wanted = [name for name in options.keys if name in times or name not in dict(partition.hive)]
+    for name in wanted:
+        if name not in times:
+            there = ", ".join(repr(name) for name in list(times)[:8])
+            raise ColumnError(f"{partition.name}: key column {name!r} is missing; there are {there}")
+        if times[name] > 1:
+            raise ColumnError(
+                f"{partition.name}: column {name!r} stands {times[name]} times and cannot be carried through;"
+                " name the keys to keep with --keys"
+            )
+        yield name
+
+
+def _refuse_hive_clash(partition: Partition, outputs: Sequence[str]) -> None:
+    taken = [key for key, _ in partition.hive if key in outputs]
+    if taken:
+        raise ColumnError(
+            f"{partition.name}: the folder {taken[0]!r}= is also the name of an output, and readers would see it"
+            " twice; add --prefix NAME_"
+        )
+
+
+def _refuse_meeting(
+    partitions: Sequence[Partition], num_splits: Mapping[Partition, int | None], standing: Standing
+) -> None:
+    """No two inputs in one output: neither under the same name, nor one under the name of another's split."""
+    homes: dict[str, Partition] = {}
+    for partition in partitions:
+        first = homes.setdefault(whole_name(partition.name), partition)
+        if first != partition:
+            raise _meeting(first, partition, whole_name(partition.name))
+    for name, partition in homes.items():
+        whole, split = numbered(name) or ("", 0)
+        other = homes.get(whole)
+        if other is None:
+            continue
+        count = len(standing.kept[other]) if other in standing.whole else num_splits.get(other, 1)
+        if count is None or (count > 1 and split < count):  # how many a CSV has is not known
+            raise _meeting(other, partition, name)
+
+
+def _refuse_long(planned: PlannedPartition, root: str) -> None:
+    """Raise UsageError for an input whose parts would have longer names than a file system takes, before any is
+    scored."""
+    partition, splits = planned.partition, planned.num_splits
+    if splits is None:  # a row of a CSV has a byte at least, its line end
+        splits = 2 if partition.path.lower().endswith(".gz") else 1 + partition.size // planned.split_rows
+    part = part_name(partition.name, splits - 1, several=splits > 1)
+    if (problem := too_long(root, part)) is not None:
+        raise UsageError(f"input {partition.name!r}: its part {part!r} would have {problem}; rename the input")
+
+
+def _meeting(one: Partition, other: Partition, target: str) -> UsageError:
+    return UsageError(f"inputs {one.name!r} and {other.name!r} would both be written to {target!r}; rename one")

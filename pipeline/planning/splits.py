@@ -1,0 +1,70 @@
+"""A planned partition → its blocks and splits, whatever its format. Joins `inputs`; knows nothing of models."""
+
+from collections.abc import Generator, Iterator, Sequence
+
+import pyarrow as pa
+
+from ..errors import PartitionError, one_line
+from ..inputs import csv, parquet
+from ..inputs.cut import cut
+from ..records import Block, CsvDialect, Partition, ReadRows, Split
+from .plan import PlannedPartition
+
+
+def read_splits(planned: PlannedPartition, block_rows: int) -> Generator[Block | Split]:
+    """The rows of every split that does not stand, in blocks of `block_rows` and in file order, features that come from
+    the path included; behind each split's blocks the split.
+
+    Raises:
+        PartitionError: the file cannot be read to its end.
+    """
+    rows = read_rows(
+        planned.partition,
+        planned.read,
+        header=planned.header,
+        dialect=planned.dialect,
+        block_rows=block_rows,
+        first_row=planned.first_row,
+    )
+    try:
+        yield from cut(
+            (_with_hive(read, planned.hive) for read in rows) if planned.hive else rows,
+            block_rows=block_rows,
+            split_rows=planned.split_rows,
+            first_row=planned.first_row,
+            kept=planned.kept,
+            num_splits=planned.num_splits,
+        )
+    except pa.ArrowException as error:  # dictionaries of its row groups that do not fit into one
+        raise PartitionError(
+            f"{planned.partition.name}: its row groups cannot be joined: {one_line(error)}",
+            partition=planned.partition.name,
+        ) from error
+
+
+def read_rows(
+    partition: Partition,
+    schema: pa.Schema,
+    *,
+    header: Sequence[str],
+    dialect: CsvDialect,
+    block_rows: int,
+    first_row: int = 0,
+) -> Iterator[ReadRows]:
+    """The rows of the columns of `schema` in file order. A CSV has no places to begin at, so `first_row` is 0 there.
+
+    Raises:
+        PartitionError: the file cannot be read to its end.
+    """
+    if partition.format == "csv":
+        assert first_row == 0, "a CSV is read from its start"
+        return csv.read_batches(partition, schema.names, header=header, dialect=dialect)
+    batches = parquet.read_batches(partition, schema, block_rows=block_rows, first_row=first_row)
+    return (ReadRows(batch=batch) for batch in batches)
+
+
+def _with_hive(read: ReadRows, keys: Sequence[tuple[str, str | None]]) -> ReadRows:
+    batch = read.batch
+    for key, value in keys:
+        batch = batch.append_column(key, pa.repeat(pa.scalar(value, pa.string()), batch.num_rows))
+    return ReadRows(batch=batch, unreadable=read.unreadable)

@@ -1,0 +1,256 @@
+"""The accounts of a run: what became of every partition and row, and the manifest that says so. Knows nothing
+of how rows are scored."""
+
+import platform
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from ...schemas.bundle import BundleManifest, RegressionHead
+from ...schemas.run import BundleRecord, HeadRecord, PartitionRecord, PartRecord, RunManifest, StageTotals
+from ..bundle.bundle import Bundle
+from ..bundle.heads import head_fields
+from ..errors import PartitionError, RowsRejectedError
+from ..outputs.assemble import described, reasons_of
+from ..planning.existing import dialect_option, explain_option
+from ..planning.plan import Plan
+from ..records import ColumnOptions, Partition, ScoreJob
+from ..timing import StageTimes, verdict
+
+if TYPE_CHECKING:
+    from ..scoring.scorer import Scorer
+
+LIBRARIES = ("scoreline", "torch", "numpy", "pyarrow")
+
+
+def versions() -> dict[str, str]:
+    """The versions of what computes."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+@dataclass(kw_only=True, slots=True)
+class RunClock:
+    """When a run began, and what its stages have cost."""
+
+    start_s: float = field(default_factory=perf_counter)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    times: StageTimes = field(default_factory=StageTimes)
+
+
+@dataclass(kw_only=True)
+class Ledger:
+    """Rows in = rows scored + rows rejected, kept as the run goes."""
+
+    job: ScoreJob
+    plan: Plan
+    bundle: BundleRecord
+    device: str
+    block_rows: int
+    compiled: bool
+    versions: dict[str, str]
+    heads: list[HeadRecord]
+    clock: RunClock
+    startup_s: float
+    parts: dict[Partition, list[PartRecord]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    rejected: int = 0
+    first_reject: dict[str, Any] | None = None
+
+    def made_with(self) -> dict[str, str]:
+        """What touches the last bits of a part, and no more."""
+        how = {"device": self.device.partition(":")[0], "batch_rows": str(self.block_rows)}
+        if self.job.compile:
+            how["compiled"] = "yes" if self.compiled else "no"
+        how |= {name: "on" for name in ("deterministic", "dedupe") if getattr(self.job, name)}
+        return {**how, **self.versions}
+
+    def reject(self, rejects: pa.RecordBatch) -> None:
+        """Count rejects, and remember the first of the run."""
+        if rejects.num_rows and self.first_reject is None:
+            self.first_reject = reasons_of(rejects)[0].as_py()
+        self.rejected += rejects.num_rows
+
+    def num_rows(self) -> int | None:
+        """The rows of the whole run, those of kept parts included; None where a file does not say how many it has."""
+        kept = sum(record.rows_in for parts in self.plan.standing.kept.values() for record in parts.values())
+        return None if self.plan.num_rows is None else kept + self.plan.num_rows
+
+    def hold_budget(self, num_rows: int | None) -> None:
+        """Stop the run as soon as there are more rejects than it allows.
+
+        Args:
+            num_rows: the rows of the whole run; None as long as they are not known, and a share is not held
+                against them before the end.
+
+        Raises:
+            RowsRejectedError: names the first row that was rejected, and its column.
+        """
+        budget, first = self.job.max_rejects, self.first_reject
+        if budget.count is None and num_rows is None:
+            return
+        if self.rejected > budget.allowed(num_rows or 0):
+            where = (
+                f"{first['source']}: row {first['row_number']}: {described(first)}; " if first else self._kept_rejects()
+            )
+            raise RowsRejectedError(
+                f"{where}{self.rejected} rows rejected, {budget} allowed; mend the input, or allow more with"
+                " --max-rejects 100 or 1%"
+            )
+
+    def _kept_rejects(self) -> str:
+        """Where the rejects of an earlier run stand."""
+        files = [part.rejects for parts in self.parts.values() for part in parts if part.rejects]
+        return f"the first stand in {files[0]!r}; " if files else ""
+
+    def keep(self, partition: Partition, record: PartRecord) -> None:
+        """Enter a part that stands; its rejects count, too."""
+        self.parts.setdefault(partition, []).append(record)
+        self.rejected += record.rows_rejected
+
+    def publish(self, partition: Partition, record: PartRecord) -> None:
+        """Enter a published split."""
+        self.parts.setdefault(partition, []).append(record)
+
+    def fail(self, error: PartitionError, *, rejected: int = 0) -> None:
+        """Enter a partition that could not be read to its end; the rejects of the split at hand no longer count."""
+        self.rejected -= rejected
+        self.errors[error.partition] = str(error)
+
+    def settle(self) -> None:
+        """Hold the whole run to what it allows: no partition that could not be read, and a share of rejects.
+
+        Raises:
+            PartitionError: names the first that could not be read.
+            RowsRejectedError: names the first row that was rejected.
+        """
+        if self.errors:
+            name, reason = next(iter(self.errors.items()))
+            count, total = len(self.errors), len(self.plan.discovery.partitions)
+            others = "; the others are published" if count < total else ""
+            raise PartitionError(f"{reason} ({count} of {total} inputs could not be read{others})", partition=name)
+        self.hold_budget(sum(record.rows_in for parts in self.parts.values() for record in parts))
+
+    def records(self) -> list[PartitionRecord]:
+        """What became of every input, by name."""
+        return [
+            _record(partition, self.parts.get(partition, []), self.errors.get(partition.name))
+            for partition in self.plan.discovery.partitions
+            if partition in self.parts or partition.name in self.errors
+        ]
+
+    def manifest(self, error: BaseException | None, *, ended: bool = True) -> RunManifest:
+        """The run so far, as `_scoreline/run.json` tells it."""
+        wall_s = perf_counter() - self.clock.start_s
+        stages = self.clock.times.summary()
+        records = self.records()
+        rows_scored = sum(record.rows_scored for record in records)
+        rows_rejected = sum(record.rows_rejected for record in records)
+        columns = self.job.columns
+        return RunManifest(
+            run_id=self.job.run_id,
+            status="failed" if error else "success" if ended else "running",
+            error=str(error) if error else None,
+            started=self.clock.started.isoformat(timespec="milliseconds"),
+            ended=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            input=self.job.input,
+            root=self.plan.discovery.real_root,
+            roots=self.plan.standing.roots,
+            output=self.job.output,
+            options={
+                "keys": "all" if columns.keys is None else ",".join(columns.keys) or "none",
+                "prefix": columns.prefix,
+                "probabilities": columns.probabilities,
+                "top_k": columns.top_k,
+                "thresholds": ",".join(f"{name}={value:g}" for name, value in columns.thresholds) or None,
+                "format": self.job.format,
+                "precision": self.job.precision,
+                "compile": "on" if self.job.compile else "off",
+                "deterministic": "on" if self.job.deterministic else "off",
+                "dedupe": "on" if self.job.dedupe else "off",
+                "seed": self.job.seed,
+                "hidden": ",".join(columns.hidden) or None,
+                "explain": explain_option(columns.explain),
+                "csv": dialect_option(self.job.csv),
+                "batch_rows": self.block_rows,
+                "split_rows": self.plan.split_rows,
+                "max_rejects": str(self.job.max_rejects),
+            },
+            versions={"python": platform.python_version(), **self.versions},
+            device=self.device,
+            bundle=self.bundle,
+            partitions=records,
+            ignored=list(self.plan.discovery.ignored),
+            orphans=self.plan.standing.orphans,
+            rows_in=rows_scored + rows_rejected,
+            rows_scored=rows_scored,
+            rows_rejected=rows_rejected,
+            rows_out_of_bounds=sum(part.out_of_bounds for record in records for part in record.parts),
+            heads=self.heads,
+            wall_s=wall_s,
+            startup_s=self.startup_s,
+            other_s=wall_s - self.startup_s - sum(spent.waiting_s for spent in stages.values()),
+            stages={
+                name: StageTotals(busy_s=spent.busy_s, waiting_s=spent.waiting_s, rows=spent.rows, bytes=spent.bytes)
+                for name, spent in stages.items()
+            },
+            verdict=verdict(stages, self.startup_s, wall_s),
+        )
+
+
+def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | None", clock: RunClock) -> Ledger:
+    """The ledger of a run that is about to score; what came before counts as its start-up."""
+    golden = scorer.golden if scorer is not None else None
+    return Ledger(
+        job=job,
+        plan=plan,
+        bundle=BundleRecord(
+            path=str(bundle.path),
+            digest=bundle.digest,
+            golden_rows=golden.rows if golden else None,
+            golden_source=golden.source if golden else None,
+            golden_largest_difference=golden.largest_difference if golden else None,
+        ),
+        device=str(scorer.device) if scorer else "none",
+        block_rows=scorer.block_rows if scorer else 0,
+        heads=_heads(bundle.manifest, job.columns),
+        versions=versions() | ({"pillow": version("pillow")} if scorer is not None and scorer.images else {}),
+        compiled=job.compile and scorer is not None and scorer.not_compiled is None,
+        clock=clock,
+        startup_s=perf_counter() - clock.start_s - clock.times["discover"].waiting_s,
+    )
+
+
+def _heads(manifest: BundleManifest, options: ColumnOptions) -> list[HeadRecord]:
+    return [
+        HeadRecord(
+            name=head.name,
+            task=head.task,
+            labels=[] if isinstance(head, RegressionHead) else head.labels,
+            targets=head.targets if isinstance(head, RegressionHead) else [],
+            quantiles=_quantiles(head) if isinstance(head, RegressionHead) else [],
+            columns=[options.prefix + field.name for field in head_fields(manifest, head, options)],
+        )
+        for head in manifest.heads
+    ]
+
+
+def _quantiles(head: RegressionHead) -> list[float]:
+    """Of each column, in order."""
+    return [quantile for quantile in head.quantiles for _ in range(max(1, len(head.targets)))]
+
+
+def _record(partition: Partition, parts: list[PartRecord], error: str | None) -> PartitionRecord:
+    return PartitionRecord(
+        source=partition.name,
+        path=partition.path,
+        format=partition.format,
+        rows_in=sum(part.rows_in for part in parts),
+        rows_scored=sum(part.rows_scored for part in parts),
+        rows_rejected=sum(part.rows_rejected for part in parts),
+        parts=sorted(parts, key=lambda part: part.split),
+        error=error,
+    )

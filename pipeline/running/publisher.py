@@ -1,0 +1,167 @@
+"""write → publish, in the thread that runs the job: one part file at a time, in order. Knows nothing of how rows
+are read or scored.
+"""
+
+from dataclasses import dataclass
+
+from ...schemas.run import PartRecord, Receipt
+from ..errors import PartitionError
+from ..inputs.discover import is_unchanged
+from ..outputs.naming import part_name, rejects_name
+from ..outputs.part_file import PartFile, Published
+from ..outputs.store import Store
+from ..planning.existing import fingerprint
+from ..planning.plan import PlannedPartition
+from ..records import Partition, ScoredBatch, Split
+from ..timing import StageTimes
+from .events import Watcher, say_failed, say_split
+from .ledger import Ledger
+
+
+@dataclass(kw_only=True, slots=True)
+class ScoredBlock:
+    """A block on its way to the part file."""
+
+    planned: PlannedPartition
+    split: int
+    first_row: int
+    block: ScoredBatch
+    num_rows: int
+    times: StageTimes
+
+
+@dataclass(kw_only=True, slots=True)
+class SplitEnd:
+    """All blocks of a split have gone by."""
+
+    planned: PlannedPartition
+    split: Split
+    times: StageTimes
+
+
+@dataclass(kw_only=True, slots=True)
+class ReadFailed:
+    """A partition cannot be read on; what was read of the split at hand is not published."""
+
+    error: PartitionError
+    times: StageTimes
+
+
+class Desk:
+    """write → publish, in the calling thread: one part file at a time, in order."""
+
+    def __init__(self, store: Store, ledger: Ledger, watcher: Watcher) -> None:
+        self._store, self._ledger, self._watcher = store, ledger, watcher
+        self._num_rows = ledger.num_rows()
+        self._part: PartFile | None = None
+        self._out_of_bounds = 0
+        self._times = StageTimes()
+
+    def __enter__(self) -> "Desk":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._part is not None:
+            self._part.discard()
+        self._close_split()
+
+    def write(self, item: ScoredBlock) -> None:
+        """Rows and rejects of one block; nothing of a partition that has failed."""
+        if item.planned.partition.name in self._ledger.errors:
+            return
+        self._times.add(item.times)
+        self._out_of_bounds += item.block.out_of_bounds
+        self._ledger.reject(item.block.rejects)
+        self._ledger.hold_budget(self._num_rows)
+        with self._times.stage_in_front("write") as spent:
+            self._open(item.planned, item.split).write(item.block.rows, item.block.rejects)
+            spent.rows += item.block.rows.num_rows
+            spent.bytes += item.block.rows.nbytes
+        self._watcher.advance(item.num_rows)
+
+    def publish(self, end: SplitEnd) -> None:
+        """The split is through: make it visible, unless its file is no longer the one that was found."""
+        partition, split = end.planned.partition, end.split
+        if partition.name in self._ledger.errors:
+            return
+        self._times.add(end.times)
+        if not is_unchanged(partition):
+            self.fail(changed(partition))
+            return
+        part = self._open(end.planned, split.index)
+        assert part.num_rows + part.num_rejects == split.num_rows, "a row was lost or doubled"
+        target = end.planned.target(split)
+        with self._times.stage_in_front("publish") as spent:
+            published = part.publish(target, self._receipt(end, part))
+            spent.bytes += published.num_bytes
+            spent.rows += part.num_rows
+        self._part = None
+        self._ledger.publish(partition, _record(target, split, part, published, self._out_of_bounds))
+        say_split(self._watcher, partition, split, part, self._times)
+        self._close_split()
+
+    def fail(self, error: PartitionError) -> None:
+        """Drop the split at hand: its partition fails alone."""
+        if error.partition in self._ledger.errors:
+            return
+        rejected = 0
+        if self._part is not None:
+            rejected = self._part.num_rejects
+            self._part.discard()
+        self._part = None
+        self._ledger.fail(error, rejected=rejected)
+        say_failed(self._watcher, error)
+        self._close_split()
+
+    def _open(self, planned: PlannedPartition, split: int) -> PartFile:
+        if self._part is None:
+            self._part = PartFile(
+                self._store,
+                name=part_name(planned.partition.name, split, several=True),
+                schema=planned.schema,
+                read=planned.read_with_hive,
+            )
+        return self._part
+
+    def _close_split(self) -> None:
+        self._ledger.clock.times.add(self._times)
+        self._times, self._out_of_bounds = StageTimes(), 0
+
+    def _receipt(self, end: SplitEnd, part: PartFile) -> Receipt:
+        ledger, split = self._ledger, end.split
+        return Receipt(
+            fingerprint=fingerprint(end.planned.partition, split.first_row, ledger.bundle.digest, ledger.job),
+            root=ledger.plan.discovery.real_root,
+            split=split.index,
+            last=split.last,
+            num_keys=end.planned.num_keys,
+            rows_in=split.num_rows,
+            rows_scored=part.num_rows,
+            rows_rejected=part.num_rejects,
+            rejects=None,
+            out_of_bounds=self._out_of_bounds,
+            made_with=ledger.made_with(),
+        )
+
+
+def changed(partition: Partition) -> PartitionError:
+    """The file is no longer the one that was found."""
+    return PartitionError(
+        f"{partition.name}: changed while it was read, so what was read is not published; run again",
+        partition=partition.name,
+    )
+
+
+def _record(target: str, split: Split, part: PartFile, published: Published, out_of_bounds: int) -> PartRecord:
+    return PartRecord(
+        target=target,
+        split=split.index,
+        last=split.last,
+        sha256=published.sha256,
+        receipt=published.receipt,
+        rows_in=split.num_rows,
+        rows_scored=part.num_rows,
+        rows_rejected=part.num_rejects,
+        rejects=rejects_name(target) if part.num_rejects else None,
+        out_of_bounds=out_of_bounds,
+    )

@@ -1,0 +1,103 @@
+"""A file of weights saved at training time → the state dict of an architecture. Joins nothing; executes nothing."""
+
+import io
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...schemas.pack import ModelSpec
+from ..errors import BundleError, one_line
+from ..model.weights import read_weights
+from .archives import refuse_bomb
+
+#: How many names a message lists.
+_FEW = 5
+
+
+def fill(model: nn.Module, data: bytes, path: Path, spec: ModelSpec) -> None:
+    """Load a file of weights into its architecture, strictly.
+
+    Raises:
+        BundleError: no state dict; names that do not begin with `weights_prefix`, or do not fit the architecture; says
+            which line of the spec would help.
+    """
+    found = _state_dict(data, path, spec)
+    tensors = _without_prefix(found, spec)
+    try:
+        model.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise BundleError(
+            f"{spec.weights} does not fit the architecture: {one_line(error)}{_hint(found, set(model.state_dict()))}"
+        ) from error
+
+
+def _state_dict(data: bytes, path: Path, spec: ModelSpec) -> dict[str, Tensor]:
+    if path.suffix.lower() == ".safetensors":
+        found: Any = read_weights(data, path.name)
+    else:
+        refuse_bomb(data, path.name)
+        try:
+            found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever the file makes torch raise
+            raise BundleError(
+                f"{path} holds more than tensors, or is no weights file; at training time save"
+                f" model.state_dict(): {one_line(error).partition('. ')[0]}"
+            ) from error
+    if spec.weights_key is not None:
+        found = found.get(spec.weights_key) if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        inner = [key for key, value in found.items() if isinstance(value, dict)] if isinstance(found, dict) else []
+        raise BundleError(
+            f"{path} is no state dict; add under [model]: weights_key = "
+            + (f'"{inner[0]}"' if inner else '"state_dict", or whatever its entry is called')
+        )
+    return {str(key): value for key, value in found.items()}
+
+
+def _without_prefix(found: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
+    """The tensors that are not ignored, their names without the prefix, which every one of them has."""
+    prefix = spec.weights_prefix
+    unknown = [name for name in spec.weights_ignore if name not in found]
+    if unknown:
+        raise BundleError(f"weights_ignore names {unknown[0]!r}, which {spec.weights} does not hold")
+    kept = {name: tensor for name, tensor in found.items() if name not in set(spec.weights_ignore)}
+    outside = [name for name in kept if not name.startswith(prefix)]
+    if outside and len(outside) == len(kept):
+        raise BundleError(
+            f"no tensor of {spec.weights} has a name that begins with weights_prefix {prefix!r}; they are"
+            f" {_listed(outside)}"
+        )
+    if outside:
+        raise BundleError(
+            f"{len(outside)} of the {len(kept)} tensors of {spec.weights} do not begin with weights_prefix {prefix!r}:"
+            f" {_listed(outside)}; if the model does not need them, add under [model]: weights_ignore ="
+            f" [{', '.join(_quoted(name) for name in outside)}]"
+        )
+    return {name.removeprefix(prefix): tensor for name, tensor in kept.items()}
+
+
+def _hint(found: Collection[str], needed: Collection[str]) -> str:
+    """The prefix with which the most of the names that are needed are in the file, as a line of the spec."""
+    known = set(found)
+    endings: dict[str, int] = {}
+    for name in needed:
+        for other in known:
+            if other.endswith(f".{name}"):
+                prefix = other.removesuffix(name)
+                endings[prefix] = endings.get(prefix, 0) + 1
+    if not endings:
+        return ""
+    prefix = max(endings, key=lambda one: (endings[one], -len(one)))
+    return f'; {endings[prefix]} of its names begin with {prefix!r}: add under [model]: weights_prefix = "{prefix}"'
+
+
+def _listed(names: list[str]) -> str:
+    few = ", ".join(map(repr, names[:_FEW]))
+    return few if len(names) <= _FEW else f"{few} and {len(names) - _FEW} more"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'

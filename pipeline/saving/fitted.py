@@ -1,0 +1,362 @@
+"""Fitted scikit-learn transformers → steps. Reads attributes of fitted objects without importing scikit-learn, and
+asks encoders for the codes they give, so that options (unknowns, infrequent categories, drops) need no second
+implementation. Knows nothing of tensors or files.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...schemas.steps import (
+    AnyStep,
+    BinarizeStep,
+    BinsStep,
+    Encoding,
+    FunctionStep,
+    ImputeStep,
+    MaxAbsStep,
+    MinMaxStep,
+    MissingStep,
+    NormalizeStep,
+    OneHotStep,
+    OrdinalStep,
+    PolynomialStep,
+    PowerStep,
+    QuantileStep,
+    RobustStep,
+    StandardStep,
+)
+from ..errors import BundleError, one_line
+from ..features.numeric import FUNCTIONS
+from .parameters import Parameters
+from .selection import chosen, dropped
+
+
+class Compiler:
+    """Turns transformers into steps. Every column a step gives has a name of its own."""
+
+    def __init__(self, features: Sequence[str], text: Sequence[str] = ()) -> None:
+        self.steps: list[AnyStep] = []
+        self._names = set(features)
+        self._text = set(text)
+
+    def add(self, transformer: Any, inputs: Sequence[str]) -> list[str]:
+        """Append the steps of a fitted transformer over these columns, and return the columns it gives, in order.
+
+        Raises:
+            BundleError: it is not fitted, is over another number of columns, or is not supported.
+        """
+        kind = type(transformer).__name__
+        if transformer == "drop":
+            return []
+        if transformer == "passthrough" or transformer is None:
+            return list(inputs)
+        ours = isinstance(transformer, Parameters)
+        if kind not in _READERS or not (ours or type(transformer).__module__.startswith("sklearn.")):
+            raise BundleError(f"transformer {kind} cannot be saved; supported are {', '.join(_SUPPORTED)}")
+        if kind != "FunctionTransformer" and kind not in _NESTS and not hasattr(transformer, "n_features_in_"):
+            raise BundleError(f"{kind} is not fitted; call fit before saving")
+        expected = getattr(transformer, "n_features_in_", len(inputs))
+        if expected != len(inputs):
+            raise BundleError(f"{kind} was fitted on {expected} columns, and is given {len(inputs)}")
+        return _READERS[kind](self, transformer, list(inputs))
+
+    def step(self, make: Callable[..., AnyStep], inputs: list[str], num_outputs: int, **numbers: Any) -> list[str]:
+        """Append one step, with fresh names for what it gives."""
+        outputs = [self._fresh(inputs[min(place, len(inputs) - 1)]) for place in range(num_outputs)]
+        self.steps.append(make(features=inputs, outputs=outputs, **numbers))
+        return outputs
+
+    def is_text(self, name: str) -> bool:
+        """Whether a column holds text."""
+        return name in self._text
+
+    def mark_text(self, names: Sequence[str]) -> None:
+        """These columns hold text, too."""
+        self._text.update(names)
+
+    def _fresh(self, name: str) -> str:
+        stem, number = name.partition("#")[0], 1
+        while f"{stem}#{number}" in self._names:
+            number += 1
+        self._names.add(f"{stem}#{number}")
+        return f"{stem}#{number}"
+
+
+def _numbers(values: Any) -> list[float]:
+    numbers: list[float] = np.asarray(values, dtype=np.float64).tolist()
+    return numbers
+
+
+def _standard(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    mean = _numbers(fitted.mean_) if fitted.with_mean else None
+    scale = _numbers(fitted.scale_) if fitted.with_std else None
+    return to.step(StandardStep, inputs, len(inputs), mean=mean, scale=scale)
+
+
+def _robust(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    outputs = to.step(
+        RobustStep,
+        inputs,
+        len(inputs),
+        center=_numbers(fitted.center_) if fitted.with_centering else None,
+        scale=_numbers(fitted.scale_) if fitted.with_scaling else None,
+    )
+    return outputs
+
+
+def _minmax(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    clip = tuple(map(float, fitted.feature_range)) if fitted.clip else None
+    return to.step(MinMaxStep, inputs, len(inputs), scale=_numbers(fitted.scale_), min=_numbers(fitted.min_), clip=clip)
+
+
+def _maxabs(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    clip = (-1.0, 1.0) if getattr(fitted, "clip", False) else None  # an option since scikit-learn 1.8
+    return to.step(MaxAbsStep, inputs, len(inputs), scale=_numbers(fitted.scale_), clip=clip)
+
+
+def _power(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    outputs = to.step(PowerStep, inputs, len(inputs), method=fitted.method, lambdas=_numbers(fitted.lambdas_))
+    return to.add(fitted._scaler, outputs) if fitted.standardize else outputs
+
+
+def _quantile(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    return to.step(
+        QuantileStep,
+        inputs,
+        len(inputs),
+        distribution=fitted.output_distribution,
+        references=_numbers(fitted.references_),
+        quantiles=_numbers(fitted.quantiles_.T),
+    )
+
+
+def _normalizer(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    return to.step(NormalizeStep, inputs, len(inputs), norm=fitted.norm)
+
+
+def _binarizer(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    return to.step(BinarizeStep, inputs, len(inputs), threshold=float(fitted.threshold))
+
+
+def _bins(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    if fitted.dtype not in (None, np.float64):
+        raise BundleError(f"KBinsDiscretizer of dtype={fitted.dtype!r} cannot be saved; fit it without dtype")
+    edges = [_numbers(column[1:-1]) for column in fitted.bin_edges_]
+    outputs = to.step(BinsStep, inputs, len(inputs), edges=edges)
+    return outputs if fitted.encode == "ordinal" else to.add(fitted._encoder, outputs)
+
+
+def _polynomial(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    return to.step(PolynomialStep, inputs, len(fitted.powers_), powers=fitted.powers_.tolist())
+
+
+def _function(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    if fitted.func is None:
+        return inputs
+    names = [name for name in FUNCTIONS if fitted.func is getattr(np, name)]
+    if not names or fitted.kw_args:
+        raise BundleError(
+            f"FunctionTransformer of {getattr(fitted.func, '__name__', fitted.func)!r} cannot be saved;"
+            f" numpy's {', '.join(FUNCTIONS)} can, without arguments"
+        )
+    return to.step(FunctionStep, inputs, len(inputs), function=names[0])
+
+
+def _imputer(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    marker = fitted.missing_values
+    if not (marker is None or (isinstance(marker, float) and np.isnan(marker)) or str(marker) == "<NA>"):
+        raise BundleError(f"SimpleImputer of missing_values={marker!r} cannot be saved; only of NaN, None and NA")
+    statistics = list(fitted.statistics_)
+    kept = [at for at, value in enumerate(statistics) if fitted.keep_empty_features or value == value]
+    values = [value if to.is_text(inputs[at]) else float(value) for at, value in enumerate(statistics) if at in kept]
+    outputs = to.step(ImputeStep, [inputs[at] for at in kept], len(kept), values=values) if kept else []
+    to.mark_text([output for at, output in zip(kept, outputs, strict=True) if to.is_text(inputs[at])])
+    if fitted.add_indicator:
+        flagged = [inputs[at] for at in fitted.indicator_.features_]
+        outputs += to.step(MissingStep, flagged, len(flagged)) if flagged else []
+    return outputs
+
+
+def _ordinal(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    def code(at: int) -> Callable[[np.ndarray], float]:
+        return lambda row: float(row[at])
+
+    encodings = [_encoding(fitted, at, code(at)) for at in range(len(inputs))]
+    return to.step(OrdinalStep, inputs, len(inputs), encodings=encodings)
+
+
+def _one_hot(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    widths = [int(width) for width in fitted._n_features_outs]
+    starts = np.cumsum([0, *widths])
+
+    def place(at: int) -> Callable[[np.ndarray], float]:
+        def of(row: np.ndarray) -> float:
+            own = row[starts[at] : starts[at + 1]]
+            return float(np.argmax(own)) if own.any() else -1.0
+
+        return of
+
+    encodings = [_encoding(fitted, at, place(at)) for at in range(len(inputs))]
+    return to.step(OneHotStep, inputs, sum(widths), encodings=encodings, widths=widths)
+
+
+def _encoding(fitted: Any, at: int, code: Callable[[np.ndarray], float]) -> Encoding:
+    """What a fitted encoder gives for each category of a feature, for one it never saw, and for none."""
+    own = list(fitted.categories_[at])
+    categories = [value for value in own if not _is_none(value)]
+    text = any(isinstance(value, str) for value in categories)
+    known = _probe(fitted, at, categories, code) if categories else []
+    if known is None or "nan" in known:
+        raise BundleError(f"{type(fitted).__name__} does not encode its own categories {categories[:3]}")
+    # None and NaN are two categories to an encoder, and one null in a file: the one it was fitted with counts.
+    missing = None if any(value is None for value in own) else np.nan
+    unknown_code = _probe(fitted, at, ["\x00 never seen \x00" if text else _beyond(categories)], code)
+    missing_code = _probe(fitted, at, [missing], code)
+    return Encoding(
+        categories=[str(v) for v in categories] if text else [float(v) for v in categories],
+        codes=known,
+        unknown=None if unknown_code is None else unknown_code[0],
+        missing=None if missing_code is None else missing_code[0],
+    )
+
+
+def _probe(fitted: Any, at: int, values: Sequence[Any], code: Callable[[np.ndarray], float]) -> list[Any] | None:
+    """The codes for some values, with the other features at their first category; None where the encoder refuses."""
+    first = [next((v for v in own if not _is_none(v)), np.nan) for own in fitted.categories_]
+    rows = np.array([first] * len(values), dtype=object)
+    rows[:, at] = values
+    if all(not isinstance(v, str) for own in fitted.categories_ for v in own) and None not in values:
+        rows = rows.astype(np.float64)
+    try:
+        out = fitted.transform(_framed(fitted, rows))
+    except (ValueError, TypeError):
+        return None
+    matrix = np.asarray(out.toarray() if hasattr(out, "toarray") else out)
+    codes = [code(row) for row in matrix]
+    return ["nan" if np.isnan(found) else found for found in codes]
+
+
+def _framed(fitted: Any, rows: np.ndarray) -> Any:
+    if not hasattr(fitted, "feature_names_in_"):
+        return rows
+    import pandas as pd  # scikit-learn itself checks the names a transformer was fitted with
+
+    columns = zip(fitted.feature_names_in_, rows.T, strict=True)
+    return pd.DataFrame({name: pd.Series(values, dtype=rows.dtype) for name, values in columns})
+
+
+def _beyond(categories: Sequence[Any]) -> float:
+    return max((float(value) for value in categories), default=0.0) + 1.5
+
+
+def _is_none(value: Any) -> bool:
+    return value is None or value != value
+
+
+def _pipeline(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    for _, transformer in fitted.steps:
+        inputs = to.add(transformer, inputs)
+    return inputs
+
+
+def _column_transformer(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    if not hasattr(fitted, "transformers_"):
+        raise BundleError("ColumnTransformer is not fitted; call fit before saving")
+    outputs = []
+    for _, transformer, columns in fitted.transformers_:
+        names = chosen(columns, inputs, fitted)
+        if names and transformer != "drop":
+            outputs += to.add(transformer, names)
+    return outputs
+
+
+def _parameters(to: Compiler, given: Parameters, inputs: list[str]) -> list[str]:
+    makes: dict[str, Callable[..., AnyStep]] = {
+        "standard": StandardStep,
+        "robust": RobustStep,
+        "minmax": MinMaxStep,
+        "maxabs": MaxAbsStep,
+    }
+    numbers: dict[str, Any] = {name: values.tolist() for name, values in given.numbers.items()}
+    if given.kind in ("minmax", "maxabs"):
+        numbers["clip"] = given.clip
+    return to.step(makes[given.kind], inputs, len(inputs), **numbers)
+
+
+_NESTS = ("Pipeline", "ColumnTransformer")
+_READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
+    "StandardScaler": _standard,
+    "MinMaxScaler": _minmax,
+    "MaxAbsScaler": _maxabs,
+    "RobustScaler": _robust,
+    "Normalizer": _normalizer,
+    "PowerTransformer": _power,
+    "QuantileTransformer": _quantile,
+    "Binarizer": _binarizer,
+    "KBinsDiscretizer": _bins,
+    "PolynomialFeatures": _polynomial,
+    "SimpleImputer": _imputer,
+    "OrdinalEncoder": _ordinal,
+    "OneHotEncoder": _one_hot,
+    "FunctionTransformer": _function,
+    "Pipeline": _pipeline,
+    "ColumnTransformer": _column_transformer,
+    "Parameters": _parameters,
+}
+_SUPPORTED = [name for name in _READERS if name != "Parameters"]
+#: One column in, one column out, whatever the order: bound by name, and kept in the order of the features.
+SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Parameters")
+
+
+def fitted_names(transformer: Any, features: Sequence[str]) -> list[str]:
+    """The raw columns a transformer takes, in its own order: by the names it was fitted with, else all features.
+    Columns that it drops are among them, and need not be features.
+
+    Raises:
+        BundleError: it needs columns that are no features, or was fitted on another number of them.
+    """
+    kind = type(transformer).__name__
+    fitted = getattr(transformer, "feature_names_in_", None)
+    names = list(features) if fitted is None else [str(name) for name in fitted]
+    unknown = [name for name in names if name not in {*features, *dropped(transformer)}]
+    if unknown:
+        raise BundleError(f"{kind} was fitted on column {unknown[0]!r}, which is not among the features")
+    count = getattr(transformer, "n_features_in_", len(names))
+    if count != len(names):
+        raise BundleError(
+            f"{kind} was fitted on {count} columns, and {len(names)} features are named; say which with"
+            " scaler=[(scaler, ['feature', ...])]"
+        )
+    return names
+
+
+def fitted_in_float32(transformer: Any) -> bool:
+    """Whether any number of a transformer, or of those inside it, was fitted in float32."""
+    if isinstance(transformer, list | tuple):
+        return any(fitted_in_float32(inner) for inner in transformer)
+    if not hasattr(transformer, "__dict__") or isinstance(transformer, type):
+        return False
+    values = vars(transformer).values()
+    return any(
+        value.dtype == np.float32 if isinstance(value, np.ndarray) else fitted_in_float32(value)
+        for value in values
+        if isinstance(value, np.ndarray | list | tuple) or hasattr(value, "transform")
+    )
+
+
+def transform(transformer: Any, frame: Any) -> np.ndarray:
+    """A transformer's own answer for raw rows, float64 `[rows, columns]`: the truth golden rows come from."""
+    given = frame if hasattr(transformer, "feature_names_in_") else _matrix(frame)
+    try:
+        made = transformer.transform(given)
+    except Exception as error:  # whatever the user's own objects raise
+        raise BundleError(f"{type(transformer).__name__} fails on the sample: {one_line(error)}") from error
+    made = made.toarray() if hasattr(made, "toarray") else made
+    return np.asarray(made, dtype=np.float64)
+
+
+def _matrix(frame: Any) -> np.ndarray:
+    values: np.ndarray = frame.to_numpy()
+    return values if values.dtype == object else values.astype(np.float64)

@@ -1,0 +1,396 @@
+"""What `save_bundle` is told of a model's inputs → the inputs of the bundle, and the tensors that a sample makes by the
+user's own objects. Joins `features` and `inputs`; knows nothing of models.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from ...schemas.bundle import AnyInput, Feature, ImageInput, SequenceInput, TableInput
+from ...schemas.steps import AnyStep, Encoding, OrdinalStep
+from ..bundle.bundle import first_problem
+from ..errors import BundleError, one_line
+from ..features.images import open_images
+from ..features.program import kept_when_missing, origins
+from ..features.tensors import scale_batch
+from ..inputs.check import check_batch, is_list
+from ..records import Inputs, Sequences
+from ..storage.plain_files import read_plain
+from .binding import Binding, bind
+from .sample import Sample, evenly, features_of, golden_rows, read_sample
+
+Kind = Literal["table", "image", "sequence"]
+#: What `images=` and `sequences=` may say of an input.
+IMAGE_WORDS = ("size", "resize", "channels", "mean", "std", "interpolation", "exif")
+SEQUENCE_WORDS = ("longest", "mask", "pad", "dtype", "unknown")
+#: Golden rows are replayed before every run: of images and texts fewer do.
+MOST_IMAGES, MOST_SEQUENCES, IMAGES_BYTES = 32, 64, 64 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """An input of the model: its name, its kind, the raw features it is made of, and what was said of it."""
+
+    name: str
+    kind: Kind
+    features: tuple[str, ...]
+    said: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """What a model takes: raw features, steps, inputs; the rows of the sample that become golden; and the way from
+    inputs to what the model is given for those rows, by the user's own objects."""
+
+    features: list[Feature]
+    steps: list[AnyStep]
+    inputs: list[AnyInput]
+    rows: Sample
+    shown: Callable[[Sequence[AnyInput]], Inputs]
+
+
+def take_apart(
+    names: Sequence[str],
+    sample: Any,
+    *,
+    scaler: Any,
+    vocabularies: Mapping[str, Sequence[str]],
+    inputs: Mapping[str, Sequence[str]] | None,
+    images: Mapping[str, Mapping[str, Any]] | None,
+    sequences: Mapping[str, Mapping[str, Any]] | None,
+) -> Taken:
+    """The features, steps and inputs that the arguments of `save_bundle` describe.
+
+    Raises:
+        BundleError: they do not go together, or with the sample.
+    """
+    groups = group(names, inputs, images, sequences)
+    given = read_sample(sample, names)
+    pictures = {name for one in groups if one.kind == "image" for name in one.features}
+    lists = {name for one in groups if one.kind == "sequence" for name in one.features}
+    features = features_of(given.batch.schema, images=pictures)
+    refuse_other_kinds(groups, features)
+    wordy = {feature.name for feature in features if feature.dtype == "words"}
+    lookups, tokens = described(lambda: vocabulary_steps(groups, vocabularies, wordy))
+    plain = [name for name in names if name not in pictures | lists]
+    if not plain and scaler is not None:
+        raise BundleError("scaler= is for features of a table, and there are none")
+    binding = None
+    if plain:
+        text = [feature.name for feature in features if feature.dtype == "text"]
+        flat = {name: words for name, words in vocabularies.items() if name not in lists}
+        binding = described(lambda: bind(scaler, plain, text=text, vocabularies=flat))
+        keep = kept_when_missing(plain, binding.steps, binding.columns)
+        features = features_of(given.batch.schema, sorted(keep), pictures)
+    entries = make_inputs(groups, features, binding, tokens, whole_lists(given.batch), as_bound=inputs is None)
+    rows = golden_rows(given, features)
+    if pictures | lists:
+        most = _most_golden(entries)
+        rows = rows.only(evenly(rows.batch.num_rows, 2 * most))
+        rows = fitting(rows, features, lookups, entries)
+        rows = rows.only(evenly(rows.batch.num_rows, most))
+        rows = with_bytes(rows, entries)
+    unknown = {name: one.said.get("unknown") for one in groups for name in one.features}
+    return Taken(
+        features=features,
+        steps=[*lookups, *(binding.steps if binding is not None else ())],
+        inputs=entries,
+        rows=rows,
+        shown=lambda chosen: true_inputs(rows, chosen, binding, tokens, vocabularies, unknown),
+    )
+
+
+def _most_golden(entries: Sequence[AnyInput]) -> int:
+    """How many rows of images or lists become golden."""
+    sizes = [4 * entry.numbers for entry in entries if isinstance(entry, ImageInput)]
+    return max(2, min(MOST_IMAGES, IMAGES_BYTES // sum(sizes))) if sizes else MOST_SEQUENCES
+
+
+Made = TypeVar("Made")
+
+
+def described(make: Callable[[], Made]) -> Made:
+    """What the user gave, as the schema has it; what it cannot hold is the user's to mend."""
+    try:
+        return make()
+    except ValidationError as error:
+        raise BundleError(f"the bundle cannot be described: {first_problem(error)}") from error
+    except (ValueError, OverflowError) as error:
+        raise BundleError(f"the bundle cannot be described: {one_line(error)}") from error
+
+
+def group(
+    features: Sequence[str],
+    inputs: Mapping[str, Sequence[str]] | None,
+    images: Mapping[str, Mapping[str, Any]] | None,
+    sequences: Mapping[str, Mapping[str, Any]] | None,
+) -> list[Group]:
+    """The model's inputs, in its order. Without `inputs`, every image and list is an input of its own, named after its
+    feature, and the other features are one table, called `features`, where the first of them stands.
+
+    Raises:
+        BundleError: a name that is no input or feature, or a word that nothing is known of.
+    """
+    said: dict[str, tuple[Kind, Mapping[str, Any]]] = {}
+    given: list[tuple[Kind, Any, tuple[str, ...]]] = [
+        ("image", images, IMAGE_WORDS),
+        ("sequence", sequences, SEQUENCE_WORDS),
+    ]
+    for kind, each, words in given:
+        for name, details in (each or {}).items():
+            if not isinstance(details, Mapping) or set(details) - set(words):
+                strange = sorted(set(details) - set(words)) if isinstance(details, Mapping) else details
+                raise BundleError(f"{kind}s[{name!r}] says {strange!r}; it is a mapping of {', '.join(words)}")
+            if name in said:
+                raise BundleError(f"{name!r} is either an image or a sequence")
+            said[name] = kind, details
+    groups: dict[str, Any] = {str(name): wanted for name, wanted in (inputs or {}).items()}
+    if inputs is None:
+        for name in features:
+            groups.setdefault(name if name in said else "features", []).append(name)
+    missing = [name for name in said if name not in groups]
+    if missing:
+        there = f"inputs are {', '.join(groups)}" if inputs is not None else f"features are {', '.join(features)}"
+        raise BundleError(f"{said[missing[0]][0]}s names {missing[0]!r}; {there}")
+    found = []
+    for name, wanted in groups.items():
+        strange = [feature for feature in wanted if feature not in set(features)]
+        if isinstance(wanted, str) or strange:
+            raise BundleError(f"input {name!r} names {strange or wanted!r}, no list of features")
+        kind, details = said.get(name, ("table", {}))
+        if kind == "image" and len(wanted) != 1:
+            raise BundleError(f"images[{name!r}] is of {len(wanted)} features; an image is one")
+        found.append(Group(name=name, kind=kind, features=tuple(wanted), said=details))
+    return found
+
+
+def refuse_other_kinds(groups: Sequence[Group], features: Sequence[Feature]) -> None:
+    """Raise BundleError where the sample holds another kind of column than was said."""
+    kinds = {name: one.kind for one in groups for name in one.features}
+    for feature in features:
+        kind = kinds.get(feature.name, "table")
+        is_list, is_image = feature.dtype in ("numbers", "words"), feature.dtype == "image"
+        if is_list and kind != "sequence":
+            raise BundleError(
+                f"feature {feature.name!r} holds lists; say how long they may be: sequences={{{feature.name!r}:"
+                " {'longest': 64}}"
+            )
+        if is_image and kind != "image":
+            raise BundleError(
+                f"feature {feature.name!r} holds bytes; where they are images, say images={{{feature.name!r}:"
+                " {'size': (224, 224)}}"
+            )
+        if kind == "sequence" and not is_list:
+            raise BundleError(f"feature {feature.name!r} is {feature.dtype}, and sequences= are lists")
+        if kind == "image" and not is_image:
+            raise BundleError(f"feature {feature.name!r} is {feature.dtype}; an image is its bytes or its path")
+
+
+def vocabulary_steps(
+    groups: Sequence[Group], vocabularies: Mapping[str, Sequence[str]], words: Collection[str]
+) -> tuple[list[AnyStep], dict[str, str]]:
+    """Steps that turn words into tokens, and the column that each makes, by feature.
+
+    Args:
+        words: the features that hold lists of words.
+
+    Raises:
+        BundleError: a list of words without its vocabulary, or an unknown word that is not in it.
+    """
+    steps: list[AnyStep] = []
+    made: dict[str, str] = {}
+    for one in groups:
+        for name in one.features if one.kind == "sequence" else ():
+            unknown = one.said.get("unknown")
+            if name not in words:
+                if unknown is not None or name in vocabularies:
+                    raise BundleError(f"feature {name!r} is a list of numbers; a vocabulary and unknown are for words")
+                continue
+            known = [str(word) for word in vocabularies.get(name, ())]
+            if not known:
+                raise BundleError(f"feature {name!r} is a list of words; give vocabularies={{{name!r}: [...]}}")
+            if unknown is not None and unknown not in known:
+                raise BundleError(f"unknown word {unknown!r} of {name!r} is not in its vocabulary")
+            code = None if unknown is None else float(known.index(unknown))
+            made[name] = f"{name}#1"
+            encoding = Encoding(categories=known, codes=[float(at) for at in range(len(known))], unknown=code)
+            steps.append(OrdinalStep(features=[name], outputs=[made[name]], encodings=[encoding]))
+    return steps, made
+
+
+def make_inputs(
+    groups: Sequence[Group],
+    features: Sequence[Feature],
+    binding: Binding | None,
+    tokens: Mapping[str, str],
+    whole: Collection[str],
+    *,
+    as_bound: bool,
+) -> list[AnyInput]:
+    """The bundle's inputs; tables are float32 until the model says otherwise.
+
+    Args:
+        as_bound: the one table has the columns in the order of the transformers.
+        tokens: the columns that words become.
+        whole: the lists that hold integers.
+
+    Raises:
+        BundleError: what was said of one does not hold together, or a table has no columns.
+    """
+    sources = origins(features, binding.steps) if binding is not None else {}
+    found: list[AnyInput] = []
+    for one in groups:
+        try:
+            match one.kind:
+                case "image":
+                    found.append(ImageInput(name=one.name, columns=list(one.features), **one.said))
+                case "sequence":
+                    said = {key: value for key, value in one.said.items() if key != "unknown"}
+                    are_tokens = (
+                        all(name in tokens or name in whole for name in one.features) and len(one.features) == 1
+                    )
+                    found.append(
+                        SequenceInput(
+                            name=one.name,
+                            columns=[tokens.get(name, name) for name in one.features],
+                            **{"dtype": "int64" if are_tokens else "float32", **said},
+                        )
+                    )
+                case "table":
+                    assert binding is not None, "tables have features, which are bound"
+                    columns = [c for name in one.features for c in binding.columns if sources[c] == name]
+                    columns = list(binding.columns) if as_bound else columns
+                    if not columns:
+                        raise BundleError(f"input {one.name!r} has no columns")
+                    found.append(TableInput(name=one.name, columns=columns))
+        except ValidationError as error:
+            raise BundleError(f"{one.kind}s[{one.name!r}]: {first_problem(error)}") from error
+        except TypeError as error:
+            raise BundleError(f"{one.kind}s[{one.name!r}]: {one_line(error)}") from error
+    return found
+
+
+def with_bytes(sample: Sample, entries: Sequence[AnyInput]) -> Sample:
+    """The sample with the bytes of images in place of their paths, so that its rows can be replayed elsewhere.
+
+    Raises:
+        BundleError: a file that cannot be read.
+    """
+    batch = sample.batch
+    for entry in entries:
+        if not isinstance(entry, ImageInput) or pa.types.is_large_binary(batch.column(entry.columns[0]).type):
+            continue
+        column = batch.column(entry.columns[0])
+        try:
+            data = [value if isinstance(value, bytes) else read_plain(value) for value in column.to_pylist()]
+        except OSError as error:
+            raise BundleError(f"the sample's image {error.filename!r} cannot be read: {error.strerror}") from error
+        at = batch.schema.get_field_index(entry.columns[0])
+        batch = batch.set_column(at, entry.columns[0], pa.array(data, pa.large_binary()))
+    return sample.with_batch(batch)
+
+
+def fitting(
+    sample: Sample, features: Sequence[Feature], steps: Sequence[AnyStep], entries: Sequence[AnyInput]
+) -> Sample:
+    """The rows of a sample whose images can be decoded and whose lists fit.
+
+    Args:
+        steps: those that make tokens of words.
+
+    Raises:
+        BundleError: there are none; says why not, of the first.
+    """
+    checked = check_batch(sample.batch, features)
+    kept = np.arange(sample.batch.num_rows) if checked.kept is None else checked.kept
+    rejected = [(int(reject.positions[0]), reject.column, reject.reasons[0]) for reject in checked.rejects]
+    good = np.ones(len(kept), dtype=np.bool_)
+    for entry in entries:
+        if isinstance(entry, ImageInput):
+            name = entry.columns[0]
+            _, unfit = open_images(checked.columns[name], entry, folder="")
+            good[list(unfit)] = False
+            rejected += [(int(kept[place]), name, reason) for place, reason in unfit.items()]
+    rich = [entry for entry in entries if isinstance(entry, SequenceInput)]
+    if rich:
+        scaled = scale_batch(checked, steps=steps, inputs=rich, limits={}, sources=origins(features, steps))
+        fits = kept if scaled.kept is None else scaled.kept
+        good &= np.isin(kept, fits)
+        rejected += [(int(reject.positions[0]), reject.column, reject.reasons[0]) for reject in scaled.rejects]
+    if not good.any():
+        row, column, reason = rejected[0]
+        raise BundleError(f"none of the sample's rows can be scored; row {row}: {column!r} {reason}")
+    return sample.only(kept[good])
+
+
+def true_inputs(
+    sample: Sample,
+    entries: Sequence[AnyInput],
+    binding: Binding | None,
+    tokens: Mapping[str, str],
+    vocabularies: Mapping[str, Sequence[str]],
+    unknown: Mapping[str, Any],
+) -> dict[str, Tensor | Sequences]:
+    """What a model takes for the rows of a sample, tables by the user's own transformers and words looked up in their
+    lists."""
+    matrix = None if binding is None else binding.truth(sample.frame)
+    if binding is not None and matrix is not None and matrix.shape[1] != len(binding.columns):
+        raise BundleError(f"the transformers give {matrix.shape[1]} columns, and {len(binding.columns)} are saved")
+    found: dict[str, Tensor | Sequences] = {}
+    for entry in entries:
+        match entry:
+            case TableInput():
+                assert binding is not None, "tables have features, which are bound"
+                assert matrix is not None, "tables have features, which are bound"
+                places = [binding.columns.index(column) for column in entry.columns]
+                found[entry.name] = torch.from_numpy(np.ascontiguousarray(matrix[:, places]).astype(entry.dtype))
+            case ImageInput():
+                pixels, _ = open_images(sample.batch.column(entry.columns[0]), entry, folder="")
+                found[entry.name] = torch.from_numpy(pixels)
+            case SequenceInput():
+                found[entry.name] = _true_sequence(sample.batch, entry, tokens, vocabularies, unknown)
+    return found
+
+
+def _true_sequence(
+    batch: pa.RecordBatch,
+    entry: SequenceInput,
+    tokens: Mapping[str, str],
+    vocabularies: Mapping[str, Sequence[str]],
+    unknown: Mapping[str, Any],
+) -> Sequences:
+    names = {column: name for name, column in tokens.items()}
+    columns = []
+    for column in entry.columns:
+        name = names.get(column, column)
+        rows = batch.column(name).to_pylist()
+        if column in names:
+            codes = {str(word): float(place) for place, word in enumerate(vocabularies[name])}
+            other = codes.get(str(unknown.get(name)))
+            rows = [[codes.get(word, other) for word in row] for row in rows]
+        columns.append([float(value) for row in rows for value in row])
+        lengths = [len(row) for row in rows]
+    values = torch.tensor(columns, dtype=torch.float64).T
+    return Sequences(
+        values=values[:, 0].long() if entry.dtype == "int64" else values.float(),
+        offsets=torch.tensor(np.cumsum([0, *lengths]), dtype=torch.int64),
+    )
+
+
+def resized(inputs: Inputs, rows: int) -> Inputs:
+    """Tables and images of another number of rows, repeated from the first on."""
+    found: dict[str, Tensor | Sequences] = {}
+    for name, given in inputs.items():
+        found[name] = given[torch.arange(rows) % given.shape[0]]
+    return found
+
+
+def whole_lists(batch: pa.RecordBatch) -> set[str]:
+    """The columns that hold lists of integers."""
+    return {field.name for field in batch.schema if is_list(field.type) and pa.types.is_integer(field.type.value_type)}

@@ -1,0 +1,227 @@
+"""A scaler as the numbers of a file: `.npz` (without pickles) or JSON. Takes the place of a fitted object. Independent
+of tensors.
+
+Each accepted set of names has one meaning. Names may end in `_`, as scikit-learn's attributes do, except where the
+underscore tells two meanings apart: `min_` is an attribute of a fitted MinMaxScaler, `min` is the minimum of the data.
+"""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BundleError, one_line
+from .archives import refuse_bomb
+
+Kind = Literal["standard", "minmax", "maxabs", "robust"]
+Numbers = dict[str, NDArray[np.float64]]
+#: A spread below this counts as none, and is replaced by 1, as scikit-learn does.
+_NONE = 10 * np.finfo(np.float64).eps
+
+
+def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(values < _NONE, 1.0, values)
+
+
+def _of_range(low: NDArray[np.float64], high: NDArray[np.float64], to: tuple[float, float]) -> Numbers:
+    """MinMaxScaler's numbers from the minimum and maximum of the data."""
+    scale = (to[1] - to[0]) / _spread(high - low)
+    return {"scale": scale, "min": to[0] - low * scale}
+
+
+#: For each kind, the accepted names and what they mean, the first complete set first: names → the scaler's numbers.
+#: `to` is the `feature_range`.
+_SETS: dict[str, dict[tuple[str, ...], Callable[..., Numbers]]] = {
+    "standard": {
+        ("mean", "scale"): lambda mean, scale, to: {"mean": mean, "scale": scale},  # noqa: ARG005 - one signature
+        ("mean", "std"): lambda mean, std, to: {"mean": mean, "scale": _spread(std)},  # noqa: ARG005
+        ("mean", "var"): lambda mean, var, to: {"mean": mean, "scale": _spread(np.sqrt(var))},  # noqa: ARG005
+    },
+    "robust": {
+        ("center", "scale"): lambda center, scale, to: {"center": center, "scale": scale},  # noqa: ARG005
+        ("median", "iqr"): lambda median, iqr, to: {"center": median, "scale": _spread(iqr)},  # noqa: ARG005
+    },
+    "minmax": {
+        ("min_", "scale_"): lambda shift, scale, to: {"scale": scale, "min": shift},  # noqa: ARG005
+        ("data_min", "data_max"): _of_range,
+        ("min", "max"): _of_range,
+    },
+    "maxabs": {
+        ("scale",): lambda scale, to: {"scale": scale},  # noqa: ARG005
+        ("max_abs",): lambda largest, to: {"scale": _spread(largest)},  # noqa: ARG005
+    },
+}
+#: Pairs of which the first is not above the second.
+_ORDERED = (("data_min", "data_max"), ("min", "max"))
+_NOT_NEGATIVE = ("std", "var", "iqr", "max_abs")
+#: Options of scikit-learn's scalers that leave a part of their formula out.
+_OPTIONS = ("with_mean", "with_std", "with_centering", "with_scaling")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameters:
+    """`numbers`: float64 `[columns]` by name. `columns`: what they are of, where the file says it."""
+
+    kind: Kind
+    numbers: dict[str, np.ndarray]
+    clip: tuple[float, float] | None = None
+    columns: tuple[str, ...] | None = None
+
+    @property
+    def n_features_in_(self) -> int:
+        """The number of columns, by the name scikit-learn has for it."""
+        return len(self.numbers["scale"])
+
+    def transform(self, X: Any) -> np.ndarray:  # noqa: N803 - the face of a scikit-learn transformer
+        """The formula of the scaler over the whole matrix, float64 `[rows, columns]`."""
+        values = np.asarray(X, dtype=np.float64)
+        shift = self.numbers.get("mean", self.numbers.get("center"))
+        if self.kind == "minmax":
+            values = values * self.numbers["scale"] + self.numbers["min"]
+        else:
+            values = (values if shift is None else values - shift) / self.numbers["scale"]
+        clipped: np.ndarray = values if self.clip is None else np.clip(values, *self.clip)
+        return clipped
+
+    def inverse_transform(self, X: Any) -> np.ndarray:  # noqa: N803 - the face of a scikit-learn transformer
+        """The formula turned round: what a target scaler is for."""
+        values = np.asarray(X, dtype=np.float64)
+        if self.kind == "minmax":
+            turned: np.ndarray = (values - self.numbers["min"]) / self.numbers["scale"]
+            return turned
+        shift = self.numbers.get("mean", self.numbers.get("center", 0.0))
+        shifted: np.ndarray = values * self.numbers["scale"] + shift
+        return shifted
+
+
+def read_parameters(data: bytes, name: str, kind: Kind | None) -> Parameters:
+    """Parse the numbers of a scaler.
+
+    Args:
+        kind: what they are; a JSON file may name it itself.
+
+    Raises:
+        BundleError: not such a file; no accepted set of names is complete, or the numbers contradict each other.
+    """
+    found = _npz(data, name) if name.lower().endswith(".npz") else _json(data, name)
+    kind = kind or found.pop("kind", None)
+    found.pop("kind", None)
+    if isinstance(kind, np.ndarray):
+        kind = str(kind)  # type: ignore[assignment]
+    if not isinstance(kind, str) or kind not in _SETS:
+        raise BundleError(
+            f'{name} does not say what its numbers are; add to the spec, under [scaler]: kind = "standard"'
+        )
+    off = [option for option in _OPTIONS if option in found and not bool(np.all(found[option]))]
+    if off:
+        raise BundleError(f"{name}: {off[0]} is false, which numbers alone do not express; save the scaler with skops")
+    names = _complete(kind, {str(key): value for key, value in found.items()}, name)
+    try:
+        numbers = {one: _column(found[key]) for one, key in names.items()}
+        to = _pair(found.get("feature_range", (0.0, 1.0)))
+        clip = found.get("clip")
+        if clip is not None and np.ndim(clip) == 0:  # scikit-learn's flag
+            clip = (to if kind == "minmax" else (-1.0, 1.0)) if bool(clip) else None
+        bounds = None if clip is None else _pair(clip)
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
+        raise BundleError(f"{name} does not hold plain numbers: {one_line(error)}") from error
+    _refuse_contradictions(numbers, name)
+    made = _SETS[kind][tuple(names)](*numbers.values(), to=to)
+    return Parameters(kind=kind, numbers=made, clip=bounds, columns=_columns(found, len(made["scale"]), name))
+
+
+def _columns(found: Mapping[str, Any], number: int, name: str) -> tuple[str, ...] | None:
+    """What the numbers are of, by scikit-learn's name for it. Raises BundleError for another number of names."""
+    given = found.get("feature_names_in_")
+    if given is None:
+        return None
+    columns = tuple(map(str, np.asarray(given).reshape(-1).tolist()))
+    if len(columns) != number:
+        raise BundleError(f"{name} names {len(columns)} columns in feature_names_in_ and has numbers for {number}")
+    return columns
+
+
+def _complete(kind: str, found: Mapping[str, Any], name: str) -> dict[str, str]:
+    """The first complete set of accepted names → the keys of the file that they stand for."""
+    accepted = ", or ".join(" and ".join(names) for names in _SETS[kind])
+    if kind == "minmax" and {"min", "scale"} <= set(found):
+        raise BundleError(
+            f"{name} holds 'min' and 'scale', which may mean two things; a minmax scaler takes {accepted}"
+            " (min_ and scale_ are scikit-learn's attributes, the others are of the data)"
+        )
+    for names in _SETS[kind]:
+        keys = [_key(one, found) for one in names]
+        if all(key is not None for key in keys):
+            return dict(zip(names, (str(key) for key in keys), strict=True))
+    there = ", ".join(found) or "nothing"
+    raise BundleError(f"{name} lacks the numbers of a {kind} scaler, which takes {accepted}; it has {there}")
+
+
+def _key(name: str, found: Mapping[str, Any]) -> str | None:
+    """The key of the file that an accepted name stands for: itself, or with an underscore behind it."""
+    if name in found:
+        return name
+    told_apart = name.endswith("_") or name in ("min", "max")
+    return f"{name}_" if not told_apart and f"{name}_" in found else None
+
+
+def _column(value: Any) -> NDArray[np.float64]:
+    """Numbers by column: `[columns]`, `[1, columns]`, or the one number of one column."""
+    if np.iscomplexobj(value):
+        raise ValueError("complex numbers")
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim == 2 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim > 1:
+        raise ValueError(f"one of them has the shape {array.shape}, not one number per column")
+    if not np.isfinite(array).all():
+        raise ValueError("one of them is not finite")
+    return array.reshape(-1)
+
+
+def _pair(value: Any) -> tuple[float, float]:
+    low, high = (float(end) for end in value)
+    if not low < high:
+        raise ValueError(f"({low:g}, {high:g}) is not a range")
+    return low, high
+
+
+def _refuse_contradictions(numbers: Numbers, name: str) -> None:
+    """Raise BundleError for numbers of different lengths, negative spreads, a maximum below its minimum."""
+    lengths = {one: len(values) for one, values in numbers.items()}
+    if len(set(lengths.values())) != 1:
+        said = ", ".join(f"{one} has {length}" for one, length in lengths.items())
+        raise BundleError(f"{name}: its numbers are of different lengths: {said}; give one per column")
+    for one in _NOT_NEGATIVE:
+        if one in numbers and bool((numbers[one] < 0).any()):
+            at = int(np.argmax(numbers[one] < 0))
+            raise BundleError(f"{name}: {one} of column {at} is {numbers[one][at]:g}, below 0")
+    for low, high in _ORDERED:
+        if low in numbers and bool((numbers[low] > numbers[high]).any()):
+            at = int(np.argmax(numbers[low] > numbers[high]))
+            raise BundleError(
+                f"{name}: {high} of column {at} is {numbers[high][at]:g}, below its {low} {numbers[low][at]:g}"
+            )
+
+
+def _npz(data: bytes, name: str) -> dict[str, Any]:
+    refuse_bomb(data, name)
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except Exception as error:  # zip, header and type errors have no common base
+        raise BundleError(f"{name} is no .npz file of plain numbers: {one_line(error)}") from error
+
+
+def _json(data: bytes, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{name} is not JSON: {one_line(error)}") from error
+    if not isinstance(found, dict):
+        raise BundleError(f"{name} is no JSON object of a scaler's numbers")
+    return found

@@ -1,0 +1,163 @@
+"""The user's own models, shown a sample → the raw outputs that golden rows keep. Joins `model` and `tasks`; knows
+nothing of files.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...schemas.bundle import AnyHead, AnyInput, Feature, GenerationHead, SequenceInput, TableInput
+from ...schemas.steps import AnyStep
+from ..errors import BundleError, one_line
+from ..graph.facts import indices_of
+from ..model.forward import Call, called, head_output, select_output
+from ..model.loading import OnnxModel
+from ..model.members import Members
+from ..model.passes import in_order, num_rows
+from ..records import Inputs
+from ..records import Sequences as Steps
+from ..tasks.decode import check_shape
+from .draft import Draft
+from .heads import check_values
+from .inputs import resized
+
+#: Raw outputs by head: `[rows, members × width]`, or so of each step.
+Raw = dict[str, Tensor | Steps]
+#: A model is never shown fewer rows than this: with one or two, a wrong shape can look right.
+FEWEST_SHOWN = 7
+
+
+def choices_of(
+    drafts: Sequence[Draft],
+    entries: Sequence[AnyInput],
+    takes: Sequence[str],
+    call: Call,
+    steps: Sequence[AnyStep],
+    features: Sequence[Feature],
+) -> list[list[AnyInput]]:
+    """The inputs with the types of tables that the model may take, the likeliest first: as its graph or ONNX file says,
+    else tried."""
+    first = drafts[0].loaded
+    codes = {output for step in steps if step.kind == "ordinal" for output in step.outputs}
+    codes |= {feature.name for feature in features if feature.dtype == "int64"}
+    types: list[str] = []
+    if isinstance(first.module, OnnxModel):
+        known = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
+        types = [known.get(kind, kind) for kind in first.module.input_types]
+        if set(types) - set(known.values()) or len(types) != len(takes):
+            raise BundleError(
+                f"the ONNX model takes {first.module.input_types}, and the bundle gives {len(takes)} inputs, each"
+                " tensor(float) or tensor(int64)"
+            )
+    choices: list[list[AnyInput]] = []
+    for entry in entries:
+        if not isinstance(entry, TableInput):
+            choices.append([entry])
+            continue
+        at = takes.index(entry.name)
+        kinds: Sequence[Any] = ["float32", "int64"] if set(entry.columns) <= codes else ["float32"]
+        if first.graph is not None:
+            whole = indices_of(first.graph, call, at, entry.name, len(entry.columns)).as_they_come
+            kinds = ["int64" if whole else "float32"]
+        elif types:
+            kinds = [types[at]]
+        choices.append([entry.model_copy(update={"dtype": kind}) for kind in kinds])
+    return [list(chosen) for chosen in product(*choices)]
+
+
+def true_outputs(
+    drafts: Sequence[Draft],
+    shown: Callable[[Sequence[AnyInput]], Inputs],
+    choices: Sequence[list[AnyInput]],
+    call: Call,
+    heads: Sequence[AnyHead],
+) -> tuple[Raw, list[AnyInput]]:
+    """What the user's own transformers and models give for the rows: `[rows, members × width]` of each head, and the
+    inputs with which they gave it. Sequences are shown alone, without any padding."""
+    problem: Exception | None = None
+    for entries in choices:
+        inputs = shown(entries)
+        try:
+            raw = (
+                _alone(drafts, entries, inputs, call, heads)
+                if has_sequences(entries) or any(isinstance(head, GenerationHead) for head in heads)
+                else _together(drafts, inputs, call, heads)
+            )
+        except BundleError:
+            raise
+        except Exception as error:
+            problem = error
+            continue
+        for head in heads:
+            raws = raw[head.name]
+            values = raws.values if isinstance(raws, Steps) else raws
+            width = values.shape[1] // len(drafts)
+            for place, one in enumerate(drafts):
+                theirs = values[:, place * width : (place + 1) * width]
+                check_values(head, theirs, opaque=one.loaded.graph is None)
+        return raw, entries
+    given = [f"{getattr(e, 'dtype', 'float32')} {_shape(inputs[e.name])}" for e in choices[-1]]
+    assert problem is not None, "there is at least one choice of types"
+    raise BundleError(f"the model fails on the sample, {', '.join(given)}: {one_line(problem)}") from problem
+
+
+def _shape(given: Tensor | Steps) -> list[int | str]:
+    if isinstance(given, Steps):
+        return ["rows", "steps", *given.values.shape[1:]]
+    return [max(len(given), FEWEST_SHOWN), *given.shape[1:]]
+
+
+def has_sequences(entries: Sequence[AnyInput]) -> bool:
+    """Whether lists of different lengths are among them."""
+    return any(isinstance(entry, SequenceInput) for entry in entries)
+
+
+def _together(drafts: Sequence[Draft], inputs: Inputs, call: Call, heads: Sequence[AnyHead]) -> Raw:
+    rows = num_rows(inputs)
+    several = resized(inputs, max(rows, FEWEST_SHOWN))
+    tensors = {name: given for name, given in several.items() if isinstance(given, Tensor)}
+    each = [
+        _shown(one, {name: tensor.clone() for name, tensor in tensors.items()}, call, heads, max(rows, FEWEST_SHOWN))
+        for one in drafts
+    ]
+    for head in heads:
+        widths = [raw[head.name].shape[1] for raw in each]
+        if len(set(widths)) > 1:
+            raise BundleError(f"the members give {widths} outputs; they must give as many")
+    return {head.name: torch.cat([raw[head.name] for raw in each], dim=1)[:rows] for head in heads}
+
+
+def _alone(
+    drafts: Sequence[Draft], entries: Sequence[AnyInput], inputs: Inputs, call: Call, heads: Sequence[AnyHead]
+) -> Raw:
+    """Every row by itself."""
+    device = torch.device("cpu")
+    models = [one.truth for one in drafts]
+    members = Members(models, entries, heads, call=call, device=device, pass_rows=1 << 20, padded=False)
+    members.keep_inputs = True
+    rows = num_rows(inputs)
+    made = [members.run({name: given[row : row + 1] for name, given in inputs.items()}) for row in range(rows)]
+    found: Raw = {head.name: in_order([one[head.name] for one in made], []) for head in heads}
+    for head in heads:
+        values = found[head.name]
+        if isinstance(values, Tensor):
+            check_shape(head, values[:, : values.shape[1] // len(drafts)], rows)
+    return {name: values if isinstance(values, Steps) else values.float() for name, values in found.items()}
+
+
+def _shown(
+    one: Draft, tensors: dict[str, Tensor], call: Call, heads: Sequence[AnyHead], rows: int
+) -> dict[str, Tensor]:
+    with torch.inference_mode():
+        raw = called(one.truth, tensors, call)
+        found = {}
+        for head in heads:
+            if not isinstance(head.output, list):
+                check_shape(head, select_output(raw, head.output), rows)
+            values = head_output(raw, head.output, rows)
+            check_shape(head, values, rows)
+            found[head.name] = values.float()
+    return found

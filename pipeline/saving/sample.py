@@ -1,0 +1,218 @@
+"""What `save_bundle` was given as rows: a sample → raw feature rows, `expected=` → columns. Joins `inputs` and `tasks`;
+knows nothing of models.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from torch import Tensor
+
+from ...schemas.bundle import AnyHead, BinaryHead, BundleManifest, Feature, MultilabelHead, RegressionHead
+from ..bundle.golden import MOST_ROWS
+from ..bundle.heads import PREDICTION, output_fields
+from ..errors import BundleError, ColumnError, one_line
+from ..frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_views
+from ..inputs.check import check_batch, check_columns, is_bytes, is_list
+from ..nested import takeable, with_types
+from ..records import ColumnOptions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """`batch`: the feature columns as they would be read from a file. `frame`: the same as the user's transformers
+    take them, numbers as float64. `places`: where the rows stood in what was given, of `num_given`."""
+
+    batch: pa.RecordBatch
+    frame: "pd.DataFrame"
+    places: np.ndarray
+    num_given: int
+
+    def only(self, kept: np.ndarray) -> "Sample":
+        """Some of the rows, by their places in `batch`."""
+        if len(kept) == self.batch.num_rows:
+            return self
+        frame = self.frame.iloc[kept].reset_index(drop=True)
+        return replace(self, batch=self.batch.take(pa.array(kept)), frame=frame, places=self.places[kept])
+
+    def with_batch(self, batch: pa.RecordBatch) -> "Sample":
+        """The same rows, written otherwise."""
+        return replace(self, batch=batch)
+
+
+def read_sample(given: Any, names: Sequence[str]) -> Sample:
+    """The feature columns of a sample, all of its rows.
+
+    Raises:
+        BundleError: an array of another shape.
+        ColumnError: a feature is missing, doubled, or neither numbers nor text.
+    """
+    try:
+        table = _table(given, names)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError, KeyError, RuntimeError) as error:
+        raise ColumnError(f"the sample's features are neither plain numbers nor text: {one_line(error)}") from error
+    doubled = [name for name in names if table.schema.names.count(name) > 1]
+    missing = [name for name in names if name not in table.schema.names]
+    if doubled or missing:
+        problem = f"more than one column {doubled[0]!r}" if doubled else f"no column {missing[0]!r}"
+        raise ColumnError(f"the sample has {problem}, which is among the features")
+    table = table.select(list(names)).replace_schema_metadata(None).combine_chunks()
+    if not table.num_rows:
+        raise BundleError("the sample has no rows")
+    batch = with_types(table.to_batches()[0], takeable)  # Arrow cannot take from views
+    check_columns(batch.schema, features_of(batch.schema), text=(), source="the sample")
+    return Sample(batch=batch, frame=_frame(given, batch), places=np.arange(batch.num_rows), num_given=batch.num_rows)
+
+
+def features_of(schema: pa.Schema, keep: Sequence[str] = (), images: Collection[str] = ()) -> list[Feature]:
+    """The features that columns of these types are. `images`: those of text that are paths."""
+    return [
+        Feature(
+            name=field.name,
+            dtype="image" if field.name in images and _dtype(field.type) == "text" else _dtype(field.type),
+            nulls="keep" if field.name in keep else "reject",
+        )
+        for field in schema
+    ]
+
+
+def golden_rows(sample: Sample, features: Sequence[Feature]) -> Sample:
+    """Up to 256 rows, spread over the sample, that can be scored.
+
+    Raises:
+        BundleError: there are none.
+    """
+    checked = check_batch(sample.batch, features)
+    good = np.arange(sample.batch.num_rows) if checked.kept is None else checked.kept
+    if not len(good):
+        raise BundleError(f"none of the {sample.num_given} sample rows has a value in every feature")
+    places = good[evenly(len(good), MOST_ROWS)]
+    return Sample(
+        batch=sample.batch.take(pa.array(places)),
+        frame=sample.frame.iloc[places].reset_index(drop=True),
+        places=places,
+        num_given=sample.num_given,
+    )
+
+
+def evenly(rows: int, most: int) -> np.ndarray:
+    """So many places, evenly over all."""
+    return np.unique(np.linspace(0, rows - 1, min(most, rows)).round().astype(int))
+
+
+def expected_columns(expected: Any, manifest: BundleManifest, sample: Sample) -> dict[str, pa.Array]:
+    """`expected=` as decoded columns, for the rows of the sample that were chosen.
+
+    Raises:
+        BundleError: it has another number of rows, or fits no column of the task.
+    """
+    fields = {field.name: field.type for field in output_fields(manifest, ColumnOptions())}
+    try:
+        given = _given_columns(expected, manifest.heads, list(fields))
+        lengths = {len(values) for values in given.values()}
+        if lengths != {sample.num_given}:
+            raise BundleError(f"expected has {min(lengths)} rows, and the sample {sample.num_given}")
+        return {
+            name: pc.take(pa.array(values) if isinstance(values, np.ndarray) else values, pa.array(sample.places)).cast(
+                fields[name]
+            )
+            for name, values in given.items()
+        }
+    except (pa.ArrowException, ValueError, TypeError, KeyError, OverflowError) as error:
+        raise BundleError(f"expected does not fit the task: {one_line(error)}") from error
+
+
+def _table(given: Any, names: Sequence[str]) -> pa.Table:
+    if is_pandas(given):
+        return without_views(pa.Table.from_pandas(pandas_columns(given, names), preserve_index=False))
+    if is_arrow(given):
+        return arrow_table(given)
+    array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
+    if array.ndim != 2 or array.shape[1] != len(names):
+        raise BundleError(
+            f"the sample is an array of shape {array.shape}, and {len(names)} features are named; give raw rows"
+            " as [rows, features], or a table with the features by name"
+        )
+    columns = {name: np.ascontiguousarray(array[:, place]) for place, name in enumerate(names)}
+    return pa.table({name: pa.array(values) for name, values in columns.items()})
+
+
+def _frame(given: Any, batch: pa.RecordBatch) -> "pd.DataFrame":
+    """The user's own frame where there is one, so that what is missing is missing in the user's own way."""
+    import pandas as pd  # scikit-learn takes frames; only saving pays for it
+
+    names = batch.schema.names
+    theirs = pandas_columns(given, names) if is_pandas(given) else batch.to_pandas()
+    columns = {
+        # as objects: pandas would turn None into NaN, which is another category to an encoder
+        name: pd.Series(theirs[name].to_numpy(dtype=object), dtype=object)
+        if _dtype(batch.schema.field(name).type) == "text"
+        else pd.Series(theirs[name].to_numpy(dtype=np.float64, na_value=np.nan))
+        for name in names
+        if _dtype(batch.schema.field(name).type) not in ("image", "numbers", "words")
+    }
+    return pd.DataFrame(columns, index=range(batch.num_rows))
+
+
+def _given_columns(expected: Any, heads: Sequence[AnyHead], names: list[str]) -> dict[str, Any]:
+    if is_pandas(expected) or (is_arrow(expected) and hasattr(expected, "columns")):
+        table = pa.Table.from_pandas(expected) if is_pandas(expected) else arrow_table(expected)
+        given = {name: table.column(name).combine_chunks() for name in names if name in table.schema.names}
+        if not given:
+            raise BundleError(f"expected has none of the columns {', '.join(names)}")
+        return given
+    if len(heads) > 1:
+        raise BundleError(f"a model of several heads is expected as a table with some of {', '.join(names)}")
+    head = heads[0]
+    values = np.asarray(expected)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if isinstance(head, RegressionHead):
+        names = [name for name in names if not name.startswith(f"{PREDICTION}_std")]
+        columns = values.reshape(len(values), -1).T
+        if len(columns) != len(names):
+            raise BundleError(f"expected has {len(columns)} columns, and the model {len(names)} outputs")
+        return {name: column.astype(np.float64) for name, column in zip(names, columns, strict=True)}
+    if isinstance(head, MultilabelHead):
+        if values.shape != (len(values), len(head.labels)):
+            raise BundleError(f"expected has shape {values.shape}, and the model {len(head.labels)} labels")
+        if values.dtype.kind in "bi":
+            return dict(zip(names, values.astype(np.bool_).T, strict=False))
+        return dict(zip(names[len(head.labels) :], values.astype(np.float32).T, strict=False))
+    if values.ndim == 1:
+        are_labels = values.dtype.kind != "f" or set(values.tolist()) <= set(head.labels)
+        if are_labels:
+            return {names[0]: values}
+        if isinstance(head, BinaryHead):
+            return {names[1]: values.astype(np.float32)}
+    if values.ndim == 2 and values.shape[1] == len(head.labels):
+        if isinstance(head, BinaryHead):
+            return {names[1]: values[:, 1].astype(np.float32)}
+        return {name: values[:, at].astype(np.float32) for at, name in enumerate(names[1 : 1 + len(head.labels)])}
+    raise BundleError(
+        f"expected is {values.dtype} of shape {values.shape}; give labels [rows], or probabilities"
+        f" [rows, {len(head.labels)}]"
+    )
+
+
+def _dtype(
+    kind: pa.DataType,
+) -> Literal["float64", "float32", "int64", "bool", "text", "image", "numbers", "words"]:
+    if is_list(kind):
+        return "words" if _dtype(kind.value_type) == "text" else "numbers"
+    if is_bytes(kind):
+        return "image"
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value):
+        return "text"
+    if pa.types.is_boolean(value):
+        return "bool"
+    if pa.types.is_integer(value):
+        return "int64"
+    return "float32" if value in (pa.float32(), pa.float16()) else "float64"
