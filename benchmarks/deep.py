@@ -18,8 +18,8 @@ from time import perf_counter
 import numpy as np
 import torch
 from scoreline.pipeline.cores import available_cores
-from scoreline.pipeline.evaluation.bench import make_data
-from scoreline.pipeline.records import ScoreJob
+from scoreline.pipeline.examples.synthetic import make_data
+from scoreline.pipeline.options import ScoreJob
 from scoreline.pipeline.running.events import Silent
 from scoreline.pipeline.running.run import run
 from torch import Tensor, nn

@@ -31,7 +31,7 @@ def make(folder: Path, rows: int, files: int) -> None:
 
     import numpy as np
     import torch
-    from scoreline.pipeline.evaluation.bench import make_data
+    from scoreline.pipeline.examples.synthetic import make_data
     from sklearn.preprocessing import StandardScaler
 
     from scoreline import save_bundle

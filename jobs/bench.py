@@ -55,7 +55,8 @@ def bench(
     """
     from ..pipeline.bundle.bundle import open_bundle
     from ..pipeline.evaluation import bench as measure  # here, so that --help stays light
-    from ..pipeline.records import ScoreJob
+    from ..pipeline.examples import synthetic
+    from ..pipeline.options import ScoreJob
     from .terminal.tables import answer
 
     raise_again()  # a signal that came during the imports
@@ -63,14 +64,14 @@ def bench(
         raise UsageError("an --input of your own needs its --bundle")
     with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as scratch:
         folder = Path(scratch)
-        bundle = bundle or str(measure.make_bundle(folder, features))
+        bundle = bundle or str(synthetic.make_bundle(folder, features))
         data = ""
         if input is None:
             opened = open_bundle(bundle)
             measure.refuse(opened)
             named = opened.manifest.features
             kind: Literal["parquet", "csv"] = "csv" if format == "csv" else "parquet"
-            data = str(measure.make_data(folder, [f.name for f in named], rows=rows, files=files, format=kind))
+            data = str(synthetic.make_data(folder, [f.name for f in named], rows=rows, files=files, format=kind))
         job = ScoreJob(
             bundle=bundle,
             input=input or data,

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from ..pipeline.errors import StorageError
-from .terminal.options import dialect_of, flag, job_option
+from .terminal.job_file import dialect_of, job_option
+from .terminal.options import flag
 from .terminal.signals import raise_again
 
 if TYPE_CHECKING:
     from ..pipeline.evaluation.calibrate import CalibrationReport
-    from ..pipeline.evaluation.calibration import Reliability
+    from ..pipeline.evaluation.reliability import Reliability
     from ..schemas.job import JobFile
 
 
@@ -69,7 +70,7 @@ def calibrate(
     from tqdm import tqdm
 
     from ..pipeline.evaluation.calibrate import calibrate as fit  # here, so that --help stays light
-    from ..pipeline.records import ScoreJob
+    from ..pipeline.options import ScoreJob
     from .terminal.pictures import reliability_svg, write_picture
     from .terminal.tables import answer
 

@@ -4,28 +4,26 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from .terminal.options import Day, dated, flag, job_of, job_option
+from ..pipeline.running.preview import _first_rows
+from .terminal.job_file import job_of, job_option
+from .terminal.options import Day, dated, flag
 from .terminal.signals import raise_again
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from ..pipeline.bundle.bundle import Bundle
+    from ..pipeline.options import ScoreJob
     from ..pipeline.planning.plan import Plan
-    from ..pipeline.records import ScoreJob
     from ..pipeline.scoring.scorer import Scorer
-    from ..schemas.bundle import AnyHead, AnyInput
+    from ..schemas.heads import AnyHead
+    from ..schemas.inputs import AnyInput
     from ..schemas.job import JobFile
 
-SHOWN_ROWS = 5
 SHOWN_SHAPES = 12
-TRIED_ROWS = 1000
 
 
 @click.command(context_settings={"show_default": True})
@@ -105,7 +103,7 @@ def _by_name(pairs: list[tuple[str, str]]) -> dict[str, str | list[str]]:
 
 
 def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
-    from ..schemas.bundle import CODE
+    from ..schemas.members import CODE
 
     manifest, golden = bundle.manifest, scorer.golden
     assert golden is not None, "a scorer that is loaded has replayed its golden rows"
@@ -224,53 +222,13 @@ def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:
 
 
 def _estimated(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> Iterator[tuple[str, str]]:
-    from ..pipeline.evaluation.bench import estimate
+    from ..pipeline.evaluation.estimate import estimate
     from .terminal.tables import size
 
     found = estimate(plan, scorer, asked)
     if found is not None:
         yield "estimate", f"about {found.seconds:.0f} s, from the first {found.rows:,} rows, scored on this machine"
         yield "", f"{size(found.output_bytes)} written, {size(found.memory_bytes)} of memory"
-
-
-def _first_rows(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> dict[str, Any]:
-    """Score the first rows of the first file."""
-    from ..pipeline.outputs.assemble import reasons_of
-    from ..pipeline.running.publisher import ReadFailed
-    from ..pipeline.running.run import LoadedBlock, load_blocks, score_block
-
-    if not plan.partitions:
-        return {"source": "no file", "scored": [], "rejected": 0, "tried": 0, "rejects": [], "within_budget": True}
-    planned = plan.partitions[0]
-    with closing(load_blocks(planned, scorer, TRIED_ROWS)) as blocks:
-        first = next(blocks)
-    found: dict[str, Any] = {"source": planned.partition.name, "tried": 0, "scored": [], "rejected": 0, "rejects": []}
-    found["within_budget"] = True
-    if isinstance(first, ReadFailed):
-        raise first.error
-    if isinstance(first, LoadedBlock):
-        block = score_block(first, scorer, asked.columns).block
-        found["tried"] = block.rows.num_rows + block.rejects.num_rows
-        found["scored"] = _shown(block.rows.slice(0, SHOWN_ROWS))
-        found["retried"] = list(block.retried)
-        found["rejected"] = block.rejects.num_rows
-        found["within_budget"] = block.rejects.num_rows <= asked.max_rejects.allowed(found["tried"])
-        found["rejects"] = reasons_of(block.rejects).slice(0, SHOWN_ROWS).to_pylist()
-    return found
-
-
-def _shown(rows: "pa.RecordBatch") -> list[dict[str, Any]]:
-    """Rows as Python has them; a value that it has not, such as a date beyond the year 9999, as Arrow prints it."""
-
-    def value(column: "pa.Array", row: int) -> Any:
-        try:
-            return column[row].as_py()
-        except (ValueError, OverflowError):  # ArrowInvalid is a ValueError
-            return " ".join(column.slice(row, 1).to_string().split())[2:-2]
-
-    columns = zip(rows.schema.names, rows.columns, strict=True)
-    values = {name: [value(column, row) for row in range(rows.num_rows)] for name, column in columns}
-    return [{name: values[name][row] for name in values} for row in range(rows.num_rows)]
 
 
 def _rows_table(rows: dict[str, Any]) -> str:

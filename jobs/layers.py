@@ -19,7 +19,7 @@ def layers(bundle: str, as_json: bool) -> int:
       scoreline layers bundles/wine
     """
     from ..pipeline.bundle.bundle import open_bundle  # here, so that --help stays light
-    from ..schemas.bundle import GraphMember
+    from ..schemas.members import GraphMember
     from .terminal.tables import answer, table
 
     manifest = open_bundle(bundle).manifest

@@ -5,21 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..pipeline.records import ColumnOptions, CsvDialect, RejectBudget, ScoreJob
-from .terminal.options import (
-    Day,
-    Keys,
-    Rejects,
-    RowCount,
-    Share,
-    Size,
-    Thresholds,
-    dated,
-    dialect_of,
-    explain_of,
-    flag,
-    job_option,
-)
+from ..pipeline.options import ColumnOptions, CsvDialect, RejectBudget, ScoreJob
+from .terminal.job_file import dialect_of, explain_of, job_option
+from .terminal.options import Day, Keys, Rejects, RowCount, Share, Size, Thresholds, dated, flag
 
 if TYPE_CHECKING:
     from ..schemas.job import JobFile

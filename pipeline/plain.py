@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .arrays import to_numpy
-from .inputs.check import is_bytes, is_list
+from .arrow_types import is_bytes, is_list
 
 
 def whole(column: Any) -> pa.Array:

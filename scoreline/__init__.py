@@ -46,9 +46,9 @@ _HOMES = {
     "ModelFailedError": ".pipeline.errors",
     "RowsRejectedError": ".pipeline.errors",
     "ScoredBatch": ".pipeline.records",
-    "Scorer": ".pipeline.scorer",
+    "Scorer": ".pipeline.scoring.scorer",
     "ScorelineError": ".pipeline.errors",
-    "save_bundle": ".pipeline.save",
+    "save_bundle": ".pipeline.saving.save",
 }
 
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from captum import attr
-from scoreline.pipeline.bundle.explained import baseline_row, chosen, draws
-from scoreline.pipeline.records import ColumnOptions, Explain
+from scoreline.pipeline.options import ColumnOptions, Explain
+from scoreline.pipeline.scoring.explaining.rows import baseline_row, chosen, draws
 from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
 from torch import nn

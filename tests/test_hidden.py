@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from scoreline.pipeline.records import ColumnOptions
+from scoreline.pipeline.options import ColumnOptions
 from torch import Tensor, nn
 
 from conftest import Result

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import BundleError, ColumnError, UsageError
 from scoreline.pipeline.model.precision import reduced
-from scoreline.pipeline.records import ColumnOptions
+from scoreline.pipeline.options import ColumnOptions
 from torch import Tensor, nn
 
 from conftest import Result

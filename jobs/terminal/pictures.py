@@ -8,8 +8,8 @@ from ...pipeline.errors import StorageError
 from ...pipeline.storage.plain_files import kind_of, require_plain
 
 if TYPE_CHECKING:
-    from ...pipeline.evaluation.calibration import Reliability
     from ...pipeline.evaluation.importance import Telling
+    from ...pipeline.evaluation.reliability import Reliability
 
 _RELIABILITY = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{ panels | length * 330 + 20 }} 410" font-family="sans-serif" \

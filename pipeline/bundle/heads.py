@@ -1,15 +1,14 @@
 """The names and types of the columns that each task writes, and which options go with which task. Known before torch is
 imported."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from ...schemas.bundle import (
+from ...schemas.bundle import BundleManifest
+from ...schemas.heads import (
     AnyHead,
     BinaryHead,
-    BundleManifest,
     ClassHead,
     GenerationHead,
     Label,
@@ -20,39 +19,11 @@ from ...schemas.bundle import (
 )
 from ..arrays import text_array
 from ..errors import UsageError
-from ..records import ColumnOptions
-from .explained import explain_fields
-from .layers import hidden_columns
+from ..options import ColumnOptions
 from .targets import Target, find_target, names_of
 
 PREDICTION = "prediction"
 STD = "prediction_std"
-
-
-def output_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.Field]:
-    """The columns of a bundle's predictions, in order, before any prefix.
-
-    - binary: `prediction`, `probability` (float32, of the second label)
-    - multiclass: `prediction`, `probability_<label>` (float32) each, or one list column, or none; of the k likeliest
-      labels `top_1`, `top_1_probability` …, where they were asked for
-    - multilabel: `prediction_<label>` (bool) each, then `probability_<label>` each, or one list column, or none
-    - regression: `prediction` (float64), or `prediction_<target>` each where targets are named; of quantiles
-      `prediction_p10` … instead; with a spread `prediction_std` behind them
-    - tagging: `prediction`, a list of labels, and `probability`, a list of float32 of the label of each step, or
-      `probabilities`, lists of all labels', or neither
-    - generation: `prediction`, a list of words, `log_probability` (float64, their sum), `score` (the same with the
-      length penalty), `ended` (bool, whether it came to its end within the steps that are allowed)
-    - an ensemble that was asked for its spread: `prediction_std` (float64), or one per target or label
-
-    Where there are several heads, each one's columns begin with its name. Behind all of them the hidden layers that
-    were asked for, as lists of float32 of a fixed size, and the attributions of `--explain`.
-    """
-    hidden = [
-        pa.field(column.name, pa.list_(pa.float32(), column.width))
-        for column in hidden_columns(manifest, options.hidden)
-    ]
-    heads = [field for head in manifest.heads for field in head_fields(manifest, head, options)]
-    return [*heads, *hidden, *explain_fields(manifest, options.explain)]
 
 
 def head_fields(manifest: BundleManifest, head: AnyHead, options: ColumnOptions) -> list[pa.Field]:
@@ -60,23 +31,6 @@ def head_fields(manifest: BundleManifest, head: AnyHead, options: ColumnOptions)
     several = len(manifest.heads) > 1
     fields = _head_fields(head, options, manifest.ensemble is not None and manifest.ensemble.std)
     return [field.with_name(f"{head.name}_{field.name}") for field in fields] if several else fields
-
-
-def check_options(manifest: BundleManifest, options: ColumnOptions) -> None:
-    """Raise UsageError for options that go with none of the bundle's heads; says what is possible."""
-    tasks = ", ".join(sorted({head.task for head in manifest.heads}))
-    classes = [len(head.labels) for head in manifest.heads if isinstance(head, MulticlassHead)]
-    if options.top_k is not None:
-        if not classes:
-            raise UsageError(f"--top-k is for multiclass, and the bundle's task is {tasks}; leave it out")
-        if options.top_k > min(classes):
-            raise UsageError(f"--top-k {options.top_k} of {min(classes)} labels; say 1 to {min(classes)}")
-    doubled = [name for name, times in Counter(f.name for f in output_fields(manifest, options)).items() if times > 1]
-    if doubled:
-        raise UsageError(f"two outputs would be written as {doubled[0]!r}; leave --top-k out, or --explain by lime")
-    if options.thresholds and not any(isinstance(head, BinaryHead | MultilabelHead) for head in manifest.heads):
-        raise UsageError(f"--threshold is for binary and multilabel, and the bundle's task is {tasks}; leave it out")
-    with_thresholds(manifest.heads, options)
 
 
 def with_thresholds(heads: Sequence[AnyHead], options: ColumnOptions) -> list[AnyHead]:

@@ -1,12 +1,26 @@
 """Names of layers → the columns of their results. Known before torch is imported."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from math import prod
 
-from ...schemas.bundle import BundleManifest, GenerationHead, GraphMember, LayerRecord, SequenceInput
+from ...schemas.bundle import BundleManifest
+from ...schemas.heads import GenerationHead
+from ...schemas.inputs import SequenceInput
+from ...schemas.members import GraphMember, LayerRecord
 from ..errors import UsageError
-from ..records import HiddenColumn
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HiddenColumn:
+    """A column of a hidden layer's results: `name`, the place of its member, the node that makes it, numbers per
+    row."""
+
+    name: str
+    member: int
+    node: str
+    width: int
 
 
 def hidden_columns(manifest: BundleManifest, names: Sequence[str]) -> list[HiddenColumn]:

@@ -1,1 +1,1 @@
-"""TODO room evaluation."""
+"""What is done with finished outputs and finished bundles: evaluate, calibrate, importance, verify, bench."""

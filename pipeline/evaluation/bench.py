@@ -8,8 +8,6 @@ anything.
 from __future__ import annotations
 
 import copy
-import os
-import resource
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -19,14 +17,13 @@ from statistics import median
 from time import perf_counter, process_time, thread_time
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from ...schemas.bundle import GenerationHead, GraphMember, TableInput
+from ...schemas.heads import GenerationHead
+from ...schemas.inputs import TableInput
+from ...schemas.members import GraphMember
 from ...schemas.run import Receipt
 from ..bundle.bundle import Bundle, open_bundle, read_graph
 from ..cores import Cores, available_cores
@@ -38,16 +35,17 @@ from ..model.forward import called, head_output
 from ..model.modes import pinned
 from ..model.passes import Pass
 from ..model.weights import read_weights
+from ..options import ScoreJob
 from ..outputs.assemble import assemble, assemble_rejects
 from ..outputs.part_file import PartFile
 from ..outputs.store import Store
-from ..planning.existing import Standing, fingerprint
+from ..planning.existing import Standing
+from ..planning.fingerprint import fingerprint
 from ..planning.plan import Plan, PlannedPartition, default_split_rows, make_plan
 from ..planning.splits import read_splits
-from ..records import Block, FeatureBatch, Format, ScoreJob
+from ..records import Block, FeatureBatch
 from ..running.events import Silent
 from ..running.run import num_readers, run
-from ..saving.save import save_bundle
 from ..scoring.scorer import Scorer
 
 #: Rows that the stages are measured on, one by one; the whole runs over all.
@@ -253,47 +251,6 @@ def _scored(
     return rows, rejects
 
 
-@pinned()
-def estimate(plan: Plan, scorer: Scorer, job: ScoreJob) -> Estimate | None:
-    """What the full run would take, from its first rows; None where the files do not say how many they have."""
-    if not plan.num_rows or not plan.partitions:
-        return None
-    cores = available_cores()
-    report = BenchReport(
-        rows=plan.num_rows,
-        cores=cores,
-        device=str(scorer.device),
-        batch_rows=scorer.block_rows,
-    )
-    for _ in range(2):  # the first pass pays for what is done once
-        clock = _one_pass(plan, scorer, job, report.batch_rows, ESTIMATE_ROWS)
-    if not clock.rows:
-        return None
-    scale = plan.num_rows / clock.rows
-    costs = {
-        name: StageCost(name=name, wall_s=clock.wall_s[name] * scale, cpu_s=clock.cpu_s[name] * scale)
-        for name in STAGES
-    }
-    _fill_limit(report, costs, num_readers(plan, cores.count))
-    return Estimate(
-        seconds=START_UP_S + ABOVE_LIMIT * report.limit_s,
-        output_bytes=round(clock.output_bytes * scale),
-        memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        rows=clock.rows,
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
-    """Of a full run. `memory_bytes`: the most this process has held so far, which has done all that a run does; `rows`:
-    how many were scored to find out."""
-
-    seconds: float
-    output_bytes: int
-    memory_bytes: int
-    rows: int
-
-
 def _fill_limit(report: BenchReport, costs: dict[str, StageCost], readers: int) -> None:
     cores = report.cores.count
     limits = {
@@ -386,51 +343,3 @@ def _train_against_eval(bundle: Bundle, scorer: Scorer, block: FeatureBatch) -> 
             pieces.append((noisy - quiet).abs().reshape(one.num_rows, -1).amax(dim=1))
     apart = torch.cat(pieces)
     return TrainChanges(rows=block.num_kept, changed=int((apart > LIKE_ROUNDING).sum()), largest=float(apart.max()))
-
-
-def make_bundle(folder: Path, features: int) -> Path:
-    """A classifier of the size that our figures are quoted for: Linear-ReLU-BatchNorm 128-64-5 behind a scaler."""
-    try:
-        from sklearn.preprocessing import StandardScaler  # an extra: scoring needs none of it
-    except ImportError as error:
-        raise UsageError(
-            "a made model needs scikit-learn: pip install 'scoreline[demo]', or name a --bundle of yours"
-        ) from error
-    draw = np.random.default_rng(0)
-    torch.manual_seed(0)
-    sample = draw.normal(size=(256, features))
-    layers: list[nn.Module] = []
-    for wide, narrow in ((features, 128), (128, 64)):
-        norm = nn.BatchNorm1d(narrow)
-        norm.running_mean, norm.running_var = torch.randn(narrow), torch.rand(narrow) + 0.5
-        layers += [nn.Linear(wide, narrow), nn.ReLU(), norm]
-    names = [f"f{number}" for number in range(features)]
-    save_bundle(
-        folder / "bundle",
-        nn.Sequential(*layers, nn.Linear(64, 5)),
-        features=names,
-        scaler=StandardScaler().fit(sample),
-        task="multiclass",
-        labels=list("abcde"),
-        sample=pa.table({name: sample[:, place] for place, name in enumerate(names)}),
-    )
-    return folder / "bundle"
-
-
-def make_data(folder: Path, features: Sequence[str], *, rows: int, files: int, format: Format) -> Path:  # noqa: A002
-    """Files of normal float64 features and a key, `rows` in all."""
-    place = folder / "data"
-    place.mkdir(parents=True, exist_ok=True)
-    draw = np.random.default_rng(1)
-    if not 1 <= files <= rows:
-        raise UsageError(f"{rows} rows in {files} files: there must be a row for every file")
-    for number in range(files):
-        count = rows * (number + 1) // files - rows * number // files
-        columns = {name: pa.array(draw.normal(size=count)) for name in features}
-        table = pa.table({"row_id": pa.array(np.arange(count) + number * rows), **columns})
-        if format == "csv":
-            pacsv.write_csv(table, place / f"{number:05d}.csv")
-        else:
-            pq.write_table(table, place / f"{number:05d}.parquet")
-    os.sync()  # what is still on its way to the disk would be measured as reading
-    return place

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ...schemas.bundle import AnyHead, BinaryHead, BundleManifest, ClassHead, MulticlassHead, MultilabelHead
+from ...schemas.bundle import BundleManifest
+from ...schemas.heads import AnyHead, BinaryHead, ClassHead, MulticlassHead, MultilabelHead
 from ..bundle.bundle import Bundle, find_place, open_bundle, sha256, write_bundle
 from ..bundle.golden import GoldenRows, read_golden, write_golden
 from ..bundle.heads import head_fields
@@ -22,16 +23,18 @@ from ..inputs.discover import discover
 from ..model.first_rows import FirstRows
 from ..model.modes import pinned
 from ..nested import take
+from ..options import ColumnOptions, ScoreJob
 from ..plain import plain
 from ..planning.existing import Standing
 from ..planning.plan import make_plan
 from ..planning.splits import read_splits
-from ..records import Block, ColumnOptions, ScoreJob, dense
+from ..records import Block, dense
 from ..scoring.retries import Retries, warn_retried
 from ..scoring.scorer import Scorer
 from ..tasks.decode import decode_head, raw_tensors
-from .calibration import Reliability, calibrated, calibration_scores, fit_platt, fit_temperature, reliability
+from .calibration import calibration_scores, fit_platt, fit_temperature
 from .labels import places_of, truths_of
+from .reliability import Reliability, calibrated, reliability
 
 Method = Literal["auto", "temperature", "platt"]
 

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from ...schemas.run import HeadRecord, PartitionRecord, RunManifest
 from ..arrays import to_numpy
+from ..arrow_types import is_list
 from ..errors import DataError, PartitionError, UsageError, one_line
-from ..inputs.check import is_list
 from ..inputs.discover import hive_keys
 from ..nested import keep
 from ..outputs.manifest import read_manifest

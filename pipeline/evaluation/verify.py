@@ -12,16 +12,16 @@ from ...schemas.run import PartitionRecord, PartRecord, Receipt, RunManifest
 from ..errors import PartitionError, one_line
 from ..inputs import csv, parquet
 from ..inputs.discover import is_unchanged
+from ..inputs.formats import read_rows
 from ..nested import converted, equal, take_rows
 from ..outputs.assemble import reasons_of
 from ..outputs.manifest import read_manifest
 from ..outputs.naming import rejects_name
-from ..outputs.receipt import file_digest, read_receipt
+from ..outputs.receipt import file_digest, home_of, read_receipt
 from ..outputs.storable import storable
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..parquet.file import ParquetSource
-from ..planning.existing import dialect_of, home_of
-from ..planning.splits import read_rows
+from ..planning.fingerprint import dialect_of
 from ..records import Partition
 from ..storage.folders import listing_error
 

@@ -1,1 +1,1 @@
-"""TODO room examples."""
+"""The networks and the data of the demo and the benchmarks."""

@@ -19,7 +19,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from ...schemas.bundle import ImageInput
+from ...schemas.inputs import ImageInput
 from ..errors import BundleError, StorageError, one_line
 
 if TYPE_CHECKING:

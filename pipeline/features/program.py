@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...schemas.bundle import Feature
+from ...schemas.inputs import Feature
 from ...schemas.steps import AnyStep, ImputeStep, MissingStep, NormalizeStep, OneHotStep, OrdinalStep, PolynomialStep
 from ..records import Lists
 from . import numeric

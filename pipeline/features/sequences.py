@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...schemas.bundle import SequenceInput
+from ...schemas.inputs import SequenceInput
 from ..records import Lists, Sequences
 
 #: The type that numbers are handed on as, by the input's.

@@ -6,22 +6,17 @@ writes, no copy, and `nn.Linear` takes the transposed view at full speed (measur
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import AnyInput, ImageInput, SequenceInput, TableInput
+from ...schemas.inputs import AnyInput, ImageInput, SequenceInput, TableInput
 from ...schemas.steps import AnyStep
 from ..records import CheckedBatch, FeatureBatch, Lists, Reject, Sequences
-from .categories import Column
 from .program import run_steps
 from .sequences import DTYPES, Found, fill_sequence, rows_of
-
-Columns = Mapping[str, Column]
-#: A table as `[columns, rows]`, images, or sequences.
-Filled: TypeAlias = np.ndarray | Sequences
+from .tables import Columns, Filled, _unfit
 
 
 def scale_batch(
@@ -113,15 +108,3 @@ def _out_of_range(limits: Mapping[str, int], columns: Columns) -> Found:
             which = "holds what is" if isinstance(column, Lists) else "is"
             found.append((rows, name, f"{which} no index of the model's embedding, which has 0 to {size - 1}"))
     return found
-
-
-def _unfit(entry: TableInput, array: np.ndarray, columns: Columns) -> Found:
-    if entry.dtype == "int64":
-        wrong = [(array[place] != columns[name]) for place, name in enumerate(entry.columns)]
-        reason = "is no whole number, and the model takes indices"
-    elif np.isfinite(array).all():
-        return []
-    else:
-        wrong = list(~np.isfinite(array))
-        reason = "is not finite as float32 after preparation"
-    return [(np.flatnonzero(bad), name, reason) for name, bad in zip(entry.columns, wrong, strict=True) if bad.any()]

@@ -1,1 +1,1 @@
-"""TODO room graph."""
+"""A network as data: traced, exported, audited, interpreted, optimised. Does not import the bundle."""

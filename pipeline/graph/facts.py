@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...schemas.bundle import BundleManifest, TableInput
+from ...schemas.bundle import BundleManifest
 from ...schemas.graph import DictArg, Graph, Node, NodeRef, SliceArg, TupleArg
+from ...schemas.inputs import TableInput
 from ..errors import BundleError
 
 #: Operations that hand on the same values, column by column or all together.

@@ -13,18 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...schemas.bundle import GENERATED, BundleManifest, ImageInput, SequenceInput, TableInput
-from ...schemas.graph import DictArg, DtypeArg, Graph, Layer, Node, NodeRef, SliceArg, TupleArg
+from ...schemas.bundle import BundleManifest
+from ...schemas.graph import Graph, Layer, Node
+from ...schemas.inputs import SequenceInput
 from ..errors import BundleError, one_line
-from ..model.passes import mask_of
 from . import operations
+from .audit import audit
 from .program import Program, Step, decoded, resolved, with_frees
 from .sizes import MOST_BY_INPUT, Sizes, audit_counts
 
 _RESERVED = {*dir(nn.Module()), "_program", "_sizes"}
-#: Arguments that would move a result elsewhere, or change one that is there.
-_NOT_ALLOWED = {"device", "out", "inplace"}
-_DEPTH = 50
 #: A number that is rarely a width.
 EXAMPLE_ROWS, EXAMPLE_STEPS = 3, 5
 
@@ -46,76 +44,6 @@ def build(graph: Graph, tensors: Mapping[str, Tensor]) -> "GraphModel":
         raise BundleError("graph.json: a path or an argument is nested too deep") from error
     _load_tensors(model, tensors)
     return model.eval().requires_grad_(False)
-
-
-def audit(graph: Graph) -> None:
-    """Refuse a graph that names what is not on the lists, or a result before it is there."""
-    known = set(graph.inputs)
-    if len(known) != len(graph.inputs):
-        raise BundleError("graph.json: two inputs have the same name")
-    for path, layer in graph.layers.items():
-        _audit_layer(path, layer)
-    for node in graph.nodes:
-        if node.name in known:
-            raise BundleError(f"graph.json: node {node.name!r} stands twice")
-        _audit_target(node, graph)
-        _auditreferenced([node.args, node.kwargs], known, node.name)
-        known.add(node.name)
-    _auditreferenced(graph.output, known, "output")
-    unused = set(graph.layers) - {node.target for node in graph.nodes if node.op == "layer"}
-    if unused:
-        raise BundleError(f"graph.json: layer {min(unused)!r} is never called")
-
-
-def _audit_layer(path: str, layer: Layer) -> None:
-    if layer.type not in operations.LAYERS:
-        raise BundleError(f"graph.json: layer {path!r} is a {layer.type!r}, which is not on the list")
-    allowed = operations.layer_parameters(operations.LAYERS[layer.type])
-    if path.count(".") > _DEPTH:
-        raise BundleError(f"graph.json: layer {path[:80]!r} is nested too deep")
-    unknown = [name for name in layer.args if name not in allowed]
-    if unknown:
-        raise BundleError(f"graph.json: layer {path!r} has an argument {unknown[0]!r}, which it does not take")
-
-
-def _audit_target(node: Node, graph: Graph) -> None:
-    lists: dict[str, Mapping[str, Any]] = {
-        "layer": graph.layers,
-        "function": operations.FUNCTIONS,
-        "method": operations.METHODS,
-        "attribute": operations.ATTRIBUTES,
-    }
-    if node.op == "tensor":
-        if not all(part.isidentifier() or part.isdigit() for part in node.target.split(".")):
-            raise BundleError(f"graph.json: node {node.name!r} names a tensor {node.target!r}; not a path")
-    elif node.target not in lists[node.op]:
-        raise BundleError(f"graph.json: node {node.name!r} calls the {node.op} {node.target!r}, not on the list")
-    moved = [name for name in node.kwargs if name in _NOT_ALLOWED and node.kwargs[name] not in (None, False)]
-    if moved or (node.target == "to" and any(isinstance(value, str) for value in node.args)):
-        raise BundleError(f"graph.json: node {node.name!r} says where its result goes ({moved or node.args[1:]})")
-    if node.op in ("method", "attribute") and not (node.args and isinstance(node.args[0], NodeRef)):
-        raise BundleError(f"graph.json: node {node.name!r} has no tensor to call {node.target!r} of")
-
-
-def _auditreferenced(value: Any, known: set[str], where: str) -> None:
-    match value:
-        case NodeRef():
-            if value.node not in known:
-                raise BundleError(f"graph.json: {where!r} uses {value.node!r} before it is there")
-        case list() | tuple():
-            for entry in value:
-                _auditreferenced(entry, known, where)
-        case dict():
-            _auditreferenced(list(value.values()), known, where)
-        case TupleArg():
-            _auditreferenced(value.tuple, known, where)
-        case DictArg():
-            _auditreferenced(list(value.mapping.values()), known, where)
-        case SliceArg():
-            _auditreferenced(value.slice, known, where)
-        case DtypeArg():
-            if value.dtype not in operations.DTYPES:
-                raise BundleError(f"graph.json: {where!r} names the dtype {value.dtype!r}, not on the list")
 
 
 class GraphModel(nn.Module):
@@ -213,46 +141,6 @@ def intermediates(model: GraphModel, names: Collection[str], *inputs: Any) -> di
         if len(found) == len(names):
             break
     return found
-
-
-def flat_nodes(model: GraphModel, manifest: BundleManifest) -> frozenset[str]:
-    """The nodes whose results are `[rows, width]`; none where the model does not run on rows of zeros.
-
-    Raises:
-        BundleError: it would take more for a few rows than a pass may.
-    """
-    try:
-        with torch.inference_mode():
-            found = shapes(model, *example_inputs(manifest))
-    except torch.OutOfMemoryError as error:
-        raise BundleError(f"graph.json: {one_line(error)}") from error
-    except Exception:  # whatever it makes of zeros says nothing about it
-        return frozenset()
-    return frozenset(name for name, _, shape in found if len(shape) == 2)
-
-
-def example_inputs(manifest: BundleManifest, device: str | torch.device = "cpu") -> tuple[Any, ...]:
-    """A few rows of zeros, as the model takes its inputs; of sequences five steps."""
-    kinds = {"float32": torch.float32, "int64": torch.int64}
-    rows: dict[str, Tensor] = {}
-    for entry in manifest.inputs:
-        match entry:
-            case TableInput():
-                rows[entry.name] = torch.zeros(
-                    EXAMPLE_ROWS, len(entry.columns), dtype=kinds[entry.dtype], device=device
-                )
-            case ImageInput():
-                rows[entry.name] = torch.zeros(EXAMPLE_ROWS, entry.channels, *entry.size, device=device)
-            case SequenceInput():
-                steps = min(entry.longest, EXAMPLE_STEPS)
-                shape = (EXAMPLE_ROWS, steps, *([len(entry.columns)] if entry.dtype == "float32" else []))
-                rows[entry.name] = torch.zeros(shape, dtype=kinds[entry.dtype], device=device)
-                if entry.mask is not None:
-                    lengths = torch.full((EXAMPLE_ROWS,), steps, device=device)
-                    rows[f"{entry.name}_mask"] = mask_of(entry, lengths, steps)
-    if manifest.arguments[-1] == GENERATED:
-        rows[GENERATED] = torch.zeros((EXAMPLE_ROWS, 1), dtype=torch.int64, device=device)
-    return (rows,) if manifest.call == "dict" else tuple(rows.values())
 
 
 def _load_tensors(model: GraphModel, tensors: Mapping[str, Tensor]) -> None:

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from ..errors import PartitionError, one_line
-from ..records import CsvDialect, Partition, ReadRows
+from ..options import CsvDialect
+from ..records import Partition, ReadRows
 from .quotes import RowMarker
 
 BROKEN = (OSError, pa.ArrowException, UnicodeError)

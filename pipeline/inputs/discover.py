@@ -17,12 +17,9 @@ from ..errors import NoInputError, UsageError
 from ..records import Format, Partition
 from ..storage.folders import Entry, Walker, is_hidden, listing_error
 from ..storage.plain_files import Kind, kind_of
+from .formats import _format
 from .patterns import Pattern, expand, is_pattern, parse
 
-SUFFIXES: dict[str, Format] = {
-    **dict.fromkeys((".parquet", ".pq", ".parq"), "parquet"),
-    **dict.fromkeys((".csv", ".csv.gz"), "csv"),
-}
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 #: What a Parquet file begins with.
 PARQUET_MAGIC = b"PAR1"
@@ -172,10 +169,6 @@ def refuse_path(where: str, what: str) -> None:
         where.encode("utf-8")
     except UnicodeEncodeError as error:
         raise UsageError(f"{what} {os.fsencode(where)!r} is not UTF-8; rename it") from error
-
-
-def _format(name: str) -> Format | None:
-    return next((kind for suffix, kind in SUFFIXES.items() if name.lower().endswith(suffix)), None)
 
 
 def _utf8(name: str) -> str:

@@ -14,7 +14,7 @@ import string
 import numpy as np
 from numpy.typing import NDArray
 
-from ..records import CsvDialect
+from ..options import CsvDialect
 
 #: A byte that means nothing, and no dialect can give it a meaning.
 FILLER = 0

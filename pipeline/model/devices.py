@@ -11,6 +11,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
+from ..errors import DeviceError
 from ..records import Inputs, Sent, Sequences
 
 
@@ -88,3 +89,26 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
 
 def _event() -> torch.cuda.Event:
     return torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` takes the first GPU where there is one; a device that is named is used, or refused.
+
+    Raises:
+        DeviceError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"device {name!r} is not known; say auto, cpu, cuda or cuda:1") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise DeviceError(
+                f"device {name!r} is not available: {count} CUDA devices are here; use --device cpu or auto"
+            )
+    elif device.type != "cpu":
+        raise DeviceError(f"device {name!r} is not supported; say auto, cpu, cuda or cuda:1")
+    return device

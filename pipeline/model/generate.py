@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ...schemas.bundle import GENERATED, AnyInput, GenerationHead, SequenceInput
+from ...schemas.bundle import GENERATED
+from ...schemas.heads import GenerationHead
+from ...schemas.inputs import AnyInput, SequenceInput
 from ..errors import BundleError
 from ..records import Sequences
 from .forward import Call, called, select_output

@@ -15,21 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...schemas.bundle import (
-    CODE,
-    AnyMember,
-    BundleManifest,
-    ExportMember,
-    GraphMember,
-    ImportMember,
-    OnnxMember,
-    ScriptMember,
-)
+from ...schemas.bundle import BundleManifest
 from ...schemas.graph import Graph
+from ...schemas.members import CODE, AnyMember, ExportMember, GraphMember, ImportMember, OnnxMember, ScriptMember
 from ..bundle.bundle import Bundle, read_graph
 from ..errors import BundleError, UntrustedBundleError, one_line
-from ..graph.interpreter import build, flat_nodes
+from ..graph.interpreter import build
 from ..graph.optimise import prepare
+from .example import flat_nodes
 from .onnx_runtime import import_onnxruntime
 from .weights import read_weights
 

@@ -9,7 +9,8 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from ...schemas.bundle import AnyHead, AnyInput, GenerationHead, TaggingHead
+from ...schemas.heads import AnyHead, GenerationHead, TaggingHead
+from ...schemas.inputs import AnyInput
 from ..errors import BundleError, ModelFailedError, ScorelineError, one_line
 from ..records import Inputs, Sequences
 from .first_rows import FirstOfBlock

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import AnyInput, SequenceInput, TableInput
+from ...schemas.inputs import AnyInput, SequenceInput, TableInput
 from ..errors import StoppedError
 from ..records import Inputs, Sequences
 

@@ -16,6 +16,7 @@ from ...schemas.run import Fingerprint, Receipt
 from ..errors import PartitionError
 from ..parquet.file import ParquetSource
 from ..storage.plain_files import require_plain
+from .naming import part_name
 
 KEY = b"scoreline.receipt"
 CHUNK_BYTES = 1 << 20
@@ -88,3 +89,9 @@ def is_whole(path: Path) -> bool:
 def _checksum(receipt: Receipt) -> str:
     said = receipt.model_copy(update={"checksum": None}).model_dump_json()
     return "sha256:" + hashlib.sha256(said.encode()).hexdigest()
+
+
+def home_of(receipt: Receipt) -> str:
+    """The name of the part that a receipt is of."""
+    several = not (receipt.split == 0 and receipt.last)
+    return part_name(receipt.fingerprint.source, receipt.split, several=several)

@@ -2,18 +2,18 @@
 not opened; outputs say of themselves what they are. Joins `inputs` and `outputs`.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from ...schemas.run import Fingerprint, PartRecord, Receipt, RunManifest
 from ..errors import DataError, NoInputError, OutputError
+from ..options import ScoreJob
 from ..outputs.manifest import read_manifest
-from ..outputs.naming import SUFFIX, numbered, part_name, rejects_name, whole_name
-from ..outputs.receipt import differences, file_digest, is_whole, read_receipt
+from ..outputs.naming import SUFFIX, numbered, rejects_name, whole_name
+from ..outputs.receipt import differences, file_digest, home_of, is_whole, read_receipt
 from ..outputs.store import MANIFEST, SUCCESS, Store
-from ..records import CsvDialect, Explain, Partition, ScoreJob
+from ..records import Partition
+from .fingerprint import fingerprint
 
 
 @dataclass(kw_only=True, slots=True)
@@ -53,58 +53,6 @@ class Standing:
         """
         names = {name for partition, names in self.there.items() if partition.name not in failed for name in names}
         return sorted(names - set(made))
-
-
-def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
-    """The options that change values, those that are off left out, so that a new one voids nothing."""
-    columns = job.columns
-    given = {
-        "keys": None if columns.keys is None else json.dumps(columns.keys),
-        "prefix": columns.prefix or None,
-        "probabilities": None if columns.probabilities == "columns" else columns.probabilities,
-        "top_k": None if columns.top_k is None else str(columns.top_k),
-        "hidden": json.dumps(columns.hidden) if columns.hidden else None,
-        "explain": explain_option(columns.explain),
-        "thresholds": json.dumps(columns.thresholds) if columns.thresholds else None,
-        "precision": None if job.precision == "fp32" else job.precision,
-        "compile": "on" if job.compile else None,
-        "csv": dialect_option(job.csv) if partition.format == "csv" else None,
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def explain_option(explain: Explain | None) -> str | None:
-    """How rows are explained, as it stands in a fingerprint."""
-    if explain is None:
-        return None
-    share = [] if explain.share == 1 else [f"{explain.share} of rows"]
-    return " ".join([explain.method, *share, *([f"for {explain.target}"] if explain.target else [])])
-
-
-def dialect_option(dialect: CsvDialect) -> str | None:
-    """What a dialect says beyond the default, as it stands in a fingerprint; `dialect_of` reads it back."""
-    usual = asdict(CsvDialect())
-    said = {name: value for name, value in asdict(dialect).items() if value != usual[name]}
-    return json.dumps(said, sort_keys=True) if said else None
-
-
-def dialect_of(mark: Fingerprint) -> CsvDialect:
-    """The dialect that a part's input was read with."""
-    said: dict[str, Any] = json.loads(mark.options.get("csv", "{}"))
-    lists = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
-    return replace(CsvDialect(), **{**said, **lists})
-
-
-def fingerprint(partition: Partition, first_row: int, bundle: str, job: ScoreJob) -> Fingerprint:
-    """What the part is made of that holds the rows of a partition from `first_row` on."""
-    return Fingerprint(
-        source=partition.name,
-        size=partition.size,
-        mtime_ns=partition.mtime_ns,
-        first_row=first_row,
-        bundle=bundle,
-        options=options_of(job, partition),
-    )
 
 
 def look(
@@ -165,12 +113,6 @@ def look(
             standing.reasons.setdefault(owner, {}).setdefault(split, []).extend(record)
     standing.whole = {partition for partition, parts in standing.kept.items() if _is_whole(parts)}
     return standing
-
-
-def home_of(receipt: Receipt) -> str:
-    """The name of the part that a receipt is of."""
-    several = not (receipt.split == 0 and receipt.last)
-    return part_name(receipt.fingerprint.source, receipt.split, several=several)
 
 
 def _owner(name: str, receipt: Receipt | str, owners: Mapping[str, Partition]) -> tuple[Partition | None, int]:

@@ -11,16 +11,19 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ...schemas.bundle import BundleManifest, GenerationHead, TableInput
-from ..bundle.heads import check_options, output_fields
+from ...schemas.bundle import BundleManifest
+from ...schemas.heads import GenerationHead
+from ...schemas.inputs import TableInput
+from ..bundle.columns import check_options, output_fields
 from ..errors import ColumnError, OutputError, PartitionError, UsageError
-from ..inputs import csv, parquet
-from ..inputs.check import check_columns
+from ..inputs.columns import check_columns
 from ..inputs.discover import Discovery, refuse_path
+from ..inputs.formats import _footer
+from ..options import ColumnOptions, CsvDialect, ScoreJob
 from ..outputs.assemble import output_schema
 from ..outputs.naming import numbered, part_name, too_long, whole_name
 from ..outputs.storable import stored_field
-from ..records import ColumnOptions, CsvDialect, Partition, ScoreJob, Split
+from ..records import Partition, Split
 from .existing import Standing
 
 #: Footers are small reads that wait for the disk: a few at once.
@@ -221,17 +224,6 @@ def _named_columns(manifest: BundleManifest, options: ColumnOptions) -> set[str]
     if options.keys is None:
         return None
     return {*(feature.name for feature in manifest.features), *options.keys}
-
-
-def _footer(
-    partition: Partition, dialect: CsvDialect, columns: set[str] | None
-) -> tuple[pa.Schema, int | None] | PartitionError:
-    try:
-        if partition.format == "csv":
-            return csv.read_header(partition, dialect), None
-        return parquet.read_footer(partition, columns)
-    except PartitionError as error:
-        return error
 
 
 def _planned(

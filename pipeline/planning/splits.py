@@ -1,13 +1,13 @@
 """A planned partition → its blocks and splits, whatever its format. Joins `inputs`; knows nothing of models."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import pyarrow as pa
 
 from ..errors import PartitionError, one_line
-from ..inputs import csv, parquet
 from ..inputs.cut import cut
-from ..records import Block, CsvDialect, Partition, ReadRows, Split
+from ..inputs.formats import read_rows
+from ..records import Block, ReadRows, Split
 from .plan import PlannedPartition
 
 
@@ -40,27 +40,6 @@ def read_splits(planned: PlannedPartition, block_rows: int) -> Generator[Block |
             f"{planned.partition.name}: its row groups cannot be joined: {one_line(error)}",
             partition=planned.partition.name,
         ) from error
-
-
-def read_rows(
-    partition: Partition,
-    schema: pa.Schema,
-    *,
-    header: Sequence[str],
-    dialect: CsvDialect,
-    block_rows: int,
-    first_row: int = 0,
-) -> Iterator[ReadRows]:
-    """The rows of the columns of `schema` in file order. A CSV has no places to begin at, so `first_row` is 0 there.
-
-    Raises:
-        PartitionError: the file cannot be read to its end.
-    """
-    if partition.format == "csv":
-        assert first_row == 0, "a CSV is read from its start"
-        return csv.read_batches(partition, schema.names, header=header, dialect=dialect)
-    batches = parquet.read_batches(partition, schema, block_rows=block_rows, first_row=first_row)
-    return (ReadRows(batch=batch) for batch in batches)
 
 
 def _with_hive(read: ReadRows, keys: Sequence[tuple[str, str | None]]) -> ReadRows:

@@ -1,1 +1,1 @@
-"""TODO room running."""
+"""One job from start to end: readers, lanes, the publisher, the ledger and its manifest."""

@@ -9,10 +9,11 @@ from ..bundle.explained import COMPLETE
 from ..cores import Cores
 from ..errors import PartitionError
 from ..inputs.discover import Discovery
+from ..options import ScoreJob
 from ..outputs.part_file import PartFile
 from ..planning.existing import Standing
 from ..planning.plan import Plan
-from ..records import Partition, ScoreJob, Split
+from ..records import Partition, Split
 from ..scoring.retries import Retried, Retries, in_words
 from ..timing import StageTime, StageTimes
 

@@ -10,26 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ...schemas.bundle import BundleManifest, RegressionHead
 from ...schemas.run import BundleRecord, HeadRecord, PartitionRecord, PartRecord, RunManifest, StageTotals
 from ..bundle.bundle import Bundle
-from ..bundle.heads import head_fields
 from ..errors import PartitionError, RowsRejectedError
+from ..options import ScoreJob
 from ..outputs.assemble import described, reasons_of
-from ..planning.existing import dialect_option, explain_option
+from ..planning.fingerprint import dialect_option, explain_option
 from ..planning.plan import Plan
-from ..records import ColumnOptions, Partition, ScoreJob
+from ..records import Partition
 from ..timing import StageTimes, verdict
+from .manifest import _heads, _record, versions
 
 if TYPE_CHECKING:
     from ..scoring.scorer import Scorer
-
-LIBRARIES = ("scoreline", "torch", "numpy", "pyarrow")
-
-
-def versions() -> dict[str, str]:
-    """The versions of what computes."""
-    return {name: version(name) for name in LIBRARIES}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -221,36 +214,4 @@ def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | Non
         compiled=job.compile and scorer is not None and scorer.not_compiled is None,
         clock=clock,
         startup_s=perf_counter() - clock.start_s - clock.times["discover"].waiting_s,
-    )
-
-
-def _heads(manifest: BundleManifest, options: ColumnOptions) -> list[HeadRecord]:
-    return [
-        HeadRecord(
-            name=head.name,
-            task=head.task,
-            labels=[] if isinstance(head, RegressionHead) else head.labels,
-            targets=head.targets if isinstance(head, RegressionHead) else [],
-            quantiles=_quantiles(head) if isinstance(head, RegressionHead) else [],
-            columns=[options.prefix + field.name for field in head_fields(manifest, head, options)],
-        )
-        for head in manifest.heads
-    ]
-
-
-def _quantiles(head: RegressionHead) -> list[float]:
-    """Of each column, in order."""
-    return [quantile for quantile in head.quantiles for _ in range(max(1, len(head.targets)))]
-
-
-def _record(partition: Partition, parts: list[PartRecord], error: str | None) -> PartitionRecord:
-    return PartitionRecord(
-        source=partition.name,
-        path=partition.path,
-        format=partition.format,
-        rows_in=sum(part.rows_in for part in parts),
-        rows_scored=sum(part.rows_scored for part in parts),
-        rows_rejected=sum(part.rows_rejected for part in parts),
-        parts=sorted(parts, key=lambda part: part.split),
-        error=error,
     )

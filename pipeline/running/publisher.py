@@ -2,49 +2,19 @@
 are read or scored.
 """
 
-from dataclasses import dataclass
-
 from ...schemas.run import PartRecord, Receipt
 from ..errors import PartitionError
 from ..inputs.discover import is_unchanged
 from ..outputs.naming import part_name, rejects_name
 from ..outputs.part_file import PartFile, Published
 from ..outputs.store import Store
-from ..planning.existing import fingerprint
+from ..planning.fingerprint import fingerprint
 from ..planning.plan import PlannedPartition
-from ..records import Partition, ScoredBatch, Split
+from ..records import Partition, Split
 from ..timing import StageTimes
 from .events import Watcher, say_failed, say_split
+from .flow import ScoredBlock, SplitEnd
 from .ledger import Ledger
-
-
-@dataclass(kw_only=True, slots=True)
-class ScoredBlock:
-    """A block on its way to the part file."""
-
-    planned: PlannedPartition
-    split: int
-    first_row: int
-    block: ScoredBatch
-    num_rows: int
-    times: StageTimes
-
-
-@dataclass(kw_only=True, slots=True)
-class SplitEnd:
-    """All blocks of a split have gone by."""
-
-    planned: PlannedPartition
-    split: Split
-    times: StageTimes
-
-
-@dataclass(kw_only=True, slots=True)
-class ReadFailed:
-    """A partition cannot be read on; what was read of the split at hand is not published."""
-
-    error: PartitionError
-    times: StageTimes
 
 
 class Desk:

@@ -10,37 +10,31 @@ so memory does not grow with the input.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ...schemas.run import RunManifest
 from ..bundle.bundle import Bundle, open_bundle
 from ..cores import available_cores
-from ..errors import ModelFailedError, OutputLockedError, PartitionError, ScorelineError, StorageError
+from ..errors import ScorelineError
 from ..inputs.cut import MOST_BLOCK_BYTES
 from ..inputs.discover import discover
-from ..outputs.assemble import assemble, assemble_rejects
+from ..inputs.formats import CORES_PER_READER
+from ..options import ScoreJob
 from ..outputs.lock import hold
 from ..outputs.manifest import encode_manifest
-from ..outputs.naming import rejects_name
 from ..outputs.part_file import ROW_GROUP_ROWS
 from ..outputs.store import MANIFEST, SUCCESS, Store
-from ..planning.existing import look, recorded_parts
+from ..planning.existing import look
 from ..planning.plan import Plan, PlannedPartition, default_split_rows, make_plan, refuse_overlap
-from ..planning.splits import read_splits
-from ..records import ColumnOptions, FeatureBatch, ScoredBatch, ScoreJob, Split, dense
-from ..row_bytes import batch_bytes
 from ..scoring.retries import Retries
-from ..timing import StageTimes
+from .commit import _clear, _hold_fresh, _look_again, _manifest_written, _nothing_to_do
 from .events import (
     Watcher,
     say_all_retried,
     say_dedupe,
-    say_end,
     say_explained,
     say_failed,
     say_found,
@@ -52,40 +46,17 @@ from .events import (
     say_retried,
     say_swept,
 )
+from .flow import LoadedBlock, ReadFailed, ScoredBlock, SplitEnd, load_blocks, score_block
 from .ledger import Ledger, RunClock, open_ledger
-from .publisher import Desk, ReadFailed, ScoredBlock, SplitEnd
+from .publisher import Desk
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
-    import pyarrow as pa
-
-    from ..features.images import Mapper
-    from ..model.first_rows import FirstOfBlock
     from ..scoring.scorer import Scorer
-    from ..scoring.stages.dedupe import Repeats
 
-#: One reader of Parquet keeps four cores busy (measured), more only cost memory; most of the work on a CSV is to read
-#: it.
-CORES_PER_READER = {"parquet": 4, "csv": 1}
 #: Blocks on a GPU at once: one is copied in, one computed, one copied out and decoded.
 GPU_LANES = 3
 #: Blocks in flight take no more than this, unless one for each lane does; nor do those that wait for a lane.
 FLYING_BYTES = 96 << 20
-
-
-@dataclass(kw_only=True, slots=True)
-class LoadedBlock:
-    """A block on its way to the model. `num_bytes`: what its rows take, keys and features."""
-
-    planned: PlannedPartition
-    split: int
-    first_row: int
-    features: FeatureBatch
-    first: FirstOfBlock | None
-    repeats: Repeats | None
-    times: StageTimes
-    num_bytes: int
 
 
 def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
@@ -142,66 +113,6 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
             _look_again(store, ledger)
             say_new_inputs(watcher, _new_inputs(ledger))
     return ledger.manifest(None)
-
-
-def _hold_fresh(store: Store, job: ScoreJob, held: ExitStack) -> None:
-    """Make an output and hold it, now that the preflight has passed."""
-    store.prepare()
-    held.enter_context(hold(store, job.run_id))
-    if next(store.parquet_files(), None) is not None:
-        raise OutputLockedError(f"another run has just begun in {str(store.root)!r}; try again when it has ended")
-
-
-def _nothing_to_do(store: Store, plan: Plan, job: ScoreJob, bundle: str) -> RunManifest | None:
-    """The last run's manifest, where it tells of these very parts, all of them stand, and so does `_SUCCESS`: nothing
-    is touched then."""
-    standing = plan.standing
-    kept = {part.target: part.rejects for parts in standing.kept.values() for part in parts.values()}
-    if plan.partitions or plan.failed or not standing.complete or standing.surplus(kept):
-        return None
-    if job.prune and standing.orphans:
-        return None
-    manifest = standing.manifest
-    if manifest is None or manifest.status != "success" or manifest.bundle.digest != bundle:
-        return None
-    if (manifest.root, manifest.roots) != (plan.discovery.real_root, standing.roots):
-        return None  # where the input stands now is to be recorded
-    told = {part.model_copy(update={"kept": True}) for part in recorded_parts(manifest).values()}
-    stands = {part for parts in standing.kept.values() for part in parts.values()}
-    if told != stands or manifest.orphans != standing.orphans:
-        return None
-    if not set(store.rejects_files()) <= {*kept.values(), *map(rejects_name, standing.orphans)}:
-        return None  # rejects that no part names are to go
-    allowed = job.max_rejects.allowed(manifest.rows_in)
-    return manifest if manifest.rows_rejected <= allowed else None
-
-
-def _clear(store: Store, ledger: Ledger) -> None:
-    """Remove parts that were replaced under other names, now that their replacements stand, and, where that was asked
-    for, parts whose input is gone; then rejects that no part names, which a run that was killed may have left."""
-    standing = ledger.plan.standing
-    made = {part.target: part.rejects for parts in ledger.parts.values() for part in parts}
-    gone = standing.surplus(made, ledger.errors)
-    if ledger.job.prune:
-        gone += standing.orphans
-        standing.orphans = []
-    for name in gone:
-        store.remove(name)
-    named = {made.get(name, rejects_name(name)) for name in store.parquet_files()}
-    for name in store.rejects_files():
-        if name not in named:
-            store.remove(name)
-
-
-def _look_again(store: Store, ledger: Ledger) -> None:
-    """Every part is where it was published: somebody may have moved or removed the output meanwhile."""
-    parts = [part.target for parts in ledger.parts.values() for part in parts]
-    gone = [name for name in parts if store.kind(name) != "file"]
-    if gone:
-        raise StorageError(
-            f"{len(gone)} of {len(parts)} parts are gone from {str(store.root)!r}, {gone[0]!r} first: the output was"
-            " changed while it was written; run the same command again"
-        )
 
 
 def _new_inputs(ledger: Ledger) -> list[str]:
@@ -290,126 +201,6 @@ def _depth(scorer: Scorer, ledger: Ledger, lanes: int) -> int:
     return max(lanes, min(depth, ledger.job.memory_bytes // block_bytes))
 
 
-def load_blocks(
-    planned: PlannedPartition,
-    scorer: Scorer,
-    rows: int,
-    *,
-    dedupe: bool = False,
-    decoders: ThreadPoolExecutor | None = None,
-) -> Generator[LoadedBlock | SplitEnd | ReadFailed]:
-    """read → check → scale, images on the way and the rows that repeat, in a reader thread.
-
-    Args:
-        decoders: decode images; while they do, one of them reads what comes next.
-    """
-    from ..model.first_rows import FirstRows
-    from ..scoring.stages.dedupe import SplitTable  # torch, which is here by now
-    from .lanes import one_ahead
-
-    pieces = read_splits(planned, rows)
-    mapper: Mapper = map
-    if decoders is not None:
-        pieces, mapper = one_ahead(pieces, decoders), decoders.map
-    table, first = SplitTable(), FirstRows()
-    while True:
-        times = StageTimes()
-        try:
-            with times.stage("read") as spent:
-                piece = next(pieces, None)
-        except PartitionError as error:
-            yield ReadFailed(error=error, times=times)
-            return
-        if piece is None:
-            return
-        if isinstance(piece, Split):
-            yield SplitEnd(planned=planned, split=piece, times=times)
-            table = SplitTable()
-            continue
-        batch, size = piece.batch, batch_bytes(piece.batch)
-        spent.rows, spent.bytes = batch.num_rows, size
-        with times.stage("check") as spent:
-            checked = scorer.check(batch, text=planned.text, dialect=planned.dialect, unreadable=piece.unreadable)
-            spent.rows, spent.bytes = batch.num_rows, size
-        if scorer.images:
-            with times.stage("images") as spent:
-                spent.rows, folder = checked.num_kept, os.path.dirname(planned.partition.path)  # noqa: PTH120
-                checked = scorer.decode_images(checked, folder, mapper)
-                spent.bytes = checked.num_kept * 4 * scorer.values_per_row()
-        with times.stage("scale") as spent:
-            features = scorer.scale(checked)
-            spent.rows = features.num_kept
-            spent.bytes = sum(given.nbytes for given in features.inputs.values())
-        repeats = None
-        if dedupe and features.num_kept:
-            with times.stage("dedupe") as spent:
-                repeats = table.find(dense(features.inputs))
-                spent.rows = features.num_kept
-        # Parts that stand were made before: the first rows behind them are the first of the file only where nothing
-        # was scored in those. Else an interrupted run could end otherwise than one that was not.
-        fresh = features.num_kept if repeats is None else len(repeats.fresh)
-        yield LoadedBlock(
-            planned=planned,
-            split=piece.split,
-            first_row=piece.first_row,
-            features=features,
-            first=first.announce(fresh) if planned.nothing_scored or piece.split == 0 else None,
-            repeats=repeats,
-            times=times,
-            num_bytes=size + sum(given.nbytes for given in features.inputs.values()),
-        )
-
-
-def score_block(item: LoadedBlock, scorer: Scorer, options: ColumnOptions) -> ScoredBlock:
-    """transfer → forward → decode, in a lane."""
-    times, features, planned = item.times, item.features, item.planned
-    source = planned.partition.name
-    scored = features if item.repeats is None else scorer.only(features, item.repeats.fresh)
-    with times.stage("transfer") as spent:
-        moved = scorer.transfer(scored)
-        spent.rows, spent.bytes = scored.num_kept, sum(t.nbytes for t in scored.inputs.values())
-    with times.stage("forward") as spent:
-        try:
-            raw = scorer.forward(moved, first=item.first)
-        except ModelFailedError as error:
-            last = item.first_row + features.batch.num_rows - 1
-            raise ModelFailedError(f"{source}: rows {item.first_row} to {last}: {error}") from error
-        spent.rows, spent.bytes = scored.num_kept, sum(t.nbytes for t in raw.heads.values())
-    if item.repeats is not None:
-        raw, moved = scorer.repeated(raw, item.repeats), features
-    for stage, seconds in raw.device_s.items():  # the clock here has measured the queue as well, or all in one
-        times[stage].busy_s = seconds
-        times[stage].rows = scored.num_kept
-    if item.repeats is not None and (options.hidden or options.explain):
-        moved = scorer.transfer(features)
-    hidden: list[pa.Array] = []
-    if options.hidden:
-        with times.stage("hidden") as spent:
-            hidden = scorer.hidden(moved, raw)
-            spent.rows, spent.bytes = features.num_kept, sum(column.nbytes for column in hidden)
-    with times.stage("decode"):
-        decoded = scorer.decode(moved, raw, options, hidden)
-    if options.explain:
-        with times.stage("explain") as spent:
-            decoded, spent.rows = scorer.explain(moved, decoded, options, source=source, first_row=item.first_row)
-    with times.stage("decode") as spent:
-        block = ScoredBatch(
-            rows=assemble(features.batch, decoded.kept, decoded.columns, planned.schema),
-            rejects=assemble_rejects(features.batch, decoded.rejects, source=source, first_row=item.first_row),
-            out_of_bounds=decoded.out_of_bounds,
-            retried=raw.retried,
-        )
-        spent.rows, spent.bytes = block.rows.num_rows, block.rows.nbytes
-    return ScoredBlock(
-        planned=planned,
-        split=item.split,
-        first_row=item.first_row,
-        block=block,
-        num_rows=features.batch.num_rows,
-        times=times,
-    )
-
-
 def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher, held: ExitStack) -> Scorer:
     from ..model.modes import pinned  # the heavy half of a run: torch, and only once there is work
     from ..model.reproducible import reproducible
@@ -438,27 +229,3 @@ def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher, held: ExitStac
     if scorer.not_compiled is not None:
         watcher.event("not_compiled", level="warning", reason=scorer.not_compiled)
     return scorer
-
-
-@contextmanager
-def _manifest_written(store: Store, ledger: Ledger, watcher: Watcher) -> Iterator[None]:
-    """Whatever happens inside, run.json and the last log line tell of it; `_SUCCESS` only of success."""
-    error: BaseException | None = None
-    try:
-        yield
-    except BaseException as raised:  # a signal, too
-        error = raised
-        raise
-    finally:
-        manifest = ledger.manifest(error)
-        try:
-            if error is not None:  # a signal may have come between the making of a temporary and the noting of it
-                store.sweep()
-            store.write(MANIFEST, encode_manifest(manifest))
-            if error is None:
-                store.write(SUCCESS, b"")
-        except ScorelineError as second:
-            if error is None:
-                raise
-            watcher.event("manifest_not_written", level="error", reason=str(second))
-        say_end(watcher, manifest)

@@ -1,1 +1,1 @@
-"""TODO room saving."""
+"""Training-side: a model and what it needs become a bundle."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...schemas.bundle import Rescale
+from ...schemas.heads import Rescale
 from ...schemas.steps import AnyStep, Encoding, OrdinalStep
 from ..errors import BundleError
 from ..features.numeric import FUNCTIONS

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...schemas.bundle import AnyMember, ExportMember, GraphMember, ImportMember, OnnxMember, ScriptMember
 from ...schemas.graph import Graph
+from ...schemas.members import AnyMember, ExportMember, GraphMember, ImportMember, OnnxMember, ScriptMember
 from ..errors import BundleError, one_line
 from ..graph.interpreter import build
 from ..graph.trace import trace

@@ -6,24 +6,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 import pyarrow as pa
-import torch
 from pydantic import ValidationError
-from torch import Tensor
 
-from ...schemas.bundle import AnyInput, Feature, ImageInput, SequenceInput, TableInput
+from ...schemas.inputs import AnyInput, Feature, ImageInput, SequenceInput, TableInput
 from ...schemas.steps import AnyStep, Encoding, OrdinalStep
+from ..arrow_types import is_list
 from ..bundle.bundle import first_problem
 from ..errors import BundleError, one_line
-from ..features.images import open_images
 from ..features.program import kept_when_missing, origins
-from ..features.tensors import scale_batch
-from ..inputs.check import check_batch, is_list
-from ..records import Inputs, Sequences
-from ..storage.plain_files import read_plain
+from ..records import Inputs
 from .binding import Binding, bind
-from .sample import Sample, evenly, features_of, golden_rows, read_sample
+from .reference import true_inputs
+from .sample import Sample, evenly, features_of, fitting, golden_rows, read_sample, with_bytes
 
 Kind = Literal["table", "image", "sequence"]
 #: What `images=` and `sequences=` may say of an input.
@@ -273,121 +268,6 @@ def make_inputs(
             raise BundleError(f"{one.kind}s[{one.name!r}]: {first_problem(error)}") from error
         except TypeError as error:
             raise BundleError(f"{one.kind}s[{one.name!r}]: {one_line(error)}") from error
-    return found
-
-
-def with_bytes(sample: Sample, entries: Sequence[AnyInput]) -> Sample:
-    """The sample with the bytes of images in place of their paths, so that its rows can be replayed elsewhere.
-
-    Raises:
-        BundleError: a file that cannot be read.
-    """
-    batch = sample.batch
-    for entry in entries:
-        if not isinstance(entry, ImageInput) or pa.types.is_large_binary(batch.column(entry.columns[0]).type):
-            continue
-        column = batch.column(entry.columns[0])
-        try:
-            data = [value if isinstance(value, bytes) else read_plain(value) for value in column.to_pylist()]
-        except OSError as error:
-            raise BundleError(f"the sample's image {error.filename!r} cannot be read: {error.strerror}") from error
-        at = batch.schema.get_field_index(entry.columns[0])
-        batch = batch.set_column(at, entry.columns[0], pa.array(data, pa.large_binary()))
-    return sample.with_batch(batch)
-
-
-def fitting(
-    sample: Sample, features: Sequence[Feature], steps: Sequence[AnyStep], entries: Sequence[AnyInput]
-) -> Sample:
-    """The rows of a sample whose images can be decoded and whose lists fit.
-
-    Args:
-        steps: those that make tokens of words.
-
-    Raises:
-        BundleError: there are none; says why not, of the first.
-    """
-    checked = check_batch(sample.batch, features)
-    kept = np.arange(sample.batch.num_rows) if checked.kept is None else checked.kept
-    rejected = [(int(reject.positions[0]), reject.column, reject.reasons[0]) for reject in checked.rejects]
-    good = np.ones(len(kept), dtype=np.bool_)
-    for entry in entries:
-        if isinstance(entry, ImageInput):
-            name = entry.columns[0]
-            _, unfit = open_images(checked.columns[name], entry, folder="")
-            good[list(unfit)] = False
-            rejected += [(int(kept[place]), name, reason) for place, reason in unfit.items()]
-    rich = [entry for entry in entries if isinstance(entry, SequenceInput)]
-    if rich:
-        scaled = scale_batch(checked, steps=steps, inputs=rich, limits={}, sources=origins(features, steps))
-        fits = kept if scaled.kept is None else scaled.kept
-        good &= np.isin(kept, fits)
-        rejected += [(int(reject.positions[0]), reject.column, reject.reasons[0]) for reject in scaled.rejects]
-    if not good.any():
-        row, column, reason = rejected[0]
-        raise BundleError(f"none of the sample's rows can be scored; row {row}: {column!r} {reason}")
-    return sample.only(kept[good])
-
-
-def true_inputs(
-    sample: Sample,
-    entries: Sequence[AnyInput],
-    binding: Binding | None,
-    tokens: Mapping[str, str],
-    vocabularies: Mapping[str, Sequence[str]],
-    unknown: Mapping[str, Any],
-) -> dict[str, Tensor | Sequences]:
-    """What a model takes for the rows of a sample, tables by the user's own transformers and words looked up in their
-    lists."""
-    matrix = None if binding is None else binding.truth(sample.frame)
-    if binding is not None and matrix is not None and matrix.shape[1] != len(binding.columns):
-        raise BundleError(f"the transformers give {matrix.shape[1]} columns, and {len(binding.columns)} are saved")
-    found: dict[str, Tensor | Sequences] = {}
-    for entry in entries:
-        match entry:
-            case TableInput():
-                assert binding is not None, "tables have features, which are bound"
-                assert matrix is not None, "tables have features, which are bound"
-                places = [binding.columns.index(column) for column in entry.columns]
-                found[entry.name] = torch.from_numpy(np.ascontiguousarray(matrix[:, places]).astype(entry.dtype))
-            case ImageInput():
-                pixels, _ = open_images(sample.batch.column(entry.columns[0]), entry, folder="")
-                found[entry.name] = torch.from_numpy(pixels)
-            case SequenceInput():
-                found[entry.name] = _true_sequence(sample.batch, entry, tokens, vocabularies, unknown)
-    return found
-
-
-def _true_sequence(
-    batch: pa.RecordBatch,
-    entry: SequenceInput,
-    tokens: Mapping[str, str],
-    vocabularies: Mapping[str, Sequence[str]],
-    unknown: Mapping[str, Any],
-) -> Sequences:
-    names = {column: name for name, column in tokens.items()}
-    columns = []
-    for column in entry.columns:
-        name = names.get(column, column)
-        rows = batch.column(name).to_pylist()
-        if column in names:
-            codes = {str(word): float(place) for place, word in enumerate(vocabularies[name])}
-            other = codes.get(str(unknown.get(name)))
-            rows = [[codes.get(word, other) for word in row] for row in rows]
-        columns.append([float(value) for row in rows for value in row])
-        lengths = [len(row) for row in rows]
-    values = torch.tensor(columns, dtype=torch.float64).T
-    return Sequences(
-        values=values[:, 0].long() if entry.dtype == "int64" else values.float(),
-        offsets=torch.tensor(np.cumsum([0, *lengths]), dtype=torch.int64),
-    )
-
-
-def resized(inputs: Inputs, rows: int) -> Inputs:
-    """Tables and images of another number of rows, repeated from the first on."""
-    found: dict[str, Tensor | Sequences] = {}
-    for name, given in inputs.items():
-        found[name] = given[torch.arange(rows) % given.shape[0]]
     return found
 
 

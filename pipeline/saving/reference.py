@@ -2,27 +2,36 @@
 nothing of files.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import AnyHead, AnyInput, Feature, GenerationHead, SequenceInput, TableInput
+from ...schemas.bundle import BundleManifest
+from ...schemas.heads import AnyHead, GenerationHead, RegressionHead
+from ...schemas.inputs import AnyInput, Feature, ImageInput, SequenceInput, TableInput
 from ...schemas.steps import AnyStep
+from ..bundle.heads import head_fields, head_width
 from ..errors import BundleError, one_line
+from ..features.images import open_images
 from ..graph.facts import indices_of
 from ..model.forward import Call, called, head_output, select_output
 from ..model.loading import OnnxModel
 from ..model.members import Members
 from ..model.passes import in_order, num_rows
-from ..records import Inputs
+from ..options import ColumnOptions
+from ..records import Inputs, Sequences
 from ..records import Sequences as Steps
-from ..tasks.decode import check_shape
+from ..tasks.decode import check_shape, decode_head
+from .binding import Binding
 from .draft import Draft
-from .heads import check_values
-from .inputs import resized
+from .heads import NamedHead
+from .output_checks import check_values
+from .sample import Sample
 
 #: Raw outputs by head: `[rows, members × width]`, or so of each step.
 Raw = dict[str, Tensor | Steps]
@@ -160,4 +169,112 @@ def _shown(
             values = head_output(raw, head.output, rows)
             check_shape(head, values, rows)
             found[head.name] = values.float()
+    return found
+
+
+def _within_bounds(manifest: BundleManifest, rows: Sample, raw: Raw) -> tuple[Sample, Raw]:
+    """The sample rows that the bundle would not reject itself.
+
+    Raises:
+        BundleError: there are none.
+    """
+    keep = torch.ones(rows.batch.num_rows, dtype=torch.bool)
+    for head in manifest.heads:
+        if head.bounds is not None and head.bounds.reject:
+            found = decode_head(head, raw[head.name], ColumnOptions(), manifest.ensemble, len(manifest.members))
+            if found.beyond is not None:
+                keep &= ~found.beyond
+    if not bool(keep.any()):
+        raise BundleError("every prediction of the sample is out of bounds, and would be rejected; widen bounds=")
+    kept = keep.nonzero()[:, 0]
+    return rows.only(kept.numpy()), {name: values[kept] for name, values in raw.items()}
+
+
+def _columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Raw) -> dict[str, pa.Array]:
+    """The decoded columns of the golden rows; a regression's by the user's own inverse of the target's scaler."""
+    columns: dict[str, pa.Array] = {}
+    members = len(manifest.members)
+    for one in named:
+        head, values = one.head, raw[one.head.name]
+        names = [field.name for field in head_fields(manifest, head, ColumnOptions())]
+        decoded = decode_head(head, values, ColumnOptions(), manifest.ensemble, members)
+        if decoded.finite is not None:
+            row = int((~decoded.finite).nonzero()[0])
+            what = ", or its variance or deviation negative" if getattr(head, "spread", None) else ""
+            found = values[row : row + 1]
+            said = (found.values if isinstance(found, Steps) else found[0]).tolist()
+            raise BundleError(f"the model's output for sample row {row} is not finite{what}: {said}")
+        made = list(decoded.columns)
+        if isinstance(head, RegressionHead) and head.rescale:
+            assert isinstance(values, Tensor), "a regression speaks of rows"
+            targets = max(1, len(head.targets))
+            kinds = 1 if head.spread is not None else max(1, len(head.quantiles))
+            width = head_width(head)
+            taken = values.double().numpy().reshape(len(values) * members, width)[:, : kinds * targets]
+            unit = np.asarray(one.to_unit(taken.reshape(-1, targets))).reshape(len(values), members, kinds * targets)
+            unit = unit.mean(axis=1)
+            made[: kinds * targets] = [pa.array(np.ascontiguousarray(column)) for column in unit.T]
+        columns |= dict(zip(names, made, strict=True))
+    return columns
+
+
+def true_inputs(
+    sample: Sample,
+    entries: Sequence[AnyInput],
+    binding: Binding | None,
+    tokens: Mapping[str, str],
+    vocabularies: Mapping[str, Sequence[str]],
+    unknown: Mapping[str, Any],
+) -> dict[str, Tensor | Sequences]:
+    """What a model takes for the rows of a sample, tables by the user's own transformers and words looked up in their
+    lists."""
+    matrix = None if binding is None else binding.truth(sample.frame)
+    if binding is not None and matrix is not None and matrix.shape[1] != len(binding.columns):
+        raise BundleError(f"the transformers give {matrix.shape[1]} columns, and {len(binding.columns)} are saved")
+    found: dict[str, Tensor | Sequences] = {}
+    for entry in entries:
+        match entry:
+            case TableInput():
+                assert binding is not None, "tables have features, which are bound"
+                assert matrix is not None, "tables have features, which are bound"
+                places = [binding.columns.index(column) for column in entry.columns]
+                found[entry.name] = torch.from_numpy(np.ascontiguousarray(matrix[:, places]).astype(entry.dtype))
+            case ImageInput():
+                pixels, _ = open_images(sample.batch.column(entry.columns[0]), entry, folder="")
+                found[entry.name] = torch.from_numpy(pixels)
+            case SequenceInput():
+                found[entry.name] = _true_sequence(sample.batch, entry, tokens, vocabularies, unknown)
+    return found
+
+
+def _true_sequence(
+    batch: pa.RecordBatch,
+    entry: SequenceInput,
+    tokens: Mapping[str, str],
+    vocabularies: Mapping[str, Sequence[str]],
+    unknown: Mapping[str, Any],
+) -> Sequences:
+    names = {column: name for name, column in tokens.items()}
+    columns = []
+    for column in entry.columns:
+        name = names.get(column, column)
+        rows = batch.column(name).to_pylist()
+        if column in names:
+            codes = {str(word): float(place) for place, word in enumerate(vocabularies[name])}
+            other = codes.get(str(unknown.get(name)))
+            rows = [[codes.get(word, other) for word in row] for row in rows]
+        columns.append([float(value) for row in rows for value in row])
+        lengths = [len(row) for row in rows]
+    values = torch.tensor(columns, dtype=torch.float64).T
+    return Sequences(
+        values=values[:, 0].long() if entry.dtype == "int64" else values.float(),
+        offsets=torch.tensor(np.cumsum([0, *lengths]), dtype=torch.int64),
+    )
+
+
+def resized(inputs: Inputs, rows: int) -> Inputs:
+    """Tables and images of another number of rows, repeated from the first on."""
+    found: dict[str, Tensor | Sequences] = {}
+    for name, given in inputs.items():
+        found[name] = given[torch.arange(rows) % given.shape[0]]
     return found

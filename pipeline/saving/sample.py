@@ -11,14 +11,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
-from ...schemas.bundle import AnyHead, BinaryHead, BundleManifest, Feature, MultilabelHead, RegressionHead
+from ...schemas.bundle import BundleManifest
+from ...schemas.heads import AnyHead, BinaryHead, MultilabelHead, RegressionHead
+from ...schemas.inputs import AnyInput, Feature, ImageInput, SequenceInput
+from ...schemas.steps import AnyStep
+from ..arrow_types import is_bytes, is_list
+from ..bundle.columns import output_fields
 from ..bundle.golden import MOST_ROWS
-from ..bundle.heads import PREDICTION, output_fields
+from ..bundle.heads import PREDICTION
 from ..errors import BundleError, ColumnError, one_line
+from ..features.images import open_images
+from ..features.program import origins
+from ..features.tensors import scale_batch
 from ..frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_views
-from ..inputs.check import check_batch, check_columns, is_bytes, is_list
+from ..inputs.check import check_batch
+from ..inputs.columns import check_columns
 from ..nested import takeable, with_types
-from ..records import ColumnOptions
+from ..options import ColumnOptions
+from ..storage.plain_files import read_plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,3 +226,56 @@ def _dtype(
     if pa.types.is_integer(value):
         return "int64"
     return "float32" if value in (pa.float32(), pa.float16()) else "float64"
+
+
+def with_bytes(sample: Sample, entries: Sequence[AnyInput]) -> Sample:
+    """The sample with the bytes of images in place of their paths, so that its rows can be replayed elsewhere.
+
+    Raises:
+        BundleError: a file that cannot be read.
+    """
+    batch = sample.batch
+    for entry in entries:
+        if not isinstance(entry, ImageInput) or pa.types.is_large_binary(batch.column(entry.columns[0]).type):
+            continue
+        column = batch.column(entry.columns[0])
+        try:
+            data = [value if isinstance(value, bytes) else read_plain(value) for value in column.to_pylist()]
+        except OSError as error:
+            raise BundleError(f"the sample's image {error.filename!r} cannot be read: {error.strerror}") from error
+        at = batch.schema.get_field_index(entry.columns[0])
+        batch = batch.set_column(at, entry.columns[0], pa.array(data, pa.large_binary()))
+    return sample.with_batch(batch)
+
+
+def fitting(
+    sample: Sample, features: Sequence[Feature], steps: Sequence[AnyStep], entries: Sequence[AnyInput]
+) -> Sample:
+    """The rows of a sample whose images can be decoded and whose lists fit.
+
+    Args:
+        steps: those that make tokens of words.
+
+    Raises:
+        BundleError: there are none; says why not, of the first.
+    """
+    checked = check_batch(sample.batch, features)
+    kept = np.arange(sample.batch.num_rows) if checked.kept is None else checked.kept
+    rejected = [(int(reject.positions[0]), reject.column, reject.reasons[0]) for reject in checked.rejects]
+    good = np.ones(len(kept), dtype=np.bool_)
+    for entry in entries:
+        if isinstance(entry, ImageInput):
+            name = entry.columns[0]
+            _, unfit = open_images(checked.columns[name], entry, folder="")
+            good[list(unfit)] = False
+            rejected += [(int(kept[place]), name, reason) for place, reason in unfit.items()]
+    rich = [entry for entry in entries if isinstance(entry, SequenceInput)]
+    if rich:
+        scaled = scale_batch(checked, steps=steps, inputs=rich, limits={}, sources=origins(features, steps))
+        fits = kept if scaled.kept is None else scaled.kept
+        good &= np.isin(kept, fits)
+        rejected += [(int(reject.positions[0]), reject.column, reject.reasons[0]) for reject in scaled.rejects]
+    if not good.any():
+        row, column, reason = rejected[0]
+        raise BundleError(f"none of the sample's rows can be scored; row {row}: {column!r} {reason}")
+    return sample.only(kept[good])

@@ -8,59 +8,33 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, Literal
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from ...schemas.bundle import (
-    AnyHead,
-    AnyMember,
-    BundleManifest,
-    ClassHead,
-    Ensemble,
-    Feature,
-    Golden,
-    GraphMember,
-    LabelledHead,
-    LayerRecord,
-    Pruning,
-    RegressionHead,
-    SequenceInput,
-    TableInput,
-    TaggingHead,
-    arguments_of,
-    refuse_arguments,
-)
+from ...schemas.bundle import BundleManifest, Ensemble, Golden, arguments_of, refuse_arguments
+from ...schemas.heads import AnyHead, LabelledHead, TaggingHead
+from ...schemas.inputs import Feature
+from ...schemas.members import AnyMember, GraphMember, LayerRecord
 from ..bundle.bundle import sha256, write_bundle
-from ..bundle.golden import ABSOLUTE, RELATIVE, GoldenRows, write_golden
-from ..bundle.heads import head_fields, head_width, output_fields
-from ..errors import BundleError, GoldenMismatchError, ModelFailedError
-from ..graph.interpreter import EXAMPLE_ROWS, GraphModel, example_inputs, shapes
+from ..bundle.columns import output_fields
+from ..bundle.golden import GoldenRows, write_golden
+from ..errors import BundleError
+from ..graph.interpreter import EXAMPLE_ROWS, GraphModel, shapes
+from ..model.example import example_inputs
 from ..model.modes import pinned
+from ..options import ColumnOptions
 from ..ordered import refuse_unordered
-from ..records import ColumnOptions, Lists
-from ..records import Sequences as Steps
-from ..scoring.scorer import Scorer
-from ..tasks.decode import decode_head, raw_arrays
+from ..tasks.decode import raw_arrays
 from .draft import Draft, draft
 from .fitted import fitted_in_float32
-from .heads import NamedHead, Outputs, Task, make_heads, refuse_double_activation
+from .heads import Outputs, Task, make_heads
 from .inputs import described, take_apart
-from .pruning import zeros
-from .reference import Raw, choices_of, has_sequences, true_outputs
-from .sample import Sample, expected_columns
+from .output_checks import refuse_double_activation
+from .reference import _columns, _within_bounds, choices_of, has_sequences, true_outputs
+from .rehearsal import _pruning, _rehearsed
+from .sample import expected_columns
 
 Call = Literal["arguments", "dict"]
 GOLDEN = "golden.parquet"
-#: By how many steps lists are padded further, to see whether a model looks at what its mask says is not there.
-EXTRA_STEPS = 3
-PADDING = (
-    "the model's output for a list changes with the padding behind it; let it use its mask wherever steps meet, or"
-    " leave mask out, so that only lists of one length go through together"
-)
 
 
 @pinned()
@@ -241,42 +215,6 @@ def _plain_names(features: Sequence[str]) -> list[str]:
     return names
 
 
-def _pruning(
-    share: float,
-    drafts: Sequence[Draft],
-    heads: Sequence[AnyHead],
-    ensemble: Ensemble | None,
-    raw: Raw,
-    whole: Raw,
-) -> Pruning:
-    """What pruning has changed, over the golden rows."""
-    counts = [zeros(each.truth) for each in drafts]
-    changed = 0
-    for head in heads:
-        if isinstance(head, ClassHead):
-            both = [decode_head(head, each[head.name], ColumnOptions(), ensemble, len(drafts)) for each in (raw, whole)]
-            for at in range(len(head.labels) if head.task == "multilabel" else 1):
-                changed += pc.sum(pc.not_equal(*(decoded.columns[at] for decoded in both))).as_py()
-    return Pruning(
-        share=share,
-        zeros=sum(zero for zero, _ in counts),
-        weights=sum(weights for _, weights in counts),
-        largest_difference=max(_apart(raw[name], whole[name]) for name in raw),
-        labels_changed=changed,
-    )
-
-
-def _apart(one: Tensor | Steps, other: Tensor | Steps) -> float:
-    """The largest difference of raw outputs; infinite where they are not of as many steps."""
-    if isinstance(one, Steps) and isinstance(other, Steps):
-        if not torch.equal(one.offsets, other.offsets):
-            return float("inf")
-        one, other = one.values, other.values
-    assert isinstance(one, Tensor), "both are of rows, or both of steps"
-    assert isinstance(other, Tensor), "both are of rows, or both of steps"
-    return float((one - other).abs().max())
-
-
 def _drafts(models: Sequence[Any], takes: Sequence[str], call: Call, pruned: float | None) -> list[Draft]:
     arguments = 1 if call == "dict" else len(takes)
     drafts = []
@@ -301,52 +239,6 @@ def _ensemble(members: int, heads: Sequence[AnyHead], combine: Any, std: bool) -
     return described(lambda: Ensemble(combine=combine, std=std))
 
 
-def _within_bounds(manifest: BundleManifest, rows: Sample, raw: Raw) -> tuple[Sample, Raw]:
-    """The sample rows that the bundle would not reject itself.
-
-    Raises:
-        BundleError: there are none.
-    """
-    keep = torch.ones(rows.batch.num_rows, dtype=torch.bool)
-    for head in manifest.heads:
-        if head.bounds is not None and head.bounds.reject:
-            found = decode_head(head, raw[head.name], ColumnOptions(), manifest.ensemble, len(manifest.members))
-            if found.beyond is not None:
-                keep &= ~found.beyond
-    if not bool(keep.any()):
-        raise BundleError("every prediction of the sample is out of bounds, and would be rejected; widen bounds=")
-    kept = keep.nonzero()[:, 0]
-    return rows.only(kept.numpy()), {name: values[kept] for name, values in raw.items()}
-
-
-def _columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Raw) -> dict[str, pa.Array]:
-    """The decoded columns of the golden rows; a regression's by the user's own inverse of the target's scaler."""
-    columns: dict[str, pa.Array] = {}
-    members = len(manifest.members)
-    for one in named:
-        head, values = one.head, raw[one.head.name]
-        names = [field.name for field in head_fields(manifest, head, ColumnOptions())]
-        decoded = decode_head(head, values, ColumnOptions(), manifest.ensemble, members)
-        if decoded.finite is not None:
-            row = int((~decoded.finite).nonzero()[0])
-            what = ", or its variance or deviation negative" if getattr(head, "spread", None) else ""
-            found = values[row : row + 1]
-            said = (found.values if isinstance(found, Steps) else found[0]).tolist()
-            raise BundleError(f"the model's output for sample row {row} is not finite{what}: {said}")
-        made = list(decoded.columns)
-        if isinstance(head, RegressionHead) and head.rescale:
-            assert isinstance(values, Tensor), "a regression speaks of rows"
-            targets = max(1, len(head.targets))
-            kinds = 1 if head.spread is not None else max(1, len(head.quantiles))
-            width = head_width(head)
-            taken = values.double().numpy().reshape(len(values) * members, width)[:, : kinds * targets]
-            unit = np.asarray(one.to_unit(taken.reshape(-1, targets))).reshape(len(values), members, kinds * targets)
-            unit = unit.mean(axis=1)
-            made[: kinds * targets] = [pa.array(np.ascontiguousarray(column)) for column in unit.T]
-        columns |= dict(zip(names, made, strict=True))
-    return columns
-
-
 def _with_layers(one: Draft, manifest: BundleManifest) -> AnyMember:
     """The member with what every step of its graph makes of a row; without, where it does not run on zeros, or where
     that depends on how long a sequence is."""
@@ -364,66 +256,3 @@ def _with_layers(one: Draft, manifest: BundleManifest) -> AnyMember:
         if shape and shape[0] == EXAMPLE_ROWS
     ]
     return one.member.model_copy(update={"layers": layers})
-
-
-def _rehearsed(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> BundleManifest:
-    """The manifest with which the golden rows come out; tables contiguous where the model needs it."""
-    if not _rehearse(manifest, drafts, golden):
-        return manifest
-    inputs = [
-        entry.model_copy(update={"contiguous": True}) if isinstance(entry, TableInput) else entry
-        for entry in manifest.inputs
-    ]
-    return manifest.model_copy(update={"inputs": inputs})
-
-
-def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> bool:
-    """Replay the golden rows by the path that scoring takes, with the model rebuilt from its data: all at once,
-    then one alone and the rest in two unequal parts, since a row's score must not depend on its neighbours.
-
-    Returns:
-        Whether the model needs the rows of tables one behind the other.
-    """
-    members = [each.loaded for each in drafts]
-    scorer = Scorer(manifest, members, device=torch.device("cpu"), digest=sha256(b""))
-    try:
-        scorer.settle(golden)
-    except GoldenMismatchError as error:
-        if manifest.golden.source == "model" and any(
-            isinstance(e, SequenceInput) and e.mask is not None for e in manifest.inputs
-        ):
-            raise BundleError(f"{PADDING} ({error})") from error
-        raise
-    if any(isinstance(entry, SequenceInput) and entry.mask is not None for entry in manifest.inputs):
-        scorer.members.passes.extra = EXTRA_STEPS
-        raw, _ = scorer.raw_and_columns(golden.features)
-        if not all(_alike(got, golden.raw[name], 0, golden.features.num_rows) for name, got in raw.items()):
-            raise BundleError(PADDING)
-        scorer.members.passes.extra = 0
-    num_rows = golden.features.num_rows
-    for start, stop in ((0, 1), (1, 1 + num_rows // 3), (1 + num_rows // 3, num_rows)):
-        part = golden.features.slice(start, stop - start)
-        if not part.num_rows:
-            continue
-        try:
-            raw, _ = scorer.raw_and_columns(part)
-        except ModelFailedError as error:
-            raise BundleError(f"the model takes {num_rows} rows at once, but not {part.num_rows}: {error}") from error
-        for name, got in raw.items():
-            if not _alike(got, golden.raw[name], start, stop):
-                raise BundleError(
-                    "the model mixes rows: a row's output depends on the rows beside it (a mean or softmax over"
-                    " dim=0, a BatchNorm without running statistics); rows must not depend on each other"
-                )
-    return scorer.members.passes.contiguous
-
-
-def _alike(got: NDArray[np.float32] | Lists, whole: NDArray[np.float32] | Lists, start: int, stop: int) -> bool:
-    """Whether some rows came out as they had among all."""
-    if isinstance(got, Lists) and isinstance(whole, Lists):
-        wanted = whole.only(np.arange(start, stop))
-        same = got.offsets.tolist() == wanted.offsets.tolist()
-        return same and np.allclose(got.values, wanted.values, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
-    assert isinstance(got, np.ndarray), "both are of rows, or both of steps"
-    assert isinstance(whole, np.ndarray), "both are of rows, or both of steps"
-    return np.allclose(got, whole[start:stop], rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)

@@ -1,1 +1,1 @@
-"""TODO room scoring."""
+"""Blocks of rows → scored rows and rejects: the line of stages and the Scorer that holds it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -16,12 +16,15 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from ...schemas.bundle import BundleManifest, GenerationHead, ImageInput, SequenceInput, TableInput, TaggingHead
+from ...schemas.bundle import BundleManifest
+from ...schemas.heads import GenerationHead, TaggingHead
+from ...schemas.inputs import ImageInput, SequenceInput, TableInput
 from ..arrays import to_arrow
 from ..bundle.bundle import Bundle, open_bundle
+from ..bundle.columns import key_names, output_fields
 from ..bundle.golden import WIDER, GoldenRows, Raw, compare, read_golden
-from ..bundle.heads import head_width, output_fields, with_thresholds
-from ..bundle.layers import hidden_columns
+from ..bundle.heads import head_width, with_thresholds
+from ..bundle.layers import HiddenColumn, hidden_columns
 from ..errors import (
     BundleError,
     ColumnError,
@@ -37,35 +40,27 @@ from ..features.program import origins
 from ..features.tensors import scale_batch
 from ..frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_views
 from ..graph.facts import index_limits, overwrites
-from ..graph.interpreter import GraphModel, example_inputs, shapes
-from ..inputs.check import DIALECT, NONE_UNREADABLE, check_batch, check_columns, some_rows
+from ..graph.interpreter import GraphModel, shapes
+from ..inputs.check import DIALECT, NONE_UNREADABLE, check_batch
+from ..inputs.columns import check_columns
 from ..inputs.rebatch import rebatch
-from ..model.devices import CudaStreams
+from ..model.blocks import block_size
+from ..model.devices import CudaStreams, pick_device
+from ..model.example import example_inputs
 from ..model.first_rows import FirstOfBlock, FirstRows
-from ..model.forward import block_size, pick_device
 from ..model.loading import LoadedMember, load_members
 from ..model.members import Members
 from ..model.modes import pinned
 from ..model.precision import TOLERANCE, Precision, reduced, too_coarse
 from ..nested import with_types, without_runs
+from ..options import DEFAULTS, ColumnOptions, CsvDialect, Explain, ScoreJob
 from ..ordered import refuse_unordered
 from ..outputs.assemble import assemble, assemble_rejects, described, output_schema, reasons_of
-from ..records import (
-    CheckedBatch,
-    ColumnOptions,
-    CsvDialect,
-    Explain,
-    FeatureBatch,
-    HiddenColumn,
-    Inputs,
-    Reject,
-    ScoredBatch,
-    ScoreJob,
-    Sequences,
-    dense,
-)
+from ..records import CheckedBatch, FeatureBatch, Inputs, Reject, ScoredBatch, Sequences, dense
 from ..tasks.decode import check_shape, decode_head, raw_arrays
+from .batches import DecodedBatch, RawBatch, _all_if_none, _places, _without
 from .explaining.attribution import Attribution, baseline_of
+from .replay import GoldenReport
 from .retries import Retries, warn_retried
 from .stages.hidden import HiddenLayers
 
@@ -73,56 +68,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .stages.dedupe import Repeats
-
-
-#: Predictions as the bundle itself lays them out.
-DEFAULTS = ColumnOptions()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GoldenReport:
-    """How the golden rows came out: how many, where their truth came from, the largest difference."""
-
-    rows: int
-    source: Literal["model", "expected"]
-    largest_difference: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RawBatch:
-    """What the model gives: `heads[name]`, `[rows, members × width]`, or so of each step, on the CPU, of the rows that
-    went through.
-    `failed`: the places of the others among the rows it was given, with what it said. `retried`: what it said of rows
-    that failed together, and not alone. `device_s`: the seconds of each stage, where the device has a clock of its own,
-    or padding a share in them."""
-
-    heads: Mapping[str, Tensor | Sequences]
-    failed: Mapping[int, str] = field(default_factory=dict)
-    retried: tuple[str, ...] = ()
-    device_s: Mapping[str, float] = field(default_factory=dict)
-
-    def kept(self, features: FeatureBatch) -> np.ndarray | None:
-        """Where the rows of `heads` stand in the batch as read; None where all of them are there."""
-        return np.delete(_places(features), list(self.failed)) if self.failed else features.kept
-
-    def rejects(self, features: FeatureBatch) -> tuple[Reject, ...]:
-        """The rows that did not go through."""
-        if not self.failed:
-            return ()
-        places = np.array(sorted(self.failed), dtype=np.int64)
-        reasons = tuple(self.failed[place] for place in places.tolist())
-        return (Reject(positions=_places(features)[places], stage="forward", column="", reasons=reasons),)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DecodedBatch:
-    """Columns of the rows that were scored, the places of those rows in `batch`, and every reject so far."""
-
-    batch: pa.RecordBatch
-    columns: tuple[pa.Array, ...]
-    kept: np.ndarray | None
-    rejects: tuple[Reject, ...]
-    out_of_bounds: int = 0
 
 
 class Scorer:
@@ -733,11 +678,6 @@ class Scorer:
         return self.golden
 
 
-def _places(features: FeatureBatch) -> np.ndarray:
-    """Where the rows that are to be scored stand in the batch as read."""
-    return _all_if_none(features.kept, features.num_kept)
-
-
 def _refuse_rejects(rejects: pa.Table, num_rows: int, advice: str) -> None:
     """Raise RowsRejectedError where there is one, naming the first."""
     if rejects.num_rows:
@@ -748,33 +688,7 @@ def _refuse_rejects(rejects: pa.Table, num_rows: int, advice: str) -> None:
         )
 
 
-def _without(checked: CheckedBatch, unfit: Mapping[int, str], name: str) -> CheckedBatch:
-    """The rows that have no reason against them; the others are rejects."""
-    before = _all_if_none(checked.kept, checked.batch.num_rows)
-    good = np.delete(np.arange(len(before)), list(unfit))
-    places = np.array(sorted(unfit), dtype=np.int64)
-    reject = Reject(
-        positions=before[places], stage="images", column=name, reasons=tuple(unfit[place] for place in places.tolist())
-    )
-    columns = {name: some_rows(values, good) for name, values in checked.columns.items()}
-    return replace(checked, columns=columns, kept=before[good], rejects=(*checked.rejects, reject))
-
-
 def _no_batch(schema: pa.Schema) -> pa.RecordBatch:
     """What a table without a chunk consists of."""
     fields = [field.with_type(without_runs(field.type)) for field in schema]
     return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in fields], schema=pa.schema(fields))
-
-
-def _all_if_none(places: np.ndarray | None, rows: int) -> np.ndarray:
-    return np.arange(rows, dtype=np.int64) if places is None else places
-
-
-def key_names(schema: pa.Schema, features: Collection[str], options: ColumnOptions) -> list[str]:
-    """The columns carried through: those named, or every one that is no feature."""
-    names = [name for name in schema.names if name not in set(features)]
-    names = names if options.keys is None else list(options.keys)
-    for name in names:
-        if schema.names.count(name) != 1:
-            raise ColumnError(f"column {name!r} stands {schema.names.count(name)} times, and is to be carried through")
-    return names

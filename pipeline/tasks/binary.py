@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import BinaryHead, Ensemble
-from ..records import ColumnOptions
+from ...schemas.bundle import Ensemble
+from ...schemas.heads import BinaryHead
+from ..options import ColumnOptions
 from .classes import (
     HeadColumns,
     class_logits,

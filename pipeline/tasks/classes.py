@@ -8,10 +8,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import Ensemble, Label, LabelledHead, MulticlassHead, Platt, TaggingHead, Temperature
+from ...schemas.bundle import Ensemble
+from ...schemas.heads import Label, LabelledHead, MulticlassHead, Platt, TaggingHead, Temperature
 from ..arrays import to_arrow
 from ..bundle.heads import label_array
-from ..records import ColumnOptions
+from ..options import ColumnOptions
 
 #: Up to here a pass per label is faster than `argmax`.
 FEW_LABELS = 32

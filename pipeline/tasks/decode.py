@@ -8,10 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...schemas.bundle import AnyHead, Ensemble, GenerationHead, TaggingHead
+from ...schemas.bundle import Ensemble
+from ...schemas.heads import AnyHead, GenerationHead, TaggingHead
 from ..bundle.heads import head_width
 from ..errors import BundleError
-from ..records import ColumnOptions, Lists
+from ..options import ColumnOptions
+from ..records import Lists
 from ..records import Sequences as Steps
 from . import binary, generation, multiclass, multilabel, regression, tagging
 from .classes import HeadColumns

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import GenerationHead
+from ...schemas.heads import GenerationHead
 from ..arrays import to_arrow
 from ..records import Sequences
 from .classes import HeadColumns, float_column, labels_at

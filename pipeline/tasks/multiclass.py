@@ -4,8 +4,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import Ensemble, MulticlassHead, Temperature
-from ..records import ColumnOptions
+from ...schemas.bundle import Ensemble
+from ...schemas.heads import MulticlassHead, Temperature
+from ..options import ColumnOptions
 from .classes import (
     FEW_LABELS,
     HeadColumns,

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import Ensemble, MultilabelHead
+from ...schemas.bundle import Ensemble
+from ...schemas.heads import MultilabelHead
 from ..arrays import to_arrow
-from ..records import ColumnOptions
+from ..options import ColumnOptions
 from .classes import (
     HeadColumns,
     class_logits,

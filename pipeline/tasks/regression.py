@@ -5,8 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import Ensemble, RegressionHead, Rescale
-from ..records import ColumnOptions
+from ...schemas.bundle import Ensemble
+from ...schemas.heads import RegressionHead, Rescale
+from ..options import ColumnOptions
 from .classes import HeadColumns, finite_rows, float_column
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -3,9 +3,11 @@
 import pyarrow as pa
 import torch
 
-from ...schemas.bundle import Ensemble, TaggingHead
+from ...schemas.bundle import Ensemble
+from ...schemas.heads import TaggingHead
 from ..arrays import to_arrow
-from ..records import ColumnOptions, Sequences
+from ..options import ColumnOptions
+from ..records import Sequences
 from .classes import HeadColumns, by_label, combined, finite_rows, float_column, labels_at, outside
 
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import ColumnError
-from scoreline.pipeline.inputs.check import check_batch, check_columns
-from scoreline.schemas.bundle import Feature
+from scoreline.pipeline.inputs.check import check_batch
+from scoreline.pipeline.inputs.columns import check_columns
+from scoreline.schemas.inputs import Feature
 
 A, B = Feature(name="a"), Feature(name="b")
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scoreline.pipeline.errors import PartitionError
 from scoreline.pipeline.inputs.csv import read_batches, read_header
 from scoreline.pipeline.inputs.discover import discover
-from scoreline.pipeline.records import CsvDialect, Partition
+from scoreline.pipeline.options import CsvDialect
+from scoreline.pipeline.records import Partition
 
 COMMA = CsvDialect()
 

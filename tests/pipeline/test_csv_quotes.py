@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scoreline.pipeline.errors import PartitionError
 from scoreline.pipeline.inputs import csv
 from scoreline.pipeline.inputs.discover import discover
-from scoreline.pipeline.records import CsvDialect
+from scoreline.pipeline.options import CsvDialect
 
 COMMA = CsvDialect()
 BACKSLASH = CsvDialect(escape="\\")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scoreline.pipeline.errors import PartitionError
 from scoreline.pipeline.inputs import csv
 from scoreline.pipeline.inputs.discover import discover
-from scoreline.pipeline.records import CsvDialect
+from scoreline.pipeline.options import CsvDialect
 
 BLOCKS = [64, 65, 97, 128, 256, 1000, 4096, 1 << 20]
 Found = tuple[list[tuple[str | None, ...]], list[int]]

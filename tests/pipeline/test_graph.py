@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scoreline.pipeline.errors import BundleError
 from scoreline.pipeline.graph import operations
-from scoreline.pipeline.graph.interpreter import audit, build
+from scoreline.pipeline.graph.audit import audit
+from scoreline.pipeline.graph.interpreter import build
 from scoreline.pipeline.graph.trace import trace
 from scoreline.schemas.graph import Graph
 from torch import Tensor, nn

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from scoreline.pipeline.errors import BundleError, StorageError
 from scoreline.pipeline.features.images import MOST_PIXELS, open_images, require_pillow
-from scoreline.schemas.bundle import ImageInput
+from scoreline.schemas.inputs import ImageInput
 
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import UsageError
-from scoreline.pipeline.records import ColumnOptions
+from scoreline.pipeline.options import ColumnOptions
 from torch import nn
 
 from conftest import Result

@@ -16,7 +16,7 @@ from scoreline.pipeline.errors import BundleError
 from scoreline.pipeline.features.program import kept_when_missing, run_steps
 from scoreline.pipeline.saving.binding import bind
 from scoreline.pipeline.saving.fitted import Compiler, fitted_in_float32, transform
-from scoreline.schemas.bundle import Feature, TableInput
+from scoreline.schemas.inputs import Feature, TableInput
 from scoreline.schemas.steps import StandardStep
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.impute import SimpleImputer

@@ -1,1 +1,1 @@
-"""TODO room explaining."""
+"""Attributions: which rows, against which baseline, by which method."""

@@ -9,15 +9,17 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
-from ....schemas.bundle import BundleManifest, RegressionHead
+from ....schemas.bundle import BundleManifest
+from ....schemas.heads import RegressionHead
 from ...arrays import to_arrow, to_numpy
-from ...bundle.explained import baseline_row, chosen, draws, explained, no_gradient
+from ...bundle.explained import explained, no_gradient
 from ...bundle.heads import head_fields, label_array
 from ...errors import UsageError, one_line
 from ...features.program import encoded, origins
 from ...model.forward import head_output
-from ...records import ColumnOptions, Explain
+from ...options import ColumnOptions, Explain
 from .captum import Explainer
+from .rows import baseline_row, chosen, draws
 from .score import explained_score
 
 Tensors = Mapping[str, Tensor]

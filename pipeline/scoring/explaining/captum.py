@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ...bundle.explained import COMPLETE
 from ...errors import ScorelineError, UsageError, one_line
 from ...model.forward import Call, called
-from ...records import ExplainMethod
+from ...options import ExplainMethod
 
 #: Points of the path of integrated gradients, orders in which Shapley values add features, and rows that LIME draws
 #: around each.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ....schemas.bundle import AnyHead, LabelledHead, RegressionHead
+from ....schemas.heads import AnyHead, LabelledHead, RegressionHead
 from ...tasks.regression import rescaled
 
 

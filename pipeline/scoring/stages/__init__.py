@@ -1,1 +1,1 @@
-"""TODO room stages."""
+"""One file per stage."""

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ...bundle.layers import HiddenColumn
 from ...errors import BundleError, ModelFailedError, ScorelineError, one_line
 from ...graph.interpreter import GraphModel, intermediates
 from ...model.forward import Call
 from ...model.passes import Passes
-from ...records import HiddenColumn, Inputs
+from ...records import Inputs
 
 
 class HiddenLayers:

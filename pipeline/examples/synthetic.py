@@ -1,0 +1,66 @@
+"""A synthetic model and synthetic data of any size, for the benchmarks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import torch
+from torch import nn
+
+from ..errors import UsageError
+from ..records import Format
+from ..saving.save import save_bundle
+
+
+def make_bundle(folder: Path, features: int) -> Path:
+    """A classifier of the size that our figures are quoted for: Linear-ReLU-BatchNorm 128-64-5 behind a scaler."""
+    try:
+        from sklearn.preprocessing import StandardScaler  # an extra: scoring needs none of it
+    except ImportError as error:
+        raise UsageError(
+            "a made model needs scikit-learn: pip install 'scoreline[demo]', or name a --bundle of yours"
+        ) from error
+    draw = np.random.default_rng(0)
+    torch.manual_seed(0)
+    sample = draw.normal(size=(256, features))
+    layers: list[nn.Module] = []
+    for wide, narrow in ((features, 128), (128, 64)):
+        norm = nn.BatchNorm1d(narrow)
+        norm.running_mean, norm.running_var = torch.randn(narrow), torch.rand(narrow) + 0.5
+        layers += [nn.Linear(wide, narrow), nn.ReLU(), norm]
+    names = [f"f{number}" for number in range(features)]
+    save_bundle(
+        folder / "bundle",
+        nn.Sequential(*layers, nn.Linear(64, 5)),
+        features=names,
+        scaler=StandardScaler().fit(sample),
+        task="multiclass",
+        labels=list("abcde"),
+        sample=pa.table({name: sample[:, place] for place, name in enumerate(names)}),
+    )
+    return folder / "bundle"
+
+
+def make_data(folder: Path, features: Sequence[str], *, rows: int, files: int, format: Format) -> Path:  # noqa: A002
+    """Files of normal float64 features and a key, `rows` in all."""
+    place = folder / "data"
+    place.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(1)
+    if not 1 <= files <= rows:
+        raise UsageError(f"{rows} rows in {files} files: there must be a row for every file")
+    for number in range(files):
+        count = rows * (number + 1) // files - rows * number // files
+        columns = {name: pa.array(draw.normal(size=count)) for name in features}
+        table = pa.table({"row_id": pa.array(np.arange(count) + number * rows), **columns})
+        if format == "csv":
+            pacsv.write_csv(table, place / f"{number:05d}.csv")
+        else:
+            pq.write_table(table, place / f"{number:05d}.parquet")
+    os.sync()  # what is still on its way to the disk would be measured as reading
+    return place

@@ -1,0 +1,33 @@
+"""Cells that hold lists: a value at every step, one step at least."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ....schemas.inputs import Feature
+from ...arrays import to_numpy
+from ...arrow_types import Problems
+from ...records import Lists
+from .numbers import _finite
+from .text import _words
+
+
+def _lists(array: pa.Array, feature: Feature) -> tuple[Lists, Problems]:
+    """Lists with a value at every step, one at least. Steps are counted from 0."""
+    known = to_numpy(array.is_valid())
+    problems = [(position, "is null") for position in np.flatnonzero(~known).tolist()]
+    flat, lengths = pa.nulls(0), np.zeros(len(array), dtype=np.int64)
+    if not pa.types.is_null(array.type):  # and no cast on the way: of a slice of views Arrow makes negative lengths
+        flat = array.flatten()
+        lengths = np.where(known, to_numpy(pc.list_value_length(array).fill_null(0)), 0).astype(np.int64)
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    problems += [(position, "has no steps") for position in np.flatnonzero((lengths == 0) & known).tolist()]
+    plain = Feature(name=feature.name, dtype="text" if feature.dtype == "words" else "float64")
+    values, found = _words(flat, plain) if feature.dtype == "words" else _finite(flat, plain, decimal=None)
+    seen = set()
+    for place, reason in sorted(found):
+        row = int(np.searchsorted(offsets, place, side="right")) - 1
+        if row not in seen:
+            seen.add(row)
+            problems.append((row, f"step {place - int(offsets[row])} {reason}"))
+    return Lists(values=values, offsets=offsets), problems

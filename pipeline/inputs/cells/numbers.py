@@ -1,0 +1,132 @@
+"""Cells that hold numbers → float64, exactly or not at all."""
+
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ....schemas.inputs import Feature
+from ...arrays import to_arrow, to_numpy
+from ...arrow_types import Problems, _is_text
+
+#: Beyond this, float64 no longer holds every integer.
+EXACT = 2**53
+
+
+def _finite(array: pa.Array, feature: Feature, *, decimal: str | None) -> tuple[NDArray[np.float64], Problems]:
+    array, problems = _to_float64(array, feature, decimal=decimal)
+    keep = feature.nulls == "keep"
+    if array.null_count:
+        known = {position for position, _ in problems}
+        nulls = np.flatnonzero(to_numpy(array.is_null())).tolist()
+        if not keep:
+            problems += [(position, "is null") for position in nulls if position not in known]
+        array = array.fill_null(float("nan") if keep else 0.0)
+    values: NDArray[np.float64] = np.asarray(to_numpy(array), dtype=np.float64)
+    finite = ~np.isinf(values) if keep else np.isfinite(values)
+    if not finite.all():
+        words = {position: _word(values[position]) for position in np.flatnonzero(~finite).tolist()}
+        problems += [(position, f"is {word}") for position, word in words.items()]
+    return values, problems
+
+
+def _word(value: np.float64) -> str:
+    return "NaN" if np.isnan(value) else "infinite" if value > 0 else "minus infinite"
+
+
+def _to_float64(array: pa.Array, feature: Feature, *, decimal: str | None) -> tuple[pa.Array, Problems]:
+    """`decimal`: the decimal mark of text that is to be read as numbers, None where there is no such text."""
+    kind = array.type
+    if kind == pa.float64():
+        return array, []
+    if pa.types.is_dictionary(kind):
+        return _to_float64(array.dictionary_decode(), feature, decimal=decimal)
+    if _is_text(kind) and decimal is not None:
+        return _parse(array, feature, decimal)
+    if pa.types.is_decimal(kind):
+        # By way of its digits, which are rounded once and right.
+        return array.cast(pa.string()).cast(pa.float64()), []
+    if pa.types.is_integer(kind):
+        return _exact_integers(array)
+    if pa.types.is_boolean(kind):
+        return array.cast(pa.int8()).cast(pa.float64()), []
+    return array.cast(pa.float64()), []
+
+
+def _exact_integers(array: pa.Array) -> tuple[pa.Array, Problems]:
+    try:
+        return array.cast(pa.float64()), []  # a safe cast, which refuses what float64 cannot hold
+    except pa.ArrowInvalid:
+        inexact = pc.greater(array, pa.scalar(EXACT, array.type))
+        if not pa.types.is_unsigned_integer(array.type):
+            inexact = pc.or_(inexact, pc.less(array, pa.scalar(-EXACT, array.type)))
+        where = np.flatnonzero(to_numpy(inexact.fill_null(False))).tolist()
+        problems = [(p, f"is {array[p]}, beyond 2^53: no exact float64") for p in where]
+        return pc.if_else(inexact, None, array).cast(pa.float64()), problems
+
+
+def _parse(cells: pa.Array, feature: Feature, decimal: str) -> tuple[pa.Array, Problems]:
+    """Text cells → float64, null where a cell is null or no number."""
+    array = _zero_or_one(cells) if feature.dtype == "bool" else cells
+    if decimal != ".":  # a point is no decimal mark then, and thousands are not guessed
+        array = pc.replace_substring(pc.replace_substring(array, ".", "?"), decimal, ".")
+    try:
+        numbers, problems = array.cast(pa.float64()), []
+    except pa.ArrowInvalid:
+        trimmed = pc.utf8_trim_whitespace(array)
+        trimmed = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+        wrong = _unparsable(trimmed, 0)
+        problems = [
+            (p, f"is {_shown(cells[p].as_py())}, not a number{_comma_hint(cells[p].as_py(), decimal)}") for p in wrong
+        ]
+        keep = np.ones(len(array), dtype=bool)
+        keep[wrong] = False
+        numbers = pc.if_else(to_arrow(keep), trimmed, None).cast(pa.float64())
+    problems += _inexact_cells(cells, numbers)
+    if feature.dtype == "float32":  # as the same value is in a Parquet column of that type
+        numbers = numbers.cast(pa.float32(), safe=False).cast(pa.float64())
+    return numbers, problems
+
+
+def _comma_hint(cell: str, decimal: str) -> str:
+    """Numbers with a decimal comma, where none is declared."""
+    comma = decimal == "." and re.fullmatch(r"\s*[+-]?[0-9]+,[0-9]+\s*", cell)
+    return ' (a decimal comma is declared in the job file: [csv] decimal = ",")' if comma else ""
+
+
+def _inexact_cells(text: pa.Array, numbers: pa.Array) -> Problems:
+    """Integers, written as such, that float64 cannot hold."""
+    size = pc.abs(numbers)
+    # What is infinite as a float64 is a reject already.
+    large = pc.and_(pc.greater_equal(size, float(EXACT)), pc.is_finite(size)).fill_null(False)
+    where = np.flatnonzero(to_numpy(large)).tolist()
+    cells = [(p, text[p].as_py().strip()) for p in where]
+    return [(p, f"is {_shown(cell)}, beyond 2^53: no exact float64") for p, cell in cells if _is_beyond(cell)]
+
+
+def _is_beyond(cell: str) -> bool:
+    digits = cell.lstrip("+-").lstrip("0")
+    return digits.isdigit() and (len(digits) > len(str(EXACT)) or int(digits) > EXACT)
+
+
+def _zero_or_one(array: pa.Array) -> pa.Array:
+    lowered = pc.utf8_lower(array)
+    return pc.if_else(pc.equal(lowered, "true"), "1", pc.if_else(pc.equal(lowered, "false"), "0", array))
+
+
+def _unparsable(array: pa.Array, offset: int) -> list[int]:
+    """The places of the cells that are no numbers, found by halving."""
+    try:
+        array.cast(pa.float64())
+    except pa.ArrowInvalid:
+        if len(array) == 1:
+            return [offset]
+        half = len(array) // 2
+        return _unparsable(array.slice(0, half), offset) + _unparsable(array.slice(half), offset + half)
+    return []
+
+
+def _shown(cell: str) -> str:
+    return repr(cell if len(cell) <= 40 else cell[:37] + "...")

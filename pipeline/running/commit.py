@@ -1,0 +1,102 @@
+"""The beginning and the end of a run at its output: locked, up to date, cleaned, looked at again, recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from ...schemas.run import RunManifest
+from ..errors import OutputLockedError, ScorelineError, StorageError
+from ..options import ScoreJob
+from ..outputs.lock import hold
+from ..outputs.manifest import encode_manifest
+from ..outputs.naming import rejects_name
+from ..outputs.store import MANIFEST, SUCCESS, Store
+from ..planning.existing import recorded_parts
+from ..planning.plan import Plan
+from .events import Watcher, say_end
+from .ledger import Ledger
+
+
+def _hold_fresh(store: Store, job: ScoreJob, held: ExitStack) -> None:
+    """Make an output and hold it, now that the preflight has passed."""
+    store.prepare()
+    held.enter_context(hold(store, job.run_id))
+    if next(store.parquet_files(), None) is not None:
+        raise OutputLockedError(f"another run has just begun in {str(store.root)!r}; try again when it has ended")
+
+
+def _nothing_to_do(store: Store, plan: Plan, job: ScoreJob, bundle: str) -> RunManifest | None:
+    """The last run's manifest, where it tells of these very parts, all of them stand, and so does `_SUCCESS`: nothing
+    is touched then."""
+    standing = plan.standing
+    kept = {part.target: part.rejects for parts in standing.kept.values() for part in parts.values()}
+    if plan.partitions or plan.failed or not standing.complete or standing.surplus(kept):
+        return None
+    if job.prune and standing.orphans:
+        return None
+    manifest = standing.manifest
+    if manifest is None or manifest.status != "success" or manifest.bundle.digest != bundle:
+        return None
+    if (manifest.root, manifest.roots) != (plan.discovery.real_root, standing.roots):
+        return None  # where the input stands now is to be recorded
+    told = {part.model_copy(update={"kept": True}) for part in recorded_parts(manifest).values()}
+    stands = {part for parts in standing.kept.values() for part in parts.values()}
+    if told != stands or manifest.orphans != standing.orphans:
+        return None
+    if not set(store.rejects_files()) <= {*kept.values(), *map(rejects_name, standing.orphans)}:
+        return None  # rejects that no part names are to go
+    allowed = job.max_rejects.allowed(manifest.rows_in)
+    return manifest if manifest.rows_rejected <= allowed else None
+
+
+def _clear(store: Store, ledger: Ledger) -> None:
+    """Remove parts that were replaced under other names, now that their replacements stand, and, where that was asked
+    for, parts whose input is gone; then rejects that no part names, which a run that was killed may have left."""
+    standing = ledger.plan.standing
+    made = {part.target: part.rejects for parts in ledger.parts.values() for part in parts}
+    gone = standing.surplus(made, ledger.errors)
+    if ledger.job.prune:
+        gone += standing.orphans
+        standing.orphans = []
+    for name in gone:
+        store.remove(name)
+    named = {made.get(name, rejects_name(name)) for name in store.parquet_files()}
+    for name in store.rejects_files():
+        if name not in named:
+            store.remove(name)
+
+
+def _look_again(store: Store, ledger: Ledger) -> None:
+    """Every part is where it was published: somebody may have moved or removed the output meanwhile."""
+    parts = [part.target for parts in ledger.parts.values() for part in parts]
+    gone = [name for name in parts if store.kind(name) != "file"]
+    if gone:
+        raise StorageError(
+            f"{len(gone)} of {len(parts)} parts are gone from {str(store.root)!r}, {gone[0]!r} first: the output was"
+            " changed while it was written; run the same command again"
+        )
+
+
+@contextmanager
+def _manifest_written(store: Store, ledger: Ledger, watcher: Watcher) -> Iterator[None]:
+    """Whatever happens inside, run.json and the last log line tell of it; `_SUCCESS` only of success."""
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as raised:  # a signal, too
+        error = raised
+        raise
+    finally:
+        manifest = ledger.manifest(error)
+        try:
+            if error is not None:  # a signal may have come between the making of a temporary and the noting of it
+                store.sweep()
+            store.write(MANIFEST, encode_manifest(manifest))
+            if error is None:
+                store.write(SUCCESS, b"")
+        except ScorelineError as second:
+            if error is None:
+                raise
+            watcher.event("manifest_not_written", level="error", reason=str(second))
+        say_end(watcher, manifest)

@@ -1,0 +1,54 @@
+"""The first rows of an input through the whole line, for `scoreline check`."""
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ..options import ScoreJob
+    from ..planning.plan import Plan
+    from ..scoring.scorer import Scorer
+
+
+SHOWN_ROWS = 5
+TRIED_ROWS = 1000
+
+
+def _first_rows(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> dict[str, Any]:
+    """Score the first rows of the first file."""
+    from ..outputs.assemble import reasons_of
+    from .flow import LoadedBlock, ReadFailed, load_blocks, score_block
+
+    if not plan.partitions:
+        return {"source": "no file", "scored": [], "rejected": 0, "tried": 0, "rejects": [], "within_budget": True}
+    planned = plan.partitions[0]
+    with closing(load_blocks(planned, scorer, TRIED_ROWS)) as blocks:
+        first = next(blocks)
+    found: dict[str, Any] = {"source": planned.partition.name, "tried": 0, "scored": [], "rejected": 0, "rejects": []}
+    found["within_budget"] = True
+    if isinstance(first, ReadFailed):
+        raise first.error
+    if isinstance(first, LoadedBlock):
+        block = score_block(first, scorer, asked.columns).block
+        found["tried"] = block.rows.num_rows + block.rejects.num_rows
+        found["scored"] = _shown(block.rows.slice(0, SHOWN_ROWS))
+        found["retried"] = list(block.retried)
+        found["rejected"] = block.rejects.num_rows
+        found["within_budget"] = block.rejects.num_rows <= asked.max_rejects.allowed(found["tried"])
+        found["rejects"] = reasons_of(block.rejects).slice(0, SHOWN_ROWS).to_pylist()
+    return found
+
+
+def _shown(rows: "pa.RecordBatch") -> list[dict[str, Any]]:
+    """Rows as Python has them; a value that it has not, such as a date beyond the year 9999, as Arrow prints it."""
+
+    def value(column: "pa.Array", row: int) -> Any:
+        try:
+            return column[row].as_py()
+        except (ValueError, OverflowError):  # ArrowInvalid is a ValueError
+            return " ".join(column.slice(row, 1).to_string().split())[2:-2]
+
+    columns = zip(rows.schema.names, rows.columns, strict=True)
+    values = {name: [value(column, row) for row in range(rows.num_rows)] for name, column in columns}
+    return [{name: values[name][row] for name in values} for row in range(rows.num_rows)]

@@ -1,0 +1,130 @@
+"""Load the new bundle as a run would and compare it with the model it was made from, before it is published."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...schemas.bundle import BundleManifest, Ensemble, Pruning
+from ...schemas.heads import AnyHead, ClassHead
+from ...schemas.inputs import SequenceInput, TableInput
+from ..bundle.bundle import sha256
+from ..bundle.golden import ABSOLUTE, RELATIVE, GoldenRows
+from ..errors import BundleError, GoldenMismatchError, ModelFailedError
+from ..options import ColumnOptions
+from ..records import Lists
+from ..records import Sequences as Steps
+from ..scoring.scorer import Scorer
+from ..tasks.decode import decode_head
+from .draft import Draft
+from .pruning import zeros
+from .reference import Raw
+
+#: By how many steps lists are padded further, to see whether a model looks at what its mask says is not there.
+EXTRA_STEPS = 3
+PADDING = (
+    "the model's output for a list changes with the padding behind it; let it use its mask wherever steps meet, or"
+    " leave mask out, so that only lists of one length go through together"
+)
+
+
+def _pruning(
+    share: float,
+    drafts: Sequence[Draft],
+    heads: Sequence[AnyHead],
+    ensemble: Ensemble | None,
+    raw: Raw,
+    whole: Raw,
+) -> Pruning:
+    """What pruning has changed, over the golden rows."""
+    counts = [zeros(each.truth) for each in drafts]
+    changed = 0
+    for head in heads:
+        if isinstance(head, ClassHead):
+            both = [decode_head(head, each[head.name], ColumnOptions(), ensemble, len(drafts)) for each in (raw, whole)]
+            for at in range(len(head.labels) if head.task == "multilabel" else 1):
+                changed += pc.sum(pc.not_equal(*(decoded.columns[at] for decoded in both))).as_py()
+    return Pruning(
+        share=share,
+        zeros=sum(zero for zero, _ in counts),
+        weights=sum(weights for _, weights in counts),
+        largest_difference=max(_apart(raw[name], whole[name]) for name in raw),
+        labels_changed=changed,
+    )
+
+
+def _apart(one: Tensor | Steps, other: Tensor | Steps) -> float:
+    """The largest difference of raw outputs; infinite where they are not of as many steps."""
+    if isinstance(one, Steps) and isinstance(other, Steps):
+        if not torch.equal(one.offsets, other.offsets):
+            return float("inf")
+        one, other = one.values, other.values
+    assert isinstance(one, Tensor), "both are of rows, or both of steps"
+    assert isinstance(other, Tensor), "both are of rows, or both of steps"
+    return float((one - other).abs().max())
+
+
+def _rehearsed(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> BundleManifest:
+    """The manifest with which the golden rows come out; tables contiguous where the model needs it."""
+    if not _rehearse(manifest, drafts, golden):
+        return manifest
+    inputs = [
+        entry.model_copy(update={"contiguous": True}) if isinstance(entry, TableInput) else entry
+        for entry in manifest.inputs
+    ]
+    return manifest.model_copy(update={"inputs": inputs})
+
+
+def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> bool:
+    """Replay the golden rows by the path that scoring takes, with the model rebuilt from its data: all at once,
+    then one alone and the rest in two unequal parts, since a row's score must not depend on its neighbours.
+
+    Returns:
+        Whether the model needs the rows of tables one behind the other.
+    """
+    members = [each.loaded for each in drafts]
+    scorer = Scorer(manifest, members, device=torch.device("cpu"), digest=sha256(b""))
+    try:
+        scorer.settle(golden)
+    except GoldenMismatchError as error:
+        if manifest.golden.source == "model" and any(
+            isinstance(e, SequenceInput) and e.mask is not None for e in manifest.inputs
+        ):
+            raise BundleError(f"{PADDING} ({error})") from error
+        raise
+    if any(isinstance(entry, SequenceInput) and entry.mask is not None for entry in manifest.inputs):
+        scorer.members.passes.extra = EXTRA_STEPS
+        raw, _ = scorer.raw_and_columns(golden.features)
+        if not all(_alike(got, golden.raw[name], 0, golden.features.num_rows) for name, got in raw.items()):
+            raise BundleError(PADDING)
+        scorer.members.passes.extra = 0
+    num_rows = golden.features.num_rows
+    for start, stop in ((0, 1), (1, 1 + num_rows // 3), (1 + num_rows // 3, num_rows)):
+        part = golden.features.slice(start, stop - start)
+        if not part.num_rows:
+            continue
+        try:
+            raw, _ = scorer.raw_and_columns(part)
+        except ModelFailedError as error:
+            raise BundleError(f"the model takes {num_rows} rows at once, but not {part.num_rows}: {error}") from error
+        for name, got in raw.items():
+            if not _alike(got, golden.raw[name], start, stop):
+                raise BundleError(
+                    "the model mixes rows: a row's output depends on the rows beside it (a mean or softmax over"
+                    " dim=0, a BatchNorm without running statistics); rows must not depend on each other"
+                )
+    return scorer.members.passes.contiguous
+
+
+def _alike(got: NDArray[np.float32] | Lists, whole: NDArray[np.float32] | Lists, start: int, stop: int) -> bool:
+    """Whether some rows came out as they had among all."""
+    if isinstance(got, Lists) and isinstance(whole, Lists):
+        wanted = whole.only(np.arange(start, stop))
+        same = got.offsets.tolist() == wanted.offsets.tolist()
+        return same and np.allclose(got.values, wanted.values, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
+    assert isinstance(got, np.ndarray), "both are of rows, or both of steps"
+    assert isinstance(whole, np.ndarray), "both are of rows, or both of steps"
+    return np.allclose(got, whole[start:stop], rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)

@@ -1,0 +1,237 @@
+"""The heads of a bundle: a task, its labels or targets, thresholds, calibration."""
+
+from collections import Counter
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from .base import Schema
+from .steps import Name
+
+Label = bool | int | float | str
+#: A label is predicted where its probability is above this.
+Threshold = Annotated[float, Field(ge=0, le=1)]
+
+
+class Rescale(Schema):
+    """The inverse of a scaler of the target, per target: predictions come back in the target's own unit.
+
+    `standard` and `robust`: x × scale + shift; `minmax`: (x − shift) / scale; `maxabs`: x × scale; a function of
+    numpy by its name.
+    """
+
+    kind: Literal["standard", "robust", "minmax", "maxabs", "exp", "expm1", "exp2", "square", "sqrt", "log", "log1p"]
+    scale: list[float] | None = None
+    shift: list[float] | None = None
+
+
+class Bounds(Schema):
+    """What an output is to lie within. Rows beyond are counted, and rejected where that is said.
+
+    For a regression `low` and `high` per target, in its own unit. For classes there are none: probabilities are to lie
+    in [0, 1] and, of one class among several, to sum to 1, within 1e-3.
+    """
+
+    low: list[float] | None = None
+    high: list[float] | None = None
+    reject: bool = False
+
+
+class Temperature(Schema):
+    """Probabilities are the softmax of `logits / temperature` (Guo et al. 2017)."""
+
+    kind: Literal["temperature"] = "temperature"
+    temperature: float = Field(gt=0)
+
+
+class Platt(Schema):
+    """The probability of a label is `1 / (1 + exp(−(slope · logit + intercept)))` (Platt 1999): one pair of numbers for
+    a binary head, one per label of a multilabel one."""
+
+    kind: Literal["platt"] = "platt"
+    slope: list[float] = Field(min_length=1)
+    intercept: list[float] = Field(min_length=1)
+
+
+class Head(Schema):
+    """One output of the model that predictions are made of. Where there are several heads, each one's columns begin
+    with its name."""
+
+    name: Name = "output"
+    #: Which of the model's outputs: a place in its tuple, a key of its dict; several stand side by side.
+    output: int | str | list[int | str] = 0
+    bounds: Bounds | None = None
+
+
+class LabelledHead(Head):
+    """An output that speaks for labels: what its numbers are, and the labels in the order of its columns."""
+
+    outputs: Literal["logits", "probabilities", "log_probabilities"]
+    labels: list[Label] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _labels_can_be_told_apart(self) -> Self:
+        kinds = {type(label) for label in self.labels}
+        if len(kinds) > 1:
+            raise ValueError(f"labels are of {len(kinds)} types: {sorted(kind.__name__ for kind in kinds)}")
+        for label in self.labels:
+            if isinstance(label, str):
+                label.encode("utf-8")  # raises for what no file can hold
+            elif isinstance(label, int) and not -(2**63) <= label < 2**63:
+                raise ValueError(f"label {label} does not fit into int64")
+        alike = [text for text, times in Counter(str(label) for label in self.labels).items() if times > 1]
+        if alike:
+            raise ValueError(f"two labels read {alike[0]!r} as text")
+        if self.bounds is not None and (self.bounds.low is not None or self.bounds.high is not None):
+            raise ValueError("the bounds of probabilities are known: 0, 1, and a sum of 1")
+        return self
+
+
+class ClassHead(LabelledHead):
+    """One prediction of labels for a row. `calibration`: fitted on labelled rows after training, and applied to the
+    logits."""
+
+    calibration: Annotated[Temperature | Platt, Field(discriminator="kind")] | None = None
+
+
+def _pairs(head: ClassHead, number: int) -> None:
+    """Raise ValueError where Platt's numbers are not as many as asked for."""
+    found = head.calibration
+    if found is None or found.kind != "platt":
+        return
+    if not len(found.slope) == len(found.intercept) == number:
+        raise ValueError(f"platt has {len(found.slope)} slopes and {len(found.intercept)} intercepts, not {number}")
+
+
+class BinaryHead(ClassHead):
+    """`[rows]`, `[rows, 1]` (of the second label) or `[rows, 2]`. The second label is predicted where its probability
+    is above `threshold`."""
+
+    task: Literal["binary"] = "binary"
+    labels: list[Label] = Field(min_length=2, max_length=2)
+    threshold: Threshold = 0.5
+
+    @model_validator(mode="after")
+    def _one_pair(self) -> Self:
+        _pairs(self, 1)
+        return self
+
+
+class MulticlassHead(ClassHead):
+    """`[rows, labels]`, of which one is right."""
+
+    task: Literal["multiclass"] = "multiclass"
+
+    @model_validator(mode="after")
+    def _temperature_alone(self) -> Self:
+        if self.calibration is not None and self.calibration.kind == "platt":
+            raise ValueError("platt is for binary and multilabel heads; a multiclass one takes a temperature")
+        return self
+
+
+class MultilabelHead(ClassHead):
+    """`[rows, labels]`, of which any number is right. A label is predicted where its probability is above its
+    threshold."""
+
+    task: Literal["multilabel"] = "multilabel"
+    labels: list[Label] = Field(min_length=1)
+    thresholds: list[Threshold]
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        _pairs(self, len(self.labels))
+        if len(self.thresholds) != len(self.labels):
+            raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
+        return self
+
+
+def quantile_name(quantile: float) -> str:
+    """0.1 → `p10`, 0.025 → `p2_5`."""
+    return f"p{quantile * 100:.6g}".replace(".", "_")
+
+
+class RegressionHead(Head):
+    """`[rows]` or `[rows, targets]`; `targets` are named where there are several.
+
+    With `quantiles`, `[rows, quantiles × targets]`: the targets of the first quantile, then those of the second. With
+    `spread`, `[rows, 2 × targets]`: means, then what `spread` says.
+    """
+
+    task: Literal["regression"] = "regression"
+    targets: list[Name] = []
+    rescale: list[Rescale] = []
+    quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = []
+    spread: Literal["variance", "log_variance", "std"] | None = None
+
+    @model_validator(mode="after")
+    def _targets_can_be_told_apart(self) -> Self:
+        if len(set(self.targets)) < len(self.targets):
+            raise ValueError(f"two targets have the same name among {self.targets}")
+        width = max(1, len(self.targets))
+        if sorted(set(self.quantiles)) != self.quantiles:
+            raise ValueError(f"quantiles are to rise, each once; these are {self.quantiles}")
+        if self.quantiles and self.spread is not None:
+            raise ValueError("a head gives quantiles or a spread, not both")
+        bent = [step.kind for step in self.rescale if step.kind not in ("standard", "robust", "minmax", "maxabs")]
+        if bent and self.spread is not None:
+            raise ValueError(f"a spread cannot be taken through {bent[0]!r}, which is no straight line")
+        for numbers in (self.bounds.low, self.bounds.high) if self.bounds is not None else ():
+            if numbers is not None and len(numbers) != width:
+                raise ValueError(f"bounds have {len(numbers)} numbers for {width} targets")
+        for step in self.rescale:
+            if any(len(numbers) != width for numbers in (step.scale, step.shift) if numbers is not None):
+                raise ValueError(f"rescale has numbers for another number of targets than {width}")
+            if step.kind == "minmax" and 0.0 in (step.scale or [0.0]):
+                raise ValueError("rescale divides by 0")
+        return self
+
+    def names(self) -> list[str]:
+        """Of each predicted number, in the order of the output: its target and quantile, in as far as there are
+        several."""
+        names = self.targets or [""]
+        if not self.quantiles:
+            return names
+        return ["_".join(part for part in (name, quantile_name(q)) if part) for q in self.quantiles for name in names]
+
+
+class TaggingHead(LabelledHead):
+    """`[rows, steps, labels]`: one label for each step of the bundle's first sequence."""
+
+    task: Literal["tagging"] = "tagging"
+    output: int | str = 0
+
+
+class GenerationHead(LabelledHead):
+    """A step model: scores `[rows, vocabulary]` of the next token, or `[rows, steps, vocabulary]` of the token behind
+    each one given. `labels` is the vocabulary; a token is its place in it.
+
+    With `start`, the model's last argument is what has been generated so far, int64 `[rows, steps]`, beginning with
+    `start`. Without, what is generated goes on where the bundle's sequence ends.
+    """
+
+    task: Literal["generation"] = "generation"
+    output: int | str = 0
+    start: int | None = None
+    #: The token that ends a text, and is not written.
+    end: int = Field(ge=0)
+    #: The most tokens that are generated, the last one included.
+    steps: int = Field(ge=1, le=1 << 16)
+    #: How many beginnings are kept at each step; 1 is greedy.
+    beams: int = Field(default=1, ge=1, le=1024)
+    #: Texts are compared by their log-probability divided by their number of tokens to this power.
+    length_penalty: float = Field(default=0.0, ge=0, le=10)
+
+    @model_validator(mode="after")
+    def _tokens_are_there(self) -> Self:
+        for name, token in (("start", self.start), ("end", self.end)):
+            if token is not None and not 0 <= token < len(self.labels):
+                raise ValueError(f"{name} {token} is no token of a vocabulary of {len(self.labels)}")
+        if self.bounds is not None:
+            raise ValueError("bounds do not go with what is generated")
+        return self
+
+
+AnyHead = Annotated[
+    BinaryHead | MulticlassHead | MultilabelHead | RegressionHead | TaggingHead | GenerationHead,
+    Field(discriminator="task"),
+]
