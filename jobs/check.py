@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ..pipeline.running.preview import _first_rows
+from ..pipeline.running.preview import score_first_rows
 from .terminal.job_file import job_of, job_option
 from .terminal.options import Day, dated, flag
 from .terminal.signals import raise_again
@@ -80,7 +80,7 @@ def check(
     planned = [] if plan is None else list(_planned(plan))
     if plan is not None:
         planned += list(_estimated(plan, scorer, asked))
-    rows = None if plan is None else _first_rows(plan, scorer, asked)
+    rows = None if plan is None else score_first_rows(plan, scorer, asked)
     if as_json:
         found = {"bundle": _by_name(verified), "input": _by_name(planned), "rows": rows}
         answer(json.dumps(_finite(found), indent=1, default=str, allow_nan=False))

@@ -14,9 +14,9 @@ _LISTS = (
 Problems = list[tuple[int, str]]
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
+        return is_text(kind.value_type)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
@@ -30,9 +30,9 @@ def is_list(kind: pa.DataType) -> bool:
     return any(is_one(kind) for is_one in _LISTS)
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
-        return _is_number(kind.value_type)
+        return is_number(kind.value_type)
     return bool(
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)

@@ -159,7 +159,7 @@ def _each_alone(plan: Plan, scorer: Scorer, job: ScoreJob, report: BenchReport, 
             clock.first_blocks.clear()  # memory that is held is memory that cannot be used again, and faults
         if number == WARM_PASSES:
             clocks.clear()
-        clocks.append(_one_pass(plan, scorer, job, report.batch_rows))
+        clocks.append(run_pass(plan, scorer, job, report.batch_rows))
     for name in STAGES:
         scale = report.rows / max(1, clocks[0].rows)
         report.stages.append(
@@ -169,7 +169,7 @@ def _each_alone(plan: Plan, scorer: Scorer, job: ScoreJob, report: BenchReport, 
                 cpu_s=scale * median(clock.cpu_s[name] for clock in clocks),
             )
         )
-    _fill_limit(report, {cost.name: cost for cost in report.stages}, num_readers(plan, report.cores.count))
+    fill_limit(report, {cost.name: cost for cost in report.stages}, num_readers(plan, report.cores.count))
     return clocks[-1].first_blocks
 
 
@@ -193,7 +193,7 @@ class _Pass:
         self.cpu_s[name] += thread_time() - cpu
 
 
-def _one_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, most_rows: int = MOST_ROWS) -> _Pass:
+def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, most_rows: int = MOST_ROWS) -> _Pass:
     """read → … → publish over at most `most_rows` rows."""
     clock, started = _Pass(most_rows=most_rows), process_time()
     with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
@@ -251,7 +251,7 @@ def _scored(
     return rows, rejects
 
 
-def _fill_limit(report: BenchReport, costs: dict[str, StageCost], readers: int) -> None:
+def fill_limit(report: BenchReport, costs: dict[str, StageCost], readers: int) -> None:
     cores = report.cores.count
     limits = {
         f"CPU time over {cores} cores": sum(cost.cpu_s for cost in costs.values()) / cores,

@@ -11,7 +11,7 @@ from ..options import ScoreJob
 from ..planning.plan import Plan
 from ..running.run import num_readers
 from ..scoring.scorer import Scorer
-from .bench import ABOVE_LIMIT, ESTIMATE_ROWS, STAGES, START_UP_S, BenchReport, StageCost, _fill_limit, _one_pass
+from .bench import ABOVE_LIMIT, ESTIMATE_ROWS, STAGES, START_UP_S, BenchReport, StageCost, fill_limit, run_pass
 
 
 @pinned()
@@ -27,7 +27,7 @@ def estimate(plan: Plan, scorer: Scorer, job: ScoreJob) -> Estimate | None:
         batch_rows=scorer.block_rows,
     )
     for _ in range(2):  # the first pass pays for what is done once
-        clock = _one_pass(plan, scorer, job, report.batch_rows, ESTIMATE_ROWS)
+        clock = run_pass(plan, scorer, job, report.batch_rows, ESTIMATE_ROWS)
     if not clock.rows:
         return None
     scale = plan.num_rows / clock.rows
@@ -35,7 +35,7 @@ def estimate(plan: Plan, scorer: Scorer, job: ScoreJob) -> Estimate | None:
         name: StageCost(name=name, wall_s=clock.wall_s[name] * scale, cpu_s=clock.cpu_s[name] * scale)
         for name in STAGES
     }
-    _fill_limit(report, costs, num_readers(plan, cores.count))
+    fill_limit(report, costs, num_readers(plan, cores.count))
     return Estimate(
         seconds=START_UP_S + ABOVE_LIMIT * report.limit_s,
         output_bytes=round(clock.output_bytes * scale),

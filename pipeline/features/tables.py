@@ -15,7 +15,7 @@ Columns = Mapping[str, Column]
 Filled: TypeAlias = np.ndarray | Sequences
 
 
-def _unfit(entry: TableInput, array: np.ndarray, columns: Columns) -> Found:
+def unfit(entry: TableInput, array: np.ndarray, columns: Columns) -> Found:
     if entry.dtype == "int64":
         wrong = [(array[place] != columns[name]) for place, name in enumerate(entry.columns)]
         reason = "is no whole number, and the model takes indices"

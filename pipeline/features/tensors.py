@@ -16,7 +16,7 @@ from ...schemas.steps import AnyStep
 from ..records import CheckedBatch, FeatureBatch, Lists, Reject, Sequences
 from .program import run_steps
 from .sequences import DTYPES, Found, fill_sequence, rows_of
-from .tables import Columns, Filled, _unfit
+from .tables import Columns, Filled, unfit
 
 
 def scale_batch(
@@ -79,7 +79,7 @@ def _fill(entry: AnyInput, columns: Columns, rows: int, pin: bool) -> tuple[Fill
     )
     for place, feature in enumerate(entry.columns):
         array[place] = columns[feature]
-    return array, _unfit(entry, array, columns)
+    return array, unfit(entry, array, columns)
 
 
 def _fitting(filled: Filled, entry: AnyInput, fits: np.ndarray) -> Filled:

@@ -17,9 +17,9 @@ from ...schemas.inputs import Feature
 from ..arrays import to_arrow
 from ..options import CsvDialect
 from ..records import CheckedBatch, Lists, Reject
-from .cells.lists import _lists
-from .cells.numbers import _finite
-from .cells.text import _image_cells, _without_null_words, _words
+from .cells.lists import list_cells
+from .cells.numbers import number_cells
+from .cells.text import image_cells, text_cells, without_null_words
 
 #: How text is written, unless a job says otherwise.
 DIALECT = CsvDialect()
@@ -59,15 +59,15 @@ def check_batch(
     for feature in features:
         array = batch.column(feature.name)
         if feature.name in text:
-            array = _without_null_words(array, dialect)
+            array = without_null_words(array, dialect)
         if feature.dtype == "text":
-            values, problems = _words(array, feature)
+            values, problems = text_cells(array, feature)
         elif feature.dtype == "image":
-            values, problems = _image_cells(array)
+            values, problems = image_cells(array)
         elif feature.dtype in ("numbers", "words"):
-            values, problems = _lists(array, feature)
+            values, problems = list_cells(array, feature)
         else:
-            values, problems = _finite(array, feature, decimal=dialect.decimal if feature.name in text else None)
+            values, problems = number_cells(array, feature, decimal=dialect.decimal if feature.name in text else None)
         columns[feature.name] = values
         fresh = [(position, reason) for position, reason in problems if not bad[position]]
         if fresh:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 import pyarrow as pa
 
 from ...schemas.inputs import Feature
-from ..arrow_types import _is_number, _is_text, is_bytes, is_list
+from ..arrow_types import is_bytes, is_list, is_number, is_text
 from ..errors import ColumnError
 
 
@@ -35,7 +35,7 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
             raise ColumnError(f"{source}: feature column {feature.name!r} stands {times[feature.name]} times")
         kind = schema.field(feature.name).type
         if feature.dtype == "text":
-            if not (_is_text(kind) or pa.types.is_null(kind)):
+            if not (is_text(kind) or pa.types.is_null(kind)):
                 raise ColumnError(
                     f"{source}: feature column {feature.name!r} is {kind}, and the bundle takes it as text; cast it"
                     " where the file is written",
@@ -45,7 +45,7 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
         if feature.dtype in ("image", "numbers", "words"):
             _check_rich(feature, kind, text=feature.name in text, source=source)
             continue
-        if not _is_number(kind) and not (feature.name in text and _is_text(kind)):
+        if not is_number(kind) and not (feature.name in text and is_text(kind)):
             raise ColumnError(
                 f"{source}: feature column {feature.name!r} is {kind}, and only numbers, booleans and decimals"
                 " can be scored; cast it where the file is written",
@@ -58,7 +58,7 @@ def _check_rich(feature: Feature, kind: pa.DataType, *, text: bool, source: str)
     if pa.types.is_null(kind):
         return
     if feature.dtype == "image":
-        if not (_is_text(kind) or is_bytes(kind)):
+        if not (is_text(kind) or is_bytes(kind)):
             raise ColumnError(
                 f"{source}: feature column {feature.name!r} is {kind}, and the bundle takes images: bytes of JPEG or"
                 " PNG, or their paths",
@@ -71,7 +71,7 @@ def _check_rich(feature: Feature, kind: pa.DataType, *, text: bool, source: str)
             " none; write Parquet",
             column=feature.name,
         )
-    fits = _is_number if feature.dtype == "numbers" else _is_text
+    fits = is_number if feature.dtype == "numbers" else is_text
     if not (is_list(kind) and (fits(kind.value_type) or pa.types.is_null(kind.value_type))):
         raise ColumnError(
             f"{source}: feature column {feature.name!r} is {kind}, and the bundle takes lists of {feature.dtype};"

@@ -17,7 +17,7 @@ from ..errors import NoInputError, UsageError
 from ..records import Format, Partition
 from ..storage.folders import Entry, Walker, is_hidden, listing_error
 from ..storage.plain_files import Kind, kind_of
-from .formats import _format
+from .formats import format_of
 from .patterns import Pattern, expand, is_pattern, parse
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -77,7 +77,7 @@ def discover(where: str, *, format: Literal["auto", "parquet", "csv"] = "auto") 
     found, ignored = [], []
     for entry in files.entries:
         name = _utf8(entry.name)
-        kind = _format(name) if format == "auto" else format
+        kind = format_of(name) if format == "auto" else format
         partition = _partition(entry, kind) if kind is not None and entry.kind != "other" else None
         if partition is None:
             ignored.append(entry)
@@ -113,7 +113,7 @@ def _files(where: str, format: str) -> _Found:  # noqa: A002
                     f"input {where!r} begins with {name[0]!r}: its predictions would have a name that readers of the"
                     " output skip; rename it"
                 )
-            if format == "auto" and _format(where) is None:
+            if format == "auto" and format_of(where) is None:
                 raise UsageError(f"cannot tell the format of {where!r} by its name; say --format parquet or csv")
             return _Found(root, [Entry(where, name, "file", os.path.islink(where))])  # noqa: PTH114
         case "folder":

@@ -42,7 +42,7 @@ def read_rows(
     return (ReadRows(batch=batch) for batch in batches)
 
 
-def _footer(
+def read_schema(
     partition: Partition, dialect: CsvDialect, columns: set[str] | None
 ) -> tuple[pa.Schema, int | None] | PartitionError:
     try:
@@ -53,5 +53,5 @@ def _footer(
         return error
 
 
-def _format(name: str) -> Format | None:
+def format_of(name: str) -> Format | None:
     return next((kind for suffix, kind in SUFFIXES.items() if name.lower().endswith(suffix)), None)

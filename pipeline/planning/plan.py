@@ -18,7 +18,7 @@ from ..bundle.columns import check_options, output_fields
 from ..errors import ColumnError, OutputError, PartitionError, UsageError
 from ..inputs.columns import check_columns
 from ..inputs.discover import Discovery, refuse_path
-from ..inputs.formats import _footer
+from ..inputs.formats import read_schema
 from ..options import ColumnOptions, CsvDialect, ScoreJob
 from ..outputs.assemble import output_schema
 from ..outputs.naming import numbered, part_name, too_long, whole_name
@@ -125,7 +125,7 @@ def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, jo
     remaining = [partition for partition in found.partitions if partition not in standing.whole]
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
         columns = _named_columns(manifest, job.columns)
-        footers = pool.map(lambda partition: _footer(partition, job.csv, columns), remaining)
+        footers = pool.map(lambda partition: read_schema(partition, job.csv, columns), remaining)
         for partition, footer in zip(remaining, footers, strict=True):
             if isinstance(footer, PartitionError):
                 failed.append(footer)

@@ -18,7 +18,7 @@ from .events import Watcher, say_end
 from .ledger import Ledger
 
 
-def _hold_fresh(store: Store, job: ScoreJob, held: ExitStack) -> None:
+def lock_new_output(store: Store, job: ScoreJob, held: ExitStack) -> None:
     """Make an output and hold it, now that the preflight has passed."""
     store.prepare()
     held.enter_context(hold(store, job.run_id))
@@ -26,7 +26,7 @@ def _hold_fresh(store: Store, job: ScoreJob, held: ExitStack) -> None:
         raise OutputLockedError(f"another run has just begun in {str(store.root)!r}; try again when it has ended")
 
 
-def _nothing_to_do(store: Store, plan: Plan, job: ScoreJob, bundle: str) -> RunManifest | None:
+def up_to_date_manifest(store: Store, plan: Plan, job: ScoreJob, bundle: str) -> RunManifest | None:
     """The last run's manifest, where it tells of these very parts, all of them stand, and so does `_SUCCESS`: nothing
     is touched then."""
     standing = plan.standing
@@ -50,7 +50,7 @@ def _nothing_to_do(store: Store, plan: Plan, job: ScoreJob, bundle: str) -> RunM
     return manifest if manifest.rows_rejected <= allowed else None
 
 
-def _clear(store: Store, ledger: Ledger) -> None:
+def remove_replaced_parts(store: Store, ledger: Ledger) -> None:
     """Remove parts that were replaced under other names, now that their replacements stand, and, where that was asked
     for, parts whose input is gone; then rejects that no part names, which a run that was killed may have left."""
     standing = ledger.plan.standing
@@ -67,7 +67,7 @@ def _clear(store: Store, ledger: Ledger) -> None:
             store.remove(name)
 
 
-def _look_again(store: Store, ledger: Ledger) -> None:
+def check_parts_exist(store: Store, ledger: Ledger) -> None:
     """Every part is where it was published: somebody may have moved or removed the output meanwhile."""
     parts = [part.target for parts in ledger.parts.values() for part in parts]
     gone = [name for name in parts if store.kind(name) != "file"]
@@ -79,7 +79,7 @@ def _look_again(store: Store, ledger: Ledger) -> None:
 
 
 @contextmanager
-def _manifest_written(store: Store, ledger: Ledger, watcher: Watcher) -> Iterator[None]:
+def write_manifest_at_end(store: Store, ledger: Ledger, watcher: Watcher) -> Iterator[None]:
     """Whatever happens inside, run.json and the last log line tell of it; `_SUCCESS` only of success."""
     error: BaseException | None = None
     try:

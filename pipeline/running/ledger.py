@@ -19,7 +19,7 @@ from ..planning.fingerprint import dialect_option, explain_option
 from ..planning.plan import Plan
 from ..records import Partition
 from ..timing import StageTimes, verdict
-from .manifest import _heads, _record, versions
+from .manifest import head_records, partition_record, versions
 
 if TYPE_CHECKING:
     from ..scoring.scorer import Scorer
@@ -130,7 +130,7 @@ class Ledger:
     def records(self) -> list[PartitionRecord]:
         """What became of every input, by name."""
         return [
-            _record(partition, self.parts.get(partition, []), self.errors.get(partition.name))
+            partition_record(partition, self.parts.get(partition, []), self.errors.get(partition.name))
             for partition in self.plan.discovery.partitions
             if partition in self.parts or partition.name in self.errors
         ]
@@ -209,7 +209,7 @@ def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | Non
         ),
         device=str(scorer.device) if scorer else "none",
         block_rows=scorer.block_rows if scorer else 0,
-        heads=_heads(bundle.manifest, job.columns),
+        heads=head_records(bundle.manifest, job.columns),
         versions=versions() | ({"pillow": version("pillow")} if scorer is not None and scorer.images else {}),
         compiled=job.compile and scorer is not None and scorer.not_compiled is None,
         clock=clock,

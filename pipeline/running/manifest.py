@@ -17,7 +17,7 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-def _heads(manifest: BundleManifest, options: ColumnOptions) -> list[HeadRecord]:
+def head_records(manifest: BundleManifest, options: ColumnOptions) -> list[HeadRecord]:
     return [
         HeadRecord(
             name=head.name,
@@ -36,7 +36,7 @@ def _quantiles(head: RegressionHead) -> list[float]:
     return [quantile for quantile in head.quantiles for _ in range(max(1, len(head.targets)))]
 
 
-def _record(partition: Partition, parts: list[PartRecord], error: str | None) -> PartitionRecord:
+def partition_record(partition: Partition, parts: list[PartRecord], error: str | None) -> PartitionRecord:
     return PartitionRecord(
         source=partition.name,
         path=partition.path,

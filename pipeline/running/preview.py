@@ -15,7 +15,7 @@ SHOWN_ROWS = 5
 TRIED_ROWS = 1000
 
 
-def _first_rows(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> dict[str, Any]:
+def score_first_rows(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> dict[str, Any]:
     """Score the first rows of the first file."""
     from ..outputs.assemble import reasons_of
     from .flow import LoadedBlock, ReadFailed, load_blocks, score_block

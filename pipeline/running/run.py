@@ -30,7 +30,13 @@ from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..planning.existing import look
 from ..planning.plan import Plan, PlannedPartition, default_split_rows, make_plan, refuse_overlap
 from ..scoring.retries import Retries
-from .commit import _clear, _hold_fresh, _look_again, _manifest_written, _nothing_to_do
+from .commit import (
+    check_parts_exist,
+    lock_new_output,
+    remove_replaced_parts,
+    up_to_date_manifest,
+    write_manifest_at_end,
+)
 from .events import (
     Watcher,
     say_all_retried,
@@ -84,10 +90,10 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
             plan = make_plan(found, standing, bundle.manifest, job, split_rows)
             spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in found.partitions)
         if not known:
-            _hold_fresh(store, job, held)
+            lock_new_output(store, job, held)
         say_found(watcher, found)
         say_plan(watcher, job, plan, cores)
-        if (done := _nothing_to_do(store, plan, job, bundle.digest)) is not None:
+        if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
             say_nothing_to_do(watcher, done)
             return done
         scorer = _load_scorer(bundle, job, watcher, held) if plan.partitions else None
@@ -96,7 +102,7 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
         store.remove(SUCCESS)
         say_swept(watcher, store.sweep())
         watcher.start(plan.num_rows)
-        with _manifest_written(store, ledger, watcher):
+        with write_manifest_at_end(store, ledger, watcher):
             for partition, parts in standing.kept.items():
                 for record in parts.values():
                     ledger.keep(partition, record)
@@ -106,11 +112,11 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
             if scorer is not None:
                 store.write(MANIFEST, encode_manifest(ledger.manifest(None, ended=False)))
                 _score_splits(store, scorer, ledger, watcher, cores.count)
-            _clear(store, ledger)
+            remove_replaced_parts(store, ledger)
             ledger.settle()
             say_dedupe(watcher, ledger.clock.times)
             say_explained(watcher, ledger.clock.times, scorer)
-            _look_again(store, ledger)
+            check_parts_exist(store, ledger)
             say_new_inputs(watcher, _new_inputs(ledger))
     return ledger.manifest(None)
 

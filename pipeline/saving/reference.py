@@ -172,7 +172,7 @@ def _shown(
     return found
 
 
-def _within_bounds(manifest: BundleManifest, rows: Sample, raw: Raw) -> tuple[Sample, Raw]:
+def rows_within_bounds(manifest: BundleManifest, rows: Sample, raw: Raw) -> tuple[Sample, Raw]:
     """The sample rows that the bundle would not reject itself.
 
     Raises:
@@ -190,7 +190,7 @@ def _within_bounds(manifest: BundleManifest, rows: Sample, raw: Raw) -> tuple[Sa
     return rows.only(kept.numpy()), {name: values[kept] for name, values in raw.items()}
 
 
-def _columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Raw) -> dict[str, pa.Array]:
+def golden_columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Raw) -> dict[str, pa.Array]:
     """The decoded columns of the golden rows; a regression's by the user's own inverse of the target's scaler."""
     columns: dict[str, pa.Array] = {}
     members = len(manifest.members)

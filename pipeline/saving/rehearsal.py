@@ -31,7 +31,7 @@ PADDING = (
 )
 
 
-def _pruning(
+def pruning_changes(
     share: float,
     drafts: Sequence[Draft],
     heads: Sequence[AnyHead],
@@ -67,7 +67,7 @@ def _apart(one: Tensor | Steps, other: Tensor | Steps) -> float:
     return float((one - other).abs().max())
 
 
-def _rehearsed(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> BundleManifest:
+def rehearse_bundle(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> BundleManifest:
     """The manifest with which the golden rows come out; tables contiguous where the model needs it."""
     if not _rehearse(manifest, drafts, golden):
         return manifest

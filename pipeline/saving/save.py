@@ -29,8 +29,8 @@ from .fitted import fitted_in_float32
 from .heads import Outputs, Task, make_heads
 from .inputs import described, take_apart
 from .output_checks import refuse_double_activation
-from .reference import _columns, _within_bounds, choices_of, has_sequences, true_outputs
-from .rehearsal import _pruning, _rehearsed
+from .reference import choices_of, golden_columns, has_sequences, rows_within_bounds, true_outputs
+from .rehearsal import pruning_changes, rehearse_bundle
 from .sample import expected_columns
 
 Call = Literal["arguments", "dict"]
@@ -166,7 +166,7 @@ def save_bundle(
     pruning = None
     if prune is not None:
         whole, _ = true_outputs(_drafts(models, takes, call, None), taken.shown, [entries], call, described_heads)
-        pruning = _pruning(prune, drafts, described_heads, ensemble, raw, whole)
+        pruning = pruning_changes(prune, drafts, described_heads, ensemble, raw, whole)
     files = {name: data for each in drafts for name, data in each.files.items()}
     manifest = described(
         lambda: BundleManifest(
@@ -191,8 +191,8 @@ def save_bundle(
     written = [field.name for field in output_fields(manifest, ColumnOptions())]
     if len(set(written)) < len(written):
         raise BundleError(f"two outputs would be written under the same name, among {written}")
-    rows, raw = _within_bounds(manifest, rows, raw)
-    columns = _columns(manifest, named, raw)
+    rows, raw = rows_within_bounds(manifest, rows, raw)
+    columns = golden_columns(manifest, named, raw)
     if expected is not None:
         columns = expected_columns(expected, manifest, rows)
     manifest = manifest.model_copy(update={"golden": manifest.golden.model_copy(update={"rows": rows.batch.num_rows})})
@@ -200,7 +200,7 @@ def save_bundle(
     manifest = manifest.model_copy(update={"members": members})
     golden = GoldenRows(features=rows.batch, raw=raw_arrays(described_heads, raw), columns=columns)
     files[GOLDEN] = write_golden(golden)
-    manifest = _rehearsed(manifest, drafts, golden)
+    manifest = rehearse_bundle(manifest, drafts, golden)
     digests = {name: sha256(data) for name, data in files.items()}
     return write_bundle(path, manifest.model_copy(update={"files": digests}), files)
 

@@ -8,11 +8,11 @@ from ....schemas.inputs import Feature
 from ...arrays import to_numpy
 from ...arrow_types import Problems
 from ...records import Lists
-from .numbers import _finite
-from .text import _words
+from .numbers import number_cells
+from .text import text_cells
 
 
-def _lists(array: pa.Array, feature: Feature) -> tuple[Lists, Problems]:
+def list_cells(array: pa.Array, feature: Feature) -> tuple[Lists, Problems]:
     """Lists with a value at every step, one at least. Steps are counted from 0."""
     known = to_numpy(array.is_valid())
     problems = [(position, "is null") for position in np.flatnonzero(~known).tolist()]
@@ -23,7 +23,7 @@ def _lists(array: pa.Array, feature: Feature) -> tuple[Lists, Problems]:
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
     problems += [(position, "has no steps") for position in np.flatnonzero((lengths == 0) & known).tolist()]
     plain = Feature(name=feature.name, dtype="text" if feature.dtype == "words" else "float64")
-    values, found = _words(flat, plain) if feature.dtype == "words" else _finite(flat, plain, decimal=None)
+    values, found = text_cells(flat, plain) if feature.dtype == "words" else number_cells(flat, plain, decimal=None)
     seen = set()
     for place, reason in sorted(found):
         row = int(np.searchsorted(offsets, place, side="right")) - 1

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from ....schemas.inputs import Feature
 from ...arrays import to_arrow, to_numpy
-from ...arrow_types import Problems, _is_text
+from ...arrow_types import Problems, is_text
 
 #: Beyond this, float64 no longer holds every integer.
 EXACT = 2**53
 
 
-def _finite(array: pa.Array, feature: Feature, *, decimal: str | None) -> tuple[NDArray[np.float64], Problems]:
+def number_cells(array: pa.Array, feature: Feature, *, decimal: str | None) -> tuple[NDArray[np.float64], Problems]:
     array, problems = _to_float64(array, feature, decimal=decimal)
     keep = feature.nulls == "keep"
     if array.null_count:
@@ -43,7 +43,7 @@ def _to_float64(array: pa.Array, feature: Feature, *, decimal: str | None) -> tu
         return array, []
     if pa.types.is_dictionary(kind):
         return _to_float64(array.dictionary_decode(), feature, decimal=decimal)
-    if _is_text(kind) and decimal is not None:
+    if is_text(kind) and decimal is not None:
         return _parse(array, feature, decimal)
     if pa.types.is_decimal(kind):
         # By way of its digits, which are rounded once and right.

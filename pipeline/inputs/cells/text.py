@@ -6,17 +6,17 @@ import pyarrow.compute as pc
 
 from ....schemas.inputs import Feature
 from ...arrays import to_numpy
-from ...arrow_types import Problems, _is_text
+from ...arrow_types import Problems, is_text
 from ...options import CsvDialect
 
 
-def _without_null_words(array: pa.Array, dialect: CsvDialect) -> pa.Array:
+def without_null_words(array: pa.Array, dialect: CsvDialect) -> pa.Array:
     """Cells of a CSV: an empty one has no value, nor has one of the words that say so."""
     empty = pc.is_in(array, pa.array(["", *dialect.nulls], array.type)) if dialect.nulls else pc.equal(array, "")
     return pc.if_else(empty, None, array)
 
 
-def _words(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
+def text_cells(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
     """Text as it is."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
@@ -27,11 +27,11 @@ def _words(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
     return array, [(position, "is null") for position in nulls]
 
 
-def _image_cells(array: pa.Array) -> tuple[pa.Array, Problems]:
+def image_cells(array: pa.Array) -> tuple[pa.Array, Problems]:
     """Bytes and paths as they are."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if array.type in (pa.string_view(), pa.binary_view(), pa.null()):  # of which Arrow cannot take
-        array = array.cast(pa.large_string() if _is_text(array.type) else pa.large_binary())
+        array = array.cast(pa.large_string() if is_text(array.type) else pa.large_binary())
     nulls = np.flatnonzero(to_numpy(array.is_null())).tolist()
     return array, [(position, "is null") for position in nulls]
