@@ -1,9 +1,12 @@
-"""The way of the data:
+"""The rooms of the pipeline, from the ground up.
 
-discover → read → check → scale → transfer → forward → decode → write → publish
+    storage, parquet                              where bytes are, and Parquet files of any origin
+    bundle, features, graph, inputs, outputs      what things are; none of them imports another
+    model, tasks                                  networks on a device; raw outputs → columns
+    planning, scoring                             what remains to be done; the line of stages
+    running, saving                               a job from start to end; a model becomes a bundle
+    evaluation, examples                          judging outputs and bundles; the demo's networks
 
-`inputs` finds partitions, reads them and checks their rows; `features` turns columns into tensors; `model`
-holds the bundle and runs the forward pass; `tasks` turn raw outputs into named columns; `outputs` write them
-where nobody sees them yet, and publish. `scoring/scorer.py` is the pure core between reading and writing; `running/run.py` is
-one job from start to end and the only file that knows the order of the stages.
+A room imports from the floors below it and from the modules beside this file, which import none of them.
+`docs/architecture.md` says where a new stage, task, input kind or file format goes.
 """

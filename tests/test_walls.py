@@ -8,58 +8,21 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TOP = ("scoreline", "pipeline", "jobs", "schemas")
 SOURCES = sorted(file for room in TOP for file in (ROOT / room).rglob("*.py"))
+PIPELINE = [file for file in SOURCES if file.is_relative_to(ROOT / "pipeline")]
 COMMANDS = [file for file in SOURCES if "jobs" in file.parts and "terminal" not in file.parts]
-ROOMS = ("inputs", "features", "model", "tasks", "outputs")
-JOINERS = (
-    "arguments",
-    "attributions",
-    "shown",
-    "importance",
-    "examples",
-    "dedupe",
-    "calibrate",
-    "evaluate",
-    "joins",
-    "label_file",
-    "checkpoint",
-    "heads",
-    "resume",
-    "verify",
-    "pack",
-    "mlflow",
-    "plan",
-    "scorer",
-    "run",
-    "save",
-    "samples",
-    "desk",
-    "ledger",
-    "watch",
-    "lanes",
+#: The floors of the pipeline, from the ground up. A room imports from the floors below it, never from its own.
+#: What is no folder stands on the ground, and imports only from there.
+FLOORS = (
+    ("storage",),
+    ("parquet",),
+    ("bundle", "features", "graph", "inputs", "outputs"),
+    ("model", "tasks"),
+    ("planning", "scoring"),
+    ("running", "saving"),
+    ("evaluation", "examples"),
 )
-TORCH = (
-    "arguments",
-    "attributions",
-    "shown",
-    "examples",
-    "dedupe",
-    "calibrate",
-    "checkpoint",
-    "heads",
-    "bench",
-    "samples",
-    "pack",
-    "features",
-    "model",
-    "tasks",
-    "inputs.loader",
-    "records",
-    "scorer",
-    "run",
-    "save",
-    "lanes",
-)
-NO_TORCH_IN_MODEL = ("model.bundle", "model.golden")
+#: Rooms that plan, which do without torch.
+WITHOUT_TORCH = ("schemas", "storage", "parquet", "inputs", "outputs", "bundle", "planning")
 
 
 def installed_name(file: Path) -> str:
@@ -112,35 +75,45 @@ def test_commands_know_nothing_of_each_other(file: Path) -> None:
     assert not between
 
 
-@pytest.mark.parametrize("file", [f for f in SOURCES if "pipeline" in f.parts], ids=installed_name)
-def test_rooms_of_the_pipeline_do_not_import_each_other(file: Path) -> None:
-    """inputs, features, model, tasks and outputs meet only in the files that join them."""
-    parts = installed_name(file).split(".")[2:]
-    if not parts or parts[0] not in ROOMS:
-        return
+def room_of(name: str) -> str:
+    """`scoreline.pipeline.inputs.csv` → `inputs`; empty for what stands on the ground."""
+    room = name.removeprefix("scoreline.pipeline.").split(".")[0]
+    return room if any(room in floor for floor in FLOORS) else ""
+
+
+def test_every_room_has_its_floor() -> None:
+    """A new folder is entered above, or it would have no walls."""
+    folders = {file.relative_to(ROOT / "pipeline").parts[0] for file in PIPELINE if file.parent != ROOT / "pipeline"}
+    assert folders == {room for floor in FLOORS for room in floor}
+
+
+@pytest.mark.parametrize("file", PIPELINE, ids=installed_name)
+def test_rooms_import_downwards(file: Path) -> None:
+    """From the floors below, from their own room, and from the ground."""
+    height = {"": -1} | {room: number for number, floor in enumerate(FLOORS) for room in floor}
+    own = room_of(installed_name(file))
     for name in of_ours(file):
-        other = name.split(".")[2:3]
-        if name.startswith("scoreline.pipeline") and other:
-            assert other[0] not in (*JOINERS, *(room for room in ROOMS if room != parts[0])), name
+        other = room_of(name)
+        if name.startswith("scoreline.pipeline.") and other != own:
+            assert height[other] < height[own], name
 
 
-@pytest.mark.parametrize("file", ["records", "errors", "timing"])
-def test_records_errors_and_timing_import_nothing_of_ours(file: str) -> None:
-    """They are what everything else stands on."""
-    assert not of_ours(ROOT / "pipeline" / f"{file}.py")
+@pytest.mark.parametrize("file", SOURCES, ids=installed_name)
+def test_private_names_stay_in_their_file(file: Path) -> None:
+    """What begins with an underscore is imported by nobody."""
+    nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+    assert not [alias.name for node in nodes if node.level for alias in node.names if alias.name.startswith("_")]
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=installed_name)
 def test_libraries_stay_where_they_belong(file: Path) -> None:
-    """Click only in jobs, torch only where tensors live."""
-    name = installed_name(file)
+    """Click only in jobs; no torch in the rooms that plan."""
     roots = {found.split(".")[0] for found in imports(file)}
-    if not name.startswith("scoreline.jobs"):
+    place = file.relative_to(ROOT).parts
+    if place[0] != "jobs":
         assert not roots & {"click", "tqdm", "structlog"}
-    if "torch" in roots and name not in ("scoreline.jobs.demo", "scoreline.jobs.unpickle"):
-        inside = name.removeprefix("scoreline.pipeline.")
-        assert inside.startswith(TORCH), name
-        assert inside not in NO_TORCH_IN_MODEL, name
+    if {*place[:2]} & set(WITHOUT_TORCH):
+        assert "torch" not in roots
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=installed_name)

@@ -10,7 +10,7 @@ import click
 
 from ...pipeline.errors import JobFileError, UsageError, one_line
 from ...pipeline.options import ColumnOptions, CsvDialect, Explain, ScoreJob
-from ...pipeline.toml import read_toml
+from ...pipeline.storage.toml import read_toml
 from .options import Keys, Rejects, RowCount, Share, Size, Thresholds
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from ..graph import operations
 from ..inputs.csv import read_text
 from ..parquet.file import ParquetSource
 from ..storage.plain_files import read_plain, require_plain
-from ..toml import read_toml
+from ..storage.toml import read_toml
 from .archives import refuse_bomb
 from .checkpoint import fill
 from .parameters import Parameters, read_parameters

@@ -28,7 +28,7 @@ class RawBatch:
 
     def kept(self, features: FeatureBatch) -> np.ndarray | None:
         """Where the rows of `heads` stand in the batch as read; None where all of them are there."""
-        return np.delete(_places(features), list(self.failed)) if self.failed else features.kept
+        return np.delete(kept_positions(features), list(self.failed)) if self.failed else features.kept
 
     def rejects(self, features: FeatureBatch) -> tuple[Reject, ...]:
         """The rows that did not go through."""
@@ -36,7 +36,7 @@ class RawBatch:
             return ()
         places = np.array(sorted(self.failed), dtype=np.int64)
         reasons = tuple(self.failed[place] for place in places.tolist())
-        return (Reject(positions=_places(features)[places], stage="forward", column="", reasons=reasons),)
+        return (Reject(positions=kept_positions(features)[places], stage="forward", column="", reasons=reasons),)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,14 +50,14 @@ class DecodedBatch:
     out_of_bounds: int = 0
 
 
-def _places(features: FeatureBatch) -> np.ndarray:
+def kept_positions(features: FeatureBatch) -> np.ndarray:
     """Where the rows that are to be scored stand in the batch as read."""
-    return _all_if_none(features.kept, features.num_kept)
+    return positions_or_all(features.kept, features.num_kept)
 
 
-def _without(checked: CheckedBatch, unfit: Mapping[int, str], name: str) -> CheckedBatch:
+def without_rows(checked: CheckedBatch, unfit: Mapping[int, str], name: str) -> CheckedBatch:
     """The rows that have no reason against them; the others are rejects."""
-    before = _all_if_none(checked.kept, checked.batch.num_rows)
+    before = positions_or_all(checked.kept, checked.batch.num_rows)
     good = np.delete(np.arange(len(before)), list(unfit))
     places = np.array(sorted(unfit), dtype=np.int64)
     reject = Reject(
@@ -67,5 +67,5 @@ def _without(checked: CheckedBatch, unfit: Mapping[int, str], name: str) -> Chec
     return replace(checked, columns=columns, kept=before[good], rejects=(*checked.rejects, reject))
 
 
-def _all_if_none(places: np.ndarray | None, rows: int) -> np.ndarray:
+def positions_or_all(places: np.ndarray | None, rows: int) -> np.ndarray:
     return np.arange(rows, dtype=np.int64) if places is None else places

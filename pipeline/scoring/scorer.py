@@ -58,7 +58,7 @@ from ..ordered import refuse_unordered
 from ..outputs.assemble import assemble, assemble_rejects, described, output_schema, reasons_of
 from ..records import CheckedBatch, FeatureBatch, Inputs, Reject, ScoredBatch, Sequences, dense
 from ..tasks.decode import check_shape, decode_head, raw_arrays
-from .batches import DecodedBatch, RawBatch, _all_if_none, _places, _without
+from .batches import DecodedBatch, RawBatch, kept_positions, positions_or_all, without_rows
 from .explaining.attribution import Attribution, baseline_of
 from .replay import GoldenReport
 from .retries import Retries, warn_retried
@@ -260,7 +260,7 @@ class Scorer:
             pixels, unfit = open_images(checked.columns[name], entry, folder=folder, mapper=mapper)
             checked = replace(checked, columns={**checked.columns, name: pixels})
             if unfit:
-                checked = _without(checked, unfit, name)
+                checked = without_rows(checked, unfit, name)
         return checked
 
     @pinned()
@@ -337,7 +337,7 @@ class Scorer:
         """Some of the rows that are to be scored, by their places among them."""
         index = torch.from_numpy(places)
         inputs = {name: tensor.T[:, index].T for name, tensor in dense(features.inputs).items()}
-        return replace(features, inputs=inputs, kept=_places(features)[places], rejects=())
+        return replace(features, inputs=inputs, kept=kept_positions(features)[places], rejects=())
 
     @pinned()
     def repeated(self, raw: RawBatch, repeats: Repeats) -> RawBatch:
@@ -428,8 +428,8 @@ class Scorer:
         """
         if self.attribution is None:
             return decoded, 0
-        places = _all_if_none(decoded.kept, decoded.batch.num_rows)
-        index = torch.from_numpy(np.searchsorted(_places(features), places)).to(self.device)
+        places = positions_or_all(decoded.kept, decoded.batch.num_rows)
+        index = torch.from_numpy(np.searchsorted(kept_positions(features), places)).to(self.device)
         inputs = {name: tensor[index] for name, tensor in dense(features.inputs).items()}
         columns, number = self.attribution.columns(inputs, decoded.columns, options, source, places + first_row)
         return replace(decoded, columns=(*decoded.columns, *columns)), number

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from .storage.plain_files import read_plain
+from .plain_files import read_plain
 
 #: Tables and lists within each other.
 MOST_DEPTH = 16
