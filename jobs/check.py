@@ -106,7 +106,6 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
     from ..schemas.members import CODE
 
     manifest, golden = bundle.manifest, scorer.golden
-    assert golden is not None, "a scorer that is loaded has replayed its golden rows"
     names = [feature.name for feature in manifest.features]
     yield "bundle", f"{bundle.path} (format {manifest.format}, made by scoreline {manifest.scoreline})"
     yield "digest", bundle.digest
@@ -124,8 +123,9 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
         yield "  shape", f"{name} → [rows{''.join(f', {size}' for size in shape[1:])}]"
     if len(layers) > SHOWN_SHAPES:
         yield "  shape", f"… {len(layers) - SHOWN_SHAPES} more"
-    if scorer.folded or scorer.dropped:
-        yield "prepared", f"{scorer.folded} BatchNorm folded into a Linear, {scorer.dropped} layers of training dropped"
+    folded, dropped = scorer.loaded.folded, scorer.loaded.dropped
+    if folded or dropped:
+        yield "prepared", f"{folded} BatchNorm folded into a Linear, {dropped} layers of training dropped"
     yield "features", f"{len(names)}: {_some(names)}"
     for kind, count in sorted(Counter(feature.dtype for feature in manifest.features).items()):
         yield "  dtype", f"{count} {kind}"

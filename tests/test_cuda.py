@@ -9,6 +9,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from scoreline.pipeline.scoring.block import Block
+from scoreline.pipeline.scoring.line import compose
 from torch import Tensor, nn
 
 from conftest import Example, Result
@@ -78,9 +80,11 @@ def test_pinned_buffers_are_filled_and_used_again(wide: tuple[Path, Path]) -> No
     scorer = Scorer.load(wide[0], device="cuda")
     batch = pq.read_table(wide[1] / "0.parquet").to_batches()[0]
     for _ in range(3):
-        features = scorer.scale(scorer.check(batch))
+        line = compose(scorer.loaded)
+        loaded = line.load(Block(batch=batch))
+        features = loaded.need_features()
         assert all(tensor.is_pinned() for tensor in features.inputs.values())
-        raw = scorer.forward(scorer.transfer(features))
+        raw = line.score(loaded).need_raw()
         assert all(head.device.type == "cpu" for head in raw.heads.values())
         assert set(raw.device_s) == {"transfer", "forward"}
 

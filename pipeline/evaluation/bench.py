@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time, thread_time
 from typing import Any
 
-import pyarrow as pa
 import torch
 from torch import nn
 
@@ -36,17 +34,20 @@ from ..model.modes import pinned
 from ..model.passes import Pass
 from ..model.weights import read_weights
 from ..options import ScoreJob
-from ..outputs.assemble import assemble, assemble_rejects
 from ..outputs.part_file import PartFile
 from ..outputs.store import Store
 from ..planning.existing import Standing
 from ..planning.fingerprint import fingerprint
 from ..planning.plan import Plan, PlannedPartition, default_split_rows, make_plan
 from ..planning.splits import read_splits
-from ..records import Block, FeatureBatch
+from ..records import FeatureBatch, ReadBlock
 from ..running.events import Silent
+from ..running.flow import origin_of
 from ..running.run import num_readers, run
+from ..scoring.block import Block
+from ..scoring.line import Line, LineOptions, compose
 from ..scoring.scorer import Scorer
+from ..timing import StageTime, StageTimes
 
 #: Rows that the stages are measured on, one by one; the whole runs over all.
 MOST_ROWS = 1 << 20
@@ -153,7 +154,7 @@ def _whole(job: ScoreJob, report: BenchReport, rounds: int) -> None:
 
 def _each_alone(plan: Plan, scorer: Scorer, job: ScoreJob, report: BenchReport, rounds: int) -> list[FeatureBatch]:
     """Every stage on one thread, block by block, nothing beside it; fills in the limit. Returns the first blocks."""
-    clocks: list[_Pass] = []
+    clocks: list[BenchPass] = []
     for number in range(WARM_PASSES + rounds):
         for clock in clocks:
             clock.first_blocks.clear()  # memory that is held is memory that cannot be used again, and faults
@@ -173,82 +174,90 @@ def _each_alone(plan: Plan, scorer: Scorer, job: ScoreJob, report: BenchReport, 
     return clocks[-1].first_blocks
 
 
-@dataclass(kw_only=True, slots=True)
-class _Pass:
-    """The clocks of one pass over the first rows of an input."""
+class _Clocks(StageTimes):
+    """The clocks of one pass: seconds on the wall and of CPU time of this thread, by the stages of the bench."""
 
-    wall_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    cpu_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    def __init__(self, groups: Mapping[str, str]) -> None:
+        super().__init__()
+        self._groups = groups
+        self.wall_s, self.cpu_s = dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[StageTime]:
+        """Seconds that a reader's other threads spend meanwhile are added to reading by `run_pass`."""
+        wall, cpu = perf_counter(), thread_time()
+        with super().stage(name) as spent:
+            yield spent
+        group = self._groups[name]
+        self.wall_s[group] += perf_counter() - wall
+        self.cpu_s[group] += thread_time() - cpu
+
+
+@dataclass(kw_only=True, slots=True)
+class BenchPass:
+    """One pass over the first rows of an input."""
+
+    clocks: _Clocks
     most_rows: int = MOST_ROWS
     rows: int = 0
     output_bytes: int = 0
     first_blocks: list[FeatureBatch] = field(default_factory=list)
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Seconds of this thread; those that a reader's other threads spend meanwhile are reckoned to reading."""
-        wall, cpu = perf_counter(), thread_time()
-        yield
-        self.wall_s[name] += perf_counter() - wall
-        self.cpu_s[name] += thread_time() - cpu
+    @property
+    def wall_s(self) -> dict[str, float]:
+        """Seconds on the wall."""
+        return self.clocks.wall_s
+
+    @property
+    def cpu_s(self) -> dict[str, float]:
+        """Seconds of CPU time."""
+        return self.clocks.cpu_s
 
 
-def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, most_rows: int = MOST_ROWS) -> _Pass:
-    """read → … → publish over at most `most_rows` rows."""
-    clock, started = _Pass(most_rows=most_rows), process_time()
+def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, most_rows: int = MOST_ROWS) -> BenchPass:
+    """read → … → publish over at most `most_rows` rows, in this thread."""
+    options, started = LineOptions.of(job), process_time()
+    one = BenchPass(clocks=_Clocks(_groups(compose(scorer.loaded, options))), most_rows=most_rows)
     with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
         store = Store(folder)
         for planned in plan.partitions:
-            first = FirstRows()
+            line = compose(scorer.loaded, options)
             part = PartFile(store, name="part.parquet", schema=planned.schema, read=planned.read_with_hive)
-            for block in _blocks(planned, block_rows, clock):
-                rows, rejects = _scored(planned, block, scorer, job, clock, first)
-                with clock.stage("write + publish"):
-                    part.write(rows, rejects)
-            with clock.stage("write + publish"):
-                clock.output_bytes += part.publish("part.parquet", _receipt(planned, part)).num_bytes
-            if clock.rows >= most_rows:
+            for block in _blocks(planned, block_rows, one):
+                loaded = line.load(block)
+                if len(one.first_blocks) < FEW_BLOCKS:
+                    one.first_blocks.append(loaded.need_features())
+                scored = line.score(loaded).need_scored()
+                with one.clocks.stage("write"):
+                    part.write(scored.rows, scored.rejects)
+            with one.clocks.stage("publish"):
+                one.output_bytes += part.publish("part.parquet", _receipt(planned, part)).num_bytes
+            if one.rows >= most_rows:
                 break
-    others = sum(seconds for name, seconds in clock.cpu_s.items() if name != "read")
-    clock.cpu_s["read"] = max(0.0, process_time() - started - others)
-    return clock
+    others = sum(seconds for name, seconds in one.cpu_s.items() if name != "read")
+    one.cpu_s["read"] = max(0.0, process_time() - started - others)
+    return one
 
 
-def _blocks(planned: PlannedPartition, block_rows: int, clock: _Pass) -> Iterator[Block]:
+def _groups(line: Line) -> dict[str, str]:
+    """Which stage of the bench a stage of the line belongs to."""
+    groups = {"read": "read", "write": "write + publish", "publish": "write + publish"}
+    groups |= dict.fromkeys((name for name in line.load_names if name != "read"), "check + scale")
+    groups |= dict.fromkeys(line.score_names, "decode")
+    return groups | dict.fromkeys(("transfer", "forward"), "transfer + forward")
+
+
+def _blocks(planned: PlannedPartition, block_rows: int, one: BenchPass) -> Iterator[Block]:
+    origin = origin_of(planned, FirstRows())
     with closing(read_splits(planned, block_rows)) as pieces:
-        while clock.rows < clock.most_rows:
-            with clock.stage("read"):
+        while one.rows < one.most_rows:
+            with one.clocks.stage("read"):
                 piece = next(pieces, None)
             if piece is None:
                 return
-            if isinstance(piece, Block):
-                clock.rows += piece.batch.num_rows
-                yield piece
-
-
-def _scored(
-    planned: PlannedPartition, block: Block, scorer: Scorer, job: ScoreJob, clock: _Pass, first: FirstRows
-) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    with clock.stage("check + scale"):
-        features = scorer.prepare(
-            block.batch,
-            folder=str(Path(planned.partition.path).parent),
-            text=planned.text,
-            dialect=planned.dialect,
-            unreadable=block.unreadable,
-        )
-    if len(clock.first_blocks) < FEW_BLOCKS:
-        clock.first_blocks.append(features)
-    with clock.stage("transfer + forward"):
-        moved = scorer.transfer(features)
-        raw = scorer.forward(moved, first=first.announce(features.num_kept))
-    with clock.stage("decode"):
-        decoded = scorer.decode(moved, raw, job.columns, scorer.hidden(moved, raw))
-        source, first_row = planned.partition.name, block.first_row
-        decoded, _ = scorer.explain(moved, decoded, job.columns, source=source, first_row=first_row)
-        rows = assemble(block.batch, decoded.kept, decoded.columns, planned.schema)
-        rejects = assemble_rejects(block.batch, decoded.rejects, source=source, first_row=first_row)
-    return rows, rejects
+            if isinstance(piece, ReadBlock):
+                one.rows += piece.batch.num_rows
+                yield Block.of(piece, origin, one.clocks)
 
 
 def fill_limit(report: BenchReport, costs: dict[str, StageCost], readers: int) -> None:
@@ -290,7 +299,13 @@ def _forward_modes(scorer: Scorer, blocks: list[FeatureBatch], report: BenchRepo
     rows = sum(block.num_kept for block in blocks)
     if not rows:
         return
-    passes = [one for block in blocks for one in scorer.members.passes.cut(scorer.transfer(block).inputs)]
+    device = scorer.loaded.device
+    passes: list[Pass] = []
+    for block in blocks:
+        sent = device.send(block.inputs)
+        if scorer.device.type == "cuda":
+            torch.cuda.synchronize(scorer.device)  # the copy, before anything uses it
+        passes += scorer.members.passes.cut(sent.tensors)
     for mode, context in (
         ("gradients recorded", _gradients),
         ("no_grad", lambda _: torch.no_grad()),

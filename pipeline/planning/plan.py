@@ -12,8 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import GenerationHead
-from ...schemas.inputs import TableInput
+from ..bundle import stages
 from ..bundle.columns import check_options, output_fields
 from ..errors import ColumnError, OutputError, PartitionError, UsageError
 from ..inputs.columns import check_columns
@@ -116,11 +115,8 @@ def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, jo
             no head of the bundle.
     """
     check_options(manifest, job.columns)
-    other = [entry for entry in manifest.inputs if not isinstance(entry, TableInput)]
-    if job.dedupe and other:
-        raise UsageError(f"--dedupe is for tables, and {other[0].name!r} is of {other[0].kind}s; leave it out")
-    if job.dedupe and any(isinstance(head, GenerationHead) for head in manifest.heads):
-        raise UsageError("--dedupe is for outputs as wide for every row, and generation gives texts; leave it out")
+    for stage in stages.OPTIONAL:
+        stage.refuse(manifest, job)
     planned, failed = [], []
     remaining = [partition for partition in found.partitions if partition not in standing.whole]
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:

@@ -2,10 +2,9 @@
 shown."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ...schemas.run import RunManifest, StageTotals
-from ..bundle.explained import COMPLETE
 from ..cores import Cores
 from ..errors import PartitionError
 from ..inputs.discover import Discovery
@@ -15,14 +14,8 @@ from ..planning.existing import Standing
 from ..planning.plan import Plan
 from ..records import Partition, Split
 from ..scoring.retries import Retried, Retries, in_words
-from ..timing import StageTime, StageTimes
+from ..timing import StageTime
 
-if TYPE_CHECKING:
-    from ..scoring.scorer import Scorer
-
-
-#: Of the largest difference in score: what attributions may miss it by without a warning.
-WIDE_GAP = 0.05
 #: How many names an event lists.
 MOST_NAMED = 5
 
@@ -157,60 +150,6 @@ def say_all_retried(watcher: Watcher, retries: Retries) -> None:
             watcher.event("retried_in_all", level="warning", blocks=one.blocks, rows=one.rows, reason=in_words(one))
 
 
-def say_dedupe(watcher: Watcher, times: StageTimes) -> None:
-    """How many rows were spared the model, and whether finding them has paid."""
-    if "dedupe" not in times.stages or not times["dedupe"].rows:
-        return
-    rows, scored, spent = times["dedupe"].rows, times["forward"].rows, times["dedupe"].busy_s
-    saved = times["forward"].busy_s / max(1, scored) * (rows - scored)
-    watcher.event(
-        "dedupe",
-        level="info" if saved > spent else "warning",
-        hit_rate=round(1 - scored / rows, 4),
-        spent_s=round(spent, 3),
-        saved_s=round(saved, 3),
-        reason="repeated rows were scored once"
-        if saved > spent
-        else "finding repeated rows took longer than scoring them would have: leave --dedupe out",
-    )
-
-
-def say_explained(watcher: Watcher, times: StageTimes, scorer: "Scorer | None") -> None:
-    """How many rows have attributions, and how nearly those sum to the difference in score; a gap beyond a twentieth is
-    a warning."""
-    if scorer is None or scorer.attribution is None or "explain" not in times.stages:
-        return
-    method, rows, lost = scorer.attribution.explain.method, times["explain"].rows, scorer.attribution.lost
-    if lost:
-        watcher.event(
-            "not_explained",
-            level="warning",
-            rows=lost,
-            reason="rows between these and the baseline have no finite score, or make the model raise: their"
-            " attributions are null",
-        )
-    if retried := scorer.attribution.retried:
-        reason = f"the model fails on rows together that it takes in pieces, which is slow: {retried[0]}"
-        watcher.event("retried", level="warning", stage="explain", reason=reason)
-    if method not in COMPLETE:
-        watcher.event("explained", method=method, rows=rows)
-        return
-    gap, difference = scorer.attribution.largest_gap
-    wide = gap > WIDE_GAP * difference
-    watcher.event(
-        "explained",
-        level="warning" if wide else "info",
-        method=method,
-        rows=rows,
-        largest_gap=gap,
-        largest_difference=difference,
-        reason="attributions miss the difference in score widely: the model is too steep for the points of the path;"
-        " say --explain shapley"
-        if wide
-        else "attributions of a row sum to the difference of its score and the baseline's, within the gap",
-    )
-
-
 def say_new_inputs(watcher: Watcher, names: list[str]) -> None:
     """Files that came while the run went on."""
     if names:
@@ -226,14 +165,16 @@ def say_failed(watcher: Watcher, error: PartitionError) -> None:
     watcher.event("partition_failed", level="error", partition=error.partition, reason=str(error))
 
 
-def say_split(watcher: Watcher, partition: Partition, split: Split, part: PartFile, times: StageTimes) -> None:
+def say_split(
+    watcher: Watcher, partition: Partition, split: Split, part: PartFile, stages: Mapping[str, StageTime]
+) -> None:
     watcher.event(
         "split_end",
         partition=partition.name,
         split=split.index,
         rows=part.num_rows + part.num_rejects,
         rejected=part.num_rejects,
-        stages=_rounded(times.summary()),
+        stages=_rounded(stages),
     )
 
 

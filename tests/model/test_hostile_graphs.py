@@ -291,7 +291,7 @@ def test_a_pass_is_halved_until_it_fits(squared: bool, tmp_path: Path, monkeypat
     monkeypatch.setattr(sizes, "TIMES_INPUT", 1)
     scorer = Scorer.load(tmp_path / "b", device="cpu")
     got = scorer.score_frame(many)["prediction"].to_numpy()
-    assert scorer.members.fitting_rows is not None
+    assert scorer.members.max_rows_in_memory is not None
     with torch.no_grad():
         np.testing.assert_allclose(got, model(torch.tensor(many.to_numpy(), dtype=torch.float32))[:, 0], atol=1e-5)
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline.inputs.cut import cut
-from scoreline.pipeline.records import Block, ReadRows, Split
+from scoreline.pipeline.records import ReadBlock, ReadRows, Split
 
 
 def batches(sizes: list[int], unreadable: set[int], first_row: int = 0) -> list[ReadRows]:
@@ -55,7 +55,7 @@ def test_every_row_once_in_its_split(
     assert [split.index for split in splits] == [n for n in range(num_splits) if n not in kept]
     assert all(split.last == (split.index == num_splits - 1) for split in splits)
     for split in splits:
-        mine = [piece for piece in pieces if isinstance(piece, Block) and piece.split == split.index]
+        mine = [piece for piece in pieces if isinstance(piece, ReadBlock) and piece.split == split.index]
         rows = [row for block in mine for row in block.batch["row"].to_pylist()]
         assert rows == list(range(total))[split.index * split_rows : (split.index + 1) * split_rows]
         assert (split.first_row, split.num_rows) == (split.index * split_rows, len(rows))

@@ -8,6 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scoreline.pipeline.scoring.block import Block
+from scoreline.pipeline.scoring.line import compose
+from scoreline.pipeline.scoring.replay import raw_and_columns
 from torch import Tensor, nn
 
 from scoreline import Scorer, save_bundle
@@ -25,7 +28,7 @@ def saved(path: Path, model: nn.Module, **changes: Any) -> Scorer:
 
 
 def out(scorer: Scorer) -> np.ndarray:
-    return np.asarray(scorer.raw_and_columns(scorer_batch())[0]["output"])
+    return np.asarray(raw_and_columns(scorer.loaded, scorer_batch())[0]["output"])
 
 
 def scorer_batch() -> Any:
@@ -59,7 +62,7 @@ def test_any_stack_gives_the_same(tmp_path_factory: pytest.TempPathFactory, kind
     with torch.no_grad():
         wanted = model.eval().double()(torch.from_numpy(X)).numpy()
     np.testing.assert_allclose(out(scorer), wanted, rtol=1e-4, atol=1e-5)
-    assert scorer.dropped == kinds.count("dropout")
+    assert scorer.loaded.dropped == kinds.count("dropout")
     assert not any(isinstance(module, nn.Dropout) for module in scorer.members.models[0].modules())
 
 
@@ -71,7 +74,7 @@ def test_the_textbooks_stack_is_folded(tmp_path: Path) -> None:
         task="multiclass",
         labels=["x", "y", "z"],
     )
-    assert (scorer.folded, scorer.dropped) == (2, 2)
+    assert (scorer.loaded.folded, scorer.loaded.dropped) == (2, 2)
     assert not any(isinstance(module, nn.BatchNorm1d) for module in scorer.members.models[0].modules())
 
 
@@ -141,7 +144,7 @@ def test_what_cannot_be_folded_is_not(tmp_path: Path, kind: type[nn.Module], tar
     torch.manual_seed(3)
     model = randomized(kind())
     scorer = saved(tmp_path, model, labels=targets)
-    assert scorer.folded == 0
+    assert scorer.loaded.folded == 0
     with torch.no_grad():
         wanted = model.eval().double()(torch.from_numpy(X)).numpy()
     np.testing.assert_allclose(out(scorer).reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-5)
@@ -171,9 +174,11 @@ def test_activations_overwrite_only_what_is_theirs(tmp_path: Path) -> None:
     with torch.no_grad():
         wanted = model.eval().double()(torch.from_numpy(X)).numpy()
     np.testing.assert_allclose(out(scorer), wanted, rtol=1e-4, atol=1e-5)
-    given = scorer.scale(scorer.check(scorer_batch()))
+    line = compose(scorer.loaded)
+    loaded = line.load(Block(batch=scorer_batch()))
+    given = loaded.need_features()
     before = {name: tensor.clone() for name, tensor in given.inputs.items()}
-    scorer.forward(given)
+    line.score(loaded)
     assert all(torch.equal(tensor, before[name]) for name, tensor in given.inputs.items())
     inplace = [m for m in scorer.members.models[0].modules() if getattr(m, "inplace", False)]
     assert sorted(type(module).__name__ for module in inplace) == ["LeakyReLU", "ReLU", "ReLU"]
@@ -184,4 +189,4 @@ def test_a_norm_that_stands_for_a_scaler_is_not_folded(tmp_path: Path) -> None:
     model = nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 2))
     model[0].running_mean.fill_(1e4)
     model[0].running_var.fill_(1.0)
-    assert saved(tmp_path, model).folded == 0
+    assert saved(tmp_path, model).loaded.folded == 0

@@ -1,7 +1,9 @@
 """Rows that were scored → the columns of `--explain`. Joins `features`, `model` and `tasks`; knows nothing of files."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +20,15 @@ from ...errors import UsageError, one_line
 from ...features.program import encoded, origins
 from ...model.forward import head_output
 from ...options import ColumnOptions, Explain
+from ...records import dense
+from ..block import Block
+from ..line import compose
 from .captum import Explainer
 from .rows import baseline_row, chosen, draws
 from .score import explained_score
+
+if TYPE_CHECKING:
+    from ..loaded import LoadedBundle
 
 Tensors = Mapping[str, Tensor]
 
@@ -136,9 +144,29 @@ class Attribution:
         )
 
 
-def baseline_of(manifest: BundleManifest, golden: pa.RecordBatch, limits: Collection[str]) -> pa.RecordBatch:
-    """The raw row that others are compared with."""
-    return baseline_row(golden, categories(manifest, limits))
+def load_attribution(
+    loaded: LoadedBundle, models: Sequence[nn.Module], explain: Explain, golden: pa.RecordBatch, *, seed: int
+) -> Attribution:
+    """How attributions of a loaded bundle are made, compared with the baseline of its golden rows.
+
+    Args:
+        models: the members as they were saved, on their device.
+        golden: the features of the golden rows.
+    """
+    row = baseline_row(golden, categories(loaded.manifest, loaded.limits))
+    inputs = compose(loaded).load(Block(batch=row)).need_features().inputs
+    passes = loaded.members.passes
+    return Attribution(
+        loaded.manifest,
+        models,
+        explain,
+        baseline={name: tensor.to(loaded.device.torch) for name, tensor in dense(inputs).items()},
+        limits=loaded.limits,
+        pass_rows=loaded.members.pass_rows,
+        contiguous=passes.contiguous,
+        seed=seed,
+        heed=passes.heed_stop,
+    )
 
 
 def _spread(values: Tensor, taken: np.ndarray, valid: np.ndarray) -> pa.Array:
