@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from statistics import median
-from time import perf_counter, process_time, thread_time
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -22,53 +22,28 @@ from torch import nn
 from ...schemas.heads import GenerationHead
 from ...schemas.inputs import TableInput
 from ...schemas.members import GraphMember
-from ...schemas.run import Receipt
 from ..bundle.bundle import Bundle, open_bundle, read_graph
 from ..cores import Cores, available_cores
 from ..errors import UsageError
 from ..graph.interpreter import build
 from ..inputs.discover import discover
-from ..model.first_rows import FirstRows
 from ..model.forward import called, head_output
 from ..model.modes import pinned
 from ..model.passes import Pass
 from ..model.weights import read_weights
 from ..options import ScoreJob
-from ..outputs.part_file import PartFile
-from ..outputs.store import Store
 from ..planning.existing import Standing
-from ..planning.fingerprint import fingerprint
-from ..planning.plan import Plan, PlannedPartition, default_split_rows, make_plan
-from ..planning.splits import read_splits
-from ..records import FeatureBatch, ReadBlock
+from ..planning.plan import Plan, default_split_rows, make_plan
+from ..records import FeatureBatch
 from ..running.events import Silent
-from ..running.flow import origin_of
 from ..running.run import num_readers, run
-from ..scoring.block import Block
-from ..scoring.line import Line, LineOptions, compose
 from ..scoring.scorer import Scorer
-from ..timing import StageTime, StageTimes
+from .stage_costs import STAGES, BenchPass, StageCost, limit_of, run_pass
 
-#: Rows that the stages are measured on, one by one; the whole runs over all.
-MOST_ROWS = 1 << 20
-#: Rows that an estimate scores, and what a run takes beyond its limit and before its first row (docs/benchmarks.md).
-ESTIMATE_ROWS, ABOVE_LIMIT, START_UP_S = 1 << 17, 1.25, 0.9
-#: Blocks that the comparisons of the forward pass take.
-FEW_BLOCKS = 4
 #: Passes after the whole that are not counted: the allocators settle anew.
 WARM_PASSES = 1
-STAGES = ("read", "check + scale", "transfer + forward", "decode", "write + publish")
 #: Raw outputs that differ by less are the same to rounding.
 LIKE_ROUNDING = 1e-4
-
-
-@dataclass(kw_only=True, slots=True)
-class StageCost:
-    """A stage alone, for all rows of the input: seconds on the clock, and of CPU time over all threads."""
-
-    name: str
-    wall_s: float
-    cpu_s: float
 
 
 @dataclass(kw_only=True, slots=True)
@@ -170,128 +145,15 @@ def _each_alone(plan: Plan, scorer: Scorer, job: ScoreJob, report: BenchReport, 
                 cpu_s=scale * median(clock.cpu_s[name] for clock in clocks),
             )
         )
-    fill_limit(report, {cost.name: cost for cost in report.stages}, num_readers(plan, report.cores.count))
+    limit = limit_of(report.stages, readers=num_readers(plan, report.cores.count), cores=report.cores.count)
+    report.limit_s, report.limited_by = limit.seconds, limit.limited_by
     return clocks[-1].first_blocks
-
-
-class _Clocks(StageTimes):
-    """The clocks of one pass: seconds on the wall and of CPU time of this thread, by the stages of the bench."""
-
-    def __init__(self, groups: Mapping[str, str]) -> None:
-        super().__init__()
-        self._groups = groups
-        self.wall_s, self.cpu_s = dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0.0)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[StageTime]:
-        """Seconds that a reader's other threads spend meanwhile are added to reading by `run_pass`."""
-        wall, cpu = perf_counter(), thread_time()
-        with super().stage(name) as spent:
-            yield spent
-        group = self._groups[name]
-        self.wall_s[group] += perf_counter() - wall
-        self.cpu_s[group] += thread_time() - cpu
-
-
-@dataclass(kw_only=True, slots=True)
-class BenchPass:
-    """One pass over the first rows of an input."""
-
-    clocks: _Clocks
-    most_rows: int = MOST_ROWS
-    rows: int = 0
-    output_bytes: int = 0
-    first_blocks: list[FeatureBatch] = field(default_factory=list)
-
-    @property
-    def wall_s(self) -> dict[str, float]:
-        """Seconds on the wall."""
-        return self.clocks.wall_s
-
-    @property
-    def cpu_s(self) -> dict[str, float]:
-        """Seconds of CPU time."""
-        return self.clocks.cpu_s
-
-
-def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, most_rows: int = MOST_ROWS) -> BenchPass:
-    """read → … → publish over at most `most_rows` rows, in this thread."""
-    options, started = LineOptions.of(job), process_time()
-    one = BenchPass(clocks=_Clocks(_groups(compose(scorer.loaded, options))), most_rows=most_rows)
-    with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
-        store = Store(folder)
-        for planned in plan.partitions:
-            line = compose(scorer.loaded, options)
-            part = PartFile(store, name="part.parquet", schema=planned.schema, read=planned.read_with_hive)
-            for block in _blocks(planned, block_rows, one):
-                loaded = line.load(block)
-                if len(one.first_blocks) < FEW_BLOCKS:
-                    one.first_blocks.append(loaded.need_features())
-                scored = line.score(loaded).need_scored()
-                with one.clocks.stage("write"):
-                    part.write(scored.rows, scored.rejects)
-            with one.clocks.stage("publish"):
-                one.output_bytes += part.publish("part.parquet", _receipt(planned, part)).num_bytes
-            if one.rows >= most_rows:
-                break
-    others = sum(seconds for name, seconds in one.cpu_s.items() if name != "read")
-    one.cpu_s["read"] = max(0.0, process_time() - started - others)
-    return one
-
-
-def _groups(line: Line) -> dict[str, str]:
-    """Which stage of the bench a stage of the line belongs to."""
-    groups = {"read": "read", "write": "write + publish", "publish": "write + publish"}
-    groups |= dict.fromkeys((name for name in line.load_names if name != "read"), "check + scale")
-    groups |= dict.fromkeys(line.score_names, "decode")
-    return groups | dict.fromkeys(("transfer", "forward"), "transfer + forward")
-
-
-def _blocks(planned: PlannedPartition, block_rows: int, one: BenchPass) -> Iterator[Block]:
-    origin = origin_of(planned, FirstRows())
-    with closing(read_splits(planned, block_rows)) as pieces:
-        while one.rows < one.most_rows:
-            with one.clocks.stage("read"):
-                piece = next(pieces, None)
-            if piece is None:
-                return
-            if isinstance(piece, ReadBlock):
-                one.rows += piece.batch.num_rows
-                yield Block.of(piece, origin, one.clocks)
-
-
-def fill_limit(report: BenchReport, costs: dict[str, StageCost], readers: int) -> None:
-    cores = report.cores.count
-    limits = {
-        f"CPU time over {cores} cores": sum(cost.cpu_s for cost in costs.values()) / cores,
-        f"reading, {readers} at once": (costs["read"].wall_s + costs["check + scale"].wall_s) / readers,
-        "writing, one thread": costs["write + publish"].wall_s,
-    }
-    report.limited_by = max(limits, key=lambda name: limits[name])
-    report.limit_s = limits[report.limited_by]
 
 
 def _seconds(work: Callable[[], Any]) -> float:
     start = perf_counter()
     work()
     return perf_counter() - start
-
-
-def _receipt(planned: PlannedPartition, part: PartFile) -> Receipt:
-    rows = part.num_rows + part.num_rejects
-    mark = fingerprint(planned.partition, 0, "sha256:" + "0" * 64, ScoreJob(bundle="", input="", output="", run_id=""))
-    return Receipt(
-        fingerprint=mark,
-        root="",
-        split=0,
-        last=True,
-        num_keys=planned.num_keys,
-        rows_in=rows,
-        rows_scored=part.num_rows,
-        rows_rejected=part.num_rejects,
-        rejects=None,
-        made_with={},
-    )
 
 
 def _forward_modes(scorer: Scorer, blocks: list[FeatureBatch], report: BenchReport, rounds: int) -> None:

@@ -90,7 +90,6 @@ class Scorer:
         compiled: bool = False,
         hidden: Sequence[str] = (),
         explain: Explain | None = None,
-        seed: int = 0,
     ) -> Scorer:
         """Load a bundle, check every digest, and replay its golden rows on the device.
 
@@ -105,7 +104,6 @@ class Scorer:
                 model runs as it is, and `not_compiled` says why.
             hidden: layers whose results are written as well, by their names.
             explain: how attributions are made; they need captum.
-            seed: of what is drawn for them.
 
         Raises:
             UntrustedBundleError: the bundle holds code, and its digest is not in `trust`.
@@ -135,7 +133,7 @@ class Scorer:
         if hidden or explain is not None:
             saved = load_members(bundle, device=target.torch, trust=trust, as_saved=True)
             models = [member.module.to(target.torch) for member in saved]
-            _look_inside(loaded, models, columns=columns, explain=explain, golden=golden, seed=seed)
+            _look_inside(loaded, models, columns=columns, explain=explain, golden=golden)
         scorer = cls(loaded, digest=bundle.digest, golden=report)
         if compiled:
             scorer.not_compiled = loaded.members.compile(lambda: probe(loaded, golden))
@@ -153,7 +151,6 @@ class Scorer:
             compiled=job.compile,
             hidden=job.columns.hidden,
             explain=job.columns.explain,
-            seed=job.seed,
         )
 
     @property
@@ -307,13 +304,12 @@ def _look_inside(
     columns: Sequence[HiddenColumn],
     explain: Explain | None,
     golden: GoldenRows,
-    seed: int,
 ) -> None:
     """Keep the models as they were saved, for hidden layers and attributions."""
     if columns:
         loaded.hidden = HiddenLayers(models, columns, call=loaded.manifest.call, passes=loaded.members.passes)
     if explain is not None:
-        loaded.attribution = load_attribution(loaded, models, explain, golden.features, seed=seed)
+        loaded.attribution = load_attribution(loaded, models, explain, golden.features)
 
 
 def _refuse_rejects(rejects: pa.Table, num_rows: int, advice: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ...bundle.heads import head_fields, label_array
 from ...errors import UsageError, one_line
 from ...features.program import encoded, origins
 from ...model.forward import head_output
+from ...model.passes import Passes
 from ...options import ColumnOptions, Explain
 from ...records import dense
 from ..block import Block
@@ -47,6 +48,7 @@ class Attribution:
         models: the members as they were saved, on their device.
         baseline: the inputs of the row to compare with, `[1, columns]` each.
         limits: the columns that index an embedding.
+        passes: how the rows of a block go through the models.
 
     Raises:
         UsageError: captum is not installed, or the model cannot be explained this way.
@@ -60,10 +62,7 @@ class Attribution:
         *,
         baseline: Tensors,
         limits: Collection[str],
-        pass_rows: int,
-        contiguous: bool,
-        seed: int,
-        heed: Callable[[], None],
+        passes: Passes,
     ) -> None:
         found = explained(manifest, explain)
         sources = origins(manifest.features, manifest.steps)
@@ -79,10 +78,7 @@ class Attribution:
             baseline=baseline,
             groups={entry.name: [names.index(sources[c]) for c in entry.columns] for entry in manifest.inputs},
             num_features=len(names),
-            pass_rows=pass_rows,
-            contiguous=contiguous,
-            seed=seed,
-            heed=heed,
+            passes=passes,
         )
         try:
             first = torch.zeros(2, dtype=torch.int64, device=next(iter(baseline.values())).device)
@@ -145,7 +141,7 @@ class Attribution:
 
 
 def load_attribution(
-    loaded: LoadedBundle, models: Sequence[nn.Module], explain: Explain, golden: pa.RecordBatch, *, seed: int
+    loaded: LoadedBundle, models: Sequence[nn.Module], explain: Explain, golden: pa.RecordBatch
 ) -> Attribution:
     """How attributions of a loaded bundle are made, compared with the baseline of its golden rows.
 
@@ -155,17 +151,13 @@ def load_attribution(
     """
     row = baseline_row(golden, categories(loaded.manifest, loaded.limits))
     inputs = compose(loaded).load(Block(batch=row)).need_features().inputs
-    passes = loaded.members.passes
     return Attribution(
         loaded.manifest,
         models,
         explain,
         baseline={name: tensor.to(loaded.device.torch) for name, tensor in dense(inputs).items()},
         limits=loaded.limits,
-        pass_rows=loaded.members.pass_rows,
-        contiguous=passes.contiguous,
-        seed=seed,
-        heed=passes.heed_stop,
+        passes=loaded.members.passes,
     )
 
 
