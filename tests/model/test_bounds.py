@@ -9,7 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline.graph import operations
-from scoreline.pipeline.graph.bounds import most_numbers, most_numbers_of_layer, tensors_of
+from scoreline.pipeline.graph.bounds import most_numbers
+from scoreline.pipeline.graph.layer_bounds import most_numbers_of_layer
+from scoreline.pipeline.graph.result_sizes import tensors_of
 from torch import Tensor, nn
 
 X = torch.randn(3, 4, 6, 5)
