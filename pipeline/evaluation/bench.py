@@ -39,7 +39,7 @@ from ..options import ScoreJob
 from ..outputs.assemble import assemble, assemble_rejects
 from ..outputs.part_file import PartFile
 from ..outputs.store import Store
-from ..planning.existing import Standing
+from ..planning.existing import ExistingParts
 from ..planning.fingerprint import fingerprint
 from ..planning.plan import Plan, PlannedPartition, default_split_rows, make_plan
 from ..planning.splits import read_splits
@@ -113,7 +113,7 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
     refuse(bundle)
     scorer = Scorer.for_job(bundle, job)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
-    plan = make_plan(discover(job.input, format=job.format), Standing(), bundle.manifest, job, split_rows)
+    plan = make_plan(discover(job.input, format=job.format), ExistingParts(), bundle.manifest, job, split_rows)
     if plan.failed:
         raise plan.failed[0]
     report = BenchReport(
