@@ -63,7 +63,7 @@ def check(
     """
     from ..pipeline.bundle.bundle import open_bundle
     from ..pipeline.inputs.discover import discover  # here, so that --help stays light
-    from ..pipeline.planning.existing import Standing
+    from ..pipeline.planning.existing import ExistingParts
     from ..pipeline.planning.plan import default_split_rows, make_plan
     from ..pipeline.scoring.scorer import Scorer
     from .terminal.tables import answer, table
@@ -74,7 +74,7 @@ def check(
     if input is not None:
         files = discover(dated(input, run_date, "--input"), format=format)
         split_rows = asked.split_rows or default_split_rows(opened.model_bytes())
-        plan = make_plan(files, Standing(), opened.manifest, asked, split_rows)
+        plan = make_plan(files, ExistingParts(), opened.manifest, asked, split_rows)
     scorer = Scorer.for_job(opened, asked)
     verified = list(_verified(opened, scorer))
     planned = [] if plan is None else list(_planned(plan))

@@ -32,7 +32,7 @@ from ..model.modes import pinned
 from ..model.passes import Pass
 from ..model.weights import read_weights
 from ..options import ScoreJob
-from ..planning.existing import Standing
+from ..planning.existing import ExistingParts
 from ..planning.plan import Plan, default_split_rows, make_plan
 from ..records import FeatureBatch
 from ..running.events import Silent
@@ -89,7 +89,7 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
     refuse(bundle)
     scorer = Scorer.for_job(bundle, job)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
-    plan = make_plan(discover(job.input, format=job.format), Standing(), bundle.manifest, job, split_rows)
+    plan = make_plan(discover(job.input, format=job.format), ExistingParts(), bundle.manifest, job, split_rows)
     if plan.failed:
         raise plan.failed[0]
     report = BenchReport(

@@ -24,7 +24,7 @@ from ..model.modes import pinned
 from ..nested import take
 from ..options import ColumnOptions, ScoreJob
 from ..plain import plain
-from ..planning.existing import Standing
+from ..planning.existing import ExistingParts
 from ..planning.plan import make_plan
 from ..planning.splits import read_splits
 from ..records import ReadBlock, dense
@@ -177,7 +177,7 @@ def _blocks(scorer: Scorer, job: ScoreJob, labels: Sequence[str]) -> Iterator[Bl
         bundle=job.bundle, input=job.input, output="", run_id="", csv=job.csv, format=job.format,
         columns=ColumnOptions(keys=tuple(dict.fromkeys(labels)), prefix="scoreline_"),
     )  # fmt: skip
-    plan = make_plan(found, Standing(), scorer.manifest, keyed, 1 << 20)
+    plan = make_plan(found, ExistingParts(), scorer.manifest, keyed, 1 << 20)
     if plan.failed:
         raise plan.failed[0]
     for planned in plan.partitions:

@@ -10,7 +10,7 @@ from ..errors import PartitionError
 from ..inputs.discover import Discovery
 from ..options import ScoreJob
 from ..outputs.part_file import PartFile
-from ..planning.existing import Standing
+from ..planning.existing import ExistingParts
 from ..planning.plan import Plan
 from ..records import Partition, Split
 from ..scoring.retries import Retried, Retries, in_words
@@ -42,24 +42,24 @@ class Silent:
 
 
 def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan, cores: Cores) -> None:
-    """What is about to be done, and what earlier runs have done; their orphans are a warning."""
-    standing = plan.standing
-    if standing.unreadable is not None:
-        watcher.event("manifest_unreadable", level="warning", reason=standing.unreadable)
-    if standing.orphans and not job.prune:
+    """What is about to be done, and what earlier runs have done; orphaned parts are a warning."""
+    existing = plan.existing
+    if existing.manifest_error is not None:
+        watcher.event("manifest_unreadable", level="warning", reason=existing.manifest_error)
+    if existing.orphaned_parts and not job.prune:
         watcher.event(
-            "orphans",
+            "orphaned_parts",
             level="warning",
-            count=len(standing.orphans),
-            first=standing.orphans[0],
+            count=len(existing.orphaned_parts),
+            first=existing.orphaned_parts[0],
             reason="parts of an earlier run whose input is not among this one's stay, and readers will see them;"
             " remove them with --prune",
         )
-    if standing.strangers:
+    if existing.foreign_files:
         watcher.event(
-            "strangers",
-            count=len(standing.strangers),
-            first=standing.strangers[0],
+            "foreign_files",
+            count=len(existing.foreign_files),
+            first=existing.foreign_files[0],
             reason="files in the output that are not scoreline's are left as they are",
         )
     watcher.event(
@@ -68,7 +68,7 @@ def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan, cores: Cores) -> None:
         output=job.output,
         partitions=len(plan.discovery.partitions),
         split_rows=plan.split_rows,
-        kept=standing.num_kept(),
+        kept=existing.num_kept(),
         to_score=dict(sorted(plan.reasons.items())),
         rows=plan.num_rows,
         ignored=len(plan.discovery.ignored),
@@ -99,10 +99,10 @@ def say_found(watcher: Watcher, found: Discovery) -> None:
         )
 
 
-def say_mixed(watcher: Watcher, standing: Standing, made_with: Mapping[str, str] | None) -> None:
+def say_mixed(watcher: Watcher, existing: ExistingParts, made_with: Mapping[str, str] | None) -> None:
     """Parts that are kept were made on another kind of device, with other versions or blocks: the same values, but for
     their last bits."""
-    others = [] if made_with is None else [kept for kept in standing.made_with if kept != made_with]
+    others = [] if made_with is None else [kept for kept in existing.made_with if kept != made_with]
     for kept in others:
         names = sorted(name for name in {*kept, *(made_with or {})} if kept.get(name) != (made_with or {}).get(name))
         watcher.event(
@@ -117,7 +117,7 @@ def say_mixed(watcher: Watcher, standing: Standing, made_with: Mapping[str, str]
 def say_swept(watcher: Watcher, names: list[str]) -> None:
     """A run that was killed left temporaries, which are gone now."""
     if names:
-        watcher.event("swept", count=len(names), first=names[0])
+        watcher.event("temporaries_removed", count=len(names), first=names[0])
 
 
 def say_halved(watcher: Watcher, rows: int | None) -> None:

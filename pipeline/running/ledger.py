@@ -76,10 +76,10 @@ class Ledger:
 
     def num_rows(self) -> int | None:
         """The rows of the whole run, those of kept parts included; None where a file does not say how many it has."""
-        kept = sum(record.rows_in for parts in self.plan.standing.kept.values() for record in parts.values())
+        kept = sum(record.rows_in for parts in self.plan.existing.kept.values() for record in parts.values())
         return None if self.plan.num_rows is None else kept + self.plan.num_rows
 
-    def hold_budget(self, num_rows: int | None) -> None:
+    def enforce_reject_budget(self, num_rows: int | None) -> None:
         """Stop the run as soon as there are more rejects than it allows.
 
         Args:
@@ -120,7 +120,7 @@ class Ledger:
         self.rejected -= rejected
         self.errors[error.partition] = str(error)
 
-    def settle(self) -> None:
+    def check_final_limits(self) -> None:
         """Hold the whole run to what it allows: no partition that could not be read, and a share of rejects.
 
         Raises:
@@ -132,7 +132,7 @@ class Ledger:
             count, total = len(self.errors), len(self.plan.discovery.partitions)
             others = "; the others are published" if count < total else ""
             raise PartitionError(f"{reason} ({count} of {total} inputs could not be read{others})", partition=name)
-        self.hold_budget(sum(record.rows_in for parts in self.parts.values() for record in parts))
+        self.enforce_reject_budget(sum(record.rows_in for parts in self.parts.values() for record in parts))
 
     def records(self) -> list[PartitionRecord]:
         """What became of every input, by name."""
@@ -158,7 +158,7 @@ class Ledger:
             ended=datetime.now(UTC).isoformat(timespec="milliseconds"),
             input=self.job.input,
             root=self.plan.discovery.real_root,
-            roots=self.plan.standing.roots,
+            roots=self.plan.existing.roots,
             output=self.job.output,
             options={
                 "keys": "all" if columns.keys is None else ",".join(columns.keys) or "none",
@@ -184,7 +184,7 @@ class Ledger:
             bundle=self.bundle,
             partitions=records,
             ignored=list(self.plan.discovery.ignored),
-            orphans=self.plan.standing.orphans,
+            orphaned_parts=self.plan.existing.orphaned_parts,
             rows_in=rows_scored + rows_rejected,
             rows_scored=rows_scored,
             rows_rejected=rows_rejected,

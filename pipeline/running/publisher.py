@@ -17,7 +17,7 @@ from .flow import ScoredBlock, SplitEnd
 from .ledger import Ledger
 
 
-class Desk:
+class Publisher:
     """write → publish, in the calling thread: one part file at a time, in order."""
 
     def __init__(self, store: Store, ledger: Ledger, watcher: Watcher) -> None:
@@ -27,7 +27,7 @@ class Desk:
         self._out_of_bounds = 0
         self._times = StageTimes()
 
-    def __enter__(self) -> "Desk":
+    def __enter__(self) -> "Publisher":
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -43,7 +43,7 @@ class Desk:
         rows, rejects = item.scored.rows, item.scored.rejects
         self._out_of_bounds += item.scored.out_of_bounds
         self._ledger.reject(rejects)
-        self._ledger.hold_budget(self._num_rows)
+        self._ledger.enforce_reject_budget(self._num_rows)
         with self._times.blocking_stage("write") as spent:
             self._open(item.planned, item.split).write(rows, rejects)
             spent.rows += rows.num_rows

@@ -19,11 +19,11 @@ from ..inputs.cut import MOST_BLOCK_BYTES
 from ..inputs.discover import discover
 from ..inputs.formats import CORES_PER_READER
 from ..options import ScoreJob
-from ..outputs.lock import hold
+from ..outputs.lock import lock_output
 from ..outputs.manifest import encode_manifest
 from ..outputs.part_file import ROW_GROUP_ROWS
 from ..outputs.store import MANIFEST, SUCCESS, Store
-from ..planning.existing import look
+from ..planning.existing import scan_output
 from ..planning.plan import Plan, PlannedPartition, default_split_rows, make_plan, refuse_overlap
 from ..scoring.line import LineOptions, compose
 from ..scoring.retries import Retries
@@ -49,7 +49,7 @@ from .events import (
 )
 from .flow import Loaded, LoadedBlock, ReadFailed, ScoredBlock, SplitEnd, load_blocks, score_block
 from .ledger import Ledger, RunClock, open_ledger
-from .publisher import Desk
+from .publisher import Publisher
 
 if TYPE_CHECKING:
     from ..scoring.scorer import Scorer
@@ -77,10 +77,10 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
     with ExitStack() as held:
         if known := store.is_ours():  # held before it is looked at
             store.prepare()
-            held.enter_context(hold(store, job.run_id))
+            held.enter_context(lock_output(store, job.run_id))
         with clock.times.blocking_stage("discover") as spent:
-            standing = look(store, found.partitions, bundle.digest, job, split_rows, root=found.real_root)
-            plan = make_plan(found, standing, bundle.manifest, job, split_rows)
+            existing = scan_output(store, found.partitions, bundle.digest, job, split_rows, root=found.real_root)
+            plan = make_plan(found, existing, bundle.manifest, job, split_rows)
             spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in found.partitions)
         if not known:
             lock_new_output(store, job, held)
@@ -91,12 +91,12 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
             return done
         scorer = _load_scorer(bundle, job, watcher, held) if plan.partitions else None
         ledger = open_ledger(job, plan, bundle, scorer, clock)
-        say_mixed(watcher, standing, ledger.made_with() if scorer else None)
+        say_mixed(watcher, existing, ledger.made_with() if scorer else None)
         store.remove(SUCCESS)
-        say_swept(watcher, store.sweep())
+        say_swept(watcher, store.remove_temporaries())
         watcher.start(plan.num_rows)
         with write_manifest_at_end(store, ledger, watcher):
-            for partition, parts in standing.kept.items():
+            for partition, parts in existing.kept.items():
                 for record in parts.values():
                     ledger.keep(partition, record)
             for error in plan.failed:
@@ -106,7 +106,7 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
                 store.write(MANIFEST, encode_manifest(ledger.manifest(None, ended=False)))
                 _score_splits(store, scorer, ledger, watcher, cores.count)
             remove_replaced_parts(store, ledger)
-            ledger.settle()
+            ledger.check_final_limits()
             check_parts_exist(store, ledger)
             say_new_inputs(watcher, _new_inputs(ledger))
     return ledger.manifest(None)
@@ -146,7 +146,7 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
             weigh=_weight,
         ) as readers,
         open_lanes(lanes, stop=scorer.members.stop) as pool,
-        Desk(store, ledger, watcher) as desk,
+        Publisher(store, ledger, watcher) as publisher,
     ):
         halved, retries = None, Retries(partial(say_retried, watcher))
         flow = map_ordered(
@@ -165,11 +165,11 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
                 case ScoredBlock():
                     name, retried = item.planned.partition.name, item.scored.retried
                     retries.see(retried, source=name, first_row=item.first_row, rows=item.num_rows)
-                    desk.write(item)
+                    publisher.write(item)
                 case SplitEnd():
-                    desk.publish(item)
+                    publisher.publish(item)
                 case ReadFailed():
-                    desk.fail(item.error)
+                    publisher.fail(item.error)
         say_all_retried(watcher, retries)
     for name, fields in line.summary(ledger.clock.times):
         watcher.event(name, **fields)

@@ -152,10 +152,10 @@ def test_the_flag_stands_in_a_job_file_or_the_environment(
 
 
 def test_other_names_beside_it_are_other_parts(score: Command, nights: tuple[Path, Path], tmp_path: Path) -> None:
-    """A second input that meets no part of the first is no harm: its parts are orphans, as ever."""
+    """A second input that meets no part of the first is no harm: its parts are orphaned, as ever."""
     (nights[1] / "a.parquet").rename(nights[1] / "c.parquet")
     shutil.rmtree(nights[1] / "sub")
     assert score(nights[0]).code == 0
-    assert score(nights[1]).event("orphans")["count"] == 2
+    assert score(nights[1]).event("orphaned_parts")["count"] == 2
     result = score(nights[0])
     assert (result.code, result.event("run_start")["kept"]) == (0, 2)

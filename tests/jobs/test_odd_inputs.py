@@ -184,7 +184,7 @@ def test_nothing_is_decided_by_time(score: Command, tmp_path: Path, iris: Exampl
     assert score(file).event("run_start")["kept"] == 1
 
 
-def test_strangers_are_left_and_said(score: Command, tmp_path: Path, iris: Example) -> None:
+def test_foreign_files_are_left_and_logged(score: Command, tmp_path: Path, iris: Example) -> None:
     """P13: only our own temporaries go."""
     file = tmp_path / "in.parquet"
     iris.frame.to_parquet(file, index=False)
@@ -200,8 +200,8 @@ def test_strangers_are_left_and_said(score: Command, tmp_path: Path, iris: Examp
     (tmp_path / "out" / "other.tmp").write_text("mine")
     result = score(file)
     assert result.code == 0, result.err
-    swept, strangers = result.event("swept"), result.event("strangers")
-    assert (swept["first"], swept["count"], strangers["count"]) == (ours, 3, 2)
+    removed, foreign = result.event("temporaries_removed"), result.event("foreign_files")
+    assert (removed["first"], removed["count"], foreign["count"]) == (ours, 3, 2)
     left = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert left == {
         "_SUCCESS", "in.parquet", "notes.txt", "other.tmp", theirs, f"_rejects/day=1/{theirs}", f".git/{ours}",

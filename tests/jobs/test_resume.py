@@ -163,7 +163,7 @@ def test_nothing_to_do_is_held_to_the_budget_and_to_the_inputs(
     (data / "0.parquet").unlink()
     assert score().code == 0
     run = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
-    assert run["orphans"] == ["0.parquet"]
+    assert run["orphaned_parts"] == ["0.parquet"]
     assert [part["source"] for part in run["partitions"]] == ["1.parquet", "2.parquet", "3.parquet"]
 
 
@@ -179,12 +179,12 @@ def test_a_share_is_of_all_rows_also_when_most_of_them_stand(
     assert again.event("run_start")["kept"] == 3
 
 
-def test_orphans_stay_are_listed_and_go_when_asked(score: Command, data: Path, tmp_path: Path) -> None:
+def test_orphaned_parts_stay_are_listed_and_go_when_asked(score: Command, data: Path, tmp_path: Path) -> None:
     """Their input is gone; readers still see them."""
     assert score().code == 0
     (data / "3.parquet").unlink()
     result = score()
-    assert result.event("orphans")["first"] == "3.parquet"
+    assert result.event("orphaned_parts")["first"] == "3.parquet"
     assert (tmp_path / "out" / "3.parquet").exists()
     result = score("--prune")
     assert result.code == 0
@@ -302,7 +302,7 @@ def test_parts_of_other_inputs_are_neither_removed_nor_written_over(
     (data / "s-00001.parquet").unlink()
     result = score()
     assert result.code == 0
-    assert result.event("orphans")["first"] == "s-00001.parquet"
+    assert result.event("orphaned_parts")["first"] == "s-00001.parquet"
     assert (tmp_path / "out" / "s-00001.parquet").exists()
     other = tmp_path / "other"
     words = ["score", "--bundle", iris.bundle, "--output", tmp_path / "there", "--split-rows", "40"]
@@ -319,18 +319,18 @@ def test_an_output_that_goes_while_it_is_written(
     score: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """It is no success, and the next run finishes it."""
-    from scoreline.pipeline.running import publisher as desk
+    from scoreline.pipeline.running import publisher
 
-    real = desk.Desk.publish
+    real = publisher.Publisher.publish
 
-    def and_remove(self: desk.Desk, end: desk.SplitEnd) -> None:
+    def and_remove(self: publisher.Publisher, end: publisher.SplitEnd) -> None:
         real(self, end)
         if end.planned.partition.name == "2.parquet":
             (tmp_path / "out" / "0.parquet").unlink() if what == "part" else shutil.move(
                 tmp_path / "out", tmp_path / "x"
             )
 
-    monkeypatch.setattr(desk.Desk, "publish", and_remove)
+    monkeypatch.setattr(publisher.Publisher, "publish", and_remove)
     result = score()
     assert result.code in (73, 74)
     assert "_SUCCESS" not in parts(tmp_path / "out")

@@ -178,18 +178,18 @@ def test_parts_that_are_to_be_replaced_are_struck_out_first(
     run_json: Path, score: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the first of them is: a model that draws could give other bytes under an equal receipt."""
-    from scoreline.pipeline.running import publisher as desk
+    from scoreline.pipeline.running import publisher
 
     before = json.loads(run_json.read_text())["partitions"][0]["parts"]
     (run_json.parent.parent / "in-00001.parquet").unlink()
     seen = []
-    real = desk.Desk.publish
+    real = publisher.Publisher.publish
 
-    def and_look(self: desk.Desk, end: desk.SplitEnd) -> None:
+    def and_look(self: publisher.Publisher, end: publisher.SplitEnd) -> None:
         seen.append(json.loads(run_json.read_text()))
         real(self, end)
 
-    monkeypatch.setattr(desk.Desk, "publish", and_look)
+    monkeypatch.setattr(publisher.Publisher, "publish", and_look)
     assert score().code == 0
     (during,) = seen
     assert during["status"] == "running"

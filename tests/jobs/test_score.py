@@ -534,20 +534,20 @@ def test_a_signal_in_a_destructor_is_not_lost(
     scoreline: Command, iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python swallows what is raised there; it is raised again at the next block, and nothing is printed of it."""
-    from scoreline.pipeline.running import publisher as desk
+    from scoreline.pipeline.running import publisher
 
     class Dying:
         def __del__(self) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    real = desk.Desk.publish
+    real = publisher.Publisher.publish
 
-    def and_collect(self: desk.Desk, end: desk.SplitEnd) -> None:
+    def and_collect(self: publisher.Publisher, end: publisher.SplitEnd) -> None:
         real(self, end)
         if end.split.index == 0:
             Dying()
 
-    monkeypatch.setattr(desk.Desk, "publish", and_collect)
+    monkeypatch.setattr(publisher.Publisher, "publish", and_collect)
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     result = scoreline("score", *words, "--split-rows", "40")
