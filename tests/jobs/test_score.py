@@ -522,9 +522,9 @@ def test_a_signal_is_no_exception_of_the_model(
     scoreline: Command, iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may come while golden rows are replayed, where anything a model raises is a bad bundle."""
-    from scoreline.pipeline.scoring import scorer
+    from scoreline.pipeline.scoring.stages.scale import Scale
 
-    monkeypatch.setattr(scorer.Scorer, "scale", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(Scale, "__call__", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     assert scoreline("score", *words).code == 143
