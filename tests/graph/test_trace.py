@@ -203,12 +203,12 @@ def custom_activation() -> nn.Module:
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        (LooksAtValues(), r"test_graph\.py:\d+ `if x\.sum\(\) > 0:.*torch\.where"),
-        (LoopsOverRows(), r"test_graph\.py:\d+ `return torch\.stack.*fixed number"),
-        (InPlace(), r"(setitem|item assignment).*test_graph\.py:\d+ `h\[:, 0\] = 0\.0`"),
-        (Unlisted(), r"svdvals.*test_graph\.py:\d+ `return torch\.linalg"),
-        (AlwaysDrops(), r"at random.*test_graph\.py:\d+ `return F\.dropout.*training=self\.training"),
-        (Numpy(), r"test_graph\.py:\d+ `return torch\.from_numpy"),
+        (LooksAtValues(), r"test_trace\.py:\d+ `if x\.sum\(\) > 0:.*torch\.where"),
+        (LoopsOverRows(), r"test_trace\.py:\d+ `return torch\.stack.*fixed number"),
+        (InPlace(), r"(setitem|item assignment).*test_trace\.py:\d+ `h\[:, 0\] = 0\.0`"),
+        (Unlisted(), r"svdvals.*test_trace\.py:\d+ `return torch\.linalg"),
+        (AlwaysDrops(), r"at random.*test_trace\.py:\d+ `return F\.dropout.*training=self\.training"),
+        (Numpy(), r"test_trace\.py:\d+ `return torch\.from_numpy"),
         (custom_activation(), "TransformerEncoderLayer '1' with an argument that is no number or name"),
         (TwoInputs(), r"takes 2 tensors \(y has no default\)"),
         (nn.Sequential(nn.Conv3d(1, 1, 1)), "layer '0' is a Conv3d, which cannot be kept as data"),

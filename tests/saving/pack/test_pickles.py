@@ -38,7 +38,7 @@ AUDITED = """
 import sys
 import skops.io, sklearn.preprocessing, pandas, onnxruntime  # what they import is not what a file makes them import
 from scoreline.jobs.cli import run
-from scoreline.pipeline import pack
+from scoreline.pipeline.saving import pack
 mark, events = sys.argv.pop(), []
 processes = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "socket.connect", "socket.bind")
 def hook(event, args):
