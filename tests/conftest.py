@@ -175,3 +175,20 @@ def process() -> Callable[..., Result]:
         return Result(done.returncode, done.stdout, done.stderr)
 
     return call
+
+
+@pytest.fixture
+def iris_file(tmp_path: Path, iris: Example) -> Path:
+    """Iris as one Parquet file."""
+    iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
+    return tmp_path / "in.parquet"
+
+
+@pytest.fixture
+def score(scoreline: Callable[..., Result], iris: Example, tmp_path: Path) -> Callable[..., Result]:
+    """`scoreline score` of an input into tmp_path/out."""
+
+    def call(data: object, *words: object) -> Result:
+        return scoreline("score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", *words)
+
+    return call
