@@ -44,7 +44,6 @@ from ..planning.fingerprint import fingerprint
 from ..planning.plan import Plan, PlannedPartition, default_split_rows, make_plan
 from ..planning.splits import read_splits
 from ..records import Block, FeatureBatch
-from ..running.events import Silent
 from ..running.run import num_readers, run
 from ..scoring.scorer import Scorer
 
@@ -143,7 +142,7 @@ def _whole(job: ScoreJob, report: BenchReport, rounds: int) -> None:
     steady, startup = [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
-            manifest = run(replace(job, output=f"{folder}/out"), Silent())
+            manifest = run(replace(job, output=f"{folder}/out"))
         report.rows = manifest.rows_in
         report.output_bytes = manifest.stages["publish"].bytes
         steady.append(manifest.wall_s - manifest.startup_s - manifest.stages["discover"].waiting_s)
