@@ -141,7 +141,7 @@ class Result:
     @property
     def message(self) -> str:
         """The error as the user reads it."""
-        errors = [event["message"] for event in self.events if event["event"] == "error"]
+        errors = [event["message"] for event in self.events if event["event"] == "command_failed"]
         return errors[0] if errors else self.err
 
 

@@ -35,7 +35,6 @@ from ..options import ScoreJob
 from ..planning.existing import ExistingParts
 from ..planning.plan import Plan, default_split_rows, make_plan
 from ..records import FeatureBatch
-from ..running.events import Silent
 from ..running.run import num_readers, run
 from ..scoring.scorer import Scorer
 from .stage_costs import STAGES, BenchPass, StageCost, limit_of, run_pass
@@ -119,7 +118,7 @@ def _whole(job: ScoreJob, report: BenchReport, rounds: int) -> None:
     steady, startup = [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
-            manifest = run(replace(job, output=f"{folder}/out"), Silent())
+            manifest = run(replace(job, output=f"{folder}/out"))
         report.rows = manifest.rows_in
         report.output_bytes = manifest.stages["publish"].bytes
         steady.append(manifest.wall_s - manifest.startup_s - manifest.stages["discover"].waiting_s)

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from ...schemas.run import RunManifest
 from ..errors import OutputLockedError, ScorelineError, StorageError
+from ..events import Emitter
 from ..options import ScoreJob
 from ..outputs.lock import lock_output
 from ..outputs.manifest import encode_manifest
@@ -14,7 +15,7 @@ from ..outputs.naming import rejects_name
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..planning.existing import recorded_parts
 from ..planning.plan import Plan
-from .events import Watcher, say_end
+from .events import ManifestNotWritten, RunEnded
 from .ledger import Ledger
 
 
@@ -79,7 +80,7 @@ def check_parts_exist(store: Store, ledger: Ledger) -> None:
 
 
 @contextmanager
-def write_manifest_at_end(store: Store, ledger: Ledger, watcher: Watcher) -> Iterator[None]:
+def write_manifest_at_end(store: Store, ledger: Ledger, emit: Emitter) -> Iterator[None]:
     """Whatever happens inside, run.json and the last log line tell of it; `_SUCCESS` only of success."""
     error: BaseException | None = None
     try:
@@ -98,5 +99,5 @@ def write_manifest_at_end(store: Store, ledger: Ledger, watcher: Watcher) -> Ite
         except ScorelineError as second:
             if error is None:
                 raise
-            watcher.event("manifest_not_written", level="error", reason=str(second))
-        say_end(watcher, manifest)
+            emit(ManifestNotWritten(reason=str(second)))
+        emit(RunEnded.of(manifest))

@@ -4,6 +4,7 @@ are read or scored.
 
 from ...schemas.run import PartRecord, Receipt
 from ..errors import PartitionError
+from ..events import Emitter
 from ..inputs.discover import is_unchanged
 from ..outputs.naming import part_name, rejects_name
 from ..outputs.part_file import PartFile, Published
@@ -12,7 +13,7 @@ from ..planning.fingerprint import fingerprint
 from ..planning.plan import PlannedPartition
 from ..records import Partition, Split
 from ..timing import StageTimes
-from .events import Watcher, say_failed, say_split
+from .events import BlockWritten, PartitionFailed, SplitPublished
 from .flow import ScoredBlock, SplitEnd
 from .ledger import Ledger
 
@@ -20,8 +21,8 @@ from .ledger import Ledger
 class Publisher:
     """write → publish, in the calling thread: one part file at a time, in order."""
 
-    def __init__(self, store: Store, ledger: Ledger, watcher: Watcher) -> None:
-        self._store, self._ledger, self._watcher = store, ledger, watcher
+    def __init__(self, store: Store, ledger: Ledger, emit: Emitter) -> None:
+        self._store, self._ledger, self._emit = store, ledger, emit
         self._num_rows = ledger.num_rows()
         self._part: PartFile | None = None
         self._out_of_bounds = 0
@@ -48,7 +49,7 @@ class Publisher:
             self._open(item.planned, item.split).write(rows, rejects)
             spent.rows += rows.num_rows
             spent.bytes += rows.nbytes
-        self._watcher.advance(item.num_rows)
+        self._emit(BlockWritten(rows=item.num_rows))
 
     def publish(self, end: SplitEnd) -> None:
         """The split is through: make it visible, unless its file is no longer the one that was found."""
@@ -68,7 +69,7 @@ class Publisher:
             spent.rows += part.num_rows
         self._part = None
         self._ledger.publish(partition, _record(target, split, part, published, self._out_of_bounds))
-        say_split(self._watcher, partition, split, part, self._times.summary(self._ledger.stage_names))
+        self._emit(SplitPublished.of(partition, split, part, self._times.summary(self._ledger.stage_names)))
         self._close_split()
 
     def fail(self, error: PartitionError) -> None:
@@ -81,7 +82,7 @@ class Publisher:
             self._part.discard()
         self._part = None
         self._ledger.fail(error, rejected=rejected)
-        say_failed(self._watcher, error)
+        self._emit(PartitionFailed(partition=error.partition, reason=str(error)))
         self._close_split()
 
     def _open(self, planned: PlannedPartition, split: int) -> PartFile:

@@ -6,15 +6,15 @@ Reader threads read and load blocks, lanes score them, the calling thread writes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING
 
 from ...schemas.run import RunManifest
 from ..bundle.bundle import Bundle, open_bundle
 from ..cores import available_cores
 from ..errors import ScorelineError
+from ..events import Emitter, Subscriber
 from ..inputs.cut import MOST_BLOCK_BYTES
 from ..inputs.discover import discover
 from ..inputs.formats import CORES_PER_READER
@@ -35,18 +35,17 @@ from .commit import (
     write_manifest_at_end,
 )
 from .events import (
-    Watcher,
-    say_all_retried,
-    say_failed,
-    say_found,
-    say_halved,
-    say_mixed,
-    say_new_inputs,
-    say_nothing_to_do,
-    say_plan,
-    say_retried,
-    say_swept,
+    BundleLoaded,
+    ModelNotCompiled,
+    NewInputsFound,
+    NothingToDo,
+    OutOfMemory,
+    PartitionFailed,
+    RunStarted,
+    ScoringStarted,
+    TemporariesRemoved,
 )
+from .findings import block_retried, blocks_retried, input_findings, kept_part_differences, output_findings
 from .flow import Loaded, LoadedBlock, ReadFailed, ScoredBlock, SplitEnd, load_blocks, score_block
 from .ledger import Ledger, RunClock, open_ledger
 from .publisher import Publisher
@@ -58,8 +57,11 @@ if TYPE_CHECKING:
 MAX_IN_FLIGHT_BYTES = 96 << 20
 
 
-def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
+def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
     """Score everything a job asks for.
+
+    Args:
+        subscribers: receive the events of the run (`running/events.py`), each in this thread.
 
     Returns:
         The manifest, as it was written to `_scoreline/run.json`; `_SUCCESS` stands beside it.
@@ -67,7 +69,7 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
     Raises:
         ScorelineError: one of `errors.py`; what was published before stays, and `_SUCCESS` is not there.
     """
-    clock, cores = RunClock(), available_cores()
+    clock, cores, emit = RunClock(), available_cores(), Emitter(subscribers)
     bundle = open_bundle(job.bundle)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
     with clock.times.blocking_stage("discover"):
@@ -84,31 +86,33 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
             spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in found.partitions)
         if not known:
             lock_new_output(store, job, held)
-        say_found(watcher, found)
-        say_plan(watcher, job, plan, cores)
+        emit(*input_findings(found), *output_findings(existing, prune=job.prune), RunStarted.of(job, plan, cores))
         if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
-            say_nothing_to_do(watcher, done)
+            emit(NothingToDo(partitions=len(done.partitions), rows=done.rows_in, made_by=done.run_id))
             return done
-        scorer = _load_scorer(bundle, job, watcher, held) if plan.partitions else None
+        scorer = _load_scorer(bundle, job, emit, held) if plan.partitions else None
         ledger = open_ledger(job, plan, bundle, scorer, clock)
-        say_mixed(watcher, existing, ledger.made_with() if scorer else None)
+        if scorer is not None:
+            emit(*kept_part_differences(existing.made_with, ledger.made_with()))
         store.remove(SUCCESS)
-        say_swept(watcher, store.remove_temporaries())
-        watcher.start(plan.num_rows)
-        with write_manifest_at_end(store, ledger, watcher):
+        if removed := store.remove_temporaries():
+            emit(TemporariesRemoved(count=len(removed), first=removed[0]))
+        emit(ScoringStarted(rows=plan.num_rows))
+        with write_manifest_at_end(store, ledger, emit):
             for partition, parts in existing.kept.items():
                 for record in parts.values():
                     ledger.keep(partition, record)
             for error in plan.failed:
-                say_failed(watcher, error)
+                emit(PartitionFailed(partition=error.partition, reason=str(error)))
                 ledger.fail(error)
             if scorer is not None:
                 store.write(MANIFEST, encode_manifest(ledger.manifest(None, ended=False)))
-                _score_splits(store, scorer, ledger, watcher, cores.count)
+                _score_splits(store, scorer, ledger, emit, cores.count)
             remove_replaced_parts(store, ledger)
             ledger.check_final_limits()
             check_parts_exist(store, ledger)
-            say_new_inputs(watcher, _new_inputs(ledger))
+            if names := _new_inputs(ledger):
+                emit(NewInputsFound(count=len(names), first=names[0]))
     return ledger.manifest(None)
 
 
@@ -122,7 +126,7 @@ def _new_inputs(ledger: Ledger) -> list[str]:
     return [partition.name for partition in now if partition.name not in known]
 
 
-def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher, cores: int) -> None:
+def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> None:
     """Every split of the plan, read ahead, scored several blocks at once, published in order."""
     from .lanes import Room, Waits, decoding, map_ordered, open_lanes
     from .readers import Readers  # torch: only once there is work
@@ -146,9 +150,9 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
             weigh=_weight,
         ) as readers,
         open_lanes(lanes, stop=scorer.members.stop) as pool,
-        Publisher(store, ledger, watcher) as publisher,
+        Publisher(store, ledger, emit) as publisher,
     ):
-        halved, retries = None, Retries(partial(say_retried, watcher))
+        halved, retries = None, Retries(lambda first: emit(block_retried(first)))
         flow = map_ordered(
             readers.loader(),
             lambda item: score_block(item, line),
@@ -160,7 +164,7 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
         for item in flow:
             if scorer.members.max_rows_in_memory != halved:
                 halved = scorer.members.max_rows_in_memory
-                say_halved(watcher, halved)
+                emit(OutOfMemory(rows_at_once=halved))
             match item:
                 case ScoredBlock():
                     name, retried = item.planned.partition.name, item.scored.retried
@@ -170,9 +174,8 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher
                     publisher.publish(item)
                 case ReadFailed():
                     publisher.fail(item.error)
-        say_all_retried(watcher, retries)
-    for name, fields in line.summary(ledger.clock.times):
-        watcher.event(name, **fields)
+        emit(*blocks_retried(retries))
+    emit(*line.summary(ledger.clock.times))
 
 
 def _weight(item: Loaded) -> int:
@@ -198,7 +201,7 @@ def _depth(scorer: Scorer, ledger: Ledger, lanes: int) -> int:
     return max(lanes, min(depth, ledger.job.memory_bytes // block_bytes))
 
 
-def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher, held: ExitStack) -> Scorer:
+def _load_scorer(bundle: Bundle, job: ScoreJob, emit: Emitter, held: ExitStack) -> Scorer:
     from ..model.modes import pinned  # the heavy half of a run: torch, and only once there is work
     from ..model.reproducible import reproducible
     from ..scoring.scorer import Scorer
@@ -206,22 +209,7 @@ def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher, held: ExitStac
     held.enter_context(pinned())
     held.enter_context(reproducible(seed=job.seed, deterministic=job.deterministic))
     scorer = Scorer.for_job(bundle, job)
-    golden = scorer.golden
-    watcher.event(
-        "bundle_loaded",
-        bundle=str(bundle.path),
-        digest=bundle.digest,
-        device=str(scorer.device),
-        batch_rows=scorer.block_rows,
-        pass_rows=scorer.members.pass_rows,
-        batch_reason=scorer.block_reason,
-        folded_layers=scorer.loaded.folded,
-        dropped_layers=scorer.loaded.dropped,
-        compiled=job.compile and scorer.not_compiled is None,
-        golden_rows=golden.rows,
-        golden_source=golden.source,
-        golden_largest_difference=golden.largest_difference,
-    )
+    emit(BundleLoaded.of(job, bundle, scorer))
     if scorer.not_compiled is not None:
-        watcher.event("not_compiled", level="warning", reason=scorer.not_compiled)
+        emit(ModelNotCompiled(reason=scorer.not_compiled))
     return scorer

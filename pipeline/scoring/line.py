@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.inputs import ImageInput, SequenceInput
 from ..options import DEFAULTS, ColumnOptions, ScoreJob
 
 if TYPE_CHECKING:
+    from ..events import Event
     from ..features.images import Mapper
     from ..timing import StageTimes
     from .block import Block
@@ -167,7 +168,7 @@ class Line:
         """The scoring stages up to one, and that."""
         return self.score_stages[: 1 + [stage.name for stage in self.score_stages].index(name)]
 
-    def summary(self, times: StageTimes) -> Iterator[tuple[str, dict[str, Any]]]:
+    def summary(self, times: StageTimes) -> Iterator[Event]:
         """What the stages have to say at the end of a run."""
         for stage in (*self.load_stages, *self.score_stages):
             yield from stage.summary(times)

@@ -173,7 +173,7 @@ def test_nothing_is_decided_by_time(score: Command, tmp_path: Path, iris: Exampl
             os.utime(path, ns=(1, path.stat().st_mtime_ns + shift))
         assert "nothing_to_do" in score(file).err
     (tmp_path / "out" / "_SUCCESS").unlink()
-    assert score(file).event("run_start")["kept"] == 1
+    assert score(file).event("run_started")["kept"] == 1
 
 
 def test_foreign_files_are_left_and_logged(score: Command, tmp_path: Path, iris: Example) -> None:
@@ -192,7 +192,7 @@ def test_foreign_files_are_left_and_logged(score: Command, tmp_path: Path, iris:
     (tmp_path / "out" / "other.tmp").write_text("mine")
     result = score(file)
     assert result.code == 0, result.err
-    removed, foreign = result.event("temporaries_removed"), result.event("foreign_files")
+    removed, foreign = result.event("temporaries_removed"), result.event("foreign_files_found")
     assert (removed["first"], removed["count"], foreign["count"]) == (ours, 3, 2)
     left = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert left == {

@@ -169,7 +169,7 @@ def test_every_stage_is_in_the_log_with_measured_seconds(
         "score", "--bundle", iris.bundle, "--input", tree, "--output", tmp_path / "out", "--run-id", "r1"
     )
     assert result.code == 0
-    splits = [event for event in result.events if event["event"] == "split_end"]
+    splits = [event for event in result.events if event["event"] == "split_published"]
     assert [split["partition"].rpartition("/")[2] for split in splits] == ["a.parquet", "b.csv", "c.csv.gz"]
     for split in splits:
         assert list(split["stages"]) == STAGES
@@ -177,7 +177,7 @@ def test_every_stage_is_in_the_log_with_measured_seconds(
             assert split["stages"][stage]["busy_s"] > 0, stage
             assert split["stages"][stage]["rows"] == 50, stage
             assert split["stages"][stage]["bytes"] > 0, stage
-    end = result.event("run_end")
+    end = result.event("run_ended")
     assert end["rows"] == 150
     assert list(end["stages"]) == STAGES
     waited = sum(stage["waiting_s"] for stage in end["stages"].values()) + end["startup_s"]

@@ -56,8 +56,8 @@ def test_another_dialect_is_other_work(scoreline: Command, iris: Example, tmp_pa
     iris.frame.to_parquet(tmp_path / "data" / "b.parquet", index=False)
     assert scoreline("score", "--job", job(tmp_path, iris, "")).code == 0
     result = scoreline("score", "--job", job(tmp_path, iris, "nulls = ['NA']"))
-    assert result.event("run_start")["to_score"] == {"option csv changed": 1}
-    assert result.event("run_start")["kept"] == 1
+    assert result.event("run_started")["to_score"] == {"option csv changed": 1}
+    assert result.event("run_started")["kept"] == 1
 
 
 def test_null_words_are_for_features_only(scoreline: Command, iris: Example, tmp_path: Path) -> None:

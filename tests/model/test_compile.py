@@ -29,8 +29,8 @@ def test_compiled_or_not_the_answers_agree(process: Process, words: list[object]
     assert compiled.event("bundle_loaded")["compiled"] is True
     first = pq.read_table(tmp_path / "out" / "in.parquet")
     plain = process(*words, tmp_path / "out")
-    assert plain.event("run_start")["kept"] == 0, plain.err
-    assert "compile" in json.dumps(plain.event("run_start")["to_score"])
+    assert plain.event("run_started")["kept"] == 0, plain.err
+    assert "compile" in json.dumps(plain.event("run_started")["to_score"])
     second = pq.read_table(tmp_path / "out" / "in.parquet")
     assert first["prediction"] == second["prediction"]
     assert first["row_id"] == second["row_id"]
@@ -44,7 +44,7 @@ def test_without_a_compiler_the_model_runs_as_it_is(process: Process, words: lis
     result = process(*words, tmp_path / "out", "--compile", **broken)
     assert result.code == 0, result.err
     assert result.event("bundle_loaded")["compiled"] is False
-    assert "compiler" in result.event("not_compiled")["reason"]
+    assert "compiler" in result.event("model_not_compiled")["reason"]
     assert process(*words, tmp_path / "plain").code == 0
     got, wanted = (pq.read_table(tmp_path / name / "in.parquet") for name in ("out", "plain"))
     assert got.equals(wanted)

@@ -102,5 +102,5 @@ def test_it_is_part_of_the_fingerprint(scoreline: Command, iris: Example, tmp_pa
     assert scoreline(*words).code == 0
     full = pq.read_table(tmp_path / "out" / "in.parquet")
     result = scoreline(*words, "--precision", "int8")
-    assert result.event("run_start")["to_score"] == {"option precision changed": 1}
+    assert result.event("run_started")["to_score"] == {"option precision changed": 1}
     assert pq.read_table(tmp_path / "out" / "in.parquet") != full

@@ -197,10 +197,10 @@ class TestSuffixes:
         (tmp_path / "in" / "notes.txt").write_text("PAR")
         os.mkfifo(tmp_path / "in" / "pipe")
         result = score(tmp_path / "in", "--run-id", "again")
-        event = result.event("parquet_ignored")
+        event = result.event("parquet_files_ignored")
         assert (result.code, event["level"], event["count"]) == (0, "warning", 2 + 16)
         assert (len(event["files"]), "--format parquet" in event["reason"]) == (5, True)
-        assert result.event("run_start")["ignored"] == 24
+        assert result.event("run_started")["ignored"] == 24
         shown = scoreline("check", "--bundle", iris.bundle, "--input", tmp_path / "in", "--json").out
         assert "'0.old'" in json.loads(shown)["input"]["ignored by suffix, and Parquet"]
 
@@ -211,7 +211,7 @@ def test_loops_are_told(score: Command, scoreline: Command, tmp_path: Path, iris
     iris.frame.to_parquet(tmp_path / "in" / "a.parquet", index=False)
     (tmp_path / "in" / "loop").symlink_to(".")
     for where in (tmp_path / "in", f"{tmp_path / 'in'}/**/*.parquet"):
-        event = score(where, "--force").event("link_loops")
+        event = score(where, "--force").event("link_loops_found")
         assert (event["count"], event["links"]) == (1, ["loop"])
         assert ids(tmp_path / "out") == Counter(map(str, iris.frame["row_id"]))
     assert "links that lead back" in scoreline("check", "--bundle", iris.bundle, "--input", tmp_path / "in").out

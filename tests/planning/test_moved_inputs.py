@@ -80,7 +80,7 @@ def test_one_root_however_it_is_written(
         assert (result.code, "nothing_to_do" in result.err) == (0, True), (written, result.err)
     assert everything(tmp_path / "out") == before
     for written in ("a.parquet", root / "a.parquet", "*.parquet", tmp_path / "link" / "a.parquet"):
-        assert score(written).event("run_start")["kept"] == 1
+        assert score(written).event("run_started")["kept"] == 1
 
 
 def test_an_input_that_was_moved_is_kept_and_remembered(
@@ -93,7 +93,7 @@ def test_an_input_that_was_moved_is_kept_and_remembered(
     shutil.move(nights[0], moved)
     assert score(moved).code == 73
     result = score(moved, "--moved-input")
-    assert (result.code, result.event("run_start")["kept"], result.event("run_start")["to_score"]) == (0, 2, {})
+    assert (result.code, result.event("run_started")["kept"], result.event("run_started")["to_score"]) == (0, 2, {})
     assert {name: found for name, found in everything(out).items() if name.endswith(".parquet")} == parts
     assert (run_json(out)["root"], run_json(out)["roots"]) == (str(moved), [str(nights[0])])
     assert scoreline("verify", out).code == 0
@@ -103,7 +103,7 @@ def test_an_input_that_was_moved_is_kept_and_remembered(
     assert everything(out) == before
     shutil.copy(nights[1] / "a.parquet", moved / "a.parquet")
     result = score(moved)
-    assert result.event("run_start")["to_score"] == {"input changed": 1}
+    assert result.event("run_started")["to_score"] == {"input changed": 1}
     receipts = [pq.read_metadata(out / name).metadata[b"scoreline.receipt"] for name in ("a.parquet", "sub/b.parquet")]
     assert [json.loads(receipt)["root"] for receipt in receipts] == [str(moved), str(nights[0])]
     assert scoreline("verify", out).code == 0
@@ -138,7 +138,7 @@ def test_the_flag_stands_in_a_job_file_or_the_environment(
     else:
         monkeypatch.setenv("SCORELINE_MOVED_INPUT", "1")
     result = score(nights[1], *words)
-    assert (result.code, result.event("run_start")["to_score"]) == (0, {"input changed": 2})
+    assert (result.code, result.event("run_started")["to_score"]) == (0, {"input changed": 2})
 
 
 def test_other_names_beside_it_are_other_parts(score: Command, nights: tuple[Path, Path], tmp_path: Path) -> None:
@@ -146,6 +146,6 @@ def test_other_names_beside_it_are_other_parts(score: Command, nights: tuple[Pat
     (nights[1] / "a.parquet").rename(nights[1] / "c.parquet")
     shutil.rmtree(nights[1] / "sub")
     assert score(nights[0]).code == 0
-    assert score(nights[1]).event("orphaned_parts")["count"] == 2
+    assert score(nights[1]).event("orphaned_parts_found")["count"] == 2
     result = score(nights[0])
-    assert (result.code, result.event("run_start")["kept"]) == (0, 2)
+    assert (result.code, result.event("run_started")["kept"]) == (0, 2)

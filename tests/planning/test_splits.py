@@ -81,7 +81,7 @@ def test_one_part_per_split(
         for row in pa.ipc.open_file(out / part["rejects"]).read_all().to_pylist()
     ]
     assert rejected == [5, 640, 999]
-    assert len([e for e in result.events if e["event"] == "split_end"]) == count
+    assert len([e for e in result.events if e["event"] == "split_published"]) == count
     verified = json.loads(scoreline("verify", out, "--json").out)
     assert (verified["problems"], verified["rows_in"], verified["keys_compared"]) == ([], 1000, 1)
 
@@ -101,10 +101,10 @@ def test_only_missing_splits_are_made(
         (out / names[n]).unlink()
     result = score("--split-rows", "300", "--batch-size", "64")
     assert result.code == 0, result.err
-    start = result.event("run_start")
+    start = result.event("run_started")
     assert start["kept"] == 4 - len(gone)
     assert set(start["to_score"]) == {"missing"}
-    assert [e["split"] for e in result.events if e["event"] == "split_end"] == gone
+    assert [e["split"] for e in result.events if e["event"] == "split_published"] == gone
     assert parts(out) == whole
     for n, part in enumerate(names):
         if n not in gone:
@@ -121,7 +121,7 @@ def test_another_split_size_leaves_no_row_twice(
     assert score("--split-rows", before).code == 0
     result = score("--split-rows", after)
     assert result.code == 0, result.err
-    assert set(result.event("run_start")["to_score"]) == {"option split_rows changed"}
+    assert set(result.event("run_started")["to_score"]) == {"option split_rows changed"}
     assert numbers(tmp_path / "out") == [row for row in range(1000) if row not in (5, 640, 999)]
     assert scoreline("verify", tmp_path / "out").code == 0
     fresh = scoreline(
@@ -145,7 +145,7 @@ def test_an_input_that_grew_or_shrank(
     write(changed, file)
     result = score("--split-rows", "300")
     assert result.code == 0, result.err
-    assert set(result.event("run_start")["to_score"]) == {"input changed"}
+    assert set(result.event("run_started")["to_score"]) == {"input changed"}
     rejected = {5, 640, 999, 1005}
     assert numbers(tmp_path / "out") == [row for row in range(rows) if row not in rejected]
     assert scoreline("verify", tmp_path / "out").code == 0
@@ -201,7 +201,7 @@ def test_a_file_that_breaks_in_its_middle(
         "big-00000.parquet", "big-00001.parquet", "big-00002.parquet", "other.parquet",
     ]  # fmt: skip
     assert not (out / "_SUCCESS").exists()
-    assert score("--split-rows", "300", "--batch-size", "50").event("run_start")["kept"] == 4
+    assert score("--split-rows", "300", "--batch-size", "50").event("run_started")["kept"] == 4
     file.write_bytes(whole)
     assert score("--split-rows", "300", "--batch-size", "50").code == 0
     big_rows = [n for p in sorted(out.glob("big*.parquet")) for n in pq.read_table(p)["row_id"].to_pylist()]
@@ -222,7 +222,7 @@ def test_the_split_size_is_a_function_of_the_bundle(score: Command, tmp_path: Pa
     """Said in the log and the manifest; the same value named is the same work."""
     write(big, tmp_path / "data" / "big.parquet")
     result = score()
-    assert result.event("run_start")["split_rows"] == 1 << 20
+    assert result.event("run_started")["split_rows"] == 1 << 20
     assert json.loads((tmp_path / "out/_scoreline/run.json").read_text())["options"]["split_rows"] == 1 << 20
     assert "nothing_to_do" in score("--split-rows", "5000").err  # one split either way
 
@@ -233,9 +233,9 @@ def test_parts_made_otherwise_in_their_last_bits_are_said(score: Command, tmp_pa
     assert score("--split-rows", "300", "--batch-size", "64").code == 0
     (tmp_path / "out" / "big-00002.parquet").unlink()
     result = score("--split-rows", "300", "--batch-size", "32")
-    mixed = result.event("mixed")
+    mixed = result.event("kept_parts_differ")
     assert (mixed["kept_with"], mixed["now_with"]) == ({"batch_rows": "64"}, {"batch_rows": "32"})
-    assert result.event("run_start")["kept"] == 3
+    assert result.event("run_started")["kept"] == 3
 
 
 @pytest.mark.parametrize("cores", [1, 2, 4])
@@ -275,8 +275,8 @@ def test_a_new_file_during_the_run_is_left_for_the_next(
     monkeypatch.setattr(parquet, "read_batches", and_then)
     result = score()
     assert result.code == 0
-    assert (result.event("new_inputs")["count"], result.event("new_inputs")["first"]) == (1, "1.parquet")
+    assert (result.event("new_inputs_found")["count"], result.event("new_inputs_found")["first"]) == (1, "1.parquet")
     assert not (tmp_path / "out" / "1.parquet").exists()
     monkeypatch.undo()
-    assert score().event("run_start")["kept"] == 1
+    assert score().event("run_started")["kept"] == 1
     assert (tmp_path / "out" / "1.parquet").exists()

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.bundle import stages
 from scoreline.pipeline.bundle.stages import OptionalStage
+from scoreline.pipeline.events import Event
 from scoreline.pipeline.options import ColumnOptions
 from scoreline.pipeline.outputs.receipt import read_receipt
 from scoreline.pipeline.scoring import line
@@ -44,6 +45,14 @@ def test_planning_and_line_know_the_same_optional_stages() -> None:
     assert [name for name in optional if name in described] == described
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counted(Event):
+    """Rows were counted."""
+
+    name: ClassVar[str] = "counted"
+    rows: int
+
+
 class Count(Stage):
     """Adds the number of features that are above a bound, as a column of its own."""
 
@@ -59,8 +68,8 @@ class Count(Stage):
         rows = pa.RecordBatch.from_arrays([*scored.rows.columns, column], schema=block.origin.schema)
         return replace(block, scored=replace(scored, rows=rows), num_rows=rows.num_rows, num_bytes=column.nbytes)
 
-    def summary(self, times: StageTimes) -> Iterator[tuple[str, dict[str, Any]]]:
-        yield "counted", {"rows": times[self.name].rows}
+    def summary(self, times: StageTimes) -> Iterator[Event]:
+        yield Counted(rows=times[self.name].rows)
 
 
 @pytest.fixture
@@ -105,7 +114,7 @@ def test_a_part_without_the_stage_is_scored_again(
     assert scoreline(*words).code == 0
     request.getfixturevalue("with_count")
     again = scoreline(*words)
-    assert again.event("run_start")["to_score"] == {"option count changed": 1}
+    assert again.event("run_started")["to_score"] == {"option count changed": 1}
 
 
 def test_blocks_carry_their_own_clock(iris: Example) -> None:

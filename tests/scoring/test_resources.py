@@ -109,7 +109,7 @@ def test_the_log_says_what_limits_a_run(iris: Example, tmp_path: Path, scoreline
     """Cores and block size, with their reasons."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     result = scoreline("score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "o")
-    start, loaded = result.event("run_start"), result.event("bundle_loaded")
+    start, loaded = result.event("run_started"), result.event("bundle_loaded")
     assert start["cores"] == available_cores().count
     assert start["cores_limited_by"]
     assert (loaded["batch_rows"], loaded["batch_reason"]) == (

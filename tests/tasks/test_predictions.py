@@ -141,7 +141,7 @@ def test_a_job_file_says_the_same(tmp_path: Path, scoreline: Command) -> None:
     again = scoreline("score", *words, "--threshold", "0.4", "--threshold", "x=0.9")
     assert again.event("nothing_to_do")
     other = scoreline("score", *words, "--threshold", "0.4")
-    assert other.event("run_start")["to_score"] == {"option thresholds changed": 1}
+    assert other.event("run_started")["to_score"] == {"option thresholds changed": 1}
 
 
 def test_members_that_write_over_their_inputs(tmp_path: Path) -> None:

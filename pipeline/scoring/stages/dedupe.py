@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from threading import Condition
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...events import Event, Level
 from ...records import dense
 from .forward import Forward
 from .stage import Stage
@@ -46,6 +47,29 @@ class Repeats:
     start: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowsDeduplicated(Event):
+    """Repeated rows were scored once."""
+
+    name: ClassVar[str] = "rows_deduplicated"
+    #: Share of the rows that were not scored again.
+    hit_rate: float
+    #: Seconds spent on finding repeats, and an estimate of the seconds that scoring them would have taken.
+    spent_s: float
+    saved_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DedupeTooSlow(Event):
+    """Finding repeated rows took longer than scoring them would have."""
+
+    name: ClassVar[str] = "dedupe_too_slow"
+    level: ClassVar[Level] = "warning"
+    spent_s: float
+    saved_s: float
+    reason: str = "finding repeated rows took longer than scoring them would have: leave --dedupe out"
+
+
 class FindRepeats(Stage):
     """`features` → `repeats`, in the reader thread, split by split."""
 
@@ -64,25 +88,15 @@ class FindRepeats(Stage):
         repeats = self._table.find(dense(features.inputs))
         return replace(block, repeats=repeats, num_rows=features.num_kept, num_bytes=0)
 
-    def summary(self, times: StageTimes) -> Iterator[tuple[str, dict[str, Any]]]:
-        """How many rows were spared the model, and whether finding them has paid."""
+    def summary(self, times: StageTimes) -> Iterator[Event]:
+        """How many rows were not scored again, and whether finding them was worth it."""
         if not times[self.name].rows:
             return
         rows, scored, spent = times[self.name].rows, times["forward"].rows, times[self.name].busy_s
         saved = times["forward"].busy_s / max(1, scored) * (rows - scored)
-        paid = saved > spent
-        yield (
-            "dedupe",
-            {
-                "level": "info" if paid else "warning",
-                "hit_rate": round(1 - scored / rows, 4),
-                "spent_s": round(spent, 3),
-                "saved_s": round(saved, 3),
-                "reason": "repeated rows were scored once"
-                if paid
-                else "finding repeated rows took longer than scoring them would have: leave --dedupe out",
-            },
-        )
+        yield RowsDeduplicated(hit_rate=round(1 - scored / rows, 4), spent_s=round(spent, 3), saved_s=round(saved, 3))
+        if saved <= spent:
+            yield DedupeTooSlow(spent_s=round(spent, 3), saved_s=round(saved, 3))
 
 
 class ForwardFresh(Stage):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from ...bundle.explained import COMPLETE
+from ...events import Event, Level
 from ...model.devices import Device
 from ...options import ColumnOptions
 from ...records import dense
@@ -21,8 +22,57 @@ if TYPE_CHECKING:
     from ...timing import StageTimes
     from ..block import Block
 
-#: Of the largest difference in score: what attributions may miss it by without a warning.
+#: The largest share of the difference in score that attributions may miss it by without a warning.
 WIDE_GAP = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowsNotExplained(Event):
+    """Some rows have no attributions."""
+
+    name: ClassVar[str] = "rows_not_explained"
+    level: ClassVar[Level] = "warning"
+    rows: int
+    reason: str = (
+        "rows between these and the baseline have no finite score, or make the model raise: their attributions are null"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExplanationRetried(Event):
+    """The model failed on rows together while they were explained, and passed in pieces."""
+
+    name: ClassVar[str] = "explanation_retried"
+    level: ClassVar[Level] = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowsExplained(Event):
+    """Rows have attributions."""
+
+    name: ClassVar[str] = "rows_explained"
+    method: str
+    rows: int
+    #: The most that the attributions of a row miss the difference between its score and the baseline's by; None for
+    #: methods whose attributions do not sum to it.
+    largest_gap: float | None = None
+    #: The largest of those differences.
+    largest_difference: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttributionsImprecise(Event):
+    """Attributions miss the difference in score by more than a twentieth of the largest one."""
+
+    name: ClassVar[str] = "attributions_imprecise"
+    level: ClassVar[Level] = "warning"
+    largest_gap: float
+    largest_difference: float
+    reason: str = (
+        "attributions miss the difference in score widely: the model is too steep for the points of the path; pass"
+        " --explain shapley"
+    )
 
 
 class Explain(Stage):
@@ -53,34 +103,20 @@ class Explain(Stage):
             scored = replace(scored, rows=rows)
         return replace(block, decoded=explained, scored=scored, num_rows=number, num_bytes=0)
 
-    def summary(self, times: StageTimes) -> Iterator[tuple[str, dict[str, Any]]]:
+    def summary(self, times: StageTimes) -> Iterator[Event]:
         """How many rows have attributions, and how nearly those sum to the difference in score."""
-        method, rows, lost = self._attribution.explain.method, times[self.name].rows, self._attribution.lost
-        if lost:
-            reason = (
-                "rows between these and the baseline have no finite score, or make the model raise: their attributions"
-                " are null"
+        attribution, rows = self._attribution, times[self.name].rows
+        method = attribution.explain.method
+        if attribution.lost:
+            yield RowsNotExplained(rows=attribution.lost)
+        if retried := attribution.retried:
+            yield ExplanationRetried(
+                reason=f"the model fails on rows together that it takes in pieces, which is slow: {retried[0]}"
             )
-            yield "not_explained", {"level": "warning", "rows": lost, "reason": reason}
-        if retried := self._attribution.retried:
-            reason = f"the model fails on rows together that it takes in pieces, which is slow: {retried[0]}"
-            yield "retried", {"level": "warning", "stage": self.name, "reason": reason}
         if method not in COMPLETE:
-            yield "explained", {"method": method, "rows": rows}
+            yield RowsExplained(method=method, rows=rows)
             return
-        gap, difference = self._attribution.largest_gap
-        wide = gap > WIDE_GAP * difference
-        yield (
-            "explained",
-            {
-                "level": "warning" if wide else "info",
-                "method": method,
-                "rows": rows,
-                "largest_gap": gap,
-                "largest_difference": difference,
-                "reason": "attributions miss the difference in score widely: the model is too steep for the points of"
-                " the path; pass --explain shapley"
-                if wide
-                else "attributions of a row sum to the difference of its score and the baseline's, within the gap",
-            },
-        )
+        gap, difference = attribution.largest_gap
+        yield RowsExplained(method=method, rows=rows, largest_gap=gap, largest_difference=difference)
+        if gap > WIDE_GAP * difference:
+            yield AttributionsImprecise(largest_gap=gap, largest_difference=difference)

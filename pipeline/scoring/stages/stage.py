@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ...events import Event
     from ...timing import StageTimes
     from ..block import Block
 
@@ -24,8 +25,8 @@ class Stage(ABC):
     def __call__(self, block: Block) -> Block:
         """Raises what `errors.py` names; rows that cannot be scored become rejects instead."""
 
-    def summary(self, times: StageTimes) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ARG002 - most have none
-        """Events for the end of a run: a name and its fields each.
+    def summary(self, times: StageTimes) -> Iterator[Event]:  # noqa: ARG002 - most have none
+        """Events for the end of a run.
 
         Args:
             times: of the whole run.

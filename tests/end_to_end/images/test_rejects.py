@@ -135,6 +135,6 @@ def test_a_resume_gives_the_same_bytes(saved: dict[str, Saved], score: Score, sc
         (tmp_path / "out" / name).unlink()
     again = score(saved["rgb"].bundle, *words)
     assert again.code == 0
-    assert again.event("run_start")["kept"] == 4
+    assert again.event("run_started")["kept"] == 4
     assert {path: path.read_bytes() for path in files} == first
     assert scoreline("verify", tmp_path / "out").code == 0

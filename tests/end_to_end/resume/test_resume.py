@@ -51,7 +51,7 @@ def test_only_what_is_missing_or_differs_is_made_anew(
     def again(reason: str, count: int = 1, *words: object) -> None:
         result = score(*words)
         assert result.code == 0, result.err
-        start = result.event("run_start")
+        start = result.event("run_started")
         assert start["to_score"] == {reason: count}
         assert start["kept"] == 4 - count
 
@@ -86,8 +86,8 @@ def test_another_model_is_never_mixed_with_the_old(
     assert refused.code == 65
     assert not (tmp_path / "out" / "_SUCCESS").exists()
     result = scoreline(*words, "--max-rejects", "2")
-    assert result.event("run_start")["kept"] == 1  # 0.parquet was published before the first reject ended the run
-    assert result.event("run_start")["to_score"] == {"model changed": 3}
+    assert result.event("run_started")["kept"] == 1  # 0.parquet was published before the first reject ended the run
+    assert result.event("run_started")["to_score"] == {"model changed": 3}
     labels = {v for n in range(4) for v in pq.read_table(tmp_path / "out" / f"{n}.parquet")["prediction"].to_pylist()}
     assert labels <= {"a", "b", "c"}
 
@@ -131,7 +131,7 @@ def test_a_share_is_of_all_rows_also_when_most_of_them_stand(
     (tmp_path / "out" / "0.parquet").unlink()
     again = scoreline(*words)
     assert again.code == 0, again.err
-    assert again.event("run_start")["kept"] == 3
+    assert again.event("run_started")["kept"] == 3
 
 
 def test_orphaned_parts_stay_are_listed_and_go_when_asked(score: Command, data: Path, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_orphaned_parts_stay_are_listed_and_go_when_asked(score: Command, data: 
     assert score().code == 0
     (data / "3.parquet").unlink()
     result = score()
-    assert result.event("orphaned_parts")["first"] == "3.parquet"
+    assert result.event("orphaned_parts_found")["first"] == "3.parquet"
     assert (tmp_path / "out" / "3.parquet").exists()
     result = score("--prune")
     assert result.code == 0
@@ -158,7 +158,7 @@ def test_a_part_without_a_record_is_read_whole_before_it_is_believed(score: Comm
     damaged[len(damaged) // 3] ^= 4
     (out / "2.parquet").write_bytes(damaged)
     result = score()
-    assert result.event("run_start")["to_score"] == {"damaged": 1}
+    assert result.event("run_started")["to_score"] == {"damaged": 1}
     assert parts(out) == whole
 
 
@@ -190,7 +190,7 @@ def test_parts_of_other_inputs_are_neither_removed_nor_written_over(
     (data / "s-00001.parquet").unlink()
     result = score()
     assert result.code == 0
-    assert result.event("orphaned_parts")["first"] == "s-00001.parquet"
+    assert result.event("orphaned_parts_found")["first"] == "s-00001.parquet"
     assert (tmp_path / "out" / "s-00001.parquet").exists()
     other = tmp_path / "other"
     words = ["score", "--bundle", iris.bundle, "--output", tmp_path / "there", "--split-rows", "40"]

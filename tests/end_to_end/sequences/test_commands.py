@@ -51,7 +51,7 @@ def test_what_does_not_go_with_lists(
     done = score(scoreline, words_bundle[0], tmp_path, *words)
     assert done.code == 2
     assert said in done.message
-    assert len([event for event in done.events if event["event"] == "error"]) <= 1
+    assert len([event for event in done.events if event["event"] == "command_failed"]) <= 1
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
 
@@ -93,7 +93,7 @@ def test_a_part_that_went_comes_back_the_same(
     parts[1].unlink()
     again = score(scoreline, words_bundle[0], tmp_path, *words)
     assert again.code == 0
-    assert again.event("run_start")["to_score"] == {"missing": 1}
+    assert again.event("run_started")["to_score"] == {"missing": 1}
     assert [part.read_bytes() for part in parts] == before
     assert scoreline("verify", tmp_path / "out").code == 0
     parts[2].write_bytes(before[0])

@@ -5,20 +5,21 @@ import logging
 
 import pytest
 from scoreline.jobs.terminal import logs, progress
-from scoreline.jobs.terminal.progress import RunWatcher
+from scoreline.jobs.terminal.progress import Progress
 from scoreline.jobs.terminal.tables import size, table
+from scoreline.pipeline.running.events import BlockWritten, ScoringStarted
 
 
 def test_a_heartbeat_off_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows, rate and what is left, once the interval has passed, and not before."""
     now = [100.0]
     monkeypatch.setattr(progress, "monotonic", lambda: now[0])
-    watcher = RunWatcher(logs.configure("json", "info"), bar=None)
-    watcher.start(1000)
+    shown = Progress(logs.EventLog(logs.configure("json", "info")), bar=None)
+    shown(ScoringStarted(rows=1000))
     for seconds in (10.0, 25.0, 31.0, 40.0):
         now[0] = 100.0 + seconds
-        watcher.advance(100)
-    watcher.close()
+        shown(BlockWritten(rows=100))
+    shown.close()
     logs.close()
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["event"] for line in lines] == ["heartbeat"]
@@ -29,10 +30,10 @@ def test_a_heartbeat_off_a_terminal(capsys: pytest.CaptureFixture[str], monkeypa
 
 def test_a_bar_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     """Drawn on stderr, and taken away at the end."""
-    watcher = RunWatcher(logs.configure("text", "info"), bar=True)
-    watcher.start(1000)
-    watcher.advance(500)
-    watcher.close()
+    shown = Progress(logs.EventLog(logs.configure("text", "info")), bar=True)
+    shown(ScoringStarted(rows=1000))
+    shown(BlockWritten(rows=500))
+    shown.close()
     logs.close()
     assert "rows" in capsys.readouterr().err
 

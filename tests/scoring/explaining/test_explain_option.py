@@ -37,7 +37,7 @@ def test_a_resume_explains_the_same_rows_and_gives_the_same_bytes(
     (tmp_path / "out" / "a.parquet").unlink()
     again: Result = scoreline("score", *words, "--output", tmp_path / "out")
     assert again.code == 0
-    assert again.event("run_start")["kept"] == 1
+    assert again.event("run_started")["kept"] == 1
     assert {name: (tmp_path / "out" / name).read_bytes() for name in first} == first
     assert scoreline("verify", tmp_path / "out").code == 0
     other: Result = scoreline("score", *words, "--output", tmp_path / "other", "--batch-size", "20")
@@ -47,7 +47,7 @@ def test_a_resume_explains_the_same_rows_and_gives_the_same_bytes(
     assert 5 < one["attribution_bmi"].notna().sum() < 40
     np.testing.assert_allclose(one[names], two[names], rtol=1e-4, atol=1e-4)
     changed: Result = scoreline("score", *words[:-2], "--output", tmp_path / "out")
-    assert changed.event("run_start")["to_score"] == {"option explain changed": 2}
+    assert changed.event("run_started")["to_score"] == {"option explain changed": 2}
 
 
 def test_stages_manifest_and_importance(scoreline: Any, cancer: Example, tmp_path: Path) -> None:
@@ -59,9 +59,9 @@ def test_stages_manifest_and_importance(scoreline: Any, cancer: Example, tmp_pat
     manifest = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
     rows = pq.read_table(tmp_path / "out" / "in.parquet").to_pandas()
     known = rows["p_attribution_gap"].notna()
-    assert manifest["stages"]["explain"]["rows"] == known.sum() == done.event("explained")["rows"]
+    assert manifest["stages"]["explain"]["rows"] == known.sum() == done.event("rows_explained")["rows"]
     assert manifest["options"]["explain"] == "shapley 1/4 of rows"
-    assert done.event("explained")["largest_gap"] == pytest.approx(rows["p_attribution_gap"].abs().max(), rel=1e-6)
+    assert done.event("rows_explained")["largest_gap"] == pytest.approx(rows["p_attribution_gap"].abs().max(), rel=1e-6)
     told: Result = scoreline("importance", tmp_path / "out", "--json", "--picture", tmp_path / "t.svg")
     found = json.loads(told.out)
     means = rows[[f"p_attribution_{name}" for name in cancer.features]].abs().mean().sort_values(ascending=False)
@@ -146,7 +146,7 @@ def test_rows_without_a_finite_path_are_not_explained(scoreline: Any, tmp_path: 
     rows = pq.read_table(tmp_path / "out" / "in.parquet").to_pandas()
     lost = rows["attribution_a"].isna()
     assert 55 < lost.sum() < 65
-    assert done.event("not_explained")["rows"] == lost.sum()
+    assert done.event("rows_not_explained")["rows"] == lost.sum()
     assert np.isfinite(rows.loc[~lost, ["attribution_a", "attribution_b"]]).all().all()
     told = json.loads(scoreline("importance", tmp_path / "out", "--json").out)
     assert told["rows"] == (~lost).sum()

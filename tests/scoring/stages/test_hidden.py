@@ -90,7 +90,7 @@ def test_before_and_after_the_activation(files: Path, scoreline: Command) -> Non
     assert scoreline("verify", files / "out").code == 0
     assert scoreline(*words, *layers, "--split-rows", "300", "--batch-size", "128").event("nothing_to_do")
     plain = scoreline(*words, "--split-rows", "300")
-    assert plain.event("run_start")["to_score"] == {"option hidden changed": 2}
+    assert plain.event("run_started")["to_score"] == {"option hidden changed": 2}
     assert "hidden" not in json.loads((files / "out" / "_scoreline" / "run.json").read_text())["stages"]
 
 
