@@ -1,0 +1,36 @@
+"""The tasks by name. To add one, write its class and enter it here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .binary import BinaryTask
+from .generation import GenerationTask
+from .multiclass import MulticlassTask
+from .multilabel import MultilabelTask
+from .regression import RegressionTask
+from .tagging import TaggingTask
+from .task import Task
+
+if TYPE_CHECKING:
+    from ...schemas.heads import AnyHead
+
+TASKS: dict[str, type[Task[Any]]] = {
+    "binary": BinaryTask,
+    "multiclass": MulticlassTask,
+    "multilabel": MultilabelTask,
+    "regression": RegressionTask,
+    "tagging": TaggingTask,
+    "generation": GenerationTask,
+}
+
+
+def task_of(head: AnyHead) -> Task[Any]:
+    """The task of a head."""
+    return TASKS[head.task](head)
+
+
+def tasks_of(heads: Sequence[AnyHead]) -> Mapping[str, Task[Any]]:
+    """The tasks of a bundle's heads, by the heads' names."""
+    return {head.name: task_of(head) for head in heads}
