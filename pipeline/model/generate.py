@@ -11,9 +11,10 @@ from ...schemas.bundle import GENERATED
 from ...schemas.heads import GenerationHead
 from ...schemas.inputs import AnyInput, SequenceInput
 from ..errors import BundleError
+from ..features.sequences import mask_of
 from ..records import Sequences
 from .forward import Call, called, select_output
-from .passes import Pass, mask_of
+from .passes import Pass
 from .search import search
 
 #: The logarithm of a sum that is to be 1 may be so far from 0.

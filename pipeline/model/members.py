@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from ...schemas.heads import AnyHead, GenerationHead, TaggingHead
 from ...schemas.inputs import AnyInput
 from ..errors import BundleError, ModelFailedError, ScorelineError, one_line
+from ..features.sequences import steps_kept
 from ..records import Inputs, Sequences
 from .first_rows import FirstOfBlock
 from .forward import Call, forward
 from .generate import generate
 from .modes import pinned
-from .passes import Pass, Passes, in_order, num_rows, size, steps_kept
+from .passes import Pass, Passes, in_order, num_rows, size
 
 Outputs = dict[str, Tensor | Sequences]
 

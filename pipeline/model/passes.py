@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...schemas.inputs import AnyInput, SequenceInput, TableInput
 from ..errors import StoppedError
+from ..features.sequences import mask_of, steps_kept
 from ..records import Inputs, Sequences
 
 #: Up to here every length is a width of its own.
@@ -140,21 +141,6 @@ def pad(rows: Sequences, width: int, value: int) -> Tensor:
     padded = rows.values.new_full((*kept.shape, *rows.values.shape[1:]), value)
     padded[kept] = rows.values
     return padded
-
-
-def steps_kept(lengths: Tensor, width: int) -> Tensor:
-    """bool `[rows, width]`: which steps are there."""
-    return torch.arange(width, device=lengths.device) < lengths[:, None]
-
-
-def mask_of(entry: SequenceInput, lengths: Tensor, width: int) -> Tensor:
-    """The argument behind a sequence, as the model takes it."""
-    match entry.mask:
-        case "real":
-            return steps_kept(lengths, width)
-        case "padding":
-            return ~steps_kept(lengths, width)
-    return lengths
 
 
 def in_order(values: Sequence[Tensor | Sequences], places: Sequence[slice | Tensor]) -> Tensor | Sequences:

@@ -12,10 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import GenerationHead
-from ...schemas.inputs import TableInput
 from ..bundle.columns import check_options, output_fields
 from ..errors import ColumnError, OutputError, PartitionError, UsageError
+from ..features.kinds import kind_of
 from ..inputs.columns import check_columns
 from ..inputs.discover import Discovery, refuse_path
 from ..inputs.formats import read_schema
@@ -24,6 +23,7 @@ from ..outputs.assemble import output_schema
 from ..outputs.naming import numbered, part_name, too_long, whole_name
 from ..outputs.storable import stored_field
 from ..records import Partition, Split
+from ..tasks.tasks import task_of
 from .existing import Standing
 
 #: Footers are small reads that wait for the disk: a few at once.
@@ -116,10 +116,10 @@ def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, jo
             no head of the bundle.
     """
     check_options(manifest, job.columns)
-    other = [entry for entry in manifest.inputs if not isinstance(entry, TableInput)]
+    other = [entry for entry in manifest.inputs if not kind_of(entry).tabular]
     if job.dedupe and other:
         raise UsageError(f"--dedupe is for tables, and {other[0].name!r} is of {other[0].kind}s; leave it out")
-    if job.dedupe and any(isinstance(head, GenerationHead) for head in manifest.heads):
+    if job.dedupe and any(task_of(head).generates for head in manifest.heads):
         raise UsageError("--dedupe is for outputs as wide for every row, and generation gives texts; leave it out")
     planned, failed = [], []
     remaining = [partition for partition in found.partitions if partition not in standing.whole]

@@ -37,12 +37,8 @@ class BinaryTask(ClassTask[BinaryHead]):
     """One of two labels. The second is predicted where its probability is above the threshold; at exactly the threshold
     the first is, as ties go to the lowest label."""
 
+    name = "binary"
     calibrations = ("platt", "temperature")
-
-    @property
-    def name(self) -> str:
-        """`binary`."""
-        return self.head.task
 
     def describe(self) -> Iterator[str]:
         """The threshold."""

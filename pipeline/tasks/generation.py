@@ -26,13 +26,9 @@ if TYPE_CHECKING:
 class GenerationTask(LabelledTask[GenerationHead]):
     """A text for each row, a token at a time. The token that ends a text is not among its words."""
 
+    name = "generation"
     generates = True
     has_std = False
-
-    @property
-    def name(self) -> str:
-        """`generation`."""
-        return self.head.task
 
     @property
     def width(self) -> int:

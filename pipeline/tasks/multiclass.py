@@ -36,12 +36,8 @@ LABEL_STEP = 64
 class MulticlassTask(ClassTask[MulticlassHead]):
     """One of several labels: that of the largest raw output; ties go to the lowest label."""
 
+    name = "multiclass"
     calibrations = ("temperature",)
-
-    @property
-    def name(self) -> str:
-        """`multiclass`."""
-        return self.head.task
 
     def fields(self, options: ColumnOptions, *, std: bool) -> list[pa.Field]:
         """`prediction`, `probability_<label>` each, `top_1`, `top_1_probability` …, `prediction_std`."""

@@ -35,13 +35,9 @@ if TYPE_CHECKING:
 class MultilabelTask(ClassTask[MultilabelHead]):
     """Any number of labels. A label is predicted where its probability is above its threshold."""
 
+    name = "multilabel"
     independent_labels = True
     calibrations = ("platt",)
-
-    @property
-    def name(self) -> str:
-        """`multilabel`."""
-        return self.head.task
 
     @property
     def num_label_columns(self) -> int:

@@ -94,8 +94,10 @@ def largest(scores: Tensor) -> tuple[Tensor, Tensor]:
     if scores.shape[0] > FEW_LABELS:
         best, places = scores.max(dim=0)
         return best, (scores == best).byte().argmax(dim=0)
+    import torch  # by now it is imported: planning does without
+
     best = scores[0]
-    places = scores.new_zeros(scores.shape[1]).long()
+    places = torch.zeros(scores.shape[1], dtype=torch.int64)
     for place in range(1, scores.shape[0]):
         places.masked_fill_(scores[place] > best, place)
         best = best.maximum(scores[place])

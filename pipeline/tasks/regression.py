@@ -27,10 +27,7 @@ FUNCTIONS = ("exp", "expm1", "exp2", "square", "sqrt", "log", "log1p")
 class RegressionTask(Task[RegressionHead]):
     """Numbers. The prediction of an ensemble is the mean of its members'."""
 
-    @property
-    def name(self) -> str:
-        """`regression`."""
-        return self.head.task
+    name = "regression"
 
     @property
     def num_targets(self) -> int:

@@ -23,13 +23,9 @@ if TYPE_CHECKING:
 class TaggingTask(LabelledTask[TaggingHead]):
     """A label for each step of a sequence: that of its largest raw output; ties go to the lowest label."""
 
+    name = "tagging"
     per_step = True
     has_std = False
-
-    @property
-    def name(self) -> str:
-        """`tagging`."""
-        return self.head.task
 
     def fields(self, options: ColumnOptions, *, std: bool) -> list[pa.Field]:  # noqa: ARG002 - it has none
         """`prediction`, a list, and `probability` of those labels, or `probabilities` of all, or neither."""

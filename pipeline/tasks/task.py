@@ -39,6 +39,8 @@ class HeadColumns:
 class Task(ABC, Generic[HeadT]):
     """The task of one head of a bundle, which `head` describes. `tasks.task_of` makes it."""
 
+    #: As bundles name the task.
+    name: ClassVar[str]
     #: The model gives `[rows, steps, width]`, and raw outputs are `Sequences` of the steps that are there.
     per_step: ClassVar[bool] = False
     #: The model runs once a token, and raw outputs are `Sequences` of what was generated.
@@ -54,11 +56,6 @@ class Task(ABC, Generic[HeadT]):
         self.head = head
 
     # What it is.
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """As a bundle names the task."""
 
     @property
     @abstractmethod

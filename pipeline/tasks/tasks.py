@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .binary import BinaryTask
@@ -17,20 +16,11 @@ if TYPE_CHECKING:
     from ...schemas.heads import AnyHead
 
 TASKS: dict[str, type[Task[Any]]] = {
-    "binary": BinaryTask,
-    "multiclass": MulticlassTask,
-    "multilabel": MultilabelTask,
-    "regression": RegressionTask,
-    "tagging": TaggingTask,
-    "generation": GenerationTask,
+    task.name: task
+    for task in (BinaryTask, MulticlassTask, MultilabelTask, RegressionTask, TaggingTask, GenerationTask)
 }
 
 
 def task_of(head: AnyHead) -> Task[Any]:
     """The task of a head."""
     return TASKS[head.task](head)
-
-
-def tasks_of(heads: Sequence[AnyHead]) -> Mapping[str, Task[Any]]:
-    """The tasks of a bundle's heads, by the heads' names."""
-    return {head.name: task_of(head) for head in heads}

@@ -13,11 +13,12 @@ from ....schemas.bundle import BundleManifest
 from ....schemas.heads import RegressionHead
 from ...arrays import to_arrow, to_numpy
 from ...bundle.explained import explained, no_gradient
-from ...bundle.heads import head_fields, label_array
+from ...bundle.heads import head_fields
 from ...errors import UsageError, one_line
 from ...features.program import encoded, origins
 from ...model.forward import head_output
 from ...options import ColumnOptions, Explain
+from ...tasks.labelled import label_array
 from .captum import Explainer
 from .rows import baseline_row, chosen, draws
 from .score import explained_score
