@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..pipeline.options import ScoreJob
     from ..pipeline.planning.plan import Plan
     from ..pipeline.scoring.scorer import Scorer
-    from ..schemas.heads import AnyHead
-    from ..schemas.inputs import AnyInput
     from ..schemas.job import JobFile
 
 SHOWN_SHAPES = 12
@@ -103,6 +101,8 @@ def _by_name(pairs: list[tuple[str, str]]) -> dict[str, str | list[str]]:
 
 
 def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
+    from ..pipeline.features.kinds import kind_of
+    from ..pipeline.tasks.tasks import task_of
     from ..schemas.members import CODE
 
     manifest, golden = bundle.manifest, scorer.golden
@@ -135,14 +135,16 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
     for step in manifest.steps:
         yield "step", f"{step.kind}: {len(step.features)} → {len(step.outputs)} columns, in float64"
     for entry in manifest.inputs:
-        yield "input", f"{entry.name}: {_taken(entry)}"
+        yield "input", f"{entry.name}: {kind_of(entry).describe()}"
     for head in manifest.heads:
         named = f"{head.name}: " if len(manifest.heads) > 1 else ""
-        if head.task == "regression":
-            yield "task", f"{named}regression of {_some(head.targets) or 'one value'}{_described(head)}"
+        task = task_of(head)
+        if task.labels:
+            labels = _some([str(label) for label in task.labels])
+            what = f"{task.name} from {task.outputs}; labels as outputs: {labels}"
         else:
-            labels = _some([str(label) for label in head.labels])
-            yield "task", f"{named}{head.task} from {head.outputs}; labels as outputs: {labels}{_described(head)}"
+            what = f"{task.name} of {_some(task.targets) or 'one value'}"
+        yield "task", "; ".join([named + what, *task.describe()])
     if (pruning := manifest.pruning) is not None:
         yield (
             "pruned",
@@ -162,41 +164,6 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
         ),
     )
     yield "batch size", f"{scorer.block_rows} rows: {scorer.block_reason}"
-
-
-def _taken(entry: "AnyInput") -> str:
-    """What the model takes of an input."""
-    match entry.kind:
-        case "table":
-            return f"{entry.dtype} [rows, {len(entry.columns)}]"
-        case "image":
-            how = f"the middle of {entry.resize} pixels" if entry.resize is not None else "stretched"
-            return f"float32 [rows, {entry.channels}, {entry.size[0]}, {entry.size[1]}], {how}"
-    width = "" if entry.dtype == "int64" else f", {len(entry.columns)}"
-    how = "alone by length" if entry.mask is None else f"padded, with a mask ({entry.mask})"
-    return f"{entry.dtype} [rows, up to {entry.longest} steps{width}], {how}"
-
-
-def _described(head: "AnyHead") -> str:
-    """What else a head says of its predictions."""
-    said = []
-    if head.task == "binary":
-        said.append(f"{head.labels[1]!r} above {head.threshold:g}")
-    elif head.task == "multilabel":
-        said.append(f"thresholds {_some([f'{value:g}' for value in head.thresholds])}")
-    elif head.task == "regression":
-        if head.quantiles:
-            said.append(f"quantiles {_some([f'{value:g}' for value in head.quantiles])}")
-        if head.spread is not None:
-            said.append(f"with its spread, from the {head.spread.replace('_', ' ')}")
-    elif head.task == "generation":
-        said.append(f"up to {head.steps} tokens, {head.beams} beam{'' if head.beams == 1 else 's'}")
-    calibration = getattr(head, "calibration", None)
-    if calibration is not None:
-        said.append(f"calibrated ({calibration.kind})")
-    if head.bounds is not None:
-        said.append(f"out of bounds: {'rejected' if head.bounds.reject else 'counted'}")
-    return "".join(f"; {one}" for one in said)
 
 
 def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:

@@ -38,6 +38,11 @@ class Input(Schema):
         """The most steps of a row; None where rows have none."""
         return None
 
+    @property
+    def takes_integers(self) -> bool:
+        """Whether the model takes int64, tokens or indices, which have no gradient."""
+        return False
+
 
 class TableInput(Input):
     """One tensor of the model, `[rows, columns]`: which columns make it, after the steps, in which order."""
@@ -51,6 +56,11 @@ class TableInput(Input):
     def numbers(self) -> int:
         """How many a row has."""
         return len(self.columns)
+
+    @property
+    def takes_integers(self) -> bool:
+        """Whether it is int64."""
+        return self.dtype == "int64"
 
 
 class ImageInput(Input):
@@ -120,6 +130,11 @@ class SequenceInput(Input):
     def arguments(self) -> list[str]:
         """Itself, and its mask."""
         return [self.name, *([f"{self.name}_mask"] if self.mask is not None else [])]
+
+    @property
+    def takes_integers(self) -> bool:
+        """Whether it is tokens."""
+        return self.dtype == "int64"
 
     @property
     def max_steps(self) -> int:

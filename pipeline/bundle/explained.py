@@ -68,7 +68,7 @@ def _refuse(manifest: BundleManifest, explain: Explain) -> None:
     if explain.method != "integrated-gradients":
         return
     opaque = [member.kind for member in manifest.members if isinstance(member, OnnxMember)]
-    whole = [entry for entry in manifest.inputs if kind_of(entry).takes_indices]
+    whole = [entry for entry in manifest.inputs if entry.takes_integers]
     if opaque:
         raise UsageError(
             f"--explain integrated-gradients needs gradients, and a model of kind {opaque[0]} has none; say shapley,"

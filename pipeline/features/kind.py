@@ -56,11 +56,6 @@ class InputKind(ABC, Generic[InputT]):
         """What a row takes on its way to the tensor, at most."""
 
     @property
-    def takes_indices(self) -> bool:
-        """Whether the model takes whole numbers, which have no gradient."""
-        return False
-
-    @property
     def contiguous(self) -> bool:
         """Whether the model needs the rows one behind the other in memory."""
         return False

@@ -40,18 +40,13 @@ class SequenceKind(InputKind[SequenceInput]):
         return 16 * self.entry.numbers
 
     @property
-    def takes_indices(self) -> bool:
-        """Whether it is tokens."""
-        return self.entry.dtype == "int64"
-
-    @property
     def masked(self) -> bool:
         """Whether the model takes a mask."""
         return self.entry.mask is not None
 
     def describe(self) -> str:
         """Its type and shape, and how lists of different lengths go through."""
-        width = "" if self.takes_indices else f", {len(self.entry.columns)}"
+        width = "" if self.entry.takes_integers else f", {len(self.entry.columns)}"
         how = "alone by length" if self.entry.mask is None else f"padded, with a mask ({self.entry.mask})"
         return f"{self.entry.dtype} [rows, up to {self.entry.longest} steps{width}], {how}"
 
@@ -76,7 +71,7 @@ class SequenceKind(InputKind[SequenceInput]):
         import torch  # by now it is imported: planning does without
 
         steps = min(self.entry.longest, steps)
-        shape = (rows, steps, *([] if self.takes_indices else [len(self.entry.columns)]))
+        shape = (rows, steps, *([] if self.entry.takes_integers else [len(self.entry.columns)]))
         zeros = torch.zeros(shape, dtype=getattr(torch, self.entry.dtype), device=device)
         lengths = torch.full((rows,), steps, device=device)
         masks = [mask_of(self.entry, lengths, steps)] if self.masked else []

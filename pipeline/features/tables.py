@@ -37,11 +37,6 @@ class TableKind(InputKind[TableInput]):
         return 8 * self.entry.numbers
 
     @property
-    def takes_indices(self) -> bool:
-        """Whether it is int64."""
-        return self.entry.dtype == "int64"
-
-    @property
     def contiguous(self) -> bool:
         """As the bundle says."""
         return self.entry.contiguous

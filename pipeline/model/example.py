@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import GENERATED, BundleManifest
+from ...schemas.bundle import BundleManifest
+from ...schemas.heads import GENERATED
 from ..errors import BundleError, one_line
 from ..features.kinds import kind_of
 from ..graph.interpreter import EXAMPLE_ROWS, EXAMPLE_STEPS, GraphModel, shapes

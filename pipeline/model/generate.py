@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ...schemas.bundle import GENERATED
-from ...schemas.heads import GenerationHead
+from ...schemas.heads import GENERATED, GenerationHead
 from ...schemas.inputs import AnyInput, SequenceInput
 from ..errors import BundleError
 from ..features.sequences import mask_of
