@@ -5,10 +5,11 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..pipeline.inputs.formats import FORMATS
 from ..pipeline.running.preview import score_first_rows
 from .terminal.job_file import job_of, job_option
 from .terminal.options import Day, dated, flag
@@ -27,7 +28,7 @@ SHOWN_SHAPES = 12
 @click.command(context_settings={"show_default": True})
 @flag("--bundle", required=True, metavar="DIR", help="The trained model, as save_bundle wrote it.")
 @flag("--input", metavar="PATH", help="Also look at these files, and score their first rows.")
-@flag("--format", type=click.Choice(["auto", "parquet", "csv"]), default="auto", help="What the input files are.")
+@flag("--format", type=click.Choice(["auto", *FORMATS]), default="auto", help="What the input files are.")
 @flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
 @flag(
     "--trust",
@@ -41,7 +42,7 @@ SHOWN_SHAPES = 12
 def check(
     bundle: str,
     input: str | None,
-    format: Literal["auto", "parquet", "csv"],
+    format: str,
     device: str,
     trust: tuple[str, ...],
     job: "JobFile | None",

@@ -10,6 +10,7 @@ import pyarrow as pa
 from ...schemas.run import HeadRecord, PartitionRecord, RunManifest
 from ..errors import DataError, PartitionError, UsageError, one_line
 from ..inputs.discover import hive_keys
+from ..inputs.formats import FORMATS
 from ..outputs.manifest import read_manifest
 from ..outputs.store import SUCCESS, Store
 from ..parquet.file import ParquetSource
@@ -104,7 +105,7 @@ class _Part:
 
     def __init__(self, name: str, record: PartitionRecord) -> None:
         self.name, self.path = name, dict(hive_keys(record.source))
-        self._of_csv = record.format == "csv"
+        self._untyped = FORMATS[record.format].cells_are_text
 
     def column(self, rows: pa.RecordBatch | pa.Table, name: str) -> Any:
         """A column of the file, or else one that the path says, as text."""
@@ -114,7 +115,7 @@ class _Part:
 
     def keys(self, rows: pa.RecordBatch | pa.Table, name: str) -> Keys:
         """The same, to be compared with those of another file."""
-        untyped = self._of_csv or name not in rows.schema.names
+        untyped = self._untyped or name not in rows.schema.names
         return Keys(column=self.column(rows, name), name=name, where=self.name, untyped=untyped)
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ...schemas.run import Fingerprint
+from ..inputs.formats import FORMATS
 from ..options import CsvDialect, Explain, ScoreJob
 from ..records import Partition
 
@@ -22,7 +23,7 @@ def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
         "thresholds": json.dumps(columns.thresholds) if columns.thresholds else None,
         "precision": None if job.precision == "fp32" else job.precision,
         "compile": "on" if job.compile else None,
-        "csv": dialect_option(job.csv) if partition.format == "csv" else None,
+        "csv": dialect_option(job.csv) if FORMATS[partition.format].has_dialect else None,
     }
     return {name: value for name, value in given.items() if value is not None}
 

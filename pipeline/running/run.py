@@ -21,7 +21,7 @@ from ..cores import available_cores
 from ..errors import ScorelineError
 from ..inputs.cut import MOST_BLOCK_BYTES
 from ..inputs.discover import discover
-from ..inputs.formats import CORES_PER_READER
+from ..inputs.formats import FORMATS
 from ..options import ScoreJob
 from ..outputs.lock import hold
 from ..outputs.manifest import encode_manifest
@@ -190,7 +190,7 @@ def _weight(item: LoadedBlock | SplitEnd | ReadFailed) -> int:
 
 def num_readers(plan: Plan, cores: int) -> int:
     """How many files are read at once."""
-    needed = min(CORES_PER_READER[planned.partition.format] for planned in plan.partitions)
+    needed = min(FORMATS[planned.partition.format].cores_per_reader for planned in plan.partitions)
     return max(1, min(cores // needed, len(plan.partitions)))
 
 
