@@ -14,7 +14,7 @@ import pyarrow as pa
 import torch
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import AnyHead
+from ...schemas.heads import AnyHead, Platt, Temperature
 from ..bundle.bundle import Bundle, find_place, open_bundle, sha256, write_bundle
 from ..bundle.golden import GoldenRows, read_golden, write_golden
 from ..bundle.heads import head_fields
@@ -93,18 +93,7 @@ def calibrate(
     scorer = Scorer.load(bundle, device=job.device, trust=job.trust)
     scores, truth, skipped = _collected(scorer, task, job, labels, advance)
     try:
-        if fit == "temperature":
-            fitted: Any = fit_temperature(scores.double().numpy(), truth.astype(np.int64))
-            numbers = f"temperature {fitted.temperature:.4g}"
-        else:
-            fitted = fit_platt(scores.double().numpy(), truth.reshape(len(truth), -1).astype(bool))
-            if min(fitted.slope) <= 0:
-                raise ValueError(
-                    f"the labels run against the scores (slope {min(fitted.slope):.3g}); are they the other way round,"
-                    " or are there too few rows?"
-                )
-            pairs = zip(fitted.slope, fitted.intercept, strict=True)
-            numbers = ", ".join(f"slope {slope:.4g} intercept {intercept:.4g}" for slope, intercept in pairs)
+        fitted, numbers = _fit(fit, scores.double().numpy(), truth)
     except ValueError as error:
         raise DataError(f"{job.input}: {error}") from error
     better = chosen.model_copy(update={"calibration": fitted})
@@ -139,6 +128,25 @@ def _method(task: Task[Any], method: str) -> str:
         takes = "a temperature" if usual == "temperature" else usual
         raise UsageError(f"--method {method} is for {others}; {task.name} takes {takes}")
     return method
+
+
+def _fit(method: str, scores: np.ndarray, truth: np.ndarray) -> tuple[Temperature | Platt, str]:
+    """What was fitted, and in words.
+
+    Raises:
+        ValueError: nothing fits.
+    """
+    if method == "temperature":
+        temperature = fit_temperature(scores, truth.astype(np.int64))
+        return temperature, f"temperature {temperature.temperature:.4g}"
+    fitted = fit_platt(scores, truth.reshape(len(truth), -1).astype(bool))
+    if min(fitted.slope) <= 0:
+        raise ValueError(
+            f"the labels run against the scores (slope {min(fitted.slope):.3g}); are they the other way round,"
+            " or are there too few rows?"
+        )
+    pairs = zip(fitted.slope, fitted.intercept, strict=True)
+    return fitted, ", ".join(f"slope {slope:.4g} intercept {intercept:.4g}" for slope, intercept in pairs)
 
 
 def _collected(

@@ -96,7 +96,8 @@ def _ordered(scores: Singles) -> NDArray[np.uint32]:
 def negative_logs(right: Singles | Floats) -> Floats:
     """−log of the right label's probability, `[rows]`, no nearer to 0 and 1 than float32 can tell: their mean is the
     log loss."""
-    return -np.log(np.clip(right.astype(np.float64), _TINY, 1 - _TINY))
+    logs: Floats = -np.log(np.clip(right.astype(np.float64), _TINY, 1 - _TINY))
+    return logs
 
 
 def squared_distances(probabilities: Singles | Floats, right: Singles | Floats) -> Floats:
@@ -106,7 +107,8 @@ def squared_distances(probabilities: Singles | Floats, right: Singles | Floats) 
     Args:
         right: the right label's probability.
     """
-    return np.square(probabilities, dtype=np.float64).sum(axis=1) - 2 * right.astype(np.float64) + 1
+    squares: Floats = np.square(probabilities, dtype=np.float64).sum(axis=1) - 2 * right.astype(np.float64) + 1
+    return squares
 
 
 class ClassMetrics:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..options import CsvDialect
 from ..records import Partition, ReadRows
-from .format import DIALECT, Format
+from .format import Format
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +25,7 @@ class Csv(Format):
     def read_schema(
         self,
         partition: Partition,
-        dialect: CsvDialect = DIALECT,
+        dialect: CsvDialect,
         columns: Collection[str] | None = None,  # noqa: ARG002 - all are text
     ) -> tuple[pa.Schema, None]:
         """As the first row has them, or the dialect."""
@@ -39,7 +39,7 @@ class Csv(Format):
         schema: pa.Schema,
         *,
         header: Sequence[str],
-        dialect: CsvDialect = DIALECT,
+        dialect: CsvDialect,
         block_rows: int,  # noqa: ARG002 - a reader takes a fixed number of bytes at a time
         first_row: int = 0,
     ) -> Iterator[ReadRows]:

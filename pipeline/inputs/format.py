@@ -12,9 +12,6 @@ from ..records import Partition, ReadRows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: How text is written, unless a job says otherwise.
-DIALECT = CsvDialect()
-
 
 class Format(ABC):
     """A format of input files. `formats.FORMATS` lists them."""
@@ -32,7 +29,7 @@ class Format(ABC):
 
     @abstractmethod
     def read_schema(
-        self, partition: Partition, dialect: CsvDialect = DIALECT, columns: Collection[str] | None = None
+        self, partition: Partition, dialect: CsvDialect, columns: Collection[str] | None = None
     ) -> tuple[pa.Schema, int | None]:
         """The columns of a file, and how many rows it has; None where that is not known until it is read.
 
@@ -50,7 +47,7 @@ class Format(ABC):
         schema: pa.Schema,
         *,
         header: Sequence[str],
-        dialect: CsvDialect = DIALECT,
+        dialect: CsvDialect,
         block_rows: int,
         first_row: int = 0,
     ) -> Iterator[ReadRows]:

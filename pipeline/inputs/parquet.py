@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..options import CsvDialect
 from ..records import Partition, ReadRows
-from .format import DIALECT, Format
+from .format import Format
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +23,7 @@ class Parquet(Format):
     def read_schema(
         self,
         partition: Partition,
-        dialect: CsvDialect = DIALECT,  # noqa: ARG002 - its cells have types
+        dialect: CsvDialect,  # noqa: ARG002 - its cells have types
         columns: Collection[str] | None = None,
     ) -> tuple[pa.Schema, int]:
         """As the footer has them."""
@@ -38,7 +38,7 @@ class Parquet(Format):
         schema: pa.Schema,
         *,
         header: Sequence[str],  # noqa: ARG002 - columns are found by name
-        dialect: CsvDialect = DIALECT,  # noqa: ARG002 - its cells have types
+        dialect: CsvDialect,  # noqa: ARG002 - its cells have types
         block_rows: int,
         first_row: int = 0,
     ) -> Iterator[ReadRows]:

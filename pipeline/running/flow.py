@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ..features.images import Mapper
+    from ..features.kind import Mapper
     from ..model.first_rows import FirstOfBlock
     from ..scoring.scorer import Scorer
     from ..scoring.stages.dedupe import Repeats

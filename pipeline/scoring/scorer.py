@@ -35,7 +35,8 @@ from ..errors import (
     UsageError,
     one_line,
 )
-from ..features.images import Mapper, open_images, require_pillow
+from ..features.images import open_images, require_pillow
+from ..features.kind import Mapper
 from ..features.program import origins
 from ..features.tensors import scale_batch
 from ..frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_views
