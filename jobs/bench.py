@@ -4,11 +4,12 @@ import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..pipeline.errors import UsageError
+from ..pipeline.inputs.formats import FORMATS
 from .terminal.options import RowCount, flag
 from .terminal.signals import raise_again
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--rows", type=RowCount(), default="1M", metavar="1M", help="Rows of made data.")
 @click.option("--features", type=click.IntRange(1, 10_000), default=30, help="Features of a made model.")
 @click.option("--files", type=click.IntRange(1, 100_000), default=8, help="Files of made data.")
-@flag("--format", type=click.Choice(["auto", "parquet", "csv"]), default="auto", help="What the files are.")
+@flag("--format", type=click.Choice(["auto", *FORMATS]), default="auto", help="What the files are.")
 @flag("--batch-size", type=RowCount(), metavar="auto|64k", default="auto", help="Rows of one forward pass.")
 @flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
 @flag("--trust", multiple=True, metavar="DIGEST", help="The digest of a bundle that may execute the code it holds.")
@@ -34,7 +35,7 @@ def bench(
     rows: Any,
     features: int,
     files: int,
-    format: Literal["auto", "parquet", "csv"],
+    format: str,
     batch_size: Any,
     device: str,
     trust: tuple[str, ...],
@@ -70,7 +71,7 @@ def bench(
             opened = open_bundle(bundle)
             measure.refuse(opened)
             named = opened.manifest.features
-            kind: Literal["parquet", "csv"] = "csv" if format == "csv" else "parquet"
+            kind = "csv" if format == "csv" else "parquet"
             data = str(synthetic.make_data(folder, [f.name for f in named], rows=rows, files=files, format=kind))
         job = ScoreJob(
             bundle=bundle,

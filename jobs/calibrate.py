@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from ..pipeline.errors import StorageError
+from ..pipeline.inputs.formats import FORMATS
 from .terminal.job_file import dialect_of, job_option
 from .terminal.options import flag
 from .terminal.signals import raise_again
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     help="auto: temperature for multiclass, Platt for binary and multilabel.",
 )
 @click.option("--picture", metavar="FILE.svg", help="Where the reliability curves go.  [default: NEW_BUNDLE.svg]")
-@flag("--format", type=click.Choice(["auto", "parquet", "csv"]), default="auto", help="What the input files are.")
+@flag("--format", type=click.Choice(["auto", *FORMATS]), default="auto", help="What the input files are.")
 @flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
 @flag("--trust", multiple=True, metavar="DIGEST", help="The digest of a bundle that may execute the code it holds.")
 @job_option("Flags from a job file of scoreline score, and its [csv].")
@@ -49,7 +50,7 @@ def calibrate(
     head: str | None,
     method: Literal["auto", "temperature", "platt"],
     picture: str | None,
-    format: Literal["auto", "parquet", "csv"],
+    format: str,
     device: str,
     trust: tuple[str, ...],
     job: "JobFile | None",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..pipeline.inputs.formats import FORMATS
 from ..pipeline.options import ColumnOptions, CsvDialect, RejectBudget, ScoreJob
 from .terminal.job_file import dialect_of, explain_of, job_option
 from .terminal.options import Day, Keys, Rejects, RowCount, Share, Size, Thresholds, dated, flag
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     help="Columns to carry through: all that are no feature, or some. Names are taken as they are, spaces included; one"
     " that holds a comma goes into a job file's list.",
 )
-@flag("--format", type=click.Choice(["auto", "parquet", "csv"]), default="auto", help="What the input files are.")
+@flag("--format", type=click.Choice(["auto", *FORMATS]), default="auto", help="What the input files are.")
 @flag(
     "--batch-size",
     type=RowCount(),

@@ -79,7 +79,7 @@ class ScoreJob:
     input: str
     output: str
     run_id: str
-    format: Literal["auto", "parquet", "csv"] = "auto"
+    format: str = "auto"
     columns: ColumnOptions = ColumnOptions()
     csv: CsvDialect = CsvDialect()
     batch_rows: int | None = None

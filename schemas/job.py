@@ -65,7 +65,7 @@ class JobFile(Schema):
     input: str | None = None
     output: str | None = None
     keys: str | list[str] | None = None
-    format: Literal["auto", "parquet", "csv"] | None = None
+    format: str | None = None
     batch_size: StrictInt | StrictStr | None = None
     split_rows: StrictInt | StrictStr | None = None
     memory: StrictInt | StrictStr | None = None

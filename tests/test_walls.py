@@ -13,10 +13,10 @@ COMMANDS = [file for file in SOURCES if "jobs" in file.parts and "terminal" not 
 #: The floors of the pipeline, from the ground up. A room imports from the floors below it, never from its own.
 #: What is no folder stands on the ground, and imports only from there.
 FLOORS = (
-    ("storage",),
+    ("features", "storage", "tasks"),
     ("parquet",),
-    ("bundle", "features", "graph", "inputs", "outputs"),
-    ("model", "tasks"),
+    ("bundle", "graph", "inputs", "outputs"),
+    ("model",),
     ("planning", "scoring"),
     ("running", "saving"),
     ("evaluation", "examples"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...pipeline.errors import JobFileError, UsageError, one_line
+from ...pipeline.inputs.formats import FORMATS
 from ...pipeline.options import ColumnOptions, CsvDialect, Explain, ScoreJob
 from ...pipeline.storage.toml import read_toml
 from .options import Keys, Rejects, RowCount, Share, Size, Thresholds
@@ -26,6 +27,7 @@ _KINDS: dict[str, click.ParamType[Any]] = {
     "max_rejects": Rejects(),
     "keys": Keys(),
     "explain_rows": Share(),
+    "format": click.Choice(["auto", *FORMATS]),
 }
 
 

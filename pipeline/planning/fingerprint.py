@@ -6,6 +6,7 @@ from typing import Any
 
 from ...schemas.run import Fingerprint
 from ..bundle import stages
+from ..inputs.formats import FORMATS
 from ..options import CsvDialect, ScoreJob
 from ..records import Partition
 
@@ -21,8 +22,8 @@ def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
         "thresholds": json.dumps(columns.thresholds) if columns.thresholds else None,
         "precision": None if job.precision == "fp32" else job.precision,
         "compile": "on" if job.compile else None,
-        "csv": dialect_option(job.csv) if partition.format == "csv" else None,
         **{stage.name: stage.option(job) for stage in stages.OPTIONAL},
+        "csv": dialect_option(job.csv) if FORMATS[partition.format].has_dialect else None,
     }
     return {name: value for name, value in given.items() if value is not None}
 

@@ -14,6 +14,7 @@ from ...schemas.steps import AnyStep, Encoding, OrdinalStep
 from ..arrow_types import is_list
 from ..bundle.bundle import first_problem
 from ..errors import BundleError, one_line
+from ..features.kinds import kind_of
 from ..features.program import kept_when_missing, origins
 from ..records import Inputs
 from .binding import Binding, bind
@@ -103,7 +104,7 @@ def take_apart(
 
 def _most_golden(entries: Sequence[AnyInput]) -> int:
     """How many rows of images or lists become golden."""
-    sizes = [4 * entry.numbers for entry in entries if isinstance(entry, ImageInput)]
+    sizes = [kind.bytes_per_row for entry in entries if (kind := kind_of(entry)).opens_files]
     return max(2, min(MOST_IMAGES, IMAGES_BYTES // sum(sizes))) if sizes else MOST_SEQUENCES
 
 

@@ -18,7 +18,7 @@ from ...schemas.pack import ModelSpec, PackSpec, ScalerSpec
 from ..bundle.bundle import find_place, first_problem
 from ..errors import BundleError, PartitionError, one_line
 from ..graph import operations
-from ..inputs.csv import read_text
+from ..inputs.csv_rows import read_text
 from ..parquet.file import ParquetSource
 from ..storage.plain_files import read_plain, require_plain
 from ..storage.toml import read_toml

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from ...schemas.bundle import BundleManifest, Ensemble, Golden, arguments_of, refuse_arguments
-from ...schemas.heads import AnyHead, LabelledHead, TaggingHead
+from ...schemas.heads import AnyHead
 from ...schemas.inputs import Feature
 from ...schemas.members import AnyMember, GraphMember, LayerRecord
 from ..bundle.bundle import sha256, write_bundle
@@ -24,6 +24,7 @@ from ..model.modes import pinned
 from ..options import ColumnOptions
 from ..ordered import refuse_unordered
 from ..tasks.decode import raw_arrays
+from ..tasks.tasks import task_of
 from .draft import Draft, draft
 from .fitted import fitted_in_float32
 from .heads import Outputs, Task, make_heads
@@ -230,9 +231,9 @@ def _ensemble(members: int, heads: Sequence[AnyHead], combine: Any, std: bool) -
         if combine is not None or std:
             raise BundleError("combine and std are for an ensemble; give a list of models")
         return None
-    if std and any(isinstance(head, TaggingHead) for head in heads):
+    if std and any(not task_of(head).has_std for head in heads):
         raise BundleError("std= is not written of tagging; leave it out")
-    classes = [head.task for head in heads if isinstance(head, LabelledHead)]
+    classes = [head.task for head in heads if task_of(head).labels]
     combine = combine or ("probability" if classes else "mean")
     if (combine == "mean") == bool(classes):
         raise BundleError(f"combine={combine!r} does not go with {classes[0] if classes else 'regression'}")
