@@ -41,17 +41,17 @@ def test_an_input_that_changes_while_it_is_read_is_not_published(
     score: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P16: it fails alone; the next run reads it as it is then."""
-    from scoreline.pipeline.inputs import parquet
+    from scoreline.pipeline.inputs.parquet import Parquet
 
-    real = parquet.read_batches
+    real = Parquet.read_rows
 
-    def touching(partition, columns, **options):  # type: ignore[no-untyped-def]
-        yield from real(partition, columns, **options)
+    def touching(self, partition, schema, **options):  # type: ignore[no-untyped-def]
+        yield from real(self, partition, schema, **options)
         if partition.name == "2.parquet":
             os.utime(partition.path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(parquet, "read_batches", touching)
+        patched.setattr(Parquet, "read_rows", touching)
         result = score()
     assert result.code == 65
     assert "2.parquet: changed while it was read" in result.message
