@@ -34,20 +34,26 @@ def head_fields(manifest: BundleManifest, head: AnyHead, options: ColumnOptions)
 
 
 def with_thresholds(heads: Sequence[AnyHead], options: ColumnOptions) -> list[AnyHead]:
-    """The heads of a bundle with the job's thresholds in place of its own; a later one wins over an earlier one.
+    """The heads of a bundle with the job's thresholds in place of its own; one of a label wins over an
+    earlier one of all labels.
 
     Raises:
-        UsageError: a threshold that names no head and no label, or could mean two of them.
+        UsageError: a threshold that names no head and no label, could mean two of them, or is given twice.
     """
     made = list(heads)
     if not options.thresholds:
         return made
     targets = {target: (place, at) for place, head in enumerate(heads) for target, at in _targets(head, len(heads) > 1)}
+    seen: set[Target] = set()
     for name, value in options.thresholds:
         target = find_target(name, targets, "--threshold") if name else ()
         if target is None:
             there = f"one of {', '.join(names_of(targets))}" if targets else "a number alone"
             raise UsageError(f"--threshold names {name!r}; say {there}")
+        if target in seen:
+            what = f"{name!r} twice" if name else "a number for all labels twice"
+            raise UsageError(f"--threshold gives {what}; pass one")
+        seen.add(target)
         for place, at in [targets[target]] if target else [(place, None) for place in range(len(heads))]:
             made[place] = _with_threshold(made[place], at, value)
     return made

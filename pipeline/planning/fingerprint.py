@@ -1,34 +1,39 @@
 """What a part was made of: the options and identities whose change means other values."""
 
 import json
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict
 
 from ...schemas.run import Fingerprint
 from ..options import CsvDialect, Explain, ScoreJob
 from ..records import Partition
+from .option_table import OPTIONS
 
 
 def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
-    """The options that change values, those that are off left out, so that a new one voids nothing."""
-    columns = job.columns
-    given = {
-        "keys": None if columns.keys is None else json.dumps(columns.keys),
-        "prefix": columns.prefix or None,
-        "probabilities": None if columns.probabilities == "columns" else columns.probabilities,
-        "top_k": None if columns.top_k is None else str(columns.top_k),
-        "hidden": json.dumps(columns.hidden) if columns.hidden else None,
-        "explain": explain_option(columns.explain),
-        "thresholds": json.dumps(columns.thresholds) if columns.thresholds else None,
-        "precision": None if job.precision == "fp32" else job.precision,
-        "compile": "on" if job.compile else None,
-        "csv": dialect_option(job.csv) if partition.format == "csv" else None,
-    }
+    """The options that change values. One that is off is left out, so that a new option makes no part out of date."""
+    marks = ((one.target, one.mark or STAGE_MARKS.get(one.target)) for one in OPTIONS)
+    given = {name: mark(job) for name, mark in marks if mark is not None}
+    given["csv"] = dialect_option(job.csv) if partition.format == "csv" else None
     return {name: value for name, value in given.items() if value is not None}
 
 
+def hidden_mark(job: ScoreJob) -> str | None:
+    """The hidden layers that are written."""
+    return json.dumps(job.columns.hidden) if job.columns.hidden else None
+
+
+def explain_mark(job: ScoreJob) -> str | None:
+    """How rows are explained."""
+    return explain_option(job.columns.explain)
+
+
+#: Entries of the options of optional stages.
+STAGE_MARKS: dict[str, Callable[[ScoreJob], str | None]] = {"hidden": hidden_mark, "explain": explain_mark}
+
+
 def explain_option(explain: Explain | None) -> str | None:
-    """How rows are explained, as it stands in a fingerprint."""
+    """How rows are explained, in words that a fingerprint and run.json contain."""
     if explain is None:
         return None
     share = [] if explain.share == 1 else [f"{explain.share} of rows"]
@@ -36,7 +41,7 @@ def explain_option(explain: Explain | None) -> str | None:
 
 
 def dialect_option(dialect: CsvDialect) -> str | None:
-    """What a dialect says beyond the default, as it stands in a fingerprint; `dialect_of` reads it back."""
+    """What differs from the default dialect, as JSON; `dialect_of` reads it back."""
     usual = asdict(CsvDialect())
     said = {name: value for name, value in asdict(dialect).items() if value != usual[name]}
     return json.dumps(said, sort_keys=True) if said else None
@@ -44,9 +49,13 @@ def dialect_option(dialect: CsvDialect) -> str | None:
 
 def dialect_of(mark: Fingerprint) -> CsvDialect:
     """The dialect that a part's input was read with."""
-    said: dict[str, Any] = json.loads(mark.options.get("csv", "{}"))
-    lists = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
-    return replace(CsvDialect(), **{**said, **lists})
+    return CsvDialect.of(json.loads(mark.options.get("csv", "{}")))
+
+
+def recorded_options(job: ScoreJob) -> dict[str, str | int | None]:
+    """The options as run.json records them."""
+    given = {option.target: option.recorded(job) for option in OPTIONS if option.recorded is not None}
+    return {**given, "seed": job.seed, "explain": explain_option(job.columns.explain), "csv": dialect_option(job.csv)}
 
 
 def fingerprint(partition: Partition, first_row: int, bundle: str, job: ScoreJob) -> Fingerprint:
