@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..pipeline.inputs.formats import FORMATS
 from ..pipeline.running.preview import score_first_rows
 from .terminal.job_file import job_of, job_option
-from .terminal.options import Day, dated, flag
+from .terminal.options import dated, flag, flags
 from .terminal.signals import raise_again
 
 if TYPE_CHECKING:
@@ -27,18 +26,11 @@ SHOWN_SHAPES = 12
 
 
 @click.command(context_settings={"show_default": True})
-@flag("--bundle", required=True, metavar="DIR", help="The trained model, as save_bundle wrote it.")
-@flag("--input", metavar="PATH", help="Also look at these files, and score their first rows.")
-@flag("--format", type=click.Choice(["auto", *FORMATS]), default="auto", help="What the input files are.")
-@flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
-@flag(
-    "--trust",
-    multiple=True,
-    metavar="DIGEST",
-    help="The digest of a bundle that may execute the code it holds.",
-)
-@job_option("Flags from a job file of scoreline score, and its [csv].")
-@flag("--run-date", type=Day(), help="Fills {run_date} in the input.")
+@flag("bundle")
+@flag("input", required=False, help="Also read these files, and score their first rows.")
+@flags("format", "device", "trust")
+@job_option("Options from a job file of scoreline score, and its [csv].")
+@flag("run_date", help="Replace {run_date} in the input.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def check(
     bundle: str,

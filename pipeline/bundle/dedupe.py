@@ -14,8 +14,3 @@ def refuse(manifest: BundleManifest, job: ScoreJob) -> None:
         raise UsageError(f"--dedupe is for tables, and {other[0].name!r} is of {other[0].kind}s; leave it out")
     if job.dedupe and any(task_of(head).generates for head in manifest.heads):
         raise UsageError("--dedupe is for outputs as wide for every row, and generation gives texts; leave it out")
-
-
-def rounding(job: ScoreJob) -> str | None:
-    """A row may be scored beside others than without it."""
-    return "on" if job.dedupe else None

@@ -21,20 +21,26 @@ def head_fields(manifest: BundleManifest, head: AnyHead, options: ColumnOptions)
 
 
 def with_thresholds(heads: Sequence[AnyHead], options: ColumnOptions) -> list[AnyHead]:
-    """The heads of a bundle with the job's thresholds in place of its own; a later one wins over an earlier one.
+    """The heads of a bundle with the job's thresholds in place of its own; one of a label wins over an
+    earlier one of all labels.
 
     Raises:
-        UsageError: a threshold that names no head and no label, or could mean two of them.
+        UsageError: a threshold that names no head and no label, could mean two of them, or is given twice.
     """
     made = list(heads)
     if not options.thresholds:
         return made
     targets = _threshold_targets(heads)
+    seen: set[Target] = set()
     for name, value in options.thresholds:
         target = find_target(name, targets, "--threshold") if name else ()
         if target is None:
             there = f"one of {', '.join(names_of(targets))}" if targets else "a number alone"
             raise UsageError(f"--threshold names {name!r}; say {there}")
+        if target in seen:
+            what = f"{name!r} twice" if name else "a number for all labels twice"
+            raise UsageError(f"--threshold gives {what}; pass one")
+        seen.add(target)
         for index, label in [targets[target]] if target else [(index, None) for index in range(len(heads))]:
             made[index] = task_of(made[index]).with_threshold(value, label)
     return made
