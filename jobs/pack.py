@@ -49,8 +49,9 @@ def pack(paths: tuple[str, ...], mlflow: str | None, allow_import: bool, allow_p
 
     A model that becomes data needs no permission when it scores, however it was saved.
     """
-    from ..pipeline.saving.pack import NeedsPickleError, read_spec  # here, so that --help stays light
-    from ..pipeline.saving.pack import pack as make_bundle
+    from ..pipeline.saving.pack import pack as make_bundle  # here, so that --help stays light
+    from ..pipeline.saving.pickle_files import NeedsPickleError
+    from ..pipeline.saving.spec_file import read_spec
     from ..schemas.pack import PackSpec
     from .terminal.tables import answer
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ...schemas.specs.inputs import Image, TokenSequence
+from ...schemas.specs.tasks import AnyTask, Binary, Generation, Multiclass, Multilabel, Regression, Tagging
 from ..errors import UsageError
 from ..saving.save import save_bundle
 
@@ -85,15 +87,15 @@ def _yes_no(raw: Tensor, target: Tensor) -> Tensor:
     return nn.functional.binary_cross_entropy_with_logits(raw.reshape(target.shape), target)
 
 
-def _save(bundle: Path, model: nn.Module, data: _Data, **described: Any) -> None:
-    save_bundle(bundle, model, features=data.features, scaler=data.scaler, sample=data.train, **described)
+def _save(bundle: Path, model: nn.Module, data: _Data, *, task: AnyTask | dict[str, AnyTask]) -> None:
+    save_bundle(bundle, model, features=data.features, scaler=data.scaler, sample=data.train, task=task)
 
 
 def binary(bundle: Path) -> Example:
     """Breast cancer: malignant or benign, and how likely."""
     data, labels = _data("breast_cancer"), ["malignant", "benign"]
     model = _train(_net(30, 1), data, data.target(data.train["target"]).float(), _yes_no)
-    _save(bundle, model, data, task="binary", labels=labels)
+    _save(bundle, model, data, task=Binary(labels))
     return Example(name="breast_cancer", frame=_labelled(data, labels), truth=["true_label"])
 
 
@@ -106,7 +108,7 @@ def multiclass(bundle: Path) -> Example:
     """Wine: one of three cultivars, as CSV."""
     data, labels = _data("wine"), ["class_0", "class_1", "class_2"]
     model = _train(_net(13, 3), data, data.target(data.train["target"]), nn.functional.cross_entropy)
-    _save(bundle, model, data, task="multiclass", labels=labels)
+    _save(bundle, model, data, task=Multiclass(labels))
     return Example(name="wine", frame=_labelled(data, labels), truth=["true_label"], layout="csv")
 
 
@@ -114,7 +116,7 @@ def top_k(bundle: Path) -> Example:
     """Handwritten digits: the three likeliest, each with its probability."""
     data = _data("digits")
     model = _train(_net(64, 10), data, data.target(data.train["target"]), nn.functional.cross_entropy, 40)
-    _save(bundle, model, data, task="multiclass", labels=list(range(10)))
+    _save(bundle, model, data, task=Multiclass(list(range(10))))
     words = ["--top-k", "3", "--probabilities", "none"]
     return Example(name="digits", frame=_labelled(data, list(range(10))), truth=["true_label"], words=words)
 
@@ -123,7 +125,7 @@ def multilabel(bundle: Path) -> Example:
     """Handwritten digits: even, above four, with a loop; any number of them at once."""
     data = _data("digits")
     model = _train(_net(64, 3), data, torch.from_numpy(_tags(data.train["target"])).float(), _yes_no, 40)
-    _save(bundle, model, data, task="multilabel", labels=["even", "above_four", "loop"], threshold={"loop": 0.4})
+    _save(bundle, model, data, task=Multilabel(["even", "above_four", "loop"], threshold={"loop": 0.4}))
     tags = _tags(data.test["target"])
     truth = ["is_even", "is_above_four", "has_loop"]
     frame = data.test.drop(columns="target").assign(**{name: tags[:, at] for at, name in enumerate(truth)})
@@ -139,7 +141,7 @@ def regression(bundle: Path) -> Example:
     target = torch.from_numpy(unit.transform(data.train[["target"]].to_numpy()).astype("float32"))
     model = _train(_net(10, 1), data, target, nn.functional.mse_loss, 40)
     seen = float(data.train["target"].min()), float(data.train["target"].max())
-    _save(bundle, model, data, task="regression", target_scaler=unit, bounds=seen)
+    _save(bundle, model, data, task=Regression(scaler=unit, bounds=seen))
     return Example(name="diabetes", frame=data.test.rename(columns={"target": "true_value"}), truth=["true_value"])
 
 
@@ -153,7 +155,7 @@ def quantiles(bundle: Path) -> Example:
 
     target = data.target(data.train["target"])[:, None].float() / 100
     model = _train(_net(10, 3), data, target, pinball)
-    _save(bundle, model, data, task="regression", quantiles=[0.1, 0.5, 0.9], target_scaler=100.0)
+    _save(bundle, model, data, task=Regression(quantiles=[0.1, 0.5, 0.9], scaler=100.0))
     frame = data.test.rename(columns={"target": "true_value"})
     return Example(name="diabetes_quantiles", frame=frame, truth=["true_value"])
 
@@ -167,7 +169,7 @@ def spread(bundle: Path) -> Example:
 
     target = data.target(data.train["target"])[:, None].float() / 100
     model = _train(_net(10, 2), data, target, likelihood, 40)
-    _save(bundle, model, data, task="regression", spread="log_variance", target_scaler=100.0)
+    _save(bundle, model, data, task=Regression(spread="log_variance", scaler=100.0))
     frame = data.test.rename(columns={"target": "true_value"})
     return Example(name="diabetes_spread", frame=frame, truth=["true_value"])
 
@@ -193,11 +195,11 @@ def heads(bundle: Path) -> Example:
 
     torch.manual_seed(0)
     model = _train(_TwoHeads(), data, data.target(data.train["target"]), both, 40)
-    described = {
-        "digit": {"task": "multiclass", "labels": list(range(10)), "output": "digit"},
-        "even": {"task": "binary", "labels": ["odd", "even"], "output": "even"},
+    tasks: dict[str, AnyTask] = {
+        "digit": Multiclass(list(range(10)), output="digit"),
+        "even": Binary(["odd", "even"], output="even"),
     }
-    _save(bundle, model, data, heads=described)
+    _save(bundle, model, data, task=tasks)
     frame = _labelled(data, list(range(10)))
     return Example(
         name="digit_heads", frame=frame, truth=["true_label"], words=["--probabilities", "none"], head="digit"
@@ -221,7 +223,7 @@ def overconfident(bundle: Path) -> Example:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     _train(model, few, few.target(few.train["target"]), nn.functional.cross_entropy, 200)
-    _save(bundle, model, data, task="multiclass", labels=list(range(10)))
+    _save(bundle, model, data, task=Multiclass(list(range(10))))
     return Example(name="overconfident", frame=_labelled(data, list(range(10))), truth=["true_label"])
 
 
@@ -259,12 +261,13 @@ def image(bundle: Path) -> Example:
         optimizer.zero_grad()
         torch.autograd.backward(nn.functional.cross_entropy(model((shown.view(-1, 1, 8, 8) - 0.3) / 0.4), target))
         optimizer.step()
-    described = {"size": (8, 8), "channels": 1, "mean": [0.3], "std": [0.4]}
-    sample = {"scan": files(data.train.head(100))}
     save_bundle(
-        bundle, model.eval(), features=["scan"], images={"scan": described}, sample=_frame(sample), task="multiclass",
-        labels=list(range(10)),
-    )  # fmt: skip
+        bundle,
+        model.eval(),
+        inputs=Image("scan", size=(8, 8), channels=1, mean=[0.3], std=[0.4]),
+        task=Multiclass(list(range(10))),
+        sample=_frame({"scan": files(data.train.head(100))}),
+    )
     scans = files(data.test)
     scans[7], scans[70] = scans[7][:60], b"not a picture"
     frame = _frame({"scan": scans, "true_label": data.test["target"].tolist()})
@@ -348,9 +351,12 @@ def sequence(bundle: Path) -> Example:
             torch.autograd.backward(nn.functional.cross_entropy(model(tokens).flatten(0, 1), target.flatten()))
             optimizer.step()
     save_bundle(
-        bundle, model.eval(), features=["text"], sequences={"text": {"longest": 60}}, vocabularies={"text": words},
-        sample=_frame({"text": texts[:100]}), task="tagging", labels=_TAGS,
-    )  # fmt: skip
+        bundle,
+        model.eval(),
+        inputs=TokenSequence("text", vocabulary=words, longest=60),
+        task=Tagging(_TAGS),
+        sample=_frame({"text": texts[:100]}),
+    )
     texts, tags = _orders(400, seed=1)
     return Example(name="orders", frame=_frame({"text": texts, "true_tags": tags}), truth=["true_tags"])
 
@@ -412,10 +418,12 @@ def generation(bundle: Path) -> Example:
         torch.autograd.backward(nn.functional.cross_entropy(raw.flatten(0, 1), target.flatten()))
         optimizer.step()
     save_bundle(
-        bundle, model.eval(), features=["words"], sequences={"words": {"longest": 6, "mask": "lengths"}},
-        vocabularies={"words": words}, sample=_frame({"words": texts[:64]}), task="generation", labels=symbols,
-        generate={"start": "<start>", "end": "<end>", "steps": 5, "beams": 3, "length_penalty": 0.6},
-    )  # fmt: skip
+        bundle,
+        model.eval(),
+        inputs=TokenSequence("words", vocabulary=words, longest=6, mask="lengths"),
+        task=Generation(symbols, start="<start>", end="<end>", steps=5, beams=3, length_penalty=0.6),
+        sample=_frame({"words": texts[:64]}),
+    )
     frame = _frame({"words": [_in_words(n) for n in test], "true_digits": [list(str(n)) for n in test]})
     return Example(name="numbers", frame=frame, truth=["true_digits"])
 

@@ -1,5 +1,5 @@
 """What `save_bundle` was given to prepare features with → steps, the columns they make for the model, and the same
-columns from the user's own objects, which is the truth that golden rows are made from. Knows nothing of models.
+columns from the user's own objects, which golden rows are made from. Independent of models.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,12 +24,12 @@ Vocabularies = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Binding:
-    """`columns`: what the steps make for the model, in its order. `truth`: raw rows → float64 `[rows, columns]`, by
+    """`columns`: what the steps make for the model, in its order. `reference`: raw rows → float64 `[rows, columns]`, by
     the user's own objects."""
 
     steps: tuple[AnyStep, ...]
     columns: tuple[str, ...]
-    truth: Callable[["pd.DataFrame"], np.ndarray]
+    reference: Callable[["pd.DataFrame"], np.ndarray]
 
 
 def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabularies: Vocabularies) -> Binding:
@@ -54,10 +54,10 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
         raise BundleError(f"vocabularies names {unknown[0]!r}, which is not among the features")
     compiler = Compiler(features, text)
     slots: dict[str, list[str]] = {name: [name] for name in features}
-    truths: list[tuple[list[str], Callable[[pd.DataFrame], np.ndarray], bool]] = []
+    references: list[tuple[list[str], Callable[[pd.DataFrame], np.ndarray], bool]] = []
     for name, words in vocabularies.items():
         slots[name] = _vocabulary(compiler, name, words)
-        truths.append(([name], _lookup(name, list(words)), True))
+        references.append(([name], _lookup(name, list(words)), True))
     rest = [name for name in features if name not in vocabularies]
     whole = None
     for transformer, names in _pairs(scaler, rest):
@@ -72,7 +72,7 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
             whole = outputs
         else:
             slots.update({name: [] for name in names} | {names[0]: outputs})
-        truths.append((names, _own(transformer, names), each))
+        references.append((names, _own(transformer, names), each))
     columns = whole if whole is not None else [column for name in features for column in slots[name]]
     bare = [name for name in columns if compiler.is_text(name)]
     if bare:
@@ -81,7 +81,9 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
             " or an OrdinalEncoder or OneHotEncoder"
         )
     return Binding(
-        steps=tuple(compiler.steps), columns=tuple(columns), truth=_truth(truths, features, whole is not None)
+        steps=tuple(compiler.steps),
+        columns=tuple(columns),
+        reference=_reference(references, features, whole is not None),
     )
 
 
@@ -127,29 +129,29 @@ def _vocabulary(compiler: Compiler, name: str, words: Sequence[str]) -> list[str
 def _lookup(name: str, words: list[str]) -> Callable[["pd.DataFrame"], np.ndarray]:
     places = {word: float(place) for place, word in enumerate(words)}
 
-    def truth(frame: "pd.DataFrame") -> np.ndarray:
+    def reference(frame: "pd.DataFrame") -> np.ndarray:
         strange = [word for word in frame[name] if word not in places]
         if strange:
             raise BundleError(f"the sample's {name!r} holds {strange[0]!r}, which is not in its vocabulary")
         return np.array([[places[word]] for word in frame[name]])
 
-    return truth
+    return reference
 
 
 def _own(transformer: Any, names: list[str]) -> Callable[["pd.DataFrame"], np.ndarray]:
     return lambda frame: transform(transformer, frame[names])
 
 
-def _truth(
-    truths: list[tuple[list[str], Callable[["pd.DataFrame"], np.ndarray], bool]],
+def _reference(
+    references: list[tuple[list[str], Callable[["pd.DataFrame"], np.ndarray], bool]],
     features: Sequence[str],
     whole: bool,
 ) -> Callable[["pd.DataFrame"], np.ndarray]:
-    def truth(frame: "pd.DataFrame") -> np.ndarray:
+    def reference(frame: "pd.DataFrame") -> np.ndarray:
         if whole:
-            return truths[-1][1](frame)
+            return references[-1][1](frame)
         slots: dict[str, np.ndarray] = {}
-        for names, own, each in truths:
+        for names, own, each in references:
             made = own(frame)
             if each:
                 slots.update({name: made[:, [place]] for place, name in enumerate(names)})
@@ -158,7 +160,7 @@ def _truth(
         parts = [slots[n] if n in slots else frame[[n]].to_numpy(dtype=np.float64) for n in features]
         return np.concatenate(parts, axis=1)
 
-    return truth
+    return reference
 
 
 def bind_target(scaler: Any, width: int) -> tuple[list[Rescale], Callable[[np.ndarray], np.ndarray]]:

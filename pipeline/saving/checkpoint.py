@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...schemas.pack import ModelSpec
+from ...schemas.pack import ModelFile
 from ..errors import BundleError, one_line
 from ..model.weights import read_weights
 from .archives import refuse_bomb
@@ -17,7 +17,7 @@ from .archives import refuse_bomb
 _FEW = 5
 
 
-def fill(model: nn.Module, data: bytes, path: Path, spec: ModelSpec) -> None:
+def fill(model: nn.Module, data: bytes, path: Path, spec: ModelFile) -> None:
     """Load a file of weights into its architecture, strictly.
 
     Raises:
@@ -34,7 +34,7 @@ def fill(model: nn.Module, data: bytes, path: Path, spec: ModelSpec) -> None:
         ) from error
 
 
-def _state_dict(data: bytes, path: Path, spec: ModelSpec) -> dict[str, Tensor]:
+def _state_dict(data: bytes, path: Path, spec: ModelFile) -> dict[str, Tensor]:
     if path.suffix.lower() == ".safetensors":
         found: Any = read_weights(data, path.name)
     else:
@@ -57,7 +57,7 @@ def _state_dict(data: bytes, path: Path, spec: ModelSpec) -> dict[str, Tensor]:
     return {str(key): value for key, value in found.items()}
 
 
-def _without_prefix(found: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
+def _without_prefix(found: Mapping[str, Tensor], spec: ModelFile) -> dict[str, Tensor]:
     """The tensors that are not ignored, their names without the prefix, which every one of them has."""
     prefix = spec.weights_prefix
     unknown = [name for name in spec.weights_ignore if name not in found]

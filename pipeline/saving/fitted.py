@@ -347,7 +347,7 @@ def fitted_in_float32(transformer: Any) -> bool:
 
 
 def transform(transformer: Any, frame: Any) -> np.ndarray:
-    """A transformer's own answer for raw rows, float64 `[rows, columns]`: the truth golden rows come from."""
+    """A transformer's own answer for raw rows, float64 `[rows, columns]`: which golden rows are made from."""
     given = frame if hasattr(transformer, "feature_names_in_") else _matrix(frame)
     try:
         made = transformer.transform(given)

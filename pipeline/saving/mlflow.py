@@ -1,10 +1,11 @@
 """An MLflow model folder (pytorch flavor) → the part of a spec that it answers, without importing mlflow."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...schemas.pack import ModelSpec, PackSpec
+from ...schemas.pack import ModelFile, PackSpec
 from ..errors import BundleError, one_line
 from ..storage.plain_files import read_plain
 
@@ -38,7 +39,7 @@ def spec_from_mlflow(folder: Path, spec: PackSpec) -> tuple[PackSpec, dict[str, 
     given: dict[str, Any] = {}
     if spec.model is None:
         data = str(flavors["pytorch"].get("model_data", "data"))
-        given["model"] = ModelSpec(file=str(folder / data / "model.pth"))
+        given["model"] = ModelFile(file=str(folder / data / "model.pth"))
     names = _signature_names(described)
     example = _example(folder, described, spec.features or names)
     if spec.features is None and (names or example):
@@ -55,7 +56,7 @@ def _signature_names(described: dict[str, Any]) -> list[str] | None:
         return None
 
 
-def _example(folder: Path, described: dict[str, Any], names: list[str] | None) -> dict[str, Any] | None:
+def _example(folder: Path, described: dict[str, Any], names: Sequence[str] | None) -> dict[str, Any] | None:
     """The input example, by column, as MLflow writes it: split orient, or a plain list of rows."""
     info = described.get("saved_input_example_info") or {}
     try:

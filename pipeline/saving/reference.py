@@ -77,7 +77,7 @@ def choices_of(
     return [list(chosen) for chosen in product(*choices)]
 
 
-def true_outputs(
+def reference_outputs(
     drafts: Sequence[Draft],
     shown: Callable[[Sequence[AnyInput]], Inputs],
     choices: Sequence[list[AnyInput]],
@@ -144,7 +144,7 @@ def _alone(
 ) -> Raw:
     """Every row by itself."""
     device = torch.device("cpu")
-    models = [one.truth for one in drafts]
+    models = [one.reference for one in drafts]
     members = Members(models, entries, heads, call=call, device=device, pass_rows=1 << 20, padded=False)
     members.keep_inputs = True
     rows = num_rows(inputs)
@@ -161,7 +161,7 @@ def _shown(
     one: Draft, tensors: dict[str, Tensor], call: Call, heads: Sequence[AnyHead], rows: int
 ) -> dict[str, Tensor]:
     with torch.inference_mode():
-        raw = called(one.truth, tensors, call)
+        raw = called(one.reference, tensors, call)
         found = {}
         for head in heads:
             if not isinstance(head.output, list):
@@ -218,7 +218,7 @@ def golden_columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Ra
     return columns
 
 
-def true_inputs(
+def reference_inputs(
     sample: Sample,
     entries: Sequence[AnyInput],
     binding: Binding | None,
@@ -228,7 +228,7 @@ def true_inputs(
 ) -> dict[str, Tensor | Sequences]:
     """What a model takes for the rows of a sample, tables by the user's own transformers and words looked up in their
     lists."""
-    matrix = None if binding is None else binding.truth(sample.frame)
+    matrix = None if binding is None else binding.reference(sample.frame)
     if binding is not None and matrix is not None and matrix.shape[1] != len(binding.columns):
         raise BundleError(f"the transformers give {matrix.shape[1]} columns, and {len(binding.columns)} are saved")
     found: dict[str, Tensor | Sequences] = {}
@@ -243,11 +243,11 @@ def true_inputs(
                 pixels, _ = open_images(sample.batch.column(entry.columns[0]), entry, folder="")
                 found[entry.name] = torch.from_numpy(pixels)
             case SequenceInput():
-                found[entry.name] = _true_sequence(sample.batch, entry, tokens, vocabularies, unknown)
+                found[entry.name] = _reference_sequence(sample.batch, entry, tokens, vocabularies, unknown)
     return found
 
 
-def _true_sequence(
+def _reference_sequence(
     batch: pa.RecordBatch,
     entry: SequenceInput,
     tokens: Mapping[str, str],

@@ -40,7 +40,7 @@ def pruning_changes(
     whole: Raw,
 ) -> Pruning:
     """What pruning has changed, over the golden rows."""
-    counts = [zeros(each.truth) for each in drafts]
+    counts = [zeros(each.reference) for each in drafts]
     changed = 0
     for head in heads:
         if isinstance(head, ClassHead):
