@@ -17,7 +17,7 @@ from ..records import Inputs
 from .binding import Binding, bind
 from .reference import reference_inputs
 from .sample import Sample, evenly, features_of, fitting, golden_rows, read_sample, with_bytes
-from .specs import columns_of, problem
+from .specs import ONLY_TABLE, columns_of, problem
 
 #: Golden rows are replayed before every run: of images and texts fewer do.
 MOST_IMAGES, MOST_SEQUENCES, IMAGES_BYTES = 32, 64, 64 << 20
@@ -112,9 +112,9 @@ def refuse_columns(specs: Mapping[str, AnyInputSpec], names: Sequence[str]) -> N
     kinds: dict[str, type] = {}
     for name, spec in specs.items():
         columns = columns_of(spec)
-        where = f"input {name!r}"
+        where = "features" if name == ONLY_TABLE else f"input {name!r}"
         if not columns:
-            raise BundleError(f"{where} has no columns")
+            raise BundleError(f"{where}: there are no columns")
         twice = [column for at, column in enumerate(columns) if column in columns[:at]]
         if twice:
             raise BundleError(f"{where}: column {twice[0]!r} appears twice among {columns}")

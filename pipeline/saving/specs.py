@@ -101,6 +101,8 @@ def problem(error: ValidationError, known: Sequence[str]) -> str:
             message = f"{value} is too long"
         case _:
             message = f"{value} is not valid here"
+    if message.startswith("is "):
+        return f": {where} {message}" if where else f" {message}"
     return f": {where}: {message}" if where else f": {message}"
 
 
@@ -171,7 +173,7 @@ def _feature_names(features: Any) -> Sequence[str]:
     try:
         return validated(Table, {"columns": features}, "features").columns
     except BundleError as error:
-        raise BundleError(str(error).replace("features: columns: ", "features: ", 1)) from error
+        raise BundleError(str(error).replace("features: columns", "features", 1)) from error
 
 
 def _own_name(only: AnyInputSpec) -> str:

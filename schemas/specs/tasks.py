@@ -17,9 +17,9 @@ from .values import (
     Quantiles,
     Spec,
     Spread,
+    Targets,
     Threshold,
     Thresholds,
-    Words,
     between,
     whole,
 )
@@ -121,7 +121,7 @@ class Regression(Spec):
         out_of_bounds: `count` rows that are out of bounds (the default), or `reject` them.
     """
 
-    targets: Words = ()
+    targets: Targets = ()
     _: KW_ONLY
     output: Output = 0
     scaler: Any = None

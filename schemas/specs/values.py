@@ -47,8 +47,12 @@ def _labels(value: Any) -> list[Any]:
 def _label(value: Any) -> Any:
     label = plain(value)
     if not isinstance(label, Label) or (isinstance(label, float) and math.isnan(label)):
-        raise ValueError(f"label {label!r} is a {type(label).__name__}; labels are text, numbers or booleans")
+        raise ValueError(f"{label!r} is a {type(label).__name__}; labels are text, numbers or booleans")
     return label
+
+
+def _targets(value: Any) -> list[str]:
+    return [str(label) for label in _labels(value)]
 
 
 def _yes_no(value: Any) -> bool:
@@ -195,6 +199,7 @@ def choice(*known: Any) -> BeforeValidator:
 YesNo = Annotated[bool, BeforeValidator(_yes_no)]
 OneLabel = Annotated[Label, BeforeValidator(_label)]
 Labels = Annotated[Sequence[Label], BeforeValidator(_labels)]
+Targets = Annotated[Sequence[str], BeforeValidator(_targets)]
 Column = Annotated[str, BeforeValidator(_name)]
 Columns = Annotated[Sequence[str], BeforeValidator(_names)]
 Words = Annotated[Sequence[str], BeforeValidator(_words)]
