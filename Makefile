@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 SHAPE := build/shape/scoreline
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo score test quick faults bench lint format types schemas lock wheel clean
+.PHONY: help install demo score test quick faults bench lint format types schemas docs lock wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -64,7 +64,10 @@ types: $(READY)  ## mypy over the installed shape
 schemas: $(READY)  ## export the JSON Schema of everything written on disk
 	$(BIN)/python -m scoreline.schemas.export
 
-lock: $(READY)  ## resolve requirements.lock anew
+docs: $(READY)  ## write the pages of docs/ that are generated from the code
+	$(BIN)/python docs/reference.py
+
+lock: $(READY)  ## resolve requirements.lock again
 	$(BIN)/pip-compile --quiet --extra demo --extra onnx --extra pack --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
 	sed -i -e 's/^\(torch==[0-9.]*\)+.*/\1/' -e '/^pip==/d' -e '/^$$/d' -e '/^#/d' requirements.lock

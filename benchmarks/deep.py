@@ -20,7 +20,6 @@ import torch
 from scoreline.pipeline.cores import available_cores
 from scoreline.pipeline.examples.synthetic import make_data
 from scoreline.pipeline.options import ScoreJob
-from scoreline.pipeline.running.events import Silent
 from scoreline.pipeline.running.run import run
 from torch import Tensor, nn
 
@@ -72,7 +71,7 @@ def main() -> None:
             job = ScoreJob(
                 bundle=str(folder / "b"), input=str(data), output=str(folder / f"o{number}"), run_id="x", device="cpu"
             )
-            told = run(job, Silent())
+            told = run(job)
             steady = told.wall_s - told.startup_s - told.stages["discover"].waiting_s
             ratios.append(steady / bare)
             sys.stdout.write(f"bare {bare:.2f} s, ours {steady:.2f} s: {ratios[-1]:.3f}\n")

@@ -63,7 +63,7 @@ def check(
     """
     from ..pipeline.bundle.bundle import open_bundle
     from ..pipeline.inputs.discover import discover  # here, so that --help stays light
-    from ..pipeline.planning.existing import Standing
+    from ..pipeline.planning.existing import ExistingParts
     from ..pipeline.planning.plan import default_split_rows, make_plan
     from ..pipeline.scoring.scorer import Scorer
     from .terminal.tables import answer, table
@@ -74,7 +74,7 @@ def check(
     if input is not None:
         files = discover(dated(input, run_date, "--input"), format=format)
         split_rows = asked.split_rows or default_split_rows(opened.model_bytes())
-        plan = make_plan(files, Standing(), opened.manifest, asked, split_rows)
+        plan = make_plan(files, ExistingParts(), opened.manifest, asked, split_rows)
     scorer = Scorer.for_job(opened, asked)
     verified = list(_verified(opened, scorer))
     planned = [] if plan is None else list(_planned(plan))
@@ -106,7 +106,6 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
     from ..schemas.members import CODE
 
     manifest, golden = bundle.manifest, scorer.golden
-    assert golden is not None, "a scorer that is loaded has replayed its golden rows"
     names = [feature.name for feature in manifest.features]
     yield "bundle", f"{bundle.path} (format {manifest.format}, made by scoreline {manifest.scoreline})"
     yield "digest", bundle.digest
@@ -124,8 +123,9 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
         yield "  shape", f"{name} → [rows{''.join(f', {size}' for size in shape[1:])}]"
     if len(layers) > SHOWN_SHAPES:
         yield "  shape", f"… {len(layers) - SHOWN_SHAPES} more"
-    if scorer.folded or scorer.dropped:
-        yield "prepared", f"{scorer.folded} BatchNorm folded into a Linear, {scorer.dropped} layers of training dropped"
+    folded, dropped = scorer.loaded.folded, scorer.loaded.dropped
+    if folded or dropped:
+        yield "prepared", f"{folded} BatchNorm folded into a Linear, {dropped} layers of training dropped"
     yield "features", f"{len(names)}: {_some(names)}"
     for kind, count in sorted(Counter(feature.dtype for feature in manifest.features).items()):
         yield "  dtype", f"{count} {kind}"

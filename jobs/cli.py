@@ -134,8 +134,6 @@ def _logs() -> Any:
 def _tell(message: str, exit_code: int) -> None:
     logs = _logs()
     if logs is not None and logs.shows_json():
-        import structlog  # imported already, by the command that set up its log
-
-        structlog.stdlib.get_logger("scoreline").error("error", message=message, exit_code=exit_code)
+        logs.log_failure(message, exit_code)
     else:
         click.echo(f"scoreline: {printable(message)}", err=True)

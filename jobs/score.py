@@ -135,17 +135,17 @@ def score(job: "JobFile | None", run_date: str | None, run_id: str | None, **opt
       nulls = ["NA", "-"]
     """
     from ..pipeline.running.run import run  # here, so that --help stays light
-    from .terminal.logs import configure, shows_json
-    from .terminal.progress import RunWatcher
+    from .terminal.logs import EventLog, configure, shows_json
+    from .terminal.progress import Progress, tune_process
     from .terminal.tables import answer, nothing_to_do, stage_table
 
     run_id = run_id or uuid.uuid4().hex[:12]
-    log = configure(options["log_format"], options["log_level"]).bind(run_id=run_id)
-    watcher = RunWatcher(log, bar=options["progress"])
+    log = EventLog(configure(options["log_format"], options["log_level"]).bind(run_id=run_id))
+    progress = Progress(log, bar=options["progress"])
     try:
-        manifest = run(_score_job(run_id, run_date, dialect_of(job), **options), watcher)
+        manifest = run(_score_job(run_id, run_date, dialect_of(job), **options), [log, tune_process, progress])
     finally:
-        watcher.close()
+        progress.close()
     if not shows_json():
         answer(stage_table(manifest) if manifest.run_id == run_id else nothing_to_do(manifest))
     return 0

@@ -12,10 +12,11 @@ from ..pipeline.errors import DataError
 @click.argument("output", metavar="OUT")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def verify(output: str, as_json: bool) -> int:
-    """Read an output back and hold it against its own accounts.
+    """Read an output back and check it against its own records.
 
-    Every part's digest, page checksums and receipt; rows in against rows scored and rejected; the rejects; the
-    order of the keys against the input, where that is still there; no strangers. Exit 0, or 65 with the first problem.
+    Checks every part's digest, page checksums and receipt; rows in against rows scored and rejected; the rejects; the
+    order of the keys against the input, where that still exists; that no file is foreign. Exits with 0, or with 65 and
+    the first problem.
 
     \b
     Example:
@@ -35,7 +36,7 @@ def verify(output: str, as_json: bool) -> int:
             ("rows rejected", f"{verdict.rows_rejected:,}"),
             ("keys compared with the input", f"{verdict.keys_compared:,} parts"),
             ("inputs changed or gone", f"{verdict.inputs_gone:,}"),
-            ("orphans", f"{len(verdict.orphans):,}"),
+            ("orphaned parts", f"{len(verdict.orphaned_parts):,}"),
             ("problems", f"{len(verdict.problems):,}"),
         ]
         answer(table(["verified", "found"], rows))

@@ -52,8 +52,9 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Block:
-    """The rows of one forward pass, all of one split. `first_row`: the place of the first in its partition."""
+class ReadBlock:
+    """The rows of one forward pass as a reader found them, all of one split. `first_row`: the number of the first in
+    its partition."""
 
     split: int
     first_row: int
@@ -157,16 +158,15 @@ def dense(given: Mapping[str, Tensor | Sequences]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
-    """Tensors on their way to a GPU, and the events around their copy."""
+    """Tensors on their way to a device, and on a GPU the events around their copy."""
 
     tensors: Inputs
-    start: Event
-    end: Event
+    events: tuple[Event, Event] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureBatch:
-    """The model's inputs, a row each, with the batch they came from. `sent`: their copy to a GPU."""
+    """The model's inputs, a row each, with the batch they came from. `sent`: the same on their way to the device."""
 
     batch: pa.RecordBatch
     inputs: Inputs

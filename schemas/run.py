@@ -131,7 +131,7 @@ class RunManifest(Schema):
     partitions: list[PartitionRecord]
     ignored: list[str]
     #: Parts of earlier runs whose input is not among this run's.
-    orphans: list[str] = []
+    orphaned_parts: list[str] = []
     rows_in: int
     rows_scored: int
     rows_rejected: int

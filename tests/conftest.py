@@ -141,7 +141,7 @@ class Result:
     @property
     def message(self) -> str:
         """The error as the user reads it."""
-        errors = [event["message"] for event in self.events if event["event"] == "error"]
+        errors = [event["message"] for event in self.events if event["event"] == "command_failed"]
         return errors[0] if errors else self.err
 
 
@@ -173,5 +173,22 @@ def process() -> Callable[..., Result]:
             check=False,
         )
         return Result(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def iris_file(tmp_path: Path, iris: Example) -> Path:
+    """Iris as one Parquet file."""
+    iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
+    return tmp_path / "in.parquet"
+
+
+@pytest.fixture
+def score(scoreline: Callable[..., Result], iris: Example, tmp_path: Path) -> Callable[..., Result]:
+    """`scoreline score` of an input into tmp_path/out."""
+
+    def call(data: object, *words: object) -> Result:
+        return scoreline("score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", *words)
 
     return call

@@ -2,11 +2,16 @@
 the same formatter.
 """
 
+from __future__ import annotations
+
 import logging
 import sys
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import structlog
+
+from ...pipeline.events import Event, Level
 
 LogFormat = Literal["auto", "text", "json"]
 #: Too long for a line that people read; the table at the end shows the same.
@@ -55,6 +60,38 @@ def configure(log_format: LogFormat, level: str) -> structlog.stdlib.BoundLogger
     )
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("scoreline")
     return logger
+
+
+class EventLog:
+    """Writes each event as a log line: its name, its level, its fields.
+
+    Args:
+        logger: as `configure` returns it, perhaps bound to the id of a run.
+    """
+
+    def __init__(self, logger: structlog.stdlib.BoundLogger) -> None:
+        self._logger = logger
+
+    def __call__(self, event: Event) -> None:
+        """Write the line, if its level is shown."""
+        level = logging.getLevelNamesMapping()[event.level.upper()]
+        if logging.getLogger("scoreline").isEnabledFor(level):
+            self._logger.log(level, event.name, **event.data())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CommandFailed(Event):
+    """The command ends with an error; the last line of its log."""
+
+    name: ClassVar[str] = "command_failed"
+    level: ClassVar[Level] = "error"
+    message: str
+    exit_code: int
+
+
+def log_failure(message: str, exit_code: int) -> None:
+    """Write the last line of a command that has failed."""
+    EventLog(structlog.stdlib.get_logger("scoreline"))(CommandFailed(message=message, exit_code=exit_code))
 
 
 def close() -> None:

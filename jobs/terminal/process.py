@@ -1,4 +1,4 @@
-"""How the process of a command begins and ends. Knows nothing of commands."""
+"""How the process of a command begins and ends. Independent of commands."""
 
 import atexit
 import ctypes
@@ -15,7 +15,7 @@ from . import signals, streams
 GC_THRESHOLD = 1_000_000
 _USUAL = gc.get_threshold()
 #: glibc's mallopt: blocks up to 32 MiB, the most it takes, come from memory that is kept, and 1 GiB of it may lie idle
-#: at its end. Asked for anew, the pages of every activation would be cleared again.
+#: at its end. Otherwise the kernel would clear the pages of every activation again.
 MALLOPT = ((-3, 32 << 20), (-1, 1 << 30))
 
 
@@ -31,8 +31,8 @@ def tune() -> None:
             mallopt(parameter, value)
 
 
-def settle() -> None:
-    """All is imported: what is made from here on is looked through as usual, without what stands."""
+def freeze_imports() -> None:
+    """Exclude all objects so far from garbage collection, and collect from here on as usual."""
     gc.freeze()
     gc.set_threshold(*_USUAL)
 

@@ -1,66 +1,94 @@
-"""How a run is shown while it goes: a bar on a terminal, a heartbeat in the log elsewhere."""
+"""Subscribers of a run that concern its process: a progress bar or a heartbeat, signals, the garbage collector."""
+
+from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
-import structlog
 from tqdm import tqdm
 
-from .process import settle
+from ...pipeline.events import Event, Subscriber
+from ...pipeline.running.events import BlockWritten, ScoringStarted
+from .process import freeze_imports
 from .signals import raise_again
 
 HEARTBEAT_S = 30.0
 
 
-class RunWatcher:
-    """Told by the run what happens; tells it to the log and to the terminal.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heartbeat(Event):
+    """The run goes on; emitted every 30 seconds where there is no progress bar."""
+
+    name: ClassVar[str] = "heartbeat"
+    #: Scored or rejected so far.
+    rows: int
+    #: To score; None where a file does not say how many it has.
+    of_rows: int | None
+    rows_per_s: int
+    seconds_left: int | None
+
+
+class Progress:
+    """Draws a progress bar on a terminal, and reports a heartbeat elsewhere.
 
     Args:
-        log: bound to the run's id.
-        bar: whether to draw one; None: where stderr is a terminal.
+        report: receives the heartbeats.
+        bar: whether to draw a bar; None: where stderr is a terminal.
     """
 
-    def __init__(self, log: structlog.stdlib.BoundLogger, *, bar: bool | None) -> None:
-        self._log = log
+    def __init__(self, report: Subscriber, *, bar: bool | None) -> None:
+        self._report = report
         self._draw = sys.stderr.isatty() if bar is None else bar
         self._bar: tqdm[Any] | None = None
         self._total: int | None = None
         self._rows = 0
         self._started = self._last_beat = monotonic()
 
-    def start(self, num_rows: int | None) -> None:
-        """The plan stands; `num_rows` is None where the files do not say. Raises InterruptedRunError for a signal that
-        could not be heeded before."""
-        raise_again()
-        settle()
+    def __call__(self, event: Event) -> None:
+        """Show what an event says of the rows."""
+        match event:
+            case ScoringStarted():
+                self._start(event.rows)
+            case BlockWritten():
+                self._advance(event.rows)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _start(self, num_rows: int | None) -> None:
         self._total, self._started = num_rows, monotonic()
         self._last_beat = self._started
         if self._draw:
             columns = shutil.get_terminal_size().columns  # 80 where a terminal does not say
             self._bar = tqdm(total=num_rows, unit=" rows", unit_scale=True, file=sys.stderr, leave=False, ncols=columns)
 
-    def advance(self, rows: int) -> None:
-        """So many more rows are scored or rejected. Raises InterruptedRunError as `start` does."""
-        raise_again()
+    def _advance(self, rows: int) -> None:
         self._rows += rows
         if self._bar is not None:
             self._bar.update(rows)
         elif monotonic() - self._last_beat >= HEARTBEAT_S:
             self._beat()
 
-    def event(self, name: str, /, level: str = "info", **fields: Any) -> None:
-        """Write a log line."""
-        getattr(self._log, level)(name, **fields)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-
     def _beat(self) -> None:
         self._last_beat = monotonic()
         rate = self._rows / (self._last_beat - self._started)
         left = None if self._total is None else round((self._total - self._rows) / max(rate, 1e-9))
-        self._log.info("heartbeat", rows=self._rows, of_rows=self._total, rows_per_s=round(rate), seconds_left=left)
+        self._report(Heartbeat(rows=self._rows, of_rows=self._total, rows_per_s=round(rate), seconds_left=left))
+
+
+def tune_process(event: Event) -> None:
+    """Leave what was imported to itself when scoring starts, and end the run for a signal that could not be handled
+    before.
+
+    Raises:
+        InterruptedRunError: such a signal has come; at the start of scoring or after a block.
+    """
+    if isinstance(event, ScoringStarted | BlockWritten):
+        raise_again()
+    if isinstance(event, ScoringStarted):
+        freeze_imports()

@@ -11,9 +11,8 @@ from ...schemas.bundle import BundleManifest
 from ...schemas.heads import BinaryHead, MulticlassHead, MultilabelHead
 from ..errors import ColumnError, UsageError
 from ..options import ColumnOptions
-from .explained import explain_fields
+from . import stages
 from .heads import head_fields, with_thresholds
-from .layers import hidden_columns
 
 
 def key_names(schema: pa.Schema, features: Collection[str], options: ColumnOptions) -> list[str]:
@@ -41,15 +40,11 @@ def output_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.F
       length penalty), `ended` (bool, whether it came to its end within the steps that are allowed)
     - an ensemble that was asked for its spread: `prediction_std` (float64), or one per target or label
 
-    Where there are several heads, each one's columns begin with its name. Behind all of them the hidden layers that
-    were asked for, as lists of float32 of a fixed size, and the attributions of `--explain`.
+    Where there are several heads, each one's columns begin with its name. Behind all of them those of optional
+    stages: hidden layers as lists of float32 of a fixed size, and the attributions of `--explain`.
     """
-    hidden = [
-        pa.field(column.name, pa.list_(pa.float32(), column.width))
-        for column in hidden_columns(manifest, options.hidden)
-    ]
     heads = [field for head in manifest.heads for field in head_fields(manifest, head, options)]
-    return [*heads, *hidden, *explain_fields(manifest, options.explain)]
+    return [*heads, *(field for stage in stages.OPTIONAL for field in stage.fields(manifest, options))]
 
 
 def check_options(manifest: BundleManifest, options: ColumnOptions) -> None:

@@ -13,7 +13,7 @@ from ...schemas.inputs import TableInput
 from ...schemas.members import OnnxMember
 from ...schemas.steps import NormalizeStep, PolynomialStep
 from ..errors import UsageError
-from ..options import Explain
+from ..options import ColumnOptions, Explain, ScoreJob
 from .targets import Target, find_target, names_of
 
 ATTRIBUTION = "attribution_"
@@ -96,12 +96,22 @@ def no_gradient(feature: str) -> UsageError:
     )
 
 
-def explain_fields(manifest: BundleManifest, explain: Explain | None) -> list[pa.Field]:
+def explain_option(job: ScoreJob) -> str | None:
+    """How rows are explained, as it is written in a fingerprint."""
+    explain = job.columns.explain
+    if explain is None:
+        return None
+    share = [] if explain.share == 1 else [f"{explain.share} of rows"]
+    return " ".join([explain.method, *share, *([f"for {explain.target}"] if explain.target else [])])
+
+
+def explain_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.Field]:
     """`attribution_<feature>` each, float32, null in rows that are not explained; behind them `attribution_gap`, where
     the method promises that attributions sum to the difference in score.
 
     Raises as `explained` does.
     """
+    explain = options.explain
     if explain is None:
         return []
     explained(manifest, explain)

@@ -6,7 +6,6 @@ Every row's scores are held in memory: 4 bytes for each label, beside the label 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -25,10 +24,13 @@ from ..model.modes import pinned
 from ..nested import take
 from ..options import ColumnOptions, ScoreJob
 from ..plain import plain
-from ..planning.existing import Standing
+from ..planning.existing import ExistingParts
 from ..planning.plan import make_plan
 from ..planning.splits import read_splits
-from ..records import Block, dense
+from ..records import ReadBlock, dense
+from ..running.flow import origin_of
+from ..scoring.block import Block
+from ..scoring.line import compose, execute
 from ..scoring.retries import Retries, warn_retried
 from ..scoring.scorer import Scorer
 from ..tasks.decode import decode_head, raw_tensors
@@ -142,14 +144,12 @@ def _collected(
 ) -> tuple[torch.Tensor, np.ndarray, int]:
     """Scores `[rows, labels]` and what is right of every row that has both."""
     scores, truths, skipped, retries = [], [], 0, Retries(warn_retried)
-    first = FirstRows()
-    for name, block, reading in _blocks(scorer, job, labels):
-        if block.first_row == 0:
-            first = FirstRows()
-        features = scorer.transfer(scorer.prepare(block.batch, **reading))
-        raw = scorer.forward(features, first=first.announce(features.num_kept))
-        retries.see(raw.retried, source=name, first_row=block.first_row, rows=block.batch.num_rows)
-        kept = raw.kept(features)
+    line = compose(scorer.loaded)
+    to_raw = line.score_until("forward")
+    for read in _blocks(scorer, job, labels):
+        block = execute(to_raw, line.load(read))
+        raw, kept = block.need_raw(), block.need_raw().kept(block.need_features())
+        retries.see(raw.retried, source=block.origin.source, first_row=block.first_row, rows=block.batch.num_rows)
         columns = [plain(block.batch.column(name)) for name in labels]
         if kept is not None:
             columns = [take(column, kept) for column in columns]
@@ -171,31 +171,23 @@ def _collected(
     return torch.cat(scores), np.concatenate(truths), skipped
 
 
-def _blocks(scorer: Scorer, job: ScoreJob, labels: Sequence[str]) -> Iterator[tuple[str, Block, dict[str, Any]]]:
+def _blocks(scorer: Scorer, job: ScoreJob, labels: Sequence[str]) -> Iterator[Block]:
     found = discover(job.input, format=job.format)
     keyed = ScoreJob(
         bundle=job.bundle, input=job.input, output="", run_id="", csv=job.csv, format=job.format,
         columns=ColumnOptions(keys=tuple(dict.fromkeys(labels)), prefix="scoreline_"),
     )  # fmt: skip
-    plan = make_plan(found, Standing(), scorer.manifest, keyed, 1 << 20)
+    plan = make_plan(found, ExistingParts(), scorer.manifest, keyed, 1 << 20)
     if plan.failed:
         raise plan.failed[0]
     for planned in plan.partitions:
+        origin = origin_of(planned, FirstRows())
         for piece in read_splits(planned, scorer.block_rows):
-            if isinstance(piece, Block):
-                yield (
-                    planned.partition.name,
-                    _with_path(piece, labels, dict(planned.partition.hive)),
-                    {
-                        "folder": str(Path(planned.partition.path).parent),
-                        "text": planned.text,
-                        "dialect": planned.dialect,
-                        "unreadable": piece.unreadable,
-                    },
-                )
+            if isinstance(piece, ReadBlock):
+                yield Block.of(_with_path(piece, labels, dict(planned.partition.hive)), origin)
 
 
-def _with_path(block: Block, labels: Sequence[str], path: Mapping[str, str | None]) -> Block:
+def _with_path(block: ReadBlock, labels: Sequence[str], path: Mapping[str, str | None]) -> ReadBlock:
     """The same with the labels that the file's path says, where it does not hold them itself."""
     batch = block.batch
     for name in labels:

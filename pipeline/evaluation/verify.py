@@ -38,7 +38,7 @@ class Verdict:
     rows_rejected: int = 0
     keys_compared: int = 0
     inputs_gone: int = 0
-    orphans: list[str] = field(default_factory=list)
+    orphaned_parts: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -51,7 +51,7 @@ def verify(output: str) -> Verdict:
     """
     store = Store(output, failed=listing_error)
     manifest = read_manifest(store)
-    verdict = Verdict(orphans=[])
+    verdict = Verdict(orphaned_parts=[])
     if manifest.status != "success" or store.kind(SUCCESS) != "file":
         why = manifest.error or ("it was killed, or goes on" if manifest.status == "running" else "no _SUCCESS")
         verdict.problems.append(f"the run is not complete ({why}); run it again")
@@ -61,7 +61,7 @@ def verify(output: str) -> Verdict:
     totals = (manifest.rows_in, manifest.rows_scored, manifest.rows_rejected)
     if parts_are_whole and totals != (verdict.rows_in, verdict.rows_scored, verdict.rows_rejected):
         verdict.problems.append(f"{MANIFEST}: its rows {totals} are not the sum of its parts")
-    _strangers(store, manifest, verdict)
+    _unrecorded_files(store, manifest, verdict)
     return verdict
 
 
@@ -243,15 +243,15 @@ def _next(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
     return next((batch for batch in batches if batch.num_rows), None)
 
 
-def _strangers(store: Store, manifest: RunManifest, verdict: Verdict) -> None:
-    """Every `.parquet` is a part of the run or a listed orphan; nothing temporary is left."""
+def _unrecorded_files(store: Store, manifest: RunManifest, verdict: Verdict) -> None:
+    """Every `.parquet` is a part of the run or a listed orphaned part; nothing temporary is left."""
     known = {part.target for record in manifest.partitions for part in record.parts}
     for name in store.parquet_files():
-        if name in manifest.orphans:
-            verdict.orphans.append(name)
+        if name in manifest.orphaned_parts:
+            verdict.orphaned_parts.append(name)
         elif name not in known:
             verdict.problems.append(f"{name}: is no part of the run")
-    named = {rejects_name(name) for name in known | set(manifest.orphans)}
+    named = {rejects_name(name) for name in known | set(manifest.orphaned_parts)}
     verdict.problems += [
         f"{name}: rejects that no part names; the next run removes them"
         for name in store.rejects_files()

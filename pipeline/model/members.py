@@ -54,7 +54,7 @@ class Members:
         self.models = list(models)
         self.pass_rows = pass_rows
         #: The most rows that the device had memory for, where it has run out of it.
-        self.fitting_rows: int | None = None
+        self.max_rows_in_memory: int | None = None
         #: Whether the models may write over what they are given, which others need as it was: another member, the same
         #: rows tried again, hidden layers, explanations.
         self.keep_inputs = False
@@ -98,13 +98,13 @@ class Members:
             ModelFailedError: there is no memory for a single row.
         """
         while True:
-            step = min(size(inputs), self.fitting_rows or self.pass_rows)
+            step = min(size(inputs), self.max_rows_in_memory or self.pass_rows)
             try:
                 pieces = self._passed(inputs, step, {} if spent is None else spent)
             except torch.OutOfMemoryError as error:
                 if step == 1:
                     raise ModelFailedError(f"the device has no memory for a single row: {one_line(error)}") from error
-                self.fitting_rows = max(1, step // 2)
+                self.max_rows_in_memory = max(1, step // 2)
                 if self._device.type == "cuda":
                     torch.cuda.empty_cache()
                 continue
@@ -122,7 +122,7 @@ class Members:
             before = now
         return pieces
 
-    def run_but_failing(self, inputs: Inputs, *, error: str, first: FirstOfBlock | None = None) -> Passed:
+    def run_isolating_failures(self, inputs: Inputs, *, error: str, first: FirstOfBlock | None = None) -> Passed:
         """The same for rows that fail as a whole: those that fail alone are found by halving and left out.
 
         Args:

@@ -1,4 +1,4 @@
-"""One run at a time per output: a kernel lock that dies with its holder, however that dies. Knows nothing of runs."""
+"""Only one run can write to an output at a time: a kernel lock, released when its process ends. Independent of runs."""
 
 import fcntl
 import json
@@ -14,11 +14,11 @@ from .store import LOCK, Store, storage_error
 
 
 @contextmanager
-def hold(store: Store, run_id: str) -> Iterator[None]:
-    """Hold the output for the length of a run. The file stays; only the kernel's lock on it means anything.
+def lock_output(store: Store, run_id: str) -> Iterator[None]:
+    """Lock an output for the length of a run. The file stays; only the kernel lock on it counts.
 
     Raises:
-        OutputLockedError: another run holds it; names its process, host and run.
+        OutputLockedError: another run has the lock; names its process, host and run.
         StorageError: the disk is full or failed.
     """
     place = store.path(LOCK)

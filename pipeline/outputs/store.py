@@ -134,9 +134,9 @@ class Store:
         try:
             _removed(self._hidden(name))
         except OSError:
-            return  # it is in nobody's way, and the next run sweeps it
+            return  # it is in nobody's way, and the next run removes it
 
-    def sweep(self) -> list[str]:
+    def remove_temporaries(self) -> list[str]:
         """Remove the temporaries of a run that was killed. Only names of our own making, and only under the lock."""
         left = self.temporaries()
         for name in left:

@@ -1,5 +1,5 @@
-"""What earlier runs have done: which splits have their part already, and why the others need theirs anew. Inputs are
-not opened; outputs say of themselves what they are. Joins `inputs` and `outputs`.
+"""Which splits already have an up-to-date part, and why the others must be scored. Reads the receipts of parts, and
+opens no input.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,64 +17,64 @@ from .fingerprint import fingerprint
 
 
 @dataclass(kw_only=True, slots=True)
-class Standing:
-    """What stands in an output, by input.
+class ExistingParts:
+    """What an output already contains, by input.
 
-    `kept`: the parts that are what this run would make, by split; `whole`: the inputs that lack none; `reasons`: why
-    other parts are not kept, by split; `there`: every part of an input, whether or not it is kept; `orphans`: parts
-    whose input is not among this run's. `made_with`: what the kept parts were made with, in as far as that touches the
-    last bits. `complete`: whether the last run ended with `_SUCCESS`. `manifest`: what it wrote of itself; None where
-    there is none that can be believed, and `unreadable` says why. `roots`: where the input stood when its parts were
-    made, if not where it is now.
+    `kept`: the parts that are what this run would make, by split. `complete_inputs`: the inputs whose parts are all
+    kept. `reasons`: why other parts are not kept, by split. `all_parts`: every part of an input, kept or not.
+    `orphaned_parts`: parts whose input is not among this run's. `foreign_files`: files that are not parts, by name.
+    `made_with`: what the kept parts were made with, where that affects the last bits. `succeeded`: whether the last run
+    ended with `_SUCCESS`. `manifest`: the last run's, None where it is missing or invalid, and `manifest_error` says
+    why. `roots`: the earlier locations of the input, where it has moved since its parts were made.
     """
 
     kept: dict[Partition, dict[int, PartRecord]] = field(default_factory=dict)
-    whole: set[Partition] = field(default_factory=set)
+    complete_inputs: set[Partition] = field(default_factory=set)
     reasons: dict[Partition, dict[int, list[str]]] = field(default_factory=dict)
-    there: dict[Partition, set[str]] = field(default_factory=dict)
-    orphans: list[str] = field(default_factory=list)
-    strangers: list[str] = field(default_factory=list)
+    all_parts: dict[Partition, set[str]] = field(default_factory=dict)
+    orphaned_parts: list[str] = field(default_factory=list)
+    foreign_files: list[str] = field(default_factory=list)
     made_with: list[dict[str, str]] = field(default_factory=list)
-    complete: bool = False
+    succeeded: bool = False
     roots: list[str] = field(default_factory=list)
     manifest: RunManifest | None = None
-    unreadable: str | None = None
+    manifest_error: str | None = None
 
     def num_kept(self) -> int:
         """How many splits need not be scored."""
         return sum(len(parts) for parts in self.kept.values())
 
     def surplus(self, made: Collection[str], failed: Collection[str] = ()) -> list[str]:
-        """Parts of inputs that are whole without them, of another split size or of an input that has shrunk.
+        """Parts that complete inputs do not need: of another split size, or of an input that has shrunk.
 
         Args:
-            made: the parts that the inputs consist of.
-            failed: inputs that are not whole, by name; what they have had stays.
+            made: the parts that the inputs now consist of.
+            failed: names of inputs that could not be read to their end; their parts stay.
         """
-        names = {name for partition, names in self.there.items() if partition.name not in failed for name in names}
+        names = {name for partition, names in self.all_parts.items() if partition.name not in failed for name in names}
         return sorted(names - set(made))
 
 
-def look(
+def scan_output(
     store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJob, split_rows: int, *, root: str
-) -> Standing:
-    """Read the receipts of what stands in the output.
+) -> ExistingParts:
+    """Read the receipts of the parts in the output.
 
-    A part is kept when its receipt is whole and says what this run would say of it, its rejects have the digest it
-    names, and the last manifest recorded its digest beside that very receipt, or, where it did not, every page has its
-    checksum.
+    A part is kept when its receipt is whole and equals the one that this run would write, its rejects file has the
+    digest in the receipt, and the last manifest recorded its digest together with this receipt, or, where it did not,
+    every page matches its checksum.
 
     Args:
         root: the real path of the folder that the names of the partitions are relative to.
 
     Raises:
-        OutputError: a `.parquet` that is not ours, or a copy of one that is, which readers would take for predictions;
+        OutputError: a foreign `.parquet`, or a copy of one that is, which readers would take for predictions;
             a part of another input of the same name; a folder or a pipe at a target; a folder that cannot be listed.
     """
     store.refuse_irregular()
-    standing = Standing(complete=store.kind(SUCCESS) == "file")
-    _read_manifest(store, standing)
-    recorded = recorded_parts(standing.manifest)
+    existing = ExistingParts(succeeded=store.kind(SUCCESS) == "file")
+    _read_manifest(store, existing)
+    recorded = recorded_parts(existing.manifest)
     owners = {whole_name(partition.name): partition for partition in partitions}
     for name in owners:
         if store.kind(name) == "folder":
@@ -82,7 +82,7 @@ def look(
     for entry in store.entries():
         name = entry.name
         if not name.endswith(SUFFIX):
-            standing.strangers.append(name)
+            existing.foreign_files.append(name)
             continue
         if entry.kind == "other":
             raise OutputError(f"{store.path(name)} is a pipe, a socket or a device, and no part; move it")
@@ -96,23 +96,23 @@ def look(
         if isinstance(receipt, Receipt) and owner is None:
             _refuse_taken(store, name, receipt, owners)
         if owner is None:
-            standing.orphans.append(name)
+            existing.orphaned_parts.append(name)
             continue
         if isinstance(receipt, Receipt):
-            _refuse_other_root(store, name, receipt, standing.manifest, root, moved=job.moved_input)
-            if receipt.root not in (root, *standing.roots):
-                standing.roots.append(receipt.root)
-        standing.there.setdefault(owner, set()).add(name)
+            _refuse_other_root(store, name, receipt, existing.manifest, root, moved=job.moved_input)
+            if receipt.root not in (root, *existing.roots):
+                existing.roots.append(receipt.root)
+        existing.all_parts.setdefault(owner, set()).add(name)
         wanted = fingerprint(owner, split * split_rows, bundle, job)
         record = _kept(store, name, receipt, wanted, split_rows, recorded, force=job.force)
         if isinstance(record, PartRecord) and isinstance(receipt, Receipt):
-            standing.kept.setdefault(owner, {})[split] = record
-            if receipt.made_with not in standing.made_with:
-                standing.made_with.append(receipt.made_with)
+            existing.kept.setdefault(owner, {})[split] = record
+            if receipt.made_with not in existing.made_with:
+                existing.made_with.append(receipt.made_with)
         elif isinstance(record, list):
-            standing.reasons.setdefault(owner, {}).setdefault(split, []).extend(record)
-    standing.whole = {partition for partition, parts in standing.kept.items() if _is_whole(parts)}
-    return standing
+            existing.reasons.setdefault(owner, {}).setdefault(split, []).extend(record)
+    existing.complete_inputs = {partition for partition, parts in existing.kept.items() if _is_whole(parts)}
+    return existing
 
 
 def _owner(name: str, receipt: Receipt | str, owners: Mapping[str, Partition]) -> tuple[Partition | None, int]:
@@ -211,11 +211,11 @@ def recorded_parts(manifest: RunManifest | None) -> dict[str, PartRecord]:
     return {part.target: part for record in records for part in record.parts}
 
 
-def _read_manifest(store: Store, standing: Standing) -> None:
+def _read_manifest(store: Store, existing: ExistingParts) -> None:
     try:
-        standing.manifest = read_manifest(store)
+        existing.manifest = read_manifest(store)
     except (DataError, NoInputError) as error:
-        standing.unreadable = str(error) if store.kind(MANIFEST) != "missing" else None
+        existing.manifest_error = str(error) if store.kind(MANIFEST) != "missing" else None
 
 
 def _digest(store: Store, name: str) -> str | None:

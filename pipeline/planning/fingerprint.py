@@ -5,7 +5,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ...schemas.run import Fingerprint
-from ..options import CsvDialect, Explain, ScoreJob
+from ..bundle import stages
+from ..options import CsvDialect, ScoreJob
 from ..records import Partition
 
 
@@ -17,22 +18,13 @@ def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
         "prefix": columns.prefix or None,
         "probabilities": None if columns.probabilities == "columns" else columns.probabilities,
         "top_k": None if columns.top_k is None else str(columns.top_k),
-        "hidden": json.dumps(columns.hidden) if columns.hidden else None,
-        "explain": explain_option(columns.explain),
         "thresholds": json.dumps(columns.thresholds) if columns.thresholds else None,
         "precision": None if job.precision == "fp32" else job.precision,
         "compile": "on" if job.compile else None,
         "csv": dialect_option(job.csv) if partition.format == "csv" else None,
+        **{stage.name: stage.option(job) for stage in stages.OPTIONAL},
     }
     return {name: value for name, value in given.items() if value is not None}
-
-
-def explain_option(explain: Explain | None) -> str | None:
-    """How rows are explained, as it stands in a fingerprint."""
-    if explain is None:
-        return None
-    share = [] if explain.share == 1 else [f"{explain.share} of rows"]
-    return " ".join([explain.method, *share, *([f"for {explain.target}"] if explain.target else [])])
 
 
 def dialect_option(dialect: CsvDialect) -> str | None:

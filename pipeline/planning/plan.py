@@ -12,8 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import GenerationHead
-from ...schemas.inputs import TableInput
+from ..bundle import stages
 from ..bundle.columns import check_options, output_fields
 from ..errors import ColumnError, OutputError, PartitionError, UsageError
 from ..inputs.columns import check_columns
@@ -24,7 +23,7 @@ from ..outputs.assemble import output_schema
 from ..outputs.naming import numbered, part_name, too_long, whole_name
 from ..outputs.storable import stored_field
 from ..records import Partition, Split
-from .existing import Standing
+from .existing import ExistingParts
 
 #: Footers are small reads that wait for the disk: a few at once.
 FOOTER_THREADS = 8
@@ -84,12 +83,12 @@ class PlannedPartition:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a run will do. `standing`: what earlier runs have done; `partitions`: the inputs with splits to score;
+    """What a run will do. `existing`: what earlier runs have done; `partitions`: the inputs with splits to score;
     `reasons`: why, counted by split; `failed`: inputs that cannot be read, with the error; `num_rows`: of what is to be
     scored, None where a file does not say how many it has."""
 
     discovery: Discovery
-    standing: Standing
+    existing: ExistingParts
     split_rows: int
     partitions: tuple[PlannedPartition, ...]
     reasons: Mapping[str, int]
@@ -107,7 +106,9 @@ def default_split_rows(weight_bytes: int) -> int:
     return max(FEWEST_SPLIT_ROWS, min(MOST_SPLIT_ROWS, 1 << max(0, rows.bit_length() - 1)))
 
 
-def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, job: ScoreJob, split_rows: int) -> Plan:
+def make_plan(
+    found: Discovery, existing: ExistingParts, manifest: BundleManifest, job: ScoreJob, split_rows: int
+) -> Plan:
     """Look at the columns of every partition that is not whole, and name its outputs.
 
     Raises:
@@ -116,13 +117,10 @@ def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, jo
             no head of the bundle.
     """
     check_options(manifest, job.columns)
-    other = [entry for entry in manifest.inputs if not isinstance(entry, TableInput)]
-    if job.dedupe and other:
-        raise UsageError(f"--dedupe is for tables, and {other[0].name!r} is of {other[0].kind}s; leave it out")
-    if job.dedupe and any(isinstance(head, GenerationHead) for head in manifest.heads):
-        raise UsageError("--dedupe is for outputs as wide for every row, and generation gives texts; leave it out")
+    for stage in stages.OPTIONAL:
+        stage.refuse(manifest, job)
     planned, failed = [], []
-    remaining = [partition for partition in found.partitions if partition not in standing.whole]
+    remaining = [partition for partition in found.partitions if partition not in existing.complete_inputs]
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
         columns = _named_columns(manifest, job.columns)
         footers = pool.map(lambda partition: read_schema(partition, job.csv, columns), remaining)
@@ -131,20 +129,20 @@ def make_plan(found: Discovery, standing: Standing, manifest: BundleManifest, jo
                 failed.append(footer)
                 continue
             try:
-                planned.append(_planned(partition, *footer, standing, manifest, job, split_rows))
+                planned.append(_planned(partition, *footer, existing, manifest, job, split_rows))
             except ColumnError as error:
                 raise _compared(error, planned) from error
     for entry in planned:
         _refuse_long(entry, os.path.abspath(job.output))  # noqa: PTH100 - as the store has it
-    _refuse_meeting(found.partitions, {entry.partition: entry.num_splits for entry in planned}, standing)
-    counts = [entry.num_rows_to_score(_kept_rows(standing, entry.partition)) for entry in planned]
+    _refuse_meeting(found.partitions, {entry.partition: entry.num_splits for entry in planned}, existing)
+    counts = [entry.num_rows_to_score(_kept_rows(existing, entry.partition)) for entry in planned]
     known = [count for count in counts if count is not None]
     return Plan(
         discovery=found,
-        standing=standing,
+        existing=existing,
         split_rows=split_rows,
         partitions=tuple(planned),
-        reasons=sum((_reasons(entry, standing) for entry in planned), Counter()),
+        reasons=sum((_reasons(entry, existing) for entry in planned), Counter()),
         failed=tuple(failed),
         num_rows=sum(known) if len(known) == len(counts) else None,
     )
@@ -159,14 +157,14 @@ def _compared(error: ColumnError, others: Sequence[PlannedPartition]) -> ColumnE
     return error
 
 
-def _kept_rows(standing: Standing, partition: Partition) -> int:
-    return sum(record.rows_in for record in standing.kept.get(partition, {}).values())
+def _kept_rows(existing: ExistingParts, partition: Partition) -> int:
+    return sum(record.rows_in for record in existing.kept.get(partition, {}).values())
 
 
-def _reasons(planned: PlannedPartition, standing: Standing) -> Counter[str]:
+def _reasons(planned: PlannedPartition, existing: ExistingParts) -> Counter[str]:
     """Why the splits of a partition are to be scored, counted. One that has no part is missing, unless the others are
     out of date. Splits are not enumerated: how many there are is what a file says."""
-    said = standing.reasons.get(planned.partition, {})
+    said = existing.reasons.get(planned.partition, {})
     changed = list(dict.fromkeys(reason for reasons in said.values() for reason in reasons if "changed" in reason))
     known = {split for split in said if split not in planned.kept}
     if planned.num_splits is None:  # how many a CSV lacks shows when it is read
@@ -230,7 +228,7 @@ def _planned(
     partition: Partition,
     schema: pa.Schema,
     num_rows: int | None,
-    standing: Standing,
+    existing: ExistingParts,
     manifest: BundleManifest,
     job: ScoreJob,
     split_rows: int,
@@ -251,8 +249,8 @@ def _planned(
         split_rows=split_rows,
         num_rows=num_rows,
         num_splits=None if num_rows is None else max(1, -(-num_rows // split_rows)),
-        kept=frozenset(standing.kept.get(partition, ())),
-        nothing_scored=not any(record.rows_scored for record in standing.kept.get(partition, {}).values()),
+        kept=frozenset(existing.kept.get(partition, ())),
+        nothing_scored=not any(record.rows_scored for record in existing.kept.get(partition, {}).values()),
         header=tuple(schema.names),
         read=pa.schema([schema.field(name) for name in read]),
         hive=hive,
@@ -292,7 +290,7 @@ def _refuse_hive_clash(partition: Partition, outputs: Sequence[str]) -> None:
 
 
 def _refuse_meeting(
-    partitions: Sequence[Partition], num_splits: Mapping[Partition, int | None], standing: Standing
+    partitions: Sequence[Partition], num_splits: Mapping[Partition, int | None], existing: ExistingParts
 ) -> None:
     """No two inputs in one output: neither under the same name, nor one under the name of another's split."""
     homes: dict[str, Partition] = {}
@@ -305,7 +303,7 @@ def _refuse_meeting(
         other = homes.get(whole)
         if other is None:
             continue
-        count = len(standing.kept[other]) if other in standing.whole else num_splits.get(other, 1)
+        count = len(existing.kept[other]) if other in existing.complete_inputs else num_splits.get(other, 1)
         if count is None or (count > 1 and split < count):  # how many a CSV has is not known
             raise _meeting(other, partition, name)
 

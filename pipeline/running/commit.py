@@ -7,21 +7,22 @@ from contextlib import ExitStack, contextmanager
 
 from ...schemas.run import RunManifest
 from ..errors import OutputLockedError, ScorelineError, StorageError
+from ..events import Emitter
 from ..options import ScoreJob
-from ..outputs.lock import hold
+from ..outputs.lock import lock_output
 from ..outputs.manifest import encode_manifest
 from ..outputs.naming import rejects_name
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..planning.existing import recorded_parts
 from ..planning.plan import Plan
-from .events import Watcher, say_end
+from .events import ManifestNotWritten, RunEnded
 from .ledger import Ledger
 
 
 def lock_new_output(store: Store, job: ScoreJob, held: ExitStack) -> None:
     """Make an output and hold it, now that the preflight has passed."""
     store.prepare()
-    held.enter_context(hold(store, job.run_id))
+    held.enter_context(lock_output(store, job.run_id))
     if next(store.parquet_files(), None) is not None:
         raise OutputLockedError(f"another run has just begun in {str(store.root)!r}; try again when it has ended")
 
@@ -29,22 +30,22 @@ def lock_new_output(store: Store, job: ScoreJob, held: ExitStack) -> None:
 def up_to_date_manifest(store: Store, plan: Plan, job: ScoreJob, bundle: str) -> RunManifest | None:
     """The last run's manifest, where it tells of these very parts, all of them stand, and so does `_SUCCESS`: nothing
     is touched then."""
-    standing = plan.standing
-    kept = {part.target: part.rejects for parts in standing.kept.values() for part in parts.values()}
-    if plan.partitions or plan.failed or not standing.complete or standing.surplus(kept):
+    existing = plan.existing
+    kept = {part.target: part.rejects for parts in existing.kept.values() for part in parts.values()}
+    if plan.partitions or plan.failed or not existing.succeeded or existing.surplus(kept):
         return None
-    if job.prune and standing.orphans:
+    if job.prune and existing.orphaned_parts:
         return None
-    manifest = standing.manifest
+    manifest = existing.manifest
     if manifest is None or manifest.status != "success" or manifest.bundle.digest != bundle:
         return None
-    if (manifest.root, manifest.roots) != (plan.discovery.real_root, standing.roots):
+    if (manifest.root, manifest.roots) != (plan.discovery.real_root, existing.roots):
         return None  # where the input stands now is to be recorded
     told = {part.model_copy(update={"kept": True}) for part in recorded_parts(manifest).values()}
-    stands = {part for parts in standing.kept.values() for part in parts.values()}
-    if told != stands or manifest.orphans != standing.orphans:
+    stands = {part for parts in existing.kept.values() for part in parts.values()}
+    if told != stands or manifest.orphaned_parts != existing.orphaned_parts:
         return None
-    if not set(store.rejects_files()) <= {*kept.values(), *map(rejects_name, standing.orphans)}:
+    if not set(store.rejects_files()) <= {*kept.values(), *map(rejects_name, existing.orphaned_parts)}:
         return None  # rejects that no part names are to go
     allowed = job.max_rejects.allowed(manifest.rows_in)
     return manifest if manifest.rows_rejected <= allowed else None
@@ -53,12 +54,12 @@ def up_to_date_manifest(store: Store, plan: Plan, job: ScoreJob, bundle: str) ->
 def remove_replaced_parts(store: Store, ledger: Ledger) -> None:
     """Remove parts that were replaced under other names, now that their replacements stand, and, where that was asked
     for, parts whose input is gone; then rejects that no part names, which a run that was killed may have left."""
-    standing = ledger.plan.standing
+    existing = ledger.plan.existing
     made = {part.target: part.rejects for parts in ledger.parts.values() for part in parts}
-    gone = standing.surplus(made, ledger.errors)
+    gone = existing.surplus(made, ledger.errors)
     if ledger.job.prune:
-        gone += standing.orphans
-        standing.orphans = []
+        gone += existing.orphaned_parts
+        existing.orphaned_parts = []
     for name in gone:
         store.remove(name)
     named = {made.get(name, rejects_name(name)) for name in store.parquet_files()}
@@ -79,7 +80,7 @@ def check_parts_exist(store: Store, ledger: Ledger) -> None:
 
 
 @contextmanager
-def write_manifest_at_end(store: Store, ledger: Ledger, watcher: Watcher) -> Iterator[None]:
+def write_manifest_at_end(store: Store, ledger: Ledger, emit: Emitter) -> Iterator[None]:
     """Whatever happens inside, run.json and the last log line tell of it; `_SUCCESS` only of success."""
     error: BaseException | None = None
     try:
@@ -91,12 +92,12 @@ def write_manifest_at_end(store: Store, ledger: Ledger, watcher: Watcher) -> Ite
         manifest = ledger.manifest(error)
         try:
             if error is not None:  # a signal may have come between the making of a temporary and the noting of it
-                store.sweep()
+                store.remove_temporaries()
             store.write(MANIFEST, encode_manifest(manifest))
             if error is None:
                 store.write(SUCCESS, b"")
         except ScorelineError as second:
             if error is None:
                 raise
-            watcher.event("manifest_not_written", level="error", reason=str(second))
-        say_end(watcher, manifest)
+            emit(ManifestNotWritten(reason=str(second)))
+        emit(RunEnded.of(manifest))

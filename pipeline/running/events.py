@@ -1,256 +1,254 @@
-"""Who is told how a run goes, and what they are told: the events of the log. Knows nothing of how they are
-shown."""
+"""The events of a run's course. `docs/events.md` lists all events."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from ...schemas.run import RunManifest, StageTotals
-from ..bundle.explained import COMPLETE
-from ..cores import Cores
-from ..errors import PartitionError
-from ..inputs.discover import Discovery
-from ..options import ScoreJob
-from ..outputs.part_file import PartFile
-from ..planning.existing import Standing
-from ..planning.plan import Plan
-from ..records import Partition, Split
-from ..scoring.retries import Retried, Retries, in_words
-from ..timing import StageTime, StageTimes
+from ..events import Event, Level
 
 if TYPE_CHECKING:
+    from ...schemas.run import RunManifest, StageTotals
+    from ..bundle.bundle import Bundle
+    from ..cores import Cores
+    from ..options import ScoreJob
+    from ..outputs.part_file import PartFile
+    from ..planning.plan import Plan
+    from ..records import Partition, Split
     from ..scoring.scorer import Scorer
+    from ..timing import StageTime
 
 
-#: Of the largest difference in score: what attributions may miss it by without a warning.
-WIDE_GAP = 0.05
-#: How many names an event lists.
-MOST_NAMED = 5
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunStarted(Event):
+    """The run is planned: what it scores, and what it keeps of earlier runs."""
 
+    name: ClassVar[str] = "run_started"
+    input: str
+    output: str
+    partitions: int
+    split_rows: int
+    #: Splits whose part is up to date.
+    kept: int
+    #: Splits by the reason why they are scored.
+    to_score: dict[str, int]
+    #: Of the splits to score; None where a file does not say how many it has.
+    rows: int | None
+    ignored: int
+    cores: int
+    cores_limited_by: str
 
-class Watcher(Protocol):
-    """Who is told how a run goes: a log, a progress bar. Told from one thread."""
-
-    def start(self, num_rows: int | None) -> None:
-        """The plan stands; `num_rows` is None where the files do not say."""
-
-    def advance(self, rows: int) -> None:
-        """So many more rows are scored or rejected."""
-
-    def event(self, name: str, /, **fields: Any) -> None:
-        """Something worth a log line."""
-
-
-class Silent:
-    """A watcher that tells nobody."""
-
-    def start(self, num_rows: int | None) -> None: ...
-    def advance(self, rows: int) -> None: ...
-    def event(self, name: str, /, **fields: Any) -> None: ...
-
-
-def say_plan(watcher: Watcher, job: ScoreJob, plan: Plan, cores: Cores) -> None:
-    """What is about to be done, and what earlier runs have done; their orphans are a warning."""
-    standing = plan.standing
-    if standing.unreadable is not None:
-        watcher.event("manifest_unreadable", level="warning", reason=standing.unreadable)
-    if standing.orphans and not job.prune:
-        watcher.event(
-            "orphans",
-            level="warning",
-            count=len(standing.orphans),
-            first=standing.orphans[0],
-            reason="parts of an earlier run whose input is not among this one's stay, and readers will see them;"
-            " remove them with --prune",
-        )
-    if standing.strangers:
-        watcher.event(
-            "strangers",
-            count=len(standing.strangers),
-            first=standing.strangers[0],
-            reason="files in the output that are not scoreline's are left as they are",
-        )
-    watcher.event(
-        "run_start",
-        input=job.input,
-        output=job.output,
-        partitions=len(plan.discovery.partitions),
-        split_rows=plan.split_rows,
-        kept=standing.num_kept(),
-        to_score=dict(sorted(plan.reasons.items())),
-        rows=plan.num_rows,
-        ignored=len(plan.discovery.ignored),
-        cores=cores.count,
-        cores_limited_by=cores.limited_by,
-    )
-
-
-def say_found(watcher: Watcher, found: Discovery) -> None:
-    """What was met on the way to the inputs: links that lead back, and Parquet files that are no input by their
-    suffix."""
-    if found.loops:
-        watcher.event(
-            "link_loops",
-            level="warning",
-            count=len(found.loops),
-            links=list(found.loops[:MOST_NAMED]),
-            reason="links to a folder that they lie in are not followed; every other link is",
-        )
-    if found.ignored_parquet:
-        watcher.event(
-            "parquet_ignored",
-            level="warning",
-            count=len(found.ignored_parquet),
-            files=list(found.ignored_parquet[:MOST_NAMED]),
-            reason="these begin as Parquet files do, and are no input by their suffix: rename them to .parquet, or pass"
-            " --format parquet, which takes every file",
+    @classmethod
+    def of(cls, job: ScoreJob, plan: Plan, cores: Cores) -> RunStarted:
+        """The event of a plan."""
+        return cls(
+            input=job.input,
+            output=job.output,
+            partitions=len(plan.discovery.partitions),
+            split_rows=plan.split_rows,
+            kept=plan.existing.num_kept(),
+            to_score=dict(sorted(plan.reasons.items())),
+            rows=plan.num_rows,
+            ignored=len(plan.discovery.ignored),
+            cores=cores.count,
+            cores_limited_by=cores.limited_by,
         )
 
 
-def say_mixed(watcher: Watcher, standing: Standing, made_with: Mapping[str, str] | None) -> None:
-    """Parts that are kept were made on another kind of device, with other versions or blocks: the same values, but for
-    their last bits."""
-    others = [] if made_with is None else [kept for kept in standing.made_with if kept != made_with]
-    for kept in others:
-        names = sorted(name for name in {*kept, *(made_with or {})} if kept.get(name) != (made_with or {}).get(name))
-        watcher.event(
-            "mixed",
-            level="warning",
-            kept_with={name: kept.get(name) for name in names},
-            now_with={name: (made_with or {}).get(name) for name in names},
-            reason="kept parts may differ from new ones in the last bits; --force makes all of them anew",
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NothingToDo(Event):
+    """The output is complete and up to date; nothing was touched."""
+
+    name: ClassVar[str] = "nothing_to_do"
+    partitions: int
+    rows: int
+    #: The id of the run that completed it.
+    made_by: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BundleLoaded(Event):
+    """The model is on its device and has reproduced the golden rows."""
+
+    name: ClassVar[str] = "bundle_loaded"
+    bundle: str
+    digest: str
+    device: str
+    batch_rows: int
+    pass_rows: int
+    batch_reason: str
+    folded_layers: int
+    dropped_layers: int
+    compiled: bool
+    golden_rows: int
+    golden_source: str
+    golden_largest_difference: float
+
+    @classmethod
+    def of(cls, job: ScoreJob, bundle: Bundle, scorer: Scorer) -> BundleLoaded:
+        """The event of a scorer that has replayed its golden rows."""
+        golden = scorer.golden
+        return cls(
+            bundle=str(bundle.path),
+            digest=bundle.digest,
+            device=str(scorer.device),
+            batch_rows=scorer.block_rows,
+            pass_rows=scorer.members.pass_rows,
+            batch_reason=scorer.block_reason,
+            folded_layers=scorer.loaded.folded,
+            dropped_layers=scorer.loaded.dropped,
+            compiled=job.compile and scorer.not_compiled is None,
+            golden_rows=golden.rows,
+            golden_source=golden.source,
+            golden_largest_difference=golden.largest_difference,
         )
 
 
-def say_swept(watcher: Watcher, names: list[str]) -> None:
-    """A run that was killed left temporaries, which are gone now."""
-    if names:
-        watcher.event("swept", count=len(names), first=names[0])
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelNotCompiled(Event):
+    """torch.compile failed or changed the golden rows, so the model runs as it is."""
+
+    name: ClassVar[str] = "model_not_compiled"
+    level: ClassVar[Level] = "warning"
+    reason: str
 
 
-def say_halved(watcher: Watcher, rows: int | None) -> None:
-    """The device has run out of memory; the same rows were tried again, fewer at a time."""
-    watcher.event(
-        "out_of_memory",
-        level="warning",
-        rows_at_once=rows,
-        reason="the device ran out of memory: blocks are halved, and values may differ in their last bits; a smaller"
-        " --batch-size avoids it",
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TemporariesRemoved(Event):
+    """Temporary files of a run that was killed were removed."""
+
+    name: ClassVar[str] = "temporaries_removed"
+    count: int
+    first: str
 
 
-def say_retried(watcher: Watcher, one: Retried) -> None:
-    """A block failed as a whole and passed in pieces; the first of its kind."""
-    watcher.event(
-        "retried",
-        level="warning",
-        partition=one.source,
-        first_row=one.first_row,
-        last_row=one.last_row,
-        reason=in_words(one),
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoringStarted(Event):
+    """Everything is loaded and checked; reading begins. Also emitted where every part is kept."""
+
+    name: ClassVar[str] = "scoring_started"
+    level: ClassVar[Level] = "debug"
+    #: To score; None where a file does not say how many it has.
+    rows: int | None
 
 
-def say_all_retried(watcher: Watcher, retries: Retries) -> None:
-    """How many such blocks there were, where they were several of a kind."""
-    for one in retries.kinds.values():
-        if one.blocks > 1:
-            watcher.event("retried_in_all", level="warning", blocks=one.blocks, rows=one.rows, reason=in_words(one))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockWritten(Event):
+    """The rows of one block are in their part file, or among its rejects."""
+
+    name: ClassVar[str] = "block_written"
+    level: ClassVar[Level] = "debug"
+    rows: int
 
 
-def say_dedupe(watcher: Watcher, times: StageTimes) -> None:
-    """How many rows were spared the model, and whether finding them has paid."""
-    if "dedupe" not in times.stages or not times["dedupe"].rows:
-        return
-    rows, scored, spent = times["dedupe"].rows, times["forward"].rows, times["dedupe"].busy_s
-    saved = times["forward"].busy_s / max(1, scored) * (rows - scored)
-    watcher.event(
-        "dedupe",
-        level="info" if saved > spent else "warning",
-        hit_rate=round(1 - scored / rows, 4),
-        spent_s=round(spent, 3),
-        saved_s=round(saved, 3),
-        reason="repeated rows were scored once"
-        if saved > spent
-        else "finding repeated rows took longer than scoring them would have: leave --dedupe out",
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitPublished(Event):
+    """A split has been scored, and its part is visible to readers."""
 
+    name: ClassVar[str] = "split_published"
+    partition: str
+    split: int
+    rows: int
+    rejected: int
+    #: Of each stage: `busy_s`, `waiting_s`, `rows`, `bytes`.
+    stages: dict[str, dict[str, float]]
 
-def say_explained(watcher: Watcher, times: StageTimes, scorer: "Scorer | None") -> None:
-    """How many rows have attributions, and how nearly those sum to the difference in score; a gap beyond a twentieth is
-    a warning."""
-    if scorer is None or scorer.attribution is None or "explain" not in times.stages:
-        return
-    method, rows, lost = scorer.attribution.explain.method, times["explain"].rows, scorer.attribution.lost
-    if lost:
-        watcher.event(
-            "not_explained",
-            level="warning",
-            rows=lost,
-            reason="rows between these and the baseline have no finite score, or make the model raise: their"
-            " attributions are null",
+    @classmethod
+    def of(cls, partition: Partition, split: Split, part: PartFile, stages: Mapping[str, StageTime]) -> SplitPublished:
+        """The event of a part file that was published."""
+        return cls(
+            partition=partition.name,
+            split=split.index,
+            rows=part.num_rows + part.num_rejects,
+            rejected=part.num_rejects,
+            stages=_rounded(stages),
         )
-    if retried := scorer.attribution.retried:
-        reason = f"the model fails on rows together that it takes in pieces, which is slow: {retried[0]}"
-        watcher.event("retried", level="warning", stage="explain", reason=reason)
-    if method not in COMPLETE:
-        watcher.event("explained", method=method, rows=rows)
-        return
-    gap, difference = scorer.attribution.largest_gap
-    wide = gap > WIDE_GAP * difference
-    watcher.event(
-        "explained",
-        level="warning" if wide else "info",
-        method=method,
-        rows=rows,
-        largest_gap=gap,
-        largest_difference=difference,
-        reason="attributions miss the difference in score widely: the model is too steep for the points of the path;"
-        " say --explain shapley"
-        if wide
-        else "attributions of a row sum to the difference of its score and the baseline's, within the gap",
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartitionFailed(Event):
+    """An input file could not be read to its end; the others are scored."""
+
+    name: ClassVar[str] = "partition_failed"
+    level: ClassVar[Level] = "error"
+    partition: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutOfMemory(Event):
+    """The device ran out of memory; the same rows are tried again, fewer at a time."""
+
+    name: ClassVar[str] = "out_of_memory"
+    level: ClassVar[Level] = "warning"
+    rows_at_once: int | None
+    reason: str = (
+        "the device ran out of memory: blocks are halved, and values may differ in their last bits; a smaller"
+        " --batch-size avoids it"
     )
 
 
-def say_new_inputs(watcher: Watcher, names: list[str]) -> None:
-    """Files that came while the run went on."""
-    if names:
-        watcher.event("new_inputs", level="warning", count=len(names), first=names[0], reason="left for the next run")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewInputsFound(Event):
+    """Input files appeared during the run."""
+
+    name: ClassVar[str] = "new_inputs_found"
+    level: ClassVar[Level] = "warning"
+    count: int
+    first: str
+    reason: str = "left for the next run"
 
 
-def say_nothing_to_do(watcher: Watcher, manifest: RunManifest) -> None:
-    """Every part stands, and so does `_SUCCESS`."""
-    watcher.event("nothing_to_do", partitions=len(manifest.partitions), rows=manifest.rows_in, made_by=manifest.run_id)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestNotWritten(Event):
+    """The run failed, and run.json could not be written either."""
+
+    name: ClassVar[str] = "manifest_not_written"
+    level: ClassVar[Level] = "error"
+    reason: str
 
 
-def say_failed(watcher: Watcher, error: PartitionError) -> None:
-    watcher.event("partition_failed", level="error", partition=error.partition, reason=str(error))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunEnded(Event):
+    """The run succeeded; run.json and _SUCCESS are written."""
+
+    name: ClassVar[str] = "run_ended"
+    status: str
+    rows: int
+    rejected: int
+    out_of_bounds: int
+    seconds: float
+    rows_per_s: int
+    startup_s: float
+    #: Of each stage: `busy_s`, `waiting_s`, `rows`, `bytes`.
+    stages: dict[str, dict[str, float]]
+    #: The stages that the run waited for most, in words.
+    verdict: str
+
+    @classmethod
+    def of(cls, manifest: RunManifest) -> RunEnded:
+        """`RunEnded` or `RunFailed`, by the manifest's status."""
+        kind = RunEnded if manifest.status == "success" else RunFailed
+        return kind(
+            status=manifest.status,
+            rows=manifest.rows_in,
+            rejected=manifest.rows_rejected,
+            out_of_bounds=manifest.rows_out_of_bounds,
+            seconds=round(manifest.wall_s, 3),
+            rows_per_s=round(manifest.rows_in / max(manifest.wall_s, 1e-9)),
+            startup_s=round(manifest.startup_s, 3),
+            stages=_rounded(manifest.stages),
+            verdict=manifest.verdict,
+        )
 
 
-def say_split(watcher: Watcher, partition: Partition, split: Split, part: PartFile, times: StageTimes) -> None:
-    watcher.event(
-        "split_end",
-        partition=partition.name,
-        split=split.index,
-        rows=part.num_rows + part.num_rejects,
-        rejected=part.num_rejects,
-        stages=_rounded(times.summary()),
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunFailed(RunEnded):
+    """The run failed or was interrupted; published parts stay, and there is no _SUCCESS."""
 
-
-def say_end(watcher: Watcher, manifest: RunManifest) -> None:
-    watcher.event(
-        "run_end",
-        level="info" if manifest.status == "success" else "error",
-        status=manifest.status,
-        rows=manifest.rows_in,
-        rejected=manifest.rows_rejected,
-        out_of_bounds=manifest.rows_out_of_bounds,
-        seconds=round(manifest.wall_s, 3),
-        rows_per_s=round(manifest.rows_in / max(manifest.wall_s, 1e-9)),
-        startup_s=round(manifest.startup_s, 3),
-        stages=_rounded(manifest.stages),
-        verdict=manifest.verdict,
-    )
+    name: ClassVar[str] = "run_failed"
+    level: ClassVar[Level] = "error"
 
 
 def _rounded(stages: Mapping[str, StageTime | StageTotals]) -> dict[str, dict[str, float]]:

@@ -2,22 +2,25 @@
 of how rows are scored."""
 
 import platform
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from ...schemas.run import BundleRecord, HeadRecord, PartitionRecord, PartRecord, RunManifest, StageTotals
+from ..bundle import stages
 from ..bundle.bundle import Bundle
+from ..bundle.explained import explain_option
 from ..errors import PartitionError, RowsRejectedError
 from ..options import ScoreJob
 from ..outputs.assemble import described, reasons_of
-from ..planning.fingerprint import dialect_option, explain_option
+from ..planning.fingerprint import dialect_option
 from ..planning.plan import Plan
 from ..records import Partition
+from ..scoring.line import LineOptions, stage_names
 from ..timing import StageTimes, verdict
 from .manifest import head_records, partition_record, versions
 
@@ -46,6 +49,7 @@ class Ledger:
     compiled: bool
     versions: dict[str, str]
     heads: list[HeadRecord]
+    stage_names: tuple[str, ...]
     clock: RunClock
     startup_s: float
     parts: dict[Partition, list[PartRecord]] = field(default_factory=dict)
@@ -58,7 +62,10 @@ class Ledger:
         how = {"device": self.device.partition(":")[0], "batch_rows": str(self.block_rows)}
         if self.job.compile:
             how["compiled"] = "yes" if self.compiled else "no"
-        how |= {name: "on" for name in ("deterministic", "dedupe") if getattr(self.job, name)}
+        if self.job.deterministic:
+            how["deterministic"] = "on"
+        rounding = {stage.name: stage.rounding(self.job) for stage in stages.OPTIONAL}
+        how |= {name: value for name, value in rounding.items() if value is not None}
         return {**how, **self.versions}
 
     def reject(self, rejects: pa.RecordBatch) -> None:
@@ -69,10 +76,10 @@ class Ledger:
 
     def num_rows(self) -> int | None:
         """The rows of the whole run, those of kept parts included; None where a file does not say how many it has."""
-        kept = sum(record.rows_in for parts in self.plan.standing.kept.values() for record in parts.values())
+        kept = sum(record.rows_in for parts in self.plan.existing.kept.values() for record in parts.values())
         return None if self.plan.num_rows is None else kept + self.plan.num_rows
 
-    def hold_budget(self, num_rows: int | None) -> None:
+    def enforce_reject_budget(self, num_rows: int | None) -> None:
         """Stop the run as soon as there are more rejects than it allows.
 
         Args:
@@ -113,7 +120,7 @@ class Ledger:
         self.rejected -= rejected
         self.errors[error.partition] = str(error)
 
-    def settle(self) -> None:
+    def check_final_limits(self) -> None:
         """Hold the whole run to what it allows: no partition that could not be read, and a share of rejects.
 
         Raises:
@@ -125,7 +132,7 @@ class Ledger:
             count, total = len(self.errors), len(self.plan.discovery.partitions)
             others = "; the others are published" if count < total else ""
             raise PartitionError(f"{reason} ({count} of {total} inputs could not be read{others})", partition=name)
-        self.hold_budget(sum(record.rows_in for parts in self.parts.values() for record in parts))
+        self.enforce_reject_budget(sum(record.rows_in for parts in self.parts.values() for record in parts))
 
     def records(self) -> list[PartitionRecord]:
         """What became of every input, by name."""
@@ -138,7 +145,7 @@ class Ledger:
     def manifest(self, error: BaseException | None, *, ended: bool = True) -> RunManifest:
         """The run so far, as `_scoreline/run.json` tells it."""
         wall_s = perf_counter() - self.clock.start_s
-        stages = self.clock.times.summary()
+        spent_by_stage = self.clock.times.summary(self.stage_names)
         records = self.records()
         rows_scored = sum(record.rows_scored for record in records)
         rows_rejected = sum(record.rows_rejected for record in records)
@@ -151,7 +158,7 @@ class Ledger:
             ended=datetime.now(UTC).isoformat(timespec="milliseconds"),
             input=self.job.input,
             root=self.plan.discovery.real_root,
-            roots=self.plan.standing.roots,
+            roots=self.plan.existing.roots,
             output=self.job.output,
             options={
                 "keys": "all" if columns.keys is None else ",".join(columns.keys) or "none",
@@ -166,7 +173,7 @@ class Ledger:
                 "dedupe": "on" if self.job.dedupe else "off",
                 "seed": self.job.seed,
                 "hidden": ",".join(columns.hidden) or None,
-                "explain": explain_option(columns.explain),
+                "explain": explain_option(self.job),
                 "csv": dialect_option(self.job.csv),
                 "batch_rows": self.block_rows,
                 "split_rows": self.plan.split_rows,
@@ -177,7 +184,7 @@ class Ledger:
             bundle=self.bundle,
             partitions=records,
             ignored=list(self.plan.discovery.ignored),
-            orphans=self.plan.standing.orphans,
+            orphaned_parts=self.plan.existing.orphaned_parts,
             rows_in=rows_scored + rows_rejected,
             rows_scored=rows_scored,
             rows_rejected=rows_rejected,
@@ -185,18 +192,19 @@ class Ledger:
             heads=self.heads,
             wall_s=wall_s,
             startup_s=self.startup_s,
-            other_s=wall_s - self.startup_s - sum(spent.waiting_s for spent in stages.values()),
+            other_s=wall_s - self.startup_s - sum(spent.waiting_s for spent in spent_by_stage.values()),
             stages={
                 name: StageTotals(busy_s=spent.busy_s, waiting_s=spent.waiting_s, rows=spent.rows, bytes=spent.bytes)
-                for name, spent in stages.items()
+                for name, spent in spent_by_stage.items()
             },
-            verdict=verdict(stages, self.startup_s, wall_s),
+            verdict=verdict(spent_by_stage, self.startup_s, wall_s),
         )
 
 
 def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | None", clock: RunClock) -> Ledger:
     """The ledger of a run that is about to score; what came before counts as its start-up."""
     golden = scorer.golden if scorer is not None else None
+    names = stage_names(bundle.manifest, LineOptions.of(job))
     return Ledger(
         job=job,
         plan=plan,
@@ -210,8 +218,16 @@ def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | Non
         device=str(scorer.device) if scorer else "none",
         block_rows=scorer.block_rows if scorer else 0,
         heads=head_records(bundle.manifest, job.columns),
-        versions=versions() | ({"pillow": version("pillow")} if scorer is not None and scorer.images else {}),
+        stage_names=names,
+        versions=versions(_packages(names) if scorer is not None else ()),
         compiled=job.compile and scorer is not None and scorer.not_compiled is None,
         clock=clock,
         startup_s=perf_counter() - clock.start_s - clock.times["discover"].waiting_s,
     )
+
+
+def _packages(names: Collection[str]) -> Iterator[str]:
+    """What optional stages among these compute with."""
+    for stage in stages.OPTIONAL:
+        if stage.name in names:
+            yield from stage.packages

@@ -1,5 +1,6 @@
 """A run's own account of what it did, for `_scoreline/run.json`."""
 
+from collections.abc import Iterable
 from importlib.metadata import version
 
 from ...schemas.bundle import BundleManifest
@@ -12,9 +13,9 @@ from ..records import Partition
 LIBRARIES = ("scoreline", "torch", "numpy", "pyarrow")
 
 
-def versions() -> dict[str, str]:
-    """The versions of what computes."""
-    return {name: version(name) for name in LIBRARIES}
+def versions(packages: Iterable[str] = ()) -> dict[str, str]:
+    """The versions of what computes: of these packages beside the usual ones."""
+    return {name: version(name) for name in (*LIBRARIES, *packages)}
 
 
 def head_records(manifest: BundleManifest, options: ColumnOptions) -> list[HeadRecord]:

@@ -4,6 +4,7 @@ are read or scored.
 
 from ...schemas.run import PartRecord, Receipt
 from ..errors import PartitionError
+from ..events import Emitter
 from ..inputs.discover import is_unchanged
 from ..outputs.naming import part_name, rejects_name
 from ..outputs.part_file import PartFile, Published
@@ -12,22 +13,22 @@ from ..planning.fingerprint import fingerprint
 from ..planning.plan import PlannedPartition
 from ..records import Partition, Split
 from ..timing import StageTimes
-from .events import Watcher, say_failed, say_split
+from .events import BlockWritten, PartitionFailed, SplitPublished
 from .flow import ScoredBlock, SplitEnd
 from .ledger import Ledger
 
 
-class Desk:
+class Publisher:
     """write → publish, in the calling thread: one part file at a time, in order."""
 
-    def __init__(self, store: Store, ledger: Ledger, watcher: Watcher) -> None:
-        self._store, self._ledger, self._watcher = store, ledger, watcher
+    def __init__(self, store: Store, ledger: Ledger, emit: Emitter) -> None:
+        self._store, self._ledger, self._emit = store, ledger, emit
         self._num_rows = ledger.num_rows()
         self._part: PartFile | None = None
         self._out_of_bounds = 0
         self._times = StageTimes()
 
-    def __enter__(self) -> "Desk":
+    def __enter__(self) -> "Publisher":
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -40,14 +41,15 @@ class Desk:
         if item.planned.partition.name in self._ledger.errors:
             return
         self._times.add(item.times)
-        self._out_of_bounds += item.block.out_of_bounds
-        self._ledger.reject(item.block.rejects)
-        self._ledger.hold_budget(self._num_rows)
-        with self._times.stage_in_front("write") as spent:
-            self._open(item.planned, item.split).write(item.block.rows, item.block.rejects)
-            spent.rows += item.block.rows.num_rows
-            spent.bytes += item.block.rows.nbytes
-        self._watcher.advance(item.num_rows)
+        rows, rejects = item.scored.rows, item.scored.rejects
+        self._out_of_bounds += item.scored.out_of_bounds
+        self._ledger.reject(rejects)
+        self._ledger.enforce_reject_budget(self._num_rows)
+        with self._times.blocking_stage("write") as spent:
+            self._open(item.planned, item.split).write(rows, rejects)
+            spent.rows += rows.num_rows
+            spent.bytes += rows.nbytes
+        self._emit(BlockWritten(rows=item.num_rows))
 
     def publish(self, end: SplitEnd) -> None:
         """The split is through: make it visible, unless its file is no longer the one that was found."""
@@ -61,13 +63,13 @@ class Desk:
         part = self._open(end.planned, split.index)
         assert part.num_rows + part.num_rejects == split.num_rows, "a row was lost or doubled"
         target = end.planned.target(split)
-        with self._times.stage_in_front("publish") as spent:
+        with self._times.blocking_stage("publish") as spent:
             published = part.publish(target, self._receipt(end, part))
             spent.bytes += published.num_bytes
             spent.rows += part.num_rows
         self._part = None
         self._ledger.publish(partition, _record(target, split, part, published, self._out_of_bounds))
-        say_split(self._watcher, partition, split, part, self._times)
+        self._emit(SplitPublished.of(partition, split, part, self._times.summary(self._ledger.stage_names)))
         self._close_split()
 
     def fail(self, error: PartitionError) -> None:
@@ -80,7 +82,7 @@ class Desk:
             self._part.discard()
         self._part = None
         self._ledger.fail(error, rejected=rejected)
-        say_failed(self._watcher, error)
+        self._emit(PartitionFailed(partition=error.partition, reason=str(error)))
         self._close_split()
 
     def _open(self, planned: PlannedPartition, split: int) -> PartFile:

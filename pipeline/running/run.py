@@ -1,34 +1,31 @@
-"""One job from start to end: the only file that knows the order of the stages.
+"""One job from start to end: discover, plan, load the bundle, run every block through the line, publish.
 
-    discover → read → check (→ images) → scale (→ dedupe)
-             → transfer (→ pad) → forward (→ hidden) → decode (→ explain) → write → publish
-
-Reader threads read, check, decode images and scale, and find rows that repeat; lanes transfer, run the forward pass,
-look into hidden layers, decode and explain; the calling thread writes and publishes, in order. Everything is bounded,
-so memory does not grow with the input.
+Reader threads read and load blocks, lanes score them, the calling thread writes and publishes them in order
+(`scoring/line.py` says which stages there are). Everything is bounded, so memory does not grow with the input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING
 
 from ...schemas.run import RunManifest
 from ..bundle.bundle import Bundle, open_bundle
 from ..cores import available_cores
 from ..errors import ScorelineError
+from ..events import Emitter, Subscriber
 from ..inputs.cut import MOST_BLOCK_BYTES
 from ..inputs.discover import discover
 from ..inputs.formats import CORES_PER_READER
 from ..options import ScoreJob
-from ..outputs.lock import hold
+from ..outputs.lock import lock_output
 from ..outputs.manifest import encode_manifest
 from ..outputs.part_file import ROW_GROUP_ROWS
 from ..outputs.store import MANIFEST, SUCCESS, Store
-from ..planning.existing import look
+from ..planning.existing import scan_output
 from ..planning.plan import Plan, PlannedPartition, default_split_rows, make_plan, refuse_overlap
+from ..scoring.line import LineOptions, compose
 from ..scoring.retries import Retries
 from .commit import (
     check_parts_exist,
@@ -38,35 +35,33 @@ from .commit import (
     write_manifest_at_end,
 )
 from .events import (
-    Watcher,
-    say_all_retried,
-    say_dedupe,
-    say_explained,
-    say_failed,
-    say_found,
-    say_halved,
-    say_mixed,
-    say_new_inputs,
-    say_nothing_to_do,
-    say_plan,
-    say_retried,
-    say_swept,
+    BundleLoaded,
+    ModelNotCompiled,
+    NewInputsFound,
+    NothingToDo,
+    OutOfMemory,
+    PartitionFailed,
+    RunStarted,
+    ScoringStarted,
+    TemporariesRemoved,
 )
-from .flow import LoadedBlock, ReadFailed, ScoredBlock, SplitEnd, load_blocks, score_block
+from .findings import block_retried, blocks_retried, input_findings, kept_part_differences, output_findings
+from .flow import Loaded, LoadedBlock, ReadFailed, ScoredBlock, SplitEnd, load_blocks, score_block
 from .ledger import Ledger, RunClock, open_ledger
-from .publisher import Desk
+from .publisher import Publisher
 
 if TYPE_CHECKING:
     from ..scoring.scorer import Scorer
 
-#: Blocks on a GPU at once: one is copied in, one computed, one copied out and decoded.
-GPU_LANES = 3
 #: Blocks in flight take no more than this, unless one for each lane does; nor do those that wait for a lane.
-FLYING_BYTES = 96 << 20
+MAX_IN_FLIGHT_BYTES = 96 << 20
 
 
-def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
+def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
     """Score everything a job asks for.
+
+    Args:
+        subscribers: receive the events of the run (`running/events.py`), each in this thread.
 
     Returns:
         The manifest, as it was written to `_scoreline/run.json`; `_SUCCESS` stands beside it.
@@ -74,50 +69,50 @@ def run(job: ScoreJob, watcher: Watcher) -> RunManifest:
     Raises:
         ScorelineError: one of `errors.py`; what was published before stays, and `_SUCCESS` is not there.
     """
-    clock, cores = RunClock(), available_cores()
+    clock, cores, emit = RunClock(), available_cores(), Emitter(subscribers)
     bundle = open_bundle(job.bundle)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
-    with clock.times.stage_in_front("discover"):
+    with clock.times.blocking_stage("discover"):
         found = discover(job.input, format=job.format)
         refuse_overlap(found, job)
     store = Store(job.output)
     with ExitStack() as held:
         if known := store.is_ours():  # held before it is looked at
             store.prepare()
-            held.enter_context(hold(store, job.run_id))
-        with clock.times.stage_in_front("discover") as spent:
-            standing = look(store, found.partitions, bundle.digest, job, split_rows, root=found.real_root)
-            plan = make_plan(found, standing, bundle.manifest, job, split_rows)
+            held.enter_context(lock_output(store, job.run_id))
+        with clock.times.blocking_stage("discover") as spent:
+            existing = scan_output(store, found.partitions, bundle.digest, job, split_rows, root=found.real_root)
+            plan = make_plan(found, existing, bundle.manifest, job, split_rows)
             spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in found.partitions)
         if not known:
             lock_new_output(store, job, held)
-        say_found(watcher, found)
-        say_plan(watcher, job, plan, cores)
+        emit(*input_findings(found), *output_findings(existing, prune=job.prune), RunStarted.of(job, plan, cores))
         if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
-            say_nothing_to_do(watcher, done)
+            emit(NothingToDo(partitions=len(done.partitions), rows=done.rows_in, made_by=done.run_id))
             return done
-        scorer = _load_scorer(bundle, job, watcher, held) if plan.partitions else None
+        scorer = _load_scorer(bundle, job, emit, held) if plan.partitions else None
         ledger = open_ledger(job, plan, bundle, scorer, clock)
-        say_mixed(watcher, standing, ledger.made_with() if scorer else None)
+        if scorer is not None:
+            emit(*kept_part_differences(existing.made_with, ledger.made_with()))
         store.remove(SUCCESS)
-        say_swept(watcher, store.sweep())
-        watcher.start(plan.num_rows)
-        with write_manifest_at_end(store, ledger, watcher):
-            for partition, parts in standing.kept.items():
+        if removed := store.remove_temporaries():
+            emit(TemporariesRemoved(count=len(removed), first=removed[0]))
+        emit(ScoringStarted(rows=plan.num_rows))
+        with write_manifest_at_end(store, ledger, emit):
+            for partition, parts in existing.kept.items():
                 for record in parts.values():
                     ledger.keep(partition, record)
             for error in plan.failed:
-                say_failed(watcher, error)
+                emit(PartitionFailed(partition=error.partition, reason=str(error)))
                 ledger.fail(error)
             if scorer is not None:
                 store.write(MANIFEST, encode_manifest(ledger.manifest(None, ended=False)))
-                _score_splits(store, scorer, ledger, watcher, cores.count)
+                _score_splits(store, scorer, ledger, emit, cores.count)
             remove_replaced_parts(store, ledger)
-            ledger.settle()
-            say_dedupe(watcher, ledger.clock.times)
-            say_explained(watcher, ledger.clock.times, scorer)
+            ledger.check_final_limits()
             check_parts_exist(store, ledger)
-            say_new_inputs(watcher, _new_inputs(ledger))
+            if names := _new_inputs(ledger):
+                emit(NewInputsFound(count=len(names), first=names[0]))
     return ledger.manifest(None)
 
 
@@ -131,60 +126,59 @@ def _new_inputs(ledger: Ledger) -> list[str]:
     return [partition.name for partition in now if partition.name not in known]
 
 
-def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, watcher: Watcher, cores: int) -> None:
+def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> None:
     """Every split of the plan, read ahead, scored several blocks at once, published in order."""
-    from .lanes import decoding, in_order, open_lanes
+    from .lanes import Room, Waits, decoding, map_ordered, open_lanes
     from .readers import Readers  # torch: only once there is work
 
-    lanes = cores if scorer.device.type == "cpu" else GPU_LANES
-    depth, most_bytes = _depth(scorer, ledger, lanes), ledger.job.memory_bytes
+    loaded, options = scorer.loaded, LineOptions.of(ledger.job)
+    lanes, line = loaded.device.lanes or cores, compose(loaded, options)
+    most_bytes = ledger.job.memory_bytes
     if most_bytes is None:
-        most_bytes = max(FLYING_BYTES, lanes * MOST_BLOCK_BYTES)
-    options = ledger.job.columns
+        most_bytes = max(MAX_IN_FLIGHT_BYTES, lanes * MOST_BLOCK_BYTES)
 
-    def load(planned: PlannedPartition) -> Iterator[LoadedBlock | SplitEnd | ReadFailed]:
-        return load_blocks(planned, scorer, ledger.block_rows, dedupe=ledger.job.dedupe, decoders=decoders)
-
-    def score(item: LoadedBlock | SplitEnd | ReadFailed) -> ScoredBlock | SplitEnd | ReadFailed:
-        if not isinstance(item, LoadedBlock):
-            return item
-        try:
-            return score_block(item, scorer, options)
-        except BaseException:
-            if item.repeats is not None:
-                item.repeats.table.give_up()  # blocks behind this one wait for it
-            raise
+    def load(planned: PlannedPartition) -> Iterator[Loaded]:
+        return load_blocks(planned, loaded, options, ledger.block_rows, decoders)
 
     with (
-        decoding(cores if scorer.images else 0) as decoders,
+        decoding(cores if "images" in line.load_names else 0) as decoders,
         Readers(
             ledger.plan.partitions,
             load,
             num_threads=num_readers(ledger.plan, cores),
-            most_bytes=min(most_bytes, FLYING_BYTES),
+            most_bytes=min(most_bytes, MAX_IN_FLIGHT_BYTES),
             weigh=_weight,
         ) as readers,
         open_lanes(lanes, stop=scorer.members.stop) as pool,
-        Desk(store, ledger, watcher) as desk,
+        Publisher(store, ledger, emit) as publisher,
     ):
-        halved, retries = None, Retries(partial(say_retried, watcher))
-        for item in in_order(readers.loader(), score, pool, depth=depth, most_bytes=most_bytes, weigh=_weight):
-            if scorer.members.fitting_rows != halved:
-                halved = scorer.members.fitting_rows
-                say_halved(watcher, halved)
+        halved, retries = None, Retries(lambda first: emit(block_retried(first)))
+        flow = map_ordered(
+            readers.loader(),
+            lambda item: score_block(item, line),
+            pool,
+            room=Room(depth=_depth(scorer, ledger, lanes), most_bytes=most_bytes),
+            weigh=_weight,
+            waits=Waits(loading=line.load_names, scoring=line.score_names),
+        )
+        for item in flow:
+            if scorer.members.max_rows_in_memory != halved:
+                halved = scorer.members.max_rows_in_memory
+                emit(OutOfMemory(rows_at_once=halved))
             match item:
                 case ScoredBlock():
-                    name, retried = item.planned.partition.name, item.block.retried
+                    name, retried = item.planned.partition.name, item.scored.retried
                     retries.see(retried, source=name, first_row=item.first_row, rows=item.num_rows)
-                    desk.write(item)
+                    publisher.write(item)
                 case SplitEnd():
-                    desk.publish(item)
+                    publisher.publish(item)
                 case ReadFailed():
-                    desk.fail(item.error)
-        say_all_retried(watcher, retries)
+                    publisher.fail(item.error)
+        emit(*blocks_retried(retries))
+    emit(*line.summary(ledger.clock.times))
 
 
-def _weight(item: LoadedBlock | SplitEnd | ReadFailed) -> int:
+def _weight(item: Loaded) -> int:
     return item.num_bytes if isinstance(item, LoadedBlock) else 0
 
 
@@ -198,16 +192,16 @@ def _depth(scorer: Scorer, ledger: Ledger, lanes: int) -> int:
     """How many blocks are in flight: enough that the lanes have work while a row group is written (half of one was as
     good as all, measured), and no more than there is room for. It bounds what waits, not what is computed."""
     columns = max(len(planned.read.names) for planned in ledger.plan.partitions)
-    block_bytes = ledger.block_rows * (8 * columns + 4 * scorer.values_per_row())
-    if scorer.images:  # nobody knows how large their files are
+    block_bytes = ledger.block_rows * (8 * columns + 4 * scorer.loaded.values_per_row())
+    if "images" in ledger.stage_names:  # nobody knows how large their files are
         return 2 * lanes
-    depth = max(2 * lanes, min(ROW_GROUP_ROWS // ledger.block_rows // 2, FLYING_BYTES // block_bytes))
+    depth = max(2 * lanes, min(ROW_GROUP_ROWS // ledger.block_rows // 2, MAX_IN_FLIGHT_BYTES // block_bytes))
     if ledger.job.memory_bytes is None:
         return depth
     return max(lanes, min(depth, ledger.job.memory_bytes // block_bytes))
 
 
-def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher, held: ExitStack) -> Scorer:
+def _load_scorer(bundle: Bundle, job: ScoreJob, emit: Emitter, held: ExitStack) -> Scorer:
     from ..model.modes import pinned  # the heavy half of a run: torch, and only once there is work
     from ..model.reproducible import reproducible
     from ..scoring.scorer import Scorer
@@ -215,23 +209,7 @@ def _load_scorer(bundle: Bundle, job: ScoreJob, watcher: Watcher, held: ExitStac
     held.enter_context(pinned())
     held.enter_context(reproducible(seed=job.seed, deterministic=job.deterministic))
     scorer = Scorer.for_job(bundle, job)
-    golden = scorer.golden
-    assert golden is not None, "a scorer that is loaded has replayed its golden rows"
-    watcher.event(
-        "bundle_loaded",
-        bundle=str(bundle.path),
-        digest=bundle.digest,
-        device=str(scorer.device),
-        batch_rows=scorer.block_rows,
-        pass_rows=scorer.members.pass_rows,
-        batch_reason=scorer.block_reason,
-        folded_layers=scorer.folded,
-        dropped_layers=scorer.dropped,
-        compiled=job.compile and scorer.not_compiled is None,
-        golden_rows=golden.rows,
-        golden_source=golden.source,
-        golden_largest_difference=golden.largest_difference,
-    )
+    emit(BundleLoaded.of(job, bundle, scorer))
     if scorer.not_compiled is not None:
-        watcher.event("not_compiled", level="warning", reason=scorer.not_compiled)
+        emit(ModelNotCompiled(reason=scorer.not_compiled))
     return scorer

@@ -11,13 +11,14 @@ from torch import Tensor
 from ...schemas.bundle import BundleManifest, Ensemble, Pruning
 from ...schemas.heads import AnyHead, ClassHead
 from ...schemas.inputs import SequenceInput, TableInput
-from ..bundle.bundle import sha256
 from ..bundle.golden import ABSOLUTE, RELATIVE, GoldenRows
 from ..errors import BundleError, GoldenMismatchError, ModelFailedError
+from ..model.devices import Cpu
 from ..options import ColumnOptions
 from ..records import Lists
 from ..records import Sequences as Steps
-from ..scoring.scorer import Scorer
+from ..scoring.loaded import on_device
+from ..scoring.replay import raw_and_columns, settle_layout
 from ..tasks.decode import decode_head
 from .draft import Draft
 from .pruning import zeros
@@ -86,9 +87,9 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
         Whether the model needs the rows of tables one behind the other.
     """
     members = [each.loaded for each in drafts]
-    scorer = Scorer(manifest, members, device=torch.device("cpu"), digest=sha256(b""))
+    loaded = on_device(manifest, members, Cpu())
     try:
-        scorer.settle(golden)
+        settle_layout(loaded, golden)
     except GoldenMismatchError as error:
         if manifest.golden.source == "model" and any(
             isinstance(e, SequenceInput) and e.mask is not None for e in manifest.inputs
@@ -96,18 +97,18 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
             raise BundleError(f"{PADDING} ({error})") from error
         raise
     if any(isinstance(entry, SequenceInput) and entry.mask is not None for entry in manifest.inputs):
-        scorer.members.passes.extra = EXTRA_STEPS
-        raw, _ = scorer.raw_and_columns(golden.features)
+        loaded.members.passes.extra = EXTRA_STEPS
+        raw, _ = raw_and_columns(loaded, golden.features)
         if not all(_alike(got, golden.raw[name], 0, golden.features.num_rows) for name, got in raw.items()):
             raise BundleError(PADDING)
-        scorer.members.passes.extra = 0
+        loaded.members.passes.extra = 0
     num_rows = golden.features.num_rows
     for start, stop in ((0, 1), (1, 1 + num_rows // 3), (1 + num_rows // 3, num_rows)):
         part = golden.features.slice(start, stop - start)
         if not part.num_rows:
             continue
         try:
-            raw, _ = scorer.raw_and_columns(part)
+            raw, _ = raw_and_columns(loaded, part)
         except ModelFailedError as error:
             raise BundleError(f"the model takes {num_rows} rows at once, but not {part.num_rows}: {error}") from error
         for name, got in raw.items():
@@ -116,7 +117,7 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
                     "the model mixes rows: a row's output depends on the rows beside it (a mean or softmax over"
                     " dim=0, a BatchNorm without running statistics); rows must not depend on each other"
                 )
-    return scorer.members.passes.contiguous
+    return loaded.members.passes.contiguous
 
 
 def _alike(got: NDArray[np.float32] | Lists, whole: NDArray[np.float32] | Lists, start: int, stop: int) -> bool:

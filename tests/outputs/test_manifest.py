@@ -1,0 +1,196 @@
+"""run.json is believed only as it was written: any change is named by `verify`, and put right by the next run."""
+
+import fcntl
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scoreline.pipeline.errors import DataError
+from scoreline.pipeline.evaluation.verify import verify
+
+from conftest import Example, Result
+
+Command = Callable[..., Result]
+#: Reruns over a flipped bit, in the short form and the long one.
+RERUNS, LONG_RERUNS = 12, 400
+
+
+@pytest.fixture
+def score(scoreline: Command, iris: Example, tmp_path: Path) -> Command:
+    """A small output of two parts, one with a reject."""
+    frame = iris.frame.copy()
+    frame.loc[17, iris.features[0]] = np.nan
+    frame.to_parquet(tmp_path / "in.parquet", index=False)
+
+    def call(*words: object) -> Result:
+        named = ["--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+        return scoreline("score", *named, "--max-rejects", "9", "--split-rows", "100", *words)
+
+    return call
+
+
+@pytest.fixture
+def run_json(score: Command, tmp_path: Path) -> Path:
+    """Of a complete output."""
+    assert score().code == 0
+    return tmp_path / "out" / "_scoreline" / "run.json"
+
+
+def is_whole(run_json: Path) -> bool:
+    """Whether the file has the checksum that its last line but one says, of the bytes before that; and tells of the
+    rows that pyarrow finds."""
+    data = run_json.read_bytes()
+    covered, sealed = re.fullmatch(rb'(.*\n) "checksum": "sha256:([0-9a-f]{64})"\n}\n', data, re.DOTALL).groups()
+    rows = sum(pq.ParquetFile(part).metadata.num_rows for part in run_json.parent.parent.glob("*.parquet"))
+    told = json.loads(data)
+    return bool(
+        hashlib.sha256(covered).hexdigest() == sealed.decode()
+        and (told["rows_in"], told["rows_scored"], told["rows_rejected"]) == (rows + 1, rows, 1)
+    )
+
+
+def is_believed(run_json: Path) -> bool:
+    """Whether `verify` finds nothing."""
+    try:
+        return not verify(str(run_json.parent.parent)).problems
+    except DataError as error:
+        return "run.json is damaged: its checksum" not in str(error)
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    """The same with one bit changed."""
+    return data[: bit // 8] + bytes([data[bit // 8] ^ (1 << bit % 8)]) + data[bit // 8 + 1 :]
+
+
+@pytest.mark.parametrize("step", [61, pytest.param(1, marks=pytest.mark.long)])
+def test_every_single_bit(run_json: Path, step: int) -> None:
+    """White space and the last digits of floats included; in short every 61st."""
+    data = run_json.read_bytes()
+    assert is_whole(run_json)
+    assert is_believed(run_json)
+    unseen = []
+    for bit in range(0, 8 * len(data), step):
+        run_json.write_bytes(flipped(data, bit))
+        if is_believed(run_json):
+            unseen.append(bit)
+    assert not unseen
+
+
+@pytest.mark.parametrize("reruns", [RERUNS, pytest.param(LONG_RERUNS, marks=pytest.mark.long)])
+def test_the_next_run_puts_it_right(run_json: Path, score: Command, scoreline: Command, reruns: int) -> None:
+    """Also when there is nothing else to do: no part is touched, and no digest of it believed."""
+    out, draw = run_json.parent.parent, random.Random(reruns)
+    parts = {part: part.stat().st_mtime_ns for part in out.glob("*.parquet")}
+    for _ in range(reruns):
+        data = run_json.read_bytes()
+        run_json.write_bytes(flipped(data, draw.randrange(8 * len(data))))
+        again = score()
+        assert again.code == 0, again.err
+        assert "run.json is damaged" in again.event("manifest_unreadable")["reason"]
+        assert is_whole(run_json)
+        assert scoreline("verify", out).code == 0
+    assert {part: part.stat().st_mtime_ns for part in out.glob("*.parquet")} == parts
+    assert "nothing_to_do" in score().err
+
+
+HARM: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda data: data[:-30],
+    "empty": lambda _: b"",
+    "deep": lambda _: b"[" * 100_000,
+    "deep, with a seal": lambda _: (
+        (body := b"[" * 100_000 + b"\n")
+        + b' "checksum": "sha256:'
+        + hashlib.sha256(body).hexdigest().encode()
+        + b'"\n}\n'
+    ),
+    "not UTF-8": lambda data: data.replace(b'"success"', b'"\xff\xfe"'),
+    "a huge number": lambda data: data.replace(b'"rows_in": 1', b'"rows_in": ' + b"1" * 5000, 1),
+    "written by hand": lambda data: json.dumps(json.loads(data)).encode(),
+    "doubled": lambda data: data + data,
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_what_no_run_wrote(run_json: Path, score: Command, scoreline: Command, harm: str) -> None:
+    """One line with the file's name from every command that reads it, and a rerun puts it right."""
+    out = run_json.parent.parent
+    run_json.write_bytes(HARM[harm](run_json.read_bytes()))
+    for words in (["verify", out], ["evaluate", out, "--label", "truth"], ["importance", out]):
+        result = scoreline(*words)
+        assert (result.code, "Traceback" in result.err) == (65, False)
+        assert "run.json" in result.message
+    assert score().code == 0
+    assert is_whole(run_json)
+    assert scoreline("verify", out).code == 0
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "gone"])
+def test_what_is_no_file(run_json: Path, score: Command, scoreline: Command, kind: str) -> None:
+    """Nothing waits for a FIFO, and the message says what to do."""
+    out = run_json.parent.parent
+    run_json.unlink()
+    if kind == "fifo":
+        os.mkfifo(run_json)
+    elif kind == "folder":
+        run_json.mkdir()
+    result = scoreline("verify", out)
+    assert (result.code, "Traceback" in result.err) == (65, False)
+    assert "run.json" in result.message
+    again = score()
+    assert "Traceback" not in again.err
+    assert again.code == (0 if kind == "gone" else 73), again.err
+
+
+def test_a_lock_that_says_nothing(run_json: Path, score: Command) -> None:
+    """Who holds the output is unknown then; that it is held is not."""
+    place = run_json.with_name("lock")
+    place.write_bytes(b"[" * 100_000)
+    with place.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        result = score("--force")
+    assert (result.code, "Traceback" in result.err) == (75, False)
+    assert "is held by another run" in result.message
+
+
+def test_a_digest_counts_for_the_part_it_was_recorded_for(
+    run_json: Path, score: Command, scoreline: Command, tmp_path: Path
+) -> None:
+    """A run.json of an earlier run beside parts of a later one, as a death between the two could leave it."""
+    out = run_json.parent.parent
+    shutil.copy(run_json, tmp_path / "earlier")
+    assert score("--prefix", "p_").code == 0
+    shutil.copy(tmp_path / "earlier", run_json)
+    assert scoreline("verify", out).code == 65
+    assert score("--prefix", "p_").code == 0
+    assert scoreline("verify", out).code == 0
+    assert "nothing_to_do" in score("--prefix", "p_").err
+
+
+def test_parts_that_are_to_be_replaced_are_struck_out_first(
+    run_json: Path, score: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first of them is: a model that draws could give other bytes under an equal receipt."""
+    from scoreline.pipeline.running import publisher
+
+    before = json.loads(run_json.read_text())["partitions"][0]["parts"]
+    (run_json.parent.parent / "in-00001.parquet").unlink()
+    seen = []
+    real = publisher.Publisher.publish
+
+    def and_look(self: publisher.Publisher, end: publisher.SplitEnd) -> None:
+        seen.append(json.loads(run_json.read_text()))
+        real(self, end)
+
+    monkeypatch.setattr(publisher.Publisher, "publish", and_look)
+    assert score().code == 0
+    (during,) = seen
+    assert during["status"] == "running"
+    assert [part | {"kept": False} for part in during["partitions"][0]["parts"]] == before[:1]

@@ -1,0 +1,67 @@
+"""The events of real runs, as subscribers in Python receive them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from scoreline.pipeline.errors import RowsRejectedError
+from scoreline.pipeline.events import Event
+from scoreline.pipeline.options import ScoreJob
+from scoreline.pipeline.running.events import BlockWritten, NothingToDo, RunFailed, RunStarted, SplitPublished
+from scoreline.pipeline.running.run import run
+
+from conftest import Example
+
+
+def job(tmp_path: Path, iris: Example) -> ScoreJob:
+    """Iris in splits of 64 rows, in blocks of 50."""
+    return ScoreJob(
+        bundle=str(iris.bundle), input=str(tmp_path / "in.parquet"), output=str(tmp_path / "out"), run_id="one",
+        batch_rows=50, split_rows=64, device="cpu",
+    )  # fmt: skip
+
+
+def test_a_run_and_the_next(tmp_path: Path, iris: Example) -> None:
+    """In order, with every row once; the next run has nothing to do and says so."""
+    iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
+    events: list[Event] = []
+    run(job(tmp_path, iris), [events.append])
+    names = [event.name for event in events if not isinstance(event, BlockWritten)]
+    assert names == ["run_started", "bundle_loaded", "scoring_started", *["split_published"] * 3, "run_ended"]
+    assert sum(event.rows for event in events if isinstance(event, BlockWritten)) == 150
+    assert [event.rows for event in events if isinstance(event, SplitPublished)] == [64, 64, 22]
+    written = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
+    assert events[-1].data()["verdict"] == written["verdict"]
+    again: list[Event] = []
+    run(job(tmp_path, iris), [again.append])
+    started, done = again
+    assert isinstance(started, RunStarted)
+    assert (started.kept, started.to_score) == (3, {})
+    assert done == NothingToDo(partitions=1, rows=150, made_by="one")
+
+
+def test_a_run_that_fails(tmp_path: Path, iris: Example) -> None:
+    """Its last event is an error, and carries the totals."""
+    frame = iris.frame.copy()
+    frame.loc[100, iris.features[0]] = None
+    frame.to_parquet(tmp_path / "in.parquet", index=False)
+    events: list[Event] = []
+    with pytest.raises(RowsRejectedError):
+        run(job(tmp_path, iris), [events.append])
+    last = events[-1]
+    assert isinstance(last, RunFailed)
+    assert (last.level, last.status, last.rows) == ("error", "failed", 64)
+
+
+def test_what_a_subscriber_raises_ends_the_run(tmp_path: Path, iris: Example) -> None:
+    """As a signal does between two blocks: what is published stays, and there is no _SUCCESS."""
+    iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, SplitPublished) and event.split == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(job(tmp_path, iris), [stop])
+    found = {path.name for path in (tmp_path / "out").iterdir()}
+    assert found == {"_scoreline", "in-00000.parquet", "in-00001.parquet"}
