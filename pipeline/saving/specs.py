@@ -32,6 +32,8 @@ LINES = {
     "longest": "longest = 128",
     "file": 'file = "scaler.skops"',
 }
+#: What pydantic calls a field that a spec does not have.
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
 @cache
@@ -68,10 +70,11 @@ def problem(error: ValidationError, known: Sequence[str]) -> str:
     Args:
         known: the fields of the spec.
     """
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    first = next((one for one in errors if one["type"] in _UNKNOWN), errors[0])
     where, value = _path(first["loc"]), repr(first["input"])[:80]
     match first["type"]:
-        case "extra_forbidden" | "unexpected_keyword_argument":
+        case kind if kind in _UNKNOWN:
             return f": {where!r} is not a field; {nearest(where, [name for name in known if name != where])}"
         case "missing":
             return f" lacks {where!r}" + (f"; add: {LINES[where]}" if where in LINES else "")
