@@ -25,7 +25,7 @@ expected = "expected.csv"      # predictions for them, made elsewhere
 call = "arguments"             # how forward takes several inputs; or "dict"
 prune = 0.5                    # the share of each layer's weights, the smallest, that become zero
 
-[inputs.numbers]               # named as forward's arguments, in their order; the only one stands under [inputs] itself
+[inputs.numbers]               # named as forward's arguments, in their order; a single one is [inputs] itself
 kind = "table"
 columns = ["age", "city"]
 vocabularies = {city = ["Berlin", "Paris"]}   # the words of text columns; a word's token is its index
@@ -57,7 +57,7 @@ longest = 64
 mask = "lengths"
 pad = 0
 
-[task.fraud]                   # the only task stands under [task] itself
+[task.fraud]                   # a single task is [task] itself
 kind = "binary"
 labels = ["no", "yes"]         # in the order of the model's outputs
 outputs = "logits"             # or probabilities, log_probabilities
@@ -86,7 +86,7 @@ out_of_bounds = "count"
 [task.amount]
 kind = "regression"
 targets = ["low", "high"]      # names of several outputs
-output = [0, 1]                # several stand side by side
+output = [0, 1]                # several are put side by side
 scaler = {file = "y.skops"}    # of the targets; or the number that they were divided by
 quantiles = [0.1, 0.9]         # the quantiles that the outputs are
 spread = "variance"            # the second half of the outputs; or log_variance, std. Instead of quantiles
@@ -112,7 +112,7 @@ length_penalty = 0.6
 outputs = "logits"
 output = 0
 
-[[scaler]]                     # the only one stands under [scaler]
+[[scaler]]                     # a single one is [scaler]
 file = "scaler.skops"          # or .npz, .json, .joblib, .pkl
 features = ["age", "income"]   # needed where there are several
 kind = "standard"              # what the numbers of an .npz or .json are; or minmax, maxabs, robust
@@ -203,28 +203,28 @@ def _with_mlflow(spec: "PackSpec", folder: Path, mlflow: Path, scratch: Path) ->
 
 
 def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_import: bool) -> str:
-    """Let a child unpickle and make the bundle, then take its data over: read, verified, written anew."""
+    """Let a child unpickle and make the bundle, then take its data over: read, verified, written again."""
     from ..pipeline.bundle.bundle import open_bundle, write_bundle
     from ..pipeline.model.onnx_runtime import SWITCH
     from ..pipeline.scoring.scorer import Scorer
 
-    told = made.parent / "answer.json"
+    answer_file = made.parent / "answer.json"
     asked = {"spec": spec.model_dump(mode="json"), "folder": str(folder.absolute()), "out": str(made)}
     # -P: the folder this happens to run in is nobody's to import from.
     child = subprocess.run(
         [sys.executable, "-P", "-m", "scoreline.jobs.unpickle"],
-        input=json.dumps({**asked, "answer": str(told), "allow_import": allow_import}),
+        input=json.dumps({**asked, "answer": str(answer_file), "allow_import": allow_import}),
         stdout=subprocess.DEVNULL,
         env={**os.environ, SWITCH: "1"},
         text=True,
         check=False,
     )
     try:
-        said = json.loads(told.read_text(encoding="utf-8"))
+        answer = json.loads(answer_file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BundleError(f"the process that unpickles ended with {child.returncode} and no answer") from error
-    if "error" in said:
-        raise BundleError(said["error"])
+    if "error" in answer:
+        raise BundleError(answer["error"])
     bundle = open_bundle(made)
     Scorer.load(bundle, device="cpu", trust=(bundle.digest,) if allow_import else ())
     return write_bundle(out, bundle.manifest, {name: bundle.read(name) for name in bundle.manifest.files})

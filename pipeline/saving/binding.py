@@ -39,12 +39,12 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
         scaler: None; one fitted transformer over all features that have no vocabulary, or over those it was fitted
             with by name; or a list of `(transformer, [feature, ...])`.
         text: the features that hold text.
-        vocabularies: the words of text features, each standing for its place in the list.
+        vocabularies: the words of text features, each token is its index in the list.
 
     Returns:
         The columns in the model's order. A scaler of one column to one column (Standard-, MinMax-, MaxAbs-,
         RobustScaler) keeps the order of the features; any other transformer gives its own; of a list, a
-        transformer's columns stand where the first of its features stands.
+        transformer's columns take the position of the first of its features.
 
     Raises:
         BundleError: not fitted, over other columns, or not supported; a text feature that nothing encodes.
@@ -62,7 +62,7 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
     whole = None
     for transformer, names in _pairs(scaler, rest):
         outputs = compiler.add(transformer, names)
-        names = [name for name in names if name in slots]  # without what it drops and is no feature
+        names = [name for name in names if name in slots]  # without what it drops and is not a feature
         if not names:
             raise BundleError(f"{type(transformer).__name__} drops every column it was fitted on")
         each = type(transformer).__name__ in SCALERS
@@ -77,8 +77,9 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
     bare = [name for name in columns if compiler.is_text(name)]
     if bare:
         raise BundleError(
-            f"feature {bare[0]!r} is text, and nothing turns it into numbers; give vocabularies={{{bare[0]!r}: [...]}},"
-            " or an OrdinalEncoder or OneHotEncoder"
+            f"feature {bare[0]!r} is text, and nothing turns it into numbers; pass"
+            f" inputs=Table([...], vocabularies={{{bare[0]!r}: [...]}}), or a scaler with an OrdinalEncoder or a"
+            " OneHotEncoder"
         )
     return Binding(
         steps=tuple(compiler.steps),
@@ -100,11 +101,11 @@ def _pairs(scaler: Any, features: list[str]) -> list[tuple[Any, list[str]]]:
             raise BundleError("scaler is a fitted transformer, or a list of (transformer, [feature, ...])")
         _must_transform(pair[0])
         names = fitted_names(pair[0], [str(name) for name in pair[1]])
-        strange = [name for name in pair[1] if name not in set(features)]
+        unknown = [name for name in pair[1] if name not in set(features)]
         taken = set(names) & set(features)
-        if strange or seen & taken:
-            name = strange[0] if strange else min(seen & taken)
-            raise BundleError(f"{type(pair[0]).__name__} is over {name!r}, which is {_why(bool(strange))}")
+        if unknown or seen & taken:
+            name = unknown[0] if unknown else min(seen & taken)
+            raise BundleError(f"{type(pair[0]).__name__} is over {name!r}, which is {_why(bool(unknown))}")
         seen |= taken
         pairs.append((pair[0], names))
     return pairs
@@ -115,8 +116,8 @@ def _must_transform(transformer: Any) -> None:
         raise BundleError(f"a {type(transformer).__name__} cannot be saved as a scaler: it has no transform")
 
 
-def _why(strange: bool) -> str:
-    return "not among the features, or has a vocabulary" if strange else "taken by another transformer of the list"
+def _why(unknown: bool) -> str:
+    return "not among the features, or has a vocabulary" if unknown else "taken by another transformer of the list"
 
 
 def _vocabulary(compiler: Compiler, name: str, words: Sequence[str]) -> list[str]:
@@ -127,13 +128,13 @@ def _vocabulary(compiler: Compiler, name: str, words: Sequence[str]) -> list[str
 
 
 def _lookup(name: str, words: list[str]) -> Callable[["pd.DataFrame"], np.ndarray]:
-    places = {word: float(place) for place, word in enumerate(words)}
+    tokens = {word: float(token) for token, word in enumerate(words)}
 
     def reference(frame: "pd.DataFrame") -> np.ndarray:
-        strange = [word for word in frame[name] if word not in places]
-        if strange:
-            raise BundleError(f"the sample's {name!r} holds {strange[0]!r}, which is not in its vocabulary")
-        return np.array([[places[word]] for word in frame[name]])
+        unknown = [word for word in frame[name] if word not in tokens]
+        if unknown:
+            raise BundleError(f"the sample's {name!r} holds {unknown[0]!r}, which is not in its vocabulary")
+        return np.array([[tokens[word]] for word in frame[name]])
 
     return reference
 
@@ -154,7 +155,7 @@ def _reference(
         for names, own, each in references:
             made = own(frame)
             if each:
-                slots.update({name: made[:, [place]] for place, name in enumerate(names)})
+                slots.update({name: made[:, [index]] for index, name in enumerate(names)})
             else:
                 slots.update(dict.fromkeys(names, made[:, :0]) | {names[0]: made})
         parts = [slots[n] if n in slots else frame[[n]].to_numpy(dtype=np.float64) for n in features]
@@ -175,20 +176,20 @@ def bind_target(scaler: Any, width: int) -> tuple[list[Rescale], Callable[[np.nd
     if isinstance(scaler, Real) and not isinstance(scaler, bool):
         factor = float(scaler)
         if not 0 < factor < float("inf"):
-            raise BundleError(f"target_scaler={scaler} is no scale factor; say a number above 0")
+            raise BundleError(f"scaler: {scaler} is not a scale factor; pass a number above 0")
         return [Rescale(kind="maxabs", scale=[factor] * width)], lambda values: values * factor
     if kind == "FunctionTransformer":
         names = [name for name in FUNCTIONS if scaler.inverse_func is getattr(np, name)]
         if not names or scaler.inv_kw_args:
-            raise BundleError(f"target_scaler: FunctionTransformer's inverse_func is none of {', '.join(FUNCTIONS)}")
+            raise BundleError(f"scaler: FunctionTransformer's inverse_func is none of {', '.join(FUNCTIONS)}")
         return [Rescale(kind=names[0])], scaler.inverse_transform
     if kind not in SCALERS:
         raise BundleError(
-            f"target_scaler {kind} cannot be saved; supported are {', '.join(SCALERS)}, FunctionTransformer, and a"
-            " number that the target was divided by"
+            f"scaler: {kind} cannot be saved for targets; supported are {', '.join(SCALERS)}, FunctionTransformer, and"
+            " a number that the target was divided by"
         )
     if getattr(scaler, "n_features_in_", None) != width:
-        raise BundleError(f"target_scaler {kind} is not fitted on {width} targets")
+        raise BundleError(f"scaler: {kind} is not fitted on {width} targets")
     if isinstance(scaler, Parameters):
         shift = scaler.numbers.get("mean", scaler.numbers.get("center", scaler.numbers.get("min")))
         kept = {"scale": scaler.numbers["scale"].tolist()} | ({} if shift is None else {"shift": shift.tolist()})

@@ -1,5 +1,5 @@
-"""A model as the user has it → a member of a bundle: its files, and the module that is rebuilt from them. Knows nothing
-of columns or labels.
+"""A model as the user has it → a member of a bundle: its files, and the module that is rebuilt from them. Independent
+of columns and labels.
 """
 
 import copy
@@ -104,7 +104,7 @@ def _frozen(model: Any) -> nn.Module:
     inner = getattr(model, "_orig_mod", model)  # of torch.compile
     inner = inner.module if isinstance(inner, nn.DataParallel) else inner
     if not isinstance(inner, nn.Module):
-        raise BundleError(f"the model is a {type(model).__name__}, no torch.nn.Module")
+        raise BundleError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
     try:
         frozen = copy.deepcopy(inner).cpu().eval()
     except Exception as error:

@@ -52,8 +52,8 @@ class Compiler:
             return []
         if transformer == "passthrough" or transformer is None:
             return list(inputs)
-        ours = isinstance(transformer, Parameters)
-        if kind not in _READERS or not (ours or type(transformer).__module__.startswith("sklearn.")):
+        internal = isinstance(transformer, Parameters)
+        if kind not in _READERS or not (internal or type(transformer).__module__.startswith("sklearn.")):
             raise BundleError(f"transformer {kind} cannot be saved; supported are {', '.join(_SUPPORTED)}")
         if kind != "FunctionTransformer" and kind not in _NESTS and not hasattr(transformer, "n_features_in_"):
             raise BundleError(f"{kind} is not fitted; call fit before saving")
@@ -64,7 +64,7 @@ class Compiler:
 
     def step(self, make: Callable[..., AnyStep], inputs: list[str], num_outputs: int, **numbers: Any) -> list[str]:
         """Append one step, with fresh names for what it gives."""
-        outputs = [self._fresh(inputs[min(place, len(inputs) - 1)]) for place in range(num_outputs)]
+        outputs = [self._fresh(inputs[min(index, len(inputs) - 1)]) for index in range(num_outputs)]
         self.steps.append(make(features=inputs, outputs=outputs, **numbers))
         return outputs
 
@@ -191,14 +191,14 @@ def _one_hot(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     widths = [int(width) for width in fitted._n_features_outs]
     starts = np.cumsum([0, *widths])
 
-    def place(at: int) -> Callable[[np.ndarray], float]:
+    def code(at: int) -> Callable[[np.ndarray], float]:
         def of(row: np.ndarray) -> float:
             own = row[starts[at] : starts[at + 1]]
             return float(np.argmax(own)) if own.any() else -1.0
 
         return of
 
-    encodings = [encoding(fitted, at, place(at)) for at in range(len(inputs))]
+    encodings = [encoding(fitted, at, code(at)) for at in range(len(inputs))]
     return to.step(OneHotStep, inputs, sum(widths), encodings=encodings, widths=widths)
 
 

@@ -16,7 +16,7 @@ def spec_from_mlflow(folder: Path, spec: PackSpec) -> tuple[PackSpec, dict[str, 
     """Fill in what MLmodel says: the model file, the features of its signature, its input example.
 
     Returns:
-        The spec, where what it says itself stands; and the input example as columns, None where there is none.
+        The spec, whose own fields win; and the input example as columns, None where there is none.
 
     Raises:
         BundleError: not such a folder, or another flavor.
@@ -28,7 +28,7 @@ def spec_from_mlflow(folder: Path, spec: PackSpec) -> tuple[PackSpec, dict[str, 
     try:
         described = yaml.safe_load(read_plain(folder / "MLmodel").decode("utf-8"))
     except OSError as error:
-        raise BundleError(f"{folder} is no MLflow model: its MLmodel cannot be read: {error.strerror}") from error
+        raise BundleError(f"{folder} is not an MLflow model: its MLmodel cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BundleError(f"{folder / 'MLmodel'} is not YAML: {one_line(error)}") from error
     flavors = described.get("flavors") if isinstance(described, dict) else None
@@ -66,7 +66,7 @@ def _example(folder: Path, described: dict[str, Any], names: Sequence[str] | Non
         else:
             columns, rows = names, found["inputs"] if isinstance(found, dict) else found
         if columns is None:
-            columns = [f"x{place}" for place in range(len(rows[0]))]
-        return {str(name): [row[place] for row in rows] for place, name in enumerate(columns)}
+            columns = [f"x{index}" for index in range(len(rows[0]))]
+        return {str(name): [row[index] for row in rows] for index, name in enumerate(columns)}
     except (KeyError, OSError, ValueError, TypeError, IndexError):
         return None

@@ -29,7 +29,7 @@ def read_model(spec: ModelFile, folder: Path, *, allow_import: bool, read_pickle
         if path.suffix.lower() in PICKLES or path.name == "model.pth":
             found = unpickled(path, read_pickle)
             if not isinstance(found, nn.Module):
-                raise BundleError(f"{path} holds a {type(found).__name__}, no torch.nn.Module")
+                raise BundleError(f"{path} holds a {type(found).__name__}, not a torch.nn.Module")
             return found
         if path.suffix.lower() != ".onnx" and not allow_import:
             raise BundleError(
@@ -65,7 +65,7 @@ def _architecture(spec: ModelFile, folder: Path, *, allow_import: bool) -> nn.Mo
     finally:
         sys.path.remove(str(folder))
     if not isinstance(model, nn.Module):
-        raise BundleError(f"factory {spec.factory!r} makes a {type(model).__name__}, no torch.nn.Module")
+        raise BundleError(f"factory {spec.factory!r} makes a {type(model).__name__}, not a torch.nn.Module")
     return model
 
 

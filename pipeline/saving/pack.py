@@ -47,7 +47,7 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
     for name, line in _LINES.items():
         if getattr(spec, name) is None and not (name == "features" and spec.inputs is not None):
             raise BundleError(f"the spec lacks {name!r}; add: {line}")
-    find_place(out)  # before the work, not behind it
+    find_place(out)  # before the work, not after it
     assert spec.task is not None, "checked above"
     assert spec.sample is not None, "checked above"
 

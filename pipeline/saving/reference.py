@@ -1,5 +1,5 @@
-"""The user's own models, shown a sample → the raw outputs that golden rows keep. Joins `model` and `tasks`; knows
-nothing of files.
+"""The user's own models, shown a sample → the raw outputs that golden rows keep. Joins `model` and `tasks`; independent
+of files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -104,8 +104,8 @@ def reference_outputs(
             raws = raw[head.name]
             values = raws.values if isinstance(raws, Steps) else raws
             width = values.shape[1] // len(drafts)
-            for place, one in enumerate(drafts):
-                theirs = values[:, place * width : (place + 1) * width]
+            for index, one in enumerate(drafts):
+                theirs = values[:, index * width : (index + 1) * width]
                 check_values(head, theirs, opaque=one.loaded.graph is None)
         return raw, entries
     given = [f"{getattr(e, 'dtype', 'float32')} {_shape(inputs[e.name])}" for e in choices[-1]]
@@ -202,11 +202,11 @@ def golden_columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Ra
             row = int((~decoded.finite).nonzero()[0])
             what = ", or its variance or deviation negative" if getattr(head, "spread", None) else ""
             found = values[row : row + 1]
-            said = (found.values if isinstance(found, Steps) else found[0]).tolist()
-            raise BundleError(f"the model's output for sample row {row} is not finite{what}: {said}")
+            numbers = (found.values if isinstance(found, Steps) else found[0]).tolist()
+            raise BundleError(f"the model's output for sample row {row} is not finite{what}: {numbers}")
         made = list(decoded.columns)
         if isinstance(head, RegressionHead) and head.rescale:
-            assert isinstance(values, Tensor), "a regression speaks of rows"
+            assert isinstance(values, Tensor), "a regression is of rows"
             targets = max(1, len(head.targets))
             kinds = 1 if head.spread is not None else max(1, len(head.quantiles))
             width = head_width(head)
@@ -237,8 +237,8 @@ def reference_inputs(
             case TableInput():
                 assert binding is not None, "tables have features, which are bound"
                 assert matrix is not None, "tables have features, which are bound"
-                places = [binding.columns.index(column) for column in entry.columns]
-                found[entry.name] = torch.from_numpy(np.ascontiguousarray(matrix[:, places]).astype(entry.dtype))
+                indices = [binding.columns.index(column) for column in entry.columns]
+                found[entry.name] = torch.from_numpy(np.ascontiguousarray(matrix[:, indices]).astype(entry.dtype))
             case ImageInput():
                 pixels, _ = open_images(sample.batch.column(entry.columns[0]), entry, folder="")
                 found[entry.name] = torch.from_numpy(pixels)
@@ -260,7 +260,7 @@ def _reference_sequence(
         name = names.get(column, column)
         rows = batch.column(name).to_pylist()
         if column in names:
-            codes = {str(word): float(place) for place, word in enumerate(vocabularies[name])}
+            codes = {str(word): float(token) for token, word in enumerate(vocabularies[name])}
             other = codes.get(str(unknown.get(name)))
             rows = [[codes.get(word, other) for word in row] for row in rows]
         columns.append([float(value) for row in rows for value in row])

@@ -84,7 +84,7 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
     then one alone and the rest in two unequal parts, since a row's score must not depend on its neighbours.
 
     Returns:
-        Whether the model needs the rows of tables one behind the other.
+        Whether the model needs the rows of tables contiguous.
     """
     members = [each.loaded for each in drafts]
     loaded = on_device(manifest, members, Cpu())

@@ -132,7 +132,7 @@ def named_tasks(given: Any) -> dict[str, AnyTask]:
     """The tasks by name; the only one is called `output`.
 
     Raises:
-        BundleError: what is no task, or a wrong field of one.
+        BundleError: what is not a task, or a wrong field of one.
     """
     if not isinstance(given, Mapping):
         return {ONLY_TASK: _one_of(TASKS, given, "task", 'task=Multiclass(labels=["a", "b"])')}
@@ -151,7 +151,7 @@ def named_inputs(features: Any, inputs: Any) -> dict[str, AnyInputSpec]:
     """The model's inputs by name, in its order. `features` are the columns of the only one, a table.
 
     Raises:
-        BundleError: both or neither, what is no input, or a wrong field of one.
+        BundleError: both or neither, what is not an input, or a wrong field of one.
         UsageError: a set in place of a list.
     """
     refuse_unordered(features=features, inputs=inputs)

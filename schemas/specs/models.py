@@ -10,7 +10,7 @@ from .values import Combine, Spec, YesNo
 
 
 def member_list(value: Any) -> list[Any]:
-    """The models of an ensemble. Raises ValueError for what is no list, or an empty one."""
+    """The models of an ensemble. Raises ValueError for what is not a list, or an empty one."""
     if not isinstance(value, list | tuple):
         raise ValueError(f"is a {type(value).__name__}; pass a list of models")
     if not value:

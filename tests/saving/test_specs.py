@@ -76,7 +76,7 @@ def refused(folder: Path, **changes: Any) -> str:
         (Regression(bounds=(3, 1)), "task: bounds: (3, 1): the low one lies above the high one"),
         (Regression(bounds=3), "task: bounds: 3 is not (low, high)"),
         (Regression(["u", "v"], bounds=[(0, 1)] * 3), "task: bounds have 3 numbers for 2 targets"),
-        (Regression(scaler="fitted"), "task: target_scaler str cannot be saved"),
+        (Regression(scaler="fitted"), "task: scaler: str cannot be saved for targets"),
         (Tagging(["a", "b"], output=[0, 1]), "task: output: [0, 1] is a list; this task takes one output"),
         (Generation(["a", "b"], end="c", steps=3), "task: end: 'c' is not in the vocabulary"),
         (Generation(["a", "b"], end="b", steps=0), "task: steps: 0 is not a whole number from 1 to 65536"),
