@@ -19,7 +19,7 @@ from sklearn import datasets
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from scoreline import save_bundle
+from described import save_described
 from textbook import ClassificationModel, randomized
 
 settings.register_profile("scoreline", deadline=None, max_examples=60)
@@ -58,7 +58,7 @@ def _example(name: str, task: str, folder: Path) -> Example:
     model = randomized(ClassificationModel(len(features), [32, 16], max(1, len(labels))))
     if task == "binary":
         model = randomized(ClassificationModel(len(features), [32, 16], 1))
-    save_bundle(
+    save_described(
         folder / name,
         model,
         features=features,

@@ -34,7 +34,8 @@ def probabilities(model: nn.Module, scaler: Any, frame: pd.DataFrame) -> np.ndar
 def spec(files: Path, *, model: str | None = None, scaler: str | None = "scaler.json", more: str = "") -> Path:
     """A spec, with something put in place of something else."""
     model = f'weights = "weights.pt"\nlayers = {LAYERS}' if model is None else model
-    text = f'features = {NAMES}\ntask = "binary"\nlabels = [0, 1]\nsample = "sample.csv"\n{more}\n[model]\n{model}\n'
+    text = f'features = {NAMES}\ntask = {{kind = "binary", labels = [0, 1]}}\n'
+    text += f'sample = "sample.csv"\n{more}\n[model]\n{model}\n'
     text += "" if scaler is None else f'[scaler]\nfile = "{scaler}"\n'
     (files / "spec.toml").write_text(text)
     return files / "spec.toml"

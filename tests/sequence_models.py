@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import Scorer, save_bundle
+from described import save_described
+from scoreline import Scorer
 
 Command = Callable[..., Result]
 
@@ -133,7 +134,7 @@ def saved(folder: Path, model: Any, kind: str, mask: str | None, *, longest: int
         described |= {"vocabularies": {"x": WORDS}}
         said["unknown"] = unknown
     sample = table(kind, drawn(kind, [*LENGTHS, *LENGTHS[::-1]], seed=9))
-    save_bundle(folder, model, sequences={"x": said}, sample=sample, **described)
+    save_described(folder, model, sequences={"x": said}, sample=sample, **described)
     return folder
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from scoreline import save_bundle
+from described import save_described
 
 RNG = np.random.default_rng(0)
 
@@ -18,4 +18,4 @@ NAMES = list("abcdef")
 def save(path: Path, model: nn.Module, **changes: Any) -> str:
     """save_bundle with three classes and no scaler, unless said otherwise."""
     given = {"features": NAMES, "task": "multiclass", "labels": ["x", "y", "z"], "sample": X, **changes}
-    return save_bundle(path, model, **given)
+    return save_described(path, model, **given)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ...schemas.specs.tasks import AnyTask
 from ..errors import UsageError
 from ..saving.save import save_bundle
 
@@ -83,8 +84,8 @@ def yes_no_loss(raw: Tensor, target: Tensor) -> Tensor:
     return nn.functional.binary_cross_entropy_with_logits(raw.reshape(target.shape), target)
 
 
-def save_example(bundle: Path, model: nn.Module, data: Data, **described: Any) -> None:
-    save_bundle(bundle, model, features=data.features, scaler=data.scaler, sample=data.train, **described)
+def save_example(bundle: Path, model: nn.Module, data: Data, *, task: AnyTask | dict[str, AnyTask]) -> None:
+    save_bundle(bundle, model, features=data.features, scaler=data.scaler, sample=data.train, task=task)
 
 
 def with_labels(data: Data, labels: list[Any]) -> "pd.DataFrame":

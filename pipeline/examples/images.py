@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ...schemas.specs import inputs as specs
+from ...schemas.specs.tasks import Multiclass
 from ..saving.save import save_bundle
 from .example import Example, frame_of, load_data
 
@@ -47,12 +49,13 @@ def image(bundle: Path) -> Example:
         optimizer.zero_grad()
         torch.autograd.backward(nn.functional.cross_entropy(model((shown.view(-1, 1, 8, 8) - 0.3) / 0.4), target))
         optimizer.step()
-    described = {"size": (8, 8), "channels": 1, "mean": [0.3], "std": [0.4]}
-    sample = {"scan": files(data.train.head(100))}
     save_bundle(
-        bundle, model.eval(), features=["scan"], images={"scan": described}, sample=frame_of(sample), task="multiclass",
-        labels=list(range(10)),
-    )  # fmt: skip
+        bundle,
+        model.eval(),
+        inputs=specs.Image("scan", size=(8, 8), channels=1, mean=[0.3], std=[0.4]),
+        task=Multiclass(list(range(10))),
+        sample=frame_of({"scan": files(data.train.head(100))}),
+    )
     scans = files(data.test)
     scans[7], scans[70] = scans[7][:60], b"not a picture"
     frame = frame_of({"scan": scans, "true_label": data.test["target"].tolist()})

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ...schemas.specs.inputs import TokenSequence
+from ...schemas.specs.tasks import Generation, Tagging
 from ..saving.save import save_bundle
 from .example import Example, frame_of
 
@@ -74,9 +76,12 @@ def sequence(bundle: Path) -> Example:
             torch.autograd.backward(nn.functional.cross_entropy(model(tokens).flatten(0, 1), target.flatten()))
             optimizer.step()
     save_bundle(
-        bundle, model.eval(), features=["text"], sequences={"text": {"longest": 60}}, vocabularies={"text": words},
-        sample=frame_of({"text": texts[:100]}), task="tagging", labels=_TAGS,
-    )  # fmt: skip
+        bundle,
+        model.eval(),
+        inputs=TokenSequence("text", vocabulary=words, longest=60),
+        task=Tagging(_TAGS),
+        sample=frame_of({"text": texts[:100]}),
+    )
     texts, tags = _orders(400, seed=1)
     return Example(name="orders", frame=frame_of({"text": texts, "true_tags": tags}), truth=["true_tags"])
 
@@ -133,9 +138,11 @@ def generation(bundle: Path) -> Example:
         torch.autograd.backward(nn.functional.cross_entropy(raw.flatten(0, 1), target.flatten()))
         optimizer.step()
     save_bundle(
-        bundle, model.eval(), features=["words"], sequences={"words": {"longest": 6, "mask": "lengths"}},
-        vocabularies={"words": words}, sample=frame_of({"words": texts[:64]}), task="generation", labels=symbols,
-        generate={"start": "<start>", "end": "<end>", "steps": 5, "beams": 3, "length_penalty": 0.6},
-    )  # fmt: skip
+        bundle,
+        model.eval(),
+        inputs=TokenSequence("words", vocabulary=words, longest=6, mask="lengths"),
+        task=Generation(symbols, start="<start>", end="<end>", steps=5, beams=3, length_penalty=0.6),
+        sample=frame_of({"words": texts[:64]}),
+    )
     frame = frame_of({"words": [_in_words(n) for n in test], "true_digits": [list(str(n)) for n in test]})
     return Example(name="numbers", frame=frame, truth=["true_digits"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ...schemas.specs.tasks import AnyTask, Binary, Multiclass, Multilabel, Regression
 from .example import Example, load_data, make_network, save_example, train, with_labels, yes_no_loss
 from .images import image
 from .lists import generation, sequence
@@ -22,7 +23,7 @@ def binary(bundle: Path) -> Example:
     """Breast cancer: malignant or benign, and how likely."""
     data, labels = load_data("breast_cancer"), ["malignant", "benign"]
     model = train(make_network(30, 1), data, data.target(data.train["target"]).float(), yes_no_loss)
-    save_example(bundle, model, data, task="binary", labels=labels)
+    save_example(bundle, model, data, task=Binary(labels))
     return Example(name="breast_cancer", frame=with_labels(data, labels), truth=["true_label"])
 
 
@@ -35,7 +36,7 @@ def multiclass(bundle: Path) -> Example:
     """Wine: one of three cultivars, as CSV."""
     data, labels = load_data("wine"), ["class_0", "class_1", "class_2"]
     model = train(make_network(13, 3), data, data.target(data.train["target"]), nn.functional.cross_entropy)
-    save_example(bundle, model, data, task="multiclass", labels=labels)
+    save_example(bundle, model, data, task=Multiclass(labels))
     return Example(name="wine", frame=with_labels(data, labels), truth=["true_label"], layout="csv")
 
 
@@ -43,7 +44,7 @@ def top_k(bundle: Path) -> Example:
     """Handwritten digits: the three likeliest, each with its probability."""
     data = load_data("digits")
     model = train(make_network(64, 10), data, data.target(data.train["target"]), nn.functional.cross_entropy, 40)
-    save_example(bundle, model, data, task="multiclass", labels=list(range(10)))
+    save_example(bundle, model, data, task=Multiclass(list(range(10))))
     words = ["--top-k", "3", "--probabilities", "none"]
     return Example(name="digits", frame=with_labels(data, list(range(10))), truth=["true_label"], words=words)
 
@@ -52,7 +53,7 @@ def multilabel(bundle: Path) -> Example:
     """Handwritten digits: even, above four, with a loop; any number of them at once."""
     data = load_data("digits")
     model = train(make_network(64, 3), data, torch.from_numpy(_tags(data.train["target"])).float(), yes_no_loss, 40)
-    save_example(bundle, model, data, task="multilabel", labels=["even", "above_four", "loop"], threshold={"loop": 0.4})
+    save_example(bundle, model, data, task=Multilabel(["even", "above_four", "loop"], threshold={"loop": 0.4}))
     tags = _tags(data.test["target"])
     truth = ["is_even", "is_above_four", "has_loop"]
     frame = data.test.drop(columns="target").assign(**{name: tags[:, at] for at, name in enumerate(truth)})
@@ -68,7 +69,7 @@ def regression(bundle: Path) -> Example:
     target = torch.from_numpy(unit.transform(data.train[["target"]].to_numpy()).astype("float32"))
     model = train(make_network(10, 1), data, target, nn.functional.mse_loss, 40)
     seen = float(data.train["target"].min()), float(data.train["target"].max())
-    save_example(bundle, model, data, task="regression", target_scaler=unit, bounds=seen)
+    save_example(bundle, model, data, task=Regression(scaler=unit, bounds=seen))
     return Example(name="diabetes", frame=data.test.rename(columns={"target": "true_value"}), truth=["true_value"])
 
 
@@ -82,7 +83,7 @@ def quantiles(bundle: Path) -> Example:
 
     target = data.target(data.train["target"])[:, None].float() / 100
     model = train(make_network(10, 3), data, target, pinball)
-    save_example(bundle, model, data, task="regression", quantiles=[0.1, 0.5, 0.9], target_scaler=100.0)
+    save_example(bundle, model, data, task=Regression(quantiles=[0.1, 0.5, 0.9], scaler=100.0))
     frame = data.test.rename(columns={"target": "true_value"})
     return Example(name="diabetes_quantiles", frame=frame, truth=["true_value"])
 
@@ -96,7 +97,7 @@ def spread(bundle: Path) -> Example:
 
     target = data.target(data.train["target"])[:, None].float() / 100
     model = train(make_network(10, 2), data, target, likelihood, 40)
-    save_example(bundle, model, data, task="regression", spread="log_variance", target_scaler=100.0)
+    save_example(bundle, model, data, task=Regression(spread="log_variance", scaler=100.0))
     frame = data.test.rename(columns={"target": "true_value"})
     return Example(name="diabetes_spread", frame=frame, truth=["true_value"])
 
@@ -124,11 +125,11 @@ def heads(bundle: Path) -> Example:
 
     torch.manual_seed(0)
     model = train(_TwoHeads(), data, data.target(data.train["target"]), both, 40)
-    described = {
-        "digit": {"task": "multiclass", "labels": list(range(10)), "output": "digit"},
-        "even": {"task": "binary", "labels": ["odd", "even"], "output": "even"},
+    tasks: dict[str, AnyTask] = {
+        "digit": Multiclass(list(range(10)), output="digit"),
+        "even": Binary(["odd", "even"], output="even"),
     }
-    save_example(bundle, model, data, heads=described)
+    save_example(bundle, model, data, task=tasks)
     frame = with_labels(data, list(range(10)))
     return Example(
         name="digit_heads", frame=frame, truth=["true_label"], words=["--probabilities", "none"], head="digit"
@@ -152,7 +153,7 @@ def overconfident(bundle: Path) -> Example:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     train(model, few, few.target(few.train["target"]), nn.functional.cross_entropy, 200)
-    save_example(bundle, model, data, task="multiclass", labels=list(range(10)))
+    save_example(bundle, model, data, task=Multiclass(list(range(10))))
     return Example(name="overconfident", frame=with_labels(data, list(range(10))), truth=["true_label"])
 
 

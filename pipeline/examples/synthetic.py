@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
+from ...schemas.specs.tasks import Multiclass
 from ..errors import UsageError
 from ..saving.save import save_bundle
 
@@ -39,8 +40,7 @@ def make_bundle(folder: Path, features: int) -> Path:
         nn.Sequential(*layers, nn.Linear(64, 5)),
         features=names,
         scaler=StandardScaler().fit(sample),
-        task="multiclass",
-        labels=list("abcde"),
+        task=Multiclass(list("abcde")),
         sample=pa.table({name: sample[:, place] for place, name in enumerate(names)}),
     )
     return folder / "bundle"

@@ -1,5 +1,5 @@
-"""The user's own models, shown a sample → the raw outputs that golden rows keep. Joins `model` and `tasks`; knows
-nothing of files.
+"""The user's own models, shown a sample → the raw outputs that golden rows keep. Joins `model` and `tasks`; independent
+of files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +79,7 @@ def choices_of(
     return [list(chosen) for chosen in product(*choices)]
 
 
-def true_outputs(
+def reference_outputs(
     drafts: Sequence[Draft],
     shown: Callable[[Sequence[AnyInput]], Inputs],
     choices: Sequence[list[AnyInput]],
@@ -106,8 +106,8 @@ def true_outputs(
             raws = raw[head.name]
             values = raws.values if isinstance(raws, Steps) else raws
             width = values.shape[1] // len(drafts)
-            for place, one in enumerate(drafts):
-                theirs = values[:, place * width : (place + 1) * width]
+            for index, one in enumerate(drafts):
+                theirs = values[:, index * width : (index + 1) * width]
                 check_values(head, theirs, opaque=one.loaded.graph is None)
         return raw, entries
     given = [f"{getattr(e, 'dtype', 'float32')} {_shape(inputs[e.name])}" for e in choices[-1]]
@@ -146,7 +146,7 @@ def _alone(
 ) -> Raw:
     """Every row by itself."""
     device = torch.device("cpu")
-    models = [one.truth for one in drafts]
+    models = [one.reference for one in drafts]
     members = Members(models, entries, heads, call=call, device=device, pass_rows=1 << 20, padded=False)
     members.keep_inputs = True
     rows = num_rows(inputs)
@@ -163,7 +163,7 @@ def _shown(
     one: Draft, tensors: dict[str, Tensor], call: Call, heads: Sequence[AnyHead], rows: int
 ) -> dict[str, Tensor]:
     with torch.inference_mode():
-        raw = called(one.truth, tensors, call)
+        raw = called(one.reference, tensors, call)
         found = {}
         for head in heads:
             if not isinstance(head.output, list):
@@ -204,8 +204,8 @@ def golden_columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Ra
             row = int((~decoded.finite).nonzero()[0])
             what = ", or its variance or deviation negative" if getattr(head, "spread", None) else ""
             found = values[row : row + 1]
-            said = (found.values if isinstance(found, Steps) else found[0]).tolist()
-            raise BundleError(f"the model's output for sample row {row} is not finite{what}: {said}")
+            numbers = (found.values if isinstance(found, Steps) else found[0]).tolist()
+            raise BundleError(f"the model's output for sample row {row} is not finite{what}: {numbers}")
         made = list(decoded.columns)
         unit = task_of(head).in_own_unit(values, members, one.to_unit)
         made[: len(unit)] = [pa.array(column) for column in unit]
@@ -213,7 +213,7 @@ def golden_columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Ra
     return columns
 
 
-def true_inputs(
+def reference_inputs(
     sample: Sample,
     entries: Sequence[AnyInput],
     binding: Binding | None,
@@ -223,7 +223,7 @@ def true_inputs(
 ) -> dict[str, Tensor | Sequences]:
     """What a model takes for the rows of a sample, tables by the user's own transformers and words looked up in their
     lists."""
-    matrix = None if binding is None else binding.truth(sample.frame)
+    matrix = None if binding is None else binding.reference(sample.frame)
     if binding is not None and matrix is not None and matrix.shape[1] != len(binding.columns):
         raise BundleError(f"the transformers give {matrix.shape[1]} columns, and {len(binding.columns)} are saved")
     found: dict[str, Tensor | Sequences] = {}
@@ -232,17 +232,17 @@ def true_inputs(
             case TableInput():
                 assert binding is not None, "tables have features, which are bound"
                 assert matrix is not None, "tables have features, which are bound"
-                places = [binding.columns.index(column) for column in entry.columns]
-                found[entry.name] = torch.from_numpy(np.ascontiguousarray(matrix[:, places]).astype(entry.dtype))
+                indices = [binding.columns.index(column) for column in entry.columns]
+                found[entry.name] = torch.from_numpy(np.ascontiguousarray(matrix[:, indices]).astype(entry.dtype))
             case ImageInput():
                 pixels, _ = open_images(sample.batch.column(entry.columns[0]), entry, folder="")
                 found[entry.name] = torch.from_numpy(pixels)
             case SequenceInput():
-                found[entry.name] = _true_sequence(sample.batch, entry, tokens, vocabularies, unknown)
+                found[entry.name] = _reference_sequence(sample.batch, entry, tokens, vocabularies, unknown)
     return found
 
 
-def _true_sequence(
+def _reference_sequence(
     batch: pa.RecordBatch,
     entry: SequenceInput,
     tokens: Mapping[str, str],
@@ -255,7 +255,7 @@ def _true_sequence(
         name = names.get(column, column)
         rows = batch.column(name).to_pylist()
         if column in names:
-            codes = {str(word): float(place) for place, word in enumerate(vocabularies[name])}
+            codes = {str(word): float(token) for token, word in enumerate(vocabularies[name])}
             other = codes.get(str(unknown.get(name)))
             rows = [[codes.get(word, other) for word in row] for row in rows]
         columns.append([float(value) for row in rows for value in row])

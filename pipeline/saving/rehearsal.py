@@ -42,7 +42,7 @@ def pruning_changes(
     whole: Raw,
 ) -> Pruning:
     """What pruning has changed, over the golden rows."""
-    counts = [zeros(each.truth) for each in drafts]
+    counts = [zeros(each.reference) for each in drafts]
     changed = 0
     for head in heads:
         task = task_of(head)
@@ -83,7 +83,7 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
     then one alone and the rest in two unequal parts, since a row's score must not depend on its neighbours.
 
     Returns:
-        Whether the model needs the rows of tables one behind the other.
+        Whether the model needs the rows of tables contiguous.
     """
     members = [each.loaded for each in drafts]
     loaded = on_device(manifest, members, Cpu())

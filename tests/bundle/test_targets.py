@@ -16,7 +16,7 @@ from scoreline.pipeline.errors import UsageError
 from torch import nn
 
 from conftest import Result
-from scoreline import save_bundle
+from scoreline import Binary, Multilabel, save_bundle
 
 Command = Callable[..., Result]
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 3)), columns=list("uvw"))
@@ -53,11 +53,8 @@ def scored(scoreline: Command, folder: Path, *words: object) -> pd.DataFrame:
 def test_a_head_and_a_label_of_one_name(tmp_path: Path, scoreline: Command) -> None:
     """`a.b` is refused; in quotes each is set alone, from the command and from a job file."""
     model = Two().eval()
-    heads = {
-        "a": {"task": "multilabel", "labels": ["b", " c"], "output": 0},
-        "a.b": {"task": "binary", "labels": ["no", "yes"], "output": 1},
-    }
-    save_bundle(tmp_path / "b", model, features=list("uvw"), sample=X, heads=heads)
+    heads = {"a": Multilabel(["b", " c"], output=0), "a.b": Binary(["no", "yes"], output=1)}
+    save_bundle(tmp_path / "b", model, features=list("uvw"), task=heads, sample=X)
     p = probabilities(model)
     X.to_parquet(tmp_path / "x.parquet", index=False)
     words = ["--bundle", tmp_path / "b", "--input", tmp_path / "x.parquet", "--output", tmp_path / "none"]
@@ -82,7 +79,7 @@ def test_a_label_that_begins_with_a_blank(tmp_path: Path, scoreline: Command) ->
     """Has a name in quotes, as the empty label has."""
     model = nn.Linear(3, 3).eval()
     labels = [" a", "a", ""]
-    save_bundle(tmp_path / "b", model, features=list("uvw"), sample=X, labels=labels, task="multilabel")
+    save_bundle(tmp_path / "b", model, features=list("uvw"), task=Multilabel(labels), sample=X)
     with torch.no_grad():
         p = torch.sigmoid(model(torch.from_numpy(X.to_numpy(np.float32).copy()))).numpy()
     got = scored(scoreline, tmp_path, "--threshold", '" a"=0.7', "--threshold", " a = 0.2", "--threshold", '""=0.9')
@@ -107,7 +104,7 @@ def test_quotes_that_are_none(tmp_path: Path, scoreline: Command) -> None:
 def test_a_label_that_is_a_number_in_a_job_file(tmp_path: Path, scoreline: Command) -> None:
     """Or true and false."""
     for labels, said in (([0.5, 1.5], "1.5"), ([False, True], "true"), ([3, 4], "4")):
-        save_bundle(tmp_path / "b", nn.Linear(3, 1), features=list("uvw"), sample=X, labels=labels, task="binary")
+        save_bundle(tmp_path / "b", nn.Linear(3, 1), features=list("uvw"), task=Binary(labels), sample=X)
         (tmp_path / "job.toml").write_text(f'explain = "occlusion"\nexplain_target = {said}\n')
         assert "attribution_u" in scored(scoreline, tmp_path, "--job", tmp_path / "job.toml")
 

@@ -18,7 +18,8 @@ from torch import nn
 
 import architectures as arch
 from conftest import Result
-from scoreline import BundleError, Scorer, save_bundle
+from described import save_described
+from scoreline import Binary, BundleError, Multiclass, Scorer, Table, save_bundle
 from textbook import ClassificationModel
 
 RNG = np.random.default_rng(11)
@@ -53,9 +54,7 @@ def softmax(model: nn.Module, *inputs: torch.Tensor) -> np.ndarray:
 def test_kept_as_data(name: str, tmp_path: Path) -> None:
     """Traced, rebuilt, equal to the original."""
     model = trained(AS_DATA[name]())
-    save_bundle(
-        tmp_path / "b", model, features=list(NUMBERS), task="multiclass", labels=["x", "y", "z"], sample=NUMBERS
-    )
+    save_bundle(tmp_path / "b", model, features=list(NUMBERS), task=Multiclass(["x", "y", "z"]), sample=NUMBERS)
     got = Scorer.load(tmp_path / "b", device="cpu").score_frame(NUMBERS * 1.3)
     expected = softmax(model, torch.tensor((NUMBERS * 1.3).to_numpy(), dtype=torch.float32))
     np.testing.assert_allclose(got.filter(like="probability"), expected, rtol=0, atol=2e-6)
@@ -69,9 +68,13 @@ def test_embeddings_per_categorical(tmp_path: Path) -> None:
     ).fit(frame)
     model = trained(arch.EntityEmbeddings([3, 2], 2))
     save_bundle(
-        tmp_path / "b", model, features=list(frame), task="multiclass", labels=[0, 1, 2], sample=frame,
-        scaler=transformer, inputs={"codes": ["city", "plan"], "numbers": ["a", "b"]},
-    )  # fmt: skip
+        tmp_path / "b",
+        model,
+        inputs={"codes": Table(["city", "plan"]), "numbers": Table(["a", "b"])},
+        task=Multiclass([0, 1, 2]),
+        scaler=transformer,
+        sample=frame,
+    )
     got = Scorer.load(tmp_path / "b", device="cpu").score_frame(frame)
     prepared = transformer.transform(frame)
     codes, numbers = torch.tensor(prepared[:, :2]).long(), torch.tensor(prepared[:, 2:], dtype=torch.float32)
@@ -83,11 +86,11 @@ def test_what_is_no_data_goes_another_way(tmp_path: Path) -> None:
     model = trained(arch.GatedExperts(6))
     words: dict[str, Any] = {"features": list(NUMBERS), "task": "multiclass", "labels": [0, 1, 2], "sample": NUMBERS}
     with pytest.raises(BundleError, match=r"architectures\.py:\d+"):
-        save_bundle(tmp_path / "b", model, **words)
+        save_described(tmp_path / "b", model, **words)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.trace(model, torch.zeros(4, 6)).save(str(tmp_path / "m.pt"))
-    digest = save_bundle(tmp_path / "b", tmp_path / "m.pt", **words)
+    digest = save_described(tmp_path / "b", tmp_path / "m.pt", **words)
     got = Scorer.load(tmp_path / "b", device="cpu", trust=[digest]).score_frame(NUMBERS)
     expected = softmax(model, torch.tensor(NUMBERS.to_numpy(), dtype=torch.float32))
     np.testing.assert_allclose(got.filter(like="probability"), expected, rtol=0, atol=1e-6)
@@ -125,9 +128,8 @@ def test_a_real_pipeline_trained_saved_scored(suffix: str, tmp_path: Path, score
         torch.autograd.backward(nn.functional.cross_entropy(model(X), torch.tensor(truth.to_numpy())))
         optimizer.step()
     save_bundle(
-        tmp_path / "b", model, features=list(frame), task="binary", labels=["low", "high"], sample=frame,
-        scaler=transformer,
-    )  # fmt: skip
+        tmp_path / "b", model, features=list(frame), task=Binary(["low", "high"]), scaler=transformer, sample=frame
+    )
     new = frame.sample(frac=1, random_state=1).reset_index(drop=True)
     new.loc[5, "city"] = "Oslo"  # nobody saw it: zeros, as was asked for
     new.loc[7, "income"] = np.nan  # an imputer was fitted over it: a value

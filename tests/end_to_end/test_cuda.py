@@ -14,7 +14,8 @@ from scoreline.pipeline.scoring.line import compose
 from torch import Tensor, nn
 
 from conftest import Example, Result
-from scoreline import Scorer, save_bundle
+from described import save_described
+from scoreline import Binary, Multiclass, Scorer, save_bundle
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
 Command = Callable[..., Result]
@@ -29,12 +30,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(30, 128), nn.ReLU(), nn.BatchNorm1d(128), nn.Linear(128, 5))
     save_bundle(
-        folder / "b",
-        model,
-        features=FEATURES,
-        task="multiclass",
-        labels=list("abcde"),
-        sample=draw.normal(size=(64, 30)),
+        folder / "b", model, features=FEATURES, task=Multiclass(list("abcde")), sample=draw.normal(size=(64, 30))
     )
     (folder / "in").mkdir()
     for number in range(2):
@@ -103,12 +99,7 @@ def test_out_of_memory_is_survived(tmp_path: Path, scoreline: Command) -> None:
     draw = np.random.default_rng(0)
     torch.manual_seed(0)
     save_bundle(
-        tmp_path / "b",
-        Hungry(),
-        features=list("abcd"),
-        task="binary",
-        labels=["n", "y"],
-        sample=draw.normal(size=(8, 4)),
+        tmp_path / "b", Hungry(), features=list("abcd"), task=Binary(["n", "y"]), sample=draw.normal(size=(8, 4))
     )
     frame = pd.DataFrame(draw.normal(size=(40_000, 4)), columns=list("abcd"))
     frame.insert(0, "id", np.arange(40_000))
@@ -146,7 +137,7 @@ def test_sequences_as_the_cpu_has_them(tmp_path: Path, scoreline: Command) -> No
     texts = [draw.integers(0, 50, draw.integers(1, 60)).tolist() for _ in range(20_000)]
     frame = pd.DataFrame({"id": range(20_000), "text": texts})
     torch.manual_seed(0)
-    save_bundle(
+    save_described(
         tmp_path / "b", _Bag(), features=["text"], sample=frame, task="tagging", labels=list("abcd"),
         sequences={"text": {"longest": 60, "mask": "real"}},
     )  # fmt: skip

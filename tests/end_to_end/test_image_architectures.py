@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scoreline import Scorer, save_bundle
+from scoreline import Image as ImageSpec
+from scoreline import Multiclass, Scorer, save_bundle
 from textbook import randomized
 
 
@@ -105,9 +106,12 @@ def test_image_models_become_data(tmp_path: Path, kind: type[nn.Module]) -> None
     torch.manual_seed(2)
     model = randomized(kind())
     save_bundle(
-        tmp_path / "b", model, features=["photo"], sample=table.slice(0, 12), task="multiclass", labels=["a", "b", "c"],
-        images={"photo": {"size": (16, 16), "mean": [0.5] * 3, "std": [0.25] * 3}},
-    )  # fmt: skip
+        tmp_path / "b",
+        model,
+        inputs=ImageSpec("photo", size=(16, 16), mean=[0.5] * 3, std=[0.25] * 3),
+        task=Multiclass(["a", "b", "c"]),
+        sample=table.slice(0, 12),
+    )
     scorer = Scorer.load(tmp_path / "b", device="cpu")
     assert [member.kind for member in scorer.manifest.members] == ["graph"]
     scored = scorer.score_table(table)

@@ -15,7 +15,7 @@ import pytest
 from arrow_types import EXTENSIONS, LEAVES
 from conftest import Example, Result
 from keyed_rows import BAD, GOOD, ROWS, rejects_of, table_of
-from scoreline import save_bundle
+from scoreline import Regression, save_bundle
 from textbook import ClassificationModel, randomized
 
 Command = Callable[..., Result]
@@ -57,7 +57,7 @@ def test_columns_that_are_not_carried_have_any_name(scoreline: Command, tmp_path
     names = ["prediction", "x"] if feature else ["w", "x"]
     frame = pd.DataFrame({name: np.linspace(-1, 1, 20) for name in names} | {"id": range(20)})
     model = randomized(ClassificationModel(2, [4], 1))
-    save_bundle(tmp_path / "b", model, features=names, task="regression", sample=frame)
+    save_bundle(tmp_path / "b", model, features=names, task=Regression(), sample=frame)
     file, out = tmp_path / "in.parquet", tmp_path / "out"
     frame.assign(prediction=7.0 if not feature else frame[names[0]]).to_parquet(file, index=False)
     words = ["--bundle", tmp_path / "b", "--input", file, "--output", out, *([] if feature else ["--keys", "id"])]

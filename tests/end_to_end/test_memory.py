@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from process_memory import peak_mb
-from scoreline import save_bundle
+from scoreline import Multiclass, save_bundle
 from textbook import ClassificationModel
 
 FEATURES = [f"f{n}" for n in range(30)]
@@ -35,9 +35,12 @@ def test_one_giant_row_group_takes_no_more_memory(tmp_path: Path) -> None:
     torch.manual_seed(0)
     sample = np.random.default_rng(1).normal(size=(64, 30))
     save_bundle(
-        tmp_path / "b", ClassificationModel(30, [128, 64], 5), features=FEATURES, task="multiclass",
-        labels=list("abcde"), sample=sample,
-    )  # fmt: skip
+        tmp_path / "b",
+        ClassificationModel(30, [128, 64], 5),
+        features=FEATURES,
+        task=Multiclass(list("abcde")),
+        sample=sample,
+    )
     write(tmp_path / "small.parquet", 1_000_000)
     write(tmp_path / "large.parquet", 5_000_000)
 

@@ -20,7 +20,7 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, RobustScaler, Sta
 from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import BundleError, GoldenMismatchError, Scorer, save_bundle
+from scoreline import Binary, BundleError, GoldenMismatchError, Regression, Scorer, Table, save_bundle
 from textbook import ClassificationModel, randomized
 
 RNG = np.random.default_rng(3)
@@ -114,9 +114,13 @@ def test_the_same_model_in_every_format(kind: str, tmp_path: Path, towers: TwoTo
     example = (numbers[:5], torch.tensor(codes[:5]))
     model = exported(towers, kind, tmp_path, example, ["numbers", "codes"])
     save_bundle(
-        tmp_path / "b", model, features=["a", "b", "city"], task="binary", labels=["no", "yes"], sample=FRAME,
-        scaler=scaler, vocabularies={"city": CITIES}, inputs={"numbers": ["a", "b"], "codes": ["city"]},
-    )  # fmt: skip
+        tmp_path / "b",
+        model,
+        inputs={"numbers": Table(["a", "b"]), "codes": Table(["city"], vocabularies={"city": CITIES})},
+        task=Binary(["no", "yes"]),
+        scaler=scaler,
+        sample=FRAME,
+    )
     trust = [digest_of(tmp_path / "b")] if kind in ("pt2", "torchscript", "import") else []
     got = Scorer.load(tmp_path / "b", device="cpu", trust=trust).score_frame(FRAME)
     with torch.no_grad():
@@ -131,10 +135,14 @@ def test_dicts_in_and_out(tmp_path: Path, scaler: StandardScaler) -> None:
     torch.manual_seed(5)
     model = ByName().eval()
     save_bundle(
-        tmp_path / "b", model, features=["a", "b", "k"], task="binary", labels=[0, 1], output="logits", call="dict",
-        sample=FRAME.assign(k=FRAME["k"] % 3), scaler=[(scaler, ["a", "b"])],
-        inputs={"numbers": ["a", "b"], "codes": ["k"]},
-    )  # fmt: skip
+        tmp_path / "b",
+        model,
+        inputs={"numbers": Table(["a", "b"]), "codes": Table(["k"])},
+        task=Binary([0, 1], output="logits"),
+        scaler=[(scaler, ["a", "b"])],
+        sample=FRAME.assign(k=FRAME["k"] % 3),
+        call="dict",
+    )
     scorer = Scorer.load(tmp_path / "b", device="cpu")
     rows, rejects = scorer.score_table(pa.Table.from_pandas(FRAME.drop(columns="city")), with_rejects=True)
     assert (rows.num_rows, rejects.num_rows) == (3, 57)
@@ -152,7 +160,7 @@ def test_code_says_so_and_asks(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.trace(nn.Linear(2, 1), torch.zeros(3, 2)).save(str(tmp_path / "m.pt"))
-    save_bundle(tmp_path / "b", tmp_path / "m.pt", features=["a", "b"], task="regression", sample=FRAME)
+    save_bundle(tmp_path / "b", tmp_path / "m.pt", features=["a", "b"], task=Regression(), sample=FRAME)
     FRAME.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     refused = scoreline(*words)
@@ -180,7 +188,7 @@ def test_predictions_in_the_targets_own_unit(tmp_path: Path, scaler: Any) -> Non
     """Against the scaler's own inverse_transform on float64."""
     scaler = scaler.fit(np.abs(RNG.normal(1000, 300, (50, 1))))
     model = randomized(ClassificationModel(2, [8], 1)).eval()
-    save_bundle(tmp_path / "b", model, features=["a", "b"], task="regression", sample=FRAME, target_scaler=scaler)
+    save_bundle(tmp_path / "b", model, features=["a", "b"], task=Regression(scaler=scaler), sample=FRAME)
     got = Scorer.load(tmp_path / "b", device="cpu").score_frame(FRAME)
     with torch.no_grad():
         raw = model(torch.tensor(FRAME[["a", "b"]].to_numpy(), dtype=torch.float32)).double().numpy()
@@ -191,7 +199,7 @@ def test_a_lost_target_scaler_does_not_come_out(tmp_path: Path) -> None:
     """Taken out of the manifest by hand."""
     scaler = StandardScaler().fit(RNG.normal(1000, 300, (50, 1)))
     model = nn.Linear(2, 1)
-    save_bundle(tmp_path / "b", model, features=["a", "b"], task="regression", sample=FRAME, target_scaler=scaler)
+    save_bundle(tmp_path / "b", model, features=["a", "b"], task=Regression(scaler=scaler), sample=FRAME)
     fields = json.loads((tmp_path / "b" / "bundle.json").read_text())
     fields["heads"][0]["rescale"] = []
     (tmp_path / "b" / "bundle.json").write_text(json.dumps(fields))
@@ -202,16 +210,19 @@ def test_a_lost_target_scaler_does_not_come_out(tmp_path: Path) -> None:
 def test_text_needs_an_encoding(tmp_path: Path) -> None:
     """And a word nobody saw is a reject."""
     with pytest.raises(BundleError, match="'city' is text, and nothing turns it into numbers"):
-        save_bundle(tmp_path / "b", nn.Linear(2, 1), features=["a", "city"], task="regression", sample=FRAME)
+        save_bundle(tmp_path / "b", nn.Linear(2, 1), features=["a", "city"], task=Regression(), sample=FRAME)
     transformer = ColumnTransformer([("keep", "passthrough", ["a"])]).fit(FRAME[["a", "city"]])
     save_bundle(
-        tmp_path / "b", nn.Linear(1, 1), features=["a", "city"], task="regression", sample=FRAME, scaler=transformer
+        tmp_path / "b", nn.Linear(1, 1), features=["a", "city"], task=Regression(), scaler=transformer, sample=FRAME
     )
     shutil.rmtree(tmp_path / "b")
     save_bundle(
-        tmp_path / "b", nn.Linear(2, 1), features=["a", "city"], task="regression", sample=FRAME,
-        vocabularies={"city": CITIES},
-    )  # fmt: skip
+        tmp_path / "b",
+        nn.Linear(2, 1),
+        inputs=Table(["a", "city"], vocabularies={"city": CITIES}),
+        task=Regression(),
+        sample=FRAME,
+    )
     table = pa.table({"a": [1.0, 2.0, 3.0], "city": ["x", "Oslo", None]})
     rows, rejects = Scorer.load(tmp_path / "b", device="cpu").score_table(table, with_rejects=True)
     assert rows.num_rows == 1
@@ -226,7 +237,7 @@ def test_a_none_among_the_words_is_what_it_was_in_training(tmp_path: Path) -> No
     frame = pd.DataFrame({"city": pd.Series(["x", "y", None, "z"] * 10, dtype=object)})
     encoder = OneHotEncoder(handle_unknown="ignore").fit(frame)
     model = randomized(ClassificationModel(4, [8], 1)).eval()
-    save_bundle(tmp_path / "b", model, features=["city"], task="regression", sample=frame, scaler=encoder)
+    save_bundle(tmp_path / "b", model, features=["city"], task=Regression(), scaler=encoder, sample=frame)
     got = Scorer.load(tmp_path / "b", device="cpu").score_table(pa.table({"city": ["x", None, "z", "w"]}))
     prepared = encoder.transform(pd.DataFrame({"city": pd.Series(["x", None, "z", "w"], dtype=object)})).toarray()
     with torch.no_grad():
@@ -242,7 +253,7 @@ def test_onnx_with_its_weights_elsewhere_is_refused(tmp_path: Path) -> None:
         program = torch.onnx.export(model, (torch.zeros(3, 2),), dynamo=True, verbose=False)
         program.save(str(tmp_path / "m.onnx"), external_data=True)
     with pytest.raises(BundleError, match="external_data=False"):
-        save_bundle(tmp_path / "b", tmp_path / "m.onnx", features=["a", "b"], task="regression", sample=FRAME)
+        save_bundle(tmp_path / "b", tmp_path / "m.onnx", features=["a", "b"], task=Regression(), sample=FRAME)
 
 
 def test_a_probability_from_a_file_is_not_taken_for_a_logit(tmp_path: Path) -> None:
@@ -250,8 +261,8 @@ def test_a_probability_from_a_file_is_not_taken_for_a_logit(tmp_path: Path) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.trace(nn.Sequential(nn.Linear(2, 1), nn.Sigmoid()), torch.zeros(3, 2)).save(str(tmp_path / "m.pt"))
-    with pytest.raises(BundleError, match="say outputs='probabilities'"):
-        save_bundle(tmp_path / "b", tmp_path / "m.pt", features=["a", "b"], task="binary", labels=[0, 1], sample=FRAME)
+    with pytest.raises(BundleError, match="pass outputs='probabilities'"):
+        save_bundle(tmp_path / "b", tmp_path / "m.pt", features=["a", "b"], task=Binary([0, 1]), sample=FRAME)
 
 
 def test_a_reshape_ends_what_is_known_of_indices(tmp_path: Path) -> None:
@@ -266,7 +277,7 @@ def test_a_reshape_ends_what_is_known_of_indices(tmp_path: Path) -> None:
             return self.table(x.reshape(-1, 2, 1)[:, 1].long()).reshape(-1, 1) + x[:, :1]
 
     frame = pd.DataFrame({"a": [9.0, 8.0, 7.0], "b": [0.0, 3.0, 1.0]})
-    save_bundle(tmp_path / "b", Reshaped(), features=["a", "b"], task="regression", sample=frame)
+    save_bundle(tmp_path / "b", Reshaped(), features=["a", "b"], task=Regression(), sample=frame)
     assert len(Scorer.load(tmp_path / "b", device="cpu").score_frame(frame)) == 3
 
 
@@ -276,9 +287,14 @@ def test_onnx_takes_a_dict_too(tmp_path: Path, towers: TwoTowers, scaler: Standa
     codes = torch.tensor(FRAME[["city"]].map(CITIES.index).to_numpy())
     path = exported(towers, "onnx", tmp_path, (numbers[:5], codes[:5]), ["numbers", "codes"])
     save_bundle(
-        tmp_path / "b", path, features=["a", "b", "city"], task="binary", labels=[0, 1], sample=FRAME, scaler=scaler,
-        vocabularies={"city": CITIES}, inputs={"numbers": ["a", "b"], "codes": ["city"]}, call="dict",
-    )  # fmt: skip
+        tmp_path / "b",
+        path,
+        inputs={"numbers": Table(["a", "b"]), "codes": Table(["city"], vocabularies={"city": CITIES})},
+        task=Binary([0, 1]),
+        scaler=scaler,
+        sample=FRAME,
+        call="dict",
+    )
     got = Scorer.load(tmp_path / "b", device="cpu").score_frame(FRAME)["probability"]
     with torch.no_grad():
         expected = torch.softmax(towers(numbers, codes)[0], dim=1)[:, 1]

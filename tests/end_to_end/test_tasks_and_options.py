@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import save_bundle
+from described import save_described
 
 Command = Callable[..., Result]
 ROWS = 24
@@ -164,7 +164,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if task not in there:
             torch.manual_seed(0)
             model, frame, described = TASKS[task]
-            save_bundle(root / task / "b", model(), sample=frame, **described)
+            save_described(root / task / "b", model(), sample=frame, **described)
             frame.assign(label="y", key=range(ROWS)).to_parquet(root / task / "in.parquet", index=False)
             there[task] = root / task
         return there[task]

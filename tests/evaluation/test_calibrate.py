@@ -14,7 +14,7 @@ from torch import nn
 
 from conftest import Result
 from labelled_rows import NAMES, X, data, net
-from scoreline import Scorer, save_bundle
+from scoreline import Binary, Ensemble, Multiclass, Multilabel, Regression, Scorer, save_bundle
 
 Command = Callable[..., Result]
 
@@ -38,7 +38,7 @@ def test_calibrating_a_binary_bundle(tmp_path: Path, scoreline: Command, suffix:
     labelled = data(3000, 5)
     z = raw(model, labelled)[:, 0]
     truth = np.random.default_rng(6).random(3000) < 1 / (1 + np.exp(-(0.4 * z - 0.7)))
-    save_bundle(tmp_path / "b", model, features=NAMES, sample=X, labels=["no", "yes"], task="binary")
+    save_bundle(tmp_path / "b", model, features=NAMES, task=Binary(["no", "yes"]), sample=X)
     frame = labelled.assign(y=np.where(truth, "yes", "no"))
     file = tmp_path / f"labelled.{suffix}"
     frame.to_parquet(file, index=False) if suffix == "parquet" else frame.to_csv(file, index=False)
@@ -66,7 +66,7 @@ def test_calibrating_classes(tmp_path: Path, scoreline: Command) -> None:
     z = raw(model, labelled)
     p = np.exp(z / 2.5) / np.exp(z / 2.5).sum(axis=1, keepdims=True)
     truth = (p.cumsum(axis=1) > np.random.default_rng(6).random((3000, 1))).argmax(axis=1)
-    save_bundle(tmp_path / "b", model, features=NAMES, sample=X, labels=list("wxyz"), task="multiclass")
+    save_bundle(tmp_path / "b", model, features=NAMES, task=Multiclass(list("wxyz")), sample=X)
     labelled.assign(y=np.array(list("wxyz"))[truth]).to_parquet(tmp_path / "l.parquet", index=False)
     words = ["--bundle", tmp_path / "b", "--input", tmp_path / "l.parquet", "--label", "y", tmp_path / "c", "--json"]
     result = scoreline("calibrate", *words)
@@ -95,11 +95,8 @@ def test_calibrating_many_labels_and_one_of_several_heads(tmp_path: Path, scorel
             return 3 * self.tags(x), self.size(x)
 
     model = Two().eval()
-    heads = {
-        "tags": {"task": "multilabel", "labels": ["p", "q"], "output": 0},
-        "size": {"task": "regression", "output": 1},
-    }
-    save_bundle(tmp_path / "b", model, features=NAMES, sample=X, heads=heads)
+    heads = {"tags": Multilabel(["p", "q"], output=0), "size": Regression(output=1)}
+    save_bundle(tmp_path / "b", model, features=NAMES, task=heads, sample=X)
     labelled = data(3000, 5)
     with torch.no_grad():
         z = model(torch.from_numpy(labelled.to_numpy(np.float32).copy()))[0].double().numpy()
@@ -121,7 +118,7 @@ def test_calibrating_many_labels_and_one_of_several_heads(tmp_path: Path, scorel
 def test_an_ensemble_is_calibrated_as_one(tmp_path: Path, scoreline: Command) -> None:
     """What is fitted is the members' mean probability."""
     models = [net(3), net(3, 5.0)]
-    save_bundle(tmp_path / "b", models, features=NAMES, sample=X, labels=list("xyz"), task="multiclass")
+    save_bundle(tmp_path / "b", Ensemble(models), features=NAMES, task=Multiclass(list("xyz")), sample=X)
     labelled = data(2000, 5)
 
     def mean(frame: pd.DataFrame) -> np.ndarray:
@@ -143,9 +140,9 @@ def test_an_ensemble_is_calibrated_as_one(tmp_path: Path, scoreline: Command) ->
 def test_what_cannot_be_calibrated(tmp_path: Path, scoreline: Command) -> None:
     """A regression, the wrong method, labels nobody knows, rows that say nothing."""
     X.assign(y="x", w="what", n=1.0).to_parquet(tmp_path / "l.parquet", index=False)
-    save_bundle(tmp_path / "r", net(1), features=NAMES, sample=X, task="regression")
-    save_bundle(tmp_path / "m", net(3), features=NAMES, sample=X, labels=list("xyz"), task="multiclass")
-    save_bundle(tmp_path / "b", net(1), features=NAMES, sample=X, labels=list("xy"), task="binary")
+    save_bundle(tmp_path / "r", net(1), features=NAMES, task=Regression(), sample=X)
+    save_bundle(tmp_path / "m", net(3), features=NAMES, task=Multiclass(list("xyz")), sample=X)
+    save_bundle(tmp_path / "b", net(1), features=NAMES, task=Binary(list("xy")), sample=X)
     for bundle, words, says in (
         ("r", ["--label", "n"], "gives no probabilities"),
         ("m", ["--label", "y", "--method", "platt"], "multiclass takes a temperature"),
@@ -172,7 +169,7 @@ def test_probabilities_that_saturate_are_calibrated_all_the_same(tmp_path: Path,
     with torch.no_grad():
         z = model[0](torch.from_numpy(labelled.to_numpy(np.float32).copy())).double().numpy()[:, 0]
     truth = np.random.default_rng(6).random(3000) < 1 / (1 + np.exp(-z / 6))
-    save_bundle(tmp_path / "b", model, features=NAMES, sample=X, labels=[0, 1], task="binary", outputs="probabilities")
+    save_bundle(tmp_path / "b", model, features=NAMES, task=Binary([0, 1], outputs="probabilities"), sample=X)
     labelled.assign(y=truth.astype(int)).to_parquet(tmp_path / "l.parquet", index=False)
     words = ["--bundle", tmp_path / "b", "--input", tmp_path / "l.parquet", "--label", "y", tmp_path / "c", "--json"]
     report = json.loads(scoreline("calibrate", *words).out)
@@ -192,11 +189,14 @@ def test_labels_that_run_against_the_scores_and_votes(tmp_path: Path, scoreline:
     model = net(1)
     flipped = X.assign(y=np.where(raw(model, X)[:, 0] < 0, "yes", "no"))
     flipped.to_parquet(tmp_path / "l.parquet", index=False)
-    save_bundle(tmp_path / "b", model, features=NAMES, sample=X, labels=["no", "yes"], task="binary")
+    save_bundle(tmp_path / "b", model, features=NAMES, task=Binary(["no", "yes"]), sample=X)
     save_bundle(
-        tmp_path / "v", [net(1), net(1, 5.0)], features=NAMES, sample=X, labels=["no", "yes"], task="binary",
-        combine="vote",
-    )  # fmt: skip
+        tmp_path / "v",
+        Ensemble([net(1), net(1, 5.0)], combine="vote"),
+        features=NAMES,
+        task=Binary(["no", "yes"]),
+        sample=X,
+    )
     for bundle, says in (("b", "the labels run against the scores"), ("v", "that votes gives shares")):
         words = ["--bundle", tmp_path / bundle, "--input", tmp_path / "l.parquet", "--label", "y", tmp_path / "c"]
         assert says in scoreline("calibrate", *words).message

@@ -12,8 +12,9 @@ import pytest
 from sklearn import metrics as skm
 
 from conftest import Result
+from described import save_described
 from labelled_rows import NAMES, X, net
-from scoreline import save_bundle
+from scoreline import Binary, Multilabel, Regression, save_bundle
 
 Command = Callable[..., Result]
 
@@ -39,7 +40,7 @@ def evaluated(scoreline: Command, folder: Path, *words: str) -> dict[str, Any]:
 def test_classes(tmp_path: Path, scoreline: Command, labels: list[Any]) -> None:
     """Every measure, with labels of every type, some of them missing."""
     width = 1 if len(labels) == 2 else len(labels)
-    save_bundle(
+    save_described(
         tmp_path / "b", net(width), features=NAMES, sample=X, labels=labels,
         task="binary" if width == 1 else "multiclass",
     )  # fmt: skip
@@ -77,7 +78,7 @@ def test_classes(tmp_path: Path, scoreline: Command, labels: list[Any]) -> None:
 
 def test_multilabel(tmp_path: Path, scoreline: Command) -> None:
     """Each label for itself, and all of them at once."""
-    save_bundle(tmp_path / "b", net(3), features=NAMES, sample=X, labels=list("xyz"), task="multilabel")
+    save_bundle(tmp_path / "b", net(3), features=NAMES, task=Multilabel(list("xyz")), sample=X)
     truth = np.random.default_rng(3).random((len(X), 3)) < 0.4
     got = run(scoreline, tmp_path, X.assign(x=truth[:, 0], y=truth[:, 1].astype(int), z=truth[:, 2]))
     found = evaluated(scoreline, tmp_path, "--label", "x", "--label", "y", "--label", "z")
@@ -94,7 +95,7 @@ def test_multilabel(tmp_path: Path, scoreline: Command) -> None:
 
 def test_regression(tmp_path: Path, scoreline: Command) -> None:
     """Two targets, far from zero."""
-    save_bundle(tmp_path / "b", net(2), features=NAMES, sample=X, labels=["u", "v"], task="regression")
+    save_bundle(tmp_path / "b", net(2), features=NAMES, task=Regression(["u", "v"]), sample=X)
     got = run(scoreline, tmp_path, X.assign(u_true=X["a"] + 1e6, v_true=X["b"] * 3), "--prefix", "p_")
     found = evaluated(scoreline, tmp_path, "--label", "u_true", "--label", "v_true")
     for column, truth in (("p_prediction_u", X["a"] + 1e6), ("p_prediction_v", X["b"] * 3)):
@@ -106,7 +107,7 @@ def test_regression(tmp_path: Path, scoreline: Command) -> None:
 
 def test_quantiles(tmp_path: Path, scoreline: Command) -> None:
     """The pinball loss of each, and how often it holds."""
-    save_bundle(tmp_path / "b", net(2), features=NAMES, sample=X, quantiles=[0.1, 0.9], task="regression")
+    save_bundle(tmp_path / "b", net(2), features=NAMES, task=Regression(quantiles=[0.1, 0.9]), sample=X)
     got = run(scoreline, tmp_path, X.assign(y=X["a"]))
     found = evaluated(scoreline, tmp_path, "--label", "y")
     for column, quantile in (("prediction_p10", 0.1), ("prediction_p90", 0.9)):
@@ -118,7 +119,7 @@ def test_quantiles(tmp_path: Path, scoreline: Command) -> None:
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_labels_from_another_file(tmp_path: Path, scoreline: Command, suffix: str) -> None:
     """Joined on a key, in any order; what is not there is counted."""
-    save_bundle(tmp_path / "b", net(1), features=NAMES, sample=X, labels=["no", "yes"], task="binary")
+    save_bundle(tmp_path / "b", net(1), features=NAMES, task=Binary(["no", "yes"]), sample=X)
     got = run(scoreline, tmp_path, X.assign(id=np.arange(len(X)) * 7))
     truth = pd.DataFrame({"id": np.arange(len(X)) * 7, "y": np.where(X["a"] > 0, "yes", "no")})
     part = truth.sample(300, random_state=1)
@@ -138,7 +139,7 @@ def test_labels_from_another_file(tmp_path: Path, scoreline: Command, suffix: st
 
 def test_what_cannot_be_evaluated(tmp_path: Path, scoreline: Command) -> None:
     """Says what is there, and what to do."""
-    save_bundle(tmp_path / "b", net(1), features=NAMES, sample=X, labels=["no", "yes"], task="binary")
+    save_bundle(tmp_path / "b", net(1), features=NAMES, task=Binary(["no", "yes"]), sample=X)
     run(scoreline, tmp_path, X.assign(y="maybe", n=None))
     for words, says, code in (
         (["--label", "w"], "its keys are y, n", 2),
@@ -167,7 +168,7 @@ def test_what_cannot_be_evaluated(tmp_path: Path, scoreline: Command) -> None:
 )
 def test_keys_of_every_kind_join(tmp_path: Path, scoreline: Command, keys: Any, theirs: str) -> None:
     """Leading zeros, dictionaries, numbers and dates; a row without a key has no label."""
-    save_bundle(tmp_path / "b", net(1), features=NAMES, sample=X, task="regression")
+    save_bundle(tmp_path / "b", net(1), features=NAMES, task=Regression(), sample=X)
     frame = X.head(4).assign(key=pd.Series([*keys, None], dtype=object if theirs == "csv" else None))
     if isinstance(keys, list) and isinstance(keys[0], float):
         frame["key"] = [*keys, np.nan]
@@ -185,7 +186,7 @@ def test_keys_of_every_kind_join(tmp_path: Path, scoreline: Command, keys: Any, 
 def test_what_is_missing_is_no_label(tmp_path: Path, scoreline: Command, task: str, column: list[Any]) -> None:
     """A null, NaN, or an empty cell of a CSV."""
     described = {"regression": {}, "binary": {"labels": [0, 1]}, "multilabel": {"labels": ["t"]}}[task]
-    save_bundle(tmp_path / "b", net(1), features=NAMES, sample=X, task=task, **described)  # type: ignore[arg-type]
+    save_described(tmp_path / "b", net(1), features=NAMES, sample=X, task=task, **described)  # type: ignore[arg-type]
     run(scoreline, tmp_path, X.head(3).assign(y=column))
     found = evaluated(scoreline, tmp_path, "--label", "y")
     assert (found["rows"], found["without_label"]) == (2, 1)
@@ -196,7 +197,7 @@ def test_what_is_missing_is_no_label(tmp_path: Path, scoreline: Command, task: s
 def test_labels_of_no_use_are_named(tmp_path: Path, scoreline: Command, task: str, column: Any) -> None:
     """Text that is no label, lists, dates: an error in a sentence, never a traceback."""
     described = {"regression": {}, "binary": {"labels": [0, 1]}, "multilabel": {"labels": ["t"]}}[task]
-    save_bundle(tmp_path / "b", net(1), features=NAMES, sample=X, task=task, **described)  # type: ignore[arg-type]
+    save_described(tmp_path / "b", net(1), features=NAMES, sample=X, task=task, **described)  # type: ignore[arg-type]
     run(scoreline, tmp_path, X.head(3).assign(y=column))
     result = scoreline("evaluate", tmp_path / "out", "--label", "y")
     assert result.code == 65, result.err

@@ -33,7 +33,8 @@ def test_samples_and_label_files_that_are_spoilt(scoreline: Command, iris: Examp
     data, says = SPOILT[name]
     (tmp_path / "rows.csv").write_bytes(data)
     (tmp_path / "spec.toml").write_text(
-        'features = ["a"]\ntask = "binary"\nlabels = [0, 1]\nsample = "rows.csv"\n[model]\nfile = "none.onnx"\n'
+        'features = ["a"]\ntask = {kind = "binary", labels = [0, 1]}\nsample = "rows.csv"\n'
+        '[model]\nfile = "none.onnx"\n'
     )
     packed = scoreline("pack", tmp_path / "spec.toml", tmp_path / "bundle")
     iris.frame.rename(columns={"row_id": "id"}).to_parquet(tmp_path / "in.parquet", index=False)
@@ -65,7 +66,7 @@ def test_words_of_digits_stay_words(scoreline: Command, tmp_path: Path, how: str
         skops.io.dump(fitted, tmp_path / "scaler.skops")
         more = '[scaler]\nfile = "scaler.skops"\n'
     (tmp_path / "spec.toml").write_text(
-        'features = ["x", "zip"]\ntask = "regression"\nsample = "sample.csv"\n[model]\nweights = "linear.pt"\n'
+        'features = ["x", "zip"]\ntask = {kind = "regression"}\nsample = "sample.csv"\n[model]\nweights = "linear.pt"\n'
         f'layers = [{{type = "Linear", in_features = 2, out_features = 1}}]\n{more}'
     )
     packed = scoreline("pack", tmp_path / "spec.toml", tmp_path / "bundle")

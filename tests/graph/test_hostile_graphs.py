@@ -18,7 +18,7 @@ from scoreline.pipeline.bundle import golden
 from torch import nn
 
 from conftest import Result
-from scoreline import BundleError, Scorer, save_bundle
+from scoreline import BundleError, Regression, Scorer, save_bundle
 
 FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 4)), columns=list("abcd"))
 
@@ -170,7 +170,7 @@ TEXTS = {
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that a stranger has got hold of."""
     folder = tmp_path_factory.mktemp("honest") / "b"
-    save_bundle(folder, nn.Linear(4, 1), features=list("abcd"), sample=FRAME, task="regression")
+    save_bundle(folder, nn.Linear(4, 1), features=list("abcd"), task=Regression(), sample=FRAME)
     return folder
 
 

@@ -13,7 +13,8 @@ from scoreline.pipeline.scoring.line import compose
 from scoreline.pipeline.scoring.replay import raw_and_columns
 from torch import Tensor, nn
 
-from scoreline import Scorer, save_bundle
+from described import save_described
+from scoreline import Scorer
 from textbook import ClassificationModel, randomized
 
 X = np.random.default_rng(0).normal(size=(64, 6))
@@ -21,7 +22,7 @@ X = np.random.default_rng(0).normal(size=(64, 6))
 
 def saved(path: Path, model: nn.Module, **changes: Any) -> Scorer:
     """The model's bundle, loaded."""
-    save_bundle(
+    save_described(
         path / "b", model, features=list("abcdef"), sample=X, **{"task": "regression", "labels": ["p", "q"], **changes}
     )  # fmt: skip
     return Scorer.load(path / "b", device="cpu")

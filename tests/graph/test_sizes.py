@@ -12,7 +12,7 @@ from scoreline.pipeline.graph.trace import trace
 from scoreline.schemas.graph import Graph
 from torch import Tensor, nn
 
-from scoreline import Scorer, save_bundle
+from scoreline import Regression, Scorer, save_bundle
 
 FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 4)), columns=list("abcd"))
 
@@ -34,7 +34,7 @@ class Rows(nn.Module):
 def test_a_pass_is_halved_until_it_fits(squared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows come out as bare torch has them, and nothing larger than the limit was made."""
     model = Rows(squared=squared).eval()
-    save_bundle(tmp_path / "b", model, features=list("abcd"), sample=FRAME, task="regression")
+    save_bundle(tmp_path / "b", model, features=list("abcd"), task=Regression(), sample=FRAME)
     many = pd.concat([FRAME] * 20, ignore_index=True)
     monkeypatch.setitem(sizes.MOST_NUMBERS, "cpu", 1 << 17)
     monkeypatch.setattr(sizes, "TIMES_INPUT", 1)

@@ -202,12 +202,16 @@ def test_no_column_is_read(scoreline: Command, tmp_path: Path) -> None:
     """Features from folders, no keys, and rejects: the file gives its rows and nothing else."""
     import torch
 
-    from scoreline import save_bundle
+    from scoreline import Regression, save_bundle
 
     save_bundle(
-        tmp_path / "b", torch.nn.Linear(1, 1), features=["v"], task="regression", sample=np.arange(4.0)[:, None],
+        tmp_path / "b",
+        torch.nn.Linear(1, 1),
+        features=["v"],
+        task=Regression(),
         scaler=None,
-    )  # fmt: skip
+        sample=np.arange(4.0)[:, None],
+    )
     for value, rows in (("7", "k,l\n1,2\n3\n4,5\n"), ("x", "k,l\n1,2\n")):
         (tmp_path / "in" / f"v={value}").mkdir(parents=True)
         (tmp_path / "in" / f"v={value}" / "a.csv").write_text(rows)

@@ -15,7 +15,7 @@ from scoreline.pipeline.outputs.receipt import read_receipt
 from scoreline.schemas.run import Receipt
 
 from conftest import Result
-from scoreline import save_bundle
+from scoreline import Regression, save_bundle
 
 Command = Callable[..., Result]
 OPTIONS = {
@@ -39,7 +39,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.nn.init.zeros_(model.bias)
     folder = tmp_path_factory.mktemp("options") / "bundle"
     sample = np.arange(20.0).reshape(10, 2)
-    save_bundle(folder, model, features=["a", "h"], task="regression", sample=sample, scaler=None)
+    save_bundle(folder, model, features=["a", "h"], task=Regression(), scaler=None, sample=sample)
     return folder
 
 

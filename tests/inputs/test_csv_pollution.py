@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from conftest import Result
-from scoreline import save_bundle
+from scoreline import Regression, save_bundle
 
 Command = Callable[..., Result]
 HEADER = ["id", "a", "b", "note"]
@@ -32,7 +32,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.bias[:] = 0
     folder = tmp_path_factory.mktemp("pollution") / "bundle"
     sample = np.arange(20.0).reshape(10, 2)
-    save_bundle(folder, model, features=["a", "b"], task="regression", sample=sample, scaler=None)
+    save_bundle(folder, model, features=["a", "b"], task=Regression(), scaler=None, sample=sample)
     return folder
 
 

@@ -17,7 +17,7 @@ from scoreline.pipeline.model.first_rows import FIRST_ROWS, FirstRows
 from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import Scorer, save_bundle
+from scoreline import Multiclass, Scorer, save_bundle
 
 Command = Callable[..., Result]
 #: An index that the model's embedding does not have, found only when the model runs.
@@ -40,7 +40,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("lookup") / "bundle"
     sample = pd.DataFrame({"a": np.arange(50.0) % 5, "b": np.zeros(50)})
-    save_bundle(folder, Lookup(), features=["a", "b"], task="multiclass", labels=["u", "v"], sample=sample)
+    save_bundle(folder, Lookup(), features=["a", "b"], task=Multiclass(["u", "v"]), sample=sample)
     return folder
 
 

@@ -10,7 +10,8 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from scoreline import BundleError, Scorer, save_bundle
+from described import save_described
+from scoreline import BundleError, Scorer
 from textbook import ClassificationModel, randomized
 
 RNG = np.random.default_rng(3)
@@ -35,7 +36,7 @@ class TestEnsembles:
             return np.stack([member(x).double().numpy() for member in members])
 
     def scored(self, tmp_path: Path, members: list[nn.Module], **words: Any) -> pd.DataFrame:
-        save_bundle(tmp_path / "b", members, features=list(self.features), sample=FRAME, std=True, **words)
+        save_described(tmp_path / "b", members, features=list(self.features), sample=FRAME, std=True, **words)
         return Scorer.load(tmp_path / "b", device="cpu").score_frame(FRAME)
 
     def softmax(self, raw: np.ndarray) -> np.ndarray:
@@ -85,5 +86,5 @@ class TestEnsembles:
     def test_what_does_not_go_together(self, tmp_path: Path) -> None:
         with pytest.raises(BundleError, match="'mean' does not go with multiclass"):
             self.scored(tmp_path, self.members(3), task="multiclass", labels=[0, 1, 2], combine="mean")
-        with pytest.raises(BundleError, match="give a list of models"):
+        with pytest.raises(BundleError, match="are for several models, and there is one"):
             self.scored(tmp_path, self.members(3)[:1], task="multiclass", labels=[0, 1, 2])

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from conftest import Example, Result
-from scoreline import Scorer, save_bundle
+from described import save_described
+from scoreline import Scorer
 
 NAMES = [f"f{place}" for place in range(8)]
 FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 8)), columns=NAMES).assign(
@@ -148,7 +149,7 @@ def written(table: pa.Table) -> str:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("modes") / "b"
-    save_bundle(folder, Attends().eval(), task="multiclass", labels=list("abc"), **SAVED)
+    save_described(folder, Attends().eval(), task="multiclass", labels=list("abc"), **SAVED)
     return folder
 
 
@@ -210,7 +211,7 @@ def test_a_bundle_is_saved_alike(name: str, bundle: Path, tmp_path: Path) -> Non
     model = Attends().eval()
     with MODES[name]():
         before = state()
-        save_bundle(tmp_path / "b", model, task="multiclass", labels=list("abc"), **SAVED)
+        save_described(tmp_path / "b", model, task="multiclass", labels=list("abc"), **SAVED)
         assert state() == before
     for file in sorted(bundle.iterdir()):
         assert (tmp_path / "b" / file.name).read_bytes() == file.read_bytes(), file.name

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper
 
-from scoreline import save_bundle
+from scoreline import Regression, save_bundle
 
 #: Where onnxruntime keeps quiet by itself.
 HUSHED = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "ORT_RUNNING_UNIT_TESTS", "ORT_DISABLE_TELEMETRY")
@@ -32,11 +32,11 @@ def onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", shapes[:1], shapes[1:], [weight])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     (folder / "m.onnx").write_bytes(model.SerializeToString())
-    save_bundle(folder / "b", folder / "m.onnx", features=list("abc"), sample=X, task="regression")
+    save_bundle(folder / "b", folder / "m.onnx", features=list("abc"), task=Regression(), sample=X)
     X.to_parquet(folder / "in.parquet", index=False)
     X.to_csv(folder / "sample.csv", index=False)
     (folder / "pack.toml").write_text(
-        'features = ["a", "b", "c"]\nsample = "sample.csv"\ntask = "regression"\n[model]\nfile = "m.onnx"\n'
+        'features = ["a", "b", "c"]\nsample = "sample.csv"\ntask = {kind = "regression"}\n[model]\nfile = "m.onnx"\n'
     )
     return folder
 

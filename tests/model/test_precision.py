@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from conftest import Example, Result
-from scoreline import GoldenMismatchError, Scorer, save_bundle
+from scoreline import GoldenMismatchError, Regression, Scorer, save_bundle
 
 Command = Callable[..., Result]
 #: How far probabilities may be off.
@@ -42,7 +42,7 @@ def test_int8_is_what_it_says(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     X = np.random.default_rng(0).normal(size=(40, 4))
-    save_bundle(tmp_path / "b", model, features=list("abcd"), task="regression", labels=["p", "q"], sample=X)
+    save_bundle(tmp_path / "b", model, features=list("abcd"), task=Regression(["p", "q"]), sample=X)
     scorer = Scorer.load(tmp_path / "b", device="cpu", precision="int8")
     for layer in (model[0], model[2]):
         step = layer.weight.detach().abs().max(dim=1, keepdim=True).values / 127
@@ -62,7 +62,7 @@ def test_a_model_that_needs_its_digits_is_stopped(tmp_path: Path) -> None:
         model[1].weight.copy_(torch.tensor([[1.0, -1.0]]))
         model[1].bias.zero_()
     X = np.random.default_rng(0).normal(size=(40, 2))
-    save_bundle(tmp_path / "b", model, features=["a", "b"], task="regression", sample=X)
+    save_bundle(tmp_path / "b", model, features=["a", "b"], task=Regression(), sample=X)
     Scorer.load(tmp_path / "b", device="cpu")
     with pytest.raises(GoldenMismatchError) as caught:
         Scorer.load(tmp_path / "b", device="cpu", precision="bf16")
@@ -90,7 +90,7 @@ def test_numbers_beyond_a_format(tmp_path: Path) -> None:
     with torch.no_grad():
         model[0].weight.fill_(40_000.0)
     X = np.full((40, 2), 1.5)
-    save_bundle(tmp_path / "b", model, features=["a", "b"], task="regression", sample=X)
+    save_bundle(tmp_path / "b", model, features=["a", "b"], task=Regression(), sample=X)
     with pytest.raises(GoldenMismatchError, match=r"reproduced in fp32.*not in fp16.*use --precision fp32$"):
         Scorer.load(tmp_path / "b", device="cpu", precision="fp16")
 

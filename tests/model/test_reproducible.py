@@ -14,7 +14,7 @@ from scoreline.pipeline.bundle.bundle import open_bundle
 from torch import Tensor, nn
 
 from conftest import Example, Result
-from scoreline import save_bundle
+from scoreline import Regression, save_bundle
 
 Command = Callable[..., Result]
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=list("abc"))
@@ -50,7 +50,7 @@ def script(tmp_path: Path) -> Callable[[nn.Module], list[object]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TorchScript is deprecated, and still what people have
             torch.jit.script(model).save(str(tmp_path / "m.pt"))
-            save_bundle(tmp_path / "b", tmp_path / "m.pt", features=list("abc"), sample=X, task="regression")
+            save_bundle(tmp_path / "b", tmp_path / "m.pt", features=list("abc"), task=Regression(), sample=X)
         X.to_parquet(tmp_path / "in.parquet", index=False)
         digest = open_bundle(tmp_path / "b").digest
         return ["score", "--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output", tmp_path / "o",

@@ -17,7 +17,7 @@ from scoreline.pipeline.bundle.bundle import open_bundle
 from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import Scorer, save_bundle
+from scoreline import Regression, Scorer, save_bundle
 
 Command = Callable[..., Result]
 NAMES = list("abcd")
@@ -91,7 +91,7 @@ def saved(model: nn.Module, folder: Path, golden: int = 50) -> list[object]:
         given = folder / "m.pt"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        save_bundle(folder / "b", given, features=NAMES, sample=X.head(golden), task="regression")
+        save_bundle(folder / "b", given, features=NAMES, task=Regression(), sample=X.head(golden))
     X.to_parquet(folder / "in.parquet", index=False)
     words: list[object] = ["--bundle", folder / "b", "--input", folder / "in.parquet"]
     return words if isinstance(model, Views) else [*words, "--trust", open_bundle(folder / "b").digest]

@@ -37,7 +37,7 @@ def packed(
     else:
         torch.save(tensors, folder / "weights.pt")
     (folder / "spec.toml").write_text(
-        f'features = ["a", "b"]\ntask = "regression"\nsample = "sample.parquet"\n'
+        'features = ["a", "b"]\ntask = {kind = "regression"}\nsample = "sample.parquet"\n'
         f'[model]\nweights = "weights.pt"\nlayers = {LAYERS}\n{lines}\n{more}'
     )
     return scoreline("pack", folder / "spec.toml", folder / "b")

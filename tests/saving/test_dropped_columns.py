@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 from torch import nn
 
-from scoreline import BundleError, Scorer, save_bundle
+from scoreline import BundleError, Regression, Scorer, save_bundle
 
 RNG = np.random.default_rng(0)
 FRAME = pd.DataFrame(
@@ -45,7 +45,7 @@ TRANSFORMERS: dict[str, tuple[Any, list[str]]] = {
 def scored(folder: Path, scaler: Any, features: list[str], frame: pd.DataFrame, width: int) -> tuple[Any, nn.Module]:
     torch.manual_seed(0)
     model = nn.Linear(width, 1).eval()
-    save_bundle(folder / "b", model, features=features, sample=frame, task="regression", scaler=scaler)
+    save_bundle(folder / "b", model, features=features, task=Regression(), scaler=scaler, sample=frame)
     return Scorer.load(folder / "b", device="cpu").score_frame(frame)["prediction"].to_numpy(), model
 
 

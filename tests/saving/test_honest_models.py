@@ -14,7 +14,8 @@ import torch.nn.functional as F  # noqa: N812 - as everyone writes it
 from scoreline.pipeline.bundle.bundle import open_bundle
 from torch import Tensor, nn
 
-from scoreline import BundleError, ModelFailedError, ScorelineError, Scorer, save_bundle
+from described import save_described
+from scoreline import BundleError, ModelFailedError, Regression, ScorelineError, Scorer, save_bundle
 
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 4)), columns=list("abcd"))
 
@@ -36,7 +37,7 @@ class By(nn.Module):
 
 def save(path: Path, model: nn.Module, **changes: Any) -> Path:
     given: dict[str, Any] = {"features": list("abcd"), "task": "regression", "sample": X, **changes}
-    save_bundle(path / "b", model, **given)
+    save_described(path / "b", model, **given)
     return path / "b"
 
 
@@ -308,12 +309,12 @@ def test_labels_of_any_kind_of_list(tmp_path: Path, labels: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"labels": {"x", "y"}}, "labels is a set"),
-        ({"labels": "xy"}, "labels is a str"),
-        ({"labels": [b"x", b"y"]}, "label b'x' is a bytes"),
+        ({"labels": {"x", "y"}}, "targets is a set"),
+        ({"labels": "xy"}, "targets is a str"),
+        ({"labels": [b"x", b"y"]}, "b'x' is a bytes"),
         ({"labels": ["u", "u"]}, "two targets"),
         ({"features": "abcd"}, "features is the text"),
-        ({"features": list("abca")}, "a feature stands twice"),
+        ({"features": list("abca")}, "column 'a' appears twice"),
         ({"features": ["a", "b", "c", ""]}, "name"),
         ({"labels": [2**70, 1]}, None),
         ({"expected": np.zeros(49)}, "49 rows, and the sample 50"),
@@ -338,7 +339,7 @@ def test_a_link_to_a_bundle_stays_a_link(tmp_path: Path) -> None:
     """`models/current -> v1`: what is behind it is replaced."""
     save(tmp_path, nn.Linear(4, 1))
     (tmp_path / "current").symlink_to(tmp_path / "b")
-    digest = save_bundle(tmp_path / "current", nn.Linear(4, 1), features=list("abcd"), task="regression", sample=X)
+    digest = save_bundle(tmp_path / "current", nn.Linear(4, 1), features=list("abcd"), task=Regression(), sample=X)
     assert (tmp_path / "current").is_symlink()
     assert Scorer.load(tmp_path / "b", device="cpu").digest == digest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "current"]

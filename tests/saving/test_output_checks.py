@@ -16,7 +16,8 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import BundleError, Scorer, save_bundle
+from described import save_described
+from scoreline import BundleError, Scorer
 
 RNG = np.random.default_rng(3)
 FRAME = pd.DataFrame(RNG.normal(size=(40, 4)), columns=list("abcd")).astype(np.float32)
@@ -52,7 +53,7 @@ def classifier(path: Path, *, labels: list[Any], maps: bool = False) -> Path:
 
 def save(folder: Path, model: Any, **more: Any) -> Path:
     more = {"task": "multiclass", "labels": ["u", "v", "w"], **more}
-    save_bundle(folder / "b", model, features=list("abcd"), sample=FRAME, **more)
+    save_described(folder / "b", model, features=list("abcd"), sample=FRAME, **more)
     return folder / "b"
 
 

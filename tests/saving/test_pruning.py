@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from conftest import Result
-from scoreline import BundleError, Scorer, save_bundle
+from scoreline import BundleError, Multiclass, Regression, Scorer, save_bundle
 
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 6)), columns=list("abcdef"))
 
@@ -25,9 +25,7 @@ def test_the_smallest_are_zero_and_the_rest_as_it_was(tmp_path: Path, scoreline:
     """Against sorting by hand; the model that was given is left alone, and check says what became of it."""
     given, by_hand = model(), model()
     before = {name: tensor.clone() for name, tensor in given.state_dict().items()}
-    save_bundle(
-        tmp_path / "b", given, features=list(X.columns), task="multiclass", labels=["x", "y", "z"], sample=X, prune=0.5
-    )
+    save_bundle(tmp_path / "b", given, features=list(X.columns), task=Multiclass(["x", "y", "z"]), sample=X, prune=0.5)
     assert all(torch.equal(tensor, before[name]) for name, tensor in given.state_dict().items())
     with torch.no_grad():
         for layer in (by_hand[0], by_hand[2]):
@@ -58,7 +56,7 @@ def test_the_smallest_are_zero_and_the_rest_as_it_was(tmp_path: Path, scoreline:
 def test_what_cannot_be_pruned(tmp_path: Path, given: object, share: float, says: str) -> None:
     """Is refused, saying why."""
     with pytest.raises(BundleError, match=says):
-        save_bundle(tmp_path / "b", given, features=list(X.columns), task="regression", sample=X, prune=share)
+        save_bundle(tmp_path / "b", given, features=list(X.columns), task=Regression(), sample=X, prune=share)
 
 
 def test_expected_outputs_are_those_of_the_pruned_model(tmp_path: Path) -> None:
@@ -67,6 +65,11 @@ def test_expected_outputs_are_those_of_the_pruned_model(tmp_path: Path) -> None:
         expected = model()(torch.from_numpy(X.to_numpy(np.float32).copy())).argmax(1).numpy()
     with pytest.raises(BundleError, match="golden rows do not come out"):
         save_bundle(
-            tmp_path / "b", model(), features=list(X.columns), task="multiclass", labels=[0, 1, 2], sample=X,
-            expected=expected, prune=0.9,
-        )  # fmt: skip
+            tmp_path / "b",
+            model(),
+            features=list(X.columns),
+            task=Multiclass([0, 1, 2]),
+            sample=X,
+            expected=expected,
+            prune=0.9,
+        )

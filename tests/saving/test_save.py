@@ -11,7 +11,7 @@ import torch
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor, nn
 
-from scoreline import BundleError, GoldenMismatchError, ScorelineError, Scorer, save_bundle
+from scoreline import BundleError, GoldenMismatchError, Regression, ScorelineError, Scorer, save_bundle
 from six_columns import NAMES, RNG, X, save
 from textbook import ClassificationModel, Classifier, Embedded, FlexibleNN, Residual, SingleLayerNN, randomized
 
@@ -158,7 +158,7 @@ class Root(nn.Module):
 
 def test_an_output_that_is_not_finite_is_a_reject(tmp_path: Path) -> None:
     """N3: the row is rejected, its neighbours are not."""
-    save_bundle(tmp_path / "b", Root(), features=["a"], task="regression", sample=[[1.0], [4.0]])
+    save_bundle(tmp_path / "b", Root(), features=["a"], task=Regression(), sample=[[1.0], [4.0]])
     scorer = Scorer.load(tmp_path / "b", device="cpu")
     rows, rejects = scorer.score_table(pa.table({"id": [7, 8, 9], "a": [4.0, -1.0, 9.0]}), with_rejects=True)
     assert rows.to_pydict() == {"id": [7, 9], "prediction": [2.0, 3.0]}
@@ -185,8 +185,8 @@ def test_an_output_that_is_not_finite_is_a_reject(tmp_path: Path) -> None:
         ({"task": "binary", "labels": ["x", "y", "z"]}, "labels"),
         ({"labels": ["1", 1, 2]}, "labels are of 2 types"),
         ({"labels": ["x", "x", "y"]}, "two labels read 'x'"),
-        ({"task": "ranking"}, "task 'ranking' is not known"),
-        ({"outputs": "probabilities"}, "say outputs='logits'"),
+        ({"task": "ranking"}, "task is the str 'ranking'"),
+        ({"outputs": "probabilities"}, "pass outputs='logits'"),
         ({"sample": X[:, :5]}, r"shape \(40, 5\), and 6 features"),
         ({"sample": pd.DataFrame(X, columns=list("abcdeg"))}, "no column 'f'"),
         ({"sample": X * np.nan}, "none of the 40 sample rows"),

@@ -13,7 +13,8 @@ from scoreline.pipeline.options import ColumnOptions
 from torch import nn
 
 from conftest import Result
-from scoreline import Scorer, save_bundle
+from described import save_described
+from scoreline import Scorer
 
 FRAME = pd.DataFrame(np.random.default_rng(1).normal(size=(30, 3)), columns=["a", "b", "c"])
 BINARY = {"task": "binary", "labels": ["no", "yes"]}
@@ -36,7 +37,7 @@ UNORDERED: list[dict[str, Any]] = [
 
 
 def saved(folder: Path, **changes: Any) -> Path:
-    save_bundle(folder / "b", nn.Linear(3, 1), **{"features": list("abc"), "sample": FRAME, **BINARY, **changes})
+    save_described(folder / "b", nn.Linear(3, 1), **{"features": list("abc"), "sample": FRAME, **BINARY, **changes})
     return folder / "b"
 
 

@@ -31,15 +31,26 @@ def python(code: str, cwd: Path, **environment: str) -> str:
 def test_public_names() -> None:
     """Adding a name is a deliberate act."""
     assert scoreline.__all__ == [
+        "Binary",
         "BundleError",
         "DataError",
         "DeviceError",
+        "Ensemble",
+        "FloatSequence",
+        "Generation",
         "GoldenMismatchError",
+        "Image",
         "ModelFailedError",
+        "Multiclass",
+        "Multilabel",
+        "Regression",
         "RowsRejectedError",
         "ScoredBatch",
         "ScorelineError",
         "Scorer",
+        "Table",
+        "Tagging",
+        "TokenSequence",
         "save_bundle",
     ]
     assert all(getattr(scoreline, name).__name__ == name for name in scoreline.__all__)

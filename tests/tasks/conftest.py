@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import Result
-from scoreline import save_bundle
+from described import save_described
 from task_models import NAMES, X
 
 Command = Callable[..., Result]
@@ -22,7 +22,7 @@ def scored(tmp_path: Path, scoreline: Command) -> Callable[..., pd.DataFrame]:
 
     def call(model: Any, *words: str, frame: pd.DataFrame = X, **described: Any) -> pd.DataFrame:
         if not (tmp_path / "b").exists():
-            save_bundle(tmp_path / "b", model, features=NAMES, sample=X, **described)
+            save_described(tmp_path / "b", model, features=NAMES, sample=X, **described)
         frame.assign(id=np.arange(len(frame))).to_parquet(tmp_path / "in.parquet", index=False)
         result = scoreline("score", "--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output",
                            tmp_path / "out", *words)  # fmt: skip

@@ -13,7 +13,8 @@ from scoreline.pipeline.options import ColumnOptions
 from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import Scorer, save_bundle
+from described import save_described
+from scoreline import Ensemble, Multiclass, Multilabel, Regression, Scorer, save_bundle
 from task_models import NAMES, X, net, raw, sigmoid, softmax
 
 Command = Callable[..., Result]
@@ -71,7 +72,7 @@ class Ties(nn.Module):
 
 def test_top_k_of_ties_and_masked_labels(tmp_path: Path) -> None:
     """No label twice; of equal ones the lowest first."""
-    save_bundle(tmp_path / "b", Ties(), features=NAMES, task="multiclass", labels=NAMES, sample=X.abs() + 0.1)
+    save_bundle(tmp_path / "b", Ties(), features=NAMES, task=Multiclass(NAMES), sample=X.abs() + 0.1)
     scorer = Scorer.load(tmp_path / "b", device="cpu")
     rows = pd.DataFrame([[1, 0, 2, 0, 0, 2], [0, 0, 0, 1, 0, 0]], columns=NAMES, dtype=float)
     import pyarrow as pa
@@ -92,9 +93,12 @@ class Improper(nn.Module):
 def test_probabilities_that_are_none(tmp_path: Path) -> None:
     """Beyond 1 or not of sum 1: rejected where the bundle says so."""
     save_bundle(
-        tmp_path / "b", Improper(), features=NAMES, sample=X, task="multiclass", labels=list("xyz"),
-        outputs="probabilities", bounds=True, out_of_bounds="reject",
-    )  # fmt: skip
+        tmp_path / "b",
+        Improper(),
+        features=NAMES,
+        task=Multiclass(list("xyz"), outputs="probabilities", bounds=True, out_of_bounds="reject"),
+        sample=X,
+    )
     rows = X.assign(a=np.where(np.arange(300) % 50 == 7, 9.0, X["a"]))
     scored, rejects = Scorer.load(tmp_path / "b", device="cpu").score_table(
         pa.Table.from_pandas(rows), with_rejects=True
@@ -119,7 +123,7 @@ def test_wrong_combinations_are_refused(
     tmp_path: Path, scoreline: Command, described: dict[str, Any], words: list[str], says: str
 ) -> None:
     """Before the first row, saying what is possible."""
-    save_bundle(tmp_path / "b", net(3), features=NAMES, sample=X, **described)
+    save_described(tmp_path / "b", net(3), features=NAMES, sample=X, **described)
     X.to_parquet(tmp_path / "in.parquet", index=False)
     result = scoreline(
         "score", "--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out", *words
@@ -131,7 +135,7 @@ def test_wrong_combinations_are_refused(
 
 def test_a_job_file_says_the_same(tmp_path: Path, scoreline: Command) -> None:
     """Thresholds and the likeliest labels; the same fingerprint as from the command line."""
-    save_bundle(tmp_path / "b", net(3), features=NAMES, sample=X, task="multilabel", labels=list("xyz"))
+    save_bundle(tmp_path / "b", net(3), features=NAMES, task=Multilabel(list("xyz")), sample=X)
     X.to_parquet(tmp_path / "in.parquet", index=False)
     (tmp_path / "job.toml").write_text(
         'bundle = "b"\ninput = "in.parquet"\noutput = "out"\nthreshold = [0.4, "x=0.9"]\n'
@@ -149,7 +153,7 @@ def test_members_that_write_over_their_inputs(tmp_path: Path) -> None:
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 2)), columns=["a", "b"])
     torch.manual_seed(0)
     models = [nn.Sequential(nn.LeakyReLU(0.1, inplace=True), nn.Linear(2, 1)) for _ in range(2)]
-    save_bundle(tmp_path / "b", models, features=["a", "b"], sample=frame, task="regression")
+    save_bundle(tmp_path / "b", Ensemble(models), features=["a", "b"], task=Regression(), sample=frame)
     scorer = Scorer.load(tmp_path / "b", device="cpu", hidden=["0"])
     inputs = torch.tensor(frame.to_numpy(), dtype=torch.float32)
     with torch.no_grad():

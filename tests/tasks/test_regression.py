@@ -15,7 +15,8 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import BundleError, Scorer, save_bundle
+from described import save_described
+from scoreline import BundleError, Regression, Scorer, save_bundle
 from task_models import NAMES, X, net, raw
 
 Command = Callable[..., Result]
@@ -76,9 +77,12 @@ def test_bounds_of_a_regression(tmp_path: Path, scoreline: Command, action: str)
     low, high = np.quantile(values, [0.1, 0.8])
     beyond = (values < low) | (values > high)
     save_bundle(
-        tmp_path / "b", model, features=NAMES, sample=X[~beyond], task="regression", bounds=(low, high),
-        out_of_bounds=action,
-    )  # fmt: skip
+        tmp_path / "b",
+        model,
+        features=NAMES,
+        task=Regression(bounds=(low, high), out_of_bounds=action),
+        sample=X[~beyond],
+    )
     X.assign(id=np.arange(300)).to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     for _ in range(2):
@@ -100,26 +104,33 @@ def test_a_sample_with_rows_out_of_bounds(tmp_path: Path) -> None:
     values = raw(net(1))[:, 0]
     high = float(np.quantile(values, 0.7))
     save_bundle(
-        tmp_path / "b", net(1), features=NAMES, sample=X, task="regression", bounds=(None, high),
-        out_of_bounds="reject", expected=values,
-    )  # fmt: skip
+        tmp_path / "b",
+        net(1),
+        features=NAMES,
+        task=Regression(bounds=(None, high), out_of_bounds="reject"),
+        sample=X,
+        expected=values,
+    )
     scorer = Scorer.load(tmp_path / "b", device="cpu")
     assert scorer.manifest.golden.rows < 256
     rows, rejects = scorer.score_table(pa.Table.from_pandas(X), with_rejects=True)
     assert (rows.num_rows, rejects.num_rows) == ((values <= high).sum(), (values > high).sum())
     with pytest.raises(BundleError, match="every prediction of the sample is out of bounds"):
         save_bundle(
-            tmp_path / "c", net(1), features=NAMES, sample=X, task="regression", bounds=(1e6, float("inf")),
-            out_of_bounds="reject",
-        )  # fmt: skip
+            tmp_path / "c",
+            net(1),
+            features=NAMES,
+            task=Regression(bounds=(1000000.0, float("inf")), out_of_bounds="reject"),
+            sample=X,
+        )
 
 
 def test_numbers_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     """A deviation below zero, a factor that would turn quantiles round."""
     for described, says in (
         ({"spread": "std"}, "variance or deviation negative"),
-        ({"quantiles": [0.1, 0.9], "target_scaler": -2.0}, "say a number above 0"),
+        ({"quantiles": [0.1, 0.9], "target_scaler": -2.0}, "pass a number above 0"),
     ):
         with pytest.raises(BundleError, match=says):
-            save_bundle(tmp_path / "b", net(2), features=NAMES, sample=X, task="regression", **described)  # type: ignore[arg-type]
-    save_bundle(tmp_path / "b", net(1), features=NAMES, sample=X, task="regression", target_scaler=np.float32(2))
+            save_described(tmp_path / "b", net(2), features=NAMES, sample=X, task="regression", **described)  # type: ignore[arg-type]
+    save_bundle(tmp_path / "b", net(1), features=NAMES, task=Regression(scaler=np.float32(2)), sample=X)

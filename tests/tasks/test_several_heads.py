@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import BundleError, Scorer, save_bundle
+from described import save_described
+from scoreline import Binary, BundleError, Ensemble, Multiclass, Multilabel, Regression, Scorer, save_bundle
 from task_models import NAMES, X, net, sigmoid, softmax
 
 Command = Callable[..., Result]
@@ -32,9 +33,9 @@ class Heads(nn.Module):
 
 
 HEADS = {
-    "fraud": {"task": "binary", "labels": ["no", "yes"], "output": "fraud", "threshold": 0.6},
-    "kind": {"task": "multiclass", "labels": ["x", "y", "z"], "output": "kind"},
-    "amount": {"task": "regression", "output": "amount", "target_scaler": 100.0},
+    "fraud": Binary(["no", "yes"], output="fraud", threshold=0.6),
+    "kind": Multiclass(["x", "y", "z"], output="kind"),
+    "amount": Regression(output="amount", scaler=100.0),
 }
 
 
@@ -64,7 +65,7 @@ def test_an_ensemble_of_several_heads(tmp_path: Path) -> None:
     for seed in (1, 2):
         torch.manual_seed(seed)
         models.append(Heads().eval())
-    save_bundle(tmp_path / "b", models, features=NAMES, sample=X, heads=HEADS)
+    save_bundle(tmp_path / "b", Ensemble(models), features=NAMES, task=HEADS, sample=X)
     got = Scorer.load(tmp_path / "b", device="cpu").score_frame(X)
     with torch.no_grad():
         outs = [m(torch.from_numpy(X.to_numpy(np.float32).copy())) for m in models]
@@ -79,26 +80,25 @@ def test_an_ensemble_of_several_heads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("described", "says"),
     [
-        ({"task": "regression", "threshold": 0.5}, "threshold is for binary or multilabel"),
-        ({"task": "binary", "labels": [0, 1], "quantiles": [0.5]}, "quantiles is for regression"),
+        ({"task": "regression", "threshold": 0.5}, "unexpected keyword argument 'threshold'"),
+        ({"task": "binary", "labels": [0, 1], "quantiles": [0.5]}, "unexpected keyword argument 'quantiles'"),
         ({"task": "binary", "labels": [0, 1], "threshold": 1.5}, "threshold"),
         ({"task": "multilabel", "labels": list("xyz"), "threshold": [0.5]}, "1 thresholds for 3 labels"),
-        ({"task": "regression", "quantiles": [0.5, 0.1, 0.9]}, "quantiles are to rise"),
+        ({"task": "regression", "quantiles": [0.5, 0.1, 0.9]}, "quantiles must increase"),
         ({"task": "regression", "labels": list("xyz"), "quantiles": [0.1, 0.9]}, "takes"),
         ({"task": "regression", "labels": list("xyz"), "bounds": (3, 1)}, "lies above"),
-        ({"task": "multiclass", "labels": list("xyz"), "bounds": (0, 1)}, "say bounds=True"),
+        ({"task": "multiclass", "labels": list("xyz"), "bounds": (0, 1)}, "pass bounds=True"),
         ({"task": "regression", "labels": list("xyz"), "out_of_bounds": "reject"}, "bounds=, which is missing"),
-        ({"heads": {"a": {"task": "binary"}}}, "head 'a': binary needs its labels"),
+        ({"heads": {"a": {"task": "binary"}}}, "missing 1 required positional argument: 'labels'"),
         ({"heads": {"a": {"task": "binary", "label": [0, 1]}}}, "unexpected keyword argument 'label'"),
-        ({"heads": {"a": {"task": "regression"}}, "task": "regression"}, "belongs into heads="),
-        ({"heads": {}}, "heads is a mapping"),
-        ({"task": "ranking"}, "say binary, multiclass, multilabel, regression"),
+        ({"heads": {}}, "task is an empty mapping"),
+        ({"task": "ranking"}, "pass one of Binary, Multiclass, Multilabel, Regression"),
     ],
 )
 def test_heads_that_do_not_hold_together(tmp_path: Path, described: dict[str, Any], says: str) -> None:
     """Are refused when saving, in a sentence."""
-    with pytest.raises(BundleError) as raised:
-        save_bundle(tmp_path / "b", net(3), features=NAMES, sample=X, **described)
+    with pytest.raises((BundleError, TypeError)) as raised:
+        save_described(tmp_path / "b", net(3), features=NAMES, sample=X, **described)
     assert says in str(raised.value)
 
 
@@ -114,11 +114,8 @@ def test_thresholds_reach_no_further_than_their_name(tmp_path: Path, scoreline: 
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
             return self.p(x), self.q(x)
 
-    heads = {
-        "p": {"task": "binary", "labels": [0, 1], "output": 0},
-        "q": {"task": "multilabel", "labels": ["p", "z"], "output": 1},
-    }
-    save_bundle(tmp_path / "b", Two().eval(), features=NAMES, sample=X, heads=heads)
+    heads = {"p": Binary([0, 1], output=0), "q": Multilabel(["p", "z"], output=1)}
+    save_bundle(tmp_path / "b", Two().eval(), features=NAMES, task=heads, sample=X)
     X.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     assert scoreline(*words, "--threshold", "p=0.2", "--threshold", "q.z=0.7").code == 0
@@ -127,9 +124,12 @@ def test_thresholds_reach_no_further_than_their_name(tmp_path: Path, scoreline: 
     assert (got["q_prediction_p"] == (got["q_probability_p"] > 0.5)).all()
     assert (got["q_prediction_z"] == (got["q_probability_z"] > 0.7)).all()
     save_bundle(
-        tmp_path / "m", net(2), features=NAMES, sample=X, task="multilabel", labels=["output", "u"],
-        threshold=np.array([0.5, 0.4]),
-    )  # fmt: skip
+        tmp_path / "m",
+        net(2),
+        features=NAMES,
+        task=Multilabel(["output", "u"], threshold=np.array([0.5, 0.4])),
+        sample=X,
+    )
     words[2], words[-1] = tmp_path / "m", tmp_path / "out2"
     assert scoreline(*words, "--threshold", "output=0.9").code == 0
     got = pq.read_table(tmp_path / "out2" / "in.parquet").to_pandas()

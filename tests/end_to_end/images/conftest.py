@@ -9,7 +9,7 @@ import pytest
 
 from conftest import Result
 from image_models import LABELS, PHOTOS, PREPARED, Cnn, Saved, Score, write_files
-from scoreline import save_bundle
+from scoreline import Image, Multiclass, save_bundle
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +21,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Saved]:
         model = Cnn(prepared.get("channels", 3))
         column = pa.array(PHOTOS[:12], pa.binary()) if kind == "rgb" else pa.array(names)
         save_bundle(
-            folder / "made" / kind, model, features=["photo"], sample=pa.table({"photo": column}), task="multiclass",
-            labels=LABELS, images={"photo": prepared},
-        )  # fmt: skip
+            folder / "made" / kind,
+            model,
+            inputs=Image("photo", **prepared),
+            task=Multiclass(LABELS),
+            sample=pa.table({"photo": column}),
+        )
         found[kind] = Saved(folder / kind, model, prepared)
     shutil.rmtree(folder / "sample")
     for kind in PREPARED:

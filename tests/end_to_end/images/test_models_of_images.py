@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from image_models import LABELS, PHOTOS, PREPARED, Cnn, Saved, Score, check, logits, pixels, write
-from scoreline import Scorer, save_bundle
+from scoreline import Ensemble, Image, Multiclass, Regression, Scorer, Table, save_bundle
 
 pytestmark = pytest.mark.usefixtures("one_core")
 
@@ -46,10 +46,13 @@ def test_images_beside_a_table(score: Score, tmp_path: Path) -> None:
     scaler, model = StandardScaler().fit(frame), WithFacts()
     sample = pa.table({"age": frame["age"], "photo": pa.array(PHOTOS, pa.binary()), "height": frame["height"]})
     save_bundle(
-        tmp_path / "b", model, features=["photo", "age", "height"], scaler=[(scaler, ["age", "height"])],
-        inputs={"photo": ["photo"], "facts": ["age", "height"]}, images={"photo": PREPARED["rgb"]}, sample=sample,
-        task="multiclass", labels=LABELS,
-    )  # fmt: skip
+        tmp_path / "b",
+        model,
+        inputs={"photo": Image("photo", **PREPARED["rgb"]), "facts": Table(["age", "height"])},
+        task=Multiclass(LABELS),
+        scaler=[(scaler, ["age", "height"])],
+        sample=sample,
+    )
     cells = [b"broken" if place in (3, 4) else data for place, data in enumerate(PHOTOS)]
     ages = [None if place in (4, 20) else age for place, age in enumerate(frame["age"])]
     write(tmp_path / "in" / "a.parquet", pa.array(cells, pa.binary()), height=frame["height"], age=pa.array(ages))
@@ -75,9 +78,12 @@ def test_two_images_of_a_row(score: Score, tmp_path: Path) -> None:
     model = Both().eval()
     front, back = pa.array(PHOTOS, pa.binary()), pa.array(PHOTOS[::-1], pa.binary())
     save_bundle(
-        tmp_path / "b", model, features=["front", "back"], sample=pa.table({"back": back, "front": front}),
-        task="multiclass", labels=LABELS, images={"back": PREPARED["grey"], "front": PREPARED["rgb"]},
-    )  # fmt: skip
+        tmp_path / "b",
+        model,
+        inputs={"front": Image("front", **PREPARED["rgb"]), "back": Image("back", **PREPARED["grey"])},
+        task=Multiclass(LABELS),
+        sample=pa.table({"back": back, "front": front}),
+    )
     cells = [b"x" if place in (2, 9) else data for place, data in enumerate(PHOTOS)]
     others = [b"" if place in (9, 15) else data for place, data in enumerate(PHOTOS[::-1])]
     table = pa.table({"back": pa.array(others, pa.binary()), "id": np.arange(30), "front": pa.array(cells)})
@@ -120,9 +126,12 @@ def test_an_ensemble_of_two(score: Score, tmp_path: Path) -> None:
     models = [Cnn(seed=1), Cnn(seed=2)]
     sample = pa.table({"photo": pa.array(PHOTOS, pa.binary())})
     save_bundle(
-        tmp_path / "b", models, features=["photo"], sample=sample, task="multiclass", labels=LABELS,
-        images={"photo": PREPARED["rgb"]},
-    )  # fmt: skip
+        tmp_path / "b",
+        Ensemble(models),
+        inputs=Image("photo", **PREPARED["rgb"]),
+        task=Multiclass(LABELS),
+        sample=sample,
+    )
     write(tmp_path / "in" / "a.parquet", pa.array(PHOTOS, pa.binary()))
     assert score(tmp_path / "b").code == 0
     each = [logits(model, PHOTOS, **PREPARED["rgb"]).softmax(dim=1) for model in models]
@@ -155,9 +164,12 @@ def test_models_of_other_formats(score: Score, tmp_path: Path, kind: str) -> Non
                 sys.modules["scoreline_image_factory"] = sys.modules[__name__]
                 given = ("scoreline_image_factory:make_cnn", model.state_dict())
     save_bundle(
-        tmp_path / "b", given, features=["photo"], sample=pa.table({"photo": pa.array(PHOTOS, pa.binary())}),
-        task="multiclass", labels=LABELS, images={"photo": PREPARED["rgb"]},
-    )  # fmt: skip
+        tmp_path / "b",
+        given,
+        inputs=Image("photo", **PREPARED["rgb"]),
+        task=Multiclass(LABELS),
+        sample=pa.table({"photo": pa.array(PHOTOS, pa.binary())}),
+    )
     write(tmp_path / "in" / "a.parquet", pa.array(PHOTOS, pa.binary()))
     words: list[object] = []
     if kind != "onnx":
@@ -179,10 +191,13 @@ def test_a_regression_on_images(score: Score, tmp_path: Path) -> None:
 
     model, target = ByName(outputs=2).eval(), StandardScaler().fit([[100.0, 3.0], [300.0, 4.0]])
     save_bundle(
-        tmp_path / "b", model, features=["photo"], sample=pa.table({"photo": pa.array(PHOTOS, pa.binary())}),
-        task="regression", labels=["weight", "age"], images={"photo": {"size": [12, 16]}}, target_scaler=target,
+        tmp_path / "b",
+        model,
+        inputs=Image("photo", size=[12, 16]),
+        task=Regression(["weight", "age"], scaler=target),
+        sample=pa.table({"photo": pa.array(PHOTOS, pa.binary())}),
         call="dict",
-    )  # fmt: skip
+    )
     write(tmp_path / "in" / "a.parquet", pa.array(PHOTOS, pa.binary()))
     assert score(tmp_path / "b", "--batch-size", "4").code == 0
     rows = pq.read_table(tmp_path / "out" / "a.parquet")

@@ -15,7 +15,8 @@ from scoreline.pipeline.errors import ScorelineError
 from torch import nn
 
 from image_models import LABELS, PHOTOS, PREPARED, SIZE, Cnn, Saved, Score, check, write, write_files
-from scoreline import Scorer, save_bundle
+from scoreline import Image as ImageSpec
+from scoreline import Multiclass, Scorer, save_bundle
 
 pytestmark = pytest.mark.usefixtures("one_core")
 
@@ -97,9 +98,12 @@ def test_relative_paths_of_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     names = write_files(tmp_path / "files", PHOTOS)
     monkeypatch.chdir(tmp_path / "files")
     save_bundle(
-        "b", Cnn(), features=["photo"], sample=pd.DataFrame({"photo": names * 3}), task="multiclass", labels=LABELS,
-        images={"photo": SIZE},
-    )  # fmt: skip
+        "b",
+        Cnn(),
+        inputs=ImageSpec("photo", **SIZE),
+        task=Multiclass(LABELS),
+        sample=pd.DataFrame({"photo": names * 3}),
+    )
     monkeypatch.chdir(tmp_path)
     shutil.move(tmp_path / "files" / "b", tmp_path / "moved")
     shutil.rmtree(tmp_path / "files")
@@ -120,9 +124,12 @@ def test_check_tries_images_by_their_paths(scoreline: Any, tmp_path: Path) -> No
     paths = [str(tmp_path / "in" / f"{at}.png") for at in range(20)]
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2)).eval()
     save_bundle(
-        tmp_path / "b", model, features=["photo"], images={"photo": {"size": (8, 8)}},
-        sample=pa.table({"photo": paths}), task="multiclass", labels=["a", "b"],
-    )  # fmt: skip
+        tmp_path / "b",
+        model,
+        inputs=ImageSpec("photo", size=(8, 8)),
+        task=Multiclass(["a", "b"]),
+        sample=pa.table({"photo": paths}),
+    )
     pq.write_table(pa.table({"photo": [f"{at}.png" for at in range(20)]}), tmp_path / "in" / "a.parquet")
     done = scoreline("check", "--bundle", tmp_path / "b", "--input", tmp_path / "in" / "a.parquet")
     assert done.code == 0, done.err

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from conftest import Example, Result
 from outcomes import parts
-from scoreline import save_bundle
+from scoreline import Multiclass, save_bundle
 
 Command = Callable[..., Result]
 
@@ -78,9 +78,13 @@ def test_another_model_is_never_mixed_with_the_old(
     """P14: every part is made anew, and `_SUCCESS` is away meanwhile."""
     assert score().code == 0
     save_bundle(
-        tmp_path / "other", iris.model, features=iris.features, scaler=iris.scaler, task="multiclass",
-        labels=["a", "b", "c"], sample=iris.frame,
-    )  # fmt: skip
+        tmp_path / "other",
+        iris.model,
+        features=iris.features,
+        task=Multiclass(["a", "b", "c"]),
+        scaler=iris.scaler,
+        sample=iris.frame,
+    )
     words = ["score", "--bundle", tmp_path / "other", "--input", data, "--output", tmp_path / "out"]
     refused = scoreline(*words)
     assert refused.code == 65

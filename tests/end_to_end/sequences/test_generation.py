@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import save_bundle
+from described import save_described
+from scoreline import Generation, save_bundle
 from sequence_models import (
     CLOSE,
     LENGTHS,
@@ -155,7 +156,7 @@ def test_prompts_of_any_length_go_on(
             "x": pa.array([[TOKENS[token] for token in row] for row in rows] if words else rows),
         }
     )
-    save_bundle(
+    save_described(
         tmp_path / "b",
         model,
         features=["x"],
@@ -181,7 +182,7 @@ def test_greedy_is_an_argmax_loop(tmp_path: Path, start: int | None) -> None:
     rows = [[token % 17 for token in row] for row in drawn("ints", LENGTHS, seed=5)]
     given = table("ints", rows)
     generate = {"end": 160, "steps": 9, **({} if start is None else {"start": 0})}
-    save_bundle(
+    save_described(
         tmp_path / "b", model, features=["x"], sample=given, task="generation", labels=labels, generate=generate,
         sequences={"x": {"longest": 40, "mask": mask}},
     )  # fmt: skip
@@ -209,9 +210,7 @@ def test_words_for_the_numbers_of_a_row(tmp_path: Path) -> None:
     model = FromTable().eval()
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32), columns=["a", "b"])
     generate = {"start": "<s>", "end": "</s>", "steps": 5}
-    save_bundle(
-        tmp_path / "b", model, features=["a", "b"], sample=frame, task="generation", labels=TOKENS, generate=generate
-    )
+    save_bundle(tmp_path / "b", model, features=["a", "b"], task=Generation(TOKENS, **generate), sample=frame)
     got = load(tmp_path / "b").score_frame(frame)
     for row, numbers in zip(got.to_dict("records"), frame.to_numpy(), strict=True):
 
@@ -230,7 +229,7 @@ def test_texts_through_the_command(scoreline: Command, tmp_path: Path) -> None:
     torch.manual_seed(2)
     model, rows = Goes().eval(), lists_of_tokens(40, seed=3)
     write(table("ints", rows), tmp_path)
-    save_bundle(
+    save_described(
         tmp_path / "b", model, features=["x"], sample=table("ints", rows), task="generation", labels=TOKENS,
         sequences={"x": {"longest": 20}}, generate={"end": "</s>", "steps": 3, "beams": 64},
     )  # fmt: skip

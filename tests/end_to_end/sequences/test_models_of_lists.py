@@ -12,7 +12,8 @@ from scoreline.pipeline.errors import BundleError
 from scoreline.pipeline.model.precision import reduced
 from torch import Tensor, nn
 
-from scoreline import Scorer, save_bundle
+from described import save_described
+from scoreline import Scorer
 from sequence_models import (
     CLOSE,
     LENGTHS,
@@ -76,7 +77,7 @@ def test_a_table_and_two_lists_of_other_lengths(tmp_path: Path, call: Any) -> No
         "slot": {"task": "tagging", "labels": TAGS, "output": 1},
     }
     sequences = {"x": {"longest": 40}, "y": {"longest": 40, "mask": "real"}}
-    save_bundle(
+    save_described(
         tmp_path / "b", model, features=["a", "x", "y", "b"], sample=given, heads=heads, sequences=sequences, call=call
     )
     got = load(tmp_path / "b", 17).score_table(given).to_pylist()
@@ -143,7 +144,7 @@ def test_a_first_step_of_its_own_embedding(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Tongue().eval()
     rows = [[row[0] % 4, *row] for row in drawn("ints", LENGTHS)]
-    save_bundle(
+    save_described(
         tmp_path / "b", model, features=["x"], sample=table("ints", rows), task="multiclass", labels=["x", "y", "z"],
         sequences={"x": {"longest": 64}},
     )  # fmt: skip
@@ -166,7 +167,7 @@ def test_a_list_with_the_name_of_a_mask(tmp_path: Path) -> None:
     given = pa.table({"x": drawn("ints", LENGTHS), "x_mask": drawn("ints", LENGTHS[::-1])})
     described: dict[str, Any] = {"features": ["x", "x_mask"], "sample": given, "task": "multiclass"}
     try:
-        save_bundle(
+        save_described(
             tmp_path / "b", Two(), labels=["p", "q", "r"], **described,
             sequences={"x": {"longest": 40, "mask": "real"}, "x_mask": {"longest": 40}},
         )  # fmt: skip

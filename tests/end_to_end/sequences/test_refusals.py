@@ -10,7 +10,7 @@ import torch
 from scoreline.pipeline.errors import BundleError, ColumnError, UsageError
 from torch import Tensor, nn
 
-from scoreline import save_bundle
+from described import save_described
 from sequence_models import LENGTHS, TAGGING, TAGS, TOKENS, WORDS, Both, Goes, alone, drawn, lists_of_tokens, net, table
 
 pytestmark = pytest.mark.usefixtures("one_core")
@@ -30,8 +30,8 @@ class Deaf(nn.Module):
 def refused(tmp_path: Path, model: Any, **described: Any) -> str:
     """What save_bundle says, in one line, without leaving a bundle."""
     given = {"sample": table("words", drawn("words", LENGTHS)), "features": ["x"], "vocabularies": {"x": WORDS}}
-    with pytest.raises((BundleError, ColumnError, UsageError)) as caught:
-        save_bundle(tmp_path / "b", model, **{"sequences": {"x": {"longest": 40}}, **given, **described})
+    with pytest.raises((BundleError, ColumnError, UsageError, TypeError)) as caught:
+        save_described(tmp_path / "b", model, **{"sequences": {"x": {"longest": 40}}, **given, **described})
     assert not (tmp_path / "b").exists()
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -40,23 +40,25 @@ def refused(tmp_path: Path, model: Any, **described: Any) -> str:
 @pytest.mark.parametrize(
     ("described", "said"),
     [
-        ({"sequences": None}, "holds lists; say how long they may be: sequences={'x': {'longest': 64}}"),
+        ({"sequences": None}, "holds lists; pass inputs=TokenSequence('x', longest=64)"),
         ({"sequences": {"x": {}}}, "longest"),
         ({"sequences": {"x": {"longest": 0}}}, "longest"),
-        ({"sequences": {"x": {"longest": 40, "width": 3}}}, "a mapping of longest, mask, pad, dtype, unknown"),
-        ({"sequences": {"x": {"longest": 40}, "z": {"longest": 4}}}, "sequences names 'z'; features are x"),
-        ({"sequences": {"x": {"longest": 40, "unknown": "hm"}}}, "unknown word 'hm' of 'x' is not in its vocabulary"),
-        ({"sequences": {"x": {"longest": 40, "mask": "some"}}}, "'real', 'padding' or 'lengths'"),
+        ({"sequences": {"x": {"longest": 40, "width": 3}}}, "unexpected keyword argument 'width'"),
+        (
+            {"sequences": {"x": {"longest": 40, "unknown": "hm"}}},
+            "unknown: 'hm' of column 'x' is not in its vocabulary",
+        ),
+        ({"sequences": {"x": {"longest": 40, "mask": "some"}}}, "'real', 'padding', 'lengths'"),
         ({"sequences": {"x": {"longest": 40, "mask": "real"}}}, "forward takes 1 tensors"),
-        ({"sequences": {"x": {"longest": 40, "dtype": "float32"}}}, "the model fails on the sample, float32"),
-        ({"vocabularies": None}, "is a list of words; give vocabularies={'x': [...]}"),
+        ({"sequences": {"x": {"longest": 40, "dtype": "float32"}}}, "holds lists of words; pass TokenSequence"),
+        ({"vocabularies": None}, "holds lists of words; pass TokenSequence('x', vocabulary=[...])"),
         ({"vocabularies": {"x": [*WORDS, "<pad>"]}}, "stands twice"),
         ({"labels": TAGS[:3]}, "tagging takes [rows, steps, labels], of 3 labels"),
         ({"labels": [*TAGS, "more"]}, "tagging takes [rows, steps, labels], of 5 labels"),
         ({"task": "multiclass"}, "it must return one row for each"),
-        ({"threshold": 0.3}, "threshold is for binary or multilabel, and the task is tagging"),
-        ({"generate": {"end": "O", "steps": 3}}, "generate is for generation"),
-        ({"scaler": nn.Identity()}, "scaler= is for features of a table"),
+        ({"threshold": 0.3}, "unexpected keyword argument 'threshold'"),
+        ({"generate": {"end": "O", "steps": 3}}, "unexpected keyword argument 'generate'"),
+        ({"scaler": nn.Identity()}, "scaler= is for columns of a Table"),
     ],
 )
 def test_taggers_that_are_refused(tmp_path: Path, described: dict[str, Any], said: str) -> None:
@@ -78,7 +80,7 @@ def test_tags_without_a_sequence_are_refused(tmp_path: Path) -> None:
     said = refused(tmp_path, nn.Linear(1, 4), **TAGGING, sample=frame, sequences=None, vocabularies=None)
     assert "tagging gives a label for each step of a sequence, and there is none" in said
     texts = pa.table({"x": ["wörd 1", "wörd 2"]})
-    assert "is text, and sequences= are lists" in refused(tmp_path, net(None, 4), **TAGGING, sample=texts)
+    assert "is text, and TokenSequence takes lists" in refused(tmp_path, net(None, 4), **TAGGING, sample=texts)
 
 
 class Shifted(nn.Module):
@@ -136,16 +138,16 @@ def generating(tmp_path: Path, model: Any, **described: Any) -> str:
 @pytest.mark.parametrize(
     ("described", "said"),
     [
-        ({"generate": None}, "generation takes generate={'start': '<s>'"),
-        ({"generate": {"end": "</s>"}}, "end and steps are needed"),
-        ({"generate": {"steps": 3}}, "end and steps are needed"),
-        ({"generate": {"end": "hm", "steps": 3}}, "generate's end 'hm' is none of the labels"),
-        ({"generate": {"end": "</s>", "steps": 3, "start": "hm"}}, "generate's start 'hm' is none of the labels"),
+        ({"generate": None}, "missing 2 required keyword-only arguments: 'end' and 'steps'"),
+        ({"generate": {"end": "</s>"}}, "missing 1 required keyword-only argument: 'steps'"),
+        ({"generate": {"steps": 3}}, "missing 1 required keyword-only argument: 'end'"),
+        ({"generate": {"end": "hm", "steps": 3}}, "end: 'hm' is not in the vocabulary"),
+        ({"generate": {"end": "</s>", "steps": 3, "start": "hm"}}, "start: 'hm' is not in the vocabulary"),
         ({"generate": {"end": "</s>", "steps": 3, "start": "<s>"}}, "forward takes 1 tensors"),
         ({"generate": {"end": "</s>", "steps": 0}}, "steps"),
         ({"generate": {"end": "</s>", "steps": 3, "beams": 0}}, "beams"),
         ({"generate": {"end": "</s>", "steps": 3, "length_penalty": -1}}, "length_penalty"),
-        ({"generate": {"end": "</s>", "steps": 3, "heat": 1}}, "a mapping of start, end, steps, beams, length_penalty"),
+        ({"generate": {"end": "</s>", "steps": 3, "heat": 1}}, "unexpected keyword argument 'heat'"),
         ({"labels": TOKENS[:4]}, "the step model returns (2, 5) for 2 rows and 4 tokens"),
         ({"labels": [*TOKENS, "d"]}, "the step model returns (2, 5) for 2 rows and 6 tokens"),
         (
@@ -182,7 +184,7 @@ def test_tags_that_were_expected_are_held_to(tmp_path: Path) -> None:
         "vocabularies": None,
         "sequences": {"x": {"longest": 40}},
     }
-    save_bundle(tmp_path / "good", model, features=["x"], expected=pa.table({"prediction": wanted}), **described)
+    save_described(tmp_path / "good", model, features=["x"], expected=pa.table({"prediction": wanted}), **described)
     other = [["X" if wanted[0][0] != "X" else "O"], *wanted[1:]]
     said = refused(tmp_path, model, **described, expected=pa.table({"prediction": other}))
     assert "column 'prediction' at row 0" in said

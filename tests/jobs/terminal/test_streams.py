@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from conftest import Result
-from scoreline import save_bundle
+from scoreline import Multiclass, save_bundle
 
 Command = Callable[..., Result]
 FULL = Path("/dev/full")
@@ -104,9 +104,12 @@ def test_a_model_that_prints(
 
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(500, 4)), columns=list("abcd"))
     digest = save_bundle(
-        tmp_path / "b", ("chatty_model_of_a_test:make", make().state_dict()), features=list("abcd"),
-        task="multiclass", labels=["u", "v"], sample=frame.head(50),
-    )  # fmt: skip
+        tmp_path / "b",
+        ("chatty_model_of_a_test:make", make().state_dict()),
+        features=list("abcd"),
+        task=Multiclass(["u", "v"]),
+        sample=frame.head(50),
+    )
     frame.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--trust", digest]
     done = run([*words, "--output", tmp_path / "out"], redirected, PYTHONPATH=str(tmp_path))

@@ -128,7 +128,7 @@ def test_whatever_is_missing_is_said_with_a_line_to_paste(files: Path, scoreline
     path.write_text("")
     answers = {
         "features": f"features = {NAMES}",
-        "task": 'task = "binary"',
+        "task": 'task = {kind = "binary"}',
         "sample": 'sample = "sample.parquet"',
         "model": f'[model]\nweights = "weights.pt"\nlayers = {LAYERS}',
         "labels": "labels = [0, 1]",
@@ -139,6 +139,9 @@ def test_whatever_is_missing_is_said_with_a_line_to_paste(files: Path, scoreline
             break
         missing = result.message.split("lacks ")[1].split("'")[1]
         assert "add: " in result.message
+        if missing == "labels":
+            path.write_text(path.read_text().replace('"binary"', f'"binary", {answers[missing]}'))
+            continue
         top = missing != "model"
         path.write_text(
             f"{answers[missing]}\n{path.read_text()}" if top else f"{path.read_text()}\n{answers[missing]}\n"
@@ -194,7 +197,7 @@ def test_an_mlflow_folder(files: Path, model: nn.Module, scoreline: Command) -> 
     )
     refused = scoreline("pack", "--from-mlflow", folder, files / "b")
     assert "add: task" in refused.message
-    (files / "task.toml").write_text('task = "binary"\nlabels = [0, 1]\n')
+    (files / "task.toml").write_text('task = {kind = "binary", labels = [0, 1]}\n')
     refused = scoreline("pack", "--from-mlflow", folder, files / "task.toml", files / "b")
     assert "--allow-pickle" in refused.message
     result = scoreline("pack", "--from-mlflow", folder, files / "task.toml", files / "b", "--allow-pickle")
@@ -214,9 +217,9 @@ def test_a_target_scaler_from_numbers(files: Path, scoreline: Command) -> None:
     network = nn.Linear(3, 1)
     torch.save(network.state_dict(), files / "linear.pt")
     (files / "spec.toml").write_text(
-        f'features = {NAMES}\ntask = "regression"\nsample = "sample.csv"\n[model]\nweights = "linear.pt"\n'
+        f'features = {NAMES}\ntask = {{kind = "regression", scaler = {{file = "target.json"}}}}\n'
+        f'sample = "sample.csv"\n[model]\nweights = "linear.pt"\n'
         'weights_prefix = ""\nlayers = [{type = "Linear", in_features = 3, out_features = 1}]\n'
-        '[target_scaler]\nfile = "target.json"\n'
     )
     torch.save({f"0.{name}": value for name, value in network.state_dict().items()}, files / "linear.pt")
     assert scoreline("pack", files / "spec.toml", files / "b").code == 0
@@ -251,11 +254,9 @@ def test_a_bundle_of_images_from_files(tmp_path: Path, scoreline: Command) -> No
     safetensors.torch.save_file(model.state_dict(), tmp_path / "weights.safetensors")
     (tmp_path / "spec.toml").write_text(
         """
-features = ["scan"]
-task = "multiclass"
-labels = ["a", "b"]
+task = {kind = "multiclass", labels = ["a", "b"]}
 sample = "sample.csv"
-images = {scan = {size = [6, 6], channels = 1}}
+inputs = {kind = "image", column = "scan", size = [6, 6], channels = 1}
 [model]
 weights = "weights.safetensors"
 layers = [

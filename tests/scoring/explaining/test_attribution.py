@@ -14,7 +14,7 @@ from torch import nn
 
 from conftest import Example
 from explained import METHODS, explained
-from scoreline import save_bundle
+from scoreline import Binary, Multiclass, Regression, Table, save_bundle
 
 pytestmark = pytest.mark.usefixtures("one_core")
 
@@ -44,7 +44,7 @@ def linear(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame
     torch.manual_seed(3)
     model = nn.Linear(4, 1)
     folder = tmp_path_factory.mktemp("linear") / "bundle"
-    save_bundle(folder, model, features=list("abcd"), scaler=scaler, sample=frame, task="regression")
+    save_bundle(folder, model, features=list("abcd"), task=Regression(), scaler=scaler, sample=frame)
     return folder, frame, model, scaler
 
 
@@ -115,7 +115,7 @@ def test_the_predicted_class_of_one_logit(linear: Any, tmp_path: Path) -> None:
     """Where the first label is predicted, its score is the negative logit."""
     _, frame, model, scaler = linear
     bundle = tmp_path / "b"
-    save_bundle(bundle, model, features=list("abcd"), scaler=scaler, sample=frame, task="binary", labels=["no", "yes"])
+    save_bundle(bundle, model, features=list("abcd"), task=Binary(["no", "yes"]), scaler=scaler, sample=frame)
     own = explained(bundle, frame, "occlusion")
     second = attributions(explained(bundle, frame, "occlusion", target="yes"), list("abcd"))
     sign = np.where(own["prediction"] == "yes", 1.0, -1.0)[:, None]
@@ -136,9 +136,13 @@ def test_raw_features_behind_a_scaler_and_one_hot(tmp_path: Path, method: str) -
     torch.manual_seed(0)
     model = nn.Linear(6, 3)
     save_bundle(
-        tmp_path / "b", model, features=["size", "colour", "age"], scaler=scaler, sample=frame, task="multiclass",
-        labels=["x", "y", "z"],
-    )  # fmt: skip
+        tmp_path / "b",
+        model,
+        features=["size", "colour", "age"],
+        task=Multiclass(["x", "y", "z"]),
+        scaler=scaler,
+        sample=frame,
+    )
     scored = explained(tmp_path / "b", frame.head(30), method, target="y")
     names = [column for column in scored.columns if column.startswith("attribution_") and column != "attribution_gap"]
     assert names == ["attribution_size", "attribution_colour", "attribution_age"]
@@ -170,7 +174,7 @@ def test_embeddings_are_explained_but_not_by_gradients(tmp_path: Path) -> None:
     frame = pd.DataFrame({"kind": rng.choice(5, 60, p=[0.1, 0.1, 0.5, 0.2, 0.1]), "x": rng.normal(size=60)})
     torch.manual_seed(0)
     model = Lookup().eval()
-    save_bundle(tmp_path / "b", model, features=["kind", "x"], sample=frame, task="regression")
+    save_bundle(tmp_path / "b", model, features=["kind", "x"], task=Regression(), sample=frame)
     scored = explained(tmp_path / "b", frame, "occlusion")
     base = torch.tensor(np.stack([np.full(60, 2.0), frame["x"]], axis=1), dtype=torch.float32)
     with torch.no_grad():
@@ -184,12 +188,10 @@ def test_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
     """Products of features have no feature of their own; several targets need a name."""
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2)), columns=["a", "b"])
     scaler = PolynomialFeatures(2).fit(frame)
-    save_bundle(tmp_path / "p", nn.Linear(6, 1), features=["a", "b"], scaler=scaler, sample=frame, task="regression")
+    save_bundle(tmp_path / "p", nn.Linear(6, 1), features=["a", "b"], task=Regression(), scaler=scaler, sample=frame)
     with pytest.raises(Exception, match="makes one number of several"):
         explained(tmp_path / "p", frame, "shapley")
-    save_bundle(
-        tmp_path / "t", nn.Linear(2, 2), features=["a", "b"], sample=frame, task="regression", labels=["u", "v"]
-    )
+    save_bundle(tmp_path / "t", nn.Linear(2, 2), features=["a", "b"], task=Regression(["u", "v"]), sample=frame)
     with pytest.raises(Exception, match="say which of 'u', 'v'"):
         explained(tmp_path / "t", frame, "shapley")
     assert len(explained(tmp_path / "t", frame, "shapley", target="v")) == 40
@@ -213,9 +215,8 @@ def test_models_that_write_over_their_inputs(tmp_path: Path, method: str) -> Non
     torch.manual_seed(0)
     model = _Overwriting()
     save_bundle(
-        tmp_path / "b", model, features=["a", "b", "c"], sample=frame, task="regression",
-        inputs={"x": ["a", "b"], "unused": ["c"]},
-    )  # fmt: skip
+        tmp_path / "b", model, inputs={"x": Table(["a", "b"]), "unused": Table(["c"])}, task=Regression(), sample=frame
+    )
     found = attributions(explained(tmp_path / "b", frame, method), ["a", "b", "c"])
     weights = model.out.weight.detach().double().numpy()[0]
     bent = np.where(frame[["a", "b"]] < 0, 0.3 * frame[["a", "b"]], frame[["a", "b"]])
@@ -233,8 +234,6 @@ def test_lime_does_not_depend_on_the_unit(tmp_path: Path) -> None:
     model = nn.Linear(3, 1)
     found = []
     for factor in (1.0, 0.001):
-        save_bundle(
-            tmp_path / f"{factor}", model, features=list("abc"), sample=frame, task="regression", target_scaler=factor
-        )
+        save_bundle(tmp_path / f"{factor}", model, features=list("abc"), task=Regression(scaler=factor), sample=frame)
         found.append(attributions(explained(tmp_path / f"{factor}", frame.head(10), "lime"), list("abc")) / factor)
     np.testing.assert_allclose(found[0], found[1], rtol=1e-3, atol=1e-4)

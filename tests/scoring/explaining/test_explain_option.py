@@ -13,7 +13,7 @@ from torch import nn
 
 from conftest import Example, Result
 from explained import METHODS, explained
-from scoreline import save_bundle
+from scoreline import Regression, save_bundle
 
 pytestmark = pytest.mark.usefixtures("one_core")
 
@@ -138,7 +138,7 @@ class _Logarithm(nn.Module):
 def test_rows_without_a_finite_path_are_not_explained(scoreline: Any, tmp_path: Path, method: str) -> None:
     """Null, counted, and in nobody's mean; the others are explained."""
     frame = pd.DataFrame({"a": [1.0] * 61 + [-2.0] * 59, "b": [3.0] * 61 + [-1.0] * 59})
-    save_bundle(tmp_path / "b", _Logarithm(), features=["a", "b"], sample=frame, task="regression")
+    save_bundle(tmp_path / "b", _Logarithm(), features=["a", "b"], task=Regression(), sample=frame)
     write(frame, tmp_path / "in.parquet")
     words = ["--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     done: Result = scoreline("score", *words, "--explain", method)

@@ -18,7 +18,7 @@ from scoreline.pipeline.scoring.stages.dedupe import SplitTable
 from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import save_bundle
+from scoreline import Multiclass, Regression, save_bundle
 
 Command = Callable[..., Result]
 NAMES = list("abcd")
@@ -46,10 +46,7 @@ class Heavy(nn.Module):
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    save_bundle(
-        tmp_path / "b", Heavy(), features=NAMES, sample=rows(50, 50)[NAMES], task="multiclass",
-        labels=list("xyz"),
-    )  # fmt: skip
+    save_bundle(tmp_path / "b", Heavy(), features=NAMES, task=Multiclass(list("xyz")), sample=rows(50, 50)[NAMES])
     return tmp_path / "b"
 
 
@@ -104,7 +101,7 @@ def test_rows_that_fail_fail_wherever_they_stand(tmp_path: Path, scoreline: Comm
             return self.table(x[:, 0].abs().long()) * x[:, 1:2]
 
     sample = pd.DataFrame(np.abs(np.random.default_rng(0).integers(0, 5, (50, 4))).astype(float), columns=NAMES)
-    save_bundle(tmp_path / "b", Lookup(), features=NAMES, sample=sample, task="regression", labels=list("xyz"))
+    save_bundle(tmp_path / "b", Lookup(), features=NAMES, task=Regression(list("xyz")), sample=sample)
     frame = pd.concat([sample] * 20, ignore_index=True)
     bad = np.arange(17, 1000, 50)
     frame.loc[bad, NAMES] = [-7.0, 1.0, 1.0, 1.0]  # behind abs() no check can see it

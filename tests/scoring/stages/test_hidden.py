@@ -14,7 +14,7 @@ from scoreline.pipeline.options import ColumnOptions
 from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import Scorer, save_bundle
+from scoreline import Binary, Ensemble, Scorer, save_bundle
 
 Command = Callable[..., Result]
 NAMES = list("abcdef")
@@ -55,7 +55,7 @@ def by_hand(model: Net) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    save_bundle(tmp_path / "b", trained(), features=NAMES, sample=X, task="binary", labels=["n", "y"])
+    save_bundle(tmp_path / "b", trained(), features=NAMES, task=Binary(["n", "y"]), sample=X)
     X.assign(id=np.arange(len(X))).to_parquet(tmp_path / "in.parquet", index=False)
     return tmp_path
 
@@ -111,7 +111,7 @@ def test_of_every_member(tmp_path: Path) -> None:
     models = [trained(), trained()]
     with torch.no_grad():
         models[1].first.weight *= 2
-    save_bundle(tmp_path / "b", models, features=NAMES, sample=X, task="binary", labels=["n", "y"])
+    save_bundle(tmp_path / "b", Ensemble(models), features=NAMES, task=Binary(["n", "y"]), sample=X)
     scorer = Scorer.load(tmp_path / "b", device="cpu", hidden=["first"])
     batch = pa.RecordBatch.from_pandas(X, preserve_index=False)
     (block,) = scorer.score_batches([batch], options=ColumnOptions(hidden=("first",)))
@@ -139,7 +139,7 @@ def test_models_that_are_code_have_no_names(tmp_path: Path, scoreline: Command) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, and still what people have
         torch.jit.trace(trained(), torch.zeros(3, 6)).save(str(tmp_path / "m.pt"))
-        save_bundle(tmp_path / "b", tmp_path / "m.pt", features=NAMES, sample=X, task="binary", labels=["n", "y"])
+        save_bundle(tmp_path / "b", tmp_path / "m.pt", features=NAMES, task=Binary(["n", "y"]), sample=X)
     X.to_parquet(tmp_path / "in.parquet", index=False)
     digest = scoreline("score", "--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output",
                        tmp_path / "o", "--hidden", "first")  # fmt: skip
