@@ -14,7 +14,7 @@ import torch
 from pydantic import ValidationError
 from scoreline.jobs.score import score
 from scoreline.pipeline.options import ColumnOptions, CsvDialect, Explain, ScoreJob
-from scoreline.pipeline.planning.fingerprint import STAGE_MARKS, options_of, recorded_options
+from scoreline.pipeline.planning.fingerprint import options_of, recorded_options
 from scoreline.pipeline.planning.option_table import OPTIONS, Option, score_job
 from scoreline.pipeline.records import Partition
 from scoreline.schemas.job import JobFile
@@ -114,8 +114,8 @@ def test_fingerprints() -> None:
         changed = not option.default if option.switch else sample(option)
         given = options_of(score_job(values(**others, **{option.name: changed}), CsvDialect()), partition)
         assert (given != without) == (option.effect == "rescored"), option.name
-    assert {option.target for option in OPTIONS if option.mark} | set(STAGE_MARKS) == {
-        "keys", "prefix", "probabilities", "top_k", "hidden", "explain", "thresholds", "precision", "compile",
+    assert {option.target for option in OPTIONS if option.mark} == {
+        "keys", "prefix", "probabilities", "top_k", "thresholds", "precision", "compile",
     }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from scoreline.pipeline.bundle.columns import check_options, output_fields
 from scoreline.pipeline.errors import BundleError, UsageError
 from scoreline.pipeline.inputs.discover import discover
 from scoreline.pipeline.options import ColumnOptions, Explain, ScoreJob
-from scoreline.pipeline.planning.existing import Standing
+from scoreline.pipeline.planning.existing import ExistingParts
 from scoreline.pipeline.planning.plan import make_plan
 from scoreline.pipeline.running.manifest import head_records
 from scoreline.pipeline.tasks.decode import check_shape, decode_head, raw_arrays
@@ -94,7 +94,7 @@ class TestCounts:
     def test_planning(self, manifest: BundleManifest, tmp_path: Path, diabetes: Example) -> None:
         diabetes.frame.to_parquet(tmp_path / "in.parquet")
         job = ScoreJob(bundle="", input="", output=str(tmp_path / "out"), run_id="")
-        plan = make_plan(discover(str(tmp_path / "in.parquet")), Standing(), manifest, job, 1 << 20)
+        plan = make_plan(discover(str(tmp_path / "in.parquet")), ExistingParts(), manifest, job, 1 << 20)
         (planned,) = plan.partitions
         assert planned.schema.names[-2:] == ["prediction", "probability_of_none"]
 
