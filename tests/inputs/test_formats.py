@@ -1,6 +1,8 @@
 """A format of input files is one class and one row of a table: JSON lines, registered here alone, go through."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -133,3 +135,9 @@ def test_a_csv_tells_at_most_how_many_rows_it_has(tmp_path: Path) -> None:
     assert FORMATS["csv"].most_rows(partition) == 9
     packed = Partition(path=str(tmp_path / "a.csv.gz"), name="a.csv.gz", format="csv", size=9, mtime_ns=0)
     assert FORMATS["csv"].most_rows(packed) is None
+
+
+def test_formats_are_known_without_arrow() -> None:
+    """The command line names them."""
+    code = "import sys; import scoreline.pipeline.inputs.formats; assert not {'pyarrow', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd="/")

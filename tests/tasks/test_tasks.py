@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -125,3 +127,12 @@ class TestCounts:
 
 def test_tasks_are_named_as_they_are_listed() -> None:
     assert all(name == task.name for name, task in TASKS.items())
+
+
+def test_tasks_and_kinds_of_input_are_known_without_torch() -> None:
+    """Planning uses them."""
+    code = (
+        "import sys; import scoreline.pipeline.tasks.tasks, scoreline.pipeline.features.kinds;"
+        " assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
