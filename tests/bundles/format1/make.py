@@ -1,9 +1,8 @@
 """Makes the bundles of format 1 beside it, each with rows to score and what they were scored as.
 
 `python make.py` in an environment that has scoreline installed; the folders must not exist. They were made by the code
-of commit 0dd12a4. After the first release they stay as they are: later code must read what was written then. Until then a
-deliberate change of the format makes them again. Each folder holds
-
+of commit 0dd12a4. After the first release they stay as they are: later code must read what was written then. Until
+then a deliberate change of the format makes them again. Each folder holds
     bundle/             what `save_bundle` wrote
     input.parquet       twelve rows, of which row 5 cannot be scored
     expected.parquet    `Scorer.score_table` of them: the rows that were scored
