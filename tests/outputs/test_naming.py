@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scoreline.pipeline.outputs.naming import numbered, part_name, whole_name
 
 from conftest import Example, Result
 
@@ -215,3 +218,12 @@ def test_loops_are_told(score: Command, scoreline: Command, tmp_path: Path, iris
         assert (event["count"], event["links"]) == (1, ["loop"])
         assert ids(tmp_path / "out") == Counter(map(str, iris.frame["row_id"]))
     assert "links that lead back" in scoreline("check", "--bundle", iris.bundle, "--input", tmp_path / "in").out
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40), st.integers(0, 999_999_999))
+def test_a_part_says_its_input_and_split(source: str, split: int) -> None:
+    """Whatever the input is called: the name of a part leads back to it."""
+    part = part_name(source, split, several=True)
+    assert numbered(part) == (whole_name(source), split)
+    assert part_name(source, 0, several=False) == whole_name(source)
+    assert whole_name(whole_name(source)) == whole_name(source)

@@ -3,7 +3,6 @@
 `python make.py` in an environment that has scoreline installed; the folders must not exist. They were made by the code
 of commit 0dd12a4. After the first release they stay as they are: later code must read what was written then. Until
 then a deliberate change of the format makes them again. Each folder holds
-
     bundle/             what `save_bundle` wrote
     input.parquet       twelve rows, of which row 5 cannot be scored
     expected.parquet    `Scorer.score_table` of them: the rows that were scored
