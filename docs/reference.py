@@ -8,8 +8,23 @@ from importlib import import_module
 from pathlib import Path
 
 from scoreline.pipeline.events import Event
+from scoreline.pipeline.planning.option_table import OPTIONS, Option
 
 DOCS = Path(__file__).resolve().parent
+OPTIONS_INTRODUCTION = """\
+# Options of scoreline score
+
+Every option is a flag, an environment variable and a line of the job file (`--job FILE.toml`). The command line wins,
+then the environment, then the job file. Paths in a job file are relative to it. Other commands take some of these
+options, with the same names and values. The job file's `[csv]` section, for which there are no flags, describes the CSV
+files (see the README).
+
+The last column says what another value means for parts that exist already: they are rescored, or they are kept though
+new parts may differ from them in the last bits; where it is empty, the value does not change what parts contain.
+
+This page is generated from `pipeline/planning/option_table.py` by `make docs`.
+"""
+EFFECTS = {"rescored": "rescored", "last bits": "kept", "none": ""}
 EVENTS = """\
 # Events
 
@@ -50,7 +65,30 @@ def events_page() -> str:
     return EVENTS + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-PAGES = {"events.md": events_page}
+def options_page() -> str:
+    """The text of docs/options.md."""
+    lines = [OPTIONS_INTRODUCTION]
+    for group in dict.fromkeys(option.group for option in OPTIONS):
+        lines.append(f"\n## {group}\n\n| flag | environment variable | job file | default | | existing parts |\n")
+        lines.append("| --- | --- | --- | --- | --- | --- |\n")
+        lines += [_option_row(option) for option in OPTIONS if option.group == group]
+    return "".join(lines)
+
+
+def _option_row(option: Option) -> str:
+    placeholder = " " + (option.metavar or "|".join(option.choices)) if not option.switch else ""
+    line = f"{option.name} = {'true' if option.switch else '[…]' if option.multiple else '…'}"
+    default = f"`{_as_toml(option.default)}`" if option.default is not None else option.shown_default
+    cells = (f"`{option.flag}{placeholder}`", f"`{option.variable}`", f"`{line}`",
+             "required" if option.required else default, option.help, EFFECTS[option.effect])  # fmt: skip
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def _as_toml(default: str | bool | None) -> str:
+    return str(default).lower() if isinstance(default, bool) else f'"{default}"'
+
+
+PAGES = {"events.md": events_page, "options.md": options_page}
 
 
 def main() -> None:

@@ -4,12 +4,13 @@ import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..pipeline.errors import UsageError
-from .terminal.options import RowCount, flag
+from ..pipeline.planning.option_values import row_count
+from .terminal.options import Parsed, flag, flags
 from .terminal.signals import raise_again
 
 if TYPE_CHECKING:
@@ -17,15 +18,12 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"show_default": True})
-@flag("--bundle", metavar="DIR", help="The trained model.  [default: a 128-64-5 MLP made for it]")
-@flag("--input", metavar="PATH", help="A file, a directory or a glob.  [default: data made for it]")
-@click.option("--rows", type=RowCount(), default="1M", metavar="1M", help="Rows of made data.")
-@click.option("--features", type=click.IntRange(1, 10_000), default=30, help="Features of a made model.")
-@click.option("--files", type=click.IntRange(1, 100_000), default=8, help="Files of made data.")
-@flag("--format", type=click.Choice(["auto", "parquet", "csv"]), default="auto", help="What the files are.")
-@flag("--batch-size", type=RowCount(), metavar="auto|64k", default="auto", help="Rows of one forward pass.")
-@flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
-@flag("--trust", multiple=True, metavar="DIGEST", help="The digest of a bundle that may execute the code it holds.")
+@flag("bundle", required=False, shown_default="a synthetic 128-64-5 MLP")
+@flag("input", required=False, help="A file, a directory or a glob.", shown_default="synthetic data")
+@click.option("--rows", type=Parsed(row_count, "rows"), default="1M", metavar="1M", help="Rows of synthetic data.")
+@click.option("--features", type=click.IntRange(1, 10_000), default=30, help="Features of a synthetic model.")
+@click.option("--files", type=click.IntRange(1, 100_000), default=8, help="Files of synthetic data.")
+@flags("format", "batch_size", "device", "trust")
 @click.option("--rounds", type=click.IntRange(1, 50), default=3, help="Every figure is the median of so many.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def bench(
@@ -34,18 +32,18 @@ def bench(
     rows: Any,
     features: int,
     files: int,
-    format: Literal["auto", "parquet", "csv"],
-    batch_size: Any,
+    format: str,
+    batch_size: int | None,
     device: str,
     trust: tuple[str, ...],
     rounds: int,
     as_json: bool,
 ) -> int:
-    """Measure every stage alone, then the whole, and hold the one against the other.
+    """Measure every stage alone, then the whole, and compare them.
 
     \b
     Examples:
-      scoreline bench                                        a made model on made data
+      scoreline bench                                        a synthetic model and synthetic data
       scoreline bench --rows 4M --features 30 --files 8
       scoreline bench --bundle bundles/wine --input data/
 
@@ -70,7 +68,7 @@ def bench(
             opened = open_bundle(bundle)
             measure.refuse(opened)
             named = opened.manifest.features
-            kind: Literal["parquet", "csv"] = "csv" if format == "csv" else "parquet"
+            kind = "csv" if format == "csv" else "parquet"
             data = str(synthetic.make_data(folder, [f.name for f in named], rows=rows, files=files, format=kind))
         job = ScoreJob(
             bundle=bundle,
@@ -78,7 +76,7 @@ def bench(
             output="",
             run_id="bench",
             format=format,
-            batch_rows=None if batch_size == "auto" else batch_size,
+            batch_rows=batch_size,
             device=device,
             trust=trust,
         )

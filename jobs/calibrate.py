@@ -8,7 +8,7 @@ import click
 
 from ..pipeline.errors import StorageError
 from .terminal.job_file import dialect_of, job_option
-from .terminal.options import flag
+from .terminal.options import flag, flags
 from .terminal.signals import raise_again
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @click.command(context_settings={"show_default": True})
 @click.argument("new_bundle", metavar="NEW_BUNDLE")
-@flag("--bundle", required=True, metavar="DIR", help="The trained model.")
-@flag("--input", required=True, metavar="PATH", help="Rows with their right labels, not those of the training.")
+@flag("bundle")
+@flag("input", help="Rows with their true labels, other than those of the training.")
 @click.option(
     "--label",
     multiple=True,
@@ -36,10 +36,8 @@ if TYPE_CHECKING:
     help="auto: temperature for multiclass, Platt for binary and multilabel.",
 )
 @click.option("--picture", metavar="FILE.svg", help="Where the reliability curves go.  [default: NEW_BUNDLE.svg]")
-@flag("--format", type=click.Choice(["auto", "parquet", "csv"]), default="auto", help="What the input files are.")
-@flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
-@flag("--trust", multiple=True, metavar="DIGEST", help="The digest of a bundle that may execute the code it holds.")
-@job_option("Flags from a job file of scoreline score, and its [csv].")
+@flags("format", "device", "trust")
+@job_option("Options from a job file of scoreline score, and its [csv].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def calibrate(
     new_bundle: str,
@@ -49,7 +47,7 @@ def calibrate(
     head: str | None,
     method: Literal["auto", "temperature", "platt"],
     picture: str | None,
-    format: Literal["auto", "parquet", "csv"],
+    format: str,
     device: str,
     trust: tuple[str, ...],
     job: "JobFile | None",

@@ -31,7 +31,7 @@ USUAL = ("binary", "multiclass")
 @click.option("--dir", "folder", default="demo-out", metavar="DIR", help="Where everything goes.")
 @click.option("--task", type=click.Choice(TASKS), help="What to show.  [default: binary, then multiclass]")
 @click.option("--rows", type=click.IntRange(min=1), help="Score so many rows, resampled from the same data.")
-@flag("--device", default="auto", metavar="auto|cpu|cuda|cuda:1", help="Where the model runs.")
+@flag("device")
 def demo(folder: str, task: str | None, rows: int | None, device: str) -> int:
     """Train, save and score real data, in seconds.
 

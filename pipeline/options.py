@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Probabilities = Literal["columns", "list", "none"]
 ExplainMethod = Literal["integrated-gradients", "shapley", "lime", "occlusion"]
 
@@ -27,6 +29,14 @@ class CsvDialect:
     encoding: str = "utf-8"
     nulls: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> CsvDialect:
+        """The dialect of a mapping of fields to values, as JSON or TOML has them; the others keep their defaults."""
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in said.items()
+        }
+        return cls(**fields)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,21 +82,22 @@ class RejectBudget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreJob:
-    """Everything one run of `scoreline score` was asked to do. `seed`: nothing of ours draws, and trusted code may.
-    `moved_input`: parts in the output that name another place as their input's are this input's."""
+    """Everything one run of `scoreline score` was asked to do. `seed`: for trusted code that draws random numbers;
+    nothing else does. `moved_input`: parts in the output that name another location of their input are this input's.
+    `planning/option_table.py` says which option sets which field."""
 
     bundle: str
     input: str
     output: str
     run_id: str
-    format: Literal["auto", "parquet", "csv"] = "auto"
+    format: str = "auto"
     columns: ColumnOptions = ColumnOptions()
     csv: CsvDialect = CsvDialect()
     batch_rows: int | None = None
     split_rows: int | None = None
     memory_bytes: int | None = None
     device: str = "auto"
-    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    precision: Precision = "fp32"
     compile: bool = False
     seed: int = 0
     deterministic: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 #: The model's inputs by name: a row each along the first dimension.
 Inputs: TypeAlias = "Mapping[str, Tensor | Sequences]"
-Format = Literal["parquet", "csv"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +24,7 @@ class Partition:
 
     path: str
     name: str
-    format: Format
+    format: str
     size: int
     mtime_ns: int
     inode: int = 0

@@ -1,4 +1,4 @@
-"""A TOML job file: the flags of `scoreline score`, by their names with underscores."""
+"""A TOML job file: the options of `scoreline score`, by their names with underscores."""
 
 import codecs
 from datetime import date
@@ -42,10 +42,12 @@ class CsvSection(Schema):
     @classmethod
     def _known(cls, encoding: str) -> str:
         try:
-            "".encode(encoding)  # refuses what is no encoding of text, such as base64
-            return codecs.lookup(encoding).name.removesuffix("-sig")  # a mark in front is always passed over
+            "".encode(encoding)  # refuses what is not an encoding of text, such as base64
+            return codecs.lookup(encoding).name.removesuffix("-sig")  # a byte order mark is always skipped
         except LookupError as error:
-            raise ValueError("is no encoding that Python knows, such as utf-8, latin-1, cp1252 or utf-16") from error
+            raise ValueError(
+                "is not an encoding that Python knows, such as utf-8, latin-1, cp1252 or utf-16"
+            ) from error
 
     @model_validator(mode="after")
     def _apart(self) -> "CsvSection":
@@ -56,37 +58,38 @@ class CsvSection(Schema):
 
 
 class JobFile(Schema):
-    """Every flag of `scoreline score`, and `[csv]`; the command line and the environment win over it.
+    """Every option of `scoreline score`, and `[csv]`; the command line and the environment win over it.
 
-    Paths are relative to the folder of the job file, so that the job means the same from any directory.
+    Paths are relative to the folder of the job file, so that the job means the same from any directory. The options are
+    defined in `pipeline/planning/option_table.py`, in this order; values are parsed there.
     """
 
     bundle: str | None = None
     input: str | None = None
     output: str | None = None
+    format: str | None = None
     keys: str | list[str] | None = None
-    format: Literal["auto", "parquet", "csv"] | None = None
-    batch_size: StrictInt | StrictStr | None = None
-    split_rows: StrictInt | StrictStr | None = None
-    memory: StrictInt | StrictStr | None = None
-    device: str | None = None
-    precision: Literal["fp32", "bf16", "fp16", "int8"] | None = None
-    compile: StrictBool | None = None
-    deterministic: StrictBool | None = None
-    dedupe: StrictBool | None = None
+    prefix: str | None = None
+    probabilities: Literal["columns", "list", "none"] | None = None
     top_k: Annotated[StrictInt, Field(ge=1)] | None = None
     hidden: list[StrictStr] | None = None
     explain: Literal["integrated-gradients", "shapley", "lime", "occlusion"] | None = None
     explain_rows: StrictStr | None = None
     explain_target: StrictStr | StrictBool | StrictInt | StrictFloat | None = None
     threshold: StrictFloat | StrictInt | StrictStr | list[StrictFloat | StrictInt | StrictStr] | None = None
+    device: str | None = None
+    precision: Literal["fp32", "bf16", "fp16", "int8"] | None = None
+    compile: StrictBool | None = None
+    deterministic: StrictBool | None = None
+    dedupe: StrictBool | None = None
+    batch_size: StrictInt | StrictStr | None = None
+    split_rows: StrictInt | StrictStr | None = None
+    memory: StrictInt | StrictStr | None = None
     max_rejects: StrictInt | StrictStr | None = None
-    probabilities: Literal["columns", "list", "none"] | None = None
-    prefix: str | None = None
+    trust: list[Sha256] | None = None
     force: StrictBool | None = None
     prune: StrictBool | None = None
     moved_input: StrictBool | None = None
-    trust: list[Sha256] | None = None
     run_date: date | None = None
     run_id: str | None = None
     log_format: Literal["auto", "text", "json"] | None = None

@@ -1,32 +1,21 @@
-"""A job file and the flags beside it → one `ScoreJob`, with typed errors that name the field."""
+"""A job file: its lines become the defaults of the flags, or a `ScoreJob` for commands without those flags. Errors name
+the file and the line.
+"""
 
 from collections.abc import Callable
 from difflib import get_close_matches
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...pipeline.errors import JobFileError, UsageError, one_line
-from ...pipeline.options import ColumnOptions, CsvDialect, Explain, ScoreJob
+from ...pipeline.errors import JobFileError, one_line
+from ...pipeline.options import CsvDialect, ScoreJob
+from ...pipeline.planning.option_table import OPTIONS, find_option, score_job
 from ...pipeline.storage.toml import read_toml
-from .options import Keys, Rejects, RowCount, Share, Size, Thresholds
 
 if TYPE_CHECKING:
     from ...schemas.job import JobFile
-
-
-_PATHS = ("bundle", "input", "output")
-#: Flags whose values are more than text.
-_KINDS: dict[str, click.ParamType[Any]] = {
-    "batch_size": RowCount(),
-    "split_rows": RowCount(),
-    "memory": Size(),
-    "max_rejects": Rejects(),
-    "keys": Keys(),
-    "explain_rows": Share(),
-}
 
 
 def job_option(help: str) -> Callable[[Any], Any]:
@@ -36,18 +25,11 @@ def job_option(help: str) -> Callable[[Any], Any]:
     )
 
 
-def thresholds(said: Any) -> tuple[tuple[str, float], ...]:
-    """What a job file says: a number, `NAME=0.3`, or a list of them."""
-    listed = said if isinstance(said, list) else [] if said is None else [said]
-    return tuple(Thresholds().convert(one, None, None) for one in listed)
-
-
 def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None) -> "JobFile | None":  # noqa: ARG001
-    """The callback of `--job`: what stands in the file becomes the default of the flags, and what is no flag is handed
-    to the command.
+    """The callback of `--job`: makes the lines of the file the defaults of the flags, and hands it to the command.
 
     Raises:
-        JobFileError: no such file, no TOML, or a line that is no flag; names it.
+        JobFileError: the file does not exist or is not TOML, or a line is not an option or not a value of it.
     """
     if value is None:
         return None
@@ -65,87 +47,40 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
         raise JobFileError(f"job file {value!r}: {_job_problem(error.errors()[0]) or first_problem(error)}") from error
     except ValueError as error:
         raise JobFileError(f"job file {value!r} is not TOML: {one_line(error)}") from error
-    given = {name: setting for name, setting in job.model_dump(exclude={"csv"}).items() if setting is not None}
+    given = _lines(job)
     for name, setting in given.items():
-        if any("\0" in str(one) for one in (setting if isinstance(setting, list) else [setting])):
-            raise JobFileError(f"job file {value!r}: {name}: {setting!r} holds a NUL byte, which no path or name can")
-    for name, kind in _KINDS.items():
+        option, listed = find_option(name), setting if isinstance(setting, list) else [setting]
+        if any("\0" in str(one) for one in listed):
+            raise JobFileError(
+                f"job file {value!r}: {name}: {setting!r} contains a NUL byte, which no path or name can contain"
+            )
         try:
-            if name in given:
-                kind.convert(given[name], None, None)
-        except click.BadParameter as error:
-            raise JobFileError(f"job file {value!r}: {name}: {error.message}") from error
-    try:
-        given |= {"threshold": list(thresholds(job.threshold))} if job.threshold is not None else {}
-    except click.BadParameter as error:
-        raise JobFileError(f"job file {value!r}: threshold: {error.message}") from error
-    for name in _PATHS:
-        if name in given and "://" not in given[name]:
-            given[name] = str(path.parent / given[name])
+            option.value(setting)
+        except ValueError as error:
+            raise JobFileError(f"job file {value!r}: {name}: {error}") from error
+        if option.multiple:
+            given[name] = listed
+        elif option.path and "://" not in setting:
+            given[name] = str(path.parent / setting)
     ctx.default_map = {**(ctx.default_map or {}), **given}
     return job
 
 
 def job_of(job: "JobFile | None") -> ScoreJob:
-    """What a job file says of the work itself; its paths are the command's own."""
-
-    def said(name: str, usual: str) -> Any:
-        value = None if job is None else getattr(job, name)
-        converted = _KINDS[name].convert(usual if value is None else value, None, None)
-        return None if converted in ("all", "auto") else converted
-
-    return ScoreJob(
-        bundle="",
-        input="",
-        output="",
-        run_id="",
-        columns=ColumnOptions(
-            keys=said("keys", "all"),
-            prefix=(job and job.prefix) or "",
-            probabilities=(job and job.probabilities) or "columns",
-            top_k=job.top_k if job else None,
-            hidden=tuple((job and job.hidden) or ()),
-            thresholds=thresholds(job.threshold if job else None),
-            explain=explain_of(
-                job.explain if job else None, said("explain_rows", "all"), job.explain_target if job else None
-            ),
-        ),
-        csv=dialect_of(job),
-        batch_rows=said("batch_size", "auto"),
-        split_rows=said("split_rows", "auto"),
-        precision=(job and job.precision) or "fp32",
-        compile=bool(job and job.compile),
-        deterministic=bool(job and job.deterministic),
-        dedupe=bool(job and job.dedupe),
-        max_rejects=said("max_rejects", "0"),
-    )
-
-
-def explain_of(method: Any, share: Any, target: str | float | None) -> Explain | None:
-    """What `--explain`, `--explain-rows` and `--explain-target` say together."""
-    if method is None:
-        if share not in (None, 1) or target is not None:
-            raise UsageError("--explain-rows and --explain-target go with --explain; say how: --explain shapley")
-        return None
-    return Explain(
-        method=method, share=Fraction(1) if share is None else share, target="" if target is None else str(target)
-    )
+    """The work that a job file describes; paths and the run's id are the command's own."""
+    given = {} if job is None else _lines(job)
+    own = dict.fromkeys(("bundle", "input", "output", "run_id"), "")
+    return score_job({one.name: one.value(given.get(one.name)) for one in OPTIONS} | own, dialect_of(job))
 
 
 def dialect_of(job: "JobFile | None") -> CsvDialect:
     """The `[csv]` of a job file, or the usual one."""
-    if job is None or job.csv is None:
-        return CsvDialect()
-    said = job.csv
-    return CsvDialect(
-        delimiter=said.delimiter,
-        quote=said.quote,
-        escape=said.escape,
-        decimal=said.decimal,
-        encoding=said.encoding,
-        nulls=tuple(said.nulls),
-        columns=None if said.columns is None else tuple(said.columns),
-    )
+    return CsvDialect() if job is None or job.csv is None else CsvDialect.of(job.csv.model_dump())
+
+
+def _lines(job: "JobFile") -> dict[str, Any]:
+    """The options that a job file sets, by name, as they are in the file."""
+    return {name: setting for name, setting in job.model_dump(exclude={"csv"}).items() if setting is not None}
 
 
 def _job_problem(problem: Any) -> str | None:
@@ -153,6 +88,9 @@ def _job_problem(problem: Any) -> str | None:
     *section, name = (str(part) for part in problem["loc"])
     if problem["type"] == "string_pattern_mismatch" and section:
         return f"{'.'.join([*section, name])}: {problem['input']!r} is not one ASCII character"
+    if problem["type"] == "value_error":
+        got = f"{problem['input']!r} " if isinstance(problem["input"], str) else ""
+        return f"{'.'.join([*section, name])}: {got}{problem['ctx']['error']}"
     if problem["type"] != "extra_forbidden":
         return None
     from ...schemas.job import CsvSection, JobFile
@@ -160,4 +98,4 @@ def _job_problem(problem: Any) -> str | None:
     known = CsvSection.model_fields if section else JobFile.model_fields
     close = get_close_matches(name.replace("-", "_"), known, n=1)
     meant = f"; write {close[0]}" if close else ""
-    return f"{name!r} is no {'setting of [csv]' if section else 'flag of scoreline score'}{meant}"
+    return f"{name!r} is not {'a setting of [csv]' if section else 'a flag of scoreline score'}{meant}"

@@ -8,9 +8,9 @@ from collections.abc import Collection
 import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import BinaryHead, MulticlassHead, MultilabelHead
 from ..errors import ColumnError, UsageError
 from ..options import ColumnOptions
+from ..tasks.tasks import task_of
 from . import stages
 from .heads import head_fields, with_thresholds
 
@@ -49,16 +49,17 @@ def output_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.F
 
 def check_options(manifest: BundleManifest, options: ColumnOptions) -> None:
     """Raise UsageError for options that go with none of the bundle's heads; says what is possible."""
-    tasks = ", ".join(sorted({head.task for head in manifest.heads}))
-    classes = [len(head.labels) for head in manifest.heads if isinstance(head, MulticlassHead)]
+    names = ", ".join(sorted({head.task for head in manifest.heads}))
+    tasks = [task_of(head) for head in manifest.heads]
     if options.top_k is not None:
-        if not classes:
-            raise UsageError(f"--top-k is for multiclass, and the bundle's task is {tasks}; leave it out")
-        if options.top_k > min(classes):
-            raise UsageError(f"--top-k {options.top_k} of {min(classes)} labels; say 1 to {min(classes)}")
+        limits = [task.most_top_k for task in tasks if task.most_top_k is not None]
+        if not limits:
+            raise UsageError(f"--top-k is for multiclass, and the bundle's task is {names}; leave it out")
+        if options.top_k > min(limits):
+            raise UsageError(f"--top-k {options.top_k} of {min(limits)} labels; say 1 to {min(limits)}")
     doubled = [name for name, times in Counter(f.name for f in output_fields(manifest, options)).items() if times > 1]
     if doubled:
         raise UsageError(f"two outputs would be written as {doubled[0]!r}; leave --top-k out, or --explain by lime")
-    if options.thresholds and not any(isinstance(head, BinaryHead | MultilabelHead) for head in manifest.heads):
-        raise UsageError(f"--threshold is for binary and multilabel, and the bundle's task is {tasks}; leave it out")
+    if options.thresholds and all(task.threshold_labels is None for task in tasks):
+        raise UsageError(f"--threshold is for binary and multilabel, and the bundle's task is {names}; leave it out")
     with_thresholds(manifest.heads, options)

@@ -9,11 +9,11 @@ from math import prod
 import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import GenerationHead
-from ...schemas.inputs import SequenceInput
 from ...schemas.members import GraphMember, LayerRecord
 from ..errors import UsageError
+from ..features.kinds import kind_of
 from ..options import ColumnOptions, ScoreJob
+from ..tasks.tasks import task_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ def hidden_columns(manifest: BundleManifest, names: Sequence[str]) -> list[Hidde
     Raises:
         UsageError: no such layer; says which come close.
     """
-    if names and any(isinstance(head, GenerationHead) for head in manifest.heads):
+    if names and any(task_of(head).generates for head in manifest.heads):
         raise UsageError(
             "--hidden is for models that run once a row, not once a token as generation does; leave it out"
         )
@@ -45,7 +45,7 @@ def hidden_columns(manifest: BundleManifest, names: Sequence[str]) -> list[Hidde
     several = len(manifest.members) > 1
     for name in names:
         for place, member in enumerate(manifest.members):
-            if any(isinstance(entry, SequenceInput) for entry in manifest.inputs):
+            if any(kind_of(entry).has_steps for entry in manifest.inputs):
                 raise UsageError("--hidden is for layers as wide for every row, and a sequence's are as long as it is")
             layer = _found(member.layers if isinstance(member, GraphMember) else [], name)
             column = f"hidden_{layer.name}_{place}" if several else f"hidden_{layer.name}"

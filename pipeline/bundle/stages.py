@@ -20,14 +20,13 @@ from . import dedupe, explained, images, layers
 class OptionalStage:
     """`fields`: the columns it adds, before any prefix; `refuse` raises UsageError for a bundle it does not go with.
 
-    `option`: what changes values, as it stands in a fingerprint, None where the stage is off or changes none;
-    `rounding`: what touches only the last bits. `packages`: those whose versions touch them, too.
+    `option`: what changes values, as an entry of the fingerprint, None where the stage is off or changes none.
+    `packages`: those whose versions touch the last bits.
     """
 
     name: str
     fields: Callable[[BundleManifest, ColumnOptions], list[pa.Field]] = lambda _manifest, _options: []
     option: Callable[[ScoreJob], str | None] = lambda _job: None
-    rounding: Callable[[ScoreJob], str | None] = lambda _job: None
     refuse: Callable[[BundleManifest, ScoreJob], None] = lambda _manifest, _job: None
     packages: tuple[str, ...] = ()
 
@@ -35,7 +34,7 @@ class OptionalStage:
 #: In the order of the line, so that columns are, too.
 OPTIONAL = [
     OptionalStage(name="images", packages=images.PACKAGES),
-    OptionalStage(name="dedupe", rounding=dedupe.rounding, refuse=dedupe.refuse),
+    OptionalStage(name="dedupe", refuse=dedupe.refuse),
     OptionalStage(name="hidden", fields=layers.hidden_fields, option=layers.hidden_option),
     OptionalStage(name="explain", fields=explained.explain_fields, option=explained.explain_option),
 ]

@@ -19,12 +19,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...schemas.heads import GenerationHead
-from ...schemas.inputs import TableInput
 from ...schemas.members import GraphMember
 from ..bundle.bundle import Bundle, open_bundle, read_graph
 from ..cores import Cores, available_cores
 from ..errors import UsageError
+from ..features.kinds import kind_of
 from ..graph.interpreter import build
 from ..inputs.discover import discover
 from ..model.forward import called, head_output
@@ -37,6 +36,7 @@ from ..planning.plan import Plan, default_split_rows, make_plan
 from ..records import FeatureBatch
 from ..running.run import num_readers, run
 from ..scoring.scorer import Scorer
+from ..tasks.tasks import task_of
 from .stage_costs import STAGES, BenchPass, StageCost, limit_of, run_pass
 
 #: Passes after the whole that are not counted: the allocators settle anew.
@@ -106,10 +106,10 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
 
 def refuse(bundle: Bundle) -> None:
     """Raise UsageError for what is not benched: other inputs than tables, and generation."""
-    other = [entry.kind for entry in bundle.manifest.inputs if not isinstance(entry, TableInput)]
+    other = [entry.kind for entry in bundle.manifest.inputs if not kind_of(entry).tabular]
     if other:
         raise UsageError(f"the bench is for tables, and the bundle takes {other[0]}s; scoreline score times those")
-    if any(isinstance(head, GenerationHead) for head in bundle.manifest.heads):
+    if any(task_of(head).generates for head in bundle.manifest.heads):
         raise UsageError("the bench is for models that run once a row, not for generation; scoreline score times those")
 
 

@@ -15,7 +15,6 @@ from torch import nn
 
 from ...schemas.specs.tasks import Multiclass
 from ..errors import UsageError
-from ..records import Format
 from ..saving.save import save_bundle
 
 
@@ -47,7 +46,7 @@ def make_bundle(folder: Path, features: int) -> Path:
     return folder / "bundle"
 
 
-def make_data(folder: Path, features: Sequence[str], *, rows: int, files: int, format: Format) -> Path:  # noqa: A002
+def make_data(folder: Path, features: Sequence[str], *, rows: int, files: int, format: str) -> Path:  # noqa: A002
     """Files of normal float64 features and a key, `rows` in all."""
     place = folder / "data"
     place.mkdir(parents=True, exist_ok=True)

@@ -9,15 +9,17 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from ...schemas.heads import AnyHead, GenerationHead, TaggingHead
+from ...schemas.heads import AnyHead
 from ...schemas.inputs import AnyInput
 from ..errors import BundleError, ModelFailedError, ScorelineError, one_line
+from ..features.sequences import steps_kept
 from ..records import Inputs, Sequences
+from ..tasks.tasks import task_of
 from .first_rows import FirstOfBlock
 from .forward import Call, forward
 from .generate import generate
 from .modes import pinned
-from .passes import Pass, Passes, in_order, num_rows, size, steps_kept
+from .passes import Pass, Passes, in_order, num_rows, size
 
 Outputs = dict[str, Tensor | Sequences]
 
@@ -169,17 +171,23 @@ class Members:
     def _at_once(self, one: Pass) -> Outputs:
         """The raw outputs of one pass, of all members side by side."""
         first = self._heads[0]
-        if isinstance(first, GenerationHead):
+        if task_of(first).generates:
             (model,) = self.models
             text = generate(
-                model, one, self._inputs, first, call=self._call, pass_rows=self.pass_rows, heed=self.passes.heed_stop
+                model,
+                one,
+                self._inputs,
+                task_of(first).head,
+                call=self._call,
+                pass_rows=self.pass_rows,
+                heed=self.passes.heed_stop,
             )
             return {first.name: text}
         each = [forward(model, self.arguments(one), self._heads, call=self._call) for model in self.models]
         found: Outputs = {}
         for head in self._heads:
             values = each[0][head.name] if len(each) == 1 else torch.cat([raw[head.name] for raw in each], dim=-1)
-            found[head.name] = _of_steps(values, one) if isinstance(head, TaggingHead) else values
+            found[head.name] = _of_steps(values, one) if task_of(head).per_step else values
         return found
 
     def arguments(self, one: Pass) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from ..errors import PartitionError, one_line
 from ..inputs.cut import cut
-from ..inputs.formats import read_rows
+from ..inputs.formats import FORMATS
 from ..records import ReadBlock, ReadRows, Split
 from .plan import PlannedPartition
 
@@ -18,7 +18,7 @@ def read_splits(planned: PlannedPartition, block_rows: int) -> Generator[ReadBlo
     Raises:
         PartitionError: the file cannot be read to its end.
     """
-    rows = read_rows(
+    rows = FORMATS[planned.partition.format].read_rows(
         planned.partition,
         planned.read,
         header=planned.header,

@@ -13,11 +13,11 @@ import pyarrow as pa
 from ...schemas.run import BundleRecord, HeadRecord, PartitionRecord, PartRecord, RunManifest, StageTotals
 from ..bundle import stages
 from ..bundle.bundle import Bundle
-from ..bundle.explained import explain_option
 from ..errors import PartitionError, RowsRejectedError
 from ..options import ScoreJob
 from ..outputs.assemble import described, reasons_of
-from ..planning.fingerprint import dialect_option
+from ..planning.fingerprint import recorded_options
+from ..planning.option_table import OPTIONS
 from ..planning.plan import Plan
 from ..records import Partition
 from ..scoring.line import LineOptions, stage_names
@@ -62,10 +62,8 @@ class Ledger:
         how = {"device": self.device.partition(":")[0], "batch_rows": str(self.block_rows)}
         if self.job.compile:
             how["compiled"] = "yes" if self.compiled else "no"
-        if self.job.deterministic:
-            how["deterministic"] = "on"
-        rounding = {stage.name: stage.rounding(self.job) for stage in stages.OPTIONAL}
-        how |= {name: value for name, value in rounding.items() if value is not None}
+        switches = [one.target for one in OPTIONS if one.switch and one.effect == "last bits"]
+        how |= {name: "on" for name in switches if getattr(self.job, name)}
         return {**how, **self.versions}
 
     def reject(self, rejects: pa.RecordBatch) -> None:
@@ -97,7 +95,7 @@ class Ledger:
                 f"{first['source']}: row {first['row_number']}: {described(first)}; " if first else self._kept_rejects()
             )
             raise RowsRejectedError(
-                f"{where}{self.rejected} rows rejected, {budget} allowed; mend the input, or allow more with"
+                f"{where}{self.rejected} rows rejected, {budget} allowed; fix the input, or allow more with"
                 " --max-rejects 100 or 1%"
             )
 
@@ -149,7 +147,6 @@ class Ledger:
         records = self.records()
         rows_scored = sum(record.rows_scored for record in records)
         rows_rejected = sum(record.rows_rejected for record in records)
-        columns = self.job.columns
         return RunManifest(
             run_id=self.job.run_id,
             status="failed" if error else "success" if ended else "running",
@@ -161,23 +158,9 @@ class Ledger:
             roots=self.plan.existing.roots,
             output=self.job.output,
             options={
-                "keys": "all" if columns.keys is None else ",".join(columns.keys) or "none",
-                "prefix": columns.prefix,
-                "probabilities": columns.probabilities,
-                "top_k": columns.top_k,
-                "thresholds": ",".join(f"{name}={value:g}" for name, value in columns.thresholds) or None,
-                "format": self.job.format,
-                "precision": self.job.precision,
-                "compile": "on" if self.job.compile else "off",
-                "deterministic": "on" if self.job.deterministic else "off",
-                "dedupe": "on" if self.job.dedupe else "off",
-                "seed": self.job.seed,
-                "hidden": ",".join(columns.hidden) or None,
-                "explain": explain_option(self.job),
-                "csv": dialect_option(self.job.csv),
+                **recorded_options(self.job),
                 "batch_rows": self.block_rows,
                 "split_rows": self.plan.split_rows,
-                "max_rejects": str(self.job.max_rejects),
             },
             versions={"python": platform.python_version(), **self.versions},
             device=self.device,

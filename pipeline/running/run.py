@@ -17,7 +17,7 @@ from ..errors import ScorelineError
 from ..events import Emitter, Subscriber
 from ..inputs.cut import MOST_BLOCK_BYTES
 from ..inputs.discover import discover
-from ..inputs.formats import CORES_PER_READER
+from ..inputs.formats import FORMATS
 from ..options import ScoreJob
 from ..outputs.lock import lock_output
 from ..outputs.manifest import encode_manifest
@@ -184,7 +184,7 @@ def _weight(item: Loaded) -> int:
 
 def num_readers(plan: Plan, cores: int) -> int:
     """How many files are read at once."""
-    needed = min(CORES_PER_READER[planned.partition.format] for planned in plan.partitions)
+    needed = min(FORMATS[planned.partition.format].cores_per_reader for planned in plan.partitions)
     return max(1, min(cores // needed, len(plan.partitions)))
 
 

@@ -12,6 +12,7 @@ from ...schemas.inputs import AnyInput, Feature, ImageInput, SequenceInput, Tabl
 from ...schemas.specs.inputs import AnyInputSpec, FloatSequence, Image, Table, TokenSequence
 from ...schemas.steps import AnyStep, Encoding, OrdinalStep
 from ..errors import BundleError, one_line
+from ..features.kinds import kind_of
 from ..features.program import kept_when_missing, origins
 from ..records import Inputs
 from .binding import Binding, bind
@@ -89,7 +90,7 @@ def bind_inputs(specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any) -> 
 
 def _most_golden(entries: Sequence[AnyInput]) -> int:
     """How many rows of images or lists become golden."""
-    sizes = [4 * entry.numbers for entry in entries if isinstance(entry, ImageInput)]
+    sizes = [kind.bytes_per_row for entry in entries if (kind := kind_of(entry)).opens_files]
     return max(2, min(MOST_IMAGES, IMAGES_BYTES // sum(sizes))) if sizes else MOST_SEQUENCES
 
 

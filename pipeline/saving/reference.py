@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import AnyHead, GenerationHead, RegressionHead
+from ...schemas.heads import AnyHead
 from ...schemas.inputs import AnyInput, Feature, ImageInput, SequenceInput, TableInput
 from ...schemas.steps import AnyStep
-from ..bundle.heads import head_fields, head_width
+from ..bundle.heads import head_fields
 from ..errors import BundleError, one_line
 from ..features.images import open_images
+from ..features.kinds import kind_of
 from ..graph.facts import indices_of
 from ..model.forward import Call, called, head_output, select_output
 from ..model.loading import OnnxModel
@@ -27,6 +28,7 @@ from ..options import ColumnOptions
 from ..records import Inputs, Sequences
 from ..records import Sequences as Steps
 from ..tasks.decode import check_shape, decode_head
+from ..tasks.tasks import task_of
 from .binding import Binding
 from .draft import Draft
 from .heads import NamedHead
@@ -63,7 +65,7 @@ def choices_of(
             )
     choices: list[list[AnyInput]] = []
     for entry in entries:
-        if not isinstance(entry, TableInput):
+        if not kind_of(entry).tabular:
             choices.append([entry])
             continue
         at = takes.index(entry.name)
@@ -92,7 +94,7 @@ def reference_outputs(
         try:
             raw = (
                 _alone(drafts, entries, inputs, call, heads)
-                if has_sequences(entries) or any(isinstance(head, GenerationHead) for head in heads)
+                if has_sequences(entries) or any(task_of(head).generates for head in heads)
                 else _together(drafts, inputs, call, heads)
             )
         except BundleError:
@@ -121,7 +123,7 @@ def _shape(given: Tensor | Steps) -> list[int | str]:
 
 def has_sequences(entries: Sequence[AnyInput]) -> bool:
     """Whether lists of different lengths are among them."""
-    return any(isinstance(entry, SequenceInput) for entry in entries)
+    return any(kind_of(entry).has_steps for entry in entries)
 
 
 def _together(drafts: Sequence[Draft], inputs: Inputs, call: Call, heads: Sequence[AnyHead]) -> Raw:
@@ -205,15 +207,8 @@ def golden_columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Ra
             numbers = (found.values if isinstance(found, Steps) else found[0]).tolist()
             raise BundleError(f"the model's output for sample row {row} is not finite{what}: {numbers}")
         made = list(decoded.columns)
-        if isinstance(head, RegressionHead) and head.rescale:
-            assert isinstance(values, Tensor), "a regression is of rows"
-            targets = max(1, len(head.targets))
-            kinds = 1 if head.spread is not None else max(1, len(head.quantiles))
-            width = head_width(head)
-            taken = values.double().numpy().reshape(len(values) * members, width)[:, : kinds * targets]
-            unit = np.asarray(one.to_unit(taken.reshape(-1, targets))).reshape(len(values), members, kinds * targets)
-            unit = unit.mean(axis=1)
-            made[: kinds * targets] = [pa.array(np.ascontiguousarray(column)) for column in unit.T]
+        unit = task_of(head).in_own_unit(values, members, one.to_unit)
+        made[: len(unit)] = [pa.array(column) for column in unit]
         columns |= dict(zip(names, made, strict=True))
     return columns
 

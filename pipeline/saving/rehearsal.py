@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...schemas.bundle import BundleManifest, Ensemble, Pruning
-from ...schemas.heads import AnyHead, ClassHead
-from ...schemas.inputs import SequenceInput, TableInput
+from ...schemas.heads import AnyHead
 from ..bundle.golden import ABSOLUTE, RELATIVE, GoldenRows
 from ..errors import BundleError, GoldenMismatchError, ModelFailedError
+from ..features.kinds import kind_of
 from ..model.devices import Cpu
 from ..options import ColumnOptions
 from ..records import Lists
@@ -20,6 +20,7 @@ from ..records import Sequences as Steps
 from ..scoring.loaded import on_device
 from ..scoring.replay import raw_and_columns, settle_layout
 from ..tasks.decode import decode_head
+from ..tasks.tasks import task_of
 from .draft import Draft
 from .pruning import zeros
 from .reference import Raw
@@ -44,9 +45,10 @@ def pruning_changes(
     counts = [zeros(each.reference) for each in drafts]
     changed = 0
     for head in heads:
-        if isinstance(head, ClassHead):
+        task = task_of(head)
+        if task.num_label_columns:
             both = [decode_head(head, each[head.name], ColumnOptions(), ensemble, len(drafts)) for each in (raw, whole)]
-            for at in range(len(head.labels) if head.task == "multilabel" else 1):
+            for at in range(task.num_label_columns):
                 changed += pc.sum(pc.not_equal(*(decoded.columns[at] for decoded in both))).as_py()
     return Pruning(
         share=share,
@@ -72,10 +74,7 @@ def rehearse_bundle(manifest: BundleManifest, drafts: Sequence[Draft], golden: G
     """The manifest with which the golden rows come out; tables contiguous where the model needs it."""
     if not _rehearse(manifest, drafts, golden):
         return manifest
-    inputs = [
-        entry.model_copy(update={"contiguous": True}) if isinstance(entry, TableInput) else entry
-        for entry in manifest.inputs
-    ]
+    inputs = [kind_of(entry).as_contiguous() for entry in manifest.inputs]
     return manifest.model_copy(update={"inputs": inputs})
 
 
@@ -91,12 +90,10 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
     try:
         settle_layout(loaded, golden)
     except GoldenMismatchError as error:
-        if manifest.golden.source == "model" and any(
-            isinstance(e, SequenceInput) and e.mask is not None for e in manifest.inputs
-        ):
+        if manifest.golden.source == "model" and any(kind_of(entry).masked for entry in manifest.inputs):
             raise BundleError(f"{PADDING} ({error})") from error
         raise
-    if any(isinstance(entry, SequenceInput) and entry.mask is not None for entry in manifest.inputs):
+    if any(kind_of(entry).masked for entry in manifest.inputs):
         loaded.members.passes.extra = EXTRA_STEPS
         raw, _ = raw_and_columns(loaded, golden.features)
         if not all(_alike(got, golden.raw[name], 0, golden.features.num_rows) for name, got in raw.items()):

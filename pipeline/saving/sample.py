@@ -12,15 +12,14 @@ import pyarrow.compute as pc
 from torch import Tensor
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import AnyHead, BinaryHead, MultilabelHead, RegressionHead
-from ...schemas.inputs import AnyInput, Feature, ImageInput, SequenceInput
+from ...schemas.heads import AnyHead
+from ...schemas.inputs import AnyInput, Feature
 from ...schemas.steps import AnyStep
 from ..arrow_types import is_bytes, is_list
 from ..bundle.columns import output_fields
 from ..bundle.golden import MOST_ROWS
-from ..bundle.heads import PREDICTION
 from ..errors import BundleError, ColumnError, one_line
-from ..features.images import open_images
+from ..features.kinds import kind_of
 from ..features.program import origins
 from ..features.tensors import scale_batch
 from ..frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_views
@@ -29,6 +28,7 @@ from ..inputs.columns import check_columns
 from ..nested import takeable, with_types
 from ..options import ColumnOptions
 from ..storage.plain_files import read_plain
+from ..tasks.tasks import task_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,32 +183,7 @@ def _given_columns(expected: Any, heads: Sequence[AnyHead], names: list[str]) ->
     values = np.asarray(expected)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    if isinstance(head, RegressionHead):
-        names = [name for name in names if not name.startswith(f"{PREDICTION}_std")]
-        columns = values.reshape(len(values), -1).T
-        if len(columns) != len(names):
-            raise BundleError(f"expected has {len(columns)} columns, and the model {len(names)} outputs")
-        return {name: column.astype(np.float64) for name, column in zip(names, columns, strict=True)}
-    if isinstance(head, MultilabelHead):
-        if values.shape != (len(values), len(head.labels)):
-            raise BundleError(f"expected has shape {values.shape}, and the model {len(head.labels)} labels")
-        if values.dtype.kind in "bi":
-            return dict(zip(names, values.astype(np.bool_).T, strict=False))
-        return dict(zip(names[len(head.labels) :], values.astype(np.float32).T, strict=False))
-    if values.ndim == 1:
-        are_labels = values.dtype.kind != "f" or set(values.tolist()) <= set(head.labels)
-        if are_labels:
-            return {names[0]: values}
-        if isinstance(head, BinaryHead):
-            return {names[1]: values.astype(np.float32)}
-    if values.ndim == 2 and values.shape[1] == len(head.labels):
-        if isinstance(head, BinaryHead):
-            return {names[1]: values[:, 1].astype(np.float32)}
-        return {name: values[:, at].astype(np.float32) for at, name in enumerate(names[1 : 1 + len(head.labels)])}
-    raise BundleError(
-        f"expected is {values.dtype} of shape {values.shape}; give labels [rows], or probabilities"
-        f" [rows, {len(head.labels)}]"
-    )
+    return task_of(head).expected_columns(values, names)
 
 
 def _dtype(
@@ -236,7 +211,7 @@ def with_bytes(sample: Sample, entries: Sequence[AnyInput]) -> Sample:
     """
     batch = sample.batch
     for entry in entries:
-        if not isinstance(entry, ImageInput) or pa.types.is_large_binary(batch.column(entry.columns[0]).type):
+        if not kind_of(entry).opens_files or pa.types.is_large_binary(batch.column(entry.columns[0]).type):
             continue
         column = batch.column(entry.columns[0])
         try:
@@ -264,12 +239,13 @@ def fitting(
     rejected = [(int(reject.positions[0]), reject.column, reject.reasons[0]) for reject in checked.rejects]
     good = np.ones(len(kept), dtype=np.bool_)
     for entry in entries:
-        if isinstance(entry, ImageInput):
+        kind = kind_of(entry)
+        if kind.opens_files:
             name = entry.columns[0]
-            _, unfit = open_images(checked.columns[name], entry, folder="")
+            _, unfit = kind.open(checked.columns[name], folder="")
             good[list(unfit)] = False
             rejected += [(int(kept[row]), name, reason) for row, reason in unfit.items()]
-    rich = [entry for entry in entries if isinstance(entry, SequenceInput)]
+    rich = [entry for entry in entries if kind_of(entry).has_steps]
     if rich:
         scaled = scale_batch(checked, steps=steps, inputs=rich, limits={}, sources=origins(features, steps))
         fits = kept if scaled.kept is None else scaled.kept

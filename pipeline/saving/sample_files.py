@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import BundleError, PartitionError, one_line
-from ..inputs.csv import read_text
+from ..inputs.csv_rows import read_text
 from ..parquet.file import ParquetSource
 from ..storage.plain_files import require_plain
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from ...schemas.bundle import BundleManifest, Ensemble, Golden, Pruning, arguments_of, refuse_arguments
-from ...schemas.heads import AnyHead, LabelledHead, TaggingHead
+from ...schemas.heads import AnyHead
 from ...schemas.inputs import AnyInput
 from ...schemas.members import AnyMember, GraphMember, LayerRecord
 from ...schemas.specs.inputs import AnyInputSpec
@@ -28,6 +28,7 @@ from ..model.modes import pinned
 from ..options import ColumnOptions
 from ..ordered import refuse_unordered
 from ..tasks.decode import raw_arrays
+from ..tasks.tasks import task_of
 from .draft import Draft, draft
 from .fitted import fitted_in_float32
 from .heads import NamedHead, make_heads
@@ -153,9 +154,9 @@ def _together(members: int, heads: Sequence[AnyHead], spec: EnsembleSpec) -> Ens
         if spec.combine is not None or spec.std:
             raise BundleError("Ensemble: combine and std are for several models, and there is one")
         return None
-    if spec.std and any(isinstance(head, TaggingHead) for head in heads):
+    if spec.std and any(not task_of(head).has_std for head in heads):
         raise BundleError("Ensemble: std is not written for tagging; leave it out")
-    classes = [head.task for head in heads if isinstance(head, LabelledHead)]
+    classes = [head.task for head in heads if task_of(head).labels]
     combine = spec.combine or ("probability" if classes else "mean")
     if (combine == "mean") == bool(classes):
         raise BundleError(f"Ensemble: combine={combine!r} does not go with {classes[0] if classes else 'regression'}")

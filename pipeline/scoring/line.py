@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.inputs import ImageInput, SequenceInput
+from ..features.kinds import kind_of
 from ..options import DEFAULTS, ColumnOptions, ScoreJob
 
 if TYPE_CHECKING:
     from ..events import Event
-    from ..features.images import Mapper
+    from ..features.kind import Mapper
     from ..timing import StageTimes
     from .block import Block
     from .loaded import LoadedBundle
@@ -59,7 +59,7 @@ def _check(loaded: LoadedBundle, _: LineOptions) -> Stage:
 def _images(loaded: LoadedBundle, options: LineOptions) -> Stage:
     from .stages.images import Images
 
-    return Images([entry for entry in loaded.manifest.inputs if isinstance(entry, ImageInput)], options.mapper)
+    return Images([kind_of(entry) for entry in loaded.manifest.inputs], options.mapper)
 
 
 def _scale(loaded: LoadedBundle, _: LineOptions) -> Stage:
@@ -112,14 +112,14 @@ def _explain(loaded: LoadedBundle, options: LineOptions) -> Stage:
 LOAD = (
     Entry(name="read", build=None),
     Entry(name="check", build=_check),
-    Entry(name="images", build=_images, wanted=lambda m, _: any(isinstance(e, ImageInput) for e in m.inputs)),
+    Entry(name="images", build=_images, wanted=lambda m, _: any(kind_of(entry).opens_files for entry in m.inputs)),
     Entry(name="scale", build=_scale),
     Entry(name="dedupe", build=_find_repeats, wanted=lambda _, options: options.dedupe),
 )
 #: In a lane, from the model's inputs on.
 SCORE = (
     Entry(name="transfer", build=_transfer),
-    Entry(name="pad", build=None, wanted=lambda m, _: any(isinstance(e, SequenceInput) for e in m.inputs)),
+    Entry(name="pad", build=None, wanted=lambda m, _: any(kind_of(entry).has_steps for entry in m.inputs)),
     Entry(name="forward", build=_forward),
     Entry(name="hidden", build=_hidden, wanted=lambda _, options: bool(options.columns.hidden)),
     Entry(name="decode", build=_decode),

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import GenerationHead, TaggingHead
-from ...schemas.inputs import SequenceInput
-from ..bundle.heads import head_width
+from ..features.kinds import kind_of
 from ..features.program import origins
 from ..graph.facts import index_limits, overwrites
 from ..model.blocks import block_size
@@ -21,13 +18,13 @@ from ..model.devices import Device
 from ..model.loading import LoadedMember
 from ..model.members import Members
 from ..model.precision import Precision, reduced
-from ..records import Sent, Sequences
+from ..records import Sent
+from ..tasks.tasks import task_of
 from .batches import RawBatch
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from .explaining.attribution import Attribution
     from .stages.hidden import HiddenLayers
@@ -71,23 +68,17 @@ class LoadedBundle:
     @property
     def pads(self) -> bool:
         """Whether rows are padded to go through together."""
-        return any(isinstance(entry, SequenceInput) for entry in self.manifest.inputs)
+        return any(kind_of(entry).has_steps for entry in self.manifest.inputs)
 
     def no_rows(self) -> RawBatch:
         """The raw outputs of no row."""
-        heads: dict[str, Tensor | Sequences] = {}
-        for head in self.manifest.heads:
-            none = torch.empty((0, head_width(head) * len(self.members)))
-            of_steps = isinstance(head, TaggingHead | GenerationHead)
-            heads[head.name] = Sequences(values=none, offsets=torch.zeros(1, dtype=torch.int64)) if of_steps else none
-        return RawBatch(heads=heads)
+        return RawBatch(heads={head.name: task_of(head).no_rows(len(self.members)) for head in self.manifest.heads})
 
     def values_per_row(self) -> int:
         """How many numbers of a row are in flight at once: the model's inputs and outputs."""
-        inputs = sum(entry.numbers * (4 if entry.kind == "sequence" else 1) for entry in self.manifest.inputs)
-        steps = self.manifest.longest
-        outputs = (head_width(head) * (steps if isinstance(head, TaggingHead) else 1) for head in self.manifest.heads)
-        return inputs + sum(outputs) * len(self.members)
+        inputs = sum(kind_of(entry).values_per_row for entry in self.manifest.inputs)
+        outputs = sum(task_of(head).values_per_row(self.manifest.longest) for head in self.manifest.heads)
+        return inputs + outputs * len(self.members)
 
 
 def on_device(

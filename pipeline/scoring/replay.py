@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 from torch import Tensor
 
-from ...schemas.inputs import TableInput
 from ..bundle.columns import output_fields
 from ..bundle.golden import WIDER, GoldenRows, Raw, compare
 from ..errors import BundleError, GoldenMismatchError, ModelFailedError, ScorelineError, one_line
+from ..features.kinds import kind_of
 from ..inputs.columns import check_columns
 from ..model.modes import pinned
 from ..model.precision import TOLERANCE
@@ -104,7 +104,7 @@ def settle_layout(loaded: LoadedBundle, golden: GoldenRows) -> GoldenReport:
     try:
         return _replay_two_at_least(loaded, golden)
     except BundleError:
-        if passes.contiguous or not any(isinstance(entry, TableInput) for entry in loaded.manifest.inputs):
+        if passes.contiguous or not any(kind_of(entry).tabular for entry in loaded.manifest.inputs):
             raise
         passes.contiguous = True
         try:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import PartitionError
-from scoreline.pipeline.inputs.csv import read_batches, read_header
+from scoreline.pipeline.inputs.csv_rows import read_batches, read_header
 from scoreline.pipeline.inputs.discover import discover
 from scoreline.pipeline.options import CsvDialect
 from scoreline.pipeline.records import Partition

@@ -127,11 +127,11 @@ def test_ragged_rows_are_rejects_with_their_numbers(scoreline: Command, iris: Ex
     [
         ("delimiter = ';;'", "csv.delimiter"),
         ("delimiter = '\"'", "delimiter, quote and escape must differ"),
-        ("encoding = 'klingon'", "is no encoding that Python knows"),
-        ("encoding = 'base64'", "is no encoding that Python knows"),
+        ("encoding = 'klingon'", "csv.encoding: 'klingon' is not an encoding that Python knows"),
+        ("encoding = 'base64'", "csv.encoding: 'base64' is not an encoding that Python knows"),
         ("decimal = '_'", "csv.decimal"),
         ("columns = []", "csv.columns"),
-        ("separator = ';'", "'separator' is no setting of [csv]"),
+        ("separator = ';'", "'separator' is not a setting of [csv]"),
     ],
 )
 def test_a_dialect_that_is_none(scoreline: Command, iris: Example, tmp_path: Path, section: str, says: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import PartitionError
-from scoreline.pipeline.inputs import csv
+from scoreline.pipeline.inputs import csv_rows
 from scoreline.pipeline.inputs.discover import discover
 from scoreline.pipeline.options import CsvDialect
 
@@ -20,12 +20,12 @@ Found = tuple[list[tuple[str | None, ...]], list[int]]
 def read(path: Path, block_bytes: int) -> Found:
     """Every row as a tuple of cells, and the numbers of the ragged ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv, "BLOCK_BYTES", block_bytes)
+        patch.setattr(csv_rows, "BLOCK_BYTES", block_bytes)
         (partition,) = discover(str(path), format="csv").partitions
-        header = csv.read_header(partition, CsvDialect()).names
+        header = csv_rows.read_header(partition, CsvDialect()).names
         rows: list[tuple[str | None, ...]] = []
         ragged: list[int] = []
-        for found in csv.read_batches(partition, header, header=header, dialect=CsvDialect()):
+        for found in csv_rows.read_batches(partition, header, header=header, dialect=CsvDialect()):
             ragged += [len(rows) + place for place in found.unreadable]
             rows += [tuple(row.values()) for row in found.batch.to_pylist()]
     return rows, ragged

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import PartitionError
-from scoreline.pipeline.inputs import csv
+from scoreline.pipeline.inputs import csv_rows
 from scoreline.pipeline.inputs.discover import discover
 from scoreline.pipeline.options import CsvDialect
 
@@ -69,12 +69,12 @@ def read(path: Path, block_bytes: int, dialect: CsvDialect) -> list[Row] | str:
     """The same by ourselves, or the message of what is refused."""
     names = {"text behind a closing": "text behind", "over several lines": "lines", "an escape in front": "escape"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv, "BLOCK_BYTES", block_bytes)
+        patch.setattr(csv_rows, "BLOCK_BYTES", block_bytes)
         (partition,) = discover(str(path), format="csv").partitions
         rows: list[Row] = []
         try:
-            header = csv.read_header(partition, dialect).names
-            for found in csv.read_batches(partition, header, header=header, dialect=dialect):
+            header = csv_rows.read_header(partition, dialect).names
+            for found in csv_rows.read_batches(partition, header, header=header, dialect=dialect):
                 read = [tuple(row.values()) for row in found.batch.to_pylist()]
                 for place, reason in found.unreadable.items():
                     assert set(read[place]) == {None}

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -263,16 +264,16 @@ def test_a_new_file_during_the_run_is_left_for_the_next(
     score: Command, tmp_path: Path, big: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P17: the list of inputs is frozen when the run begins; what came later is said."""
-    from scoreline.pipeline.inputs import parquet
+    from scoreline.pipeline.inputs.parquet import Parquet
 
     write(big, tmp_path / "data" / "0.parquet")
-    real = parquet.read_batches
+    real = Parquet.read_rows
 
-    def and_then(*words: object, **options: object) -> object:
+    def and_then(*words: Any, **options: Any) -> Any:
         write(big, tmp_path / "data" / "1.parquet")
         return real(*words, **options)
 
-    monkeypatch.setattr(parquet, "read_batches", and_then)
+    monkeypatch.setattr(Parquet, "read_rows", and_then)
     result = score()
     assert result.code == 0
     assert (result.event("new_inputs_found")["count"], result.event("new_inputs_found")["first"]) == (1, "1.parquet")

@@ -116,7 +116,7 @@ def test_probabilities_that_are_none(tmp_path: Path) -> None:
         ({"task": "regression", "labels": list("xyz")}, ["--threshold", "0.4"], "the bundle's task is regression"),
         ({"task": "multilabel", "labels": list("xyz")}, ["--top-k", "1"], "the bundle's task is multilabel"),
         ({"task": "multilabel", "labels": list("xyz")}, ["--threshold", "w=0.4"], "say one of x, y, z"),
-        ({"task": "multilabel", "labels": list("xyz")}, ["--threshold", "1.4"], "is no probability"),
+        ({"task": "multilabel", "labels": list("xyz")}, ["--threshold", "1.4"], "is not a probability"),
     ],
 )
 def test_wrong_combinations_are_refused(

@@ -12,16 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from ....schemas.bundle import BundleManifest
-from ....schemas.heads import RegressionHead
 from ...arrays import to_arrow, to_numpy
 from ...bundle.explained import explained, no_gradient
-from ...bundle.heads import head_fields, label_array
+from ...bundle.heads import head_fields
 from ...errors import UsageError, one_line
 from ...features.program import encoded, origins
 from ...model.forward import head_output
 from ...model.passes import Passes
 from ...options import ColumnOptions, Explain
 from ...records import dense
+from ...tasks.labelled import label_array
+from ...tasks.tasks import task_of
 from ..block import Block
 from ..line import compose
 from .captum import Explainer
@@ -127,11 +128,10 @@ class Attribution:
         """The class or output to explain of each row."""
         if self._place is not None:
             return np.full(len(taken), self._place, dtype=np.int64)
-        assert not isinstance(self._head, RegressionHead), "outputs of a regression have places"
         before = self._manifest.heads[: self._manifest.heads.index(self._head)]
         first = sum(len(head_fields(self._manifest, head, options)) for head in before)
         labels = predicted[first].take(to_arrow(taken))
-        places = pc.index_in(labels, value_set=label_array(self._head.labels))
+        places = pc.index_in(labels, value_set=label_array(task_of(self._head).labels))
         return to_numpy(places).astype(np.int64)
 
     def _score(self, raw: Sequence[Any], places: Tensor) -> Tensor:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....schemas.inputs import ImageInput
-from ...features.images import Mapper, open_images, require_pillow
+from ...features.kind import InputKind, Mapper
 from ...inputs.check import some_rows
 from ...records import CheckedBatch, Reject
 from ..batches import positions_or_all
@@ -23,21 +22,22 @@ class Images(Stage):
     """In `checked`, pixels in place of bytes and paths: float32 `[kept, channels, height, width]`.
 
     Args:
-        entries: the bundle's image inputs.
+        kinds: the bundle's inputs; those that open files are decoded.
         mapper: runs the decoding, in threads where it has them.
     """
 
     name = "images"
 
-    def __init__(self, entries: Sequence[ImageInput], mapper: Mapper = map) -> None:
-        require_pillow()
-        self._entries = {entry.columns[0]: entry for entry in entries}
+    def __init__(self, kinds: Sequence[InputKind[Any]], mapper: Mapper = map) -> None:
+        self._kinds = {kind.entry.columns[0]: kind for kind in kinds if kind.opens_files}
         self._mapper = mapper
+        for kind in self._kinds.values():
+            kind.require()
 
     def __call__(self, block: Block) -> Block:
         checked, num_rows, num_bytes = block.need_checked(), block.need_checked().num_kept, 0
-        for name, entry in self._entries.items():
-            pixels, broken = open_images(checked.columns[name], entry, folder=block.origin.folder, mapper=self._mapper)
+        for name, kind in self._kinds.items():
+            pixels, broken = kind.open(checked.columns[name], folder=block.origin.folder, mapper=self._mapper)
             num_bytes += pixels.nbytes
             checked = replace(checked, columns={**checked.columns, name: pixels})
             if broken:

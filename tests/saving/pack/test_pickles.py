@@ -1,11 +1,14 @@
 """What is a pickle or code says so and asks, and nothing of it runs otherwise."""
 
 import io
+import json
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from conftest import Result
-from packed_files import FRAME, LAYERS, RNG, probabilities, spec
+from packed_files import FRAME, LAYERS, RNG, probabilities, spec, write_files
 from scoreline import Scorer
 from textbook import ClassificationModel
 
@@ -35,19 +38,20 @@ class Evil:
 
 
 AUDITED = """
-import sys
+import json, sys
 import skops.io, sklearn.preprocessing, pandas, onnxruntime  # what they import is not what a file makes them import
 from scoreline.jobs.cli import run
 from scoreline.pipeline.saving import pack
-mark, events = sys.argv.pop(), []
+events = []
 processes = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "socket.connect", "socket.bind")
 def hook(event, args):
-    if event in processes or event == "pickle.find_class" or (event in ("compile", "open") and mark in str(args[0])):
+    of_a_file = event in ("compile", "open") and "executed" in str(args[0])
+    if event in processes or event == "pickle.find_class" or of_a_file:
         events.append((event, str(args)[:200]))
 sys.addaudithook(hook)
-code = run(sys.argv[1:])
-sys.stdout.write("EVENTS " + repr(events) + "\\n")
-sys.exit(code)
+for words in json.loads(sys.argv[1]):
+    events.clear()
+    sys.stderr.write(f"ENDED {run(words)} {json.dumps(events)}\\n")
 """
 
 
@@ -61,19 +65,20 @@ def zipped_pickle(payload: bytes) -> bytes:
     return data.getvalue()
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["weights.pt", "weights.safetensors", "scaler.npz", "scaler.json", "scaler.skops", "model.onnx", "sample.csv",
-     "sample.parquet", "object.npz"],
+NAMES = (
+    "weights.pt", "weights.safetensors", "scaler.npz", "scaler.json", "scaler.skops", "model.onnx", "sample.csv",
+    "sample.parquet", "object.npz",
 )  # fmt: skip
-def test_a_pickle_under_any_name_executes_nothing(name: str, files: Path) -> None:
-    """M1: in a process under an audit hook, nothing of the file is executed, compiled or looked up."""
-    mark = files / "executed"
-    payload = pickle.dumps(Evil(mark))
+
+
+def spec_with_a_pickle(name: str, files: Path) -> Path:
+    """A spec in a folder of files, of which the one of that name is a pickle that leaves `executed` behind."""
+    evil = Evil(files / "executed")
+    payload = pickle.dumps(evil)
     data = zipped_pickle(payload) if name in ("weights.pt", "scaler.skops", "scaler.npz") else payload
     (files / name).write_bytes(data)
     if name == "object.npz":
-        np.savez(files / name, mean_=np.array([Evil(mark)], dtype=object), scale_=np.ones(1))
+        np.savez(files / name, mean_=np.array([evil], dtype=object), scale_=np.ones(1))
     scaler = name if name.startswith("scaler") or name == "object.npz" else "scaler.json"
     text = {"model.onnx": 'file = "model.onnx"', "weights.safetensors": f'weights = "{name}"\nlayers = {LAYERS}'}.get(
         name
@@ -82,27 +87,61 @@ def test_a_pickle_under_any_name_executes_nothing(name: str, files: Path) -> Non
     path.write_text(path.read_text().replace('"sample.csv"', f'"{name if "sample" in name else "sample.csv"}"'))
     if scaler.endswith(".npz"):
         path.write_text(path.read_text() + 'kind = "standard"\n')
+    return path
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What `pack` did with a spec, under the audit hook."""
+
+    files: Path
+    code: int
+    events: list[Any]
+    err: str
+
+
+@pytest.fixture(scope="module")
+def packed(
+    tmp_path_factory: pytest.TempPathFactory, model: torch.nn.Module, scaler: StandardScaler
+) -> dict[str, Packed]:
+    """Every spec packed by one process under the audit hook: its imports take far longer than all of them."""
+    folders = {name: write_files(tmp_path_factory.mktemp("packed"), model, scaler) for name in NAMES}
+    words = [["pack", str(spec_with_a_pickle(name, files)), str(files / "b")] for name, files in folders.items()]
     done = subprocess.run(
-        [sys.executable, "-c", AUDITED, "pack", str(path), str(files / "b"), str(mark)],
-        capture_output=True, text=True, check=False, cwd="/",
-    )  # fmt: skip
-    assert done.returncode == 78, done.stderr
-    assert "Traceback" not in done.stderr
-    assert not mark.exists()
-    assert done.stdout == "EVENTS []\n"
-    assert not (files / "b").exists()
+        [sys.executable, "-c", AUDITED, json.dumps(words)], capture_output=True, text=True, check=False, cwd="/"
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout
+    said = re.findall(r"(.*?)^ENDED (\d+) (\[.*?\])$\n", done.stderr, re.DOTALL | re.MULTILINE)
+    return {
+        name: Packed(folders[name], int(code), json.loads(events), err)
+        for name, (err, code, events) in zip(NAMES, said, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pickle_under_any_name_executes_nothing(name: str, packed: dict[str, Packed]) -> None:
+    """M1: in a process under an audit hook, nothing of the file is executed, compiled or looked up."""
+    result = packed[name]
+    assert result.code == 78, result.err
+    assert "Traceback" not in result.err
+    assert not (result.files / "executed").exists()
+    assert result.events == []
+    assert not (result.files / "b").exists()
 
 
 def test_the_audit_sees_what_it_should(files: Path) -> None:
     """The same file, unpickled: so the hook above is no blind one."""
     mark = files / "executed"
     (files / "evil.pkl").write_bytes(pickle.dumps(Evil(mark)))
-    code = AUDITED.replace("code = run(sys.argv[1:])", "import pickle; pickle.load(open(sys.argv[1], 'rb')); code = 0")
-    words = [sys.executable, "-c", code, str(files / "evil.pkl"), str(mark)]
+    code = AUDITED.replace("run(words)", "pickle.load(open(words[0], 'rb'))").replace(
+        "import json", "import json, pickle"
+    )
+    words = [sys.executable, "-c", code, json.dumps([[str(files / "evil.pkl")]])]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd="/")
     assert mark.exists()
-    assert "pickle.find_class" in done.stdout
-    assert "compile" in done.stdout
+    assert "pickle.find_class" in done.stderr
+    assert "compile" in done.stderr
 
 
 def test_pickles_are_read_by_another_process(files: Path, scoreline: Command) -> None:

@@ -46,7 +46,7 @@ def test_a_resume_explains_the_same_rows_and_gives_the_same_bytes(
     names = [column for column in one.columns if column.startswith("attribution_")]
     assert 5 < one["attribution_bmi"].notna().sum() < 40
     np.testing.assert_allclose(one[names], two[names], rtol=1e-4, atol=1e-4)
-    changed: Result = scoreline("score", *words[:-2], "--output", tmp_path / "out")
+    changed: Result = scoreline("score", *words[:-1], "5%", "--output", tmp_path / "out")
     assert changed.event("run_started")["to_score"] == {"option explain changed": 2}
 
 

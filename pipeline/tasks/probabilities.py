@@ -1,18 +1,25 @@
-"""What binary and multiclass share: probabilities from raw outputs, labels from places, one prediction from several
-members."""
+"""Probabilities from raw outputs, labels from their indices, one prediction from several members.
 
-from dataclasses import dataclass
-from typing import Literal
+Tensors are used by their methods alone, and torch is imported only where one is made from nothing: planning does
+without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
-import torch
-from torch import Tensor
 
-from ...schemas.bundle import Ensemble
-from ...schemas.heads import Label, LabelledHead, MulticlassHead, Platt, TaggingHead, Temperature
+from ...schemas.heads import Label, LabelledHead, Platt, Temperature
 from ..arrays import to_arrow
-from ..bundle.heads import label_array
-from ..options import ColumnOptions
+from .labelled import label_array
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...schemas.bundle import Ensemble
+    from ..options import ColumnOptions
 
 #: Up to here a pass per label is faster than `argmax`.
 FEW_LABELS = 32
@@ -23,24 +30,14 @@ NEAREST = 1e-7
 SLACK = 1e-3
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HeadColumns:
-    """What a head's raw output says. `finite`, `beyond`: bool `[rows]`: which rows came out finite, and which lie
-    beyond the bounds that were declared; None where all are finite, and where none are beyond."""
-
-    columns: list[pa.Array]
-    finite: Tensor | None
-    beyond: Tensor | None = None
-
-
 def class_probabilities(outputs: Outputs, raw: Tensor) -> Tensor:
     """`[…, labels]` → float32 of the same shape. The softmax is shifted by each row's
     maximum, so that logits of ±1e4 stay finite; a row with NaN or +inf comes out as NaN."""
     match outputs:
         case "logits":
-            return torch.softmax(raw.float(), dim=-1)
+            return raw.float().softmax(dim=-1)
         case "log_probabilities":
-            return torch.exp(raw.float())
+            return raw.float().exp()
         case "probabilities":
             return raw.float()
 
@@ -58,9 +55,11 @@ def combined(outputs: Outputs, raw: Tensor, ensemble: Ensemble) -> tuple[Tensor,
     """
     single = class_probabilities(outputs, raw)
     if ensemble.combine == "logit":
-        scores = raw.float() if outputs != "probabilities" else torch.log(raw.float())
-        probabilities = torch.softmax(scores.mean(dim=1), dim=-1)
+        scores = raw.float() if outputs != "probabilities" else raw.float().log()
+        probabilities = scores.mean(dim=1).softmax(dim=-1)
     elif ensemble.combine == "vote":
+        import torch  # by now it is imported: planning does without
+
         votes = torch.nn.functional.one_hot(single.nan_to_num().argmax(dim=-1), single.shape[-1])
         probabilities = votes.float().mean(dim=1) + 0.0 * single.sum(dim=(1, 2))[:, None]  # NaN stays NaN
     else:
@@ -83,7 +82,7 @@ def by_label(outputs: Outputs, raw: Tensor) -> tuple[Tensor, Tensor]:
     best, places = largest(scores)
     if outputs != "logits":
         return class_probabilities(outputs, scores), places
-    powers = torch.exp(scores - best)
+    powers = (scores - best).exp()
     total = powers[0].clone()
     for power in powers[1:]:
         total += power
@@ -94,12 +93,14 @@ def largest(scores: Tensor) -> tuple[Tensor, Tensor]:
     """`[labels, rows]` → the largest of each row and its place, the first of equal ones, `[rows]` each."""
     if scores.shape[0] > FEW_LABELS:
         best, places = scores.max(dim=0)
-        return best, (scores == best).to(torch.uint8).argmax(dim=0)
+        return best, (scores == best).byte().argmax(dim=0)
+    import torch  # by now it is imported: planning does without
+
     best = scores[0]
     places = torch.zeros(scores.shape[1], dtype=torch.int64)
     for place in range(1, scores.shape[0]):
         places.masked_fill_(scores[place] > best, place)
-        best = torch.maximum(best, scores[place])
+        best = best.maximum(scores[place])
     return best, places
 
 
@@ -109,7 +110,7 @@ def yes_probabilities(outputs: Outputs, raw: Tensor) -> Tensor:
         case "logits":
             return logistic(raw.float())
         case "log_probabilities":
-            return torch.exp(raw.float())
+            return raw.float().exp()
         case "probabilities":
             return raw.float()
 
@@ -121,21 +122,19 @@ def class_logits(outputs: Outputs, raw: Tensor) -> Tensor:
 
 def log_odds(probabilities: Tensor) -> Tensor:
     """The logit, ±16 at most: nearer to 0 and 1 float32 has no more to say."""
-    return torch.logit(probabilities, eps=NEAREST)
+    return probabilities.logit(eps=NEAREST)
 
 
 def log_probabilities(probabilities: Tensor) -> Tensor:
     """The logarithm, −16 at least, for the same reason."""
-    return torch.log(probabilities.float().clamp(min=NEAREST))
+    return probabilities.float().clamp(min=NEAREST).log()
 
 
 def platt(calibration: Platt | Temperature, logits: Tensor) -> Tensor:
     """Log-odds `[labels, rows]` → calibrated probabilities of the same shape and type."""
     if isinstance(calibration, Temperature):
         return logistic(logits / calibration.temperature)
-    slope, intercept = (
-        torch.tensor(numbers, dtype=logits.dtype) for numbers in (calibration.slope, calibration.intercept)
-    )
+    slope, intercept = (logits.new_tensor(numbers) for numbers in (calibration.slope, calibration.intercept))
     return logistic(slope[:, None] * logits + intercept[:, None])
 
 
@@ -149,33 +148,33 @@ def probability_columns(probabilities: Tensor, options: ColumnOptions) -> list[p
     return []
 
 
-def outside(head: LabelledHead, probabilities: Tensor) -> Tensor | None:
-    """`[labels, rows]` → the rows whose probabilities lie outside [0, 1], or do not sum to 1 where one label of several
-    is right; None where there are none, or no bounds are declared."""
+def outside(head: LabelledHead, probabilities: Tensor, *, sums_to_one: bool = False) -> Tensor | None:
+    """`[labels, rows]` → the rows whose probabilities lie outside [0, 1], or do not sum to 1 where they are to; None
+    where there are none, or no bounds are declared."""
     if head.bounds is None:
         return None
     bad = ((probabilities < -SLACK) | (probabilities > 1 + SLACK)).any(dim=0)
-    if isinstance(head, MulticlassHead | TaggingHead):
+    if sums_to_one:
         bad |= (probabilities.sum(dim=0) - 1).abs() > SLACK
     return bad if bool(bad.any()) else None
 
 
 def logistic(logit: Tensor) -> Tensor:
     """1 / (1 + e^−x). Torch's own differs in the last bit with the place of a value in its block."""
-    return torch.reciprocal(1 + torch.exp(-logit))
+    return (1 + (-logit).exp()).reciprocal()
 
 
 def finite_rows(values: Tensor) -> Tensor | None:
     """`[…, rows]` → which columns are finite throughout, bool `[rows]`; None where all are, as the sum tells at
     once."""
-    if torch.isfinite(values.sum()):
+    if values.sum().isfinite():
         return None
-    return torch.isfinite(values.reshape(-1, values.shape[-1])).all(dim=0)
+    return values.reshape(-1, values.shape[-1]).isfinite().all(dim=0)
 
 
-def labels_at(places: Tensor, labels: list[Label]) -> pa.Array:
-    """int64 `[rows]` → the labels at those places."""
-    return label_array(labels).take(to_arrow(places.cpu().numpy()))
+def labels_at(indices: Tensor, labels: Sequence[Label]) -> pa.Array:
+    """int64 `[rows]` → the labels at those indices."""
+    return label_array(labels).take(to_arrow(indices.cpu().numpy()))
 
 
 def float_column(values: Tensor) -> pa.Array:

@@ -1,0 +1,403 @@
+"""The options of `scoreline score`, each defined once.
+
+From this table follow the flag, the environment variable, the value in the `ScoreJob`, what run.json records, the entry
+in the fingerprint, and docs/options.md. The line in the job file is in `schemas/job.py`; a test holds it to this table.
+To add an option, add a row here, the field that it sets in `pipeline/options.py`, and its line in the job file.
+
+Imports neither torch nor click, so that planning and `--help` can read it.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from ..errors import UsageError
+from ..inputs.formats import FORMATS
+from ..options import ColumnOptions, CsvDialect, Explain, ExplainMethod, Precision, Probabilities, ScoreJob
+from . import option_values as values
+
+#: Where the value goes: a field of `ScoreJob`, of its `columns`, a part of its `Explain`; or it is the command's own.
+Part = Literal["job", "columns", "explain", "command"]
+#: What another value means for parts that exist: they are rescored; they are kept, but new parts may differ from them
+#: in the last bits; or they are the same.
+Effect = Literal["rescored", "last bits", "none"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Option:
+    """One option. `batch_size` is the line in a job file, `--batch-size` the flag, SCORELINE_BATCH_SIZE the variable.
+
+    `help`: one line, in the imperative. `parse`: from what people write to the value; raises ValueError.
+    `choices`: instead of `parse`. `switch`: `--name/--no-name`. `multiple`: may be repeated; a list in a job file.
+    `default`: as people would write it; None where there is none, and `shown_default` says what then holds.
+    `path`: relative to the job file, if it is in one. `part`, `field`: where the value goes; the field has the option's
+    name where it is not given. `effect`: what another value means for existing parts. `mark`: the value as an entry of
+    the fingerprint, None where it is off, so that a new option makes no part out of date. `recorded`: the value in
+    run.json.
+    """
+
+    name: str
+    group: str
+    help: str
+    metavar: str = ""
+    parse: Callable[[Any], Any] = values.text
+    choices: tuple[str, ...] = ()
+    switch: bool = False
+    multiple: bool = False
+    required: bool = False
+    path: bool = False
+    default: str | bool | None = None
+    shown_default: str = ""
+    part: Part = "job"
+    field: str = ""
+    effect: Effect = "none"
+    mark: Callable[[ScoreJob], str | None] | None = None
+    recorded: Callable[[ScoreJob], str | int | None] | None = None
+
+    @property
+    def flag(self) -> str:
+        """As it is on the command line."""
+        name = self.name.replace("_", "-")
+        return f"--{name}/--no-{name}" if self.switch else f"--{name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return f"SCORELINE_{self.name.upper()}"
+
+    @property
+    def target(self) -> str:
+        """The field that it sets, which is also its name in the fingerprint and in run.json."""
+        return self.field or self.name
+
+    def value(self, given: Any) -> Any:
+        """The typed value of what a job file gives, or of the default where that is None.
+
+        Raises:
+            ValueError: it is not a value of this option.
+        """
+        given = self.default if given is None else given
+        if self.multiple:
+            listed = given if isinstance(given, list | tuple) else [] if given is None else [given]
+            return tuple(self.parse(one) for one in listed)
+        if given is None or self.switch or self.choices:
+            return given
+        return self.parse(given)
+
+
+def _on(field: str) -> Callable[[ScoreJob], str]:
+    return lambda job: "on" if getattr(job, field) else "off"
+
+
+OPTIONS = (
+    Option(
+        name="bundle",
+        group="Paths",
+        help="Directory of the trained model, as save_bundle wrote it.",
+        metavar="DIR",
+        required=True,
+        path=True,
+        effect="rescored",
+    ),
+    Option(
+        name="input",
+        group="Paths",
+        help="A file, a directory or a glob; may contain {run_date}.",
+        metavar="PATH",
+        required=True,
+        path=True,
+        effect="rescored",
+    ),
+    Option(
+        name="output",
+        group="Paths",
+        help="Directory for the predictions; may contain {run_date}.",
+        metavar="DIR",
+        required=True,
+        path=True,
+    ),
+    Option(
+        name="format",
+        group="Paths",
+        help="Format of the input files.",
+        choices=("auto", *FORMATS),
+        default="auto",
+        recorded=lambda job: job.format,
+    ),
+    Option(
+        name="keys",
+        group="Columns",
+        help="Carry these columns through: all that are not features, or some. Names are taken as they are, spaces"
+        " included; write one that contains a comma into a job file's list.",
+        metavar="a,b|all|none",
+        parse=values.keys,
+        default="all",
+        part="columns",
+        effect="rescored",
+        mark=lambda job: None if job.columns.keys is None else json.dumps(job.columns.keys),
+        recorded=lambda job: "all" if job.columns.keys is None else ",".join(job.columns.keys) or "none",
+    ),
+    Option(
+        name="prefix",
+        group="Columns",
+        help="Put this in front of every output column.",
+        metavar="P_",
+        default="",
+        part="columns",
+        effect="rescored",
+        mark=lambda job: job.columns.prefix or None,
+        recorded=lambda job: job.columns.prefix,
+    ),
+    Option(
+        name="probabilities",
+        group="Columns",
+        help="Write one column per class, one list column, or the label alone.",
+        choices=get_args(Probabilities),
+        default="columns",
+        part="columns",
+        effect="rescored",
+        mark=lambda job: None if job.columns.probabilities == "columns" else job.columns.probabilities,
+        recorded=lambda job: job.columns.probabilities,
+    ),
+    Option(
+        name="top_k",
+        group="Columns",
+        help="Also write the K likeliest labels of each row.",
+        metavar="K",
+        parse=values.positive,
+        part="columns",
+        effect="rescored",
+        mark=lambda job: None if job.columns.top_k is None else str(job.columns.top_k),
+        recorded=lambda job: job.columns.top_k,
+    ),
+    Option(
+        name="hidden",
+        group="Columns",
+        help="Also write the output of this layer; may be repeated. scoreline layers lists them.",
+        metavar="LAYER",
+        multiple=True,
+        part="columns",
+        effect="rescored",
+        recorded=lambda job: ",".join(job.columns.hidden) or None,
+    ),
+    Option(
+        name="explain",
+        group="Columns",
+        help="Also write what each feature adds to the score, compared with the median of the golden rows.",
+        choices=get_args(ExplainMethod),
+        part="explain",
+        effect="rescored",
+    ),
+    Option(
+        name="explain_rows",
+        group="Columns",
+        help="Explain all rows, or a share of them.",
+        metavar="all|1%",
+        parse=values.share,
+        default="all",
+        part="explain",
+        effect="rescored",
+    ),
+    Option(
+        name="explain_target",
+        group="Columns",
+        help="Explain the score of this class, or of this target of a regression; named and quoted as for --threshold.",
+        metavar="[HEAD.]LABEL",
+        shown_default="the predicted one",
+        part="explain",
+        effect="rescored",
+    ),
+    Option(
+        name="threshold",
+        group="Columns",
+        help="Predict a label above this probability, or one label or head by its name; may be repeated. Of several"
+        " heads a label is named as HEAD.LABEL; quotes tell names apart: '\"a.b\"=0.3', 'a.\"b\"=0.3'.",
+        metavar="[NAME=]0.3",
+        parse=values.threshold,
+        multiple=True,
+        shown_default="the bundle's",
+        part="columns",
+        field="thresholds",
+        effect="rescored",
+        mark=lambda job: json.dumps(job.columns.thresholds) if job.columns.thresholds else None,
+        recorded=lambda job: ",".join(f"{name}={value:g}" for name, value in job.columns.thresholds) or None,
+    ),
+    Option(
+        name="device",
+        group="Computing",
+        help="Device for the model.",
+        metavar="auto|cpu|cuda|cuda:1",
+        default="auto",
+        effect="last bits",
+    ),
+    Option(
+        name="precision",
+        group="Computing",
+        help="Precision of the model: half precision pays on GPUs; int8 takes a quarter of the weights' memory.",
+        choices=get_args(Precision),
+        default="fp32",
+        effect="rescored",
+        mark=lambda job: None if job.precision == "fp32" else job.precision,
+        recorded=lambda job: job.precision,
+    ),
+    Option(
+        name="compile",
+        group="Computing",
+        help="Compile the model with torch.compile: needs a compiler and half a minute, and pays on long runs.",
+        switch=True,
+        default=False,
+        effect="rescored",
+        mark=lambda job: "on" if job.compile else None,
+        recorded=_on("compile"),
+    ),
+    Option(
+        name="deterministic",
+        group="Computing",
+        help="Refuse kernels whose last bits vary.",
+        switch=True,
+        default=False,
+        effect="last bits",
+        recorded=_on("deterministic"),
+    ),
+    Option(
+        name="dedupe",
+        group="Computing",
+        help="Score feature rows that repeat within a split once.",
+        switch=True,
+        default=False,
+        effect="last bits",
+        recorded=_on("dedupe"),
+    ),
+    Option(
+        name="batch_size",
+        group="Computing",
+        help="Rows of one forward pass, as in 5000 or 64k.",
+        metavar="auto|64k",
+        parse=values.row_count,
+        default="auto",
+        field="batch_rows",
+        effect="last bits",
+    ),
+    Option(
+        name="split_rows",
+        group="Computing",
+        help="Score and publish this many rows as one: what an interrupted run repeats at most.",
+        metavar="auto|1M",
+        parse=values.row_count,
+        default="auto",
+        effect="rescored",
+    ),
+    Option(
+        name="memory",
+        group="Computing",
+        help="Limit the bytes of the rows in flight, keys included.",
+        metavar="2G",
+        parse=values.size,
+        field="memory_bytes",
+    ),
+    Option(
+        name="max_rejects",
+        group="Safety",
+        help="Allow this many rejected rows: 100, or 1%.",
+        metavar="100|1%",
+        parse=values.reject_budget,
+        default="0",
+        recorded=lambda job: str(job.max_rejects),
+    ),
+    Option(
+        name="trust",
+        group="Safety",
+        help="Digest of a bundle that may execute the code it contains; may be repeated.",
+        metavar="DIGEST",
+        multiple=True,
+    ),
+    Option(
+        name="force",
+        group="Safety",
+        help="Rescore everything, ignoring existing output.",
+        switch=True,
+        default=False,
+    ),
+    Option(
+        name="prune",
+        group="Safety",
+        help="Remove parts whose input is not among this run's.",
+        switch=True,
+        default=False,
+    ),
+    Option(
+        name="moved_input",
+        group="Safety",
+        help="Accept that the input has moved since its parts were made: keep those that are up to date.",
+        switch=True,
+        default=False,
+    ),
+    Option(
+        name="run_date",
+        group="Run",
+        help="Replace {run_date} in paths.",
+        metavar="YYYY-MM-DD",
+        parse=values.day,
+        part="command",
+    ),
+    Option(
+        name="run_id",
+        group="Run",
+        help="Name of the run in its log and run.json.",
+        metavar="ID",
+        shown_default="a random one",
+    ),
+    Option(
+        name="log_format",
+        group="Run",
+        help="Format of the log; auto: text on a terminal, JSON elsewhere.",
+        choices=("auto", "text", "json"),
+        default="auto",
+        part="command",
+    ),
+    Option(
+        name="log_level",
+        group="Run",
+        help="Least severe level to log.",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        part="command",
+    ),
+    Option(
+        name="progress",
+        group="Run",
+        help="Draw a progress bar.",
+        switch=True,
+        shown_default="on a terminal",
+        part="command",
+    ),
+)
+
+
+def find_option(name: str) -> Option:
+    """The option of this name."""
+    (found,) = (option for option in OPTIONS if option.name == name)
+    return found
+
+
+def score_job(given: Mapping[str, Any], csv: CsvDialect) -> ScoreJob:
+    """The job that typed values describe.
+
+    Args:
+        given: the value of every option that is not the command's own, by name.
+
+    Raises:
+        UsageError: options that contradict each other.
+    """
+    of = {part: {one.target: given[one.name] for one in OPTIONS if one.part == part} for part in ("job", "columns")}
+    explain = _explain(given["explain"], given["explain_rows"], given["explain_target"])
+    return ScoreJob(columns=ColumnOptions(explain=explain, **of["columns"]), csv=csv, **of["job"])
+
+
+def _explain(method: ExplainMethod | None, share: Any, target: str | None) -> Explain | None:
+    if method is not None:
+        return Explain(method=method, share=share, target=target or "")
+    if share != 1 or target is not None:
+        raise UsageError("--explain-rows and --explain-target go with --explain; pass --explain shapley")
+    return None

@@ -1,0 +1,122 @@
+"""Values of options as people write them → typed values. Each function takes text, or what a job file's TOML gives, and
+raises ValueError that names the value, the rule and what to write instead. Imports neither torch nor click.
+"""
+
+import re
+from datetime import date
+from fractions import Fraction
+from typing import Any
+
+from ..bundle.targets import parse_target
+from ..errors import UsageError
+from ..options import RejectBudget
+
+_UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
+MAX_ROWS = 1_000_000_000
+MAX_BYTES = 1_000_000_000_000_000
+#: Longer numbers are refused unread: Python does not convert more than 4,300 digits.
+MAX_DIGITS = 18
+_PERCENT = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?%")
+
+
+def text(value: Any) -> str:
+    """The value as it is."""
+    return str(value)
+
+
+def positive(value: Any) -> int:
+    """An integer from 1 on."""
+    if not re.fullmatch(rf"[0-9]{{1,{MAX_DIGITS}}}", str(value).strip()) or int(value) < 1:
+        raise ValueError(f"{_shortened(value)} is not a valid integer; use 1 or more")
+    return int(value)
+
+
+def row_count(value: Any) -> int | None:
+    """A number of rows, perhaps with k (thousand) or M (million); None for `auto`."""
+    if str(value) == "auto":
+        return None
+    match = re.fullmatch(r"([0-9]+)([kKmM]?)", str(value).strip())
+    if match is None:
+        raise ValueError(f"{value!r} is not a number of rows; use auto, 5000, 64k or 1M")
+    rows = _counted(match[1], _UNITS[match[2].lower()])
+    if not 1 <= rows <= MAX_ROWS:
+        raise ValueError(f"{_shortened(value)} is outside the range 1 to {MAX_ROWS:,} rows")
+    return rows
+
+
+def size(value: Any) -> int:
+    """Bytes, perhaps with k, M or G (powers of 1,000)."""
+    match = re.fullmatch(r"([0-9]+)([kKmMgG]?)", str(value).strip())
+    if match is None:
+        raise ValueError(f"{value!r} is not a number of bytes; use 500M or 2G")
+    count = _counted(match[1], _UNITS[match[2].lower()])
+    if not 1 <= count <= MAX_BYTES:
+        raise ValueError(f"{_shortened(value)} is outside the range 1 to {MAX_BYTES:,} bytes")
+    return count
+
+
+def reject_budget(value: Any) -> RejectBudget:
+    """A count of rows, or a percentage of all rows."""
+    said = str(value).strip()
+    if re.fullmatch(r"[0-9]+", said):
+        if (count := _counted(said, 1)) >= 10**MAX_DIGITS:
+            raise ValueError(f"{_shortened(value)} has more than {MAX_DIGITS} digits; use 100% to allow any")
+        return RejectBudget(count=count)
+    if not _PERCENT.fullmatch(said) or float(said[:-1]) > 100:
+        raise ValueError(f"{_shortened(value)} is neither a count (100) nor a percentage (1%)")
+    return RejectBudget(count=None, share=Fraction(said[:-1]) / 100)
+
+
+def share(value: Any) -> Fraction:
+    """A percentage of the rows above 0; 1 for `all`."""
+    said = "100%" if str(value).strip() == "all" else str(value).strip()
+    if not _PERCENT.fullmatch(said) or not 0 < Fraction(said[:-1]) <= 100:
+        raise ValueError(f"{_shortened(value)} is neither all nor a percentage above 0 (1%)")
+    return Fraction(said[:-1]) / 100
+
+
+def keys(value: Any) -> tuple[str, ...] | None:
+    """Names separated by commas, each as it is, spaces included, or a list, in which a name may contain a comma; empty
+    for `none`, None for `all`."""
+    if value == "all":
+        return None
+    names = tuple(value) if isinstance(value, list) else () if value == "none" else tuple(str(value).split(","))
+    if "" in names or len(set(names)) < len(names):
+        raise ValueError(f"{value!r} contains an empty name, or a name twice")
+    return names
+
+
+def threshold(value: Any) -> tuple[str, float]:
+    """A probability, or `NAME=0.3` for a label or a head, whose parts may be in quotes; the name may be empty."""
+    name, mark, number = str(value).rpartition("=")
+    try:
+        found = float(number)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1 or (mark and not name.strip()):
+        raise ValueError(f"{value!r} is not a probability (0.3), nor one of a label or head (NAME=0.3)")
+    try:
+        parse_target(name.strip())
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return name.strip(), found
+
+
+def day(value: Any) -> str:
+    """A date as YYYY-MM-DD."""
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", str(value)):
+            return date.fromisoformat(str(value)).isoformat()
+    except ValueError:  # such as the 31st of June
+        pass
+    raise ValueError(f"{value!r} is not a date; use YYYY-MM-DD")
+
+
+def _counted(digits: str, unit: int) -> int:
+    """The number; one of too many digits is as good as the largest that is read."""
+    return int(digits.lstrip("0")[: MAX_DIGITS + 1] or "0") * unit
+
+
+def _shortened(value: Any) -> str:
+    said = str(value)
+    return repr(said if len(said) <= 24 else said[:24] + "…")

@@ -1,0 +1,161 @@
+"""The option table agrees with flags, environment variables, job files, run.json, fingerprints and docs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pydantic import ValidationError
+from scoreline.jobs.score import score
+from scoreline.pipeline.options import ColumnOptions, CsvDialect, Explain, ScoreJob
+from scoreline.pipeline.planning.fingerprint import STAGE_MARKS, options_of, recorded_options
+from scoreline.pipeline.planning.option_table import OPTIONS, Option, score_job
+from scoreline.pipeline.records import Partition
+from scoreline.schemas.job import JobFile
+
+from conftest import Result
+from reference import options_page
+from scoreline import save_bundle
+
+DIGEST = "sha256:" + "0" * 64
+#: A value other than the default, as people write it.
+SAMPLES = {
+    "bundle": "b", "input": "i", "output": "o", "keys": "a,b", "prefix": "p_", "top_k": "3", "hidden": "first",
+    "explain_rows": "50%", "explain_target": "yes", "threshold": "yes=0.3", "device": "cpu", "batch_size": "64k",
+    "split_rows": "1M", "memory": "2G", "max_rejects": "1%", "trust": DIGEST, "run_date": "2026-11-24", "run_id": "x",
+}  # fmt: skip
+REQUIRED = ("bundle", "input", "output")
+
+
+def sample(option: Option) -> str:
+    """A value other than the default, as people write it."""
+    if option.switch:
+        return "false" if option.default else "true"
+    if option.choices:
+        return next(choice for choice in option.choices if choice != option.default)
+    return SAMPLES[option.name]
+
+
+def values(**changes: Any) -> dict[str, Any]:
+    """The typed values of all options: the defaults, but for some."""
+    return {one.name: one.value(changes.get(one.name)) for one in OPTIONS} | {
+        name: changes.get(name, "x") for name in ("bundle", "input", "output", "run_id")
+    }
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_every_option_is_everywhere(option: Option, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A flag with its help, a variable and a line in the job file that give the same value, and a row in the docs."""
+    (found,) = (param for param in score.params if param.name == option.name)
+    assert isinstance(found, click.Option)
+    assert (found.envvar, option.help in (found.help or "")) == (option.variable, True)
+    assert f"| `{option.variable}` | `{option.name} = " in options_page()
+
+    said = sample(option)
+    wanted = option.value(said == "true" if option.switch else said)
+    others = [word for name in REQUIRED if name != option.name for word in (f"--{name}", "x")]
+    given = [option.flag.partition("/")[0], *([] if option.switch else [said])]
+    assert score.make_context("score", [*others, *given]).params[option.name] == wanted
+
+    line = said if option.switch or said.isdigit() else repr([said]) if option.multiple else repr(said)
+    (tmp_path / "job.toml").write_text(f"{option.name} = {line}\n")
+    read = score.make_context("score", [*others, "--job", str(tmp_path / "job.toml")]).params[option.name]
+    assert read == (str(tmp_path / said) if option.path else wanted)
+
+    monkeypatch.setenv(option.variable, said)
+    assert score.make_context("score", others).params[option.name] == wanted
+
+
+def test_the_job_file_has_a_line_for_every_option() -> None:
+    """And for nothing else but [csv]; what it refuses are not the option's values."""
+    assert list(JobFile.model_fields) == [*(option.name for option in OPTIONS), "csv"]
+    for option in OPTIONS:
+        for choice in option.choices:
+            JobFile.model_validate({option.name: choice})
+        if option.choices or option.switch:
+            with pytest.raises(ValidationError):
+                JobFile.model_validate({option.name: "nonsense"})
+
+
+def test_defaults_are_those_of_the_records() -> None:
+    """A job of no options is a `ScoreJob` of no arguments."""
+    assert score_job(values(), CsvDialect()) == ScoreJob(bundle="x", input="x", output="x", run_id="x")
+
+
+def test_every_value_has_its_place() -> None:
+    """Of the record, in the types that it has there."""
+    job = score_job(values(**{option.name: sample(option) for option in OPTIONS if not option.switch}), CsvDialect())
+    assert (job.batch_rows, job.split_rows, job.memory_bytes, str(job.max_rejects)) == (64_000, 10**6, 2 * 10**9, "1%")
+    assert (job.trust, job.device, job.format, job.precision) == ((DIGEST,), "cpu", "parquet", "bf16")
+    assert replace(job.columns, explain=None) == ColumnOptions(
+        keys=("a", "b"), prefix="p_", probabilities="list", top_k=3, thresholds=(("yes", 0.3),), hidden=("first",)
+    )
+    assert job.columns.explain == Explain(method="integrated-gradients", share=Fraction(1, 2), target="yes")
+
+
+def test_fingerprints() -> None:
+    """An option whose values make parts out of date is in the fingerprint, and no other is; all that are off are left
+    out. What is an identity of its own there has no entry."""
+    partition = Partition(path="a.parquet", name="a.parquet", size=1, mtime_ns=1, format="parquet")
+    plain = score_job(values(), CsvDialect())
+    assert options_of(plain, partition) == {}
+    identities = {"bundle", "input", "split_rows"}
+    for option in OPTIONS:
+        if option.part == "command" or option.name in identities:
+            continue
+        others = {"explain": "lime"} if option.name.startswith("explain_") else {}
+        without = options_of(score_job(values(**others), CsvDialect()), partition)
+        changed = not option.default if option.switch else sample(option)
+        given = options_of(score_job(values(**others, **{option.name: changed}), CsvDialect()), partition)
+        assert (given != without) == (option.effect == "rescored"), option.name
+    assert {option.target for option in OPTIONS if option.mark} | set(STAGE_MARKS) == {
+        "keys", "prefix", "probabilities", "top_k", "hidden", "explain", "thresholds", "precision", "compile",
+    }  # fmt: skip
+
+
+def test_what_run_json_records() -> None:
+    """Every option that can change a part, by the name of its field; the run adds the rows of blocks and splits."""
+    recorded = recorded_options(score_job(values(keys="none", compile=True, threshold=["0.25"]), CsvDialect()))
+    assert recorded == {
+        "format": "auto", "keys": "none", "prefix": "", "probabilities": "columns", "top_k": None, "hidden": None,
+        "explain": None, "thresholds": "=0.25", "precision": "fp32", "compile": "on", "deterministic": "off",
+        "dedupe": "off", "max_rejects": "0", "seed": 0, "csv": None,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two labels, one of which needs quotes."""
+    folder = tmp_path_factory.mktemp("labels") / "bundle"
+    sample = np.arange(30.0).reshape(10, 3)
+    labels = ["yes", "a.b"]
+    save_bundle(folder, torch.nn.Linear(3, 2), features=list("uvw"), sample=sample, task="multilabel", labels=labels)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        (["0.3", "0.4"], "a number for all labels twice"),
+        (["0.3", "yes=0.4", "0.3"], "a number for all labels twice"),
+        (["yes=0.3", "a.b=0.3", "yes=0.4"], "'yes' twice"),
+        (["a.b=0.3", '"a.b"=0.3'], "'\"a.b\"' twice"),
+    ],
+)
+def test_a_threshold_that_is_given_twice(
+    scoreline: Callable[..., Result], bundle: Path, tmp_path: Path, given: list[str], what: str
+) -> None:
+    """Refused in one line, on the command line and in a job file, whatever its value and however it is written."""
+    pd.DataFrame({name: [1.0] for name in "uvw"}).to_parquet(tmp_path / "in.parquet", index=False)
+    words = ["score", "--bundle", bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    result = scoreline(*words, *(word for one in given for word in ("--threshold", one)))
+    assert (result.code, result.message) == (2, f"--threshold gives {what}; pass one")
+    (tmp_path / "job.toml").write_text(f"threshold = {given!r}\n")
+    assert scoreline(*words, "--job", tmp_path / "job.toml").message == result.message
+    assert not (tmp_path / "out").exists()

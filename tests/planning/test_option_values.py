@@ -1,0 +1,52 @@
+"""Values of options: what is accepted, and what is refused with the rule that it breaks. Numbers of rows and bytes are
+in tests/jobs/test_numbers_of_flags.py."""
+
+from collections.abc import Callable
+
+import pytest
+from scoreline.pipeline.options import RejectBudget
+from scoreline.pipeline.planning.option_values import day, keys, positive, reject_budget, row_count, threshold
+
+
+@pytest.mark.parametrize(
+    ("parse", "value", "wanted"),
+    [
+        (keys, "all", None),
+        (keys, "none", ()),
+        (keys, "a, b", ("a", " b")),
+        (keys, ["a,b", "none"], ("a,b", "none")),
+        (row_count, "auto", None),
+        (positive, 3, 3),
+        (positive, " 12 ", 12),
+        (threshold, 0.25, ("", 0.25)),
+        (threshold, "a=b=0.5", ("a=b", 0.5)),
+        (threshold, ' "a b" =1', ('"a b"', 1.0)),
+        (reject_budget, 3, RejectBudget(count=3)),
+        (day, "2028-02-29", "2028-02-29"),
+    ],
+)
+def test_accepted(parse: Callable[[object], object], value: object, wanted: object) -> None:
+    """However it is written."""
+    assert parse(value) == wanted
+
+
+@pytest.mark.parametrize(
+    ("parse", "value", "says"),
+    [
+        (keys, "a,,b", "contains an empty name"),
+        (keys, ["a", "a"], "a name twice"),
+        (positive, "0", "use 1 or more"),
+        (positive, "-1", "not a valid integer"),
+        (positive, 1.5, "not a valid integer"),
+        (threshold, "a", "not a probability"),
+        (threshold, "nan", "not a probability"),
+        (threshold, "=0.5", "not a probability"),
+        (threshold, '"a=0.5', "TOML key"),
+        (day, "2027-02-29", "not a date; use YYYY-MM-DD"),
+        (day, "24.11.2026", "not a date; use YYYY-MM-DD"),
+    ],
+)
+def test_refused(parse: Callable[[object], object], value: object, says: str) -> None:
+    """With the value and what to write instead."""
+    with pytest.raises(ValueError, match=says):
+        parse(value)
