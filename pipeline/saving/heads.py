@@ -62,7 +62,7 @@ def _make_head(name: str, task: AnyTask) -> NamedHead:
     least, most = _LABELS.get(type(task), (2, None))
     if len(task.labels) < least or (most is not None and len(task.labels) > most):
         takes = f"{least} labels" if least == most else f"at least {least}"
-        raise BundleError(f"labels: {task.kind} takes {takes}, and {list(task.labels)!r} are {len(task.labels)}")
+        raise BundleError(f"labels: {task.kind} takes {takes}, and {_shown(task.labels)} are {len(task.labels)}")
     common: dict[str, Any] = {
         "name": name,
         "output": task.output,
@@ -79,6 +79,12 @@ def _make_head(name: str, task: AnyTask) -> NamedHead:
             return _as_it_is(MultilabelHead(**common, thresholds=_each(task)))
         case Tagging():
             return _as_it_is(TaggingHead(**common))
+
+
+def _shown(labels: Sequence[Any]) -> str:
+    """Labels in a message, cut where there are many."""
+    text = repr(list(labels))
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _as_it_is(head: AnyHead) -> NamedHead:
@@ -104,7 +110,7 @@ def _regression(name: str, task: Regression) -> NamedHead:
 def _generation(name: str, task: Generation) -> GenerationHead:
     words = list(task.vocabulary)
     if len(words) < 2:
-        raise BundleError(f"vocabulary: generation takes two words or more, and {words!r} are {len(words)}")
+        raise BundleError(f"vocabulary: generation takes at least 2 words, and {_shown(words)} are {len(words)}")
     for field, word in (("start", task.start), ("end", task.end)):
         if word is not None and word not in words:
             raise BundleError(f"{field}: {word!r} is not in the vocabulary")
@@ -127,7 +133,7 @@ def _each(task: Multilabel) -> list[float]:
         by_name = {str(label): value for label, value in task.threshold.items()}
         unknown = by_name.keys() - {str(label) for label in task.labels}
         if unknown:
-            raise BundleError(f"threshold: {min(unknown)!r} is not a label; labels are {list(task.labels)}")
+            raise BundleError(f"threshold: {min(unknown)!r} is not a label; labels are {_shown(task.labels)}")
         return [float(by_name.get(str(label), 0.5)) for label in task.labels]
     if isinstance(task.threshold, Sequence):
         return list(task.threshold)

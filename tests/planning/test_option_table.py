@@ -21,7 +21,7 @@ from scoreline.schemas.job import JobFile
 
 from conftest import Result
 from reference import options_page
-from scoreline import save_bundle
+from scoreline import Multilabel, save_bundle
 
 DIGEST = "sha256:" + "0" * 64
 #: A value other than the default, as people write it.
@@ -135,7 +135,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("labels") / "bundle"
     sample = np.arange(30.0).reshape(10, 3)
     labels = ["yes", "a.b"]
-    save_bundle(folder, torch.nn.Linear(3, 2), features=list("uvw"), sample=sample, task="multilabel", labels=labels)
+    save_bundle(folder, torch.nn.Linear(3, 2), features=list("uvw"), task=Multilabel(labels), sample=sample)
     return folder
 
 

@@ -21,7 +21,8 @@ from PIL import Image
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from scoreline import Scorer, save_bundle
+from scoreline import Binary, Ensemble, Multiclass, Regression, Scorer, Tagging, TokenSequence, save_bundle
+from scoreline import Image as ImageSpec
 
 HERE = Path(__file__).parent
 RNG = np.random.default_rng(7)
@@ -101,30 +102,25 @@ def main() -> None:
     scaler = StandardScaler().fit(SAMPLE)
     table = pa.Table.from_pandas(ROWS, preserve_index=False)
     described: dict[str, Any] = {"features": FEATURES, "scaler": scaler}
-    keep("multiclass", mlp(3), SAMPLE, table, **described, task="multiclass", labels=["red", "green", "blue"])
+    keep("multiclass", mlp(3), SAMPLE, table, **described, task=Multiclass(["red", "green", "blue"]))
     target = StandardScaler().fit(RNG.normal(50, 9, (40, 1)))
-    keep(
-        "ensemble", [mlp(1), mlp(1), mlp(1)], SAMPLE, table, **described, task="regression", target_scaler=target,
-        std=True,
-    )  # fmt: skip
-    heads = {
-        "fraud": {"task": "binary", "labels": ["no", "yes"], "output": "fraud", "threshold": 0.3},
-        "amount": {"task": "regression", "output": "amount"},
-        "kind": {"task": "multiclass", "labels": [10, 20, 30], "output": "kind"},
+    members = Ensemble([mlp(1), mlp(1), mlp(1)], std=True)
+    keep("ensemble", members, SAMPLE, table, **described, task=Regression(scaler=target))
+    tasks = {
+        "fraud": Binary(["no", "yes"], output="fraud", threshold=0.3),
+        "amount": Regression(output="amount"),
+        "kind": Multiclass([10, 20, 30], output="kind"),
     }
-    keep("heads", Heads().eval(), SAMPLE, table, **described, heads=heads)
+    keep("heads", Heads().eval(), SAMPLE, table, **described, task=tasks)
     lists = [[WORDS[at] for at in RNG.integers(0, len(WORDS), n)] for n in [*range(1, 9)] * 6]
     words = pa.table({"x": pa.array([*lists[:5], [], *lists[6:12]], pa.list_(pa.string()))})
-    keep(
-        "sequence", Tagger().eval(), pa.table({"x": lists}), words, features=["x"], task="tagging",
-        labels=["O", "B", "I"], sequences={"x": {"longest": 12}}, vocabularies={"x": WORDS},
-    )  # fmt: skip
+    tokens = TokenSequence("x", longest=12, vocabulary=WORDS)
+    keep("sequence", Tagger().eval(), pa.table({"x": lists}), words, inputs=tokens, task=Tagging(["O", "B", "I"]))
     photos = pa.array([picture() for _ in range(12)], pa.binary())
     shown = pa.table({"photo": pa.array([*photos.to_pylist()[:5], b"not an image", *photos.to_pylist()[6:]])})
-    keep(
-        "image", Cnn().eval(), pa.table({"photo": photos}), shown, features=["photo"], task="multiclass",
-        labels=["cat", "dog", "fox"], images={"photo": {"size": (8, 8), "mean": [0.5] * 3, "std": [0.25] * 3}},
-    )  # fmt: skip
+    photo = ImageSpec("photo", size=(8, 8), mean=[0.5] * 3, std=[0.25] * 3)
+    animals = Multiclass(["cat", "dog", "fox"])
+    keep("image", Cnn().eval(), pa.table({"photo": photos}), shown, inputs=photo, task=animals)
 
 
 if __name__ == "__main__":
