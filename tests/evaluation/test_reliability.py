@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from scoreline.pipeline.evaluation.reliability import calibrated, reliability
+from scoreline.pipeline.evaluation.reliability import reliability
+from scoreline.pipeline.tasks.tasks import task_of
 from scoreline.schemas.heads import BinaryHead, MulticlassHead, Platt, Temperature
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
@@ -28,7 +29,7 @@ def test_a_binary_head_is_as_scikit_learn_has_it() -> None:
     """Curve, log loss, Brier score and the error, of probabilities that are too sure of themselves."""
     probabilities = RNG.beta(0.4, 0.4, 2000)
     truth = RNG.random(2000) < 0.5 + 0.3 * (probabilities - 0.5)
-    found = reliability(BINARY, probabilities[:, None], truth.astype(np.int64))
+    found = reliability(probabilities[:, None], truth.astype(np.int64))
     observed, predicted = calibration_curve(truth, probabilities, n_bins=10)
     filled = found.counts > 0
     np.testing.assert_allclose(found.observed[filled], observed)
@@ -43,7 +44,7 @@ def test_classes_are_judged_by_the_label_that_is_predicted() -> None:
     """Log loss and the multiclass Brier score of all of them."""
     probabilities = RNG.dirichlet([2, 2, 2], 1500)
     truth = RNG.integers(0, 3, 1500)
-    found = reliability(CLASSES, probabilities, truth, bins=7)
+    found = reliability(probabilities, truth, bins=7)
     confidence, hits = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     assert len(found.counts) == 7
     assert found.error == pytest.approx(expected_calibration_error(confidence, hits, 7))
@@ -57,7 +58,7 @@ def test_classes_are_judged_by_the_label_that_is_predicted() -> None:
 
 def test_probabilities_that_are_all_right_have_no_error() -> None:
     """0 and 1, as the bins at both ends hold them."""
-    found = reliability(BINARY, np.array([[0.0], [1.0], [1.0]]), np.array([0, 1, 1]))
+    found = reliability(np.array([[0.0], [1.0], [1.0]]), np.array([0, 1, 1]))
     assert (found.error, found.brier) == (0.0, 0.0)
     assert found.counts.tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 2]
     assert found.log_loss < 1e-6
@@ -69,9 +70,9 @@ def test_calibrations_are_applied_to_the_logits() -> None:
     warm = CLASSES.model_copy(update={"calibration": Temperature(temperature=2.0)})
     for head, scale in ((CLASSES, 1.0), (warm, 2.0)):
         powers = np.exp(logits.double().numpy() / scale)
-        np.testing.assert_allclose(calibrated(head, logits), powers / powers.sum(axis=1, keepdims=True))
+        np.testing.assert_allclose(task_of(head).probabilities(logits), powers / powers.sum(axis=1, keepdims=True))
     one = torch.tensor([[-3.0], [0.25]])
     lined = BINARY.model_copy(update={"calibration": Platt(slope=[0.5], intercept=[-1.0])})
     for head, slope, intercept in ((BINARY, 1.0, 0.0), (lined, 0.5, -1.0)):
         wanted = 1 / (1 + np.exp(-(slope * one.double().numpy() + intercept)))
-        np.testing.assert_allclose(calibrated(head, one), wanted)
+        np.testing.assert_allclose(task_of(head).probabilities(one), wanted)
