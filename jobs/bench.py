@@ -1,4 +1,4 @@
-"""`scoreline bench`: our stages against their limits on this machine."""
+"""`scoreline bench`: the time of every stage, and the limit that this machine sets."""
 
 import json
 import tempfile
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 @click.option("--features", type=click.IntRange(1, 10_000), default=30, help="Features of a synthetic model.")
 @click.option("--files", type=click.IntRange(1, 100_000), default=8, help="Files of synthetic data.")
 @flags("format", "batch_size", "device", "trust")
-@click.option("--rounds", type=click.IntRange(1, 50), default=3, help="Every figure is the median of so many.")
+@click.option(
+    "--rounds", type=click.IntRange(1, 50), default=3, help="Rounds to measure; every figure is their median."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def bench(
     bundle: str | None,
@@ -39,7 +41,7 @@ def bench(
     rounds: int,
     as_json: bool,
 ) -> int:
-    """Measure every stage alone, then the whole, and compare them.
+    """Measure every stage alone, then the whole run, and compare them.
 
     \b
     Examples:
@@ -47,9 +49,9 @@ def bench(
       scoreline bench --rows 4M --features 30 --files 8
       scoreline bench --bundle bundles/wine --input data/
 
-    The limit is max(CPU seconds over all stages / cores, the slowest stage that one thread does): no arrangement of the
-    same work could be faster. Two comparisons from the textbook stand below it: the forward pass with gradients
-    recorded against without, and what train mode would change.
+    The limit is max(CPU seconds over all stages / cores, the slowest single-threaded stage): no schedule of the same
+    work could be faster. Two more comparisons follow: the forward pass with and without recording gradients, and how
+    many rows train mode would change.
     """
     from ..pipeline.bundle.bundle import open_bundle
     from ..pipeline.evaluation import bench as measure  # here, so that --help stays light
@@ -59,7 +61,7 @@ def bench(
 
     raise_again()  # a signal that came during the imports
     if input is not None and bundle is None:
-        raise UsageError("an --input of your own needs its --bundle")
+        raise UsageError("--input needs --bundle, since the synthetic model has other features; add --bundle DIR")
     with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as scratch:
         folder = Path(scratch)
         bundle = bundle or str(synthetic.make_bundle(folder, features))
@@ -67,9 +69,9 @@ def bench(
         if input is None:
             opened = open_bundle(bundle)
             measure.refuse(opened)
-            named = opened.manifest.features
-            kind = "csv" if format == "csv" else "parquet"
-            data = str(synthetic.make_data(folder, [f.name for f in named], rows=rows, files=files, format=kind))
+            names = [feature.name for feature in opened.manifest.features]
+            file_format = "csv" if format == "csv" else "parquet"
+            data = str(synthetic.make_data(folder, names, rows=rows, files=files, format=file_format))
         job = ScoreJob(
             bundle=bundle,
             input=input or data,
@@ -94,7 +96,7 @@ def _shown(report: "BenchReport") -> str:
         for cost in report.stages
     ]
     cpu = sum(cost.cpu_s for cost in report.stages)
-    stages.append(["all of them", "", f"{cpu:.3f}", ""])
+    stages.append(["total", "", f"{cpu:.3f}", ""])
     whole = f"{rows / max(report.steady_s, 1e-9):,.0f} rows/s, {size(report.output_bytes)} written"
     lines = [
         f"{report.rows:,} rows on {report.device}, {report.cores.count} cores (limited by {report.cores.limited_by}),"
@@ -105,12 +107,12 @@ def _shown(report: "BenchReport") -> str:
         f"limit       {report.limit_s:.3f} s  ({report.limited_by})",
         f"whole       {report.steady_s:.3f} s  from the first block to the last publish: {whole}",
         f"ratio       {report.ratio:.2f}",
-        f"start-up    {report.startup_s:.3f} s  in this process, which has imported torch",
+        f"start-up    {report.startup_s:.3f} s  in this process, with torch already imported",
     ]
     if report.forward_rows_per_s:
         slowest = min(report.forward_rows_per_s.values())
         modes = [[mode, f"{rate:,.0f}", f"{rate / slowest:.2f}"] for mode, rate in report.forward_rows_per_s.items()]
-        lines += ["", table(["forward pass, one thread", "rows/s", "times"], modes)]
+        lines += ["", table(["forward pass, one thread", "rows/s", "relative"], modes)]
     if report.train_changes is not None:
         found = report.train_changes
         lines += [

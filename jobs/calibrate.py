@@ -1,4 +1,4 @@
-"""`scoreline calibrate`: a bundle whose probabilities come true."""
+"""`scoreline calibrate`: calibrates a bundle's probabilities on labelled rows."""
 
 import json
 from pathlib import Path
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 @click.command(context_settings={"show_default": True})
 @click.argument("new_bundle", metavar="NEW_BUNDLE")
 @flag("bundle")
-@flag("input", help="Rows with their true labels, other than those of the training.")
+@flag("input", help="Labelled rows that were not used for training.")
 @click.option(
     "--label",
     multiple=True,
     required=True,
     metavar="COLUMN",
-    help="What is right; of multilabel one per label, in order.",
+    help="Column of the true label; for multilabel one per label, in order.",
 )
-@click.option("--head", metavar="NAME", help="Which head, where the bundle has several.")
+@click.option("--head", metavar="NAME", help="Head to calibrate, if the bundle has several.")
 @click.option(
     "--method",
     type=click.Choice(["auto", "temperature", "platt"]),
     default="auto",
     help="auto: temperature for multiclass, Platt for binary and multilabel.",
 )
-@click.option("--picture", metavar="FILE.svg", help="Where the reliability curves go.  [default: NEW_BUNDLE.svg]")
+@click.option("--picture", metavar="FILE.svg", help="File for the reliability curves.  [default: NEW_BUNDLE.svg]")
 @flags("format", "device", "trust")
-@job_option("Options from a job file of scoreline score, and its [csv].")
+@job_option("Read options and the [csv] section from a job file of scoreline score.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def calibrate(
     new_bundle: str,
@@ -53,12 +53,12 @@ def calibrate(
     job: "JobFile | None",
     as_json: bool,
 ) -> int:
-    """Fit a bundle's probabilities to rows whose labels are known, and write it as NEW_BUNDLE.
+    """Calibrate a bundle's probabilities on labelled rows, and write the result as NEW_BUNDLE.
 
-    A temperature divides the logits of a multiclass head; Platt's two numbers stretch and move the log-odds of a binary
-    or multilabel one. Labels and their order stay; thresholds are held against the new probabilities. The table and the
-    picture show how often each probability came true, before and after. A label is a column, or a key of the path
-    (y=1/), and is read as scoreline evaluate does.
+    Temperature scaling divides the logits of a multiclass head by one number; Platt scaling fits a slope and an
+    intercept to the log-odds of a binary or multilabel head. Labels and their order stay the same; thresholds apply to
+    the new probabilities. The table and the picture compare predicted probabilities with observed frequencies, before
+    and after. A label is a column or a key in the path (y=1/), and is read as by scoreline evaluate.
 
     \b
     Examples:
@@ -83,7 +83,7 @@ def calibrate(
     try:
         write_picture(path, curves)
     except StorageError as error:
-        raise StorageError(f"{new_bundle} is written; {error}") from error
+        raise StorageError(f"the bundle {new_bundle!r} was written, but {error}") from error
     answer(_as_json(report, path) if as_json else _shown(report, new_bundle, path))
     return 0
 
@@ -107,10 +107,10 @@ def _shown(report: "CalibrationReport", out: str, picture: Path) -> str:
     ]
     worse = ""
     if after.log_loss > before.log_loss:
-        worse = "\n\nthe log loss has not come down: too few rows, or rows of another kind"
-    skipped = f", {report.skipped:,} without a label or a score left out" if report.skipped else ""
+        worse = "\n\nthe log loss did not decrease: there are too few rows, or they differ from the training data"
+    skipped = f", {report.skipped:,} without a label or a score skipped" if report.skipped else ""
     return (
-        table(["probability", "rows", "predicted", "came true", "rows after", "predicted", "came true"], rows)
+        table(["probability", "rows", "predicted", "observed", "rows after", "predicted", "observed"], rows)
         + "\n\n"
         + table([f"{report.rows:,} rows{skipped}", "before", "after"], measures)
         + worse
@@ -135,5 +135,5 @@ def _as_json(report: "CalibrationReport", picture: Path) -> str:
             "observed": found.observed.tolist(),
         }
 
-    said = {"digest": report.digest, "rows": report.rows, "skipped": report.skipped, "fitted": report.numbers}
-    return json.dumps(said | {"before": plain(report.before), "after": plain(report.after), "picture": str(picture)})
+    shown = {"digest": report.digest, "rows": report.rows, "skipped": report.skipped, "fitted": report.numbers}
+    return json.dumps(shown | {"before": plain(report.before), "after": plain(report.after), "picture": str(picture)})

@@ -1,4 +1,4 @@
-"""`scoreline check`: all that can be known before scoring. Writes nothing."""
+"""`scoreline check`: verifies a bundle and previews its predictions for an input. Writes nothing."""
 
 import json
 import math
@@ -27,9 +27,9 @@ SHOWN_SHAPES = 12
 
 @click.command(context_settings={"show_default": True})
 @flag("bundle")
-@flag("input", required=False, help="Also read these files, and score their first rows.")
+@flag("input", required=False, help="Also read these files and score their first rows.")
 @flags("format", "device", "trust")
-@job_option("Options from a job file of scoreline score, and its [csv].")
+@job_option("Read options and the [csv] section from a job file of scoreline score.")
 @flag("run_date", help="Replace {run_date} in the input.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def check(
@@ -42,7 +42,7 @@ def check(
     run_date: str | None,
     as_json: bool,
 ) -> int:
-    """Verify a bundle, and what it would do to an input. Writes nothing.
+    """Verify a bundle and preview its predictions for an input. Writes nothing.
 
     \b
     Examples:
@@ -50,8 +50,8 @@ def check(
       scoreline check --bundle bundles/wine --input data/
       scoreline check --job nightly.toml --run-date 2026-11-24
 
-    Without an input: digests, the model, features, scaling, labels, and the golden rows, replayed on the
-    device. With one: the files, their columns, and the predictions for the first rows.
+    Without --input, shows digests, the model, features, scaling, labels, and the golden rows replayed on the device.
+    With --input, also shows the files, their columns, and the predictions for the first rows.
     """
     from ..pipeline.bundle.bundle import open_bundle
     from ..pipeline.inputs.discover import discover  # here, so that --help stays light
@@ -87,7 +87,7 @@ def check(
 
 
 def _by_name(pairs: list[tuple[str, str]]) -> dict[str, str | list[str]]:
-    """Lines by their name, as a list where a name has several."""
+    """Values by name; a list where a name has several values."""
     found: dict[str, list[str]] = {}
     for name, value in pairs:
         found.setdefault(name.strip(), []).append(value)
@@ -100,7 +100,7 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
     manifest, golden = bundle.manifest, scorer.golden
     yield "bundle", f"{bundle.path} (format {manifest.format}, made by scoreline {manifest.scoreline})"
     yield "digest", bundle.digest
-    yield "files", f"{len(manifest.files)}, every sha256 right: {', '.join(manifest.files)}"
+    yield "files", f"{len(manifest.files)}, all sha256 digests match: {', '.join(manifest.files)}"
     for member in manifest.members:
         code = member.kind in CODE
         yield (
@@ -108,16 +108,16 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
             f"{member.kind}, {'code: trusted by its digest' if code else 'data: executes nothing'}; eval mode",
         )
     if manifest.ensemble is not None:
-        yield "ensemble", f"{len(manifest.members)} members, by {manifest.ensemble.combine}"
+        yield "ensemble", f"{len(manifest.members)} members, combined by {manifest.ensemble.combine}"
     yield from _layers(scorer)
     yield from _inputs(manifest)
     yield from _tasks(manifest)
     yield "writes", ", ".join(field.name for field in scorer.output_fields())
-    truth = "the model and scaler objects" if golden.source == "model" else "predictions handed over"
+    source = "the original model and scaler" if golden.source == "model" else "the expected predictions"
     yield (
         "golden rows",
         (
-            f"{golden.rows} of {golden.rows} come out on {scorer.device}, from {truth};"
+            f"{golden.rows} of {golden.rows} reproduced on {scorer.device}, compared with {source};"
             f" largest difference {golden.largest_difference:.2g}"
         ),
     )
@@ -132,7 +132,7 @@ def _layers(scorer: "Scorer") -> Iterator[tuple[str, str]]:
         yield "  shape", f"… {len(layers) - SHOWN_SHAPES} more"
     folded, dropped = scorer.loaded.folded, scorer.loaded.dropped
     if folded or dropped:
-        yield "prepared", f"{folded} BatchNorm folded into a Linear, {dropped} layers of training dropped"
+        yield "prepared", f"{folded} BatchNorm folded into a Linear, {dropped} training-only layers dropped"
 
 
 def _inputs(manifest: "BundleManifest") -> Iterator[tuple[str, str]]:
@@ -159,7 +159,7 @@ def _tasks(manifest: "BundleManifest") -> Iterator[tuple[str, str]]:
         task = task_of(head)
         if task.labels:
             labels = _some([str(label) for label in task.labels])
-            what = f"{task.name} from {task.outputs}; labels as outputs: {labels}"
+            what = f"{task.name} from {task.outputs}; labels in output order: {labels}"
         else:
             what = f"{task.name} of {_some(task.targets) or 'one value'}"
         yield "task", "; ".join([named + what, *task.describe()])
@@ -167,9 +167,9 @@ def _tasks(manifest: "BundleManifest") -> Iterator[tuple[str, str]]:
         yield (
             "pruned",
             (
-                f"{pruning.zeros:,} of {pruning.weights:,} weights are zero, which moved raw outputs of the golden rows"
-                f" by up to {pruning.largest_difference:.2g} and changed {pruning.labels_changed} labels; dense kernels"
-                " do not get faster from it"
+                f"{pruning.zeros:,} of {pruning.weights:,} weights are zero, which changed raw outputs of the golden"
+                f" rows by up to {pruning.largest_difference:.2g} and {pruning.labels_changed} of their labels; dense"
+                " kernels do not run faster"
             ),
         )
 
@@ -191,9 +191,9 @@ def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:
     if plan.discovery.ignored:
         yield "ignored", _some(list(plan.discovery.ignored))
     if plan.discovery.ignored_parquet:
-        yield "ignored by suffix, and Parquet", _some(list(plan.discovery.ignored_parquet))
+        yield "Parquet files ignored for their suffix", _some(list(plan.discovery.ignored_parquet))
     if plan.discovery.loops:
-        yield "links that lead back, not followed", _some(list(plan.discovery.loops))
+        yield "link loops, not followed", _some(list(plan.discovery.loops))
 
 
 def _estimated(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> Iterator[tuple[str, str]]:
@@ -212,20 +212,21 @@ def _rows_table(rows: dict[str, Any]) -> str:
 
     lines = [f"first {rows['tried']} rows of {rows['source']}: {rows['rejected']} rejected"]
     if not rows["within_budget"]:
-        lines[0] += f"; scoreline score would end with 65, unless it is given --max-rejects {rows['rejected']} or more"
+        lines[0] += f"; scoreline score would end with 65 unless you pass --max-rejects {rows['rejected']} or more"
     if rows["scored"]:
         names = list(rows["scored"][0])
         lines.append(table(names, [[_cell(row[name]) for name in names] for row in rows["scored"]]))
     lines += [f"row {r['row_number']}: {described(r)}" for r in rows["rejects"]]
     if rows.get("retried"):
         lines.append(
-            f"the model fails on these rows together and passes in pieces, which is slow: {rows['retried'][0]}"
+            "the model fails on these rows as one block and succeeds on parts of it, which is slow:"
+            f" {rows['retried'][0]}"
         )
     return "\n".join(lines)
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no word for NaN and infinities: they become text."""
+    """The same with NaN and infinities as text, since JSON cannot represent them."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):

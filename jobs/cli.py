@@ -1,7 +1,6 @@
-"""The Click group, and the one boundary where errors become exit codes and messages.
+"""The Click group, and the only place where errors become exit codes and messages.
 
-Commands are imported when they are called, so that `scoreline --help` imports neither torch nor pandas nor
-Arrow and answers at once.
+Commands are imported when they are called, so that `scoreline --help` imports neither torch nor pandas nor Arrow.
 """
 
 import os
@@ -21,19 +20,19 @@ from .terminal.streams import lost
 COMMANDS = {
     "score": "Score Parquet or CSV files with a bundle.",
     "pack": "Make a bundle from files saved at training time.",
-    "check": "Verify a bundle, and what it would do to an input.",
-    "verify": "Read an output back: every row accounted for, every checksum right.",
-    "evaluate": "Hold an output against the right labels: accuracy, AUC, errors.",
-    "importance": "List the features that told the most, of an output with attributions.",
-    "calibrate": "Make a bundle's probabilities come true, from labelled rows.",
-    "layers": "List the layers of a bundle's model, with their shapes.",
-    "bench": "Measure every stage against its limit on this machine.",
+    "check": "Verify a bundle and preview its predictions for an input.",
+    "verify": "Verify an output: every row accounted for, every checksum correct.",
+    "evaluate": "Evaluate predictions against the true labels: accuracy, AUC, errors.",
+    "importance": "List the most important features of an output with attributions.",
+    "calibrate": "Calibrate a bundle's probabilities on labelled rows.",
+    "layers": "List the layers of a bundle's model with their output shapes.",
+    "bench": "Measure every stage and compare the run with this machine's limit.",
     "demo": "Train, save and score real data, in seconds.",
 }
 
 
 class _Commands(click.Group):
-    """Knows the names and one-line helps of the commands; imports one when it is called."""
+    """Lists the commands without importing them; imports one when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -62,7 +61,7 @@ def cli() -> None:
 
     \b
     Exit codes: 0 done · 2 usage · 65 bad data · 66 no input · 69 no such device · 73 output cannot be
-    created · 74 disk failed or full · 75 output held by another run · 78 bad bundle or job file · 129, 130,
+    created · 74 disk failed or full · 75 output locked by another run · 78 bad bundle or job file · 129, 130,
     143 interrupted.
     """
 
@@ -80,14 +79,14 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code. Nothing but a fault of ours shows a traceback."""
+    """Run a command and return its exit code. Only an internal error shows a traceback."""
     signals.listen()
     try:
-        code = _bounded(args)
+        code = _run_command(args)
         why = None if code else lost(sys.stdout)
         if why is None:
             return code
-        _tell(f"the command is done, but stdout cannot be written: {why}", StorageError.exit_code)
+        _report(f"the command has finished, but its output on stdout was lost: {why}", StorageError.exit_code)
         return StorageError.exit_code
     finally:
         signals.forget()
@@ -95,43 +94,44 @@ def run(args: Sequence[str] | None = None) -> int:
             logs.close()
 
 
-def _bounded(args: Sequence[str] | None) -> int:
+def _run_command(args: Sequence[str] | None) -> int:
     try:
-        _refuse_bytes(sys.argv[1:] if args is None else args)
+        _require_utf8(sys.argv[1:] if args is None else args)
         code = cli.main(args=args, prog_name="scoreline", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (ScorelineError, InterruptedRunError) as error:
-        _tell(str(error), error.exit_code)
+        _report(str(error), error.exit_code)
         return error.exit_code
-    except SystemExit as error:  # never ours: trusted code would end the process as if the work were done
-        _tell("something ended the process before the work was done", 1)
+    except SystemExit as error:  # not raised by scoreline: trusted code must not end the process as if it had succeeded
+        _report("a model or library called sys.exit before the command had finished", 1)
         return error.code if isinstance(error.code, int) and error.code else 1
     except Exception:
         traceback.print_exc()
-        _tell("this is a fault of scoreline; please report the lines above", 1)
+        _report("internal error in scoreline; please report the lines above", 1)
         return 1
     return code if isinstance(code, int) else 0
 
 
-def _refuse_bytes(args: Sequence[str]) -> None:
-    """Raise UsageError for a word, or a flag from the environment, that is not UTF-8: no manifest, column or log could
-    hold it."""
+def _require_utf8(args: Sequence[str]) -> None:
+    """Raise UsageError for an argument or environment variable that is not UTF-8: manifests, columns and logs are."""
     flags = {name: value for name, value in os.environ.items() if name.startswith("SCORELINE_")}
-    for what, text in [*(("the argument", word) for word in args), *flags.items()]:
+    for what, text in [*(("the argument", argument) for argument in args), *flags.items()]:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise UsageError(f"{what} {os.fsencode(text)!r} is not UTF-8; rename what it names") from error
+            raise UsageError(
+                f"{what} {os.fsencode(text)!r} is not UTF-8; rename the file, folder or column that it names"
+            ) from error
 
 
 def _logs() -> Any:
-    """The log set-up, where a command has imported it."""
+    """The module that sets up logging, if the command has imported it."""
     return sys.modules.get(f"{__package__}.terminal.logs")
 
 
-def _tell(message: str, exit_code: int) -> None:
+def _report(message: str, exit_code: int) -> None:
     logs = _logs()
     if logs is not None and logs.shows_json():
         logs.log_failure(message, exit_code)

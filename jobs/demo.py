@@ -1,4 +1,4 @@
-"""`scoreline demo`: train, save and score real data that ships with scikit-learn, with the real command."""
+"""`scoreline demo`: trains, saves and scores data that ships with scikit-learn."""
 
 import shlex
 import shutil
@@ -19,7 +19,7 @@ from .terminal.tables import answer
 
 MARK = ".scoreline-demo"
 ROWS_PER_FILE = 1_000_000
-#: As `pipeline/examples/networks.py` has them, which imports torch; then what other commands do.
+#: The examples of `pipeline/examples/networks.py` (not imported here, since it imports torch), and those of `_SHOWS`.
 TASKS = (
     "binary", "threshold", "multiclass", "top-k", "multilabel", "regression", "quantiles", "spread", "heads", "hidden",
     "calibration", "dedupe", "explain", "image", "sequence", "generation",
@@ -28,16 +28,18 @@ USUAL = ("binary", "multiclass")
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--dir", "folder", default="demo-out", metavar="DIR", help="Where everything goes.")
-@click.option("--task", type=click.Choice(TASKS), help="What to show.  [default: binary, then multiclass]")
-@click.option("--rows", type=click.IntRange(min=1), help="Score so many rows, resampled from the same data.")
+@click.option(
+    "--dir", "folder", default="demo-out", metavar="DIR", help="Directory for everything that the demo writes."
+)
+@click.option("--task", type=click.Choice(TASKS), help="Task to show.  [default: binary, then multiclass]")
+@click.option("--rows", type=click.IntRange(min=1), help="Score this many rows, resampled from the same data.")
 @flag("device")
 def demo(folder: str, task: str | None, rows: int | None, device: str) -> int:
     """Train, save and score real data, in seconds.
 
     Trains on data that ships with scikit-learn, saves the bundle, writes the held-out rows as hive-partitioned Parquet
-    or CSV, scores them with the real command, and evaluates what came out. Without --task: the breast-cancer data (30
-    features, binary), and the wine data (multiclass); with --rows the first alone, drawn again and again.
+    or CSV, scores them with scoreline score, and evaluates the predictions. Without --task, it uses the breast-cancer
+    data (30 features, binary) and the wine data (multiclass); with --rows, only the first, resampled.
 
     \b
     Examples:
@@ -58,8 +60,8 @@ def demo(folder: str, task: str | None, rows: int | None, device: str) -> int:
         raise OutputError(f"{error.filename or folder!r}: {error.strerror or error}; choose another --dir") from error
     answer(
         f"Where to look next:\n"
-        f"  {root}/bundles/{names[0]}/{BUNDLE_MANIFEST}   what a bundle says of itself\n"
-        f"  {root}/scored/…/_scoreline/run.json    what the run did, and what it waited for\n"
+        f"  {root}/bundles/{names[0]}/{BUNDLE_MANIFEST}   the bundle's manifest\n"
+        f"  {root}/scored/…/_scoreline/run.json    what the run did and what it waited for\n"
         f"  scoreline check --bundle {root}/bundles/{names[0]} --input {root}/data/{names[0]}\n"
         f"  scoreline score --help"
     )
@@ -67,7 +69,8 @@ def demo(folder: str, task: str | None, rows: int | None, device: str) -> int:
 
 
 def _claim(root: Path) -> None:
-    """Make the folder and mark it as the demo's. Raises OutputError for one that is not, and OSError."""
+    """Make the folder and mark it as the demo's. Raises OutputError or UsageError for a path that exists and is not the
+    demo's, and OSError."""
     if kind_of(root) in ("file", "other"):
         raise OutputError(f"{str(root)!r} is not a folder; choose another --dir")
     walker = Walker(failed=_unlisted, skip=lambda _: False)
@@ -78,11 +81,11 @@ def _claim(root: Path) -> None:
 
 
 def _unlisted(path: str, error: OSError) -> OutputError:
-    return OutputError(f"{path!r} cannot be looked at: {error.strerror}; choose another --dir")
+    return OutputError(f"{path!r} cannot be read: {error.strerror}; choose another --dir")
 
 
 def _show(task: str, root: Path, rows: int | None, device: str) -> str:
-    """Train, save, score, evaluate; returns the name of what was made."""
+    """Train, save, score, evaluate; returns the name of the bundle."""
     from ..pipeline.examples.networks import EXAMPLES
     from ..pipeline.model.modes import pinned
 
@@ -115,9 +118,9 @@ def _show(task: str, root: Path, rows: int | None, device: str) -> str:
         _run("layers", [str(bundle)])
     words = ["--bundle", str(bundle), "--input", str(data), "--output", str(scored), *words]
     words += [] if device == "auto" else ["--device", device]
-    _run("score", words, hushed=["--log-format", "text", "--log-level", "warning"])
+    _run("score", words, unshown=["--log-format", "text", "--log-level", "warning"])
     if task == "explain":
-        _run("importance", [str(scored), "--top", "8", "--picture", str(root / "telling.svg")])
+        _run("importance", [str(scored), "--top", "8", "--picture", str(root / "importance.svg")])
     if task == "generation":
         answer(_compared(scored, example.truth[0]) + "\n")
         return name
@@ -128,7 +131,7 @@ def _show(task: str, root: Path, rows: int | None, device: str) -> str:
 
 
 def _compared(scored: Path, truth: str) -> str:
-    """What was generated beside what is right."""
+    """A table of generated and true texts."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -140,17 +143,21 @@ def _compared(scored: Path, truth: str) -> str:
     right = sum(row["prediction"] == row[truth] for row in rows)
     shown = [[" ".join(row[truth]), " ".join(row["prediction"]), f"{row['log_probability']:.4f}"] for row in rows[:6]]
     listed = table([truth, "prediction", "log probability"], shown)
-    return f"{listed}\n\n{right} of {len(rows)} come out right, of numbers that the network has not seen"
+    return f"{listed}\n\n{right} of {len(rows)} are correct, on numbers that the network has not seen"
 
 
 _SHOWS = {
-    "calibration": "Handwritten digits, by a network that is surer than it should be, and then is not.",
-    "dedupe": "Wine, drawn again and again: rows that repeat are scored once.",
+    "calibration": "Handwritten digits, by an overconfident network, before and after calibration.",
+    "dedupe": "Wine, resampled: repeated rows are scored once.",
 }
 
 
 def _write(held_out: Any, data: Path, layout: str, rows: int | None) -> str:
-    """The held-out rows, or as many drawn from them: Parquet under Hive folders, or CSV. Says how many files."""
+    """Write the held-out rows, or `rows` of them drawn with replacement, as Parquet in Hive folders or as CSV.
+
+    Returns:
+        The number and format of the files, as text.
+    """
     import numpy as np
 
     shutil.rmtree(data, ignore_errors=True)
@@ -175,9 +182,9 @@ def _write(held_out: Any, data: Path, layout: str, rows: int | None) -> str:
     return f"{files} {'Parquet' if layout == 'parquet' else 'CSV'} file{'s' if files > 1 else ''}"
 
 
-def _run(command: str, words: list[str], hushed: Sequence[str] = ()) -> None:
-    """The command a user would type, as a process of its own. `hushed`: words that are not shown."""
-    answer(f"\n$ scoreline {command} {shlex.join(words)}\n")
-    result = subprocess.run([sys.executable, "-m", "scoreline", command, *words, *hushed], check=False)
+def _run(command: str, arguments: list[str], unshown: Sequence[str] = ()) -> None:
+    """Print and run a command in a process of its own. `unshown`: further arguments, which are not printed."""
+    answer(f"\n$ scoreline {command} {shlex.join(arguments)}\n")
+    result = subprocess.run([sys.executable, "-m", "scoreline", command, *arguments, *unshown], check=False)
     if result.returncode:
-        raise ScorelineError(f"scoreline {command} ended with exit code {result.returncode}; its message stands above")
+        raise ScorelineError(f"scoreline {command} ended with exit code {result.returncode}; see its message above")

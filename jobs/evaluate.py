@@ -1,4 +1,4 @@
-"""`scoreline evaluate`: an output against what is right."""
+"""`scoreline evaluate`: compares an output with the true labels."""
 
 import json
 import math
@@ -22,23 +22,24 @@ MOST_SHOWN = 20
     multiple=True,
     required=True,
     metavar="COLUMN",
-    help="What is right: a key column of OUT, or of --labels. Several, in order, for several labels or targets.",
+    help="Column of the true label: a key of OUT, or a column of --labels. Repeat it, in order, for several labels or"
+    " targets.",
 )
-@click.option("--labels", metavar="FILE", help="Take --label from this Parquet or CSV file.")
-@click.option("--on", metavar="KEY", help="The key that joins OUT and --labels.")
-@click.option("--head", metavar="NAME", help="Which head, where the bundle has several.")
+@click.option("--labels", metavar="FILE", help="Read --label from this Parquet or CSV file.")
+@click.option("--on", metavar="KEY", help="Key column that joins OUT and --labels.")
+@click.option("--head", metavar="NAME", help="Head to evaluate, if the bundle has several.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def evaluate(
     output: str, label: tuple[str, ...], labels: str | None, on: str | None, head: str | None, as_json: bool
 ) -> int:
-    """Hold the predictions of a finished run against what is right.
+    """Evaluate the predictions of a finished run against the true labels.
 
-    Classes: accuracy, log loss, AUC, Brier score, F1 of each label, the confusion matrix. Regression: MAE, RMSE, R²;
-    of quantiles the pinball loss and how often they hold. The numbers are scikit-learn's on the same rows. Rows whose
-    label is missing (null, NaN, or an empty text that is no label of the bundle) are counted and left out; any other
-    value that is no label is refused. Keys are compared exactly: text does not join with numbers, nor a naive time with
-    a zoned one; the cells of a CSV are read in the type of the output's key. --label and --on may stand in OUT's path
-    (y=1/).
+    For classes: accuracy, log loss, AUC, Brier score, F1 of each label, the confusion matrix. For regression: MAE,
+    RMSE, R²; for quantiles, pinball loss and coverage. The numbers equal scikit-learn's on the same rows. Rows without
+    a label (null, NaN, or an empty text that is not a label of the bundle) are counted and skipped; any other value
+    that is not a label is refused. Keys are compared exactly: text does not join with numbers, nor a naive time with a
+    zoned one; the cells of a CSV are read in the type of the output's key. --label and --on can also be keys in OUT's
+    path (y=1/).
 
     \b
     Examples:
@@ -48,21 +49,21 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from ..pipeline.evaluation.evaluate import evaluate as hold  # here, so that --help stays light
+    from ..pipeline.evaluation.evaluate import evaluate as evaluate_output  # here, so that --help stays light
     from ..pipeline.evaluation.label_file import LabelFile
     from .terminal.tables import answer
 
     if (labels is None) != (on is None):
-        raise UsageError("--labels FILE and --on KEY go together")
+        raise UsageError("--labels FILE and --on KEY must be used together")
     joined = None if labels is None or on is None else LabelFile(path=labels, on=on)
     with tqdm(unit=" rows", unit_scale=True, disable=None, leave=False) as bar:
-        found = hold(output, label, head=head, joined=joined, advance=bar.update)
+        found = evaluate_output(output, label, head=head, joined=joined, advance=bar.update)
     answer(json.dumps(_plain(found), indent=1) if as_json else _shown(found))
     return 0
 
 
 def _plain(found: "Evaluation") -> dict[str, Any]:
-    """Everything as JSON has it; what is no number is null."""
+    """Everything as JSON; numbers that are not finite become null."""
 
     def number(value: float | None) -> float | None:
         return None if value is None or not math.isfinite(value) else value
@@ -71,7 +72,7 @@ def _plain(found: "Evaluation") -> dict[str, Any]:
         from ..pipeline.evaluation.metrics import macro
 
         aucs = metrics.aucs()
-        kinds = names if len(aucs) > 1 else names[1:]
+        scored = names if len(aucs) > 1 else names[1:]
 
         return {
             "accuracy": metrics.accuracy,
@@ -79,38 +80,38 @@ def _plain(found: "Evaluation") -> dict[str, Any]:
             "brier": number(metrics.brier),
             "auc": number(macro([auc.value for auc in aucs])) if aucs else None,
             "auc_bound": max((auc.bound for auc in aucs), default=None),
-            "auc_by_label": dict(zip(kinds, (number(auc.value) for auc in aucs), strict=False)),
+            "auc_by_label": dict(zip(scored, (number(auc.value) for auc in aucs), strict=False)),
             "f1": dict(zip(names, metrics.f1.tolist(), strict=True)),
             "f1_macro": macro(metrics.f1),
             "confusion": metrics.confusion.tolist(),
         }
 
-    said: dict[str, Any] = {
+    plain: dict[str, Any] = {
         "head": found.head.name, "task": found.head.task, "rows": found.rows, "without_label": found.unlabelled,
     }  # fmt: skip
     if found.classes is not None:
-        said |= classes(found.classes, [str(label) for label in found.head.labels])
+        plain |= classes(found.classes, [str(label) for label in found.head.labels])
     if found.labels:
-        said["exact_match"] = found.exact_rows / max(1, found.rows)
-        said["labels"] = {name: classes(metrics, ["no", "yes"]) for name, metrics in found.labels.items()}
+        plain["exact_match"] = found.exact_rows / max(1, found.rows)
+        plain["labels"] = {name: classes(metrics, ["no", "yes"]) for name, metrics in found.labels.items()}
     if found.targets:
-        said["targets"] = {
+        plain["targets"] = {
             name: {"mae": m.mae, "rmse": m.rmse, "r2": number(m.r2), "bias": m.bias}
             for name, m in found.targets.items()
         }
     if found.quantiles:
-        said["quantiles"] = {
+        plain["quantiles"] = {
             name: {"quantile": m.quantile, "pinball": m.pinball, "coverage": m.coverage}
             for name, m in found.quantiles.items()
         }
-    return said
+    return plain
 
 
 def _shown(found: "Evaluation") -> str:
     from .terminal.tables import table
 
-    left = f", {found.unlabelled:,} without a label left out" if found.unlabelled else ""
-    lines = [f"{found.head.task}: {found.rows:,} {found.unit}{left}", ""]
+    skipped = f", {found.unlabelled:,} without a label skipped" if found.unlabelled else ""
+    lines = [f"{found.head.task}: {found.rows:,} {found.unit}{skipped}", ""]
     if found.classes is not None:
         lines += _class_tables(found.classes, [_readable(str(label)) for label in found.head.labels])
     if found.labels:
@@ -136,7 +137,7 @@ def _shown(found: "Evaluation") -> str:
         lines.append(table(["target", "MAE", "RMSE", "R²", "bias"], rows))
     if found.quantiles:
         rows = [[n, f"{m.quantile:g}", f"{m.coverage:.4f}", f"{m.pinball:.6g}"] for n, m in found.quantiles.items()]
-        lines.append(table(["column", "quantile", "truth at or below", "pinball loss"], rows))
+        lines.append(table(["column", "quantile", "coverage", "pinball loss"], rows))
     return "\n".join(lines)
 
 
@@ -181,10 +182,10 @@ def _class_tables(metrics: "ClassMetrics", labels: list[str]) -> list[str]:
         ]
         for at, label in enumerate(labels[:MOST_SHOWN])
     ]
-    lines.append(table(["label", "right", "predicted", "precision", "recall", "F1", "AUC"], shown))
+    lines.append(table(["label", "actual", "predicted", "precision", "recall", "F1", "AUC"], shown))
     if len(labels) <= MOST_SHOWN:
         matrix = [[label, *(f"{count:,}" for count in counts[at].tolist())] for at, label in enumerate(labels)]
-        lines += ["", table(["right \\ predicted", *labels], matrix)]
+        lines += ["", table(["actual \\ predicted", *labels], matrix)]
     else:
-        lines.append(f"… and {len(labels) - MOST_SHOWN} more labels; --json has them all")
+        lines.append(f"… and {len(labels) - MOST_SHOWN} more labels; pass --json for all of them")
     return lines

@@ -1,4 +1,4 @@
-"""`scoreline layers`: what a model consists of."""
+"""`scoreline layers`: lists the layers of a bundle's model."""
 
 import json
 
@@ -9,10 +9,11 @@ import click
 @click.argument("bundle", metavar="BUNDLE")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def layers(bundle: str, as_json: bool) -> int:
-    """List every step of a bundle's model, in order, with the shape of what it gives for a row.
+    """List every layer of a bundle's model, in order, with the shape of its output for one row.
 
-    Any of them can be written beside the predictions: `scoreline score --hidden LAYER`, by its name, or by what it
-    calls. Before the activation stands the step before it.
+    The output of any of them can be written beside the predictions: scoreline score --hidden LAYER, where LAYER is a
+    name of the first column, or of the second if it is unique. The values before an activation are the output of the
+    layer above it.
 
     \b
     Example:
@@ -30,15 +31,15 @@ def layers(bundle: str, as_json: bool) -> int:
     if as_json:
         answer(json.dumps(found, indent=1))
         return 0
-    for place, listed in enumerate(found):
+    for index, listed in enumerate(found):
         if len(found) > 1:
-            answer(f"member {place}")
+            answer(f"member {index}")
         if not listed:
             sequence = any(entry.max_steps is not None for entry in manifest.inputs)
             answer(
-                "what its layers give is as long as each sequence, so none can be written for every row"
+                "the outputs of its layers are as long as each sequence, so --hidden cannot write them"
                 if sequence
-                else "its layers cannot be named: only models kept as data have names for them"
+                else "its layers have no names, so --hidden cannot write them: only models stored as data have names"
             )
             continue
         rows = [[one["name"], one["calls"], " × ".join(map(str, one["shape"])) or "1"] for one in listed]

@@ -1,4 +1,4 @@
-"""`scoreline pack`: a bundle from files saved at training time."""
+"""`scoreline pack`: makes a bundle from files saved at training time."""
 
 import json
 import os
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 #: Every field of a spec; docs/models.md has the same listing. A real spec has features or [inputs], one [task] or
 #: several by name, and one model or several [[model.members]].
 FIELDS = """\
-features = ["age", "income"]   # columns of the one table that the model takes, in its order; else [inputs]
-sample = "sample.csv"          # some raw rows, .csv or .parquet; needed
-expected = "expected.csv"      # predictions for them, made elsewhere
+features = ["age", "income"]   # columns of the model's one input table, in its order; otherwise use [inputs]
+sample = "sample.csv"          # some raw rows, .csv or .parquet; required
+expected = "expected.csv"      # predictions for them, made outside Scoreline
 call = "arguments"             # how forward takes several inputs; or "dict"
-prune = 0.5                    # the share of each layer's weights, the smallest, that become zero
+prune = 0.5                    # share of each layer's weights to set to zero, smallest first
 
-[inputs.numbers]               # named as forward's arguments, in their order; a single one is [inputs] itself
+[inputs.numbers]               # named and ordered as forward's arguments; a single input is [inputs] itself
 kind = "table"
 columns = ["age", "city"]
 vocabularies = {city = ["Berlin", "Paris"]}   # the words of text columns; a word's token is its index
 
 [inputs.photo]
 kind = "image"
-column = "photo"               # bytes, or paths that begin at the folder of the sample
+column = "photo"               # bytes, or paths relative to the folder of the sample
 size = [224, 224]              # height and width
-resize = 256                   # the shorter side, before the middle is cut out
+resize = 256                   # the shorter side, before the center crop
 channels = 3                   # or 1
 mean = [0.485, 0.456, 0.406]   # by channel
 std = [0.229, 0.224, 0.225]
 interpolation = "bilinear"     # or nearest, box, hamming, bicubic, lanczos
-exif = true                    # turn images as their EXIF data says
+exif = true                    # rotate images by their EXIF orientation
 
 [inputs.text]
 kind = "tokens"
@@ -47,7 +47,7 @@ column = "words"               # lists of words or of tokens
 longest = 128                  # longer lists are rejected
 vocabulary = ["<unk>", "good"] # of words
 unknown = "<unk>"              # the word that replaces unknown ones
-mask = "real"                  # where forward takes a mask; or padding, lengths
+mask = "real"                  # if forward takes a mask; or padding, lengths
 pad = 0                        # the token that pads lists
 
 [inputs.prices]
@@ -61,7 +61,7 @@ pad = 0
 kind = "binary"
 labels = ["no", "yes"]         # in the order of the model's outputs
 outputs = "logits"             # or probabilities, log_probabilities
-output = "fraud"               # the key in the model's dict, or the index in its tuple
+output = "fraud"               # key in the model's dict, or index in its tuple
 threshold = 0.3                # predict "yes" above this probability
 bounds = true                  # check that probabilities lie in [0, 1] and sum to 1
 out_of_bounds = "reject"       # or count
@@ -79,18 +79,18 @@ kind = "multilabel"
 labels = ["sport", "science"]
 outputs = "logits"
 output = 1
-threshold = {science = 0.3}    # or one number for all, or one for each in a list
+threshold = {science = 0.3}    # or one number for all labels, or a list with one per label
 bounds = true
 out_of_bounds = "count"
 
 [task.amount]
 kind = "regression"
 targets = ["low", "high"]      # names of several outputs
-output = [0, 1]                # several are put side by side
+output = [0, 1]                # several outputs are concatenated
 scaler = {file = "y.skops"}    # of the targets; or the number that they were divided by
-quantiles = [0.1, 0.9]         # the quantiles that the outputs are
-spread = "variance"            # the second half of the outputs; or log_variance, std. Instead of quantiles
-bounds = [0.0, 100.0]          # low and high in the target's unit, or such a pair for each target
+quantiles = [0.1, 0.9]         # the quantiles that the model predicts
+spread = "variance"            # meaning of the second half of the outputs; or log_variance, std. Excludes quantiles
+bounds = [0.0, 100.0]          # low and high in the target's unit, or one pair per target
 out_of_bounds = "count"
 
 [task.tags]
@@ -104,31 +104,31 @@ out_of_bounds = "count"
 [task.answer]
 kind = "generation"
 vocabulary = ["<s>", "</s>", "yes", "no"]
-start = "<s>"                  # leave it out where writing continues the list that is given
+start = "<s>"                  # omit it to continue the input list
 end = "</s>"
-steps = 20                     # the most words
+steps = 20                     # maximum number of words
 beams = 4                      # 1 is greedy
 length_penalty = 0.6
 outputs = "logits"
 output = 0
 
-[[scaler]]                     # a single one is [scaler]
+[[scaler]]                     # a single scaler is [scaler]
 file = "scaler.skops"          # or .npz, .json, .joblib, .pkl
-features = ["age", "income"]   # needed where there are several
-kind = "standard"              # what the numbers of an .npz or .json are; or minmax, maxabs, robust
+features = ["age", "income"]   # required if there are several scalers
+kind = "standard"              # meaning of the numbers in an .npz or .json; or minmax, maxabs, robust
 
-[model]                        # of one model: the fields of [[model.members]]
-combine = "probability"        # of several: or logit, vote; mean for regression
+[model]                        # for one model, the fields of [[model.members]]
+combine = "probability"        # for several models; or logit, vote; mean for regression
 std = true                     # also write prediction_std
 
 [[model.members]]
 file = "model.onnx"            # a whole model: .onnx, .pt2, TorchScript, or a pickled module
 weights = "weights.pt"         # or a state dict, .safetensors or saved by torch.save, with layers or factory
-weights_key = "state_dict"     # the entry of a checkpoint that holds it
-weights_prefix = "module."     # what every name in it begins with; removed
-weights_ignore = ["loss.weight"]              # names in it that the model does not need
-layers = [{type = "Linear", in_features = 2, out_features = 1}]   # layers of torch.nn, one after the other
-factory = "train:make_model"   # a function that makes the module, imported from the spec's folder
+weights_key = "state_dict"     # entry of a checkpoint that contains the state dict
+weights_prefix = "module."     # prefix of every name in the state dict; removed
+weights_ignore = ["loss.weight"]              # names in the state dict that the model does not need
+layers = [{type = "Linear", in_features = 2, out_features = 1}]   # layers of torch.nn, in sequence
+factory = "train:make_model"   # function that returns the module, imported from the spec's folder
 factory_args = {width = 8}
 """
 HELP = """Make a bundle from files saved at training time.
@@ -154,18 +154,18 @@ Examples:
   scoreline pack wine.toml bundles/wine --allow-pickle      # a .joblib or .pkl scaler
   scoreline pack --from-mlflow mlruns/…/model task.toml bundles/wine --allow-pickle
 
-A model that becomes data needs no permission when it scores, however it was saved.
+A model that is stored as data scores without --trust, whatever format it was saved in.
 """
 EPILOG = "Every field of a spec:\n\n" + "\n\n".join(f"\b\n{part}" for part in FIELDS.strip().split("\n\n"))
 
 
 @click.command(help=HELP, epilog=EPILOG)
 @click.argument("paths", nargs=-1, metavar="[SPEC.toml] OUT")
-@click.option("--from-mlflow", "mlflow", metavar="DIR", help="Take model, features and sample from an MLflow model.")
+@click.option("--from-mlflow", "mlflow", metavar="DIR", help="Read model, features and sample from an MLflow model.")
 @click.option("--allow-import", is_flag=True, help="Import a factory, or load a model file that is code.")
-@click.option("--allow-pickle", is_flag=True, help="Unpickle files, in a child process that hands back data.")
+@click.option("--allow-pickle", is_flag=True, help="Unpickle files, in a child process that returns only data.")
 def pack(paths: tuple[str, ...], mlflow: str | None, allow_import: bool, allow_pickle: bool) -> int:
-    """Make a bundle, and answer with its digest."""
+    """Make a bundle and print its digest."""
     from ..pipeline.saving.pack import pack as make_bundle  # here, so that --help stays light
     from ..pipeline.saving.pickle_files import NeedsPickleError
     from ..pipeline.saving.spec_file import read_spec
@@ -173,7 +173,7 @@ def pack(paths: tuple[str, ...], mlflow: str | None, allow_import: bool, allow_p
     from .terminal.tables import answer
 
     if len(paths) not in ((1, 2) if mlflow else (2,)):
-        raise UsageError("scoreline pack takes SPEC.toml and OUT (with --from-mlflow, OUT alone will do)")
+        raise UsageError("scoreline pack needs SPEC.toml and OUT; only with --from-mlflow is SPEC.toml optional")
     out = paths[-1]
     spec, folder = (read_spec(Path(paths[0])), Path(paths[0]).parent) if len(paths) == 2 else (PackSpec(), Path())
     with tempfile.TemporaryDirectory() as scratch:
@@ -190,7 +190,7 @@ def pack(paths: tuple[str, ...], mlflow: str | None, allow_import: bool, allow_p
 
 
 def _with_mlflow(spec: "PackSpec", folder: Path, mlflow: Path, scratch: Path) -> tuple["PackSpec", Path]:
-    """The spec with what MLflow answers; the input example becomes a sample file."""
+    """The spec, completed from an MLflow model; its input example becomes a sample file."""
     from ..pipeline.saving.mlflow import EXAMPLE, spec_from_mlflow
 
     spec, example = spec_from_mlflow(mlflow.absolute(), spec)
@@ -203,14 +203,14 @@ def _with_mlflow(spec: "PackSpec", folder: Path, mlflow: Path, scratch: Path) ->
 
 
 def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_import: bool) -> str:
-    """Let a child unpickle and make the bundle, then take its data over: read, verified, written again."""
+    """Unpickle and make the bundle in a child process, then read its data, verify it and write it again."""
     from ..pipeline.bundle.bundle import open_bundle, write_bundle
     from ..pipeline.model.onnx_runtime import SWITCH
     from ..pipeline.scoring.scorer import Scorer
 
     answer_file = made.parent / "answer.json"
     asked = {"spec": spec.model_dump(mode="json"), "folder": str(folder.absolute()), "out": str(made)}
-    # -P: the folder this happens to run in is nobody's to import from.
+    # -P: nothing is imported from the current folder.
     child = subprocess.run(
         [sys.executable, "-P", "-m", "scoreline.jobs.unpickle"],
         input=json.dumps({**asked, "answer": str(answer_file), "allow_import": allow_import}),
@@ -222,7 +222,9 @@ def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_imp
     try:
         answer = json.loads(answer_file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BundleError(f"the process that unpickles ended with {child.returncode} and no answer") from error
+        raise BundleError(
+            f"the process that unpickles ended with exit code {child.returncode} and without a result"
+        ) from error
     if "error" in answer:
         raise BundleError(answer["error"])
     bundle = open_bundle(made)

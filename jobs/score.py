@@ -1,4 +1,4 @@
-"""`scoreline score`: options → one call into the pipeline → exit code."""
+"""`scoreline score`: scores files with a bundle."""
 
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @click.command(context_settings={"show_default": True})
 @flags(*(option.name for option in OPTIONS))
-@job_option("Read options from a file; the command line and the environment win.")
+@job_option("Read options from a file; the command line and the environment take precedence.")
 def score(job: "JobFile | None", **options: Any) -> int:
-    """Score files with a bundle, every row accounted for.
+    """Score Parquet or CSV files with a bundle, every row accounted for.
 
-    Writes one Parquet file per input file, under the same path, or several where it has more than --split-rows
-    rows (big-00000.parquet, big-00001.parquet …): the key columns unchanged, then the predictions. Rows that cannot be
-    scored go to _rejects/ with their reason. _SUCCESS comes last. The same command again scores only what is missing or
-    differs: another input, model or option.
+    Writes one Parquet file per input file, under the same path, or several if it has more than --split-rows rows
+    (big-00000.parquet, big-00001.parquet …). Each contains the key columns unchanged, then the predictions. Rows that
+    cannot be scored are written to _rejects/ with their reason. _SUCCESS is written last. Run again, the same command
+    scores only what is missing or out of date: another input, model or option.
 
     \b
     Examples:
@@ -30,8 +30,8 @@ def score(job: "JobFile | None", **options: Any) -> int:
       scoreline score --bundle b --input 'in/{run_date}/*.csv' --output out/{run_date} --run-date 2026-11-24
       scoreline score --job nightly.toml --max-rejects 1%
 
-    Every flag may stand in the job file (max_rejects = "1%") or in the environment (SCORELINE_MAX_REJECTS). The job
-    file also says how CSV files are written, where it is not comma, header and UTF-8:
+    Every flag can also be set in the job file (max_rejects = "1%") or in the environment (SCORELINE_MAX_REJECTS). The
+    job file also describes CSV files that are not comma-separated UTF-8 with a header:
 
     \b
       [csv]

@@ -1,5 +1,5 @@
-"""The child process of `scoreline pack --allow-pickle`: the only place that unpickles. It makes the bundle with the
-objects it has read and leaves data behind; the parent reads that data and nothing else of it.
+"""The child process of `scoreline pack --allow-pickle`, the only place that unpickles. It makes the bundle from the
+objects that it reads; the parent process reads only the data of that bundle.
 """
 
 import json
@@ -13,7 +13,7 @@ from ..schemas.pack import PackSpec
 
 
 def read_pickle(path: Path) -> Any:
-    """A pickled object. Executes what is in the file: the user has said that it is trusted."""
+    """Read a pickled object. Executes what is in the file; the user trusts it by --allow-pickle."""
     if path.suffix == ".pth":
         import torch
 
@@ -29,7 +29,7 @@ def read_pickle(path: Path) -> Any:
 
 
 def main() -> None:
-    """Read what to do from stdin, and answer in the file that was named, with a digest or an error."""
+    """Read the request from stdin as JSON, and write a digest or an error to the file that it names."""
     asked = json.load(sys.stdin)
     answer: dict[str, Any]
     try:
@@ -38,7 +38,7 @@ def main() -> None:
         answer = {"digest": digest}
     except ScorelineError as error:
         answer = {"error": str(error)}
-    except (Exception, SystemExit) as error:  # whatever unpickled code raises
+    except (Exception, SystemExit) as error:  # unpickled code may raise anything
         answer = {"error": f"unpickling failed: {one_line(error)}"}
     Path(asked["answer"]).write_text(json.dumps(answer), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""`scoreline verify`: every row accounted for, every checksum right."""
+"""`scoreline verify`: reads an output back and checks it."""
 
 import json
 from dataclasses import asdict
@@ -14,18 +14,18 @@ from ..pipeline.errors import DataError
 def verify(output: str, as_json: bool) -> int:
     """Read an output back and check it against its own records.
 
-    Checks every part's digest, page checksums and receipt; rows in against rows scored and rejected; the rejects; the
-    order of the keys against the input, where that still exists; that no file is foreign. Exits with 0, or with 65 and
-    the first problem.
+    Checks every part's digest, page checksums and receipt; that rows in equal rows scored plus rows rejected; the
+    rejects; the keys and their order against the input, if it still exists; and that there are no foreign files. Exits
+    with 0, or with 65 and the first problem.
 
     \b
     Example:
       scoreline verify scored/
     """
-    from ..pipeline.evaluation.verify import verify as look  # here, so that --help stays light
+    from ..pipeline.evaluation.verify import verify as verify_output  # here, so that --help stays light
     from .terminal.tables import answer, table
 
-    verdict = look(output)
+    verdict = verify_output(output)
     if as_json:
         answer(json.dumps(asdict(verdict), indent=1))
     else:
@@ -35,7 +35,7 @@ def verify(output: str, as_json: bool) -> int:
             ("rows scored", f"{verdict.rows_scored:,}"),
             ("rows rejected", f"{verdict.rows_rejected:,}"),
             ("keys compared with the input", f"{verdict.keys_compared:,} parts"),
-            ("inputs changed or gone", f"{verdict.inputs_gone:,}"),
+            ("inputs changed or missing", f"{verdict.inputs_gone:,}"),
             ("orphaned parts", f"{len(verdict.orphaned_parts):,}"),
             ("problems", f"{len(verdict.problems):,}"),
         ]

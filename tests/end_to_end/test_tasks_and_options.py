@@ -210,5 +210,5 @@ def test_commands_work_or_refuse_in_one_line(
     result = scoreline(command, *given[command])
     assert result.code in (0, 2, 65), result.message
     assert "Traceback" not in result.err
-    assert "fault of scoreline" not in result.err
+    assert "internal error" not in result.err
     assert "\n" not in result.message.rstrip("\n")

@@ -147,7 +147,7 @@ def test_what_cannot_be_evaluated(tmp_path: Path, scoreline: Command) -> None:
         (["--label", "n"], "none of 400 rows has a label", 65),
         (["--label", "y", "--label", "n"], "takes 1 --label", 2),
         (["--label", "y", "--head", "x"], "--head is to name one of output", 2),
-        (["--label", "y", "--labels", "f.csv"], "go together", 2),
+        (["--label", "y", "--labels", "f.csv"], "must be used together", 2),
         (["--label", "y", "--labels", "f.csv", "--on", "y"], "label file f.csv cannot be read: No such file", 66),
     ):
         result = scoreline("evaluate", tmp_path / "out", *words)

@@ -20,7 +20,7 @@ def test_check_tells_what_was_verified(scoreline: Command, iris: Example, tmp_pa
     assert result.code == 0, result.err
     for words in (
         "digest", "sha256:", "executes nothing", "standard: 4 → 4 columns", "float32 [rows, 4]",
-        "network.0 → [rows, 32]", "labels as outputs: '0', '1', '2'", "150 of 150 come out on cpu",
+        "network.0 → [rows, 32]", "labels in output order: '0', '1', '2'", "150 of 150 reproduced on cpu",
     ):  # fmt: skip
         assert words in result.out
 

@@ -66,7 +66,7 @@ def test_every_task_has_its_demo(in_process: Command, tmp_path: Path, task: str)
     result = in_process("demo", "--dir", tmp_path / "demo", "--task", task)
     assert result.code == 0, result.err
     assert "$ scoreline score --bundle" in result.out
-    assert ("$ scoreline evaluate" if task != "generation" else "200 come out right") in result.out
+    assert ("$ scoreline evaluate" if task != "generation" else "of 200 are correct") in result.out
     (scored,) = (tmp_path / "demo" / "scored").iterdir()
     assert (scored / "_SUCCESS").exists()
     number = re.search(r"(?:accuracy|in) +([01]\.\d{4})", result.out)

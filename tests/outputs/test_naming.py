@@ -205,7 +205,7 @@ class TestSuffixes:
         assert (len(event["files"]), "--format parquet" in event["reason"]) == (5, True)
         assert result.event("run_started")["ignored"] == 24
         shown = scoreline("check", "--bundle", iris.bundle, "--input", tmp_path / "in", "--json").out
-        assert "'0.old'" in json.loads(shown)["input"]["ignored by suffix, and Parquet"]
+        assert "'0.old'" in json.loads(shown)["input"]["Parquet files ignored for their suffix"]
 
 
 def test_loops_are_told(score: Command, scoreline: Command, tmp_path: Path, iris: Example) -> None:
@@ -217,7 +217,7 @@ def test_loops_are_told(score: Command, scoreline: Command, tmp_path: Path, iris
         event = score(where, "--force").event("link_loops_found")
         assert (event["count"], event["links"]) == (1, ["loop"])
         assert ids(tmp_path / "out") == Counter(map(str, iris.frame["row_id"]))
-    assert "links that lead back" in scoreline("check", "--bundle", iris.bundle, "--input", tmp_path / "in").out
+    assert "link loops, not followed" in scoreline("check", "--bundle", iris.bundle, "--input", tmp_path / "in").out
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40), st.integers(0, 999_999_999))

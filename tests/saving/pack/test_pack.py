@@ -66,7 +66,7 @@ def test_scaler_files(
     result = scoreline("pack", spec(files, scaler=file, more='expected = "expected.csv"'), files / "b", *flags)
     assert result.code == 0, result.err
     as_trained(files / "b", model, scaler)
-    assert "predictions handed over" in scoreline("check", "--bundle", files / "b").out
+    assert "compared with the expected predictions" in scoreline("check", "--bundle", files / "b").out
     if flags:
         refused = scoreline("pack", spec(files, scaler=file), files / "b2")
         assert refused.code == 78

@@ -144,4 +144,4 @@ def test_models_that_are_code_have_no_names(tmp_path: Path, scoreline: Command) 
     digest = scoreline("score", "--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output",
                        tmp_path / "o", "--hidden", "first")  # fmt: skip
     assert "models kept as data" in digest.message
-    assert "cannot be named" in scoreline("layers", tmp_path / "b").out
+    assert "its layers have no names" in scoreline("layers", tmp_path / "b").out
