@@ -86,7 +86,7 @@ def run(args: Sequence[str] | None = None) -> int:
         why = None if code else lost(sys.stdout)
         if why is None:
             return code
-        _report(f"the command has finished, but its output on stdout was lost: {why}", StorageError.exit_code)
+        _report(f"the command has finished, but stdout cannot be written: {why}", StorageError.exit_code)
         return StorageError.exit_code
     finally:
         signals.forget()

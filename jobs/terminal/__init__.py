@@ -1,1 +1,1 @@
-"""What a command asks and shows: option types, logs, progress, tables. Knows nothing of scoring."""
+"""What commands share on the terminal: flags, job files, logs, progress, signals, tables. Independent of scoring."""

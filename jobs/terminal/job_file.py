@@ -1,5 +1,5 @@
-"""A job file: its lines become the defaults of the flags, or a `ScoreJob` for commands without those flags. Errors name
-the file and the line.
+"""A job file: its settings become the defaults of the flags, or a `ScoreJob` for commands without those flags. Errors
+name the file and the setting.
 """
 
 from collections.abc import Callable
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 
 def job_option(help: str) -> Callable[[Any], Any]:
-    """`--job FILE.toml`, whose lines become the defaults of the other flags."""
+    """The flag `--job FILE.toml`, whose settings become the defaults of the other flags."""
     return click.option(
         "--job", envvar="SCORELINE_JOB", metavar="FILE.toml", is_eager=True, callback=read_job_file, help=help
     )
 
 
 def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None) -> "JobFile | None":  # noqa: ARG001
-    """The callback of `--job`: makes the lines of the file the defaults of the flags, and hands it to the command.
+    """The callback of `--job`: makes the settings of the file the defaults of the flags, and passes it to the command.
 
     Raises:
-        JobFileError: the file does not exist or is not TOML, or a line is not an option or not a value of it.
+        JobFileError: the file does not exist or is not TOML, or contains an unknown option or an invalid value.
     """
     if value is None:
         return None
-    from pydantic import ValidationError  # only a run with a job file pays for it
+    from pydantic import ValidationError  # only for a run with a job file
 
     from ...pipeline.bundle.bundle import first_problem
     from ...schemas.job import JobFile
@@ -47,7 +47,7 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
         raise JobFileError(f"job file {value!r}: {_job_problem(error.errors()[0]) or first_problem(error)}") from error
     except ValueError as error:
         raise JobFileError(f"job file {value!r} is not TOML: {one_line(error)}") from error
-    given = _lines(job)
+    given = _settings(job)
     for name, setting in given.items():
         option, listed = find_option(name), setting if isinstance(setting, list) else [setting]
         if any("\0" in str(one) for one in listed):
@@ -67,27 +67,27 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
 
 
 def job_of(job: "JobFile | None") -> ScoreJob:
-    """The work that a job file describes; paths and the run's id are the command's own."""
-    given = {} if job is None else _lines(job)
+    """The job that a job file describes, without its paths and run id."""
+    given = {} if job is None else _settings(job)
     own = dict.fromkeys(("bundle", "input", "output", "run_id"), "")
     return score_job({one.name: one.value(given.get(one.name)) for one in OPTIONS} | own, dialect_of(job))
 
 
 def dialect_of(job: "JobFile | None") -> CsvDialect:
-    """The `[csv]` of a job file, or the usual one."""
+    """The `[csv]` section of a job file, or the default dialect."""
     return CsvDialect() if job is None or job.csv is None else CsvDialect.of(job.csv.model_dump())
 
 
-def _lines(job: "JobFile") -> dict[str, Any]:
-    """The options that a job file sets, by name, as they are in the file."""
+def _settings(job: "JobFile") -> dict[str, Any]:
+    """The options that a job file sets, by name, with the values of the file."""
     return {name: setting for name, setting in job.model_dump(exclude={"csv"}).items() if setting is not None}
 
 
 def _job_problem(problem: Any) -> str | None:
-    """What is wrong with a line, in words, with the flag it may have meant."""
+    """What is wrong with a setting, with the closest valid name; None for problems that pydantic describes."""
     *section, name = (str(part) for part in problem["loc"])
     if problem["type"] == "string_pattern_mismatch" and section:
-        return f"{'.'.join([*section, name])}: {problem['input']!r} is not one ASCII character"
+        return f"{'.'.join([*section, name])}: {problem['input']!r} is not a single ASCII character"
     if problem["type"] == "value_error":
         got = f"{problem['input']!r} " if isinstance(problem["input"], str) else ""
         return f"{'.'.join([*section, name])}: {got}{problem['ctx']['error']}"
@@ -97,5 +97,5 @@ def _job_problem(problem: Any) -> str | None:
 
     known = CsvSection.model_fields if section else JobFile.model_fields
     close = get_close_matches(name.replace("-", "_"), known, n=1)
-    meant = f"; write {close[0]}" if close else ""
-    return f"{name!r} is not {'a setting of [csv]' if section else 'a flag of scoreline score'}{meant}"
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{name!r} is not {'a setting of [csv]' if section else 'an option of scoreline score'}{hint}"

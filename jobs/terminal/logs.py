@@ -1,5 +1,5 @@
-"""Log lines on stderr: text on a terminal, one JSON object a line elsewhere. Lines of other libraries go through
-the same formatter.
+"""Logging to stderr: text on a terminal, one JSON object per line elsewhere. Records of other libraries go through the
+same formatter.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ import structlog
 from ...pipeline.events import Event, Level
 
 LogFormat = Literal["auto", "text", "json"]
-#: Too long for a line that people read; the table at the end shows the same.
+#: Fields too long for the text format; the table at the end shows the same.
 _NOT_FOR_TEXT = ("stages",)
 
 
 class _StderrHandler(logging.StreamHandler[Any]):
-    """Writes beside a progress bar without tearing it."""
+    """Writes to stderr without breaking a progress bar."""
 
     def __init__(self, *, json: bool) -> None:
         super().__init__(sys.stderr)
         self.json = json
 
     def emit(self, record: logging.LogRecord) -> None:
-        from tqdm import tqdm  # drawn by the same process, so it knows whether a bar is there
+        from tqdm import tqdm
 
         with tqdm.external_write_mode(file=sys.stderr):
             super().emit(record)
 
 
 def configure(log_format: LogFormat, level: str) -> structlog.stdlib.BoundLogger:
-    """Set up logging for this process and hand back the logger that events go to."""
+    """Set up logging for this process and return the logger for events."""
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
@@ -51,7 +51,7 @@ def configure(log_format: LogFormat, level: str) -> structlog.stdlib.BoundLogger
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(logging.WARNING)  # of other libraries only what matters
+    root.setLevel(logging.WARNING)  # for other libraries
     logging.getLogger("scoreline").setLevel(level.upper())
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -63,10 +63,10 @@ def configure(log_format: LogFormat, level: str) -> structlog.stdlib.BoundLogger
 
 
 class EventLog:
-    """Writes each event as a log line: its name, its level, its fields.
+    """Writes each event as a log line: its name, level and fields.
 
     Args:
-        logger: as `configure` returns it, perhaps bound to the id of a run.
+        logger: the logger that `configure` returns, optionally bound to a run id.
     """
 
     def __init__(self, logger: structlog.stdlib.BoundLogger) -> None:
@@ -95,18 +95,18 @@ def log_failure(message: str, exit_code: int) -> None:
 
 
 def close() -> None:
-    """Take our handler away again: another command in this process sets up its own."""
+    """Remove the handler; the next command in this process sets up its own."""
     root = logging.getLogger()
     root.handlers = [handler for handler in root.handlers if not isinstance(handler, _StderrHandler)]
 
 
 def shows_json() -> bool:
-    """Whether stderr carries JSON lines at the moment."""
+    """Whether the log on stderr is JSON."""
     return any(isinstance(handler, _StderrHandler) and handler.json for handler in logging.getLogger().handlers)
 
 
 def _in_order(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """What every line has stands first, so that raw lines can be read."""
+    """Put the fields that every line has first, which makes raw lines easier to read."""
     first = [name for name in ("ts", "level", "event", "run_id") if name in event]
     return {name: event[name] for name in [*first, *(name for name in event if name not in first)]}
 

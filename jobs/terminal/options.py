@@ -1,5 +1,5 @@
-"""Flags of the option table: each also has an environment variable, `SCORELINE_<FLAG>`, and a line in the job file. The
-command line wins, then the environment, then the file.
+"""Flags of the option table. Each also has an environment variable, `SCORELINE_<FLAG>`, and a setting in the job file.
+The command line takes precedence, then the environment, then the file.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from ...pipeline.planning.option_table import Option, find_option
 
 
 class Parsed(click.ParamType[Any]):
-    """A value that a function makes of text; what it raises as ValueError is a usage error."""
+    """A value parsed from text by a function; its ValueError becomes a usage error."""
 
     def __init__(self, parse: Callable[[Any], Any], name: str) -> None:
         self._parse, self.name = parse, name
@@ -30,8 +30,8 @@ def flag(name: str, **changes: Any) -> Callable[[Any], Any]:
     """The flag of an option.
 
     Args:
-        name: as it is in the option table.
-        changes: what this command says otherwise: `help`, `required`, `shown_default`.
+        name: its name in the option table.
+        changes: fields that differ for this command: `help`, `required`, `shown_default`.
     """
     option = replace(find_option(name), **changes)
     attributes: dict[str, Any] = {} if option.default is None and not option.switch else {"default": option.default}
@@ -64,7 +64,7 @@ def flags(*names: str) -> Callable[[Any], Any]:
 
 
 def dated(path: str, run_date: str | None, option: str) -> str:
-    """A path with `{run_date}` filled in. Raises UsageError where it is asked for and no date is given."""
+    """The path with `{run_date}` replaced. Raises UsageError if it contains `{run_date}` and `run_date` is None."""
     if "{run_date}" not in path:
         return path
     if run_date is None:

@@ -1,4 +1,4 @@
-"""Pictures as SVG, for a browser or a mail. None is needed to read an answer: the same numbers stand in a table."""
+"""Charts as SVG files. They show the same numbers as the tables that commands print."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,10 +33,10 @@ fill="#bcd"/>
 {% for dot in panel.dots %}<circle cx="{{ dot[0] }}" cy="{{ dot[1] }}" r="3.5" fill="#1f5fa8"/>
 {% endfor %}
 <text x="125" y="284" text-anchor="middle">predicted probability</text>
-<text x="-40" y="125" text-anchor="middle" transform="rotate(-90 -40 125)">share that came true</text>
+<text x="-40" y="125" text-anchor="middle" transform="rotate(-90 -40 125)">observed frequency</text>
 </g>
 {% endfor %}
-<text x="55" y="402" fill="#555">bars: how many rows a bin holds</text>
+<text x="55" y="402" fill="#555">bars: number of rows per bin</text>
 </svg>
 """
 
@@ -54,17 +54,17 @@ font-size="12">
 <text x="{{ bar.width + 8 }}" y="13" fill="#555">{{ bar.label }}</text>
 </g>
 {% endfor %}
-<text x="20" y="{{ bars | length * 24 + 68 }}" fill="#555">bar: mean size; stroke: size of the mean, blue where it \
-raises the score, red where it lowers it</text>
+<text x="20" y="{{ bars | length * 24 + 68 }}" fill="#555">bar: mean absolute attribution; stroke: \
+mean attribution, blue if positive, red if negative</text>
 </svg>
 """
 
 
 def reliability_svg(title: str, panels: "list[tuple[str, Reliability]]") -> str:
-    """Predicted probabilities against the share that came true, a panel each; the diagonal is what is aimed at."""
+    """A reliability diagram per panel: observed frequency over predicted probability, with the diagonal."""
     shown = []
     for name, found in panels:
-        filled = [place for place in range(len(found.counts)) if found.counts[place]]
+        filled = [at for at in range(len(found.counts)) if found.counts[at]]
         dots = [(round(250 * found.predicted[at], 1), round(250 - 250 * found.observed[at], 1)) for at in filled]
         largest = max(1, int(found.counts.max()))
         width = 250 / len(found.counts)
@@ -84,7 +84,7 @@ def reliability_svg(title: str, panels: "list[tuple[str, Reliability]]") -> str:
 
 
 def importance_svg(title: str, features: "Sequence[Telling]") -> str:
-    """A bar for each feature, as long as the mean size of its attributions."""
+    """A bar for each feature, as long as the mean of its absolute attributions."""
     longest = max((one.mean_size for one in features), default=0.0) or 1.0
     bars = [
         {
@@ -100,16 +100,16 @@ def importance_svg(title: str, features: "Sequence[Telling]") -> str:
 
 
 def write_picture(path: Path, svg: str) -> None:
-    """Raises StorageError where it cannot be written."""
+    """Write an SVG file. Raises StorageError if it cannot be written."""
     try:
         if kind_of(path) != "missing":
-            require_plain(path)  # a pipe would wait for its reader
+            require_plain(path)  # opening a pipe would block until it has a reader
         path.write_text(svg)
     except OSError as error:
         raise StorageError(f"the picture {str(path)!r} cannot be written: {error.strerror}") from error
 
 
 def _drawn(template: str, **values: object) -> str:
-    from jinja2 import Environment  # torch brings it
+    from jinja2 import Environment  # only for commands that draw
 
     return Environment(autoescape=True, trim_blocks=True).from_string(template).render(**values)

@@ -1,4 +1,4 @@
-"""How the process of a command begins and ends. Independent of commands."""
+"""Start and end of a command's process: streams, signals, garbage collector, allocator. Independent of the commands."""
 
 import atexit
 import ctypes
@@ -10,18 +10,18 @@ from typing import NoReturn
 
 from . import signals, streams
 
-#: Objects that are made before they are looked through for cycles. All that is made while torch is imported stays, and
-#: looking through it again and again takes 0.2 s (measured); Python's own number is 700.
+#: Allocations between two garbage collections. Objects made while torch is imported stay alive, and scanning them again
+#: and again takes 0.2 s (measured); Python's default is 700.
 GC_THRESHOLD = 1_000_000
-_USUAL = gc.get_threshold()
-#: glibc's mallopt: blocks up to 32 MiB, the most it takes, come from memory that is kept, and 1 GiB of it may lie idle
-#: at its end. Otherwise the kernel would clear the pages of every activation again.
+_DEFAULT_THRESHOLD = gc.get_threshold()
+#: glibc's mallopt: blocks of up to 32 MiB, its maximum, come from the heap instead of mmap, and up to 1 GiB of free
+#: memory stays at its top. Otherwise the kernel would zero the pages of every activation again.
 MALLOPT = ((-3, 32 << 20), (-1, 1 << 30))
 
 
 def tune() -> None:
-    """Set up the streams and the end by a signal, the garbage collector for a long import, and the allocator for few
-    large arrays."""
+    """Install the streams and the signal watchdog, and tune the garbage collector for a long import and the allocator
+    for few large arrays."""
     streams.install()
     signals.guard()
     gc.set_threshold(GC_THRESHOLD)
@@ -32,15 +32,15 @@ def tune() -> None:
 
 
 def freeze_imports() -> None:
-    """Exclude all objects so far from garbage collection, and collect from here on as usual."""
+    """Exclude all existing objects from garbage collection, and restore the default threshold."""
     gc.freeze()
-    gc.set_threshold(*_USUAL)
+    gc.set_threshold(*_DEFAULT_THRESHOLD)
 
 
 def leave(code: int) -> NoReturn:
-    """End the process at once. Taking torch apart costs a quarter of a second (measured), in which a signal would turn
-    a finished run into a failed one."""
-    atexit._run_exitfuncs()  # what libraries and trusted code have asked for
+    """End the process at once, without the interpreter's teardown. With torch that takes a quarter of a second
+    (measured), in which a signal would turn a finished run into a failed one."""
+    atexit._run_exitfuncs()  # of libraries and trusted code
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # trusted code may have closed or replaced it
             stream.flush()

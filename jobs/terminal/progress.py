@@ -20,12 +20,12 @@ HEARTBEAT_S = 30.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Heartbeat(Event):
-    """The run goes on; emitted every 30 seconds where there is no progress bar."""
+    """The progress of the run; emitted every 30 seconds if there is no progress bar."""
 
     name: ClassVar[str] = "heartbeat"
     #: Scored or rejected so far.
     rows: int
-    #: To score; None where a file does not say how many it has.
+    #: To score; None if it is not known before the files are read (CSV).
     of_rows: int | None
     rows_per_s: int
     seconds_left: int | None
@@ -36,7 +36,7 @@ class Progress:
 
     Args:
         report: receives the heartbeats.
-        bar: whether to draw a bar; None: where stderr is a terminal.
+        bar: whether to draw a bar; None: only if stderr is a terminal.
     """
 
     def __init__(self, report: Subscriber, *, bar: bool | None) -> None:
@@ -48,7 +48,7 @@ class Progress:
         self._started = self._last_beat = monotonic()
 
     def __call__(self, event: Event) -> None:
-        """Show what an event says of the rows."""
+        """Update the progress from an event."""
         match event:
             case ScoringStarted():
                 self._start(event.rows)
@@ -64,7 +64,7 @@ class Progress:
         self._total, self._started = num_rows, monotonic()
         self._last_beat = self._started
         if self._draw:
-            columns = shutil.get_terminal_size().columns  # 80 where a terminal does not say
+            columns = shutil.get_terminal_size().columns  # 80 if unknown
             self._bar = tqdm(total=num_rows, unit=" rows", unit_scale=True, file=sys.stderr, leave=False, ncols=columns)
 
     def _advance(self, rows: int) -> None:
@@ -82,11 +82,10 @@ class Progress:
 
 
 def tune_process(event: Event) -> None:
-    """Leave what was imported to itself when scoring starts, and end the run for a signal that could not be handled
-    before.
+    """Freeze the imported objects when scoring starts, and end the run for a signal that was deferred.
 
     Raises:
-        InterruptedRunError: such a signal has come; at the start of scoring or after a block.
+        InterruptedRunError: a signal was deferred; raised at the start of scoring or after a block.
     """
     if isinstance(event, ScoringStarted | BlockWritten):
         raise_again()

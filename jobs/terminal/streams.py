@@ -1,7 +1,7 @@
-"""stdout and stderr of a process of ours: writing to them raises nothing, whatever stands at the other end.
+"""stdout and stderr of a command: writing to them never raises, whatever they are connected to.
 
-A reader that has left wants no more. On a full disk what is written is lost, and `lost` says why, so that the command
-can end with an error; nothing inside it, such as a model that prints, fails over it.
+If the reader has closed its end, the output is dropped. If the disk is full, the output is lost and `lost` returns the
+reason, so that the command can end with an error; code that prints, such as a model, does not fail.
 """
 
 import errno
@@ -14,12 +14,12 @@ from typing import Any
 
 
 class _Descriptor(io.FileIO):
-    """A file descriptor whose failures are kept instead of raised."""
+    """A file descriptor that records failures instead of raising them."""
 
     failure: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write some of the data; all of it is dropped where that fails."""
+        """Write some of the data; if that fails, drop all of it."""
         try:
             while (written := super().write(data)) is None:  # non-blocking, and full
                 select([], [self], [])
@@ -30,9 +30,9 @@ class _Descriptor(io.FileIO):
 
 
 def install() -> None:
-    """Put them in the place of Python's own. A descriptor that is closed becomes /dev/null: else the next file that is
-    opened takes its number, and what a library prints is written into that file."""
-    while (unused := os.open(os.devnull, os.O_RDWR)) <= 2:  # the lowest number that is free
+    """Replace `sys.stdout` and `sys.stderr`. A closed descriptor is opened as /dev/null; otherwise the next file to be
+    opened would get its number, and anything printed would be written into that file."""
+    while (unused := os.open(os.devnull, os.O_RDWR)) <= 2:  # the lowest free number
         os.set_inheritable(unused, True)
     os.close(unused)
     for name, number in (("stdout", 1), ("stderr", 2)):
@@ -50,7 +50,7 @@ def install() -> None:
 
 
 def lost(stream: Any) -> str | None:
-    """Why some of what was written to a stream is lost; None where nothing is, or nobody wants it."""
+    """Why output to a stream was lost; None if none was lost, or if its reader closed the stream."""
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
     if not isinstance(raw, _Descriptor):
         return None

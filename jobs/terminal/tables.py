@@ -1,4 +1,4 @@
-"""Answers on stdout: plain tables for a terminal or a mail from cron, aligned columns, no colours."""
+"""Output on stdout: plain-text tables with aligned columns and no colours."""
 
 import sys
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from ...schemas.run import RunManifest
 
 
 def answer(text: str) -> None:
-    """Print to stdout. What `streams.py` makes of it raises nothing."""
+    """Print to stdout. Never raises (see `streams.py`)."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns padded to their widest cell: the first to the left, numbers to the right."""
+    """Columns as wide as their widest cell. Columns of numbers are aligned right, the first and all others left."""
     header = [printable(cell) for cell in header]
     rows = [[printable(cell) for cell in row] for row in rows]
     lines = [header, *rows]
@@ -31,7 +31,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def stage_table(manifest: RunManifest) -> str:
-    """Every stage with its seconds, and the verdict below."""
+    """The stages of a run with their seconds, and a summary below."""
     rows = [["start-up", "", _seconds(manifest.startup_s), _share(manifest.startup_s, manifest), "", "", ""]]
     rows += [
         [
@@ -50,7 +50,7 @@ def stage_table(manifest: RunManifest) -> str:
     scored = manifest.rows_scored - sum(part.rows_scored for part in kept)
     rejected = f", {manifest.rows_rejected:,} rejected" if manifest.rows_rejected else ""
     if (found := manifest.stages.get("dedupe")) is not None and found.rows:
-        rejected += f", of them {1 - manifest.stages['forward'].rows / found.rows:.1%} repeated and were scored once"
+        rejected += f", {1 - manifest.stages['forward'].rows / found.rows:.1%} of the rows repeated and scored once"
     rejected += f", {manifest.rows_out_of_bounds:,} out of bounds" if manifest.rows_out_of_bounds else ""
     rejected += f", {sum(part.rows_in for part in kept):,} kept from earlier runs" if kept else ""
     rate = scored / max(manifest.wall_s, 1e-9)
@@ -62,16 +62,16 @@ def stage_table(manifest: RunManifest) -> str:
 
 
 def nothing_to_do(manifest: RunManifest) -> str:
-    """Everything stands already."""
+    """The answer where the output is complete and up to date."""
     inputs = len(manifest.partitions)
     return (
-        f"nothing to do: {manifest.rows_in:,} rows of {inputs:,} input{'' if inputs == 1 else 's'} stand, as run"
-        f" {manifest.run_id} left them on {manifest.ended}"
+        f"nothing to do: all {manifest.rows_in:,} rows of {inputs:,} input{'' if inputs == 1 else 's'} are up to date,"
+        f" scored by run {manifest.run_id} on {manifest.ended}"
     )
 
 
 def size(count: int) -> str:
-    """Bytes in the unit that fits."""
+    """Bytes in a readable unit."""
     value, unit = float(count), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if value < 1000:

@@ -130,7 +130,7 @@ class TestAsking:
             ("progress = 3", "progress"),
             ('progress = "yes"', "progress"),
             ("batch_size = true", "batch_size"),
-            ("max-rejects = 3", "is not a flag of scoreline score; write max_rejects"),
+            ("max-rejects = 3", "is not an option of scoreline score; did you mean max_rejects?"),
             ("max_rejects = [1]", "max_rejects"),
         ],
     )

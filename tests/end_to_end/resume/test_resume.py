@@ -170,7 +170,7 @@ def test_what_a_run_without_work_says(score: Command, tmp_path: Path) -> None:
     """Nothing was scored, so nothing claims to have been; what is kept is called that."""
     assert score().code == 0
     result = score("--log-format", "text", "--log-level", "error")
-    assert result.out.startswith("nothing to do: 600 rows of 4 inputs stand, as run ")
+    assert result.out.startswith("nothing to do: all 600 rows of 4 inputs are up to date, scored by run ")
     (tmp_path / "out" / "_SUCCESS").unlink()
     assert "0 rows scored, 2 rejected, 600 kept from earlier runs" in score("--log-format", "text").out
 

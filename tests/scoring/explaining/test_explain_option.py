@@ -51,7 +51,7 @@ def test_a_resume_explains_the_same_rows_and_gives_the_same_bytes(
 
 
 def test_stages_manifest_and_importance(scoreline: Any, cancer: Example, tmp_path: Path) -> None:
-    """A stage of its own, the gap in the log, and the most telling features as a table, JSON and a picture."""
+    """A stage of its own, the gap in the log, and the most important features as a table, JSON and a picture."""
     write(cancer.frame, tmp_path / "in.parquet")
     words = ["--bundle", cancer.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     done: Result = scoreline("score", *words, "--explain", "shapley", "--explain-rows", "25%", "--prefix", "p_")
