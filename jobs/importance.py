@@ -43,11 +43,7 @@ def importance(output: str, top: int, picture: str | None, as_json: bool) -> int
     if not found.rows:
         answer(f"{found.method}: no row was selected for explanation; use a larger --explain-rows")
         return 0
-    gap = (
-        ""
-        if found.largest_gap is None
-        else f"; attributions sum to the score difference within {found.largest_gap:.2g}"
-    )
+    gap = "" if found.largest_gap is None else f"; they sum to the difference in score within {found.largest_gap:.2g}"
     answer(f"{found.method}: {found.rows:,} rows explained{gap}\n")
     cells = [[one.feature, f"{one.mean_size:.4g}", f"{one.mean:+.4g}", f"{one.largest:.4g}"] for one in shown]
     answer(table(["feature", "mean absolute", "mean", "largest absolute"], cells))
