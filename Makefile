@@ -1,9 +1,9 @@
-# Everything runs in .venv, which is made from requirements.lock the first time a target needs it.
+# Everything runs in .venv, which is created from requirements.lock when a target first needs it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# The address of an index of torch's builds; without it, pip takes what its own index holds (on Linux the CUDA build).
+# The address of an index of torch builds; without it, pip uses its default index (on Linux, the CUDA build).
 TORCH_INDEX ?=
 SHAPE := build/shape/scoreline
 
@@ -13,7 +13,7 @@ SHAPE := build/shape/scoreline
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
-install: $(READY)  ## make .venv from the lock file, and scoreline in it; TORCH_INDEX=... for the CPU build of torch
+install: $(READY)  ## create .venv from the lock file, with scoreline in it; TORCH_INDEX=... for the CPU build of torch
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -35,27 +35,27 @@ score: $(READY)  ## score files: make score BUNDLE=... INPUT=... OUTPUT=... (JOB
 test: lint types $(READY)  ## lint, types and every test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-quick: $(READY)  ## the tests that take no time
+quick: $(READY)  ## the fast tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
 
-faults: $(READY)  ## every filesystem call failed in turn, hundreds of kills, full disks: an hour or more
+faults: $(READY)  ## the long tests (every filesystem call fails in turn, hundreds of kills, full disks): an hour or more
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m long
 
-bench: $(READY)  ## every stage against its limit, then the peers side by side (ROWS=4000000 ROUNDS=5); needs its own extra
+bench: $(READY)  ## every stage, then a comparison with other tools (ROWS=4000000 ROUNDS=5); installs the bench extra
 	$(BIN)/scoreline bench --rows $(or $(ROWS),4000000)
 	$(BIN)/python -c 'import lightning, ray' 2>/dev/null || $(BIN)/python -m pip install --quiet --constraint requirements.lock \
 	  --editable '.[bench]'
 	$(BIN)/python benchmarks/peers.py --rows $(or $(ROWS),4000000) --rounds $(or $(ROUNDS),5)
 
-lint: $(READY)  ## ruff, changing nothing
+lint: $(READY)  ## check with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(READY)  ## ruff, changing what it can
+format: $(READY)  ## fix and format with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(READY)  ## mypy over the installed shape
+types: $(READY)  ## check types with mypy, in the layout of the installed package
 	@mkdir -p $(SHAPE)
 	@for f in scoreline/*.py scoreline/py.typed; do ln -sfn "../../../$$f" "$(SHAPE)/$$(basename $$f)"; done
 	@for d in jobs pipeline schemas; do ln -sfn "../../../$$d" "$(SHAPE)/$$d"; done
@@ -64,7 +64,7 @@ types: $(READY)  ## mypy over the installed shape
 schemas: $(READY)  ## export the JSON Schema of everything written on disk
 	$(BIN)/python -m scoreline.schemas.export
 
-docs: $(READY)  ## write the pages of docs/ that are generated from the code
+docs: $(READY)  ## generate the pages of docs/ that come from the code
 	$(BIN)/python docs/reference.py
 
 lock: $(READY)  ## resolve requirements.lock again
@@ -75,5 +75,5 @@ lock: $(READY)  ## resolve requirements.lock again
 wheel: $(READY)  ## build dist/scoreline-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
 
-clean:  ## remove what make made
+clean:  ## remove everything that make has created
 	rm -rf $(VENV) build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,9 +1,9 @@
-"""A compute-bound model: our run against the bare forward loop over the same blocks, in pairs.
+"""A compute-bound model: a run of Scoreline compared with a bare forward loop over blocks of the same size, in pairs.
 
     python benchmarks/deep.py --rows 40000 --rounds 3
 
-The bare loop has its blocks in memory, reads and writes nothing, and keeps every core busy with a block of its own on
-one thread, as the run does. Reported: the median ratio of the run's steady part to it.
+The bare loop has its blocks in memory, reads and writes nothing, and keeps every core busy with one block on one
+thread, as the run does. Reports the median ratio of the run's time, without its start-up, to the loop's.
 """
 
 import argparse
@@ -29,7 +29,7 @@ WIDTH, FEATURES = 2048, [f"f{number}" for number in range(64)]
 
 
 def model() -> nn.Module:
-    """2048-2048-2048."""
+    """A multi-layer perceptron with three hidden layers of 2048."""
     torch.manual_seed(0)
     sizes = [len(FEATURES), WIDTH, WIDTH, WIDTH]
     layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
@@ -37,7 +37,7 @@ def model() -> nn.Module:
 
 
 def bare_s(net: nn.Module, blocks: list[Tensor]) -> float:
-    """Seconds of the forward passes alone, as many at once as there are cores."""
+    """Seconds of the forward passes alone, with one thread per core."""
 
     def one(block: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -52,30 +52,30 @@ def bare_s(net: nn.Module, blocks: list[Tensor]) -> float:
 
 def main() -> None:
     """Print the pairs and the median of their ratios."""
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("--rows", type=int, default=40_000)
-    words.add_argument("--rounds", type=int, default=3)
-    asked = words.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=40_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         sample = np.random.default_rng(0).normal(size=(64, len(FEATURES)))
         net = model()
         save_bundle(folder / "b", net, features=FEATURES, task=Regression(), sample=sample)
-        data = make_data(folder, FEATURES, rows=asked.rows, files=2, format="parquet")
+        data = make_data(folder, FEATURES, rows=arguments.rows, files=2, format="parquet")
         rows = Scorer.load(folder / "b", device="cpu").members.pass_rows
-        blocks = [torch.randn(len(FEATURES), rows).T for _ in range(asked.rows // rows)]
+        blocks = [torch.randn(len(FEATURES), rows).T for _ in range(arguments.rows // rows)]
         ratios = []
-        for number in range(asked.rounds):
-            bare = bare_s(net, blocks) * asked.rows / (len(blocks) * rows)
+        for number in range(arguments.rounds):
+            bare = bare_s(net, blocks) * arguments.rows / (len(blocks) * rows)
             job = ScoreJob(
                 bundle=str(folder / "b"), input=str(data), output=str(folder / f"o{number}"), run_id="x", device="cpu"
             )
-            told = run(job)
-            steady = told.wall_s - told.startup_s - told.stages["discover"].waiting_s
+            manifest = run(job)
+            steady = manifest.wall_s - manifest.startup_s - manifest.stages["discover"].waiting_s
             ratios.append(steady / bare)
-            sys.stdout.write(f"bare {bare:.2f} s, ours {steady:.2f} s: {ratios[-1]:.3f}\n")
-    sys.stdout.write(f"median {median(ratios):.3f} times the bare loop, {rows} rows a pass\n")
+            sys.stdout.write(f"bare loop {bare:.2f} s, scoreline {steady:.2f} s: {ratios[-1]:.3f}\n")
+    sys.stdout.write(f"median {median(ratios):.3f} times the bare loop, {rows} rows per pass\n")
 
 
 if __name__ == "__main__":

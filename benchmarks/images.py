@@ -1,10 +1,10 @@
-"""Photos: a run against decoding them alone, in turns.
+"""Photos: a run of Scoreline compared with only decoding them, taking turns.
 
     python benchmarks/images.py --photos 3000 --rounds 5
 
-Decoding alone is Pillow and torch by hand (open, turn, convert, resize, normalise) over bytes in memory, with a thread
-for each core, and with a process for each core; it reads nothing, scores nothing and writes nothing. Reported: the
-median rates, and the median ratio of the run's, from the end of its start-up on, to theirs.
+Decoding uses Pillow and torch directly (open, rotate, convert, resize, normalise) on bytes in memory, with one thread
+per core and with one process per core; it reads no files, scores nothing and writes nothing. Reports the median rates,
+and the median ratio of the run's rate, without its start-up, to theirs.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def photo(number: int) -> bytes:
 
 
 def by_hand(data: bytes) -> np.ndarray:
-    """float32 `[3, 64, 64]`."""
+    """Decode a photo with Pillow and torch to float32 `[3, 64, 64]`."""
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB").resize((SIZE, SIZE), 2)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div(255)
     normalised = (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
@@ -54,7 +54,7 @@ def by_hand(data: bytes) -> np.ndarray:
 
 
 def saved(folder: Path, photos: list[bytes]) -> Path:
-    """A bundle of a small network, and four files of photos."""
+    """Save a bundle of a small network and write four files of photos; returns the bundle's path."""
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3), nn.ReLU()]
     net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5)).eval()
@@ -69,7 +69,7 @@ def saved(folder: Path, photos: list[bytes]) -> Path:
 
 
 def run_s(folder: Path, number: int) -> tuple[float, float]:
-    """Seconds of a run from the end of its start-up on, and its memory in MB."""
+    """Seconds of a run without its start-up, and its peak memory in MB."""
     out = folder / f"out{number}"
     words = ["score", "--bundle", folder / "b", "--input", folder / "in", "--output", out, "--log-level", "error"]
     code = (
@@ -78,12 +78,12 @@ def run_s(folder: Path, number: int) -> tuple[float, float]:
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     done = subprocess.run([sys.executable, "-c", code, *map(str, words)], check=True, capture_output=True, text=True)
-    told = json.loads((out / "_scoreline" / "run.json").read_text())
-    return told["wall_s"] - told["startup_s"], int(done.stdout) / 1000
+    manifest = json.loads((out / "_scoreline" / "run.json").read_text())
+    return manifest["wall_s"] - manifest["startup_s"], int(done.stdout) / 1000
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds of it."""
+    """Seconds that a call takes."""
     start = perf_counter()
     work()
     return perf_counter() - start
@@ -91,14 +91,14 @@ def timed(work: Callable[[], object]) -> float:
 
 def main() -> None:
     """Print the rates and ratios."""
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("--photos", type=int, default=3000)
-    words.add_argument("--rounds", type=int, default=5)
-    asked = words.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photos", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     cores = available_cores().count
     distinct = [photo(number) for number in range(DISTINCT)]
-    photos = [distinct[number % DISTINCT] for number in range(asked.photos)]
+    photos = [distinct[number % DISTINCT] for number in range(arguments.photos)]
     seconds: dict[str, list[float]] = {"run": [], "threads": [], "processes": []}
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -108,7 +108,7 @@ def main() -> None:
         folder = Path(scratch)
         saved(folder, photos)
         most = 0.0
-        for number in range(asked.rounds):
+        for number in range(arguments.rounds):
             seconds["threads"].append(timed(lambda: list(threads.map(by_hand, photos))))
             ran, memory = run_s(folder, number)
             seconds["run"].append(ran)
@@ -117,9 +117,9 @@ def main() -> None:
     for name, taken in seconds.items():
         ratio = median(other / ours for ours, other in zip(seconds["run"], taken, strict=True))
         sys.stdout.write(
-            f"{name:<10} {asked.photos / median(taken):6.0f} photos/s; the run has {ratio:.2f} times its rate\n"
+            f"{name:<10} {arguments.photos / median(taken):6.0f} photos/s; the run reaches {ratio:.2f} times that\n"
         )
-    sys.stdout.write(f"{cores} cores, {most:.0f} MB at most\n")
+    sys.stdout.write(f"{cores} cores, peak memory {most:.0f} MB\n")
 
 
 if __name__ == "__main__":

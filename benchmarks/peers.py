@@ -1,13 +1,13 @@
-"""The peers, side by side with us: the same files, the same model and scaler, the same columns out, whole processes.
+"""Scoreline compared with other tools: same files, same model and scaler, same output columns, whole processes.
 
     python benchmarks/peers.py                     all of them, five rounds, a table
     python benchmarks/peers.py --rows 400000 --rounds 1 --only plain,tuned
 
-In every round each runs once, in turn, so that what the machine does beside it meets all alike; the table holds
-medians, and ratios to ours. What each writes is read back and compared. Needs `pip install 'scoreline[bench]'`.
+In every round, each tool runs once, so that other load on the machine affects all of them alike. The table shows
+medians, and ratios to Scoreline's. Each output is read back and compared. Needs `pip install 'scoreline[bench]'`.
 """
 
-# ruff: noqa: T201 - this prints a table, and each peer imports only what is its own
+# ruff: noqa: T201 - this prints a table
 
 import argparse
 import os
@@ -26,7 +26,7 @@ LABELS = list("abcde")
 
 
 def make(folder: Path, rows: int, files: int) -> None:
-    """The bundle, the same model and scaler as a peer would have them, and the files."""
+    """Write the bundle, the same model and scaler in the formats of the other tools, and the input files."""
     import pickle
 
     import numpy as np
@@ -58,7 +58,7 @@ def make(folder: Path, rows: int, files: int) -> None:
 
 
 def network() -> Any:
-    """Linear-ReLU-BatchNorm 128-64-5."""
+    """The network: Linear-ReLU-BatchNorm 128-64-5."""
     from torch import nn
 
     layers: list[nn.Module] = []
@@ -84,12 +84,12 @@ def columns(frame: Any, probabilities: Any) -> Any:
     import pandas as pd
 
     best = probabilities.argmax(axis=1)
-    named = {f"probability_{label}": probabilities[:, place] for place, label in enumerate(LABELS)}
+    named = {f"probability_{label}": probabilities[:, index] for index, label in enumerate(LABELS)}
     return pd.DataFrame({"row_id": frame["row_id"], "prediction": np.array(LABELS)[best], **named})
 
 
 def loop(folder: Path, out: Path, slice_rows: int) -> None:
-    """What most people write: pandas, scaler.transform, slices under no_grad, to_parquet."""
+    """A typical script: pandas, scaler.transform, slices under no_grad, to_parquet."""
     import numpy as np
     import pandas as pd
     import torch
@@ -106,17 +106,17 @@ def loop(folder: Path, out: Path, slice_rows: int) -> None:
 
 
 def plain(folder: Path, out: Path) -> None:
-    """The loop with slices of 32, the batch size people train with."""
+    """The loop with slices of 32, a common batch size for training."""
     loop(folder, out, 32)
 
 
 def tuned(folder: Path, out: Path) -> None:
-    """The same with slices of 8,192."""
+    """The loop with slices of 8,192."""
     loop(folder, out, 8192)
 
 
 def lightning(folder: Path, out: Path) -> None:
-    """`Trainer.predict` with a writer callback, and a DataLoader as its documentation has it."""
+    """`Trainer.predict` with a writer callback and a DataLoader, as in Lightning's documentation."""
     import logging
     import warnings
 
@@ -159,7 +159,7 @@ def lightning(folder: Path, out: Path) -> None:
 
 
 def ray(folder: Path, out: Path) -> None:
-    """`read_parquet → map_batches → write_parquet` with the model in an actor, as its documentation has it."""
+    """`read_parquet → map_batches → write_parquet` with the model in an actor, as in Ray's documentation."""
     import logging
 
     import numpy as np
@@ -175,7 +175,7 @@ def ray(folder: Path, out: Path) -> None:
             X = torch.from_numpy(self.scaler.transform(X).astype(np.float32))
             with torch.inference_mode():
                 found = torch.softmax(self.model(X), dim=1).numpy()
-            named = {f"probability_{label}": found[:, place] for place, label in enumerate(LABELS)}
+            named = {f"probability_{label}": found[:, index] for index, label in enumerate(LABELS)}
             return {"row_id": batch["row_id"], "prediction": np.array(LABELS)[found.argmax(axis=1)], **named}
 
     engine.init(logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
@@ -213,7 +213,7 @@ PEERS: dict[str, Callable[[Path, Path], None]] = {
 
 
 def command(name: str, folder: Path, out: Path) -> list[str]:
-    """A contestant as a process of its own."""
+    """The command that runs a tool as a process of its own."""
     if name == "scoreline":
         words = ["-m", "scoreline", "score", "--bundle", str(folder / "bundle"), "--input", str(folder / "data")]
         return [sys.executable, *words, "--output", str(out)]
@@ -221,7 +221,7 @@ def command(name: str, folder: Path, out: Path) -> list[str]:
 
 
 def read_back(out: Path) -> Any:
-    """What a contestant has written, in the order of its keys."""
+    """The output of a tool, sorted by its keys."""
     import pyarrow.dataset as ds
 
     files = [str(file) for file in sorted(out.rglob("*.parquet"))]
@@ -230,7 +230,7 @@ def read_back(out: Path) -> Any:
 
 
 def race(folder: Path, names: list[str], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every contestant, round by round."""
+    """Seconds of every tool, round by round."""
     import numpy as np
 
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -253,31 +253,30 @@ def race(folder: Path, names: list[str], rounds: int) -> dict[str, list[float]]:
                 equal = found["row_id"] == wanted["row_id"] and apart < 1e-4 and same > 0.9999
                 print(f"{name}: {found.num_rows:,} rows, largest difference {apart:.1e}", file=sys.stderr)
                 if not equal:
-                    sys.exit(f"{name} does not give what scoreline gives")
+                    sys.exit(f"the output of {name} differs from that of scoreline")
     return seconds
 
 
 def main() -> None:
-    """Run the race, or one contestant of it."""
+    """Run all tools, or the one that --run names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--files", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default=",".join(PEERS), help="peers, separated by commas")
+    parser.add_argument("--only", default=",".join(PEERS), help="tools, separated by commas")
     parser.add_argument("--run", nargs=3, metavar=("NAME", "FOLDER", "OUT"), help=argparse.SUPPRESS)
-    words = parser.parse_args()
-    if words.run:
-        PEERS[words.run[0]](Path(words.run[1]), Path(words.run[2]))
+    arguments = parser.parse_args()
+    if arguments.run:
+        PEERS[arguments.run[0]](Path(arguments.run[1]), Path(arguments.run[2]))
         return
     with tempfile.TemporaryDirectory(prefix="scoreline-peers-") as scratch:
         folder = Path(scratch)
-        make(folder, words.rows, words.files)
-        seconds = race(folder, ["scoreline", *words.only.split(",")], words.rounds)
+        make(folder, arguments.rows, arguments.files)
+        seconds = race(folder, ["scoreline", *arguments.only.split(",")], arguments.rounds)
     ours = median(seconds["scoreline"])
-    print(
-        f"\n{words.rows:,} rows x {len(FEATURES)} in {words.files} files, whole processes, medians of {words.rounds}\n"
-    )
-    print(f"{'':12}{'seconds':>9}{'times ours':>12}")
+    print(f"\n{arguments.rows:,} rows x {len(FEATURES)} in {arguments.files} files, whole processes,", end=" ")
+    print(f"medians of {arguments.rounds}\n")
+    print(f"{'':12}{'seconds':>9}{'relative':>12}")
     for name, each in seconds.items():
         print(f"{name:12}{median(each):9.2f}{median(each) / ours:12.2f}")
 

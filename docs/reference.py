@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that are generated from the code: `make docs`. A test keeps them equal to it."""
+"""Writes the pages of docs/ that are generated from the code: `make docs`. A test checks that they are up to date."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ DOCS = Path(__file__).resolve().parent
 OPTIONS_INTRODUCTION = """\
 # Options of scoreline score
 
-Every option is a flag, an environment variable and a line of the job file (`--job FILE.toml`). The command line wins,
-then the environment, then the job file. Paths in a job file are relative to it. Other commands take some of these
-options, with the same names and values. The job file's `[csv]` section, for which there are no flags, describes the CSV
-files (see the README).
+Every option is a flag, an environment variable and a setting in the job file (`--job FILE.toml`). The command line
+takes precedence, then the environment, then the job file. Paths in a job file are relative to it. Other commands have
+some of these options, with the same names and values. The `[csv]` section of the job file, for which there are no
+flags, describes CSV files (see the README).
 
-The last column says what another value means for parts that exist already: they are rescored, or they are kept though
-new parts may differ from them in the last bits; where it is empty, the value does not change what parts contain.
+The last column says what another value means for existing parts: they are rescored, or they are kept, although new
+parts may differ from them in the last bits. If it is empty, the value does not change the content of parts.
 
 This page is generated from `pipeline/planning/option_table.py` by `make docs`.
 """
@@ -48,20 +48,20 @@ def event_classes() -> list[type[Event]]:
             if not re.search(r"^from \.+[\w.]*events import .*\bEvent\b", text, re.MULTILINE):
                 continue
             module = import_module(".".join(("scoreline", *file.relative_to(root).with_suffix("").parts)))
-            kinds = [
+            classes = [
                 one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__
             ]
-            found |= {kind for kind in kinds if issubclass(kind, Event) and kind is not Event}
-    return sorted(found, key=lambda kind: kind.name)
+            found |= {one for one in classes if issubclass(one, Event) and one is not Event}
+    return sorted(found, key=lambda event: event.name)
 
 
 def events_page() -> str:
     """The text of docs/events.md."""
-    rows = [("event", "level", "emitted when", "fields"), ("---", "---", "---", "---")]
-    for kind in event_classes():
-        meaning = " ".join((kind.__doc__ or "").split())
-        data = ", ".join(f"`{field.name}`: {str(field.type).replace(' | ', ' or ')}" for field in fields(kind))
-        rows.append((f"`{kind.name}`", kind.level, meaning, data))
+    rows = [("event", "level", "meaning", "fields"), ("---", "---", "---", "---")]
+    for event in event_classes():
+        meaning = " ".join((event.__doc__ or "").split())
+        data = ", ".join(f"`{field.name}`: {str(field.type).replace(' | ', ' or ')}" for field in fields(event))
+        rows.append((f"`{event.name}`", event.level, meaning, data))
     return EVENTS + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -69,7 +69,9 @@ def options_page() -> str:
     """The text of docs/options.md."""
     lines = [OPTIONS_INTRODUCTION]
     for group in dict.fromkeys(option.group for option in OPTIONS):
-        lines.append(f"\n## {group}\n\n| flag | environment variable | job file | default | | existing parts |\n")
+        lines.append(
+            f"\n## {group}\n\n| flag | environment variable | job file | default | meaning | existing parts |\n"
+        )
         lines.append("| --- | --- | --- | --- | --- | --- |\n")
         lines += [_option_row(option) for option in OPTIONS if option.group == group]
     return "".join(lines)

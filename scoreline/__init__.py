@@ -2,8 +2,8 @@
 
     from scoreline import Scorer, save_bundle
 
-This package only hands names on. They are loaded when first used, so that `import scoreline` and
-`scoreline --help` cost nothing.
+This package only exports the public names. They are loaded when they are first used, so that `import scoreline` and
+`scoreline --help` stay fast.
 """
 
 from importlib import import_module
@@ -52,7 +52,7 @@ __all__ = [
     "save_bundle",
 ]
 
-_HOMES = {
+_MODULES = {
     "Binary": ".schemas.specs.tasks",
     "BundleError": ".pipeline.errors",
     "DataError": ".pipeline.errors",
@@ -78,9 +78,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name], __name__), name)
+    return getattr(import_module(_MODULES[name], __name__), name)
 
 
 def __dir__() -> list[str]:
