@@ -1,4 +1,4 @@
-"""What becomes data, and what goes through ONNX or a trusted .pt2; the table in docs/models.md says the same."""
+"""Which models become data, and which need ONNX or a trusted .pt2; the table in docs/models.md shows the same."""
 
 import warnings
 from collections.abc import Callable
@@ -34,7 +34,7 @@ AS_DATA: dict[str, Callable[[], nn.Module]] = {
 
 
 def trained(model: nn.Module) -> nn.Module:
-    """As after some steps: running statistics that are no defaults."""
+    """The model as after some training: its running statistics are not the defaults."""
     torch.manual_seed(0)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.3)
@@ -51,8 +51,8 @@ def softmax(model: nn.Module, *inputs: torch.Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", AS_DATA)
-def test_kept_as_data(name: str, tmp_path: Path) -> None:
-    """Traced, rebuilt, equal to the original."""
+def test_stored_as_data(name: str, tmp_path: Path) -> None:
+    """Traced, rebuilt, and equal to the original."""
     model = trained(AS_DATA[name]())
     save_bundle(tmp_path / "b", model, features=list(NUMBERS), task=Multiclass(["x", "y", "z"]), sample=NUMBERS)
     got = Scorer.load(tmp_path / "b", device="cpu").score_frame(NUMBERS * 1.3)
@@ -61,7 +61,7 @@ def test_kept_as_data(name: str, tmp_path: Path) -> None:
 
 
 def test_embeddings_per_categorical(tmp_path: Path) -> None:
-    """Two inputs; words by way of an OrdinalEncoder, numbers scaled."""
+    """Two inputs: words through an OrdinalEncoder, numbers scaled."""
     frame = NUMBERS[["a", "b"]].assign(city=RNG.choice(list("uvw"), 64), plan=RNG.choice(list("pq"), 64))
     transformer = ColumnTransformer(
         [("codes", OrdinalEncoder(), ["city", "plan"]), ("numbers", StandardScaler(), ["a", "b"])]
@@ -81,8 +81,9 @@ def test_embeddings_per_categorical(tmp_path: Path) -> None:
     np.testing.assert_allclose(got.filter(like="probability"), softmax(model, codes, numbers), rtol=0, atol=1e-6)
 
 
-def test_what_is_no_data_goes_another_way(tmp_path: Path) -> None:
-    """A choice by value is refused with its line; torch.export refuses it too, TorchScript takes a traced one."""
+def test_models_that_cannot_become_data(tmp_path: Path) -> None:
+    """A branch on a tensor's values is refused with its line; torch.export refuses it too; TorchScript accepts a traced
+    module."""
     model = trained(arch.GatedExperts(6))
     words: dict[str, Any] = {"features": list(NUMBERS), "task": "multiclass", "labels": [0, 1, 2], "sample": NUMBERS}
     with pytest.raises(BundleError, match=r"architectures\.py:\d+"):
@@ -98,8 +99,8 @@ def test_what_is_no_data_goes_another_way(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
 def test_a_real_pipeline_trained_saved_scored(suffix: str, tmp_path: Path, scoreline: Callable[..., Result]) -> None:
-    """Mixed numbers and words with holes in them, trained with torch, scored by the command: equal to scikit-learn
-    and torch on the same rows; a null is a value where an imputer was, and a reject where none was."""
+    """Mixed numbers and words with missing values, trained with torch, scored by the command: equal to scikit-learn and
+    torch on the same rows. A null is a value for an imputer, and otherwise a reject."""
     rows = 500
     frame = pd.DataFrame(
         {

@@ -1,4 +1,4 @@
-"""What only a GPU can show. Skipped where there is none."""
+"""Tests that need a GPU; skipped without one."""
 
 import json
 from collections.abc import Callable
@@ -45,8 +45,11 @@ def read(folder: Path) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("batch", ["auto", "1000", "32k"])
-def test_as_the_cpu_has_it(wide: tuple[Path, Path], tmp_path: Path, scoreline: Command, batch: str) -> None:
-    """Labels, probabilities and order, with several blocks in flight; the stages by the device's own clock."""
+def test_results_equal_those_of_the_cpu(
+    wide: tuple[Path, Path], tmp_path: Path, scoreline: Command, batch: str
+) -> None:
+    """Labels, probabilities and order, with several blocks in flight; the stage times come from the device's own
+    clock."""
     words = ["score", "--bundle", wide[0], "--input", wide[1], "--output"]
     gpu = scoreline(*words, tmp_path / "gpu", "--device", "cuda", "--batch-size", batch)
     assert gpu.code == 0, gpu.err
@@ -64,15 +67,15 @@ def test_as_the_cpu_has_it(wide: tuple[Path, Path], tmp_path: Path, scoreline: C
 
 
 def test_two_runs_write_the_same_bytes(wide: tuple[Path, Path], tmp_path: Path, scoreline: Command) -> None:
-    """However the blocks fall into the lanes."""
+    """Whichever lanes score the blocks."""
     for name in ("a", "b"):
         words = ["score", "--bundle", wide[0], "--input", wide[1], "--output", tmp_path / name]
         assert scoreline(*words, "--device", "cuda").code == 0
     assert read(tmp_path / "a").equals(read(tmp_path / "b"))
 
 
-def test_pinned_buffers_are_filled_and_used_again(wide: tuple[Path, Path]) -> None:
-    """The reader fills memory that the GPU copies from, and torch's cache hands it out again."""
+def test_pinned_buffers_are_filled_and_reused(wide: tuple[Path, Path]) -> None:
+    """The reader fills memory that the GPU copies from, and torch's cache reuses it."""
     scorer = Scorer.load(wide[0], device="cuda")
     batch = pq.read_table(wide[1] / "0.parquet").to_batches()[0]
     for _ in range(3):
@@ -86,7 +89,7 @@ def test_pinned_buffers_are_filled_and_used_again(wide: tuple[Path, Path]) -> No
 
 
 def test_out_of_memory_is_survived(tmp_path: Path, scoreline: Command) -> None:
-    """P20 on a real device: a model that asks for more than there is at the size it begins with."""
+    """P20 on a real device: a model that needs more memory than there is at the first block size."""
 
     class Hungry(nn.Module):
         def __init__(self) -> None:
@@ -112,15 +115,15 @@ def test_out_of_memory_is_survived(tmp_path: Path, scoreline: Command) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "int8"])
-def test_less_precision(iris: Example, tmp_path: Path, scoreline: Command, precision: str) -> None:
-    """The golden rows come out within what the format can tell apart."""
+def test_lower_precision(iris: Example, tmp_path: Path, scoreline: Command, precision: str) -> None:
+    """The golden rows are reproduced within the resolution of the format."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "o"]
     assert scoreline(*words, "--device", "cuda", "--precision", precision).code == 0
 
 
 class _Bag(nn.Module):
-    """The mean of what words stand for."""
+    """The mean of the embeddings of words."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,8 +134,8 @@ class _Bag(nn.Module):
         return self.out((self.table(tokens) * kept).cumsum(1))
 
 
-def test_sequences_as_the_cpu_has_them(tmp_path: Path, scoreline: Command) -> None:
-    """Sent one behind the other, padded there, back in order."""
+def test_sequences_equal_those_of_the_cpu(tmp_path: Path, scoreline: Command) -> None:
+    """Sent ragged, padded on the device, and put back in order."""
     draw = np.random.default_rng(0)
     texts = [draw.integers(0, 50, draw.integers(1, 60)).tolist() for _ in range(20_000)]
     frame = pd.DataFrame({"id": range(20_000), "text": texts})
@@ -152,7 +155,7 @@ def test_sequences_as_the_cpu_has_them(tmp_path: Path, scoreline: Command) -> No
     assert all(near)
 
 
-def test_explanations_as_the_cpu_has_them(wide: tuple[Path, Path], tmp_path: Path, scoreline: Command) -> None:
+def test_explanations_equal_those_of_the_cpu(wide: tuple[Path, Path], tmp_path: Path, scoreline: Command) -> None:
     """Gradients on the device, for the same rows."""
     for device in ("cuda", "cpu"):
         words = ["--bundle", wide[0], "--input", wide[1], "--output", tmp_path / device, "--device", device]

@@ -1,4 +1,4 @@
-"""Image models as people write them become data, and score as bare torch does."""
+"""Typical image models become data, and score like bare torch."""
 
 import io
 from pathlib import Path
@@ -17,7 +17,7 @@ from textbook import randomized
 
 
 class Residual(nn.Module):
-    """Two residual blocks, one of them with a shortcut of its own, as in ResNet."""
+    """Two residual blocks, one of them with a projection shortcut, as in ResNet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Mobile(nn.Module):
 
 
 class Pooled(nn.Module):
-    """LeNet by functions, with `view`."""
+    """LeNet with functions and `view`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Patches(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Down and up again, and the mean of what comes out."""
+    """Downsampling, upsampling, and the mean of the result."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 @pytest.mark.parametrize("kind", [Residual, Mobile, Pooled, Patches, Hourglass])
 def test_image_models_become_data(tmp_path: Path, kind: type[nn.Module]) -> None:
-    """The graph holds no code, and 40 images score as the module itself scores them."""
+    """The bundle contains no code, and 40 images get the scores of the module itself."""
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     table = pa.table({"photo": [png(picture) for picture in pixels]})

@@ -14,7 +14,8 @@ from scoreline import Image, Multiclass, save_bundle
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Saved]:
-    """A bundle for colours and one for greys. The sample of the first is bytes, of the other files that are gone."""
+    """A bundle for colour images and one for grey images. The sample of the first contains bytes; the files of the
+    second sample no longer exist."""
     folder, found = tmp_path_factory.mktemp("saved"), {}
     names = [str(folder / "sample" / name) for name in write_files(folder / "sample", PHOTOS[:12])]
     for kind, prepared in PREPARED.items():

@@ -1,4 +1,4 @@
-"""Models that take images: beside a table, two of them, ensembles, other formats, hidden layers."""
+"""Models with image inputs: with a table, two images, ensembles, other formats, hidden layers."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_core")
 
 
 class WithFacts(Cnn):
-    """The same beside columns of a table."""
+    """The same with columns of a table."""
 
     def __init__(self) -> None:
         super().__init__(facts=2, seed=4)
@@ -35,12 +35,13 @@ class WithFacts(Cnn):
 
 
 def make_cnn() -> Cnn:
-    """What an import path names."""
+    """The factory that an import path names."""
     return Cnn()
 
 
 def test_images_beside_a_table(score: Score, tmp_path: Path) -> None:
-    """Each as its own argument, rejects of both kinds, and columns in another order in the file."""
+    """Each input is an argument of its own; rows with a bad image or a bad number are rejected; columns may be in
+    another order in the file."""
     rng = np.random.default_rng(1)
     frame = pd.DataFrame({"age": rng.normal(50, 20, 30), "height": rng.normal(170, 10, 30)})
     scaler, model = StandardScaler().fit(frame), WithFacts()
@@ -65,7 +66,7 @@ def test_images_beside_a_table(score: Score, tmp_path: Path) -> None:
 
 
 def test_two_images_of_a_row(score: Score, tmp_path: Path) -> None:
-    """Each prepared in its own way; where both are broken, the first says why."""
+    """Each is prepared in its own way; if both are broken, the first gives the reason."""
 
     class Both(nn.Module):
         def __init__(self) -> None:
@@ -101,7 +102,7 @@ def test_two_images_of_a_row(score: Score, tmp_path: Path) -> None:
 
 
 def test_hidden_layers_of_an_image_model(saved: dict[str, Saved], score: Score, scoreline: Any, tmp_path: Path) -> None:
-    """What the user's own layers give, flattened; the rows that are rejected have none."""
+    """The outputs of the user's own layers, flattened; rejected rows have none."""
     cells = [None if place == 7 else data for place, data in enumerate(PHOTOS)]
     write(tmp_path / "in" / "a.parquet", pa.array(cells, pa.binary()))
     listed = scoreline("layers", saved["rgb"].bundle, "--json")
@@ -122,7 +123,7 @@ def test_hidden_layers_of_an_image_model(saved: dict[str, Saved], score: Score, 
 
 
 def test_an_ensemble_of_two(score: Score, tmp_path: Path) -> None:
-    """The mean of their probabilities, and how far apart they are."""
+    """The mean of the members' probabilities, and their standard deviation."""
     models = [Cnn(seed=1), Cnn(seed=2)]
     sample = pa.table({"photo": pa.array(PHOTOS, pa.binary())})
     save_bundle(
@@ -141,7 +142,7 @@ def test_an_ensemble_of_two(score: Score, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("kind", ["onnx", "torchscript", "import", "pt2"])
 def test_models_of_other_formats(score: Score, tmp_path: Path, kind: str) -> None:
-    """As their users saved them; what holds code is scored where it is trusted."""
+    """Saved in the format of the user; a bundle that contains code scores if it is trusted."""
     model: Any = Cnn()
     example = torch.zeros(5, 3, 12, 16)
     with warnings.catch_warnings():
@@ -183,7 +184,7 @@ def test_models_of_other_formats(score: Score, tmp_path: Path, kind: str) -> Non
 
 
 def test_a_regression_on_images(score: Score, tmp_path: Path) -> None:
-    """Two targets, in their own units; a dict of the inputs."""
+    """Two targets, in their original units; the inputs as one dict."""
 
     class ByName(Cnn):
         def forward(self, given: dict[str, Tensor]) -> Tensor:  # type: ignore[override]

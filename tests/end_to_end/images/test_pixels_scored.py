@@ -1,4 +1,4 @@
-"""Images through the whole pipe, bytes and paths, against Pillow and bare torch, image by image."""
+"""Images through the whole pipeline, as bytes and as paths, compared with Pillow and bare torch image by image."""
 
 import shutil
 from pathlib import Path
@@ -26,7 +26,7 @@ BROKEN = ["truncated", "text", "empty", "deep", "null", "gone"]
 @pytest.mark.parametrize("kind", PREPARED)
 @pytest.mark.parametrize("column", [pa.binary(), pa.large_binary(), pa.binary_view()])
 def test_bytes_equal_by_hand(saved: dict[str, Saved], score: Score, tmp_path: Path, kind: str, column: Any) -> None:
-    """Of every type that Arrow has for them."""
+    """For every Arrow type of bytes."""
     write(tmp_path / "in" / "a.parquet", pa.array(PHOTOS, column))
     done = score(saved[kind].bundle)
     assert done.code == 0, done.message
@@ -41,7 +41,8 @@ def test_bytes_equal_by_hand(saved: dict[str, Saved], score: Score, tmp_path: Pa
 def test_paths_equal_by_hand(
     saved: dict[str, Saved], score: Score, tmp_path: Path, kind: str, suffix: str, absolute: bool
 ) -> None:
-    """Relative ones lie beside the table they stand in, wherever the command runs; names hold blanks and accents."""
+    """Relative paths are resolved beside their table, wherever the command runs; names may contain spaces and
+    accents."""
     folder = tmp_path / "in" / "day=1"
     names = write_files(folder / "pictures", PHOTOS)
     paths = [str(folder / "pictures" / n) if absolute else f"pictures/../pictures/{n}" for n in names]
@@ -56,15 +57,15 @@ def test_paths_equal_by_hand(
 
 @pytest.mark.parametrize("column", [pa.dictionary(pa.int32(), pa.string()), pa.large_string(), pa.string_view()])
 def test_paths_of_every_type(saved: dict[str, Saved], score: Score, tmp_path: Path, column: Any) -> None:
-    """Dictionaries repeat; a file that stands twice is scored twice."""
+    """Dictionary values may repeat; a file that is named twice is scored twice."""
     names = write_files(tmp_path / "in", PHOTOS[:5]) * 3
     write(tmp_path / "in" / "a.parquet", pa.array(names).cast(column))
     assert score(saved["rgb"].bundle).code == 0
     check(pq.read_table(tmp_path / "out" / "a.parquet"), saved["rgb"].truth(PHOTOS[:5] * 3))
 
 
-def test_by_way_of_python(saved: dict[str, Saved]) -> None:
-    """`score_frame` and `score_table`, bytes or paths; a reason where one cannot be decoded."""
+def test_score_frame_and_score_table(saved: dict[str, Saved]) -> None:
+    """Bytes or paths; an image that cannot be decoded is rejected with a reason."""
     scorer = Scorer.load(saved["rgb"].bundle, device="cpu")
     frame = pd.DataFrame({"photo": PHOTOS, "id": range(30)}, index=range(100, 130))
     scored = scorer.score_frame(frame)
@@ -79,8 +80,9 @@ def test_by_way_of_python(saved: dict[str, Saved]) -> None:
 
 
 @pytest.mark.parametrize("kind", PREPARED)
-def test_golden_rows_hold_the_bytes(saved: dict[str, Saved], kind: str) -> None:
-    """The sample's files are gone and the bundle has moved (as the fixture did): it replays what the model gave."""
+def test_golden_rows_contain_the_bytes(saved: dict[str, Saved], kind: str) -> None:
+    """The files of the sample no longer exist and the bundle was moved (by the fixture): the golden rows are still
+    reproduced."""
     scorer = Scorer.load(saved[kind].bundle, device="cpu")
     assert scorer.golden is not None
     assert scorer.golden.rows == 12
@@ -94,7 +96,7 @@ def test_golden_rows_hold_the_bytes(saved: dict[str, Saved], kind: str) -> None:
 
 
 def test_relative_paths_of_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Are those of the training script; at most 32 golden rows, spread over the sample."""
+    """Relative to the folder of the training script; at most 32 golden rows, spread over the sample."""
     names = write_files(tmp_path / "files", PHOTOS)
     monkeypatch.chdir(tmp_path / "files")
     save_bundle(
@@ -115,8 +117,8 @@ def test_relative_paths_of_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert set(kept) <= set(PHOTOS)
 
 
-def test_check_tries_images_by_their_paths(scoreline: Any, tmp_path: Path) -> None:
-    """The first rows, and an estimate of the whole, with paths that begin beside their table."""
+def test_check_reads_images_by_their_paths(scoreline: Any, tmp_path: Path) -> None:
+    """Shows the first rows and an estimate of the whole run, with paths relative to their table."""
     (tmp_path / "in").mkdir()
     rng = np.random.default_rng(0)
     for at in range(20):

@@ -1,4 +1,4 @@
-"""What is refused of images: columns, options, descriptions, samples."""
+"""What is refused for images: columns, options, specs, samples."""
 
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,10 @@ pytestmark = pytest.mark.usefixtures("one_core")
         ({"picture": [b"a", b"b"]}, "feature column 'photo' is missing"),
     ],
 )
-def test_columns_that_are_no_images(
+def test_columns_that_are_not_images(
     saved: dict[str, Saved], score: Score, tmp_path: Path, column: dict[str, Any], said: str
 ) -> None:
-    """Before the first row, with the file and the column."""
+    """Refused before the first row, with the file and the column."""
     (tmp_path / "in").mkdir()
     pq.write_table(pa.table(column), tmp_path / "in" / "a.parquet")
     done = score(saved["rgb"].bundle)
@@ -48,10 +48,10 @@ def test_columns_that_are_no_images(
         (["--hidden", "nope"], "is no layer"),
     ],
 )
-def test_options_that_do_not_go_with_images(
+def test_options_that_do_not_apply_to_images(
     saved: dict[str, Saved], score: Score, tmp_path: Path, words: list[str], said: str
 ) -> None:
-    """One line, exit 2, and no output."""
+    """One line, exit code 2, and no output."""
     write(tmp_path / "in" / "a.parquet", pa.array(PHOTOS, pa.binary()))
     done = score(saved["rgb"].bundle, *words)
     assert done.code == 2
@@ -61,7 +61,7 @@ def test_options_that_do_not_go_with_images(
 
 
 def test_without_pillow_the_line_that_installs_it(process: Any, saved: dict[str, Saved], tmp_path: Path) -> None:
-    """A user without the extra is told before the first row."""
+    """Without the extra, the message before the first row says how to install it."""
     write(tmp_path / "in" / "a.parquet", pa.array(PHOTOS, pa.binary()))
     hidden = tmp_path / "hidden" / "PIL"
     hidden.mkdir(parents=True)
@@ -99,8 +99,8 @@ PLAIN = pa.table({"photo": pa.array(PHOTOS[:4], pa.binary()), "age": [1.0, 2.0, 
         ({"images": {"photo": SIZE, "age": SIZE}, "features": ["photo", "age"]}, "an image is its bytes or its path"),
     ],
 )  # fmt: skip
-def test_what_is_said_of_images_is_checked(tmp_path: Path, words: dict[str, Any], said: str) -> None:
-    """In one line that names what is wrong, and nothing is written."""
+def test_image_specs_are_checked(tmp_path: Path, words: dict[str, Any], said: str) -> None:
+    """One line says what is wrong, and nothing is written."""
     given = {"features": ["photo"], "task": "multiclass", "labels": LABELS, "sample": PLAIN, **words}
     with pytest.raises((BundleError, TypeError), match=said) as caught:
         save_described(tmp_path / "b", Cnn(), **given)
@@ -108,8 +108,8 @@ def test_what_is_said_of_images_is_checked(tmp_path: Path, words: dict[str, Any]
     assert not (tmp_path / "b").exists()
 
 
-def test_samples_that_hold_broken_images(tmp_path: Path) -> None:
-    """Some are left out; where all are broken, the first says why."""
+def test_samples_with_broken_images(tmp_path: Path) -> None:
+    """Some broken images are skipped; if all are broken, the message gives the first reason."""
     words: dict[str, Any] = {"features": ["photo"], "task": "multiclass", "labels": LABELS, "images": {"photo": SIZE}}
     bad = [None, b"", b"<html>", PHOTOS[0][:30]]
     with pytest.raises(BundleError, match=r"none of the sample's rows can be scored; row .*'photo'") as caught:

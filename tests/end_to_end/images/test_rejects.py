@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_core")
 
 
 def broken() -> dict[str, bytes | None]:
-    """One of each kind; `gone` is a file that is not written."""
+    """One broken image of each sort; `gone` is a file that is not written."""
     deep = Image.fromarray(np.full((20, 20), 40_000, dtype=np.uint16))
     return {
         "truncated": PHOTOS[0][: len(PHOTOS[0]) * 2 // 3],
@@ -30,7 +30,8 @@ def broken() -> dict[str, bytes | None]:
 
 
 def mixed(folder: Path, as_paths: bool) -> tuple[pa.Array, list[bytes], list[int], dict[int, str]]:
-    """A column with broken images between good ones, the good ones, their places, and the broken ones' kinds."""
+    """A column with broken images between good ones; the good ones and their positions; and the sort of each broken
+    one."""
     cells: list[Any] = []
     good: list[bytes] = []
     kinds: dict[int, str] = {}
@@ -68,7 +69,7 @@ REASONS = {
 def test_broken_images_are_rejects(
     saved: dict[str, Saved], score: Score, scoreline: Any, tmp_path: Path, as_paths: bool, rows_at_once: str
 ) -> None:
-    """With the stage and a reason; the others are scored, in order, however many go through at once."""
+    """With the stage and a reason; the others are scored, in order, at any block size."""
     (tmp_path / "in").mkdir()
     column, good, places, kinds = mixed(tmp_path / "in", as_paths)
     write(tmp_path / "in" / "a.parquet", column)
@@ -93,8 +94,8 @@ def test_broken_images_are_rejects(
     assert scoreline("verify", tmp_path / "out").code == 0
 
 
-def test_the_budget_of_rejects_holds(saved: dict[str, Saved], score: Score, tmp_path: Path) -> None:
-    """One too many ends the run and names the first of them."""
+def test_the_reject_budget_is_enforced(saved: dict[str, Saved], score: Score, tmp_path: Path) -> None:
+    """One reject too many ends the run and names the first of them."""
     column, _, _, kinds = mixed(tmp_path, as_paths=False)
     write(tmp_path / "in" / "a.parquet", column)
     for words in ((), ("--max-rejects", str(len(kinds) - 1)), ("--max-rejects", "1%")):
@@ -107,7 +108,7 @@ def test_the_budget_of_rejects_holds(saved: dict[str, Saved], score: Score, tmp_
 
 
 def test_nothing_but_rejects_and_no_rows(saved: dict[str, Saved], score: Score, scoreline: Any, tmp_path: Path) -> None:
-    """Files of which nothing can be scored, and of which there is nothing to score."""
+    """Files in which every row is rejected, and files without rows."""
     write(tmp_path / "in" / "all.parquet", pa.array([b"no", b"", None, PHOTOS[0][:40]] * 5, pa.binary()))
     write(tmp_path / "in" / "none.parquet", pa.array([], pa.binary()))
     write(tmp_path / "in" / "null.parquet", pa.nulls(3))
@@ -121,7 +122,7 @@ def test_nothing_but_rejects_and_no_rows(saved: dict[str, Saved], score: Score, 
 
 
 def test_a_resume_gives_the_same_bytes(saved: dict[str, Saved], score: Score, scoreline: Any, tmp_path: Path) -> None:
-    """A part that was taken away is made again alone, rejects and all."""
+    """A removed part is rewritten alone, with its rejects."""
     (tmp_path / "in").mkdir()
     column, _, _, kinds = mixed(tmp_path / "in", as_paths=True)
     write(tmp_path / "in" / "a.parquet", column)

@@ -1,4 +1,4 @@
-"""Whatever happens in the middle of a run, the output ends up as that of a run that nothing disturbed."""
+"""Whatever happens during a run, the final output equals that of an undisturbed run."""
 
 import fcntl
 import json
@@ -23,7 +23,7 @@ Command = Callable[..., Result]
 
 
 def test_one_run_at_a_time(score: Command, tmp_path: Path, iris: Example, data: Path) -> None:
-    """P9, P10: a second start exits 75 at once and names the holder; a lock without a holder means nothing."""
+    """P9, P10: a second run exits with 75 at once and names the holder; a lock file without a holder has no effect."""
     assert score().code == 0
     lock = tmp_path / "out" / "_scoreline" / "lock"
     with lock.open("r+") as file:
@@ -40,7 +40,7 @@ def test_one_run_at_a_time(score: Command, tmp_path: Path, iris: Example, data: 
 def test_an_input_that_changes_while_it_is_read_is_not_published(
     score: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P16: it fails alone; the next run reads it as it is then."""
+    """P16: it fails alone; the next run reads its new content."""
     from scoreline.pipeline.inputs.parquet import Parquet
 
     real = Parquet.read_rows
@@ -62,7 +62,8 @@ def test_an_input_that_changes_while_it_is_read_is_not_published(
 
 
 def test_killed_at_random_moments_it_ends_up_the_same(tmp_path: Path, iris: Example) -> None:
-    """P1, P26 in short: SIGKILL at random moments, started again each time; every byte as of an uninterrupted run."""
+    """P1, P26, short form: SIGKILL at random moments, restarted each time; every byte equals that of an uninterrupted
+    run."""
     many = pd.concat([iris.frame] * 400, ignore_index=True)
     many.loc[::9973, iris.features[1]] = np.nan
     (tmp_path / "data").mkdir()
@@ -92,10 +93,10 @@ def test_killed_at_random_moments_it_ends_up_the_same(tmp_path: Path, iris: Exam
 
 
 @pytest.mark.parametrize("what", ["part", "output"])
-def test_an_output_that_goes_while_it_is_written(
+def test_an_output_that_is_removed_during_a_run(
     score: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """It is no success, and the next run finishes it."""
+    """The run fails, and the next run finishes it."""
     from scoreline.pipeline.running import publisher
 
     real = publisher.Publisher.publish

@@ -1,4 +1,4 @@
-"""The same command again: what is complete is kept, what differs is scored again."""
+"""The same command again: what is complete is kept, what is out of date is rescored."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def mtimes(out: Path) -> dict[str, int]:
 
 
 def test_again_does_nothing_and_needs_no_torch(process: Command, iris: Example, data: Path, tmp_path: Path) -> None:
-    """P15: mtimes unchanged, `_SUCCESS` stays, no input is opened, torch is not imported."""
+    """P15: mtimes are unchanged, `_SUCCESS` stays, no input is opened, torch is not imported."""
     words = ["score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", "--max-rejects", "9"]
     assert process(*words).code == 0
     before, success = mtimes(tmp_path / "out"), (tmp_path / "out" / "_SUCCESS").stat().st_mtime_ns
@@ -40,10 +40,8 @@ def test_again_does_nothing_and_needs_no_torch(process: Command, iris: Example, 
     assert (tmp_path / "out" / "_SUCCESS").stat().st_mtime_ns == success
 
 
-def test_only_what_is_missing_or_differs_is_made_anew(
-    score: Command, data: Path, tmp_path: Path, iris: Example
-) -> None:
-    """P12, P14, P25: each reason by its name, everything else kept."""
+def test_only_what_is_missing_or_differs_is_rescored(score: Command, data: Path, tmp_path: Path, iris: Example) -> None:
+    """P12, P14, P25: each reason has its name, and everything else is kept."""
     out = tmp_path / "out"
     assert score().code == 0
     whole = parts(out)
@@ -75,7 +73,7 @@ def test_only_what_is_missing_or_differs_is_made_anew(
 def test_another_model_is_never_mixed_with_the_old(
     score: Command, scoreline: Command, data: Path, tmp_path: Path, iris: Example
 ) -> None:
-    """P14: every part is made anew, and `_SUCCESS` is away meanwhile."""
+    """P14: every part is rescored, and there is no `_SUCCESS` meanwhile."""
     assert score().code == 0
     save_bundle(
         tmp_path / "other",
@@ -96,10 +94,10 @@ def test_another_model_is_never_mixed_with_the_old(
     assert labels <= {"a", "b", "c"}
 
 
-def test_rejects_that_stand_count(
+def test_rejects_of_kept_parts_count(
     score: Command, scoreline: Command, data: Path, tmp_path: Path, iris: Example
 ) -> None:
-    """A smaller budget over kept parts is held as well."""
+    """A smaller budget is enforced over kept parts, too."""
     assert score().code == 0
     (tmp_path / "out" / "0.parquet").unlink()
     words = ["score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", "--max-rejects", "1"]
@@ -108,10 +106,10 @@ def test_rejects_that_stand_count(
     assert "2 rows rejected, 1 allowed" in result.message
 
 
-def test_nothing_to_do_is_held_to_the_budget_and_to_the_inputs(
+def test_a_run_with_nothing_to_do_checks_the_budget_and_the_inputs(
     score: Command, scoreline: Command, data: Path, tmp_path: Path, iris: Example
 ) -> None:
-    """Everything stands, but more was rejected than this run allows, or an input is gone."""
+    """Every part is up to date, but more rows were rejected than this run allows, or an input is missing."""
     assert score().code == 0
     words = ["score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out"]
     result = scoreline(*words)
@@ -126,10 +124,10 @@ def test_nothing_to_do_is_held_to_the_budget_and_to_the_inputs(
     assert [part["source"] for part in run["partitions"]] == ["1.parquet", "2.parquet", "3.parquet"]
 
 
-def test_a_share_is_of_all_rows_also_when_most_of_them_stand(
+def test_a_share_is_of_all_rows_also_when_most_are_kept(
     scoreline: Command, data: Path, tmp_path: Path, iris: Example
 ) -> None:
-    """Two rejects in 600 rows are within 0.5%; that both stand in kept parts, and 150 rows remain, changes nothing."""
+    """Two rejects in 600 rows are within 0.5%, also if both are in kept parts and only 150 rows remain to be scored."""
     words = ["score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", "--max-rejects", "0.5%"]
     assert scoreline(*words).code == 0
     (tmp_path / "out" / "0.parquet").unlink()
@@ -138,8 +136,8 @@ def test_a_share_is_of_all_rows_also_when_most_of_them_stand(
     assert again.event("run_started")["kept"] == 3
 
 
-def test_orphaned_parts_stay_are_listed_and_go_when_asked(score: Command, data: Path, tmp_path: Path) -> None:
-    """Their input is gone; readers still see them."""
+def test_orphaned_parts_stay_are_listed_and_can_be_pruned(score: Command, data: Path, tmp_path: Path) -> None:
+    """Their input no longer exists; readers still see them."""
     assert score().code == 0
     (data / "3.parquet").unlink()
     result = score()
@@ -152,8 +150,8 @@ def test_orphaned_parts_stay_are_listed_and_go_when_asked(score: Command, data: 
     assert (tmp_path / "out" / "2.parquet").exists()
 
 
-def test_a_part_without_a_record_is_read_whole_before_it_is_believed(score: Command, tmp_path: Path) -> None:
-    """A run that was killed has left no digests: a flipped bit in a page is found by its checksum."""
+def test_a_part_without_a_record_is_read_whole_before_it_is_kept(score: Command, tmp_path: Path) -> None:
+    """A killed run leaves no digests: a flipped bit in a page is found by its checksum."""
     out = tmp_path / "out"
     assert score().code == 0
     whole = parts(out)
@@ -166,8 +164,8 @@ def test_a_part_without_a_record_is_read_whole_before_it_is_believed(score: Comm
     assert parts(out) == whole
 
 
-def test_what_a_run_without_work_says(score: Command, tmp_path: Path) -> None:
-    """Nothing was scored, so nothing claims to have been; what is kept is called that."""
+def test_the_message_of_a_run_with_nothing_to_do(score: Command, tmp_path: Path) -> None:
+    """It says that nothing was scored, and what was kept."""
     assert score().code == 0
     result = score("--log-format", "text", "--log-level", "error")
     assert result.out.startswith("nothing to do: all 600 rows of 4 inputs are up to date, scored by run ")

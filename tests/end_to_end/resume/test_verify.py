@@ -1,4 +1,4 @@
-"""`verify`: everything right, or the file that is not is named."""
+"""`verify` reports no problem, or names the file that has one."""
 
 import json
 import os
@@ -15,11 +15,13 @@ Command = Callable[..., Result]
 
 
 class TestVerify:
-    """Everything right, or the file that is not is named."""
+    """`verify` reports no problem, or names the file that has one."""
 
     @pytest.mark.parametrize("harm", ["rejects", "run.json", "rows", "link"])
-    def test_subtler_harm_is_named(self, score: Command, scoreline: Command, tmp_path: Path, harm: str) -> None:
-        """What no digest of a part shows."""
+    def test_damage_beside_the_parts_is_named(
+        self, score: Command, scoreline: Command, tmp_path: Path, harm: str
+    ) -> None:
+        """Damage that no digest of a part shows."""
         assert score().code == 0
         out = tmp_path / "out"
         manifest = out / "_scoreline" / "run.json"
@@ -48,7 +50,7 @@ class TestVerify:
             assert scoreline("verify", out).code == 0
 
     def test_every_bad_part_is_named(self, score: Command, scoreline: Command, tmp_path: Path) -> None:
-        """Also where an input has several; and nothing else is made of it."""
+        """Also if an input has several; and nothing else is reported."""
         assert score("--split-rows", "40").code == 0
         for name in ("0-00001.parquet", "0-00003.parquet", "2-00002.parquet"):
             part = tmp_path / "out" / name
@@ -59,7 +61,7 @@ class TestVerify:
         ]  # fmt: skip
 
     def test_an_unfinished_run(self, score: Command, scoreline: Command, tmp_path: Path) -> None:
-        """Killed before it could tell of itself."""
+        """A run that was killed before it wrote its final manifest."""
         assert score().code == 0
         (tmp_path / "out" / "_scoreline" / "run.json").unlink()
         result = scoreline("verify", tmp_path / "out")
@@ -78,7 +80,7 @@ class TestVerify:
     @pytest.mark.parametrize(
         "harm", ["deleted", "truncated", "flipped", "swapped", "reject gone", "stranger", "no success"]
     )
-    def test_harm_is_named(self, score: Command, scoreline: Command, tmp_path: Path, harm: str, data: Path) -> None:
+    def test_damage_is_named(self, score: Command, scoreline: Command, tmp_path: Path, harm: str, data: Path) -> None:
         assert score().code == 0
         out = tmp_path / "out"
         part = out / "1.parquet"
@@ -108,7 +110,7 @@ class TestVerify:
     def test_keys_in_another_order_are_found(
         self, score: Command, scoreline: Command, data: Path, tmp_path: Path
     ) -> None:
-        """The input rewritten behind its identity: same size and time, other rows."""
+        """The input was rewritten with the same size and time, but other rows."""
         assert score().code == 0
         stat = (data / "0.parquet").stat()
         table = pq.read_table(data / "0.parquet")

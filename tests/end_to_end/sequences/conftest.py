@@ -1,4 +1,4 @@
-"""Bundles of lists, saved once."""
+"""Bundles of models of lists, saved once."""
 
 from pathlib import Path
 
@@ -21,6 +21,6 @@ def taggers(tmp_path_factory: pytest.TempPathFactory) -> dict[str | None, Kept]:
 
 @pytest.fixture(scope="module")
 def words_bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
-    """A tagger of words that takes no unknown ones."""
+    """A tagger of words that rejects unknown words."""
     model = net("real", 4, seed=7)
     return saved(tmp_path_factory.mktemp("words") / "b", model, "words", "real", task="tagging", labels=TAGS), model

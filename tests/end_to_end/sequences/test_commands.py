@@ -1,4 +1,4 @@
-"""Bundles of lists through the commands: options, layout, resumes, golden rows, bundles that were changed."""
+"""Bundles of models of lists in the commands: options, layout, resuming, golden rows, modified bundles."""
 
 import json
 import shutil
@@ -43,10 +43,10 @@ Command = Callable[..., Result]
         (["--hidden", "end"], "a sequence's are as long as it is"),
     ],
 )
-def test_what_does_not_go_with_lists(
+def test_options_that_do_not_apply_to_lists(
     scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module], words: list[str], said: str
 ) -> None:
-    """One line, exit 2, and no output."""
+    """One line, exit code 2, and no output."""
     write(table("words", drawn("words", LENGTHS)), tmp_path)
     done = score(scoreline, words_bundle[0], tmp_path, *words)
     assert done.code == 2
@@ -56,7 +56,7 @@ def test_what_does_not_go_with_lists(
 
 
 def test_how_tags_are_laid_out(scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module]) -> None:
-    """All probabilities, none, a prefix; labels stay whatever the batch is."""
+    """All probabilities, none, a prefix; labels are independent of the batch size."""
     bundle, model = words_bundle
     rows = drawn("words", LENGTHS, seed=12)
     write(table("words", rows), tmp_path)
@@ -78,10 +78,10 @@ def test_how_tags_are_laid_out(scoreline: Command, tmp_path: Path, words_bundle:
         assert got["prediction"].to_pylist() == labels
 
 
-def test_a_part_that_went_comes_back_the_same(
+def test_a_removed_part_is_rewritten_the_same(
     scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module]
 ) -> None:
-    """Byte for byte, and only that one is made."""
+    """Byte for byte, and only that part."""
     rows = drawn("words", LENGTHS * 5, seed=13)
     rows[8] = None
     write(table("words", rows), tmp_path, row_group_size=17)
@@ -101,7 +101,7 @@ def test_a_part_that_went_comes_back_the_same(
 
 
 def test_nothing_and_nothing_good(scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module]) -> None:
-    """A file without rows, and one whose rows are all rejected."""
+    """A file without rows, and one in which all rows are rejected."""
     write(table("words", []), tmp_path, "none.parquet")
     write(table("words", [None, [], ["never seen"]]), tmp_path, "bad.parquet")
     done = score(scoreline, words_bundle[0], tmp_path, "--max-rejects", "100%")
@@ -114,7 +114,7 @@ def test_nothing_and_nothing_good(scoreline: Command, tmp_path: Path, words_bund
 
 
 def test_a_bundle_that_was_moved(scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module]) -> None:
-    """Replays its golden rows wherever it stands, and gives the same."""
+    """It reproduces its golden rows at the new path, with the same results."""
     rows = drawn("words", LENGTHS, seed=14)
     before = load(words_bundle[0]).score_table(table("words", rows))
     shutil.copytree(words_bundle[0], tmp_path / "elsewhere" / "ß")
@@ -125,8 +125,8 @@ def test_a_bundle_that_was_moved(scoreline: Command, tmp_path: Path, words_bundl
     assert scorer.score_table(table("words", rows)).equals(before)
 
 
-def test_golden_rows_hold_what_bare_torch_gives(words_bundle: tuple[Path, nn.Module]) -> None:
-    """The lists themselves, and their outputs, padded by nothing."""
+def test_golden_rows_contain_the_outputs_of_bare_torch(words_bundle: tuple[Path, nn.Module]) -> None:
+    """The lists themselves, and their outputs without padding."""
     folder, model = words_bundle
     golden = pq.read_table(folder / "golden.parquet").to_pylist()
     rows = [row["feature:x"] for row in golden]
@@ -137,9 +137,11 @@ def test_golden_rows_hold_what_bare_torch_gives(words_bundle: tuple[Path, nn.Mod
 
 
 @pytest.mark.parametrize("harm", ["vocabulary", "unknown", "longest", "mask", "pad", "labels", "weights"])
-def test_harm_is_noticed(scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module], harm: str) -> None:
-    """Two words that changed places, another label, other weights: nothing is scored. What no golden row tells, such as
-    a word that there was not, rejects what it cannot be right for."""
+def test_modified_bundles_are_noticed(
+    scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module], harm: str
+) -> None:
+    """Two swapped words, another label, other weights: nothing is scored. A change that no golden row shows, such as a
+    new word, only rejects rows."""
     shutil.copytree(words_bundle[0], tmp_path / "b")
     described = json.loads((tmp_path / "b" / "bundle.json").read_text())
     encoding, entry = described["steps"][0]["encodings"][0], described["inputs"][0]

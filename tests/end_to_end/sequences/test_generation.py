@@ -1,4 +1,4 @@
-"""Generated texts, against every text there is and an argmax loop in plain Python."""
+"""Generated texts, compared with an exhaustive search and an argmax loop in plain Python."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -38,7 +38,7 @@ Command = Callable[..., Result]
 
 
 class Writer(nn.Module):
-    """An encoder's mean beside what has been written so far."""
+    """The mean of an encoder, combined with the tokens generated so far."""
 
     def __init__(self, vocabulary: int = 5) -> None:
         super().__init__()
@@ -53,14 +53,14 @@ class Writer(nn.Module):
 
 
 class LastOnly(Writer):
-    """The same, scores of the next token alone."""
+    """The same, with only the scores of the next token."""
 
     def forward(self, x: Tensor, there: Tensor, prefix: Tensor) -> Tensor:
         return super().forward(x, there, prefix)[:, -1]
 
 
 class GoesMasked(Goes):
-    """The same from a mask, by the mean of what is there up to each step."""
+    """The same with a mask: the mean of the real steps up to each step."""
 
     def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
         h = self.begin(x).masked_fill(hidden.unsqueeze(-1), 0.0)
@@ -72,7 +72,7 @@ Next = Callable[[list[int]], list[float]]
 
 
 def nexts(model: nn.Module, row: list[int], *, start: int | None, mask: str | None) -> Next:
-    """Log-probabilities of what comes after some tokens, by the model alone with one row."""
+    """Log-probabilities of the tokens after a prefix, by the model alone with one row."""
 
     def step(tokens: list[int]) -> list[float]:
         with torch.no_grad():
@@ -87,7 +87,7 @@ def nexts(model: nn.Module, row: list[int], *, start: int | None, mask: str | No
 
 
 def likeliest(step: Next, *, end: int, steps: int, length_penalty: float) -> tuple[float, float, list[int]]:
-    """Of every text there is the best: its score, its log-probability and its tokens."""
+    """The best of all possible texts: its score, its log-probability and its tokens."""
 
     def texts(tokens: list[int], total: float) -> Iterator[tuple[float, float, list[int]]]:
         for token, log in enumerate(step(tokens)):
@@ -112,7 +112,7 @@ def greedy(step: Next, *, end: int, steps: int) -> tuple[float, float, list[int]
 
 
 def check_texts(got: pa.Table, wanted: list[tuple[float, float, list[int]]], labels: Sequence[Any], end: int) -> None:
-    """Words, both numbers, and whether the end was reached, which is no word."""
+    """Check the words, both numbers, and whether the end was reached, which is not a word."""
     assert got["id"].to_pylist() == [7 * at for at in range(len(wanted))]
     for row, (value, total, tokens) in zip(got.to_pylist(), wanted, strict=True):
         assert row["prediction"] == [labels[token] for token in tokens if token != end]
@@ -128,7 +128,7 @@ SAID = [(4, 125, 0.0), (3, 64, 0.6), (3, 1024, 1.0), (4, 125, 2.0), (1, 7, 1.0)]
 @pytest.mark.parametrize("made", [Writer, LastOnly])
 @pytest.mark.parametrize(("steps", "beams", "penalty"), SAID)
 def test_wide_beams_find_the_likeliest_text(tmp_path: Path, made: Any, steps: int, beams: int, penalty: float) -> None:
-    """Of all texts there are, by plain Python."""
+    """The best of all possible texts, found in plain Python."""
     torch.manual_seed(1)
     model, rows = made().eval(), drawn("ints", LENGTHS[:12], seed=2)
     generate = {"start": "<s>", "end": "</s>", "steps": steps, "beams": beams, "length_penalty": penalty}
@@ -144,10 +144,10 @@ def test_wide_beams_find_the_likeliest_text(tmp_path: Path, made: Any, steps: in
 @pytest.mark.parametrize(("made", "mask"), [(Goes, None), (GoesMasked, "padding")])
 @pytest.mark.parametrize("words", [False, True])
 @pytest.mark.parametrize(("steps", "beams", "penalty"), [(4, 125, 0.7), (3, 64, 0.0)])
-def test_prompts_of_any_length_go_on(
+def test_prompts_of_any_length_are_continued(
     tmp_path: Path, made: Any, mask: str | None, words: bool, steps: int, beams: int, penalty: float
 ) -> None:
-    """Where each of them ends, padded or not, prompts of words or of their numbers."""
+    """From their own end, padded or not, for prompts of words or of tokens."""
     torch.manual_seed(2)
     model, rows = made().eval(), lists_of_tokens()
     given = pa.table(
@@ -175,7 +175,7 @@ def test_prompts_of_any_length_go_on(
 
 @pytest.mark.parametrize("start", [0, None])
 def test_greedy_is_an_argmax_loop(tmp_path: Path, start: int | None) -> None:
-    """Many words, of which the first and the last are numbers that end and begin a text."""
+    """Many words, of which the first and the last are the tokens that end and start a text."""
     torch.manual_seed(3)
     model = (Writer(17) if start is not None else Goes(17)).eval()
     labels, mask = [n * 10 for n in range(17)], "real" if start is not None else None
@@ -205,7 +205,7 @@ class FromTable(nn.Module):
 
 
 def test_words_for_the_numbers_of_a_row(tmp_path: Path) -> None:
-    """An encoder of a table; so it would be with images."""
+    """A table as the input of the encoder, in place of a list."""
     torch.manual_seed(4)
     model = FromTable().eval()
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32), columns=["a", "b"])
@@ -225,7 +225,7 @@ def test_words_for_the_numbers_of_a_row(tmp_path: Path) -> None:
 
 
 def test_texts_through_the_command(scoreline: Command, tmp_path: Path) -> None:
-    """A generating bundle writes words, numbers and whether they ended; the empty text is a text."""
+    """A generating bundle writes words, numbers and whether each text ended; the empty text is valid."""
     torch.manual_seed(2)
     model, rows = Goes().eval(), lists_of_tokens(40, seed=3)
     write(table("ints", rows), tmp_path)

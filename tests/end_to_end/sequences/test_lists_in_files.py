@@ -1,4 +1,4 @@
-"""Lists in Parquet and in memory: every type that Arrow has for them, and why rows are rejected."""
+"""Lists in Parquet and in memory: every Arrow type of lists, and the reasons for which rows are rejected."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,7 @@ Command = Callable[..., Result]
 
 @pytest.fixture(scope="module")
 def floats_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tagger of two lists side by side."""
+    """A tagger of two lists of numbers, side by side."""
     model = net("lengths", 4, columns=2)
     return saved(tmp_path_factory.mktemp("floats") / "b", model, "floats", "lengths", task="tagging", labels=TAGS)
 
@@ -52,10 +52,10 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_way_that_parquet_has_lists(
+def test_every_type_of_lists_in_parquet(
     scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module], kind: str
 ) -> None:
-    """In many row groups, with nulls between."""
+    """In many row groups, with nulls in between."""
     bundle, model = words_bundle
     rows = drawn("words", [9] * 24 if kind == "fixed" else LENGTHS, seed=2)
     holes: list[Any] = list(rows)
@@ -76,7 +76,7 @@ def test_every_way_that_parquet_has_lists(
 
 
 def test_why_words_are_rejected(scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module]) -> None:
-    """Every reason, and the rows beside them."""
+    """Every reason, and the rows beside them are scored."""
     word = WORDS[2]
     rows = [
         [word], None, [], [word, None], [word, "never seen"], [word] * 41, [word] * 40, [""], ["<PAD>"], ["<pad>"],
@@ -101,7 +101,7 @@ def test_why_words_are_rejected(scoreline: Command, tmp_path: Path, words_bundle
 
 
 def test_why_numbers_are_rejected(scoreline: Command, tmp_path: Path, floats_bundle: Path) -> None:
-    """Of two lists side by side."""
+    """For two lists side by side."""
     rows = [
         ([1.0, 2.0], [3.0, 4.0]), ([1.0, 2.0], [3.0]), ([1.0, float("nan")], [3.0, 4.0]), ([1.0], [float("inf")]),
         ([float("-inf")], [1.0]), (None, [1.0]), ([], []), ([1.0], []), ([1e300], [1.0]), ([1.0], [None]),
@@ -126,13 +126,13 @@ def test_why_numbers_are_rejected(scoreline: Command, tmp_path: Path, floats_bun
 
 
 def test_the_list_that_does_not_fit_is_named(floats_bundle: Path) -> None:
-    """The second of two."""
+    """It is the second of two."""
     _, rejects = load(floats_bundle).score_table(table("floats", [([1.0], [1e300])]), with_rejects=True)
     assert rejects["reject"][0].as_py()["column"] == "x1"
 
 
 def test_why_tokens_are_rejected(taggers: dict[str | None, Kept]) -> None:
-    """Fractions, and what no embedding has."""
+    """Fractions, and tokens outside the embedding's range."""
     rows = [[31.0], [1.5], [32.0], [-1.0], [-0.5], [1e300], [2.0**63], [float("nan")], [0.0, 1.0]]
     given = pa.table({"id": np.arange(len(rows)), "x": pa.array(rows, pa.list_(pa.float64()))})
     got, rejects = taggers[None].scorers[None].score_table(given, with_rejects=True)
@@ -145,7 +145,7 @@ def test_why_tokens_are_rejected(taggers: dict[str | None, Kept]) -> None:
 
 
 def test_rejects_among_views_of_text(words_bundle: tuple[Path, nn.Module]) -> None:
-    """Lists of string views, as polars hands them out."""
+    """Lists of string views, as polars writes them."""
     given = pa.table({"id": [1, 2], "x": pa.array([[WORDS[3]], None], pa.list_(pa.string_view()))})
     got, rejects = load(words_bundle[0]).score_table(given, with_rejects=True)
     assert got["id"].to_pylist() == [1]
@@ -155,7 +155,7 @@ def test_rejects_among_views_of_text(words_bundle: tuple[Path, nn.Module]) -> No
 @pytest.mark.parametrize("kind", [pa.int64(), pa.int8(), pa.float16(), pa.bool_(), pa.decimal128(6, 2)])
 @pytest.mark.parametrize("shape", [pa.list_, pa.large_list, lambda kind: pa.list_(kind, 2), pa.list_view])
 def test_lists_in_memory(taggers: dict[str | None, Kept], kind: pa.DataType, shape: Any) -> None:
-    """No rows, nulls alone, and slices, of every type of list and number."""
+    """No rows, only nulls, and slices, of every type of list and number."""
     scorer, whole = taggers[None].scorers[None], shape(kind)
     assert scorer.score_table(pa.table({"x": pa.array([], whole)})).num_rows == 0
     got, rejects = scorer.score_table(pa.table({"x": pa.nulls(3, whole)}), with_rejects=True)
@@ -187,7 +187,7 @@ def _as(kind: pa.DataType, value: int) -> Any:
 def test_other_columns_are_refused(
     scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module], column: pa.Array, said: str
 ) -> None:
-    """In one line that names the column, before the first row."""
+    """One line names the column, before the first row."""
     write(pa.table({"id": [1], "x": column}), tmp_path)
     done = score(scoreline, words_bundle[0], tmp_path, "--max-rejects", "100%")
     assert done.code == 65
@@ -196,16 +196,16 @@ def test_other_columns_are_refused(
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
 
-def test_words_are_no_numbers(scoreline: Command, tmp_path: Path, floats_bundle: Path) -> None:
-    """The other way round."""
+def test_words_are_not_numbers(scoreline: Command, tmp_path: Path, floats_bundle: Path) -> None:
+    """And numbers are not words."""
     write(pa.table({"id": [1], "x0": [["1.0"]], "x1": [["1.0"]]}), tmp_path)
     done = score(scoreline, floats_bundle, tmp_path)
     assert done.code == 65
     assert "the bundle takes lists of numbers" in done.message
 
 
-def test_a_csv_holds_no_lists(scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module]) -> None:
-    """Nor does a folder's name."""
+def test_a_csv_has_no_lists(scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module]) -> None:
+    """Nor has a Hive key."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.csv").write_text("id,x\n1,['w']\n")
     done = score(scoreline, words_bundle[0], tmp_path)

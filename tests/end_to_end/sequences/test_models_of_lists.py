@@ -1,4 +1,4 @@
-"""Models that take lists: several heads, transformer layers, ONNX files, fewer bits."""
+"""Models of lists: several heads, transformer layers, ONNX files, lower precision."""
 
 import warnings
 from pathlib import Path
@@ -36,7 +36,8 @@ pytestmark = pytest.mark.usefixtures("one_core")
 
 
 class Slots(nn.Module):
-    """An intent for the row and a slot for each step, of a list, another of another length, and a table."""
+    """An intent for the row and a slot for each step; its inputs are a list, another list of another length, and a
+    table."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class Slots(nn.Module):
 
 
 class AsDict(Slots):
-    """The same, of one dict."""
+    """The same with one dict of inputs."""
 
     def forward(self, given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         return self.join(given["features"], given["x"], given["y"], given["y_mask"])
@@ -68,8 +69,8 @@ def slots_table(rows: int = 60) -> pa.Table:
 
 
 @pytest.mark.parametrize("call", ["arguments", "dict"])
-def test_a_table_and_two_lists_of_other_lengths(tmp_path: Path, call: Any) -> None:
-    """Two heads, of the row and of the steps of the first list."""
+def test_a_table_and_two_lists_of_different_lengths(tmp_path: Path, call: Any) -> None:
+    """Two heads: one of the row, one of the steps of the first list."""
     torch.manual_seed(0)
     model, given = (Slots() if call == "arguments" else AsDict()).eval(), slots_table()
     heads = {
@@ -93,7 +94,7 @@ def test_a_table_and_two_lists_of_other_lengths(tmp_path: Path, call: Any) -> No
 
 
 class Transformer(nn.Module):
-    """A layer of torch's own, with its key padding mask."""
+    """A layer of torch with its key padding mask."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +106,7 @@ class Transformer(nn.Module):
 
 
 def test_a_transformer_layer(tmp_path: Path) -> None:
-    """Its fast path and its padding."""
+    """With its fast path and with padding."""
     torch.manual_seed(0)
     model = Transformer().eval()
     saved(tmp_path / "b", model, "ints", "padding", task="tagging", labels=TAGS)
@@ -114,7 +115,7 @@ def test_a_transformer_layer(tmp_path: Path) -> None:
 
 
 def test_an_onnx_file(tmp_path: Path) -> None:
-    """Rows and steps of any number."""
+    """With dynamic numbers of rows and steps."""
     pytest.importorskip("onnxscript")
     model = net("real", 4)
     shown = torch.randint(0, 32, (3, 10)), torch.ones(3, 10, dtype=torch.bool)
@@ -131,7 +132,7 @@ def test_an_onnx_file(tmp_path: Path) -> None:
 
 
 def test_a_first_step_of_its_own_embedding(tmp_path: Path) -> None:
-    """A language that stands before the words."""
+    """A token for the language before the words."""
 
     class Tongue(nn.Module):
         def __init__(self) -> None:
@@ -154,7 +155,7 @@ def test_a_first_step_of_its_own_embedding(tmp_path: Path) -> None:
 
 
 def test_a_list_with_the_name_of_a_mask(tmp_path: Path) -> None:
-    """Is refused, or kept apart."""
+    """It is refused, or the two are kept apart."""
 
     class Two(nn.Module):
         def __init__(self) -> None:
@@ -176,7 +177,7 @@ def test_a_list_with_the_name_of_a_mask(tmp_path: Path) -> None:
 
 
 def test_the_spread_of_an_ensemble_of_taggers(tmp_path: Path) -> None:
-    """Is written, or refused."""
+    """It is written, or refused."""
     try:
         saved(tmp_path / "b", [net(None, 4), net(None, 4, seed=1)], "ints", None, **TAGGING, std=True)
     except BundleError as error:
@@ -186,7 +187,7 @@ def test_the_spread_of_an_ensemble_of_taggers(tmp_path: Path) -> None:
 
 
 def test_two_heads_in_half_precision(tmp_path: Path) -> None:
-    """Labels that nearly tie pass; what does not is a mismatch, and no fault of ours."""
+    """Labels that nearly tie are accepted; other differences are a golden mismatch, not an internal error."""
     torch.manual_seed(0)
 
     class Heads(nn.Module):
@@ -210,7 +211,7 @@ def test_two_heads_in_half_precision(tmp_path: Path) -> None:
 
 
 def test_a_transformer_layer_of_int8(tmp_path: Path) -> None:
-    """Runs, whatever of it stays float32."""
+    """It runs, although parts of it stay float32."""
     torch.manual_seed(0)
     model = Transformer().eval()
     tokens, mask = torch.tensor([[1, 2, 3]]), torch.zeros((1, 3), dtype=torch.bool)
@@ -220,15 +221,15 @@ def test_a_transformer_layer_of_int8(tmp_path: Path) -> None:
 
 
 class Quiet(Both):
-    """Outputs that are not large."""
+    """A model with small outputs."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) / 20
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
-def test_fewer_bits(tmp_path: Path, precision: Any) -> None:
-    """Near what float32 gives."""
+def test_lower_precision(tmp_path: Path, precision: Any) -> None:
+    """The results are close to those of float32."""
     torch.manual_seed(0)
     model = Quiet(4, columns=2).eval()
     saved(tmp_path / "b", model, "floats", None, **TAGGING)
@@ -239,7 +240,7 @@ def test_fewer_bits(tmp_path: Path, precision: Any) -> None:
 
 
 def test_blocks_of_many_tags_stay_small(tmp_path: Path) -> None:
-    """The raw outputs of a block, a number for each tag of each step, stay within reason."""
+    """The raw outputs of a block, one number per tag and step, are bounded."""
     model = nn.Sequential(nn.Embedding(len(WORDS), 8), nn.Linear(8, 400))
     saved(tmp_path / "b", model, "ints", None, longest=512, task="tagging", labels=list(range(400)))
     assert load(tmp_path / "b").block_rows * 512 * 400 * 4 <= 256 << 20

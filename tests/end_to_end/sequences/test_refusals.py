@@ -1,4 +1,4 @@
-"""What `save_bundle` refuses of models and descriptions of lists, each in one line."""
+"""What `save_bundle` refuses about models and specs of lists, each in one line."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_core")
 
 
 class Deaf(nn.Module):
-    """Takes a mask, and lets the padding in."""
+    """Takes a mask but ignores it, so that its outputs depend on the padding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Deaf(nn.Module):
 
 
 def refused(tmp_path: Path, model: Any, **described: Any) -> str:
-    """What save_bundle says, in one line, without leaving a bundle."""
+    """The message of save_bundle, which is one line; no bundle is left behind."""
     given = {"sample": table("words", drawn("words", LENGTHS)), "features": ["x"], "vocabularies": {"x": WORDS}}
     with pytest.raises((BundleError, ColumnError, UsageError, TypeError)) as caught:
         save_described(tmp_path / "b", model, **{"sequences": {"x": {"longest": 40}}, **given, **described})
@@ -62,12 +62,12 @@ def refused(tmp_path: Path, model: Any, **described: Any) -> str:
     ],
 )
 def test_taggers_that_are_refused(tmp_path: Path, described: dict[str, Any], said: str) -> None:
-    """Each with the line that says what to do."""
+    """Each with a line that says what to do."""
     assert said in refused(tmp_path, net(None, 4), **{**TAGGING, **described})
 
 
 def test_a_sample_that_is_too_long_is_refused(tmp_path: Path) -> None:
-    """With the length of one of them."""
+    """With the length of one list."""
     sample = table("words", drawn("words", [12, 9, 20]))
     said = refused(tmp_path, net(None, 4), **TAGGING, sample=sample, sequences={"x": {"longest": 8}})
     assert "none of the sample's rows can be scored" in said
@@ -75,7 +75,7 @@ def test_a_sample_that_is_too_long_is_refused(tmp_path: Path) -> None:
 
 
 def test_tags_without_a_sequence_are_refused(tmp_path: Path) -> None:
-    """A table has no steps, a text column is no list."""
+    """A table has no steps, and a text column is not a list."""
     frame = pd.DataFrame({"x": [0.5, 1.5, 2.5]})
     said = refused(tmp_path, nn.Linear(1, 4), **TAGGING, sample=frame, sequences=None, vocabularies=None)
     assert "tagging gives a label for each step of a sequence, and there is none" in said
@@ -84,7 +84,7 @@ def test_tags_without_a_sequence_are_refused(tmp_path: Path) -> None:
 
 
 class Shifted(nn.Module):
-    """A score for a mark in front of the steps too, or for none of the last."""
+    """Also returns scores for a mark before the steps, or none for the last step."""
 
     def __init__(self, more: bool) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Shifted(nn.Module):
 
 @pytest.mark.parametrize("more", [True, False])
 def test_another_number_of_steps_is_refused(tmp_path: Path, more: bool) -> None:
-    """As many scores as steps, neither more nor fewer."""
+    """There must be exactly one score per step."""
     refused(tmp_path, Shifted(more), **TAGGING)
 
 
@@ -110,7 +110,7 @@ def test_another_number_of_steps_is_refused(tmp_path: Path, more: bool) -> None:
     ],
 )
 def test_a_model_that_sees_its_padding_is_refused(tmp_path: Path, lengths: list[int]) -> None:
-    """Whatever the lengths of the sample."""
+    """Whatever the lengths in the sample."""
     said = refused(
         tmp_path, Deaf(), task="multiclass", labels=["x", "y", "z"], sample=table("words", drawn("words", lengths)),
         sequences={"x": {"longest": 40, "mask": "real"}},
@@ -159,23 +159,23 @@ def generating(tmp_path: Path, model: Any, **described: Any) -> str:
     ],
 )
 def test_generators_that_are_refused(tmp_path: Path, described: dict[str, Any], said: str) -> None:
-    """Each with the line that says what to do."""
+    """Each with a line that says what to do."""
     assert said in generating(tmp_path, Goes().eval(), **described)
 
 
 def test_several_generators_are_refused(tmp_path: Path) -> None:
-    """Texts have no mean."""
+    """The mean of texts is not defined."""
     assert "generation is the one head of one model" in generating(tmp_path, [Goes().eval(), Goes().eval()])
 
 
 def test_a_prompt_of_other_words_is_refused(tmp_path: Path) -> None:
-    """Without a start, tokens of both are places in one list."""
+    """Without a start token, prompt and output share one vocabulary."""
     sample = pa.table({"x": [[TOKENS[token] for token in row] for row in lists_of_tokens()]})
     generating(tmp_path, Goes().eval(), sample=sample, vocabularies={"x": TOKENS[::-1]})
 
 
-def test_tags_that_were_expected_are_held_to(tmp_path: Path) -> None:
-    """Another label in one row, and another number of them."""
+def test_expected_tags_are_compared(tmp_path: Path) -> None:
+    """Another label in one row, and another number of labels."""
     model, rows = net(None, 4), drawn("ints", LENGTHS)
     wanted = [[TAGS[at] for at in outputs.argmax(axis=1)] for outputs in alone(model, None, "ints", rows)]
     described: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Lists end to end: labels of every step and one prediction for a list, against bare torch row by row."""
+"""Lists end to end: labels of every step and one prediction per list, compared with bare torch row by row."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ MASKS = ["real", "padding", "lengths", None]
 @pytest.mark.parametrize("kind", ["words", "ints", "floats"])
 @pytest.mark.parametrize("mask", MASKS)
 def test_tags_of_every_step(tmp_path: Path, mask: str | None, kind: str) -> None:
-    """Whatever the mask and the lists hold, one row at a time or all together."""
+    """With any mask and any lists, one row at a time or all together."""
     model = net(mask, 4, columns=2 if kind == "floats" else 0)
     saved(tmp_path / "b", model, kind, mask, task="tagging", labels=TAGS, unknown="<unk>")
     rows = drawn(kind, LENGTHS, seed=3, strange=True)
@@ -33,7 +33,7 @@ def test_tags_of_every_step(tmp_path: Path, mask: str | None, kind: str) -> None
 @pytest.mark.parametrize("task", ["multiclass", "binary", "regression"])
 @pytest.mark.parametrize("mask", MASKS)
 def test_one_prediction_for_a_list(tmp_path: Path, mask: str | None, task: str) -> None:
-    """Classes, a yes or no, and a number."""
+    """Classes, a binary label, and a number."""
     width = {"multiclass": 3, "binary": 1, "regression": 1}[task]
     labels = {"multiclass": ["x", "y", "z"], "binary": ["no", "yes"], "regression": None}[task]
     model = net(mask, width, pooled=True)
@@ -56,8 +56,8 @@ def test_one_prediction_for_a_list(tmp_path: Path, mask: str | None, task: str) 
 
 @settings(max_examples=40)
 @given(data=st.data())
-def test_whatever_the_lengths_and_batches(taggers: dict[str | None, Kept], data: st.DataObject) -> None:
-    """Blocks of any size, read in pieces of any size."""
+def test_any_lengths_and_batches(taggers: dict[str | None, Kept], data: st.DataObject) -> None:
+    """Blocks of any size, read in batches of any size."""
     lengths = data.draw(st.lists(st.integers(1, 20) | st.integers(1, 70), max_size=14))
     one = taggers[data.draw(st.sampled_from(["padding", None]))]
     scorer = one.scorers[data.draw(st.sampled_from(list(one.scorers)))]
@@ -77,8 +77,8 @@ def test_whatever_the_lengths_and_batches(taggers: dict[str | None, Kept], data:
 
 @settings(max_examples=30)
 @given(data=st.data())
-def test_rejects_leave_the_others_as_they_are(taggers: dict[str | None, Kept], data: st.DataObject) -> None:
-    """Bad rows anywhere, up to all of them."""
+def test_rejects_do_not_change_other_rows(taggers: dict[str | None, Kept], data: st.DataObject) -> None:
+    """Bad rows at any position, up to all rows."""
     bad = {
         "is null": None,
         "has no steps": [],
@@ -121,7 +121,7 @@ def test_an_ensemble_of_taggers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("labels", [[3, 1, 2, 9], [0.5, 1.5, -1.0, 2.0], ["", "é", "a b", "\n"]])
 def test_tags_of_any_type(tmp_path: Path, labels: list[Any]) -> None:
-    """Numbers stay numbers, odd words stay as they are."""
+    """Numbers stay numbers, and unusual texts stay unchanged."""
     model = net(None, 4)
     saved(tmp_path / "b", model, "ints", None, task="tagging", labels=labels)
     rows = drawn("ints", LENGTHS)
@@ -129,7 +129,7 @@ def test_tags_of_any_type(tmp_path: Path, labels: list[Any]) -> None:
 
 
 def test_tags_that_are_true_or_false(tmp_path: Path) -> None:
-    """Booleans of each step."""
+    """A boolean for each step."""
     model = net("lengths", 2)
     saved(tmp_path / "b", model, "ints", "lengths", task="tagging", labels=[False, True])
     rows = drawn("ints", LENGTHS)
@@ -139,7 +139,7 @@ def test_tags_that_are_true_or_false(tmp_path: Path) -> None:
 
 
 def test_lengths_far_apart(tmp_path: Path) -> None:
-    """One step beside thousands."""
+    """Lists of one step beside lists of thousands."""
     model = net(None, 4)
     saved(tmp_path / "b", model, "ints", None, longest=5000, task="tagging", labels=TAGS)
     rows = drawn("ints", [1, 5000, 1, 2, 4999, 1, 17, 900])
