@@ -1,4 +1,4 @@
-"""Bad input, by exit code and message."""
+"""Invalid input: exit codes and messages."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ Command = Callable[..., Result]
 
 
 class TestInputs:
-    """65 and 66."""
+    """Exit codes 65 and 66."""
 
     def test_no_input(self, score: Command, tmp_path: Path) -> None:
         closed(score(tmp_path / "nowhere"), 66, "does not exist")
@@ -64,7 +64,7 @@ class TestInputs:
         closed(score(tmp_path / "in.parquet"), 65, *says)
         assert not (tmp_path / "out").exists()
 
-    def test_doubled_columns(self, score: Command, tmp_path: Path, iris: Example) -> None:
+    def test_duplicate_columns(self, score: Command, tmp_path: Path, iris: Example) -> None:
         table = pa.Table.from_pandas(iris.frame, preserve_index=False)
         pq.write_table(table.append_column(iris.features[0], table["truth"]), tmp_path / "in.parquet")
         closed(score(tmp_path / "in.parquet"), 65, repr(iris.features[0]), "stands 2 times")
@@ -100,7 +100,7 @@ class TestInputs:
     def test_damage_inside_a_file_is_caught_by_its_checksums(
         self, score: Command, tmp_path: Path, iris: Example
     ) -> None:
-        """B2: a flipped bit in a page is no value; what had been written of the file is gone."""
+        """B2: a flipped bit in a page never becomes a value; what was written for the file is removed."""
         file = tmp_path / "in.parquet"
         table = pa.Table.from_pandas(pd.concat([iris.frame] * 40), preserve_index=False)
         pq.write_table(table, file, compression="none", use_dictionary=False, write_page_checksum=True)
@@ -112,7 +112,7 @@ class TestInputs:
 
 
 class TestOddFiles:
-    """What lies in folders in the wild."""
+    """Unusual files and folders."""
 
     def test_links_to_folders_are_followed_once(self, score: Command, tmp_path: Path, iris: Example) -> None:
         (tmp_path / "store").mkdir()
@@ -123,7 +123,7 @@ class TestOddFiles:
         assert score(tmp_path / "data").code == 0
         assert visible(tmp_path / "out") == ["_SUCCESS", "date=1/a.parquet"]
 
-    def test_pipes_are_no_files(self, score: Command, tmp_path: Path, iris: Example) -> None:
+    def test_pipes_are_ignored(self, score: Command, tmp_path: Path, iris: Example) -> None:
         (tmp_path / "data").mkdir()
         os.mkfifo(tmp_path / "data" / "x.csv")
         iris.frame.to_csv(tmp_path / "data" / "a.csv", index=False)
@@ -131,7 +131,7 @@ class TestOddFiles:
         run = json.loads((tmp_path / "out/_scoreline/run.json").read_text())
         assert run["ignored"] == ["x.csv"]
 
-    def test_a_name_that_is_no_text(self, score: Command, tmp_path: Path, iris: Example) -> None:
+    def test_a_name_that_is_not_utf8(self, score: Command, tmp_path: Path, iris: Example) -> None:
         (tmp_path / "data").mkdir()
         iris.frame.to_csv(tmp_path / "data" / "a.csv", index=False)
         (tmp_path / "data" / "a.csv").rename(tmp_path / "data" / os.fsdecode(b"\xe9.csv"))
@@ -154,7 +154,7 @@ class TestOddFiles:
         assert score(tmp_path / "A.CSV.GZ").code == 0
 
     def test_dictionaries_that_differ_between_row_groups(self, score: Command, tmp_path: Path, iris: Example) -> None:
-        """As keys and among the rejects."""
+        """In keys and in rejects."""
         table = pa.Table.from_pandas(iris.frame, preserve_index=False)
         table = table.set_column(1, iris.features[0], pa.array([None, *[1.0] * 49] * 3))
         kind = pa.dictionary(pa.int32(), pa.string())
@@ -193,6 +193,6 @@ class TestOddFiles:
         closed(score(tmp_path / "data"), 65, "'prediction'", "--prefix")
         assert score(tmp_path / "data", "--prefix", "p_").code == 0
 
-    def test_addresses_are_no_folders(self, scoreline: Command, tmp_path: Path, iris_file: Path, iris: Example) -> None:
+    def test_urls_are_not_folders(self, scoreline: Command, tmp_path: Path, iris_file: Path, iris: Example) -> None:
         result = scoreline("score", "--bundle", iris.bundle, "--input", iris_file, "--output", "s3://bucket/x")
         closed(result, 2, "'s3://bucket/x' is an address")

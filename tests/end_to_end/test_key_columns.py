@@ -1,4 +1,4 @@
-"""Names of key columns, keys that are compared or joined, and how `check` shows them."""
+"""Names of key columns, keys that are compared or joined, and how `check` shows keys."""
 
 import json
 import os
@@ -29,7 +29,7 @@ Command = Callable[..., Result]
 def test_input_columns_called_reject(
     scoreline: Command, iris: Example, tmp_path: Path, taken: list[str], name: str, layout: str
 ) -> None:
-    """They keep their names in the rejects; the reason is the last column, with as many underscores as it takes."""
+    """They keep their names in the rejects; the reason is the last column, with as many underscores as needed."""
     table = table_of(iris, {key: pa.array([f"{key} {n}" for n in range(ROWS)]) for key in taken})
     file, out = tmp_path / f"in.{layout}", tmp_path / "out"
     if layout == "csv":
@@ -53,7 +53,7 @@ def test_input_columns_called_reject(
 
 @pytest.mark.parametrize("feature", [False, True])
 def test_columns_that_are_not_carried_have_any_name(scoreline: Command, tmp_path: Path, feature: bool) -> None:
-    """A feature, or a column left out, that is called as an output is: verify compares keys alone."""
+    """A feature, or a column that is not carried, has the name of an output column: verify compares only keys."""
     names = ["prediction", "x"] if feature else ["w", "x"]
     frame = pd.DataFrame({name: np.linspace(-1, 1, 20) for name in names} | {"id": range(20)})
     model = randomized(ClassificationModel(2, [4], 1))
@@ -69,7 +69,7 @@ def test_columns_that_are_not_carried_have_any_name(scoreline: Command, tmp_path
 
 
 def test_carried_keys_are_still_compared(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """An input that has other keys, at the same size and time."""
+    """An input with other keys, but the same size and time."""
     file, out = tmp_path / "in.parquet", tmp_path / "out"
     table = table_of(iris, {"key": pa.array([[float(n), float("nan")] for n in range(ROWS)])})
     pq.write_table(table, file, use_dictionary=False, compression="none", write_statistics=False)
@@ -87,8 +87,8 @@ def test_carried_keys_are_still_compared(scoreline: Command, iris: Example, tmp_
     assert "the keys are not those of in.parquet" in result.out + result.err
 
 
-def test_keys_of_unlike_types_are_not_joined(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """Nor are lists and structs looked up: refused with the column's name."""
+def test_keys_of_different_types_are_not_joined(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """Nor are lists and structs: refused with the name of the column."""
     keys = {"one": pa.array([f"{n}" for n in range(ROWS)]), "two": pa.array([{"a": n} for n in range(ROWS)])}
     file, out = tmp_path / "in.parquet", tmp_path / "out"
     pq.write_table(table_of(iris, keys), file)
@@ -111,7 +111,8 @@ def array_of(kind: pa.DataType, values: list[Any]) -> pa.Array:
 
 
 def test_labels_are_joined_by_keys_of_any_type(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """Every type without children; the labels stand in another order, as text that Arrow cannot take."""
+    """Every type without children; the labels are in another order, some as text of a type that Arrow cannot look
+    up."""
     kinds = {f"k{n}": kind for n, kind in enumerate([*LEAVES, *EXTENSIONS]) if not pa.types.is_null(kind)}
     known = {name: list(dict.fromkeys({**LEAVES, **EXTENSIONS}[kind])) for name, kind in kinds.items()}
     known = {name: [value for value in values if value == value] for name, values in known.items()}
@@ -138,7 +139,7 @@ def test_labels_are_joined_by_keys_of_any_type(scoreline: Command, iris: Example
 def test_calibration_reads_labels_of_any_text(
     scoreline: Command, iris: Example, tmp_path: Path, kind: pa.DataType
 ) -> None:
-    """Beside rows that are rejects: the same numbers as from plain strings."""
+    """With rows that are rejected: the same numbers as from plain strings."""
     frame = iris.frame.astype(dict.fromkeys(iris.features, float)).drop(columns="truth")
     frame.loc[17, iris.features[0]] = np.nan
     right = [str(int(label) if n % 4 else n % 3) for n, label in enumerate(iris.raw().argmax(axis=1))]
@@ -155,8 +156,8 @@ def test_calibration_reads_labels_of_any_text(
     assert found[0][:2] == (149, 1)
 
 
-def test_check_shows_values_that_python_lacks(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """Dates beyond the year 9999: Arrow's own text."""
+def test_check_shows_values_that_python_cannot_represent(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """Dates beyond the year 9999 are shown as Arrow's text."""
     far = pa.array([2**62 if n % 2 else 0 for n in range(ROWS)], pa.timestamp("us"))
     pq.write_table(table_of(iris, {"far": far, "fars": pa.array([[value] for value in far])}), tmp_path / "in.parquet")
     words = ["check", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet"]

@@ -1,4 +1,4 @@
-"""Keys of every Arrow type through every command that carries them, against pyarrow's own values."""
+"""Keys of every Arrow type through every command that carries them, compared with pyarrow's own values."""
 
 import base64
 import json
@@ -37,8 +37,8 @@ def scorer(iris: Example) -> Scorer:
 
 
 def write(table: pa.Table, file: Path) -> None:
-    """Row groups of five rows. pyarrow writes no views within structs; it reads them from programs that do, which say
-    so in the Arrow schema beside columns of text."""
+    """Write row groups of five rows. pyarrow cannot write views within structs, but reads files of programs that can:
+    their Arrow schema has views where the file has text."""
     (batch,) = table.combine_chunks().to_batches()
     stored = with_types(batch, lambda kind: takeable(kind) if pa.types.is_nested(kind) else kind)
     with pq.ParquetWriter(file, stored.schema, store_schema=False) as writer:
@@ -48,7 +48,7 @@ def write(table: pa.Table, file: Path) -> None:
 
 
 def as_read(file: Path) -> pa.Table:
-    """A file's rows; a row group at a time, since Arrow joins no dictionaries within lists."""
+    """The rows of a file, read by row group, since Arrow cannot concatenate dictionaries within lists."""
     with pq.ParquetFile(file) as source:
         return pa.concat_tables([source.read_row_group(group) for group in range(source.num_row_groups)])
 
@@ -59,8 +59,8 @@ def rows(table: pa.Table, name: str, places: list[int]) -> list[str]:
 
 
 def goes_through(scoreline: Command, iris: Example, scorer: Scorer, keys: dict[str, pa.Array]) -> None:
-    """Same values in the part and in the rejects, in types that are promised; verify, evaluate and check agree, and
-    `score_table` gives what the command gives."""
+    """Check that parts and rejects have the same values in the promised types, that verify, evaluate and check succeed,
+    and that `score_table` equals the command."""
     with tempfile.TemporaryDirectory() as name:
         file, out = Path(name, "in.parquet"), Path(name, "out")
         write(table_of(iris, keys), file)
@@ -95,8 +95,8 @@ def test_keys_of_any_type(scoreline: Command, iris: Example, scorer: Scorer, key
     goes_through(scoreline, iris, scorer, {f"k{n}": array for n, array in enumerate(keys)})
 
 
-def test_keys_as_json_and_polars_leave_them(scoreline: Command, iris: Example, scorer: Scorer) -> None:
-    """Null-typed children, as pandas makes them of JSON; views at any nesting; lists of categories."""
+def test_keys_as_written_from_json_and_by_polars(scoreline: Command, iris: Example, scorer: Scorer) -> None:
+    """Children of type null, as pandas makes them from JSON; views at any nesting; lists of categories."""
     values: dict[pa.DataType, list[Any]] = {
         pa.list_(pa.struct([("x", pa.null())])): [[{"x": None}], None, []],
         pa.struct([("x", pa.null())]): [{"x": None}, None, {"x": None}],
@@ -115,12 +115,12 @@ def test_keys_as_json_and_polars_leave_them(scoreline: Command, iris: Example, s
 @settings(in_process, max_examples=400)
 @given(keys=KEYS)
 def test_keys_of_any_type_at_length(scoreline: Command, iris: Example, scorer: Scorer, keys: list[pa.Array]) -> None:
-    """The same, thousands of types."""
+    """The same with thousands of types."""
     goes_through(scoreline, iris, scorer, {f"k{n}": array for n, array in enumerate(keys)})
 
 
 class Money(pa.ExtensionType):  # type: ignore[misc]
-    """Somebody's own type."""
+    """An extension type of a user."""
 
     def __init__(self) -> None:
         super().__init__(pa.int64(), "example.money")
@@ -134,7 +134,7 @@ class Money(pa.ExtensionType):  # type: ignore[misc]
 
 
 def in_memory() -> dict[str, pa.Array]:
-    """Types that no Parquet file holds, by their names."""
+    """Types that no Parquet file can have, by their names."""
     ends, places = pa.array([5, ROWS], pa.int16()), pa.array([0, None, 1] * 4, pa.int8())
     runs = pa.RunEndEncodedArray.from_arrays(ends, pa.array(["x", None]))
     views = pa.RunEndEncodedArray.from_arrays(ends, pa.array([["x"], None], pa.list_(pa.string_view())))
@@ -154,8 +154,8 @@ def in_memory() -> dict[str, pa.Array]:
 
 
 @pytest.mark.parametrize("name", in_memory())
-def test_types_that_only_memory_holds(iris: Example, scorer: Scorer, name: str) -> None:
-    """`score_table` carries them as they are, but runs, which become their values."""
+def test_types_that_exist_only_in_memory(iris: Example, scorer: Scorer, name: str) -> None:
+    """`score_table` carries them unchanged, except run-end-encoded columns, which become their values."""
     key = in_memory()[name]
     table = table_of(iris, {"key": key})
     chunked = pa.concat_tables([table.slice(0, 7), table.slice(7)])
@@ -174,7 +174,7 @@ def test_types_that_only_memory_holds(iris: Example, scorer: Scorer, name: str) 
 
 
 def without_the_child(file: Path, name: str, parent: bytes, children: int) -> None:
-    """Make the one child of the struct `s` its sibling in a footer, so that the struct has none."""
+    """Make the only child of the struct `s` its sibling in a footer, so that the struct has no children."""
     whole = file.read_bytes()
     grown = parent + bytes([0x15, 2 * children])
     assert whole.count(grown) == whole.count(b"\x18\x01s\x15\x02") == 1, name
@@ -184,7 +184,7 @@ def without_the_child(file: Path, name: str, parent: bytes, children: int) -> No
 
 @pytest.mark.parametrize("name", ["list of size 0", "struct without fields", "within a struct"])
 def test_types_that_cannot_be_written(scoreline: Command, iris: Example, tmp_path: Path, name: str) -> None:
-    """Refused before the model is loaded, unless --keys leaves them out."""
+    """Refused before the model is loaded, unless --keys omits them."""
     file = tmp_path / "in.parquet"
     inner = pa.struct([pa.field("x", pa.int64())])
     kinds = {
@@ -218,7 +218,7 @@ def test_types_that_cannot_be_written(scoreline: Command, iris: Example, tmp_pat
 
 @pytest.mark.parametrize("stored_by", ["arrow", "another program"])
 def test_uuid_and_json_are_carried(scoreline: Command, iris: Example, tmp_path: Path, stored_by: str) -> None:
-    """As DuckDB and Iceberg write them, without an Arrow schema: types and logical types are those of the input."""
+    """As DuckDB and Iceberg write them, without an Arrow schema: types and logical types equal those of the input."""
     ids = pa.array([bytes([n]) * 16 for n in range(ROWS)], pa.uuid())
     keys = {
         "id": ids,
@@ -246,8 +246,8 @@ def test_uuid_and_json_are_carried(scoreline: Command, iris: Example, tmp_path: 
 
 @pytest.mark.parametrize("registered", [False, True])
 def test_extension_types_of_others(scoreline: Command, iris: Example, tmp_path: Path, registered: bool) -> None:
-    """Where nobody knows the type, what it is stored as is carried, with its name: who knows it reads it from the
-    output."""
+    """An unregistered type is carried as its storage type, with its name, so that a program with the type can read it
+    from the output."""
     file, out = tmp_path / "in.parquet", tmp_path / "out"
     money = pa.ExtensionArray.from_storage(Money(), pa.array(range(ROWS)))
     pq.write_table(table_of(iris, {"price": money}), file)

@@ -1,4 +1,4 @@
-"""Memory does not grow with the input: peak RSS of whole processes, children included."""
+"""Memory does not grow with the input: peak RSS of whole processes, including children."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ FEATURES = [f"f{n}" for n in range(30)]
 
 
 def write(path: Path, rows: int, chunk: int = 500_000) -> None:
-    """A file of one row group, written without holding it whole as float64."""
+    """Write a file of one row group without holding all of it in memory as float64."""
     draw = np.random.default_rng(0)
     base = {name: draw.normal(size=chunk) for name in FEATURES}
     tables = [pa.table({**base, "row_id": np.arange(start, start + chunk)}) for start in range(0, rows, chunk)]
@@ -30,8 +30,8 @@ MOST_MB = 450
 
 @pytest.mark.slow
 def test_one_giant_row_group_takes_no_more_memory(tmp_path: Path) -> None:
-    """5 M rows in one row group within 10% of 1 M, and within a bound above what imports alone take here. How many
-    blocks are in flight at the peak is a matter of who is faster, so the smaller of two runs speaks for each."""
+    """5 M rows in one row group within 10% of 1 M, and below a limit above the memory of the imports alone. How many
+    blocks are in flight at the peak depends on timing, so the smaller of two runs counts for each."""
     torch.manual_seed(0)
     sample = np.random.default_rng(1).normal(size=(64, 30))
     save_bundle(

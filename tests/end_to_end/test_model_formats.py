@@ -1,4 +1,4 @@
-"""One trained model in every format gives the same predictions; what is code loads only when it is trusted."""
+"""One trained model gives the same predictions in every format; a model that is code loads only if it is trusted."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ KINDS = ["graph", "onnx", "pt2", "torchscript", "import"]
 
 
 class TwoTowers(nn.Module):
-    """A numeric tensor and a categorical one; returns (logits, embedding)."""
+    """Takes a numeric tensor and a categorical one; returns (logits, embedding)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class TwoTowers(nn.Module):
 
 
 class ByName(TwoTowers):
-    """The same from one dict, returning a dict."""
+    """The same with one dict of inputs; returns a dict."""
 
     def forward(self, given: dict[str, Tensor]) -> dict[str, Tensor]:  # type: ignore[override]
         logits, embedded = super().forward(given["numbers"], given["codes"])
@@ -57,7 +57,7 @@ class ByName(TwoTowers):
 
 
 def make_two_towers() -> TwoTowers:
-    """What an import path names."""
+    """The factory that an import path names."""
     return TwoTowers()
 
 
@@ -73,7 +73,7 @@ def scaler() -> StandardScaler:
 
 
 def exported(model: nn.Module, kind: str, folder: Path, example: tuple[Any, ...], names: list[str]) -> Any:
-    """The model as its user would have saved it."""
+    """The model as a user would have saved it."""
     if kind == "graph":
         return model
     if kind == "import":
@@ -99,7 +99,7 @@ def exported(model: nn.Module, kind: str, folder: Path, example: tuple[Any, ...]
 
 
 def digest_of(bundle: Path) -> str:
-    """As the refusal prints it."""
+    """The digest that a refusal prints."""
     with pytest.raises(UntrustedBundleError) as caught:
         Scorer.load(bundle, device="cpu")
     return str(caught.value).split("--trust ")[1][:71]
@@ -108,7 +108,7 @@ def digest_of(bundle: Path) -> str:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_model_in_every_format(kind: str, tmp_path: Path, towers: TwoTowers, scaler: StandardScaler) -> None:
-    """Two inputs, a tuple of outputs, words through a vocabulary; against bare torch."""
+    """Two inputs, a tuple of outputs, words through a vocabulary; compared with bare torch."""
     codes = FRAME[["city"]].map(CITIES.index).to_numpy()
     numbers = torch.tensor(scaler.transform(FRAME[["a", "b"]]), dtype=torch.float32)
     example = (numbers[:5], torch.tensor(codes[:5]))
@@ -131,7 +131,7 @@ def test_the_same_model_in_every_format(kind: str, tmp_path: Path, towers: TwoTo
 
 
 def test_dicts_in_and_out(tmp_path: Path, scaler: StandardScaler) -> None:
-    """One dict of the inputs by their names; a head chosen by its key; an index out of range is still found."""
+    """One dict of inputs by name; a head selected by its key; an index out of range is still found."""
     torch.manual_seed(5)
     model = ByName().eval()
     save_bundle(
@@ -153,10 +153,10 @@ def test_dicts_in_and_out(tmp_path: Path, scaler: StandardScaler) -> None:
     np.testing.assert_allclose(rows["probability"], torch.softmax(logits, 1)[:, 1], rtol=0, atol=1e-6)
 
 
-def test_code_says_so_and_asks(
+def test_code_needs_trust(
     tmp_path: Path, towers: TwoTowers, scaler: StandardScaler, scoreline: Callable[..., Result]
 ) -> None:
-    """M2: refused with the exact flag and job-file line, which work; another digest does not."""
+    """M2: refused with the exact flag and job-file line, both of which work; another digest does not."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.trace(nn.Linear(2, 1), torch.zeros(3, 2)).save(str(tmp_path / "m.pt"))
@@ -185,7 +185,7 @@ def test_code_says_so_and_asks(
     ids=repr,
 )  # fmt: skip
 def test_predictions_in_the_targets_own_unit(tmp_path: Path, scaler: Any) -> None:
-    """Against the scaler's own inverse_transform on float64."""
+    """Compared with the scaler's own inverse_transform in float64."""
     scaler = scaler.fit(np.abs(RNG.normal(1000, 300, (50, 1))))
     model = randomized(ClassificationModel(2, [8], 1)).eval()
     save_bundle(tmp_path / "b", model, features=["a", "b"], task=Regression(scaler=scaler), sample=FRAME)
@@ -195,8 +195,8 @@ def test_predictions_in_the_targets_own_unit(tmp_path: Path, scaler: Any) -> Non
     np.testing.assert_allclose(got["prediction"], scaler.inverse_transform(raw)[:, 0], rtol=1e-5, atol=1e-6)
 
 
-def test_a_lost_target_scaler_does_not_come_out(tmp_path: Path) -> None:
-    """Taken out of the manifest by hand."""
+def test_a_lost_target_scaler_is_noticed(tmp_path: Path) -> None:
+    """It was removed from the manifest by hand."""
     scaler = StandardScaler().fit(RNG.normal(1000, 300, (50, 1)))
     model = nn.Linear(2, 1)
     save_bundle(tmp_path / "b", model, features=["a", "b"], task=Regression(scaler=scaler), sample=FRAME)
@@ -208,7 +208,7 @@ def test_a_lost_target_scaler_does_not_come_out(tmp_path: Path) -> None:
 
 
 def test_text_needs_an_encoding(tmp_path: Path) -> None:
-    """And a word nobody saw is a reject."""
+    """And an unknown word is rejected."""
     with pytest.raises(BundleError, match="'city' is text, and nothing turns it into numbers"):
         save_bundle(tmp_path / "b", nn.Linear(2, 1), features=["a", "city"], task=Regression(), sample=FRAME)
     transformer = ColumnTransformer([("keep", "passthrough", ["a"])]).fit(FRAME[["a", "city"]])
@@ -232,8 +232,8 @@ def test_text_needs_an_encoding(tmp_path: Path) -> None:
     ]
 
 
-def test_a_none_among_the_words_is_what_it_was_in_training(tmp_path: Path) -> None:
-    """An encoder tells None from NaN; a file has one null, and it means the one that was fitted."""
+def test_a_null_among_the_words_means_what_it_did_in_training(tmp_path: Path) -> None:
+    """An encoder distinguishes None from NaN; a file has one null, which means the one that was fitted."""
     frame = pd.DataFrame({"city": pd.Series(["x", "y", None, "z"] * 10, dtype=object)})
     encoder = OneHotEncoder(handle_unknown="ignore").fit(frame)
     model = randomized(ClassificationModel(4, [8], 1)).eval()
@@ -257,7 +257,7 @@ def test_onnx_with_its_weights_elsewhere_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_probability_from_a_file_is_not_taken_for_a_logit(tmp_path: Path) -> None:
-    """Where no graph can be looked into, the sample tells."""
+    """If there is no graph to inspect, the sample shows it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.trace(nn.Sequential(nn.Linear(2, 1), nn.Sigmoid()), torch.zeros(3, 2)).save(str(tmp_path / "m.pt"))
@@ -266,7 +266,7 @@ def test_a_probability_from_a_file_is_not_taken_for_a_logit(tmp_path: Path) -> N
 
 
 def test_a_reshape_ends_what_is_known_of_indices(tmp_path: Path) -> None:
-    """A column that is no index is not held against an embedding."""
+    """A column that is not an index is not compared with the range of an embedding."""
 
     class Reshaped(nn.Module):
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Files that are damaged, hostile or unusual: refused by name, or exactly right."""
+"""Damaged, hostile or unusual files: refused by name, or scored correctly."""
 
 import base64
 import os
@@ -18,7 +18,7 @@ Command = Callable[..., Result]
 
 
 def refused(result: Result, *says: str) -> None:
-    """65, one line, no traceback."""
+    """Exit code 65, one line, no traceback."""
     assert result.code == 65, result.err
     assert "Traceback" not in result.err
     for words in says:
@@ -26,7 +26,8 @@ def refused(result: Result, *says: str) -> None:
 
 
 def test_flipped_bits_are_refused_or_change_nothing(score: Command, tmp_path: Path, iris: Example) -> None:
-    """B1, B2: magic, page headers, levels, values, wherever it is; under page checksums no value comes out changed."""
+    """B1, B2: in magic bytes, page headers, levels and values, at any position; with page checksums no value
+    changes."""
     file = tmp_path / "in.parquet"
     table = pa.Table.from_pandas(iris.frame, preserve_index=False)
     pq.write_table(table, file, write_page_checksum=True, row_group_size=70)
@@ -48,7 +49,7 @@ def test_flipped_bits_are_refused_or_change_nothing(score: Command, tmp_path: Pa
 
 @pytest.mark.parametrize("kind", ["footer length", "footer", "end"])
 def test_a_broken_footer(score: Command, tmp_path: Path, iris: Example, kind: str) -> None:
-    """B1: it fails alone, as any file that cannot be read."""
+    """B1: the file fails alone, like any unreadable file."""
     file = tmp_path / "in.parquet"
     iris.frame.to_parquet(file)
     whole = bytearray(file.read_bytes())
@@ -59,7 +60,7 @@ def test_a_broken_footer(score: Command, tmp_path: Path, iris: Example, kind: st
 
 
 def test_a_small_file_that_unpacks_to_gigabytes(score: Command, tmp_path: Path, iris: Example) -> None:
-    """B3: refused from its footer; a column that is not read may be what it likes."""
+    """B3: refused by its footer; a column that is not read may contain anything."""
     rows = 40_000_000
     features = dict.fromkeys(iris.features, pa.array(np.zeros(rows)))
     file = tmp_path / "in.parquet"
@@ -68,8 +69,8 @@ def test_a_small_file_that_unpacks_to_gigabytes(score: Command, tmp_path: Path, 
     refused(score(file), "in.parquet: column 'sepal length (cm)' of row group 0", "bytes unpack to")
 
 
-def test_text_that_is_no_utf8(score: Command, tmp_path: Path, iris: Example) -> None:
-    """B9: Arrow reads it without a word."""
+def test_text_that_is_not_utf8(score: Command, tmp_path: Path, iris: Example) -> None:
+    """B9: Arrow reads it silently."""
     offsets = pa.py_buffer(np.arange(4, dtype=np.int32).tobytes())
     bad = pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"a\xffb"))
     table = pa.Table.from_pandas(iris.frame.head(3), preserve_index=False).append_column("note", bad)
@@ -78,7 +79,7 @@ def test_text_that_is_no_utf8(score: Command, tmp_path: Path, iris: Example) -> 
 
 
 class _ToyKms(pe.KmsClient):  # type: ignore[misc]
-    """Wraps nothing."""
+    """Returns keys unwrapped."""
 
     def wrap_key(self, key: bytes, _name: str) -> bytes:
         return base64.b64encode(key)
@@ -89,7 +90,7 @@ class _ToyKms(pe.KmsClient):  # type: ignore[misc]
 
 @pytest.mark.parametrize("plaintext_footer", [True, False])
 def test_encrypted_files(score: Command, tmp_path: Path, iris: Example, plaintext_footer: bool) -> None:
-    """B10: refused, whether or not their footer can be read."""
+    """B10: refused, whether or not their footer is readable."""
     table = pa.Table.from_pandas(iris.frame, preserve_index=False)
     secret = pe.EncryptionConfiguration(
         footer_key="f", column_keys={"c": list(iris.features)}, plaintext_footer=plaintext_footer
@@ -104,7 +105,7 @@ def test_encrypted_files(score: Command, tmp_path: Path, iris: Example, plaintex
 
 
 def test_a_type_that_differs_between_files(score: Command, tmp_path: Path, iris: Example) -> None:
-    """B8: whatever holds numbers is cast exactly; what does not is refused beside a file where it does."""
+    """B8: numeric types are cast exactly; another type is refused beside a file with numbers."""
     (tmp_path / "data").mkdir()
     for name, kind in (("a", pa.float64()), ("b", pa.float32()), ("c", pa.int64()), ("d", pa.decimal128(9, 2))):
         table = pa.Table.from_pandas(iris.frame.round(0), preserve_index=False)
@@ -118,8 +119,8 @@ def test_a_type_that_differs_between_files(score: Command, tmp_path: Path, iris:
     refused(result, "e.parquet: feature column 'sepal length (cm)' is ", "string", "in 'a.parquet' it is double")
 
 
-def test_a_hive_key_that_also_stands_in_the_file(score: Command, tmp_path: Path, iris: Example) -> None:
-    """B11: the file's column is the one that is read and carried; the path stays as it is."""
+def test_a_hive_key_that_is_also_a_column(score: Command, tmp_path: Path, iris: Example) -> None:
+    """B11: the column of the file is read and carried; the path stays unchanged."""
     folder = tmp_path / "data" / "row_id=7" / "x=__HIVE_DEFAULT_PARTITION__" / "y=%2F.."
     folder.mkdir(parents=True)
     iris.frame.to_parquet(folder / "a.parquet", index=False)
@@ -128,8 +129,8 @@ def test_a_hive_key_that_also_stands_in_the_file(score: Command, tmp_path: Path,
     assert pq.ParquetFile(part).read()["row_id"].to_pylist() == iris.frame["row_id"].tolist()
 
 
-def test_null_and_doubled_keys(score: Command, tmp_path: Path, iris: Example) -> None:
-    """N8: kept, in their places."""
+def test_null_and_duplicate_keys(score: Command, tmp_path: Path, iris: Example) -> None:
+    """N8: kept, in order."""
     ids = pa.array([None, 5, 5, None, 7] * 30, pa.int64())
     table = pa.Table.from_pandas(iris.frame, preserve_index=False).set_column(0, "row_id", ids)
     pq.write_table(table, tmp_path / "in.parquet")
@@ -138,7 +139,7 @@ def test_null_and_doubled_keys(score: Command, tmp_path: Path, iris: Example) ->
 
 
 def test_a_hundred_thousand_columns(score: Command, tmp_path: Path, iris: Example) -> None:
-    """C7: as CSV, of which four are features and none is carried."""
+    """C7: as CSV, with four features and no keys."""
     names = [*iris.features, *(f"c{n}" for n in range(100_000))]
     row = ",".join(["1.5"] * 4 + ["0"] * 100_000)
     (tmp_path / "in.csv").write_text("\n".join([",".join(names), *[row] * 20]))
@@ -147,8 +148,8 @@ def test_a_hundred_thousand_columns(score: Command, tmp_path: Path, iris: Exampl
     assert pq.read_table(tmp_path / "out" / "in.csv.parquet").num_rows == 20
 
 
-def test_places_with_spaces_and_other_letters(scoreline: Command, tmp_path: Path, iris: Example) -> None:
-    """P8: in input and output, and a link that leads nowhere."""
+def test_paths_with_spaces_and_non_ascii_letters(scoreline: Command, tmp_path: Path, iris: Example) -> None:
+    """P8: in input and output, and a dangling link."""
     (tmp_path / "ein gabe é").mkdir()
     iris.frame.to_parquet(tmp_path / "ein gabe é" / "a b ü.parquet", index=False)
     out = tmp_path / "aus gabe 日本"
@@ -177,7 +178,7 @@ def test_nothing_is_decided_by_time(score: Command, tmp_path: Path, iris: Exampl
 
 
 def test_foreign_files_are_left_and_logged(score: Command, tmp_path: Path, iris: Example) -> None:
-    """P13: only our own temporaries go."""
+    """P13: only Scoreline's own temporaries are removed."""
     file = tmp_path / "in.parquet"
     iris.frame.to_parquet(file, index=False)
     (tmp_path / "out" / "_scoreline").mkdir(parents=True)
@@ -202,7 +203,7 @@ def test_foreign_files_are_left_and_logged(score: Command, tmp_path: Path, iris:
 
 
 def test_one_bad_row_of_many_files(score: Command, tmp_path: Path, iris: Example) -> None:
-    """B5: every kind of what is no number, each with its own reason."""
+    """B5: every sort of invalid number, each with its own reason."""
     frame = iris.frame.astype(dict.fromkeys(iris.features, float))
     for row, value in enumerate([np.inf, -np.inf]):
         frame.loc[row, iris.features[row]] = value

@@ -1,5 +1,5 @@
-"""An output in the hands of others: the lines of the README that read it, each run. Spark is not run: it skips names
-that begin with `_` or `.`, which is all that an output holds beside its parts."""
+"""Other tools read an output: each line of the README for that is run. Spark is not run: it skips names that begin with
+`_` or `.`, which are all names in an output beside its parts."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ ABSENT = "is no dependency of ours: pip install it to run this line of the READM
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory: pytest.TempPathFactory, iris: Example) -> Path:
-    """Hive folders, several splits, rejects, and what a killed run has left."""
+    """Hive folders, several splits, rejects, and the remains of a killed run."""
     root = tmp_path_factory.mktemp("readers")
     frame = iris.frame.copy()
     frame.loc[3, iris.features[0]] = np.nan
@@ -34,20 +34,20 @@ def scored(tmp_path_factory: pytest.TempPathFactory, iris: Example) -> Path:
 
 @pytest.fixture
 def wanted(iris: Example) -> pd.DataFrame:
-    """The keys that each reader is to find, once, with their day."""
+    """The keys that each reader must find, once, with their day."""
     kept = iris.frame.drop(index=3)["row_id"]
     return pd.concat([pd.DataFrame({"row_id": kept + day, "date": f"2026-11-0{day}"}) for day in (1, 2)])
 
 
 def same(found: Any, wanted: pd.DataFrame) -> None:
-    """Whether a frame holds these rows, each once."""
+    """Whether a frame contains these rows, each once."""
     rows = found[["row_id", "date"]].assign(date=found["date"].astype(str)).sort_values("row_id", ignore_index=True)
     pd.testing.assert_frame_equal(rows, wanted.sort_values("row_id", ignore_index=True), check_dtype=False)
     assert found["prediction"].notna().all()
 
 
 def line(begins: str) -> str:
-    """The line of the README that begins so."""
+    """The line of the README that begins with a text."""
     (found,) = [text for text in README.read_text().splitlines() if text.startswith(begins)]
     return found.partition("#")[0].strip()
 
@@ -65,7 +65,7 @@ def test_arrow(scored: Path, wanted: pd.DataFrame, monkeypatch: pytest.MonkeyPat
 
 
 def test_polars(scored: Path, wanted: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which takes every name in a directory, whatever it begins with."""
+    """It reads every name in a directory, whatever it begins with."""
     pl = pytest.importorskip("polars", reason=f"polars {ABSENT}")
     monkeypatch.chdir(scored.parent)
     assert line("pl.scan") == 'pl.scan_parquet("scored/**/*.parquet", hive_partitioning=True).collect()'
@@ -81,7 +81,7 @@ def test_duckdb(scored: Path, wanted: pd.DataFrame, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_spark_skips(scored: Path) -> None:
-    """Everything but the parts lies below a name that begins with `_` or `.`."""
+    """Everything but the parts is below a name that begins with `_` or `.`."""
     seen = [
         path
         for path in scored.rglob("*")

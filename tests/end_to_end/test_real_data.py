@@ -1,4 +1,4 @@
-"""The command on real data it was not made with, against bare torch and scikit-learn, read back with pyarrow."""
+"""The command on real data, compared with bare torch and scikit-learn, read back with pyarrow."""
 
 import gzip
 import json
@@ -35,7 +35,7 @@ def disordered(example: Example) -> pd.DataFrame:
 
 
 def assert_as_bare_torch(example: Example, got: pa.Table) -> None:
-    """Labels equal, probabilities within 1e-6 of `model.eval()` on `scaler.transform(X.astype(float64))`."""
+    """Assert equal labels, and probabilities within 1e-6 of `model.eval()` on `scaler.transform(X.astype(float64))`."""
     raw = torch.from_numpy(example.raw())
     if example.task == "regression":
         np.testing.assert_allclose(got["prediction"].to_numpy(), raw[:, 0], rtol=1e-6, atol=1e-6)
@@ -52,7 +52,7 @@ def assert_as_bare_torch(example: Example, got: pa.Table) -> None:
 
 
 def test_parquet_with_columns_in_any_order(example: Example, tmp_path: Path, scoreline: Callable[..., Result]) -> None:
-    """Every key and the order unchanged, in name, type and value."""
+    """Every key and the order are unchanged, in name, type and value."""
     table = pa.Table.from_pandas(disordered(example), preserve_index=False)
     pq.write_table(table, tmp_path / "in.parquet", row_group_size=100)
     result = scoreline(
@@ -68,7 +68,7 @@ def test_parquet_with_columns_in_any_order(example: Example, tmp_path: Path, sco
 
 
 def test_csv_with_columns_in_any_order(example: Example, tmp_path: Path, scoreline: Callable[..., Result]) -> None:
-    """The same from CSV, where keys stay the text that they are."""
+    """The same from CSV, in which keys stay text."""
     frame = disordered(example)
     frame.to_csv(tmp_path / "in.csv", index=False)
     result = scoreline("score", "--bundle", example.bundle, "--input", tmp_path, "--output", f"{tmp_path}-out")
@@ -82,7 +82,9 @@ def test_csv_with_columns_in_any_order(example: Example, tmp_path: Path, scoreli
     assert_as_bare_torch(example, got)
 
 
-def test_one_answer_by_every_way(example: Example, tmp_path: Path, scoreline: Callable[..., Result]) -> None:
+def test_every_interface_gives_the_same_result(
+    example: Example, tmp_path: Path, scoreline: Callable[..., Result]
+) -> None:
     """score_table, score_frame, score_batches and the command agree to the last bit."""
     table = pa.Table.from_pandas(example.frame, preserve_index=False).replace_schema_metadata(None)
     pq.write_table(table, tmp_path / "in.parquet")
@@ -120,7 +122,7 @@ def tree(tmp_path: Path, iris: Example) -> Path:
 
 
 def test_a_tree_is_mirrored(tree: Path, tmp_path: Path, iris: Example, scoreline: Callable[..., Result]) -> None:
-    """One output per input, under its own path; Hive keys are carried by the path; strangers are said."""
+    """One output per input, under the same path; the path carries the Hive keys; foreign files are logged."""
     out = tmp_path / "out"
     result = scoreline("score", "--bundle", iris.bundle, "--input", tree, "--output", out)
     assert result.code == 0, result.err
@@ -164,7 +166,7 @@ def test_a_hive_key_can_be_a_feature(
 def test_every_stage_is_in_the_log_with_measured_seconds(
     tree: Path, tmp_path: Path, iris: Example, scoreline: Callable[..., Result]
 ) -> None:
-    """split_end and run_end name every stage; the waits and the start-up add up to the wall time."""
+    """split_published and run_ended name every stage; the waits and the start-up add up to the wall time."""
     result = scoreline(
         "score", "--bundle", iris.bundle, "--input", tree, "--output", tmp_path / "out", "--run-id", "r1"
     )
@@ -233,7 +235,7 @@ KEYS: dict[str, pa.Array] = {
 
 
 def test_keys_of_every_type_pass_unchanged(tmp_path: Path, iris: Example, scoreline: Callable[..., Result]) -> None:
-    """N7: same type, same value, nulls and the ends of their ranges included."""
+    """N7: same type, same value, including nulls and the limits of their ranges."""
     features = pa.Table.from_pandas(iris.frame[iris.features].head(3), preserve_index=False)
     table = pa.table({**KEYS, **{name: features[name] for name in features.column_names}})
     pq.write_table(table, tmp_path / "in.parquet")
@@ -252,7 +254,7 @@ def test_keys_of_every_type_pass_unchanged(tmp_path: Path, iris: Example, scorel
 
 
 class TestOutputs:
-    """How predictions are laid out."""
+    """The layout of predictions."""
 
     def run(self, scoreline: Callable[..., Result], iris: Example, tmp_path: Path, *words: Any) -> pa.Table:
         pq.write_table(pa.Table.from_pandas(iris.frame, preserve_index=False), tmp_path / "in.parquet")
@@ -270,7 +272,7 @@ class TestOutputs:
         return pq.read_table(tmp_path / "out" / "in.parquet")
 
     def test_named_keys(self, scoreline: Callable[..., Result], iris: Example, tmp_path: Path) -> None:
-        """In the order they were named; a feature can be one."""
+        """In the order in which they are named; one may be a feature."""
         feature = iris.features[0]
         got = self.run(scoreline, iris, tmp_path, "--keys", f"{feature},row_id")
         assert got.column_names[:2] == [feature, "row_id"]
@@ -278,7 +280,7 @@ class TestOutputs:
         assert "truth" not in got.column_names
 
     def test_no_keys(self, scoreline: Callable[..., Result], iris: Example, tmp_path: Path) -> None:
-        """Predictions alone."""
+        """Only predictions."""
         got = self.run(scoreline, iris, tmp_path, "--keys", "none", "--probabilities", "none")
         assert got.column_names == ["prediction"]
 

@@ -1,4 +1,4 @@
-"""Rows that cannot be scored, and how many of them a run allows."""
+"""Rows that cannot be scored, and how many a run allows."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Command = Callable[..., Result]
 
 
 class TestRejects:
-    """Bad rows, one by one."""
+    """Invalid rows, one by one."""
 
     def bad(self, iris: Example, tmp_path: Path, suffix: str) -> Path:
         frame = iris.frame.astype(dict.fromkeys(iris.features, float))
@@ -71,7 +71,7 @@ class TestRejects:
         assert score(tmp_path / "in.parquet", "--max-rejects", "29%").code == 0
 
     def test_rejects_of_a_file_that_fails_do_not_count(self, score: Command, tmp_path: Path, iris: Example) -> None:
-        """Its own error is the one that is told."""
+        """The message is the error of the file."""
         (tmp_path / "data").mkdir()
         bad = iris.frame.assign(**{iris.features[0]: [None] * 100 + [1.0] * 50}).to_csv(index=False)
         (tmp_path / "data" / "a.csv").write_text(bad + '"')

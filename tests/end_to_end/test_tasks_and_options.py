@@ -1,4 +1,4 @@
-"""Every task with every option: it works, or is refused in one line before the model is loaded."""
+"""Every task with every option: it works, or it is refused in one line before the model is loaded."""
 
 import io
 from collections.abc import Callable
@@ -26,14 +26,14 @@ TEXTS = pd.DataFrame({"text": [WORDS[: 1 + n % 3] for n in range(ROWS)]})
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """As a file has it."""
+    """The bytes of an image file."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 
 class Net(nn.Module):
-    """A layer to look into, and one behind it."""
+    """One layer to write as hidden, and one after it."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Net(nn.Module):
 
 
 class Heads(Net):
-    """Two of them."""
+    """A model with two heads."""
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         raw = super().forward(x)
@@ -52,7 +52,7 @@ class Heads(Net):
 
 
 class Pixels(nn.Module):
-    """Over grey images of 4 × 4."""
+    """A model of grey images of 4 × 4."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,14 +74,14 @@ class Steps(nn.Module):
 
 
 class Texts(Steps):
-    """Of the whole text."""
+    """One output for the whole text."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         return super().forward(tokens).mean(dim=1)
 
 
 class Writes(nn.Module):
-    """The next token, by what has been written."""
+    """The next token, from the tokens so far."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,14 +92,14 @@ class Writes(nn.Module):
 
 
 class Describes(Writes):
-    """The same of a row of numbers."""
+    """The same for a row of numbers."""
 
     def forward(self, x: Tensor, written: Tensor) -> Tensor:
         return self.last(self.first(written) + x.sum(dim=1).reshape(-1, 1, 1))
 
 
 class Goes(nn.Module):
-    """Goes on where the text ends."""
+    """Continues the text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ OPTIONS: dict[str, list[str]] = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a task: `b`, its bundle, `in.parquet`, its rows."""
+    """The folder of a task: its bundle `b` and its rows `in.parquet`."""
     root, there = tmp_path_factory.mktemp("tasks"), {}
 
     def make(task: str) -> Path:
@@ -177,7 +177,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def test_it_works_or_is_refused_in_one_line(
     task: str, option: str, made: Callable[[str], Path], tmp_path: Path, scoreline: Command
 ) -> None:
-    """Never a traceback, nor half a run."""
+    """Never a traceback or a partial run."""
     folder = made(task)
     words = ["--bundle", folder / "b", "--input", folder / "in.parquet", *OPTIONS[option]]
     result = scoreline("score", *words, "--output", tmp_path / "o")
@@ -199,7 +199,7 @@ def test_it_works_or_is_refused_in_one_line(
 def test_commands_work_or_refuse_in_one_line(
     task: str, command: str, made: Callable[[str], Path], tmp_path: Path, scoreline: Command
 ) -> None:
-    """The same for those that are not for every task."""
+    """The same for the commands that do not apply to every task."""
     folder = made(task)
     given: dict[str, list[object]] = {
         "bench": ["--bundle", folder / "b", "--input", folder / "in.parquet", "--rounds", 1],

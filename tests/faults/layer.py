@@ -19,7 +19,7 @@ MODES = {"count": 0, "fail before": 1, "fail after": 2, "kill before": 3, "kill 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a run ended: its exit code, or minus the signal; what it said; the calls it made below the output."""
+    """How a run ended: its exit code, or minus the signal; its message; its calls below the output."""
 
     code: int
     said: str
@@ -27,7 +27,7 @@ class Ended:
 
 
 class Layer:
-    """The parent that forks runs, as a process of its own under the layer."""
+    """The parent process that forks runs, under the layer."""
 
     def __init__(self, library: Path, scratch: Path) -> None:
         self._scratch = scratch
@@ -56,7 +56,7 @@ class Layer:
         return Ended(code=code, said=said.read_text(), calls=log.read_text().splitlines())
 
     def close(self) -> None:
-        """End the parent."""
+        """End the parent process."""
         assert self._parent.stdin is not None
         self._parent.stdin.close()
         assert self._parent.stdout is not None
@@ -65,7 +65,7 @@ class Layer:
 
 
 def build(folder: Path) -> Path:
-    """Compile the layer. Raises OSError or CalledProcessError where there is no compiler."""
+    """Compile the layer. Raises OSError or CalledProcessError without a compiler."""
     library = folder / "layer.so"
     source = Path(__file__).with_name("layer.c")
     subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)

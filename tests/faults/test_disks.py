@@ -1,4 +1,4 @@
-"""Real disks that fill up, and a kernel that reports failures: tmpfs, file size limits, strace."""
+"""Real full disks and failures that the kernel reports: tmpfs, file size limits, strace."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 @pytest.fixture
 def words(iris: Example, tmp_path: Path) -> Words:
-    """The command over three files with rejects, for an output."""
+    """The arguments of a run over three files with rejects."""
     (tmp_path / "data").mkdir()
     frame = pd.concat([iris.frame] * 40, ignore_index=True)
     frame["row_id"] = np.random.default_rng(0).integers(0, 2**60, len(frame))  # so that it does not shrink
@@ -36,7 +36,7 @@ def run(words: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_limit_on_the_size_of_files(words: Words, tmp_path: Path) -> None:
-    """P4 without a full disk: the kernel refuses what is beyond the limit; nothing of the part is visible."""
+    """P4 without a full disk: the kernel refuses writes beyond the limit; nothing of the part is visible."""
     assert run(words(tmp_path / "whole")).returncode == 0
     limited = run(["sh", "-c", 'ulimit -f 64; exec "$@"', "sh", *words(tmp_path / "out")])
     assert limited.returncode == 74, limited.stderr
@@ -49,7 +49,7 @@ def test_a_limit_on_the_size_of_files(words: Words, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.5, *(pytest.param(share, marks=pytest.mark.long) for share in (0.2, 0.8, 0.98))])
 def test_a_full_disk(words: Words, tmp_path: Path, share: float) -> None:
-    """P4: a tmpfs that is full at the first part, a later one, or the manifest; then there is room."""
+    """P4: a tmpfs that is full at the first part, a later one, or the manifest; then there is space again."""
     assert run(words(tmp_path / "whole")).returncode == 0
     wanted = visible(tmp_path / "whole")
     size_kb = int(share * sum(len(data) for data in wanted.values()) / 1024)
@@ -82,7 +82,7 @@ def test_a_full_disk(words: Words, tmp_path: Path, share: float) -> None:
     ],
 )
 def test_what_the_kernel_reports(words: Words, tmp_path: Path, inject: str, code: int) -> None:
-    """P5, P7: a failure that passes is tried again where that is safe, any other closes the run."""
+    """P5, P7: a temporary failure is retried where that is safe; any other ends the run."""
     call = inject.partition(":")[0]
     strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", f"trace={call}"]
     if shutil.which("strace") is None or run([*strace, "true"]).returncode:
@@ -119,7 +119,7 @@ def limited_group() -> Iterator[Path]:
 
 @pytest.mark.long
 def test_a_memory_limit(words: Words, tmp_path: Path, limited_group: Path) -> None:
-    """P19: the kernel kills the run; the next one, with more memory, ends in the same bytes."""
+    """P19: the kernel kills the run; the next one, with more memory, gives the same bytes."""
     script = f'echo $$ > {limited_group}/cgroup.procs && exec "$@"'
     killed = run(["sh", "-c", script, "sh", *words(tmp_path / "out")])
     assert killed.returncode == -9, killed.stderr

@@ -1,5 +1,5 @@
-"""SQLite's standard: count the filesystem calls of a run, then for every k fail, or die, at call k, start again, and
-demand the bytes of a run that nothing disturbed."""
+"""Like the tests of SQLite: count the filesystem calls of a run, then, for every k, fail or die at call k, start again,
+and require the bytes of an undisturbed run."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ SIGKILLED = -9
 
 @pytest.fixture(scope="module")
 def layer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer]:
-    """The parent of every run."""
+    """The parent process of every run."""
     scratch = tmp_path_factory.mktemp("layer")
     try:
         library = build(scratch)
@@ -39,7 +39,7 @@ def layer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory, iris: Example) -> Path:
-    """A file of several splits with rejects, a CSV with a ragged row, and one in a folder of its own."""
+    """A file of several splits with rejects, a CSV with a ragged row, and a file in a folder of its own."""
     folder = tmp_path_factory.mktemp("data")
     frame = iris.frame.copy()
     frame.loc[[17, 90], iris.features[0]] = np.nan
@@ -52,14 +52,14 @@ def data(tmp_path_factory: pytest.TempPathFactory, iris: Example) -> Path:
 
 
 def visible(out: Path) -> dict[str, bytes]:
-    """What a reader sees, and the rejects; not the accounts of a particular run."""
+    """What readers see, and the rejects; not the records of a particular run."""
     files = [file for file in out.rglob("*") if file.is_file() and "_scoreline" not in file.parts]
     return {file.relative_to(out).as_posix(): file.read_bytes() for file in files}
 
 
 class Bench:
-    """One output that is disturbed again and again. Whatever the disturbance, the next run ends in the bytes that are
-    wanted, `verify` finds nothing, and the run after it has nothing to do."""
+    """One output that is disturbed again and again. After every fault, the next run must give the expected bytes,
+    `verify` must find no problem, and the run after it must have nothing to do."""
 
     def __init__(
         self, layer: Layer, words: list[str], out: Path, earlier: Path | None, wanted: dict[str, bytes]
@@ -69,14 +69,14 @@ class Bench:
         self.calls = self.run("count", 0).calls
 
     def run(self, mode: str, at: int, error: int = errno.EIO) -> Ended:
-        """A run over the output as it was at first, disturbed."""
+        """Run over the output in its initial state, with a fault."""
         shutil.rmtree(self._out, ignore_errors=True)
         if self._earlier is not None:
             shutil.copytree(self._earlier, self._out)
         return self._layer.run(self._words, below=self._out, mode=mode, at=at, error=error)
 
     def disturb(self, mode: str, at: int, error: int = errno.EIO) -> None:
-        """Disturb a run at a call, look at what it leaves, run again, and compare."""
+        """Disturb a run at a call, check what it leaves, run again, and compare."""
         ended = self.run(mode, at, error)
         where = f"{mode} call {at}: {self.calls[at - 1]}: {ended.said[-1000:]}"
         assert "Traceback" not in ended.said, where
@@ -96,7 +96,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def other_bundle(iris: Example, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same features and labels, other weights."""
+    """The same features and labels with other weights."""
     torch.manual_seed(8)
     model = randomized(ClassificationModel(len(iris.features), [8], len(iris.labels)))
     folder = tmp_path_factory.mktemp("other") / "bundle"
@@ -111,8 +111,8 @@ def other_bundle(iris: Example, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def open_bench(
     layer: Layer, data: Path, iris: Example, other_bundle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Bench]:
-    """Benches over a fresh output, and over complete ones that another model, another option, another split size has
-    made, or the same before an input was touched."""
+    """Benches with a fresh output, and with complete ones that another model, option or split size has made, or the
+    same before an input was changed."""
     folder = tmp_path_factory.mktemp("outputs")
     base = ["score", "--input", str(data), "--max-rejects", "9"]
     words = [*base, "--bundle", str(iris.bundle), "--split-rows", "40", "--prefix", "p_"]
@@ -142,7 +142,7 @@ MODES = ["fail before", "fail after", "kill before", "kill after", "full from"]
 
 
 def disturb_at(bench: Bench, mode: str, calls: range) -> None:
-    """Disturb at every one of some calls, and tell of all that went wrong."""
+    """Disturb a run at each of some calls, and report all failures."""
     wrong = []
     for at in calls:
         try:
@@ -158,7 +158,8 @@ SHORT = [*product(KINDS[:2], MODES), *zip(KINDS[2:], ("kill after", "fail after"
 
 @pytest.mark.parametrize(("kind", "mode"), SHORT)
 def test_some_calls(open_bench: Callable[..., Bench], kind: str, mode: str) -> None:
-    """P1, P2, P4, P5, P6, P7, P14, P25, P26, in short: two calls of the run, other ones for every mode and kind."""
+    """P1, P2, P4, P5, P6, P7, P14, P25, P26, in short: two calls of the run, different ones for every mode and
+    output."""
     bench = open_bench(kind, f"some {kind} {mode}")
     step = len(bench.calls) // 2
     first = 1 + (17 * MODES.index(mode) + 29 * KINDS.index(kind)) % step

@@ -1,5 +1,5 @@
-"""Two hundred deaths at random moments, each followed by the same command; the output ends up byte for byte what an
-undisturbed run makes."""
+"""Two hundred kills at random moments, each followed by the same command; the final output equals, byte for byte, that
+of an undisturbed run."""
 
 import random
 import shutil
@@ -36,8 +36,8 @@ def data(tmp_path_factory: pytest.TempPathFactory, iris: Example) -> Path:
 
 @pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
-def test_two_hundred_deaths(tmp_path: Path, iris: Example, data: Path, number: signal.Signals, code: int) -> None:
-    """P1, P3, P26: the moments are spread over the whole length of a run, start and end included."""
+def test_two_hundred_kills(tmp_path: Path, iris: Example, data: Path, number: signal.Signals, code: int) -> None:
+    """P1, P3, P26: the moments are spread over the whole duration of a run, including its start and end."""
     words = [sys.executable, "-m", "scoreline", "score", "--bundle", str(iris.bundle), "--input", str(data)]
     words += ["--max-rejects", "5%", "--split-rows", "3000", "--batch-size", "256"]
     start_s = time.monotonic()

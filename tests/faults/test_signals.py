@@ -1,5 +1,5 @@
-"""One SIGTERM ends a command within seconds, whatever it is at: a model of many slow passes, one that never returns, a
-log that nobody reads."""
+"""One SIGTERM ends a command within seconds, whatever it is doing: a model of many slow passes, one that never returns,
+a log that nobody reads."""
 
 import json
 import os
@@ -43,13 +43,13 @@ ROWS = 100_000
 
 @dataclass(frozen=True)
 class Files:
-    """A bundle that holds code, its digest, and rows to score."""
+    """A bundle that contains code, its digest, and rows to score."""
 
     folder: Path
     digest: str
 
     def start(self, name: str, *words: object, slow: str = "one call", stderr: int = subprocess.PIPE) -> "Started":
-        """A command over them as a process, whose model marks when it is called."""
+        """Start a command as a process, whose model creates a file when it is called."""
         mark = self.folder / f"{name} has begun"
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "SLOW": slow, "STARTED": str(mark)}
         call = [sys.executable, "-m", "scoreline", *map(str, words), "--bundle", str(self.folder / "bundle")]
@@ -60,13 +60,13 @@ class Files:
 
 @dataclass(frozen=True)
 class Started:
-    """A process, and the file that is there once it is where it is to be interrupted."""
+    """A process, and the file that exists once it has reached the point to interrupt."""
 
     process: subprocess.Popen[str]
     mark: Path
 
     def interrupt(self) -> None:
-        """Wait until it is there, then send SIGTERM."""
+        """Wait for that file, then send SIGTERM."""
         deadline = time.monotonic() + 120
         while not self.mark.exists() and self.process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -75,7 +75,7 @@ class Started:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files]:
-    """A model behind an import path, saved without its slowness."""
+    """A model behind an import path, saved before it becomes slow."""
     folder = tmp_path_factory.mktemp("slow")
     (folder / "slow_model_of_a_test.py").write_text(MODEL)
     sys.path.insert(0, str(folder))
@@ -98,7 +98,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files]:
 
 
 def test_between_the_passes_of_a_block(files: Files, tmp_path: Path) -> None:
-    """A block of 32 passes, each a second: the run ends in order after one, and says so in run.json."""
+    """A block of 32 passes of a second each: the run ends after one of them, and run.json records it."""
     started = files.start("passes", "score", "--output", tmp_path / "out", slow="passes")
     started.interrupt()
     _, said = started.process.communicate(timeout=25)
@@ -110,7 +110,7 @@ def test_between_the_passes_of_a_block(files: Files, tmp_path: Path) -> None:
 
 
 def test_a_second_signal_ends_it_at_once(files: Files, tmp_path: Path) -> None:
-    """With its own code, while the main thread is in a call that no signal reaches."""
+    """With its own exit code, while the main thread is in a call that no signal interrupts."""
     started = files.start("twice", "calibrate", tmp_path / "calibrated", "--label", "y")
     started.interrupt()
     time.sleep(0.5)  # of two that wait, the kernel may run either handler first
@@ -140,7 +140,7 @@ COMMANDS = ["score", "a full log", "calibrate", *LONG]
 def interrupted(
     files: Files, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """Every command that is to be tested, side by side, as each takes its whole grace."""
+    """Every command to test, all at once, since each takes the full grace period."""
     names = {item.callspec.params["name"] for item in request.session.items if "interrupted" in item.fixturenames}
     out = tmp_path_factory.mktemp("out")
     unread, full = os.pipe()
@@ -173,8 +173,8 @@ def interrupted(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_whatever_does_not_return(interrupted: dict[str, subprocess.Popen[str]], name: str) -> None:
-    """A call of the model that no signal reaches; a pipe on stderr that nobody empties."""
+def test_calls_that_never_return(interrupted: dict[str, subprocess.Popen[str]], name: str) -> None:
+    """A call of the model that no signal interrupts; a pipe on stderr that nobody reads."""
     process = interrupted[name]
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143, said

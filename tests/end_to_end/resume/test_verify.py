@@ -45,7 +45,7 @@ class TestVerify:
         result = scoreline("verify", out)
         assert result.code == 65, result.out
         assert says in result.message
-        if harm in ("rejects", "rows"):  # and the same command mends it
+        if harm in ("rejects", "rows"):  # and the same command rewrites them
             assert score().code == 0
             assert scoreline("verify", out).code == 0
 
