@@ -132,9 +132,9 @@ def test_a_real_pipeline_trained_saved_scored(suffix: str, tmp_path: Path, score
         tmp_path / "b", model, features=list(frame), task=Binary(["low", "high"]), scaler=transformer, sample=frame
     )
     new = frame.sample(frac=1, random_state=1).reset_index(drop=True)
-    new.loc[5, "city"] = "Oslo"  # nobody saw it: zeros, as was asked for
-    new.loc[7, "income"] = np.nan  # an imputer was fitted over it: a value
-    new.loc[9, "plan"] = None  # nothing was learned for that
+    new.loc[5, "city"] = "Oslo"  # an unknown word: zeros, as configured
+    new.loc[7, "income"] = np.nan  # an imputer fills it
+    new.loc[9, "plan"] = None  # the encoder was not fitted on nulls
     new.insert(0, "id", [f"{n:05d}" for n in range(rows)])
     new = new[["plan", "id", "city", "income", "age"]]
     file = tmp_path / f"in{suffix}"

@@ -111,8 +111,7 @@ def array_of(kind: pa.DataType, values: list[Any]) -> pa.Array:
 
 
 def test_labels_are_joined_by_keys_of_any_type(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """Every type without children; the labels are in another order, some as text of a type that Arrow cannot look
-    up."""
+    """Every type without children; the labels are in another order, as string views, which Arrow cannot look up."""
     kinds = {f"k{n}": kind for n, kind in enumerate([*LEAVES, *EXTENSIONS]) if not pa.types.is_null(kind)}
     known = {name: list(dict.fromkeys({**LEAVES, **EXTENSIONS}[kind])) for name, kind in kinds.items()}
     known = {name: [value for value in values if value == value] for name, values in known.items()}

@@ -23,7 +23,7 @@ Command = Callable[..., Result]
 
 KEYS = st.lists(arrays(ROWS), min_size=8, max_size=8)
 
-#: Runs are not shrunk: the type is in the message.
+#: Failing examples are not shrunk: the message contains the type.
 in_process = settings(
     max_examples=10,
     phases=[Phase.explicit, Phase.generate],

@@ -23,7 +23,7 @@ def write(path: Path, rows: int, chunk: int = 500_000) -> None:
     pq.write_table(pa.concat_tables(tables), path, row_group_size=rows)
 
 
-#: What a run may take beside torch and Arrow, whose builds differ: importing them takes 250 MB with the CPU build of
+#: The memory of a run besides torch and Arrow, whose builds differ: importing them takes 250 MB with the CPU build of
 #: torch and 700 to 900 MB with that for CUDA.
 MOST_MB = 450
 

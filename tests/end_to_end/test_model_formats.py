@@ -249,7 +249,7 @@ def test_onnx_with_its_weights_elsewhere_is_refused(tmp_path: Path) -> None:
     """No digest would cover the other file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = nn.Sequential(nn.Linear(2, 300), nn.Linear(300, 1))  # what is small stays in the file
+        model = nn.Sequential(nn.Linear(2, 300), nn.Linear(300, 1))  # small weights stay in the file
         program = torch.onnx.export(model, (torch.zeros(3, 2),), dynamo=True, verbose=False)
         program.save(str(tmp_path / "m.onnx"), external_data=True)
     with pytest.raises(BundleError, match="external_data=False"):

@@ -23,7 +23,7 @@ def words(iris: Example, tmp_path: Path) -> Words:
     """The arguments of a run over three files with rejects."""
     (tmp_path / "data").mkdir()
     frame = pd.concat([iris.frame] * 40, ignore_index=True)
-    frame["row_id"] = np.random.default_rng(0).integers(0, 2**60, len(frame))  # so that it does not shrink
+    frame["row_id"] = np.random.default_rng(0).integers(0, 2**60, len(frame))  # incompressible
     frame.loc[::100, iris.features[0]] = np.nan
     for n in range(3):
         frame.to_parquet(tmp_path / "data" / f"{n}.parquet", index=False)

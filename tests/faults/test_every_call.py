@@ -19,7 +19,7 @@ from conftest import Example
 from described import save_described
 from textbook import ClassificationModel, randomized
 
-#: What a run may end with when a call fails under it: not 1, which is a fault of ours.
+#: The exit codes of a run in which a call fails: not 1, which is an internal error.
 DOCUMENTED = {0, 65, 73, 74, 75, 78}
 SIGKILLED = -9
 
@@ -83,7 +83,7 @@ class Bench:
         assert ended.code in ({SIGKILLED} if mode.startswith("kill") else DOCUMENTED), where
         left = visible(self._out)
         for name, found in left.items():
-            if name.endswith(".parquet"):  # whole: as it was before, or as it is to be
+            if name.endswith(".parquet"):  # complete: the old one or the new one
                 assert found in (self._old.get(name), self._wanted.get(name)), f"{name} after {where}"
         if ended.code == 0 or ("_SUCCESS" in left and left != self._old):
             assert left == self._wanted, where
@@ -152,7 +152,7 @@ def disturb_at(bench: Bench, mode: str, calls: range) -> None:
     assert not wrong, f"{len(wrong)} of {len(calls)} calls:\n" + "\n\n".join(wrong)
 
 
-#: The kinds of outputs with all modes, or one mode of those that differ in nothing but why their parts are replaced.
+#: Outputs with all modes; for those that differ only in why their parts are replaced, one mode.
 SHORT = [*product(KINDS[:2], MODES), *zip(KINDS[2:], ("kill after", "fail after", "kill before"), strict=True)]
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from scoreline import Multiclass, save_bundle
 
-#: A model that takes its time for more rows than a sample has. `pthread_mutex_lock` does not return for a signal.
+#: A model that is slow for more rows than a sample has. `pthread_mutex_lock` does not return for a signal.
 MODEL = """
 import ctypes, os, time
 from pathlib import Path
@@ -113,7 +113,7 @@ def test_a_second_signal_ends_it_at_once(files: Files, tmp_path: Path) -> None:
     """With its own exit code, while the main thread is in a call that no signal interrupts."""
     started = files.start("twice", "calibrate", tmp_path / "calibrated", "--label", "y")
     started.interrupt()
-    time.sleep(0.5)  # of two that wait, the kernel may run either handler first
+    time.sleep(0.5)  # the kernel may deliver two pending signals in either order
     started.process.send_signal(signal.SIGINT)
     _, said = started.process.communicate(timeout=60)
     assert started.process.returncode == 130, said

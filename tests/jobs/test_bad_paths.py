@@ -1,5 +1,5 @@
-"""Every command × every path it takes × everything that may be wrong with a path: one line, the right exit code, no
-traceback, and nothing that waits for ever."""
+"""Every command × every path it takes × every problem of a path: one line, the right exit code, no traceback, and no
+hang."""
 
 import ctypes
 import os
@@ -14,12 +14,12 @@ import pytest
 from conftest import Example, Result
 
 Command = Callable[..., Result]
-#: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: for root, modes are no more than a hint.
+#: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, with which root bypasses file modes.
 CAPABILITIES = 1 << 1 | 1 << 2
 
 
 class Words(NamedTuple):
-    """A command with PATH where a path is to stand, and what it ends with where that is bad."""
+    """The arguments of a command, with PATH for the path to test, and the exit code if it is bad."""
 
     words: str
     code: int
@@ -59,7 +59,7 @@ def _pipe(place: Path) -> Path:
 
 def _socket(place: Path) -> Path:
     before = Path.cwd()
-    os.chdir(place)  # the path of a socket is short
+    os.chdir(place)  # the path of a socket must be short
     with socket.socket(socket.AF_UNIX) as made:
         made.bind("socket")
     os.chdir(before)
@@ -120,8 +120,8 @@ class _Sets(ctypes.Structure):
 
 @pytest.fixture
 def as_a_user(tmp_path: Path) -> Iterator[None]:
-    """Modes of files count, for root too: without the capabilities that pass them by, in this thread and those that it
-    starts."""
+    """Make file modes count, also for root, by dropping the capabilities that bypass them, in this thread and those
+    that it starts."""
     libc, header, sets = ctypes.CDLL(None), _Header(0x20080522, 0), (_Sets * 2)()
     libc.capget(ctypes.byref(header), sets)
     before = sets[0].effective
@@ -144,7 +144,7 @@ def as_a_user(tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory, iris: Example) -> dict[str, str]:
-    """What stands for the other words."""
+    """Valid values for the other arguments."""
     from scoreline.jobs import cli
 
     folder = tmp_path_factory.mktemp("good")
@@ -164,14 +164,14 @@ def good(tmp_path_factory: pytest.TempPathFactory, iris: Example) -> dict[str, s
 
 
 def ends(result: Result, code: int) -> None:
-    """With this code and one line."""
+    """Check the exit code, and that there is one line."""
     assert result.code == code, result.err
     assert "Traceback" not in result.err
     assert len(result.message.strip().splitlines()) == 1
 
 
 def filled(words: str, path: str, good: dict[str, str], tmp_path: Path) -> list[str]:
-    """The words of a command."""
+    """The arguments of a command, with paths filled in."""
     known = {**good, "PATH": path, "NEW": str(tmp_path / "new")}
     return [known.get(word, word) for word in words.split()]
 
@@ -179,12 +179,10 @@ def filled(words: str, path: str, good: dict[str, str], tmp_path: Path) -> list[
 @pytest.mark.usefixtures("as_a_user")
 @pytest.mark.parametrize("wrong", [*BAD, *MISSING])
 @pytest.mark.parametrize("which", COMMANDS)
-def test_what_may_be_wrong_with_a_path(
-    scoreline: Command, good: dict[str, str], tmp_path: Path, which: str, wrong: str
-) -> None:
+def test_bad_paths(scoreline: Command, good: dict[str, str], tmp_path: Path, which: str, wrong: str) -> None:
     command = COMMANDS[which]
     if command.writes and wrong in MISSING:
-        return  # where it would be made
+        return  # a path where the output is created
     bad = (BAD | MISSING)[wrong](tmp_path)
     result = scoreline(*filled(command.words, str(bad), good, tmp_path))
     ends(result, command.code)
@@ -194,8 +192,8 @@ def test_what_may_be_wrong_with_a_path(
 
 
 @pytest.mark.parametrize("which", COMMANDS)
-def test_bytes_that_are_no_text(scoreline: Command, good: dict[str, str], tmp_path: Path, which: str) -> None:
-    """Of a path that is there, too."""
+def test_paths_that_are_not_utf8(scoreline: Command, good: dict[str, str], tmp_path: Path, which: str) -> None:
+    """Also if the path exists."""
     bad = os.fsencode(tmp_path) + b"/caf\xe9"
     shutil.copytree(os.fsencode(good["BUNDLE"]), bad)
     result = scoreline(*filled(COMMANDS[which].words, os.fsdecode(bad), good, tmp_path))
@@ -215,7 +213,7 @@ def test_bytes_that_are_no_text(scoreline: Command, good: dict[str, str], tmp_pa
         ("--log-format", "\udcff"),
     ],
 )
-def test_other_words_that_are_no_text(
+def test_options_that_are_not_utf8(
     scoreline: Command, good: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, str]
 ) -> None:
     """On the command line and in the environment."""
@@ -228,7 +226,7 @@ def test_other_words_that_are_no_text(
 
 @pytest.mark.parametrize("name", ["bundle", "input", "output", "prefix", "run_id", "keys", "trust"])
 def test_a_nul_from_a_job_file(scoreline: Command, good: dict[str, str], tmp_path: Path, name: str) -> None:
-    """Which no command line can hold."""
+    """A command line cannot contain one."""
     said = {"bundle": good["BUNDLE"], "input": good["IN"], "output": str(tmp_path / "new"), name: "a\\u0000b"}
     lines = [
         f'{key} = ["{value}"]' if key in ("keys", "trust") else f'{key} = "{value}"' for key, value in said.items()
@@ -240,7 +238,7 @@ def test_a_nul_from_a_job_file(scoreline: Command, good: dict[str, str], tmp_pat
 
 @pytest.mark.parametrize("place", ["out/in.parquet", "out/_rejects/in.arrow", "out/_SUCCESS"])
 @pytest.mark.parametrize("what", [_pipe, _socket], ids=["pipe", "socket"])
-def test_what_is_no_file_in_an_output(
+def test_pipes_and_sockets_in_an_output(
     scoreline: Command,
     iris: Example,
     good: dict[str, str],
@@ -267,9 +265,7 @@ def test_what_is_no_file_in_an_output(
 
 
 @pytest.mark.parametrize("name", ["run.json", "lock"])
-def test_what_is_no_file_among_a_runs_accounts(
-    scoreline: Command, good: dict[str, str], tmp_path: Path, name: str
-) -> None:
+def test_pipes_in_place_of_a_runs_records(scoreline: Command, good: dict[str, str], tmp_path: Path, name: str) -> None:
     shutil.copytree(good["OUT"], tmp_path / "out")
     (tmp_path / "out" / "_scoreline" / name).unlink()
     os.mkfifo(tmp_path / "out" / "_scoreline" / name)
@@ -289,7 +285,7 @@ def test_a_pipe_in_a_bundle(scoreline: Command, good: dict[str, str], tmp_path: 
 
 
 def test_an_explicit_folder_of_pipes(scoreline: Command, good: dict[str, str], tmp_path: Path) -> None:
-    """Nothing in it is a file, whatever the format is said to be."""
+    """It contains no files, whatever the format."""
     (tmp_path / "in").mkdir()
     os.mkfifo(tmp_path / "in" / "a.csv")
     for words in ((), ("--format", "csv")):

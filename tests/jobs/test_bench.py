@@ -1,4 +1,4 @@
-"""`scoreline bench`: figures that hang together, on made data and on one's own."""
+"""`scoreline bench`: consistent figures, on synthetic data and on the user's own."""
 
 import json
 from collections.abc import Callable
@@ -12,8 +12,8 @@ Command = Callable[..., Result]
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
-def test_made_data(scoreline: Command, kind: str) -> None:
-    """Every stage, the limit, the whole, and the two comparisons."""
+def test_synthetic_data(scoreline: Command, kind: str) -> None:
+    """Every stage, the limit, the whole run, and the two comparisons."""
     words = ["--rows", "20k", "--features", "7", "--files", "3", "--format", kind, "--rounds", "1"]
     result = scoreline("bench", *words, "--json")
     assert result.code == 0, result.err
@@ -30,7 +30,7 @@ def test_made_data(scoreline: Command, kind: str) -> None:
     assert found["train_changes"]["changed"] > 0  # BatchNorm over the batch
 
 
-def test_a_bundle_of_ones_own(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+def test_the_users_own_bundle(scoreline: Command, iris: Example, tmp_path: Path) -> None:
     """As a table; nothing is left behind."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     result = scoreline("bench", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--rounds", "1")
@@ -40,8 +40,8 @@ def test_a_bundle_of_ones_own(scoreline: Command, iris: Example, tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
 
 
-def test_words_that_do_not_go_together(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """An input without its bundle, more files than rows, an input that is not there."""
+def test_invalid_or_conflicting_options(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """An input without a bundle, more files than rows, a missing input."""
     assert scoreline("bench", "--input", tmp_path).code == 2
     assert scoreline("bench", "--rows", "3", "--files", "8").code == 2
     assert scoreline("bench", "--bundle", iris.bundle, "--input", tmp_path / "nowhere").code == 66

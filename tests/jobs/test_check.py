@@ -1,4 +1,4 @@
-"""`check` tells what would happen and writes nothing."""
+"""`check` previews a run and writes nothing."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from conftest import Example, Result
 Command = Callable[..., Result]
 
 
-def test_check_tells_what_was_verified(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+def test_check_shows_what_was_verified(scoreline: Command, iris: Example, tmp_path: Path) -> None:
     """Each line of the table, from the bundle itself."""
     result = scoreline("check", "--bundle", iris.bundle)
     assert result.code == 0, result.err
@@ -26,7 +26,7 @@ def test_check_tells_what_was_verified(scoreline: Command, iris: Example, tmp_pa
 
 
 def test_check_scores_the_first_rows_and_writes_nothing(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """The same predictions as bare torch."""
+    """The predictions equal those of bare torch."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     before = sorted(tmp_path.rglob("*"))
     result = scoreline("check", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--json")
@@ -40,8 +40,8 @@ def test_check_scores_the_first_rows_and_writes_nothing(scoreline: Command, iris
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_check_tells_of_bad_rows_and_bad_files(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """Rejects by row, and 65 for a file that cannot be read."""
+def test_check_shows_bad_rows_and_bad_files(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """Rejects by row, and exit code 65 for a file that cannot be read."""
     iris.frame.assign(**{iris.features[0]: [None, *[1.0] * 149]}).to_csv(tmp_path / "a.csv", index=False)
     result = scoreline("check", "--bundle", iris.bundle, "--input", tmp_path)
     assert result.code == 0
@@ -54,7 +54,8 @@ def test_check_tells_of_bad_rows_and_bad_files(scoreline: Command, iris: Example
 
 
 def test_check_estimates_a_full_run(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """Time, memory, output: the last against what the run then writes; nothing where a CSV does not say its rows."""
+    """Time, memory and output size, the last compared with what the run then writes; no estimate for a CSV, whose rows
+    are unknown."""
     many = pd.concat([iris.frame] * 400, ignore_index=True)
     many.to_parquet(tmp_path / "a.parquet", index=False)
     found = json.loads(scoreline("check", "--bundle", iris.bundle, "--input", tmp_path / "a.parquet", "--json").out)
@@ -70,8 +71,8 @@ def test_check_estimates_a_full_run(scoreline: Command, iris: Example, tmp_path:
     assert "estimate" not in told["input"]
 
 
-def test_check_takes_what_the_job_says(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """Keys, prefix, probabilities, splits, the budget: what is shown is what score would do."""
+def test_check_applies_the_options_of_a_job(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """Keys, prefix, probabilities, splits, the reject budget: it shows what score would do."""
     iris.frame.assign(**{iris.features[0]: [None, *[1.0] * 149]}).to_parquet(tmp_path / "a.parquet", index=False)
     lines = [f'bundle = "{iris.bundle}"', 'input = "a.parquet"', 'output = "out"', "split_rows = 40", 'prefix = "p_"']
     lines += ['keys = "row_id"', 'probabilities = "none"', 'max_rejects = "5%"']
@@ -89,8 +90,8 @@ def test_check_takes_what_the_job_says(scoreline: Command, iris: Example, tmp_pa
         assert "job.toml': max_rejects: 'lots' is neither a count" in refused.message
 
 
-def test_check_takes_the_columns_of_a_job(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """Hidden layers, the likeliest labels: the first rows are shown as a run would write them."""
+def test_check_shows_the_columns_of_a_job(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """Hidden layers and most likely labels: the first rows are shown as a run would write them."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     lines = [
         f'bundle = "{iris.bundle}"',

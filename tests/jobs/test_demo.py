@@ -1,4 +1,4 @@
-"""`demo` does what its text says."""
+"""`demo` does what its help says."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ Command = Callable[..., Result]
 
 @pytest.fixture
 def in_process(scoreline: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`scoreline`, whose `demo` runs its commands in this process: starting Python takes longer than what they do."""
+    """Run `scoreline demo` with its commands in this process: starting Python takes longer than their work."""
 
     def run(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
         assert command[1:3] == ["-m", "scoreline"]
@@ -31,8 +31,8 @@ def in_process(scoreline: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 @pytest.mark.parametrize("words", [("--rows", "3000"), ()])
 def test_demo(process: Command, in_process: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
-    """Trains, saves, writes, scores with the real command, and is right most of the time. Without words, all of its
-    commands are processes of their own."""
+    """It trains, saves, writes, scores with the real command, and is right most of the time. Without options, each
+    command is a process of its own."""
     run = in_process if words else process
     result = run("demo", "--dir", tmp_path / "demo", *words)
     assert result.code == 0, result.err
@@ -48,7 +48,7 @@ def test_demo(process: Command, in_process: Command, tmp_path: Path, words: tupl
     assert again.code == 0
 
 
-#: One of each kind of input and the options that change most; the others run with the long tests.
+#: One for each type of input, and the options that change most; the others are long tests.
 SHORT_DEMOS = ("heads", "quantiles", "explain", "image", "sequence", "generation")
 
 
@@ -62,7 +62,7 @@ SHORT_DEMOS = ("heads", "quantiles", "explain", "image", "sequence", "generation
     ],
 )
 def test_every_task_has_its_demo(in_process: Command, tmp_path: Path, task: str) -> None:
-    """On real data, through the commands that stand on the screen; and what comes out is any good."""
+    """With real data and the commands that it prints; and the predictions are good."""
     result = in_process("demo", "--dir", tmp_path / "demo", "--task", task)
     assert result.code == 0, result.err
     assert "$ scoreline score --bundle" in result.out
@@ -75,7 +75,7 @@ def test_every_task_has_its_demo(in_process: Command, tmp_path: Path, task: str)
 
 
 def test_demo_does_not_write_over_other_things(scoreline: Command, tmp_path: Path) -> None:
-    """A folder it did not make."""
+    """It refuses a folder that it did not create."""
     (tmp_path / "thesis.txt").touch()
     result = scoreline("demo", "--dir", tmp_path)
     assert result.code == 2

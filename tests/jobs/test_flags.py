@@ -1,4 +1,4 @@
-"""The flags of every command: adding one is a deliberate act."""
+"""The flags of every command: adding one is a deliberate change."""
 
 from importlib import import_module
 
@@ -35,7 +35,7 @@ FLAGS = {
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_flags(name: str) -> None:
-    """Of every command, and no command is missing above."""
+    """The list above has every command, with all its flags."""
     command: click.Command = getattr(import_module(f"scoreline.jobs.{name}"), name)
     options = [option for option in command.params if isinstance(option, click.Option)]
     assert {flag for option in options for flag in (*option.opts, *option.secondary_opts)} == FLAGS[name]

@@ -1,4 +1,4 @@
-"""What `scoreline pack --help` shows."""
+"""The output of `scoreline pack --help`."""
 
 import dataclasses
 import tomllib
@@ -38,7 +38,7 @@ def test_the_other_tables_are_listed_with_every_field() -> None:
 
 
 def test_help_and_docs_show_the_listing(scoreline: Callable[..., Result]) -> None:
-    """The same in both."""
+    """It is the same in both."""
     shown = " ".join(scoreline("pack", "--help").out.split())
     assert " ".join(FIELDS.split()) in shown
     assert FIELDS in (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")

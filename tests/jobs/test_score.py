@@ -1,4 +1,4 @@
-"""How a run is asked for: bundles, outputs, job file, environment, dates; by exit code and message."""
+"""Options of a run: bundles, outputs, job file, environment, dates; exit codes and messages."""
 
 import errno
 import json
@@ -18,7 +18,7 @@ Command = Callable[..., Result]
 
 
 class TestBundles:
-    """78, before anything is read."""
+    """Exit code 78, before anything is read."""
 
     def test_not_a_bundle(self, scoreline: Command, iris_file: Path, tmp_path: Path) -> None:
         result = scoreline("score", "--bundle", tmp_path, "--input", iris_file, "--output", tmp_path / "out")
@@ -38,7 +38,7 @@ class TestBundles:
 
 
 class TestOutputs:
-    """69, 73, 74: before or after, nothing half-written under a final name."""
+    """Exit codes 69, 73, 74: before or after scoring, nothing half-written has a final name."""
 
     def test_a_device_that_is_absent(self, score: Command, iris_file: Path, tmp_path: Path) -> None:
         closed(score(iris_file, "--device", "cuda:9"), 69, "'cuda:9' is not available")
@@ -59,7 +59,7 @@ class TestOutputs:
         closed(result, 73, "lies within the output")
         assert pq.read_table(iris_file).num_rows == 150
 
-    def test_a_parquet_that_is_not_ours_is_refused(self, score: Command, iris_file: Path, tmp_path: Path) -> None:
+    def test_a_foreign_parquet_file_is_refused(self, score: Command, iris_file: Path, tmp_path: Path) -> None:
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "theirs.parquet").write_bytes(iris_file.read_bytes())
         closed(score(iris_file), 73, "theirs.parquet was not written by scoreline")
@@ -73,7 +73,7 @@ class TestOutputs:
     def test_a_full_disk(
         self, score: Command, iris_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The last fsync says so: nothing is published, and after there is room the same command works."""
+        """The last fsync fails: nothing is published, and once there is space the same command works."""
 
         def full(_descriptor: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -93,8 +93,8 @@ class TestOutputs:
         assert (tmp_path / "out" / "in.parquet").read_bytes() == before
 
 
-class TestAsking:
-    """Job file, environment, dates, words that are wrong."""
+class TestOptions:
+    """Job file, environment, dates, invalid options."""
 
     def job(self, tmp_path: Path, text: str) -> Path:
         (tmp_path / "night").mkdir(exist_ok=True)
@@ -104,7 +104,7 @@ class TestAsking:
     def test_job_file_environment_command_line(
         self, process: Command, iris_file: Path, tmp_path: Path, iris: Example
     ) -> None:
-        """The command line wins, then the environment, then the file, whose paths are relative to it."""
+        """The command line takes precedence, then the environment, then the file, whose paths are relative to it."""
         job = self.job(
             tmp_path,
             f'bundle = "{iris.bundle}"\ninput = "../in.parquet"\noutput = "../out-{{run_date}}"\n'
@@ -138,7 +138,7 @@ class TestAsking:
         closed(scoreline("score", "--job", self.job(tmp_path, text)), 78, "job.toml", says)
         closed(scoreline("score", "--job", tmp_path / "no.toml"), 78, "no.toml", "cannot be read")
 
-    def test_a_date_that_is_asked_for(self, scoreline: Command, iris_file: Path, iris: Example) -> None:
+    def test_a_run_date_that_is_required(self, scoreline: Command, iris_file: Path, iris: Example) -> None:
         words = [
             "score",
             "--bundle",
@@ -155,13 +155,13 @@ class TestAsking:
         [("--batch-size", "0"), ("--batch-size", "many"), ("--max-rejects", "101%"), ("--max-rejects", "-1"),
          ("--keys", "a,,b"), ("--format", "xml"), ("--run-date", "24.11.2026"), ("--nonsense",)],
     )  # fmt: skip
-    def test_wrong_words_are_usage(self, score: Command, iris_file: Path, words: tuple[str, ...]) -> None:
+    def test_invalid_options_are_usage_errors(self, score: Command, iris_file: Path, words: tuple[str, ...]) -> None:
         result = score(iris_file, *words)
         assert result.code == 2
         assert "Usage:" in result.err
 
     def test_text_on_request(self, score: Command, iris_file: Path) -> None:
-        """Lines for people, and the stage table as the answer."""
+        """Lines for people, and the stage table at the end."""
         result = score(iris_file, "--log-format", "text")
         assert result.code == 0
         assert "run_end" in result.err
@@ -175,13 +175,13 @@ class TestAsking:
 
     @pytest.mark.parametrize("words", ["--help", "--version"])
     def test_streams_that_are_closed(self, words: str) -> None:
-        """No stdout, no stderr: no traceback, nothing to say it to."""
+        """No stdout, no stderr: no traceback."""
         code = "import os, sys; os.close(1); os.close(2); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
         done = subprocess.run([sys.executable, "-c", code, "-m", "scoreline", words], cwd="/", check=False)
         assert done.returncode == 0
 
     def test_a_reader_that_leaves_early(self, process: Command, iris_file: Path, tmp_path: Path, iris: Example) -> None:
-        """P23: stdout closed, the output right, no traceback."""
+        """P23: stdout is closed; the output is correct, without a traceback."""
         words = [sys.executable, "-m", "scoreline", "score", "--bundle", str(iris.bundle), "--input", str(iris_file)]
         words += ["--output", str(tmp_path / "out"), "--log-format", "text"]
         read, write = os.pipe()

@@ -1,4 +1,4 @@
-"""Where order has a meaning a set is refused; names are taken as they are written."""
+"""Sets are refused where the order matters; names are used exactly as written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,8 +42,8 @@ def saved(folder: Path, **changes: Any) -> Path:
 
 
 @pytest.mark.parametrize("changes", UNORDERED, ids=lambda changes: ",".join(changes))
-def test_a_set_is_refused_where_order_has_a_meaning(changes: dict[str, Any], tmp_path: Path) -> None:
-    """Named, in every argument and at any depth: in the next process its order would be another."""
+def test_a_set_is_refused_where_the_order_matters(changes: dict[str, Any], tmp_path: Path) -> None:
+    """In every argument, at any depth, by name: its order would differ in another process."""
     with pytest.raises(UsageError, match=r"is a (frozen)?set, which has no order; pass a list"):
         saved(tmp_path, **changes)
     assert not (tmp_path / "b").exists()
@@ -52,13 +52,13 @@ def test_a_set_is_refused_where_order_has_a_meaning(changes: dict[str, Any], tmp
 @pytest.mark.parametrize(
     "features", [("a", "b", "c"), dict.fromkeys("abc"), dict.fromkeys("abc").keys(), FRAME.columns]
 )
-def test_what_has_an_order_is_taken_in_it(features: Any, tmp_path: Path) -> None:
+def test_ordered_collections_keep_their_order(features: Any, tmp_path: Path) -> None:
     """Tuples, dictionaries, their keys, an index of pandas."""
     assert Scorer.load(saved(tmp_path, features=features), device="cpu").features == ["a", "b", "c"]
 
 
 def test_keys_and_hidden_layers_as_sets(tmp_path: Path) -> None:
-    """The columns of an output are in an order, too."""
+    """The columns of an output have an order, too."""
     bundle = saved(tmp_path)
     batches = list(pq.ParquetFile(_parquet(tmp_path)).iter_batches())
     scorer = Scorer.load(bundle, device="cpu")
@@ -84,7 +84,7 @@ def _parquet(folder: Path) -> Path:
         ("keys = []", []),
     ],
 )
-def test_names_in_a_job_file_are_as_they_stand(
+def test_names_in_a_job_file_are_exact(
     line: str, columns: list[str], tmp_path: Path, scoreline: Callable[..., Result]
 ) -> None:
     """With spaces and commas; nothing is stripped."""
@@ -98,7 +98,7 @@ def test_names_in_a_job_file_are_as_they_stand(
 
 
 def test_names_of_a_flag_are_not_stripped_either(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
-    """A column with a space in front is reached, and one that is not there is said with it."""
+    """A column whose name begins with a space is found, and a missing one is reported with its space."""
     bundle, given = saved(tmp_path), _parquet(tmp_path)
     command = ("score", "--bundle", bundle, "--input", given, "--output")
     assert scoreline(*command, tmp_path / "out", "--keys", "k, id").code == 0

@@ -1,4 +1,4 @@
-"""What people hold on to: names, flags, start-up, the installed shape."""
+"""The public interface: names, flags, start-up, the installed package."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def python(code: str, cwd: Path, **environment: str) -> str:
 
 
 def test_public_names() -> None:
-    """Adding a name is a deliberate act."""
+    """Adding a name is a deliberate change."""
     assert scoreline.__all__ == [
         "Binary",
         "BundleError",
@@ -60,7 +60,7 @@ def test_public_names() -> None:
 
 
 def test_flags() -> None:
-    """Adding a flag is a deliberate act, and each flag of score has its environment variable."""
+    """Adding a flag is a deliberate change, and each flag of score has its environment variable."""
 
     def flags(command: click.Command) -> set[str]:
         return {name for option in command.params for name in option.opts}
@@ -90,8 +90,8 @@ def test_help_is_light(tmp_path: Path) -> None:
     assert python(code, tmp_path).endswith("heavy []")
 
 
-def test_strangers_pipeline_disturbs_nothing(tmp_path: Path) -> None:
-    """A training project with its own pipeline.py, jobs.py and schemas/ can import scoreline, and itself."""
+def test_other_modules_of_the_same_names_do_not_conflict(tmp_path: Path) -> None:
+    """A training project with its own pipeline.py, jobs.py and schemas/ can import scoreline and itself."""
     for name in ("pipeline", "jobs"):
         (tmp_path / f"{name}.py").write_text("MINE = True\n")
     (tmp_path / "schemas").mkdir()
@@ -109,14 +109,14 @@ def test_strangers_pipeline_disturbs_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(export.FILES))
 def test_json_schemas_are_exported(name: str) -> None:
-    """What stands in schemas/json is what the models say; `make schemas` writes it."""
+    """The files in schemas/json match the models; `make schemas` writes them."""
     text = (export.FOLDER / f"{name}.schema.json").read_text(encoding="utf-8")
     assert text == export.schema_text(export.FILES[name])
     assert json.loads(text)["type"] == "object"
 
 
 def test_wheel_works_elsewhere(tmp_path: Path) -> None:
-    """A wheel from the tree, installed in another folder, is whole: commands, schemas, type marker."""
+    """A wheel built from the tree, installed in another folder, is complete: commands, schemas, type marker."""
     tree = tmp_path / "tree"
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "build", "dist", "demo-out", "*.egg-info", "tests"))
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
@@ -136,7 +136,7 @@ def test_wheel_works_elsewhere(tmp_path: Path) -> None:
     assert not (there / "pipeline").exists()
 
 
-def test_whatever_ends_the_process_early_is_no_success(tmp_path: Path) -> None:
+def test_ending_the_process_early_is_not_success(tmp_path: Path) -> None:
     """Trusted code that exits with 0 would make a scheduler believe that the work was done."""
     code = (
         "import sys; from scoreline.jobs import cli; cli.cli.main = lambda **words: sys.exit(0);"

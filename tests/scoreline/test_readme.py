@@ -1,4 +1,4 @@
-"""README's Python blocks run as they stand."""
+"""The Python blocks of the README run unchanged."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 README = Path(__file__).parents[2] / "README.md"
-#: What README's shell commands do between the blocks: score rows of the training script.
+#: The work of the README's shell commands between the blocks: scores the rows of the training script.
 SCORE = """
 import os
 from scoreline.jobs.cli import run
@@ -19,7 +19,7 @@ assert run(["score", "--bundle", "bundles/wine", "--input", "data/", "--output",
 
 
 def test_python_blocks_run(tmp_path: Path) -> None:
-    """One after the other, in one process, with the command between them."""
+    """One after the other, in one process, with the command in between."""
     blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.M | re.S)
     assert len(blocks) == 3
     saving, scoring, reading = blocks

@@ -51,7 +51,7 @@ def test_paths_equal_by_hand(
     assert done.code == 0, done.message
     (part,) = (tmp_path / "out" / "day=1").glob("*.parquet")
     rows = pq.read_table(part, partitioning=None)
-    numbers = rows["id"].cast(pa.int64())  # a CSV's columns are carried through as the text they are
+    numbers = rows["id"].cast(pa.int64())  # columns of a CSV are carried through as text
     check(rows.set_column(0, "id", numbers), saved[kind].truth(PHOTOS))
 
 

@@ -120,5 +120,5 @@ def test_samples_with_broken_images(tmp_path: Path) -> None:
     save_described(tmp_path / "b", Cnn(), sample=pa.table({"photo": pa.array([*bad, PHOTOS[3]], pa.binary())}), **words)
     golden = pq.read_table(tmp_path / "b" / "golden.parquet")
     assert [value.as_py() for value in golden.column(0)] == [PHOTOS[3]]
-    with pytest.raises(BundleError):  # a model of other sizes
+    with pytest.raises(BundleError):  # a model of another image size
         save_described(tmp_path / "b", Cnn(channels=1), sample=PLAIN, **words)

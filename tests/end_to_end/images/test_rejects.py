@@ -88,7 +88,7 @@ def test_broken_images_are_rejects(
     run = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
     assert run["rows_rejected"] == len(kinds)
     assert run["rows_scored"] == len(good)
-    assert run["stages"]["images"]["rows"] == len(good) + len(kinds) - 1  # null never gets there
+    assert run["stages"]["images"]["rows"] == len(good) + len(kinds) - 1  # a null is rejected before
     assert run["stages"]["images"]["busy_s"] > 0
     assert list(run["stages"]).index("check") < list(run["stages"]).index("images") < list(run["stages"]).index("scale")
     assert scoreline("verify", tmp_path / "out").code == 0

@@ -61,7 +61,9 @@ def test_every_type_of_lists_in_parquet(
     holes: list[Any] = list(rows)
     holes[5] = holes[17] = None
     given = pa.table({"id": np.arange(24) * 7, "x": pa.array(holes, KINDS[kind])})
-    write(given, tmp_path, row_group_size=24 if kind == "dictionary" else 5)  # Arrow reads no such list across groups
+    write(
+        given, tmp_path, row_group_size=24 if kind == "dictionary" else 5
+    )  # Arrow cannot read such a list from several row groups
     done = score(scoreline, bundle, tmp_path, "--max-rejects", 2)
     assert done.code == 0, done.err
     assert scoreline("verify", tmp_path / "out").code == 0

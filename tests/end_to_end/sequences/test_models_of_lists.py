@@ -121,7 +121,7 @@ def test_an_onnx_file(tmp_path: Path) -> None:
     shown = torch.randint(0, 32, (3, 10)), torch.ones(3, 10, dtype=torch.bool)
     free = {0: "rows", 1: "steps"}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the two exporters the old one takes a tenth of the time
+        warnings.simplefilter("ignore")  # the old exporter takes a tenth of the time
         torch.onnx.export(
             model, shown, str(tmp_path / "m.onnx"), input_names=["x", "m"], output_names=["y"], dynamo=False,
             dynamic_axes={"x": free, "m": free, "y": free},

@@ -1,4 +1,4 @@
-"""Counts and sizes as flags: what is taken, and what is refused with the rule that it breaks."""
+"""Options that are counts, sizes and shares: accepted values, and refused ones with the rule."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -24,8 +24,8 @@ LONG = "9" * 5000
         (share, "0.5%", Fraction(1, 200)),
     ],
 )
-def test_taken(parse: Callable[[object], object], value: object, wanted: object) -> None:
-    """Up to the largest, however it is written."""
+def test_accepted(parse: Callable[[object], object], value: object, wanted: object) -> None:
+    """Up to the largest, in every notation."""
     assert parse(value) == wanted
 
 
@@ -46,7 +46,7 @@ def test_taken(parse: Callable[[object], object], value: object, wanted: object)
     ],
 )  # fmt: skip
 def test_refused(scoreline: Command, flag: str, value: str, says: str) -> None:
-    """The message names the largest, and is one line however long the value."""
+    """The message names the rule, and is one line however long the value."""
     result = scoreline("score", "--bundle", "b", "--input", "i", "--output", "o", flag, value)
     assert (result.code, "Traceback" in result.err) == (2, False)
     assert says in result.err.replace("\n", " ")

@@ -1,4 +1,4 @@
-"""How a run is shown while it goes."""
+"""The progress of a run, its log format, and tables."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from scoreline.pipeline.running.events import BlockWritten, ScoringStarted
 
 
 def test_a_heartbeat_off_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows, rate and what is left, once the interval has passed, and not before."""
+    """Rows, rate and time left, once the interval has passed, and not before."""
     now = [100.0]
     monkeypatch.setattr(progress, "monotonic", lambda: now[0])
     shown = Progress(logs.EventLog(logs.configure("json", "info")), bar=None)
@@ -29,7 +29,7 @@ def test_a_heartbeat_off_a_terminal(capsys: pytest.CaptureFixture[str], monkeypa
 
 
 def test_a_bar_on_request(capsys: pytest.CaptureFixture[str]) -> None:
-    """Drawn on stderr, and taken away at the end."""
+    """Drawn on stderr, and removed at the end."""
     shown = Progress(logs.EventLog(logs.configure("text", "info")), bar=True)
     shown(ScoringStarted(rows=1000))
     shown(BlockWritten(rows=500))
@@ -38,8 +38,8 @@ def test_a_bar_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     assert "rows" in capsys.readouterr().err
 
 
-def test_lines_of_other_libraries_take_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
-    """What matters of theirs, as JSON; their chatter not."""
+def test_records_of_other_libraries_have_the_same_format(capsys: pytest.CaptureFixture[str]) -> None:
+    """Their warnings are JSON; lower levels are not shown."""
     logs.configure("json", "info")
     logging.getLogger("somebody").info("chatter")
     logging.getLogger("somebody").warning("watch out")
@@ -49,7 +49,7 @@ def test_lines_of_other_libraries_take_the_same_form(capsys: pytest.CaptureFixtu
 
 
 def test_tables_align_and_escape() -> None:
-    """Numbers to the right; a line end in a cell does not break the table."""
+    """Numbers are aligned right; a line end in a cell does not break the table."""
     lines = table(["name", "rows"], [["a\nb", "10"], ["c", "2,000"]]).splitlines()
     assert lines == ["name   rows", "────  ─────", "a\\nb     10", "c     2,000"]
     assert [size(999), size(1_500), size(2_000_000)] == ["999 B", "1.5 kB", "2.0 MB"]

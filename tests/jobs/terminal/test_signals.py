@@ -1,4 +1,4 @@
-"""A signal ends a run within seconds, whatever it is at."""
+"""A signal ends a run within seconds, whatever it is doing."""
 
 import json
 import os
@@ -20,7 +20,7 @@ Command = Callable[..., Result]
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_run_within_seconds(tmp_path: Path, iris: Example, number: signal.Signals, code: int) -> None:
-    """P3: no part half-written, no temporary, no `_SUCCESS`; the manifest says what happened."""
+    """P3: no half-written part, no temporary, no `_SUCCESS`; the manifest records the signal."""
     many = pd.concat([iris.frame] * 4000, ignore_index=True)
     (tmp_path / "data").mkdir()
     for n in range(6):
@@ -41,14 +41,14 @@ def test_a_signal_ends_the_run_within_seconds(tmp_path: Path, iris: Example, num
     run = json.loads((tmp_path / "out/_scoreline/run.json").read_text())
     assert run["status"] == "failed"
     assert "interrupted" in run["error"]
-    # a signal between a rename and the entry of it leaves a part that the next run reads whole before it believes it
+    # a signal between a rename and its record leaves a part that the next run reads whole before it keeps it
     assert {part["target"] for one in run["partitions"] for part in one["parts"]} <= set(left)
 
 
-def test_a_signal_is_no_exception_of_the_model(
+def test_a_signal_is_not_taken_for_an_error_of_the_model(
     scoreline: Command, iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may come while golden rows are replayed, where anything a model raises is a bad bundle."""
+    """It may come during the golden replay, where any exception of the model means a bad bundle."""
     from scoreline.pipeline.scoring.stages.scale import Scale
 
     monkeypatch.setattr(Scale, "__call__", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
@@ -60,7 +60,7 @@ def test_a_signal_is_no_exception_of_the_model(
 def test_a_signal_in_a_destructor_is_not_lost(
     scoreline: Command, iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Python swallows what is raised there; it is raised again at the next block, and nothing is printed of it."""
+    """Python swallows exceptions there; the signal is raised again at the next block, and nothing is printed."""
     from scoreline.pipeline.running import publisher
 
     class Dying:
@@ -83,8 +83,8 @@ def test_a_signal_in_a_destructor_is_not_lost(
     assert not (tmp_path / "out" / "_SUCCESS").exists()
 
 
-def test_a_signal_while_torch_is_imported_waits_for_it(iris: Example, tmp_path: Path) -> None:
-    """Torch would abort the process over an exception then."""
+def test_a_signal_during_the_import_of_torch_is_deferred(iris: Example, tmp_path: Path) -> None:
+    """Torch would abort the process for an exception."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     code = (

@@ -1,4 +1,5 @@
-"""Commands whose stdout or stderr is full, closed, or has no reader: no traceback, the right code, the work done."""
+"""Commands whose stdout or stderr is full, closed, or has no reader: no traceback, the right exit code, the work
+done."""
 
 import os
 import subprocess
@@ -15,10 +16,10 @@ from scoreline import Multiclass, save_bundle
 
 Command = Callable[..., Result]
 FULL = Path("/dev/full")
-#: Words that show no more than the shorter list does.
+#: Further arguments, for the long tests.
 MORE: list[list[object]] = [["--version"], ["score", "--help"], ["verify", "/nowhere"]]
 LONG = [pytest.param(words, marks=pytest.mark.long) for words in MORE]
-#: A model that prints, as a library may: by Python, and by the number of the stream.
+#: A model that prints, through Python and directly to the file descriptors.
 MODEL = """
 import os
 from torch import nn
@@ -39,7 +40,7 @@ def make():
 
 
 def run(words: list[object], redirected: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command under a shell that redirects its streams."""
+    """Run the command in a shell that redirects its streams."""
     call = [sys.executable, "-m", "scoreline", *map(str, words)]
     script = f'exec "$@" {redirected}'
     return subprocess.run(
@@ -51,7 +52,7 @@ def run(words: list[object], redirected: str, **environment: str) -> subprocess.
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("words", [["--help"], ["nonsense"], *LONG])
 def test_full(words: list[object]) -> None:
-    """stdout on a full disk is an error of its own (74), below any other; stderr on one changes nothing."""
+    """A full stdout is an error (74), unless there is another one; a full stderr changes nothing."""
     usual = run(words, "")
     done = run(words, ">/dev/full")
     assert done.returncode == (usual.returncode or 74), done.stderr
@@ -65,14 +66,14 @@ def test_full(words: list[object]) -> None:
 @pytest.mark.parametrize("redirected", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["nonsense"], 2)])
 def test_closed(words: list[object], code: int, redirected: str) -> None:
-    """There is nobody to say anything to."""
+    """The exit code is the same, without a traceback."""
     done = run(words, redirected)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["score", "--help"]])
 def test_a_reader_that_leaves(words: list[object]) -> None:
-    """As `scoreline --help | head -1`: all is well, and nothing is said."""
+    """As in `scoreline --help | head -1`: exit code 0, and no message."""
     reader, writer = os.pipe()
     os.close(reader)
     call = [sys.executable, "-m", "scoreline", *map(str, words)]
@@ -81,8 +82,8 @@ def test_a_reader_that_leaves(words: list[object]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_stream_that_takes_its_time() -> None:
-    """Another process may have made a pipe non-blocking; all arrives, once there is room."""
+def test_a_slow_non_blocking_stream() -> None:
+    """Another process may have made a pipe non-blocking; all output arrives, once there is space."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     code = "import sys; from scoreline.jobs.terminal import streams; streams.install(); print('x' * 300_000)"
@@ -97,7 +98,7 @@ def test_a_stream_that_takes_its_time() -> None:
 def test_a_model_that_prints(
     scoreline: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redirected: str
 ) -> None:
-    """Its rows are no rejects over it, and what it prints goes into none of the files that are open."""
+    """Its rows are not rejected for it, and its output is not written into an open file."""
     (tmp_path / "chatty_model_of_a_test.py").write_text(MODEL)
     monkeypatch.syspath_prepend(tmp_path)
     from chatty_model_of_a_test import make  # type: ignore[import-not-found]
