@@ -273,12 +273,12 @@ def main() -> None:
         folder = Path(scratch)
         make(folder, arguments.rows, arguments.files)
         seconds = race(folder, ["scoreline", *arguments.only.split(",")], arguments.rounds)
-    ours = median(seconds["scoreline"])
+    own = median(seconds["scoreline"])
     print(f"\n{arguments.rows:,} rows x {len(FEATURES)} in {arguments.files} files, whole processes,", end=" ")
     print(f"medians of {arguments.rounds}\n")
     print(f"{'':12}{'seconds':>9}{'relative':>12}")
     for name, each in seconds.items():
-        print(f"{name:12}{median(each):9.2f}{median(each) / ours:12.2f}")
+        print(f"{name:12}{median(each):9.2f}{median(each) / own:12.2f}")
 
 
 if __name__ == "__main__":

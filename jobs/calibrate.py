@@ -73,11 +73,11 @@ def calibrate(
     from .terminal.tables import answer
 
     raise_again()  # a signal that came during the imports
-    asked = ScoreJob(
+    score_job = ScoreJob(
         bundle=bundle, input=input, output="", run_id="", csv=dialect_of(job), format=format, device=device, trust=trust
     )
     with tqdm(unit=" rows", unit_scale=True, disable=None, leave=False) as bar:
-        report = fit(asked, label, new_bundle, head=head, method=method, advance=bar.update)
+        report = fit(score_job, label, new_bundle, head=head, method=method, advance=bar.update)
     path = Path(picture or f"{new_bundle.rstrip('/')}.svg")
     curves = reliability_svg(f"Reliability of {bundle}", [("before", report.before), ("after", report.after)])
     try:

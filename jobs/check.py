@@ -61,18 +61,18 @@ def check(
     from .terminal.tables import answer, table
 
     raise_again()  # a signal that came during the imports
-    opened, asked = open_bundle(bundle), replace(job_of(job), device=device, trust=trust)
+    opened, score_job = open_bundle(bundle), replace(job_of(job), device=device, trust=trust)
     plan = None
     if input is not None:
         files = discover(dated(input, run_date, "--input"), format=format)
-        split_rows = asked.split_rows or default_split_rows(opened.model_bytes())
-        plan = make_plan(files, ExistingParts(), opened.manifest, asked, split_rows)
-    scorer = Scorer.for_job(opened, asked)
+        split_rows = score_job.split_rows or default_split_rows(opened.model_bytes())
+        plan = make_plan(files, ExistingParts(), opened.manifest, score_job, split_rows)
+    scorer = Scorer.for_job(opened, score_job)
     verified = list(_verified(opened, scorer))
     planned = [] if plan is None else list(_planned(plan))
     if plan is not None:
-        planned += list(_estimated(plan, scorer, asked))
-    rows = None if plan is None else score_first_rows(plan, scorer, asked)
+        planned += list(_estimated(plan, scorer, score_job))
+    rows = None if plan is None else score_first_rows(plan, scorer, score_job)
     if as_json:
         found = {"bundle": _by_name(verified), "input": _by_name(planned), "rows": rows}
         answer(json.dumps(_finite(found), indent=1, default=str, allow_nan=False))
@@ -196,11 +196,11 @@ def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:
         yield "link loops, not followed", _some(list(plan.discovery.loops))
 
 
-def _estimated(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> Iterator[tuple[str, str]]:
+def _estimated(plan: "Plan", scorer: "Scorer", score_job: "ScoreJob") -> Iterator[tuple[str, str]]:
     from ..pipeline.evaluation.estimate import estimate
     from .terminal.tables import size
 
-    found = estimate(plan, scorer, asked)
+    found = estimate(plan, scorer, score_job)
     if found is not None:
         yield "estimate", f"about {found.seconds:.0f} s, from the first {found.rows:,} rows, scored on this machine"
         yield "", f"{size(found.output_bytes)} written, {size(found.memory_bytes)} of memory"

@@ -209,11 +209,11 @@ def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_imp
     from ..pipeline.scoring.scorer import Scorer
 
     answer_file = made.parent / "answer.json"
-    asked = {"spec": spec.model_dump(mode="json"), "folder": str(folder.absolute()), "out": str(made)}
+    request = {"spec": spec.model_dump(mode="json"), "folder": str(folder.absolute()), "out": str(made)}
     # -P: nothing is imported from the current folder.
     child = subprocess.run(
         [sys.executable, "-P", "-m", "scoreline.jobs.unpickle"],
-        input=json.dumps({**asked, "answer": str(answer_file), "allow_import": allow_import}),
+        input=json.dumps({**request, "answer": str(answer_file), "allow_import": allow_import}),
         stdout=subprocess.DEVNULL,
         env={**os.environ, SWITCH: "1"},
         text=True,

@@ -30,17 +30,17 @@ def read_pickle(path: Path) -> Any:
 
 def main() -> None:
     """Read the request from stdin as JSON, and write a digest or an error to the file that it names."""
-    asked = json.load(sys.stdin)
+    request = json.load(sys.stdin)
     answer: dict[str, Any]
     try:
-        spec, folder = PackSpec.model_validate(asked["spec"]), Path(asked["folder"])
-        digest = pack(spec, folder, asked["out"], allow_import=asked["allow_import"], read_pickle=read_pickle)
+        spec, folder = PackSpec.model_validate(request["spec"]), Path(request["folder"])
+        digest = pack(spec, folder, request["out"], allow_import=request["allow_import"], read_pickle=read_pickle)
         answer = {"digest": digest}
     except ScorelineError as error:
         answer = {"error": str(error)}
     except (Exception, SystemExit) as error:  # unpickled code may raise anything
         answer = {"error": f"unpickling failed: {one_line(error)}"}
-    Path(asked["answer"]).write_text(json.dumps(answer), encoding="utf-8")
+    Path(request["answer"]).write_text(json.dumps(answer), encoding="utf-8")
 
 
 if __name__ == "__main__":

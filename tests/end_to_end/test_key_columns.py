@@ -77,8 +77,8 @@ def test_carried_keys_are_still_compared(scoreline: Command, iris: Example, tmp_
     words = ["--bundle", iris.bundle, "--input", file, "--output", out, "--max-rejects", 3]
     assert scoreline("score", *words).code == 0
     assert scoreline("verify", out).code == 0
-    place = table.column_names.index("key")
-    other = table.set_column(place, "key", pa.array([[float(n), 2.0] for n in range(ROWS)]))
+    column = table.column_names.index("key")
+    other = table.set_column(column, "key", pa.array([[float(n), 2.0] for n in range(ROWS)]))
     pq.write_table(other, file, use_dictionary=False, compression="none", write_statistics=False)
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert file.stat().st_size == stat.st_size
@@ -115,8 +115,8 @@ def test_labels_are_joined_by_keys_of_any_type(scoreline: Command, iris: Example
     kinds = {f"k{n}": kind for n, kind in enumerate([*LEAVES, *EXTENSIONS]) if not pa.types.is_null(kind)}
     known = {name: list(dict.fromkeys({**LEAVES, **EXTENSIONS}[kind])) for name, kind in kinds.items()}
     known = {name: [value for value in values if value == value] for name, values in known.items()}
-    places = {name: [row % len(values) for row in range(ROWS)] for name, values in known.items()}
-    keys = {name: array_of(kind, [known[name][at] for at in places[name]]) for name, kind in kinds.items()}
+    indices = {name: [row % len(values) for row in range(ROWS)] for name, values in known.items()}
+    keys = {name: array_of(kind, [known[name][at] for at in indices[name]]) for name, kind in kinds.items()}
     file, out = tmp_path / "in.parquet", tmp_path / "out"
     pq.write_table(table_of(iris, keys), file)
     words = ["--bundle", iris.bundle, "--input", file, "--output", out, "--max-rejects", 3]
@@ -127,11 +127,11 @@ def test_labels_are_joined_by_keys_of_any_type(scoreline: Command, iris: Example
         table = pa.table({name: array_of(kind, known[name][::-1]), "y": labels})
         pq.write_table(table, tmp_path / "labels.parquet")
         joined = ["--label", "y", "--labels", tmp_path / "labels.parquet", "--on", name]
-        told = scoreline("evaluate", out, *joined, "--json")
-        assert told.code == 0, (kind, told.err)
-        right = [places[name][row] % 3 == label for row, label in zip(GOOD, predicted, strict=True)]
-        assert json.loads(told.out)["accuracy"] == pytest.approx(np.mean(right)), kind
-        assert json.loads(told.out)["rows"] == len(GOOD), kind
+        answer = scoreline("evaluate", out, *joined, "--json")
+        assert answer.code == 0, (kind, answer.err)
+        right = [indices[name][row] % 3 == label for row, label in zip(GOOD, predicted, strict=True)]
+        assert json.loads(answer.out)["accuracy"] == pytest.approx(np.mean(right)), kind
+        assert json.loads(answer.out)["rows"] == len(GOOD), kind
 
 
 @pytest.mark.parametrize("kind", [pa.string_view(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
@@ -149,8 +149,8 @@ def test_calibration_reads_labels_of_any_text(
         words = ["--bundle", iris.bundle, "--input", tmp_path / f"{name}.parquet", "--label", "y", "--json"]
         result = scoreline("calibrate", tmp_path / name, *words)
         assert result.code == 0, result.err
-        told = json.loads(result.out)
-        found.append((told["rows"], told["skipped"], told["fitted"]))
+        answer = json.loads(result.out)
+        found.append((answer["rows"], answer["skipped"], answer["fitted"]))
     assert found[0] == found[1]
     assert found[0][:2] == (149, 1)
 

@@ -53,9 +53,9 @@ def as_read(file: Path) -> pa.Table:
         return pa.concat_tables([source.read_row_group(group) for group in range(source.num_row_groups)])
 
 
-def rows(table: pa.Table, name: str, places: list[int]) -> list[str]:
+def rows(table: pa.Table, name: str, indices: list[int]) -> list[str]:
     words = said(table[name])
-    return [words[place] for place in places]
+    return [words[index] for index in indices]
 
 
 def goes_through(scoreline: Command, iris: Example, scorer: Scorer, keys: dict[str, pa.Array]) -> None:
@@ -135,7 +135,7 @@ class Money(pa.ExtensionType):  # type: ignore[misc]
 
 def in_memory() -> dict[str, pa.Array]:
     """Types that no Parquet file can have, by their names."""
-    ends, places = pa.array([5, ROWS], pa.int16()), pa.array([0, None, 1] * 4, pa.int8())
+    ends, indices = pa.array([5, ROWS], pa.int16()), pa.array([0, None, 1] * 4, pa.int8())
     runs = pa.RunEndEncodedArray.from_arrays(ends, pa.array(["x", None]))
     views = pa.RunEndEncodedArray.from_arrays(ends, pa.array([["x"], None], pa.list_(pa.string_view())))
     tags = pa.array([0, 1] * (ROWS // 2), pa.int8())
@@ -146,7 +146,7 @@ def in_memory() -> dict[str, pa.Array]:
         "interval": pa.array([pa.MonthDayNano([1, 2, n]) for n in range(ROWS)]),
         "struct without fields": pa.array([{}, None, {}] * 4, pa.struct([])),
         "lists of size 0": pa.array([[], None, []] * 4, pa.list_(pa.int8(), 0)),
-        "dictionary of views": pa.DictionaryArray.from_arrays(places, pa.array(["a", "b"], pa.string_view())),
+        "dictionary of views": pa.DictionaryArray.from_arrays(indices, pa.array(["a", "b"], pa.string_view())),
         "dictionary of floats": pa.array([1.5, None, float("nan")] * 4).dictionary_encode(),
         "somebody's type": pa.ExtensionArray.from_storage(Money(), pa.array(range(ROWS))),
         "union": pa.UnionArray.from_sparse(tags, [pa.array(["a"] * ROWS), pa.array(range(ROWS))]),

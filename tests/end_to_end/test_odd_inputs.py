@@ -36,11 +36,11 @@ def test_flipped_bits_are_refused_or_change_nothing(score: Command, tmp_path: Pa
     wanted = pq.read_table(tmp_path / "out" / "in.parquet")
     footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
     caught = 0
-    for place in np.linspace(0, footer - 1, 70).astype(int):
-        file.write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
+    for offset in np.linspace(0, footer - 1, 70).astype(int):
+        file.write_bytes(whole[:offset] + bytes([whole[offset] ^ 8]) + whole[offset + 1 :])
         result = score(file)
         if result.code == 0:
-            assert pq.read_table(tmp_path / "out" / "in.parquet") == wanted, place
+            assert pq.read_table(tmp_path / "out" / "in.parquet") == wanted, offset
         else:
             refused(result, "in.parquet")
             caught += 1
@@ -214,6 +214,6 @@ def test_one_bad_row_of_many_files(score: Command, tmp_path: Path, iris: Example
     pq.write_table(table, tmp_path / "in.parquet")
     assert score(tmp_path / "in.parquet", "--max-rejects", "4").code == 0
     with pa.ipc.open_file(tmp_path / "out" / "_rejects" / "in.arrow") as reader:
-        told = [(row["row_number"], row["reason"]) for row in reader.read_all()["reject"].to_pylist()]
-    assert told == [(0, "is infinite"), (1, "is minus infinite"), (2, "is null"), (3, "is NaN")]
+        reasons = [(row["row_number"], row["reason"]) for row in reader.read_all()["reject"].to_pylist()]
+    assert reasons == [(0, "is infinite"), (1, "is minus infinite"), (2, "is null"), (3, "is NaN")]
     assert pd.read_parquet(tmp_path / "out" / "in.parquet")["row_id"].tolist() == frame["row_id"].tolist()[4:]

@@ -45,9 +45,9 @@ def assert_as_bare_torch(example: Example, got: pa.Table) -> None:
         assert got["prediction"].to_pylist() == [example.labels[int(p > 0.5)] for p in probability]
     else:
         probabilities = torch.softmax(raw, dim=1)
-        for place, label in enumerate(example.labels):
+        for index, label in enumerate(example.labels):
             column = got[f"probability_{label}"].to_numpy()
-            np.testing.assert_allclose(column, probabilities[:, place], rtol=0, atol=1e-6)
+            np.testing.assert_allclose(column, probabilities[:, index], rtol=0, atol=1e-6)
         assert got["prediction"].to_pylist() == [example.labels[n] for n in raw.argmax(1)]
 
 

@@ -22,7 +22,7 @@ class Ended:
     """How a run ended: its exit code, or minus the signal; its message; its calls below the output."""
 
     code: int
-    said: str
+    output: str
     calls: list[str]
 
 
@@ -43,17 +43,17 @@ class Layer:
     def run(self, *commands: list[str], below: Path, mode: str = "count", at: int = 0, error: int = errno.EIO) -> Ended:
         """Run commands one after the other in one process, up to the first that fails; at the call with the number `at`
         below a folder, do what `mode` says."""
-        said, log = self._scratch / "said", self._scratch / "calls"
+        output, log = self._scratch / "output", self._scratch / "calls"
         order = {
             "commands": commands, "below": str(below), "mode": MODES[mode], "at": at, "error": error,
-            "said": str(said), "log": str(log),
+            "output": str(output), "log": str(log),
         }  # fmt: skip
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
         self._parent.stdin.write(json.dumps(order) + "\n")
         self._parent.stdin.flush()
         code = int(self._parent.stdout.readline())
-        return Ended(code=code, said=said.read_text(), calls=log.read_text().splitlines())
+        return Ended(code=code, output=output.read_text(), calls=log.read_text().splitlines())
 
     def close(self) -> None:
         """End the parent process."""
@@ -89,9 +89,9 @@ def _serve() -> None:
 
 
 def _run(order: dict[str, Any], cli: Any) -> None:
-    said = os.open(order["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(said, 1)
-    os.dup2(said, 2)
+    output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
     code = 1
     try:
         library = ctypes.CDLL(None)

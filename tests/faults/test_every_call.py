@@ -78,8 +78,8 @@ class Bench:
     def disturb(self, mode: str, at: int, error: int = errno.EIO) -> None:
         """Disturb a run at a call, check what it leaves, run again, and compare."""
         ended = self.run(mode, at, error)
-        where = f"{mode} call {at}: {self.calls[at - 1]}: {ended.said[-1000:]}"
-        assert "Traceback" not in ended.said, where
+        where = f"{mode} call {at}: {self.calls[at - 1]}: {ended.output[-1000:]}"
+        assert "Traceback" not in ended.output, where
         assert ended.code in ({SIGKILLED} if mode.startswith("kill") else DOCUMENTED), where
         left = visible(self._out)
         for name, found in left.items():
@@ -88,9 +88,9 @@ class Bench:
         if ended.code == 0 or ("_SUCCESS" in left and left != self._old):
             assert left == self._wanted, where
         after = self._layer.run(self._words, ["verify", str(self._out), "--json"], self._words, below=self._out)
-        assert after.code == 0, f"{where}\nthen: {after.said[-1000:]}"
-        assert '"problems": []' in after.said, f"{where}\nthen: {after.said[-1000:]}"
-        assert '"event": "nothing_to_do"' in after.said, f"{where}\nthen: {after.said[-1000:]}"
+        assert after.code == 0, f"{where}\nthen: {after.output[-1000:]}"
+        assert '"problems": []' in after.output, f"{where}\nthen: {after.output[-1000:]}"
+        assert '"event": "nothing_to_do"' in after.output, f"{where}\nthen: {after.output[-1000:]}"
         assert visible(self._out) == self._wanted, where
 
 
@@ -119,7 +119,7 @@ def open_bench(
 
     def complete(name: str, words: list[str]) -> Path:
         ended = layer.run([*words, "--output", str(folder / name)], below=folder / name)
-        assert ended.code == 0, ended.said
+        assert ended.code == 0, ended.output
         return folder / name
 
     earlier: dict[str, Path | None] = {"fresh": None, "touched input": complete("touched", words)}

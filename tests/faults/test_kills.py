@@ -48,12 +48,12 @@ def test_two_hundred_kills(tmp_path: Path, iris: Example, data: Path, number: si
     while kills < KILLS:
         running = subprocess.Popen([*words, "--output", str(out)], stderr=subprocess.PIPE, text=True, cwd="/")
         try:
-            _, said = running.communicate(timeout=draw.uniform(0.5, 1.1) * length_s)
+            _, stderr = running.communicate(timeout=draw.uniform(0.5, 1.1) * length_s)
         except subprocess.TimeoutExpired:
             running.send_signal(number)
-            _, said = running.communicate(timeout=30)
-        assert "Traceback" not in said, said[-3000:]
-        assert running.returncode in (0, code, -number), said[-3000:]
+            _, stderr = running.communicate(timeout=30)
+        assert "Traceback" not in stderr, stderr[-3000:]
+        assert running.returncode in (0, code, -number), stderr[-3000:]
         left = visible(out)
         assert all(left[name] == wanted[name] for name in left if name.endswith(".parquet"))
         if running.returncode == 0:

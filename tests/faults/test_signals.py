@@ -101,11 +101,11 @@ def test_between_the_passes_of_a_block(files: Files, tmp_path: Path) -> None:
     """A block of 32 passes of a second each: the run ends after one of them, and run.json records it."""
     started = files.start("passes", "score", "--output", tmp_path / "out", slow="passes")
     started.interrupt()
-    _, said = started.process.communicate(timeout=25)
-    assert started.process.returncode == 143, said
-    assert "interrupted by signal 15" in said
-    told = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
-    assert (told["status"], told["rows_in"]) == ("failed", 0)
+    _, stderr = started.process.communicate(timeout=25)
+    assert started.process.returncode == 143, stderr
+    assert "interrupted by signal 15" in stderr
+    manifest = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
+    assert (manifest["status"], manifest["rows_in"]) == ("failed", 0)
     assert not [file for file in (tmp_path / "out").rglob("*") if file.name.endswith((".tmp", ".parquet"))]
 
 
@@ -115,8 +115,8 @@ def test_a_second_signal_ends_it_at_once(files: Files, tmp_path: Path) -> None:
     started.interrupt()
     time.sleep(0.5)  # the kernel may deliver two pending signals in either order
     started.process.send_signal(signal.SIGINT)
-    _, said = started.process.communicate(timeout=60)
-    assert started.process.returncode == 130, said
+    _, stderr = started.process.communicate(timeout=60)
+    assert started.process.returncode == 130, stderr
 
 
 def test_a_process_started_by_nohup() -> None:
@@ -176,5 +176,5 @@ def interrupted(
 def test_calls_that_never_return(interrupted: dict[str, subprocess.Popen[str]], name: str) -> None:
     """A call of the model that no signal interrupts; a pipe on stderr that nobody reads."""
     process = interrupted[name]
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 143, said
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143, stderr

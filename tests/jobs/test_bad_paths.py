@@ -52,60 +52,60 @@ COMMANDS = {
 }
 
 
-def _pipe(place: Path) -> Path:
-    os.mkfifo(place / "pipe")
-    return place / "pipe"
+def _pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "pipe")
+    return folder / "pipe"
 
 
-def _socket(place: Path) -> Path:
+def _socket(folder: Path) -> Path:
     before = Path.cwd()
-    os.chdir(place)  # the path of a socket must be short
+    os.chdir(folder)  # the path of a socket must be short
     with socket.socket(socket.AF_UNIX) as made:
         made.bind("socket")
     os.chdir(before)
-    return place / "socket"
+    return folder / "socket"
 
 
-def _file(place: Path) -> Path:
-    (place / "file").write_text("x")
-    return place / "file"
+def _file(folder: Path) -> Path:
+    (folder / "file").write_text("x")
+    return folder / "file"
 
 
-def _loop(place: Path) -> Path:
-    (place / "loop").symlink_to("loop")
-    return place / "loop"
+def _loop(folder: Path) -> Path:
+    (folder / "loop").symlink_to("loop")
+    return folder / "loop"
 
 
-def _dangling(place: Path) -> Path:
-    (place / "dangling").symlink_to("nowhere")
-    return place / "dangling"
+def _dangling(folder: Path) -> Path:
+    (folder / "dangling").symlink_to("nowhere")
+    return folder / "dangling"
 
 
-def _below_forbidden(place: Path) -> Path:
-    (place / "forbidden").mkdir(mode=0)
-    return place / "forbidden" / "x"
+def _below_forbidden(folder: Path) -> Path:
+    (folder / "forbidden").mkdir(mode=0)
+    return folder / "forbidden" / "x"
 
 
-def _forbidden(place: Path) -> Path:
-    (place / "forbidden").mkdir(mode=0)
-    return place / "forbidden"
+def _forbidden(folder: Path) -> Path:
+    (folder / "forbidden").mkdir(mode=0)
+    return folder / "forbidden"
 
 
 BAD = {
-    "a name too long": lambda place: place / ("x" * 300),
-    "a path too long": lambda place: place / ("x/" * 3000),
-    "below a name too long": lambda place: place / ("é" * 128) / "x",
+    "a name too long": lambda folder: folder / ("x" * 300),
+    "a path too long": lambda folder: folder / ("x/" * 3000),
+    "below a name too long": lambda folder: folder / ("é" * 128) / "x",
     "a pipe": _pipe,
     "a socket": _socket,
     "a device": lambda _: Path("/dev/zero"),
-    "below a file": lambda place: _file(place) / "x",
+    "below a file": lambda folder: _file(folder) / "x",
     "a link to itself": _loop,
     "below a forbidden folder": _below_forbidden,
     "a forbidden folder": _forbidden,
 }
 MISSING = {
-    "missing": lambda place: place / "nowhere",
-    "missing folders": lambda place: place / "no" / "where",
+    "missing": lambda folder: folder / "nowhere",
+    "missing folders": lambda folder: folder / "no" / "where",
     "a dangling link": _dangling,
 }
 
@@ -227,23 +227,23 @@ def test_options_that_are_not_utf8(
 @pytest.mark.parametrize("name", ["bundle", "input", "output", "prefix", "run_id", "keys", "trust"])
 def test_a_nul_from_a_job_file(scoreline: Command, good: dict[str, str], tmp_path: Path, name: str) -> None:
     """A command line cannot contain one."""
-    said = {"bundle": good["BUNDLE"], "input": good["IN"], "output": str(tmp_path / "new"), name: "a\\u0000b"}
+    options = {"bundle": good["BUNDLE"], "input": good["IN"], "output": str(tmp_path / "new"), name: "a\\u0000b"}
     lines = [
-        f'{key} = ["{value}"]' if key in ("keys", "trust") else f'{key} = "{value}"' for key, value in said.items()
+        f'{key} = ["{value}"]' if key in ("keys", "trust") else f'{key} = "{value}"' for key, value in options.items()
     ]
     (tmp_path / "job.toml").write_text("\n".join(lines))
     ends(scoreline("score", "--job", tmp_path / "job.toml"), 78)
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("place", ["out/in.parquet", "out/_rejects/in.arrow", "out/_SUCCESS"])
+@pytest.mark.parametrize("name", ["out/in.parquet", "out/_rejects/in.arrow", "out/_SUCCESS"])
 @pytest.mark.parametrize("what", [_pipe, _socket], ids=["pipe", "socket"])
 def test_pipes_and_sockets_in_an_output(
     scoreline: Command,
     iris: Example,
     good: dict[str, str],
     tmp_path: Path,
-    place: str,
+    name: str,
     what: Callable[[Path], Path],
 ) -> None:
     """In place of a part, its rejects, or a file of every run: neither opened nor replaced."""
@@ -252,16 +252,16 @@ def test_pipes_and_sockets_in_an_output(
     frame.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", good["BUNDLE"], "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     assert scoreline(*words, "--max-rejects", "1").code == 0
-    (tmp_path / place).unlink()
-    what(tmp_path).rename(tmp_path / place)
+    (tmp_path / name).unlink()
+    what(tmp_path).rename(tmp_path / name)
     result = scoreline(*words, "--max-rejects", "1")
     ends(result, 73)
-    assert str(tmp_path / place) in result.message
+    assert str(tmp_path / name) in result.message
     ends(scoreline("verify", tmp_path / "out"), 65)
     for command in (["evaluate", tmp_path / "out", "--label", "truth"], ["importance", tmp_path / "out"]):
         result = scoreline(*command)
         assert "Traceback" not in result.err
-    assert not (tmp_path / place).is_file()
+    assert not (tmp_path / name).is_file()
 
 
 @pytest.mark.parametrize("name", ["run.json", "lock"])

@@ -67,8 +67,8 @@ def test_check_estimates_a_full_run(scoreline: Command, iris: Example, tmp_path:
     written = float(number) * {"kB": 1e3, "MB": 1e6}[unit]
     assert (tmp_path / "out" / "a.parquet").stat().st_size == pytest.approx(written, rel=0.1)
     iris.frame.to_csv(tmp_path / "a.csv", index=False)
-    told = json.loads(scoreline("check", "--bundle", iris.bundle, "--input", tmp_path / "a.csv", "--json").out)
-    assert "estimate" not in told["input"]
+    answer = json.loads(scoreline("check", "--bundle", iris.bundle, "--input", tmp_path / "a.csv", "--json").out)
+    assert "estimate" not in answer["input"]
 
 
 def test_check_applies_the_options_of_a_job(scoreline: Command, iris: Example, tmp_path: Path) -> None:

@@ -46,14 +46,14 @@ class TestOutputs:
         assert visible(tmp_path / "out") == []
 
     def test_an_output_that_cannot_be_created(self, scoreline: Command, iris_file: Path, iris: Example) -> None:
-        for place in (iris_file, iris_file / "below", "/proc/nowhere"):
-            result = scoreline("score", "--bundle", iris.bundle, "--input", iris_file, "--output", place)
+        for output in (iris_file, iris_file / "below", "/proc/nowhere"):
+            result = scoreline("score", "--bundle", iris.bundle, "--input", iris_file, "--output", output)
             closed(result, 73, "output")
 
     def test_input_and_output_apart(self, scoreline: Command, iris_file: Path, iris: Example) -> None:
         folder = iris_file.parent
-        for place in (folder, folder / "below"):
-            result = scoreline("score", "--bundle", iris.bundle, "--input", folder, "--output", place)
+        for output in (folder, folder / "below"):
+            result = scoreline("score", "--bundle", iris.bundle, "--input", folder, "--output", output)
             closed(result, 73, "lie within each other")
         result = scoreline("score", "--bundle", iris.bundle, "--input", iris_file, "--output", folder)
         closed(result, 73, "lies within the output")

@@ -54,14 +54,14 @@ def test_images_beside_a_table(score: Score, tmp_path: Path) -> None:
         scaler=[(scaler, ["age", "height"])],
         sample=sample,
     )
-    cells = [b"broken" if place in (3, 4) else data for place, data in enumerate(PHOTOS)]
-    ages = [None if place in (4, 20) else age for place, age in enumerate(frame["age"])]
+    cells = [b"broken" if index in (3, 4) else data for index, data in enumerate(PHOTOS)]
+    ages = [None if index in (4, 20) else age for index, age in enumerate(frame["age"])]
     write(tmp_path / "in" / "a.parquet", pa.array(cells, pa.binary()), height=frame["height"], age=pa.array(ages))
     done = score(tmp_path / "b", "--max-rejects", "3", "--batch-size", "7")
     assert done.code == 0, done.message
     facts = torch.tensor(scaler.transform(frame), dtype=torch.float32)
-    kept = [place for place in range(30) if place not in (3, 4, 20)]
-    wanted = logits(model, [PHOTOS[place] for place in kept], facts[kept], **PREPARED["rgb"])
+    kept = [index for index in range(30) if index not in (3, 4, 20)]
+    wanted = logits(model, [PHOTOS[index] for index in kept], facts[kept], **PREPARED["rgb"])
     check(pq.read_table(tmp_path / "out" / "a.parquet"), wanted, ids=kept)
 
 
@@ -85,25 +85,25 @@ def test_two_images_of_a_row(score: Score, tmp_path: Path) -> None:
         task=Multiclass(LABELS),
         sample=pa.table({"back": back, "front": front}),
     )
-    cells = [b"x" if place in (2, 9) else data for place, data in enumerate(PHOTOS)]
-    others = [b"" if place in (9, 15) else data for place, data in enumerate(PHOTOS[::-1])]
+    cells = [b"x" if index in (2, 9) else data for index, data in enumerate(PHOTOS)]
+    others = [b"" if index in (9, 15) else data for index, data in enumerate(PHOTOS[::-1])]
     table = pa.table({"back": pa.array(others, pa.binary()), "id": np.arange(30), "front": pa.array(cells)})
     (tmp_path / "in").mkdir()
     pq.write_table(table, tmp_path / "in" / "a.parquet")
     assert score(tmp_path / "b", "--max-rejects", "3").code == 0
-    kept = [place for place in range(30) if place not in (2, 9, 15)]
-    wanted = logits(model.front, [PHOTOS[place] for place in kept], **PREPARED["rgb"]) - logits(
-        model.back, [PHOTOS[::-1][place] for place in kept], **PREPARED["grey"]
+    kept = [index for index in range(30) if index not in (2, 9, 15)]
+    wanted = logits(model.front, [PHOTOS[index] for index in kept], **PREPARED["rgb"]) - logits(
+        model.back, [PHOTOS[::-1][index] for index in kept], **PREPARED["grey"]
     )
     check(pq.read_table(tmp_path / "out" / "a.parquet"), wanted, ids=kept)
     with pyarrow.ipc.open_file(tmp_path / "out" / "_rejects" / "a.arrow") as file:
-        said = file.read_all()["reject"].to_pylist()
-    assert [(one["row_number"], one["column"]) for one in said] == [(2, "front"), (9, "front"), (15, "back")]
+        reasons = file.read_all()["reject"].to_pylist()
+    assert [(one["row_number"], one["column"]) for one in reasons] == [(2, "front"), (9, "front"), (15, "back")]
 
 
 def test_hidden_layers_of_an_image_model(saved: dict[str, Saved], score: Score, scoreline: Any, tmp_path: Path) -> None:
     """The outputs of the user's own layers, flattened; rejected rows have none."""
-    cells = [None if place == 7 else data for place, data in enumerate(PHOTOS)]
+    cells = [None if index == 7 else data for index, data in enumerate(PHOTOS)]
     write(tmp_path / "in" / "a.parquet", pa.array(cells, pa.binary()))
     listed = scoreline("layers", saved["rgb"].bundle, "--json")
     assert {"conv", "norm", "pool", "mean", "out"} <= {one["calls"] for one in json.loads(listed.out)[0]}

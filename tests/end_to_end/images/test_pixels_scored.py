@@ -91,7 +91,7 @@ def test_golden_rows_contain_the_bytes(saved: dict[str, Saved], kind: str) -> No
     with torch.no_grad():
         wanted = saved[kind].truth(PHOTOS[:12]).argmax(dim=1).tolist()
     assert scorer.score_table(pa.table({"photo": golden.column(0)}))["prediction"].to_pylist() == [
-        LABELS[place] for place in wanted
+        LABELS[index] for index in wanted
     ]
 
 

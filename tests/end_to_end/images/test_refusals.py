@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_core")
 
 
 @pytest.mark.parametrize(
-    ("column", "said"),
+    ("column", "message"),
     [
         ({"photo": [1, 2]}, "'photo' is int64, and the bundle takes images"),
         ({"photo": [[b"a"], [b"b"]]}, "and the bundle takes images"),
@@ -27,20 +27,20 @@ pytestmark = pytest.mark.usefixtures("one_core")
     ],
 )
 def test_columns_that_are_not_images(
-    saved: dict[str, Saved], score: Score, tmp_path: Path, column: dict[str, Any], said: str
+    saved: dict[str, Saved], score: Score, tmp_path: Path, column: dict[str, Any], message: str
 ) -> None:
     """Refused before the first row, with the file and the column."""
     (tmp_path / "in").mkdir()
     pq.write_table(pa.table(column), tmp_path / "in" / "a.parquet")
     done = score(saved["rgb"].bundle)
     assert done.code == 65
-    assert said in done.message
+    assert message in done.message
     assert "a.parquet" in done.message
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--dedupe"], "--dedupe is for tables"),
         (["--explain", "occlusion"], "images"),
@@ -49,13 +49,13 @@ def test_columns_that_are_not_images(
     ],
 )
 def test_options_that_do_not_apply_to_images(
-    saved: dict[str, Saved], score: Score, tmp_path: Path, words: list[str], said: str
+    saved: dict[str, Saved], score: Score, tmp_path: Path, words: list[str], message: str
 ) -> None:
     """One line, exit code 2, and no output."""
     write(tmp_path / "in" / "a.parquet", pa.array(PHOTOS, pa.binary()))
     done = score(saved["rgb"].bundle, *words)
     assert done.code == 2
-    assert said in done.message
+    assert message in done.message
     assert "\n" not in done.message
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
@@ -79,7 +79,7 @@ PLAIN = pa.table({"photo": pa.array(PHOTOS[:4], pa.binary()), "age": [1.0, 2.0, 
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ({}, "holds bytes; where they are images, pass inputs=Image"),
         ({"images": {"photo": {}}}, "size"),
@@ -99,10 +99,10 @@ PLAIN = pa.table({"photo": pa.array(PHOTOS[:4], pa.binary()), "age": [1.0, 2.0, 
         ({"images": {"photo": SIZE, "age": SIZE}, "features": ["photo", "age"]}, "an image is its bytes or its path"),
     ],
 )  # fmt: skip
-def test_image_specs_are_checked(tmp_path: Path, words: dict[str, Any], said: str) -> None:
+def test_image_specs_are_checked(tmp_path: Path, words: dict[str, Any], message: str) -> None:
     """One line says what is wrong, and nothing is written."""
     given = {"features": ["photo"], "task": "multiclass", "labels": LABELS, "sample": PLAIN, **words}
-    with pytest.raises((BundleError, TypeError), match=said) as caught:
+    with pytest.raises((BundleError, TypeError), match=message) as caught:
         save_described(tmp_path / "b", Cnn(), **given)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "b").exists()

@@ -36,22 +36,22 @@ def mixed(folder: Path, as_paths: bool) -> tuple[pa.Array, list[bytes], list[int
     good: list[bytes] = []
     kinds: dict[int, str] = {}
     bad = {name: data for name, data in broken().items() if as_paths or name != "gone"}
-    for place, data in enumerate(PHOTOS[:18]):
-        if place % 3 == 1 and bad:
+    for position, data in enumerate(PHOTOS[:18]):
+        if position % 3 == 1 and bad:
             kind = next(iter(bad))
             kinds[len(cells)] = kind
             cells.append((kind, bad.pop(kind)))
         cells.append(("good", data))
         good.append(data)
-    places = [place for place in range(len(cells)) if place not in kinds]
+    positions = [position for position in range(len(cells)) if position not in kinds]
     if not as_paths:
-        return pa.array([data for _, data in cells], pa.binary()), good, places, kinds
+        return pa.array([data for _, data in cells], pa.binary()), good, positions, kinds
     names: list[str | None] = []
-    for place, (kind, data) in enumerate(cells):
-        names.append(None if kind == "null" else f"{place}-{kind}.jpg")
+    for position, (kind, data) in enumerate(cells):
+        names.append(None if kind == "null" else f"{position}-{kind}.jpg")
         if data is not None:
-            (folder / f"{place}-{kind}.jpg").write_bytes(data)
-    return pa.array(names), good, places, kinds
+            (folder / f"{position}-{kind}.jpg").write_bytes(data)
+    return pa.array(names), good, positions, kinds
 
 
 REASONS = {
@@ -71,20 +71,20 @@ def test_broken_images_are_rejects(
 ) -> None:
     """With the stage and a reason; the others are scored, in order, at any block size."""
     (tmp_path / "in").mkdir()
-    column, good, places, kinds = mixed(tmp_path / "in", as_paths)
+    column, good, positions, kinds = mixed(tmp_path / "in", as_paths)
     write(tmp_path / "in" / "a.parquet", column)
     done = score(saved["rgb"].bundle, "--max-rejects", len(kinds), "--batch-size", rows_at_once)
     assert done.code == 0, done.message
-    check(pq.read_table(tmp_path / "out" / "a.parquet"), saved["rgb"].truth(good), ids=places)
+    check(pq.read_table(tmp_path / "out" / "a.parquet"), saved["rgb"].truth(good), ids=positions)
     with pyarrow.ipc.open_file(tmp_path / "out" / "_rejects" / "a.arrow") as file:
         rejects = file.read_all()
     assert rejects["id"].to_pylist() == list(kinds)
-    assert rejects["photo"].to_pylist() == [column[place].as_py() for place in kinds]
-    for said, (place, kind) in zip(rejects["reject"].to_pylist(), kinds.items(), strict=True):
-        assert said["row_number"] == place
-        assert (said["source"], said["column"]) == ("a.parquet", "photo")
-        assert said["stage"] == ("check" if kind == "null" else "images")
-        assert REASONS[kind] in said["reason"]
+    assert rejects["photo"].to_pylist() == [column[position].as_py() for position in kinds]
+    for reject, (position, kind) in zip(rejects["reject"].to_pylist(), kinds.items(), strict=True):
+        assert reject["row_number"] == position
+        assert (reject["source"], reject["column"]) == ("a.parquet", "photo")
+        assert reject["stage"] == ("check" if kind == "null" else "images")
+        assert REASONS[kind] in reject["reason"]
     run = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
     assert run["rows_rejected"] == len(kinds)
     assert run["rows_scored"] == len(good)

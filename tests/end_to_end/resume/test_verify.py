@@ -32,9 +32,9 @@ class TestVerify:
             manifest.write_text(manifest.read_text().replace('"rows_scored": 149', '"rows_scored": 148', 1))
             says = "run.json"
         elif harm == "rows":
-            said = pq.ParquetFile(out / "0.parquet").metadata.metadata
+            metadata = pq.ParquetFile(out / "0.parquet").metadata.metadata
             pq.write_table(
-                pq.read_table(out / "0.parquet").slice(0, 10).replace_schema_metadata(said), out / "0.parquet"
+                pq.read_table(out / "0.parquet").slice(0, 10).replace_schema_metadata(metadata), out / "0.parquet"
             )
             says = "0.parquet: is torn"
         else:

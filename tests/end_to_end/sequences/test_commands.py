@@ -34,7 +34,7 @@ Command = Callable[..., Result]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--dedupe"], "--dedupe is for tables, and 'x' is of sequences"),
         (["--explain", "occlusion"], "--explain is for features of a table, and input 'x' is of sequences"),
@@ -44,13 +44,13 @@ Command = Callable[..., Result]
     ],
 )
 def test_options_that_do_not_apply_to_lists(
-    scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module], words: list[str], said: str
+    scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module], words: list[str], message: str
 ) -> None:
     """One line, exit code 2, and no output."""
     write(table("words", drawn("words", LENGTHS)), tmp_path)
     done = score(scoreline, words_bundle[0], tmp_path, *words)
     assert done.code == 2
-    assert said in done.message
+    assert message in done.message
     assert len([event for event in done.events if event["event"] == "command_failed"]) <= 1
     assert not list((tmp_path / "out").rglob("*.parquet"))
 

@@ -141,9 +141,9 @@ def test_why_tokens_are_rejected(taggers: dict[str | None, Kept]) -> None:
     assert got["id"].to_pylist() == [0, 8]
     fraction = "holds what is no whole number, and the model takes tokens"
     beyond = "holds what is no index of the model's embedding, which has 0 to 31"
-    said = {one["row_number"]: one["reason"] for one in rejects["reject"].to_pylist()}
-    assert said == {1: fraction, 2: beyond, 3: beyond, 4: fraction, 5: said[5], 6: said[6], 7: "step 0 is NaN"}
-    assert {said[5], said[6]} <= {fraction, beyond}
+    reasons = {one["row_number"]: one["reason"] for one in rejects["reject"].to_pylist()}
+    assert reasons == {1: fraction, 2: beyond, 3: beyond, 4: fraction, 5: reasons[5], 6: reasons[6], 7: "step 0 is NaN"}
+    assert {reasons[5], reasons[6]} <= {fraction, beyond}
 
 
 def test_rejects_among_views_of_text(words_bundle: tuple[Path, nn.Module]) -> None:
@@ -175,7 +175,7 @@ def _as(kind: pa.DataType, value: int) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("column", "said"),
+    ("column", "message"),
     [
         (pa.array(["wörd 1"]), "string, and the bundle takes lists of words"),
         (pa.array([3]), "int64, and the bundle takes lists of words"),
@@ -187,14 +187,14 @@ def _as(kind: pa.DataType, value: int) -> Any:
     ],
 )
 def test_other_columns_are_refused(
-    scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module], column: pa.Array, said: str
+    scoreline: Command, tmp_path: Path, words_bundle: tuple[Path, nn.Module], column: pa.Array, message: str
 ) -> None:
     """One line names the column, before the first row."""
     write(pa.table({"id": [1], "x": column}), tmp_path)
     done = score(scoreline, words_bundle[0], tmp_path, "--max-rejects", "100%")
     assert done.code == 65
     assert "feature column 'x' is" in done.message
-    assert said in done.message
+    assert message in done.message
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
 

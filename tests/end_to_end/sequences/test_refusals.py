@@ -38,7 +38,7 @@ def refused(tmp_path: Path, model: Any, **described: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("described", "said"),
+    ("described", "message"),
     [
         ({"sequences": None}, "holds lists; pass inputs=TokenSequence('x', longest=64)"),
         ({"sequences": {"x": {}}}, "longest"),
@@ -61,24 +61,24 @@ def refused(tmp_path: Path, model: Any, **described: Any) -> str:
         ({"scaler": nn.Identity()}, "scaler= is for columns of a Table"),
     ],
 )
-def test_taggers_that_are_refused(tmp_path: Path, described: dict[str, Any], said: str) -> None:
+def test_taggers_that_are_refused(tmp_path: Path, described: dict[str, Any], message: str) -> None:
     """Each with a line that says what to do."""
-    assert said in refused(tmp_path, net(None, 4), **{**TAGGING, **described})
+    assert message in refused(tmp_path, net(None, 4), **{**TAGGING, **described})
 
 
 def test_a_sample_that_is_too_long_is_refused(tmp_path: Path) -> None:
     """With the length of one list."""
     sample = table("words", drawn("words", [12, 9, 20]))
-    said = refused(tmp_path, net(None, 4), **TAGGING, sample=sample, sequences={"x": {"longest": 8}})
-    assert "none of the sample's rows can be scored" in said
-    assert "steps, and the bundle takes 8 at most" in said
+    message = refused(tmp_path, net(None, 4), **TAGGING, sample=sample, sequences={"x": {"longest": 8}})
+    assert "none of the sample's rows can be scored" in message
+    assert "steps, and the bundle takes 8 at most" in message
 
 
 def test_tags_without_a_sequence_are_refused(tmp_path: Path) -> None:
     """A table has no steps, and a text column is not a list."""
     frame = pd.DataFrame({"x": [0.5, 1.5, 2.5]})
-    said = refused(tmp_path, nn.Linear(1, 4), **TAGGING, sample=frame, sequences=None, vocabularies=None)
-    assert "tagging gives a label for each step of a sequence, and there is none" in said
+    message = refused(tmp_path, nn.Linear(1, 4), **TAGGING, sample=frame, sequences=None, vocabularies=None)
+    assert "tagging gives a label for each step of a sequence, and there is none" in message
     texts = pa.table({"x": ["wörd 1", "wörd 2"]})
     assert "is text, and TokenSequence takes lists" in refused(tmp_path, net(None, 4), **TAGGING, sample=texts)
 
@@ -111,11 +111,11 @@ def test_another_number_of_steps_is_refused(tmp_path: Path, more: bool) -> None:
 )
 def test_a_model_that_sees_its_padding_is_refused(tmp_path: Path, lengths: list[int]) -> None:
     """Whatever the lengths in the sample."""
-    said = refused(
+    message = refused(
         tmp_path, Deaf(), task="multiclass", labels=["x", "y", "z"], sample=table("words", drawn("words", lengths)),
         sequences={"x": {"longest": 40, "mask": "real"}},
     )  # fmt: skip
-    assert "changes with the padding behind it; let it use its mask wherever steps meet" in said
+    assert "changes with the padding behind it; let it use its mask wherever steps meet" in message
 
 
 def generating(tmp_path: Path, model: Any, **described: Any) -> str:
@@ -136,7 +136,7 @@ def generating(tmp_path: Path, model: Any, **described: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("described", "said"),
+    ("described", "message"),
     [
         ({"generate": None}, "missing 2 required keyword-only arguments: 'end' and 'steps'"),
         ({"generate": {"end": "</s>"}}, "missing 1 required keyword-only argument: 'steps'"),
@@ -158,9 +158,9 @@ def generating(tmp_path: Path, model: Any, **described: Any) -> str:
         ({"outputs": "probabilities"}, "do not sum to 1"),
     ],
 )
-def test_generators_that_are_refused(tmp_path: Path, described: dict[str, Any], said: str) -> None:
+def test_generators_that_are_refused(tmp_path: Path, described: dict[str, Any], message: str) -> None:
     """Each with a line that says what to do."""
-    assert said in generating(tmp_path, Goes().eval(), **described)
+    assert message in generating(tmp_path, Goes().eval(), **described)
 
 
 def test_several_generators_are_refused(tmp_path: Path) -> None:
@@ -186,6 +186,6 @@ def test_expected_tags_are_compared(tmp_path: Path) -> None:
     }
     save_described(tmp_path / "good", model, features=["x"], expected=pa.table({"prediction": wanted}), **described)
     other = [["X" if wanted[0][0] != "X" else "O"], *wanted[1:]]
-    said = refused(tmp_path, model, **described, expected=pa.table({"prediction": other}))
-    assert "column 'prediction' at row 0" in said
+    message = refused(tmp_path, model, **described, expected=pa.table({"prediction": other}))
+    assert "column 'prediction' at row 0" in message
     refused(tmp_path, model, **described, expected=pa.table({"prediction": [["X", "X", "X"], *wanted[1:]]}))

@@ -69,10 +69,10 @@ def test_any_lengths_and_batches(taggers: dict[str | None, Kept], data: st.DataO
     assert got["id"].to_pylist() == [7 * at for at in range(len(rows))]
     for row, outputs in zip(got.to_pylist(), alone(one.model, one.mask, "ints", rows), strict=True):
         near = log_softmax(outputs)
-        places = [TAGS.index(label) for label in row["prediction"]]
-        assert len(places) == len(near)
+        indices = [TAGS.index(label) for label in row["prediction"]]
+        assert len(indices) == len(near)
         assert (
-            near.max(axis=1) - near[np.arange(len(near)), places]
+            near.max(axis=1) - near[np.arange(len(near)), indices]
         ).max() < 1e-6  # the label, or one of the same probability
         np.testing.assert_allclose(np.log(row["probability"]), near.max(axis=1), atol=CLOSE)
 
@@ -99,9 +99,9 @@ def test_rejects_do_not_change_other_rows(taggers: dict[str | None, Kept], data:
         got.to_pylist(), alone(one.model, one.mask, "ints", [rows[at] for at in fine]), strict=True
     ):
         np.testing.assert_allclose(np.log(row["probability"]), log_softmax(outputs).max(axis=1), atol=CLOSE)
-    said = {one["row_number"]: one["reason"] for one in rejects["reject"].to_pylist()}
-    assert said == {at: why for at, row in enumerate(rows) for why, lists in bad.items() if row == lists}
-    assert rejects["x"].to_pylist() == [rows[at] for at in said]
+    reasons = {one["row_number"]: one["reason"] for one in rejects["reject"].to_pylist()}
+    assert reasons == {at: why for at, row in enumerate(rows) for why, lists in bad.items() if row == lists}
+    assert rejects["x"].to_pylist() == [rows[at] for at in reasons]
 
 
 def test_an_ensemble_of_taggers(tmp_path: Path) -> None:
