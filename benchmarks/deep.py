@@ -23,7 +23,7 @@ from scoreline.pipeline.options import ScoreJob
 from scoreline.pipeline.running.run import run
 from torch import Tensor, nn
 
-from scoreline import Scorer, save_bundle
+from scoreline import Regression, Scorer, save_bundle
 
 WIDTH, FEATURES = 2048, [f"f{number}" for number in range(64)]
 
@@ -61,7 +61,7 @@ def main() -> None:
         folder = Path(scratch)
         sample = np.random.default_rng(0).normal(size=(64, len(FEATURES)))
         net = model()
-        save_bundle(folder / "b", net, features=FEATURES, task="regression", sample=sample)
+        save_bundle(folder / "b", net, features=FEATURES, task=Regression(), sample=sample)
         data = make_data(folder, FEATURES, rows=asked.rows, files=2, format="parquet")
         rows = Scorer.load(folder / "b", device="cpu").members.pass_rows
         blocks = [torch.randn(len(FEATURES), rows).T for _ in range(asked.rows // rows)]

@@ -28,7 +28,7 @@ from PIL import Image, ImageOps
 from scoreline.pipeline.cores import available_cores
 from torch import nn
 
-from scoreline import save_bundle
+import scoreline
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 SIZE, DISTINCT = 64, 100
@@ -58,12 +58,9 @@ def saved(folder: Path, photos: list[bytes]) -> Path:
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3), nn.ReLU()]
     net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5)).eval()
-    described = {"size": (SIZE, SIZE), "mean": MEAN, "std": STD}
     sample = pa.table({"photo": photos[:32]})
-    save_bundle(
-        folder / "b", net, features=["photo"], sample=sample, task="multiclass", labels=list("abcde"),
-        images={"photo": described},
-    )  # fmt: skip
+    photo = scoreline.Image("photo", size=(SIZE, SIZE), mean=MEAN, std=STD)
+    scoreline.save_bundle(folder / "b", net, inputs=photo, task=scoreline.Multiclass(list("abcde")), sample=sample)
     (folder / "in").mkdir()
     for number in range(4):
         some = photos[number::4]

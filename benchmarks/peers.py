@@ -34,7 +34,7 @@ def make(folder: Path, rows: int, files: int) -> None:
     from scoreline.pipeline.examples.synthetic import make_data
     from sklearn.preprocessing import StandardScaler
 
-    from scoreline import save_bundle
+    from scoreline import Multiclass, save_bundle
 
     torch.manual_seed(0)
     sample = np.random.default_rng(0).normal(size=(256, len(FEATURES)))
@@ -42,9 +42,7 @@ def make(folder: Path, rows: int, files: int) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm1d):
             module.running_mean, module.running_var = torch.randn(module.num_features), torch.rand(module.num_features)
-    save_bundle(
-        folder / "bundle", model, features=FEATURES, scaler=scaler, task="multiclass", labels=LABELS, sample=sample
-    )
+    save_bundle(folder / "bundle", model, features=FEATURES, scaler=scaler, task=Multiclass(LABELS), sample=sample)
     torch.save(model.state_dict(), folder / "model.pt")
     (folder / "scaler.pkl").write_bytes(pickle.dumps(scaler))
     example = torch.zeros(2, len(FEATURES))

@@ -4,7 +4,7 @@ import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,7 +32,7 @@ def bench(
     rows: Any,
     features: int,
     files: int,
-    format: Literal["auto", "parquet", "csv"],
+    format: str,
     batch_size: int | None,
     device: str,
     trust: tuple[str, ...],
@@ -68,7 +68,7 @@ def bench(
             opened = open_bundle(bundle)
             measure.refuse(opened)
             named = opened.manifest.features
-            kind: Literal["parquet", "csv"] = "csv" if format == "csv" else "parquet"
+            kind = "csv" if format == "csv" else "parquet"
             data = str(synthetic.make_data(folder, [f.name for f in named], rows=rows, files=files, format=kind))
         job = ScoreJob(
             bundle=bundle,

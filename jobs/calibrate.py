@@ -47,7 +47,7 @@ def calibrate(
     head: str | None,
     method: Literal["auto", "temperature", "platt"],
     picture: str | None,
-    format: Literal["auto", "parquet", "csv"],
+    format: str,
     device: str,
     trust: tuple[str, ...],
     job: "JobFile | None",

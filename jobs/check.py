@@ -5,7 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from ..pipeline.options import ScoreJob
     from ..pipeline.planning.plan import Plan
     from ..pipeline.scoring.scorer import Scorer
-    from ..schemas.heads import AnyHead
-    from ..schemas.inputs import AnyInput
+    from ..schemas.bundle import BundleManifest
     from ..schemas.job import JobFile
 
 SHOWN_SHAPES = 12
@@ -36,7 +35,7 @@ SHOWN_SHAPES = 12
 def check(
     bundle: str,
     input: str | None,
-    format: Literal["auto", "parquet", "csv"],
+    format: str,
     device: str,
     trust: tuple[str, ...],
     job: "JobFile | None",
@@ -99,8 +98,6 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
     from ..schemas.members import CODE
 
     manifest, golden = bundle.manifest, scorer.golden
-    assert golden is not None, "a scorer that is loaded has replayed its golden rows"
-    names = [feature.name for feature in manifest.features]
     yield "bundle", f"{bundle.path} (format {manifest.format}, made by scoreline {manifest.scoreline})"
     yield "digest", bundle.digest
     yield "files", f"{len(manifest.files)}, every sha256 right: {', '.join(manifest.files)}"
@@ -112,39 +109,9 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
         )
     if manifest.ensemble is not None:
         yield "ensemble", f"{len(manifest.members)} members, by {manifest.ensemble.combine}"
-    layers = [(name, shape) for _, name, shape in scorer.shapes()]
-    for name, shape in layers[:SHOWN_SHAPES]:
-        yield "  shape", f"{name} → [rows{''.join(f', {size}' for size in shape[1:])}]"
-    if len(layers) > SHOWN_SHAPES:
-        yield "  shape", f"… {len(layers) - SHOWN_SHAPES} more"
-    if scorer.folded or scorer.dropped:
-        yield "prepared", f"{scorer.folded} BatchNorm folded into a Linear, {scorer.dropped} layers of training dropped"
-    yield "features", f"{len(names)}: {_some(names)}"
-    for kind, count in sorted(Counter(feature.dtype for feature in manifest.features).items()):
-        yield "  dtype", f"{count} {kind}"
-    kept = [feature.name for feature in manifest.features if feature.nulls == "keep"]
-    if kept:
-        yield "  may be missing", _some(kept)
-    for step in manifest.steps:
-        yield "step", f"{step.kind}: {len(step.features)} → {len(step.outputs)} columns, in float64"
-    for entry in manifest.inputs:
-        yield "input", f"{entry.name}: {_taken(entry)}"
-    for head in manifest.heads:
-        named = f"{head.name}: " if len(manifest.heads) > 1 else ""
-        if head.task == "regression":
-            yield "task", f"{named}regression of {_some(head.targets) or 'one value'}{_described(head)}"
-        else:
-            labels = _some([str(label) for label in head.labels])
-            yield "task", f"{named}{head.task} from {head.outputs}; labels as outputs: {labels}{_described(head)}"
-    if (pruning := manifest.pruning) is not None:
-        yield (
-            "pruned",
-            (
-                f"{pruning.zeros:,} of {pruning.weights:,} weights are zero, which moved raw outputs of the golden rows"
-                f" by up to {pruning.largest_difference:.2g} and changed {pruning.labels_changed} labels; dense kernels"
-                " do not get faster from it"
-            ),
-        )
+    yield from _layers(scorer)
+    yield from _inputs(manifest)
+    yield from _tasks(manifest)
     yield "writes", ", ".join(field.name for field in scorer.output_fields())
     truth = "the model and scaler objects" if golden.source == "model" else "predictions handed over"
     yield (
@@ -157,39 +124,54 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
     yield "batch size", f"{scorer.block_rows} rows: {scorer.block_reason}"
 
 
-def _taken(entry: "AnyInput") -> str:
-    """What the model takes of an input."""
-    match entry.kind:
-        case "table":
-            return f"{entry.dtype} [rows, {len(entry.columns)}]"
-        case "image":
-            how = f"the middle of {entry.resize} pixels" if entry.resize is not None else "stretched"
-            return f"float32 [rows, {entry.channels}, {entry.size[0]}, {entry.size[1]}], {how}"
-    width = "" if entry.dtype == "int64" else f", {len(entry.columns)}"
-    how = "alone by length" if entry.mask is None else f"padded, with a mask ({entry.mask})"
-    return f"{entry.dtype} [rows, up to {entry.longest} steps{width}], {how}"
+def _layers(scorer: "Scorer") -> Iterator[tuple[str, str]]:
+    layers = [(name, shape) for _, name, shape in scorer.shapes()]
+    for name, shape in layers[:SHOWN_SHAPES]:
+        yield "  shape", f"{name} → [rows{''.join(f', {size}' for size in shape[1:])}]"
+    if len(layers) > SHOWN_SHAPES:
+        yield "  shape", f"… {len(layers) - SHOWN_SHAPES} more"
+    folded, dropped = scorer.loaded.folded, scorer.loaded.dropped
+    if folded or dropped:
+        yield "prepared", f"{folded} BatchNorm folded into a Linear, {dropped} layers of training dropped"
 
 
-def _described(head: "AnyHead") -> str:
-    """What else a head says of its predictions."""
-    said = []
-    if head.task == "binary":
-        said.append(f"{head.labels[1]!r} above {head.threshold:g}")
-    elif head.task == "multilabel":
-        said.append(f"thresholds {_some([f'{value:g}' for value in head.thresholds])}")
-    elif head.task == "regression":
-        if head.quantiles:
-            said.append(f"quantiles {_some([f'{value:g}' for value in head.quantiles])}")
-        if head.spread is not None:
-            said.append(f"with its spread, from the {head.spread.replace('_', ' ')}")
-    elif head.task == "generation":
-        said.append(f"up to {head.steps} tokens, {head.beams} beam{'' if head.beams == 1 else 's'}")
-    calibration = getattr(head, "calibration", None)
-    if calibration is not None:
-        said.append(f"calibrated ({calibration.kind})")
-    if head.bounds is not None:
-        said.append(f"out of bounds: {'rejected' if head.bounds.reject else 'counted'}")
-    return "".join(f"; {one}" for one in said)
+def _inputs(manifest: "BundleManifest") -> Iterator[tuple[str, str]]:
+    from ..pipeline.features.kinds import kind_of
+
+    names = [feature.name for feature in manifest.features]
+    yield "features", f"{len(names)}: {_some(names)}"
+    for kind, count in sorted(Counter(feature.dtype for feature in manifest.features).items()):
+        yield "  dtype", f"{count} {kind}"
+    kept = [feature.name for feature in manifest.features if feature.nulls == "keep"]
+    if kept:
+        yield "  may be missing", _some(kept)
+    for step in manifest.steps:
+        yield "step", f"{step.kind}: {len(step.features)} → {len(step.outputs)} columns, in float64"
+    for entry in manifest.inputs:
+        yield "input", f"{entry.name}: {kind_of(entry).describe()}"
+
+
+def _tasks(manifest: "BundleManifest") -> Iterator[tuple[str, str]]:
+    from ..pipeline.tasks.tasks import task_of
+
+    for head in manifest.heads:
+        named = f"{head.name}: " if len(manifest.heads) > 1 else ""
+        task = task_of(head)
+        if task.labels:
+            labels = _some([str(label) for label in task.labels])
+            what = f"{task.name} from {task.outputs}; labels as outputs: {labels}"
+        else:
+            what = f"{task.name} of {_some(task.targets) or 'one value'}"
+        yield "task", "; ".join([named + what, *task.describe()])
+    if (pruning := manifest.pruning) is not None:
+        yield (
+            "pruned",
+            (
+                f"{pruning.zeros:,} of {pruning.weights:,} weights are zero, which moved raw outputs of the golden rows"
+                f" by up to {pruning.largest_difference:.2g} and changed {pruning.labels_changed} labels; dense kernels"
+                " do not get faster from it"
+            ),
+        )
 
 
 def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ import click
 from ..pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from ..pipeline.evaluation.evaluate import Evaluation
+    from ..pipeline.evaluation.evaluators import Evaluation
     from ..pipeline.evaluation.metrics import ClassMetrics
 
 MOST_SHOWN = 20
@@ -110,7 +110,7 @@ def _shown(found: "Evaluation") -> str:
     from .terminal.tables import table
 
     left = f", {found.unlabelled:,} without a label left out" if found.unlabelled else ""
-    lines = [f"{found.head.task}: {found.rows:,} {'steps' if found.head.task == 'tagging' else 'rows'}{left}", ""]
+    lines = [f"{found.head.task}: {found.rows:,} {found.unit}{left}", ""]
     if found.classes is not None:
         lines += _class_tables(found.classes, [_readable(str(label)) for label in found.head.labels])
     if found.labels:

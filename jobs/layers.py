@@ -34,7 +34,7 @@ def layers(bundle: str, as_json: bool) -> int:
         if len(found) > 1:
             answer(f"member {place}")
         if not listed:
-            sequence = any(entry.kind == "sequence" for entry in manifest.inputs)
+            sequence = any(entry.max_steps is not None for entry in manifest.inputs)
             answer(
                 "what its layers give is as long as each sequence, so none can be written for every row"
                 if sequence

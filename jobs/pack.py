@@ -16,41 +16,159 @@ if TYPE_CHECKING:
     from ..schemas.pack import PackSpec
 
 
-@click.command()
+#: Every field of a spec; docs/models.md has the same listing. A real spec has features or [inputs], one [task] or
+#: several by name, and one model or several [[model.members]].
+FIELDS = """\
+features = ["age", "income"]   # columns of the one table that the model takes, in its order; else [inputs]
+sample = "sample.csv"          # some raw rows, .csv or .parquet; needed
+expected = "expected.csv"      # predictions for them, made elsewhere
+call = "arguments"             # how forward takes several inputs; or "dict"
+prune = 0.5                    # the share of each layer's weights, the smallest, that become zero
+
+[inputs.numbers]               # named as forward's arguments, in their order; a single one is [inputs] itself
+kind = "table"
+columns = ["age", "city"]
+vocabularies = {city = ["Berlin", "Paris"]}   # the words of text columns; a word's token is its index
+
+[inputs.photo]
+kind = "image"
+column = "photo"               # bytes, or paths that begin at the folder of the sample
+size = [224, 224]              # height and width
+resize = 256                   # the shorter side, before the middle is cut out
+channels = 3                   # or 1
+mean = [0.485, 0.456, 0.406]   # by channel
+std = [0.229, 0.224, 0.225]
+interpolation = "bilinear"     # or nearest, box, hamming, bicubic, lanczos
+exif = true                    # turn images as their EXIF data says
+
+[inputs.text]
+kind = "tokens"
+column = "words"               # lists of words or of tokens
+longest = 128                  # longer lists are rejected
+vocabulary = ["<unk>", "good"] # of words
+unknown = "<unk>"              # the word that replaces unknown ones
+mask = "real"                  # where forward takes a mask; or padding, lengths
+pad = 0                        # the token that pads lists
+
+[inputs.prices]
+kind = "floats"
+columns = ["open", "close"]    # lists of numbers, side by side
+longest = 64
+mask = "lengths"
+pad = 0
+
+[task.fraud]                   # a single task is [task] itself
+kind = "binary"
+labels = ["no", "yes"]         # in the order of the model's outputs
+outputs = "logits"             # or probabilities, log_probabilities
+output = "fraud"               # the key in the model's dict, or the index in its tuple
+threshold = 0.3                # predict "yes" above this probability
+bounds = true                  # check that probabilities lie in [0, 1] and sum to 1
+out_of_bounds = "reject"       # or count
+
+[task.sort]
+kind = "multiclass"
+labels = ["barolo", "barbera", "grignolino"]
+outputs = "logits"
+output = 0
+bounds = true
+out_of_bounds = "count"
+
+[task.topics]
+kind = "multilabel"
+labels = ["sport", "science"]
+outputs = "logits"
+output = 1
+threshold = {science = 0.3}    # or one number for all, or one for each in a list
+bounds = true
+out_of_bounds = "count"
+
+[task.amount]
+kind = "regression"
+targets = ["low", "high"]      # names of several outputs
+output = [0, 1]                # several are put side by side
+scaler = {file = "y.skops"}    # of the targets; or the number that they were divided by
+quantiles = [0.1, 0.9]         # the quantiles that the outputs are
+spread = "variance"            # the second half of the outputs; or log_variance, std. Instead of quantiles
+bounds = [0.0, 100.0]          # low and high in the target's unit, or such a pair for each target
+out_of_bounds = "count"
+
+[task.tags]
+kind = "tagging"
+labels = ["other", "person"]
+outputs = "logits"
+output = 0
+bounds = true
+out_of_bounds = "count"
+
+[task.answer]
+kind = "generation"
+vocabulary = ["<s>", "</s>", "yes", "no"]
+start = "<s>"                  # leave it out where writing continues the list that is given
+end = "</s>"
+steps = 20                     # the most words
+beams = 4                      # 1 is greedy
+length_penalty = 0.6
+outputs = "logits"
+output = 0
+
+[[scaler]]                     # a single one is [scaler]
+file = "scaler.skops"          # or .npz, .json, .joblib, .pkl
+features = ["age", "income"]   # needed where there are several
+kind = "standard"              # what the numbers of an .npz or .json are; or minmax, maxabs, robust
+
+[model]                        # of one model: the fields of [[model.members]]
+combine = "probability"        # of several: or logit, vote; mean for regression
+std = true                     # also write prediction_std
+
+[[model.members]]
+file = "model.onnx"            # a whole model: .onnx, .pt2, TorchScript, or a pickled module
+weights = "weights.pt"         # or a state dict, .safetensors or saved by torch.save, with layers or factory
+weights_key = "state_dict"     # the entry of a checkpoint that holds it
+weights_prefix = "module."     # what every name in it begins with; removed
+weights_ignore = ["loss.weight"]              # names in it that the model does not need
+layers = [{type = "Linear", in_features = 2, out_features = 1}]   # layers of torch.nn, one after the other
+factory = "train:make_model"   # a function that makes the module, imported from the spec's folder
+factory_args = {width = 8}
+"""
+HELP = """Make a bundle from files saved at training time.
+
+SPEC.toml names them; paths are relative to it:
+
+\b
+  features = ["alcohol", "ash"]
+  sample = "sample.csv"          # some raw rows
+  expected = "expected.csv"      # predictions for them, if you have them
+  [task]
+  kind = "binary"
+  labels = ["no", "yes"]
+  [model]
+  weights = "weights.pt"         # a state dict; or .safetensors
+  layers = [{type = "Linear", in_features = 2, out_features = 1}]
+  [scaler]
+  file = "scaler.skops"          # or .npz, .json, .joblib
+
+\b
+Examples:
+  scoreline pack wine.toml bundles/wine
+  scoreline pack wine.toml bundles/wine --allow-pickle      # a .joblib or .pkl scaler
+  scoreline pack --from-mlflow mlruns/…/model task.toml bundles/wine --allow-pickle
+
+A model that becomes data needs no permission when it scores, however it was saved.
+"""
+EPILOG = "Every field of a spec:\n\n" + "\n\n".join(f"\b\n{part}" for part in FIELDS.strip().split("\n\n"))
+
+
+@click.command(help=HELP, epilog=EPILOG)
 @click.argument("paths", nargs=-1, metavar="[SPEC.toml] OUT")
 @click.option("--from-mlflow", "mlflow", metavar="DIR", help="Take model, features and sample from an MLflow model.")
 @click.option("--allow-import", is_flag=True, help="Import a factory, or load a model file that is code.")
 @click.option("--allow-pickle", is_flag=True, help="Unpickle files, in a child process that hands back data.")
 def pack(paths: tuple[str, ...], mlflow: str | None, allow_import: bool, allow_pickle: bool) -> int:
-    """Make a bundle from files saved at training time.
-
-    SPEC.toml names them; paths are relative to it:
-
-    \b
-      features = ["alcohol", "ash"]
-      task = "binary"
-      labels = ["no", "yes"]
-      sample = "sample.csv"          # some raw rows
-      expected = "expected.csv"      # predictions for them, if you have them
-      threshold = 0.3                # quantiles, spread, bounds, [heads.NAME] …: as save_bundle has them
-      # images = {photo = {size = [224, 224]}}, sequences = {text = {longest = 64}}, generate = {…}, likewise
-      prune = 0.5                    # half of the weights become zero, if you like
-      [model]
-      weights = "weights.pt"         # a state dict; or .safetensors
-      layers = [{type = "Linear", in_features = 2, out_features = 1}]
-      [scaler]
-      file = "scaler.skops"          # or .npz, .json, .joblib
-
-    \b
-    Examples:
-      scoreline pack wine.toml bundles/wine
-      scoreline pack wine.toml bundles/wine --allow-pickle      # a .joblib or .pkl scaler
-      scoreline pack --from-mlflow mlruns/…/model task.toml bundles/wine --allow-pickle
-
-    A model that becomes data needs no permission when it scores, however it was saved.
-    """
-    from ..pipeline.saving.pack import NeedsPickleError, read_spec  # here, so that --help stays light
-    from ..pipeline.saving.pack import pack as make_bundle
+    """Make a bundle, and answer with its digest."""
+    from ..pipeline.saving.pack import pack as make_bundle  # here, so that --help stays light
+    from ..pipeline.saving.pickle_files import NeedsPickleError
+    from ..pipeline.saving.spec_file import read_spec
     from ..schemas.pack import PackSpec
     from .terminal.tables import answer
 
@@ -85,28 +203,28 @@ def _with_mlflow(spec: "PackSpec", folder: Path, mlflow: Path, scratch: Path) ->
 
 
 def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_import: bool) -> str:
-    """Let a child unpickle and make the bundle, then take its data over: read, verified, written anew."""
+    """Let a child unpickle and make the bundle, then take its data over: read, verified, written again."""
     from ..pipeline.bundle.bundle import open_bundle, write_bundle
     from ..pipeline.model.onnx_runtime import SWITCH
     from ..pipeline.scoring.scorer import Scorer
 
-    told = made.parent / "answer.json"
+    answer_file = made.parent / "answer.json"
     asked = {"spec": spec.model_dump(mode="json"), "folder": str(folder.absolute()), "out": str(made)}
     # -P: the folder this happens to run in is nobody's to import from.
     child = subprocess.run(
         [sys.executable, "-P", "-m", "scoreline.jobs.unpickle"],
-        input=json.dumps({**asked, "answer": str(told), "allow_import": allow_import}),
+        input=json.dumps({**asked, "answer": str(answer_file), "allow_import": allow_import}),
         stdout=subprocess.DEVNULL,
         env={**os.environ, SWITCH: "1"},
         text=True,
         check=False,
     )
     try:
-        said = json.loads(told.read_text(encoding="utf-8"))
+        answer = json.loads(answer_file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BundleError(f"the process that unpickles ended with {child.returncode} and no answer") from error
-    if "error" in said:
-        raise BundleError(said["error"])
+    if "error" in answer:
+        raise BundleError(answer["error"])
     bundle = open_bundle(made)
     Scorer.load(bundle, device="cpu", trust=(bundle.digest,) if allow_import else ())
     return write_bundle(out, bundle.manifest, {name: bundle.read(name) for name in bundle.manifest.files})

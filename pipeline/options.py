@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-InputFormat = Literal["auto", "parquet", "csv"]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Probabilities = Literal["columns", "list", "none"]
 ExplainMethod = Literal["integrated-gradients", "shapley", "lime", "occlusion"]
@@ -91,7 +90,7 @@ class ScoreJob:
     input: str
     output: str
     run_id: str
-    format: InputFormat = "auto"
+    format: str = "auto"
     columns: ColumnOptions = ColumnOptions()
     csv: CsvDialect = CsvDialect()
     batch_rows: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 #: The model's inputs by name: a row each along the first dimension.
 Inputs: TypeAlias = "Mapping[str, Tensor | Sequences]"
-Format = Literal["parquet", "csv"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +24,7 @@ class Partition:
 
     path: str
     name: str
-    format: Format
+    format: str
     size: int
     mtime_ns: int
     inode: int = 0
@@ -52,8 +51,9 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Block:
-    """The rows of one forward pass, all of one split. `first_row`: the place of the first in its partition."""
+class ReadBlock:
+    """The rows of one forward pass as a reader found them, all of one split. `first_row`: the number of the first in
+    its partition."""
 
     split: int
     first_row: int
@@ -157,16 +157,15 @@ def dense(given: Mapping[str, Tensor | Sequences]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
-    """Tensors on their way to a GPU, and the events around their copy."""
+    """Tensors on their way to a device, and on a GPU the events around their copy."""
 
     tensors: Inputs
-    start: Event
-    end: Event
+    events: tuple[Event, Event] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureBatch:
-    """The model's inputs, a row each, with the batch they came from. `sent`: their copy to a GPU."""
+    """The model's inputs, a row each, with the batch they came from. `sent`: the same on their way to the device."""
 
     batch: pa.RecordBatch
     inputs: Inputs

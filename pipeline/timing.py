@@ -1,4 +1,4 @@
-"""Stage clocks. They know the names of the stages and what a second is, nothing else.
+"""Stage clocks: seconds, rows and bytes by the name of a stage.
 
 Two figures per stage. `busy_s`: seconds of work, summed over the threads that did it. `waiting_s`: seconds in
 which the run stood still for the stage, because nothing else was left to do; those of all stages, with the
@@ -11,14 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-
-STAGES = (
-    "discover", "read", "check", "images", "scale", "dedupe",
-    "transfer", "pad", "forward", "hidden", "decode", "explain",
-    "write", "publish",
-)  # fmt: skip
-#: Stages that are there only where they were asked for.
-OPTIONAL = ("images", "dedupe", "pad", "hidden", "explain")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -51,7 +43,7 @@ class StageTimes:
             spent.busy_s += perf_counter() - start
 
     @contextmanager
-    def stage_in_front(self, name: str) -> Iterator[StageTime]:
+    def blocking_stage(self, name: str) -> Iterator[StageTime]:
         """Time a piece of work that the whole run waits for."""
         start = perf_counter()
         spent = self[name]
@@ -65,7 +57,6 @@ class StageTimes:
     def waited(self, seconds: float, stages: Sequence[str]) -> None:
         """The run stood still for `seconds` until these stages, which share a thread, were through. Each takes
         its share by the work it did for the block at hand."""
-        stages = [stage for stage in stages if stage in self.stages or stage not in OPTIONAL]
         busy = [self[stage].busy_s for stage in stages]
         total = sum(busy)
         for stage, work in zip(stages, busy, strict=True):
@@ -80,9 +71,9 @@ class StageTimes:
             mine.rows += spent.rows
             mine.bytes += spent.bytes
 
-    def summary(self) -> dict[str, StageTime]:
-        """Every stage in the order of the data, also those that cost nothing, but for optional ones."""
-        return {name: self[name] for name in STAGES if name in self.stages or name not in OPTIONAL}
+    def summary(self, names: Sequence[str]) -> dict[str, StageTime]:
+        """The stages of these names, in this order, also those that have cost nothing."""
+        return {name: self[name] for name in names}
 
 
 def verdict(stages: Mapping[str, StageTime], startup_s: float, wall_s: float) -> str:

@@ -12,15 +12,12 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from .base import Schema, Sha256
-from .heads import AnyHead, GenerationHead, LabelledHead, TaggingHead
-from .inputs import AnyInput, Feature, SequenceInput
+from .heads import AnyHead
+from .inputs import AnyInput, Feature
 from .members import AnyMember, FileName, files_of
-from .steps import AnyStep, OrdinalStep
+from .steps import AnyStep
 
 FORMAT = 1
-
-#: The argument that takes what has been generated, where a model takes one dict.
-GENERATED = "generated"
 
 
 class Ensemble(Schema):
@@ -94,7 +91,7 @@ class BundleManifest(Schema):
         doubled = [name for name, times in Counter(head.name for head in self.heads).items() if times > 1]
         if doubled:
             raise ValueError(f"two heads have the name {doubled[0]!r}")
-        classes = [head.task for head in self.heads if isinstance(head, LabelledHead)]
+        classes = [head.task for head in self.heads if head.labelled]
         if self.ensemble is not None and (self.ensemble.combine == "mean") == bool(classes):
             raise ValueError(
                 f"combine {self.ensemble.combine!r} does not go with {classes[0] if classes else 'regression'}"
@@ -108,7 +105,7 @@ class BundleManifest(Schema):
     @property
     def longest(self) -> int:
         """The most steps that a row may have; 1 without sequences."""
-        return max((entry.longest for entry in self.inputs if isinstance(entry, SequenceInput)), default=1)
+        return max(entry.max_steps or 1 for entry in self.inputs)
 
     @property
     def arguments(self) -> list[str]:
@@ -118,14 +115,8 @@ class BundleManifest(Schema):
 
 def arguments_of(inputs: Sequence[AnyInput], heads: Sequence[AnyHead]) -> list[str]:
     """What a model takes, in order: its inputs, masks behind their sequences, and what has been generated."""
-    names = []
-    for entry in inputs:
-        names.append(entry.name)
-        if isinstance(entry, SequenceInput) and entry.mask is not None:
-            names.append(f"{entry.name}_mask")
-    if any(isinstance(head, GenerationHead) and head.start is not None for head in heads):
-        names.append(GENERATED)
-    return names
+    generated = dict.fromkeys(name for head in heads for name in head.arguments)
+    return [*(name for entry in inputs for name in entry.arguments), *generated]
 
 
 def refuse_arguments(
@@ -135,24 +126,5 @@ def refuse_arguments(
     doubled = [name for name, times in Counter(arguments_of(inputs, heads)).items() if times > 1]
     if doubled:
         raise ValueError(f"two arguments of the model have the name {doubled[0]!r}; rename the feature or the input")
-    sequences = [entry for entry in inputs if isinstance(entry, SequenceInput)]
     for head in heads:
-        if isinstance(head, TaggingHead) and not sequences:
-            raise ValueError("tagging gives a label for each step of a sequence, and there is none")
-        if not isinstance(head, GenerationHead):
-            continue
-        if len(heads) > 1 or num_members > 1:
-            raise ValueError("generation is the one head of one model")
-        if head.start is not None:
-            continue
-        if not len(sequences) == len(inputs) == 1 or sequences[0].dtype != "int64":
-            raise ValueError("without a start, generation goes on with the one sequence of tokens that is given")
-        for step in steps:
-            words = [str(label) for label in head.labels]
-            if step.outputs == sequences[0].columns and isinstance(step, OrdinalStep):
-                known = [str(word) for word in step.encodings[0].categories]
-                if known != words[: len(known)]:
-                    raise ValueError(
-                        "without a start, what is generated goes back in as tokens; give the labels, which are the"
-                        " vocabulary, and the vocabulary of the sequence in the same order"
-                    )
+        head.check_model(inputs, steps, alone=len(heads) == num_members == 1)

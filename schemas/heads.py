@@ -1,12 +1,17 @@
 """The heads of a bundle: a task, its labels or targets, thresholds, calibration."""
 
 from collections import Counter
-from typing import Annotated, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from .base import Schema
-from .steps import Name
+from .inputs import Input
+from .steps import AnyStep, Name, OrdinalStep
+
+#: The argument that takes what has been generated, where a model takes one dict.
+GENERATED = "generated"
 
 Label = bool | int | float | str
 #: A label is predicted where its probability is above this.
@@ -62,12 +67,29 @@ class Head(Schema):
     output: int | str | list[int | str] = 0
     bounds: Bounds | None = None
 
+    #: Whether its numbers belong to labels.
+    labelled: ClassVar[bool] = False
+
+    @property
+    def arguments(self) -> list[str]:
+        """What the model takes beside its inputs."""
+        return []
+
+    def check_model(self, inputs: Sequence[Input], steps: Sequence[AnyStep], *, alone: bool) -> None:
+        """Raise ValueError where the head does not go with the inputs.
+
+        Args:
+            alone: whether it is the one head of one model.
+        """
+
 
 class LabelledHead(Head):
     """An output that speaks for labels: what its numbers are, and the labels in the order of its columns."""
 
     outputs: Literal["logits", "probabilities", "log_probabilities"]
     labels: list[Label] = Field(min_length=2)
+
+    labelled = True
 
     @model_validator(mode="after")
     def _labels_can_be_told_apart(self) -> Self:
@@ -200,6 +222,11 @@ class TaggingHead(LabelledHead):
     task: Literal["tagging"] = "tagging"
     output: int | str = 0
 
+    def check_model(self, inputs: Sequence[Input], steps: Sequence[AnyStep], *, alone: bool) -> None:  # noqa: ARG002
+        """Raise ValueError where there is no sequence."""
+        if all(entry.max_steps is None for entry in inputs):
+            raise ValueError("tagging gives a label for each step of a sequence, and there is none")
+
 
 class GenerationHead(LabelledHead):
     """A step model: scores `[rows, vocabulary]` of the next token, or `[rows, steps, vocabulary]` of the token behind
@@ -229,6 +256,30 @@ class GenerationHead(LabelledHead):
         if self.bounds is not None:
             raise ValueError("bounds do not go with what is generated")
         return self
+
+    @property
+    def arguments(self) -> list[str]:
+        """What has been generated so far, unless it goes back into the sequence."""
+        return [GENERATED] if self.start is not None else []
+
+    def check_model(self, inputs: Sequence[Input], steps: Sequence[AnyStep], *, alone: bool) -> None:
+        """Raise ValueError where it is not alone, or, without a start, where its words cannot go back into the one
+        sequence of tokens."""
+        if not alone:
+            raise ValueError("generation is the one head of one model")
+        if self.start is not None:
+            return
+        if len(inputs) != 1 or inputs[0].max_steps is None or not inputs[0].takes_integers:
+            raise ValueError("without a start, generation goes on with the one sequence of tokens that is given")
+        words = [str(label) for label in self.labels]
+        for step in steps:
+            if step.outputs == inputs[0].columns and isinstance(step, OrdinalStep):
+                known = [str(word) for word in step.encodings[0].categories]
+                if known != words[: len(known)]:
+                    raise ValueError(
+                        "without a start, what is generated goes back in as tokens; give the labels, which are the"
+                        " vocabulary, and the vocabulary of the sequence in the same order"
+                    )
 
 
 AnyHead = Annotated[

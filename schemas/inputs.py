@@ -21,12 +21,33 @@ class Feature(Schema):
     nulls: Literal["reject", "keep"] = "reject"
 
 
-class TableInput(Schema):
+class Input(Schema):
+    """One input of the model: what every kind of it has."""
+
+    kind: str
+    name: Name
+    columns: list[Name] = Field(min_length=1)
+
+    @property
+    def arguments(self) -> list[str]:
+        """What the model takes for it, in order."""
+        return [self.name]
+
+    @property
+    def max_steps(self) -> int | None:
+        """The most steps of a row; None where rows have none."""
+        return None
+
+    @property
+    def takes_integers(self) -> bool:
+        """Whether the model takes int64, tokens or indices, which have no gradient."""
+        return False
+
+
+class TableInput(Input):
     """One tensor of the model, `[rows, columns]`: which columns make it, after the steps, in which order."""
 
     kind: Literal["table"] = "table"
-    name: Name
-    columns: list[Name] = Field(min_length=1)
     dtype: Literal["float32", "int64"] = "float32"
     #: Whether the model needs the rows one behind the other in memory, as `x.view(-1, 2)` does.
     contiguous: bool = False
@@ -36,8 +57,13 @@ class TableInput(Schema):
         """How many a row has."""
         return len(self.columns)
 
+    @property
+    def takes_integers(self) -> bool:
+        """Whether it is int64."""
+        return self.dtype == "int64"
 
-class ImageInput(Schema):
+
+class ImageInput(Input):
     """Images as one tensor of the model, float32 `[rows, channels, height, width]`.
 
     An image is turned as its EXIF says, converted to grey or RGB and resized: so that its shorter side has `resize`
@@ -46,7 +72,6 @@ class ImageInput(Schema):
     """
 
     kind: Literal["image"] = "image"
-    name: Name
     columns: list[Name] = Field(min_length=1, max_length=1)
     #: Height and width.
     size: tuple[Side, Side]
@@ -74,7 +99,7 @@ class ImageInput(Schema):
         return self.channels * self.size[0] * self.size[1]
 
 
-class SequenceInput(Schema):
+class SequenceInput(Input):
     """Lists as tensors of the model: int64 tokens `[rows, steps]`, or float32 `[rows, steps, columns]`, lists that are
     equally long side by side.
 
@@ -84,8 +109,6 @@ class SequenceInput(Schema):
     """
 
     kind: Literal["sequence"] = "sequence"
-    name: Name
-    columns: list[Name] = Field(min_length=1)
     dtype: Literal["float32", "int64"] = "int64"
     #: Longer lists are rejects.
     longest: int = Field(ge=1, le=1 << 20)
@@ -102,6 +125,21 @@ class SequenceInput(Schema):
     def numbers(self) -> int:
         """How many a row has, at most."""
         return self.longest * len(self.columns)
+
+    @property
+    def arguments(self) -> list[str]:
+        """Itself, and its mask."""
+        return [self.name, *([f"{self.name}_mask"] if self.mask is not None else [])]
+
+    @property
+    def takes_integers(self) -> bool:
+        """Whether it is tokens."""
+        return self.dtype == "int64"
+
+    @property
+    def max_steps(self) -> int:
+        """The longest list."""
+        return self.longest
 
 
 def _kind(given: Any) -> str:

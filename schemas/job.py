@@ -67,7 +67,7 @@ class JobFile(Schema):
     bundle: str | None = None
     input: str | None = None
     output: str | None = None
-    format: Literal["auto", "parquet", "csv"] | None = None
+    format: str | None = None
     keys: str | list[str] | None = None
     prefix: str | None = None
     probabilities: Literal["columns", "list", "none"] | None = None

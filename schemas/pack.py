@@ -1,14 +1,26 @@
-"""A spec for `scoreline pack`: which files saved at training time make a bundle. Paths are relative to the spec."""
+"""pack.toml, a spec for `scoreline pack`: which files saved at training time make a bundle. Inputs and tasks are the
+specs of `save_bundle`, as tables; paths are relative to the file.
+"""
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
 
 from .base import Schema
+from .specs.inputs import FloatSequence, Image, Table, TokenSequence
+from .specs.models import Ensemble, member_list
+from .specs.tasks import Binary, Generation, Multiclass, Multilabel, Regression, Tagging
+from .specs.values import Columns, choice
 
 
-class ModelSpec(Schema):
+class ModelFile(Schema):
     """A model file; or weights with their architecture, as a list of layers or as `module:factory`."""
 
+    #: `.onnx`, a `.pt2` or TorchScript file, or a pickled module.
     file: str | None = None
+    #: A state dict, `.safetensors` or saved by `torch.save`.
     weights: str | None = None
     #: The entry of a checkpoint that holds the state dict, as in `state_dict`.
     weights_key: str | None = None
@@ -16,44 +28,60 @@ class ModelSpec(Schema):
     weights_prefix: str = ""
     #: Names in it, as they are in the file, that the architecture does not need, as in `loss.weight`.
     weights_ignore: list[str] = []
+    #: Layers of torch.nn, one after the other: `type` and the arguments of its constructor.
     layers: list[dict[str, Any]] | None = None
+    #: A function that makes the module, as `module:function`; it is imported from beside the spec.
     factory: str | None = None
     factory_args: dict[str, Any] = {}
 
 
-class ScalerSpec(Schema):
+class ScalerFile(Schema):
     """A saved transformer. `kind` says what the numbers of an `.npz` or JSON file are."""
 
     file: str
     features: list[str] | None = None
-    kind: Literal["standard", "minmax", "maxabs", "robust"] | None = None
+    kind: Annotated[
+        Literal["standard", "minmax", "maxabs", "robust"] | None, choice("standard", "minmax", "maxabs", "robust")
+    ] = None
+
+
+def _target_scaler(value: Any) -> Any:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float | ScalerFile)):
+        raise ValueError(f"{value!r} is not a number, nor a table with the file of a scaler")
+    return value
+
+
+@dataclass(frozen=True)
+class RegressionOfFiles(Regression):
+    """A regression whose scaler is a file, or the number that the targets were divided by."""
+
+    scaler: Annotated[ScalerFile | float | None, BeforeValidator(_target_scaler)] = None
+
+
+@dataclass(frozen=True)
+class EnsembleOfFiles(Ensemble):
+    """Several model files."""
+
+    members: Annotated[Sequence[ModelFile], BeforeValidator(member_list)]
+
+
+AnyTaskTable = Annotated[
+    Binary | Multiclass | Multilabel | RegressionOfFiles | Tagging | Generation, Field(discriminator="kind")
+]
+AnyInputTable = Annotated[Table | Image | TokenSequence | FloatSequence, Field(discriminator="kind")]
+TASK_TABLES = (Binary, Multiclass, Multilabel, RegressionOfFiles, Tagging, Generation)
+INPUT_TABLES = (Table, Image, TokenSequence, FloatSequence)
 
 
 class PackSpec(Schema):
-    """Everything `save_bundle` is told, with files in place of objects."""
+    """The arguments of `save_bundle`, with files in place of objects."""
 
-    features: list[str] | None = None
-    task: Literal["binary", "multiclass", "multilabel", "regression", "tagging", "generation"] | None = None
-    labels: list[bool | int | float | str] | None = None
-    outputs: Literal["logits", "probabilities", "log_probabilities"] | None = None
-    output: int | str | list[int | str] | None = None
-    threshold: float | list[float] | dict[str, float] | None = None
-    quantiles: list[float] | None = None
-    spread: Literal["variance", "log_variance", "std"] | None = None
-    bounds: bool | list[float] | list[list[float]] | None = None
-    out_of_bounds: Literal["count", "reject"] | None = None
-    heads: dict[str, dict[str, Any]] | None = None
+    features: Columns | None = None
+    inputs: AnyInputTable | dict[str, AnyInputTable] | None = None
+    task: AnyTaskTable | dict[str, AnyTaskTable] | None = None
+    scaler: ScalerFile | list[ScalerFile] | None = None
     sample: str | None = None
     expected: str | None = None
-    model: ModelSpec | list[ModelSpec] | None = None
-    scaler: ScalerSpec | list[ScalerSpec] | None = None
-    target_scaler: ScalerSpec | float | None = None
-    vocabularies: dict[str, list[str]] = {}
-    inputs: dict[str, list[str]] | None = None
-    images: dict[str, dict[str, Any]] | None = None
-    sequences: dict[str, dict[str, Any]] | None = None
-    generate: dict[str, Any] | None = None
-    call: Literal["arguments", "dict"] = "arguments"
-    combine: Literal["probability", "logit", "vote", "mean"] | None = None
-    std: bool = False
+    model: ModelFile | EnsembleOfFiles | None = None
+    call: Annotated[Literal["arguments", "dict"], choice("arguments", "dict")] = "arguments"
     prune: float | None = None

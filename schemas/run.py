@@ -77,7 +77,7 @@ class PartitionRecord(Schema):
 
     source: str
     path: str
-    format: Literal["parquet", "csv"]
+    format: str
     rows_in: int = 0
     rows_scored: int = 0
     rows_rejected: int = 0
@@ -100,7 +100,7 @@ class HeadRecord(Schema):
     """What the predictions of a head are, for those who evaluate them. `columns`: as they are named in the output."""
 
     name: str
-    task: Literal["binary", "multiclass", "multilabel", "regression", "tagging", "generation"]
+    task: str
     labels: list[bool | int | float | str] = []
     targets: list[str] = []
     #: Of each column of quantiles, in order.

@@ -22,32 +22,57 @@ if TYPE_CHECKING:
     from .pipeline.records import ScoredBatch
     from .pipeline.saving.save import save_bundle
     from .pipeline.scoring.scorer import Scorer
+    from .schemas.specs.inputs import FloatSequence, Image, Table, TokenSequence
+    from .schemas.specs.models import Ensemble
+    from .schemas.specs.tasks import Binary, Generation, Multiclass, Multilabel, Regression, Tagging
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Binary",
     "BundleError",
     "DataError",
     "DeviceError",
+    "Ensemble",
+    "FloatSequence",
+    "Generation",
     "GoldenMismatchError",
+    "Image",
     "ModelFailedError",
+    "Multiclass",
+    "Multilabel",
+    "Regression",
     "RowsRejectedError",
     "ScoredBatch",
     "ScorelineError",
     "Scorer",
+    "Table",
+    "Tagging",
+    "TokenSequence",
     "save_bundle",
 ]
 
 _HOMES = {
+    "Binary": ".schemas.specs.tasks",
     "BundleError": ".pipeline.errors",
     "DataError": ".pipeline.errors",
     "DeviceError": ".pipeline.errors",
+    "Ensemble": ".schemas.specs.models",
+    "FloatSequence": ".schemas.specs.inputs",
+    "Generation": ".schemas.specs.tasks",
     "GoldenMismatchError": ".pipeline.errors",
+    "Image": ".schemas.specs.inputs",
     "ModelFailedError": ".pipeline.errors",
+    "Multiclass": ".schemas.specs.tasks",
+    "Multilabel": ".schemas.specs.tasks",
+    "Regression": ".schemas.specs.tasks",
     "RowsRejectedError": ".pipeline.errors",
     "ScoredBatch": ".pipeline.records",
-    "Scorer": ".pipeline.scoring.scorer",
     "ScorelineError": ".pipeline.errors",
+    "Scorer": ".pipeline.scoring.scorer",
+    "Table": ".schemas.specs.inputs",
+    "Tagging": ".schemas.specs.tasks",
+    "TokenSequence": ".schemas.specs.inputs",
     "save_bundle": ".pipeline.saving.save",
 }
 

@@ -19,7 +19,7 @@ from sklearn import datasets
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from scoreline import save_bundle
+from described import save_described
 from textbook import ClassificationModel, randomized
 
 settings.register_profile("scoreline", deadline=None, max_examples=60)
@@ -58,7 +58,7 @@ def _example(name: str, task: str, folder: Path) -> Example:
     model = randomized(ClassificationModel(len(features), [32, 16], max(1, len(labels))))
     if task == "binary":
         model = randomized(ClassificationModel(len(features), [32, 16], 1))
-    save_bundle(
+    save_described(
         folder / name,
         model,
         features=features,
@@ -173,5 +173,22 @@ def process() -> Callable[..., Result]:
             check=False,
         )
         return Result(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def iris_file(tmp_path: Path, iris: Example) -> Path:
+    """Iris as one Parquet file."""
+    iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
+    return tmp_path / "in.parquet"
+
+
+@pytest.fixture
+def score(scoreline: Callable[..., Result], iris: Example, tmp_path: Path) -> Callable[..., Result]:
+    """`scoreline score` of an input into tmp_path/out."""
+
+    def call(data: object, *words: object) -> Result:
+        return scoreline("score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", *words)
 
     return call

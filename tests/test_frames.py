@@ -14,7 +14,7 @@ import torch
 from scoreline.pipeline.errors import ColumnError, RowsRejectedError, UsageError
 from torch import nn
 
-from scoreline import BundleError, Scorer, save_bundle
+from scoreline import BundleError, Regression, Scorer, Table, save_bundle
 
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=list("abc"))
 
@@ -73,9 +73,9 @@ def test_frames_that_hand_themselves_over(tmp_path: Path, make: Callable[[pd.Dat
     if make is not MAKERS[-1]:
         wrong = make(expected + 1)
         with pytest.raises(BundleError, match=r"expected|come out"):
-            save_bundle(tmp_path / "b", model, features=names, sample=make(X), expected=wrong, task="regression")
+            save_bundle(tmp_path / "b", model, features=names, task=Regression(), sample=make(X), expected=wrong)
     said = None if make is MAKERS[-1] else make(expected)
-    save_bundle(tmp_path / "b", model, features=names, sample=make(X), expected=said, task="regression")
+    save_bundle(tmp_path / "b", model, features=names, task=Regression(), sample=make(X), expected=said)
     rows = X.assign(id=np.arange(50) + 2**53, word=["x", None] * 25, kind=pd.Categorical(["p", "q"] * 25))
     rows = rows[["id", "c", "word", "a", "kind", "b"]]
     scorer = Scorer.load(tmp_path / "b", device="cpu")
@@ -99,7 +99,7 @@ def test_text_features_of_views(tmp_path: Path) -> None:
     words = {"city": ["p", "q"], "kind": ["u", "v"]}
     for name, sample in (("a", frame), ("b", as_polars(frame))):
         save_bundle(
-            tmp_path / name, model, features=["city", "kind"], sample=sample, task="regression", vocabularies=words
+            tmp_path / name, model, inputs=Table(["city", "kind"], vocabularies=words), task=Regression(), sample=sample
         )
     wanted = Scorer.load(tmp_path / "a", device="cpu").score_frame(frame)["prediction"].to_numpy()
     got = Scorer.load(tmp_path / "b", device="cpu").score_frame(as_polars(frame))["prediction"]
@@ -111,7 +111,7 @@ def test_columns_whose_names_are_numbers(tmp_path: Path, features: list[Any]) ->
     """`pd.DataFrame(array)` is a sample and is scored; other columns keep their names."""
     frame = pd.DataFrame(X.to_numpy(), index=[f"row {n}" for n in range(50)])
     model, given = linear(frame)
-    save_bundle(tmp_path / "b", model, features=features, sample=frame, task="regression")
+    save_bundle(tmp_path / "b", model, features=features, task=Regression(), sample=frame)
     frame[7], frame["word"] = range(50), "x"
     got = Scorer.load(tmp_path / "b", device="cpu").score_frame(frame[[7, 2, "word", 1, 0]])
     assert got.columns.tolist() == [7, "word", "prediction"]
@@ -122,13 +122,13 @@ def test_columns_whose_names_are_numbers(tmp_path: Path, features: list[Any]) ->
     with pytest.raises(ColumnError, match="more than one column '1'"):
         scorer.score_frame(both)
     with pytest.raises(ColumnError, match="more than one column '1'"):
-        save_bundle(tmp_path / "c", model, features=features, sample=both, task="regression")
+        save_bundle(tmp_path / "c", model, features=features, task=Regression(), sample=both)
 
 
 def test_what_is_no_frame(tmp_path: Path) -> None:
     """Arrays, lazy frames, a column: said in a line; and messages name what there is."""
     model, _ = linear(X)
-    save_bundle(tmp_path / "b", model, features=list("abc"), sample=X, task="regression")
+    save_bundle(tmp_path / "b", model, features=list("abc"), task=Regression(), sample=X)
     scorer = Scorer.load(tmp_path / "b", device="cpu")
     for given in (X.to_numpy(), [1, 2], None, object()):
         with pytest.raises(UsageError, match="takes a frame of pandas, or one that has __arrow_c_stream__"):

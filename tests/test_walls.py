@@ -1,6 +1,7 @@
 """The walls of the house, read from the sources with `ast`."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ COMMANDS = [file for file in SOURCES if "jobs" in file.parts and "terminal" not 
 #: The floors of the pipeline, from the ground up. A room imports from the floors below it, never from its own.
 #: What is no folder stands on the ground, and imports only from there.
 FLOORS = (
-    ("storage",),
+    ("features", "storage", "tasks"),
     ("parquet",),
-    ("bundle", "features", "graph", "inputs", "outputs"),
-    ("model", "tasks"),
+    ("bundle", "graph", "inputs", "outputs"),
+    ("model",),
     ("planning", "scoring"),
     ("running", "saving"),
     ("evaluation", "examples"),
@@ -25,6 +26,19 @@ FLOORS = (
 WITHOUT_TORCH = ("schemas", "storage", "parquet", "inputs", "outputs", "bundle", "planning")
 
 
+@cache
+def parsed(file: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(file.read_text())
+
+
+@cache
+def nodes(file: Path) -> tuple[ast.AST, ...]:
+    """Every node of a file's syntax tree."""
+    return tuple(ast.walk(parsed(file)))
+
+
+@cache
 def installed_name(file: Path) -> str:
     """`pipeline/inputs/csv.py` → `scoreline.pipeline.inputs.csv`."""
     parts = file.relative_to(ROOT).with_suffix("").parts
@@ -32,20 +46,20 @@ def installed_name(file: Path) -> str:
     return ".".join(parts).removesuffix(".__init__")
 
 
-def imports(file: Path, *, everywhere: bool = True) -> set[str]:
+@cache
+def imports(file: Path, *, everywhere: bool = True) -> frozenset[str]:
     """The absolute names that a file imports; only at its top, outside `if TYPE_CHECKING`, if not everywhere."""
     name = installed_name(file)
     package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
-    tree = ast.parse(file.read_text())
-    found = set()
-    for node in ast.walk(tree) if everywhere else tree.body:
+    found: set[str] = set()
+    for node in nodes(file) if everywhere else parsed(file).body:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             found |= {module} | {f"{module}.{alias.name}" for alias in node.names if not node.module}
-    return found
+    return frozenset(found)
 
 
 def of_ours(file: Path) -> set[str]:
@@ -101,8 +115,8 @@ def test_rooms_import_downwards(file: Path) -> None:
 @pytest.mark.parametrize("file", SOURCES, ids=installed_name)
 def test_private_names_stay_in_their_file(file: Path) -> None:
     """What begins with an underscore is imported by nobody."""
-    nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
-    assert not [alias.name for node in nodes if node.level for alias in node.names if alias.name.startswith("_")]
+    found = [node for node in nodes(file) if isinstance(node, ast.ImportFrom)]
+    assert not [alias.name for node in found if node.level for alias in node.names if alias.name.startswith("_")]
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=installed_name)
@@ -123,11 +137,10 @@ def test_nothing_can_execute_what_a_file_says(file: Path) -> None:
     assert "scoreline.jobs.unpickle" not in imports(file)
     if installed_name(file) == "scoreline.jobs.unpickle":
         return
-    tree = ast.parse(file.read_text())
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    calls = [node for node in nodes(file) if isinstance(node, ast.Call)]
     called = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
     assert not called & {"eval", "exec", "compile", "__import__"}
-    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    attributes = {node.attr for node in nodes(file) if isinstance(node, ast.Attribute)}
     assert "GraphModule" not in attributes
     roots = {found.split(".")[0] for found in imports(file)}
     assert not roots & {"pickle", "joblib", "marshal", "shelve", "dill", "cloudpickle"}
@@ -145,7 +158,7 @@ def test_nothing_can_execute_what_a_file_says(file: Path) -> None:
 
 def test_every_file_says_what_it_is() -> None:
     """A docstring opens every file."""
-    assert not [file for file in SOURCES if not ast.get_docstring(ast.parse(file.read_text()))]
+    assert not [file for file in SOURCES if not ast.get_docstring(parsed(file))]
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=installed_name)
@@ -153,6 +166,4 @@ def test_one_file_imports_onnxruntime(file: Path) -> None:
     """That which turns its telemetry off before."""
     if installed_name(file) != "scoreline.pipeline.model.onnx_runtime":
         assert "onnxruntime" not in {found.split(".")[0] for found in imports(file)}
-        assert not {"onnxruntime"} & {
-            node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)
-        }
+        assert not {"onnxruntime"} & {node.value for node in nodes(file) if isinstance(node, ast.Constant)}

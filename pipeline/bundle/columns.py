@@ -8,12 +8,11 @@ from collections.abc import Collection
 import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import BinaryHead, MulticlassHead, MultilabelHead
 from ..errors import ColumnError, UsageError
 from ..options import ColumnOptions
-from .explained import explain_fields
+from ..tasks.tasks import task_of
+from . import stages
 from .heads import head_fields, with_thresholds
-from .layers import hidden_columns
 
 
 def key_names(schema: pa.Schema, features: Collection[str], options: ColumnOptions) -> list[str]:
@@ -41,29 +40,26 @@ def output_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.F
       length penalty), `ended` (bool, whether it came to its end within the steps that are allowed)
     - an ensemble that was asked for its spread: `prediction_std` (float64), or one per target or label
 
-    Where there are several heads, each one's columns begin with its name. Behind all of them the hidden layers that
-    were asked for, as lists of float32 of a fixed size, and the attributions of `--explain`.
+    Where there are several heads, each one's columns begin with its name. Behind all of them those of optional
+    stages: hidden layers as lists of float32 of a fixed size, and the attributions of `--explain`.
     """
-    hidden = [
-        pa.field(column.name, pa.list_(pa.float32(), column.width))
-        for column in hidden_columns(manifest, options.hidden)
-    ]
     heads = [field for head in manifest.heads for field in head_fields(manifest, head, options)]
-    return [*heads, *hidden, *explain_fields(manifest, options.explain)]
+    return [*heads, *(field for stage in stages.OPTIONAL for field in stage.fields(manifest, options))]
 
 
 def check_options(manifest: BundleManifest, options: ColumnOptions) -> None:
     """Raise UsageError for options that go with none of the bundle's heads; says what is possible."""
-    tasks = ", ".join(sorted({head.task for head in manifest.heads}))
-    classes = [len(head.labels) for head in manifest.heads if isinstance(head, MulticlassHead)]
+    names = ", ".join(sorted({head.task for head in manifest.heads}))
+    tasks = [task_of(head) for head in manifest.heads]
     if options.top_k is not None:
-        if not classes:
-            raise UsageError(f"--top-k is for multiclass, and the bundle's task is {tasks}; leave it out")
-        if options.top_k > min(classes):
-            raise UsageError(f"--top-k {options.top_k} of {min(classes)} labels; say 1 to {min(classes)}")
+        limits = [task.most_top_k for task in tasks if task.most_top_k is not None]
+        if not limits:
+            raise UsageError(f"--top-k is for multiclass, and the bundle's task is {names}; leave it out")
+        if options.top_k > min(limits):
+            raise UsageError(f"--top-k {options.top_k} of {min(limits)} labels; say 1 to {min(limits)}")
     doubled = [name for name, times in Counter(f.name for f in output_fields(manifest, options)).items() if times > 1]
     if doubled:
         raise UsageError(f"two outputs would be written as {doubled[0]!r}; leave --top-k out, or --explain by lime")
-    if options.thresholds and not any(isinstance(head, BinaryHead | MultilabelHead) for head in manifest.heads):
-        raise UsageError(f"--threshold is for binary and multilabel, and the bundle's task is {tasks}; leave it out")
+    if options.thresholds and all(task.threshold_labels is None for task in tasks):
+        raise UsageError(f"--threshold is for binary and multilabel, and the bundle's task is {names}; leave it out")
     with_thresholds(manifest.heads, options)

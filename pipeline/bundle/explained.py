@@ -2,18 +2,18 @@
 compared with. Known before torch is imported.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import AnyHead, GenerationHead, LabelledHead, MultilabelHead, RegressionHead
-from ...schemas.inputs import TableInput
+from ...schemas.heads import AnyHead
 from ...schemas.members import OnnxMember
 from ...schemas.steps import NormalizeStep, PolynomialStep
 from ..errors import UsageError
-from ..options import Explain
+from ..features.kinds import kind_of
+from ..options import ColumnOptions, Explain, ScoreJob
+from ..tasks.tasks import task_of
 from .targets import Target, find_target, names_of
 
 ATTRIBUTION = "attribution_"
@@ -40,7 +40,7 @@ def explained(manifest: BundleManifest, explain: Explain) -> Explained:
     several = len(manifest.heads) > 1
     choices: dict[Target, Explained] = {}
     for head in manifest.heads:
-        for name, place in _choices(head):
+        for name, place in task_of(head).explain_targets():
             choices[(*((head.name,) if several else ()), *name)] = Explained(head=head, place=place)
     target = find_target(explain.target, choices, "--explain-target") if explain.target else ()
     if target in choices:
@@ -51,23 +51,13 @@ def explained(manifest: BundleManifest, explain: Explain) -> Explained:
     raise UsageError(f"{said} {', '.join(repr(name) for name in names_of(choices))}")
 
 
-def _choices(head: AnyHead) -> Iterator[tuple[Target, int | None]]:
-    """What can be explained, and its place; without a name where it need not be said."""
-    if isinstance(head, RegressionHead):
-        yield from (((name,) if name else (), place) for place, name in enumerate(head.names()))
-    elif isinstance(head, LabelledHead):
-        yield from (((str(label),), place) for place, label in enumerate(head.labels))
-        if not isinstance(head, MultilabelHead):
-            yield (), None
-
-
 def _refuse(manifest: BundleManifest, explain: Explain) -> None:
-    other = [entry for entry in manifest.inputs if not isinstance(entry, TableInput)]
+    other = [entry for entry in manifest.inputs if not kind_of(entry).tabular]
     if other:
         raise UsageError(
             f"--explain is for features of a table, and input {other[0].name!r} is of {other[0].kind}s; leave it out"
         )
-    if any(isinstance(head, GenerationHead) for head in manifest.heads):
+    if any(task_of(head).generates for head in manifest.heads):
         raise UsageError("--explain is for the scores of a row, and generation makes a text of many; leave it out")
     for step in manifest.steps:
         if isinstance(step, PolynomialStep | NormalizeStep) and len(step.features) > 1:
@@ -78,7 +68,7 @@ def _refuse(manifest: BundleManifest, explain: Explain) -> None:
     if explain.method != "integrated-gradients":
         return
     opaque = [member.kind for member in manifest.members if isinstance(member, OnnxMember)]
-    whole = [entry for entry in manifest.inputs if isinstance(entry, TableInput) and entry.dtype == "int64"]
+    whole = [entry for entry in manifest.inputs if entry.takes_integers]
     if opaque:
         raise UsageError(
             f"--explain integrated-gradients needs gradients, and a model of kind {opaque[0]} has none; say shapley,"
@@ -96,12 +86,22 @@ def no_gradient(feature: str) -> UsageError:
     )
 
 
-def explain_fields(manifest: BundleManifest, explain: Explain | None) -> list[pa.Field]:
+def explain_option(job: ScoreJob) -> str | None:
+    """How rows are explained, as it is written in a fingerprint."""
+    explain = job.columns.explain
+    if explain is None:
+        return None
+    share = [] if explain.share == 1 else [f"{explain.share} of rows"]
+    return " ".join([explain.method, *share, *([f"for {explain.target}"] if explain.target else [])])
+
+
+def explain_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.Field]:
     """`attribution_<feature>` each, float32, null in rows that are not explained; behind them `attribution_gap`, where
     the method promises that attributions sum to the difference in score.
 
     Raises as `explained` does.
     """
+    explain = options.explain
     if explain is None:
         return []
     explained(manifest, explain)

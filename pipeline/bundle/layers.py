@@ -1,15 +1,19 @@
 """Names of layers → the columns of their results. Known before torch is imported."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import prod
 
+import pyarrow as pa
+
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import GenerationHead
-from ...schemas.inputs import SequenceInput
 from ...schemas.members import GraphMember, LayerRecord
 from ..errors import UsageError
+from ..features.kinds import kind_of
+from ..options import ColumnOptions, ScoreJob
+from ..tasks.tasks import task_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +37,7 @@ def hidden_columns(manifest: BundleManifest, names: Sequence[str]) -> list[Hidde
     Raises:
         UsageError: no such layer; says which come close.
     """
-    if names and any(isinstance(head, GenerationHead) for head in manifest.heads):
+    if names and any(task_of(head).generates for head in manifest.heads):
         raise UsageError(
             "--hidden is for models that run once a row, not once a token as generation does; leave it out"
         )
@@ -41,7 +45,7 @@ def hidden_columns(manifest: BundleManifest, names: Sequence[str]) -> list[Hidde
     several = len(manifest.members) > 1
     for name in names:
         for place, member in enumerate(manifest.members):
-            if any(isinstance(entry, SequenceInput) for entry in manifest.inputs):
+            if any(kind_of(entry).has_steps for entry in manifest.inputs):
                 raise UsageError("--hidden is for layers as wide for every row, and a sequence's are as long as it is")
             layer = _found(member.layers if isinstance(member, GraphMember) else [], name)
             column = f"hidden_{layer.name}_{place}" if several else f"hidden_{layer.name}"
@@ -49,6 +53,17 @@ def hidden_columns(manifest: BundleManifest, names: Sequence[str]) -> list[Hidde
     if len({column.name for column in columns}) < len(columns):
         raise UsageError(f"--hidden names a layer twice, among {', '.join(names)}")
     return columns
+
+
+def hidden_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.Field]:
+    """Lists of float32 of a fixed size each. Raises as `hidden_columns` does."""
+    columns = hidden_columns(manifest, options.hidden)
+    return [pa.field(column.name, pa.list_(pa.float32(), column.width)) for column in columns]
+
+
+def hidden_option(job: ScoreJob) -> str | None:
+    """The layers by name, as they are written in a fingerprint."""
+    return json.dumps(job.columns.hidden) if job.columns.hidden else None
 
 
 def _found(layers: Sequence[LayerRecord], name: str) -> LayerRecord:

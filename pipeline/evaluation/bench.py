@@ -10,63 +10,39 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time, thread_time
+from time import perf_counter
 from typing import Any
 
-import pyarrow as pa
 import torch
 from torch import nn
 
-from ...schemas.heads import GenerationHead
-from ...schemas.inputs import TableInput
 from ...schemas.members import GraphMember
-from ...schemas.run import Receipt
 from ..bundle.bundle import Bundle, open_bundle, read_graph
 from ..cores import Cores, available_cores
 from ..errors import UsageError
+from ..features.kinds import kind_of
 from ..graph.interpreter import build
 from ..inputs.discover import discover
-from ..model.first_rows import FirstRows
 from ..model.forward import called, head_output
 from ..model.modes import pinned
 from ..model.passes import Pass
 from ..model.weights import read_weights
 from ..options import ScoreJob
-from ..outputs.assemble import assemble, assemble_rejects
-from ..outputs.part_file import PartFile
-from ..outputs.store import Store
 from ..planning.existing import ExistingParts
-from ..planning.fingerprint import fingerprint
-from ..planning.plan import Plan, PlannedPartition, default_split_rows, make_plan
-from ..planning.splits import read_splits
-from ..records import Block, FeatureBatch
+from ..planning.plan import Plan, default_split_rows, make_plan
+from ..records import FeatureBatch
 from ..running.run import num_readers, run
 from ..scoring.scorer import Scorer
+from ..tasks.tasks import task_of
+from .stage_costs import STAGES, BenchPass, StageCost, limit_of, run_pass
 
-#: Rows that the stages are measured on, one by one; the whole runs over all.
-MOST_ROWS = 1 << 20
-#: Rows that an estimate scores, and what a run takes beyond its limit and before its first row (docs/benchmarks.md).
-ESTIMATE_ROWS, ABOVE_LIMIT, START_UP_S = 1 << 17, 1.25, 0.9
-#: Blocks that the comparisons of the forward pass take.
-FEW_BLOCKS = 4
 #: Passes after the whole that are not counted: the allocators settle anew.
 WARM_PASSES = 1
-STAGES = ("read", "check + scale", "transfer + forward", "decode", "write + publish")
 #: Raw outputs that differ by less are the same to rounding.
 LIKE_ROUNDING = 1e-4
-
-
-@dataclass(kw_only=True, slots=True)
-class StageCost:
-    """A stage alone, for all rows of the input: seconds on the clock, and of CPU time over all threads."""
-
-    name: str
-    wall_s: float
-    cpu_s: float
 
 
 @dataclass(kw_only=True, slots=True)
@@ -130,10 +106,10 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
 
 def refuse(bundle: Bundle) -> None:
     """Raise UsageError for what is not benched: other inputs than tables, and generation."""
-    other = [entry.kind for entry in bundle.manifest.inputs if not isinstance(entry, TableInput)]
+    other = [entry.kind for entry in bundle.manifest.inputs if not kind_of(entry).tabular]
     if other:
         raise UsageError(f"the bench is for tables, and the bundle takes {other[0]}s; scoreline score times those")
-    if any(isinstance(head, GenerationHead) for head in bundle.manifest.heads):
+    if any(task_of(head).generates for head in bundle.manifest.heads):
         raise UsageError("the bench is for models that run once a row, not for generation; scoreline score times those")
 
 
@@ -152,7 +128,7 @@ def _whole(job: ScoreJob, report: BenchReport, rounds: int) -> None:
 
 def _each_alone(plan: Plan, scorer: Scorer, job: ScoreJob, report: BenchReport, rounds: int) -> list[FeatureBatch]:
     """Every stage on one thread, block by block, nothing beside it; fills in the limit. Returns the first blocks."""
-    clocks: list[_Pass] = []
+    clocks: list[BenchPass] = []
     for number in range(WARM_PASSES + rounds):
         for clock in clocks:
             clock.first_blocks.clear()  # memory that is held is memory that cannot be used again, and faults
@@ -168,97 +144,9 @@ def _each_alone(plan: Plan, scorer: Scorer, job: ScoreJob, report: BenchReport, 
                 cpu_s=scale * median(clock.cpu_s[name] for clock in clocks),
             )
         )
-    fill_limit(report, {cost.name: cost for cost in report.stages}, num_readers(plan, report.cores.count))
+    limit = limit_of(report.stages, readers=num_readers(plan, report.cores.count), cores=report.cores.count)
+    report.limit_s, report.limited_by = limit.seconds, limit.limited_by
     return clocks[-1].first_blocks
-
-
-@dataclass(kw_only=True, slots=True)
-class _Pass:
-    """The clocks of one pass over the first rows of an input."""
-
-    wall_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    cpu_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    most_rows: int = MOST_ROWS
-    rows: int = 0
-    output_bytes: int = 0
-    first_blocks: list[FeatureBatch] = field(default_factory=list)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Seconds of this thread; those that a reader's other threads spend meanwhile are reckoned to reading."""
-        wall, cpu = perf_counter(), thread_time()
-        yield
-        self.wall_s[name] += perf_counter() - wall
-        self.cpu_s[name] += thread_time() - cpu
-
-
-def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, most_rows: int = MOST_ROWS) -> _Pass:
-    """read → … → publish over at most `most_rows` rows."""
-    clock, started = _Pass(most_rows=most_rows), process_time()
-    with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
-        store = Store(folder)
-        for planned in plan.partitions:
-            first = FirstRows()
-            part = PartFile(store, name="part.parquet", schema=planned.schema, read=planned.read_with_hive)
-            for block in _blocks(planned, block_rows, clock):
-                rows, rejects = _scored(planned, block, scorer, job, clock, first)
-                with clock.stage("write + publish"):
-                    part.write(rows, rejects)
-            with clock.stage("write + publish"):
-                clock.output_bytes += part.publish("part.parquet", _receipt(planned, part)).num_bytes
-            if clock.rows >= most_rows:
-                break
-    others = sum(seconds for name, seconds in clock.cpu_s.items() if name != "read")
-    clock.cpu_s["read"] = max(0.0, process_time() - started - others)
-    return clock
-
-
-def _blocks(planned: PlannedPartition, block_rows: int, clock: _Pass) -> Iterator[Block]:
-    with closing(read_splits(planned, block_rows)) as pieces:
-        while clock.rows < clock.most_rows:
-            with clock.stage("read"):
-                piece = next(pieces, None)
-            if piece is None:
-                return
-            if isinstance(piece, Block):
-                clock.rows += piece.batch.num_rows
-                yield piece
-
-
-def _scored(
-    planned: PlannedPartition, block: Block, scorer: Scorer, job: ScoreJob, clock: _Pass, first: FirstRows
-) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    with clock.stage("check + scale"):
-        features = scorer.prepare(
-            block.batch,
-            folder=str(Path(planned.partition.path).parent),
-            text=planned.text,
-            dialect=planned.dialect,
-            unreadable=block.unreadable,
-        )
-    if len(clock.first_blocks) < FEW_BLOCKS:
-        clock.first_blocks.append(features)
-    with clock.stage("transfer + forward"):
-        moved = scorer.transfer(features)
-        raw = scorer.forward(moved, first=first.announce(features.num_kept))
-    with clock.stage("decode"):
-        decoded = scorer.decode(moved, raw, job.columns, scorer.hidden(moved, raw))
-        source, first_row = planned.partition.name, block.first_row
-        decoded, _ = scorer.explain(moved, decoded, job.columns, source=source, first_row=first_row)
-        rows = assemble(block.batch, decoded.kept, decoded.columns, planned.schema)
-        rejects = assemble_rejects(block.batch, decoded.rejects, source=source, first_row=first_row)
-    return rows, rejects
-
-
-def fill_limit(report: BenchReport, costs: dict[str, StageCost], readers: int) -> None:
-    cores = report.cores.count
-    limits = {
-        f"CPU time over {cores} cores": sum(cost.cpu_s for cost in costs.values()) / cores,
-        f"reading, {readers} at once": (costs["read"].wall_s + costs["check + scale"].wall_s) / readers,
-        "writing, one thread": costs["write + publish"].wall_s,
-    }
-    report.limited_by = max(limits, key=lambda name: limits[name])
-    report.limit_s = limits[report.limited_by]
 
 
 def _seconds(work: Callable[[], Any]) -> float:
@@ -267,29 +155,18 @@ def _seconds(work: Callable[[], Any]) -> float:
     return perf_counter() - start
 
 
-def _receipt(planned: PlannedPartition, part: PartFile) -> Receipt:
-    rows = part.num_rows + part.num_rejects
-    mark = fingerprint(planned.partition, 0, "sha256:" + "0" * 64, ScoreJob(bundle="", input="", output="", run_id=""))
-    return Receipt(
-        fingerprint=mark,
-        root="",
-        split=0,
-        last=True,
-        num_keys=planned.num_keys,
-        rows_in=rows,
-        rows_scored=part.num_rows,
-        rows_rejected=part.num_rejects,
-        rejects=None,
-        made_with={},
-    )
-
-
 def _forward_modes(scorer: Scorer, blocks: list[FeatureBatch], report: BenchReport, rounds: int) -> None:
     """The forward pass with gradients, without, and in inference mode, each over the same blocks."""
     rows = sum(block.num_kept for block in blocks)
     if not rows:
         return
-    passes = [one for block in blocks for one in scorer.members.passes.cut(scorer.transfer(block).inputs)]
+    device = scorer.loaded.device
+    passes: list[Pass] = []
+    for block in blocks:
+        sent = device.send(block.inputs)
+        if scorer.device.type == "cuda":
+            torch.cuda.synchronize(scorer.device)  # the copy, before anything uses it
+        passes += scorer.members.passes.cut(sent.tensors)
     for mode, context in (
         ("gradients recorded", _gradients),
         ("no_grad", lambda _: torch.no_grad()),

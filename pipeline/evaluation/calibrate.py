@@ -6,7 +6,6 @@ Every row's scores are held in memory: 4 bytes for each label, beside the label 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ import pyarrow as pa
 import torch
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import AnyHead, BinaryHead, ClassHead, MulticlassHead, MultilabelHead
+from ...schemas.heads import AnyHead, Platt, Temperature
 from ..bundle.bundle import Bundle, find_place, open_bundle, sha256, write_bundle
 from ..bundle.golden import GoldenRows, read_golden, write_golden
 from ..bundle.heads import head_fields
@@ -28,13 +27,18 @@ from ..plain import plain
 from ..planning.existing import ExistingParts
 from ..planning.plan import make_plan
 from ..planning.splits import read_splits
-from ..records import Block, dense
+from ..records import ReadBlock, dense
+from ..running.flow import origin_of
+from ..scoring.block import Block
+from ..scoring.line import compose, execute
 from ..scoring.retries import Retries, warn_retried
 from ..scoring.scorer import Scorer
 from ..tasks.decode import decode_head, raw_tensors
-from .calibration import calibration_scores, fit_platt, fit_temperature
-from .labels import places_of, truths_of
-from .reliability import Reliability, calibrated, reliability
+from ..tasks.task import Task
+from ..tasks.tasks import TASKS, task_of
+from .calibration import fit_platt, fit_temperature
+from .evaluators import EVALUATORS
+from .reliability import Reliability, reliability
 
 Method = Literal["auto", "temperature", "platt"]
 
@@ -80,28 +84,18 @@ def calibrate(
     if os.path.realpath(out) == os.path.realpath(bundle.path):  # which a link to itself does not stop
         raise UsageError(f"{out!r} is the bundle that is to be calibrated, which stays as it is; name another folder")
     chosen = choose(bundle.manifest, head)
-    method = _method(chosen, method)
-    wanted = len(chosen.labels) if isinstance(chosen, MultilabelHead) else 1
+    task = task_of(chosen)
+    fit = _method(task, method)
+    wanted = task.num_label_columns
     if len(labels) != wanted:
         raise UsageError(f"{chosen.task} takes {wanted} --label, in the order of its labels; {len(labels)} were given")
     if bundle.manifest.ensemble is not None and bundle.manifest.ensemble.combine == "vote":
         raise UsageError("an ensemble that votes gives shares, no probabilities: save it with combine='probability'")
     find_place(out)  # before the work, not behind it
     scorer = Scorer.load(bundle, device=job.device, trust=job.trust)
-    scores, truth, skipped = _collected(scorer, chosen, job, labels, advance)
+    scores, truth, skipped = _collected(scorer, task, job, labels, advance)
     try:
-        if method == "temperature":
-            fitted: Any = fit_temperature(scores.double().numpy(), truth.astype(np.int64))
-            numbers = f"temperature {fitted.temperature:.4g}"
-        else:
-            fitted = fit_platt(scores.double().numpy(), truth.reshape(len(truth), -1).astype(bool))
-            if min(fitted.slope) <= 0:
-                raise ValueError(
-                    f"the labels run against the scores (slope {min(fitted.slope):.3g}); are they the other way round,"
-                    " or are there too few rows?"
-                )
-            pairs = zip(fitted.slope, fitted.intercept, strict=True)
-            numbers = ", ".join(f"slope {slope:.4g} intercept {intercept:.4g}" for slope, intercept in pairs)
+        fitted, numbers = _fit(fit, scores.double().numpy(), truth)
     except ValueError as error:
         raise DataError(f"{job.input}: {error}") from error
     better = chosen.model_copy(update={"calibration": fitted})
@@ -110,14 +104,14 @@ def calibrate(
         rows=len(truth),
         skipped=skipped,
         numbers=numbers,
-        before=reliability(chosen, calibrated(chosen, scores), truth),
-        after=reliability(chosen, calibrated(better, scores), truth),
+        before=reliability(task.probabilities(scores), truth),
+        after=reliability(task_of(better).probabilities(scores), truth),
     )
 
 
-def choose(manifest: BundleManifest, name: str | None) -> BinaryHead | MulticlassHead | MultilabelHead:
+def choose(manifest: BundleManifest, name: str | None) -> AnyHead:
     """The head of that name, or the only one that gives probabilities. Raises UsageError, saying which there are."""
-    heads = [head for head in manifest.heads if isinstance(head, ClassHead)]
+    heads = [head for head in manifest.heads if task_of(head).calibrations]
     there = ", ".join(head.name for head in heads)
     if not heads:
         raise UsageError("the bundle gives no probabilities: calibration is for binary, multiclass and multilabel")
@@ -127,40 +121,53 @@ def choose(manifest: BundleManifest, name: str | None) -> BinaryHead | Multiclas
     return named[0]
 
 
-def _method(head: AnyHead, method: Method) -> Method:
+def _method(task: Task[Any], method: str) -> str:
+    usual = task.calibrations[0]
     if method == "auto":
-        return "temperature" if isinstance(head, MulticlassHead) else "platt"
-    if method == "platt" and isinstance(head, MulticlassHead):
-        raise UsageError("--method platt is for binary and multilabel; multiclass takes a temperature")
-    if method == "temperature" and isinstance(head, MultilabelHead):
-        raise UsageError("--method temperature is for binary and multiclass; multilabel takes platt")
+        return usual
+    if method not in task.calibrations:
+        others = " and ".join(name for name, other in TASKS.items() if method in other.calibrations)
+        takes = "a temperature" if usual == "temperature" else usual
+        raise UsageError(f"--method {method} is for {others}; {task.name} takes {takes}")
     return method
 
 
+def _fit(method: str, scores: np.ndarray, truth: np.ndarray) -> tuple[Temperature | Platt, str]:
+    """What was fitted, and in words.
+
+    Raises:
+        ValueError: nothing fits.
+    """
+    if method == "temperature":
+        temperature = fit_temperature(scores, truth.astype(np.int64))
+        return temperature, f"temperature {temperature.temperature:.4g}"
+    fitted = fit_platt(scores, truth.reshape(len(truth), -1).astype(bool))
+    if min(fitted.slope) <= 0:
+        raise ValueError(
+            f"the labels run against the scores (slope {min(fitted.slope):.3g}); are they the other way round,"
+            " or are there too few rows?"
+        )
+    pairs = zip(fitted.slope, fitted.intercept, strict=True)
+    return fitted, ", ".join(f"slope {slope:.4g} intercept {intercept:.4g}" for slope, intercept in pairs)
+
+
 def _collected(
-    scorer: Scorer, head: ClassHead, job: ScoreJob, labels: Sequence[str], advance: Callable[[int], object]
+    scorer: Scorer, task: Task[Any], job: ScoreJob, labels: Sequence[str], advance: Callable[[int], object]
 ) -> tuple[torch.Tensor, np.ndarray, int]:
     """Scores `[rows, labels]` and what is right of every row that has both."""
     scores, truths, skipped, retries = [], [], 0, Retries(warn_retried)
-    first = FirstRows()
-    for name, block, reading in _blocks(scorer, job, labels):
-        if block.first_row == 0:
-            first = FirstRows()
-        features = scorer.transfer(scorer.prepare(block.batch, **reading))
-        raw = scorer.forward(features, first=first.announce(features.num_kept))
-        retries.see(raw.retried, source=name, first_row=block.first_row, rows=block.batch.num_rows)
-        kept = raw.kept(features)
+    line = compose(scorer.loaded)
+    to_raw = line.score_until("forward")
+    for read in _blocks(scorer, job, labels):
+        block = execute(to_raw, line.load(read))
+        raw, kept = block.need_raw(), block.need_raw().kept(block.need_features())
+        retries.see(raw.retried, source=block.origin.source, first_row=block.first_row, rows=block.batch.num_rows)
         columns = [plain(block.batch.column(name)) for name in labels]
         if kept is not None:
             columns = [take(column, kept) for column in columns]
-        ours = calibration_scores(
-            head, dense({head.name: raw.heads[head.name]})[head.name], scorer.manifest.ensemble, len(scorer.members)
-        )
-        if isinstance(head, MultilabelHead):
-            truth: np.ndarray
-            truth, known = truths_of(columns, labels)
-        else:
-            truth, known = places_of(columns[0], head.labels, labels[0])
+        head = task.head.name
+        ours = task.logits(dense({head: raw.heads[head]})[head], scorer.manifest.ensemble, len(scorer.members))
+        truth, known = EVALUATORS[task.name].truth(task.labels, columns, labels)
         known = known & ~torch.isnan(ours).any(dim=1).numpy()
         scores.append(ours[torch.from_numpy(known)])
         truths.append(truth[known])
@@ -171,7 +178,7 @@ def _collected(
     return torch.cat(scores), np.concatenate(truths), skipped
 
 
-def _blocks(scorer: Scorer, job: ScoreJob, labels: Sequence[str]) -> Iterator[tuple[str, Block, dict[str, Any]]]:
+def _blocks(scorer: Scorer, job: ScoreJob, labels: Sequence[str]) -> Iterator[Block]:
     found = discover(job.input, format=job.format)
     keyed = ScoreJob(
         bundle=job.bundle, input=job.input, output="", run_id="", csv=job.csv, format=job.format,
@@ -181,21 +188,13 @@ def _blocks(scorer: Scorer, job: ScoreJob, labels: Sequence[str]) -> Iterator[tu
     if plan.failed:
         raise plan.failed[0]
     for planned in plan.partitions:
+        origin = origin_of(planned, FirstRows())
         for piece in read_splits(planned, scorer.block_rows):
-            if isinstance(piece, Block):
-                yield (
-                    planned.partition.name,
-                    _with_path(piece, labels, dict(planned.partition.hive)),
-                    {
-                        "folder": str(Path(planned.partition.path).parent),
-                        "text": planned.text,
-                        "dialect": planned.dialect,
-                        "unreadable": piece.unreadable,
-                    },
-                )
+            if isinstance(piece, ReadBlock):
+                yield Block.of(_with_path(piece, labels, dict(planned.partition.hive)), origin)
 
 
-def _with_path(block: Block, labels: Sequence[str], path: Mapping[str, str | None]) -> Block:
+def _with_path(block: ReadBlock, labels: Sequence[str], path: Mapping[str, str | None]) -> ReadBlock:
     """The same with the labels that the file's path says, where it does not hold them itself."""
     batch = block.batch
     for name in labels:

@@ -1,4 +1,4 @@
-"""Calibration: numbers, fitted on labelled rows, that make probabilities come true. Knows nothing of files.
+"""Calibration: numbers, fitted on labelled rows, that bring probabilities closer to frequencies.
 
 Temperature: one number T that minimises the mean negative log-likelihood of `softmax(z / T)` (Guo et al. 2017). Platt:
 for each label two numbers of `1 / (1 + exp(−(a z + b)))`, fitted to targets that are drawn a little towards the middle
@@ -7,33 +7,13 @@ for each label two numbers of `1 / (1 + exp(−(a z + b)))`, fitted to targets t
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ...schemas.bundle import Ensemble
-from ...schemas.heads import BinaryHead, ClassHead, MulticlassHead, Platt, Temperature
-from ..tasks import binary, multiclass, multilabel
+from ...schemas.heads import Platt, Temperature
 
 Numbers = NDArray[np.float64]
 #: Logits beyond are as good as certain, and keep sums finite.
 _FARTHEST = 1e4
 _STEPS = 100
-
-
-def calibration_scores(head: ClassHead, raw: Tensor, ensemble: Ensemble | None, members: int) -> Tensor:
-    """What calibration is applied to: log-odds `[rows, 1]` of a binary head's second label, `[rows, labels]` of a
-    multilabel one, logits `[rows, labels]` of a multiclass one; of an ensemble those of its one prediction.
-
-    Args:
-        raw: `[rows, members × width]`.
-    """
-    if ensemble is not None:
-        raw = raw.reshape(raw.shape[0], members, raw.shape[1] // members)
-    if isinstance(head, BinaryHead):
-        return binary.logits(head, raw, ensemble)[:, None]
-    if isinstance(head, MulticlassHead):
-        return multiclass.logits(head, raw, ensemble)
-    assert head.task == "multilabel", "there are no other classes"  # type: ignore[attr-defined]
-    return multilabel.logits(head, raw, ensemble)  # type: ignore[arg-type]
 
 
 def fit_temperature(scores: Numbers, truth: NDArray[np.int64]) -> Temperature:

@@ -11,37 +11,12 @@ from ..options import ScoreJob
 from ..planning.plan import Plan
 from ..running.run import num_readers
 from ..scoring.scorer import Scorer
-from .bench import ABOVE_LIMIT, ESTIMATE_ROWS, STAGES, START_UP_S, BenchReport, StageCost, fill_limit, run_pass
+from .stage_costs import STAGES, StageCost, limit_of, run_pass
 
-
-@pinned()
-def estimate(plan: Plan, scorer: Scorer, job: ScoreJob) -> Estimate | None:
-    """What the full run would take, from its first rows; None where the files do not say how many they have."""
-    if not plan.num_rows or not plan.partitions:
-        return None
-    cores = available_cores()
-    report = BenchReport(
-        rows=plan.num_rows,
-        cores=cores,
-        device=str(scorer.device),
-        batch_rows=scorer.block_rows,
-    )
-    for _ in range(2):  # the first pass pays for what is done once
-        clock = run_pass(plan, scorer, job, report.batch_rows, ESTIMATE_ROWS)
-    if not clock.rows:
-        return None
-    scale = plan.num_rows / clock.rows
-    costs = {
-        name: StageCost(name=name, wall_s=clock.wall_s[name] * scale, cpu_s=clock.cpu_s[name] * scale)
-        for name in STAGES
-    }
-    fill_limit(report, costs, num_readers(plan, cores.count))
-    return Estimate(
-        seconds=START_UP_S + ABOVE_LIMIT * report.limit_s,
-        output_bytes=round(clock.output_bytes * scale),
-        memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        rows=clock.rows,
-    )
+#: Rows that are scored for it.
+ESTIMATE_ROWS = 1 << 17
+#: How many times its limit a run takes, and the seconds before its first row (docs/benchmarks.md).
+ABOVE_LIMIT, START_UP_S = 1.25, 0.9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,3 +28,26 @@ class Estimate:
     output_bytes: int
     memory_bytes: int
     rows: int
+
+
+@pinned()
+def estimate(plan: Plan, scorer: Scorer, job: ScoreJob) -> Estimate | None:
+    """What the full run would take, from its first rows; None where the files do not say how many they have."""
+    if not plan.num_rows or not plan.partitions:
+        return None
+    for _ in range(2):  # the first pass pays for what is done once
+        measured = run_pass(plan, scorer, job, scorer.block_rows, ESTIMATE_ROWS)
+    if not measured.rows:
+        return None
+    scale, cores = plan.num_rows / measured.rows, available_cores().count
+    costs = [
+        StageCost(name=name, wall_s=measured.wall_s[name] * scale, cpu_s=measured.cpu_s[name] * scale)
+        for name in STAGES
+    ]
+    limit = limit_of(costs, readers=num_readers(plan, cores), cores=cores)
+    return Estimate(
+        seconds=START_UP_S + ABOVE_LIMIT * limit.seconds,
+        output_bytes=round(measured.output_bytes * scale),
+        memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        rows=measured.rows,
+    )

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 
 from ..errors import DataError, NoInputError, PartitionError, UsageError, one_line, printable
-from ..inputs.csv import read_text
+from ..inputs.csv import Csv
+from ..inputs.csv_rows import read_text
 from ..parquet.file import ParquetSource
 from ..plain import plain
 from ..storage.plain_files import require_plain
 from .joins import Keys, comparable
-
-_CSV = (".csv", ".csv.gz")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +25,7 @@ class LabelFile:
     @property
     def is_csv(self) -> bool:
         """Whether its cells are text without a type."""
-        return self.path.lower().endswith(_CSV)
+        return self.path.lower().endswith(Csv.suffixes)
 
 
 class LabelTable:
@@ -85,16 +83,9 @@ class LabelTable:
 def _read_csv(path: str, names: Sequence[str]) -> pa.Table:
     """Every cell as text: 007 is no 7, and what a label is the bundle says. An empty cell is null, and `""` in quotes
     an empty text."""
-    there = read_text(path, names)  # refuses rows that no sense can be made of
-    _refuse_columns(path, names, there.schema.names)
-    convert = pacsv.ConvertOptions(
-        include_columns=list(names),
-        column_types={name: pa.string() for name in names},
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-        null_values=[""],
-    )
-    return pacsv.read_csv(path, parse_options=pacsv.ParseOptions(newlines_in_values=True), convert_options=convert)
+    table = read_text(path, names, nulls=True)
+    _refuse_columns(path, names, table.schema.names)
+    return table
 
 
 def _read_parquet(path: str, names: Sequence[str]) -> pa.Table:

@@ -93,6 +93,24 @@ def _ordered(scores: Singles) -> NDArray[np.uint32]:
     return np.where(bits >> np.uint32(31), ~bits, bits | np.uint32(1 << 31))
 
 
+def negative_logs(right: Singles | Floats) -> Floats:
+    """−log of the right label's probability, `[rows]`, no nearer to 0 and 1 than float32 can tell: their mean is the
+    log loss."""
+    logs: Floats = -np.log(np.clip(right.astype(np.float64), _TINY, 1 - _TINY))
+    return logs
+
+
+def squared_distances(probabilities: Singles | Floats, right: Singles | Floats) -> Floats:
+    """Of probabilities `[rows, labels]` from 1 for the right label and 0 for the others, `[rows]`: their mean is the
+    Brier score, of two labels twice that.
+
+    Args:
+        right: the right label's probability.
+    """
+    squares: Floats = np.square(probabilities, dtype=np.float64).sum(axis=1) - 2 * right.astype(np.float64) + 1
+    return squares
+
+
 class ClassMetrics:
     """Of one label among several. `labels`: how many there are."""
 
@@ -112,9 +130,8 @@ class ClassMetrics:
             return
         self._with_probabilities = True
         right = probabilities[np.arange(len(truth)), truth]
-        self._log_loss -= float(np.log(np.clip(right.astype(np.float64), _TINY, 1 - _TINY)).sum())
-        squares = np.square(probabilities, dtype=np.float64).sum(axis=1) - 2 * right.astype(np.float64) + 1
-        self._brier += float(squares.sum())
+        self._log_loss += float(negative_logs(right).sum())
+        self._brier += float(squared_distances(probabilities, right).sum())
         for place, ranking in enumerate(self._rankings):
             label = place if labels > 2 else 1
             ranking.add(probabilities[:, label], truth == label)

@@ -1,22 +1,19 @@
-"""How well probabilities agree with frequencies, before and after calibration."""
+"""How well probabilities agree with frequencies, before and after calibration. Does not import torch."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ...schemas.heads import ClassHead, MulticlassHead, Temperature
-from ..tasks.classes import logistic, platt
 from .calibration import Numbers
+from .metrics import negative_logs, squared_distances
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reliability:
-    """How probabilities came true. Per bin of equal width: how many, their mean probability, the share that came true;
-    `error`: the mean gap, weighed by how many (expected calibration error)."""
+    """How often labels were right, by probability. Per bin of equal width: how many, their mean probability, the share
+    that was right; `error`: the mean gap, weighed by how many (expected calibration error)."""
 
     counts: NDArray[np.int64]
     predicted: Numbers
@@ -26,42 +23,31 @@ class Reliability:
     brier: float
 
 
-def reliability(head: ClassHead, probabilities: Numbers, truth: NDArray[Any], bins: int = 10) -> Reliability:
-    """Of a multiclass head, of the label that is predicted; else of every label's own probability.
+def reliability(probabilities: Numbers, truth: NDArray[Any], bins: int = 10) -> Reliability:
+    """Of the label that is predicted, where one of several is right; else of every label's own probability.
 
     Args:
-        probabilities: `[rows, labels]`, of a binary head `[rows, 1]`, the second label's.
-        truth: places of the right labels `[rows]`; of a multilabel head bool `[rows, labels]`.
+        probabilities: `[rows, labels]`, or `[rows, 1]` of the second of two labels.
+        truth: indices of the right labels `[rows]`; bool `[rows, labels]` where each is right or not by itself.
     """
-    tiny = float(np.finfo(np.float32).eps)
-    if isinstance(head, MulticlassHead):
-        best = probabilities.argmax(axis=1)
-        confidence, hits = probabilities.max(axis=1), best == truth
+    if truth.ndim == 1 and probabilities.shape[1] > 1:
+        confidence, hits = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
         right = probabilities[np.arange(len(truth)), truth]
-        log_loss = float(-np.log(np.clip(right, tiny, 1)).mean())
-        wanted = np.eye(probabilities.shape[1])[truth]
-        brier = float(((probabilities - wanted) ** 2).sum(axis=1).mean())
+        brier = float(squared_distances(probabilities, right).mean())
     else:
-        confidence = probabilities.reshape(-1)
-        hits = np.asarray(truth).reshape(-1).astype(bool)
-        clipped = np.clip(confidence, tiny, 1 - tiny)
-        log_loss = float(-np.where(hits, np.log(clipped), np.log(1 - clipped)).mean())
-        brier = float(((confidence - hits) ** 2).mean())
-    places = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    counts = np.bincount(places, minlength=bins)
+        confidence, hits = probabilities.reshape(-1), truth.reshape(-1).astype(bool)
+        right = np.where(hits, confidence, 1 - confidence)
+        brier = float(squared_distances(np.stack([1 - confidence, confidence], axis=1), right).mean() / 2)
+    indices = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(indices, minlength=bins)
     filled = np.maximum(counts, 1)
-    predicted = np.bincount(places, weights=confidence, minlength=bins) / filled
-    observed = np.bincount(places, weights=hits.astype(np.float64), minlength=bins) / filled
-    error = float((counts * np.abs(predicted - observed)).sum() / max(1, counts.sum()))
+    predicted = np.bincount(indices, weights=confidence, minlength=bins) / filled
+    observed = np.bincount(indices, weights=hits.astype(np.float64), minlength=bins) / filled
     return Reliability(
-        counts=counts, predicted=predicted, observed=observed, error=error, log_loss=log_loss, brier=brier
+        counts=counts,
+        predicted=predicted,
+        observed=observed,
+        error=float((counts * np.abs(predicted - observed)).sum() / max(1, counts.sum())),
+        log_loss=float(negative_logs(right).mean()),
+        brier=brier,
     )
-
-
-def calibrated(head: ClassHead, scores: Tensor) -> Numbers:
-    """Probabilities from scores, `[rows, labels]` or `[rows, 1]`, by the head's calibration, if it has one."""
-    found, values = head.calibration, scores.double()
-    if isinstance(head, MulticlassHead):
-        values = values / found.temperature if isinstance(found, Temperature) else values
-        return np.asarray(torch.softmax(values, dim=1).numpy())
-    return np.asarray((logistic(values) if found is None else platt(found, values.T).T).numpy())

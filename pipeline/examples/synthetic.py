@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
+from ...schemas.specs.tasks import Multiclass
 from ..errors import UsageError
-from ..records import Format
 from ..saving.save import save_bundle
 
 
@@ -40,14 +40,13 @@ def make_bundle(folder: Path, features: int) -> Path:
         nn.Sequential(*layers, nn.Linear(64, 5)),
         features=names,
         scaler=StandardScaler().fit(sample),
-        task="multiclass",
-        labels=list("abcde"),
+        task=Multiclass(list("abcde")),
         sample=pa.table({name: sample[:, place] for place, name in enumerate(names)}),
     )
     return folder / "bundle"
 
 
-def make_data(folder: Path, features: Sequence[str], *, rows: int, files: int, format: Format) -> Path:  # noqa: A002
+def make_data(folder: Path, features: Sequence[str], *, rows: int, files: int, format: str) -> Path:  # noqa: A002
     """Files of normal float64 features and a key, `rows` in all."""
     place = folder / "data"
     place.mkdir(parents=True, exist_ok=True)

@@ -1,29 +1,31 @@
-"""Bytes or paths of JPEG and PNG files → float32 pixels, by Pillow. Knows nothing of models.
+"""Images: bytes or paths of JPEG and PNG files → float32 pixels, by Pillow.
 
 One image at a time goes through Pillow, into its place among a few of uint8, which become float32 at once. Pillow is an
 extra, imported where it is used.
 """
 
+from __future__ import annotations
+
 import io
 import re
 import stat
 import warnings
-from collections.abc import Callable, Iterable
 from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from ...schemas.inputs import ImageInput
 from ..errors import BundleError, StorageError, one_line
+from .kind import Columns, Filled, InputKind, Mapper, Unfit, Unopened
 
 if TYPE_CHECKING:
     from PIL import Image
+    from torch import Tensor
 
 #: An image of more pixels is not decoded. Pillow's own default, beyond which it warns of decompression bombs.
 MOST_PIXELS = 89_478_485
@@ -38,10 +40,57 @@ UNREADABLE = (EACCES, EPERM, ELOOP, ENAMETOOLONG, ENXIO)
 #: rows, whose images are large, are handed out one by one, so that every thread has some.
 IMAGES_PER_CALL, CALLS = 8, 32
 
-#: Why images have no pixels, by their rows.
-Unfit = dict[int, str]
-#: The builtin `map`, or that of a thread pool.
-Mapper: TypeAlias = Callable[[Callable[[int], Unfit], Iterable[int]], Iterable[Unfit]]
+
+class ImageKind(InputKind[ImageInput]):
+    """Images of one size."""
+
+    name = "image"
+    opens_files = True
+
+    @property
+    def values_per_row(self) -> int:
+        """The pixels."""
+        return self.entry.numbers
+
+    @property
+    def bytes_per_row(self) -> int:
+        """Pixels of float32."""
+        return 4 * self.entry.numbers
+
+    def describe(self) -> str:
+        """Its shape, and how it is resized."""
+        how = f"the middle of {self.entry.resize} pixels" if self.entry.resize is not None else "stretched"
+        return f"float32 [rows, {self.entry.channels}, {self.entry.size[0]}, {self.entry.size[1]}], {how}"
+
+    def require(self) -> None:
+        """Raise BundleError where Pillow is not installed."""
+        require_pillow()
+
+    def open(self, column: pa.Array, *, folder: str, mapper: Mapper = map) -> tuple[NDArray[np.float32], Unopened]:
+        """As `open_images`."""
+        return open_images(column, self.entry, folder=folder, mapper=mapper)
+
+    def fill(self, columns: Columns, rows: int, *, pin: bool) -> tuple[Filled, Unfit]:  # noqa: ARG002 - they are there
+        """The pixels that `open` made."""
+        return columns[self.entry.columns[0]], []
+
+    def keep(self, filled: Filled, fits: NDArray[np.bool_]) -> Filled:
+        """Only the rows that fit."""
+        assert isinstance(filled, np.ndarray), "as it was filled"
+        return filled[fits]
+
+    def tensor(self, filled: Filled) -> Tensor:
+        """`[rows, channels, height, width]`."""
+        import torch  # by now it is imported: planning does without
+
+        assert isinstance(filled, np.ndarray), "as it was filled"
+        return torch.from_numpy(filled)
+
+    def example(self, rows: int, steps: int, device: Any) -> dict[str, Tensor]:  # noqa: ARG002 - it has no steps
+        """Zeros `[rows, channels, height, width]`."""
+        import torch  # by now it is imported: planning does without
+
+        return {self.entry.name: torch.zeros(rows, self.entry.channels, *self.entry.size, device=device)}
 
 
 class _UnfitError(Exception):
@@ -58,7 +107,7 @@ def require_pillow() -> None:
 
 def open_images(
     column: pa.Array, entry: ImageInput, *, folder: str, mapper: Mapper = map
-) -> tuple[NDArray[np.float32], Unfit]:
+) -> tuple[NDArray[np.float32], Unopened]:
     """Decode, turn, convert, resize, cut and normalise every image, as `entry` says.
 
     Bit for bit what Pillow and torchvision's `Resize`, `CenterCrop`, `ToTensor` and `Normalize` make of an image alone.
@@ -82,7 +131,7 @@ def open_images(
     at_once = max(1, min(IMAGES_PER_CALL, len(column) // CALLS))
     pixels = np.zeros((len(column), entry.channels, *entry.size), dtype=np.float32)
 
-    def decode(start: int) -> Unfit:
+    def decode(start: int) -> Unopened:
         rows = range(start, min(start + at_once, len(column)))
         block = np.zeros((len(rows), *entry.size, entry.channels), dtype=np.uint8)
         failed = {}
@@ -95,7 +144,7 @@ def open_images(
         pixels[rows.start : rows.stop] = _normalise(block, entry)
         return failed
 
-    unfit: Unfit = {}
+    unfit: Unopened = {}
     with _QUIET:
         for failed in mapper(decode, range(0, len(column), at_once)):
             unfit |= failed
@@ -107,6 +156,8 @@ def open_images(
 def _normalise(block: NDArray[np.uint8], entry: ImageInput) -> NDArray[np.float32]:
     """uint8 `[rows, height, width, channels]` → float32 `[rows, channels, height, width]`, by the operations of
     `ToTensor` and `Normalize` in their order."""
+    import torch  # by now it is imported: planning does without
+
     channels_first = torch.from_numpy(block).permute(0, 3, 1, 2)
     pixels = channels_first.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
     if entry.mean:
@@ -168,7 +219,7 @@ def _decode(file: BinaryIO, entry: ImageInput) -> NDArray[np.uint8]:
         raise _UnfitError(f"is broken: {one_line(error)[:200]}") from error
 
 
-def _resize(image: "Image.Image", entry: ImageInput) -> "Image.Image":
+def _resize(image: Image.Image, entry: ImageInput) -> Image.Image:
     """Stretch to `size`, or resize the shorter side and cut out the middle."""
     from PIL import Image
 

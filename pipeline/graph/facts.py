@@ -9,8 +9,8 @@ from typing import Any
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.graph import DictArg, Graph, Node, NodeRef, SliceArg, TupleArg
-from ...schemas.inputs import TableInput
 from ..errors import BundleError
+from ..features.kinds import kind_of
 
 #: Operations that hand on the same values, column by column or all together.
 _SAME_VALUES = {
@@ -40,7 +40,7 @@ def index_limits(manifest: BundleManifest, graphs: Sequence[Graph]) -> dict[str,
             raise BundleError(f"graph.json takes {len(graph.inputs)} inputs, and {takes} are described")
         for entry in manifest.inputs:
             place = manifest.arguments.index(entry.name)
-            table = isinstance(entry, TableInput)
+            table = kind_of(entry).tabular
             found = indices_of(graph, manifest.call, place, entry.name, len(entry.columns), table=table)
             for at, size in found.limits.items():
                 limits[entry.columns[at]] = min(size, limits.get(entry.columns[at], size))

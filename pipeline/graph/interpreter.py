@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.graph import Graph, Layer, Node
-from ...schemas.inputs import SequenceInput
 from ..errors import BundleError, one_line
+from ..features.kinds import kind_of
 from . import operations
 from .audit import audit
 from .program import Program, Step, decoded, resolved, with_frees
@@ -115,8 +115,8 @@ class GraphModel(nn.Module):
         Raises:
             BundleError: names how many numbers a row has.
         """
-        self._sizes.of_lists = any(isinstance(entry, SequenceInput) for entry in manifest.inputs)
-        a_row = sum(entry.numbers for entry in manifest.inputs if not isinstance(entry, SequenceInput))
+        self._sizes.of_lists = any(kind_of(entry).has_steps for entry in manifest.inputs)
+        a_row = sum(entry.numbers for entry in manifest.inputs if not kind_of(entry).has_steps)
         if a_row * EXAMPLE_ROWS > MOST_BY_INPUT:
             raise BundleError(f"a row of the inputs has {a_row:,} numbers, above {MOST_BY_INPUT // EXAMPLE_ROWS:,}")
 

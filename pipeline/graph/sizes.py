@@ -13,8 +13,10 @@ from torch import Tensor
 
 from ...schemas.graph import Graph
 from ..errors import BundleError
-from .bounds import depends_on_values, most_numbers, most_numbers_of_layer, pieces, tensors_of
+from .bounds import depends_on_values, most_numbers, pieces
+from .layer_bounds import most_numbers_of_layer
 from .program import Step
+from .result_sizes import tensors_of
 
 #: Numbers of four bytes that the results which are needed at the same time may have together, in one pass. Measured: a
 #: ResNet of 64 channels at 224 × 224 has 1.2 million a row, six TransformerEncoderLayers over 512 steps 50 million, and

@@ -29,12 +29,7 @@ _TORCH = str(Path(torch.__file__).parent)
 _OURS = str(Path(__file__).parents[1])
 _CONTAINERS = ("Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Module")
 _IN_PLACE_OPERATORS = {f"i{name}" for name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "matmul")}
-_OP_NAMES = {
-    "call_module": "layer",
-    "get_attr": "tensor",
-    "call_function": "function",
-    "call_method": "method",
-}
+_OP_NAMES = {"call_module": "layer", "get_attr": "tensor", "call_function": "function", "call_method": "method"}
 #: torch.fx patches nn.Module while it traces.
 _ONE_AT_A_TIME = Lock()
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")

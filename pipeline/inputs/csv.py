@@ -1,331 +1,54 @@
-"""CSV: the header, and record batches in which every column is text. Knows nothing of scalers or models.
+"""CSV as an input."""
 
-Nothing is inferred: inference turns `08123` into 8123 and ids beyond int64 into doubles. Keys stay the text they are;
-`check` reads features as numbers, so that a bad cell is one bad row. A row with more or fewer cells than the header is
-handed on under its number, as a row that no sense could be made of: dropped, it would shift those behind it. So is a
-row whose quotes or escapes cannot be trusted (`quotes.py`).
+from __future__ import annotations
 
-A quote that is never closed would swallow the rest of a file without an error. So a row has a bound on its bytes, and
-every stream is followed by a row of our own: where it does not come back as a row, the file ended inside a quote.
-"""
-
-import codecs
-import io
 from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pacsv
-
-from ..errors import PartitionError, one_line
 from ..options import CsvDialect
 from ..records import Partition, ReadRows
-from .quotes import RowMarker
+from .format import Format
 
-BROKEN = (OSError, pa.ArrowException, UnicodeError)
-#: What is parsed at once, and the most bytes that a row may have: a row that begins in one block ends in the next.
-BLOCK_BYTES = 1 << 20
-#: What every cell of the row behind the last one says, unless it is the delimiter.
-ENDS = "\x03\x02"
-GZIP = b"\x1f\x8b"
-#: What is no text, by its first bytes.
-STRANGERS = {
-    b"PK\x03\x04": "a zip archive",
-    b"\x28\xb5\x2f\xfd": "packed with zstd",
-    b"BZh91AY&SY": "packed with bzip2",
-    b"\xfd7zXZ\x00": "packed with xz",
-    b"PAR1\x15": "a Parquet file",
-}
-#: How long the reason of a ragged row may be, which shows its cells.
-TOLD_CHARACTERS = 250
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
-def read_header(partition: Partition, dialect: CsvDialect) -> pa.Schema:
-    """The columns of the first row, or those that the dialect names, all of them text. Raises PartitionError where
-    there is none."""
-    try:
-        with _open(partition, dialect) as stream:
-            start = stream.read(BLOCK_BYTES)
-            # A header alone may lack its newline, which Arrow's reader wants. A longer file is read as a stream, which
-            # knows that its first block ends within a row.
-            short = len(start) < BLOCK_BYTES
-            _Utf8().check(start, last=short)
-        if dialect.columns is not None:
-            return pa.schema([pa.field(name, pa.string()) for name in dialect.columns])
-        marker = RowMarker(dialect, columns=1)
-        with _open(partition, dialect) as stream:
-            if short:
-                text = pa.BufferReader(marker.mark(start) + marker.at_end())
-            else:
-                text = pa.PythonFile(_MarkedText(stream, marker), mode="r")
-            with pacsv.open_csv(text, _reading(dialect), _parsing(dialect, _Ragged(marker))) as reader:
-                names = reader.schema.names
-        broken = next((reason for name in names if (reason := marker.reason(name)) is not None), None)
-        if broken is not None:
-            raise PartitionError(
-                f"{partition.name}: cannot be read as CSV: the header {told(broken)}; fix its quotes",
-                partition=partition.name,
-            )
-        if len(names) == 1 and start.lstrip(codecs.BOM_UTF8)[:1] in (b"\n", b"\r"):
-            raise PartitionError(  # where an empty line may be a row, none can stand before the header
-                f"{partition.name}: begins with an empty line, and its header comes behind; remove the line",
-                partition=partition.name,
-            )
-        return pa.schema([pa.field(name, pa.string()) for name in names])
-    except BROKEN as error:
-        raise _unreadable(partition, dialect, error) from error
-
-
-def read_batches(
-    partition: Partition, columns: Sequence[str], *, header: Sequence[str], dialect: CsvDialect
-) -> Iterator[ReadRows]:
-    """The rows of `columns`, which are among `header`, in file order, as text; an empty cell is an empty string.
-
-    Raises:
-        PartitionError: the bytes are not text of the dialect's encoding, a row is too long, or a quote is never closed.
-    """
-    read = list(columns) or list(header[:1])  # without any named, Arrow would read all
-    convert = pacsv.ConvertOptions(
-        include_columns=read,
-        column_types={name: pa.string() for name in read},
-        strings_can_be_null=False,
-        check_utf8=False,  # the whole stream is checked
-    )
-    marker = RowMarker(dialect, len(header))
-    ragged = _Ragged(marker, first_row=1 if dialect.columns is not None else 2)
-    end = next(letter for letter in ENDS if letter != dialect.delimiter)
-    last_row = dialect.delimiter.join([end] * len(header)).encode()
-    # A row of one column may be an empty line.
-    parse = _parsing(dialect, ragged, ignore_empty_lines=len(header) > 1)
-    row = 0
-    try:
-        with _open(partition, dialect) as stream:
-            text = pa.PythonFile(_MarkedText(stream, marker, last_row), mode="r")
-            with pacsv.open_csv(text, _reading(dialect), parse, convert) as reader:
-                for batch in _without_end(reader, end):
-                    rows = ragged.put_back(batch, row, columns)
-                    row += rows.batch.num_rows
-                    yield rows
-                if ragged.found:
-                    yield ragged.put_back(_no_rows(read), row, columns)
-                if ragged.found or marker.ends_in_escape:  # a row behind the end mark, or one with it
-                    raise _NeverClosed
-    except _NeverClosed as error:
-        what = "it ends with an escape" if marker.ends_in_escape else "a quote is opened and never closed"
-        raise PartitionError(
-            f"{partition.name}: cannot be read as CSV: {what}; fix the file", partition=partition.name
-        ) from error
-    except BROKEN as error:
-        raise _unreadable(partition, dialect, error, row) from error
-
-
-def told(text: str) -> str:
-    """The beginning of a text that a message can hold."""
-    return text if len(text) <= TOLD_CHARACTERS else text[: TOLD_CHARACTERS - 1] + "…"
-
-
-class _Ragged:
-    """The rows that have more or fewer cells than the header, as Arrow's parser numbers them, marked ones among
+class Csv(Format):
+    """CSV files: every cell is text, and how many rows there are shows when they are read. Most of the work is to read
     them."""
 
-    def __init__(self, marker: RowMarker, first_row: int = 0) -> None:
-        self.found: dict[int, str] = {}
-        self._marker = marker
-        self._first_row = first_row
+    name = "csv"
+    suffixes = (".csv", ".csv.gz")
+    cells_are_text = True
+    has_dialect = True
 
-    def __call__(self, row: pacsv.InvalidRow) -> str:
-        """Arrow's handler of invalid rows."""
-        reason = self._marker.reason(row.text)
-        if reason is None:
-            cells = f"{row.actual_columns} cell{'' if row.actual_columns == 1 else 's'}"
-            reason = f"has {cells}, and the header {row.expected_columns}: {row.text}"
-        self.found[row.number - self._first_row] = told(reason)
-        return "skip"
+    def read_schema(
+        self,
+        partition: Partition,
+        dialect: CsvDialect,
+        columns: Collection[str] | None = None,  # noqa: ARG002 - all are text
+    ) -> tuple[pa.Schema, None]:
+        """As the first row has them, or the dialect."""
+        from .csv_rows import read_header  # Arrow, which `--help` does without
 
-    def put_back(self, batch: pa.RecordBatch, first_row: int, columns: Sequence[str]) -> ReadRows:
-        """Some columns of the rows from `first_row` on, with rows of nulls where the ragged ones stood."""
-        here: list[int] = []
-        end = first_row + batch.num_rows
-        for number in sorted(self.found):  # those of the blocks behind may be known already
-            if number > end:
-                break
-            here.append(number - first_row)
-            end += 1
-        if not here:
-            return ReadRows(batch=batch.select(columns))
-        lost = np.zeros(end - first_row, dtype=bool)
-        lost[here] = True
-        places = pa.array(np.cumsum(~lost) - 1, mask=lost)
-        return ReadRows(
-            batch=batch.take(places).select(columns),
-            unreadable={place: self.found.pop(first_row + place) for place in here},
-        )
+        return read_header(partition, dialect), None
 
+    def read_rows(
+        self,
+        partition: Partition,
+        schema: pa.Schema,
+        *,
+        header: Sequence[str],
+        dialect: CsvDialect,
+        block_rows: int,  # noqa: ARG002 - a reader takes a fixed number of bytes at a time
+        first_row: int = 0,
+    ) -> Iterator[ReadRows]:
+        """From the start."""
+        from .csv_rows import read_batches  # Arrow, which `--help` does without
 
-class _MarkedText(io.RawIOBase):
-    """A stream of UTF-8 with its marked rows, and behind it the row that marks its end, where there is one."""
+        assert first_row == 0, "a CSV is read from its start"
+        return read_batches(partition, schema.names, header=header, dialect=dialect)
 
-    def __init__(self, stream: pa.NativeFile, marker: RowMarker, last_row: bytes = b"") -> None:
-        super().__init__()
-        self._stream = stream
-        self._marker = marker
-        self._last_row = last_row
-        self._ended = False
-        self._rest = b""
-        self._utf8 = _Utf8()
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """As `RawIOBase.read`, but never short before the end, since Arrow takes what it gets for a block."""
-        data, self._rest = self._rest, b""
-        while not self._ended and (size < 0 or len(data) < size):
-            more = self._next(size if size < 0 else size - len(data))
-            data = data + more if data else more
-        if 0 <= size < len(data):
-            data, self._rest = data[:size], data[size:]
-        return data
-
-    def _next(self, size: int) -> bytes:
-        data = self._filled(size)
-        self._ended = not 0 <= len(data) == size
-        self._utf8.check(data, last=self._ended)
-        marked = self._marker.mark(data)
-        if not self._ended or not self._last_row:
-            return marked
-        return marked + self._marker.at_end() + self._last_row + b"\n"
-
-    def _filled(self, size: int) -> bytes:
-        if size < 0:
-            return bytes(self._stream.read())
-        pieces, length = [], 0
-        while length < size and (piece := self._stream.read(size - length)):
-            pieces.append(piece)
-            length += len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-class _Utf8:
-    """Watches that a stream is UTF-8. Arrow would see it only in the columns that are read, and stumble over a ragged
-    row that is not. Nearly all of most files is ASCII, which costs nothing to see."""
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._within = False
-
-    def check(self, data: bytes, *, last: bool = False) -> None:
-        """Raises UnicodeDecodeError."""
-        if self._within or not data.isascii():
-            self._decoder.decode(data, last)
-            self._within = bool(self._decoder.getstate()[0])
-
-
-class _NeverClosed(Exception):  # noqa: N818 - caught where the file is known
-    """The end mark did not come back as the last row."""
-
-
-def _without_end(batches: Iterator[pa.RecordBatch], end: str) -> Iterator[pa.RecordBatch]:
-    """The rows before the end mark. Raises _NeverClosed where that is not the last row."""
-    held: pa.RecordBatch | None = None
-    for batch in batches:
-        if not batch.num_rows:
-            yield batch  # of a block of ragged rows alone
-            continue
-        if held is not None:
-            yield held
-        held = batch
-    if held is None or any(column[-1].as_py() != end for column in held.columns):
-        raise _NeverClosed
-    if held.num_rows > 1:
-        yield held.slice(0, held.num_rows - 1)
-
-
-def _no_rows(columns: Sequence[str]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], pa.string()) for _ in columns], names=list(columns))
-
-
-def _reading(dialect: CsvDialect) -> pacsv.ReadOptions:
-    """One thread: only then are bad rows numbered."""
-    names = None if dialect.columns is None else list(dialect.columns)
-    return pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=names)
-
-
-def _parsing(dialect: CsvDialect, ragged: _Ragged, *, ignore_empty_lines: bool = True) -> pacsv.ParseOptions:
-    """Quoted and escaped newlines belong to a value."""
-    return pacsv.ParseOptions(
-        delimiter=dialect.delimiter,
-        quote_char=dialect.quote or False,
-        escape_char=dialect.escape or False,
-        newlines_in_values=bool(dialect.quote or dialect.escape),
-        invalid_row_handler=ragged,
-        ignore_empty_lines=ignore_empty_lines,
-    )
-
-
-def _open(partition: Partition, dialect: CsvDialect) -> pa.NativeFile:
-    """The file as UTF-8, unpacked."""
-    stream = _unpacked(partition)
-    return stream if dialect.encoding == "utf-8" else pa.transcoding_input_stream(stream, dialect.encoding, "utf-8")
-
-
-def _unpacked(partition: Partition) -> pa.NativeFile:
-    """The bytes of the file: whether it is packed its first ones say, whatever its name."""
-    with pa.input_stream(partition.path, compression=None) as file:
-        start = file.read(max(map(len, STRANGERS)))
-    what = next((what for magic, what in STRANGERS.items() if start.startswith(magic)), None)
-    if what is not None:
-        raise PartitionError(
-            f"{partition.name}: cannot be read as CSV: it is {what}; unpack or rename it", partition=partition.name
-        )
-    return pa.input_stream(partition.path, compression="gzip" if start.startswith(GZIP) else None)
-
-
-def _has_utf16_mark(partition: Partition) -> bool:
-    with _unpacked(partition) as stream:
-        return bool(stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-
-
-def _unreadable(
-    partition: Partition, dialect: CsvDialect, error: BaseException, row: int | None = None
-) -> PartitionError:
-    reason = one_line(error)
-    if "straddling" in reason:
-        where = "the header, or the first row," if row is None else f"a row behind row {row}"
-        reason = f"{where} is longer than {BLOCK_BYTES >> 20} MiB, or a quote was never closed"
-    elif isinstance(error, UnicodeError):
-        meant = "utf-16" if _has_utf16_mark(partition) else "latin-1"
-        reason = (
-            f'it is not {dialect.encoding} ({reason}); say in the job file what it is, as in [csv] encoding = "{meant}"'
-        )
-    return PartitionError(f"{partition.name}: cannot be read as CSV: {reason}", partition=partition.name)
-
-
-def read_text(path: str, columns: Collection[str] | None = None) -> pa.Table:
-    """A whole file of the usual dialect as text, an empty cell as an empty string.
-
-    Args:
-        columns: those to read, all where None. Where the file lacks one, the columns it has come back without rows.
-
-    Raises:
-        PartitionError: it cannot be read, a column is there twice, or no sense can be made of a row; names it.
-    """
-    dialect = CsvDialect()
-    partition = Partition(path=path, name=path, format="csv", size=0, mtime_ns=0)
-    header = read_header(partition, dialect)
-    names = [name for name in header.names if columns is None or name in columns]
-    if set(columns or ()) - set(names):
-        return header.empty_table()
-    doubled = next((name for name in names if names.count(name) > 1), None)
-    if doubled is not None:
-        raise PartitionError(f"{path}: column {doubled!r} appears more than once; rename one", partition=path)
-    batches, first_row = [], 0
-    for rows in read_batches(partition, names, header=header.names, dialect=dialect):
-        if rows.unreadable:
-            place = min(rows.unreadable)
-            raise PartitionError(
-                f"{path}: row {first_row + place} {rows.unreadable[place]}; fix the row", partition=path
-            )
-        batches.append(rows.batch)
-        first_row += rows.batch.num_rows
-    return pa.Table.from_batches(batches, pa.schema([header.field(name) for name in names]))
+    def most_rows(self, partition: Partition) -> int | None:
+        """A row has a byte at least, its line end; a packed file tells nothing."""
+        return None if partition.path.lower().endswith(".gz") else partition.size

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
-from ..records import Block, ReadRows, Split
+from ..records import ReadBlock, ReadRows, Split
 from .rebatch import Rebatcher
 
 #: What the texts, bytes and lists of a block take at most, decoded, unless a single row takes more.
@@ -24,7 +24,7 @@ def cut(
     first_row: int = 0,
     kept: Collection[int] = (),
     num_splits: int | None = None,
-) -> Iterator[Block | Split]:
+) -> Iterator[ReadBlock | Split]:
     """Blocks of at most `block_rows` rows and `MOST_BLOCK_BYTES`, then their split, then the next one's.
 
     Args:
@@ -72,7 +72,7 @@ class _OpenSplit:
         self._rebatcher = Rebatcher(block_rows, MOST_BLOCK_BYTES)
         self._unreadable: dict[int, str] = {}
 
-    def add(self, batch: pa.RecordBatch, unreadable: Mapping[int, str]) -> Iterator[Block]:
+    def add(self, batch: pa.RecordBatch, unreadable: Mapping[int, str]) -> Iterator[ReadBlock]:
         """Take rows; yields the blocks that are full, and the rest with the last row of the split."""
         self._unreadable.update({self._taken + place: reason for place, reason in unreadable.items()})
         self._taken += batch.num_rows
@@ -80,7 +80,7 @@ class _OpenSplit:
         if self._taken == self.stop_row:
             yield from self.rest()
 
-    def rest(self) -> Iterator[Block]:
+    def rest(self) -> Iterator[ReadBlock]:
         """The last, shorter block."""
         yield from self._blocks(self._rebatcher.rest())
 
@@ -88,12 +88,12 @@ class _OpenSplit:
         """The split, when all of its rows have gone by."""
         return Split(index=self.index, first_row=self._first_row, num_rows=self._taken - self._first_row, last=last)
 
-    def _blocks(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Block]:
+    def _blocks(self, batches: Iterable[pa.RecordBatch]) -> Iterator[ReadBlock]:
         for batch in batches:
             first, self._given = self._given, self._given + batch.num_rows
             here = [place for place in self._unreadable if place < self._given]
             unreadable = {place - first: self._unreadable.pop(place) for place in here}
-            yield Block(split=self.index, first_row=first, batch=batch, unreadable=unreadable)
+            yield ReadBlock(split=self.index, first_row=first, batch=batch, unreadable=unreadable)
 
 
 def _within(unreadable: Mapping[int, str], offset: int, count: int) -> dict[int, str]:

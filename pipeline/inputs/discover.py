@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from ..errors import NoInputError, UsageError
-from ..records import Format, Partition
+from ..records import Partition
 from ..storage.folders import Entry, Walker, is_hidden, listing_error
 from ..storage.plain_files import Kind, kind_of
-from .formats import format_of
+from .formats import FORMATS, format_by_suffix
 from .patterns import Pattern, expand, is_pattern, parse
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -57,12 +57,12 @@ class _Found(NamedTuple):
     pattern: Pattern | None = None
 
 
-def discover(where: str, *, format: Literal["auto", "parquet", "csv"] = "auto") -> Discovery:  # noqa: A002
+def discover(where: str, *, format: str = "auto") -> Discovery:  # noqa: A002
     """Find the partitions of an input.
 
     Args:
         where: a file, a directory (searched to the bottom) or a glob (`**` included).
-        format: `auto` goes by suffix (.parquet, .pq, .parq, .csv, .csv.gz); `parquet` or `csv` take every file for one.
+        format: `auto` goes by suffix; the name of a format takes every file for one.
 
     Returns:
         Partitions sorted by name, so that the order never depends on the file system.
@@ -77,8 +77,8 @@ def discover(where: str, *, format: Literal["auto", "parquet", "csv"] = "auto") 
     found, ignored = [], []
     for entry in files.entries:
         name = _utf8(entry.name)
-        kind = format_of(name) if format == "auto" else format
-        partition = _partition(entry, kind) if kind is not None and entry.kind != "other" else None
+        kind = format_by_suffix(name) if format == "auto" else FORMATS[format]
+        partition = _partition(entry, kind.name) if kind is not None and entry.kind != "other" else None
         if partition is None:
             ignored.append(entry)
         else:
@@ -87,7 +87,8 @@ def discover(where: str, *, format: Literal["auto", "parquet", "csv"] = "auto") 
         raise NoInputError(f"no file matches {where!r}; names that begin with _ or . are skipped")
     if not found:
         seen = f" ({len(ignored)} other files, such as {ignored[0].name!r})" if ignored else ""
-        raise NoInputError(f"no .parquet, .pq, .parq, .csv or .csv.gz under {where!r}{seen}; --format takes any name")
+        *others, last = [suffix for one in FORMATS.values() for suffix in one.suffixes]
+        raise NoInputError(f"no {', '.join(others)} or {last} under {where!r}{seen}; --format takes any name")
     if all(partition.size == 0 for partition in found):
         raise NoInputError(f"nothing to score under {where!r}: every file is empty (0 bytes)")
     return Discovery(
@@ -113,8 +114,10 @@ def _files(where: str, format: str) -> _Found:  # noqa: A002
                     f"input {where!r} begins with {name[0]!r}: its predictions would have a name that readers of the"
                     " output skip; rename it"
                 )
-            if format == "auto" and format_of(where) is None:
-                raise UsageError(f"cannot tell the format of {where!r} by its name; say --format parquet or csv")
+            if format == "auto" and format_by_suffix(where) is None:
+                raise UsageError(
+                    f"cannot tell the format of {where!r} by its name; pass --format {' or '.join(FORMATS)}"
+                )
             return _Found(root, [Entry(where, name, "file", os.path.islink(where))])  # noqa: PTH114
         case "folder":
             entries = list(walker.files(walker.start(where)))
@@ -180,7 +183,7 @@ def _utf8(name: str) -> str:
     return name
 
 
-def _partition(entry: Entry, kind: Format) -> Partition | None:
+def _partition(entry: Entry, kind: str) -> Partition | None:
     """None for a pipe or a socket, which would never end. Raises NoInputError or StorageError where it cannot be looked
     at."""
     size = mtime_ns = inode = 0  # of a link to nowhere: it fails alone, when it is opened

@@ -6,8 +6,8 @@ from math import prod
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.graph import Graph
-from ...schemas.heads import TaggingHead
-from ...schemas.inputs import ImageInput, SequenceInput, TableInput
+from ..features.kinds import kind_of
+from ..tasks.tasks import task_of
 
 #: Bytes of the float64 columns of a block. What is done once a block costs the less the larger it is, and a few blocks
 #: wait in every queue (measured, docs/benchmarks.md); a GPU wants far more at once.
@@ -42,7 +42,7 @@ def block_size(
     """
     if asked is not None:
         return BlockSize(rows=asked, pass_rows=asked * manifest.longest, reason="as asked")
-    if any(not isinstance(entry, TableInput) for entry in manifest.inputs):
+    if not all(kind_of(entry).tabular for entry in manifest.inputs):
         return _large_rows(manifest, graphs, device_type)
     num_features = len(manifest.features)
     widest = max([num_features, *_widths(graphs)])
@@ -60,12 +60,12 @@ def block_size(
 def _large_rows(manifest: BundleManifest, graphs: Sequence[Graph], device_type: str) -> BlockSize:
     """The same for images, and for sequences as long as the longest: a block of fewer rows, and a pass by what the
     layers make of a row, or, of sequences, by their width at each step."""
-    table = sum(8 * entry.numbers for entry in manifest.inputs if isinstance(entry, TableInput))
-    images = [entry.numbers for entry in manifest.inputs if isinstance(entry, ImageInput)]
-    steps = [entry.numbers for entry in manifest.inputs if isinstance(entry, SequenceInput)]
-    tags = sum(len(head.labels) for head in manifest.heads if isinstance(head, TaggingHead)) * len(manifest.members)
+    kinds = [kind_of(entry) for entry in manifest.inputs]
+    images = [kind.entry.numbers for kind in kinds if kind.opens_files]
+    steps = any(kind.has_steps for kind in kinds)
+    tags = sum(task_of(head).width for head in manifest.heads if task_of(head).per_step) * len(manifest.members)
     words = sum(feature.dtype == "words" for feature in manifest.features)
-    row_bytes = table + 4 * sum(images) + 16 * sum(steps) + manifest.longest * (8 * tags + 64 * words)
+    row_bytes = sum(kind.bytes_per_row for kind in kinds) + manifest.longest * (8 * tags + 64 * words)
     room, most = (IMAGE_BLOCK_BYTES, IMAGE_BLOCK_ROWS) if images else (BLOCK_BYTES[device_type], MOST_ROWS[device_type])
     rows = max(1, min(most, _power_of_two(room // row_bytes)))
     if steps:

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...schemas.bundle import GENERATED, BundleManifest
-from ...schemas.inputs import ImageInput, SequenceInput, TableInput
+from ...schemas.bundle import BundleManifest
+from ...schemas.heads import GENERATED
 from ..errors import BundleError, one_line
+from ..features.kinds import kind_of
 from ..graph.interpreter import EXAMPLE_ROWS, EXAMPLE_STEPS, GraphModel, shapes
-from .passes import mask_of
 
 
 def flat_nodes(model: GraphModel, manifest: BundleManifest) -> frozenset[str]:
@@ -30,23 +30,9 @@ def flat_nodes(model: GraphModel, manifest: BundleManifest) -> frozenset[str]:
 
 def example_inputs(manifest: BundleManifest, device: str | torch.device = "cpu") -> tuple[Any, ...]:
     """A few rows of zeros, as the model takes its inputs; of sequences five steps."""
-    kinds = {"float32": torch.float32, "int64": torch.int64}
     rows: dict[str, Tensor] = {}
     for entry in manifest.inputs:
-        match entry:
-            case TableInput():
-                rows[entry.name] = torch.zeros(
-                    EXAMPLE_ROWS, len(entry.columns), dtype=kinds[entry.dtype], device=device
-                )
-            case ImageInput():
-                rows[entry.name] = torch.zeros(EXAMPLE_ROWS, entry.channels, *entry.size, device=device)
-            case SequenceInput():
-                steps = min(entry.longest, EXAMPLE_STEPS)
-                shape = (EXAMPLE_ROWS, steps, *([len(entry.columns)] if entry.dtype == "float32" else []))
-                rows[entry.name] = torch.zeros(shape, dtype=kinds[entry.dtype], device=device)
-                if entry.mask is not None:
-                    lengths = torch.full((EXAMPLE_ROWS,), steps, device=device)
-                    rows[f"{entry.name}_mask"] = mask_of(entry, lengths, steps)
+        rows |= kind_of(entry).example(EXAMPLE_ROWS, EXAMPLE_STEPS, device)
     if manifest.arguments[-1] == GENERATED:
         rows[GENERATED] = torch.zeros((EXAMPLE_ROWS, 1), dtype=torch.int64, device=device)
     return (rows,) if manifest.call == "dict" else tuple(rows.values())

@@ -6,8 +6,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ...schemas.heads import AnyHead, TaggingHead
+from ...schemas.heads import AnyHead
 from ..errors import BundleError
+from ..tasks.tasks import task_of
 
 Call = Literal["arguments", "dict"]
 
@@ -37,14 +38,14 @@ def forward(
 
 
 def _taken(raw: Any, head: AnyHead, rows: int) -> Tensor:
-    if not isinstance(head, TaggingHead):
+    if not task_of(head).per_step:
         return head_output(raw, head.output, rows)
     assert not isinstance(head.output, list), "the schema says so"
     output = select_output(raw, head.output)
-    if output.ndim != 3 or output.shape[0] != rows or output.shape[2] != len(head.labels):
+    if output.ndim != 3 or output.shape[0] != rows or output.shape[2] != task_of(head).width:
         raise BundleError(
             f"the model returns {tuple(output.shape)} for {rows} rows; tagging takes [rows, steps, labels], of"
-            f" {len(head.labels)} labels"
+            f" {task_of(head).width} labels"
         )
     return output
 

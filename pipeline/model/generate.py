@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ...schemas.bundle import GENERATED
-from ...schemas.heads import GenerationHead
+from ...schemas.heads import GENERATED, GenerationHead
 from ...schemas.inputs import AnyInput, SequenceInput
 from ..errors import BundleError
+from ..features.kinds import kind_of
+from ..features.sequences import mask_of
 from ..records import Sequences
 from .forward import Call, called, select_output
-from .passes import Pass, mask_of
+from .passes import Pass
 from .search import search
 
 #: The logarithm of a sum that is to be 1 may be so far from 0.
@@ -40,7 +41,7 @@ def generate(
     Raises:
         BundleError: an output that is no scores of the vocabulary.
     """
-    first = entries[0]
+    first = kind_of(entries[0]).entry
 
     def step(tokens: Tensor, owners: Tensor) -> Tensor:
         device = next(iter(one.arguments.values())).device
@@ -57,7 +58,6 @@ def generate(
                 arguments = {name: given[theirs] for name, given in one.arguments.items()} | {GENERATED: begun}
                 last = torch.full_like(theirs, begun.shape[1] - 1)
             else:
-                assert isinstance(first, SequenceInput), "the schema says so"
                 assert one.lengths is not None, "a sequence has lengths"
                 arguments, last = _continued(first, one.arguments[first.name][theirs], one.lengths[theirs], some)
             raw = select_output(called(model, arguments, call), head.output)

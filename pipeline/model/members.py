@@ -9,15 +9,17 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from ...schemas.heads import AnyHead, GenerationHead, TaggingHead
+from ...schemas.heads import AnyHead
 from ...schemas.inputs import AnyInput
 from ..errors import BundleError, ModelFailedError, ScorelineError, one_line
+from ..features.sequences import steps_kept
 from ..records import Inputs, Sequences
+from ..tasks.tasks import task_of
 from .first_rows import FirstOfBlock
 from .forward import Call, forward
 from .generate import generate
 from .modes import pinned
-from .passes import Pass, Passes, in_order, num_rows, size, steps_kept
+from .passes import Pass, Passes, in_order, num_rows, size
 
 Outputs = dict[str, Tensor | Sequences]
 
@@ -54,7 +56,7 @@ class Members:
         self.models = list(models)
         self.pass_rows = pass_rows
         #: The most rows that the device had memory for, where it has run out of it.
-        self.fitting_rows: int | None = None
+        self.max_rows_in_memory: int | None = None
         #: Whether the models may write over what they are given, which others need as it was: another member, the same
         #: rows tried again, hidden layers, explanations.
         self.keep_inputs = False
@@ -98,13 +100,13 @@ class Members:
             ModelFailedError: there is no memory for a single row.
         """
         while True:
-            step = min(size(inputs), self.fitting_rows or self.pass_rows)
+            step = min(size(inputs), self.max_rows_in_memory or self.pass_rows)
             try:
                 pieces = self._passed(inputs, step, {} if spent is None else spent)
             except torch.OutOfMemoryError as error:
                 if step == 1:
                     raise ModelFailedError(f"the device has no memory for a single row: {one_line(error)}") from error
-                self.fitting_rows = max(1, step // 2)
+                self.max_rows_in_memory = max(1, step // 2)
                 if self._device.type == "cuda":
                     torch.cuda.empty_cache()
                 continue
@@ -122,7 +124,7 @@ class Members:
             before = now
         return pieces
 
-    def run_but_failing(self, inputs: Inputs, *, error: str, first: FirstOfBlock | None = None) -> Passed:
+    def run_isolating_failures(self, inputs: Inputs, *, error: str, first: FirstOfBlock | None = None) -> Passed:
         """The same for rows that fail as a whole: those that fail alone are found by halving and left out.
 
         Args:
@@ -169,17 +171,23 @@ class Members:
     def _at_once(self, one: Pass) -> Outputs:
         """The raw outputs of one pass, of all members side by side."""
         first = self._heads[0]
-        if isinstance(first, GenerationHead):
+        if task_of(first).generates:
             (model,) = self.models
             text = generate(
-                model, one, self._inputs, first, call=self._call, pass_rows=self.pass_rows, heed=self.passes.heed_stop
+                model,
+                one,
+                self._inputs,
+                task_of(first).head,
+                call=self._call,
+                pass_rows=self.pass_rows,
+                heed=self.passes.heed_stop,
             )
             return {first.name: text}
         each = [forward(model, self.arguments(one), self._heads, call=self._call) for model in self.models]
         found: Outputs = {}
         for head in self._heads:
             values = each[0][head.name] if len(each) == 1 else torch.cat([raw[head.name] for raw in each], dim=-1)
-            found[head.name] = _of_steps(values, one) if isinstance(head, TaggingHead) else values
+            found[head.name] = _of_steps(values, one) if task_of(head).per_step else values
         return found
 
     def arguments(self, one: Pass) -> dict[str, Tensor]:

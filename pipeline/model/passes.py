@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...schemas.inputs import AnyInput, SequenceInput, TableInput
+from ...schemas.inputs import AnyInput, SequenceInput
 from ..errors import StoppedError
+from ..features.kinds import kind_of
+from ..features.sequences import mask_of, steps_kept
 from ..records import Inputs, Sequences
 
 #: Up to here every length is a width of its own.
@@ -51,9 +53,11 @@ class Passes:
         self.extra = 0
         #: Whether a model needs the rows of a table one behind the other in memory. They come column by column, which
         #: `nn.Linear` takes as fast.
-        self.contiguous = any(isinstance(entry, TableInput) and entry.contiguous for entry in entries)
+        self.contiguous = any(kind_of(entry).contiguous for entry in entries)
         self._padded, self._stopped = padded, False
-        self._sequences = {entry.name: entry for entry in entries if isinstance(entry, SequenceInput)}
+        self._sequences: dict[str, SequenceInput] = {
+            entry.name: kind_of(entry).entry for entry in entries if kind_of(entry).has_steps
+        }
 
     def stop(self) -> None:
         """From now on `cut` ends at the next pass, in whatever thread."""
@@ -140,21 +144,6 @@ def pad(rows: Sequences, width: int, value: int) -> Tensor:
     padded = rows.values.new_full((*kept.shape, *rows.values.shape[1:]), value)
     padded[kept] = rows.values
     return padded
-
-
-def steps_kept(lengths: Tensor, width: int) -> Tensor:
-    """bool `[rows, width]`: which steps are there."""
-    return torch.arange(width, device=lengths.device) < lengths[:, None]
-
-
-def mask_of(entry: SequenceInput, lengths: Tensor, width: int) -> Tensor:
-    """The argument behind a sequence, as the model takes it."""
-    match entry.mask:
-        case "real":
-            return steps_kept(lengths, width)
-        case "padding":
-            return ~steps_kept(lengths, width)
-    return lengths
 
 
 def in_order(values: Sequence[Tensor | Sequences], places: Sequence[slice | Tensor]) -> Tensor | Sequences:

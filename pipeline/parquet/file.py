@@ -14,18 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import PartitionError, one_line
-from ..nested import without_dictionaries
 from ..storage.plain_files import require_plain
 from .entries import num_entries
 from .footer import Group, check_chunks, check_counts, lies, read_groups
 from .int96 import MICROSECONDS, NANOSECONDS, fits, loses_digits
-from .sizes import Leaf, RowsAtOnce
+from .leaves import Leaf, LeafTable
+from .sizes import RowsAtOnce
 
 #: What pyarrow raises for a file that is broken: all four were seen.
 BROKEN = (OSError, pa.ArrowException, UnicodeDecodeError)
 WINDOW_BYTES = 1 << 20
 DEFAULT_BLOCK_ROWS = 1 << 16
-_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}
 
 
 class ParquetSource:
@@ -115,11 +114,11 @@ class ParquetSource:
             block_rows: a batch holds a multiple of these, or fewer where rows are heavy.
         """
         names = self.names if columns is None else list(columns)
-        if schema is None and self._int96:
+        if schema is None and self._table.int96:
             schema = self.schema(names)
         try:
             fine = self._file().schema_arrow
-            coarse = {name for name in names if name in self._int96 and schema is not None
+            coarse = {name for name in names if name in self._table.int96 and schema is not None
                       and schema.field(name).type != fine.field(name).type}  # fmt: skip
             batches = self._checked(names, coarse, block_rows, first_row)
             for batch in batches:
@@ -139,13 +138,13 @@ class ParquetSource:
         self, names: Sequence[str], coarse: Collection[str], block_rows: int, first_row: int
     ) -> Iterator[pa.RecordBatch]:
         """The rows, as many as the footer says."""
-        leaves = self._leaves(names)
+        leaves = self._table.below(names)
         runs, passed = self._runs(leaves, block_rows, first_row)
         for groups, rows, batch_rows in runs:
             left, entries = rows, 0
             for batch in self._streams(groups, batch_rows, leaves, coarse):
                 left -= batch.num_rows
-                entries += num_entries(batch.column(0)) if not self._flat and leaves else 0
+                entries += num_entries(batch.column(0)) if not self._table.flat and leaves else 0
                 if left < 0:
                     break
                 passed, before = max(0, passed - batch.num_rows), passed
@@ -155,7 +154,9 @@ class ParquetSource:
                 more = "fewer" if left > 0 else "more"
                 where = f"row group {groups[0]}" if len(groups) == 1 else f"row groups {groups[0]} to {groups[-1]}"
                 raise lies(self.name, f"{where} should have {rows:,} rows, and {more} can be read")
-            if not self._flat and leaves:  # one row group, of lists alone: the first leaf says how many values it has
+            if (
+                not self._table.flat and leaves
+            ):  # one row group, of lists alone: the first leaf says how many values it has
                 self._compare_entries(groups[0], leaves[0], entries)
 
     def _compare_entries(self, group: int, leaf: Leaf, entries: int) -> None:
@@ -171,8 +172,8 @@ class ParquetSource:
         self, groups: list[int], rows: int, leaves: Sequence[Leaf], coarse: Collection[str]
     ) -> Iterator[pa.RecordBatch]:
         """Some row groups; columns of INT96 that nanoseconds do not hold come from a reader of microseconds."""
-        ours = [leaf.index for leaf in leaves if self._owner(leaf) not in coarse]
-        theirs = [leaf.index for leaf in leaves if self._owner(leaf) in coarse]
+        ours = [leaf.index for leaf in leaves if self._table.column_of(leaf) not in coarse]
+        theirs = [leaf.index for leaf in leaves if self._table.column_of(leaf) in coarse]
         if not theirs:
             yield from self._file().reader.iter_batches(rows, row_groups=groups, column_indices=ours)
             return
@@ -181,7 +182,7 @@ class ParquetSource:
             for unit, indices in ((None, ours), ("us", theirs), (None, theirs), ("s", theirs))
             if indices
         ]
-        order = list(dict.fromkeys(self._owner(leaf) for leaf in leaves))
+        order = list(dict.fromkeys(self._table.column_of(leaf) for leaf in leaves))
         for *read, fine, seconds in _aligned(streams):
             for name in coarse:
                 values = read[-1].column(name)
@@ -203,9 +204,9 @@ class ParquetSource:
         first come before `first_row`."""
         groups = self._read_groups(leaves)
         # How many rows a row group has shows only when it is read; and Arrow joins no dictionaries within others.
-        alone = not self._flat or self._holds_inner_dictionaries(leaves)
+        alone = not self._table.flat or self._table.hold_inner_dictionaries(leaves)
         counted = [leaf for leaf in leaves if not leaf.nested] or [
-            leaf for leaf in self._leaves(self.names) if not leaf.nested
+            leaf for leaf in self._table.below(self.names) if not leaf.nested
         ]
         sizes = RowsAtOnce(self._bytes(), leaves, counted, block_rows=block_rows, name=self.name)
         runs: list[tuple[list[int], int, int]] = []
@@ -226,16 +227,16 @@ class ParquetSource:
     def _read_groups(self, leaves: Sequence[Leaf]) -> list[Group]:
         if self._groups is None:
             self._groups = read_groups(self._bytes(), self._file().metadata, self.name)
-        paths = [".".join(path) for path in self._paths]
-        check_chunks(self._groups, [leaf.index for leaf in leaves], paths, self._flat, self.name)
+        paths = [".".join(path) for path in self._table.paths]
+        check_chunks(self._groups, [leaf.index for leaf in leaves], paths, self._table.flat, self.name)
         return self._groups
 
     def _beyond_nanoseconds(self, columns: Collection[str] | None) -> set[str]:
         """The columns of INT96 that nanoseconds do not hold. Reads them, where there are any, and nothing else."""
-        names = [name for name in self._int96 if columns is None or name in columns]
+        names = [name for name in self._table.int96 if columns is None or name in columns]
         found: set[str] = set()
         for name in names:
-            leaves = [leaf for leaf in self._leaves([name]) if leaf.index in self._int96[name]]
+            leaves = [leaf for leaf in self._table.below([name]) if leaf.index in self._table.int96[name]]
             runs, _ = self._runs(leaves, DEFAULT_BLOCK_ROWS, 0)
             indices = [leaf.index for leaf in leaves]
             for groups, _, rows in runs:
@@ -249,44 +250,8 @@ class ParquetSource:
         return found
 
     @cached_property
-    def _int96(self) -> dict[str, set[int]]:
-        """By column its leaves of INT96."""
-        schema, found = self._file().schema, dict[str, set[int]]()
-        for index, path in enumerate(self._paths):
-            if schema.column(index).physical_type == "INT96":
-                found.setdefault(path[0], set()).add(index)
-        return found
-
-    @cached_property
-    def _paths(self) -> list[list[str]]:
-        """Of every leaf the names from its column down."""
-        return [list(path) for path in self._file().reader.column_paths]
-
-    @cached_property
-    def _flat(self) -> set[int]:
-        """The leaves that have one value in each row."""
-        schema = self._file().schema
-        return {n for n in range(len(schema)) if schema.column(n).max_repetition_level == 0}
-
-    def _leaves(self, names: Collection[str]) -> list[Leaf]:
-        """The leaves below some columns. By the first step of their path: a name may hold a dot."""
-        schema, wanted, found = self._file().schema, set(names), []
-        for index, path in enumerate(self._paths):
-            if path[0] in wanted:
-                about = schema.column(index)
-                fixed = about.physical_type == "FIXED_LEN_BYTE_ARRAY"
-                width = about.length if fixed else _WIDTHS.get(about.physical_type)
-                found.append(Leaf(index, ".".join(path), width, index not in self._flat))
-        return found
-
-    def _holds_inner_dictionaries(self, leaves: Sequence[Leaf]) -> bool:
-        """Whether lists, structs or maps among the columns hold dictionaries."""
-        owners = {self._owner(leaf) for leaf in leaves if leaf.path != self._owner(leaf)}
-        kinds = [field.type for field in self._file().schema_arrow if field.name in owners]
-        return any(pa.types.is_nested(kind) and not without_dictionaries(kind).equals(kind) for kind in kinds)
-
-    def _owner(self, leaf: Leaf) -> str:
-        return self._paths[leaf.index][0]
+    def _table(self) -> LeafTable:
+        return LeafTable(self._file())
 
     def _file(self, unit: str | None = None) -> pq.ParquetFile:
         """The file as Arrow reads it, INT96 in a unit of its own."""

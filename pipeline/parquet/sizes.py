@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .footer import Group
+from .leaves import Leaf
 from .pages import Page, longest_value, may_overflow, read_pages
 
 #: Numbers that are decoded at once: enough to keep the reader's overhead small, little enough for 1,000 columns.
@@ -20,26 +21,6 @@ BATCH_BYTES, MOST_ROWS = 8 << 20, 1 << 16
 HEAVY_BYTES = 16 << 20
 #: What a value takes beside its bytes: an offset, and the levels that say where it belongs.
 _BESIDE = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A leaf column to be read. `width`: the bytes of a value, None where each has its own; `nested`: it stands in
-    lists."""
-
-    index: int
-    path: str
-    width: int | None
-    nested: bool
-
-    @property
-    def is_light(self) -> bool:
-        """A number for each row."""
-        return self.width is not None and self.width <= LIGHT_WIDTH and not self.nested
-
-
-#: The widest number: decimals of 76 digits.
-LIGHT_WIDTH = 32
 
 
 class RowsAtOnce:

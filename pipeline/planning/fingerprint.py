@@ -1,43 +1,23 @@
 """What a part was made of: the options and identities whose change means other values."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 
 from ...schemas.run import Fingerprint
-from ..options import CsvDialect, Explain, ScoreJob
+from ..bundle import stages
+from ..bundle.explained import explain_option
+from ..inputs.formats import FORMATS
+from ..options import CsvDialect, ScoreJob
 from ..records import Partition
 from .option_table import OPTIONS
 
 
 def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
     """The options that change values. One that is off is left out, so that a new option makes no part out of date."""
-    marks = ((one.target, one.mark or STAGE_MARKS.get(one.target)) for one in OPTIONS)
-    given = {name: mark(job) for name, mark in marks if mark is not None}
-    given["csv"] = dialect_option(job.csv) if partition.format == "csv" else None
+    given = {one.target: one.mark(job) for one in OPTIONS if one.mark is not None}
+    given |= {stage.name: stage.option(job) for stage in stages.OPTIONAL}
+    given["csv"] = dialect_option(job.csv) if FORMATS[partition.format].has_dialect else None
     return {name: value for name, value in given.items() if value is not None}
-
-
-def hidden_mark(job: ScoreJob) -> str | None:
-    """The hidden layers that are written."""
-    return json.dumps(job.columns.hidden) if job.columns.hidden else None
-
-
-def explain_mark(job: ScoreJob) -> str | None:
-    """How rows are explained."""
-    return explain_option(job.columns.explain)
-
-
-#: Entries of the options of optional stages.
-STAGE_MARKS: dict[str, Callable[[ScoreJob], str | None]] = {"hidden": hidden_mark, "explain": explain_mark}
-
-
-def explain_option(explain: Explain | None) -> str | None:
-    """How rows are explained, in words that a fingerprint and run.json contain."""
-    if explain is None:
-        return None
-    share = [] if explain.share == 1 else [f"{explain.share} of rows"]
-    return " ".join([explain.method, *share, *([f"for {explain.target}"] if explain.target else [])])
 
 
 def dialect_option(dialect: CsvDialect) -> str | None:
@@ -55,7 +35,7 @@ def dialect_of(mark: Fingerprint) -> CsvDialect:
 def recorded_options(job: ScoreJob) -> dict[str, str | int | None]:
     """The options as run.json records them."""
     given = {option.target: option.recorded(job) for option in OPTIONS if option.recorded is not None}
-    return {**given, "seed": job.seed, "explain": explain_option(job.columns.explain), "csv": dialect_option(job.csv)}
+    return {**given, "seed": job.seed, "explain": explain_option(job), "csv": dialect_option(job.csv)}
 
 
 def fingerprint(partition: Partition, first_row: int, bundle: str, job: ScoreJob) -> Fingerprint:

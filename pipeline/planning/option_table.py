@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from ..errors import UsageError
-from ..options import ColumnOptions, CsvDialect, Explain, ExplainMethod, InputFormat, Precision, Probabilities, ScoreJob
+from ..inputs.formats import FORMATS
+from ..options import ColumnOptions, CsvDialect, Explain, ExplainMethod, Precision, Probabilities, ScoreJob
 from . import option_values as values
 from .option import Option
 
@@ -52,7 +53,7 @@ OPTIONS = (
         name="format",
         group="Paths",
         help="Format of the input files.",
-        choices=get_args(InputFormat),
+        choices=("auto", *FORMATS),
         default="auto",
         recorded=lambda job: job.format,
     ),

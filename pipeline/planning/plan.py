@@ -12,13 +12,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import GenerationHead
-from ...schemas.inputs import TableInput
+from ..bundle import stages
 from ..bundle.columns import check_options, output_fields
 from ..errors import ColumnError, OutputError, PartitionError, UsageError
 from ..inputs.columns import check_columns
 from ..inputs.discover import Discovery, refuse_path
-from ..inputs.formats import read_schema
+from ..inputs.formats import FORMATS
 from ..options import ColumnOptions, CsvDialect, ScoreJob
 from ..outputs.assemble import output_schema
 from ..outputs.naming import numbered, part_name, too_long, whole_name
@@ -118,16 +117,13 @@ def make_plan(
             no head of the bundle.
     """
     check_options(manifest, job.columns)
-    other = [entry for entry in manifest.inputs if not isinstance(entry, TableInput)]
-    if job.dedupe and other:
-        raise UsageError(f"--dedupe is for tables, and {other[0].name!r} is of {other[0].kind}s; leave it out")
-    if job.dedupe and any(isinstance(head, GenerationHead) for head in manifest.heads):
-        raise UsageError("--dedupe is for outputs as wide for every row, and generation gives texts; leave it out")
+    for stage in stages.OPTIONAL:
+        stage.refuse(manifest, job)
     planned, failed = [], []
     remaining = [partition for partition in found.partitions if partition not in existing.complete_inputs]
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
         columns = _named_columns(manifest, job.columns)
-        footers = pool.map(lambda partition: read_schema(partition, job.csv, columns), remaining)
+        footers = pool.map(lambda partition: _read_schema(partition, job.csv, columns), remaining)
         for partition, footer in zip(remaining, footers, strict=True):
             if isinstance(footer, PartitionError):
                 failed.append(footer)
@@ -150,6 +146,15 @@ def make_plan(
         failed=tuple(failed),
         num_rows=sum(known) if len(known) == len(counts) else None,
     )
+
+
+def _read_schema(
+    partition: Partition, dialect: CsvDialect, columns: set[str] | None
+) -> tuple[pa.Schema, int | None] | PartitionError:
+    try:
+        return FORMATS[partition.format].read_schema(partition, dialect, columns)
+    except PartitionError as error:
+        return error
 
 
 def _compared(error: ColumnError, others: Sequence[PlannedPartition]) -> ColumnError:
@@ -241,7 +246,8 @@ def _planned(
     features = [feature.name for feature in manifest.features]
     hive = tuple((key, value) for key, value in partition.hive if key in features and key not in schema.names)
     whole = pa.schema([*schema, *(pa.field(key, pa.string()) for key, _ in hive)])
-    text = frozenset(schema.names if partition.format == "csv" else ()) | {key for key, _ in hive}
+    format = FORMATS[partition.format]  # noqa: A001 - what it is called everywhere
+    text = frozenset(schema.names if format.cells_are_text else ()) | {key for key, _ in hive}
     check_columns(whole, manifest.features, text=text, source=partition.name)
     keys = list(_keys(partition, schema, set(features), options))
     read = [name for name in schema.names if name in {*features, *keys}]
@@ -259,7 +265,7 @@ def _planned(
         read=pa.schema([schema.field(name) for name in read]),
         hive=hive,
         text=text,
-        dialect=job.csv if partition.format == "csv" else CsvDialect(),
+        dialect=job.csv if format.has_dialect else CsvDialect(),
         num_keys=len(keys),
         schema=output_schema(pa.schema(stored), fields, options.prefix, source=partition.name),
     )
@@ -316,8 +322,9 @@ def _refuse_long(planned: PlannedPartition, root: str) -> None:
     """Raise UsageError for an input whose parts would have longer names than a file system takes, before any is
     scored."""
     partition, splits = planned.partition, planned.num_splits
-    if splits is None:  # a row of a CSV has a byte at least, its line end
-        splits = 2 if partition.path.lower().endswith(".gz") else 1 + partition.size // planned.split_rows
+    if splits is None:
+        most_rows = FORMATS[partition.format].most_rows(partition)
+        splits = 2 if most_rows is None else 1 + most_rows // planned.split_rows
     part = part_name(partition.name, splits - 1, several=splits > 1)
     if (problem := too_long(root, part)) is not None:
         raise UsageError(f"input {partition.name!r}: its part {part!r} would have {problem}; rename the input")

@@ -6,19 +6,19 @@ import pyarrow as pa
 
 from ..errors import PartitionError, one_line
 from ..inputs.cut import cut
-from ..inputs.formats import read_rows
-from ..records import Block, ReadRows, Split
+from ..inputs.formats import FORMATS
+from ..records import ReadBlock, ReadRows, Split
 from .plan import PlannedPartition
 
 
-def read_splits(planned: PlannedPartition, block_rows: int) -> Generator[Block | Split]:
+def read_splits(planned: PlannedPartition, block_rows: int) -> Generator[ReadBlock | Split]:
     """The rows of every split that does not stand, in blocks of `block_rows` and in file order, features that come from
     the path included; behind each split's blocks the split.
 
     Raises:
         PartitionError: the file cannot be read to its end.
     """
-    rows = read_rows(
+    rows = FORMATS[planned.partition.format].read_rows(
         planned.partition,
         planned.read,
         header=planned.header,

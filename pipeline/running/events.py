@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..planning.plan import Plan
     from ..records import Partition, Split
     from ..scoring.scorer import Scorer
-    from ..timing import StageTime, StageTimes
+    from ..timing import StageTime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +89,6 @@ class BundleLoaded(Event):
     def of(cls, job: ScoreJob, bundle: Bundle, scorer: Scorer) -> BundleLoaded:
         """The event of a scorer that has replayed its golden rows."""
         golden = scorer.golden
-        assert golden is not None, "a scorer that is loaded has replayed its golden rows"
         return cls(
             bundle=str(bundle.path),
             digest=bundle.digest,
@@ -97,8 +96,8 @@ class BundleLoaded(Event):
             batch_rows=scorer.block_rows,
             pass_rows=scorer.members.pass_rows,
             batch_reason=scorer.block_reason,
-            folded_layers=scorer.folded,
-            dropped_layers=scorer.dropped,
+            folded_layers=scorer.loaded.folded,
+            dropped_layers=scorer.loaded.dropped,
             compiled=job.compile and scorer.not_compiled is None,
             golden_rows=golden.rows,
             golden_source=golden.source,
@@ -156,14 +155,14 @@ class SplitPublished(Event):
     stages: dict[str, dict[str, float]]
 
     @classmethod
-    def of(cls, partition: Partition, split: Split, part: PartFile, times: StageTimes) -> SplitPublished:
+    def of(cls, partition: Partition, split: Split, part: PartFile, stages: Mapping[str, StageTime]) -> SplitPublished:
         """The event of a part file that was published."""
         return cls(
             partition=partition.name,
             split=split.index,
             rows=part.num_rows + part.num_rejects,
             rejected=part.num_rejects,
-            stages=_rounded(times.summary()),
+            stages=_rounded(stages),
         )
 
 

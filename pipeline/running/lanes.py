@@ -6,24 +6,40 @@ lanes, which keep its queue full.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol, TypeVar
 
 from ..model.modes import pinned
 from ..timing import StageTimes
 
-#: The stages that fill the queue in front of the lanes, and those that run in them.
-LOADING = ("read", "check", "images", "scale", "dedupe")
-SCORING = ("transfer", "pad", "forward", "hidden", "decode", "explain")
-
 
 class Timed(Protocol):
     """Anything that carries its own clock."""
 
-    times: StageTimes
+    @property
+    def times(self) -> StageTimes:
+        """What it has cost so far."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waits:
+    """The stages that a wait is charged to: those that fill the queue in front of the lanes, and those that run in
+    them."""
+
+    loading: Sequence[str]
+    scoring: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """What may be in flight at once: a number of items, and of bytes unless one alone takes more."""
+
+    depth: int
+    most_bytes: int
 
 
 Item = TypeVar("Item", bound=Timed)
@@ -59,7 +75,7 @@ def decoding(num_threads: int) -> Iterator[ThreadPoolExecutor | None]:
         pool.shutdown(cancel_futures=True)
 
 
-def one_ahead(pieces: Generator[Piece], pool: ThreadPoolExecutor) -> Generator[Piece]:
+def prefetch(pieces: Generator[Piece], pool: ThreadPoolExecutor) -> Generator[Piece]:
     """The same, the next of them made by the pool while the last is worked on."""
     ahead: Future[Piece | None] = pool.submit(next, pieces, None)
     try:
@@ -72,22 +88,24 @@ def one_ahead(pieces: Generator[Piece], pool: ThreadPoolExecutor) -> Generator[P
         pieces.close()
 
 
-def in_order(
+def map_ordered(
     items: Iterable[Item],
     score: Callable[[Item], Result],
     pool: ThreadPoolExecutor,
     *,
-    depth: int,
-    most_bytes: int,
+    room: Room,
     weigh: Callable[[Item], int],
+    waits: Waits,
 ) -> Iterator[Result]:
-    """`score(item)` for every item, in the order of the items, at most `depth` of them in flight, which `weigh` no more
-    than `most_bytes` together, unless one alone does.
+    """`score(item)` for every item, in the order of the items, no more of them in flight than there is room for.
+
+    Args:
+        weigh: what an item takes, in bytes.
 
     The seconds in which the caller could do nothing but wait are added to each result's `times`: for the
     loading stages where no item was there, for the scoring stages where its result was not ready.
     """
-    flying: deque[tuple[Future[Result], int]] = deque()
+    in_flight: deque[tuple[Future[Result], int]] = deque()
     weight = 0
     source = iter(items)
     while True:
@@ -95,23 +113,23 @@ def in_order(
         item = next(source, None)
         if item is None:
             break
-        item.times.waited(perf_counter() - start, LOADING)
+        item.times.waited(perf_counter() - start, waits.loading)
         own = weigh(item)
-        while flying and weight + own > most_bytes:
-            weight -= flying[0][1]
-            yield _landed(flying.popleft()[0])
-        flying.append((pool.submit(score, item), own))
+        while in_flight and weight + own > room.most_bytes:
+            weight -= in_flight[0][1]
+            yield _result(in_flight.popleft()[0], waits)
+        in_flight.append((pool.submit(score, item), own))
         weight += own
         del item
-        if len(flying) >= depth:
-            weight -= flying[0][1]
-            yield _landed(flying.popleft()[0])
-    while flying:
-        yield _landed(flying.popleft()[0])
+        if len(in_flight) >= room.depth:
+            weight -= in_flight[0][1]
+            yield _result(in_flight.popleft()[0], waits)
+    while in_flight:
+        yield _result(in_flight.popleft()[0], waits)
 
 
-def _landed(future: "Future[Result]") -> Result:
+def _result(future: "Future[Result]", waits: Waits) -> Result:
     start = perf_counter()
     result = future.result()
-    result.times.waited(perf_counter() - start, SCORING)
+    result.times.waited(perf_counter() - start, waits.scoring)
     return result

@@ -2,15 +2,16 @@
 rows are scored."""
 
 import platform
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from ...schemas.run import BundleRecord, HeadRecord, PartitionRecord, PartRecord, RunManifest, StageTotals
+from ..bundle import stages
 from ..bundle.bundle import Bundle
 from ..errors import PartitionError, RowsRejectedError
 from ..options import ScoreJob
@@ -19,6 +20,7 @@ from ..planning.fingerprint import recorded_options
 from ..planning.option_table import OPTIONS
 from ..planning.plan import Plan
 from ..records import Partition
+from ..scoring.line import LineOptions, stage_names
 from ..timing import StageTimes, verdict
 from .manifest import head_records, partition_record, versions
 
@@ -47,6 +49,7 @@ class Ledger:
     compiled: bool
     versions: dict[str, str]
     heads: list[HeadRecord]
+    stage_names: tuple[str, ...]
     clock: RunClock
     startup_s: float
     parts: dict[Partition, list[PartRecord]] = field(default_factory=dict)
@@ -140,7 +143,7 @@ class Ledger:
     def manifest(self, error: BaseException | None, *, ended: bool = True) -> RunManifest:
         """The run so far, as `_scoreline/run.json` tells it."""
         wall_s = perf_counter() - self.clock.start_s
-        stages = self.clock.times.summary()
+        spent_by_stage = self.clock.times.summary(self.stage_names)
         records = self.records()
         rows_scored = sum(record.rows_scored for record in records)
         rows_rejected = sum(record.rows_rejected for record in records)
@@ -172,18 +175,19 @@ class Ledger:
             heads=self.heads,
             wall_s=wall_s,
             startup_s=self.startup_s,
-            other_s=wall_s - self.startup_s - sum(spent.waiting_s for spent in stages.values()),
+            other_s=wall_s - self.startup_s - sum(spent.waiting_s for spent in spent_by_stage.values()),
             stages={
                 name: StageTotals(busy_s=spent.busy_s, waiting_s=spent.waiting_s, rows=spent.rows, bytes=spent.bytes)
-                for name, spent in stages.items()
+                for name, spent in spent_by_stage.items()
             },
-            verdict=verdict(stages, self.startup_s, wall_s),
+            verdict=verdict(spent_by_stage, self.startup_s, wall_s),
         )
 
 
 def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | None", clock: RunClock) -> Ledger:
     """The ledger of a run that is about to score; what came before counts as its start-up."""
     golden = scorer.golden if scorer is not None else None
+    names = stage_names(bundle.manifest, LineOptions.of(job))
     return Ledger(
         job=job,
         plan=plan,
@@ -197,8 +201,16 @@ def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | Non
         device=str(scorer.device) if scorer else "none",
         block_rows=scorer.block_rows if scorer else 0,
         heads=head_records(bundle.manifest, job.columns),
-        versions=versions() | ({"pillow": version("pillow")} if scorer is not None and scorer.images else {}),
+        stage_names=names,
+        versions=versions(_packages(names) if scorer is not None else ()),
         compiled=job.compile and scorer is not None and scorer.not_compiled is None,
         clock=clock,
         startup_s=perf_counter() - clock.start_s - clock.times["discover"].waiting_s,
     )
+
+
+def _packages(names: Collection[str]) -> Iterator[str]:
+    """What optional stages among these compute with."""
+    for stage in stages.OPTIONAL:
+        if stage.name in names:
+            yield from stage.packages

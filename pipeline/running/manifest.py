@@ -1,39 +1,40 @@
 """A run's own account of what it did, for `_scoreline/run.json`."""
 
+from collections.abc import Iterable
 from importlib.metadata import version
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import RegressionHead
 from ...schemas.run import HeadRecord, PartitionRecord, PartRecord
 from ..bundle.heads import head_fields
 from ..options import ColumnOptions
 from ..records import Partition
+from ..tasks.tasks import task_of
 
 LIBRARIES = ("scoreline", "torch", "numpy", "pyarrow")
 
 
-def versions() -> dict[str, str]:
-    """The versions of what computes."""
-    return {name: version(name) for name in LIBRARIES}
+def versions(packages: Iterable[str] = ()) -> dict[str, str]:
+    """The versions of what computes: of these packages beside the usual ones."""
+    return {name: version(name) for name in (*LIBRARIES, *packages)}
 
 
 def head_records(manifest: BundleManifest, options: ColumnOptions) -> list[HeadRecord]:
-    return [
-        HeadRecord(
-            name=head.name,
-            task=head.task,
-            labels=[] if isinstance(head, RegressionHead) else head.labels,
-            targets=head.targets if isinstance(head, RegressionHead) else [],
-            quantiles=_quantiles(head) if isinstance(head, RegressionHead) else [],
-            columns=[options.prefix + field.name for field in head_fields(manifest, head, options)],
+    """What the predictions of each head are, and their columns."""
+    records = []
+    for head in manifest.heads:
+        task = task_of(head)
+        columns = [options.prefix + field.name for field in head_fields(manifest, head, options)]
+        records.append(
+            HeadRecord(
+                name=head.name,
+                task=task.name,
+                labels=task.labels,
+                targets=task.targets,
+                quantiles=task.quantiles,
+                columns=columns,
+            )
         )
-        for head in manifest.heads
-    ]
-
-
-def _quantiles(head: RegressionHead) -> list[float]:
-    """Of each column, in order."""
-    return [quantile for quantile in head.quantiles for _ in range(max(1, len(head.targets)))]
+    return records
 
 
 def partition_record(partition: Partition, parts: list[PartRecord], error: str | None) -> PartitionRecord:

@@ -41,13 +41,14 @@ class Publisher:
         if item.planned.partition.name in self._ledger.errors:
             return
         self._times.add(item.times)
-        self._out_of_bounds += item.block.out_of_bounds
-        self._ledger.reject(item.block.rejects)
+        rows, rejects = item.scored.rows, item.scored.rejects
+        self._out_of_bounds += item.scored.out_of_bounds
+        self._ledger.reject(rejects)
         self._ledger.enforce_reject_budget(self._num_rows)
-        with self._times.stage_in_front("write") as spent:
-            self._open(item.planned, item.split).write(item.block.rows, item.block.rejects)
-            spent.rows += item.block.rows.num_rows
-            spent.bytes += item.block.rows.nbytes
+        with self._times.blocking_stage("write") as spent:
+            self._open(item.planned, item.split).write(rows, rejects)
+            spent.rows += rows.num_rows
+            spent.bytes += rows.nbytes
         self._emit(BlockWritten(rows=item.num_rows))
 
     def publish(self, end: SplitEnd) -> None:
@@ -62,13 +63,13 @@ class Publisher:
         part = self._open(end.planned, split.index)
         assert part.num_rows + part.num_rejects == split.num_rows, "a row was lost or doubled"
         target = end.planned.target(split)
-        with self._times.stage_in_front("publish") as spent:
+        with self._times.blocking_stage("publish") as spent:
             published = part.publish(target, self._receipt(end, part))
             spent.bytes += published.num_bytes
             spent.rows += part.num_rows
         self._part = None
         self._ledger.publish(partition, _record(target, split, part, published, self._out_of_bounds))
-        self._emit(SplitPublished.of(partition, split, part, self._times))
+        self._emit(SplitPublished.of(partition, split, part, self._times.summary(self._ledger.stage_names)))
         self._close_split()
 
     def fail(self, error: PartitionError) -> None:

@@ -1,11 +1,7 @@
-"""One job from start to end: the only file that knows the order of the stages.
+"""One job from start to end: discover, plan, load the bundle, run every block through the line, publish.
 
-    discover → read → check (→ images) → scale (→ dedupe)
-             → transfer (→ pad) → forward (→ hidden) → decode (→ explain) → write → publish
-
-Reader threads read, check, decode images and scale, and find rows that repeat; lanes transfer, run the forward pass,
-look into hidden layers, decode and explain; the calling thread writes and publishes, in order. Everything is bounded,
-so memory does not grow with the input.
+Reader threads read and load blocks, lanes score them, the calling thread writes and publishes them in order
+(`scoring/line.py` says which stages there are). Everything is bounded, so memory does not grow with the input.
 """
 
 from __future__ import annotations
@@ -21,7 +17,7 @@ from ..errors import ScorelineError
 from ..events import Emitter, Subscriber
 from ..inputs.cut import MOST_BLOCK_BYTES
 from ..inputs.discover import discover
-from ..inputs.formats import CORES_PER_READER
+from ..inputs.formats import FORMATS
 from ..options import ScoreJob
 from ..outputs.lock import lock_output
 from ..outputs.manifest import encode_manifest
@@ -29,6 +25,7 @@ from ..outputs.part_file import ROW_GROUP_ROWS
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..planning.existing import scan_output
 from ..planning.plan import Plan, PlannedPartition, default_split_rows, make_plan, refuse_overlap
+from ..scoring.line import LineOptions, compose
 from ..scoring.retries import Retries
 from .commit import (
     check_parts_exist,
@@ -49,18 +46,15 @@ from .events import (
     TemporariesRemoved,
 )
 from .findings import block_retried, blocks_retried, input_findings, kept_part_differences, output_findings
-from .flow import LoadedBlock, ReadFailed, ScoredBlock, SplitEnd, load_blocks, score_block
+from .flow import Loaded, LoadedBlock, ReadFailed, ScoredBlock, SplitEnd, load_blocks, score_block
 from .ledger import Ledger, RunClock, open_ledger
 from .publisher import Publisher
-from .stage_events import dedupe_summary, explain_summary
 
 if TYPE_CHECKING:
     from ..scoring.scorer import Scorer
 
-#: Blocks on a GPU at once: one is copied in, one computed, one copied out and decoded.
-GPU_LANES = 3
 #: Blocks in flight take no more than this, unless one for each lane does; nor do those that wait for a lane.
-FLYING_BYTES = 96 << 20
+MAX_IN_FLIGHT_BYTES = 96 << 20
 
 
 def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
@@ -78,7 +72,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
     clock, cores, emit = RunClock(), available_cores(), Emitter(subscribers)
     bundle = open_bundle(job.bundle)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
-    with clock.times.stage_in_front("discover"):
+    with clock.times.blocking_stage("discover"):
         found = discover(job.input, format=job.format)
         refuse_overlap(found, job)
     store = Store(job.output)
@@ -86,7 +80,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
         if known := store.is_ours():  # held before it is looked at
             store.prepare()
             held.enter_context(lock_output(store, job.run_id))
-        with clock.times.stage_in_front("discover") as spent:
+        with clock.times.blocking_stage("discover") as spent:
             existing = scan_output(store, found.partitions, bundle.digest, job, split_rows, root=found.real_root)
             plan = make_plan(found, existing, bundle.manifest, job, split_rows)
             spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in found.partitions)
@@ -116,8 +110,6 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
                 _score_splits(store, scorer, ledger, emit, cores.count)
             remove_replaced_parts(store, ledger)
             ledger.check_final_limits()
-            times, attribution = ledger.clock.times, scorer.attribution if scorer is not None else None
-            emit(*dedupe_summary(times), *explain_summary(times, attribution))
             check_parts_exist(store, ledger)
             if names := _new_inputs(ledger):
                 emit(NewInputsFound(count=len(names), first=names[0]))
@@ -136,48 +128,46 @@ def _new_inputs(ledger: Ledger) -> list[str]:
 
 def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> None:
     """Every split of the plan, read ahead, scored several blocks at once, published in order."""
-    from .lanes import decoding, in_order, open_lanes
+    from .lanes import Room, Waits, decoding, map_ordered, open_lanes
     from .readers import Readers  # torch: only once there is work
 
-    lanes = cores if scorer.device.type == "cpu" else GPU_LANES
-    depth, most_bytes = _depth(scorer, ledger, lanes), ledger.job.memory_bytes
+    loaded, options = scorer.loaded, LineOptions.of(ledger.job)
+    lanes, line = loaded.device.lanes or cores, compose(loaded, options)
+    most_bytes = ledger.job.memory_bytes
     if most_bytes is None:
-        most_bytes = max(FLYING_BYTES, lanes * MOST_BLOCK_BYTES)
-    options = ledger.job.columns
+        most_bytes = max(MAX_IN_FLIGHT_BYTES, lanes * MOST_BLOCK_BYTES)
 
-    def load(planned: PlannedPartition) -> Iterator[LoadedBlock | SplitEnd | ReadFailed]:
-        return load_blocks(planned, scorer, ledger.block_rows, dedupe=ledger.job.dedupe, decoders=decoders)
-
-    def score(item: LoadedBlock | SplitEnd | ReadFailed) -> ScoredBlock | SplitEnd | ReadFailed:
-        if not isinstance(item, LoadedBlock):
-            return item
-        try:
-            return score_block(item, scorer, options)
-        except BaseException:
-            if item.repeats is not None:
-                item.repeats.table.give_up()  # blocks behind this one wait for it
-            raise
+    def load(planned: PlannedPartition) -> Iterator[Loaded]:
+        return load_blocks(planned, loaded, options, ledger.block_rows, decoders)
 
     with (
-        decoding(cores if scorer.images else 0) as decoders,
+        decoding(cores if "images" in line.load_names else 0) as decoders,
         Readers(
             ledger.plan.partitions,
             load,
             num_threads=num_readers(ledger.plan, cores),
-            most_bytes=min(most_bytes, FLYING_BYTES),
+            most_bytes=min(most_bytes, MAX_IN_FLIGHT_BYTES),
             weigh=_weight,
         ) as readers,
         open_lanes(lanes, stop=scorer.members.stop) as pool,
         Publisher(store, ledger, emit) as publisher,
     ):
         halved, retries = None, Retries(lambda first: emit(block_retried(first)))
-        for item in in_order(readers.loader(), score, pool, depth=depth, most_bytes=most_bytes, weigh=_weight):
-            if scorer.members.fitting_rows != halved:
-                halved = scorer.members.fitting_rows
+        flow = map_ordered(
+            readers.loader(),
+            lambda item: score_block(item, line),
+            pool,
+            room=Room(depth=_depth(scorer, ledger, lanes), most_bytes=most_bytes),
+            weigh=_weight,
+            waits=Waits(loading=line.load_names, scoring=line.score_names),
+        )
+        for item in flow:
+            if scorer.members.max_rows_in_memory != halved:
+                halved = scorer.members.max_rows_in_memory
                 emit(OutOfMemory(rows_at_once=halved))
             match item:
                 case ScoredBlock():
-                    name, retried = item.planned.partition.name, item.block.retried
+                    name, retried = item.planned.partition.name, item.scored.retried
                     retries.see(retried, source=name, first_row=item.first_row, rows=item.num_rows)
                     publisher.write(item)
                 case SplitEnd():
@@ -185,15 +175,16 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, c
                 case ReadFailed():
                     publisher.fail(item.error)
         emit(*blocks_retried(retries))
+    emit(*line.summary(ledger.clock.times))
 
 
-def _weight(item: LoadedBlock | SplitEnd | ReadFailed) -> int:
+def _weight(item: Loaded) -> int:
     return item.num_bytes if isinstance(item, LoadedBlock) else 0
 
 
 def num_readers(plan: Plan, cores: int) -> int:
     """How many files are read at once."""
-    needed = min(CORES_PER_READER[planned.partition.format] for planned in plan.partitions)
+    needed = min(FORMATS[planned.partition.format].cores_per_reader for planned in plan.partitions)
     return max(1, min(cores // needed, len(plan.partitions)))
 
 
@@ -201,10 +192,10 @@ def _depth(scorer: Scorer, ledger: Ledger, lanes: int) -> int:
     """How many blocks are in flight: enough that the lanes have work while a row group is written (half of one was as
     good as all, measured), and no more than there is room for. It bounds what waits, not what is computed."""
     columns = max(len(planned.read.names) for planned in ledger.plan.partitions)
-    block_bytes = ledger.block_rows * (8 * columns + 4 * scorer.values_per_row())
-    if scorer.images:  # nobody knows how large their files are
+    block_bytes = ledger.block_rows * (8 * columns + 4 * scorer.loaded.values_per_row())
+    if "images" in ledger.stage_names:  # nobody knows how large their files are
         return 2 * lanes
-    depth = max(2 * lanes, min(ROW_GROUP_ROWS // ledger.block_rows // 2, FLYING_BYTES // block_bytes))
+    depth = max(2 * lanes, min(ROW_GROUP_ROWS // ledger.block_rows // 2, MAX_IN_FLIGHT_BYTES // block_bytes))
     if ledger.job.memory_bytes is None:
         return depth
     return max(lanes, min(depth, ledger.job.memory_bytes // block_bytes))

@@ -13,7 +13,7 @@ ALWAYS_BYTES, MOST_TIMES = 64 << 20, 20
 
 
 def refuse_bomb(data: bytes, name: str) -> None:
-    """Raise BundleError for an archive whose entries together unpack to more than the limit; what is no archive
+    """Raise BundleError for an archive whose entries together unpack to more than the limit; what is not an archive
     passes. Entries that share compressed bytes count each, and a reader stops at the size that an entry claims."""
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return

@@ -1,5 +1,5 @@
 """What `save_bundle` was given to prepare features with → steps, the columns they make for the model, and the same
-columns from the user's own objects, which is the truth that golden rows are made from. Knows nothing of models.
+columns from the user's own objects, which golden rows are made from. Independent of models.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,12 +24,12 @@ Vocabularies = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Binding:
-    """`columns`: what the steps make for the model, in its order. `truth`: raw rows → float64 `[rows, columns]`, by
+    """`columns`: what the steps make for the model, in its order. `reference`: raw rows → float64 `[rows, columns]`, by
     the user's own objects."""
 
     steps: tuple[AnyStep, ...]
     columns: tuple[str, ...]
-    truth: Callable[["pd.DataFrame"], np.ndarray]
+    reference: Callable[["pd.DataFrame"], np.ndarray]
 
 
 def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabularies: Vocabularies) -> Binding:
@@ -39,12 +39,12 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
         scaler: None; one fitted transformer over all features that have no vocabulary, or over those it was fitted
             with by name; or a list of `(transformer, [feature, ...])`.
         text: the features that hold text.
-        vocabularies: the words of text features, each standing for its place in the list.
+        vocabularies: the words of text features, each token is its index in the list.
 
     Returns:
         The columns in the model's order. A scaler of one column to one column (Standard-, MinMax-, MaxAbs-,
         RobustScaler) keeps the order of the features; any other transformer gives its own; of a list, a
-        transformer's columns stand where the first of its features stands.
+        transformer's columns take the position of the first of its features.
 
     Raises:
         BundleError: not fitted, over other columns, or not supported; a text feature that nothing encodes.
@@ -54,15 +54,15 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
         raise BundleError(f"vocabularies names {unknown[0]!r}, which is not among the features")
     compiler = Compiler(features, text)
     slots: dict[str, list[str]] = {name: [name] for name in features}
-    truths: list[tuple[list[str], Callable[[pd.DataFrame], np.ndarray], bool]] = []
+    references: list[tuple[list[str], Callable[[pd.DataFrame], np.ndarray], bool]] = []
     for name, words in vocabularies.items():
         slots[name] = _vocabulary(compiler, name, words)
-        truths.append(([name], _lookup(name, list(words)), True))
+        references.append(([name], _lookup(name, list(words)), True))
     rest = [name for name in features if name not in vocabularies]
     whole = None
     for transformer, names in _pairs(scaler, rest):
         outputs = compiler.add(transformer, names)
-        names = [name for name in names if name in slots]  # without what it drops and is no feature
+        names = [name for name in names if name in slots]  # without what it drops and is not a feature
         if not names:
             raise BundleError(f"{type(transformer).__name__} drops every column it was fitted on")
         each = type(transformer).__name__ in SCALERS
@@ -72,16 +72,19 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
             whole = outputs
         else:
             slots.update({name: [] for name in names} | {names[0]: outputs})
-        truths.append((names, _own(transformer, names), each))
+        references.append((names, _own(transformer, names), each))
     columns = whole if whole is not None else [column for name in features for column in slots[name]]
     bare = [name for name in columns if compiler.is_text(name)]
     if bare:
         raise BundleError(
-            f"feature {bare[0]!r} is text, and nothing turns it into numbers; give vocabularies={{{bare[0]!r}: [...]}},"
-            " or an OrdinalEncoder or OneHotEncoder"
+            f"feature {bare[0]!r} is text, and nothing turns it into numbers; pass"
+            f" inputs=Table([...], vocabularies={{{bare[0]!r}: [...]}}), or a scaler with an OrdinalEncoder or a"
+            " OneHotEncoder"
         )
     return Binding(
-        steps=tuple(compiler.steps), columns=tuple(columns), truth=_truth(truths, features, whole is not None)
+        steps=tuple(compiler.steps),
+        columns=tuple(columns),
+        reference=_reference(references, features, whole is not None),
     )
 
 
@@ -98,11 +101,11 @@ def _pairs(scaler: Any, features: list[str]) -> list[tuple[Any, list[str]]]:
             raise BundleError("scaler is a fitted transformer, or a list of (transformer, [feature, ...])")
         _must_transform(pair[0])
         names = fitted_names(pair[0], [str(name) for name in pair[1]])
-        strange = [name for name in pair[1] if name not in set(features)]
+        unknown = [name for name in pair[1] if name not in set(features)]
         taken = set(names) & set(features)
-        if strange or seen & taken:
-            name = strange[0] if strange else min(seen & taken)
-            raise BundleError(f"{type(pair[0]).__name__} is over {name!r}, which is {_why(bool(strange))}")
+        if unknown or seen & taken:
+            name = unknown[0] if unknown else min(seen & taken)
+            raise BundleError(f"{type(pair[0]).__name__} is over {name!r}, which is {_why(bool(unknown))}")
         seen |= taken
         pairs.append((pair[0], names))
     return pairs
@@ -113,8 +116,8 @@ def _must_transform(transformer: Any) -> None:
         raise BundleError(f"a {type(transformer).__name__} cannot be saved as a scaler: it has no transform")
 
 
-def _why(strange: bool) -> str:
-    return "not among the features, or has a vocabulary" if strange else "taken by another transformer of the list"
+def _why(unknown: bool) -> str:
+    return "not among the features, or has a vocabulary" if unknown else "taken by another transformer of the list"
 
 
 def _vocabulary(compiler: Compiler, name: str, words: Sequence[str]) -> list[str]:
@@ -125,40 +128,40 @@ def _vocabulary(compiler: Compiler, name: str, words: Sequence[str]) -> list[str
 
 
 def _lookup(name: str, words: list[str]) -> Callable[["pd.DataFrame"], np.ndarray]:
-    places = {word: float(place) for place, word in enumerate(words)}
+    tokens = {word: float(token) for token, word in enumerate(words)}
 
-    def truth(frame: "pd.DataFrame") -> np.ndarray:
-        strange = [word for word in frame[name] if word not in places]
-        if strange:
-            raise BundleError(f"the sample's {name!r} holds {strange[0]!r}, which is not in its vocabulary")
-        return np.array([[places[word]] for word in frame[name]])
+    def reference(frame: "pd.DataFrame") -> np.ndarray:
+        unknown = [word for word in frame[name] if word not in tokens]
+        if unknown:
+            raise BundleError(f"the sample's {name!r} holds {unknown[0]!r}, which is not in its vocabulary")
+        return np.array([[tokens[word]] for word in frame[name]])
 
-    return truth
+    return reference
 
 
 def _own(transformer: Any, names: list[str]) -> Callable[["pd.DataFrame"], np.ndarray]:
     return lambda frame: transform(transformer, frame[names])
 
 
-def _truth(
-    truths: list[tuple[list[str], Callable[["pd.DataFrame"], np.ndarray], bool]],
+def _reference(
+    references: list[tuple[list[str], Callable[["pd.DataFrame"], np.ndarray], bool]],
     features: Sequence[str],
     whole: bool,
 ) -> Callable[["pd.DataFrame"], np.ndarray]:
-    def truth(frame: "pd.DataFrame") -> np.ndarray:
+    def reference(frame: "pd.DataFrame") -> np.ndarray:
         if whole:
-            return truths[-1][1](frame)
+            return references[-1][1](frame)
         slots: dict[str, np.ndarray] = {}
-        for names, own, each in truths:
+        for names, own, each in references:
             made = own(frame)
             if each:
-                slots.update({name: made[:, [place]] for place, name in enumerate(names)})
+                slots.update({name: made[:, [index]] for index, name in enumerate(names)})
             else:
                 slots.update(dict.fromkeys(names, made[:, :0]) | {names[0]: made})
         parts = [slots[n] if n in slots else frame[[n]].to_numpy(dtype=np.float64) for n in features]
         return np.concatenate(parts, axis=1)
 
-    return truth
+    return reference
 
 
 def bind_target(scaler: Any, width: int) -> tuple[list[Rescale], Callable[[np.ndarray], np.ndarray]]:
@@ -173,20 +176,20 @@ def bind_target(scaler: Any, width: int) -> tuple[list[Rescale], Callable[[np.nd
     if isinstance(scaler, Real) and not isinstance(scaler, bool):
         factor = float(scaler)
         if not 0 < factor < float("inf"):
-            raise BundleError(f"target_scaler={scaler} is no scale factor; say a number above 0")
+            raise BundleError(f"scaler: {scaler} is not a scale factor; pass a number above 0")
         return [Rescale(kind="maxabs", scale=[factor] * width)], lambda values: values * factor
     if kind == "FunctionTransformer":
         names = [name for name in FUNCTIONS if scaler.inverse_func is getattr(np, name)]
         if not names or scaler.inv_kw_args:
-            raise BundleError(f"target_scaler: FunctionTransformer's inverse_func is none of {', '.join(FUNCTIONS)}")
+            raise BundleError(f"scaler: FunctionTransformer's inverse_func is none of {', '.join(FUNCTIONS)}")
         return [Rescale(kind=names[0])], scaler.inverse_transform
     if kind not in SCALERS:
         raise BundleError(
-            f"target_scaler {kind} cannot be saved; supported are {', '.join(SCALERS)}, FunctionTransformer, and a"
-            " number that the target was divided by"
+            f"scaler: {kind} cannot be saved for targets; supported are {', '.join(SCALERS)}, FunctionTransformer, and"
+            " a number that the target was divided by"
         )
     if getattr(scaler, "n_features_in_", None) != width:
-        raise BundleError(f"target_scaler {kind} is not fitted on {width} targets")
+        raise BundleError(f"scaler: {kind} is not fitted on {width} targets")
     if isinstance(scaler, Parameters):
         shift = scaler.numbers.get("mean", scaler.numbers.get("center", scaler.numbers.get("min")))
         kept = {"scale": scaler.numbers["scale"].tolist()} | ({} if shift is None else {"shift": shift.tolist()})

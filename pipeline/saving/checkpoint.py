@@ -1,4 +1,4 @@
-"""A file of weights saved at training time → the state dict of an architecture. Joins nothing; executes nothing."""
+"""A file of weights saved at training time → the state dict of an architecture. Executes nothing."""
 
 import io
 from collections.abc import Collection, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...schemas.pack import ModelSpec
+from ...schemas.pack import ModelFile
 from ..errors import BundleError, one_line
 from ..model.weights import read_weights
 from .archives import refuse_bomb
@@ -17,12 +17,12 @@ from .archives import refuse_bomb
 _FEW = 5
 
 
-def fill(model: nn.Module, data: bytes, path: Path, spec: ModelSpec) -> None:
+def fill(model: nn.Module, data: bytes, path: Path, spec: ModelFile) -> None:
     """Load a file of weights into its architecture, strictly.
 
     Raises:
-        BundleError: no state dict; names that do not begin with `weights_prefix`, or do not fit the architecture; says
-            which line of the spec would help.
+        BundleError: not a state dict; names that do not begin with `weights_prefix`, or do not fit the architecture;
+            says which line of the spec would help.
     """
     found = _state_dict(data, path, spec)
     tensors = _without_prefix(found, spec)
@@ -34,7 +34,7 @@ def fill(model: nn.Module, data: bytes, path: Path, spec: ModelSpec) -> None:
         ) from error
 
 
-def _state_dict(data: bytes, path: Path, spec: ModelSpec) -> dict[str, Tensor]:
+def _state_dict(data: bytes, path: Path, spec: ModelFile) -> dict[str, Tensor]:
     if path.suffix.lower() == ".safetensors":
         found: Any = read_weights(data, path.name)
     else:
@@ -43,7 +43,7 @@ def _state_dict(data: bytes, path: Path, spec: ModelSpec) -> dict[str, Tensor]:
             found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except Exception as error:  # whatever the file makes torch raise
             raise BundleError(
-                f"{path} holds more than tensors, or is no weights file; at training time save"
+                f"{path} holds more than tensors, or is not a weights file; at training time save"
                 f" model.state_dict(): {one_line(error).partition('. ')[0]}"
             ) from error
     if spec.weights_key is not None:
@@ -51,13 +51,13 @@ def _state_dict(data: bytes, path: Path, spec: ModelSpec) -> dict[str, Tensor]:
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         inner = [key for key, value in found.items() if isinstance(value, dict)] if isinstance(found, dict) else []
         raise BundleError(
-            f"{path} is no state dict; add under [model]: weights_key = "
+            f"{path} is not a state dict; add under [model]: weights_key = "
             + (f'"{inner[0]}"' if inner else '"state_dict", or whatever its entry is called')
         )
     return {str(key): value for key, value in found.items()}
 
 
-def _without_prefix(found: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
+def _without_prefix(found: Mapping[str, Tensor], spec: ModelFile) -> dict[str, Tensor]:
     """The tensors that are not ignored, their names without the prefix, which every one of them has."""
     prefix = spec.weights_prefix
     unknown = [name for name in spec.weights_ignore if name not in found]

@@ -1,5 +1,5 @@
-"""A model as the user has it → a member of a bundle: its files, and the module that is rebuilt from them. Knows nothing
-of columns or labels.
+"""A model as the user has it → a member of a bundle: its files, and the module that is rebuilt from them. Independent
+of columns and labels.
 """
 
 import copy
@@ -27,11 +27,11 @@ SUFFIXES = {".onnx": "onnx", ".pt2": "pt2", ".pt": "torchscript", ".pth": "torch
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
-    """`truth`: the user's own model, in eval mode on the CPU. `loaded`: the same, rebuilt from `files`."""
+    """`reference`: the user's own model, in eval mode on the CPU. `loaded`: the same, rebuilt from `files`."""
 
     member: AnyMember
     files: Mapping[str, bytes]
-    truth: nn.Module
+    reference: nn.Module
     loaded: LoadedMember
 
 
@@ -63,7 +63,7 @@ def draft(model: Any, number: str, *, inputs: Sequence[str], num_arguments: int,
     return Draft(
         member=GraphMember(graph=names[0], weights=names[1]),
         files={names[0]: graph.model_dump_json(indent=1).encode() + b"\n", names[1]: write_weights(tensors)},
-        truth=frozen,
+        reference=frozen,
         loaded=LoadedMember(module=build(graph, tensors), graph=graph),
     )
 
@@ -74,7 +74,7 @@ def _imported(factory: str, weights: Mapping[str, Tensor], number: str) -> Draft
     return Draft(
         member=ImportMember(factory=factory, weights=name),
         files={name: write_weights(tensors)},
-        truth=load_import(factory, tensors),
+        reference=load_import(factory, tensors),
         loaded=LoadedMember(module=load_import(factory, tensors)),
     )
 
@@ -96,7 +96,7 @@ def _file(path: Path, number: str, inputs: Sequence[str]) -> Draft:
         member, module = ExportMember(file=name), load_export(data)
     else:
         member, module = ScriptMember(file=name), load_script(data)
-    return Draft(member=member, files={name: data}, truth=module, loaded=LoadedMember(module=module))
+    return Draft(member=member, files={name: data}, reference=module, loaded=LoadedMember(module=module))
 
 
 def _frozen(model: Any) -> nn.Module:
@@ -104,7 +104,7 @@ def _frozen(model: Any) -> nn.Module:
     inner = getattr(model, "_orig_mod", model)  # of torch.compile
     inner = inner.module if isinstance(inner, nn.DataParallel) else inner
     if not isinstance(inner, nn.Module):
-        raise BundleError(f"the model is a {type(model).__name__}, no torch.nn.Module")
+        raise BundleError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
     try:
         frozen = copy.deepcopy(inner).cpu().eval()
     except Exception as error:

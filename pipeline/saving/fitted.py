@@ -1,6 +1,6 @@
 """Fitted scikit-learn transformers → steps. Reads attributes of fitted objects without importing scikit-learn, and
 asks encoders for the codes they give, so that options (unknowns, infrequent categories, drops) need no second
-implementation. Knows nothing of tensors or files.
+implementation. Independent of tensors and files.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,6 @@ from ...schemas.steps import (
     AnyStep,
     BinarizeStep,
     BinsStep,
-    Encoding,
     FunctionStep,
     ImputeStep,
     MaxAbsStep,
@@ -29,6 +28,7 @@ from ...schemas.steps import (
 )
 from ..errors import BundleError, one_line
 from ..features.numeric import FUNCTIONS
+from .encoders import encoding
 from .parameters import Parameters
 from .selection import chosen, dropped
 
@@ -52,8 +52,8 @@ class Compiler:
             return []
         if transformer == "passthrough" or transformer is None:
             return list(inputs)
-        ours = isinstance(transformer, Parameters)
-        if kind not in _READERS or not (ours or type(transformer).__module__.startswith("sklearn.")):
+        internal = isinstance(transformer, Parameters)
+        if kind not in _READERS or not (internal or type(transformer).__module__.startswith("sklearn.")):
             raise BundleError(f"transformer {kind} cannot be saved; supported are {', '.join(_SUPPORTED)}")
         if kind != "FunctionTransformer" and kind not in _NESTS and not hasattr(transformer, "n_features_in_"):
             raise BundleError(f"{kind} is not fitted; call fit before saving")
@@ -64,7 +64,7 @@ class Compiler:
 
     def step(self, make: Callable[..., AnyStep], inputs: list[str], num_outputs: int, **numbers: Any) -> list[str]:
         """Append one step, with fresh names for what it gives."""
-        outputs = [self._fresh(inputs[min(place, len(inputs) - 1)]) for place in range(num_outputs)]
+        outputs = [self._fresh(inputs[min(index, len(inputs) - 1)]) for index in range(num_outputs)]
         self.steps.append(make(features=inputs, outputs=outputs, **numbers))
         return outputs
 
@@ -183,7 +183,7 @@ def _ordinal(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     def code(at: int) -> Callable[[np.ndarray], float]:
         return lambda row: float(row[at])
 
-    encodings = [_encoding(fitted, at, code(at)) for at in range(len(inputs))]
+    encodings = [encoding(fitted, at, code(at)) for at in range(len(inputs))]
     return to.step(OrdinalStep, inputs, len(inputs), encodings=encodings)
 
 
@@ -191,68 +191,15 @@ def _one_hot(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     widths = [int(width) for width in fitted._n_features_outs]
     starts = np.cumsum([0, *widths])
 
-    def place(at: int) -> Callable[[np.ndarray], float]:
+    def code(at: int) -> Callable[[np.ndarray], float]:
         def of(row: np.ndarray) -> float:
             own = row[starts[at] : starts[at + 1]]
             return float(np.argmax(own)) if own.any() else -1.0
 
         return of
 
-    encodings = [_encoding(fitted, at, place(at)) for at in range(len(inputs))]
+    encodings = [encoding(fitted, at, code(at)) for at in range(len(inputs))]
     return to.step(OneHotStep, inputs, sum(widths), encodings=encodings, widths=widths)
-
-
-def _encoding(fitted: Any, at: int, code: Callable[[np.ndarray], float]) -> Encoding:
-    """What a fitted encoder gives for each category of a feature, for one it never saw, and for none."""
-    own = list(fitted.categories_[at])
-    categories = [value for value in own if not _is_none(value)]
-    text = any(isinstance(value, str) for value in categories)
-    known = _probe(fitted, at, categories, code) if categories else []
-    if known is None or "nan" in known:
-        raise BundleError(f"{type(fitted).__name__} does not encode its own categories {categories[:3]}")
-    # None and NaN are two categories to an encoder, and one null in a file: the one it was fitted with counts.
-    missing = None if any(value is None for value in own) else np.nan
-    unknown_code = _probe(fitted, at, ["\x00 never seen \x00" if text else _beyond(categories)], code)
-    missing_code = _probe(fitted, at, [missing], code)
-    return Encoding(
-        categories=[str(v) for v in categories] if text else [float(v) for v in categories],
-        codes=known,
-        unknown=None if unknown_code is None else unknown_code[0],
-        missing=None if missing_code is None else missing_code[0],
-    )
-
-
-def _probe(fitted: Any, at: int, values: Sequence[Any], code: Callable[[np.ndarray], float]) -> list[Any] | None:
-    """The codes for some values, with the other features at their first category; None where the encoder refuses."""
-    first = [next((v for v in own if not _is_none(v)), np.nan) for own in fitted.categories_]
-    rows = np.array([first] * len(values), dtype=object)
-    rows[:, at] = values
-    if all(not isinstance(v, str) for own in fitted.categories_ for v in own) and None not in values:
-        rows = rows.astype(np.float64)
-    try:
-        out = fitted.transform(_framed(fitted, rows))
-    except (ValueError, TypeError):
-        return None
-    matrix = np.asarray(out.toarray() if hasattr(out, "toarray") else out)
-    codes = [code(row) for row in matrix]
-    return ["nan" if np.isnan(found) else found for found in codes]
-
-
-def _framed(fitted: Any, rows: np.ndarray) -> Any:
-    if not hasattr(fitted, "feature_names_in_"):
-        return rows
-    import pandas as pd  # scikit-learn itself checks the names a transformer was fitted with
-
-    columns = zip(fitted.feature_names_in_, rows.T, strict=True)
-    return pd.DataFrame({name: pd.Series(values, dtype=rows.dtype) for name, values in columns})
-
-
-def _beyond(categories: Sequence[Any]) -> float:
-    return max((float(value) for value in categories), default=0.0) + 1.5
-
-
-def _is_none(value: Any) -> bool:
-    return value is None or value != value
 
 
 def _pipeline(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
@@ -347,7 +294,7 @@ def fitted_in_float32(transformer: Any) -> bool:
 
 
 def transform(transformer: Any, frame: Any) -> np.ndarray:
-    """A transformer's own answer for raw rows, float64 `[rows, columns]`: the truth golden rows come from."""
+    """A transformer's own answer for raw rows, float64 `[rows, columns]`: which golden rows are made from."""
     given = frame if hasattr(transformer, "feature_names_in_") else _matrix(frame)
     try:
         made = transformer.transform(given)

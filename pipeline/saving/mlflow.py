@@ -1,10 +1,11 @@
 """An MLflow model folder (pytorch flavor) → the part of a spec that it answers, without importing mlflow."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...schemas.pack import ModelSpec, PackSpec
+from ...schemas.pack import ModelFile, PackSpec
 from ..errors import BundleError, one_line
 from ..storage.plain_files import read_plain
 
@@ -15,7 +16,7 @@ def spec_from_mlflow(folder: Path, spec: PackSpec) -> tuple[PackSpec, dict[str, 
     """Fill in what MLmodel says: the model file, the features of its signature, its input example.
 
     Returns:
-        The spec, where what it says itself stands; and the input example as columns, None where there is none.
+        The spec, whose own fields win; and the input example as columns, None where there is none.
 
     Raises:
         BundleError: not such a folder, or another flavor.
@@ -27,7 +28,7 @@ def spec_from_mlflow(folder: Path, spec: PackSpec) -> tuple[PackSpec, dict[str, 
     try:
         described = yaml.safe_load(read_plain(folder / "MLmodel").decode("utf-8"))
     except OSError as error:
-        raise BundleError(f"{folder} is no MLflow model: its MLmodel cannot be read: {error.strerror}") from error
+        raise BundleError(f"{folder} is not an MLflow model: its MLmodel cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BundleError(f"{folder / 'MLmodel'} is not YAML: {one_line(error)}") from error
     flavors = described.get("flavors") if isinstance(described, dict) else None
@@ -38,7 +39,7 @@ def spec_from_mlflow(folder: Path, spec: PackSpec) -> tuple[PackSpec, dict[str, 
     given: dict[str, Any] = {}
     if spec.model is None:
         data = str(flavors["pytorch"].get("model_data", "data"))
-        given["model"] = ModelSpec(file=str(folder / data / "model.pth"))
+        given["model"] = ModelFile(file=str(folder / data / "model.pth"))
     names = _signature_names(described)
     example = _example(folder, described, spec.features or names)
     if spec.features is None and (names or example):
@@ -55,7 +56,7 @@ def _signature_names(described: dict[str, Any]) -> list[str] | None:
         return None
 
 
-def _example(folder: Path, described: dict[str, Any], names: list[str] | None) -> dict[str, Any] | None:
+def _example(folder: Path, described: dict[str, Any], names: Sequence[str] | None) -> dict[str, Any] | None:
     """The input example, by column, as MLflow writes it: split orient, or a plain list of rows."""
     info = described.get("saved_input_example_info") or {}
     try:
@@ -65,7 +66,7 @@ def _example(folder: Path, described: dict[str, Any], names: list[str] | None) -
         else:
             columns, rows = names, found["inputs"] if isinstance(found, dict) else found
         if columns is None:
-            columns = [f"x{place}" for place in range(len(rows[0]))]
-        return {str(name): [row[place] for row in rows] for place, name in enumerate(columns)}
+            columns = [f"x{index}" for index in range(len(rows[0]))]
+        return {str(name): [row[index] for row in rows] for index, name in enumerate(columns)}
     except (KeyError, OSError, ValueError, TypeError, IndexError):
         return None

@@ -1,4 +1,4 @@
-"""A scaler as the numbers of a file: `.npz` (without pickles) or JSON. Takes the place of a fitted object. Independent
+"""A scaler as the numbers of a file: `.npz` (without pickles) or JSON. Used like a fitted object. Independent
 of tensors.
 
 Each accepted set of names has one meaning. Names may end in `_`, as scikit-learn's attributes do, except where the
@@ -146,7 +146,7 @@ def _columns(found: Mapping[str, Any], number: int, name: str) -> tuple[str, ...
 
 
 def _complete(kind: str, found: Mapping[str, Any], name: str) -> dict[str, str]:
-    """The first complete set of accepted names → the keys of the file that they stand for."""
+    """The first complete set of accepted names → the keys of the file for them."""
     accepted = ", or ".join(" and ".join(names) for names in _SETS[kind])
     if kind == "minmax" and {"min", "scale"} <= set(found):
         raise BundleError(
@@ -162,11 +162,11 @@ def _complete(kind: str, found: Mapping[str, Any], name: str) -> dict[str, str]:
 
 
 def _key(name: str, found: Mapping[str, Any]) -> str | None:
-    """The key of the file that an accepted name stands for: itself, or with an underscore behind it."""
+    """The key of the file for an accepted name: itself, or with an underscore at its end."""
     if name in found:
         return name
-    told_apart = name.endswith("_") or name in ("min", "max")
-    return f"{name}_" if not told_apart and f"{name}_" in found else None
+    distinct = name.endswith("_") or name in ("min", "max")
+    return f"{name}_" if not distinct and f"{name}_" in found else None
 
 
 def _column(value: Any) -> NDArray[np.float64]:
@@ -194,8 +194,8 @@ def _refuse_contradictions(numbers: Numbers, name: str) -> None:
     """Raise BundleError for numbers of different lengths, negative spreads, a maximum below its minimum."""
     lengths = {one: len(values) for one, values in numbers.items()}
     if len(set(lengths.values())) != 1:
-        said = ", ".join(f"{one} has {length}" for one, length in lengths.items())
-        raise BundleError(f"{name}: its numbers are of different lengths: {said}; give one per column")
+        counts = ", ".join(f"{one} has {length}" for one, length in lengths.items())
+        raise BundleError(f"{name}: its numbers are of different lengths: {counts}; give one per column")
     for one in _NOT_NEGATIVE:
         if one in numbers and bool((numbers[one] < 0).any()):
             at = int(np.argmax(numbers[one] < 0))
@@ -214,7 +214,7 @@ def _npz(data: bytes, name: str) -> dict[str, Any]:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except Exception as error:  # zip, header and type errors have no common base
-        raise BundleError(f"{name} is no .npz file of plain numbers: {one_line(error)}") from error
+        raise BundleError(f"{name} is not an .npz file of plain numbers: {one_line(error)}") from error
 
 
 def _json(data: bytes, name: str) -> dict[str, Any]:
@@ -223,5 +223,5 @@ def _json(data: bytes, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{name} is not JSON: {one_line(error)}") from error
     if not isinstance(found, dict):
-        raise BundleError(f"{name} is no JSON object of a scaler's numbers")
+        raise BundleError(f"{name} is not a JSON object of a scaler's numbers")
     return found

@@ -1,5 +1,5 @@
 """Magnitude pruning: a share of each layer's weights, the smallest, becomes zero (Han et al. 2015). The tensors stay
-dense, so nothing is faster for it; what is zero packs better. Knows nothing of bundles.
+dense, so nothing is faster for it; what is zero packs better. Independent of bundles.
 """
 
 from torch import nn
@@ -14,10 +14,10 @@ def prune(module: nn.Module, share: float) -> nn.Module:
     """Set the `share` of smallest size of every Linear and Conv weight to zero, in place; biases stay.
 
     Raises:
-        BundleError: a share that is no share, or no such layer.
+        BundleError: not a share, or no such layer.
     """
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
-        raise BundleError(f"prune={share!r} is no share; say a number between 0 and 1, as in prune=0.5")
+        raise BundleError(f"prune={share!r} is not between 0 and 1; pass a share, as in prune=0.5")
     layers = [layer for layer in module.modules() if isinstance(layer, PRUNED)]
     if not layers:
         raise BundleError("prune= is for Linear and Conv layers, and the model has none")

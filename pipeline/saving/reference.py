@@ -1,5 +1,5 @@
-"""The user's own models, shown a sample → the raw outputs that golden rows keep. Joins `model` and `tasks`; knows
-nothing of files.
+"""The user's own models, shown a sample → the raw outputs that golden rows keep. Joins `model` and `tasks`; independent
+of files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import AnyHead, GenerationHead, RegressionHead
+from ...schemas.heads import AnyHead
 from ...schemas.inputs import AnyInput, Feature, ImageInput, SequenceInput, TableInput
 from ...schemas.steps import AnyStep
-from ..bundle.heads import head_fields, head_width
+from ..bundle.heads import head_fields
 from ..errors import BundleError, one_line
 from ..features.images import open_images
+from ..features.kinds import kind_of
 from ..graph.facts import indices_of
 from ..model.forward import Call, called, head_output, select_output
 from ..model.loading import OnnxModel
@@ -27,6 +28,7 @@ from ..options import ColumnOptions
 from ..records import Inputs, Sequences
 from ..records import Sequences as Steps
 from ..tasks.decode import check_shape, decode_head
+from ..tasks.tasks import task_of
 from .binding import Binding
 from .draft import Draft
 from .heads import NamedHead
@@ -63,7 +65,7 @@ def choices_of(
             )
     choices: list[list[AnyInput]] = []
     for entry in entries:
-        if not isinstance(entry, TableInput):
+        if not kind_of(entry).tabular:
             choices.append([entry])
             continue
         at = takes.index(entry.name)
@@ -77,7 +79,7 @@ def choices_of(
     return [list(chosen) for chosen in product(*choices)]
 
 
-def true_outputs(
+def reference_outputs(
     drafts: Sequence[Draft],
     shown: Callable[[Sequence[AnyInput]], Inputs],
     choices: Sequence[list[AnyInput]],
@@ -92,7 +94,7 @@ def true_outputs(
         try:
             raw = (
                 _alone(drafts, entries, inputs, call, heads)
-                if has_sequences(entries) or any(isinstance(head, GenerationHead) for head in heads)
+                if has_sequences(entries) or any(task_of(head).generates for head in heads)
                 else _together(drafts, inputs, call, heads)
             )
         except BundleError:
@@ -104,8 +106,8 @@ def true_outputs(
             raws = raw[head.name]
             values = raws.values if isinstance(raws, Steps) else raws
             width = values.shape[1] // len(drafts)
-            for place, one in enumerate(drafts):
-                theirs = values[:, place * width : (place + 1) * width]
+            for index, one in enumerate(drafts):
+                theirs = values[:, index * width : (index + 1) * width]
                 check_values(head, theirs, opaque=one.loaded.graph is None)
         return raw, entries
     given = [f"{getattr(e, 'dtype', 'float32')} {_shape(inputs[e.name])}" for e in choices[-1]]
@@ -121,7 +123,7 @@ def _shape(given: Tensor | Steps) -> list[int | str]:
 
 def has_sequences(entries: Sequence[AnyInput]) -> bool:
     """Whether lists of different lengths are among them."""
-    return any(isinstance(entry, SequenceInput) for entry in entries)
+    return any(kind_of(entry).has_steps for entry in entries)
 
 
 def _together(drafts: Sequence[Draft], inputs: Inputs, call: Call, heads: Sequence[AnyHead]) -> Raw:
@@ -144,7 +146,7 @@ def _alone(
 ) -> Raw:
     """Every row by itself."""
     device = torch.device("cpu")
-    models = [one.truth for one in drafts]
+    models = [one.reference for one in drafts]
     members = Members(models, entries, heads, call=call, device=device, pass_rows=1 << 20, padded=False)
     members.keep_inputs = True
     rows = num_rows(inputs)
@@ -161,7 +163,7 @@ def _shown(
     one: Draft, tensors: dict[str, Tensor], call: Call, heads: Sequence[AnyHead], rows: int
 ) -> dict[str, Tensor]:
     with torch.inference_mode():
-        raw = called(one.truth, tensors, call)
+        raw = called(one.reference, tensors, call)
         found = {}
         for head in heads:
             if not isinstance(head.output, list):
@@ -202,23 +204,16 @@ def golden_columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Ra
             row = int((~decoded.finite).nonzero()[0])
             what = ", or its variance or deviation negative" if getattr(head, "spread", None) else ""
             found = values[row : row + 1]
-            said = (found.values if isinstance(found, Steps) else found[0]).tolist()
-            raise BundleError(f"the model's output for sample row {row} is not finite{what}: {said}")
+            numbers = (found.values if isinstance(found, Steps) else found[0]).tolist()
+            raise BundleError(f"the model's output for sample row {row} is not finite{what}: {numbers}")
         made = list(decoded.columns)
-        if isinstance(head, RegressionHead) and head.rescale:
-            assert isinstance(values, Tensor), "a regression speaks of rows"
-            targets = max(1, len(head.targets))
-            kinds = 1 if head.spread is not None else max(1, len(head.quantiles))
-            width = head_width(head)
-            taken = values.double().numpy().reshape(len(values) * members, width)[:, : kinds * targets]
-            unit = np.asarray(one.to_unit(taken.reshape(-1, targets))).reshape(len(values), members, kinds * targets)
-            unit = unit.mean(axis=1)
-            made[: kinds * targets] = [pa.array(np.ascontiguousarray(column)) for column in unit.T]
+        unit = task_of(head).in_own_unit(values, members, one.to_unit)
+        made[: len(unit)] = [pa.array(column) for column in unit]
         columns |= dict(zip(names, made, strict=True))
     return columns
 
 
-def true_inputs(
+def reference_inputs(
     sample: Sample,
     entries: Sequence[AnyInput],
     binding: Binding | None,
@@ -228,7 +223,7 @@ def true_inputs(
 ) -> dict[str, Tensor | Sequences]:
     """What a model takes for the rows of a sample, tables by the user's own transformers and words looked up in their
     lists."""
-    matrix = None if binding is None else binding.truth(sample.frame)
+    matrix = None if binding is None else binding.reference(sample.frame)
     if binding is not None and matrix is not None and matrix.shape[1] != len(binding.columns):
         raise BundleError(f"the transformers give {matrix.shape[1]} columns, and {len(binding.columns)} are saved")
     found: dict[str, Tensor | Sequences] = {}
@@ -237,17 +232,17 @@ def true_inputs(
             case TableInput():
                 assert binding is not None, "tables have features, which are bound"
                 assert matrix is not None, "tables have features, which are bound"
-                places = [binding.columns.index(column) for column in entry.columns]
-                found[entry.name] = torch.from_numpy(np.ascontiguousarray(matrix[:, places]).astype(entry.dtype))
+                indices = [binding.columns.index(column) for column in entry.columns]
+                found[entry.name] = torch.from_numpy(np.ascontiguousarray(matrix[:, indices]).astype(entry.dtype))
             case ImageInput():
                 pixels, _ = open_images(sample.batch.column(entry.columns[0]), entry, folder="")
                 found[entry.name] = torch.from_numpy(pixels)
             case SequenceInput():
-                found[entry.name] = _true_sequence(sample.batch, entry, tokens, vocabularies, unknown)
+                found[entry.name] = _reference_sequence(sample.batch, entry, tokens, vocabularies, unknown)
     return found
 
 
-def _true_sequence(
+def _reference_sequence(
     batch: pa.RecordBatch,
     entry: SequenceInput,
     tokens: Mapping[str, str],
@@ -260,7 +255,7 @@ def _true_sequence(
         name = names.get(column, column)
         rows = batch.column(name).to_pylist()
         if column in names:
-            codes = {str(word): float(place) for place, word in enumerate(vocabularies[name])}
+            codes = {str(word): float(token) for token, word in enumerate(vocabularies[name])}
             other = codes.get(str(unknown.get(name)))
             rows = [[codes.get(word, other) for word in row] for row in rows]
         columns.append([float(value) for row in rows for value in row])

@@ -9,16 +9,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...schemas.bundle import BundleManifest, Ensemble, Pruning
-from ...schemas.heads import AnyHead, ClassHead
-from ...schemas.inputs import SequenceInput, TableInput
-from ..bundle.bundle import sha256
+from ...schemas.heads import AnyHead
 from ..bundle.golden import ABSOLUTE, RELATIVE, GoldenRows
 from ..errors import BundleError, GoldenMismatchError, ModelFailedError
+from ..features.kinds import kind_of
+from ..model.devices import Cpu
 from ..options import ColumnOptions
 from ..records import Lists
 from ..records import Sequences as Steps
-from ..scoring.scorer import Scorer
+from ..scoring.loaded import on_device
+from ..scoring.replay import raw_and_columns, settle_layout
 from ..tasks.decode import decode_head
+from ..tasks.tasks import task_of
 from .draft import Draft
 from .pruning import zeros
 from .reference import Raw
@@ -40,12 +42,13 @@ def pruning_changes(
     whole: Raw,
 ) -> Pruning:
     """What pruning has changed, over the golden rows."""
-    counts = [zeros(each.truth) for each in drafts]
+    counts = [zeros(each.reference) for each in drafts]
     changed = 0
     for head in heads:
-        if isinstance(head, ClassHead):
+        task = task_of(head)
+        if task.num_label_columns:
             both = [decode_head(head, each[head.name], ColumnOptions(), ensemble, len(drafts)) for each in (raw, whole)]
-            for at in range(len(head.labels) if head.task == "multilabel" else 1):
+            for at in range(task.num_label_columns):
                 changed += pc.sum(pc.not_equal(*(decoded.columns[at] for decoded in both))).as_py()
     return Pruning(
         share=share,
@@ -71,10 +74,7 @@ def rehearse_bundle(manifest: BundleManifest, drafts: Sequence[Draft], golden: G
     """The manifest with which the golden rows come out; tables contiguous where the model needs it."""
     if not _rehearse(manifest, drafts, golden):
         return manifest
-    inputs = [
-        entry.model_copy(update={"contiguous": True}) if isinstance(entry, TableInput) else entry
-        for entry in manifest.inputs
-    ]
+    inputs = [kind_of(entry).as_contiguous() for entry in manifest.inputs]
     return manifest.model_copy(update={"inputs": inputs})
 
 
@@ -83,31 +83,29 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
     then one alone and the rest in two unequal parts, since a row's score must not depend on its neighbours.
 
     Returns:
-        Whether the model needs the rows of tables one behind the other.
+        Whether the model needs the rows of tables contiguous.
     """
     members = [each.loaded for each in drafts]
-    scorer = Scorer(manifest, members, device=torch.device("cpu"), digest=sha256(b""))
+    loaded = on_device(manifest, members, Cpu())
     try:
-        scorer.settle(golden)
+        settle_layout(loaded, golden)
     except GoldenMismatchError as error:
-        if manifest.golden.source == "model" and any(
-            isinstance(e, SequenceInput) and e.mask is not None for e in manifest.inputs
-        ):
+        if manifest.golden.source == "model" and any(kind_of(entry).masked for entry in manifest.inputs):
             raise BundleError(f"{PADDING} ({error})") from error
         raise
-    if any(isinstance(entry, SequenceInput) and entry.mask is not None for entry in manifest.inputs):
-        scorer.members.passes.extra = EXTRA_STEPS
-        raw, _ = scorer.raw_and_columns(golden.features)
+    if any(kind_of(entry).masked for entry in manifest.inputs):
+        loaded.members.passes.extra = EXTRA_STEPS
+        raw, _ = raw_and_columns(loaded, golden.features)
         if not all(_alike(got, golden.raw[name], 0, golden.features.num_rows) for name, got in raw.items()):
             raise BundleError(PADDING)
-        scorer.members.passes.extra = 0
+        loaded.members.passes.extra = 0
     num_rows = golden.features.num_rows
     for start, stop in ((0, 1), (1, 1 + num_rows // 3), (1 + num_rows // 3, num_rows)):
         part = golden.features.slice(start, stop - start)
         if not part.num_rows:
             continue
         try:
-            raw, _ = scorer.raw_and_columns(part)
+            raw, _ = raw_and_columns(loaded, part)
         except ModelFailedError as error:
             raise BundleError(f"the model takes {num_rows} rows at once, but not {part.num_rows}: {error}") from error
         for name, got in raw.items():
@@ -116,7 +114,7 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
                     "the model mixes rows: a row's output depends on the rows beside it (a mean or softmax over"
                     " dim=0, a BatchNorm without running statistics); rows must not depend on each other"
                 )
-    return scorer.members.passes.contiguous
+    return loaded.members.passes.contiguous
 
 
 def _alike(got: NDArray[np.float32] | Lists, whole: NDArray[np.float32] | Lists, start: int, stop: int) -> bool:

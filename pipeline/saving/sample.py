@@ -1,5 +1,5 @@
 """What `save_bundle` was given as rows: a sample → raw feature rows, `expected=` → columns. Joins `inputs` and `tasks`;
-knows nothing of models.
+independent of models.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,15 +12,14 @@ import pyarrow.compute as pc
 from torch import Tensor
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.heads import AnyHead, BinaryHead, MultilabelHead, RegressionHead
-from ...schemas.inputs import AnyInput, Feature, ImageInput, SequenceInput
+from ...schemas.heads import AnyHead
+from ...schemas.inputs import AnyInput, Feature
 from ...schemas.steps import AnyStep
 from ..arrow_types import is_bytes, is_list
 from ..bundle.columns import output_fields
 from ..bundle.golden import MOST_ROWS
-from ..bundle.heads import PREDICTION
 from ..errors import BundleError, ColumnError, one_line
-from ..features.images import open_images
+from ..features.kinds import kind_of
 from ..features.program import origins
 from ..features.tensors import scale_batch
 from ..frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_views
@@ -29,6 +28,7 @@ from ..inputs.columns import check_columns
 from ..nested import takeable, with_types
 from ..options import ColumnOptions
 from ..storage.plain_files import read_plain
+from ..tasks.tasks import task_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
     """`batch`: the feature columns as they would be read from a file. `frame`: the same as the user's transformers
-    take them, numbers as float64. `places`: where the rows stood in what was given, of `num_given`."""
+    take them, numbers as float64. `indices`: the rows' indices in what was given, of `num_given`."""
 
     batch: pa.RecordBatch
     frame: "pd.DataFrame"
-    places: np.ndarray
+    indices: np.ndarray
     num_given: int
 
     def only(self, kept: np.ndarray) -> "Sample":
-        """Some of the rows, by their places in `batch`."""
+        """Some of the rows, by their indices in `batch`."""
         if len(kept) == self.batch.num_rows:
             return self
         frame = self.frame.iloc[kept].reset_index(drop=True)
-        return replace(self, batch=self.batch.take(pa.array(kept)), frame=frame, places=self.places[kept])
+        return replace(self, batch=self.batch.take(pa.array(kept)), frame=frame, indices=self.indices[kept])
 
     def with_batch(self, batch: pa.RecordBatch) -> "Sample":
         """The same rows, written otherwise."""
@@ -77,7 +77,7 @@ def read_sample(given: Any, names: Sequence[str]) -> Sample:
         raise BundleError("the sample has no rows")
     batch = with_types(table.to_batches()[0], takeable)  # Arrow cannot take from views
     check_columns(batch.schema, features_of(batch.schema), text=(), source="the sample")
-    return Sample(batch=batch, frame=_frame(given, batch), places=np.arange(batch.num_rows), num_given=batch.num_rows)
+    return Sample(batch=batch, frame=_frame(given, batch), indices=np.arange(batch.num_rows), num_given=batch.num_rows)
 
 
 def features_of(schema: pa.Schema, keep: Sequence[str] = (), images: Collection[str] = ()) -> list[Feature]:
@@ -102,17 +102,17 @@ def golden_rows(sample: Sample, features: Sequence[Feature]) -> Sample:
     good = np.arange(sample.batch.num_rows) if checked.kept is None else checked.kept
     if not len(good):
         raise BundleError(f"none of the {sample.num_given} sample rows has a value in every feature")
-    places = good[evenly(len(good), MOST_ROWS)]
+    indices = good[evenly(len(good), MOST_ROWS)]
     return Sample(
-        batch=sample.batch.take(pa.array(places)),
-        frame=sample.frame.iloc[places].reset_index(drop=True),
-        places=places,
+        batch=sample.batch.take(pa.array(indices)),
+        frame=sample.frame.iloc[indices].reset_index(drop=True),
+        indices=indices,
         num_given=sample.num_given,
     )
 
 
 def evenly(rows: int, most: int) -> np.ndarray:
-    """So many places, evenly over all."""
+    """So many indices, evenly over all rows."""
     return np.unique(np.linspace(0, rows - 1, min(most, rows)).round().astype(int))
 
 
@@ -129,9 +129,9 @@ def expected_columns(expected: Any, manifest: BundleManifest, sample: Sample) ->
         if lengths != {sample.num_given}:
             raise BundleError(f"expected has {min(lengths)} rows, and the sample {sample.num_given}")
         return {
-            name: pc.take(pa.array(values) if isinstance(values, np.ndarray) else values, pa.array(sample.places)).cast(
-                fields[name]
-            )
+            name: pc.take(
+                pa.array(values) if isinstance(values, np.ndarray) else values, pa.array(sample.indices)
+            ).cast(fields[name])
             for name, values in given.items()
         }
     except (pa.ArrowException, ValueError, TypeError, KeyError, OverflowError) as error:
@@ -149,7 +149,7 @@ def _table(given: Any, names: Sequence[str]) -> pa.Table:
             f"the sample is an array of shape {array.shape}, and {len(names)} features are named; give raw rows"
             " as [rows, features], or a table with the features by name"
         )
-    columns = {name: np.ascontiguousarray(array[:, place]) for place, name in enumerate(names)}
+    columns = {name: np.ascontiguousarray(array[:, index]) for index, name in enumerate(names)}
     return pa.table({name: pa.array(values) for name, values in columns.items()})
 
 
@@ -183,32 +183,7 @@ def _given_columns(expected: Any, heads: Sequence[AnyHead], names: list[str]) ->
     values = np.asarray(expected)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    if isinstance(head, RegressionHead):
-        names = [name for name in names if not name.startswith(f"{PREDICTION}_std")]
-        columns = values.reshape(len(values), -1).T
-        if len(columns) != len(names):
-            raise BundleError(f"expected has {len(columns)} columns, and the model {len(names)} outputs")
-        return {name: column.astype(np.float64) for name, column in zip(names, columns, strict=True)}
-    if isinstance(head, MultilabelHead):
-        if values.shape != (len(values), len(head.labels)):
-            raise BundleError(f"expected has shape {values.shape}, and the model {len(head.labels)} labels")
-        if values.dtype.kind in "bi":
-            return dict(zip(names, values.astype(np.bool_).T, strict=False))
-        return dict(zip(names[len(head.labels) :], values.astype(np.float32).T, strict=False))
-    if values.ndim == 1:
-        are_labels = values.dtype.kind != "f" or set(values.tolist()) <= set(head.labels)
-        if are_labels:
-            return {names[0]: values}
-        if isinstance(head, BinaryHead):
-            return {names[1]: values.astype(np.float32)}
-    if values.ndim == 2 and values.shape[1] == len(head.labels):
-        if isinstance(head, BinaryHead):
-            return {names[1]: values[:, 1].astype(np.float32)}
-        return {name: values[:, at].astype(np.float32) for at, name in enumerate(names[1 : 1 + len(head.labels)])}
-    raise BundleError(
-        f"expected is {values.dtype} of shape {values.shape}; give labels [rows], or probabilities"
-        f" [rows, {len(head.labels)}]"
-    )
+    return task_of(head).expected_columns(values, names)
 
 
 def _dtype(
@@ -236,7 +211,7 @@ def with_bytes(sample: Sample, entries: Sequence[AnyInput]) -> Sample:
     """
     batch = sample.batch
     for entry in entries:
-        if not isinstance(entry, ImageInput) or pa.types.is_large_binary(batch.column(entry.columns[0]).type):
+        if not kind_of(entry).opens_files or pa.types.is_large_binary(batch.column(entry.columns[0]).type):
             continue
         column = batch.column(entry.columns[0])
         try:
@@ -264,12 +239,13 @@ def fitting(
     rejected = [(int(reject.positions[0]), reject.column, reject.reasons[0]) for reject in checked.rejects]
     good = np.ones(len(kept), dtype=np.bool_)
     for entry in entries:
-        if isinstance(entry, ImageInput):
+        kind = kind_of(entry)
+        if kind.opens_files:
             name = entry.columns[0]
-            _, unfit = open_images(checked.columns[name], entry, folder="")
+            _, unfit = kind.open(checked.columns[name], folder="")
             good[list(unfit)] = False
-            rejected += [(int(kept[place]), name, reason) for place, reason in unfit.items()]
-    rich = [entry for entry in entries if isinstance(entry, SequenceInput)]
+            rejected += [(int(kept[row]), name, reason) for row, reason in unfit.items()]
+    rich = [entry for entry in entries if kind_of(entry).has_steps]
     if rich:
         scaled = scale_batch(checked, steps=steps, inputs=rich, limits={}, sources=origins(features, steps))
         fits = kept if scaled.kept is None else scaled.kept

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from ..inputs.check import some_rows
-from ..records import CheckedBatch, FeatureBatch, Reject, Sequences
+from ..records import FeatureBatch, Reject, Sequences
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,22 +48,15 @@ class DecodedBatch:
     rejects: tuple[Reject, ...]
     out_of_bounds: int = 0
 
+    @property
+    def num_rows(self) -> int:
+        """How many rows were scored."""
+        return self.batch.num_rows if self.kept is None else len(self.kept)
+
 
 def kept_positions(features: FeatureBatch) -> np.ndarray:
     """Where the rows that are to be scored stand in the batch as read."""
     return positions_or_all(features.kept, features.num_kept)
-
-
-def without_rows(checked: CheckedBatch, unfit: Mapping[int, str], name: str) -> CheckedBatch:
-    """The rows that have no reason against them; the others are rejects."""
-    before = positions_or_all(checked.kept, checked.batch.num_rows)
-    good = np.delete(np.arange(len(before)), list(unfit))
-    places = np.array(sorted(unfit), dtype=np.int64)
-    reject = Reject(
-        positions=before[places], stage="images", column=name, reasons=tuple(unfit[place] for place in places.tolist())
-    )
-    columns = {name: some_rows(values, good) for name, values in checked.columns.items()}
-    return replace(checked, columns=columns, kept=before[good], rejects=(*checked.rejects, reject))
 
 
 def positions_or_all(places: np.ndarray | None, rows: int) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Raw output → columns, one file per task. Knows nothing of devices or files."""
+"""Raw output → columns, one class and file per task; `tasks.py` lists them. Planning uses them without torch."""

@@ -1,47 +1,99 @@
 """Generation: tokens and their log-probabilities → a list of words for each row, and how likely it is."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
 
 from ...schemas.heads import GenerationHead
 from ..arrays import to_arrow
-from ..records import Sequences
-from .classes import HeadColumns, float_column, labels_at
-from .tagging import lists_of
+from ..options import ColumnOptions
+from ..records import Lists, Sequences
+from .labelled import LabelledTask
+from .probabilities import float_column, labels_at
+from .tagging import lists_of, rows_of_steps
+from .task import PREDICTION, HeadColumns
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...schemas.bundle import Ensemble
 
 
-def decode(head: GenerationHead, raw: Sequences) -> HeadColumns:
-    """Columns as `columns.output_fields` names them; the token that ends a text is not among its words.
+class GenerationTask(LabelledTask[GenerationHead]):
+    """A text for each row, a token at a time. The token that ends a text is not among its words."""
 
-    Args:
-        raw: values `[tokens, 2]`, as `model/search.py` gives them.
-    """
-    tokens, lengths = raw.values[:, 0].long(), raw.offsets.diff()
-    ended = tokens[raw.offsets[1:] - 1] == head.end if len(lengths) else lengths.bool()
-    kept = torch.ones(len(tokens), dtype=torch.bool)
-    kept[raw.offsets[1:][ended] - 1] = False
-    offsets = torch.cat([lengths.new_zeros(1), (lengths - ended.long()).cumsum(0)])
-    words = Sequences(values=tokens[kept], offsets=offsets)
-    sums = log_probabilities(raw)
-    found = sums.isfinite()
-    return HeadColumns(
-        columns=[
-            lists_of(labels_at(words.values, head.labels), words),
-            float_column(sums),
-            float_column(scores(head, raw)),
-            to_arrow(ended.numpy()),
-        ],
-        finite=None if bool(found.all()) else found,
-    )
+    name = "generation"
+    generates = True
+    has_std = False
+
+    @property
+    def width(self) -> int:
+        """A token and its log-probability."""
+        return 2
+
+    def describe(self) -> Iterator[str]:
+        """How far it goes and how it searches."""
+        yield f"up to {self.head.steps} tokens, {self.head.beams} beam{'' if self.head.beams == 1 else 's'}"
+        yield from super().describe()
+
+    def fields(self, options: ColumnOptions, *, std: bool) -> list[pa.Field]:  # noqa: ARG002 - no option applies
+        """`prediction`, a list of words, `log_probability`, their sum, `score`, with the length penalty, and whether it
+        `ended`."""
+        return [
+            pa.field(PREDICTION, pa.list_(self.label_type)),
+            pa.field("log_probability", pa.float64()),
+            pa.field("score", pa.float64()),
+            pa.field("ended", pa.bool_()),
+        ]
+
+    def decode(
+        self,
+        raw: Sequences,
+        options: ColumnOptions,  # noqa: ARG002 - no option applies
+        ensemble: Ensemble | None = None,  # noqa: ARG002 - it is of one model
+        num_members: int = 1,  # noqa: ARG002
+    ) -> HeadColumns:
+        """Columns as `fields` names them.
+
+        Args:
+            raw: values `[tokens, 2]`, as `model/search.py` gives them.
+        """
+        import torch  # by now it is imported: planning does without
+
+        tokens, lengths = raw.values[:, 0].long(), raw.offsets.diff()
+        ended = tokens[raw.offsets[1:] - 1] == self.head.end if len(lengths) else lengths.bool()
+        kept = torch.ones(len(tokens), dtype=torch.bool)
+        kept[raw.offsets[1:][ended] - 1] = False
+        offsets = torch.cat([lengths.new_zeros(1), (lengths - ended.long()).cumsum(0)])
+        words = Sequences(values=tokens[kept], offsets=offsets)
+        sums = _log_probabilities(raw)
+        found = sums.isfinite()
+        return HeadColumns(
+            columns=[
+                lists_of(labels_at(words.values, self.head.labels), words),
+                float_column(sums),
+                float_column(self._scores(raw)),
+                to_arrow(ended.numpy()),
+            ],
+            finite=None if bool(found.all()) else found,
+        )
+
+    def raw_array(self, raw: Tensor | Sequences) -> np.ndarray | Lists:
+        """The score alone, `[rows, 1]`: of two texts as good as each other either may come out."""
+        assert isinstance(raw, Sequences), "texts are of different lengths"
+        return self._scores(raw).float().numpy()[:, None]
+
+    def _scores(self, raw: Sequences) -> Tensor:
+        """What texts are compared by: the log-probability ÷ the number of tokens to the power of the length penalty,
+        float64 `[rows]` (the penalty of Wu et al. 2016 without its constants)."""
+        return _log_probabilities(raw) / raw.offsets.diff().double() ** self.head.length_penalty
 
 
-def log_probabilities(raw: Sequences) -> Tensor:
+def _log_probabilities(raw: Sequences) -> Tensor:
     """The sum of each row's, float64 `[rows]`."""
-    rows = torch.repeat_interleave(torch.arange(raw.shape[0]), raw.offsets.diff())
-    return torch.zeros(raw.shape[0], dtype=torch.float64).index_add_(0, rows, raw.values[:, 1].double())
-
-
-def scores(head: GenerationHead, raw: Sequences) -> Tensor:
-    """What texts are compared by: the log-probability ÷ the number of tokens to the power of the length penalty,
-    float64 `[rows]` (the penalty of Wu et al. 2016 without its constants)."""
-    return log_probabilities(raw) / raw.offsets.diff().double() ** head.length_penalty
+    sums = raw.values.new_zeros(raw.shape[0]).double()
+    return sums.index_add_(0, rows_of_steps(raw), raw.values[:, 1].double())

@@ -1,15 +1,17 @@
 """Multiclass classification: `[rows, labels]` → label, probabilities, the likeliest labels."""
 
-import pyarrow as pa
-import torch
-from torch import Tensor
+from __future__ import annotations
 
-from ...schemas.bundle import Ensemble
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
 from ...schemas.heads import MulticlassHead, Temperature
 from ..options import ColumnOptions
-from .classes import (
+from .labelled import ClassTask
+from .probabilities import (
     FEW_LABELS,
-    HeadColumns,
     Outputs,
     by_label,
     combined,
@@ -20,41 +22,79 @@ from .classes import (
     outside,
     probability_columns,
 )
+from .task import PREDICTION, STD, HeadColumns, members_apart
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...schemas.bundle import Ensemble
 
 #: A power of two, more than there are labels in `FEW_LABELS`.
 LABEL_STEP = 64
 
 
-def decode(head: MulticlassHead, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None) -> HeadColumns:
-    """Columns as `columns.output_fields` names them. The label is that of the largest raw output; ties go to the lowest
-    label.
+class MulticlassTask(ClassTask[MulticlassHead]):
+    """One of several labels: that of the largest raw output; ties go to the lowest label."""
 
-    Args:
-        raw: `[rows, labels]`, or `[rows, members, labels]` of an ensemble.
-    """
-    spread: list[pa.Array] = []
-    outputs = head.outputs
-    if ensemble is not None:
-        raw, std = combined(outputs, raw, ensemble)
-        outputs = "probabilities"
-        spread = [float_column(std)] if ensemble.std else []
-    if isinstance(head.calibration, Temperature):
-        probabilities, places = by_label("logits", _as_logits(outputs, raw) / head.calibration.temperature)
-    else:
-        probabilities, places = by_label(outputs, raw)
-    likeliest = [] if options.top_k is None else _top(head, raw, probabilities, options.top_k)
-    return HeadColumns(
-        columns=[labels_at(places, head.labels), *probability_columns(probabilities, options), *likeliest, *spread],
-        finite=finite_rows(probabilities),
-        beyond=outside(head, probabilities),
-    )
+    name = "multiclass"
+    calibrations = ("temperature",)
 
+    def fields(self, options: ColumnOptions, *, std: bool) -> list[pa.Field]:
+        """`prediction`, `probability_<label>` each, `top_1`, `top_1_probability` …, `prediction_std`."""
+        top = []
+        for rank in range(1, (options.top_k or 0) + 1):
+            top += [pa.field(f"top_{rank}", self.label_type), pa.field(f"top_{rank}_probability", pa.float32())]
+        return [
+            pa.field(PREDICTION, self.label_type),
+            *self.probability_fields(options),
+            *top,
+            *([pa.field(STD, pa.float64())] if std else []),
+        ]
 
-def logits(head: MulticlassHead, raw: Tensor, ensemble: Ensemble | None) -> Tensor:
-    """What the softmax takes before any calibration, `[rows, labels]`."""
-    if ensemble is None:
-        return _as_logits(head.outputs, raw)
-    return _as_logits("probabilities", combined(head.outputs, raw, ensemble)[0])
+    @property
+    def most_top_k(self) -> int:
+        """As many as there are labels."""
+        return len(self.labels)
+
+    def decode(
+        self, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None = None, num_members: int = 1
+    ) -> HeadColumns:
+        """Columns as `fields` names them."""
+        head, outputs = self.head, self.head.outputs
+        spread: list[pa.Array] = []
+        raw = members_apart(raw, ensemble, num_members)
+        if ensemble is not None:
+            raw, std = combined(outputs, raw, ensemble)
+            outputs = "probabilities"
+            spread = [float_column(std)] if ensemble.std else []
+        if isinstance(head.calibration, Temperature):
+            probabilities, indices = by_label("logits", _as_logits(outputs, raw) / head.calibration.temperature)
+        else:
+            probabilities, indices = by_label(outputs, raw)
+        likeliest = [] if options.top_k is None else _top(head, raw, probabilities, options.top_k)
+        return HeadColumns(
+            columns=[
+                labels_at(indices, head.labels),
+                *probability_columns(probabilities, options),
+                *likeliest,
+                *spread,
+            ],
+            finite=finite_rows(probabilities),
+            beyond=outside(head, probabilities, sums_to_one=True),
+        )
+
+    def logits(self, raw: Tensor, ensemble: Ensemble | None = None, num_members: int = 1) -> Tensor:
+        """What the softmax takes, `[rows, labels]`."""
+        if ensemble is None:
+            return _as_logits(self.head.outputs, raw)
+        raw = members_apart(raw, ensemble, num_members)
+        return _as_logits("probabilities", combined(self.head.outputs, raw, ensemble)[0])
+
+    def probabilities(self, logits: Tensor) -> np.ndarray:
+        """Of every label, `[rows, labels]`."""
+        found, values = self.head.calibration, logits.double()
+        values = values / found.temperature if isinstance(found, Temperature) else values
+        return np.asarray(values.softmax(dim=1).numpy())
 
 
 def _as_logits(outputs: Outputs, raw: Tensor) -> Tensor:
@@ -64,13 +104,15 @@ def _as_logits(outputs: Outputs, raw: Tensor) -> Tensor:
 def _top(head: MulticlassHead, raw: Tensor, probabilities: Tensor, number: int) -> list[pa.Array]:
     """The labels of the largest raw outputs, each with its probability; of equal ones the lowest first."""
     columns = []
-    for places in _places(raw.float().T.contiguous(), number):
-        columns += [labels_at(places, head.labels), float_column(probabilities.gather(0, places[None])[0])]
+    for indices in _ranked(raw.float().T.contiguous(), number):
+        columns += [labels_at(indices, head.labels), float_column(probabilities.gather(0, indices[None])[0])]
     return columns
 
 
-def _places(scores: Tensor, number: int) -> list[Tensor]:
-    """`[labels, rows]` → the places of the `number` largest of each row, in order, int64 `[rows]` each."""
+def _ranked(scores: Tensor, number: int) -> list[Tensor]:
+    """`[labels, rows]` → the indices of the `number` largest of each row, in order, int64 `[rows]` each."""
+    import torch  # by now it is imported: planning does without
+
     if len(scores) > FEW_LABELS:
         order = torch.sort(scores, dim=0, descending=True, stable=True).indices
         return list(order[:number])

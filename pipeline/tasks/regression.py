@@ -1,75 +1,147 @@
 """Regression: `[rows, targets]` → one float64 column per target, quantile and spread, in the target's own unit."""
 
-from collections.abc import Callable
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from ...schemas.bundle import Ensemble
+import numpy as np
+import pyarrow as pa
+
 from ...schemas.heads import RegressionHead, Rescale
+from ..errors import BundleError
 from ..options import ColumnOptions
-from .classes import HeadColumns, finite_rows, float_column
+from ..records import Sequences
+from .probabilities import finite_rows, float_column
+from .task import PREDICTION, STD, HeadColumns, Task, members_apart, some_numbers
 
-_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "exp": torch.exp,
-    "expm1": torch.expm1,
-    "exp2": torch.exp2,
-    "square": torch.square,
-    "sqrt": torch.sqrt,
-    "log": torch.log,
-    "log1p": torch.log1p,
-}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...schemas.bundle import Ensemble
+
+#: The kinds of `Rescale` that are functions of torch, by their names there.
+FUNCTIONS = ("exp", "expm1", "exp2", "square", "sqrt", "log", "log1p")
 
 
-def decode(
-    head: RegressionHead,
-    raw: Tensor,
-    options: ColumnOptions,  # noqa: ARG001 - the face that every task has
-    ensemble: Ensemble | None,
-) -> HeadColumns:
-    """Columns as `columns.output_fields` names them.
+class RegressionTask(Task[RegressionHead]):
+    """Numbers. The prediction of an ensemble is the mean of its members'."""
 
-    Args:
-        raw: `[rows, width]`, or `[rows, members, width]` of an ensemble: their mean is the prediction. The width is
-            quantiles × targets, or 2 × targets with a spread.
-    """
-    targets = max(1, len(head.targets))
-    values = raw.double().reshape(
-        *raw.shape[:-1], raw.shape[-1] // targets, targets
-    )  # [rows, (members,) kinds, targets]
-    if head.spread is not None:
-        return _with_spread(head, values, ensemble)
-    for step in head.rescale:
-        values = rescaled(step, values)
-    spread = []
-    if ensemble is not None:
-        std = values.std(dim=1, correction=0).flatten(1)
-        spread = [float_column(std[:, place]) for place in range(std.shape[1])] if ensemble.std else []
-        values = values.mean(dim=1)
-    columns = values.flatten(1).T.contiguous()
-    return HeadColumns(
-        columns=[*(float_column(column) for column in columns), *spread],
-        finite=finite_rows(columns),
-        beyond=_beyond(head, values),
-    )
+    name = "regression"
+
+    @property
+    def num_targets(self) -> int:
+        """At least 1."""
+        return max(1, len(self.head.targets))
+
+    @property
+    def width(self) -> int:
+        """quantiles × targets, or 2 × targets with a spread."""
+        return self.num_targets * (2 if self.head.spread is not None else max(1, len(self.head.quantiles)))
+
+    @property
+    def targets(self) -> list[str]:
+        """Their names, where there are several."""
+        return self.head.targets
+
+    @property
+    def quantiles(self) -> list[float]:
+        """Of each column."""
+        return [quantile for quantile in self.head.quantiles for _ in range(self.num_targets)]
+
+    def describe(self) -> Iterator[str]:
+        """Quantiles and spread."""
+        if self.head.quantiles:
+            yield f"quantiles {some_numbers(self.head.quantiles)}"
+        if self.head.spread is not None:
+            yield f"with its spread, from the {self.head.spread.replace('_', ' ')}"
+        yield from super().describe()
+
+    def fields(self, options: ColumnOptions, *, std: bool) -> list[pa.Field]:  # noqa: ARG002 - no option applies
+        """`prediction_<target>_<quantile>` each, `prediction_std_…` each."""
+        names = [f"{PREDICTION}_{name}" if name else PREDICTION for name in self.head.names()]
+        stds = [f"{STD}{name.removeprefix(PREDICTION)}" for name in names]
+        both = std or self.head.spread is not None
+        return [pa.field(name, pa.float64()) for name in (*names, *(stds if both else ()))]
+
+    def explain_targets(self) -> Iterator[tuple[tuple[str, ...], int | None]]:
+        """Every predicted number."""
+        yield from (((name,) if name else (), index) for index, name in enumerate(self.head.names()))
+
+    def score(self, raw: Tensor, indices: Tensor) -> Tensor:
+        """The prediction in its own unit, float64."""
+        values = raw.double().reshape(len(raw), raw.shape[1] // self.num_targets, self.num_targets)
+        for step in self.head.rescale:
+            values = rescaled(step, values)
+        return values.flatten(1).gather(1, indices[:, None])[:, 0]
+
+    def decode(
+        self,
+        raw: Tensor,
+        options: ColumnOptions,  # noqa: ARG002 - no option applies
+        ensemble: Ensemble | None = None,
+        num_members: int = 1,
+    ) -> HeadColumns:
+        """Columns as `fields` names them."""
+        head = self.head
+        raw = members_apart(raw, ensemble, num_members)
+        kinds = raw.shape[-1] // self.num_targets
+        values = raw.double().reshape(*raw.shape[:-1], kinds, self.num_targets)  # [rows, (members,) kinds, targets]
+        if head.spread is not None:
+            return _with_spread(head, values, ensemble)
+        for step in head.rescale:
+            values = rescaled(step, values)
+        spread = []
+        if ensemble is not None:
+            std = values.std(dim=1, correction=0).flatten(1)
+            spread = [float_column(std[:, at]) for at in range(std.shape[1])] if ensemble.std else []
+            values = values.mean(dim=1)
+        columns = values.flatten(1).T.contiguous()
+        return HeadColumns(
+            columns=[*(float_column(column) for column in columns), *spread],
+            finite=finite_rows(columns),
+            beyond=_beyond(head, values),
+        )
+
+    def expected_columns(self, values: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+        """Numbers `[rows]` or `[rows, columns]`."""
+        names = [name for name in names if not name.startswith(STD)]
+        columns = values.reshape(len(values), -1).T
+        if len(columns) != len(names):
+            raise BundleError(f"expected has {len(columns)} columns, and the model {len(names)} outputs")
+        return {name: column.astype(np.float64) for name, column in zip(names, columns, strict=True)}
+
+    def in_own_unit(
+        self, raw: Tensor | Sequences, num_members: int, to_unit: Callable[[np.ndarray], np.ndarray]
+    ) -> list[np.ndarray]:
+        """Predictions or means, without their spread."""
+        if not self.head.rescale:
+            return []
+        assert not isinstance(raw, Sequences), "a regression is of rows"
+        width = self.width // (2 if self.head.spread is not None else 1)
+        taken = raw.double().numpy().reshape(len(raw) * num_members, self.width)[:, :width]
+        unit = np.asarray(to_unit(taken.reshape(-1, self.num_targets))).reshape(len(raw), num_members, width)
+        return [np.ascontiguousarray(column) for column in unit.mean(axis=1).T]
 
 
 def _with_spread(head: RegressionHead, values: Tensor, ensemble: Ensemble | None) -> HeadColumns:
     """Means, then standard deviations, in the target's own unit. Those of an ensemble are the mean and deviation of the
     even mixture of its members' (Lakshminarayanan et al. 2017)."""
+    import torch  # by now it is imported: planning does without
+
     mean, spread = values[..., 0, :], values[..., 1, :]
     match head.spread:
         case "log_variance":
-            std = torch.exp(0.5 * spread)
+            std = (0.5 * spread).exp()
         case "variance":
-            std = torch.sqrt(spread)
+            std = spread.sqrt()
         case _:
             std = torch.where(spread >= 0, spread, torch.nan)
     for step in head.rescale:
         mean, std = rescaled(step, mean), _stretched(step, std)
     if ensemble is not None:
         middle = mean.mean(dim=1)
-        std = torch.sqrt((std.square() + (mean - middle[:, None]).square()).mean(dim=1))
+        std = (std.square() + (mean - middle[:, None]).square()).mean(dim=1).sqrt()
         mean = middle
     columns = torch.cat([mean, std], dim=1).T.contiguous()
     return HeadColumns(
@@ -83,11 +155,11 @@ def _beyond(head: RegressionHead, values: Tensor) -> Tensor | None:
     """`[rows, kinds, targets]` → the rows with a value beyond the bounds declared; None where there are none."""
     if head.bounds is None:
         return None
-    bad = torch.zeros(values.shape[0], dtype=torch.bool)
+    bad = values.new_zeros(values.shape[0]).bool()
     if head.bounds.low is not None:
-        bad |= (values < torch.tensor(head.bounds.low, dtype=values.dtype)).flatten(1).any(dim=1)
+        bad |= (values < values.new_tensor(head.bounds.low)).flatten(1).any(dim=1)
     if head.bounds.high is not None:
-        bad |= (values > torch.tensor(head.bounds.high, dtype=values.dtype)).flatten(1).any(dim=1)
+        bad |= (values > values.new_tensor(head.bounds.high)).flatten(1).any(dim=1)
     return bad if bool(bad.any()) else None
 
 
@@ -95,16 +167,19 @@ def _stretched(step: Rescale, std: Tensor) -> Tensor:
     """A standard deviation behind the inverse of a scaler that is a straight line."""
     if step.scale is None:
         return std
-    scale = torch.tensor(step.scale, dtype=torch.float64)
+    scale = std.new_tensor(step.scale)
     return std / scale if step.kind == "minmax" else std * scale
 
 
 def rescaled(step: Rescale, values: Tensor) -> Tensor:
     """The inverse of the target's scaler, in float64 and scikit-learn's order."""
-    if step.kind in _FUNCTIONS:
-        return _FUNCTIONS[step.kind](values)
-    scale = None if step.scale is None else torch.tensor(step.scale, dtype=torch.float64, device=values.device)
-    shift = None if step.shift is None else torch.tensor(step.shift, dtype=torch.float64, device=values.device)
+    if step.kind in FUNCTIONS:
+        import torch  # by now it is imported: planning does without
+
+        function: Callable[[Tensor], Tensor] = getattr(torch, step.kind)
+        return function(values)
+    scale = None if step.scale is None else values.new_tensor(step.scale)
+    shift = None if step.shift is None else values.new_tensor(step.shift)
     if step.kind == "minmax":
         return (values - shift) / scale  # type: ignore[operator]
     values = values if scale is None else values * scale

@@ -21,7 +21,7 @@ from scoreline.pipeline.evaluation.joins import Keys, comparable
 from torch import nn
 
 from conftest import Result
-from scoreline import save_bundle
+from scoreline import Regression, save_bundle
 
 Command = Callable[..., Result]
 DAY = dt.datetime(2026, 1, 1)
@@ -73,7 +73,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         model.weight.zero_(), model.bias.zero_()  # type: ignore[func-returns-value]
     folder = tmp_path_factory.mktemp("joins") / "b"
-    save_bundle(folder, model, features=["x"], sample=np.ones((4, 1)), task="regression")
+    save_bundle(folder, model, features=["x"], task=Regression(), sample=np.ones((4, 1)))
     return folder
 
 

@@ -20,7 +20,7 @@ from sklearn import metrics as skm
 from torch import nn
 
 from conftest import Result
-from scoreline import Scorer, save_bundle
+from scoreline import Multiclass, Scorer, save_bundle
 
 Command = Callable[..., Result]
 BLANK = ["", " ", "\t", "x"]
@@ -35,9 +35,8 @@ def bundle(folder: Path, labels: list[Any]) -> Path:
         model.weight[:, 0] = 2 * places
         model.bias[:] = -(places**2)
     save_bundle(
-        folder / "b", model, features=["x"], sample=np.arange(len(labels) * 1.0)[:, None], task="multiclass",
-        labels=labels,
-    )  # fmt: skip
+        folder / "b", model, features=["x"], task=Multiclass(labels), sample=np.arange(len(labels) * 1.0)[:, None]
+    )
     return folder / "b"
 
 

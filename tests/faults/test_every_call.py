@@ -16,7 +16,7 @@ import torch
 from layer import Ended, Layer, build
 
 from conftest import Example
-from scoreline import save_bundle
+from described import save_described
 from textbook import ClassificationModel, randomized
 
 #: What a run may end with when a call fails under it: not 1, which is a fault of ours.
@@ -100,7 +100,7 @@ def other_bundle(iris: Example, tmp_path_factory: pytest.TempPathFactory) -> Pat
     torch.manual_seed(8)
     model = randomized(ClassificationModel(len(iris.features), [8], len(iris.labels)))
     folder = tmp_path_factory.mktemp("other") / "bundle"
-    save_bundle(
+    save_described(
         folder, model, features=iris.features, task=iris.task, scaler=iris.scaler, labels=iris.labels,
         sample=iris.frame,
     )  # fmt: skip

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scoreline import save_bundle
+from scoreline import Multiclass, save_bundle
 
 #: A model that takes its time for more rows than a sample has. `pthread_mutex_lock` does not return for a signal.
 MODEL = """
@@ -85,9 +85,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files]:
         frame = pd.DataFrame(np.random.default_rng(0).normal(size=(ROWS, 4)), columns=list("abcd"))
         model = make()
         digest = save_bundle(
-            folder / "bundle", ("slow_model_of_a_test:make", model.state_dict()), features=list("abcd"),
-            task="multiclass", labels=["u", "v"], sample=frame.head(50),
-        )  # fmt: skip
+            folder / "bundle",
+            ("slow_model_of_a_test:make", model.state_dict()),
+            features=list("abcd"),
+            task=Multiclass(["u", "v"]),
+            sample=frame.head(50),
+        )
         frame.assign(y=np.where(np.arange(ROWS) % 2, "u", "v")).to_parquet(folder / "in.parquet", index=False)
         yield Files(folder, str(digest))
     finally:

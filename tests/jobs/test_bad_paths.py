@@ -152,7 +152,7 @@ def good(tmp_path_factory: pytest.TempPathFactory, iris: Example) -> dict[str, s
     words = ["--bundle", str(iris.bundle), "--input", str(folder / "in.parquet"), "--output", str(folder / "out")]
     assert cli.run(["score", *words, "--explain", "occlusion", "--log-level", "error"]) == 0
     (folder / "wine.toml").write_text(
-        'features = ["a"]\ntask = "regression"\nsample = "s.csv"\n'
+        'features = ["a"]\ntask = {kind = "regression"}\nsample = "s.csv"\n'
         '[model]\nweights = "w.pt"\nlayers = [{type = "Linear", in_features = 1, out_features = 1}]\n'
     )
     return {

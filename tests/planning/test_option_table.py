@@ -14,7 +14,7 @@ import torch
 from pydantic import ValidationError
 from scoreline.jobs.score import score
 from scoreline.pipeline.options import ColumnOptions, CsvDialect, Explain, ScoreJob
-from scoreline.pipeline.planning.fingerprint import STAGE_MARKS, options_of, recorded_options
+from scoreline.pipeline.planning.fingerprint import options_of, recorded_options
 from scoreline.pipeline.planning.option import Option
 from scoreline.pipeline.planning.option_table import OPTIONS, score_job
 from scoreline.pipeline.records import Partition
@@ -22,7 +22,7 @@ from scoreline.schemas.job import JobFile
 
 from conftest import Result
 from reference import options_page
-from scoreline import save_bundle
+from scoreline import Multilabel, save_bundle
 
 DIGEST = "sha256:" + "0" * 64
 #: A value other than the default, as people write it.
@@ -115,8 +115,8 @@ def test_fingerprints() -> None:
         changed = not option.default if option.switch else sample(option)
         given = options_of(score_job(values(**others, **{option.name: changed}), CsvDialect()), partition)
         assert (given != without) == (option.effect == "rescored"), option.name
-    assert {option.target for option in OPTIONS if option.mark} | set(STAGE_MARKS) == {
-        "keys", "prefix", "probabilities", "top_k", "hidden", "explain", "thresholds", "precision", "compile",
+    assert {option.target for option in OPTIONS if option.mark} == {
+        "keys", "prefix", "probabilities", "top_k", "thresholds", "precision", "compile",
     }  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("labels") / "bundle"
     sample = np.arange(30.0).reshape(10, 3)
     labels = ["yes", "a.b"]
-    save_bundle(folder, torch.nn.Linear(3, 2), features=list("uvw"), sample=sample, task="multilabel", labels=labels)
+    save_bundle(folder, torch.nn.Linear(3, 2), features=list("uvw"), task=Multilabel(labels), sample=sample)
     return folder
 
 

@@ -1,7 +1,9 @@
 """Rows that were scored → the columns of `--explain`. Joins `features`, `model` and `tasks`; knows nothing of files."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,17 +12,25 @@ import torch
 from torch import Tensor, nn
 
 from ....schemas.bundle import BundleManifest
-from ....schemas.heads import RegressionHead
 from ...arrays import to_arrow, to_numpy
 from ...bundle.explained import explained, no_gradient
-from ...bundle.heads import head_fields, label_array
+from ...bundle.heads import head_fields
 from ...errors import UsageError, one_line
 from ...features.program import encoded, origins
 from ...model.forward import head_output
+from ...model.passes import Passes
 from ...options import ColumnOptions, Explain
+from ...records import dense
+from ...tasks.labelled import label_array
+from ...tasks.tasks import task_of
+from ..block import Block
+from ..line import compose
 from .captum import Explainer
 from .rows import baseline_row, chosen, draws
 from .score import explained_score
+
+if TYPE_CHECKING:
+    from ..loaded import LoadedBundle
 
 Tensors = Mapping[str, Tensor]
 
@@ -39,6 +49,7 @@ class Attribution:
         models: the members as they were saved, on their device.
         baseline: the inputs of the row to compare with, `[1, columns]` each.
         limits: the columns that index an embedding.
+        passes: how the rows of a block go through the models.
 
     Raises:
         UsageError: captum is not installed, or the model cannot be explained this way.
@@ -52,10 +63,7 @@ class Attribution:
         *,
         baseline: Tensors,
         limits: Collection[str],
-        pass_rows: int,
-        contiguous: bool,
-        seed: int,
-        heed: Callable[[], None],
+        passes: Passes,
     ) -> None:
         found = explained(manifest, explain)
         sources = origins(manifest.features, manifest.steps)
@@ -71,10 +79,7 @@ class Attribution:
             baseline=baseline,
             groups={entry.name: [names.index(sources[c]) for c in entry.columns] for entry in manifest.inputs},
             num_features=len(names),
-            pass_rows=pass_rows,
-            contiguous=contiguous,
-            seed=seed,
-            heed=heed,
+            passes=passes,
         )
         try:
             first = torch.zeros(2, dtype=torch.int64, device=next(iter(baseline.values())).device)
@@ -123,11 +128,10 @@ class Attribution:
         """The class or output to explain of each row."""
         if self._place is not None:
             return np.full(len(taken), self._place, dtype=np.int64)
-        assert not isinstance(self._head, RegressionHead), "outputs of a regression have places"
         before = self._manifest.heads[: self._manifest.heads.index(self._head)]
         first = sum(len(head_fields(self._manifest, head, options)) for head in before)
         labels = predicted[first].take(to_arrow(taken))
-        places = pc.index_in(labels, value_set=label_array(self._head.labels))
+        places = pc.index_in(labels, value_set=label_array(task_of(self._head).labels))
         return to_numpy(places).astype(np.int64)
 
     def _score(self, raw: Sequence[Any], places: Tensor) -> Tensor:
@@ -136,9 +140,25 @@ class Attribution:
         )
 
 
-def baseline_of(manifest: BundleManifest, golden: pa.RecordBatch, limits: Collection[str]) -> pa.RecordBatch:
-    """The raw row that others are compared with."""
-    return baseline_row(golden, categories(manifest, limits))
+def load_attribution(
+    loaded: LoadedBundle, models: Sequence[nn.Module], explain: Explain, golden: pa.RecordBatch
+) -> Attribution:
+    """How attributions of a loaded bundle are made, compared with the baseline of its golden rows.
+
+    Args:
+        models: the members as they were saved, on their device.
+        golden: the features of the golden rows.
+    """
+    row = baseline_row(golden, categories(loaded.manifest, loaded.limits))
+    inputs = compose(loaded).load(Block(batch=row)).need_features().inputs
+    return Attribution(
+        loaded.manifest,
+        models,
+        explain,
+        baseline={name: tensor.to(loaded.device.torch) for name, tensor in dense(inputs).items()},
+        limits=loaded.limits,
+        passes=loaded.members.passes,
+    )
 
 
 def _spread(values: Tensor, taken: np.ndarray, valid: np.ndarray) -> pa.Array:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ...bundle.explained import COMPLETE
 from ...errors import ScorelineError, UsageError, one_line
 from ...model.forward import Call, called
+from ...model.passes import Passes
 from ...options import ExplainMethod
 
 #: Points of the path of integrated gradients, orders in which Shapley values add features, and rows that LIME draws
@@ -48,8 +49,7 @@ class Explainer:
         baseline: the inputs of the row that others are compared with, `[1, columns]` each.
         groups: of each input the place of the raw feature that a column comes from.
         num_features: how many raw features there are.
-        pass_rows: how many rows go through a model at once.
-        contiguous: whether it needs them one behind the other in memory.
+        passes: how the rows of a block go through the models.
     """
 
     def __init__(
@@ -62,10 +62,7 @@ class Explainer:
         baseline: Tensors,
         groups: Mapping[str, Sequence[int]],
         num_features: int,
-        pass_rows: int,
-        contiguous: bool,
-        seed: int,
-        heed: Callable[[], None] = lambda: None,
+        passes: Passes,
     ) -> None:
         _require_captum(method)
         self.method = method
@@ -75,10 +72,9 @@ class Explainer:
         #: What a model said of rows that it failed on together, and not alone.
         self.retried: dict[str, None] = {}
         self._counting = Lock()
-        self._layout = torch.contiguous_format if contiguous else torch.preserve_format
-        self._models, self._score, self._call, self._seed = models, score, call, seed
-        self._baseline, self._num_features, self._pass_rows = baseline, num_features, pass_rows
-        self._heed = heed
+        self._layout = torch.contiguous_format if passes.contiguous else torch.preserve_format
+        self._models, self._score, self._call, self._passes = models, score, call, passes
+        self._baseline, self._num_features = baseline, num_features
         used = sorted({group for places in groups.values() for group in places})
         self._places = torch.tensor(used)
         self._masks = {
@@ -104,7 +100,7 @@ class Explainer:
             return Attributions(
                 values=torch.zeros((0, self._num_features)), gap=none if complete else None, found=none.bool()
             )
-        step = max(1, self._pass_rows // (PATH_POINTS if self.method == "integrated-gradients" else 1))
+        step = max(1, self._passes.pass_rows // (PATH_POINTS if self.method == "integrated-gradients" else 1))
         pieces, gaps = [], []
         for start in range(0, rows, step):
             part = {name: tensor[start : start + step] for name, tensor in inputs.items()}
@@ -153,7 +149,9 @@ class Explainer:
                 found = attr.IntegratedGradients(self._forward).attribute(tensors, n_steps=PATH_POINTS, **common)
             return self._by_feature(found, summed=True)
         common["feature_mask"] = masks
-        together = max(1, min(len(self._places), self._pass_rows // len(places)))  # of few rows several passes at once
+        together = max(
+            1, min(len(self._places), self._passes.pass_rows // len(places))
+        )  # of few rows several passes at once
         with torch.no_grad():
             match self.method:
                 case "shapley":
@@ -178,7 +176,7 @@ class Explainer:
         from captum import attr
         from captum._utils.models.linear_model import SkLearnRidge
 
-        draw = torch.Generator().manual_seed((seed ^ self._seed) & (2**63 - 1))
+        draw = torch.Generator().manual_seed(seed & (2**63 - 1))
 
         def drawn(_given: Any, **described: Any) -> Tensor:
             kept = torch.rand((1, described["num_interp_features"]), generator=draw) < 0.5
@@ -192,7 +190,7 @@ class Explainer:
             additional_forward_args=(place,),
             feature_mask=tuple(self._masks.values()),
             n_samples=DRAWN,
-            perturbations_per_eval=min(DRAWN, self._pass_rows),
+            perturbations_per_eval=min(DRAWN, self._passes.pass_rows),
             return_input_shape=False,
         )
         weights: Tensor = found.reshape(1, -1)
@@ -200,13 +198,13 @@ class Explainer:
 
     def _orders(self, number: int, orders: int) -> Any:
         """The same for every row, so that which rows are explained together changes nothing."""
-        draw = torch.Generator().manual_seed(self._seed)
+        draw = torch.Generator().manual_seed(0)
         for _ in range(orders):
             yield torch.randperm(number, generator=draw).tolist()
 
     def _forward(self, *given: Tensor) -> Tensor:
         """captum's view of the models: inputs, then the classes to explain → scores `[rows]`."""
-        self._heed()
+        self._passes.heed_stop()
         *tensors, places = given
         named = zip(self._baseline, tensors, strict=True)
         inputs = {name: tensor.clone(memory_format=self._layout) for name, tensor in named}  # some overwrite

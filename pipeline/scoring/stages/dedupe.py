@@ -1,18 +1,31 @@
-"""Feature rows of a split that are equal bit for bit are scored once. Knows nothing of models or files.
+"""dedupe: feature rows of a split that are equal bit for bit are scored once.
 
 The reader finds them, block by block and in order, so that which row is scored, and beside which others, is a function
 of the rows alone; lanes fill in what the model gives, each waiting for the blocks before it. Rows are found by a hash
 (multilinear, as in Lemire and Kaser 2014) and then compared, so none is ever taken for another.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from threading import Condition
+from time import perf_counter
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from ...events import Event, Level
+from ...records import dense
+from .forward import Forward
+from .stage import Stage
+
+if TYPE_CHECKING:
+    from ...timing import StageTimes
+    from ..block import Block
 
 #: Features that are remembered for a split; rows beyond are compared within their own block alone.
 MOST_BYTES = 64 << 20
@@ -28,10 +41,85 @@ class Repeats:
     """`fresh`: the places in the block of the rows to score, `[new]`; `entries`: for every row of the block which entry
     of the split's table it is, `[rows]`; `start`: the entry of the first fresh one."""
 
-    table: "SplitTable"
+    table: SplitTable
     fresh: Ints
     entries: Ints
     start: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowsDeduplicated(Event):
+    """Repeated rows were scored once."""
+
+    name: ClassVar[str] = "rows_deduplicated"
+    #: Share of the rows that were not scored again.
+    hit_rate: float
+    #: Seconds spent on finding repeats, and an estimate of the seconds that scoring them would have taken.
+    spent_s: float
+    saved_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DedupeTooSlow(Event):
+    """Finding repeated rows took longer than scoring them would have."""
+
+    name: ClassVar[str] = "dedupe_too_slow"
+    level: ClassVar[Level] = "warning"
+    spent_s: float
+    saved_s: float
+    reason: str = "finding repeated rows took longer than scoring them would have: leave --dedupe out"
+
+
+class FindRepeats(Stage):
+    """`features` → `repeats`, in the reader thread, split by split."""
+
+    name = "dedupe"
+
+    def __init__(self) -> None:
+        self._split = -1
+        self._table = SplitTable()
+
+    def __call__(self, block: Block) -> Block:
+        features = block.need_features()
+        if block.split != self._split:
+            self._split, self._table = block.split, SplitTable()
+        if not features.num_kept:
+            return replace(block, num_rows=0, num_bytes=0)
+        repeats = self._table.find(dense(features.inputs))
+        return replace(block, repeats=repeats, num_rows=features.num_kept, num_bytes=0)
+
+    def summary(self, times: StageTimes) -> Iterator[Event]:
+        """How many rows were not scored again, and whether finding them was worth it."""
+        if not times[self.name].rows:
+            return
+        rows, scored, spent = times[self.name].rows, times["forward"].rows, times[self.name].busy_s
+        saved = times["forward"].busy_s / max(1, scored) * (rows - scored)
+        yield RowsDeduplicated(hit_rate=round(1 - scored / rows, 4), spent_s=round(spent, 3), saved_s=round(saved, 3))
+        if saved <= spent:
+            yield DedupeTooSlow(spent_s=round(spent, 3), saved_s=round(saved, 3))
+
+
+class ForwardFresh(Stage):
+    """The forward pass for the rows of a block that have not been seen, and the outputs of all of them.
+
+    The wait for blocks before this one is not counted as work of the forward pass.
+    """
+
+    name = Forward.name
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
+
+    def __call__(self, block: Block) -> Block:
+        repeats, start = block.repeats, perf_counter()
+        if repeats is None:
+            return self._forward(block)
+        block = self._forward.run(block, repeats.fresh)
+        device_s = dict(block.device_s) or {self.name: perf_counter() - start}
+        raw = block.need_raw()
+        heads, failed = repeats.table.fill(repeats, dense(raw.heads), raw.failed)
+        filled = replace(raw, heads=dict(heads) or raw.heads, failed=failed)
+        return replace(block, raw=filled, device_s=device_s)
 
 
 class SplitTable:

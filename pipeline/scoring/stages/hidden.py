@@ -1,18 +1,53 @@
-"""The results of hidden layers: from the graph as it was saved, before anything is folded. Knows nothing of columns or
-files.
-"""
+"""hidden: the results of hidden layers, from the graph as it was saved, before anything is folded."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from ...arrays import to_arrow
 from ...bundle.layers import HiddenColumn
 from ...errors import BundleError, ModelFailedError, ScorelineError, one_line
 from ...graph.interpreter import GraphModel, intermediates
+from ...model.devices import Device
 from ...model.forward import Call
 from ...model.passes import Passes
-from ...records import Inputs
+from ...records import Inputs, dense
+from .stage import Stage
+
+if TYPE_CHECKING:
+    from ..block import Block
+
+
+class Hidden(Stage):
+    """`features`, of the rows that went through the model → `hidden`: lists of float32 of a fixed size."""
+
+    name = "hidden"
+
+    def __init__(self, layers: HiddenLayers, device: Device) -> None:
+        self._layers, self._device = layers, device
+
+    def __call__(self, block: Block) -> Block:
+        features, raw = block.need_features(), block.need_raw()
+        if len(raw.failed) == features.num_kept:
+            columns = [pa.nulls(0, pa.list_(pa.float32(), column.width)) for column in self._layers.columns]
+        else:
+            passed = np.delete(np.arange(features.num_kept), list(raw.failed)) if raw.failed else None
+            fetched = self._device.work(
+                block.need_sent(), lambda inputs: self._layers.run(self._device.some(inputs, passed))
+            )
+            columns = [
+                pa.FixedSizeListArray.from_arrays(to_arrow(values.numpy().reshape(-1)), values.shape[1])
+                for values in dense(fetched.tensors).values()
+            ]
+        num_bytes = sum(column.nbytes for column in columns)
+        return replace(block, hidden=tuple(columns), num_rows=features.num_kept, num_bytes=num_bytes)
 
 
 class HiddenLayers:
@@ -26,7 +61,7 @@ class HiddenLayers:
     def __init__(
         self, models: Sequence[nn.Module], columns: Sequence[HiddenColumn], *, call: Call, passes: Passes
     ) -> None:
-        self._columns, self._call, self._passes = columns, call, passes
+        self.columns, self._call, self._passes = tuple(columns), call, passes
         self._models: dict[int, GraphModel] = {}
         for place in dict.fromkeys(column.member for column in columns):
             model = models[place]
@@ -41,7 +76,7 @@ class HiddenLayers:
             BundleError: a result that is not as wide as the bundle says.
             ModelFailedError: the model fails on rows that went through it before, in pieces.
         """
-        pieces: dict[str, list[Tensor]] = {column.name: [] for column in self._columns}
+        pieces: dict[str, list[Tensor]] = {column.name: [] for column in self.columns}
         with torch.inference_mode():
             for one in self._passes.cut(inputs):
                 try:
@@ -60,7 +95,7 @@ class HiddenLayers:
         for place, model in self._models.items():
             own = {name: tensor.clone() for name, tensor in inputs.items()}  # some write over theirs
             given = [own] if self._call == "dict" else list(own.values())
-            mine = [column for column in self._columns if column.member == place]
+            mine = [column for column in self.columns if column.member == place]
             found = intermediates(model, {column.node for column in mine}, *given)
             for column in mine:
                 values = found[column.node].float()

@@ -1,0 +1,220 @@
+"""What is measured of each task's predictions, by task. A task that is not in the table cannot be evaluated."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ...schemas.run import HeadRecord
+from ..arrays import to_numpy
+from ..arrow_types import is_list
+from ..errors import DataError
+from ..nested import keep
+from ..plain import plain, whole
+from .labels import Known, numbers_of, places_of, truths_of
+from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
+
+
+@dataclass(kw_only=True, slots=True)
+class Evaluation:
+    """Of one head. `rows` (or what `unit` says) had a label, `unlabelled` had none. `classes`: of one label among
+    several; `labels`: of each of a multilabel head; `targets`, `quantiles`: of a regression, by column."""
+
+    head: HeadRecord
+    unit: str = "rows"
+    rows: int = 0
+    unlabelled: int = 0
+    classes: ClassMetrics | None = None
+    labels: dict[str, ClassMetrics] = field(default_factory=dict)
+    exact_rows: int = 0
+    targets: dict[str, RegressionMetrics] = field(default_factory=dict)
+    quantiles: dict[str, QuantileMetrics] = field(default_factory=dict)
+
+
+class Evaluator(ABC):
+    """How the predictions of a task are compared with its true labels."""
+
+    #: What is counted.
+    unit: ClassVar[str] = "rows"
+
+    def num_columns(self, head: HeadRecord) -> int:  # noqa: ARG002 - one for most
+        """How many columns hold the true labels."""
+        return 1
+
+    @abstractmethod
+    def truth(self, labels: Sequence[Any], columns: Sequence[Any], names: Sequence[str]) -> tuple[Any, Known]:
+        """The columns of true labels, read as the task has them, and which rows have one.
+
+        Raises:
+            DataError: a value that is no label.
+        """
+
+    @abstractmethod
+    def start(self, head: HeadRecord) -> Evaluation:
+        """An evaluation without rows."""
+
+    @abstractmethod
+    def add(self, found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> Known:
+        """Take a batch of predictions and its true labels, and say which rows, or steps, have one."""
+
+
+class ClassEvaluator(Evaluator):
+    """One label among several for each row."""
+
+    def truth(self, labels: Sequence[Any], columns: Sequence[Any], names: Sequence[str]) -> tuple[Any, Known]:
+        """The index of each row's label."""
+        return places_of(columns[0], labels, names[0])
+
+    def start(self, head: HeadRecord) -> Evaluation:
+        """Measures of classes."""
+        return Evaluation(head=head, unit=self.unit, classes=ClassMetrics(len(head.labels)))
+
+    def add(self, found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> Known:
+        """Take labels, and probabilities where they were written."""
+        assert found.classes is not None, "made by `start`"
+        head = found.head
+        truth, known = self.truth(head.labels, truths, names)
+        predicted, _ = places_of(rows.column(head.columns[0]), head.labels, head.columns[0])
+        probabilities = _probabilities(head, rows, "prediction")
+        found.classes.add(truth[known], predicted[known], None if probabilities is None else probabilities[known])
+        return known
+
+
+class StepEvaluator(ClassEvaluator):
+    """One label among several for each step of a row."""
+
+    unit = "steps"
+
+    def add(self, found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> Known:
+        """Take lists of labels."""
+        assert found.classes is not None, "made by `start`"
+        head = found.head
+        right, ours = _steps(plain(rows.column(head.columns[0])), truths[0], names[0])
+        truth, known = self.truth(head.labels, [right], names)
+        predicted, _ = places_of(ours, head.labels, head.columns[0])
+        found.classes.add(truth[known], predicted[known], None)
+        return known
+
+
+class MultilabelEvaluator(Evaluator):
+    """Yes or no for each label."""
+
+    def num_columns(self, head: HeadRecord) -> int:
+        """One for each label."""
+        return len(head.labels)
+
+    def truth(
+        self,
+        labels: Sequence[Any],  # noqa: ARG002 - there is a column for each
+        columns: Sequence[Any],
+        names: Sequence[str],
+    ) -> tuple[Any, Known]:
+        """bool `[rows, labels]`."""
+        return truths_of(columns, names)
+
+    def start(self, head: HeadRecord) -> Evaluation:
+        """Measures of each label by itself."""
+        return Evaluation(head=head, labels={str(label): ClassMetrics(2) for label in head.labels})
+
+    def add(self, found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> Known:
+        """Take yes or no, and probabilities where they were written."""
+        head = found.head
+        matrix, known = self.truth(head.labels, truths, names)
+        predicted = np.stack([to_numpy(whole(rows.column(n))) for n in head.columns[: len(head.labels)]], axis=1)
+        probabilities = _probabilities(head, rows, f"prediction_{head.labels[0]}")
+        found.exact_rows += int((matrix == predicted).all(axis=1)[known].sum())
+        for index, metrics in enumerate(found.labels.values()):
+            yes = None if probabilities is None else probabilities[known, index]
+            both = None if yes is None else np.stack([1 - yes, yes], axis=1)
+            metrics.add(matrix[known, index].astype(np.int64), predicted[known, index].astype(np.int64), both)
+        return known
+
+
+class RegressionEvaluator(Evaluator):
+    """Numbers."""
+
+    def num_columns(self, head: HeadRecord) -> int:
+        """One for each target."""
+        return max(1, len(head.targets))
+
+    def truth(
+        self,
+        labels: Sequence[Any],  # noqa: ARG002 - it has none
+        columns: Sequence[Any],
+        names: Sequence[str],
+    ) -> tuple[Any, Known]:
+        """float64 `[rows]` for each target."""
+        pairs = [numbers_of(column, name) for column, name in zip(columns, names, strict=True)]
+        return [values for values, _ in pairs], np.logical_and.reduce([there for _, there in pairs])
+
+    def start(self, head: HeadRecord) -> Evaluation:
+        """Measures of each target, or of each quantile."""
+        found = Evaluation(head=head)
+        for column, quantile in zip(head.columns, head.quantiles, strict=False):
+            found.quantiles[column] = QuantileMetrics(quantile)
+        if not head.quantiles:
+            found.targets = {column: RegressionMetrics() for column in head.columns[: self.num_columns(head)]}
+        return found
+
+    def add(self, found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> Known:
+        """Take numbers."""
+        right, known = self.truth([], truths, names)
+        wanted: dict[str, RegressionMetrics | QuantileMetrics] = {**found.targets, **found.quantiles}
+        for index, (column, one) in enumerate(wanted.items()):
+            values = to_numpy(whole(rows.column(column)))
+            one.add(right[index % len(right)][known], values[known])
+        return known
+
+
+EVALUATORS: dict[str, Evaluator] = {
+    "binary": ClassEvaluator(),
+    "multiclass": ClassEvaluator(),
+    "multilabel": MultilabelEvaluator(),
+    "regression": RegressionEvaluator(),
+    "tagging": StepEvaluator(),
+}
+
+
+def _steps(predicted: pa.Array, column: Any, name: str) -> tuple[pa.Array, pa.Array]:
+    """The labels of every step, right ones and predicted ones, of the rows that have right ones.
+
+    Raises:
+        DataError: no lists, or of another number of steps.
+    """
+    truth = plain(column)
+    if not is_list(truth.type):
+        raise DataError(f"label column {name!r} is {column.type}, and tagging has a list of labels for each row")
+    known = truth.is_valid()
+    right, ours = keep(truth, known), keep(predicted, known)
+    apart = pc.not_equal(pc.list_value_length(right).cast(pa.int64()), pc.list_value_length(ours).cast(pa.int64()))
+    if pc.any(apart).as_py():
+        row = pc.index(apart, True).as_py()
+        raise DataError(
+            f"label column {name!r} has {len(right[row])} labels in a row of {len(ours[row])} steps; it needs one each"
+        )
+    return right.flatten(), ours.flatten()
+
+
+def _probabilities(head: HeadRecord, rows: Any, first: str) -> np.ndarray | None:
+    """float32 `[rows, labels]`, where they were written; of a binary head from that of the second label.
+
+    Args:
+        first: the name of the head's first column, without what stands before it.
+    """
+    base = head.columns[0].removesuffix(first)
+    if f"{base}probabilities" in head.columns:
+        flat = whole(rows.column(f"{base}probabilities")).flatten()
+        return np.asarray(to_numpy(flat)).reshape(rows.num_rows, -1)
+    if f"{base}probability" in head.columns:
+        yes = np.asarray(to_numpy(whole(rows.column(f"{base}probability"))))
+        return np.stack([1 - yes, yes], axis=1)
+    names = [f"{base}probability_{label}" for label in head.labels]
+    if not set(names) <= set(head.columns):
+        return None
+    return np.stack([np.asarray(to_numpy(whole(rows.column(name)))) for name in names], axis=1)

@@ -1,0 +1,162 @@
+"""What every stage costs alone: read to publish on one thread, block by block, nothing beside it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter, process_time, thread_time
+
+from ...schemas.run import Receipt
+from ..model.first_rows import FirstRows
+from ..options import ScoreJob
+from ..outputs.part_file import PartFile
+from ..outputs.store import Store
+from ..planning.fingerprint import fingerprint
+from ..planning.plan import Plan, PlannedPartition
+from ..planning.splits import read_splits
+from ..records import FeatureBatch, ReadBlock
+from ..running.flow import origin_of
+from ..scoring.block import Block
+from ..scoring.line import Line, LineOptions, compose
+from ..scoring.scorer import Scorer
+from ..timing import StageTime, StageTimes
+
+#: Rows that the stages are measured on, one by one; the whole runs over all.
+MOST_ROWS = 1 << 20
+#: Blocks that are kept for comparisons of the forward pass.
+FEW_BLOCKS = 4
+STAGES = ("read", "check + scale", "transfer + forward", "decode", "write + publish")
+
+
+@dataclass(kw_only=True, slots=True)
+class StageCost:
+    """A stage alone, for all rows of the input: seconds on the clock, and of CPU time over all threads."""
+
+    name: str
+    wall_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limit:
+    """The least seconds that any arrangement of the same work takes, and what sets them."""
+
+    seconds: float
+    limited_by: str
+
+
+def limit_of(costs: Iterable[StageCost], *, readers: int, cores: int) -> Limit:
+    """`max(Σ CPU seconds ÷ cores, the slowest stage that one thread does)`."""
+    stages = {cost.name: cost for cost in costs}
+    limits = {
+        f"CPU time over {cores} cores": sum(cost.cpu_s for cost in stages.values()) / cores,
+        f"reading, {readers} at once": (stages["read"].wall_s + stages["check + scale"].wall_s) / readers,
+        "writing, one thread": stages["write + publish"].wall_s,
+    }
+    slowest = max(limits, key=lambda name: limits[name])
+    return Limit(seconds=limits[slowest], limited_by=slowest)
+
+
+class _Clocks(StageTimes):
+    """The clocks of one pass: seconds on the wall and of CPU time of this thread, by the stages of the bench."""
+
+    def __init__(self, groups: Mapping[str, str]) -> None:
+        super().__init__()
+        self._groups = groups
+        self.wall_s, self.cpu_s = dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[StageTime]:
+        """Seconds that a reader's other threads spend meanwhile are added to reading by `run_pass`."""
+        wall, cpu = perf_counter(), thread_time()
+        with super().stage(name) as spent:
+            yield spent
+        group = self._groups[name]
+        self.wall_s[group] += perf_counter() - wall
+        self.cpu_s[group] += thread_time() - cpu
+
+
+@dataclass(kw_only=True, slots=True)
+class BenchPass:
+    """One pass over the first rows of an input."""
+
+    clocks: _Clocks
+    most_rows: int = MOST_ROWS
+    rows: int = 0
+    output_bytes: int = 0
+    first_blocks: list[FeatureBatch] = field(default_factory=list)
+
+    @property
+    def wall_s(self) -> dict[str, float]:
+        """Seconds on the wall."""
+        return self.clocks.wall_s
+
+    @property
+    def cpu_s(self) -> dict[str, float]:
+        """Seconds of CPU time."""
+        return self.clocks.cpu_s
+
+
+def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, most_rows: int = MOST_ROWS) -> BenchPass:
+    """read → … → publish over at most `most_rows` rows, in this thread."""
+    options, started = LineOptions.of(job), process_time()
+    one = BenchPass(clocks=_Clocks(_groups(compose(scorer.loaded, options))), most_rows=most_rows)
+    with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
+        store = Store(folder)
+        for planned in plan.partitions:
+            line = compose(scorer.loaded, options)
+            part = PartFile(store, name="part.parquet", schema=planned.schema, read=planned.read_with_hive)
+            for block in _blocks(planned, block_rows, one):
+                loaded = line.load(block)
+                if len(one.first_blocks) < FEW_BLOCKS:
+                    one.first_blocks.append(loaded.need_features())
+                scored = line.score(loaded).need_scored()
+                with one.clocks.stage("write"):
+                    part.write(scored.rows, scored.rejects)
+            with one.clocks.stage("publish"):
+                one.output_bytes += part.publish("part.parquet", _receipt(planned, part)).num_bytes
+            if one.rows >= most_rows:
+                break
+    others = sum(seconds for name, seconds in one.cpu_s.items() if name != "read")
+    one.cpu_s["read"] = max(0.0, process_time() - started - others)
+    return one
+
+
+def _groups(line: Line) -> dict[str, str]:
+    """Which stage of the bench a stage of the line belongs to."""
+    groups = {"read": "read", "write": "write + publish", "publish": "write + publish"}
+    groups |= dict.fromkeys((name for name in line.load_names if name != "read"), "check + scale")
+    groups |= dict.fromkeys(line.score_names, "decode")
+    return groups | dict.fromkeys(("transfer", "forward"), "transfer + forward")
+
+
+def _blocks(planned: PlannedPartition, block_rows: int, one: BenchPass) -> Iterator[Block]:
+    origin = origin_of(planned, FirstRows())
+    with closing(read_splits(planned, block_rows)) as pieces:
+        while one.rows < one.most_rows:
+            with one.clocks.stage("read"):
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            if isinstance(piece, ReadBlock):
+                one.rows += piece.batch.num_rows
+                yield Block.of(piece, origin, one.clocks)
+
+
+def _receipt(planned: PlannedPartition, part: PartFile) -> Receipt:
+    rows = part.num_rows + part.num_rejects
+    mark = fingerprint(planned.partition, 0, "sha256:" + "0" * 64, ScoreJob(bundle="", input="", output="", run_id=""))
+    return Receipt(
+        fingerprint=mark,
+        root="",
+        split=0,
+        last=True,
+        num_keys=planned.num_keys,
+        rows_in=rows,
+        rows_scored=part.num_rows,
+        rows_rejected=part.num_rejects,
+        rejects=None,
+        made_with={},
+    )

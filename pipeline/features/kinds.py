@@ -1,0 +1,20 @@
+"""The kinds of input by name. To add one, write its class and enter it here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .images import ImageKind
+from .kind import InputKind
+from .sequences import SequenceKind
+from .tables import TableKind
+
+if TYPE_CHECKING:
+    from ...schemas.inputs import AnyInput
+
+KINDS: dict[str, type[InputKind[Any]]] = {kind.name: kind for kind in (TableKind, ImageKind, SequenceKind)}
+
+
+def kind_of(entry: AnyInput) -> InputKind[Any]:
+    """The kind of an input."""
+    return KINDS[entry.kind](entry)

@@ -1,0 +1,86 @@
+"""A model from files: ONNX and code as they are, weights with their architecture as a module. Imports and unpickles
+nothing that a flag has not allowed.
+"""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ...schemas.pack import ModelFile
+from ..errors import BundleError, one_line
+from ..graph import operations
+from ..storage.plain_files import read_plain
+from .checkpoint import fill
+from .pickle_files import PICKLES, ReadPickle, unpickled
+
+
+def read_model(spec: ModelFile, folder: Path, *, allow_import: bool, read_pickle: ReadPickle | None) -> Any:
+    """What `save_bundle` takes for a model.
+
+    Raises:
+        NeedsPickleError: a pickle, and no `read_pickle`.
+        BundleError: a file that cannot be read or is code, weights that do not fit their architecture.
+    """
+    if spec.file is not None:
+        path = folder / spec.file
+        if path.suffix.lower() in PICKLES or path.name == "model.pth":
+            found = unpickled(path, read_pickle)
+            if not isinstance(found, nn.Module):
+                raise BundleError(f"{path} holds a {type(found).__name__}, not a torch.nn.Module")
+            return found
+        if path.suffix.lower() != ".onnx" and not allow_import:
+            raise BundleError(
+                f"{path} is code, which loading executes; if you trust it, add --allow-import (or keep the model as"
+                " weights with layers, or as ONNX)"
+            )
+        return path
+    if spec.weights is None:
+        raise BundleError(
+            'the spec\'s [model] names no file; add: weights = "weights.safetensors", with layers = [...]'
+        )
+    model = _architecture(spec, folder, allow_import=allow_import)
+    fill(model, _read(folder / spec.weights), folder / spec.weights, spec)
+    return model
+
+
+def _architecture(spec: ModelFile, folder: Path, *, allow_import: bool) -> nn.Module:
+    if spec.layers is not None:
+        return nn.Sequential(*(_layer(fields, at) for at, fields in enumerate(spec.layers)))
+    if spec.factory is None:
+        raise BundleError(
+            "weights need their architecture; add under [model]: layers ="
+            ' [{type = "Linear", in_features = 4, out_features = 8}, {type = "ReLU"}], or: factory = "train:make_model"'
+        )
+    if not allow_import:
+        raise BundleError(f"factory {spec.factory!r} is code to be imported; if you trust it, add --allow-import")
+    name, _, attribute = spec.factory.partition(":")
+    sys.path.insert(0, str(folder))
+    try:
+        model = getattr(import_module(name), attribute)(**spec.factory_args)
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
+        raise BundleError(f"factory {spec.factory!r} fails: {one_line(error)}") from error
+    finally:
+        sys.path.remove(str(folder))
+    if not isinstance(model, nn.Module):
+        raise BundleError(f"factory {spec.factory!r} makes a {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def _layer(fields: dict[str, Any], at: int) -> nn.Module:
+    kind = fields.get("type")
+    if not isinstance(kind, str) or kind not in operations.LAYERS:
+        raise BundleError(f"layer {at} of the spec is {kind!r}; known are {', '.join(operations.LAYERS)}")
+    try:
+        return operations.LAYERS[kind](**{name: value for name, value in fields.items() if name != "type"})
+    except Exception as error:  # whatever a constructor makes of the arguments
+        raise BundleError(f"layer {at} of the spec, {kind}: {one_line(error)}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_plain(path)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {one_line(error)}") from error

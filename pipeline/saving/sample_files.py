@@ -1,0 +1,58 @@
+"""Rows of a sample or of expected predictions, from Parquet or CSV."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..errors import BundleError, PartitionError, one_line
+from ..inputs.csv_rows import read_text
+from ..parquet.file import ParquetSource
+from ..storage.plain_files import require_plain
+
+
+def read_rows(path: Path, text: Collection[str] = ()) -> pa.Table:
+    """Sample or expected rows: Parquet as it is; of a CSV, what reads as numbers is numbers, but for the columns that
+    are text, and only an empty cell is missing, as when it is scored."""
+    try:
+        require_plain(path)
+        if path.suffix.lower() in (".parquet", ".pq", ".parq"):
+            with ParquetSource(path, name=str(path)) as source:
+                return source.read()
+        table = read_text(str(path))
+        columns = [_typed(table.column(name).combine_chunks(), text=name in text) for name in table.schema.names]
+        return pa.table(dict(zip(table.schema.names, columns, strict=True)))
+    except PartitionError as error:
+        raise BundleError(one_line(error)) from error
+    except (OSError, pa.ArrowException) as error:
+        raise BundleError(f"{path} cannot be read: {one_line(error)}") from error
+
+
+def _typed(cells: pa.Array, *, text: bool) -> pa.Array:
+    """Cells of a CSV as integers, numbers or truth values, where all of them are."""
+    cells = pc.if_else(pc.equal(cells, ""), None, cells)
+    if text:
+        return cells
+    known = cells.drop_null()
+    if not len(known):
+        return pa.nulls(len(cells))
+    if pc.all(pc.is_in(pc.utf8_lower(known), pa.array(["true", "false"]))).as_py():
+        return cells.cast(pa.bool_())
+    for kind in (pa.int64(), pa.float64()):
+        try:
+            return cells.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return cells
+
+
+def with_paths_from(table: pa.Table, columns: Collection[str], folder: Path) -> pa.Table:
+    """The table with paths of images that begin at `folder`, as those of a file that is scored begin at its folder."""
+    for name in columns:
+        at = table.schema.get_field_index(name)
+        if at < 0 or not pa.types.is_string(table.schema.field(at).type):
+            continue
+        paths = [None if path is None else str(folder / path) for path in table.column(at).to_pylist()]
+        table = table.set_column(at, name, pa.array(paths, pa.string()))
+    return table

@@ -1,0 +1,213 @@
+"""Specs as they were given → valid specs, or one line that names the field, the rule and the value. The same for Python
+and for pack.toml. Independent of models and files.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from ...schemas.specs.inputs import INPUTS, AnyInputSpec, FloatSequence, Table
+from ...schemas.specs.models import Ensemble
+from ...schemas.specs.tasks import TASKS, AnyTask
+from ..errors import BundleError, one_line
+from ..ordered import refuse_unordered
+
+S = TypeVar("S")
+#: The name of a bundle's only task, and of its only table.
+ONLY_TASK, ONLY_TABLE = "output", "features"
+#: How a missing field of a table in pack.toml is written.
+LINES = {
+    "kind": 'kind = "multiclass"',
+    "labels": 'labels = ["no", "yes"]   # in the order of the outputs',
+    "vocabulary": 'vocabulary = ["<s>", "</s>", "yes", "no"]',
+    "end": 'end = "</s>"',
+    "steps": "steps = 20",
+    "columns": 'columns = ["age", "income"]',
+    "column": 'column = "photo"',
+    "size": "size = [224, 224]   # height and width",
+    "longest": "longest = 128",
+    "file": 'file = "scaler.skops"',
+}
+#: What pydantic calls a field that a spec does not have.
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def validated(kind: type[S], given: Any, where: str) -> S:
+    """A spec, from an instance or a table of its fields.
+
+    Raises:
+        BundleError: a wrong field.
+        UsageError: a set in place of a list.
+    """
+    values = given if isinstance(given, Mapping) else vars(given)
+    refuse_unordered(**{f"{where}: {name}": value for name, value in values.items()})
+    try:
+        found: S = _adapter(kind).validate_python(given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise BundleError(f"{where}{problem(error, field_names(kind))}") from error
+    return found
+
+
+def field_names(kind: type) -> list[str]:
+    """The fields of a spec."""
+    if is_dataclass(kind):
+        return [field.name for field in fields(kind)]
+    return list(kind.model_fields) if issubclass(kind, BaseModel) else []
+
+
+def problem(error: ValidationError, known: Sequence[str]) -> str:
+    """The first thing that is wrong with a spec, to be appended to the name of the spec.
+
+    Args:
+        known: the fields of the spec.
+    """
+    errors = error.errors(include_url=False)
+    first = next((one for one in errors if one["type"] in _UNKNOWN), errors[0])
+    where, value = _path(first["loc"]), repr(first["input"])[:80]
+    match first["type"]:
+        case kind if kind in _UNKNOWN:
+            return f": {where!r} is not a field; {nearest(where, [name for name in known if name != where])}"
+        case "missing":
+            return f" lacks {where!r}" + (f"; add: {LINES[where]}" if where in LINES else "")
+        case "value_error":
+            message = one_line(first["ctx"]["error"])
+        case "literal_error":
+            message = f"{value} is not {first['ctx']['expected']}"
+        case "string_type":
+            message = f"{value} is not text"
+        case "int_type" | "int_from_float" | "int_parsing" | "int_parsing_size":
+            message = f"{value} is not a whole number"
+        case "float_type" | "float_parsing" | "finite_number":
+            message = f"{value} is not a number"
+        case "bool_type" | "bool_parsing":
+            message = f"{value} is neither true nor false"
+        case "list_type" | "tuple_type":
+            message = f"{value} is not a list"
+        case "dict_type" | "dict_attributes_type" | "model_type" | "mapping_type" | "dataclass_type":
+            message = f"{value} is not a table of fields"
+        case "greater_than" | "greater_than_equal":
+            message = f"{value} is too small; the limit is {_limit(first)}"
+        case "less_than" | "less_than_equal":
+            message = f"{value} is too large; the limit is {_limit(first)}"
+        case "string_too_short":
+            message = f"{value} is empty"
+        case "string_too_long":
+            message = f"{value} is too long"
+        case _:
+            message = f"{value} is not valid here"
+    if message.startswith("is "):
+        return f": {where} {message}" if where else f" {message}"
+    return f": {where}: {message}" if where else f": {message}"
+
+
+def _limit(first: Any) -> Any:
+    context = first["ctx"]
+    return next(context[name] for name in ("ge", "gt", "le", "lt") if name in context)
+
+
+def _path(parts: Sequence[str | int]) -> str:
+    """`("labels", 0)` → `labels[0]`."""
+    text = ""
+    for part in parts:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """What was probably meant, or what there is."""
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(known)}"
+
+
+def named_tasks(given: Any) -> dict[str, AnyTask]:
+    """The tasks by name; the only one is called `output`.
+
+    Raises:
+        BundleError: what is not a task, or a wrong field of one.
+    """
+    if not isinstance(given, Mapping):
+        return {ONLY_TASK: _one_of(TASKS, given, "task", 'task=Multiclass(labels=["a", "b"])')}
+    if not given:
+        raise BundleError('task is an empty mapping; pass one spec for each name: {"fraud": Binary(["no", "yes"])}')
+    example = 'task={"fraud": Binary(labels=["no", "yes"])}'
+    return {str(name): _one_of(TASKS, each, task_label(name), example) for name, each in given.items()}
+
+
+def task_label(name: Any) -> str:
+    """How messages call one task among several."""
+    return f"task {name!r}"
+
+
+def named_inputs(features: Any, inputs: Any) -> dict[str, AnyInputSpec]:
+    """The model's inputs by name, in its order. `features` are the columns of the only one, a table.
+
+    Raises:
+        BundleError: both or neither, what is not an input, or a wrong field of one.
+        UsageError: a set in place of a list.
+    """
+    refuse_unordered(features=features, inputs=inputs)
+    if (features is None) == (inputs is None):
+        raise BundleError(
+            'pass either features=["age", "income"], the columns of one table, or inputs=, such as'
+            ' inputs={"table": Table(["age", "income"]), "photo": Image("photo", size=(224, 224))}'
+        )
+    if features is not None:
+        return {ONLY_TABLE: Table(_feature_names(features))}
+    example = 'inputs=Image("photo", size=(224, 224))'
+    if not isinstance(inputs, Mapping):
+        only: AnyInputSpec = _one_of(INPUTS, inputs, "inputs", example)
+        return {_own_name(only): only}
+    if not inputs:
+        raise BundleError(f"inputs is an empty mapping; pass one spec for each argument of forward, or {example}")
+    example = 'inputs={"photo": Image("photo", size=(224, 224))}'
+    return {str(name): _one_of(INPUTS, each, f"input {name!r}", example) for name, each in inputs.items()}
+
+
+def _feature_names(features: Any) -> Sequence[str]:
+    try:
+        return validated(Table, {"columns": features}, "features").columns
+    except BundleError as error:
+        raise BundleError(str(error).replace("features: columns", "features", 1)) from error
+
+
+def _own_name(only: AnyInputSpec) -> str:
+    columns = columns_of(only)
+    return ONLY_TABLE if isinstance(only, Table) or len(columns) != 1 else columns[0]
+
+
+def columns_of(spec: AnyInputSpec) -> list[str]:
+    """The columns that an input is made of."""
+    return list(spec.columns) if isinstance(spec, Table | FloatSequence) else [spec.column]
+
+
+def models_of(model: Any) -> tuple[list[Any], Ensemble | None]:
+    """The members of an ensemble, or the only model.
+
+    Raises:
+        BundleError: a list in place of an ensemble, or a wrong field of one.
+    """
+    if isinstance(model, list):
+        raise BundleError("the model is a list; pass Ensemble([model_1, model_2])")
+    if not isinstance(model, Ensemble):
+        return [model], None
+    ensemble = validated(Ensemble, model, "Ensemble")
+    return list(ensemble.members), ensemble
+
+
+def _one_of(kinds: Sequence[type[Any]], given: Any, where: str, example: str) -> Any:
+    if type(given) not in kinds:
+        what = "None" if given is None else f"the {type(given).__name__} {given!r:.60}"
+        if isinstance(given, type):
+            what = f"the class {given.__name__}, not an instance"
+        names = ", ".join(kind.__name__ for kind in kinds)
+        raise BundleError(f"{where} is {what}; pass one of {names}, as in {example}")
+    return validated(type(given), given, where)

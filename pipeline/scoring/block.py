@@ -1,0 +1,127 @@
+"""What travels along the line of stages: the rows of one forward pass, and what the stages have made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ..inputs.check import DIALECT
+from ..row_bytes import batch_bytes
+from ..timing import StageTimes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ..model.first_rows import FirstOfBlock, FirstRows
+    from ..options import CsvDialect
+    from ..records import CheckedBatch, FeatureBatch, ReadBlock, ScoredBatch, Sent
+    from .batches import DecodedBatch, RawBatch
+    from .stages.dedupe import Repeats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Where the rows of a block come from.
+
+    `source`: the name that rejects give as theirs; `folder`: where relative paths of images start; `text`: columns
+    whose text is read as numbers, written as `dialect` says; `schema`: the rows to be written, of which the first
+    `num_keys` columns are carried through, None where nothing is written; `first_rows`: of the file, None where its
+    first rows were scored before.
+    """
+
+    source: str = ""
+    folder: str = ""
+    text: Collection[str] = frozenset()
+    dialect: CsvDialect = DIALECT
+    schema: pa.Schema | None = None
+    num_keys: int = 0
+    first_rows: FirstRows | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """Consecutive rows of one split. A stage returns the block with its own result filled in.
+
+    `first_row`: the number of the first row in its source; `unreadable`: rows that could not be read, by position, with
+    the reason; `batch_bytes`: what the rows take as they were read. `num_rows` and `num_bytes`: the size of what the
+    last stage made, for the stage table. `device_s`: seconds by stage where the device has a clock of its own; they
+    replace those on the wall. `first`: which rows are among the first of the file that reach the model.
+    """
+
+    batch: pa.RecordBatch
+    origin: Origin = Origin()
+    split: int = 0
+    first_row: int = 0
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+    batch_bytes: int = 0
+    times: StageTimes = field(default_factory=StageTimes)
+    num_rows: int = 0
+    num_bytes: int = 0
+    device_s: Mapping[str, float] = field(default_factory=dict)
+    checked: CheckedBatch | None = None
+    features: FeatureBatch | None = None
+    repeats: Repeats | None = None
+    first: FirstOfBlock | None = None
+    raw: RawBatch | None = None
+    hidden: tuple[pa.Array, ...] = ()
+    decoded: DecodedBatch | None = None
+    scored: ScoredBatch | None = None
+
+    @classmethod
+    def of(cls, read: ReadBlock, origin: Origin, times: StageTimes | None = None) -> Block:
+        """The block of some rows as a reader found them; `times`: the clock that the reading was measured by."""
+        return cls(
+            batch=read.batch,
+            origin=origin,
+            split=read.split,
+            first_row=read.first_row,
+            unreadable=read.unreadable,
+            batch_bytes=batch_bytes(read.batch),
+            times=StageTimes() if times is None else times,
+        )
+
+    def with_raw(self, raw: RawBatch) -> Block:
+        """The same with what a model gave for all of its rows."""
+        return replace(self, raw=raw)
+
+    @property
+    def num_to_score(self) -> int:
+        """How many rows go through the model, once the block is loaded."""
+        return self.need_features().num_kept if self.repeats is None else len(self.repeats.fresh)
+
+    def need_checked(self) -> CheckedBatch:
+        """What `check` made."""
+        assert self.checked is not None, "check comes first"
+        return self.checked
+
+    def need_features(self) -> FeatureBatch:
+        """What `scale` made."""
+        assert self.features is not None, "scale comes first"
+        return self.features
+
+    def need_sent(self) -> Sent:
+        """What `transfer` made."""
+        sent = self.need_features().sent
+        assert sent is not None, "transfer comes first, and blocks without a row to score need none"
+        return sent
+
+    def need_raw(self) -> RawBatch:
+        """What `forward` made."""
+        assert self.raw is not None, "forward comes first"
+        return self.raw
+
+    def need_decoded(self) -> DecodedBatch:
+        """What `decode` made."""
+        assert self.decoded is not None, "decode comes first"
+        return self.decoded
+
+    def need_scored(self) -> ScoredBatch:
+        """The rows and rejects that `decode` made."""
+        assert self.scored is not None, "decode comes first"
+        return self.scored
+
+    def abandon(self) -> None:
+        """A stage has failed: whatever waits for this block need not wait any longer."""
+        if self.repeats is not None:
+            self.repeats.table.give_up()

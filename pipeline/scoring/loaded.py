@@ -1,0 +1,110 @@
+"""A bundle's model on its device, with what the stages need beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from ...schemas.bundle import BundleManifest
+from ..features.kinds import kind_of
+from ..features.program import origins
+from ..graph.facts import index_limits, overwrites
+from ..model.blocks import block_size
+from ..model.devices import Device
+from ..model.loading import LoadedMember
+from ..model.members import Members
+from ..model.precision import Precision, reduced
+from ..records import Sent
+from ..tasks.tasks import task_of
+from .batches import RawBatch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .explaining.attribution import Attribution
+    from .stages.hidden import HiddenLayers
+
+
+@dataclass(kw_only=True)
+class LoadedBundle:
+    """A bundle's models on their device.
+
+    `limits`: the sizes of embeddings by the column that indexes them; `sources`: the raw feature behind each column;
+    `block_rows`, `block_reason`: how many rows a block has, and why; `folded`, `dropped`: how many layers were folded
+    into others or dropped, since eval mode does not need them; `hidden`, `attribution`: None where not asked for.
+    """
+
+    manifest: BundleManifest
+    device: Device
+    members: Members
+    precision: Precision
+    limits: Mapping[str, int]
+    block_rows: int
+    block_reason: str
+    folded: int = 0
+    dropped: int = 0
+    hidden: HiddenLayers | None = None
+    attribution: Attribution | None = None
+
+    @cached_property
+    def sources(self) -> Mapping[str, str]:
+        """The raw feature behind each column."""
+        return origins(self.manifest.features, self.manifest.steps)
+
+    def run(self, sent: Sent, rows: NDArray[np.int64] | None = None) -> RawBatch:
+        """The raw outputs of rows that were sent to the device, at positions among them; None: of all.
+
+        Raises whatever the model raises.
+        """
+        spent: dict[str, float] = {}
+        fetched = self.device.work(sent, lambda inputs: self.members.run(self.device.some(inputs, rows), spent))
+        return RawBatch(heads=fetched.tensors, device_s=fetched.device_s or (spent if self.pads else {}))
+
+    @property
+    def pads(self) -> bool:
+        """Whether rows are padded to go through together."""
+        return any(kind_of(entry).has_steps for entry in self.manifest.inputs)
+
+    def no_rows(self) -> RawBatch:
+        """The raw outputs of no row."""
+        return RawBatch(heads={head.name: task_of(head).no_rows(len(self.members)) for head in self.manifest.heads})
+
+    def values_per_row(self) -> int:
+        """How many numbers of a row are in flight at once: the model's inputs and outputs."""
+        inputs = sum(kind_of(entry).values_per_row for entry in self.manifest.inputs)
+        outputs = sum(task_of(head).values_per_row(self.manifest.longest) for head in self.manifest.heads)
+        return inputs + outputs * len(self.members)
+
+
+def on_device(
+    manifest: BundleManifest,
+    members: Sequence[LoadedMember],
+    device: Device,
+    *,
+    precision: Precision = "fp32",
+    batch_rows: int | None = None,
+) -> LoadedBundle:
+    """Models that were loaded from a bundle, moved to a device."""
+    graphs = [member.graph for member in members if member.graph is not None]
+    size = block_size(manifest, graphs, device.torch.type, batch_rows)
+    models: list[nn.Module] = [reduced(member.module, precision).to(device.torch) for member in members]
+    ready = Members(
+        models, manifest.inputs, manifest.heads, call=manifest.call, device=device.torch, pass_rows=size.pass_rows
+    )
+    ready.keep_inputs = any(member.graph is None or overwrites(member.graph) for member in members)
+    return LoadedBundle(
+        manifest=manifest,
+        device=device,
+        members=ready,
+        precision=precision,
+        limits=index_limits(manifest, graphs),
+        block_rows=size.rows,
+        block_reason=size.reason,
+        folded=sum(member.folded for member in members),
+        dropped=sum(member.dropped for member in members),
+    )

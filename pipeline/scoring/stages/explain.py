@@ -1,0 +1,122 @@
+"""explain: attributions of some rows, as further columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from ...bundle.explained import COMPLETE
+from ...events import Event, Level
+from ...model.devices import Device
+from ...options import ColumnOptions
+from ...records import dense
+from ..batches import kept_positions, positions_or_all
+from ..explaining.attribution import Attribution
+from .stage import Stage
+
+if TYPE_CHECKING:
+    from ...timing import StageTimes
+    from ..block import Block
+
+#: The largest share of the difference in score that attributions may miss it by without a warning.
+WIDE_GAP = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowsNotExplained(Event):
+    """Some rows have no attributions."""
+
+    name: ClassVar[str] = "rows_not_explained"
+    level: ClassVar[Level] = "warning"
+    rows: int
+    reason: str = (
+        "rows between these and the baseline have no finite score, or make the model raise: their attributions are null"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExplanationRetried(Event):
+    """The model failed on rows together while they were explained, and passed in pieces."""
+
+    name: ClassVar[str] = "explanation_retried"
+    level: ClassVar[Level] = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowsExplained(Event):
+    """Rows have attributions."""
+
+    name: ClassVar[str] = "rows_explained"
+    method: str
+    rows: int
+    #: The most that the attributions of a row miss the difference between its score and the baseline's by; None for
+    #: methods whose attributions do not sum to it.
+    largest_gap: float | None = None
+    #: The largest of those differences.
+    largest_difference: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttributionsImprecise(Event):
+    """Attributions miss the difference in score by more than a twentieth of the largest one."""
+
+    name: ClassVar[str] = "attributions_imprecise"
+    level: ClassVar[Level] = "warning"
+    largest_gap: float
+    largest_difference: float
+    reason: str = (
+        "attributions miss the difference in score widely: the model is too steep for the points of the path; pass"
+        " --explain shapley"
+    )
+
+
+class Explain(Stage):
+    """`decoded` and `scored` with the columns of `--explain` behind the others.
+
+    The partition's name and the row's number in it decide which rows are explained.
+    """
+
+    name = "explain"
+
+    def __init__(self, attribution: Attribution, device: Device, options: ColumnOptions) -> None:
+        self._attribution, self._device, self._options = attribution, device, options
+
+    def __call__(self, block: Block) -> Block:
+        features, decoded, scored = block.need_features(), block.need_decoded(), block.scored
+        kept = positions_or_all(decoded.kept, decoded.batch.num_rows)
+        index = np.searchsorted(kept_positions(features), kept)
+        assert features.sent is not None or not features.num_kept, "what is explained was transferred"
+        given = features.inputs if features.sent is None else features.sent.tensors
+        inputs = dense(self._device.some(given, index))
+        columns, number = self._attribution.columns(
+            inputs, decoded.columns, self._options, block.origin.source, kept + block.first_row
+        )
+        explained = replace(decoded, columns=(*decoded.columns, *columns))
+        if scored is not None:
+            assert block.origin.schema is not None, "what is written has a schema"
+            rows = pa.RecordBatch.from_arrays([*scored.rows.columns, *columns], schema=block.origin.schema)
+            scored = replace(scored, rows=rows)
+        return replace(block, decoded=explained, scored=scored, num_rows=number, num_bytes=0)
+
+    def summary(self, times: StageTimes) -> Iterator[Event]:
+        """How many rows have attributions, and how nearly those sum to the difference in score."""
+        attribution, rows = self._attribution, times[self.name].rows
+        method = attribution.explain.method
+        if attribution.lost:
+            yield RowsNotExplained(rows=attribution.lost)
+        if retried := attribution.retried:
+            yield ExplanationRetried(
+                reason=f"the model fails on rows together that it takes in pieces, which is slow: {retried[0]}"
+            )
+        if method not in COMPLETE:
+            yield RowsExplained(method=method, rows=rows)
+            return
+        gap, difference = attribution.largest_gap
+        yield RowsExplained(method=method, rows=rows, largest_gap=gap, largest_difference=difference)
+        if gap > WIDE_GAP * difference:
+            yield AttributionsImprecise(largest_gap=gap, largest_difference=difference)

@@ -1,0 +1,56 @@
+"""images: bytes and paths → pixels, decoded by Pillow in threads; broken images become rejects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...features.kind import InputKind, Mapper
+from ...inputs.check import some_rows
+from ...records import CheckedBatch, Reject
+from ..batches import positions_or_all
+from .stage import Stage
+
+if TYPE_CHECKING:
+    from ..block import Block
+
+
+class Images(Stage):
+    """In `checked`, pixels in place of bytes and paths: float32 `[kept, channels, height, width]`.
+
+    Args:
+        kinds: the bundle's inputs; those that open files are decoded.
+        mapper: runs the decoding, in threads where it has them.
+    """
+
+    name = "images"
+
+    def __init__(self, kinds: Sequence[InputKind[Any]], mapper: Mapper = map) -> None:
+        self._kinds = {kind.entry.columns[0]: kind for kind in kinds if kind.opens_files}
+        self._mapper = mapper
+        for kind in self._kinds.values():
+            kind.require()
+
+    def __call__(self, block: Block) -> Block:
+        checked, num_rows, num_bytes = block.need_checked(), block.need_checked().num_kept, 0
+        for name, kind in self._kinds.items():
+            pixels, broken = kind.open(checked.columns[name], folder=block.origin.folder, mapper=self._mapper)
+            num_bytes += pixels.nbytes
+            checked = replace(checked, columns={**checked.columns, name: pixels})
+            if broken:
+                checked = _without(checked, broken, name)
+        return replace(block, checked=checked, num_rows=num_rows, num_bytes=num_bytes)
+
+
+def _without(checked: CheckedBatch, broken: Mapping[int, str], name: str) -> CheckedBatch:
+    """The rows whose image could be decoded; the others are rejects."""
+    before = positions_or_all(checked.kept, checked.batch.num_rows)
+    good = np.delete(np.arange(len(before)), list(broken))
+    indices = np.array(sorted(broken), dtype=np.int64)
+    reasons = tuple(broken[index] for index in indices.tolist())
+    reject = Reject(positions=before[indices], stage="images", column=name, reasons=reasons)
+    columns = {name: some_rows(values, good) for name, values in checked.columns.items()}
+    return replace(checked, columns=columns, kept=before[good], rejects=(*checked.rejects, reject))

@@ -1,0 +1,117 @@
+"""Inputs: which columns make each tensor that a model takes, and how."""
+
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .values import Column, Columns, Numbers, Size, Spec, Vocabularies, Words, YesNo, choice, whole
+
+Longest = Annotated[int, Field(ge=1, le=1 << 20), whole(1, 1 << 20)]
+Mask = Annotated[Literal["real", "padding", "lengths"] | None, choice("real", "padding", "lengths")]
+Pad = Annotated[int, whole(-(1 << 63), (1 << 63) - 1)]
+Interpolation = Annotated[
+    Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
+    choice("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"),
+]
+
+
+@dataclass(frozen=True)
+class Table(Spec):
+    """Columns of numbers, and of text that a vocabulary or the scaler encodes. Forward takes float32 `[rows, columns]`,
+    int64 where they are looked up in an Embedding.
+
+        Table(["age", "income", "city"], vocabularies={"city": ["Berlin", "Paris"]})
+
+    Args:
+        columns: in the order in which the model takes them.
+        vocabularies: the words of each text column; a word's token is its index.
+    """
+
+    columns: Columns
+    _: KW_ONLY
+    vocabularies: Vocabularies = field(default_factory=dict)
+    kind: Literal["table"] = "table"
+
+
+@dataclass(frozen=True)
+class Image(Spec):
+    """A column of JPEG or PNG images, their bytes or their paths. Forward takes float32
+    `[rows, channels, height, width]`, `(value / 255 − mean) / std` by channel.
+
+        Image("photo", size=(224, 224), resize=256, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+
+    Args:
+        column: the one that holds the images.
+        size: height and width in pixels.
+        resize: the shorter side is resized to this, then the middle is cut out; without it, the image is stretched to
+            `size`.
+        channels: 3 (RGB) or 1 (grey).
+        mean: by channel, of values between 0 and 1.
+        std: by channel, of values between 0 and 1.
+        interpolation: Pillow's name of it.
+        exif: whether the image is turned as its EXIF data says.
+    """
+
+    column: Column
+    _: KW_ONLY
+    size: Size
+    resize: Annotated[int | None, whole(1, 1 << 14)] = None
+    channels: Annotated[Literal[1, 3], choice(1, 3)] = 3
+    mean: Numbers = ()
+    std: Numbers = ()
+    interpolation: Interpolation = "bilinear"
+    exif: YesNo = True
+    kind: Literal["image"] = "image"
+
+
+@dataclass(frozen=True)
+class TokenSequence(Spec):
+    """A column of lists of words or of tokens (integers). Forward takes int64 `[rows, steps]`.
+
+        TokenSequence("review", vocabulary=["<unk>", "good", "bad"], unknown="<unk>", longest=128, mask="real")
+
+    Args:
+        column: the one that holds the lists.
+        longest: the most steps; rows with longer lists are rejected.
+        vocabulary: of lists of words: a word's token is its index.
+        unknown: the word of the vocabulary that replaces unknown ones; without it, rows that hold some are rejected.
+        mask: set it where forward takes a mask after the lists, and lists of different lengths are padded: `real` (bool
+            `[rows, steps]`, true where a step is), `padding` (true where none is) or `lengths` (int64 `[rows]`).
+            Without it, only lists of the same length share a forward pass.
+        pad: the token that pads lists at their end.
+    """
+
+    column: Column
+    _: KW_ONLY
+    longest: Longest
+    vocabulary: Words = ()
+    unknown: str | None = None
+    mask: Mask = None
+    pad: Pad = 0
+    kind: Literal["tokens"] = "tokens"
+
+
+@dataclass(frozen=True)
+class FloatSequence(Spec):
+    """Columns of lists of numbers, side by side. Forward takes float32 `[rows, steps, columns]`.
+
+        FloatSequence(["price", "volume"], longest=64)
+
+    Args:
+        columns: one or several; in a row, their lists are equally long.
+        longest: the most steps; rows with longer lists are rejected.
+        mask: as for `TokenSequence`.
+        pad: the number that pads lists at their end.
+    """
+
+    columns: Columns
+    _: KW_ONLY
+    longest: Longest
+    mask: Mask = None
+    pad: Pad = 0
+    kind: Literal["floats"] = "floats"
+
+
+AnyInputSpec = Table | Image | TokenSequence | FloatSequence
+INPUTS = (Table, Image, TokenSequence, FloatSequence)

@@ -1,0 +1,37 @@
+"""Several models that make one prediction."""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from .values import Combine, Spec, YesNo
+
+
+def member_list(value: Any) -> list[Any]:
+    """The models of an ensemble. Raises ValueError for what is not a list, or an empty one."""
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"is a {type(value).__name__}; pass a list of models")
+    if not value:
+        raise ValueError("the list of models is empty")
+    return list(value)
+
+
+@dataclass(frozen=True)
+class Ensemble(Spec):
+    """Several models, each of which takes the same inputs and returns the same outputs.
+
+        Ensemble([model_1, model_2, model_3], combine="probability", std=True)
+
+    Args:
+        members: modules, or what else `save_bundle` takes for a model.
+        combine: the mean `probability` (the default for labels), the mean `logit`, the share of `vote`s; for regression
+            the `mean`.
+        std: also write `prediction_std`, the members' standard deviation.
+    """
+
+    members: Annotated[Sequence[Any], BeforeValidator(member_list)]
+    _: KW_ONLY
+    combine: Combine = None
+    std: YesNo = False

@@ -1,0 +1,190 @@
+"""Tasks: what the numbers that a model returns are, and what becomes of them."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from .values import (
+    Bounds,
+    Flag,
+    Labels,
+    OneLabel,
+    OneOutput,
+    OutOfBounds,
+    Output,
+    Outputs,
+    Quantiles,
+    Spec,
+    Spread,
+    Targets,
+    Threshold,
+    Thresholds,
+    between,
+    whole,
+)
+
+
+@dataclass(frozen=True)
+class Binary(Spec):
+    """One of two labels for a row. The model returns `[rows]`, `[rows, 1]` (of the second label) or `[rows, 2]`.
+
+        Binary(labels=["no", "yes"], threshold=0.3)
+
+    Args:
+        labels: two, the second is the one that `probability` is of.
+        outputs: what the model returns: `logits`, `probabilities` or `log_probabilities`.
+        output: which one, where the model returns a tuple (its index) or a dict (its key).
+        threshold: the second label is predicted where its probability is above this.
+        bounds: True checks that probabilities lie in [0, 1] and sum to 1.
+        out_of_bounds: `count` rows that are out of bounds (the default), or `reject` them.
+    """
+
+    labels: Labels
+    _: KW_ONLY
+    outputs: Outputs = "logits"
+    output: Output = 0
+    threshold: Threshold = 0.5
+    bounds: Flag = False
+    out_of_bounds: OutOfBounds = None
+    kind: Literal["binary"] = "binary"
+
+
+@dataclass(frozen=True)
+class Multiclass(Spec):
+    """One of several labels for a row. The model returns `[rows, labels]`.
+
+        Multiclass(labels=["barolo", "grignolino", "barbera"])
+
+    Args:
+        labels: in the order of the model's outputs.
+        outputs: what the model returns: `logits`, `probabilities` or `log_probabilities`.
+        output: which one, where the model returns a tuple (its index) or a dict (its key); a list of several puts them
+            side by side.
+        bounds: True checks that probabilities lie in [0, 1] and sum to 1.
+        out_of_bounds: `count` rows that are out of bounds (the default), or `reject` them.
+    """
+
+    labels: Labels
+    _: KW_ONLY
+    outputs: Outputs = "logits"
+    output: Output = 0
+    bounds: Flag = False
+    out_of_bounds: OutOfBounds = None
+    kind: Literal["multiclass"] = "multiclass"
+
+
+@dataclass(frozen=True)
+class Multilabel(Spec):
+    """Any number of labels for a row. The model returns `[rows, labels]`.
+
+        Multilabel(labels=["sport", "politics", "science"], threshold={"science": 0.3})
+
+    Args:
+        labels: in the order of the model's outputs.
+        outputs: what the model returns: `logits`, `probabilities` or `log_probabilities`.
+        output: which one, where the model returns a tuple (its index) or a dict (its key); a list of several puts them
+            side by side.
+        threshold: a label is predicted where its probability is above this: one number for all labels, one for each, or
+            by label (0.5 for the others).
+        bounds: True checks that probabilities lie in [0, 1].
+        out_of_bounds: `count` rows that are out of bounds (the default), or `reject` them.
+    """
+
+    labels: Labels
+    _: KW_ONLY
+    outputs: Outputs = "logits"
+    output: Output = 0
+    threshold: Thresholds = 0.5
+    bounds: Flag = False
+    out_of_bounds: OutOfBounds = None
+    kind: Literal["multilabel"] = "multilabel"
+
+
+@dataclass(frozen=True)
+class Regression(Spec):
+    """Numbers for a row. The model returns `[rows]` or `[rows, targets]`; with `quantiles`
+    `[rows, quantiles × targets]` (the targets of the first quantile, then those of the second), with `spread`
+    `[rows, 2 × targets]`.
+
+        Regression(scaler=y_scaler, bounds=(0, None))
+
+    Args:
+        targets: their names, where there are several.
+        output: which one, where the model returns a tuple (its index) or a dict (its key); a list of several puts them
+            side by side.
+        scaler: the fitted scaler of the targets, or the number that they were divided by; predictions come back in the
+            targets' own unit.
+        quantiles: the quantiles that the outputs are, as in `[0.1, 0.5, 0.9]`.
+        spread: the second half of the outputs is the `variance`, `log_variance` or `std` of the first.
+        bounds: `(low, high)` in the target's own unit, or such a pair for each target; None where there is no limit.
+        out_of_bounds: `count` rows that are out of bounds (the default), or `reject` them.
+    """
+
+    targets: Targets = ()
+    _: KW_ONLY
+    output: Output = 0
+    scaler: Any = None
+    quantiles: Quantiles = ()
+    spread: Spread = None
+    bounds: Bounds = None
+    out_of_bounds: OutOfBounds = None
+    kind: Literal["regression"] = "regression"
+
+
+@dataclass(frozen=True)
+class Tagging(Spec):
+    """A label for each step of the first sequence. The model returns `[rows, steps, labels]`.
+
+        Tagging(labels=["other", "person", "place"])
+
+    Args:
+        labels: in the order of the model's outputs.
+        outputs: what the model returns: `logits`, `probabilities` or `log_probabilities`.
+        output: which one, where the model returns a tuple (its index) or a dict (its key).
+        bounds: True checks that probabilities lie in [0, 1] and sum to 1.
+        out_of_bounds: `count` rows that are out of bounds (the default), or `reject` them.
+    """
+
+    labels: Labels
+    _: KW_ONLY
+    outputs: Outputs = "logits"
+    output: OneOutput = 0
+    bounds: Flag = False
+    out_of_bounds: OutOfBounds = None
+    kind: Literal["tagging"] = "tagging"
+
+
+@dataclass(frozen=True)
+class Generation(Spec):
+    """Words written one by one, each from all before it. The model returns scores `[rows, vocabulary]` of the next
+    word, or `[rows, steps, vocabulary]` of the word after each one given.
+
+        Generation(vocabulary=["<s>", "</s>", "yes", "no"], start="<s>", end="</s>", steps=20, beams=4)
+
+    Args:
+        vocabulary: the words; a word's token is its index.
+        start: forward's last argument is what has been written so far, int64 `[rows, steps]`, beginning with this word.
+            Without it, writing continues where the model's one sequence of tokens ends.
+        end: the word that ends a text; it is not written.
+        steps: the most words that are written, the end included.
+        beams: how many beginnings are kept at each step; 1 is greedy.
+        length_penalty: texts are compared by their log-probability divided by their number of words to this power.
+        outputs: what the model returns: `logits`, `probabilities` or `log_probabilities`.
+        output: which one, where the model returns a tuple (its index) or a dict (its key).
+    """
+
+    vocabulary: Labels
+    _: KW_ONLY
+    end: OneLabel
+    steps: Annotated[int, Field(ge=1, le=1 << 16), whole(1, 1 << 16)]
+    start: OneLabel | None = None
+    beams: Annotated[int, Field(ge=1, le=1024), whole(1, 1024)] = 1
+    length_penalty: Annotated[float, Field(ge=0, le=10), between(0, 10)] = 0.0
+    outputs: Outputs = "logits"
+    output: OneOutput = 0
+    kind: Literal["generation"] = "generation"
+
+
+AnyTask = Binary | Multiclass | Multilabel | Regression | Tagging | Generation
+TASKS = (Binary, Multiclass, Multilabel, Regression, Tagging, Generation)

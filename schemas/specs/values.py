@@ -1,0 +1,228 @@
+"""The values of specs: what each may be, with messages that name the rule and the value. Independent of numpy: arrays,
+series and tensors are known by their `tolist`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+Label = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Base of all specs. They are validated by `save_bundle` and `scoreline pack`, which know where a spec is used."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", revalidate_instances="always", arbitrary_types_allowed=True
+    )
+
+
+def plain(value: Any) -> Any:
+    """Arrays, series and tensors as lists, their numbers as Python's own."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
+        raise ValueError(f"{value!r} is not a list")
+    listed = plain(value)
+    return [plain(entry) for entry in (listed if isinstance(listed, list) else value)]
+
+
+def _labels(value: Any) -> list[Any]:
+    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
+        raise ValueError(f"is a {type(value).__name__}; pass a list, in the order of the model's outputs")
+    labels = _list(value)
+    return [_label(label) for label in labels]
+
+
+def _label(value: Any) -> Any:
+    label = plain(value)
+    if not isinstance(label, Label) or (isinstance(label, float) and math.isnan(label)):
+        raise ValueError(f"{label!r} is a {type(label).__name__}; labels are text, numbers or booleans")
+    return label
+
+
+def _targets(value: Any) -> list[str]:
+    return [str(label) for label in _labels(value)]
+
+
+def _yes_no(value: Any) -> bool:
+    value = plain(value)
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is neither true nor false")
+    return value
+
+
+def _number(value: Any) -> float:
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _in_range(value: Any, low: float, high: float, *, inside: bool = False) -> float:
+    number = _number(value)
+    if not (low < number < high if inside else low <= number <= high):
+        raise ValueError(f"{value!r} is not between {low} and {high}")
+    return number
+
+
+def _whole(value: Any, low: int, high: int) -> int:
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
+        raise ValueError(f"{value!r} is not a whole number from {low} to {high}")
+    return number
+
+
+def between(low: float, high: float) -> BeforeValidator:
+    """A number from `low` to `high`."""
+    return BeforeValidator(lambda value: _in_range(value, low, high))
+
+
+def whole(low: int, high: int) -> BeforeValidator:
+    """A whole number from `low` to `high`; None passes, where the type allows it."""
+    return BeforeValidator(lambda value: value if value is None else _whole(value, low, high))
+
+
+def _name(value: Any) -> Any:
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is not the name of a column")
+    return str(value)
+
+
+def _names(value: Any) -> list[str]:
+    if isinstance(value, str | bytes):
+        raise ValueError(f"is the text {value!r}; pass a list of column names")
+    if not hasattr(value, "__iter__"):
+        raise ValueError(f"{value!r} is not a list of column names")
+    return [_name(plain(name)) for name in value]
+
+
+def _words(value: Any) -> list[str]:
+    return [str(word) for word in _list(value)]
+
+
+def _vocabularies(value: Any) -> dict[str, list[str]]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{value!r} is not a mapping of columns to their words")
+    found = {}
+    for name, words in value.items():
+        if isinstance(words, str | bytes | Mapping) or not hasattr(words, "__iter__"):
+            raise ValueError(f"{words!r} is not a list of the words of {name!r}")
+        found[str(name)] = _words(words)
+    return found
+
+
+def _output(value: Any) -> Any:
+    value = plain(value)
+    for entry in value if isinstance(value, list) else [value]:
+        if isinstance(entry, bool) or not isinstance(entry, int | str):
+            raise ValueError(f"{entry!r} is not the index of an output in a tuple, nor its key in a dict")
+    return value
+
+
+def _one_output(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        raise ValueError(f"{value!r} is a list; this task takes one output")
+    return _output(value)
+
+
+def _threshold(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {label: _in_range(number, 0, 1) for label, number in value.items()}
+    value = plain(value)
+    return [_in_range(number, 0, 1) for number in value] if isinstance(value, list) else _in_range(value, 0, 1)
+
+
+def _pair(value: Any) -> tuple[float | None, float | None]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"{value!r} is not (low, high), nor a list of such pairs, one for each target")
+    low, high = (None if number is None or number != number else _number(number) for number in value)
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"{tuple(value)!r}: the low one lies above the high one")
+    return low, high
+
+
+def _bounds(value: Any) -> Any:
+    value = plain(value)
+    if isinstance(value, list) and value and all(isinstance(entry, list) for entry in value):
+        return [_pair(entry) for entry in value]
+    return None if value is None else _pair(value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is not True; probabilities lie between 0 and 1, so pass bounds=True")
+    return value
+
+
+def _increasing(value: Any) -> list[float]:
+    numbers = [_in_range(number, 0, 1, inside=True) for number in _list(value)]
+    if sorted(set(numbers)) != numbers:
+        raise ValueError(f"quantiles must increase, each once; these are {numbers}")
+    return numbers
+
+
+def _size(value: Any) -> tuple[int, int]:
+    sides = plain(value)
+    if not isinstance(sides, list) or len(sides) != 2:
+        raise ValueError(f"{value!r} is not (height, width) in pixels")
+    height, width = (_whole(side, 1, 1 << 14) for side in sides)
+    return height, width
+
+
+def _numbers(value: Any) -> list[float]:
+    return [_number(number) for number in _list(value)]
+
+
+def choice(*known: Any) -> BeforeValidator:
+    """One of these values; None passes, where the type allows it."""
+
+    def validate(value: Any) -> Any:
+        value = plain(value)
+        if value is not None and (isinstance(value, bool) or value not in known):
+            raise ValueError(f"{value!r} is not one of {', '.join(map(repr, known))}")
+        return value
+
+    return BeforeValidator(validate)
+
+
+YesNo = Annotated[bool, BeforeValidator(_yes_no)]
+OneLabel = Annotated[Label, BeforeValidator(_label)]
+Labels = Annotated[Sequence[Label], BeforeValidator(_labels)]
+Targets = Annotated[Sequence[str], BeforeValidator(_targets)]
+Column = Annotated[str, BeforeValidator(_name)]
+Columns = Annotated[Sequence[str], BeforeValidator(_names)]
+Words = Annotated[Sequence[str], BeforeValidator(_words)]
+Vocabularies = Annotated[Mapping[str, Sequence[str]], BeforeValidator(_vocabularies)]
+Numbers = Annotated[Sequence[float], BeforeValidator(_numbers)]
+#: An index in the model's tuple or a key of its dict; of several, their columns side by side.
+Output = Annotated[int | str | Sequence[int | str], BeforeValidator(_output)]
+OneOutput = Annotated[int | str, BeforeValidator(_one_output)]
+Outputs = Annotated[
+    Literal["logits", "probabilities", "log_probabilities"], choice("logits", "probabilities", "log_probabilities")
+]
+OutOfBounds = Annotated[Literal["count", "reject"] | None, choice("count", "reject")]
+Threshold = Annotated[float, Field(ge=0, le=1), between(0, 1)]
+#: One number for all labels, one for each, or by label.
+Thresholds = Annotated[float | Sequence[float] | Mapping[Any, float], BeforeValidator(_threshold)]
+Quantiles = Annotated[Sequence[float], BeforeValidator(_increasing)]
+Spread = Annotated[Literal["variance", "log_variance", "std"] | None, choice("variance", "log_variance", "std")]
+#: (low, high), or such a pair for each target; None where there is no limit.
+Bounds = Annotated[
+    tuple[float | None, float | None] | Sequence[tuple[float | None, float | None]] | None, BeforeValidator(_bounds)
+]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Size = Annotated[tuple[int, int], BeforeValidator(_size)]
+Combine = Annotated[
+    Literal["probability", "logit", "vote", "mean"] | None, choice("probability", "logit", "vote", "mean")
+]

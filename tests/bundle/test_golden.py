@@ -1,0 +1,102 @@
+"""Golden rows: what is written comes back, and what differs by more than the tolerance is named."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scoreline.pipeline.bundle.golden import GoldenRows, compare, read_golden, write_golden
+from scoreline.pipeline.errors import BundleError, GoldenMismatchError
+from scoreline.pipeline.records import Lists
+
+RAW = np.array([[0.5, -2.0], [1.0, 1.0], [30.0, -4.0]], dtype=np.float32)
+
+
+def golden(raw: Any = RAW, labels: tuple[str, ...] = ("x", "y", "x")) -> GoldenRows:
+    """Three rows of a number and a text."""
+    features = pa.record_batch({"a": pa.array([1.5, None, -0.0]), "b": pa.array(["é", None, ""])})
+    columns = {"prediction": pa.array(labels), "probability": pa.array([0.9, 0.5, 1.0], pa.float32())}
+    return GoldenRows(features=features, raw={"output": raw}, columns=columns)
+
+
+def test_what_is_written_comes_back() -> None:
+    """Features in the order that is asked for, nulls and all; the same rows give the same bytes."""
+    data = write_golden(golden())
+    assert data == write_golden(golden())
+    back = read_golden(data, ["b", "a"], ["output"])
+    assert back.features.schema.names == ["b", "a"]
+    assert back.features.column("a").equals(golden().features.column("a"))
+    assert back.features.column("b").to_pylist() == ["é", None, ""]
+    np.testing.assert_array_equal(back.raw["output"], RAW)
+    assert {name: column.to_pylist() for name, column in back.columns.items()} == {
+        "prediction": ["x", "y", "x"], "probability": pytest.approx([0.9, 0.5, 1.0]),
+    }  # fmt: skip
+
+
+def test_lists_come_back() -> None:
+    """Of other lengths, one of them empty."""
+    values = np.arange(8, dtype=np.float32).reshape(4, 2)
+    lists = Lists(values=values, offsets=np.array([0, 1, 1, 4]))
+    back = read_golden(write_golden(golden(lists)), ["a", "b"], ["output"]).raw["output"]
+    assert isinstance(back, Lists)
+    np.testing.assert_array_equal(back.values, values)
+    assert back.offsets.tolist() == [0, 1, 1, 4]
+
+
+def by(head: np.ndarray, **columns: Any) -> dict[str, Any]:
+    """What a bundle makes."""
+    made = dict(golden().columns)
+    return {"raw": {"output": head}, "columns": made | columns}
+
+
+def test_the_tolerance_is_absolute_and_relative() -> None:
+    """1e-5 + 1e-4 of the value that was expected: below it the difference is returned, above it named with its row."""
+    near, far = RAW.copy(), RAW.copy()
+    near[2, 0] += 0.0025
+    assert compare(golden(), **by(near)) == pytest.approx(0.0025, rel=1e-3)
+    far[2, 0] += 0.0035
+    with pytest.raises(GoldenMismatchError, match=r"raw output 'output' differs by 0.0035 at row 2"):
+        compare(golden(), **by(far))
+    assert compare(golden(), **by(far), wider=10.0) == pytest.approx(0.0035, rel=1e-3)
+
+
+def test_values_that_are_not_finite_equal_themselves_alone() -> None:
+    """NaN and infinities may be expected; a number in their place is a mismatch, and the other way round."""
+    odd = RAW.copy()
+    odd[0] = np.nan, -np.inf
+    assert compare(golden(odd), **by(odd)) == 0.0
+    for expected, got in ((odd, RAW), (RAW, odd)):
+        with pytest.raises(GoldenMismatchError, match="at row 0"):
+            compare(golden(expected), **by(got))
+
+
+def test_a_label_may_differ_where_the_scores_tie() -> None:
+    """Row 1 has two equal logits; row 0 has not."""
+    assert compare(golden(), **by(RAW, prediction=pa.array(["x", "x", "x"]))) == 0.0
+    with pytest.raises(GoldenMismatchError, match=r"column 'prediction' at row 0: expected 'x', got 'y' \(1 of 3"):
+        compare(golden(), **by(RAW, prediction=pa.array(["y", "y", "x"])))
+
+
+def test_columns_that_are_missing_or_of_another_type_are_named() -> None:
+    """And shapes that differ."""
+    with pytest.raises(GoldenMismatchError, match="'probability'"):
+        compare(golden(), {"output": RAW}, {"prediction": golden().columns["prediction"]})
+    with pytest.raises(GoldenMismatchError, match=r"'probability' is float.*double"):
+        compare(golden(), **by(RAW, probability=pa.array([0.9, 0.5, 1.0])))
+    with pytest.raises(GoldenMismatchError, match=r"\(3, 1\)"):
+        compare(golden(), **by(RAW[:, :1]))
+
+
+def test_files_that_are_no_golden_rows_are_refused() -> None:
+    """Cut, without a column, or in an encoding in which one value may stand for gigabytes."""
+    data = write_golden(golden())
+    for broken, features, heads in (
+        (data[:-9], ["a"], ["output"]), (data, ["z"], ["output"]), (data, ["a"], ["other"]), (b"", ["a"], ["output"]),
+    ):  # fmt: skip
+        with pytest.raises(BundleError, match=r"golden\.parquet is broken"):
+            read_golden(broken, features, heads)
+    sink = pa.BufferOutputStream()
+    pq.write_table(pq.read_table(pa.BufferReader(data)), sink, use_dictionary=True)
+    with pytest.raises(BundleError, match="has the encoding"):
+        read_golden(sink.getvalue().to_pybytes(), ["a", "b"], ["output"])

@@ -1,0 +1,206 @@
+"""The same command again: what is complete is kept, what differs is scored again."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from conftest import Example, Result
+from outcomes import parts
+from scoreline import Multiclass, save_bundle
+
+Command = Callable[..., Result]
+
+
+def mtimes(out: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mtime_ns for file in out.glob("*.parquet")}
+
+
+def test_again_does_nothing_and_needs_no_torch(process: Command, iris: Example, data: Path, tmp_path: Path) -> None:
+    """P15: mtimes unchanged, `_SUCCESS` stays, no input is opened, torch is not imported."""
+    words = ["score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", "--max-rejects", "9"]
+    assert process(*words).code == 0
+    before, success = mtimes(tmp_path / "out"), (tmp_path / "out" / "_SUCCESS").stat().st_mtime_ns
+    code = (
+        "import sys; from scoreline.jobs.cli import run; opened = []\n"
+        "def hook(event, args):\n"
+        f"    if event == 'open' and str(args[0]).startswith({str(data)!r}): opened.append(args[0])\n"
+        "sys.addaudithook(hook); code = run(sys.argv[1:])\n"
+        "assert not opened, opened; assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, done.stderr
+    assert "nothing_to_do" in done.stderr
+    assert mtimes(tmp_path / "out") == before
+    assert (tmp_path / "out" / "_SUCCESS").stat().st_mtime_ns == success
+
+
+def test_only_what_is_missing_or_differs_is_made_anew(
+    score: Command, data: Path, tmp_path: Path, iris: Example
+) -> None:
+    """P12, P14, P25: each reason by its name, everything else kept."""
+    out = tmp_path / "out"
+    assert score().code == 0
+    whole = parts(out)
+
+    def again(reason: str, count: int = 1, *words: object) -> None:
+        result = score(*words)
+        assert result.code == 0, result.err
+        start = result.event("run_started")
+        assert start["to_score"] == {reason: count}
+        assert start["kept"] == 4 - count
+
+    (out / "1.parquet").unlink()
+    again("missing")
+    (out / "2.parquet").write_bytes(whole["2.parquet"][:-9])
+    again("torn")
+    (out / "_rejects" / "3.arrow").unlink()
+    again("rejects missing or changed")
+    assert parts(out) == whole
+    changed = pd.read_parquet(data / "0.parquet").iloc[::-1]
+    changed.to_parquet(data / "0.parquet", index=False)
+    again("input changed")
+    assert pq.read_table(out / "0.parquet")["row_id"].to_pylist() == changed["row_id"].tolist()
+    again("option prefix changed", 4, "--prefix", "p_")
+    again("forced", 4, "--prefix", "p_", "--force")
+    run = json.loads((out / "_scoreline" / "run.json").read_text())
+    assert (run["rows_in"], run["rows_scored"], run["rows_rejected"]) == (600, 598, 2)
+
+
+def test_another_model_is_never_mixed_with_the_old(
+    score: Command, scoreline: Command, data: Path, tmp_path: Path, iris: Example
+) -> None:
+    """P14: every part is made anew, and `_SUCCESS` is away meanwhile."""
+    assert score().code == 0
+    save_bundle(
+        tmp_path / "other",
+        iris.model,
+        features=iris.features,
+        task=Multiclass(["a", "b", "c"]),
+        scaler=iris.scaler,
+        sample=iris.frame,
+    )
+    words = ["score", "--bundle", tmp_path / "other", "--input", data, "--output", tmp_path / "out"]
+    refused = scoreline(*words)
+    assert refused.code == 65
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+    result = scoreline(*words, "--max-rejects", "2")
+    assert result.event("run_started")["kept"] == 1  # 0.parquet was published before the first reject ended the run
+    assert result.event("run_started")["to_score"] == {"model changed": 3}
+    labels = {v for n in range(4) for v in pq.read_table(tmp_path / "out" / f"{n}.parquet")["prediction"].to_pylist()}
+    assert labels <= {"a", "b", "c"}
+
+
+def test_rejects_that_stand_count(
+    score: Command, scoreline: Command, data: Path, tmp_path: Path, iris: Example
+) -> None:
+    """A smaller budget over kept parts is held as well."""
+    assert score().code == 0
+    (tmp_path / "out" / "0.parquet").unlink()
+    words = ["score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", "--max-rejects", "1"]
+    result = scoreline(*words)
+    assert result.code == 65
+    assert "2 rows rejected, 1 allowed" in result.message
+
+
+def test_nothing_to_do_is_held_to_the_budget_and_to_the_inputs(
+    score: Command, scoreline: Command, data: Path, tmp_path: Path, iris: Example
+) -> None:
+    """Everything stands, but more was rejected than this run allows, or an input is gone."""
+    assert score().code == 0
+    words = ["score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out"]
+    result = scoreline(*words)
+    assert result.code == 65
+    assert "the first are in '_rejects/1.arrow'; 2 rows rejected, 0 allowed" in result.message
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+    assert score().code == 0
+    (data / "0.parquet").unlink()
+    assert score().code == 0
+    run = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
+    assert run["orphaned_parts"] == ["0.parquet"]
+    assert [part["source"] for part in run["partitions"]] == ["1.parquet", "2.parquet", "3.parquet"]
+
+
+def test_a_share_is_of_all_rows_also_when_most_of_them_stand(
+    scoreline: Command, data: Path, tmp_path: Path, iris: Example
+) -> None:
+    """Two rejects in 600 rows are within 0.5%; that both stand in kept parts, and 150 rows remain, changes nothing."""
+    words = ["score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", "--max-rejects", "0.5%"]
+    assert scoreline(*words).code == 0
+    (tmp_path / "out" / "0.parquet").unlink()
+    again = scoreline(*words)
+    assert again.code == 0, again.err
+    assert again.event("run_started")["kept"] == 3
+
+
+def test_orphaned_parts_stay_are_listed_and_go_when_asked(score: Command, data: Path, tmp_path: Path) -> None:
+    """Their input is gone; readers still see them."""
+    assert score().code == 0
+    (data / "3.parquet").unlink()
+    result = score()
+    assert result.event("orphaned_parts_found")["first"] == "3.parquet"
+    assert (tmp_path / "out" / "3.parquet").exists()
+    result = score("--prune")
+    assert result.code == 0
+    assert not (tmp_path / "out" / "3.parquet").exists()
+    assert not (tmp_path / "out" / "_rejects" / "3.arrow").exists()
+    assert (tmp_path / "out" / "2.parquet").exists()
+
+
+def test_a_part_without_a_record_is_read_whole_before_it_is_believed(score: Command, tmp_path: Path) -> None:
+    """A run that was killed has left no digests: a flipped bit in a page is found by its checksum."""
+    out = tmp_path / "out"
+    assert score().code == 0
+    whole = parts(out)
+    (out / "_scoreline" / "run.json").unlink()
+    damaged = bytearray(whole["2.parquet"])
+    damaged[len(damaged) // 3] ^= 4
+    (out / "2.parquet").write_bytes(damaged)
+    result = score()
+    assert result.event("run_started")["to_score"] == {"damaged": 1}
+    assert parts(out) == whole
+
+
+def test_what_a_run_without_work_says(score: Command, tmp_path: Path) -> None:
+    """Nothing was scored, so nothing claims to have been; what is kept is called that."""
+    assert score().code == 0
+    result = score("--log-format", "text", "--log-level", "error")
+    assert result.out.startswith("nothing to do: 600 rows of 4 inputs stand, as run ")
+    (tmp_path / "out" / "_SUCCESS").unlink()
+    assert "0 rows scored, 2 rejected, 600 kept from earlier runs" in score("--log-format", "text").out
+
+
+def test_a_copy_of_a_part_is_refused(score: Command, tmp_path: Path) -> None:
+    """Under a name that no input has: readers would see its rows twice."""
+    assert score().code == 0
+    shutil.copy(tmp_path / "out" / "1.parquet", tmp_path / "out" / "mine.parquet")
+    result = score()
+    assert result.code == 73
+    assert "mine.parquet is a copy of '1.parquet'" in result.message
+
+
+def test_parts_of_other_inputs_are_neither_removed_nor_written_over(
+    score: Command, scoreline: Command, data: Path, tmp_path: Path, iris: Example
+) -> None:
+    """`s-00001.parquet` is an input of its own, and looks like a split of `s.parquet`."""
+    for name in ("s", "s-00001"):
+        shutil.copy(data / "0.parquet", data / f"{name}.parquet")
+    assert score().code == 0
+    (data / "s-00001.parquet").unlink()
+    result = score()
+    assert result.code == 0
+    assert result.event("orphaned_parts_found")["first"] == "s-00001.parquet"
+    assert (tmp_path / "out" / "s-00001.parquet").exists()
+    other = tmp_path / "other"
+    words = ["score", "--bundle", iris.bundle, "--output", tmp_path / "there", "--split-rows", "40"]
+    assert scoreline(*words, "--input", data / "s.parquet").code == 0
+    other.mkdir()
+    shutil.copy(data / "0.parquet", other / "s-00001.parquet")
+    result = scoreline(*words[:-2], "--input", other)
+    assert result.code == 73
+    assert "s-00001.parquet holds rows of 's.parquet', which is not among the inputs" in result.message

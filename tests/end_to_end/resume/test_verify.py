@@ -1,0 +1,126 @@
+"""`verify`: everything right, or the file that is not is named."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import Result
+
+Command = Callable[..., Result]
+
+
+class TestVerify:
+    """Everything right, or the file that is not is named."""
+
+    @pytest.mark.parametrize("harm", ["rejects", "run.json", "rows", "link"])
+    def test_subtler_harm_is_named(self, score: Command, scoreline: Command, tmp_path: Path, harm: str) -> None:
+        """What no digest of a part shows."""
+        assert score().code == 0
+        out = tmp_path / "out"
+        manifest = out / "_scoreline" / "run.json"
+        if harm == "rejects":
+            shutil.copy(out / "_rejects" / "1.arrow", out / "_rejects" / "nobody.arrow")
+            says = "_rejects/nobody.arrow: rejects that no part names"
+        elif harm == "run.json":
+            manifest.write_text(manifest.read_text().replace('"rows_scored": 149', '"rows_scored": 148', 1))
+            says = "run.json"
+        elif harm == "rows":
+            said = pq.ParquetFile(out / "0.parquet").metadata.metadata
+            pq.write_table(
+                pq.read_table(out / "0.parquet").slice(0, 10).replace_schema_metadata(said), out / "0.parquet"
+            )
+            says = "0.parquet: is torn"
+        else:
+            (tmp_path / "elsewhere").mkdir()
+            shutil.copy(out / "0.parquet", tmp_path / "elsewhere" / "copy.parquet")
+            (out / "linked").symlink_to(tmp_path / "elsewhere")
+            says = "linked/copy.parquet: is no part of the run"
+        result = scoreline("verify", out)
+        assert result.code == 65, result.out
+        assert says in result.message
+        if harm in ("rejects", "rows"):  # and the same command mends it
+            assert score().code == 0
+            assert scoreline("verify", out).code == 0
+
+    def test_every_bad_part_is_named(self, score: Command, scoreline: Command, tmp_path: Path) -> None:
+        """Also where an input has several; and nothing else is made of it."""
+        assert score("--split-rows", "40").code == 0
+        for name in ("0-00001.parquet", "0-00003.parquet", "2-00002.parquet"):
+            part = tmp_path / "out" / name
+            part.write_bytes(part.read_bytes()[:-9])
+        found = json.loads(scoreline("verify", tmp_path / "out", "--json").out)
+        assert [problem.partition(":")[0] for problem in found["problems"]] == [
+            "0-00001.parquet", "0-00003.parquet", "2-00002.parquet",
+        ]  # fmt: skip
+
+    def test_an_unfinished_run(self, score: Command, scoreline: Command, tmp_path: Path) -> None:
+        """Killed before it could tell of itself."""
+        assert score().code == 0
+        (tmp_path / "out" / "_scoreline" / "run.json").unlink()
+        result = scoreline("verify", tmp_path / "out")
+        assert result.code == 65
+        assert "is an unfinished run" in result.message
+
+    def test_a_whole_output(self, score: Command, scoreline: Command, tmp_path: Path) -> None:
+        assert score().code == 0
+        result = scoreline("verify", tmp_path / "out", "--json")
+        assert result.code == 0, result.err
+        found = json.loads(result.out)
+        assert found["problems"] == []
+        assert (found["parts"], found["rows_in"], found["rows_rejected"], found["keys_compared"]) == (4, 600, 2, 4)
+        assert "rows scored" in scoreline("verify", tmp_path / "out").out
+
+    @pytest.mark.parametrize(
+        "harm", ["deleted", "truncated", "flipped", "swapped", "reject gone", "stranger", "no success"]
+    )
+    def test_harm_is_named(self, score: Command, scoreline: Command, tmp_path: Path, harm: str, data: Path) -> None:
+        assert score().code == 0
+        out = tmp_path / "out"
+        part = out / "1.parquet"
+        whole = part.read_bytes()
+        named = "1.parquet"
+        if harm == "deleted":
+            part.unlink()
+        elif harm == "truncated":
+            part.write_bytes(whole[:-20])
+        elif harm == "flipped":
+            part.write_bytes(whole[:500] + bytes([whole[500] ^ 1]) + whole[501:])
+        elif harm == "swapped":
+            shutil.copy(out / "0.parquet", part)
+        elif harm == "reject gone":
+            (out / "_rejects" / "1.arrow").unlink()
+            named = "_rejects/1.arrow"
+        elif harm == "stranger":
+            shutil.copy(data / "0.parquet", out / "theirs.parquet")
+            named = "theirs.parquet"
+        else:
+            (out / "_SUCCESS").unlink()
+            named = "not complete"
+        result = scoreline("verify", out)
+        assert result.code == 65
+        assert named in result.message
+
+    def test_keys_in_another_order_are_found(
+        self, score: Command, scoreline: Command, data: Path, tmp_path: Path
+    ) -> None:
+        """The input rewritten behind its identity: same size and time, other rows."""
+        assert score().code == 0
+        stat = (data / "0.parquet").stat()
+        table = pq.read_table(data / "0.parquet")
+        pq.write_table(table.take(list(range(149, -1, -1))), data / "0.parquet")
+        if (data / "0.parquet").stat().st_size != stat.st_size:
+            with (data / "0.parquet").open("ab"):
+                pass
+        os.utime(data / "0.parquet", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        if (data / "0.parquet").stat().st_size == stat.st_size:
+            assert "0.parquet: its keys are not those" in scoreline("verify", tmp_path / "out").message
+        else:
+            assert json.loads(scoreline("verify", tmp_path / "out", "--json").out)["inputs_gone"] == 1
+
+    def test_no_output(self, scoreline: Command, tmp_path: Path) -> None:
+        assert scoreline("verify", tmp_path).code == 66

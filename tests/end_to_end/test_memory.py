@@ -1,0 +1,55 @@
+"""Memory does not grow with the input: peak RSS of whole processes, children included."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from process_memory import peak_mb
+from scoreline import Multiclass, save_bundle
+from textbook import ClassificationModel
+
+FEATURES = [f"f{n}" for n in range(30)]
+
+
+def write(path: Path, rows: int, chunk: int = 500_000) -> None:
+    """A file of one row group, written without holding it whole as float64."""
+    draw = np.random.default_rng(0)
+    base = {name: draw.normal(size=chunk) for name in FEATURES}
+    tables = [pa.table({**base, "row_id": np.arange(start, start + chunk)}) for start in range(0, rows, chunk)]
+    pq.write_table(pa.concat_tables(tables), path, row_group_size=rows)
+
+
+#: What a run may take beside torch and Arrow, whose builds differ: importing them takes 250 MB with the CPU build of
+#: torch and 700 to 900 MB with that for CUDA.
+MOST_MB = 450
+
+
+@pytest.mark.slow
+def test_one_giant_row_group_takes_no_more_memory(tmp_path: Path) -> None:
+    """5 M rows in one row group within 10% of 1 M, and within a bound above what imports alone take here. How many
+    blocks are in flight at the peak is a matter of who is faster, so the smaller of two runs speaks for each."""
+    torch.manual_seed(0)
+    sample = np.random.default_rng(1).normal(size=(64, 30))
+    save_bundle(
+        tmp_path / "b",
+        ClassificationModel(30, [128, 64], 5),
+        features=FEATURES,
+        task=Multiclass(list("abcde")),
+        sample=sample,
+    )
+    write(tmp_path / "small.parquet", 1_000_000)
+    write(tmp_path / "large.parquet", 5_000_000)
+
+    def peak(size: str, run: int) -> float:
+        words = ["score", "--bundle", tmp_path / "b", "--input", tmp_path / f"{size}.parquet"]
+        return peak_mb("-m", "scoreline", *words, "--output", tmp_path / f"{size}-{run}")
+
+    small, large = (min(peak(size, run) for run in range(2)) for size in ("small", "large"))
+    parts = sorted((tmp_path / "large-0").glob("large-*.parquet"))
+    assert sum(pq.ParquetFile(part).metadata.num_rows for part in parts) == 5_000_000
+    assert large <= small * 1.1
+    assert large <= peak_mb("-c", "import torch, pyarrow.parquet") + MOST_MB

@@ -1,0 +1,202 @@
+"""`calibrate`, against scikit-learn on the same rows."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn import metrics as skm
+from torch import nn
+
+from conftest import Result
+from labelled_rows import NAMES, X, data, net
+from scoreline import Binary, Ensemble, Multiclass, Multilabel, Regression, Scorer, save_bundle
+
+Command = Callable[..., Result]
+
+
+def raw(model: nn.Module, frame: pd.DataFrame) -> np.ndarray:
+    with torch.no_grad():
+        out: np.ndarray = model(torch.from_numpy(frame.to_numpy(np.float32).copy())).double().numpy()
+    return out
+
+
+def calibrated_by_sklearn(scores: np.ndarray, truth: np.ndarray, method: str) -> Any:
+    from sklearn.calibration import _SigmoidCalibration, _TemperatureScaling
+
+    return (_SigmoidCalibration() if method == "platt" else _TemperatureScaling()).fit(scores, truth)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_calibrating_a_binary_bundle(tmp_path: Path, scoreline: Command, suffix: str) -> None:
+    """Platt's numbers as scikit-learn fits them; the new bundle is scored by the command, labels and order stay."""
+    model = net(1)
+    labelled = data(3000, 5)
+    z = raw(model, labelled)[:, 0]
+    truth = np.random.default_rng(6).random(3000) < 1 / (1 + np.exp(-(0.4 * z - 0.7)))
+    save_bundle(tmp_path / "b", model, features=NAMES, task=Binary(["no", "yes"]), sample=X)
+    frame = labelled.assign(y=np.where(truth, "yes", "no"))
+    file = tmp_path / f"labelled.{suffix}"
+    frame.to_parquet(file, index=False) if suffix == "parquet" else frame.to_csv(file, index=False)
+    itself = scoreline("calibrate", "--bundle", tmp_path / "b", "--input", file, "--label", "y", tmp_path / "b")
+    assert (itself.code, "name another folder" in itself.message) == (2, True), itself.err
+    result = scoreline("calibrate", "--bundle", tmp_path / "b", "--input", file, "--label", "y", tmp_path / "c")
+    assert result.code == 0, result.err
+    theirs = calibrated_by_sklearn(z, truth, "platt")
+    got = Scorer.load(tmp_path / "c", device="cpu").score_frame(X)
+    np.testing.assert_allclose(got["probability"], theirs.predict(raw(model, X)[:, 0]), atol=2e-5)
+    assert (got["prediction"] == np.where(got["probability"] > 0.5, "yes", "no")).all()
+    picture = (tmp_path / "c.svg").read_text()
+    assert picture.startswith("<svg")
+    assert "before" in picture
+    error = [float(line.split()[-k]) for line in result.out.splitlines() if "calibration error" in line for k in (2, 1)]
+    assert error[1] < error[0] / 3
+    assert scoreline("check", "--bundle", tmp_path / "c").code == 0
+    assert scoreline("check", "--bundle", tmp_path / "b").code == 0
+
+
+def test_calibrating_classes(tmp_path: Path, scoreline: Command) -> None:
+    """The temperature is scikit-learn's; predictions do not move."""
+    model = net(4)
+    labelled = data(3000, 5)
+    z = raw(model, labelled)
+    p = np.exp(z / 2.5) / np.exp(z / 2.5).sum(axis=1, keepdims=True)
+    truth = (p.cumsum(axis=1) > np.random.default_rng(6).random((3000, 1))).argmax(axis=1)
+    save_bundle(tmp_path / "b", model, features=NAMES, task=Multiclass(list("wxyz")), sample=X)
+    labelled.assign(y=np.array(list("wxyz"))[truth]).to_parquet(tmp_path / "l.parquet", index=False)
+    words = ["--bundle", tmp_path / "b", "--input", tmp_path / "l.parquet", "--label", "y", tmp_path / "c", "--json"]
+    result = scoreline("calibrate", *words)
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    theirs = calibrated_by_sklearn(z, truth, "temperature")
+    columns = [f"probability_{label}" for label in "wxyz"]
+    got = Scorer.load(tmp_path / "c", device="cpu").score_frame(X)
+    np.testing.assert_allclose(got[columns], theirs.predict(raw(model, X)), atol=1e-4)
+    before = Scorer.load(tmp_path / "b", device="cpu").score_frame(X)
+    assert (got["prediction"] == before["prediction"]).all()
+    assert report["after"]["calibration_error"] < report["before"]["calibration_error"] / 3
+    assert report["after"]["log_loss"] < report["before"]["log_loss"]
+
+
+def test_calibrating_many_labels_and_one_of_several_heads(tmp_path: Path, scoreline: Command) -> None:
+    """Platt for each label, by scikit-learn; the other head stays as it was."""
+    torch.manual_seed(0)
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tags, self.size = nn.Linear(6, 2), nn.Linear(6, 1)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return 3 * self.tags(x), self.size(x)
+
+    model = Two().eval()
+    heads = {"tags": Multilabel(["p", "q"], output=0), "size": Regression(output=1)}
+    save_bundle(tmp_path / "b", model, features=NAMES, task=heads, sample=X)
+    labelled = data(3000, 5)
+    with torch.no_grad():
+        z = model(torch.from_numpy(labelled.to_numpy(np.float32).copy()))[0].double().numpy()
+        wanted = model(torch.from_numpy(X.to_numpy(np.float32).copy()))
+    truth = np.random.default_rng(6).random((3000, 2)) < 1 / (1 + np.exp(-(0.5 * z + [0.3, -0.3])))
+    labelled.assign(p=truth[:, 0], q=truth[:, 1].astype(int)).to_parquet(tmp_path / "l.parquet", index=False)
+    result = scoreline("calibrate", "--bundle", tmp_path / "b", "--input", tmp_path / "l.parquet",
+                       "--label", "p", "--label", "q", "--head", "tags", tmp_path / "c")  # fmt: skip
+    assert result.code == 0, result.err
+    got = Scorer.load(tmp_path / "c", device="cpu").score_frame(X)
+    for place, label in enumerate("pq"):
+        theirs = calibrated_by_sklearn(z[:, place], truth[:, place], "platt")
+        np.testing.assert_allclose(
+            got[f"tags_probability_{label}"], theirs.predict(wanted[0].double().numpy()[:, place]), atol=2e-5
+        )
+    np.testing.assert_allclose(got["size_prediction"], wanted[1][:, 0], rtol=1e-5, atol=1e-6)
+
+
+def test_an_ensemble_is_calibrated_as_one(tmp_path: Path, scoreline: Command) -> None:
+    """What is fitted is the members' mean probability."""
+    models = [net(3), net(3, 5.0)]
+    save_bundle(tmp_path / "b", Ensemble(models), features=NAMES, task=Multiclass(list("xyz")), sample=X)
+    labelled = data(2000, 5)
+
+    def mean(frame: pd.DataFrame) -> np.ndarray:
+        each = [np.exp(raw(m, frame)) for m in models]
+        return np.asarray(np.log(np.mean([e / e.sum(axis=1, keepdims=True) for e in each], axis=0)))
+
+    truth = np.random.default_rng(6).integers(0, 3, 2000)
+    truth[::2] = mean(labelled).argmax(axis=1)[::2]
+    labelled.assign(y=np.array(list("xyz"))[truth]).to_parquet(tmp_path / "l.parquet", index=False)
+    words = ["--bundle", tmp_path / "b", "--input", tmp_path / "l.parquet", "--label", "y", tmp_path / "c"]
+    assert scoreline("calibrate", *words).code == 0
+    theirs = calibrated_by_sklearn(mean(labelled), truth, "temperature")
+    got = Scorer.load(tmp_path / "c", device="cpu").score_frame(X)
+    np.testing.assert_allclose(
+        got[["probability_x", "probability_y", "probability_z"]], theirs.predict(mean(X)), atol=1e-4
+    )
+
+
+def test_what_cannot_be_calibrated(tmp_path: Path, scoreline: Command) -> None:
+    """A regression, the wrong method, labels nobody knows, rows that say nothing."""
+    X.assign(y="x", w="what", n=1.0).to_parquet(tmp_path / "l.parquet", index=False)
+    save_bundle(tmp_path / "r", net(1), features=NAMES, task=Regression(), sample=X)
+    save_bundle(tmp_path / "m", net(3), features=NAMES, task=Multiclass(list("xyz")), sample=X)
+    save_bundle(tmp_path / "b", net(1), features=NAMES, task=Binary(list("xy")), sample=X)
+    for bundle, words, says in (
+        ("r", ["--label", "n"], "gives no probabilities"),
+        ("m", ["--label", "y", "--method", "platt"], "multiclass takes a temperature"),
+        ("m", ["--label", "w"], "holds 'what', which is no label"),
+        ("m", ["--label", "gone"], "'gone' is missing"),
+        ("m", ["--label", "y", "--label", "w"], "takes 1 --label"),
+        ("b", ["--label", "y"], "every row has, or none, cannot be calibrated"),
+    ):
+        result = scoreline(
+            "calibrate", "--bundle", tmp_path / bundle, "--input", tmp_path / "l.parquet", *words, tmp_path / "c"
+        )
+        assert result.code in (2, 65)
+        assert says in result.message, result.err
+        assert not (tmp_path / "c").exists()
+
+
+def test_probabilities_that_saturate_are_calibrated_all_the_same(tmp_path: Path, scoreline: Command) -> None:
+    """A sigmoid that is 0 or 1 in float32 says as much as its neighbours: what is fitted is what is applied."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 1), nn.Sigmoid()).eval()
+    with torch.no_grad():
+        model[0].weight *= 12
+    labelled = data(3000, 5)
+    with torch.no_grad():
+        z = model[0](torch.from_numpy(labelled.to_numpy(np.float32).copy())).double().numpy()[:, 0]
+    truth = np.random.default_rng(6).random(3000) < 1 / (1 + np.exp(-z / 6))
+    save_bundle(tmp_path / "b", model, features=NAMES, task=Binary([0, 1], outputs="probabilities"), sample=X)
+    labelled.assign(y=truth.astype(int)).to_parquet(tmp_path / "l.parquet", index=False)
+    words = ["--bundle", tmp_path / "b", "--input", tmp_path / "l.parquet", "--label", "y", tmp_path / "c", "--json"]
+    report = json.loads(scoreline("calibrate", *words).out)
+    got = Scorer.load(tmp_path / "c", device="cpu").score_frame(labelled)["probability"]
+    assert report["after"]["log_loss"] == pytest.approx(skm.log_loss(truth, got), rel=1e-3)
+    assert report["after"]["log_loss"] < report["before"]["log_loss"]
+    assert report["after"]["brier"] < report["before"]["brier"]
+    again = json.loads(
+        scoreline("calibrate", "--bundle", tmp_path / "c", "--input", tmp_path / "l.parquet", "--label", "y",
+                  tmp_path / "d", "--json").out
+    )  # fmt: skip
+    assert again["before"]["log_loss"] == pytest.approx(report["after"]["log_loss"])
+
+
+def test_labels_that_run_against_the_scores_and_votes(tmp_path: Path, scoreline: Command) -> None:
+    """Are refused: predictions would turn round, and shares of votes are no probabilities."""
+    model = net(1)
+    flipped = X.assign(y=np.where(raw(model, X)[:, 0] < 0, "yes", "no"))
+    flipped.to_parquet(tmp_path / "l.parquet", index=False)
+    save_bundle(tmp_path / "b", model, features=NAMES, task=Binary(["no", "yes"]), sample=X)
+    save_bundle(
+        tmp_path / "v",
+        Ensemble([net(1), net(1, 5.0)], combine="vote"),
+        features=NAMES,
+        task=Binary(["no", "yes"]),
+        sample=X,
+    )
+    for bundle, says in (("b", "the labels run against the scores"), ("v", "that votes gives shares")):
+        words = ["--bundle", tmp_path / bundle, "--input", tmp_path / "l.parquet", "--label", "y", tmp_path / "c"]
+        assert says in scoreline("calibrate", *words).message

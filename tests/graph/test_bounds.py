@@ -1,0 +1,223 @@
+"""What a node makes is counted before it runs: never less than torch then makes, for every operation on the lists."""
+
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scoreline.pipeline.graph import operations
+from scoreline.pipeline.graph.bounds import most_numbers
+from scoreline.pipeline.graph.layer_bounds import most_numbers_of_layer
+from scoreline.pipeline.graph.result_sizes import tensors_of
+from torch import Tensor, nn
+
+X = torch.randn(3, 4, 6, 5)
+ROWS = torch.randn(7, 6)
+INDEX = torch.tensor([[0, 1, 2], [2, 1, 0]])
+#: Of operations that can make more than they are given: name, arguments, arguments by name.
+CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("repeat", (ROWS, 2, 3), {}),
+    ("repeat", (ROWS, (4, 2, 3)), {}),
+    ("repeat", (ROWS, torch.tensor(2), 3), {}),
+    ("expand", (ROWS[:, :1], -1, 50), {}),
+    ("expand", (ROWS, (9, 7, 6)), {}),
+    ("expand", (ROWS[:1],), {"size": (40, 6)}),
+    ("masked_fill", (ROWS[:, :1], torch.zeros(7, 90, dtype=torch.bool), 0.0), {}),
+    ("functional.prelu", (X, torch.rand(4)), {}),
+    ("expand_as", (ROWS[:, :1], torch.zeros(7, 90)), {}),
+    ("functional.pad", (X, (1, 9, 30, 2)), {}),
+    ("functional.pad", (X,), {"pad": (1, 2), "value": 3.0}),
+    ("functional.pad", (X, (1, 2, 1, 1)), {"mode": "reflect"}),
+    ("functional.interpolate", (X,), {"scale_factor": 3.7}),
+    ("functional.interpolate", (X, (40, 50)), {"mode": "bilinear"}),
+    ("functional.interpolate", (X,), {"scale_factor": (2, 9), "mode": "bicubic"}),
+    ("torch.cat", ([X, X, X], 1), {}),
+    ("torch.cat", ((ROWS, ROWS),), {"dim": 1}),
+    ("torch.stack", ([ROWS] * 9,), {}),
+    ("torch.hstack", ([ROWS] * 3,), {}),
+    ("torch.vstack", ([ROWS] * 3,), {}),
+    ("torch.outer", (torch.randn(40), torch.randn(70)), {}),
+    ("operator.matmul", (torch.randn(5, 40, 2), torch.randn(2, 60)), {}),
+    ("torch.matmul", (torch.randn(40, 2), torch.randn(9, 1, 2, 60)), {}),
+    ("torch.bmm", (torch.randn(4, 30, 2), torch.randn(4, 2, 30)), {}),
+    ("torch.mm", (ROWS.T, ROWS), {}),
+    ("torch.mv", (ROWS, torch.randn(6)), {}),
+    ("torch.addmm", (torch.randn(50), torch.randn(40, 2), torch.randn(2, 50)), {}),
+    ("torch.baddbmm", (torch.randn(1, 1, 1), torch.randn(4, 30, 2), torch.randn(4, 2, 30)), {}),
+    ("torch.einsum", ("ri,rj->rij", ROWS, ROWS), {}),
+    ("torch.einsum", ("i,j,k->ijk", [torch.randn(9)] * 3), {}),
+    ("torch.einsum", ("...ij,...jk->...ik", X, X.mT), {}),
+    ("torch.einsum", ("bi,bi", ROWS, ROWS), {}),
+    ("functional.linear", (ROWS, torch.randn(90, 6), torch.randn(90)), {}),
+    ("functional.linear", (X,), {"weight": torch.randn(90, 5)}),
+    ("functional.bilinear", (ROWS, ROWS, torch.randn(30, 6, 6)), {}),
+    ("functional.one_hot", (INDEX, 90), {}),
+    ("functional.one_hot", (INDEX * 40,), {}),
+    ("functional.embedding", (INDEX, torch.randn(10, 60)), {}),
+    ("torch.index_select", (ROWS, 1, torch.zeros(80, dtype=torch.int64)), {}),
+    ("torch.gather", (ROWS, 1, torch.zeros(7, 40, dtype=torch.int64)), {}),
+    ("torch.take_along_dim", (ROWS, torch.zeros(1, 40, dtype=torch.int64), 1), {}),
+    ("functional.scaled_dot_product_attention", (X, torch.randn(3, 4, 90, 5), torch.randn(3, 4, 90, 5)), {}),
+    ("functional.conv1d", (ROWS.unsqueeze(1), torch.randn(30, 1, 2)), {"padding": 20}),
+    ("functional.conv2d", (X, torch.randn(30, 4, 2, 2), None, 2, 7), {}),
+    ("functional.conv2d", (X, torch.randn(30, 4, 3, 3)), {"padding": "same"}),
+    ("functional.avg_pool1d", (X[0], 2, 1, 1), {}),
+    ("functional.max_pool2d", (X, 3, 1, 1), {}),
+    ("functional.adaptive_avg_pool1d", (X[0], 50), {}),
+    ("functional.adaptive_avg_pool2d", (X, (50, None)), {}),
+    ("functional.adaptive_max_pool2d", (X[0], 30), {}),
+    ("operator.getitem", (ROWS, (slice(None), [0, 1] * 30)), {}),
+    ("operator.getitem", (ROWS, INDEX), {}),
+    ("operator.getitem", (ROWS, ROWS > 0), {}),
+    ("operator.getitem", (ROWS, (slice(None), None, INDEX, None)), {}),
+    ("operator.getitem", (X, (Ellipsis, INDEX, slice(1, 3))), {}),
+    ("operator.getitem", (X, (INDEX[:, :1], 2, INDEX)), {}),
+    ("operator.getitem", (X, (slice(None), None, None)), {}),
+    ("operator.getitem", (X, 1), {}),
+]
+
+
+def sizes(made: Any) -> int:
+    """How many numbers the largest result has."""
+    return max((tensor.numel() for tensor in tensors_of(made)), default=0)
+
+
+def run(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    function = operations.FUNCTIONS.get(name) or operations.METHODS[name]
+    return function(*args, **kwargs)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call[0])
+def test_what_can_make_more_is_counted(call: tuple[str, tuple[Any, ...], dict[str, Any]]) -> None:
+    """At least what torch makes, and not many times that: honest models have room."""
+    name, args, kwargs = call
+    made = sizes(run(name, args, kwargs))
+    bound = most_numbers(name.rpartition(".")[2], args, kwargs)
+    assert made <= bound <= 8 * max(made, sizes(list(args)))
+
+
+def _attempts() -> Iterator[tuple[Any, ...]]:
+    """Arguments that one operation or another takes."""
+    wide = torch.rand(3, 1, 6)
+    for example in (X, ROWS, wide, INDEX, torch.rand(5), ROWS > 0):
+        given = example.clone()  # an operator may write over it
+        yield (given,)
+        yield given, given
+        yield given, 1
+        yield given, 0, 1
+        yield given, (1, 0)
+        yield ([given, given],)
+        yield given, given, given
+    yield wide, torch.rand(7, 1)
+    yield ROWS > 0, ROWS, wide[:1]
+    yield ROWS, 2, 1
+    yield ROWS, (3, 2, 7)
+    yield ROWS, 0, 0, 2
+
+
+@pytest.mark.parametrize("name", sorted({*operations.FUNCTIONS, *operations.METHODS}))
+@pytest.mark.filterwarnings("ignore")
+def test_every_operation_on_the_lists_is_counted(name: str) -> None:
+    """Whatever arguments it takes: operands that broadcast, several tensors, indices, masks."""
+    tried = 0
+    for args in _attempts():
+        try:
+            made = sizes(run(name, args, {}))
+        except Exception:  # not its arguments
+            continue
+        tried += 1
+        assert made <= most_numbers(name.rpartition(".")[2], args, {}), (name, args)
+    named = {call[0] for call in CALLS} | {call[0].rpartition(".")[2] for call in CALLS}
+    assert tried or {name, name.rpartition(".")[2]} & named or name in NUMBERS_ALONE
+
+
+#: Take numbers, or shapes of their own.
+NUMBERS_ALONE = {
+    *("math.sqrt", "math.log", "addcmul", "torch.addcmul", "unflatten", "functional.pixel_shuffle"),
+    *("functional.group_norm", "functional.batch_norm", "functional.layer_norm", "functional.rms_norm"),
+    *("functional.avg_pool2d", "functional.max_pool1d"),
+}
+
+LAYERS: list[tuple[Callable[[], nn.Module], tuple[Tensor, ...]]] = [
+    (lambda: nn.Linear(6, 90), (ROWS,)),
+    (lambda: nn.Bilinear(6, 6, 90), (ROWS, ROWS)),
+    (lambda: nn.Embedding(10, 90), (INDEX,)),
+    (lambda: nn.LocalResponseNorm(40), (X,)),
+    (lambda: nn.Upsample(scale_factor=9), (X,)),
+    (lambda: nn.Upsample((40, 50), mode="bilinear"), (X,)),
+    (lambda: nn.Conv1d(4, 30, 2, padding=40), (X[..., 0],)),
+    (lambda: nn.Conv2d(4, 30, 2, stride=2), (X,)),
+    (lambda: nn.Conv2d(4, 8, 3, padding="same"), (X,)),
+    (lambda: nn.Conv2d(4, 1, 2, padding=2, padding_mode="reflect"), (X,)),
+    (lambda: nn.ConvTranspose1d(4, 3, 2, stride=40), (X[..., 0],)),
+    (lambda: nn.ConvTranspose2d(4, 3, 3, stride=9, dilation=4, output_padding=3), (X,)),
+    (lambda: nn.AdaptiveAvgPool1d(90), (X[0],)),
+    (lambda: nn.AdaptiveMaxPool2d((90, None)), (X,)),
+    (lambda: nn.ConstantPad1d(40, 0.0), (ROWS,)),
+    (lambda: nn.ZeroPad2d((9, 8, 7, 6)), (X,)),
+    (lambda: nn.ReplicationPad2d(3), (X,)),
+    (lambda: nn.MaxPool2d(2, 1, 1), (X,)),
+    (lambda: nn.AvgPool1d(2, 1, 1), (X[0],)),
+    (lambda: nn.PixelShuffle(2), (X,)),
+    (lambda: nn.RNN(5, 30, 2, batch_first=True), (X[0],)),
+    (lambda: nn.GRU(5, 30, bidirectional=True), (X[0],)),
+    (lambda: nn.LSTM(5, 30, proj_size=7), (X[0],)),
+    (lambda: nn.MultiheadAttention(6, 2, batch_first=True), (ROWS[None], ROWS[None], ROWS[None])),
+    (lambda: nn.TransformerEncoderLayer(6, 2, 90), (ROWS[None],)),
+    (lambda: nn.BatchNorm2d(4), (X,)),
+    (lambda: nn.Softmax(1), (X,)),
+    (lambda: nn.CosineSimilarity(), (torch.rand(7, 4, 1), torch.rand(7, 4, 90))),
+]
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("case", LAYERS, ids=lambda case: type(case[0]()).__name__)
+def test_layers_are_counted(case: tuple[Callable[[], nn.Module], tuple[Tensor, ...]]) -> None:
+    """The same of layers, by what their own arguments make of the shapes."""
+    layer = case[0]().eval()
+    with torch.no_grad():
+        made = sizes(layer(*case[1]))
+    assert made <= most_numbers_of_layer(layer, case[1], {}) <= 40 * max(made, sizes(list(case[1])))
+
+
+SHAPE = st.lists(st.integers(1, 5), min_size=0, max_size=4)
+
+
+@given(SHAPE, SHAPE)
+def test_any_two_shapes_that_broadcast(one: list[int], other: list[int]) -> None:
+    """Against torch's own rule."""
+    try:
+        made = prod(torch.broadcast_shapes(one, other))
+    except RuntimeError:
+        return
+    assert most_numbers("mul", (torch.zeros(one), torch.zeros(other)), {}) == made
+
+
+@given(st.lists(st.integers(1, 4), min_size=2, max_size=4), st.integers(1, 9), st.booleans())
+def test_any_matrix_product(shape: list[int], columns: int, plain: bool) -> None:
+    """With as many leading dimensions as there may be, or none."""
+    one = torch.zeros(shape)
+    other = torch.zeros([shape[-1], columns] if plain else [*([1] * (len(shape) - 2)), shape[-1], columns])
+    assert sizes(one @ other) <= most_numbers("matmul", (one, other), {})
+
+
+@given(st.data())
+def test_any_index(data: st.DataObject) -> None:
+    """Integers, slices, None, an ellipsis, lists and tensors of indices, in any order."""
+    tensor = torch.zeros(3, 4, 5)
+    pieces = st.sampled_from([0, slice(None), slice(1, 2), None, [0, 1, 1, 0], INDEX, Ellipsis])
+    index = tuple(data.draw(st.lists(pieces, max_size=4)))
+    try:
+        made = tensor[index]
+    except (IndexError, RuntimeError, TypeError, ValueError):
+        return
+    assert sizes(made) <= most_numbers("getitem", (tensor, index), {})
+
+
+def test_what_depends_on_values_is_counted_by_them() -> None:
+    """one_hot without a number of classes makes as many as the largest index says."""
+    assert most_numbers("one_hot", (torch.tensor([10**12]),), {}) == 10**12 + 1
+    assert sizes(nn.functional.one_hot(torch.tensor([6]))) == most_numbers("one_hot", (torch.tensor([6]),), {})

@@ -1,0 +1,107 @@
+"""What is read off a graph: indices into embeddings, what a model ends in, and whether it writes over its inputs."""
+
+import pytest
+import torch
+from scoreline.pipeline.graph.facts import indices_of, last_activation, overwrites
+from scoreline.pipeline.graph.trace import trace
+from scoreline.schemas.graph import Graph
+from torch import Tensor, nn
+
+
+class Picked(nn.Module):
+    """Columns 1 and 3 index an embedding of 5 rows, column 3 another of 9, the others none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.small, self.large, self.rest = nn.Embedding(5, 2), nn.Embedding(9, 2), nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        codes = x[:, 1::2].long()
+        return self.small(codes).sum(1) + self.large(x[:, -1].long()) + self.rest(x[:, [0, 2]])
+
+
+class Uncast(nn.Module):
+    """Takes indices as they come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.words(x).flatten(1)
+
+
+class Reshaped(nn.Module):
+    """After a reshape dimension 1 is no longer the columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.words(x.reshape(-1, 2, 2)[:, 0].long()).flatten(1)
+
+
+class Ends(nn.Module):
+    """Two outputs, each with an ending of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 1), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.sigmoid(self.a(x)).squeeze(-1), torch.softmax(self.b(x), dim=1)
+
+
+def graph_of(model: nn.Module) -> Graph:
+    return trace(model.eval())[0]
+
+
+def test_columns_that_index_an_embedding_have_its_rows_as_limit() -> None:
+    """The smallest one where there are several; a cast on the way is seen."""
+    found = indices_of(graph_of(Picked()), "arguments", 0, "x", 4)
+    assert found.limits == {1: 5, 3: 5}
+    assert not found.as_they_come
+
+
+def test_an_embedding_without_a_cast_takes_the_input_as_it_comes() -> None:
+    """So the input must be int64."""
+    found = indices_of(graph_of(Uncast()), "arguments", 0, "x", 2)
+    assert found.limits == {0: 7, 1: 7}
+    assert found.as_they_come
+
+
+def test_what_is_picked_after_a_reshape_is_not_known() -> None:
+    """No limit is better than that of another column."""
+    assert indices_of(graph_of(Reshaped()), "arguments", 0, "x", 4).limits == {}
+
+
+@pytest.mark.parametrize(
+    ("model", "ending"),
+    [
+        (nn.Sequential(nn.Linear(4, 2), nn.Softmax(dim=1)), "Softmax"),
+        (nn.Sequential(nn.Linear(4, 1), nn.Sigmoid(), nn.Flatten(0)), "Sigmoid"),
+        (nn.Sequential(nn.Linear(4, 1), nn.LogSigmoid()), "LogSigmoid"),
+        (nn.Sequential(nn.Linear(4, 1), nn.Sigmoid(), nn.Linear(1, 1)), None),
+        (nn.Sequential(nn.Linear(4, 2), nn.Tanh()), None),
+        (nn.Linear(4, 2), None),
+    ],
+)
+def test_the_activation_that_a_model_ends_in(model: nn.Module, ending: str | None) -> None:
+    """Seen through changes of shape, and not behind another layer."""
+    assert last_activation(graph_of(model), 0) == ending
+
+
+def test_each_output_has_its_own_ending() -> None:
+    """By its place in the tuple; there is none where there is no output."""
+    graph = graph_of(Ends())
+    assert [last_activation(graph, at) for at in range(3)] == ["Sigmoid", "Softmax", None]
+
+
+@pytest.mark.parametrize(
+    ("model", "writes"),
+    [(nn.Sequential(nn.Linear(4, 2), nn.ReLU(inplace=True)), True), (nn.Sequential(nn.Linear(4, 2), nn.ReLU()), False)],
+)
+def test_a_model_that_may_write_over_its_inputs_is_known(model: nn.Module, writes: bool) -> None:
+    """By layers that work in place."""
+    assert overwrites(graph_of(model)) == writes

@@ -1,0 +1,103 @@
+"""What a pass may take: halved until it fits, and room for large honest models."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scoreline.pipeline.graph import sizes
+from scoreline.pipeline.graph.interpreter import build
+from scoreline.pipeline.graph.trace import trace
+from scoreline.schemas.graph import Graph
+from torch import Tensor, nn
+
+from scoreline import Regression, Scorer, save_bundle
+
+FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 4)), columns=list("abcd"))
+
+
+class Rows(nn.Module):
+    """Makes rows × rows numbers on the way, or a thousand of every number."""
+
+    def __init__(self, *, squared: bool) -> None:
+        super().__init__()
+        self.squared = squared
+        self.out = nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = (x @ x.T * 0).sum(1, keepdim=True) if self.squared else x.repeat(1, 1000).reshape(-1, 1000, 4).mean(1)
+        return self.out(x + wide if self.squared else wide)
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_a_pass_is_halved_until_it_fits(squared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows come out as bare torch has them, and nothing larger than the limit was made."""
+    model = Rows(squared=squared).eval()
+    save_bundle(tmp_path / "b", model, features=list("abcd"), task=Regression(), sample=FRAME)
+    many = pd.concat([FRAME] * 20, ignore_index=True)
+    monkeypatch.setitem(sizes.MOST_NUMBERS, "cpu", 1 << 17)
+    monkeypatch.setattr(sizes, "TIMES_INPUT", 1)
+    scorer = Scorer.load(tmp_path / "b", device="cpu")
+    got = scorer.score_frame(many)["prediction"].to_numpy()
+    assert scorer.members.max_rows_in_memory is not None
+    with torch.no_grad():
+        np.testing.assert_allclose(got, model(torch.tensor(many.to_numpy(), dtype=torch.float32))[:, 0], atol=1e-5)
+
+
+def trace_on_meta(model: nn.Module) -> tuple[Graph, dict[str, Tensor]]:
+    """As `trace` does, without its copy to the CPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tensor, "cpu", lambda tensor: tensor)
+        return trace(model)
+
+
+class Net(nn.Module):
+    """A few blocks as honest models have them, larger than anyone scores tables with."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "table":
+            self.body = nn.Sequential(nn.Linear(100_000, 8192), nn.ReLU(), nn.BatchNorm1d(8192), nn.Linear(8192, 8192))
+        elif kind == "photos":
+            self.body = nn.Sequential(
+                nn.Conv2d(3, 64, 7, 2, 3), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
+                *[nn.Conv2d(64, 64, 3, padding=1) for _ in range(4)], nn.Conv2d(64, 2048, 3, 8),
+            )  # fmt: skip
+        elif kind == "hourglass":
+            self.body = nn.Sequential(
+                nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 64, 3, padding=1), nn.MaxPool2d(2),
+                nn.Conv2d(64, 512, 3, padding=1), nn.ConvTranspose2d(512, 64, 2, 2), nn.Conv2d(64, 64, 3, padding=1),
+            )  # fmt: skip
+        elif kind == "steps":
+            self.body = nn.LSTM(64, 1024, 4, batch_first=True, bidirectional=True)
+        else:
+            self.body = nn.Sequential(*[nn.TransformerEncoderLayer(1024, 16, 4096, batch_first=True)] * 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.body(x)
+        return (made[0] if self.kind == "steps" else made).flatten(1).mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("table", (1024, 100_000)),
+        ("photos", (64, 3, 224, 224)),
+        ("photos", (2, 3, 2048, 2048)),
+        ("hourglass", (2, 3, 1024, 1024)),
+        ("steps", (64, 6, 64)),
+        ("tokens", (8, 512, 1024)),
+        ("tokens", (2, 4096, 1024)),
+    ],
+)
+def test_large_honest_models_have_room(kind: str, shape: tuple[int, ...]) -> None:
+    """On the meta device, where shapes alone are: nothing is refused."""
+    with torch.device("meta"):
+        model = Net(kind).eval()
+    graph, tensors = trace_on_meta(model)
+    again = build(graph, tensors)
+    again._sizes.of_lists = kind in ("steps", "tokens")
+    with torch.no_grad():
+        assert again(torch.empty(shape, device="meta")).shape == (shape[0], 1)

@@ -1,0 +1,195 @@
+"""CSV cells arrive as the text they are; Python's csv module is the judge."""
+
+import csv
+import gzip
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scoreline.pipeline.errors import PartitionError
+from scoreline.pipeline.inputs.csv_rows import read_batches, read_header
+from scoreline.pipeline.inputs.discover import discover
+from scoreline.pipeline.options import CsvDialect
+from scoreline.pipeline.records import Partition
+
+COMMA = CsvDialect()
+
+
+def partition(path: Path) -> Partition:
+    """The file as a partition."""
+    (found,) = discover(str(path), format="csv").partitions
+    return found
+
+
+def header(path: Path, dialect: CsvDialect = COMMA) -> list[str]:
+    """The names of the columns."""
+    return list(read_header(partition(path), dialect).names)
+
+
+def read(
+    path: Path, columns: list[str] | None = None, dialect: CsvDialect = COMMA
+) -> tuple[list[tuple[str, ...]], dict[int, str]]:
+    """All rows as tuples of text, and the reasons of those that are ragged by their number."""
+    names = header(path, dialect)
+    found: list[tuple[str, ...]] = []
+    ragged: dict[int, str] = {}
+    for read in read_batches(partition(path), columns or names, header=names, dialect=dialect):
+        ragged.update({len(found) + place: reason for place, reason in read.unreadable.items()})
+        found += [tuple(row[name] for name in columns or names) for row in read.batch.to_pylist()]
+    return found, ragged
+
+
+def rows(path: Path, columns: list[str] | None = None) -> list[tuple[str, ...]]:
+    """All rows of a file without a ragged one."""
+    found, ragged = read(path, columns)
+    assert not ragged
+    return found
+
+
+cells = st.text(st.characters(codec="utf-8", exclude_characters="\r\0", exclude_categories=["Cs"]), max_size=12)
+
+
+@given(table=st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=20), crlf=st.booleans(), bom=st.booleans())
+def test_text_is_unchanged(
+    tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str, str]], crlf: bool, bom: bool
+) -> None:
+    """Quotes, commas, newlines inside quotes, CRLF, BOM: written by Python's csv, read back equal."""
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n" if crlf else "\n", quoting=csv.QUOTE_ALL)
+    writer.writerows([("a", "b", "c"), *table])
+    path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + text.getvalue().encode())
+    assert header(path) == ["a", "b", "c"]
+    assert rows(path, ["a", "b", "c"]) == table
+
+
+def test_ids_stay_text_and_columns_come_in_the_order_asked_for(tmp_path: Path) -> None:
+    """Nothing is inferred."""
+    (tmp_path / "a.csv").write_text("id,x,y\n08123,1,2\nNA,null,\n99999999999999999999,1.50,x\n")
+    assert rows(tmp_path / "a.csv", ["y", "id"]) == [("2", "08123"), ("", "NA"), ("x", "99999999999999999999")]
+
+
+def test_gzip(tmp_path: Path) -> None:
+    """Unpacked on the way."""
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n"))
+    assert rows(tmp_path / "a.csv.gz", ["a", "b"]) == [("1", "2")]
+
+
+@pytest.mark.parametrize("data", ["é,ä\n1,2\n".encode("latin-1"), b"a,b\n\xe9\xff,1\n", "a,b\n1,2\n".encode("utf-16")])
+def test_bytes_that_are_no_utf8_are_refused_with_the_line_that_helps(tmp_path: Path, data: bytes) -> None:
+    """C3: in the header and in a row."""
+    (tmp_path / "a.csv").write_bytes(data)
+    with pytest.raises(PartitionError, match=r"a\.csv: cannot be read as CSV: it is not utf-8.*\[csv\] encoding = "):
+        rows(tmp_path / "a.csv")
+
+
+def test_ragged_rows_keep_their_numbers(tmp_path: Path) -> None:
+    """C2: handed on as rows without cells, so that nothing behind them shifts."""
+    (tmp_path / "a.csv").write_text('a,b\n1,2\n3\n"x\ny",5\n\n6,7,8\n9,"q\n\nr"\n4,5,6\n')
+    found, ragged = read(tmp_path / "a.csv")
+    assert found == [("1", "2"), (None, None), ("x\ny", "5"), (None, None), ("9", "q\n\nr"), (None, None)]
+    assert ragged == {
+        1: "has 1 cell, and the header 2: 3",
+        3: "has 3 cells, and the header 2: 6,7,8",
+        5: "has 3 cells, and the header 2: 4,5,6",
+    }
+
+
+def test_only_ragged_rows(tmp_path: Path) -> None:
+    """No good one to hold on to."""
+    (tmp_path / "a.csv").write_text("a,b\n" + "1\n" * 5)
+    found, ragged = read(tmp_path / "a.csv")
+    assert found == [(None, None)] * 5
+    assert list(ragged) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "data", "expected"),
+    [
+        (CsvDialect(delimiter=";"), b'a;b\n1,5;"x;y"\n', [("1,5", "x;y")]),
+        (CsvDialect(delimiter="\t"), b"a\tb\n1\t2\n", [("1", "2")]),
+        (CsvDialect(quote="'"), b"a,b\n'1,2',\"\n", [("1,2", '"')]),
+        (CsvDialect(quote=""), b'a,b\n"1,2"\n', [('"1', '2"')]),
+        (CsvDialect(encoding="latin-1"), "a,b\né,2\n".encode("latin-1"), [("é", "2")]),
+        (CsvDialect(encoding="cp1252"), "a,b\n€,2\n".encode("cp1252"), [("€", "2")]),
+        (CsvDialect(encoding="utf-16"), "a,b\né,€\n".encode("utf-16"), [("é", "€")]),
+        (CsvDialect(encoding="utf-16-le"), "a,b\né,€".encode("utf-16-le"), [("é", "€")]),
+        (CsvDialect(columns=("a", "b")), b"1,2\n3,4\n", [("1", "2"), ("3", "4")]),
+        (CsvDialect(columns=("a", "b")), b"\xef\xbb\xbf1,2", [("1", "2")]),
+    ],
+)
+def test_declared_dialects(tmp_path: Path, dialect: CsvDialect, data: bytes, expected: list[tuple[str, ...]]) -> None:
+    """C6: what a job file says of its files."""
+    (tmp_path / "a.csv").write_bytes(data)
+    assert read(tmp_path / "a.csv", dialect=dialect) == (expected, {})
+
+
+def test_bytes_of_another_encoding_than_declared(tmp_path: Path) -> None:
+    """Refused, naming it."""
+    (tmp_path / "a.csv").write_bytes("a,b\né,2\n".encode("latin-1"))
+    with pytest.raises(PartitionError, match="it is not utf-16"):
+        read(tmp_path / "a.csv", dialect=CsvDialect(encoding="utf-16"))
+
+
+def test_an_open_quote_cannot_swallow_a_file(tmp_path: Path) -> None:
+    """C2, C7: a row has a bound on its bytes, and so has a line."""
+    (tmp_path / "a.csv").write_text('a,b\n1,2\n"' + "x,y\n" * 1_000_000 + '"\n')
+    with pytest.raises(PartitionError, match=r"a row behind row \d+ is longer than 1 MiB, or a quote was never closed"):
+        read(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n" + "x" * 10_000_000 + ",2\n")
+    with pytest.raises(PartitionError, match="longer than 1 MiB"):
+        read(tmp_path / "a.csv")
+
+
+def test_header_only(tmp_path: Path) -> None:
+    """No rows, and no error."""
+    (tmp_path / "a.csv").write_text("a,b\n")
+    assert header(tmp_path / "a.csv") == ["a", "b"]
+    assert rows(tmp_path / "a.csv", ["a", "b"]) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a,b\n1,"x\n2,y\n3,z\n',
+        'a,b\n1,"x',
+        'a,b\n1,x\n"2,y\n',
+        'a,b\n1,x\n2,"y""\n',
+        'a\n1\n"',
+    ],
+)
+def test_a_quote_that_is_never_closed_is_refused(tmp_path: Path, text: str) -> None:
+    """C2: it would swallow the rest of the file into one cell."""
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(PartitionError, match="a quote is opened and never closed"):
+        rows(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('a,b\n5" pipe,x\n', [('5" pipe', "x")]),
+        ('a,b\n1,"x\ny"', [("1", "x\ny")]),
+        ("a,b\r\n1,2\r\n", [("1", "2")]),
+        ("a,b\n1,2", [("1", "2")]),
+        ("a\n1\n\n3\n", [("1",), ("",), ("3",)]),
+        ("a\n1\n\n", [("1",), ("",)]),
+        ("a,b\n1,2\n\n\n3,4\n\n", [("1", "2"), ("3", "4")]),
+    ],
+)
+def test_the_end_of_a_file_adds_and_takes_no_row(tmp_path: Path, text: str, expected: list[tuple[str, ...]]) -> None:
+    """With or without a last newline, empty lines, lone quotes within a cell."""
+    (tmp_path / "a.csv").write_text(text, newline="")
+    assert rows(tmp_path / "a.csv") == expected
+
+
+def test_files_of_many_blocks(tmp_path: Path) -> None:
+    """Rows that straddle the reader's blocks, with quotes and newlines among them; Python's csv is the judge."""
+    table = [(str(n), f'note "{n}",\n{"x" * (n % 97)}', f"{n / 7:.17g}") for n in range(60_000)]
+    with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("id", "note", "x"), *table])
+    assert (tmp_path / "a.csv").stat().st_size > 4 << 20
+    assert header(tmp_path / "a.csv") == ["id", "note", "x"]
+    assert rows(tmp_path / "a.csv", ["id", "note", "x"]) == table

@@ -1,0 +1,90 @@
+"""Blocks that never cross a split, whatever the batches were, and splits that are cut the same way alone."""
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+from scoreline.pipeline.inputs.cut import cut
+from scoreline.pipeline.records import ReadBlock, ReadRows, Split
+
+
+def batches(sizes: list[int], unreadable: set[int], first_row: int = 0) -> list[ReadRows]:
+    """Rows that hold their own number, from `first_row` on."""
+    found, start = [], 0
+    for size in sizes:
+        batch = pa.record_batch([pa.array(range(start, start + size), pa.int64())], names=["row"])
+        here = {row - start: f"bad {row}" for row in sorted(unreadable) if start <= row < start + size}
+        found.append(ReadRows(batch=batch, unreadable=here))
+        start += size
+    whole = pa.Table.from_batches([one.batch for one in found]) if found else None
+    if not first_row or whole is None:
+        return found
+    rest = whole.slice(first_row).combine_chunks().to_batches()
+    bad = {row - first_row: f"bad {row}" for row in sorted(unreadable) if row >= first_row}
+    return [ReadRows(batch=batch, unreadable=bad) for batch in rest]
+
+
+numbers = st.lists(st.integers(0, 25), max_size=10)
+
+
+@given(
+    numbers,
+    st.integers(1, 12),
+    st.integers(1, 30),
+    st.sets(st.integers(0, 249)),
+    st.sets(st.integers(0, 9)),
+    st.booleans(),
+)
+def test_every_row_once_in_its_split(
+    sizes: list[int], block_rows: int, split_rows: int, bad: set[int], kept: set[int], known: bool
+) -> None:
+    """Order, sizes, the places of unreadable rows, and what is passed over."""
+    total = sum(sizes)
+    bad = {row for row in bad if row < total}
+    num_splits = max(1, -(-total // split_rows))
+    kept = {split for split in kept if split < num_splits}
+    pieces = list(
+        cut(
+            batches(sizes, bad),
+            block_rows=block_rows,
+            split_rows=split_rows,
+            kept=kept,
+            num_splits=num_splits if known else None,
+        )
+    )
+    splits = [piece for piece in pieces if isinstance(piece, Split)]
+    assert [split.index for split in splits] == [n for n in range(num_splits) if n not in kept]
+    assert all(split.last == (split.index == num_splits - 1) for split in splits)
+    for split in splits:
+        mine = [piece for piece in pieces if isinstance(piece, ReadBlock) and piece.split == split.index]
+        rows = [row for block in mine for row in block.batch["row"].to_pylist()]
+        assert rows == list(range(total))[split.index * split_rows : (split.index + 1) * split_rows]
+        assert (split.first_row, split.num_rows) == (split.index * split_rows, len(rows))
+        assert all(block.batch.num_rows == block_rows for block in mine[:-1])
+        assert [block.first_row for block in mine] == [block.batch["row"][0].as_py() for block in mine]
+        told = {block.first_row + place: reason for block in mine for place, reason in block.unreadable.items()}
+        assert told == {row: f"bad {row}" for row in rows if row in bad}
+        assert pieces.index(split) > max((pieces.index(block) for block in mine), default=-1)
+
+
+@given(numbers, st.integers(1, 12), st.integers(1, 30), st.sets(st.integers(0, 249)), st.integers(0, 9))
+def test_a_split_is_cut_alike_from_its_first_row_on(
+    sizes: list[int], block_rows: int, split_rows: int, bad: set[int], begin: int
+) -> None:
+    """As a resume reads it, to the end or to the last split that is wanted."""
+    total = sum(sizes)
+    num_splits = max(1, -(-total // split_rows))
+    begin = min(begin, num_splits - 1)
+    whole = list(cut(batches(sizes, bad), block_rows=block_rows, split_rows=split_rows))
+    first_row = begin * split_rows
+    later = set(range(begin + 1, num_splits))
+    alone = list(
+        cut(
+            batches(sizes, bad, first_row),
+            block_rows=block_rows,
+            split_rows=split_rows,
+            first_row=first_row,
+            kept=set(range(begin)) | later,
+            num_splits=num_splits,
+        )
+    )
+    assert alone == [piece for piece in whole if (piece.index if isinstance(piece, Split) else piece.split) == begin]

@@ -1,0 +1,54 @@
+"""`--compile`: the same answers, or the plain model and the reason why."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import Example, Result
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def words(iris: Example, tmp_path: Path) -> list[object]:
+    iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
+    return ["score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and there is no g++")
+def test_compiled_or_not_the_answers_agree(
+    process: Command, scoreline: Command, words: list[object], tmp_path: Path
+) -> None:
+    """And it is part of the fingerprint: the same command without it scores anew."""
+    compiled = process(*words, tmp_path / "out", "--compile")
+    assert compiled.code == 0, compiled.err
+    assert compiled.event("bundle_loaded")["compiled"] is True
+    first = pq.read_table(tmp_path / "out" / "in.parquet")
+    plain = scoreline(*words, tmp_path / "out")
+    assert plain.event("run_started")["kept"] == 0, plain.err
+    assert "compile" in json.dumps(plain.event("run_started")["to_score"])
+    second = pq.read_table(tmp_path / "out" / "in.parquet")
+    assert first["prediction"] == second["prediction"]
+    assert first["row_id"] == second["row_id"]
+    np.testing.assert_allclose(first["probability_0"], second["probability_0"], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_without_a_compiler_the_model_runs_as_it_is(
+    process: Command, scoreline: Command, words: list[object], tmp_path: Path
+) -> None:
+    """With a warning that says why, and the same bytes of columns."""
+    broken = {"CXX": "/bin/false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    result = process(*words, tmp_path / "out", "--compile", **broken)
+    assert result.code == 0, result.err
+    assert result.event("bundle_loaded")["compiled"] is False
+    assert "compiler" in result.event("model_not_compiled")["reason"]
+    assert scoreline(*words, tmp_path / "plain").code == 0
+    got, wanted = (pq.read_table(tmp_path / name / "in.parquet") for name in ("out", "plain"))
+    assert got.equals(wanted)

@@ -1,0 +1,283 @@
+"""Files of several splits: one part each, resumed at the first that is missing, replaced without a row twice."""
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import Example, Result
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def big(iris: Example) -> pd.DataFrame:
+    """1,000 rows, three of them rejects."""
+    frame = pd.concat([iris.frame] * 7, ignore_index=True).head(1000)
+    frame["row_id"] = np.arange(1000)
+    frame.loc[[5, 640, 999], iris.features[1]] = np.nan
+    return frame
+
+
+@pytest.fixture
+def score(scoreline: Command, iris: Example, tmp_path: Path) -> Command:
+    def call(*words: object, source: str = "data") -> Result:
+        fixed = ["--bundle", iris.bundle, "--input", tmp_path / source, "--output", tmp_path / "out"]
+        return scoreline("score", *fixed, "--max-rejects", "9", *words)
+
+    return call
+
+
+def write(frame: pd.DataFrame, place: Path, **options: object) -> Path:
+    """A Parquet or CSV file by its suffix."""
+    place.parent.mkdir(exist_ok=True)
+    if place.suffix == ".csv":
+        frame.to_csv(place, index=False)
+    else:
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), place, **options)
+    return place
+
+
+def parts(out: Path) -> dict[str, bytes]:
+    """Every part and its rejects."""
+    return {p.relative_to(out).as_posix(): p.read_bytes() for p in sorted(out.rglob("*.[pa]*")) if p.is_file()}
+
+
+def numbers(out: Path) -> list[int]:
+    """The keys in the order of the parts' names."""
+    return [int(n) for part in sorted(out.glob("*.parquet")) for n in pq.read_table(part)["row_id"].to_pylist()]
+
+
+@pytest.mark.parametrize("name", ["big.parquet", "big.csv"])
+@pytest.mark.parametrize(("split_rows", "count"), [(300, 4), (250, 4), (999, 2), (1000, 1), (1001, 1), (7, 143)])
+def test_one_part_per_split(
+    score: Command, scoreline: Command, tmp_path: Path, big: pd.DataFrame, name: str, split_rows: int, count: int
+) -> None:
+    """Names, order, accounts; the same rows as in one part; numbers of rejects count from the start of the file."""
+    write(big, tmp_path / "data" / name, **({"row_group_size": 130} if name.endswith("parquet") else {}))
+    result = score("--split-rows", split_rows, "--batch-size", "64")
+    assert result.code == 0, result.err
+    whole = "big.parquet" if name == "big.parquet" else "big.csv.parquet"
+    stem = whole.removesuffix(".parquet")
+    names = [whole] if count == 1 else [f"{stem}-{n:05d}.parquet" for n in range(count)]
+    out = tmp_path / "out"
+    assert sorted(p.name for p in out.glob("*.parquet")) == names
+    assert numbers(out) == [row for row in range(1000) if row not in (5, 640, 999)]
+    run = json.loads((out / "_scoreline" / "run.json").read_text())
+    (record,) = run["partitions"]
+    assert [part["target"] for part in record["parts"]] == names
+    assert sum(part["rows_in"] for part in record["parts"]) == record["rows_in"] == 1000
+    assert [part["last"] for part in record["parts"]] == [False] * (count - 1) + [True]
+    rejected = [
+        row["reject"]["row_number"]
+        for part in record["parts"]
+        if part["rejects"]
+        for row in pa.ipc.open_file(out / part["rejects"]).read_all().to_pylist()
+    ]
+    assert rejected == [5, 640, 999]
+    assert len([e for e in result.events if e["event"] == "split_published"]) == count
+    verified = json.loads(scoreline("verify", out, "--json").out)
+    assert (verified["problems"], verified["rows_in"], verified["keys_compared"]) == ([], 1000, 1)
+
+
+@pytest.mark.parametrize("name", ["big.parquet", "big.csv"])
+@pytest.mark.parametrize("gone", [[0], [1], [3], [0, 2], [1, 2, 3], [0, 1, 2, 3]])
+def test_only_missing_splits_are_made(
+    score: Command, tmp_path: Path, big: pd.DataFrame, name: str, gone: list[int]
+) -> None:
+    """From the middle of a row group, too; the others keep their inode."""
+    write(big, tmp_path / "data" / name)
+    assert score("--split-rows", "300", "--batch-size", "64").code == 0
+    out = tmp_path / "out"
+    whole, names = parts(out), sorted(p.name for p in out.glob("*.parquet"))
+    inodes = {part: (out / part).stat().st_ino for part in names}
+    for n in gone:
+        (out / names[n]).unlink()
+    result = score("--split-rows", "300", "--batch-size", "64")
+    assert result.code == 0, result.err
+    start = result.event("run_started")
+    assert start["kept"] == 4 - len(gone)
+    assert set(start["to_score"]) == {"missing"}
+    assert [e["split"] for e in result.events if e["event"] == "split_published"] == gone
+    assert parts(out) == whole
+    for n, part in enumerate(names):
+        if n not in gone:
+            assert (out / part).stat().st_ino == inodes[part]
+
+
+@pytest.mark.parametrize("name", ["big.parquet", "big.csv"])
+@pytest.mark.parametrize(("before", "after"), [(300, 200), (200, 300), (1000, 400), (400, 2000), (300, 301)])
+def test_another_split_size_leaves_no_row_twice(
+    score: Command, scoreline: Command, tmp_path: Path, big: pd.DataFrame, name: str, before: int, after: int
+) -> None:
+    """P25: what the new parts do not replace by name is removed once they stand."""
+    write(big, tmp_path / "data" / name)
+    assert score("--split-rows", before).code == 0
+    result = score("--split-rows", after)
+    assert result.code == 0, result.err
+    assert set(result.event("run_started")["to_score"]) == {"option split_rows changed"}
+    assert numbers(tmp_path / "out") == [row for row in range(1000) if row not in (5, 640, 999)]
+    assert scoreline("verify", tmp_path / "out").code == 0
+    fresh = scoreline(
+        "score", "--bundle", json.loads((tmp_path / "out/_scoreline/run.json").read_text())["bundle"]["path"],
+        "--input", tmp_path / "data", "--output", tmp_path / "fresh", "--max-rejects", "9", "--split-rows", after,
+    )  # fmt: skip
+    assert fresh.code == 0
+    assert parts(tmp_path / "out") == parts(tmp_path / "fresh")
+    assert "nothing_to_do" in score("--split-rows", after).err
+
+
+@pytest.mark.parametrize("name", ["big.parquet", "big.csv"])
+@pytest.mark.parametrize("rows", [0, 100, 300, 301, 900, 1300])
+def test_an_input_that_grew_or_shrank(
+    score: Command, scoreline: Command, tmp_path: Path, big: pd.DataFrame, name: str, rows: int
+) -> None:
+    """P25: the parts of the file as it was do not stay beside those of the file as it is."""
+    file = write(big, tmp_path / "data" / name)
+    assert score("--split-rows", "300").code == 0
+    changed = pd.concat([big, big.head(300).assign(row_id=np.arange(1000, 1300))], ignore_index=True).head(rows)
+    write(changed, file)
+    result = score("--split-rows", "300")
+    assert result.code == 0, result.err
+    assert set(result.event("run_started")["to_score"]) == {"input changed"}
+    rejected = {5, 640, 999, 1005}
+    assert numbers(tmp_path / "out") == [row for row in range(rows) if row not in rejected]
+    assert scoreline("verify", tmp_path / "out").code == 0
+
+
+def test_surplus_of_a_killed_run_goes_with_the_next(score: Command, tmp_path: Path, big: pd.DataFrame) -> None:
+    """P26: every new part stands, and an old one, because the run died before it could remove it."""
+    write(big, tmp_path / "data" / "big.parquet")
+    assert score("--split-rows", "300").code == 0
+    whole = parts(tmp_path / "out")
+    assert score("--split-rows", "500").code == 0
+    wanted = parts(tmp_path / "out")
+    (tmp_path / "out" / "big-00003.parquet").write_bytes(whole["big-00003.parquet"])
+    assert score("--split-rows", "500").code == 0
+    assert parts(tmp_path / "out") == wanted
+
+
+def test_rejects_that_no_part_names_go(score: Command, scoreline: Command, tmp_path: Path, big: pd.DataFrame) -> None:
+    """P26: the run died between a part without rejects and the removal of those of the part it replaced."""
+    file = write(big, tmp_path / "data" / "big.parquet")
+    assert score().code == 0
+    old = (tmp_path / "out" / "_rejects" / "big.arrow").read_bytes()
+    write(big.fillna(1.0), file)
+    assert score().code == 0
+    assert not (tmp_path / "out" / "_rejects" / "big.arrow").exists()
+    (tmp_path / "out" / "_rejects" / "big.arrow").write_bytes(old)
+    (tmp_path / "out" / "_SUCCESS").unlink()
+    assert score().code == 0
+    assert not (tmp_path / "out" / "_rejects" / "big.arrow").exists()
+    assert scoreline("verify", tmp_path / "out").code == 0
+
+
+def test_a_file_that_breaks_in_its_middle(
+    score: Command, tmp_path: Path, big: pd.DataFrame, iris: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The splits before stand, it alone has failed; mended, the rest is scored."""
+    from scoreline.pipeline.parquet import sizes
+
+    monkeypatch.setattr(sizes, "MOST_ROWS", 50)  # so much is decoded at once, and fails as one
+    file = write(
+        big, tmp_path / "data" / "big.parquet", row_group_size=100, write_page_checksum=True, use_dictionary=False
+    )
+    whole = file.read_bytes()
+    place = pq.ParquetFile(file).metadata.row_group(9).column(2).data_page_offset + 200
+    file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    write(iris.frame, tmp_path / "data" / "other.parquet")
+    result = score("--split-rows", "300", "--batch-size", "50")
+    assert result.code == 65
+    assert "big.parquet: cannot be read as Parquet" in result.message
+    assert "1 of 2 inputs" in result.message
+    out = tmp_path / "out"
+    assert sorted(p.name for p in out.glob("*.parquet")) == [
+        "big-00000.parquet", "big-00001.parquet", "big-00002.parquet", "other.parquet",
+    ]  # fmt: skip
+    assert not (out / "_SUCCESS").exists()
+    assert score("--split-rows", "300", "--batch-size", "50").event("run_started")["kept"] == 4
+    file.write_bytes(whole)
+    assert score("--split-rows", "300", "--batch-size", "50").code == 0
+    big_rows = [n for p in sorted(out.glob("big*.parquet")) for n in pq.read_table(p)["row_id"].to_pylist()]
+    assert big_rows == [row for row in range(1000) if row not in (5, 640, 999)]
+
+
+def test_inputs_whose_parts_would_meet(score: Command, tmp_path: Path, big: pd.DataFrame) -> None:
+    """`big.parquet` has a second split, and another input has its name; a file of one split is in nobody's way."""
+    write(big, tmp_path / "data" / "big.parquet")
+    write(big, tmp_path / "data" / "big-00001.parquet")
+    result = score("--split-rows", "600")
+    assert result.code == 2
+    assert "'big.parquet' and 'big-00001.parquet' would both be written to 'big-00001.parquet'" in result.message
+    assert score("--split-rows", "2000").code == 0
+
+
+def test_the_split_size_is_a_function_of_the_bundle(score: Command, tmp_path: Path, big: pd.DataFrame) -> None:
+    """Said in the log and the manifest; the same value named is the same work."""
+    write(big, tmp_path / "data" / "big.parquet")
+    result = score()
+    assert result.event("run_started")["split_rows"] == 1 << 20
+    assert json.loads((tmp_path / "out/_scoreline/run.json").read_text())["options"]["split_rows"] == 1 << 20
+    assert "nothing_to_do" in score("--split-rows", "5000").err  # one split either way
+
+
+def test_parts_made_otherwise_in_their_last_bits_are_said(score: Command, tmp_path: Path, big: pd.DataFrame) -> None:
+    """Kept, because the values are the same within rounding; the log tells in what they differ."""
+    write(big, tmp_path / "data" / "big.parquet")
+    assert score("--split-rows", "300", "--batch-size", "64").code == 0
+    (tmp_path / "out" / "big-00002.parquet").unlink()
+    result = score("--split-rows", "300", "--batch-size", "32")
+    mixed = result.event("kept_parts_differ")
+    assert (mixed["kept_with"], mixed["now_with"]) == ({"batch_rows": "64"}, {"batch_rows": "32"})
+    assert result.event("run_started")["kept"] == 3
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4])
+def test_any_number_of_threads_gives_the_same_bytes(
+    score: Command, tmp_path: Path, big: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, cores: int, iris: Example
+) -> None:
+    """N9, within one process: the number of lanes and readers enters no part."""
+    from scoreline.pipeline.cores import Cores
+    from scoreline.pipeline.running import run
+
+    for n in range(3):
+        write(big.assign(row_id=big["row_id"] + n), tmp_path / "data" / f"{n}.parquet")
+    assert score("--split-rows", "300", "--batch-size", "17").code == 0
+    wanted = parts(tmp_path / "out")
+    monkeypatch.setattr(run, "available_cores", lambda: Cores(count=cores, limited_by="the test"))
+    seen = []
+    real = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda self: (seen.append(self.name), real(self))[1])
+    assert score("--split-rows", "300", "--batch-size", "17", "--force").code == 0
+    assert len({name for name in seen if name.startswith("lane")}) <= cores
+    assert parts(tmp_path / "out") == wanted
+
+
+def test_a_new_file_during_the_run_is_left_for_the_next(
+    score: Command, tmp_path: Path, big: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P17: the list of inputs is frozen when the run begins; what came later is said."""
+    from scoreline.pipeline.inputs.parquet import Parquet
+
+    write(big, tmp_path / "data" / "0.parquet")
+    real = Parquet.read_rows
+
+    def and_then(*words: Any, **options: Any) -> Any:
+        write(big, tmp_path / "data" / "1.parquet")
+        return real(*words, **options)
+
+    monkeypatch.setattr(Parquet, "read_rows", and_then)
+    result = score()
+    assert result.code == 0
+    assert (result.event("new_inputs_found")["count"], result.event("new_inputs_found")["first"]) == (1, "1.parquet")
+    assert not (tmp_path / "out" / "1.parquet").exists()
+    monkeypatch.undo()
+    assert score().event("run_started")["kept"] == 1
+    assert (tmp_path / "out" / "1.parquet").exists()

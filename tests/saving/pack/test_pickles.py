@@ -1,0 +1,182 @@
+"""What is a pickle or code says so and asks, and nothing of it runs otherwise."""
+
+import io
+import json
+import pickle
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.compose import ColumnTransformer
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from conftest import Result
+from packed_files import FRAME, LAYERS, RNG, probabilities, spec, write_files
+from scoreline import Scorer
+from textbook import ClassificationModel
+
+Command = Callable[..., Result]
+
+
+class Evil:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (exec, (f"open({str(self.mark)!r}, 'w').close()",))
+
+
+AUDITED = """
+import json, sys
+import skops.io, sklearn.preprocessing, pandas, onnxruntime  # what they import is not what a file makes them import
+from scoreline.jobs.cli import run
+from scoreline.pipeline.saving import pack
+events = []
+processes = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "socket.connect", "socket.bind")
+def hook(event, args):
+    of_a_file = event in ("compile", "open") and "executed" in str(args[0])
+    if event in processes or event == "pickle.find_class" or of_a_file:
+        events.append((event, str(args)[:200]))
+sys.addaudithook(hook)
+for words in json.loads(sys.argv[1]):
+    events.clear()
+    sys.stderr.write(f"ENDED {run(words)} {json.dumps(events)}\\n")
+"""
+
+
+def zipped_pickle(payload: bytes) -> bytes:
+    """A zip with a pickle in it, as torch and .npz have."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("archive/data.pkl", payload)
+        archive.writestr("archive/version", "3\n")
+        archive.writestr("mean_.npy", payload)
+    return data.getvalue()
+
+
+NAMES = (
+    "weights.pt", "weights.safetensors", "scaler.npz", "scaler.json", "scaler.skops", "model.onnx", "sample.csv",
+    "sample.parquet", "object.npz",
+)  # fmt: skip
+
+
+def spec_with_a_pickle(name: str, files: Path) -> Path:
+    """A spec in a folder of files, of which the one of that name is a pickle that leaves `executed` behind."""
+    evil = Evil(files / "executed")
+    payload = pickle.dumps(evil)
+    data = zipped_pickle(payload) if name in ("weights.pt", "scaler.skops", "scaler.npz") else payload
+    (files / name).write_bytes(data)
+    if name == "object.npz":
+        np.savez(files / name, mean_=np.array([evil], dtype=object), scale_=np.ones(1))
+    scaler = name if name.startswith("scaler") or name == "object.npz" else "scaler.json"
+    text = {"model.onnx": 'file = "model.onnx"', "weights.safetensors": f'weights = "{name}"\nlayers = {LAYERS}'}.get(
+        name
+    )
+    path = spec(files, model=text, scaler=scaler)
+    path.write_text(path.read_text().replace('"sample.csv"', f'"{name if "sample" in name else "sample.csv"}"'))
+    if scaler.endswith(".npz"):
+        path.write_text(path.read_text() + 'kind = "standard"\n')
+    return path
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What `pack` did with a spec, under the audit hook."""
+
+    files: Path
+    code: int
+    events: list[Any]
+    err: str
+
+
+@pytest.fixture(scope="module")
+def packed(
+    tmp_path_factory: pytest.TempPathFactory, model: torch.nn.Module, scaler: StandardScaler
+) -> dict[str, Packed]:
+    """Every spec packed by one process under the audit hook: its imports take far longer than all of them."""
+    folders = {name: write_files(tmp_path_factory.mktemp("packed"), model, scaler) for name in NAMES}
+    words = [["pack", str(spec_with_a_pickle(name, files)), str(files / "b")] for name, files in folders.items()]
+    done = subprocess.run(
+        [sys.executable, "-c", AUDITED, json.dumps(words)], capture_output=True, text=True, check=False, cwd="/"
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout
+    said = re.findall(r"(.*?)^ENDED (\d+) (\[.*?\])$\n", done.stderr, re.DOTALL | re.MULTILINE)
+    return {
+        name: Packed(folders[name], int(code), json.loads(events), err)
+        for name, (err, code, events) in zip(NAMES, said, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pickle_under_any_name_executes_nothing(name: str, packed: dict[str, Packed]) -> None:
+    """M1: in a process under an audit hook, nothing of the file is executed, compiled or looked up."""
+    result = packed[name]
+    assert result.code == 78, result.err
+    assert "Traceback" not in result.err
+    assert not (result.files / "executed").exists()
+    assert result.events == []
+    assert not (result.files / "b").exists()
+
+
+def test_the_audit_sees_what_it_should(files: Path) -> None:
+    """The same file, unpickled: so the hook above is no blind one."""
+    mark = files / "executed"
+    (files / "evil.pkl").write_bytes(pickle.dumps(Evil(mark)))
+    code = AUDITED.replace("run(words)", "pickle.load(open(words[0], 'rb'))").replace(
+        "import json", "import json, pickle"
+    )
+    words = [sys.executable, "-c", code, json.dumps([[str(files / "evil.pkl")]])]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd="/")
+    assert mark.exists()
+    assert "pickle.find_class" in done.stderr
+    assert "compile" in done.stderr
+
+
+def test_pickles_are_read_by_another_process(files: Path, scoreline: Command) -> None:
+    """With --allow-pickle the child executes it, as was asked; the parent takes data or nothing."""
+    mark = files / "executed"
+    (files / "evil.pkl").write_bytes(pickle.dumps(Evil(mark)))
+    result = scoreline("pack", spec(files, scaler="evil.pkl"), files / "b", "--allow-pickle")
+    assert result.code == 78
+    assert mark.exists()
+    assert not (files / "b").exists()
+
+
+def test_a_mixed_pipeline_from_joblib(files: Path, scoreline: Command) -> None:
+    """A ColumnTransformer over numbers and words, pickled, becomes steps."""
+    frame = FRAME.assign(c=RNG.choice(["x", "y"], 40))
+    frame.to_csv(files / "sample.csv", index=False)
+    fitted = ColumnTransformer([("n", StandardScaler(), ["a", "b"]), ("c", OneHotEncoder(), ["c"])]).fit(frame)
+    joblib.dump(fitted, files / "mixed.joblib")
+    network = ClassificationModel(4, [8], 2).eval()
+    torch.save(network.state_dict(), files / "weights.pt")
+    layers = LAYERS.replace("in_features = 3", "in_features = 4").replace(
+        '{type = "Linear", in_features = 8', '{type = "Dropout"}, {type = "Linear", in_features = 8'
+    )
+    text = f'weights = "weights.pt"\nweights_prefix = "network."\nlayers = {layers}'
+    result = scoreline("pack", spec(files, model=text, scaler="mixed.joblib"), files / "b", "--allow-pickle")
+    assert result.code == 0, result.err
+    got = Scorer.load(files / "b", device="cpu").score_frame(frame)["probability"]
+    np.testing.assert_allclose(got, probabilities(network, fitted, frame)[:, 1], rtol=0, atol=1e-6)
+
+
+def test_code_that_ends_the_process_is_no_success(files: Path, scoreline: Command) -> None:
+    """A scheduler would take exit 0 for done."""
+    (files / "quits.py").write_text("import sys\nsys.exit(0)\n")
+    result = scoreline(
+        "pack", spec(files, model='weights = "weights.pt"\nfactory = "quits:make"'), files / "b", "--allow-import"
+    )
+    assert result.code == 78
+    assert "'quits:make' fails" in result.message

@@ -1,0 +1,105 @@
+"""pack.toml: the specs of save_bundle as tables, and what is wrong with one."""
+
+import json
+from pathlib import Path
+
+import pytest
+from scoreline.pipeline.saving.spec_file import read_spec
+from scoreline.schemas.pack import EnsembleOfFiles, ModelFile, PackSpec, RegressionOfFiles, ScalerFile
+
+from scoreline import Binary, BundleError, Image, Table, TokenSequence
+
+FOREIGN = ("Input should", "Field required", "validation error", "constrained", "Extra inputs", "Spec", "OfFiles")
+
+
+def read(folder: Path, text: str) -> PackSpec:
+    """The spec of a text."""
+    (folder / "pack.toml").write_text(text)
+    return read_spec(folder / "pack.toml")
+
+
+def test_one_task_or_several(tmp_path: Path) -> None:
+    """A table with a kind is the only one; tables in it are named."""
+    spec = read(tmp_path, '[task]\nkind = "binary"\nlabels = ["no", "yes"]\nthreshold = 0.3\n')
+    assert spec.task == Binary(["no", "yes"], threshold=0.3)
+    spec = read(
+        tmp_path,
+        '[task.fraud]\nkind = "binary"\nlabels = [0, 1]\n[task.amount]\nkind = "regression"\nbounds = [0.0, inf]\n'
+        'scaler = {file = "y.skops"}\n',
+    )
+    scaler = ScalerFile(file="y.skops")
+    assert spec.task == {
+        "fraud": Binary([0, 1]),
+        "amount": RegressionOfFiles([], scaler=scaler, quantiles=[], bounds=(0.0, float("inf"))),
+    }
+
+
+def test_one_input_or_several(tmp_path: Path) -> None:
+    """As tasks."""
+    spec = read(tmp_path, '[inputs]\nkind = "image"\ncolumn = "photo"\nsize = [8, 8]\n')
+    assert spec.inputs == Image("photo", size=(8, 8), mean=[], std=[])
+    spec = read(
+        tmp_path,
+        '[inputs.x]\nkind = "table"\ncolumns = ["a"]\n[inputs.y]\nkind = "tokens"\ncolumn = "t"\nlongest = 4\n',
+    )
+    assert spec.inputs == {"x": Table(["a"]), "y": TokenSequence("t", longest=4, vocabulary=[])}
+
+
+def test_one_model_or_several(tmp_path: Path) -> None:
+    """Members make an ensemble."""
+    assert read(tmp_path, '[model]\nfile = "m.onnx"\n').model == ModelFile(file="m.onnx")
+    spec = read(tmp_path, '[model]\ncombine = "vote"\n[[model.members]]\nfile = "a.onnx"\n')
+    assert spec.model == EnsembleOfFiles([ModelFile(file="a.onnx")], combine="vote")
+
+
+def test_a_spec_survives_json(tmp_path: Path) -> None:
+    """The child process that unpickles is given it so."""
+    spec = read(
+        tmp_path,
+        'features = ["a"]\n[task]\nkind = "multilabel"\nlabels = ["u", "v"]\nthreshold = {u = 0.3}\n'
+        '[model]\nstd = true\n[[model.members]]\nfile = "a.onnx"\n[scaler]\nfile = "s.npz"\nkind = "standard"\n',
+    )
+    assert PackSpec.model_validate(json.loads(json.dumps(spec.model_dump(mode="json")))) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("labels = [0, 1]", "'labels' is not a field at the top; move it under [task]"),
+        ("sampel = 'a'", "'sampel' is not a field at the top; did you mean 'sample'?"),
+        ("weights = 'a'", "'weights' is not a field at the top; move it under [model]"),
+        ("task = 'binary'", "task: 'binary' is not a table; write [task] with kind = \"binary\" or another kind"),
+        ("[task]\nlabels = [0, 1]", "task lacks 'kind'; add: kind = \"binary\"   # or multiclass, multilabel"),
+        ("[task]\nkind = 'multi'", "task: kind: 'multi' is not one of 'binary', 'multiclass'"),
+        ("[task]\nkind = 'binary'", "task lacks 'labels'; add: labels = [\"no\", \"yes\"]"),
+        ("[task]\nkind = 'binary'\nlabels = [0, 1]\ntreshold = 1", "task: 'treshold' is not a field; did you mean"),
+        ("[task.fraud]\nkind = 'binary'\nlabels = [0, 1]\nthreshold = 1.3",
+         "task 'fraud': threshold: 1.3 is not between 0 and 1"),
+        ("[task.fraud]\nkind = 'regression'\nscaler = {fil = 'y'}", "task 'fraud': scaler: 'fil' is not a field; did"),
+        ("[task.fraud]\nkind = 'regression'\nscaler = {}", "task 'fraud': scaler lacks 'file'; add: file ="),
+        ("[task.fraud]\nkind = 'regression'\nscaler = 'y'", "task 'fraud': scaler: 'y' is not a number, nor a table"),
+        ("[inputs.x]\nkind = 'image'\ncolumn = 'a'", "input 'x' lacks 'size'; add: size = [224, 224]"),
+        ("[inputs.x]\nkind = 'text'", "input 'x': kind: 'text' is not one of 'table', 'image', 'tokens', 'floats'"),
+        ("[scaler]\nfile = 3", "scaler: file: 3 is not text"),
+        ("[scaler]\nfeatures = ['a']", "scaler lacks 'file'; add: file = \"scaler.skops\""),
+        ("[scaler]\nfile = 'a'\nkind = 'std'", "scaler: kind: 'std' is not one of 'standard', 'minmax'"),
+        ("[[scaler]]\nfile = 'a'\nfeature = ['a']", "scaler[0]: 'feature' is not a field; did you mean 'features'?"),
+        ("[model]\nweight = 'a'", "model: 'weight' is not a field; did you mean 'weights'?"),
+        ("[model]\nlayers = 3", "model: layers: 3 is not a list"),
+        ("[model]\ncombine = 'vote'\n[[model.members]]\nfil = 'a'", "model: members[0]: 'fil' is not a field; did you"),
+        ("model = 'm.onnx'", "model: 'm.onnx' is not a table; write [model]"),
+        ("features = 'ab'", "features is the text 'ab'; pass a list of column names"),
+        ("call = 'tuple'", "call: 'tuple' is not one of 'arguments', 'dict'"),
+        ("prune = 'half'", "prune: 'half' is not a number"),
+        ("sample = 3", "sample: 3 is not text"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str, says: str) -> None:
+    """With the file, the table, the field and the value."""
+    with pytest.raises(BundleError) as caught:
+        read(tmp_path, text)
+    said = str(caught.value)
+    assert said.startswith(f"spec {str(tmp_path / 'pack.toml')!r}: ")
+    assert says in said
+    assert "\n" not in said
+    assert not [word for word in FOREIGN if word in said]

@@ -1,0 +1,158 @@
+"""Weights whose names begin otherwise, archives that unpack to far more than they hold."""
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conftest import Result
+from scoreline import Scorer
+
+FRAME = pd.DataFrame(np.random.default_rng(2).normal(size=(30, 2)), columns=["a", "b"])
+LAYERS = (
+    '[{type = "Linear", in_features = 2, out_features = 3}, {type = "Tanh"},'
+    ' {type = "Linear", in_features = 3, out_features = 1}]'
+)
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).eval()
+
+
+def packed(
+    folder: Path, tensors: dict[str, Tensor] | bytes, scoreline: Callable[..., Result], lines: str = "", more: str = ""
+) -> Result:
+    """`scoreline pack` of a file of weights, and what it says."""
+    FRAME.to_parquet(folder / "sample.parquet")
+    if isinstance(tensors, bytes):
+        (folder / "weights.pt").write_bytes(tensors)
+    else:
+        torch.save(tensors, folder / "weights.pt")
+    (folder / "spec.toml").write_text(
+        'features = ["a", "b"]\ntask = {kind = "regression"}\nsample = "sample.parquet"\n'
+        f'[model]\nweights = "weights.pt"\nlayers = {LAYERS}\n{lines}\n{more}'
+    )
+    return scoreline("pack", folder / "spec.toml", folder / "b")
+
+
+def as_trained(folder: Path, model: nn.Module) -> None:
+    got = Scorer.load(folder / "b", device="cpu").score_frame(FRAME)["prediction"]
+    with torch.no_grad():
+        expected = model(torch.tensor(FRAME.to_numpy(), dtype=torch.float32))[:, 0]
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "module._orig_mod.", "net.body."])
+def test_the_hint_names_the_prefix_that_is_there(
+    prefix: str, tmp_path: Path, model: nn.Module, scoreline: Callable[..., Result]
+) -> None:
+    """Its line pasted, the bundle is as trained."""
+    tensors = {f"{prefix}{name}": value for name, value in model.state_dict().items()}
+    refused = packed(tmp_path, tensors, scoreline)
+    assert refused.code == 78
+    line = f'weights_prefix = "{prefix}"'
+    assert refused.message.strip().endswith(line)
+    assert packed(tmp_path, tensors, scoreline, line).code == 0
+    as_trained(tmp_path, model)
+
+
+def test_names_outside_the_prefix_are_listed(
+    tmp_path: Path, model: nn.Module, scoreline: Callable[..., Result]
+) -> None:
+    """With the line that leaves them out, and nothing is left out unasked."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {"loss.weight": torch.ones(2), 'odd"name': torch.ones(1)}
+    refused = packed(tmp_path, tensors, scoreline, 'weights_prefix = "model."')
+    assert refused.code == 78
+    assert "2 of the 6 tensors" in refused.message
+    line = refused.message.strip().split("add under [model]: ")[1]
+    assert line == 'weights_ignore = ["loss.weight", "odd\\"name"]'
+    assert packed(tmp_path, tensors, scoreline, f'weights_prefix = "model."\n{line}').code == 0
+    as_trained(tmp_path, model)
+    unknown = packed(tmp_path, tensors, scoreline, 'weights_prefix = "model."\nweights_ignore = ["loss.bias"]')
+    assert "weights_ignore names 'loss.bias'" in unknown.message
+
+
+def test_a_prefix_that_no_name_has(tmp_path: Path, model: nn.Module, scoreline: Callable[..., Result]) -> None:
+    """What the names are, in place of a hint that does not help."""
+    refused = packed(tmp_path, dict(model.state_dict()), scoreline, 'weights_prefix = "module."')
+    assert refused.code == 78
+    assert "begins with weights_prefix 'module.'; they are '0.weight'" in refused.message
+
+
+def test_no_hint_where_no_prefix_would_help(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
+    """Other shapes are said as they are."""
+    refused = packed(tmp_path, dict(nn.Sequential(nn.Linear(2, 4)).state_dict()), scoreline)
+    assert refused.code == 78
+    assert "weights_prefix" not in refused.message
+
+
+def bomb(names: list[str], size: int) -> bytes:
+    """A small archive of entries that are all zeros."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name in names:
+            with archive.open(name, "w", force_zip64=True) as entry:
+                for _ in range(size >> 20):
+                    entry.write(bytes(1 << 20))
+    return buffer.getvalue()
+
+
+def lying(data: bytes) -> bytes:
+    """The same, the directory of which says that every entry unpacks to terabytes."""
+    at = data.index(b"PK\x01\x02")
+    return data[: at + 24] + b"\xfe\xff\xff\xff" + data[at + 28 :]
+
+
+@pytest.fixture(scope="module")
+def zeros() -> bytes:
+    return bomb(["mean.npy", "scale.npy"], 80 << 20)
+
+
+def test_an_npz_that_unpacks_to_far_more(
+    tmp_path: Path, model: nn.Module, zeros: bytes, scoreline: Callable[..., Result]
+) -> None:
+    """Refused by what its directory says, before anything is unpacked."""
+    assert len(zeros) < 2 << 20
+    for data in (zeros, lying(bomb(["mean.npy"], 1 << 20))):
+        (tmp_path / "scaler.npz").write_bytes(data)
+        more = '[scaler]\nfile = "scaler.npz"\nkind = "standard"'
+        refused = packed(tmp_path, dict(model.state_dict()), scoreline, more=more)
+        assert refused.code == 78
+        assert "scaler.npz of" in refused.message
+        assert "above the limit" in refused.message
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".skops"])
+def test_other_archives_too(
+    suffix: str, tmp_path: Path, model: nn.Module, zeros: bytes, scoreline: Callable[..., Result]
+) -> None:
+    """Weights and skops files are archives as well."""
+    if suffix == ".pt":
+        refused = packed(tmp_path, zeros, scoreline)
+    else:
+        (tmp_path / "scaler.skops").write_bytes(zeros)
+        refused = packed(tmp_path, dict(model.state_dict()), scoreline, more='[scaler]\nfile = "scaler.skops"')
+    assert refused.code == 78
+    assert "above the limit" in refused.message
+
+
+def test_honest_archives_pass(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
+    """Numbers that compress well, a stored file, a broken one that says so."""
+    from scoreline.pipeline.errors import BundleError
+    from scoreline.pipeline.saving.archives import refuse_bomb
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, mean=np.zeros(1 << 20))
+    refuse_bomb(buffer.getvalue(), "s.npz")
+    refuse_bomb(b"no archive", "s.npz")
+    with pytest.raises(BundleError, match="broken zip archive"):
+        refuse_bomb(buffer.getvalue()[:-30] + b"PK\x05\x06" + b"\xff" * 16 + b"\0\0", "s.npz")

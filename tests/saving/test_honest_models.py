@@ -1,0 +1,345 @@
+"""Models that would score plausibly and wrong are refused when they are saved; odd but honest ones are not."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 - as everyone writes it
+from scoreline.pipeline.bundle.bundle import open_bundle
+from torch import Tensor, nn
+
+from described import save_described
+from scoreline import BundleError, ModelFailedError, Regression, ScorelineError, Scorer, save_bundle
+
+X = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 4)), columns=list("abcd"))
+
+
+class By(nn.Module):
+    """A linear layer with a function behind it."""
+
+    def __init__(self, then: Callable[[Any, Tensor], Any], width: int = 1) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, width)
+        self.relu = nn.ReLU(inplace=True)
+        self.norm = nn.BatchNorm1d(width, track_running_stats=False)
+        self.sigmoid = nn.Sigmoid()
+        self.then = then
+
+    def forward(self, x: Tensor) -> Any:
+        return self.then(self, self.layer(x))
+
+
+def save(path: Path, model: nn.Module, **changes: Any) -> Path:
+    given: dict[str, Any] = {"features": list("abcd"), "task": "regression", "sample": X, **changes}
+    save_described(path / "b", model, **given)
+    return path / "b"
+
+
+def scored(bundle: Path, frame: pd.DataFrame = X) -> pd.DataFrame:
+    return Scorer.load(bundle, device="cpu").score_frame(frame)
+
+
+def out_of_the_way(_self: Any, h: Tensor) -> Tensor:
+    torch.add(h, 1, out=h)
+    return h
+
+
+def added_in_place(_self: Any, h: Tensor) -> Tensor:
+    g = h
+    g += 1
+    return h
+
+
+def silent_relu(self: Any, h: Tensor) -> Tensor:
+    self.relu(h)
+    return h
+
+
+def silent_function(_self: Any, h: Tensor) -> Tensor:
+    F.relu(h, inplace=True)
+    return h
+
+
+IN_PLACE = [out_of_the_way, added_in_place, silent_relu, silent_function, lambda _, h: h.add_(1)]
+
+
+@pytest.mark.parametrize("then", IN_PLACE)
+def test_changes_in_place_are_kept_or_refused_never_lost(tmp_path: Path, then: Any) -> None:
+    """A result nobody uses, whose argument somebody does."""
+    with pytest.raises(BundleError, match=r"in place|'add_'|golden rows"):
+        save(tmp_path, By(then))
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda _, h: h - h.mean(dim=0),
+        lambda _, h: h / h.abs().max(),
+        lambda _, h: torch.softmax(h, dim=0),
+        lambda s, h: s.norm(h),
+        lambda _, h: torch.cumsum(h, dim=0),
+    ],
+    ids=["mean", "max", "softmax", "batch statistics", "cumsum"],
+)
+def test_models_that_mix_rows_are_refused(tmp_path: Path, then: Any) -> None:
+    """A row's score may not depend on its neighbours, or it depends on the block size."""
+    with pytest.raises(BundleError, match="mixes rows"):
+        save(tmp_path, By(then))
+
+
+@pytest.mark.parametrize(
+    ("then", "changes", "says"),
+    [
+        (lambda _, h: torch.sigmoid(h), {"task": "binary", "labels": [0, 1]}, "ends in Sigmoid.*'probabilities'"),
+        (lambda s, h: s.sigmoid(h).squeeze(1), {"task": "binary", "labels": [0, 1]}, "ends in Sigmoid"),
+        (lambda _, h: F.logsigmoid(h), {"task": "binary", "labels": [0, 1]}, "ends in LogSigmoid.*'log_prob"),
+        (lambda _, h: h.softmax(-1), {"task": "multiclass", "labels": [0, 1, 2]}, "ends in Softmax"),
+    ],
+)
+def test_an_activation_is_not_applied_twice(tmp_path: Path, then: Any, changes: dict[str, Any], says: str) -> None:
+    """Seen in the graph, through changes of shape, whatever the sample's values."""
+    with pytest.raises(BundleError, match=says):
+        save(tmp_path, By(then, width=len(changes["labels"]) if changes["task"] == "multiclass" else 1), **changes)
+
+
+def test_forward_hooks_and_replaced_forwards_are_refused(tmp_path: Path) -> None:
+    """Tracing does not see them."""
+    hooked = nn.Sequential(nn.Linear(4, 1))
+    hooked.register_forward_hook(lambda _m, _i, o: o.clamp(-5, 5))
+    with pytest.raises(BundleError, match="forward hooks"):
+        save(tmp_path, hooked)
+    replaced = nn.Linear(4, 1)
+    replaced.forward = lambda x: x[:, :1]  # type: ignore[method-assign]
+    with pytest.raises(BundleError, match="forward of its own"):
+        save(tmp_path, replaced)
+
+
+def test_models_that_draw_are_refused_and_the_seed_is_given_back(tmp_path: Path) -> None:
+    """Noise of 1e-7 passes any tolerance."""
+    model = By(lambda _, h: h + torch.randn(1) * 1e-7)
+    before = torch.get_rng_state()
+    with pytest.raises(BundleError, match="random"):
+        save(tmp_path, model)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("rows", [1, 3, 50])
+def test_shapes_that_look_right_for_few_rows_are_refused(tmp_path: Path, rows: int) -> None:
+    """However few rows the sample has: a sum that broadcasts, a transposed output."""
+    with pytest.raises(BundleError, match=r"output is \(\d+, \d+\)"):
+        save(tmp_path, By(lambda _, h: h + h[:, 0]), sample=X.head(rows), task="binary", labels=[0, 1])
+    with pytest.raises(BundleError, match=r"output is \(3, \d+\)"):
+        save(tmp_path, By(lambda _, h: h.T, 3), sample=X.head(rows), task="multiclass", labels=[0, 1, 2])
+
+
+def test_models_that_squeeze_score_a_single_row(tmp_path: Path) -> None:
+    """A file of n blocks and one row ends in a block of one."""
+
+    def squeezes(_self: Any, h: Tensor) -> Tensor:
+        return torch.stack([h[:, :1].squeeze(), h[:, 1:].squeeze()], dim=1)
+
+    bundle = save(tmp_path, By(squeezes, 2), labels=["u", "v"])
+    np.testing.assert_allclose(scored(bundle, X.head(1)), scored(bundle).head(1), atol=1e-6)
+
+
+def test_models_that_view_get_contiguous_rows(tmp_path: Path) -> None:
+    """The tensor is filled column by column, and `view` needs it otherwise."""
+
+    class Views(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x.view(-1, 2)).view(x.shape[0], 2)
+
+    model = Views()
+    got = scored(save(tmp_path, model, labels=["u", "v"]))
+    x = torch.tensor(X.to_numpy(), dtype=torch.float32).contiguous()
+    np.testing.assert_allclose(got, model(x).detach(), atol=1e-6)
+
+
+def test_layers_by_any_name(tmp_path: Path) -> None:
+    """Columns as keys of a ModuleDict, names that every module has, numpy integers for sizes."""
+
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = nn.ModuleDict({n: nn.Linear(4, np.int64(2)) for n in ("capital-gain", "age group", "größe")})
+            self._steps = nn.Linear(6, 1)
+            self._program = nn.Linear(1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self._program(self._steps(torch.cat([part(x) for part in self.parts.values()], 1)))
+
+    model = Named()
+    got = scored(save(tmp_path, model))
+    expected = model(torch.tensor(X.to_numpy(), dtype=torch.float32)).detach()[:, 0]
+    np.testing.assert_allclose(got["prediction"], expected, rtol=1e-5, atol=1e-6)
+
+
+class Lookup(nn.Module):
+    """Two columns are indices, cast on the way, two are numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Embedding(5, 2), nn.Embedding(3, 2)
+        self.out = nn.Linear(6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.cat([self.first(x[:, 0].long()), self.second(x[:, 1].to(torch.int64)), x[:, 2:]], 1))
+
+
+def test_an_index_out_of_range_is_a_reject(tmp_path: Path) -> None:
+    """Found on the CPU, before a GPU could assert on it; its neighbours are scored."""
+    sample = X.assign(a=np.arange(50) % 5, b=np.arange(50) % 3)
+    bundle = save(tmp_path, Lookup(), sample=sample)
+    bad = sample.assign(a=sample["a"].where(sample.index != 7, 5), b=sample["b"].where(sample.index != 9, -1))
+    rows, rejects = Scorer.load(bundle, device="cpu").score_table(pa.Table.from_pandas(bad), with_rejects=True)
+    assert rows.num_rows == 48
+    said = [(r["row_number"], r["column"], r["reason"]) for r in rejects["reject"].to_pylist()]
+    assert said == [
+        (7, "a", "is no index of the model's embedding, which has 0 to 4"),
+        (9, "b", "is no index of the model's embedding, which has 0 to 2"),
+    ]
+
+
+class Shifted(Lookup):
+    """An index by way of arithmetic, which cannot be checked beforehand."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first((x[:, 0] * 1).long())[:, :1]
+
+
+def test_rows_on_which_the_model_raises_are_rejects(tmp_path: Path) -> None:
+    """Found by halving their block; the others come out as they do alone, in their order."""
+    sample = X.assign(a=np.arange(50) % 5)
+    scorer = Scorer.load(save(tmp_path, Shifted(), sample=sample), device="cpu")
+    table = pa.Table.from_pandas(sample.assign(row=np.arange(50)), preserve_index=False)
+    bad = [3, 17, 18, 49]
+    broken = table.set_column(0, "a", pa.array([99 if row in bad else row % 5 for row in range(50)]))
+    rows, rejects = scorer.score_table(broken, with_rejects=True)
+    good = [row for row in range(50) if row not in bad]
+    assert rows["row"].to_pylist() == good
+    whole = scorer.score_table(table)
+    np.testing.assert_allclose(rows["prediction"], whole["prediction"].take(good), atol=1e-6)
+    told = [(reject["row_number"], reject["stage"], reject["reason"]) for reject in rejects["reject"].to_pylist()]
+    assert [row for row, _, _ in told] == bad
+    assert {stage for _, stage, _ in told} == {"forward"}
+    assert all("the model fails: index out of range" in reason for _, _, reason in told)
+
+
+def test_with_rows_that_were_rejected_before(tmp_path: Path) -> None:
+    """Places are those of the batch as it was read."""
+    sample = X.assign(a=np.arange(50) % 5)
+    scorer = Scorer.load(save(tmp_path, Shifted(), sample=sample), device="cpu")
+    values = [None if row in (0, 7) else 99 if row == 9 else row % 5 for row in range(50)]
+    table = pa.Table.from_pandas(sample.assign(row=np.arange(50)), preserve_index=False)
+    rows, rejects = scorer.score_table(table.set_column(0, "a", pa.array(values)), with_rejects=True)
+    assert [reject["row_number"] for reject in rejects["reject"].to_pylist()] == [0, 7, 9]
+    assert rows["row"].to_pylist() == [row for row in range(50) if row not in (0, 7, 9)]
+
+
+def test_torchscript_that_raises(tmp_path: Path) -> None:
+    """Its exceptions are of a kind of their own."""
+
+    class Picky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if bool((x > 100).any()):
+                raise ValueError("too large")
+            return self.linear(x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, and still what people have
+        torch.jit.script(Picky()).save(str(tmp_path / "m.pt"))
+        digest = save(tmp_path, tmp_path / "m.pt", sample=X)
+        scorer = Scorer.load(digest, device="cpu", trust=[open_bundle(digest).digest])
+    rows, rejects = scorer.score_table(
+        pa.Table.from_pandas(X.assign(a=[1000.0 if row in (20, 30) else 1.0 for row in range(50)])), with_rejects=True
+    )
+    assert rows.num_rows == 48
+    assert [reject["row_number"] for reject in rejects["reject"].to_pylist()] == [20, 30]
+    assert "too large" in rejects["reject"].to_pylist()[0]["reason"]
+
+
+def test_only_the_first_rows_of_a_file_speak_for_the_model(tmp_path: Path) -> None:
+    """However blocks are cut: eight bad rows in the middle are eight rejects."""
+    sample = X.assign(a=np.arange(50) % 5)
+    scorer = Scorer.load(save(tmp_path, Shifted(), sample=sample), device="cpu")
+    bad = range(10, 22)
+    table = pa.Table.from_pandas(sample.assign(a=[99 if row in bad else 1 for row in range(50)]), preserve_index=False)
+    for block_rows in (10, 7, 50):
+        scorer.block_rows = block_rows
+        rows, rejects = scorer.score_table(table, with_rejects=True)
+        assert [reject["row_number"] for reject in rejects["reject"].to_pylist()] == list(bad)
+        assert rows.num_rows == 38
+
+
+def test_a_model_that_raises_on_its_first_rows_is_at_fault(tmp_path: Path) -> None:
+    """One by one, as no row is to blame; fewer rows than that are rejects."""
+    sample = X.assign(a=np.arange(50) % 5)
+    scorer = Scorer.load(save(tmp_path, Shifted(), sample=sample), device="cpu")
+    with pytest.raises(ModelFailedError, match="rows 0 to 49: the model raises on each of the first 8 rows alone"):
+        scorer.score_frame(sample.assign(a=99))
+    table = pa.Table.from_pandas(sample.head(3).assign(a=99), preserve_index=False)
+    rows, rejects = scorer.score_table(table, with_rejects=True)
+    assert (rows.num_rows, rejects.num_rows) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array([3, 4, 5]), pd.Index(["x", "y", "z"]), pd.Series([True, False]), (1.5, 2.5, 3.5)], ids=type
+)
+def test_labels_of_any_kind_of_list(tmp_path: Path, labels: Any) -> None:
+    """As `encoder.classes_` or `np.unique` hand them out."""
+    task = "binary" if len(labels) == 2 else "multiclass"
+    got = scored(save(tmp_path, nn.Linear(4, len(labels)), task=task, labels=labels))
+    assert set(got["prediction"]) <= set(np.asarray(labels).tolist())
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"labels": {"x", "y"}}, "targets is a set"),
+        ({"labels": "xy"}, "targets is a str"),
+        ({"labels": [b"x", b"y"]}, "b'x' is a bytes"),
+        ({"labels": ["u", "u"]}, "two targets"),
+        ({"features": "abcd"}, "features is the text"),
+        ({"features": list("abca")}, "column 'a' appears twice"),
+        ({"features": ["a", "b", "c", ""]}, "name"),
+        ({"labels": [2**70, 1]}, None),
+        ({"expected": np.zeros(49)}, "49 rows, and the sample 50"),
+        ({"expected": np.array(["x"] * 50)}, "expected does not fit"),
+        ({"sample": X.assign(a=[1, "x"] * 25)}, "neither plain numbers nor text"),
+        ({"sample": pd.concat([X, X["a"]], axis=1)}, "'a'"),
+        ({"sample": X.to_numpy() * 1j}, "neither plain numbers nor text"),
+        ({"scaler": [(None, ["a"])]}, "NoneType cannot be saved"),
+    ],
+)
+def test_odd_words_end_in_one_line(tmp_path: Path, changes: dict[str, Any], says: str | None) -> None:
+    """Never another exception than ours."""
+    if says is None:
+        save(tmp_path, nn.Linear(4, 2), **changes)  # as names of targets, anything with a text
+        return
+    with pytest.raises(ScorelineError, match=says) as caught:
+        save(tmp_path, nn.Linear(4, 2 if "labels" in changes else 1), **changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_link_to_a_bundle_stays_a_link(tmp_path: Path) -> None:
+    """`models/current -> v1`: what is behind it is replaced."""
+    save(tmp_path, nn.Linear(4, 1))
+    (tmp_path / "current").symlink_to(tmp_path / "b")
+    digest = save_bundle(tmp_path / "current", nn.Linear(4, 1), features=list("abcd"), task=Regression(), sample=X)
+    assert (tmp_path / "current").is_symlink()
+    assert Scorer.load(tmp_path / "b", device="cpu").digest == digest
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "current"]

@@ -1,0 +1,193 @@
+"""An output of integers where scores are due: a label or a count, which would decode to plausible probabilities."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+
+from conftest import Result
+from described import save_described
+from scoreline import BundleError, Scorer
+
+RNG = np.random.default_rng(3)
+FRAME = pd.DataFrame(RNG.normal(size=(40, 4)), columns=list("abcd")).astype(np.float32)
+WEIGHTS, BIAS = RNG.normal(size=(3, 4)), RNG.normal(size=3)
+
+
+def classifier(path: Path, *, labels: list[Any], maps: bool = False) -> Path:
+    """An ONNX classifier as converters of scikit-learn write it: `label` first, then probabilities."""
+    text = isinstance(labels[0], str)
+    named = {"classlabels_strings" if text else "classlabels_ints": labels}
+    nodes = [
+        helper.make_node(
+            "LinearClassifier", ["X"], ["label", "scores"], domain="ai.onnx.ml", multi_class=1,
+            coefficients=WEIGHTS.ravel().tolist(), intercepts=BIAS.tolist(), post_transform="SOFTMAX", **named,
+        )
+    ]  # fmt: skip
+    probabilities = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, 3])
+    if maps:
+        zipped = {"classlabels_strings" if text else "classlabels_int64s": labels}
+        nodes.append(helper.make_node("ZipMap", ["scores"], ["maps"], domain="ai.onnx.ml", **zipped))
+        kind = helper.make_map_type_proto(
+            TensorProto.STRING if text else TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+        )
+        probabilities = helper.make_value_info("maps", helper.make_sequence_type_proto(kind))
+    label = helper.make_tensor_value_info("label", TensorProto.STRING if text else TensorProto.INT64, [None])
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, 4])], [label, probabilities]
+    )
+    versions = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    onnx.save(helper.make_model(graph, opset_imports=versions, ir_version=9), path)
+    return path
+
+
+def save(folder: Path, model: Any, **more: Any) -> Path:
+    more = {"task": "multiclass", "labels": ["u", "v", "w"], **more}
+    save_described(folder / "b", model, features=list("abcd"), sample=FRAME, **more)
+    return folder / "b"
+
+
+def refusal(folder: Path, model: Any, **more: Any) -> str:
+    with pytest.raises(BundleError) as caught:
+        save(folder, model, **more)
+    assert "\n" not in str(caught.value)
+    assert not (folder / "b").exists()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], ["u", "v", "w"]], ids=["ints", "text"])
+def test_a_classifier_of_onnx_returns_its_label_first(labels: list[Any], tmp_path: Path) -> None:
+    """Refused as it is, with the other output's name; by that name equal to the formula."""
+    path = classifier(tmp_path / "m.onnx", labels=labels)
+    said = refusal(tmp_path, path, outputs="probabilities")
+    if labels[0] == 0:
+        assert "int64 (40,)" in said
+        assert "choose output='scores'" in said
+        assert "float32 (40, 3)" in said
+    bundle = save(tmp_path, path, outputs="probabilities", output="scores")
+    got = Scorer.load(bundle, device="cpu").score_frame(FRAME)
+    logits = FRAME.to_numpy(dtype=np.float64) @ WEIGHTS.T + BIAS
+    powers = np.exp(logits)
+    np.testing.assert_allclose(
+        got[["probability_u", "probability_v", "probability_w"]], powers / powers.sum(1, keepdims=True), atol=1e-5
+    )
+
+
+def test_maps_instead_of_probabilities_are_said(tmp_path: Path) -> None:
+    """A list of dicts is no tensor."""
+    path = classifier(tmp_path / "m.onnx", labels=[0, 1, 2], maps=True)
+    assert "a list" in refusal(tmp_path, path, output="maps")
+    assert "a list" in refusal(tmp_path, path)
+
+
+class Ends(nn.Module):
+    """A model that returns what it predicts, not how sure it is."""
+
+    def __init__(self, end: Callable[[Tensor], Any], width: int = 3) -> None:
+        super().__init__()
+        self.fc, self.end = nn.Linear(4, width), end
+
+    def forward(self, x: Tensor) -> Any:
+        return self.end(self.fc(x))
+
+
+ENDS: dict[str, tuple[Callable[[Tensor], Any], dict[str, Any]]] = {
+    "argmax": (lambda h: h.argmax(1), {"task": "binary", "labels": ["no", "yes"]}),
+    "int32": (lambda h: h.argmax(1).int(), {"task": "binary", "labels": ["no", "yes"]}),
+    "bool": (lambda h: h[:, :1] > 0, {"task": "binary", "labels": ["no", "yes"]}),
+    "one of a tuple": (lambda h: (h.argmax(1), h), {"task": "binary", "labels": ["no", "yes"]}),
+    "one of a dict": (
+        lambda h: {"label": h.argmax(1), "logits": h[:, :1]},
+        {"task": "binary", "labels": [0, 1], "output": "label"},
+    ),
+    "multilabel": (lambda h: h > 0, {"task": "multilabel"}),
+    "probabilities": (lambda h: (h > 0).long(), {"outputs": "probabilities"}),
+    "counts": (lambda h: h[:, 0].round().long(), {"task": "regression", "labels": None}),
+    "a list of outputs": (
+        lambda h: (h[:, :2], h[:, 2:].long()),
+        {"output": [0, 1]},
+    ),
+    "a head of several": (
+        lambda h: {"a": h, "b": h.argmax(1)},
+        {
+            "task": None, "labels": None,
+            "heads": {
+                "a": {"task": "multiclass", "labels": ["u", "v", "w"], "output": "a"},
+                "b": {"task": "regression", "output": "b"},
+            },
+        },
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_integers_are_refused_whatever_the_task(name: str, tmp_path: Path) -> None:
+    """With type and shape, and what the others are."""
+    end, more = ENDS[name]
+    said = refusal(tmp_path, Ends(end).eval(), **more)
+    assert any(kind in said for kind in ("int64 (", "int32 (", "bool ("))
+    assert "floating point" in said
+    if name == "one of a tuple":
+        assert "choose output=1" in said
+    if name == "one of a dict":
+        assert "choose output='logits'" in said
+
+
+def test_ensembles_too(tmp_path: Path) -> None:
+    """One member is enough."""
+    models = [Ends(lambda h: h[:, :1]).eval(), Ends(lambda h: h.argmax(1, keepdim=True)).eval()]
+    assert "int64" in refusal(tmp_path, models, task="binary", labels=["no", "yes"])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["torchscript", "pt2"])
+def test_formats_that_are_code(kind: str, tmp_path: Path) -> None:
+    """By what they return, as their code cannot be looked into."""
+    model, example = Ends(lambda h: h.argmax(1)).eval(), (torch.zeros(5, 4),)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if kind == "torchscript":
+            path = tmp_path / "m.pt"
+            torch.jit.trace(model, example).save(str(path))
+        else:
+            path = tmp_path / "m.pt2"
+            batch = torch.export.Dim("batch", min=2)
+            torch.export.save(torch.export.export(model, example, dynamic_shapes=({0: batch},)), path)
+    assert "int64" in refusal(tmp_path, path, task="binary", labels=["no", "yes"])
+
+
+def test_bundles_that_are_there_already(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
+    """A graph that an older version saved: refused when it is loaded, with 78."""
+    bundle = save(tmp_path, Ends(lambda h: h[:, :1]).eval(), task="binary", labels=["no", "yes"])
+    graph = json.loads((bundle / "graph.json").read_text())
+    last = graph["nodes"][-1]["name"]
+    graph["nodes"].append({"name": "label", "op": "method", "target": "long", "args": [{"node": last}]})
+    graph["output"] = {"node": "label"}
+    data = json.dumps(graph).encode()
+    (bundle / "graph.json").write_bytes(data)
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["files"]["graph.json"] = "sha256:" + hashlib.sha256(data).hexdigest()
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    FRAME.to_parquet(tmp_path / "in.parquet")
+    result = scoreline("score", "--bundle", bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out")
+    assert result.code == 78
+    assert "int64" in result.message
+
+
+def test_float64_is_a_score(tmp_path: Path) -> None:
+    """As it was."""
+    model = Ends(lambda h: h.double()).eval()
+    got = Scorer.load(save(tmp_path, model), device="cpu").score_frame(FRAME)
+    with torch.no_grad():
+        expected = torch.softmax(model(torch.tensor(FRAME.to_numpy())), 1).numpy()
+    np.testing.assert_allclose(got["probability_u"], expected[:, 0], atol=1e-5)

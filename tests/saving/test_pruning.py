@@ -1,0 +1,75 @@
+"""Magnitude pruning: the smallest weights, as torch prunes them, and the bundle says what that has done."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from conftest import Result
+from scoreline import BundleError, Multiclass, Regression, Scorer, save_bundle
+
+X = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 6)), columns=list("abcdef"))
+
+
+def model() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+def test_the_smallest_are_zero_and_the_rest_as_it_was(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
+    """Against sorting by hand; the model that was given is left alone, and check says what became of it."""
+    given, by_hand = model(), model()
+    before = {name: tensor.clone() for name, tensor in given.state_dict().items()}
+    save_bundle(tmp_path / "b", given, features=list(X.columns), task=Multiclass(["x", "y", "z"]), sample=X, prune=0.5)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in given.state_dict().items())
+    with torch.no_grad():
+        for layer in (by_hand[0], by_hand[2]):
+            limit = layer.weight.abs().flatten().sort().values[layer.weight.numel() // 2]
+            layer.weight[layer.weight.abs() < limit] = 0
+        rows = torch.from_numpy(X.to_numpy(np.float32).copy())
+        wanted, whole = torch.softmax(by_hand(rows), dim=1).numpy(), given(rows).numpy()
+        pruned = by_hand(rows).numpy()
+    got = Scorer.load(tmp_path / "b", device="cpu").score_frame(X)
+    np.testing.assert_allclose(got[["probability_x", "probability_y", "probability_z"]], wanted, atol=1e-6)
+    told = json.loads((tmp_path / "b" / "bundle.json").read_text())["pruning"]
+    assert (told["zeros"], told["weights"]) == (72, 144)
+    assert told["labels_changed"] == int((pruned.argmax(1) != whole.argmax(1)).sum()) > 0
+    assert told["largest_difference"] == pytest.approx(np.abs(pruned - whole).max(), rel=1e-4)
+    shown = scoreline("check", "--bundle", tmp_path / "b").out
+    assert "72 of 144 weights are zero" in shown
+    assert "not get faster" in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "share", "says"),
+    [
+        (model(), 1.5, "no share"),
+        (nn.ReLU(), 0.5, "the model has none"),
+        (Path("model.onnx"), 0.5, "give the module itself"),
+    ],
+)
+def test_what_cannot_be_pruned(tmp_path: Path, given: object, share: float, says: str) -> None:
+    """Is refused, saying why."""
+    with pytest.raises(BundleError, match=says):
+        save_bundle(tmp_path / "b", given, features=list(X.columns), task=Regression(), sample=X, prune=share)
+
+
+def test_expected_outputs_are_those_of_the_pruned_model(tmp_path: Path) -> None:
+    """Predictions of the whole model do not come out of half of it."""
+    with torch.no_grad():
+        expected = model()(torch.from_numpy(X.to_numpy(np.float32).copy())).argmax(1).numpy()
+    with pytest.raises(BundleError, match="golden rows do not come out"):
+        save_bundle(
+            tmp_path / "b",
+            model(),
+            features=list(X.columns),
+            task=Multiclass([0, 1, 2]),
+            sample=X,
+            expected=expected,
+            prune=0.9,
+        )

@@ -1,0 +1,200 @@
+"""Specs that are wrong end in one line with the field, the rule and the value; their examples run."""
+
+import ast
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scoreline.pipeline.errors import UsageError
+from scoreline.schemas.specs.inputs import INPUTS
+from scoreline.schemas.specs.tasks import TASKS
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+import scoreline
+from scoreline import (
+    Binary,
+    BundleError,
+    Ensemble,
+    FloatSequence,
+    Generation,
+    Image,
+    Multiclass,
+    Multilabel,
+    Regression,
+    Scorer,
+    Table,
+    Tagging,
+    TokenSequence,
+    save_bundle,
+)
+
+FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 2)), columns=["a", "b"])
+LABELS = ["no", "yes"]
+#: Words of pydantic, and of Python's own types, that mean nothing to a user.
+FOREIGN = ("Input should", "Field required", "validation error", "constrained", "Extra inputs", "pydantic", "union")
+
+
+def refused(folder: Path, **changes: Any) -> str:
+    """What save_bundle says, in one line, without leaving a bundle."""
+    given: dict[str, Any] = {"features": ["a", "b"], "task": Binary(LABELS), "sample": FRAME, **changes}
+    with pytest.raises((BundleError, UsageError)) as caught:
+        save_bundle(folder / "b", nn.Linear(2, 1), **given)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert not [word for word in FOREIGN if word in said]
+    assert not (folder / "b").exists()
+    return said
+
+
+@pytest.mark.parametrize(
+    ("task", "says"),
+    [
+        (Binary(LABELS, threshold=1.3), "task: threshold: 1.3 is not between 0 and 1"),
+        ({"fraud": Binary(LABELS, threshold=1.3)}, "task 'fraud': threshold: 1.3 is not between 0 and 1"),
+        (Binary(LABELS, threshold="high"), "task: threshold: 'high' is not a number"),
+        (Binary(["a", "b", "c"]), "task: labels: binary takes 2 labels, and ['a', 'b', 'c'] are 3"),
+        (Binary(LABELS, outputs="logit"), "task: outputs: 'logit' is not one of 'logits', 'probabilities'"),
+        (Binary(LABELS, output=1.5), "task: output: 1.5 is not the index of an output in a tuple"),
+        (Binary(LABELS, bounds=(0, 1)), "task: bounds: (0, 1) is not True; probabilities lie between 0 and 1"),
+        (Binary(LABELS, out_of_bounds="reject"), "task: out_of_bounds: 'reject' says what to do with bounds="),
+        (Multiclass(["a"]), "task: labels: multiclass takes at least 2, and ['a'] are 1"),
+        (Multiclass("abc"), "task: labels is a str; pass a list, in the order of the model's outputs"),
+        (Multiclass(["a", "a"]), "task: two labels read 'a' as text"),
+        (Multiclass(["a", None]), "task: labels: None is a NoneType; labels are text, numbers or booleans"),
+        (Multilabel(["a", "b"], threshold=[0.5]), "task: 1 thresholds for 2 labels"),
+        (Multilabel(["a", "b"], threshold={"c": 0.5}), "task: threshold: 'c' is not a label; labels are ['a', 'b']"),
+        (Multilabel(["a", "b"], threshold={"a": 2}), "task: threshold: 2 is not between 0 and 1"),
+        (Regression(quantiles=[0.9, 0.1]), "task: quantiles: quantiles must increase, each once"),
+        (Regression(quantiles=[0, 0.5]), "task: quantiles: 0 is not between 0 and 1"),
+        (Regression(spread="sigma"), "task: spread: 'sigma' is not one of 'variance', 'log_variance', 'std'"),
+        (Regression(quantiles=[0.5], spread="std"), "task: a head gives quantiles or a spread, not both"),
+        (Regression(bounds=(3, 1)), "task: bounds: (3, 1): the low one lies above the high one"),
+        (Regression(bounds=3), "task: bounds: 3 is not (low, high)"),
+        (Regression(["u", "v"], bounds=[(0, 1)] * 3), "task: bounds have 3 numbers for 2 targets"),
+        (Regression(scaler="fitted"), "task: scaler: str cannot be saved for targets"),
+        (Tagging(["a", "b"], output=[0, 1]), "task: output: [0, 1] is a list; this task takes one output"),
+        (Generation(["a", "b"], end="c", steps=3), "task: end: 'c' is not in the vocabulary"),
+        (Generation(["a", "b"], end="b", steps=0), "task: steps: 0 is not a whole number from 1 to 65536"),
+        (Generation(["a", "b"], end="b", steps=3, beams=2.5), "task: beams: 2.5 is not a whole number from 1 to 1024"),
+        ("regression", "task is the str 'regression'; pass one of Binary, Multiclass"),
+        (None, "task is None; pass one of Binary"),
+        (Binary, "task is the class Binary, not an instance"),
+        ({}, "task is an empty mapping"),
+        ({"fraud": {"kind": "binary", "labels": LABELS}}, "task 'fraud' is the dict {'kind': 'binary'"),
+        (Table(["a"]), "task is the Table Table("),
+    ],
+)  # fmt: skip
+def test_wrong_tasks(tmp_path: Path, task: Any, says: str) -> None:
+    """Each with its field, the rule and the value."""
+    assert says in refused(tmp_path, task=task)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        (Image("a", size=12), "inputs: size: 12 is not (height, width) in pixels"),
+        (Image("a", size=(0, 12)), "inputs: size: 0 is not a whole number from 1 to 16384"),
+        ({"x": Image("a", size=(2, 2), channels=4)}, "input 'x': channels: 4 is not one of 1, 3"),
+        (Image("a", size=(2, 2), interpolation="cubic"), "interpolation: 'cubic' is not one of 'nearest', 'box'"),
+        (Image("a", size=(2, 2), exif="no"), "inputs: exif: 'no' is neither true nor false"),
+        (Image("a", size=(2, 2), std=["x"]), "inputs: std: 'x' is not a number"),
+        (Image("a", size=(2, 2)), "column 'a' is float64; an image is its bytes or its path"),
+        (TokenSequence("a", longest=0), "inputs: longest: 0 is not a whole number from 1 to 1048576"),
+        (TokenSequence("a", longest=9, mask="some"), "mask: 'some' is not one of 'real', 'padding', 'lengths'"),
+        (TokenSequence("a", longest=9, unknown=3), "inputs: unknown: 3 is not text"),
+        (TokenSequence("a", longest=9), "column 'a' is float64, and TokenSequence takes lists"),
+        (FloatSequence(["a"], longest=9), "column 'a' is float64, and FloatSequence takes lists"),
+        (FloatSequence("ab", longest=9), "inputs: columns is the text 'ab'; pass a list of column names"),
+        (Table([]), "features: there are no columns"),
+        (Table(["a", "a"]), "column 'a' appears twice among ['a', 'a']"),
+        (Table([""]), "the bundle cannot be described: name: '' is empty"),
+        (Table(["a"], vocabularies={"a": "xy"}), "inputs: vocabularies: 'xy' is not a list of the words of 'a'"),
+        (Table(["a"], vocabularies=["xy"]), "inputs: vocabularies: ['xy'] is not a mapping of columns to their words"),
+        ({"x": Table(["a"]), "y": Image("a", size=(2, 2))}, "column 'a' is of Table and of Image; it can be of one"),
+        ({"x": ["a", "b"]}, "input 'x' is the list ['a', 'b']; pass one of Table, Image, TokenSequence, FloatSequence"),
+        ({}, "inputs is an empty mapping"),
+        (Binary(LABELS), "inputs is the Binary Binary("),
+    ],
+)  # fmt: skip
+def test_wrong_inputs(tmp_path: Path, inputs: Any, says: str) -> None:
+    """Each with its field, the rule and the value."""
+    assert says in refused(tmp_path, features=None, inputs=inputs)
+
+
+def test_features_or_inputs(tmp_path: Path) -> None:
+    """One of the two."""
+    both = refused(tmp_path, inputs=Table(["a", "b"]))
+    assert both == refused(tmp_path, features=None)
+    assert both.startswith('pass either features=["age", "income"], the columns of one table, or inputs=')
+    assert "features is the text 'ab'; pass a list" in refused(tmp_path, features="ab")
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ([nn.Linear(2, 1)], "the model is a list; pass Ensemble([model_1, model_2])"),
+        (Ensemble([]), "Ensemble: members: the list of models is empty"),
+        (Ensemble(nn.Linear(2, 1)), "Ensemble: members is a Linear; pass a list of models"),
+        (Ensemble([nn.Linear(2, 1)] * 2, combine="max"), "Ensemble: combine: 'max' is not one of 'probability'"),
+        (Ensemble([nn.Linear(2, 1)] * 2, combine="mean"), "Ensemble: combine='mean' does not go with binary"),
+        (Ensemble([nn.Linear(2, 1)] * 2, std="yes"), "Ensemble: std: 'yes' is neither true nor false"),
+        (Ensemble([nn.Linear(2, 1)], std=True), "Ensemble: combine and std are for several models, and there is one"),
+    ],
+)  # fmt: skip
+def test_wrong_ensembles(tmp_path: Path, model: Any, says: str) -> None:
+    """A list of models is none."""
+    with pytest.raises(BundleError) as caught:
+        save_bundle(tmp_path / "b", model, features=["a", "b"], task=Binary(LABELS), sample=FRAME)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("task", [Binary({"no", "yes"}), {"x": Multilabel(LABELS, threshold={0.1, 0.2})}])
+def test_sets_are_refused(tmp_path: Path, task: Any) -> None:
+    """At any depth, with the field."""
+    said = refused(tmp_path, task=task)
+    assert said.startswith("task")
+    assert "is a set, which has no order; pass a list" in said
+
+
+def test_unknown_and_missing_fields_are_python_errors() -> None:
+    """As of any other call."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'treshold'"):
+        Binary(LABELS, treshold=0.3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="'longest'"):
+        TokenSequence("a")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("spec", [*TASKS, *INPUTS, Ensemble], ids=lambda spec: spec.__name__)
+def test_every_spec_is_documented(spec: Any) -> None:
+    """Every field in the docstring, with an example that runs; frozen; exported."""
+    text = inspect.cleandoc(spec.__doc__)
+    arguments = text.split("Args:")[1]
+    names = [field.name for field in dataclasses.fields(spec) if field.name != "kind"]
+    assert [name for name in names if f"    {name}: " not in arguments] == []
+    assert getattr(scoreline, spec.__name__) is spec
+    (example,) = [line.strip() for line in text.splitlines() if line.startswith("    " + spec.__name__ + "(")]
+    known = {"y_scaler": StandardScaler(), **dict.fromkeys(("model_1", "model_2", "model_3"))}
+    call = ast.parse(example, mode="eval").body
+    assert isinstance(call, ast.Call)
+
+    def value(node: ast.expr) -> Any:
+        return known[node.id] if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+    given = [value(node) for node in call.args if not isinstance(node, ast.List)]
+    given += [[value(part) for part in node.elts] for node in call.args if isinstance(node, ast.List)]
+    made = spec(*given, **{word.arg: value(word.value) for word in call.keywords if word.arg})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.kind = "other"
+
+
+def test_arrays_series_and_numpy_numbers(tmp_path: Path) -> None:
+    """Are taken as lists and numbers."""
+    task = Multilabel(pd.Series(["u", "v"]), threshold=np.array([0.5, 0.25]))
+    save_bundle(tmp_path / "b", nn.Linear(2, 2), features=np.array(["a", "b"]), task=task, sample=FRAME)
+    (head,) = Scorer.load(tmp_path / "b", device="cpu").manifest.heads
+    assert (head.labels, head.thresholds) == (["u", "v"], [0.5, 0.25])

@@ -1,0 +1,137 @@
+"""Several heads, each its own task, and ensembles of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conftest import Result
+from described import save_described
+from scoreline import Binary, BundleError, Ensemble, Multiclass, Multilabel, Regression, Scorer, save_bundle
+from task_models import NAMES, X, net, sigmoid, softmax
+
+Command = Callable[..., Result]
+
+
+class Heads(nn.Module):
+    """A trunk with three heads, as a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.fraud = nn.Linear(6, 8), nn.Linear(8, 1)
+        self.kind, self.amount = nn.Linear(8, 3), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        h = torch.relu(self.trunk(x))
+        return {"fraud": self.fraud(h), "kind": self.kind(h), "amount": self.amount(h)}
+
+
+HEADS = {
+    "fraud": Binary(["no", "yes"], output="fraud", threshold=0.6),
+    "kind": Multiclass(["x", "y", "z"], output="kind"),
+    "amount": Regression(output="amount", scaler=100.0),
+}
+
+
+def test_several_heads(scored: Callable[..., pd.DataFrame]) -> None:
+    """Each its own task, its columns under its name; also as an ensemble of two."""
+    torch.manual_seed(0)
+    model = Heads().eval()
+    got = scored(model, "--top-k", "1", "--threshold", "fraud=0.3", heads=HEADS)
+    assert list(got.columns) == [
+        "id", "fraud_prediction", "fraud_probability", "kind_prediction", "kind_probability_x", "kind_probability_y",
+        "kind_probability_z", "kind_top_1", "kind_top_1_probability", "amount_prediction",
+    ]  # fmt: skip
+    with torch.no_grad():
+        wanted = {
+            name: out.double().numpy() for name, out in model(torch.from_numpy(X.to_numpy(np.float32).copy())).items()
+        }
+    probability = sigmoid(wanted["fraud"][:, 0])
+    np.testing.assert_allclose(got["fraud_probability"], probability, atol=1e-6)
+    assert got["fraud_prediction"].tolist() == [["no", "yes"][int(p > 0.3)] for p in probability]
+    np.testing.assert_allclose(got["kind_probability_y"], softmax(wanted["kind"])[:, 1], atol=1e-6)
+    np.testing.assert_allclose(got["amount_prediction"], wanted["amount"][:, 0] * 100, rtol=1e-5, atol=1e-4)
+
+
+def test_an_ensemble_of_several_heads(tmp_path: Path) -> None:
+    """Classes by their mean probability, the regression by its mean."""
+    models = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        models.append(Heads().eval())
+    save_bundle(tmp_path / "b", Ensemble(models), features=NAMES, task=HEADS, sample=X)
+    got = Scorer.load(tmp_path / "b", device="cpu").score_frame(X)
+    with torch.no_grad():
+        outs = [m(torch.from_numpy(X.to_numpy(np.float32).copy())) for m in models]
+    fraud = np.mean([sigmoid(out["fraud"].double().numpy()[:, 0]) for out in outs], axis=0)
+    kind = np.mean([softmax(out["kind"].double().numpy()) for out in outs], axis=0)
+    amount = np.mean([out["amount"].double().numpy()[:, 0] * 100 for out in outs], axis=0)
+    np.testing.assert_allclose(got["fraud_probability"], fraud, atol=1e-6)
+    np.testing.assert_allclose(got["kind_probability_z"], kind[:, 2], atol=1e-6)
+    np.testing.assert_allclose(got["amount_prediction"], amount, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("described", "says"),
+    [
+        ({"task": "regression", "threshold": 0.5}, "unexpected keyword argument 'threshold'"),
+        ({"task": "binary", "labels": [0, 1], "quantiles": [0.5]}, "unexpected keyword argument 'quantiles'"),
+        ({"task": "binary", "labels": [0, 1], "threshold": 1.5}, "threshold"),
+        ({"task": "multilabel", "labels": list("xyz"), "threshold": [0.5]}, "1 thresholds for 3 labels"),
+        ({"task": "regression", "quantiles": [0.5, 0.1, 0.9]}, "quantiles must increase"),
+        ({"task": "regression", "labels": list("xyz"), "quantiles": [0.1, 0.9]}, "takes"),
+        ({"task": "regression", "labels": list("xyz"), "bounds": (3, 1)}, "lies above"),
+        ({"task": "multiclass", "labels": list("xyz"), "bounds": (0, 1)}, "pass bounds=True"),
+        ({"task": "regression", "labels": list("xyz"), "out_of_bounds": "reject"}, "bounds=, which is missing"),
+        ({"heads": {"a": {"task": "binary"}}}, "missing 1 required positional argument: 'labels'"),
+        ({"heads": {"a": {"task": "binary", "label": [0, 1]}}}, "unexpected keyword argument 'label'"),
+        ({"heads": {}}, "task is an empty mapping"),
+        ({"task": "ranking"}, "pass one of Binary, Multiclass, Multilabel, Regression"),
+    ],
+)
+def test_heads_that_do_not_hold_together(tmp_path: Path, described: dict[str, Any], says: str) -> None:
+    """Are refused when saving, in a sentence."""
+    with pytest.raises((BundleError, TypeError)) as raised:
+        save_described(tmp_path / "b", net(3), features=NAMES, sample=X, **described)
+    assert says in str(raised.value)
+
+
+def test_thresholds_reach_no_further_than_their_name(tmp_path: Path, scoreline: Command) -> None:
+    """A head called as another head's label, and a label called as a lone head is."""
+    torch.manual_seed(0)
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.p, self.q = nn.Linear(6, 1), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.p(x), self.q(x)
+
+    heads = {"p": Binary([0, 1], output=0), "q": Multilabel(["p", "z"], output=1)}
+    save_bundle(tmp_path / "b", Two().eval(), features=NAMES, task=heads, sample=X)
+    X.to_parquet(tmp_path / "in.parquet", index=False)
+    words = ["score", "--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    assert scoreline(*words, "--threshold", "p=0.2", "--threshold", "q.z=0.7").code == 0
+    got = pq.read_table(tmp_path / "out" / "in.parquet").to_pandas()
+    assert (got["p_prediction"] == (got["p_probability"] > 0.2)).all()
+    assert (got["q_prediction_p"] == (got["q_probability_p"] > 0.5)).all()
+    assert (got["q_prediction_z"] == (got["q_probability_z"] > 0.7)).all()
+    save_bundle(
+        tmp_path / "m",
+        net(2),
+        features=NAMES,
+        task=Multilabel(["output", "u"], threshold=np.array([0.5, 0.4])),
+        sample=X,
+    )
+    words[2], words[-1] = tmp_path / "m", tmp_path / "out2"
+    assert scoreline(*words, "--threshold", "output=0.9").code == 0
+    got = pq.read_table(tmp_path / "out2" / "in.parquet").to_pandas()
+    assert (got["prediction_u"] == (got["probability_u"] > 0.4)).all()
+    assert (got["prediction_output"] == (got["probability_output"] > 0.9)).all()
