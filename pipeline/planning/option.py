@@ -71,6 +71,8 @@ class Option:
         if self.multiple:
             listed = given if isinstance(given, list | tuple) else [] if given is None else [given]
             return tuple(self.parse(one) for one in listed)
+        if self.choices and given is not None and given not in self.choices:
+            raise ValueError(f"{given!r} is not one of {', '.join(self.choices)}")
         if given is None or self.switch or self.choices:
             return given
         return self.parse(given)

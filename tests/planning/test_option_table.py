@@ -79,7 +79,10 @@ def test_the_job_file_has_a_line_for_every_option() -> None:
     for option in OPTIONS:
         for choice in option.choices:
             JobFile.model_validate({option.name: choice})
-        if option.choices or option.switch:
+        if option.choices:
+            with pytest.raises(ValueError, match="is not one of"):
+                option.value("nonsense")
+        if option.switch:
             with pytest.raises(ValidationError):
                 JobFile.model_validate({option.name: "nonsense"})
 
