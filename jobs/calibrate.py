@@ -1,4 +1,4 @@
-"""`scoreline calibrate`: a bundle whose probabilities come true."""
+"""`scoreline calibrate`: a bundle with calibrated probabilities."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`scoreline evaluate`: an output against what is right."""
+"""`scoreline evaluate`: predictions against the true labels."""
 
 import json
 import math
@@ -31,10 +31,10 @@ MOST_SHOWN = 20
 def evaluate(
     output: str, label: tuple[str, ...], labels: str | None, on: str | None, head: str | None, as_json: bool
 ) -> int:
-    """Hold the predictions of a finished run against what is right.
+    """Evaluate the predictions of a finished run against the true labels.
 
     Classes: accuracy, log loss, AUC, Brier score, F1 of each label, the confusion matrix. Regression: MAE, RMSE, R²;
-    of quantiles the pinball loss and how often they hold. The numbers are scikit-learn's on the same rows. Rows whose
+    of quantiles the pinball loss and the coverage. The numbers are scikit-learn's on the same rows. Rows whose
     label is missing (null, NaN, or an empty text that is no label of the bundle) are counted and left out; any other
     value that is no label is refused. Keys are compared exactly: text does not join with numbers, nor a naive time with
     a zoned one; the cells of a CSV are read in the type of the output's key. --label and --on may stand in OUT's path
@@ -184,7 +184,7 @@ def _class_tables(metrics: "ClassMetrics", labels: list[str]) -> list[str]:
     lines.append(table(["label", "right", "predicted", "precision", "recall", "F1", "AUC"], shown))
     if len(labels) <= MOST_SHOWN:
         matrix = [[label, *(f"{count:,}" for count in counts[at].tolist())] for at, label in enumerate(labels)]
-        lines += ["", table(["right \\ predicted", *labels], matrix)]
+        lines += ["", table(["actual \\ predicted", *labels], matrix)]
     else:
         lines.append(f"… and {len(labels) - MOST_SHOWN} more labels; --json has them all")
     return lines

@@ -1,4 +1,4 @@
-"""`scoreline importance`: which features told the most."""
+"""`scoreline importance`: the most important features."""
 
 import json
 from pathlib import Path

@@ -106,7 +106,7 @@ def shows_json() -> bool:
 
 
 def _in_order(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """What every line has stands first, so that raw lines can be read."""
+    """The fields that every line has come first, so that raw lines can be read."""
     first = [name for name in ("ts", "level", "event", "run_id") if name in event]
     return {name: event[name] for name in [*first, *(name for name in event if name not in first)]}
 

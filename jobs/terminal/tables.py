@@ -62,7 +62,7 @@ def stage_table(manifest: RunManifest) -> str:
 
 
 def nothing_to_do(manifest: RunManifest) -> str:
-    """Everything stands already."""
+    """The answer where the output is up to date."""
     inputs = len(manifest.partitions)
     return (
         f"nothing to do: {manifest.rows_in:,} rows of {inputs:,} input{'' if inputs == 1 else 's'} stand, as run"
