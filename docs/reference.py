@@ -8,7 +8,8 @@ from importlib import import_module
 from pathlib import Path
 
 from scoreline.pipeline.events import Event
-from scoreline.pipeline.planning.option_table import OPTIONS, Option
+from scoreline.pipeline.planning.option import Option
+from scoreline.pipeline.planning.option_table import OPTIONS
 
 DOCS = Path(__file__).resolve().parent
 OPTIONS_INTRODUCTION = """\

@@ -73,7 +73,7 @@ class PartRecord(Schema):
 
 class PartitionRecord(Schema):
     """One input file: what became of it. `error` is set where it could not be read to its end; the parts before that
-    stand."""
+    are kept."""
 
     source: str
     path: str
@@ -97,7 +97,7 @@ class BundleRecord(Schema):
 
 
 class HeadRecord(Schema):
-    """What the predictions of a head are, for those who evaluate them. `columns`: as they stand in the output."""
+    """What the predictions of a head are, for those who evaluate them. `columns`: as they are named in the output."""
 
     name: str
     task: str

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from ...pipeline.errors import UsageError
-from ...pipeline.planning.option_table import Option, find_option
+from ...pipeline.planning.option import Option
+from ...pipeline.planning.option_table import find_option
 
 
 class Parsed(click.ParamType[Any]):

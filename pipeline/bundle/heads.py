@@ -58,8 +58,3 @@ def _threshold_targets(heads: Sequence[AnyHead]) -> dict[Target, tuple[int, int 
             targets[front] = index, None
         targets |= {(*front, label): (index, at) for at, label in enumerate(labels)}
     return targets
-
-
-def head_width(head: AnyHead) -> int:
-    """How many numbers a head's raw output has, at most, for a row, or for a step where it speaks of steps."""
-    return task_of(head).width

@@ -110,7 +110,7 @@ def _next(raw: Tensor, last: Tensor, head: GenerationHead) -> Tensor:
 
 def _refuse_others(head: GenerationHead, logs: Tensor) -> None:
     """Raise BundleError for what is said to be probabilities, and does not sum to 1."""
-    if bool((torch.logsumexp(logs, dim=-1).abs() > APART).any()):
+    if not bool((torch.logsumexp(logs, dim=-1).abs() <= APART).all()):  # negative ones make NaN, which is refused too
         raise BundleError(
             f"outputs={head.outputs!r}, and those of the next token do not sum to 1; say outputs='logits'?"
         )

@@ -78,7 +78,7 @@ def scan_output(
     owners = {whole_name(partition.name): partition for partition in partitions}
     for name in owners:
         if store.kind(name) == "folder":
-            raise OutputError(f"{store.path(name)} is a folder, and a part is to stand there; move it")
+            raise OutputError(f"{store.path(name)} is a folder, and a part must be written there; move it")
     for entry in store.entries():
         name = entry.name
         if not name.endswith(SUFFIX):
@@ -169,7 +169,7 @@ def _kept(
     *,
     force: bool,
 ) -> PartRecord | list[str]:
-    """The record of a part that stands, or the reasons why it does not."""
+    """The record of a part that is kept, or the reasons why it is not."""
     if not isinstance(receipt, Receipt):
         return [receipt]
     if force:

@@ -1,4 +1,4 @@
-"""The beginning and the end of a run at its output: locked, up to date, cleaned, looked at again, recorded."""
+"""The beginning and the end of a run at its output: lock, check whether it is up to date, clean up, record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .ledger import Ledger
 
 
 def lock_new_output(store: Store, job: ScoreJob, held: ExitStack) -> None:
-    """Make an output and hold it, now that the preflight has passed."""
+    """Create an output and lock it, after all checks have passed."""
     store.prepare()
     held.enter_context(lock_output(store, job.run_id))
     if next(store.parquet_files(), None) is not None:
@@ -28,8 +28,8 @@ def lock_new_output(store: Store, job: ScoreJob, held: ExitStack) -> None:
 
 
 def up_to_date_manifest(store: Store, plan: Plan, job: ScoreJob, bundle: str) -> RunManifest | None:
-    """The last run's manifest, where it tells of these very parts, all of them stand, and so does `_SUCCESS`: nothing
-    is touched then."""
+    """The last run's manifest, if it records exactly the parts that exist, all of them are up to date, and `_SUCCESS`
+    exists: then nothing is touched. None otherwise."""
     existing = plan.existing
     kept = {part.target: part.rejects for parts in existing.kept.values() for part in parts.values()}
     if plan.partitions or plan.failed or not existing.succeeded or existing.surplus(kept):
@@ -40,10 +40,10 @@ def up_to_date_manifest(store: Store, plan: Plan, job: ScoreJob, bundle: str) ->
     if manifest is None or manifest.status != "success" or manifest.bundle.digest != bundle:
         return None
     if (manifest.root, manifest.roots) != (plan.discovery.real_root, existing.roots):
-        return None  # where the input stands now is to be recorded
-    told = {part.model_copy(update={"kept": True}) for part in recorded_parts(manifest).values()}
-    stands = {part for parts in existing.kept.values() for part in parts.values()}
-    if told != stands or manifest.orphaned_parts != existing.orphaned_parts:
+        return None  # the present location of the input is to be recorded
+    recorded = {part.model_copy(update={"kept": True}) for part in recorded_parts(manifest).values()}
+    found = {part for parts in existing.kept.values() for part in parts.values()}
+    if recorded != found or manifest.orphaned_parts != existing.orphaned_parts:
         return None
     if not set(store.rejects_files()) <= {*kept.values(), *map(rejects_name, existing.orphaned_parts)}:
         return None  # rejects that no part names are to go
@@ -52,8 +52,8 @@ def up_to_date_manifest(store: Store, plan: Plan, job: ScoreJob, bundle: str) ->
 
 
 def remove_replaced_parts(store: Store, ledger: Ledger) -> None:
-    """Remove parts that were replaced under other names, now that their replacements stand, and, where that was asked
-    for, parts whose input is gone; then rejects that no part names, which a run that was killed may have left."""
+    """Remove parts that were replaced under other names, now that their replacements are published, and, with `prune`,
+    orphaned parts; then rejects that no part names, which a run that was killed may have left."""
     existing = ledger.plan.existing
     made = {part.target: part.rejects for parts in ledger.parts.values() for part in parts}
     gone = existing.surplus(made, ledger.errors)
@@ -81,7 +81,7 @@ def check_parts_exist(store: Store, ledger: Ledger) -> None:
 
 @contextmanager
 def write_manifest_at_end(store: Store, ledger: Ledger, emit: Emitter) -> Iterator[None]:
-    """Whatever happens inside, run.json and the last log line tell of it; `_SUCCESS` only of success."""
+    """Write run.json and emit the last event, whatever happens inside; write `_SUCCESS` only after success."""
     error: BaseException | None = None
     try:
         yield

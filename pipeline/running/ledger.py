@@ -1,5 +1,5 @@
-"""The accounts of a run: what became of every partition and row, and the manifest that says so. Knows nothing
-of how rows are scored."""
+"""The accounts of a run: what became of every partition and row, and the manifest that records it. Independent of how
+rows are scored."""
 
 import platform
 from collections.abc import Collection, Iterator
@@ -81,8 +81,8 @@ class Ledger:
         """Stop the run as soon as there are more rejects than it allows.
 
         Args:
-            num_rows: the rows of the whole run; None as long as they are not known, and a share is not held
-                against them before the end.
+            num_rows: the rows of the whole run; None as long as they are not known; a share is enforced at
+                the end then.
 
         Raises:
             RowsRejectedError: names the first row that was rejected, and its column.
@@ -94,18 +94,18 @@ class Ledger:
             where = (
                 f"{first['source']}: row {first['row_number']}: {described(first)}; " if first else self._kept_rejects()
             )
+            rows = "1 row" if self.rejected == 1 else f"{self.rejected} rows"
             raise RowsRejectedError(
-                f"{where}{self.rejected} rows rejected, {budget} allowed; fix the input, or allow more with"
-                " --max-rejects 100 or 1%"
+                f"{where}{rows} rejected, {budget} allowed; fix the input, or allow more with --max-rejects 100 or 1%"
             )
 
     def _kept_rejects(self) -> str:
-        """Where the rejects of an earlier run stand."""
+        """Where the rejects of an earlier run are."""
         files = [part.rejects for parts in self.parts.values() for part in parts if part.rejects]
-        return f"the first stand in {files[0]!r}; " if files else ""
+        return f"the first are in {files[0]!r}; " if files else ""
 
     def keep(self, partition: Partition, record: PartRecord) -> None:
-        """Enter a part that stands; its rejects count, too."""
+        """Enter a part that is kept; its rejects count, too."""
         self.parts.setdefault(partition, []).append(record)
         self.rejected += record.rows_rejected
 

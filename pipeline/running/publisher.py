@@ -1,5 +1,5 @@
-"""write → publish, in the thread that runs the job: one part file at a time, in order. Knows nothing of how rows
-are read or scored.
+"""write → publish, in the thread that runs the job: one part file at a time, in order. Independent of how
+rows are read or scored.
 """
 
 from ...schemas.run import PartRecord, Receipt
@@ -19,7 +19,7 @@ from .ledger import Ledger
 
 
 class Publisher:
-    """write → publish, in the calling thread: one part file at a time, in order."""
+    """Writes blocks into part files and publishes them, in order, in the calling thread."""
 
     def __init__(self, store: Store, ledger: Ledger, emit: Emitter) -> None:
         self._store, self._ledger, self._emit = store, ledger, emit

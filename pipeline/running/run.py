@@ -64,7 +64,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
         subscribers: receive the events of the run (`running/events.py`), each in this thread.
 
     Returns:
-        The manifest, as it was written to `_scoreline/run.json`; `_SUCCESS` stands beside it.
+        The manifest, as it was written to `_scoreline/run.json`; `_SUCCESS` is beside it.
 
     Raises:
         ScorelineError: one of `errors.py`; what was published before stays, and `_SUCCESS` is not there.

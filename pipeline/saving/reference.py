@@ -13,11 +13,10 @@ from torch import Tensor
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.heads import AnyHead
-from ...schemas.inputs import AnyInput, Feature, ImageInput, SequenceInput, TableInput
+from ...schemas.inputs import AnyInput, Feature
 from ...schemas.steps import AnyStep
 from ..bundle.heads import head_fields
 from ..errors import BundleError, one_line
-from ..features.images import open_images
 from ..features.kinds import kind_of
 from ..graph.facts import indices_of
 from ..model.forward import Call, called, head_output, select_output
@@ -228,23 +227,23 @@ def reference_inputs(
         raise BundleError(f"the transformers give {matrix.shape[1]} columns, and {len(binding.columns)} are saved")
     found: dict[str, Tensor | Sequences] = {}
     for entry in entries:
-        match entry:
-            case TableInput():
-                assert binding is not None, "tables have features, which are bound"
-                assert matrix is not None, "tables have features, which are bound"
-                indices = [binding.columns.index(column) for column in entry.columns]
-                found[entry.name] = torch.from_numpy(np.ascontiguousarray(matrix[:, indices]).astype(entry.dtype))
-            case ImageInput():
-                pixels, _ = open_images(sample.batch.column(entry.columns[0]), entry, folder="")
-                found[entry.name] = torch.from_numpy(pixels)
-            case SequenceInput():
-                found[entry.name] = _reference_sequence(sample.batch, entry, tokens, vocabularies, unknown)
+        kind = kind_of(entry)
+        if kind.tabular:
+            assert binding is not None, "tables have features, which are bound"
+            assert matrix is not None, "tables have features, which are bound"
+            indices = [binding.columns.index(column) for column in entry.columns]
+            found[entry.name] = torch.from_numpy(np.ascontiguousarray(matrix[:, indices]).astype(kind.entry.dtype))
+        elif kind.opens_files:
+            pixels, _ = kind.open(sample.batch.column(entry.columns[0]), folder="")
+            found[entry.name] = torch.from_numpy(pixels)
+        else:
+            found[entry.name] = _reference_sequence(sample.batch, entry, tokens, vocabularies, unknown)
     return found
 
 
 def _reference_sequence(
     batch: pa.RecordBatch,
-    entry: SequenceInput,
+    entry: AnyInput,
     tokens: Mapping[str, str],
     vocabularies: Mapping[str, Sequence[str]],
     unknown: Mapping[str, Any],
@@ -262,7 +261,7 @@ def _reference_sequence(
         lengths = [len(row) for row in rows]
     values = torch.tensor(columns, dtype=torch.float64).T
     return Sequences(
-        values=values[:, 0].long() if entry.dtype == "int64" else values.float(),
+        values=values[:, 0].long() if entry.takes_integers else values.float(),
         offsets=torch.tensor(np.cumsum([0, *lengths]), dtype=torch.int64),
     )
 

@@ -35,7 +35,7 @@ from ..nested import with_types, without_runs
 from ..options import DEFAULTS, ColumnOptions, Explain, ScoreJob
 from ..ordered import refuse_unordered
 from ..outputs.assemble import described, output_schema, reasons_of
-from ..records import ReadBlock, ScoredBatch
+from ..records import ScoredBatch
 from .block import Block, Origin
 from .explaining.attribution import load_attribution
 from .line import Line, LineOptions, compose
@@ -187,8 +187,8 @@ class Scorer:
         for batch in rebatch((with_types(batch, without_runs) for batch in batches), self.block_rows):
             if origin.schema is None:
                 origin = self._origin(batch.schema, options, text=text, source=source)
-            read = ReadBlock(split=0, first_row=first_row, batch=batch)
-            scored = line.score(line.load(Block.of(read, origin))).need_scored()
+            block = Block(batch=batch, origin=origin, first_row=first_row)
+            scored = line.score(line.load(block)).need_scored()
             retries.see(scored.retried, source=named, first_row=first_row, rows=batch.num_rows)
             yield scored
             first_row += batch.num_rows

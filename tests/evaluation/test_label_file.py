@@ -56,17 +56,18 @@ def test_words_of_digits_stay_words(scoreline: Command, tmp_path: Path, how: str
     frame.to_csv(tmp_path / "sample.csv", index=False)
     model = torch.nn.Sequential(torch.nn.Linear(2, 1))
     torch.save(model.state_dict(), tmp_path / "linear.pt")
+    more = ""
     if how == "vocabulary":
         scaled = np.stack([frame["x"], [0, 1, 2] * 4], axis=1)
-        more = '[vocabularies]\nzip = ["01", "02", "10"]\n'
+        taken = 'inputs = {kind = "table", columns = ["x", "zip"], vocabularies = {zip = ["01", "02", "10"]}}'
     else:
         encoder = make_pipeline(OrdinalEncoder(), StandardScaler()) if how == "pipeline" else OrdinalEncoder()
         fitted = ColumnTransformer([("x", StandardScaler(), ["x"]), ("zip", encoder, ["zip"])])
         scaled = fitted.fit_transform(frame)
         skops.io.dump(fitted, tmp_path / "scaler.skops")
-        more = '[scaler]\nfile = "scaler.skops"\n'
+        taken, more = 'features = ["x", "zip"]', '[scaler]\nfile = "scaler.skops"\n'
     (tmp_path / "spec.toml").write_text(
-        'features = ["x", "zip"]\ntask = {kind = "regression"}\nsample = "sample.csv"\n[model]\nweights = "linear.pt"\n'
+        f'{taken}\ntask = {{kind = "regression"}}\nsample = "sample.csv"\n[model]\nweights = "linear.pt"\n'
         f'layers = [{{type = "Linear", in_features = 2, out_features = 1}}]\n{more}'
     )
     packed = scoreline("pack", tmp_path / "spec.toml", tmp_path / "bundle")

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from scoreline.jobs.score import score
 from scoreline.pipeline.options import ColumnOptions, CsvDialect, Explain, ScoreJob
 from scoreline.pipeline.planning.fingerprint import options_of, recorded_options
-from scoreline.pipeline.planning.option_table import OPTIONS, Option, score_job
+from scoreline.pipeline.planning.option import Option
+from scoreline.pipeline.planning.option_table import OPTIONS, score_job
 from scoreline.pipeline.records import Partition
 from scoreline.schemas.job import JobFile
 

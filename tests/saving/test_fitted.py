@@ -63,7 +63,7 @@ def test_a_mixed_column_transformer_with_missing_values() -> None:
     expected = transform(fitted, new)
     got = np.column_stack([prepared.columns[name] for name in binding.columns])
     np.testing.assert_allclose(got, expected, rtol=1e-12)
-    np.testing.assert_array_equal(binding.truth(new), expected)
+    np.testing.assert_array_equal(binding.reference(new), expected)
     assert kept_when_missing(list(FRAME), binding.steps, binding.columns) == {"age", "income", "city"}
 
 
@@ -83,7 +83,7 @@ def test_scalers_keep_the_order_of_the_features() -> None:
     scaler = StandardScaler().fit(frame[["c", "a"]])
     one = bind(scaler, ["a", "b", "c"], text=[], vocabularies={})
     expected = scaler.transform(frame[["c", "a"]])
-    np.testing.assert_array_equal(one.truth(frame), np.column_stack([expected[:, 1], frame["b"], expected[:, 0]]))
+    np.testing.assert_array_equal(one.reference(frame), np.column_stack([expected[:, 1], frame["b"], expected[:, 0]]))
     two = bind(
         [(MinMaxScaler().fit(frame[["b"]]), ["b"]), (OneHotEncoder().fit(frame[["c"]]), ["c"])],
         ["a", "b", "c"], text=[], vocabularies={},
@@ -92,7 +92,7 @@ def test_scalers_keep_the_order_of_the_features() -> None:
     for binding in (one, two):
         prepared = run_steps(binding.steps, columns)
         got = np.column_stack([prepared.columns[name] for name in binding.columns])
-        np.testing.assert_array_equal(got, binding.truth(frame))
+        np.testing.assert_array_equal(got, binding.reference(frame))
     assert len(two.columns) == 4
 
 
