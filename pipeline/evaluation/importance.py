@@ -17,11 +17,11 @@ from .evaluate import finished
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Telling:
+class FeatureImportance:
     """A feature: the mean size of its attributions, their mean, and the largest size."""
 
     feature: str
-    mean_size: float
+    mean_absolute: float
     mean: float
     largest: float
 
@@ -33,7 +33,7 @@ class Importance:
 
     method: str
     rows: int
-    features: tuple[Telling, ...]
+    features: tuple[FeatureImportance, ...]
     largest_gap: float | None
 
 
@@ -70,7 +70,7 @@ def importance(output: str, advance: Callable[[int], object] = lambda _: None) -
     return Importance(
         method=str(method).split()[0],
         rows=int(max((found[0] for found in sums.values()), default=0)),
-        features=tuple(sorted(told, key=lambda one: -one.mean_size)),
+        features=tuple(sorted(told, key=lambda one: -one.mean_absolute)),
         largest_gap=None if gaps is None else float(gaps[3]),
     )
 
@@ -88,8 +88,8 @@ def _add(found: np.ndarray, column: pa.Array) -> None:
     found[3] = max(found[3], np.abs(values).max(initial=0.0))
 
 
-def _told(feature: str, found: np.ndarray) -> Telling:
+def _told(feature: str, found: np.ndarray) -> FeatureImportance:
     rows = max(1.0, found[0])
-    return Telling(
-        feature=feature, mean_size=float(found[1] / rows), mean=float(found[2] / rows), largest=float(found[3])
+    return FeatureImportance(
+        feature=feature, mean_absolute=float(found[1] / rows), mean=float(found[2] / rows), largest=float(found[3])
     )
