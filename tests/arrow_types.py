@@ -19,9 +19,9 @@ _FLOATS = [0.0, -0.0, 1.5, float("nan"), float("inf"), float("-inf")]
 _ZONES = [None, "UTC", "Europe/Berlin", "+05:30"]
 
 
-def _integers(kind: pa.DataType) -> list[int]:
-    signed = pa.types.is_signed_integer(kind)
-    top = 2 ** (kind.bit_width - signed) - 1
+def _integers(arrow_type: pa.DataType) -> list[int]:
+    signed = pa.types.is_signed_integer(arrow_type)
+    top = 2 ** (arrow_type.bit_width - signed) - 1
     return [0, 1, top, -top - 1 if signed else 2]
 
 
@@ -40,11 +40,11 @@ def _plain_leaves() -> dict[pa.DataType, list[Any]]:
     return {
         pa.null(): [None],
         pa.bool_(): [True, False],
-        **{kind: _integers(kind) for kind in integers},
+        **{arrow_type: _integers(arrow_type) for arrow_type in integers},
         pa.float16(): [np.float16(value) for value in _FLOATS],
         pa.float32(): _FLOATS,
         pa.float64(): [*_FLOATS, 5e-324],
-        **{kind: [Decimal("0.00"), Decimal("-9.99"), Decimal("12345.67")] for kind in decimals},
+        **{arrow_type: [Decimal("0.00"), Decimal("-9.99"), Decimal("12345.67")] for arrow_type in decimals},
         **{make(): _WORDS for make in (pa.string, pa.large_string, pa.string_view)},
         **{make(): _BYTES for make in (pa.binary, pa.large_binary, pa.binary_view)},
         pa.binary(3): [b"\x00\x00\x00", b"abc"],
@@ -79,14 +79,14 @@ def _mask(rows: int, rng: np.random.Generator) -> pa.Array:
     return pa.array(rng.random(rows) < 0.3, pa.bool_())
 
 
-def _leaf(kind: pa.DataType) -> Maker:
-    values = {**LEAVES, **EXTENSIONS}[kind]
+def _leaf(arrow_type: pa.DataType) -> Maker:
+    values = {**LEAVES, **EXTENSIONS}[arrow_type]
 
     def make(rows: int, rng: np.random.Generator) -> pa.Array:
         drawn = [None if rng.random() < 0.2 else values[rng.integers(len(values))] for _ in range(rows)]
-        if isinstance(kind, pa.BaseExtensionType):
-            return kind.wrap_array(pa.array(drawn, kind.storage_type))
-        return pa.array(drawn, kind)
+        if isinstance(arrow_type, pa.BaseExtensionType):
+            return arrow_type.wrap_array(pa.array(drawn, arrow_type.storage_type))
+        return pa.array(drawn, arrow_type)
 
     return make
 
@@ -136,8 +136,10 @@ def _maps(child: Maker) -> Maker:
     def make(rows: int, rng: np.random.Generator) -> pa.Array:
         offsets = np.concatenate([[0], np.cumsum(rng.integers(0, 3, rows))])
         keys = pa.array([f"k{n}" for n in range(int(offsets[-1]))], pa.string())
-        places = [None if rng.random() < 0.3 else int(place) for place in offsets[:-1]]
-        return pa.MapArray.from_arrays(pa.array([*places, offsets[-1]], pa.int32()), keys, child(len(keys), rng))
+        offsets_or_null = [None if rng.random() < 0.3 else int(offset) for offset in offsets[:-1]]
+        return pa.MapArray.from_arrays(
+            pa.array([*offsets_or_null, offsets[-1]], pa.int32()), keys, child(len(keys), rng)
+        )
 
     return make
 
@@ -169,20 +171,20 @@ def said(array: pa.Array | pa.ChunkedArray) -> list[str]:
     return [repr(value) for value in array.to_pylist()]
 
 
-def written_type(kind: pa.DataType) -> str:
+def written_type(arrow_type: pa.DataType) -> str:
     """The type of a key in a part, in words, by the promise: within nested types views are large types, dictionaries
     values."""
-    if not pa.types.is_nested(kind):
-        return words(kind)
-    large = words(kind).replace("string_view", "large_string").replace("binary_view", "large_binary")
+    if not pa.types.is_nested(arrow_type):
+        return words(arrow_type)
+    large = words(arrow_type).replace("string_view", "large_string").replace("binary_view", "large_binary")
     return re.sub(_DICTIONARY, r"\1", large)
 
 
-def rejected_type(kind: pa.DataType) -> str:
+def rejected_type(arrow_type: pa.DataType) -> str:
     """The type of a column in a file of rejects, in words: dictionaries are values."""
-    return re.sub(_DICTIONARY, r"\1", words(kind))
+    return re.sub(_DICTIONARY, r"\1", words(arrow_type))
 
 
-def words(kind: pa.DataType) -> str:
+def words(arrow_type: pa.DataType) -> str:
     """A type in words; Arrow also tells how the entries of a map are called, which is of no account."""
-    return re.sub(r" \('\w*'\)", "", str(kind))
+    return re.sub(r" \('\w*'\)", "", str(arrow_type))

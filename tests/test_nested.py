@@ -45,10 +45,12 @@ def test_arrays_are_equal_when_their_values_are(array: pa.Array, other: list[int
     assert not nested.equal(array.slice(0, 0), pa.array([], pa.month_day_nano_interval()))
 
 
-@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
-def test_floats_are_compared_bit_for_bit(kind: pa.DataType) -> None:
+@pytest.mark.parametrize("arrow_type", [pa.float16(), pa.float32(), pa.float64()])
+def test_floats_are_compared_bit_for_bit(arrow_type: pa.DataType) -> None:
     """Also within lists and structs."""
-    nan, zero, minus = (pa.array([np.dtype(kind.to_pandas_dtype()).type(value)], kind) for value in (np.nan, 0.0, -0.0))
+    nan, zero, minus = (
+        pa.array([np.dtype(arrow_type.to_pandas_dtype()).type(value)], arrow_type) for value in (np.nan, 0.0, -0.0)
+    )
     one = pa.array([0, 1], pa.int32())
     for wrapped in (
         lambda array: array,
@@ -60,24 +62,24 @@ def test_floats_are_compared_bit_for_bit(kind: pa.DataType) -> None:
         assert not nested.equal(wrapped(minus), wrapped(zero))
 
 
-def runs(values: list[Any], kind: pa.DataType) -> pa.Array:
+def runs(values: list[Any], arrow_type: pa.DataType) -> pa.Array:
     """Two rows a run."""
     ends = pa.array(np.arange(2, 2 * len(values) + 1, 2), pa.int16())
-    return pa.RunEndEncodedArray.from_arrays(ends, pa.array(values, kind))
+    return pa.RunEndEncodedArray.from_arrays(ends, pa.array(values, arrow_type))
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.string_view(), pa.list_(pa.string_view()), pa.int64()])
-def test_runs_become_values(kind: pa.DataType) -> None:
+@pytest.mark.parametrize("arrow_type", [pa.string(), pa.string_view(), pa.list_(pa.string_view()), pa.int64()])
+def test_runs_become_values(arrow_type: pa.DataType) -> None:
     """Within lists, too, and of slices that begin within a run."""
-    words = [["a"], None, ["b", None]] if pa.types.is_list(kind) else ["a", None, "b"]
-    values = [1, None, 3] if pa.types.is_integer(kind) else words
-    array = runs(values, kind).slice(1, 4)
+    words = [["a"], None, ["b", None]] if pa.types.is_list(arrow_type) else ["a", None, "b"]
+    values = [1, None, 3] if pa.types.is_integer(arrow_type) else words
+    array = runs(values, arrow_type).slice(1, 4)
     taken = nested.take(array, np.array([3, 0, 1], dtype=np.int64))
-    assert (taken.type, taken.to_pylist()) == (kind, [values[2], values[0], values[1]])
-    lists = pa.ListArray.from_arrays(pa.array([0, 1, 3], pa.int32()), runs(values, kind).slice(1, 3))
+    assert (taken.type, taken.to_pylist()) == (arrow_type, [values[2], values[0], values[1]])
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 3], pa.int32()), runs(values, arrow_type).slice(1, 3))
     plain = nested.converted(lists, nested.without_runs(lists.type))
     plain.validate(full=True)
-    assert (plain.type, plain.to_pylist()) == (pa.list_(kind), lists.to_pylist())
+    assert (plain.type, plain.to_pylist()) == (pa.list_(arrow_type), lists.to_pylist())
 
 
 def test_the_views_of_few_rows_hold_their_own_bytes_alone() -> None:
@@ -91,9 +93,9 @@ def test_the_views_of_few_rows_hold_their_own_bytes_alone() -> None:
 def test_metadata_of_inner_fields_stays_theirs() -> None:
     """Types that are equal but for it are not taken for each other: Iceberg numbers its fields there."""
 
-    def kind(number: bytes) -> pa.DataType:
+    def arrow_type(number: bytes) -> pa.DataType:
         return pa.struct([pa.field("a", pa.string_view(), metadata={b"PARQUET:field_id": number})])
 
     for number in (b"7", b"8"):
-        for changed in (nested.takeable(kind(number)), nested.without_dictionaries(kind(number))):
+        for changed in (nested.takeable(arrow_type(number)), nested.without_dictionaries(arrow_type(number))):
             assert changed.field(0).metadata == {b"PARQUET:field_id": number}

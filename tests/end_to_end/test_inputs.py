@@ -67,9 +67,9 @@ class TestInputs:
     def test_doubled_columns(self, score: Command, tmp_path: Path, iris: Example) -> None:
         table = pa.Table.from_pandas(iris.frame, preserve_index=False)
         pq.write_table(table.append_column(iris.features[0], table["truth"]), tmp_path / "in.parquet")
-        closed(score(tmp_path / "in.parquet"), 65, repr(iris.features[0]), "stands 2 times")
+        closed(score(tmp_path / "in.parquet"), 65, repr(iris.features[0]), "appears twice")
         pq.write_table(table.append_column("row_id", table["truth"]), tmp_path / "in.parquet")
-        closed(score(tmp_path / "in.parquet"), 65, "'row_id' stands 2 times", "--keys")
+        closed(score(tmp_path / "in.parquet"), 65, "'row_id' appears twice", "--keys")
         assert score(tmp_path / "in.parquet", "--keys", "truth").code == 0
 
     def test_an_unknown_key(self, score: Command, iris_file: Path) -> None:

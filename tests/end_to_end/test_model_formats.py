@@ -227,7 +227,7 @@ def test_text_needs_an_encoding(tmp_path: Path) -> None:
     rows, rejects = Scorer.load(tmp_path / "b", device="cpu").score_table(table, with_rejects=True)
     assert rows.num_rows == 1
     assert [(r["column"], r["reason"]) for r in rejects["reject"].to_pylist()] == [
-        ("city", "is a category that was not there in training"),
+        ("city", "is a category that was not seen in training"),
         ("city", "is null"),
     ]
 

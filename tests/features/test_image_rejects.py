@@ -64,13 +64,13 @@ def test_what_is_wrong_with_bytes_is_said() -> None:
     rgb = Image.fromarray(colours(8, 8))
     wrong = {
         b"": "is empty",
-        b"GIF": "is no JPEG or PNG",
-        saved(rgb, "GIF"): "is no JPEG or PNG",
-        saved(rgb, "TIFF"): "is no JPEG or PNG",
-        saved(rgb, "BMP"): "is no JPEG or PNG",
+        b"GIF": "is not a JPEG or PNG",
+        saved(rgb, "GIF"): "is not a JPEG or PNG",
+        saved(rgb, "TIFF"): "is not a JPEG or PNG",
+        saved(rgb, "BMP"): "is not a JPEG or PNG",
         saved(Image.fromarray(grey), "PNG"): "more than 8 bits",
-        png(colours(1, 1), size=(60000, 60000)): f"more pixels than are decoded, which are {MOST_PIXELS}",
-        png(colours(1, 1), size=(MOST_PIXELS + 1, 1)): "more pixels than are decoded",
+        png(colours(1, 1), size=(60000, 60000)): f"more than {MOST_PIXELS:,} pixels, the limit for decoding",
+        png(colours(1, 1), size=(MOST_PIXELS + 1, 1)): "more than 89,478,485 pixels",
         png(colours(1, 1), size=(MOST_PIXELS // 5, 5)): "is broken",  # as many as may be, and none is there
     }
     fine = picture("JPEG RGB")
@@ -87,14 +87,14 @@ def test_a_jpeg_that_claims_too_much_is_a_reject() -> None:
     """Its header alone is read."""
     data = picture("JPEG RGB")
     start = data.index(b"\xff\xc0") + 5
-    assert "more pixels" in reason(data[:start] + struct.pack(">HH", 65500, 65500) + data[start + 4 :])
+    assert "the limit for decoding" in reason(data[:start] + struct.pack(">HH", 65500, 65500) + data[start + 4 :])
 
 
 def test_a_line_is_not_resized_to_a_bomb() -> None:
     """1 by 60 000 pixels are few; 200 by 12 million are not."""
     line = saved(Image.new("L", (1, 60000)), "PNG")
     _, reasons = opened([line], entry(resize=200))
-    assert reasons == {0: "is too narrow to be resized: 1 by 60000 pixels"}
+    assert reasons == {0: "is too narrow to be resized: 1 × 60000 pixels"}
     assert agree([line], entry()) == 0
 
 
@@ -117,11 +117,11 @@ def test_what_is_wrong_with_paths_is_said(tmp_path: Path) -> None:
         "n" * 300: "cannot be read: File name too long",
         "": "'' is a folder",
         "folder": "'folder' is a folder",
-        "pipe": "'pipe' is no regular file",
-        "/dev/zero": "'/dev/zero' is no regular file",
+        "pipe": "'pipe' is not a regular file",
+        "/dev/zero": "'/dev/zero' is not a regular file",
         "empty.png": "is empty",
         "cut.jpg": "is broken: ",
-        "text.png": "is no JPEG or PNG",
+        "text.png": "is not a JPEG or PNG",
     }
     _, reasons = opened(list(wrong), entry(), folder=str(tmp_path))
     assert list(reasons) == list(range(len(wrong)))
@@ -141,7 +141,7 @@ def test_a_path_that_is_no_text_is_a_reject() -> None:
     column = pa.Array.from_buffers(
         pa.string(), 1, [None, pa.py_buffer(np.array([0, 2], np.int32)), pa.py_buffer(b"\xff\xfe")]
     )
-    assert opened(column, entry())[1] == {0: "is no path: not UTF-8"}
+    assert opened(column, entry())[1] == {0: "is not a valid path: not UTF-8"}
 
 
 def failing(error: BaseException) -> Any:

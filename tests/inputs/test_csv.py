@@ -91,9 +91,9 @@ def test_ragged_rows_keep_their_numbers(tmp_path: Path) -> None:
     found, ragged = read(tmp_path / "a.csv")
     assert found == [("1", "2"), (None, None), ("x\ny", "5"), (None, None), ("9", "q\n\nr"), (None, None)]
     assert ragged == {
-        1: "has 1 cell, and the header 2: 3",
-        3: "has 3 cells, and the header 2: 6,7,8",
-        5: "has 3 cells, and the header 2: 4,5,6",
+        1: "has 1 cell, but the header has 2: 3",
+        3: "has 3 cells, but the header has 2: 6,7,8",
+        5: "has 3 cells, but the header has 2: 4,5,6",
     }
 
 
@@ -136,7 +136,7 @@ def test_bytes_of_another_encoding_than_declared(tmp_path: Path) -> None:
 def test_an_open_quote_cannot_swallow_a_file(tmp_path: Path) -> None:
     """C2, C7: a row has a bound on its bytes, and so has a line."""
     (tmp_path / "a.csv").write_text('a,b\n1,2\n"' + "x,y\n" * 1_000_000 + '"\n')
-    with pytest.raises(PartitionError, match=r"a row behind row \d+ is longer than 1 MiB, or a quote was never closed"):
+    with pytest.raises(PartitionError, match=r"a row after row \d+ is longer than 1 MiB, or a quote was never closed"):
         read(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("a,b\n1,2\n" + "x" * 10_000_000 + ",2\n")
     with pytest.raises(PartitionError, match="longer than 1 MiB"):

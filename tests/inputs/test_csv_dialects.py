@@ -109,7 +109,7 @@ def test_ragged_rows_are_rejects_with_their_numbers(scoreline: Command, iris: Ex
     (tmp_path / "data" / "a.csv").write_text("\n".join(lines))
     refused = scoreline("score", "--job", job(tmp_path, iris, ""))
     assert refused.code == 65
-    assert "a.csv: row 10: has 3 cells, and the header 6: 1,2,3; 2 rows rejected, 0 allowed" in refused.message
+    assert "a.csv: row 10: has 3 cells, but the header has 6: 1,2,3; 2 rows rejected, 0 allowed" in refused.message
     result = scoreline("score", "--job", job(tmp_path, iris, "", max_rejects=2))
     assert result.code == 0, result.err
     kept = [row for row in range(150) if row not in (10, 50)]

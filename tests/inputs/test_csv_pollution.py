@@ -155,12 +155,12 @@ def test_declared_dialects_lose_nothing(
 @pytest.mark.parametrize(
     ("text", "reasons"),
     [
-        ('1,2,3,"Best" product\n2,2,3,x\n', {0: 'text behind a closing quote: 1,2,3,"Best" product'}),
-        ('1,2,3,x\n2,"$7,"Sofa, red",3\n3,2,3,x\n', {1: "text behind a closing quote"}),
+        ('1,2,3,"Best" product\n2,2,3,x\n', {0: 'text after a closing quote: 1,2,3,"Best" product'}),
+        ('1,2,3,x\n2,"$7,"Sofa, red",3\n3,2,3,x\n', {1: "text after a closing quote"}),
         ('1,2,3,"opens only\n2,2,3,x\n3,2,3,"y"\n4,2,3,z\n', {0: '"opens only\\n2,2,3,x'}),
-        ('1,2,3,"opens only\n2,2,3,x\n3,2,",3,x"\n4,2,3,z\n', {0: "quote within an unquoted cell"}),
+        ('1,2,3,"opens only\n2,2,3,x\n3,2,",3,x"\n4,2,3,z\n', {0: "quote inside an unquoted cell"}),
         ('1,2,3,"a \\"word\\""\n2,2,3,z\n', {0: "[csv] escape"}),
-        ('1,2,3,"closed" \n2,2,3,z\n', {0: "text behind a closing quote"}),
+        ('1,2,3,"closed" \n2,2,3,z\n', {0: "text after a closing quote"}),
     ],
 )
 def test_stray_quotes_are_rejects(
@@ -192,7 +192,7 @@ def test_what_a_stray_quote_in_the_last_column_may_still_swallow(
     ("data", "says"),
     [
         (b"report of May\n\nid,a,b,note\n1,2,3,x\n", "is missing"),
-        (b'id,"a"x,b,note\n1,2,3,x\n', "the header has text behind a closing quote"),
+        (b'id,"a"x,b,note\n1,2,3,x\n', "the header has text after a closing quote"),
         (b"id;a;b;note\n1;2;3;x\n", 'delimiter = ";"'),
         (b"PK\x03\x04...", "a zip archive"),
         (b"PAR1\x15\x04...", "a Parquet file"),
@@ -225,7 +225,7 @@ def test_reasons_are_short_and_names_may_be_those_of_formats(scoreline: Command,
     assert found["id"].tolist() == ["1"]
     with pa.ipc.open_file(tmp_path / "in" / "out" / "_rejects" / "a.csv.arrow") as reader:
         ((reason,),) = ((row["reason"],) for row in reader.read_all()["reject"].to_pylist())
-    assert reason.startswith("has text behind a closing quote: 0,2,2,3,")
+    assert reason.startswith("has text after a closing quote: 0,2,2,3,")
     assert len(reason) == 250
 
 

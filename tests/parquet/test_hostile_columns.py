@@ -78,7 +78,7 @@ def test_names_with_dots(
 ) -> None:
     """A bomb is refused where it is read, and only there."""
     explode(tmp_path / "in.parquet", leaf, occurrence)
-    refused(score("--keys", column), f"in.parquet: column {leaf!r} of row group 0 says that", "unpack to")
+    refused(score("--keys", column), f"in.parquet: column {leaf!r} of row group 0 declares that", "unpack to")
     assert score("--keys", ",".join(["row_id", *others])).code == 0
     found = pq.read_table(tmp_path / "out" / "in.parquet")
     for name in others:

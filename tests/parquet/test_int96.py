@@ -147,5 +147,5 @@ def test_what_no_type_holds(scoreline: Command, tmp_path: Path, iris: Example, v
     words = ["score", "--bundle", iris.bundle, "--input", file, "--output", tmp_path / "out"]
     result = scoreline(*words)
     assert result.code == 65
-    assert "in.parquet: column 'at' holds INT96 timestamps beyond 1677–2262" in result.message
+    assert "in.parquet: column 'at' has INT96 timestamps outside 1677–2262" in result.message
     assert scoreline(*words, "--keys", "row_id").code == 0

@@ -190,11 +190,11 @@ def test_messages_say_what_is_wrong(score: Command, tmp_path: Path, iris: Exampl
     """The rule, and the numbers."""
     file = tmp_path / "in.parquet"
     for change, words in (
-        (moved(-ROWS - 5, 0), "row group 0 says that it has -5 rows"),
-        (put(lambda footer: footer, NUM_ROWS, 2**62), "4,611,686,018,427,387,904 rows, and its row groups 150"),
-        (listed(lambda found: found[1:], total=False), "it says that it has 150 rows, and its row groups 100"),
-        (passed_on(5), "row group 0 says that it has 45 rows, and its column 'row_id' 50"),
-        (everywhere(2**62), "row group 0 says that it has 4,611,686,018,427,387,904 rows"),
+        (moved(-ROWS - 5, 0), "row group 0 declares -5 rows"),
+        (put(lambda footer: footer, NUM_ROWS, 2**62), "4,611,686,018,427,387,904 rows, but its row groups have 150"),
+        (listed(lambda found: found[1:], total=False), "it declares 150 rows, but its row groups have 100"),
+        (passed_on(5), "row group 0 declares 45 rows, but its column 'row_id' has 50"),
+        (everywhere(2**62), "row group 0 declares 4,611,686,018,427,387,904 rows"),
     ):
         write(iris.frame, file)
         edit_footer(file, change)

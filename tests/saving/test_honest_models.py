@@ -205,8 +205,8 @@ def test_an_index_out_of_range_is_a_reject(tmp_path: Path) -> None:
     assert rows.num_rows == 48
     said = [(r["row_number"], r["column"], r["reason"]) for r in rejects["reject"].to_pylist()]
     assert said == [
-        (7, "a", "is no index of the model's embedding, which has 0 to 4"),
-        (9, "b", "is no index of the model's embedding, which has 0 to 2"),
+        (7, "a", "is outside the embedding's range 0–4"),
+        (9, "b", "is outside the embedding's range 0–2"),
     ]
 
 

@@ -71,7 +71,7 @@ def test_a_sample_that_is_too_long_is_refused(tmp_path: Path) -> None:
     sample = table("words", drawn("words", [12, 9, 20]))
     said = refused(tmp_path, net(None, 4), **TAGGING, sample=sample, sequences={"x": {"longest": 8}})
     assert "none of the sample's rows can be scored" in said
-    assert "steps, and the bundle takes 8 at most" in said
+    assert "steps, but the bundle takes at most 8" in said
 
 
 def test_tags_without_a_sequence_are_refused(tmp_path: Path) -> None:
