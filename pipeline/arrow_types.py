@@ -23,12 +23,12 @@ def is_text(arrow_type: pa.DataType) -> bool:
 
 
 def is_bytes(arrow_type: pa.DataType) -> bool:
-    """Whether a column holds binary values."""
+    """Whether a type is binary, in any layout."""
     return any(is_one(arrow_type) for is_one in _BYTES)
 
 
 def is_list(arrow_type: pa.DataType) -> bool:
-    """Whether a column holds lists."""
+    """Whether a type is a list, in any layout."""
     return any(is_one(arrow_type) for is_one in _LISTS)
 
 

@@ -21,7 +21,7 @@ class Cores:
 def available_cores(root: Path = CGROUP) -> Cores:
     """The cores allowed by the CPU affinity of the process and the quota of its control group, at least one.
 
-    A quota is rounded up: threads beyond it would only be throttled.
+    A quota is rounded up: more threads would only be throttled.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(root)

@@ -1,5 +1,5 @@
-"""Arrow arrays of any type at three levels of nesting, for hypothesis: a type and a seed are drawn, and values that are
-at the ends of their ranges, null, empty and NaN are spread over the rows."""
+"""Arrow arrays of any type at up to three levels of nesting, for hypothesis: a type and a seed are drawn, and the rows
+contain extreme values, nulls, empty values and NaN."""
 
 import datetime as dt
 import re
@@ -27,13 +27,13 @@ def _integers(arrow_type: pa.DataType) -> list[int]:
 
 def _instants(unit: str) -> list[dt.datetime]:
     ends = [dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30)]
-    if unit == "ns":  # which reach from 1677 to 2262
+    if unit == "ns":  # with a range from 1677 to 2262
         ends = [dt.datetime(1700, 1, 1), dt.datetime(2262, 1, 1)]
     return [*ends, dt.datetime(1969, 12, 31, 23, 59, 59)]
 
 
 def _plain_leaves() -> dict[pa.DataType, list[Any]]:
-    """Types without children that a Parquet file can hold, and values of theirs."""
+    """Types without children that a Parquet file can contain, with values."""
     integers = [make() for make in (pa.int8, pa.int16, pa.int32, pa.int64, pa.uint8, pa.uint16, pa.uint32, pa.uint64)]
     decimals = [pa.decimal32(7, 2), pa.decimal64(15, 3), pa.decimal128(30, 2), pa.decimal256(60, 4)]
     units = ("s", "ms", "us", "ns")
@@ -64,7 +64,7 @@ def _plain_leaves() -> dict[pa.DataType, list[Any]]:
 
 _DICTIONARY = r"dictionary<values=(\w+), indices=\w+, ordered=\d>"
 LEAVES = _plain_leaves()
-#: Extension types that other programs write, and what they are stored as.
+#: Extension types that other programs write, with storage values.
 EXTENSIONS: dict[pa.DataType, list[Any]] = {
     pa.uuid(): [bytes(16), b"0123456789abcdef"],
     pa.json_(): ["null", '{"a": [1]}'],
@@ -92,7 +92,7 @@ def _leaf(arrow_type: pa.DataType) -> Maker:
 
 
 def _without_nulls(array: pa.Array) -> pa.Array:
-    """Keys of maps are never null."""
+    """Drop nulls, since the keys of maps are never null."""
     known = array.is_valid().to_pylist()
     return pa.concat_arrays([array.slice(0, 0), *(array.slice(at, 1) for at, there in enumerate(known) if there)])
 
@@ -145,7 +145,7 @@ def _maps(child: Maker) -> Maker:
 
 
 def makers(*, extensions: bool = True) -> st.SearchStrategy[Maker]:
-    """What makes arrays of one type, drawn from all that a Parquet file can hold, at up to three levels of nesting."""
+    """Makers of arrays of one type, drawn from all types that a Parquet file can contain, nested up to three levels."""
     leaves = st.sampled_from([*LEAVES, *(EXTENSIONS if extensions else ())]).map(_leaf)
 
     def nested(child: st.SearchStrategy[Maker]) -> st.SearchStrategy[Maker]:
@@ -161,18 +161,18 @@ def makers(*, extensions: bool = True) -> st.SearchStrategy[Maker]:
 
 
 def arrays(rows: int, made: st.SearchStrategy[Maker] | None = None) -> st.SearchStrategy[pa.Array]:
-    """An array of so many rows."""
+    """An array with this number of rows."""
     made = makers() if made is None else made
     return st.builds(lambda make, seed: make(rows, np.random.default_rng(seed)), made, st.integers(0, 2**32 - 1))
 
 
-def said(array: pa.Array | pa.ChunkedArray) -> list[str]:
-    """Values by which arrays of different types can be compared: NaN is equal to itself, and -0.0 is not 0.0."""
+def comparable(array: pa.Array | pa.ChunkedArray) -> list[str]:
+    """The values as text, to compare arrays of different types: NaN equals NaN, and -0.0 differs from 0.0."""
     return [repr(value) for value in array.to_pylist()]
 
 
 def written_type(arrow_type: pa.DataType) -> str:
-    """The type of a key in a part, in words, by the promise: within nested types views are large types, dictionaries
+    """The promised type of a key in a part, as text: in nested types, views become large types and dictionaries become
     values."""
     if not pa.types.is_nested(arrow_type):
         return words(arrow_type)
@@ -181,10 +181,10 @@ def written_type(arrow_type: pa.DataType) -> str:
 
 
 def rejected_type(arrow_type: pa.DataType) -> str:
-    """The type of a column in a file of rejects, in words: dictionaries are values."""
+    """The type of a column in a file of rejects, as text: dictionaries become values."""
     return re.sub(_DICTIONARY, r"\1", words(arrow_type))
 
 
 def words(arrow_type: pa.DataType) -> str:
-    """A type in words; Arrow also tells how the entries of a map are called, which is of no account."""
+    """A type as text, without the names of map entries, which do not matter."""
     return re.sub(r" \('\w*'\)", "", str(arrow_type))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline import nested
 
-from arrow_types import arrays, rejected_type, said, words
+from arrow_types import arrays, comparable, rejected_type, words
 
 ROWS = 7
 places = st.lists(st.integers(0, ROWS - 3) | st.none(), max_size=9)
@@ -22,8 +22,8 @@ def test_rows_of_any_type_are_taken(array: pa.Array, places: list[int | None]) -
     taken = nested.take(sliced, pa.array(places, pa.int64()))
     taken.validate(full=True)
     assert taken.type == array.type
-    wanted = said(sliced)
-    assert said(taken) == ["None" if place is None else wanted[place] for place in places]
+    wanted = comparable(sliced)
+    assert comparable(taken) == ["None" if place is None else wanted[place] for place in places]
 
 
 @given(array=arrays(ROWS))
@@ -32,7 +32,7 @@ def test_dictionaries_become_values_anywhere(array: pa.Array) -> None:
     plain = nested.converted(array.slice(1), nested.without_dictionaries(array.type))
     plain.validate(full=True)
     assert words(plain.type) == rejected_type(array.type)
-    assert said(plain) == said(array.slice(1))
+    assert comparable(plain) == comparable(array.slice(1))
 
 
 @given(array=arrays(ROWS), other=st.permutations(range(ROWS)))
@@ -40,7 +40,7 @@ def test_arrays_are_equal_when_their_values_are(array: pa.Array, other: list[int
     """NaN is equal to itself; other rows are equal only where they have the same values."""
     assert nested.equal(array, pa.concat_arrays([array.slice(0, 3), array.slice(3)]))
     moved = nested.take(array, np.array(other, dtype=np.int64))
-    assert nested.equal(array, moved) == (said(array) == said(moved))
+    assert nested.equal(array, moved) == (comparable(array) == comparable(moved))
     assert not nested.equal(array, array.slice(1))
     assert not nested.equal(array.slice(0, 0), pa.array([], pa.month_day_nano_interval()))
 

@@ -59,7 +59,7 @@ class ImageKind(InputKind[ImageInput]):
 
     def describe(self) -> str:
         """The shape, and how images are resized."""
-        how = f"the middle of {self.entry.resize} pixels" if self.entry.resize is not None else "stretched"
+        how = f"resized to {self.entry.resize} pixels and cropped" if self.entry.resize is not None else "stretched"
         return f"float32 [rows, {self.entry.channels}, {self.entry.size[0]}, {self.entry.size[1]}], {how}"
 
     def require(self) -> None:

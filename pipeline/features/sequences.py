@@ -47,7 +47,7 @@ class SequenceKind(InputKind[SequenceInput]):
     def describe(self) -> str:
         """The type and shape, and how lists of different lengths are batched."""
         width = "" if self.entry.takes_integers else f", {len(self.entry.columns)}"
-        how = "alone by length" if self.entry.mask is None else f"padded, with a mask ({self.entry.mask})"
+        how = "batched by length" if self.entry.mask is None else f"padded, with a mask ({self.entry.mask})"
         return f"{self.entry.dtype} [rows, up to {self.entry.longest} steps{width}], {how}"
 
     def fill(self, columns: Columns, rows: int, *, pin: bool) -> tuple[Filled, Unfit]:  # noqa: ARG002 - sequences are padded into a new tensor

@@ -19,9 +19,9 @@ def test_kinds_are_named_as_they_are_listed() -> None:
     ("entry", "says"),
     [
         (TABLE, "int64 [rows, 2]"),
-        (IMAGE, "float32 [rows, 3, 4, 6], the middle of 8 pixels"),
+        (IMAGE, "float32 [rows, 3, 4, 6], resized to 8 pixels and cropped"),
         (WORDS, "int64 [rows, up to 9 steps], padded, with a mask (lengths)"),
-        (LISTS, "float32 [rows, up to 3 steps, 2], alone by length"),
+        (LISTS, "float32 [rows, up to 3 steps, 2], batched by length"),
     ],
 )
 def test_description(entry: AnyInput, says: str) -> None:
