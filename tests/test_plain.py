@@ -1,4 +1,4 @@
-"""Columns without views, dictionaries and run-ends hold what they held."""
+"""Removing views, dictionaries and run-ends keeps the values of columns."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ WORDS = st.lists(st.none() | st.sampled_from(["", "a", "ä", "a longer word than
 
 @given(st.sampled_from(TEXT), WORDS, st.integers(0, 3))
 def test_text(arrow_type: pa.DataType, words: list[Any], start: int) -> None:
-    """In any layout, of a slice, in chunks; and it can be taken from."""
+    """In any layout, in slices and chunks; and Arrow can take rows of the result."""
     column = pa.chunked_array([pa.array(words, arrow_type), pa.array(words, arrow_type)]).slice(start)
     found = plain(column)
     assert found.type == pa.large_string()
@@ -30,7 +30,7 @@ def test_text(arrow_type: pa.DataType, words: list[Any], start: int) -> None:
     start=st.integers(0, 2),
 )
 def test_lists(make: int, rows: list[Any], start: int) -> None:
-    """Of every arrow_type, with nulls at both levels; Arrow's own casts lose what list views hold."""
+    """Of every list type, with nulls at both levels; Arrow's own casts lose values of list views."""
     for arrow_type in (pa.string(), pa.string_view()):
         column = pa.array([None if row is None else list(row) for row in rows], LISTS[make](arrow_type)).slice(start)
         found = plain(column)
@@ -40,7 +40,7 @@ def test_lists(make: int, rows: list[Any], start: int) -> None:
 
 
 def test_runs_extensions_and_bytes() -> None:
-    """Dictionaries of views, too, which Arrow does not decode."""
+    """Also dictionaries of views, which Arrow cannot decode."""
     runs = pc.run_end_encode(pa.array(["a", "a", None]))
     views = pa.DictionaryArray.from_arrays(pa.array([1, 0, None]), pa.array(["a", "b"], pa.string_view()))
     named = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0123456789abcdef"], pa.binary(16)))
