@@ -182,7 +182,7 @@ class TestOddFiles:
     def test_integers_beyond_any_float(self, score: Command, tmp_path: Path, iris: Example) -> None:
         features = {name: pa.array([2**64 - 1, 5], pa.uint64()) for name in iris.features}
         pq.write_table(pa.table(features), tmp_path / "in.parquet")
-        closed(score(tmp_path / "in.parquet"), 65, "18446744073709551615, beyond 2^53")
+        closed(score(tmp_path / "in.parquet"), 65, "18446744073709551615, outside ±2^53")
         rows = [",".join(iris.features), ",".join(["9" * 5000] * 4), "1,1,1,1"]
         (tmp_path / "in.csv").write_text("\n".join(rows))
         closed(score(tmp_path / "in.csv"), 65, "is infinite")
@@ -195,4 +195,4 @@ class TestOddFiles:
 
     def test_addresses_are_no_folders(self, scoreline: Command, tmp_path: Path, iris_file: Path, iris: Example) -> None:
         result = scoreline("score", "--bundle", iris.bundle, "--input", iris_file, "--output", "s3://bucket/x")
-        closed(result, 2, "'s3://bucket/x' is an address")
+        closed(result, 2, "'s3://bucket/x' is a URL")
