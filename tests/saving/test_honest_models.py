@@ -134,7 +134,7 @@ def test_shapes_that_look_right_for_few_rows_are_refused(tmp_path: Path, rows: i
     """However few rows the sample has: a sum that broadcasts, a transposed output."""
     with pytest.raises(BundleError, match=r"output has shape \(\d+, \d+\)"):
         save(tmp_path, By(lambda _, h: h + h[:, 0]), sample=X.head(rows), task="binary", labels=[0, 1])
-    with pytest.raises(BundleError, match=r"output is \(3, \d+\)"):
+    with pytest.raises(BundleError, match=r"output has shape \(3, \d+\)"):
         save(tmp_path, By(lambda _, h: h.T, 3), sample=X.head(rows), task="multiclass", labels=[0, 1, 2])
 
 
