@@ -1,5 +1,5 @@
 """numpy ↔ Arrow by their buffers, without a copy. pyarrow's own converters import pandas first: 0.1 s and 30 MB a
-process (measured), for nothing that is needed here. Knows nothing of columns or files.
+process (measured), which is not needed here. Independent of columns and files.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,10 @@ _TYPES = {
 
 
 def to_numpy(array: pa.Array) -> NDArray[Any]:
-    """The values of a numeric or bool array that holds no nulls, `[rows]`; numbers are not copied, and not to be
-    written to.
+    """The values of a numeric or bool array without nulls, `[rows]`. Numbers are not copied: do not write to them.
 
     Raises:
-        TypeError: the array holds something else, or nulls.
+        TypeError: the array has another type, or contains nulls.
     """
     if pa.types.is_boolean(array.type):
         return np.asarray(np.from_dlpack(array.cast(pa.int8())).view(np.bool_))
@@ -29,7 +28,7 @@ def to_numpy(array: pa.Array) -> NDArray[Any]:
 
 
 def to_arrow(values: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> pa.Array:
-    """float32, float64, int64 or bool, `[rows]` → an Arrow array, null where a row is not `valid`."""
+    """float32, float64, int64 or bool, `[rows]` → an Arrow array, with nulls where `valid` is false."""
     known = None if valid is None else bits(valid)
     if values.dtype == np.bool_:
         return pa.Array.from_buffers(pa.bool_(), len(values), [known, bits(values)])
@@ -38,12 +37,12 @@ def to_arrow(values: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> pa
 
 
 def bits(values: NDArray[np.bool_]) -> pa.Buffer:
-    """Booleans as the bitmap that Arrow has for them."""
+    """Booleans as an Arrow bitmap."""
     return pa.py_buffer(np.packbits(values, bitorder="little"))
 
 
 def text_array(words: Sequence[str]) -> pa.Array:
-    """Words → an Arrow array of strings."""
+    """Strings → an Arrow string array."""
     data = [word.encode() for word in words]
     offsets = np.cumsum([0, *map(len, data)], dtype=np.int32)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(data))]

@@ -1,4 +1,4 @@
-"""Kinds of Arrow types, as far as features care."""
+"""Predicates on the Arrow types that features can have."""
 
 import pyarrow as pa
 
@@ -10,33 +10,35 @@ _LISTS = (
     pa.types.is_list_view,
     pa.types.is_large_list_view,
 )
-#: Bad values of one column of one batch: where, and why.
+#: The bad values of one column of one batch: row positions and reasons.
 Problems = list[tuple[int, str]]
 
 
-def is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return is_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def is_bytes(kind: pa.DataType) -> bool:
-    """Whether a column holds binary values."""
-    return any(is_one(kind) for is_one in _BYTES)
-
-
-def is_list(kind: pa.DataType) -> bool:
-    """Whether a column holds lists."""
-    return any(is_one(kind) for is_one in _LISTS)
-
-
-def is_number(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return is_number(kind.value_type)
+def is_text(arrow_type: pa.DataType) -> bool:
+    if pa.types.is_dictionary(arrow_type):
+        return is_text(arrow_type.value_type)
     return bool(
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_decimal(kind)
-        or pa.types.is_null(kind)
+        pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type) or pa.types.is_string_view(arrow_type)
+    )
+
+
+def is_bytes(arrow_type: pa.DataType) -> bool:
+    """Whether a type is binary, in any layout."""
+    return any(is_one(arrow_type) for is_one in _BYTES)
+
+
+def is_list(arrow_type: pa.DataType) -> bool:
+    """Whether a type is a list, in any layout."""
+    return any(is_one(arrow_type) for is_one in _LISTS)
+
+
+def is_number(arrow_type: pa.DataType) -> bool:
+    if pa.types.is_dictionary(arrow_type):
+        return is_number(arrow_type.value_type)
+    return bool(
+        pa.types.is_integer(arrow_type)
+        or pa.types.is_floating(arrow_type)
+        or pa.types.is_boolean(arrow_type)
+        or pa.types.is_decimal(arrow_type)
+        or pa.types.is_null(arrow_type)
     )

@@ -1,4 +1,4 @@
-"""How many cores this process may use: fewer than the machine has, in a container or under `taskset`. Knows nothing of
+"""How many cores this process may use: fewer than the machine has, in a container or under `taskset`. Independent of
 what they are used for.
 """
 
@@ -12,16 +12,16 @@ CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cores:
-    """`count`, and what limits it, in words."""
+    """The number of cores, and a description of what limits it."""
 
     count: int
     limited_by: str
 
 
 def available_cores(root: Path = CGROUP) -> Cores:
-    """The cores that the affinity of the process and the quota of its control group leave it, at least one.
+    """The cores allowed by the CPU affinity of the process and the quota of its control group, at least one.
 
-    A quota is rounded up: threads beyond it would only be throttled.
+    A quota is rounded up: more threads would only be throttled.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(root)
@@ -34,7 +34,7 @@ def available_cores(root: Path = CGROUP) -> Cores:
 
 
 def _quota(root: Path) -> float | None:
-    """Cores by the control group, of either version; None where there is no limit."""
+    """The quota of the control group (v1 or v2) in cores; None if there is no limit."""
     try:
         limit, period = (root / "cpu.max").read_text().split()
     except (OSError, ValueError):

@@ -1,31 +1,31 @@
-"""What can go wrong, and the exit code of each (sysexits).
+"""The errors that Scoreline raises, and their exit codes (sysexits).
 
-    ScorelineError                 1   a fault of ours, unless a subclass says otherwise
-    ├── UsageError                 2   the command's words do not go together
+    ScorelineError                 1   an internal error, unless it is one of the subclasses
+    ├── UsageError                 2   invalid or conflicting options
     ├── DataError                 65   the input cannot be scored as it is
-    │   ├── ColumnError           65   a column is missing, doubled or of a wrong kind
+    │   ├── ColumnError           65   a column is missing, duplicated or of the wrong type
     │   ├── PartitionError        65   one input file cannot be read; the others can
     │   ├── ModelFailedError      65   the model raises on some rows
     │   └── RowsRejectedError     65   more rows were rejected than the run allows
     ├── NoInputError              66   nothing to score
-    ├── DeviceError               69   the device asked for is not there
+    ├── DeviceError               69   the requested device is not available
     ├── OutputError               73   the output cannot be created
-    ├── StorageError              74   the disk is full, or it failed
-    ├── OutputLockedError         75   another run holds the output; try later
-    ├── StoppedError               1   in a thread that nobody waits for any more; never shown
+    ├── StorageError              74   the disk is full or failing
+    ├── OutputLockedError         75   another run is writing to the output; try again later
+    ├── StoppedError               1   stops work in another thread; never shown
     ├── BundleError               78   a bundle that cannot be trusted, read or built
-    │   ├── GoldenMismatchError   78   the golden rows do not come out as expected
-    │   └── UntrustedBundleError  78   a bundle that holds code, and was not named as trusted
+    │   ├── GoldenMismatchError   78   the golden rows were not reproduced
+    │   └── UntrustedBundleError  78   a bundle that contains code and was not trusted
     └── JobFileError              78   a job file that cannot be read
-    InterruptedRunError       130/143   a signal ended the run; it can be resumed (no Exception, see there)
+    InterruptedRunError       130/143   a signal ended the run; it can be resumed (not an `Exception`)
 
-A message is one line: what is wrong, the rule, the value got, where, and what to do next. This file knows
-nothing of the rest.
+A message is one line: what is wrong, the rule, the value, where, and what to do next. This module imports nothing else
+of the pipeline.
 """
 
 
 def one_line(error: BaseException) -> str:
-    """The text of any exception on one line, control characters escaped: names in it come from files."""
+    """The text of any exception on one line, control characters escaped, since names in it may come from files."""
     return printable(" ".join(str(error).split()) or type(error).__name__)
 
 
@@ -34,14 +34,19 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def repeated(times: int) -> str:
+    """How often something appears, for a message: `twice`, `3 times`."""
+    return "twice" if times == 2 else f"{times} times"
+
+
 class ScorelineError(Exception):
-    """Base of every error that Scoreline raises on purpose. `exit_code` is what the command ends with."""
+    """Base of every error that Scoreline raises on purpose. `exit_code` is the exit code of the command."""
 
     exit_code = 1
 
 
 class UsageError(ScorelineError):
-    """Options that do not go together, or a value that no option takes."""
+    """Invalid or conflicting options."""
 
     exit_code = 2
 
@@ -53,8 +58,7 @@ class DataError(ScorelineError):
 
 
 class ColumnError(DataError):
-    """A column is missing, stands twice, or holds a kind of value that is no number. `column`: its name, where it is of
-    another kind than it should be."""
+    """A column is missing, appears twice, or has the wrong type. `column`: its name, if its type is wrong."""
 
     def __init__(self, message: str, *, column: str | None = None) -> None:
         super().__init__(message)
@@ -62,7 +66,7 @@ class ColumnError(DataError):
 
 
 class PartitionError(DataError):
-    """One input file cannot be read. `partition` is its name; the other files are scored without it."""
+    """One input file cannot be read. `partition` is its name; the other files are still scored."""
 
     def __init__(self, message: str, *, partition: str) -> None:
         super().__init__(message)
@@ -84,49 +88,49 @@ class NoInputError(ScorelineError):
 
 
 class DeviceError(ScorelineError):
-    """The device asked for is not available. Never a silent fall to another one."""
+    """The requested device is not available. Scoreline never falls back to another one silently."""
 
     exit_code = 69
 
 
 class OutputError(ScorelineError):
-    """The output cannot be created where it was asked for."""
+    """The output cannot be created at the requested location."""
 
     exit_code = 73
 
 
 class StorageError(ScorelineError):
-    """Reading or writing failed underneath: a full disk, a broken one."""
+    """Reading or writing failed: the disk is full or broken."""
 
     exit_code = 74
 
 
 class OutputLockedError(ScorelineError):
-    """Another run holds the output. It will be free when that has ended, however it ends."""
+    """Another run is writing to the output. The lock is released when that run ends, even if it is killed."""
 
     exit_code = 75
 
 
 class StoppedError(ScorelineError):
-    """Work in another thread was told to end, since the run has."""
+    """Work in another thread was stopped because the run has ended."""
 
 
 class BundleError(ScorelineError):
-    """A bundle, or a model to be made one, that cannot be trusted, read or built."""
+    """A bundle cannot be trusted, read or built."""
 
     exit_code = 78
 
 
 class GoldenMismatchError(BundleError):
-    """Golden rows that do not come out as expected. `finding`: what differs, without what it is put down to."""
+    """The golden rows were not reproduced. `finding`: what differs, without the cause."""
 
     def __init__(self, finding: str, cause: str = "") -> None:
-        super().__init__(f"golden rows do not come out: {finding}; {cause}" if cause else finding)
+        super().__init__(f"golden rows were not reproduced: {finding}; {cause}" if cause else finding)
         self.finding = finding
 
 
 class UntrustedBundleError(BundleError):
-    """The bundle holds code, and nobody has said that it is trusted."""
+    """The bundle contains code and is not on the list of trusted bundles."""
 
 
 class JobFileError(ScorelineError):
@@ -136,8 +140,8 @@ class JobFileError(ScorelineError):
 
 
 class InterruptedRunError(BaseException):
-    """A signal ended the run. Published parts stay; the same command scores what is missing. No `Exception`: it may
-    come anywhere, and whoever handles what a model or a file raises must not take it for that."""
+    """A signal ended the run. Published parts are kept; running the same command again scores the rest. Not an
+    `Exception`: it may be raised anywhere, and handlers of errors from models and files must not catch it."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"interrupted by signal {signal_number}; run the same command again to finish")

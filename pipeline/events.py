@@ -15,7 +15,7 @@ class Event:
 
     An event is a frozen dataclass next to the code that emits it. Its docstring says when it is emitted, in one
     sentence; `name` is the class name in snake case, the name of the log line; `level` is the level of the log line.
-    Its fields are plain values that JSON can represent; a text that is always the same is a field with a default:
+    Its fields are plain values that JSON can represent; a constant text is a field with a default:
 
         @dataclass(frozen=True, kw_only=True, slots=True)
         class CacheSkipped(Event):
@@ -33,11 +33,11 @@ class Event:
     level: ClassVar[Level] = "info"
 
     def data(self) -> dict[str, Any]:
-        """The fields by name, in their order."""
+        """The fields by name, in order of definition."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-#: Receives every event of a run, in order, in the thread that runs the job. What it raises ends the run.
+#: Receives every event of a run, in order, in the thread that runs the job. An exception raised by it ends the run.
 Subscriber = Callable[[Event], object]
 
 

@@ -1,5 +1,5 @@
-"""What users hold tables in → Arrow: pandas, and whatever hands itself over as Arrow's C stream (polars, DuckDB,
-narwhals, Arrow itself). None of them is imported here.
+"""Data frames → Arrow: pandas, and anything with Arrow's C stream interface (polars, DuckDB, narwhals, Arrow itself).
+None of these libraries is imported here.
 
 Columns are bound by their names as text: column 0 of `pd.DataFrame(array)` is feature "0".
 """
@@ -20,21 +20,21 @@ _VIEWS = (pa.string_view(), pa.binary_view())
 
 
 def is_pandas(given: Any) -> "TypeGuard[pd.DataFrame]":
-    """Whether it is a frame of pandas, which nobody holds who has not imported it."""
+    """Whether it is a pandas frame; false if pandas has not been imported."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(given, pandas.DataFrame)
 
 
 def is_arrow(given: Any) -> bool:
-    """Whether it can be handed over as Arrow's C stream, or is a record batch."""
+    """Whether it has Arrow's C stream interface, or is a record batch."""
     return isinstance(given, pa.RecordBatch) or hasattr(given, "__arrow_c_stream__")
 
 
 def arrow_table(given: Any) -> pa.Table:
-    """The same rows as a table of Arrow, without views.
+    """Convert to an Arrow table without view types.
 
     Raises:
-        ColumnError: a stream that holds no columns.
+        ColumnError: the stream is not a table.
     """
     try:
         table = pa.Table.from_batches([given]) if isinstance(given, pa.RecordBatch) else pa.table(given)
@@ -44,24 +44,24 @@ def arrow_table(given: Any) -> pa.Table:
 
 
 def without_views(table: pa.Table) -> pa.Table:
-    """Columns of views, of which Arrow's kernels cannot take, as plain text and bytes."""
-    for place, column in enumerate(table.schema):
-        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if kind in _VIEWS:
-            values = plain(table.column(place))
-            table = table.set_column(place, column.with_type(values.type), values)
+    """Convert string and binary views, which Arrow's `take` does not support, to plain strings and bytes."""
+    for index, column in enumerate(table.schema):
+        arrow_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if arrow_type in _VIEWS:
+            values = plain(table.column(index))
+            table = table.set_column(index, column.with_type(values.type), values)
     return table
 
 
 def pandas_columns(frame: "pd.DataFrame", names: Sequence[str]) -> "pd.DataFrame":
-    """The columns of a frame that have one of these names, as text, under it.
+    """The columns of a frame whose names, as text, are among `names`; renamed to that text.
 
     Raises:
-        ColumnError: two columns have the same name as text.
+        ColumnError: the names of two columns are equal as text.
     """
-    said = [str(name) for name in frame.columns]
-    places = {name: place for place, name in enumerate(said) if name in set(names)}
-    doubled = [name for name in places if said.count(name) > 1]
-    if doubled:
-        raise ColumnError(f"the frame has more than one column {doubled[0]!r}, which is among the features")
-    return frame.iloc[:, list(places.values())].set_axis(list(places), axis=1)
+    texts = [str(name) for name in frame.columns]
+    indices = {name: index for index, name in enumerate(texts) if name in set(names)}
+    duplicates = [name for name in indices if texts.count(name) > 1]
+    if duplicates:
+        raise ColumnError(f"the frame has more than one column {duplicates[0]!r}, which is among the features")
+    return frame.iloc[:, list(indices.values())].set_axis(list(indices), axis=1)

@@ -1,7 +1,8 @@
-"""Arrow arrays of any type, at any nesting: rows taken, values decoded, compared. Independent of files and columns.
+"""Arrow arrays of any type, at any nesting: take rows, decode values, compare. Independent of files and columns.
 
 Arrow cannot take rows of its view types, casts nested types with null-typed children wrongly even to themselves, and
-holds no NaN equal to another. Arrays are rebuilt here from their buffers instead, and values only where types differ.
+does not treat NaN as equal to NaN. These functions rebuild arrays from their buffers, and convert values only where
+types differ.
 """
 
 from collections.abc import Callable
@@ -12,14 +13,14 @@ from numpy.typing import NDArray
 
 from .arrays import bits, to_arrow, to_numpy
 
-#: Views, and the type that Arrow can take from in their place.
+#: View types, and the equivalent types from which Arrow can take rows.
 _LARGE = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-#: What floats are compared as, so that NaN is equal to itself.
+#: The types that floats are viewed as for comparison, so that NaN equals itself.
 _BITS = {pa.float16(): pa.int16(), pa.float32(): pa.int32(), pa.float64(): pa.int64()}
 
 
 def take(array: pa.Array, indices: NDArray[np.int64] | pa.Array) -> pa.Array:
-    """The rows at some indices, with the array's type; null where an index is null. Run-end-encoded values come
+    """The rows at some indices, with the array's type; null where an index is null. Run-end-encoded values are
     decoded."""
     where = indices if isinstance(indices, pa.Array) else to_arrow(indices)
     plain = takeable(array.type)
@@ -37,7 +38,7 @@ def take_rows(batch: pa.RecordBatch, indices: NDArray[np.int64]) -> pa.RecordBat
 
 
 def with_types(batch: pa.RecordBatch, change: Callable[[pa.DataType], pa.DataType]) -> pa.RecordBatch:
-    """The batch with columns of other types, such as `without_runs` makes of theirs."""
+    """The batch with `change` applied to the type of every column, for example `without_runs`."""
     fields = [field.with_type(change(field.type)) for field in batch.schema]
     schema = pa.schema(fields, batch.schema.metadata)
     if schema.equals(batch.schema):
@@ -52,80 +53,80 @@ def keep(array: pa.Array, mask: pa.Array) -> pa.Array:
 
 
 def equal(one: pa.Array, other: pa.Array) -> bool:
-    """Whether two arrays have the same type and the same values, bit for bit: NaN is equal to itself, and -0.0 is not
-    0.0."""
-    kind = one.type
-    if kind != other.type or len(one) != len(other):
+    """Whether two arrays have the same type and the same values, bit for bit: NaN equals itself, and -0.0 does not
+    equal 0.0."""
+    arrow_type = one.type
+    if arrow_type != other.type or len(one) != len(other):
         return False
-    if one.equals(other) and _mapped(kind, lambda inner: _BITS.get(inner, inner)).equals(kind):  # no floats
+    if one.equals(other) and _mapped(arrow_type, lambda inner: _BITS.get(inner, inner)).equals(arrow_type):  # no floats
         return True
-    if isinstance(kind, pa.BaseExtensionType):
+    if isinstance(arrow_type, pa.BaseExtensionType):
         return equal(one.storage, other.storage)
     if not one.is_null().equals(other.is_null()):
         return False
-    if kind in _BITS:
-        return bool(one.view(_BITS[kind]).equals(other.view(_BITS[kind])))
-    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
-        plain = without_runs(without_dictionaries(kind))
+    if arrow_type in _BITS:
+        return bool(one.view(_BITS[arrow_type]).equals(other.view(_BITS[arrow_type])))
+    if pa.types.is_dictionary(arrow_type) or pa.types.is_run_end_encoded(arrow_type):
+        plain = without_runs(without_dictionaries(arrow_type))
         return equal(converted(one, plain), converted(other, plain))
-    if pa.types.is_struct(kind):
+    if pa.types.is_struct(arrow_type):
         return all(equal(mine, theirs) for mine, theirs in zip(one.flatten(), other.flatten(), strict=True))
-    if _is_list(kind):
+    if _is_list(arrow_type):
         (lengths, values), (others, theirs) = _elements(one), _elements(other)
         return bool((lengths == others).all()) and equal(values, theirs)
     return False
 
 
-def converted(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The same values as another type, one of those below: at any nesting views ↔ large types, dictionaries and runs →
-    their values, extension types ↔ what they are stored as."""
+def converted(array: pa.Array, arrow_type: pa.DataType) -> pa.Array:
+    """Convert to another type. At any nesting: views ↔ large types, dictionaries and runs → their values, extension
+    types ↔ their storage types."""
     own = array.type
-    if own.equals(kind):
+    if own.equals(arrow_type):
         return array
     if isinstance(own, pa.BaseExtensionType):
-        return converted(array.storage, kind)
-    if isinstance(kind, pa.BaseExtensionType):
-        return kind.wrap_array(converted(array, kind.storage_type))
+        return converted(array.storage, arrow_type)
+    if isinstance(arrow_type, pa.BaseExtensionType):
+        return arrow_type.wrap_array(converted(array, arrow_type.storage_type))
     if pa.types.is_run_end_encoded(own):
-        places = np.arange(array.offset, array.offset + len(array), dtype=np.int64)
-        runs = np.searchsorted(to_numpy(array.run_ends), places, side="right")
-        return converted(take(array.values, runs), kind)
-    if pa.types.is_dictionary(own) and pa.types.is_dictionary(kind):
-        words = converted(array.dictionary, kind.value_type)
-        return pa.DictionaryArray.from_arrays(array.indices, words, ordered=kind.ordered)
+        positions = np.arange(array.offset, array.offset + len(array), dtype=np.int64)
+        runs = np.searchsorted(to_numpy(array.run_ends), positions, side="right")
+        return converted(take(array.values, runs), arrow_type)
+    if pa.types.is_dictionary(own) and pa.types.is_dictionary(arrow_type):
+        words = converted(array.dictionary, arrow_type.value_type)
+        return pa.DictionaryArray.from_arrays(array.indices, words, ordered=arrow_type.ordered)
     if pa.types.is_dictionary(own):
-        return converted(take(array.dictionary, array.indices), kind)
+        return converted(take(array.dictionary, array.indices), arrow_type)
     if pa.types.is_struct(own):
-        children = [converted(array.field(place), field.type) for place, field in enumerate(kind)]
-        return _rebuilt(array, kind, [], children)
+        children = [converted(array.field(index), field.type) for index, field in enumerate(arrow_type)]
+        return _rebuilt(array, arrow_type, [], children)
     if _is_list(own):
-        return _converted_list(array, kind)
-    return array.cast(kind)
+        return _converted_list(array, arrow_type)
+    return array.cast(arrow_type)
 
 
-def _converted_list(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Only the values of the list's own rows are converted, not those of the array that it is a slice of."""
-    element = kind.field(0).type
-    if pa.types.is_fixed_size_list(kind):
-        size = kind.list_size
+def _converted_list(array: pa.Array, arrow_type: pa.DataType) -> pa.Array:
+    """Converts only the values of the rows in the slice, not those of the whole underlying array."""
+    element = arrow_type.field(0).type
+    if pa.types.is_fixed_size_list(arrow_type):
+        size = arrow_type.list_size
         values = array.values.slice(array.offset * size, len(array) * size)
-        return _rebuilt(array, kind, [], [converted(values, element)])
-    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return _rebuilt(array, arrow_type, [], [converted(values, element)])
+    if pa.types.is_list_view(arrow_type) or pa.types.is_large_list_view(arrow_type):
         windows = [pa.py_buffer(np.ascontiguousarray(to_numpy(part))) for part in (array.offsets, array.sizes)]
-        return _rebuilt(array, kind, windows, [converted(array.values, element)])
+        return _rebuilt(array, arrow_type, windows, [converted(array.values, element)])
     offsets = to_numpy(array.offsets)
     start, stop = int(offsets[0]), int(offsets[-1])
     values = converted(array.values.slice(start, stop - start), element)
-    return _rebuilt(array, kind, [pa.py_buffer(offsets - offsets.dtype.type(start))], [values])
+    return _rebuilt(array, arrow_type, [pa.py_buffer(offsets - offsets.dtype.type(start))], [values])
 
 
-def _rebuilt(array: pa.Array, kind: pa.DataType, buffers: list[pa.Buffer], children: list[pa.Array]) -> pa.Array:
+def _rebuilt(array: pa.Array, arrow_type: pa.DataType, buffers: list[pa.Buffer], children: list[pa.Array]) -> pa.Array:
     known = bits(to_numpy(array.is_valid())) if array.null_count else None
-    return pa.Array.from_buffers(kind, len(array), [known, *buffers], children=children)
+    return pa.Array.from_buffers(arrow_type, len(array), [known, *buffers], children=children)
 
 
 def _elements(array: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
-    """How many values each list has that is not null, and the values of those, one behind the other."""
+    """The lengths of the lists that are not null, and their concatenated values."""
     if array.null_count:
         array = keep(array, array.is_valid())
     if pa.types.is_fixed_size_list(array.type):
@@ -137,54 +138,55 @@ def _elements(array: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
     return np.diff(offsets), array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
 
 
-def takeable(kind: pa.DataType) -> pa.DataType:
-    """The type with large ones in place of views, and without runs."""
-    return _mapped(kind, lambda one: _LARGE.get(_value_of_runs(one), _value_of_runs(one)))
+def takeable(arrow_type: pa.DataType) -> pa.DataType:
+    """The type with views replaced by large types, and runs by their values."""
+    return _mapped(arrow_type, lambda one: _LARGE.get(_value_of_runs(one), _value_of_runs(one)))
 
 
-def without_dictionaries(kind: pa.DataType) -> pa.DataType:
-    """The type with values in place of dictionaries."""
-    return _mapped(kind, lambda one: one.value_type if pa.types.is_dictionary(one) else one)
+def without_dictionaries(arrow_type: pa.DataType) -> pa.DataType:
+    """The type with dictionaries replaced by their value types."""
+    return _mapped(arrow_type, lambda one: one.value_type if pa.types.is_dictionary(one) else one)
 
 
-def without_runs(kind: pa.DataType) -> pa.DataType:
-    """The type with values in place of run-end-encoded ones."""
-    return _mapped(kind, _value_of_runs)
+def without_runs(arrow_type: pa.DataType) -> pa.DataType:
+    """The type with run-end-encoded types replaced by their value types."""
+    return _mapped(arrow_type, _value_of_runs)
 
 
-def _value_of_runs(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_run_end_encoded(kind) else kind
+def _value_of_runs(arrow_type: pa.DataType) -> pa.DataType:
+    return arrow_type.value_type if pa.types.is_run_end_encoded(arrow_type) else arrow_type
 
 
-def _mapped(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
-    """A type with every type within it changed, from the outside in; the type itself where none is."""
-    while not isinstance(kind, pa.BaseExtensionType) and (changed := change(kind)) is not kind:
-        kind = changed
-    rebuilt = _with_inner(kind, lambda inner: _mapped(inner, change))
-    return kind if rebuilt.equals(kind) else rebuilt
+def _mapped(arrow_type: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    """Apply `change` to a type and all types nested in it, from the outside in; return the same object if none
+    changes."""
+    while not isinstance(arrow_type, pa.BaseExtensionType) and (changed := change(arrow_type)) is not arrow_type:
+        arrow_type = changed
+    rebuilt = _with_inner(arrow_type, lambda inner: _mapped(inner, change))
+    return arrow_type if rebuilt.equals(arrow_type) else rebuilt
 
 
-def _with_inner(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
-    """A type with those that it consists of changed."""
+def _with_inner(arrow_type: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    """A type with its direct child types changed."""
 
     def inner(field: pa.Field) -> pa.Field:
         return field.with_type(change(field.type))
 
-    if isinstance(kind, pa.BaseExtensionType):
-        storage = change(kind.storage_type)
-        return kind if storage.equals(kind.storage_type) else storage
-    if pa.types.is_dictionary(kind):
-        return pa.dictionary(kind.index_type, change(kind.value_type), kind.ordered)
-    if pa.types.is_struct(kind):
-        return pa.struct([inner(field) for field in kind])
-    if pa.types.is_map(kind):
-        return pa.map_(inner(kind.key_field), inner(kind.item_field), kind.keys_sorted)
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(inner(kind.value_field), kind.list_size)
+    if isinstance(arrow_type, pa.BaseExtensionType):
+        storage = change(arrow_type.storage_type)
+        return arrow_type if storage.equals(arrow_type.storage_type) else storage
+    if pa.types.is_dictionary(arrow_type):
+        return pa.dictionary(arrow_type.index_type, change(arrow_type.value_type), arrow_type.ordered)
+    if pa.types.is_struct(arrow_type):
+        return pa.struct([inner(field) for field in arrow_type])
+    if pa.types.is_map(arrow_type):
+        return pa.map_(inner(arrow_type.key_field), inner(arrow_type.item_field), arrow_type.keys_sorted)
+    if pa.types.is_fixed_size_list(arrow_type):
+        return pa.list_(inner(arrow_type.value_field), arrow_type.list_size)
     for is_one, make in _LISTS.items():
-        if is_one(kind):
-            return make(inner(kind.value_field))
-    return kind
+        if is_one(arrow_type):
+            return make(inner(arrow_type.value_field))
+    return arrow_type
 
 
 _LISTS: dict[Callable[[pa.DataType], bool], Callable[[pa.Field], pa.DataType]] = {
@@ -195,5 +197,9 @@ _LISTS: dict[Callable[[pa.DataType], bool], Callable[[pa.Field], pa.DataType]] =
 }
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_fixed_size_list(kind) or pa.types.is_map(kind) or any(is_one(kind) for is_one in _LISTS)
+def _is_list(arrow_type: pa.DataType) -> bool:
+    return (
+        pa.types.is_fixed_size_list(arrow_type)
+        or pa.types.is_map(arrow_type)
+        or any(is_one(arrow_type) for is_one in _LISTS)
+    )

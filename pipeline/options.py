@@ -1,4 +1,4 @@
-"""What a run was asked to do: frozen records. Imports nothing else of the pipeline."""
+"""The options of a run, as frozen records. Imports nothing else of the pipeline."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ExplainMethod = Literal["integrated-gradients", "shapley", "lime", "occlusion"]
 class CsvDialect:
     """How the CSV files of a job are written.
 
-    `delimiter`, `decimal`: one character each. `quote`, `escape`: one, or none where it is empty; what stands behind an
-    escape stands for itself, and the escape is dropped. `encoding`: as Python names it.
-    `nulls`: the words that say that a feature has no value, beside the empty cell; keys keep theirs. `columns`: the
-    names of the columns where the first row is no header.
+    `delimiter`, `decimal`: one character each. `quote`, `escape`: one character, or empty for none; the character
+    after an escape is taken literally, and the escape is dropped. `encoding`: a Python encoding name. `nulls`: cells
+    that mean that a feature has no value, besides the empty cell; keys keep them as text. `columns`: the names of the
+    columns, if the files have no header.
     """
 
     delimiter: str = ","
@@ -31,18 +31,18 @@ class CsvDialect:
     columns: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, said: Mapping[str, Any]) -> CsvDialect:
-        """The dialect of a mapping of fields to values, as JSON or TOML has them; the others keep their defaults."""
+    def of(cls, settings: Mapping[str, Any]) -> CsvDialect:
+        """The dialect with the fields of a mapping, as read from JSON or TOML; other fields keep their defaults."""
         fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in said.items()
+            name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
         }
         return cls(**fields)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explain:
-    """How attributions are made. `share`: of the rows, drawn by partition and row. `target`: the class or output to
-    explain, by name; where it is empty the predicted class, or the only output."""
+    """How attributions are computed. `share`: the share of rows, sampled by partition and row. `target`: the name of
+    the class or output to explain; if empty, the predicted class or the only output."""
 
     method: ExplainMethod
     share: Fraction = Fraction(1)
@@ -51,10 +51,10 @@ class Explain:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ColumnOptions:
-    """How predictions are laid out. `keys`: the columns carried through; None: all that are no feature. `top_k`: so
-    many of the likeliest labels have columns of their own. `thresholds`: by label or head, all where the name is empty;
-    they take the place of the bundle's. `hidden`: layers whose results are written as well. `explain`: attributions
-    beside them."""
+    """The columns of the output. `keys`: the columns carried through; None: all that are not features. `top_k`: how
+    many of the most likely labels get columns of their own. `thresholds`: by label or head, an empty name for all;
+    they override those of the bundle. `hidden`: layers whose outputs are written as well. `explain`: adds
+    attributions."""
 
     keys: tuple[str, ...] | None = None
     prefix: str = ""
@@ -82,9 +82,9 @@ class RejectBudget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreJob:
-    """Everything one run of `scoreline score` was asked to do. `seed`: for trusted code that draws random numbers;
-    nothing else does. `moved_input`: parts in the output that name another location of their input are this input's.
-    `planning/option_table.py` says which option sets which field."""
+    """All options of one run of `scoreline score`. `seed`: for trusted code that draws random numbers; nothing else
+    does. `moved_input`: the input has been moved, so existing parts that name another location belong to it.
+    `planning/option_table.py` lists which option sets which field."""
 
     bundle: str
     input: str
@@ -109,5 +109,5 @@ class ScoreJob:
     moved_input: bool = False
 
 
-#: Predictions as the bundle itself lays them out.
+#: The columns that a bundle writes without any option.
 DEFAULTS = ColumnOptions()

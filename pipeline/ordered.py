@@ -1,4 +1,4 @@
-"""Arguments whose order has a meaning. Imports nothing of this package but its errors."""
+"""Checks on arguments whose order matters. Imports nothing else of the pipeline but its errors."""
 
 from collections.abc import ItemsView, KeysView, Mapping, Set
 from typing import Any
@@ -7,8 +7,8 @@ from .errors import UsageError
 
 
 def refuse_unordered(**arguments: Any) -> None:
-    """Raise UsageError for a set among the arguments, at any depth of their lists and mappings: it would be taken in
-    the order of hashes, which of text is another one in every process. Views of a mapping keep its order."""
+    """Raise UsageError for a set among the arguments, at any depth of their lists and mappings: it would be iterated
+    in hash order, which for strings differs between processes. Views of a mapping keep its order and are accepted."""
     for name, value in arguments.items():
         _refuse(name, value)
 
@@ -20,5 +20,5 @@ def _refuse(where: str, value: Any) -> None:
         for key, entry in value.items():
             _refuse(f"{where}[{key!r}]", entry)
     elif isinstance(value, list | tuple):
-        for at, entry in enumerate(value):
-            _refuse(f"{where}[{at}]", entry)
+        for index, entry in enumerate(value):
+            _refuse(f"{where}[{index}]", entry)

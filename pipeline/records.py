@@ -1,4 +1,4 @@
-"""The records that travel between stages: frozen, and nothing else. Knows nothing of what is done to them."""
+"""The frozen records that are passed between stages. Independent of the stages."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.cuda import Event
 
-#: The model's inputs by name: a row each along the first dimension.
+#: The model's inputs by name; the first dimension is the rows.
 Inputs: TypeAlias = "Mapping[str, Tensor | Sequences]"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Partition:
     """One input file. `name` is its path below the input's root, with `/`; `hive` the `key=value` folders in
-    that path, outermost first (a value of None is Hive's null). Size, mtime and inode are its identity."""
+    that path, outermost first (a value of None is Hive's null). Size, mtime and inode identify its contents."""
 
     path: str
     name: str
@@ -33,8 +33,8 @@ class Partition:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadRows:
-    """Rows as a reader found them, in file order. `unreadable`: the places of those that no sense could be made of,
-    with the reason; all of their cells are null."""
+    """Rows as a reader returned them, in file order. `unreadable`: the positions of the rows that could not be parsed,
+    with the reason; all their cells are null."""
 
     batch: pa.RecordBatch
     unreadable: Mapping[int, str] = field(default_factory=dict)
@@ -52,8 +52,8 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadBlock:
-    """The rows of one forward pass as a reader found them, all of one split. `first_row`: the number of the first in
-    its partition."""
+    """The rows of one forward pass as a reader returned them, all of one split. `first_row`: the number of the first
+    row in its partition."""
 
     split: int
     first_row: int
@@ -63,7 +63,7 @@ class ReadBlock:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reject:
-    """Rows that could not be scored, for one reason. `positions`: int64 `[n]`, places in the batch as read."""
+    """Rows that could not be scored, for one reason. `positions`: int64 `[n]`, in the batch as read."""
 
     positions: NDArray[np.int64]
     stage: str
@@ -74,8 +74,8 @@ class Reject:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckedBatch:
     """Feature columns by name: float64 `[kept]`, Arrow strings, lists, or images: bytes or paths until they
-    are decoded to float32 `[kept, channels, height, width]`; `kept`: int64 places in `batch`, None where all
-    are."""
+    are decoded to float32 `[kept, channels, height, width]`; `kept`: int64 positions in `batch`, None if all rows
+    are kept."""
 
     batch: pa.RecordBatch
     columns: Mapping[str, NDArray[np.float64] | pa.Array | Lists | NDArray[np.float32]]
@@ -90,7 +90,7 @@ class CheckedBatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lists:
-    """A column of lists: `values` of all rows one behind the other, float64 or Arrow strings, `offsets` int64
+    """A column of lists: `values` of all rows concatenated, float64 or Arrow strings; `offsets` int64
     `[rows + 1]`."""
 
     values: NDArray[np.float64] | pa.Array
@@ -100,19 +100,19 @@ class Lists:
         return len(self.offsets) - 1
 
     def only(self, rows: NDArray[np.int64]) -> Lists:
-        """Some rows, at places in their order."""
+        """The rows at some indices, in that order."""
         import numpy as np
 
         lengths = np.diff(self.offsets)[rows]
         offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-        places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
-        values = self.values[places] if isinstance(self.values, np.ndarray) else self.values.take(places)
+        indices = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        values = self.values[indices] if isinstance(self.values, np.ndarray) else self.values.take(indices)
         return Lists(values=values, offsets=offsets)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sequences:
-    """Rows of different lengths, one behind the other: `values` `[steps of all rows, …]`, `offsets` int64
+    """Rows of different lengths, concatenated: `values` `[steps of all rows, …]`, `offsets` int64
     `[rows + 1]`."""
 
     values: Tensor
@@ -120,21 +120,21 @@ class Sequences:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The number of rows, alone."""
+        """`(rows,)`."""
         return (len(self.offsets) - 1,)
 
     @property
     def nbytes(self) -> int:
-        """Of both tensors."""
+        """The bytes of both tensors."""
         return self.values.nbytes + self.offsets.nbytes
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Sequences:
-        """The same, of tensors that a function has made of them."""
+        """Apply a function to both tensors."""
         return Sequences(values=function(self.values), offsets=function(self.offsets))
 
     def __getitem__(self, rows: slice | Tensor) -> Sequences:
-        """Some rows: those of a slice, or at places, int64, in their order."""
-        import torch  # which is here by now: records are known before it is imported
+        """Some rows: a slice, or int64 indices in any order."""
+        import torch  # imported by now: planning uses records without it
 
         start, stop = self.offsets[:-1], self.offsets[1:]
         if isinstance(rows, slice):
@@ -143,21 +143,21 @@ class Sequences:
             return Sequences(values=self.values[int(offsets[0]) : int(offsets[-1])], offsets=offsets - offsets[0])
         lengths = (stop - start)[rows]
         offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        places = torch.arange(int(offsets[-1]), device=lengths.device)
-        places += torch.repeat_interleave(start[rows] - offsets[:-1], lengths)
-        return Sequences(values=self.values[places], offsets=offsets)
+        indices = torch.arange(int(offsets[-1]), device=lengths.device)
+        indices += torch.repeat_interleave(start[rows] - offsets[:-1], lengths)
+        return Sequences(values=self.values[indices], offsets=offsets)
 
 
 def dense(given: Mapping[str, Tensor | Sequences]) -> dict[str, Tensor]:
-    """The same, where none of them is a sequence."""
+    """The inputs as tensors, if none of them is a sequence."""
     found = {name: value for name, value in given.items() if not isinstance(value, Sequences)}
-    assert len(found) == len(given), "sequences are refused before they come here"
+    assert len(found) == len(given), "sequences are refused earlier"
     return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
-    """Tensors on their way to a device, and on a GPU the events around their copy."""
+    """Tensors being copied to a device, and on a GPU the events around the copy."""
 
     tensors: Inputs
     events: tuple[Event, Event] | None = None
@@ -165,7 +165,7 @@ class Sent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureBatch:
-    """The model's inputs, a row each, with the batch they came from. `sent`: the same on their way to the device."""
+    """The model's inputs with the batch they came from. `sent`: the inputs being copied to the device."""
 
     batch: pa.RecordBatch
     inputs: Inputs
@@ -181,10 +181,10 @@ class FeatureBatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredBatch:
-    """`rows`: keys and predictions, in input order. `rejects`: keys, features as they came, and as the last column the
-    struct `reject` {source, row_number, stage, column, reason}. Together they are every row that was read.
-    `out_of_bounds`: how many of `rows` lie beyond the bounds that the bundle declares. `retried`: what the model said
-    of rows that it failed on together, and not alone."""
+    """`rows`: keys and predictions, in input order. `rejects`: keys, features as read, and as the last column the
+    struct `reject` {source, row_number, stage, column, reason}. Together they contain every row that was read.
+    `out_of_bounds`: how many of `rows` are outside the bounds that the bundle declares. `retried`: the model's errors
+    for blocks that failed as a whole and were scored in smaller blocks."""
 
     rows: pa.RecordBatch
     rejects: pa.RecordBatch

@@ -1,5 +1,5 @@
-"""How many bytes the rows of a batch take, once decoded: a function of their values alone, whatever buffers and batches
-they came in. Independent of files and columns' meaning.
+"""The bytes that the rows of a batch take once decoded. They depend on the values alone, not on buffers or batches.
+Independent of files and the meaning of columns.
 """
 
 from collections.abc import Sequence
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 
 from .arrays import to_numpy
 
-#: A value up to this wide is light: a batch of numbers takes what its rows and columns say, and is not measured.
+#: Values up to this width are light: the size of such columns follows from the type and is not measured.
 LIGHT_BYTES = 32
-#: Of a list, beside its values.
+#: The offset of a list, in addition to its values.
 _OFFSET_BYTES = 4
 _VIEW_BYTES = 16
 Sizes = NDArray[np.int64]
 
 
-def is_light(kind: pa.DataType) -> bool:
-    """Whether a value is a number, or as small as one."""
-    width = _width(kind)
+def is_light(arrow_type: pa.DataType) -> bool:
+    """Whether values of the type have a fixed width of at most `LIGHT_BYTES`."""
+    width = _width(arrow_type)
     return width is not None and width <= LIGHT_BYTES
 
 
 def row_bytes(batch: pa.RecordBatch) -> Sizes | None:
-    """What each row takes in columns that are not light, `[rows]`; None where there are none. A value of a dictionary
-    counts as often as it appears."""
+    """The bytes of each row in columns that are not light, `[rows]`; None if there are none. A dictionary value counts
+    as often as it appears."""
     heavy = [column for column in batch.columns if not is_light(column.type)]
     if not heavy:
         return None
@@ -35,45 +35,45 @@ def row_bytes(batch: pa.RecordBatch) -> Sizes | None:
 
 
 def batch_bytes(batch: pa.RecordBatch) -> int:
-    """What all rows of a batch take."""
+    """The bytes of all rows of a batch."""
     return sum(_total(column) for column in batch.columns)
 
 
 def _total(array: pa.Array) -> int:
-    kind = array.type
-    if is_light(kind):
-        return (_width(kind) or 0) * len(array)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    arrow_type = array.type
+    if is_light(arrow_type):
+        return (_width(arrow_type) or 0) * len(array)
+    if pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type):
         return pc.sum(pc.binary_length(array)).as_py() or 0
     return int(_sizes(array).sum())
 
 
-def _width(kind: pa.DataType) -> int | None:
-    """The bytes of every value of a type, None where values differ."""
-    if pa.types.is_null(kind) or pa.types.is_boolean(kind):
+def _width(arrow_type: pa.DataType) -> int | None:
+    """The width of a type in bytes, None if it is variable."""
+    if pa.types.is_null(arrow_type) or pa.types.is_boolean(arrow_type):
         return 1
     try:
-        return -(-int(kind.bit_width) // 8) if not pa.types.is_dictionary(kind) else None
+        return -(-int(arrow_type.bit_width) // 8) if not pa.types.is_dictionary(arrow_type) else None
     except ValueError:
         return None
 
 
 def _sizes(array: pa.Array) -> Sizes:
-    kind = array.type
-    if isinstance(kind, pa.BaseExtensionType):
+    arrow_type = array.type
+    if isinstance(arrow_type, pa.BaseExtensionType):
         return _sizes(array.storage)
-    if pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(arrow_type):
         return _of_dictionary(array)
-    if pa.types.is_run_end_encoded(kind):
+    if pa.types.is_run_end_encoded(arrow_type):
         return _sizes(pc.run_end_decode(array))
-    if pa.types.is_struct(kind):
-        fields = [_sizes(array.field(index)) for index in range(kind.num_fields)]
+    if pa.types.is_struct(arrow_type):
+        fields = [_sizes(array.field(index)) for index in range(arrow_type.num_fields)]
         return _where_known(array, _added([np.zeros(len(array), dtype=np.int64), *fields]))
-    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+    if pa.types.is_string_view(arrow_type) or pa.types.is_binary_view(arrow_type):
         return _of_views(array)
-    if (width := _width(kind)) is not None:
+    if (width := _width(arrow_type)) is not None:
         return np.full(len(array), width, dtype=np.int64)
-    if pa.types.is_nested(kind):
+    if pa.types.is_nested(arrow_type):
         return _of_lists(array)
     return _numbers(pc.binary_length(array))
 
@@ -83,12 +83,12 @@ def _added(sizes: Sequence[Sizes]) -> Sizes:
 
 
 def _of_dictionary(array: pa.DictionaryArray) -> Sizes:
-    entries = np.append(_sizes(array.dictionary), 0)  # what a null takes stands last
+    entries = np.append(_sizes(array.dictionary), 0)  # the last entry is the size of a null
     return np.asarray(entries[to_numpy(array.indices.cast(pa.int64()).fill_null(len(entries) - 1))])
 
 
 def _of_views(array: pa.Array) -> Sizes:
-    """A view begins with its length, as 32 bits."""
+    """A view begins with its length, in 32 bits."""
     start, stop = array.offset * _VIEW_BYTES, (array.offset + len(array)) * _VIEW_BYTES
     views = np.frombuffer(array.buffers()[1], dtype=np.int32, count=stop // 4)
     lengths = views[start // 4 :: 4].astype(np.int64)
@@ -97,12 +97,16 @@ def _of_views(array: pa.Array) -> Sizes:
 
 
 def _of_lists(array: pa.Array) -> Sizes:
-    """A list takes what its values take. By offsets, since Arrow's kernels lack some types within lists."""
-    kind, rows = array.type, len(array)
-    if pa.types.is_fixed_size_list(kind):
-        starts = np.arange(rows, dtype=np.int64) * kind.list_size
-        ends, values = starts + kind.list_size, array.values.slice(array.offset * kind.list_size, rows * kind.list_size)
-    elif pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+    """The bytes of the values of each list. Uses offsets, since some Arrow kernels do not support all types in
+    lists."""
+    arrow_type, rows = array.type, len(array)
+    if pa.types.is_fixed_size_list(arrow_type):
+        starts = np.arange(rows, dtype=np.int64) * arrow_type.list_size
+        ends, values = (
+            starts + arrow_type.list_size,
+            array.values.slice(array.offset * arrow_type.list_size, rows * arrow_type.list_size),
+        )
+    elif pa.types.is_list_view(arrow_type) or pa.types.is_large_list_view(arrow_type):
         starts = to_numpy(array.offsets).astype(np.int64)
         ends, values = starts + to_numpy(array.sizes), array.values
     else:
@@ -114,7 +118,7 @@ def _of_lists(array: pa.Array) -> Sizes:
 
 
 def _where_known(array: pa.Array, sizes: Sizes) -> Sizes:
-    """What stands below a null is not there."""
+    """Values under a null take no bytes."""
     return np.asarray(np.where(to_numpy(array.is_valid()), sizes, 0)) if array.null_count else sizes
 
 

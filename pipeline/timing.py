@@ -1,10 +1,10 @@
 """Stage clocks: seconds, rows and bytes by the name of a stage.
 
-Two figures per stage. `busy_s`: seconds of work, summed over the threads that did it. `waiting_s`: seconds in
-which the run stood still for the stage, because nothing else was left to do; those of all stages, with the
-start-up, add up to the wall time, so the largest names the bottleneck.
+Two figures per stage. `busy_s`: seconds of work, summed over threads. `waiting_s`: seconds in which the run waited for
+the stage because there was nothing else to do; the waiting times of all stages and the start-up add up to the wall
+time, so the largest one is the bottleneck.
 
-Work done in a thread carries its own `StageTimes` along with the rows; nothing is shared, nothing is locked.
+Work done in a thread carries its own `StageTimes` along with the rows, so that nothing is shared or locked.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from time import perf_counter
 
 @dataclass(kw_only=True, slots=True)
 class StageTime:
-    """What one stage has cost so far."""
+    """The cost of one stage so far."""
 
     busy_s: float = 0.0
     waiting_s: float = 0.0
@@ -34,7 +34,7 @@ class StageTimes:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[StageTime]:
-        """Time a piece of work. On a GPU the device is synchronised before this ends, by the one inside."""
+        """Time a piece of work. On a GPU, the code inside must synchronise the device before it ends."""
         start = perf_counter()
         spent = self[name]
         try:
@@ -55,15 +55,15 @@ class StageTimes:
             spent.waiting_s += seconds
 
     def waited(self, seconds: float, stages: Sequence[str]) -> None:
-        """The run stood still for `seconds` until these stages, which share a thread, were through. Each takes
-        its share by the work it did for the block at hand."""
+        """Record that the run waited for `seconds` for these stages, which share a thread. The time is divided in
+        proportion to the work that each did for the current block."""
         busy = [self[stage].busy_s for stage in stages]
         total = sum(busy)
         for stage, work in zip(stages, busy, strict=True):
             self[stage].waiting_s += seconds * (work / total if total > 0 else 1 / len(stages))
 
     def add(self, other: "StageTimes") -> None:
-        """Take over what another clock has measured."""
+        """Add the measurements of another clock."""
         for name, spent in other.stages.items():
             mine = self[name]
             mine.busy_s += spent.busy_s
@@ -72,12 +72,12 @@ class StageTimes:
             mine.bytes += spent.bytes
 
     def summary(self, names: Sequence[str]) -> dict[str, StageTime]:
-        """The stages of these names, in this order, also those that have cost nothing."""
+        """The stages with these names, in this order, including those without any cost."""
         return {name: self[name] for name in names}
 
 
 def verdict(stages: Mapping[str, StageTime], startup_s: float, wall_s: float) -> str:
-    """In words: what the run waited for, and for what share of the time."""
+    """A sentence: what the run waited for most, and for what share of the time."""
     waits = {"start-up": startup_s} | {name: spent.waiting_s for name, spent in stages.items()}
     first, second = sorted(waits, key=lambda name: -waits[name])[:2]
     wall = max(wall_s, 1e-9)

@@ -1,4 +1,4 @@
-"""Architectures as people write them for tables, after public libraries and papers; none was written for Scoreline."""
+"""Architectures for tables after public libraries and papers, not written for Scoreline."""
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everyone writes it
@@ -130,7 +130,7 @@ class EncoderStack(nn.Module):
 
 
 class GatedExperts(nn.Module):
-    """A choice by value, which no graph can hold as Python writes it."""
+    """Control flow that depends on values, which a traced graph cannot represent."""
 
     def __init__(self, features: int) -> None:
         super().__init__()

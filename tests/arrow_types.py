@@ -1,5 +1,5 @@
-"""Arrow arrays of any type at three levels of nesting, for hypothesis: a type and a seed are drawn, and values that are
-at the ends of their ranges, null, empty and NaN are spread over the rows."""
+"""Arrow arrays of any type at up to three levels of nesting, for hypothesis: a type and a seed are drawn, and the rows
+contain extreme values, nulls, empty values and NaN."""
 
 import datetime as dt
 import re
@@ -19,32 +19,32 @@ _FLOATS = [0.0, -0.0, 1.5, float("nan"), float("inf"), float("-inf")]
 _ZONES = [None, "UTC", "Europe/Berlin", "+05:30"]
 
 
-def _integers(kind: pa.DataType) -> list[int]:
-    signed = pa.types.is_signed_integer(kind)
-    top = 2 ** (kind.bit_width - signed) - 1
+def _integers(arrow_type: pa.DataType) -> list[int]:
+    signed = pa.types.is_signed_integer(arrow_type)
+    top = 2 ** (arrow_type.bit_width - signed) - 1
     return [0, 1, top, -top - 1 if signed else 2]
 
 
 def _instants(unit: str) -> list[dt.datetime]:
     ends = [dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30)]
-    if unit == "ns":  # which reach from 1677 to 2262
+    if unit == "ns":  # with a range from 1677 to 2262
         ends = [dt.datetime(1700, 1, 1), dt.datetime(2262, 1, 1)]
     return [*ends, dt.datetime(1969, 12, 31, 23, 59, 59)]
 
 
 def _plain_leaves() -> dict[pa.DataType, list[Any]]:
-    """Types without children that a Parquet file can hold, and values of theirs."""
+    """Types without children that a Parquet file can contain, with values."""
     integers = [make() for make in (pa.int8, pa.int16, pa.int32, pa.int64, pa.uint8, pa.uint16, pa.uint32, pa.uint64)]
     decimals = [pa.decimal32(7, 2), pa.decimal64(15, 3), pa.decimal128(30, 2), pa.decimal256(60, 4)]
     units = ("s", "ms", "us", "ns")
     return {
         pa.null(): [None],
         pa.bool_(): [True, False],
-        **{kind: _integers(kind) for kind in integers},
+        **{arrow_type: _integers(arrow_type) for arrow_type in integers},
         pa.float16(): [np.float16(value) for value in _FLOATS],
         pa.float32(): _FLOATS,
         pa.float64(): [*_FLOATS, 5e-324],
-        **{kind: [Decimal("0.00"), Decimal("-9.99"), Decimal("12345.67")] for kind in decimals},
+        **{arrow_type: [Decimal("0.00"), Decimal("-9.99"), Decimal("12345.67")] for arrow_type in decimals},
         **{make(): _WORDS for make in (pa.string, pa.large_string, pa.string_view)},
         **{make(): _BYTES for make in (pa.binary, pa.large_binary, pa.binary_view)},
         pa.binary(3): [b"\x00\x00\x00", b"abc"],
@@ -64,7 +64,7 @@ def _plain_leaves() -> dict[pa.DataType, list[Any]]:
 
 _DICTIONARY = r"dictionary<values=(\w+), indices=\w+, ordered=\d>"
 LEAVES = _plain_leaves()
-#: Extension types that other programs write, and what they are stored as.
+#: Extension types that other programs write, with storage values.
 EXTENSIONS: dict[pa.DataType, list[Any]] = {
     pa.uuid(): [bytes(16), b"0123456789abcdef"],
     pa.json_(): ["null", '{"a": [1]}'],
@@ -79,20 +79,20 @@ def _mask(rows: int, rng: np.random.Generator) -> pa.Array:
     return pa.array(rng.random(rows) < 0.3, pa.bool_())
 
 
-def _leaf(kind: pa.DataType) -> Maker:
-    values = {**LEAVES, **EXTENSIONS}[kind]
+def _leaf(arrow_type: pa.DataType) -> Maker:
+    values = {**LEAVES, **EXTENSIONS}[arrow_type]
 
     def make(rows: int, rng: np.random.Generator) -> pa.Array:
         drawn = [None if rng.random() < 0.2 else values[rng.integers(len(values))] for _ in range(rows)]
-        if isinstance(kind, pa.BaseExtensionType):
-            return kind.wrap_array(pa.array(drawn, kind.storage_type))
-        return pa.array(drawn, kind)
+        if isinstance(arrow_type, pa.BaseExtensionType):
+            return arrow_type.wrap_array(pa.array(drawn, arrow_type.storage_type))
+        return pa.array(drawn, arrow_type)
 
     return make
 
 
 def _without_nulls(array: pa.Array) -> pa.Array:
-    """Keys of maps are never null."""
+    """Drop nulls, since the keys of maps are never null."""
     known = array.is_valid().to_pylist()
     return pa.concat_arrays([array.slice(0, 0), *(array.slice(at, 1) for at, there in enumerate(known) if there)])
 
@@ -136,14 +136,16 @@ def _maps(child: Maker) -> Maker:
     def make(rows: int, rng: np.random.Generator) -> pa.Array:
         offsets = np.concatenate([[0], np.cumsum(rng.integers(0, 3, rows))])
         keys = pa.array([f"k{n}" for n in range(int(offsets[-1]))], pa.string())
-        places = [None if rng.random() < 0.3 else int(place) for place in offsets[:-1]]
-        return pa.MapArray.from_arrays(pa.array([*places, offsets[-1]], pa.int32()), keys, child(len(keys), rng))
+        offsets_or_null = [None if rng.random() < 0.3 else int(offset) for offset in offsets[:-1]]
+        return pa.MapArray.from_arrays(
+            pa.array([*offsets_or_null, offsets[-1]], pa.int32()), keys, child(len(keys), rng)
+        )
 
     return make
 
 
 def makers(*, extensions: bool = True) -> st.SearchStrategy[Maker]:
-    """What makes arrays of one type, drawn from all that a Parquet file can hold, at up to three levels of nesting."""
+    """Makers of arrays of one type, drawn from all types that a Parquet file can contain, nested up to three levels."""
     leaves = st.sampled_from([*LEAVES, *(EXTENSIONS if extensions else ())]).map(_leaf)
 
     def nested(child: st.SearchStrategy[Maker]) -> st.SearchStrategy[Maker]:
@@ -159,30 +161,30 @@ def makers(*, extensions: bool = True) -> st.SearchStrategy[Maker]:
 
 
 def arrays(rows: int, made: st.SearchStrategy[Maker] | None = None) -> st.SearchStrategy[pa.Array]:
-    """An array of so many rows."""
+    """An array with this number of rows."""
     made = makers() if made is None else made
     return st.builds(lambda make, seed: make(rows, np.random.default_rng(seed)), made, st.integers(0, 2**32 - 1))
 
 
-def said(array: pa.Array | pa.ChunkedArray) -> list[str]:
-    """Values by which arrays of different types can be compared: NaN is equal to itself, and -0.0 is not 0.0."""
+def comparable(array: pa.Array | pa.ChunkedArray) -> list[str]:
+    """The values as text, to compare arrays of different types: NaN equals NaN, and -0.0 differs from 0.0."""
     return [repr(value) for value in array.to_pylist()]
 
 
-def written_type(kind: pa.DataType) -> str:
-    """The type of a key in a part, in words, by the promise: within nested types views are large types, dictionaries
+def written_type(arrow_type: pa.DataType) -> str:
+    """The promised type of a key in a part, as text: in nested types, views become large types and dictionaries become
     values."""
-    if not pa.types.is_nested(kind):
-        return words(kind)
-    large = words(kind).replace("string_view", "large_string").replace("binary_view", "large_binary")
+    if not pa.types.is_nested(arrow_type):
+        return words(arrow_type)
+    large = words(arrow_type).replace("string_view", "large_string").replace("binary_view", "large_binary")
     return re.sub(_DICTIONARY, r"\1", large)
 
 
-def rejected_type(kind: pa.DataType) -> str:
-    """The type of a column in a file of rejects, in words: dictionaries are values."""
-    return re.sub(_DICTIONARY, r"\1", words(kind))
+def rejected_type(arrow_type: pa.DataType) -> str:
+    """The type of a column in a file of rejects, as text: dictionaries become values."""
+    return re.sub(_DICTIONARY, r"\1", words(arrow_type))
 
 
-def words(kind: pa.DataType) -> str:
-    """A type in words; Arrow also tells how the entries of a map are called, which is of no account."""
-    return re.sub(r" \('\w*'\)", "", str(kind))
+def words(arrow_type: pa.DataType) -> str:
+    """A type as text, without the names of map entries, which do not matter."""
+    return re.sub(r" \('\w*'\)", "", str(arrow_type))

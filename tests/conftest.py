@@ -1,4 +1,4 @@
-"""Fixtures that many tests share: real data, small real models, and the command as a user calls it."""
+"""Shared fixtures: real data, small real models, and the command as a user calls it."""
 
 import json
 import os
@@ -28,7 +28,7 @@ settings.load_profile("scoreline")
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A trained model, its scaler, its bundle, and rows to score: everything a test can compare with."""
+    """A trained model, its scaler, its bundle, and rows to score."""
 
     name: str
     task: str
@@ -40,7 +40,7 @@ class Example:
     bundle: Path
 
     def raw(self, frame: pd.DataFrame | None = None) -> np.ndarray:
-        """The model's outputs by bare torch and scikit-learn: transform on float64, cast to float32."""
+        """The model's outputs computed with plain torch and scikit-learn: transform on float64, cast to float32."""
         frame = self.frame if frame is None else frame
         X = frame[self.features].to_numpy(dtype=np.float64)
         scaled = self.scaler.transform(pd.DataFrame(X, columns=self.features)).astype(np.float32)
@@ -112,8 +112,8 @@ def cancer(bundles: Path) -> Example:
 
 @pytest.fixture
 def one_core() -> Iterator[None]:
-    """Models on one thread, as the lanes of a run have them: tiny passes are no work for many, and tests run side by
-    side."""
+    """Run models on one thread, as the lanes of a run do: tiny forward passes do not benefit from more, and tests may
+    run in parallel."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -122,7 +122,7 @@ def one_core() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left on the screen."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -134,20 +134,20 @@ class Result:
         return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
 
     def event(self, name: str) -> dict[str, Any]:
-        """The one log line of this name."""
+        """The only log line with this name."""
         (found,) = [event for event in self.events if event["event"] == name]
         return found
 
     @property
     def message(self) -> str:
-        """The error as the user reads it."""
+        """The error message as the user sees it."""
         errors = [event["message"] for event in self.events if event["event"] == "command_failed"]
         return errors[0] if errors else self.err
 
 
 @pytest.fixture
 def scoreline(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """The command, called in this process with its words."""
+    """The command, called in this process with its arguments."""
 
     def call(*words: object) -> Result:
         capsys.readouterr()
@@ -160,7 +160,7 @@ def scoreline(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
 
 @pytest.fixture
 def process() -> Callable[..., Result]:
-    """The command as a process of its own, from another folder."""
+    """The command in a separate process, in another working directory."""
 
     def call(*words: object, cwd: Path | None = None, **environment: str) -> Result:
         done = subprocess.run(
@@ -186,7 +186,7 @@ def iris_file(tmp_path: Path, iris: Example) -> Path:
 
 @pytest.fixture
 def score(scoreline: Callable[..., Result], iris: Example, tmp_path: Path) -> Callable[..., Result]:
-    """`scoreline score` of an input into tmp_path/out."""
+    """Run `scoreline score` on an input, with output to tmp_path/out."""
 
     def call(data: object, *words: object) -> Result:
         return scoreline("score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", *words)

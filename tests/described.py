@@ -1,5 +1,5 @@
-"""Bundles described by one flat set of arguments, for tests that are parametrized over some of them: `save_described`
-makes the specs that `save_bundle` takes.
+"""Saves bundles from one flat set of arguments, for tests that are parametrized over some of them: `save_described`
+creates the specs that `save_bundle` takes.
 """
 
 import os
@@ -36,7 +36,7 @@ TASKS: dict[str, Any] = {
 def task_of(
     *, task: str, labels: Any = None, target_scaler: Any = None, generate: Mapping[str, Any] | None = None, **more: Any
 ) -> Any:
-    """A task by its kind. `labels` of a regression are its targets, of a generation its vocabulary."""
+    """A task spec by name. `labels`: for a regression its targets, for generation its vocabulary."""
     given = {**more, "scaler": target_scaler} | (
         dict(generate or {}) if task == "generation" else {"generate": generate}
     )
@@ -47,11 +47,11 @@ def task_of(
 
 
 def _sequence(name: str, columns: Sequence[str], words: Any, sample: Any, given: Mapping[str, Any]) -> Any:
-    """Lists of floats are a sequence of floats, all else are tokens; `dtype` overrules that."""
+    """A float sequence for lists of floats, otherwise a token sequence; `dtype` overrides that."""
     more = dict(given)
     dtype = more.pop("dtype", None)
-    kind = sample.schema.field(columns[0]).type if isinstance(sample, pa.Table) else None
-    floats = kind is not None and pa.types.is_list(kind) and pa.types.is_floating(kind.value_type)
+    arrow_type = sample.schema.field(columns[0]).type if isinstance(sample, pa.Table) else None
+    floats = arrow_type is not None and pa.types.is_list(arrow_type) and pa.types.is_floating(arrow_type.value_type)
     if dtype == "float32" or (dtype is None and (floats or len(columns) > 1)):
         return FloatSequence(columns, **more)
     return TokenSequence(columns[0], **({} if words is None else {"vocabulary": words}), **more)
@@ -66,7 +66,7 @@ def inputs_of(
     sequences: Mapping[str, Mapping[str, Any]] | None = None,
     vocabularies: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """The inputs: each image and list one of its own, and the other features a table where the first of them stands."""
+    """The inputs: one per image and list, and a table with all other features at the position of the first of them."""
     images, sequences, words = images or {}, sequences or {}, vocabularies or {}
     groups: dict[str, Any] = dict(inputs or {})
     if inputs is None:
@@ -99,7 +99,7 @@ def save_described(
     prune: float | None = None,
     **described: Any,
 ) -> str:
-    """Save a bundle. `heads`: the arguments of each of several tasks; a list of models is an ensemble."""
+    """Save a bundle. `heads`: the arguments of each of several tasks; a list of models becomes an ensemble."""
     names = ("inputs", "images", "sequences", "vocabularies")
     inputs = {name: described.pop(name) for name in names if name in described}
     plain = all(value is None for value in inputs.values())

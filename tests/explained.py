@@ -1,4 +1,4 @@
-"""Rows that are explained by way of Python, and their attributions."""
+"""Attributions of rows, computed through the Python API."""
 
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from scoreline import Scorer
 METHODS = ("integrated-gradients", "shapley", "lime", "occlusion")
 
 
-def explained(bundle: Path, frame: pd.DataFrame, method: str, **words: Any) -> pd.DataFrame:
-    """The columns of `--explain`, by way of Python."""
-    asked = Explain(method=method, **words)
-    scorer = Scorer.load(bundle, device="cpu", explain=asked)
+def explained(bundle: Path, frame: pd.DataFrame, method: str, **settings: Any) -> pd.DataFrame:
+    """The columns that `--explain` writes, through the Python API."""
+    options = Explain(method=method, **settings)
+    scorer = Scorer.load(bundle, device="cpu", explain=options)
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    blocks = scorer.score_batches(table.to_batches(), options=ColumnOptions(explain=asked), source="rows")
+    blocks = scorer.score_batches(table.to_batches(), options=ColumnOptions(explain=options), source="rows")
     return pa.Table.from_batches([block.rows for block in blocks]).to_pandas()

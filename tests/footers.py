@@ -1,4 +1,5 @@
-"""An editor of Parquet footers: Thrift's compact protocol in both directions, so that a test can make a file lie."""
+"""An editor of Parquet footers: Thrift's compact protocol in both directions, so that a test can make a file
+inconsistent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class Struct:
 
 
 def decode(data: bytes, at: int = 0) -> tuple[Struct, int]:
-    """The struct at a place, and where it ends."""
+    """The struct at an offset, and the offset of its end."""
 
     def varint() -> int:
         nonlocal at
@@ -74,7 +75,7 @@ def decode(data: bytes, at: int = 0) -> tuple[Struct, int]:
 
 
 def encode(struct: Struct) -> bytes:
-    """The same, back to bytes."""
+    """Encode a struct to bytes."""
 
     def varint(value: int) -> bytes:
         found = b""
@@ -105,7 +106,7 @@ def encode(struct: Struct) -> bytes:
 
 
 def edit_footer(path: Path, change: Callable[[Struct], None]) -> None:
-    """Change the footer of a file in place; what comes behind it (a signature) is kept."""
+    """Change the footer of a file in place; bytes after it (a signature) are kept."""
     data = path.read_bytes()
     start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     footer, end = decode(data, start)

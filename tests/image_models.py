@@ -1,4 +1,4 @@
-"""Models of images, images of many kinds, and what Pillow and bare torch make of each."""
+"""Models of images, images of many kinds, and reference results by Pillow and plain torch."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from conftest import Result
 
 LABELS = ["cat", "dog", "fox"]
 
-#: How each bundle prepares its images.
+#: The image preparation of each bundle.
 PREPARED: dict[str, dict[str, Any]] = {
     "rgb": {"size": (12, 16), "resize": 18, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
     "grey": {"size": (16, 12), "channels": 1, "mean": [0.4], "std": [0.3], "interpolation": "bicubic"},
@@ -26,7 +26,7 @@ PREPARED: dict[str, dict[str, Any]] = {
 
 
 class Cnn(nn.Module):
-    """What a first course on images trains. BatchNorm2d has seen some data, so that its statistics count."""
+    """A small convolutional network. BatchNorm2d has seen some data, so that its statistics matter."""
 
     def __init__(self, channels: int = 3, outputs: int = 3, facts: int = 0, seed: int = 0) -> None:
         super().__init__()
@@ -45,21 +45,21 @@ class Cnn(nn.Module):
 
 
 def encoded(image: Image.Image, kind: str, **words: Any) -> bytes:
-    """The bytes of a file."""
+    """The bytes of an image file."""
     file = io.BytesIO()
     image.save(file, kind, **words)
     return file.getvalue()
 
 
 def pictures(number: int, seed: int = 0) -> list[bytes]:
-    """JPEG and PNG, colours, greys, palettes, alpha and EXIF, upright and wide."""
+    """JPEG and PNG files: colours, greys, palettes, alpha and EXIF, portrait and landscape."""
     rng = np.random.default_rng(seed)
     made = []
-    for place in range(number):
+    for index in range(number):
         height, width = (int(side) for side in rng.integers(18, 48, 2))
         flat = rng.integers(0, 256, (3, 4, 3)).astype(np.uint8)
         image = Image.fromarray(flat).resize((width, height), Image.Resampling.BICUBIC)
-        match place % 5:
+        match index % 5:
             case 0:
                 exif = Image.Exif()
                 exif[0x0112] = 6
@@ -89,7 +89,7 @@ def pixels(
     std: Sequence[float] = (),
     interpolation: str = "bilinear",
 ) -> Tensor:
-    """`[channels, height, width]` of one image by Pillow and torch, as torchvision's transforms do it."""
+    """One image `[channels, height, width]` by Pillow and torch, like torchvision's transforms."""
     how = Image.Resampling[interpolation.upper()]
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("L" if channels == 1 else "RGB")
     height, width = size
@@ -107,14 +107,14 @@ def pixels(
 
 
 def logits(model: nn.Module, photos: Sequence[bytes], *facts: Tensor, **prepared: Any) -> Tensor:
-    """One image at a time, by the user's own model."""
+    """The logits of the user's own model, one image at a time."""
     with torch.no_grad():
         rows = [model(pixels(data, **prepared)[None], *(f[n : n + 1] for f in facts)) for n, data in enumerate(photos)]
     return torch.cat(rows)
 
 
 def write_files(folder: Path, photos: Sequence[bytes]) -> list[str]:
-    """The images as files, and their names."""
+    """Write the images as files; returns their names."""
     folder.mkdir(parents=True, exist_ok=True)
     suffixes = {0xFF: "jpg", 0x89: "png"}
     names = [f"photo {n} é.{suffixes[data[0]]}" for n, data in enumerate(photos)]
@@ -124,31 +124,31 @@ def write_files(folder: Path, photos: Sequence[bytes]) -> list[str]:
 
 
 def write(path: Path, column: pa.Array, **columns: Any) -> None:
-    """Parquet or CSV with a column `photo` and a number for every row."""
+    """Write Parquet or CSV with a column `photo` and a row number."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.table({"id": np.arange(len(column)), "photo": column, **columns})
     (pc.write_csv if path.suffix == ".csv" else pq.write_table)(table, path)
 
 
 def check(rows: pa.Table, wanted: Tensor, ids: Sequence[int] | None = None) -> None:
-    """Rows in order, with the labels and probabilities of these logits."""
+    """Check that rows are in order and have the labels and probabilities of these logits."""
     probabilities = wanted.double().softmax(dim=1).numpy()
     assert rows["id"].to_pylist() == list(range(len(wanted)) if ids is None else ids)
     got = np.stack([rows[f"probability_{label}"].to_numpy() for label in LABELS], axis=1)
     np.testing.assert_allclose(got, probabilities, rtol=0, atol=2e-6)
-    assert rows["prediction"].to_pylist() == [LABELS[place] for place in probabilities.argmax(axis=1)]
+    assert rows["prediction"].to_pylist() == [LABELS[index] for index in probabilities.argmax(axis=1)]
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A bundle and the model that it came from."""
+    """A bundle and the model that was saved."""
 
     bundle: Path
     model: nn.Module
     prepared: dict[str, Any]
 
     def truth(self, photos: Sequence[bytes]) -> Tensor:
-        """By hand."""
+        """The expected logits, computed with plain torch."""
         return logits(self.model, photos, **self.prepared)
 
 

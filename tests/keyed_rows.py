@@ -1,4 +1,4 @@
-"""Rows with keys of any type."""
+"""Rows with keys of any type, some of which are rejected."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ GOOD = [row for row in range(ROWS) if row not in BAD]
 
 
 def table_of(iris: Example, keys: dict[str, pa.Array]) -> pa.Table:
-    """Rows to score, of which three are rejects, with keys."""
+    """Rows to score with keys; three of them are rejects."""
     features = iris.frame.head(ROWS)[iris.features].astype(float)
     features.iloc[BAD, 1] = np.nan
     table = pa.Table.from_pandas(features, preserve_index=False)

@@ -1,4 +1,4 @@
-"""What a command may leave behind: exit codes, one line, files."""
+"""Checks of exit codes, messages and files that a command leaves."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from conftest import Result
 
 
 def visible(folder: Path) -> list[str]:
-    """What a reader of the output would see, and any temporary left behind."""
+    """The files that a reader of the output sees, and any temporary files."""
     return sorted(
         file.relative_to(folder).as_posix()
         for file in folder.rglob("*")
@@ -15,7 +15,7 @@ def visible(folder: Path) -> list[str]:
 
 
 def closed(result: Result, code: int, *says: str) -> None:
-    """A documented exit code, one clear line, no traceback."""
+    """Check the exit code, that the message is one line with these texts, and that there is no traceback."""
     assert result.code == code, result.err
     assert "Traceback" not in result.err
     assert "\n" not in result.message.strip()
@@ -24,6 +24,6 @@ def closed(result: Result, code: int, *says: str) -> None:
 
 
 def parts(out: Path) -> dict[str, bytes]:
-    """Every byte that a reader, or a later run, could see; not the accounts of a particular run."""
+    """All files that a reader or a later run can see, without the records of a particular run."""
     files = [file for file in out.rglob("*") if file.is_file() and "_scoreline" not in file.parts]
     return {file.relative_to(out).as_posix(): file.read_bytes() for file in files}

@@ -1,4 +1,4 @@
-"""A model's files, and specs that name them."""
+"""The files of a trained model, and specs that reference them."""
 
 import json
 import pickle
@@ -32,7 +32,7 @@ def probabilities(model: nn.Module, scaler: Any, frame: pd.DataFrame) -> np.ndar
 
 
 def spec(files: Path, *, model: str | None = None, scaler: str | None = "scaler.json", more: str = "") -> Path:
-    """A spec, with something put in place of something else."""
+    """Write a spec with some sections replaced."""
     model = f'weights = "weights.pt"\nlayers = {LAYERS}' if model is None else model
     text = f'features = {NAMES}\ntask = {{kind = "binary", labels = [0, 1]}}\n'
     text += f'sample = "sample.csv"\n{more}\n[model]\n{model}\n'
@@ -42,7 +42,7 @@ def spec(files: Path, *, model: str | None = None, scaler: str | None = "scaler.
 
 
 def write_files(folder: Path, model: nn.Module, scaler: StandardScaler) -> Path:
-    """What someone saved at training time."""
+    """Write the files that a user saved after training."""
     FRAME.to_csv(folder / "sample.csv", index=False)
     FRAME.to_parquet(folder / "sample.parquet", index=False)
     torch.save(model.state_dict(), folder / "weights.pt")

@@ -1,4 +1,4 @@
-"""JPEG and PNG files of every kind, and their pixels by bare Pillow and torch."""
+"""JPEG and PNG files of every kind, and their pixels by plain Pillow and torch."""
 
 import io
 import struct
@@ -20,12 +20,12 @@ ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 
 
 def entry(**settings: Any) -> ImageInput:
-    """An input of 8 × 8 pixels, unless told otherwise."""
+    """An input of 8 × 8 pixels by default."""
     return ImageInput(**{"name": "image", "columns": ["image"], "size": (8, 8), **settings})
 
 
 def by_hand(data: bytes, entry: ImageInput) -> torch.Tensor:
-    """`[channels, height, width]` by bare Pillow and torch. Raises what Pillow raises."""
+    """The pixels `[channels, height, width]` by plain Pillow and torch. Raises what Pillow raises."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image: Image.Image = Image.open(io.BytesIO(data))
@@ -54,7 +54,7 @@ def by_hand(data: bytes, entry: ImageInput) -> torch.Tensor:
 
 
 def opened(images: Any, entry: ImageInput, *, folder: str = "", **settings: Any) -> tuple[torch.Tensor, dict[int, str]]:
-    """`open_images` on a list or an Arrow array, with what holds of every result."""
+    """Call `open_images` on a list or an Arrow array, and check what is true of every result."""
     column = images if isinstance(images, pa.Array) else pa.array(images)
     pixels, reasons = open_images(column, entry, folder=folder, **settings)
     assert pixels.shape == (len(column), entry.channels, *entry.size)
@@ -68,7 +68,8 @@ def opened(images: Any, entry: ImageInput, *, folder: str = "", **settings: Any)
 
 
 def agree(files: list[bytes], entry: ImageInput) -> int:
-    """Each has the pixels it has by hand, or it is a reject, and raises by hand. The number of the rejects."""
+    """Check that each file has the same pixels as by hand, or is rejected and raises by hand. Returns the number of
+    rejects."""
     pixels, reasons = opened(pa.array(files, pa.binary()), entry)
     for row, data in enumerate(files):
         if row in reasons:
@@ -80,7 +81,7 @@ def agree(files: list[bytes], entry: ImageInput) -> int:
 
 
 def saved(image: Image.Image, kind: str, **settings: Any) -> bytes:
-    """The bytes of a file of that kind."""
+    """The bytes of an image file of this kind."""
     file = io.BytesIO()
     image.save(file, kind, **settings)
     return file.getvalue()
@@ -92,7 +93,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(colours: np.ndarray, *, interlaced: bool = False, size: tuple[int, int] | None = None) -> bytes:
-    """uint8 or uint16 `[height, width, 3]` as a PNG; `size`: width and height that the header claims."""
+    """uint8 or uint16 `[height, width, 3]` as a PNG; `size`: the width and height in the header."""
     passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
     parts = [colours[y::down, x::right] for x, y, right, down in passes]
     lines = b"".join(b"\0" + line.astype(line.dtype.newbyteorder(">")).tobytes() for part in parts for line in part)
@@ -103,7 +104,7 @@ def png(colours: np.ndarray, *, interlaced: bool = False, size: tuple[int, int] 
 
 
 def colours(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Noise that a JPEG keeps: uint8 `[height, width, 3]`."""
+    """Noise that survives JPEG compression: uint8 `[height, width, 3]`."""
     small = np.random.default_rng(seed).integers(0, 256, ((height + 3) // 4, (width + 3) // 4, 3), dtype=np.uint8)
     return small.repeat(4, axis=0).repeat(4, axis=1)[:height, :width]
 
@@ -144,7 +145,7 @@ def picture(kind: str, height: int = 21, width: int = 34, seed: int = 0) -> byte
 
 
 def oriented(orientation: int) -> Image.Exif:
-    """EXIF data that says how a camera was held."""
+    """EXIF data with an orientation."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     return exif

@@ -1,11 +1,11 @@
-"""How much memory a process took at most."""
+"""The peak memory of a process."""
 
 import subprocess
 import sys
 
 
 def peak_mb(*words: object) -> float:
-    """Peak RSS of Python with these words, as the kernel counted it."""
+    """Peak RSS of Python with these arguments in MB, measured by the kernel."""
     code = (
         "import resource, subprocess, sys;"
         "done = subprocess.run([sys.executable, *sys.argv[1:]]);"

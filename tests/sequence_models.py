@@ -1,4 +1,4 @@
-"""Models of lists, rows for them, and what bare torch gives for each row alone."""
+"""Models of lists, rows for them, and the outputs of plain torch for each row alone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ CLOSE = 1e-5
 
 
 def kept(mask: str, x: Tensor, given: Tensor) -> Tensor:
-    """bool `[rows, steps]`, true where a step is. `x`: something of each step."""
+    """bool `[rows, steps]`, true where a step exists. `x`: one value per step."""
     if mask == "lengths":
         return torch.ones_like(x).cumsum(1) <= given.unsqueeze(1)
     return given if mask == "real" else ~given
 
 
 class Net(nn.Module):
-    """Attention over the steps that are there; a score for each, or the mean of them."""
+    """Attention over the steps without padding; a score per step, or their mean."""
 
     def __init__(self, mask: str, width: int, *, columns: int = 0, pooled: bool = False) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Net(nn.Module):
 
 
 class Both(nn.Module):
-    """A GRU in both directions, which takes no padding."""
+    """A bidirectional GRU, which does not support padding."""
 
     def __init__(self, width: int, *, columns: int = 0, pooled: bool = False) -> None:
         super().__init__()
@@ -76,20 +76,20 @@ def net(mask: str | None, width: int, *, seed: int = 0, **details: Any) -> nn.Mo
 
 
 def with_mask(mask: str | None, x: Tensor) -> tuple[Tensor, ...]:
-    """One row alone, `[1, steps]`, and that all of its steps are there."""
+    """One row, `[1, steps]`, with the mask that marks all of its steps as real."""
     whole = torch.ones(x.shape[:2], dtype=torch.bool)
     return {None: (x,), "real": (x, whole), "padding": (x, ~whole), "lengths": (x, torch.tensor([x.shape[1]]))}[mask]
 
 
 def tensor(kind: str, row: Any) -> Tensor:
-    """A row as a user would make a tensor of it: words, their numbers, or lists of floats side by side."""
+    """A row as a tensor: from words, their indices, or parallel lists of floats."""
     if kind == "floats":
         return torch.tensor(list(zip(*row, strict=True)), dtype=torch.float32)[None]
     return torch.tensor([[WORDS.index(w) if w in WORDS else 1 for w in row] if kind == "words" else list(row)])
 
 
 def alone(model: nn.Module, mask: str | None, kind: str, rows: Rows) -> list[np.ndarray]:
-    """The model's own outputs, row by row."""
+    """The outputs of the model, row by row."""
     with torch.no_grad():
         return [model(*with_mask(mask, tensor(kind, row)))[0].double().numpy() for row in rows]
 
@@ -100,7 +100,7 @@ def log_softmax(raw: np.ndarray) -> np.ndarray:
 
 
 def drawn(kind: str, lengths: Sequence[int], *, seed: int = 0, strange: bool = False) -> list[Any]:
-    """Rows of these lengths. `strange`: some words that no vocabulary has."""
+    """Random rows of these lengths. `strange`: include words that are not in the vocabulary."""
     rng = np.random.default_rng(seed)
     if kind == "floats":
         return [rng.normal(size=(2, n)).tolist() for n in lengths]
@@ -111,7 +111,7 @@ def drawn(kind: str, lengths: Sequence[int], *, seed: int = 0, strange: bool = F
 
 
 def table(kind: str, rows: Rows) -> pa.Table:
-    """The rows with a key."""
+    """The rows as a table with a key."""
     ids = pa.array(np.arange(len(rows)) * 7)
     if kind == "floats":
         named = {f"x{at}": pa.array([row[at] for row in rows], pa.list_(pa.float64())) for at in (0, 1)}
@@ -123,8 +123,8 @@ LENGTHS = [1, 2, 1, 9, 40, 3, 8, 10, 17, 9, 33, 1, 5, 23, 9, 39, 11, 2, 40, 13, 
 
 
 def saved(folder: Path, model: Any, kind: str, mask: str | None, *, longest: int = 40, **described: Any) -> Path:
-    """A bundle of a model of lists."""
-    said: dict[str, Any] = {"longest": longest, **({} if mask is None else {"mask": mask})}
+    """Save a bundle of a model of lists."""
+    settings: dict[str, Any] = {"longest": longest, **({} if mask is None else {"mask": mask})}
     if kind == "floats":
         described |= {"features": ["x0", "x1"], "inputs": {"x": ["x0", "x1"]}}
     else:
@@ -132,9 +132,9 @@ def saved(folder: Path, model: Any, kind: str, mask: str | None, *, longest: int
     unknown = described.pop("unknown", None)
     if kind == "words":
         described |= {"vocabularies": {"x": WORDS}}
-        said["unknown"] = unknown
+        settings["unknown"] = unknown
     sample = table(kind, drawn(kind, [*LENGTHS, *LENGTHS[::-1]], seed=9))
-    save_described(folder, model, sequences={"x": said}, sample=sample, **described)
+    save_described(folder, model, sequences={"x": settings}, sample=sample, **described)
     return folder
 
 
@@ -143,17 +143,17 @@ def load(folder: Path, rows: int | None = None) -> Scorer:
 
 
 def check_tags(got: pa.Table, raw: list[np.ndarray], labels: Sequence[Any] = TAGS) -> None:
-    """Labels of every step, and the log-probability of each, in the rows' own order."""
+    """Check the label of every step and its log-probability, in the order of the rows."""
     assert got["id"].to_pylist() == [7 * at for at in range(len(raw))]
     for row, outputs in zip(got.to_pylist(), raw, strict=True):
-        places = outputs.argmax(axis=1)
-        assert row["prediction"] == [labels[at] for at in places]
+        indices = outputs.argmax(axis=1)
+        assert row["prediction"] == [labels[at] for at in indices]
         np.testing.assert_allclose(np.log(row["probability"]), log_softmax(outputs).max(axis=1), atol=CLOSE)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A saved model, to be asked many times."""
+    """A saved model with its scorers."""
 
     model: nn.Module
     mask: str | None
@@ -161,7 +161,7 @@ class Kept:
 
 
 class Goes(nn.Module):
-    """Goes on where a prompt ends."""
+    """Predicts the next token after a prompt."""
 
     def __init__(self, vocabulary: int = 5) -> None:
         super().__init__()
@@ -182,9 +182,9 @@ def score(scoreline: Command, bundle: Path, folder: Path, *words: object) -> Res
     return scoreline("score", "--bundle", bundle, "--input", folder / "in", "--output", folder / "out", *words)
 
 
-def write(given: pa.Table, folder: Path, name: str = "a.parquet", **said: Any) -> None:
+def write(given: pa.Table, folder: Path, name: str = "a.parquet", **settings: Any) -> None:
     (folder / "in").mkdir(exist_ok=True)
-    pq.write_table(given, folder / "in" / name, **said)
+    pq.write_table(given, folder / "in" / name, **settings)
 
 
 def read(folder: Path, name: str = "a.parquet") -> pa.Table:

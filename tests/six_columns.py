@@ -16,6 +16,6 @@ NAMES = list("abcdef")
 
 
 def save(path: Path, model: nn.Module, **changes: Any) -> str:
-    """save_bundle with three classes and no scaler, unless said otherwise."""
+    """Save a bundle, by default with three classes and no scaler."""
     given = {"features": NAMES, "task": "multiclass", "labels": ["x", "y", "z"], "sample": X, **changes}
     return save_described(path, model, **given)

@@ -16,7 +16,7 @@ def net(width: int, seed: int = 0) -> nn.Sequential:
 
 
 def raw(model: nn.Module, frame: pd.DataFrame = X) -> np.ndarray:
-    """The model's own outputs, in float64."""
+    """The raw outputs of the model, in float64."""
     with torch.no_grad():
         out: np.ndarray = model.double()(torch.from_numpy(frame.to_numpy(np.float64).copy())).numpy()
     model.float()

@@ -1,4 +1,4 @@
-"""numpy and Arrow by their buffers, against pyarrow's own conversions."""
+"""Conversions between numpy and Arrow buffers, compared with pyarrow's own conversions."""
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +12,8 @@ TYPES = [np.float32, np.float64, np.int64, np.bool_]
 
 @pytest.mark.parametrize("dtype", TYPES)
 @given(numbers=st.lists(st.integers(-3, 3)), masked=st.booleans(), start=st.integers(0, 3), step=st.integers(1, 3))
-def test_both_ways_as_pyarrow_does_it(dtype: type, numbers: list[int], masked: bool, start: int, step: int) -> None:
-    """Slices and strides, with and without rows that are not valid."""
+def test_conversions_agree_with_pyarrow(dtype: type, numbers: list[int], masked: bool, start: int, step: int) -> None:
+    """For slices and strides, with and without invalid rows."""
     values = np.array(numbers, dtype=dtype)[start::step]
     valid = values.astype(bool) if masked else None
     made = to_arrow(values, valid)
@@ -27,24 +27,24 @@ def test_both_ways_as_pyarrow_does_it(dtype: type, numbers: list[int], masked: b
 
 
 def test_numbers_are_not_copied() -> None:
-    """The array that comes back reads the same memory."""
+    """The returned array shares the memory."""
     values = np.arange(4.0)
     back = to_numpy(to_arrow(values))
     values[2] = 9
     assert back.tolist() == [0, 1, 9, 3]
 
 
-@pytest.mark.filterwarnings("ignore:Exporting an unversioned DLPack")  # how numpy tries again where Arrow refuses
+@pytest.mark.filterwarnings("ignore:Exporting an unversioned DLPack")  # numpy's fallback after Arrow's refusal
 @pytest.mark.parametrize("array", [pa.array([1.0, None]), pa.array(["a"]), pa.array([[1]])])
-def test_nulls_and_what_is_no_number_are_refused(array: pa.Array) -> None:
-    """A value would be made up for them."""
+def test_nulls_and_other_types_are_refused(array: pa.Array) -> None:
+    """They have no value as a number."""
     with pytest.raises(TypeError):
         to_numpy(array)
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
-def test_text_as_pyarrow_has_it(words: list[str]) -> None:
-    """Empty texts, letters of several bytes, none at all."""
+def test_text_agrees_with_pyarrow(words: list[str]) -> None:
+    """Empty texts, multi-byte characters, and no texts at all."""
     made = text_array(words)
     made.validate(full=True)
     assert made.equals(pa.array(words, pa.string()))

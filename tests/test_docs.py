@@ -1,4 +1,4 @@
-"""Every test that the documents name exists: a promise without its test would be one no longer."""
+"""Every test that the documents reference exists, so that every promise is tested."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 DOCUMENTS = ("guarantees.md", "models.md", "benchmarks.md")
-#: `inputs/test_csv.py::test_name…`, with `…` for the rest of a name; without a file, in the file named before.
+#: `inputs/test_csv.py::test_name…`, with `…` for the rest of a name. Without a file, the last named file is meant.
 NAMED = re.compile(r"`(?:tests/)?((?:[a-z0-9_]+/)*test_[a-z0-9_]+\.py)?(?:::([A-Za-z_0-9]+)(…?))?`")
 
 
@@ -21,8 +21,8 @@ def names_in(file: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_test_that_is_named_exists(document: str) -> None:
-    """By its file, and by its name or how that begins."""
+def test_every_referenced_test_exists(document: str) -> None:
+    """The file, and the name or its beginning."""
     seen = 0
     for number, line in enumerate((TESTS.parent / "docs" / document).read_text().splitlines(), 1):
         file: str | None = None
@@ -30,7 +30,7 @@ def test_every_test_that_is_named_exists(document: str) -> None:
             if not path and not name:
                 continue
             file = path or file
-            assert file is not None, f"line {number}: {name} is of no file"
+            assert file is not None, f"line {number}: {name} has no file"
             assert (TESTS / file).is_file(), f"line {number}: {file}"
             found = names_in(TESTS / file)
             assert not name or any(one == name or (more and one.startswith(name)) for one in found), (

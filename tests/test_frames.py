@@ -1,5 +1,5 @@
-"""Frames of every make are samples, expected predictions and rows to score: pandas with any names of columns, and what
-hands itself over as Arrow's C stream."""
+"""Data frames of all libraries are accepted as samples, expected predictions and rows to score: pandas with any column
+names, and everything with Arrow's C stream interface."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +19,9 @@ from scoreline import BundleError, Regression, Scorer, Table, save_bundle
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=list("abc"))
 
 
-class Handed:
-    """A frame as polars has it: known by its C stream alone, text as views, categories as dictionaries of views."""
+class StreamFrame:
+    """A frame like those of polars: has only the C stream interface, text as views, categories as dictionaries of
+    views."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
@@ -30,19 +31,19 @@ class Handed:
         return self._table.__arrow_c_stream__(requested_schema)
 
 
-def as_polars(frame: pd.DataFrame) -> Handed:
-    """Text columns as views."""
+def as_polars(frame: pd.DataFrame) -> StreamFrame:
+    """Convert text columns to views."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    for place, column in enumerate(table.schema):
+    for index, column in enumerate(table.schema):
         if pa.types.is_large_string(column.type) or pa.types.is_string(column.type):
-            table = table.set_column(place, column.name, table.column(place).cast(pa.string_view()))
+            table = table.set_column(index, column.name, table.column(index).cast(pa.string_view()))
         elif pa.types.is_dictionary(column.type):
-            encoded = table.column(place).combine_chunks()
+            encoded = table.column(index).combine_chunks()
             views = encoded.dictionary.cast(pa.string_view())
             table = table.set_column(
-                place, column.name, pa.DictionaryArray.from_arrays(encoded.indices.cast(pa.uint32()), views)
+                index, column.name, pa.DictionaryArray.from_arrays(encoded.indices.cast(pa.uint32()), views)
             )
-    return Handed(table)
+    return StreamFrame(table)
 
 
 MAKERS: list[Callable[[pd.DataFrame], Any]] = [
@@ -56,7 +57,7 @@ NAMES = ["polars", "narwhals", "table", "batch", "reader"]
 
 
 def linear(frame: pd.DataFrame) -> tuple[nn.Module, np.ndarray]:
-    """A model of three columns, and what it gives."""
+    """A model of three columns, and its outputs."""
     torch.manual_seed(0)
     model = nn.Linear(3, 1).eval()
     with torch.no_grad():
@@ -65,17 +66,17 @@ def linear(frame: pd.DataFrame) -> tuple[nn.Module, np.ndarray]:
 
 
 @pytest.mark.parametrize("make", MAKERS, ids=NAMES)
-def test_frames_that_hand_themselves_over(tmp_path: Path, make: Callable[[pd.DataFrame], Any]) -> None:
-    """As a sample, as expected predictions, and as rows, whose other columns come back in an Arrow table."""
+def test_frames_with_a_c_stream(tmp_path: Path, make: Callable[[pd.DataFrame], Any]) -> None:
+    """As a sample, as expected predictions, and as rows, whose other columns are returned in an Arrow table."""
     model, given = linear(X)
     expected = pd.DataFrame({"prediction": given})
     names = list("abc")
     if make is not MAKERS[-1]:
         wrong = make(expected + 1)
-        with pytest.raises(BundleError, match=r"expected|come out"):
+        with pytest.raises(BundleError, match=r"expected|reproduced"):
             save_bundle(tmp_path / "b", model, features=names, task=Regression(), sample=make(X), expected=wrong)
-    said = None if make is MAKERS[-1] else make(expected)
-    save_bundle(tmp_path / "b", model, features=names, task=Regression(), sample=make(X), expected=said)
+    given_predictions = None if make is MAKERS[-1] else make(expected)
+    save_bundle(tmp_path / "b", model, features=names, task=Regression(), sample=make(X), expected=given_predictions)
     rows = X.assign(id=np.arange(50) + 2**53, word=["x", None] * 25, kind=pd.Categorical(["p", "q"] * 25))
     rows = rows[["id", "c", "word", "a", "kind", "b"]]
     scorer = Scorer.load(tmp_path / "b", device="cpu")
@@ -93,7 +94,7 @@ def test_frames_that_hand_themselves_over(tmp_path: Path, make: Callable[[pd.Dat
 
 
 def test_text_features_of_views(tmp_path: Path) -> None:
-    """Words and categories as polars hands them over."""
+    """Text and categories in the layout of polars."""
     frame = pd.DataFrame({"city": ["p", "q"] * 10, "kind": pd.Categorical(["u", "v", "v", "u"] * 5)})
     model = nn.Sequential(nn.Embedding(2, 3), nn.Flatten(), nn.Linear(6, 1))
     words = {"city": ["p", "q"], "kind": ["u", "v"]}
@@ -125,8 +126,8 @@ def test_columns_whose_names_are_numbers(tmp_path: Path, features: list[Any]) ->
         save_bundle(tmp_path / "c", model, features=features, task=Regression(), sample=both)
 
 
-def test_what_is_no_frame(tmp_path: Path) -> None:
-    """Arrays, lazy frames, a column: said in a line; and messages name what there is."""
+def test_objects_that_are_not_frames(tmp_path: Path) -> None:
+    """Arrays and columns are refused in one line; messages name the argument that returns the rejects."""
     model, _ = linear(X)
     save_bundle(tmp_path / "b", model, features=list("abc"), task=Regression(), sample=X)
     scorer = Scorer.load(tmp_path / "b", device="cpu")

@@ -1,4 +1,4 @@
-"""Rows of Arrow arrays of any type, against pyarrow's own Python values."""
+"""Taking and comparing rows of Arrow arrays of any type, compared with pyarrow's Python values."""
 
 from typing import Any
 
@@ -9,46 +9,48 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline import nested
 
-from arrow_types import arrays, rejected_type, said, words
+from arrow_types import arrays, comparable, rejected_type, words
 
 ROWS = 7
-places = st.lists(st.integers(0, ROWS - 3) | st.none(), max_size=9)
+indices = st.lists(st.integers(0, ROWS - 3) | st.none(), max_size=9)
 
 
-@given(array=arrays(ROWS), places=places)
-def test_rows_of_any_type_are_taken(array: pa.Array, places: list[int | None]) -> None:
-    """The same type and values, of a slice, too; null where an index is null."""
+@given(array=arrays(ROWS), indices=indices)
+def test_rows_of_any_type_are_taken(array: pa.Array, indices: list[int | None]) -> None:
+    """The type and values are the same, also for slices; null where an index is null."""
     sliced = array.slice(1, ROWS - 2)
-    taken = nested.take(sliced, pa.array(places, pa.int64()))
+    taken = nested.take(sliced, pa.array(indices, pa.int64()))
     taken.validate(full=True)
     assert taken.type == array.type
-    wanted = said(sliced)
-    assert said(taken) == ["None" if place is None else wanted[place] for place in places]
+    wanted = comparable(sliced)
+    assert comparable(taken) == ["None" if index is None else wanted[index] for index in indices]
 
 
 @given(array=arrays(ROWS))
 def test_dictionaries_become_values_anywhere(array: pa.Array) -> None:
-    """And nothing else changes."""
+    """Nothing else changes."""
     plain = nested.converted(array.slice(1), nested.without_dictionaries(array.type))
     plain.validate(full=True)
     assert words(plain.type) == rejected_type(array.type)
-    assert said(plain) == said(array.slice(1))
+    assert comparable(plain) == comparable(array.slice(1))
 
 
 @given(array=arrays(ROWS), other=st.permutations(range(ROWS)))
 def test_arrays_are_equal_when_their_values_are(array: pa.Array, other: list[int]) -> None:
-    """NaN is equal to itself; other rows are equal only where they have the same values."""
+    """NaN equals itself; other rows are equal only if they have the same values."""
     assert nested.equal(array, pa.concat_arrays([array.slice(0, 3), array.slice(3)]))
     moved = nested.take(array, np.array(other, dtype=np.int64))
-    assert nested.equal(array, moved) == (said(array) == said(moved))
+    assert nested.equal(array, moved) == (comparable(array) == comparable(moved))
     assert not nested.equal(array, array.slice(1))
     assert not nested.equal(array.slice(0, 0), pa.array([], pa.month_day_nano_interval()))
 
 
-@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
-def test_floats_are_compared_bit_for_bit(kind: pa.DataType) -> None:
-    """Also within lists and structs."""
-    nan, zero, minus = (pa.array([np.dtype(kind.to_pandas_dtype()).type(value)], kind) for value in (np.nan, 0.0, -0.0))
+@pytest.mark.parametrize("arrow_type", [pa.float16(), pa.float32(), pa.float64()])
+def test_floats_are_compared_bit_for_bit(arrow_type: pa.DataType) -> None:
+    """Also inside lists and structs."""
+    nan, zero, minus = (
+        pa.array([np.dtype(arrow_type.to_pandas_dtype()).type(value)], arrow_type) for value in (np.nan, 0.0, -0.0)
+    )
     one = pa.array([0, 1], pa.int32())
     for wrapped in (
         lambda array: array,
@@ -60,40 +62,40 @@ def test_floats_are_compared_bit_for_bit(kind: pa.DataType) -> None:
         assert not nested.equal(wrapped(minus), wrapped(zero))
 
 
-def runs(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """Two rows a run."""
+def runs(values: list[Any], arrow_type: pa.DataType) -> pa.Array:
+    """Run-end-encoded values with two rows per run."""
     ends = pa.array(np.arange(2, 2 * len(values) + 1, 2), pa.int16())
-    return pa.RunEndEncodedArray.from_arrays(ends, pa.array(values, kind))
+    return pa.RunEndEncodedArray.from_arrays(ends, pa.array(values, arrow_type))
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.string_view(), pa.list_(pa.string_view()), pa.int64()])
-def test_runs_become_values(kind: pa.DataType) -> None:
-    """Within lists, too, and of slices that begin within a run."""
-    words = [["a"], None, ["b", None]] if pa.types.is_list(kind) else ["a", None, "b"]
-    values = [1, None, 3] if pa.types.is_integer(kind) else words
-    array = runs(values, kind).slice(1, 4)
+@pytest.mark.parametrize("arrow_type", [pa.string(), pa.string_view(), pa.list_(pa.string_view()), pa.int64()])
+def test_runs_become_values(arrow_type: pa.DataType) -> None:
+    """Also inside lists, and for slices that begin within a run."""
+    words = [["a"], None, ["b", None]] if pa.types.is_list(arrow_type) else ["a", None, "b"]
+    values = [1, None, 3] if pa.types.is_integer(arrow_type) else words
+    array = runs(values, arrow_type).slice(1, 4)
     taken = nested.take(array, np.array([3, 0, 1], dtype=np.int64))
-    assert (taken.type, taken.to_pylist()) == (kind, [values[2], values[0], values[1]])
-    lists = pa.ListArray.from_arrays(pa.array([0, 1, 3], pa.int32()), runs(values, kind).slice(1, 3))
+    assert (taken.type, taken.to_pylist()) == (arrow_type, [values[2], values[0], values[1]])
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 3], pa.int32()), runs(values, arrow_type).slice(1, 3))
     plain = nested.converted(lists, nested.without_runs(lists.type))
     plain.validate(full=True)
-    assert (plain.type, plain.to_pylist()) == (pa.list_(kind), lists.to_pylist())
+    assert (plain.type, plain.to_pylist()) == (pa.list_(arrow_type), lists.to_pylist())
 
 
-def test_the_views_of_few_rows_hold_their_own_bytes_alone() -> None:
-    """Not the megabytes of the rows beside them, which a file of rejects would hold as well."""
+def test_taken_views_keep_only_their_own_bytes() -> None:
+    """Not the megabytes of other rows, which would end up in a file of rejects."""
     array = pa.array(["x" * 1000] * 1000, pa.list_(pa.string_view()).value_type)
     lists = pa.ListArray.from_arrays(pa.array(np.arange(1001), pa.int32()), array)
     taken = nested.take(lists, np.array([3], dtype=np.int64))
     assert taken.get_total_buffer_size() < 5_000
 
 
-def test_metadata_of_inner_fields_stays_theirs() -> None:
-    """Types that are equal but for it are not taken for each other: Iceberg numbers its fields there."""
+def test_metadata_of_inner_fields_is_kept() -> None:
+    """Types that differ only in metadata are not confused: Iceberg stores its field ids there."""
 
-    def kind(number: bytes) -> pa.DataType:
+    def arrow_type(number: bytes) -> pa.DataType:
         return pa.struct([pa.field("a", pa.string_view(), metadata={b"PARQUET:field_id": number})])
 
     for number in (b"7", b"8"):
-        for changed in (nested.takeable(kind(number)), nested.without_dictionaries(kind(number))):
+        for changed in (nested.takeable(arrow_type(number)), nested.without_dictionaries(arrow_type(number))):
             assert changed.field(0).metadata == {b"PARQUET:field_id": number}

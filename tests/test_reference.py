@@ -1,4 +1,4 @@
-"""The generated pages of docs/ are what the code says; `make docs` writes them."""
+"""The generated pages of docs/ are up to date; `make docs` writes them."""
 
 import pytest
 
@@ -6,6 +6,6 @@ import reference
 
 
 @pytest.mark.parametrize("name", sorted(reference.PAGES))
-def test_generated_pages_are_fresh(name: str) -> None:
-    """Equal to what would be generated now."""
+def test_generated_pages_are_up_to_date(name: str) -> None:
+    """They equal what is generated now."""
     assert (reference.DOCS / name).read_text(encoding="utf-8") == reference.PAGES[name]()

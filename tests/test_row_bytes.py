@@ -1,4 +1,5 @@
-"""Blocks of heavy rows: cut by what their values take, however they come, and alike from the first row of a split."""
+"""Blocks of large rows are cut by the size of their values, independent of batches, and the same way in a resumed
+run."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -21,7 +22,7 @@ from process_memory import peak_mb
 
 Command = Callable[..., Result]
 TEXT = st.none() | st.text(max_size=9)
-#: Types of any nesting, with values for them and what Python says that one takes.
+#: Types of any nesting, with values and the expected size of a value.
 KINDS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any], Callable[[Any], int]]] = {
     "string": (pa.string(), TEXT, lambda v: len((v or "").encode())),
     "large binary": (pa.large_binary(), st.none() | st.binary(max_size=9), lambda v: len(v or b"")),
@@ -55,8 +56,8 @@ KINDS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any], Callable[[Any], int]
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-def test_rows_take_what_their_values_take(kind: str, data: st.DataObject) -> None:
-    """Slices, too, whose buffers hold more."""
+def test_the_size_of_rows_is_that_of_their_values(kind: str, data: st.DataObject) -> None:
+    """Also for slices, whose buffers contain more."""
     arrow, values, size = KINDS[kind]
     rows = data.draw(st.lists(values, max_size=12))
     start = data.draw(st.integers(0, len(rows)))
@@ -67,7 +68,7 @@ def test_rows_take_what_their_values_take(kind: str, data: st.DataObject) -> Non
 
 
 def test_numbers_are_not_measured() -> None:
-    """Their rows take what the columns say."""
+    """Their size follows from the types of the columns."""
     batch = pa.record_batch(
         {"f": [1.0], "d": pa.array([1], pa.decimal256(70)), "b": [True], "t": pa.array([0], pa.date32())}
     )
@@ -80,8 +81,8 @@ def test_numbers_are_not_measured() -> None:
     st.integers(1, 100),
     st.lists(st.integers(0, 60), max_size=5),
 )
-def test_blocks_depend_on_the_rows_alone(sizes: list[int], most_rows: int, most_bytes: int, ends: list[int]) -> None:
-    """As a loop over the rows would cut them, whatever the batches are."""
+def test_blocks_depend_only_on_the_rows(sizes: list[int], most_rows: int, most_bytes: int, ends: list[int]) -> None:
+    """They equal the blocks of a simple loop over the rows, for any batches."""
     wanted: list[list[str]] = [[]]
     for size in sizes:
         held = sum(map(len, wanted[-1]))
@@ -100,7 +101,7 @@ def test_blocks_depend_on_the_rows_alone(sizes: list[int], most_rows: int, most_
 def test_a_resume_cuts_the_same_blocks(
     scoreline: Command, tmp_path: Path, iris: Example, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """Heavy keys in a file of several row groups, and a part that is made again: the same bytes."""
+    """With large keys and several row groups, rescored parts have the same bytes."""
     monkeypatch.setattr(cutting, "MOST_BLOCK_BYTES", 5000)
     frame = pd.concat([iris.frame] * 4, ignore_index=True)
     frame["note"] = ["x" * (n * 37 % 900) for n in range(len(frame))]
@@ -121,7 +122,7 @@ def test_a_resume_cuts_the_same_blocks(
     assert pa.concat_tables(map(pq.read_table, parts))["note"].to_pylist() == frame["note"].tolist()
 
 
-#: Beside torch and Arrow, of which some builds take three times what others take: 1 GB with the CPU build of torch.
+#: In addition to torch and Arrow, some builds of which take three times as much as others: 1 GB with the CPU build.
 MOST_MB = 750
 
 
@@ -135,7 +136,7 @@ MOST_MB = 750
     ],
 )
 def test_repeated_long_text(tmp_path: Path, iris: Example, length: int, rows: int) -> None:
-    """A constant that takes nothing in the file, and gigabytes decoded."""
+    """A constant that is tiny in the file but gigabytes when decoded."""
     key = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, dtype=np.int32)), pa.array(["x" * length]))
     columns = {name: pa.array(np.zeros(rows)) for name in iris.features}
     table = pa.table({**columns, "key": key})

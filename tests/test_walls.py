@@ -1,4 +1,4 @@
-"""The walls of the house, read from the sources with `ast`."""
+"""The rules on imports between packages, checked in the sources with `ast`."""
 
 import ast
 from functools import cache
@@ -11,8 +11,8 @@ TOP = ("scoreline", "pipeline", "jobs", "schemas")
 SOURCES = sorted(file for room in TOP for file in (ROOT / room).rglob("*.py"))
 PIPELINE = [file for file in SOURCES if file.is_relative_to(ROOT / "pipeline")]
 COMMANDS = [file for file in SOURCES if "jobs" in file.parts and "terminal" not in file.parts]
-#: The floors of the pipeline, from the ground up. A room imports from the floors below it, never from its own.
-#: What is no folder stands on the ground, and imports only from there.
+#: The floors of the pipeline, from the bottom up. A room (package) imports only from the floors below it.
+#: Modules that are not in a room are on the ground floor, and import only from there.
 FLOORS = (
     ("features", "storage", "tasks"),
     ("parquet",),
@@ -22,7 +22,7 @@ FLOORS = (
     ("running", "saving"),
     ("evaluation", "examples"),
 )
-#: Rooms that plan, which do without torch.
+#: Rooms that are used for planning, and must not import torch.
 WITHOUT_TORCH = ("schemas", "storage", "parquet", "inputs", "outputs", "bundle", "planning")
 
 
@@ -48,7 +48,8 @@ def installed_name(file: Path) -> str:
 
 @cache
 def imports(file: Path, *, everywhere: bool = True) -> frozenset[str]:
-    """The absolute names that a file imports; only at its top, outside `if TYPE_CHECKING`, if not everywhere."""
+    """The absolute names that a file imports; with `everywhere=False` only those at the top, outside `if
+    TYPE_CHECKING`."""
     name = installed_name(file)
     package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
     found: set[str] = set()
@@ -62,14 +63,14 @@ def imports(file: Path, *, everywhere: bool = True) -> frozenset[str]:
     return frozenset(found)
 
 
-def of_ours(file: Path) -> set[str]:
-    """What a file imports from within."""
+def internal_imports(file: Path) -> set[str]:
+    """The modules of Scoreline that a file imports."""
     return {name for name in imports(file) if name.startswith("scoreline")}
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=installed_name)
 def test_imports_go_one_way(file: Path) -> None:
-    """jobs → pipeline → schemas, never back; scoreline/ only hands names on."""
+    """jobs → pipeline → schemas, never back; scoreline/ only re-exports names."""
     name = installed_name(file)
     forbidden = {
         "scoreline.pipeline": ("scoreline.jobs",),
@@ -77,36 +78,38 @@ def test_imports_go_one_way(file: Path) -> None:
     }
     for room, others in forbidden.items():
         if name.startswith(room):
-            assert not [found for found in of_ours(file) if found.startswith(others)]
+            assert not [found for found in internal_imports(file) if found.startswith(others)]
     if not name.startswith("scoreline.jobs") and name not in ("scoreline", "scoreline.__main__"):
         assert "scoreline" not in imports(file)
 
 
 @pytest.mark.parametrize("file", COMMANDS, ids=installed_name)
-def test_commands_know_nothing_of_each_other(file: Path) -> None:
-    """Jobs import the terminal room and the pipeline; only cli.py registers them, by name."""
-    between = [name for name in of_ours(file) if name.startswith("scoreline.jobs.") and ".terminal" not in name]
+def test_commands_do_not_import_each_other(file: Path) -> None:
+    """Jobs import only the terminal room and the pipeline; cli.py registers them by name."""
+    between = [
+        name for name in internal_imports(file) if name.startswith("scoreline.jobs.") and ".terminal" not in name
+    ]
     assert not between
 
 
 def room_of(name: str) -> str:
-    """`scoreline.pipeline.inputs.csv` → `inputs`; empty for what stands on the ground."""
+    """`scoreline.pipeline.inputs.csv` → `inputs`; empty for the ground floor."""
     room = name.removeprefix("scoreline.pipeline.").split(".")[0]
     return room if any(room in floor for floor in FLOORS) else ""
 
 
-def test_every_room_has_its_floor() -> None:
-    """A new folder is entered above, or it would have no walls."""
+def test_every_room_has_a_floor() -> None:
+    """A new folder must be added to FLOORS, or its imports would not be checked."""
     folders = {file.relative_to(ROOT / "pipeline").parts[0] for file in PIPELINE if file.parent != ROOT / "pipeline"}
     assert folders == {room for floor in FLOORS for room in floor}
 
 
 @pytest.mark.parametrize("file", PIPELINE, ids=installed_name)
 def test_rooms_import_downwards(file: Path) -> None:
-    """From the floors below, from their own room, and from the ground."""
+    """From the floors below, their own room, and the ground floor."""
     height = {"": -1} | {room: number for number, floor in enumerate(FLOORS) for room in floor}
     own = room_of(installed_name(file))
-    for name in of_ours(file):
+    for name in internal_imports(file):
         other = room_of(name)
         if name.startswith("scoreline.pipeline.") and other != own:
             assert height[other] < height[own], name
@@ -114,26 +117,26 @@ def test_rooms_import_downwards(file: Path) -> None:
 
 @pytest.mark.parametrize("file", SOURCES, ids=installed_name)
 def test_private_names_stay_in_their_file(file: Path) -> None:
-    """What begins with an underscore is imported by nobody."""
+    """Names that begin with an underscore are not imported by other modules."""
     found = [node for node in nodes(file) if isinstance(node, ast.ImportFrom)]
     assert not [alias.name for node in found if node.level for alias in node.names if alias.name.startswith("_")]
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=installed_name)
 def test_libraries_stay_where_they_belong(file: Path) -> None:
-    """Click only in jobs; no torch in the rooms that plan."""
+    """Click only in jobs; no torch in rooms for planning."""
     roots = {found.split(".")[0] for found in imports(file)}
-    place = file.relative_to(ROOT).parts
-    if place[0] != "jobs":
+    parts = file.relative_to(ROOT).parts
+    if parts[0] != "jobs":
         assert not roots & {"click", "tqdm", "structlog"}
-    if {*place[:2]} & set(WITHOUT_TORCH):
+    if {*parts[:2]} & set(WITHOUT_TORCH):
         assert "torch" not in roots
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=installed_name)
-def test_nothing_can_execute_what_a_file_says(file: Path) -> None:
-    """No pickle, no eval, no exec, no fx.GraphModule; torch.load only of weights. One file may: the child process of
-    `pack --allow-pickle`, which nothing imports."""
+def test_no_module_can_execute_code_from_files(file: Path) -> None:
+    """No pickle, no eval, no exec, no fx.GraphModule; torch.load only for weights. The one exception is the child
+    process of `pack --allow-pickle`, which is never imported."""
     assert "scoreline.jobs.unpickle" not in imports(file)
     if installed_name(file) == "scoreline.jobs.unpickle":
         return
@@ -152,18 +155,18 @@ def test_nothing_can_execute_what_a_file_says(file: Path) -> None:
             assert words["weights_only"] == "True"
         elif owner in ("np", "numpy"):
             assert words["allow_pickle"] == "False"
-        elif owner in ("torch.jit", "torch.export"):  # code: behind the digest that was named
+        elif owner in ("torch.jit", "torch.export"):  # code of a bundle, whose digest has been checked
             assert installed_name(file) == "scoreline.pipeline.model.loading"
 
 
-def test_every_file_says_what_it_is() -> None:
-    """A docstring opens every file."""
+def test_every_file_has_a_docstring() -> None:
+    """At the top."""
     assert not [file for file in SOURCES if not ast.get_docstring(parsed(file))]
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=installed_name)
 def test_one_file_imports_onnxruntime(file: Path) -> None:
-    """That which turns its telemetry off before."""
+    """The one that disables its telemetry first."""
     if installed_name(file) != "scoreline.pipeline.model.onnx_runtime":
         assert "onnxruntime" not in {found.split(".")[0] for found in imports(file)}
         assert not {"onnxruntime"} & {node.value for node in nodes(file) if isinstance(node, ast.Constant)}

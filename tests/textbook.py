@@ -1,4 +1,4 @@
-"""Networks as a textbook writes them, and other usual ones: what `save_bundle` must take as it is."""
+"""Textbook networks and other common ones, which `save_bundle` must accept unchanged."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class SingleLayerNN(nn.Module):
-    """Returns (activation, z); which activation is decided by an `if`."""
+    """Returns (activation, z); the activation is chosen by an `if`."""
 
     def __init__(self, features: int, outputs: int, activation: str = "sigmoid") -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class SingleLayerNN(nn.Module):
 
 
 class FlexibleNN(nn.Module):
-    """A ModuleList with a list of activations, and the intermediates on request."""
+    """A ModuleList with a list of activations; returns the intermediates on request."""
 
     def __init__(self, sizes: list[int], activations: list[str]) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Residual(nn.Module):
 
 
 class Embedded(nn.Module):
-    """One table of embeddings for whole-numbered columns."""
+    """One embedding table for integer columns."""
 
     def __init__(self, columns: int, values: int) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class Embedded(nn.Module):
 
 
 def randomized(model: nn.Module, seed: int = 0) -> nn.Module:
-    """The model with statistics as after some training, so that eval and train mode differ."""
+    """Set batch statistics as if the model had been trained, so that eval and train mode differ."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d):

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
-from ..errors import ColumnError, UsageError
+from ..errors import ColumnError, UsageError, repeated
 from ..options import ColumnOptions
 from ..tasks.tasks import task_of
 from . import stages
@@ -21,7 +21,8 @@ def key_names(schema: pa.Schema, features: Collection[str], options: ColumnOptio
     names = names if options.keys is None else list(options.keys)
     for name in names:
         if schema.names.count(name) != 1:
-            raise ColumnError(f"column {name!r} stands {schema.names.count(name)} times, and is to be carried through")
+            times = repeated(schema.names.count(name))
+            raise ColumnError(f"column {name!r} appears {times} and cannot be carried through")
     return names
 
 

@@ -1,1 +1,1 @@
-"""From checked columns to the model's input tensors, one class per kind of input; `kinds.py` lists them."""
+"""Converts checked columns to the model's input tensors. One class per kind of input; `kinds.py` lists them."""

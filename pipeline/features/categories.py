@@ -1,5 +1,5 @@
-"""Steps on categories and missing values. A category is found by exact equality, in a table sorted once. Knows
-nothing of tensors or files.
+"""Steps on categories and missing values. Categories are compared for exact equality, in a table sorted once.
+Independent of tensors and files.
 """
 
 from functools import lru_cache
@@ -16,12 +16,12 @@ from .numeric import Numbers
 
 #: float64 `[rows]`, or an Arrow array of strings.
 Column: TypeAlias = Any
-#: Rows that a step has no value for, and why.
+#: Rows for which a step has no value, and the reason.
 Unfit = tuple[NDArray[np.int64], str]
 
 
 def is_missing(values: Column) -> NDArray[np.bool_]:
-    """NaN, or null in a text column; bool `[rows]`."""
+    """bool `[rows]`: NaN, or null in a text column."""
     if isinstance(values, pa.Array):
         nulls: NDArray[np.bool_] = np.asarray(to_numpy(values.is_null()), dtype=np.bool_)
         return nulls
@@ -29,28 +29,28 @@ def is_missing(values: Column) -> NDArray[np.bool_]:
     return empty
 
 
-def impute(step: ImputeStep, place: int, values: Column) -> Column:
-    """The saved value where one is missing."""
-    value = step.values[place]
+def impute(step: ImputeStep, index: int, values: Column) -> Column:
+    """Replace missing values by the saved value."""
+    value = step.values[index]
     if isinstance(values, pa.Array):
         return pc.fill_null(values, pa.scalar(value, values.type))
     return np.where(np.isnan(values), value, values)
 
 
 def encode(encoding: Encoding, values: Column) -> tuple[Numbers, list[Unfit]]:
-    """The code of every value.
+    """Encode every value.
 
     Returns:
-        float64 `[rows]`, and the rows whose value has no code.
+        The codes, float64 `[rows]`, and the rows whose value has no code.
     """
     missing = is_missing(values)
-    places = _places(encoding, values)
-    codes = np.append(np.array(encoding.codes, dtype=np.float64), np.nan)[places]
-    unknown = (places == len(encoding.codes)) & ~missing
+    indices = _indices(encoding, values)
+    codes = np.append(np.array(encoding.codes, dtype=np.float64), np.nan)[indices]
+    unknown = (indices == len(encoding.codes)) & ~missing
     unfit: list[Unfit] = []
     for where, code, reason in (
-        (unknown, encoding.unknown, "is a category that was not there in training"),
-        (missing, encoding.missing, "is missing, and nothing was learned for that"),
+        (unknown, encoding.unknown, "is a category that was not seen in training"),
+        (missing, encoding.missing, "is missing, and training had no missing values here"),
     ):
         if where.any():
             codes[where] = np.nan if code is None else float(code)
@@ -60,17 +60,17 @@ def encode(encoding: Encoding, values: Column) -> tuple[Numbers, list[Unfit]]:
 
 
 def one_hot(codes: Numbers, width: int) -> list[Numbers]:
-    """A code → its place among `width` columns; a code of −1, or none, is zeros."""
-    return [(codes == place).astype(np.float64) for place in range(width)]
+    """Codes → `width` columns of 0 and 1; all are 0 for code −1 or NaN."""
+    return [(codes == index).astype(np.float64) for index in range(width)]
 
 
-def _places(encoding: Encoding, values: Column) -> NDArray[np.int64]:
-    """The place of each value among the categories, their number where it is none of them."""
+def _indices(encoding: Encoding, values: Column) -> NDArray[np.int64]:
+    """The index of each value among the categories; the number of categories if it is none of them."""
     none = len(encoding.categories)
     if isinstance(values, pa.Array):
         found = pc.index_in(values, value_set=pa.array(encoding.categories, values.type))
-        places: NDArray[np.int64] = to_numpy(found.fill_null(none)).astype(np.int64)
-        return places
+        indices: NDArray[np.int64] = to_numpy(found.fill_null(none)).astype(np.int64)
+        return indices
     order, table = _sorted(tuple(encoding.categories))
     if not none:
         return np.zeros(len(values), dtype=np.int64)

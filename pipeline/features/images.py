@@ -1,7 +1,7 @@
 """Images: bytes or paths of JPEG and PNG files → float32 pixels, by Pillow.
 
-One image at a time goes through Pillow, into its place among a few of uint8, which become float32 at once. Pillow is an
-extra, imported where it is used.
+Images are decoded one at a time into a small block of uint8, which is converted to float32 at once. Pillow is an
+optional dependency, imported where it is used.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-#: An image of more pixels is not decoded. Pillow's own default, beyond which it warns of decompression bombs.
+#: Images with more pixels are not decoded. This is Pillow's default limit for warnings about decompression bombs.
 MOST_PIXELS = 89_478_485
-#: Pillow's modes of up to 8 bits a channel, those it opens JPEG and PNG files in. The others would be clipped.
+#: Pillow's modes for JPEG and PNG files with up to 8 bits per channel. Other modes would be clipped.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
-#: What these files begin with.
+#: The first bytes of these files.
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-#: What is wrong with a path itself. Other failures are the machine's, and no reason to reject a row.
-NOT_THERE = (ENOENT, ENOTDIR)
+#: Errors of the path itself, which reject the row. Other errors are failures of the machine.
+MISSING = (ENOENT, ENOTDIR)
 UNREADABLE = (EACCES, EPERM, ELOOP, ENAMETOOLONG, ENXIO)
-#: Images that a mapper's call decodes, at most: handing a call to a thread costs as much as a tiny image. Blocks of few
-#: rows, whose images are large, are handed out one by one, so that every thread has some.
+#: The largest number of images per call of the mapper, since a call in a thread costs as much as decoding a tiny image.
+#: Small blocks, which have large images, are divided into about `CALLS` calls, so that all threads have work.
 IMAGES_PER_CALL, CALLS = 8, 32
 
 
@@ -49,17 +49,17 @@ class ImageKind(InputKind[ImageInput]):
 
     @property
     def values_per_row(self) -> int:
-        """The pixels."""
+        """The number of pixel values."""
         return self.entry.numbers
 
     @property
     def bytes_per_row(self) -> int:
-        """Pixels of float32."""
+        """The bytes of the float32 pixels."""
         return 4 * self.entry.numbers
 
     def describe(self) -> str:
-        """Its shape, and how it is resized."""
-        how = f"the middle of {self.entry.resize} pixels" if self.entry.resize is not None else "stretched"
+        """The shape, and how images are resized."""
+        how = f"resized to {self.entry.resize} pixels and cropped" if self.entry.resize is not None else "stretched"
         return f"float32 [rows, {self.entry.channels}, {self.entry.size[0]}, {self.entry.size[1]}], {how}"
 
     def require(self) -> None:
@@ -67,11 +67,11 @@ class ImageKind(InputKind[ImageInput]):
         require_pillow()
 
     def open(self, column: pa.Array, *, folder: str, mapper: Mapper = map) -> tuple[NDArray[np.float32], Unopened]:
-        """As `open_images`."""
+        """See `open_images`."""
         return open_images(column, self.entry, folder=folder, mapper=mapper)
 
-    def fill(self, columns: Columns, rows: int, *, pin: bool) -> tuple[Filled, Unfit]:  # noqa: ARG002 - they are there
-        """The pixels that `open` made."""
+    def fill(self, columns: Columns, rows: int, *, pin: bool) -> tuple[Filled, Unfit]:  # noqa: ARG002 - already decoded
+        """The pixels that `open` decoded."""
         return columns[self.entry.columns[0]], []
 
     def keep(self, filled: Filled, fits: NDArray[np.bool_]) -> Filled:
@@ -81,20 +81,20 @@ class ImageKind(InputKind[ImageInput]):
 
     def tensor(self, filled: Filled) -> Tensor:
         """`[rows, channels, height, width]`."""
-        import torch  # by now it is imported: planning does without
+        import torch  # imported by now; planning does not need it
 
         assert isinstance(filled, np.ndarray), "as it was filled"
         return torch.from_numpy(filled)
 
-    def example(self, rows: int, steps: int, device: Any) -> dict[str, Tensor]:  # noqa: ARG002 - it has no steps
+    def example(self, rows: int, steps: int, device: Any) -> dict[str, Tensor]:  # noqa: ARG002 - images have no steps
         """Zeros `[rows, channels, height, width]`."""
-        import torch  # by now it is imported: planning does without
+        import torch  # imported by now; planning does not need it
 
         return {self.entry.name: torch.zeros(rows, self.entry.channels, *self.entry.size, device=device)}
 
 
 class _UnfitError(Exception):
-    """An image that becomes no pixels; the message is the reason."""
+    """An image cannot be decoded; the message is the reason."""
 
 
 def require_pillow() -> None:
@@ -108,24 +108,24 @@ def require_pillow() -> None:
 def open_images(
     column: pa.Array, entry: ImageInput, *, folder: str, mapper: Mapper = map
 ) -> tuple[NDArray[np.float32], Unopened]:
-    """Decode, turn, convert, resize, cut and normalise every image, as `entry` says.
+    """Decode, rotate, convert, resize, crop and normalise every image according to `entry`.
 
-    Bit for bit what Pillow and torchvision's `Resize`, `CenterCrop`, `ToTensor` and `Normalize` make of an image alone.
-    Torchvision is not asked: its formulas are written down here. Alpha is dropped. Colours of 16 bits keep their upper
-    8, as Pillow reads them; greys of 16 bits, which Pillow would clip, are unfit.
+    The result is bit for bit that of Pillow and torchvision's `Resize`, `CenterCrop`, `ToTensor` and `Normalize` on a
+    single image. Torchvision is not used: its formulas are implemented here. Alpha is dropped. 16-bit colours keep
+    their upper 8 bits, as Pillow reads them; 16-bit greys, which Pillow would clip, are rejected.
 
     Args:
-        column: strings are paths, binary values are whole files; no nulls.
+        column: strings are paths, binary values are the contents of files; without nulls.
         folder: where relative paths start.
-        mapper: runs the decoding, in threads if it likes to.
+        mapper: runs the decoding, possibly in threads.
 
     Returns:
-        float32 `[rows, channels, height, width]`, and the rows that have no pixels, which are zeros, with their
+        float32 `[rows, channels, height, width]`, and the rows that could not be decoded, which are zeros, with the
         reasons.
 
     Raises:
         BundleError: Pillow is not installed.
-        StorageError: a file is there, and the machine fails to read it: a broken disk, too many open files.
+        StorageError: reading a file failed on the machine: a broken disk, too many open files.
     """
     require_pillow()
     at_once = max(1, min(IMAGES_PER_CALL, len(column) // CALLS))
@@ -135,10 +135,10 @@ def open_images(
         rows = range(start, min(start + at_once, len(column)))
         block = np.zeros((len(rows), *entry.size, entry.channels), dtype=np.uint8)
         failed = {}
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             try:
                 with _open(column[row], folder) as file:
-                    block[place] = _decode(file, entry).reshape(block.shape[1:])
+                    block[index] = _decode(file, entry).reshape(block.shape[1:])
             except _UnfitError as error:
                 failed[row] = str(error)
         pixels[rows.start : rows.stop] = _normalise(block, entry)
@@ -156,7 +156,7 @@ def open_images(
 def _normalise(block: NDArray[np.uint8], entry: ImageInput) -> NDArray[np.float32]:
     """uint8 `[rows, height, width, channels]` → float32 `[rows, channels, height, width]`, by the operations of
     `ToTensor` and `Normalize` in their order."""
-    import torch  # by now it is imported: planning does without
+    import torch  # imported by now; planning does not need it
 
     channels_first = torch.from_numpy(block).permute(0, 3, 1, 2)
     pixels = channels_first.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
@@ -168,26 +168,26 @@ def _normalise(block: NDArray[np.uint8], entry: ImageInput) -> NDArray[np.float3
 
 
 def _open(scalar: pa.Scalar, folder: str) -> BinaryIO:
-    """The bytes of an image, or its file. A path that is no regular file is not opened: a pipe would not return."""
+    """The bytes of an image, or its file. Opens regular files only, since opening a pipe would block."""
     try:
         value = scalar.as_py()
         if isinstance(value, bytes):
             return io.BytesIO(value)
         path = Path(folder, value)
-        kind = path.stat().st_mode
-        if stat.S_ISREG(kind):
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
             return path.open("rb")
     except UnicodeDecodeError as error:
-        raise _UnfitError("is no path: not UTF-8") from error
+        raise _UnfitError("is not a valid path: not UTF-8") from error
     except ValueError as error:  # a NUL
         raise _UnfitError(f"no such file {_shown(value)}") from error
     except OSError as error:
-        if error.errno in NOT_THERE:
+        if error.errno in MISSING:
             raise _UnfitError(f"no such file {_shown(value)}") from error
         if error.errno in UNREADABLE:
             raise _UnfitError(f"{_shown(value)} cannot be read: {error.strerror}") from error
         raise _storage_error(error, str(path)) from error
-    raise _UnfitError(f"{_shown(value)} is {'a folder' if stat.S_ISDIR(kind) else 'no regular file'}")
+    raise _UnfitError(f"{_shown(value)} is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}")
 
 
 def _decode(file: BinaryIO, entry: ImageInput) -> NDArray[np.uint8]:
@@ -200,7 +200,7 @@ def _decode(file: BinaryIO, entry: ImageInput) -> NDArray[np.uint8]:
         if image.width * image.height > MOST_PIXELS:
             raise Image.DecompressionBombError
         if image.mode not in MODES:
-            raise _UnfitError(f"has more than 8 bits a channel (Pillow's mode {image.mode}), which would be clipped")
+            raise _UnfitError(f"has more than 8 bits per channel (Pillow's mode {image.mode}), which would be clipped")
         image.load()
         if entry.exif:
             ImageOps.exif_transpose(image, in_place=True)
@@ -212,15 +212,15 @@ def _decode(file: BinaryIO, entry: ImageInput) -> NDArray[np.uint8]:
     except UnidentifiedImageError as error:
         raise _UnfitError(_what_else(file)) from error
     except Image.DecompressionBombError as error:
-        raise _UnfitError(f"has more pixels than are decoded, which are {MOST_PIXELS}") from error
+        raise _UnfitError(f"has more than {MOST_PIXELS:,} pixels, the limit for decoding") from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno and hasattr(file, "name"):  # Pillow's own have no number
+        if isinstance(error, OSError) and error.errno and hasattr(file, "name"):  # Pillow's own errors have no number
             raise _storage_error(error, file.name) from error
         raise _UnfitError(f"is broken: {one_line(error)[:200]}") from error
 
 
 def _resize(image: Image.Image, entry: ImageInput) -> Image.Image:
-    """Stretch to `size`, or resize the shorter side and cut out the middle."""
+    """Stretch to `size`, or resize the shorter side and crop the center."""
     from PIL import Image
 
     height, width = entry.size
@@ -230,7 +230,7 @@ def _resize(image: Image.Image, entry: ImageInput) -> Image.Image:
     short, long = sorted(image.size)
     longer = int(entry.resize * long / short)
     if entry.resize * longer > MOST_PIXELS:
-        raise _UnfitError(f"is too narrow to be resized: {image.width} by {image.height} pixels")
+        raise _UnfitError(f"is too narrow to be resized: {image.width} × {image.height} pixels")
     size = (entry.resize, longer) if image.width <= image.height else (longer, entry.resize)
     if image.size != size:
         image = image.resize(size, how)
@@ -239,28 +239,28 @@ def _resize(image: Image.Image, entry: ImageInput) -> Image.Image:
 
 
 def _what_else(file: BinaryIO) -> str:
-    """Why Pillow takes a file for no image."""
+    """Why Pillow cannot identify a file."""
     file.seek(0)
     beginning = file.read(8)
     if not beginning:
         return "is empty"
-    return "is broken: its header cannot be read" if beginning.startswith(MAGIC) else "is no JPEG or PNG"
+    return "is broken: its header cannot be read" if beginning.startswith(MAGIC) else "is not a JPEG or PNG"
 
 
 def _storage_error(error: OSError, path: str) -> StorageError:
-    return StorageError(f"{path!r} cannot be read: {error.strerror or error}; run the same command again to go on")
+    return StorageError(f"{path!r} cannot be read: {error.strerror or error}; run the same command again to continue")
 
 
 def _shown(path: str) -> str:
-    """A path for a message; of a long one the end, where paths differ."""
+    """A path for a message; only the end of a long one, where paths differ."""
     return repr(path if len(path) <= 80 else "..." + path[-77:])
 
 
 class _Quiet:
-    """Nothing that Pillow warns of is shown, or raised, while a thread is inside.
+    """Ignores Pillow's warnings while any thread is inside.
 
-    `warnings.catch_warnings` puts back the filters that it found, and with two threads at once the wrong ones; this
-    takes out its own filter alone, when the last thread has left.
+    `warnings.catch_warnings` restores the filters that it found, which are the wrong ones if two threads overlap. This
+    class removes only its own filter, when the last thread leaves.
     """
 
     def __init__(self) -> None:
@@ -269,7 +269,7 @@ class _Quiet:
     def __enter__(self) -> None:
         with self._lock:
             self._inside += 1
-            warnings.filterwarnings("ignore", module=self._module.pattern)  # at the front, once
+            warnings.filterwarnings("ignore", module=self._module.pattern)  # inserted at the front, once
 
     def __exit__(self, *_: object) -> None:
         with self._lock:

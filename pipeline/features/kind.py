@@ -1,5 +1,5 @@
-"""What every kind of input offers: its sizes, and its tensor from prepared columns. Planning uses kinds, so nothing
-here imports torch at its top."""
+"""The interface of kinds of input: their sizes, and their tensors from prepared columns. Planning uses kinds, so this
+module does not import torch at the top."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 Columns: TypeAlias = Mapping[str, Any]
 #: A table as `[columns, rows]`, images `[rows, …]`, or sequences.
 Filled: TypeAlias = "np.ndarray | Sequences"
-#: Rows that have no value, the column and the reason.
+#: Rows that have no value, with the column and the reason.
 Unfit: TypeAlias = "list[tuple[NDArray[np.int64], str, str]]"
-#: Why cells could not be opened, by their rows.
+#: Why cells could not be opened, by row.
 Unopened = dict[int, str]
-#: The builtin `map`, or that of a thread pool.
+#: The builtin `map`, or the `map` of a thread pool.
 Mapper: TypeAlias = Callable[[Callable[[int], Unopened], Iterable[int]], Iterable[Unopened]]
 
 InputT = TypeVar("InputT", bound=Input)
 
 
 class InputKind(ABC, Generic[InputT]):
-    """The kind of one input of a bundle, which `entry` describes. `kinds.kind_of` makes it."""
+    """The kind of one input of a bundle, described by `entry`. Created by `kinds.kind_of`."""
 
-    #: As bundles name the kind.
+    #: The name of the kind in bundles.
     name: ClassVar[str]
-    #: Each column is a number of its own, so that rows can be compared and features explained one by one.
+    #: Whether each column is one number, so that rows can be compared and single features explained.
     tabular: ClassVar[bool] = False
-    #: Rows have steps, as many as each has: they travel as `Sequences`, and are padded where they meet.
+    #: Whether rows have different numbers of steps: they are passed on as `Sequences`, and padded for the model.
     has_steps: ClassVar[bool] = False
-    #: Cells are bytes or paths, which `open` decodes before any step.
+    #: Whether cells are bytes or paths, which `open` decodes before any step.
     opens_files: ClassVar[bool] = False
 
     def __init__(self, entry: InputT) -> None:
@@ -48,44 +48,44 @@ class InputKind(ABC, Generic[InputT]):
     @property
     @abstractmethod
     def values_per_row(self) -> int:
-        """Numbers of a row in flight, at most: those of its tensor, and what padding makes of them."""
+        """The largest number of values of a row in flight, including padding."""
 
     @property
     @abstractmethod
     def bytes_per_row(self) -> int:
-        """What a row takes on its way to the tensor, at most."""
+        """The largest number of bytes of a row while its tensor is filled."""
 
     @property
     def contiguous(self) -> bool:
-        """Whether the model needs the rows one behind the other in memory."""
+        """Whether the model needs the rows contiguous in memory."""
         return False
 
     def as_contiguous(self) -> InputT:
-        """The input with its rows one behind the other in memory, where that makes a difference."""
+        """The input with contiguous rows, if that makes a difference for the kind."""
         return self.entry
 
     @property
     def masked(self) -> bool:
-        """Whether an argument behind it says which steps are padding."""
+        """Whether the model takes another argument after the input that marks padding."""
         return False
 
     @abstractmethod
     def describe(self) -> str:
-        """What the model takes, for `scoreline check`."""
+        """A description of what the model takes, for `scoreline check`."""
 
     def require(self) -> None:
-        """Raise BundleError where a library that it needs is not installed."""
+        """Raise BundleError if a required library is not installed."""
 
     def open(self, column: pa.Array, *, folder: str, mapper: Mapper = map) -> tuple[NDArray[Any], Unopened]:
-        """Decode every cell, of a kind that `opens_files`.
+        """Decode every cell. Only for kinds with `opens_files`.
 
         Args:
-            column: of the input's one feature, without nulls.
+            column: the only feature of the input, without nulls.
             folder: where relative paths start.
             mapper: runs the decoding, possibly in threads.
 
         Returns:
-            What takes the column's place, and the rows that could not be opened, with their reasons.
+            The decoded column, and the rows that could not be opened, with the reasons.
         """
         raise NotImplementedError(f"input {self.entry.name!r} has no files")
 
@@ -94,7 +94,7 @@ class InputKind(ABC, Generic[InputT]):
         """The values of all rows, and those that do not fit, with the column and the reason.
 
         Args:
-            pin: fill memory that a GPU copies from by itself.
+            pin: fill pinned memory, from which a GPU can copy asynchronously.
         """
 
     @abstractmethod
@@ -103,12 +103,12 @@ class InputKind(ABC, Generic[InputT]):
 
     @abstractmethod
     def tensor(self, filled: Filled) -> Tensor | Sequences:
-        """As the model takes it, or `Sequences` that are yet to be padded."""
+        """The tensor that the model takes, or `Sequences` that will be padded."""
 
     @abstractmethod
     def example(self, rows: int, steps: int, device: Any) -> dict[str, Tensor]:
-        """Zeros as the model takes them, by argument.
+        """Zeros in the shapes that the model takes, by argument.
 
         Args:
-            steps: of a sequence, unless it may have fewer.
+            steps: the length of sequences, or their maximum if that is smaller.
         """

@@ -1,4 +1,4 @@
-"""The kinds of input by name. To add one, write its class and enter it here."""
+"""The kinds of input by name. To add a kind, write its class and list it here."""
 
 from __future__ import annotations
 

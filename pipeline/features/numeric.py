@@ -1,5 +1,5 @@
-"""Steps on numbers, in float64. The arithmetic is scikit-learn's own, in its order (dividing by a standard deviation
-is not multiplying by its inverse), so results equal its `transform` on float64. Knows nothing of tensors or files.
+"""Steps on numbers, in float64. The operations are those of scikit-learn in the same order (dividing by a standard
+deviation is not multiplying by its inverse), so results equal its `transform` on float64. Independent of files.
 
 Sources: scikit-learn 1.9 `preprocessing/_data.py` and `_discretization.py`; scipy's `yeojohnson` and `boxcox` (Yeo and
 Johnson 2000, Box and Cox 1964).
@@ -46,31 +46,31 @@ _BOUND = 1e-7
 _EPS = float(np.finfo(np.float64).eps)
 
 
-def standard(step: StandardStep, place: int, values: Numbers) -> Numbers:
+def standard(step: StandardStep, index: int, values: Numbers) -> Numbers:
     """(x − mean) / scale."""
-    return _shift_and_divide(values, step.mean, step.scale, place)
+    return _shift_and_divide(values, step.mean, step.scale, index)
 
 
-def robust(step: RobustStep, place: int, values: Numbers) -> Numbers:
+def robust(step: RobustStep, index: int, values: Numbers) -> Numbers:
     """(x − center) / scale."""
-    return _shift_and_divide(values, step.center, step.scale, place)
+    return _shift_and_divide(values, step.center, step.scale, index)
 
 
-def minmax(step: MinMaxStep, place: int, values: Numbers) -> Numbers:
+def minmax(step: MinMaxStep, index: int, values: Numbers) -> Numbers:
     """x × scale + min, clipped."""
-    scaled = values * step.scale[place]
-    scaled += step.min[place]
+    scaled = values * step.scale[index]
+    scaled += step.min[index]
     return _clipped(scaled, step.clip)
 
 
-def maxabs(step: MaxAbsStep, place: int, values: Numbers) -> Numbers:
+def maxabs(step: MaxAbsStep, index: int, values: Numbers) -> Numbers:
     """x / scale, clipped."""
-    return _clipped(values / step.scale[place], step.clip)
+    return _clipped(values / step.scale[index], step.clip)
 
 
-def power(step: PowerStep, place: int, values: Numbers) -> Numbers:
-    """Yeo-Johnson or Box-Cox with the fitted lambda; Box-Cox of what is not positive is NaN."""
-    exponent = step.lambdas[place]
+def power(step: PowerStep, index: int, values: Numbers) -> Numbers:
+    """Yeo-Johnson or Box-Cox with the fitted lambda; Box-Cox of values that are not positive is NaN."""
+    exponent = step.lambdas[index]
     if step.method == "box-cox":
         logs = np.log(np.where(values > 0, values, np.nan))
         return logs if abs(exponent) < 1e-19 else np.expm1(exponent * logs) / exponent
@@ -85,34 +85,34 @@ def power(step: PowerStep, place: int, values: Numbers) -> Numbers:
     return np.where(np.isnan(values), np.nan, np.where(values >= 0, above, below))
 
 
-def quantile(step: QuantileStep, place: int, values: Numbers) -> Numbers:
-    """The mean of interpolating from both ends, so that repeated quantiles are met in their middle."""
-    quantiles, references = np.array(step.quantiles[place]), np.array(step.references)
-    places = 0.5 * (np.interp(values, quantiles, references) - np.interp(-values, -quantiles[::-1], -references[::-1]))
+def quantile(step: QuantileStep, index: int, values: Numbers) -> Numbers:
+    """Quantile transform: the mean of interpolating from both ends, so that repeated quantiles map to their middle."""
+    quantiles, references = np.array(step.quantiles[index]), np.array(step.references)
+    levels = 0.5 * (np.interp(values, quantiles, references) - np.interp(-values, -quantiles[::-1], -references[::-1]))
     slack = _BOUND if step.distribution == "normal" else 0.0
     upper = values + slack > quantiles[-1] if slack else values == quantiles[-1]
     lower = values - slack < quantiles[0] if slack else values == quantiles[0]
-    places = np.where(lower, 0.0, np.where(upper, 1.0, places))
-    places = np.where(np.isnan(values), np.nan, places)
+    levels = np.where(lower, 0.0, np.where(upper, 1.0, levels))
+    levels = np.where(np.isnan(values), np.nan, levels)
     if step.distribution == "uniform":
-        return places
+        return levels
     edge = _BOUND - np.spacing(1)
-    return np.clip(_normal_deviate(places), *_normal_deviate(np.array([edge, 1 - edge])))
+    return np.clip(_normal_deviate(levels), *_normal_deviate(np.array([edge, 1 - edge])))
 
 
-def binarize(step: BinarizeStep, _place: int, values: Numbers) -> Numbers:
-    """1 above the threshold, else 0; what is missing stays so."""
+def binarize(step: BinarizeStep, _index: int, values: Numbers) -> Numbers:
+    """1 above the threshold, else 0; missing values stay missing."""
     return np.where(np.isnan(values), np.nan, (values > step.threshold).astype(np.float64))
 
 
-def bins(step: BinsStep, place: int, values: Numbers) -> Numbers:
+def bins(step: BinsStep, index: int, values: Numbers) -> Numbers:
     """The number of the bin, from 0."""
-    found = np.searchsorted(np.array(step.edges[place]), values, side="right").astype(np.float64)
+    found = np.searchsorted(np.array(step.edges[index]), values, side="right").astype(np.float64)
     return np.where(np.isnan(values), np.nan, found)
 
 
-def function(step: FunctionStep, _place: int, values: Numbers) -> Numbers:
-    """One of numpy's functions; where it has no value the result is NaN or infinite, and the row a reject."""
+def function(step: FunctionStep, _index: int, values: Numbers) -> Numbers:
+    """A numpy function. Where it is undefined, the result is NaN or infinite and the row is rejected."""
     return FUNCTIONS[step.function](values)
 
 
@@ -126,7 +126,7 @@ def normalize(step: NormalizeStep, columns: Sequence[Numbers]) -> list[Numbers]:
             norms = np.sqrt((matrix * matrix).sum(axis=0))
         case "max":
             norms = np.abs(matrix).max(axis=0)
-    norms = np.where(norms < 10 * _EPS, 1.0, norms)  # what scikit-learn takes for 0
+    norms = np.where(norms < 10 * _EPS, 1.0, norms)  # treated as 0 by scikit-learn
     return [column / norms for column in columns]
 
 
@@ -148,11 +148,11 @@ def _normal_deviate(probabilities: Numbers) -> Numbers:
     return result
 
 
-def _shift_and_divide(values: Numbers, shift: list[float] | None, scale: list[float] | None, place: int) -> Numbers:
+def _shift_and_divide(values: Numbers, shift: list[float] | None, scale: list[float] | None, index: int) -> Numbers:
     if shift is not None:
-        values = values - shift[place]
+        values = values - shift[index]
     if scale is not None:
-        values = values / scale[place]
+        values = values / scale[index]
     return values
 
 

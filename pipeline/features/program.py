@@ -1,5 +1,5 @@
-"""The saved steps, applied in order: columns in, columns out. Knows which function does which kind of step, and
-which columns may be missing where; nothing of tensors or files.
+"""Applies the saved steps to columns in order. Determines which function implements each kind of step, and which
+columns may have missing values. Independent of tensors and files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from . import numeric
 from .categories import Column, Unfit, encode, impute, is_missing, one_hot
 from .sequences import rows_of
 
-#: One column in, one column out.
+#: Steps that map each column to one column.
 _EACH: dict[str, Callable[[Any, int, Any], Any]] = {
     "standard": numeric.standard,
     "robust": numeric.robust,
@@ -28,14 +28,14 @@ _EACH: dict[str, Callable[[Any, int, Any], Any]] = {
     "bins": numeric.bins,
     "function": numeric.function,
     "impute": impute,
-    "missing": lambda _step, _place, values: is_missing(values).astype(np.float64),
+    "missing": lambda _step, _index, values: is_missing(values).astype(np.float64),
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """`columns`: float64 `[rows]` (or text) by name, those that came in and those the steps gave. `unfit`: rows that a
-    step has no value for, with the column and the reason."""
+    """`columns`: float64 `[rows]` (or text) by name, both the inputs and the outputs of steps. `unfit`: rows for which
+    a step has no value, with the column and the reason."""
 
     columns: Mapping[str, Column]
     unfit: tuple[tuple[NDArray[np.int64], str, str], ...] = ()
@@ -45,11 +45,11 @@ def run_steps(steps: Sequence[AnyStep], columns: Mapping[str, Column]) -> Prepar
     """Apply saved steps in order, in float64.
 
     Args:
-        columns: `[rows]` by feature name, NaN or null where a value is missing; not written to.
+        columns: `[rows]` by feature name, NaN or null where a value is missing; not modified.
     """
     known = dict(columns)
     unfit: list[tuple[NDArray[np.int64], str, str]] = []
-    with np.errstate(all="ignore"):  # what is not finite is found afterwards, and rejected
+    with np.errstate(all="ignore"):  # values that are not finite are found later and rejected
         for step in steps:
             taken = [known[name] for name in step.features]
             made, problems = _run(step, taken) if not isinstance(taken[0], Lists) else _run_on_lists(step, taken)
@@ -67,71 +67,74 @@ def _run(step: AnyStep, taken: list[Any]) -> tuple[list[Column], list[tuple[str,
         case OrdinalStep() | OneHotStep():
             made: list[Column] = []
             problems: list[tuple[str, Unfit]] = []
-            for place, (name, values) in enumerate(zip(step.features, taken, strict=True)):
-                codes, unfit = encode(step.encodings[place], values)
-                made += [codes] if isinstance(step, OrdinalStep) else one_hot(codes, step.widths[place])
+            for index, (name, values) in enumerate(zip(step.features, taken, strict=True)):
+                codes, unfit = encode(step.encodings[index], values)
+                made += [codes] if isinstance(step, OrdinalStep) else one_hot(codes, step.widths[index])
                 problems += [(name, problem) for problem in unfit]
             return made, problems
-    return [_EACH[step.kind](step, place, values) for place, values in enumerate(taken)], []
+    return [_EACH[step.kind](step, index, values) for index, values in enumerate(taken)], []
 
 
 def _run_on_lists(step: AnyStep, taken: list[Any]) -> tuple[list[Column], list[tuple[str, Unfit]]]:
-    """The same for every step of a sequence; a row is unfit where one of them is."""
+    """Run a step on the values of lists; a row is unfit if one of its values is."""
     made, problems = _run(step, [lists.values for lists in taken])
     offsets = {name: lists.offsets for name, lists in zip(step.features, taken, strict=True)}
     wrapped = [Lists(values=values, offsets=lists.offsets) for values, lists in zip(made, taken, strict=True)]
     return wrapped, [
-        (name, (rows_of(places, offsets[name]), f"has a step that {reason}")) for name, (places, reason) in problems
+        (name, (rows_of(positions, offsets[name]), f"has a step that {reason}"))
+        for name, (positions, reason) in problems
     ]
 
 
 def origins(features: Sequence[Feature], steps: Sequence[AnyStep]) -> dict[str, str]:
-    """Every column → the raw feature it comes from, the first where there are several: what a message names."""
+    """Every column → the raw feature that it is computed from, for messages; the first if there are several."""
     found = {feature.name: feature.name for feature in features}
     for step in steps:
-        for place, output in enumerate(step.outputs):
-            found[output] = found[step.features[_source(step, place)]]
+        for index, output in enumerate(step.outputs):
+            found[output] = found[step.features[_source(step, index)]]
     return found
 
 
 def encoded(steps: Sequence[AnyStep]) -> set[str]:
-    """The columns that a step takes for categories."""
+    """The columns that a step treats as categories."""
     return {name for step in steps if isinstance(step, OrdinalStep | OneHotStep) for name in step.features}
 
 
-def _source(step: AnyStep, place: int) -> int:
+def _source(step: AnyStep, index: int) -> int:
     match step:
         case OneHotStep():
-            return int(np.searchsorted(np.cumsum(step.widths), place, side="right"))
+            return int(np.searchsorted(np.cumsum(step.widths), index, side="right"))
         case PolynomialStep():
-            return next((at for at, exponent in enumerate(step.powers[place]) if exponent), 0)
-    return place
+            return next((position for position, exponent in enumerate(step.powers[index]) if exponent), 0)
+    return index
 
 
 def kept_when_missing(features: Sequence[str], steps: Sequence[AnyStep], used: Sequence[str]) -> set[str]:
-    """The features for which a missing value is a value: none of the columns in `used` is missing because of it."""
+    """The features whose missing values are allowed: none of the columns in `used` is missing because of them."""
     kept = set()
     for feature in features:
         missing = {feature}
         for step in steps:
-            for place, output in enumerate(step.outputs):
-                if _stays_missing(step, place, missing):
+            for index, output in enumerate(step.outputs):
+                if _stays_missing(step, index, missing):
                     missing.add(output)
         if not missing & set(used):
             kept.add(feature)
     return kept
 
 
-def _stays_missing(step: AnyStep, place: int, missing: set[str]) -> bool:
+def _stays_missing(step: AnyStep, index: int, missing: set[str]) -> bool:
     match step:
         case ImputeStep() | MissingStep():
             return False
         case OrdinalStep() | OneHotStep():
-            source = _source(step, place)
+            source = _source(step, index)
             answer = step.encodings[source].missing
             return step.features[source] in missing and (answer is None or answer == "nan")
         case NormalizeStep():
             return bool(missing & set(step.features))
         case PolynomialStep():
-            return any(step.features[at] in missing for at, exponent in enumerate(step.powers[place]) if exponent)
-    return step.features[place] in missing
+            return any(
+                step.features[position] in missing for position, exponent in enumerate(step.powers[index]) if exponent
+            )
+    return step.features[index] in missing

@@ -1,7 +1,7 @@
 """Tables: prepared columns → float32 or int64 `[rows, columns]`.
 
-A table is filled column by column into a `[columns, rows]` array and handed on as its transpose: contiguous writes, no
-copy, and `nn.Linear` takes the transposed view at full speed (measured: 28 M rows/s against 7 for
+A table is filled column by column into a `[columns, rows]` array and passed on as its transpose: writes are contiguous,
+nothing is copied, and `nn.Linear` takes the transposed view at full speed (measured: 28 M rows/s against 7 for
 `RecordBatch.to_tensor`).
 """
 
@@ -28,29 +28,29 @@ class TableKind(InputKind[TableInput]):
 
     @property
     def values_per_row(self) -> int:
-        """One for each column."""
+        """One per column."""
         return self.entry.numbers
 
     @property
     def bytes_per_row(self) -> int:
-        """Columns of float64."""
+        """The bytes of the columns as float64."""
         return 8 * self.entry.numbers
 
     @property
     def contiguous(self) -> bool:
-        """As the bundle says."""
+        """Whether the bundle requires contiguous rows."""
         return self.entry.contiguous
 
     def as_contiguous(self) -> TableInput:
-        """The same, marked so."""
+        """The input, marked as contiguous."""
         return self.entry.model_copy(update={"contiguous": True})
 
     def describe(self) -> str:
-        """Its type and shape."""
+        """The type and shape."""
         return f"{self.entry.dtype} [rows, {len(self.entry.columns)}]"
 
     def fill(self, columns: Columns, rows: int, *, pin: bool) -> tuple[Filled, Unfit]:
-        """`[columns, rows]`; beyond float32 and fractions of an index do not fit."""
+        """`[columns, rows]`. Values outside float32 and fractional indices do not fit."""
         shape = len(self.entry.columns), rows
         array = _pinned(shape, self.entry.dtype) if pin else np.empty(shape, dtype=DTYPES[self.entry.dtype])
         for index, name in enumerate(self.entry.columns):
@@ -63,22 +63,22 @@ class TableKind(InputKind[TableInput]):
         return np.ascontiguousarray(filled[:, fits])
 
     def tensor(self, filled: Filled) -> Tensor:
-        """`[rows, columns]`, the transpose."""
-        import torch  # by now it is imported: planning does without
+        """`[rows, columns]`: the transpose."""
+        import torch  # imported by now; planning does not need it
 
         assert isinstance(filled, np.ndarray), "as it was filled"
         return torch.from_numpy(filled).T
 
-    def example(self, rows: int, steps: int, device: Any) -> dict[str, Tensor]:  # noqa: ARG002 - it has no steps
+    def example(self, rows: int, steps: int, device: Any) -> dict[str, Tensor]:  # noqa: ARG002 - tables have no steps
         """Zeros `[rows, columns]`."""
-        import torch  # by now it is imported: planning does without
+        import torch  # imported by now; planning does not need it
 
         dtype = getattr(torch, self.entry.dtype)
         return {self.entry.name: torch.zeros(rows, len(self.entry.columns), dtype=dtype, device=device)}
 
 
 def _pinned(shape: tuple[int, int], dtype: str) -> np.ndarray:
-    import torch  # by now it is imported: planning does without
+    import torch  # imported by now; planning does not need it
 
     pinned: np.ndarray = torch.empty(shape, dtype=getattr(torch, dtype), pin_memory=True).numpy()
     return pinned
@@ -87,7 +87,7 @@ def _pinned(shape: tuple[int, int], dtype: str) -> np.ndarray:
 def _unfit(entry: TableInput, array: np.ndarray, columns: Columns) -> Unfit:
     if entry.dtype == "int64":
         wrong = [(array[index] != columns[name]) for index, name in enumerate(entry.columns)]
-        reason = "is no whole number, and the model takes indices"
+        reason = "is not a whole number, but the model takes indices"
     elif np.isfinite(array).all():
         return []
     else:

@@ -1,4 +1,4 @@
-"""Checked columns → the model's inputs, by the saved steps and the kind of each input."""
+"""Converts checked columns to the model's inputs, by the saved steps and the kind of each input."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,23 +23,23 @@ def scale_batch(
     sources: Mapping[str, str],
     pin: bool = False,
 ) -> FeatureBatch:
-    """Apply the saved steps in float64, then make each input: a table `[kept, columns]` of float32 or int64, images, or
-    sequences.
+    """Apply the saved steps in float64, then create each input: a table `[kept, columns]` of float32 or int64, images,
+    or sequences.
 
-    A value that is finite but does not fit (beyond float32, no whole number where the model takes indices, an
-    index beyond its embedding, a list that is too long) makes its row a reject of stage `scale`.
+    A finite value that does not fit (outside float32, a fraction where the model takes indices, an index outside its
+    embedding, a list that is too long) makes its row a reject of stage `scale`.
 
     Args:
-        limits: how many rows the embedding has that a column is an index into, by column.
-        sources: the raw feature that a column comes from, for the rejects to name.
-        pin: fill memory that a GPU copies from by itself.
+        limits: the size of the embedding that a column is an index into, by column.
+        sources: the raw feature that a column is computed from, which rejects name.
+        pin: fill pinned memory, from which a GPU can copy asynchronously.
     """
     prepared = run_steps(steps, checked.columns)
     columns = prepared.columns
     unfit = list(prepared.unfit)
     kinds = [kind_of(entry) for entry in inputs]
     filled: list[Filled] = []
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found below and rejected
+    with np.errstate(over="ignore", invalid="ignore"):  # overflows are found below and rejected
         for kind in kinds:
             values, found = kind.fill(columns, checked.num_kept, pin=pin)
             filled.append(values)
@@ -65,7 +65,7 @@ def scale_batch(
 
 
 def _out_of_range(limits: Mapping[str, int], columns: Mapping[str, Any]) -> Unfit:
-    """Indices that an embedding does not have. A fraction is cut off, as the model's own cast does."""
+    """Indices outside their embedding. Fractions are truncated, as in the model's own cast."""
     found = []
     for name, size in limits.items():
         column = columns[name]
@@ -73,6 +73,6 @@ def _out_of_range(limits: Mapping[str, int], columns: Mapping[str, Any]) -> Unfi
         bad = np.flatnonzero((values <= -1) | (values >= size))
         if len(bad):
             rows = rows_of(bad, column.offsets) if isinstance(column, Lists) else bad
-            which = "holds what is" if isinstance(column, Lists) else "is"
-            found.append((rows, name, f"{which} no index of the model's embedding, which has 0 to {size - 1}"))
+            what = "has a value" if isinstance(column, Lists) else "is"
+            found.append((rows, name, f"{what} outside the embedding's range 0–{size - 1}"))
     return found

@@ -1,1 +1,1 @@
-"""Finding partitions, reading them in bounded memory, checking their rows. Knows nothing of models."""
+"""Finds partitions, reads them in bounded memory, and checks their rows. Independent of models."""

@@ -1,8 +1,8 @@
-"""A record batch and the bundle's features → the rows that can be scored, and the rejects with their reasons.
+"""Checks the features of a record batch: which rows can be scored, and which are rejected for what reason.
 
-Binds columns by name, once per file (`check_columns`), and values to float64, batch by batch (`check_batch`).
-Exactly or not at all: an integer beyond 2^53 is a reject, a decimal goes to the nearest float64, text is no
-number unless it came from a CSV cell or a folder's name. Knows nothing of torch.
+`check_columns` matches columns by name, once per file; `check_batch` converts values to float64, batch by batch.
+Conversions are exact: an integer above 2^53 is a reject. A decimal is rounded to the nearest float64. Text is parsed as
+a number only if it is from a CSV cell or the name of a folder. Does not import torch.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +21,7 @@ from .cells.lists import list_cells
 from .cells.numbers import number_cells
 from .cells.text import image_cells, text_cells, without_null_words
 
-#: How text is written, unless a job says otherwise.
+#: The default dialect.
 DIALECT = CsvDialect()
 NONE_UNREADABLE: Mapping[int, str] = MappingProxyType({})
 
@@ -34,20 +34,19 @@ def check_batch(
     dialect: CsvDialect = DIALECT,
     unreadable: Mapping[int, str] = NONE_UNREADABLE,
 ) -> CheckedBatch:
-    """Take every feature to float64, and leave out the rows in which one has no finite, exact value.
+    """Convert every feature to float64, and reject the rows in which a feature has no finite, exact value.
 
     Args:
-        batch: the rows as read; columns that are no feature are not looked at.
-        features: in the bundle's order; where several are bad in a row, the first gives the reason.
-        text: the columns whose text is read as numbers.
-        dialect: how that text is written.
-        unreadable: the places of rows that no sense could be made of, with the reason.
+        batch: the rows as read; columns that are not features are ignored.
+        features: in the bundle's order; if several are bad in a row, the first one gives the reason.
+        text: the columns whose text is parsed as numbers.
+        dialect: the dialect of that text.
+        unreadable: the positions of the rows that could not be parsed, with the reason.
 
     Returns:
-        `columns[name]`: float64 `[kept]`, an Arrow array of strings for a text feature or paths, of bytes for images,
-        or lists, without infinities; NaN
-        or null only where the feature keeps what is missing. A view into `batch` where the column was float64
-        already: not to be written to.
+        `columns[name]`: float64 `[kept]`, an Arrow array of strings for text features and paths, an Arrow array of
+        bytes for images, or lists. There are no infinities, and NaN or null only if the feature keeps missing values.
+        May be a view into `batch` if the column was float64: do not write to it.
     """
     columns: dict[str, Any] = {}
     rejects: list[Reject] = []
@@ -89,7 +88,7 @@ def check_batch(
 
 
 def some_rows(values: Any, kept: NDArray[np.int64]) -> Any:
-    """Of a checked column those at places in order, whatever it holds."""
+    """The rows of a checked column of any type at some indices."""
     if isinstance(values, pa.Array):
         return values.take(to_arrow(kept))
     return values.only(kept) if isinstance(values, Lists) else values[kept]

@@ -1,4 +1,4 @@
-"""Bind feature columns by name, once per file: missing, doubled and mistyped ones are refused."""
+"""Check that a file has every feature column once and with a usable type. Columns are matched by name."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -7,19 +7,19 @@ import pyarrow as pa
 
 from ...schemas.inputs import Feature
 from ..arrow_types import is_bytes, is_list, is_number, is_text
-from ..errors import ColumnError
+from ..errors import ColumnError, repeated
 
 
 def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Collection[str], source: str) -> None:
-    """Refuse a file whose feature columns are not there, stand twice, or hold no numbers.
+    """Check that each feature column exists once and has a usable type.
 
     Args:
         schema: the columns of the file.
         text: the columns whose text is read as numbers (those of a CSV, and Hive keys).
-        source: the file's name, for the message.
+        source: the name of the file, for messages.
 
     Raises:
-        ColumnError: names the column, what it is, and the file.
+        ColumnError: names the file, the column and its type.
     """
     times = Counter(schema.names)
     missing = [feature.name for feature in features if feature.name not in times]
@@ -32,63 +32,63 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
         raise ColumnError(f"{source}: feature column {missing[0]!r}{more} is missing{hint}")
     for feature in features:
         if times[feature.name] > 1:
-            raise ColumnError(f"{source}: feature column {feature.name!r} stands {times[feature.name]} times")
-        kind = schema.field(feature.name).type
+            raise ColumnError(f"{source}: feature column {feature.name!r} appears {repeated(times[feature.name])}")
+        arrow_type = schema.field(feature.name).type
         if feature.dtype == "text":
-            if not (is_text(kind) or pa.types.is_null(kind)):
+            if not (is_text(arrow_type) or pa.types.is_null(arrow_type)):
                 raise ColumnError(
-                    f"{source}: feature column {feature.name!r} is {kind}, and the bundle takes it as text; cast it"
+                    f"{source}: feature column {feature.name!r} is {arrow_type}, but the bundle takes text; cast it"
                     " where the file is written",
                     column=feature.name,
                 )
             continue
         if feature.dtype in ("image", "numbers", "words"):
-            _check_rich(feature, kind, text=feature.name in text, source=source)
+            _check_rich(feature, arrow_type, text=feature.name in text, source=source)
             continue
-        if not is_number(kind) and not (feature.name in text and is_text(kind)):
+        if not is_number(arrow_type) and not (feature.name in text and is_text(arrow_type)):
             raise ColumnError(
-                f"{source}: feature column {feature.name!r} is {kind}, and only numbers, booleans and decimals"
+                f"{source}: feature column {feature.name!r} is {arrow_type}, but only numbers, booleans and decimals"
                 " can be scored; cast it where the file is written",
                 column=feature.name,
             )
 
 
-def _check_rich(feature: Feature, kind: pa.DataType, *, text: bool, source: str) -> None:
-    """Refuse what is no image, or no list of the right kind. `text`: a column of a CSV, or of the path."""
-    if pa.types.is_null(kind):
+def _check_rich(feature: Feature, arrow_type: pa.DataType, *, text: bool, source: str) -> None:
+    """Check the type of an image or list column. `text`: the column comes from a CSV file or the path."""
+    if pa.types.is_null(arrow_type):
         return
     if feature.dtype == "image":
-        if not (is_text(kind) or is_bytes(kind)):
+        if not (is_text(arrow_type) or is_bytes(arrow_type)):
             raise ColumnError(
-                f"{source}: feature column {feature.name!r} is {kind}, and the bundle takes images: bytes of JPEG or"
-                " PNG, or their paths",
+                f"{source}: feature column {feature.name!r} is {arrow_type}, but the bundle takes images: bytes of JPEG"
+                " or PNG files, or their paths",
                 column=feature.name,
             )
         return
     if text:
         raise ColumnError(
-            f"{source}: feature column {feature.name!r} is to hold lists of {feature.dtype}, and a CSV or a path holds"
-            " none; write Parquet",
+            f"{source}: feature column {feature.name!r} takes lists of {feature.dtype}, which CSV files and paths"
+            " cannot contain; use Parquet",
             column=feature.name,
         )
     fits = is_number if feature.dtype == "numbers" else is_text
-    if not (is_list(kind) and (fits(kind.value_type) or pa.types.is_null(kind.value_type))):
+    if not (is_list(arrow_type) and (fits(arrow_type.value_type) or pa.types.is_null(arrow_type.value_type))):
         raise ColumnError(
-            f"{source}: feature column {feature.name!r} is {kind}, and the bundle takes lists of {feature.dtype};"
+            f"{source}: feature column {feature.name!r} is {arrow_type}, but the bundle takes lists of {feature.dtype};"
             " cast it where the file is written",
             column=feature.name,
         )
 
 
 def _header_hint(schema: pa.Schema, features: Sequence[Feature], text: Collection[str]) -> str:
-    """What to do about a CSV whose whole header became one column, or that has none."""
+    """What to do about a CSV file whose header was read as one column, or that has none."""
     names = [name for name in schema.names if name in text]
     if not names or len(names) < len(schema.names) or any(feature.name in names for feature in features):
         return ""
     for delimiter, written in ((";", ";"), ("\t", "\\t"), ("|", "|")):
         if len(names) == 1 and delimiter in names[0]:
-            return f'; the header is one column: say in the job file how it is cut, [csv] delimiter = "{written}"'
+            return f'; the header is one column: set the delimiter in the job file, [csv] delimiter = "{written}"'
     shown = ", ".join(repr(name) for name in names[:4]) + (" …" if len(names) > 4 else "")
     return (
-        f"; the first row is {shown}: where that is no header, name the columns in the job file, [csv] columns = [...]"
+        f"; the first row is {shown}: if that is not a header, name the columns in the job file, [csv] columns = [...]"
     )

@@ -1,4 +1,4 @@
-"""CSV as an input."""
+"""CSV as an input format."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 class Csv(Format):
-    """CSV files: every cell is text, and how many rows there are shows when they are read. Most of the work is to read
-    them."""
+    """CSV files. Every cell is text, and the number of rows is known only after reading, which takes most of the
+    time."""
 
     name = "csv"
     suffixes = (".csv", ".csv.gz")
@@ -26,10 +26,10 @@ class Csv(Format):
         self,
         partition: Partition,
         dialect: CsvDialect,
-        columns: Collection[str] | None = None,  # noqa: ARG002 - all are text
+        columns: Collection[str] | None = None,  # noqa: ARG002 - all columns are text
     ) -> tuple[pa.Schema, None]:
-        """As the first row has them, or the dialect."""
-        from .csv_rows import read_header  # Arrow, which `--help` does without
+        """The names in the first row, or those of the dialect."""
+        from .csv_rows import read_header  # imports Arrow, which `--help` does not need
 
         return read_header(partition, dialect), None
 
@@ -40,15 +40,15 @@ class Csv(Format):
         *,
         header: Sequence[str],
         dialect: CsvDialect,
-        block_rows: int,  # noqa: ARG002 - a reader takes a fixed number of bytes at a time
+        block_rows: int,  # noqa: ARG002 - the reader reads blocks of bytes
         first_row: int = 0,
     ) -> Iterator[ReadRows]:
-        """From the start."""
-        from .csv_rows import read_batches  # Arrow, which `--help` does without
+        """Always reads from the start."""
+        from .csv_rows import read_batches  # imports Arrow, which `--help` does not need
 
         assert first_row == 0, "a CSV is read from its start"
         return read_batches(partition, schema.names, header=header, dialect=dialect)
 
     def most_rows(self, partition: Partition) -> int | None:
-        """A row has a byte at least, its line end; a packed file tells nothing."""
+        """One row per byte, since each row has a line end; None for a compressed file."""
         return None if partition.path.lower().endswith(".gz") else partition.size

@@ -1,12 +1,13 @@
-"""CSV: the header, and record batches in which every column is text. Knows nothing of scalers or models.
+"""Reads the header and rows of CSV files; every column is text. Independent of features and models.
 
-Nothing is inferred: inference turns `08123` into 8123 and ids beyond int64 into doubles. Keys stay the text they are;
-`check` reads features as numbers, so that a bad cell is one bad row. A row with more or fewer cells than the header is
-handed on under its number, as a row that no sense could be made of: dropped, it would shift those behind it. So is a
-row whose quotes or escapes cannot be trusted (`quotes.py`).
+Types are not inferred: inference turns `08123` into 8123 and ids above int64 into doubles. Keys remain text; `check`
+parses features as numbers, so that a bad cell is one bad row. A row with more or fewer cells than the header is kept
+under its number as an unreadable row: dropping it would shift the rows after it. So is a row whose quotes or escapes
+are ambiguous (`quotes.py`).
 
-A quote that is never closed would swallow the rest of a file without an error. So a row has a bound on its bytes, and
-every stream is followed by a row of our own: where it does not come back as a row, the file ended inside a quote.
+A quote that is never closed would swallow the rest of a file without an error. Therefore the bytes of a row are
+limited, and an end mark is appended to every stream as one more row: if it is not the last row read, the file ended
+inside a quote.
 """
 
 import codecs
@@ -23,22 +24,21 @@ from .csv_stream import MarkedText, Utf8Check, has_utf16_mark, open_text
 from .quotes import RowMarker
 
 BROKEN = (OSError, pa.ArrowException, UnicodeError)
-#: What is parsed at once, and the most bytes that a row may have: a row that begins in one block ends in the next.
+#: Bytes parsed at once, and the largest size of a row: a row that begins in one block must end in the next.
 BLOCK_BYTES = 1 << 20
-#: What every cell of the row behind the last one says, unless it is the delimiter.
-ENDS = "\x03\x02"
-#: How long the reason of a ragged row may be, which shows its cells.
-TOLD_CHARACTERS = 250
+#: The contents of every cell of the end mark; the second one is used if the first is the delimiter.
+END_CELLS = "\x03\x02"
+#: The longest reason of a ragged row, which shows its cells.
+REASON_CHARACTERS = 250
 
 
 def read_header(partition: Partition, dialect: CsvDialect) -> pa.Schema:
-    """The columns of the first row, or those that the dialect names, all of them text. Raises PartitionError where
-    there is none."""
+    """The columns in the first row, or those of the dialect, as text. Raises PartitionError if there is no header."""
     try:
         with open_text(partition, dialect) as stream:
             start = stream.read(BLOCK_BYTES)
-            # A header alone may lack its newline, which Arrow's reader wants. A longer file is read as a stream, which
-            # knows that its first block ends within a row.
+            # A lone header may lack its newline, which Arrow's reader requires. A longer file is read as a stream,
+            # whose first block may end within a row.
             short = len(start) < BLOCK_BYTES
             Utf8Check().check(start, last=short)
         if dialect.columns is not None:
@@ -54,12 +54,12 @@ def read_header(partition: Partition, dialect: CsvDialect) -> pa.Schema:
         broken = next((reason for name in names if (reason := marker.reason(name)) is not None), None)
         if broken is not None:
             raise PartitionError(
-                f"{partition.name}: cannot be read as CSV: the header {told(broken)}; fix its quotes",
+                f"{partition.name}: cannot be read as CSV: the header {shortened(broken)}; fix its quotes",
                 partition=partition.name,
             )
         if len(names) == 1 and start.lstrip(codecs.BOM_UTF8)[:1] in (b"\n", b"\r"):
-            raise PartitionError(  # where an empty line may be a row, none can stand before the header
-                f"{partition.name}: begins with an empty line, and its header comes behind; remove the line",
+            raise PartitionError(  # with one column an empty line is a row, so it cannot precede the header
+                f"{partition.name}: begins with an empty line before the header; remove the line",
                 partition=partition.name,
             )
         return pa.schema([pa.field(name, pa.string()) for name in names])
@@ -75,15 +75,15 @@ def read_batches(
     dialect: CsvDialect,
     nulls: bool = False,
 ) -> Iterator[ReadRows]:
-    """The rows of `columns`, which are among `header`, in file order, as text; an empty cell is an empty string.
+    """The rows of some columns of `header`, in file order, as text. An empty cell is an empty string.
 
     Args:
-        nulls: an empty cell is null instead, and only `""` in quotes an empty string.
+        nulls: read an empty cell as null, and only a quoted `""` as an empty string.
 
     Raises:
         PartitionError: the bytes are not text of the dialect's encoding, a row is too long, or a quote is never closed.
     """
-    read = list(columns) or list(header[:1])  # without any named, Arrow would read all
+    read = list(columns) or list(header[:1])  # without a list, Arrow would read all columns
     convert = pacsv.ConvertOptions(
         include_columns=read,
         column_types={name: pa.string() for name in read},
@@ -94,9 +94,9 @@ def read_batches(
     )
     marker = RowMarker(dialect, len(header))
     ragged = _Ragged(marker, first_row=1 if dialect.columns is not None else 2)
-    end = next(letter for letter in ENDS if letter != dialect.delimiter)
+    end = next(letter for letter in END_CELLS if letter != dialect.delimiter)
     last_row = dialect.delimiter.join([end] * len(header)).encode()
-    # A row of one column may be an empty line.
+    # With one column, an empty line is a row.
     parse = _parsing(dialect, ragged, ignore_empty_lines=len(header) > 1)
     row = 0
     try:
@@ -109,7 +109,7 @@ def read_batches(
                     yield rows
                 if ragged.found:
                     yield ragged.put_back(_no_rows(read), row, columns)
-                if ragged.found or marker.ends_in_escape:  # a row behind the end mark, or one with it
+                if ragged.found or marker.ends_in_escape:  # a row after the end mark, or in the same row
                     raise _NeverClosed
     except _NeverClosed as error:
         what = "it ends with an escape" if marker.ends_in_escape else "a quote is opened and never closed"
@@ -120,14 +120,13 @@ def read_batches(
         raise _unreadable(partition, dialect, error, row) from error
 
 
-def told(text: str) -> str:
-    """The beginning of a text that a message can hold."""
-    return text if len(text) <= TOLD_CHARACTERS else text[: TOLD_CHARACTERS - 1] + "…"
+def shortened(text: str) -> str:
+    """A text cut to the length of a reason."""
+    return text if len(text) <= REASON_CHARACTERS else text[: REASON_CHARACTERS - 1] + "…"
 
 
 class _Ragged:
-    """The rows that have more or fewer cells than the header, as Arrow's parser numbers them, marked ones among
-    them."""
+    """Collects the rows with more or fewer cells than the header, including marked ones, by their row number."""
 
     def __init__(self, marker: RowMarker, first_row: int = 0) -> None:
         self.found: dict[int, str] = {}
@@ -139,15 +138,15 @@ class _Ragged:
         reason = self._marker.reason(row.text)
         if reason is None:
             cells = f"{row.actual_columns} cell{'' if row.actual_columns == 1 else 's'}"
-            reason = f"has {cells}, and the header {row.expected_columns}: {row.text}"
-        self.found[row.number - self._first_row] = told(reason)
+            reason = f"has {cells}, but the header has {row.expected_columns}: {row.text}"
+        self.found[row.number - self._first_row] = shortened(reason)
         return "skip"
 
     def put_back(self, batch: pa.RecordBatch, first_row: int, columns: Sequence[str]) -> ReadRows:
-        """Some columns of the rows from `first_row` on, with rows of nulls where the ragged ones stood."""
+        """Some columns of the rows from `first_row` on, with rows of nulls in place of the ragged rows."""
         here: list[int] = []
         end = first_row + batch.num_rows
-        for number in sorted(self.found):  # those of the blocks behind may be known already
+        for number in sorted(self.found):  # may include rows of later blocks
             if number > end:
                 break
             here.append(number - first_row)
@@ -156,23 +155,23 @@ class _Ragged:
             return ReadRows(batch=batch.select(columns))
         lost = np.zeros(end - first_row, dtype=bool)
         lost[here] = True
-        places = pa.array(np.cumsum(~lost) - 1, mask=lost)
+        indices = pa.array(np.cumsum(~lost) - 1, mask=lost)
         return ReadRows(
-            batch=batch.take(places).select(columns),
-            unreadable={place: self.found.pop(first_row + place) for place in here},
+            batch=batch.take(indices).select(columns),
+            unreadable={position: self.found.pop(first_row + position) for position in here},
         )
 
 
-class _NeverClosed(Exception):  # noqa: N818 - caught where the file is known
+class _NeverClosed(Exception):  # noqa: N818 - internal, caught in this module
     """The end mark did not come back as the last row."""
 
 
 def _without_end(batches: Iterator[pa.RecordBatch], end: str) -> Iterator[pa.RecordBatch]:
-    """The rows before the end mark. Raises _NeverClosed where that is not the last row."""
+    """The rows before the end mark. Raises _NeverClosed if the end mark is not the last row."""
     held: pa.RecordBatch | None = None
     for batch in batches:
         if not batch.num_rows:
-            yield batch  # of a block of ragged rows alone
+            yield batch  # a block of only ragged rows
             continue
         if held is not None:
             yield held
@@ -188,13 +187,13 @@ def _no_rows(columns: Sequence[str]) -> pa.RecordBatch:
 
 
 def _reading(dialect: CsvDialect) -> pacsv.ReadOptions:
-    """One thread: only then are bad rows numbered."""
+    """Uses one thread, since only then are bad rows numbered."""
     names = None if dialect.columns is None else list(dialect.columns)
     return pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=names)
 
 
 def _parsing(dialect: CsvDialect, ragged: _Ragged, *, ignore_empty_lines: bool = True) -> pacsv.ParseOptions:
-    """Quoted and escaped newlines belong to a value."""
+    """Quoted and escaped newlines are part of a value."""
     return pacsv.ParseOptions(
         delimiter=dialect.delimiter,
         quote_char=dialect.quote or False,
@@ -210,25 +209,25 @@ def _unreadable(
 ) -> PartitionError:
     reason = one_line(error)
     if "straddling" in reason:
-        where = "the header, or the first row," if row is None else f"a row behind row {row}"
+        where = "the header or the first row" if row is None else f"a row after row {row}"
         reason = f"{where} is longer than {BLOCK_BYTES >> 20} MiB, or a quote was never closed"
     elif isinstance(error, UnicodeError):
         meant = "utf-16" if has_utf16_mark(partition) else "latin-1"
         reason = (
-            f'it is not {dialect.encoding} ({reason}); say in the job file what it is, as in [csv] encoding = "{meant}"'
+            f'it is not {dialect.encoding} ({reason}); set the encoding in the job file: [csv] encoding = "{meant}"'
         )
     return PartitionError(f"{partition.name}: cannot be read as CSV: {reason}", partition=partition.name)
 
 
 def read_text(path: str, columns: Collection[str] | None = None, *, nulls: bool = False) -> pa.Table:
-    """A whole file of the usual dialect as text, an empty cell as an empty string.
+    """A whole file in the default dialect, as text. An empty cell is an empty string.
 
     Args:
-        columns: those to read, all where None. Where the file lacks one, the columns it has come back without rows.
-        nulls: as `read_batches` has it.
+        columns: the columns to read (None: all). If the file lacks one, its columns are returned without rows.
+        nulls: see `read_batches`.
 
     Raises:
-        PartitionError: it cannot be read, a column is there twice, or no sense can be made of a row; names it.
+        PartitionError: the file or a row cannot be read, or a column appears more than once; names it.
     """
     dialect = CsvDialect()
     partition = Partition(path=path, name=path, format="csv", size=0, mtime_ns=0)
@@ -236,15 +235,15 @@ def read_text(path: str, columns: Collection[str] | None = None, *, nulls: bool 
     names = [name for name in header.names if columns is None or name in columns]
     if set(columns or ()) - set(names):
         return header.empty_table()
-    doubled = next((name for name in names if names.count(name) > 1), None)
-    if doubled is not None:
-        raise PartitionError(f"{path}: column {doubled!r} appears more than once; rename one", partition=path)
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        raise PartitionError(f"{path}: column {duplicate!r} appears more than once; rename one", partition=path)
     batches, first_row = [], 0
     for rows in read_batches(partition, names, header=header.names, dialect=dialect, nulls=nulls):
         if rows.unreadable:
-            place = min(rows.unreadable)
+            position = min(rows.unreadable)
             raise PartitionError(
-                f"{path}: row {first_row + place} {rows.unreadable[place]}; fix the row", partition=path
+                f"{path}: row {first_row + position} {rows.unreadable[position]}; fix the row", partition=path
             )
         batches.append(rows.batch)
         first_row += rows.batch.num_rows

@@ -1,4 +1,4 @@
-"""The bytes of a CSV as text: unpacked, decoded to UTF-8, with marked rows and a row that marks the end."""
+"""The bytes of a CSV file as UTF-8 text: decompressed, decoded, with marked rows and an end mark."""
 
 import codecs
 import io
@@ -11,24 +11,24 @@ from ..records import Partition
 from .quotes import RowMarker
 
 GZIP = b"\x1f\x8b"
-#: What is no text, by its first bytes.
+#: Files that are not text, by their first bytes.
 FOREIGN = {
     b"PK\x03\x04": "a zip archive",
-    b"\x28\xb5\x2f\xfd": "packed with zstd",
-    b"BZh91AY&SY": "packed with bzip2",
-    b"\xfd7zXZ\x00": "packed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"BZh91AY&SY": "compressed with bzip2",
+    b"\xfd7zXZ\x00": "compressed with xz",
     b"PAR1\x15": "a Parquet file",
 }
 
 
 def open_text(partition: Partition, dialect: CsvDialect) -> pa.NativeFile:
-    """The file as UTF-8, unpacked."""
+    """The file as decompressed UTF-8."""
     stream = unpacked(partition)
     return stream if dialect.encoding == "utf-8" else pa.transcoding_input_stream(stream, dialect.encoding, "utf-8")
 
 
 def unpacked(partition: Partition) -> pa.NativeFile:
-    """The bytes of the file: whether it is packed its first ones say, whatever its name."""
+    """The decompressed bytes of a file. Gzip is detected by the first bytes, not by the name."""
     with pa.input_stream(partition.path, compression=None) as file:
         start = file.read(max(map(len, FOREIGN)))
     what = next((what for magic, what in FOREIGN.items() if start.startswith(magic)), None)
@@ -45,7 +45,7 @@ def has_utf16_mark(partition: Partition) -> bool:
 
 
 class MarkedText(io.RawIOBase):
-    """A stream of UTF-8 with its marked rows, and behind it the row that marks its end, where there is one."""
+    """A stream of UTF-8 with marked rows, followed by the end mark, if there is one."""
 
     def __init__(self, stream: pa.NativeFile, marker: RowMarker, last_row: bytes = b"") -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class MarkedText(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """As `RawIOBase.read`, but never short before the end, since Arrow takes what it gets for a block."""
+        """Like `RawIOBase.read`, but returns fewer bytes only at the end, since Arrow treats each result as a block."""
         data, self._rest = self._rest, b""
         while not self._ended and (size < 0 or len(data) < size):
             more = self._next(size if size < 0 else size - len(data))
@@ -89,15 +89,15 @@ class MarkedText(io.RawIOBase):
 
 
 class Utf8Check:
-    """Watches that a stream is UTF-8. Arrow would see it only in the columns that are read, and stumble over a ragged
-    row that is not. Nearly all of most files is ASCII, which costs nothing to see."""
+    """Checks that a stream is UTF-8. Arrow checks only the columns that are read, and fails on a ragged row that is not
+    UTF-8. ASCII, which most files are, is recognised at almost no cost."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._within = False
 
     def check(self, data: bytes, *, last: bool = False) -> None:
-        """Raises UnicodeDecodeError."""
+        """Check the next bytes. Raises UnicodeDecodeError."""
         if self._within or not data.isascii():
             self._decoder.decode(data, last)
             self._within = bool(self._decoder.getstate()[0])

@@ -1,7 +1,7 @@
-"""The rows of a partition, in order → blocks that never cross a split, and the end of each split. Knows nothing of
+"""Cuts the rows of a partition into blocks that never cross a split, and reports the end of each split. Independent of
 files.
 
-Blocks are counted from the first row of their split, so that a split is cut the same way whether or not those before it
+Blocks are counted from the first row of their split, so that a split is cut the same way whether or not earlier splits
 were read in the same run.
 """
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 from ..records import ReadBlock, ReadRows, Split
 from .rebatch import Rebatcher
 
-#: What the texts, bytes and lists of a block take at most, decoded, unless a single row takes more.
+#: The largest decoded size of the texts, binary values and lists of a block, unless a single row is larger.
 MOST_BLOCK_BYTES = 24 << 20
 
 
@@ -25,17 +25,17 @@ def cut(
     kept: Collection[int] = (),
     num_splits: int | None = None,
 ) -> Iterator[ReadBlock | Split]:
-    """Blocks of at most `block_rows` rows and `MOST_BLOCK_BYTES`, then their split, then the next one's.
+    """Yield the blocks of each split, with at most `block_rows` rows and `MOST_BLOCK_BYTES`, followed by the split.
 
     Args:
-        rows: the rows of the partition from `first_row` on, which begins a split.
-        kept: splits that stand already; their rows are passed over.
-        num_splits: how many there are, where that is known; nothing is read behind the last that is wanted.
+        rows: the rows of the partition from `first_row` on, which is the first row of a split.
+        kept: splits that already exist; their rows are skipped.
+        num_splits: the number of splits, if known; reading ends with the last one that is needed.
 
     Yields:
-        A `Split` behind its blocks; the last, and where `num_splits` is not known every one, only when the next row, or
-        the end, has been seen: a file that holds other rows than it says ends there. A partition without rows is one
-        split without blocks.
+        A `Split` after its blocks. The last split, or every split if `num_splits` is not known, is yielded only after
+        the next row or the end has been read, so that a file with a wrong number of rows fails first. A partition
+        without rows is one split without blocks.
     """
     opened = _OpenSplit(first_row // split_rows, split_rows, block_rows)
     wanted = opened.index not in kept
@@ -63,21 +63,21 @@ def cut(
 
 
 class _OpenSplit:
-    """The split whose rows go by."""
+    """The split that is being read."""
 
     def __init__(self, index: int, split_rows: int, block_rows: int) -> None:
         self.index = index
         self.stop_row = (index + 1) * split_rows
-        self._first_row = self._taken = self._given = index * split_rows
+        self._first_row = self._added = self._yielded = index * split_rows
         self._rebatcher = Rebatcher(block_rows, MOST_BLOCK_BYTES)
         self._unreadable: dict[int, str] = {}
 
     def add(self, batch: pa.RecordBatch, unreadable: Mapping[int, str]) -> Iterator[ReadBlock]:
-        """Take rows; yields the blocks that are full, and the rest with the last row of the split."""
-        self._unreadable.update({self._taken + place: reason for place, reason in unreadable.items()})
-        self._taken += batch.num_rows
+        """Add rows; yields the full blocks, and after the last row of the split the rest."""
+        self._unreadable.update({self._added + position: reason for position, reason in unreadable.items()})
+        self._added += batch.num_rows
         yield from self._blocks(self._rebatcher.add(batch))
-        if self._taken == self.stop_row:
+        if self._added == self.stop_row:
             yield from self.rest()
 
     def rest(self) -> Iterator[ReadBlock]:
@@ -85,17 +85,17 @@ class _OpenSplit:
         yield from self._blocks(self._rebatcher.rest())
 
     def end(self, *, last: bool) -> Split:
-        """The split, when all of its rows have gone by."""
-        return Split(index=self.index, first_row=self._first_row, num_rows=self._taken - self._first_row, last=last)
+        """The split, after all of its rows have been added."""
+        return Split(index=self.index, first_row=self._first_row, num_rows=self._added - self._first_row, last=last)
 
     def _blocks(self, batches: Iterable[pa.RecordBatch]) -> Iterator[ReadBlock]:
         for batch in batches:
-            first, self._given = self._given, self._given + batch.num_rows
-            here = [place for place in self._unreadable if place < self._given]
-            unreadable = {place - first: self._unreadable.pop(place) for place in here}
+            first, self._yielded = self._yielded, self._yielded + batch.num_rows
+            here = [position for position in self._unreadable if position < self._yielded]
+            unreadable = {position - first: self._unreadable.pop(position) for position in here}
             yield ReadBlock(split=self.index, first_row=first, batch=batch, unreadable=unreadable)
 
 
 def _within(unreadable: Mapping[int, str], offset: int, count: int) -> dict[int, str]:
-    """The entries of some rows of a batch, counted from the first of them."""
-    return {place - offset: reason for place, reason in unreadable.items() if offset <= place < offset + count}
+    """The entries of `count` rows from `offset` on, with positions relative to `offset`."""
+    return {position - offset: reason for position, reason in unreadable.items() if offset <= position < offset + count}

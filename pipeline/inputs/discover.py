@@ -1,6 +1,6 @@
-"""A path, directory or glob → partitions in a frozen, sorted list. Knows nothing of columns or models.
+"""Finds the partitions of a file, folder or glob, as a sorted list. Independent of columns and models.
 
-Names that begin with `_` or `.` are skipped, as Spark, Hive and Arrow skip them. Folders named `key=value` are
+Names that begin with `_` or `.` are skipped, as Spark, Hive and Arrow do. Folders named `key=value` are
 Hive keys; their names are percent-decoded for the value only, never for a path.
 """
 
@@ -21,20 +21,20 @@ from .formats import FORMATS, format_by_suffix
 from .patterns import Pattern, expand, is_pattern, parse
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-#: What a Parquet file begins with.
+#: The first bytes of a Parquet file.
 PARQUET_MAGIC = b"PAR1"
-#: How many ignored files are opened for their first bytes: so many of each suffix, and so many in all.
+#: How many ignored files are opened to read their first bytes: per suffix, and in all.
 SNIFFED_OF_A_SUFFIX, SNIFFED = 16, 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Discovery:
-    """What stands under an input.
+    """The files of an input.
 
-    `root`: the folder that output paths mirror, and `real_root` its one path, however it was written; `ignored`: names
-    of files that are no input by their suffix, of which `ignored_parquet` begin as Parquet does; `loops`: links that
-    lead back to a folder on their own path, and were cut. `searched`: the real paths of folders that were searched to
-    the bottom; `pattern`: where a glob was given.
+    `root`: the folder whose structure the output mirrors; `real_root`: its canonical path; `ignored`: names of files
+    whose suffix is not an input format, of which those in `ignored_parquet` begin like Parquet files; `loops`: links to
+    a folder on their own path, which were not followed; `searched`: the real paths of folders that were searched
+    recursively; `pattern`: the glob, if the input is one.
     """
 
     root: Path
@@ -48,7 +48,7 @@ class Discovery:
 
 
 class _Found(NamedTuple):
-    """The files of an input, before their formats are looked at."""
+    """The files of an input, before their formats are determined."""
 
     root: str
     entries: list[Entry]
@@ -61,24 +61,24 @@ def discover(where: str, *, format: str = "auto") -> Discovery:  # noqa: A002
     """Find the partitions of an input.
 
     Args:
-        where: a file, a directory (searched to the bottom) or a glob (`**` included).
-        format: `auto` goes by suffix; the name of a format takes every file for one.
+        where: a file, a folder (searched recursively) or a glob, which may contain `**`.
+        format: `auto` to use the suffix, or the name of a format, which then applies to every file.
 
     Returns:
-        Partitions sorted by name, so that the order never depends on the file system.
+        Partitions sorted by name, so that the order does not depend on the file system.
 
     Raises:
-        NoInputError: nothing is there, nothing that can be an input, or a folder that cannot be listed.
-        StorageError: a folder that the disk fails to list.
-        UsageError: a single file whose format cannot be told or that readers would skip, or a path that is no path.
+        NoInputError: the path does not exist, contains no input files, or a folder cannot be listed.
+        StorageError: listing a folder failed on the disk.
+        UsageError: a single file of unknown format or with a hidden name, or an invalid path.
     """
     refuse_path(where, "input")
     files = _files(where, format)
     found, ignored = [], []
     for entry in files.entries:
         name = _utf8(entry.name)
-        kind = format_by_suffix(name) if format == "auto" else FORMATS[format]
-        partition = _partition(entry, kind.name) if kind is not None and entry.kind != "other" else None
+        file_format = format_by_suffix(name) if format == "auto" else FORMATS[format]
+        partition = _partition(entry, file_format.name) if file_format is not None and entry.kind != "other" else None
         if partition is None:
             ignored.append(entry)
         else:
@@ -86,9 +86,13 @@ def discover(where: str, *, format: str = "auto") -> Discovery:  # noqa: A002
     if not files.entries and files.pattern is not None:
         raise NoInputError(f"no file matches {where!r}; names that begin with _ or . are skipped")
     if not found:
-        seen = f" ({len(ignored)} other files, such as {ignored[0].name!r})" if ignored else ""
+        seen = (
+            f" ({len(ignored)} other file{'' if len(ignored) == 1 else 's'}, such as {ignored[0].name!r})"
+            if ignored
+            else ""
+        )
         *others, last = [suffix for one in FORMATS.values() for suffix in one.suffixes]
-        raise NoInputError(f"no {', '.join(others)} or {last} under {where!r}{seen}; --format takes any name")
+        raise NoInputError(f"no {', '.join(others)} or {last} under {where!r}{seen}; pass --format to use any name")
     if all(partition.size == 0 for partition in found):
         raise NoInputError(f"nothing to score under {where!r}: every file is empty (0 bytes)")
     return Discovery(
@@ -104,19 +108,19 @@ def discover(where: str, *, format: str = "auto") -> Discovery:  # noqa: A002
 
 
 def _files(where: str, format: str) -> _Found:  # noqa: A002
-    """What is at a path, below it, or matches it."""
+    """The file at a path, the files below it, or those that match it."""
     walker = Walker()
     match _kind(where):
         case "file":
             root, name = os.path.split(where)
             if is_hidden(name):
                 raise UsageError(
-                    f"input {where!r} begins with {name[0]!r}: its predictions would have a name that readers of the"
-                    " output skip; rename it"
+                    f"the name of input {where!r} begins with {name[0]!r}, so readers would skip its predictions;"
+                    " rename it"
                 )
             if format == "auto" and format_by_suffix(where) is None:
                 raise UsageError(
-                    f"cannot tell the format of {where!r} by its name; pass --format {' or '.join(FORMATS)}"
+                    f"the format of {where!r} cannot be determined from its name; pass --format {' or '.join(FORMATS)}"
                 )
             return _Found(root, [Entry(where, name, "file", os.path.islink(where))])  # noqa: PTH114
         case "folder":
@@ -124,12 +128,12 @@ def _files(where: str, format: str) -> _Found:  # noqa: A002
             searched = frozenset({os.path.realpath(where), *walker.linked})
             return _Found(where, entries, searched, walker.loops)
         case "other":
-            raise NoInputError(f"input {where!r} is a pipe, a socket or a device, and only files can be scored")
+            raise NoInputError(f"input {where!r} is a pipe, a socket or a device; pass a file, a folder or a glob")
     if not is_pattern(where):
         raise NoInputError(f"input {where!r} does not exist")
     pattern = parse(where)
     if _kind(pattern.root) != "folder":
-        raise NoInputError(f"no file matches {where!r}: there is no folder {pattern.root!r}")
+        raise NoInputError(f"no file matches {where!r}: folder {pattern.root!r} does not exist")
     matched = {entry.name: entry for entry in expand(walker, pattern)}
     return _Found(pattern.root, list(matched.values()), frozenset(walker.linked), walker.loops, pattern)
 
@@ -138,13 +142,13 @@ def _kind(where: str) -> Kind:
     try:
         return kind_of(where)
     except OSError as error:
-        if is_pattern(where):  # which may be longer than any name
+        if is_pattern(where):  # a pattern may be longer than any valid name
             return "missing"
         raise listing_error(where, error) from error
 
 
 def _begin_as_parquet(ignored: Sequence[Entry]) -> Iterator[str]:
-    """Which of the ignored files are Parquet under another suffix, as far as a bounded look tells."""
+    """The ignored files that begin like Parquet files. Opens a limited number of files."""
     seen = Counter[str]()
     chosen = []
     for entry in ignored:
@@ -157,17 +161,17 @@ def _begin_as_parquet(ignored: Sequence[Entry]) -> Iterator[str]:
             with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123 - text
                 if file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
                     yield entry.name
-        except OSError:  # it is ignored, whatever is in it
+        except OSError:  # the file is ignored in any case
             continue
 
 
 def refuse_path(where: str, what: str) -> None:
-    """Raise UsageError for what is no local path: `s3://` and the like, which would become a folder of that name, a NUL
-    byte, and bytes that are not UTF-8, which no manifest can hold."""
+    """Raise UsageError for an invalid local path: a URL such as `s3://`, which would become a folder of that name, a
+    NUL byte, or bytes that are not UTF-8, which the manifest of a run cannot represent."""
     if "://" in where:
-        raise UsageError(f"{what} {where!r} is an address, and only local paths are known; name a path")
+        raise UsageError(f"{what} {where!r} is a URL, but only local paths are supported; pass a path")
     if "\0" in where:
-        raise UsageError(f"{what} {where!r} holds a NUL byte, which no path can; name a path")
+        raise UsageError(f"{what} {where!r} contains a NUL byte, which paths cannot; pass another path")
     try:
         where.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -175,7 +179,7 @@ def refuse_path(where: str, what: str) -> None:
 
 
 def _utf8(name: str) -> str:
-    """A name that can stand in a manifest. Raises UsageError for bytes that are no UTF-8."""
+    """Check that a name is UTF-8, so that a manifest can represent it. Raises UsageError."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -183,25 +187,25 @@ def _utf8(name: str) -> str:
     return name
 
 
-def _partition(entry: Entry, kind: str) -> Partition | None:
-    """None for a pipe or a socket, which would never end. Raises NoInputError or StorageError where it cannot be looked
-    at."""
-    size = mtime_ns = inode = 0  # of a link to nowhere: it fails alone, when it is opened
+def _partition(entry: Entry, format_name: str) -> Partition | None:
+    """The partition of a file; None for a pipe or a socket, which might never end. Raises NoInputError or StorageError
+    if it cannot be examined."""
+    size = mtime_ns = inode = 0  # of a dangling link, which fails on its own when opened
     if entry.kind != "nowhere":
         try:
-            about = os.stat(entry.path)  # noqa: PTH116 - one call for each of many files
+            status = os.stat(entry.path)  # noqa: PTH116 - one call for each of many files
         except FileNotFoundError:
-            pass  # gone since it was listed: the same
+            pass  # deleted since it was listed
         except OSError as error:
             raise listing_error(entry.path, error) from error
         else:
-            if not stat.S_ISREG(about.st_mode):
+            if not stat.S_ISREG(status.st_mode):
                 return None
-            size, mtime_ns, inode = about.st_size, about.st_mtime_ns, about.st_ino
+            size, mtime_ns, inode = status.st_size, status.st_mtime_ns, status.st_ino
     return Partition(
         path=os.path.abspath(entry.path),  # noqa: PTH100
         name=entry.name,
-        format=kind,
+        format=format_name,
         size=size,
         mtime_ns=mtime_ns,
         inode=inode,
@@ -210,7 +214,7 @@ def _partition(entry: Entry, kind: str) -> Partition | None:
 
 
 def hive_keys(name: str) -> Iterator[tuple[str, str | None]]:
-    """The keys that a path says, outermost first: `date=2026-11-01/a.parquet`."""
+    """The Hive keys in a path such as `date=2026-11-01/a.parquet`, outermost first."""
     if "=" not in name:
         return
     for folder in name.split("/")[:-1]:
@@ -220,7 +224,7 @@ def hive_keys(name: str) -> Iterator[tuple[str, str | None]]:
 
 
 def is_unchanged(partition: Partition) -> bool:
-    """Whether a file is still the one that was found: its size, mtime and, where it is known, inode."""
+    """Whether a file is unchanged since it was found: its size, mtime and, if known, inode."""
     try:
         now = os.stat(partition.path)  # noqa: PTH116 - one call, as cheap as it gets
     except OSError:

@@ -1,4 +1,4 @@
-"""What every format of input files offers. The command line names formats, so nothing here imports Arrow at its top."""
+"""The interface of input formats. The command line lists formats, so this module does not import Arrow at the top."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 
 class Format(ABC):
-    """A format of input files. `formats.FORMATS` lists them."""
+    """A format of input files. All formats are listed in `formats.FORMATS`."""
 
-    #: As `--format` and run.json name it.
+    #: The name in `--format` and run.json.
     name: ClassVar[str]
-    #: What file names end with, in lower case.
+    #: The suffixes of file names, in lower case.
     suffixes: ClassVar[tuple[str, ...]]
-    #: How many cores one reader keeps busy.
+    #: How many cores one reader uses.
     cores_per_reader: ClassVar[int] = 1
-    #: Cells are text without a type: numbers are parsed from them, and keys stay the text they are.
+    #: Whether cells are untyped text: numbers are parsed from them, and keys remain text.
     cells_are_text: ClassVar[bool] = False
-    #: `[csv]` of the job file says how cells are written, and is part of the fingerprint.
+    #: Whether `[csv]` of the job file applies and is part of the fingerprint.
     has_dialect: ClassVar[bool] = False
 
     @abstractmethod
     def read_schema(
         self, partition: Partition, dialect: CsvDialect, columns: Collection[str] | None = None
     ) -> tuple[pa.Schema, int | None]:
-        """The columns of a file, and how many rows it has; None where that is not known until it is read.
+        """The columns of a file, and its number of rows; None if that is known only after reading.
 
         Args:
-            columns: those that are going to be read (None: all); the types of others may be approximate.
+            columns: the columns that will be read (None: all); the types of others may be approximate.
 
         Raises:
-            PartitionError: the file is broken, or not of this format.
+            PartitionError: the file is broken or has another format.
         """
 
     @abstractmethod
@@ -54,15 +54,15 @@ class Format(ABC):
         """The rows of the columns of `schema`, in file order and bounded memory.
 
         Args:
-            schema: some columns of the file, as `read_schema` gave them.
-            header: the names of all of them.
-            block_rows: about how many rows are wanted at a time.
-            first_row: where to begin; 0 where `read_schema` does not tell the number of rows.
+            schema: some columns of the file, as returned by `read_schema`.
+            header: the names of all columns of the file.
+            block_rows: the approximate number of rows to yield at a time.
+            first_row: the first row to yield; 0 if `read_schema` does not return the number of rows.
 
         Raises:
-            PartitionError: the file cannot be read to its end.
+            PartitionError: the file cannot be read to the end.
         """
 
-    def most_rows(self, partition: Partition) -> int | None:  # noqa: ARG002 - of formats that can tell
-        """An upper bound of the rows, by the size of the file alone; None where there is none."""
+    def most_rows(self, partition: Partition) -> int | None:  # noqa: ARG002 - for subclasses
+        """An upper bound of the number of rows, from the file size alone; None if there is none."""
         return None

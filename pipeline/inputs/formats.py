@@ -1,4 +1,4 @@
-"""The formats of input files by name. To add one, write its class and enter it here."""
+"""The formats of input files by name. To add a format, write its class and list it here."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ FORMATS: dict[str, Format] = {one.name: one for one in (Parquet(), Csv())}
 
 
 def format_by_suffix(name: str) -> Format | None:
-    """The format of a file by the end of its name; None where that tells nothing."""
+    """The format with a suffix that matches a file name; None if there is none."""
     return next((one for one in FORMATS.values() if name.lower().endswith(one.suffixes)), None)

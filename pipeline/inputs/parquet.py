@@ -1,4 +1,4 @@
-"""Parquet as an input."""
+"""Parquet as an input format."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Parquet(Format):
-    """Parquet files: the footer says how many rows there are, and reading begins at any of them."""
+    """Parquet files: the footer contains the number of rows, and reading can begin at any row."""
 
     name = "parquet"
     suffixes = (".parquet", ".pq", ".parq")
-    cores_per_reader = 4  # more only cost memory (measured)
+    cores_per_reader = 4  # more cores only cost memory (measured)
 
     def read_schema(
         self,
@@ -26,8 +26,8 @@ class Parquet(Format):
         dialect: CsvDialect,  # noqa: ARG002 - its cells have types
         columns: Collection[str] | None = None,
     ) -> tuple[pa.Schema, int]:
-        """As the footer has them."""
-        from ..parquet.file import ParquetSource  # Arrow, which `--help` does without
+        """The columns and the number of rows in the footer."""
+        from ..parquet.file import ParquetSource  # imports Arrow, which `--help` does not need
 
         with ParquetSource(partition.path, name=partition.name) as source:
             return source.schema(columns), source.num_rows
@@ -42,8 +42,8 @@ class Parquet(Format):
         block_rows: int,
         first_row: int = 0,
     ) -> Iterator[ReadRows]:
-        """From `first_row` on."""
-        from ..parquet.file import ParquetSource  # Arrow, which `--help` does without
+        """Reads from `first_row` on."""
+        from ..parquet.file import ParquetSource  # imports Arrow, which `--help` does not need
 
         with ParquetSource(partition.path, name=partition.name) as source:
             for batch in source.read_batches(schema.names, schema=schema, block_rows=block_rows, first_row=first_row):

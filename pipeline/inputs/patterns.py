@@ -1,6 +1,6 @@
-"""Glob patterns, on folders that are listed by `folders`: `*`, `?` and `[...]` within a name, `**` for any number of
-folders. As `glob.glob` has them, but that names which begin with `_` or `.` are never matched, that links which lead
-back are cut, and that a folder that cannot be listed is an error.
+"""Glob patterns on folders listed by `storage.folders`: `*`, `?` and `[...]` within a name, `**` for any number of
+folders. Like `glob.glob`, except that names which begin with `_` or `.` are never matched, links that form a loop are
+not followed, and a folder that cannot be listed is an error.
 """
 
 import re
@@ -17,33 +17,33 @@ ANY_DEPTH = "**"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pattern:
-    """`root`: the folder before the first magic name; `names`: the pattern of each name below it. `only_folders`: it
-    ended with a slash."""
+    """A parsed glob. `root`: the folder before the first name with a wildcard; `names`: the patterns of the names below
+    it; `only_folders`: whether the glob ends with a slash."""
 
     root: str
     names: tuple[str, ...]
     only_folders: bool
 
     def matches_or_enters(self, parts: Sequence[str]) -> bool:
-        """Whether a file at this path below the root would be found: by its name, or in a folder that matches, which is
-        searched to the bottom."""
+        """Whether a file at this path below the root is found: it matches, or is in a folder that matches, which is
+        searched recursively."""
         return not any(map(is_hidden, parts)) and _reaches(self.names, parts)
 
 
 def is_pattern(text: str) -> bool:
-    """Whether any of its characters means another name than itself."""
+    """Whether a path contains a wildcard."""
     return _MAGIC.search(text) is not None
 
 
 def parse(text: str) -> Pattern:
-    """A pattern, apart."""
+    """Split a glob into its root and names."""
     parts = Path(text).parts
-    first = next(place for place, part in enumerate(parts) if is_pattern(part))
+    first = next(index for index, part in enumerate(parts) if is_pattern(part))
     return Pattern(root=str(Path(*parts[:first])), names=parts[first:], only_folders=text.endswith("/"))
 
 
 def expand(walker: Walker, pattern: Pattern) -> Iterator[Entry]:
-    """The files that match, and those in folders that match; one may come twice."""
+    """The files that match, and those in folders that match. A file may be yielded twice."""
     yield from _expand(walker, walker.start(pattern.root), pattern.names, only_folders=pattern.only_folders)
 
 

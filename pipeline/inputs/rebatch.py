@@ -1,5 +1,5 @@
-"""Batches of any size → blocks of one size, so that what is scored together never depends on how a file was
-written. Independent of what is in them."""
+"""Regroups batches of any size into blocks of one size, so that the rows of a block do not depend on how a file was
+written. Independent of the contents."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,13 +10,13 @@ from ..row_bytes import Sizes, row_bytes
 
 
 class Rebatcher:
-    """Takes rows in order and gives them back `rows` at a time.
+    """Collects rows in order and returns them `rows` at a time.
 
-    A block that lies within one batch is a slice of it; only blocks across batches are copied.
+    A block within one batch is a slice of it; only blocks that span batches are copied.
 
     Args:
-        most_bytes: what the texts, bytes and lists of a block may take, decoded; one with heavier rows is shorter, by a
-            rule that depends on the rows alone. A single row may take more.
+        most_bytes: the largest decoded size of the texts, binary values and lists of a block. A block of larger rows is
+            shorter, which depends on the rows alone. A single row may be larger.
     """
 
     def __init__(self, rows: int, most_bytes: int | None = None) -> None:
@@ -25,7 +25,7 @@ class Rebatcher:
         self._held = self._held_bytes = 0
 
     def add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        """Take a batch; yields the blocks that are full."""
+        """Add a batch; yields the full blocks."""
         sizes = None if self._most_bytes is None else row_bytes(batch)
         ends = None if sizes is None else np.cumsum(sizes)
         offset = 0
@@ -42,12 +42,12 @@ class Rebatcher:
             self._held_bytes += _between(ends, offset - count, offset)
 
     def rest(self) -> Iterator[pa.RecordBatch]:
-        """What is left, as one shorter block, if anything is."""
+        """The remaining rows, if any, as one shorter block."""
         if self._waiting:
             yield self._joined(None)
 
     def _fitting(self, ends: Sizes | None, offset: int) -> int:
-        """How many rows of the batch from `offset` on may join those that wait; at least one of a block."""
+        """How many rows of the batch from `offset` on fit into the current block; at least one if it is empty."""
         if ends is None or self._most_bytes is None:
             return self._rows
         room = self._most_bytes - self._held_bytes + (int(ends[offset - 1]) if offset else 0)
@@ -69,7 +69,7 @@ def _between(ends: Sizes | None, start: int, stop: int) -> int:
 def rebatch(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
     """The same rows in the same order, `rows` at a time; only the last batch may be shorter.
 
-    Batches without any row give one empty block, so that their schema is not lost.
+    Batches without rows yield one empty block, so that their schema is not lost.
     """
     rebatcher, empty, some = Rebatcher(rows), None, False
     for batch in batches:

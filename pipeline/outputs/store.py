@@ -14,7 +14,7 @@ from time import sleep
 from typing import Any
 
 from ..errors import OutputError, ScorelineError, StorageError
-from ..storage.folders import PLACE_ERRORS, Entry, Failed, Walker, is_hidden
+from ..storage.folders import PATH_ERRORS, Entry, Failed, Walker, is_hidden
 from ..storage.plain_files import Kind, kind_of, read_plain
 from ..storage.temporaries import is_temporary, temporary_name
 from .naming import REJECTS, SUFFIX
@@ -23,7 +23,7 @@ SUCCESS = "_SUCCESS"
 MANIFEST = "_scoreline/run.json"
 LOCK = "_scoreline/lock"
 #: The place is at fault, not the disk.
-_NOT_THERE = {*PLACE_ERRORS, errno.EISDIR, errno.EEXIST, errno.EROFS} - {errno.EINVAL}
+_NOT_THERE = {*PATH_ERRORS, errno.EISDIR, errno.EEXIST, errno.EROFS} - {errno.EINVAL}
 #: What may pass, so that a call that can be repeated is; anything else would only fail again.
 _FALTERING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 _PAUSES_S = (0.05, 0.2)
@@ -178,7 +178,7 @@ class Store:
 
 def _output_error(path: str, error: OSError) -> ScorelineError:
     """The typed error for an output, or a folder in one, that cannot be listed or looked at."""
-    if error.errno in PLACE_ERRORS:
+    if error.errno in PATH_ERRORS:
         return OutputError(f"{path!r} cannot be looked at: {error.strerror}; choose another --output")
     return StorageError(f"{path!r} cannot be looked at: {error.strerror or error}; look at the disk, then run again")
 

@@ -1,2 +1,2 @@
-"""Parquet files of any origin, opened in one place: footers that are held against themselves, pages that claim too
-much, INT96, and batches of bounded size. Independent of partitions, models and outputs."""
+"""Reads Parquet files of any origin. Checks that footers are consistent and that pages do not unpack to too much, reads
+INT96, and limits the size of batches. Independent of partitions, models and outputs."""

@@ -1,6 +1,6 @@
-"""How many entries the first leaf of a column has, as Parquet counts the values of a column chunk: one for each value,
-and one for each list that is empty or null. Where a file holds nothing but lists, this is what tells whether a row
-group has the rows that its footer says.
+"""Counts the entries of the first leaf of a column, as Parquet counts the values of a column chunk: one for each value,
+and one for each list that is empty or null. If a file contains only lists, this is how a wrong number of rows in its
+footer is detected.
 """
 
 import numpy as np
@@ -14,21 +14,21 @@ Entries = NDArray[np.int64]
 
 
 def num_entries(array: pa.Array) -> int:
-    """The entries of all rows."""
+    """The number of entries of all rows."""
     return int(_entries(array).sum())
 
 
 def _entries(array: pa.Array) -> Entries:
-    """The entries of each row, `[rows]`."""
-    kind = array.type
-    if isinstance(kind, pa.BaseExtensionType):
+    """The number of entries of each row, `[rows]`."""
+    arrow_type = array.type
+    if isinstance(arrow_type, pa.BaseExtensionType):
         return _entries(array.storage)
-    if pa.types.is_struct(kind) and kind.num_fields:
+    if pa.types.is_struct(arrow_type) and arrow_type.num_fields:
         return _entries(array.flatten()[0])
-    if pa.types.is_map(kind):
-        entries = pa.struct([pa.field("key", kind.key_type), pa.field("value", kind.item_type)])
+    if pa.types.is_map(arrow_type):
+        entries = pa.struct([pa.field("key", arrow_type.key_type), pa.field("value", arrow_type.item_type)])
         return _entries(array.cast(pa.list_(entries)))
-    if not pa.types.is_nested(kind):
+    if not pa.types.is_nested(arrow_type):
         return np.ones(len(array), dtype=np.int64)
     lengths = to_numpy(pc.list_value_length(array).cast(pa.int64()).fill_null(0))
     below = np.concatenate([[0], np.cumsum(_entries(array.flatten()))])

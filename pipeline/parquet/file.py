@@ -1,7 +1,7 @@
-"""One Parquet file, open for reading. Every command opens Parquet here.
+"""One Parquet file, open for reading. All commands open Parquet files here.
 
-`pre_buffer=False, buffer_size=1 MiB` reads a giant row group through a small window: the defaults hold the
-whole of it. No memory maps: a truncated file would be a SIGBUS.
+`pre_buffer=False, buffer_size=1 MiB` reads a large row group through a small window: the defaults would hold all of it
+in memory. Memory maps are not used: a truncated file would cause a SIGBUS.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 from ..errors import PartitionError, one_line
 from ..storage.plain_files import require_plain
 from .entries import num_entries
-from .footer import Group, check_chunks, check_counts, lies, read_groups
+from .footer import Group, check_chunks, check_counts, inconsistent_footer, read_groups
 from .int96 import MICROSECONDS, NANOSECONDS, fits, loses_digits
 from .leaves import Leaf, LeafTable
 from .sizes import RowsAtOnce
 
-#: What pyarrow raises for a file that is broken: all four were seen.
+#: What pyarrow raises for broken files.
 BROKEN = (OSError, pa.ArrowException, UnicodeDecodeError)
 WINDOW_BYTES = 1 << 20
 DEFAULT_BLOCK_ROWS = 1 << 16
@@ -32,10 +32,10 @@ class ParquetSource:
 
     Args:
         path: the file.
-        name: what errors call it.
+        name: the name of the file in errors.
 
     Raises:
-        PartitionError: from opening and from every method: the file cannot be read, or cannot be believed.
+        PartitionError: from opening and from every method: the file cannot be read, or is inconsistent.
     """
 
     def __init__(self, path: str | Path, *, name: str) -> None:
@@ -73,12 +73,12 @@ class ParquetSource:
 
     @property
     def num_rows(self) -> int:
-        """How many rows the footer says there are."""
+        """The number of rows, according to the footer."""
         return int(self._file().metadata.num_rows)
 
     @property
     def names(self) -> list[str]:
-        """The columns."""
+        """The names of the columns."""
         return list(self._file().schema_arrow.names)
 
     @property
@@ -87,7 +87,8 @@ class ParquetSource:
         return dict(self._file().metadata.metadata or {})
 
     def schema(self, columns: Collection[str] | None = None) -> pa.Schema:
-        """The columns of the file and their types; of INT96 among `columns` (None: all) they depend on the values."""
+        """The columns of the file and their types. The types of INT96 columns among `columns` (None: all) depend on the
+        values."""
         try:
             found = self._file().schema_arrow.remove_metadata()
             coarse = self._beyond_nanoseconds(columns)
@@ -107,11 +108,11 @@ class ParquetSource:
         first_row: int = 0,
     ) -> Iterator[pa.RecordBatch]:
         """The rows of `columns` (None: all) from `first_row` on, in file order; page checksums are verified. Row groups
-        before `first_row` are not read; of the one it lies in, the rows before it are read and dropped.
+        before `first_row` are not read; in the one that contains it, earlier rows are read and dropped.
 
         Args:
-            schema: the types of the columns, as `schema` gave them; read from the file where it is not given.
-            block_rows: a batch holds a multiple of these, or fewer where rows are heavy.
+            schema: the types of the columns, as returned by `schema`; read from the file if not given.
+            block_rows: a batch has a multiple of this many rows, or fewer if rows are large.
         """
         names = self.names if columns is None else list(columns)
         if schema is None and self._table.int96:
@@ -127,7 +128,7 @@ class ParquetSource:
             raise self._unreadable(error) from error
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows of some columns, held at once."""
+        """All rows of some columns, as one table."""
         names = self.names if columns is None else list(columns)
         found = self.schema(names)
         schema = found if columns is None else pa.schema([found.field(name) for name in names])
@@ -137,7 +138,7 @@ class ParquetSource:
     def _checked(
         self, names: Sequence[str], coarse: Collection[str], block_rows: int, first_row: int
     ) -> Iterator[pa.RecordBatch]:
-        """The rows, as many as the footer says."""
+        """The rows. Raises PartitionError if their number differs from the footer."""
         leaves = self._table.below(names)
         runs, passed = self._runs(leaves, block_rows, first_row)
         for groups, rows, batch_rows in runs:
@@ -153,43 +154,44 @@ class ParquetSource:
             if left:
                 more = "fewer" if left > 0 else "more"
                 where = f"row group {groups[0]}" if len(groups) == 1 else f"row groups {groups[0]} to {groups[-1]}"
-                raise lies(self.name, f"{where} should have {rows:,} rows, and {more} can be read")
-            if (
-                not self._table.flat and leaves
-            ):  # one row group, of lists alone: the first leaf says how many values it has
+                raise inconsistent_footer(self.name, f"{where} should have {rows:,} rows, but {more} can be read")
+            if not self._table.flat and leaves:  # one row group with only lists: compare the values of the first leaf
                 self._compare_entries(groups[0], leaves[0], entries)
 
     def _compare_entries(self, group: int, leaf: Leaf, entries: int) -> None:
-        assert self._groups is not None, "read before rows are"
+        assert self._groups is not None, "row groups are read before rows"
         values = self._groups[group].chunks[leaf.index].values
         if values != entries:
-            raise lies(
-                self.name, f"column {leaf.path!r} of row group {group} says that it has {values:,} values, and its rows"
+            raise inconsistent_footer(
+                self.name, f"column {leaf.path!r} of row group {group} declares {values:,} values, but its rows have"
                 f" {entries:,}"
             )  # fmt: skip
 
     def _streams(
         self, groups: list[int], rows: int, leaves: Sequence[Leaf], coarse: Collection[str]
     ) -> Iterator[pa.RecordBatch]:
-        """Some row groups; columns of INT96 that nanoseconds do not hold come from a reader of microseconds."""
-        ours = [leaf.index for leaf in leaves if self._table.column_of(leaf) not in coarse]
-        theirs = [leaf.index for leaf in leaves if self._table.column_of(leaf) in coarse]
-        if not theirs:
-            yield from self._file().reader.iter_batches(rows, row_groups=groups, column_indices=ours)
+        """The rows of some row groups. INT96 columns in `coarse`, which do not fit nanoseconds, are read as
+        microseconds."""
+        fine = [leaf.index for leaf in leaves if self._table.column_of(leaf) not in coarse]
+        wide = [leaf.index for leaf in leaves if self._table.column_of(leaf) in coarse]
+        if not wide:
+            yield from self._file().reader.iter_batches(rows, row_groups=groups, column_indices=fine)
             return
         streams = [
             self._file(unit).reader.iter_batches(rows, row_groups=groups, column_indices=indices)
-            for unit, indices in ((None, ours), ("us", theirs), (None, theirs), ("s", theirs))
+            for unit, indices in ((None, fine), ("us", wide), (None, wide), ("s", wide))
             if indices
         ]
         order = list(dict.fromkeys(self._table.column_of(leaf) for leaf in leaves))
-        for *read, fine, seconds in _aligned(streams):
+        for *read, nanoseconds, seconds in _aligned(streams):
             for name in coarse:
                 values = read[-1].column(name)
-                if loses_digits(fine.column(name), values) or not fits(seconds.column(name), values, MICROSECONDS):
+                if loses_digits(nanoseconds.column(name), values) or not fits(
+                    seconds.column(name), values, MICROSECONDS
+                ):
                     raise PartitionError(
-                        f"{self.name}: column {name!r} holds INT96 timestamps beyond 1677–2262, and some have digits"
-                        " beyond microseconds or lie beyond the year 290000, so no type of Arrow holds them all; round"
+                        f"{self.name}: column {name!r} has INT96 timestamps outside 1677–2262, and some need"
+                        " nanoseconds or are after the year 290000, so no Arrow type can represent them all; round"
                         " them where the file is written, or leave the column out with --keys",
                         partition=self.name,
                     )
@@ -200,10 +202,11 @@ class ParquetSource:
     def _runs(
         self, leaves: Sequence[Leaf], block_rows: int, first_row: int
     ) -> tuple[list[tuple[list[int], int, int]], int]:
-        """Row groups that are read in one go, with their rows and how many of those at once; and how many rows of the
-        first come before `first_row`."""
+        """Runs of row groups that are read together, each with its number of rows and of rows per batch; and how many
+        rows of the first run precede `first_row`."""
         groups = self._read_groups(leaves)
-        # How many rows a row group has shows only when it is read; and Arrow joins no dictionaries within others.
+        # Without flat leaves, the number of rows is known only after reading; and Arrow cannot concatenate nested
+        # dictionaries.
         alone = not self._table.flat or self._table.hold_inner_dictionaries(leaves)
         counted = [leaf for leaf in leaves if not leaf.nested] or [
             leaf for leaf in self._table.below(self.names) if not leaf.nested
@@ -232,7 +235,7 @@ class ParquetSource:
         return self._groups
 
     def _beyond_nanoseconds(self, columns: Collection[str] | None) -> set[str]:
-        """The columns of INT96 that nanoseconds do not hold. Reads them, where there are any, and nothing else."""
+        """The INT96 columns with values that do not fit nanoseconds. Reads these columns only."""
         names = [name for name in self._table.int96 if columns is None or name in columns]
         found: set[str] = set()
         for name in names:
@@ -254,7 +257,7 @@ class ParquetSource:
         return LeafTable(self._file())
 
     def _file(self, unit: str | None = None) -> pq.ParquetFile:
-        """The file as Arrow reads it, INT96 in a unit of its own."""
+        """The file as Arrow reads it, with INT96 in a given unit (None: nanoseconds)."""
         if unit not in self._files:
             self._files[unit] = pq.ParquetFile(
                 self._path,
@@ -267,7 +270,7 @@ class ParquetSource:
 
     def _bytes(self) -> BinaryIO:
         if self._raw is None:
-            self._raw = Path(self._path).open("rb")  # noqa: SIM115 - closed with the others
+            self._raw = Path(self._path).open("rb")  # noqa: SIM115 - closed by close()
         return self._raw
 
     def _unreadable(self, error: BaseException) -> PartitionError:
@@ -275,8 +278,7 @@ class ParquetSource:
 
 
 def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Raise ArrowInvalid for text that is no UTF-8: Arrow reads it without a word, and other readers stumble over
-    it."""
+    """Raise ArrowInvalid for text that is not UTF-8: Arrow reads it without an error, but other readers fail on it."""
     for column in batch.columns:
         if not pa.types.is_primitive(column.type):
             column.validate(full=True)
@@ -284,16 +286,16 @@ def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _aligned(streams: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[list[pa.RecordBatch]]:
-    """The same rows of several streams, whose batches may end at different rows; ends with the first that ends."""
+    """Align the batches of several streams of the same rows. Ends with the first stream that ends."""
     held: list[pa.RecordBatch | None] = [None] * len(streams)
     while True:
-        for place, stream in enumerate(streams):
-            batch = held[place]
+        for index, stream in enumerate(streams):
+            batch = held[index]
             while batch is None or not batch.num_rows:
                 batch = next(stream, None)
                 if batch is None:
                     return
-            held[place] = batch
+            held[index] = batch
         rows = min(batch.num_rows for batch in held if batch is not None)
         yield [batch.slice(0, rows) for batch in held if batch is not None]
         held = [batch.slice(rows) for batch in held if batch is not None]

@@ -1,6 +1,6 @@
-"""INT96 timestamps: Spark's, Hive's and Impala's. They reach from 4713 BC on in nanoseconds, and no type of Arrow does.
-A column whose values all lie within what 64 bits of nanoseconds hold (1677 to 2262) is `timestamp[ns]`, as Arrow reads
-it; any other is `timestamp[us]`, in which Arrow's own reading would wrap nothing either.
+"""INT96 timestamps, as written by Spark, Hive and Impala. They count nanoseconds from 4713 BC on, which no Arrow type
+can. A column whose values all fit 64 bits of nanoseconds (1677 to 2262) is read as `timestamp[ns]`, as Arrow does; any
+other as `timestamp[us]`, in which the values do not overflow.
 """
 
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-#: Units in a second, of the types that may hold the values.
+#: Units per second of the possible types.
 NANOSECONDS, MICROSECONDS = 10**9, 10**6
 
 
 def timestamps(array: pa.Array) -> Iterator[pa.Array]:
-    """The timestamps of an array, whatever they are nested in."""
+    """The timestamps of an array, at any nesting."""
     if pa.types.is_timestamp(array.type):
         yield array
     elif pa.types.is_struct(array.type):
@@ -27,8 +27,8 @@ def timestamps(array: pa.Array) -> Iterator[pa.Array]:
 
 
 def fits(seconds: pa.Array, values: pa.Array, per_second: int) -> bool:
-    """Whether 64 bits of a unit hold all timestamps of an array, as whole seconds do of every INT96. In the first and
-    the last second of which they hold a part, both have the same sign unless the values have wrapped."""
+    """Whether all timestamps of an array fit 64 bits of a unit. Whole seconds fit for every INT96. In the first and
+    last second, which fit only partly, seconds and values have the same sign unless the values have overflowed."""
     first_s, last_s = -(2**63) // per_second, (2**63 - 1) // per_second
     for coarse, fine in zip(timestamps(seconds), timestamps(values), strict=True):
         whole = coarse.cast(pa.int64())
@@ -45,7 +45,7 @@ def fits(seconds: pa.Array, values: pa.Array, per_second: int) -> bool:
 
 
 def loses_digits(nanoseconds: pa.Array, microseconds: pa.Array) -> bool:
-    """Whether the same timestamps have digits beyond microseconds; both wrap in 64 bits, and so does the difference."""
+    """Whether timestamps have digits below microseconds. Both arrays may overflow 64 bits; so does their difference."""
     for fine, coarse in zip(timestamps(nanoseconds), timestamps(microseconds), strict=True):
         difference = pc.subtract(fine.cast(pa.int64()), pc.multiply(coarse.cast(pa.int64()), 1000))
         if pc.any(pc.not_equal(difference, 0)).as_py():

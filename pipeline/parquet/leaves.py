@@ -1,4 +1,4 @@
-"""The leaf columns of a Parquet file: one for each column of numbers or text, several below a struct, list or map."""
+"""The leaf columns of a Parquet file: one for a column of numbers or text, one or more for a struct, list or map."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A leaf column to be read. `width`: the bytes of a value, None where each has its own; `nested`: whether it
-    lies in lists."""
+    """A leaf column to be read. `width`: the bytes of a value, None if variable; `nested`: whether it is inside
+    lists."""
 
     index: int
     path: str
@@ -26,7 +26,7 @@ class Leaf:
 
     @property
     def is_light(self) -> bool:
-        """A number for each row."""
+        """Whether it has one narrow value of fixed width per row."""
         return self.width is not None and self.width <= LIGHT_WIDTH and not self.nested
 
 
@@ -38,12 +38,12 @@ class LeafTable:
 
     @cached_property
     def paths(self) -> list[list[str]]:
-        """Of every leaf the names from its column down."""
+        """The path of every leaf: the names from its column down."""
         return [list(path) for path in self._file.reader.column_paths]
 
     @cached_property
     def int96(self) -> dict[str, set[int]]:
-        """By column its leaves of INT96."""
+        """The INT96 leaves by column."""
         schema, found = self._file.schema, dict[str, set[int]]()
         for index, path in enumerate(self.paths):
             if schema.column(index).physical_type == "INT96":
@@ -52,7 +52,7 @@ class LeafTable:
 
     @cached_property
     def flat(self) -> set[int]:
-        """The leaves that have one value in each row."""
+        """The leaves that have one value per row."""
         schema = self._file.schema
         return {n for n in range(len(schema)) if schema.column(n).max_repetition_level == 0}
 
@@ -61,7 +61,7 @@ class LeafTable:
         return self.paths[leaf.index][0]
 
     def below(self, names: Collection[str]) -> list[Leaf]:
-        """The leaves below some columns. By the first step of their path: a name may hold a dot."""
+        """The leaves of some columns. Compares the first step of their paths, since a name may contain a dot."""
         schema, wanted, found = self._file.schema, set(names), []
         for index, path in enumerate(self.paths):
             if path[0] in wanted:
@@ -72,7 +72,7 @@ class LeafTable:
         return found
 
     def hold_inner_dictionaries(self, leaves: Sequence[Leaf]) -> bool:
-        """Whether lists, structs or maps among the columns hold dictionaries."""
+        """Whether lists, structs or maps among the columns contain dictionaries."""
         owners = {self.column_of(leaf) for leaf in leaves if leaf.path != self.column_of(leaf)}
-        kinds = [field.type for field in self._file.schema_arrow if field.name in owners]
-        return any(pa.types.is_nested(kind) and not without_dictionaries(kind).equals(kind) for kind in kinds)
+        types = [field.type for field in self._file.schema_arrow if field.name in owners]
+        return any(pa.types.is_nested(one) and not without_dictionaries(one).equals(one) for one in types)

@@ -1,7 +1,8 @@
-"""The headers of a column chunk's pages: what they claim to unpack to, and how large a single value may be.
+"""The headers of a column chunk's pages: their unpacked sizes, and how large a single value may be.
 
-A footer may say of a chunk whatever it likes, and Arrow allocates what the header of a page says. So the headers of
-chunks that could fill the memory are read first, each in a few bytes; their pages are not.
+The footer of a file need not be true, and Arrow allocates as much memory as the header of a page declares. Therefore
+the headers of chunks that could fill the memory are read first; each has a few bytes. The pages themselves are not
+read.
 """
 
 import struct
@@ -12,27 +13,28 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import PartitionError
-from .footer import MOST_TIMES, MOST_UNPACKED_BYTES, Chunk, lies
+from .footer import MOST_TIMES, MOST_UNPACKED_BYTES, Chunk, inconsistent_footer
 from .thrift import Wanted, read_struct
 
-#: What a page may unpack to.
+#: The largest unpacked size of a page.
 MOST_PAGE_BYTES = 1 << 30
-#: How many times its size the bytes of a page can be, by the number of their codec: for the others there is no bound.
+#: The largest compression ratio by codec number; for other codecs it is unbounded.
 _MOST_RATIO = {0: 1, 1: 22, 2: 1032, 5: 256, 7: 256}
 _CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 _HEADER: Wanted = {1: None, 2: None, 3: None, 5: {1: None, 2: None}, 7: {1: None}, 8: {1: None, 4: None}}
 _HEAD_BYTES, _MOST_HEAD_BYTES = 256, 16 << 20
-#: Chunks of old writers are longer than they say, by the header of a dictionary; Arrow allows for as much.
+#: Old writers omit the header of the dictionary from the size of a chunk; Arrow tolerates the same difference.
 _SLACK_BYTES = 100
-#: Encodings of values that repeat what stands elsewhere: in the dictionary, or in the value before.
+#: Encodings whose values refer to a dictionary, or to the previous value.
 _BY_DICTIONARY, _BY_PREFIX = (2, 8), 7
 _LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`values`: how many, of the data pages; `size`: its bytes, unpacked; `body`, `packed`: where they are."""
+    """A page. `values`: the number of values, for data pages; `size`: the unpacked bytes; `body`, `packed`: the offset
+    and number of the packed bytes."""
 
     kind: int
     values: int
@@ -43,22 +45,22 @@ class Page:
 
     @property
     def is_dictionary(self) -> bool:
-        """Whether it holds the values that others name by their number."""
+        """Whether it is a dictionary page."""
         return self.kind == _DICTIONARY
 
     @property
     def by_dictionary(self) -> bool:
-        """Whether its values stand in the dictionary."""
+        """Whether its values refer to the dictionary."""
         return self.encoding in _BY_DICTIONARY
 
     @property
     def by_prefix(self) -> bool:
-        """Whether its values repeat the beginning of the one before."""
+        """Whether its values share a prefix with the previous value."""
         return self.encoding == _BY_PREFIX
 
 
 def may_overflow(chunk: Chunk) -> bool:
-    """Whether its bytes can hold a page that is to be refused."""
+    """Whether a chunk of this size can contain a page that must be refused."""
     ratio = _MOST_RATIO.get(chunk.codec)
     return ratio is None or chunk.packed * ratio > MOST_UNPACKED_BYTES * (1 if ratio > MOST_TIMES else 4)
 
@@ -67,13 +69,13 @@ def read_pages(file: BinaryIO, chunk: Chunk, *, name: str, where: str) -> list[P
     """The pages of a chunk.
 
     Raises:
-        PartitionError: one claims to unpack to more than a page may, or is none; or they hold other values than the
-            chunk says.
+        PartitionError: a page is too large when unpacked or has no valid header, or the pages have another number of
+            values than the chunk declares.
     """
     found, at, values = [], chunk.start, 0
     end = chunk.start + chunk.packed
     if chunk.start < 0 or chunk.packed < 0:
-        raise lies(name, f"{where} lies at {chunk.start:,}, {chunk.packed:,} bytes long")
+        raise inconsistent_footer(name, f"{where} begins at {chunk.start:,} and has {chunk.packed:,} bytes")
     if chunk.start == 0 and not chunk.values:  # a row group without rows
         return []
     while at < end or (values < chunk.values and at < end + _SLACK_BYTES):
@@ -82,8 +84,8 @@ def read_pages(file: BinaryIO, chunk: Chunk, *, name: str, where: str) -> list[P
             page.size > MOST_UNPACKED_BYTES and page.size > MOST_TIMES * max(1, page.packed)
         ):
             raise PartitionError(
-                f"{name}: a page of {where} says that {page.packed:,} bytes unpack to {page.size:,}; a file like that"
-                " would fill the memory, so it is not read",
+                f"{name}: a page of {where} declares that {page.packed:,} bytes unpack to {page.size:,}, which would"
+                " fill the memory; write the file again",
                 partition=name,
             )
         if not page.is_dictionary:
@@ -91,7 +93,7 @@ def read_pages(file: BinaryIO, chunk: Chunk, *, name: str, where: str) -> list[P
         found.append(page)
         at = page.body + page.packed
     if values != chunk.values:
-        raise lies(name, f"{where} says that it has {chunk.values:,} values, and its pages {values:,}")
+        raise inconsistent_footer(name, f"{where} declares {chunk.values:,} values, but its pages have {values:,}")
     return found
 
 
@@ -101,25 +103,25 @@ def _page(file: BinaryIO, at: int, *, name: str, where: str) -> Page:
         file.seek(at)
         data = file.read(size)
         try:
-            said, length = read_struct(data, 0, _HEADER)
+            header, length = read_struct(data, 0, _HEADER)
             break
         except IndexError as error:
             if len(data) < size or size >= _MOST_HEAD_BYTES:
-                raise _no_page(name, where, error) from error
+                raise _bad_header(name, where, error) from error
             size *= 16
         except ValueError as error:
-            raise _no_page(name, where, error) from error
-    about = said.get({_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}.get(said.get(1, -1), 0), {})
+            raise _bad_header(name, where, error) from error
+    details = header.get({_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}.get(header.get(1, -1), 0), {})
     page = Page(
-        kind=said.get(1, -1),
-        values=_number(about, 1),
-        size=_number(said, 2),
-        encoding=_number(about, 4 if said.get(1) == _DATA_V2 else 2),
+        kind=header.get(1, -1),
+        values=_number(details, 1),
+        size=_number(header, 2),
+        encoding=_number(details, 4 if header.get(1) == _DATA_V2 else 2),
         body=at + length,
-        packed=_number(said, 3),
+        packed=_number(header, 3),
     )
     if min(page.values, page.size, page.packed) < 0:
-        raise _no_page(name, where, ValueError("it has fewer than no bytes"))
+        raise _bad_header(name, where, ValueError("a size is negative"))
     return page
 
 
@@ -128,14 +130,14 @@ def _number(fields: Any, number: int) -> int:
     return int(found)
 
 
-def _no_page(name: str, where: str, error: Exception) -> PartitionError:
+def _bad_header(name: str, where: str, error: Exception) -> PartitionError:
     return PartitionError(
         f"{name}: cannot be read as Parquet: a page of {where} has no readable header: {error}", partition=name
     )
 
 
 def longest_value(file: BinaryIO, chunk: Chunk, page: Page, *, enough: int) -> int:
-    """The most bytes that a text in a dictionary has, or a bound on it that is no more than `enough`."""
+    """The length of the longest text in a dictionary page, or an upper bound of it that is at most `enough`."""
     bound = max(0, page.size - 4 * page.values)
     if bound <= enough:
         return bound
@@ -146,15 +148,15 @@ def longest_value(file: BinaryIO, chunk: Chunk, page: Page, *, enough: int) -> i
             return bound
         try:
             data = pa.decompress(data, decompressed_size=page.size, codec=_CODECS[chunk.codec], asbytes=True)
-        except (OSError, pa.ArrowException, ValueError):  # Arrow's reader will say what is wrong with it
+        except (OSError, pa.ArrowException, ValueError):  # Arrow's reader will report the error
             return bound
     return _longest(data, page.values)
 
 
 def _longest(data: bytes, count: int) -> int:
-    """The longest of so many texts, each behind its length in four bytes."""
+    """The length of the longest of `count` texts, each preceded by its length in four bytes."""
     first = int.from_bytes(data[:4], "little")
-    if len(data) == count * (4 + first):  # ids and the like: all of them may be as long
+    if len(data) == count * (4 + first):  # such as ids: they may all have the same length
         lengths = np.frombuffer(data, dtype=np.uint8).reshape(count, 4 + first)[:, :4]
         if (lengths == lengths[0]).all():
             return first

@@ -1,8 +1,8 @@
-"""How many rows to decode at once, so that they take no more than so many bytes, whatever they unpack to.
+"""How many rows to decode at once, so that their decoded size is bounded.
 
-Numbers take what their type says. Texts are known by the pages they stand in: plain ones take the bytes of their
-pages; ones that name an entry of a dictionary may each be its longest. Of lists it is not known which row holds how
-many, so those go by what a row of their row group takes on average.
+The size of numbers follows from their type. The size of texts is estimated from their pages: plain pages have the bytes
+of their texts; every value of a page that refers to a dictionary may be the longest entry. The lengths of single lists
+are unknown, so lists are estimated by the average row of their row group.
 """
 
 from collections.abc import Sequence
@@ -15,21 +15,21 @@ from .footer import Group
 from .leaves import Leaf
 from .pages import Page, longest_value, may_overflow, read_pages
 
-#: Numbers that are decoded at once: enough to keep the reader's overhead small, little enough for 1,000 columns.
+#: Bytes of numbers decoded at once: large enough to keep the reader's overhead small, small enough for 1,000 columns.
 BATCH_BYTES, MOST_ROWS = 8 << 20, 1 << 16
-#: Texts, bytes and lists that are decoded at once.
+#: Bytes of texts, binary values and lists decoded at once.
 HEAVY_BYTES = 16 << 20
-#: What a value takes beside its bytes: an offset, and the levels that say where it belongs.
+#: The overhead of a value: its offset, and its definition and repetition levels.
 _BESIDE = 8
 
 
 class RowsAtOnce:
-    """Of one file. Page headers are read where leaves are not light, where they may claim too much, and of one leaf
-    that has a value in each row, since Arrow reads no more rows than a footer says.
+    """Estimates the rows to decode at once for one file. Reads page headers of leaves that are not light or may be too
+    large, and of one leaf with a value in each row, since Arrow never reads more rows than the footer declares.
 
     Args:
-        leaves: what is to be read.
-        counted: the leaves that have a value in each row, whether or not they are read.
+        leaves: the leaves to be read.
+        counted: the leaves that have one value per row, whether or not they are read.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class RowsAtOnce:
         self._most = block_rows * max(1, min(MOST_ROWS, BATCH_BYTES // light) // block_rows)
 
     def of(self, number: int, group: Group) -> int:
-        """The rows of a row group to be decoded at once.
+        """How many rows of a row group to decode at once.
 
         Raises:
-            PartitionError: a page claims to unpack to more than a page may.
+            PartitionError: a page is too large when unpacked.
         """
         costs, counted = [], False
         for leaf in self._leaves:
@@ -86,7 +86,7 @@ class RowsAtOnce:
 
 class _Cost:
     def of(self, rows: int) -> int:
-        """The most bytes of so many rows that follow each other."""
+        """The largest number of bytes of `rows` consecutive rows."""
         raise NotImplementedError
 
 
@@ -101,7 +101,8 @@ class _Average(_Cost):
 
 @dataclass(frozen=True, slots=True)
 class _Windows(_Cost):
-    """Pages that begin at the rows `starts` and take `sizes` up to there; `each`: what any other value may take."""
+    """Pages: `starts` are their first rows, `sizes` the cumulative bytes; `each`: the bytes that any other value may
+    take."""
 
     starts: "np.ndarray"
     sizes: "np.ndarray"
@@ -109,6 +110,6 @@ class _Windows(_Cost):
 
     def of(self, rows: int) -> int:
         first = np.arange(len(self.starts) - 1)
-        last = np.searchsorted(self.starts, self.starts[1:] - 1 + rows - 1, side="right")  # the page behind
+        last = np.searchsorted(self.starts, self.starts[1:] - 1 + rows - 1, side="right")  # the next page
         plain = self.sizes[np.minimum(last, len(self.starts) - 1)] - self.sizes[first]
         return int(max(plain, default=0)) + rows * (self.each + _BESIDE)

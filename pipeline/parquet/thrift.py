@@ -1,5 +1,5 @@
-"""A reader of Thrift's compact protocol, as Parquet footers and page headers use it. Nothing is allocated by what a
-number claims: every element that is counted takes a byte that is there.
+"""A reader of Thrift's compact protocol, as used in Parquet footers and page headers. Memory is never allocated by a
+declared count: each element must have at least one byte in the data.
 
 Format: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
@@ -8,20 +8,20 @@ from collections.abc import Mapping
 from typing import Any
 
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT, UUID = range(1, 14)
-#: Deeper than any footer; Python's own limit comes behind.
+#: Deeper than any footer, and below Python's recursion limit.
 MOST_DEPTH = 32
 
-#: What to read of a struct: field ids, and what to read of the struct, or of the list of structs, that stands there.
-#: None: a number, a text, or whether a struct is there at all.
+#: What to read of a struct: by field id, what to read of the nested struct or list of structs.
+#: None: read a number, or only whether the field exists.
 Wanted = Mapping[int, "Wanted | None"]
 
 
 def read_struct(data: bytes, at: int, wanted: "Wanted", depth: int = 0) -> tuple[dict[int, Any], int]:
-    """The wanted fields of the struct at `at`, by id, and where it ends. A list that is wanted as structs is a list of
-    dicts; one that is wanted as None is its number of elements.
+    """The wanted fields of the struct at offset `at`, by id, and the offset of its end. A list of structs is read as a
+    list of dicts.
 
     Raises:
-        ValueError: the bytes are no such struct.
+        ValueError: the bytes are not such a struct.
         IndexError: they end within it.
     """
     if depth > MOST_DEPTH:
@@ -63,7 +63,7 @@ def read_struct(data: bytes, at: int, wanted: "Wanted", depth: int = 0) -> tuple
 def _structs(data: bytes, at: int, wanted: "Wanted", depth: int) -> tuple[list[dict[int, Any]], int]:
     kind, count, at = _list_head(data, at)
     if kind != STRUCT and count:
-        raise ValueError(f"a list of type {kind}, where structs are due")
+        raise ValueError(f"a list of type {kind} where structs were expected")
     found = []
     for _ in range(count):
         fields, at = read_struct(data, at, wanted, depth + 1)
@@ -100,7 +100,7 @@ def _signed(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _skip(data: bytes, at: int, kind: int, depth: int) -> int:
-    """Where the value of a field ends."""
+    """The offset where the value of a field ends."""
     if kind in (TRUE, FALSE):
         return at
     if kind in (I16, I32, I64):
@@ -110,7 +110,7 @@ def _skip(data: bytes, at: int, kind: int, depth: int) -> int:
     if kind == BINARY:
         length, at = _unsigned(data, at)
         if at + length > len(data):
-            raise IndexError("a text beyond the end")
+            raise IndexError("a text extends past the end")
         return at + length
     if kind == STRUCT:
         return _skip_struct(data, at, depth + 1)
@@ -125,16 +125,17 @@ def _skip(data: bytes, at: int, kind: int, depth: int) -> int:
         return _skip_all(data, at + 1, [kinds >> 4, kinds & 15], count, depth)
     if kind in (BYTE, DOUBLE, UUID):
         return at + {BYTE: 1, DOUBLE: 8, UUID: 16}[kind]
-    raise ValueError(f"type {kind}, which there is not")
+    raise ValueError(f"unknown type {kind}")
 
 
 def _skip_struct(data: bytes, at: int, depth: int) -> int:
-    """Where a struct ends. Most of a footer is skipped here, so numbers and texts are passed over without a call."""
+    """The offset where a struct ends. Most of a footer is skipped here, so numbers and texts are skipped without a
+    call."""
     if depth > MOST_DEPTH:
         raise ValueError("nested too deeply")
     while (head := data[at]) != 0:
         at += 1
-        if head < 16:  # its number follows
+        if head < 16:  # its field id follows
             while data[at] >= 128:
                 at += 1
             at += 1
@@ -153,7 +154,7 @@ def _skip_struct(data: bytes, at: int, depth: int) -> int:
 
 
 def _skip_all(data: bytes, at: int, kinds: list[int], count: int, depth: int) -> int:
-    """Where so many elements, or pairs of key and value, end; a bool takes a byte here."""
+    """The offset where `count` elements, or pairs of key and value, end. A bool takes a byte here."""
     if depth > MOST_DEPTH:
         raise ValueError("nested too deeply")
     if count * len(kinds) > len(data) - at:

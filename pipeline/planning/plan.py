@@ -14,7 +14,7 @@ import pyarrow as pa
 from ...schemas.bundle import BundleManifest
 from ..bundle import stages
 from ..bundle.columns import check_options, output_fields
-from ..errors import ColumnError, OutputError, PartitionError, UsageError
+from ..errors import ColumnError, OutputError, PartitionError, UsageError, repeated
 from ..inputs.columns import check_columns
 from ..inputs.discover import Discovery, refuse_path
 from ..inputs.formats import FORMATS
@@ -284,7 +284,7 @@ def _keys(partition: Partition, schema: pa.Schema, features: set[str], options: 
             raise ColumnError(f"{partition.name}: key column {name!r} is missing; there are {there}")
         if times[name] > 1:
             raise ColumnError(
-                f"{partition.name}: column {name!r} stands {times[name]} times and cannot be carried through;"
+                f"{partition.name}: column {name!r} appears {repeated(times[name])} and cannot be carried through;"
                 " name the keys to keep with --keys"
             )
         yield name

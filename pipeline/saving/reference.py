@@ -183,8 +183,8 @@ def rows_within_bounds(manifest: BundleManifest, rows: Sample, raw: Raw) -> tupl
     for head in manifest.heads:
         if head.bounds is not None and head.bounds.reject:
             found = decode_head(head, raw[head.name], ColumnOptions(), manifest.ensemble, len(manifest.members))
-            if found.beyond is not None:
-                keep &= ~found.beyond
+            if found.out_of_bounds is not None:
+                keep &= ~found.out_of_bounds
     if not bool(keep.any()):
         raise BundleError("every prediction of the sample is out of bounds, and would be rejected; widen bounds=")
     kept = keep.nonzero()[:, 0]

@@ -1,1 +1,1 @@
-"""Folders listed, regular files opened, names of what is not yet published: the ground of everything on disk."""
+"""Lists folders, opens regular files, names temporary files: the basis of everything on disk."""

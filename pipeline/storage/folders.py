@@ -1,8 +1,8 @@
-"""Folders, listed: the only place that does so. A folder that cannot be listed ends the command, since the files in it
-would otherwise be taken for absent. Independent of what the files are for.
+"""Lists folders; no other module does. A folder that cannot be listed ends the command, since the files in it would
+otherwise be treated as absent. Independent of what the files are for.
 
-Links to files and folders are followed. A real folder is entered once per path: a link that leads to a folder which it
-lies in is cut, and noted.
+Links to files and folders are followed. A link to a folder on its own path would be a loop: it is not followed, and
+recorded.
 """
 
 import errno
@@ -14,20 +14,20 @@ from typing import Literal, NamedTuple
 
 from ..errors import NoInputError, ScorelineError, StorageError
 
-#: The place is at fault, not the disk.
-PLACE_ERRORS = {
+#: Errors caused by the path, not by the disk.
+PATH_ERRORS = {
     *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR),
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
 }
-#: A link that leads nowhere is met by whoever opens it.
+#: Errors of dangling links, which are reported when they are opened.
 _NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 Failed = Callable[[str, OSError], ScorelineError]
 
 
 class Entry(NamedTuple):
-    """A name in a folder. `name`: its path below the folder where the search began, with `/`; `kind`: behind links;
-    `nowhere` is a link that leads to nothing, or a name that has gone."""
+    """An entry of a folder. `name`: its path below the folder where the search began, with `/`; `kind`: of the target,
+    for links; `nowhere` is a dangling link, or an entry that has disappeared."""
 
     path: str
     name: str
@@ -36,8 +36,8 @@ class Entry(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A folder to be listed. `real`: its path without links; `above`: that of it and of every folder that its path goes
-    through. No inodes: not every file system gives each folder one of its own."""
+    """A folder to be listed. `real`: its path without links; `above`: the real paths of the folder and all its parents
+    on the path. Inodes are not used: not every file system gives each folder its own."""
 
     path: str
     name: str
@@ -46,22 +46,26 @@ class Folder(NamedTuple):
 
 
 def is_hidden(name: str) -> bool:
-    """Whether readers skip it, as Spark, Hive and Arrow do: it begins with `_` or `.`."""
+    """Whether a name begins with `_` or `.`, and readers such as Spark, Hive and Arrow skip it."""
     return name.startswith(("_", "."))
 
 
 def listing_error(path: str, error: OSError) -> ScorelineError:
-    """The typed error for something that is read, and cannot be listed or looked at."""
-    if error.errno in PLACE_ERRORS:
-        return NoInputError(f"{path!r} cannot be read: {error.strerror}; what is in it is unknown, so nothing is done")
+    """The typed error for an input path that cannot be listed or examined."""
+    if error.errno in PATH_ERRORS:
+        return NoInputError(
+            f"{path!r} cannot be read: {error.strerror}; its contents are unknown, so nothing was done; check the path"
+            " and its permissions"
+        )
     return StorageError(f"{path!r} cannot be read: {error.strerror or error}; look at the disk, then run again")
 
 
 @dataclass(kw_only=True, slots=True)
 class Walker:
-    """A search. `failed` makes the error that ends it; names for which `skip` holds are passed over.
+    """A search of folders. `failed` makes the error that ends it; names for which `skip` is true are skipped.
 
-    `loops`: links that were cut, by name; `linked`: the real paths of folders that were searched through a link.
+    `loops`: the names of links that were not followed because they are loops; `linked`: the real paths of folders that
+    were searched through a link.
     """
 
     failed: Failed = listing_error
@@ -70,12 +74,12 @@ class Walker:
     linked: set[str] = field(default_factory=set)
 
     def start(self, path: str, name: str = "") -> Folder:
-        """The folder where a search begins. Links to it, or to any folder that it lies in, are loops."""
+        """The folder where a search begins. Links to it or to any of its parents are loops."""
         real = Path(os.path.realpath(path))
         return Folder(path, name, str(real), frozenset(map(str, (real, *real.parents))))
 
     def entries(self, folder: Folder) -> list[Entry]:
-        """What a folder holds, in the order of the names."""
+        """The entries of a folder, sorted by name."""
         try:
             with os.scandir(folder.path or ".") as listed:
                 found = [(entry, entry.is_symlink()) for entry in listed if not self.skip(entry.name)]
@@ -89,7 +93,7 @@ class Walker:
         return sorted(made, key=lambda entry: entry.path)
 
     def enter(self, folder: Folder, entry: Entry) -> Folder | None:
-        """A folder in a folder; None where a link leads back to one on its own path."""
+        """A subfolder; None if it is a link to a folder on its own path."""
         below = os.path.join(folder.real, os.path.basename(entry.path))  # noqa: PTH118, PTH119 - text
         real = os.path.realpath(below) if entry.is_link else below
         if real in folder.above:
@@ -98,7 +102,7 @@ class Walker:
         return Folder(entry.path, entry.name, real, folder.above | {real})
 
     def files(self, folder: Folder) -> Iterator[Entry]:
-        """Everything below that is no folder: of each folder its own files, then those of the folders in it."""
+        """All entries below a folder that are not folders: first its own files, then those of its subfolders."""
         waiting = [folder]
         while waiting:
             here = waiting.pop()
@@ -112,12 +116,12 @@ class Walker:
             waiting += reversed(inner)
 
     def note_link(self, entry: Entry) -> None:
-        """Remember a folder that is searched to the bottom, if a link has led there."""
+        """Record a folder that is searched recursively, if it was reached through a link."""
         if entry.is_link:
             self.linked.add(os.path.realpath(entry.path))
 
     def folders(self, folder: Folder) -> Iterator[Folder]:
-        """A folder and every folder below it."""
+        """A folder and all folders below it."""
         waiting = [folder]
         while waiting:
             here = waiting.pop()

@@ -1,5 +1,5 @@
-"""Files that are opened only where they are regular files: a named pipe would wait for its writer for ever, a device
-may do anything. Independent of what the files hold.
+"""Opens regular files only: reading a named pipe would wait for its writer forever, and a device may do anything.
+Independent of the contents of the files.
 """
 
 import errno
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal["file", "folder", "other", "missing"]
-#: No file under this name: the folder lacks it, or is no folder.
+#: There is no file with this name: the folder lacks it, or is not a folder.
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
 _NAMES = {
     stat.S_IFIFO: "a named pipe",
@@ -21,7 +21,8 @@ _NAMES = {
 
 
 def kind_of(path: str | os.PathLike[str]) -> Kind:
-    """What is at a path, behind links. Raises OSError where that cannot be known, as in a forbidden folder."""
+    """What a path is, following links. Raises OSError if that cannot be determined, as in a folder without
+    permission."""
     try:
         mode = _stat(path).st_mode
     except OSError as error:
@@ -32,7 +33,7 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
 
 
 def require_plain(path: str | os.PathLike[str]) -> None:
-    """Raise OSError, with what it is in its `strerror`, for what is not a regular file. Opens nothing."""
+    """Raise OSError if a path is not a regular file; its `strerror` says what it is. Opens nothing."""
     mode = _stat(path).st_mode
     if not stat.S_ISREG(mode):
         what = _NAMES.get(stat.S_IFMT(mode), "something else")
@@ -40,7 +41,7 @@ def require_plain(path: str | os.PathLike[str]) -> None:
 
 
 def read_plain(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a regular file. Raises OSError, also for a pipe, a device, and a name with a NUL byte."""
+    """The bytes of a regular file. Raises OSError, also for a pipe, a device, or a name with a NUL byte."""
     require_plain(path)
     return Path(path).read_bytes()
 
@@ -49,4 +50,4 @@ def _stat(path: str | os.PathLike[str]) -> os.stat_result:
     try:
         return os.stat(path)  # noqa: PTH116 - text and paths alike
     except ValueError as error:
-        raise OSError(errno.EINVAL, "its name holds a NUL byte", os.fspath(path)) from error
+        raise OSError(errno.EINVAL, "its name contains a NUL byte", os.fspath(path)) from error

@@ -1,4 +1,4 @@
-"""TOML files that people write: bounded in depth and in numbers, so that nothing behind them stumbles over either."""
+"""Reads TOML files that users write. Limits the depth of nesting and the size of integers."""
 
 import tomllib
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from .plain_files import read_plain
 
-#: Tables and lists within each other.
+#: How deeply tables and lists may be nested.
 MOST_DEPTH = 16
 
 
@@ -15,9 +15,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not UTF-8 or not TOML, is nested deeper than `MOST_DEPTH`, or has an integer beyond 64 bits.
+        ValueError: it is not UTF-8 or not TOML, is nested deeper than `MOST_DEPTH`, or has an integer of more than 64
+        bits.
     """
-    too_deep = f"tables or lists are nested deeper than {MOST_DEPTH} levels; write them flat"
+    too_deep = f"tables or lists are nested deeper than {MOST_DEPTH} levels; flatten them"
     try:
         found = tomllib.loads(read_plain(path).decode("utf-8-sig"))
     except RecursionError as error:
@@ -26,7 +27,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8; save it as UTF-8") from error
-    except ValueError as error:  # Python's bound on the digits of an integer
+    except ValueError as error:  # Python's limit on the digits of an integer
         raise ValueError("an integer has more than 64 bits") from error
     level: list[Any] = [found]
     for _ in range(MOST_DEPTH):

@@ -1,1 +1,2 @@
-"""Raw output → columns, one class and file per task; `tasks.py` lists them. Planning uses them without torch."""
+"""Converts raw outputs to columns. One class and file per task; `tasks.py` lists them. Planning uses them without
+torch."""

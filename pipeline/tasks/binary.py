@@ -21,11 +21,11 @@ from .probabilities import (
     log_odds,
     log_probabilities,
     logistic,
-    outside,
+    out_of_bounds,
     platt,
     yes_probabilities,
 )
-from .task import PREDICTION, STD, HeadColumns, members_apart
+from .task import PREDICTION, STD, HeadColumns, split_members
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 
 class BinaryTask(ClassTask[BinaryHead]):
-    """One of two labels. The second is predicted where its probability is above the threshold; at exactly the threshold
-    the first is, as ties go to the lowest label."""
+    """One of two labels. The second label is predicted if its probability is above the threshold; at exactly the
+    threshold, the first label is predicted."""
 
     name = "binary"
     calibrations = ("platt", "temperature")
@@ -58,20 +58,20 @@ class BinaryTask(ClassTask[BinaryHead]):
         """One threshold, of the second label."""
         return []
 
-    def with_threshold(self, value: float, index: int | None = None) -> BinaryHead:  # noqa: ARG002 - there is one
+    def with_threshold(self, value: float, index: int | None = None) -> BinaryHead:  # noqa: ARG002 - there is only one
         """The head with another threshold."""
         return self.head.model_copy(update={"threshold": value})
 
     def other_shapes(self, rows: int) -> set[tuple[int, ...]]:
-        """One number for each row is the second label's."""
+        """One number per row, that of the second label."""
         return {(rows,), (rows, 1)}
 
     def decode(
         self, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None = None, num_members: int = 1
     ) -> HeadColumns:
-        """Columns as `fields` names them."""
+        """The columns listed by `fields`."""
         head, spread = self.head, []
-        raw = members_apart(raw, ensemble, num_members)
+        raw = split_members(raw, ensemble, num_members)
         if ensemble is None:
             probability = _positive(head, raw)
         else:
@@ -84,22 +84,24 @@ class BinaryTask(ClassTask[BinaryHead]):
         if options.probabilities != "none":
             columns.append(float_column(probability))
         return HeadColumns(
-            columns=[*columns, *spread], finite=finite_rows(probability), beyond=outside(head, probability[None])
+            columns=[*columns, *spread],
+            finite=finite_rows(probability),
+            out_of_bounds=out_of_bounds(head, probability[None]),
         )
 
     def logits(self, raw: Tensor, ensemble: Ensemble | None = None, num_members: int = 1) -> Tensor:
         """The log-odds of the second label, `[rows, 1]`."""
-        raw = members_apart(raw, ensemble, num_members)
+        raw = split_members(raw, ensemble, num_members)
         odds = _logit(self.head, raw) if ensemble is None else log_odds(_together(self.head, raw, ensemble)[0])
         return odds[:, None]
 
     def probabilities(self, logits: Tensor) -> np.ndarray:
-        """Of the second label, `[rows, 1]`."""
+        """The probabilities of the second label, `[rows, 1]`."""
         found, values = self.head.calibration, logits.double()
         return np.asarray((logistic(values) if found is None else platt(found, values.T).T).numpy())
 
     def expected_columns(self, values: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-        """Labels or probabilities of the second one, `[rows]`, or of both, `[rows, 2]`."""
+        """Labels `[rows]`, or the probabilities of the second label `[rows]` or of both labels `[rows, 2]`."""
         if values.ndim == 2 and values.shape[1] == 2:
             return {names[1]: values[:, 1].astype(np.float32)}
         if values.ndim == 1 and values.dtype.kind == "f" and not set(values.tolist()) <= set(self.labels):
@@ -108,7 +110,7 @@ class BinaryTask(ClassTask[BinaryHead]):
 
 
 def _together(head: BinaryHead, raw: Tensor, ensemble: Ensemble) -> tuple[Tensor, Tensor]:
-    """The members' one probability of the second label, and its deviation, `[rows]` each."""
+    """The combined probability of the second label, and its standard deviation over the members, `[rows]` each."""
     pairs = raw if raw.shape[-1] == 2 else _both(head, raw)
     outputs = head.outputs if raw.shape[-1] == 2 else "log_probabilities"
     probabilities, std = combined(outputs, pairs, ensemble)
@@ -116,7 +118,7 @@ def _together(head: BinaryHead, raw: Tensor, ensemble: Ensemble) -> tuple[Tensor
 
 
 def _positive(head: BinaryHead, raw: Tensor) -> Tensor:
-    """P(second label), float32. One number per row is the second label's; of two, the softmax."""
+    """P(second label), float32. One number per row is that of the second label; for two, the softmax is used."""
     if raw.shape[-1] == 2:
         return class_probabilities(head.outputs, raw)[..., 1]
     return yes_probabilities(head.outputs, raw[..., 0])
@@ -131,8 +133,8 @@ def _logit(head: BinaryHead, raw: Tensor) -> Tensor:
 
 
 def _both(head: BinaryHead, raw: Tensor) -> Tensor:
-    """The log-probabilities of both labels from the one number per row, `[…, 2]`: their difference is the logit."""
-    import torch  # by now it is imported: planning does without
+    """The log-probabilities of both labels from one number per row, `[…, 2]`. Their difference is the logit."""
+    import torch  # imported by now; planning does not need it
 
     if head.outputs == "logits":
         logit = raw[..., 0].float()

@@ -1,4 +1,4 @@
-"""Heads and their raw outputs → columns, and raw outputs as golden rows keep them and back."""
+"""Converts raw outputs of heads to columns, and to and from the arrays stored as golden rows."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from .tasks import task_of
 def decode_head(
     head: AnyHead, raw: Tensor | Sequences, options: ColumnOptions, ensemble: Ensemble | None = None, members: int = 1
 ) -> HeadColumns:
-    """Columns as `Task.fields` names them, and which rows are finite and within bounds; see `Task.decode`."""
+    """The columns listed by `Task.fields`, and which rows are finite and within bounds; see `Task.decode`."""
     return task_of(head).decode(raw, options, ensemble, members)
 
 
 def raw_arrays(
     heads: Sequence[AnyHead], raw: Mapping[str, Tensor | Sequences]
 ) -> dict[str, NDArray[np.float32] | Lists]:
-    """Raw outputs as golden rows keep them; see `Task.raw_array`."""
+    """Raw outputs as stored in golden rows; see `Task.raw_array`."""
     return {head.name: task_of(head).raw_array(raw[head.name]) for head in heads}
 
 
 def raw_tensors(raw: NDArray[np.float32] | Lists) -> Tensor | Sequences:
-    """The way back, but for what is generated."""
+    """The inverse of `raw_arrays` for one head. Not for generated texts."""
     if isinstance(raw, Lists):
         return Sequences(values=torch.from_numpy(np.array(raw.values)), offsets=torch.from_numpy(raw.offsets))
     return torch.from_numpy(raw.copy())
 
 
 def check_shape(head: AnyHead, raw: Tensor, rows: int) -> None:
-    """Refuse a raw output that cannot be this head's; see `Task.check_shape`."""
+    """Check the shape of a raw output; see `Task.check_shape`."""
     task_of(head).check_shape(raw, rows)

@@ -1,4 +1,4 @@
-"""Generation: tokens and their log-probabilities → a list of words for each row, and how likely it is."""
+"""Generation: tokens and their log-probabilities → a list of words per row, and its log-probability."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class GenerationTask(LabelledTask[GenerationHead]):
-    """A text for each row, a token at a time. The token that ends a text is not among its words."""
+    """A text per row, generated token by token. The end token is not one of its words."""
 
     name = "generation"
     generates = True
@@ -36,13 +36,13 @@ class GenerationTask(LabelledTask[GenerationHead]):
         return 2
 
     def describe(self) -> Iterator[str]:
-        """How far it goes and how it searches."""
+        """The maximum length, and the beams of the search."""
         yield f"up to {self.head.steps} tokens, {self.head.beams} beam{'' if self.head.beams == 1 else 's'}"
         yield from super().describe()
 
     def fields(self, options: ColumnOptions, *, std: bool) -> list[pa.Field]:  # noqa: ARG002 - no option applies
-        """`prediction`, a list of words, `log_probability`, their sum, `score`, with the length penalty, and whether it
-        `ended`."""
+        """`prediction`, a list of words; `log_probability`, the sum over its tokens; `score`, with the length penalty;
+        `ended`, whether the end token was generated."""
         return [
             pa.field(PREDICTION, pa.list_(self.label_type)),
             pa.field("log_probability", pa.float64()),
@@ -54,15 +54,15 @@ class GenerationTask(LabelledTask[GenerationHead]):
         self,
         raw: Sequences,
         options: ColumnOptions,  # noqa: ARG002 - no option applies
-        ensemble: Ensemble | None = None,  # noqa: ARG002 - it is of one model
+        ensemble: Ensemble | None = None,  # noqa: ARG002 - ensembles do not generate
         num_members: int = 1,  # noqa: ARG002
     ) -> HeadColumns:
-        """Columns as `fields` names them.
+        """The columns listed by `fields`.
 
         Args:
-            raw: values `[tokens, 2]`, as `model/search.py` gives them.
+            raw: values `[tokens, 2]`, as returned by `model/search.py`.
         """
-        import torch  # by now it is imported: planning does without
+        import torch  # imported by now; planning does not need it
 
         tokens, lengths = raw.values[:, 0].long(), raw.offsets.diff()
         ended = tokens[raw.offsets[1:] - 1] == self.head.end if len(lengths) else lengths.bool()
@@ -83,17 +83,17 @@ class GenerationTask(LabelledTask[GenerationHead]):
         )
 
     def raw_array(self, raw: Tensor | Sequences) -> np.ndarray | Lists:
-        """The score alone, `[rows, 1]`: of two texts as good as each other either may come out."""
-        assert isinstance(raw, Sequences), "texts are of different lengths"
+        """Only the scores, `[rows, 1]`: of two texts with equal scores, either may be generated."""
+        assert isinstance(raw, Sequences), "texts have different lengths"
         return self._scores(raw).float().numpy()[:, None]
 
     def _scores(self, raw: Sequences) -> Tensor:
-        """What texts are compared by: the log-probability ÷ the number of tokens to the power of the length penalty,
-        float64 `[rows]` (the penalty of Wu et al. 2016 without its constants)."""
+        """The scores by which texts are compared: log-probability / number of tokens ** length penalty, float64
+        `[rows]` (the penalty of Wu et al. 2016 without its constants)."""
         return _log_probabilities(raw) / raw.offsets.diff().double() ** self.head.length_penalty
 
 
 def _log_probabilities(raw: Sequences) -> Tensor:
-    """The sum of each row's, float64 `[rows]`."""
+    """The sum over the tokens of each row, float64 `[rows]`."""
     sums = raw.values.new_zeros(raw.shape[0]).double()
     return sums.index_add_(0, rows_of_steps(raw), raw.values[:, 1].double())

@@ -1,4 +1,4 @@
-"""What tasks share whose outputs are labels."""
+"""The common base of tasks whose outputs are labels."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ ClassT = TypeVar("ClassT", bound=ClassHead)
 
 
 def label_array(labels: Sequence[Label]) -> pa.Array:
-    """Labels as the type of the `prediction` column: string, int64, bool or double."""
+    """Labels as an array with the type of the `prediction` column: string, int64, bool or double."""
     if all(isinstance(label, str) for label in labels):
         return text_array([str(label) for label in labels])
     return pa.array(labels)
 
 
 class LabelledTask(Task[LabelledT]):
-    """Outputs that give each label a number."""
+    """A task whose raw output has one number per label."""
 
     @property
     def width(self) -> int:
-        """One number for each label."""
+        """One number per label."""
         return len(self.head.labels)
 
     @property
     def labels(self) -> list[Label]:
-        """In the order of the model's outputs."""
+        """The labels, in the order of the model's outputs."""
         return self.head.labels
 
     @property
     def outputs(self) -> str | None:
-        """What the model's numbers are."""
+        """The meaning of the model's numbers."""
         return self.head.outputs
 
     @property
@@ -53,7 +53,7 @@ class LabelledTask(Task[LabelledT]):
         return label_array(self.head.labels).type
 
     def probability_fields(self, options: ColumnOptions) -> list[pa.Field]:
-        """A column for each label, or one of lists, or none."""
+        """One column per label, or one column of lists, or none."""
         if options.probabilities == "none":
             return []
         if options.probabilities == "list":
@@ -61,15 +61,15 @@ class LabelledTask(Task[LabelledT]):
         return [pa.field(f"probability_{label}", pa.float32()) for label in self.labels]
 
     def explain_targets(self) -> Iterator[tuple[tuple[str, ...], int | None]]:
-        """Every label; and the predicted one of each row, where one is predicted."""
+        """Every label; and the predicted label of each row, if exactly one is predicted."""
         yield from (((str(label),), index) for index, label in enumerate(self.labels))
         if not self.independent_labels:
             yield (), None
 
     def score(self, raw: Tensor, indices: Tensor) -> Tensor:
-        """The raw output of a class as the model gives it, before any calibration: a logit, a probability or its
-        logarithm. Of two labels and one output that is the second's; the first has what is left: the negative logit, or
-        one less the probability."""
+        """The raw output of a class before any calibration: a logit, a probability or its logarithm. If there are two
+        labels and one output, it is that of the second label; that of the first is the negative logit, or 1 −
+        probability."""
         if raw.shape[1] > 1 or len(self.labels) == 1:
             return raw.gather(1, indices[:, None])[:, 0]
         second = raw[:, 0]
@@ -88,26 +88,26 @@ class LabelledTask(Task[LabelledT]):
         if values.ndim == 2 and values.shape[1] == len(self.labels):
             return {name: values[:, at].astype(np.float32) for at, name in enumerate(names[1 : 1 + len(self.labels)])}
         raise BundleError(
-            f"expected is {values.dtype} of shape {values.shape}; give labels [rows], or probabilities"
+            f"expected is {values.dtype} of shape {values.shape}; pass labels [rows] or probabilities"
             f" [rows, {len(self.labels)}]"
         )
 
 
 class ClassTask(LabelledTask[ClassT]):
-    """Labels of a row, whose probabilities can be calibrated."""
+    """A task with labels per row, whose probabilities can be calibrated."""
 
     @property
     def num_label_columns(self) -> int:
-        """The predicted label."""
+        """One, the predicted label."""
         return 1
 
     def describe(self) -> Iterator[str]:
-        """Whether it is calibrated."""
+        """The kind of calibration, if any."""
         if self.head.calibration is not None:
             yield f"calibrated ({self.head.calibration.kind})"
         yield from super().describe()
 
 
 def prediction_of_each(labels: Sequence[Label]) -> list[pa.Field]:
-    """A column of yes or no for each label."""
+    """A boolean column per label."""
     return [pa.field(f"{PREDICTION}_{label}", pa.bool_()) for label in labels]

@@ -1,4 +1,4 @@
-"""Multiclass classification: `[rows, labels]` → label, probabilities, the likeliest labels."""
+"""Multiclass classification: `[rows, labels]` → label, probabilities, the most likely labels."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .probabilities import (
     float_column,
     labels_at,
     log_probabilities,
-    outside,
+    out_of_bounds,
     probability_columns,
 )
-from .task import PREDICTION, STD, HeadColumns, members_apart
+from .task import PREDICTION, STD, HeadColumns, split_members
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,13 +34,13 @@ LABEL_STEP = 64
 
 
 class MulticlassTask(ClassTask[MulticlassHead]):
-    """One of several labels: that of the largest raw output; ties go to the lowest label."""
+    """One of several labels: the one with the largest raw output; ties go to the lowest label."""
 
     name = "multiclass"
     calibrations = ("temperature",)
 
     def fields(self, options: ColumnOptions, *, std: bool) -> list[pa.Field]:
-        """`prediction`, `probability_<label>` each, `top_1`, `top_1_probability` …, `prediction_std`."""
+        """`prediction`, a `probability_<label>` per label, `top_1`, `top_1_probability` …, `prediction_std`."""
         top = []
         for rank in range(1, (options.top_k or 0) + 1):
             top += [pa.field(f"top_{rank}", self.label_type), pa.field(f"top_{rank}_probability", pa.float32())]
@@ -53,16 +53,16 @@ class MulticlassTask(ClassTask[MulticlassHead]):
 
     @property
     def most_top_k(self) -> int:
-        """As many as there are labels."""
+        """The number of labels."""
         return len(self.labels)
 
     def decode(
         self, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None = None, num_members: int = 1
     ) -> HeadColumns:
-        """Columns as `fields` names them."""
+        """The columns listed by `fields`."""
         head, outputs = self.head, self.head.outputs
         spread: list[pa.Array] = []
-        raw = members_apart(raw, ensemble, num_members)
+        raw = split_members(raw, ensemble, num_members)
         if ensemble is not None:
             raw, std = combined(outputs, raw, ensemble)
             outputs = "probabilities"
@@ -71,27 +71,27 @@ class MulticlassTask(ClassTask[MulticlassHead]):
             probabilities, indices = by_label("logits", _as_logits(outputs, raw) / head.calibration.temperature)
         else:
             probabilities, indices = by_label(outputs, raw)
-        likeliest = [] if options.top_k is None else _top(head, raw, probabilities, options.top_k)
+        most_likely = [] if options.top_k is None else _top(head, raw, probabilities, options.top_k)
         return HeadColumns(
             columns=[
                 labels_at(indices, head.labels),
                 *probability_columns(probabilities, options),
-                *likeliest,
+                *most_likely,
                 *spread,
             ],
             finite=finite_rows(probabilities),
-            beyond=outside(head, probabilities, sums_to_one=True),
+            out_of_bounds=out_of_bounds(head, probabilities, sums_to_one=True),
         )
 
     def logits(self, raw: Tensor, ensemble: Ensemble | None = None, num_members: int = 1) -> Tensor:
-        """What the softmax takes, `[rows, labels]`."""
+        """The inputs of the softmax, `[rows, labels]`."""
         if ensemble is None:
             return _as_logits(self.head.outputs, raw)
-        raw = members_apart(raw, ensemble, num_members)
+        raw = split_members(raw, ensemble, num_members)
         return _as_logits("probabilities", combined(self.head.outputs, raw, ensemble)[0])
 
     def probabilities(self, logits: Tensor) -> np.ndarray:
-        """Of every label, `[rows, labels]`."""
+        """The probabilities of all labels, `[rows, labels]`."""
         found, values = self.head.calibration, logits.double()
         values = values / found.temperature if isinstance(found, Temperature) else values
         return np.asarray(values.softmax(dim=1).numpy())
@@ -102,7 +102,7 @@ def _as_logits(outputs: Outputs, raw: Tensor) -> Tensor:
 
 
 def _top(head: MulticlassHead, raw: Tensor, probabilities: Tensor, number: int) -> list[pa.Array]:
-    """The labels of the largest raw outputs, each with its probability; of equal ones the lowest first."""
+    """The labels of the largest raw outputs with their probabilities; of equal ones, the lowest label first."""
     columns = []
     for indices in _ranked(raw.float().T.contiguous(), number):
         columns += [labels_at(indices, head.labels), float_column(probabilities.gather(0, indices[None])[0])]
@@ -111,14 +111,15 @@ def _top(head: MulticlassHead, raw: Tensor, probabilities: Tensor, number: int) 
 
 def _ranked(scores: Tensor, number: int) -> list[Tensor]:
     """`[labels, rows]` → the indices of the `number` largest of each row, in order, int64 `[rows]` each."""
-    import torch  # by now it is imported: planning does without
+    import torch  # imported by now; planning does not need it
 
     if len(scores) > FEW_LABELS:
         order = torch.sort(scores, dim=0, descending=True, stable=True).indices
         return list(order[:number])
-    # A float's bits, the sign turned, are in its own order; behind them stands the label, so that one number says both,
-    # and a few rounds of bubble sort over whole columns are three times as fast as sorting rows of few (measured).
-    bits = (scores + 0.0).view(torch.int32)  # −0 and 0 are equal
+    # The bits of a float, with the order of negative numbers reversed, sort like the float. The key is these bits
+    # followed by the label. A few rounds of bubble sort over whole columns of keys are three times as fast as sorting
+    # short rows (measured).
+    bits = (scores + 0.0).view(torch.int32)  # so that −0 and 0 are equal
     keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long() * LABEL_STEP + torch.arange(len(scores) - 1, -1, -1)[:, None]
     ranked = list(keys)
     for rank in range(number):

@@ -1,4 +1,4 @@
-"""Multilabel classification: `[rows, labels]` → for each label whether it is predicted, and its probability."""
+"""Multilabel classification: `[rows, labels]` → per label whether it is predicted, and its probability."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .probabilities import (
     float_column,
     log_odds,
     logistic,
-    outside,
+    out_of_bounds,
     platt,
     probability_columns,
     yes_probabilities,
 )
-from .task import PREDICTION, STD, HeadColumns, members_apart, some_numbers
+from .task import PREDICTION, STD, HeadColumns, some_numbers, split_members
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class MultilabelTask(ClassTask[MultilabelHead]):
-    """Any number of labels. A label is predicted where its probability is above its threshold."""
+    """Any number of labels. A label is predicted if its probability is above its threshold."""
 
     name = "multilabel"
     independent_labels = True
@@ -41,7 +41,7 @@ class MultilabelTask(ClassTask[MultilabelHead]):
 
     @property
     def num_label_columns(self) -> int:
-        """Yes or no for each label."""
+        """One boolean column per label."""
         return len(self.labels)
 
     def describe(self) -> Iterator[str]:
@@ -50,7 +50,7 @@ class MultilabelTask(ClassTask[MultilabelHead]):
         yield from super().describe()
 
     def fields(self, options: ColumnOptions, *, std: bool) -> list[pa.Field]:
-        """`prediction_<label>` each, `probability_<label>` each, `prediction_std_<label>` each."""
+        """Per label `prediction_<label>`, `probability_<label>` and `prediction_std_<label>`."""
         return [
             *(pa.field(f"{PREDICTION}_{label}", pa.bool_()) for label in self.labels),
             *self.probability_fields(options),
@@ -59,7 +59,7 @@ class MultilabelTask(ClassTask[MultilabelHead]):
 
     @property
     def threshold_labels(self) -> list[str]:
-        """Each has its own."""
+        """Every label has its own threshold."""
         return [str(label) for label in self.labels]
 
     def with_threshold(self, value: float, index: int | None = None) -> MultilabelHead:
@@ -70,9 +70,9 @@ class MultilabelTask(ClassTask[MultilabelHead]):
     def decode(
         self, raw: Tensor, options: ColumnOptions, ensemble: Ensemble | None = None, num_members: int = 1
     ) -> HeadColumns:
-        """Columns as `fields` names them."""
+        """The columns listed by `fields`."""
         head, spread = self.head, []
-        raw = members_apart(raw, ensemble, num_members)
+        raw = split_members(raw, ensemble, num_members)
         single = yes_probabilities(head.outputs, raw)
         together = single if ensemble is None else _combined(head, raw, single, ensemble)
         probabilities = together.T.contiguous()
@@ -86,25 +86,25 @@ class MultilabelTask(ClassTask[MultilabelHead]):
         return HeadColumns(
             columns=[*predictions, *probability_columns(probabilities, options), *spread],
             finite=finite_rows(probabilities),
-            beyond=outside(head, probabilities),
+            out_of_bounds=out_of_bounds(head, probabilities),
         )
 
     def logits(self, raw: Tensor, ensemble: Ensemble | None = None, num_members: int = 1) -> Tensor:
         """The log-odds of each label, `[rows, labels]`."""
         if ensemble is None:
             return class_logits(self.head.outputs, raw)
-        raw = members_apart(raw, ensemble, num_members)
+        raw = split_members(raw, ensemble, num_members)
         return log_odds(_combined(self.head, raw, yes_probabilities(self.head.outputs, raw), ensemble))
 
     def probabilities(self, logits: Tensor) -> np.ndarray:
-        """Of each label, `[rows, labels]`."""
+        """The probability of each label, `[rows, labels]`."""
         found, values = self.head.calibration, logits.double()
         return np.asarray((logistic(values) if found is None else platt(found, values.T).T).numpy())
 
     def expected_columns(self, values: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-        """Yes or no, or probabilities, `[rows, labels]`."""
+        """Booleans or probabilities, `[rows, labels]`."""
         if values.shape != (len(values), len(self.labels)):
-            raise BundleError(f"expected has shape {values.shape}, and the model {len(self.labels)} labels")
+            raise BundleError(f"expected has shape {values.shape}, but the model has {len(self.labels)} labels")
         if values.dtype.kind in "bi":
             return dict(zip(names, values.astype(np.bool_).T, strict=False))
         return dict(zip(names[len(self.labels) :], values.astype(np.float32).T, strict=False))

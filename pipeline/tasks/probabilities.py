@@ -1,7 +1,6 @@
 """Probabilities from raw outputs, labels from their indices, one prediction from several members.
 
-Tensors are used by their methods alone, and torch is imported only where one is made from nothing: planning does
-without it.
+Uses methods of tensors, and imports torch only where a tensor is created: planning does not need torch.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ if TYPE_CHECKING:
     from ...schemas.bundle import Ensemble
     from ..options import ColumnOptions
 
-#: Up to here a pass per label is faster than `argmax`.
+#: Up to this number of labels, a pass per label is faster than `argmax`.
 FEW_LABELS = 32
 Outputs = Literal["logits", "probabilities", "log_probabilities"]
-#: Probabilities no nearer than this to 0 and 1 have logits that calibration can use.
+#: Probabilities are kept this far from 0 and 1 when converted to logits.
 NEAREST = 1e-7
-#: Probabilities may miss their bounds by so much: float32, and a model that was rounded on its way.
+#: The tolerance of bounds on probabilities, for float32 and rounded models.
 SLACK = 1e-3
 
 
 def class_probabilities(outputs: Outputs, raw: Tensor) -> Tensor:
-    """`[…, labels]` → float32 of the same shape. The softmax is shifted by each row's
-    maximum, so that logits of ±1e4 stay finite; a row with NaN or +inf comes out as NaN."""
+    """`[…, labels]` → float32 of the same shape. The softmax is shifted by the maximum
+    of each row, so that logits of ±1e4 stay finite; a row with NaN or +inf becomes NaN."""
     match outputs:
         case "logits":
             return raw.float().softmax(dim=-1)
@@ -43,22 +42,22 @@ def class_probabilities(outputs: Outputs, raw: Tensor) -> Tensor:
 
 
 def combined(outputs: Outputs, raw: Tensor, ensemble: Ensemble) -> tuple[Tensor, Tensor]:
-    """One prediction from several members.
+    """Combine several members into one prediction.
 
     Args:
         raw: `[rows, members, labels]`.
 
     Returns:
         Probabilities, float32 `[rows, labels]` (for `vote`, the share of the members that chose each label), and the
-        standard deviation over the members (divided by their number) of the probability of the label that is
-        predicted, float64 `[rows]`.
+        standard deviation over the members (population) of the probability of the predicted label, float64
+        `[rows]`.
     """
     single = class_probabilities(outputs, raw)
     if ensemble.combine == "logit":
         scores = raw.float() if outputs != "probabilities" else raw.float().log()
         probabilities = scores.mean(dim=1).softmax(dim=-1)
     elif ensemble.combine == "vote":
-        import torch  # by now it is imported: planning does without
+        import torch  # imported by now; planning does not need it
 
         votes = torch.nn.functional.one_hot(single.nan_to_num().argmax(dim=-1), single.shape[-1])
         probabilities = votes.float().mean(dim=1) + 0.0 * single.sum(dim=(1, 2))[:, None]  # NaN stays NaN
@@ -70,42 +69,42 @@ def combined(outputs: Outputs, raw: Tensor, ensemble: Ensemble) -> tuple[Tensor,
 
 
 def by_label(outputs: Outputs, raw: Tensor) -> tuple[Tensor, Tensor]:
-    """`[rows, labels]` → probabilities, float32 `[labels, rows]`, and the place of the largest raw output in each row,
+    """`[rows, labels]` → probabilities, float32 `[labels, rows]`, and the index of the largest raw output in each row,
     the first of equal ones, int64 `[rows]`.
 
-    Where there are few labels, a pass per label over all rows is ten times as fast as torch's softmax and argmax over
-    rows of few (measured), and its order of additions is the same for every row, wherever it stands in its block.
+    If there are few labels, a pass per label over all rows is ten times as fast as torch's softmax and argmax over
+    short rows (measured), and the order of additions does not depend on the position of a row in its block.
     """
     if raw.shape[1] > FEW_LABELS:
         return class_probabilities(outputs, raw).T.contiguous(), raw.argmax(dim=1)
     scores = raw.float().T.contiguous()
-    best, places = largest(scores)
+    best, indices = largest(scores)
     if outputs != "logits":
-        return class_probabilities(outputs, scores), places
+        return class_probabilities(outputs, scores), indices
     powers = (scores - best).exp()
     total = powers[0].clone()
     for power in powers[1:]:
         total += power
-    return powers / total, places
+    return powers / total, indices
 
 
 def largest(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """`[labels, rows]` → the largest of each row and its place, the first of equal ones, `[rows]` each."""
+    """`[labels, rows]` → the maximum of each row and its index, the first of equal ones, `[rows]` each."""
     if scores.shape[0] > FEW_LABELS:
-        best, places = scores.max(dim=0)
+        best, indices = scores.max(dim=0)
         return best, (scores == best).byte().argmax(dim=0)
-    import torch  # by now it is imported: planning does without
+    import torch  # imported by now; planning does not need it
 
     best = scores[0]
-    places = torch.zeros(scores.shape[1], dtype=torch.int64)
-    for place in range(1, scores.shape[0]):
-        places.masked_fill_(scores[place] > best, place)
-        best = best.maximum(scores[place])
-    return best, places
+    indices = torch.zeros(scores.shape[1], dtype=torch.int64)
+    for index in range(1, scores.shape[0]):
+        indices.masked_fill_(scores[index] > best, index)
+        best = best.maximum(scores[index])
+    return best, indices
 
 
 def yes_probabilities(outputs: Outputs, raw: Tensor) -> Tensor:
-    """Numbers that each speak for one label alone → its probability, float32 of the same shape."""
+    """One number per label, independent of other labels → its probability, float32 of the same shape."""
     match outputs:
         case "logits":
             return logistic(raw.float())
@@ -116,17 +115,17 @@ def yes_probabilities(outputs: Outputs, raw: Tensor) -> Tensor:
 
 
 def class_logits(outputs: Outputs, raw: Tensor) -> Tensor:
-    """Numbers that each speak for one label alone → its log-odds, float32 of the same shape."""
+    """One number per label, independent of other labels → its log-odds, float32 of the same shape."""
     return raw.float() if outputs == "logits" else log_odds(yes_probabilities(outputs, raw))
 
 
 def log_odds(probabilities: Tensor) -> Tensor:
-    """The logit, ±16 at most: nearer to 0 and 1 float32 has no more to say."""
+    """The logit, limited to ±16: closer to 0 and 1, float32 is not precise enough."""
     return probabilities.logit(eps=NEAREST)
 
 
 def log_probabilities(probabilities: Tensor) -> Tensor:
-    """The logarithm, −16 at least, for the same reason."""
+    """The logarithm, at least −16, for the same reason."""
     return probabilities.float().clamp(min=NEAREST).log()
 
 
@@ -139,7 +138,7 @@ def platt(calibration: Platt | Temperature, logits: Tensor) -> Tensor:
 
 
 def probability_columns(probabilities: Tensor, options: ColumnOptions) -> list[pa.Array]:
-    """`[labels, rows]` → a column each, or one of lists, or none."""
+    """`[labels, rows]` → a column per label, or one column of lists, or none."""
     if options.probabilities == "columns":
         return [float_column(probability) for probability in probabilities]
     if options.probabilities == "list":
@@ -148,9 +147,9 @@ def probability_columns(probabilities: Tensor, options: ColumnOptions) -> list[p
     return []
 
 
-def outside(head: LabelledHead, probabilities: Tensor, *, sums_to_one: bool = False) -> Tensor | None:
-    """`[labels, rows]` → the rows whose probabilities lie outside [0, 1], or do not sum to 1 where they are to; None
-    where there are none, or no bounds are declared."""
+def out_of_bounds(head: LabelledHead, probabilities: Tensor, *, sums_to_one: bool = False) -> Tensor | None:
+    """`[labels, rows]` → bool `[rows]`: which rows have probabilities outside [0, 1], or not summing to 1 if they
+    should; None if there are none, or no bounds are declared."""
     if head.bounds is None:
         return None
     bad = ((probabilities < -SLACK) | (probabilities > 1 + SLACK)).any(dim=0)
@@ -160,13 +159,13 @@ def outside(head: LabelledHead, probabilities: Tensor, *, sums_to_one: bool = Fa
 
 
 def logistic(logit: Tensor) -> Tensor:
-    """1 / (1 + e^−x). Torch's own differs in the last bit with the place of a value in its block."""
+    """1 / (1 + e^−x). The last bit of torch's sigmoid depends on the position of a value in its block."""
     return (1 + (-logit).exp()).reciprocal()
 
 
 def finite_rows(values: Tensor) -> Tensor | None:
-    """`[…, rows]` → which columns are finite throughout, bool `[rows]`; None where all are, as the sum tells at
-    once."""
+    """`[…, rows]` → bool `[rows]`: which rows have only finite values; None if all have, which is checked by the
+    sum."""
     if values.sum().isfinite():
         return None
     return values.reshape(-1, values.shape[-1]).isfinite().all(dim=0)

@@ -1,4 +1,4 @@
-"""Regression: `[rows, targets]` → one float64 column per target, quantile and spread, in the target's own unit."""
+"""Regression: `[rows, targets]` → one float64 column per target, quantile and spread, in the unit of the target."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from ..errors import BundleError
 from ..options import ColumnOptions
 from ..records import Sequences
 from .probabilities import finite_rows, float_column
-from .task import PREDICTION, STD, HeadColumns, Task, members_apart, some_numbers
+from .task import PREDICTION, STD, HeadColumns, Task, some_numbers, split_members
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ...schemas.bundle import Ensemble
 
-#: The kinds of `Rescale` that are functions of torch, by their names there.
+#: The kinds of `Rescale` that are torch functions, by name.
 FUNCTIONS = ("exp", "expm1", "exp2", "square", "sqrt", "log", "log1p")
 
 
 class RegressionTask(Task[RegressionHead]):
-    """Numbers. The prediction of an ensemble is the mean of its members'."""
+    """One or more numbers. The prediction of an ensemble is the mean of its members."""
 
     name = "regression"
 
     @property
     def num_targets(self) -> int:
-        """At least 1."""
+        """The number of targets, at least 1."""
         return max(1, len(self.head.targets))
 
     @property
@@ -41,16 +41,16 @@ class RegressionTask(Task[RegressionHead]):
 
     @property
     def targets(self) -> list[str]:
-        """Their names, where there are several."""
+        """The names of the targets, if there are several."""
         return self.head.targets
 
     @property
     def quantiles(self) -> list[float]:
-        """Of each column."""
+        """The quantile of each column."""
         return [quantile for quantile in self.head.quantiles for _ in range(self.num_targets)]
 
     def describe(self) -> Iterator[str]:
-        """Quantiles and spread."""
+        """The quantiles, and the kind of spread."""
         if self.head.quantiles:
             yield f"quantiles {some_numbers(self.head.quantiles)}"
         if self.head.spread is not None:
@@ -58,18 +58,18 @@ class RegressionTask(Task[RegressionHead]):
         yield from super().describe()
 
     def fields(self, options: ColumnOptions, *, std: bool) -> list[pa.Field]:  # noqa: ARG002 - no option applies
-        """`prediction_<target>_<quantile>` each, `prediction_std_…` each."""
+        """`prediction_<target>_<quantile>` for each, then `prediction_std_…` for each."""
         names = [f"{PREDICTION}_{name}" if name else PREDICTION for name in self.head.names()]
         stds = [f"{STD}{name.removeprefix(PREDICTION)}" for name in names]
         both = std or self.head.spread is not None
         return [pa.field(name, pa.float64()) for name in (*names, *(stds if both else ()))]
 
     def explain_targets(self) -> Iterator[tuple[tuple[str, ...], int | None]]:
-        """Every predicted number."""
+        """Each predicted number."""
         yield from (((name,) if name else (), index) for index, name in enumerate(self.head.names()))
 
     def score(self, raw: Tensor, indices: Tensor) -> Tensor:
-        """The prediction in its own unit, float64."""
+        """The prediction in the unit of the target, float64."""
         values = raw.double().reshape(len(raw), raw.shape[1] // self.num_targets, self.num_targets)
         for step in self.head.rescale:
             values = rescaled(step, values)
@@ -82,9 +82,9 @@ class RegressionTask(Task[RegressionHead]):
         ensemble: Ensemble | None = None,
         num_members: int = 1,
     ) -> HeadColumns:
-        """Columns as `fields` names them."""
+        """The columns listed by `fields`."""
         head = self.head
-        raw = members_apart(raw, ensemble, num_members)
+        raw = split_members(raw, ensemble, num_members)
         kinds = raw.shape[-1] // self.num_targets
         values = raw.double().reshape(*raw.shape[:-1], kinds, self.num_targets)  # [rows, (members,) kinds, targets]
         if head.spread is not None:
@@ -100,7 +100,7 @@ class RegressionTask(Task[RegressionHead]):
         return HeadColumns(
             columns=[*(float_column(column) for column in columns), *spread],
             finite=finite_rows(columns),
-            beyond=_beyond(head, values),
+            out_of_bounds=_out_of_bounds(head, values),
         )
 
     def expected_columns(self, values: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
@@ -108,16 +108,16 @@ class RegressionTask(Task[RegressionHead]):
         names = [name for name in names if not name.startswith(STD)]
         columns = values.reshape(len(values), -1).T
         if len(columns) != len(names):
-            raise BundleError(f"expected has {len(columns)} columns, and the model {len(names)} outputs")
+            raise BundleError(f"expected has {len(columns)} columns, but the model has {len(names)} outputs")
         return {name: column.astype(np.float64) for name, column in zip(names, columns, strict=True)}
 
     def in_own_unit(
         self, raw: Tensor | Sequences, num_members: int, to_unit: Callable[[np.ndarray], np.ndarray]
     ) -> list[np.ndarray]:
-        """Predictions or means, without their spread."""
+        """The predictions or means, without their spread."""
         if not self.head.rescale:
             return []
-        assert not isinstance(raw, Sequences), "a regression is of rows"
+        assert not isinstance(raw, Sequences), "regressions have one prediction per row"
         width = self.width // (2 if self.head.spread is not None else 1)
         taken = raw.double().numpy().reshape(len(raw) * num_members, self.width)[:, :width]
         unit = np.asarray(to_unit(taken.reshape(-1, self.num_targets))).reshape(len(raw), num_members, width)
@@ -125,9 +125,9 @@ class RegressionTask(Task[RegressionHead]):
 
 
 def _with_spread(head: RegressionHead, values: Tensor, ensemble: Ensemble | None) -> HeadColumns:
-    """Means, then standard deviations, in the target's own unit. Those of an ensemble are the mean and deviation of the
-    even mixture of its members' (Lakshminarayanan et al. 2017)."""
-    import torch  # by now it is imported: planning does without
+    """Means, then standard deviations, in the unit of the target. For an ensemble, those of the uniform mixture of its
+    members (Lakshminarayanan et al. 2017)."""
+    import torch  # imported by now; planning does not need it
 
     mean, spread = values[..., 0, :], values[..., 1, :]
     match head.spread:
@@ -147,12 +147,12 @@ def _with_spread(head: RegressionHead, values: Tensor, ensemble: Ensemble | None
     return HeadColumns(
         columns=[float_column(column) for column in columns],
         finite=finite_rows(columns),
-        beyond=_beyond(head, mean[:, None]),
+        out_of_bounds=_out_of_bounds(head, mean[:, None]),
     )
 
 
-def _beyond(head: RegressionHead, values: Tensor) -> Tensor | None:
-    """`[rows, kinds, targets]` → the rows with a value beyond the bounds declared; None where there are none."""
+def _out_of_bounds(head: RegressionHead, values: Tensor) -> Tensor | None:
+    """`[rows, kinds, targets]` → bool `[rows]`: which rows have a value outside the declared bounds; None if none."""
     if head.bounds is None:
         return None
     bad = values.new_zeros(values.shape[0]).bool()
@@ -164,7 +164,7 @@ def _beyond(head: RegressionHead, values: Tensor) -> Tensor | None:
 
 
 def _stretched(step: Rescale, std: Tensor) -> Tensor:
-    """A standard deviation behind the inverse of a scaler that is a straight line."""
+    """The standard deviation after the inverse of a linear scaler."""
     if step.scale is None:
         return std
     scale = std.new_tensor(step.scale)
@@ -172,9 +172,9 @@ def _stretched(step: Rescale, std: Tensor) -> Tensor:
 
 
 def rescaled(step: Rescale, values: Tensor) -> Tensor:
-    """The inverse of the target's scaler, in float64 and scikit-learn's order."""
+    """The inverse of the target's scaler, in float64 and in scikit-learn's order of operations."""
     if step.kind in FUNCTIONS:
-        import torch  # by now it is imported: planning does without
+        import torch  # imported by now; planning does not need it
 
         function: Callable[[Tensor], Tensor] = getattr(torch, step.kind)
         return function(values)

@@ -1,4 +1,4 @@
-"""Tagging: `[steps, labels]` of all rows → a list of labels for each row, and how likely each is."""
+"""Tagging: `[steps, labels]` of all rows → a list of labels per row, and their probabilities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..arrays import to_arrow
 from ..options import ColumnOptions
 from ..records import Sequences
 from .labelled import LabelledTask
-from .probabilities import by_label, combined, finite_rows, float_column, labels_at, outside
+from .probabilities import by_label, combined, finite_rows, float_column, labels_at, out_of_bounds
 from .task import PREDICTION, HeadColumns
 
 if TYPE_CHECKING:
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 
 class TaggingTask(LabelledTask[TaggingHead]):
-    """A label for each step of a sequence: that of its largest raw output; ties go to the lowest label."""
+    """A label per step of a sequence: the one with the largest raw output; ties go to the lowest label."""
 
     name = "tagging"
     per_step = True
     has_std = False
 
-    def fields(self, options: ColumnOptions, *, std: bool) -> list[pa.Field]:  # noqa: ARG002 - it has none
-        """`prediction`, a list, and `probability` of those labels, or `probabilities` of all, or neither."""
+    def fields(self, options: ColumnOptions, *, std: bool) -> list[pa.Field]:  # noqa: ARG002 - not supported for tagging
+        """`prediction`, a list of labels, and either their `probability`, the `probabilities` of all labels, or
+        neither."""
         probabilities = {
             "columns": [pa.field("probability", pa.list_(pa.float32()))],
             "list": [pa.field("probabilities", pa.list_(pa.list_(pa.float32(), self.width)))],
@@ -39,7 +40,7 @@ class TaggingTask(LabelledTask[TaggingHead]):
     def decode(
         self, raw: Sequences, options: ColumnOptions, ensemble: Ensemble | None = None, num_members: int = 1
     ) -> HeadColumns:
-        """Columns as `fields` names them.
+        """The columns listed by `fields`.
 
         Args:
             raw: values `[steps, members × labels]`.
@@ -55,27 +56,27 @@ class TaggingTask(LabelledTask[TaggingHead]):
         elif options.probabilities == "list":
             flat = pa.FixedSizeListArray.from_arrays(float_column(probabilities.T.reshape(-1)), self.width)
             columns.append(lists_of(flat, raw))
-        finite, beyond = finite_rows(probabilities), outside(head, probabilities, sums_to_one=True)
+        finite, bad = finite_rows(probabilities), out_of_bounds(head, probabilities, sums_to_one=True)
         return HeadColumns(
             columns=columns,
             finite=None if finite is None else ~_any_step(~finite, raw),
-            beyond=None if beyond is None else _any_step(beyond, raw),
+            out_of_bounds=None if bad is None else _any_step(bad, raw),
         )
 
 
 def lists_of(values: pa.Array, raw: Sequences) -> pa.Array:
-    """Values of all steps → a list for each row."""
+    """Values of all steps → a list per row."""
     offsets = to_arrow(raw.offsets.cpu().numpy()).cast(pa.int32())
     return pa.ListArray.from_arrays(offsets, values)
 
 
 def _any_step(steps: Tensor, raw: Sequences) -> Tensor:
-    """bool `[steps]` → bool `[rows]`: whether one of a row's is true."""
+    """bool `[steps]` → bool `[rows]`: whether it is true for any step of the row."""
     return raw.offsets.new_zeros(raw.shape[0]).index_add_(0, rows_of_steps(raw), steps.long()) > 0
 
 
 def rows_of_steps(raw: Sequences) -> Tensor:
     """The row of each step, int64 `[steps]`."""
-    import torch  # by now it is imported: planning does without
+    import torch  # imported by now; planning does not need it
 
     return torch.repeat_interleave(torch.arange(raw.shape[0]), raw.offsets.diff())

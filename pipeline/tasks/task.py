@@ -1,5 +1,5 @@
-"""What every task offers: its columns, options and decoding. Planning uses tasks, so nothing here imports torch at its
-top."""
+"""The interface of tasks: columns, options and decoding. Planning uses tasks, so this module does not import torch at
+the top."""
 
 from __future__ import annotations
 
@@ -28,75 +28,75 @@ HeadT = TypeVar("HeadT", bound=Head)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadColumns:
-    """The decoded output of a head. `finite`, `beyond`: bool `[rows]`: which rows are finite, and which lie beyond the
-    bounds that were declared; None where all are finite, and where none are beyond."""
+    """The decoded output of a head. `finite`: bool `[rows]`, which rows are finite, None if all are. `out_of_bounds`:
+    bool `[rows]`, which rows are outside the declared bounds, None if none are."""
 
     columns: list[pa.Array]
     finite: Tensor | None
-    beyond: Tensor | None = None
+    out_of_bounds: Tensor | None = None
 
 
 class Task(ABC, Generic[HeadT]):
-    """The task of one head of a bundle, which `head` describes. `tasks.task_of` makes it."""
+    """The task of one head of a bundle, described by `head`. Created by `tasks.task_of`."""
 
-    #: As bundles name the task.
+    #: The name of the task in bundles.
     name: ClassVar[str]
-    #: The model gives `[rows, steps, width]`, and raw outputs are `Sequences` of the steps that are there.
+    #: Whether the model returns `[rows, steps, width]`; raw outputs are `Sequences` without padding.
     per_step: ClassVar[bool] = False
-    #: The model runs once a token, and raw outputs are `Sequences` of what was generated.
+    #: Whether the model runs once per token; raw outputs are `Sequences` of the generated tokens.
     generates: ClassVar[bool] = False
-    #: An ensemble can write the standard deviation over its members.
+    #: Whether an ensemble can write the standard deviation over its members.
     has_std: ClassVar[bool] = True
-    #: Any number of the labels may be right, each by itself, so that their probabilities do not sum to 1.
+    #: Whether labels are independent, so that their probabilities need not sum to 1.
     independent_labels: ClassVar[bool] = False
-    #: The methods by which probabilities can be calibrated, the usual one first.
+    #: The supported methods of calibration, the default first.
     calibrations: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, head: HeadT) -> None:
         self.head = head
 
-    # What it is.
+    # Properties of the head.
 
     @property
     @abstractmethod
     def width(self) -> int:
-        """Numbers of a member's raw output, for a row, or for a step where there are steps."""
+        """The numbers in a member's raw output per row, or per step if there are steps."""
 
     @property
     def labels(self) -> list[Label]:
-        """In the order of the model's outputs; empty where it predicts numbers."""
+        """The labels, in the order of the model's outputs; empty for predicted numbers."""
         return []
 
     @property
     def targets(self) -> list[str]:
-        """The names of predicted numbers, where there are several."""
+        """The names of the predicted numbers, if there are several."""
         return []
 
     @property
     def quantiles(self) -> list[float]:
-        """Of each column of predictions, in order; empty where none are predicted."""
+        """The quantile of each column of predictions, in order; empty if none are predicted."""
         return []
 
     @property
     def outputs(self) -> str | None:
-        """`logits`, `probabilities` or `log_probabilities`; None where it predicts numbers."""
+        """`logits`, `probabilities` or `log_probabilities`; None for predicted numbers."""
         return None
 
     @property
     def num_label_columns(self) -> int:
-        """How many of its columns, the first, hold predicted labels, one for each row."""
+        """How many of the first columns are predicted labels, one per row."""
         return 0
 
     def describe(self) -> Iterator[str]:
-        """What `scoreline check` says of it beside its labels."""
+        """Descriptions for `scoreline check`, in addition to the labels."""
         if self.head.bounds is not None:
             yield f"out of bounds: {'rejected' if self.head.bounds.reject else 'counted'}"
 
-    # Known before torch is imported: columns and options.
+    # Columns and options, without torch.
 
     @abstractmethod
     def fields(self, options: ColumnOptions, *, std: bool) -> list[pa.Field]:
-        """The columns it writes, in order, without the head's name.
+        """The columns that the task writes, in order, without the name of the head.
 
         Args:
             std: whether the standard deviation over an ensemble's members is written.
@@ -104,28 +104,28 @@ class Task(ABC, Generic[HeadT]):
 
     @property
     def most_top_k(self) -> int | None:
-        """The largest `--top-k`; None where the option does not apply."""
+        """The largest `--top-k`; None if the option does not apply."""
         return None
 
     @property
     def threshold_labels(self) -> list[str] | None:
-        """The labels with a threshold each; empty where one is for the whole head, None where there are none."""
+        """The labels with their own thresholds; empty if there is one for the whole head, None if there are none."""
         return None
 
-    def with_threshold(self, value: float, index: int | None = None) -> HeadT:  # noqa: ARG002 - of tasks that have some
+    def with_threshold(self, value: float, index: int | None = None) -> HeadT:  # noqa: ARG002 - for subclasses
         """The head with another threshold, for the label at `index` or for all."""
         return self.head
 
     def explain_targets(self) -> Iterator[tuple[tuple[str, ...], int | None]]:
-        """The names that `--explain-target` may give, and the class or output of each; without a name where none is
-        needed, without an index where it is the predicted class of each row."""
+        """The possible values of `--explain-target`, each with the index of a class or output. The name is empty if
+        none is needed; the index is None for the predicted class of each row."""
         return iter(())
 
-    # Raw outputs: a tensor `[rows, members × width]`, or `Sequences` of such.
+    # Raw outputs: a tensor `[rows, members × width]`, or `Sequences` of such tensors.
 
     def no_rows(self, num_members: int) -> Tensor | Sequences:
-        """The raw output of no rows."""
-        import torch  # by now it is imported: planning does without
+        """The raw output for zero rows."""
+        import torch  # imported by now; planning does not need it
 
         none = torch.empty((0, self.width * num_members))
         if not (self.per_step or self.generates):
@@ -133,105 +133,106 @@ class Task(ABC, Generic[HeadT]):
         return Sequences(values=none, offsets=torch.zeros(1, dtype=torch.int64))
 
     def values_per_row(self, max_steps: int) -> int:
-        """Numbers of a member's raw output for a row, at most.
+        """The largest number of values of a member's raw output per row.
 
         Args:
-            max_steps: of the bundle's sequences, 1 without any.
+            max_steps: the longest sequence of the bundle, 1 if it has none.
         """
         return self.width * (max_steps if self.per_step else 1)
 
     def check_shape(self, raw: Tensor, rows: int) -> None:
-        """Refuse a raw output that cannot be this head's.
+        """Check that a raw output has a shape of this head.
 
         Raises:
-            BundleError: names the shape, and what the task and its labels take.
+            BundleError: names the shape, and the shapes that the task and its labels allow.
         """
         width, shape = self.width, tuple(raw.shape)
         fits: set[tuple[int, ...]] = {(rows, width), *self.other_shapes(rows)}
         if shape not in fits:
-            asked = " or ".join(str(("rows", *fit[1:])).replace("'", "") for fit in sorted(fits, key=len))
+            allowed = " or ".join(str(("rows", *fit[1:])).replace("'", "") for fit in sorted(fits, key=len))
             raise BundleError(
-                f"the model's output is {shape} for {rows} rows, and {self.name} with {width} labels takes"
-                f" {asked}; give as many labels= (of a regression also quantiles= and spread=) as the model has outputs"
+                f"the model's output has shape {shape} for {rows} rows, but {self.name} with {width} labels takes"
+                f" {allowed}; pass as many labels= (for a regression also quantiles= and spread=) as there are outputs"
             )
 
     def other_shapes(self, rows: int) -> set[tuple[int, ...]]:
-        """The shapes of one member's raw output beside `[rows, width]`."""
+        """Other allowed shapes of one member's raw output, besides `[rows, width]`."""
         return {(rows,)} if self.width == 1 else set()
 
     @abstractmethod
     def decode(
         self, raw: Any, options: ColumnOptions, ensemble: Ensemble | None = None, num_members: int = 1
     ) -> HeadColumns:
-        """Columns as `fields` names them, and which rows are finite and within bounds.
+        """The columns listed by `fields`, and which rows are finite and within bounds.
 
         Args:
-            raw: `[rows, members × width]`, one member's outputs behind the other's; `Sequences` of such where there are
-                steps.
+            raw: `[rows, members × width]`, the concatenated outputs of the members; `Sequences` of such rows if there
+                are steps.
         """
 
     def raw_array(self, raw: Tensor | Sequences) -> np.ndarray | Lists:
-        """A raw output as golden rows keep it: float32 `[rows, members × width]`, or lists of each step's."""
+        """A raw output as stored in golden rows: float32 `[rows, members × width]`, or lists with the numbers of
+        steps."""
         if isinstance(raw, Sequences):
             return Lists(values=raw.values.float().numpy(), offsets=raw.offsets.numpy())
         return raw.float().cpu().numpy()
 
-    # Calibration, of tasks that have `calibrations`.
+    # Calibration, for tasks with `calibrations`.
 
     def logits(self, raw: Tensor, ensemble: Ensemble | None = None, num_members: int = 1) -> Tensor:
-        """What calibration is applied to, float32 `[rows, labels]`, or `[rows, 1]` of two labels.
+        """The inputs of calibration, float32 `[rows, labels]`, or `[rows, 1]` for two labels.
 
         Args:
             raw: `[rows, members × width]`.
         """
-        raise NotImplementedError(f"{self.name} is not calibrated")
+        raise NotImplementedError(f"task {self.name} cannot be calibrated")
 
     def probabilities(self, logits: Tensor) -> np.ndarray:
-        """float64 of the same shape, by the head's calibration, if it has one."""
-        raise NotImplementedError(f"{self.name} is not calibrated")
+        """The probabilities after the head's calibration, if any, float64 of the same shape."""
+        raise NotImplementedError(f"task {self.name} cannot be calibrated")
 
-    # Explaining, of tasks that have `explain_targets`.
+    # Attributions, for tasks with `explain_targets`.
 
     def score(self, raw: Tensor, indices: Tensor) -> Tensor:
-        """The differentiable score of a class or output of each row, `[rows]`.
+        """The differentiable score of a class or output per row, `[rows]`.
 
         Args:
-            raw: one member's, `[rows, width]`.
-            indices: of the class or output, int64 `[rows]`.
+            raw: the raw output of one member, `[rows, width]`.
+            indices: the class or output of each row, int64 `[rows]`.
         """
-        raise NotImplementedError(f"{self.name} is not explained")
+        raise NotImplementedError(f"task {self.name} has no attributions")
 
     # Saving.
 
     @abstractmethod
     def expected_columns(self, values: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-        """The columns that `expected=` means when it is an array.
+        """The columns that an array passed as `expected=` contains.
 
         Args:
             values: `[rows]` or `[rows, columns]`.
-            names: the task's columns.
+            names: the columns of the task.
 
         Raises:
-            BundleError: an array that cannot be its predictions.
+            BundleError: the array cannot be predictions of the task.
         """
 
     def in_own_unit(
         self,
-        raw: Tensor | Sequences,  # noqa: ARG002 - of tasks that have a unit
+        raw: Tensor | Sequences,  # noqa: ARG002 - for subclasses
         num_members: int,  # noqa: ARG002
         to_unit: Callable[[np.ndarray], np.ndarray],  # noqa: ARG002
     ) -> list[np.ndarray]:
-        """The first columns of predictions by the user's own inverse of the target's scaler; none where no scaler was
-        saved."""
+        """The first columns of predictions, computed with the user's own inverse of the target's scaler; empty if no
+        scaler was saved."""
         return []
 
 
-def members_apart(raw: Tensor, ensemble: Ensemble | None, num_members: int) -> Tensor:
-    """`[rows, members × width]` → `[rows, members, width]` of an ensemble."""
+def split_members(raw: Tensor, ensemble: Ensemble | None, num_members: int) -> Tensor:
+    """`[rows, members × width]` → `[rows, members, width]` for an ensemble."""
     return raw if ensemble is None else raw.reshape(raw.shape[0], num_members, raw.shape[1] // num_members)
 
 
 def some_numbers(numbers: Sequence[float]) -> str:
-    """A few of them for a line of text, and how many more there are."""
+    """The first few numbers for a line of text, and how many more there are."""
     shown = ", ".join(f"'{number:g}'" for number in numbers[:6])
     return shown + (f" and {len(numbers) - 6} more" if len(numbers) > 6 else "")

@@ -1,4 +1,4 @@
-"""The tasks by name. To add one, write its class and enter it here."""
+"""The tasks by name. To add a task, write its class and list it here."""
 
 from __future__ import annotations
 

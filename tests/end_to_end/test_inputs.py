@@ -67,9 +67,9 @@ class TestInputs:
     def test_duplicate_columns(self, score: Command, tmp_path: Path, iris: Example) -> None:
         table = pa.Table.from_pandas(iris.frame, preserve_index=False)
         pq.write_table(table.append_column(iris.features[0], table["truth"]), tmp_path / "in.parquet")
-        closed(score(tmp_path / "in.parquet"), 65, repr(iris.features[0]), "stands 2 times")
+        closed(score(tmp_path / "in.parquet"), 65, repr(iris.features[0]), "appears twice")
         pq.write_table(table.append_column("row_id", table["truth"]), tmp_path / "in.parquet")
-        closed(score(tmp_path / "in.parquet"), 65, "'row_id' stands 2 times", "--keys")
+        closed(score(tmp_path / "in.parquet"), 65, "'row_id' appears twice", "--keys")
         assert score(tmp_path / "in.parquet", "--keys", "truth").code == 0
 
     def test_an_unknown_key(self, score: Command, iris_file: Path) -> None:
@@ -182,7 +182,7 @@ class TestOddFiles:
     def test_integers_beyond_any_float(self, score: Command, tmp_path: Path, iris: Example) -> None:
         features = {name: pa.array([2**64 - 1, 5], pa.uint64()) for name in iris.features}
         pq.write_table(pa.table(features), tmp_path / "in.parquet")
-        closed(score(tmp_path / "in.parquet"), 65, "18446744073709551615, beyond 2^53")
+        closed(score(tmp_path / "in.parquet"), 65, "18446744073709551615, outside ±2^53")
         rows = [",".join(iris.features), ",".join(["9" * 5000] * 4), "1,1,1,1"]
         (tmp_path / "in.csv").write_text("\n".join(rows))
         closed(score(tmp_path / "in.csv"), 65, "is infinite")
@@ -195,4 +195,4 @@ class TestOddFiles:
 
     def test_urls_are_not_folders(self, scoreline: Command, tmp_path: Path, iris_file: Path, iris: Example) -> None:
         result = scoreline("score", "--bundle", iris.bundle, "--input", iris_file, "--output", "s3://bucket/x")
-        closed(result, 2, "'s3://bucket/x' is an address")
+        closed(result, 2, "'s3://bucket/x' is a URL")

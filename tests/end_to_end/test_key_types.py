@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.nested import takeable, with_types
 
-from arrow_types import arrays, rejected_type, said, words, written_type
+from arrow_types import arrays, comparable, rejected_type, words, written_type
 from conftest import Example, Result
 from keyed_rows import BAD, GOOD, ROWS, rejects_of, table_of
 from scoreline import Scorer
@@ -53,9 +53,9 @@ def as_read(file: Path) -> pa.Table:
         return pa.concat_tables([source.read_row_group(group) for group in range(source.num_row_groups)])
 
 
-def rows(table: pa.Table, name: str, indices: list[int]) -> list[str]:
-    words = said(table[name])
-    return [words[index] for index in indices]
+def rows(table: pa.Table, name: str, places: list[int]) -> list[str]:
+    words = comparable(table[name])
+    return [words[place] for place in places]
 
 
 def goes_through(scoreline: Command, iris: Example, scorer: Scorer, keys: dict[str, pa.Array]) -> None:
@@ -73,9 +73,9 @@ def goes_through(scoreline: Command, iris: Example, scorer: Scorer, keys: dict[s
         for key in keys:
             kind = before.schema.field(key).type
             assert words(part.schema.field(key).type) == written_type(kind)
-            assert said(part[key]) == rows(before, key, GOOD), kind
+            assert comparable(part[key]) == rows(before, key, GOOD), kind
             assert words(rejects.schema.field(key).type) == rejected_type(kind)
-            assert said(rejects[key]) == rows(before, key, BAD), kind
+            assert comparable(rejects[key]) == rows(before, key, BAD), kind
         assert scoreline("verify", out).code == 0
         assert json.loads(scoreline("evaluate", out, "--label", "truth", "--json").out)["rows"] == len(GOOD)
         checked = scoreline("check", *given, "--json")
@@ -83,8 +83,8 @@ def goes_through(scoreline: Command, iris: Example, scorer: Scorer, keys: dict[s
         scored, left = scorer.score_table(before, with_rejects=True)
         for key in keys:
             assert scored.schema.field(key).type == before.schema.field(key).type
-            assert said(scored[key]) == rows(before, key, GOOD)
-            assert said(left[key]) == rows(before, key, BAD)
+            assert comparable(scored[key]) == rows(before, key, GOOD)
+            assert comparable(left[key]) == rows(before, key, BAD)
         assert scored["prediction"].equals(part["prediction"])
 
 
@@ -166,9 +166,9 @@ def test_types_that_exist_only_in_memory(iris: Example, scorer: Scorer, name: st
         "lists of runs": pa.list_(pa.string()),
     }
     assert scored.schema.field("key").type == kinds.get(name, key.type)
-    assert said(scored["key"]) == rows(table, "key", GOOD)
-    assert said(rejects["key"]) == rows(table, "key", BAD)
-    assert said(scorer.score_table(table.slice(10))["key"]) == said(table["key"].slice(10))
+    assert comparable(scored["key"]) == rows(table, "key", GOOD)
+    assert comparable(rejects["key"]) == rows(table, "key", BAD)
+    assert comparable(scorer.score_table(table.slice(10))["key"]) == comparable(table["key"].slice(10))
     empty = scorer.score_table(table.slice(0, 0))
     assert (empty.num_rows, empty.schema) == (0, scored.schema)
 
@@ -238,7 +238,10 @@ def test_uuid_and_json_are_carried(scoreline: Command, iris: Example, tmp_path: 
     assert before.schema.field("id").type == pa.uuid()
     for name in keys:
         assert part.schema.field(name).type == rejects.schema.field(name).type == before.schema.field(name).type
-        assert (said(part[name]), said(rejects[name])) == (rows(before, name, GOOD), rows(before, name, BAD))
+        assert (comparable(part[name]), comparable(rejects[name])) == (
+            rows(before, name, GOOD),
+            rows(before, name, BAD),
+        )
     columns = map(pq.ParquetFile(out / "in.parquet").schema.column, range(3))
     kinds = {column.path: str(column.logical_type) for column in columns}
     assert kinds == {"id": "UUID", "doc": "JSON", "ids.list.element": "UUID"}

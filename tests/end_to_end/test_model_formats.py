@@ -146,7 +146,7 @@ def test_dicts_in_and_out(tmp_path: Path, scaler: StandardScaler) -> None:
     scorer = Scorer.load(tmp_path / "b", device="cpu")
     rows, rejects = scorer.score_table(pa.Table.from_pandas(FRAME.drop(columns="city")), with_rejects=True)
     assert (rows.num_rows, rejects.num_rows) == (3, 57)
-    assert "has 0 to 2" in rejects["reject"][0].as_py()["reason"]
+    assert "range 0–2" in rejects["reject"][0].as_py()["reason"]
     numbers = torch.tensor(scaler.transform(FRAME[["a", "b"]].head(3)), dtype=torch.float32)
     with torch.no_grad():
         logits = model({"numbers": numbers, "codes": torch.tensor([[0], [1], [2]])})["logits"]
@@ -227,7 +227,7 @@ def test_text_needs_an_encoding(tmp_path: Path) -> None:
     rows, rejects = Scorer.load(tmp_path / "b", device="cpu").score_table(table, with_rejects=True)
     assert rows.num_rows == 1
     assert [(r["column"], r["reason"]) for r in rejects["reject"].to_pylist()] == [
-        ("city", "is a category that was not there in training"),
+        ("city", "is a category that was not seen in training"),
         ("city", "is null"),
     ]
 

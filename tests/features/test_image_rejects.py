@@ -1,4 +1,5 @@
-"""Images that cannot be decoded, and paths that lead to none: rejects with their reason, or an error of the machine."""
+"""Images that cannot be decoded and paths without an image are rejected with a reason; failures of the machine are
+errors."""
 
 import errno
 import os
@@ -22,13 +23,13 @@ from pictures import MEAN, STD, agree, by_hand, colours, entry, opened, picture,
 
 
 def reason(image: bytes | str, **settings: Any) -> str:
-    """Why one image is a reject."""
+    """The reason why an image is rejected."""
     return opened([image], entry(), **settings)[1][0]
 
 
 @pytest.mark.parametrize("kind", ["JPEG RGB", "JPEG progressive", "PNG RGB", "PNG interlaced", "PNG P alpha"])
 def test_truncated_files_are_rejects(kind: str) -> None:
-    """At every length: what still has all its pixels by hand has them here too."""
+    """At every length; a file that Pillow can still decode has the same pixels."""
     data = picture(kind)
     rejects = agree([data[:cut] for cut in range(0, len(data), 3)], entry(size=(5, 5)))
     assert rejects > len(data) // 3 * 0.8
@@ -38,40 +39,40 @@ def test_truncated_files_are_rejects(kind: str) -> None:
 
 @given(st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"]), st.binary(max_size=200))
 def test_any_bytes_are_rejects(beginning: bytes, data: bytes) -> None:
-    """Never a traceback."""
+    """They never raise."""
     assert reason(beginning + data).startswith("is ")
 
 
 @cache
 def victim(kind: str) -> bytes:
-    """A small file to be damaged."""
+    """A small file, which is then damaged."""
     return picture(kind, 9, 9)
 
 
 @settings(max_examples=300)
 @given(st.data())
-def test_damaged_files_are_rejects_or_as_by_hand(data: st.DataObject) -> None:
-    """A few bytes are others."""
+def test_damaged_files_are_rejected_or_decoded_as_by_hand(data: st.DataObject) -> None:
+    """A few bytes are changed."""
     file = bytearray(victim(data.draw(st.sampled_from(["JPEG RGB", "JPEG several", "PNG P alpha", "PNG RGB"]))))
-    for place in data.draw(st.lists(st.integers(0, len(file) - 1), min_size=1, max_size=4)):
-        file[place] = data.draw(st.integers(0, 255))
+    for offset in data.draw(st.lists(st.integers(0, len(file) - 1), min_size=1, max_size=4)):
+        file[offset] = data.draw(st.integers(0, 255))
     agree([bytes(file)], entry(size=(4, 4)))
 
 
-def test_what_is_wrong_with_bytes_is_said() -> None:
-    """In words of one line, by row, and the rows beside them are none the worse."""
+def test_reasons_of_bytes() -> None:
+    """One line per row; other rows are not affected."""
     grey = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
     rgb = Image.fromarray(colours(8, 8))
     wrong = {
         b"": "is empty",
-        b"GIF": "is no JPEG or PNG",
-        saved(rgb, "GIF"): "is no JPEG or PNG",
-        saved(rgb, "TIFF"): "is no JPEG or PNG",
-        saved(rgb, "BMP"): "is no JPEG or PNG",
+        b"GIF": "is not a JPEG or PNG",
+        saved(rgb, "GIF"): "is not a JPEG or PNG",
+        saved(rgb, "TIFF"): "is not a JPEG or PNG",
+        saved(rgb, "BMP"): "is not a JPEG or PNG",
         saved(Image.fromarray(grey), "PNG"): "more than 8 bits",
-        png(colours(1, 1), size=(60000, 60000)): f"more pixels than are decoded, which are {MOST_PIXELS}",
-        png(colours(1, 1), size=(MOST_PIXELS + 1, 1)): "more pixels than are decoded",
-        png(colours(1, 1), size=(MOST_PIXELS // 5, 5)): "is broken",  # as many as may be, and none is there
+        png(colours(1, 1), size=(60000, 60000)): f"more than {MOST_PIXELS:,} pixels, the limit for decoding",
+        png(colours(1, 1), size=(MOST_PIXELS + 1, 1)): "more than 89,478,485 pixels",
+        png(colours(1, 1), size=(MOST_PIXELS // 5, 5)): "is broken",  # the largest allowed size, but without data
     }
     fine = picture("JPEG RGB")
     given = entry(mean=MEAN, std=STD)
@@ -83,23 +84,23 @@ def test_what_is_wrong_with_bytes_is_said() -> None:
     assert torch.equal(pixels[-1], pixels[0])
 
 
-def test_a_jpeg_that_claims_too_much_is_a_reject() -> None:
-    """Its header alone is read."""
+def test_a_jpeg_with_too_many_pixels_is_a_reject() -> None:
+    """Only its header is read."""
     data = picture("JPEG RGB")
     start = data.index(b"\xff\xc0") + 5
-    assert "more pixels" in reason(data[:start] + struct.pack(">HH", 65500, 65500) + data[start + 4 :])
+    assert "the limit for decoding" in reason(data[:start] + struct.pack(">HH", 65500, 65500) + data[start + 4 :])
 
 
-def test_a_line_is_not_resized_to_a_bomb() -> None:
-    """1 by 60 000 pixels are few; 200 by 12 million are not."""
+def test_narrow_images_are_not_resized_to_huge_ones() -> None:
+    """1 × 60,000 pixels would become 200 × 12 million."""
     line = saved(Image.new("L", (1, 60000)), "PNG")
     _, reasons = opened([line], entry(resize=200))
-    assert reasons == {0: "is too narrow to be resized: 1 by 60000 pixels"}
+    assert reasons == {0: "is too narrow to be resized: 1 × 60000 pixels"}
     assert agree([line], entry()) == 0
 
 
-def test_what_is_wrong_with_paths_is_said(tmp_path: Path) -> None:
-    """And a pipe or a device is not waited for."""
+def test_reasons_of_paths(tmp_path: Path) -> None:
+    """Pipes and devices are not opened."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty.png").touch()
@@ -117,11 +118,11 @@ def test_what_is_wrong_with_paths_is_said(tmp_path: Path) -> None:
         "n" * 300: "cannot be read: File name too long",
         "": "'' is a folder",
         "folder": "'folder' is a folder",
-        "pipe": "'pipe' is no regular file",
-        "/dev/zero": "'/dev/zero' is no regular file",
+        "pipe": "'pipe' is not a regular file",
+        "/dev/zero": "'/dev/zero' is not a regular file",
         "empty.png": "is empty",
         "cut.jpg": "is broken: ",
-        "text.png": "is no JPEG or PNG",
+        "text.png": "is not a JPEG or PNG",
     }
     _, reasons = opened(list(wrong), entry(), folder=str(tmp_path))
     assert list(reasons) == list(range(len(wrong)))
@@ -130,18 +131,18 @@ def test_what_is_wrong_with_paths_is_said(tmp_path: Path) -> None:
 
 
 def test_a_file_that_may_not_be_read_is_a_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root may read all, so that the refusal is made up."""
+    """The error is simulated, since root may read all files."""
     (tmp_path / "x.png").touch()
     monkeypatch.setattr(Path, "open", failing(PermissionError(errno.EACCES, "Permission denied")))
     assert reason("x.png", folder=str(tmp_path)) == "'x.png' cannot be read: Permission denied"
 
 
-def test_a_path_that_is_no_text_is_a_reject() -> None:
-    """Arrow does not look into strings that come from elsewhere."""
+def test_a_path_that_is_not_utf8_is_a_reject() -> None:
+    """Arrow does not validate strings from other sources."""
     column = pa.Array.from_buffers(
         pa.string(), 1, [None, pa.py_buffer(np.array([0, 2], np.int32)), pa.py_buffer(b"\xff\xfe")]
     )
-    assert opened(column, entry())[1] == {0: "is no path: not UTF-8"}
+    assert opened(column, entry())[1] == {0: "is not a valid path: not UTF-8"}
 
 
 def failing(error: BaseException) -> Any:
@@ -153,8 +154,8 @@ def failing(error: BaseException) -> Any:
     return fail
 
 
-def test_a_failure_of_the_machine_is_no_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a run would go on without rows that are fine."""
+def test_a_failure_of_the_machine_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a run would skip valid rows."""
     (tmp_path / "x.png").write_bytes(picture("PNG RGB"))
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", failing(OSError(errno.EMFILE, "Too many open files")))
@@ -170,8 +171,8 @@ def test_a_failure_of_the_machine_is_no_reject(tmp_path: Path, monkeypatch: pyte
             reason("x.png", folder=str(tmp_path))
 
 
-def test_without_pillow_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first row, for who asks."""
+def test_a_missing_pillow_is_reported_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By `require_pillow` before the first row, and by `open_images`."""
     require_pillow()
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(BundleError, match=r"pip install 'scoreline\[images\]'"):

@@ -1,4 +1,4 @@
-"""Images become the pixels that Pillow and torch make of each one by hand."""
+"""Images are decoded to the same pixels as with Pillow and torch by hand."""
 
 import io
 import warnings
@@ -30,7 +30,7 @@ PNGS += ["PNG interlaced", "PNG 16-bit colours", "PNG animated"]
 
 @pytest.mark.parametrize("kind", [*JPEGS, *PNGS, *ORIENTED])
 def test_every_kind_has_the_pixels_it_has_by_hand(kind: str) -> None:
-    """Bit for bit, stretched, cut, in grey and in colour, upright or as the file lies."""
+    """Bit for bit: stretched, cropped, in grey and in colour, with and without EXIF orientation."""
     files = [picture(kind), picture(kind, 34, 21, 1), picture(kind, 1, 1), picture(kind, 8, 8)]
     for size, resize, channels, exif in product(((8, 8), (7, 12)), (None, 13), (1, 3), (True, False)):
         given = entry(size=size, resize=resize, channels=channels, exif=exif, mean=MEAN[:channels], std=STD[:channels])
@@ -39,7 +39,7 @@ def test_every_kind_has_the_pixels_it_has_by_hand(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG interlaced", "PNG animated", "PNG RGB"])
 def test_pixels_are_those_that_were_drawn(kind: str) -> None:
-    """The array itself is the judge where nothing is lost: of the first frame, where there are several."""
+    """For lossless files the array is the reference; of several frames, the first is decoded."""
     pixels, _ = opened([picture(kind)], entry(size=(21, 34)))
     assert torch.equal(pixels[0], torch.from_numpy(colours(21, 34)).permute(2, 0, 1) / 255)
 
@@ -66,7 +66,7 @@ def test_every_size_has_the_pixels_it_has_by_hand(
     mean: bool,
     std: bool,
 ) -> None:
-    """Odd and even, larger and smaller, with and without a mean and a deviation."""
+    """Odd and even, larger and smaller, with and without mean and standard deviation."""
     given = entry(
         size=size,
         resize=None if more is None else max(size) + more,
@@ -80,8 +80,8 @@ def test_every_size_has_the_pixels_it_has_by_hand(
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-def test_every_interpolation_is_the_one_of_its_name(interpolation: str) -> None:
-    """No two of them give the same."""
+def test_interpolations_differ(interpolation: str) -> None:
+    """Each name gives its own result."""
     given = [entry(interpolation=name, size=(9, 11)) for name in (interpolation, *INTERPOLATIONS)]
     results = [opened([picture("PNG RGB")], one)[0] for one in given]
     assert [torch.equal(results[0], other) for other in results[1:]] == [n == interpolation for n in INTERPOLATIONS]
@@ -91,12 +91,12 @@ def test_every_interpolation_is_the_one_of_its_name(interpolation: str) -> None:
     "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view(), None]
 )
 def test_every_type_of_text_and_bytes(kind: pa.DataType | None, tmp_path: Path) -> None:
-    """Text is paths, bytes are files; a slice is its own rows."""
+    """Text is a path, bytes are the contents of a file; slices are supported."""
     files = [picture("PNG 1", seed=seed) for seed in range(3)]
     files = [data.ljust(max(map(len, files)), b"\0") for data in files]  # of one length, for a fixed size
     kind = kind or pa.binary(len(files[0]))
-    for place, data in enumerate(files):
-        (tmp_path / f"{place}.png").write_bytes(data)
+    for index, data in enumerate(files):
+        (tmp_path / f"{index}.png").write_bytes(data)
     text = "string" in str(kind)
     column = pa.array(["0.png", "1.png", "2.png"] if text else files, kind)
     pixels, reasons = opened(column.slice(1), entry(), folder=str(tmp_path))
@@ -104,8 +104,8 @@ def test_every_type_of_text_and_bytes(kind: pa.DataType | None, tmp_path: Path) 
     assert torch.equal(pixels, torch.stack([by_hand(data, entry()) for data in files[1:]]))
 
 
-def test_paths_start_at_the_folder(tmp_path: Path) -> None:
-    """Unless they are absolute; links and odd names are followed as they are."""
+def test_relative_paths_start_at_the_folder(tmp_path: Path) -> None:
+    """Absolute paths do not; links and unusual names are supported."""
     data = picture("JPEG RGB")
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "zwölf\n.txt").write_bytes(data)
@@ -116,8 +116,8 @@ def test_paths_start_at_the_folder(tmp_path: Path) -> None:
     assert all(torch.equal(one, by_hand(data, entry())) for one in pixels)
 
 
-def test_threads_give_the_same() -> None:
-    """The same pixels and reasons, several columns at once, and all that Pillow warns of stays unseen."""
+def test_threads_give_the_same_results() -> None:
+    """The same pixels and reasons for several columns at once, without Pillow's warnings."""
     kinds = [*JPEGS, *PNGS, *ORIENTED]
     files = [picture(kind, seed=seed) for seed, kind in enumerate(kinds)]
     files += [picture("JPEG RGB")[:300], b"", png(colours(1, 1), size=(MOST_PIXELS + 1, 1))] * 3
@@ -129,12 +129,12 @@ def test_threads_give_the_same() -> None:
             assert torch.equal(pixels, other)
             assert others == reasons
     assert warnings.filters == before
-    with pytest.warns(Image.DecompressionBombWarning):  # elsewhere Pillow warns as ever
+    with pytest.warns(Image.DecompressionBombWarning):  # elsewhere Pillow still warns
         Image.open(io.BytesIO(files[-1]))
 
 
 def test_the_mapper_runs_the_decoding() -> None:
-    """It is handed every row once, and what it leaves undone is not done."""
+    """It decodes every row once."""
     columns, handed = pa.array([b""] * 50), []
 
     def backwards(decode: Any, starts: Any) -> list[dict[int, str]]:

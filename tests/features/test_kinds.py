@@ -1,4 +1,4 @@
-"""Kinds of input: what each says of itself."""
+"""Properties of the kinds of input."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ WORDS = SequenceInput(name="w", columns=["w"], longest=9, mask="lengths")
 LISTS = SequenceInput(name="l", columns=["x", "y"], longest=3, dtype="float32")
 
 
-def test_kinds_are_named_as_they_are_listed() -> None:
+def test_kinds_are_listed_by_name() -> None:
     assert all(name == kind.name for name, kind in KINDS.items())
 
 
@@ -19,9 +19,9 @@ def test_kinds_are_named_as_they_are_listed() -> None:
     ("entry", "says"),
     [
         (TABLE, "int64 [rows, 2]"),
-        (IMAGE, "float32 [rows, 3, 4, 6], the middle of 8 pixels"),
+        (IMAGE, "float32 [rows, 3, 4, 6], resized to 8 pixels and cropped"),
         (WORDS, "int64 [rows, up to 9 steps], padded, with a mask (lengths)"),
-        (LISTS, "float32 [rows, up to 3 steps, 2], alone by length"),
+        (LISTS, "float32 [rows, up to 3 steps, 2], batched by length"),
     ],
 )
 def test_description(entry: AnyInput, says: str) -> None:
@@ -38,13 +38,13 @@ def test_description(entry: AnyInput, says: str) -> None:
     ],
 )
 def test_example(entry: AnyInput, shapes: dict[str, tuple[tuple[int, ...], torch.dtype]]) -> None:
-    """Zeros as the model takes them, of no more steps than there may be."""
+    """Zeros in the shapes that the model takes, with at most the allowed number of steps."""
     made = kind_of(entry).example(2, 5, "cpu")
     assert {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in made.items()} == shapes
     assert list(made) == entry.arguments
 
 
-def test_which_one_is_what() -> None:
+def test_properties() -> None:
     entries = [TABLE, IMAGE, WORDS, LISTS]
     assert [kind_of(entry).tabular for entry in entries] == [True, False, False, False]
     assert [kind_of(entry).opens_files for entry in entries] == [False, True, False, False]

@@ -1,4 +1,4 @@
-"""Values become float64 exactly, or their row is a reject with its reason."""
+"""Values are converted to float64 exactly, or their row is rejected with a reason."""
 
 from decimal import Decimal
 
@@ -29,7 +29,7 @@ def one(array: pa.Array, *, text: bool = False, dtype: str = "float64") -> tuple
 
 @given(st.lists(st.floats(width=64), max_size=40), st.lists(st.floats(width=64), max_size=40))
 def test_rows_are_kept_or_rejected_never_lost(a: list[float], b: list[float]) -> None:
-    """Kept + rejected = all; kept rows are those finite in every feature, with their values unchanged."""
+    """Kept + rejected = all; rows that are finite in every feature are kept with unchanged values."""
     rows = min(len(a), len(b))
     batch = pa.record_batch([pa.array(a[:rows], pa.float64()), pa.array(b[:rows], pa.float64())], names=["a", "b"])
     checked = check_batch(batch, [A, B])
@@ -46,7 +46,7 @@ def test_rows_are_kept_or_rejected_never_lost(a: list[float], b: list[float]) ->
 
 @given(st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), max_size=30))
 def test_integers_are_exact_or_rejected(values: list[int | None]) -> None:
-    """Python's own integers are the judge."""
+    """Compared with Python's integers."""
     kept, reasons = one(pa.array(values, pa.int64()))
     fine = [value for value in values if value is not None and abs(value) <= 2**53]
     assert kept == [float(value) for value in fine]
@@ -55,7 +55,7 @@ def test_integers_are_exact_or_rejected(values: list[int | None]) -> None:
 
 
 @given(st.lists(st.decimals(allow_nan=False, allow_infinity=False, places=9, min_value=-(10**20), max_value=10**20)))
-def test_decimals_go_to_the_nearest_float(values: list[Decimal]) -> None:
+def test_decimals_are_rounded_to_the_nearest_float(values: list[Decimal]) -> None:
     """`float(Decimal)` is correctly rounded."""
     kept, reasons = one(pa.array(values, pa.decimal128(38, 9)))
     assert kept == [float(value) for value in values]
@@ -63,7 +63,7 @@ def test_decimals_go_to_the_nearest_float(values: list[Decimal]) -> None:
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
-def test_text_cells_read_back_as_the_number_they_were(values: list[float]) -> None:
+def test_text_cells_are_parsed_to_the_original_number(values: list[float]) -> None:
     """repr → cell → float64 is the identity."""
     kept, reasons = one(pa.array([repr(value) for value in values]), text=True)
     assert [value.hex() for value in kept] == [value.hex() for value in values]
@@ -76,23 +76,23 @@ def test_text_cells_read_back_as_the_number_they_were(values: list[float]) -> No
         ("", "is null"),
         ("   ", "is null"),
         ("abc", "is 'abc', not a number"),
-        ("1,5", "is '1,5', not a number (a decimal comma is declared in the job file: [csv] decimal = \",\")"),
+        ("1,5", "is '1,5', not a number (set a decimal comma in the job file: [csv] decimal = \",\")"),
         ("0x10", "is '0x10', not a number"),
         ("NaN", "is NaN"),
         ("inf", "is infinite"),
         ("-inf", "is minus infinite"),
-        ("9007199254740993", "is '9007199254740993', beyond 2^53: no exact float64"),
+        ("9007199254740993", "is '9007199254740993', outside ±2^53, where float64 is not exact"),
         ("x" * 100, "is '" + "x" * 37 + "...', not a number"),
     ],
 )
-def test_bad_cells_are_one_bad_row(cell: str, reason: str) -> None:
-    """Their neighbours are scored."""
+def test_a_bad_cell_rejects_only_its_row(cell: str, reason: str) -> None:
+    """The rows around it are scored."""
     kept, reasons = one(pa.array(["1.5", cell, " 2 "]), text=True)
     assert kept == [1.5, 2.0]
     assert reasons == {1: reason}
 
 
-def test_booleans_as_text_only_where_the_feature_is_one() -> None:
+def test_booleans_as_text_only_if_the_feature_is_boolean() -> None:
     """pandas writes True and False."""
     cells = pa.array(["True", "false", "1", "0"])
     assert one(cells, text=True, dtype="bool")[0] == [1.0, 0.0, 1.0, 0.0]
@@ -111,18 +111,18 @@ def test_booleans_as_text_only_where_the_feature_is_one() -> None:
         (pa.array([1.0, 2.0, 3.0])[1:], [2.0, 3.0]),
     ],
 )
-def test_every_numeric_type_is_taken_exactly(array: pa.Array, values: list[float]) -> None:
+def test_every_numeric_type_is_converted_exactly(array: pa.Array, values: list[float]) -> None:
     """Widening is exact."""
     assert one(array) == (values, {})
 
 
 def test_all_null_column_rejects_every_row() -> None:
-    """Arrow's null type is a kind of number, without any."""
+    """Arrow's null type is accepted as a numeric type."""
     assert one(pa.nulls(2)) == ([], {0: "is null", 1: "is null"})
 
 
 @pytest.mark.parametrize(
-    "kind",
+    "arrow_type",
     [
         pa.string(),
         pa.binary(),
@@ -132,16 +132,16 @@ def test_all_null_column_rejects_every_row() -> None:
         pa.struct([("x", pa.int8())]),
     ],
 )
-def test_text_lists_and_times_do_not_pass_for_numbers(kind: pa.DataType) -> None:
-    """The whole file is refused, naming file, column and kind."""
+def test_text_lists_and_times_are_not_numbers(arrow_type: pa.DataType) -> None:
+    """The whole file is refused; the message names file, column and type."""
     with pytest.raises(ColumnError, match=r"f\.parquet: feature column 'a' is .*only numbers"):
-        check_columns(pa.schema([("a", kind)]), [A], text=(), source="f.parquet")
+        check_columns(pa.schema([("a", arrow_type)]), [A], text=(), source="f.parquet")
 
 
-def test_missing_and_doubled_columns_are_refused() -> None:
-    """A column of another case is pointed at, not taken."""
+def test_missing_and_duplicate_columns_are_refused() -> None:
+    """A column whose name differs in case is suggested, not used."""
     with pytest.raises(ColumnError, match="'b' is missing; 'B ' is there"):
         check_columns(pa.schema([("a", pa.int8()), ("B ", pa.int8())]), [A, B], text=(), source="f")
-    doubled = pa.schema([pa.field("a", pa.int8()), pa.field("a", pa.int8())])
-    with pytest.raises(ColumnError, match="'a' stands 2 times"):
-        check_columns(doubled, [A], text=(), source="f")
+    duplicate = pa.schema([pa.field("a", pa.int8()), pa.field("a", pa.int8())])
+    with pytest.raises(ColumnError, match="'a' appears twice"):
+        check_columns(duplicate, [A], text=(), source="f")

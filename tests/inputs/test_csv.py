@@ -1,4 +1,4 @@
-"""CSV cells arrive as the text they are; Python's csv module is the judge."""
+"""CSV cells are read as unchanged text; Python's csv module is the reference."""
 
 import csv
 import gzip
@@ -31,18 +31,18 @@ def header(path: Path, dialect: CsvDialect = COMMA) -> list[str]:
 def read(
     path: Path, columns: list[str] | None = None, dialect: CsvDialect = COMMA
 ) -> tuple[list[tuple[str, ...]], dict[int, str]]:
-    """All rows as tuples of text, and the reasons of those that are ragged by their number."""
+    """All rows as tuples of text, and the reasons of ragged rows by row number."""
     names = header(path, dialect)
     found: list[tuple[str, ...]] = []
     ragged: dict[int, str] = {}
     for read in read_batches(partition(path), columns or names, header=names, dialect=dialect):
-        ragged.update({len(found) + place: reason for place, reason in read.unreadable.items()})
+        ragged.update({len(found) + position: reason for position, reason in read.unreadable.items()})
         found += [tuple(row[name] for name in columns or names) for row in read.batch.to_pylist()]
     return found, ragged
 
 
 def rows(path: Path, columns: list[str] | None = None) -> list[tuple[str, ...]]:
-    """All rows of a file without a ragged one."""
+    """All rows of a file without ragged rows."""
     found, ragged = read(path, columns)
     assert not ragged
     return found
@@ -65,40 +65,40 @@ def test_text_is_unchanged(
     assert rows(path, ["a", "b", "c"]) == table
 
 
-def test_ids_stay_text_and_columns_come_in_the_order_asked_for(tmp_path: Path) -> None:
-    """Nothing is inferred."""
+def test_ids_stay_text_and_columns_have_the_requested_order(tmp_path: Path) -> None:
+    """Types are not inferred."""
     (tmp_path / "a.csv").write_text("id,x,y\n08123,1,2\nNA,null,\n99999999999999999999,1.50,x\n")
     assert rows(tmp_path / "a.csv", ["y", "id"]) == [("2", "08123"), ("", "NA"), ("x", "99999999999999999999")]
 
 
 def test_gzip(tmp_path: Path) -> None:
-    """Unpacked on the way."""
+    """Compressed files are decompressed."""
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n"))
     assert rows(tmp_path / "a.csv.gz", ["a", "b"]) == [("1", "2")]
 
 
 @pytest.mark.parametrize("data", ["é,ä\n1,2\n".encode("latin-1"), b"a,b\n\xe9\xff,1\n", "a,b\n1,2\n".encode("utf-16")])
-def test_bytes_that_are_no_utf8_are_refused_with_the_line_that_helps(tmp_path: Path, data: bytes) -> None:
-    """C3: in the header and in a row."""
+def test_bytes_that_are_not_utf8_are_refused_with_a_hint(tmp_path: Path, data: bytes) -> None:
+    """C3: in the header and in rows."""
     (tmp_path / "a.csv").write_bytes(data)
     with pytest.raises(PartitionError, match=r"a\.csv: cannot be read as CSV: it is not utf-8.*\[csv\] encoding = "):
         rows(tmp_path / "a.csv")
 
 
 def test_ragged_rows_keep_their_numbers(tmp_path: Path) -> None:
-    """C2: handed on as rows without cells, so that nothing behind them shifts."""
+    """C2: returned as rows of nulls, so that the rows after them do not shift."""
     (tmp_path / "a.csv").write_text('a,b\n1,2\n3\n"x\ny",5\n\n6,7,8\n9,"q\n\nr"\n4,5,6\n')
     found, ragged = read(tmp_path / "a.csv")
     assert found == [("1", "2"), (None, None), ("x\ny", "5"), (None, None), ("9", "q\n\nr"), (None, None)]
     assert ragged == {
-        1: "has 1 cell, and the header 2: 3",
-        3: "has 3 cells, and the header 2: 6,7,8",
-        5: "has 3 cells, and the header 2: 4,5,6",
+        1: "has 1 cell, but the header has 2: 3",
+        3: "has 3 cells, but the header has 2: 6,7,8",
+        5: "has 3 cells, but the header has 2: 4,5,6",
     }
 
 
 def test_only_ragged_rows(tmp_path: Path) -> None:
-    """No good one to hold on to."""
+    """A file without any valid row."""
     (tmp_path / "a.csv").write_text("a,b\n" + "1\n" * 5)
     found, ragged = read(tmp_path / "a.csv")
     assert found == [(None, None)] * 5
@@ -121,22 +121,22 @@ def test_only_ragged_rows(tmp_path: Path) -> None:
     ],
 )
 def test_declared_dialects(tmp_path: Path, dialect: CsvDialect, data: bytes, expected: list[tuple[str, ...]]) -> None:
-    """C6: what a job file says of its files."""
+    """C6: the dialect in the job file is used."""
     (tmp_path / "a.csv").write_bytes(data)
     assert read(tmp_path / "a.csv", dialect=dialect) == (expected, {})
 
 
-def test_bytes_of_another_encoding_than_declared(tmp_path: Path) -> None:
-    """Refused, naming it."""
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    """The message names the configured encoding."""
     (tmp_path / "a.csv").write_bytes("a,b\né,2\n".encode("latin-1"))
     with pytest.raises(PartitionError, match="it is not utf-16"):
         read(tmp_path / "a.csv", dialect=CsvDialect(encoding="utf-16"))
 
 
 def test_an_open_quote_cannot_swallow_a_file(tmp_path: Path) -> None:
-    """C2, C7: a row has a bound on its bytes, and so has a line."""
+    """C2, C7: the bytes of rows and lines are limited."""
     (tmp_path / "a.csv").write_text('a,b\n1,2\n"' + "x,y\n" * 1_000_000 + '"\n')
-    with pytest.raises(PartitionError, match=r"a row behind row \d+ is longer than 1 MiB, or a quote was never closed"):
+    with pytest.raises(PartitionError, match=r"a row after row \d+ is longer than 1 MiB, or a quote was never closed"):
         read(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("a,b\n1,2\n" + "x" * 10_000_000 + ",2\n")
     with pytest.raises(PartitionError, match="longer than 1 MiB"):
@@ -179,14 +179,14 @@ def test_a_quote_that_is_never_closed_is_refused(tmp_path: Path, text: str) -> N
         ("a,b\n1,2\n\n\n3,4\n\n", [("1", "2"), ("3", "4")]),
     ],
 )
-def test_the_end_of_a_file_adds_and_takes_no_row(tmp_path: Path, text: str, expected: list[tuple[str, ...]]) -> None:
-    """With or without a last newline, empty lines, lone quotes within a cell."""
+def test_the_end_of_a_file_adds_and_removes_no_row(tmp_path: Path, text: str, expected: list[tuple[str, ...]]) -> None:
+    """With or without a final newline, empty lines, and single quotes inside a cell."""
     (tmp_path / "a.csv").write_text(text, newline="")
     assert rows(tmp_path / "a.csv") == expected
 
 
 def test_files_of_many_blocks(tmp_path: Path) -> None:
-    """Rows that straddle the reader's blocks, with quotes and newlines among them; Python's csv is the judge."""
+    """Rows across the blocks of the reader, with quotes and newlines."""
     table = [(str(n), f'note "{n}",\n{"x" * (n % 97)}', f"{n / 7:.17g}") for n in range(60_000)]
     with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("id", "note", "x"), *table])

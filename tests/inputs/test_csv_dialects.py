@@ -1,4 +1,4 @@
-"""CSV files as they are in the wild, declared in the job file; pandas is the judge of what they hold."""
+"""CSV files in real dialects, configured in the job file; pandas is the reference."""
 
 import json
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from conftest import Example, Result
 Command = Callable[..., Result]
 
 
-def job(place: Path, iris: Example, section: str, **flags: object) -> Path:
+def job(folder: Path, iris: Example, section: str, **flags: object) -> Path:
     """A job file with a `[csv]` section."""
     lines = [f'bundle = "{iris.bundle}"', 'input = "data"', 'output = "out"']
     lines += [f"{name} = {json.dumps(value)}" for name, value in flags.items()]
-    (place / "job.toml").write_text("\n".join([*lines, "[csv]", section]))
-    return place / "job.toml"
+    (folder / "job.toml").write_text("\n".join([*lines, "[csv]", section]))
+    return folder / "job.toml"
 
 
 def predictions(out: Path) -> pd.DataFrame:
@@ -49,8 +49,8 @@ def test_german_csv(scoreline: Command, iris: Example, tmp_path: Path) -> None:
     assert (verified["problems"], verified["keys_compared"]) == ([], 1)
 
 
-def test_another_dialect_is_other_work(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """Part of the fingerprint of CSV files, and of no others."""
+def test_a_changed_dialect_rescores_csv_files(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """The dialect is part of the fingerprint of CSV files only."""
     (tmp_path / "data").mkdir()
     iris.frame.to_csv(tmp_path / "data" / "a.csv", index=False)
     iris.frame.to_parquet(tmp_path / "data" / "b.parquet", index=False)
@@ -79,8 +79,8 @@ def test_null_words_are_for_features_only(scoreline: Command, iris: Example, tmp
     assert [row[iris.features[0]] for row in rejects] == ["NA", "-"]  # as they came
 
 
-def test_a_point_is_no_decimal_mark_where_a_comma_is(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """1.234 would be a thousand and some to its writer: a reject, never a guess."""
+def test_a_point_is_not_a_decimal_mark_if_a_comma_is(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """1.234 may mean 1234 to its writer, so it is rejected."""
     (tmp_path / "data").mkdir()
     text = iris.frame.to_csv(index=False, sep=";", decimal=",").splitlines()
     cells = text[1].split(";")
@@ -92,7 +92,7 @@ def test_a_point_is_no_decimal_mark_where_a_comma_is(scoreline: Command, iris: E
 
 
 def test_without_a_header(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """The job names the columns."""
+    """The job file names the columns."""
     (tmp_path / "data").mkdir()
     iris.frame.to_csv(tmp_path / "data" / "a.csv", index=False, header=False)
     result = scoreline("score", "--job", job(tmp_path, iris, f"columns = {json.dumps(list(iris.frame.columns))}"))
@@ -101,7 +101,7 @@ def test_without_a_header(scoreline: Command, iris: Example, tmp_path: Path) -> 
 
 
 def test_ragged_rows_are_rejects_with_their_numbers(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """C2: within the budget the others are scored, in their order; the cells of the bad one are told."""
+    """C2: within the budget the other rows are scored in order; the message shows the cells of the bad row."""
     (tmp_path / "data").mkdir()
     lines = iris.frame.to_csv(index=False).splitlines()
     lines[11] = "1,2,3"
@@ -109,7 +109,7 @@ def test_ragged_rows_are_rejects_with_their_numbers(scoreline: Command, iris: Ex
     (tmp_path / "data" / "a.csv").write_text("\n".join(lines))
     refused = scoreline("score", "--job", job(tmp_path, iris, ""))
     assert refused.code == 65
-    assert "a.csv: row 10: has 3 cells, and the header 6: 1,2,3; 2 rows rejected, 0 allowed" in refused.message
+    assert "a.csv: row 10: has 3 cells, but the header has 6: 1,2,3; 2 rows rejected, 0 allowed" in refused.message
     result = scoreline("score", "--job", job(tmp_path, iris, "", max_rejects=2))
     assert result.code == 0, result.err
     kept = [row for row in range(150) if row not in (10, 50)]
@@ -134,17 +134,17 @@ def test_ragged_rows_are_rejects_with_their_numbers(scoreline: Command, iris: Ex
         ("separator = ';'", "'separator' is not a setting of [csv]"),
     ],
 )
-def test_a_dialect_that_is_none(scoreline: Command, iris: Example, tmp_path: Path, section: str, says: str) -> None:
-    """Refused with the line that is wrong."""
+def test_invalid_dialects_are_refused(
+    scoreline: Command, iris: Example, tmp_path: Path, section: str, says: str
+) -> None:
+    """The message names the setting."""
     result = scoreline("score", "--job", job(tmp_path, iris, section))
     assert result.code == 78
     assert says in result.message
 
 
-def test_an_undeclared_delimiter_is_refused_with_the_line_that_helps(
-    scoreline: Command, iris: Example, tmp_path: Path
-) -> None:
-    """C6: never read as one column that happens to be ignored."""
+def test_an_unconfigured_delimiter_is_refused_with_a_hint(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """C6: the file is not read as one column that is ignored."""
     (tmp_path / "data").mkdir()
     iris.frame.to_csv(tmp_path / "data" / "a.csv", index=False, sep=";")
     result = scoreline("score", "--bundle", iris.bundle, "--input", tmp_path / "data", "--output", tmp_path / "out")
@@ -166,10 +166,10 @@ def test_an_undeclared_delimiter_is_refused_with_the_line_that_helps(
         ("utf-8", {"decimal": ",", "quoting": 1}, '[csv] decimal = ","'),
     ],
 )
-def test_what_is_not_declared_is_refused_with_the_line_that_declares_it(
+def test_unconfigured_dialects_are_refused_with_a_hint(
     scoreline: Command, iris: Example, tmp_path: Path, encoding: str, options: dict[str, Any], says: str
 ) -> None:
-    """One line, and no traceback of a callback beside it."""
+    """The message is one line, without a traceback of a callback."""
     (tmp_path / "data").mkdir()
     text = iris.frame.assign(name="Müller").to_csv(index=False, **options)
     (tmp_path / "data" / "a.csv").write_bytes(text.encode(encoding))
@@ -187,9 +187,9 @@ def test_what_is_not_declared_is_refused_with_the_line_that_declares_it(
         "a,b\n1,2\n\xff\n",
     ],
 )
-def test_files_that_once_slipped_through(scoreline: Command, iris: Example, tmp_path: Path, text: str) -> None:
-    """A row that looks like our own end mark before an open quote; an empty line before a lone header; bad bytes in a
-    ragged row. Refused by name, by check as by score, every time."""
+def test_files_that_were_once_accepted(scoreline: Command, iris: Example, tmp_path: Path, text: str) -> None:
+    """A row that looks like the internal end mark before an open quote; an empty line before a single-column header;
+    invalid bytes in a ragged row. Both check and score refuse them every time."""
     (tmp_path / "a.csv").write_bytes(text.encode("latin-1"))
     for _ in range(3):
         for words in (["check"], ["score", "--output", tmp_path / "out"]):
@@ -198,8 +198,8 @@ def test_files_that_once_slipped_through(scoreline: Command, iris: Example, tmp_
             assert "Traceback" not in result.err
 
 
-def test_no_column_is_read(scoreline: Command, tmp_path: Path) -> None:
-    """Features from folders, no keys, and rejects: the file gives its rows and nothing else."""
+def test_files_of_which_no_column_is_read(scoreline: Command, tmp_path: Path) -> None:
+    """With features from folders and no keys, only the number of rows is read from the file."""
     import torch
 
     from scoreline import Regression, save_bundle
@@ -223,8 +223,8 @@ def test_no_column_is_read(scoreline: Command, tmp_path: Path) -> None:
         assert reader.read_all()["reject"].to_pylist()[0]["reason"] == "is 'x', not a number"
 
 
-def test_thousands_of_zeros(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """One bad cell is one bad row, however long."""
+def test_a_cell_with_thousands_of_digits(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """It rejects only its row."""
     rows = pd.DataFrame({name: [1.0, 2.0] for name in iris.features}).astype(object)
     rows.loc[1, iris.features[0]] = "0" * 5000 + "9007199254740993"
     rows.to_csv(tmp_path / "a.csv", index=False)
@@ -233,7 +233,7 @@ def test_thousands_of_zeros(scoreline: Command, iris: Example, tmp_path: Path) -
 
 
 def test_a_type_that_changes_late(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """C4: 200,000 numbers, then a word: row and column named."""
+    """C4: after 200,000 numbers comes a word; the message names row and column."""
     rows = pd.DataFrame({name: np.ones(200_001) for name in iris.features}).astype(object)
     rows.loc[200_000, iris.features[2]] = "n/a"
     (tmp_path / "data").mkdir()

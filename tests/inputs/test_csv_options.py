@@ -1,5 +1,5 @@
-"""Every option of `[csv]` × every kind of input: what changes a value is in the fingerprint of that input's parts, and
-what does not reach an input never has it scored again."""
+"""Every option of `[csv]` with every kind of input: an option that can change values is in the fingerprint of the
+parts, and an option that does not apply to an input never causes it to be rescored."""
 
 import gzip
 import json
@@ -27,13 +27,13 @@ OPTIONS = {
     "nulls": ["7"],
     "columns": ["id", "a", "h"],
 }
-#: Of the Parquet files, in the order of their names.
+#: The predictions for the Parquet files, in the order of their names.
 SUMS = [4.0, 14.0, 4.0, 9.5, 8.5, 14.0]
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sums `a` and `h`, which may come from a folder's name."""
+    """A model that adds `a` and `h`, which may be in the name of a folder."""
     model = torch.nn.Linear(2, 1)
     torch.nn.init.ones_(model.weight)
     torch.nn.init.zeros_(model.bias)
@@ -44,12 +44,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def inputs(folder: Path) -> None:
-    """A table of either kind, with `h` as a column and with `h` in the path."""
+    """Write tables in both formats, with `h` as a column and with `h` in the path."""
     frame = pd.DataFrame({"id": ["x", "y"], "a": [1.5, 7.0], "h": [2.5, 7.0]})
-    for place, table in (("flat", frame), ("h=2.5", frame[["id", "a"]]), ("h=7", frame[["id", "a"]])):
-        (folder / place).mkdir(parents=True)
-        table.to_parquet(folder / place / "a.parquet", index=False)
-        table.to_csv(folder / place / "a.csv", index=False)
+    for name, table in (("flat", frame), ("h=2.5", frame[["id", "a"]]), ("h=7", frame[["id", "a"]])):
+        (folder / name).mkdir(parents=True)
+        table.to_parquet(folder / name / "a.parquet", index=False)
+        table.to_csv(folder / name / "a.csv", index=False)
 
 
 def score(scoreline: Command, bundle: Path, folder: Path, section: str) -> Result:
@@ -59,7 +59,7 @@ def score(scoreline: Command, bundle: Path, folder: Path, section: str) -> Resul
 
 
 def parts(out: Path) -> dict[str, tuple[list[object], str | None]]:
-    """Of every part its predictions and what its fingerprint has of `[csv]`."""
+    """The predictions of every part, and `[csv]` in its fingerprint."""
     found = {}
     for path in sorted(out.rglob("*.parquet")):
         receipt = read_receipt(path)
@@ -70,9 +70,9 @@ def parts(out: Path) -> dict[str, tuple[list[object], str | None]]:
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_an_option_reaches_csv_files_alone(scoreline: Command, bundle: Path, tmp_path: Path, option: str) -> None:
-    """Parts of Parquet keep their values and their bytes, with features of the file and of the path; parts of CSV say
-    what they were read with."""
+def test_an_option_applies_to_csv_files_only(scoreline: Command, bundle: Path, tmp_path: Path, option: str) -> None:
+    """Parts of Parquet files keep their values and bytes, with features from the file and the path; parts of CSV files
+    record the option."""
     inputs(tmp_path / "in")
     assert score(scoreline, bundle, tmp_path, "").code == 0
     before = parts(tmp_path / "out")
@@ -88,7 +88,7 @@ def test_an_option_reaches_csv_files_alone(scoreline: Command, bundle: Path, tmp
     bytes_before = {name: (tmp_path / "out" / name).read_bytes() for name in parquet}
     value = OPTIONS[option]
     result = score(scoreline, bundle, tmp_path, f"{option} = {json.dumps(value)}")
-    if option in ("delimiter", "columns"):  # files that are written otherwise, or lack a column
+    if option in ("delimiter", "columns"):  # the files have another delimiter, or lack a column
         assert "Traceback" not in result.err
         for path in (tmp_path / "in").rglob("*.csv"):
             path.unlink()
@@ -100,14 +100,14 @@ def test_an_option_reaches_csv_files_alone(scoreline: Command, bundle: Path, tmp
             assert after[name] == before[name]
             assert (tmp_path / "out" / name).read_bytes() == bytes_before[name]
         elif option not in ("delimiter", "columns"):
-            said = json.loads(after[name][1] or "{}")
-            assert list(said) == [option]
+            recorded = json.loads(after[name][1] or "{}")
+            assert list(recorded) == [option]
     alone = score(scoreline, bundle, tmp_path, f"{option} = {json.dumps(value)}")
     assert "nothing_to_do" in alone.err
 
 
 def test_a_decimal_comma_and_folders(scoreline: Command, bundle: Path, tmp_path: Path) -> None:
-    """Of Parquet, a key in the path has a point whatever the job says of CSV files."""
+    """For Parquet files, a key in the path has a decimal point, regardless of the dialect of CSV files."""
     inputs(tmp_path / "in")
     for path in (tmp_path / "in").rglob("*.csv"):
         path.unlink()
@@ -118,8 +118,10 @@ def test_a_decimal_comma_and_folders(scoreline: Command, bundle: Path, tmp_path:
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "A.CSV"])
 @pytest.mark.parametrize("packed", [0, 1, 2])
-def test_gzip_is_known_by_its_bytes(scoreline: Command, bundle: Path, tmp_path: Path, name: str, packed: int) -> None:
-    """Whatever the name says: plain, packed, or packed in two pieces."""
+def test_gzip_is_detected_by_its_bytes(
+    scoreline: Command, bundle: Path, tmp_path: Path, name: str, packed: int
+) -> None:
+    """Not by the name: uncompressed, compressed, or compressed in two members."""
     text = "id,a,h\n" + "".join(f"{n},{n},1\n" for n in range(1000))
     (tmp_path / "in").mkdir()
     pieces = [text.encode()] if packed < 2 else [text[:999].encode(), text[999:].encode()]
@@ -129,8 +131,8 @@ def test_gzip_is_known_by_its_bytes(scoreline: Command, bundle: Path, tmp_path: 
     assert [row["prediction"] for row in rows] == [n + 1.0 for n in range(1000)]
 
 
-def test_a_gzip_that_was_cut(scoreline: Command, bundle: Path, tmp_path: Path) -> None:
-    """No table of half the rows."""
+def test_gzip_files_that_are_truncated(scoreline: Command, bundle: Path, tmp_path: Path) -> None:
+    """The file is refused; half of its rows are not scored."""
     text = "id,a,h\n" + "".join(f"{n},{n},1\n" for n in range(100_000))
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.csv").write_bytes(gzip.compress(text.encode())[:-100])

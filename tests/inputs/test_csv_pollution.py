@@ -1,5 +1,5 @@
-"""CSV files as people and programs spoil them, through `score`: every row is scored with its own values, or is a
-reject, or the file is refused. The judge is the table that was written, row by row."""
+"""Scoring of corrupted CSV files: every row is scored with its own values or rejected, or the file is refused. The
+reference is the table that was written."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ NOTES = ['two\nlines, and "more"', "plain", 'a "word"', "", "semi;colon", "tab\t
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """prediction = 2a + 3b, to tell values apart."""
+    """prediction = 2a + 3b, to distinguish values."""
     model = torch.nn.Linear(2, 1)
     with torch.no_grad():
         model.weight[:] = torch.tensor([[2.0, 3.0]])
@@ -41,7 +41,7 @@ def table(random: random.Random, rows: int) -> list[list[str]]:
 
 
 def written(rows: list[list[str]], **how: object) -> list[str]:
-    """Each row as the text that Python's csv writes for it, line end included."""
+    """Each row as written by Python's csv, with its line end."""
     lines = []
     for row in rows:
         text = io.StringIO()
@@ -50,55 +50,55 @@ def written(rows: list[list[str]], **how: object) -> list[str]:
     return lines
 
 
-def spoilt(random: random.Random, lines: list[str], at: int) -> str:
-    """A row with something added or missing anywhere in it."""
+def corrupted(random: random.Random, lines: list[str], at: int) -> str:
+    """A row with something added or removed at a random position."""
     line = lines[at]
-    place = random.randrange(len(line))
+    position = random.randrange(len(line))
     kind = random.randrange(6)
     if kind == 0:
-        return line[:place] + '"' + line[place:]
+        return line[:position] + '"' + line[position:]
     if kind == 1:
-        return line[:place] + "," + line[place:]
+        return line[:position] + "," + line[position:]
     if kind == 2:
         return line.replace(",", "", 1)
     if kind == 3:
-        return line[:place] + line[place + 1 :].rstrip("\n") + "\n"
+        return line[:position] + line[position + 1 :].rstrip("\n") + "\n"
     if kind == 4:
-        return line[:place].rstrip("\n") + "\n" + line[place:]
+        return line[:position].rstrip("\n") + "\n" + line[position:]
     return "".join(c + '"' if random.random() < 0.1 else c for c in line.rstrip("\n")) + "\n"
 
 
 def outcome(
-    scoreline: Command, bundle: Path, place: Path, data: bytes, section: str = ""
+    scoreline: Command, bundle: Path, folder: Path, data: bytes, section: str = ""
 ) -> tuple[pd.DataFrame, Result]:
-    """What comes out of a file, with as many rejects as there need be."""
-    place.mkdir()
-    (place / "a.csv").write_bytes(data)
+    """The result of scoring a file, with any number of rejects allowed."""
+    folder.mkdir()
+    (folder / "a.csv").write_bytes(data)
     lines = [f'bundle = "{bundle}"', 'input = "a.csv"', 'output = "out"', 'max_rejects = "100%"', "[csv]", section]
-    (place / "job.toml").write_text("\n".join(lines))
-    result = scoreline("score", "--job", place / "job.toml")
+    (folder / "job.toml").write_text("\n".join(lines))
+    result = scoreline("score", "--job", folder / "job.toml")
     assert "Traceback" not in result.err
-    part = place / "out" / "a.csv.parquet"
+    part = folder / "out" / "a.csv.parquet"
     return (pq.read_table(part).to_pandas() if result.code == 0 else pd.DataFrame(columns=["id"])), result
 
 
-def rejected(place: Path) -> int:
-    file = place / "out" / "_rejects" / "a.csv.arrow"
+def rejected(folder: Path) -> int:
+    file = folder / "out" / "_rejects" / "a.csv.arrow"
     if not file.exists():
         return 0
     with pa.ipc.open_file(file) as reader:
         return int(reader.read_all().num_rows)
 
 
-def check_spoilt(scoreline: Command, bundle: Path, folder: Path, seeds: range) -> None:
-    """One spoilt row: each other row is scored as it was written unless the file is refused or has a reject."""
+def check_corrupted(scoreline: Command, bundle: Path, folder: Path, seeds: range) -> None:
+    """With one corrupted row, each other row is scored correctly unless the file is refused or has a reject."""
     for seed in seeds:
         draw = random.Random(seed)
         rows = table(draw, 12)
         how = {"quoting": draw.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])}
         lines = written(rows, **how)
         at = draw.randrange(len(rows))
-        text = "id,a,b,note\n" + "".join([*lines[:at], spoilt(draw, lines, at), *lines[at + 1 :]])
+        text = "id,a,b,note\n" + "".join([*lines[:at], corrupted(draw, lines, at), *lines[at + 1 :]])
         found, result = outcome(scoreline, bundle, folder / str(seed), text.encode())
         if result.code != 0:
             continue
@@ -108,15 +108,15 @@ def check_spoilt(scoreline: Command, bundle: Path, folder: Path, seeds: range) -
         assert not lost or rejected(folder / str(seed)), (seed, text)
 
 
-def test_a_spoilt_row_takes_no_other_with_it(scoreline: Command, bundle: Path, tmp_path: Path) -> None:
-    """Quotes, delimiters and line ends added or missing at any place."""
-    check_spoilt(scoreline, bundle, tmp_path, range(25))
+def test_a_corrupted_row_does_not_affect_others(scoreline: Command, bundle: Path, tmp_path: Path) -> None:
+    """Quotes, delimiters and line ends are added or removed at any position."""
+    check_corrupted(scoreline, bundle, tmp_path, range(25))
 
 
 @pytest.mark.long
-def test_many_spoilt_rows_take_no_other_with_them(scoreline: Command, bundle: Path, tmp_path: Path) -> None:
-    """The same, a thousand times."""
-    check_spoilt(scoreline, bundle, tmp_path, range(1000, 2000))
+def test_many_corrupted_rows_do_not_affect_others(scoreline: Command, bundle: Path, tmp_path: Path) -> None:
+    """A thousand files."""
+    check_corrupted(scoreline, bundle, tmp_path, range(1000, 2000))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_many_spoilt_rows_take_no_other_with_them(scoreline: Command, bundle: Pa
 def test_declared_dialects_lose_nothing(
     scoreline: Command, bundle: Path, tmp_path: Path, section: str, how: dict[str, object], bom: bool
 ) -> None:
-    """Every value comes out as it was written; verify reads the same, and another dialect is other work."""
+    """Every value is read as it was written, by score and by verify."""
     rows = table(random.Random(0), 40)
     data = (b"\xef\xbb\xbf" if bom else b"") + "".join(written([HEADER, *rows], **how)).encode()
     found, result = outcome(scoreline, bundle, tmp_path / "in", data, section)
@@ -155,18 +155,18 @@ def test_declared_dialects_lose_nothing(
 @pytest.mark.parametrize(
     ("text", "reasons"),
     [
-        ('1,2,3,"Best" product\n2,2,3,x\n', {0: 'text behind a closing quote: 1,2,3,"Best" product'}),
-        ('1,2,3,x\n2,"$7,"Sofa, red",3\n3,2,3,x\n', {1: "text behind a closing quote"}),
+        ('1,2,3,"Best" product\n2,2,3,x\n', {0: 'text after a closing quote: 1,2,3,"Best" product'}),
+        ('1,2,3,x\n2,"$7,"Sofa, red",3\n3,2,3,x\n', {1: "text after a closing quote"}),
         ('1,2,3,"opens only\n2,2,3,x\n3,2,3,"y"\n4,2,3,z\n', {0: '"opens only\\n2,2,3,x'}),
-        ('1,2,3,"opens only\n2,2,3,x\n3,2,",3,x"\n4,2,3,z\n', {0: "quote within an unquoted cell"}),
+        ('1,2,3,"opens only\n2,2,3,x\n3,2,",3,x"\n4,2,3,z\n', {0: "quote inside an unquoted cell"}),
         ('1,2,3,"a \\"word\\""\n2,2,3,z\n', {0: "[csv] escape"}),
-        ('1,2,3,"closed" \n2,2,3,z\n', {0: "text behind a closing quote"}),
+        ('1,2,3,"closed" \n2,2,3,z\n', {0: "text after a closing quote"}),
     ],
 )
 def test_stray_quotes_are_rejects(
     scoreline: Command, bundle: Path, tmp_path: Path, text: str, reasons: dict[int, str]
 ) -> None:
-    """Each under its number, with what it holds; the last row of the file is scored."""
+    """Each with its row number and its text; the last row of the file is scored."""
     found, result = outcome(scoreline, bundle, tmp_path / "in", ("id,a,b,note\n" + text).encode())
     assert result.code == 0, result.err
     assert found["id"].tolist()[-1] == text.splitlines()[-1][0]
@@ -180,8 +180,8 @@ def test_stray_quotes_are_rejects(
 def test_what_a_stray_quote_in_the_last_column_may_still_swallow(
     scoreline: Command, bundle: Path, tmp_path: Path
 ) -> None:
-    """Closed by a quote at the end of a cell, it is a cell over several lines, as the same bytes are where they are
-    meant. A quote inside an unquoted cell is kept."""
+    """If a quote at the end of a later cell closes it, the bytes are those of a valid cell over several lines. A quote
+    inside an unquoted cell is kept."""
     text = 'id,a,b,note\n1,2,3,5" pipe\n2,2,3,"opens only\n3,2,3,pipe of 5"\n4,2,3,end\n'
     found, result = outcome(scoreline, bundle, tmp_path / "in", text.encode())
     assert result.code == 0
@@ -192,7 +192,7 @@ def test_what_a_stray_quote_in_the_last_column_may_still_swallow(
     ("data", "says"),
     [
         (b"report of May\n\nid,a,b,note\n1,2,3,x\n", "is missing"),
-        (b'id,"a"x,b,note\n1,2,3,x\n', "the header has text behind a closing quote"),
+        (b'id,"a"x,b,note\n1,2,3,x\n', "the header has text after a closing quote"),
         (b"id;a;b;note\n1;2;3;x\n", 'delimiter = ";"'),
         (b"PK\x03\x04...", "a zip archive"),
         (b"PAR1\x15\x04...", "a Parquet file"),
@@ -200,10 +200,10 @@ def test_what_a_stray_quote_in_the_last_column_may_still_swallow(
         (b"id,a,b,note\n1,2,3,x\\", None),
     ],
 )
-def test_what_is_no_table_is_refused(
+def test_files_that_are_not_tables_are_refused(
     scoreline: Command, bundle: Path, tmp_path: Path, data: bytes, says: str | None
 ) -> None:
-    """Preambles, headers with stray quotes, other delimiters and kinds of files, in one line."""
+    """Preambles, headers with stray quotes, other delimiters and other types of files."""
     section = "" if says is not None else "escape = '\\'"
     _, result = outcome(scoreline, bundle, tmp_path / "in", data, section)
     assert result.code == 65, result.err
@@ -211,21 +211,23 @@ def test_what_is_no_table_is_refused(
 
 
 def test_several_tables_in_one_file(scoreline: Command, bundle: Path, tmp_path: Path) -> None:
-    """Another header, a table of other columns, a footer: rejects, and nothing between them moves."""
+    """Another header, a table with other columns and a footer are rejected; the rows between them are scored."""
     data = b"id,a,b,note\n1,2,3,x\nid,a,b,note\n2,2,3,y\n\nname,total\nz,5\n# end\n"
     found, _ = outcome(scoreline, bundle, tmp_path / "in", data)
     assert found["id"].tolist() == ["1", "2"]
     assert rejected(tmp_path / "in") == 4
 
 
-def test_reasons_are_short_and_names_may_be_those_of_formats(scoreline: Command, bundle: Path, tmp_path: Path) -> None:
-    """Of a long row the beginning; a column called PAR1 is no Parquet file."""
+def test_reasons_are_short_and_columns_may_have_names_of_formats(
+    scoreline: Command, bundle: Path, tmp_path: Path
+) -> None:
+    """A reason shows the beginning of a long row; a file whose first column is PAR1 is not a Parquet file."""
     data = b'PAR1,id,a,b,note\n0,1,2,3,x\n0,2,2,3,"' + b"x" * 100_000 + b'"y\n'
     found, _ = outcome(scoreline, bundle, tmp_path / "in", data)
     assert found["id"].tolist() == ["1"]
     with pa.ipc.open_file(tmp_path / "in" / "out" / "_rejects" / "a.csv.arrow") as reader:
         ((reason,),) = ((row["reason"],) for row in reader.read_all()["reject"].to_pylist())
-    assert reason.startswith("has text behind a closing quote: 0,2,2,3,")
+    assert reason.startswith("has text after a closing quote: 0,2,2,3,")
     assert len(reason) == 250
 
 

@@ -1,7 +1,7 @@
-"""C1, C2: quotes, newlines in quotes, lone quotes, CRLF, BOM, ragged rows, at block sizes from 64 bytes up: the same
-rows, the same row numbers, the same rejects. Python's csv module is the judge of what they are."""
+"""C1, C2: quotes, newlines in quotes, single quotes, CRLF, BOM and ragged rows are read the same way at all block sizes
+from 64 bytes: the same rows, row numbers and rejects. Python's csv module is the reference."""
 
-import csv as judge
+import csv as python_csv
 import io
 from pathlib import Path
 
@@ -26,13 +26,13 @@ def read(path: Path, block_bytes: int) -> Found:
         rows: list[tuple[str | None, ...]] = []
         ragged: list[int] = []
         for found in csv_rows.read_batches(partition, header, header=header, dialect=CsvDialect()):
-            ragged += [len(rows) + place for place in found.unreadable]
+            ragged += [len(rows) + position for position in found.unreadable]
             rows += [tuple(row.values()) for row in found.batch.to_pylist()]
     return rows, ragged
 
 
 def read_or_refused(path: Path, block_bytes: int) -> Found | str:
-    """The same, or the message of what is refused."""
+    """The rows, or the message if the file is refused."""
     try:
         return read(path, block_bytes)
     except PartitionError as error:
@@ -46,8 +46,8 @@ cell = st.one_of(plain, plain, lone, quoted)
 row = st.one_of(st.lists(cell, min_size=3, max_size=3), st.lists(cell, min_size=1, max_size=5))
 
 
-def bare_behind_lines(cells: list[str]) -> bool:
-    """Whether a quoted cell over several lines stands before an unquoted one with a quote."""
+def bare_after_lines(cells: list[str]) -> bool:
+    """Whether a quoted cell over several lines comes before an unquoted cell with a quote."""
     lines = next((at for at, cell in enumerate(cells) if cell.startswith('"') and "\n" in cell), len(cells))
     return any('"' in cell and not cell.startswith('"') for cell in cells[lines:])
 
@@ -57,15 +57,15 @@ def bare_behind_lines(cells: list[str]) -> bool:
 def test_the_same_rows_at_every_block_size(
     tmp_path_factory: pytest.TempPathFactory, table: list[list[str]], crlf: bool, bom: bool, ended: bool
 ) -> None:
-    """Rows of the right length, their places among ragged ones."""
+    """The rows, and the positions of ragged rows among them."""
     end = "\r\n" if crlf else "\n"
     text = end.join(["x,y,z", *(",".join(cells) for cells in table)]) + (end if ended else "")
     path = tmp_path_factory.mktemp("torture") / "a.csv"
     path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + text.encode())
-    wanted = [tuple(cells) for cells in judge.reader(io.StringIO(text, newline=""))][1:]
+    wanted = [tuple(cells) for cells in python_csv.reader(io.StringIO(text, newline=""))][1:]
     wanted = [cells for cells in wanted if cells]  # empty lines
-    # of a row of one empty cell no line is left
-    good = [len(cells) == 3 and not bare_behind_lines(cells) for cells in table if cells != [""]]
+    # a row with one empty cell is an empty line
+    good = [len(cells) == 3 and not bare_after_lines(cells) for cells in table if cells != [""]]
     expected = [cells if fine else (None, None, None) for cells, fine in zip(wanted, good, strict=True)]
     for block_bytes in BLOCKS:
         rows, ragged = read(path, block_bytes)
@@ -75,15 +75,15 @@ def test_the_same_rows_at_every_block_size(
 
 @settings(max_examples=300)
 @given(st.text(st.sampled_from('ab,"\n\r'), max_size=200))
-def test_whatever_it_is_block_sizes_agree(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    """Also where no two parsers agree: the same rows, or refused, never others."""
+def test_block_sizes_agree_on_any_text(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    """Even if parsers disagree: the rows are the same, or the file is refused."""
     path = tmp_path_factory.mktemp("noise") / "a.csv"
     path.write_bytes(b"x,y\n1,2\n" + text.encode())
     whole = read_or_refused(path, 1 << 20)
     assert not isinstance(whole, str) or "never closed" in whole
     for block_bytes in BLOCKS:
         found = read_or_refused(path, block_bytes)
-        if isinstance(found, str):  # a longer row than the block may hold
+        if isinstance(found, str):  # the row is longer than the block
             assert isinstance(whole, str) or "longer than" in found, (block_bytes, found)
         else:
             assert found == whole, block_bytes

@@ -1,4 +1,4 @@
-"""Blocks that never cross a split, whatever the batches were, and splits that are cut the same way alone."""
+"""Blocks never cross a split, for any batches, and a split is cut the same way on its own."""
 
 import pyarrow as pa
 from hypothesis import given
@@ -8,7 +8,7 @@ from scoreline.pipeline.records import ReadBlock, ReadRows, Split
 
 
 def batches(sizes: list[int], unreadable: set[int], first_row: int = 0) -> list[ReadRows]:
-    """Rows that hold their own number, from `first_row` on."""
+    """Rows that contain their own number, from `first_row` on."""
     found, start = [], 0
     for size in sizes:
         batch = pa.record_batch([pa.array(range(start, start + size), pa.int64())], names=["row"])
@@ -34,10 +34,10 @@ numbers = st.lists(st.integers(0, 25), max_size=10)
     st.sets(st.integers(0, 9)),
     st.booleans(),
 )
-def test_every_row_once_in_its_split(
+def test_every_row_is_in_its_split_once(
     sizes: list[int], block_rows: int, split_rows: int, bad: set[int], kept: set[int], known: bool
 ) -> None:
-    """Order, sizes, the places of unreadable rows, and what is passed over."""
+    """Checks order, sizes, positions of unreadable rows, and skipped splits."""
     total = sum(sizes)
     bad = {row for row in bad if row < total}
     num_splits = max(1, -(-total // split_rows))
@@ -61,16 +61,18 @@ def test_every_row_once_in_its_split(
         assert (split.first_row, split.num_rows) == (split.index * split_rows, len(rows))
         assert all(block.batch.num_rows == block_rows for block in mine[:-1])
         assert [block.first_row for block in mine] == [block.batch["row"][0].as_py() for block in mine]
-        told = {block.first_row + place: reason for block in mine for place, reason in block.unreadable.items()}
-        assert told == {row: f"bad {row}" for row in rows if row in bad}
+        reasons = {
+            block.first_row + position: reason for block in mine for position, reason in block.unreadable.items()
+        }
+        assert reasons == {row: f"bad {row}" for row in rows if row in bad}
         assert pieces.index(split) > max((pieces.index(block) for block in mine), default=-1)
 
 
 @given(numbers, st.integers(1, 12), st.integers(1, 30), st.sets(st.integers(0, 249)), st.integers(0, 9))
-def test_a_split_is_cut_alike_from_its_first_row_on(
+def test_a_split_is_cut_the_same_way_on_its_own(
     sizes: list[int], block_rows: int, split_rows: int, bad: set[int], begin: int
 ) -> None:
-    """As a resume reads it, to the end or to the last split that is wanted."""
+    """As in a resumed run, which begins at the first row of a split."""
     total = sum(sizes)
     num_splits = max(1, -(-total // split_rows))
     begin = min(begin, num_splits - 1)

@@ -1,4 +1,4 @@
-"""A path, directory or glob → partitions, in a frozen order."""
+"""A file, folder or glob → partitions, in a fixed order."""
 
 import os
 from pathlib import Path
@@ -9,19 +9,19 @@ from scoreline.pipeline.inputs.discover import discover
 
 
 def fill(root: Path, *names: str) -> None:
-    """Files with a byte in them."""
+    """Create files with one byte each."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"x")
 
 
 def names(where: Path | str, **options: str) -> list[str]:
-    """The names that discover finds."""
+    """The names of the partitions found."""
     return [partition.name for partition in discover(str(where), **options).partitions]
 
 
-def test_directory_is_searched_to_the_bottom_in_sorted_order(tmp_path: Path) -> None:
-    """Suffixes in any case, hidden names skipped, strangers listed as ignored."""
+def test_a_folder_is_searched_recursively_in_sorted_order(tmp_path: Path) -> None:
+    """Suffixes match in any case, hidden names are skipped, foreign files are listed as ignored."""
     fill(tmp_path, "b.csv", "a/z.parquet", "a/b/c.CSV.GZ", "_tmp/x.parquet", ".x.csv", "a/_y.csv", "notes.txt")
     found = discover(str(tmp_path))
     assert [p.name for p in found.partitions] == ["a/b/c.CSV.GZ", "a/z.parquet", "b.csv"]
@@ -31,23 +31,23 @@ def test_directory_is_searched_to_the_bottom_in_sorted_order(tmp_path: Path) -> 
 
 
 def test_hive_folders_are_decoded_for_their_value_only(tmp_path: Path) -> None:
-    """Percent signs never become a path; Hive's null is None."""
+    """Paths are never decoded; Hive's null is None."""
     fill(tmp_path, "d=1%2F..%2F2/e=__HIVE_DEFAULT_PARTITION__/a.parquet")
     (found,) = discover(str(tmp_path)).partitions
     assert found.hive == (("d", "1/../2"), ("e", None))
     assert found.name == "d=1%2F..%2F2/e=__HIVE_DEFAULT_PARTITION__/a.parquet"
 
 
-def test_glob_is_rooted_where_its_magic_begins(tmp_path: Path) -> None:
-    """Names are relative to the last plain folder; matching folders are walked."""
+def test_the_root_of_a_glob_is_before_its_first_wildcard(tmp_path: Path) -> None:
+    """Names are relative to the root; matching folders are searched recursively."""
     fill(tmp_path, "d=1/a.csv", "d=2/b.csv", "d=2/_c.csv", "other/c.csv")
     assert names(tmp_path / "d=*/*.csv") == ["d=1/a.csv", "d=2/b.csv"]
     assert names(tmp_path / "d=*") == ["d=1/a.csv", "d=2/b.csv"]
     assert names(tmp_path / "**/*.csv") == ["d=1/a.csv", "d=2/b.csv", "other/c.csv"]
 
 
-def test_single_file_stands_under_its_own_name(tmp_path: Path) -> None:
-    """Magic characters in a name that exists are no glob."""
+def test_a_single_file_has_its_own_name(tmp_path: Path) -> None:
+    """Wildcards in the name of an existing file do not make it a glob."""
     fill(tmp_path, "a[1].csv", "data.bin")
     assert names(tmp_path / "a[1].csv") == ["a[1].csv"]
     with pytest.raises(UsageError, match="--format"):
@@ -55,8 +55,8 @@ def test_single_file_stands_under_its_own_name(tmp_path: Path) -> None:
     assert names(tmp_path / "data.bin", format="parquet") == ["data.bin"]
 
 
-def test_identity_is_the_files_own(tmp_path: Path) -> None:
-    """Size and mtime_ns, as stat says."""
+def test_partitions_have_the_size_and_mtime_of_the_file(tmp_path: Path) -> None:
+    """As reported by `stat`."""
     fill(tmp_path, "a.csv")
     os.utime(tmp_path / "a.csv", ns=(1, 1_700_000_000_123_456_789))
     (found,) = discover(str(tmp_path)).partitions
@@ -74,7 +74,7 @@ def test_identity_is_the_files_own(tmp_path: Path) -> None:
     ],
 )
 def test_nothing_to_score(tmp_path: Path, files: tuple[str, ...], where: str, says: str) -> None:
-    """66, and what was looked for."""
+    """Exit code 66; the message says what was searched."""
     fill(tmp_path, *files)
     with pytest.raises(NoInputError, match=says) as caught:
         discover(str(tmp_path / where))
@@ -82,7 +82,7 @@ def test_nothing_to_score(tmp_path: Path, files: tuple[str, ...], where: str, sa
 
 
 def test_only_empty_files_are_nothing_to_score(tmp_path: Path) -> None:
-    """One with a byte in it is a broken file, and another matter."""
+    """A file with one byte would be a broken file instead."""
     (tmp_path / "a.csv").touch()
     with pytest.raises(NoInputError, match="0 bytes"):
         discover(str(tmp_path))

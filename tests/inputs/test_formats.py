@@ -1,4 +1,4 @@
-"""A format of input files is one class and one row of a table: JSON lines, registered here alone, go through."""
+"""A format is one class and one entry in `FORMATS`: JSON lines, registered only here, work in all commands."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ class JsonLines(Format):
     def read_schema(
         self, partition: Partition, dialect: CsvDialect, columns: Collection[str] | None = None
     ) -> tuple[pa.Schema, None]:
-        """As Arrow infers it."""
+        """The schema that Arrow infers."""
         return self._table(partition).schema, None
 
     def read_rows(
@@ -44,7 +44,7 @@ class JsonLines(Format):
         block_rows: int,
         first_row: int = 0,
     ) -> Iterator[ReadRows]:
-        """From the start."""
+        """Always reads from the start."""
         assert first_row == 0, "lines have no numbers"
         for batch in self._table(partition).select(schema.names).to_batches(block_rows):
             yield ReadRows(batch=batch)
@@ -58,12 +58,12 @@ class JsonLines(Format):
 
 @pytest.fixture
 def json_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The format, in the table."""
+    """Register the format."""
     monkeypatch.setitem(FORMATS, "jsonl", JsonLines())
 
 
 def written(frame: pd.DataFrame, folder: Path) -> Path:
-    """The rows in two files, the second below a folder."""
+    """Write the rows to two files, the second in a subfolder."""
     for name, part in {"a.jsonl": frame[:100], "b/c.jsonl": frame[100:]}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         part.to_json(folder / name, orient="records", lines=True, double_precision=15)
@@ -72,10 +72,10 @@ def written(frame: pd.DataFrame, folder: Path) -> Path:
 
 @pytest.mark.usefixtures("json_lines")
 class TestJsonLines:
-    """From the files to a verified output."""
+    """JSON lines, from the files to a verified output."""
 
-    def test_they_are_scored_as_parquet_is(self, tmp_path: Path, scoreline: Command, iris: Example) -> None:
-        """The same predictions from both, and a second run that has nothing to do."""
+    def test_they_are_scored_like_parquet(self, tmp_path: Path, scoreline: Command, iris: Example) -> None:
+        """Both give the same predictions, and a second run has nothing to do."""
         written(iris.frame, tmp_path / "in")
         iris.frame.to_parquet(tmp_path / "in.parquet")
         words = ["score", "--bundle", iris.bundle, "--log-format", "json"]
@@ -83,14 +83,14 @@ class TestJsonLines:
         assert scoreline(*words, "--input", tmp_path / "in.parquet", "--output", tmp_path / "usual").code == 0
         parts = [pq.read_table(tmp_path / "out" / name) for name in ("a.jsonl.parquet", "b/c.jsonl.parquet")]
         usual = pq.read_table(tmp_path / "usual" / "in.parquet")
-        ours = pa.concat_tables(parts).to_pandas()
-        pd.testing.assert_frame_equal(ours, usual.to_pandas(), check_exact=False, rtol=1e-5)
+        found = pa.concat_tables(parts).to_pandas()
+        pd.testing.assert_frame_equal(found, usual.to_pandas(), check_exact=False, rtol=1e-5)
         before = (tmp_path / "out" / "a.jsonl.parquet").stat().st_mtime_ns
         assert scoreline(*words, "--input", tmp_path / "in", "--output", tmp_path / "out").code == 0
         assert (tmp_path / "out" / "a.jsonl.parquet").stat().st_mtime_ns == before
 
-    def test_commands_behind_the_run_know_it(self, tmp_path: Path, scoreline: Command, iris: Example) -> None:
-        """check, verify (which compares keys with the input) and evaluate."""
+    def test_other_commands_support_it(self, tmp_path: Path, scoreline: Command, iris: Example) -> None:
+        """Check, verify (which compares keys with the input) and evaluate."""
         folder = written(iris.frame, tmp_path / "in")
         checked = scoreline("check", "--bundle", iris.bundle, "--input", folder)
         assert checked.code == 0, checked.err
@@ -104,7 +104,7 @@ class TestJsonLines:
         assert json.loads(evaluated.out)["rows"] == len(iris.frame)
 
     def test_a_broken_file_fails_alone(self, tmp_path: Path, scoreline: Command, iris: Example) -> None:
-        """The other is scored."""
+        """The other file is scored."""
         folder = written(iris.frame, tmp_path / "in")
         (folder / "b" / "c.jsonl").write_text('{"a": ')
         result = scoreline("score", "--bundle", iris.bundle, "--input", folder, "--output", tmp_path / "out")
@@ -117,7 +117,7 @@ class TestJsonLines:
     ("name", "format"),
     [("a.parquet", "parquet"), ("a.PQ", "parquet"), ("x/a.csv.gz", "csv"), ("a.csv", "csv"), ("a.jsonl", None)],
 )
-def test_the_end_of_a_name_tells_the_format(name: str, format: str | None) -> None:  # noqa: A002
+def test_the_suffix_determines_the_format(name: str, format: str | None) -> None:  # noqa: A002
     found = format_by_suffix(name)
     assert (None if found is None else found.name) == format
 
@@ -129,15 +129,15 @@ def test_formats_are_named_as_they_are_listed() -> None:
     assert all(suffix == suffix.lower() for suffix in suffixes)
 
 
-def test_a_csv_tells_at_most_how_many_rows_it_has(tmp_path: Path) -> None:
-    """By its bytes; a packed one tells nothing."""
+def test_the_size_of_a_csv_file_bounds_its_rows(tmp_path: Path) -> None:
+    """A compressed file has no bound."""
     partition = Partition(path=str(tmp_path / "a.csv"), name="a.csv", format="csv", size=9, mtime_ns=0)
     assert FORMATS["csv"].most_rows(partition) == 9
     packed = Partition(path=str(tmp_path / "a.csv.gz"), name="a.csv.gz", format="csv", size=9, mtime_ns=0)
     assert FORMATS["csv"].most_rows(packed) is None
 
 
-def test_formats_are_known_without_arrow() -> None:
-    """The command line names them."""
+def test_formats_do_not_import_arrow() -> None:
+    """Since the command line lists them."""
     code = "import sys; import scoreline.pipeline.inputs.formats; assert not {'pyarrow', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd="/")

@@ -1,5 +1,5 @@
-"""Rows whose quotes or escapes cannot be trusted are rejects under their own numbers, and no other row moves. The judge
-is a plain state machine, one character after the other; where it finds nothing wrong, Python's csv and pandas agree."""
+"""Rows with ambiguous quotes or escapes are rejected under their own numbers, and other rows do not shift. The
+reference is a simple state machine on characters; for rows that it accepts, Python's csv and pandas agree."""
 
 import csv as python_csv
 import io
@@ -20,28 +20,28 @@ BLOCKS = [64, 65, 97, 1000, 1 << 20]
 Row = tuple[str, ...] | str
 
 
-def judged(text: str, dialect: CsvDialect) -> list[Row] | None:
-    """Every row, as cells or as what is wrong with it; None where a quote is never closed, or the last character is an
-    escape. Empty lines are no rows."""
+def parsed(text: str, dialect: CsvDialect) -> list[Row] | None:
+    """Every row as cells, or as what is wrong with it; None if a quote is never closed or the last character is an
+    escape. Empty lines are not rows."""
     rows: list[Row] = []
     cells, cell, wrong = [], "", ""
     state, lines, at = "start", False, 0
     while at < len(text) or cells or state != "start":
-        c, behind = text[at : at + 1], text[at + 1 : at + 2]
+        c, following = text[at : at + 1], text[at + 1 : at + 2]
         at += 1
         if not c and state == "quoted":
             return None
         if c and c == dialect.escape:
-            if not behind:
+            if not following:
                 return None
-            at, cell = at + 1, cell + behind
+            at, cell = at + 1, cell + following
             if state == "closed":
-                wrong = "text behind"
-            elif behind not in (dialect.quote, dialect.delimiter, dialect.escape, "\n"):
+                wrong = "text after"
+            elif following not in (dialect.quote, dialect.delimiter, dialect.escape, "\n"):
                 wrong = wrong or "escape"
             state = state if state != "start" else "plain"
         elif state == "quoted":
-            if c == dialect.quote and behind == dialect.quote:
+            if c == dialect.quote and following == dialect.quote:
                 at, cell = at + 1, cell + c
             elif c == dialect.quote:
                 state = "closed"
@@ -55,10 +55,10 @@ def judged(text: str, dialect: CsvDialect) -> list[Row] | None:
             if cells or state != "start":
                 rows.append(wrong or (*cells, cell))
             cells, cell, wrong, state, lines = [], "", "", "start", False
-            at += c == "\r" and behind == "\n"
+            at += c == "\r" and following == "\n"
         else:
             if state == "closed":
-                wrong = "text behind"
+                wrong = "text after"
             elif c == dialect.quote and lines:
                 wrong = "lines" if wrong in ("", "escape") else wrong
             cell, state = cell + c, "closed" if state == "closed" else "plain"
@@ -66,8 +66,8 @@ def judged(text: str, dialect: CsvDialect) -> list[Row] | None:
 
 
 def read(path: Path, block_bytes: int, dialect: CsvDialect) -> list[Row] | str:
-    """The same by ourselves, or the message of what is refused."""
-    names = {"text behind a closing": "text behind", "over several lines": "lines", "an escape in front": "escape"}
+    """The rows as read by Scoreline, or the message if the file is refused."""
+    names = {"text after a closing": "text after", "over several lines": "lines", "an escape before": "escape"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv_rows, "BLOCK_BYTES", block_bytes)
         (partition,) = discover(str(path), format="csv").partitions
@@ -76,9 +76,9 @@ def read(path: Path, block_bytes: int, dialect: CsvDialect) -> list[Row] | str:
             header = csv_rows.read_header(partition, dialect).names
             for found in csv_rows.read_batches(partition, header, header=header, dialect=dialect):
                 read = [tuple(row.values()) for row in found.batch.to_pylist()]
-                for place, reason in found.unreadable.items():
-                    assert set(read[place]) == {None}
-                    read[place] = next((name for says, name in names.items() if says in reason), "ragged")
+                for position, reason in found.unreadable.items():
+                    assert set(read[position]) == {None}
+                    read[position] = next((name for says, name in names.items() if says in reason), "ragged")
                 rows += read
         except PartitionError as error:
             return str(error)
@@ -86,8 +86,8 @@ def read(path: Path, block_bytes: int, dialect: CsvDialect) -> list[Row] | str:
 
 
 def expected(text: str, dialect: CsvDialect, columns: int) -> list[Row] | None:
-    """What is judged of the rows behind a header."""
-    rows = judged(text, dialect)
+    """The expected rows after the header."""
+    rows = parsed(text, dialect)
     return rows and [row if isinstance(row, str) or len(row) == columns else "ragged" for row in rows[1:]]
 
 
@@ -97,10 +97,8 @@ def expected(text: str, dialect: CsvDialect, columns: int) -> list[Row] | None:
 @example(text='"$7,"Sofa, red"\n3,4\n', escaped=False)
 @example(text='1,"opens only\n2,3\n4,"x"\n5,6\n', escaped=False)
 @example(text='1,"opens only\n2,3\n",4"\n5,6\n', escaped=False)
-def test_rows_are_those_of_a_plain_state_machine(
-    tmp_path_factory: pytest.TempPathFactory, text: str, escaped: bool
-) -> None:
-    """Any text at any block size: the same rows, the same numbers, the same reasons."""
+def test_rows_agree_with_a_state_machine(tmp_path_factory: pytest.TempPathFactory, text: str, escaped: bool) -> None:
+    """Any text at any block size has the same rows, numbers and reasons."""
     dialect = BACKSLASH if escaped else COMMA
     path = tmp_path_factory.mktemp("quotes") / "a.csv"
     whole = "x,y\n1,2\n" + text
@@ -119,10 +117,10 @@ cells = st.text(st.sampled_from('ab ,"\n5'), max_size=6)
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=20), st.booleans(), st.sampled_from("\n\r"))
-def test_what_is_written_by_the_rules_is_never_a_reject(
+def test_valid_csv_is_never_rejected(
     tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str, str]], escaped: bool, crlf: str
 ) -> None:
-    """Python's csv writes, with doubled quotes or escapes; every row comes back, as pandas has it too."""
+    """Written by Python's csv with doubled quotes or escapes: every row is read back, as by pandas."""
     text = io.StringIO()
     quoting = {"escapechar": "\\", "doublequote": False} if escaped else {}
     lines = "\r\n" if crlf == "\r" else "\n"

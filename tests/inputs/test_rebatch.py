@@ -1,4 +1,4 @@
-"""Blocks of one size from batches of any."""
+"""Blocks of one size from batches of any size."""
 
 import pyarrow as pa
 from hypothesis import given
@@ -8,7 +8,7 @@ from scoreline.pipeline.inputs.rebatch import rebatch
 
 @given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 20))
 def test_same_rows_in_blocks_of_one_size(sizes: list[int], rows: int) -> None:
-    """Order kept, only the last block shorter, whatever the batches were."""
+    """The order is kept, and only the last block is shorter, for any batches."""
     start, batches = 0, []
     for size in sizes:
         batches.append(pa.record_batch([pa.array(range(start, start + size), pa.int64())], names=["x"]))

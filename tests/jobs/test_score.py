@@ -33,7 +33,7 @@ class TestBundles:
         fields["steps"][0]["mean"][2] += 1
         (tmp_path / "b" / "bundle.json").write_text(json.dumps(fields))
         result = scoreline("score", "--bundle", tmp_path / "b", "--input", iris_file, "--output", tmp_path / "out")
-        closed(result, 78, "golden rows do not come out", "differs by")
+        closed(result, 78, "golden rows were not reproduced", "differs by")
         assert visible(tmp_path / "out") == []
 
 

@@ -54,7 +54,7 @@ def test_int8_is_what_it_says(tmp_path: Path) -> None:
 
 
 def test_a_model_that_needs_its_digits_is_stopped(tmp_path: Path) -> None:
-    """The golden rows do not come out: before the first row."""
+    """The golden rows were not reproduced: before the first row."""
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     with torch.no_grad():  # a small difference of large numbers
         model[0].weight.copy_(torch.tensor([[1000.0, 1.0], [1000.0, -1.0]]))

@@ -1,4 +1,5 @@
-"""Columns that cannot be decoded in bounded memory, or at all: by index, whatever they are called."""
+"""Columns that cannot be decoded in bounded memory, or at all, are refused; they are identified by index, not by
+name."""
 
 import base64
 from collections.abc import Callable
@@ -29,7 +30,7 @@ def score(scoreline: Command, iris: Example, tmp_path: Path) -> Command:
 
 
 def refused(result: Result, *says: str) -> None:
-    """65, one line, no traceback."""
+    """Check for exit code 65, a message with these texts, and no traceback."""
     assert result.code == 65, result.err
     assert "Traceback" not in result.err
     for words in says:
@@ -38,7 +39,7 @@ def refused(result: Result, *says: str) -> None:
 
 @pytest.fixture
 def dotted(tmp_path: Path, iris: Example) -> pa.Table:
-    """Columns and struct fields whose paths read alike."""
+    """Columns and struct fields whose paths look the same."""
     table = pa.Table.from_pandas(iris.frame, preserve_index=False)
     for name, column in {
         "note": ["n"] * 150,
@@ -52,12 +53,12 @@ def dotted(tmp_path: Path, iris: Example) -> pa.Table:
 
 
 def explode(path: Path, leaf: str, occurrence: int = 0) -> None:
-    """A column chunk that says it unpacks to a terabyte."""
+    """Make a column chunk declare that it unpacks to a terabyte."""
     schema = pq.ParquetFile(path).schema
-    places = [n for n in range(len(schema)) if schema.column(n).path == leaf]
+    indices = [n for n in range(len(schema)) if schema.column(n).path == leaf]
 
     def change(footer: Struct) -> None:
-        chunk(footer, 0, places[occurrence])[UNPACKED] = HUGE
+        chunk(footer, 0, indices[occurrence])[UNPACKED] = HUGE
         groups(footer)[0][TOTAL_BYTE_SIZE] = HUGE
 
     edit_footer(path, change)
@@ -76,9 +77,9 @@ def explode(path: Path, leaf: str, occurrence: int = 0) -> None:
 def test_names_with_dots(
     score: Command, tmp_path: Path, dotted: pa.Table, leaf: str, occurrence: int, column: str, others: list[str]
 ) -> None:
-    """A bomb is refused where it is read, and only there."""
+    """A decompression bomb is refused only if it is read."""
     explode(tmp_path / "in.parquet", leaf, occurrence)
-    refused(score("--keys", column), f"in.parquet: column {leaf!r} of row group 0 says that", "unpack to")
+    refused(score("--keys", column), f"in.parquet: column {leaf!r} of row group 0 declares that", "unpack to")
     assert score("--keys", ",".join(["row_id", *others])).code == 0
     found = pq.read_table(tmp_path / "out" / "in.parquet")
     for name in others:
@@ -86,7 +87,7 @@ def test_names_with_dots(
 
 
 class _Kms(pe.KmsClient):  # type: ignore[misc]
-    """Wraps nothing."""
+    """Keys are not encrypted."""
 
     def wrap_key(self, key: bytes, _name: str) -> bytes:
         return base64.b64encode(key)
@@ -96,7 +97,7 @@ class _Kms(pe.KmsClient):  # type: ignore[misc]
 
 
 def encrypt(table: pa.Table, path: Path, columns: list[str]) -> None:
-    """Some columns encrypted below a footer that can be read."""
+    """Write a file with some encrypted columns and a plaintext footer."""
     secret = pe.EncryptionConfiguration(footer_key="f", column_keys={"c": columns}, plaintext_footer=True)
     keys = {"f": "0123456789112345", "c": "1234567890123450"}
     connection = pe.KmsConnectionConfig(custom_kms_conf=keys)
@@ -106,7 +107,8 @@ def encrypt(table: pa.Table, path: Path, columns: list[str]) -> None:
 
 
 def test_an_encrypted_file_fails_alone(process: Command, scoreline: Command, tmp_path: Path, iris: Example) -> None:
-    """Also with a row group of more than 256 MiB, of which Arrow cannot be asked without the end of the process."""
+    """Also with a row group of more than 256 MiB, whose column metadata Arrow cannot read without aborting the
+    process."""
     table = pa.Table.from_pandas(iris.frame, preserve_index=False)
     (tmp_path / "data").mkdir()
     pq.write_table(table, tmp_path / "data" / "b.parquet")
@@ -121,13 +123,13 @@ def test_an_encrypted_file_fails_alone(process: Command, scoreline: Command, tmp
     refused(result, "a.parquet: cannot be read as Parquet: column 'sepal length (cm)' is encrypted", "1 of 2")
     assert pq.read_table(tmp_path / "out" / "b.parquet").num_rows == 150
     for command in (["check", *where], ["calibrate", *where, "--label", "truth", tmp_path / "calibrated"]):
-        told = scoreline(*command)  # in this process, which has survived them above
-        assert told.code == 65, told.err
-        assert "Traceback" not in told.err
+        result = scoreline(*command)  # in this process: the one above did not abort
+        assert result.code == 65, result.err
+        assert "Traceback" not in result.err
 
 
 def test_columns_that_are_not_encrypted_can_be_read(score: Command, tmp_path: Path, iris: Example) -> None:
-    """An encrypted one that nobody wants is in nobody's way."""
+    """An encrypted column that is not read does not matter."""
     table = pa.Table.from_pandas(iris.frame, preserve_index=False)
     encrypt(table, tmp_path / "in.parquet", ["truth"])
     refused(score(), "column 'truth' is encrypted")
@@ -136,8 +138,8 @@ def test_columns_that_are_not_encrypted_can_be_read(score: Command, tmp_path: Pa
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 20))])
-def test_damage_anywhere_never_ends_the_process(process: Command, tmp_path: Path, iris: Example, seed: int) -> None:
-    """Twenty files whose footers have bytes changed: each is scored or fails alone."""
+def test_damaged_footers_never_abort_the_process(process: Command, tmp_path: Path, iris: Example, seed: int) -> None:
+    """Twenty files with changed bytes in their footers: each is scored or fails alone."""
     table = pa.Table.from_pandas(iris.frame, preserve_index=False).append_column("l", pa.array([["x"]] * 150))
     (tmp_path / "data").mkdir()
     pq.write_table(table, tmp_path / "whole.parquet", row_group_size=60)
@@ -146,8 +148,8 @@ def test_damage_anywhere_never_ends_the_process(process: Command, tmp_path: Path
     draw = np.random.default_rng(seed)
     for number in range(20):
         damaged = bytearray(whole)
-        for place in draw.integers(footer, len(whole) - 8, size=1 + number % 3):
-            damaged[place] = draw.integers(256)
+        for offset in draw.integers(footer, len(whole) - 8, size=1 + number % 3):
+            damaged[offset] = draw.integers(256)
         (tmp_path / "data" / f"{number:02}.parquet").write_bytes(damaged)
     (tmp_path / "data" / "zz.parquet").write_bytes(whole)
     words = ["score", "--bundle", iris.bundle, "--input", tmp_path / "data", "--output", tmp_path / "out"]

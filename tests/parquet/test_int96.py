@@ -1,4 +1,4 @@
-"""INT96 timestamps, as Spark, Hive and Impala write them: every value comes out as it is, or its file is refused."""
+"""INT96 timestamps, as Spark, Hive and Impala write them: values are read exactly, or the file is refused."""
 
 import datetime as dt
 import os
@@ -21,7 +21,7 @@ Command = Callable[..., Result]
 JULIAN_DAY_9999 = dt.date(9999, 12, 31).toordinal() + 1_721_425
 US, NS = pa.timestamp("us"), pa.timestamp("ns")
 FAR = [dt.datetime(9999, 12, 31), dt.datetime(1, 1, 1), None, dt.datetime(2020, 2, 29, 1, 2, 3, 4)]
-#: Every shape a column may have, by what it makes of a timestamp; only the timestamps are INT96.
+#: Shapes of columns, with functions of the type and of a value; only the timestamps are INT96.
 SHAPES: dict[str, tuple[Callable[[pa.DataType], pa.DataType], Callable[[Any], Any]]] = {
     "flat": (lambda t: t, lambda v: v),
     "list": (pa.list_, lambda v: [v, None, v]),
@@ -33,19 +33,19 @@ SHAPES: dict[str, tuple[Callable[[pa.DataType], pa.DataType], Callable[[Any], An
 
 
 def shaped(shape: str, values: list[Any], unit: pa.DataType) -> pa.Array:
-    """The values in a shape, null rows among them."""
+    """The values in a shape, followed by a null row."""
     kind, make = SHAPES[shape]
     return pa.array([*(make(value) for value in values), None], kind(unit))
 
 
 def write(path: Path, table: pa.Table) -> None:
-    """Two row groups and more."""
+    """Write a file with several row groups."""
     pq.write_table(table, path, use_deprecated_int96_timestamps=True, store_schema=False, row_group_size=3)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_values_beyond_nanoseconds(tmp_path: Path, shape: str) -> None:
-    """Microseconds, in every shape; beside it a column whose nanoseconds survive."""
+def test_values_outside_nanoseconds(tmp_path: Path, shape: str) -> None:
+    """They are read as microseconds, in every shape; another column keeps its nanoseconds."""
     far, fine = shaped(shape, FAR, US), shaped(shape, [1_577_836_800_000_000_001, None, -7, 2**63 - 1], NS)
     table = pa.table({"far": far, "n": range(5), "fine": fine, "far.fine": fine})
     write(tmp_path / "in.parquet", table)
@@ -66,7 +66,7 @@ def test_values_beyond_nanoseconds(tmp_path: Path, shape: str) -> None:
     st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), min_size=12, max_size=12),
 )
 def test_any_timestamps(tmp_path: Path, far: list[Any], fine: list[Any]) -> None:
-    """The whole range of Python's dates, and of 64 bits of nanoseconds, its ends included."""
+    """The full range of Python's dates and of 64 bits of nanoseconds, including both ends."""
     fine = fine[: len(far)]
     table = pa.table({"far": pa.array(far, US), "fine": pa.array(fine, pa.int64()).cast(NS)})
     write(tmp_path / "in.parquet", table)
@@ -79,7 +79,7 @@ def test_any_timestamps(tmp_path: Path, far: list[Any], fine: list[Any]) -> None
 
 @pytest.fixture
 def data(tmp_path: Path, iris: Example) -> Path:
-    """Rows with keys of INT96, one of them beyond nanoseconds."""
+    """Rows with INT96 keys, one of them outside the range of nanoseconds."""
     table = pa.Table.from_pandas(iris.frame, preserve_index=False)
     days = [dt.datetime(9999, 12, 31) - dt.timedelta(days=n) for n in range(len(table))]
     fine = pa.array(range(len(table)), pa.int64()).cast(NS)
@@ -91,7 +91,7 @@ def data(tmp_path: Path, iris: Example) -> Path:
 
 
 def test_every_command(scoreline: Command, tmp_path: Path, iris: Example, data: Path) -> None:
-    """Keys of a run, its rejects, `check`, `verify`, and the keys that `evaluate` joins labels by."""
+    """Keys of a run, `check`, `verify`, and the keys by which `evaluate` joins labels."""
     words = ["--bundle", iris.bundle, "--input", data]
     assert scoreline("score", *words, "--output", tmp_path / "out", "--split-rows", "60").code == 0
     found = pa.concat_tables([pq.read_table(part) for part in sorted((tmp_path / "out").glob("*.parquet"))])
@@ -110,8 +110,8 @@ def test_every_command(scoreline: Command, tmp_path: Path, iris: Example, data: 
     assert "150" in result.out
 
 
-def test_verify_sees_another_key(scoreline: Command, tmp_path: Path, iris: Example, data: Path) -> None:
-    """A second's difference in a year that nanoseconds do not hold."""
+def test_verify_detects_a_changed_key(scoreline: Command, tmp_path: Path, iris: Example, data: Path) -> None:
+    """A difference of one second in a year outside the range of nanoseconds."""
     words = ["score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out"]
     table = pq.read_table(data, coerce_int96_timestamp_unit="us")
     options = {"use_deprecated_int96_timestamps": True, "use_dictionary": False, "compression": "none"}
@@ -130,9 +130,9 @@ def test_verify_sees_another_key(scoreline: Command, tmp_path: Path, iris: Examp
 
 
 @pytest.mark.parametrize("value", [struct.pack("<q", 1001), struct.pack("<qi", 0, 2**31 - 1)], ids=["digits", "year"])
-def test_what_no_type_holds(scoreline: Command, tmp_path: Path, iris: Example, value: bytes) -> None:
-    """A year of four digits beside a single nanosecond, or one of seven digits: its column is refused, and read past
-    where it is not wanted."""
+def test_values_that_no_type_can_represent(scoreline: Command, tmp_path: Path, iris: Example, value: bytes) -> None:
+    """The year 9999 next to a single nanosecond, or a year of seven digits: the column is refused, or ignored if it is
+    not read."""
     file = tmp_path / "in.parquet"
     table = pa.Table.from_pandas(iris.frame, preserve_index=False)
     table = table.append_column("at", pa.array([dt.datetime(9999, 12, 31)] * len(table), US))
@@ -147,5 +147,5 @@ def test_what_no_type_holds(scoreline: Command, tmp_path: Path, iris: Example, v
     words = ["score", "--bundle", iris.bundle, "--input", file, "--output", tmp_path / "out"]
     result = scoreline(*words)
     assert result.code == 65
-    assert "in.parquet: column 'at' holds INT96 timestamps beyond 1677–2262" in result.message
+    assert "in.parquet: column 'at' has INT96 timestamps outside 1677–2262" in result.message
     assert scoreline(*words, "--keys", "row_id").code == 0

@@ -1,4 +1,4 @@
-"""Footers and page headers that lie: refused, naming the file, or the output is right row for row."""
+"""Inconsistent footers and page headers: the file is refused by name, or the output is correct row by row."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,7 +36,7 @@ ROWS = 50
 
 @pytest.fixture
 def score(scoreline: Command, iris: Example, tmp_path: Path) -> Command:
-    """Score `in.parquet`, `ROWS` rows a split."""
+    """Score `in.parquet` with `ROWS` rows per split."""
 
     def call(*words: object) -> Result:
         words = ("--split-rows", ROWS, *words)
@@ -48,12 +48,12 @@ def score(scoreline: Command, iris: Example, tmp_path: Path) -> Command:
 
 
 def write(frame: pd.DataFrame, path: Path) -> None:
-    """Three row groups of 50 rows."""
+    """Write three row groups of 50 rows."""
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path, row_group_size=ROWS)
 
 
 def refused(result: Result, *says: str) -> None:
-    """65, one line that names the file, no traceback."""
+    """Check for exit code 65, a message that names the file and has these texts, and no traceback."""
     assert result.code == 65, result.err
     assert "Traceback" not in result.err
     assert "in.parquet" in result.message
@@ -62,7 +62,7 @@ def refused(result: Result, *says: str) -> None:
 
 
 def put(where: Callable[[Struct], Struct], number: int, value: int) -> Change:
-    """Another value in a field."""
+    """Change the value of a field."""
 
     def change(footer: Struct) -> None:
         where(footer)[number] = value
@@ -71,7 +71,7 @@ def put(where: Callable[[Struct], Struct], number: int, value: int) -> Change:
 
 
 def moved(by: int, group: int) -> Change:
-    """A row group with other rows, and the total with it."""
+    """Change the number of rows of a row group, and the total."""
 
     def change(footer: Struct) -> None:
         groups(footer)[group][GROUP_ROWS] += by
@@ -81,7 +81,7 @@ def moved(by: int, group: int) -> Change:
 
 
 def passed_on(by: int) -> Change:
-    """Rows of the first group that the second is said to have."""
+    """Move rows from the count of the first group to the second."""
 
     def change(footer: Struct) -> None:
         groups(footer)[0][GROUP_ROWS] -= by
@@ -91,7 +91,7 @@ def passed_on(by: int) -> Change:
 
 
 def listed(kept: Callable[[list[Struct]], list[Struct]], *, total: bool) -> Change:
-    """Other row groups in the list, the total with them or not."""
+    """Change the list of row groups, with or without the total."""
 
     def change(footer: Struct) -> None:
         kind, found = footer[ROW_GROUPS]
@@ -104,7 +104,7 @@ def listed(kept: Callable[[list[Struct]], list[Struct]], *, total: bool) -> Chan
 
 
 def everywhere(rows: int) -> Change:
-    """Every count of the first group, and the total."""
+    """Change every count of the first group, and the total."""
 
     def change(footer: Struct) -> None:
         footer[NUM_ROWS] += rows - ROWS
@@ -115,8 +115,8 @@ def everywhere(rows: int) -> Change:
     return change
 
 
-def lies() -> Iterator[tuple[str, Change]]:
-    """Every count of the footer, changed in turn and together."""
+def all_changes() -> Iterator[tuple[str, Change]]:
+    """Change the counts of the footer one at a time and together."""
     values = (-(2**63), -5, -1, 0, ROWS - 1, ROWS + 1, 2 * ROWS, 2**31, 2**62)
     for value in values:
         yield f"total {value}", put(lambda footer: footer, NUM_ROWS, value)
@@ -142,14 +142,14 @@ def lies() -> Iterator[tuple[str, Change]]:
         yield f"a group doubled {total}", listed(lambda found: [*found, found[1]], total=total)
 
 
-LIES = list(lies())
-#: The kinds that were seen to lose or double rows without a word.
-WORST = [lie for lie in LIES if lie[0].split()[0] in ("total", "all", "group", "passed", "a", "no")]
-SHORT = [*WORST[::4], *(lie for lie in WORST if lie[0] in ("all counts 0", "all counts 49", "no group False"))]
+CHANGES = list(all_changes())
+#: The changes that had lost or duplicated rows without an error.
+WORST = [one for one in CHANGES if one[0].split()[0] in ("total", "all", "group", "passed", "a", "no")]
+SHORT = [*WORST[::4], *(one for one in WORST if one[0] in ("all counts 0", "all counts 49", "no group False"))]
 
 
 def right_or_refused(result: Result, out: Path, wanted: pa.Table, rows: int) -> None:
-    """The first rows of the truth, as many as the footer lists, or a refusal."""
+    """Check that the output is correct, or that the file was refused."""
     if result.code != 0:
         refused(result)
         assert not (out / "_SUCCESS").exists()
@@ -159,9 +159,9 @@ def right_or_refused(result: Result, out: Path, wanted: pa.Table, rows: int) -> 
 
 
 @pytest.mark.parametrize(("name", "change"), SHORT, ids=[name for name, _ in SHORT])
-def test_a_count_that_lies(score: Command, tmp_path: Path, iris: Example, name: str, change: Change) -> None:
-    """Refused before rows are lost or doubled; a row group that is whole, once more or less in the list, is a file
-    like any other."""
+def test_a_wrong_count(score: Command, tmp_path: Path, iris: Example, name: str, change: Change) -> None:
+    """Refused before rows are lost or duplicated. If the footer consistently lists a row group more or fewer, the
+    file is valid."""
     write(iris.frame, tmp_path / "in.parquet")
     edit_footer(tmp_path / "in.parquet", change)
     result = score()
@@ -172,14 +172,14 @@ def test_a_count_that_lies(score: Command, tmp_path: Path, iris: Example, name: 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("name", "change"), LIES, ids=[name for name, _ in LIES])
-def test_every_count_that_lies(score: Command, tmp_path: Path, iris: Example, name: str, change: Change) -> None:
-    """All of them."""
-    test_a_count_that_lies(score, tmp_path, iris, name, change)
+@pytest.mark.parametrize(("name", "change"), CHANGES, ids=[name for name, _ in CHANGES])
+def test_every_wrong_count(score: Command, tmp_path: Path, iris: Example, name: str, change: Change) -> None:
+    """All changes."""
+    test_a_wrong_count(score, tmp_path, iris, name, change)
 
 
 def _wanted(iris: Example, tmp_path: Path) -> pa.Table:
-    """What bare torch and the truth say of the whole file: keys, and the largest output's label."""
+    """The predictions for the unchanged rows."""
     import scoreline as library
 
     table = pa.Table.from_pandas(iris.frame, preserve_index=False)
@@ -187,14 +187,14 @@ def _wanted(iris: Example, tmp_path: Path) -> pa.Table:
 
 
 def test_messages_say_what_is_wrong(score: Command, tmp_path: Path, iris: Example) -> None:
-    """The rule, and the numbers."""
+    """Messages name the rule and the numbers."""
     file = tmp_path / "in.parquet"
     for change, words in (
-        (moved(-ROWS - 5, 0), "row group 0 says that it has -5 rows"),
-        (put(lambda footer: footer, NUM_ROWS, 2**62), "4,611,686,018,427,387,904 rows, and its row groups 150"),
-        (listed(lambda found: found[1:], total=False), "it says that it has 150 rows, and its row groups 100"),
-        (passed_on(5), "row group 0 says that it has 45 rows, and its column 'row_id' 50"),
-        (everywhere(2**62), "row group 0 says that it has 4,611,686,018,427,387,904 rows"),
+        (moved(-ROWS - 5, 0), "row group 0 declares -5 rows"),
+        (put(lambda footer: footer, NUM_ROWS, 2**62), "4,611,686,018,427,387,904 rows, but its row groups have 150"),
+        (listed(lambda found: found[1:], total=False), "it declares 150 rows, but its row groups have 100"),
+        (passed_on(5), "row group 0 declares 45 rows, but its column 'row_id' has 50"),
+        (everywhere(2**62), "row group 0 declares 4,611,686,018,427,387,904 rows"),
     ):
         write(iris.frame, file)
         edit_footer(file, change)
@@ -212,7 +212,7 @@ def test_messages_say_what_is_wrong(score: Command, tmp_path: Path, iris: Exampl
     ids=["lists", "lists of lists", "lists of structs of lists"],
 )
 def test_files_of_lists_alone(tmp_path: Path, change: Change, values: list[Any]) -> None:
-    """Of a list a chunk says how many values it has, not how many rows."""
+    """For lists, a chunk declares its number of values, not of rows."""
     file = tmp_path / "in.parquet"
     table = pa.table({"l": values})
     pq.write_table(table, file, row_group_size=ROWS)
@@ -226,8 +226,10 @@ def test_files_of_lists_alone(tmp_path: Path, change: Change, values: list[Any])
         source.read()
 
 
-def test_a_part_whose_footer_lies(score: Command, scoreline: Command, tmp_path: Path, iris: Example) -> None:
-    """`verify` says so, and names it."""
+def test_verify_reports_an_inconsistent_footer(
+    score: Command, scoreline: Command, tmp_path: Path, iris: Example
+) -> None:
+    """The message names the part."""
     write(iris.frame, tmp_path / "in.parquet")
     assert score().code == 0
     part = tmp_path / "out" / "in-00001.parquet"
@@ -241,8 +243,8 @@ def test_a_part_whose_footer_lies(score: Command, scoreline: Command, tmp_path: 
         assert "Traceback" not in result.err
 
 
-def test_a_page_that_claims_gigabytes(score: Command, tmp_path: Path, iris: Example) -> None:
-    """A kilobyte that unpacks to more than one: refused whatever the footer says of it."""
+def test_a_page_that_unpacks_to_gigabytes(score: Command, tmp_path: Path, iris: Example) -> None:
+    """A kilobyte that declares to unpack to gigabytes is refused, independent of the footer."""
     file = tmp_path / "in.parquet"
     table = pa.Table.from_pandas(iris.frame, preserve_index=False)
     table = table.append_column("note", pa.array(["x" * 200] * len(table)))
@@ -264,8 +266,8 @@ def test_a_page_that_claims_gigabytes(score: Command, tmp_path: Path, iris: Exam
         assert score("--keys", "row_id", "--force").code == 0
 
 
-def test_the_editor_changes_nothing_of_itself(tmp_path: Path, iris: Example) -> None:
-    """Footers come out of it as they went in."""
+def test_the_footer_editor_is_lossless(tmp_path: Path, iris: Example) -> None:
+    """Decoding and encoding a footer returns the same bytes."""
     write(iris.frame, tmp_path / "in.parquet")
     data = (tmp_path / "in.parquet").read_bytes()
     start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")

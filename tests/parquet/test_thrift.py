@@ -1,4 +1,4 @@
-"""The reader of Thrift's compact protocol, against an encoder that is written after its specification."""
+"""The reader of Thrift's compact protocol, tested with an encoder that follows the specification."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ BINARY_TYPE, TRUE_TYPE, FALSE_TYPE = 8, 1, 2
 
 
 def varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first."""
+    """Seven bits per byte, the lowest first."""
     found = b""
     while value >= 128:
         found += bytes([value & 127 | 128])
@@ -56,7 +56,7 @@ structs = st.recursive(
 
 
 def wanted_of(fields: dict[int, Any]) -> dict[int, Any]:
-    """What to ask for to read all that can be read."""
+    """The `wanted` argument that reads everything."""
     found: dict[int, Any] = {}
     for number, value in fields.items():
         if isinstance(value, dict):
@@ -69,7 +69,7 @@ def wanted_of(fields: dict[int, Any]) -> dict[int, Any]:
 
 
 def as_read(value: Any, wanted: Any) -> Any:
-    """What the reader makes of it: integers and booleans as they are, True for a text that is there."""
+    """The expected result: integers and booleans unchanged, True for a text."""
     if isinstance(value, dict):
         return {number: as_read(inner, wanted[number]) for number, inner in value.items() if number in wanted}
     if isinstance(value, list):
@@ -82,7 +82,7 @@ flat = st.dictionaries(numbers, leaves | st.lists(st.dictionaries(numbers, integ
 
 @given(flat)
 def test_wanted_fields_are_read(fields: dict[int, Any]) -> None:
-    """Of any id, behind one another; lists of any length."""
+    """With any ids, and lists of any length."""
     wanted = wanted_of(fields)
     data = encoded(fields)
     found, end = read_struct(data + b"more", 0, wanted)
@@ -91,22 +91,22 @@ def test_wanted_fields_are_read(fields: dict[int, Any]) -> None:
 
 
 @given(structs, st.integers(-(2**31), 2**31 - 1))
-def test_everything_else_is_passed_over(fields: dict[int, Any], number: int) -> None:
-    """However it is nested: the field behind it is found."""
+def test_other_fields_are_skipped(fields: dict[int, Any], number: int) -> None:
+    """At any nesting, the field after them is found."""
     data = encoded({**fields, 61: number})
     assert read_struct(data, 0, {61: None}) == ({61: number}, len(data))
 
 
 @given(structs, st.data())
-def test_a_struct_that_is_cut_is_an_error(fields: dict[int, Any], data: st.DataObject) -> None:
-    """Never a value that is not there."""
+def test_a_truncated_struct_is_an_error(fields: dict[int, Any], data: st.DataObject) -> None:
+    """Missing values are never made up."""
     whole = encoded(fields)
     cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
     with pytest.raises((IndexError, ValueError)):
         read_struct(cut, 0, {})
 
 
-def test_nothing_is_made_by_what_a_count_claims() -> None:
+def test_memory_is_not_allocated_by_declared_counts() -> None:
     """A list of 2^62 elements in a dozen bytes, and one nested deeper than any footer."""
     huge = bytes([0x19, 0xF0 | I32]) + varint(1 << 62) + b"\0"
     with pytest.raises(IndexError, match="more elements than bytes"):

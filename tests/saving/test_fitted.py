@@ -72,8 +72,8 @@ def test_a_category_nobody_saw_is_a_reject_where_it_was_an_error() -> None:
     steps, _ = compiled(OrdinalEncoder().fit(FRAME[["plan"]]), ["plan"], ("plan",))
     prepared = run_steps(steps, {"plan": pa.array(["a", "z", None], pa.large_string())})
     assert [(rows.tolist(), column, reason) for rows, column, reason in prepared.unfit] == [
-        ([1], "plan", "is a category that was not there in training"),
-        ([2], "plan", "is missing, and nothing was learned for that"),
+        ([1], "plan", "is a category that was not seen in training"),
+        ([2], "plan", "is missing, and training had no missing values here"),
     ]
 
 

@@ -132,9 +132,9 @@ def test_models_that_draw_are_refused_and_the_seed_is_given_back(tmp_path: Path)
 @pytest.mark.parametrize("rows", [1, 3, 50])
 def test_shapes_that_look_right_for_few_rows_are_refused(tmp_path: Path, rows: int) -> None:
     """However few rows the sample has: a sum that broadcasts, a transposed output."""
-    with pytest.raises(BundleError, match=r"output is \(\d+, \d+\)"):
+    with pytest.raises(BundleError, match=r"output has shape \(\d+, \d+\)"):
         save(tmp_path, By(lambda _, h: h + h[:, 0]), sample=X.head(rows), task="binary", labels=[0, 1])
-    with pytest.raises(BundleError, match=r"output is \(3, \d+\)"):
+    with pytest.raises(BundleError, match=r"output has shape \(3, \d+\)"):
         save(tmp_path, By(lambda _, h: h.T, 3), sample=X.head(rows), task="multiclass", labels=[0, 1, 2])
 
 
@@ -205,8 +205,8 @@ def test_an_index_out_of_range_is_a_reject(tmp_path: Path) -> None:
     assert rows.num_rows == 48
     said = [(r["row_number"], r["column"], r["reason"]) for r in rejects["reject"].to_pylist()]
     assert said == [
-        (7, "a", "is no index of the model's embedding, which has 0 to 4"),
-        (9, "b", "is no index of the model's embedding, which has 0 to 2"),
+        (7, "a", "is outside the embedding's range 0–4"),
+        (9, "b", "is outside the embedding's range 0–2"),
     ]
 
 

@@ -1,5 +1,5 @@
-"""Folders, listed in one place: links are followed, loops are cut, every error counts, and patterns find what
-`glob.glob` finds."""
+"""Listing of folders: links are followed, loops are not, every error is reported, and patterns find what `glob.glob`
+finds."""
 
 import ast
 import errno
@@ -21,19 +21,19 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def fill(root: Path, *names: str) -> None:
-    """Files with a byte in them."""
+    """Create files with one byte each."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"x")
 
 
 def found(where: object) -> list[str]:
-    """The names of an input's partitions."""
+    """The names of the partitions of an input."""
     return [partition.name for partition in discover(str(where)).partitions]
 
 
 def test_nothing_else_lists_folders() -> None:
-    """`os.walk` and `glob` swallow errors, so neither they nor their kin stand anywhere else in the sources."""
+    """`os.walk` and `glob` ignore errors, so they and similar functions are not used elsewhere in the sources."""
     listing = {"walk", "fwalk", "listdir", "scandir", "iterdir", "glob", "iglob", "rglob"}
     for file in [*(ROOT / "pipeline").rglob("*.py"), *(ROOT / "jobs").rglob("*.py")]:
         text = file.read_text()
@@ -48,13 +48,13 @@ def test_nothing_else_lists_folders() -> None:
             and not (isinstance(node.func.value, ast.Name) and node.func.value.id == "ast")
         }
         imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-        allowed = {"scandir"} if file.name == "storage/folders.py" else set()
+        allowed = {"scandir"} if file == ROOT / "pipeline" / "storage" / "folders.py" else set()
         assert used & listing <= allowed, file
         assert "glob" not in imported, file
 
 
 class TestLinks:
-    """One rule for directories and patterns."""
+    """The same rules apply to folders and patterns."""
 
     @pytest.mark.parametrize("how", ["{}", "{}/**", "{}/*", "{}/**/*.csv", "{}/*/*.csv"])
     def test_a_link_to_a_sibling_is_followed(self, tmp_path: Path, how: str) -> None:
@@ -75,15 +75,15 @@ class TestLinks:
             ("in/d/root", "/"),
         ],
     )
-    def test_a_loop_is_cut_and_told(self, tmp_path: Path, link: str, target: str, how: str) -> None:
+    def test_a_loop_is_not_followed_and_reported(self, tmp_path: Path, link: str, target: str, how: str) -> None:
         fill(tmp_path, "in/d/a.csv")
         (tmp_path / link).symlink_to(tmp_path / target)
         seen = discover(how.format(tmp_path / "in"))
         assert [partition.name for partition in seen.partitions] == ["d/a.csv"]
         assert seen.loops == (link.removeprefix("in/"),)
 
-    def test_a_loop_behind_a_link_is_cut_once_it_closes(self, tmp_path: Path) -> None:
-        """`up` is no folder of the input's own path, so it is entered; its way back is cut."""
+    def test_a_loop_behind_a_link_is_cut_where_it_closes(self, tmp_path: Path) -> None:
+        """`up` is not on the path of the input, so it is entered; its link back is not followed."""
         fill(tmp_path, "in/a.csv", "else/deep/b.csv", "else/c.csv")
         (tmp_path / "in" / "l").symlink_to(tmp_path / "else" / "deep")
         (tmp_path / "else" / "deep" / "up").symlink_to(tmp_path / "else")
@@ -91,21 +91,21 @@ class TestLinks:
         assert [p.name for p in seen.partitions] == ["a.csv", "l/b.csv", "l/up/c.csv"]
         assert seen.loops == ("l/up/deep",)
 
-    def test_two_folders_that_link_to_each_other_end(self, tmp_path: Path) -> None:
+    def test_the_search_of_two_folders_that_link_to_each_other_ends(self, tmp_path: Path) -> None:
         fill(tmp_path, "in/a/1.csv", "in/b/2.csv")
         (tmp_path / "in" / "a" / "b").symlink_to("../b")
         (tmp_path / "in" / "b" / "a").symlink_to("../a")
         for how in ("", "/**/*.csv"):
             assert found(f"{tmp_path / 'in'}{how}") == ["a/1.csv", "a/b/2.csv", "b/2.csv", "b/a/1.csv"]
 
-    def test_links_to_nowhere_are_files_that_cannot_be_read(self, tmp_path: Path) -> None:
+    def test_dangling_links_are_files_that_cannot_be_read(self, tmp_path: Path) -> None:
         fill(tmp_path, "in/a.csv")
         (tmp_path / "in" / "gone.csv").symlink_to(tmp_path / "nowhere")
         (tmp_path / "in" / "self.csv").symlink_to("self.csv")
         assert found(tmp_path / "in") == found(f"{tmp_path / 'in'}/*") == ["a.csv", "gone.csv", "self.csv"]
 
     def test_a_tree_deeper_than_the_stack(self, tmp_path: Path) -> None:
-        """No recursion for each folder: 400 of them with 200 frames left."""
+        """The search does not recurse per folder: 400 folders with 200 stack frames left."""
         deep = tmp_path / ("d/" * 400)
         deep.mkdir(parents=True)
         (deep / "a.csv").write_bytes(b"x")
@@ -151,11 +151,11 @@ def test_patterns_find_what_glob_finds(
         return path.is_file() and not any(part.startswith(("_", ".")) for part in path.relative_to(parsed.root).parts)
 
     wanted = set[Path]()
-    for match in map(Path, glob.glob(pattern, recursive=True)):  # noqa: PTH207 - what is compared with
+    for match in map(Path, glob.glob(pattern, recursive=True)):  # noqa: PTH207 - the reference
         wanted |= set(match.rglob("*")) if match.is_dir() else {match}
     wanted = {path for path in wanted if is_seen(path)}
     assert {Path(entry.path) for entry in expand(Walker(), parsed)} == wanted
-    if not end:  # whether a name is a folder's, a path does not say
+    if not end:  # a path does not say whether its name is a folder
         for path in Path(parsed.root).rglob("*"):
             if path.is_file():
                 assert parsed.matches_or_enters(path.relative_to(parsed.root).parts) == (path in wanted)
@@ -173,10 +173,10 @@ def test_patterns_find_what_glob_finds(
     ],
 )
 @pytest.mark.parametrize("how", ["", "/**/*.csv", "/*", "/d*/*.csv"])
-def test_a_file_that_cannot_be_looked_at_ends_the_search(
+def test_a_file_that_cannot_be_examined_ends_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, raised: type[Exception], how: str
 ) -> None:
-    """As in a folder that may be listed and not entered."""
+    """As in a folder that may be listed but not entered."""
     fill(tmp_path, "in/d/a.csv", "in/d/b.csv")
     real = os.stat
 

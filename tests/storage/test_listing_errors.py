@@ -1,4 +1,4 @@
-"""A folder that cannot be listed ends every command: the files in it are not absent."""
+"""A folder that cannot be listed ends every command: its files must not be treated as absent."""
 
 import errno
 import os
@@ -17,7 +17,8 @@ GLOB = "/**/*.parquet"
 
 
 class Listing:
-    """`os.scandir` below a folder, counted; call `fails_at` fails: when it is opened, read, or an entry looked at."""
+    """Counts calls of `os.scandir` below a folder; call `fails_at` fails when opening, reading, or examining an
+    entry."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, below: Path) -> None:
         self._real, self._below = os.scandir, str(below)
@@ -37,16 +38,16 @@ class Listing:
         fails = self.calls == self.fails_at
         if fails and self.how == "open":
             raise self.error()
-        return Opened(self._real(path), self if fails else None)
+        return OpenFolder(self._real(path), self if fails else None)
 
 
-class Opened:
+class OpenFolder:
     """A folder that is being read."""
 
     def __init__(self, real: Any, failing: Listing | None) -> None:
         self._real, self._failing = real, failing
 
-    def __enter__(self) -> "Opened":
+    def __enter__(self) -> "OpenFolder":
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -59,13 +60,13 @@ class Opened:
             elif self._failing.how == "read":
                 raise self._failing.error()
             else:
-                yield Looked(entry, self._failing)
+                yield UnknownEntry(entry, self._failing)
         if self._failing is not None and self._failing.how == "read":
             raise self._failing.error()
 
 
-class Looked:
-    """An entry whose kind cannot be told, as where a file system does not say it and a stat fails."""
+class UnknownEntry:
+    """An entry whose type is unknown, as when the file system does not report it and `stat` fails."""
 
     def __init__(self, real: "os.DirEntry[str]", failing: Listing) -> None:
         self.name, self.path, self._failing, self.is_symlink = real.name, real.path, failing, real.is_symlink
@@ -76,7 +77,7 @@ class Looked:
 
 @pytest.fixture
 def data(tmp_path: Path, iris: Example) -> Path:
-    """Three folders, one of them behind a link, and a reject."""
+    """Three folders, one of them behind a link, and a rejected row in each file."""
     frame = iris.frame.head(20).copy()
     frame.loc[3, iris.features[0]] = np.nan
     for name in ("in/a.parquet", "in/day=1/b.parquet", "else/c.parquet"):
@@ -87,7 +88,7 @@ def data(tmp_path: Path, iris: Example) -> Path:
 
 
 def parts(out: Path) -> dict[str, bytes]:
-    """What readers see, and the rejects."""
+    """The parts that readers see, and the rejects."""
     return {
         path.relative_to(out).as_posix(): path.read_bytes()
         for path in sorted(out.rglob("*"))
@@ -115,8 +116,8 @@ def test_every_listing_of_a_run_that_prunes(
     how: str,
     number: int,
 ) -> None:
-    """Over a complete output, one part of which is missing: whatever cannot be listed, no part goes, and a run that
-    ends well has all of them."""
+    """With a complete output but one missing part: whichever listing fails, no part is removed, and a successful run
+    has all of them."""
     out = tmp_path / "out"
     words = ["score", "--bundle", iris.bundle, "--input", f"{data}{pattern}", "--output", out, "--prune"]
     words += ["--max-rejects", "9"]
@@ -137,7 +138,7 @@ def test_every_listing_of_a_run_that_prunes(
         left = parts(out)
         assert left.items() <= wanted.items()
         assert set(wanted) - set(left) <= {"a.parquet"}
-        if result.code == 0:  # the last listing only tells of inputs that have come meanwhile
+        if result.code == 0:  # the last listing only reports inputs that were added meanwhile
             assert left == wanted
             assert (out / "_SUCCESS").exists()
         else:
@@ -159,7 +160,7 @@ def test_every_listing_of_the_other_commands(
     number: int,
     code: int,
 ) -> None:
-    """check, calibrate, bench and verify."""
+    """For check, calibrate, bench and verify."""
     out = tmp_path / "out"
     bundle = ["--bundle", iris.bundle, "--input", data]
     assert scoreline("score", *bundle, "--output", out, "--max-rejects", "9").code == 0

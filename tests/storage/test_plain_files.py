@@ -1,4 +1,4 @@
-"""Only regular files are opened: a pipe without a writer would be waited for, for ever."""
+"""Only regular files are opened: reading a pipe without a writer would block forever."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from scoreline.pipeline.storage.plain_files import kind_of, read_plain, require_
 
 
 def test_what_is_at_a_path(tmp_path: Path) -> None:
-    """Behind links, too; what leads nowhere is missing."""
+    """Links are followed; a dangling link is missing."""
     (tmp_path / "file").write_bytes(b"x")
     os.mkfifo(tmp_path / "pipe")
     for link, target in (("link", "file"), ("to folder", "."), ("dangling", "nowhere"), ("to pipe", "pipe")):
@@ -23,14 +23,14 @@ def test_what_is_at_a_path(tmp_path: Path) -> None:
 
 
 def test_a_link_to_itself_is_an_error(tmp_path: Path) -> None:
-    """Neither there nor missing."""
+    """It neither exists nor is missing."""
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(OSError, match="loop"):
         kind_of(tmp_path / "loop")
 
 
-def test_nothing_but_a_regular_file_is_read(tmp_path: Path) -> None:
-    """The message says what it is; reading a pipe that nobody writes to returns at once."""
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    """The message says what it is; reading a pipe without a writer fails at once."""
     (tmp_path / "file").write_bytes(b"held")
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as server:
@@ -51,6 +51,6 @@ def test_nothing_but_a_regular_file_is_read(tmp_path: Path) -> None:
 
 
 def test_a_name_with_a_nul_byte_is_an_oserror(tmp_path: Path) -> None:
-    """As every other bad name is; Python's own is a ValueError."""
+    """Like other invalid names, although Python raises ValueError."""
     with pytest.raises(OSError, match="NUL"):
         read_plain(f"{tmp_path}/a\0b")

@@ -1,4 +1,4 @@
-"""Names of files that are not whole yet: hidden, recognised, and never too long."""
+"""Names of temporary files: hidden, recognisable, and never too long."""
 
 import os
 
@@ -11,7 +11,7 @@ names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0
 
 @given(names)
 def test_a_temporary_is_hidden_short_and_recognised(name: str) -> None:
-    """31 bytes however long the other is, always the same, and no name of a user's unless it copies the form."""
+    """It always has 31 bytes, is deterministic, and differs from user names unless they copy the form."""
     temporary = temporary_name(name)
     assert temporary == temporary_name(name)
     assert temporary.startswith(".")
@@ -26,13 +26,13 @@ def test_two_names_have_two_temporaries(one: str, two: str) -> None:
     assert (temporary_name(one) == temporary_name(two)) == (one == two)
 
 
-def test_a_name_that_is_not_utf8_has_one_too() -> None:
-    """As Python hands such names out."""
+def test_a_name_that_is_not_utf8_has_a_temporary() -> None:
+    """As Python represents such names."""
     assert is_temporary(temporary_name(os.fsdecode(b"\xe9.csv")))
 
 
-def test_what_only_resembles_a_temporary_is_none() -> None:
-    """Another program's files are not removed."""
+def test_similar_names_are_not_temporaries() -> None:
+    """So that the files of other programs are not removed."""
     digits = "0123456789abcdef"
     assert is_temporary(f".scoreline-{digits}.tmp")
     for name in (f".scoreline-{digits}.tmp\n", f"x.scoreline-{digits}.tmp", f".scoreline-{digits.upper()}.tmp",

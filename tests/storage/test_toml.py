@@ -1,4 +1,4 @@
-"""Job files and specs as editors and people leave them: one line each, and no traceback."""
+"""Malformed job files and specs are reported in one line, without a traceback."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,14 +19,14 @@ STRANGE = {
     "an integer in a list": (f"threshold = [0.5, {2**63}]", "more than 64 bits"),
     "latin-1": ("prefix = 'é'".encode("latin-1"), "byte 10 is not UTF-8"),
     "utf-16": ("prefix = 'a'".encode("utf-16"), "byte 0 is not UTF-8"),
-    "no toml": ("prefix = = 1", "not TOML"),
+    "not toml": ("prefix = = 1", "not TOML"),
 }
 
 
 @pytest.mark.parametrize("name", STRANGE)
 @pytest.mark.parametrize("command", [["score", "--job"], ["pack"]])
-def test_what_no_job_file_or_spec_holds(scoreline: Command, tmp_path: Path, command: list[str], name: str) -> None:
-    """Refused by name, whatever its depth and size."""
+def test_malformed_files_are_refused(scoreline: Command, tmp_path: Path, command: list[str], name: str) -> None:
+    """The message names the file, for any depth and size."""
     content, says = STRANGE[name]
     (tmp_path / "a.toml").write_bytes(content if isinstance(content, bytes) else content.encode())
     out = [] if command != ["pack"] else [tmp_path / "bundle"]
@@ -39,7 +39,7 @@ def test_what_no_job_file_or_spec_holds(scoreline: Command, tmp_path: Path, comm
 
 
 def test_a_byte_order_mark(scoreline: Command, tmp_path: Path) -> None:
-    """As Windows editors write it: passed over."""
+    """Windows editors write it; it is skipped."""
     (tmp_path / "a.toml").write_bytes(b'\xef\xbb\xbfbundle = "nowhere"\n')
     result = scoreline("check", "--job", tmp_path / "a.toml")
     assert "nowhere" in result.message
@@ -50,7 +50,7 @@ def test_a_byte_order_mark(scoreline: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["max_rejects", "explain_rows"])
 @pytest.mark.parametrize("unit", ["", "%"])
 def test_numbers_of_thousands_of_digits_in_text(scoreline: Command, tmp_path: Path, name: str, unit: str) -> None:
-    """Python bounds what it takes for a number."""
+    """Python limits the digits of numbers."""
     (tmp_path / "a.toml").write_text(f"{name} = '{DIGITS}{unit}'")
     result = scoreline("score", "--job", tmp_path / "a.toml")
     assert result.code == 78, result.err

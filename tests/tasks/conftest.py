@@ -1,4 +1,4 @@
-"""A bundle saved, scored by the command and read back."""
+"""A fixture that saves a bundle, scores with the command and reads the output."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ Command = Callable[..., Result]
 
 @pytest.fixture
 def scored(tmp_path: Path, scoreline: Command) -> Callable[..., pd.DataFrame]:
-    """Save a bundle (once), score X with more words, read the output back."""
+    """Save a bundle (once), score X with more arguments, and read the output."""
 
     def call(model: Any, *words: str, frame: pd.DataFrame = X, **described: Any) -> pd.DataFrame:
         if not (tmp_path / "b").exists():

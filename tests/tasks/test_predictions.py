@@ -1,4 +1,4 @@
-"""Every task from a saved bundle through the command to Parquet, against torch and scikit-learn by hand."""
+"""Every task, from a saved bundle through the command to Parquet, compared with torch and scikit-learn."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ Command = Callable[..., Result]
 
 @pytest.mark.parametrize("labels", [["no", "yes"], [0, 1], [False, True], [-0.5, 2.5]])
 def test_binary_with_a_threshold(scored: Callable[..., pd.DataFrame], labels: list[Any]) -> None:
-    """The bundle's, then the job's; labels of any type."""
+    """First of the bundle, then of the job; labels have any type."""
     model = net(1)
     probability = sigmoid(raw(model)[:, 0])
     got = scored(model, task="binary", labels=labels, threshold=0.7)
@@ -34,7 +34,7 @@ def test_binary_with_a_threshold(scored: Callable[..., pd.DataFrame], labels: li
 
 
 def test_multilabel(scored: Callable[..., pd.DataFrame]) -> None:
-    """A sigmoid and a threshold for each label; the job's own for one of them, or for all."""
+    """A sigmoid and a threshold per label; the job overrides one of them, or all."""
     model = net(3)
     wanted = sigmoid(raw(model))
     got = scored(model, task="multilabel", labels=["x", "y", "z"], threshold={"y": 0.7})
@@ -49,7 +49,7 @@ def test_multilabel(scored: Callable[..., pd.DataFrame]) -> None:
 
 @pytest.mark.parametrize("classes", [5, 40])
 def test_top_k(scored: Callable[..., pd.DataFrame], classes: int) -> None:
-    """The likeliest labels in order, each with its probability, few labels and many."""
+    """The most likely labels in order with their probabilities, for few labels and many."""
     model = net(classes)
     labels = [f"l{n}" for n in range(classes)]
     outputs = raw(model)
@@ -58,20 +58,20 @@ def test_top_k(scored: Callable[..., pd.DataFrame], classes: int) -> None:
     order = np.argsort(-outputs, axis=1, kind="stable")[:, :3]
     probabilities = np.take_along_axis(softmax(outputs), order, axis=1)
     for rank in range(3):
-        assert got[f"top_{rank + 1}"].tolist() == [labels[place] for place in order[:, rank]]
+        assert got[f"top_{rank + 1}"].tolist() == [labels[index] for index in order[:, rank]]
         np.testing.assert_allclose(got[f"top_{rank + 1}_probability"], probabilities[:, rank], atol=1e-6)
     assert (got["prediction"] == got["top_1"]).all()
 
 
 class Ties(nn.Module):
-    """Logits that are the inputs, some of them minus infinity, as of masked classes."""
+    """The inputs as logits, some of them minus infinity, like masked classes."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.where(x > 0, x, -torch.inf)
 
 
 def test_top_k_of_ties_and_masked_labels(tmp_path: Path) -> None:
-    """No label twice; of equal ones the lowest first."""
+    """No label appears twice; of equal ones, the lowest is first."""
     save_bundle(tmp_path / "b", Ties(), features=NAMES, task=Multiclass(NAMES), sample=X.abs() + 0.1)
     scorer = Scorer.load(tmp_path / "b", device="cpu")
     rows = pd.DataFrame([[1, 0, 2, 0, 0, 2], [0, 0, 0, 1, 0, 0]], columns=NAMES, dtype=float)
@@ -84,14 +84,14 @@ def test_top_k_of_ties_and_masked_labels(tmp_path: Path) -> None:
 
 
 class Improper(nn.Module):
-    """Probabilities that are none where the first input is large."""
+    """Probabilities that are invalid if the first input is large."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.softmax(x[:, :3], dim=1) * torch.where(x[:, :1] > 5, 2.0, 1.0)
 
 
-def test_probabilities_that_are_none(tmp_path: Path) -> None:
-    """Beyond 1 or not of sum 1: rejected where the bundle says so."""
+def test_invalid_probabilities(tmp_path: Path) -> None:
+    """Above 1 or not summing to 1: rejected if the bundle says so."""
     save_bundle(
         tmp_path / "b",
         Improper(),
@@ -122,7 +122,7 @@ def test_probabilities_that_are_none(tmp_path: Path) -> None:
 def test_wrong_combinations_are_refused(
     tmp_path: Path, scoreline: Command, described: dict[str, Any], words: list[str], says: str
 ) -> None:
-    """Before the first row, saying what is possible."""
+    """Before the first row; the message says what is possible."""
     save_described(tmp_path / "b", net(3), features=NAMES, sample=X, **described)
     X.to_parquet(tmp_path / "in.parquet", index=False)
     result = scoreline(
@@ -133,8 +133,8 @@ def test_wrong_combinations_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_job_file_says_the_same(tmp_path: Path, scoreline: Command) -> None:
-    """Thresholds and the likeliest labels; the same fingerprint as from the command line."""
+def test_a_job_file_has_the_same_fingerprint(tmp_path: Path, scoreline: Command) -> None:
+    """Thresholds in a job file and on the command line are the same work."""
     save_bundle(tmp_path / "b", net(3), features=NAMES, task=Multilabel(list("xyz")), sample=X)
     X.to_parquet(tmp_path / "in.parquet", index=False)
     (tmp_path / "job.toml").write_text(
@@ -148,8 +148,8 @@ def test_a_job_file_says_the_same(tmp_path: Path, scoreline: Command) -> None:
     assert other.event("run_started")["to_score"] == {"option thresholds changed": 1}
 
 
-def test_members_that_write_over_their_inputs(tmp_path: Path) -> None:
-    """Each member of an ensemble has the inputs as they were, and so have hidden layers behind it."""
+def test_members_that_overwrite_their_inputs(tmp_path: Path) -> None:
+    """Each member of an ensemble and its hidden layers see the original inputs."""
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 2)), columns=["a", "b"])
     torch.manual_seed(0)
     models = [nn.Sequential(nn.LeakyReLU(0.1, inplace=True), nn.Linear(2, 1)) for _ in range(2)]

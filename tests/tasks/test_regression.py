@@ -1,4 +1,4 @@
-"""Regressions in the target's own unit: quantiles, spread, bounds."""
+"""Regressions in the unit of the target: quantiles, spread, bounds."""
 
 import json
 from collections.abc import Callable
@@ -23,14 +23,14 @@ Command = Callable[..., Result]
 
 
 def test_regression_of_quantiles(scored: Callable[..., pd.DataFrame]) -> None:
-    """In the target's own unit, by scikit-learn's own inverse."""
+    """In the unit of the target, by scikit-learn's inverse."""
     model = net(3)
     scaler = StandardScaler().fit(np.random.default_rng(1).normal(50, 9, size=(99, 1)))
     got = scored(model, task="regression", quantiles=[0.1, 0.5, 0.975], target_scaler=scaler)
     assert list(got.columns) == ["id", "prediction_p10", "prediction_p50", "prediction_p97_5"]
     outputs = raw(model)
-    for place, name in enumerate(got.columns[1:]):
-        np.testing.assert_allclose(got[name], scaler.inverse_transform(outputs[:, [place]])[:, 0], rtol=1e-5)
+    for index, name in enumerate(got.columns[1:]):
+        np.testing.assert_allclose(got[name], scaler.inverse_transform(outputs[:, [index]])[:, 0], rtol=1e-5)
 
 
 class TwoOutputs(nn.Module):
@@ -46,7 +46,7 @@ class TwoOutputs(nn.Module):
 
 @pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler()])
 def test_regression_with_its_spread(scored: Callable[..., pd.DataFrame], scaler: Any) -> None:
-    """Mean and standard deviation of two targets, of a model that returns a pair; checked by drawing samples."""
+    """Mean and standard deviation of two targets, for a model that returns a pair; checked with random samples."""
     torch.manual_seed(0)
     model = TwoOutputs().eval()
     scaler.fit(np.random.default_rng(1).normal([50, -3], [9, 2], size=(99, 2)))
@@ -63,7 +63,7 @@ def test_regression_with_its_spread(scored: Callable[..., pd.DataFrame], scaler:
 
 
 def test_a_scale_factor(scored: Callable[..., pd.DataFrame]) -> None:
-    """A number in place of a scaler: what the target was divided by."""
+    """A number instead of a scaler: the target was divided by it."""
     model = net(1)
     got = scored(model, task="regression", target_scaler=1000.0)
     np.testing.assert_allclose(got["prediction"], raw(model)[:, 0] * 1000, rtol=1e-5)
@@ -71,17 +71,17 @@ def test_a_scale_factor(scored: Callable[..., pd.DataFrame]) -> None:
 
 @pytest.mark.parametrize("action", ["count", "reject"])
 def test_bounds_of_a_regression(tmp_path: Path, scoreline: Command, action: str) -> None:
-    """Rows beyond are counted, by a resumed run too, or rejected, as the bundle says."""
+    """Rows out of bounds are counted, also by a resumed run, or rejected, depending on the bundle."""
     model = net(1)
     values = raw(model)[:, 0]
     low, high = np.quantile(values, [0.1, 0.8])
-    beyond = (values < low) | (values > high)
+    outside = (values < low) | (values > high)
     save_bundle(
         tmp_path / "b",
         model,
         features=NAMES,
         task=Regression(bounds=(low, high), out_of_bounds=action),
-        sample=X[~beyond],
+        sample=X[~outside],
     )
     X.assign(id=np.arange(300)).to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
@@ -91,16 +91,16 @@ def test_bounds_of_a_regression(tmp_path: Path, scoreline: Command, action: str)
         run = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
         kept = pd.concat(pq.read_table(f).to_pandas() for f in sorted((tmp_path / "out").glob("*.parquet")))
         if action == "count":
-            assert (run["rows_out_of_bounds"], run["rows_rejected"]) == (beyond.sum(), 0)
+            assert (run["rows_out_of_bounds"], run["rows_rejected"]) == (outside.sum(), 0)
             assert len(kept) == 300
         else:
-            assert (run["rows_out_of_bounds"], run["rows_rejected"]) == (0, beyond.sum())
-            assert kept["id"].tolist() == np.flatnonzero(~beyond).tolist()
-        next((tmp_path / "out").glob("*.parquet")).unlink()  # a part is made anew, the others count as they were
+            assert (run["rows_out_of_bounds"], run["rows_rejected"]) == (0, outside.sum())
+            assert kept["id"].tolist() == np.flatnonzero(~outside).tolist()
+        next((tmp_path / "out").glob("*.parquet")).unlink()  # this part is rescored, the counts of the others are kept
 
 
 def test_a_sample_with_rows_out_of_bounds(tmp_path: Path) -> None:
-    """They become no golden rows; a bound may be open to one side."""
+    """They are not used as golden rows; bounds may be open on one side."""
     values = raw(net(1))[:, 0]
     high = float(np.quantile(values, 0.7))
     save_bundle(
@@ -125,8 +125,8 @@ def test_a_sample_with_rows_out_of_bounds(tmp_path: Path) -> None:
         )
 
 
-def test_numbers_that_make_no_sense_are_refused(tmp_path: Path) -> None:
-    """A deviation below zero, a factor that would turn quantiles round."""
+def test_impossible_numbers_are_refused(tmp_path: Path) -> None:
+    """A negative deviation, and a factor that would reverse quantiles."""
     for described, says in (
         ({"spread": "std"}, "variance or deviation negative"),
         ({"quantiles": [0.1, 0.9], "target_scaler": -2.0}, "pass a number above 0"),

@@ -1,4 +1,4 @@
-"""Several heads, each its own task, and ensembles of them."""
+"""Several heads with a task each, and ensembles of them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +40,7 @@ HEADS = {
 
 
 def test_several_heads(scored: Callable[..., pd.DataFrame]) -> None:
-    """Each its own task, its columns under its name; also as an ensemble of two."""
+    """Each head has a task, and columns with its name."""
     torch.manual_seed(0)
     model = Heads().eval()
     got = scored(model, "--top-k", "1", "--threshold", "fraud=0.3", heads=HEADS)
@@ -60,7 +60,7 @@ def test_several_heads(scored: Callable[..., pd.DataFrame]) -> None:
 
 
 def test_an_ensemble_of_several_heads(tmp_path: Path) -> None:
-    """Classes by their mean probability, the regression by its mean."""
+    """Classes are combined by the mean probability, the regression by the mean."""
     models = []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -95,15 +95,15 @@ def test_an_ensemble_of_several_heads(tmp_path: Path) -> None:
         ({"task": "ranking"}, "pass one of Binary, Multiclass, Multilabel, Regression"),
     ],
 )
-def test_heads_that_do_not_hold_together(tmp_path: Path, described: dict[str, Any], says: str) -> None:
-    """Are refused when saving, in a sentence."""
+def test_inconsistent_heads_are_refused(tmp_path: Path, described: dict[str, Any], says: str) -> None:
+    """When saving, with a clear message."""
     with pytest.raises((BundleError, TypeError)) as raised:
         save_described(tmp_path / "b", net(3), features=NAMES, sample=X, **described)
     assert says in str(raised.value)
 
 
-def test_thresholds_reach_no_further_than_their_name(tmp_path: Path, scoreline: Command) -> None:
-    """A head called as another head's label, and a label called as a lone head is."""
+def test_thresholds_apply_only_to_their_name(tmp_path: Path, scoreline: Command) -> None:
+    """A head with the name of another head's label, and a label with the default name of a single head."""
     torch.manual_seed(0)
 
     class Two(nn.Module):

@@ -1,4 +1,4 @@
-"""A task is one class and one row of a table: counts, registered here alone, are planned and decoded."""
+"""A task is one class and one entry in `TASKS`: counts, registered only here, are planned and decoded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CountHead(Head):
 
 
 class CountTask(Task[CountHead]):
-    """How often something happens, and how likely it does not happen at all."""
+    """The rate of an event, and the probability that it does not happen."""
 
     name = "count"
 
@@ -71,7 +71,7 @@ def manifest(monkeypatch: pytest.MonkeyPatch, diabetes: Example) -> BundleManife
 
 
 class TestCounts:
-    """A task that nothing else knows of."""
+    """A task that is defined only in this test."""
 
     def test_columns(self, manifest: BundleManifest) -> None:
         assert [f.name for f in output_fields(manifest, ColumnOptions())] == ["prediction", "probability_of_none"]
@@ -87,9 +87,7 @@ class TestCounts:
             (ColumnOptions(explain=Explain(method="shapley")), "--explain-target"),
         ],
     )
-    def test_options_that_it_does_not_have_are_refused(
-        self, manifest: BundleManifest, options: ColumnOptions, says: str
-    ) -> None:
+    def test_unsupported_options_are_refused(self, manifest: BundleManifest, options: ColumnOptions, says: str) -> None:
         with pytest.raises(UsageError, match=says):
             check_options(manifest, options)
 
@@ -113,7 +111,7 @@ class TestCounts:
         head = manifest.heads[0]
         check_shape(head, torch.zeros(5), 5)
         check_shape(head, torch.zeros(5, 1), 5)
-        with pytest.raises(BundleError, match=r"\(5, 2\) for 5 rows, and count"):
+        with pytest.raises(BundleError, match=r"\(5, 2\) for 5 rows, but count"):
             check_shape(head, torch.zeros(5, 2), 5)
         none = task_of(head).no_rows(3)
         assert isinstance(none, torch.Tensor)
@@ -125,11 +123,11 @@ class TestCounts:
         assert (record.task, record.labels, record.columns) == ("count", [], ["p_prediction", "p_probability_of_none"])
 
 
-def test_tasks_are_named_as_they_are_listed() -> None:
+def test_tasks_are_listed_by_name() -> None:
     assert all(name == task.name for name, task in TASKS.items())
 
 
-def test_tasks_and_kinds_of_input_are_known_without_torch() -> None:
+def test_tasks_and_kinds_of_input_do_not_import_torch() -> None:
     """Planning uses them."""
     code = (
         "import sys; import scoreline.pipeline.tasks.tasks, scoreline.pipeline.features.kinds;"

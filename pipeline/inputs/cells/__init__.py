@@ -1,1 +1,1 @@
-"""Cells of one column → values that can be scored, and the rows that cannot with their reasons."""
+"""Converts the cells of one column to values, and collects the rows that cannot be scored with the reasons."""

@@ -1,4 +1,4 @@
-"""Cells that hold lists: a value at every step, one step at least."""
+"""Cells with lists: at least one step, and a value at every step."""
 
 import numpy as np
 import pyarrow as pa
@@ -13,21 +13,23 @@ from .text import text_cells
 
 
 def list_cells(array: pa.Array, feature: Feature) -> tuple[Lists, Problems]:
-    """Lists with a value at every step, one at least. Steps are counted from 0."""
+    """Check that each list has at least one step, and a value at every step. Steps are counted from 0."""
     known = to_numpy(array.is_valid())
-    problems = [(position, "is null") for position in np.flatnonzero(~known).tolist()]
+    problems = [(row, "is null") for row in np.flatnonzero(~known).tolist()]
     flat, lengths = pa.nulls(0), np.zeros(len(array), dtype=np.int64)
-    if not pa.types.is_null(array.type):  # and no cast on the way: of a slice of views Arrow makes negative lengths
+    if not pa.types.is_null(
+        array.type
+    ):  # without a cast: for a slice of list views, Arrow's cast yields negative lengths
         flat = array.flatten()
         lengths = np.where(known, to_numpy(pc.list_value_length(array).fill_null(0)), 0).astype(np.int64)
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-    problems += [(position, "has no steps") for position in np.flatnonzero((lengths == 0) & known).tolist()]
+    problems += [(row, "has no steps") for row in np.flatnonzero((lengths == 0) & known).tolist()]
     plain = Feature(name=feature.name, dtype="text" if feature.dtype == "words" else "float64")
     values, found = text_cells(flat, plain) if feature.dtype == "words" else number_cells(flat, plain, decimal=None)
     seen = set()
-    for place, reason in sorted(found):
-        row = int(np.searchsorted(offsets, place, side="right")) - 1
+    for position, reason in sorted(found):
+        row = int(np.searchsorted(offsets, position, side="right")) - 1
         if row not in seen:
             seen.add(row)
-            problems.append((row, f"step {place - int(offsets[row])} {reason}"))
+            problems.append((row, f"step {position - int(offsets[row])} {reason}"))
     return Lists(values=values, offsets=offsets), problems

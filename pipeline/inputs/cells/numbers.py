@@ -1,4 +1,4 @@
-"""Cells that hold numbers → float64, exactly or not at all."""
+"""Cells with numbers → float64. A number without an exact float64 is a bad value."""
 
 import re
 
@@ -11,7 +11,7 @@ from ....schemas.inputs import Feature
 from ...arrays import to_arrow, to_numpy
 from ...arrow_types import Problems, is_text
 
-#: Beyond this, float64 no longer holds every integer.
+#: Above this, float64 cannot represent every integer.
 EXACT = 2**53
 
 
@@ -37,40 +37,40 @@ def _word(value: np.float64) -> str:
 
 
 def _to_float64(array: pa.Array, feature: Feature, *, decimal: str | None) -> tuple[pa.Array, Problems]:
-    """`decimal`: the decimal mark of text that is to be read as numbers, None where there is no such text."""
-    kind = array.type
-    if kind == pa.float64():
+    """`decimal`: the decimal mark of text that is parsed as numbers, None if text is not."""
+    arrow_type = array.type
+    if arrow_type == pa.float64():
         return array, []
-    if pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(arrow_type):
         return _to_float64(array.dictionary_decode(), feature, decimal=decimal)
-    if is_text(kind) and decimal is not None:
+    if is_text(arrow_type) and decimal is not None:
         return _parse(array, feature, decimal)
-    if pa.types.is_decimal(kind):
-        # By way of its digits, which are rounded once and right.
+    if pa.types.is_decimal(arrow_type):
+        # Through text, so that the value is rounded only once, correctly.
         return array.cast(pa.string()).cast(pa.float64()), []
-    if pa.types.is_integer(kind):
+    if pa.types.is_integer(arrow_type):
         return _exact_integers(array)
-    if pa.types.is_boolean(kind):
+    if pa.types.is_boolean(arrow_type):
         return array.cast(pa.int8()).cast(pa.float64()), []
     return array.cast(pa.float64()), []
 
 
 def _exact_integers(array: pa.Array) -> tuple[pa.Array, Problems]:
     try:
-        return array.cast(pa.float64()), []  # a safe cast, which refuses what float64 cannot hold
+        return array.cast(pa.float64()), []  # a safe cast, which fails for inexact values
     except pa.ArrowInvalid:
         inexact = pc.greater(array, pa.scalar(EXACT, array.type))
         if not pa.types.is_unsigned_integer(array.type):
             inexact = pc.or_(inexact, pc.less(array, pa.scalar(-EXACT, array.type)))
         where = np.flatnonzero(to_numpy(inexact.fill_null(False))).tolist()
-        problems = [(p, f"is {array[p]}, beyond 2^53: no exact float64") for p in where]
+        problems = [(p, f"is {array[p]}, outside ±2^53, where float64 is not exact") for p in where]
         return pc.if_else(inexact, None, array).cast(pa.float64()), problems
 
 
 def _parse(cells: pa.Array, feature: Feature, decimal: str) -> tuple[pa.Array, Problems]:
-    """Text cells → float64, null where a cell is null or no number."""
+    """Text cells → float64, null if a cell is null or not a number."""
     array = _zero_or_one(cells) if feature.dtype == "bool" else cells
-    if decimal != ".":  # a point is no decimal mark then, and thousands are not guessed
+    if decimal != ".":  # then a point is not a decimal mark, and thousands separators are not supported
         array = pc.replace_substring(pc.replace_substring(array, ".", "?"), decimal, ".")
     try:
         numbers, problems = array.cast(pa.float64()), []
@@ -85,25 +85,27 @@ def _parse(cells: pa.Array, feature: Feature, decimal: str) -> tuple[pa.Array, P
         keep[wrong] = False
         numbers = pc.if_else(to_arrow(keep), trimmed, None).cast(pa.float64())
     problems += _inexact_cells(cells, numbers)
-    if feature.dtype == "float32":  # as the same value is in a Parquet column of that type
+    if feature.dtype == "float32":  # as in a Parquet column of that type
         numbers = numbers.cast(pa.float32(), safe=False).cast(pa.float64())
     return numbers, problems
 
 
 def _comma_hint(cell: str, decimal: str) -> str:
-    """Numbers with a decimal comma, where none is declared."""
+    """A hint for numbers with a decimal comma, if none is configured."""
     comma = decimal == "." and re.fullmatch(r"\s*[+-]?[0-9]+,[0-9]+\s*", cell)
-    return ' (a decimal comma is declared in the job file: [csv] decimal = ",")' if comma else ""
+    return ' (set a decimal comma in the job file: [csv] decimal = ",")' if comma else ""
 
 
 def _inexact_cells(text: pa.Array, numbers: pa.Array) -> Problems:
-    """Integers, written as such, that float64 cannot hold."""
+    """Cells with integers that have no exact float64."""
     size = pc.abs(numbers)
-    # What is infinite as a float64 is a reject already.
+    # Values that are infinite as float64 are rejected already.
     large = pc.and_(pc.greater_equal(size, float(EXACT)), pc.is_finite(size)).fill_null(False)
     where = np.flatnonzero(to_numpy(large)).tolist()
     cells = [(p, text[p].as_py().strip()) for p in where]
-    return [(p, f"is {_shown(cell)}, beyond 2^53: no exact float64") for p, cell in cells if _is_beyond(cell)]
+    return [
+        (p, f"is {_shown(cell)}, outside ±2^53, where float64 is not exact") for p, cell in cells if _is_beyond(cell)
+    ]
 
 
 def _is_beyond(cell: str) -> bool:
@@ -117,7 +119,7 @@ def _zero_or_one(array: pa.Array) -> pa.Array:
 
 
 def _unparsable(array: pa.Array, offset: int) -> list[int]:
-    """The places of the cells that are no numbers, found by halving."""
+    """The positions of the cells that are not numbers, by bisection."""
     try:
         array.cast(pa.float64())
     except pa.ArrowInvalid:

@@ -1,4 +1,4 @@
-"""Cells that hold text, bytes or paths, as they are."""
+"""Cells with text, bytes or paths, unchanged."""
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +11,13 @@ from ...options import CsvDialect
 
 
 def without_null_words(array: pa.Array, dialect: CsvDialect) -> pa.Array:
-    """Cells of a CSV: an empty one has no value, nor has one of the words that say so."""
+    """Replace empty cells of a CSV file and the configured null words by nulls."""
     empty = pc.is_in(array, pa.array(["", *dialect.nulls], array.type)) if dialect.nulls else pc.equal(array, "")
     return pc.if_else(empty, None, array)
 
 
 def text_cells(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
-    """Text as it is."""
+    """Text, unchanged."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     array = array.cast(pa.large_string())
@@ -28,10 +28,10 @@ def text_cells(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
 
 
 def image_cells(array: pa.Array) -> tuple[pa.Array, Problems]:
-    """Bytes and paths as they are."""
+    """Bytes and paths, unchanged."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if array.type in (pa.string_view(), pa.binary_view(), pa.null()):  # of which Arrow cannot take
+    if array.type in (pa.string_view(), pa.binary_view(), pa.null()):  # Arrow's take does not support these
         array = array.cast(pa.large_string() if is_text(array.type) else pa.large_binary())
     nulls = np.flatnonzero(to_numpy(array.is_null())).tolist()
     return array, [(position, "is null") for position in nulls]

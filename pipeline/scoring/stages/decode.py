@@ -74,12 +74,12 @@ class Decode(Stage):
         for head, decoded in zip(self._heads, heads, strict=True):
             if decoded.finite is not None:
                 reject(~decoded.finite.numpy(), "the model's output is not finite")
-            if decoded.beyond is None:
+            if decoded.out_of_bounds is None:
                 continue
             if head.bounds is not None and head.bounds.reject:
-                reject(decoded.beyond.numpy(), "the prediction is out of bounds")
+                reject(decoded.out_of_bounds.numpy(), "the prediction is out of bounds")
             else:
-                out_of_bounds |= decoded.beyond.numpy()
+                out_of_bounds |= decoded.out_of_bounds.numpy()
         if not good.all():
             kept = np.flatnonzero(good) if kept is None else kept[good]
             columns = [array.filter(to_arrow(good)) for array in columns]

@@ -72,7 +72,7 @@ def test_score_frame_and_score_table(saved: dict[str, Saved]) -> None:
     assert scored.index.tolist() == frame.index.tolist()
     check(pa.Table.from_pandas(scored, preserve_index=False), saved["rgb"].truth(PHOTOS))
     cells = pa.array([PHOTOS[0], b"GIF89a", PHOTOS[1]], pa.binary())
-    with pytest.raises(ScorelineError, match="row 1: column 'photo' is no JPEG or PNG"):
+    with pytest.raises(ScorelineError, match="row 1: column 'photo' is not a JPEG or PNG"):
         scorer.score_table(pa.table({"photo": cells}))
     rows, rejects = scorer.score_table(pa.table({"photo": cells, "id": [0, 1, 2]}), with_rejects=True)
     check(rows, saved["rgb"].truth(PHOTOS[:2]), ids=[0, 2])

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("one_core")
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ({"photo": [1, 2]}, "'photo' is int64, and the bundle takes images"),
-        ({"photo": [[b"a"], [b"b"]]}, "and the bundle takes images"),
+        ({"photo": [1, 2]}, "'photo' is int64, but the bundle takes images"),
+        ({"photo": [[b"a"], [b"b"]]}, "but the bundle takes images"),
         ({"photo": [0.5, None]}, "'photo' is double"),
         ({"Photo": [b"a", b"b"]}, "'Photo' is there, and names are matched exactly"),
         ({"picture": [b"a", b"b"]}, "feature column 'photo' is missing"),

@@ -56,7 +56,7 @@ def mixed(folder: Path, as_paths: bool) -> tuple[pa.Array, list[bytes], list[int
 
 REASONS = {
     "truncated": "is broken",
-    "text": "is no JPEG or PNG",
+    "text": "is not a JPEG or PNG",
     "empty": "is empty",
     "deep": "more than 8 bits",
     "null": "is null",

@@ -88,13 +88,13 @@ def test_why_words_are_rejected(scoreline: Command, tmp_path: Path, words_bundle
     done = score(scoreline, words_bundle[0], tmp_path, "--max-rejects", 7)
     assert done.code == 0, done.err
     found = rejected(tmp_path)
-    strange = "has a step that is a category that was not there in training"
+    strange = "has a step that is a category that was not seen in training"
     assert found == {
         1: ("x", "is null"),
         2: ("x", "has no steps"),
         3: ("x", "step 1 is null"),
         4: ("x", strange),
-        5: ("x", "has 41 steps, and the bundle takes 40 at most"),
+        5: ("x", "has 41 steps, but the bundle takes at most 40"),
         7: ("x", strange),
         8: ("x", strange),
     }
@@ -113,7 +113,7 @@ def test_why_numbers_are_rejected(scoreline: Command, tmp_path: Path, floats_bun
     done = score(scoreline, floats_bundle, tmp_path, "--max-rejects", "90%")
     assert done.code == 0, done.err
     assert rejected(tmp_path) == {
-        1: ("x1", "has another number of steps than 'x0'"),
+        1: ("x1", "has a different number of steps than 'x0'"),
         2: ("x0", "step 1 is NaN"),
         3: ("x1", "step 0 is infinite"),
         4: ("x0", "step 0 is minus infinite"),
@@ -122,7 +122,7 @@ def test_why_numbers_are_rejected(scoreline: Command, tmp_path: Path, floats_bun
         7: ("x1", "has no steps"),
         8: ("x0", "is not finite as float32 after preparation"),
         9: ("x1", "step 0 is null"),
-        10: ("x0", "has 41 steps, and the bundle takes 40 at most"),
+        10: ("x0", "has 41 steps, but the bundle takes at most 40"),
     }
     assert read(tmp_path)["id"].to_pylist() == [0, 77]
 
@@ -139,11 +139,11 @@ def test_why_tokens_are_rejected(taggers: dict[str | None, Kept]) -> None:
     given = pa.table({"id": np.arange(len(rows)), "x": pa.array(rows, pa.list_(pa.float64()))})
     got, rejects = taggers[None].scorers[None].score_table(given, with_rejects=True)
     assert got["id"].to_pylist() == [0, 8]
-    fraction = "holds what is no whole number, and the model takes tokens"
-    beyond = "holds what is no index of the model's embedding, which has 0 to 31"
-    reasons = {one["row_number"]: one["reason"] for one in rejects["reject"].to_pylist()}
-    assert reasons == {1: fraction, 2: beyond, 3: beyond, 4: fraction, 5: reasons[5], 6: reasons[6], 7: "step 0 is NaN"}
-    assert {reasons[5], reasons[6]} <= {fraction, beyond}
+    fraction = "has a value that is not a whole number, but the model takes tokens"
+    beyond = "has a value outside the embedding's range 0–31"
+    said = {one["row_number"]: one["reason"] for one in rejects["reject"].to_pylist()}
+    assert said == {1: fraction, 2: beyond, 3: beyond, 4: fraction, 5: said[5], 6: said[6], 7: "step 0 is NaN"}
+    assert {said[5], said[6]} <= {fraction, beyond}
 
 
 def test_rejects_among_views_of_text(words_bundle: tuple[Path, nn.Module]) -> None:
@@ -177,13 +177,13 @@ def _as(kind: pa.DataType, value: int) -> Any:
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        (pa.array(["wörd 1"]), "string, and the bundle takes lists of words"),
-        (pa.array([3]), "int64, and the bundle takes lists of words"),
-        (pa.array([[3]]), "int64>, and the bundle takes lists of words"),
-        (pa.array([[["wörd 1"]]]), "string>>, and the bundle takes lists of words"),
-        (pa.array([[{"a": "wörd 1"}]]), "struct<a: string>>, and the bundle takes lists of words"),
+        (pa.array(["wörd 1"]), "string, but the bundle takes lists of words"),
+        (pa.array([3]), "int64, but the bundle takes lists of words"),
+        (pa.array([[3]]), "int64>, but the bundle takes lists of words"),
+        (pa.array([[["wörd 1"]]]), "string>>, but the bundle takes lists of words"),
+        (pa.array([[{"a": "wörd 1"}]]), "struct<a: string>>, but the bundle takes lists of words"),
         (pa.array([{"a": ["wörd 1"]}]), "struct<a: list"),
-        (pa.array([[b"x"]]), "binary>, and the bundle takes lists of words"),
+        (pa.array([[b"x"]]), "binary>, but the bundle takes lists of words"),
     ],
 )
 def test_other_columns_are_refused(
@@ -212,7 +212,7 @@ def test_a_csv_has_no_lists(scoreline: Command, tmp_path: Path, words_bundle: tu
     (tmp_path / "in" / "a.csv").write_text("id,x\n1,['w']\n")
     done = score(scoreline, words_bundle[0], tmp_path)
     assert done.code == 65
-    assert "'x' is to hold lists of words, and a CSV or a path holds none; write Parquet" in done.message
+    assert "'x' takes lists of words, which CSV files and paths cannot contain; use Parquet" in done.message
     (tmp_path / "in" / "a.csv").unlink()
     (tmp_path / "in" / "x=w").mkdir()
     pq.write_table(pa.table({"id": [1]}), tmp_path / "in" / "x=w" / "a.parquet")

@@ -69,9 +69,9 @@ def test_taggers_that_are_refused(tmp_path: Path, described: dict[str, Any], mes
 def test_a_sample_that_is_too_long_is_refused(tmp_path: Path) -> None:
     """With the length of one list."""
     sample = table("words", drawn("words", [12, 9, 20]))
-    message = refused(tmp_path, net(None, 4), **TAGGING, sample=sample, sequences={"x": {"longest": 8}})
-    assert "none of the sample's rows can be scored" in message
-    assert "steps, and the bundle takes 8 at most" in message
+    said = refused(tmp_path, net(None, 4), **TAGGING, sample=sample, sequences={"x": {"longest": 8}})
+    assert "none of the sample's rows can be scored" in said
+    assert "steps, but the bundle takes at most 8" in said
 
 
 def test_tags_without_a_sequence_are_refused(tmp_path: Path) -> None:

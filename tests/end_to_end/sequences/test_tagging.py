@@ -85,8 +85,8 @@ def test_rejects_do_not_change_other_rows(taggers: dict[str | None, Kept], data:
         "is null": None,
         "has no steps": [],
         "step 1 is null": [3, None],
-        "holds what is no index of the model's embedding, which has 0 to 31": [31, 32],
-        "has 71 steps, and the bundle takes 70 at most": [0] * 71,
+        "has a value outside the embedding's range 0–31": [31, 32],
+        "has 71 steps, but the bundle takes at most 70": [0] * 71,
     }
     good = st.lists(st.integers(0, 31), min_size=1, max_size=12)
     rows = data.draw(st.lists(good | st.sampled_from(list(bad.values())), max_size=12))
