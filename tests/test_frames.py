@@ -137,6 +137,6 @@ def test_what_is_no_frame(tmp_path: Path) -> None:
         scorer.score_frame(pa.chunked_array([[1, 2]]))
     with pytest.raises(RowsRejectedError) as told:
         scorer.score_frame(X.assign(b=np.nan))
-    assert "mend them, or ask score_table for them, with with_rejects=True" in str(told.value)
+    assert "fix them, or get the rejects with score_table(…, with_rejects=True)" in str(told.value)
     with pytest.raises(RowsRejectedError, match="or ask for them with with_rejects=True"):
         scorer.score_table(pa.Table.from_pandas(X.assign(b=np.nan)))

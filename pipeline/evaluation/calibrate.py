@@ -161,7 +161,7 @@ def _collected(
     for read in _blocks(scorer, job, labels):
         block = execute(to_raw, line.load(read))
         raw, kept = block.need_raw(), block.need_raw().kept(block.need_features())
-        retries.see(raw.retried, source=block.origin.source, first_row=block.first_row, rows=block.batch.num_rows)
+        retries.add(raw.retried, source=block.origin.source, first_row=block.first_row, rows=block.batch.num_rows)
         columns = [plain(block.batch.column(name)) for name in labels]
         if kept is not None:
             columns = [take(column, kept) for column in columns]
