@@ -33,7 +33,7 @@ def importance(output: str, top: int, picture: str | None, as_json: bool) -> int
         write_picture(Path(picture), importance_svg(title, shown))
     if as_json:
         features = [
-            {"feature": one.feature, "mean_size": one.mean_size, "mean": one.mean, "largest": one.largest}
+            {"feature": one.feature, "mean_absolute": one.mean_absolute, "mean": one.mean, "largest": one.largest}
             for one in found.features
         ]
         said = {"method": found.method, "rows": found.rows, "largest_gap": found.largest_gap, "features": features}
@@ -44,6 +44,6 @@ def importance(output: str, top: int, picture: str | None, as_json: bool) -> int
         return 0
     gap = "" if found.largest_gap is None else f"; they sum to the difference in score within {found.largest_gap:.2g}"
     answer(f"{found.method}: {found.rows:,} rows explained{gap}\n")
-    rows = [[one.feature, f"{one.mean_size:.4g}", f"{one.mean:+.4g}", f"{one.largest:.4g}"] for one in shown]
+    rows = [[one.feature, f"{one.mean_absolute:.4g}", f"{one.mean:+.4g}", f"{one.largest:.4g}"] for one in shown]
     answer(table(["feature", "mean size", "mean", "largest"], rows))
     return 0

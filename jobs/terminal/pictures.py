@@ -8,7 +8,7 @@ from ...pipeline.errors import StorageError
 from ...pipeline.storage.plain_files import kind_of, require_plain
 
 if TYPE_CHECKING:
-    from ...pipeline.evaluation.importance import Telling
+    from ...pipeline.evaluation.importance import FeatureImportance
     from ...pipeline.evaluation.reliability import Reliability
 
 _RELIABILITY = """\
@@ -83,16 +83,16 @@ def reliability_svg(title: str, panels: "list[tuple[str, Reliability]]") -> str:
     return _drawn(_RELIABILITY, title=title, panels=shown)
 
 
-def importance_svg(title: str, features: "Sequence[Telling]") -> str:
+def importance_svg(title: str, features: "Sequence[FeatureImportance]") -> str:
     """A bar for each feature, as long as the mean size of its attributions."""
-    longest = max((one.mean_size for one in features), default=0.0) or 1.0
+    longest = max((one.mean_absolute for one in features), default=0.0) or 1.0
     bars = [
         {
             "name": one.feature if len(one.feature) <= 28 else one.feature[:27] + "…",
-            "width": round(340 * one.mean_size / longest, 1),
+            "width": round(340 * one.mean_absolute / longest, 1),
             "mean": round(340 * abs(one.mean) / longest, 1),
             "colour": "#1f5fa8" if one.mean >= 0 else "#b3362b",
-            "label": f"{one.mean_size:.3g}",
+            "label": f"{one.mean_absolute:.3g}",
         }
         for one in features
     ]

@@ -66,7 +66,7 @@ def test_stages_manifest_and_importance(scoreline: Any, cancer: Example, tmp_pat
     found = json.loads(report.out)
     means = rows[[f"p_attribution_{name}" for name in cancer.features]].abs().mean().sort_values(ascending=False)
     assert [one["feature"] for one in found["features"]] == [n.removeprefix("p_attribution_") for n in means.index]
-    np.testing.assert_allclose([one["mean_size"] for one in found["features"]], means, rtol=1e-6)
+    np.testing.assert_allclose([one["mean_absolute"] for one in found["features"]], means, rtol=1e-6)
     assert found["rows"] == known.sum()
     assert found["features"][0]["feature"] in (tmp_path / "t.svg").read_text()
     assert scoreline("importance", tmp_path / "out", "--top", "3").out.count("\n") == 7
