@@ -123,8 +123,8 @@ def refuse_columns(specs: Mapping[str, AnyInputSpec], names: Sequence[str]) -> N
         for column in columns:
             if kinds.setdefault(column, type(spec)) is not type(spec):
                 raise BundleError(
-                    f"column {column!r} is used by a {kinds[column].__name__} and by a {type(spec).__name__}; it can"
-                    " only be used by one kind of input"
+                    f"column {column!r} is used by {kinds[column].__name__} and by {type(spec).__name__}; it can only"
+                    " be used by one kind of input"
                 )
     described(lambda: [Feature(name=name) for name in names])
 

@@ -115,7 +115,7 @@ def test_a_model_that_sees_its_padding_is_refused(tmp_path: Path, lengths: list[
         tmp_path, Deaf(), task="multiclass", labels=["x", "y", "z"], sample=table("words", drawn("words", lengths)),
         sequences={"x": {"longest": 40, "mask": "real"}},
     )  # fmt: skip
-    assert "changes with the padding behind it; let it use its mask wherever steps meet" in said
+    assert "changes with the padding after it; use the mask wherever steps are combined" in said
 
 
 def generating(tmp_path: Path, model: Any, **described: Any) -> str:
