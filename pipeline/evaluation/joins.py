@@ -43,7 +43,7 @@ class Keys:
         return f"key {self.name!r} of {self.where} ({type_name})"
 
 
-def comparable(ours: Keys, theirs: Keys) -> tuple[pa.Array, pa.Array]:
+def comparable(left: Keys, right: Keys) -> tuple[pa.Array, pa.Array]:
     """Convert both columns to one type that compares them exactly. A row is null if it has no key, or if no value of
     the other side's type equals it. NaN is not a key.
 
@@ -51,29 +51,29 @@ def comparable(ours: Keys, theirs: Keys) -> tuple[pa.Array, pa.Array]:
         DataError: types that cannot be compared exactly, or a cell that is not a value of the other side's type.
     """
     try:
-        mine, other = plain(ours.column), plain(theirs.column)
-        if ours.untyped and not theirs.untyped:
-            mine = _read(mine, other.type, ours, theirs)
-        elif theirs.untyped and not ours.untyped:
-            other = _read(other, mine.type, theirs, ours)
-        convert = _conversion(mine.type, other.type)
+        one, other = plain(left.column), plain(right.column)
+        if left.untyped and not right.untyped:
+            one = _read(one, other.type, left, right)
+        elif right.untyped and not left.untyped:
+            other = _read(other, one.type, right, left)
+        convert = _conversion(one.type, other.type)
         if convert is None:
-            raise _unlike(ours, theirs)
-        for keys, column, beside in ((ours, mine, other), (theirs, other, mine)):
+            raise _unlike(left, right)
+        for keys, column, beside in ((left, one, other), (right, other, one)):
             if pa.types.is_floating(column.type) and pa.types.is_integer(beside.type):
-                _refuse_inexact(keys, column, theirs if keys is ours else ours)
-        return convert(mine), convert(other)
+                _refuse_inexact(keys, column, right if keys is left else left)
+        return convert(one), convert(other)
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"{ours.described} and {theirs.described} cannot be compared: {one_line(error)}") from error
+        raise DataError(f"{left.described} and {right.described} cannot be compared: {one_line(error)}") from error
 
 
-def _unlike(ours: Keys, theirs: Keys) -> DataError:
-    nested = [keys for keys in (ours, theirs) if pa.types.is_nested(plain(keys.column).type)]
+def _unlike(left: Keys, right: Keys) -> DataError:
+    nested = [keys for keys in (left, right) if pa.types.is_nested(plain(keys.column).type)]
     if nested:
         return DataError(f"{nested[0].described} is nested; only numbers, text, bytes, dates and times can be joined")
     return DataError(
-        f"{ours.described} and {theirs.described} have types that cannot be compared exactly; cast one to the other's"
-        f" type when it is written{'' if ours.untyped or theirs.untyped else _AS_CSV}"
+        f"{left.described} and {right.described} have types that cannot be compared exactly; cast one to the other's"
+        f" type when it is written{'' if left.untyped or right.untyped else _AS_CSV}"
     )
 
 

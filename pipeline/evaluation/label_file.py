@@ -67,11 +67,11 @@ class LabelTable:
         Raises:
             DataError: keys of types that cannot be compared exactly, or a key that appears twice.
         """
-        ours, theirs = comparable(keys, self._keys)
-        if theirs.type not in self._unique_as:
-            self._refuse_duplicates(theirs)
-            self._unique_as.add(theirs.type)
-        indices = pc.index_in(ours, value_set=theirs, skip_nulls=True)
+        wanted, known = comparable(keys, self._keys)
+        if known.type not in self._unique_as:
+            self._refuse_duplicates(known)
+            self._unique_as.add(known.type)
+        indices = pc.index_in(wanted, value_set=known, skip_nulls=True)
         return [labels.take(indices) for labels in self._labels]
 
     def _refuse_duplicates(self, keys: pa.Array) -> None:

@@ -234,8 +234,8 @@ def _same_rows(one: Iterator[pa.RecordBatch], other: Iterator[pa.RecordBatch]) -
         if left is None or right is None:
             return left is None and right is None
         rows = min(left.num_rows, right.num_rows)
-        for mine, theirs in zip(left.slice(0, rows).columns, right.slice(0, rows).columns, strict=True):
-            if not equal(mine, converted(theirs, storable(theirs.type))):
+        for found, expected in zip(left.slice(0, rows).columns, right.slice(0, rows).columns, strict=True):
+            if not equal(found, converted(expected, storable(expected.type))):
                 return False
         left, right = left.slice(rows), right.slice(rows)
 

@@ -245,7 +245,7 @@ class RunEnded(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFailed(RunEnded):
-    """The run failed or was interrupted; published parts stay, and there is no _SUCCESS."""
+    """The run failed or was interrupted; published parts are kept, and there is no _SUCCESS."""
 
     name: ClassVar[str] = "run_failed"
     level: ClassVar[Level] = "error"

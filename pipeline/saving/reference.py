@@ -105,8 +105,8 @@ def reference_outputs(
             values = raws.values if isinstance(raws, Steps) else raws
             width = values.shape[1] // len(drafts)
             for index, one in enumerate(drafts):
-                theirs = values[:, index * width : (index + 1) * width]
-                check_values(head, theirs, opaque=one.loaded.graph is None)
+                own = values[:, index * width : (index + 1) * width]
+                check_values(head, own, opaque=one.loaded.graph is None)
         return raw, entries
     given = [f"{getattr(e, 'dtype', 'float32')} {_shape(inputs[e.name])}" for e in choices[-1]]
     assert problem is not None, "there is at least one choice of types"

@@ -156,12 +156,12 @@ def _frame(given: Any, batch: pa.RecordBatch) -> "pd.DataFrame":
     import pandas as pd  # heavy, and only needed for saving
 
     names = batch.schema.names
-    theirs = pandas_columns(given, names) if is_pandas(given) else batch.to_pandas()
+    source = pandas_columns(given, names) if is_pandas(given) else batch.to_pandas()
     columns = {
         # as objects: pandas would convert None to NaN, which is another category for an encoder
-        name: pd.Series(theirs[name].to_numpy(dtype=object), dtype=object)
+        name: pd.Series(source[name].to_numpy(dtype=object), dtype=object)
         if _dtype(batch.schema.field(name).type) == "text"
-        else pd.Series(theirs[name].to_numpy(dtype=np.float64, na_value=np.nan))
+        else pd.Series(source[name].to_numpy(dtype=np.float64, na_value=np.nan))
         for name in names
         if _dtype(batch.schema.field(name).type) not in ("image", "numbers", "words")
     }

@@ -179,7 +179,7 @@ class Scorer:
 
         Raises:
             ColumnError: a feature column is missing, appears twice, or is not numeric.
-            UsageError: hidden layers or explanations that the scorer was not loaded with; keys as a set.
+            UsageError: hidden layers or attributions that the scorer was not loaded with; keys as a set.
         """
         refuse_unordered(keys=options.keys, hidden=options.hidden)
         line, named = self._line(options), source or "the table"
@@ -209,7 +209,7 @@ class Scorer:
         if tuple(hidden_columns(self.manifest, options.hidden)) != (hidden.columns if hidden else ()):
             raise UsageError("the options' hidden layers are not loaded; use Scorer.load(…, hidden=[…])")
         if options.explain != (attribution and attribution.explain):
-            raise UsageError("the options' explanations are not loaded; use Scorer.load(…, explain=…)")
+            raise UsageError("the options' attributions are not loaded; use Scorer.load(…, explain=…)")
         return compose(self.loaded, LineOptions(columns=options))
 
     @overload

@@ -186,7 +186,7 @@ def test_an_output_that_is_not_finite_is_a_reject(tmp_path: Path) -> None:
         ({"labels": ["1", 1, 2]}, "labels are of 2 types"),
         ({"labels": ["x", "x", "y"]}, "two labels read 'x'"),
         ({"task": "ranking"}, "task is the str 'ranking'"),
-        ({"outputs": "probabilities"}, "pass outputs='logits'"),
+        ({"outputs": "probabilities"}, "did you mean outputs='logits'"),
         ({"sample": X[:, :5]}, r"shape \(40, 5\), but there are 6 features"),
         ({"sample": pd.DataFrame(X, columns=list("abcdeg"))}, "no column 'f'"),
         ({"sample": X * np.nan}, "none of the 40 sample rows"),
