@@ -46,9 +46,9 @@ def test_calibrating_a_binary_bundle(tmp_path: Path, scoreline: Command, suffix:
     assert (itself.code, "pass another folder" in itself.message) == (2, True), itself.err
     result = scoreline("calibrate", "--bundle", tmp_path / "b", "--input", file, "--label", "y", tmp_path / "c")
     assert result.code == 0, result.err
-    theirs = calibrated_by_sklearn(z, truth, "platt")
+    calibrator = calibrated_by_sklearn(z, truth, "platt")
     got = Scorer.load(tmp_path / "c", device="cpu").score_frame(X)
-    np.testing.assert_allclose(got["probability"], theirs.predict(raw(model, X)[:, 0]), atol=2e-5)
+    np.testing.assert_allclose(got["probability"], calibrator.predict(raw(model, X)[:, 0]), atol=2e-5)
     assert (got["prediction"] == np.where(got["probability"] > 0.5, "yes", "no")).all()
     picture = (tmp_path / "c.svg").read_text()
     assert picture.startswith("<svg")
@@ -72,10 +72,10 @@ def test_calibrating_classes(tmp_path: Path, scoreline: Command) -> None:
     result = scoreline("calibrate", *words)
     assert result.code == 0, result.err
     report = json.loads(result.out)
-    theirs = calibrated_by_sklearn(z, truth, "temperature")
+    calibrator = calibrated_by_sklearn(z, truth, "temperature")
     columns = [f"probability_{label}" for label in "wxyz"]
     got = Scorer.load(tmp_path / "c", device="cpu").score_frame(X)
-    np.testing.assert_allclose(got[columns], theirs.predict(raw(model, X)), atol=1e-4)
+    np.testing.assert_allclose(got[columns], calibrator.predict(raw(model, X)), atol=1e-4)
     before = Scorer.load(tmp_path / "b", device="cpu").score_frame(X)
     assert (got["prediction"] == before["prediction"]).all()
     assert report["after"]["calibration_error"] < report["before"]["calibration_error"] / 3
@@ -108,9 +108,9 @@ def test_calibrating_a_multilabel_head_of_several_heads(tmp_path: Path, scorelin
     assert result.code == 0, result.err
     got = Scorer.load(tmp_path / "c", device="cpu").score_frame(X)
     for index, label in enumerate("pq"):
-        theirs = calibrated_by_sklearn(z[:, index], truth[:, index], "platt")
+        calibrator = calibrated_by_sklearn(z[:, index], truth[:, index], "platt")
         np.testing.assert_allclose(
-            got[f"tags_probability_{label}"], theirs.predict(wanted[0].double().numpy()[:, index]), atol=2e-5
+            got[f"tags_probability_{label}"], calibrator.predict(wanted[0].double().numpy()[:, index]), atol=2e-5
         )
     np.testing.assert_allclose(got["size_prediction"], wanted[1][:, 0], rtol=1e-5, atol=1e-6)
 
@@ -130,10 +130,10 @@ def test_an_ensemble_is_calibrated_as_one(tmp_path: Path, scoreline: Command) ->
     labelled.assign(y=np.array(list("xyz"))[truth]).to_parquet(tmp_path / "l.parquet", index=False)
     words = ["--bundle", tmp_path / "b", "--input", tmp_path / "l.parquet", "--label", "y", tmp_path / "c"]
     assert scoreline("calibrate", *words).code == 0
-    theirs = calibrated_by_sklearn(mean(labelled), truth, "temperature")
+    calibrator = calibrated_by_sklearn(mean(labelled), truth, "temperature")
     got = Scorer.load(tmp_path / "c", device="cpu").score_frame(X)
     np.testing.assert_allclose(
-        got[["probability_x", "probability_y", "probability_z"]], theirs.predict(mean(X)), atol=1e-4
+        got[["probability_x", "probability_y", "probability_z"]], calibrator.predict(mean(X)), atol=1e-4
     )
 
 

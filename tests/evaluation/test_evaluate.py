@@ -158,7 +158,7 @@ def test_what_cannot_be_evaluated(tmp_path: Path, scoreline: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "theirs"),
+    ("keys", "suffix"),
     [
         (["007", "010", "100"], "csv"),
         (pd.Categorical(["p", "q", "r"]), "parquet"),
@@ -166,17 +166,17 @@ def test_what_cannot_be_evaluated(tmp_path: Path, scoreline: Command) -> None:
         (pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03"]), "parquet"),
     ],
 )
-def test_keys_of_every_type_join(tmp_path: Path, scoreline: Command, keys: Any, theirs: str) -> None:
+def test_keys_of_every_type_join(tmp_path: Path, scoreline: Command, keys: Any, suffix: str) -> None:
     """Leading zeros, dictionaries, numbers and dates; a row without a key has no label."""
     save_bundle(tmp_path / "b", net(1), features=NAMES, task=Regression(), sample=X)
-    frame = X.head(4).assign(key=pd.Series([*keys, None], dtype=object if theirs == "csv" else None))
+    frame = X.head(4).assign(key=pd.Series([*keys, None], dtype=object if suffix == "csv" else None))
     if isinstance(keys, list) and isinstance(keys[0], float):
         frame["key"] = [*keys, np.nan]
     run(scoreline, tmp_path, frame)
     labels = pd.DataFrame({"key": keys, "y": [1.0, 2.0, 3.0]})
-    extra = pd.concat([labels, pd.DataFrame({"key": [None, None], "y": [9.0, 8.0]})]) if theirs == "parquet" else labels
-    file = tmp_path / f"y.{theirs}"
-    extra.to_csv(file, index=False) if theirs == "csv" else extra.to_parquet(file, index=False)
+    extra = pd.concat([labels, pd.DataFrame({"key": [None, None], "y": [9.0, 8.0]})]) if suffix == "parquet" else labels
+    file = tmp_path / f"y.{suffix}"
+    extra.to_csv(file, index=False) if suffix == "csv" else extra.to_parquet(file, index=False)
     found = evaluated(scoreline, tmp_path, "--label", "y", "--labels", file, "--on", "key")
     assert (found["rows"], found["without_label"]) == (3, 1)
 

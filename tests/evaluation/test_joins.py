@@ -84,7 +84,8 @@ def outputs(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("outputs")
     keys = {
-        f"k{n}": pa.array([*values, *[None] * (4 - len(values))], kind) for n, (kind, values, _) in enumerate(TYPES)
+        f"k{n}": pa.array([*values, *[None] * (4 - len(values))], arrow_type)
+        for n, (arrow_type, values, _) in enumerate(TYPES)
     }
     pq.write_table(pa.table({"x": [1.0] * 4, **keys}), folder / "in.parquet")
     words = ["score", "--bundle", bundle, "--input", folder / "in.parquet", "--output", folder / "out"]
@@ -92,23 +93,23 @@ def outputs(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-@pytest.mark.parametrize("ours", range(len(TYPES)), ids=lambda n: str(TYPES[n][0]))
-def test_every_pair_of_types(outputs: Path, tmp_path: Path, scoreline: Command, ours: int) -> None:
+@pytest.mark.parametrize("left", range(len(TYPES)), ids=lambda n: str(TYPES[n][0]))
+def test_every_pair_of_types(outputs: Path, tmp_path: Path, scoreline: Command, left: int) -> None:
     """All rows are joined, or the error names both columns, both types and what to do."""
-    for theirs, values, kind in TYPES:
+    for right, values, group in TYPES:
         y = [float(n) for n in range(len(values))]
-        pq.write_table(pa.table({f"k{ours}": pa.array(values[::-1], theirs), "y": y[::-1]}), tmp_path / "y.parquet")
-        words = ["--label", "y", "--labels", tmp_path / "y.parquet", "--on", f"k{ours}", "--json"]
+        pq.write_table(pa.table({f"k{left}": pa.array(values[::-1], right), "y": y[::-1]}), tmp_path / "y.parquet")
+        words = ["--label", "y", "--labels", tmp_path / "y.parquet", "--on", f"k{left}", "--json"]
         result = scoreline("evaluate", outputs, *words)
-        if join(TYPES[ours][2], kind):
+        if join(TYPES[left][2], group):
             assert result.code == 0, result.err
             assert f'"rows": {len(values)}' in result.out
         else:
-            assert result.code == 65, (TYPES[ours][0], theirs, result.out)
+            assert result.code == 65, (TYPES[left][0], right, result.out)
             schemas = [pq.read_schema(f) for f in (outputs / "in.parquet", tmp_path / "y.parquet")]
-            mine, other = (schema.field(f"k{ours}").type for schema in schemas)
-            expected = [f"key 'k{ours}' of in.parquet ({mine})", f"y.parquet ({other})", "cast one"]
-            if "list" in (kind, TYPES[ours][2]):
+            left_type, right_type = (schema.field(f"k{left}").type for schema in schemas)
+            expected = [f"key 'k{left}' of in.parquet ({left_type})", f"y.parquet ({right_type})", "cast one"]
+            if "list" in (group, TYPES[left][2]):
                 expected = ["(list<", "is nested; only numbers, text, bytes, dates and times can be joined"]
             assert [part for part in expected if part not in result.message] == []
 
@@ -148,28 +149,30 @@ FLOATS = st.one_of(st.sampled_from([0.0, -0.0, 1.0, 1.5, -3.0, 2.0**24 - 1]), st
 SCALED = st.decimals(-3, 3, places=2)
 
 
-def fitting(values: st.SearchStrategy[Any], kind: pa.DataType) -> st.SearchStrategy[tuple[pa.DataType, list[Any]]]:
+def keys_of_type(
+    values: st.SearchStrategy[Any], arrow_type: pa.DataType
+) -> st.SearchStrategy[tuple[pa.DataType, list[Any]]]:
     """Keys of a type, some of them null."""
-    low, high = (0, 2**64) if kind == pa.uint64() else (-(2**63), 2**63)
-    if pa.types.is_integer(kind):
+    low, high = (0, 2**64) if arrow_type == pa.uint64() else (-(2**63), 2**63)
+    if pa.types.is_integer(arrow_type):
         values = values.filter(lambda value: low <= value < high)
-    return st.lists(st.none() | values, max_size=12).map(lambda listed: (kind, listed))
+    return st.lists(st.none() | values, max_size=12).map(lambda listed: (arrow_type, listed))
 
 
 COLUMNS = st.one_of(
-    fitting(INTEGERS, pa.int64()),
-    fitting(INTEGERS, pa.uint64()),
-    fitting(FLOATS, pa.float64()),
-    fitting(FLOATS, pa.float32()),
-    fitting(SCALED, pa.decimal128(5, 2)),
-    fitting(SCALED, pa.decimal256(60, 20)),
+    keys_of_type(INTEGERS, pa.int64()),
+    keys_of_type(INTEGERS, pa.uint64()),
+    keys_of_type(FLOATS, pa.float64()),
+    keys_of_type(FLOATS, pa.float32()),
+    keys_of_type(SCALED, pa.decimal128(5, 2)),
+    keys_of_type(SCALED, pa.decimal256(60, 20)),
 )
 
 
 @given(COLUMNS, COLUMNS)
 def test_numbers_are_equal_where_their_values_are(one: tuple[pa.DataType, list[Any]], other: Any) -> None:
     """As in Python, which compares numbers of different types exactly."""
-    left, right = (pa.array(values, kind) for kind, values in (one, other))
+    left, right = (pa.array(values, arrow_type) for arrow_type, values in (one, other))
     try:
         found = comparable(Keys(column=left, name="k", where="l"), Keys(column=right, name="k", where="r"))
     except DataError:
@@ -193,7 +196,7 @@ def test_times_of_different_units(seconds: list[int], nanoseconds: list[int]) ->
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"),
+    ("left", "right"),
     [
         (pa.array([2**53, 2**53 + 1]), pa.array([2.0**53])),
         (pa.array([2.0**53]), pa.array([2**53 + 1])),
@@ -202,10 +205,10 @@ def test_times_of_different_units(seconds: list[int], nanoseconds: list[int]) ->
         (pa.array([2049]), pa.array([2049], pa.float16())),
     ],
 )
-def test_floats_that_may_be_several_integers(ours: pa.Array, theirs: pa.Array) -> None:
+def test_floats_that_may_be_several_integers(left: pa.Array, right: pa.Array) -> None:
     """pandas and DuckDB treat 2^53 + 1 as equal to 2^53.0; here they are refused."""
     with pytest.raises(DataError, match="a float so large that it may be any of several integers"):
-        comparable(Keys(column=ours, name="k", where="l"), Keys(column=theirs, name="k", where="r"))
+        comparable(Keys(column=left, name="k", where="l"), Keys(column=right, name="k", where="r"))
 
 
 def cells() -> Iterator[Any]:
@@ -237,10 +240,10 @@ def cells() -> Iterator[Any]:
     ]
 
 
-@pytest.mark.parametrize(("kind", "cell", "key"), list(cells()))
-def test_cells_of_a_csv_are_read_in_the_type_of_the_other_side(kind: pa.DataType, cell: str, key: Any) -> None:
+@pytest.mark.parametrize(("arrow_type", "cell", "key"), list(cells()))
+def test_cells_of_a_csv_are_read_in_the_type_of_the_other_side(arrow_type: pa.DataType, cell: str, key: Any) -> None:
     """On either side: a label file, or an output that was scored from CSV."""
-    typed = Keys(column=pa.array([None if key in (None, "null") else key], kind), name="k", where="l")
+    typed = Keys(column=pa.array([None if key in (None, "null") else key], arrow_type), name="k", where="l")
     untyped = Keys(column=pa.array([cell]), name="k", where="r.csv", untyped=True)
     for order in (1, -1):
         if key is None:
