@@ -87,7 +87,7 @@ def test_frames_with_a_c_stream(tmp_path: Path, make: Callable[[pd.DataFrame], A
     assert got["word"].to_pylist() == ["x", None] * 25
     assert got["kind"].to_pylist() == ["p", "q"] * 25
     np.testing.assert_allclose(got["prediction"], given, rtol=1e-5, atol=1e-7)
-    with pytest.raises(RowsRejectedError, match=r"row 3: column 'a' is null .*ask score_table for them"):
+    with pytest.raises(RowsRejectedError, match=r"row 3: column 'a' is null .*get the rejects with score_table"):
         scorer.score_frame(make(rows.assign(a=[None if n == 3 else 1.0 for n in range(50)])))
     with pytest.raises(ColumnError, match="also the name of an output; rename it first"):
         scorer.score_frame(make(rows.assign(prediction=1.0)))
@@ -132,12 +132,12 @@ def test_objects_that_are_not_frames(tmp_path: Path) -> None:
     save_bundle(tmp_path / "b", model, features=list("abc"), task=Regression(), sample=X)
     scorer = Scorer.load(tmp_path / "b", device="cpu")
     for given in (X.to_numpy(), [1, 2], None, object()):
-        with pytest.raises(UsageError, match="takes a frame of pandas, or one that has __arrow_c_stream__"):
+        with pytest.raises(UsageError, match="takes a pandas DataFrame or an object with __arrow_c_stream__"):
             scorer.score_frame(given)
     with pytest.raises(ColumnError, match="cannot be read as a table"):
         scorer.score_frame(pa.chunked_array([[1, 2]]))
     with pytest.raises(RowsRejectedError) as told:
         scorer.score_frame(X.assign(b=np.nan))
-    assert "mend them, or ask score_table for them, with with_rejects=True" in str(told.value)
-    with pytest.raises(RowsRejectedError, match="or ask for them with with_rejects=True"):
+    assert "fix them, or get the rejects with score_table(…, with_rejects=True)" in str(told.value)
+    with pytest.raises(RowsRejectedError, match="or pass with_rejects=True to get the rejects"):
         scorer.score_table(pa.Table.from_pandas(X.assign(b=np.nan)))

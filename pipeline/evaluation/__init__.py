@@ -1,1 +1,1 @@
-"""What is done with finished outputs and finished bundles: evaluate, calibrate, importance, verify, bench."""
+"""Operations on finished outputs and bundles: evaluate, calibrate, importance, verify, bench."""

@@ -1,8 +1,8 @@
-"""Our stages against their limits on this machine: each alone, then the whole, and the ratio of the two.
+"""Compares the time of a run with the limit of this machine: each stage by itself, the whole run, and their ratio.
 
 The limit of a run is `max(Σ CPU seconds ÷ cores, the slowest stage that one thread does)`: no arrangement of the same
-work could be faster. Every figure is the median of a few rounds; on a shared machine only ratios of one report mean
-anything.
+work could be faster. Every figure is the median of several rounds; on a shared machine only ratios within one report
+are meaningful.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from ..scoring.scorer import Scorer
 from ..tasks.tasks import task_of
 from .stage_costs import STAGES, BenchPass, StageCost, limit_of, run_pass
 
-#: Passes after the whole that are not counted: the allocators settle anew.
+#: Passes after the whole run that are not counted, until memory allocation is steady again.
 WARM_PASSES = 1
-#: Raw outputs that differ by less are the same to rounding.
-LIKE_ROUNDING = 1e-4
+#: Smaller differences between raw outputs are rounding errors.
+ROUNDING = 1e-4
 
 
 @dataclass(kw_only=True, slots=True)
 class BenchReport:
-    """What was measured. `limit_s`: of the steady part; `steady_s`: from the first block to the last publish."""
+    """The measurements. `steady_s`: from the first block to the last publish; `limit_s`: the limit for that time."""
 
     rows: int
     cores: Cores
@@ -64,13 +64,13 @@ class BenchReport:
 
     @property
     def ratio(self) -> float:
-        """How many times its limit the steady part takes."""
+        """The steady time as a multiple of its limit."""
         return self.steady_s / max(self.limit_s, 1e-9)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainChanges:
-    """What train mode would do to the raw outputs of some rows."""
+    """How train mode would change the raw outputs of some rows."""
 
     rows: int
     changed: int
@@ -79,7 +79,7 @@ class TrainChanges:
 
 @pinned()
 def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
-    """Measure a bundle on an input. Writes to a temporary folder, which is gone afterwards.
+    """Measure a bundle on an input. Writes to a temporary folder, which is removed afterwards.
 
     Args:
         job: its output is not used.
@@ -97,24 +97,24 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
         device=str(scorer.device),
         batch_rows=scorer.block_rows,
     )
-    _whole(job, report, rounds)
-    blocks = _each_alone(plan, scorer, job, report, rounds)
+    _whole_run(job, report, rounds)
+    blocks = _stages_alone(plan, scorer, job, report, rounds)
     _forward_modes(scorer, blocks, report, rounds)
     report.train_changes = _train_against_eval(bundle, scorer, blocks[0]) if blocks else None
     return report
 
 
 def refuse(bundle: Bundle) -> None:
-    """Raise UsageError for what is not benched: other inputs than tables, and generation."""
+    """Raise UsageError for unsupported bundles: inputs other than tables, and generation."""
     other = [entry.kind for entry in bundle.manifest.inputs if not kind_of(entry).tabular]
     if other:
-        raise UsageError(f"the bench is for tables, and the bundle takes {other[0]}s; scoreline score times those")
+        raise UsageError(f"bench supports only tables, not {other[0]}s; see the times in the output of scoreline score")
     if any(task_of(head).generates for head in bundle.manifest.heads):
-        raise UsageError("the bench is for models that run once a row, not for generation; scoreline score times those")
+        raise UsageError("bench does not support generation; see the times in the output of scoreline score")
 
 
-def _whole(job: ScoreJob, report: BenchReport, rounds: int) -> None:
-    """The run itself, with every check, receipt and timing on."""
+def _whole_run(job: ScoreJob, report: BenchReport, rounds: int) -> None:
+    """Measure the whole run, with every check, receipt and timing."""
     steady, startup = [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
@@ -126,12 +126,12 @@ def _whole(job: ScoreJob, report: BenchReport, rounds: int) -> None:
     report.steady_s, report.startup_s = median(steady), median(startup)
 
 
-def _each_alone(plan: Plan, scorer: Scorer, job: ScoreJob, report: BenchReport, rounds: int) -> list[FeatureBatch]:
-    """Every stage on one thread, block by block, nothing beside it; fills in the limit. Returns the first blocks."""
+def _stages_alone(plan: Plan, scorer: Scorer, job: ScoreJob, report: BenchReport, rounds: int) -> list[FeatureBatch]:
+    """Measure every stage by itself, on one thread, block by block; fill in the limit. Returns the first blocks."""
     clocks: list[BenchPass] = []
     for number in range(WARM_PASSES + rounds):
         for clock in clocks:
-            clock.first_blocks.clear()  # memory that is held is memory that cannot be used again, and faults
+            clock.first_blocks.clear()  # memory that is held cannot be reused, and new memory costs page faults
         if number == WARM_PASSES:
             clocks.clear()
         clocks.append(run_pass(plan, scorer, job, report.batch_rows))
@@ -156,7 +156,7 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 
 def _forward_modes(scorer: Scorer, blocks: list[FeatureBatch], report: BenchReport, rounds: int) -> None:
-    """The forward pass with gradients, without, and in inference mode, each over the same blocks."""
+    """Measure the forward pass with gradients, without, and in inference mode, over the same blocks."""
     rows = sum(block.num_kept for block in blocks)
     if not rows:
         return
@@ -165,7 +165,7 @@ def _forward_modes(scorer: Scorer, blocks: list[FeatureBatch], report: BenchRepo
     for block in blocks:
         sent = device.send(block.inputs)
         if scorer.device.type == "cuda":
-            torch.cuda.synchronize(scorer.device)  # the copy, before anything uses it
+            torch.cuda.synchronize(scorer.device)  # wait for the copy
         passes += scorer.members.passes.cut(sent.tensors)
     for mode, context in (
         ("gradients recorded", _gradients),
@@ -189,7 +189,7 @@ def _called_all(scorer: Scorer, passes: Sequence[Pass]) -> None:
 
 @contextmanager
 def _gradients(models: Sequence[nn.Module]) -> Iterator[None]:
-    """Weights that ask for gradients, as in a loop that has forgotten `no_grad`."""
+    """Weights that require gradients, as in a loop without `no_grad`."""
     weights = [weight for model in models for weight in model.parameters() if weight.is_floating_point()]
     for weight in weights:
         weight.requires_grad_(True)
@@ -201,7 +201,7 @@ def _gradients(models: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _train_against_eval(bundle: Bundle, scorer: Scorer, block: FeatureBatch) -> TrainChanges | None:
-    """The first member's graph as it was saved, in both modes; None where it is no graph."""
+    """Compare the first member's graph, as saved, in train and eval mode; None if it is not a graph."""
     member = bundle.manifest.members[0]
     if not isinstance(member, GraphMember) or not block.num_kept:
         return None
@@ -218,4 +218,4 @@ def _train_against_eval(bundle: Bundle, scorer: Scorer, block: FeatureBatch) -> 
             )
             pieces.append((noisy - quiet).abs().reshape(one.num_rows, -1).amax(dim=1))
     apart = torch.cat(pieces)
-    return TrainChanges(rows=block.num_kept, changed=int((apart > LIKE_ROUNDING).sum()), largest=float(apart.max()))
+    return TrainChanges(rows=block.num_kept, changed=int((apart > ROUNDING).sum()), largest=float(apart.max()))

@@ -1,6 +1,6 @@
-"""A bundle and labelled rows → the same bundle, calibrated, and how reliable its probabilities were before and are now.
+"""A bundle and labelled rows → the calibrated bundle, with the reliability of its probabilities before and after.
 
-Every row's scores are held in memory: 4 bytes for each label, beside the label itself.
+Holds the scores of every row in memory: 4 bytes per label, plus the true label.
 """
 
 import os
@@ -45,7 +45,7 @@ Method = Literal["auto", "temperature", "platt"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationReport:
-    """`rows` had a label and could be scored, `skipped` could not. `numbers`: what was fitted, in words."""
+    """`rows`: with a label and a score; `skipped`: without. `numbers`: the fitted parameters, as text."""
 
     digest: str
     rows: int
@@ -65,24 +65,24 @@ def calibrate(
     method: Method = "auto",
     advance: Callable[[int], object] = lambda _: None,
 ) -> CalibrationReport:
-    """Fit the probabilities of a head to labelled rows, and write the bundle with what was found.
+    """Fit the calibration of a head to labelled rows, and write the calibrated bundle.
 
     Args:
-        job: its bundle, input, format, csv, device and trust.
-        labels: the column that holds the right label; of a multilabel head one for each of its labels, in their order.
+        job: its bundle, input, format, csv, device and trust are used.
+        labels: the column with the true label; for a multilabel head one column per label, in the bundle's order.
         out: the folder of the new bundle.
-        head: which, where the bundle has several.
+        head: the head's name, if the bundle has several.
         method: `auto`: a temperature for multiclass, Platt for binary and multilabel.
-        advance: told how many rows have been read.
+        advance: called with the number of rows read since the last call.
 
     Raises:
-        UsageError: a head, label column or method that does not go with the bundle, or its own folder as the new one.
-        DataError: a label that the bundle does not know, or none that can be fitted.
-        OutputError: `out` is taken, or cannot be.
+        UsageError: a head, label column or method that does not match the bundle, or `out` is the bundle's own folder.
+        DataError: a label that the bundle does not have, or labels that cannot be fitted.
+        OutputError: `out` exists, or cannot be created.
     """
     bundle = open_bundle(job.bundle)
-    if os.path.realpath(out) == os.path.realpath(bundle.path):  # which a link to itself does not stop
-        raise UsageError(f"{out!r} is the bundle that is to be calibrated, which stays as it is; name another folder")
+    if os.path.realpath(out) == os.path.realpath(bundle.path):  # also if one is a link
+        raise UsageError(f"{out!r} is the bundle to calibrate itself, which is not changed; pass another folder")
     chosen = choose(bundle.manifest, head)
     task = task_of(chosen)
     fit = _method(task, method)
@@ -90,8 +90,10 @@ def calibrate(
     if len(labels) != wanted:
         raise UsageError(f"{chosen.task} takes {wanted} --label, in the order of its labels; {len(labels)} were given")
     if bundle.manifest.ensemble is not None and bundle.manifest.ensemble.combine == "vote":
-        raise UsageError("an ensemble that votes gives shares, no probabilities: save it with combine='probability'")
-    find_place(out)  # before the work, not behind it
+        raise UsageError(
+            "an ensemble that votes returns shares of votes, not probabilities; save it with combine='probability'"
+        )
+    find_place(out)  # fails before the work is done
     scorer = Scorer.load(bundle, device=job.device, trust=job.trust)
     scores, truth, skipped = _collected(scorer, task, job, labels, advance)
     try:
@@ -100,7 +102,7 @@ def calibrate(
         raise DataError(f"{job.input}: {error}") from error
     better = chosen.model_copy(update={"calibration": fitted})
     return CalibrationReport(
-        digest=_written(bundle, better, out),
+        digest=_write(bundle, better, out),
         rows=len(truth),
         skipped=skipped,
         numbers=numbers,
@@ -110,14 +112,16 @@ def calibrate(
 
 
 def choose(manifest: BundleManifest, name: str | None) -> AnyHead:
-    """The head of that name, or the only one that gives probabilities. Raises UsageError, saying which there are."""
+    """The head of that name, or the only one with probabilities. Raises UsageError with the available names."""
     heads = [head for head in manifest.heads if task_of(head).calibrations]
     there = ", ".join(head.name for head in heads)
     if not heads:
-        raise UsageError("the bundle gives no probabilities: calibration is for binary, multiclass and multilabel")
+        raise UsageError(
+            "the bundle returns no probabilities; only binary, multiclass and multilabel heads can be calibrated"
+        )
     named = [head for head in heads if name is None or head.name == name]
     if len(named) != 1:
-        raise UsageError(f"--head is to name one of {there}")
+        raise UsageError(f"--head must be one of {there}")
     return named[0]
 
 
@@ -133,10 +137,10 @@ def _method(task: Task[Any], method: str) -> str:
 
 
 def _fit(method: str, scores: np.ndarray, truth: np.ndarray) -> tuple[Temperature | Platt, str]:
-    """What was fitted, and in words.
+    """The fitted calibration, and its parameters as text.
 
     Raises:
-        ValueError: nothing fits.
+        ValueError: the labels cannot be fitted.
     """
     if method == "temperature":
         temperature = fit_temperature(scores, truth.astype(np.int64))
@@ -144,8 +148,8 @@ def _fit(method: str, scores: np.ndarray, truth: np.ndarray) -> tuple[Temperatur
     fitted = fit_platt(scores, truth.reshape(len(truth), -1).astype(bool))
     if min(fitted.slope) <= 0:
         raise ValueError(
-            f"the labels run against the scores (slope {min(fitted.slope):.3g}); are they the other way round,"
-            " or are there too few rows?"
+            f"the labels contradict the scores (slope {min(fitted.slope):.3g}); check whether the labels are inverted,"
+            " or use more rows"
         )
     pairs = zip(fitted.slope, fitted.intercept, strict=True)
     return fitted, ", ".join(f"slope {slope:.4g} intercept {intercept:.4g}" for slope, intercept in pairs)
@@ -154,27 +158,27 @@ def _fit(method: str, scores: np.ndarray, truth: np.ndarray) -> tuple[Temperatur
 def _collected(
     scorer: Scorer, task: Task[Any], job: ScoreJob, labels: Sequence[str], advance: Callable[[int], object]
 ) -> tuple[torch.Tensor, np.ndarray, int]:
-    """Scores `[rows, labels]` and what is right of every row that has both."""
+    """Scores `[rows, labels]` and true labels of all rows that have both, and the number of other rows."""
     scores, truths, skipped, retries = [], [], 0, Retries(warn_retried)
     line = compose(scorer.loaded)
     to_raw = line.score_until("forward")
     for read in _blocks(scorer, job, labels):
         block = execute(to_raw, line.load(read))
         raw, kept = block.need_raw(), block.need_raw().kept(block.need_features())
-        retries.see(raw.retried, source=block.origin.source, first_row=block.first_row, rows=block.batch.num_rows)
+        retries.add(raw.retried, source=block.origin.source, first_row=block.first_row, rows=block.batch.num_rows)
         columns = [plain(block.batch.column(name)) for name in labels]
         if kept is not None:
             columns = [take(column, kept) for column in columns]
         head = task.head.name
-        ours = task.logits(dense({head: raw.heads[head]})[head], scorer.manifest.ensemble, len(scorer.members))
+        logits = task.logits(dense({head: raw.heads[head]})[head], scorer.manifest.ensemble, len(scorer.members))
         truth, known = EVALUATORS[task.name].truth(task.labels, columns, labels)
-        known = known & ~torch.isnan(ours).any(dim=1).numpy()
-        scores.append(ours[torch.from_numpy(known)])
+        known = known & ~torch.isnan(logits).any(dim=1).numpy()
+        scores.append(logits[torch.from_numpy(known)])
         truths.append(truth[known])
         skipped += block.batch.num_rows - int(known.sum())
         advance(block.batch.num_rows)
     if not sum(len(truth) for truth in truths):
-        raise DataError(f"{job.input}: no row has a label and can be scored ({skipped} were read)")
+        raise DataError(f"{job.input}: no row has a label and can be scored (rows read: {skipped})")
     return torch.cat(scores), np.concatenate(truths), skipped
 
 
@@ -195,7 +199,7 @@ def _blocks(scorer: Scorer, job: ScoreJob, labels: Sequence[str]) -> Iterator[Bl
 
 
 def _with_path(block: ReadBlock, labels: Sequence[str], path: Mapping[str, str | None]) -> ReadBlock:
-    """The same with the labels that the file's path says, where it does not hold them itself."""
+    """Add label columns from the file's path, if they are not in the file."""
     batch = block.batch
     for name in labels:
         if name not in batch.schema.names:
@@ -203,8 +207,9 @@ def _with_path(block: ReadBlock, labels: Sequence[str], path: Mapping[str, str |
     return replace(block, batch=batch)
 
 
-def _written(bundle: Bundle, head: AnyHead, out: str) -> str:
-    """The bundle with another head; the decoded columns of its golden rows are made anew from their raw outputs."""
+def _write(bundle: Bundle, head: AnyHead, out: str) -> str:
+    """Write the bundle with a replaced head; the decoded columns of its golden rows are recomputed from their raw
+    outputs."""
     manifest = bundle.manifest
     heads: list[AnyHead] = [head if one.name == head.name else one for one in manifest.heads]
     manifest = manifest.model_copy(update={"heads": heads})

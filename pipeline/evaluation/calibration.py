@@ -1,8 +1,8 @@
-"""Calibration: numbers, fitted on labelled rows, that bring probabilities closer to frequencies.
+"""Calibration: parameters, fitted on labelled rows, that bring probabilities closer to observed frequencies.
 
 Temperature: one number T that minimises the mean negative log-likelihood of `softmax(z / T)` (Guo et al. 2017). Platt:
-for each label two numbers of `1 / (1 + exp(−(a z + b)))`, fitted to targets that are drawn a little towards the middle
-(Platt 1999), by Newton's method with backtracking (Lin, Lin and Weng 2007). All in float64.
+for each label the two parameters of `1 / (1 + exp(−(a z + b)))`, fitted to smoothed targets (Platt 1999) by Newton's
+method with backtracking (Lin, Lin and Weng 2007). All in float64.
 """
 
 import numpy as np
@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from ...schemas.heads import Platt, Temperature
 
 Numbers = NDArray[np.float64]
-#: Logits beyond are as good as certain, and keep sums finite.
-_FARTHEST = 1e4
+#: Larger logits are clipped, to keep sums finite.
+_MAX_LOGIT = 1e4
 _STEPS = 100
 
 
 def fit_temperature(scores: Numbers, truth: NDArray[np.int64]) -> Temperature:
-    """The temperature of logits `[rows, labels]` whose right labels are `truth` `[rows]`; of one column, the log-odds
-    of label 1. The likelihood is concave in 1/T, so its slope is brought to zero by halving a bracket.
+    """Fit the temperature of logits `[rows, labels]` (or `[rows, 1]`, the log-odds of label 1) to true labels `truth`
+    `[rows]`. The likelihood is concave in 1/T; the root of its slope is found by bisection.
 
     Raises:
-        ValueError: the likelihood has no maximum: every row is right, or none is better than chance.
+        ValueError: the likelihood has no maximum: every prediction is correct, or they are no better than chance.
     """
-    logits = np.clip(np.nan_to_num(scores, nan=0.0), -_FARTHEST, _FARTHEST)
+    logits = np.clip(np.nan_to_num(scores, nan=0.0), -_MAX_LOGIT, _MAX_LOGIT)
     if logits.shape[1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
     right = logits[np.arange(len(logits)), truth]
@@ -36,8 +36,8 @@ def fit_temperature(scores: Numbers, truth: NDArray[np.int64]) -> Temperature:
     low, high = 1e-3, 1e3
     if slope(low) >= 0 or slope(high) <= 0:
         raise ValueError(
-            "no temperature fits: the rows are all right, or no better than chance; give rows that the model has not"
-            " been trained on"
+            "no temperature can be fitted: all predictions are correct, or no better than chance; use rows that the"
+            " model was not trained on"
         )
     while high / low > 1 + 1e-12:
         middle = float(np.sqrt(low * high))
@@ -46,21 +46,21 @@ def fit_temperature(scores: Numbers, truth: NDArray[np.int64]) -> Temperature:
 
 
 def fit_platt(scores: Numbers, truth: NDArray[np.bool_]) -> Platt:
-    """Slope and intercept for each column of log-odds `[rows, labels]`; `truth` of the same shape.
+    """Fit slope and intercept for each column of log-odds `[rows, labels]`; `truth` has the same shape.
 
     Raises:
-        ValueError: a label that all rows have, or none.
+        ValueError: all rows have a label, or none has it.
     """
-    fitted = [_one(scores[:, place], truth[:, place]) for place in range(scores.shape[1])]
+    fitted = [_fit_label(scores[:, index], truth[:, index]) for index in range(scores.shape[1])]
     return Platt(slope=[slope for slope, _ in fitted], intercept=[intercept for _, intercept in fitted])
 
 
-def _one(scores: Numbers, truth: NDArray[np.bool_]) -> tuple[float, float]:
+def _fit_label(scores: Numbers, truth: NDArray[np.bool_]) -> tuple[float, float]:
     positive, total = int(truth.sum()), len(truth)
     if positive in (0, total):
-        raise ValueError("a label that every row has, or none, cannot be calibrated; give more rows")
+        raise ValueError("a label that every row has, or that no row has, cannot be calibrated; use more rows")
     targets = np.where(truth, (positive + 1) / (positive + 2), 1 / (total - positive + 2))
-    z = np.clip(np.nan_to_num(scores, nan=0.0), -_FARTHEST, _FARTHEST)
+    z = np.clip(np.nan_to_num(scores, nan=0.0), -_MAX_LOGIT, _MAX_LOGIT)
     numbers = np.array([1.0, 0.0])
 
     def loss(at: Numbers) -> float:

@@ -1,4 +1,4 @@
-"""What a full run would take, estimated from its first rows."""
+"""Estimates the time, output size and memory of a full run from its first rows."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..running.run import num_readers
 from ..scoring.scorer import Scorer
 from .stage_costs import STAGES, StageCost, limit_of, run_pass
 
-#: Rows that are scored for it.
+#: Rows to score for an estimate.
 ESTIMATE_ROWS = 1 << 17
-#: How many times its limit a run takes, and the seconds before its first row (docs/benchmarks.md).
+#: Run time as a multiple of its limit, and seconds before the first row (docs/benchmarks.md).
 ABOVE_LIMIT, START_UP_S = 1.25, 0.9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """Of a full run. `memory_bytes`: the most this process has held so far, which has done all that a run does; `rows`:
-    how many were scored to find out."""
+    """The estimate for a full run. `memory_bytes`: the peak memory of this process so far; `rows`: the number of rows
+    scored for the estimate."""
 
     seconds: float
     output_bytes: int
@@ -32,10 +32,10 @@ class Estimate:
 
 @pinned()
 def estimate(plan: Plan, scorer: Scorer, job: ScoreJob) -> Estimate | None:
-    """What the full run would take, from its first rows; None where the files do not say how many they have."""
+    """Estimate a full run from its first rows; None if the files do not record their number of rows."""
     if not plan.num_rows or not plan.partitions:
         return None
-    for _ in range(2):  # the first pass pays for what is done once
+    for _ in range(2):  # the first pass includes one-time costs
         measured = run_pass(plan, scorer, job, scorer.block_rows, ESTIMATE_ROWS)
     if not measured.rows:
         return None

@@ -1,5 +1,5 @@
-"""An output and what is right → how good its predictions are, at the speed of reading. Nothing is held but counts, the
-ranks of AUC, and labels that are joined from another file.
+"""Evaluates an output's predictions against the true labels, at the speed of reading. Holds only counts, the ranks for
+AUC, and labels that are joined from another file.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,34 +30,32 @@ def evaluate(
     joined: LabelFile | None = None,
     advance: Advance = lambda _: None,
 ) -> Evaluation:
-    """Hold the predictions of a finished run against what is right.
+    """Evaluate the predictions of a finished run against the true labels.
 
     Args:
-        output: what `scoreline score` has written.
-        labels: the column that holds what is right; one for each label of a multilabel head or target of a
-            regression, in their order.
-        head: which, where the bundle has several.
-        joined: take the columns from this file.
-        advance: told how many rows have been read.
+        output: the output of `scoreline score`.
+        labels: the column with the true labels; one column per label of a multilabel head or target of a regression,
+            in the bundle's order.
+        head: the head's name, if the bundle has several.
+        joined: take the label columns from this file.
+        advance: called with the number of rows read since the last call.
 
     Raises:
-        DataError: no finished run, or a value that is no label.
-        UsageError: a head or column that is not there.
+        DataError: the run is not finished, or a value is not a label.
+        UsageError: a head or column does not exist.
     """
     store = Store(output, failed=listing_error)
     manifest = finished(store)
     chosen = _chosen(manifest, head)
     evaluator = EVALUATORS.get(chosen.task)
     if evaluator is None:
-        raise UsageError("what is generated has no one right answer to be held against; read its column")
+        raise UsageError("generated sequences cannot be evaluated, since they have no single correct answer")
     wanted = evaluator.num_columns(chosen)
     if len(labels) != wanted:
         raise UsageError(f"{chosen.task} takes {wanted} --label, in the bundle's order; {len(labels)} were given")
     made = {column for head in manifest.heads for column in head.columns}
     if joined is None and set(labels) & made:
-        raise UsageError(
-            f"--label {min(set(labels) & made)!r} is a prediction; name the column that holds what is right"
-        )
+        raise UsageError(f"--label {min(set(labels) & made)!r} is a prediction; pass the column with the true labels")
     found = evaluator.start(chosen)
     parts = [_Part(part.target, record) for record in manifest.partitions for part in record.parts]
     table = None if joined is None else LabelTable(joined, labels)
@@ -71,7 +69,7 @@ def evaluate(
         found.unlabelled += len(known) - int(known.sum())
         advance(rows.num_rows)
     if not found.rows:
-        hint = f"; do the keys in {joined.on!r} read alike in both?" if joined is not None else ""
+        hint = f"; check that the keys in {joined.on!r} match" if joined is not None else ""
         raise DataError(
             f"{output}: none of {found.unlabelled:,} rows has a label in {', '.join(map(repr, labels))}{hint}"
         )
@@ -79,42 +77,42 @@ def evaluate(
 
 
 def finished(store: Store) -> RunManifest:
-    """The manifest of a run that has ended well.
+    """The manifest of a successful run.
 
     Raises:
-        NoInputError: no output of ours.
-        DataError: a run that is not complete, whose run.json was changed, or which does not say what predictions are.
+        NoInputError: the folder is not an output of Scoreline.
+        DataError: the run is not complete, its run.json was changed, or it does not describe its predictions.
     """
     manifest = read_manifest(store)
     if manifest.status != "success" or store.kind(SUCCESS) != "file":
         raise DataError(f"{str(store.root)!r} is not complete; run the same scoreline score again first")
     if not manifest.heads:
-        raise DataError(f"{str(store.root)!r} does not say what its predictions are; score it again with --force")
+        raise DataError(f"{str(store.root)!r} does not describe its predictions; score it again with --force")
     return manifest
 
 
 def _chosen(manifest: RunManifest, name: str | None) -> HeadRecord:
     heads = [head for head in manifest.heads if name is None or head.name == name]
     if len(heads) != 1:
-        raise UsageError(f"--head is to name one of {', '.join(head.name for head in manifest.heads)}")
+        raise UsageError(f"--head must be one of {', '.join(head.name for head in manifest.heads)}")
     return heads[0]
 
 
 class _Part:
-    """A file of the output, and the columns that the folders of its input say beside its own."""
+    """A file of the output, with the columns from its input's folder names (`name=value`)."""
 
     def __init__(self, name: str, record: PartitionRecord) -> None:
         self.name, self.path = name, dict(hive_keys(record.source))
         self._untyped = FORMATS[record.format].cells_are_text
 
     def column(self, rows: pa.RecordBatch | pa.Table, name: str) -> Any:
-        """A column of the file, or else one that the path says, as text."""
+        """A column of the file, or one from the path, as text."""
         if name in rows.schema.names:
             return rows.column(name)
         return pa.repeat(pa.scalar(self.path[name], pa.large_string()), rows.num_rows)
 
     def keys(self, rows: pa.RecordBatch | pa.Table, name: str) -> Keys:
-        """The same, to be compared with those of another file."""
+        """A column as keys, for comparison with another file's."""
         untyped = self._untyped or name not in rows.schema.names
         return Keys(column=self.column(rows, name), name=name, where=self.name, untyped=untyped)
 
@@ -122,7 +120,7 @@ class _Part:
 def _batches(
     store: Store, parts: Sequence[_Part], head: HeadRecord, keys: Sequence[str], *, whole_parts: bool
 ) -> Iterator[tuple[_Part, pa.RecordBatch | pa.Table]]:
-    """Some columns beside the predictions, as far as they stand in the files."""
+    """The predictions and key columns of each part, in batches; keys from the path are not included."""
     for part in parts:
         try:
             with ParquetSource(store.path(part.name), name=part.name) as source:

@@ -1,4 +1,4 @@
-"""What is measured of each task's predictions, by task. A task that is not in the table cannot be evaluated."""
+"""The evaluators, by task. A task without one cannot be evaluated."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from ..arrow_types import is_list
 from ..errors import DataError
 from ..nested import keep
 from ..plain import plain, whole
-from .labels import Known, numbers_of, places_of, truths_of
+from .labels import Known, binary_truths, label_indices, true_numbers
 from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
 
 
 @dataclass(kw_only=True, slots=True)
 class Evaluation:
-    """Of one head. `rows` (or what `unit` says) had a label, `unlabelled` had none. `classes`: of one label among
-    several; `labels`: of each of a multilabel head; `targets`, `quantiles`: of a regression, by column."""
+    """The evaluation of one head. `rows`: the number of units (rows or steps) with a true label; `unlabelled`: without.
+    `classes`: metrics of a classification; `labels`: of each label of a multilabel head; `targets`, `quantiles`: of a
+    regression, by column."""
 
     head: HeadRecord
     unit: str = "rows"
@@ -38,21 +39,21 @@ class Evaluation:
 
 
 class Evaluator(ABC):
-    """How the predictions of a task are compared with its true labels."""
+    """Compares the predictions of a task with the true labels."""
 
-    #: What is counted.
+    #: The unit that is counted.
     unit: ClassVar[str] = "rows"
 
     def num_columns(self, head: HeadRecord) -> int:  # noqa: ARG002 - one for most
-        """How many columns hold the true labels."""
+        """The number of columns with true labels."""
         return 1
 
     @abstractmethod
     def truth(self, labels: Sequence[Any], columns: Sequence[Any], names: Sequence[str]) -> tuple[Any, Known]:
-        """The columns of true labels, read as the task has them, and which rows have one.
+        """The true labels, converted for the task, and which rows have one.
 
         Raises:
-            DataError: a value that is no label.
+            DataError: a value is not a label.
         """
 
     @abstractmethod
@@ -61,7 +62,7 @@ class Evaluator(ABC):
 
     @abstractmethod
     def add(self, found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> Known:
-        """Take a batch of predictions and its true labels, and say which rows, or steps, have one."""
+        """Add a batch of predictions and true labels. Returns which rows, or steps, have a label."""
 
 
 class ClassEvaluator(Evaluator):
@@ -69,18 +70,18 @@ class ClassEvaluator(Evaluator):
 
     def truth(self, labels: Sequence[Any], columns: Sequence[Any], names: Sequence[str]) -> tuple[Any, Known]:
         """The index of each row's label."""
-        return places_of(columns[0], labels, names[0])
+        return label_indices(columns[0], labels, names[0])
 
     def start(self, head: HeadRecord) -> Evaluation:
-        """Measures of classes."""
+        """An evaluation with metrics of classes."""
         return Evaluation(head=head, unit=self.unit, classes=ClassMetrics(len(head.labels)))
 
     def add(self, found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> Known:
-        """Take labels, and probabilities where they were written."""
-        assert found.classes is not None, "made by `start`"
+        """Add labels, and probabilities if they were written."""
+        assert found.classes is not None, "set by `start`"
         head = found.head
         truth, known = self.truth(head.labels, truths, names)
-        predicted, _ = places_of(rows.column(head.columns[0]), head.labels, head.columns[0])
+        predicted, _ = label_indices(rows.column(head.columns[0]), head.labels, head.columns[0])
         probabilities = _probabilities(head, rows, "prediction")
         found.classes.add(truth[known], predicted[known], None if probabilities is None else probabilities[known])
         return known
@@ -92,12 +93,12 @@ class StepEvaluator(ClassEvaluator):
     unit = "steps"
 
     def add(self, found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> Known:
-        """Take lists of labels."""
-        assert found.classes is not None, "made by `start`"
+        """Add lists of labels."""
+        assert found.classes is not None, "set by `start`"
         head = found.head
-        right, ours = _steps(plain(rows.column(head.columns[0])), truths[0], names[0])
+        right, predicted_steps = _steps(plain(rows.column(head.columns[0])), truths[0], names[0])
         truth, known = self.truth(head.labels, [right], names)
-        predicted, _ = places_of(ours, head.labels, head.columns[0])
+        predicted, _ = label_indices(predicted_steps, head.labels, head.columns[0])
         found.classes.add(truth[known], predicted[known], None)
         return known
 
@@ -111,19 +112,19 @@ class MultilabelEvaluator(Evaluator):
 
     def truth(
         self,
-        labels: Sequence[Any],  # noqa: ARG002 - there is a column for each
+        labels: Sequence[Any],  # noqa: ARG002 - one column per label
         columns: Sequence[Any],
         names: Sequence[str],
     ) -> tuple[Any, Known]:
         """bool `[rows, labels]`."""
-        return truths_of(columns, names)
+        return binary_truths(columns, names)
 
     def start(self, head: HeadRecord) -> Evaluation:
-        """Measures of each label by itself."""
+        """An evaluation with metrics of each label."""
         return Evaluation(head=head, labels={str(label): ClassMetrics(2) for label in head.labels})
 
     def add(self, found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> Known:
-        """Take yes or no, and probabilities where they were written."""
+        """Add yes or no for each label, and probabilities if they were written."""
         head = found.head
         matrix, known = self.truth(head.labels, truths, names)
         predicted = np.stack([to_numpy(whole(rows.column(n))) for n in head.columns[: len(head.labels)]], axis=1)
@@ -137,7 +138,7 @@ class MultilabelEvaluator(Evaluator):
 
 
 class RegressionEvaluator(Evaluator):
-    """Numbers."""
+    """One number per target, or one per quantile."""
 
     def num_columns(self, head: HeadRecord) -> int:
         """One for each target."""
@@ -145,16 +146,16 @@ class RegressionEvaluator(Evaluator):
 
     def truth(
         self,
-        labels: Sequence[Any],  # noqa: ARG002 - it has none
+        labels: Sequence[Any],  # noqa: ARG002 - a regression has none
         columns: Sequence[Any],
         names: Sequence[str],
     ) -> tuple[Any, Known]:
         """float64 `[rows]` for each target."""
-        pairs = [numbers_of(column, name) for column, name in zip(columns, names, strict=True)]
+        pairs = [true_numbers(column, name) for column, name in zip(columns, names, strict=True)]
         return [values for values, _ in pairs], np.logical_and.reduce([there for _, there in pairs])
 
     def start(self, head: HeadRecord) -> Evaluation:
-        """Measures of each target, or of each quantile."""
+        """An evaluation with metrics of each target, or of each quantile."""
         found = Evaluation(head=head)
         for column, quantile in zip(head.columns, head.quantiles, strict=False):
             found.quantiles[column] = QuantileMetrics(quantile)
@@ -163,7 +164,7 @@ class RegressionEvaluator(Evaluator):
         return found
 
     def add(self, found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> Known:
-        """Take numbers."""
+        """Add numbers."""
         right, known = self.truth([], truths, names)
         wanted: dict[str, RegressionMetrics | QuantileMetrics] = {**found.targets, **found.quantiles}
         for index, (column, one) in enumerate(wanted.items()):
@@ -182,30 +183,32 @@ EVALUATORS: dict[str, Evaluator] = {
 
 
 def _steps(predicted: pa.Array, column: Any, name: str) -> tuple[pa.Array, pa.Array]:
-    """The labels of every step, right ones and predicted ones, of the rows that have right ones.
+    """The true and predicted labels of every step, of the rows with true labels.
 
     Raises:
-        DataError: no lists, or of another number of steps.
+        DataError: a column without lists, or a list with another number of steps.
     """
     truth = plain(column)
     if not is_list(truth.type):
-        raise DataError(f"label column {name!r} is {column.type}, and tagging has a list of labels for each row")
+        raise DataError(f"label column {name!r} is {column.type}; tagging needs a list of labels for each row")
     known = truth.is_valid()
-    right, ours = keep(truth, known), keep(predicted, known)
-    apart = pc.not_equal(pc.list_value_length(right).cast(pa.int64()), pc.list_value_length(ours).cast(pa.int64()))
+    right, predicted_steps = keep(truth, known), keep(predicted, known)
+    num_right, num_predicted = (pc.list_value_length(lists).cast(pa.int64()) for lists in (right, predicted_steps))
+    apart = pc.not_equal(num_right, num_predicted)
     if pc.any(apart).as_py():
         row = pc.index(apart, True).as_py()
         raise DataError(
-            f"label column {name!r} has {len(right[row])} labels in a row of {len(ours[row])} steps; it needs one each"
+            f"label column {name!r} has {len(right[row])} labels in a row of {len(predicted_steps[row])} steps; each"
+            " step needs one label"
         )
-    return right.flatten(), ours.flatten()
+    return right.flatten(), predicted_steps.flatten()
 
 
 def _probabilities(head: HeadRecord, rows: Any, first: str) -> np.ndarray | None:
-    """float32 `[rows, labels]`, where they were written; of a binary head from that of the second label.
+    """float32 `[rows, labels]`, None if they were not written; for a binary head from those of the second label.
 
     Args:
-        first: the name of the head's first column, without what stands before it.
+        first: the name of the head's first column, without its prefix.
     """
     base = head.columns[0].removesuffix(first)
     if f"{base}probabilities" in head.columns:

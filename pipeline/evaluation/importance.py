@@ -1,4 +1,4 @@
-"""An output with attributions → which features told the most. Nothing is held but sums."""
+"""An output with attributions → the importance of each feature. Holds only sums."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from .evaluate import finished
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureImportance:
-    """A feature: the mean size of its attributions, their mean, and the largest size."""
+    """The mean absolute attribution of a feature, its mean attribution, and the largest absolute one."""
 
     feature: str
     mean_absolute: float
@@ -28,8 +28,8 @@ class FeatureImportance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Importance:
-    """The most telling feature first. `rows` of the output's have attributions, which sum to the difference in score
-    within `largest_gap`, where the method promises that."""
+    """The features, most important first. `rows`: the number of rows with attributions; `largest_gap`: the largest
+    difference between the sum of attributions and the difference in score, None for methods without this guarantee."""
 
     method: str
     rows: int
@@ -41,20 +41,20 @@ def importance(output: str, advance: Callable[[int], object] = lambda _: None) -
     """Read the attributions of a finished run.
 
     Args:
-        output: what `scoreline score --explain` has written.
-        advance: told how many rows have been read.
+        output: the output of `scoreline score --explain`.
+        advance: called with the number of rows read since the last call.
 
     Raises:
-        NoInputError: no output of ours.
-        DataError: a run that is not complete, or a part that cannot be read.
-        UsageError: nothing in it is explained.
+        NoInputError: the folder is not an output of Scoreline.
+        DataError: the run is not complete, or a part cannot be read.
+        UsageError: the output has no attributions.
     """
     store = Store(output, failed=listing_error)
     manifest = finished(store)
     method, prefix = manifest.options.get("explain"), str(manifest.options.get("prefix") or "")
     if not method:
-        raise UsageError(f"{output}: no row is explained; score it with --explain shapley")
-    sums: dict[str, np.ndarray] = {}  # by column: rows, sum of sizes, sum, largest size
+        raise UsageError(f"{output}: the output has no attributions; score it with --explain shapley")
+    sums: dict[str, np.ndarray] = {}  # by column: rows, sum of absolute values, sum, largest absolute value
     for name in [part.target for record in manifest.partitions for part in record.parts]:
         try:
             with ParquetSource(store.path(name), name=name) as source:
@@ -66,17 +66,17 @@ def importance(output: str, advance: Callable[[int], object] = lambda _: None) -
         except PartitionError as error:
             raise DataError(f"{one_line(error)}; run scoreline verify") from error
     gaps = sums.pop(GAP, None) if str(method).split()[0] in COMPLETE else None
-    told = [_told(column.removeprefix(ATTRIBUTION), found) for column, found in sums.items()]
+    features = [_feature_importance(column.removeprefix(ATTRIBUTION), found) for column, found in sums.items()]
     return Importance(
         method=str(method).split()[0],
         rows=int(max((found[0] for found in sums.values()), default=0)),
-        features=tuple(sorted(told, key=lambda one: -one.mean_absolute)),
+        features=tuple(sorted(features, key=lambda one: -one.mean_absolute)),
         largest_gap=None if gaps is None else float(gaps[3]),
     )
 
 
 def _columns(names: Sequence[str], manifest: RunManifest, prefix: str) -> list[str]:
-    """The attributions of a part: they stand behind its predictions, and keys before them."""
+    """The attribution columns of a part: they follow its predictions; keys precede them."""
     predictions = [column for head in manifest.heads for column in head.columns]
     behind = names[max(names.index(column) for column in predictions) + 1 :]
     return [name for name in behind if name.startswith(prefix + ATTRIBUTION)]
@@ -88,7 +88,7 @@ def _add(found: np.ndarray, column: pa.Array) -> None:
     found[3] = max(found[3], np.abs(values).max(initial=0.0))
 
 
-def _told(feature: str, found: np.ndarray) -> FeatureImportance:
+def _feature_importance(feature: str, found: np.ndarray) -> FeatureImportance:
     rows = max(1.0, found[0])
     return FeatureImportance(
         feature=feature, mean_absolute=float(found[1] / rows), mean=float(found[2] / rows), largest=float(found[3])

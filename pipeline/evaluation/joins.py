@@ -1,10 +1,10 @@
-"""Key columns of two files → one type in which keys are equal where their values are, and only there; or a refusal.
+"""Key columns of two files → one common type in which keys are equal exactly if their values are; or an error.
 
-What joins, beside equal types: integers of any width and sign; floats of any width; integers with floats, while no
-float is beyond 2^53 (float32: 2^24); decimals of any scale, also with integers; text, and bytes, in any layout; dates;
-times of any unit, naive with naive ones, and zoned with zoned ones, as instants. A CSV and a path hold no types: they
-are read in the type of the other side. All else is refused, as pandas does: text with numbers, dates with times,
-decimals with floats, naive times with zoned ones. Does not import torch.
+These types can be joined, besides equal ones: integers of any width and sign; floats of any width; integers with
+floats, if no float is above 2^53 (float32: 2^24); decimals of any scale, also with integers; text, and bytes, in any
+layout; dates; times of any unit, naive with naive and zoned with zoned, as instants. CSV cells and path values have no
+type: they are read in the type of the other side. Everything else is refused, as pandas does: text with numbers, dates
+with times, decimals with floats, naive times with zoned ones. Does not import torch.
 """
 
 from collections.abc import Callable
@@ -27,65 +27,65 @@ _AS_CSV = ", or write the labels as CSV, whose cells are read in the type of the
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Keys:
-    """A key column. `where`: the file, and `kind`: its type there, for messages; `untyped`: its text is from a CSV or a
-    path."""
+    """A key column. `where`: the file, and `arrow_type`: its type there, for messages; `untyped`: its text is from a
+    CSV or a path."""
 
     column: pa.Array
     name: str
     where: str
-    kind: pa.DataType | None = None
+    arrow_type: pa.DataType | None = None
     untyped: bool = False
 
     @property
-    def said(self) -> str:
-        """The column as messages name it."""
-        kind = "text without a type" if self.untyped else str(self.kind or self.column.type)
-        return f"key {self.name!r} of {self.where} ({kind})"
+    def described(self) -> str:
+        """The column, described for messages."""
+        type_name = "text without a type" if self.untyped else str(self.arrow_type or self.column.type)
+        return f"key {self.name!r} of {self.where} ({type_name})"
 
 
-def comparable(ours: Keys, theirs: Keys) -> tuple[pa.Array, pa.Array]:
-    """Both columns in one type that compares them exactly; null where a row has no key, or one that no value of the
-    other side's type can equal. NaN is no key.
+def comparable(left: Keys, right: Keys) -> tuple[pa.Array, pa.Array]:
+    """Convert both columns to one type that compares them exactly. A row is null if it has no key, or if no value of
+    the other side's type equals it. NaN is not a key.
 
     Raises:
-        DataError: types that cannot be compared exactly, or a cell that is no value of the other side's type.
+        DataError: types that cannot be compared exactly, or a cell that is not a value of the other side's type.
     """
     try:
-        mine, other = plain(ours.column), plain(theirs.column)
-        if ours.untyped and not theirs.untyped:
-            mine = _read(mine, other.type, ours, theirs)
-        elif theirs.untyped and not ours.untyped:
-            other = _read(other, mine.type, theirs, ours)
-        convert = _conversion(mine.type, other.type)
+        one, other = plain(left.column), plain(right.column)
+        if left.untyped and not right.untyped:
+            one = _read(one, other.type, left, right)
+        elif right.untyped and not left.untyped:
+            other = _read(other, one.type, right, left)
+        convert = _conversion(one.type, other.type)
         if convert is None:
-            raise _unlike(ours, theirs)
-        for keys, column, beside in ((ours, mine, other), (theirs, other, mine)):
+            raise _unlike(left, right)
+        for keys, column, beside in ((left, one, other), (right, other, one)):
             if pa.types.is_floating(column.type) and pa.types.is_integer(beside.type):
-                _refuse_inexact(keys, column, theirs if keys is ours else ours)
-        return convert(mine), convert(other)
+                _refuse_inexact(keys, column, right if keys is left else left)
+        return convert(one), convert(other)
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"{ours.said} and {theirs.said} cannot be compared: {one_line(error)}") from error
+        raise DataError(f"{left.described} and {right.described} cannot be compared: {one_line(error)}") from error
 
 
-def _unlike(ours: Keys, theirs: Keys) -> DataError:
-    nested = [keys for keys in (ours, theirs) if pa.types.is_nested(plain(keys.column).type)]
+def _unlike(left: Keys, right: Keys) -> DataError:
+    nested = [keys for keys in (left, right) if pa.types.is_nested(plain(keys.column).type)]
     if nested:
-        return DataError(f"{nested[0].said} is nested, and only numbers, text, bytes, dates and times are joined")
+        return DataError(f"{nested[0].described} is nested; only numbers, text, bytes, dates and times can be joined")
     return DataError(
-        f"{ours.said} and {theirs.said} are of types that cannot be compared exactly; cast one to the other's type"
-        f" where it is written{'' if ours.untyped or theirs.untyped else _AS_CSV}"
+        f"{left.described} and {right.described} have types that cannot be compared exactly; cast one to the other's"
+        f" type when it is written{'' if left.untyped or right.untyped else _AS_CSV}"
     )
 
 
 def _refuse_inexact(keys: Keys, column: pa.Array, other: Keys) -> None:
-    """A large float stands for several integers."""
+    """Refuse floats so large that several integers round to them."""
     doubles = column.cast(pa.float64())
-    beyond = pc.and_(pc.greater_equal(pc.abs(doubles), float(exact_below(column.type))), pc.is_finite(doubles))
-    if pc.any(beyond).as_py():
-        value = doubles[pc.index(beyond, True).as_py()].as_py()
+    inexact = pc.and_(pc.greater_equal(pc.abs(doubles), float(exact_below(column.type))), pc.is_finite(doubles))
+    if pc.any(inexact).as_py():
+        value = doubles[pc.index(inexact, True).as_py()].as_py()
         raise DataError(
-            f"{keys.said} holds {value!r}, a float so large that it may be any of several integers of {other.said};"
-            " write it as integers"
+            f"{keys.described} holds {value!r}, a float so large that it may be any of several integers of"
+            f" {other.described}; write it as integers"
         )
 
 
@@ -93,24 +93,24 @@ Convert = Callable[[pa.Array], pa.Array]
 
 
 def _conversion(one: pa.DataType, other: pa.DataType) -> Convert | None:
-    """How columns of both types are taken to a common one; None where there is none."""
-    kinds = (one, other)
+    """Converts columns of both types to a common one; None if there is none."""
+    both = (one, other)
     types = pa.types
-    if any(types.is_null(kind) for kind in kinds):  # no keys at all on one side
+    if any(types.is_null(t) for t in both):  # one side has no keys at all
         return lambda column: pa.nulls(len(column), pa.int64())
-    if all(is_text(kind) for kind in kinds) or all(is_bytes(kind) for kind in kinds):
+    if all(is_text(t) for t in both) or all(is_bytes(t) for t in both):
         return plain
-    if all(types.is_boolean(kind) for kind in kinds):
+    if all(types.is_boolean(t) for t in both):
         return lambda column: column
-    if all(types.is_integer(kind) or types.is_floating(kind) for kind in kinds):
+    if all(types.is_integer(t) or types.is_floating(t) for t in both):
         return _numbers(one, other)
-    if all(types.is_decimal(kind) or types.is_integer(kind) for kind in kinds):
+    if all(types.is_decimal(t) or types.is_integer(t) for t in both):
         return _decimals(one, other)
-    if all(types.is_date(kind) for kind in kinds):
+    if all(types.is_date(t) for t in both):
         return lambda column: column.cast(pa.timestamp("ms"))
-    if all(types.is_timestamp(kind) for kind in kinds) and (one.tz is None) == (other.tz is None):
+    if all(types.is_timestamp(t) for t in both) and (one.tz is None) == (other.tz is None):
         return _times(one, other)
-    if all(types.is_duration(kind) for kind in kinds) or all(types.is_time(kind) for kind in kinds):
+    if all(types.is_duration(t) for t in both) or all(types.is_time(t) for t in both):
         return _times(one, other)
     return None
 
@@ -137,7 +137,7 @@ def _numbers(one: pa.DataType, other: pa.DataType) -> Convert:
 
 
 def _doubles(column: pa.Array) -> pa.Array:
-    """float64 in which −0 is 0 and NaN is null."""
+    """float64, with −0 as 0 and NaN as null."""
     doubles = pc.add(column.cast(pa.float64()), 0.0)
     return pc.if_else(pc.is_nan(doubles), None, doubles)
 
@@ -157,16 +157,16 @@ def _decimals(one: pa.DataType, other: pa.DataType) -> Convert | None:
     return convert
 
 
-def _scale(kind: pa.DataType) -> int:
-    return 0 if pa.types.is_integer(kind) else int(kind.scale)
+def _scale(arrow_type: pa.DataType) -> int:
+    return 0 if pa.types.is_integer(arrow_type) else int(arrow_type.scale)
 
 
-def _digits(kind: pa.DataType) -> int:
-    return 20 if pa.types.is_integer(kind) else int(kind.precision)
+def _digits(arrow_type: pa.DataType) -> int:
+    return 20 if pa.types.is_integer(arrow_type) else int(arrow_type.precision)
 
 
 def _times(one: pa.DataType, other: pa.DataType) -> Convert:
-    """int64 in the finer unit; null where a time of the coarser one lies beyond what the finer can say."""
+    """int64 in the finer unit; null where a time in the coarser unit is out of range."""
     finest = max(_PER_SECOND[one.unit], _PER_SECOND[other.unit])
 
     def convert(column: pa.Array) -> pa.Array:
@@ -179,22 +179,23 @@ def _times(one: pa.DataType, other: pa.DataType) -> Convert:
     return convert
 
 
-def _read(cells: pa.Array, kind: pa.DataType, untyped: Keys, typed: Keys) -> pa.Array:
-    """Cells in the type of the other side; an empty one is no key of another type than text."""
-    if is_text(kind) or pa.types.is_null(kind):
+def _read(cells: pa.Array, arrow_type: pa.DataType, untyped: Keys, typed: Keys) -> pa.Array:
+    """Cells in the type of the other side; an empty cell is a key only if that type is text."""
+    if is_text(arrow_type) or pa.types.is_null(arrow_type):
         return cells
     try:
-        read = pc.if_else(pc.equal(cells, ""), None, cells).cast(kind)
+        read = pc.if_else(pc.equal(cells, ""), None, cells).cast(arrow_type)
     except pa.ArrowNotImplementedError as error:
         raise _unlike(untyped, typed) from error
     except pa.ArrowException as error:
-        raise DataError(f"{untyped.said} is to be read as {typed.said}: {one_line(error)}") from error
-    if pa.types.is_floating(kind):
-        large = pc.greater_equal(pc.abs(read.cast(pa.float64())), float(exact_below(kind))).fill_null(False)
-        for place in np.flatnonzero(to_numpy(large)).tolist():
-            cell, value = cells[place].as_py(), read[place].as_py()
+        raise DataError(f"{untyped.described} cannot be read as {typed.described}: {one_line(error)}") from error
+    if pa.types.is_floating(arrow_type):
+        large = pc.greater_equal(pc.abs(read.cast(pa.float64())), float(exact_below(arrow_type))).fill_null(False)
+        for index in np.flatnonzero(to_numpy(large)).tolist():
+            cell, value = cells[index].as_py(), read[index].as_py()
             if np.isfinite(value) and Decimal(cell) != Decimal(value):
                 raise DataError(
-                    f"{untyped.said} holds {cell!r}, which no {kind} of {typed.said} is; write both as integers or text"
+                    f"{untyped.described} holds {cell!r}, which no {arrow_type} of {typed.described} equals; write both"
+                    " as integers or text"
                 )
     return read

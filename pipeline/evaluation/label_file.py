@@ -1,4 +1,4 @@
-"""Right labels that stand in another file, found by key. Does not import torch."""
+"""True labels from another file, joined by key. Does not import torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,30 +17,30 @@ from .joins import Keys, comparable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelFile:
-    """A Parquet or CSV file. `on`: the key by which a row of the output is found there."""
+    """A Parquet or CSV file with labels. `on`: the key column that joins it with the output."""
 
     path: str
     on: str
 
     @property
     def is_csv(self) -> bool:
-        """Whether its cells are text without a type."""
+        """Whether its cells are untyped text."""
         return self.path.lower().endswith(Csv.suffixes)
 
 
 class LabelTable:
-    """Keys and labels of a file, in memory. A row without a key is never found.
+    """Keys and labels of a file, in memory. Rows without a key are never found.
 
     Raises:
-        NoInputError: there is no such file.
-        DataError: it is broken, or a row of it makes no sense.
-        UsageError: a column is missing or doubled.
+        NoInputError: the file does not exist.
+        DataError: the file is broken, or a row of it is invalid.
+        UsageError: a column is missing or appears twice.
     """
 
     def __init__(self, file: LabelFile, labels: Sequence[str]) -> None:
         self._file = file
         names = [*dict.fromkeys([file.on, *labels])]
-        said = printable(file.path)
+        path = printable(file.path)
         try:
             require_plain(file.path)
             table = _read_csv(file.path, names) if file.is_csv else _read_parquet(file.path, names)
@@ -48,41 +48,46 @@ class LabelTable:
         except PartitionError as error:
             raise DataError(f"label file {one_line(error)}") from error
         except OSError as error:
-            raise NoInputError(f"label file {said} cannot be read: {error.strerror or one_line(error)}") from error
+            raise NoInputError(f"label file {path} cannot be read: {error.strerror or one_line(error)}") from error
         except (pa.ArrowException, ValueError) as error:
-            raise DataError(f"label file {said} cannot be read: {one_line(error)}") from error
-        kind = table.schema.field(file.on).type
-        self._keys = Keys(column=columns[file.on], name=file.on, where=file.path, kind=kind, untyped=file.is_csv)
+            raise DataError(f"label file {path} cannot be read: {one_line(error)}") from error
+        self._keys = Keys(
+            column=columns[file.on],
+            name=file.on,
+            where=file.path,
+            arrow_type=table.schema.field(file.on).type,
+            untyped=file.is_csv,
+        )
         self._labels = [columns[name] for name in labels]
         self._unique_as: set[pa.DataType] = set()
 
     def look_up(self, keys: Keys) -> list[pa.Array]:
-        """The labels of each row, null where its key is not there.
+        """The labels of each row, null if its key is not in the file.
 
         Raises:
-            DataError: keys of types that cannot be compared exactly, or a key that is there twice.
+            DataError: keys of types that cannot be compared exactly, or a key that appears twice.
         """
-        ours, theirs = comparable(keys, self._keys)
-        if theirs.type not in self._unique_as:
-            self._refuse_doubled(theirs)
-            self._unique_as.add(theirs.type)
-        places = pc.index_in(ours, value_set=theirs, skip_nulls=True)
-        return [labels.take(places) for labels in self._labels]
+        wanted, known = comparable(keys, self._keys)
+        if known.type not in self._unique_as:
+            self._refuse_duplicates(known)
+            self._unique_as.add(known.type)
+        indices = pc.index_in(wanted, value_set=known, skip_nulls=True)
+        return [labels.take(indices) for labels in self._labels]
 
-    def _refuse_doubled(self, keys: pa.Array) -> None:
+    def _refuse_duplicates(self, keys: pa.Array) -> None:
         counts = keys.drop_null().value_counts()
-        doubled = counts.filter(pc.greater(counts.field("counts"), 1))
-        if len(doubled):
-            value = self._keys.column[pc.index(keys, doubled.field("values")[0]).as_py()]
+        duplicates = counts.filter(pc.greater(counts.field("counts"), 1))
+        if len(duplicates):
+            value = self._keys.column[pc.index(keys, duplicates.field("values")[0]).as_py()]
             raise DataError(
-                f"{self._file.path}: column {self._file.on!r} holds a key twice ({str(value)!r}), so it does not say"
-                " which is right"
+                f"{self._file.path}: column {self._file.on!r} holds a key twice ({str(value)!r}), so its label is"
+                " ambiguous; remove one of the rows"
             )
 
 
 def _read_csv(path: str, names: Sequence[str]) -> pa.Table:
-    """Every cell as text: 007 is no 7, and what a label is the bundle says. An empty cell is null, and `""` in quotes
-    an empty text."""
+    """Read every cell as text: 007 is not 7, and the bundle determines the type of labels. An empty cell is null, and
+    a quoted `""` is an empty text."""
     table = read_text(path, names, nulls=True)
     _refuse_columns(path, names, table.schema.names)
     return table
@@ -99,4 +104,4 @@ def _refuse_columns(path: str, wanted: Sequence[str], there: Sequence[str]) -> N
         times = list(there).count(name)
         if times != 1:
             found = f"column {name!r} {times} times" if times else f"no column {name!r}"
-            raise UsageError(f"{path} has {found}; it has {', '.join(there)}")
+            raise UsageError(f"{path} has {found}; its columns are {', '.join(there)}")

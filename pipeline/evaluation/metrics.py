@@ -1,4 +1,4 @@
-"""How good predictions are, added up batch by batch: no row is kept but for the ranks of AUC. Knows nothing of files.
+"""Metrics of predictions, accumulated batch by batch. Keeps no rows except the scores for AUC. Independent of files.
 
 Formulas are scikit-learn's, so that the same rows give the same numbers: `accuracy_score`, `log_loss`, `roc_auc_score`
 (one against the rest, the mean of all labels), `brier_score_loss`, `f1_score`, `confusion_matrix`,
@@ -15,7 +15,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
-#: Scores that are kept for exact ranks, over all labels; beyond, they are counted in bins.
+#: The number of scores to keep for exact ranks, over all labels; above it, scores are counted in bins.
 EXACT_SCORES = 1 << 26
 _BIN_BITS = 18
 _TINY = float(np.finfo(np.float32).eps)
@@ -23,8 +23,8 @@ _TINY = float(np.finfo(np.float32).eps)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Auc:
-    """Area under the ROC curve; the true one lies within `bound` of it, which is 0 where ranks were kept. NaN where all
-    rows are of one kind."""
+    """Area under the ROC curve. The exact value differs by at most `bound`, which is 0 if all scores were kept. NaN if
+    all rows have the same label."""
 
     value: float
     bound: float
@@ -35,8 +35,8 @@ class Ranking:
     the positive has the higher score, ties half (Hanley and McNeil 1982).
 
     Args:
-        exact: how many scores are kept; beyond, scores that share their first 18 bits count as ties, and half of what
-            such ties weigh is the bound.
+        exact: how many scores to keep; above that number, scores with the same first 18 bits count as ties, and the
+            bound is half the weight of these ties.
     """
 
     def __init__(self, exact: int = EXACT_SCORES) -> None:
@@ -45,24 +45,24 @@ class Ranking:
         self._bins: tuple[Ints, Ints] | None = None
 
     def add(self, scores: Singles, positive: Bools) -> None:
-        """Take float32 scores `[rows]` and which rows are positive."""
+        """Add float32 scores `[rows]`, and which rows are positive."""
         keys = _ordered(scores)
-        for place, part in enumerate((keys[~positive], keys[positive])):
+        for index, part in enumerate((keys[~positive], keys[positive])):
             if self._bins is None:
-                self._kept[place].append(part)
+                self._kept[index].append(part)
             else:
-                self._count(place, part)
+                self._count(index, part)
         self._held += len(scores)
         if self._bins is None and self._held > self._exact:
             size = 1 << _BIN_BITS
             self._bins = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
-            for place in (0, 1):
-                for part in self._kept[place]:
-                    self._count(place, part)
-                self._kept[place].clear()
+            for index in (0, 1):
+                for part in self._kept[index]:
+                    self._count(index, part)
+                self._kept[index].clear()
 
     def value(self) -> Auc:
-        """What the scores so far come to."""
+        """The area for the scores so far."""
         if self._bins is not None:
             negative, positive = (counts.astype(np.float64) for counts in self._bins)
             pairs = negative.sum() * positive.sum()
@@ -79,40 +79,40 @@ class Ranking:
         upto = np.searchsorted(negatives, positives, side="right").sum(dtype=np.float64)
         return Auc(value=float((below + upto) / 2 / pairs), bound=0.0)
 
-    def _count(self, place: int, keys: NDArray[np.uint32]) -> None:
-        assert self._bins is not None, "made before anything is counted"
-        self._bins[place][:] += np.bincount(keys >> np.uint32(32 - _BIN_BITS), minlength=1 << _BIN_BITS)
+    def _count(self, index: int, keys: NDArray[np.uint32]) -> None:
+        assert self._bins is not None, "created before the first count"
+        self._bins[index][:] += np.bincount(keys >> np.uint32(32 - _BIN_BITS), minlength=1 << _BIN_BITS)
 
 
 _NONE = Auc(value=float("nan"), bound=0.0)
 
 
 def _ordered(scores: Singles) -> NDArray[np.uint32]:
-    """Numbers whose order is that of the floats: of a negative all bits are turned, of the others the sign."""
-    bits = (np.ascontiguousarray(scores) + np.float32(0)).view(np.uint32)  # −0 and 0 are one
+    """Integers in the same order as the floats: flips all bits of a negative float, and the sign of the others."""
+    bits = (np.ascontiguousarray(scores) + np.float32(0)).view(np.uint32)  # −0 equals 0
     return np.where(bits >> np.uint32(31), ~bits, bits | np.uint32(1 << 31))
 
 
 def negative_logs(right: Singles | Floats) -> Floats:
-    """−log of the right label's probability, `[rows]`, no nearer to 0 and 1 than float32 can tell: their mean is the
+    """−log of the true label's probability, `[rows]`, clipped to the resolution of float32 at 0 and 1. The mean is the
     log loss."""
     logs: Floats = -np.log(np.clip(right.astype(np.float64), _TINY, 1 - _TINY))
     return logs
 
 
 def squared_distances(probabilities: Singles | Floats, right: Singles | Floats) -> Floats:
-    """Of probabilities `[rows, labels]` from 1 for the right label and 0 for the others, `[rows]`: their mean is the
-    Brier score, of two labels twice that.
+    """Squared distances of probabilities `[rows, labels]` from 1 for the true label and 0 for the others, `[rows]`. The
+    mean is the Brier score (for two labels, twice the Brier score).
 
     Args:
-        right: the right label's probability.
+        right: the true label's probability.
     """
     squares: Floats = np.square(probabilities, dtype=np.float64).sum(axis=1) - 2 * right.astype(np.float64) + 1
     return squares
 
 
 class ClassMetrics:
-    """Of one label among several. `labels`: how many there are."""
+    """Metrics of a classification. `labels`: the number of labels."""
 
     def __init__(self, labels: int) -> None:
         self.confusion: Ints = np.zeros((labels, labels), dtype=np.int64)
@@ -122,7 +122,7 @@ class ClassMetrics:
         self._rankings = [Ranking(EXACT_SCORES // labels) for _ in range(labels if labels > 2 else 1)]
 
     def add(self, truth: Ints, predicted: Ints, probabilities: Singles | None) -> None:
-        """Take the places of the right labels and of those predicted, `[rows]`, and probabilities `[rows, labels]`."""
+        """Add indices of true and predicted labels, `[rows]`, and probabilities `[rows, labels]`."""
         labels = len(self.confusion)
         self.rows += len(truth)
         self.confusion += np.bincount(truth * labels + predicted, minlength=labels * labels).reshape(labels, labels)
@@ -132,41 +132,41 @@ class ClassMetrics:
         right = probabilities[np.arange(len(truth)), truth]
         self._log_loss += float(negative_logs(right).sum())
         self._brier += float(squared_distances(probabilities, right).sum())
-        for place, ranking in enumerate(self._rankings):
-            label = place if labels > 2 else 1
+        for index, ranking in enumerate(self._rankings):
+            label = index if labels > 2 else 1
             ranking.add(probabilities[:, label], truth == label)
 
     @property
     def accuracy(self) -> float:
-        """The share of rows whose label is predicted."""
+        """The share of rows with a correct prediction."""
         return float(np.trace(self.confusion) / max(1, self.rows))
 
     @property
     def f1(self) -> Floats:
-        """Of each label: 2 · hits / (predicted + right), 0 where it is neither."""
+        """F1 of each label: 2 · hits / (predicted + true), 0 if it is neither predicted nor true."""
         hits = np.diag(self.confusion)
         either = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
         return np.asarray(2 * hits / np.maximum(1, either))
 
     @property
     def log_loss(self) -> float | None:
-        """Mean −log of the right label's probability; None where there are no probabilities."""
+        """Mean −log of the true label's probability; None without probabilities."""
         return self._log_loss / max(1, self.rows) if self._with_probabilities else None
 
     @property
     def brier(self) -> float | None:
-        """Mean squared distance of the probabilities from the truth: of the second label's where there are two, else
-        summed over all labels."""
+        """Mean squared distance of the probabilities from the truth: for two labels of the second label's probability,
+        otherwise summed over all labels. None without probabilities."""
         half = 2 if len(self.confusion) == 2 else 1
         return self._brier / half / max(1, self.rows) if self._with_probabilities else None
 
     def aucs(self) -> list[Auc]:
-        """One against the rest, of each label; of the second alone where there are two."""
+        """One-vs-rest for each label; for two labels only that of the second."""
         return [ranking.value() for ranking in self._rankings] if self._with_probabilities else []
 
 
 class RegressionMetrics:
-    """Of one target. Sums are taken around the first batch's mean, so that nothing is lost to large values."""
+    """Metrics of one target. Sums are relative to the first batch's mean, to preserve precision for large values."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -174,7 +174,7 @@ class RegressionMetrics:
         self._origin = self._sum = self._squares = 0.0
 
     def add(self, truth: Floats, predicted: Floats) -> None:
-        """Take the right values and the predicted ones, `[rows]`."""
+        """Add true and predicted values, `[rows]`."""
         if not self.rows and len(truth):
             self._origin = float(truth.mean())
         apart, moved = predicted - truth, truth - self._origin
@@ -197,25 +197,25 @@ class RegressionMetrics:
 
     @property
     def bias(self) -> float:
-        """Mean of predicted − right."""
+        """Mean of predicted − true."""
         return self._error / max(1, self.rows)
 
     @property
     def r2(self) -> float:
-        """1 − squared error / squared distance from the mean; NaN where all right values are equal."""
+        """1 − squared error / squared distance from the mean; NaN if all true values are equal."""
         total = self._squares - self._sum**2 / max(1, self.rows)
         return 1 - self._squared / total if total > 0 else float("nan")
 
 
 class QuantileMetrics:
-    """Of one quantile of one target: how much it costs, and how often the truth lies at or below it."""
+    """Metrics of one quantile of one target: pinball loss and coverage."""
 
     def __init__(self, quantile: float) -> None:
         self.quantile, self.rows = quantile, 0
         self._loss, self._below = 0.0, 0
 
     def add(self, truth: Floats, predicted: Floats) -> None:
-        """Take the right values and the predicted quantile, `[rows]`."""
+        """Add true values and predicted quantiles, `[rows]`."""
         apart = truth - predicted
         self.rows += len(truth)
         self._loss += float(np.maximum(self.quantile * apart, (self.quantile - 1) * apart).sum())
@@ -228,10 +228,10 @@ class QuantileMetrics:
 
     @property
     def coverage(self) -> float:
-        """The share of rows whose right value lies at or below: the quantile itself, where it is right."""
+        """The share of rows whose true value is at or below the predicted quantile; ideally the quantile itself."""
         return self._below / max(1, self.rows)
 
 
 def macro(values: Sequence[float] | Floats) -> float:
-    """The plain mean over labels; NaN where one has none."""
+    """The unweighted mean over labels; NaN if a label's value is NaN."""
     return float(np.mean(values)) if len(values) else float("nan")

@@ -1,4 +1,4 @@
-"""How well probabilities agree with frequencies, before and after calibration. Does not import torch."""
+"""Compares probabilities with observed frequencies, before and after calibration. Does not import torch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,8 @@ from .metrics import negative_logs, squared_distances
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reliability:
-    """How often labels were right, by probability. Per bin of equal width: how many, their mean probability, the share
-    that was right; `error`: the mean gap, weighed by how many (expected calibration error)."""
+    """Observed frequencies by probability. Per bin of equal width: the count, the mean probability, and the share that
+    was correct. `error`: the mean gap weighted by count (expected calibration error)."""
 
     counts: NDArray[np.int64]
     predicted: Numbers
@@ -24,11 +24,11 @@ class Reliability:
 
 
 def reliability(probabilities: Numbers, truth: NDArray[Any], bins: int = 10) -> Reliability:
-    """Of the label that is predicted, where one of several is right; else of every label's own probability.
+    """The reliability of the predicted label's probability for multiclass, otherwise of each label's own probability.
 
     Args:
         probabilities: `[rows, labels]`, or `[rows, 1]` of the second of two labels.
-        truth: indices of the right labels `[rows]`; bool `[rows, labels]` where each is right or not by itself.
+        truth: indices of the true labels `[rows]`; for multilabel bool `[rows, labels]`.
     """
     if truth.ndim == 1 and probabilities.shape[1] > 1:
         confidence, hits = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth

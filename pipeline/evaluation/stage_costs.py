@@ -1,4 +1,4 @@
-"""What every stage costs alone: read to publish on one thread, block by block, nothing beside it."""
+"""Measures the cost of each stage by itself: read to publish on one thread, block by block."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from ..scoring.line import Line, LineOptions, compose
 from ..scoring.scorer import Scorer
 from ..timing import StageTime, StageTimes
 
-#: Rows that the stages are measured on, one by one; the whole runs over all.
-MOST_ROWS = 1 << 20
-#: Blocks that are kept for comparisons of the forward pass.
+#: The largest number of rows to measure the stages on; the whole run scores all rows.
+MAX_ROWS = 1 << 20
+#: Blocks to keep for comparisons of the forward pass.
 FEW_BLOCKS = 4
 STAGES = ("read", "check + scale", "transfer + forward", "decode", "write + publish")
 
 
 @dataclass(kw_only=True, slots=True)
 class StageCost:
-    """A stage alone, for all rows of the input: seconds on the clock, and of CPU time over all threads."""
+    """The cost of one stage for all rows of the input: wall-clock seconds, and CPU seconds of all threads."""
 
     name: str
     wall_s: float
@@ -41,7 +41,7 @@ class StageCost:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limit:
-    """The least seconds that any arrangement of the same work takes, and what sets them."""
+    """The shortest possible time for the same work in any arrangement, and what limits it."""
 
     seconds: float
     limited_by: str
@@ -60,7 +60,7 @@ def limit_of(costs: Iterable[StageCost], *, readers: int, cores: int) -> Limit:
 
 
 class _Clocks(StageTimes):
-    """The clocks of one pass: seconds on the wall and of CPU time of this thread, by the stages of the bench."""
+    """The clocks of one pass: wall-clock seconds, and CPU seconds of this thread, by bench stage."""
 
     def __init__(self, groups: Mapping[str, str]) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class _Clocks(StageTimes):
 
     @contextmanager
     def stage(self, name: str) -> Iterator[StageTime]:
-        """Seconds that a reader's other threads spend meanwhile are added to reading by `run_pass`."""
+        """Measure one stage. `run_pass` adds the CPU time of the reader's other threads."""
         wall, cpu = perf_counter(), thread_time()
         with super().stage(name) as spent:
             yield spent
@@ -83,26 +83,26 @@ class BenchPass:
     """One pass over the first rows of an input."""
 
     clocks: _Clocks
-    most_rows: int = MOST_ROWS
+    max_rows: int = MAX_ROWS
     rows: int = 0
     output_bytes: int = 0
     first_blocks: list[FeatureBatch] = field(default_factory=list)
 
     @property
     def wall_s(self) -> dict[str, float]:
-        """Seconds on the wall."""
+        """Wall-clock seconds by bench stage."""
         return self.clocks.wall_s
 
     @property
     def cpu_s(self) -> dict[str, float]:
-        """Seconds of CPU time."""
+        """CPU seconds by bench stage."""
         return self.clocks.cpu_s
 
 
-def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, most_rows: int = MOST_ROWS) -> BenchPass:
-    """read → … → publish over at most `most_rows` rows, in this thread."""
+def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, max_rows: int = MAX_ROWS) -> BenchPass:
+    """read → … → publish over at most `max_rows` rows, in this thread."""
     options, started = LineOptions.of(job), process_time()
-    one = BenchPass(clocks=_Clocks(_groups(compose(scorer.loaded, options))), most_rows=most_rows)
+    one = BenchPass(clocks=_Clocks(_groups(compose(scorer.loaded, options))), max_rows=max_rows)
     with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
         store = Store(folder)
         for planned in plan.partitions:
@@ -117,7 +117,7 @@ def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, most_ro
                     part.write(scored.rows, scored.rejects)
             with one.clocks.stage("publish"):
                 one.output_bytes += part.publish("part.parquet", _receipt(planned, part)).num_bytes
-            if one.rows >= most_rows:
+            if one.rows >= max_rows:
                 break
     others = sum(seconds for name, seconds in one.cpu_s.items() if name != "read")
     one.cpu_s["read"] = max(0.0, process_time() - started - others)
@@ -125,7 +125,7 @@ def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, most_ro
 
 
 def _groups(line: Line) -> dict[str, str]:
-    """Which stage of the bench a stage of the line belongs to."""
+    """The bench stage of each stage of the line."""
     groups = {"read": "read", "write": "write + publish", "publish": "write + publish"}
     groups |= dict.fromkeys((name for name in line.load_names if name != "read"), "check + scale")
     groups |= dict.fromkeys(line.score_names, "decode")
@@ -135,7 +135,7 @@ def _groups(line: Line) -> dict[str, str]:
 def _blocks(planned: PlannedPartition, block_rows: int, one: BenchPass) -> Iterator[Block]:
     origin = origin_of(planned, FirstRows())
     with closing(read_splits(planned, block_rows)) as pieces:
-        while one.rows < one.most_rows:
+        while one.rows < one.max_rows:
             with one.clocks.stage("read"):
                 piece = next(pieces, None)
             if piece is None:

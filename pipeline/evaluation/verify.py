@@ -1,5 +1,5 @@
-"""Read an output back and hold it against its own accounts: digests, page checksums, receipts, rows in against rows
-out, and the order of the keys against the input where that is still there. Needs no model and no torch.
+"""Reads an output back and checks it against its own records: digests, page checksums, receipts, rows in and rows out,
+and the order of the keys compared with the input if that still exists. Needs no model, and does not import torch.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ BLOCK_ROWS = 1 << 16
 
 @dataclass(kw_only=True, slots=True)
 class Verdict:
-    """What was found. `problems`: one line each, naming the file; none means that everything is right."""
+    """The result. `problems`: one line each, naming the file; empty if the output is intact."""
 
     parts: int = 0
     rows_in: int = 0
@@ -42,17 +42,19 @@ class Verdict:
 
 
 def verify(output: str) -> Verdict:
-    """Check everything that an output says of itself.
+    """Check an output against its records.
 
     Raises:
-        NoInputError: no run has been here.
-        DataError: a run has been here, and was killed before it could tell of itself; or what it has told was changed.
+        NoInputError: the folder is not an output of Scoreline.
+        DataError: the run was killed before it wrote its run.json, or run.json was changed.
     """
     store = Store(output, failed=listing_error)
     manifest = read_manifest(store)
     verdict = Verdict(orphaned_parts=[])
     if manifest.status != "success" or store.kind(SUCCESS) != "file":
-        why = manifest.error or ("it was killed, or goes on" if manifest.status == "running" else "no _SUCCESS")
+        why = manifest.error or (
+            "it was killed, or is still running" if manifest.status == "running" else "no _SUCCESS"
+        )
         verdict.problems.append(f"the run is not complete ({why}); run it again")
     for record in manifest.partitions:
         _verify_partition(store, record, manifest.bundle.digest, verdict)
@@ -65,9 +67,9 @@ def verify(output: str) -> Verdict:
 
 
 def _verify_partition(store: Store, record: PartitionRecord, bundle: str, verdict: Verdict) -> None:
-    """The parts of an input: each whole, together all of its rows, in its order."""
+    """Check the parts of an input: each is intact, and together they have all of its rows, in order."""
     if record.error is not None:
-        verdict.problems.append(f"{record.source}: was not scored to its end: {record.error}")
+        verdict.problems.append(f"{record.source}: was not scored completely: {record.error}")
     receipts: list[Receipt] = []
     rejected: set[int] = set()
     for part in record.parts:
@@ -89,17 +91,17 @@ def _verify_partition(store: Store, record: PartitionRecord, bundle: str, verdic
 
 
 def _verify_range(record: PartitionRecord, receipts: list[Receipt], bundle: str, verdict: Verdict) -> bool:
-    """Whether the parts hold the rows of their input from the first to the last, each once."""
+    """Whether the parts contain the rows of their input from the first to the last, each exactly once."""
     row = 0
-    for place, (part, receipt) in enumerate(zip(record.parts, receipts, strict=True)):
+    for index, (part, receipt) in enumerate(zip(record.parts, receipts, strict=True)):
         mark = receipt.fingerprint
         if mark.bundle != bundle:
-            verdict.problems.append(f"{part.target}: was made by another bundle than {MANIFEST} names")
+            verdict.problems.append(f"{part.target}: was scored by a bundle other than the one in {MANIFEST}")
             return False
         if mark.source != record.source:
             verdict.problems.append(f"{part.target}: holds rows of {mark.source}, not of {record.source}")
             return False
-        if (mark.first_row, receipt.last) != (row, place == len(receipts) - 1):
+        if (mark.first_row, receipt.last) != (row, index == len(receipts) - 1):
             verdict.problems.append(f"{part.target}: its rows do not follow those of the part before it")
             return False
         row += receipt.rows_in
@@ -109,27 +111,27 @@ def _verify_range(record: PartitionRecord, receipts: list[Receipt], bundle: str,
 
 
 def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | None:
-    """Its receipt, None where the part cannot be believed."""
+    """The part's receipt; None if the part is damaged."""
     name, path = part.target, store.path(part.target)
     receipt = read_receipt(path)
     if not isinstance(receipt, Receipt):
-        advice = "move it away" if receipt == "foreign" else "run again to make it anew"
+        advice = "move it away" if receipt == "foreign" else "run again to rescore it"
         verdict.problems.append(f"{name}: is {receipt}; {advice}")
         return None
     verdict.rows_in += receipt.rows_in
     verdict.rows_scored += receipt.rows_scored
     verdict.rows_rejected += receipt.rows_rejected
     if receipt.rows_in != receipt.rows_scored + receipt.rows_rejected:
-        verdict.problems.append(f"{name}: {receipt.rows_in} rows in are not those scored and rejected")
-    said = (
+        verdict.problems.append(f"{name}: {receipt.rows_in} rows in are not the sum of rows scored and rejected")
+    recorded = (
         *(part.receipt, part.split, part.last, part.out_of_bounds),
         *(part.rows_in, part.rows_scored, part.rows_rejected, part.rejects is not None),
     )
-    if said != _told(receipt) or name != home_of(receipt):
-        verdict.problems.append(f"{name}: {MANIFEST} says otherwise of it than its receipt")
+    if recorded != _recorded(receipt) or name != home_of(receipt):
+        verdict.problems.append(f"{name}: its record in {MANIFEST} does not match its receipt")
     if part.sha256 != file_digest(path):
         verdict.problems.append(
-            f"{name}: its sha256 is not the one in {MANIFEST}; run again with --force to make it anew"
+            f"{name}: its sha256 is not the one in {MANIFEST}; run again with --force to rescore it"
         )
     try:
         rows = sum(batch.num_rows for batch in _batches(store, name, []))
@@ -137,25 +139,25 @@ def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | 
         verdict.problems.append(one_line(error))
         return None
     if rows != receipt.rows_scored:
-        verdict.problems.append(f"{name}: holds {rows} rows, and its receipt says {receipt.rows_scored}")
+        verdict.problems.append(f"{name}: holds {rows} rows, but its receipt says {receipt.rows_scored}")
     return receipt
 
 
-def _told(receipt: Receipt) -> tuple[object, ...]:
+def _recorded(receipt: Receipt) -> tuple[object, ...]:
     rows = (receipt.rows_in, receipt.rows_scored, receipt.rows_rejected)
     return (receipt.checksum, receipt.split, receipt.last, receipt.out_of_bounds, *rows, receipt.rejects is not None)
 
 
 def _verify_rejects(store: Store, name: str, receipt: Receipt, verdict: Verdict) -> set[int] | None:
-    """The numbers of the rejected rows, None where they cannot be believed."""
+    """The numbers of the rejected rows; None if the rejects are damaged."""
     path = store.path(rejects_name(name))
     if receipt.rejects is None:
         if store.kind(rejects_name(name)) != "missing":
-            verdict.problems.append(f"{rejects_name(name)}: rejects that no receipt names")
+            verdict.problems.append(f"{rejects_name(name)}: rejects that do not belong to any part")
         return set()
     try:
         if file_digest(path) != receipt.rejects:
-            verdict.problems.append(f"{rejects_name(name)}: is not the file that the receipt of {name} names")
+            verdict.problems.append(f"{rejects_name(name)}: does not match the receipt of {name}")
             return None
         with pa.ipc.open_file(str(path)) as reader:
             numbers = reasons_of(reader.read_all()).combine_chunks().field("row_number").to_pylist()
@@ -163,12 +165,14 @@ def _verify_rejects(store: Store, name: str, receipt: Receipt, verdict: Verdict)
         verdict.problems.append(f"{rejects_name(name)}: cannot be read back: {one_line(error)}")
         return None
     if len(numbers) != receipt.rows_rejected:
-        verdict.problems.append(f"{rejects_name(name)}: {len(numbers)} rows, and {receipt.rows_rejected} were rejected")
+        verdict.problems.append(
+            f"{rejects_name(name)}: holds {len(numbers)} rows, but the receipt of {name} says {receipt.rows_rejected}"
+        )
     return set(numbers)
 
 
 def _verify_keys(store: Store, record: PartitionRecord, receipt: Receipt, rejected: set[int], verdict: Verdict) -> None:
-    """The key columns of the parts are those of their input, in order, without the rejected rows."""
+    """Check that the key columns of the parts equal those of their input, in order, without the rejected rows."""
     mark = receipt.fingerprint
     partition = Partition(
         path=record.path,
@@ -187,7 +191,7 @@ def _verify_keys(store: Store, record: PartitionRecord, receipt: Receipt, reject
             keys = part.names[: receipt.num_keys]
         if not keys:
             return
-        format = FORMATS[partition.format]  # noqa: A001 - what it is called everywhere
+        format = FORMATS[partition.format]  # noqa: A001 - the usual name
         header, _ = format.read_schema(partition, dialect, keys)
         missing = [name for name in keys if header.names.count(name) != 1]
         if missing:
@@ -202,11 +206,11 @@ def _verify_keys(store: Store, record: PartitionRecord, receipt: Receipt, reject
         return
     verdict.keys_compared += 1
     if not same:
-        verdict.problems.append(f"{', '.join(targets)}: the keys are not those of {record.source}, in that order")
+        verdict.problems.append(f"{', '.join(targets)}: the keys are not those of {record.source} in the same order")
 
 
 def _batches(store: Store, name: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """A part's rows; without columns named all of them, so that every page is checked."""
+    """A part's rows. With no columns named, reads all columns, so that every page is checked."""
     with ParquetSource(store.path(name), name=name) as source:
         yield from source.read_batches(columns or None, block_rows=BLOCK_ROWS)
 
@@ -221,7 +225,7 @@ def _without(batches: Iterator[pa.RecordBatch], rejected: set[int]) -> Iterator[
 
 
 def _same_rows(one: Iterator[pa.RecordBatch], other: Iterator[pa.RecordBatch]) -> bool:
-    """Whether two streams hold equal rows, whatever their batches."""
+    """Whether two streams contain equal rows, regardless of batch sizes."""
     left: pa.RecordBatch | None = None
     right: pa.RecordBatch | None = None
     while True:
@@ -230,8 +234,8 @@ def _same_rows(one: Iterator[pa.RecordBatch], other: Iterator[pa.RecordBatch]) -
         if left is None or right is None:
             return left is None and right is None
         rows = min(left.num_rows, right.num_rows)
-        for mine, theirs in zip(left.slice(0, rows).columns, right.slice(0, rows).columns, strict=True):
-            if not equal(mine, converted(theirs, storable(theirs.type))):
+        for found, expected in zip(left.slice(0, rows).columns, right.slice(0, rows).columns, strict=True):
+            if not equal(found, converted(expected, storable(expected.type))):
                 return False
         left, right = left.slice(rows), right.slice(rows)
 
@@ -241,17 +245,19 @@ def _next(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
 
 
 def _unrecorded_files(store: Store, manifest: RunManifest, verdict: Verdict) -> None:
-    """Every `.parquet` is a part of the run or a listed orphaned part; nothing temporary is left."""
+    """Check that every `.parquet` is a part of the run or a listed orphaned part, and that no temporaries are left."""
     known = {part.target for record in manifest.partitions for part in record.parts}
     for name in store.parquet_files():
         if name in manifest.orphaned_parts:
             verdict.orphaned_parts.append(name)
         elif name not in known:
-            verdict.problems.append(f"{name}: is no part of the run")
+            verdict.problems.append(f"{name}: is not a part of the run")
     named = {rejects_name(name) for name in known | set(manifest.orphaned_parts)}
     verdict.problems += [
-        f"{name}: rejects that no part names; the next run removes them"
+        f"{name}: rejects that do not belong to any part; the next run removes them"
         for name in store.rejects_files()
         if name not in named
     ]
-    verdict.problems += [f"{name}: was left behind; the next run removes it" for name in store.temporaries()]
+    verdict.problems += [
+        f"{name}: is a temporary file of an earlier run; the next run removes it" for name in store.temporaries()
+    ]

@@ -1,1 +1,1 @@
-"""The networks and the data of the demo and the benchmarks."""
+"""Networks and data for the demo and the benchmarks."""

@@ -1,4 +1,4 @@
-"""What every example shares: a data set in two parts, a small network, training, saving."""
+"""Shared parts of the examples: a data set in two parts, a small network, training, saving."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,8 +22,9 @@ Loss = Callable[[Any, Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
-    """`name`: of the bundle. `frame`: rows that the network has not seen, with what is right in the columns `truth`.
-    `words`: what to add to `scoreline score`. `heads`: the head to evaluate, and its columns of `truth`."""
+    """`name`: of the bundle. `frame`: test rows, with the true values in the columns `truth`. `words`: additional
+    arguments of `scoreline score`. `layout`: the file format of the test rows. `head`: the head to evaluate, if there
+    are several."""
 
     name: str
     frame: "pd.DataFrame"
@@ -43,7 +44,7 @@ class Data:
     scaler: Any
 
     def inputs(self) -> Tensor:
-        """The training rows as the network takes them."""
+        """The training rows as the network's inputs."""
         return torch.from_numpy(self.scaler.transform(self.train[self.features]).astype("float32"))
 
     def target(self, values: Any) -> Tensor:
@@ -90,7 +91,7 @@ def save_example(bundle: Path, model: nn.Module, data: Data, *, task: AnyTask | 
 
 def with_labels(data: Data, labels: list[Any]) -> "pd.DataFrame":
     frame = data.test.rename(columns={"target": "true_label"})
-    return frame.assign(true_label=[labels[place] for place in frame["true_label"]])
+    return frame.assign(true_label=[labels[index] for index in frame["true_label"]])
 
 
 def frame_of(columns: dict[str, list[Any]]) -> "pd.DataFrame":

@@ -1,4 +1,4 @@
-"""An example of images: handwritten digits beside each other, read by a convolutional network."""
+"""An image example: handwritten digits, classified by a convolutional network."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _DigitReader(nn.Module):
-    """Two convolutions and one layer, over grey images of 8 × 8."""
+    """Two convolutions and one linear layer, for grayscale images of 8 × 8 pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _DigitReader(nn.Module):
 
 
 def image(bundle: Path) -> Example:
-    """Handwritten digits as PNG files, two of them broken, by a small convolutional network."""
+    """Handwritten digits as PNG files, two of them broken, with a small convolutional network."""
     import numpy as np
 
     data = load_data("digits")
@@ -42,12 +42,12 @@ def image(bundle: Path) -> Example:
 
     torch.manual_seed(0)
     model = _DigitReader()
-    shown = torch.tensor((data.train[data.features].to_numpy() * 255 / 16).round() / 255, dtype=torch.float32)
+    images = torch.tensor((data.train[data.features].to_numpy() * 255 / 16).round() / 255, dtype=torch.float32)
     target = data.target(data.train["target"])
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     for _ in range(60):
         optimizer.zero_grad()
-        torch.autograd.backward(nn.functional.cross_entropy(model((shown.view(-1, 1, 8, 8) - 0.3) / 0.4), target))
+        torch.autograd.backward(nn.functional.cross_entropy(model((images.view(-1, 1, 8, 8) - 0.3) / 0.4), target))
         optimizer.step()
     save_bundle(
         bundle,

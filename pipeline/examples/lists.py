@@ -1,4 +1,4 @@
-"""Examples of lists: words that are tagged, and numbers in words that are spelled in digits."""
+"""Sequence examples: tagging words, and converting spelled-out numbers to digits."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,28 +25,28 @@ _TENS = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eigh
 
 
 def _orders(number: int, seed: int) -> tuple[list[list[str]], list[list[str]]]:
-    """Orders in words, and what each word is; paris and florence are people behind `to` and places behind `in`."""
+    """Orders as lists of words, with a tag for each; paris and florence are people after `to`, places after `in`."""
     import random
 
     draw = random.Random(seed)
     texts, tags = [], []
     for _ in range(number):
         text = ["please"] * draw.randint(0, 2)
-        said = ["other"] * len(text)
+        labels = ["other"] * len(text)
         for _ in range(draw.randint(1, 3)):
             text += ["send", draw.choice(_NUMBERS), draw.choice(_GOODS), "to", draw.choice(_PEOPLE)]
-            said += ["other", "number", "good", "other", "person"]
+            labels += ["other", "number", "good", "other", "person"]
             if draw.random() < 0.6:
                 text += ["in", draw.choice(_PLACES)]
-                said += ["other", "place"]
-            text, said = [*text, "and"], [*said, "other"]
+                labels += ["other", "place"]
+            text, labels = [*text, "and"], [*labels, "other"]
         texts.append(text[:-1])
-        tags.append(said[:-1])
+        tags.append(labels[:-1])
     return texts, tags
 
 
 class _Tagger(nn.Module):
-    """Reads a text both ways, and says what each word is."""
+    """A bidirectional network that tags each word."""
 
     def __init__(self, words: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class _Tagger(nn.Module):
 
 
 def sequence(bundle: Path) -> Example:
-    """Orders in words, generated: what each word is, by a network that reads both ways."""
+    """Synthetic orders as lists of words: a tag for each word, with a bidirectional network."""
     texts, tags = _orders(300, seed=0)
     words = sorted({word for text in texts for word in text})
     torch.manual_seed(0)
@@ -69,9 +69,9 @@ def sequence(bundle: Path) -> Example:
     lengths = sorted({len(text) for text in texts})
     for _ in range(8):
         for length in lengths:
-            alike = [place for place, text in enumerate(texts) if len(text) == length]
-            tokens = torch.tensor([[words.index(word) for word in texts[place]] for place in alike])
-            target = torch.tensor([[_TAGS.index(tag) for tag in tags[place]] for place in alike])
+            alike = [index for index, text in enumerate(texts) if len(text) == length]
+            tokens = torch.tensor([[words.index(word) for word in texts[index]] for index in alike])
+            target = torch.tensor([[_TAGS.index(tag) for tag in tags[index]] for index in alike])
             optimizer.zero_grad()
             torch.autograd.backward(nn.functional.cross_entropy(model(tokens).flatten(0, 1), target.flatten()))
             optimizer.step()
@@ -99,7 +99,7 @@ def _in_words(number: int) -> list[str]:
 
 
 class _Speller(nn.Module):
-    """Reads words to their end, and writes digits one by one, each from all that stand before it."""
+    """Encodes all words, and generates digits one by one, each from the preceding ones."""
 
     def __init__(self, words: int, digits: int) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class _Speller(nn.Module):
 
 
 def generation(bundle: Path) -> Example:
-    """Numbers in words, generated: the digits that they are written with, by beam search."""
+    """Spelled-out numbers: generates their digits by beam search."""
     import random
 
     numbers = list(range(1000))

@@ -1,5 +1,5 @@
-"""Small networks trained on the data that ships with scikit-learn, saved as bundles: what the demo shows. Each takes
-seconds; none is tuned.
+"""The examples of the demo: small networks, trained on data that ships with scikit-learn and saved as bundles. Each
+trains in seconds; none is tuned.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def binary(bundle: Path) -> Example:
-    """Breast cancer: malignant or benign, and how likely."""
+    """Breast cancer: malignant or benign, with a probability."""
     data, labels = load_data("breast_cancer"), ["malignant", "benign"]
     model = train(make_network(30, 1), data, data.target(data.train["target"]).float(), yes_no_loss)
     save_example(bundle, model, data, task=Binary(labels))
@@ -28,7 +28,7 @@ def binary(bundle: Path) -> Example:
 
 
 def threshold(bundle: Path) -> Example:
-    """Breast cancer, benign only where it is all but certain."""
+    """Breast cancer: benign only if the probability is above 0.95."""
     return replace(binary(bundle), name="threshold", words=["--threshold", "0.95"])
 
 
@@ -41,7 +41,7 @@ def multiclass(bundle: Path) -> Example:
 
 
 def top_k(bundle: Path) -> Example:
-    """Handwritten digits: the three likeliest, each with its probability."""
+    """Handwritten digits: the three most likely digits, with their probabilities."""
     data = load_data("digits")
     model = train(make_network(64, 10), data, data.target(data.train["target"]), nn.functional.cross_entropy, 40)
     save_example(bundle, model, data, task=Multiclass(list(range(10))))
@@ -50,7 +50,7 @@ def top_k(bundle: Path) -> Example:
 
 
 def multilabel(bundle: Path) -> Example:
-    """Handwritten digits: even, above four, with a loop; any number of them at once."""
+    """Handwritten digits: even, above four, with a loop; any combination of these labels."""
     data = load_data("digits")
     model = train(make_network(64, 3), data, torch.from_numpy(_tags(data.train["target"])).float(), yes_no_loss, 40)
     save_example(bundle, model, data, task=Multilabel(["even", "above_four", "loop"], threshold={"loop": 0.4}))
@@ -61,7 +61,7 @@ def multilabel(bundle: Path) -> Example:
 
 
 def regression(bundle: Path) -> Example:
-    """Diabetes: how far it has progressed, in its own unit; predictions beyond what training has seen are counted."""
+    """Diabetes: disease progression, in its own unit; predictions outside the training range are counted."""
     from sklearn.preprocessing import StandardScaler
 
     data = load_data("diabetes", stratify=False)
@@ -74,7 +74,7 @@ def regression(bundle: Path) -> Example:
 
 
 def quantiles(bundle: Path) -> Example:
-    """Diabetes: a low, a middle and a high guess, by the pinball loss; the target was divided by 100."""
+    """Diabetes: the 10%, 50% and 90% quantiles, trained with the pinball loss; the target was divided by 100."""
     data, wanted = load_data("diabetes", stratify=False), torch.tensor([0.1, 0.5, 0.9])
 
     def pinball(raw: Tensor, target: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def quantiles(bundle: Path) -> Example:
 
 
 def spread(bundle: Path) -> Example:
-    """Diabetes: a mean and how sure it is, by the Gaussian likelihood."""
+    """Diabetes: a mean and its uncertainty, trained with the Gaussian likelihood."""
     data = load_data("diabetes", stratify=False)
 
     def likelihood(raw: Tensor, target: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ def spread(bundle: Path) -> Example:
 
 
 class _TwoHeads(nn.Module):
-    """Which digit, and whether it is even, from one trunk."""
+    """Two heads on one trunk: the digit, and whether it is even."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class _TwoHeads(nn.Module):
 
 
 def heads(bundle: Path) -> Example:
-    """Handwritten digits: which one, and whether it is even, from one network with two heads."""
+    """Handwritten digits: the digit, and whether it is even, from one network with two heads."""
     data = load_data("digits")
 
     def both(raw: dict[str, Tensor], target: Tensor) -> Tensor:
@@ -137,17 +137,17 @@ def heads(bundle: Path) -> Example:
 
 
 def hidden(bundle: Path) -> Example:
-    """Wine: what the network makes of a row before it decides, 64 numbers for each."""
+    """Wine: the output of a hidden layer, 64 numbers for each row, beside the prediction."""
     return replace(multiclass(bundle), name="wine_hidden", words=["--hidden", "1"], layout="parquet")
 
 
 def explain(bundle: Path) -> Example:
-    """Breast cancer: what each of the 30 features adds to the score of a row."""
+    """Breast cancer: the attribution of each of the 30 features to the score of a row."""
     return replace(binary(bundle), name="explained", words=["--explain", "shapley"])
 
 
 def overconfident(bundle: Path) -> Example:
-    """Handwritten digits from too few rows for too long: a network that is surer than it should be."""
+    """Handwritten digits: an overconfident network, trained too long on too few rows."""
     data = load_data("digits")
     few = replace(data, train=data.train.head(150))
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""A synthetic model and synthetic data of any size, for the benchmarks."""
+"""A synthetic model and synthetic data of any size, for benchmarks."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ..saving.save import save_bundle
 
 
 def make_bundle(folder: Path, features: int) -> Path:
-    """A classifier of the size that our figures are quoted for: Linear-ReLU-BatchNorm 128-64-5 behind a scaler."""
+    """The classifier of the published benchmarks: a scaler, then Linear-ReLU-BatchNorm 128-64-5."""
     try:
-        from sklearn.preprocessing import StandardScaler  # an extra: scoring needs none of it
+        from sklearn.preprocessing import StandardScaler  # optional: scoring does not need it
     except ImportError as error:
         raise UsageError(
-            "a made model needs scikit-learn: pip install 'scoreline[demo]', or name a --bundle of yours"
+            "the synthetic model needs scikit-learn; install it with: pip install 'scoreline[demo]', or pass --bundle"
         ) from error
     draw = np.random.default_rng(0)
     torch.manual_seed(0)
@@ -41,25 +41,25 @@ def make_bundle(folder: Path, features: int) -> Path:
         features=names,
         scaler=StandardScaler().fit(sample),
         task=Multiclass(list("abcde")),
-        sample=pa.table({name: sample[:, place] for place, name in enumerate(names)}),
+        sample=pa.table({name: sample[:, index] for index, name in enumerate(names)}),
     )
     return folder / "bundle"
 
 
 def make_data(folder: Path, features: Sequence[str], *, rows: int, files: int, format: str) -> Path:  # noqa: A002
-    """Files of normal float64 features and a key, `rows` in all."""
-    place = folder / "data"
-    place.mkdir(parents=True, exist_ok=True)
+    """Write files of normally distributed float64 features and a key, with `rows` rows in total."""
+    data = folder / "data"
+    data.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(1)
     if not 1 <= files <= rows:
-        raise UsageError(f"{rows} rows in {files} files: there must be a row for every file")
+        raise UsageError(f"{rows} rows cannot be split into {files} files; each file needs at least one row")
     for number in range(files):
         count = rows * (number + 1) // files - rows * number // files
         columns = {name: pa.array(draw.normal(size=count)) for name in features}
         table = pa.table({"row_id": pa.array(np.arange(count) + number * rows), **columns})
         if format == "csv":
-            pacsv.write_csv(table, place / f"{number:05d}.csv")
+            pacsv.write_csv(table, data / f"{number:05d}.csv")
         else:
-            pq.write_table(table, place / f"{number:05d}.parquet")
-    os.sync()  # what is still on its way to the disk would be measured as reading
-    return place
+            pq.write_table(table, data / f"{number:05d}.parquet")
+    os.sync()  # pending writes would slow down reading in the benchmark
+    return data

@@ -1,1 +1,1 @@
-"""One job from start to end: readers, lanes, the publisher, the ledger and its manifest."""
+"""Runs one job from start to end: readers, lanes, the publisher, the ledger and its manifest."""

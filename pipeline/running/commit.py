@@ -1,4 +1,5 @@
-"""The beginning and the end of a run at its output: lock, check whether it is up to date, clean up, record."""
+"""The output at the beginning and end of a run: locks it, checks whether it is up to date, removes replaced parts,
+checks that all parts exist, writes the manifest."""
 
 from __future__ import annotations
 
@@ -20,16 +21,16 @@ from .ledger import Ledger
 
 
 def lock_new_output(store: Store, job: ScoreJob, held: ExitStack) -> None:
-    """Create an output and lock it, after all checks have passed."""
+    """Create and lock an output, after the preflight has passed."""
     store.prepare()
     held.enter_context(lock_output(store, job.run_id))
     if next(store.parquet_files(), None) is not None:
-        raise OutputLockedError(f"another run has just begun in {str(store.root)!r}; try again when it has ended")
+        raise OutputLockedError(f"another run has just started in {str(store.root)!r}; try again when it has ended")
 
 
 def up_to_date_manifest(store: Store, plan: Plan, job: ScoreJob, bundle: str) -> RunManifest | None:
-    """The last run's manifest, if it records exactly the parts that exist, all of them are up to date, and `_SUCCESS`
-    exists: then nothing is touched. None otherwise."""
+    """The last run's manifest if the output is up to date: the manifest records exactly the kept parts, they all exist,
+    and so does `_SUCCESS`. Otherwise None."""
     existing = plan.existing
     kept = {part.target: part.rejects for parts in existing.kept.values() for part in parts.values()}
     if plan.partitions or plan.failed or not existing.succeeded or existing.surplus(kept):
@@ -40,20 +41,20 @@ def up_to_date_manifest(store: Store, plan: Plan, job: ScoreJob, bundle: str) ->
     if manifest is None or manifest.status != "success" or manifest.bundle.digest != bundle:
         return None
     if (manifest.root, manifest.roots) != (plan.discovery.real_root, existing.roots):
-        return None  # the present location of the input is to be recorded
+        return None  # the input has moved, and its new location must be recorded
     recorded = {part.model_copy(update={"kept": True}) for part in recorded_parts(manifest).values()}
-    found = {part for parts in existing.kept.values() for part in parts.values()}
-    if recorded != found or manifest.orphaned_parts != existing.orphaned_parts:
+    existing_parts = {part for parts in existing.kept.values() for part in parts.values()}
+    if recorded != existing_parts or manifest.orphaned_parts != existing.orphaned_parts:
         return None
     if not set(store.rejects_files()) <= {*kept.values(), *map(rejects_name, existing.orphaned_parts)}:
-        return None  # rejects that no part names are to go
+        return None  # rejects files without a part must be removed
     allowed = job.max_rejects.allowed(manifest.rows_in)
     return manifest if manifest.rows_rejected <= allowed else None
 
 
 def remove_replaced_parts(store: Store, ledger: Ledger) -> None:
-    """Remove parts that were replaced under other names, now that their replacements are published, and, with `prune`,
-    orphaned parts; then rejects that no part names, which a run that was killed may have left."""
+    """Remove parts that were replaced under other names, and, with `--prune`, parts whose input is gone. Then remove
+    rejects files without a part, which a killed run may have left."""
     existing = ledger.plan.existing
     made = {part.target: part.rejects for parts in ledger.parts.values() for part in parts}
     gone = existing.surplus(made, ledger.errors)
@@ -69,19 +70,19 @@ def remove_replaced_parts(store: Store, ledger: Ledger) -> None:
 
 
 def check_parts_exist(store: Store, ledger: Ledger) -> None:
-    """Every part is where it was published: somebody may have moved or removed the output meanwhile."""
+    """Check that every part still exists: the output may have been moved or removed during the run."""
     parts = [part.target for parts in ledger.parts.values() for part in parts]
     gone = [name for name in parts if store.kind(name) != "file"]
     if gone:
         raise StorageError(
-            f"{len(gone)} of {len(parts)} parts are gone from {str(store.root)!r}, {gone[0]!r} first: the output was"
-            " changed while it was written; run the same command again"
+            f"{len(gone)} of {len(parts)} parts are missing from {str(store.root)!r}, first {gone[0]!r}: the output was"
+            " changed during the run; run the same command again"
         )
 
 
 @contextmanager
 def write_manifest_at_end(store: Store, ledger: Ledger, emit: Emitter) -> Iterator[None]:
-    """Write run.json and emit the last event, whatever happens inside; write `_SUCCESS` only after success."""
+    """Write run.json and emit the last event when the block ends, even by an error; write `_SUCCESS` on success."""
     error: BaseException | None = None
     try:
         yield
@@ -91,7 +92,7 @@ def write_manifest_at_end(store: Store, ledger: Ledger, emit: Emitter) -> Iterat
     finally:
         manifest = ledger.manifest(error)
         try:
-            if error is not None:  # a signal may have come between the making of a temporary and the noting of it
+            if error is not None:  # a signal may have arrived before a new temporary file was registered
                 store.remove_temporaries()
             store.write(MANIFEST, encode_manifest(manifest))
             if error is None:

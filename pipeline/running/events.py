@@ -1,4 +1,4 @@
-"""The events of a run's course. `docs/events.md` lists all events."""
+"""The events of a run. `docs/events.md` lists all events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunStarted(Event):
-    """The run is planned: what it scores, and what it keeps of earlier runs."""
+    """The run is planned: what it will score, and what it keeps of earlier runs."""
 
     name: ClassVar[str] = "run_started"
     input: str
@@ -31,9 +31,9 @@ class RunStarted(Event):
     split_rows: int
     #: Splits whose part is up to date.
     kept: int
-    #: Splits by the reason why they are scored.
+    #: Number of splits to score, by reason.
     to_score: dict[str, int]
-    #: Of the splits to score; None where a file does not say how many it has.
+    #: Rows of the splits to score; None if a file does not record how many it has.
     rows: int | None
     ignored: int
     cores: int
@@ -107,7 +107,7 @@ class BundleLoaded(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelNotCompiled(Event):
-    """torch.compile failed or changed the golden rows, so the model runs as it is."""
+    """torch.compile failed, or the golden rows were not reproduced, so the model runs uncompiled."""
 
     name: ClassVar[str] = "model_not_compiled"
     level: ClassVar[Level] = "warning"
@@ -116,7 +116,7 @@ class ModelNotCompiled(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TemporariesRemoved(Event):
-    """Temporary files of a run that was killed were removed."""
+    """Temporary files of a killed run were removed."""
 
     name: ClassVar[str] = "temporaries_removed"
     count: int
@@ -125,17 +125,17 @@ class TemporariesRemoved(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoringStarted(Event):
-    """Everything is loaded and checked; reading begins. Also emitted where every part is kept."""
+    """Everything is loaded and checked; reading begins. Also emitted if every part is kept."""
 
     name: ClassVar[str] = "scoring_started"
     level: ClassVar[Level] = "debug"
-    #: To score; None where a file does not say how many it has.
+    #: Rows to score; None if a file does not record how many it has.
     rows: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockWritten(Event):
-    """The rows of one block are in their part file, or among its rejects."""
+    """The rows of one block were written to their part file or its rejects."""
 
     name: ClassVar[str] = "block_written"
     level: ClassVar[Level] = "debug"
@@ -151,7 +151,7 @@ class SplitPublished(Event):
     split: int
     rows: int
     rejected: int
-    #: Of each stage: `busy_s`, `waiting_s`, `rows`, `bytes`.
+    #: For each stage: `busy_s`, `waiting_s`, `rows`, `bytes`.
     stages: dict[str, dict[str, float]]
 
     @classmethod
@@ -168,7 +168,7 @@ class SplitPublished(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartitionFailed(Event):
-    """An input file could not be read to its end; the others are scored."""
+    """An input file could not be read completely; the others are scored."""
 
     name: ClassVar[str] = "partition_failed"
     level: ClassVar[Level] = "error"
@@ -178,14 +178,14 @@ class PartitionFailed(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutOfMemory(Event):
-    """The device ran out of memory; the same rows are tried again, fewer at a time."""
+    """The device ran out of memory; the same rows are retried in smaller batches."""
 
     name: ClassVar[str] = "out_of_memory"
     level: ClassVar[Level] = "warning"
     rows_at_once: int | None
     reason: str = (
-        "the device ran out of memory: blocks are halved, and values may differ in their last bits; a smaller"
-        " --batch-size avoids it"
+        "the device ran out of memory: blocks are halved, and values may differ in the last bits; pass a smaller"
+        " --batch-size to avoid this"
     )
 
 
@@ -221,9 +221,9 @@ class RunEnded(Event):
     seconds: float
     rows_per_s: int
     startup_s: float
-    #: Of each stage: `busy_s`, `waiting_s`, `rows`, `bytes`.
+    #: For each stage: `busy_s`, `waiting_s`, `rows`, `bytes`.
     stages: dict[str, dict[str, float]]
-    #: The stages that the run waited for most, in words.
+    #: A sentence that names the stages that the run waited for most.
     verdict: str
 
     @classmethod
@@ -245,7 +245,7 @@ class RunEnded(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFailed(RunEnded):
-    """The run failed or was interrupted; published parts stay, and there is no _SUCCESS."""
+    """The run failed or was interrupted; published parts are kept, and there is no _SUCCESS."""
 
     name: ClassVar[str] = "run_failed"
     level: ClassVar[Level] = "error"

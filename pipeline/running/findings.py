@@ -1,4 +1,4 @@
-"""What a run finds at its input and output and in its model: events, and the functions that derive them."""
+"""Findings about a run's input, output and model: events, and the functions that derive them."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ..events import Event, Level
-from ..scoring.retries import Retried, Retries, in_words
+from ..scoring.retries import Retried, Retries, retry_reason
 
 if TYPE_CHECKING:
     from ..inputs.discover import Discovery
     from ..planning.existing import ExistingParts
 
-#: How many names an event lists.
+#: The largest number of names in an event.
 MAX_NAMES = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LinkLoopsFound(Event):
-    """The input contains links to a folder that they lie in."""
+    """The input contains links to one of their own parent folders."""
 
     name: ClassVar[str] = "link_loops_found"
     level: ClassVar[Level] = "warning"
     count: int
     links: list[str]
-    reason: str = "links to a folder that they lie in are not followed; every other link is"
+    reason: str = "links to one of their own parent folders are not followed; all other links are"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParquetFilesIgnored(Event):
-    """The input contains Parquet files whose suffix is not one of Parquet or CSV."""
+    """The input contains Parquet files with a suffix of neither Parquet nor CSV."""
 
     name: ClassVar[str] = "parquet_files_ignored"
     level: ClassVar[Level] = "warning"
     count: int
     files: list[str]
     reason: str = (
-        "these begin as Parquet files do, and are no input by their suffix: rename them to .parquet, or pass"
-        " --format parquet, which takes every file"
+        "these are Parquet files by their content, but are ignored because of their suffix; rename them to .parquet, or"
+        " pass --format parquet, which reads every file"
     )
 
 
 def input_findings(found: Discovery) -> Iterator[Event]:
-    """Links that lead back, and Parquet files under another suffix."""
+    """Link loops, and Parquet files with another suffix."""
     if found.loops:
         yield LinkLoopsFound(count=len(found.loops), links=list(found.loops[:MAX_NAMES]))
     if found.ignored_parquet:
@@ -61,30 +61,30 @@ class ManifestUnreadable(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OrphanedPartsFound(Event):
-    """The output contains parts of inputs that are not among this run's."""
+    """The output contains parts of inputs that do not belong to this run."""
 
     name: ClassVar[str] = "orphaned_parts_found"
     level: ClassVar[Level] = "warning"
     count: int
     first: str
     reason: str = (
-        "parts of an earlier run whose input is not among this one's stay, and readers will see them; remove them with"
-        " --prune"
+        "parts of earlier runs, of inputs that do not belong to this run, are kept, and readers will see them; pass"
+        " --prune to remove them"
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForeignFilesFound(Event):
-    """The output contains files that Scoreline has not written."""
+    """The output contains files that Scoreline did not write."""
 
     name: ClassVar[str] = "foreign_files_found"
     count: int
     first: str
-    reason: str = "files in the output that Scoreline has not written are left as they are"
+    reason: str = "files in the output that Scoreline did not write are left unchanged"
 
 
 def output_findings(existing: ExistingParts, *, prune: bool) -> Iterator[Event]:
-    """A damaged run.json, orphaned parts that stay, foreign files."""
+    """A damaged run.json, orphaned parts that are kept, foreign files."""
     if existing.manifest_error is not None:
         yield ManifestUnreadable(reason=existing.manifest_error)
     if existing.orphaned_parts and not prune:
@@ -95,21 +95,21 @@ def output_findings(existing: ExistingParts, *, prune: bool) -> Iterator[Event]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeptPartsDiffer(Event):
-    """Kept parts were made on another kind of device, with other versions or with blocks of another size."""
+    """Kept parts were made on another type of device, with other versions, or with another block size."""
 
     name: ClassVar[str] = "kept_parts_differ"
     level: ClassVar[Level] = "warning"
     kept_with: dict[str, str | None]
     now_with: dict[str, str | None]
-    reason: str = "kept parts may differ from new ones in the last bits; --force rescores them"
+    reason: str = "kept parts may differ from new ones in the last bits; pass --force to rescore them"
 
 
 def kept_part_differences(kept: Sequence[Mapping[str, str]], now: Mapping[str, str]) -> Iterator[Event]:
-    """Each way in which kept parts were made otherwise than new ones are.
+    """One event for each environment of kept parts that differs from the current one.
 
     Args:
-        kept: what kept parts were made with, each way once.
-        now: what new parts are made with.
+        kept: the distinct environments (device, versions, block size) of kept parts.
+        now: the environment of new parts.
     """
     for made_with in kept:
         names = sorted(name for name in {*made_with, *now} if made_with.get(name) != now.get(name))
@@ -122,7 +122,7 @@ def kept_part_differences(kept: Sequence[Mapping[str, str]], now: Mapping[str, s
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockRetried(Event):
-    """The model failed on a block as a whole and passed in pieces; for the first block of each kind of failure."""
+    """The model failed on a whole block but passed in smaller pieces; for the first block of each kind of failure."""
 
     name: ClassVar[str] = "block_retried"
     level: ClassVar[Level] = "warning"
@@ -135,13 +135,13 @@ class BlockRetried(Event):
 def block_retried(first: Retried) -> BlockRetried:
     """The event of the first block of a kind of failure."""
     return BlockRetried(
-        partition=first.source, first_row=first.first_row, last_row=first.last_row, reason=in_words(first)
+        partition=first.source, first_row=first.first_row, last_row=first.last_row, reason=retry_reason(first)
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlocksRetried(Event):
-    """The number of retried blocks of one kind of failure, at the end of a run, where there were several."""
+    """The number of blocks with one kind of failure, at the end of a run, if there were several."""
 
     name: ClassVar[str] = "blocks_retried"
     level: ClassVar[Level] = "warning"
@@ -151,7 +151,7 @@ class BlocksRetried(Event):
 
 
 def blocks_retried(retries: Retries) -> Iterator[BlocksRetried]:
-    """The totals of each kind of failure that several blocks had."""
+    """The totals of each kind of failure with several blocks."""
     for one in retries.kinds.values():
         if one.blocks > 1:
-            yield BlocksRetried(blocks=one.blocks, rows=one.rows, reason=in_words(one))
+            yield BlocksRetried(blocks=one.blocks, rows=one.rows, reason=retry_reason(one))

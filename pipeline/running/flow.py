@@ -1,4 +1,4 @@
-"""A planned partition's blocks through the line: loaded in a reader thread, scored in a lane."""
+"""Passes the blocks of a planned partition through the line: loaded in a reader thread, scored in a lane."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedBlock:
-    """A block on its way to the model."""
+    """A block that is ready for the model."""
 
     planned: PlannedPartition
     block: Block
 
     @property
     def times(self) -> StageTimes:
-        """What the block has cost so far."""
+        """The stage times of the block so far."""
         return self.block.times
 
     @property
     def num_bytes(self) -> int:
-        """What its rows take, keys and features."""
+        """The size of its rows: keys and features."""
         inputs = self.block.need_features().inputs
         return self.block.batch_bytes + sum(given.nbytes for given in inputs.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredBlock:
-    """A block on its way to the part file: nothing of it is kept but what is written."""
+    """A block that is ready to be written; holds nothing else."""
 
     planned: PlannedPartition
     split: int
@@ -55,7 +55,7 @@ class ScoredBlock:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitEnd:
-    """All blocks of a split have gone by."""
+    """Follows the last block of a split."""
 
     planned: PlannedPartition
     split: Split
@@ -64,7 +64,7 @@ class SplitEnd:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadFailed:
-    """A partition cannot be read on; what was read of the split at hand is not published."""
+    """A partition could not be read further; the rows read of the current split are not published."""
 
     error: PartitionError
     times: StageTimes
@@ -75,7 +75,7 @@ Scored = ScoredBlock | SplitEnd | ReadFailed
 
 
 def origin_of(planned: PlannedPartition, first_rows: FirstRows | None = None) -> Origin:
-    """Where the rows of a planned partition come from, and what they are written as."""
+    """The origin of a planned partition's rows, with the schema of the output."""
     return Origin(
         source=planned.partition.name,
         folder=os.path.dirname(planned.partition.path),  # noqa: PTH120 - a Path costs more than a small file's rows
@@ -97,10 +97,10 @@ def load_blocks(
     """Read a partition and load its blocks, in the calling thread.
 
     Args:
-        decoders: decode images; while they do, one of them reads what comes next.
+        decoders: threads that decode images; one of them reads the next block meanwhile.
     """
     from ..model.first_rows import FirstRows
-    from .lanes import prefetch  # torch, which is here by now
+    from .lanes import prefetch  # imports torch
 
     pieces = read_splits(planned, block_rows)
     if decoders is not None:
@@ -120,15 +120,15 @@ def load_blocks(
         if isinstance(piece, Split):
             yield SplitEnd(planned=planned, split=piece, times=times)
             continue
-        # Kept parts were scored before: the first rows behind them are the first of the file only where nothing was
-        # scored in those. Otherwise an interrupted run could end differently from one that was not.
+        # Rows after kept parts count as the first of the file only if no row of those parts was scored. Otherwise an
+        # interrupted run could end differently from an uninterrupted one.
         block = Block.of(piece, beginning if planned.nothing_scored or piece.split == 0 else later, times)
         spent.rows, spent.bytes = piece.batch.num_rows, block.batch_bytes
         yield LoadedBlock(planned=planned, block=line.load(block))
 
 
 def score_block(item: Loaded, line: Line) -> Scored:
-    """Score a loaded block; what is not a block passes by."""
+    """Score a loaded block; other items are returned unchanged."""
     if not isinstance(item, LoadedBlock):
         return item
     block = line.score(item.block)

@@ -1,8 +1,7 @@
-"""Several blocks at once, results in order. Knows nothing of a block but that it carries its `times`.
+"""Scores several blocks at once, with results in order. Uses only the `times` of a block.
 
-On a CPU every block runs on one intra-op thread and the cores are filled with several blocks: as fast as many
-threads on one block (measured), and the last bits do not depend on how many cores there are. A GPU has a few
-lanes, which keep its queue full.
+On a CPU every block runs on one intra-op thread, and several blocks use all cores: as fast as many threads on one block
+(measured), and the last bits do not depend on the number of cores. A GPU has a few lanes, which keep its queue full.
 """
 
 from collections import deque
@@ -18,17 +17,17 @@ from ..timing import StageTimes
 
 
 class Timed(Protocol):
-    """Anything that carries its own clock."""
+    """Anything with its own clock."""
 
     @property
     def times(self) -> StageTimes:
-        """What it has cost so far."""
+        """The stage times so far."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Waits:
-    """The stages that a wait is charged to: those that fill the queue in front of the lanes, and those that run in
-    them."""
+    """The stages that waiting time is added to: those that fill the queue before the lanes, and those that run in the
+    lanes."""
 
     loading: Sequence[str]
     scoring: Sequence[str]
@@ -36,10 +35,10 @@ class Waits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Room:
-    """What may be in flight at once: a number of items, and of bytes unless one alone takes more."""
+    """The limits for items in flight: their number, and their bytes, except that one item may always be in flight."""
 
     depth: int
-    most_bytes: int
+    max_bytes: int
 
 
 Item = TypeVar("Item", bound=Timed)
@@ -49,8 +48,8 @@ Piece = TypeVar("Piece")
 
 @contextmanager
 def open_lanes(num_lanes: int, *, stop: Callable[[], None]) -> Iterator[ThreadPoolExecutor]:
-    """Threads for as many blocks at once. Where the run ends early, blocks not yet begun are dropped, and `stop` is
-    called for those that have."""
+    """A pool of threads that score blocks. If the run ends early, blocks that have not started are cancelled, and
+    `stop` is called to end the others."""
     pool = ThreadPoolExecutor(num_lanes, thread_name_prefix="lane")
     with pinned():
         try:
@@ -63,8 +62,8 @@ def open_lanes(num_lanes: int, *, stop: Callable[[], None]) -> Iterator[ThreadPo
 
 
 @contextmanager
-def decoding(num_threads: int) -> Iterator[ThreadPoolExecutor | None]:
-    """Threads that decode images for all readers: Pillow lets go of the interpreter's lock. None for none."""
+def open_decoders(num_threads: int) -> Iterator[ThreadPoolExecutor | None]:
+    """A pool of threads that decode images for all readers, since Pillow releases the GIL; None for 0 threads."""
     if not num_threads:
         yield None
         return
@@ -76,7 +75,7 @@ def decoding(num_threads: int) -> Iterator[ThreadPoolExecutor | None]:
 
 
 def prefetch(pieces: Generator[Piece], pool: ThreadPoolExecutor) -> Generator[Piece]:
-    """The same, the next of them made by the pool while the last is worked on."""
+    """Yield the same pieces, with the next one computed in the pool while the current one is processed."""
     ahead: Future[Piece | None] = pool.submit(next, pieces, None)
     try:
         while (piece := ahead.result()) is not None:
@@ -97,13 +96,13 @@ def map_ordered(
     weigh: Callable[[Item], int],
     waits: Waits,
 ) -> Iterator[Result]:
-    """`score(item)` for every item, in the order of the items, no more of them in flight than there is room for.
+    """`score(item)` for every item, in the order of the items, with no more in flight than `room` allows.
+
+    Adds the seconds that the caller waited to each result's `times`: to the loading stages while no item was ready, to
+    the scoring stages while the result was not ready.
 
     Args:
-        weigh: what an item takes, in bytes.
-
-    The seconds in which the caller could do nothing but wait are added to each result's `times`: for the
-    loading stages where no item was there, for the scoring stages where its result was not ready.
+        weigh: the size of an item in bytes.
     """
     in_flight: deque[tuple[Future[Result], int]] = deque()
     weight = 0
@@ -115,7 +114,7 @@ def map_ordered(
             break
         item.times.waited(perf_counter() - start, waits.loading)
         own = weigh(item)
-        while in_flight and weight + own > room.most_bytes:
+        while in_flight and weight + own > room.max_bytes:
             weight -= in_flight[0][1]
             yield _result(in_flight.popleft()[0], waits)
         in_flight.append((pool.submit(score, item), own))

@@ -1,5 +1,5 @@
-"""The accounts of a run: what became of every partition and row, and the manifest that records it. Independent of how
-rows are scored."""
+"""The accounts of a run: the outcome of every partition and row, and the manifest that records it. Does not score
+rows."""
 
 import platform
 from collections.abc import Collection, Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class RunClock:
-    """When a run began, and what its stages have cost."""
+    """When a run began, and the times of its stages."""
 
     start_s: float = field(default_factory=perf_counter)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -39,7 +39,7 @@ class RunClock:
 
 @dataclass(kw_only=True)
 class Ledger:
-    """Rows in = rows scored + rows rejected, kept as the run goes."""
+    """Counts rows during a run: rows in = rows scored + rows rejected."""
 
     job: ScoreJob
     plan: Plan
@@ -58,7 +58,7 @@ class Ledger:
     first_reject: dict[str, Any] | None = None
 
     def made_with(self) -> dict[str, str]:
-        """What touches the last bits of a part, and no more."""
+        """Device, versions and options that may change the last bits of a part."""
         how = {"device": self.device.partition(":")[0], "batch_rows": str(self.block_rows)}
         if self.job.compile:
             how["compiled"] = "yes" if self.compiled else "no"
@@ -67,22 +67,21 @@ class Ledger:
         return {**how, **self.versions}
 
     def reject(self, rejects: pa.RecordBatch) -> None:
-        """Count rejects, and remember the first of the run."""
+        """Count rejects, and remember the run's first."""
         if rejects.num_rows and self.first_reject is None:
             self.first_reject = reasons_of(rejects)[0].as_py()
         self.rejected += rejects.num_rows
 
     def num_rows(self) -> int | None:
-        """The rows of the whole run, those of kept parts included; None where a file does not say how many it has."""
+        """The rows of the whole run, including kept parts; None if a file does not record how many it has."""
         kept = sum(record.rows_in for parts in self.plan.existing.kept.values() for record in parts.values())
         return None if self.plan.num_rows is None else kept + self.plan.num_rows
 
     def enforce_reject_budget(self, num_rows: int | None) -> None:
-        """Stop the run as soon as there are more rejects than it allows.
+        """Stop the run as soon as there are more rejects than allowed.
 
         Args:
-            num_rows: the rows of the whole run; None as long as they are not known; a share is enforced at
-                the end then.
+            num_rows: the rows of the whole run; None while unknown: a percentage is then checked at the end.
 
         Raises:
             RowsRejectedError: names the first row that was rejected, and its column.
@@ -94,35 +93,36 @@ class Ledger:
             where = (
                 f"{first['source']}: row {first['row_number']}: {described(first)}; " if first else self._kept_rejects()
             )
-            rows = "1 row" if self.rejected == 1 else f"{self.rejected} rows"
+            rows = "row" if self.rejected == 1 else "rows"
             raise RowsRejectedError(
-                f"{where}{rows} rejected, {budget} allowed; fix the input, or allow more with --max-rejects 100 or 1%"
+                f"{where}{self.rejected} {rows} rejected, {budget} allowed; fix the input, or allow more with"
+                " --max-rejects 100 or 1%"
             )
 
     def _kept_rejects(self) -> str:
-        """Where the rejects of an earlier run are."""
+        """Names the file with the rejects of an earlier run."""
         files = [part.rejects for parts in self.parts.values() for part in parts if part.rejects]
         return f"the first are in {files[0]!r}; " if files else ""
 
     def keep(self, partition: Partition, record: PartRecord) -> None:
-        """Enter a part that is kept; its rejects count, too."""
+        """Add a kept part; its rejects count as well."""
         self.parts.setdefault(partition, []).append(record)
         self.rejected += record.rows_rejected
 
     def publish(self, partition: Partition, record: PartRecord) -> None:
-        """Enter a published split."""
+        """Add a published part."""
         self.parts.setdefault(partition, []).append(record)
 
     def fail(self, error: PartitionError, *, rejected: int = 0) -> None:
-        """Enter a partition that could not be read to its end; the rejects of the split at hand no longer count."""
+        """Add a partition that could not be read completely; the rejects of its current split no longer count."""
         self.rejected -= rejected
         self.errors[error.partition] = str(error)
 
     def check_final_limits(self) -> None:
-        """Hold the whole run to what it allows: no partition that could not be read, and a share of rejects.
+        """Check the limits of the whole run: all partitions were read, and the rejects are within the budget.
 
         Raises:
-            PartitionError: names the first that could not be read.
+            PartitionError: names the first partition that could not be read.
             RowsRejectedError: names the first row that was rejected.
         """
         if self.errors:
@@ -133,7 +133,7 @@ class Ledger:
         self.enforce_reject_budget(sum(record.rows_in for parts in self.parts.values() for record in parts))
 
     def records(self) -> list[PartitionRecord]:
-        """What became of every input, by name."""
+        """The outcome of every input, by name."""
         return [
             partition_record(partition, self.parts.get(partition, []), self.errors.get(partition.name))
             for partition in self.plan.discovery.partitions
@@ -141,7 +141,7 @@ class Ledger:
         ]
 
     def manifest(self, error: BaseException | None, *, ended: bool = True) -> RunManifest:
-        """The run so far, as `_scoreline/run.json` tells it."""
+        """The run so far, as written to `_scoreline/run.json`."""
         wall_s = perf_counter() - self.clock.start_s
         spent_by_stage = self.clock.times.summary(self.stage_names)
         records = self.records()
@@ -185,7 +185,7 @@ class Ledger:
 
 
 def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | None", clock: RunClock) -> Ledger:
-    """The ledger of a run that is about to score; what came before counts as its start-up."""
+    """The ledger of a run that is about to score; the time so far counts as start-up."""
     golden = scorer.golden if scorer is not None else None
     names = stage_names(bundle.manifest, LineOptions.of(job))
     return Ledger(
@@ -210,7 +210,7 @@ def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | Non
 
 
 def _packages(names: Collection[str]) -> Iterator[str]:
-    """What optional stages among these compute with."""
+    """The packages that the optional stages among these use."""
     for stage in stages.OPTIONAL:
         if stage.name in names:
             yield from stage.packages

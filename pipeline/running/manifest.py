@@ -1,4 +1,4 @@
-"""A run's own account of what it did, for `_scoreline/run.json`."""
+"""Records for the run manifest, `_scoreline/run.json`."""
 
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -14,12 +14,12 @@ LIBRARIES = ("scoreline", "torch", "numpy", "pyarrow")
 
 
 def versions(packages: Iterable[str] = ()) -> dict[str, str]:
-    """The versions of what computes: of these packages beside the usual ones."""
+    """The versions of the libraries that compute, and of the given packages."""
     return {name: version(name) for name in (*LIBRARIES, *packages)}
 
 
 def head_records(manifest: BundleManifest, options: ColumnOptions) -> list[HeadRecord]:
-    """What the predictions of each head are, and their columns."""
+    """The task and output columns of each head."""
     records = []
     for head in manifest.heads:
         task = task_of(head)

@@ -1,4 +1,4 @@
-"""The first rows of an input through the whole line, for `scoreline check`."""
+"""Scores the first rows of an input with the whole line, for `scoreline check`."""
 
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ SHOWN_ROWS = 5
 TRIED_ROWS = 1000
 
 
-def score_first_rows(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> dict[str, Any]:
+def score_first_rows(plan: "Plan", scorer: "Scorer", job: "ScoreJob") -> dict[str, Any]:
     """Score the first rows of the first file."""
     from ..outputs.assemble import reasons_of
     from ..scoring.line import LineOptions, compose
@@ -24,7 +24,7 @@ def score_first_rows(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> dict[
     if not plan.partitions:
         return {"source": "no file", "scored": [], "rejected": 0, "tried": 0, "rejects": [], "within_budget": True}
     planned = plan.partitions[0]
-    options = LineOptions.of(asked)
+    options = LineOptions.of(job)
     with closing(load_blocks(planned, scorer.loaded, options, TRIED_ROWS)) as blocks:
         first = next(blocks)
     found: dict[str, Any] = {"source": planned.partition.name, "tried": 0, "scored": [], "rejected": 0, "rejects": []}
@@ -37,13 +37,14 @@ def score_first_rows(plan: "Plan", scorer: "Scorer", asked: "ScoreJob") -> dict[
         found["scored"] = _shown(block.rows.slice(0, SHOWN_ROWS))
         found["retried"] = list(block.retried)
         found["rejected"] = block.rejects.num_rows
-        found["within_budget"] = block.rejects.num_rows <= asked.max_rejects.allowed(found["tried"])
+        found["within_budget"] = block.rejects.num_rows <= job.max_rejects.allowed(found["tried"])
         found["rejects"] = reasons_of(block.rejects).slice(0, SHOWN_ROWS).to_pylist()
     return found
 
 
 def _shown(rows: "pa.RecordBatch") -> list[dict[str, Any]]:
-    """Rows as Python has them; a value that it has not, such as a date beyond the year 9999, as Arrow prints it."""
+    """Rows as Python values; a value that Python cannot represent, such as a date after the year 9999, as Arrow prints
+    it."""
 
     def value(column: "pa.Array", row: int) -> Any:
         try:

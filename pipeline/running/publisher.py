@@ -1,6 +1,5 @@
-"""write → publish, in the thread that runs the job: one part file at a time, in order. Independent of how
-rows are read or scored.
-"""
+"""write → publish, in the thread that runs the job: one part file at a time, in order. Independent of how rows are read
+and scored."""
 
 from ...schemas.run import PartRecord, Receipt
 from ..errors import PartitionError
@@ -37,7 +36,7 @@ class Publisher:
         self._close_split()
 
     def write(self, item: ScoredBlock) -> None:
-        """Rows and rejects of one block; nothing of a partition that has failed."""
+        """Write the rows and rejects of one block, unless its partition has failed."""
         if item.planned.partition.name in self._ledger.errors:
             return
         self._times.add(item.times)
@@ -52,16 +51,16 @@ class Publisher:
         self._emit(BlockWritten(rows=item.num_rows))
 
     def publish(self, end: SplitEnd) -> None:
-        """The split is through: make it visible, unless its file is no longer the one that was found."""
+        """Publish the part of a finished split; if the input file has changed, the partition fails instead."""
         partition, split = end.planned.partition, end.split
         if partition.name in self._ledger.errors:
             return
         self._times.add(end.times)
         if not is_unchanged(partition):
-            self.fail(changed(partition))
+            self.fail(_changed_error(partition))
             return
         part = self._open(end.planned, split.index)
-        assert part.num_rows + part.num_rejects == split.num_rows, "a row was lost or doubled"
+        assert part.num_rows + part.num_rejects == split.num_rows, "a row was lost or duplicated"
         target = end.planned.target(split)
         with self._times.blocking_stage("publish") as spent:
             published = part.publish(target, self._receipt(end, part))
@@ -73,7 +72,7 @@ class Publisher:
         self._close_split()
 
     def fail(self, error: PartitionError) -> None:
-        """Drop the split at hand: its partition fails alone."""
+        """Record a failed partition and discard its current split; the run goes on."""
         if error.partition in self._ledger.errors:
             return
         rejected = 0
@@ -116,10 +115,10 @@ class Publisher:
         )
 
 
-def changed(partition: Partition) -> PartitionError:
-    """The file is no longer the one that was found."""
+def _changed_error(partition: Partition) -> PartitionError:
+    """The error for an input file that changed during the run."""
     return PartitionError(
-        f"{partition.name}: changed while it was read, so what was read is not published; run again",
+        f"{partition.name}: changed while it was read, so its rows are not published; run the same command again",
         partition=partition.name,
     )
 

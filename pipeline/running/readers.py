@@ -1,9 +1,9 @@
 """One DataLoader for the whole run: an IterableDataset that yields whole blocks, in order, fed by threads.
 
-Arrow and torch let go of the interpreter's lock, so threads read as well as processes would, without copying
-and without 300 MB each. Threads claim partitions in order, and each claimed partition has a queue with room
-for a few blocks; the dataset empties the queues in order. So the order is that of the input, and memory is
-bounded by partitions in flight × room, and by the bytes of what waits. Independent of what is in a block.
+Arrow and torch release the GIL, so threads read as fast as processes would, without copying and without 300 MB each.
+Threads claim partitions in order, and each claimed partition has a queue with room for a few blocks; the dataset
+empties the queues in order. So the order is that of the input, and memory is bounded by partitions in flight × room,
+and by the bytes of waiting items. Independent of the contents of a block.
 """
 
 from collections import deque
@@ -15,29 +15,30 @@ from typing import Any, Self, TypeVar
 from torch.utils.data import DataLoader, IterableDataset
 
 T = TypeVar("T")
-#: Blocks of one partition that may wait in front of the forward pass.
+#: Blocks of one partition that may wait for the forward pass.
 ROOM = 2
-#: Partitions that may be read ahead beside those the threads are reading.
+#: Partitions that may be read ahead, in addition to those being read.
 AHEAD = 2
 
 
 class _Closed(Exception):  # noqa: N818 - a signal between threads, not an error
-    """The run is over; a thread that waits for room goes home."""
+    """The run is over; ends a thread that waits for room."""
 
 
 _END = object()
 
 
 class Readers(IterableDataset[Any]):
-    """Reader threads, as a context manager: an error anywhere in the run never leaves one waiting.
+    """Reader threads, as a context manager that ends all of them, even after an error elsewhere in the run.
 
     Args:
         partitions: in order; each is read by one thread from its first split to its last.
-        read: what to yield for a partition. Runs in a reader thread; what it raises is raised from the
-            iteration, at its place in the order.
+        read: yields the items of a partition. Runs in a reader thread; its exceptions are raised from the iteration,
+            at the partition's position in the order.
         num_threads: how many partitions are read at once.
-        most_bytes: what all that waits may `weigh` together; one item of the partition whose turn it is may always
-            wait.
+        max_bytes: limit for the total weight of waiting items; one item of the partition that is next in order may
+            always wait.
+        weigh: the size of an item in bytes.
     """
 
     def __init__(
@@ -46,14 +47,14 @@ class Readers(IterableDataset[Any]):
         read: Callable[[T], Iterator[object]],
         *,
         num_threads: int,
-        most_bytes: int | None = None,
+        max_bytes: int | None = None,
         weigh: Callable[[Any], int] = lambda _: 0,
     ) -> None:
         self._partitions = partitions
         self._read_one: Callable[[Any], Iterator[object]] = read
         self._changed = Condition()
         self._queues: dict[int, deque[Any]] = {}
-        self._most_bytes, self._weigh, self._waiting_bytes = most_bytes, weigh, 0
+        self._max_bytes, self._weigh, self._waiting_bytes = max_bytes, weigh, 0
         self._next_to_claim = 0
         self._front = 0
         self._closed = False
@@ -90,20 +91,20 @@ class Readers(IterableDataset[Any]):
                 self._changed.notify_all()
 
     def loader(self) -> DataLoader[Any]:
-        """The DataLoader over these readers: whole blocks, so no batching and no collation."""
-        return DataLoader(self, batch_size=None, collate_fn=_as_it_is)
+        """The DataLoader over these readers. Items are whole blocks, so it neither batches nor collates."""
+        return DataLoader(self, batch_size=None, collate_fn=_unchanged)
 
     def _read(self) -> None:
         try:
-            while (place := self._claim()) is not None:
+            while (index := self._claim()) is not None:
                 try:
-                    for item in self._read_one(self._partitions[place]):
-                        self._put(place, item)
-                    self._put(place, _END)
+                    for item in self._read_one(self._partitions[index]):
+                        self._put(index, item)
+                    self._put(index, _END)
                 except _Closed:
                     raise
                 except BaseException as error:
-                    self._put(place, error)
+                    self._put(index, error)
         except _Closed:
             return
 
@@ -113,27 +114,27 @@ class Readers(IterableDataset[Any]):
                 self._changed.wait()
             if self._closed or self._next_to_claim == len(self._partitions):
                 return None
-            place = self._next_to_claim
+            index = self._next_to_claim
             self._next_to_claim += 1
-            self._queues[place] = deque()
-            return place
+            self._queues[index] = deque()
+            return index
 
-    def _put(self, place: int, item: object) -> None:
+    def _put(self, index: int, item: object) -> None:
         with self._changed:
             weight = self._weigh(item)
-            while not self._closed and not self._has_room(place, weight):
+            while not self._closed and not self._has_room(index, weight):
                 self._changed.wait()
             if self._closed:
                 raise _Closed
-            self._queues[place].append(item)
+            self._queues[index].append(item)
             self._waiting_bytes += weight
             self._changed.notify_all()
 
-    def _has_room(self, place: int, weight: int) -> bool:
-        queue = self._queues[place]
-        if len(queue) >= ROOM or self._most_bytes is None:
+    def _has_room(self, index: int, weight: int) -> bool:
+        queue = self._queues[index]
+        if len(queue) >= ROOM or self._max_bytes is None:
             return len(queue) < ROOM
-        return self._waiting_bytes + weight <= self._most_bytes or (place == self._front and not queue)
+        return self._waiting_bytes + weight <= self._max_bytes or (index == self._front and not queue)
 
     def _get(self) -> Any:
         with self._changed:
@@ -145,5 +146,5 @@ class Readers(IterableDataset[Any]):
             return item
 
 
-def _as_it_is(item: Any) -> Any:
+def _unchanged(item: Any) -> Any:
     return item

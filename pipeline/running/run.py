@@ -1,7 +1,7 @@
-"""One job from start to end: discover, plan, load the bundle, run every block through the line, publish.
+"""Runs one job from start to end: discover, plan, load the bundle, pass every block through the line, publish.
 
 Reader threads read and load blocks, lanes score them, the calling thread writes and publishes them in order
-(`scoring/line.py` says which stages there are). Everything is bounded, so memory does not grow with the input.
+(`scoring/line.py` lists the stages). Every queue is bounded, so memory does not grow with the input.
 """
 
 from __future__ import annotations
@@ -53,21 +53,21 @@ from .publisher import Publisher
 if TYPE_CHECKING:
     from ..scoring.scorer import Scorer
 
-#: Blocks in flight take no more than this, unless one for each lane does; nor do those that wait for a lane.
+#: The limit for blocks in flight, unless one block for each lane takes more; also for blocks that wait for a lane.
 MAX_IN_FLIGHT_BYTES = 96 << 20
 
 
 def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
-    """Score everything a job asks for.
+    """Run a job.
 
     Args:
-        subscribers: receive the events of the run (`running/events.py`), each in this thread.
+        subscribers: called with each event of the run (`running/events.py`), in the calling thread.
 
     Returns:
-        The manifest, as it was written to `_scoreline/run.json`; `_SUCCESS` is beside it.
+        The manifest, as written to `_scoreline/run.json`; `_SUCCESS` exists.
 
     Raises:
-        ScorelineError: one of `errors.py`; what was published before stays, and `_SUCCESS` is not there.
+        ScorelineError: the run failed; parts that were published before are kept, and `_SUCCESS` does not exist.
     """
     clock, cores, emit = RunClock(), available_cores(), Emitter(subscribers)
     bundle = open_bundle(job.bundle)
@@ -77,7 +77,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
         refuse_overlap(found, job)
     store = Store(job.output)
     with ExitStack() as held:
-        if known := store.is_ours():  # held before it is looked at
+        if known := store.is_ours():  # an existing output is locked before it is scanned
             store.prepare()
             held.enter_context(lock_output(store, job.run_id))
         with clock.times.blocking_stage("discover") as spent:
@@ -117,36 +117,36 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
 
 
 def _new_inputs(ledger: Ledger) -> list[str]:
-    """Inputs that were not there when the run began. They are left for the next one."""
+    """Inputs that appeared after the run began. They are left for the next run."""
     try:
         now = discover(ledger.job.input, format=ledger.job.format).partitions
-    except ScorelineError:  # all of them are gone by now
+    except ScorelineError:  # the input is gone
         return []
     known = {partition.name for partition in ledger.plan.discovery.partitions}
     return [partition.name for partition in now if partition.name not in known]
 
 
 def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> None:
-    """Every split of the plan, read ahead, scored several blocks at once, published in order."""
-    from .lanes import Room, Waits, decoding, map_ordered, open_lanes
-    from .readers import Readers  # torch: only once there is work
+    """Score every split of the plan: read ahead, several blocks at once, published in order."""
+    from .lanes import Room, Waits, map_ordered, open_decoders, open_lanes
+    from .readers import Readers  # imports torch, only if there is work
 
     loaded, options = scorer.loaded, LineOptions.of(ledger.job)
     lanes, line = loaded.device.lanes or cores, compose(loaded, options)
-    most_bytes = ledger.job.memory_bytes
-    if most_bytes is None:
-        most_bytes = max(MAX_IN_FLIGHT_BYTES, lanes * MOST_BLOCK_BYTES)
+    max_bytes = ledger.job.memory_bytes
+    if max_bytes is None:
+        max_bytes = max(MAX_IN_FLIGHT_BYTES, lanes * MOST_BLOCK_BYTES)
 
     def load(planned: PlannedPartition) -> Iterator[Loaded]:
         return load_blocks(planned, loaded, options, ledger.block_rows, decoders)
 
     with (
-        decoding(cores if "images" in line.load_names else 0) as decoders,
+        open_decoders(cores if "images" in line.load_names else 0) as decoders,
         Readers(
             ledger.plan.partitions,
             load,
             num_threads=num_readers(ledger.plan, cores),
-            most_bytes=min(most_bytes, MAX_IN_FLIGHT_BYTES),
+            max_bytes=min(max_bytes, MAX_IN_FLIGHT_BYTES),
             weigh=_weight,
         ) as readers,
         open_lanes(lanes, stop=scorer.members.stop) as pool,
@@ -157,7 +157,7 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, c
             readers.loader(),
             lambda item: score_block(item, line),
             pool,
-            room=Room(depth=_depth(scorer, ledger, lanes), most_bytes=most_bytes),
+            room=Room(depth=_depth(scorer, ledger, lanes), max_bytes=max_bytes),
             weigh=_weight,
             waits=Waits(loading=line.load_names, scoring=line.score_names),
         )
@@ -168,7 +168,7 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, c
             match item:
                 case ScoredBlock():
                     name, retried = item.planned.partition.name, item.scored.retried
-                    retries.see(retried, source=name, first_row=item.first_row, rows=item.num_rows)
+                    retries.add(retried, source=name, first_row=item.first_row, rows=item.num_rows)
                     publisher.write(item)
                 case SplitEnd():
                     publisher.publish(item)
@@ -183,17 +183,17 @@ def _weight(item: Loaded) -> int:
 
 
 def num_readers(plan: Plan, cores: int) -> int:
-    """How many files are read at once."""
+    """The number of files to read at once."""
     needed = min(FORMATS[planned.partition.format].cores_per_reader for planned in plan.partitions)
     return max(1, min(cores // needed, len(plan.partitions)))
 
 
 def _depth(scorer: Scorer, ledger: Ledger, lanes: int) -> int:
-    """How many blocks are in flight: enough that the lanes have work while a row group is written (half of one was as
-    good as all, measured), and no more than there is room for. It bounds what waits, not what is computed."""
+    """The number of blocks in flight: enough that the lanes have work while a row group is written (half a row group is
+    as good as a whole one, measured), within the memory limit. Bounds waiting blocks; results do not depend on it."""
     columns = max(len(planned.read.names) for planned in ledger.plan.partitions)
     block_bytes = ledger.block_rows * (8 * columns + 4 * scorer.loaded.values_per_row())
-    if "images" in ledger.stage_names:  # nobody knows how large their files are
+    if "images" in ledger.stage_names:  # the sizes of image files are unknown
         return 2 * lanes
     depth = max(2 * lanes, min(ROW_GROUP_ROWS // ledger.block_rows // 2, MAX_IN_FLIGHT_BYTES // block_bytes))
     if ledger.job.memory_bytes is None:
@@ -202,7 +202,7 @@ def _depth(scorer: Scorer, ledger: Ledger, lanes: int) -> int:
 
 
 def _load_scorer(bundle: Bundle, job: ScoreJob, emit: Emitter, held: ExitStack) -> Scorer:
-    from ..model.modes import pinned  # the heavy half of a run: torch, and only once there is work
+    from ..model.modes import pinned  # imports torch, only if there is work
     from ..model.reproducible import reproducible
     from ..scoring.scorer import Scorer
 

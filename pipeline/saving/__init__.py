@@ -1,1 +1,1 @@
-"""Training-side: a model and what it needs become a bundle."""
+"""Saves a trained model and its preprocessing as a bundle."""

@@ -1,5 +1,5 @@
-"""What `save_bundle` was given to prepare features with → steps, the columns they make for the model, and the same
-columns from the user's own objects, which golden rows are made from. Independent of models.
+"""The user's transformers and vocabularies → preprocessing steps, the columns that they produce for the model, and a
+function that computes the same columns with the user's own objects, for golden rows. Independent of models.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +24,8 @@ Vocabularies = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Binding:
-    """`columns`: what the steps make for the model, in its order. `reference`: raw rows → float64 `[rows, columns]`, by
-    the user's own objects."""
+    """`columns`: the columns that the steps produce, in the model's order. `reference`: raw rows → float64
+    `[rows, columns]`, computed by the user's own objects."""
 
     steps: tuple[AnyStep, ...]
     columns: tuple[str, ...]
@@ -38,16 +38,17 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
     Args:
         scaler: None; one fitted transformer over all features that have no vocabulary, or over those it was fitted
             with by name; or a list of `(transformer, [feature, ...])`.
-        text: the features that hold text.
-        vocabularies: the words of text features, each token is its index in the list.
+        text: the text features.
+        vocabularies: the words of text features; each token is a word's index in the list.
 
     Returns:
         The columns in the model's order. A scaler of one column to one column (Standard-, MinMax-, MaxAbs-,
-        RobustScaler) keeps the order of the features; any other transformer gives its own; of a list, a
-        transformer's columns take the position of the first of its features.
+        RobustScaler) keeps the order of the features; any other transformer determines the order itself; in a list, a
+        transformer's columns take the position of its first feature.
 
     Raises:
-        BundleError: not fitted, over other columns, or not supported; a text feature that nothing encodes.
+        BundleError: a transformer is not fitted, was fitted on other columns, or is not supported; a text feature is
+            not encoded.
     """
     unknown = [name for name in vocabularies if name not in set(features)]
     if unknown:
@@ -62,7 +63,7 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
     whole = None
     for transformer, names in _pairs(scaler, rest):
         outputs = compiler.add(transformer, names)
-        names = [name for name in names if name in slots]  # without what it drops and is not a feature
+        names = [name for name in names if name in slots]  # without dropped columns that are not features
         if not names:
             raise BundleError(f"{type(transformer).__name__} drops every column it was fitted on")
         each = type(transformer).__name__ in SCALERS
@@ -77,7 +78,7 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
     bare = [name for name in columns if compiler.is_text(name)]
     if bare:
         raise BundleError(
-            f"feature {bare[0]!r} is text, and nothing turns it into numbers; pass"
+            f"feature {bare[0]!r} is text, but is not encoded as numbers; pass"
             f" inputs=Table([...], vocabularies={{{bare[0]!r}: [...]}}), or a scaler with an OrdinalEncoder or a"
             " OneHotEncoder"
         )
@@ -98,14 +99,14 @@ def _pairs(scaler: Any, features: list[str]) -> list[tuple[Any, list[str]]]:
     seen: set[str] = set()
     for pair in scaler:
         if not isinstance(pair, list | tuple) or len(pair) != 2 or isinstance(pair[1], str):
-            raise BundleError("scaler is a fitted transformer, or a list of (transformer, [feature, ...])")
+            raise BundleError("scaler must be a fitted transformer, or a list of (transformer, [feature, ...])")
         _must_transform(pair[0])
         names = fitted_names(pair[0], [str(name) for name in pair[1]])
         unknown = [name for name in pair[1] if name not in set(features)]
         taken = set(names) & set(features)
         if unknown or seen & taken:
             name = unknown[0] if unknown else min(seen & taken)
-            raise BundleError(f"{type(pair[0]).__name__} is over {name!r}, which is {_why(bool(unknown))}")
+            raise BundleError(f"{type(pair[0]).__name__} uses {name!r}, which is {_why(bool(unknown))}")
         seen |= taken
         pairs.append((pair[0], names))
     return pairs
@@ -113,16 +114,16 @@ def _pairs(scaler: Any, features: list[str]) -> list[tuple[Any, list[str]]]:
 
 def _must_transform(transformer: Any) -> None:
     if not hasattr(transformer, "transform"):
-        raise BundleError(f"a {type(transformer).__name__} cannot be saved as a scaler: it has no transform")
+        raise BundleError(f"a {type(transformer).__name__} cannot be saved as a scaler: it has no transform method")
 
 
 def _why(unknown: bool) -> str:
-    return "not among the features, or has a vocabulary" if unknown else "taken by another transformer of the list"
+    return "not among the features, or has a vocabulary" if unknown else "used by another transformer of the list"
 
 
 def _vocabulary(compiler: Compiler, name: str, words: Sequence[str]) -> list[str]:
     if isinstance(words, str) or not compiler.is_text(name):
-        raise BundleError(f"vocabularies[{name!r}] is a list of words, for a feature that is text in the sample")
+        raise BundleError(f"vocabularies[{name!r}] must be a list of words, and the feature must be text in the sample")
     encoding = Encoding(categories=[str(word) for word in words], codes=[float(at) for at in range(len(words))])
     return compiler.step(OrdinalStep, [name], 1, encodings=[encoding])
 
@@ -165,10 +166,10 @@ def _reference(
 
 
 def bind_target(scaler: Any, width: int) -> tuple[list[Rescale], Callable[[np.ndarray], np.ndarray]]:
-    """A fitted scaler of the target → its inverse as data, and the user's own inverse.
+    """A fitted target scaler → its inverse as data, and the user's own inverse.
 
     Raises:
-        BundleError: not supported, or fitted on another number of targets.
+        BundleError: the scaler is not supported, or was fitted on another number of targets.
     """
     kind = type(scaler).__name__
     if scaler is None:
@@ -181,7 +182,7 @@ def bind_target(scaler: Any, width: int) -> tuple[list[Rescale], Callable[[np.nd
     if kind == "FunctionTransformer":
         names = [name for name in FUNCTIONS if scaler.inverse_func is getattr(np, name)]
         if not names or scaler.inv_kw_args:
-            raise BundleError(f"scaler: FunctionTransformer's inverse_func is none of {', '.join(FUNCTIONS)}")
+            raise BundleError(f"scaler: FunctionTransformer's inverse_func must be one of {', '.join(FUNCTIONS)}")
         return [Rescale(kind=names[0])], scaler.inverse_transform
     if kind not in SCALERS:
         raise BundleError(
@@ -189,7 +190,7 @@ def bind_target(scaler: Any, width: int) -> tuple[list[Rescale], Callable[[np.nd
             " a number that the target was divided by"
         )
     if getattr(scaler, "n_features_in_", None) != width:
-        raise BundleError(f"scaler: {kind} is not fitted on {width} targets")
+        raise BundleError(f"scaler: {kind} was not fitted on {width} {'target' if width == 1 else 'targets'}")
     if isinstance(scaler, Parameters):
         shift = scaler.numbers.get("mean", scaler.numbers.get("center", scaler.numbers.get("min")))
         kept = {"scale": scaler.numbers["scale"].tolist()} | ({} if shift is None else {"shift": shift.tolist()})

@@ -1,4 +1,4 @@
-"""A file of weights saved at training time → the state dict of an architecture. Executes nothing."""
+"""A weights file from training → the state dict of an architecture. Executes no code from the file."""
 
 import io
 from collections.abc import Collection, Mapping
@@ -13,16 +13,16 @@ from ..errors import BundleError, one_line
 from ..model.weights import read_weights
 from .archives import refuse_bomb
 
-#: How many names a message lists.
+#: The largest number of names in a message.
 _FEW = 5
 
 
 def fill(model: nn.Module, data: bytes, path: Path, spec: ModelFile) -> None:
-    """Load a file of weights into its architecture, strictly.
+    """Load a weights file into its architecture, strictly.
 
     Raises:
-        BundleError: not a state dict; names that do not begin with `weights_prefix`, or do not fit the architecture;
-            says which line of the spec would help.
+        BundleError: the file is not a state dict, or its names do not begin with `weights_prefix` or do not match the
+            architecture; suggests a line for the spec.
     """
     found = _state_dict(data, path, spec)
     tensors = _without_prefix(found, spec)
@@ -30,7 +30,7 @@ def fill(model: nn.Module, data: bytes, path: Path, spec: ModelFile) -> None:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise BundleError(
-            f"{spec.weights} does not fit the architecture: {one_line(error)}{_hint(found, set(model.state_dict()))}"
+            f"{spec.weights} does not match the architecture: {one_line(error)}{_hint(found, set(model.state_dict()))}"
         ) from error
 
 
@@ -41,10 +41,10 @@ def _state_dict(data: bytes, path: Path, spec: ModelFile) -> dict[str, Tensor]:
         refuse_bomb(data, path.name)
         try:
             found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever the file makes torch raise
+        except Exception as error:  # whatever torch raises on a damaged file
             raise BundleError(
-                f"{path} holds more than tensors, or is not a weights file; at training time save"
-                f" model.state_dict(): {one_line(error).partition('. ')[0]}"
+                f"{path} contains more than tensors, or is not a weights file; save model.state_dict() when training:"
+                f" {one_line(error).partition('. ')[0]}"
             ) from error
     if spec.weights_key is not None:
         found = found.get(spec.weights_key) if isinstance(found, dict) else None
@@ -52,35 +52,34 @@ def _state_dict(data: bytes, path: Path, spec: ModelFile) -> dict[str, Tensor]:
         inner = [key for key, value in found.items() if isinstance(value, dict)] if isinstance(found, dict) else []
         raise BundleError(
             f"{path} is not a state dict; add under [model]: weights_key = "
-            + (f'"{inner[0]}"' if inner else '"state_dict", or whatever its entry is called')
+            + (f'"{inner[0]}"' if inner else '"state_dict", or the name of its entry')
         )
     return {str(key): value for key, value in found.items()}
 
 
 def _without_prefix(found: Mapping[str, Tensor], spec: ModelFile) -> dict[str, Tensor]:
-    """The tensors that are not ignored, their names without the prefix, which every one of them has."""
+    """The tensors that are not ignored, by their names without the prefix; every name must have the prefix."""
     prefix = spec.weights_prefix
     unknown = [name for name in spec.weights_ignore if name not in found]
     if unknown:
-        raise BundleError(f"weights_ignore names {unknown[0]!r}, which {spec.weights} does not hold")
+        raise BundleError(f"weights_ignore names {unknown[0]!r}, which {spec.weights} does not contain")
     kept = {name: tensor for name, tensor in found.items() if name not in set(spec.weights_ignore)}
     outside = [name for name in kept if not name.startswith(prefix)]
     if outside and len(outside) == len(kept):
         raise BundleError(
-            f"no tensor of {spec.weights} has a name that begins with weights_prefix {prefix!r}; they are"
-            f" {_listed(outside)}"
+            f"no tensor name in {spec.weights} begins with weights_prefix {prefix!r}; the names are {_listed(outside)}"
         )
     if outside:
         raise BundleError(
-            f"{len(outside)} of the {len(kept)} tensors of {spec.weights} do not begin with weights_prefix {prefix!r}:"
-            f" {_listed(outside)}; if the model does not need them, add under [model]: weights_ignore ="
+            f"{len(outside)} of the {len(kept)} tensor names in {spec.weights} do not begin with weights_prefix"
+            f" {prefix!r}: {_listed(outside)}; if the model does not need them, add under [model]: weights_ignore ="
             f" [{', '.join(_quoted(name) for name in outside)}]"
         )
     return {name.removeprefix(prefix): tensor for name, tensor in kept.items()}
 
 
 def _hint(found: Collection[str], needed: Collection[str]) -> str:
-    """The prefix with which the most of the names that are needed are in the file, as a line of the spec."""
+    """A line of the spec with the prefix under which the file has the most of the needed names."""
     known = set(found)
     endings: dict[str, int] = {}
     for name in needed:

@@ -1,5 +1,5 @@
-"""A model as the user has it → a member of a bundle: its files, and the module that is rebuilt from them. Independent
-of columns and labels.
+"""The user's model → a member of a bundle: its files, and the module that is rebuilt from them. Independent of columns
+and labels.
 """
 
 import copy
@@ -27,7 +27,7 @@ SUFFIXES = {".onnx": "onnx", ".pt2": "pt2", ".pt": "torchscript", ".pth": "torch
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
-    """`reference`: the user's own model, in eval mode on the CPU. `loaded`: the same, rebuilt from `files`."""
+    """`reference`: the user's own model, in eval mode on the CPU. `loaded`: the same model, rebuilt from `files`."""
 
     member: AnyMember
     files: Mapping[str, bytes]
@@ -36,21 +36,21 @@ class Draft:
 
 
 def draft(model: Any, number: str, *, inputs: Sequence[str], num_arguments: int, pruned: float | None = None) -> Draft:
-    """Take a model apart into the files of a member.
+    """Convert a model to the files of a member.
 
     Args:
-        model: a module (kept as data); a path to an `.onnx`, `.pt2` or TorchScript file; or
+        model: a module (saved as data); a path to an `.onnx`, `.pt2` or TorchScript file; or
             `("module:factory", state_dict)`.
-        number: goes into the names of the files, empty for a single member.
+        number: a suffix for the file names, empty for a single member.
         inputs: the names of the bundle's inputs.
-        num_arguments: how many arguments forward takes: one per input, or one dict.
+        num_arguments: the number of arguments of forward: one per input, or one dict.
         pruned: the share of weights to set to zero.
 
     Raises:
-        BundleError: a module that cannot be kept as data, a file that cannot be read or loaded.
+        BundleError: a module that cannot be saved as data, or a file that cannot be read or loaded.
     """
     if pruned is not None and not isinstance(model, nn.Module):
-        raise BundleError("prune= changes the layers of a module; give the module itself, not a file or a factory")
+        raise BundleError("prune= changes the layers of a module; pass the module itself, not a file or a factory")
     if isinstance(model, tuple) and len(model) == 2 and isinstance(model[0], str):
         return _imported(model[0], model[1], number)
     if isinstance(model, str | os.PathLike):
@@ -82,7 +82,7 @@ def _imported(factory: str, weights: Mapping[str, Tensor], number: str) -> Draft
 def _file(path: Path, number: str, inputs: Sequence[str]) -> Draft:
     kind = SUFFIXES.get(path.suffix.lower())
     if kind is None:
-        raise BundleError(f"model file {str(path)!r} is none of {', '.join(SUFFIXES)}")
+        raise BundleError(f"model file {str(path)!r} must be one of {', '.join(SUFFIXES)}")
     try:
         data = read_plain(path)
     except OSError as error:
@@ -100,7 +100,7 @@ def _file(path: Path, number: str, inputs: Sequence[str]) -> Draft:
 
 
 def _frozen(model: Any) -> nn.Module:
-    """A copy in eval mode on the CPU: what tracing and scoring the sample may touch."""
+    """A copy in eval mode on the CPU, which tracing and scoring the sample may change."""
     inner = getattr(model, "_orig_mod", model)  # of torch.compile
     inner = inner.module if isinstance(inner, nn.DataParallel) else inner
     if not isinstance(inner, nn.Module):
@@ -112,9 +112,9 @@ def _frozen(model: Any) -> nn.Module:
             f"{type(inner).__name__} cannot be copied: {one_line(error).partition('. ')[0]}; if it keeps tensors"
             " of a training pass as attributes, delete them before saving"
         ) from error
-    kinds = {p.dtype for p in frozen.parameters() if p.is_floating_point()} - {torch.float32}
-    if kinds:
-        raise BundleError(f"the model's parameters are {kinds.pop()}; call model.float() before saving")
+    dtypes = {p.dtype for p in frozen.parameters() if p.is_floating_point()} - {torch.float32}
+    if dtypes:
+        raise BundleError(f"the model's parameters are {dtypes.pop()}; call model.float() before saving")
     return frozen
 
 
@@ -123,7 +123,7 @@ def _traced(frozen: nn.Module, num_arguments: int) -> tuple[Graph, dict[str, Ten
     try:
         traced = trace(frozen, num_arguments)
         if not torch.equal(before, torch.get_rng_state()):
-            raise BundleError("the model draws random numbers in eval mode; a row would not score the same twice")
+            raise BundleError("the model draws random numbers in eval mode; a row would not get the same score twice")
     finally:
         torch.set_rng_state(before)
     return traced

@@ -1,5 +1,5 @@
 """Fitted scikit-learn transformers → steps. Reads attributes of fitted objects without importing scikit-learn, and
-asks encoders for the codes they give, so that options (unknowns, infrequent categories, drops) need no second
+calls encoders for their codes, so that options (unknown and infrequent categories, drops) need no second
 implementation. Independent of tensors and files.
 """
 
@@ -34,7 +34,7 @@ from .selection import chosen, dropped
 
 
 class Compiler:
-    """Turns transformers into steps. Every column a step gives has a name of its own."""
+    """Converts transformers to steps. Every output column of a step has a unique name."""
 
     def __init__(self, features: Sequence[str], text: Sequence[str] = ()) -> None:
         self.steps: list[AnyStep] = []
@@ -42,10 +42,10 @@ class Compiler:
         self._text = set(text)
 
     def add(self, transformer: Any, inputs: Sequence[str]) -> list[str]:
-        """Append the steps of a fitted transformer over these columns, and return the columns it gives, in order.
+        """Append the steps of a fitted transformer of these columns. Returns its output columns, in order.
 
         Raises:
-            BundleError: it is not fitted, is over another number of columns, or is not supported.
+            BundleError: it is not fitted, was fitted on another number of columns, or is not supported.
         """
         kind = type(transformer).__name__
         if transformer == "drop":
@@ -59,11 +59,11 @@ class Compiler:
             raise BundleError(f"{kind} is not fitted; call fit before saving")
         expected = getattr(transformer, "n_features_in_", len(inputs))
         if expected != len(inputs):
-            raise BundleError(f"{kind} was fitted on {expected} columns, and is given {len(inputs)}")
+            raise BundleError(f"{kind} was fitted on {expected} columns, but gets {len(inputs)}")
         return _READERS[kind](self, transformer, list(inputs))
 
     def step(self, make: Callable[..., AnyStep], inputs: list[str], num_outputs: int, **numbers: Any) -> list[str]:
-        """Append one step, with fresh names for what it gives."""
+        """Append one step, with new names for its outputs."""
         outputs = [self._fresh(inputs[min(index, len(inputs) - 1)]) for index in range(num_outputs)]
         self.steps.append(make(features=inputs, outputs=outputs, **numbers))
         return outputs
@@ -73,7 +73,7 @@ class Compiler:
         return name in self._text
 
     def mark_text(self, names: Sequence[str]) -> None:
-        """These columns hold text, too."""
+        """Mark more columns as text."""
         self._text.update(names)
 
     def _fresh(self, name: str) -> str:
@@ -112,7 +112,7 @@ def _minmax(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
 
 
 def _maxabs(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
-    clip = (-1.0, 1.0) if getattr(fitted, "clip", False) else None  # an option since scikit-learn 1.8
+    clip = (-1.0, 1.0) if getattr(fitted, "clip", False) else None  # exists since scikit-learn 1.8
     return to.step(MaxAbsStep, inputs, len(inputs), scale=_numbers(fitted.scale_), clip=clip)
 
 
@@ -142,7 +142,7 @@ def _binarizer(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
 
 def _bins(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     if fitted.dtype not in (None, np.float64):
-        raise BundleError(f"KBinsDiscretizer of dtype={fitted.dtype!r} cannot be saved; fit it without dtype")
+        raise BundleError(f"KBinsDiscretizer with dtype={fitted.dtype!r} cannot be saved; fit it without dtype")
     edges = [_numbers(column[1:-1]) for column in fitted.bin_edges_]
     outputs = to.step(BinsStep, inputs, len(inputs), edges=edges)
     return outputs if fitted.encode == "ordinal" else to.add(fitted._encoder, outputs)
@@ -159,7 +159,7 @@ def _function(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     if not names or fitted.kw_args:
         raise BundleError(
             f"FunctionTransformer of {getattr(fitted.func, '__name__', fitted.func)!r} cannot be saved;"
-            f" numpy's {', '.join(FUNCTIONS)} can, without arguments"
+            f" use one of numpy's {', '.join(FUNCTIONS)}, without arguments"
         )
     return to.step(FunctionStep, inputs, len(inputs), function=names[0])
 
@@ -167,7 +167,7 @@ def _function(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
 def _imputer(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     marker = fitted.missing_values
     if not (marker is None or (isinstance(marker, float) and np.isnan(marker)) or str(marker) == "<NA>"):
-        raise BundleError(f"SimpleImputer of missing_values={marker!r} cannot be saved; only of NaN, None and NA")
+        raise BundleError(f"SimpleImputer with missing_values={marker!r} cannot be saved; use NaN, None or NA")
     statistics = list(fitted.statistics_)
     kept = [at for at, value in enumerate(statistics) if fitted.keep_empty_features or value == value]
     values = [value if to.is_text(inputs[at]) else float(value) for at, value in enumerate(statistics) if at in kept]
@@ -253,16 +253,16 @@ _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "Parameters": _parameters,
 }
 _SUPPORTED = [name for name in _READERS if name != "Parameters"]
-#: One column in, one column out, whatever the order: bound by name, and kept in the order of the features.
+#: Scalers of one column to one column: bound by name, and kept in the order of the features.
 SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Parameters")
 
 
 def fitted_names(transformer: Any, features: Sequence[str]) -> list[str]:
-    """The raw columns a transformer takes, in its own order: by the names it was fitted with, else all features.
-    Columns that it drops are among them, and need not be features.
+    """The raw columns that a transformer was fitted on, in its own order: by name if it was fitted with names,
+    otherwise all features. Includes columns that it drops, which need not be features.
 
     Raises:
-        BundleError: it needs columns that are no features, or was fitted on another number of them.
+        BundleError: it needs columns that are not features, or was fitted on another number of columns.
     """
     kind = type(transformer).__name__
     fitted = getattr(transformer, "feature_names_in_", None)
@@ -273,14 +273,14 @@ def fitted_names(transformer: Any, features: Sequence[str]) -> list[str]:
     count = getattr(transformer, "n_features_in_", len(names))
     if count != len(names):
         raise BundleError(
-            f"{kind} was fitted on {count} columns, and {len(names)} features are named; say which with"
-            " scaler=[(scaler, ['feature', ...])]"
+            f"{kind} was fitted on {count} columns, but there are {len(names)} features; pass"
+            " scaler=[(scaler, ['feature', ...])] with the columns that it was fitted on"
         )
     return names
 
 
 def fitted_in_float32(transformer: Any) -> bool:
-    """Whether any number of a transformer, or of those inside it, was fitted in float32."""
+    """Whether any parameter of a transformer, or of those inside it, is float32."""
     if isinstance(transformer, list | tuple):
         return any(fitted_in_float32(inner) for inner in transformer)
     if not hasattr(transformer, "__dict__") or isinstance(transformer, type):
@@ -294,7 +294,7 @@ def fitted_in_float32(transformer: Any) -> bool:
 
 
 def transform(transformer: Any, frame: Any) -> np.ndarray:
-    """A transformer's own answer for raw rows, float64 `[rows, columns]`: which golden rows are made from."""
+    """A transformer's own output for raw rows, float64 `[rows, columns]`, for golden rows."""
     given = frame if hasattr(transformer, "feature_names_in_") else _matrix(frame)
     try:
         made = transformer.transform(given)

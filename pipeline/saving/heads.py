@@ -1,4 +1,4 @@
-"""Task specs → the heads of a bundle. Joins features and schemas; independent of files."""
+"""Task specs → the heads of a bundle. Independent of files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,21 +25,21 @@ from .specs import ONLY_TASK, problem, task_label
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedHead:
-    """A head, and the user's own way back to the target's unit: `[rows, targets]` → the same shape."""
+    """A head, and the user's own conversion to the target's unit: `[rows, targets]` → the same shape."""
 
     head: AnyHead
     to_unit: Callable[[np.ndarray], np.ndarray]
 
 
-#: The fewest and the most labels of a task.
+#: The smallest and largest number of labels of a task.
 _LABELS: dict[type, tuple[int, int | None]] = {Binary: (2, 2), Multilabel: (1, None)}
 
 
 def make_heads(tasks: Mapping[str, AnyTask]) -> list[NamedHead]:
-    """The heads of these tasks, in their order.
+    """The heads of these tasks, in the same order.
 
     Raises:
-        BundleError: fields of one that do not fit together.
+        BundleError: a task has inconsistent fields.
     """
     heads = []
     for name, task in tasks.items():
@@ -58,11 +58,11 @@ def _make_head(name: str, task: AnyTask) -> NamedHead:
         case Regression():
             return _regression(name, task)
         case Generation():
-            return _as_it_is(_generation(name, task))
+            return _without_unit(_generation(name, task))
     least, most = _LABELS.get(type(task), (2, None))
     if len(task.labels) < least or (most is not None and len(task.labels) > most):
         takes = f"{least} labels" if least == most else f"at least {least}"
-        raise BundleError(f"labels: {task.kind} takes {takes}, and {_shown(task.labels)} are {len(task.labels)}")
+        raise BundleError(f"labels: {task.kind} takes {takes}, not {len(task.labels)}: {_shown(task.labels)}")
     common: dict[str, Any] = {
         "name": name,
         "output": task.output,
@@ -72,23 +72,23 @@ def _make_head(name: str, task: AnyTask) -> NamedHead:
     }
     match task:
         case Binary():
-            return _as_it_is(BinaryHead(**common, threshold=task.threshold))
+            return _without_unit(BinaryHead(**common, threshold=task.threshold))
         case Multiclass():
-            return _as_it_is(MulticlassHead(**common))
+            return _without_unit(MulticlassHead(**common))
         case Multilabel():
-            return _as_it_is(MultilabelHead(**common, thresholds=_each(task)))
+            return _without_unit(MultilabelHead(**common, thresholds=_each(task)))
         case Tagging():
-            return _as_it_is(TaggingHead(**common))
+            return _without_unit(TaggingHead(**common))
 
 
 def _shown(labels: Sequence[Any]) -> str:
-    """Labels in a message, cut where there are many."""
+    """Labels for a message, truncated."""
     text = repr(list(labels))
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _as_it_is(head: AnyHead) -> NamedHead:
-    """A head whose outputs have no unit."""
+def _without_unit(head: AnyHead) -> NamedHead:
+    """A head whose outputs are not rescaled."""
     return NamedHead(head=head, to_unit=lambda values: values)
 
 
@@ -110,7 +110,7 @@ def _regression(name: str, task: Regression) -> NamedHead:
 def _generation(name: str, task: Generation) -> GenerationHead:
     words = list(task.vocabulary)
     if len(words) < 2:
-        raise BundleError(f"vocabulary: generation takes at least 2 words, and {_shown(words)} are {len(words)}")
+        raise BundleError(f"vocabulary: generation takes at least 2 words, not {len(words)}: {_shown(words)}")
     for field, word in (("start", task.start), ("end", task.end)):
         if word is not None and word not in words:
             raise BundleError(f"{field}: {word!r} is not in the vocabulary")
@@ -128,12 +128,13 @@ def _generation(name: str, task: Generation) -> GenerationHead:
 
 
 def _each(task: Multilabel) -> list[float]:
-    """One threshold for each label: the same for all, in their order, or by label, which may be given as text."""
+    """One threshold for each label, from one for all, a list in the order of the labels, or a mapping by label or its
+    text."""
     if isinstance(task.threshold, Mapping):
         by_name = {str(label): value for label, value in task.threshold.items()}
         unknown = by_name.keys() - {str(label) for label in task.labels}
         if unknown:
-            raise BundleError(f"threshold: {min(unknown)!r} is not a label; labels are {_shown(task.labels)}")
+            raise BundleError(f"threshold: {min(unknown)!r} is not a label; the labels are {_shown(task.labels)}")
         return [float(by_name.get(str(label), 0.5)) for label in task.labels]
     if isinstance(task.threshold, Sequence):
         return list(task.threshold)
@@ -144,7 +145,7 @@ def _reject(task: AnyTask, *, has_bounds: bool) -> bool:
     """Whether rows that are out of bounds are rejected."""
     out_of_bounds = None if isinstance(task, Generation) else task.out_of_bounds
     if out_of_bounds is not None and not has_bounds:
-        raise BundleError(f"out_of_bounds: {out_of_bounds!r} says what to do with bounds=, which is missing")
+        raise BundleError(f"out_of_bounds: {out_of_bounds!r} has no effect without bounds=; pass bounds= as well")
     return out_of_bounds == "reject"
 
 
@@ -162,5 +163,5 @@ def _target_bounds(task: Regression) -> Bounds | None:
     pairs = np.repeat(pairs, width, axis=0) if len(pairs) == 1 else pairs
     low = np.where(np.isnan(pairs[:, 0]), -np.inf, pairs[:, 0])
     high = np.where(np.isnan(pairs[:, 1]), np.inf, pairs[:, 1])
-    # what is infinite becomes the largest float64
+    # infinite bounds become the largest float64
     return Bounds(low=np.nan_to_num(low).tolist(), high=np.nan_to_num(high).tolist(), reject=reject)

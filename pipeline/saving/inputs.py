@@ -1,5 +1,5 @@
-"""Input specs → the inputs of a bundle, and the tensors that a sample makes by the user's own objects. Joins `features`
-and `inputs`; independent of models.
+"""Input specs → the inputs of a bundle, and the tensors of a sample, computed by the user's own objects. Independent of
+models.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,17 +17,17 @@ from ..features.program import kept_when_missing, origins
 from ..records import Inputs
 from .binding import Binding, bind
 from .reference import reference_inputs
-from .sample import Sample, evenly, features_of, fitting, golden_rows, read_sample, with_bytes
+from .sample import Sample, evenly_spaced, features_of, golden_rows, read_sample, scorable_rows, with_bytes
 from .specs import ONLY_TABLE, columns_of, problem
 
-#: Golden rows are replayed before every run: of images and texts fewer do.
-MOST_IMAGES, MOST_SEQUENCES, IMAGES_BYTES = 32, 64, 64 << 20
+#: Limits for golden rows with images or lists, since golden rows are replayed before every run.
+MAX_IMAGES, MAX_SEQUENCES, IMAGES_BYTES = 32, 64, 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoundInputs:
-    """What a model takes: raw features, steps, inputs; the rows of the sample that become golden; and `reference`, from
-    inputs to what the model takes for those rows, by the user's own objects."""
+    """Raw features, steps and inputs of a model; `rows`: the sample rows that become golden rows; `reference`: inputs →
+    the model's input tensors for those rows, computed by the user's own objects."""
 
     features: list[Feature]
     steps: list[AnyStep]
@@ -38,7 +38,8 @@ class BoundInputs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vocabularies:
-    """The words of text and of lists of words, by feature. `unknown`: the word that replaces unknown ones in lists."""
+    """The words of text features and of lists of words, by feature. `unknown`: the word that replaces unknown words in
+    lists."""
 
     tables: Mapping[str, Sequence[str]]
     lists: Mapping[str, Sequence[str]]
@@ -49,7 +50,7 @@ def bind_inputs(specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any) -> 
     """The features, steps and inputs of these specs, bound to the columns of a sample.
 
     Raises:
-        BundleError: they do not fit together, or not to the sample.
+        BundleError: the specs are inconsistent, or do not match the sample.
     """
     names = list(dict.fromkeys(name for spec in specs.values() for name in columns_of(spec)))
     refuse_columns(specs, names)
@@ -64,7 +65,7 @@ def bind_inputs(specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any) -> 
     lookups, tokens = described(lambda: vocabulary_steps(specs, words, features))
     plain = [name for name in names if name not in images | lists]
     if not plain and scaler is not None:
-        raise BundleError("scaler= is for columns of a Table, and there are none")
+        raise BundleError("scaler= needs columns of a Table, and the model takes none")
     binding = None
     if plain:
         text = [feature.name for feature in features if feature.dtype == "text"]
@@ -74,10 +75,10 @@ def bind_inputs(specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any) -> 
     entries = make_inputs(specs, features, binding, tokens)
     rows = golden_rows(given, features)
     if images | lists:
-        most = _most_golden(entries)
-        rows = rows.only(evenly(rows.batch.num_rows, 2 * most))
-        rows = fitting(rows, features, lookups, entries)
-        rows = rows.only(evenly(rows.batch.num_rows, most))
+        limit = _max_golden_rows(entries)
+        rows = rows.only(evenly_spaced(rows.batch.num_rows, 2 * limit))
+        rows = scorable_rows(rows, features, lookups, entries)
+        rows = rows.only(evenly_spaced(rows.batch.num_rows, limit))
         rows = with_bytes(rows, entries)
     return BoundInputs(
         features=features,
@@ -88,17 +89,17 @@ def bind_inputs(specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any) -> 
     )
 
 
-def _most_golden(entries: Sequence[AnyInput]) -> int:
-    """How many rows of images or lists become golden."""
+def _max_golden_rows(entries: Sequence[AnyInput]) -> int:
+    """The largest number of golden rows with images or lists."""
     sizes = [kind.bytes_per_row for entry in entries if (kind := kind_of(entry)).opens_files]
-    return max(2, min(MOST_IMAGES, IMAGES_BYTES // sum(sizes))) if sizes else MOST_SEQUENCES
+    return max(2, min(MAX_IMAGES, IMAGES_BYTES // sum(sizes))) if sizes else MAX_SEQUENCES
 
 
 Made = TypeVar("Made")
 
 
 def described(make: Callable[[], Made]) -> Made:
-    """What the schema makes of the user's arguments; what it refuses is the user's to fix."""
+    """Call `make`, with the schema's validation errors as BundleError."""
     try:
         return make()
     except ValidationError as error:
@@ -108,27 +109,28 @@ def described(make: Callable[[], Made]) -> Made:
 
 
 def refuse_columns(specs: Mapping[str, AnyInputSpec], names: Sequence[str]) -> None:
-    """Raise BundleError for an input without columns or with one twice, for a column of two kinds of input, and for a
-    name that no column can have."""
+    """Raise BundleError for an input without columns, for a column that appears twice in one input or in two kinds of
+    input, and for an invalid column name."""
     kinds: dict[str, type] = {}
     for name, spec in specs.items():
         columns = columns_of(spec)
         where = "features" if name == ONLY_TABLE else f"input {name!r}"
         if not columns:
-            raise BundleError(f"{where}: there are no columns")
+            raise BundleError(f"{where}: the list of columns is empty")
         twice = [column for at, column in enumerate(columns) if column in columns[:at]]
         if twice:
             raise BundleError(f"{where}: column {twice[0]!r} appears twice among {columns}")
         for column in columns:
             if kinds.setdefault(column, type(spec)) is not type(spec):
                 raise BundleError(
-                    f"column {column!r} is of {kinds[column].__name__} and of {type(spec).__name__}; it can be of one"
+                    f"column {column!r} is used by {kinds[column].__name__} and by {type(spec).__name__}; it can only"
+                    " be used by one kind of input"
                 )
     described(lambda: [Feature(name=name) for name in names])
 
 
 def refuse_other_kinds(specs: Mapping[str, AnyInputSpec], features: Sequence[Feature]) -> None:
-    """Raise BundleError where the sample holds another kind of column than the spec takes."""
+    """Raise BundleError if a column of the sample does not have the type that its spec takes."""
     kinds = {name: type(spec) for spec in specs.values() for name in columns_of(spec)}
     for feature in features:
         name, kind = feature.name, kinds[feature.name]
@@ -140,16 +142,16 @@ def refuse_other_kinds(specs: Mapping[str, AnyInputSpec], features: Sequence[Fea
             )
         if is_image and kind is not Image:
             raise BundleError(
-                f"column {name!r} holds bytes; where they are images, pass inputs=Image({name!r}, size=(224, 224))"
+                f"column {name!r} holds bytes; if they are images, pass inputs=Image({name!r}, size=(224, 224))"
             )
         if kind in (TokenSequence, FloatSequence) and not is_list:
-            raise BundleError(f"column {name!r} is {feature.dtype}, and {kind.__name__} takes lists")
+            raise BundleError(f"column {name!r} is {feature.dtype}, but {kind.__name__} takes lists")
         if kind is Image and not is_image:
-            raise BundleError(f"column {name!r} is {feature.dtype}; an image is its bytes or its path")
+            raise BundleError(f"column {name!r} is {feature.dtype}, but Image takes bytes or paths")
 
 
 def vocabularies_of(specs: Mapping[str, AnyInputSpec]) -> Vocabularies:
-    """The words that inputs give, by column."""
+    """The vocabularies of the inputs, by column."""
     tokens = [spec for spec in specs.values() if isinstance(spec, TokenSequence)]
     tables = [spec for spec in specs.values() if isinstance(spec, Table)]
     return Vocabularies(
@@ -162,10 +164,10 @@ def vocabularies_of(specs: Mapping[str, AnyInputSpec]) -> Vocabularies:
 def vocabulary_steps(
     specs: Mapping[str, AnyInputSpec], words: Vocabularies, features: Sequence[Feature]
 ) -> tuple[list[AnyStep], dict[str, str]]:
-    """Steps that turn words into tokens, and the column that each makes, by feature.
+    """The steps that convert words to tokens, and the output column of each, by feature.
 
     Raises:
-        BundleError: a list of words without its vocabulary, or an unknown word that is not in it.
+        BundleError: a list of words without a vocabulary, or an `unknown` that is not in it.
     """
     steps: list[AnyStep] = []
     made: dict[str, str] = {}
@@ -198,14 +200,14 @@ def make_inputs(
     binding: Binding | None,
     tokens: Mapping[str, str],
 ) -> list[AnyInput]:
-    """The bundle's inputs; tables are float32 until the model says otherwise. One table has its columns in the order of
-    the transformers, of several each those of its features.
+    """The bundle's inputs; tables are float32 until the model's dtypes are known. A single table has its columns in the
+    order of the transformers; with several, each has those of its features.
 
     Args:
-        tokens: the columns that words become.
+        tokens: the columns of tokens, by feature.
 
     Raises:
-        BundleError: fields of a spec that do not fit together, or a table has no columns.
+        BundleError: a spec has inconsistent fields, or a table has no columns.
     """
     sources = origins(features, binding.steps) if binding is not None else {}
     only_table = sum(isinstance(spec, Table) for spec in specs.values()) == 1

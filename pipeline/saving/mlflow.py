@@ -1,4 +1,4 @@
-"""An MLflow model folder (pytorch flavor) → the part of a spec that it answers, without importing mlflow."""
+"""An MLflow model folder (pytorch flavor) → the fields of a spec that it determines. Does not import mlflow."""
 
 import json
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ EXAMPLE = "sample-from-mlflow.csv"
 
 
 def spec_from_mlflow(folder: Path, spec: PackSpec) -> tuple[PackSpec, dict[str, Any] | None]:
-    """Fill in what MLmodel says: the model file, the features of its signature, its input example.
+    """Fill in fields from MLmodel: the model file, the features of its signature, its input example.
 
     Returns:
-        The spec, whose own fields win; and the input example as columns, None where there is none.
+        The spec, whose own fields take precedence; and the input example as columns, None if there is none.
 
     Raises:
-        BundleError: not such a folder, or another flavor.
+        BundleError: not an MLflow model folder, or another flavor.
     """
     try:
-        import yaml  # an extra: only packing needs it
+        import yaml  # optional: only packing needs it
     except ImportError as error:
         raise BundleError("an MLflow folder needs pyyaml; install it with: pip install 'scoreline[pack]'") from error
     try:
@@ -35,7 +35,7 @@ def spec_from_mlflow(folder: Path, spec: PackSpec) -> tuple[PackSpec, dict[str, 
     flavors = flavors if isinstance(flavors, dict) else {}
     if not isinstance(flavors.get("pytorch"), dict):
         there = ", ".join(map(str, flavors)) or "none"
-        raise BundleError(f"{folder} has the flavors {there}, and only pytorch is read")
+        raise BundleError(f"{folder} has the flavors {there}; only pytorch is supported")
     given: dict[str, Any] = {}
     if spec.model is None:
         data = str(flavors["pytorch"].get("model_data", "data"))
@@ -48,7 +48,7 @@ def spec_from_mlflow(folder: Path, spec: PackSpec) -> tuple[PackSpec, dict[str, 
 
 
 def _signature_names(described: dict[str, Any]) -> list[str] | None:
-    """The columns of the signature, None where it is of a bare tensor."""
+    """The columns of the signature; None if it describes a tensor."""
     try:
         entries = json.loads(described["signature"]["inputs"])
         return [str(entry["name"]) for entry in entries if entry.get("type") != "tensor"] or None
@@ -57,7 +57,7 @@ def _signature_names(described: dict[str, Any]) -> list[str] | None:
 
 
 def _example(folder: Path, described: dict[str, Any], names: Sequence[str] | None) -> dict[str, Any] | None:
-    """The input example, by column, as MLflow writes it: split orient, or a plain list of rows."""
+    """The input example, by column. MLflow writes it in split orientation, or as a list of rows."""
     info = described.get("saved_input_example_info") or {}
     try:
         found = json.loads(read_plain(folder / info["artifact_path"]))

@@ -1,5 +1,5 @@
-"""A model from files: ONNX and code as they are, weights with their architecture as a module. Imports and unpickles
-nothing that a flag has not allowed.
+"""Reads models from files: ONNX and code as paths, weights with their architecture as a module. Imports or unpickles
+code only if a flag allows it.
 """
 
 import sys
@@ -14,32 +14,32 @@ from ..errors import BundleError, one_line
 from ..graph import operations
 from ..storage.plain_files import read_plain
 from .checkpoint import fill
-from .pickle_files import PICKLES, ReadPickle, unpickled
+from .pickle_files import PICKLES, ReadPickle, read_pickle_file
 
 
 def read_model(spec: ModelFile, folder: Path, *, allow_import: bool, read_pickle: ReadPickle | None) -> Any:
-    """What `save_bundle` takes for a model.
+    """The model, in a form that `save_bundle` accepts.
 
     Raises:
-        NeedsPickleError: a pickle, and no `read_pickle`.
-        BundleError: a file that cannot be read or is code, weights that do not fit their architecture.
+        NeedsPickleError: the file is a pickle, and there is no `read_pickle`.
+        BundleError: a file cannot be read or is code, or weights do not match their architecture.
     """
     if spec.file is not None:
         path = folder / spec.file
         if path.suffix.lower() in PICKLES or path.name == "model.pth":
-            found = unpickled(path, read_pickle)
+            found = read_pickle_file(path, read_pickle)
             if not isinstance(found, nn.Module):
                 raise BundleError(f"{path} holds a {type(found).__name__}, not a torch.nn.Module")
             return found
         if path.suffix.lower() != ".onnx" and not allow_import:
             raise BundleError(
-                f"{path} is code, which loading executes; if you trust it, add --allow-import (or keep the model as"
-                " weights with layers, or as ONNX)"
+                f"{path} contains code, which loading executes; if you trust it, pass --allow-import (or save the model"
+                " as weights with layers, or as ONNX)"
             )
         return path
     if spec.weights is None:
         raise BundleError(
-            'the spec\'s [model] names no file; add: weights = "weights.safetensors", with layers = [...]'
+            'the spec\'s [model] does not name a file; add: weights = "weights.safetensors", with layers = [...]'
         )
     model = _architecture(spec, folder, allow_import=allow_import)
     fill(model, _read(folder / spec.weights), folder / spec.weights, spec)
@@ -51,11 +51,11 @@ def _architecture(spec: ModelFile, folder: Path, *, allow_import: bool) -> nn.Mo
         return nn.Sequential(*(_layer(fields, at) for at, fields in enumerate(spec.layers)))
     if spec.factory is None:
         raise BundleError(
-            "weights need their architecture; add under [model]: layers ="
+            "weights need an architecture; add under [model]: layers ="
             ' [{type = "Linear", in_features = 4, out_features = 8}, {type = "ReLU"}], or: factory = "train:make_model"'
         )
     if not allow_import:
-        raise BundleError(f"factory {spec.factory!r} is code to be imported; if you trust it, add --allow-import")
+        raise BundleError(f"factory {spec.factory!r} imports and executes code; if you trust it, pass --allow-import")
     name, _, attribute = spec.factory.partition(":")
     sys.path.insert(0, str(folder))
     try:
@@ -65,17 +65,17 @@ def _architecture(spec: ModelFile, folder: Path, *, allow_import: bool) -> nn.Mo
     finally:
         sys.path.remove(str(folder))
     if not isinstance(model, nn.Module):
-        raise BundleError(f"factory {spec.factory!r} makes a {type(model).__name__}, not a torch.nn.Module")
+        raise BundleError(f"factory {spec.factory!r} returns a {type(model).__name__}, not a torch.nn.Module")
     return model
 
 
 def _layer(fields: dict[str, Any], at: int) -> nn.Module:
     kind = fields.get("type")
     if not isinstance(kind, str) or kind not in operations.LAYERS:
-        raise BundleError(f"layer {at} of the spec is {kind!r}; known are {', '.join(operations.LAYERS)}")
+        raise BundleError(f"layer {at} of the spec is {kind!r}; supported are {', '.join(operations.LAYERS)}")
     try:
         return operations.LAYERS[kind](**{name: value for name, value in fields.items() if name != "type"})
-    except Exception as error:  # whatever a constructor makes of the arguments
+    except Exception as error:  # whatever a constructor raises
         raise BundleError(f"layer {at} of the spec, {kind}: {one_line(error)}") from error
 
 

@@ -1,4 +1,4 @@
-"""Whether a model's outputs on the sample fit the task that is declared for them."""
+"""Checks that a model's outputs on the sample match the declared task."""
 
 from torch import Tensor
 
@@ -8,15 +8,15 @@ from ..errors import BundleError
 from ..graph.facts import last_activation
 from ..tasks.tasks import task_of
 
-#: So many different outputs between 0 and 1 are probabilities, in a model that cannot be looked into.
-FEWEST_TELLING = 20
+#: For an opaque model, at least this many distinct outputs, all between 0 and 1, are taken for probabilities.
+MIN_DISTINCT = 20
 
 
 def refuse_double_activation(graph: Graph | None, head: AnyHead) -> None:
-    """A model that ends in a sigmoid or softmax gives no logits; applied twice, they score plausibly and wrong.
+    """Refuse logits from a model that ends in a sigmoid or softmax: applied twice, scores look plausible but are wrong.
 
     Raises:
-        BundleError: it does, and outputs is logits.
+        BundleError: the model ends in a sigmoid or softmax, and outputs is logits.
     """
     if graph is None or task_of(head).outputs != "logits" or isinstance(head.output, list):
         return
@@ -24,25 +24,25 @@ def refuse_double_activation(graph: Graph | None, head: AnyHead) -> None:
     gives = {"Sigmoid": "probabilities", "Softmax": "probabilities", "LogSigmoid": "log_probabilities"}.get(last)
     if gives is not None:
         raise BundleError(
-            f"the model ends in {last}: its outputs are {gives}, and outputs='logits' would apply one more;"
+            f"the model ends in {last}: its outputs are {gives}, and outputs='logits' would apply it again;"
             f" pass outputs={gives!r}"
         )
 
 
 def check_values(head: AnyHead, values: Tensor, *, opaque: bool) -> None:
-    """Whether the sample's outputs are what `outputs` says.
+    """Check that the sample's outputs match `outputs`.
 
     Args:
         values: `[rows, width]`.
-        opaque: the model cannot be looked into.
+        opaque: the model has no graph.
 
     Raises:
-        BundleError: probabilities where outputs is logits, or the other way round.
+        BundleError: probabilities if outputs is logits, or vice versa.
     """
     task = task_of(head)
     if task.outputs is None or task.generates:
         return
-    apart = task.independent_labels or values.shape[1] == 1  # each number speaks for itself
+    apart = task.independent_labels or values.shape[1] == 1  # each number is a label's own
     in_range = bool(((values >= -1e-4) & (values <= 1 + 1e-4)).all())
     sums_to_one = not apart and bool(((values.sum(dim=1) - 1).abs() < 1e-3).all())
     if (
@@ -50,10 +50,10 @@ def check_values(head: AnyHead, values: Tensor, *, opaque: bool) -> None:
         and opaque
         and in_range
         and apart
-        and len(set(values.flatten().tolist())) >= FEWEST_TELLING
+        and len(set(values.flatten().tolist())) >= MIN_DISTINCT
     ):
         raise BundleError(
-            "every output of the sample lies between 0 and 1, so the model's outputs are probabilities, and"
+            "every output of the sample is between 0 and 1, so the model's outputs are probabilities, and"
             " outputs='logits' would apply the sigmoid again; pass outputs='probabilities'"
         )
     if task.outputs == "logits" and in_range and sums_to_one:
@@ -63,10 +63,10 @@ def check_values(head: AnyHead, values: Tensor, *, opaque: bool) -> None:
         )
     if task.outputs == "probabilities" and not (in_range and (sums_to_one or apart)):
         raise BundleError(
-            f"outputs='probabilities', and the sample's outputs lie between {values.min():.4g} and"
-            f" {values.max():.4g}{'' if apart else ' or do not sum to 1'}; pass outputs='logits'?"
+            f"outputs='probabilities', but the sample's outputs are between {values.min():.4g} and"
+            f" {values.max():.4g}{'' if apart else ' or do not sum to 1'}; did you mean outputs='logits'?"
         )
     if task.outputs == "log_probabilities" and bool((values > 1e-4).any()):
         raise BundleError(
-            f"outputs='log_probabilities', and an output is {values.max():.4g}, above 0; pass outputs='logits'?"
+            f"outputs='log_probabilities', but an output is {values.max():.4g}, above 0; did you mean outputs='logits'?"
         )

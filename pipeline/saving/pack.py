@@ -1,6 +1,5 @@
-"""A bundle from files: pack.toml names them, `save_bundle` gets the objects. Nothing here can execute what is in a
-file, but for a factory and model files that are code, which a flag has to allow; pickles are read by the child process
-that hands in `read_pickle`.
+"""Makes a bundle from the files named in pack.toml, by `save_bundle`. Executes no code from files, except a factory and
+model files that contain code, which a flag must allow; pickles are read by the child process that passes `read_pickle`.
 """
 
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from .scaler_files import read_scaler, read_scalers, word_columns
 from .specs import columns_of
 
 _LINES = {
-    "features": 'features = ["age", "income"]   # or [inputs], with kind = "image" or another',
+    "features": 'features = ["age", "income"]   # or [inputs] with a kind such as "image"',
     "task": 'task = {kind = "multiclass", labels = ["a", "b", "c"]}   # or [task.NAME] for several',
     "sample": 'sample = "sample.csv"   # some raw rows, .csv or .parquet',
     "model": '[model]\nfile = "model.onnx"   # or: weights = "weights.pt" with layers = [...]',
@@ -33,21 +32,21 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
     """Make a bundle.
 
     Args:
-        spec: what there is; its paths are relative to `folder`.
-        allow_import: whether a factory may be imported, and a model file that is code loaded.
-        read_pickle: reads a pickled object; without one, pickles are refused.
+        spec: its paths are relative to `folder`.
+        allow_import: whether a factory may be imported, and a model file with code may be loaded.
+        read_pickle: reads a pickled object; if None, pickles are refused.
 
     Returns:
         The bundle's digest.
 
     Raises:
-        NeedsPickleError: a pickle, and no `read_pickle`.
-        BundleError: something is missing (says which line to add), or cannot be read; and as `save_bundle` does.
+        NeedsPickleError: a file is a pickle, and there is no `read_pickle`.
+        BundleError: a field is missing (with the line to add), or a file cannot be read; and as `save_bundle` raises.
     """
     for name, line in _LINES.items():
         if getattr(spec, name) is None and not (name == "features" and spec.inputs is not None):
             raise BundleError(f"the spec lacks {name!r}; add: {line}")
-    find_place(out)  # before the work, not after it
+    find_place(out)  # fails before the work is done
     assert spec.task is not None, "checked above"
     assert spec.sample is not None, "checked above"
 
@@ -100,7 +99,7 @@ def _model(spec: PackSpec, folder: Path, *, allow_import: bool, read_pickle: Rea
 
 
 def _with_scaler(task: AnyTaskTable, folder: Path, read_pickle: ReadPickle | None) -> AnyTask:
-    """The task, a regression with the scaler that its file holds."""
+    """The task; for a regression with the scaler from its file."""
     if not isinstance(task, RegressionOfFiles):
         return task
     values = {field.name: getattr(task, field.name) for field in fields(task)}

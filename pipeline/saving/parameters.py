@@ -1,8 +1,8 @@
-"""A scaler as the numbers of a file: `.npz` (without pickles) or JSON. Used like a fitted object. Independent
-of tensors.
+"""A scaler from the numbers of a file: `.npz` (without pickles) or JSON. Used like a fitted transformer. Independent of
+tensors.
 
 Each accepted set of names has one meaning. Names may end in `_`, as scikit-learn's attributes do, except where the
-underscore tells two meanings apart: `min_` is an attribute of a fitted MinMaxScaler, `min` is the minimum of the data.
+underscore changes the meaning: `min_` is an attribute of a fitted MinMaxScaler, `min` is the minimum of the data.
 """
 
 import io
@@ -19,22 +19,22 @@ from .archives import refuse_bomb
 
 Kind = Literal["standard", "minmax", "maxabs", "robust"]
 Numbers = dict[str, NDArray[np.float64]]
-#: A spread below this counts as none, and is replaced by 1, as scikit-learn does.
-_NONE = 10 * np.finfo(np.float64).eps
+#: A smaller spread counts as 0, and is replaced by 1, as in scikit-learn.
+_MIN_SPREAD = 10 * np.finfo(np.float64).eps
 
 
 def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(values < _NONE, 1.0, values)
+    return np.where(values < _MIN_SPREAD, 1.0, values)
 
 
 def _of_range(low: NDArray[np.float64], high: NDArray[np.float64], to: tuple[float, float]) -> Numbers:
-    """MinMaxScaler's numbers from the minimum and maximum of the data."""
+    """The parameters of a MinMaxScaler from the minimum and maximum of the data."""
     scale = (to[1] - to[0]) / _spread(high - low)
     return {"scale": scale, "min": to[0] - low * scale}
 
 
-#: For each kind, the accepted names and what they mean, the first complete set first: names → the scaler's numbers.
-#: `to` is the `feature_range`.
+#: The accepted sets of names by kind, in order of precedence, with the function that computes the scaler's parameters
+#: from the values. `to` is the `feature_range`.
 _SETS: dict[str, dict[tuple[str, ...], Callable[..., Numbers]]] = {
     "standard": {
         ("mean", "scale"): lambda mean, scale, to: {"mean": mean, "scale": scale},  # noqa: ARG005 - one signature
@@ -55,16 +55,16 @@ _SETS: dict[str, dict[tuple[str, ...], Callable[..., Numbers]]] = {
         ("max_abs",): lambda largest, to: {"scale": _spread(largest)},  # noqa: ARG005
     },
 }
-#: Pairs of which the first is not above the second.
+#: Pairs whose first value must not be above the second.
 _ORDERED = (("data_min", "data_max"), ("min", "max"))
 _NOT_NEGATIVE = ("std", "var", "iqr", "max_abs")
-#: Options of scikit-learn's scalers that leave a part of their formula out.
+#: Options of scikit-learn's scalers that disable a part of their formula.
 _OPTIONS = ("with_mean", "with_std", "with_centering", "with_scaling")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameters:
-    """`numbers`: float64 `[columns]` by name. `columns`: what they are of, where the file says it."""
+    """`numbers`: float64 `[columns]` by name. `columns`: their column names, if the file has them."""
 
     kind: Kind
     numbers: dict[str, np.ndarray]
@@ -73,11 +73,11 @@ class Parameters:
 
     @property
     def n_features_in_(self) -> int:
-        """The number of columns, by the name scikit-learn has for it."""
+        """The number of columns, under scikit-learn's name."""
         return len(self.numbers["scale"])
 
-    def transform(self, X: Any) -> np.ndarray:  # noqa: N803 - the face of a scikit-learn transformer
-        """The formula of the scaler over the whole matrix, float64 `[rows, columns]`."""
+    def transform(self, X: Any) -> np.ndarray:  # noqa: N803 - the interface of a scikit-learn transformer
+        """Apply the scaler to a matrix, float64 `[rows, columns]`."""
         values = np.asarray(X, dtype=np.float64)
         shift = self.numbers.get("mean", self.numbers.get("center"))
         if self.kind == "minmax":
@@ -87,12 +87,12 @@ class Parameters:
         clipped: np.ndarray = values if self.clip is None else np.clip(values, *self.clip)
         return clipped
 
-    def inverse_transform(self, X: Any) -> np.ndarray:  # noqa: N803 - the face of a scikit-learn transformer
-        """The formula turned round: what a target scaler is for."""
+    def inverse_transform(self, X: Any) -> np.ndarray:  # noqa: N803 - the interface of a scikit-learn transformer
+        """Apply the inverse, for target scalers."""
         values = np.asarray(X, dtype=np.float64)
         if self.kind == "minmax":
-            turned: np.ndarray = (values - self.numbers["min"]) / self.numbers["scale"]
-            return turned
+            inverted: np.ndarray = (values - self.numbers["min"]) / self.numbers["scale"]
+            return inverted
         shift = self.numbers.get("mean", self.numbers.get("center", 0.0))
         shifted: np.ndarray = values * self.numbers["scale"] + shift
         return shifted
@@ -102,10 +102,10 @@ def read_parameters(data: bytes, name: str, kind: Kind | None) -> Parameters:
     """Parse the numbers of a scaler.
 
     Args:
-        kind: what they are; a JSON file may name it itself.
+        kind: the kind of scaler; None if the file names it.
 
     Raises:
-        BundleError: not such a file; no accepted set of names is complete, or the numbers contradict each other.
+        BundleError: the file is not valid, no accepted set of names is complete, or the numbers are inconsistent.
     """
     found = _npz(data, name) if name.lower().endswith(".npz") else _json(data, name)
     kind = kind or found.pop("kind", None)
@@ -114,11 +114,11 @@ def read_parameters(data: bytes, name: str, kind: Kind | None) -> Parameters:
         kind = str(kind)  # type: ignore[assignment]
     if not isinstance(kind, str) or kind not in _SETS:
         raise BundleError(
-            f'{name} does not say what its numbers are; add to the spec, under [scaler]: kind = "standard"'
+            f'{name} does not name the kind of scaler; add to the spec, under [scaler]: kind = "standard"'
         )
     off = [option for option in _OPTIONS if option in found and not bool(np.all(found[option]))]
     if off:
-        raise BundleError(f"{name}: {off[0]} is false, which numbers alone do not express; save the scaler with skops")
+        raise BundleError(f"{name}: {off[0]} is false, which is not supported here; save the scaler with skops")
     names = _complete(kind, {str(key): value for key, value in found.items()}, name)
     try:
         numbers = {one: _column(found[key]) for one, key in names.items()}
@@ -135,34 +135,34 @@ def read_parameters(data: bytes, name: str, kind: Kind | None) -> Parameters:
 
 
 def _columns(found: Mapping[str, Any], number: int, name: str) -> tuple[str, ...] | None:
-    """What the numbers are of, by scikit-learn's name for it. Raises BundleError for another number of names."""
+    """The column names in `feature_names_in_`. Raises BundleError if their number does not match."""
     given = found.get("feature_names_in_")
     if given is None:
         return None
     columns = tuple(map(str, np.asarray(given).reshape(-1).tolist()))
     if len(columns) != number:
-        raise BundleError(f"{name} names {len(columns)} columns in feature_names_in_ and has numbers for {number}")
+        raise BundleError(f"{name} names {len(columns)} columns in feature_names_in_, but has numbers for {number}")
     return columns
 
 
 def _complete(kind: str, found: Mapping[str, Any], name: str) -> dict[str, str]:
-    """The first complete set of accepted names → the keys of the file for them."""
+    """The first complete set of accepted names, with the file's key for each."""
     accepted = ", or ".join(" and ".join(names) for names in _SETS[kind])
     if kind == "minmax" and {"min", "scale"} <= set(found):
         raise BundleError(
-            f"{name} holds 'min' and 'scale', which may mean two things; a minmax scaler takes {accepted}"
-            " (min_ and scale_ are scikit-learn's attributes, the others are of the data)"
+            f"{name} holds 'min' and 'scale', which is ambiguous; a minmax scaler takes {accepted}"
+            " (min_ and scale_ are scikit-learn's attributes, the others are statistics of the data)"
         )
     for names in _SETS[kind]:
         keys = [_key(one, found) for one in names]
         if all(key is not None for key in keys):
             return dict(zip(names, (str(key) for key in keys), strict=True))
     there = ", ".join(found) or "nothing"
-    raise BundleError(f"{name} lacks the numbers of a {kind} scaler, which takes {accepted}; it has {there}")
+    raise BundleError(f"{name} lacks the numbers of a {kind} scaler, which are {accepted}; it has {there}")
 
 
 def _key(name: str, found: Mapping[str, Any]) -> str | None:
-    """The key of the file for an accepted name: itself, or with an underscore at its end."""
+    """The file's key for an accepted name: the name itself, or with a trailing underscore."""
     if name in found:
         return name
     distinct = name.endswith("_") or name in ("min", "max")
@@ -170,7 +170,7 @@ def _key(name: str, found: Mapping[str, Any]) -> str | None:
 
 
 def _column(value: Any) -> NDArray[np.float64]:
-    """Numbers by column: `[columns]`, `[1, columns]`, or the one number of one column."""
+    """One number per column, from `[columns]`, `[1, columns]`, or a scalar for one column."""
     if np.iscomplexobj(value):
         raise ValueError("complex numbers")
     array = np.asarray(value, dtype=np.float64)
@@ -191,11 +191,11 @@ def _pair(value: Any) -> tuple[float, float]:
 
 
 def _refuse_contradictions(numbers: Numbers, name: str) -> None:
-    """Raise BundleError for numbers of different lengths, negative spreads, a maximum below its minimum."""
+    """Raise BundleError for arrays of different lengths, negative spreads, or a maximum below its minimum."""
     lengths = {one: len(values) for one, values in numbers.items()}
     if len(set(lengths.values())) != 1:
         counts = ", ".join(f"{one} has {length}" for one, length in lengths.items())
-        raise BundleError(f"{name}: its numbers are of different lengths: {counts}; give one per column")
+        raise BundleError(f"{name}: its arrays have different lengths: {counts}; each needs one number per column")
     for one in _NOT_NEGATIVE:
         if one in numbers and bool((numbers[one] < 0).any()):
             at = int(np.argmax(numbers[one] < 0))
@@ -213,7 +213,7 @@ def _npz(data: bytes, name: str) -> dict[str, Any]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except Exception as error:  # zip, header and type errors have no common base
+    except Exception as error:  # zip, header and type errors have no common base class
         raise BundleError(f"{name} is not an .npz file of plain numbers: {one_line(error)}") from error
 
 

@@ -1,5 +1,5 @@
-"""Files that only unpickling can read. Nothing here unpickles: the child process of `scoreline pack --allow-pickle`
-hands in the function that does.
+"""Pickle files. Unpickles nothing itself: the child process of `scoreline pack --allow-pickle` passes the function that
+does.
 """
 
 from collections.abc import Callable
@@ -14,19 +14,19 @@ ReadPickle = Callable[[Path], Any]
 
 
 class NeedsPickleError(BundleError):
-    """A file can only be read by unpickling it."""
+    """A file is a pickle, and unpickling is not allowed."""
 
 
-def unpickled(path: Path, read_pickle: ReadPickle | None) -> Any:
+def read_pickle_file(path: Path, read_pickle: ReadPickle | None) -> Any:
     """The object in a pickle.
 
     Raises:
-        NeedsPickleError: there is no `read_pickle`.
+        NeedsPickleError: `read_pickle` is None.
         BundleError: the file cannot be read.
     """
     if read_pickle is None:
         raise NeedsPickleError(
-            f"{path} is a pickle, which can execute anything when it is read; if you trust it, add --allow-pickle"
+            f"{path} is a pickle, which can execute any code when it is read; if you trust it, pass --allow-pickle"
             " (a scaler can be saved with skops instead)"
         )
     try:

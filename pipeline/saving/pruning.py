@@ -1,5 +1,5 @@
-"""Magnitude pruning: a share of each layer's weights, the smallest, becomes zero (Han et al. 2015). The tensors stay
-dense, so nothing is faster for it; what is zero packs better. Independent of bundles.
+"""Magnitude pruning: the smallest weights of each layer are set to zero (Han et al. 2015). Tensors stay dense, so the
+model is not faster, but it compresses better. Independent of bundles.
 """
 
 from torch import nn
@@ -11,16 +11,16 @@ PRUNED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 def prune(module: nn.Module, share: float) -> nn.Module:
-    """Set the `share` of smallest size of every Linear and Conv weight to zero, in place; biases stay.
+    """Set the `share` of smallest magnitude of every Linear and Conv weight to zero, in place. Biases are unchanged.
 
     Raises:
-        BundleError: not a share, or no such layer.
+        BundleError: `share` is not between 0 and 1, or the module has no such layer.
     """
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
-        raise BundleError(f"prune={share!r} is not between 0 and 1; pass a share, as in prune=0.5")
+        raise BundleError(f"prune={share!r} is not between 0 and 1; pass a share such as prune=0.5")
     layers = [layer for layer in module.modules() if isinstance(layer, PRUNED)]
     if not layers:
-        raise BundleError("prune= is for Linear and Conv layers, and the model has none")
+        raise BundleError("prune= needs Linear or Conv layers, and the model has none")
     for layer in layers:
         torch_prune.l1_unstructured(layer, "weight", amount=share)  # type: ignore[no-untyped-call]
         torch_prune.remove(layer, "weight")  # type: ignore[no-untyped-call]
@@ -28,6 +28,6 @@ def prune(module: nn.Module, share: float) -> nn.Module:
 
 
 def zeros(module: nn.Module) -> tuple[int, int]:
-    """How many of the weights that can be pruned are zero, and how many there are."""
+    """The number of prunable weights that are zero, and the number of prunable weights."""
     weights = [layer.weight for layer in module.modules() if isinstance(layer, PRUNED)]
     return sum(int((weight == 0).sum()) for weight in weights), sum(weight.numel() for weight in weights)

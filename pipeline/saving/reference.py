@@ -1,6 +1,4 @@
-"""The user's own models, shown a sample → the raw outputs that golden rows keep. Joins `model` and `tasks`; independent
-of files.
-"""
+"""Runs the user's own models on a sample, for the raw outputs of golden rows. Independent of files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
@@ -34,10 +32,10 @@ from .heads import NamedHead
 from .output_checks import check_values
 from .sample import Sample
 
-#: Raw outputs by head: `[rows, members × width]`, or so of each step.
+#: Raw outputs by head: `[rows, members × width]`; for sequences of each step.
 Raw = dict[str, Tensor | Steps]
-#: A model is never shown fewer rows than this: with one or two, a wrong shape can look right.
-FEWEST_SHOWN = 7
+#: The smallest batch for a model: with one or two rows, a wrong shape can look right.
+MIN_ROWS = 7
 
 
 def choices_of(
@@ -48,8 +46,8 @@ def choices_of(
     steps: Sequence[AnyStep],
     features: Sequence[Feature],
 ) -> list[list[AnyInput]]:
-    """The inputs with the types of tables that the model may take, the likeliest first: as its graph or ONNX file says,
-    else tried."""
+    """The possible inputs, which differ in the dtypes of tables, the most likely first. The dtypes of graphs and ONNX
+    models are known."""
     first = drafts[0].loaded
     codes = {output for step in steps if step.kind == "ordinal" for output in step.outputs}
     codes |= {feature.name for feature in features if feature.dtype == "int64"}
@@ -59,7 +57,7 @@ def choices_of(
         types = [known.get(kind, kind) for kind in first.module.input_types]
         if set(types) - set(known.values()) or len(types) != len(takes):
             raise BundleError(
-                f"the ONNX model takes {first.module.input_types}, and the bundle gives {len(takes)} inputs, each"
+                f"the ONNX model takes {first.module.input_types}, but the bundle passes {len(takes)} inputs, each"
                 " tensor(float) or tensor(int64)"
             )
     choices: list[list[AnyInput]] = []
@@ -68,33 +66,33 @@ def choices_of(
             choices.append([entry])
             continue
         at = takes.index(entry.name)
-        kinds: Sequence[Any] = ["float32", "int64"] if set(entry.columns) <= codes else ["float32"]
+        dtypes: Sequence[Any] = ["float32", "int64"] if set(entry.columns) <= codes else ["float32"]
         if first.graph is not None:
             whole = indices_of(first.graph, call, at, entry.name, len(entry.columns)).as_they_come
-            kinds = ["int64" if whole else "float32"]
+            dtypes = ["int64" if whole else "float32"]
         elif types:
-            kinds = [types[at]]
-        choices.append([entry.model_copy(update={"dtype": kind}) for kind in kinds])
+            dtypes = [types[at]]
+        choices.append([entry.model_copy(update={"dtype": dtype}) for dtype in dtypes])
     return [list(chosen) for chosen in product(*choices)]
 
 
 def reference_outputs(
     drafts: Sequence[Draft],
-    shown: Callable[[Sequence[AnyInput]], Inputs],
+    reference: Callable[[Sequence[AnyInput]], Inputs],
     choices: Sequence[list[AnyInput]],
     call: Call,
     heads: Sequence[AnyHead],
 ) -> tuple[Raw, list[AnyInput]]:
-    """What the user's own transformers and models give for the rows: `[rows, members × width]` of each head, and the
-    inputs with which they gave it. Sequences are shown alone, without any padding."""
+    """The outputs of the user's own transformers and models, `[rows, members × width]` of each head, and the inputs
+    that worked. Sequences are run one by one, without padding."""
     problem: Exception | None = None
     for entries in choices:
-        inputs = shown(entries)
+        inputs = reference(entries)
         try:
             raw = (
-                _alone(drafts, entries, inputs, call, heads)
+                _run_rows(drafts, entries, inputs, call, heads)
                 if has_sequences(entries) or any(task_of(head).generates for head in heads)
-                else _together(drafts, inputs, call, heads)
+                else _run_batch(drafts, inputs, call, heads)
             )
         except BundleError:
             raise
@@ -106,8 +104,8 @@ def reference_outputs(
             values = raws.values if isinstance(raws, Steps) else raws
             width = values.shape[1] // len(drafts)
             for index, one in enumerate(drafts):
-                theirs = values[:, index * width : (index + 1) * width]
-                check_values(head, theirs, opaque=one.loaded.graph is None)
+                own = values[:, index * width : (index + 1) * width]
+                check_values(head, own, opaque=one.loaded.graph is None)
         return raw, entries
     given = [f"{getattr(e, 'dtype', 'float32')} {_shape(inputs[e.name])}" for e in choices[-1]]
     assert problem is not None, "there is at least one choice of types"
@@ -117,33 +115,33 @@ def reference_outputs(
 def _shape(given: Tensor | Steps) -> list[int | str]:
     if isinstance(given, Steps):
         return ["rows", "steps", *given.values.shape[1:]]
-    return [max(len(given), FEWEST_SHOWN), *given.shape[1:]]
+    return [max(len(given), MIN_ROWS), *given.shape[1:]]
 
 
 def has_sequences(entries: Sequence[AnyInput]) -> bool:
-    """Whether lists of different lengths are among them."""
+    """Whether any of the inputs has lists of different lengths."""
     return any(kind_of(entry).has_steps for entry in entries)
 
 
-def _together(drafts: Sequence[Draft], inputs: Inputs, call: Call, heads: Sequence[AnyHead]) -> Raw:
+def _run_batch(drafts: Sequence[Draft], inputs: Inputs, call: Call, heads: Sequence[AnyHead]) -> Raw:
     rows = num_rows(inputs)
-    several = resized(inputs, max(rows, FEWEST_SHOWN))
+    several = resized(inputs, max(rows, MIN_ROWS))
     tensors = {name: given for name, given in several.items() if isinstance(given, Tensor)}
     each = [
-        _shown(one, {name: tensor.clone() for name, tensor in tensors.items()}, call, heads, max(rows, FEWEST_SHOWN))
+        _run_model(one, {name: tensor.clone() for name, tensor in tensors.items()}, call, heads, max(rows, MIN_ROWS))
         for one in drafts
     ]
     for head in heads:
         widths = [raw[head.name].shape[1] for raw in each]
         if len(set(widths)) > 1:
-            raise BundleError(f"the members give {widths} outputs; they must give as many")
+            raise BundleError(f"the members return different numbers of outputs: {widths}; they must be equal")
     return {head.name: torch.cat([raw[head.name] for raw in each], dim=1)[:rows] for head in heads}
 
 
-def _alone(
+def _run_rows(
     drafts: Sequence[Draft], entries: Sequence[AnyInput], inputs: Inputs, call: Call, heads: Sequence[AnyHead]
 ) -> Raw:
-    """Every row by itself."""
+    """Run each row by itself."""
     device = torch.device("cpu")
     models = [one.reference for one in drafts]
     members = Members(models, entries, heads, call=call, device=device, pass_rows=1 << 20, padded=False)
@@ -158,7 +156,7 @@ def _alone(
     return {name: values if isinstance(values, Steps) else values.float() for name, values in found.items()}
 
 
-def _shown(
+def _run_model(
     one: Draft, tensors: dict[str, Tensor], call: Call, heads: Sequence[AnyHead], rows: int
 ) -> dict[str, Tensor]:
     with torch.inference_mode():
@@ -174,7 +172,7 @@ def _shown(
 
 
 def rows_within_bounds(manifest: BundleManifest, rows: Sample, raw: Raw) -> tuple[Sample, Raw]:
-    """The sample rows that the bundle would not reject itself.
+    """The sample rows that the bundle would not reject as out of bounds.
 
     Raises:
         BundleError: there are none.
@@ -186,13 +184,13 @@ def rows_within_bounds(manifest: BundleManifest, rows: Sample, raw: Raw) -> tupl
             if found.out_of_bounds is not None:
                 keep &= ~found.out_of_bounds
     if not bool(keep.any()):
-        raise BundleError("every prediction of the sample is out of bounds, and would be rejected; widen bounds=")
+        raise BundleError("every prediction of the sample is out of bounds and would be rejected; widen bounds=")
     kept = keep.nonzero()[:, 0]
     return rows.only(kept.numpy()), {name: values[kept] for name, values in raw.items()}
 
 
 def golden_columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Raw) -> dict[str, pa.Array]:
-    """The decoded columns of the golden rows; a regression's by the user's own inverse of the target's scaler."""
+    """The decoded columns of the golden rows; for a regression by the user's own inverse of the target scaler."""
     columns: dict[str, pa.Array] = {}
     members = len(manifest.members)
     for one in named:
@@ -220,11 +218,11 @@ def reference_inputs(
     vocabularies: Mapping[str, Sequence[str]],
     unknown: Mapping[str, Any],
 ) -> dict[str, Tensor | Sequences]:
-    """What a model takes for the rows of a sample, tables by the user's own transformers and words looked up in their
-    lists."""
+    """The model's input tensors for the rows of a sample: tables by the user's own transformers, words looked up in
+    their vocabularies."""
     matrix = None if binding is None else binding.reference(sample.frame)
     if binding is not None and matrix is not None and matrix.shape[1] != len(binding.columns):
-        raise BundleError(f"the transformers give {matrix.shape[1]} columns, and {len(binding.columns)} are saved")
+        raise BundleError(f"the transformers return {matrix.shape[1]} columns, but {len(binding.columns)} are saved")
     found: dict[str, Tensor | Sequences] = {}
     for entry in entries:
         kind = kind_of(entry)
@@ -267,7 +265,7 @@ def _reference_sequence(
 
 
 def resized(inputs: Inputs, rows: int) -> Inputs:
-    """Tables and images of another number of rows, repeated from the first on."""
+    """Tables and images with another number of rows, repeated from the first."""
     found: dict[str, Tensor | Sequences] = {}
     for name, given in inputs.items():
         found[name] = given[torch.arange(rows) % given.shape[0]]

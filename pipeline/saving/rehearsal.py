@@ -1,4 +1,4 @@
-"""Load the new bundle as a run would and compare it with the model it was made from, before it is published."""
+"""Loads a new bundle as a run would, and compares it with the original model, before the bundle is published."""
 
 from collections.abc import Sequence
 
@@ -25,11 +25,11 @@ from .draft import Draft
 from .pruning import zeros
 from .reference import Raw
 
-#: By how many steps lists are padded further, to see whether a model looks at what its mask says is not there.
+#: Additional padding steps for lists, to check that a model ignores the steps that its mask excludes.
 EXTRA_STEPS = 3
 PADDING = (
-    "the model's output for a list changes with the padding behind it; let it use its mask wherever steps meet, or"
-    " leave mask out, so that only lists of one length go through together"
+    "the model's output for a list changes with the padding after it; use the mask wherever steps are combined, or"
+    " leave mask out, so that only lists of the same length are batched together"
 )
 
 
@@ -41,7 +41,7 @@ def pruning_changes(
     raw: Raw,
     whole: Raw,
 ) -> Pruning:
-    """What pruning has changed, over the golden rows."""
+    """The changes by pruning, measured on the golden rows."""
     counts = [zeros(each.reference) for each in drafts]
     changed = 0
     for head in heads:
@@ -54,13 +54,13 @@ def pruning_changes(
         share=share,
         zeros=sum(zero for zero, _ in counts),
         weights=sum(weights for _, weights in counts),
-        largest_difference=max(_apart(raw[name], whole[name]) for name in raw),
+        largest_difference=max(_largest_difference(raw[name], whole[name]) for name in raw),
         labels_changed=changed,
     )
 
 
-def _apart(one: Tensor | Steps, other: Tensor | Steps) -> float:
-    """The largest difference of raw outputs; infinite where they are not of as many steps."""
+def _largest_difference(one: Tensor | Steps, other: Tensor | Steps) -> float:
+    """The largest difference between raw outputs; infinite if their numbers of steps differ."""
     if isinstance(one, Steps) and isinstance(other, Steps):
         if not torch.equal(one.offsets, other.offsets):
             return float("inf")
@@ -71,7 +71,7 @@ def _apart(one: Tensor | Steps, other: Tensor | Steps) -> float:
 
 
 def rehearse_bundle(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> BundleManifest:
-    """The manifest with which the golden rows come out; tables contiguous where the model needs it."""
+    """The manifest that reproduces the golden rows, with contiguous tables if the model needs them."""
     if not _rehearse(manifest, drafts, golden):
         return manifest
     inputs = [kind_of(entry).as_contiguous() for entry in manifest.inputs]
@@ -79,11 +79,11 @@ def rehearse_bundle(manifest: BundleManifest, drafts: Sequence[Draft], golden: G
 
 
 def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> bool:
-    """Replay the golden rows by the path that scoring takes, with the model rebuilt from its data: all at once,
-    then one alone and the rest in two unequal parts, since a row's score must not depend on its neighbours.
+    """Replay the golden rows through the scoring path with the model rebuilt from its data: all in one batch, then one
+    row alone and the rest in two unequal parts, since a row's score must not depend on other rows.
 
     Returns:
-        Whether the model needs the rows of tables contiguous.
+        Whether the model needs contiguous rows of tables.
     """
     members = [each.loaded for each in drafts]
     loaded = on_device(manifest, members, Cpu())
@@ -96,7 +96,7 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
     if any(kind_of(entry).masked for entry in manifest.inputs):
         loaded.members.passes.extra = EXTRA_STEPS
         raw, _ = raw_and_columns(loaded, golden.features)
-        if not all(_alike(got, golden.raw[name], 0, golden.features.num_rows) for name, got in raw.items()):
+        if not all(_rows_match(got, golden.raw[name], 0, golden.features.num_rows) for name, got in raw.items()):
             raise BundleError(PADDING)
         loaded.members.passes.extra = 0
     num_rows = golden.features.num_rows
@@ -107,18 +107,18 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
         try:
             raw, _ = raw_and_columns(loaded, part)
         except ModelFailedError as error:
-            raise BundleError(f"the model takes {num_rows} rows at once, but not {part.num_rows}: {error}") from error
+            raise BundleError(f"the model accepts {num_rows} rows at once, but not {part.num_rows}: {error}") from error
         for name, got in raw.items():
-            if not _alike(got, golden.raw[name], start, stop):
+            if not _rows_match(got, golden.raw[name], start, stop):
                 raise BundleError(
-                    "the model mixes rows: a row's output depends on the rows beside it (a mean or softmax over"
-                    " dim=0, a BatchNorm without running statistics); rows must not depend on each other"
+                    "the model mixes rows: a row's output depends on other rows of its batch (a mean or softmax over"
+                    " dim=0, a BatchNorm without running statistics); each row must be independent"
                 )
     return loaded.members.passes.contiguous
 
 
-def _alike(got: NDArray[np.float32] | Lists, whole: NDArray[np.float32] | Lists, start: int, stop: int) -> bool:
-    """Whether some rows came out as they had among all."""
+def _rows_match(got: NDArray[np.float32] | Lists, whole: NDArray[np.float32] | Lists, start: int, stop: int) -> bool:
+    """Whether rows have the same outputs as in the whole batch."""
     if isinstance(got, Lists) and isinstance(whole, Lists):
         wanted = whole.only(np.arange(start, stop))
         same = got.offsets.tolist() == wanted.offsets.tolist()

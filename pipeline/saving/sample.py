@@ -1,6 +1,4 @@
-"""What `save_bundle` was given as rows: a sample → raw feature rows, `expected=` → columns. Joins `inputs` and `tasks`;
-independent of models.
-"""
+"""The user's rows: `sample=` → raw feature rows, `expected=` → columns. Independent of models."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -36,8 +34,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """`batch`: the feature columns as they would be read from a file. `frame`: the same as the user's transformers
-    take them, numbers as float64. `indices`: the rows' indices in what was given, of `num_given`."""
+    """`batch`: the feature columns as they would be read from a file. `frame`: the same columns for the user's
+    transformers, with numbers as float64. `indices`: the rows' indices among the `num_given` original rows."""
 
     batch: pa.RecordBatch
     frame: "pd.DataFrame"
@@ -45,32 +43,32 @@ class Sample:
     num_given: int
 
     def only(self, kept: np.ndarray) -> "Sample":
-        """Some of the rows, by their indices in `batch`."""
+        """A sample with only some rows, by their indices in `batch`."""
         if len(kept) == self.batch.num_rows:
             return self
         frame = self.frame.iloc[kept].reset_index(drop=True)
         return replace(self, batch=self.batch.take(pa.array(kept)), frame=frame, indices=self.indices[kept])
 
     def with_batch(self, batch: pa.RecordBatch) -> "Sample":
-        """The same rows, written otherwise."""
+        """A sample with the same rows and another `batch`."""
         return replace(self, batch=batch)
 
 
 def read_sample(given: Any, names: Sequence[str]) -> Sample:
-    """The feature columns of a sample, all of its rows.
+    """The feature columns of a sample, with all rows.
 
     Raises:
-        BundleError: an array of another shape.
-        ColumnError: a feature is missing, doubled, or neither numbers nor text.
+        BundleError: an array with the wrong shape.
+        ColumnError: a feature is missing, appears twice, or is neither numbers nor text.
     """
     try:
         table = _table(given, names)
     except (pa.ArrowException, ValueError, TypeError, OverflowError, KeyError, RuntimeError) as error:
         raise ColumnError(f"the sample's features are neither plain numbers nor text: {one_line(error)}") from error
-    doubled = [name for name in names if table.schema.names.count(name) > 1]
+    duplicated = [name for name in names if table.schema.names.count(name) > 1]
     missing = [name for name in names if name not in table.schema.names]
-    if doubled or missing:
-        problem = f"more than one column {doubled[0]!r}" if doubled else f"no column {missing[0]!r}"
+    if duplicated or missing:
+        problem = f"more than one column {duplicated[0]!r}" if duplicated else f"no column {missing[0]!r}"
         raise ColumnError(f"the sample has {problem}, which is among the features")
     table = table.select(list(names)).replace_schema_metadata(None).combine_chunks()
     if not table.num_rows:
@@ -81,7 +79,7 @@ def read_sample(given: Any, names: Sequence[str]) -> Sample:
 
 
 def features_of(schema: pa.Schema, keep: Sequence[str] = (), images: Collection[str] = ()) -> list[Feature]:
-    """The features that columns of these types are. `images`: those of text that are paths."""
+    """The features of columns with these types. `images`: text columns that are image paths."""
     return [
         Feature(
             name=field.name,
@@ -93,7 +91,7 @@ def features_of(schema: pa.Schema, keep: Sequence[str] = (), images: Collection[
 
 
 def golden_rows(sample: Sample, features: Sequence[Feature]) -> Sample:
-    """Up to 256 rows, spread over the sample, that can be scored.
+    """Up to 256 rows without missing values, evenly spaced over the sample.
 
     Raises:
         BundleError: there are none.
@@ -102,7 +100,7 @@ def golden_rows(sample: Sample, features: Sequence[Feature]) -> Sample:
     good = np.arange(sample.batch.num_rows) if checked.kept is None else checked.kept
     if not len(good):
         raise BundleError(f"none of the {sample.num_given} sample rows has a value in every feature")
-    indices = good[evenly(len(good), MOST_ROWS)]
+    indices = good[evenly_spaced(len(good), MOST_ROWS)]
     return Sample(
         batch=sample.batch.take(pa.array(indices)),
         frame=sample.frame.iloc[indices].reset_index(drop=True),
@@ -111,23 +109,23 @@ def golden_rows(sample: Sample, features: Sequence[Feature]) -> Sample:
     )
 
 
-def evenly(rows: int, most: int) -> np.ndarray:
-    """So many indices, evenly over all rows."""
+def evenly_spaced(rows: int, most: int) -> np.ndarray:
+    """At most this many indices, evenly spaced over all rows."""
     return np.unique(np.linspace(0, rows - 1, min(most, rows)).round().astype(int))
 
 
 def expected_columns(expected: Any, manifest: BundleManifest, sample: Sample) -> dict[str, pa.Array]:
-    """`expected=` as decoded columns, for the rows of the sample that were chosen.
+    """`expected=` as decoded columns, for the selected rows of the sample.
 
     Raises:
-        BundleError: it has another number of rows, or fits no column of the task.
+        BundleError: it has another number of rows than the sample, or does not match the task.
     """
     fields = {field.name: field.type for field in output_fields(manifest, ColumnOptions())}
     try:
         given = _given_columns(expected, manifest.heads, list(fields))
         lengths = {len(values) for values in given.values()}
         if lengths != {sample.num_given}:
-            raise BundleError(f"expected has {min(lengths)} rows, and the sample {sample.num_given}")
+            raise BundleError(f"expected has {min(lengths)} rows, but the sample has {sample.num_given}")
         return {
             name: pc.take(
                 pa.array(values) if isinstance(values, np.ndarray) else values, pa.array(sample.indices)
@@ -135,7 +133,7 @@ def expected_columns(expected: Any, manifest: BundleManifest, sample: Sample) ->
             for name, values in given.items()
         }
     except (pa.ArrowException, ValueError, TypeError, KeyError, OverflowError) as error:
-        raise BundleError(f"expected does not fit the task: {one_line(error)}") from error
+        raise BundleError(f"expected does not match the task: {one_line(error)}") from error
 
 
 def _table(given: Any, names: Sequence[str]) -> pa.Table:
@@ -146,24 +144,24 @@ def _table(given: Any, names: Sequence[str]) -> pa.Table:
     array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     if array.ndim != 2 or array.shape[1] != len(names):
         raise BundleError(
-            f"the sample is an array of shape {array.shape}, and {len(names)} features are named; give raw rows"
-            " as [rows, features], or a table with the features by name"
+            f"the sample is an array of shape {array.shape}, but there are {len(names)} features; pass raw rows as"
+            " [rows, features], or a table with the features by name"
         )
     columns = {name: np.ascontiguousarray(array[:, index]) for index, name in enumerate(names)}
     return pa.table({name: pa.array(values) for name, values in columns.items()})
 
 
 def _frame(given: Any, batch: pa.RecordBatch) -> "pd.DataFrame":
-    """The user's own frame where there is one, so that what is missing is missing in the user's own way."""
-    import pandas as pd  # scikit-learn takes frames; only saving pays for it
+    """The features as a frame, from the user's own frame if there is one, to keep its missing values unchanged."""
+    import pandas as pd  # heavy, and only needed for saving
 
     names = batch.schema.names
-    theirs = pandas_columns(given, names) if is_pandas(given) else batch.to_pandas()
+    source = pandas_columns(given, names) if is_pandas(given) else batch.to_pandas()
     columns = {
-        # as objects: pandas would turn None into NaN, which is another category to an encoder
-        name: pd.Series(theirs[name].to_numpy(dtype=object), dtype=object)
+        # as objects: pandas would convert None to NaN, which is another category for an encoder
+        name: pd.Series(source[name].to_numpy(dtype=object), dtype=object)
         if _dtype(batch.schema.field(name).type) == "text"
-        else pd.Series(theirs[name].to_numpy(dtype=np.float64, na_value=np.nan))
+        else pd.Series(source[name].to_numpy(dtype=np.float64, na_value=np.nan))
         for name in names
         if _dtype(batch.schema.field(name).type) not in ("image", "numbers", "words")
     }
@@ -178,7 +176,9 @@ def _given_columns(expected: Any, heads: Sequence[AnyHead], names: list[str]) ->
             raise BundleError(f"expected has none of the columns {', '.join(names)}")
         return given
     if len(heads) > 1:
-        raise BundleError(f"a model of several heads is expected as a table with some of {', '.join(names)}")
+        raise BundleError(
+            f"for a model with several heads, expected must be a table with some of the columns {', '.join(names)}"
+        )
     head = heads[0]
     values = np.asarray(expected)
     if values.ndim == 2 and values.shape[1] == 1:
@@ -187,13 +187,13 @@ def _given_columns(expected: Any, heads: Sequence[AnyHead], names: list[str]) ->
 
 
 def _dtype(
-    kind: pa.DataType,
+    arrow_type: pa.DataType,
 ) -> Literal["float64", "float32", "int64", "bool", "text", "image", "numbers", "words"]:
-    if is_list(kind):
-        return "words" if _dtype(kind.value_type) == "text" else "numbers"
-    if is_bytes(kind):
+    if is_list(arrow_type):
+        return "words" if _dtype(arrow_type.value_type) == "text" else "numbers"
+    if is_bytes(arrow_type):
         return "image"
-    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    value = arrow_type.value_type if pa.types.is_dictionary(arrow_type) else arrow_type
     if pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value):
         return "text"
     if pa.types.is_boolean(value):
@@ -204,10 +204,10 @@ def _dtype(
 
 
 def with_bytes(sample: Sample, entries: Sequence[AnyInput]) -> Sample:
-    """The sample with the bytes of images in place of their paths, so that its rows can be replayed elsewhere.
+    """The sample with the bytes of images instead of their paths, so that its rows can be replayed anywhere.
 
     Raises:
-        BundleError: a file that cannot be read.
+        BundleError: a file cannot be read.
     """
     batch = sample.batch
     for entry in entries:
@@ -223,16 +223,16 @@ def with_bytes(sample: Sample, entries: Sequence[AnyInput]) -> Sample:
     return sample.with_batch(batch)
 
 
-def fitting(
+def scorable_rows(
     sample: Sample, features: Sequence[Feature], steps: Sequence[AnyStep], entries: Sequence[AnyInput]
 ) -> Sample:
-    """The rows of a sample whose images can be decoded and whose lists fit.
+    """The rows of a sample whose images can be decoded and whose lists are valid.
 
     Args:
-        steps: those that make tokens of words.
+        steps: those that convert words to tokens.
 
     Raises:
-        BundleError: there are none; says why not, of the first.
+        BundleError: there are none; gives the reason for the first row.
     """
     checked = check_batch(sample.batch, features)
     kept = np.arange(sample.batch.num_rows) if checked.kept is None else checked.kept
@@ -242,12 +242,12 @@ def fitting(
         kind = kind_of(entry)
         if kind.opens_files:
             name = entry.columns[0]
-            _, unfit = kind.open(checked.columns[name], folder="")
-            good[list(unfit)] = False
-            rejected += [(int(kept[row]), name, reason) for row, reason in unfit.items()]
-    rich = [entry for entry in entries if kind_of(entry).has_steps]
-    if rich:
-        scaled = scale_batch(checked, steps=steps, inputs=rich, limits={}, sources=origins(features, steps))
+            _, broken = kind.open(checked.columns[name], folder="")
+            good[list(broken)] = False
+            rejected += [(int(kept[row]), name, reason) for row, reason in broken.items()]
+    sequences = [entry for entry in entries if kind_of(entry).has_steps]
+    if sequences:
+        scaled = scale_batch(checked, steps=steps, inputs=sequences, limits={}, sources=origins(features, steps))
         fits = kept if scaled.kept is None else scaled.kept
         good &= np.isin(kept, fits)
         rejected += [(int(reject.positions[0]), reject.column, reject.reasons[0]) for reject in scaled.rejects]

@@ -1,4 +1,4 @@
-"""Rows of a sample or of expected predictions, from Parquet or CSV."""
+"""Reads rows of a sample or of expected predictions from Parquet or CSV."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -13,8 +13,8 @@ from ..storage.plain_files import require_plain
 
 
 def read_rows(path: Path, text: Collection[str] = ()) -> pa.Table:
-    """Sample or expected rows: Parquet as it is; of a CSV, what reads as numbers is numbers, but for the columns that
-    are text, and only an empty cell is missing, as when it is scored."""
+    """Sample or expected rows. Parquet is read unchanged. In a CSV, columns that parse as numbers become numbers,
+    except the `text` columns, and only empty cells are missing, as in scoring."""
     try:
         require_plain(path)
         if path.suffix.lower() in (".parquet", ".pq", ".parq"):
@@ -30,7 +30,7 @@ def read_rows(path: Path, text: Collection[str] = ()) -> pa.Table:
 
 
 def _typed(cells: pa.Array, *, text: bool) -> pa.Array:
-    """Cells of a CSV as integers, numbers or truth values, where all of them are."""
+    """CSV cells as booleans, integers or floats if all of them parse as such, otherwise as text."""
     cells = pc.if_else(pc.equal(cells, ""), None, cells)
     if text:
         return cells
@@ -39,16 +39,16 @@ def _typed(cells: pa.Array, *, text: bool) -> pa.Array:
         return pa.nulls(len(cells))
     if pc.all(pc.is_in(pc.utf8_lower(known), pa.array(["true", "false"]))).as_py():
         return cells.cast(pa.bool_())
-    for kind in (pa.int64(), pa.float64()):
+    for arrow_type in (pa.int64(), pa.float64()):
         try:
-            return cells.cast(kind)
+            return cells.cast(arrow_type)
         except pa.ArrowInvalid:
             continue
     return cells
 
 
 def with_paths_from(table: pa.Table, columns: Collection[str], folder: Path) -> pa.Table:
-    """The table with paths of images that begin at `folder`, as those of a file that is scored begin at its folder."""
+    """The table with image paths relative to `folder`, as in scoring, where they are relative to the file's folder."""
     for name in columns:
         at = table.schema.get_field_index(name)
         if at < 0 or not pa.types.is_string(table.schema.field(at).type):

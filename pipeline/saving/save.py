@@ -1,6 +1,4 @@
-"""`save_bundle`: the last line of a training script. Joins features, model and tasks, as `scoring/scorer.py` does for
-scoring, and ends by replaying what it will write through that same path.
-"""
+"""`save_bundle`: saves a trained model and its preprocessing as a bundle, and tests it through the scoring path."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -57,53 +55,53 @@ def save_bundle(
     call: Call = "arguments",
     prune: float | None = None,
 ) -> str:
-    """Save a trained model with all it needs to score; the model itself is left as it was.
+    """Save a trained model with everything that scoring needs. The model itself is not changed.
 
         save_bundle("bundles/wine", model, features=["ash", "hue"], task=Binary(["no", "yes"]), sample=raw_rows)
 
-    Before this returns, the bundle has been rebuilt from its data and has reproduced, through the whole scoring path,
-    what the model and the scaler objects give.
+    Before this returns, the bundle is loaded from its data, and must reproduce the outputs of the original model and
+    scaler through the whole scoring path.
 
     Args:
         path: the folder to write; an older bundle there is replaced.
-        model: a module that returns float32 `[rows]`, `[rows, 1]` or `[rows, width]`, or a tuple or dict of such; the
+        model: a module that returns float32 `[rows]`, `[rows, 1]` or `[rows, width]`, or a tuple or dict of these; the
             path of an `.onnx`, `.pt2` or TorchScript file; `("module:factory", state_dict)`; an `Ensemble` of these.
-        features: the raw columns of a model that takes one table, in the order in which it takes them.
-        inputs: otherwise: `Table`, `Image`, `TokenSequence` or `FloatSequence`; of several one for each argument of
-            forward, by its name and in forward's order.
-        task: `Binary`, `Multiclass`, `Multilabel`, `Regression`, `Tagging` or `Generation`; of several outputs one
-            each, by the name that its columns begin with.
-        scaler: a fitted scikit-learn transformer (also a Pipeline or ColumnTransformer; README lists which),
-            or a list of `(transformer, [column, ...])`.
-        sample: raw rows: a table with the columns by name (pandas, pyarrow, polars, DuckDB: whatever has
+        features: the raw columns of a model that takes one table, in the model's order.
+        inputs: for other models: `Table`, `Image`, `TokenSequence` or `FloatSequence`; for several arguments of
+            forward, a mapping by argument name, in forward's order.
+        task: `Binary`, `Multiclass`, `Multilabel`, `Regression`, `Tagging` or `Generation`; for several outputs, a
+            mapping by name, which prefixes the output columns.
+        scaler: a fitted scikit-learn transformer (also a Pipeline or ColumnTransformer; the README lists those that are
+            supported), or a list of `(transformer, [column, ...])`.
+        sample: raw rows: a table with the columns by name (pandas, pyarrow, polars, DuckDB, or any object with
             `__arrow_c_stream__`; column 0 of `pd.DataFrame(array)` is feature "0"), or an array `[rows, columns]`.
             Up to 256 of them become the golden rows.
-        expected: predictions for the sample, made elsewhere: probabilities `[rows]` or `[rows, labels]`, labels
-            `[rows]`, values, or a table with the output columns. They catch a scaler that was forgotten.
-        call: `dict` where forward takes one dict of the inputs instead of arguments.
-        prune: set this share of each layer's weights, the smallest, to zero.
+        expected: predictions for the sample, computed elsewhere: probabilities `[rows]` or `[rows, labels]`, labels
+            `[rows]`, values, or a table with the output columns. They detect a forgotten scaler.
+        call: `dict` if forward takes one dict of the inputs instead of arguments.
+        prune: set this share of the smallest weights of each layer to zero.
 
     Returns:
         The bundle's digest, `sha256:…`.
 
     Raises:
-        BundleError: a wrong spec, or a model, transformer or sample that does not fit it or cannot be kept as data.
-        GoldenMismatchError: the outputs expected for the sample are not what this model and scaler give.
-        UsageError: a set where the order has a meaning.
+        BundleError: a wrong spec, or a model, transformer or sample that does not match it or cannot be saved as data.
+        GoldenMismatchError: the model and scaler do not reproduce the expected outputs for the sample.
+        UsageError: an argument is a set, but its order matters.
     """
     specs, tasks, (models, ensemble) = named_inputs(features, inputs), named_tasks(task), models_of(model)
     refuse_unordered(scaler=scaler)
     bound, heads = bind_inputs(specs, sample, scaler), make_heads(tasks)
-    shown = _show_sample(models, bound, [each.head for each in heads], call, ensemble, prune)
-    manifest = _describe(bound, shown, [each.head for each in heads], call)
-    manifest, golden = _make_golden(manifest, bound, shown, heads, expected, scaler)
-    return _write(path, manifest, shown.drafts, golden)
+    sample_run = _run_sample(models, bound, [each.head for each in heads], call, ensemble, prune)
+    manifest = _describe(bound, sample_run, [each.head for each in heads], call)
+    manifest, golden = _make_golden(manifest, bound, sample_run, heads, expected, scaler)
+    return _write(path, manifest, sample_run.drafts, golden)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Shown:
-    """Models that were shown the sample: what they are kept as, the inputs with the types that they take, and what they
-    gave: raw outputs by head."""
+class _SampleRun:
+    """The result of running the models on the sample: their drafts, the inputs with the dtypes that they take, and the
+    raw outputs by head."""
 
     drafts: list[Draft]
     inputs: list[AnyInput]
@@ -112,15 +110,15 @@ class _Shown:
     pruning: Pruning | None
 
 
-def _show_sample(
+def _run_sample(
     models: Sequence[Any],
     bound: BoundInputs,
     heads: Sequence[AnyHead],
     call: Call,
     ensemble: EnsembleSpec | None,
     prune: float | None,
-) -> _Shown:
-    """Take the models apart, and run them on the sample."""
+) -> _SampleRun:
+    """Convert the models to drafts, and run them on the sample."""
     described(lambda: refuse_arguments(bound.inputs, heads, bound.steps, len(models)))
     takes = arguments_of(bound.inputs, heads)
     drafts = _drafts(models, takes, call, prune)
@@ -128,14 +126,14 @@ def _show_sample(
         for head in heads:
             refuse_double_activation(each.loaded.graph, head)
     choices = choices_of(drafts, bound.inputs, takes, call, bound.steps, bound.features)
-    together = None if ensemble is None else _together(len(drafts), heads, ensemble)
+    combined = None if ensemble is None else _combination(len(drafts), heads, ensemble)
     raw, entries = reference_outputs(drafts, bound.reference, choices, call, heads)
     pruning = None
     if prune is not None:
         whole = _drafts(models, takes, call, None)
         before, _ = reference_outputs(whole, bound.reference, [entries], call, heads)
-        pruning = pruning_changes(prune, drafts, heads, together, raw, before)
-    return _Shown(drafts=drafts, inputs=entries, raw=raw, ensemble=together, pruning=pruning)
+        pruning = pruning_changes(prune, drafts, heads, combined, raw, before)
+    return _SampleRun(drafts=drafts, inputs=entries, raw=raw, ensemble=combined, pruning=pruning)
 
 
 def _drafts(models: Sequence[Any], takes: Sequence[str], call: Call, pruned: float | None) -> list[Draft]:
@@ -148,34 +146,34 @@ def _drafts(models: Sequence[Any], takes: Sequence[str], call: Call, pruned: flo
     return drafts
 
 
-def _together(members: int, heads: Sequence[AnyHead], spec: EnsembleSpec) -> Ensemble | None:
-    """How the members make one prediction; None for a single one."""
+def _combination(members: int, heads: Sequence[AnyHead], spec: EnsembleSpec) -> Ensemble | None:
+    """How the members' predictions are combined; None for a single model."""
     if members == 1:
         if spec.combine is not None or spec.std:
-            raise BundleError("Ensemble: combine and std are for several models, and there is one")
+            raise BundleError("Ensemble: combine and std need several models, and there is only one")
         return None
     if spec.std and any(not task_of(head).has_std for head in heads):
-        raise BundleError("Ensemble: std is not written for tagging; leave it out")
+        raise BundleError("Ensemble: std is not supported for tagging; leave it out")
     classes = [head.task for head in heads if task_of(head).labels]
     combine = spec.combine or ("probability" if classes else "mean")
     if (combine == "mean") == bool(classes):
-        raise BundleError(f"Ensemble: combine={combine!r} does not go with {classes[0] if classes else 'regression'}")
+        raise BundleError(f"Ensemble: combine={combine!r} does not support {classes[0] if classes else 'regression'}")
     return described(lambda: Ensemble(combine=combine, std=spec.std))
 
 
-def _describe(bound: BoundInputs, shown: _Shown, heads: Sequence[AnyHead], call: Call) -> BundleManifest:
-    """The manifest, with placeholders for what golden rows say."""
-    files = {name: sha256(data) for each in shown.drafts for name, data in each.files.items()}
+def _describe(bound: BoundInputs, sample_run: _SampleRun, heads: Sequence[AnyHead], call: Call) -> BundleManifest:
+    """The manifest, with placeholders for the golden rows."""
+    files = {name: sha256(data) for each in sample_run.drafts for name, data in each.files.items()}
     manifest = described(
         lambda: BundleManifest(
             scoreline=version("scoreline"),
             features=bound.features,
             steps=bound.steps,
-            inputs=shown.inputs,
+            inputs=sample_run.inputs,
             call=call,
-            members=[each.member for each in shown.drafts],
-            ensemble=shown.ensemble,
-            pruning=shown.pruning,
+            members=[each.member for each in sample_run.drafts],
+            ensemble=sample_run.ensemble,
+            pruning=sample_run.pruning,
             heads=list(heads),
             golden=Golden(file=GOLDEN, rows=bound.rows.batch.num_rows, source="model"),
             files=files | {GOLDEN: sha256(b"")},
@@ -183,20 +181,20 @@ def _describe(bound: BoundInputs, shown: _Shown, heads: Sequence[AnyHead], call:
     )
     written = [field.name for field in output_fields(manifest, ColumnOptions())]
     if len(set(written)) < len(written):
-        raise BundleError(f"two outputs would be written under the same name, among {written}")
+        raise BundleError(f"two output columns would have the same name, among {written}")
     return manifest
 
 
 def _make_golden(
     manifest: BundleManifest,
     bound: BoundInputs,
-    shown: _Shown,
+    sample_run: _SampleRun,
     heads: Sequence[NamedHead],
     expected: Any,
     scaler: Any,
 ) -> tuple[BundleManifest, GoldenRows]:
     """The golden rows, and the manifest that describes them."""
-    rows, raw = rows_within_bounds(manifest, bound.rows, shown.raw)
+    rows, raw = rows_within_bounds(manifest, bound.rows, sample_run.raw)
     columns = golden_columns(manifest, heads, raw)
     if expected is not None:
         columns = expected_columns(expected, manifest, rows)
@@ -207,13 +205,13 @@ def _make_golden(
         fitted_in="float32" if fitted_in_float32(scaler) else "float64",
     )
     manifest = manifest.model_copy(update={"golden": golden})
-    members = [_with_layers(each, manifest) for each in shown.drafts]
+    members = [_with_layers(each, manifest) for each in sample_run.drafts]
     manifest = manifest.model_copy(update={"members": members})
     return manifest, GoldenRows(features=rows.batch, raw=raw_arrays(manifest.heads, raw), columns=columns)
 
 
 def _write(path: str | os.PathLike[str], manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> str:
-    """Rehearse the bundle, and put it in place."""
+    """Rehearse the bundle, and write it."""
     files = {name: data for each in drafts for name, data in each.files.items()} | {GOLDEN: write_golden(golden)}
     manifest = rehearse_bundle(manifest, drafts, golden)
     digests = {name: sha256(data) for name, data in files.items()}
@@ -221,15 +219,15 @@ def _write(path: str | os.PathLike[str], manifest: BundleManifest, drafts: Seque
 
 
 def _with_layers(one: Draft, manifest: BundleManifest) -> AnyMember:
-    """The member with what every step of its graph makes of a row; without, where it does not run on zeros, or where
-    that depends on how long a sequence is."""
+    """The member with the layers of its graph and their result shapes; without them if the graph fails on zeros, or if
+    the shapes depend on the length of a sequence."""
     model = one.loaded.module
     if has_sequences(manifest.inputs) or not (isinstance(one.member, GraphMember) and isinstance(model, GraphModel)):
         return one.member
     try:
         with torch.inference_mode():
             found = shapes(model, *example_inputs(manifest))
-    except Exception:  # whatever a model makes of zeros: its layers cannot be named, and it scores all the same
+    except Exception:  # whatever a model raises on zeros: it is saved without named layers
         return one.member
     layers = [
         LayerRecord(name=name, calls=calls, shape=list(shape[1:]))

@@ -1,4 +1,4 @@
-"""Fitted transformers from files: skops, the numbers of `.npz` and JSON, pickles where that is allowed."""
+"""Reads fitted transformers from files: skops, the numbers of `.npz` and JSON, and pickles if allowed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +9,15 @@ from ..errors import BundleError, one_line
 from ..storage.plain_files import read_plain
 from .archives import refuse_bomb
 from .parameters import Parameters, read_parameters
-from .pickle_files import PICKLES, ReadPickle, unpickled
+from .pickle_files import PICKLES, ReadPickle, read_pickle_file
 
 
 def read_scalers(spec: ScalerFile | list[ScalerFile] | None, folder: Path, read_pickle: ReadPickle | None) -> Any:
-    """What `save_bundle` takes for a scaler.
+    """The scaler, in a form that `save_bundle` accepts.
 
     Raises:
-        NeedsPickleError: a pickle, and no `read_pickle`.
-        BundleError: a file that cannot be read, or one of several without its features.
+        NeedsPickleError: a file is a pickle, and there is no `read_pickle`.
+        BundleError: a file cannot be read, or one of several has no features.
     """
     if spec is None:
         return None
@@ -33,12 +33,12 @@ def read_scalers(spec: ScalerFile | list[ScalerFile] | None, folder: Path, read_
 
 
 def _columns_of(spec: ScalerFile, scaler: Any) -> list[str] | None:
-    """The columns that a scaler is for: those that the spec names, or the file of its numbers does."""
+    """The columns of a scaler, from the spec or from the file with its numbers; None if neither names them."""
     named = scaler.columns if isinstance(scaler, Parameters) else None
     if spec.features is not None and named is not None and list(named) != spec.features:
         raise BundleError(
-            f"scaler {spec.file!r} was fitted on {', '.join(named)}, in this order, and the spec says"
-            f" {', '.join(spec.features)}; leave features out of [scaler], or name them as the file does"
+            f"scaler {spec.file!r} was fitted on {', '.join(named)}, in this order, but the spec has"
+            f" {', '.join(spec.features)}; remove features from [scaler], or list them as in the file"
         )
     return spec.features if named is None else list(named)
 
@@ -48,18 +48,18 @@ def read_scaler(spec: ScalerFile, folder: Path, read_pickle: ReadPickle | None) 
     path = folder / spec.file
     suffix = path.suffix.lower()
     if suffix in (*PICKLES, ".skops"):
-        found = _skops(path) if suffix == ".skops" else unpickled(path, read_pickle)
+        found = _skops(path) if suffix == ".skops" else read_pickle_file(path, read_pickle)
         if not hasattr(found, "transform"):
             raise BundleError(f"{path} holds a {type(found).__name__}, not a fitted transformer")
         return found
     if suffix in (".npz", ".json"):
         return read_parameters(_read(path), path.name, spec.kind)
-    raise BundleError(f"scaler {spec.file!r} is none of .skops, .npz, .json, {', '.join(PICKLES)}")
+    raise BundleError(f"scaler {spec.file!r} must be one of .skops, .npz, .json, {', '.join(PICKLES)}")
 
 
 def _skops(path: Path) -> Any:
     try:
-        import skops.io  # an extra: only packing needs it
+        import skops.io  # optional: only packing needs it
     except ImportError as error:
         raise BundleError("a .skops file needs skops; install it with: pip install 'scoreline[pack]'") from error
     data = _read(path)
@@ -68,13 +68,13 @@ def _skops(path: Path) -> Any:
         untrusted = skops.io.get_untrusted_types(data=data)
         if not untrusted:
             return skops.io.loads(data)
-    except Exception as error:  # whatever the file makes skops raise
+    except Exception as error:  # whatever skops raises on a damaged file
         raise BundleError(f"{path} is not a skops file: {one_line(error)}") from error
     raise BundleError(f"{path} holds types that skops does not trust: {', '.join(untrusted)}")
 
 
 def word_columns(fitted: Any, names: Sequence[Any]) -> set[str]:
-    """The features that a transformer has learned words of, also where every word is made of digits."""
+    """The features whose encoder was fitted on text, even if every word contains only digits."""
     if isinstance(fitted, list):
         return {name for one, columns in fitted for name in word_columns(one, columns)}
     names = list(getattr(fitted, "feature_names_in_", names))
@@ -82,7 +82,7 @@ def word_columns(fitted: Any, names: Sequence[Any]) -> set[str]:
         parts = [(one, columns) for _, one, columns in fitted.transformers_ if isinstance(columns, list)]
         chosen = [(one, [names[c] if isinstance(c, int) else c for c in columns]) for one, columns in parts]
         return {name for one, columns in chosen for name in word_columns(one, columns)}
-    if hasattr(fitted, "steps"):  # of a pipeline: those before an encoder keep their columns apart
+    if hasattr(fitted, "steps"):  # a pipeline: steps before an encoder keep columns separate
         return {name for _, one in fitted.steps for name in word_columns(one, names)}
     categories = getattr(fitted, "categories_", [])
     return {n for n, known in zip(names, categories, strict=False) if any(isinstance(word, str) for word in known)}

@@ -1,5 +1,5 @@
-"""Which of the columns it was fitted on a ColumnTransformer takes, and which it drops. Reads attributes of fitted
-objects without importing scikit-learn.
+"""The columns that a ColumnTransformer selects and drops. Reads attributes of fitted objects without importing
+scikit-learn.
 """
 
 from typing import Any
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def chosen(columns: Any, inputs: list[str], fitted: Any) -> list[str]:
-    """The columns that one transformer of a ColumnTransformer picks, by name, position, slice or mask.
+    """The columns that one transformer of a ColumnTransformer selects, by name, position, slice or mask.
 
     Args:
-        inputs: the names that the columns it was fitted on have here, in order.
+        inputs: the current names of the columns that the ColumnTransformer was fitted on, in order.
     """
     by_name = dict(zip(map(str, getattr(fitted, "feature_names_in_", inputs)), inputs, strict=True))
     if isinstance(columns, str):
@@ -31,8 +31,8 @@ def chosen(columns: Any, inputs: list[str], fitted: Any) -> list[str]:
 
 
 def dropped(transformer: Any) -> set[str]:
-    """The columns that a transformer was fitted on by name and does not need: those that a ColumnTransformer, also as
-    the first of a Pipeline, drops. scikit-learn itself transforms a frame that lacks them."""
+    """The columns that a transformer was fitted on by name but does not need: those that a ColumnTransformer drops,
+    also as the first step of a Pipeline. scikit-learn itself transforms frames without them."""
     if type(transformer).__name__ == "Pipeline" and transformer.steps:
         return dropped(transformer.steps[0][1])
     if not hasattr(transformer, "transformers_") or not hasattr(transformer, "feature_names_in_"):

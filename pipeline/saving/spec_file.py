@@ -1,4 +1,4 @@
-"""pack.toml → a valid spec. Its tables are the specs of `save_bundle`, and its messages are the same. Independent of
+"""pack.toml → a valid spec. Its tables are the specs of `save_bundle`, with the same error messages. Does not import
 torch.
 """
 
@@ -26,7 +26,7 @@ def read_spec(path: Path) -> PackSpec:
     """The spec in a file.
 
     Raises:
-        BundleError: the file cannot be read, is not TOML, or has a field that is unknown or wrong.
+        BundleError: the file cannot be read, is not TOML, or has an unknown or invalid field.
     """
     try:
         table = read_toml(path)
@@ -41,15 +41,15 @@ def read_spec(path: Path) -> PackSpec:
 
 
 def spec_of(table: Mapping[str, Any]) -> PackSpec:
-    """The spec that these tables describe.
+    """The spec of these tables.
 
     Raises:
-        BundleError: a field that is unknown or wrong.
+        BundleError: an unknown or invalid field.
     """
     known = field_names(PackSpec)
     for name in table:
         if name not in known:
-            raise BundleError(f"{name!r} is not a field at the top; {_home(name) or nearest(name, known)}")
+            raise BundleError(f"{name!r} is not a top-level field; {_home(name) or nearest(name, known)}")
     values = dict(table)
     if "task" in values:
         values["task"] = _one_or_named(TASK_TABLES, values["task"], "task")
@@ -77,7 +77,7 @@ def _home(name: str) -> str | None:
 
 
 def _one_or_named(kinds: Sequence[type[Any]], given: Any, where: str) -> Any:
-    """A table with its `kind`, or such tables by name."""
+    """A table with a `kind`, or several of them by name."""
     if isinstance(given, Mapping) and given and all(isinstance(each, Mapping) for each in given.values()):
         label = "task" if where == "task" else "input"
         return {name: _one(kinds, each, f"{label} {name!r}", f"[{where}.{name}]") for name, each in given.items()}

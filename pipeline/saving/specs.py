@@ -1,5 +1,5 @@
-"""Specs as they were given → valid specs, or one line that names the field, the rule and the value. The same for Python
-and for pack.toml. Independent of models and files.
+"""Validates specs from Python and from pack.toml, with one-line errors that name the field, the rule and the value.
+Independent of models and files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ from ..errors import BundleError, one_line
 from ..ordered import refuse_unordered
 
 S = TypeVar("S")
-#: The name of a bundle's only task, and of its only table.
+#: The names of a bundle's only task and of its only table.
 ONLY_TASK, ONLY_TABLE = "output", "features"
-#: How a missing field of a table in pack.toml is written.
+#: Example lines of pack.toml for missing fields.
 LINES = {
     "kind": 'kind = "multiclass"',
     "labels": 'labels = ["no", "yes"]   # in the order of the outputs',
@@ -32,7 +32,7 @@ LINES = {
     "longest": "longest = 128",
     "file": 'file = "scaler.skops"',
 }
-#: What pydantic calls a field that a spec does not have.
+#: pydantic's error types for unknown fields.
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
@@ -42,11 +42,11 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
 
 
 def validated(kind: type[S], given: Any, where: str) -> S:
-    """A spec, from an instance or a table of its fields.
+    """A valid spec, from an instance or a mapping of its fields.
 
     Raises:
-        BundleError: a wrong field.
-        UsageError: a set in place of a list.
+        BundleError: an invalid field.
+        UsageError: a set instead of a list.
     """
     values = given if isinstance(given, Mapping) else vars(given)
     refuse_unordered(**{f"{where}: {name}": value for name, value in values.items()})
@@ -65,7 +65,7 @@ def field_names(kind: type) -> list[str]:
 
 
 def problem(error: ValidationError, known: Sequence[str]) -> str:
-    """The first thing that is wrong with a spec, to be appended to the name of the spec.
+    """The first error in a spec, as text to append to the name of the spec.
 
     Args:
         known: the fields of the spec.
@@ -123,16 +123,16 @@ def _path(parts: Sequence[str | int]) -> str:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """What was probably meant, or what there is."""
+    """A suggestion: the most similar field, or else all fields."""
     close = get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(known)}"
 
 
 def named_tasks(given: Any) -> dict[str, AnyTask]:
-    """The tasks by name; the only one is called `output`.
+    """The tasks by name; a single task is called `output`.
 
     Raises:
-        BundleError: what is not a task, or a wrong field of one.
+        BundleError: an object that is not a task, or a task with an invalid field.
     """
     if not isinstance(given, Mapping):
         return {ONLY_TASK: _one_of(TASKS, given, "task", 'task=Multiclass(labels=["a", "b"])')}
@@ -143,16 +143,16 @@ def named_tasks(given: Any) -> dict[str, AnyTask]:
 
 
 def task_label(name: Any) -> str:
-    """How messages call one task among several."""
+    """The name of one of several tasks, for messages."""
     return f"task {name!r}"
 
 
 def named_inputs(features: Any, inputs: Any) -> dict[str, AnyInputSpec]:
-    """The model's inputs by name, in its order. `features` are the columns of the only one, a table.
+    """The model's inputs by name, in its order. `features`: the columns of a single table.
 
     Raises:
-        BundleError: both or neither, what is not an input, or a wrong field of one.
-        UsageError: a set in place of a list.
+        BundleError: both or neither are given, an object is not an input, or an input has an invalid field.
+        UsageError: a set instead of a list.
     """
     refuse_unordered(features=features, inputs=inputs)
     if (features is None) == (inputs is None):
@@ -185,15 +185,15 @@ def _own_name(only: AnyInputSpec) -> str:
 
 
 def columns_of(spec: AnyInputSpec) -> list[str]:
-    """The columns that an input is made of."""
+    """The columns of an input."""
     return list(spec.columns) if isinstance(spec, Table | FloatSequence) else [spec.column]
 
 
 def models_of(model: Any) -> tuple[list[Any], Ensemble | None]:
-    """The members of an ensemble, or the only model.
+    """The members of an ensemble, or a single model.
 
     Raises:
-        BundleError: a list in place of an ensemble, or a wrong field of one.
+        BundleError: a list instead of an ensemble, or an ensemble with an invalid field.
     """
     if isinstance(model, list):
         raise BundleError("the model is a list; pass Ensemble([model_1, model_2])")
@@ -209,5 +209,5 @@ def _one_of(kinds: Sequence[type[Any]], given: Any, where: str, example: str) ->
         if isinstance(given, type):
             what = f"the class {given.__name__}, not an instance"
         names = ", ".join(kind.__name__ for kind in kinds)
-        raise BundleError(f"{where} is {what}; pass one of {names}, as in {example}")
+        raise BundleError(f"{where} is {what}; pass one of {names}, such as {example}")
     return validated(type(given), given, where)

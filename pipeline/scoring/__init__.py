@@ -1,1 +1,1 @@
-"""Blocks of rows → scored rows and rejects: the line of stages and the Scorer that holds it."""
+"""Blocks of rows → scored rows and rejects: the line of stages, and the Scorer."""

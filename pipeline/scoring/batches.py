@@ -1,4 +1,4 @@
-"""What stages hand on after the forward pass."""
+"""The records that stages pass on after the forward pass."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from ..records import FeatureBatch, Reject, Sequences
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawBatch:
-    """What the model gives: `heads[name]`, `[rows, members × width]`, or so of each step, on the CPU, of the rows that
-    went through.
-    `failed`: the places of the others among the rows it was given, with what it said. `retried`: what it said of rows
-    that failed together, and not alone. `device_s`: the seconds of each stage, where the device has a clock of its own,
-    or padding a share in them."""
+    """Raw model outputs of the rows that passed: `heads[name]`, `[rows, members × width]` (for sequences: of each
+    step), on the CPU.
+
+    `failed`: the other rows, error message by position among the rows that were run. `retried`: error messages of rows
+    that failed as a batch but passed in smaller pieces. `device_s`: seconds by stage, where the device has its own
+    clock or padding takes a part of the time."""
 
     heads: Mapping[str, Tensor | Sequences]
     failed: Mapping[int, str] = field(default_factory=dict)
@@ -26,21 +27,21 @@ class RawBatch:
     device_s: Mapping[str, float] = field(default_factory=dict)
 
     def kept(self, features: FeatureBatch) -> np.ndarray | None:
-        """Where the rows of `heads` stand in the batch as read; None where all of them are there."""
+        """Positions of the rows of `heads` in the batch as read; None if they are all of its rows."""
         return np.delete(kept_positions(features), list(self.failed)) if self.failed else features.kept
 
     def rejects(self, features: FeatureBatch) -> tuple[Reject, ...]:
-        """The rows that did not go through."""
+        """The rows that the model failed on."""
         if not self.failed:
             return ()
-        places = np.array(sorted(self.failed), dtype=np.int64)
-        reasons = tuple(self.failed[place] for place in places.tolist())
-        return (Reject(positions=kept_positions(features)[places], stage="forward", column="", reasons=reasons),)
+        indices = np.array(sorted(self.failed), dtype=np.int64)
+        reasons = tuple(self.failed[index] for index in indices.tolist())
+        return (Reject(positions=kept_positions(features)[indices], stage="forward", column="", reasons=reasons),)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecodedBatch:
-    """Columns of the rows that were scored, the places of those rows in `batch`, and every reject so far."""
+    """Columns of the scored rows, the positions of those rows in `batch` (None: all), and every reject so far."""
 
     batch: pa.RecordBatch
     columns: tuple[pa.Array, ...]
@@ -50,14 +51,15 @@ class DecodedBatch:
 
     @property
     def num_rows(self) -> int:
-        """How many rows were scored."""
+        """The number of scored rows."""
         return self.batch.num_rows if self.kept is None else len(self.kept)
 
 
 def kept_positions(features: FeatureBatch) -> np.ndarray:
-    """Where the rows that are to be scored stand in the batch as read."""
+    """Positions, in the batch as read, of the rows to score."""
     return positions_or_all(features.kept, features.num_kept)
 
 
-def positions_or_all(places: np.ndarray | None, rows: int) -> np.ndarray:
-    return np.arange(rows, dtype=np.int64) if places is None else places
+def positions_or_all(positions: np.ndarray | None, rows: int) -> np.ndarray:
+    """The positions, or those of all rows if None."""
+    return np.arange(rows, dtype=np.int64) if positions is None else positions

@@ -1,4 +1,4 @@
-"""What travels along the line of stages: the rows of one forward pass, and what the stages have made of them."""
+"""The unit that passes through the line of stages: the rows of one forward pass, with the results of each stage."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 class Origin:
     """Where the rows of a block come from.
 
-    `source`: the name that rejects give as theirs; `folder`: where relative paths of images start; `text`: columns
-    whose text is read as numbers, written as `dialect` says; `schema`: the rows to be written, of which the first
-    `num_keys` columns are carried through, None where nothing is written; `first_rows`: of the file, None where its
-    first rows were scored before.
+    `source`: the source name in rejects; `folder`: the base of relative image paths; `text`: columns whose text is
+    parsed as numbers, in the format given by `dialect`; `schema`: of the rows to write, whose first `num_keys` columns
+    are carried through, None if nothing is written; `first_rows`: of the file, None if its first rows were scored
+    before.
     """
 
     source: str = ""
@@ -44,9 +44,9 @@ class Block:
     """Consecutive rows of one split. A stage returns the block with its own result filled in.
 
     `first_row`: the number of the first row in its source; `unreadable`: rows that could not be read, by position, with
-    the reason; `batch_bytes`: what the rows take as they were read. `num_rows` and `num_bytes`: the size of what the
-    last stage made, for the stage table. `device_s`: seconds by stage where the device has a clock of its own; they
-    replace those on the wall. `first`: which rows are among the first of the file that reach the model.
+    the reason; `batch_bytes`: the size of the rows as read. `num_rows` and `num_bytes`: the size of the last stage's
+    result, for the stage table. `device_s`: seconds by stage where the device has its own clock; they replace
+    wall-clock time. `first`: which rows are among the first of the file that reach the model.
     """
 
     batch: pa.RecordBatch
@@ -70,7 +70,7 @@ class Block:
 
     @classmethod
     def of(cls, read: ReadBlock, origin: Origin, times: StageTimes | None = None) -> Block:
-        """The block of some rows as a reader found them; `times`: the clock that the reading was measured by."""
+        """A block of rows from a reader; `times`: the clock that measured the reading."""
         return cls(
             batch=read.batch,
             origin=origin,
@@ -82,46 +82,46 @@ class Block:
         )
 
     def with_raw(self, raw: RawBatch) -> Block:
-        """The same with what a model gave for all of its rows."""
+        """A copy with the raw outputs of all its rows."""
         return replace(self, raw=raw)
 
     @property
     def num_to_score(self) -> int:
-        """How many rows go through the model, once the block is loaded."""
+        """The number of rows to run through the model, once the block is loaded."""
         return self.need_features().num_kept if self.repeats is None else len(self.repeats.fresh)
 
     def need_checked(self) -> CheckedBatch:
-        """What `check` made."""
+        """The result of `check`."""
         assert self.checked is not None, "check comes first"
         return self.checked
 
     def need_features(self) -> FeatureBatch:
-        """What `scale` made."""
+        """The result of `scale`."""
         assert self.features is not None, "scale comes first"
         return self.features
 
     def need_sent(self) -> Sent:
-        """What `transfer` made."""
+        """The result of `transfer`."""
         sent = self.need_features().sent
-        assert sent is not None, "transfer comes first, and blocks without a row to score need none"
+        assert sent is not None, "transfer comes first; blocks without rows to score are not sent"
         return sent
 
     def need_raw(self) -> RawBatch:
-        """What `forward` made."""
+        """The result of `forward`."""
         assert self.raw is not None, "forward comes first"
         return self.raw
 
     def need_decoded(self) -> DecodedBatch:
-        """What `decode` made."""
+        """The result of `decode`."""
         assert self.decoded is not None, "decode comes first"
         return self.decoded
 
     def need_scored(self) -> ScoredBatch:
-        """The rows and rejects that `decode` made."""
+        """The rows and rejects from `decode`."""
         assert self.scored is not None, "decode comes first"
         return self.scored
 
     def abandon(self) -> None:
-        """A stage has failed: whatever waits for this block need not wait any longer."""
+        """Release everything that waits for this block, after a stage has failed."""
         if self.repeats is not None:
             self.repeats.table.give_up()

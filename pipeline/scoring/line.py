@@ -1,10 +1,10 @@
-"""The line of stages: the only file that knows which there are and in which order.
+"""The line of stages. The only module that defines which stages exist, and their order.
 
     discover → read → check (→ images) → scale (→ dedupe)
              → transfer (→ pad) → forward (→ hidden) → decode (→ explain) → write → publish
 
 A run, `Scorer.score_batches`, the golden replay, `scoreline check`, `bench` and `calibrate` all execute the line that
-is composed here. Torch is imported only when a line is composed: planning asks for the names alone.
+is composed here. Torch is imported only when a line is composed, since planning needs the names alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LineOptions:
-    """What a line is composed from beside the bundle. `mapper`: decodes images, in threads where it has them."""
+    """The options that a line is composed from. `mapper`: the map function for decoding images, which may use
+    threads."""
 
     columns: ColumnOptions = DEFAULTS
     dedupe: bool = False
@@ -36,14 +37,14 @@ class LineOptions:
 
     @classmethod
     def of(cls, job: ScoreJob) -> LineOptions:
-        """What a job asks for."""
+        """The line options of a job."""
         return cls(columns=job.columns, dedupe=job.dedupe)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One stage of the line: its name, whether a line has it, and what makes it. `build` is None for what is timed by
-    others: `read` by those that own the reader, `pad` within the forward pass."""
+    """One stage of the line: its name, whether a line includes it, and its factory. `build` is None for stages that are
+    timed elsewhere: `read` by the owner of the reader, `pad` within the forward pass."""
 
     name: str
     build: Callable[[LoadedBundle, LineOptions], Stage] | None
@@ -91,7 +92,7 @@ def _forward(loaded: LoadedBundle, options: LineOptions) -> Stage:
 def _hidden(loaded: LoadedBundle, _: LineOptions) -> Stage:
     from .stages.hidden import Hidden
 
-    assert loaded.hidden is not None, "a scorer is loaded with the layers it is asked for"
+    assert loaded.hidden is not None, "the scorer was loaded with the hidden layers"
     return Hidden(loaded.hidden, loaded.device)
 
 
@@ -104,11 +105,11 @@ def _decode(loaded: LoadedBundle, options: LineOptions) -> Stage:
 def _explain(loaded: LoadedBundle, options: LineOptions) -> Stage:
     from .stages.explain import Explain
 
-    assert loaded.attribution is not None, "a scorer is loaded with the method it is asked for"
+    assert loaded.attribution is not None, "the scorer was loaded with the attribution"
     return Explain(loaded.attribution, loaded.device, options.columns)
 
 
-#: In a reader thread, up to the model's inputs.
+#: Run in a reader thread: up to the model's inputs.
 LOAD = (
     Entry(name="read", build=None),
     Entry(name="check", build=_check),
@@ -116,7 +117,7 @@ LOAD = (
     Entry(name="scale", build=_scale),
     Entry(name="dedupe", build=_find_repeats, wanted=lambda _, options: options.dedupe),
 )
-#: In a lane, from the model's inputs on.
+#: Run in a lane: from the model's inputs on.
 SCORE = (
     Entry(name="transfer", build=_transfer),
     Entry(name="pad", build=None, wanted=lambda m, _: any(kind_of(entry).has_steps for entry in m.inputs)),
@@ -125,24 +126,24 @@ SCORE = (
     Entry(name="decode", build=_decode),
     Entry(name="explain", build=_explain, wanted=lambda _, options: options.columns.explain is not None),
 )
-#: In the thread that runs the job, before and behind the others.
+#: Run in the job's own thread, before and after the others.
 FIRST, LAST = ("discover",), ("write", "publish")
 
 
 def _names(entries: Sequence[Entry], manifest: BundleManifest, options: LineOptions) -> tuple[str, ...]:
-    """The stages of some entries that a line has, in order."""
+    """The names of the entries that a line includes, in order."""
     return tuple(entry.name for entry in entries if entry.wanted(manifest, options))
 
 
 def stage_names(manifest: BundleManifest, options: LineOptions) -> tuple[str, ...]:
-    """Every stage of a run, in the order of the data."""
+    """The names of all stages of a run, in execution order."""
     return (*FIRST, *_names((*LOAD, *SCORE), manifest, options), *LAST)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """`load_stages`: for the blocks of one partition in their order, in one thread; `score_stages`: for any block, in
-    any thread. The names are those of every stage that is timed there."""
+    """`load_stages`: for the blocks of one partition in order, in one thread; `score_stages`: for any block, in any
+    thread. `load_names`, `score_names`: the names of all stages that are timed in each."""
 
     load_stages: tuple[Stage, ...]
     score_stages: tuple[Stage, ...]
@@ -150,14 +151,14 @@ class Line:
     score_names: tuple[str, ...]
 
     def load(self, block: Block) -> Block:
-        """As far as the model's inputs. Blocks of a partition come in their order."""
+        """Run the stages up to the model's inputs. Blocks of a partition must come in order."""
         block = execute(self.load_stages, block)
         if block.origin.first_rows is None:
             return block
         return replace(block, first=block.origin.first_rows.announce(block.num_to_score))
 
     def score(self, block: Block) -> Block:
-        """From the model's inputs to rows and rejects."""
+        """Run the stages from the model's inputs to rows and rejects."""
         try:
             return execute(self.score_stages, block)
         except BaseException:
@@ -165,17 +166,17 @@ class Line:
             raise
 
     def score_until(self, name: str) -> tuple[Stage, ...]:
-        """The scoring stages up to one, and that."""
+        """The scoring stages up to and including the named one."""
         return self.score_stages[: 1 + [stage.name for stage in self.score_stages].index(name)]
 
     def summary(self, times: StageTimes) -> Iterator[Event]:
-        """What the stages have to say at the end of a run."""
+        """The stages' events at the end of a run."""
         for stage in (*self.load_stages, *self.score_stages):
             yield from stage.summary(times)
 
 
 def compose(loaded: LoadedBundle, options: LineOptions | None = None) -> Line:
-    """The stages that a bundle and its options ask for.
+    """Compose the stages for a bundle and options.
 
     Raises:
         BundleError: a stage needs a package that is not installed.
@@ -195,9 +196,9 @@ def compose(loaded: LoadedBundle, options: LineOptions | None = None) -> Line:
 
 
 def execute(stages: Sequence[Stage], block: Block) -> Block:
-    """One block through some stages, each timed by the block's own clock, in the modes of torch that scoring takes; the
-    caller's are back afterwards."""
-    from ..model.modes import pinned  # torch, which is here once there is a block
+    """Run one block through some stages, each timed by the block's own clock. Sets torch's global modes for scoring,
+    and restores the caller's."""
+    from ..model.modes import pinned  # imports torch
 
     with pinned():
         for stage in stages:
@@ -205,7 +206,7 @@ def execute(stages: Sequence[Stage], block: Block) -> Block:
                 block = stage(block)
             spent.rows += block.num_rows
             spent.bytes += block.num_bytes
-            if block.device_s:  # the clock on the wall has measured the queue as well
+            if block.device_s:  # wall-clock time includes the wait in the queue
                 for name, seconds in block.device_s.items():
                     block.times[name].busy_s, block.times[name].rows = seconds, block.num_rows
                 block = replace(block, device_s={})

@@ -1,4 +1,4 @@
-"""A bundle's model on its device, with what the stages need beside it."""
+"""A bundle's models on their device, with everything else that the stages need."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 class LoadedBundle:
     """A bundle's models on their device.
 
-    `limits`: the sizes of embeddings by the column that indexes them; `sources`: the raw feature behind each column;
-    `block_rows`, `block_reason`: how many rows a block has, and why; `folded`, `dropped`: how many layers were folded
-    into others or dropped, since eval mode does not need them; `hidden`, `attribution`: None where not asked for.
+    `limits`: embedding sizes by the column that indexes them; `sources`: the raw feature of each column; `block_rows`,
+    `block_reason`: the number of rows of a block, and why; `folded`, `dropped`: the number of layers that were folded
+    into others, or dropped because eval mode does not need them; `hidden`, `attribution`: None if not requested.
     """
 
     manifest: BundleManifest
@@ -53,11 +53,11 @@ class LoadedBundle:
 
     @cached_property
     def sources(self) -> Mapping[str, str]:
-        """The raw feature behind each column."""
+        """The raw feature of each column."""
         return origins(self.manifest.features, self.manifest.steps)
 
     def run(self, sent: Sent, rows: NDArray[np.int64] | None = None) -> RawBatch:
-        """The raw outputs of rows that were sent to the device, at positions among them; None: of all.
+        """The raw outputs of rows that were sent to the device, at the positions in `rows` (None: all of them).
 
         Raises whatever the model raises.
         """
@@ -67,15 +67,15 @@ class LoadedBundle:
 
     @property
     def pads(self) -> bool:
-        """Whether rows are padded to go through together."""
+        """Whether rows are padded to a common length."""
         return any(kind_of(entry).has_steps for entry in self.manifest.inputs)
 
     def no_rows(self) -> RawBatch:
-        """The raw outputs of no row."""
+        """Empty raw outputs, of 0 rows."""
         return RawBatch(heads={head.name: task_of(head).no_rows(len(self.members)) for head in self.manifest.heads})
 
     def values_per_row(self) -> int:
-        """How many numbers of a row are in flight at once: the model's inputs and outputs."""
+        """The number of values in flight for one row: the model's inputs and outputs."""
         inputs = sum(kind_of(entry).values_per_row for entry in self.manifest.inputs)
         outputs = sum(task_of(head).values_per_row(self.manifest.longest) for head in self.manifest.heads)
         return inputs + outputs * len(self.members)
@@ -89,7 +89,7 @@ def on_device(
     precision: Precision = "fp32",
     batch_rows: int | None = None,
 ) -> LoadedBundle:
-    """Models that were loaded from a bundle, moved to a device."""
+    """Move models that were loaded from a bundle to a device."""
     graphs = [member.graph for member in members if member.graph is not None]
     size = block_size(manifest, graphs, device.torch.type, batch_rows)
     models: list[nn.Module] = [reduced(member.module, precision).to(device.torch) for member in members]

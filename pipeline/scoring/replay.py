@@ -1,4 +1,4 @@
-"""Golden rows through the whole line, compared with what they gave when the bundle was saved."""
+"""Replays the golden rows through the whole line and compares the results with those stored in the bundle."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GoldenReport:
-    """How the golden rows were reproduced: how many, where the expected values came from, the largest difference."""
+    """The result of a replay: the number of rows, the origin of the expected values, the largest difference."""
 
     rows: int
     source: Literal["model", "expected"]
@@ -36,11 +36,11 @@ class GoldenReport:
 
 @pinned()
 def raw_and_columns(loaded: LoadedBundle, features: pa.RecordBatch) -> tuple[dict[str, Raw], DecodedBatch]:
-    """Raw outputs and decoded columns of a few rows, at the bundle's own defaults.
+    """Raw outputs and decoded columns of a few rows, with the bundle's defaults.
 
     Raises:
-        ModelFailedError: the model fails on all of them together, whatever it makes of each.
-        BundleError: a raw output has another shape than its head asks for.
+        ModelFailedError: the model fails on the rows as one batch.
+        BundleError: the shape of a raw output does not match its head.
     """
     manifest, line = loaded.manifest, compose(loaded)
     stages = line.score_until("decode")
@@ -67,11 +67,11 @@ def _run_together(loaded: LoadedBundle, block: Block) -> RawBatch:
 
 @pinned()
 def replay(loaded: LoadedBundle, golden: GoldenRows) -> GoldenReport:
-    """Score the golden rows by the whole line and compare.
+    """Score the golden rows with the whole line and compare.
 
     Raises:
         BundleError: the model cannot score them.
-        GoldenMismatchError: they are not reproduced.
+        GoldenMismatchError: they were not reproduced.
     """
     manifest = loaded.manifest
     if golden.features.num_rows != manifest.golden.rows:
@@ -81,7 +81,7 @@ def replay(loaded: LoadedBundle, golden: GoldenRows) -> GoldenReport:
         raw, decoded = raw_and_columns(loaded, golden.features)
     except BundleError:
         raise
-    except Exception as error:  # whatever a file can make torch or Arrow raise
+    except Exception as error:  # whatever torch or Arrow raises on a damaged file
         raise BundleError(f"the golden rows cannot be scored: {one_line(error)}") from error
     if decoded.rejects:
         reject = decoded.rejects[0]
@@ -95,27 +95,27 @@ def replay(loaded: LoadedBundle, golden: GoldenRows) -> GoldenReport:
 
 @pinned()
 def settle_layout(loaded: LoadedBundle, golden: GoldenRows) -> GoldenReport:
-    """Replay the golden rows, and find out whether the model takes the rows of tables column by column: one that
-    views them otherwise gets each row contiguous in memory.
+    """Replay the golden rows, and determine the memory layout of tables: column by column, or, for models that cannot
+    view that layout, with each row contiguous.
 
     Raises as `replay` does.
     """
     passes = loaded.members.passes
     try:
-        return _replay_two_at_least(loaded, golden)
+        return _replay_at_least_two(loaded, golden)
     except BundleError:
         if passes.contiguous or not any(kind_of(entry).tabular for entry in loaded.manifest.inputs):
             raise
         passes.contiguous = True
         try:
-            return _replay_two_at_least(loaded, golden)
+            return _replay_at_least_two(loaded, golden)
         except BundleError:
             passes.contiguous = False
         raise
 
 
-def _replay_two_at_least(loaded: LoadedBundle, golden: GoldenRows) -> GoldenReport:
-    """The same with two rows at least: one alone is laid out both ways."""
+def _replay_at_least_two(loaded: LoadedBundle, golden: GoldenRows) -> GoldenReport:
+    """Replay with at least two rows: a single row is contiguous in both layouts."""
     report = replay(loaded, golden)
     if golden.features.num_rows == 1:
         try:
@@ -126,10 +126,10 @@ def _replay_two_at_least(loaded: LoadedBundle, golden: GoldenRows) -> GoldenRepo
 
 
 def probe(loaded: LoadedBundle, golden: GoldenRows) -> None:
-    """All golden rows at once through a model that was compiled, so that what fails fails once; then as ever."""
+    """Run all golden rows through a compiled model in one batch, so that compile errors raise at once; then replay."""
     line = compose(loaded)
     loaded.run(execute(line.score_until("transfer"), line.load(Block(batch=golden.features))).need_sent())
     try:
         replay(loaded, golden)
     except GoldenMismatchError as error:
-        raise GoldenMismatchError(f"it gives other values for the golden rows: {error.finding}") from error
+        raise GoldenMismatchError(f"it gives different values for the golden rows: {error.finding}") from error

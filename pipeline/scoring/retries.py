@@ -1,5 +1,5 @@
-"""Blocks that a model fails on as a whole and passes in pieces: told once for each kind of message, and counted. A
-retry gives the right values, slowly, and must not hide why. Knows nothing of models.
+"""Blocks that a model fails on as a whole but passes in smaller pieces: reported once for each kind of error message,
+and counted. The values are correct, but retries are slow, so the reason must be visible. Does not import torch.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass(kw_only=True, slots=True)
 class Retried:
-    """What a kind of message was first said of, and the blocks and rows it was said of so far."""
+    """One kind of error message: where it first occurred, and the numbers of blocks and rows so far."""
 
     source: str
     first_row: int
@@ -22,30 +22,30 @@ class Retried:
 
 @dataclass(slots=True)
 class Retries:
-    """`tell`: told of the first block of each kind."""
+    """`report`: called with the first block of each kind."""
 
-    tell: Callable[[Retried], object]
+    report: Callable[[Retried], object]
     kinds: dict[str, Retried] = field(default_factory=dict)
 
-    def see(self, reasons: Collection[str], *, source: str, first_row: int, rows: int) -> None:
-        """A block, and what the model said of it or of pieces of it. Messages that differ in numbers are of a kind."""
+    def add(self, reasons: Collection[str], *, source: str, first_row: int, rows: int) -> None:
+        """Add a block's error messages. Messages that differ only in numbers are of the same kind."""
         for kind, reason in {re.sub(r"\d+", "#", reason): reason for reason in reasons}.items():
             found = self.kinds.get(kind)
             if found is None:
                 found = Retried(source=source, first_row=first_row, last_row=first_row + rows - 1, reason=reason)
                 self.kinds[kind] = found
-                self.tell(found)
+                self.report(found)
             found.blocks += 1
             found.rows += rows
 
 
 def warn_retried(one: Retried) -> None:
-    """For those who have no log."""
+    """Warn in Python, where there is no run log."""
     warnings.warn(
-        f"{one.source}: rows {one.first_row} to {one.last_row}: {in_words(one)}", RuntimeWarning, stacklevel=2
+        f"{one.source}: rows {one.first_row} to {one.last_row}: {retry_reason(one)}", RuntimeWarning, stacklevel=2
     )
 
 
-def in_words(one: Retried) -> str:
-    """What has happened, and why."""
+def retry_reason(one: Retried) -> str:
+    """The reason, as one line."""
     return f"the model fails on these rows together and passes in pieces, which is slow: {one.reason}"

@@ -1,7 +1,7 @@
 """A bundle, ready to score: loaded once, then the same line of stages for every block.
 
-Touches no file or process once loaded. A notebook or another engine that calls `score_batches` executes the same line
-as `scoreline score`, so the same bundle gives the same answer everywhere.
+Uses no files or processes once loaded. A notebook or another engine that calls `score_batches` executes the same line
+as `scoreline score`, so the same bundle gives the same results everywhere.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 class Scorer:
     """A bundle, ready to score. Load it with `Scorer.load`.
 
-    Rows keep their order; every row comes back as a scored row or as a reject. Not tied to a thread.
+    Rows keep their order; every row is returned as a scored row or as a reject. Not bound to a thread.
     """
 
     def __init__(self, loaded: LoadedBundle, *, digest: str, golden: GoldenReport) -> None:
@@ -59,12 +59,12 @@ class Scorer:
         self.digest = digest
         self.golden = golden
         self.block_rows, self.block_reason = loaded.block_rows, loaded.block_reason
-        #: Why the model is not compiled, where that was asked for.
+        #: Why the model is not compiled, if `compiled` was requested.
         self.not_compiled: str | None = None
 
     @property
     def manifest(self) -> BundleManifest:
-        """What the bundle says about itself."""
+        """The bundle's manifest."""
         return self.loaded.manifest
 
     @property
@@ -74,7 +74,7 @@ class Scorer:
 
     @property
     def device(self) -> torch.device:
-        """Where they run."""
+        """The device that they run on."""
         return self.loaded.device.torch
 
     @classmethod
@@ -96,21 +96,21 @@ class Scorer:
         Args:
             path: the folder that `save_bundle` wrote.
             device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
-            trust: digests (`sha256:…`) of bundles that may execute the code they hold. Bundles of data need none.
+            trust: digests (`sha256:…`) of bundles whose code may be executed. Bundles without code need none.
             precision: `bf16` and `fp16` for the whole model, `int8` for the weights of its Linear layers. The golden
-                rows are held to it, within what the format can tell apart.
-            batch_rows: rows of one forward pass; by the model and the device where it is not given.
-            compiled: let `torch.compile` have the model. Where that fails, or its golden rows are not reproduced, the
-                model runs as it is, and `not_compiled` says why.
-            hidden: layers whose results are written as well, by their names.
-            explain: how attributions are made; they need captum.
+                rows must be reproduced within the resolution of that format.
+            batch_rows: rows of one forward pass; by default chosen from the model and the device.
+            compiled: compile the model with `torch.compile`. If that fails, or the golden rows are not reproduced, the
+                model runs uncompiled, and `not_compiled` has the reason.
+            hidden: names of layers whose results are written as well.
+            explain: how attributions are computed; requires captum.
 
         Raises:
-            UntrustedBundleError: the bundle holds code, and its digest is not in `trust`.
-            BundleError: a bundle that is broken, was changed, or names what is not on the lists.
-            GoldenMismatchError: its golden rows are not reproduced.
-            DeviceError: the device is not here.
-            UsageError: a set, where the order has a meaning.
+            UntrustedBundleError: the bundle contains code, and its digest is not in `trust`.
+            BundleError: the bundle is broken, was changed, or uses an operation that is not allowed.
+            GoldenMismatchError: its golden rows were not reproduced.
+            DeviceError: the device is not available.
+            UsageError: an argument is a set, but its order matters.
         """
         refuse_unordered(hidden=hidden)
         target = open_device(device)
@@ -122,7 +122,7 @@ class Scorer:
             return on_device(manifest, members, target, precision=precision, batch_rows=batch_rows)
 
         loaded = of(precision)
-        golden = _golden_of(bundle)
+        golden = _read_golden_rows(bundle)
         try:
             report = settle_layout(loaded, golden)
         except BundleError as error:
@@ -133,7 +133,7 @@ class Scorer:
         if hidden or explain is not None:
             saved = load_members(bundle, device=target.torch, trust=trust, as_saved=True)
             models = [member.module.to(target.torch) for member in saved]
-            _look_inside(loaded, models, columns=columns, explain=explain, golden=golden)
+            _keep_models(loaded, models, columns=columns, explain=explain, golden=golden)
         scorer = cls(loaded, digest=bundle.digest, golden=report)
         if compiled:
             scorer.not_compiled = loaded.members.compile(lambda: probe(loaded, golden))
@@ -141,7 +141,7 @@ class Scorer:
 
     @classmethod
     def for_job(cls, bundle: Bundle, job: ScoreJob) -> Scorer:
-        """Load a bundle as a job asks for it. Raises as `load` does."""
+        """Load a bundle with the options of a job. Raises as `load` does."""
         return cls.load(
             bundle,
             device=job.device,
@@ -159,7 +159,7 @@ class Scorer:
         return [feature.name for feature in self.manifest.features]
 
     def output_fields(self, options: ColumnOptions = DEFAULTS) -> list[pa.Field]:
-        """The columns that predictions are written to, before any prefix."""
+        """The output columns, without the prefix."""
         return output_fields(self.manifest, options)
 
     def score_batches(
@@ -173,13 +173,13 @@ class Scorer:
         """Score record batches of any size; yields blocks of `block_rows` in input order.
 
         Args:
-            batches: all of one schema, with the feature columns by name; the others are carried through.
-            text: feature columns whose text is to be read as numbers.
-            source: the name that rejects give as theirs.
+            batches: all of one schema, with the feature columns by name; other columns are carried through.
+            text: feature columns whose text is parsed as numbers.
+            source: the source name in rejects.
 
         Raises:
-            ColumnError: a feature column is missing, doubled, or holds no numbers.
-            UsageError: hidden layers or explanations that the scorer was not loaded with; keys as a set.
+            ColumnError: a feature column is missing, appears twice, or is not numeric.
+            UsageError: hidden layers or attributions that the scorer was not loaded with; keys as a set.
         """
         refuse_unordered(keys=options.keys, hidden=options.hidden)
         line, named = self._line(options), source or "the table"
@@ -189,12 +189,12 @@ class Scorer:
                 origin = self._origin(batch.schema, options, text=text, source=source)
             block = Block(batch=batch, origin=origin, first_row=first_row)
             scored = line.score(line.load(block)).need_scored()
-            retries.see(scored.retried, source=named, first_row=first_row, rows=batch.num_rows)
+            retries.add(scored.retried, source=named, first_row=first_row, rows=batch.num_rows)
             yield scored
             first_row += batch.num_rows
 
     def _origin(self, schema: pa.Schema, options: ColumnOptions, *, text: Collection[str], source: str) -> Origin:
-        """Where batches of a schema come from, and what their rows are written as."""
+        """The origin of batches of a schema, with the schema of the output rows."""
         named = source or "the table"
         check_columns(schema, self.manifest.features, text=text, source=named)
         keys = pa.schema([schema.field(name) for name in key_names(schema, self.features, options)])
@@ -204,12 +204,12 @@ class Scorer:
         return Origin(source=source, text=text, schema=written, num_keys=len(keys), first_rows=FirstRows())
 
     def _line(self, options: ColumnOptions) -> Line:
-        """The line for some options. Raises UsageError for those that the scorer was not loaded with."""
+        """The line for some options. Raises UsageError if the scorer was loaded with others."""
         hidden, attribution = self.loaded.hidden, self.loaded.attribution
         if tuple(hidden_columns(self.manifest, options.hidden)) != (hidden.columns if hidden else ()):
-            raise UsageError("load the scorer with the hidden layers that options name: Scorer.load(…, hidden=[…])")
+            raise UsageError("the options' hidden layers are not loaded; use Scorer.load(…, hidden=[…])")
         if options.explain != (attribution and attribution.explain):
-            raise UsageError("load the scorer with the explanations that options name: Scorer.load(…, explain=…)")
+            raise UsageError("the options' attributions are not loaded; use Scorer.load(…, explain=…)")
         return compose(self.loaded, LineOptions(columns=options))
 
     @overload
@@ -217,19 +217,19 @@ class Scorer:
     @overload
     def score_table(self, table: pa.Table, *, with_rejects: Literal[True]) -> tuple[pa.Table, pa.Table]: ...
     def score_table(self, table: pa.Table, *, with_rejects: bool = False) -> pa.Table | tuple[pa.Table, pa.Table]:
-        """Score a table that is in memory: its other columns, then the predictions, in the same order.
+        """Score a table in memory. Returns its other columns, then the predictions, in the same row order.
 
         Args:
-            with_rejects: hand back `(rows, rejects)`; otherwise a row that cannot be scored raises.
+            with_rejects: return `(rows, rejects)`; otherwise a row that cannot be scored raises.
 
         Raises:
-            ColumnError: a feature column is missing, doubled, or holds no numbers.
+            ColumnError: a feature column is missing, appears twice, or is not numeric.
             RowsRejectedError: names the first row and column that cannot be scored.
         """
         rows, rejects = self._score_table(table)
         if with_rejects:
             return rows, rejects
-        _refuse_rejects(rejects, table.num_rows, "mend them, or ask for them with with_rejects=True")
+        _refuse_rejects(rejects, table.num_rows, "fix them, or pass with_rejects=True to get the rejects")
         return rows
 
     def _score_table(self, table: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -242,48 +242,48 @@ class Scorer:
     @overload
     def score_frame(self, frame: Any) -> pa.Table: ...
     def score_frame(self, frame: Any) -> pd.DataFrame | pa.Table:
-        """Score a frame: its other columns as they are, then the predictions, in the same order.
+        """Score a frame. Returns its other columns unchanged, then the predictions, in the same row order.
 
         Args:
-            frame: of pandas; what comes back is one, too, with the same index. Its columns are bound by their names as
-                text, so that column 0 is feature "0". Or whatever hands itself over as Arrow's C stream, as frames of
-                polars, DuckDB and narwhals do; what comes back is a `pyarrow.Table` (`polars.from_arrow` takes it).
+            frame: a pandas DataFrame; the result is one as well, with the same index. Columns are matched by their
+                names as text, so column 0 is feature "0". Or any object with Arrow's C stream interface, such as
+                polars, DuckDB and narwhals frames; the result is a `pyarrow.Table` (see `polars.from_arrow`).
 
         Raises:
-            ColumnError, UsageError: a feature column is missing, doubled, or holds no numbers; or another column has
-                the name of an output.
+            ColumnError, UsageError: a feature column is missing, appears twice, or is not numeric; or another column
+                has the name of an output.
             RowsRejectedError: names the first row and column that cannot be scored.
         """
         if not is_pandas(frame):
             if not is_arrow(frame):
                 raise UsageError(
-                    f"score_frame takes a frame of pandas, or one that has __arrow_c_stream__, and"
-                    f" {type(frame).__name__} is neither; collect a lazy frame, and give columns to an array"
+                    f"score_frame takes a pandas DataFrame or an object with __arrow_c_stream__, not"
+                    f" {type(frame).__name__}; collect a lazy frame first, or build a DataFrame from an array"
                 )
             return self._frame_rows(arrow_table(frame))
-        import pandas as pd  # which is there already
+        import pandas as pd  # already imported by the caller
 
         features = pandas_columns(frame, self.features)
         try:
             table = without_views(pa.Table.from_pandas(features, preserve_index=False))
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-            raise ColumnError(f"the frame's features are no plain numbers: {one_line(error)}") from error
+            raise ColumnError(f"the frame's features are not plain numbers: {one_line(error)}") from error
         predictions = self._frame_rows(table).to_pandas().set_axis(frame.index)
         keys = frame.loc[:, [str(name) not in features.columns for name in frame.columns]]
         taken = {str(name) for name in keys.columns} & set(predictions.columns)
         if taken:
-            raise UsageError(f"the frame has a column {min(taken)!r}, the name of an output; rename it first")
+            raise UsageError(f"the frame: column {min(taken)!r} is also the name of an output; rename it first")
         joined: pd.DataFrame = pd.concat([keys, predictions], axis=1)
         return joined
 
     def _frame_rows(self, table: pa.Table) -> pa.Table:
         rows, rejects = self._score_table(table)
-        _refuse_rejects(rejects, table.num_rows, "mend them, or ask score_table for them, with with_rejects=True")
+        _refuse_rejects(rejects, table.num_rows, "fix them, or get the rejects with score_table(…, with_rejects=True)")
         return rows
 
     @pinned()
     def shapes(self) -> list[tuple[str, str, tuple[int, ...]]]:
-        """What the first member's graph makes of three rows, node by node; nothing where it is no graph."""
+        """Node, operation and result shape of the first member's graph for three rows; empty if it is not a graph."""
         model = self.members.models[0]
         if not isinstance(model, GraphModel):
             return []
@@ -291,13 +291,13 @@ class Scorer:
             return shapes(model, *example_inputs(self.manifest, self.device))
 
 
-def _golden_of(bundle: Bundle) -> GoldenRows:
+def _read_golden_rows(bundle: Bundle) -> GoldenRows:
     manifest = bundle.manifest
     names = [feature.name for feature in manifest.features]
     return read_golden(bundle.read(manifest.golden.file), names, [head.name for head in manifest.heads])
 
 
-def _look_inside(
+def _keep_models(
     loaded: LoadedBundle,
     models: Sequence[nn.Module],
     *,
@@ -305,7 +305,7 @@ def _look_inside(
     explain: Explain | None,
     golden: GoldenRows,
 ) -> None:
-    """Keep the models as they were saved, for hidden layers and attributions."""
+    """Keep the models as saved, for hidden layers and attributions."""
     if columns:
         loaded.hidden = HiddenLayers(models, columns, call=loaded.manifest.call, passes=loaded.members.passes)
     if explain is not None:
@@ -313,7 +313,7 @@ def _look_inside(
 
 
 def _refuse_rejects(rejects: pa.Table, num_rows: int, advice: str) -> None:
-    """Raise RowsRejectedError where there is one, naming the first."""
+    """Raise RowsRejectedError if there are any, naming the first."""
     if rejects.num_rows:
         first = reasons_of(rejects)[0].as_py()
         raise RowsRejectedError(
@@ -323,6 +323,6 @@ def _refuse_rejects(rejects: pa.Table, num_rows: int, advice: str) -> None:
 
 
 def _no_batch(schema: pa.Schema) -> pa.RecordBatch:
-    """What a table without a chunk consists of."""
+    """An empty batch, for a table without chunks."""
     fields = [field.with_type(without_runs(field.type)) for field in schema]
     return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in fields], schema=pa.schema(fields))

@@ -208,8 +208,8 @@ def test_a_lost_target_scaler_is_noticed(tmp_path: Path) -> None:
 
 
 def test_text_needs_an_encoding(tmp_path: Path) -> None:
-    """And an unknown word is rejected."""
-    with pytest.raises(BundleError, match="'city' is text, and nothing turns it into numbers"):
+    """And a word nobody saw is a reject."""
+    with pytest.raises(BundleError, match="'city' is text, but is not encoded as numbers"):
         save_bundle(tmp_path / "b", nn.Linear(2, 1), features=["a", "city"], task=Regression(), sample=FRAME)
     transformer = ColumnTransformer([("keep", "passthrough", ["a"])]).fit(FRAME[["a", "city"]])
     save_bundle(

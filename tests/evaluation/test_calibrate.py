@@ -1,4 +1,4 @@
-"""`calibrate`, against scikit-learn on the same rows."""
+"""`calibrate`, compared with scikit-learn on the same rows."""
 
 import json
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def calibrated_by_sklearn(scores: np.ndarray, truth: np.ndarray, method: str) ->
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_calibrating_a_binary_bundle(tmp_path: Path, scoreline: Command, suffix: str) -> None:
-    """Platt's numbers as scikit-learn fits them; the new bundle is scored by the command, labels and order stay."""
+    """Platt's parameters equal scikit-learn's; the new bundle passes `check`, and the old one is unchanged."""
     model = net(1)
     labelled = data(3000, 5)
     z = raw(model, labelled)[:, 0]
@@ -43,12 +43,12 @@ def test_calibrating_a_binary_bundle(tmp_path: Path, scoreline: Command, suffix:
     file = tmp_path / f"labelled.{suffix}"
     frame.to_parquet(file, index=False) if suffix == "parquet" else frame.to_csv(file, index=False)
     itself = scoreline("calibrate", "--bundle", tmp_path / "b", "--input", file, "--label", "y", tmp_path / "b")
-    assert (itself.code, "name another folder" in itself.message) == (2, True), itself.err
+    assert (itself.code, "pass another folder" in itself.message) == (2, True), itself.err
     result = scoreline("calibrate", "--bundle", tmp_path / "b", "--input", file, "--label", "y", tmp_path / "c")
     assert result.code == 0, result.err
-    theirs = calibrated_by_sklearn(z, truth, "platt")
+    calibrator = calibrated_by_sklearn(z, truth, "platt")
     got = Scorer.load(tmp_path / "c", device="cpu").score_frame(X)
-    np.testing.assert_allclose(got["probability"], theirs.predict(raw(model, X)[:, 0]), atol=2e-5)
+    np.testing.assert_allclose(got["probability"], calibrator.predict(raw(model, X)[:, 0]), atol=2e-5)
     assert (got["prediction"] == np.where(got["probability"] > 0.5, "yes", "no")).all()
     picture = (tmp_path / "c.svg").read_text()
     assert picture.startswith("<svg")
@@ -60,7 +60,7 @@ def test_calibrating_a_binary_bundle(tmp_path: Path, scoreline: Command, suffix:
 
 
 def test_calibrating_classes(tmp_path: Path, scoreline: Command) -> None:
-    """The temperature is scikit-learn's; predictions do not move."""
+    """The temperature equals scikit-learn's; predictions do not change."""
     model = net(4)
     labelled = data(3000, 5)
     z = raw(model, labelled)
@@ -72,18 +72,18 @@ def test_calibrating_classes(tmp_path: Path, scoreline: Command) -> None:
     result = scoreline("calibrate", *words)
     assert result.code == 0, result.err
     report = json.loads(result.out)
-    theirs = calibrated_by_sklearn(z, truth, "temperature")
+    calibrator = calibrated_by_sklearn(z, truth, "temperature")
     columns = [f"probability_{label}" for label in "wxyz"]
     got = Scorer.load(tmp_path / "c", device="cpu").score_frame(X)
-    np.testing.assert_allclose(got[columns], theirs.predict(raw(model, X)), atol=1e-4)
+    np.testing.assert_allclose(got[columns], calibrator.predict(raw(model, X)), atol=1e-4)
     before = Scorer.load(tmp_path / "b", device="cpu").score_frame(X)
     assert (got["prediction"] == before["prediction"]).all()
     assert report["after"]["calibration_error"] < report["before"]["calibration_error"] / 3
     assert report["after"]["log_loss"] < report["before"]["log_loss"]
 
 
-def test_calibrating_many_labels_and_one_of_several_heads(tmp_path: Path, scoreline: Command) -> None:
-    """Platt for each label, by scikit-learn; the other head stays as it was."""
+def test_calibrating_a_multilabel_head_of_several_heads(tmp_path: Path, scoreline: Command) -> None:
+    """Platt for each label, as in scikit-learn; the other head is unchanged."""
     torch.manual_seed(0)
 
     class Two(nn.Module):
@@ -107,16 +107,16 @@ def test_calibrating_many_labels_and_one_of_several_heads(tmp_path: Path, scorel
                        "--label", "p", "--label", "q", "--head", "tags", tmp_path / "c")  # fmt: skip
     assert result.code == 0, result.err
     got = Scorer.load(tmp_path / "c", device="cpu").score_frame(X)
-    for place, label in enumerate("pq"):
-        theirs = calibrated_by_sklearn(z[:, place], truth[:, place], "platt")
+    for index, label in enumerate("pq"):
+        calibrator = calibrated_by_sklearn(z[:, index], truth[:, index], "platt")
         np.testing.assert_allclose(
-            got[f"tags_probability_{label}"], theirs.predict(wanted[0].double().numpy()[:, place]), atol=2e-5
+            got[f"tags_probability_{label}"], calibrator.predict(wanted[0].double().numpy()[:, index]), atol=2e-5
         )
     np.testing.assert_allclose(got["size_prediction"], wanted[1][:, 0], rtol=1e-5, atol=1e-6)
 
 
 def test_an_ensemble_is_calibrated_as_one(tmp_path: Path, scoreline: Command) -> None:
-    """What is fitted is the members' mean probability."""
+    """The members' mean probability is calibrated."""
     models = [net(3), net(3, 5.0)]
     save_bundle(tmp_path / "b", Ensemble(models), features=NAMES, task=Multiclass(list("xyz")), sample=X)
     labelled = data(2000, 5)
@@ -130,37 +130,37 @@ def test_an_ensemble_is_calibrated_as_one(tmp_path: Path, scoreline: Command) ->
     labelled.assign(y=np.array(list("xyz"))[truth]).to_parquet(tmp_path / "l.parquet", index=False)
     words = ["--bundle", tmp_path / "b", "--input", tmp_path / "l.parquet", "--label", "y", tmp_path / "c"]
     assert scoreline("calibrate", *words).code == 0
-    theirs = calibrated_by_sklearn(mean(labelled), truth, "temperature")
+    calibrator = calibrated_by_sklearn(mean(labelled), truth, "temperature")
     got = Scorer.load(tmp_path / "c", device="cpu").score_frame(X)
     np.testing.assert_allclose(
-        got[["probability_x", "probability_y", "probability_z"]], theirs.predict(mean(X)), atol=1e-4
+        got[["probability_x", "probability_y", "probability_z"]], calibrator.predict(mean(X)), atol=1e-4
     )
 
 
 def test_what_cannot_be_calibrated(tmp_path: Path, scoreline: Command) -> None:
-    """A regression, the wrong method, labels nobody knows, rows that say nothing."""
+    """A regression, the wrong method, unknown labels, rows with only one label."""
     X.assign(y="x", w="what", n=1.0).to_parquet(tmp_path / "l.parquet", index=False)
     save_bundle(tmp_path / "r", net(1), features=NAMES, task=Regression(), sample=X)
     save_bundle(tmp_path / "m", net(3), features=NAMES, task=Multiclass(list("xyz")), sample=X)
     save_bundle(tmp_path / "b", net(1), features=NAMES, task=Binary(list("xy")), sample=X)
-    for bundle, words, says in (
-        ("r", ["--label", "n"], "gives no probabilities"),
+    for bundle, words, message in (
+        ("r", ["--label", "n"], "returns no probabilities"),
         ("m", ["--label", "y", "--method", "platt"], "multiclass takes a temperature"),
-        ("m", ["--label", "w"], "holds 'what', which is no label"),
+        ("m", ["--label", "w"], "holds 'what', which is not a label"),
         ("m", ["--label", "gone"], "'gone' is missing"),
         ("m", ["--label", "y", "--label", "w"], "takes 1 --label"),
-        ("b", ["--label", "y"], "every row has, or none, cannot be calibrated"),
+        ("b", ["--label", "y"], "that every row has, or that no row has, cannot be calibrated"),
     ):
         result = scoreline(
             "calibrate", "--bundle", tmp_path / bundle, "--input", tmp_path / "l.parquet", *words, tmp_path / "c"
         )
         assert result.code in (2, 65)
-        assert says in result.message, result.err
+        assert message in result.message, result.err
         assert not (tmp_path / "c").exists()
 
 
-def test_probabilities_that_saturate_are_calibrated_all_the_same(tmp_path: Path, scoreline: Command) -> None:
-    """A sigmoid that is 0 or 1 in float32 says as much as its neighbours: what is fitted is what is applied."""
+def test_saturated_probabilities_can_be_calibrated(tmp_path: Path, scoreline: Command) -> None:
+    """A sigmoid that rounds to 0 or 1 in float32 is fitted and applied in the same way."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 1), nn.Sigmoid()).eval()
     with torch.no_grad():
@@ -184,8 +184,8 @@ def test_probabilities_that_saturate_are_calibrated_all_the_same(tmp_path: Path,
     assert again["before"]["log_loss"] == pytest.approx(report["after"]["log_loss"])
 
 
-def test_labels_that_run_against_the_scores_and_votes(tmp_path: Path, scoreline: Command) -> None:
-    """Are refused: predictions would turn round, and shares of votes are no probabilities."""
+def test_inverted_labels_and_votes_are_refused(tmp_path: Path, scoreline: Command) -> None:
+    """Predictions would be inverted, and shares of votes are not probabilities."""
     model = net(1)
     flipped = X.assign(y=np.where(raw(model, X)[:, 0] < 0, "yes", "no"))
     flipped.to_parquet(tmp_path / "l.parquet", index=False)
@@ -197,6 +197,6 @@ def test_labels_that_run_against_the_scores_and_votes(tmp_path: Path, scoreline:
         task=Binary(["no", "yes"]),
         sample=X,
     )
-    for bundle, says in (("b", "the labels run against the scores"), ("v", "that votes gives shares")):
+    for bundle, message in (("b", "the labels contradict the scores"), ("v", "that votes returns shares")):
         words = ["--bundle", tmp_path / bundle, "--input", tmp_path / "l.parquet", "--label", "y", tmp_path / "c"]
-        assert says in scoreline("calibrate", *words).message
+        assert message in scoreline("calibrate", *words).message

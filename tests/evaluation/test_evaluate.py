@@ -1,4 +1,4 @@
-"""`evaluate`, against scikit-learn on the same rows."""
+"""`evaluate`, compared with scikit-learn on the same rows."""
 
 import json
 from collections.abc import Callable
@@ -38,21 +38,21 @@ def evaluated(scoreline: Command, folder: Path, *words: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("labels", [["no", "yes"], [0, 1], [False, True], ["x", "y", "z"], [10, 20, 30, 40]])
 def test_classes(tmp_path: Path, scoreline: Command, labels: list[Any]) -> None:
-    """Every measure, with labels of every type, some of them missing."""
+    """Every metric, with labels of every type, some of them missing."""
     width = 1 if len(labels) == 2 else len(labels)
     save_described(
         tmp_path / "b", net(width), features=NAMES, sample=X, labels=labels,
         task="binary" if width == 1 else "multiclass",
     )  # fmt: skip
     draw = np.random.default_rng(3)
-    places = draw.integers(0, len(labels), len(X))
-    truth: pd.Series[Any] = pd.Series([labels[at] for at in places], dtype=object)
+    indices = draw.integers(0, len(labels), len(X))
+    truth: pd.Series[Any] = pd.Series([labels[at] for at in indices], dtype=object)
     truth[draw.random(len(X)) < 0.1] = None
     got = run(scoreline, tmp_path, X.assign(y=truth))
     found = evaluated(scoreline, tmp_path, "--label", "y")
     known = truth.notna().to_numpy()
     assert (found["rows"], found["without_label"]) == (known.sum(), (~known).sum())
-    right = np.array([labels[at] for at in places])[known]
+    right = np.array([labels[at] for at in indices])[known]
     predicted = np.array(got["prediction"].tolist())[known]
     assert found["accuracy"] == pytest.approx(skm.accuracy_score(right, predicted))
     np.testing.assert_array_equal(found["confusion"], skm.confusion_matrix(right, predicted, labels=labels))
@@ -77,20 +77,20 @@ def test_classes(tmp_path: Path, scoreline: Command, labels: list[Any]) -> None:
 
 
 def test_multilabel(tmp_path: Path, scoreline: Command) -> None:
-    """Each label for itself, and all of them at once."""
+    """Metrics of each label, and the exact match of all of them."""
     save_bundle(tmp_path / "b", net(3), features=NAMES, task=Multilabel(list("xyz")), sample=X)
     truth = np.random.default_rng(3).random((len(X), 3)) < 0.4
     got = run(scoreline, tmp_path, X.assign(x=truth[:, 0], y=truth[:, 1].astype(int), z=truth[:, 2]))
     found = evaluated(scoreline, tmp_path, "--label", "x", "--label", "y", "--label", "z")
     predicted = got[[f"prediction_{label}" for label in "xyz"]].to_numpy()
     assert found["exact_match"] == pytest.approx(skm.accuracy_score(truth, predicted))
-    for place, label in enumerate("xyz"):
+    for index, label in enumerate("xyz"):
         p = got[f"probability_{label}"].to_numpy()
         mine = found["labels"][label]
-        assert mine["accuracy"] == pytest.approx(skm.accuracy_score(truth[:, place], predicted[:, place]))
-        assert mine["f1"]["yes"] == pytest.approx(skm.f1_score(truth[:, place], predicted[:, place]))
-        assert mine["auc"] == pytest.approx(skm.roc_auc_score(truth[:, place], p), abs=1e-12)
-        assert mine["log_loss"] == pytest.approx(skm.log_loss(truth[:, place], p), rel=1e-5)
+        assert mine["accuracy"] == pytest.approx(skm.accuracy_score(truth[:, index], predicted[:, index]))
+        assert mine["f1"]["yes"] == pytest.approx(skm.f1_score(truth[:, index], predicted[:, index]))
+        assert mine["auc"] == pytest.approx(skm.roc_auc_score(truth[:, index], p), abs=1e-12)
+        assert mine["log_loss"] == pytest.approx(skm.log_loss(truth[:, index], p), rel=1e-5)
 
 
 def test_regression(tmp_path: Path, scoreline: Command) -> None:
@@ -106,7 +106,7 @@ def test_regression(tmp_path: Path, scoreline: Command) -> None:
 
 
 def test_quantiles(tmp_path: Path, scoreline: Command) -> None:
-    """The pinball loss of each, and how often it holds."""
+    """The pinball loss and coverage of each."""
     save_bundle(tmp_path / "b", net(2), features=NAMES, task=Regression(quantiles=[0.1, 0.9]), sample=X)
     got = run(scoreline, tmp_path, X.assign(y=X["a"]))
     found = evaluated(scoreline, tmp_path, "--label", "y")
@@ -118,7 +118,7 @@ def test_quantiles(tmp_path: Path, scoreline: Command) -> None:
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_labels_from_another_file(tmp_path: Path, scoreline: Command, suffix: str) -> None:
-    """Joined on a key, in any order; what is not there is counted."""
+    """Joined by a key, in any order; rows without a label are counted."""
     save_bundle(tmp_path / "b", net(1), features=NAMES, task=Binary(["no", "yes"]), sample=X)
     got = run(scoreline, tmp_path, X.assign(id=np.arange(len(X)) * 7))
     truth = pd.DataFrame({"id": np.arange(len(X)) * 7, "y": np.where(X["a"] > 0, "yes", "no")})
@@ -138,27 +138,27 @@ def test_labels_from_another_file(tmp_path: Path, scoreline: Command, suffix: st
 
 
 def test_what_cannot_be_evaluated(tmp_path: Path, scoreline: Command) -> None:
-    """Says what is there, and what to do."""
+    """Errors name the problem, the available names, and what to do."""
     save_bundle(tmp_path / "b", net(1), features=NAMES, task=Binary(["no", "yes"]), sample=X)
     run(scoreline, tmp_path, X.assign(y="maybe", n=None))
-    for words, says, code in (
+    for words, message, code in (
         (["--label", "w"], "its keys are y, n", 2),
-        (["--label", "y"], "holds 'maybe', which is no label; there are 'no', 'yes'", 65),
+        (["--label", "y"], "holds 'maybe', which is not a label; the labels are 'no', 'yes'", 65),
         (["--label", "n"], "none of 400 rows has a label", 65),
         (["--label", "y", "--label", "n"], "takes 1 --label", 2),
-        (["--label", "y", "--head", "x"], "--head is to name one of output", 2),
+        (["--label", "y", "--head", "x"], "--head must be one of output", 2),
         (["--label", "y", "--labels", "f.csv"], "must be used together", 2),
         (["--label", "y", "--labels", "f.csv", "--on", "y"], "label file f.csv cannot be read: No such file", 66),
     ):
         result = scoreline("evaluate", tmp_path / "out", *words)
-        assert (result.code, says in result.message) == (code, True), result.err
+        assert (result.code, message in result.message) == (code, True), result.err
     (tmp_path / "out" / "_SUCCESS").unlink()
     assert "is not complete" in scoreline("evaluate", tmp_path / "out", "--label", "y").message
     assert scoreline("evaluate", tmp_path / "nowhere", "--label", "y").code == 66
 
 
 @pytest.mark.parametrize(
-    ("keys", "theirs"),
+    ("keys", "suffix"),
     [
         (["007", "010", "100"], "csv"),
         (pd.Categorical(["p", "q", "r"]), "parquet"),
@@ -166,24 +166,24 @@ def test_what_cannot_be_evaluated(tmp_path: Path, scoreline: Command) -> None:
         (pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03"]), "parquet"),
     ],
 )
-def test_keys_of_every_kind_join(tmp_path: Path, scoreline: Command, keys: Any, theirs: str) -> None:
+def test_keys_of_every_type_join(tmp_path: Path, scoreline: Command, keys: Any, suffix: str) -> None:
     """Leading zeros, dictionaries, numbers and dates; a row without a key has no label."""
     save_bundle(tmp_path / "b", net(1), features=NAMES, task=Regression(), sample=X)
-    frame = X.head(4).assign(key=pd.Series([*keys, None], dtype=object if theirs == "csv" else None))
+    frame = X.head(4).assign(key=pd.Series([*keys, None], dtype=object if suffix == "csv" else None))
     if isinstance(keys, list) and isinstance(keys[0], float):
         frame["key"] = [*keys, np.nan]
     run(scoreline, tmp_path, frame)
     labels = pd.DataFrame({"key": keys, "y": [1.0, 2.0, 3.0]})
-    extra = pd.concat([labels, pd.DataFrame({"key": [None, None], "y": [9.0, 8.0]})]) if theirs == "parquet" else labels
-    file = tmp_path / f"y.{theirs}"
-    extra.to_csv(file, index=False) if theirs == "csv" else extra.to_parquet(file, index=False)
+    extra = pd.concat([labels, pd.DataFrame({"key": [None, None], "y": [9.0, 8.0]})]) if suffix == "parquet" else labels
+    file = tmp_path / f"y.{suffix}"
+    extra.to_csv(file, index=False) if suffix == "csv" else extra.to_parquet(file, index=False)
     found = evaluated(scoreline, tmp_path, "--label", "y", "--labels", file, "--on", "key")
     assert (found["rows"], found["without_label"]) == (3, 1)
 
 
 @pytest.mark.parametrize("task", ["binary", "regression", "multilabel"])
 @pytest.mark.parametrize("column", [["", "1", "0"], [None, 1.0, 0.0], [float("nan"), 1.0, 0.0]])
-def test_what_is_missing_is_no_label(tmp_path: Path, scoreline: Command, task: str, column: list[Any]) -> None:
+def test_missing_values_are_not_labels(tmp_path: Path, scoreline: Command, task: str, column: list[Any]) -> None:
     """A null, NaN, or an empty cell of a CSV."""
     described = {"regression": {}, "binary": {"labels": [0, 1]}, "multilabel": {"labels": ["t"]}}[task]
     save_described(tmp_path / "b", net(1), features=NAMES, sample=X, task=task, **described)  # type: ignore[arg-type]
@@ -194,8 +194,8 @@ def test_what_is_missing_is_no_label(tmp_path: Path, scoreline: Command, task: s
 
 @pytest.mark.parametrize("task", ["binary", "regression", "multilabel"])
 @pytest.mark.parametrize("column", [["x", "y", "z"], [[1], [2], [3]], pd.to_datetime(["2026-01-01"] * 3)])
-def test_labels_of_no_use_are_named(tmp_path: Path, scoreline: Command, task: str, column: Any) -> None:
-    """Text that is no label, lists, dates: an error in a sentence, never a traceback."""
+def test_invalid_labels_are_refused(tmp_path: Path, scoreline: Command, task: str, column: Any) -> None:
+    """Text that is not a label, lists, dates: an error message, never a traceback."""
     described = {"regression": {}, "binary": {"labels": [0, 1]}, "multilabel": {"labels": ["t"]}}[task]
     save_described(tmp_path / "b", net(1), features=NAMES, sample=X, task=task, **described)  # type: ignore[arg-type]
     run(scoreline, tmp_path, X.head(3).assign(y=column))

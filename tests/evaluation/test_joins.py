@@ -1,4 +1,4 @@
-"""Labels joined by key: every pair of types is compared exactly or refused, as pandas does."""
+"""Joining labels by key: every pair of types is compared exactly or refused, as pandas does."""
 
 import datetime as dt
 import os
@@ -30,7 +30,7 @@ NUMBERS, DECIMALS = [1, 2, 3], [Decimal(1), Decimal(2), Decimal(3)]
 WORDS, DAYS = ["1", "2", "3"], [DAY.date() + dt.timedelta(days=n) for n in range(3)]
 NAIVE = [DAY + dt.timedelta(days=n) for n in range(3)]
 CLOCK, SPANS = [dt.time(n) for n in range(3)], [dt.timedelta(seconds=n) for n in range(3)]
-#: type → the same three keys in it, and the types that it joins with
+#: A type, three keys of that type, and the group of types that can be joined.
 TYPES: list[tuple[pa.DataType, list[Any], str]] = [
     (pa.int8(), NUMBERS, "number"),
     (pa.int64(), NUMBERS, "number"),
@@ -60,7 +60,7 @@ TYPES: list[tuple[pa.DataType, list[Any], str]] = [
 
 
 def join(one: str, other: str) -> bool:
-    """Whether keys of these kinds are to be joined."""
+    """Whether keys of these groups can be joined."""
     if {"float", "decimal"} <= {*one.split(), *other.split()} or "list" in (one, other):
         return False
     return one.split()[0] == other.split()[0]
@@ -68,7 +68,7 @@ def join(one: str, other: str) -> bool:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A regression that gives 0 for every row."""
+    """A regression that predicts 0 for every row."""
     model = nn.Linear(1, 1)
     with torch.no_grad():
         model.weight.zero_(), model.bias.zero_()  # type: ignore[func-returns-value]
@@ -79,12 +79,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outputs(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An output whose key k0, k1 … is of each type in turn, with a row that has none."""
+    """An output with a key column of each type (k0, k1 …), and a row without keys."""
     from scoreline.jobs import cli
 
     folder = tmp_path_factory.mktemp("outputs")
     keys = {
-        f"k{n}": pa.array([*values, *[None] * (4 - len(values))], kind) for n, (kind, values, _) in enumerate(TYPES)
+        f"k{n}": pa.array([*values, *[None] * (4 - len(values))], arrow_type)
+        for n, (arrow_type, values, _) in enumerate(TYPES)
     }
     pq.write_table(pa.table({"x": [1.0] * 4, **keys}), folder / "in.parquet")
     words = ["score", "--bundle", bundle, "--input", folder / "in.parquet", "--output", folder / "out"]
@@ -92,25 +93,25 @@ def outputs(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-@pytest.mark.parametrize("ours", range(len(TYPES)), ids=lambda n: str(TYPES[n][0]))
-def test_every_pair_of_types(outputs: Path, tmp_path: Path, scoreline: Command, ours: int) -> None:
-    """Joined to the last row, or refused with both columns, both types and what to do."""
-    for theirs, values, kind in TYPES:
+@pytest.mark.parametrize("left", range(len(TYPES)), ids=lambda n: str(TYPES[n][0]))
+def test_every_pair_of_types(outputs: Path, tmp_path: Path, scoreline: Command, left: int) -> None:
+    """All rows are joined, or the error names both columns, both types and what to do."""
+    for right, values, group in TYPES:
         y = [float(n) for n in range(len(values))]
-        pq.write_table(pa.table({f"k{ours}": pa.array(values[::-1], theirs), "y": y[::-1]}), tmp_path / "y.parquet")
-        words = ["--label", "y", "--labels", tmp_path / "y.parquet", "--on", f"k{ours}", "--json"]
+        pq.write_table(pa.table({f"k{left}": pa.array(values[::-1], right), "y": y[::-1]}), tmp_path / "y.parquet")
+        words = ["--label", "y", "--labels", tmp_path / "y.parquet", "--on", f"k{left}", "--json"]
         result = scoreline("evaluate", outputs, *words)
-        if join(TYPES[ours][2], kind):
+        if join(TYPES[left][2], group):
             assert result.code == 0, result.err
             assert f'"rows": {len(values)}' in result.out
         else:
-            assert result.code == 65, (TYPES[ours][0], theirs, result.out)
+            assert result.code == 65, (TYPES[left][0], right, result.out)
             schemas = [pq.read_schema(f) for f in (outputs / "in.parquet", tmp_path / "y.parquet")]
-            mine, other = (schema.field(f"k{ours}").type for schema in schemas)
-            said = [f"key 'k{ours}' of in.parquet ({mine})", f"y.parquet ({other})", "cast one"]
-            if "list" in (kind, TYPES[ours][2]):
-                said = ["(list<", "is nested, and only numbers, text, bytes, dates and times are joined"]
-            assert [part for part in said if part not in result.message] == []
+            left_type, right_type = (schema.field(f"k{left}").type for schema in schemas)
+            expected = [f"key 'k{left}' of in.parquet ({left_type})", f"y.parquet ({right_type})", "cast one"]
+            if "list" in (group, TYPES[left][2]):
+                expected = ["(list<", "is nested; only numbers, text, bytes, dates and times can be joined"]
+            assert [part for part in expected if part not in result.message] == []
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_every_pair_of_types(outputs: Path, tmp_path: Path, scoreline: Command, 
     ],
 )
 def test_pandas_refuses_and_joins_the_same(one: "pd.Series[Any]", other: "pd.Series[Any]") -> None:
-    """`merge` is the model: what it refuses is refused."""
+    """The same pairs as `merge` are joined, and the same are refused."""
     sides = [Keys(column=pa.array(side, from_pandas=True), name="k", where="f") for side in (one, other)]
     try:
         merged = pd.merge(one.to_frame("k"), other.to_frame("k"), on="k")
@@ -148,52 +149,54 @@ FLOATS = st.one_of(st.sampled_from([0.0, -0.0, 1.0, 1.5, -3.0, 2.0**24 - 1]), st
 SCALED = st.decimals(-3, 3, places=2)
 
 
-def fitting(values: st.SearchStrategy[Any], kind: pa.DataType) -> st.SearchStrategy[tuple[pa.DataType, list[Any]]]:
+def keys_of_type(
+    values: st.SearchStrategy[Any], arrow_type: pa.DataType
+) -> st.SearchStrategy[tuple[pa.DataType, list[Any]]]:
     """Keys of a type, some of them null."""
-    low, high = (0, 2**64) if kind == pa.uint64() else (-(2**63), 2**63)
-    if pa.types.is_integer(kind):
+    low, high = (0, 2**64) if arrow_type == pa.uint64() else (-(2**63), 2**63)
+    if pa.types.is_integer(arrow_type):
         values = values.filter(lambda value: low <= value < high)
-    return st.lists(st.none() | values, max_size=12).map(lambda listed: (kind, listed))
+    return st.lists(st.none() | values, max_size=12).map(lambda listed: (arrow_type, listed))
 
 
 COLUMNS = st.one_of(
-    fitting(INTEGERS, pa.int64()),
-    fitting(INTEGERS, pa.uint64()),
-    fitting(FLOATS, pa.float64()),
-    fitting(FLOATS, pa.float32()),
-    fitting(SCALED, pa.decimal128(5, 2)),
-    fitting(SCALED, pa.decimal256(60, 20)),
+    keys_of_type(INTEGERS, pa.int64()),
+    keys_of_type(INTEGERS, pa.uint64()),
+    keys_of_type(FLOATS, pa.float64()),
+    keys_of_type(FLOATS, pa.float32()),
+    keys_of_type(SCALED, pa.decimal128(5, 2)),
+    keys_of_type(SCALED, pa.decimal256(60, 20)),
 )
 
 
 @given(COLUMNS, COLUMNS)
 def test_numbers_are_equal_where_their_values_are(one: tuple[pa.DataType, list[Any]], other: Any) -> None:
-    """Python compares numbers of unlike types exactly."""
-    left, right = (pa.array(values, kind) for kind, values in (one, other))
+    """As in Python, which compares numbers of different types exactly."""
+    left, right = (pa.array(values, arrow_type) for arrow_type, values in (one, other))
     try:
         found = comparable(Keys(column=left, name="k", where="l"), Keys(column=right, name="k", where="r"))
     except DataError:
         assert pa.types.is_decimal(left.type) != pa.types.is_decimal(right.type)
         assert pa.types.is_floating(left.type) or pa.types.is_floating(right.type)
         return
-    for (at, mine), (place, theirs) in product(enumerate(left.to_pylist()), enumerate(right.to_pylist())):
-        equal = found[0][at].is_valid and found[0][at].as_py() == found[1][place].as_py()
+    for (at, mine), (index, theirs) in product(enumerate(left.to_pylist()), enumerate(right.to_pylist())):
+        equal = found[0][at].is_valid and found[0][at].as_py() == found[1][index].as_py()
         assert equal == (mine is not None and theirs is not None and mine == theirs), (mine, theirs)
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=9), st.lists(st.integers(-(2**63), 2**63 - 1), max_size=9))
-def test_times_of_unlike_units(seconds: list[int], nanoseconds: list[int]) -> None:
-    """Also those that one of them cannot say."""
+def test_times_of_different_units(seconds: list[int], nanoseconds: list[int]) -> None:
+    """Also those that are out of range for one of the units."""
     nanoseconds = [*nanoseconds, *(value * 10**9 for value in seconds if abs(value) < 9 * 10**9)]
     left, right = pa.array(seconds, pa.timestamp("s", "UTC")), pa.array(nanoseconds, pa.timestamp("ns", "Asia/Tokyo"))
     found = comparable(Keys(column=left, name="k", where="l"), Keys(column=right, name="k", where="r"))
-    for (at, mine), (place, theirs) in product(enumerate(seconds), enumerate(nanoseconds)):
-        equal = found[0][at].is_valid and found[0][at].as_py() == found[1][place].as_py()
+    for (at, mine), (index, theirs) in product(enumerate(seconds), enumerate(nanoseconds)):
+        equal = found[0][at].is_valid and found[0][at].as_py() == found[1][index].as_py()
         assert equal == (mine * 10**9 == theirs)
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"),
+    ("left", "right"),
     [
         (pa.array([2**53, 2**53 + 1]), pa.array([2.0**53])),
         (pa.array([2.0**53]), pa.array([2**53 + 1])),
@@ -202,14 +205,14 @@ def test_times_of_unlike_units(seconds: list[int], nanoseconds: list[int]) -> No
         (pa.array([2049]), pa.array([2049], pa.float16())),
     ],
 )
-def test_floats_that_may_be_several_integers(ours: pa.Array, theirs: pa.Array) -> None:
-    """pandas and DuckDB take 2^53 + 1 for 2^53 there."""
+def test_floats_that_may_be_several_integers(left: pa.Array, right: pa.Array) -> None:
+    """pandas and DuckDB treat 2^53 + 1 as equal to 2^53.0; here they are refused."""
     with pytest.raises(DataError, match="a float so large that it may be any of several integers"):
-        comparable(Keys(column=ours, name="k", where="l"), Keys(column=theirs, name="k", where="r"))
+        comparable(Keys(column=left, name="k", where="l"), Keys(column=right, name="k", where="r"))
 
 
 def cells() -> Iterator[Any]:
-    """Types, and cells of a CSV with the key that they are; None: refused."""
+    """Types, and CSV cells with the key that they equal; None: refused."""
     zoned = pa.timestamp("us", "UTC")
     yield from [
         (pa.int64(), "9007199254740993", 9007199254740993),
@@ -237,10 +240,10 @@ def cells() -> Iterator[Any]:
     ]
 
 
-@pytest.mark.parametrize(("kind", "cell", "key"), list(cells()))
-def test_cells_of_a_csv_are_read_in_the_type_of_the_other_side(kind: pa.DataType, cell: str, key: Any) -> None:
+@pytest.mark.parametrize(("arrow_type", "cell", "key"), list(cells()))
+def test_cells_of_a_csv_are_read_in_the_type_of_the_other_side(arrow_type: pa.DataType, cell: str, key: Any) -> None:
     """On either side: a label file, or an output that was scored from CSV."""
-    typed = Keys(column=pa.array([None if key in (None, "null") else key], kind), name="k", where="l")
+    typed = Keys(column=pa.array([None if key in (None, "null") else key], arrow_type), name="k", where="l")
     untyped = Keys(column=pa.array([cell]), name="k", where="r.csv", untyped=True)
     for order in (1, -1):
         if key is None:
@@ -254,11 +257,10 @@ def test_cells_of_a_csv_are_read_in_the_type_of_the_other_side(kind: pa.DataType
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 @pytest.mark.parametrize("labels", ["parquet", "csv"])
-def test_integers_beyond_floats_join_through_every_file(
+def test_integers_above_2_53_join_in_every_file_format(
     bundle: Path, tmp_path: Path, scoreline: Command, suffix: str, labels: str
 ) -> None:
-    """Neighbours above 2^53 stay apart, and a CSV's leading zeros are no other number where integers are on the other
-    side."""
+    """Neighbouring integers above 2^53 are distinct, in Parquet and CSV."""
     ids = [2**53, 2**53 + 1, 2**53 + 2, 7]
     scored = pd.DataFrame({"x": 1.0, "id": ids})
     truth = pd.DataFrame({"id": ids[::-1], "y": [7.0, 2.0, 1.0, 0.0]})
@@ -270,11 +272,11 @@ def test_integers_beyond_floats_join_through_every_file(
     found = scoreline("evaluate", tmp_path / "out", "--label", "y", "--labels", tmp_path / f"y.{labels}", "--on", "id")
     assert found.code == 0, found.err
     assert "4 rows" in found.out
-    assert "2.5" in found.out  # the mean of what is right: predictions are 0
+    assert "2.5" in found.out  # the mean of the true values, since predictions are 0
 
 
-def test_a_key_that_stands_in_the_path(bundle: Path, tmp_path: Path, scoreline: Command) -> None:
-    """Is read in the type of the label file."""
+def test_a_key_from_the_path(bundle: Path, tmp_path: Path, scoreline: Command) -> None:
+    """It is read in the type of the label file's key."""
     for shop in (7, 8):
         (tmp_path / "in" / f"shop={shop}").mkdir(parents=True)
         pq.write_table(pa.table({"x": [1.0, 2.0]}), tmp_path / "in" / f"shop={shop}" / "a.parquet")
@@ -290,8 +292,8 @@ def test_a_key_that_stands_in_the_path(bundle: Path, tmp_path: Path, scoreline: 
     assert "its keys are shop" in there
 
 
-def test_label_files_that_are_none(bundle: Path, outputs: Path, tmp_path: Path, scoreline: Command) -> None:
-    """A folder, a pipe, nothing, broken bytes, names that are not UTF-8: a line, and no waiting."""
+def test_invalid_label_files_are_refused(bundle: Path, outputs: Path, tmp_path: Path, scoreline: Command) -> None:
+    """A folder, a pipe, a missing file, broken bytes, names that are not UTF-8: a one-line error, without waiting."""
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "latin.csv").write_bytes(b"k0,y\n1,\xe9\n")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 no more")

@@ -1,4 +1,4 @@
-"""CSV files that are no input: samples of `pack`, labels of `evaluate` and `calibrate`, by the rules of inputs."""
+"""Samples of `pack` and labels of `evaluate` as CSV files follow the same rules as inputs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 from conftest import Example, Result
 
 Command = Callable[..., Result]
-SPOILT = {
+BROKEN = {
     "a column's name": (b"id,\xff,y\n1,2,0\n", "it is not utf-8"),
     "a cell": (b"id,a,y\n1,\xff,0\n", "it is not utf-8"),
     "a quote": (b'id,a,y\n1,2,0\n2,"3"x,0\n', "row 1 has text after a closing quote"),
@@ -27,10 +27,12 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize("name", SPOILT)
-def test_samples_and_label_files_that_are_spoilt(scoreline: Command, iris: Example, tmp_path: Path, name: str) -> None:
-    """Named by file and row, in one line: a label is never lost, nor shifted."""
-    data, says = SPOILT[name]
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_samples_and_label_files_are_refused(
+    scoreline: Command, iris: Example, tmp_path: Path, name: str
+) -> None:
+    """With file and row, in one line: a label is never lost or shifted."""
+    data, message = BROKEN[name]
     (tmp_path / "rows.csv").write_bytes(data)
     (tmp_path / "spec.toml").write_text(
         'features = ["a"]\ntask = {kind = "binary", labels = [0, 1]}\nsample = "rows.csv"\n'
@@ -44,14 +46,14 @@ def test_samples_and_label_files_that_are_spoilt(scoreline: Command, iris: Examp
     for result, code in ((packed, 78), (evaluated, 65)):
         assert result.code == code, result.err
         assert "rows.csv" in result.message
-        assert says in result.message
+        assert message in result.message
         assert "Traceback" not in result.err
 
 
 @pytest.mark.parametrize("how", ["vocabulary", "encoder", "pipeline"])
-def test_words_of_digits_stay_words(scoreline: Command, tmp_path: Path, how: str) -> None:
-    """A column with a vocabulary, or that an encoder has learned words of, is text whatever it is made of; the rows
-    come out as bare torch and scikit-learn have them."""
+def test_categories_made_of_digits_stay_text(scoreline: Command, tmp_path: Path, how: str) -> None:
+    """A column with a vocabulary, or whose encoder was fitted on text, is text even if it contains only digits; the
+    results equal those of plain torch and scikit-learn."""
     frame = pd.DataFrame({"x": np.linspace(0, 1, 12), "zip": ["01", "02", "10"] * 4})
     frame.to_csv(tmp_path / "sample.csv", index=False)
     model = torch.nn.Sequential(torch.nn.Linear(2, 1))

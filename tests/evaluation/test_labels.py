@@ -1,4 +1,4 @@
-"""Labels as files hold them, against those of a bundle: blank text, large integers, numbers as text, paths."""
+"""Labels from files, compared with those of a bundle: blank text, large integers, numbers as text, paths."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import DataError
-from scoreline.pipeline.evaluation.labels import numbers_of, places_of, truths_of
+from scoreline.pipeline.evaluation.labels import binary_truths, label_indices, true_numbers
 from sklearn import metrics as skm
 from torch import nn
 
@@ -28,12 +28,12 @@ LARGE = [2**53, 2**53 + 1, 2**63 - 1, -(2**63)]
 
 
 def bundle(folder: Path, labels: list[Any]) -> Path:
-    """A model of one feature that predicts the label whose place it is."""
+    """A model with one feature, which is the index of the predicted label."""
     model = nn.Linear(1, len(labels))
-    with torch.no_grad():  # -(x - place)² without its x²
-        places = torch.arange(len(labels), dtype=torch.float32)
-        model.weight[:, 0] = 2 * places
-        model.bias[:] = -(places**2)
+    with torch.no_grad():  # -(x - index)² without its x²
+        indices = torch.arange(len(labels), dtype=torch.float32)
+        model.weight[:, 0] = 2 * indices
+        model.bias[:] = -(indices**2)
     save_bundle(
         folder / "b", model, features=["x"], task=Multiclass(labels), sample=np.arange(len(labels) * 1.0)[:, None]
     )
@@ -41,7 +41,7 @@ def bundle(folder: Path, labels: list[Any]) -> Path:
 
 
 def evaluated(scoreline: Command, folder: Path, table: pa.Table, *words: object) -> dict[str, Any]:
-    """Score a table whose x is the place of the prediction, and evaluate it."""
+    """Score a table whose x is the index of the prediction, and evaluate it."""
     pq.write_table(table, folder / "in.parquet")
     done = scoreline("score", "--bundle", folder / "b", "--input", folder / "in.parquet", "--output", folder / "out")
     assert done.code == 0, done.err
@@ -53,12 +53,12 @@ def evaluated(scoreline: Command, folder: Path, table: pa.Table, *words: object)
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())], ids=str)
 def test_blank_text_is_a_label(tmp_path: Path, scoreline: Command, kind: pa.DataType) -> None:
-    """Where the bundle has it; a null alone is none."""
+    """If the bundle has it; only null is a missing label then."""
     bundle(tmp_path, BLANK)
     x, y = [0.0, 1.0, 2.0, 3.0, 0.0, 1.0], ["", " ", "\t", "x", " ", None]
     found = evaluated(scoreline, tmp_path, pa.table({"x": x, "y": pa.array(y, kind)}))
     assert (found["rows"], found["without_label"]) == (5, 1)
-    predicted = [BLANK[int(place)] for place in x[:5]]
+    predicted = [BLANK[int(index)] for index in x[:5]]
     assert found["confusion"] == skm.confusion_matrix(y[:5], predicted, labels=BLANK).tolist()
     shown = scoreline("evaluate", tmp_path / "out", "--label", "y").out
     assert "' '" in shown
@@ -66,7 +66,7 @@ def test_blank_text_is_a_label(tmp_path: Path, scoreline: Command, kind: pa.Data
 
 
 def test_cells_of_a_label_file(tmp_path: Path, scoreline: Command) -> None:
-    """An empty cell is no label, `""` in quotes is the empty one; words that other readers take for null are words."""
+    """An empty cell is not a label, a quoted `""` is the empty label; words like NA are text, not null."""
     bundle(tmp_path, ["", " ", "NA", "a\nb"])
     (tmp_path / "y.csv").write_text('note,id,y\n1,0,\n2,1,""\n3,2," "\nx,3,NA\n4,4,"a\nb"\n')
     table = pa.table({"x": [0.0, 0.0, 1.0, 2.0, 3.0], "id": [0, 1, 2, 3, 4]})
@@ -75,43 +75,43 @@ def test_cells_of_a_label_file(tmp_path: Path, scoreline: Command) -> None:
     assert (found["rows"], found["without_label"], found["accuracy"]) == (4, 1, 1)
 
 
-def test_blank_text_that_is_no_label(tmp_path: Path, scoreline: Command) -> None:
-    """An empty text is a missing cell; a blank one is refused."""
+def test_blank_text_that_is_not_a_label(tmp_path: Path, scoreline: Command) -> None:
+    """An empty text is a missing label; a blank one is refused."""
     bundle(tmp_path, ["a", "b"])
     found = evaluated(scoreline, tmp_path, pa.table({"x": [0.0, 1.0], "y": ["", "b"], "z": [" ", "b"]}))
     assert (found["rows"], found["without_label"]) == (1, 1)
     refused = scoreline("evaluate", tmp_path / "out", "--label", "z")
-    assert (refused.code, "holds ' ', which is no label; there are 'a', 'b'" in refused.message) == (65, True)
+    assert (refused.code, "holds ' ', which is not a label; the labels are 'a', 'b'" in refused.message) == (65, True)
 
 
 @pytest.mark.parametrize("written", ["int64", "decimal", "text", "csv"])
-def test_integers_beyond_floats(tmp_path: Path, scoreline: Command, written: str) -> None:
-    """Neighbours stay apart in evaluation and calibration, whatever writes them."""
+def test_integers_above_2_53(tmp_path: Path, scoreline: Command, written: str) -> None:
+    """Neighbouring integers are distinct in evaluation and calibration, in every file format."""
     bundle(tmp_path, LARGE)
     rng = np.random.default_rng(0)
-    places = rng.integers(0, 4, 400)
-    y = [LARGE[place] for place in np.where(rng.random(400) < 0.3, rng.integers(0, 4, 400), places)]
+    indices = rng.integers(0, 4, 400)
+    y = [LARGE[index] for index in np.where(rng.random(400) < 0.3, rng.integers(0, 4, 400), indices)]
     kinds = {"int64": pa.int64(), "decimal": pa.decimal128(20, 1)}
     column = pa.array(list(map(str, y))) if written in ("text", "csv") else pa.array(y, pa.int64())
-    table = pa.table({"x": places.astype(float), "y": column.cast(kinds.get(written, column.type))})
+    table = pa.table({"x": indices.astype(float), "y": column.cast(kinds.get(written, column.type))})
     found = evaluated(scoreline, tmp_path, table)
-    predicted = [LARGE[place] for place in places]
+    predicted = [LARGE[index] for index in indices]
     assert found["confusion"] == skm.confusion_matrix(y, predicted, labels=LARGE).tolist()
     file = tmp_path / ("l.csv" if written == "csv" else "l.parquet")
-    pd.DataFrame({"x": places, "y": y}).to_csv(file, index=False) if written == "csv" else pq.write_table(table, file)
+    pd.DataFrame({"x": indices, "y": y}).to_csv(file, index=False) if written == "csv" else pq.write_table(table, file)
     words = ["--bundle", tmp_path / "b", "--input", file, "--label", "y", tmp_path / "c", "--json"]
     done = scoreline("calibrate", *words)
     assert done.code == 0, done.err
     report = json.loads(done.out)
     names = [f"probability_{label}" for label in LARGE]
-    after = Scorer.load(tmp_path / "c", device="cpu").score_frame(pd.DataFrame({"x": places * 1.0}))[names]
+    after = Scorer.load(tmp_path / "c", device="cpu").score_frame(pd.DataFrame({"x": indices * 1.0}))[names]
     wanted = skm.log_loss([str(LARGE.index(label)) for label in y], after, labels=list("0123"))
     assert report["after"]["log_loss"] == pytest.approx(wanted, rel=1e-4)
     assert json.loads(scoreline("evaluate", tmp_path / "out", "--label", "y", "--json").out)["rows"] == 400
 
 
-def test_floats_that_may_be_several_labels(tmp_path: Path, scoreline: Command) -> None:
-    """Are refused, in evaluation and calibration."""
+def test_floats_that_may_be_several_labels_are_refused(tmp_path: Path, scoreline: Command) -> None:
+    """In evaluation and calibration."""
     bundle(tmp_path, LARGE)
     table = pa.table({"x": [0.0, 1.0], "y": [2.0**53, None]})
     pq.write_table(table, tmp_path / "in.parquet")
@@ -141,15 +141,15 @@ NUMBERS = st.one_of(
 
 @given(st.lists(st.integers(-3, 3) | st.integers(2**53 - 1, 2**53 + 2), min_size=2, max_size=6, unique=True), NUMBERS)
 def test_numbers_and_their_text_are_compared_as_python_does(labels: list[int], value: Any) -> None:
-    """A value is a label where it equals it, also as text, and is refused otherwise."""
+    """A value, or its text, is a label if it equals it, and is refused otherwise."""
     for column in (pa.array([value]), pa.array([str(value)]), pa.array([f" {value} "])):
         equal = [at for at, label in enumerate(labels) if label == value]
         if equal:
-            places, known = places_of(column, labels, "y")
-            assert (places.tolist(), known.tolist()) == (equal, [True])
+            indices, known = label_indices(column, labels, "y")
+            assert (indices.tolist(), known.tolist()) == (equal, [True])
         else:
-            with pytest.raises(DataError, match="which is no label"):
-                places_of(column, labels, "y")
+            with pytest.raises(DataError, match="which is not a label"):
+                label_indices(column, labels, "y")
 
 
 WORDS = st.text(alphabet=" \t\n\u00a001aé", max_size=2)
@@ -157,20 +157,20 @@ WORDS = st.text(alphabet=" \t\n\u00a001aé", max_size=2)
 
 @given(st.lists(WORDS, min_size=2, max_size=5, unique=True), WORDS | st.integers(0, 9))
 def test_text_is_compared_by_its_characters(labels: list[str], value: Any) -> None:
-    """Blanks, letters of any script, and numbers as they are written without leading zeros."""
+    """Blanks, letters of any script, and numbers written without leading zeros."""
     wanted = str(value)
     if wanted in labels:
-        places, known = places_of(pa.array([value, None]), labels, "y")
-        assert (places[0], known.tolist()) == (labels.index(wanted), [True, False])
+        indices, known = label_indices(pa.array([value, None]), labels, "y")
+        assert (indices[0], known.tolist()) == (labels.index(wanted), [True, False])
     elif wanted == "":
-        assert not places_of(pa.array([value]), labels, "y")[1].any()
+        assert not label_indices(pa.array([value]), labels, "y")[1].any()
     else:
-        with pytest.raises(DataError, match="which is no label"):
-            places_of(pa.array([value]), labels, "y")
+        with pytest.raises(DataError, match="which is not a label"):
+            label_indices(pa.array([value]), labels, "y")
 
 
 @pytest.mark.parametrize(
-    ("labels", "column", "places"),
+    ("labels", "column", "indices"),
     [
         ([False, True], pa.array([1.0, 0.0, None]), [1, 0]),
         ([False, True], pa.array(["yes", "FALSE", ""]), [1, 0]),
@@ -184,36 +184,38 @@ def test_text_is_compared_by_its_characters(labels: list[str], value: Any) -> No
         (["2026-01-01", "x"], pa.array([20454, 20454, None], pa.date32()), [0, 0]),
     ],
 )
-def test_labels_of_other_types(labels: list[Any], column: pa.Array, places: list[int]) -> None:
-    """As they are meant, and the last row has none."""
-    found, known = places_of(column, labels, "y")
-    assert found[:2].tolist() == places
+def test_labels_of_other_types(labels: list[Any], column: pa.Array, indices: list[int]) -> None:
+    """Are converted; the last row has no label."""
+    found, known = label_indices(column, labels, "y")
+    assert found[:2].tolist() == indices
     assert known.tolist() == [True, True, False]
 
 
-def test_values_of_no_use() -> None:
-    """Are named, with the rule."""
-    for column, labels, says in (
+def test_invalid_values_are_refused() -> None:
+    """With the value and the rule."""
+    for column, labels, message in (
         (pa.array([True]), ["true", "True"], "could be 'true' and 'True'; write it as text"),
         (pa.array([2.0**24], pa.float32()), [2**24, 2**24 + 1], "may be any of several integers"),
-        (pa.array(["01"]), ["1", "2"], "holds '01', which is no label"),
-        (pa.array(["1_0"]), [10, 2], "holds '1_0', which is no label"),
+        (pa.array(["01"]), ["1", "2"], "holds '01', which is not a label"),
+        (pa.array(["1_0"]), [10, 2], "holds '1_0', which is not a label"),
         (pa.array([[1]]), [1, 2], "is list"),
     ):
-        with pytest.raises(DataError, match=says):
-            places_of(column, labels, "y")
-    with pytest.raises(DataError, match="holds inf, and what is right is to be a finite number"):
-        numbers_of(pa.array([1.0, float("inf")]), "y")
+        with pytest.raises(DataError, match=message):
+            label_indices(column, labels, "y")
+    with pytest.raises(DataError, match="holds inf; a true value must be a finite number"):
+        true_numbers(pa.array([1.0, float("inf")]), "y")
     with pytest.raises(DataError, match="holds ' ', which is neither yes"):
-        truths_of([pa.array(["1", " "])], ["y"])
+        binary_truths([pa.array(["1", " "])], ["y"])
 
 
 @pytest.mark.parametrize("kind", ["path", "view"])
-def test_labels_in_the_path_and_of_views_are_calibrated(tmp_path: Path, scoreline: Command, kind: str) -> None:
-    """As those of a plain column are."""
+def test_labels_from_the_path_and_from_string_views_are_calibrated(
+    tmp_path: Path, scoreline: Command, kind: str
+) -> None:
+    """With the same result as labels from a plain column."""
     bundle(tmp_path, ["no", "yes"])
     rng = np.random.default_rng(0)
-    x = np.where(rng.random(200) < 0.1, np.nan, rng.integers(0, 2, 200))  # a null is a reject: rows are taken
+    x = np.where(rng.random(200) < 0.1, np.nan, rng.integers(0, 2, 200))  # rows with a null are rejected
     y = np.where(rng.random(200) < 0.2, rng.integers(0, 2, 200), np.nan_to_num(x)).astype(int)
     words = np.array(["no", "yes"])[y]
     (tmp_path / "plain").mkdir()
@@ -228,9 +230,9 @@ def test_labels_in_the_path_and_of_views_are_calibrated(tmp_path: Path, scorelin
         views = pa.array(words.tolist(), pa.string_view())
         pq.write_table(pa.table({"x": x, "y": views}), tmp_path / "in" / "a.parquet")
     reports = []
-    for place in ("plain", "in"):
-        done = scoreline("calibrate", "--bundle", tmp_path / "b", "--input", tmp_path / place, "--label", "y", "--json",
-                         tmp_path / f"c-{place}")  # fmt: skip
+    for folder_name in ("plain", "in"):
+        done = scoreline("calibrate", "--bundle", tmp_path / "b", "--input", tmp_path / folder_name, "--label", "y",
+                         "--json", tmp_path / f"c-{folder_name}")  # fmt: skip
         assert done.code == 0, done.err
         reports.append(json.loads(done.out))
     assert reports[0]["rows"] == reports[1]["rows"]

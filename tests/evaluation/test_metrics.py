@@ -1,4 +1,4 @@
-"""Metrics in batches, against scikit-learn on all rows at once."""
+"""Metrics in batches, compared with scikit-learn on all rows at once."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ scores = st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=
 
 @given(scores, st.integers(1, 7))
 def test_auc_is_exact_or_within_its_bound(pairs: list[tuple[float, bool]], cut: int) -> None:
-    """Batch by batch, ties and all; in bins, the true one lies within what is said."""
+    """In batches, with ties; with bins, the exact value is within the bound."""
     p, y = np.array([a for a, _ in pairs], dtype=np.float32), np.array([b for _, b in pairs])
     exact, coarse = Ranking(), Ranking(exact=3)
     for start in range(0, len(p), cut):
@@ -28,7 +28,7 @@ def test_auc_is_exact_or_within_its_bound(pairs: list[tuple[float, bool]], cut: 
 
 @given(st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=40), st.integers(1, 9))
 def test_r2_in_batches(values: list[float], cut: int) -> None:
-    """As scikit-learn has it on all rows at once."""
+    """Equals scikit-learn's on all rows at once."""
     truth = np.array(values)
     predicted = truth * 0.9 + 1
     mine = RegressionMetrics()

@@ -1,4 +1,4 @@
-"""Reliability of probabilities, against scikit-learn and a loop in plain Python."""
+"""Reliability of probabilities, compared with scikit-learn and a loop in plain Python."""
 
 import numpy as np
 import pytest
@@ -25,8 +25,8 @@ def expected_calibration_error(confidence: np.ndarray, hits: np.ndarray, bins: i
     return total / len(confidence)
 
 
-def test_a_binary_head_is_as_scikit_learn_has_it() -> None:
-    """Curve, log loss, Brier score and the error, of probabilities that are too sure of themselves."""
+def test_a_binary_head_equals_scikit_learn() -> None:
+    """Calibration curve, log loss, Brier score and calibration error of overconfident probabilities."""
     probabilities = RNG.beta(0.4, 0.4, 2000)
     truth = RNG.random(2000) < 0.5 + 0.3 * (probabilities - 0.5)
     found = reliability(probabilities[:, None], truth.astype(np.int64))
@@ -40,8 +40,8 @@ def test_a_binary_head_is_as_scikit_learn_has_it() -> None:
     assert found.error == pytest.approx(expected_calibration_error(probabilities, truth, 10))
 
 
-def test_classes_are_judged_by_the_label_that_is_predicted() -> None:
-    """Log loss and the multiclass Brier score of all of them."""
+def test_a_multiclass_head_uses_the_predicted_label() -> None:
+    """For the calibration error; log loss and Brier score use all labels."""
     probabilities = RNG.dirichlet([2, 2, 2], 1500)
     truth = RNG.integers(0, 3, 1500)
     found = reliability(probabilities, truth, bins=7)
@@ -56,8 +56,8 @@ def test_classes_are_judged_by_the_label_that_is_predicted() -> None:
     assert found.brier == pytest.approx(np.mean(squares))
 
 
-def test_probabilities_that_are_all_right_have_no_error() -> None:
-    """0 and 1, as the bins at both ends hold them."""
+def test_perfect_probabilities_have_no_error() -> None:
+    """0 and 1 are counted in the first and the last bin."""
     found = reliability(np.array([[0.0], [1.0], [1.0]]), np.array([0, 1, 1]))
     assert (found.error, found.brier) == (0.0, 0.0)
     assert found.counts.tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 2]
@@ -65,7 +65,7 @@ def test_probabilities_that_are_all_right_have_no_error() -> None:
 
 
 def test_calibrations_are_applied_to_the_logits() -> None:
-    """A temperature divides them; Platt's line is put through the logistic function; without either nothing moves."""
+    """A temperature divides them; Platt applies a line; without calibration they are unchanged."""
     logits = torch.tensor([[1.0, 2.0, -1.0], [0.5, 0.0, 4.0]])
     warm = CLASSES.model_copy(update={"calibration": Temperature(temperature=2.0)})
     for head, scale in ((CLASSES, 1.0), (warm, 2.0)):

@@ -84,7 +84,7 @@ class TestEnsembles:
         np.testing.assert_allclose(got[["prediction_std_u", "prediction_std_v"]], values.std(0), rtol=1e-4, atol=1e-5)
 
     def test_what_does_not_go_together(self, tmp_path: Path) -> None:
-        with pytest.raises(BundleError, match="'mean' does not go with multiclass"):
+        with pytest.raises(BundleError, match="'mean' does not support multiclass"):
             self.scored(tmp_path, self.members(3), task="multiclass", labels=[0, 1, 2], combine="mean")
-        with pytest.raises(BundleError, match="are for several models, and there is one"):
+        with pytest.raises(BundleError, match="need several models, and there is only one"):
             self.scored(tmp_path, self.members(3)[:1], task="multiclass", labels=[0, 1, 2])

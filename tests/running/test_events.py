@@ -22,7 +22,7 @@ def job(tmp_path: Path, iris: Example) -> ScoreJob:
 
 
 def test_a_run_and_the_next(tmp_path: Path, iris: Example) -> None:
-    """In order, with every row once; the next run has nothing to do and says so."""
+    """Events come in order, with every row once; the next run reports that there is nothing to do."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     events: list[Event] = []
     run(job(tmp_path, iris), [events.append])
@@ -41,7 +41,7 @@ def test_a_run_and_the_next(tmp_path: Path, iris: Example) -> None:
 
 
 def test_a_run_that_fails(tmp_path: Path, iris: Example) -> None:
-    """Its last event is an error, and carries the totals."""
+    """Its last event is an error with the totals."""
     frame = iris.frame.copy()
     frame.loc[100, iris.features[0]] = None
     frame.to_parquet(tmp_path / "in.parquet", index=False)
@@ -53,8 +53,8 @@ def test_a_run_that_fails(tmp_path: Path, iris: Example) -> None:
     assert (last.level, last.status, last.rows) == ("error", "failed", 64)
 
 
-def test_what_a_subscriber_raises_ends_the_run(tmp_path: Path, iris: Example) -> None:
-    """As a signal does between two blocks: what is published stays, and there is no _SUCCESS."""
+def test_an_exception_in_a_subscriber_ends_the_run(tmp_path: Path, iris: Example) -> None:
+    """As a signal between two blocks would: published parts are kept, and there is no _SUCCESS."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
 
     def stop(event: Event) -> None:

@@ -1,4 +1,4 @@
-"""Reader threads: order, bounds, errors, and an end without anyone left waiting."""
+"""Reader threads: order, bounds, errors, and a clean end."""
 
 import threading
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from scoreline.pipeline.running.readers import AHEAD, ROOM, Readers
 
 
 def alive() -> int:
-    """Reader threads that are still there."""
+    """The number of reader threads that are still alive."""
     return sum(thread.name.startswith("reader-") for thread in threading.enumerate())
 
 
 @given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 4))
 def test_items_come_in_the_order_of_the_partitions(counts: list[int], num_threads: int) -> None:
-    """Whatever thread read them."""
+    """Regardless of which thread read them."""
 
     def read_one(n: int) -> Iterator[tuple[int, int]]:
         yield from ((n, item) for item in range(counts[n]))
@@ -27,8 +27,8 @@ def test_items_come_in_the_order_of_the_partitions(counts: list[int], num_thread
     assert not alive()
 
 
-def test_readers_run_ahead_only_so_far() -> None:
-    """Nobody consumes: what is read stays within partitions in flight × room."""
+def test_reading_ahead_is_bounded() -> None:
+    """Without a consumer, no more is read than partitions in flight × room."""
     read: list[str] = []
 
     def read_one(n: int) -> Iterator[str]:
@@ -44,8 +44,8 @@ def test_readers_run_ahead_only_so_far() -> None:
     assert not alive()
 
 
-def test_an_error_is_raised_at_its_place_and_frees_every_thread() -> None:
-    """Items before it have been handed on."""
+def test_an_error_is_raised_in_order_and_ends_every_thread() -> None:
+    """All items before it are yielded first."""
 
     def read_one(n: int) -> Iterator[str]:
         yield str(n)
@@ -68,8 +68,8 @@ def test_an_error_is_raised_at_its_place_and_frees_every_thread() -> None:
     assert not alive()
 
 
-def test_leaving_early_leaves_no_thread_waiting() -> None:
-    """A full queue in front of a consumer that is gone."""
+def test_threads_end_if_the_consumer_stops_early() -> None:
+    """Even with full queues."""
 
     def read_one(n: int) -> Iterator[int]:
         yield from range(10_000)
@@ -79,8 +79,8 @@ def test_leaving_early_leaves_no_thread_waiting() -> None:
     assert not alive()
 
 
-def test_what_waits_is_bounded_by_its_weight() -> None:
-    """Nobody consumes: heavy items wait one at a time, of the partition whose turn it is, and all come in order."""
+def test_waiting_items_are_bounded_by_their_weight() -> None:
+    """Without a consumer, only one heavy item waits, of the partition that is next; all items are yielded in order."""
     read: list[int] = []
 
     def read_one(n: int) -> Iterator[int]:
@@ -88,7 +88,7 @@ def test_what_waits_is_bounded_by_its_weight() -> None:
             read.append(n)
             yield 10 * n + item
 
-    with Readers(range(4), read_one, num_threads=3, most_bytes=10, weigh=lambda _: 7) as readers:
+    with Readers(range(4), read_one, num_threads=3, max_bytes=10, weigh=lambda _: 7) as readers:
         threading.Event().wait(0.2)
         assert len(read) <= 1 + 3
         assert list(readers.loader()) == [10 * n + item for n in range(4) for item in range(4)]

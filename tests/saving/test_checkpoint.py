@@ -1,4 +1,4 @@
-"""Weights whose names begin otherwise, archives that unpack to far more than they hold."""
+"""Weights files whose names have a prefix, and archives that are decompression bombs."""
 
 import io
 import zipfile
@@ -30,7 +30,7 @@ def model() -> nn.Module:
 def packed(
     folder: Path, tensors: dict[str, Tensor] | bytes, scoreline: Callable[..., Result], lines: str = "", more: str = ""
 ) -> Result:
-    """`scoreline pack` of a file of weights, and what it says."""
+    """The result of `scoreline pack` with a weights file."""
     FRAME.to_parquet(folder / "sample.parquet")
     if isinstance(tensors, bytes):
         (folder / "weights.pt").write_bytes(tensors)
@@ -51,10 +51,10 @@ def as_trained(folder: Path, model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "module._orig_mod.", "net.body."])
-def test_the_hint_names_the_prefix_that_is_there(
+def test_the_hint_names_the_prefix_of_the_file(
     prefix: str, tmp_path: Path, model: nn.Module, scoreline: Callable[..., Result]
 ) -> None:
-    """Its line pasted, the bundle is as trained."""
+    """With the suggested line, the bundle equals the trained model."""
     tensors = {f"{prefix}{name}": value for name, value in model.state_dict().items()}
     refused = packed(tmp_path, tensors, scoreline)
     assert refused.code == 78
@@ -67,12 +67,12 @@ def test_the_hint_names_the_prefix_that_is_there(
 def test_names_outside_the_prefix_are_listed(
     tmp_path: Path, model: nn.Module, scoreline: Callable[..., Result]
 ) -> None:
-    """With the line that leaves them out, and nothing is left out unasked."""
+    """With the line that ignores them; nothing is ignored without it."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {"loss.weight": torch.ones(2), 'odd"name': torch.ones(1)}
     refused = packed(tmp_path, tensors, scoreline, 'weights_prefix = "model."')
     assert refused.code == 78
-    assert "2 of the 6 tensors" in refused.message
+    assert "2 of the 6 tensor names" in refused.message
     line = refused.message.strip().split("add under [model]: ")[1]
     assert line == 'weights_ignore = ["loss.weight", "odd\\"name"]'
     assert packed(tmp_path, tensors, scoreline, f'weights_prefix = "model."\n{line}').code == 0
@@ -82,21 +82,21 @@ def test_names_outside_the_prefix_are_listed(
 
 
 def test_a_prefix_that_no_name_has(tmp_path: Path, model: nn.Module, scoreline: Callable[..., Result]) -> None:
-    """What the names are, in place of a hint that does not help."""
+    """The message lists the names, without a hint."""
     refused = packed(tmp_path, dict(model.state_dict()), scoreline, 'weights_prefix = "module."')
     assert refused.code == 78
-    assert "begins with weights_prefix 'module.'; they are '0.weight'" in refused.message
+    assert "begins with weights_prefix 'module.'; the names are '0.weight'" in refused.message
 
 
-def test_no_hint_where_no_prefix_would_help(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
-    """Other shapes are said as they are."""
+def test_no_hint_if_a_prefix_would_not_help(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
+    """As for weights of other shapes."""
     refused = packed(tmp_path, dict(nn.Sequential(nn.Linear(2, 4)).state_dict()), scoreline)
     assert refused.code == 78
     assert "weights_prefix" not in refused.message
 
 
 def bomb(names: list[str], size: int) -> bytes:
-    """A small archive of entries that are all zeros."""
+    """A small archive whose entries unpack to many zeros."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name in names:
@@ -107,7 +107,7 @@ def bomb(names: list[str], size: int) -> bytes:
 
 
 def lying(data: bytes) -> bytes:
-    """The same, the directory of which says that every entry unpacks to terabytes."""
+    """The same archive, with a directory that claims gigabytes for an entry."""
     at = data.index(b"PK\x01\x02")
     return data[: at + 24] + b"\xfe\xff\xff\xff" + data[at + 28 :]
 
@@ -117,22 +117,22 @@ def zeros() -> bytes:
     return bomb(["mean.npy", "scale.npy"], 80 << 20)
 
 
-def test_an_npz_that_unpacks_to_far_more(
+def test_an_npz_bomb_is_refused(
     tmp_path: Path, model: nn.Module, zeros: bytes, scoreline: Callable[..., Result]
 ) -> None:
-    """Refused by what its directory says, before anything is unpacked."""
+    """By the sizes in its directory, before anything is unpacked."""
     assert len(zeros) < 2 << 20
     for data in (zeros, lying(bomb(["mean.npy"], 1 << 20))):
         (tmp_path / "scaler.npz").write_bytes(data)
         more = '[scaler]\nfile = "scaler.npz"\nkind = "standard"'
         refused = packed(tmp_path, dict(model.state_dict()), scoreline, more=more)
         assert refused.code == 78
-        assert "scaler.npz of" in refused.message
+        assert "scaler.npz has" in refused.message
         assert "above the limit" in refused.message
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".skops"])
-def test_other_archives_too(
+def test_bombs_in_other_archives_are_refused(
     suffix: str, tmp_path: Path, model: nn.Module, zeros: bytes, scoreline: Callable[..., Result]
 ) -> None:
     """Weights and skops files are archives as well."""
@@ -145,8 +145,8 @@ def test_other_archives_too(
     assert "above the limit" in refused.message
 
 
-def test_honest_archives_pass(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
-    """Numbers that compress well, a stored file, a broken one that says so."""
+def test_valid_archives_pass(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
+    """Numbers that compress well, and data that is not an archive; a broken archive is refused."""
     from scoreline.pipeline.errors import BundleError
     from scoreline.pipeline.saving.archives import refuse_bomb
 

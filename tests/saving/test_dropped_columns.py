@@ -27,7 +27,7 @@ MIXED = ColumnTransformer([("n", StandardScaler(), ["b", "a"]), ("c", OneHotEnco
 )
 TRANSFORMERS: dict[str, tuple[Any, list[str]]] = {
     "by remainder": (MIXED, USED),
-    "behind which something is scaled": (make_pipeline(MIXED, MinMaxScaler()).fit(FRAME), USED),
+    "before a scaler": (make_pipeline(MIXED, MinMaxScaler()).fit(FRAME), USED),
     "by name": (
         ColumnTransformer([("d", "drop", ["id", "note", "c"])], remainder="passthrough").fit(FRAME),
         ["a", "b"],
@@ -61,7 +61,7 @@ def test_dropped_columns_need_not_be_features(name: str, also: list[str], tmp_pa
 
 
 def test_a_list_of_transformers(tmp_path: Path) -> None:
-    """Beside another one, over features of its own."""
+    """One that drops columns, beside another with its own features."""
     other = StandardScaler().fit(FRAME[["id"]])
     dropping = ColumnTransformer([("n", MinMaxScaler(), ["a"])]).fit(FRAME[["note", "a"]])
     got, model = scored(tmp_path, [(dropping, ["a"]), (other, ["id"])], ["id", "a"], FRAME[["id", "a"]], 2)
@@ -70,16 +70,16 @@ def test_a_list_of_transformers(tmp_path: Path) -> None:
         np.testing.assert_allclose(got, model(torch.tensor(matrix))[:, 0], atol=1e-5)
 
 
-def test_a_null_in_a_dropped_feature_is_no_reject(tmp_path: Path) -> None:
-    """Nothing the model takes comes from it."""
+def test_a_null_in_a_dropped_feature_is_not_a_reject(tmp_path: Path) -> None:
+    """The model's inputs do not depend on it."""
     frame = FRAME.copy()
     frame.loc[3, "id"], frame.loc[4, "note"] = np.nan, None
     got, _ = scored(tmp_path, MIXED, list(frame), frame, 5)
     assert np.isfinite(got).all()
 
 
-def test_a_column_that_is_needed_is_still_missed(tmp_path: Path) -> None:
-    """By its name."""
+def test_a_column_that_is_needed_must_be_a_feature(tmp_path: Path) -> None:
+    """The error names the column."""
     with pytest.raises(BundleError, match="was fitted on column 'c', which is not among the features"):
         scored(tmp_path, MIXED, ["a", "b"], FRAME, 5)
     nothing = ColumnTransformer([("d", "drop", list(FRAME))]).fit(FRAME)

@@ -1,4 +1,4 @@
-"""Fitted objects of scikit-learn as steps: whole transformers of many columns, their order, and what is refused."""
+"""Fitted scikit-learn objects as steps: transformers of many columns, their order, and refusals."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ FRAME = pd.DataFrame(
 
 
 def mixed() -> ColumnTransformer:
-    """As people write it: numbers imputed and scaled, text imputed and encoded."""
+    """A typical transformer: numbers imputed and scaled, text imputed and encoded."""
     return ColumnTransformer(
         [
             (
@@ -51,7 +51,7 @@ def mixed() -> ColumnTransformer:
 
 
 def test_a_mixed_column_transformer_with_missing_values() -> None:
-    """An imputer makes a null a value; a category nobody saw is zeros where that was asked for."""
+    """An imputer replaces nulls; an unknown category is encoded as zeros with handle_unknown="ignore"."""
     fitted = mixed().fit(FRAME)
     binding = bind(fitted, list(FRAME), text=["city", "plan"], vocabularies={})
     new = pd.concat([FRAME, FRAME.assign(city="Oslo", age=np.nan)], ignore_index=True)
@@ -67,8 +67,8 @@ def test_a_mixed_column_transformer_with_missing_values() -> None:
     assert kept_when_missing(list(FRAME), binding.steps, binding.columns) == {"age", "income", "city"}
 
 
-def test_a_category_nobody_saw_is_a_reject_where_it_was_an_error() -> None:
-    """Named, with its column."""
+def test_an_unknown_category_is_a_reject_if_the_encoder_raises() -> None:
+    """With the column's name."""
     steps, _ = compiled(OrdinalEncoder().fit(FRAME[["plan"]]), ["plan"], ("plan",))
     prepared = run_steps(steps, {"plan": pa.array(["a", "z", None], pa.large_string())})
     assert [(rows.tolist(), column, reason) for rows, column, reason in prepared.unfit] == [
@@ -78,7 +78,7 @@ def test_a_category_nobody_saw_is_a_reject_where_it_was_an_error() -> None:
 
 
 def test_scalers_keep_the_order_of_the_features() -> None:
-    """Fitted on permuted names; several over some features each; the rest as they are."""
+    """With a scaler fitted on permuted names, and with several transformers; other features are unchanged."""
     frame = pd.DataFrame({"a": [1.0, 2, 9], "b": [10.0, 20, 60], "c": [7.0, 7, 8]})
     scaler = StandardScaler().fit(frame[["c", "a"]])
     one = bind(scaler, ["a", "b", "c"], text=[], vocabularies={})
@@ -97,28 +97,28 @@ def test_scalers_keep_the_order_of_the_features() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scaler", "says"),
+    ("scaler", "message"),
     [
         (StandardScaler(), "not fitted"),
-        (StandardScaler().fit([[1.0], [2.0]]), "fitted on 1 columns, and 2 features"),
+        (StandardScaler().fit([[1.0], [2.0]]), "fitted on 1 columns, but there are 2 features"),
         (StandardScaler().fit(pd.DataFrame({"a": [1.0], "z": [2.0]})), "column 'z', which is not"),
         ([StandardScaler()], "a list of"),
         ("standard", "str cannot be saved"),
         (FunctionTransformer(np.sin).fit([[1.0, 2.0]]), "FunctionTransformer of 'sin' cannot be saved"),
         (FunctionTransformer(lambda x: x).fit([[1.0, 2.0]]), "'<lambda>' cannot be saved"),
         (SimpleImputer(missing_values=-1).fit([[1.0, 2.0]]), "missing_values=-1"),
-        ([(StandardScaler().fit([[1.0], [2.0]]), ["a"])] * 2, "taken by another"),
+        ([(StandardScaler().fit([[1.0], [2.0]]), ["a"])] * 2, "used by another"),
         ([(StandardScaler().fit([[1.0], [2.0]]), ["z"])], "not among the features"),
     ],
 )
-def test_what_cannot_be_bound_is_refused(scaler: Any, says: str) -> None:
-    """Says what is there, and what to do."""
-    with pytest.raises(BundleError, match=says):
+def test_scalers_that_cannot_be_bound_are_refused(scaler: Any, message: str) -> None:
+    """With the problem, and what to do."""
+    with pytest.raises(BundleError, match=message):
         bind(scaler, ["a", "b"], text=[], vocabularies={})
 
 
-def test_an_unsupported_step_is_named_with_what_is_supported() -> None:
-    """Inside a pipeline, too."""
+def test_an_unsupported_transformer_is_refused_with_a_list_of_supported_ones() -> None:
+    """Inside a pipeline as well."""
     from sklearn.decomposition import PCA
 
     pipeline = make_pipeline(StandardScaler(), PCA(1)).fit(np.eye(2))
@@ -136,20 +136,20 @@ def test_an_unsupported_step_is_named_with_what_is_supported() -> None:
     ],
 )
 def test_numbers_that_cannot_scale_are_refused(numbers: dict[str, list[float]]) -> None:
-    """M7: a scale of 0, a wrong length, NaN."""
+    """A scale of 0, a wrong length, NaN, infinity."""
     with pytest.raises(ValueError, match=r"scale|mean"):
         StandardStep(features=["a", "b"], outputs=["a#1", "b#1"], **numbers)
 
 
 def test_features_and_inputs_are_plain_records() -> None:
-    """Defaults as the format says."""
+    """With the defaults of the format."""
     assert Feature(name="a").nulls == "reject"
     assert TableInput(name="x", columns=["a"]).dtype == "float32"
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_what_was_fitted_in_float32_is_known(dtype: Any) -> None:
-    """Inside a pipeline, too: golden rows are then held to a wider tolerance."""
+def test_transformers_fitted_in_float32_are_detected(dtype: Any) -> None:
+    """Inside a pipeline as well; the tolerance for golden rows is wider then."""
     X = np.array([[1.0, 2.0], [3.0, 5.0]], dtype=dtype)
     assert fitted_in_float32(make_pipeline(StandardScaler(), MinMaxScaler()).fit(X)) == (dtype == np.float32)
     assert fitted_in_float32([(MinMaxScaler().fit(X), ["a", "b"])]) == (dtype == np.float32)

@@ -1,4 +1,4 @@
-"""Models that would score plausibly and wrong are refused when they are saved; odd but honest ones are not."""
+"""Models whose scores would be plausible but wrong are refused when they are saved; unusual but valid ones are not."""
 
 import warnings
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812 - as everyone writes it
+import torch.nn.functional as F  # noqa: N812 - the usual name
 from scoreline.pipeline.bundle.bundle import open_bundle
 from torch import Tensor, nn
 
@@ -21,7 +21,7 @@ X = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 4)), columns=list("ab
 
 
 class By(nn.Module):
-    """A linear layer with a function behind it."""
+    """A linear layer, followed by a function."""
 
     def __init__(self, then: Callable[[Any, Tensor], Any], width: int = 1) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def scored(bundle: Path, frame: pd.DataFrame = X) -> pd.DataFrame:
     return Scorer.load(bundle, device="cpu").score_frame(frame)
 
 
-def out_of_the_way(_self: Any, h: Tensor) -> Tensor:
+def added_with_out(_self: Any, h: Tensor) -> Tensor:
     torch.add(h, 1, out=h)
     return h
 
@@ -66,12 +66,12 @@ def silent_function(_self: Any, h: Tensor) -> Tensor:
     return h
 
 
-IN_PLACE = [out_of_the_way, added_in_place, silent_relu, silent_function, lambda _, h: h.add_(1)]
+IN_PLACE = [added_with_out, added_in_place, silent_relu, silent_function, lambda _, h: h.add_(1)]
 
 
 @pytest.mark.parametrize("then", IN_PLACE)
-def test_changes_in_place_are_kept_or_refused_never_lost(tmp_path: Path, then: Any) -> None:
-    """A result nobody uses, whose argument somebody does."""
+def test_in_place_changes_are_kept_or_refused(tmp_path: Path, then: Any) -> None:
+    """Even if the result of the in-place operation is not used, but its argument is."""
     with pytest.raises(BundleError, match=r"in place|'add_'|golden rows"):
         save(tmp_path, By(then))
 
@@ -88,13 +88,13 @@ def test_changes_in_place_are_kept_or_refused_never_lost(tmp_path: Path, then: A
     ids=["mean", "max", "softmax", "batch statistics", "cumsum"],
 )
 def test_models_that_mix_rows_are_refused(tmp_path: Path, then: Any) -> None:
-    """A row's score may not depend on its neighbours, or it depends on the block size."""
+    """A row's score must not depend on other rows, and so on the block size."""
     with pytest.raises(BundleError, match="mixes rows"):
         save(tmp_path, By(then))
 
 
 @pytest.mark.parametrize(
-    ("then", "changes", "says"),
+    ("then", "changes", "message"),
     [
         (lambda _, h: torch.sigmoid(h), {"task": "binary", "labels": [0, 1]}, "ends in Sigmoid.*'probabilities'"),
         (lambda s, h: s.sigmoid(h).squeeze(1), {"task": "binary", "labels": [0, 1]}, "ends in Sigmoid"),
@@ -102,14 +102,14 @@ def test_models_that_mix_rows_are_refused(tmp_path: Path, then: Any) -> None:
         (lambda _, h: h.softmax(-1), {"task": "multiclass", "labels": [0, 1, 2]}, "ends in Softmax"),
     ],
 )
-def test_an_activation_is_not_applied_twice(tmp_path: Path, then: Any, changes: dict[str, Any], says: str) -> None:
-    """Seen in the graph, through changes of shape, whatever the sample's values."""
-    with pytest.raises(BundleError, match=says):
+def test_an_activation_is_not_applied_twice(tmp_path: Path, then: Any, changes: dict[str, Any], message: str) -> None:
+    """Detected in the graph, also before changes of shape, regardless of the sample's values."""
+    with pytest.raises(BundleError, match=message):
         save(tmp_path, By(then, width=len(changes["labels"]) if changes["task"] == "multiclass" else 1), **changes)
 
 
 def test_forward_hooks_and_replaced_forwards_are_refused(tmp_path: Path) -> None:
-    """Tracing does not see them."""
+    """Tracing does not record them."""
     hooked = nn.Sequential(nn.Linear(4, 1))
     hooked.register_forward_hook(lambda _m, _i, o: o.clamp(-5, 5))
     with pytest.raises(BundleError, match="forward hooks"):
@@ -120,8 +120,8 @@ def test_forward_hooks_and_replaced_forwards_are_refused(tmp_path: Path) -> None
         save(tmp_path, replaced)
 
 
-def test_models_that_draw_are_refused_and_the_seed_is_given_back(tmp_path: Path) -> None:
-    """Noise of 1e-7 passes any tolerance."""
+def test_random_models_are_refused_and_the_random_state_is_restored(tmp_path: Path) -> None:
+    """Even if the noise is below every tolerance."""
     model = By(lambda _, h: h + torch.randn(1) * 1e-7)
     before = torch.get_rng_state()
     with pytest.raises(BundleError, match="random"):
@@ -139,7 +139,7 @@ def test_shapes_that_look_right_for_few_rows_are_refused(tmp_path: Path, rows: i
 
 
 def test_models_that_squeeze_score_a_single_row(tmp_path: Path) -> None:
-    """A file of n blocks and one row ends in a block of one."""
+    """The last block of a file may have only one row."""
 
     def squeezes(_self: Any, h: Tensor) -> Tensor:
         return torch.stack([h[:, :1].squeeze(), h[:, 1:].squeeze()], dim=1)
@@ -149,7 +149,7 @@ def test_models_that_squeeze_score_a_single_row(tmp_path: Path) -> None:
 
 
 def test_models_that_view_get_contiguous_rows(tmp_path: Path) -> None:
-    """The tensor is filled column by column, and `view` needs it otherwise."""
+    """The tensor is stored column by column, which `view` does not support."""
 
     class Views(nn.Module):
         def __init__(self) -> None:
@@ -166,7 +166,7 @@ def test_models_that_view_get_contiguous_rows(tmp_path: Path) -> None:
 
 
 def test_layers_by_any_name(tmp_path: Path) -> None:
-    """Columns as keys of a ModuleDict, names that every module has, numpy integers for sizes."""
+    """Column names as keys of a ModuleDict, names with an underscore, numpy integers as sizes."""
 
     class Named(nn.Module):
         def __init__(self) -> None:
@@ -185,7 +185,7 @@ def test_layers_by_any_name(tmp_path: Path) -> None:
 
 
 class Lookup(nn.Module):
-    """Two columns are indices, cast on the way, two are numbers."""
+    """Two columns are cast to indices, two are numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -197,7 +197,7 @@ class Lookup(nn.Module):
 
 
 def test_an_index_out_of_range_is_a_reject(tmp_path: Path) -> None:
-    """Found on the CPU, before a GPU could assert on it; its neighbours are scored."""
+    """Detected on the CPU, before a GPU would fail; the other rows are scored."""
     sample = X.assign(a=np.arange(50) % 5, b=np.arange(50) % 3)
     bundle = save(tmp_path, Lookup(), sample=sample)
     bad = sample.assign(a=sample["a"].where(sample.index != 7, 5), b=sample["b"].where(sample.index != 9, -1))
@@ -211,14 +211,14 @@ def test_an_index_out_of_range_is_a_reject(tmp_path: Path) -> None:
 
 
 class Shifted(Lookup):
-    """An index by way of arithmetic, which cannot be checked beforehand."""
+    """An index that is computed, so that it cannot be checked in advance."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.first((x[:, 0] * 1).long())[:, :1]
 
 
 def test_rows_on_which_the_model_raises_are_rejects(tmp_path: Path) -> None:
-    """Found by halving their block; the others come out as they do alone, in their order."""
+    """They are found by halving the block; the other rows are scored as usual, in order."""
     sample = X.assign(a=np.arange(50) % 5)
     scorer = Scorer.load(save(tmp_path, Shifted(), sample=sample), device="cpu")
     table = pa.Table.from_pandas(sample.assign(row=np.arange(50)), preserve_index=False)
@@ -229,14 +229,14 @@ def test_rows_on_which_the_model_raises_are_rejects(tmp_path: Path) -> None:
     assert rows["row"].to_pylist() == good
     whole = scorer.score_table(table)
     np.testing.assert_allclose(rows["prediction"], whole["prediction"].take(good), atol=1e-6)
-    told = [(reject["row_number"], reject["stage"], reject["reason"]) for reject in rejects["reject"].to_pylist()]
-    assert [row for row, _, _ in told] == bad
-    assert {stage for _, stage, _ in told} == {"forward"}
-    assert all("the model fails: index out of range" in reason for _, _, reason in told)
+    reported = [(reject["row_number"], reject["stage"], reject["reason"]) for reject in rejects["reject"].to_pylist()]
+    assert [row for row, _, _ in reported] == bad
+    assert {stage for _, stage, _ in reported} == {"forward"}
+    assert all("the model fails: index out of range" in reason for _, _, reason in reported)
 
 
-def test_with_rows_that_were_rejected_before(tmp_path: Path) -> None:
-    """Places are those of the batch as it was read."""
+def test_row_numbers_after_earlier_rejects(tmp_path: Path) -> None:
+    """Row numbers are those of the batch as read."""
     sample = X.assign(a=np.arange(50) % 5)
     scorer = Scorer.load(save(tmp_path, Shifted(), sample=sample), device="cpu")
     values = [None if row in (0, 7) else 99 if row == 9 else row % 5 for row in range(50)]
@@ -247,7 +247,7 @@ def test_with_rows_that_were_rejected_before(tmp_path: Path) -> None:
 
 
 def test_torchscript_that_raises(tmp_path: Path) -> None:
-    """Its exceptions are of a kind of their own."""
+    """TorchScript has its own exception types."""
 
     class Picky(nn.Module):
         def __init__(self) -> None:
@@ -260,7 +260,7 @@ def test_torchscript_that_raises(tmp_path: Path) -> None:
             return self.linear(x)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TorchScript is deprecated, and still what people have
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, but still in use
         torch.jit.script(Picky()).save(str(tmp_path / "m.pt"))
         digest = save(tmp_path, tmp_path / "m.pt", sample=X)
         scorer = Scorer.load(digest, device="cpu", trust=[open_bundle(digest).digest])
@@ -272,8 +272,8 @@ def test_torchscript_that_raises(tmp_path: Path) -> None:
     assert "too large" in rejects["reject"].to_pylist()[0]["reason"]
 
 
-def test_only_the_first_rows_of_a_file_speak_for_the_model(tmp_path: Path) -> None:
-    """However blocks are cut: eight bad rows in the middle are eight rejects."""
+def test_failures_after_the_first_rows_are_rejects(tmp_path: Path) -> None:
+    """For any block size: many failing rows in the middle of a file are rejects, not a failure of the model."""
     sample = X.assign(a=np.arange(50) % 5)
     scorer = Scorer.load(save(tmp_path, Shifted(), sample=sample), device="cpu")
     bad = range(10, 22)
@@ -286,7 +286,7 @@ def test_only_the_first_rows_of_a_file_speak_for_the_model(tmp_path: Path) -> No
 
 
 def test_a_model_that_raises_on_its_first_rows_is_at_fault(tmp_path: Path) -> None:
-    """One by one, as no row is to blame; fewer rows than that are rejects."""
+    """If each of the first eight rows fails on its own; fewer rows are rejects."""
     sample = X.assign(a=np.arange(50) % 5)
     scorer = Scorer.load(save(tmp_path, Shifted(), sample=sample), device="cpu")
     with pytest.raises(ModelFailedError, match="rows 0 to 49: the model raises on each of the first 8 rows alone"):
@@ -299,15 +299,15 @@ def test_a_model_that_raises_on_its_first_rows_is_at_fault(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "labels", [np.array([3, 4, 5]), pd.Index(["x", "y", "z"]), pd.Series([True, False]), (1.5, 2.5, 3.5)], ids=type
 )
-def test_labels_of_any_kind_of_list(tmp_path: Path, labels: Any) -> None:
-    """As `encoder.classes_` or `np.unique` hand them out."""
+def test_labels_from_any_kind_of_list(tmp_path: Path, labels: Any) -> None:
+    """Such as those of `encoder.classes_` or `np.unique`."""
     task = "binary" if len(labels) == 2 else "multiclass"
     got = scored(save(tmp_path, nn.Linear(4, len(labels)), task=task, labels=labels))
     assert set(got["prediction"]) <= set(np.asarray(labels).tolist())
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"labels": {"x", "y"}}, "targets is a set"),
         ({"labels": "xy"}, "targets is a str"),
@@ -317,26 +317,26 @@ def test_labels_of_any_kind_of_list(tmp_path: Path, labels: Any) -> None:
         ({"features": list("abca")}, "column 'a' appears twice"),
         ({"features": ["a", "b", "c", ""]}, "name"),
         ({"labels": [2**70, 1]}, None),
-        ({"expected": np.zeros(49)}, "49 rows, and the sample 50"),
-        ({"expected": np.array(["x"] * 50)}, "expected does not fit"),
+        ({"expected": np.zeros(49)}, "49 rows, but the sample has 50"),
+        ({"expected": np.array(["x"] * 50)}, "expected does not match"),
         ({"sample": X.assign(a=[1, "x"] * 25)}, "neither plain numbers nor text"),
         ({"sample": pd.concat([X, X["a"]], axis=1)}, "'a'"),
         ({"sample": X.to_numpy() * 1j}, "neither plain numbers nor text"),
         ({"scaler": [(None, ["a"])]}, "NoneType cannot be saved"),
     ],
 )
-def test_odd_words_end_in_one_line(tmp_path: Path, changes: dict[str, Any], says: str | None) -> None:
-    """Never another exception than ours."""
-    if says is None:
-        save(tmp_path, nn.Linear(4, 2), **changes)  # as names of targets, anything with a text
+def test_invalid_arguments_raise_one_line(tmp_path: Path, changes: dict[str, Any], message: str | None) -> None:
+    """Always a ScorelineError."""
+    if message is None:
+        save(tmp_path, nn.Linear(4, 2), **changes)  # names of targets are converted to text
         return
-    with pytest.raises(ScorelineError, match=says) as caught:
+    with pytest.raises(ScorelineError, match=message) as caught:
         save(tmp_path, nn.Linear(4, 2 if "labels" in changes else 1), **changes)
     assert "\n" not in str(caught.value)
 
 
 def test_a_link_to_a_bundle_stays_a_link(tmp_path: Path) -> None:
-    """`models/current -> v1`: what is behind it is replaced."""
+    """`models/current -> v1`: the bundle that it points to is replaced."""
     save(tmp_path, nn.Linear(4, 1))
     (tmp_path / "current").symlink_to(tmp_path / "b")
     digest = save_bundle(tmp_path / "current", nn.Linear(4, 1), features=list("abcd"), task=Regression(), sample=X)

@@ -1,4 +1,4 @@
-"""An output of integers where scores are due: a label or a count, which would decode to plausible probabilities."""
+"""Outputs of integers instead of scores, such as labels or counts, would be decoded to plausible probabilities."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ WEIGHTS, BIAS = RNG.normal(size=(3, 4)), RNG.normal(size=3)
 
 
 def classifier(path: Path, *, labels: list[Any], maps: bool = False) -> Path:
-    """An ONNX classifier as converters of scikit-learn write it: `label` first, then probabilities."""
+    """An ONNX classifier as written by scikit-learn's converters: `label` first, then probabilities."""
     text = isinstance(labels[0], str)
     named = {"classlabels_strings" if text else "classlabels_ints": labels}
     nodes = [
@@ -67,13 +67,13 @@ def refusal(folder: Path, model: Any, **more: Any) -> str:
 
 @pytest.mark.parametrize("labels", [[0, 1, 2], ["u", "v", "w"]], ids=["ints", "text"])
 def test_a_classifier_of_onnx_returns_its_label_first(labels: list[Any], tmp_path: Path) -> None:
-    """Refused as it is, with the other output's name; by that name equal to the formula."""
+    """Refused with the name of the other output; with that output, equal to the formula."""
     path = classifier(tmp_path / "m.onnx", labels=labels)
-    said = refusal(tmp_path, path, outputs="probabilities")
+    message = refusal(tmp_path, path, outputs="probabilities")
     if labels[0] == 0:
-        assert "int64 (40,)" in said
-        assert "choose output='scores'" in said
-        assert "float32 (40, 3)" in said
+        assert "int64 (40,)" in message
+        assert "choose output='scores'" in message
+        assert "float32 (40, 3)" in message
     bundle = save(tmp_path, path, outputs="probabilities", output="scores")
     got = Scorer.load(bundle, device="cpu").score_frame(FRAME)
     logits = FRAME.to_numpy(dtype=np.float64) @ WEIGHTS.T + BIAS
@@ -83,15 +83,15 @@ def test_a_classifier_of_onnx_returns_its_label_first(labels: list[Any], tmp_pat
     )
 
 
-def test_maps_instead_of_probabilities_are_said(tmp_path: Path) -> None:
-    """A list of dicts is no tensor."""
+def test_maps_instead_of_probabilities_are_refused(tmp_path: Path) -> None:
+    """A list of dicts is not a tensor."""
     path = classifier(tmp_path / "m.onnx", labels=[0, 1, 2], maps=True)
     assert "a list" in refusal(tmp_path, path, output="maps")
     assert "a list" in refusal(tmp_path, path)
 
 
 class Ends(nn.Module):
-    """A model that returns what it predicts, not how sure it is."""
+    """A linear layer, followed by a function."""
 
     def __init__(self, end: Callable[[Tensor], Any], width: int = 3) -> None:
         super().__init__()
@@ -131,28 +131,28 @@ ENDS: dict[str, tuple[Callable[[Tensor], Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_integers_are_refused_whatever_the_task(name: str, tmp_path: Path) -> None:
-    """With type and shape, and what the others are."""
+def test_integers_are_refused_for_every_task(name: str, tmp_path: Path) -> None:
+    """With dtype and shape, and those of the other outputs."""
     end, more = ENDS[name]
-    said = refusal(tmp_path, Ends(end).eval(), **more)
-    assert any(kind in said for kind in ("int64 (", "int32 (", "bool ("))
-    assert "floating point" in said
+    message = refusal(tmp_path, Ends(end).eval(), **more)
+    assert any(kind in message for kind in ("int64 (", "int32 (", "bool ("))
+    assert "floating point" in message
     if name == "one of a tuple":
-        assert "choose output=1" in said
+        assert "choose output=1" in message
     if name == "one of a dict":
-        assert "choose output='logits'" in said
+        assert "choose output='logits'" in message
 
 
-def test_ensembles_too(tmp_path: Path) -> None:
-    """One member is enough."""
+def test_integers_of_an_ensemble_are_refused(tmp_path: Path) -> None:
+    """Even of only one member."""
     models = [Ends(lambda h: h[:, :1]).eval(), Ends(lambda h: h.argmax(1, keepdim=True)).eval()]
     assert "int64" in refusal(tmp_path, models, task="binary", labels=["no", "yes"])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("kind", ["torchscript", "pt2"])
-def test_formats_that_are_code(kind: str, tmp_path: Path) -> None:
-    """By what they return, as their code cannot be looked into."""
+def test_integers_of_formats_with_code_are_refused(kind: str, tmp_path: Path) -> None:
+    """By the returned values, since their code cannot be inspected."""
     model, example = Ends(lambda h: h.argmax(1)).eval(), (torch.zeros(5, 4),)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -166,8 +166,8 @@ def test_formats_that_are_code(kind: str, tmp_path: Path) -> None:
     assert "int64" in refusal(tmp_path, path, task="binary", labels=["no", "yes"])
 
 
-def test_bundles_that_are_there_already(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
-    """A graph that an older version saved: refused when it is loaded, with 78."""
+def test_integers_of_an_existing_bundle_are_refused(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
+    """A graph that an older version saved is refused when it is loaded, with exit code 78."""
     bundle = save(tmp_path, Ends(lambda h: h[:, :1]).eval(), task="binary", labels=["no", "yes"])
     graph = json.loads((bundle / "graph.json").read_text())
     last = graph["nodes"][-1]["name"]
@@ -185,7 +185,7 @@ def test_bundles_that_are_there_already(tmp_path: Path, scoreline: Callable[...,
 
 
 def test_float64_is_a_score(tmp_path: Path) -> None:
-    """As it was."""
+    """Only integers are refused."""
     model = Ends(lambda h: h.double()).eval()
     got = Scorer.load(save(tmp_path, model), device="cpu").score_frame(FRAME)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A scaler from the numbers of a file: every accepted set of names has one meaning, scikit-learn's."""
+"""A scaler from the numbers of a file: every accepted set of names has the meaning that scikit-learn gives it."""
 
 import io
 import json
@@ -60,8 +60,8 @@ ACCEPTED: list[tuple[Kind, dict[str, Any], Any]] = [
 
 @pytest.mark.parametrize("file", WRITES)
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: f"{case[0]}:{'+'.join(case[1])}")
-def test_every_accepted_set_means_what_scikit_learn_does(case: tuple[Kind, dict[str, Any], Any], file: str) -> None:
-    """Both ways, with columns that are constant, and values outside the data."""
+def test_every_accepted_set_equals_scikit_learn(case: tuple[Kind, dict[str, Any], Any], file: str) -> None:
+    """In both directions, with constant columns, and values outside the fitted data."""
     kind, numbers, fitted = case
     read = read_parameters(WRITES[file](numbers), file, kind)
     values = np.concatenate([DATA, DATA * 3 - 5])
@@ -72,14 +72,14 @@ def test_every_accepted_set_means_what_scikit_learn_does(case: tuple[Kind, dict[
 ONES = [1.0, 1.0]
 REFUSED: list[tuple[Kind, dict[str, Any], str]] = [
     ("minmax", {"min": ONES, "scale": ONES}, "min_ and scale_, or data_min and data_max, or min and max"),
-    ("minmax", {"min": ONES, "max": ONES, "scale": ONES}, "'min' and 'scale', which may mean two things"),
+    ("minmax", {"min": ONES, "max": ONES, "scale": ONES}, "'min' and 'scale', which is ambiguous"),
     ("minmax", {"min_": ONES, "scale": ONES}, "lacks the numbers of a minmax scaler"),
     ("minmax", {"min_": ONES, "max_": ONES}, "min_ and scale_, or data_min and data_max, or min and max"),
     ("minmax", {"data_min": ONES, "data_max": [2.0, 0.5]}, "data_max of column 1 is 0.5, below its data_min 1"),
     ("minmax", {"min": [3.0], "max": [2.0]}, "max of column 0 is 2, below its min 3"),
     ("minmax", {"min": ONES, "max": ONES, "feature_range": [1, 1]}, "not a range"),
     ("standard", {"mean": ONES}, "mean and scale, or mean and std, or mean and var"),
-    ("standard", {"mean": ONES, "scale": [1.0]}, "of different lengths: mean has 2, scale has 1"),
+    ("standard", {"mean": ONES, "scale": [1.0]}, "have different lengths: mean has 2, scale has 1"),
     ("standard", {"mean": [ONES, ONES], "scale": [ONES, ONES]}, r"the shape \(2, 2\)"),
     ("standard", {"mean": ONES, "std": [1.0, -1.0]}, "std of column 1 is -1, below 0"),
     ("standard", {"mean": ONES, "scale": [1.0, float("nan")]}, "not finite"),
@@ -91,16 +91,16 @@ REFUSED: list[tuple[Kind, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize("file", WRITES)
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: f"{case[0]}:{'+'.join(case[1])}")
-def test_what_may_mean_two_things_is_refused(case: tuple[Kind, dict[str, Any], str], file: str) -> None:
+def test_ambiguous_or_inconsistent_numbers_are_refused(case: tuple[Kind, dict[str, Any], str], file: str) -> None:
     """With every accepted set of names, in one line."""
-    kind, numbers, says = case
-    with pytest.raises(BundleError, match=says) as caught:
+    kind, numbers, message = case
+    with pytest.raises(BundleError, match=message) as caught:
         read_parameters(WRITES[file](numbers), file, kind)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ['{"mean": [1e400], "scale": [1]}', '{"mean": [1%s], "scale": [1]}' % ("0" * 400)])
-def test_numbers_beyond_float64_are_no_traceback(text: str) -> None:
-    """Infinity, or an integer that no float holds."""
+def test_numbers_outside_float64_are_refused(text: str) -> None:
+    """Infinity, or an integer that is too large for a float."""
     with pytest.raises(BundleError):
         read_parameters(text.encode(), "s.json", "standard")

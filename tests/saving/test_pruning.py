@@ -1,4 +1,4 @@
-"""Magnitude pruning: the smallest weights, as torch prunes them, and the bundle says what that has done."""
+"""Magnitude pruning: the smallest weights become zero, and the bundle records the effect."""
 
 import json
 from collections.abc import Callable
@@ -21,8 +21,10 @@ def model() -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
 
 
-def test_the_smallest_are_zero_and_the_rest_as_it_was(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
-    """Against sorting by hand; the model that was given is left alone, and check says what became of it."""
+def test_the_smallest_weights_are_zero_and_the_others_unchanged(
+    tmp_path: Path, scoreline: Callable[..., Result]
+) -> None:
+    """Compared with sorting by hand; the given model is not changed, and `check` reports the pruning."""
     given, by_hand = model(), model()
     before = {name: tensor.clone() for name, tensor in given.state_dict().items()}
     save_bundle(tmp_path / "b", given, features=list(X.columns), task=Multiclass(["x", "y", "z"]), sample=X, prune=0.5)
@@ -36,31 +38,31 @@ def test_the_smallest_are_zero_and_the_rest_as_it_was(tmp_path: Path, scoreline:
         pruned = by_hand(rows).numpy()
     got = Scorer.load(tmp_path / "b", device="cpu").score_frame(X)
     np.testing.assert_allclose(got[["probability_x", "probability_y", "probability_z"]], wanted, atol=1e-6)
-    told = json.loads((tmp_path / "b" / "bundle.json").read_text())["pruning"]
-    assert (told["zeros"], told["weights"]) == (72, 144)
-    assert told["labels_changed"] == int((pruned.argmax(1) != whole.argmax(1)).sum()) > 0
-    assert told["largest_difference"] == pytest.approx(np.abs(pruned - whole).max(), rel=1e-4)
+    pruning = json.loads((tmp_path / "b" / "bundle.json").read_text())["pruning"]
+    assert (pruning["zeros"], pruning["weights"]) == (72, 144)
+    assert pruning["labels_changed"] == int((pruned.argmax(1) != whole.argmax(1)).sum()) > 0
+    assert pruning["largest_difference"] == pytest.approx(np.abs(pruned - whole).max(), rel=1e-4)
     shown = scoreline("check", "--bundle", tmp_path / "b").out
     assert "72 of 144 weights are zero" in shown
     assert "not get faster" in shown
 
 
 @pytest.mark.parametrize(
-    ("given", "share", "says"),
+    ("given", "share", "message"),
     [
-        (model(), 1.5, "no share"),
+        (model(), 1.5, "is not between 0 and 1"),
         (nn.ReLU(), 0.5, "the model has none"),
-        (Path("model.onnx"), 0.5, "give the module itself"),
+        (Path("model.onnx"), 0.5, "pass the module itself"),
     ],
 )
-def test_what_cannot_be_pruned(tmp_path: Path, given: object, share: float, says: str) -> None:
-    """Is refused, saying why."""
-    with pytest.raises(BundleError, match=says):
+def test_invalid_pruning_is_refused(tmp_path: Path, given: object, share: float, message: str) -> None:
+    """With the reason."""
+    with pytest.raises(BundleError, match=message):
         save_bundle(tmp_path / "b", given, features=list(X.columns), task=Regression(), sample=X, prune=share)
 
 
 def test_expected_outputs_are_those_of_the_pruned_model(tmp_path: Path) -> None:
-    """Predictions of the whole model do not come out of half of it."""
+    """Predictions of the unpruned model are not reproduced."""
     with torch.no_grad():
         expected = model()(torch.from_numpy(X.to_numpy(np.float32).copy())).argmax(1).numpy()
     with pytest.raises(BundleError, match="golden rows were not reproduced"):

@@ -1,4 +1,4 @@
-"""Saving a bundle: the model is left alone, and what would score wrong is refused."""
+"""Saving a bundle: the model is not changed, and models that would be scored incorrectly are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from textbook import ClassificationModel, Classifier, Embedded, FlexibleNN, Resi
 
 
 def scored(path: Path, X: np.ndarray) -> pd.DataFrame:
-    """Through Scorer, as a frame."""
+    """Scores by Scorer, as a frame."""
     return Scorer.load(path, device="cpu").score_frame(pd.DataFrame(X, columns=NAMES))
 
 
@@ -26,7 +26,7 @@ def as_float32(X: np.ndarray) -> Tensor:
 
 
 def test_textbook_models_of_every_output_shape(tmp_path: Path) -> None:
-    """The four classes, [n] and [n, 1] outputs, binary from two logits, against bare torch."""
+    """Four model classes, [n] and [n, 1] outputs, binary from two logits, compared with plain torch."""
     with torch.no_grad():
         single = SingleLayerNN(6, 1).eval()
         save(tmp_path / "1", single, task="binary", labels=[0, 1], outputs="probabilities")
@@ -68,7 +68,7 @@ def test_textbook_models_of_every_output_shape(tmp_path: Path) -> None:
 
 
 def test_embedding_model_takes_whole_numbers(tmp_path: Path) -> None:
-    """Indices arrive as int64; a fraction is no index and makes a reject."""
+    """Indices are passed as int64; a fraction is not an index and is a reject."""
     model = Embedded(6, 10).eval()
     whole = RNG.integers(0, 10, size=(20, 6))
     save(tmp_path / "b", model, sample=whole)
@@ -83,8 +83,8 @@ def test_embedding_model_takes_whole_numbers(tmp_path: Path) -> None:
     assert "whole number" in rejects["reject"][0].as_py()["reason"]
 
 
-def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
-    """Mode of every module, buffers, attributes, the global random state."""
+def test_the_model_is_not_changed(tmp_path: Path) -> None:
+    """Nor are the mode of any module, buffers, attributes and the global random state."""
     model = randomized(ClassificationModel(6, [8], 3)).train()
     model.network[2].eval()  # a frozen BatchNorm in a model that trains
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -100,7 +100,7 @@ def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    """A bundle's digest is a function of the model and the call."""
+    """A bundle's digest depends only on the model and the arguments."""
     model = ClassificationModel(6, [8], 3)
     assert save(tmp_path / "a", model) == save(tmp_path / "b", model)
     for name in ("bundle.json", "graph.json", "weights.safetensors", "golden.parquet"):
@@ -108,7 +108,7 @@ def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_bundle_replaces_a_bundle_and_nothing_else(tmp_path: Path) -> None:
-    """A folder with other things in it is not ours to replace."""
+    """A folder with other files is never replaced."""
     save(tmp_path / "b", nn.Linear(6, 3))
     second = save(tmp_path / "b", nn.Linear(6, 3))
     assert Scorer.load(tmp_path / "b", device="cpu").digest == second
@@ -120,7 +120,7 @@ def test_a_bundle_replaces_a_bundle_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_numbers_far_from_zero_keep_their_digits(tmp_path: Path) -> None:
-    """N2: mean 1e9, std 1e-3, against float64 all the way to the cast."""
+    """Mean 1e9, std 1e-3: scaled in float64 until the cast to float32."""
     far = 1e9 + RNG.normal(size=(60, 6)) * 1e-3
     scaler = StandardScaler().fit(far)
     model = ClassificationModel(6, [8], 3).eval()
@@ -132,14 +132,14 @@ def test_numbers_far_from_zero_keep_their_digits(tmp_path: Path) -> None:
 
 
 class Fixed(nn.Module):
-    """Hands on its input: logits as the test wants them."""
+    """Returns its input, so that a test can choose the logits."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * 1.0
 
 
 def test_extreme_logits_stay_finite(tmp_path: Path) -> None:
-    """N3, N6: ±1e4 and −inf give probabilities that sum to 1, ties go to the lowest label."""
+    """Probabilities of very large logits sum to 1; ties are resolved to the first label."""
     save(tmp_path / "b", Fixed(), features=["a", "b", "c"], sample=RNG.normal(size=(5, 3)))
     logits = np.array([[1e4, -1e4, 0], [-1e4, -1e4, -1e4], [5.0, 5.0, 5.0], [3.0, 4.0, 4.0], [-3e38, 0.0, 1.0]])
     got = Scorer.load(tmp_path / "b", device="cpu").score_frame(pd.DataFrame(logits, columns=list("abc")))
@@ -157,7 +157,7 @@ class Root(nn.Module):
 
 
 def test_an_output_that_is_not_finite_is_a_reject(tmp_path: Path) -> None:
-    """N3: the row is rejected, its neighbours are not."""
+    """The row is rejected, the others are not."""
     save_bundle(tmp_path / "b", Root(), features=["a"], task=Regression(), sample=[[1.0], [4.0]])
     scorer = Scorer.load(tmp_path / "b", device="cpu")
     rows, rejects = scorer.score_table(pa.table({"id": [7, 8, 9], "a": [4.0, -1.0, 9.0]}), with_rejects=True)
@@ -178,7 +178,7 @@ def test_an_output_that_is_not_finite_is_a_reject(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"labels": ["x", "y"]}, r"\(40, 3\).*multiclass with 2 labels takes \(rows, 2\)"),
         ({"labels": ["x", "y", "z", "w"]}, "multiclass with 4 labels"),
@@ -186,33 +186,33 @@ def test_an_output_that_is_not_finite_is_a_reject(tmp_path: Path) -> None:
         ({"labels": ["1", 1, 2]}, "labels are of 2 types"),
         ({"labels": ["x", "x", "y"]}, "two labels read 'x'"),
         ({"task": "ranking"}, "task is the str 'ranking'"),
-        ({"outputs": "probabilities"}, "pass outputs='logits'"),
-        ({"sample": X[:, :5]}, r"shape \(40, 5\), and 6 features"),
+        ({"outputs": "probabilities"}, "did you mean outputs='logits'"),
+        ({"sample": X[:, :5]}, r"shape \(40, 5\), but there are 6 features"),
         ({"sample": pd.DataFrame(X, columns=list("abcdeg"))}, "no column 'f'"),
         ({"sample": X * np.nan}, "none of the 40 sample rows"),
-        ({"sample": pd.DataFrame(X, columns=NAMES).assign(a="text")}, "'a' is text, and nothing turns it"),
+        ({"sample": pd.DataFrame(X, columns=NAMES).assign(a="text")}, "'a' is text, but is not encoded"),
         ({"features": [*NAMES[:5], "a"]}, "'a'"),
         ({"scaler": MinMaxScaler()}, "not fitted"),
         ({"output": 1}, "returns one tensor"),
         ({"task": "regression", "labels": None}, "regression with 1 labels"),
     ],
 )
-def test_what_does_not_fit_is_refused_when_saving(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
-    """One line, and nothing written."""
-    with pytest.raises(ScorelineError, match=says) as caught:
+def test_mismatches_are_refused_when_saving(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    """With one line, and nothing is written."""
+    with pytest.raises(ScorelineError, match=message) as caught:
         save(tmp_path / "b", nn.Linear(6, 3), **changes)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
 def test_probabilities_are_not_taken_for_logits(tmp_path: Path) -> None:
-    """A model that ends in a softmax, saved with the default."""
+    """A model that ends in a softmax is refused with the default outputs."""
     with pytest.raises(BundleError, match="outputs='probabilities'"):
         save(tmp_path / "b", Classifier(6, 8, 3))
 
 
 class TestExpected:
-    """Predictions that the user hands over catch what the model alone cannot."""
+    """Expected predictions from the user detect errors that the model alone cannot show."""
 
     torch.manual_seed(0)
     model = ClassificationModel(6, [8], 3).eval()
@@ -223,7 +223,7 @@ class TestExpected:
             return torch.softmax(self.model(as_float32(self.scaler.transform(X))), 1).numpy()
 
     @pytest.mark.parametrize("kind", ["probabilities", "labels", "frame"])
-    def test_right_ones_are_kept_as_the_truth(self, tmp_path: Path, kind: str) -> None:
+    def test_correct_ones_become_the_golden_columns(self, tmp_path: Path, kind: str) -> None:
         labels = np.array(["x", "y", "z"])[self.probabilities().argmax(1)]
         expected = {
             "probabilities": self.probabilities(),
@@ -236,7 +236,7 @@ class TestExpected:
         assert (scorer.golden.source, scorer.golden.rows) == ("expected", 40)
 
     @pytest.mark.parametrize("skew", ["no scaler", "columns swapped", "labels reordered", "another epoch"])
-    def test_planted_skews_are_stopped(self, tmp_path: Path, skew: str) -> None:
+    def test_mismatches_are_refused(self, tmp_path: Path, skew: str) -> None:
         changes: dict[str, Any] = {"scaler": self.scaler, "expected": self.probabilities()}
         model: nn.Module = self.model
         if skew == "no scaler":
@@ -253,7 +253,7 @@ class TestExpected:
 
 
 def test_a_model_saved_in_train_mode_scores_as_in_eval_mode(tmp_path: Path) -> None:
-    """N1: dropout is off, running statistics are used and not moved."""
+    """Dropout is off; running statistics are used and not updated."""
     model = randomized(ClassificationModel(6, [8], 3)).train()
     save(tmp_path / "b", model)
     assert model.training

@@ -1,4 +1,4 @@
-"""Specs that are wrong end in one line with the field, the rule and the value; their examples run."""
+"""Errors in specs are one line with the field, the rule and the value; the examples in their docstrings run."""
 
 import ast
 import dataclasses
@@ -40,34 +40,34 @@ FOREIGN = ("Input should", "Field required", "validation error", "constrained", 
 
 
 def refused(folder: Path, **changes: Any) -> str:
-    """What save_bundle says, in one line, without leaving a bundle."""
+    """The error message of save_bundle, which is one line and leaves no bundle."""
     given: dict[str, Any] = {"features": ["a", "b"], "task": Binary(LABELS), "sample": FRAME, **changes}
     with pytest.raises((BundleError, UsageError)) as caught:
         save_bundle(folder / "b", nn.Linear(2, 1), **given)
-    said = str(caught.value)
-    assert "\n" not in said
-    assert not [word for word in FOREIGN if word in said]
+    error = str(caught.value)
+    assert "\n" not in error
+    assert not [word for word in FOREIGN if word in error]
     assert not (folder / "b").exists()
-    return said
+    return error
 
 
 @pytest.mark.parametrize(
-    ("task", "says"),
+    ("task", "message"),
     [
         (Binary(LABELS, threshold=1.3), "task: threshold: 1.3 is not between 0 and 1"),
         ({"fraud": Binary(LABELS, threshold=1.3)}, "task 'fraud': threshold: 1.3 is not between 0 and 1"),
         (Binary(LABELS, threshold="high"), "task: threshold: 'high' is not a number"),
-        (Binary(["a", "b", "c"]), "task: labels: binary takes 2 labels, and ['a', 'b', 'c'] are 3"),
+        (Binary(["a", "b", "c"]), "task: labels: binary takes 2 labels, not 3: ['a', 'b', 'c']"),
         (Binary(LABELS, outputs="logit"), "task: outputs: 'logit' is not one of 'logits', 'probabilities'"),
         (Binary(LABELS, output=1.5), "task: output: 1.5 is not the index of an output in a tuple"),
         (Binary(LABELS, bounds=(0, 1)), "task: bounds: (0, 1) is not True; probabilities lie between 0 and 1"),
-        (Binary(LABELS, out_of_bounds="reject"), "task: out_of_bounds: 'reject' says what to do with bounds="),
-        (Multiclass(["a"]), "task: labels: multiclass takes at least 2, and ['a'] are 1"),
+        (Binary(LABELS, out_of_bounds="reject"), "task: out_of_bounds: 'reject' has no effect without bounds="),
+        (Multiclass(["a"]), "task: labels: multiclass takes at least 2, not 1: ['a']"),
         (Multiclass("abc"), "task: labels is a str; pass a list, in the order of the model's outputs"),
         (Multiclass(["a", "a"]), "task: two labels read 'a' as text"),
         (Multiclass(["a", None]), "task: labels: None is a NoneType; labels are text, numbers or booleans"),
         (Multilabel(["a", "b"], threshold=[0.5]), "task: 1 thresholds for 2 labels"),
-        (Multilabel(["a", "b"], threshold={"c": 0.5}), "task: threshold: 'c' is not a label; labels are ['a', 'b']"),
+        (Multilabel(["a", "b"], threshold={"c": 0.5}), "task: threshold: 'c' is not a label; the labels are ['a',"),
         (Multilabel(["a", "b"], threshold={"a": 2}), "task: threshold: 2 is not between 0 and 1"),
         (Regression(quantiles=[0.9, 0.1]), "task: quantiles: quantiles must increase, each once"),
         (Regression(quantiles=[0, 0.5]), "task: quantiles: 0 is not between 0 and 1"),
@@ -89,13 +89,13 @@ def refused(folder: Path, **changes: Any) -> str:
         (Table(["a"]), "task is the Table Table("),
     ],
 )  # fmt: skip
-def test_wrong_tasks(tmp_path: Path, task: Any, says: str) -> None:
+def test_wrong_tasks(tmp_path: Path, task: Any, message: str) -> None:
     """Each with its field, the rule and the value."""
-    assert says in refused(tmp_path, task=task)
+    assert message in refused(tmp_path, task=task)
 
 
 @pytest.mark.parametrize(
-    ("inputs", "says"),
+    ("inputs", "message"),
     [
         (Image("a", size=12), "inputs: size: 12 is not (height, width) in pixels"),
         (Image("a", size=(0, 12)), "inputs: size: 0 is not a whole number from 1 to 16384"),
@@ -103,31 +103,31 @@ def test_wrong_tasks(tmp_path: Path, task: Any, says: str) -> None:
         (Image("a", size=(2, 2), interpolation="cubic"), "interpolation: 'cubic' is not one of 'nearest', 'box'"),
         (Image("a", size=(2, 2), exif="no"), "inputs: exif: 'no' is neither true nor false"),
         (Image("a", size=(2, 2), std=["x"]), "inputs: std: 'x' is not a number"),
-        (Image("a", size=(2, 2)), "column 'a' is float64; an image is its bytes or its path"),
+        (Image("a", size=(2, 2)), "column 'a' is float64, but Image takes bytes or paths"),
         (TokenSequence("a", longest=0), "inputs: longest: 0 is not a whole number from 1 to 1048576"),
         (TokenSequence("a", longest=9, mask="some"), "mask: 'some' is not one of 'real', 'padding', 'lengths'"),
         (TokenSequence("a", longest=9, unknown=3), "inputs: unknown: 3 is not text"),
-        (TokenSequence("a", longest=9), "column 'a' is float64, and TokenSequence takes lists"),
-        (FloatSequence(["a"], longest=9), "column 'a' is float64, and FloatSequence takes lists"),
+        (TokenSequence("a", longest=9), "column 'a' is float64, but TokenSequence takes lists"),
+        (FloatSequence(["a"], longest=9), "column 'a' is float64, but FloatSequence takes lists"),
         (FloatSequence("ab", longest=9), "inputs: columns is the text 'ab'; pass a list of column names"),
-        (Table([]), "features: there are no columns"),
+        (Table([]), "features: the list of columns is empty"),
         (Table(["a", "a"]), "column 'a' appears twice among ['a', 'a']"),
         (Table([""]), "the bundle cannot be described: name: '' is empty"),
         (Table(["a"], vocabularies={"a": "xy"}), "inputs: vocabularies: 'xy' is not a list of the words of 'a'"),
         (Table(["a"], vocabularies=["xy"]), "inputs: vocabularies: ['xy'] is not a mapping of columns to their words"),
-        ({"x": Table(["a"]), "y": Image("a", size=(2, 2))}, "column 'a' is of Table and of Image; it can be of one"),
+        ({"x": Table(["a"]), "y": Image("a", size=(2, 2))}, "column 'a' is used by Table and by Image; it can only"),
         ({"x": ["a", "b"]}, "input 'x' is the list ['a', 'b']; pass one of Table, Image, TokenSequence, FloatSequence"),
         ({}, "inputs is an empty mapping"),
         (Binary(LABELS), "inputs is the Binary Binary("),
     ],
 )  # fmt: skip
-def test_wrong_inputs(tmp_path: Path, inputs: Any, says: str) -> None:
+def test_wrong_inputs(tmp_path: Path, inputs: Any, message: str) -> None:
     """Each with its field, the rule and the value."""
-    assert says in refused(tmp_path, features=None, inputs=inputs)
+    assert message in refused(tmp_path, features=None, inputs=inputs)
 
 
 def test_features_or_inputs(tmp_path: Path) -> None:
-    """One of the two."""
+    """Exactly one of the two is required."""
     both = refused(tmp_path, inputs=Table(["a", "b"]))
     assert both == refused(tmp_path, features=None)
     assert both.startswith('pass either features=["age", "income"], the columns of one table, or inputs=')
@@ -135,34 +135,34 @@ def test_features_or_inputs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "says"),
+    ("model", "message"),
     [
         ([nn.Linear(2, 1)], "the model is a list; pass Ensemble([model_1, model_2])"),
         (Ensemble([]), "Ensemble: members: the list of models is empty"),
         (Ensemble(nn.Linear(2, 1)), "Ensemble: members is a Linear; pass a list of models"),
         (Ensemble([nn.Linear(2, 1)] * 2, combine="max"), "Ensemble: combine: 'max' is not one of 'probability'"),
-        (Ensemble([nn.Linear(2, 1)] * 2, combine="mean"), "Ensemble: combine='mean' does not go with binary"),
+        (Ensemble([nn.Linear(2, 1)] * 2, combine="mean"), "Ensemble: combine='mean' does not support binary"),
         (Ensemble([nn.Linear(2, 1)] * 2, std="yes"), "Ensemble: std: 'yes' is neither true nor false"),
-        (Ensemble([nn.Linear(2, 1)], std=True), "Ensemble: combine and std are for several models, and there is one"),
+        (Ensemble([nn.Linear(2, 1)], std=True), "Ensemble: combine and std need several models, and there is only one"),
     ],
 )  # fmt: skip
-def test_wrong_ensembles(tmp_path: Path, model: Any, says: str) -> None:
-    """A list of models is none."""
+def test_wrong_ensembles(tmp_path: Path, model: Any, message: str) -> None:
+    """Each with its field, the rule and the value; a list of models is not an ensemble."""
     with pytest.raises(BundleError) as caught:
         save_bundle(tmp_path / "b", model, features=["a", "b"], task=Binary(LABELS), sample=FRAME)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("task", [Binary({"no", "yes"}), {"x": Multilabel(LABELS, threshold={0.1, 0.2})}])
 def test_sets_are_refused(tmp_path: Path, task: Any) -> None:
-    """At any depth, with the field."""
-    said = refused(tmp_path, task=task)
-    assert said.startswith("task")
-    assert "is a set, which has no order; pass a list" in said
+    """At any depth, with the name of the field."""
+    error = refused(tmp_path, task=task)
+    assert error.startswith("task")
+    assert "is a set, which has no order; pass a list" in error
 
 
 def test_unknown_and_missing_fields_are_python_errors() -> None:
-    """As of any other call."""
+    """As in any other call."""
     with pytest.raises(TypeError, match="unexpected keyword argument 'treshold'"):
         Binary(LABELS, treshold=0.3)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="'longest'"):
@@ -171,7 +171,7 @@ def test_unknown_and_missing_fields_are_python_errors() -> None:
 
 @pytest.mark.parametrize("spec", [*TASKS, *INPUTS, Ensemble], ids=lambda spec: spec.__name__)
 def test_every_spec_is_documented(spec: Any) -> None:
-    """Every field in the docstring, with an example that runs; frozen; exported."""
+    """Every field is in the docstring, with an example that runs; specs are frozen and exported."""
     text = inspect.cleandoc(spec.__doc__)
     arguments = text.split("Args:")[1]
     names = [field.name for field in dataclasses.fields(spec) if field.name != "kind"]
@@ -193,7 +193,7 @@ def test_every_spec_is_documented(spec: Any) -> None:
 
 
 def test_arrays_series_and_numpy_numbers(tmp_path: Path) -> None:
-    """Are taken as lists and numbers."""
+    """Are accepted as lists and numbers."""
     task = Multilabel(pd.Series(["u", "v"]), threshold=np.array([0.5, 0.25]))
     save_bundle(tmp_path / "b", nn.Linear(2, 2), features=np.array(["a", "b"]), task=task, sample=FRAME)
     (head,) = Scorer.load(tmp_path / "b", device="cpu").manifest.heads

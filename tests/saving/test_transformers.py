@@ -1,4 +1,4 @@
-"""Every supported scikit-learn transformer, as steps, against its own `transform` on float64: the matrix."""
+"""Every supported scikit-learn transformer as steps, compared with its own `transform` in float64."""
 
 import warnings
 from collections.abc import Callable
@@ -54,7 +54,7 @@ positive = hnp.arrays(
     np.float64, st.tuples(st.integers(6, 20), st.just(WIDTH)), elements=st.floats(1e-3, 1e6, allow_subnormal=False)
 )
 
-#: Makes a transformer; whether it takes NaN; how the data must be.
+#: A factory, whether the transformer accepts NaN, and the strategy for its data.
 TRANSFORMERS: dict[str, tuple[Callable[[], Any], bool, Any]] = {
     "standard": (StandardScaler, True, tables),
     "standard without mean": (lambda: StandardScaler(with_mean=False), True, tables),
@@ -104,32 +104,33 @@ TRANSFORMERS: dict[str, tuple[Callable[[], Any], bool, Any]] = {
 
 
 def applied(steps: list[Any], outputs: list[str], columns: dict[str, Any]) -> np.ndarray:
-    """What the steps make."""
+    """The columns from the steps, `[rows, columns]`."""
     prepared = run_steps(steps, columns)
     assert not prepared.unfit
     return np.column_stack([np.asarray(prepared.columns[name], dtype=np.float64) for name in outputs])
 
 
 def agrees(name: str, data: st.DataObject) -> None:
-    """To 1e-12 relative, before the cast: constant columns, huge and tiny scales, NaN where it is allowed."""
+    """Check agreement to 1e-12 relative, before the cast: constant columns, huge and tiny scales, NaN if allowed."""
     make, takes_nan, elements = TRANSFORMERS[name]
     fitted_on, X = data.draw(elements), data.draw(elements)
     if takes_nan:
         X = np.where(data.draw(hnp.arrays(bool, X.shape)), X, np.nan)
         fitted_on[0, 0] = np.nan
     if "indicator" in name:
-        X[:, 1:] = np.where(np.isnan(X[:, 1:]), 0.5, X[:, 1:])  # only what was missing in training may be
+        # only columns with missing values in training may have them
+        X[:, 1:] = np.where(np.isnan(X[:, 1:]), 0.5, X[:, 1:])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             transformer = make().fit(fitted_on)
             expected = transform(transformer, pd.DataFrame(X, columns=NAMES))
     except (ValueError, IndexError, BundleError):
-        return  # scikit-learn itself refuses: a constant column for Box-Cox, bins of no width
+        return  # scikit-learn itself raises: a constant column for Box-Cox, bins of width 0
     try:
         steps, outputs = compiled(transformer, NAMES)
     except ValidationError as error:
-        if "finite number" in str(error):  # what scikit-learn fitted is NaN or infinite itself
+        if "finite number" in str(error):  # scikit-learn has fitted NaN or infinity
             return
         raise
     got = applied(steps, outputs, {column: X[:, n] for n, column in enumerate(NAMES)})
@@ -141,7 +142,7 @@ def agrees(name: str, data: st.DataObject) -> None:
 @settings(max_examples=20)
 @given(data=st.data())
 def test_equal_to_scikit_learn(name: str, data: st.DataObject) -> None:
-    """Tables with constant columns, huge and tiny scales, and NaN where it is allowed."""
+    """Tables with constant columns, huge and tiny scales, and NaN if allowed."""
     agrees(name, data)
 
 
@@ -151,13 +152,13 @@ def test_equal_to_scikit_learn(name: str, data: st.DataObject) -> None:
 @settings(max_examples=200)
 @given(data=st.data())
 def test_equal_to_scikit_learn_at_length(name: str, data: st.DataObject) -> None:
-    """The same, more tables."""
+    """The same with more tables."""
     agrees(name, data)
 
 
 def subtracted(transformer: Any) -> float:
-    """The largest mean, in deviations, that a power transformer takes away at its end: near it, the last bit of the
-    logarithm, in which numpy and scipy differ, is left over at this size."""
+    """The largest mean, in standard deviations, that a power transformer subtracts at the end: differences in the last
+    bit of the logarithm, between numpy and scipy, are magnified by it."""
     scaler = getattr(transformer, "_scaler", None)
     if scaler is None:
         return 0.0
@@ -184,7 +185,8 @@ ENCODERS = {
 
 
 def gives_the_same_codes(name: str, kind: str, data: st.DataObject) -> None:
-    """Unseen categories, missing values, infrequent ones and drops: what scikit-learn refuses is a reject."""
+    """Check unknown categories, missing values, infrequent ones and drops: where scikit-learn raises, rows are
+    rejected."""
     element = words if kind == "text" else st.integers(-2, 4).map(float)
     rows = st.lists(st.tuples(element, element), min_size=4, max_size=24)
     fitted_on, X = np.array(data.draw(rows), dtype=object), np.array(data.draw(rows), dtype=object)
@@ -221,8 +223,8 @@ def gives_the_same_codes(name: str, kind: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize("kind", ["text", "numbers"])
 @settings(max_examples=20)
 @given(data=st.data())
-def test_encoders_give_the_codes_they_give(name: str, kind: str, data: st.DataObject) -> None:
-    """Text and numbers, each row alone."""
+def test_encoders_equal_scikit_learn(name: str, kind: str, data: st.DataObject) -> None:
+    """For text and numbers, row by row."""
     gives_the_same_codes(name, kind, data)
 
 
@@ -232,6 +234,6 @@ def test_encoders_give_the_codes_they_give(name: str, kind: str, data: st.DataOb
 @pytest.mark.parametrize("kind", ["text", "numbers"])
 @settings(max_examples=200)
 @given(data=st.data())
-def test_encoders_give_the_codes_they_give_at_length(name: str, kind: str, data: st.DataObject) -> None:
-    """The same, more tables."""
+def test_encoders_equal_scikit_learn_at_length(name: str, kind: str, data: st.DataObject) -> None:
+    """The same with more tables."""
     gives_the_same_codes(name, kind, data)

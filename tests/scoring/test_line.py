@@ -1,4 +1,4 @@
-"""The line of stages: composed from bundle and options, and open for one more."""
+"""The line of stages: composed from bundle and options, and extensible by another stage."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ from scoreline import Scorer
 
 
 def test_the_order_of_a_plain_line(iris: Example) -> None:
-    """Optional stages are absent unless they are asked for."""
+    """Optional stages are absent unless requested."""
     scorer = Scorer.load(iris.bundle, device="cpu")
     composed = compose(scorer.loaded)
     assert [stage.name for stage in composed.load_stages] == ["check", "scale"]
@@ -38,8 +38,8 @@ def test_the_order_of_a_plain_line(iris: Example) -> None:
     )  # fmt: skip
 
 
-def test_planning_and_line_know_the_same_optional_stages() -> None:
-    """Each that planning describes is one that a line may lack, in the same order."""
+def test_planning_and_line_have_the_same_optional_stages() -> None:
+    """In the same order."""
     optional = [entry.name for entry in (*line.LOAD, *line.SCORE)]
     described = [stage.name for stage in stages.OPTIONAL]
     assert [name for name in optional if name in described] == described
@@ -54,7 +54,7 @@ class Counted(Event):
 
 
 class Count(Stage):
-    """Adds the number of features that are above a bound, as a column of its own."""
+    """Adds a column with the number of features above a bound."""
 
     name = "count"
 
@@ -74,7 +74,7 @@ class Count(Stage):
 
 @pytest.fixture
 def with_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more stage: an entry of the line and what planning knows of it, nothing else."""
+    """Add a stage: an entry of the line and its description for planning, nothing else."""
     entry = Entry(name="count", build=lambda _loaded, _options: Count(0.0))
     monkeypatch.setattr(line, "SCORE", (*line.SCORE, entry))
     described = OptionalStage(
@@ -85,7 +85,7 @@ def with_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("with_count")
 def test_one_more_stage_runs_everywhere(iris: Example, tmp_path: Path, scoreline: Callable[..., Result]) -> None:
-    """It is run, timed, logged and fingerprinted."""
+    """It is executed, timed, logged and part of the fingerprint."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     done = scoreline("score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "o")
     assert done.code == 0, done.err
@@ -108,7 +108,7 @@ def test_one_more_stage_runs_everywhere(iris: Example, tmp_path: Path, scoreline
 def test_a_part_without_the_stage_is_scored_again(
     iris: Example, tmp_path: Path, scoreline: Callable[..., Result], request: pytest.FixtureRequest
 ) -> None:
-    """Its fingerprint lacks the option."""
+    """Because its fingerprint lacks the option."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "o"]
     assert scoreline(*words).code == 0
@@ -117,8 +117,8 @@ def test_a_part_without_the_stage_is_scored_again(
     assert again.event("run_started")["to_score"] == {"option count changed": 1}
 
 
-def test_blocks_carry_their_own_clock(iris: Example) -> None:
-    """Stages of one block are timed apart from those of another."""
+def test_each_block_has_its_own_clock(iris: Example) -> None:
+    """The stages of different blocks are timed separately."""
     scorer = Scorer.load(iris.bundle, device="cpu")
     batch = pa.RecordBatch.from_pandas(iris.frame[iris.features])
     composed = compose(scorer.loaded)

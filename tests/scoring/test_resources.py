@@ -1,4 +1,4 @@
-"""Cores, memory, blocks: what limits a run, and what happens where a device has not enough."""
+"""Cores, memory, blocks: the limits of a run, and running out of device memory."""
 
 import json
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from scoreline import Scorer
 def test_a_containers_quota_counts(
     tmp_path: Path, files: dict[str, str], count: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of either version of control groups, rounded up; never the host's number of cores."""
+    """For both versions of control groups, rounded up; never the host's number of cores."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -44,7 +44,7 @@ def test_a_containers_quota_counts(
 
 
 def short_of_memory(scorer: Scorer, most_rows: int) -> list[int]:
-    """Make a scorer's device run out of memory beyond some rows; the sizes that were tried."""
+    """Make a scorer run out of memory above some number of rows. Returns the sizes that were tried."""
     tried: list[int] = []
     model = scorer.members.models[0]
     real = model.forward
@@ -63,7 +63,7 @@ def short_of_memory(scorer: Scorer, most_rows: int) -> list[int]:
 def test_out_of_memory_halves_the_block(
     iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scoreline: Callable[..., Result]
 ) -> None:
-    """P20: the same rows again, fewer at a time; the smaller size is kept and said, order and count are unchanged."""
+    """The same rows are retried in smaller batches; that size is kept and logged, order and count are unchanged."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output"]
     assert scoreline(*words, tmp_path / "whole").code == 0
@@ -87,15 +87,17 @@ def test_out_of_memory_halves_the_block(
 
 
 def test_no_memory_for_a_single_row(iris: Example) -> None:
-    """It gives up at one."""
+    """The run fails if even one row does not fit."""
     scorer = Scorer.load(iris.bundle, device="cpu")
     short_of_memory(scorer, 0)
     with pytest.raises(ModelFailedError, match="no memory for a single row"):
         scorer.score_table(pa.Table.from_pandas(iris.frame, preserve_index=False))
 
 
-def test_memory_bounds_what_waits_and_no_value(iris: Example, tmp_path: Path, scoreline: Callable[..., Result]) -> None:
-    """The same bytes with little of it as with much; nonsense is refused."""
+def test_the_memory_option_does_not_change_values(
+    iris: Example, tmp_path: Path, scoreline: Callable[..., Result]
+) -> None:
+    """The same bytes with little memory as with much; an invalid size is refused."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--batch-size", "10", "--output"]
     for memory in ("1k", "2G"):
@@ -105,7 +107,7 @@ def test_memory_bounds_what_waits_and_no_value(iris: Example, tmp_path: Path, sc
     assert scoreline(*words, tmp_path / "x", "--memory", "lots").code == 2
 
 
-def test_the_log_says_what_limits_a_run(iris: Example, tmp_path: Path, scoreline: Callable[..., Result]) -> None:
+def test_the_log_names_the_limits_of_a_run(iris: Example, tmp_path: Path, scoreline: Callable[..., Result]) -> None:
     """Cores and block size, with their reasons."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     result = scoreline("score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "o")

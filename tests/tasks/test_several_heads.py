@@ -88,7 +88,7 @@ def test_an_ensemble_of_several_heads(tmp_path: Path) -> None:
         ({"task": "regression", "labels": list("xyz"), "quantiles": [0.1, 0.9]}, "takes"),
         ({"task": "regression", "labels": list("xyz"), "bounds": (3, 1)}, "lies above"),
         ({"task": "multiclass", "labels": list("xyz"), "bounds": (0, 1)}, "pass bounds=True"),
-        ({"task": "regression", "labels": list("xyz"), "out_of_bounds": "reject"}, "bounds=, which is missing"),
+        ({"task": "regression", "labels": list("xyz"), "out_of_bounds": "reject"}, "has no effect without bounds="),
         ({"heads": {"a": {"task": "binary"}}}, "missing 1 required positional argument: 'labels'"),
         ({"heads": {"a": {"task": "binary", "label": [0, 1]}}}, "unexpected keyword argument 'label'"),
         ({"heads": {}}, "task is an empty mapping"),

@@ -1,4 +1,4 @@
-"""Rows that were scored → the columns of `--explain`. Joins `features`, `model` and `tasks`; knows nothing of files."""
+"""Scored rows → the columns of `--explain`. Does not access files."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ Tensors = Mapping[str, Tensor]
 
 
 def categories(manifest: BundleManifest, limits: Collection[str]) -> set[str]:
-    """The features that have values, not sizes: text, booleans, what is encoded, what indexes an embedding."""
+    """The categorical features: text, booleans, encoded columns, and indices into an embedding."""
     sources = origins(manifest.features, manifest.steps)
     named = {feature.name for feature in manifest.features if feature.dtype in ("text", "bool")}
     return named | encoded(manifest.steps) | {sources[column] for column in limits}
 
 
 class Attribution:
-    """Attributions of a bundle's scores, to its raw features.
+    """Attributes a bundle's scores to its raw features.
 
     Args:
-        models: the members as they were saved, on their device.
-        baseline: the inputs of the row to compare with, `[1, columns]` each.
+        models: the members as saved, on their device.
+        baseline: the inputs of the baseline row, `[1, columns]` each.
         limits: the columns that index an embedding.
-        passes: how the rows of a block go through the models.
+        passes: cuts a block into forward passes.
 
     Raises:
-        UsageError: captum is not installed, or the model cannot be explained this way.
+        UsageError: captum is not installed, or the method does not support this model.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Attribution:
         sources = origins(manifest.features, manifest.steps)
         if explain.method == "integrated-gradients" and limits:
             raise no_gradient(sources[min(limits)])
-        self.explain, self._manifest, self._head, self._place = explain, manifest, found.head, found.place
+        self.explain, self._manifest, self._head, self._index = explain, manifest, found.head, found.place
         names = [feature.name for feature in manifest.features]
         self._explainer = Explainer(
             models,
@@ -84,69 +84,69 @@ class Attribution:
         try:
             first = torch.zeros(2, dtype=torch.int64, device=next(iter(baseline.values())).device)
             self._explainer.probe({name: torch.cat([row, row]) for name, row in baseline.items()}, first)
-        except Exception as error:  # whatever a model makes of gradients, or captum of the model
-            raise UsageError(f"--explain {explain.method} does not go with this model: {one_line(error)}") from error
+        except Exception as error:  # from the model's gradients, or from captum
+            raise UsageError(f"--explain {explain.method} does not support this model: {one_line(error)}") from error
 
     @property
     def lost(self) -> int:
-        """How many rows could not be explained."""
+        """The number of rows that could not be explained."""
         return self._explainer.lost
 
     @property
     def retried(self) -> tuple[str, ...]:
-        """What the model said of rows that it failed on together, and not alone."""
+        """Error messages of rows that failed as a batch but passed in smaller pieces."""
         return tuple(self._explainer.retried)
 
     @property
     def largest_gap(self) -> tuple[float, float]:
-        """What attributions missed the difference in score by, at most, and the largest difference."""
+        """The largest absolute gap so far, and the largest absolute difference in score."""
         return self._explainer.largest_gap, self._explainer.largest_difference
 
     def columns(
         self, inputs: Tensors, predicted: Sequence[pa.Array], options: ColumnOptions, source: str, numbers: np.ndarray
     ) -> tuple[list[pa.Array], int]:
-        """The columns as `explaining.explain_fields` names them, and how many rows were explained.
+        """The columns of `explain_fields`, and the number of explained rows.
 
         Args:
-            inputs: `[rows, columns]` each, of the rows that were scored.
+            inputs: `[rows, columns]` each, of the scored rows.
             predicted: the columns of their predictions.
-            numbers: their places in the source, int64 `[rows]`.
+            numbers: their row numbers in the source, int64 `[rows]`.
         """
         drawn = draws(source, numbers)
         taken = chosen(drawn, self.explain)
         device = next(iter(inputs.values())).device
         index = torch.from_numpy(taken)
         rows = {name: tensor[index.to(device)] for name, tensor in inputs.items()}
-        places = torch.from_numpy(self._places(predicted, options, taken)).to(device)
-        found = self._explainer.run(rows, places, drawn[taken].tolist())
+        classes = torch.from_numpy(self._classes(predicted, options, taken)).to(device)
+        found = self._explainer.run(rows, classes, drawn[taken].tolist())
         valid = np.zeros(len(numbers), dtype=np.bool_)
         valid[taken] = found.found.numpy()
         values = [*found.values.T, *([] if found.gap is None else [found.gap])]
         return [_spread(column, taken, valid) for column in values], int(valid.sum())
 
-    def _places(self, predicted: Sequence[pa.Array], options: ColumnOptions, taken: np.ndarray) -> np.ndarray:
-        """The class or output to explain of each row."""
-        if self._place is not None:
-            return np.full(len(taken), self._place, dtype=np.int64)
+    def _classes(self, predicted: Sequence[pa.Array], options: ColumnOptions, taken: np.ndarray) -> np.ndarray:
+        """The index of the class or output to explain, of each row."""
+        if self._index is not None:
+            return np.full(len(taken), self._index, dtype=np.int64)
         before = self._manifest.heads[: self._manifest.heads.index(self._head)]
         first = sum(len(head_fields(self._manifest, head, options)) for head in before)
         labels = predicted[first].take(to_arrow(taken))
-        places = pc.index_in(labels, value_set=label_array(task_of(self._head).labels))
-        return to_numpy(places).astype(np.int64)
+        classes = pc.index_in(labels, value_set=label_array(task_of(self._head).labels))
+        return to_numpy(classes).astype(np.int64)
 
-    def _score(self, raw: Sequence[Any], places: Tensor) -> Tensor:
+    def _score(self, raw: Sequence[Any], classes: Tensor) -> Tensor:
         return explained_score(
-            self._head, [head_output(one, self._head.output, len(places)).float() for one in raw], places
+            self._head, [head_output(one, self._head.output, len(classes)).float() for one in raw], classes
         )
 
 
 def load_attribution(
     loaded: LoadedBundle, models: Sequence[nn.Module], explain: Explain, golden: pa.RecordBatch
 ) -> Attribution:
-    """How attributions of a loaded bundle are made, compared with the baseline of its golden rows.
+    """The attribution of a loaded bundle, with a baseline made from its golden rows.
 
     Args:
-        models: the members as they were saved, on their device.
+        models: the members as saved, on their device.
         golden: the features of the golden rows.
     """
     row = baseline_row(golden, categories(loaded.manifest, loaded.limits))
@@ -162,7 +162,7 @@ def load_attribution(
 
 
 def _spread(values: Tensor, taken: np.ndarray, valid: np.ndarray) -> pa.Array:
-    """Values of some rows as a column of all, null elsewhere."""
+    """Values of some rows → a column of all rows, null elsewhere."""
     whole = np.zeros(len(valid), dtype=np.float32)
     whole[taken] = values.numpy()
     return to_arrow(whole, valid)

@@ -1,9 +1,9 @@
-"""Why a row got its score: attributions by captum, of the model as it was saved. Knows nothing of columns or labels.
+"""Attributions by captum, of the model as saved. Independent of columns and labels.
 
-A row is compared with a baseline, and each raw feature is given its part of the difference in score. A feature that
-became several columns is one feature still: its columns are summed (integrated gradients), or set to the baseline
-together. Integrated gradients (Sundararajan, Taly and Yan 2017) and Shapley values (sampled as in Castro et al. 2009)
-promise that the parts sum to the difference; what they miss it by is the gap. LIME: Ribeiro, Singh and Guestrin 2016.
+A row is compared with a baseline, and each raw feature gets its share of the difference in score. A feature that was
+encoded into several columns remains one feature: its columns are summed (integrated gradients), or set to the baseline
+together. With integrated gradients (Sundararajan, Taly and Yan 2017) and Shapley values (sampled as in Castro et al.
+2009), the shares sum to the difference; the remaining error is the gap. LIME: Ribeiro, Singh and Guestrin 2016.
 Occlusion: the score with each feature set to its baseline in turn.
 """
 
@@ -22,8 +22,8 @@ from ...model.forward import Call, called
 from ...model.passes import Passes
 from ...options import ExplainMethod
 
-#: Points of the path of integrated gradients, orders in which Shapley values add features, and rows that LIME draws
-#: around each.
+#: Points on the path of integrated gradients, feature permutations for Shapley values, and samples that LIME draws
+#: around each row.
 PATH_POINTS, ORDERS, DRAWN = 50, 25, 200
 EXTRA = "--explain needs captum; install it with: pip install 'scoreline[explain]'"
 Tensors = Mapping[str, Tensor]
@@ -31,9 +31,9 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attributions:
-    """`values`: float32 `[rows, features]`. `gap`: float32 `[rows]`, their sum less the difference in score; None for
-    methods that promise nothing of it. `found`: bool `[rows]`, false where a row beside the one that is explained, of
-    its values and the baseline's, has no finite score, or makes the model raise."""
+    """`values`: float32 `[rows, features]`. `gap`: float32 `[rows]`, their sum minus the difference in score; None for
+    methods without this guarantee. `found`: bool `[rows]`, false where a perturbed row, between the explained one and
+    the baseline, has no finite score or makes the model raise."""
 
     values: Tensor
     gap: Tensor | None
@@ -41,15 +41,15 @@ class Attributions:
 
 
 class Explainer:
-    """Models whose scores are explained.
+    """Explains the scores of models.
 
     Args:
-        models: in eval mode, as they were saved: not folded, not writing over what gradients need.
-        score: what the models return, in order, and `places` of classes `[rows]` → the score to explain, `[rows]`.
-        baseline: the inputs of the row that others are compared with, `[1, columns]` each.
-        groups: of each input the place of the raw feature that a column comes from.
-        num_features: how many raw features there are.
-        passes: how the rows of a block go through the models.
+        models: in eval mode, as saved: not folded, and without in-place writes that gradients would miss.
+        score: outputs of the models, in order, and class indices `[rows]` → the scores to explain, `[rows]`.
+        baseline: the inputs of the baseline row, `[1, columns]` each.
+        groups: for each column of each input, the index of the raw feature that it comes from.
+        num_features: the number of raw features.
+        passes: cuts a block into forward passes.
     """
 
     def __init__(
@@ -66,35 +66,35 @@ class Explainer:
     ) -> None:
         _require_captum(method)
         self.method = method
-        #: The largest gap so far, beside the largest difference in score, and how many rows could not be explained.
+        #: The largest gap and difference in score so far, and the number of rows that could not be explained.
         self.largest_gap = self.largest_difference = 0.0
         self.lost = 0
-        #: What a model said of rows that it failed on together, and not alone.
+        #: Error messages of rows that failed as a batch but passed in smaller pieces.
         self.retried: dict[str, None] = {}
         self._counting = Lock()
         self._layout = torch.contiguous_format if passes.contiguous else torch.preserve_format
         self._models, self._score, self._call, self._passes = models, score, call, passes
         self._baseline, self._num_features = baseline, num_features
-        used = sorted({group for places in groups.values() for group in places})
-        self._places = torch.tensor(used)
+        used = sorted({group for features in groups.values() for group in features})
+        self._used = torch.tensor(used)
         self._masks = {
-            name: torch.tensor([[used.index(group) for group in places]]).to(baseline[name].device)
-            for name, places in groups.items()
+            name: torch.tensor([[used.index(group) for group in features]]).to(baseline[name].device)
+            for name, features in groups.items()
         }
 
-    def probe(self, inputs: Tensors, places: Tensor) -> None:
-        """Explain two rows, so that a model that cannot be explained is known before the first. Raises what it does."""
-        self._explained(inputs, places, [0] * len(places))
+    def probe(self, inputs: Tensors, classes: Tensor) -> None:
+        """Explain two rows, to detect an unsupported model before the first row. Raises whatever the model raises."""
+        self._explained(inputs, classes, [0] * len(classes))
 
-    def run(self, inputs: Tensors, places: Tensor, seeds: Sequence[int]) -> Attributions:
+    def run(self, inputs: Tensors, classes: Tensor, seeds: Sequence[int]) -> Attributions:
         """Attributions of some rows.
 
         Args:
             inputs: `[rows, columns]` each, on the models' device.
-            places: the class to explain, int64 `[rows]`.
-            seeds: of what is drawn for each row.
+            classes: indices of the classes to explain, int64 `[rows]`.
+            seeds: random seed of each row.
         """
-        rows, complete = len(places), self.method in COMPLETE
+        rows, complete = len(classes), self.method in COMPLETE
         if not rows:
             none = torch.zeros(0)
             return Attributions(
@@ -104,54 +104,54 @@ class Explainer:
         pieces, gaps = [], []
         for start in range(0, rows, step):
             part = {name: tensor[start : start + step] for name, tensor in inputs.items()}
-            chosen = places[start : start + step]
-            values = self._but_failing(part, chosen, seeds[start : start + step])
+            chosen = classes[start : start + step]
+            values = self._isolating_failures(part, chosen, seeds[start : start + step])
             pieces.append(values.float().cpu())
             if complete:
                 gaps.append(self._gap(part, chosen, values).float().cpu())
         attributions = torch.zeros((rows, self._num_features), dtype=torch.float32)
-        attributions[:, self._places] = torch.cat(pieces)
+        attributions[:, self._used] = torch.cat(pieces)
         gap = torch.cat(gaps) if complete else None
         found = attributions.isfinite().all(dim=1) & (True if gap is None else gap.isfinite())
         with self._counting:
             self.lost += int((~found).sum())
         return Attributions(values=attributions, gap=gap, found=found)
 
-    def _but_failing(self, inputs: Tensors, places: Tensor, seeds: Sequence[int]) -> Tensor:
-        """The same as `_explained`, NaN for rows that fail alone, which are found by halving."""
+    def _isolating_failures(self, inputs: Tensors, classes: Tensor, seeds: Sequence[int]) -> Tensor:
+        """As `_explained`, with NaN for rows that fail on their own, which are found by halving."""
         try:
-            return self._explained(inputs, places, seeds)
+            return self._explained(inputs, classes, seeds)
         except (ScorelineError, MemoryError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # whatever a model, or what captum fits, makes of rows that are none
-            if len(places) == 1:
-                return torch.full((1, len(self._places)), torch.nan, device=places.device)
+        except Exception as error:  # from the model, or from captum's own fits, on perturbed rows
+            if len(classes) == 1:
+                return torch.full((1, len(self._used)), torch.nan, device=classes.device)
             reason = one_line(error)
-        half = len(places) // 2
+        half = len(classes) // 2
         halves = [
-            self._but_failing({name: tensor[part] for name, tensor in inputs.items()}, places[part], seeds[part])
-            for part in (slice(0, half), slice(half, len(places)))
+            self._isolating_failures({name: tensor[at] for name, tensor in inputs.items()}, classes[at], seeds[at])
+            for at in (slice(0, half), slice(half, len(classes)))
         ]
         values = torch.cat([half.float() for half in halves])
         if not bool(values.isnan().any()):
             self.retried[reason] = None
         return values
 
-    def _explained(self, inputs: Tensors, places: Tensor, seeds: Sequence[int]) -> Tensor:
-        """`[rows, features that the model takes]`."""
+    def _explained(self, inputs: Tensors, classes: Tensor, seeds: Sequence[int]) -> Tensor:
+        """`[rows, features that the model uses]`."""
         from captum import attr
 
         tensors, baselines = tuple(inputs.values()), tuple(self._baseline.values())
         masks = tuple(self._masks.values())
-        common: dict[str, Any] = {"baselines": baselines, "additional_forward_args": (places,)}
+        common: dict[str, Any] = {"baselines": baselines, "additional_forward_args": (classes,)}
         if self.method == "integrated-gradients":
             with torch.enable_grad():
                 found = attr.IntegratedGradients(self._forward).attribute(tensors, n_steps=PATH_POINTS, **common)
             return self._by_feature(found, summed=True)
         common["feature_mask"] = masks
         together = max(
-            1, min(len(self._places), self._passes.pass_rows // len(places))
-        )  # of few rows several passes at once
+            1, min(len(self._used), self._passes.pass_rows // len(classes))
+        )  # with few rows, several perturbations per pass
         with torch.no_grad():
             match self.method:
                 case "shapley":
@@ -165,14 +165,14 @@ class Explainer:
                 case "lime":
                     return torch.cat(
                         [
-                            self._lime(tuple(t[at : at + 1] for t in tensors), places[at : at + 1], seed)
+                            self._lime(tuple(t[at : at + 1] for t in tensors), classes[at : at + 1], seed)
                             for at, seed in enumerate(seeds)
                         ]
                     )
         return self._by_feature(found, summed=False)
 
-    def _lime(self, row: tuple[Tensor, ...], place: Tensor, seed: int) -> Tensor:
-        """One row, `[1, features]`: a linear model of what it scores when some features are at the baseline."""
+    def _lime(self, row: tuple[Tensor, ...], target: Tensor, seed: int) -> Tensor:
+        """One row, `[1, features]`: a linear model of its scores with some features set to the baseline."""
         from captum import attr
         from captum._utils.models.linear_model import SkLearnRidge
 
@@ -182,12 +182,12 @@ class Explainer:
             kept = torch.rand((1, described["num_interp_features"]), generator=draw) < 0.5
             return kept.long().to(row[0].device)
 
-        # Ridge, as LIME's authors have it: captum's own Lasso takes scores of a small unit for none.
+        # Ridge, as in the paper: captum's default, Lasso, shrinks scores of a small unit to 0.
         lime = attr.Lime(self._forward, interpretable_model=SkLearnRidge(alpha=1.0), perturb_func=drawn)
         found = lime.attribute(
             row,
             baselines=tuple(self._baseline.values()),
-            additional_forward_args=(place,),
+            additional_forward_args=(target,),
             feature_mask=tuple(self._masks.values()),
             n_samples=DRAWN,
             perturbations_per_eval=min(DRAWN, self._passes.pass_rows),
@@ -197,30 +197,30 @@ class Explainer:
         return weights
 
     def _orders(self, number: int, orders: int) -> Any:
-        """The same for every row, so that which rows are explained together changes nothing."""
+        """The same permutations for every row, so that results do not depend on which rows share a batch."""
         draw = torch.Generator().manual_seed(0)
         for _ in range(orders):
             yield torch.randperm(number, generator=draw).tolist()
 
     def _forward(self, *given: Tensor) -> Tensor:
-        """captum's view of the models: inputs, then the classes to explain → scores `[rows]`."""
+        """The forward function for captum: inputs, then the classes to explain → scores `[rows]`."""
         self._passes.heed_stop()
-        *tensors, places = given
+        *tensors, classes = given
         named = zip(self._baseline, tensors, strict=True)
-        inputs = {name: tensor.clone(memory_format=self._layout) for name, tensor in named}  # some overwrite
-        rows = len(places)
-        if rows == 1:  # models that squeeze take a single row for none at all
+        inputs = {name: tensor.clone(memory_format=self._layout) for name, tensor in named}  # some overwrite it
+        rows = len(classes)
+        if rows == 1:  # models that squeeze would drop the batch dimension of a single row
             inputs = {name: torch.cat([tensor, tensor]) for name, tensor in inputs.items()}
-            places = torch.cat([places, places])
-        scores: Tensor = self._score([called(model, inputs, self._call) for model in self._models], places)
-        # A model may not use an input: its gradient is 0, and not missing.
+            classes = torch.cat([classes, classes])
+        scores: Tensor = self._score([called(model, inputs, self._call) for model in self._models], classes)
+        # The gradient of an unused input must be 0, not missing.
         unused = [tensor.flatten(1).sum(dim=1) * 0 for tensor in tensors if tensor.requires_grad]
         return scores[:rows] + sum(unused) if unused else scores[:rows]
 
-    def _gap(self, inputs: Tensors, places: Tensor, values: Tensor) -> Tensor:
+    def _gap(self, inputs: Tensors, classes: Tensor, values: Tensor) -> Tensor:
         with torch.no_grad():
-            alone = tuple(tensor.expand(len(places), -1) for tensor in self._baseline.values())
-            difference = self._forward(*inputs.values(), places).double() - self._forward(*alone, places).double()
+            alone = tuple(tensor.expand(len(classes), -1) for tensor in self._baseline.values())
+            difference = self._forward(*inputs.values(), classes).double() - self._forward(*alone, classes).double()
         gap = values.double().sum(dim=1) - difference
         with self._counting:
             sound = gap.isfinite()
@@ -230,9 +230,9 @@ class Explainer:
         return gap
 
     def _by_feature(self, found: Sequence[Tensor], *, summed: bool) -> Tensor:
-        """`[rows, columns]` of each input → `[rows, features]`: sums of a feature's columns, or the value that captum
-        has given to each of them."""
-        total = torch.zeros((len(found[0]), len(self._places)), dtype=found[0].dtype, device=found[0].device)
+        """`[rows, columns]` of each input → `[rows, features]`: the sum over a feature's columns, or the value that
+        captum assigns to each of them."""
+        total = torch.zeros((len(found[0]), len(self._used)), dtype=found[0].dtype, device=found[0].device)
         for values, mask in zip(found, self._masks.values(), strict=True):
             if summed:
                 total.index_add_(1, mask[0], values.to(total.dtype))
@@ -243,9 +243,9 @@ class Explainer:
 
 def _require_captum(method: ExplainMethod) -> None:
     try:
-        import captum  # noqa: F401 - an extra: only --explain needs it
+        import captum  # noqa: F401 - optional: only --explain needs it
 
-        warnings.filterwarnings("ignore", module=r"captum\.")  # advice to those who call it by hand
+        warnings.filterwarnings("ignore", module=r"captum\.")  # advice for direct callers of captum
         if method == "lime":
             import sklearn.linear_model  # noqa: F401 - captum fits its linear model with it
     except ImportError as error:

@@ -13,8 +13,8 @@ from ...options import Explain
 
 
 def draws(source: str, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """A number for every row of a partition, uniform over uint64, by its name and place alone (splitmix64, Steele, Lea
-    and Flood 2014)."""
+    """A pseudo-random number for every row of a partition, uniform over uint64, which depends only on the partition's
+    name and the row number (splitmix64, Steele, Lea and Flood 2014)."""
     start = np.uint64(int.from_bytes(hashlib.blake2b(source.encode(), digest_size=8).digest(), "little"))
     with np.errstate(over="ignore"):
         mixed = start + (rows.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
@@ -24,15 +24,15 @@ def draws(source: str, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 
 def chosen(drawn: NDArray[np.uint64], explain: Explain) -> NDArray[np.int64]:
-    """The places of the rows that are explained, ascending."""
+    """Indices of the rows to explain, ascending."""
     if explain.share >= 1:
         return np.arange(len(drawn), dtype=np.int64)
     return np.flatnonzero(drawn < np.uint64(int(explain.share * 2**64)))
 
 
 def baseline_row(golden: pa.RecordBatch, categories: Collection[str]) -> pa.RecordBatch:
-    """One raw row to compare with: of each feature the median of the golden rows (the lower of two), or, of text and
-    categories, the most frequent value (of equally frequent ones the smallest)."""
+    """One raw row as the baseline: of each feature the (lower) median of the golden rows, or, for text and categories,
+    the most frequent value (the smallest if several are equally frequent)."""
     columns = [_most_frequent(column) if name in categories else _median(column) for name, column in _columns(golden)]
     return pa.record_batch(columns, schema=golden.schema)
 

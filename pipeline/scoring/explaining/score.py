@@ -1,4 +1,4 @@
-"""The score that is explained: what a head gives for one of its classes or outputs, as one differentiable number."""
+"""The score to explain: a head's score for one of its classes or outputs, as one differentiable number."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from ....schemas.heads import AnyHead
 from ...tasks.tasks import task_of
 
 
-def explained_score(head: AnyHead, raw: Sequence[Tensor], places: Tensor) -> Tensor:
-    """Raw outputs of each member `[rows, width]` → the score of a class or output `[rows]`, their mean; see
+def explained_score(head: AnyHead, raw: Sequence[Tensor], classes: Tensor) -> Tensor:
+    """Raw outputs of each member, `[rows, width]` → the score of a class or output, `[rows]`: the mean over members of
     `Task.score`.
 
     Args:
-        places: of the class or output, int64 `[rows]`.
+        classes: index of the class or output, int64 `[rows]`.
     """
     task = task_of(head)
-    return torch.stack([task.score(one, places) for one in raw]).mean(dim=0)
+    return torch.stack([task.score(one, classes) for one in raw]).mean(dim=0)

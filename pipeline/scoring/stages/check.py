@@ -1,4 +1,4 @@
-"""check: feature columns by name, exact float64 or as they are; rows that have no such value become rejects."""
+"""check: feature columns by name, as exact float64 or unchanged; rows with values that do not fit become rejects."""
 
 from __future__ import annotations
 

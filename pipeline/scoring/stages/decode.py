@@ -1,4 +1,4 @@
-"""decode: raw outputs → named columns, the keys beside them, and every row that was rejected on the way."""
+"""decode: raw outputs → named columns with the keys, and all rejects so far."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class Decode(Stage):
-    """`raw` and `hidden` → `decoded`, and `scored` where rows are to be written.
+    """`raw` and `hidden` → `decoded`, and `scored` if rows are written.
 
-    A row whose output is not finite, or out of bounds that reject, becomes a reject.
+    A row becomes a reject if its output is not finite, or out of bounds where the head's bounds reject.
 
     Args:
-        members: how many models the bundle has.
+        members: the number of models in the bundle.
     """
 
     name = "decode"
@@ -41,7 +41,7 @@ class Decode(Stage):
         decoded, origin = self._decoded(block), block.origin
         if origin.schema is None:
             return replace(block, decoded=decoded, num_rows=decoded.num_rows, num_bytes=0)
-        made = origin.num_keys + len(decoded.columns)  # stages behind this one add theirs
+        made = origin.num_keys + len(decoded.columns)  # later stages add theirs
         schema = origin.schema if made == len(origin.schema) else pa.schema(list(origin.schema)[:made])
         scored = ScoredBatch(
             rows=assemble(block.batch, decoded.kept, decoded.columns, schema),

@@ -1,8 +1,8 @@
-"""dedupe: feature rows of a split that are equal bit for bit are scored once.
+"""dedupe: feature rows of a split that are bitwise equal are scored once.
 
-The reader finds them, block by block and in order, so that which row is scored, and beside which others, is a function
-of the rows alone; lanes fill in what the model gives, each waiting for the blocks before it. Rows are found by a hash
-(multilinear, as in Lemire and Kaser 2014) and then compared, so none is ever taken for another.
+The reader finds repeated rows, block by block and in order, so which rows are scored, and in which batch, depends on
+the rows alone. Lanes fill in the model's outputs, each waiting for the blocks before it. Rows are looked up by a hash
+(multilinear, as in Lemire and Kaser 2014) and then compared, so collisions do no harm.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from ...timing import StageTimes
     from ..block import Block
 
-#: Features that are remembered for a split; rows beyond are compared within their own block alone.
-MOST_BYTES = 64 << 20
+#: Bytes of features that are remembered for a split; once full, new rows are only compared within their own block.
+MAX_BYTES = 64 << 20
 Ints = NDArray[np.int64]
 
 
 class DedupeBrokenError(Exception):
-    """A block before this one has failed; the run is about to end by that."""
+    """An earlier block has failed, and the run is about to end because of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repeats:
-    """`fresh`: the places in the block of the rows to score, `[new]`; `entries`: for every row of the block which entry
-    of the split's table it is, `[rows]`; `start`: the entry of the first fresh one."""
+    """`fresh`: indices in the block of the rows to score, `[new]`; `entries`: the entry in the split's table of every
+    row of the block, `[rows]`; `start`: the entry of the first fresh row."""
 
     table: SplitTable
     fresh: Ints
@@ -52,9 +52,9 @@ class RowsDeduplicated(Event):
     """Repeated rows were scored once."""
 
     name: ClassVar[str] = "rows_deduplicated"
-    #: Share of the rows that were not scored again.
+    #: Fraction of rows that repeated an earlier row and were not scored.
     hit_rate: float
-    #: Seconds spent on finding repeats, and an estimate of the seconds that scoring them would have taken.
+    #: Seconds spent finding repeats, and an estimate of the seconds that scoring them would have taken.
     spent_s: float
     saved_s: float
 
@@ -89,7 +89,7 @@ class FindRepeats(Stage):
         return replace(block, repeats=repeats, num_rows=features.num_kept, num_bytes=0)
 
     def summary(self, times: StageTimes) -> Iterator[Event]:
-        """How many rows were not scored again, and whether finding them was worth it."""
+        """The share of rows that were not scored again, with a warning if finding them cost more than it saved."""
         if not times[self.name].rows:
             return
         rows, scored, spent = times[self.name].rows, times["forward"].rows, times[self.name].busy_s
@@ -100,9 +100,9 @@ class FindRepeats(Stage):
 
 
 class ForwardFresh(Stage):
-    """The forward pass for the rows of a block that have not been seen, and the outputs of all of them.
+    """Runs the forward pass on the fresh rows of a block, and fills in the outputs of all its rows.
 
-    The wait for blocks before this one is not counted as work of the forward pass.
+    The wait for earlier blocks is not counted as time of the forward pass.
     """
 
     name = Forward.name
@@ -123,11 +123,11 @@ class ForwardFresh(Stage):
 
 
 class SplitTable:
-    """The rows of one split that have been seen, and what the model gave for them. `find` is called by the one thread
-    that reads the split, `fill` by any."""
+    """The rows of one split seen so far, and the model's outputs for them. `find` is called only by the thread that
+    reads the split; `fill` may be called by any thread."""
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._multipliers: NDArray[np.uint64] | None = None
         self._hashes = np.empty(0, dtype=np.uint64)  # sorted
         self._entries, self._slots = np.empty((2, 0), dtype=np.int64)  # of the same rows
@@ -141,7 +141,7 @@ class SplitTable:
         self._broken = False
 
     def find(self, inputs: Mapping[str, Tensor]) -> Repeats:
-        """Which rows of the next block, `[rows, columns]` each, have been seen, and which are to be scored."""
+        """Find which rows of the next block, `[rows, columns]` each, repeat earlier ones, and which to score."""
         columns = [np.ascontiguousarray(tensor.T.numpy()) for tensor in inputs.values()]
         rows = columns[0].shape[1]
         hashes = self._hashed(columns)
@@ -160,9 +160,9 @@ class SplitTable:
         new = entries < 0
         follows = new & (leader != np.arange(rows)) & new[leader]
         equal = np.zeros(rows, dtype=np.bool_)
-        places = np.flatnonzero(follows)
-        equal[places] = np.logical_and.reduce(
-            [(bits[:, places] == bits[:, leader[places]]).all(axis=0) for bits in _bits(columns)]
+        indices = np.flatnonzero(follows)
+        equal[indices] = np.logical_and.reduce(
+            [(bits[:, indices] == bits[:, leader[indices]]).all(axis=0) for bits in _bits(columns)]
         )
         fresh = np.flatnonzero(new & ~equal)
         start = self._next
@@ -176,16 +176,17 @@ class SplitTable:
     def fill(
         self, repeats: Repeats, heads: Mapping[str, Tensor], failed: Mapping[int, str]
     ) -> tuple[dict[str, Tensor], dict[int, str]]:
-        """Enter what the model gave for the fresh rows of a block, and look up all of its rows.
+        """Store the model's outputs for the fresh rows of a block, and look up the outputs of all its rows.
 
         Args:
-            heads: `[new without failed, width]` each. failed: what the model said, by place among the fresh rows.
+            heads: `[new without failed, width]` each.
+            failed: error messages, by position among the fresh rows.
 
         Returns:
-            The same for the block: outputs of the rows that went through, and reasons by place in the block.
+            The same for the block: outputs of the rows that passed, and error messages by position in the block.
 
         Raises:
-            DedupeBrokenError: a block before this one has failed.
+            DedupeBrokenError: an earlier block has failed.
         """
         fresh = len(repeats.fresh)
         with self._changed:
@@ -197,12 +198,12 @@ class SplitTable:
                 self._append(heads, failed, fresh)
             else:
                 self._missing += fresh
-            self._failed |= {repeats.start + place: reason for place, reason in failed.items()}
-            self._filled = max(self._filled, repeats.start + fresh)  # blocks with nothing fresh may come late
+            self._failed |= {repeats.start + index: reason for index, reason in failed.items()}
+            self._filled = max(self._filled, repeats.start + fresh)  # blocks without fresh rows may come late
             self._changed.notify_all()
             reasons = {
-                place: self._failed[entry]
-                for place, entry in enumerate(repeats.entries.tolist() if self._failed else ())
+                index: self._failed[entry]
+                for index, entry in enumerate(repeats.entries.tolist() if self._failed else ())
                 if entry in self._failed
             }
             for name, pieces in self._outputs.items():
@@ -211,12 +212,12 @@ class SplitTable:
             whole = {name: pieces[0] for name, pieces in self._outputs.items()}
         wanted = repeats.entries
         if reasons:
-            wanted = wanted[[place not in reasons for place in range(len(wanted))]]
-        index = torch.from_numpy(wanted)
-        return {name: values[index] for name, values in whole.items()}, reasons
+            wanted = wanted[[index not in reasons for index in range(len(wanted))]]
+        taken = torch.from_numpy(wanted)
+        return {name: values[taken] for name, values in whole.items()}, reasons
 
     def _append(self, heads: Mapping[str, Tensor], failed: Mapping[int, str], fresh: int) -> None:
-        """Outputs behind the others, with zeros for entries that have none, which nobody looks up."""
+        """Append outputs, with zeros for entries without one, which are never looked up."""
         for name, values in heads.items():
             padded = values
             if failed or self._missing:
@@ -227,24 +228,24 @@ class SplitTable:
         self._missing = 0
 
     def give_up(self) -> None:
-        """A block cannot be filled in; those that wait for it are not to wait for ever."""
+        """Wake all waiting blocks: a block has failed and will not be filled in."""
         with self._changed:
             self._broken = True
             self._changed.notify_all()
 
     def _hashed(self, columns: list[NDArray[np.generic]]) -> NDArray[np.uint64]:
-        """Two sums of column × odd number, of which the upper halves are kept."""
+        """The upper halves of two sums of column × odd number."""
         number = sum(len(column) for column in columns)
         if self._multipliers is None:
             self._multipliers = np.random.default_rng(0).integers(1, 1 << 63, (2, number), dtype=np.uint64) * 2 + 1
         sums = np.zeros((2, columns[0].shape[1]), dtype=np.uint64)
-        place = 0
+        index = 0
         for bits in _bits(columns):
             for column in bits:
                 wide = column.astype(np.uint64)
                 for half in (0, 1):
-                    sums[half] += wide * self._multipliers[half, place]
-                place += 1
+                    sums[half] += wide * self._multipliers[half, index]
+                index += 1
         return np.asarray((sums[0] >> np.uint64(32) << np.uint64(32)) | (sums[1] >> np.uint64(32)))
 
     def _equals_remembered(self, columns: list[NDArray[np.generic]], rows: Ints, kept: Ints) -> NDArray[np.bool_]:
@@ -263,10 +264,10 @@ class SplitTable:
     def _remember(
         self, columns: list[NDArray[np.generic]], hashes: NDArray[np.uint64], fresh: Ints, entries: Ints
     ) -> None:
-        """Keep fresh rows for the blocks behind, one for each hash, as many as there is room for."""
+        """Keep fresh rows for later blocks, one for each hash, as many as there is room for."""
         size = sum(column.shape[0] * column.itemsize for column in columns)
         if not self._features:
-            room = max(1, self._most_bytes // size)
+            room = max(1, self._max_bytes // size)
             self._features = [np.empty((len(bits), room), dtype=bits.dtype) for bits in _bits(columns)]
         room = self._features[0].shape[1] - self._remembered
         if not room:
@@ -290,5 +291,5 @@ class SplitTable:
 
 
 def _bits(columns: list[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
-    """The same as unsigned numbers, so that equal means equal bit for bit, NaN included."""
+    """The columns as unsigned integers, so that equality is bitwise, NaN included."""
     return [column.view(np.uint32 if column.itemsize == 4 else np.uint64) for column in columns]

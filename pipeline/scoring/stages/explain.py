@@ -1,4 +1,4 @@
-"""explain: attributions of some rows, as further columns."""
+"""explain: attributions of some rows, as additional columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ...timing import StageTimes
     from ..block import Block
 
-#: The largest share of the difference in score that attributions may miss it by without a warning.
+#: A warning is logged if the largest gap exceeds this share of the largest difference in score.
 WIDE_GAP = 0.05
 
 
@@ -34,13 +34,13 @@ class RowsNotExplained(Event):
     level: ClassVar[Level] = "warning"
     rows: int
     reason: str = (
-        "rows between these and the baseline have no finite score, or make the model raise: their attributions are null"
+        "rows between these and the baseline have no finite score, or make the model raise; their attributions are null"
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExplanationRetried(Event):
-    """The model failed on rows together while they were explained, and passed in pieces."""
+    """While rows were explained, the model failed on a batch but passed in smaller pieces."""
 
     name: ClassVar[str] = "explanation_retried"
     level: ClassVar[Level] = "warning"
@@ -54,31 +54,31 @@ class RowsExplained(Event):
     name: ClassVar[str] = "rows_explained"
     method: str
     rows: int
-    #: The most that the attributions of a row miss the difference between its score and the baseline's by; None for
-    #: methods whose attributions do not sum to it.
+    #: The largest gap between the sum of a row's attributions and the difference between its score and the baseline's;
+    #: None for methods whose attributions do not sum to that difference.
     largest_gap: float | None = None
-    #: The largest of those differences.
+    #: The largest difference in score.
     largest_difference: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttributionsImprecise(Event):
-    """Attributions miss the difference in score by more than a twentieth of the largest one."""
+    """The largest gap exceeds a twentieth of the largest difference in score."""
 
     name: ClassVar[str] = "attributions_imprecise"
     level: ClassVar[Level] = "warning"
     largest_gap: float
     largest_difference: float
     reason: str = (
-        "attributions miss the difference in score widely: the model is too steep for the points of the path; pass"
-        " --explain shapley"
+        "the sums of attributions differ widely from the differences in score: the model is too steep for this many"
+        " points on the path; pass --explain shapley"
     )
 
 
 class Explain(Stage):
-    """`decoded` and `scored` with the columns of `--explain` behind the others.
+    """Appends the columns of `--explain` to `decoded` and `scored`.
 
-    The partition's name and the row's number in it decide which rows are explained.
+    The partition's name and the row's number in it determine which rows are explained.
     """
 
     name = "explain"
@@ -90,7 +90,7 @@ class Explain(Stage):
         features, decoded, scored = block.need_features(), block.need_decoded(), block.scored
         kept = positions_or_all(decoded.kept, decoded.batch.num_rows)
         index = np.searchsorted(kept_positions(features), kept)
-        assert features.sent is not None or not features.num_kept, "what is explained was transferred"
+        assert features.sent is not None or not features.num_kept, "explained rows were transferred"
         given = features.inputs if features.sent is None else features.sent.tensors
         inputs = dense(self._device.some(given, index))
         columns, number = self._attribution.columns(
@@ -98,20 +98,20 @@ class Explain(Stage):
         )
         explained = replace(decoded, columns=(*decoded.columns, *columns))
         if scored is not None:
-            assert block.origin.schema is not None, "what is written has a schema"
+            assert block.origin.schema is not None, "rows to write have a schema"
             rows = pa.RecordBatch.from_arrays([*scored.rows.columns, *columns], schema=block.origin.schema)
             scored = replace(scored, rows=rows)
         return replace(block, decoded=explained, scored=scored, num_rows=number, num_bytes=0)
 
     def summary(self, times: StageTimes) -> Iterator[Event]:
-        """How many rows have attributions, and how nearly those sum to the difference in score."""
+        """The number of rows with attributions, and how closely those sum to the difference in score."""
         attribution, rows = self._attribution, times[self.name].rows
         method = attribution.explain.method
         if attribution.lost:
             yield RowsNotExplained(rows=attribution.lost)
         if retried := attribution.retried:
             yield ExplanationRetried(
-                reason=f"the model fails on rows together that it takes in pieces, which is slow: {retried[0]}"
+                reason=f"the model fails on rows together and passes in pieces, which is slow: {retried[0]}"
             )
         if method not in COMPLETE:
             yield RowsExplained(method=method, rows=rows)

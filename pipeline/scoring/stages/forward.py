@@ -1,4 +1,4 @@
-"""forward: the raw output of every head, under `inference_mode`, back on the CPU."""
+"""forward: the raw output of every head, under `inference_mode`, moved to the CPU."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Forward(Stage):
     """`features` → `raw`, `[rows, members × width]` for every head.
 
-    On a CPU, rows that make the model raise are found by halving the block, and become rejects. A model that raises on
-    each of the first eight rows of a file alone is at fault itself.
+    On a CPU, rows that make the model raise are found by halving the block, and become rejects. If each of the first
+    eight rows of a file makes the model raise on its own, the model itself is at fault, and the run fails.
     """
 
     name = "forward"
@@ -33,11 +33,11 @@ class Forward(Stage):
         return self.run(block, None)
 
     def run(self, block: Block, rows: NDArray[np.int64] | None) -> Block:
-        """The same for some of the rows that are to be scored, at positions among them; None: all.
+        """Run the model on the rows to score, or on those at the positions in `rows` (None: all).
 
         Raises:
-            ModelFailedError: the model is at fault, names the source and the rows; or it raises on a GPU, whose state
-                is unknown then.
+            ModelFailedError: the model itself is at fault, or it raises on a GPU, whose state is unknown afterwards.
+                Names the source and the rows.
         """
         features = block.need_features()
         number = features.num_kept if rows is None else len(rows)

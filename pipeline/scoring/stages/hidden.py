@@ -1,4 +1,4 @@
-"""hidden: the results of hidden layers, from the graph as it was saved, before anything is folded."""
+"""hidden: the results of hidden layers, from the graph as saved, before layers are folded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Hidden(Stage):
-    """`features`, of the rows that went through the model → `hidden`: lists of float32 of a fixed size."""
+    """`features` of the rows that passed the model → `hidden`: fixed-size lists of float32."""
 
     name = "hidden"
 
@@ -51,11 +51,11 @@ class Hidden(Stage):
 
 
 class HiddenLayers:
-    """Models that run as far as the last layer that is asked for.
+    """Runs models up to the last requested layer.
 
     Args:
-        models: the members, as they were saved.
-        passes: how the rows of a block go through them.
+        models: the members as saved.
+        passes: cuts a block into forward passes.
     """
 
     def __init__(
@@ -63,18 +63,17 @@ class HiddenLayers:
     ) -> None:
         self.columns, self._call, self._passes = tuple(columns), call, passes
         self._models: dict[int, GraphModel] = {}
-        for place in dict.fromkeys(column.member for column in columns):
-            model = models[place]
-            assert isinstance(model, GraphModel), "only graphs have layers that can be named"
-            self._models[place] = model
+        for member in dict.fromkeys(column.member for column in columns):
+            model = models[member]
+            assert isinstance(model, GraphModel), "only graphs have named layers"
+            self._models[member] = model
 
     def run(self, inputs: Inputs) -> dict[str, Tensor]:
-        """The results for some rows, float32 `[rows, width]` by the name of the column. Models of sequences have no
-        layers that can be named.
+        """The results for some rows, float32 `[rows, width]` by column name. Sequence models have no named layers.
 
         Raises:
-            BundleError: a result that is not as wide as the bundle says.
-            ModelFailedError: the model fails on rows that went through it before, in pieces.
+            BundleError: the width of a result is not the one in the bundle.
+            ModelFailedError: the model fails on rows that it passed before, in smaller pieces.
         """
         pieces: dict[str, list[Tensor]] = {column.name: [] for column in self.columns}
         with torch.inference_mode():
@@ -83,8 +82,8 @@ class HiddenLayers:
                     made = self._pass(one.arguments)
                 except (ScorelineError, MemoryError):
                     raise
-                except Exception as error:  # whatever a model raises on rows that it takes alone
-                    raise ModelFailedError(f"the model fails as far as its hidden layers: {one_line(error)}") from error
+                except Exception as error:  # whatever a model raises on rows that it passes in smaller pieces
+                    raise ModelFailedError(f"the model fails before its hidden layers: {one_line(error)}") from error
                 for column, values in made:
                     pieces[column.name].append(values)
         return {name: torch.cat(values) for name, values in pieces.items()}
@@ -92,17 +91,17 @@ class HiddenLayers:
     def _pass(self, inputs: Mapping[str, Tensor]) -> list[tuple[HiddenColumn, Tensor]]:
         rows = next(iter(inputs.values())).shape[0]
         made = []
-        for place, model in self._models.items():
-            own = {name: tensor.clone() for name, tensor in inputs.items()}  # some write over theirs
+        for member, model in self._models.items():
+            own = {name: tensor.clone() for name, tensor in inputs.items()}  # some models overwrite them
             given = [own] if self._call == "dict" else list(own.values())
-            mine = [column for column in self.columns if column.member == place]
+            mine = [column for column in self.columns if column.member == member]
             found = intermediates(model, {column.node for column in mine}, *given)
             for column in mine:
                 values = found[column.node].float()
                 if values.numel() != rows * column.width or values.shape[0] != rows:
                     raise BundleError(
-                        f"layer {column.node!r} gives {tuple(values.shape)} for {rows} rows, and the bundle says"
-                        f" {column.width} numbers for each; save the bundle again"
+                        f"layer {column.node!r} returns shape {tuple(values.shape)} for {rows} rows, but the bundle"
+                        f" declares {column.width} numbers for each row; save the bundle again"
                     )
                 made.append((column, values.reshape(rows, column.width)))
         return made

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Images(Stage):
-    """In `checked`, pixels in place of bytes and paths: float32 `[kept, channels, height, width]`.
+    """Replaces bytes and paths in `checked` by pixels: float32 `[kept, channels, height, width]`.
 
     Args:
         kinds: the bundle's inputs; those that open files are decoded.
-        mapper: runs the decoding, in threads where it has them.
+        mapper: the map function for decoding, which may use threads.
     """
 
     name = "images"
@@ -46,7 +46,7 @@ class Images(Stage):
 
 
 def _without(checked: CheckedBatch, broken: Mapping[int, str], name: str) -> CheckedBatch:
-    """The rows whose image could be decoded; the others are rejects."""
+    """Keep the rows whose image was decoded; the others become rejects."""
     before = positions_or_all(checked.kept, checked.batch.num_rows)
     good = np.delete(np.arange(len(before)), list(broken))
     indices = np.array(sorted(broken), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""scale: the saved steps in float64, then the model's inputs."""
+"""scale: apply the saved preprocessing steps in float64, then build the model's inputs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Scale(Stage):
-    """`checked` → `features`, `[kept, columns]` each. What was checked is let go.
+    """`checked` → `features`, `[kept, columns]` each. Releases `checked`.
 
     Args:
-        limits: the sizes of embeddings by the column that indexes them.
-        sources: the raw feature behind each column.
-        pin: whether to fill pinned memory, which a GPU copies from.
+        limits: embedding sizes by the column that indexes them.
+        sources: the raw feature of each column.
+        pin: whether to use pinned memory, for copies to a GPU.
     """
 
     name = "scale"

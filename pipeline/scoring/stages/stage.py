@@ -1,4 +1,4 @@
-"""What a stage is."""
+"""The base class of stages."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 
 class Stage(ABC):
-    """One step of the line: a block in, the block with this step's result out.
+    """One step of the line: takes a block, and returns it with this step's result.
 
-    `name` is the row of the stage table that its time goes to. Stages of `load` run in the reader thread of one
-    partition and may keep state between its blocks; stages of `score` are shared by all lanes and keep none.
+    `name` is its row in the stage table. Loading stages run in the reader thread of one partition and may keep state
+    between its blocks; scoring stages are shared by all lanes and must be stateless.
     """
 
     name: str
 
     @abstractmethod
     def __call__(self, block: Block) -> Block:
-        """Raises what `errors.py` names; rows that cannot be scored become rejects instead."""
+        """Raises subclasses of ScorelineError; rows that cannot be scored become rejects instead."""
 
     def summary(self, times: StageTimes) -> Iterator[Event]:  # noqa: ARG002 - most have none
         """Events for the end of a run.
 
         Args:
-            times: of the whole run.
+            times: the stage times of the whole run.
         """
         return iter(())

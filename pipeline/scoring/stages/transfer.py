@@ -1,4 +1,4 @@
-"""transfer: the model's inputs on their way to the device."""
+"""transfer: send the model's inputs to the device."""
 
 from __future__ import annotations
 

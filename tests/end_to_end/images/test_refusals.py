@@ -81,7 +81,7 @@ PLAIN = pa.table({"photo": pa.array(PHOTOS[:4], pa.binary()), "age": [1.0, 2.0, 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({}, "holds bytes; where they are images, pass inputs=Image"),
+        ({}, "holds bytes; if they are images, pass inputs=Image"),
         ({"images": {"photo": {}}}, "size"),
         ({"images": {"photo": {"resize": 20}}}, "size"),
         ({"images": {"photo": {"size": 12}}}, "size"),
@@ -95,8 +95,8 @@ PLAIN = pa.table({"photo": pa.array(PHOTOS[:4], pa.binary()), "age": [1.0, 2.0, 
         ({"images": {"photo": {**SIZE, "channels": 4}}}, "channels"),
         ({"images": {"photo": {**SIZE, "interpolation": "cubic"}}}, "interpolation"),
         ({"images": {"photo": {**SIZE, "resize": 15}}}, "resize 15 leaves less than the size"),
-        ({"images": {"photo": SIZE}, "scaler": StandardScaler().fit([[1.0], [2.0]])}, "there are none"),
-        ({"images": {"photo": SIZE, "age": SIZE}, "features": ["photo", "age"]}, "an image is its bytes or its path"),
+        ({"images": {"photo": SIZE}, "scaler": StandardScaler().fit([[1.0], [2.0]])}, "the model takes none"),
+        ({"images": {"photo": SIZE, "age": SIZE}, "features": ["photo", "age"]}, "but Image takes bytes or paths"),
     ],
 )  # fmt: skip
 def test_image_specs_are_checked(tmp_path: Path, words: dict[str, Any], message: str) -> None:

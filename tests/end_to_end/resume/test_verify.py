@@ -27,7 +27,7 @@ class TestVerify:
         manifest = out / "_scoreline" / "run.json"
         if harm == "rejects":
             shutil.copy(out / "_rejects" / "1.arrow", out / "_rejects" / "nobody.arrow")
-            says = "_rejects/nobody.arrow: rejects that no part names"
+            says = "_rejects/nobody.arrow: rejects that do not belong to any part"
         elif harm == "run.json":
             manifest.write_text(manifest.read_text().replace('"rows_scored": 149', '"rows_scored": 148', 1))
             says = "run.json"
@@ -41,7 +41,7 @@ class TestVerify:
             (tmp_path / "elsewhere").mkdir()
             shutil.copy(out / "0.parquet", tmp_path / "elsewhere" / "copy.parquet")
             (out / "linked").symlink_to(tmp_path / "elsewhere")
-            says = "linked/copy.parquet: is no part of the run"
+            says = "linked/copy.parquet: is not a part of the run"
         result = scoreline("verify", out)
         assert result.code == 65, result.out
         assert says in result.message

@@ -58,7 +58,7 @@ def refused(tmp_path: Path, model: Any, **described: Any) -> str:
         ({"task": "multiclass"}, "it must return one row for each"),
         ({"threshold": 0.3}, "unexpected keyword argument 'threshold'"),
         ({"generate": {"end": "O", "steps": 3}}, "unexpected keyword argument 'generate'"),
-        ({"scaler": nn.Identity()}, "scaler= is for columns of a Table"),
+        ({"scaler": nn.Identity()}, "scaler= needs columns of a Table"),
     ],
 )
 def test_taggers_that_are_refused(tmp_path: Path, described: dict[str, Any], message: str) -> None:
@@ -80,7 +80,7 @@ def test_tags_without_a_sequence_are_refused(tmp_path: Path) -> None:
     message = refused(tmp_path, nn.Linear(1, 4), **TAGGING, sample=frame, sequences=None, vocabularies=None)
     assert "tagging gives a label for each step of a sequence, and there is none" in message
     texts = pa.table({"x": ["wörd 1", "wörd 2"]})
-    assert "is text, and TokenSequence takes lists" in refused(tmp_path, net(None, 4), **TAGGING, sample=texts)
+    assert "is text, but TokenSequence takes lists" in refused(tmp_path, net(None, 4), **TAGGING, sample=texts)
 
 
 class Shifted(nn.Module):
@@ -115,7 +115,7 @@ def test_a_model_that_sees_its_padding_is_refused(tmp_path: Path, lengths: list[
         tmp_path, Deaf(), task="multiclass", labels=["x", "y", "z"], sample=table("words", drawn("words", lengths)),
         sequences={"x": {"longest": 40, "mask": "real"}},
     )  # fmt: skip
-    assert "changes with the padding behind it; let it use its mask wherever steps meet" in message
+    assert "changes with the padding after it; use the mask wherever steps are combined" in message
 
 
 def generating(tmp_path: Path, model: Any, **described: Any) -> str:

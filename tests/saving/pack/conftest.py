@@ -1,4 +1,4 @@
-"""What someone saved at training time."""
+"""Files that a training script has saved."""
 
 from pathlib import Path
 
@@ -24,5 +24,5 @@ def scaler() -> StandardScaler:
 
 @pytest.fixture
 def files(tmp_path: Path, model: nn.Module, scaler: StandardScaler) -> Path:
-    """What someone saved at training time."""
+    """A folder with the files that a training script has saved."""
     return write_files(tmp_path, model, scaler)

@@ -1,4 +1,4 @@
-"""Bundles from files: weights, scalers, expectations, and what is missing said with a line to paste."""
+"""Bundles from files: weights, scalers, expected predictions, and messages with a line to paste for missing fields."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Command = Callable[..., Result]
 
 
 def as_trained(bundle: Path, model: nn.Module, scaler: Any) -> None:
-    """The bundle scores new rows as bare torch and scikit-learn do."""
+    """Check that the bundle scores new rows as plain torch and scikit-learn do."""
     new = FRAME * 1.5 + 0.1
     got = Scorer.load(bundle, device="cpu").score_frame(new)["probability"]
     np.testing.assert_allclose(got, probabilities(model, scaler, new)[:, 1], rtol=0, atol=1e-6)
@@ -42,7 +42,7 @@ MODELS = {
 def test_weights_with_their_architecture(
     name: str, files: Path, model: nn.Module, scaler: StandardScaler, scoreline: Command
 ) -> None:
-    """A list of layers, or a factory that is imported only here; the bundle is data either way."""
+    """A list of layers, or a factory that is imported only for packing; either way, the bundle contains only data."""
     text, flags = MODELS[name]
     result = scoreline("pack", spec(files, model=text), files / "b", *flags)
     assert result.code == 0, result.err
@@ -62,7 +62,7 @@ def test_weights_with_their_architecture(
 def test_scaler_files(
     file: str, flags: tuple[str, ...], files: Path, model: nn.Module, scaler: StandardScaler, scoreline: Command
 ) -> None:
-    """By skops' trusted types, by numbers, or by a child process that hands back data; expected= stands by."""
+    """skops with trusted types, numbers, or a pickle read by a child process; compared with `expected`."""
     result = scoreline("pack", spec(files, scaler=file, more='expected = "expected.csv"'), files / "b", *flags)
     assert result.code == 0, result.err
     as_trained(files / "b", model, scaler)
@@ -75,10 +75,10 @@ def test_scaler_files(
 
 
 @pytest.mark.parametrize("file", ["named.json", "named.npz"])
-def test_numbers_are_bound_by_the_names_they_were_fitted_with(
+def test_numbers_are_bound_by_their_feature_names(
     files: Path, model: nn.Module, scaler: StandardScaler, scoreline: Command, file: str
 ) -> None:
-    """As fitted objects are, in whatever order; a spec that says otherwise is refused."""
+    """In any order, as fitted objects are; a spec with another order is refused."""
     names = list(reversed(FRAME.columns))
     other = StandardScaler().fit(FRAME[names])
     numbers = {"feature_names_in_": names, "mean": other.mean_, "scale": other.scale_}
@@ -97,7 +97,7 @@ def test_numbers_are_bound_by_the_names_they_were_fitted_with(
 
 
 def test_numbers_in_an_npz(files: Path, model: nn.Module, scaler: StandardScaler, scoreline: Command) -> None:
-    """Their kind has to be said."""
+    """Their kind is required."""
     refused = scoreline("pack", spec(files, scaler="scaler.npz"), files / "b")
     assert 'kind = "standard"' in refused.message
     path = spec(files, scaler="scaler.npz")
@@ -112,8 +112,8 @@ def test_numbers_in_an_npz(files: Path, model: nn.Module, scaler: StandardScaler
 
 
 @pytest.mark.parametrize("flags", [(), ("--allow-pickle",)])
-def test_an_expectation_that_does_not_come_out(files: Path, scoreline: Command, flags: tuple[str, ...]) -> None:
-    """A scaler that was forgotten, from files; a scaler of elsewhere, from a pickle."""
+def test_expected_predictions_that_are_not_reproduced(files: Path, scoreline: Command, flags: tuple[str, ...]) -> None:
+    """With a forgotten scaler, and with another scaler, from a pickle."""
     joblib.dump(StandardScaler().fit(FRAME * 3), files / "other.joblib")
     path = spec(files, scaler="other.joblib" if flags else None, more='expected = "expected.csv"')
     result = scoreline("pack", path, files / "b", *flags)
@@ -122,8 +122,8 @@ def test_an_expectation_that_does_not_come_out(files: Path, scoreline: Command, 
     assert not (files / "b").exists()
 
 
-def test_whatever_is_missing_is_said_with_a_line_to_paste(files: Path, scoreline: Command) -> None:
-    """Pasting what is printed, again and again, ends in a bundle."""
+def test_messages_for_missing_fields_have_a_line_to_paste(files: Path, scoreline: Command) -> None:
+    """Pasting the suggested lines one after another results in a bundle."""
     path = files / "grow.toml"
     path.write_text("")
     answers = {
@@ -150,7 +150,7 @@ def test_whatever_is_missing_is_said_with_a_line_to_paste(files: Path, scoreline
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ('weights = "weights.pt"', 'layers = [{type = "Linear"'),
         ("", 'weights = "weights.safetensors"'),
@@ -158,31 +158,31 @@ def test_whatever_is_missing_is_said_with_a_line_to_paste(files: Path, scoreline
         ('file = "whole.pt"', "--allow-import"),
         (f'weights = "whole.pt"\nlayers = {LAYERS}', "model.state_dict()"),
         (f'weights = "checkpoint.pth"\nlayers = {LAYERS}', 'weights_key = "state_dict"'),
-        ('weights = "weights.pt"\nlayers = [{type = "Linear", in_features = 3, out_features = 2}]', "does not fit"),
-        ('weights = "weights.pt"\nlayers = [{type = "Conv9d"}]', "'Conv9d'; known are Linear"),
+        ('weights = "weights.pt"\nlayers = [{type = "Linear", in_features = 3, out_features = 2}]', "does not match"),
+        ('weights = "weights.pt"\nlayers = [{type = "Conv9d"}]', "'Conv9d'; supported are Linear"),
         ('weights = "weights.pt"\nlayers = [{type = "Linear", size = 3}]', "layer 0 of the spec, Linear"),
         ('file = "nowhere.onnx"', "cannot be read"),
         ('file = "sample.csv"\n', "--allow-import"),
         ("bogus = 1", "bogus"),
     ],
 )
-def test_models_that_cannot_be_packed(files: Path, scoreline: Command, text: str, says: str) -> None:
-    """78, one line, the next step in it."""
+def test_models_that_cannot_be_packed(files: Path, scoreline: Command, text: str, message: str) -> None:
+    """Exit code 78, and one line with the next step."""
     result = scoreline("pack", spec(files, model=text), files / "b")
     assert result.code == 78, result.out
-    assert says in result.message
+    assert message in result.message
     assert "\n" not in result.message.strip()
     assert not (files / "b").exists()
 
 
 def test_usage(scoreline: Command, tmp_path: Path) -> None:
-    """Two words, or one with an MLflow model."""
+    """Needs a spec and an output folder, and the spec must exist."""
     assert scoreline("pack", tmp_path / "x.toml").code == 2
     assert scoreline("pack", tmp_path / "no.toml", tmp_path / "b").code == 78
 
 
 def test_an_mlflow_folder(files: Path, model: nn.Module, scoreline: Command) -> None:
-    """Its MLmodel as MLflow writes it, read without mlflow; task and labels are ours to say."""
+    """With an MLmodel as MLflow writes it, read without mlflow; task and labels come from the spec."""
     folder = files / "mlruns" / "model"
     (folder / "data").mkdir(parents=True)
     torch.save(model, folder / "data" / "model.pth")
@@ -212,7 +212,7 @@ def test_an_mlflow_folder(files: Path, model: nn.Module, scoreline: Command) -> 
 
 
 def test_a_target_scaler_from_numbers(files: Path, scoreline: Command) -> None:
-    """Its inverse, in the target's own unit."""
+    """Its inverse is applied: predictions are in the target's unit."""
     (files / "target.json").write_text(json.dumps({"kind": "standard", "mean": [50.0], "scale": [4.0]}))
     network = nn.Linear(3, 1)
     torch.save(network.state_dict(), files / "linear.pt")
@@ -230,7 +230,7 @@ def test_a_target_scaler_from_numbers(files: Path, scoreline: Command) -> None:
 
 
 def test_many_categories_are_probed_at_once(files: Path) -> None:
-    """Ten thousand of them, in one call of the encoder."""
+    """Ten thousand categories take one call of the encoder."""
     from scoreline.pipeline.saving.fitted import Compiler
 
     words = pd.DataFrame({"word": [f"w{n}" for n in range(10_000)]})
@@ -243,7 +243,7 @@ def test_many_categories_are_probed_at_once(files: Path) -> None:
 
 
 def test_a_bundle_of_images_from_files(tmp_path: Path, scoreline: Command) -> None:
-    """Paths begin where the sample lies, wherever the command runs; the score is bare torch's."""
+    """Paths are relative to the sample's folder, not to the working directory; scores equal plain torch's."""
     (tmp_path / "scans").mkdir()
     pictures = [RNG.integers(0, 255, (6, 6), dtype=np.uint8) for _ in range(9)]
     for at, picture in enumerate(pictures):

@@ -1,4 +1,4 @@
-"""What is a pickle or code says so and asks, and nothing of it runs otherwise."""
+"""Pickles and code need a flag, and nothing of them is executed without it."""
 
 import io
 import json
@@ -27,8 +27,8 @@ from textbook import ClassificationModel
 Command = Callable[..., Result]
 
 
-class Evil:
-    """Leaves a file behind when it is unpickled."""
+class Malicious:
+    """Creates a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -56,7 +56,7 @@ for words in json.loads(sys.argv[1]):
 
 
 def zipped_pickle(payload: bytes) -> bytes:
-    """A zip with a pickle in it, as torch and .npz have."""
+    """A zip file with a pickle in it, as in torch files and .npz."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as archive:
         archive.writestr("archive/data.pkl", payload)
@@ -72,8 +72,8 @@ NAMES = (
 
 
 def spec_with_a_pickle(name: str, files: Path) -> Path:
-    """A spec in a folder of files, of which the one of that name is a pickle that leaves `executed` behind."""
-    evil = Evil(files / "executed")
+    """A spec whose file of that name is a pickle that creates `executed` when it is read."""
+    evil = Malicious(files / "executed")
     payload = pickle.dumps(evil)
     data = zipped_pickle(payload) if name in ("weights.pt", "scaler.skops", "scaler.npz") else payload
     (files / name).write_bytes(data)
@@ -92,7 +92,7 @@ def spec_with_a_pickle(name: str, files: Path) -> Path:
 
 @dataclass(frozen=True)
 class Packed:
-    """What `pack` did with a spec, under the audit hook."""
+    """The result of `pack` with a spec, under the audit hook."""
 
     files: Path
     code: int
@@ -104,7 +104,7 @@ class Packed:
 def packed(
     tmp_path_factory: pytest.TempPathFactory, model: torch.nn.Module, scaler: StandardScaler
 ) -> dict[str, Packed]:
-    """Every spec packed by one process under the audit hook: its imports take far longer than all of them."""
+    """Every spec, packed by one process under the audit hook, since imports take longer than packing."""
     folders = {name: write_files(tmp_path_factory.mktemp("packed"), model, scaler) for name in NAMES}
     words = [["pack", str(spec_with_a_pickle(name, files)), str(files / "b")] for name, files in folders.items()]
     done = subprocess.run(
@@ -112,16 +112,16 @@ def packed(
     )
     assert done.returncode == 0, done.stderr
     assert not done.stdout
-    said = re.findall(r"(.*?)^ENDED (\d+) (\[.*?\])$\n", done.stderr, re.DOTALL | re.MULTILINE)
+    ended = re.findall(r"(.*?)^ENDED (\d+) (\[.*?\])$\n", done.stderr, re.DOTALL | re.MULTILINE)
     return {
         name: Packed(folders[name], int(code), json.loads(events), err)
-        for name, (err, code, events) in zip(NAMES, said, strict=True)
+        for name, (err, code, events) in zip(NAMES, ended, strict=True)
     }
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_pickle_under_any_name_executes_nothing(name: str, packed: dict[str, Packed]) -> None:
-    """M1: in a process under an audit hook, nothing of the file is executed, compiled or looked up."""
+    """Under an audit hook, nothing of the file is executed, compiled or looked up."""
     result = packed[name]
     assert result.code == 78, result.err
     assert "Traceback" not in result.err
@@ -130,10 +130,10 @@ def test_a_pickle_under_any_name_executes_nothing(name: str, packed: dict[str, P
     assert not (result.files / "b").exists()
 
 
-def test_the_audit_sees_what_it_should(files: Path) -> None:
-    """The same file, unpickled: so the hook above is no blind one."""
+def test_the_audit_hook_detects_unpickling(files: Path) -> None:
+    """The same file, unpickled on purpose, is recorded by the hook."""
     mark = files / "executed"
-    (files / "evil.pkl").write_bytes(pickle.dumps(Evil(mark)))
+    (files / "evil.pkl").write_bytes(pickle.dumps(Malicious(mark)))
     code = AUDITED.replace("run(words)", "pickle.load(open(words[0], 'rb'))").replace(
         "import json", "import json, pickle"
     )
@@ -145,9 +145,9 @@ def test_the_audit_sees_what_it_should(files: Path) -> None:
 
 
 def test_pickles_are_read_by_another_process(files: Path, scoreline: Command) -> None:
-    """With --allow-pickle the child executes it, as was asked; the parent takes data or nothing."""
+    """With --allow-pickle, the child process executes the pickle; the parent only accepts data."""
     mark = files / "executed"
-    (files / "evil.pkl").write_bytes(pickle.dumps(Evil(mark)))
+    (files / "evil.pkl").write_bytes(pickle.dumps(Malicious(mark)))
     result = scoreline("pack", spec(files, scaler="evil.pkl"), files / "b", "--allow-pickle")
     assert result.code == 78
     assert mark.exists()
@@ -155,7 +155,7 @@ def test_pickles_are_read_by_another_process(files: Path, scoreline: Command) ->
 
 
 def test_a_mixed_pipeline_from_joblib(files: Path, scoreline: Command) -> None:
-    """A ColumnTransformer over numbers and words, pickled, becomes steps."""
+    """A pickled ColumnTransformer of numbers and text becomes steps."""
     frame = FRAME.assign(c=RNG.choice(["x", "y"], 40))
     frame.to_csv(files / "sample.csv", index=False)
     fitted = ColumnTransformer([("n", StandardScaler(), ["a", "b"]), ("c", OneHotEncoder(), ["c"])]).fit(frame)
@@ -172,8 +172,8 @@ def test_a_mixed_pipeline_from_joblib(files: Path, scoreline: Command) -> None:
     np.testing.assert_allclose(got, probabilities(network, fitted, frame)[:, 1], rtol=0, atol=1e-6)
 
 
-def test_code_that_ends_the_process_is_no_success(files: Path, scoreline: Command) -> None:
-    """A scheduler would take exit 0 for done."""
+def test_code_that_ends_the_process_is_not_a_success(files: Path, scoreline: Command) -> None:
+    """A scheduler would take exit code 0 for success."""
     (files / "quits.py").write_text("import sys\nsys.exit(0)\n")
     result = scoreline(
         "pack", spec(files, model='weights = "weights.pt"\nfactory = "quits:make"'), files / "b", "--allow-import"

@@ -1,4 +1,4 @@
-"""pack.toml: the specs of save_bundle as tables, and what is wrong with one."""
+"""pack.toml: the specs of save_bundle as tables, and their error messages."""
 
 import json
 from pathlib import Path
@@ -13,13 +13,13 @@ FOREIGN = ("Input should", "Field required", "validation error", "constrained", 
 
 
 def read(folder: Path, text: str) -> PackSpec:
-    """The spec of a text."""
+    """The spec from a text."""
     (folder / "pack.toml").write_text(text)
     return read_spec(folder / "pack.toml")
 
 
 def test_one_task_or_several(tmp_path: Path) -> None:
-    """A table with a kind is the only one; tables in it are named."""
+    """A table with a kind is a single task; otherwise its tables are tasks by name."""
     spec = read(tmp_path, '[task]\nkind = "binary"\nlabels = ["no", "yes"]\nthreshold = 0.3\n')
     assert spec.task == Binary(["no", "yes"], threshold=0.3)
     spec = read(
@@ -35,7 +35,7 @@ def test_one_task_or_several(tmp_path: Path) -> None:
 
 
 def test_one_input_or_several(tmp_path: Path) -> None:
-    """As tasks."""
+    """As for tasks."""
     spec = read(tmp_path, '[inputs]\nkind = "image"\ncolumn = "photo"\nsize = [8, 8]\n')
     assert spec.inputs == Image("photo", size=(8, 8), mean=[], std=[])
     spec = read(
@@ -46,14 +46,14 @@ def test_one_input_or_several(tmp_path: Path) -> None:
 
 
 def test_one_model_or_several(tmp_path: Path) -> None:
-    """Members make an ensemble."""
+    """A model with members is an ensemble."""
     assert read(tmp_path, '[model]\nfile = "m.onnx"\n').model == ModelFile(file="m.onnx")
     spec = read(tmp_path, '[model]\ncombine = "vote"\n[[model.members]]\nfile = "a.onnx"\n')
     assert spec.model == EnsembleOfFiles([ModelFile(file="a.onnx")], combine="vote")
 
 
 def test_a_spec_survives_json(tmp_path: Path) -> None:
-    """The child process that unpickles is given it so."""
+    """The child process that unpickles receives it as JSON."""
     spec = read(
         tmp_path,
         'features = ["a"]\n[task]\nkind = "multilabel"\nlabels = ["u", "v"]\nthreshold = {u = 0.3}\n'
@@ -63,11 +63,11 @@ def test_a_spec_survives_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
-        ("labels = [0, 1]", "'labels' is not a field at the top; move it under [task]"),
-        ("sampel = 'a'", "'sampel' is not a field at the top; did you mean 'sample'?"),
-        ("weights = 'a'", "'weights' is not a field at the top; move it under [model]"),
+        ("labels = [0, 1]", "'labels' is not a top-level field; move it under [task]"),
+        ("sampel = 'a'", "'sampel' is not a top-level field; did you mean 'sample'?"),
+        ("weights = 'a'", "'weights' is not a top-level field; move it under [model]"),
         ("task = 'binary'", "task: 'binary' is not a table; write [task] with kind = \"binary\" or another kind"),
         ("[task]\nlabels = [0, 1]", "task lacks 'kind'; add: kind = \"binary\"   # or multiclass, multilabel"),
         ("[task]\nkind = 'multi'", "task: kind: 'multi' is not one of 'binary', 'multiclass'"),
@@ -94,12 +94,12 @@ def test_a_spec_survives_json(tmp_path: Path) -> None:
         ("sample = 3", "sample: 3 is not text"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str, says: str) -> None:
+def test_errors_are_one_line(tmp_path: Path, text: str, message: str) -> None:
     """With the file, the table, the field and the value."""
     with pytest.raises(BundleError) as caught:
         read(tmp_path, text)
-    said = str(caught.value)
-    assert said.startswith(f"spec {str(tmp_path / 'pack.toml')!r}: ")
-    assert says in said
-    assert "\n" not in said
-    assert not [word for word in FOREIGN if word in said]
+    error = str(caught.value)
+    assert error.startswith(f"spec {str(tmp_path / 'pack.toml')!r}: ")
+    assert message in error
+    assert "\n" not in error
+    assert not [word for word in FOREIGN if word in error]

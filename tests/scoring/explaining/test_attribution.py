@@ -1,4 +1,4 @@
-"""Attributions, against captum on the bare model and against arithmetic."""
+"""Attributions, compared with captum on the bare model and with direct calculation."""
 
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,19 @@ def attributions(scored: pd.DataFrame, features: list[str]) -> np.ndarray:
 
 
 def middle(frame: pd.DataFrame) -> np.ndarray:
-    """The lower median of every column of what the bundle took for golden rows, `[1, features]`."""
-    places = np.unique(np.linspace(0, len(frame) - 1, min(256, len(frame))).round().astype(int))
-    return np.quantile(frame.to_numpy(dtype=np.float64)[places], 0.5, axis=0, method="lower")[None]
+    """The lower median of every column of the bundle's golden rows, `[1, features]`."""
+    indices = np.unique(np.linspace(0, len(frame) - 1, min(256, len(frame))).round().astype(int))
+    return np.quantile(frame.to_numpy(dtype=np.float64)[indices], 0.5, axis=0, method="lower")[None]
 
 
 def prepared(example: Example, raw: np.ndarray) -> torch.Tensor:
-    """The model's inputs by the user's own scaler."""
+    """The model's inputs, from the user's own scaler."""
     return torch.from_numpy(example.scaler.transform(pd.DataFrame(raw, columns=example.features)).astype(np.float32))
 
 
 @pytest.fixture(scope="module")
 def linear(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame, nn.Linear, StandardScaler]:
-    """One layer behind a scaler, of which everything is known."""
+    """A scaler and one linear layer, with known weights."""
     rng = np.random.default_rng(3)
     frame = pd.DataFrame(rng.normal(50, 20, (120, 4)), columns=list("abcd"))
     scaler = StandardScaler().fit(frame)
@@ -50,7 +50,7 @@ def linear(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame
 
 @pytest.mark.parametrize("method", ["integrated-gradients", "shapley", "occlusion"])
 def test_a_linear_model_is_weight_times_difference(linear: Any, method: str) -> None:
-    """w / scale × (value − baseline), in the raw features' own units."""
+    """w / scale × (value − baseline), in the units of the raw features."""
     folder, frame, model, scaler = linear
     scored = explained(folder, frame, method)
     weights = model.weight.detach().double().numpy()[0] / scaler.scale_
@@ -60,7 +60,7 @@ def test_a_linear_model_is_weight_times_difference(linear: Any, method: str) -> 
 
 
 def test_lime_finds_the_weights_of_a_linear_model(linear: Any) -> None:
-    """As nearly as a Lasso on 200 draws can; the shrinkage is captum's own."""
+    """Up to the shrinkage of a regression on 200 samples."""
     folder, frame, model, scaler = linear
     found = attributions(explained(folder, frame.head(20), "lime"), list("abcd"))
     weights = model.weight.detach().double().numpy()[0] / scaler.scale_
@@ -70,7 +70,7 @@ def test_lime_finds_the_weights_of_a_linear_model(linear: Any) -> None:
 
 @pytest.mark.parametrize("method", METHODS[:2] + METHODS[3:])
 def test_equal_to_captum_on_the_bare_model(digits: Example, method: str) -> None:
-    """The same rows and baseline, the class that the model predicts."""
+    """With the same rows and baseline, for the predicted class."""
     frame = digits.frame.head(40)
     scored = explained(digits.bundle, frame, method)
     inputs = prepared(digits, frame[digits.features].to_numpy(dtype=np.float64))
@@ -98,7 +98,7 @@ def test_equal_to_captum_on_the_bare_model(digits: Example, method: str) -> None
 
 @pytest.mark.parametrize("method", METHODS[:2])
 def test_attributions_sum_to_the_difference_in_score(cancer: Example, method: str) -> None:
-    """Within the gap that is reported beside them, which is small."""
+    """Up to the reported gap, which is small."""
     frame = cancer.frame.head(60)
     scored = explained(cancer.bundle, frame, method, target="1")
     scores = cancer.raw(frame)[:, 0].astype(np.float64)
@@ -112,7 +112,7 @@ def test_attributions_sum_to_the_difference_in_score(cancer: Example, method: st
 
 
 def test_the_predicted_class_of_one_logit(linear: Any, tmp_path: Path) -> None:
-    """Where the first label is predicted, its score is the negative logit."""
+    """If the first label is predicted, its score is the negative logit."""
     _, frame, model, scaler = linear
     bundle = tmp_path / "b"
     save_bundle(bundle, model, features=list("abcd"), task=Binary(["no", "yes"]), scaler=scaler, sample=frame)
@@ -125,7 +125,7 @@ def test_the_predicted_class_of_one_logit(linear: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_raw_features_behind_a_scaler_and_one_hot(tmp_path: Path, method: str) -> None:
-    """One attribution for a text feature that became four columns, and the sum still holds."""
+    """A text feature that is encoded into four columns has one attribution, and the sum is correct."""
     rng = np.random.default_rng(5)
     frame = pd.DataFrame(
         {"size": rng.normal(10, 3, 90), "colour": rng.choice(["red", "green", "blue", "grey"], 90), "age": range(90)}
@@ -160,7 +160,7 @@ def test_raw_features_behind_a_scaler_and_one_hot(tmp_path: Path, method: str) -
 
 
 def test_embeddings_are_explained_but_not_by_gradients(tmp_path: Path) -> None:
-    """An index is set to the most frequent one, whole; gradients of it say nothing and are refused."""
+    """The baseline of an index is the most frequent one; gradients are meaningless for indices and are refused."""
 
     class Lookup(nn.Module):
         def __init__(self) -> None:
@@ -184,8 +184,8 @@ def test_embeddings_are_explained_but_not_by_gradients(tmp_path: Path) -> None:
         explained(tmp_path / "b", frame, "integrated-gradients")
 
 
-def test_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
-    """Products of features have no feature of their own; several targets need a name."""
+def test_ambiguous_attributions_are_refused(tmp_path: Path) -> None:
+    """Products of features belong to no single feature; with several targets, one must be named."""
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2)), columns=["a", "b"])
     scaler = PolynomialFeatures(2).fit(frame)
     save_bundle(tmp_path / "p", nn.Linear(6, 1), features=["a", "b"], task=Regression(), scaler=scaler, sample=frame)
@@ -198,7 +198,7 @@ def test_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
 
 
 class _Overwriting(nn.Module):
-    """Writes over what it is given, and leaves one of its inputs out."""
+    """Overwrites one input, and does not use the other."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -209,8 +209,8 @@ class _Overwriting(nn.Module):
 
 
 @pytest.mark.parametrize("method", METHODS[:2] + METHODS[3:])
-def test_models_that_write_over_their_inputs(tmp_path: Path, method: str) -> None:
-    """Each pass has inputs of its own; an input that is not used has told nothing."""
+def test_models_that_overwrite_their_inputs(tmp_path: Path, method: str) -> None:
+    """Each pass has its own copy of the inputs; the attribution of an unused input is 0."""
     frame = pd.DataFrame({"a": np.linspace(-2, 2, 101), "b": np.linspace(3, -3, 101), "c": np.ones(101)})
     torch.manual_seed(0)
     model = _Overwriting()
@@ -223,11 +223,11 @@ def test_models_that_write_over_their_inputs(tmp_path: Path, method: str) -> Non
     base = middle(frame[["a", "b"]])
     wanted = weights * (bent - np.where(base < 0, 0.3 * base, base))
     np.testing.assert_allclose(found[:, :2], wanted, atol=0.02 if method == METHODS[0] else 1e-5)
-    np.testing.assert_allclose(found[:, 2], 0, atol=1e-6)  # a difference of two equal sums, in whatever order
+    np.testing.assert_allclose(found[:, 2], 0, atol=1e-6)  # the difference of two equal sums, added in any order
 
 
 def test_lime_does_not_depend_on_the_unit(tmp_path: Path) -> None:
-    """The same model, predicting in thousandths."""
+    """Attributions scale with the model's unit, such as thousandths."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc"))
     torch.manual_seed(0)

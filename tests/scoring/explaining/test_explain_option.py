@@ -27,7 +27,7 @@ def write(frame: pd.DataFrame, path: Path) -> None:
 def test_a_resume_explains_the_same_rows_and_gives_the_same_bytes(
     scoreline: Any, diabetes: Example, tmp_path: Path, method: str
 ) -> None:
-    """One part is taken away and made again; blocks of another size explain the same rows, in the same words."""
+    """A removed part is written again; with another block size the same rows are explained, with equal values."""
     frame = diabetes.frame
     write(frame.head(200), tmp_path / "in" / "a.parquet")
     write(frame.tail(200), tmp_path / "in" / "b.parquet")
@@ -52,7 +52,7 @@ def test_a_resume_explains_the_same_rows_and_gives_the_same_bytes(
 
 
 def test_stages_manifest_and_importance(scoreline: Any, cancer: Example, tmp_path: Path) -> None:
-    """A stage of its own, the gap in the log, and the most important features as a table, JSON and a picture."""
+    """Its own stage, the gap in the log, and the most important features as a table, JSON and a picture."""
     write(cancer.frame, tmp_path / "in.parquet")
     words = ["--bundle", cancer.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     done: Result = scoreline("score", *words, "--explain", "shapley", "--explain-rows", "25%", "--prefix", "p_")
@@ -63,8 +63,8 @@ def test_stages_manifest_and_importance(scoreline: Any, cancer: Example, tmp_pat
     assert manifest["stages"]["explain"]["rows"] == known.sum() == done.event("rows_explained")["rows"]
     assert manifest["options"]["explain"] == "shapley 1/4 of rows"
     assert done.event("rows_explained")["largest_gap"] == pytest.approx(rows["p_attribution_gap"].abs().max(), rel=1e-6)
-    told: Result = scoreline("importance", tmp_path / "out", "--json", "--picture", tmp_path / "t.svg")
-    found = json.loads(told.out)
+    report: Result = scoreline("importance", tmp_path / "out", "--json", "--picture", tmp_path / "t.svg")
+    found = json.loads(report.out)
     means = rows[[f"p_attribution_{name}" for name in cancer.features]].abs().mean().sort_values(ascending=False)
     assert [one["feature"] for one in found["features"]] == [n.removeprefix("p_attribution_") for n in means.index]
     np.testing.assert_allclose([one["mean_absolute"] for one in found["features"]], means, rtol=1e-6)
@@ -73,8 +73,10 @@ def test_stages_manifest_and_importance(scoreline: Any, cancer: Example, tmp_pat
     assert scoreline("importance", tmp_path / "out", "--top", "3").out.count("\n") == 7
 
 
-def test_rejects_keep_their_places(scoreline: Any, diabetes: Example, tmp_path: Path) -> None:
-    """Rows that cannot be scored move no attribution to another row."""
+def test_attributions_stay_with_their_rows_if_others_are_rejected(
+    scoreline: Any, diabetes: Example, tmp_path: Path
+) -> None:
+    """Rejected rows do not shift the attributions of other rows."""
     frame = diabetes.frame.head(50).copy()
     whole = explained(diabetes.bundle, frame, "occlusion")
     frame.loc[[3, 17], "bmi"] = np.nan
@@ -87,7 +89,7 @@ def test_rejects_keep_their_places(scoreline: Any, diabetes: Example, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--explain-rows", "5%"], "--explain-rows and --explain-target go with --explain"),
         (["--explain", "shapley", "--explain-rows", "0%"], "neither all nor a percentage"),
@@ -97,20 +99,20 @@ def test_rejects_keep_their_places(scoreline: Any, diabetes: Example, tmp_path: 
     ],
 )
 def test_refusals_before_the_first_row(
-    scoreline: Any, cancer: Example, tmp_path: Path, words: list[str], said: str
+    scoreline: Any, cancer: Example, tmp_path: Path, words: list[str], message: str
 ) -> None:
-    """One line, exit 2, and no output."""
+    """One line, exit code 2, and no output."""
     write(cancer.frame, tmp_path / "in.parquet")
     done: Result = scoreline(
         "score", "--bundle", cancer.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out", *words
     )
     assert done.code == 2
-    assert said in done.err
+    assert message in done.err
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
 
-def test_without_captum_the_line_that_installs_it(process: Any, diabetes: Example, tmp_path: Path) -> None:
-    """A user without the extra is told before the first row."""
+def test_a_missing_captum_names_the_install_command(process: Any, diabetes: Example, tmp_path: Path) -> None:
+    """The run fails before the first row."""
     write(diabetes.frame, tmp_path / "in.parquet")
     hidden = tmp_path / "hidden" / "captum"
     hidden.mkdir(parents=True)
@@ -125,7 +127,7 @@ def test_without_captum_the_line_that_installs_it(process: Any, diabetes: Exampl
 
 
 class _Logarithm(nn.Module):
-    """Finite for every row of the data, and for few rows between them."""
+    """Finite for every row of the data, but not for most rows between them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,7 +139,7 @@ class _Logarithm(nn.Module):
 
 @pytest.mark.parametrize("method", METHODS[1:])
 def test_rows_without_a_finite_path_are_not_explained(scoreline: Any, tmp_path: Path, method: str) -> None:
-    """Null, counted, and in nobody's mean; the others are explained."""
+    """They are null, counted, and excluded from the means; the other rows are explained."""
     frame = pd.DataFrame({"a": [1.0] * 61 + [-2.0] * 59, "b": [3.0] * 61 + [-1.0] * 59})
     save_bundle(tmp_path / "b", _Logarithm(), features=["a", "b"], task=Regression(), sample=frame)
     write(frame.iloc[41:81].reset_index(drop=True), tmp_path / "in.parquet")  # twenty of each kind
@@ -149,23 +151,23 @@ def test_rows_without_a_finite_path_are_not_explained(scoreline: Any, tmp_path: 
     assert 18 < lost.sum() < 22
     assert done.event("rows_not_explained")["rows"] == lost.sum()
     assert np.isfinite(rows.loc[~lost, ["attribution_a", "attribution_b"]]).all().all()
-    told = json.loads(scoreline("importance", tmp_path / "out", "--json").out)
-    assert told["rows"] == (~lost).sum()
+    report = json.loads(scoreline("importance", tmp_path / "out", "--json").out)
+    assert report["rows"] == (~lost).sum()
 
 
-def test_keys_are_no_attributions(scoreline: Any, diabetes: Example, tmp_path: Path) -> None:
-    """An explained output that is scored again carries old attributions as keys, of whatever type."""
+def test_keys_are_not_attributions(scoreline: Any, diabetes: Example, tmp_path: Path) -> None:
+    """If an output with attributions is scored again, the old ones are keys, of any type, and are ignored."""
     frame = diabetes.frame.head(30).assign(attribution_old=80.0, attribution_text="x")
     write(frame, tmp_path / "in.parquet")
     words = ["--bundle", diabetes.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     assert scoreline("score", *words, "--explain", "occlusion").code == 0
-    told = json.loads(scoreline("importance", tmp_path / "out", "--json").out)
-    assert {one["feature"] for one in told["features"]} == set(diabetes.features)
-    assert told["largest_gap"] is None
+    report = json.loads(scoreline("importance", tmp_path / "out", "--json").out)
+    assert {one["feature"] for one in report["features"]} == set(diabetes.features)
+    assert report["largest_gap"] is None
 
 
-def test_a_job_file_says_how_to_explain(scoreline: Any, cancer: Example, tmp_path: Path) -> None:
-    """Every flag in its words, a label that is a number as one; check takes the same file."""
+def test_a_job_file_can_set_the_explain_options(scoreline: Any, cancer: Example, tmp_path: Path) -> None:
+    """All three options, with a numeric label as a number; check accepts the same file."""
     write(cancer.frame.head(40), tmp_path / "in.parquet")
     (tmp_path / "job.toml").write_text(
         f'bundle = "{cancer.bundle}"\ninput = "in.parquet"\noutput = "out"\n'

@@ -1,4 +1,4 @@
-"""Which rows are explained, and from which baseline."""
+"""The choice of rows to explain, and their baseline."""
 
 from fractions import Fraction
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("one_core")
 
 
 def test_a_sample_of_rows_is_drawn_by_partition_and_row() -> None:
-    """The share is right, and a row is drawn whatever stands beside it."""
+    """The share is correct, and the choice of a row does not depend on the others."""
     rows = np.arange(200_000, dtype=np.int64)
     share = Explain(method="shapley", share=Fraction(1, 100))
     taken = chosen(draws("a.parquet", rows), share)
@@ -23,7 +23,7 @@ def test_a_sample_of_rows_is_drawn_by_partition_and_row() -> None:
 
 
 def test_baseline_of_missing_and_equally_frequent_values() -> None:
-    """Nulls are left out; of equally frequent words the smallest stands."""
+    """Nulls are ignored; of equally frequent values the smallest is used."""
     batch = pa.record_batch(
         {"x": pa.array([None, 3.0, 1.0, 2.0, None]), "w": ["b", "a", "b", "a", None],
          "f": [True, False, True, True, None], "n": pa.array([None] * 5, pa.float64())}

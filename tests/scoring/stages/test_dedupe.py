@@ -1,4 +1,4 @@
-"""Rows that repeat are scored once: the same values, the same bytes twice, and whether it has paid."""
+"""Repeated rows are scored once: equal values, reproducible bytes, and a warning if it costs more than it saves."""
 
 import json
 import time
@@ -33,7 +33,7 @@ def rows(number: int, different: int, seed: int = 0) -> pd.DataFrame:
 
 
 class Heavy(nn.Module):
-    """Costs something."""
+    """A model that is slow enough to measure."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def test_the_same_values_and_the_same_bytes(tmp_path: Path, bundle: Path, scoreline: Command) -> None:
-    """Across blocks, splits and files, with rejects among them; the model has seen each different row once a split."""
+    """Across blocks, splits and files, with rejects; the model scores each distinct row once per split."""
     (tmp_path / "in").mkdir()
     for number in range(2):
         frame = rows(20_000, 40, number)
@@ -77,19 +77,19 @@ def test_the_same_values_and_the_same_bytes(tmp_path: Path, bundle: Path, scorel
     assert scoreline("verify", tmp_path / "one").code == 0
 
 
-def test_it_says_when_it_does_not_pay(tmp_path: Path, bundle: Path, scoreline: Command) -> None:
-    """Where no row repeats, time went by for nothing."""
+def test_a_warning_if_deduplication_costs_more_than_it_saves(tmp_path: Path, bundle: Path, scoreline: Command) -> None:
+    """As where no row repeats."""
     rows(5_000, 10**6).to_parquet(tmp_path / "in.parquet", index=False)
     words = ["--bundle", bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     result = scoreline("score", *words, "--dedupe")
     assert result.event("rows_deduplicated")["hit_rate"] < 0.01
-    said = result.event("dedupe_too_slow")
-    assert said["level"] == "warning"
-    assert "leave --dedupe out" in said["reason"]
+    event = result.event("dedupe_too_slow")
+    assert event["level"] == "warning"
+    assert "leave --dedupe out" in event["reason"]
 
 
-def test_rows_that_fail_fail_wherever_they_stand(tmp_path: Path, scoreline: Command) -> None:
-    """A row that makes the model raise is a reject each time it comes, in later blocks too; hidden layers keep up."""
+def test_repeats_of_a_failing_row_are_rejected(tmp_path: Path, scoreline: Command) -> None:
+    """A row that makes the model raise is a reject each time it repeats, in later blocks too; hidden layers match."""
     embedding = nn.Embedding(5, 3)
 
     class Lookup(nn.Module):
@@ -104,7 +104,7 @@ def test_rows_that_fail_fail_wherever_they_stand(tmp_path: Path, scoreline: Comm
     save_bundle(tmp_path / "b", Lookup(), features=NAMES, task=Regression(list("xyz")), sample=sample)
     frame = pd.concat([sample] * 20, ignore_index=True)
     bad = np.arange(17, 1000, 50)
-    frame.loc[bad, NAMES] = [-7.0, 1.0, 1.0, 1.0]  # behind abs() no check can see it
+    frame.loc[bad, NAMES] = [-7.0, 1.0, 1.0, 1.0]  # hidden from the checks by abs()
     frame.insert(0, "id", np.arange(1000))
     frame.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
@@ -130,7 +130,7 @@ pairs = st.tuples(st.integers(0, 3), st.sampled_from([0.0, -0.0, 1.5]))
     st.sampled_from([1, 40, 1 << 20]),
 )
 def test_every_row_gets_its_own_output(blocks: list[list[tuple[int, float]]], room: int) -> None:
-    """Whatever repeats and whatever is remembered; bit for bit, so that 0 and -0 are two."""
+    """For any repeats and any memory limit; rows are compared bitwise, so 0 and -0 differ."""
     table = SplitTable(room)
     for block in blocks:
         values = torch.tensor(block, dtype=torch.float32).T.contiguous().T
@@ -144,8 +144,8 @@ def test_every_row_gets_its_own_output(blocks: list[list[tuple[int, float]]], ro
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=4), min_size=2, max_size=30), st.integers(0, 999))
-def test_lanes_never_wait_for_one_another_for_ever(blocks: list[list[int]], seed: int) -> None:
-    """Blocks are filled in by several threads, in any order that lanes may take; some of them have nothing fresh."""
+def test_lanes_do_not_deadlock(blocks: list[list[int]], seed: int) -> None:
+    """Several threads fill in blocks, in any order that lanes may take; some blocks have no fresh rows."""
     draw = np.random.default_rng(seed)
     table = SplitTable()
     found = []

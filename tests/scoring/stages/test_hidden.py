@@ -1,4 +1,4 @@
-"""Hidden layers beside the predictions: every intermediate of a network, from the graph as it was saved."""
+"""Hidden layers beside the predictions: every intermediate result of a network, from the graph as saved."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ X = pd.DataFrame(np.random.default_rng(0).normal(size=(500, 6)), columns=NAMES)
 
 
 class Net(nn.Module):
-    """Layers, functions, a layer that runs twice, activations that write over what they are given."""
+    """Layers, functions, a layer that runs twice, in-place activations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def files(tmp_path: Path) -> Path:
 
 
 def test_every_step_is_listed(files: Path, scoreline: Command) -> None:
-    """In order, with the shape of what it gives; without importing torch, and as JSON."""
+    """In order, with the shape of its result; as text and as JSON."""
     shown = scoreline("layers", files / "b")
     assert shown.code == 0
     (listed,) = json.loads(scoreline("layers", files / "b", "--json").out)
@@ -73,7 +73,7 @@ def test_every_step_is_listed(files: Path, scoreline: Command) -> None:
 
 
 def test_before_and_after_the_activation(files: Path, scoreline: Command) -> None:
-    """z as it was before ReLU wrote over it, a, what BatchNorm makes of it; resumed and verified like any run."""
+    """z before ReLU overwrites it, a, and the result of BatchNorm; resumed and verified like any run."""
     words = ["score", "--bundle", files / "b", "--input", files / "in.parquet", "--output", files / "out"]
     layers = ["--hidden", "first", "--hidden", "act", "--hidden", "norm", "--hidden", "tanh"]
     result = scoreline(*words, *layers, "--batch-size", "128", "--split-rows", "300")
@@ -94,8 +94,8 @@ def test_before_and_after_the_activation(files: Path, scoreline: Command) -> Non
     assert "hidden" not in json.loads((files / "out" / "_scoreline" / "run.json").read_text())["stages"]
 
 
-def test_rows_that_are_rejected_have_none(files: Path, scoreline: Command) -> None:
-    """What is written belongs to its row."""
+def test_hidden_values_stay_with_their_rows(files: Path, scoreline: Command) -> None:
+    """Rejected rows do not shift the values of other rows."""
     rows = X.assign(id=np.arange(len(X)))
     rows.loc[[0, 7, 499], "a"] = np.nan
     rows.to_parquet(files / "bad.parquet", index=False)
@@ -106,8 +106,8 @@ def test_rows_that_are_rejected_have_none(files: Path, scoreline: Command) -> No
     np.testing.assert_allclose(np.stack(table["hidden_act"].to_numpy()), wanted, atol=1e-5)
 
 
-def test_of_every_member(tmp_path: Path) -> None:
-    """An ensemble's layers, each with its member's number; and in Python."""
+def test_an_ensemble_has_one_column_per_member(tmp_path: Path) -> None:
+    """The column's name ends with the member's number; in Python as well."""
     models = [trained(), trained()]
     with torch.no_grad():
         models[1].first.weight *= 2
@@ -115,29 +115,29 @@ def test_of_every_member(tmp_path: Path) -> None:
     scorer = Scorer.load(tmp_path / "b", device="cpu", hidden=["first"])
     batch = pa.RecordBatch.from_pandas(X, preserve_index=False)
     (block,) = scorer.score_batches([batch], options=ColumnOptions(hidden=("first",)))
-    for place, model in enumerate(models):
-        got = np.stack(block.rows.column(f"hidden_first_{place}").to_numpy(zero_copy_only=False))
+    for number, model in enumerate(models):
+        got = np.stack(block.rows.column(f"hidden_first_{number}").to_numpy(zero_copy_only=False))
         np.testing.assert_allclose(got, by_hand(model)["z"], atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("layer", "says"), [("firt", "did you mean first"), ("first.0", "is no layer"), ("", "is no layer")]
+    ("layer", "message"), [("firt", "did you mean first"), ("first.0", "is no layer"), ("", "is no layer")]
 )
-def test_layers_that_are_not_there(files: Path, scoreline: Command, layer: str, says: str) -> None:
-    """Refused before the first row, with what comes close."""
+def test_unknown_layers_are_refused(files: Path, scoreline: Command, layer: str, message: str) -> None:
+    """Before the first row, with a suggestion of similar names."""
     words = ["score", "--bundle", files / "b", "--input", files / "in.parquet", "--output", files / "out"]
     result = scoreline(*words, "--hidden", layer)
     assert result.code == 2
-    assert says in result.message
+    assert message in result.message
     assert not (files / "out").exists()
 
 
-def test_models_that_are_code_have_no_names(tmp_path: Path, scoreline: Command) -> None:
-    """And say so."""
+def test_models_that_are_code_have_no_layer_names(tmp_path: Path, scoreline: Command) -> None:
+    """`score --hidden` is refused, and `layers` explains why."""
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TorchScript is deprecated, and still what people have
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, but still in use
         torch.jit.trace(trained(), torch.zeros(3, 6)).save(str(tmp_path / "m.pt"))
         save_bundle(tmp_path / "b", tmp_path / "m.pt", features=NAMES, task=Binary(["n", "y"]), sample=X)
     X.to_parquet(tmp_path / "in.parquet", index=False)
