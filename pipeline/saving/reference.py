@@ -71,7 +71,7 @@ def choices_of(
         at = takes.index(entry.name)
         kinds: Sequence[Any] = ["float32", "int64"] if set(entry.columns) <= codes else ["float32"]
         if first.graph is not None:
-            whole = indices_of(first.graph, call, at, entry.name, len(entry.columns)).as_they_come
+            whole = indices_of(first.graph, call, at, entry.name, len(entry.columns)).uncast
             kinds = ["int64" if whole else "float32"]
         elif types:
             kinds = [types[at]]
