@@ -20,10 +20,10 @@ from ..errors import BundleError, one_line
 from ..features.images import open_images
 from ..features.kinds import kind_of
 from ..graph.facts import indices_of
-from ..model.forward import Call, called, head_output, select_output
+from ..model.forward import Call, call_model, head_output, select_output
 from ..model.loading import OnnxModel
 from ..model.members import Members
-from ..model.passes import in_order, num_rows
+from ..model.passes import in_row_order, num_rows
 from ..options import ColumnOptions
 from ..records import Inputs, Sequences
 from ..records import Sequences as Steps
@@ -151,7 +151,7 @@ def _alone(
     members.keep_inputs = True
     rows = num_rows(inputs)
     made = [members.run({name: given[row : row + 1] for name, given in inputs.items()}) for row in range(rows)]
-    found: Raw = {head.name: in_order([one[head.name] for one in made], []) for head in heads}
+    found: Raw = {head.name: in_row_order([one[head.name] for one in made], []) for head in heads}
     for head in heads:
         values = found[head.name]
         if isinstance(values, Tensor):
@@ -163,7 +163,7 @@ def _shown(
     one: Draft, tensors: dict[str, Tensor], call: Call, heads: Sequence[AnyHead], rows: int
 ) -> dict[str, Tensor]:
     with torch.inference_mode():
-        raw = called(one.reference, tensors, call)
+        raw = call_model(one.reference, tensors, call)
         found = {}
         for head in heads:
             if not isinstance(head.output, list):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ...bundle.explained import COMPLETE
 from ...errors import ScorelineError, UsageError, one_line
-from ...model.forward import Call, called
+from ...model.forward import Call, call_model
 from ...model.passes import Passes
 from ...options import ExplainMethod
 
@@ -204,7 +204,7 @@ class Explainer:
 
     def _forward(self, *given: Tensor) -> Tensor:
         """captum's view of the models: inputs, then the classes to explain → scores `[rows]`."""
-        self._passes.heed_stop()
+        self._passes.check_stopped()
         *tensors, places = given
         named = zip(self._baseline, tensors, strict=True)
         inputs = {name: tensor.clone(memory_format=self._layout) for name, tensor in named}  # some overwrite
@@ -212,7 +212,7 @@ class Explainer:
         if rows == 1:  # models that squeeze take a single row for none at all
             inputs = {name: torch.cat([tensor, tensor]) for name, tensor in inputs.items()}
             places = torch.cat([places, places])
-        scores: Tensor = self._score([called(model, inputs, self._call) for model in self._models], places)
+        scores: Tensor = self._score([call_model(model, inputs, self._call) for model in self._models], places)
         # A model may not use an input: its gradient is 0, and not missing.
         unused = [tensor.flatten(1).sum(dim=1) * 0 for tensor in tensors if tensor.requires_grad]
         return scores[:rows] + sum(unused) if unused else scores[:rows]
