@@ -259,7 +259,7 @@ def test_sums_are_exact() -> None:
 
 
 @pytest.mark.parametrize("beams", [1, 2, 5])
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("index", [0, 1, 2])
 @pytest.mark.parametrize("depth", [0, 1])
 def test_nan_stays_in_its_row(beams: int, index: int, depth: int) -> None:
     """It ends the text of its row, at any token including `end`; the other rows are unchanged."""
