@@ -14,7 +14,7 @@ import torch
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.heads import AnyHead, Platt, Temperature
-from ..bundle.bundle import Bundle, find_place, open_bundle, sha256, write_bundle
+from ..bundle.bundle import Bundle, open_bundle, resolve_target, sha256, write_bundle
 from ..bundle.golden import GoldenRows, read_golden, write_golden
 from ..bundle.heads import head_fields
 from ..errors import DataError, UsageError
@@ -91,7 +91,7 @@ def calibrate(
         raise UsageError(f"{chosen.task} takes {wanted} --label, in the order of its labels; {len(labels)} were given")
     if bundle.manifest.ensemble is not None and bundle.manifest.ensemble.combine == "vote":
         raise UsageError("an ensemble that votes gives shares, no probabilities: save it with combine='probability'")
-    find_place(out)  # before the work, not behind it
+    resolve_target(out)  # before the work, not behind it
     scorer = Scorer.load(bundle, device=job.device, trust=job.trust)
     scores, truth, skipped = _collected(scorer, task, job, labels, advance)
     try:

@@ -171,9 +171,10 @@ def _defaults(model: nn.Module, num_inputs: int) -> dict[str, Any]:
     extra = parameters[num_inputs:]
     required = [parameter.name for parameter in extra if parameter.default is parameter.empty]
     if required or len(parameters) < num_inputs:
+        number, without = len(parameters), f" ({', '.join(required)} without a default)" if required else ""
         raise BundleError(
-            f"{type(model).__name__}.forward takes {len(parameters)} arguments ({', '.join(required)} without a"
-            f" default), but the bundle has {num_inputs} inputs; wrap the model so that it takes only these"
+            f"{type(model).__name__}.forward takes {number} argument{'s' * (number != 1)}{without}, but the bundle has"
+            f" {num_inputs} input{'s' * (num_inputs != 1)}; wrap the model so that it takes exactly these"
         )
     return {parameter.name: parameter.default for parameter in extra}
 

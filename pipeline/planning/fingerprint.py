@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from ...schemas.run import Fingerprint
 from ..bundle import stages
-from ..bundle.explained import explain_option
+from ..bundle.explain import explain_option
 from ..inputs.formats import FORMATS
 from ..options import CsvDialect, ScoreJob
 from ..records import Partition

@@ -22,7 +22,7 @@ class TestBundles:
 
     def test_not_a_bundle(self, scoreline: Command, iris_file: Path, tmp_path: Path) -> None:
         result = scoreline("score", "--bundle", tmp_path, "--input", iris_file, "--output", tmp_path / "out")
-        closed(result, 78, "is no bundle", "save_bundle")
+        closed(result, 78, "is not a bundle", "save_bundle")
         assert not (tmp_path / "out").exists()
 
     def test_tampered(self, scoreline: Command, iris_file: Path, tmp_path: Path, iris: Example) -> None:

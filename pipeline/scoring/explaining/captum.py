@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...bundle.explained import COMPLETE
+from ...bundle.explain import COMPLETE
 from ...errors import ScorelineError, UsageError, one_line
 from ...model.forward import Call, call_model
 from ...model.passes import Passes

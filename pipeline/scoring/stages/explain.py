@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from ...bundle.explained import COMPLETE
+from ...bundle.explain import COMPLETE
 from ...events import Event, Level
 from ...model.devices import Device
 from ...options import ColumnOptions

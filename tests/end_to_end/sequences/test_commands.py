@@ -36,11 +36,11 @@ Command = Callable[..., Result]
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--dedupe"], "--dedupe is for tables, and 'x' is of sequences"),
-        (["--explain", "occlusion"], "--explain is for features of a table, and input 'x' is of sequences"),
+        (["--dedupe"], "--dedupe is for tables, and input 'x' consists of sequences"),
+        (["--explain", "occlusion"], "--explain is for tables, and input 'x' consists of sequences"),
         (["--top-k", "2"], "--top-k is for multiclass, and the bundle's task is tagging"),
-        (["--threshold", "0.4"], "--threshold is for binary and multilabel, and the bundle's task is tagging"),
-        (["--hidden", "end"], "a sequence's are as long as it is"),
+        (["--threshold", "0.4"], "--threshold is for binary and multilabel, but the bundle's task is tagging"),
+        (["--hidden", "end"], "those of sequences vary in length"),
     ],
 )
 def test_what_does_not_go_with_lists(

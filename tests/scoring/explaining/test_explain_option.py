@@ -91,7 +91,7 @@ def test_rejects_keep_their_places(scoreline: Any, diabetes: Example, tmp_path: 
         (["--explain-rows", "5%"], "--explain-rows and --explain-target go with --explain"),
         (["--explain", "shapley", "--explain-rows", "0%"], "neither all nor a percentage"),
         (["--explain", "shapley", "--explain-rows", "120%"], "neither all nor a percentage"),
-        (["--explain", "shapley", "--explain-target", "cat"], "is none of '0', '1'"),
+        (["--explain", "shapley", "--explain-target", "cat"], "use one of '0', '1'"),
         (["--explain", "magic"], "integrated-gradients"),
     ],
 )

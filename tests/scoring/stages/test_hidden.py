@@ -121,7 +121,7 @@ def test_of_every_member(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "says"), [("firt", "did you mean first"), ("first.0", "is no layer"), ("", "is no layer")]
+    ("layer", "says"), [("firt", "did you mean first"), ("first.0", "is not a layer"), ("", "is not a layer")]
 )
 def test_layers_that_are_not_there(files: Path, scoreline: Command, layer: str, says: str) -> None:
     """Refused before the first row, with what comes close."""
