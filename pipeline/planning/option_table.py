@@ -1,7 +1,7 @@
 """The options of `scoreline score`, each defined once.
 
-From this table follow the flag, the environment variable, the value in the `ScoreJob`, what run.json records, the entry
-in the fingerprint, and docs/options.md. The line in the job file is in `schemas/job.py`; a test holds it to this table.
+This table defines the flag, the environment variable, the value in the `ScoreJob`, the record in run.json, the entry
+in the fingerprint, and docs/options.md. The line in the job file is in `schemas/job.py`; a test compares them.
 To add an option, add a row here, the field that it sets in `pipeline/options.py`, and its line in the job file.
 
 Imports neither torch nor click, so that planning and `--help` can read it.
@@ -17,10 +17,10 @@ from ..inputs.formats import FORMATS
 from ..options import ColumnOptions, CsvDialect, Explain, ExplainMethod, Precision, Probabilities, ScoreJob
 from . import option_values as values
 
-#: Where the value goes: a field of `ScoreJob`, of its `columns`, a part of its `Explain`; or it is the command's own.
+#: Where the value is stored: in a field of `ScoreJob`, of its `columns`, or of its `Explain`; `command`: in none.
 Part = Literal["job", "columns", "explain", "command"]
-#: What another value means for parts that exist: they are rescored; they are kept, but new parts may differ from them
-#: in the last bits; or they are the same.
+#: The effect of another value on existing parts: they are rescored; they are kept, but new parts may differ from them
+#: in the last bits; or none.
 Effect = Literal["rescored", "last bits", "none"]
 
 
@@ -28,11 +28,11 @@ Effect = Literal["rescored", "last bits", "none"]
 class Option:
     """One option. `batch_size` is the line in a job file, `--batch-size` the flag, SCORELINE_BATCH_SIZE the variable.
 
-    `help`: one line, in the imperative. `parse`: from what people write to the value; raises ValueError.
-    `choices`: instead of `parse`. `switch`: `--name/--no-name`. `multiple`: may be repeated; a list in a job file.
-    `default`: as people would write it; None where there is none, and `shown_default` says what then holds.
-    `path`: relative to the job file, if it is in one. `part`, `field`: where the value goes; the field has the option's
-    name where it is not given. `effect`: what another value means for existing parts. `mark`: the value as an entry of
+    `help`: one line, in the imperative. `parse`: converts the text of a user to the value; raises ValueError.
+    `choices`: the allowed values, instead of `parse`. `switch`: `--name/--no-name`. `multiple`: may be repeated; a list
+    in a job file. `default`: as a user would write it; None where there is none, and `shown_default` describes what
+    applies then. `path`: relative to the job file, if it is in one. `part`, `field`: where the value is stored; `field`
+    defaults to the name of the option. `effect`: of another value on existing parts. `mark`: the value as an entry of
     the fingerprint, None where it is off, so that a new option makes no part out of date. `recorded`: the value in
     run.json.
     """
@@ -57,7 +57,7 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """As it is on the command line."""
+        """The flag on the command line."""
         name = self.name.replace("_", "-")
         return f"--{name}/--no-{name}" if self.switch else f"--{name}"
 
@@ -72,7 +72,7 @@ class Option:
         return self.field or self.name
 
     def value(self, given: Any) -> Any:
-        """The typed value of what a job file gives, or of the default where that is None.
+        """The typed value of a value from a job file, or of the default where that is None.
 
         Raises:
             ValueError: it is not a value of this option.
@@ -384,13 +384,13 @@ def find_option(name: str) -> Option:
 
 
 def score_job(given: Mapping[str, Any], csv: CsvDialect) -> ScoreJob:
-    """The job that typed values describe.
+    """The job for typed values.
 
     Args:
-        given: the value of every option that is not the command's own, by name.
+        given: by name, the value of every option that is not only for the command.
 
     Raises:
-        UsageError: options that contradict each other.
+        UsageError: the options conflict.
     """
     of = {part: {one.target: given[one.name] for one in OPTIONS if one.part == part} for part in ("job", "columns")}
     explain = _explain(given["explain"], given["explain_rows"], given["explain_target"])
@@ -401,5 +401,5 @@ def _explain(method: ExplainMethod | None, share: Any, target: str | None) -> Ex
     if method is not None:
         return Explain(method=method, share=share, target=target or "")
     if share != 1 or target is not None:
-        raise UsageError("--explain-rows and --explain-target go with --explain; pass --explain shapley")
+        raise UsageError("--explain-rows and --explain-target need --explain; pass --explain shapley")
     return None

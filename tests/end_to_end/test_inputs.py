@@ -69,7 +69,7 @@ class TestInputs:
         pq.write_table(table.append_column(iris.features[0], table["truth"]), tmp_path / "in.parquet")
         closed(score(tmp_path / "in.parquet"), 65, repr(iris.features[0]), "stands 2 times")
         pq.write_table(table.append_column("row_id", table["truth"]), tmp_path / "in.parquet")
-        closed(score(tmp_path / "in.parquet"), 65, "'row_id' stands 2 times", "--keys")
+        closed(score(tmp_path / "in.parquet"), 65, "'row_id' appears 2 times", "--keys")
         assert score(tmp_path / "in.parquet", "--keys", "truth").code == 0
 
     def test_an_unknown_key(self, score: Command, iris_file: Path) -> None:

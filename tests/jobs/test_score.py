@@ -54,9 +54,9 @@ class TestOutputs:
         folder = iris_file.parent
         for place in (folder, folder / "below"):
             result = scoreline("score", "--bundle", iris.bundle, "--input", folder, "--output", place)
-            closed(result, 73, "lie within each other")
+            closed(result, 73, "overlap")
         result = scoreline("score", "--bundle", iris.bundle, "--input", iris_file, "--output", folder)
-        closed(result, 73, "lies within the output")
+        closed(result, 73, "is within the output")
         assert pq.read_table(iris_file).num_rows == 150
 
     def test_a_parquet_that_is_not_ours_is_refused(self, score: Command, iris_file: Path, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ class TestOutputs:
 
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", full)
-            closed(score(iris_file), 74, "No space left", "make room")
+            closed(score(iris_file), 74, "No space left", "free some space")
         assert visible(tmp_path / "out") == []
         assert score(iris_file).code == 0
         assert visible(tmp_path / "out") == ["_SUCCESS", "in.parquet"]

@@ -88,7 +88,7 @@ def test_rejects_keep_their_places(scoreline: Any, diabetes: Example, tmp_path: 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--explain-rows", "5%"], "--explain-rows and --explain-target go with --explain"),
+        (["--explain-rows", "5%"], "--explain-rows and --explain-target need --explain"),
         (["--explain", "shapley", "--explain-rows", "0%"], "neither all nor a percentage"),
         (["--explain", "shapley", "--explain-rows", "120%"], "neither all nor a percentage"),
         (["--explain", "shapley", "--explain-target", "cat"], "use one of '0', '1'"),
