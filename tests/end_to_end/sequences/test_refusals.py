@@ -52,7 +52,7 @@ def refused(tmp_path: Path, model: Any, **described: Any) -> str:
         ({"sequences": {"x": {"longest": 40, "mask": "real"}}}, "forward takes 1 argument"),
         ({"sequences": {"x": {"longest": 40, "dtype": "float32"}}}, "holds lists of words; pass TokenSequence"),
         ({"vocabularies": None}, "holds lists of words; pass TokenSequence('x', vocabulary=[...])"),
-        ({"vocabularies": {"x": [*WORDS, "<pad>"]}}, "stands twice"),
+        ({"vocabularies": {"x": [*WORDS, "<pad>"]}}, "appears twice"),
         ({"labels": TAGS[:3]}, "tagging takes [rows, steps, labels], of 3 labels"),
         ({"labels": [*TAGS, "more"]}, "tagging takes [rows, steps, labels], of 5 labels"),
         ({"task": "multiclass"}, "it must return one row for each"),
