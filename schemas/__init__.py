@@ -1,1 +1,1 @@
-"""What is written on disk, one pydantic model per kind of file. Knows nothing of torch or Arrow."""
+"""What is written on disk, one pydantic model per kind of file. Independent of torch and Arrow."""

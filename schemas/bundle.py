@@ -67,27 +67,29 @@ class BundleManifest(Schema):
     files: dict[FileName, Sha256]
 
     @model_validator(mode="after")
-    def _names_hold_together(self) -> Self:
+    def _names_are_consistent(self) -> Self:
         names = [feature.name for feature in self.features]
         repeated = [name for name, times in Counter(names).items() if times > 1]
         if repeated:
-            raise ValueError(f"feature {repeated[0]!r} stands twice")
+            raise ValueError(f"feature {repeated[0]!r} appears twice")
         known = set(names)
         for step in self.steps:
             unknown = [name for name in step.features if name not in known]
             if unknown:
-                raise ValueError(f"step {step.kind!r} takes {unknown[0]!r}, which is no feature or output before it")
+                raise ValueError(
+                    f"step {step.kind!r} takes {unknown[0]!r}, which is neither a feature nor an earlier output"
+                )
             doubled = [name for name in step.outputs if name in known]
             if doubled:
-                raise ValueError(f"step {step.kind!r} gives {doubled[0]!r}, which is there already")
+                raise ValueError(f"step {step.kind!r} makes {doubled[0]!r}, which exists already")
             known |= set(step.outputs)
         for entry in self.inputs:
             unknown = [name for name in entry.columns if name not in known]
             if unknown:
-                raise ValueError(f"input {entry.name!r} takes {unknown[0]!r}, which is no feature or output of a step")
+                raise ValueError(f"input {entry.name!r} takes {unknown[0]!r}, which is neither a feature nor an output")
         refuse_arguments(self.inputs, self.heads, self.steps, len(self.members))
         if (self.ensemble is None) != (len(self.members) == 1):
-            raise ValueError("several members need to be told how they make one prediction, one member does not")
+            raise ValueError("ensemble must be set for several members, and for no other bundle")
         doubled = [name for name, times in Counter(head.name for head in self.heads).items() if times > 1]
         if doubled:
             raise ValueError(f"two heads have the name {doubled[0]!r}")

@@ -1,4 +1,4 @@
-"""`python -m scoreline.schemas.export`: the JSON Schema of every file we write, into schemas/json."""
+"""`python -m scoreline.schemas.export`: the JSON Schema of every file that is written, into schemas/json."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ FILES: dict[str, type[BaseModel]] = {
 
 
 def schema_text(model: type[BaseModel]) -> str:
-    """The JSON Schema of one kind of file, as it stands in the tree."""
+    """The JSON Schema of one kind of file, as it is stored in schemas/json."""
     return json.dumps(model.model_json_schema(), indent=2) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""graph.json: a model as data, its operations in order. Knows what a graph looks like, not which operations
-are allowed (`pipeline/graph/operations.py` does).
+"""graph.json: a model as data, its operations in order. It defines the form of a graph; the allowed
+operations are in `pipeline/graph/operations.py`.
 
-Python values stand for themselves; what JSON cannot say has a one-field object: `{"node": "relu"}` is the
+Values of JSON represent themselves; other Python values have an object with one field: `{"node": "relu"}` is the
 result of an earlier node, `{"tuple": [...]}`, `{"mapping": {...}}`, `{"slice": [0, null, null]}`,
 `{"dtype": "float32"}`, `{"float": "-inf"}`, `{"ellipsis": true}`.
 """

@@ -31,7 +31,7 @@ class Rescale(Schema):
 
 
 class Bounds(Schema):
-    """What an output is to lie within. Rows beyond are counted, and rejected where that is said.
+    """The bounds of an output. Rows out of bounds are counted, and rejected where `reject` is set.
 
     For a regression `low` and `high` per target, in its own unit. For classes there are none: probabilities are to lie
     in [0, 1] and, of one class among several, to sum to 1, within 1e-3.
@@ -63,7 +63,7 @@ class Head(Schema):
     with its name."""
 
     name: Name = "output"
-    #: Which of the model's outputs: a place in its tuple, a key of its dict; several stand side by side.
+    #: Which of the model's outputs: an index in its tuple, a key of its dict; several are concatenated.
     output: int | str | list[int | str] = 0
     bounds: Bounds | None = None
 
@@ -92,7 +92,7 @@ class LabelledHead(Head):
     labelled = True
 
     @model_validator(mode="after")
-    def _labels_can_be_told_apart(self) -> Self:
+    def _labels_are_distinct(self) -> Self:
         kinds = {type(label) for label in self.labels}
         if len(kinds) > 1:
             raise ValueError(f"labels are of {len(kinds)} types: {sorted(kind.__name__ for kind in kinds)}")
@@ -186,17 +186,17 @@ class RegressionHead(Head):
     spread: Literal["variance", "log_variance", "std"] | None = None
 
     @model_validator(mode="after")
-    def _targets_can_be_told_apart(self) -> Self:
+    def _targets_are_distinct(self) -> Self:
         if len(set(self.targets)) < len(self.targets):
             raise ValueError(f"two targets have the same name among {self.targets}")
         width = max(1, len(self.targets))
         if sorted(set(self.quantiles)) != self.quantiles:
-            raise ValueError(f"quantiles are to rise, each once; these are {self.quantiles}")
+            raise ValueError(f"quantiles must increase, each once; these are {self.quantiles}")
         if self.quantiles and self.spread is not None:
             raise ValueError("a head gives quantiles or a spread, not both")
         bent = [step.kind for step in self.rescale if step.kind not in ("standard", "robust", "minmax", "maxabs")]
         if bent and self.spread is not None:
-            raise ValueError(f"a spread cannot be taken through {bent[0]!r}, which is no straight line")
+            raise ValueError(f"a spread cannot be taken through {bent[0]!r}, which is not linear")
         for numbers in (self.bounds.low, self.bounds.high) if self.bounds is not None else ():
             if numbers is not None and len(numbers) != width:
                 raise ValueError(f"bounds have {len(numbers)} numbers for {width} targets")
@@ -249,10 +249,10 @@ class GenerationHead(LabelledHead):
     length_penalty: float = Field(default=0.0, ge=0, le=10)
 
     @model_validator(mode="after")
-    def _tokens_are_there(self) -> Self:
+    def _tokens_exist(self) -> Self:
         for name, token in (("start", self.start), ("end", self.end)):
             if token is not None and not 0 <= token < len(self.labels):
-                raise ValueError(f"{name} {token} is no token of a vocabulary of {len(self.labels)}")
+                raise ValueError(f"{name} {token} is not a token of a vocabulary of {len(self.labels)}")
         if self.bounds is not None:
             raise ValueError("bounds do not go with what is generated")
         return self

@@ -83,7 +83,7 @@ class ImageInput(Input):
     exif: bool = True
 
     @model_validator(mode="after")
-    def _holds_together(self) -> Self:
+    def _is_consistent(self) -> Self:
         for name, numbers in (("mean", self.mean), ("std", self.std)):
             if len(numbers) not in (0, self.channels):
                 raise ValueError(f"{name} has {len(numbers)} numbers for {self.channels} channels")

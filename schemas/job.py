@@ -29,7 +29,7 @@ class CsvSection(Schema):
     delimiter: Delimiter = ","
     #: Empty: cells are never quoted.
     quote: Character | Literal[""] = '"'
-    #: Stands in front of a quote, delimiter, newline or escape that is part of a cell. Empty: a quote is doubled.
+    #: Precedes a quote, delimiter, newline or escape that is part of a cell. Empty: a quote is doubled.
     escape: Character | Literal[""] = ""
     decimal: Literal[".", ","] = "."
     encoding: str = "utf-8"
@@ -51,14 +51,14 @@ class CsvSection(Schema):
 
     @model_validator(mode="after")
     def _apart(self) -> "CsvSection":
-        said = [one for one in (self.delimiter, self.quote, self.escape) if one]
-        if len(set(said)) < len(said):
+        characters = [one for one in (self.delimiter, self.quote, self.escape) if one]
+        if len(set(characters)) < len(characters):
             raise ValueError("delimiter, quote and escape must differ from each other")
         return self
 
 
 class JobFile(Schema):
-    """Every option of `scoreline score`, and `[csv]`; the command line and the environment win over it.
+    """Every option of `scoreline score`, and `[csv]`; the command line and the environment take precedence.
 
     Paths are relative to the folder of the job file, so that the job means the same from any directory. The options are
     defined in `pipeline/planning/option_table.py`, in this order; values are parsed there.

@@ -38,15 +38,15 @@ class Receipt(Schema):
     rows_scored: int
     rows_rejected: int
     rejects: Sha256 | None
-    #: Of the rows scored, those that lie beyond the bounds that the bundle declares.
+    #: Of the rows scored, those that are out of the bounds of the bundle.
     out_of_bounds: int = 0
     made_with: dict[str, str]
     checksum: Sha256 | None = None
 
 
 class StageTotals(Schema):
-    """One stage of the run. `busy_s`: work, summed over threads. `waiting_s`: how long the run stood still
-    for it; over all stages, with start-up and `other_s`, these are the wall time."""
+    """One stage of the run. `busy_s`: work, summed over threads. `waiting_s`: how long the run waited for
+    it; over all stages, with start-up and `other_s`, these are the wall time."""
 
     busy_s: float
     waiting_s: float
@@ -97,7 +97,7 @@ class BundleRecord(Schema):
 
 
 class HeadRecord(Schema):
-    """What the predictions of a head are, for those who evaluate them. `columns`: as they are named in the output."""
+    """What the predictions of a head are, for evaluation. `columns`: their names in the output."""
 
     name: str
     task: str
@@ -121,7 +121,7 @@ class RunManifest(Schema):
     input: str
     #: The real path of the folder that the names of inputs are relative to.
     root: str = ""
-    #: Where it stood when kept parts were made, as --moved-input has accepted.
+    #: Its earlier values, at which kept parts were made, as accepted by --moved-input.
     roots: list[str] = []
     output: str
     options: dict[str, str | int | None]

@@ -1,4 +1,4 @@
-"""Preparation steps as they stand in bundle.json: numbers and categories, nothing that could be called.
+"""Preparation steps as they are written in bundle.json: numbers and categories, no code.
 
 Every step takes some columns and gives new ones, so that a column can go two ways. Numbers are float64 and applied
 in float64. The formulas are scikit-learn's (`pipeline/features/` has them), so results equal its `transform`.
@@ -26,7 +26,7 @@ class Step(Schema):
         for names in (self.features, self.outputs):
             repeated = [name for name, times in Counter(names).items() if times > 1]
             if repeated:
-                raise ValueError(f"column {repeated[0]!r} stands twice in one step")
+                raise ValueError(f"column {repeated[0]!r} appears twice in one step")
         return self
 
 
@@ -152,7 +152,7 @@ class Encoding(Schema):
         if len(self.codes) != len(self.categories):
             raise ValueError(f"{len(self.codes)} codes for {len(self.categories)} categories")
         if len(set(self.categories)) < len(self.categories):
-            raise ValueError("a category stands twice")
+            raise ValueError("a category appears twice")
         return self
 
 
@@ -173,7 +173,7 @@ class OneHotStep(Step):
     widths: list[Annotated[int, Field(ge=0)]]
 
     @model_validator(mode="after")
-    def _as_many_columns_as_said(self) -> Self:
+    def _widths_match_outputs(self) -> Self:
         if not len(self.encodings) == len(self.widths) == len(self.features):
             raise ValueError(f"{len(self.encodings)} encodings for {len(self.features)} features")
         if sum(self.widths) != len(self.outputs):

@@ -1,4 +1,4 @@
-"""Bundle and options → the names of the key columns and the fields of the output."""
+"""The key columns and the output fields of a bundle, with the options of a job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from .heads import head_fields, with_thresholds
 
 
 def key_names(schema: pa.Schema, features: Collection[str], options: ColumnOptions) -> list[str]:
-    """The columns carried through: those named, or every one that is no feature."""
+    """The names of the columns that are carried through: those in `options`, or all that are not features.
+
+    Raises:
+        ColumnError: one of them is missing or appears several times.
+    """
     names = [name for name in schema.names if name not in set(features)]
     names = names if options.keys is None else list(options.keys)
     for name in names:
@@ -30,37 +34,37 @@ def output_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.F
     """The columns of a bundle's predictions, in order, before any prefix.
 
     - binary: `prediction`, `probability` (float32, of the second label)
-    - multiclass: `prediction`, `probability_<label>` (float32) each, or one list column, or none; of the k likeliest
-      labels `top_1`, `top_1_probability` …, where they were asked for
+    - multiclass: `prediction`, `probability_<label>` (float32) each, or one list column, or none; with top-k, also
+      `top_1`, `top_1_probability` …
     - multilabel: `prediction_<label>` (bool) each, then `probability_<label>` each, or one list column, or none
-    - regression: `prediction` (float64), or `prediction_<target>` each where targets are named; of quantiles
-      `prediction_p10` … instead; with a spread `prediction_std` behind them
-    - tagging: `prediction`, a list of labels, and `probability`, a list of float32 of the label of each step, or
-      `probabilities`, lists of all labels', or neither
+    - regression: `prediction` (float64), or `prediction_<target>` each where targets are named; with
+      quantiles `prediction_p10` … instead; with a spread also `prediction_std`
+    - tagging: `prediction`, a list of labels, and `probability`, a list of float32 with that of the label of each
+      step, or `probabilities`, lists with those of all labels, or neither
     - generation: `prediction`, a list of words, `log_probability` (float64, their sum), `score` (the same with the
-      length penalty), `ended` (bool, whether it came to its end within the steps that are allowed)
-    - an ensemble that was asked for its spread: `prediction_std` (float64), or one per target or label
+      length penalty), `ended` (bool, whether it ended within the allowed steps)
+    - an ensemble with `std`: `prediction_std` (float64), or one per target or label
 
-    Where there are several heads, each one's columns begin with its name. Behind all of them those of optional
-    stages: hidden layers as lists of float32 of a fixed size, and the attributions of `--explain`.
+    Where there are several heads, the columns of each begin with its name. The columns of optional stages follow:
+    hidden layers as fixed-size lists of float32, and attributions.
     """
     heads = [field for head in manifest.heads for field in head_fields(manifest, head, options)]
     return [*heads, *(field for stage in stages.OPTIONAL for field in stage.fields(manifest, options))]
 
 
 def check_options(manifest: BundleManifest, options: ColumnOptions) -> None:
-    """Raise UsageError for options that go with none of the bundle's heads; says what is possible."""
+    """Raise UsageError for options that no head of the bundle supports; the message names what is possible."""
     names = ", ".join(sorted({head.task for head in manifest.heads}))
     tasks = [task_of(head) for head in manifest.heads]
     if options.top_k is not None:
         limits = [task.most_top_k for task in tasks if task.most_top_k is not None]
         if not limits:
-            raise UsageError(f"--top-k is for multiclass, and the bundle's task is {names}; leave it out")
+            raise UsageError(f"--top-k is for multiclass, but the bundle's task is {names}; leave it out")
         if options.top_k > min(limits):
-            raise UsageError(f"--top-k {options.top_k} of {min(limits)} labels; say 1 to {min(limits)}")
+            raise UsageError(f"--top-k {options.top_k} is too large for {min(limits)} labels; use 1 to {min(limits)}")
     doubled = [name for name, times in Counter(f.name for f in output_fields(manifest, options)).items() if times > 1]
     if doubled:
-        raise UsageError(f"two outputs would be written as {doubled[0]!r}; leave --top-k out, or --explain by lime")
+        raise UsageError(f"two output columns would be named {doubled[0]!r}; leave --top-k out, or use --explain lime")
     if options.thresholds and all(task.threshold_labels is None for task in tasks):
-        raise UsageError(f"--threshold is for binary and multilabel, and the bundle's task is {names}; leave it out")
+        raise UsageError(f"--threshold is for binary and multilabel, but the bundle's task is {names}; leave it out")
     with_thresholds(manifest.heads, options)

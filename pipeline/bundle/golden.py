@@ -1,7 +1,7 @@
-"""Golden rows: raw rows with the outputs expected for them, and what counts as equal.
+"""Golden rows: raw rows with their expected outputs, and their comparison.
 
 golden.parquet has a column `feature:<name>` per feature, `raw:<head>` (fixed-size lists of float32) and
-`column:<name>` per decoded column. Knows nothing of how a row is scored.
+`column:<name>` per decoded column. Independent of how rows are scored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,26 +19,25 @@ from ..records import Lists
 
 FEATURE, RAW, COLUMN = "feature:", "raw:", "column:"
 MOST_ROWS = 256
-#: float32 on another processor moves the last bits, a scaler fitted in float32 a few more; a wrong scaler, model or
-#: order moves far more.
+#: Tolerances. float32 on another processor changes the last bits, a scaler fitted in float32 a few more; a wrong
+#: scaler, model or order of features changes far more.
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
 WIDER = {"float64": 1.0, "float32": 10.0}
 
 
 #: A head's raw output: float32 `[rows, width]`, or values `[steps, width]` of lists.
 Raw: TypeAlias = NDArray[np.float32] | Lists
-#: How golden.parquet is written: no encoding in which one value stands for many. It may unpack to so many bytes, or so
-#: many times its size.
+#: golden.parquet has no encoding in which one value represents many. It may decompress to this many bytes, or this
+#: multiple of its size.
 ENCODINGS, ALWAYS_BYTES, MOST_TIMES = ("PLAIN", "RLE", "BIT_PACKED"), 256 << 20, 20
-#: Of what is generated so many rows may come out in other words, where they score alike: two texts may nearly tie.
+#: The share of rows whose generated texts may differ where their scores are equal, because two texts may nearly tie.
 MOST_TIES = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GoldenRows:
-    """`features`: raw rows, as they would come from a file. `raw`: float32 `[rows, width]` per head, or lists of such
-    where a head speaks of steps.
-    `columns`: decoded columns, all of them or those the user handed over."""
+    """`features`: raw rows, as in an input file. `raw`: float32 `[rows, width]` by head, or lists of such values for
+    heads with steps. `columns`: decoded columns, all of them or those that the user passed."""
 
     features: pa.RecordBatch
     raw: Mapping[str, Raw]
@@ -65,10 +64,10 @@ def write_golden(golden: GoldenRows) -> bytes:
 
 
 def read_golden(data: bytes, features: Sequence[str], heads: Sequence[str]) -> GoldenRows:
-    """Parse golden.parquet. Raises BundleError where it is broken or lacks a column."""
+    """Parse golden.parquet. Raises BundleError where it is invalid or lacks a column."""
     try:
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
-            _refuse_bomb(file.metadata, len(data))
+            _refuse_decompression_bomb(file.metadata, len(data))
             batch = file.read().combine_chunks().to_batches()[0]
         rows = pa.record_batch([batch.column(FEATURE + name) for name in features], names=list(features))
         raw = {head: _raw(batch.column(RAW + head)) for head in heads}
@@ -78,7 +77,7 @@ def read_golden(data: bytes, features: Sequence[str], heads: Sequence[str]) -> G
         if not columns:
             raise ValueError("it has no expected columns")
     except (OSError, pa.ArrowException, LookupError, ValueError, AttributeError, TypeError) as error:
-        raise BundleError(f"golden.parquet is broken: {one_line(error)}; make the bundle again") from error
+        raise BundleError(f"golden.parquet is invalid: {one_line(error)}; save the bundle again") from error
     return GoldenRows(features=rows, raw=raw, columns=columns)
 
 
@@ -90,11 +89,11 @@ def compare(
     wider: float = 1.0,
     ties: bool = True,
 ) -> float:
-    """The largest difference between what was expected and what came out.
+    """The largest difference between expected and actual outputs.
 
     Args:
-        wider: how many times further apart values may be.
-        ties: whether a few of what is generated may come out in other words that score alike.
+        wider: a factor on the tolerance.
+        ties: whether a few generated texts may differ where their scores are equal.
 
     Raises:
         GoldenMismatchError: a value differs by more than `wider` × (1e-5 + 1e-4 × its size), or a label differs where
@@ -104,10 +103,10 @@ def compare(
     for head, expected in golden.raw.items():
         got = raw[head]
         if isinstance(expected, Lists) != isinstance(got, Lists):
-            raise GoldenMismatchError(f"golden rows: raw output {head!r} is of steps in one and of rows in the other")
+            raise GoldenMismatchError(f"golden rows: raw output {head!r} has steps in one and rows in the other")
         same = not isinstance(expected, Lists) or not isinstance(got, Lists) or _counts(expected) == _counts(got)
         if not same:
-            raise GoldenMismatchError(f"golden rows: raw output {head!r} is not of as many steps as was expected")
+            raise GoldenMismatchError(f"golden rows: raw output {head!r} has another number of steps than expected")
         numbers = [values.values if isinstance(values, Lists) else values for values in (expected, got)]
         largest = max(largest, _numbers(f"raw output {head!r}", numbers[0], numbers[1], wider))
     for name, wanted in golden.columns.items():
@@ -115,7 +114,7 @@ def compare(
         if made is None:
             raise GoldenMismatchError(f"golden rows have a column {name!r} that this bundle does not make")
         if not wanted.type.equals(made.type):
-            raise GoldenMismatchError(f"golden column {name!r} is {wanted.type}, and the bundle makes {made.type}")
+            raise GoldenMismatchError(f"golden column {name!r} is {wanted.type}, but the bundle makes {made.type}")
         if pa.types.is_list(wanted.type) and _step_counts(wanted) == _step_counts(made) and _of_steps(golden.raw):
             wanted, made = wanted.flatten(), made.flatten()
         if pa.types.is_floating(wanted.type) or pa.types.is_fixed_size_list(wanted.type):
@@ -125,22 +124,22 @@ def compare(
     return largest
 
 
-def _refuse_bomb(metadata: pq.FileMetaData, size: int) -> None:
-    """Raise ValueError for a file that is not as `write_golden` writes it and may unpack to far more than it holds."""
+def _refuse_decompression_bomb(metadata: pq.FileMetaData, size: int) -> None:
+    """Raise ValueError for a file that `write_golden` cannot have written and that may decompress to far more."""
     if metadata.num_rows > MOST_ROWS:
-        raise ValueError(f"it has {metadata.num_rows} rows, above {MOST_ROWS}")
+        raise ValueError(f"it has {metadata.num_rows} rows, above the limit of {MOST_ROWS}")
     groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
     chunks = [group.column(at) for group in groups for at in range(group.num_columns)]
-    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
-    if unpacked > max(ALWAYS_BYTES, MOST_TIMES * size):
-        raise ValueError(f"it unpacks to {unpacked:,} bytes from {size:,}")
-    strange = {encoding for chunk in chunks for encoding in chunk.encodings} - set(ENCODINGS)
-    if strange:
-        raise ValueError(f"it has the encoding {min(strange)}")
+    decompressed = sum(chunk.total_uncompressed_size for chunk in chunks)
+    if decompressed > max(ALWAYS_BYTES, MOST_TIMES * size):
+        raise ValueError(f"it decompresses from {size:,} to {decompressed:,} bytes")
+    unknown = {encoding for chunk in chunks for encoding in chunk.encodings} - set(ENCODINGS)
+    if unknown:
+        raise ValueError(f"it has the encoding {min(unknown)}")
 
 
 def _raw(column: pa.Array) -> Raw:
-    """A column of golden.parquet as numbers."""
+    """A column of golden.parquet as an array, or lists of such."""
     if not pa.types.is_large_list(column.type):
         flat = column.flatten().cast(pa.float32())
         return np.asarray(to_numpy(flat), dtype=np.float32).reshape(len(column), -1)
@@ -168,30 +167,30 @@ def _matrix(values: pa.Array) -> NDArray[np.float64]:
 
 def _numbers(what: str, expected: NDArray[np.floating], got: NDArray[np.floating], wider: float) -> float:
     if expected.shape != got.shape:
-        raise GoldenMismatchError(f"golden rows: {what} is {got.shape}, and {expected.shape} was expected")
+        raise GoldenMismatchError(f"golden rows: {what} is {got.shape}, but {expected.shape} was expected")
     equal = (expected == got) | (np.isnan(expected) & np.isnan(got))
     with np.errstate(invalid="ignore"):
         apart = np.where(equal, 0.0, np.abs(expected.astype(np.float64) - got.astype(np.float64)))
         apart = np.nan_to_num(apart, nan=np.inf)
         size = np.where(np.isfinite(expected), np.abs(expected), 0.0)
-        beyond = apart > wider * (ABSOLUTE + RELATIVE * size)
-    if beyond.any():
-        row, place = np.unravel_index(int(np.argmax(np.where(beyond, apart, -1.0))), apart.shape)
+        out_of_tolerance = apart > wider * (ABSOLUTE + RELATIVE * size)
+    if out_of_tolerance.any():
+        row, column = np.unravel_index(int(np.argmax(np.where(out_of_tolerance, apart, -1.0))), apart.shape)
         raise GoldenMismatchError(
-            f"{what} differs by {apart[row, place]:.3g} at row {row}: expected {expected[row, place]:.6g},"
-            f" got {got[row, place]:.6g}",
-            "the model, the scaler or the order of the features is not what the bundle was made with",
+            f"{what} differs by {apart[row, column]:.3g} at row {row}: expected {expected[row, column]:.6g},"
+            f" got {got[row, column]:.6g}",
+            "the model, the scaler or the order of the features is not the one that the bundle was saved with",
         )
     return float(apart.max(initial=0.0))
 
 
 def _labels(name: str, wanted: pa.Array, got: pa.Array, raw: Mapping[str, Raw], wider: float, *, ties: bool) -> None:
-    """Labels may differ only in rows where the two largest raw outputs nearly tie; words that were generated, whose
-    scores are equal, only in few."""
+    """Raise GoldenMismatchError for labels that differ, except in rows where the two largest raw outputs nearly tie,
+    and in a few generated texts, whose scores are compared separately."""
     wrong = [row for row in range(len(wanted)) if wanted[row].as_py() != got[row].as_py()]
-    theirs = next((values for head, values in raw.items() if name.startswith(f"{head}_")), next(iter(raw.values())))
-    outputs = theirs.values if isinstance(theirs, Lists) else theirs
-    generated = pa.types.is_list(wanted.type) and not isinstance(theirs, Lists)
+    head_raw = next((values for head, values in raw.items() if name.startswith(f"{head}_")), next(iter(raw.values())))
+    outputs = head_raw.values if isinstance(head_raw, Lists) else head_raw
+    generated = pa.types.is_list(wanted.type) and not isinstance(head_raw, Lists)
     if generated and ties and len(wrong) <= max(1, int(MOST_TIES * len(wanted))):
         return
     for row in wrong:
@@ -201,5 +200,5 @@ def _labels(name: str, wanted: pa.Array, got: pa.Array, raw: Mapping[str, Raw], 
             raise GoldenMismatchError(
                 f"column {name!r} at row {row}: expected {wanted[row].as_py()!r}, got {got[row].as_py()!r}"
                 f" ({len(wrong)} of {len(wanted)} rows)",
-                "the labels, the model or the scaler are not what the bundle was made with",
+                "the labels, the model or the scaler are not those that the bundle was saved with",
             )

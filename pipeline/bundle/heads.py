@@ -1,4 +1,4 @@
-"""The columns of a bundle's heads, and thresholds of the job in place of the bundle's. Does not import torch."""
+"""The columns of a bundle's heads, and the heads with the thresholds of a job. Does not import torch."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from .targets import Target, find_target, names_of
 
 
 def head_fields(manifest: BundleManifest, head: AnyHead, options: ColumnOptions) -> list[pa.Field]:
-    """The columns of one of a bundle's heads; where there are several, each one's begin with its name."""
+    """The columns of one of a bundle's heads; where there are several heads, the columns begin with its name."""
     std = manifest.ensemble is not None and manifest.ensemble.std
     fields = task_of(head).fields(options, std=std)
     several = len(manifest.heads) > 1
@@ -21,11 +21,11 @@ def head_fields(manifest: BundleManifest, head: AnyHead, options: ColumnOptions)
 
 
 def with_thresholds(heads: Sequence[AnyHead], options: ColumnOptions) -> list[AnyHead]:
-    """The heads of a bundle with the job's thresholds in place of its own; one of a label wins over an
-    earlier one of all labels.
+    """The heads of a bundle with the thresholds of the job in place of their own. A threshold for one label takes
+    precedence over an earlier one for all labels.
 
     Raises:
-        UsageError: a threshold that names no head and no label, could mean two of them, or is given twice.
+        UsageError: a threshold names no head or label, is ambiguous, or is set twice.
     """
     made = list(heads)
     if not options.thresholds:
@@ -36,7 +36,7 @@ def with_thresholds(heads: Sequence[AnyHead], options: ColumnOptions) -> list[An
         target = find_target(name, targets, "--threshold") if name else ()
         if target is None:
             there = f"one of {', '.join(names_of(targets))}" if targets else "a number alone"
-            raise UsageError(f"--threshold names {name!r}; say {there}")
+            raise UsageError(f"--threshold names {name!r}, which is not a label or head; use {there}")
         if target in seen:
             what = f"{name!r} twice" if name else "a number for all labels twice"
             raise UsageError(f"--threshold gives {what}; pass one")
@@ -47,7 +47,7 @@ def with_thresholds(heads: Sequence[AnyHead], options: ColumnOptions) -> list[An
 
 
 def _threshold_targets(heads: Sequence[AnyHead]) -> dict[Target, tuple[int, int | None]]:
-    """What `--threshold NAME=0.3` may name → the index of the head, and of the label where it is for one."""
+    """The targets of `--threshold NAME=0.3` → the index of the head, and of the label; None for all labels."""
     targets: dict[Target, tuple[int, int | None]] = {}
     for index, head in enumerate(heads):
         labels = task_of(head).threshold_labels

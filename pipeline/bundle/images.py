@@ -1,4 +1,4 @@
-"""What planning knows of images: the library that decodes them."""
+"""The packages that decode images."""
 
-#: Pixels are those of its version.
+#: Pixels depend on its version.
 PACKAGES = ("pillow",)

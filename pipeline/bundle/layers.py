@@ -1,4 +1,4 @@
-"""Names of layers → the columns of their results. Known before torch is imported."""
+"""Resolves names of layers to the columns of their results. Does not import torch."""
 
 import json
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ from ..tasks.tasks import task_of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HiddenColumn:
-    """A column of a hidden layer's results: `name`, the place of its member, the node that makes it, numbers per
-    row."""
+    """A column with the results of a hidden layer. `member`: the index of its member; `node`: the node that computes
+    them; `width`: numbers per row."""
 
     name: str
     member: int
@@ -28,57 +28,59 @@ class HiddenColumn:
 
 
 def hidden_columns(manifest: BundleManifest, names: Sequence[str]) -> list[HiddenColumn]:
-    """The columns that `--hidden` asks for, in its order: `hidden_<layer>`, of every member of an ensemble
-    `hidden_<layer>_<member>`.
+    """The columns for `--hidden`, in order: `hidden_<layer>`, or `hidden_<layer>_<member>` for every member of an
+    ensemble.
 
     Args:
-        names: of layers as `scoreline layers` lists them: of the step, or of what it calls where that is called once.
+        names: layers as `scoreline layers` lists them: a step, or what it calls if that is called once.
 
     Raises:
-        UsageError: no such layer; says which come close.
+        UsageError: there is no such layer; names similar ones.
     """
     if names and any(task_of(head).generates for head in manifest.heads):
         raise UsageError(
-            "--hidden is for models that run once a row, not once a token as generation does; leave it out"
+            "--hidden is for models that run once per row, not once per token as in generation; leave it out"
         )
     columns = []
     several = len(manifest.members) > 1
     for name in names:
-        for place, member in enumerate(manifest.members):
+        for index, member in enumerate(manifest.members):
             if any(kind_of(entry).has_steps for entry in manifest.inputs):
-                raise UsageError("--hidden is for layers as wide for every row, and a sequence's are as long as it is")
+                raise UsageError(
+                    "--hidden needs layers of a fixed width, and those of sequences vary in length; leave it out"
+                )
             layer = _found(member.layers if isinstance(member, GraphMember) else [], name)
-            column = f"hidden_{layer.name}_{place}" if several else f"hidden_{layer.name}"
-            columns.append(HiddenColumn(name=column, member=place, node=layer.name, width=prod(layer.shape)))
+            column = f"hidden_{layer.name}_{index}" if several else f"hidden_{layer.name}"
+            columns.append(HiddenColumn(name=column, member=index, node=layer.name, width=prod(layer.shape)))
     if len({column.name for column in columns}) < len(columns):
         raise UsageError(f"--hidden names a layer twice, among {', '.join(names)}")
     return columns
 
 
 def hidden_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.Field]:
-    """Lists of float32 of a fixed size each. Raises as `hidden_columns` does."""
+    """The fields of hidden columns: fixed-size lists of float32. Raises as `hidden_columns` does."""
     columns = hidden_columns(manifest, options.hidden)
     return [pa.field(column.name, pa.list_(pa.float32(), column.width)) for column in columns]
 
 
 def hidden_option(job: ScoreJob) -> str | None:
-    """The layers by name, as they are written in a fingerprint."""
+    """The names of the layers as an entry of the fingerprint."""
     return json.dumps(job.columns.hidden) if job.columns.hidden else None
 
 
 def _found(layers: Sequence[LayerRecord], name: str) -> LayerRecord:
     if not layers:
         raise UsageError(
-            "--hidden is for models kept as data, and this bundle does not say what layers it has; save the module"
-            " itself with save_bundle"
+            "--hidden is for models kept as data, and this bundle does not list its layers; save the module itself with"
+            " save_bundle"
         )
     by_name = [layer for layer in layers if layer.name == name] or [layer for layer in layers if layer.calls == name]
     if len(by_name) == 1:
         return by_name[0]
     if by_name:
         raise UsageError(
-            f"--hidden {name!r} is called {len(by_name)} times; say one of {', '.join(layer.name for layer in by_name)}"
+            f"--hidden {name!r} is called {len(by_name)} times; use one of {', '.join(layer.name for layer in by_name)}"
         )
     known = [*dict.fromkeys(name for layer in layers for name in (layer.name, layer.calls))]
     close = get_close_matches(name, known, n=3) or known[:3]
-    raise UsageError(f"--hidden {name!r} is no layer; did you mean {', '.join(close)}? scoreline layers lists all")
+    raise UsageError(f"--hidden {name!r} is not a layer; did you mean {', '.join(close)}? scoreline layers lists all")

@@ -1,7 +1,7 @@
-"""What planning knows of the optional stages: their columns, their part of the fingerprint, what they refuse.
+"""The optional stages as planning needs them: their columns, their entries in the fingerprint, and which bundles they
+refuse.
 
-Each is described beside what it is made of, in this room; `scoring/line.py` has the stages themselves, by the same
-names.
+The functions are in other modules of this package; `scoring/line.py` has the stages themselves, by the same names.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
 from ..options import ColumnOptions, ScoreJob
-from . import dedupe, explained, images, layers
+from . import dedupe, explain, images, layers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptionalStage:
-    """`fields`: the columns it adds, before any prefix; `refuse` raises UsageError for a bundle it does not go with.
+    """`fields`: the columns that it adds, before any prefix; `refuse` raises UsageError for an incompatible bundle.
 
-    `option`: what changes values, as an entry of the fingerprint, None where the stage is off or changes none.
-    `packages`: those whose versions touch the last bits.
+    `option`: the entry in the fingerprint, None where the stage is off or does not change values. `packages`: packages
+    whose versions affect the last bits.
     """
 
     name: str
@@ -31,10 +31,10 @@ class OptionalStage:
     packages: tuple[str, ...] = ()
 
 
-#: In the order of the line, so that columns are, too.
+#: In the order of the pipeline, which is also the order of the columns.
 OPTIONAL = [
     OptionalStage(name="images", packages=images.PACKAGES),
     OptionalStage(name="dedupe", refuse=dedupe.refuse),
     OptionalStage(name="hidden", fields=layers.hidden_fields, option=layers.hidden_option),
-    OptionalStage(name="explain", fields=explained.explain_fields, option=explained.explain_option),
+    OptionalStage(name="explain", fields=explain.explain_fields, option=explain.explain_option),
 ]

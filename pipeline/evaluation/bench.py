@@ -26,7 +26,7 @@ from ..errors import UsageError
 from ..features.kinds import kind_of
 from ..graph.interpreter import build
 from ..inputs.discover import discover
-from ..model.forward import called, head_output
+from ..model.forward import call_model, head_output
 from ..model.modes import pinned
 from ..model.passes import Pass
 from ..model.weights import read_weights
@@ -182,7 +182,7 @@ def _forward_modes(scorer: Scorer, blocks: list[FeatureBatch], report: BenchRepo
 def _called_all(scorer: Scorer, passes: Sequence[Pass]) -> None:
     for model in scorer.members.models:
         for one in passes:
-            called(model, scorer.members.arguments(one), scorer.manifest.call)
+            call_model(model, scorer.members.arguments(one), scorer.manifest.call)
     if scorer.device.type == "cuda":
         torch.cuda.synchronize(scorer.device)
 
@@ -213,7 +213,7 @@ def _train_against_eval(bundle: Bundle, scorer: Scorer, block: FeatureBatch) -> 
         torch.manual_seed(0)
         for one in members.passes.cut(block.inputs):
             quiet, noisy = (
-                head_output(called(each, members.arguments(one), call), head.output, one.num_rows)
+                head_output(call_model(each, members.arguments(one), call), head.output, one.num_rows)
                 for each in (model, training)
             )
             pieces.append((noisy - quiet).abs().reshape(one.num_rows, -1).amax(dim=1))

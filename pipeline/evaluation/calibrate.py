@@ -14,7 +14,7 @@ import torch
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.heads import AnyHead, Platt, Temperature
-from ..bundle.bundle import Bundle, find_place, open_bundle, sha256, write_bundle
+from ..bundle.bundle import Bundle, open_bundle, resolve_target, sha256, write_bundle
 from ..bundle.golden import GoldenRows, read_golden, write_golden
 from ..bundle.heads import head_fields
 from ..errors import DataError, UsageError
@@ -93,7 +93,7 @@ def calibrate(
         raise UsageError(
             "an ensemble that votes returns shares of votes, not probabilities; save it with combine='probability'"
         )
-    find_place(out)  # fails before the work is done
+    resolve_target(out)  # fails before the work is done
     scorer = Scorer.load(bundle, device=job.device, trust=job.trust)
     scores, truth, skipped = _collected(scorer, task, job, labels, advance)
     try:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from ...schemas.run import RunManifest
 from ..arrays import to_numpy
-from ..bundle.explained import ATTRIBUTION, COMPLETE, GAP
+from ..bundle.explain import ATTRIBUTION, COMPLETE, GAP
 from ..errors import DataError, PartitionError, UsageError, one_line
 from ..outputs.store import Store
 from ..parquet.file import ParquetSource

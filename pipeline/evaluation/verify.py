@@ -16,8 +16,8 @@ from ..nested import converted, equal, take_rows
 from ..outputs.assemble import reasons_of
 from ..outputs.manifest import read_manifest
 from ..outputs.naming import rejects_name
-from ..outputs.receipt import file_digest, home_of, read_receipt
-from ..outputs.storable import storable
+from ..outputs.receipt import expected_name, file_digest, read_receipt
+from ..outputs.storable import stored_type
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..parquet.file import ParquetSource
 from ..planning.fingerprint import dialect_of
@@ -127,7 +127,7 @@ def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | 
         *(part.receipt, part.split, part.last, part.out_of_bounds),
         *(part.rows_in, part.rows_scored, part.rows_rejected, part.rejects is not None),
     )
-    if recorded != _recorded(receipt) or name != home_of(receipt):
+    if recorded != _recorded(receipt) or name != expected_name(receipt):
         verdict.problems.append(f"{name}: its record in {MANIFEST} does not match its receipt")
     if part.sha256 != file_digest(path):
         verdict.problems.append(
@@ -235,7 +235,7 @@ def _same_rows(one: Iterator[pa.RecordBatch], other: Iterator[pa.RecordBatch]) -
             return left is None and right is None
         rows = min(left.num_rows, right.num_rows)
         for found, expected in zip(left.slice(0, rows).columns, right.slice(0, rows).columns, strict=True):
-            if not equal(found, converted(expected, storable(expected.type))):
+            if not equal(found, converted(expected, stored_type(expected.type))):
                 return False
         left, right = left.slice(rows), right.slice(rows)
 

@@ -1,9 +1,9 @@
-"""How many numbers a node makes at most, from the shapes that it is given: arithmetic, before it runs. Independent of
-graphs.
+"""Upper bounds on how many numbers a function or method makes, computed from the shapes of its arguments before it
+runs. Independent of graphs.
 
-Most operations make no more than their operands broadcast to. What can make more has a rule of its own below, by the
-name of the function, method or layer. A rule counts the largest result inside the operation, too: attention has its
-weights.
+Most operations make no more than their operands broadcast to. An operation that can make more has its own rule below,
+by the name of the function or method. A rule also counts the largest intermediate result, such as the weights of
+attention.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from .result_sizes import (
     tensors_of,
 )
 
-#: Operations whose further tensors are weights, which never make the result larger.
+#: Operations whose result is never larger than their first tensor; the other tensors are weights.
 _AS_FIRST = {
     *("batch_norm", "group_norm", "layer_norm", "rms_norm", "prelu", "dropout", "normalize", "threshold"),
     *("flatten", "reshape", "view", "view_as", "contiguous", "clone", "detach", "type_as", "to"),
@@ -33,7 +33,8 @@ _AS_FIRST = {
 
 
 def most_numbers(name: str, args: Sequence[Any], kwargs: Kwargs) -> int:
-    """Of a function or method by its last name, as in `repeat`; a method's tensor is the first argument."""
+    """The bound for a function or method by the last part of its name, as in `repeat`; a method's tensor is the first
+    argument."""
     if name in _RULES:
         return _RULES[name](args, kwargs)
     tensors = list(tensors_of([*args, *kwargs.values()]))
@@ -43,14 +44,14 @@ def most_numbers(name: str, args: Sequence[Any], kwargs: Kwargs) -> int:
 
 
 def depends_on_values(name: str, args: Sequence[Any], kwargs: Kwargs) -> bool:
-    """Whether what an operation makes is known by its shapes alone."""
+    """Whether the size of the result depends on values, not on shapes alone."""
     if name == "one_hot":
         return int(argument(args, kwargs, 1, "num_classes", -1)) < 0
     return name in ("repeat", "expand") and any(isinstance(size, Tensor) for size in _sizes(args, kwargs, "repeats"))
 
 
 def pieces(name: str, args: Sequence[Any], kwargs: Kwargs) -> int:
-    """How many tensors an operation cuts its tensor into: each takes memory, whatever its shape."""
+    """How many tensors an operation splits its tensor into; each takes memory, even an empty one."""
     if name not in ("split", "chunk", "unbind"):
         return 1
     tensor = next(tensors_of([*args, *kwargs.values()]))
@@ -64,7 +65,7 @@ def pieces(name: str, args: Sequence[Any], kwargs: Kwargs) -> int:
 
 
 def _sizes(args: Sequence[Any], kwargs: Kwargs, name: str) -> list[Any]:
-    """Sizes given one by one, as a list, or by name."""
+    """Sizes passed one by one, as a list, or by name."""
     given = args[1:] or (kwargs.get(name, kwargs.get("size", ())),)
     return list(given[0]) if len(given) == 1 and isinstance(given[0], list | tuple) else list(given)
 
@@ -84,7 +85,7 @@ def _all(args: Sequence[Any], kwargs: Kwargs) -> int:
 
 
 def _product(args: Sequence[Any], kwargs: Kwargs) -> int:
-    """Of a matrix product of the last two tensors, with what broadcasting copies, and what is added to it."""
+    """The bound for a matrix product of the last two tensors, with broadcast copies and added tensors."""
     *added, one, other = tensors_of([*args, *kwargs.values()])
     batch = broadcast_size([one.shape[:-2], other.shape[:-2]])
     batch = max(1, batch) if one.ndim > 2 or other.ndim > 2 else 1
@@ -110,10 +111,10 @@ def _outer(args: Sequence[Any], kwargs: Kwargs) -> int:
 
 
 def _einsum(args: Sequence[Any], kwargs: Kwargs) -> int:
-    """Operands are taken together one after the other; a letter that no later operand or result has is summed."""
+    """Operands are multiplied one after the other; a letter that no later operand and no result has is summed."""
     equation = argument(args, kwargs, 0, "equation", None)
     operands: list[Any] = list(tensors_of([*args[1:], *kwargs.values()]))
-    if not isinstance(equation, str):  # an operand and the numbers of its dimensions in turn, then those of the result
+    if not isinstance(equation, str):  # alternately an operand and its dimensions as integers, then those of the result
         operands, letters = list(args[::2]), [_letters(one) for one in args[1::2]]
         made = [_letters(operands.pop())] if len(args) % 2 else []
         equation = "->".join([",".join(letters), *made])
@@ -188,7 +189,7 @@ def _getitem(args: Sequence[Any], kwargs: Kwargs) -> int:  # noqa: ARG001 - ever
 
 
 def _dims(entry: Any) -> int:
-    """How many dimensions one index is of."""
+    """How many dimensions an index consumes."""
     if entry is None or entry is Ellipsis or isinstance(entry, bool):
         return 0
     return len(_shape(entry)) if _is_mask(entry) else 1

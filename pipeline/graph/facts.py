@@ -1,6 +1,6 @@
-"""What can be read off a graph: which columns are indices into an embedding and how many each may name, so that a
-value out of range is a reject on the CPU before a GPU can assert on it; and what a model ends in. Knows nothing of
-values.
+"""Facts that follow from a graph alone: which columns are indices into an embedding and how many rows it has, so that
+an index out of range is rejected on the CPU before it triggers an assertion on a GPU; and which activation a model ends
+in. Independent of values.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from ...schemas.graph import DictArg, Graph, Node, NodeRef, SliceArg, TupleArg
 from ..errors import BundleError
 from ..features.kinds import kind_of
 
-#: Operations that hand on the same values, column by column or all together.
+#: Operations that pass on the same values, column by column or all together.
 _SAME_VALUES = {
     *("long", "int", "to", "contiguous", "clone", "squeeze", "unsqueeze", "flatten", "reshape", "view", "detach"),
 }
@@ -24,38 +24,42 @@ _ACTIVATIONS = {"sigmoid": "Sigmoid", "softmax": "Softmax", "logsigmoid": "LogSi
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Indices:
-    """`limits`: for a column's place in the input, the rows of the smallest embedding it indexes. `as_they_come`:
-    an embedding takes the input without a cast, so the input must be int64."""
+    """`limits`: by a column's index in the input, the number of rows of the smallest embedding it indexes. `uncast`:
+    whether an embedding takes the input without a cast, so that the input must be int64."""
 
     limits: dict[int, int]
-    as_they_come: bool
+    uncast: bool
 
 
 def index_limits(manifest: BundleManifest, graphs: Sequence[Graph]) -> dict[str, int]:
-    """How many rows the smallest embedding has that a column is an index into, by column, over all members."""
+    """By column, the number of rows of the smallest embedding that it indexes, over all members.
+
+    Raises:
+        BundleError: a graph takes another number of inputs than the manifest describes.
+    """
     limits: dict[str, int] = {}
     for graph in graphs:
-        takes = len(manifest.arguments) if manifest.call == "arguments" else 1
-        if len(graph.inputs) != takes:
-            raise BundleError(f"graph.json takes {len(graph.inputs)} inputs, and {takes} are described")
+        expected = len(manifest.arguments) if manifest.call == "arguments" else 1
+        if len(graph.inputs) != expected:
+            raise BundleError(f"graph.json takes {len(graph.inputs)} inputs, but bundle.json describes {expected}")
         for entry in manifest.inputs:
-            place = manifest.arguments.index(entry.name)
+            index = manifest.arguments.index(entry.name)
             table = kind_of(entry).tabular
-            found = indices_of(graph, manifest.call, place, entry.name, len(entry.columns), table=table)
+            found = indices_of(graph, manifest.call, index, entry.name, len(entry.columns), table=table)
             for at, size in found.limits.items():
                 limits[entry.columns[at]] = min(size, limits.get(entry.columns[at], size))
     return limits
 
 
-def indices_of(graph: Graph, call: str, place: int, name: str, num_columns: int, *, table: bool = True) -> Indices:
-    """Follow one input of the model, by its place or by its key in the dict that the model takes.
+def indices_of(graph: Graph, call: str, index: int, name: str, num_columns: int, *, table: bool = True) -> Indices:
+    """Follow one input of the model, by its position or by its key in the dict that the model takes.
 
     Args:
-        table: whether dimension 1 is the columns; of a sequence it is steps, and what is picked from it is not known.
+        table: whether dimension 1 is the columns. For a sequence it is steps, and a selection from it is not followed.
     """
     columns = _Columns(tuple(range(num_columns)), cast=False, shaped=table)
     if call == "arguments":
-        return _followed(graph, {graph.inputs[place]: columns})
+        return _followed(graph, {graph.inputs[index]: columns})
     taken = [
         node.name
         for node in graph.nodes
@@ -66,30 +70,30 @@ def indices_of(graph: Graph, call: str, place: int, name: str, num_columns: int,
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Where a result's values come from: these columns of the input, cast on the way or not."""
+    """The columns of the input that a result's values come from, and whether they were cast on the way."""
 
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
     cast: bool
-    #: Whether dimension 1 still is the columns: after a reshape, what is picked from it is not known.
+    #: Whether dimension 1 is still the columns; after a reshape, a selection from it is not followed.
     shaped: bool = True
 
 
 def _followed(graph: Graph, known: dict[str, _Columns]) -> Indices:
-    """From the input into every Embedding."""
+    """Follow columns from the input into every Embedding."""
     limits: dict[int, int] = {}
-    as_they_come = False
+    uncast = False
     for node in graph.nodes:
         source = _source(node, known)
         size = _embedding_rows(node, graph)
         if source is None:
             continue
         if size is not None:
-            as_they_come |= not source.cast
-            for place in source.places:
-                limits[place] = min(size, limits.get(place, size))
-        elif (columns := _handed_on(node, source)) is not None:
+            uncast |= not source.cast
+            for index in source.indices:
+                limits[index] = min(size, limits.get(index, size))
+        elif (columns := _passed_on(node, source)) is not None:
             known[node.name] = columns
-    return Indices(limits=limits, as_they_come=as_they_come)
+    return Indices(limits=limits, uncast=uncast)
 
 
 def _source(node: Node, known: dict[str, _Columns]) -> _Columns | None:
@@ -98,54 +102,54 @@ def _source(node: Node, known: dict[str, _Columns]) -> _Columns | None:
 
 
 def _embedding_rows(node: Node, graph: Graph) -> int | None:
-    """The number of rows of the embedding this node looks up in, None where it is none."""
+    """The number of rows of the Embedding that this node calls; None where it calls none."""
     if node.op == "layer" and graph.layers[node.target].type == "Embedding":
         rows = graph.layers[node.target].args.get("num_embeddings")
         return rows if isinstance(rows, int) else None
     return None
 
 
-def _handed_on(node: Node, source: _Columns) -> _Columns | None:
+def _passed_on(node: Node, source: _Columns) -> _Columns | None:
     name = node.target.rpartition(".")[2]
     if name in _SAME_VALUES:
         shaped = source.shaped and name not in _RESHAPES
-        return _Columns(source.places, source.cast or name in _CASTS, shaped)
+        return _Columns(source.indices, source.cast or name in _CASTS, shaped)
     if not source.shaped:
         return None
     if name == "getitem" and len(node.args) == 2:
-        places = _picked(node.args[1], source.places)
-        return None if places is None else _Columns(places, source.cast)
+        indices = _selected(node.args[1], source.indices)
+        return None if indices is None else _Columns(indices, source.cast)
     if name == "select" and len(node.args) == 3 and node.args[1] in (1, -1) and isinstance(node.args[2], int):
-        picked = source.places[node.args[2] : node.args[2] + 1 or None]
-        return _Columns(picked, source.cast) if picked else None
+        selected = source.indices[node.args[2] : node.args[2] + 1 or None]
+        return _Columns(selected, source.cast) if selected else None
     return None
 
 
-def _picked(index: Any, places: tuple[int, ...]) -> tuple[int, ...] | None:
-    """`x[:, 3]`, `x[..., 3]` or `x[:, 2:5]`, by the places that are picked."""
+def _selected(index: Any, indices: tuple[int, ...]) -> tuple[int, ...] | None:
+    """`x[:, 3]`, `x[..., 3]` or `x[:, 2:5]`, as the indices of the selected columns."""
     if not isinstance(index, TupleArg) or len(index.tuple) != 2:
         return None
     column = index.tuple[1]
     try:
         if isinstance(column, int):
-            return (places[column],)
+            return (indices[column],)
         if isinstance(column, SliceArg):
             start, stop, step = column.slice
-            return places[slice(start, stop, step)]  # type: ignore[arg-type]
+            return indices[slice(start, stop, step)]  # type: ignore[arg-type]
     except (IndexError, TypeError):
         return None
     return None
 
 
 def overwrites(graph: Graph) -> bool:
-    """Whether a model may write over what it is given: a layer or an operator of its works in place."""
+    """Whether a model may overwrite its inputs: one of its layers or operators works in place."""
     in_place = any(layer.args.get("inplace") is True for layer in graph.layers.values())
     operators = ("operator.iadd", "operator.imul", "operator.isub", "operator.itruediv")
     return in_place or any(node.target in operators for node in graph.nodes)
 
 
 def last_activation(graph: Graph, output: int | str) -> str | None:
-    """`Sigmoid`, `Softmax` or `LogSigmoid` where an output ends in one, seen through changes of shape."""
+    """`Sigmoid`, `Softmax` or `LogSigmoid` where an output ends in one, ignoring changes of shape."""
     nodes = {node.name: node for node in graph.nodes}
     value = graph.output
     if isinstance(value, TupleArg) and isinstance(output, int) and output < len(value.tuple):

@@ -1,9 +1,9 @@
 """A graph of data → an ordinary `nn.Module` that interprets its nodes.
 
 Audit first, then construct: every name is checked against the lists of `operations.py` before anything is
-built. Nothing is generated, compiled or evaluated, and nothing in a file is looked up as an attribute. Layers
-keep their names, so hooks, folding and compilation work on the result as on the model it came from. Knows
-nothing of files or columns.
+built. Nothing is generated, compiled or evaluated, and no name in a file is looked up as an attribute. Layers
+keep their names, so hooks, folding and compilation work on the result as on the original model. Independent
+of files and columns.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from .program import Program, Step, decoded, resolved, with_frees
 from .sizes import MOST_BY_INPUT, Sizes, audit_counts
 
 _RESERVED = {*dir(nn.Module()), "_program", "_sizes"}
-#: A number that is rarely a width.
+#: Numbers of rows and steps that are rarely the width of a layer.
 EXAMPLE_ROWS, EXAMPLE_STEPS = 3, 5
 
 
@@ -41,14 +41,14 @@ def build(graph: Graph, tensors: Mapping[str, Tensor]) -> "GraphModel":
         audit(graph)
         model = GraphModel(graph)
     except RecursionError as error:
-        raise BundleError("graph.json: a path or an argument is nested too deep") from error
+        raise BundleError("graph.json: a path or an argument is nested too deeply") from error
     _load_tensors(model, tensors)
     return model.eval().requires_grad_(False)
 
 
 class GraphModel(nn.Module):
-    """Interprets a graph, node by node. Its layers and tensors stand under the names they had in training, so
-    it has but two attributes of its own. `_sizes`: what says how much memory a pass takes, before it runs."""
+    """Interprets a graph, node by node. Its layers and tensors keep the names they had in training, so it adds
+    only two attributes. `_sizes`: computes how much memory a pass takes, before it runs."""
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
@@ -67,10 +67,10 @@ class GraphModel(nn.Module):
         self._sizes = Sizes()
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Run the nodes in order. Inputs and results as the original module has them.
+        """Run the nodes in order, with the inputs and results of the original module.
 
         Raises:
-            torch.OutOfMemoryError: a node would make more than there is room for in a pass; names it, before it runs.
+            torch.OutOfMemoryError: a node would exceed the limit for a pass; it has not run, and the message names it.
         """
         program = self._program
         count = None if torch.compiler.is_compiling() else self._sizes.count(inputs)
@@ -90,7 +90,7 @@ class GraphModel(nn.Module):
         return resolved(program.output, results)
 
     def results(self, inputs: Sequence[Any]) -> Iterator[tuple[Step, Any]]:
-        """Every node with its result, when it has just run: what a later one writes over it does not show.
+        """Yield every node with its result right after it has run, before a later node can overwrite it.
 
         Raises:
             torch.OutOfMemoryError: as `forward` does.
@@ -110,10 +110,10 @@ class GraphModel(nn.Module):
                 del results[name]
 
     def refuse_large(self, manifest: BundleManifest) -> None:
-        """Say whether lists are among the inputs, and refuse inputs of which a few rows are too many already.
+        """Set whether lists are among the inputs, and refuse inputs of which a few rows already exceed the limit.
 
         Raises:
-            BundleError: names how many numbers a row has.
+            BundleError: a row is too large; names how many numbers it has.
         """
         self._sizes.of_lists = any(kind_of(entry).has_steps for entry in manifest.inputs)
         a_row = sum(entry.numbers for entry in manifest.inputs if not kind_of(entry).has_steps)
@@ -122,7 +122,7 @@ class GraphModel(nn.Module):
 
 
 def shapes(model: GraphModel, *inputs: Any) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Every node that makes a tensor, in order: its name, what it calls, the shape of its result."""
+    """Every node whose result is a tensor, in order: its name, what it calls, the shape of its result."""
     found = []
     for step, result in model.results(inputs):
         if isinstance(result, Tensor):
@@ -132,8 +132,8 @@ def shapes(model: GraphModel, *inputs: Any) -> list[tuple[str, str, tuple[int, .
 
 
 def intermediates(model: GraphModel, names: Collection[str], *inputs: Any) -> dict[str, Tensor]:
-    """The results of the nodes of these names, as they are when each has just run: what a later one writes over them
-    does not show."""
+    """The results of the nodes of these names, each copied right after it has run, before a later node can overwrite
+    it."""
     found: dict[str, Tensor] = {}
     for step, result in model.results(inputs):
         if step.name in names:
@@ -144,9 +144,9 @@ def intermediates(model: GraphModel, names: Collection[str], *inputs: Any) -> di
 
 
 def _load_tensors(model: GraphModel, tensors: Mapping[str, Tensor]) -> None:
-    """Take every tensor over without copying, no more and no fewer than the model needs."""
+    """Assign every tensor without copying it. Raises BundleError unless they are exactly those that the model needs."""
     needed = {*model.state_dict(), *model._program.loose}
-    for problem, names in (("lacks", needed - set(tensors)), ("has too much:", set(tensors) - needed)):
+    for problem, names in (("lacks the", needed - set(tensors)), ("has an unknown", set(tensors) - needed)):
         if names:
             raise BundleError(f"the weights file {problem} tensor {min(names)!r}; make the bundle again")
     for path in model._program.loose:
@@ -172,18 +172,18 @@ def _step(model: GraphModel, node: Node, frees: tuple[str, ...]) -> Step:
 
 
 def _namespace(module: nn.Module, path: str) -> nn.Module:
-    """The module at a path, made of empty ones where nothing stands yet."""
+    """The module at a path; empty modules are added where it does not exist."""
     for name in path.split(".") if path else []:
         if name not in module._modules:
             module.add_module(_free(module, path, name), nn.Module())
         inner = module._modules[name]
-        assert inner is not None, "only modules are ever put there"
+        assert inner is not None, "only modules are added"
         module = inner
     return module
 
 
 def _owner(model: nn.Module, path: str) -> nn.Module | None:
-    """The module that has this tensor as its own parameter or buffer."""
+    """The module that has this tensor as its own parameter or buffer; None where there is none."""
     module: nn.Module | None = model
     *parents, name = path.split(".")
     for parent in parents:
@@ -193,7 +193,7 @@ def _owner(model: nn.Module, path: str) -> nn.Module | None:
 
 def _tensor(model: nn.Module, path: str) -> Tensor:
     owner, name = _owner(model, path), path.rpartition(".")[2]
-    assert owner is not None, "made when the model was built"
+    assert owner is not None, "registered when the model was built"
     tensor = owner._parameters.get(name)
     found = tensor if tensor is not None else owner._buffers[name]
     assert found is not None, "filled when the tensors were loaded"
@@ -202,13 +202,13 @@ def _tensor(model: nn.Module, path: str) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Late:
-    """A layer by its path, looked up when it runs: what is folded or replaced later is what runs."""
+    """A layer by its path, looked up on every call, so that a layer that is replaced later takes effect."""
 
     model: GraphModel
     path: str
 
     def layer(self) -> nn.Module:
-        """What stands at the path now."""
+        """The module that is at the path now."""
         return self.model.get_submodule(self.path)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -216,13 +216,13 @@ class _Late:
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a layer or tensor cannot have this name, since every module has a part of that name."""
+    """Whether a layer or tensor cannot have this name because every module has an attribute of that name."""
     return name in _RESERVED
 
 
 def _free(module: nn.Module, path: str, name: str) -> str:
     if is_reserved(name) or name in {*module._modules, *module._parameters, *module._buffers, *vars(module)}:
-        raise BundleError(f"graph.json: {path!r} has a name that is taken")
+        raise BundleError(f"graph.json: {path!r} has a name that is already taken")
     return name
 
 

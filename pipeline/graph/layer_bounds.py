@@ -1,4 +1,4 @@
-"""How many numbers a layer makes at most, looked up by its class."""
+"""Upper bounds on how many numbers a layer makes, looked up by its class."""
 
 from collections.abc import Callable, Sequence
 from math import prod
@@ -25,7 +25,7 @@ LayerBound = Callable[[Any, Tensor, Sequence[Any], Kwargs], int]
 
 
 def most_numbers_of_layer(layer: nn.Module, args: Sequence[Any], kwargs: Kwargs) -> int:
-    """Of a layer, looked up by its class."""
+    """The bound for one call of a layer."""
     for kind in type(layer).__mro__:
         if kind in _LAYERS:
             return _LAYERS[kind](layer, args[0] if args else next(iter(kwargs.values())), args, kwargs)

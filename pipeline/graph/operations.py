@@ -1,9 +1,9 @@
-"""What may stand in a graph: the allow-lists of layers, functions, methods, attributes and dtypes.
+"""What a graph may contain: the allow-lists of layers, functions, methods, attributes and dtypes.
 
-A graph file names operations; the names are keys of the dictionaries here and nothing else. Nothing in a file
-is ever looked up as an attribute, imported or evaluated. To allow an operation, add it here: it must compute
-from its arguments alone, without drawing random numbers and without reaching files, code or other devices.
-Knows nothing of graphs.
+A graph file names operations; the names are keys of the dictionaries here and nothing else. No name in a
+file is looked up as an attribute, imported or evaluated. To allow an operation, add it here: it must compute
+from its arguments alone, without drawing random numbers and without access to files, code or other devices.
+Independent of graphs.
 """
 
 import functools
@@ -63,15 +63,15 @@ _OPERATORS = (
     "le", "lt", "matmul", "mod", "mul", "ne", "neg", "or_", "pow", "sub", "truediv",
 )  # fmt: skip
 
-#: Operators that a file could make run for ever on numbers or text of its own.
+#: Operators that could run forever on numbers or text from a file.
 _ARITHMETIC = {"add", "floordiv", "iadd", "imul", "isub", "itruediv", "mod", "mul", "pow", "sub", "truediv"}
 _LARGEST = 2**63
-#: Entries of a shape, or of a list of tensors, that is put together from others.
+#: The most entries of a shape or list of tensors that is concatenated from others.
 _LONGEST = 1 << 12
 
 
 def _on_tensors_and_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Arithmetic as a model needs it: with a tensor, on shapes, on numbers of a reasonable size."""
+    """Restrict an operator to what models need: tensors, shapes, and numbers of a reasonable size."""
 
     @functools.wraps(function)
     def guarded(*args: Any) -> Any:
@@ -116,7 +116,7 @@ ATTRIBUTES: dict[str, Callable[[Any], Any]] = {
     "ndim": lambda tensor: tensor.ndim,
     "T": lambda tensor: tensor.T,
     "mT": lambda tensor: tensor.mT,
-    # of what torch.max(x, dim=1) and its like return
+    # of what torch.max(x, dim=1) and similar functions return
     "values": lambda pair: pair[0],
     "indices": lambda pair: pair[1],
 }
@@ -137,9 +137,9 @@ DTYPES: dict[str, torch.dtype] = {
 FUNCTION_NAMES = {function: name for name, function in reversed(_PLAIN.items())}
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
-#: Parameters of constructors that say where and how, not what.
+#: Parameters of constructors that do not affect what a layer computes, or are saved elsewhere.
 _NOT_SAVED = {"self", "device", "dtype", "_weight", "_freeze", "min_value", "max_value", "args", "kwargs"}
-#: Parameters that a layer keeps as a tensor or not at all; recurrent layers keep the flag itself.
+#: Parameters that a layer keeps as a tensor or None; recurrent layers keep the flag itself.
 _SAVED_AS_FLAG = {"bias"}
 #: Layers whose constructor arguments are not all attributes of the same name.
 _OWN_ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {
@@ -180,7 +180,7 @@ def layer_parameters(layer: type[nn.Module]) -> tuple[str, ...]:
 
 
 def layer_arguments(module: nn.Module) -> dict[str, Any]:
-    """The constructor arguments that build an equal layer, read back from one."""
+    """The constructor arguments that build an equal layer, read from its attributes."""
     if type(module).__name__ in _OWN_ARGUMENTS:
         return _OWN_ARGUMENTS[type(module).__name__](module)
     found = {name: getattr(module, name) for name in layer_parameters(type(module))}

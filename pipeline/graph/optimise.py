@@ -1,6 +1,6 @@
-"""A graph as it was saved → the graph that is run: what only training needs is dropped, BatchNorm is folded into the
-Linear beside it, and activations overwrite what they are given. Graphs go in and come out; the one that was saved is
-not touched. Knows nothing of files.
+"""Turns a graph as it was saved into the graph that is run: layers that only training needs are dropped, BatchNorm is
+folded into an adjacent Linear, and activations overwrite their input. The saved graph is not changed. Independent of
+files.
 
 In eval mode BatchNorm is `x·s + t` with `s = γ / √(σ² + ε)` and `t = β − μ·s` (Ioffe and Szegedy 2015), so
 `W(x·s + t) + b = (W·s) x + (W t + b)`, and `(Wx + b)·s + t = (s·W) x + (b·s + t)`. Computed in float64, once.
@@ -18,17 +18,17 @@ from torch import Tensor
 from ...schemas.graph import DictArg, Graph, Layer, Node, NodeRef, SliceArg, TupleArg
 from .program import referenced
 
-#: Beyond so many deviations from zero, folding would subtract large numbers that BatchNorm subtracts before it
-#: multiplies.
+#: Means further from zero than this many standard deviations are not folded: the folded Linear would subtract large
+#: numbers after it multiplies, where BatchNorm subtracts them before.
 MOST_DEVIATIONS = 30.0
 #: Layers that do nothing in eval mode.
 IDLE = {"Dropout", "Dropout1d", "Dropout2d", "AlphaDropout", "FeatureAlphaDropout", "Identity"}
-#: Activations that can write over what they are given, which spares an allocation of the size of a block's widest
-#: layer: up to a third of the forward pass (measured).
+#: Activations that can overwrite their input, which saves an allocation of the size of a block's widest layer: up to a
+#: third of the forward pass (measured).
 OVERWRITING = {"ReLU", "ReLU6", "LeakyReLU", "ELU", "CELU", "SELU", "SiLU", "Mish", "Hardtanh", "Hardswish"}
-#: The same by another name.
+#: ReLU as a function or method.
 RELU = {"function": {"torch.relu", "functional.relu"}, "method": {"relu"}}
-#: Layers whose result is theirs alone, no view of anything.
+#: Layers whose result is a new tensor, not a view.
 FRESH = {"Linear", "Bilinear", "Conv1d", "Conv2d", "BatchNorm1d", "BatchNorm2d", "LayerNorm"}
 
 
@@ -43,10 +43,10 @@ class Prepared:
 
 
 def prepare(graph: Graph, tensors: Mapping[str, Tensor], flat: frozenset[str]) -> Prepared:
-    """Drop and fold what can be.
+    """Drop and fold every layer that can be.
 
     Args:
-        flat: the nodes whose results are `[rows, width]`; on others BatchNorm and Linear work along different axes.
+        flat: the nodes whose results are `[rows, width]`; elsewhere, BatchNorm and Linear work along different axes.
     """
     draft = _Draft(graph, dict(tensors))
     dropped = sum(draft.drop(node) for node in graph.nodes if _layer_type(graph, node) in IDLE)
@@ -64,34 +64,34 @@ class _Draft:
     """A graph that is being changed."""
 
     def __init__(self, graph: Graph, tensors: dict[str, Tensor]) -> None:
-        self._given = graph
+        self._saved = graph
         self._layers = dict(graph.layers)
         self._nodes = {node.name: node for node in graph.nodes}
-        self._instead: dict[str, str] = {}
+        self._replacements: dict[str, str] = {}
         self.tensors = tensors
         self._calls = Counter(node.target for node in graph.nodes if node.op == "layer")
 
     def graph(self) -> Graph:
-        """The graph as it is by now; layers that nobody calls any more are gone."""
+        """The changed graph, without the layers that are no longer called."""
         nodes = [self._renamed(node) for node in self._nodes.values()]
         used = {node.target for node in nodes if node.op == "layer"}
-        return self._given.model_copy(
+        return self._saved.model_copy(
             update={
                 "nodes": nodes,
                 "layers": {path: layer for path, layer in self._layers.items() if path in used},
-                "output": _replaced(self._given.output, self._instead),
+                "output": _replaced(self._saved.output, self._replacements),
             }
         )
 
     def drop(self, node: Node) -> bool:
-        """Leave a node out; those that took its result take what it was given."""
+        """Remove a node; nodes that used its result use its input instead. Returns whether that was possible."""
         if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], NodeRef):
             return False
         self._bypass(node)
         return True
 
     def fold(self, node: Node, flat: frozenset[str]) -> bool:
-        """Fold a BatchNorm into the Linear before it, or into the one behind it."""
+        """Fold a BatchNorm into the Linear before or after it. Returns whether that was possible."""
         if node.name not in flat or self._calls[node.target] != 1 or self._is_read(node.target):
             return False
         if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], NodeRef):
@@ -99,15 +99,15 @@ class _Draft:
         scale, shift = self._scale_and_shift(node.target)
         if scale is None or shift is None:
             return False
-        before = self._nodes.get(self._found(node.args[0].node))
-        takers = self._takers(node.name)
-        behind = self._nodes.get(takers[0]) if len(takers) == 1 else None  # None, too, where that is the output
-        if before is not None and self._is_own_linear(before) and self._takers(before.name) == [node.name]:
+        before = self._nodes.get(self._resolved(node.args[0].node))
+        users = self._users(node.name)
+        after = self._nodes.get(users[0]) if len(users) == 1 else None  # also None where that is the output
+        if before is not None and self._is_own_linear(before) and self._users(before.name) == [node.name]:
             weight, bias = self._linear(before.target)
             self._set_linear(before.target, weight * scale[:, None], bias * scale + shift)
-        elif behind is not None and self._is_own_linear(behind):
-            weight, bias = self._linear(behind.target)
-            self._set_linear(behind.target, weight * scale, bias + weight @ shift)
+        elif after is not None and self._is_own_linear(after):
+            weight, bias = self._linear(after.target)
+            self._set_linear(after.target, weight * scale, bias + weight @ shift)
         else:
             return False
         for name in [name for name in self.tensors if name.rpartition(".")[0] == node.target]:
@@ -116,7 +116,7 @@ class _Draft:
         return True
 
     def overwrite(self, node: Node) -> None:
-        """Let an activation write over its argument, where that is a layer's own result and nobody else reads it."""
+        """Let an activation overwrite its argument, where that is a new tensor that no other node reads."""
         layer = self._layers[node.target] if node.op == "layer" else None
         if layer is None and node.target in RELU.get(node.op, ()):
             layer = Layer(type="ReLU")
@@ -124,10 +124,10 @@ class _Draft:
             return
         if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], NodeRef):
             return
-        source = self._nodes.get(self._found(node.args[0].node))
+        source = self._nodes.get(self._resolved(node.args[0].node))
         if source is None or source.op != "layer" or self._layers[source.target].type not in FRESH:
             return
-        if self._takers(source.name) != [node.name]:
+        if self._users(source.name) != [node.name]:
             return
         path = node.target if node.op == "layer" else f"overwriting_{node.name}"
         self._layers[path] = Layer(type=layer.type, args={**layer.args, "inplace": True})
@@ -149,13 +149,13 @@ class _Draft:
         return scale, beta.double() - mean.double() * scale
 
     def _is_own_linear(self, node: Node) -> bool:
-        """A Linear that is called once, with tensors that nobody else uses."""
+        """Whether a node is a Linear that is called once, with tensors that no other node uses."""
         if node.op != "layer" or self._layers[node.target].type != "Linear" or self._calls[node.target] != 1:
             return False
         return not self._is_read(node.target)
 
     def _is_read(self, path: str) -> bool:
-        """Whether a tensor of a layer is also used by itself."""
+        """Whether a node uses a tensor of the layer directly."""
         return any(node.op == "tensor" and node.target.startswith(f"{path}.") for node in self._nodes.values())
 
     def _linear(self, path: str) -> tuple[Tensor, Tensor]:
@@ -164,56 +164,59 @@ class _Draft:
         return weight, torch.zeros(len(weight), dtype=torch.float64) if bias is None else bias.double()
 
     def _set_linear(self, path: str, weight: Tensor, bias: Tensor) -> None:
-        kind = self.tensors[f"{path}.weight"].dtype
-        self.tensors[f"{path}.weight"] = weight.to(kind).contiguous()
-        self.tensors[f"{path}.bias"] = bias.to(kind)
+        dtype = self.tensors[f"{path}.weight"].dtype
+        self.tensors[f"{path}.weight"] = weight.to(dtype).contiguous()
+        self.tensors[f"{path}.bias"] = bias.to(dtype)
         layer = self._layers[path]
         self._layers[path] = Layer(type=layer.type, args={**layer.args, "bias": True})
 
-    def _takers(self, name: str) -> list[str]:
-        """Who takes a node's result, each as often as it does; the output is one of them, by the name ''."""
+    def _users(self, name: str) -> list[str]:
+        """The names of the nodes that use a node's result, once per use; '' is the output of the graph."""
         found = [
             node.name
             for node in self._nodes.values()
             for used in referenced([node.args, node.kwargs])
-            if self._found(used) == name
+            if self._resolved(used) == name
         ]
-        return found + [""] * sum(self._found(used) == name for used in referenced(self._given.output))
+        return found + [""] * sum(self._resolved(used) == name for used in referenced(self._saved.output))
 
     def _bypass(self, node: Node) -> None:
         source = node.args[0]
-        assert isinstance(source, NodeRef), "checked by those who call"
-        self._instead[node.name] = source.node
+        assert isinstance(source, NodeRef), "checked by the callers"
+        self._replacements[node.name] = source.node
         self._calls[node.target] -= 1
         del self._nodes[node.name]
 
-    def _found(self, name: str) -> str:
-        while name in self._instead:
-            name = self._instead[name]
+    def _resolved(self, name: str) -> str:
+        while name in self._replacements:
+            name = self._replacements[name]
         return name
 
     def _renamed(self, node: Node) -> Node:
         return node.model_copy(
-            update={"args": _replaced(node.args, self._instead), "kwargs": _replaced(node.kwargs, self._instead)}
+            update={
+                "args": _replaced(node.args, self._replacements),
+                "kwargs": _replaced(node.kwargs, self._replacements),
+            }
         )
 
 
-def _replaced(value: Any, instead: Mapping[str, str]) -> Any:
-    """An argument in which references to nodes that were left out name what those were given."""
+def _replaced(value: Any, replacements: Mapping[str, str]) -> Any:
+    """An argument in which references to removed nodes name their inputs."""
     match value:
         case NodeRef():
             name = value.node
-            while name in instead:
-                name = instead[name]
+            while name in replacements:
+                name = replacements[name]
             return NodeRef(node=name)
         case list():
-            return [_replaced(entry, instead) for entry in value]
+            return [_replaced(entry, replacements) for entry in value]
         case dict():
-            return {name: _replaced(entry, instead) for name, entry in value.items()}
+            return {name: _replaced(entry, replacements) for name, entry in value.items()}
         case TupleArg():
-            return TupleArg(tuple=_replaced(value.tuple, instead))
+            return TupleArg(tuple=_replaced(value.tuple, replacements))
         case DictArg():
-            return DictArg(mapping=_replaced(value.mapping, instead))
+            return DictArg(mapping=_replaced(value.mapping, replacements))
         case SliceArg():
-            return SliceArg(slice=tuple(_replaced(list(value.slice), instead)))
+            return SliceArg(slice=tuple(_replaced(list(value.slice), replacements)))
     return value

@@ -1,5 +1,5 @@
-"""What a graph is turned into before it runs: its nodes in order, each with the results that nobody needs after it, and
-its arguments as Python has them. Independent of modules.
+"""The program that a graph is turned into before it runs: its nodes in order, each with its arguments as Python values
+and the results that can be freed after it. Independent of modules.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,8 @@ Args = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One node, ready to run: what it calls, by kind and name. `frees`: the results that nobody needs after it."""
+    """One node, ready to run. `op`, `target`: the kind and name of what it calls. `frees`: the results that are not
+    needed after it."""
 
     name: str
     op: str
@@ -27,7 +28,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What a GraphModel runs. `loose`: paths of the tensors that no layer owns."""
+    """The steps that a GraphModel runs. `loose`: paths of the tensors that no layer owns."""
 
     inputs: tuple[str, ...]
     steps: tuple[Step, ...]
@@ -48,7 +49,7 @@ def with_frees(graph: Graph) -> list[tuple[Node, tuple[str, ...]]]:
 
 
 def referenced(value: Any) -> list[str]:
-    """The nodes whose results an argument takes, each as often as it does."""
+    """The names of the nodes that an argument refers to, once per reference."""
     match value:
         case NodeRef():
             return [value.node]
@@ -66,7 +67,7 @@ def referenced(value: Any) -> list[str]:
 
 
 def decoded(value: Any) -> Any:
-    """An argument as Python has it; references to nodes stay, until the node has run."""
+    """An argument as a Python value; references to nodes stay, and are replaced by `resolved`."""
     match value:
         case list():
             return [decoded(entry) for entry in value]

@@ -1,4 +1,4 @@
-"""Sizes of results that bounds of functions and of layers share: arithmetic on shapes."""
+"""Sizes of results, computed from shapes; shared by the bounds of functions and of layers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
@@ -21,8 +21,9 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
             yield from tensors_of(entry)
 
 
-def argument(args: Sequence[Any], kwargs: Kwargs, at: int, name: str, usual: Any) -> Any:
-    return args[at] if at < len(args) else kwargs.get(name, usual)
+def argument(args: Sequence[Any], kwargs: Kwargs, at: int, name: str, default: Any) -> Any:
+    """An argument by its position or name."""
+    return args[at] if at < len(args) else kwargs.get(name, default)
 
 
 def broadcast_size(shapes: Sequence[Sequence[int]]) -> int:
@@ -34,7 +35,7 @@ def broadcast_size(shapes: Sequence[Sequence[int]]) -> int:
 
 
 def padded_size(given: Tensor, pad: Any) -> int:
-    """`pad`: two numbers a dimension, from the last."""
+    """The size after padding. `pad`: two numbers per dimension, beginning with the last."""
     pad = [int(number) for number in pad]
     sizes = list(given.shape)
     for at in range(len(pad) // 2):
@@ -43,6 +44,7 @@ def padded_size(given: Tensor, pad: Any) -> int:
 
 
 def resized_size(given: Tensor, size: Any, scale: Any) -> int:
+    """The size after resizing to `size`, or by the factor `scale`."""
     dims = given.ndim - 2
     sizes = [int(one) for one in for_each_dim(size, dims)] if size is not None else None
     if sizes is None:
@@ -57,18 +59,20 @@ def for_each_dim(value: Any, dims: int) -> list[Any]:
 
 
 def pooled_to_size(given: Tensor, size: Sequence[Any]) -> int:
-    """`size`: what the last dimensions are pooled to, None where one stays."""
+    """The larger of the sizes before and after pooling. `size`: the last dimensions afterwards; None keeps one."""
     ends = given.shape[given.ndim - len(size) :]
     sizes = [there if one is None else int(one) for one, there in zip(size, ends, strict=True)]
     return max(given.numel(), prod(given.shape[: given.ndim - len(size)]) * prod(sizes))
 
 
 def pooled_size(given: Tensor, padding: Any, dims: int) -> int:
+    """The size with padding, which is at least the size after pooling."""
     wide = [there + 2 * int(pad) for there, pad in zip(given.shape[-dims:], for_each_dim(padding, dims), strict=True)]
     return prod(given.shape[:-dims]) * prod(wide)
 
 
 def convolved_size(given: Tensor, weight: Tensor, stride: Any, padding: Any, dims: int) -> int:
+    """The larger of the sizes before and after a convolution."""
     if isinstance(padding, str):  # the size stays, or shrinks
         padding = list(weight.shape[-dims:])
     sizes = given.shape[-dims:]

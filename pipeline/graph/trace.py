@@ -1,8 +1,8 @@
-"""A trained module → a graph of data, with `torch.fx`. Only used when a bundle is made.
+"""Turns a trained module into a graph, with `torch.fx`. Only used when a bundle is saved.
 
-Python `if`s and loops over layers dissolve in tracing; what is left are calls of layers, functions and methods,
-kept when they are on the lists of `operations.py`. What cannot be kept is refused, with the user's own line and
-what would help. Knows nothing of files.
+Tracing unrolls Python `if`s and loops over layers; what remains are calls of layers, functions and methods, which
+must be on the lists of `operations.py`. Anything else is refused with the user's own line and advice. Independent of
+files.
 """
 
 import inspect
@@ -26,27 +26,27 @@ from . import operations
 from .interpreter import is_reserved
 
 _TORCH = str(Path(torch.__file__).parent)
-_OURS = str(Path(__file__).parents[1])
+_OWN = str(Path(__file__).parents[1])
 _CONTAINERS = ("Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Module")
 _IN_PLACE_OPERATORS = {f"i{name}" for name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "matmul")}
 _OP_NAMES = {"call_module": "layer", "get_attr": "tensor", "call_function": "function", "call_method": "method"}
 #: torch.fx patches nn.Module while it traces.
-_ONE_AT_A_TIME = Lock()
+_TRACE_LOCK = Lock()
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 def trace(model: nn.Module, num_inputs: int = 1) -> tuple[Graph, dict[str, torch.Tensor]]:
-    """Take a module apart into operations and tensors.
+    """Trace a module into operations and tensors.
 
     Args:
-        model: in eval mode, on the CPU. Tracing may leave constants on it: hand in a copy.
-        num_inputs: how many of forward's arguments are tensors; the others keep their defaults.
+        model: in eval mode, on the CPU. Tracing may add constants to it: pass a copy.
+        num_inputs: how many of forward's arguments are inputs; the others keep their defaults.
 
     Returns:
         The graph, and every tensor it names, contiguous and on the CPU.
 
     Raises:
-        BundleError: the module does something that cannot be kept as data; names the line.
+        BundleError: the module does something that a graph cannot express; names the line.
     """
     _refuse_parametrized(model)
     nodes = _traced(model, num_inputs)
@@ -76,8 +76,8 @@ def trace(model: nn.Module, num_inputs: int = 1) -> tuple[Graph, dict[str, torch
 
 
 def _safe_paths(nodes: list[fx.Node]) -> dict[str, str]:
-    """Every layer's and tensor's path in the model → its path in the graph: the same, but for names that are
-    no identifiers (columns as keys of a ModuleDict) or that every module has."""
+    """Every layer's and tensor's path in the model → its path in the graph: the same, except for names that are
+    not identifiers (columns as keys of a ModuleDict) or that are attributes of every module."""
     paths: dict[str, str] = {}
     for node in nodes:
         if node.op in ("call_module", "get_attr"):
@@ -95,7 +95,7 @@ def _safe_name(part: str) -> str:
 
 
 def _name(node: fx.Node) -> str:
-    """The node's name, shortened where deep nesting has made it long; numbered, so still its own."""
+    """The node's name; where deep nesting has made it long, shortened and numbered to keep it unique."""
     if len(node.name) <= 100:
         return node.name
     return f"{node.name[:80]}_{list(node.graph.nodes).index(node)}_"
@@ -106,7 +106,7 @@ def _refuse_parametrized(model: nn.Module) -> None:
         if torch.nn.utils.parametrize.is_parametrized(module):
             name = next(iter(module.parametrizations))
             raise BundleError(
-                f"layer {path!r} computes its {name!r} anew for every pass (weight_norm is one such); call"
+                f"layer {path!r} recomputes its {name!r} for every pass, as weight_norm does; call"
                 f" torch.nn.utils.parametrize.remove_parametrizations(layer, {name!r}) before saving"
             )
     inside = tuple(f"{path}." for path, module in model.named_modules() if path and _is_listed(module))
@@ -119,23 +119,23 @@ def _refuse_parametrized(model: nn.Module) -> None:
     if unknown:
         path, kind = unknown[0]
         raise BundleError(
-            f"layer {path!r} is a {kind}, which cannot be kept as data; known are {', '.join(operations.LAYERS)}; any"
-            " model can be saved as an .onnx file, or as .pt2"
+            f"layer {path!r} is a {kind}, which cannot be kept as data; supported layers are"
+            f" {', '.join(operations.LAYERS)}; any model can be saved as an .onnx or .pt2 file"
         )
     own = [hooks for hooks in _HOOKS if getattr(model, hooks)] + [n for n in vars(model) if n == "forward"]
     if own:
         raise BundleError(
             f"{type(model).__name__} has {'a forward of its own' if 'forward' in own else 'forward hooks'}, which"
-            " tracing does not see; wrap it in a module that calls it"
+            " tracing cannot see; wrap it in a module that calls it"
         )
 
 
 class _Tracer(fx.Tracer):
-    """Goes into every module that is not one of the listed layers."""
+    """Traces into every module that is not one of the listed layers."""
 
     def __init__(self) -> None:
         super().__init__(autowrap_modules=(math,))
-        self.proxy_buffer_attributes = True  # so that a buffer of positions may be cut to as many as there are steps
+        self.proxy_buffer_attributes = True  # so that a buffer of positions may be sliced to the number of steps
         self.record_stack_traces = True
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
@@ -151,7 +151,7 @@ def _traced(model: nn.Module, num_inputs: int) -> list[fx.Node]:
         if _is_listed(model):
             model = nn.Sequential(model)  # a tracer enters its root, and a listed layer has nothing inside
         defaults = _defaults(model, num_inputs)
-        with _ONE_AT_A_TIME:
+        with _TRACE_LOCK:
             graph = _Tracer().trace(model, concrete_args=defaults)
     except BundleError:
         raise
@@ -165,19 +165,22 @@ def _traced(model: nn.Module, num_inputs: int) -> list[fx.Node]:
 def _defaults(model: nn.Module, num_inputs: int) -> dict[str, Any]:
     parameters = list(inspect.signature(model.forward).parameters.values())
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
-        raise BundleError(f"{type(model).__name__}.forward takes *args or **kwargs; name its arguments, or wrap it")
+        raise BundleError(
+            f"{type(model).__name__}.forward takes *args or **kwargs; name its arguments, or wrap the model"
+        )
     extra = parameters[num_inputs:]
     required = [parameter.name for parameter in extra if parameter.default is parameter.empty]
     if required or len(parameters) < num_inputs:
+        number, without = len(parameters), f" ({', '.join(required)} without a default)" if required else ""
         raise BundleError(
-            f"{type(model).__name__}.forward takes {len(parameters)} tensors ({', '.join(required)} has no"
-            f" default), and the bundle gives {num_inputs}; wrap the model so that it takes the features alone"
+            f"{type(model).__name__}.forward takes {number} argument{'s' * (number != 1)}{without}, but the bundle has"
+            f" {num_inputs} input{'s' * (num_inputs != 1)}; wrap the model so that it takes exactly these"
         )
     return {parameter.name: parameter.default for parameter in extra}
 
 
 def _short(error: Exception) -> str:
-    """The first sentence: torch goes on with links."""
+    """The first sentence of a message; torch adds links after it."""
     return one_line(error).partition(". ")[0]
 
 
@@ -193,7 +196,7 @@ def _user_line(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((_TORCH, _OURS, "<"))
+        if not frame.filename.startswith((_TORCH, _OWN, "<"))
     ]
     return f" at {frames[-1].filename}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""
 
@@ -210,7 +213,7 @@ def _live(nodes: list[fx.Node]) -> set[fx.Node]:
 
 
 def _refuse_side_effects(model: nn.Module, node: fx.Node) -> None:
-    """A result nobody uses can be dropped, unless the operation changed its argument on the way."""
+    """Raise BundleError for an unused result whose operation changes its argument; other unused results are dropped."""
     called = str(getattr(node.target, "__name__", node.target))
     in_place = (
         (node.op in ("call_method", "call_function") and called.endswith("_"))
@@ -221,25 +224,25 @@ def _refuse_side_effects(model: nn.Module, node: fx.Node) -> None:
         or (node.op == "call_module" and getattr(model.get_submodule(str(node.target)), "inplace", False))
     )
     if in_place:
-        raise _refused(node, "changes a tensor in place", "use the form that returns a new tensor")
+        raise _refusal(node, "changes a tensor in place", "use the form that returns a new tensor")
 
 
 def _node(node: fx.Node, path: str) -> Node:
     arguments = node.args
     op, target = _OP_NAMES.get(node.op), path or str(node.target)
     if op is None:
-        raise _refused(node, f"is a second input ({node.name})", "give it a default, or wrap the model")
+        raise _refusal(node, f"takes another input ({node.name})", "give it a default, or wrap the model")
     if node.op == "call_function" and node.target is getattr:
         op, target, arguments = "attribute", str(node.args[1]), node.args[:1]
         if target not in operations.ATTRIBUTES:
-            raise _refused(node, f"reads the attribute {target!r}", _listed(operations.ATTRIBUTES))
+            raise _refusal(node, f"reads the attribute {target!r}", _listed(operations.ATTRIBUTES))
     elif node.op == "call_function":
         target = operations.FUNCTION_NAMES.get(node.target, "")
         if not target:
-            raise _refused(node, f"calls {_called(node.target)}", "write it with the usual torch operations")
+            raise _refusal(node, f"calls {_called(node.target)}", "write it with the usual torch operations")
         _refuse_random(node, target)
     elif node.op == "call_method" and target not in operations.METHODS:
-        raise _refused(node, f"calls the tensor method {target!r}", "write it with the usual torch operations")
+        raise _refusal(node, f"calls the tensor method {target!r}", "write it with the usual torch operations")
     return Node(
         name=_name(node),
         op=op,
@@ -253,14 +256,14 @@ def _refuse_random(node: fx.Node, target: str) -> None:
     if target == "functional.dropout":
         training = node.kwargs.get("training", node.args[2] if len(node.args) > 2 else True)
         if training:
-            raise _refused(node, "drops at random in eval mode too", "pass training=self.training to dropout")
+            raise _refusal(node, "applies dropout in eval mode", "pass training=self.training to dropout")
 
 
 def _layer(model: nn.Module, node: fx.Node, path: str, tensors: dict[str, torch.Tensor]) -> Layer:
     lone = _is_lone(model, path)
     layer = model if lone else model.get_submodule(str(node.target))
     if any(getattr(layer, hooks) for hooks in _HOOKS):
-        raise _refused(
+        raise _refusal(
             node,
             f"has forward hooks on layer {path!r} (weight_norm is one)",
             "remove them, or use remove_weight_norm, before saving",
@@ -268,11 +271,12 @@ def _layer(model: nn.Module, node: fx.Node, path: str, tensors: dict[str, torch.
     tensors |= {f"{path}.{name}": tensor for name, tensor in layer.state_dict().items()}
     try:
         arguments = operations.layer_arguments(layer)
-    except (KeyError, AttributeError) as error:  # a TransformerEncoderLayer with an activation of its own, say
-        raise _refused(
+    except (KeyError, AttributeError) as error:  # such as a TransformerEncoderLayer with a custom activation
+        raise _refusal(
             node,
-            f"has a {type(layer).__name__} {path!r} with an argument that is no number or name ({one_line(error)})",
-            "build it with the arguments torch has names for",
+            f"has a {type(layer).__name__} {path!r} with an argument that is neither number nor name"
+            f" ({one_line(error)})",
+            "build it with arguments that torch has names for",
         ) from error
     return Layer(
         type=type(layer).__name__,
@@ -281,7 +285,7 @@ def _layer(model: nn.Module, node: fx.Node, path: str, tensors: dict[str, torch.
 
 
 def _is_lone(model: nn.Module, path: str) -> bool:
-    """A model that is itself one listed layer was wrapped to be traced; its path is `0`."""
+    """Whether the model is itself one listed layer, which was wrapped for tracing and has the path `0`."""
     return path == "0" and _is_listed(model)
 
 
@@ -290,7 +294,7 @@ def _tensor(model: nn.Module, node: fx.Node) -> torch.Tensor:
     for name in str(node.target).split("."):
         value = getattr(value, name)
     if not isinstance(value, torch.Tensor):
-        raise _refused(node, f"uses {node.target!r}, a {type(value).__name__}", "keep it as a buffer")
+        raise _refusal(node, f"uses {node.target!r}, a {type(value).__name__}", "keep it as a buffer")
     return value
 
 
@@ -316,10 +320,10 @@ def _encoded(value: Any, node: fx.Node) -> Any:
             return DtypeArg(dtype=operations.DTYPE_NAMES[value])
     if value is Ellipsis:
         return EllipsisArg(ellipsis=True)
-    raise _refused(node, f"passes a {type(value).__name__} ({value})", "pass numbers, text or tensors")
+    raise _refusal(node, f"passes a {type(value).__name__} ({value})", "pass numbers, text or tensors")
 
 
-def _refused(node: fx.Node, what: str, help_text: str) -> BundleError:
+def _refusal(node: fx.Node, what: str, help_text: str) -> BundleError:
     return BundleError(f"the model {what}{_node_line(node)}, which cannot be kept as data; {help_text}")
 
 
@@ -332,7 +336,7 @@ def _stack_lines(stack: str) -> Iterator[str]:
     """The user's own lines in a recorded stack, outermost first."""
     entries = [line.strip() for line in stack.splitlines()]
     for entry, code in pairwise(entries):
-        if entry.startswith('File "') and not entry[6:].startswith((_TORCH, _OURS)):
+        if entry.startswith('File "') and not entry[6:].startswith((_TORCH, _OWN)):
             file, _, rest = entry[6:].partition('", line ')
             yield f"{file}:{rest.split(',')[0]} `{code}`"
 
@@ -343,4 +347,4 @@ def _called(target: Any) -> str:
 
 
 def _listed(names: dict[str, Any]) -> str:
-    return f"{', '.join(sorted(names))} can be"
+    return f"supported attributes are {', '.join(sorted(names))}"

@@ -1,1 +1,1 @@
-"""The bundle, the model as data, and the forward pass. Knows nothing of input files, columns or labels."""
+"""Loading models, and their forward passes. Independent of input files, columns and labels."""

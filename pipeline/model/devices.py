@@ -1,8 +1,8 @@
 """The devices that models run on, behind one protocol: a CPU and a CUDA GPU. Independent of models.
 
-A GPU is kept busy: while one block is computed the next is copied in and the last copied out, each on a stream of its
-own, and every lane waits for its own block alone. Pinned memory comes from torch's own cache, which hands a buffer out
-again once the copies that use it are through.
+On a GPU, copies overlap with computation: while one block is computed, the next is copied in and the previous one
+copied out, each on its own stream, and every lane waits only for its own block. Pinned memory comes from torch's cache,
+which reuses a buffer once the copies that use it have finished.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,11 +32,11 @@ class Device(Protocol):
 
     @property
     def torch(self) -> torch.device:
-        """As torch names it."""
+        """The device as a `torch.device`."""
 
     @property
     def lanes(self) -> int | None:
-        """How many blocks it works on at once; None for one per core."""
+        """How many blocks it processes at once; None for one per core."""
 
     @property
     def pins(self) -> bool:
@@ -44,16 +44,16 @@ class Device(Protocol):
 
     @property
     def survives_errors(self) -> bool:
-        """Whether it can be used on after a model has raised."""
+        """Whether it can still be used after a model has raised."""
 
     def send(self, tensors: Inputs) -> Sent:
-        """Begin to copy a block's inputs to the device."""
+        """Start copying a block's inputs to the device."""
 
     def work(self, sent: Sent, compute: Callable[[Inputs], Inputs]) -> Fetched:
-        """Compute with what was sent, and bring the results back to the host. Raises what `compute` raises."""
+        """Compute with inputs that were sent, and copy the results to the host. Raises what `compute` raises."""
 
-    def some(self, tensors: Inputs, rows: NDArray[np.int64] | None) -> Inputs:
-        """Some rows of inputs that are on the device, at positions in order; None: all of them."""
+    def select_rows(self, tensors: Inputs, rows: NDArray[np.int64] | None) -> Inputs:
+        """The rows at these positions of inputs that are on the device; None selects all of them."""
 
 
 class Cpu:
@@ -67,25 +67,25 @@ class Cpu:
         self.torch = torch.device("cpu")
 
     def send(self, tensors: Inputs) -> Sent:
-        """As they are."""
+        """The inputs unchanged."""
         return Sent(tensors=tensors)
 
     def work(self, sent: Sent, compute: Callable[[Inputs], Inputs]) -> Fetched:
-        """In the calling thread."""
+        """Compute in the calling thread."""
         return Fetched(tensors=dict(compute(sent.tensors)))
 
-    def some(self, tensors: Inputs, rows: NDArray[np.int64] | None) -> Inputs:
-        """Copies, column by column, as the tensors are laid out."""
+    def select_rows(self, tensors: Inputs, rows: NDArray[np.int64] | None) -> Inputs:
+        """Copies of the rows, in the column-major layout of the tensors."""
         if rows is None:
             return tensors
         index = torch.from_numpy(rows)
-        return {name: _some(tensor, index) for name, tensor in tensors.items()}
+        return {name: _select(tensor, index) for name, tensor in tensors.items()}
 
 
 class Cuda:
     """A GPU with three streams that all lanes share: copies in, work, copies out.
 
-    One block is copied in, one computed, one copied out and decoded: three lanes.
+    It has three lanes: while one block is copied in, another is computed and a third copied out and decoded.
     """
 
     lanes = 3
@@ -98,20 +98,20 @@ class Cuda:
         self._one_at_a_time = Lock()  # keeps a block's kernels together in the queue
 
     def send(self, tensors: Inputs) -> Sent:
-        """Begin to copy; returns at once. Pinned tensors are copied as they are, others by way of pinned ones."""
+        """Start copying and return immediately. Tensors that are not pinned are copied to pinned memory first."""
         start, end = _event(), _event()
         with torch.cuda.stream(self._inward):
             start.record()
-            moved = {name: _each(self._to_device, given) for name, given in tensors.items()}
+            copies = {name: _each(self._to_device, given) for name, given in tensors.items()}
             end.record()
-        return Sent(tensors=moved, events=(start, end))
+        return Sent(tensors=copies, events=(start, end))
 
     def work(self, sent: Sent, compute: Callable[[Inputs], Inputs]) -> Fetched:
-        """Compute once the copy is there, copy the results back, and wait for those alone.
+        """Compute after the copy, copy the results back, and wait for them.
 
-        Raises what `compute` raises, and what the device has to say of it.
+        Raises what `compute` raises, and errors of the device.
         """
-        assert sent.events is not None, "it was sent to this device"
+        assert sent.events is not None, "it was sent by this device"
         copied_from, copied = sent.events
         start, end, done = _event(), _event(), _event()
         with self._one_at_a_time:
@@ -135,12 +135,12 @@ class Cuda:
             },
         )
 
-    def some(self, tensors: Inputs, rows: NDArray[np.int64] | None) -> Inputs:
-        """On the stream that computes."""
+    def select_rows(self, tensors: Inputs, rows: NDArray[np.int64] | None) -> Inputs:
+        """Selected on the current stream."""
         if rows is None:
             return tensors
         index = torch.from_numpy(rows).to(self._device)
-        return {name: _some(tensor, index) for name, tensor in tensors.items()}
+        return {name: _select(tensor, index) for name, tensor in tensors.items()}
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return (tensor if tensor.is_pinned() else tensor.pin_memory()).to(self._device, non_blocking=True)
@@ -155,14 +155,14 @@ class Cuda:
         return host.copy_(result, non_blocking=True)
 
 
-def _some(tensor: Tensor | Sequences, index: Tensor) -> Tensor | Sequences:
+def _select(tensor: Tensor | Sequences, index: Tensor) -> Tensor | Sequences:
     if isinstance(tensor, Sequences):
         return tensor[index]
     return tensor.T[:, index].T if tensor.dim() == 2 else tensor[index]
 
 
 def open_device(name: str) -> Device:
-    """The device of that name, or the best there is for `auto`. Raises DeviceError as `pick_device` does."""
+    """The device of this name; `auto` is the first GPU, or the CPU. Raises DeviceError as `pick_device` does."""
     picked = pick_device(name)
     return Cuda(picked) if picked.type == "cuda" else Cpu()
 
@@ -180,10 +180,10 @@ def _event() -> torch.cuda.Event:
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` takes the first GPU where there is one; a device that is named is used, or refused.
+    """The torch device of this name; `auto` is the first GPU, or the CPU where there is none.
 
     Raises:
-        DeviceError: no such device here.
+        DeviceError: the device is unknown or not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -195,7 +195,8 @@ def pick_device(name: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise DeviceError(
-                f"device {name!r} is not available: {count} CUDA devices are here; use --device cpu or auto"
+                f"device {name!r} is not available: this machine has {count} CUDA device{'s' * (count != 1)};"
+                " use --device cpu or auto"
             )
     elif device.type != "cpu":
         raise DeviceError(f"device {name!r} is not supported; use auto, cpu, cuda or cuda:1")

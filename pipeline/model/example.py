@@ -1,4 +1,4 @@
-"""Example inputs of a bundle, and the sizes of what its graph makes of them."""
+"""Example inputs of a bundle, and the shapes of the results of its graph."""
 
 from typing import Any
 
@@ -16,20 +16,20 @@ def flat_nodes(model: GraphModel, manifest: BundleManifest) -> frozenset[str]:
     """The nodes whose results are `[rows, width]`; none where the model does not run on rows of zeros.
 
     Raises:
-        BundleError: it would take more for a few rows than a pass may.
+        BundleError: a few rows already exceed the memory limit of a pass.
     """
     try:
         with torch.inference_mode():
             found = shapes(model, *example_inputs(manifest))
     except torch.OutOfMemoryError as error:
         raise BundleError(f"graph.json: {one_line(error)}") from error
-    except Exception:  # whatever it makes of zeros says nothing about it
+    except Exception:  # zeros may be invalid inputs, which says nothing about the model
         return frozenset()
     return frozenset(name for name, _, shape in found if len(shape) == 2)
 
 
 def example_inputs(manifest: BundleManifest, device: str | torch.device = "cpu") -> tuple[Any, ...]:
-    """A few rows of zeros, as the model takes its inputs; of sequences five steps."""
+    """A few rows of zeros in the form of the model's inputs; sequences have five steps."""
     rows: dict[str, Tensor] = {}
     for entry in manifest.inputs:
         rows |= kind_of(entry).example(EXAMPLE_ROWS, EXAMPLE_STEPS, device)

@@ -1,5 +1,5 @@
-"""Whether a model raises on each of the first rows of a file, which is its own fault and not theirs. Does not import
-torch.
+"""Detects a model that raises on each of the first rows of a file: then the model is at fault, not the rows. Does not
+import torch.
 """
 
 from collections.abc import Mapping
@@ -8,13 +8,13 @@ from threading import Lock
 
 from ..errors import ModelFailedError
 
-#: So many rows at the start of a file are tried one by one where their block fails.
+#: How many rows at the start of a file are scored one by one when their block fails.
 FIRST_ROWS = 8
 
 
 class FirstRows:
-    """The first eight rows of a file that reach the model, in blocks of any size. Blocks are announced in their order,
-    and may be scored in any."""
+    """The first eight rows of a file that reach the model, in blocks of any size. Blocks are announced in file order,
+    and may be scored in any order."""
 
     def __init__(self) -> None:
         self._announced = 0
@@ -22,16 +22,16 @@ class FirstRows:
         self._lock = Lock()
 
     def announce(self, rows: int) -> "FirstOfBlock":
-        """The next block of the file, of `rows` rows: which of them are among the first eight."""
+        """Register the next block of the file, of `rows` rows. Returns which of them are among the first eight."""
         start = self._announced
         self._announced = min(FIRST_ROWS, start + rows)
         return FirstOfBlock(file=self, start=start, count=self._announced - start)
 
     def add(self, failed: Mapping[int, str]) -> None:
-        """Note rows on which the model raises alone, by their place among the first eight, with what it says.
+        """Record rows that fail alone: their index among the first eight, with the reason.
 
         Raises:
-            ModelFailedError: these are all of them.
+            ModelFailedError: all of the first eight rows have failed.
         """
         with self._lock:
             self._failed |= failed
@@ -52,5 +52,5 @@ class FirstOfBlock:
     count: int
 
     def add(self, failed: Mapping[int, str]) -> None:
-        """The same as `FirstRows.add`, by place in the block; places beyond `count` do not matter."""
-        self.file.add({self.start + place: said for place, said in failed.items() if place < self.count})
+        """`FirstRows.add` by index in the block; indices from `count` on are ignored."""
+        self.file.add({self.start + index: reason for index, reason in failed.items() if index < self.count})

@@ -1,5 +1,5 @@
-"""A step model → texts: what has been generated so far goes in, log-probabilities of the next token come out. Knows
-nothing of columns or words.
+"""Generates texts with a step model, which takes the tokens so far and returns scores of the next one. Independent of
+columns and words.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ from ..errors import BundleError
 from ..features.kinds import kind_of
 from ..features.sequences import mask_of
 from ..records import Sequences
-from .forward import Call, called, select_output
+from .forward import Call, call_model, select_output
 from .passes import Pass
 from .search import search
 
-#: The logarithm of a sum that is to be 1 may be so far from 0.
-APART = 0.02
+#: How far the logarithm of a sum of probabilities may be from 0.
+LOG_SUM_TOLERANCE = 0.02
 
 
 def generate(
@@ -29,17 +29,17 @@ def generate(
     *,
     call: Call,
     pass_rows: int,
-    heed: Callable[[], None] = lambda: None,
+    check_stopped: Callable[[], None] = lambda: None,
 ) -> Sequences:
     """The text of each row of a pass, under `inference_mode`: float32 `[tokens, 2]`, each token and its
     log-probability.
 
     Args:
-        pass_rows: how many steps go through the model at once.
-        heed: called before every step; what it raises ends the search.
+        pass_rows: the most steps of one pass through the model.
+        check_stopped: called before every step; an error that it raises ends the search.
 
     Raises:
-        BundleError: an output that is no scores of the vocabulary.
+        BundleError: an output that is not scores of the vocabulary.
     """
     first = kind_of(entries[0]).entry
 
@@ -48,22 +48,22 @@ def generate(
         tokens, owners = tokens.to(device), owners.to(device)
         logs = []
         for start in range(0, len(owners), at_once):
-            heed()
+            check_stopped()
             some, theirs = tokens[start : start + at_once], owners[start : start + at_once]
-            if len(theirs) == 1:  # models that squeeze take a single row for none at all
+            if len(theirs) == 1:  # models that squeeze would drop the dimension of a single row
                 some, theirs = some.repeat(2, 1), theirs.repeat(2)
             if head.start is not None:
-                begun = torch.cat([torch.full_like(some[:, :1], head.start), some], dim=1) if some.shape[1] else None
-                begun = torch.full((len(theirs), 1), head.start, device=device) if begun is None else begun
-                arguments = {name: given[theirs] for name, given in one.arguments.items()} | {GENERATED: begun}
-                last = torch.full_like(theirs, begun.shape[1] - 1)
+                so_far = torch.cat([torch.full_like(some[:, :1], head.start), some], dim=1) if some.shape[1] else None
+                so_far = torch.full((len(theirs), 1), head.start, device=device) if so_far is None else so_far
+                arguments = {name: given[theirs] for name, given in one.arguments.items()} | {GENERATED: so_far}
+                last = torch.full_like(theirs, so_far.shape[1] - 1)
             else:
-                assert one.lengths is not None, "a sequence has lengths"
+                assert one.lengths is not None, "the bundle has a sequence"
                 arguments, last = _continued(first, one.arguments[first.name][theirs], one.lengths[theirs], some)
-            raw = select_output(called(model, arguments, call), head.output)
+            raw = select_output(call_model(model, arguments, call), head.output)
             found = _log_probabilities(head, _next(raw, last, head))[: len(owners[start : start + at_once])]
             if not tokens.shape[1]:
-                _refuse_others(head, found)
+                _check_sums(head, found)
             logs.append(found)
         return torch.cat(logs)
 
@@ -83,12 +83,13 @@ def generate(
 def _continued(
     entry: SequenceInput, given: Tensor, lengths: Tensor, tokens: Tensor
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Tokens behind the end of each row's own, with their mask, and the place of the last."""
+    """Append tokens to each row's own. Returns the arguments of the model, with the mask, and the index of each last
+    token."""
     width = given.shape[1] + tokens.shape[1]
     rows = given.new_full((len(given), width), entry.pad)
     rows[:, : given.shape[1]] = given
-    places = lengths[:, None] + torch.arange(tokens.shape[1], device=given.device)
-    rows.scatter_(1, places, tokens)
+    positions = lengths[:, None] + torch.arange(tokens.shape[1], device=given.device)
+    rows.scatter_(1, positions, tokens)
     whole = lengths + tokens.shape[1]
     arguments = {entry.name: rows}
     if entry.mask is not None:
@@ -108,11 +109,12 @@ def _next(raw: Tensor, last: Tensor, head: GenerationHead) -> Tensor:
     return raw
 
 
-def _refuse_others(head: GenerationHead, logs: Tensor) -> None:
-    """Raise BundleError for what is said to be probabilities, and does not sum to 1."""
-    if not bool((torch.logsumexp(logs, dim=-1).abs() <= APART).all()):  # negative ones make NaN, which is refused too
+def _check_sums(head: GenerationHead, logs: Tensor) -> None:
+    """Raise BundleError for probabilities that do not sum to 1."""
+    if not bool((torch.logsumexp(logs, dim=-1).abs() <= LOG_SUM_TOLERANCE).all()):  # NaN, of negative ones, included
         raise BundleError(
-            f"outputs={head.outputs!r}, and those of the next token do not sum to 1; say outputs='logits'?"
+            f"outputs={head.outputs!r}, but those of the next token do not sum to 1; pass outputs='logits' if they are"
+            " logits"
         )
 
 

@@ -1,7 +1,7 @@
-"""A member of a bundle → a module that takes the inputs and returns raw outputs, whatever format it was saved in.
+"""Loads a member of a bundle, in any format, as a module that takes the inputs and returns raw outputs.
 
-Graphs and ONNX are data. What torch.export, TorchScript or an import path hold is code: it is loaded only here, and
-only for a caller who has named the bundle's digest. Knows nothing of columns or labels.
+Graphs and ONNX are data. torch.export, TorchScript and import paths are code: it is loaded only here, and only if the
+caller has named the bundle's digest. Independent of columns and labels.
 """
 
 import io
@@ -26,14 +26,14 @@ from .example import flat_nodes
 from .onnx_runtime import import_onnxruntime
 from .weights import read_weights
 
-#: How an ONNX file, a protocol buffer, names another file: the key `location` of a tensor's external data.
+#: The bytes with which an ONNX file, a protocol buffer, refers to another file: the key `location` of external data.
 EXTERNAL = b"\x0a\x08location\x12"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedMember:
-    """A module in eval mode; where it is a graph, that as it was saved, and how many of its layers are folded into
-    others or dropped in what runs."""
+    """A module in eval mode. `graph`: the graph as it was saved, None for other formats; `folded`, `dropped`: how many
+    of its layers are folded into others or dropped in the module."""
 
     module: nn.Module
     graph: Graph | None = None
@@ -47,18 +47,19 @@ def load_members(
     """Load every member of a bundle.
 
     Args:
-        as_saved: graphs with every layer that they were saved with, for those who look into them.
+        as_saved: build graphs as they were saved, without folding or dropping layers.
 
     Raises:
-        UntrustedBundleError: it holds code, and its digest is not in `trust`.
-        BundleError: a member that cannot be loaded; an extra that is not installed.
+        UntrustedBundleError: the bundle contains code, and its digest is not in `trust`.
+        BundleError: a member cannot be loaded, or an extra is not installed.
     """
     trust = (trust,) if isinstance(trust, str) else tuple(trust or ())
     code = [member for member in bundle.manifest.members if member.kind in CODE]
     if code and bundle.digest not in trust:
+        kinds = ", ".join(sorted({member.kind for member in code}))
         raise UntrustedBundleError(
-            f"{bundle.path} holds code ({', '.join(sorted({member.kind for member in code}))}), which can do anything"
-            f" once it is loaded; if you trust it, add --trust {bundle.digest}, or to the job file:"
+            f"{bundle.path} contains code ({kinds}), which can do anything once it is loaded; if you trust"
+            f" it, add --trust {bundle.digest}, or to the job file:"
             f' trust = ["{bundle.digest}"]'
         )
     return [_load(member, bundle.read, bundle.manifest, device, as_saved) for member in bundle.manifest.members]
@@ -88,7 +89,7 @@ def _load(
 
 
 def _prepared(graph: Graph, tensors: dict[str, Tensor], manifest: BundleManifest) -> LoadedMember:
-    """The graph without what only training needs. It is built as it was saved first, which audits it."""
+    """The optimised graph. It is built as it was saved first, which audits it."""
     model = build(graph, tensors)
     model.refuse_large(manifest)
     ready = prepare(graph, tensors, flat_nodes(model, manifest))
@@ -98,8 +99,8 @@ def _prepared(graph: Graph, tensors: dict[str, Tensor], manifest: BundleManifest
 
 
 class OnnxModel(nn.Module):
-    """An ONNX file run by onnxruntime, on one thread a pass, as every model here. Inputs are bound by name where the
-    names are those of the file, else in order; several outputs come back as a dict."""
+    """An ONNX file, run by onnxruntime on one thread per pass. Inputs are bound by name where the names match the file,
+    otherwise in order; several outputs are returned as a dict."""
 
     def __init__(self, data: bytes, names: Sequence[str], device: torch.device) -> None:
         super().__init__()
@@ -107,25 +108,27 @@ class OnnxModel(nn.Module):
             onnxruntime = import_onnxruntime()
         except ImportError as error:
             raise BundleError(
-                "the bundle holds an ONNX model; install onnxruntime with: pip install 'scoreline[onnx]'"
+                "the bundle contains an ONNX model; install onnxruntime with: pip install 'scoreline[onnx]'"
             ) from error
         if EXTERNAL in data:
             raise BundleError(
-                "the ONNX file keeps its weights in another file, which no digest would cover; export it with"
-                " external_data=False"
+                "the ONNX file keeps its weights in another file, which the bundle's digests do not cover; export it"
+                " with external_data=False"
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        wanted = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
-        if wanted not in onnxruntime.get_available_providers():
-            raise BundleError(f"this onnxruntime has no {wanted}; install onnxruntime-gpu, or use --device cpu")
+        provider = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
+        if provider not in onnxruntime.get_available_providers():
+            raise BundleError(
+                f"the installed onnxruntime has no {provider}; install onnxruntime-gpu, or use --device cpu"
+            )
         try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=[wanted])
+            self._session = onnxruntime.InferenceSession(data, options, providers=[provider])
         except Exception as error:  # onnxruntime's own exceptions have no common base
             raise BundleError(f"the ONNX model cannot be loaded: {one_line(error)}") from error
-        there = [entry.name for entry in self._session.get_inputs()]
-        self._names = list(names) if set(names) == set(there) else there
+        file_names = [entry.name for entry in self._session.get_inputs()]
+        self._names = list(names) if set(names) == set(file_names) else file_names
         self.dtypes = {entry.name: entry.type for entry in self._session.get_inputs()}
         self._outputs = [entry.name for entry in self._session.get_outputs()]
 
@@ -135,7 +138,7 @@ class OnnxModel(nn.Module):
         return [self.dtypes[name] for name in self._names]
 
     def forward(self, *inputs: Any) -> Any:
-        """Run the session, on tensors in order or on one dict of them. Raises RuntimeError for what it refuses."""
+        """Run the session on tensors in order, or on one dict of them. Raises RuntimeError where it fails."""
         if len(inputs) == 1 and isinstance(inputs[0], dict):
             inputs = tuple(inputs[0].values())
         given = {
@@ -149,8 +152,8 @@ class OnnxModel(nn.Module):
 
 
 def _as_tensor(value: Any) -> Any:
-    """An output as a tensor; labels that are text, and the list of a dict for each row that some converters make of
-    probabilities, as they are: another output can be chosen beside them."""
+    """An output as a tensor. Text labels, and the list of dicts that some converters return for probabilities, stay as
+    they are, so that another output can be chosen."""
     if isinstance(value, list):
         return value
     array = np.asarray(value)
@@ -158,27 +161,27 @@ def _as_tensor(value: Any) -> Any:
 
 
 class _Outputs(dict[Any, Any]):
-    """Outputs by name, and by place as in a tuple."""
+    """Outputs by name, and by index as in a tuple."""
 
     def get(self, key: Any, default: Any = None) -> Any:
         return list(self.values())[key] if isinstance(key, int) and key < len(self) else super().get(key, default)
 
 
 def load_export(data: bytes) -> nn.Module:
-    """A `.pt2` file, exported in eval mode. Executes what is in it."""
+    """Load a `.pt2` file that was exported in eval mode. Executes code from it."""
     try:
         return torch.export.load(io.BytesIO(data)).module()
-    except Exception as error:  # whatever the file makes torch raise
+    except Exception as error:  # torch may raise anything on a bad file
         raise BundleError(f"the .pt2 file cannot be loaded: {one_line(error)}") from error
 
 
 def load_script(data: bytes) -> nn.Module:
-    """A TorchScript archive. Executes what is in it."""
+    """Load a TorchScript archive. Executes code from it."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch would rather have .pt2; these files exist
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch recommends .pt2, but these files exist
             module: nn.Module = torch.jit.load(io.BytesIO(data), map_location="cpu")  # type: ignore[no-untyped-call]
-    except Exception as error:  # whatever the file makes torch raise
+    except Exception as error:  # torch may raise anything on a bad file
         raise BundleError(f"the TorchScript file cannot be loaded: {one_line(error)}") from error
     return module.eval()
 
@@ -189,8 +192,8 @@ def load_import(factory: str, weights: dict[str, Tensor]) -> nn.Module:
     try:
         module = getattr(import_module(name), attribute)()
         module.load_state_dict(weights, strict=True)
-    except (Exception, SystemExit) as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
         raise BundleError(f"{factory} cannot be imported and filled with its weights: {one_line(error)}") from error
     if not isinstance(module, nn.Module):
-        raise BundleError(f"{factory} makes a {type(module).__name__}, no torch.nn.Module")
+        raise BundleError(f"{factory} returns a {type(module).__name__}, not a torch.nn.Module")
     return module.eval().requires_grad_(False)

@@ -1,5 +1,5 @@
-"""The members of a bundle on their device: one forward pass after the other, smaller ones where memory ends, compiled
-where that was asked for. Knows nothing of columns, labels or files.
+"""The members of a bundle on their device: forward passes, smaller ones where memory runs out, optionally compiled.
+Independent of columns, labels and files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,15 +19,15 @@ from .first_rows import FirstOfBlock
 from .forward import Call, forward
 from .generate import generate
 from .modes import pinned
-from .passes import Pass, Passes, in_order, num_rows, size
+from .passes import Pass, Passes, in_row_order, num_rows, size
 
 Outputs = dict[str, Tensor | Sequences]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Passed:
-    """`heads[name]`: `[rows, members × width]`, or of each step of the rows, of those that went through. `failed`: the
-    places of the others, with what the model said. `retried`: what it said of rows of which none failed alone."""
+    """`heads[name]`: `[rows, members × width]`, or such values for each step, of the rows that did not fail. `failed`:
+    the indices of the others, with the reasons. `retried`: the errors of groups of rows of which none failed alone."""
 
     heads: Outputs
     failed: Mapping[int, str]
@@ -35,11 +35,11 @@ class Passed:
 
 
 class Members:
-    """Models, ready to run.
+    """The models of a bundle, ready to run.
 
     Args:
-        pass_rows: how many rows, or steps of sequences, go through at once.
-        padded: whether sequences may be padded to go through together.
+        pass_rows: the most rows, or steps of sequences, of one pass.
+        padded: whether sequences of different lengths may be padded to share a pass.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class Members:
     ) -> None:
         self.models = list(models)
         self.pass_rows = pass_rows
-        #: The most rows that the device had memory for, where it has run out of it.
+        #: The most rows that the device has memory for, after it has run out of memory.
         self.max_rows_in_memory: int | None = None
-        #: Whether the models may write over what they are given, which others need as it was: another member, the same
-        #: rows tried again, hidden layers, explanations.
+        #: Whether the models get copies of their inputs. They may overwrite them, and others still need them: other
+        #: members, retries of the same rows, hidden layers, attributions.
         self.keep_inputs = False
         self.passes = Passes(inputs, pass_rows=pass_rows, padded=padded)
         self._inputs, self._heads, self._call, self._device = inputs, heads, call, device
@@ -67,37 +67,39 @@ class Members:
         return len(self.models)
 
     def stop(self) -> None:
-        """Nobody waits for what runs in other threads: let it end at its next pass, with StoppedError."""
+        """Make runs in other threads raise StoppedError at their next pass."""
         self.passes.stop()
 
     def compile(self, probe: Callable[[], object]) -> str | None:
-        """Let `torch.compile` have the models, and keep what it makes if the probe passes.
+        """Compile the models with `torch.compile`; the original models are restored if that or the probe fails.
+
+        Args:
+            probe: runs the compiled models; raises where their results differ.
 
         Returns:
-            None; or why they run as they did before: no compiler, a model it cannot take, another answer.
+            None, or the reason why the models are not compiled.
         """
-        import torch._inductor.config as inductor  # a second more, where it is asked for
+        import torch._inductor.config as inductor  # takes a second, and only --compile needs it
 
         plain = self.models
         inductor.compile_threads = 1  # no processes that could outlive a command
-        with pinned():  # what is compiled is compiled for these modes
+        with pinned():  # compiled code is specialised for these modes
             try:
                 self.models = [torch.compile(model, dynamic=True) for model in plain]  # type: ignore[misc]
                 probe()
-            except Exception as error:  # whatever a compiler raises
+            except Exception as error:  # a compiler may raise anything
                 self.models = plain
                 return one_line(error).partition(" Set TORCHDYNAMO_VERBOSE")[0]
         return None
 
     def run(self, inputs: Inputs, spent: dict[str, float] | None = None) -> Outputs:
-        """The raw outputs of some rows, `pass_rows` at a time; where the device has no memory for them, of half as
-        many, and again.
+        """The raw outputs of some rows, in passes of `pass_rows`; these are halved when the device runs out of memory.
 
         Args:
-            spent: takes the seconds in which sequences were padded and models ran, as `pad` and `forward`.
+            spent: receives the seconds spent on padding sequences and running models, as `pad` and `forward`.
 
         Raises:
-            ModelFailedError: there is no memory for a single row.
+            ModelFailedError: there is not enough memory for a single row.
         """
         while True:
             step = min(size(inputs), self.max_rows_in_memory or self.pass_rows)
@@ -110,14 +112,14 @@ class Members:
                 if self._device.type == "cuda":
                     torch.cuda.empty_cache()
                 continue
-            places = [place for place, _ in pieces]
-            return {head.name: in_order([made[head.name] for _, made in pieces], places) for head in self._heads}
+            positions = [index for index, _ in pieces]
+            return {head.name: in_row_order([made[head.name] for _, made in pieces], positions) for head in self._heads}
 
     def _passed(self, inputs: Inputs, step: int, spent: dict[str, float]) -> list[tuple[slice | Tensor, Outputs]]:
         pieces, before = [], perf_counter()
         for one in self.passes.cut(inputs, step):
             padded = perf_counter()
-            pieces.append((one.places, self._at_once(one)))
+            pieces.append((one.positions, self._at_once(one)))
             now = perf_counter()
             spent["pad"] = spent.get("pad", 0.0) + padded - before
             spent["forward"] = spent.get("forward", 0.0) + now - padded
@@ -125,15 +127,15 @@ class Members:
         return pieces
 
     def run_isolating_failures(self, inputs: Inputs, *, error: str, first: FirstOfBlock | None = None) -> Passed:
-        """The same for rows that fail as a whole: those that fail alone are found by halving and left out.
+        """Run rows that failed together; rows that fail alone are found by bisection and left out.
 
         Args:
-            error: what the model said of all of them.
-            first: which of them are among the first rows of a file: a model that raises on each of the first eight
-                alone is at fault, not they.
+            error: the reason why they failed together.
+            first: which of them are among the first rows of a file. If a model raises on each of the first eight alone,
+                it is at fault, not the rows.
 
         Raises:
-            ModelFailedError: it is.
+            ModelFailedError: each of the first eight rows has failed alone.
         """
         rows = num_rows(inputs)
         failed: dict[int, str] = {}
@@ -144,7 +146,7 @@ class Members:
                 return [self.run(_part(inputs, start, stop))]
             except (ScorelineError, MemoryError):
                 raise
-            except Exception as error:  # whatever a model raises
+            except Exception as error:  # a model may raise anything
                 if stop - start == 1:
                     failed[start] = f"the model fails: {one_line(error)}"
                     return []
@@ -156,7 +158,7 @@ class Members:
             return pieces
 
         alone = 0 if first is None else first.count
-        pieces = [piece for place in range(alone) for piece in halve(place, place + 1)]
+        pieces = [piece for index in range(alone) for piece in halve(index, index + 1)]
         if first is not None:
             first.add(failed)
         if rows > alone:
@@ -165,11 +167,11 @@ class Members:
             retried[error] = None
         if not pieces:
             return Passed(heads={}, failed=failed)
-        heads = {head.name: in_order([piece[head.name] for piece in pieces], []) for head in self._heads}
+        heads = {head.name: in_row_order([piece[head.name] for piece in pieces], []) for head in self._heads}
         return Passed(heads=heads, failed=failed, retried=tuple(retried))
 
     def _at_once(self, one: Pass) -> Outputs:
-        """The raw outputs of one pass, of all members side by side."""
+        """The raw outputs of one pass, those of all members concatenated."""
         first = self._heads[0]
         if task_of(first).generates:
             (model,) = self.models
@@ -180,7 +182,7 @@ class Members:
                 task_of(first).head,
                 call=self._call,
                 pass_rows=self.pass_rows,
-                heed=self.passes.heed_stop,
+                check_stopped=self.passes.check_stopped,
             )
             return {first.name: text}
         each = [forward(model, self.arguments(one), self._heads, call=self._call) for model in self.models]
@@ -191,7 +193,7 @@ class Members:
         return found
 
     def arguments(self, one: Pass) -> dict[str, Tensor]:
-        """What a model takes of a pass: copies, where another needs it as it was."""
+        """The arguments of a model for a pass; copies where `keep_inputs` is set."""
         kept = self.keep_inputs
         return {name: tensor.clone() for name, tensor in one.arguments.items()} if kept else one.arguments
 
@@ -201,11 +203,11 @@ def _part(inputs: Inputs, start: int, stop: int) -> Inputs:
 
 
 def _of_steps(values: Tensor, one: Pass) -> Sequences:
-    """`[rows, padded steps, labels]` → those of the steps that are there, one behind the other."""
+    """`[rows, padded steps, labels]` → the values of the real steps, without padding."""
     assert one.lengths is not None, "a bundle that tags steps has a sequence"
     if not int(one.lengths.max()) <= values.shape[1] <= one.width:
         raise BundleError(
-            f"the model returns {values.shape[1]} steps for lists of {one.width}; tagging takes labels for each"
+            f"the model returns {values.shape[1]} steps for lists of {one.width}; tagging needs labels for each step"
         )
     kept = steps_kept(one.lengths, values.shape[1])
     return Sequences(values=values[kept], offsets=torch.cat([one.lengths.new_zeros(1), one.lengths.cumsum(0)]))

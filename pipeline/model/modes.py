@@ -1,11 +1,10 @@
-"""The modes of torch and numpy that move values, pinned to those of a fresh process while something is scored and given
-back afterwards. Knows nothing of models.
+"""The modes of torch and numpy that affect results, set to those of a fresh process during scoring and restored
+afterwards. Independent of models.
 
 Some modes belong to a thread (autocast, default device, inference mode, gradients, number of threads, flushed
-denormals, numpy's errors): they are pinned in each thread that computes. Others belong to the process (default dtype,
-deterministic algorithms, precision of float32 products, backends): they are pinned by the first that asks and given
-back by the last, so that calls from several threads do not give back each other's. Meanwhile the caller's other
-threads see the pinned ones.
+denormals, numpy's errors): they are set in each thread that computes. Others belong to the process (default dtype,
+deterministic algorithms, precision of float32 products, backends): the first caller sets them and the last restores
+them, so that calls from several threads do not interfere. Meanwhile the caller's other threads see these modes, too.
 """
 
 import sys
@@ -21,7 +20,8 @@ from torch import overrides
 from torch.utils import _device
 from torch.utils._device import DeviceContext
 
-#: The precision of float32 products, by backend and operation; a general one holds where a special one is "none".
+#: The settings for the precision of float32 products, by backend and operation; where a specific one is "none", the
+#: general one applies.
 _FLOAT32_PRODUCTS = (
     ("generic", "all"),
     *((backend, operation) for backend in ("cuda", "mkldnn") for operation in ("all", "matmul", "conv", "rnn")),
@@ -35,7 +35,7 @@ _HALF = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Mode:
-    """A mode of the process: how it is read and written, and what scoring takes."""
+    """A mode of the process: how to read and set it, and the value for scoring."""
 
     read: Callable[[], Any]
     write: Callable[[Any], object]
@@ -58,7 +58,7 @@ def _attribute(owner: Any, name: str, wanted: Any) -> _Mode:
     return _Mode(lambda: getattr(owner, name), lambda value: setattr(owner, name, value), wanted)
 
 
-#: As a fresh process has them, but that no float32 product is made in fewer bits.
+#: The modes of a fresh process, except that float32 products are never computed in fewer bits.
 _OF_PROCESS = (
     _Mode(torch.get_default_dtype, torch.set_default_dtype, torch.float32),
     _Mode(_deterministic, _set_deterministic, (False, False)),
@@ -79,10 +79,10 @@ _OF_PROCESS = (
 
 @dataclass(slots=True)
 class _Process:
-    """How many hold the modes of the process, and how to give them back."""
+    """How many callers need the modes of the process, and how to restore the earlier ones."""
 
     lock: Lock = field(default_factory=Lock)
-    holders: int = 0
+    users: int = 0
     back: ExitStack = field(default_factory=ExitStack)
 
 
@@ -92,11 +92,12 @@ _thread = local()
 
 @contextmanager
 def pinned() -> Iterator[None]:
-    """Every mode that moves a value, as scoring takes it, in this thread; as before afterwards. Models run on one
-    intra-op thread: the last bits of a small pass depend on how many there are, and small layers do not get faster from
-    more (measured: a GRU of 24 by fifty times slower where others want the cores, too).
+    """Set every mode that affects results to its value for scoring, in this thread; restore them afterwards.
 
-    Left alone: `TorchFunctionMode` and `TorchDispatchMode` contexts of the caller (the first turn off the fast path of
+    Models run on one intra-op thread: the last bits of a small pass depend on the number of threads, and small layers
+    do not run faster on more of them (measured: a GRU of width 24 ran fifty times slower on busy cores).
+
+    Not changed: `TorchFunctionMode` and `TorchDispatchMode` contexts of the caller (the first disable the fast path of
     transformers), global module hooks, the engine of quantised operations, preferred linear algebra libraries.
     """
     if getattr(_thread, "pinned", False):
@@ -105,7 +106,7 @@ def pinned() -> Iterator[None]:
     with ExitStack() as back:
         _pin_thread(back)
         back.callback(_release)
-        _hold()
+        _acquire()
         yield
 
 
@@ -122,15 +123,15 @@ def _pin_thread(back: ExitStack) -> None:
             torch.set_autocast_enabled(device, False)
             back.callback(torch.set_autocast_enabled, device, True)
     _leave_devices(back)
-    if sys.float_info.min * _HALF == 0.0:  # torch does not say whether it flushes
+    if sys.float_info.min * _HALF == 0.0:  # torch has no getter for this mode
         torch.set_flush_denormal(False)
         back.callback(torch.set_flush_denormal, True)
     back.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
 
 
 def _leave_devices(back: ExitStack) -> None:
-    """Take default devices from the stack of contexts. To enter another above them would not do: where any is entered,
-    a transformer leaves its fast path."""
+    """Remove default devices from the stack of contexts. Entering another one on top is not enough: with any such
+    context, a transformer leaves its fast path."""
     entered = _entered()
     others = [mode for mode in entered if not isinstance(mode, DeviceContext)]
     if len(others) < len(entered):
@@ -151,10 +152,10 @@ def _restack(modes: Sequence[Any]) -> None:
         overrides._push_mode(mode)  # type: ignore[no-untyped-call]
 
 
-def _hold() -> None:
+def _acquire() -> None:
     with _process.lock:
-        _process.holders += 1
-        if _process.holders > 1:
+        _process.users += 1
+        if _process.users > 1:
             return
         for mode in _OF_PROCESS:
             if (found := mode.read()) != mode.wanted:
@@ -165,38 +166,39 @@ def _hold() -> None:
 
 def _release() -> None:
     with _process.lock:
-        _process.holders -= 1
-        if not _process.holders:
+        _process.users -= 1
+        if not _process.users:
             _process.back.close()
 
 
 def _pin_float32_products(back: ExitStack) -> None:
-    """torch keeps two accounts of these: an old setting for all products, and a new one for each backend and operation,
-    which computes. A new one that is "none" reads as the one above it, so each is read once those above are away."""
+    """torch has two kinds of settings for these: an old one for all products, and a new one for each backend and
+    operation, which takes effect. A new one that is "none" reads as the more general one, so each is read after those
+    are reset."""
     read, write = torch._C._get_fp32_precision_getter, torch._C._set_fp32_precision_setter
     old = [(write_old, wanted, _readable(read_old)) for read_old, write_old, wanted in _OLD_FLOAT32_PRODUCTS]
     found = {}
-    for place in _FLOAT32_PRODUCTS:
-        found[place] = read(*place)
-        write(*place, "none")
+    for setting in _FLOAT32_PRODUCTS:
+        found[setting] = read(*setting)
+        write(*setting, "none")
     for write_old, wanted, before in old:
         if before is not None:
             write_old(wanted)
-    for place in _FLOAT32_PRODUCTS:
-        write(*place, "ieee")
+    for setting in _FLOAT32_PRODUCTS:
+        write(*setting, "ieee")
 
-    def give_back() -> None:
+    def restore() -> None:
         for write_old, _, before in old:
             if before is not None:
                 write_old(before)
-        for place, precision in found.items():
-            write(*place, precision)
+        for setting, precision in found.items():
+            write(*setting, precision)
 
-    back.callback(give_back)
+    back.callback(restore)
 
 
 def _readable(read: Callable[[], Any]) -> Any:
-    """An old setting, or None where the new ones contradict it: torch does not say it then, and nobody reads it."""
+    """An old setting; None where the new ones contradict it, since torch then raises instead of returning it."""
     try:
         return read()
     except RuntimeError:

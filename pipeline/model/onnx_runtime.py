@@ -1,8 +1,8 @@
-"""onnxruntime, imported here alone and with its telemetry off.
+"""The only import of onnxruntime, with its telemetry disabled.
 
-Since 1.29 its builds for Linux and macOS write an identifier and a database below the cache of the home directory as
-soon as they are imported, and send to their vendor what they ran. The switch is read at that moment and holds for the
-life of the process, so it is set before the first import; on Windows there is a call for it.
+Since 1.29, its builds for Linux and macOS write an identifier and a database to the cache folder of the home directory
+when they are imported, and send usage data to their vendor. The environment variable is read at that moment and applies
+to the whole process, so it is set before the first import; on Windows there is a function for it.
 """
 
 import os
@@ -14,7 +14,7 @@ SWITCH = "ORT_DISABLE_TELEMETRY"
 def import_onnxruntime() -> Any:
     """The module. Raises ImportError where the extra is not installed."""
     os.environ[SWITCH] = "1"
-    import onnxruntime  # an extra: only bundles that hold ONNX need it
+    import onnxruntime  # an extra: only bundles with an ONNX model need it
 
     onnxruntime.disable_telemetry_events()
     return onnxruntime

@@ -1,9 +1,10 @@
-"""Rows → the passes in which they go through a model: tables and images cut in order, sequences grouped by length and
-padded. Knows nothing of models.
+"""Divides rows into forward passes: tables and images in order, sequences grouped by length and padded. Independent of
+models.
 
-Lists of about the same length go together: the width they are padded to is a function of their own length alone, the
-next of 1 to 8, 10, 12, 14, 16, 20, 24, 28, 32 …, so that less than a quarter is padding and a row is padded alike
-whatever stands beside it. Where a model takes no mask nothing is padded, and only lists of one length go together.
+Lists of about the same length share a pass: the width that a list is padded to depends on its own length alone. It is
+the next of 1 to 8, 10, 12, 14, 16, 20, 24, 28, 32 …, so that less than a quarter is padding, and a row is padded the
+same whichever rows share its pass. Where a model takes no mask, nothing is padded, and only lists of the same length
+share a pass.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,41 +19,40 @@ from ..features.kinds import kind_of
 from ..features.sequences import mask_of, steps_kept
 from ..records import Inputs, Sequences
 
-#: Up to here every length is a width of its own.
+#: Up to this length, every length is a width.
 EXACT_WIDTH = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pass:
-    """`arguments`: what the model takes, by name and in order, a row each. `places`: of those rows among all, int64, or
-    the slice they are. `lengths`: of the first sequence of each, int64, None where there is none, and `width` what they
+    """`arguments`: the arguments of the model by name, in order. `positions`: the indices of the rows among all, int64,
+    or their slice. `lengths`: the lengths of the first sequence, int64, None where there is none; `width`: what they
     are padded to."""
 
-    places: slice | Tensor
+    positions: slice | Tensor
     arguments: dict[str, Tensor]
     lengths: Tensor | None = None
     width: int = 1
 
     @property
     def num_rows(self) -> int:
-        """How many rows go through."""
+        """How many rows the pass has."""
         return num_rows(self.arguments)
 
 
 class Passes:
-    """How the rows of a bundle's inputs are cut.
+    """Divides the rows of a bundle's inputs into passes.
 
     Args:
-        pass_rows: how many rows, or steps of sequences, go through at once.
-        padded: whether sequences may be padded at all.
+        pass_rows: the most rows, or steps of sequences, of one pass.
+        padded: whether sequences may be padded.
     """
 
     def __init__(self, entries: Sequence[AnyInput], *, pass_rows: int, padded: bool = True) -> None:
         self.pass_rows = pass_rows
-        #: Steps to pad with beside the usual ones: what they change, a mask does not hide.
+        #: Additional steps of padding; results that they change show that the model ignores the mask.
         self.extra = 0
-        #: Whether a model needs the rows of a table one behind the other in memory. They come column by column, which
-        #: `nn.Linear` takes as fast.
+        #: Whether a model needs tables in row-major order. They are column-major, which is as fast for `nn.Linear`.
         self.contiguous = any(kind_of(entry).contiguous for entry in entries)
         self._padded, self._stopped = padded, False
         self._sequences: dict[str, SequenceInput] = {
@@ -60,74 +60,77 @@ class Passes:
         }
 
     def stop(self) -> None:
-        """From now on `cut` ends at the next pass, in whatever thread."""
+        """Make `cut` raise StoppedError at the next pass, in every thread."""
         self._stopped = True
 
-    def heed_stop(self) -> None:
-        """Raise StoppedError where `stop` was called."""
+    def check_stopped(self) -> None:
+        """Raise StoppedError if `stop` was called."""
         if self._stopped:
             raise StoppedError("the run has ended")
 
     def cut(self, inputs: Inputs, pass_rows: int | None = None) -> Iterator[Pass]:
-        """Every row in one pass, those of tables and images in order.
+        """Yield passes that together hold every row once; those of tables and images in order.
 
         Args:
-            pass_rows: instead of those that are usual.
+            pass_rows: replaces the default.
 
         Raises:
-            StoppedError: instead of the next pass, after `stop`.
+            StoppedError: `stop` was called.
         """
         rows, step = num_rows(inputs), pass_rows or self.pass_rows
         if not self._sequences:
             for start in range(0, rows, step):
-                self.heed_stop()
-                places = slice(start, start + step)
-                yield Pass(places=places, arguments={name: self._laid(given[places]) for name, given in inputs.items()})
+                self.check_stopped()
+                positions = slice(start, start + step)
+                yield Pass(
+                    positions=positions,
+                    arguments={name: self._laid_out(given[positions]) for name, given in inputs.items()},
+                )
             return
         widths = torch.stack([self._widths(entry, inputs[name]) for name, entry in self._sequences.items()], dim=1)
         groups, group = torch.unique(widths, dim=0, return_inverse=True)
         for number, width in enumerate(groups.tolist()):
             together = (group == number).nonzero()[:, 0]
-            for places in together.split(max(1, step // max(width))):
-                self.heed_stop()
-                yield self._padded_pass(inputs, places, dict(zip(self._sequences, width, strict=True)))
+            for positions in together.split(max(1, step // max(width))):
+                self.check_stopped()
+                yield self._padded_pass(inputs, positions, dict(zip(self._sequences, width, strict=True)))
 
-    def _laid(self, rows: Tensor | Sequences) -> Tensor:
+    def _laid_out(self, rows: Tensor | Sequences) -> Tensor:
         assert isinstance(rows, Tensor), "sequences are padded"
         return rows.contiguous() if self.contiguous else rows
 
     def _widths(self, entry: SequenceInput, given: Tensor | Sequences) -> Tensor:
-        assert isinstance(given, Sequences), "the input of a sequence is one"
+        assert isinstance(given, Sequences), "the input is a sequence"
         lengths = given.offsets.diff()
         if entry.mask is None or not self._padded:
             return lengths
         return (padded_widths(lengths) + self.extra).clamp(max=entry.longest)
 
-    def _padded_pass(self, inputs: Inputs, places: Tensor, widths: Mapping[str, int]) -> Pass:
+    def _padded_pass(self, inputs: Inputs, positions: Tensor, widths: Mapping[str, int]) -> Pass:
         arguments: dict[str, Tensor] = {}
         first: Tensor | None = None
         for name, given in inputs.items():
             entry = self._sequences.get(name)
             if entry is None:
-                arguments[name] = self._laid(given[places])
+                arguments[name] = self._laid_out(given[positions])
                 continue
-            rows = given[places]
-            assert isinstance(rows, Sequences), "the input of a sequence is one"
+            rows = given[positions]
+            assert isinstance(rows, Sequences), "the input is a sequence"
             lengths = rows.offsets.diff()
             first = lengths if first is None else first
             arguments[name] = pad(rows, widths[name], entry.pad)
             if entry.mask is not None:
                 arguments[f"{name}_mask"] = mask_of(entry, lengths, widths[name])
-        return Pass(places=places, arguments=arguments, lengths=first, width=widths[next(iter(self._sequences))])
+        return Pass(positions=positions, arguments=arguments, lengths=first, width=widths[next(iter(self._sequences))])
 
 
 def num_rows(inputs: Inputs) -> int:
-    """How many rows there are."""
+    """The number of rows."""
     return next(iter(inputs.values())).shape[0]
 
 
 def size(inputs: Inputs) -> int:
-    """How many rows there are, or steps, where there are more."""
+    """The number of rows, or of steps where there are more."""
     return max(given.values.shape[0] if isinstance(given, Sequences) else len(given) for given in inputs.values())
 
 
@@ -139,17 +142,17 @@ def padded_widths(lengths: Tensor) -> Tensor:
 
 
 def pad(rows: Sequences, width: int, value: int) -> Tensor:
-    """Sequences as `[rows, width, …]`, with `value` behind their end."""
+    """Sequences as `[rows, width, …]`, padded with `value` at their end."""
     kept = steps_kept(rows.offsets.diff(), width)
     padded = rows.values.new_full((*kept.shape, *rows.values.shape[1:]), value)
     padded[kept] = rows.values
     return padded
 
 
-def in_order(values: Sequence[Tensor | Sequences], places: Sequence[slice | Tensor]) -> Tensor | Sequences:
-    """What passes gave, put back into the order of the rows."""
+def in_row_order(values: Sequence[Tensor | Sequences], positions: Sequence[slice | Tensor]) -> Tensor | Sequences:
+    """The results of passes, joined and in the order of the rows."""
     joined = _joined(values)
-    order = [place for place in places if isinstance(place, Tensor)]
+    order = [position for position in positions if isinstance(position, Tensor)]
     return joined[torch.argsort(torch.cat(order))] if order else joined
 
 

@@ -1,7 +1,7 @@
-"""A float32 model → the same in less precision. Knows nothing of files or columns.
+"""Converts a float32 model to a lower precision. Independent of files and columns.
 
-Nothing here depends on the rows of a block, so that a row's score does not depend on its neighbours: activations are
-never scaled by what stands beside them.
+The conversion does not depend on the rows of a block, so that a row's score does not depend on the other rows:
+activations are never scaled by values of other rows.
 """
 
 from typing import Any, Literal
@@ -13,22 +13,22 @@ from ..errors import BundleError, GoldenMismatchError, UsageError
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-#: How much wider golden rows may come out: a few roundings of each format, whose unit is 2^-8, 2^-11, 2^-7 of a value.
+#: Factors on the tolerance for golden rows: a few roundings of each format, whose unit is 2^-8, 2^-11, 2^-7 of a value.
 TOLERANCE = {"fp32": 1.0, "bf16": 500.0, "fp16": 100.0, "int8": 500.0}
 
 
 def reduced(module: nn.Module, precision: Precision) -> nn.Module:
-    """The module in another precision; it is changed in place, but for its outputs, which are float32.
+    """Convert a module to another precision, in place; its outputs stay float32.
 
     Raises:
-        UsageError: a model whose layers cannot be changed (ONNX, TorchScript, .pt2).
+        UsageError: the layers of the model cannot be converted (ONNX, TorchScript, .pt2).
     """
     if precision == "fp32":
         return module
     if not any(isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d) for layer in module.modules()):
         raise UsageError(
-            f"--precision {precision} changes the layers of a model, and this one has none that it knows (ONNX,"
-            " TorchScript and .pt2 hold their own); save the module itself, or score it in fp32"
+            f"--precision {precision} converts layers, and this model has none that can be converted (those of ONNX,"
+            " TorchScript and .pt2 cannot); save the module itself, or use --precision fp32"
         )
     if precision == "int8":
         _replace_linears(module)
@@ -36,8 +36,8 @@ def reduced(module: nn.Module, precision: Precision) -> nn.Module:
     return _Cast(module.to(_DTYPES[precision]), _DTYPES[precision])
 
 
-def too_coarse(error: BundleError, precision: Precision, largest: float) -> GoldenMismatchError:
-    """What to say of golden rows that are reproduced in fp32, within `largest`, and not in another precision."""
+def precision_mismatch(error: BundleError, precision: Precision, largest: float) -> GoldenMismatchError:
+    """The error for golden rows that are reproduced in fp32, within `largest`, but not in another precision."""
     finding = error.finding if isinstance(error, GoldenMismatchError) else str(error)
     return GoldenMismatchError(
         f"golden rows are reproduced in fp32, within {largest:.3g}, but not in {precision}: {finding}; the precision is"
@@ -46,7 +46,7 @@ def too_coarse(error: BundleError, precision: Precision, largest: float) -> Gold
 
 
 class _Cast(nn.Module):
-    """Runs a module in half precision: numbers go in cast, outputs come back as float32; indices stay."""
+    """Runs a module in half precision: floating-point inputs are cast, outputs are float32, indices stay."""
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class _Cast(nn.Module):
 
 class Int8Linear(nn.Module):
     """A Linear whose weights are int8 with one scale for each output: `W ≈ q · s`, `s = max|W| / 127` over the inputs.
-    They are widened on the way, so a block costs what it did; the weights take a quarter of the memory."""
+    They are converted back for every pass, so the time stays the same; the weights take a quarter of the memory."""
 
     weight: Tensor
     scale: Tensor
@@ -80,9 +80,9 @@ class Int8Linear(nn.Module):
 
 def _replace_linears(module: nn.Module) -> None:
     for name, layer in module.named_children():
-        if type(layer) is nn.Linear:  # attention reads the weights of its own kind of Linear by itself
+        if type(layer) is nn.Linear:  # attention has a subclass of Linear, whose weights it reads directly
             setattr(module, name, Int8Linear(layer))
-        elif not isinstance(layer, nn.TransformerEncoderLayer):  # which reads those of its own, too
+        elif not isinstance(layer, nn.TransformerEncoderLayer):  # which also reads weights directly
             _replace_linears(layer)
 
 

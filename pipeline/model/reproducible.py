@@ -1,6 +1,4 @@
-"""What would draw random numbers draws the same ones, and kernels whose last bits change from run to run are not used.
-Knows nothing of models.
-"""
+"""Seeds the random number generators, and disables kernels whose last bits vary between runs. Independent of models."""
 
 import os
 import random
@@ -16,10 +14,10 @@ from ..errors import BundleError, ModelFailedError, UsageError
 
 @contextmanager
 def reproducible(*, seed: int, deterministic: bool) -> Iterator[None]:
-    """Seed torch, numpy and Python, and on request let torch take deterministic kernels alone; as before afterwards.
+    """Seed torch, numpy and Python, and with `deterministic` allow only deterministic kernels; restore both afterwards.
 
     Raises:
-        UsageError: an operation of the model that has no deterministic form; names it.
+        UsageError: the model uses an operation without a deterministic version; names it.
     """
     before = torch.are_deterministic_algorithms_enabled(), random.getstate(), np.random.get_state()
     if deterministic:
@@ -36,8 +34,8 @@ def reproducible(*, seed: int, deterministic: bool) -> Iterator[None]:
         if found is None:
             raise
         raise UsageError(
-            f"--deterministic: the model calls {found[1]}, which has no deterministic form; leave --deterministic out,"
-            " or change the model"
+            f"--deterministic: the model calls {found[1]}, which has no deterministic version; leave --deterministic"
+            " out, or change the model"
         ) from error
     finally:
         if deterministic:  # half a second: torch imports its compiler for it

@@ -1,4 +1,4 @@
-"""weights.safetensors: a model's tensors as data. Knows nothing of the model."""
+"""weights.safetensors: a model's tensors as data. Independent of the model."""
 
 from collections.abc import Mapping
 
@@ -14,26 +14,26 @@ def read_weights(data: bytes, name: str) -> dict[str, torch.Tensor]:
     """Parse the bytes of a safetensors file.
 
     Raises:
-        BundleError: a header that lies, a tensor of an unknown type or with NaN.
+        BundleError: the file is invalid, or a tensor has an unknown type or contains NaN.
     """
     try:
         tensors = safetensors.torch.load(data)
     except (SafetensorError, KeyError, ValueError) as error:
-        raise BundleError(f"{name} is no safetensors file: {one_line(error)}") from error
+        raise BundleError(f"{name} is not a safetensors file: {one_line(error)}") from error
     check_tensors(tensors)
     return tensors
 
 
 def write_weights(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """The bytes of a safetensors file; equal tensors give equal bytes."""
+    """The bytes of a safetensors file; equal tensors give equal bytes. Raises BundleError as `check_tensors` does."""
     check_tensors(tensors)
     return safetensors.torch.save({name: tensors[name] for name in sorted(tensors)})
 
 
 def check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuse weights that would make every row a reject, and types that no listed layer has."""
+    """Raise BundleError for weights that contain NaN, which would reject every row, and for unsupported types."""
     for name, tensor in tensors.items():
         if tensor.dtype not in DTYPES.values():
-            raise BundleError(f"tensor {name!r} of the model is {tensor.dtype}; {', '.join(DTYPES)} are known")
+            raise BundleError(f"tensor {name!r} of the model is {tensor.dtype}; use one of {', '.join(DTYPES)}")
         if tensor.is_floating_point() and torch.isnan(tensor).any():
-            raise BundleError(f"tensor {name!r} of the model holds NaN; train it again")
+            raise BundleError(f"tensor {name!r} of the model contains NaN; train it again")

@@ -1,1 +1,1 @@
-"""Rows in part files that nobody can see yet, then published. Knows nothing of models."""
+"""Writes rows to hidden part files, then publishes them. Independent of models."""

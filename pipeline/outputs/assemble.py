@@ -1,4 +1,4 @@
-"""Keys and decoded columns → the rows of the output, and rejects → rows that say why. Knows nothing of files."""
+"""Builds the rows of the output, and the rows of rejects with their reasons. Independent of files."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,7 +12,7 @@ from ..errors import ColumnError
 from ..nested import converted, take, take_rows, without_dictionaries
 from ..records import Reject
 
-#: What a rejected row says of itself. `row_number` counts the rows of the source from 0.
+#: Why a row was rejected. `row_number` counts the rows of the source from 0.
 REJECT = pa.struct(
     [
         pa.field("source", pa.string()),
@@ -33,7 +33,10 @@ def output_schema(
     source: str,
     advice: str = "add --prefix NAME_, or leave the column out with --keys",
 ) -> pa.Schema:
-    """Keys first, unchanged, then the outputs with their prefix. `advice`: what to do where they meet.
+    """The keys, unchanged, then the outputs with their prefix.
+
+    Args:
+        advice: what to do if a key and an output have the same name.
 
     Raises:
         ColumnError: an input column has the name of an output column.
@@ -48,8 +51,8 @@ def output_schema(
 def assemble(
     batch: pa.RecordBatch, kept: NDArray[np.int64] | None, columns: Sequence[pa.Array], schema: pa.Schema
 ) -> pa.RecordBatch:
-    """The scored rows: the key columns of `batch`, which `schema` names first, at the places in `kept`, in the types of
-    `schema`."""
+    """The scored rows: the key columns of `batch`, which are first in `schema`, at the positions in `kept` and with the
+    types of `schema`, then `columns`."""
     keys = [batch.column(name) for name in schema.names[: len(schema) - len(columns)]]
     if kept is not None:
         keys = [take(key, kept) for key in keys]
@@ -58,10 +61,10 @@ def assemble(
 
 
 def reject_schema(batch: pa.Schema) -> pa.Schema:
-    """The columns of the rejects of a file: those that were read, as they came, and as the last one the struct that
-    says why, `reject`, with as many underscores behind it as it takes to be no input column's name.
+    """The columns of the rejects of a file: the columns that were read, then the struct `reject` with the reason.
+    Underscores are appended to its name until no input column has it.
 
-    Dictionaries become values, since they may differ from batch to batch, and an Arrow file has one.
+    Dictionaries become values, since they may differ between batches, and an Arrow file has only one.
     """
     fields = [field.with_type(without_dictionaries(field.type)) for field in batch]
     name, taken = REJECT_COLUMN, set(batch.names)
@@ -71,30 +74,30 @@ def reject_schema(batch: pa.Schema) -> pa.Schema:
 
 
 def reasons_of(rejects: Any) -> Any:
-    """The column of a batch or table of rejects that says why: the last one, whatever it is called."""
+    """The column of a batch or table of rejects that holds the reasons: the last one."""
     return rejects.column(rejects.num_columns - 1)
 
 
 def _no_rejects(batch: pa.Schema) -> pa.RecordBatch:
-    """What most blocks have; made once for each schema."""
+    """An empty batch of rejects, which most blocks have; cached by schema."""
     try:
-        return _remembered_no_rejects(batch)
-    except TypeError:  # an extension type that is written in Python has no hash
+        return _cached_no_rejects(batch)
+    except TypeError:  # an extension type defined in Python has no hash
         return _make_no_rejects(batch)
 
 
 def _make_no_rejects(batch: pa.Schema) -> pa.RecordBatch:
     schema = reject_schema(batch)
-    return pa.RecordBatch.from_arrays([pa.nulls(0, kind) for kind in schema.types], schema=schema)
+    return pa.RecordBatch.from_arrays([pa.nulls(0, arrow_type) for arrow_type in schema.types], schema=schema)
 
 
-_remembered_no_rejects = lru_cache(maxsize=16)(_make_no_rejects)
+_cached_no_rejects = lru_cache(maxsize=16)(_make_no_rejects)
 
 
 def assemble_rejects(
     batch: pa.RecordBatch, rejects: Sequence[Reject], *, source: str, first_row: int
 ) -> pa.RecordBatch:
-    """The rejected rows in the order they were read.
+    """The rejected rows, in the order in which they were read.
 
     Args:
         first_row: the row number of the batch's first row within its source.
@@ -104,7 +107,7 @@ def assemble_rejects(
     schema = reject_schema(batch.schema)
     positions = np.concatenate([reject.positions for reject in rejects])
     order = np.argsort(positions, kind="stable")
-    said = [
+    reasons = [
         {
             "source": source,
             "row_number": first_row + int(position),
@@ -117,11 +120,11 @@ def assemble_rejects(
     ]
     rows = take_rows(batch, positions[order])
     columns = [converted(column, field.type) for column, field in zip(rows.columns, schema, strict=False)]
-    structs = pa.array([said[place] for place in order], type=REJECT)
+    structs = pa.array([reasons[index] for index in order], type=REJECT)
     return pa.RecordBatch.from_arrays([*columns, structs], schema=schema)
 
 
 def described(reject: dict[str, object]) -> str:
-    """A reject in words, as in `column 'age' is null`."""
+    """A reject as text, such as `column 'age' is null`."""
     where = f"column {reject['column']!r} " if reject["column"] else ""
     return f"{where}{reject['reason']}"

@@ -15,48 +15,48 @@ from .store import LOCK, Store, storage_error
 
 @contextmanager
 def lock_output(store: Store, run_id: str) -> Iterator[None]:
-    """Lock an output for the length of a run. The file stays; only the kernel lock on it counts.
+    """Lock an output for the duration of a run. The file stays; only the kernel lock on it counts.
 
     Raises:
         OutputLockedError: another run has the lock; names its process, host and run.
         StorageError: the disk is full or failed.
     """
-    place = store.path(LOCK)
-    descriptor = _opened(place)
+    path = store.path(LOCK)
+    descriptor = _opened(path)
     try:
-        _take(descriptor, place, store, run_id)
+        _lock(descriptor, path, store, run_id)
         yield
     finally:
-        with suppress(OSError):  # whatever closing says, the lock is gone
+        with suppress(OSError):  # the lock is released even if closing fails
             os.close(descriptor)
 
 
-def _opened(place: Path) -> int:
-    if kind_of(place) in ("folder", "other"):
-        raise OutputError(f"{place} is not a regular file, as it should be; move it")
+def _opened(path: Path) -> int:
+    if kind_of(path) in ("folder", "other"):
+        raise OutputError(f"{path} is not a regular file; move it")
     try:
-        return os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise storage_error(place, error) from error
+        raise storage_error(path, error) from error
 
 
-def _take(descriptor: int, place: Path, store: Store, run_id: str) -> None:
+def _lock(descriptor: int, path: Path, store: Store, run_id: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        said = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "run_id": run_id})
+        content = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "run_id": run_id})
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, said.encode(), 0)
+        os.pwrite(descriptor, content.encode(), 0)
     except BlockingIOError as error:
         raise OutputLockedError(
-            f"output {str(store.root)!r} is held by {_holder(place)}; try again when it has ended"
+            f"output {str(store.root)!r} is locked by {_holder(path)}; try again when that has ended"
         ) from error
     except OSError as error:
-        raise storage_error(place, error) from error
+        raise storage_error(path, error) from error
 
 
-def _holder(place: Path) -> str:
+def _holder(path: Path) -> str:
     try:
-        said = json.loads(read_plain(place))
-        return f"process {said['pid']} on {said['host']}, run {said['run_id']}"
+        content = json.loads(read_plain(path))
+        return f"process {content['pid']} on {content['host']}, run {content['run_id']}"
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another run"

@@ -1,7 +1,7 @@
-"""`_scoreline/run.json` as bytes and back, with a checksum over what it says. Does not import torch.
+"""Encodes and reads `_scoreline/run.json`, with a checksum of its content. Does not import torch.
 
-The checksum is the last field, and covers every byte before its own line: `sha256sum` of the file without its last two
-lines gives it. So any change is found, whitespace and the last digit of a float included.
+The checksum is the last field, and covers every byte before its own line: it is the `sha256sum` of the file without its
+last two lines. So it detects any change, including whitespace and the last digit of a float.
 """
 
 import hashlib
@@ -16,40 +16,40 @@ _MARK = b' "checksum": '
 
 
 def encode_manifest(manifest: RunManifest) -> bytes:
-    """The file's bytes, its checksum filled in."""
+    """The bytes of the file, with its checksum."""
     text = manifest.model_copy(update={"checksum": None}).model_dump_json(indent=1).encode()
     covered, mark, _ = text.rpartition(_MARK)
     assert mark, "the checksum is the last field"
-    return covered + _sealed(covered)
+    return covered + _checksum_lines(covered)
 
 
 def read_manifest(store: Store) -> RunManifest:
-    """The last run's manifest, as it was written.
+    """The last run's manifest.
 
     Raises:
-        NoInputError: there is none, and no run has been here; or it cannot be read.
-        DataError: a run has been here that was killed before it wrote one; or what is there was not written by it.
+        NoInputError: the folder is not an output of a run, or the file cannot be read.
+        DataError: an earlier run was killed before it wrote a manifest, or the manifest was changed.
     """
-    place = store.path(MANIFEST)
+    path = store.path(MANIFEST)
     again = "run the same scoreline score again"
     try:
         if store.kind(MANIFEST) in ("folder", "other"):
-            raise DataError(f"{place} is not a regular file; move it away, then {again}")
+            raise DataError(f"{path} is not a regular file; move it, then {again}")
         data = store.read(MANIFEST)
     except (FileNotFoundError, NotADirectoryError) as error:
-        if store.is_ours():
+        if store.has_earlier_run():
             raise DataError(f"{str(store.root)!r} is an unfinished run: it has no {MANIFEST}; {again}") from error
         raise NoInputError(f"{str(store.root)!r} is not an output of scoreline score: it has no {MANIFEST}") from error
     except OSError as error:
-        raise NoInputError(f"{place} cannot be read: {error.strerror or one_line(error)}") from error
+        raise NoInputError(f"{path} cannot be read: {error.strerror or one_line(error)}") from error
     covered, mark, _ = data.rpartition(_MARK)
     try:
-        if not mark or data[len(covered) :] != _sealed(covered):
-            raise DataError(f"{place} is damaged: its checksum does not match its content; {again}, which rewrites it")
+        if not mark or data[len(covered) :] != _checksum_lines(covered):
+            raise DataError(f"{path} is damaged: its checksum does not match its content; {again}, which rewrites it")
         return RunManifest.model_validate_json(data)
     except ValidationError as error:
-        raise DataError(f"{place} cannot be read by this version: {one_line(error)}; {again}") from error
+        raise DataError(f"{path} cannot be read by this version: {one_line(error)}; {again}") from error
 
 
-def _sealed(covered: bytes) -> bytes:
+def _checksum_lines(covered: bytes) -> bytes:
     return _MARK + b'"sha256:' + hashlib.sha256(covered).hexdigest().encode() + b'"\n}\n'

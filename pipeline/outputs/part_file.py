@@ -1,7 +1,6 @@
-"""One split's output: rows in a Parquet file that nobody can see until it is published, its rejects beside it.
+"""The output of one split: a Parquet file that is hidden until it is published, and a file of its rejects.
 
-Rows are gathered into row groups of a fixed number of rows, so that the bytes depend on the rows alone. Knows
-nothing of models.
+Row groups have a fixed number of rows, so that the bytes of the file depend on the rows alone. Independent of models.
 """
 
 from dataclasses import dataclass
@@ -16,16 +15,16 @@ from ..errors import ScorelineError
 from ..row_bytes import batch_bytes
 from .assemble import reject_schema
 from .naming import rejects_name
-from .receipt import file_digest, footer_metadata, sealed
+from .receipt import file_digest, footer_metadata, with_checksum
 from .store import Store, storage_error
 
-#: What a row group holds: so many rows, or fewer where images or long texts are carried through.
+#: The most rows and bytes of a row group; bytes limit it where images or long texts are carried through.
 ROW_GROUP_ROWS, ROW_GROUP_BYTES = 1 << 17, 128 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
-    """What became visible: the part's digest, the checksum of the receipt in it, and the bytes of both files."""
+    """The digest of a published part, the checksum of its receipt, and the size of both files in bytes."""
 
     sha256: str
     receipt: str
@@ -33,15 +32,15 @@ class Published:
 
 
 class PartFile:
-    """A part being written under `name`, and its rejects. `publish` makes both visible, rejects first; `discard`
-    neither."""
+    """A part that is being written under `name`, and its rejects. `publish` makes both visible, `discard` removes
+    both."""
 
     def __init__(self, store: Store, *, name: str, schema: pa.Schema, read: pa.Schema) -> None:
         self._store, self._name, self._rejects = store, name, rejects_name(name)
         self._read = read
         self._schema = schema
-        self._waiting: list[pa.RecordBatch] = []
-        self._num_waiting = self._waiting_bytes = 0
+        self._pending: list[pa.RecordBatch] = []
+        self._num_pending = self._pending_bytes = 0
         self._reject_writer: Any = None
         self._reject_path = Path()
         self.num_rows = 0
@@ -50,35 +49,35 @@ class PartFile:
         self._writer = _guarded(self._path, _open_parquet, self._path, schema)
 
     def write(self, rows: pa.RecordBatch, rejects: pa.RecordBatch) -> None:
-        """Add rows and rejects, in order. Raises StorageError where the disk is full or fails."""
+        """Append rows and rejects. Raises StorageError where the disk is full or fails."""
         self.num_rows += rows.num_rows
-        self._waiting.append(rows)
-        self._num_waiting += rows.num_rows
-        self._waiting_bytes += batch_bytes(rows)
-        if self._num_waiting >= ROW_GROUP_ROWS:
-            self._flush(self._num_waiting - self._num_waiting % ROW_GROUP_ROWS)
-        elif self._waiting_bytes >= ROW_GROUP_BYTES:
-            self._flush(self._num_waiting)
+        self._pending.append(rows)
+        self._num_pending += rows.num_rows
+        self._pending_bytes += batch_bytes(rows)
+        if self._num_pending >= ROW_GROUP_ROWS:
+            self._flush(self._num_pending - self._num_pending % ROW_GROUP_ROWS)
+        elif self._pending_bytes >= ROW_GROUP_BYTES:
+            self._flush(self._num_pending)
         if rejects.num_rows:
             self._write_rejects(rejects)
 
     def publish(self, target: str, receipt: Receipt) -> Published:
-        """Finish both files and make them visible, rejects first: they count only once a receipt names them.
+        """Finish both files and make them visible, rejects first: they are valid only once a receipt names them.
 
         Args:
-            target: the part's final name, known when it is known how many splits there are.
-            receipt: complete but for the digest of the rejects, which is known only now.
+            target: the final name of the part, which depends on the number of splits.
+            receipt: complete except for the digest of the rejects, which is added here.
 
         Raises:
-            StorageError: the disk is full or failed; what was published before still stands.
+            StorageError: the disk is full or failed; parts published earlier are unchanged.
         """
-        self._flush(self._num_waiting)
+        self._flush(self._num_pending)
         size = 0
         if self._reject_writer is not None:
             path = self._reject_path
             _guarded(path, self._reject_writer.close)
             receipt = receipt.model_copy(update={"rejects": _guarded(path, file_digest, path)})
-        receipt = sealed(receipt)
+        receipt = with_checksum(receipt)
         _guarded(self._path, self._writer.add_key_value_metadata, footer_metadata(receipt))
         _guarded(self._path, self._writer.close)
         digest = _guarded(self._path, file_digest, self._path)
@@ -86,12 +85,12 @@ class PartFile:
             size += self._store.publish(self._rejects, rejects_name(target))
         size += self._store.publish(self._name, target)
         if self._reject_writer is None:
-            self._store.remove(rejects_name(target))  # of an earlier run over the same part
-        assert receipt.checksum is not None, "it is sealed"
+            self._store.remove(rejects_name(target))  # of an earlier run for the same part
+        assert receipt.checksum is not None, "set by with_checksum"
         return Published(sha256=digest, receipt=receipt.checksum, num_bytes=size)
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Remove both temporary files."""
         for writer in (self._writer, self._reject_writer):
             if writer is not None:
                 _quietly_close(writer)
@@ -102,11 +101,11 @@ class PartFile:
     def _flush(self, rows: int) -> None:
         if not rows:
             return
-        table = pa.Table.from_batches(self._waiting, schema=self._schema)
+        table = pa.Table.from_batches(self._pending, schema=self._schema)
         _guarded(self._path, self._writer.write_table, table.slice(0, rows), ROW_GROUP_ROWS)
-        self._waiting = table.slice(rows).to_batches()
-        self._num_waiting -= rows
-        self._waiting_bytes = sum(map(batch_bytes, self._waiting))
+        self._pending = table.slice(rows).to_batches()
+        self._num_pending -= rows
+        self._pending_bytes = sum(map(batch_bytes, self._pending))
 
     def _write_rejects(self, rejects: pa.RecordBatch) -> None:
         if self._reject_writer is None:
@@ -118,8 +117,9 @@ class PartFile:
 
 
 def _open_parquet(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Dictionaries only where values repeat: they cost three times the speed on float columns (measured). No minima and
-    maxima of float columns: a third of the encoding, and no reader finds a row by its probability."""
+    """Open a writer with dictionaries only for columns whose values tend to repeat: on float columns they make writing
+    three times slower (measured). It writes no statistics of float columns, which take a third of the encoding time and
+    are rarely used in filters."""
     repeating = [
         field.name
         for field in schema
@@ -146,7 +146,7 @@ def _guarded(path: Path, call: Any, *args: Any) -> Any:
 
 
 def _quietly_close(writer: Any) -> None:
-    """The temporary is removed next; what closing it says no longer matters."""
+    """Close a writer and ignore errors, since its temporary file is removed next."""
     try:
         writer.close()
     except (OSError, pa.ArrowException):

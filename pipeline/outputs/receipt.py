@@ -1,5 +1,4 @@
-"""The receipt in a part file's footer: what the part says of itself, and whether that can be believed. Knows nothing of
-how it was made.
+"""The receipt in the footer of a part file, and checks that it is valid. Independent of how parts are made.
 
 Page checksums do not cover a Parquet footer, so the receipt carries a checksum over itself.
 """
@@ -22,22 +21,22 @@ KEY = b"scoreline.receipt"
 CHUNK_BYTES = 1 << 20
 
 
-def sealed(receipt: Receipt) -> Receipt:
-    """The receipt with its checksum over everything else it says."""
+def with_checksum(receipt: Receipt) -> Receipt:
+    """The receipt with a checksum of all other fields."""
     return receipt.model_copy(update={"checksum": _checksum(receipt)})
 
 
 def footer_metadata(receipt: Receipt) -> dict[str, str]:
-    """The key-value metadata that carries a receipt."""
+    """The key-value metadata that contains a receipt."""
     return {KEY.decode(): receipt.model_dump_json()}
 
 
 def read_receipt(path: Path) -> Receipt | Literal["missing", "foreign", "torn"]:
-    """What a `.parquet` of the output says of itself: `foreign` without a receipt of ours, `torn` where it has no
-    readable footer, or a receipt that is not what was written."""
+    """The receipt of a `.parquet` file; `foreign` where it has none, `torn` where the footer cannot be read or the
+    receipt is invalid."""
     try:
         require_plain(path)
-        with pa.OSFile(str(path)) as file:  # a third faster than by its name, where there are ten thousand
+        with pa.OSFile(str(path)) as file:  # a third faster than opening by name, with ten thousand files
             footer = pq.ParquetFile(file).metadata
             metadata, num_rows = footer.metadata or {}, footer.num_rows
     except FileNotFoundError:
@@ -54,7 +53,7 @@ def read_receipt(path: Path) -> Receipt | Literal["missing", "foreign", "torn"]:
 
 
 def differences(found: Fingerprint, wanted: Fingerprint) -> list[str]:
-    """Why a part is not the one that is wanted, in words."""
+    """The reasons why a fingerprint differs from the wanted one."""
     reasons = []
     if (found.source, found.size, found.mtime_ns) != (wanted.source, wanted.size, wanted.mtime_ns):
         reasons.append("input changed")
@@ -66,7 +65,7 @@ def differences(found: Fingerprint, wanted: Fingerprint) -> list[str]:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file, read through a small window. Raises OSError, also for what is no regular file."""
+    """The sha256 of a file, read in chunks. Raises OSError, also for what is not a regular file."""
     require_plain(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -76,7 +75,7 @@ def file_digest(path: Path) -> str:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether every page of a Parquet file has the checksum it was written with."""
+    """Whether every page of a Parquet file matches its checksum."""
     try:
         with ParquetSource(path, name=path.name) as source:
             for _ in source.read_batches():
@@ -87,11 +86,11 @@ def is_whole(path: Path) -> bool:
 
 
 def _checksum(receipt: Receipt) -> str:
-    said = receipt.model_copy(update={"checksum": None}).model_dump_json()
-    return "sha256:" + hashlib.sha256(said.encode()).hexdigest()
+    content = receipt.model_copy(update={"checksum": None}).model_dump_json()
+    return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
 
 
-def home_of(receipt: Receipt) -> str:
-    """The name of the part that a receipt is of."""
+def expected_name(receipt: Receipt) -> str:
+    """The name that the part with this receipt must have."""
     several = not (receipt.split == 0 and receipt.last)
     return part_name(receipt.fingerprint.source, receipt.split, several=several)

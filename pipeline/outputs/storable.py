@@ -10,59 +10,59 @@ from ..nested import takeable, without_dictionaries, without_runs
 
 
 def stored_field(field: pa.Field, *, source: str) -> pa.Field:
-    """A key column as it is written, its name, nullability and metadata unchanged.
+    """The field with which a key column is written, with the same name, nullability and metadata.
 
     Raises:
         ColumnError: Parquet cannot hold its type.
     """
     flat = not pa.types.is_nested(field.type) and not isinstance(field.type, pa.BaseExtensionType)
-    if flat and _is_stored_as_it_is(field.type):  # what most are; a plan asks for every file
+    if flat and _is_stored_unchanged(field.type):  # the common case; planning checks every file
         return field
-    kind = storable(field.type)
-    problem = _problem(kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind)
+    arrow_type = stored_type(field.type)
+    problem = _problem(arrow_type.storage_type if isinstance(arrow_type, pa.BaseExtensionType) else arrow_type)
     if problem:
         raise ColumnError(
-            f"{source}: column {field.name!r} is {field.type}, and {problem}; cast it where the file is written, or"
-            " name the keys to keep with --keys",
+            f"{source}: column {field.name!r} is {field.type}, and {problem}; cast it when you write the file, or"
+            " list the keys to keep with --keys",
             column=field.name,
         )
-    return field.with_type(kind)
+    return field.with_type(arrow_type)
 
 
-def storable(kind: pa.DataType) -> pa.DataType:
-    """The type that pyarrow writes and reads back as it was, with the same values.
+def stored_type(arrow_type: pa.DataType) -> pa.DataType:
+    """The type with which pyarrow writes a column and reads it back with the same values.
 
-    That is the type itself, but for run-end-encoded columns, which become their values, and what lies within lists,
-    structs and maps: dictionaries there cannot be read back from several row groups, and views not written, so they
-    become values and large types.
+    That is the type itself, except for run-end-encoded columns, which become their values, and for types within lists,
+    structs and maps: dictionaries there cannot be read back from several row groups, and views cannot be written, so
+    they become values and large types.
     """
-    if pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType):
-        return takeable(without_dictionaries(kind))
-    return without_runs(kind)
+    if pa.types.is_nested(arrow_type) or isinstance(arrow_type, pa.BaseExtensionType):
+        return takeable(without_dictionaries(arrow_type))
+    return without_runs(arrow_type)
 
 
 @lru_cache(maxsize=1024)
-def _is_stored_as_it_is(kind: pa.DataType) -> bool:
-    return storable(kind).equals(kind) and not _problem(kind)
+def _is_stored_unchanged(arrow_type: pa.DataType) -> bool:
+    return stored_type(arrow_type).equals(arrow_type) and not _problem(arrow_type)
 
 
 @lru_cache(maxsize=1024)
-def _problem(kind: pa.DataType) -> str:
-    """Why a type cannot be written, or read back; empty where it can."""
-    if _holds_nothing(kind):
+def _problem(arrow_type: pa.DataType) -> str:
+    """Why a type cannot be written or read back; empty where it can."""
+    if _holds_nothing(arrow_type):
         return "Parquet has no structs without fields and no lists of size 0"
     try:
-        with pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([pa.field("key", kind)])):
+        with pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([pa.field("key", arrow_type)])):
             return ""
     except (pa.ArrowException, OSError):
-        return "Parquet cannot hold that"
+        return "Parquet cannot store that type"
 
 
-def _holds_nothing(kind: pa.DataType) -> bool:
-    if isinstance(kind, pa.BaseExtensionType):
-        return _holds_nothing(kind.storage_type)
-    if pa.types.is_struct(kind) and not kind.num_fields:
+def _holds_nothing(arrow_type: pa.DataType) -> bool:
+    if isinstance(arrow_type, pa.BaseExtensionType):
+        return _holds_nothing(arrow_type.storage_type)
+    if pa.types.is_struct(arrow_type) and not arrow_type.num_fields:
         return True
-    if pa.types.is_fixed_size_list(kind) and not kind.list_size:
+    if pa.types.is_fixed_size_list(arrow_type) and not arrow_type.list_size:
         return True
-    return any(_holds_nothing(kind.field(place).type) for place in range(kind.num_fields))
+    return any(_holds_nothing(arrow_type.field(index).type) for index in range(arrow_type.num_fields))

@@ -1,9 +1,8 @@
-"""The output folder on a local disk: what is there, a place to write unseen, publishing. Knows nothing of what
-is in a file.
+"""The output folder on a local disk: its files, temporary files, and publishing. Independent of the content of files.
 
-A file becomes visible whole or not at all: it is written under a temporary name that no reader takes for data,
-fsynced, renamed once, and its folder fsynced. An object store would do the same another way (finish a local
-temporary, then upload), so nothing outside this file renames or syncs.
+Files appear atomically: a file is written under a temporary name that readers ignore, fsynced, renamed once, and its
+folder is fsynced. An object store would need another implementation (finish a local temporary file, then upload it), so
+nothing outside this file renames or syncs.
 """
 
 import errno
@@ -22,25 +21,25 @@ from .naming import REJECTS, SUFFIX
 SUCCESS = "_SUCCESS"
 MANIFEST = "_scoreline/run.json"
 LOCK = "_scoreline/lock"
-#: The place is at fault, not the disk.
+#: Errors caused by the path, not by the disk.
 _NOT_THERE = {*PATH_ERRORS, errno.EISDIR, errno.EEXIST, errno.EROFS} - {errno.EINVAL}
-#: What may pass, so that a call that can be repeated is; anything else would only fail again.
-_FALTERING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+#: Transient errors, after which a call is retried; others would only fail again.
+_TRANSIENT = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 _PAUSES_S = (0.05, 0.2)
 
 
 class Store:
-    """One output folder. Paths are relative to it, with `/`. `failed`: the error for what cannot be looked at."""
+    """One output folder. Paths are relative to it, with `/`. `failed`: makes the error for what cannot be accessed."""
 
     def __init__(self, root: str | os.PathLike[str], *, failed: Failed | None = None) -> None:
         self.root = Path(root).absolute()
         self._failed = failed or _output_error
 
     def prepare(self) -> None:
-        """Make the folder, and find out that it can be written to before anything costs time.
+        """Create the folder and check that it is writable, before any expensive work.
 
         Raises:
-            OutputError: it cannot, at this place.
+            OutputError: it cannot be created or written at this path.
             StorageError: the disk is full or failed.
         """
         probe = self.temporary("_scoreline/probe")
@@ -50,27 +49,27 @@ class Store:
         except OSError as error:
             raise storage_error(probe, error) from error
 
-    def is_ours(self) -> bool:
-        """Whether a run has been here before. Raises `failed` where that cannot be known."""
+    def has_earlier_run(self) -> bool:
+        """Whether an earlier run has used the folder. Raises `failed` where that cannot be determined."""
         return self.kind("_scoreline") == "folder"
 
     def kind(self, name: str) -> Kind:
-        """What is at a name, behind links. Raises `failed` where that cannot be known."""
+        """The kind of file at a name, following links. Raises `failed` where that cannot be determined."""
         try:
             return kind_of(self.root / name)
         except OSError as error:
             raise self._failed(str(self.root / name), error) from error
 
     def read(self, name: str) -> bytes:
-        """The bytes of a published file. Raises OSError, also for a pipe, which would wait for ever."""
+        """The bytes of a published file. Raises OSError, also for a pipe, which would block forever."""
         return read_plain(self.root / name)
 
     def entries(self) -> Iterator[Entry]:
-        """Everything that is not hidden from readers, who follow links, in the order of the names."""
+        """Every file that is not hidden from readers, following links, in the order of names."""
         return self._below("")
 
     def parquet_files(self) -> Iterator[str]:
-        """Every `.parquet` that a reader of the folder would take for predictions."""
+        """Every `.parquet` file that a reader of the folder would take for predictions."""
         return (entry.name for entry in self.entries() if entry.name.endswith(SUFFIX))
 
     def rejects_files(self) -> Iterator[str]:
@@ -78,73 +77,73 @@ class Store:
         return (entry.name for entry in self._below(REJECTS) if entry.name.endswith(".arrow"))
 
     def temporaries(self) -> list[str]:
-        """What a run that was killed has left: names of our own making, where this writes."""
+        """The temporary files that a killed run has left, recognised by their names."""
 
-        def others(name: str) -> bool:
+        def is_other_hidden(name: str) -> bool:
             return is_hidden(name) and not is_temporary(name)
 
         return [
             entry.name
-            for place in ("", REJECTS, "_scoreline")
-            for entry in self._below(place, skip=others)
+            for path in ("", REJECTS, "_scoreline")
+            for entry in self._below(path, skip=is_other_hidden)
             if entry.kind == "file" and is_temporary(entry.name.rpartition("/")[2])
         ]
 
     def refuse_irregular(self) -> None:
-        """Raise OutputError for a pipe, a socket or a device under the name of rejects, or of a file that every run
+        """Raise OutputError for a pipe, a socket or a device in place of a rejects file, or of a file that every run
         writes."""
-        strange = [entry.name for entry in self._below(REJECTS) if entry.kind == "other"]
-        strange += [name for name in (MANIFEST, SUCCESS, LOCK) if self.kind(name) in ("other", "folder")]
-        if strange:
-            raise OutputError(f"{self.root / strange[0]} is not a regular file, as it should be; move it")
+        irregular = [entry.name for entry in self._below(REJECTS) if entry.kind == "other"]
+        irregular += [name for name in (MANIFEST, SUCCESS, LOCK) if self.kind(name) in ("other", "folder")]
+        if irregular:
+            raise OutputError(f"{self.root / irregular[0]} is not a regular file; move it")
 
     def path(self, name: str) -> Path:
-        """Where a published file stands."""
+        """The path of a published file."""
         return self.root / name
 
     def temporary(self, name: str) -> Path:
-        """Where a file is written until it is published, in a folder that now exists."""
-        place = self._hidden(name)
+        """The path at which a file is written until it is published; its folder is created."""
+        path = self._hidden(name)
         try:
-            _make_folder(place.parent)
+            _make_folder(path.parent)
         except OSError as error:
-            raise storage_error(place.parent, error) from error
-        return place
+            raise storage_error(path.parent, error) from error
+        return path
 
     def publish(self, name: str, target: str) -> int:
-        """Make the finished temporary of `name` visible as `target`. Returns its size in bytes.
+        """Make the finished temporary file of `name` visible as `target`. Returns its size in bytes.
 
         Raises:
-            StorageError: the disk is full or failed. The target has what it had before, or all of what it should have.
+            StorageError: the disk is full or failed. The target has either its old or its complete new content.
         """
-        temporary, place = self._hidden(name), self.root / target
+        temporary, path = self._hidden(name), self.root / target
         try:
             with temporary.open("rb+") as file:
-                # Once: after a failure the kernel may drop the pages, and call the next a success.
+                # Not retried: after a failure, the kernel may drop the pages and report the next call as a success.
                 os.fsync(file.fileno())
                 size = os.fstat(file.fileno()).st_size
-            _move(temporary, place)
-            _sync_folder(place.parent)
+            _move(temporary, path)
+            _sync_folder(path.parent)
         except OSError as error:
-            raise storage_error(place, error) from error
+            raise storage_error(path, error) from error
         return size
 
     def discard(self, name: str) -> None:
-        """Remove a temporary that will not be published."""
+        """Remove a temporary file that will not be published."""
         try:
-            _removed(self._hidden(name))
+            _remove(self._hidden(name))
         except OSError:
-            return  # it is in nobody's way, and the next run removes it
+            return  # it does no harm, and the next run removes it
 
     def remove_temporaries(self) -> list[str]:
-        """Remove the temporaries of a run that was killed. Only names of our own making, and only under the lock."""
-        left = self.temporaries()
-        for name in left:
+        """Remove the temporary files of a killed run and return their names. Only call this with the lock held."""
+        names = self.temporaries()
+        for name in names:
             try:
-                _removed(self.root / name)
+                _remove(self.root / name)
             except OSError as error:
                 raise storage_error(self.root / name, error) from error
-        return left
+        return names
 
     def write(self, name: str, data: bytes) -> None:
         """Publish a small file from memory."""
@@ -157,55 +156,57 @@ class Store:
         self.publish(name, name)
 
     def remove(self, name: str) -> None:
-        """Remove a published file, if it is there, and make the removal last."""
-        place = self.root / name
+        """Remove a published file, if it exists, and fsync its folder."""
+        path = self.root / name
         try:
-            if _removed(place):
-                _sync_folder(place.parent)
+            if _remove(path):
+                _sync_folder(path.parent)
         except OSError as error:
-            raise storage_error(place, error) from error
+            raise storage_error(path, error) from error
 
     def _hidden(self, name: str) -> Path:
-        place = self.root / name
-        return place.with_name(temporary_name(name))
+        path = self.root / name
+        return path.with_name(temporary_name(name))
 
-    def _below(self, place: str, skip: Callable[[str], bool] = is_hidden) -> Iterator[Entry]:
-        if self.kind(place) == "missing":
+    def _below(self, path: str, skip: Callable[[str], bool] = is_hidden) -> Iterator[Entry]:
+        if self.kind(path) == "missing":
             return iter(())
         walker = Walker(failed=self._failed, skip=skip)
-        return walker.files(walker.start(str(self.root / place), place))
+        return walker.files(walker.start(str(self.root / path), path))
 
 
 def _output_error(path: str, error: OSError) -> ScorelineError:
-    """The typed error for an output, or a folder in one, that cannot be listed or looked at."""
+    """The typed error for an output, or a folder in one, that cannot be accessed."""
     if error.errno in PATH_ERRORS:
-        return OutputError(f"{path!r} cannot be looked at: {error.strerror}; choose another --output")
-    return StorageError(f"{path!r} cannot be looked at: {error.strerror or error}; look at the disk, then run again")
+        return OutputError(f"{path!r} cannot be accessed: {error.strerror}; choose another --output")
+    return StorageError(
+        f"{path!r} cannot be accessed: {error.strerror or error}; check the disk, then run the same command again"
+    )
 
 
-def storage_error(place: Path, error: OSError) -> ScorelineError:
-    """The typed error for a failed call: where it failed, and what to do."""
+def storage_error(path: Path, error: OSError) -> ScorelineError:
+    """The typed error for a failed call, with the path and what to do."""
     if error.errno in _NOT_THERE:
-        return OutputError(f"{place} cannot be created: {error.strerror}; choose another --output")
+        return OutputError(f"{path} cannot be created: {error.strerror}; choose another --output")
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    advice = "make room and run the same command again" if full else "look at the disk, then run again"
-    return StorageError(f"{place} cannot be written: {error.strerror or error}; {advice}")
+    advice = f"{'free some space' if full else 'check the disk'}, then run the same command again"
+    return StorageError(f"{path} cannot be written: {error.strerror or error}; {advice}")
 
 
 def _retried(call: Callable[[], Any]) -> Any:
-    """A call that may be made twice, up to three times where the disk or the network falters."""
+    """Make a call that can be repeated, up to three times after transient errors."""
     for pause_s in _PAUSES_S:
         try:
             return call()
         except OSError as error:
-            if error.errno not in _FALTERING:
+            if error.errno not in _TRANSIENT:
                 raise
             sleep(pause_s)
     return call()
 
 
 def _make_folder(folder: Path) -> None:
-    """A folder and those above it, each made to last."""
+    """Create a folder and its parents, and fsync each."""
     if folder.is_dir():
         return
     _make_folder(folder.parent)
@@ -213,26 +214,26 @@ def _make_folder(folder: Path) -> None:
     _sync_folder(folder.parent)
 
 
-def _move(temporary: Path, place: Path) -> None:
-    """Rename. Where that reports a failure it may have worked all the same (a time-out over a network), so it is looked
-    up: the file that is to be at the place may be there."""
+def _move(temporary: Path, path: Path) -> None:
+    """Rename a file. A rename that reports a failure may have succeeded (a time-out on a network file system), so the
+    target is checked after an error."""
     inode = temporary.stat().st_ino
 
     def move() -> None:
         try:
-            temporary.replace(place)
+            temporary.replace(path)
         except OSError:
-            if temporary.exists() or not place.exists() or place.stat().st_ino != inode:
+            if temporary.exists() or not path.exists() or path.stat().st_ino != inode:
                 raise
 
     _retried(move)
 
 
-def _removed(place: Path) -> bool:
-    """Remove a file; whether there was one."""
-    if not place.exists() and not place.is_symlink():
+def _remove(path: Path) -> bool:
+    """Remove a file. Returns whether it existed."""
+    if not path.exists() and not path.is_symlink():
         return False
-    _retried(lambda: place.unlink(missing_ok=True))
+    _retried(lambda: path.unlink(missing_ok=True))
     return True
 
 

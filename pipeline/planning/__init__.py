@@ -1,1 +1,1 @@
-"""What is there, what is done, what remains. Joins inputs, bundle and outputs; does not import torch."""
+"""Plans a run: what exists, and what remains to be scored. Does not import torch."""

@@ -1,5 +1,5 @@
-"""Which splits already have an up-to-date part, and why the others must be scored. Reads the receipts of parts, and
-opens no input.
+"""Finds the splits that already have an up-to-date part, and why the others must be scored. Reads the receipts of
+parts, not the inputs.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -10,7 +10,7 @@ from ..errors import DataError, NoInputError, OutputError
 from ..options import ScoreJob
 from ..outputs.manifest import read_manifest
 from ..outputs.naming import SUFFIX, numbered, rejects_name, whole_name
-from ..outputs.receipt import differences, file_digest, home_of, is_whole, read_receipt
+from ..outputs.receipt import differences, expected_name, file_digest, is_whole, read_receipt
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..records import Partition
 from .fingerprint import fingerprint
@@ -78,14 +78,14 @@ def scan_output(
     owners = {whole_name(partition.name): partition for partition in partitions}
     for name in owners:
         if store.kind(name) == "folder":
-            raise OutputError(f"{store.path(name)} is a folder, and a part must be written there; move it")
+            raise OutputError(f"{store.path(name)} is a folder where a part would be written; move it")
     for entry in store.entries():
         name = entry.name
         if not name.endswith(SUFFIX):
             existing.foreign_files.append(name)
             continue
         if entry.kind == "other":
-            raise OutputError(f"{store.path(name)} is a pipe, a socket or a device, and no part; move it")
+            raise OutputError(f"{store.path(name)} is a pipe, a socket or a device, not a part; move it")
         receipt = read_receipt(store.path(name))
         owner, split = _owner(name, receipt, owners)
         if receipt == "foreign" or (receipt == "torn" and owner is None and name not in recorded):
@@ -94,7 +94,7 @@ def scan_output(
                 " predictions; move it, or choose another --output"
             )
         if isinstance(receipt, Receipt) and owner is None:
-            _refuse_taken(store, name, receipt, owners)
+            _refuse_overwriting(store, name, receipt, owners)
         if owner is None:
             existing.orphaned_parts.append(name)
             continue
@@ -116,46 +116,45 @@ def scan_output(
 
 
 def _owner(name: str, receipt: Receipt | str, owners: Mapping[str, Partition]) -> tuple[Partition | None, int]:
-    """The input that a part belongs to, and which of its splits it is: by its name, unless its receipt says that it is
-    another's, whole and in its place."""
+    """The input that a part belongs to, and the index of its split: by its name, unless a valid receipt of that name
+    belongs to another input."""
     whole, split = (name, 0) if name in owners else numbered(name) or ("", 0)
     owner = owners.get(whole)
     if owner is None or not isinstance(receipt, Receipt):
         return owner, split
-    theirs = receipt.fingerprint.source != owner.name and home_of(receipt) == name
-    return (None, 0) if theirs else (owner, split)
+    is_other = receipt.fingerprint.source != owner.name and expected_name(receipt) == name
+    return (None, 0) if is_other else (owner, split)
 
 
-def _refuse_taken(store: Store, name: str, receipt: Receipt, owners: Mapping[str, Partition]) -> None:
-    """Raise OutputError for a part that this run would write over though it is another input's, and for a copy."""
+def _refuse_overwriting(store: Store, name: str, receipt: Receipt, owners: Mapping[str, Partition]) -> None:
+    """Raise OutputError for a part of another input that this run would overwrite, and for a copy of a part."""
     if name in owners:
         raise OutputError(
-            f"{store.path(name)} holds rows of {receipt.fingerprint.source!r}, which is not among the inputs, and"
-            f" {owners[name].name!r} would be written over it; choose another --output, or rename the input"
+            f"{store.path(name)} contains rows of {receipt.fingerprint.source!r}, which is not among the inputs, and"
+            f" {owners[name].name!r} would overwrite it; choose another --output, or rename the input"
         )
-    if name != home_of(receipt):
+    if name != expected_name(receipt):
         raise OutputError(
-            f"{store.path(name)} is a copy of {home_of(receipt)!r}, and readers of the output would see its rows twice;"
-            " move it"
+            f"{store.path(name)} is a copy of {expected_name(receipt)!r}, and readers of the output would see its rows"
+            " twice; move it"
         )
 
 
 def _refuse_other_root(
     store: Store, name: str, receipt: Receipt, last: RunManifest | None, root: str, *, moved: bool
 ) -> None:
-    """Raise OutputError for a part of an input of the same name that stood at another place, unless that is the one
-    that has been moved."""
-    theirs = last.root if last is not None and receipt.root in last.roots else receipt.root
-    if theirs != root and not moved:
+    """Raise OutputError for a part of an input of the same name in another folder, unless the input has been moved."""
+    part_root = last.root if last is not None and receipt.root in last.roots else receipt.root
+    if part_root != root and not moved:
         raise OutputError(
-            f"{store.path(name)} holds rows of {receipt.fingerprint.source!r} in {theirs!r}, and would be replaced by"
-            f" those of the input in {root!r}; choose another --output, such as one with {{run_date}} in it, or, where"
+            f"{store.path(name)} contains rows of {receipt.fingerprint.source!r} in {part_root!r}, which those of the"
+            f" input in {root!r} would replace; choose another --output, such as one with {{run_date}} in it, or, where"
             " the input has been moved, add --moved-input"
         )
 
 
 def _is_whole(parts: Mapping[int, PartRecord]) -> bool:
-    """Whether these are all the splits of an input: from the first to the one that says it is the last."""
+    """Whether these are all splits of an input, from the first to the one that is marked as the last."""
     return all(split in parts for split in range(len(parts))) and parts[len(parts) - 1].last
 
 
@@ -174,15 +173,15 @@ def _kept(
         return [receipt]
     if force:
         return ["forced"]
-    mark = receipt.fingerprint
-    if reasons := differences(mark, wanted):
+    found = receipt.fingerprint
+    if reasons := differences(found, wanted):
         return reasons
     full = receipt.rows_in == split_rows or (receipt.last and receipt.rows_in < split_rows)
-    if not full or mark.first_row != wanted.first_row or name != home_of(receipt):
+    if not full or found.first_row != wanted.first_row or name != expected_name(receipt):
         return ["option split_rows changed"]
     if receipt.rejects is not None and _digest(store, rejects_name(name)) != receipt.rejects:
         return ["rejects missing or changed"]
-    assert receipt.checksum is not None, "or it would be torn"
+    assert receipt.checksum is not None, "read_receipt has checked it"
     known = recorded.get(name)
     if known is not None and known.receipt == receipt.checksum:
         digest = known.sha256
@@ -206,7 +205,7 @@ def _kept(
 
 
 def recorded_parts(manifest: RunManifest | None) -> dict[str, PartRecord]:
-    """The parts that a manifest tells of, by target."""
+    """The parts that a manifest records, by target."""
     records = () if manifest is None else manifest.partitions
     return {part.target: part for record in records for part in record.parts}
 
@@ -219,7 +218,7 @@ def _read_manifest(store: Store, existing: ExistingParts) -> None:
 
 
 def _digest(store: Store, name: str) -> str | None:
-    """None for a file that is not there, or cannot be read."""
+    """The digest of a file; None where it does not exist or cannot be read."""
     try:
         return file_digest(store.path(name))
     except OSError:

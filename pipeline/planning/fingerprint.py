@@ -1,11 +1,11 @@
-"""What a part was made of: the options and identities whose change means other values."""
+"""The fingerprint of a part: the options and identities that determine its values."""
 
 import json
 from dataclasses import asdict
 
 from ...schemas.run import Fingerprint
 from ..bundle import stages
-from ..bundle.explained import explain_option
+from ..bundle.explain import explain_option
 from ..inputs.formats import FORMATS
 from ..options import CsvDialect, ScoreJob
 from ..records import Partition
@@ -13,7 +13,7 @@ from .option_table import OPTIONS
 
 
 def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
-    """The options that change values. One that is off is left out, so that a new option makes no part out of date."""
+    """The options that affect values. Options that are off are left out, so a new option makes no part out of date."""
     given = {one.target: one.mark(job) for one in OPTIONS if one.mark is not None}
     given |= {stage.name: stage.option(job) for stage in stages.OPTIONAL}
     given["csv"] = dialect_option(job.csv) if FORMATS[partition.format].has_dialect else None
@@ -21,14 +21,14 @@ def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
 
 
 def dialect_option(dialect: CsvDialect) -> str | None:
-    """What differs from the default dialect, as JSON; `dialect_of` reads it back."""
-    usual = asdict(CsvDialect())
-    said = {name: value for name, value in asdict(dialect).items() if value != usual[name]}
-    return json.dumps(said, sort_keys=True) if said else None
+    """The fields that differ from the default dialect, as JSON, which `dialect_of` reads; None where none differs."""
+    defaults = asdict(CsvDialect())
+    changed = {name: value for name, value in asdict(dialect).items() if value != defaults[name]}
+    return json.dumps(changed, sort_keys=True) if changed else None
 
 
 def dialect_of(mark: Fingerprint) -> CsvDialect:
-    """The dialect that a part's input was read with."""
+    """The dialect with which a part's input was read."""
     return CsvDialect.of(json.loads(mark.options.get("csv", "{}")))
 
 
@@ -39,7 +39,7 @@ def recorded_options(job: ScoreJob) -> dict[str, str | int | None]:
 
 
 def fingerprint(partition: Partition, first_row: int, bundle: str, job: ScoreJob) -> Fingerprint:
-    """What the part is made of that holds the rows of a partition from `first_row` on."""
+    """The fingerprint of the part with the rows of a partition from `first_row` on."""
     return Fingerprint(
         source=partition.name,
         size=partition.size,

@@ -1,7 +1,7 @@
 """The options of `scoreline score`, each defined once.
 
-From this table follow the flag, the environment variable, the value in the `ScoreJob`, what run.json records, the entry
-in the fingerprint, and docs/options.md. The line in the job file is in `schemas/job.py`; a test holds it to this table.
+This table defines the flag, the environment variable, the value in the `ScoreJob`, the record in run.json, the entry
+in the fingerprint, and docs/options.md. The line in the job file is in `schemas/job.py`; a test compares them.
 To add an option, add a row here, the field that it sets in `pipeline/options.py`, and its line in the job file.
 
 Imports neither torch nor click, so that planning and `--help` can read it.
@@ -314,13 +314,13 @@ def find_option(name: str) -> Option:
 
 
 def score_job(given: Mapping[str, Any], csv: CsvDialect) -> ScoreJob:
-    """The job that typed values describe.
+    """The job for typed values.
 
     Args:
-        given: the value of every option that is not the command's own, by name.
+        given: by name, the value of every option that is not only for the command.
 
     Raises:
-        UsageError: options that contradict each other.
+        UsageError: the options conflict.
     """
     of = {part: {one.target: given[one.name] for one in OPTIONS if one.part == part} for part in ("job", "columns")}
     explain = _explain(given["explain"], given["explain_rows"], given["explain_target"])
@@ -331,5 +331,5 @@ def _explain(method: ExplainMethod | None, share: Any, target: str | None) -> Ex
     if method is not None:
         return Explain(method=method, share=share, target=target or "")
     if share != 1 or target is not None:
-        raise UsageError("--explain-rows and --explain-target go with --explain; pass --explain shapley")
+        raise UsageError("--explain-rows and --explain-target need --explain; pass --explain shapley")
     return None

@@ -1,5 +1,5 @@
-"""Values of options as people write them → typed values. Each function takes text, or what a job file's TOML gives, and
-raises ValueError that names the value, the rule and what to write instead. Imports neither torch nor click.
+"""Converts values of options to typed values. Each function takes text, or a value from the TOML of a job file, and
+raises ValueError, which names the value, the rule and valid values. Imports neither torch nor click.
 """
 
 import re
@@ -14,7 +14,7 @@ from ..options import RejectBudget
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 MAX_ROWS = 1_000_000_000
 MAX_BYTES = 1_000_000_000_000_000
-#: Longer numbers are refused unread: Python does not convert more than 4,300 digits.
+#: Longer numbers are refused without converting them: Python does not convert more than 4,300 digits.
 MAX_DIGITS = 18
 _PERCENT = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?%")
 
@@ -25,14 +25,14 @@ def text(value: Any) -> str:
 
 
 def positive(value: Any) -> int:
-    """An integer from 1 on."""
+    """An integer of at least 1."""
     if not re.fullmatch(rf"[0-9]{{1,{MAX_DIGITS}}}", str(value).strip()) or int(value) < 1:
         raise ValueError(f"{_shortened(value)} is not a valid integer; use 1 or more")
     return int(value)
 
 
 def row_count(value: Any) -> int | None:
-    """A number of rows, perhaps with k (thousand) or M (million); None for `auto`."""
+    """A number of rows, optionally with k (thousand) or M (million); None for `auto`."""
     if str(value) == "auto":
         return None
     match = re.fullmatch(r"([0-9]+)([kKmM]?)", str(value).strip())
@@ -45,7 +45,7 @@ def row_count(value: Any) -> int | None:
 
 
 def size(value: Any) -> int:
-    """Bytes, perhaps with k, M or G (powers of 1,000)."""
+    """A number of bytes, optionally with k, M or G (powers of 1,000)."""
     match = re.fullmatch(r"([0-9]+)([kKmMgG]?)", str(value).strip())
     if match is None:
         raise ValueError(f"{value!r} is not a number of bytes; use 500M or 2G")
@@ -57,27 +57,27 @@ def size(value: Any) -> int:
 
 def reject_budget(value: Any) -> RejectBudget:
     """A count of rows, or a percentage of all rows."""
-    said = str(value).strip()
-    if re.fullmatch(r"[0-9]+", said):
-        if (count := _counted(said, 1)) >= 10**MAX_DIGITS:
+    written = str(value).strip()
+    if re.fullmatch(r"[0-9]+", written):
+        if (count := _counted(written, 1)) >= 10**MAX_DIGITS:
             raise ValueError(f"{_shortened(value)} has more than {MAX_DIGITS} digits; use 100% to allow any")
         return RejectBudget(count=count)
-    if not _PERCENT.fullmatch(said) or float(said[:-1]) > 100:
+    if not _PERCENT.fullmatch(written) or float(written[:-1]) > 100:
         raise ValueError(f"{_shortened(value)} is neither a count (100) nor a percentage (1%)")
-    return RejectBudget(count=None, share=Fraction(said[:-1]) / 100)
+    return RejectBudget(count=None, share=Fraction(written[:-1]) / 100)
 
 
 def share(value: Any) -> Fraction:
-    """A percentage of the rows above 0; 1 for `all`."""
-    said = "100%" if str(value).strip() == "all" else str(value).strip()
-    if not _PERCENT.fullmatch(said) or not 0 < Fraction(said[:-1]) <= 100:
+    """A percentage of the rows, above 0, as a fraction; 1 for `all`."""
+    written = "100%" if str(value).strip() == "all" else str(value).strip()
+    if not _PERCENT.fullmatch(written) or not 0 < Fraction(written[:-1]) <= 100:
         raise ValueError(f"{_shortened(value)} is neither all nor a percentage above 0 (1%)")
-    return Fraction(said[:-1]) / 100
+    return Fraction(written[:-1]) / 100
 
 
 def keys(value: Any) -> tuple[str, ...] | None:
-    """Names separated by commas, each as it is, spaces included, or a list, in which a name may contain a comma; empty
-    for `none`, None for `all`."""
+    """Names separated by commas, including any spaces, or a list, in which a name may contain a comma; empty for
+    `none`, None for `all`."""
     if value == "all":
         return None
     names = tuple(value) if isinstance(value, list) else () if value == "none" else tuple(str(value).split(","))
@@ -87,7 +87,8 @@ def keys(value: Any) -> tuple[str, ...] | None:
 
 
 def threshold(value: Any) -> tuple[str, float]:
-    """A probability, or `NAME=0.3` for a label or a head, whose parts may be in quotes; the name may be empty."""
+    """A probability, or `NAME=0.3` for a label or a head, whose parts may be quoted. Returns the name, which may be
+    empty, and the probability."""
     name, mark, number = str(value).rpartition("=")
     try:
         found = float(number)
@@ -107,16 +108,16 @@ def day(value: Any) -> str:
     try:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", str(value)):
             return date.fromisoformat(str(value)).isoformat()
-    except ValueError:  # such as the 31st of June
+    except ValueError:  # such as June 31
         pass
     raise ValueError(f"{value!r} is not a date; use YYYY-MM-DD")
 
 
 def _counted(digits: str, unit: int) -> int:
-    """The number; one of too many digits is as good as the largest that is read."""
+    """The number times its unit; digits after the first `MAX_DIGITS + 1` are ignored, since it is too large anyway."""
     return int(digits.lstrip("0")[: MAX_DIGITS + 1] or "0") * unit
 
 
 def _shortened(value: Any) -> str:
-    said = str(value)
-    return repr(said if len(said) <= 24 else said[:24] + "…")
+    written = str(value)
+    return repr(written if len(written) <= 24 else written[:24] + "…")

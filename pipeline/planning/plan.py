@@ -1,5 +1,5 @@
-"""What is there and what is to be done: partitions, their columns, and the names of their outputs, all of it
-known before torch is imported or a row is read. Joins `inputs` and `outputs`.
+"""The plan of a run: partitions, their columns, and the names of their outputs, before torch is imported or a row is
+read. Combines `inputs` and `outputs`.
 """
 
 import os
@@ -25,25 +25,25 @@ from ..outputs.storable import stored_field
 from ..records import Partition, Split
 from .existing import ExistingParts
 
-#: Footers are small reads that wait for the disk: a few at once.
+#: Footers are small reads that wait for the disk, so several are read at once.
 FOOTER_THREADS = 8
 
 
-#: Rows of a split: as many as keep the multiplications of a forward pass below `SPLIT_WORK`, within these bounds. A
-#: light model writes few, large files (a split of a million rows takes 30 ms to finish); a heavy one loses a minute
-#: when it is killed.
+#: Rows of a split: as many as keep the multiplications of its forward passes below `SPLIT_WORK`, within these bounds. A
+#: light model writes few, large files (finishing a split of a million rows takes 30 ms); a heavy one loses about a
+#: minute of work when it is killed.
 FEWEST_SPLIT_ROWS, MOST_SPLIT_ROWS, SPLIT_WORK = 1 << 16, 1 << 20, 1 << 39
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedPartition:
-    """One input with splits to score: the columns to read, and where its rows go.
+    """One input with splits to score: the columns to read, and the schema of its output.
 
-    `num_rows`, `num_splits`: None where the file does not say; `kept`: splits that stand; `nothing_scored`: none of
-    those holds a scored row; `header`: every column of the file; `read`: those that are read, with their types; `hive`:
-    feature columns that come from the path; `text`: columns whose text is read as numbers, written as `dialect` says
-    (of a CSV the job's, which its fingerprint has; of other files the usual one); `schema`: the rows to be written, of
-    which the first `num_keys` columns are keys.
+    `num_rows`, `num_splits`: None where the format does not store the number of rows. `kept`: splits with an up-to-date
+    part. `nothing_scored`: whether these contain no scored row. `header`: every column of the file. `read`: the columns
+    that are read, with their types. `hive`: feature columns from the path. `text`: columns whose text is parsed as
+    numbers, in the notation of `dialect` (that of the job for CSV files, the default for others). `schema`: the columns
+    to be written, of which the first `num_keys` are keys.
     """
 
     partition: Partition
@@ -62,30 +62,30 @@ class PlannedPartition:
 
     @property
     def read_with_hive(self) -> pa.Schema:
-        """The columns that blocks come with: those that are read, and features from the path."""
+        """The columns of blocks: those that are read, and features from the path."""
         return pa.schema([*self.read, *(pa.field(key, pa.string()) for key, _ in self.hive)])
 
     @property
     def first_row(self) -> int:
-        """Where reading begins: at the first split that does not stand, or, as a CSV has no places, at its start."""
+        """The row at which reading begins: that of the first split to score, or 0 for a CSV, which has no row index."""
         if self.num_rows is None:
             return 0
         return next(split for split in range(len(self.kept) + 1) if split not in self.kept) * self.split_rows
 
     def target(self, split: Split) -> str:
-        """Where the rows of a split go."""
+        """The part for a split."""
         return part_name(self.partition.name, split.index, several=not (split.index == 0 and split.last))
 
     def num_rows_to_score(self, kept_rows: int) -> int | None:
-        """The rows of the splits that do not stand; None where the file does not say how many it has."""
+        """The number of rows of the splits to score; None where the number of rows of the file is unknown."""
         return None if self.num_rows is None else self.num_rows - kept_rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a run will do. `existing`: what earlier runs have done; `partitions`: the inputs with splits to score;
-    `reasons`: why, counted by split; `failed`: inputs that cannot be read, with the error; `num_rows`: of what is to be
-    scored, None where a file does not say how many it has."""
+    """What a run will do. `existing`: the output of earlier runs. `partitions`: the inputs with splits to score.
+    `reasons`: why they are scored, with the number of splits. `failed`: the errors of inputs that cannot be read.
+    `num_rows`: the rows to score, None where the number of rows of a file is unknown."""
 
     discovery: Discovery
     existing: ExistingParts
@@ -109,12 +109,12 @@ def default_split_rows(weight_bytes: int) -> int:
 def make_plan(
     found: Discovery, existing: ExistingParts, manifest: BundleManifest, job: ScoreJob, split_rows: int
 ) -> Plan:
-    """Look at the columns of every partition that is not whole, and name its outputs.
+    """Check the columns of every partition that has splits to score, and name its outputs.
 
     Raises:
-        ColumnError: a column is missing, doubled, of a wrong kind, or has the name of an output.
-        UsageError: two inputs would meet in one output, one has a name too long for its parts, or an option goes with
-            no head of the bundle.
+        ColumnError: a column is missing, appears twice, has a wrong type, or has the name of an output.
+        UsageError: two inputs would have the same output, the name of one is too long for its parts, or no head of the
+            bundle supports an option.
     """
     check_options(manifest, job.columns)
     for stage in stages.OPTIONAL:
@@ -133,8 +133,8 @@ def make_plan(
             except ColumnError as error:
                 raise _compared(error, planned) from error
     for entry in planned:
-        _refuse_long(entry, os.path.abspath(job.output))  # noqa: PTH100 - as the store has it
-    _refuse_meeting(found.partitions, {entry.partition: entry.num_splits for entry in planned}, existing)
+        _refuse_long_names(entry, os.path.abspath(job.output))  # noqa: PTH100 - the same path as in the store
+    _refuse_same_output(found.partitions, {entry.partition: entry.num_splits for entry in planned}, existing)
     counts = [entry.num_rows_to_score(_kept_rows(existing, entry.partition)) for entry in planned]
     known = [count for count in counts if count is not None]
     return Plan(
@@ -158,7 +158,7 @@ def _read_schema(
 
 
 def _compared(error: ColumnError, others: Sequence[PlannedPartition]) -> ColumnError:
-    """A column of the wrong kind, beside another file in which it is of the right one."""
+    """Add to the error for a column of a wrong type the name of another file in which its type is right."""
     for other in others:
         if error.column in other.read.names:
             kind = other.read.field(error.column).type
@@ -171,54 +171,55 @@ def _kept_rows(existing: ExistingParts, partition: Partition) -> int:
 
 
 def _reasons(planned: PlannedPartition, existing: ExistingParts) -> Counter[str]:
-    """Why the splits of a partition are to be scored, counted. One that has no part is missing, unless the others are
-    out of date. Splits are not enumerated: how many there are is what a file says."""
-    said = existing.reasons.get(planned.partition, {})
-    changed = list(dict.fromkeys(reason for reasons in said.values() for reason in reasons if "changed" in reason))
-    known = {split for split in said if split not in planned.kept}
-    if planned.num_splits is None:  # how many a CSV lacks shows when it is read
+    """Why the splits of a partition must be scored, with the number of splits. A split without a part is missing,
+    unless the parts of others are out of date. Splits are not enumerated, because a file may claim any number of rows.
+    """
+    reasons_by_split = existing.reasons.get(planned.partition, {})
+    changed = list(
+        dict.fromkeys(reason for reasons in reasons_by_split.values() for reason in reasons if "changed" in reason)
+    )
+    known = {split for split in reasons_by_split if split not in planned.kept}
+    if planned.num_splits is None:  # for a CSV, the number is known only after reading
         others = 0 if known else 1
     else:
         known = {split for split in known if split < planned.num_splits}
         others = planned.num_splits - len(known | {split for split in planned.kept if split < planned.num_splits})
-    counted = Counter(reason for split in known for reason in said[split] or changed or ["missing"])
+    counted = Counter(reason for split in known for reason in reasons_by_split[split] or changed or ["missing"])
     counted.update(dict.fromkeys(changed or ["missing"], others) if others else {})
     return counted
 
 
 def refuse_overlap(found: Discovery, job: ScoreJob) -> None:
-    """No output may be read as input by this run or the next, nor lie over it.
+    """Check that neither this run nor the next can read its output as input, and that the output does not contain it.
 
     Raises:
-        OutputError: the output lies within the input, or the other way round.
-        UsageError: the output is no local path.
+        OutputError: the output is within the input, or vice versa.
+        UsageError: the output is not a local path.
     """
     refuse_path(job.output, "output")
     if not job.output.strip():
-        raise UsageError("the output is an empty path; name a folder with --output")
-    output, where = Path(os.path.realpath(job.output)), Path(found.real_root)
-    searched = [Path(folder) for folder in found.searched] + ([where] if "**" in job.input else [])
+        raise UsageError("the output is an empty path; pass a folder with --output")
+    output, input_root = Path(os.path.realpath(job.output)), Path(found.real_root)
+    searched = [Path(folder) for folder in found.searched] + ([input_root] if "**" in job.input else [])
     within = any(output == folder or folder in output.parents for folder in searched)
-    over = bool(searched) and output in where.parents
-    if within or over or _is_matched(found, output, where):
+    contains_input = bool(searched) and output in input_root.parents
+    if within or contains_input or _is_matched(found, output, input_root):
         raise OutputError(
-            f"output {job.output!r} and input {job.input!r} lie within each other; choose an --output beside it"
+            f"output {job.output!r} and input {job.input!r} overlap; choose an --output outside the input"
         )
     folders: dict[str, bool] = {}
     for partition in found.partitions:
         path = os.path.realpath(partition.path) if os.path.islink(partition.path) else partition.path  # noqa: PTH114
-        folder = os.path.dirname(path)  # noqa: PTH120 - one look per folder, not per file
+        folder = os.path.dirname(path)  # noqa: PTH120 - one check per folder, not per file
         if folder not in folders:
             real = Path(os.path.realpath(folder))
             folders[folder] = output == real or output in real.parents
         if folders[folder]:
-            raise OutputError(
-                f"input {partition.path!r} lies within the output {job.output!r}; choose another --output"
-            )
+            raise OutputError(f"input {partition.path!r} is within the output {job.output!r}; choose another --output")
 
 
 def _is_matched(found: Discovery, output: Path, root: Path) -> bool:
-    """Whether a glob would find what this run is about to write."""
+    """Whether the glob of the input would match a part of this run."""
     if found.pattern is None or root not in output.parents:
         return False
     below = output.relative_to(root).parts
@@ -227,7 +228,7 @@ def _is_matched(found: Discovery, output: Path, root: Path) -> bool:
 
 
 def _named_columns(manifest: BundleManifest, options: ColumnOptions) -> set[str] | None:
-    """The columns that are going to be read, None for all."""
+    """The columns that will be read; None for all."""
     if options.keys is None:
         return None
     return {*(feature.name for feature in manifest.features), *options.keys}
@@ -246,7 +247,7 @@ def _planned(
     features = [feature.name for feature in manifest.features]
     hive = tuple((key, value) for key, value in partition.hive if key in features and key not in schema.names)
     whole = pa.schema([*schema, *(pa.field(key, pa.string()) for key, _ in hive)])
-    format = FORMATS[partition.format]  # noqa: A001 - what it is called everywhere
+    format = FORMATS[partition.format]  # noqa: A001 - its usual name here
     text = frozenset(schema.names if format.cells_are_text else ()) | {key for key, _ in hive}
     check_columns(whole, manifest.features, text=text, source=partition.name)
     keys = list(_keys(partition, schema, set(features), options))
@@ -272,16 +273,16 @@ def _planned(
 
 
 def _keys(partition: Partition, schema: pa.Schema, features: set[str], options: ColumnOptions) -> Iterator[str]:
-    """The columns carried through, in the order of the file, or as they were named. A Hive key is carried by
-    the path, which the output mirrors."""
+    """The columns that are carried through, in the order of the file or of `--keys`. A Hive key is left out, because
+    the path of the output has it."""
     times = Counter(schema.names)
     wanted = [name for name in schema.names if name not in features]
     if options.keys is not None:
         wanted = [name for name in options.keys if name in times or name not in dict(partition.hive)]
     for name in wanted:
         if name not in times:
-            there = ", ".join(repr(name) for name in list(times)[:8])
-            raise ColumnError(f"{partition.name}: key column {name!r} is missing; there are {there}")
+            available = ", ".join(repr(name) for name in list(times)[:8])
+            raise ColumnError(f"{partition.name}: key column {name!r} is missing; the columns are {available}")
         if times[name] > 1:
             raise ColumnError(
                 f"{partition.name}: column {name!r} appears {repeated(times[name])} and cannot be carried through;"
@@ -294,33 +295,32 @@ def _refuse_hive_clash(partition: Partition, outputs: Sequence[str]) -> None:
     taken = [key for key, _ in partition.hive if key in outputs]
     if taken:
         raise ColumnError(
-            f"{partition.name}: the folder {taken[0]!r}= is also the name of an output, and readers would see it"
-            " twice; add --prefix NAME_"
+            f"{partition.name}: the folder {taken[0]!r}= is also the name of an output, and readers would see the"
+            " column twice; add --prefix NAME_"
         )
 
 
-def _refuse_meeting(
+def _refuse_same_output(
     partitions: Sequence[Partition], num_splits: Mapping[Partition, int | None], existing: ExistingParts
 ) -> None:
-    """No two inputs in one output: neither under the same name, nor one under the name of another's split."""
-    homes: dict[str, Partition] = {}
+    """Raise UsageError for two inputs with the same output, or an input whose output is also a split of another."""
+    owners: dict[str, Partition] = {}
     for partition in partitions:
-        first = homes.setdefault(whole_name(partition.name), partition)
+        first = owners.setdefault(whole_name(partition.name), partition)
         if first != partition:
-            raise _meeting(first, partition, whole_name(partition.name))
-    for name, partition in homes.items():
+            raise _same_output(first, partition, whole_name(partition.name))
+    for name, partition in owners.items():
         whole, split = numbered(name) or ("", 0)
-        other = homes.get(whole)
+        other = owners.get(whole)
         if other is None:
             continue
         count = len(existing.kept[other]) if other in existing.complete_inputs else num_splits.get(other, 1)
-        if count is None or (count > 1 and split < count):  # how many a CSV has is not known
-            raise _meeting(other, partition, name)
+        if count is None or (count > 1 and split < count):  # the number of splits of a CSV is unknown
+            raise _same_output(other, partition, name)
 
 
-def _refuse_long(planned: PlannedPartition, root: str) -> None:
-    """Raise UsageError for an input whose parts would have longer names than a file system takes, before any is
-    scored."""
+def _refuse_long_names(planned: PlannedPartition, root: str) -> None:
+    """Raise UsageError for an input whose parts would have names longer than a file system allows."""
     partition, splits = planned.partition, planned.num_splits
     if splits is None:
         most_rows = FORMATS[partition.format].most_rows(partition)
@@ -330,5 +330,5 @@ def _refuse_long(planned: PlannedPartition, root: str) -> None:
         raise UsageError(f"input {partition.name!r}: its part {part!r} would have {problem}; rename the input")
 
 
-def _meeting(one: Partition, other: Partition, target: str) -> UsageError:
+def _same_output(one: Partition, other: Partition, target: str) -> UsageError:
     return UsageError(f"inputs {one.name!r} and {other.name!r} would both be written to {target!r}; rename one")

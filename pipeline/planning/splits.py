@@ -1,4 +1,4 @@
-"""A planned partition → its blocks and splits, whatever its format. Joins `inputs`; knows nothing of models."""
+"""Reads the blocks and splits of a planned partition, in any format. Independent of models."""
 
 from collections.abc import Generator, Sequence
 
@@ -12,8 +12,8 @@ from .plan import PlannedPartition
 
 
 def read_splits(planned: PlannedPartition, block_rows: int) -> Generator[ReadBlock | Split]:
-    """The rows of every split that does not stand, in blocks of `block_rows` and in file order, features that come from
-    the path included; behind each split's blocks the split.
+    """Yield the rows of every split to score, in blocks of `block_rows` and in file order, with features from the path;
+    after its blocks, each split itself.
 
     Raises:
         PartitionError: the file cannot be read to its end.
@@ -35,7 +35,7 @@ def read_splits(planned: PlannedPartition, block_rows: int) -> Generator[ReadBlo
             kept=planned.kept,
             num_splits=planned.num_splits,
         )
-    except pa.ArrowException as error:  # dictionaries of its row groups that do not fit into one
+    except pa.ArrowException as error:  # the dictionaries of its row groups do not fit into one
         raise PartitionError(
             f"{planned.partition.name}: its row groups cannot be joined: {one_line(error)}",
             partition=planned.partition.name,

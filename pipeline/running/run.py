@@ -77,7 +77,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
         refuse_overlap(found, job)
     store = Store(job.output)
     with ExitStack() as held:
-        if known := store.is_ours():  # an existing output is locked before it is scanned
+        if known := store.has_earlier_run():  # an existing output is locked before it is scanned
             store.prepare()
             held.enter_context(lock_output(store, job.run_id))
         with clock.times.blocking_stage("discover") as spent:

@@ -11,7 +11,7 @@ from ...schemas.pack import AnyInputTable, AnyTaskTable, ModelFile, PackSpec, Re
 from ...schemas.specs.inputs import Image, Table, TokenSequence
 from ...schemas.specs.models import Ensemble
 from ...schemas.specs.tasks import AnyTask, Regression
-from ..bundle.bundle import find_place
+from ..bundle.bundle import resolve_target
 from ..errors import BundleError
 from .model_files import read_model
 from .pickle_files import ReadPickle
@@ -46,7 +46,7 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
     for name, line in _LINES.items():
         if getattr(spec, name) is None and not (name == "features" and spec.inputs is not None):
             raise BundleError(f"the spec lacks {name!r}; add: {line}")
-    find_place(out)  # fails before the work is done
+    resolve_target(out)  # fails before the work is done
     assert spec.task is not None, "checked above"
     assert spec.sample is not None, "checked above"
 

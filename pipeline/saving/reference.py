@@ -17,10 +17,10 @@ from ..bundle.heads import head_fields
 from ..errors import BundleError, one_line
 from ..features.kinds import kind_of
 from ..graph.facts import indices_of
-from ..model.forward import Call, called, head_output, select_output
+from ..model.forward import Call, call_model, head_output, select_output
 from ..model.loading import OnnxModel
 from ..model.members import Members
-from ..model.passes import in_order, num_rows
+from ..model.passes import in_row_order, num_rows
 from ..options import ColumnOptions
 from ..records import Inputs, Sequences
 from ..records import Sequences as Steps
@@ -68,7 +68,7 @@ def choices_of(
         at = takes.index(entry.name)
         dtypes: Sequence[Any] = ["float32", "int64"] if set(entry.columns) <= codes else ["float32"]
         if first.graph is not None:
-            whole = indices_of(first.graph, call, at, entry.name, len(entry.columns)).as_they_come
+            whole = indices_of(first.graph, call, at, entry.name, len(entry.columns)).uncast
             dtypes = ["int64" if whole else "float32"]
         elif types:
             dtypes = [types[at]]
@@ -148,7 +148,7 @@ def _run_rows(
     members.keep_inputs = True
     rows = num_rows(inputs)
     made = [members.run({name: given[row : row + 1] for name, given in inputs.items()}) for row in range(rows)]
-    found: Raw = {head.name: in_order([one[head.name] for one in made], []) for head in heads}
+    found: Raw = {head.name: in_row_order([one[head.name] for one in made], []) for head in heads}
     for head in heads:
         values = found[head.name]
         if isinstance(values, Tensor):
@@ -160,7 +160,7 @@ def _run_model(
     one: Draft, tensors: dict[str, Tensor], call: Call, heads: Sequence[AnyHead], rows: int
 ) -> dict[str, Tensor]:
     with torch.inference_mode():
-        raw = called(one.reference, tensors, call)
+        raw = call_model(one.reference, tensors, call)
         found = {}
         for head in heads:
             if not isinstance(head.output, list):

@@ -30,7 +30,7 @@ from ..model.first_rows import FirstRows
 from ..model.loading import load_members
 from ..model.members import Members
 from ..model.modes import pinned
-from ..model.precision import Precision, too_coarse
+from ..model.precision import Precision, precision_mismatch
 from ..nested import with_types, without_runs
 from ..options import DEFAULTS, ColumnOptions, Explain, ScoreJob
 from ..ordered import refuse_unordered
@@ -128,7 +128,7 @@ class Scorer:
         except BundleError as error:
             if precision == "fp32":
                 raise
-            raise too_coarse(error, precision, settle_layout(of("fp32"), golden).largest_difference) from error
+            raise precision_mismatch(error, precision, settle_layout(of("fp32"), golden).largest_difference) from error
         columns = hidden_columns(manifest, hidden)
         if hidden or explain is not None:
             saved = load_members(bundle, device=target.torch, trust=trust, as_saved=True)

@@ -1,4 +1,4 @@
-"""Loading a bundle: one that was changed does not load."""
+"""A bundle that was changed does not load."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from six_columns import X, save
 
 
 def tensor_file(offsets: dict[str, list[int]], size: int) -> bytes:
-    """A safetensors file whose header says what it likes."""
+    """A safetensors file with a forged header."""
     header = json.dumps(
         {n: {"dtype": "F32", "shape": [(e - s) // 4], "data_offsets": [s, e]} for n, (s, e) in offsets.items()}
     ).encode()
@@ -29,19 +29,19 @@ def tensor_file(offsets: dict[str, list[int]], size: int) -> bytes:
 
 @pytest.fixture
 def copied(tmp_path: Path, iris: Example) -> Path:
-    """A bundle to tamper with."""
+    """A copy of a bundle, to be tampered with."""
     return Path(shutil.copytree(iris.bundle, tmp_path / "bundle"))
 
 
 def rewritten(bundle: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Change bundle.json, and keep its digests."""
+    """Change bundle.json without updating digests."""
     fields = json.loads((bundle / "bundle.json").read_text())
     change(fields)
     (bundle / "bundle.json").write_text(json.dumps(fields))
 
 
 def resigned(bundle: Path, name: str, data: bytes) -> None:
-    """Change a file, and its digest with it: what a forger would do."""
+    """Change a file together with its digest, as a forger would."""
     (bundle / name).write_bytes(data)
     rewritten(bundle, lambda fields: fields["files"].update({name: sha256(data)}))
 
@@ -72,7 +72,7 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_a_changed_manifest_does_not_load(copied: Path, name: str) -> None:
-    """78, one line."""
+    """It raises an error of one line, with exit code 78."""
     rewritten(copied, MANIFESTS[name])
     with pytest.raises(BundleError) as caught:
         Scorer.load(copied, device="cpu")
@@ -81,7 +81,7 @@ def test_a_changed_manifest_does_not_load(copied: Path, name: str) -> None:
 
 
 def test_a_changed_file_does_not_load(copied: Path) -> None:
-    """Any byte of any file."""
+    """For a change in any file."""
     for name in ("graph.json", "weights.safetensors", "golden.parquet"):
         data = (copied / name).read_bytes()
         (copied / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
@@ -91,8 +91,8 @@ def test_a_changed_file_does_not_load(copied: Path) -> None:
     Scorer.load(copied, device="cpu")
 
 
-def test_weights_of_another_epoch_do_not_come_out(copied: Path) -> None:
-    """Forged with its digest: the golden rows say so, with the largest difference."""
+def test_other_weights_do_not_reproduce_golden_rows(copied: Path) -> None:
+    """Forged together with their digest; the error names the largest difference."""
     tensors = safetensors.torch.load((copied / "weights.safetensors").read_bytes())
     resigned(copied, "weights.safetensors", safetensors.torch.save({k: v * 1.01 for k, v in tensors.items()}))
     with pytest.raises(GoldenMismatchError, match=r"differs by \d.*at row \d+: expected"):
@@ -112,31 +112,31 @@ def test_weights_of_another_epoch_do_not_come_out(copied: Path) -> None:
         safetensors.torch.save({"network.0.weight": torch.full((32, 4), float("nan"))}),
     ],
 )
-def test_weights_that_are_no_weights_are_refused(copied: Path, data: bytes) -> None:
-    """M1, M3: empty, tensors that overlap, leave holes or are not there, a pickle, a header that lies, NaN."""
+def test_invalid_weights_are_refused(copied: Path, data: bytes) -> None:
+    """M1, M3: empty, tensors that overlap, leave gaps or are missing, a pickle, a false header, NaN."""
     resigned(copied, "weights.safetensors", data)
     with pytest.raises(BundleError):
         Scorer.load(copied, device="cpu")
 
 
-def test_a_link_is_no_file_of_a_bundle(copied: Path, tmp_path: Path) -> None:
+def test_a_link_in_a_bundle_is_refused(copied: Path, tmp_path: Path) -> None:
     """Even with the right content."""
     (copied / "graph.json").rename(tmp_path / "elsewhere.json")
     (copied / "graph.json").symlink_to(tmp_path / "elsewhere.json")
-    with pytest.raises(BundleError, match="no plain file"):
+    with pytest.raises(BundleError, match="not a regular file"):
         Scorer.load(copied, device="cpu")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "[" * 100_000, "\xff"])
-def test_a_manifest_that_is_no_manifest(copied: Path, text: str) -> None:
-    """Not JSON, not an object, nested without end."""
+def test_an_invalid_manifest_is_refused(copied: Path, text: str) -> None:
+    """Not JSON, not an object, nested too deeply."""
     (copied / "bundle.json").write_text(text, encoding="latin-1")
     with pytest.raises(BundleError):
         Scorer.load(copied, device="cpu")
 
 
 def test_every_file_of_a_bundle_is_read_once(copied: Path) -> None:
-    """M5: the bytes whose digest was compared are the bytes that are used; nothing can be swapped in between."""
+    """M5: the bytes whose digest was compared are those that are used, so a file cannot be swapped in between."""
     import subprocess
     import sys
 
@@ -151,8 +151,8 @@ def test_every_file_of_a_bundle_is_read_once(copied: Path) -> None:
     assert done.stdout.split() == ["4", "4"]
 
 
-def test_names_that_are_escape_codes_are_inert(tmp_path: Path) -> None:
-    """M10: html, formulas, line ends and terminal codes stand unchanged in Parquet, and escaped in messages."""
+def test_escape_codes_in_names_are_inert(tmp_path: Path) -> None:
+    """M10: HTML, formulas, line ends and terminal codes are unchanged in Parquet, and escaped in messages."""
     names = ["<b>x</b>", "=1+1", "a\nb", "\x1b[31mred", "e", "f"]
     save(tmp_path / "b", nn.Linear(6, 3), features=names, sample=pd.DataFrame(X, columns=names))
     scorer = Scorer.load(tmp_path / "b", device="cpu")

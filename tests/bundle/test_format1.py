@@ -1,4 +1,4 @@
-"""Bundles of format 1 that are kept as files: they load, reproduce their golden rows and score as they did."""
+"""Stored bundles of format 1 load, reproduce their golden rows, and give the scores that they gave when saved."""
 
 from pathlib import Path
 
@@ -22,8 +22,8 @@ def flat(column: pa.ChunkedArray) -> pa.Array:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_kept_bundle_scores_as_it_did(name: str) -> None:
-    """The same columns and types, labels equal, floats within 1e-5; the row that could not be scored still cannot."""
+def test_a_stored_bundle_gives_the_same_scores(name: str) -> None:
+    """The same columns, types and labels, floats within 1e-5, and the same rejected row."""
     scorer = Scorer.load(FOLDER / name / "bundle", device="cpu")
     assert scorer.golden is not None
     assert scorer.golden.largest_difference < 1e-5
@@ -40,6 +40,6 @@ def test_a_kept_bundle_scores_as_it_did(name: str) -> None:
             assert got.to_pylist() == wanted.to_pylist()
 
 
-def test_every_kept_bundle_is_tested() -> None:
-    """A folder that is added is named above."""
+def test_every_stored_bundle_is_tested() -> None:
+    """Every folder is listed above."""
     assert sorted(NAMES) == sorted(path.name for path in FOLDER.iterdir() if (path / "bundle").is_dir())

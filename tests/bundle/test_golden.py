@@ -1,4 +1,4 @@
-"""Golden rows: what is written comes back, and what differs by more than the tolerance is named."""
+"""Golden rows: they are read back as written, and differences above the tolerance are named."""
 
 from typing import Any
 
@@ -20,8 +20,8 @@ def golden(raw: Any = RAW, labels: tuple[str, ...] = ("x", "y", "x")) -> GoldenR
     return GoldenRows(features=features, raw={"output": raw}, columns=columns)
 
 
-def test_what_is_written_comes_back() -> None:
-    """Features in the order that is asked for, nulls and all; the same rows give the same bytes."""
+def test_golden_rows_are_read_back_as_written() -> None:
+    """Features in the requested order, with nulls; equal rows give equal bytes."""
     data = write_golden(golden())
     assert data == write_golden(golden())
     back = read_golden(data, ["b", "a"], ["output"])
@@ -34,8 +34,8 @@ def test_what_is_written_comes_back() -> None:
     }  # fmt: skip
 
 
-def test_lists_come_back() -> None:
-    """Of other lengths, one of them empty."""
+def test_lists_are_read_back_as_written() -> None:
+    """Lists of different lengths, one of them empty."""
     values = np.arange(8, dtype=np.float32).reshape(4, 2)
     lists = Lists(values=values, offsets=np.array([0, 1, 1, 4]))
     back = read_golden(write_golden(golden(lists)), ["a", "b"], ["output"]).raw["output"]
@@ -45,13 +45,13 @@ def test_lists_come_back() -> None:
 
 
 def by(head: np.ndarray, **columns: Any) -> dict[str, Any]:
-    """What a bundle makes."""
+    """The outputs of a bundle."""
     made = dict(golden().columns)
     return {"raw": {"output": head}, "columns": made | columns}
 
 
 def test_the_tolerance_is_absolute_and_relative() -> None:
-    """1e-5 + 1e-4 of the value that was expected: below it the difference is returned, above it named with its row."""
+    """1e-5 + 1e-4 of the expected value: a smaller difference is returned, a larger one is an error with its row."""
     near, far = RAW.copy(), RAW.copy()
     near[2, 0] += 0.0025
     assert compare(golden(), **by(near)) == pytest.approx(0.0025, rel=1e-3)
@@ -61,8 +61,8 @@ def test_the_tolerance_is_absolute_and_relative() -> None:
     assert compare(golden(), **by(far), wider=10.0) == pytest.approx(0.0035, rel=1e-3)
 
 
-def test_values_that_are_not_finite_equal_themselves_alone() -> None:
-    """NaN and infinities may be expected; a number in their place is a mismatch, and the other way round."""
+def test_non_finite_values_equal_only_themselves() -> None:
+    """NaN and infinities may be expected; a number instead of one is a mismatch, and vice versa."""
     odd = RAW.copy()
     odd[0] = np.nan, -np.inf
     assert compare(golden(odd), **by(odd)) == 0.0
@@ -72,14 +72,14 @@ def test_values_that_are_not_finite_equal_themselves_alone() -> None:
 
 
 def test_a_label_may_differ_where_the_scores_tie() -> None:
-    """Row 1 has two equal logits; row 0 has not."""
+    """Row 1 has two equal logits, row 0 has none."""
     assert compare(golden(), **by(RAW, prediction=pa.array(["x", "x", "x"]))) == 0.0
     with pytest.raises(GoldenMismatchError, match=r"column 'prediction' at row 0: expected 'x', got 'y' \(1 of 3"):
         compare(golden(), **by(RAW, prediction=pa.array(["y", "y", "x"])))
 
 
-def test_columns_that_are_missing_or_of_another_type_are_named() -> None:
-    """And shapes that differ."""
+def test_missing_columns_and_other_types_are_named() -> None:
+    """And other shapes."""
     with pytest.raises(GoldenMismatchError, match="'probability'"):
         compare(golden(), {"output": RAW}, {"prediction": golden().columns["prediction"]})
     with pytest.raises(GoldenMismatchError, match=r"'probability' is float.*double"):
@@ -88,13 +88,13 @@ def test_columns_that_are_missing_or_of_another_type_are_named() -> None:
         compare(golden(), **by(RAW[:, :1]))
 
 
-def test_files_that_are_no_golden_rows_are_refused() -> None:
-    """Cut, without a column, or in an encoding in which one value may stand for gigabytes."""
+def test_invalid_files_are_refused() -> None:
+    """Truncated, without a column, or in an encoding in which one value can represent gigabytes."""
     data = write_golden(golden())
     for broken, features, heads in (
         (data[:-9], ["a"], ["output"]), (data, ["z"], ["output"]), (data, ["a"], ["other"]), (b"", ["a"], ["output"]),
     ):  # fmt: skip
-        with pytest.raises(BundleError, match=r"golden\.parquet is broken"):
+        with pytest.raises(BundleError, match=r"golden\.parquet is invalid"):
             read_golden(broken, features, heads)
     sink = pa.BufferOutputStream()
     pq.write_table(pq.read_table(pa.BufferReader(data)), sink, use_dictionary=True)

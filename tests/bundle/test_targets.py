@@ -1,4 +1,4 @@
-"""What `--threshold` and `--explain-target` name: every head and label by one name at least, and no name means two."""
+"""Targets of `--threshold` and `--explain-target`: every head and label has a name, and no name is ambiguous."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ X = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 3)), columns=list("u
 
 
 class Two(nn.Module):
-    """Two labels, and one more head."""
+    """A head with two labels, and one more head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Two(nn.Module):
 
 
 def probabilities(model: nn.Module) -> np.ndarray:
-    """`[rows, 3]` by bare torch."""
+    """The probabilities `[rows, 3]` by plain torch."""
     with torch.no_grad():
         found = torch.sigmoid(torch.cat(model(torch.from_numpy(X.to_numpy(np.float32).copy())), dim=1))
     return np.asarray(found)
@@ -50,8 +50,8 @@ def scored(scoreline: Command, folder: Path, *words: object) -> pd.DataFrame:
     return pq.read_table(part).to_pandas()
 
 
-def test_a_head_and_a_label_of_one_name(tmp_path: Path, scoreline: Command) -> None:
-    """`a.b` is refused; in quotes each is set alone, from the command and from a job file."""
+def test_a_head_and_a_label_with_the_same_name(tmp_path: Path, scoreline: Command) -> None:
+    """`a.b` is refused; quoted names set each of them, on the command line and in a job file."""
     model = Two().eval()
     heads = {"a": Multilabel(["b", " c"], output=0), "a.b": Binary(["no", "yes"], output=1)}
     save_bundle(tmp_path / "b", model, features=list("uvw"), task=heads, sample=X)
@@ -68,23 +68,23 @@ def test_a_head_and_a_label_of_one_name(tmp_path: Path, scoreline: Command) -> N
     named = ["--threshold", 'a."b"=0.9', "--threshold", "a.' c'=0.8", "--threshold", '"a.b"=0.1']
     for flags in (named, ["--job", job]):
         got = scored(scoreline, tmp_path, *flags)
-        for column, place, limit in (("a_prediction_b", 0, 0.9), ("a_prediction_ c", 1, 0.8)):
-            np.testing.assert_array_equal(got[column], p[:, place] > limit)
+        for column, index, limit in (("a_prediction_b", 0, 0.9), ("a_prediction_ c", 1, 0.8)):
+            np.testing.assert_array_equal(got[column], p[:, index] > limit)
         np.testing.assert_array_equal(got["a.b_prediction"] == "yes", p[:, 2] > 0.1)
-    told = scoreline("score", *words, "--threshold", "a.c=0.5").message
-    assert """one of a, "a"."b", a. c, "a.b\"""" in told
+    message = scoreline("score", *words, "--threshold", "a.c=0.5").message
+    assert """one of a, "a"."b", a. c, "a.b\"""" in message
 
 
-def test_a_label_that_begins_with_a_blank(tmp_path: Path, scoreline: Command) -> None:
-    """Has a name in quotes, as the empty label has."""
+def test_a_label_that_begins_with_a_space(tmp_path: Path, scoreline: Command) -> None:
+    """It is named in quotes, as is the empty label."""
     model = nn.Linear(3, 3).eval()
     labels = [" a", "a", ""]
     save_bundle(tmp_path / "b", model, features=list("uvw"), task=Multilabel(labels), sample=X)
     with torch.no_grad():
         p = torch.sigmoid(model(torch.from_numpy(X.to_numpy(np.float32).copy()))).numpy()
     got = scored(scoreline, tmp_path, "--threshold", '" a"=0.7', "--threshold", " a = 0.2", "--threshold", '""=0.9')
-    for place, (label, limit) in enumerate(zip(labels, (0.7, 0.2, 0.9), strict=True)):
-        np.testing.assert_array_equal(got[f"prediction_{label}"], p[:, place] > limit)
+    for index, (label, limit) in enumerate(zip(labels, (0.7, 0.2, 0.9), strict=True)):
+        np.testing.assert_array_equal(got[f"prediction_{label}"], p[:, index] > limit)
     for target, label in (('" a"', 0), ("a", 1), ('""', 2)):
         got = scored(scoreline, tmp_path, "--explain", "occlusion", "--explain-target", target)
         with torch.no_grad():
@@ -94,18 +94,18 @@ def test_a_label_that_begins_with_a_blank(tmp_path: Path, scoreline: Command) ->
         np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
-def test_quotes_that_are_none(tmp_path: Path, scoreline: Command) -> None:
-    """Are refused with what to write."""
-    for said in ('"a=0.5', '"a" "b"=0.5', 'a."b=0.5', "\"a\"\n'b'=0.5"):
-        done = scoreline("score", "--bundle", "b", "--input", "i", "--output", "o", "--threshold", said)
-        assert (done.code, "is no TOML key" in done.err) == (2, True), done.err
+def test_invalid_quotes(tmp_path: Path, scoreline: Command) -> None:
+    """They are refused, with examples of valid ones."""
+    for text in ('"a=0.5', '"a" "b"=0.5', 'a."b=0.5', "\"a\"\n'b'=0.5"):
+        done = scoreline("score", "--bundle", "b", "--input", "i", "--output", "o", "--threshold", text)
+        assert (done.code, "is not a TOML key" in done.err) == (2, True), done.err
 
 
-def test_a_label_that_is_a_number_in_a_job_file(tmp_path: Path, scoreline: Command) -> None:
-    """Or true and false."""
-    for labels, said in (([0.5, 1.5], "1.5"), ([False, True], "true"), ([3, 4], "4")):
+def test_labels_that_are_not_text_in_a_job_file(tmp_path: Path, scoreline: Command) -> None:
+    """Numbers, true and false."""
+    for labels, text in (([0.5, 1.5], "1.5"), ([False, True], "true"), ([3, 4], "4")):
         save_bundle(tmp_path / "b", nn.Linear(3, 1), features=list("uvw"), task=Binary(labels), sample=X)
-        (tmp_path / "job.toml").write_text(f'explain = "occlusion"\nexplain_target = {said}\n')
+        (tmp_path / "job.toml").write_text(f'explain = "occlusion"\nexplain_target = {text}\n')
         assert "attribution_u" in scored(scoreline, tmp_path, "--job", tmp_path / "job.toml")
 
 
@@ -114,13 +114,13 @@ TARGETS = st.lists(st.one_of(st.tuples(PARTS), st.tuples(PARTS, PARTS)), min_siz
 
 
 def is_bare(name: str) -> bool:
-    """Whether it is taken as it is, without quotes."""
+    """Whether the name is accepted without quotes."""
     return name[:1] not in ("'", '"') and '."' not in name and ".'" not in name and name.strip() == name != ""
 
 
 @given(TARGETS)
-def test_every_target_has_a_name_of_its_own(targets: list[Any]) -> None:
-    """What a message lists means what it says; a name as it is never means another target silently."""
+def test_every_target_has_an_unambiguous_name(targets: list[Any]) -> None:
+    """Names listed in messages are accepted, and an unquoted name never silently selects another target."""
     for name, target in zip(names_of(targets), targets, strict=True):
         assert find_target(name, targets, "--x") == target
         assert find_target(quoted(target), targets, "--x") == target

@@ -41,7 +41,7 @@ def test_a_limit_on_the_size_of_files(words: Words, tmp_path: Path) -> None:
     limited = run(["sh", "-c", 'ulimit -f 64; exec "$@"', "sh", *words(tmp_path / "out")])
     assert limited.returncode == 74, limited.stderr
     assert "Traceback" not in limited.stderr
-    assert "make room" in limited.stderr
+    assert "free some space" in limited.stderr
     assert visible(tmp_path / "out") == {}
     assert run(words(tmp_path / "out")).returncode == 0
     assert visible(tmp_path / "out") == visible(tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""What a node makes is counted before it runs: never less than torch then makes, for every operation on the lists."""
+"""The bound on what a node makes is never below what torch makes, for every operation on the lists."""
 
 from collections.abc import Callable, Iterator
 from math import prod
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 X = torch.randn(3, 4, 6, 5)
 ROWS = torch.randn(7, 6)
 INDEX = torch.tensor([[0, 1, 2], [2, 1, 0]])
-#: Of operations that can make more than they are given: name, arguments, arguments by name.
+#: Operations whose result can be larger than their arguments: name, args, kwargs.
 CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("repeat", (ROWS, 2, 3), {}),
     ("repeat", (ROWS, (4, 2, 3)), {}),
@@ -91,8 +91,8 @@ def run(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call[0])
-def test_what_can_make_more_is_counted(call: tuple[str, tuple[Any, ...], dict[str, Any]]) -> None:
-    """At least what torch makes, and not many times that: honest models have room."""
+def test_operations_with_larger_results_are_bounded(call: tuple[str, tuple[Any, ...], dict[str, Any]]) -> None:
+    """By at least what torch makes, and not many times that."""
     name, args, kwargs = call
     made = sizes(run(name, args, kwargs))
     bound = most_numbers(name.rpartition(".")[2], args, kwargs)
@@ -100,10 +100,10 @@ def test_what_can_make_more_is_counted(call: tuple[str, tuple[Any, ...], dict[st
 
 
 def _attempts() -> Iterator[tuple[Any, ...]]:
-    """Arguments that one operation or another takes."""
+    """Arguments that some of the operations take."""
     wide = torch.rand(3, 1, 6)
     for example in (X, ROWS, wide, INDEX, torch.rand(5), ROWS > 0):
-        given = example.clone()  # an operator may write over it
+        given = example.clone()  # an operator may overwrite it
         yield (given,)
         yield given, given
         yield given, 1
@@ -120,13 +120,13 @@ def _attempts() -> Iterator[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("name", sorted({*operations.FUNCTIONS, *operations.METHODS}))
 @pytest.mark.filterwarnings("ignore")
-def test_every_operation_on_the_lists_is_counted(name: str) -> None:
-    """Whatever arguments it takes: operands that broadcast, several tensors, indices, masks."""
+def test_every_operation_on_the_lists_is_bounded(name: str) -> None:
+    """With all arguments that it takes: operands that broadcast, several tensors, indices, masks."""
     tried = 0
     for args in _attempts():
         try:
             made = sizes(run(name, args, {}))
-        except Exception:  # not its arguments
+        except Exception:  # it does not take these arguments
             continue
         tried += 1
         assert made <= most_numbers(name.rpartition(".")[2], args, {}), (name, args)
@@ -134,7 +134,7 @@ def test_every_operation_on_the_lists_is_counted(name: str) -> None:
     assert tried or {name, name.rpartition(".")[2]} & named or name in NUMBERS_ALONE
 
 
-#: Take numbers, or shapes of their own.
+#: Operations that take numbers, or special shapes.
 NUMBERS_ALONE = {
     *("math.sqrt", "math.log", "addcmul", "torch.addcmul", "unflatten", "functional.pixel_shuffle"),
     *("functional.group_norm", "functional.batch_norm", "functional.layer_norm", "functional.rms_norm"),
@@ -175,8 +175,8 @@ LAYERS: list[tuple[Callable[[], nn.Module], tuple[Tensor, ...]]] = [
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("case", LAYERS, ids=lambda case: type(case[0]()).__name__)
-def test_layers_are_counted(case: tuple[Callable[[], nn.Module], tuple[Tensor, ...]]) -> None:
-    """The same of layers, by what their own arguments make of the shapes."""
+def test_layers_are_bounded(case: tuple[Callable[[], nn.Module], tuple[Tensor, ...]]) -> None:
+    """Layers whose arguments determine the shape of the result."""
     layer = case[0]().eval()
     with torch.no_grad():
         made = sizes(layer(*case[1]))
@@ -188,7 +188,7 @@ SHAPE = st.lists(st.integers(1, 5), min_size=0, max_size=4)
 
 @given(SHAPE, SHAPE)
 def test_any_two_shapes_that_broadcast(one: list[int], other: list[int]) -> None:
-    """Against torch's own rule."""
+    """The bound agrees with torch's rule."""
     try:
         made = prod(torch.broadcast_shapes(one, other))
     except RuntimeError:
@@ -198,7 +198,7 @@ def test_any_two_shapes_that_broadcast(one: list[int], other: list[int]) -> None
 
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=4), st.integers(1, 9), st.booleans())
 def test_any_matrix_product(shape: list[int], columns: int, plain: bool) -> None:
-    """With as many leading dimensions as there may be, or none."""
+    """With any number of leading dimensions."""
     one = torch.zeros(shape)
     other = torch.zeros([shape[-1], columns] if plain else [*([1] * (len(shape) - 2)), shape[-1], columns])
     assert sizes(one @ other) <= most_numbers("matmul", (one, other), {})
@@ -217,7 +217,7 @@ def test_any_index(data: st.DataObject) -> None:
     assert sizes(made) <= most_numbers("getitem", (tensor, index), {})
 
 
-def test_what_depends_on_values_is_counted_by_them() -> None:
-    """one_hot without a number of classes makes as many as the largest index says."""
+def test_a_bound_may_depend_on_values() -> None:
+    """one_hot without a number of classes has as many columns as the largest index requires."""
     assert most_numbers("one_hot", (torch.tensor([10**12]),), {}) == 10**12 + 1
     assert sizes(nn.functional.one_hot(torch.tensor([6]))) == most_numbers("one_hot", (torch.tensor([6]),), {})

@@ -1,4 +1,4 @@
-"""What is read off a graph: indices into embeddings, what a model ends in, and whether it writes over its inputs."""
+"""Facts from a graph: indices into embeddings, the last activation, and whether a model overwrites its inputs."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from scoreline.schemas.graph import Graph
 from torch import Tensor, nn
 
 
-class Picked(nn.Module):
+class Selecting(nn.Module):
     """Columns 1 and 3 index an embedding of 5 rows, column 3 another of 9, the others none."""
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Picked(nn.Module):
 
 
 class Uncast(nn.Module):
-    """Takes indices as they come."""
+    """Takes indices without a cast."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Reshaped(nn.Module):
 
 
 class Ends(nn.Module):
-    """Two outputs, each with an ending of its own."""
+    """Two outputs, each with its own last activation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,22 +57,22 @@ def graph_of(model: nn.Module) -> Graph:
     return trace(model.eval())[0]
 
 
-def test_columns_that_index_an_embedding_have_its_rows_as_limit() -> None:
-    """The smallest one where there are several; a cast on the way is seen."""
-    found = indices_of(graph_of(Picked()), "arguments", 0, "x", 4)
+def test_columns_that_index_an_embedding_are_limited_to_its_rows() -> None:
+    """To those of the smallest embedding where there are several; a cast is noticed."""
+    found = indices_of(graph_of(Selecting()), "arguments", 0, "x", 4)
     assert found.limits == {1: 5, 3: 5}
-    assert not found.as_they_come
+    assert not found.uncast
 
 
-def test_an_embedding_without_a_cast_takes_the_input_as_it_comes() -> None:
-    """So the input must be int64."""
+def test_an_embedding_without_a_cast_needs_int64() -> None:
+    """`uncast` says so."""
     found = indices_of(graph_of(Uncast()), "arguments", 0, "x", 2)
     assert found.limits == {0: 7, 1: 7}
-    assert found.as_they_come
+    assert found.uncast
 
 
-def test_what_is_picked_after_a_reshape_is_not_known() -> None:
-    """No limit is better than that of another column."""
+def test_a_selection_after_a_reshape_is_not_followed() -> None:
+    """No limit is better than the limit of another column."""
     assert indices_of(graph_of(Reshaped()), "arguments", 0, "x", 4).limits == {}
 
 
@@ -87,13 +87,13 @@ def test_what_is_picked_after_a_reshape_is_not_known() -> None:
         (nn.Linear(4, 2), None),
     ],
 )
-def test_the_activation_that_a_model_ends_in(model: nn.Module, ending: str | None) -> None:
-    """Seen through changes of shape, and not behind another layer."""
+def test_the_last_activation_of_a_model(model: nn.Module, ending: str | None) -> None:
+    """Found before changes of shape, but not before another layer."""
     assert last_activation(graph_of(model), 0) == ending
 
 
-def test_each_output_has_its_own_ending() -> None:
-    """By its place in the tuple; there is none where there is no output."""
+def test_each_output_has_its_own_last_activation() -> None:
+    """By its index in the tuple; None where there is no such output."""
     graph = graph_of(Ends())
     assert [last_activation(graph, at) for at in range(3)] == ["Sigmoid", "Softmax", None]
 
@@ -102,6 +102,6 @@ def test_each_output_has_its_own_ending() -> None:
     ("model", "writes"),
     [(nn.Sequential(nn.Linear(4, 2), nn.ReLU(inplace=True)), True), (nn.Sequential(nn.Linear(4, 2), nn.ReLU()), False)],
 )
-def test_a_model_that_may_write_over_its_inputs_is_known(model: nn.Module, writes: bool) -> None:
-    """By layers that work in place."""
+def test_a_model_that_may_overwrite_its_inputs_is_found(model: nn.Module, writes: bool) -> None:
+    """By its layers that work in place."""
     assert overwrites(graph_of(model)) == writes

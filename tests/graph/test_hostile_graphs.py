@@ -1,4 +1,4 @@
-"""Bundles that ask for terabytes in a few numbers: refused with 78 before anything of that size is allocated."""
+"""Bundles that request terabytes with a few numbers are refused with exit code 78 before they allocate them."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ HUGE = 10**10
 
 
 def node(name: str, op: str, target: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-    """One node; text that begins with `@` is the result of another."""
+    """One node; text that begins with `@` refers to another node."""
     return {"name": name, "op": op, "target": target, "args": [ref(a) for a in args], "kwargs": kwargs}
 
 
@@ -39,12 +39,12 @@ def ref(value: Any) -> Any:
 
 
 def doubled(times: int, one: Callable[[str, str], dict[str, Any]]) -> list[dict[str, Any]]:
-    """A chain of nodes, each made of the one before."""
+    """A chain of nodes, each made from the previous one."""
     return [one(f"h{at}", "@x" if not at else f"@h{at - 1}") for at in range(times)]
 
 
 def layer(kind: str, *, wide: bool = True, **args: Any) -> dict[str, Any]:
-    """A layer over the input, with a channel where it takes one."""
+    """A layer over the input, with a channel dimension where it needs one."""
     first = [node("w", "method", "unsqueeze", "@x", 1)] if wide else []
     nodes = [*first, node("y", "layer", "big", "@w" if wide else "@x")]
     return {"layers": {"big": {"type": kind, "args": args}}, "nodes": nodes}
@@ -153,7 +153,7 @@ GRAPHS: dict[str, dict[str, Any]] = {
     "too many nodes": {"nodes": doubled(70_000, lambda name, x: node(name, "method", "tanh", x))},
 }
 
-#: Text in place of graph.json.
+#: Contents of graph.json as text.
 TEXTS = {
     "deep": '{"format": 1, "inputs": ["x"], "output": ' + '{"tuple": [' * 100_000 + "1" + "]}" * 100_000 + "}",
     "rather deep": '{"format": 1, "inputs": ["x"], "output": ' + '{"tuple": [' * 400 + "1" + "]}" * 400 + "}",
@@ -167,21 +167,21 @@ TEXTS = {
 
 
 @pytest.fixture(scope="module")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that a stranger has got hold of."""
+def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A valid bundle, to be tampered with."""
     folder = tmp_path_factory.mktemp("honest") / "b"
     save_bundle(folder, nn.Linear(4, 1), features=list("abcd"), task=Regression(), sample=FRAME)
     return folder
 
 
-def tampered(honest: Path, folder: Path, graph: dict[str, Any] | str) -> Path:
-    """The same bundle around another graph, its digests as they should be."""
+def tampered(valid: Path, folder: Path, graph: dict[str, Any] | str) -> Path:
+    """The bundle with another graph and matching digests."""
     folder.mkdir(parents=True)
     if isinstance(graph, dict):
         last = graph["nodes"][-1]["name"]
         graph = json.dumps({"format": 1, "inputs": ["x"], "output": {"node": last}, **graph})
-    manifest = json.loads((honest / "bundle.json").read_text())
-    (folder / "golden.parquet").write_bytes((honest / "golden.parquet").read_bytes())
+    manifest = json.loads((valid / "bundle.json").read_text())
+    (folder / "golden.parquet").write_bytes((valid / "golden.parquet").read_bytes())
     files = {
         "graph.json": graph.encode(),
         "weights.safetensors": safetensors.torch.save({}),
@@ -199,44 +199,44 @@ from scoreline import BundleError, Scorer
 import torch
 torch.zeros(1) + 1
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))  # so that a failing test harms nobody
+resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))  # so that a failing test does not exhaust the machine
 found = {}
 for name in sys.argv[2:]:
     try:
         Scorer.load(sys.argv[1] + "/" + name, device="cpu")
-        said = "loaded"
+        reason = "loaded"
     except BundleError as error:
-        said = str(error)
+        reason = str(error)
     except BaseException as error:
-        said = f"!{type(error).__name__}: {error}"[:300]
+        reason = f"!{type(error).__name__}: {error}"[:300]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found[name] = [said, (peak - before) / 1000]
+    found[name] = [reason, (peak - before) / 1000]
 print(json.dumps(found))
 """
 
 
 @pytest.mark.slow
-def test_every_hostile_graph_is_refused_in_bounded_memory(honest: Path, tmp_path: Path) -> None:
-    """With one line, and 700 MB more than torch alone at most; every one of them, one after the other."""
+def test_every_hostile_graph_is_refused_in_bounded_memory(valid: Path, tmp_path: Path) -> None:
+    """With one line each, and at most 700 MB more than torch alone."""
     names = {f"{at}": name for at, name in enumerate([*GRAPHS, *TEXTS])}
     for folder, name in names.items():
-        tampered(honest, tmp_path / folder, {**GRAPHS, **TEXTS}[name])
+        tampered(valid, tmp_path / folder, {**GRAPHS, **TEXTS}[name])
     done = subprocess.run(
         [sys.executable, "-c", LOADS, str(tmp_path), *names], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    found = {names[folder]: said for folder, said in json.loads(done.stdout).items()}
-    refused = {name: said for name, (said, _) in found.items()}
-    assert not [said for said in refused.values() if said.startswith(("!", "loaded")) or "\n" in said], refused
+    found = {names[folder]: reason for folder, reason in json.loads(done.stdout).items()}
+    refused = {name: reason for name, (reason, _) in found.items()}
+    assert not [reason for reason in refused.values() if reason.startswith(("!", "loaded")) or "\n" in reason], refused
     assert max(peak for _, peak in found.values()) < 700, found
 
 
 @pytest.mark.parametrize("kind", ["rows", "dictionary", "sizes"])
-def test_golden_rows_that_unpack_to_far_more(
-    kind: str, honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_golden_rows_that_unpack_to_far_more_are_refused(
+    kind: str, valid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused from the footer: more rows than there may be, one long value that stands for all, zeros without end."""
-    bundle = tampered(honest, tmp_path / "b", {"nodes": [node("y", "method", "narrow", "@x", 1, 0, 1)]})
+    """From the footer: too many rows, a dictionary of one long value, highly compressed zeros."""
+    bundle = tampered(valid, tmp_path / "b", {"nodes": [node("y", "method", "narrow", "@x", 1, 0, 1)]})
     table = pq.read_table(bundle / "golden.parquet")
     if kind == "rows":
         table = pa.concat_tables([table] * 20)
@@ -255,9 +255,9 @@ def test_golden_rows_that_unpack_to_far_more(
 
 
 @pytest.mark.parametrize("command", ["score", "check"])
-def test_the_commands_end_with_78(command: str, honest: Path, tmp_path: Path, scoreline: Callable[..., Result]) -> None:
-    """Naming the node, and nothing is written."""
-    bundle = tampered(honest, tmp_path / "b", GRAPHS["repeat"])
+def test_commands_exit_with_78(command: str, valid: Path, tmp_path: Path, scoreline: Callable[..., Result]) -> None:
+    """The message names the node, and nothing is written."""
+    bundle = tampered(valid, tmp_path / "b", GRAPHS["repeat"])
     FRAME.to_parquet(tmp_path / "in.parquet")
     output = ("--output", tmp_path / "out") if command == "score" else ()
     result = scoreline(command, "--bundle", bundle, "--input", tmp_path / "in.parquet", *output)

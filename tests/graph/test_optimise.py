@@ -1,4 +1,4 @@
-"""What runs is what was saved, without the layers of training; bare torch is the judge."""
+"""Optimised graphs give the results of plain torch, without the layers that only training needs."""
 
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,8 @@ parts = st.lists(st.sampled_from(["linear", "relu", "bn", "dropout", "tanh", "bn
 
 @settings(max_examples=40)
 @given(parts, st.integers(0, 1000))
-def test_any_stack_gives_the_same(tmp_path_factory: pytest.TempPathFactory, kinds: list[str], seed: int) -> None:
-    """Linear, BatchNorm with and without its own numbers, activations and dropout, in any order."""
+def test_any_stack_gives_equal_results(tmp_path_factory: pytest.TempPathFactory, kinds: list[str], seed: int) -> None:
+    """Linear, BatchNorm with and without weights, activations and dropout, in any order."""
     torch.manual_seed(seed)
     layers: list[nn.Module] = []
     for kind in kinds:
@@ -67,8 +67,8 @@ def test_any_stack_gives_the_same(tmp_path_factory: pytest.TempPathFactory, kind
     assert not any(isinstance(module, nn.Dropout) for module in scorer.members.models[0].modules())
 
 
-def test_the_textbooks_stack_is_folded(tmp_path: Path) -> None:
-    """Linear-ReLU-BatchNorm-Dropout: every BatchNorm goes into the Linear behind it."""
+def test_a_common_stack_is_folded(tmp_path: Path) -> None:
+    """Linear-ReLU-BatchNorm-Dropout: every BatchNorm is folded into the next Linear."""
     scorer = saved(
         tmp_path,
         randomized(ClassificationModel(6, [16, 8], 3)),
@@ -90,8 +90,8 @@ class Shared(nn.Module):
         return (self.linear(self.norm(x)) + self.linear(x))[:, :2]
 
 
-class TwoTakers(nn.Module):
-    """What the BatchNorm gives goes two ways, and what it is given as well."""
+class TwoUsers(nn.Module):
+    """The input and the output of the BatchNorm are both used twice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class TwoTakers(nn.Module):
 
 
 class Steps(nn.Module):
-    """BatchNorm over the channels of a sequence, which are not what the Linear works along."""
+    """BatchNorm over the channels of a sequence, a different axis from that of the Linear."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class Steps(nn.Module):
 
 
 class NormLast(nn.Module):
-    """What the BatchNorm gives is the output, behind an activation."""
+    """A BatchNorm after an activation gives the output."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class NormLast(nn.Module):
 
 
 class ByName(nn.Module):
-    """The BatchNorm is called with its argument by name, and one of its tensors is read beside it."""
+    """One BatchNorm is called with its argument by name, and a tensor of the other is read directly."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,10 +138,10 @@ class ByName(nn.Module):
 
 @pytest.mark.parametrize(
     ("kind", "targets"),
-    [(Shared, ["p", "q"]), (TwoTakers, ["p", "q"]), (NormLast, ["p", "q"]), (ByName, ["p", "q"]), (Steps, None)],
+    [(Shared, ["p", "q"]), (TwoUsers, ["p", "q"]), (NormLast, ["p", "q"]), (ByName, ["p", "q"]), (Steps, None)],
 )
-def test_what_cannot_be_folded_is_not(tmp_path: Path, kind: type[nn.Module], targets: list[str] | None) -> None:
-    """And comes out as it is."""
+def test_what_cannot_be_folded_is_left_alone(tmp_path: Path, kind: type[nn.Module], targets: list[str] | None) -> None:
+    """The results are those of plain torch."""
     torch.manual_seed(3)
     model = randomized(kind())
     scorer = saved(tmp_path, model, labels=targets)
@@ -152,7 +152,7 @@ def test_what_cannot_be_folded_is_not(tmp_path: Path, kind: type[nn.Module], tar
 
 
 class Overwritten(nn.Module):
-    """Activations in every spelling; those of the input, of a view and of what is read again must leave it alone."""
+    """Activations in every spelling; the input, views, and results that are read again must not be overwritten."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,8 +167,8 @@ class Overwritten(nn.Module):
         return torch.cat([self.third(a).relu(), d, b.relu()], dim=1)[:, :4]
 
 
-def test_activations_overwrite_only_what_is_theirs(tmp_path: Path) -> None:
-    """The answers are bare torch's, and so are the inputs afterwards."""
+def test_activations_overwrite_only_new_tensors(tmp_path: Path) -> None:
+    """The results are those of plain torch, and the inputs are unchanged."""
     torch.manual_seed(5)
     model = randomized(Overwritten())
     scorer = saved(tmp_path, model, labels=["p", "q", "r", "s"])
@@ -185,8 +185,8 @@ def test_activations_overwrite_only_what_is_theirs(tmp_path: Path) -> None:
     assert sorted(type(module).__name__ for module in inplace) == ["LeakyReLU", "ReLU", "ReLU"]
 
 
-def test_a_norm_that_stands_for_a_scaler_is_not_folded(tmp_path: Path) -> None:
-    """Values far from zero are moved before they are multiplied, or nothing of them is left."""
+def test_a_norm_with_means_far_from_zero_is_not_folded(tmp_path: Path) -> None:
+    """Such means must be subtracted before the multiplication, or the precision is lost."""
     model = nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 2))
     model[0].running_mean.fill_(1e4)
     model[0].running_var.fill_(1.0)

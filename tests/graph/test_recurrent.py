@@ -1,4 +1,4 @@
-"""Recurrent layers with and without every option, as data: equal to bare torch within 1e-6."""
+"""Recurrent layers with and without every option, rebuilt from their graphs: equal to plain torch within 1e-6."""
 
 import copy
 import itertools
@@ -44,7 +44,7 @@ def rebuilt(model: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: ",".join(f"{value}" for value in options.values()))
 @pytest.mark.parametrize("kind", KINDS)
 def test_recurrent_layers_are_kept_with_all_their_options(kind: str, options: dict[str, Any]) -> None:
-    """Also without biases, which a layer keeps as a flag."""
+    """Including layers without biases."""
     torch.manual_seed(0)
     make, more = KINDS[kind]
     model = Around(make(3, 4, **more, **options)).eval()
@@ -80,7 +80,7 @@ FLAGS: list[tuple[nn.Module, tuple[int, ...]]] = [
 
 
 class Calls(Around):
-    """A layer with the one tensor in each of its places."""
+    """Passes the one tensor as every argument of a layer."""
 
     def forward(self, x: Tensor) -> Any:
         if isinstance(self.layer, nn.MultiheadAttention):
@@ -89,8 +89,8 @@ class Calls(Around):
 
 
 @pytest.mark.parametrize("case", FLAGS, ids=lambda case: type(case[0]).__name__)
-def test_flags_of_other_layers(case: tuple[nn.Module, tuple[int, ...]]) -> None:
-    """The same of every layer that may lack a part."""
+def test_other_layers_are_kept_with_their_flags(case: tuple[nn.Module, tuple[int, ...]]) -> None:
+    """Every layer with an optional tensor, without it."""
     model, x = Calls(case[0]).eval(), torch.randn(case[1])
     with torch.no_grad():
         torch.testing.assert_close(rebuilt(model)(x), model(x), rtol=0, atol=1e-6)

@@ -1,4 +1,4 @@
-"""What a pass may take: halved until it fits, and room for large honest models."""
+"""The limit on a pass: it is halved until it fits, and large real models fit."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 4)), columns=list
 
 
 class Rows(nn.Module):
-    """Makes rows × rows numbers on the way, or a thousand of every number."""
+    """Makes rows × rows intermediate numbers, or a thousand for every input."""
 
     def __init__(self, *, squared: bool) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Rows(nn.Module):
 
 @pytest.mark.parametrize("squared", [False, True])
 def test_a_pass_is_halved_until_it_fits(squared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows come out as bare torch has them, and nothing larger than the limit was made."""
+    """The results are those of plain torch, and no pass exceeds the limit."""
     model = Rows(squared=squared).eval()
     save_bundle(tmp_path / "b", model, features=list("abcd"), task=Regression(), sample=FRAME)
     many = pd.concat([FRAME] * 20, ignore_index=True)
@@ -46,14 +46,14 @@ def test_a_pass_is_halved_until_it_fits(squared: bool, tmp_path: Path, monkeypat
 
 
 def trace_on_meta(model: nn.Module) -> tuple[Graph, dict[str, Tensor]]:
-    """As `trace` does, without its copy to the CPU."""
+    """`trace` without the copy to the CPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Tensor, "cpu", lambda tensor: tensor)
         return trace(model)
 
 
 class Net(nn.Module):
-    """A few blocks as honest models have them, larger than anyone scores tables with."""
+    """A few blocks of real architectures, larger than those that score tables."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -92,8 +92,8 @@ class Net(nn.Module):
         ("tokens", (2, 4096, 1024)),
     ],
 )
-def test_large_honest_models_have_room(kind: str, shape: tuple[int, ...]) -> None:
-    """On the meta device, where shapes alone are: nothing is refused."""
+def test_large_real_models_are_within_the_limit(kind: str, shape: tuple[int, ...]) -> None:
+    """On the meta device, which allocates no memory: nothing is refused."""
     with torch.device("meta"):
         model = Net(kind).eval()
     graph, tensors = trace_on_meta(model)

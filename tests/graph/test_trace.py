@@ -1,4 +1,4 @@
-"""A model as data: what is traced comes back exactly, and what cannot be kept is refused at its line."""
+"""Tracing: a model rebuilt from its graph is exactly equal, and unsupported code is refused with its line."""
 
 import copy
 from typing import Any
@@ -19,7 +19,7 @@ X = torch.randn(9, 6, generator=torch.Generator().manual_seed(0))
 
 
 class Functional(nn.Module):
-    """Functions, methods and operators, and shapes as they are asked for in the wild."""
+    """Functions, methods, operators and shapes as models in practice use them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Functional(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over features, by hand."""
+    """Self-attention over features, written by hand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ MODELS = [
 
 
 def rebuilt(model: nn.Module) -> nn.Module:
-    """Through graph.json as text, and back."""
+    """The model after a round trip through the text of graph.json."""
     graph, tensors = trace(copy.deepcopy(model).eval())
     return build(Graph.model_validate_json(graph.model_dump_json()), tensors)
 
@@ -83,7 +83,7 @@ def leaves(value: Any) -> list[Tensor]:
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
 def test_round_trip_is_exact(model: nn.Module) -> None:
-    """Every output equal to the last bit, layers and tensors under their own names, gradients alive."""
+    """Every output is equal to the last bit, layers and tensors keep their names, and gradients flow."""
     model = randomized(model).eval()
     again = rebuilt(model)
     with torch.no_grad():
@@ -99,14 +99,14 @@ def test_round_trip_is_exact(model: nn.Module) -> None:
 
 
 def test_embedding_takes_indices() -> None:
-    """int64 in, exactly the same out."""
+    """int64 indices give exactly the same outputs."""
     model = Embedded(4, 10).eval()
     x = torch.randint(0, 10, (7, 4))
     assert torch.equal(rebuilt(model)(x), model(x))
 
 
 @pytest.mark.parametrize("name", sorted(operations.LAYERS))
-def test_every_layer_on_the_list_comes_back_equal(name: str) -> None:
+def test_every_layer_on_the_list_is_rebuilt_equal(name: str) -> None:
     """Built from its saved arguments, it prints and computes the same."""
     arguments: dict[str, tuple[Any, ...]] = {
         "Linear": (6, 2), "Bilinear": (6, 6, 2), "Embedding": (20, 3), "Unflatten": (1, (2, 3)),
@@ -158,7 +158,7 @@ def test_every_layer_on_the_list_comes_back_equal(name: str) -> None:
 
 class LooksAtValues(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        if x.sum() > 0:  # the line to be named
+        if x.sum() > 0:  # the line that the message names
             return x
         return -x
 
@@ -180,7 +180,7 @@ class Unlisted(nn.Module):
         return torch.linalg.svdvals(x)
 
 
-class AlwaysDrops(nn.Module):
+class AlwaysDropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout(x, 0.5)
 
@@ -190,41 +190,41 @@ class Numpy(nn.Module):
         return torch.from_numpy(x.numpy())
 
 
-class TwoInputs(nn.Module):
+class TwoArguments(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return x + y
 
 
 def custom_activation() -> nn.Module:
-    """An activation that torch has no name for."""
+    """A layer with an activation that torch has no name for."""
     return nn.Sequential(nn.Unflatten(1, (1, 6)), nn.TransformerEncoderLayer(6, 2, 8, activation=torch.tanh))
 
 
 @pytest.mark.parametrize(
-    ("model", "says"),
+    ("model", "message"),
     [
         (LooksAtValues(), r"test_trace\.py:\d+ `if x\.sum\(\) > 0:.*torch\.where"),
         (LoopsOverRows(), r"test_trace\.py:\d+ `return torch\.stack.*fixed number"),
         (InPlace(), r"(setitem|item assignment).*test_trace\.py:\d+ `h\[:, 0\] = 0\.0`"),
         (Unlisted(), r"svdvals.*test_trace\.py:\d+ `return torch\.linalg"),
-        (AlwaysDrops(), r"at random.*test_trace\.py:\d+ `return F\.dropout.*training=self\.training"),
+        (AlwaysDropout(), r"dropout in eval mode.*test_trace\.py:\d+ `return F\.dropout.*training=self\.training"),
         (Numpy(), r"test_trace\.py:\d+ `return torch\.from_numpy"),
-        (custom_activation(), "TransformerEncoderLayer '1' with an argument that is no number or name"),
-        (TwoInputs(), r"takes 2 tensors \(y has no default\)"),
+        (custom_activation(), "TransformerEncoderLayer '1' with an argument that is neither number nor name"),
+        (TwoArguments(), r"takes 2 arguments \(y without a default\)"),
         (nn.Sequential(nn.Conv3d(1, 1, 1)), "layer '0' is a Conv3d, which cannot be kept as data"),
         (nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(6, 2))), "weight_norm|Parametrized"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
-def test_what_cannot_be_kept_is_refused_at_its_line(model: nn.Module, says: str) -> None:
-    """The message names the user's own line, and what would help."""
-    with pytest.raises(BundleError, match=says) as caught:
+def test_unsupported_code_is_refused_with_its_line(model: nn.Module, message: str) -> None:
+    """The message names the user's own line and what to do."""
+    with pytest.raises(BundleError, match=message) as caught:
         trace(copy.deepcopy(model).eval() if not isinstance(model, nn.Sequential) else model.eval())
     assert "\n" not in str(caught.value)
 
 
 def test_building_a_model_draws_no_random_numbers() -> None:
-    """Layers are made without initialisation, so the caller's seed is untouched."""
+    """Layers are built without initialisation, so the state of the random number generator does not change."""
     graph, tensors = trace(ClassificationModel(6, [8], 2).eval())
     before = torch.get_rng_state()
     build(graph, tensors)

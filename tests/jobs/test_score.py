@@ -22,7 +22,7 @@ class TestBundles:
 
     def test_not_a_bundle(self, scoreline: Command, iris_file: Path, tmp_path: Path) -> None:
         result = scoreline("score", "--bundle", tmp_path, "--input", iris_file, "--output", tmp_path / "out")
-        closed(result, 78, "is no bundle", "save_bundle")
+        closed(result, 78, "is not a bundle", "save_bundle")
         assert not (tmp_path / "out").exists()
 
     def test_tampered(self, scoreline: Command, iris_file: Path, tmp_path: Path, iris: Example) -> None:
@@ -54,9 +54,9 @@ class TestOutputs:
         folder = iris_file.parent
         for output in (folder, folder / "below"):
             result = scoreline("score", "--bundle", iris.bundle, "--input", folder, "--output", output)
-            closed(result, 73, "lie within each other")
+            closed(result, 73, "overlap")
         result = scoreline("score", "--bundle", iris.bundle, "--input", iris_file, "--output", folder)
-        closed(result, 73, "lies within the output")
+        closed(result, 73, "is within the output")
         assert pq.read_table(iris_file).num_rows == 150
 
     def test_a_foreign_parquet_file_is_refused(self, score: Command, iris_file: Path, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ class TestOutputs:
 
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", full)
-            closed(score(iris_file), 74, "No space left", "make room")
+            closed(score(iris_file), 74, "No space left", "free some space")
         assert visible(tmp_path / "out") == []
         assert score(iris_file).code == 0
         assert visible(tmp_path / "out") == ["_SUCCESS", "in.parquet"]

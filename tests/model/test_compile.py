@@ -1,4 +1,4 @@
-"""`--compile`: the same answers, or the plain model and the reason why."""
+"""`--compile` gives the same predictions, or falls back to the plain model with a warning."""
 
 import json
 import shutil
@@ -22,10 +22,10 @@ def words(iris: Example, tmp_path: Path) -> list[object]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and there is no g++")
-def test_compiled_or_not_the_answers_agree(
+def test_compiled_models_give_the_same_predictions(
     process: Command, scoreline: Command, words: list[object], tmp_path: Path
 ) -> None:
-    """And it is part of the fingerprint: the same command without it scores anew."""
+    """The option is part of the fingerprint: the same command without it rescores."""
     compiled = process(*words, tmp_path / "out", "--compile")
     assert compiled.code == 0, compiled.err
     assert compiled.event("bundle_loaded")["compiled"] is True
@@ -40,10 +40,10 @@ def test_compiled_or_not_the_answers_agree(
 
 
 @pytest.mark.slow
-def test_without_a_compiler_the_model_runs_as_it_is(
+def test_without_a_compiler_the_plain_model_runs(
     process: Command, scoreline: Command, words: list[object], tmp_path: Path
 ) -> None:
-    """With a warning that says why, and the same bytes of columns."""
+    """With a warning that names the reason, and identical columns."""
     broken = {"CXX": "/bin/false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     result = process(*words, tmp_path / "out", "--compile", **broken)
     assert result.code == 0, result.err

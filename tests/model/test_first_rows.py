@@ -1,4 +1,4 @@
-"""A model that raises on each of the first eight rows of a file is at fault itself, however its rows are cut."""
+"""A model that raises on each of the first eight rows of a file fails the run, for any size of blocks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +20,12 @@ from conftest import Result
 from scoreline import Multiclass, Scorer, save_bundle
 
 Command = Callable[..., Result]
-#: An index that the model's embedding does not have, found only when the model runs.
+#: An index outside the embedding, which is found only when the model runs.
 BAD = 99
 
 
 class Lookup(nn.Module):
-    """An index by way of arithmetic, which cannot be checked beforehand."""
+    """Computes an index, which cannot be checked beforehand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def frame(bad: Any, rows: int = 60) -> pd.DataFrame:
-    """Rows of which some make the model raise, and one is rejected before that."""
+    """Rows of which some make the model raise, and one is rejected before."""
     values = np.where(np.isin(np.arange(rows), list(bad)), BAD, np.arange(rows) % 5).astype(float)
     values[2] = np.nan
     return pd.DataFrame({"row": np.arange(rows), "a": values, "b": 0.0})
@@ -53,7 +53,7 @@ def frame(bad: Any, rows: int = 60) -> pd.DataFrame:
 
 @pytest.fixture
 def score(scoreline: Command, bundle: Path, tmp_path: Path) -> Callable[..., Result]:
-    """The command over one file, any number of rejects allowed."""
+    """Score one file with any number of rejects allowed."""
 
     def call(rows: pd.DataFrame, *words: object, kind: str = "parquet") -> Result:
         path = tmp_path / f"in.{kind}"
@@ -71,7 +71,7 @@ SIZES = [1, 3, 7, 8, 9, 1_000_000_000]
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
 def test_a_model_that_always_raises(score: Callable[..., Result], tmp_path: Path, size: int, kind: str) -> None:
-    """Closed, whatever the size of a block."""
+    """The run fails for any size of blocks."""
     result = score(frame(range(60)), "--batch-size", size, kind=kind)
     assert result.code == 65
     assert "the model raises on each of the first 8 rows alone" in result.message
@@ -79,8 +79,8 @@ def test_a_model_that_always_raises(score: Callable[..., Result], tmp_path: Path
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_first_row_that_passes(score: Callable[..., Result], tmp_path: Path, size: int) -> None:
-    """One of the first eight that reach the model (row 2 does not) speaks for it: the others are rejects."""
+def test_one_of_the_first_rows_passes(score: Callable[..., Result], tmp_path: Path, size: int) -> None:
+    """Then the others of the first eight that reach the model (row 2 does not) are rejects."""
     bad = [row for row in range(60) if row != 8]
     assert score(frame(bad), "--batch-size", size).code == 0
     assert pq.read_table(tmp_path / "out" / "in.parquet")["row"].to_pylist() == [8]
@@ -88,7 +88,7 @@ def test_a_first_row_that_passes(score: Callable[..., Result], tmp_path: Path, s
 
 @pytest.mark.parametrize("words", [["--split-rows", 5], ["--split-rows", 5, "--batch-size", 2], ["--dedupe"]])
 def test_splits_and_repeated_rows(score: Callable[..., Result], words: list[object]) -> None:
-    """Counted across splits, and again by the run after it, which keeps what was published; repeated rows once."""
+    """Rows are counted across splits, and again by the next run, which keeps published parts; repeated rows once."""
     rows = frame(range(60))
     rows["b"] = np.arange(60) % 20
     for _ in range(2):
@@ -97,8 +97,8 @@ def test_splits_and_repeated_rows(score: Callable[..., Result], words: list[obje
         assert "the model raises on each of the first 8 rows alone" in result.message
 
 
-def test_a_run_that_goes_on_does_not_count_anew(score: Callable[..., Result], tmp_path: Path) -> None:
-    """Eight rows at the start of a later split are rejects, as they are where nothing interrupts."""
+def test_a_resumed_run_does_not_count_again(score: Callable[..., Result], tmp_path: Path) -> None:
+    """Eight rows at the start of a later split are rejects, as in a run that was not interrupted."""
     rows = frame(range(20, 40))
     assert score(rows, "--split-rows", 20).code == 0
     whole = {part.name: part.read_bytes() for part in (tmp_path / "out").glob("*.parquet")}
@@ -109,7 +109,7 @@ def test_a_run_that_goes_on_does_not_count_anew(score: Callable[..., Result], tm
 
 @pytest.mark.parametrize("size", SIZES)
 def test_tables_and_calibration(scoreline: Command, bundle: Path, tmp_path: Path, size: int) -> None:
-    """The same from Python, and where labels are compared."""
+    """Scoring from Python and calibration fail as well."""
     scorer = Scorer.load(bundle, device="cpu")
     scorer.block_rows = min(size, 100)
     rows = frame(range(60))
@@ -126,7 +126,7 @@ def test_tables_and_calibration(scoreline: Command, bundle: Path, tmp_path: Path
     fails=st.lists(st.booleans(), min_size=FIRST_ROWS, max_size=FIRST_ROWS),
     order=st.randoms(use_true_random=False),
 )
-def test_in_whatever_order_blocks_are_scored(blocks: list[int], fails: list[bool], order: Any) -> None:
+def test_blocks_scored_in_any_order(blocks: list[int], fails: list[bool], order: Any) -> None:
     """Raises once all of the first eight rows have failed, and only then."""
     file, first, announced = FirstRows(), 0, []
     for rows in blocks:

@@ -1,4 +1,4 @@
-"""Ensembles: several members in one bundle share one read of the data; numpy is the judge."""
+"""Ensembles: several members in one bundle, whose predictions equal those computed with numpy."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ FRAME = pd.DataFrame(
 
 
 class TestEnsembles:
-    """Several members in one bundle share one read of the data; numpy is the judge."""
+    """The combined predictions equal those computed with numpy."""
 
     features = ("a", "b")
 
@@ -83,7 +83,7 @@ class TestEnsembles:
         np.testing.assert_allclose(got[["prediction_u", "prediction_v"]], values.mean(0), rtol=1e-6)
         np.testing.assert_allclose(got[["prediction_std_u", "prediction_std_v"]], values.std(0), rtol=1e-4, atol=1e-5)
 
-    def test_what_does_not_go_together(self, tmp_path: Path) -> None:
+    def test_invalid_combinations_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(BundleError, match="'mean' does not support multiclass"):
             self.scored(tmp_path, self.members(3), task="multiclass", labels=[0, 1, 2], combine="mean")
         with pytest.raises(BundleError, match="need several models, and there is only one"):

@@ -1,4 +1,4 @@
-"""What the caller has set in torch and numpy moves no value, and is as it was afterwards."""
+"""Modes that the caller has set in torch and numpy do not affect results, and are restored afterwards."""
 
 import hashlib
 import sys
@@ -30,7 +30,7 @@ SAVED = {"features": [*NAMES, "tiny"], "sample": FRAME.head(64)}
 
 
 class Attends(nn.Module):
-    """What the modes reach: products, attention, a tensor of the default type and device, a float32 denormal."""
+    """Depends on the modes: products, attention, a tensor of the default type and device, a float32 denormal."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Attends(nn.Module):
 
 @contextmanager
 def changed(read: Callable[[], Any], write: Callable[[Any], object], value: Any) -> Iterator[None]:
-    """A setting, for a while."""
+    """Change a setting within a context."""
     before = read()
     write(value)
     try:
@@ -58,7 +58,7 @@ def changed(read: Callable[[], Any], write: Callable[[Any], object], value: Any)
 
 @contextmanager
 def flushed() -> Iterator[None]:
-    """Denormals are nought."""
+    """Flush denormals to zero within a context."""
     torch.set_flush_denormal(True)
     try:
         yield
@@ -67,7 +67,7 @@ def flushed() -> Iterator[None]:
 
 
 def product(backend: Any, value: str) -> AbstractContextManager[None]:
-    """The precision of float32 products."""
+    """Set the precision of float32 products within a context."""
     return changed(lambda: "none", lambda word: setattr(backend, "fp32_precision", word), value)
 
 
@@ -103,11 +103,15 @@ MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "flushed denormals": flushed,
     "numpy raises": lambda: np.errstate(all="raise"),
 }  # fmt: skip
-MIXED = {"medium", "products in bf16", "products of oneDNN in bf16"}  # torch refuses the old word beside the new ones
+MIXED = {
+    "medium",
+    "products in bf16",
+    "products of oneDNN in bf16",
+}  # torch refuses the old setting together with the new ones
 
 
 def state() -> dict[str, object]:
-    """Every mode that a caller can see."""
+    """All modes as the caller sees them."""
     found: dict[str, object] = {
         "autocast": torch.is_autocast_enabled("cpu"),
         "dtype": torch.get_default_dtype(),
@@ -138,7 +142,7 @@ def state() -> dict[str, object]:
 
 
 def written(table: pa.Table) -> str:
-    """The digest of a table's bytes, in which nought and minus nought differ."""
+    """The digest of a table's bytes, in which 0.0 and -0.0 differ."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
@@ -164,8 +168,8 @@ def plain(scorer: Scorer) -> str:
 
 
 @pytest.mark.parametrize("name", MODES)
-def test_no_mode_of_the_caller_moves_a_value(name: str, bundle: Path, scorer: Scorer, plain: str) -> None:
-    """Loaded before or inside, with the caller's own modes between two blocks and afterwards."""
+def test_no_mode_of_the_caller_affects_results(name: str, bundle: Path, scorer: Scorer, plain: str) -> None:
+    """The model may be loaded before or under the mode; the caller's modes are active between blocks and afterwards."""
     with MODES[name]():
         before = state()
         assert written(scorer.score_table(pa.table(FRAME))) == plain
@@ -194,7 +198,7 @@ def compatible(names: list[str]) -> bool:
 
 @settings(max_examples=40)
 @given(names=st.lists(st.sampled_from(sorted(MODES)), unique=True, min_size=2, max_size=6).filter(compatible))
-def test_nor_do_any_of_them_together(names: list[str], scorer: Scorer, plain: str) -> None:
+def test_no_combination_of_modes_affects_results(names: list[str], scorer: Scorer, plain: str) -> None:
     """In any order."""
     with ExitStack() as stack:
         for name in names:
@@ -205,8 +209,8 @@ def test_nor_do_any_of_them_together(names: list[str], scorer: Scorer, plain: st
 
 
 @pytest.mark.parametrize("name", MODES)
-def test_a_bundle_is_saved_alike(name: str, bundle: Path, tmp_path: Path) -> None:
-    """The same bytes, golden rows included; a model that was made before."""
+def test_bundles_saved_under_a_mode_are_identical(name: str, bundle: Path, tmp_path: Path) -> None:
+    """Including the golden rows, for a model that was made before."""
     torch.manual_seed(0)
     model = Attends().eval()
     with MODES[name]():
@@ -217,8 +221,8 @@ def test_a_bundle_is_saved_alike(name: str, bundle: Path, tmp_path: Path) -> Non
         assert (tmp_path / "b" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_modes_are_given_back_when_it_raises(scorer: Scorer) -> None:
-    """And in the middle of a generator that nobody reads to its end."""
+def test_modes_are_restored_after_errors(scorer: Scorer) -> None:
+    """And after a generator that is not read to its end."""
     with torch.autocast("cpu", dtype=torch.bfloat16), np.errstate(all="raise"):
         before = state()
         with pytest.raises(Exception, match="f0"):
@@ -229,10 +233,10 @@ def test_modes_are_given_back_when_it_raises(scorer: Scorer) -> None:
 
 @pytest.mark.parametrize("method", ["integrated-gradients", "shapley"])
 @pytest.mark.parametrize("name", ["inference mode", "no_grad", "autocast", "default dtype float64", "device context"])
-def test_explanations_have_their_gradients(
+def test_attributions_do_not_depend_on_modes(
     name: str, method: str, cancer: Example, tmp_path: Path, scoreline: Callable[..., Result]
 ) -> None:
-    """A run from a notebook cell that stands under a mode: the same bytes of every part."""
+    """A run under a mode, as in a notebook cell, writes identical parts."""
     cancer.frame.head(12).to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", cancer.bundle, "--input", tmp_path / "in.parquet", "--explain", method]
     assert scoreline(*words, "--output", tmp_path / "plain").code == 0
@@ -245,10 +249,10 @@ def test_explanations_have_their_gradients(
 
 
 @pytest.mark.parametrize("name", ["autocast", "default dtype float64", "default device", "inference mode", "medium"])
-def test_calibration_and_bench_do_not_move(
+def test_calibration_and_bench_do_not_depend_on_modes(
     name: str, iris: Example, tmp_path: Path, scoreline: Callable[..., Result]
 ) -> None:
-    """The same temperature, to the last bit."""
+    """The fitted temperature is equal to the last bit."""
     shuffled = iris.frame.assign(truth=np.random.default_rng(0).permutation(iris.frame["truth"]))
     predicted = iris.raw().argmax(axis=1)  # right in half of the rows, so that a temperature fits
     shuffled["truth"] = np.where(shuffled.index % 2 == 0, np.array(iris.labels)[predicted], shuffled["truth"])
@@ -263,8 +267,8 @@ def test_calibration_and_bench_do_not_move(
     assert (tmp_path / "under" / "bundle.json").read_bytes() == (tmp_path / "plain" / "bundle.json").read_bytes()
 
 
-def test_threads_do_not_give_back_each_others(scorer: Scorer, plain: str) -> None:
-    """Modes of the process are the caller's again when the last of several is through."""
+def test_threads_do_not_restore_the_modes_of_others(scorer: Scorer, plain: str) -> None:
+    """Modes of the process are restored when the last of several threads has finished."""
     with changed(torch.get_default_dtype, torch.set_default_dtype, torch.float64):
         results: list[str] = []
 

@@ -1,4 +1,4 @@
-"""onnxruntime sends nothing and leaves nothing in the home directory, whichever process loads it."""
+"""onnxruntime sends nothing and writes nothing to the home directory, in any process that loads it."""
 
 import os
 import re
@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 
 from scoreline import Regression, save_bundle
 
-#: Where onnxruntime keeps quiet by itself.
-HUSHED = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "ORT_RUNNING_UNIT_TESTS", "ORT_DISABLE_TELEMETRY")
+#: Environment variables that disable telemetry.
+DISABLING = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "ORT_RUNNING_UNIT_TESTS", "ORT_DISABLE_TELEMETRY")
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 3)), columns=list("abc"))
 SHAPES = [("x", 3), ("y", 1)]
 WRITES = re.compile(r'(?:creat|mkdir(?:at)?)\(.*?"([^"]*)"|open(?:at)?\(.*?"([^"]*)".*(?:O_WRONLY|O_RDWR|O_CREAT)')
@@ -43,13 +43,13 @@ def onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """A process with a home of its own, which comes back; `before`: put in front of the command."""
+    """Run a process with its own home directory. Returns that directory; `before`: the start of the command line."""
 
     def call(*words: object, before: tuple[str, ...] = ()) -> Path:
         home = tmp_path / "home"
         (tmp_path / "tmp").mkdir(exist_ok=True)
         home.mkdir(exist_ok=True)
-        kept = {name: value for name, value in os.environ.items() if name not in HUSHED and "XDG" not in name}
+        kept = {name: value for name, value in os.environ.items() if name not in DISABLING and "XDG" not in name}
         done = subprocess.run(
             [*before, sys.executable, *map(str, words)],
             env={**kept, "HOME": str(home), "TMPDIR": str(tmp_path / "tmp")},
@@ -64,29 +64,29 @@ def run(tmp_path: Path) -> Run:
     return call
 
 
-def test_without_the_switch_it_writes(run: Run) -> None:
-    """What the others would see."""
+def test_onnxruntime_alone_writes_files(run: Run) -> None:
+    """So the tests below can detect them."""
     home = run("-c", "import onnxruntime")
-    assert list(home.rglob("*onnxruntime*")), "this onnxruntime has no telemetry: the tests below show nothing"
+    assert list(home.rglob("*onnxruntime*")), "this onnxruntime has no telemetry, so the tests below prove nothing"
 
 
-def test_a_bundle_is_packed_quietly(onnx: Path, run: Run, tmp_path: Path) -> None:
-    """Nothing is left at home."""
+def test_packing_a_bundle_writes_nothing(onnx: Path, run: Run, tmp_path: Path) -> None:
+    """The home directory stays empty."""
     assert list(run("-m", "scoreline", "pack", onnx / "pack.toml", tmp_path / "packed").rglob("*")) == []
 
 
-def test_nothing_is_sent_and_files_stay_where_they_belong(onnx: Path, run: Run, tmp_path: Path) -> None:
-    """By the system calls of a run: native code is heard by nobody else."""
-    strace, told = shutil.which("strace"), tmp_path / "calls"
-    traced = ("-f", "--seccomp-bpf", "-e", "trace=network,open,openat,creat,mkdir,mkdirat", "-o", str(told))
+def test_nothing_is_sent_and_no_file_is_written_elsewhere(onnx: Path, run: Run, tmp_path: Path) -> None:
+    """According to the system calls of a run, which include those of native code."""
+    strace, log = shutil.which("strace"), tmp_path / "calls"
+    traced = ("-f", "--seccomp-bpf", "-e", "trace=network,open,openat,creat,mkdir,mkdirat", "-o", str(log))
     words = ["--bundle", onnx / "b", "--input", onnx / "in.parquet", "--output", tmp_path / "o"]
     home = run("-m", "scoreline", "score", *words, before=(strace, *traced) if strace else ())
     assert list(home.rglob("*")) == []
     if strace is None:
         pytest.skip("strace is not installed: connections were not watched")
-    calls = told.read_text(errors="replace").splitlines()
+    calls = log.read_text(errors="replace").splitlines()
     assert not [line for line in calls if re.search(r"\b(connect|sendto|sendmsg|sendmmsg|bind)\(|AF_INET", line)]
     allowed = (str(tmp_path / "o"), str(tmp_path / "tmp"), "/dev/")
     found = [match[1] or match[2] for line in calls if "ENOENT" not in line and (match := WRITES.search(line))]
-    assert any(place.startswith(str(tmp_path / "o")) for place in found)
-    assert not [place for place in found if not place.startswith(allowed)]
+    assert any(path.startswith(str(tmp_path / "o")) for path in found)
+    assert not [path for path in found if not path.startswith(allowed)]

@@ -1,4 +1,4 @@
-"""Less precision: near the float64 truth, held to the golden rows, and no row's score depends on its neighbours."""
+"""Lower precision: close to float64, checked by the golden rows, and independent of the other rows of a block."""
 
 import json
 import shutil
@@ -17,13 +17,13 @@ from conftest import Example, Result
 from scoreline import GoldenMismatchError, Regression, Scorer, save_bundle
 
 Command = Callable[..., Result]
-#: How far probabilities may be off.
+#: The tolerance for probabilities.
 FAR = {"bf16": 0.03, "fp16": 0.005, "int8": 0.03}
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "int8"])
-def test_close_to_the_truth_and_apart_from_neighbours(iris: Example, precision: str) -> None:
-    """Against bare torch; and every row alone, or in blocks of seven, comes out as in one block."""
+def test_scores_are_close_and_independent_of_other_rows(iris: Example, precision: str) -> None:
+    """Close to plain torch; each row alone, and in blocks of seven, has the score that it has in one block."""
     scorer = Scorer.load(iris.bundle, device="cpu", precision=precision)  # type: ignore[arg-type]
     table = pa.Table.from_pandas(iris.frame, preserve_index=False)
     whole = scorer.score_table(table)
@@ -37,8 +37,8 @@ def test_close_to_the_truth_and_apart_from_neighbours(iris: Example, precision: 
         np.testing.assert_allclose(again["probability_0"], whole["probability_0"], atol=apart)
 
 
-def test_int8_is_what_it_says(tmp_path: Path) -> None:
-    """Each weight the nearest of 255 steps of its output's largest, by hand."""
+def test_int8_weights(tmp_path: Path) -> None:
+    """Each weight is rounded to the nearest of 255 steps up to the largest of its output."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     X = np.random.default_rng(0).normal(size=(40, 4))
@@ -49,12 +49,12 @@ def test_int8_is_what_it_says(tmp_path: Path) -> None:
         layer.weight.data = torch.round(layer.weight.data / step) * step
     with torch.no_grad():
         wanted = model(torch.from_numpy(X).float()).numpy()
-    got = scorer.score_table(pa.table({name: X[:, place] for place, name in enumerate("abcd")}))
+    got = scorer.score_table(pa.table({name: X[:, index] for index, name in enumerate("abcd")}))
     np.testing.assert_allclose(np.stack([got["prediction_p"], got["prediction_q"]], axis=1), wanted, atol=1e-6)
 
 
-def test_a_model_that_needs_its_digits_is_stopped(tmp_path: Path) -> None:
-    """The golden rows were not reproduced: before the first row."""
+def test_a_model_that_needs_fp32_is_refused(tmp_path: Path) -> None:
+    """Before the first row, because golden rows are not reproduced."""
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     with torch.no_grad():  # a small difference of large numbers
         model[0].weight.copy_(torch.tensor([[1000.0, 1.0], [1000.0, -1.0]]))
@@ -66,26 +66,26 @@ def test_a_model_that_needs_its_digits_is_stopped(tmp_path: Path) -> None:
     Scorer.load(tmp_path / "b", device="cpu")
     with pytest.raises(GoldenMismatchError) as caught:
         Scorer.load(tmp_path / "b", device="cpu", precision="bf16")
-    told = str(caught.value)
-    assert told.startswith("golden rows are reproduced in fp32, within ")
-    assert "but not in bf16: raw output 'output' differs by " in told
-    assert told.endswith("use --precision fp32")
-    assert "scaler" not in told
+    message = str(caught.value)
+    assert message.startswith("golden rows are reproduced in fp32, within ")
+    assert "but not in bf16: raw output 'output' differs by " in message
+    assert message.endswith("use --precision fp32")
+    assert "scaler" not in message
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "int8"])
-def test_a_precision_is_not_blamed_for_another_model(precision: Any, iris: Example, tmp_path: Path) -> None:
-    """Golden rows that fp32 does not reproduce either."""
+def test_a_mismatch_in_fp32_is_not_attributed_to_the_precision(precision: Any, iris: Example, tmp_path: Path) -> None:
+    """The golden rows are not reproduced in fp32 either."""
     shutil.copytree(iris.bundle, tmp_path / "b")
     fields = json.loads((tmp_path / "b" / "bundle.json").read_text())
     fields["steps"][0]["mean"][2] += 1
     (tmp_path / "b" / "bundle.json").write_text(json.dumps(fields))
-    with pytest.raises(GoldenMismatchError, match="not what the bundle was made with"):
+    with pytest.raises(GoldenMismatchError, match="not the one that the bundle was saved with"):
         Scorer.load(tmp_path / "b", device="cpu", precision=precision)
 
 
-def test_numbers_beyond_a_format(tmp_path: Path) -> None:
-    """Sums that fp16 has no number for."""
+def test_fp16_overflow(tmp_path: Path) -> None:
+    """Sums above the range of fp16."""
     model = nn.Sequential(nn.Linear(2, 1))
     with torch.no_grad():
         model[0].weight.fill_(40_000.0)
@@ -96,7 +96,7 @@ def test_numbers_beyond_a_format(tmp_path: Path) -> None:
 
 
 def test_it_is_part_of_the_fingerprint(scoreline: Command, iris: Example, tmp_path: Path) -> None:
-    """Never mixed with what was scored otherwise."""
+    """Parts of different precisions are never mixed."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     assert scoreline(*words).code == 0

@@ -1,4 +1,5 @@
-"""What was drawn and which kernels ran stands in run.json; an operation without a deterministic form is named."""
+"""run.json records the seed and whether kernels were deterministic; an operation without a deterministic version is
+named."""
 
 import json
 import random
@@ -20,8 +21,8 @@ Command = Callable[..., Result]
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=list("abc"))
 
 
-def test_it_is_recorded_and_leaves_no_trace(iris: Example, tmp_path: Path, scoreline: Command) -> None:
-    """Seed and kernels; the caller's own generators go on where they were."""
+def test_it_is_recorded_and_restores_the_state(iris: Example, tmp_path: Path, scoreline: Command) -> None:
+    """Seed and kernels; the state of the caller's generators does not change."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "o"]
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
@@ -31,11 +32,11 @@ def test_it_is_recorded_and_leaves_no_trace(iris: Example, tmp_path: Path, score
     assert (np.random.get_state()[1].tolist(), random.getstate()) == before[1:]
     options = json.loads((tmp_path / "o" / "_scoreline" / "run.json").read_text())["options"]
     assert (options["seed"], options["deterministic"]) == (0, "on")
-    assert scoreline(*words).event("nothing_to_do")  # the same values: nothing is scored anew for it
+    assert scoreline(*words).event("nothing_to_do")  # the same values: nothing is rescored
 
 
 class Puts(nn.Module):
-    """Calls an operation that torch has no deterministic form of."""
+    """Calls an operation that torch has no deterministic version of."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.zeros_like(x)
@@ -44,11 +45,11 @@ class Puts(nn.Module):
 
 @pytest.fixture
 def script(tmp_path: Path) -> Callable[[nn.Module], list[object]]:
-    """Save a model as TorchScript; the words that score with it."""
+    """Save a model as TorchScript. Returns the arguments of the command that scores with it."""
 
     def make(model: nn.Module) -> list[object]:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # TorchScript is deprecated, and still what people have
+            warnings.simplefilter("ignore")  # TorchScript is deprecated, but still in use
             torch.jit.script(model).save(str(tmp_path / "m.pt"))
             save_bundle(tmp_path / "b", tmp_path / "m.pt", features=list("abc"), task=Regression(), sample=X)
         X.to_parquet(tmp_path / "in.parquet", index=False)
@@ -59,13 +60,13 @@ def script(tmp_path: Path) -> Callable[[nn.Module], list[object]]:
     return make
 
 
-def test_what_has_no_deterministic_form_is_named(
+def test_an_operation_without_a_deterministic_version_is_named(
     script: Callable[[nn.Module], list[object]], scoreline: Command
 ) -> None:
-    """Before the first row, with what to do."""
+    """Before the first row, with advice."""
     words = script(Puts())
     assert scoreline(*words).code == 0
     result = scoreline(*words, "--deterministic", "--force")
     assert result.code == 2
-    assert "the model calls put_, which has no deterministic form; leave --deterministic out" in result.message
+    assert "the model calls put_, which has no deterministic version; leave --deterministic out" in result.message
     assert not torch.are_deterministic_algorithms_enabled()

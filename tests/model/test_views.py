@@ -1,5 +1,5 @@
-"""Models that need the rows of a table one behind the other in memory get them so, whichever way they are run; a block
-that fails as a whole and passes in pieces is told of."""
+"""Models that need row-major tables get them everywhere; a block that fails as a whole but passes in pieces is
+reported."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ X = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 4)), columns=NAMES).
 
 
 class Views(nn.Module):
-    """Pairs of features, by a view that no transposed tensor has."""
+    """Pairs of features, by a view that a transposed tensor does not support."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Views(nn.Module):
 
 
 class Complex(nn.Module):
-    """Pairs of features as complex numbers: another error, of a format that is code."""
+    """Pairs of features as complex numbers: another error, in a format that is code."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,8 +46,8 @@ class Complex(nn.Module):
         return self.layer(torch.view_as_complex(x.view(-1, 2, 2)).abs())
 
 
-class Insists(nn.Module):
-    """Says so itself."""
+class NeedsContiguous(nn.Module):
+    """Raises its own error for tensors that are not contiguous."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,13 +59,13 @@ class Insists(nn.Module):
         return self.layer(x)
 
 
-def make_insists() -> Insists:
-    """What an import path names."""
-    return Insists()
+def make_needs_contiguous() -> NeedsContiguous:
+    """The factory that an import path names."""
+    return NeedsContiguous()
 
 
-class Several(nn.Module):
-    """Takes 64 rows at most."""
+class AtMost64Rows(nn.Module):
+    """Raises for more than 64 rows."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.size(0) > 64:
@@ -79,14 +79,14 @@ def seeded(kind: type[nn.Module]) -> nn.Module:
 
 
 def saved(model: nn.Module, folder: Path, golden: int = 50) -> list[object]:
-    """A bundle in the format that holds the model, and the words that name it."""
+    """Save the model in a format that supports it. Returns the options that name the bundle."""
     given: object = model
-    if isinstance(model, Insists):
+    if isinstance(model, NeedsContiguous):
         sys.modules["scoreline_test_views"] = sys.modules[__name__]
-        given = ("scoreline_test_views:make_insists", model.state_dict())
+        given = ("scoreline_test_views:make_needs_contiguous", model.state_dict())
     elif not isinstance(model, Views):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # TorchScript is deprecated, and still what people have
+            warnings.simplefilter("ignore")  # TorchScript is deprecated, but still in use
             torch.jit.script(model).save(str(folder / "m.pt"))
         given = folder / "m.pt"
     with warnings.catch_warnings():
@@ -98,7 +98,7 @@ def saved(model: nn.Module, folder: Path, golden: int = 50) -> list[object]:
 
 
 def expected(model: nn.Module) -> np.ndarray:
-    """By bare torch, of a tensor as most people make it."""
+    """The predictions of plain torch, from a row-major tensor."""
     with torch.no_grad():
         return model(torch.tensor(X.to_numpy()).contiguous()).reshape(-1).numpy()
 
@@ -106,11 +106,11 @@ def expected(model: nn.Module) -> np.ndarray:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("options", [[], ["--dedupe"], ["--batch-size", 7], ["--batch-size", 1]], ids=str)
 @pytest.mark.parametrize("golden", [1, 50])
-@pytest.mark.parametrize("kind", [Views, Complex, Insists])
+@pytest.mark.parametrize("kind", [Views, Complex, NeedsContiguous])
 def test_models_that_view_run_whole_blocks(
     kind: type[nn.Module], golden: int, options: list[object], tmp_path: Path, scoreline: Command
 ) -> None:
-    """However few golden rows there are to see it by."""
+    """With any number of golden rows."""
     model = seeded(kind)
     result = scoreline("score", *saved(model, tmp_path, golden), "--output", tmp_path / "o", *options)
     assert result.code == 0, result.err
@@ -120,37 +120,42 @@ def test_models_that_view_run_whole_blocks(
 
 
 def test_hidden_layers_explanations_and_bench_of_a_model_that_views(tmp_path: Path, scoreline: Command) -> None:
-    """The same model, looked into."""
+    """They also run it on row-major tables."""
     model = seeded(Views)
     words = saved(model, tmp_path)
     result = scoreline(
         "score", *words, "--output", tmp_path / "o", "--hidden", "sum_1", "--explain", "integrated-gradients"
     )
     assert result.code == 0, result.err
-    said = {event["event"] for event in result.events}
-    assert not said & {"block_retried", "blocks_retried", "explanation_retried", "rows_not_explained"}
+    names = {event["event"] for event in result.events}
+    assert not names & {"block_retried", "blocks_retried", "explanation_retried", "rows_not_explained"}
     table = pq.read_table(tmp_path / "o" / "in.parquet")
     np.testing.assert_allclose(
         table["hidden_sum_1"].combine_chunks().flatten().to_numpy(), expected(model), rtol=1e-5, atol=1e-6
     )
     # of a linear model: weight × (value − baseline), the lower median of each golden feature
     weight = model.layer.weight.detach().numpy()[0]
-    for place, name in enumerate(NAMES):
+    for index, name in enumerate(NAMES):
         middle = np.sort(X[name].head(50).to_numpy())[24]
-        wanted = weight[place % 2] * (X[name].to_numpy() - middle)
+        wanted = weight[index % 2] * (X[name].to_numpy() - middle)
         np.testing.assert_allclose(table[f"attribution_{name}"].to_numpy(), wanted, rtol=1e-4, atol=1e-5)
     assert scoreline("bench", *words, "--rounds", 1).code == 0
     assert scoreline("check", *words).code == 0
 
 
-def test_a_block_that_passes_in_pieces_is_told_of_once(tmp_path: Path, scoreline: Command) -> None:
-    """With what the model said, where, and how often in all."""
-    words = saved(seeded(Several), tmp_path)
+def test_a_block_that_passes_in_pieces_is_reported_once(tmp_path: Path, scoreline: Command) -> None:
+    """With the error of the model, the rows, and the total number of such blocks."""
+    words = saved(seeded(AtMost64Rows), tmp_path)
     result = scoreline("score", *words, "--output", tmp_path / "o", "--batch-size", 100, "--split-rows", 200)
     assert result.code == 0, result.err
-    told = result.event("block_retried")
-    assert (told["level"], told["partition"], told["first_row"], told["last_row"]) == ("warning", "in.parquet", 0, 99)
-    assert "64 rows at most, not 100" in told["reason"]
+    event_fields = result.event("block_retried")
+    assert (event_fields["level"], event_fields["partition"], event_fields["first_row"], event_fields["last_row"]) == (
+        "warning",
+        "in.parquet",
+        0,
+        99,
+    )
+    assert "64 rows at most, not 100" in event_fields["reason"]
     counted = result.event("blocks_retried")
     assert (counted["blocks"], counted["rows"]) == (3, 300)
     got = pq.read_table(tmp_path / "o", partitioning=None)["prediction"].to_numpy()
@@ -159,9 +164,9 @@ def test_a_block_that_passes_in_pieces_is_told_of_once(tmp_path: Path, scoreline
     assert "64 rows at most" in str(found["rows"]["retried"])
 
 
-def test_those_who_have_no_log_are_warned(tmp_path: Path) -> None:
-    """Once for each call."""
-    words = saved(seeded(Several), tmp_path)
+def test_python_users_are_warned(tmp_path: Path) -> None:
+    """Once per call."""
+    words = saved(seeded(AtMost64Rows), tmp_path)
     scorer = Scorer.load(tmp_path / "b", trust=[str(words[-1])], batch_rows=100)
     with pytest.warns(RuntimeWarning, match=r"the table: rows 0 to 99: .*64 rows at most") as caught:
         scored = scorer.score_table(pa.Table.from_pandas(X))

@@ -1,4 +1,4 @@
-"""run.json is believed only as it was written: any change is named by `verify`, and put right by the next run."""
+"""Any change of run.json is reported by `verify` and repaired by the next run."""
 
 import fcntl
 import hashlib
@@ -19,7 +19,7 @@ from scoreline.pipeline.evaluation.verify import verify
 from conftest import Example, Result
 
 Command = Callable[..., Result]
-#: Reruns over a flipped bit, in the short form and the long one.
+#: Numbers of reruns over a flipped bit, in the short and in the long test.
 RERUNS, LONG_RERUNS = 12, 400
 
 
@@ -39,26 +39,26 @@ def score(scoreline: Command, iris: Example, tmp_path: Path) -> Command:
 
 @pytest.fixture
 def run_json(score: Command, tmp_path: Path) -> Path:
-    """Of a complete output."""
+    """The run.json of a complete output."""
     assert score().code == 0
     return tmp_path / "out" / "_scoreline" / "run.json"
 
 
 def is_whole(run_json: Path) -> bool:
-    """Whether the file has the checksum that its last line but one says, of the bytes before that; and tells of the
-    rows that pyarrow finds."""
+    """Whether the checksum in the last line but one matches the bytes before it, and the counts match the rows that
+    pyarrow finds."""
     data = run_json.read_bytes()
     covered, sealed = re.fullmatch(rb'(.*\n) "checksum": "sha256:([0-9a-f]{64})"\n}\n', data, re.DOTALL).groups()
     rows = sum(pq.ParquetFile(part).metadata.num_rows for part in run_json.parent.parent.glob("*.parquet"))
-    told = json.loads(data)
+    fields = json.loads(data)
     return bool(
         hashlib.sha256(covered).hexdigest() == sealed.decode()
-        and (told["rows_in"], told["rows_scored"], told["rows_rejected"]) == (rows + 1, rows, 1)
+        and (fields["rows_in"], fields["rows_scored"], fields["rows_rejected"]) == (rows + 1, rows, 1)
     )
 
 
 def is_believed(run_json: Path) -> bool:
-    """Whether `verify` finds nothing."""
+    """Whether `verify` accepts the file."""
     try:
         return not verify(str(run_json.parent.parent)).problems
     except DataError as error:
@@ -66,13 +66,13 @@ def is_believed(run_json: Path) -> bool:
 
 
 def flipped(data: bytes, bit: int) -> bytes:
-    """The same with one bit changed."""
+    """The data with one bit flipped."""
     return data[: bit // 8] + bytes([data[bit // 8] ^ (1 << bit % 8)]) + data[bit // 8 + 1 :]
 
 
 @pytest.mark.parametrize("step", [61, pytest.param(1, marks=pytest.mark.long)])
-def test_every_single_bit(run_json: Path, step: int) -> None:
-    """White space and the last digits of floats included; in short every 61st."""
+def test_every_flipped_bit_is_detected(run_json: Path, step: int) -> None:
+    """Including those in whitespace and the last digits of floats; the short test flips every 61st."""
     data = run_json.read_bytes()
     assert is_whole(run_json)
     assert is_believed(run_json)
@@ -85,8 +85,8 @@ def test_every_single_bit(run_json: Path, step: int) -> None:
 
 
 @pytest.mark.parametrize("reruns", [RERUNS, pytest.param(LONG_RERUNS, marks=pytest.mark.long)])
-def test_the_next_run_puts_it_right(run_json: Path, score: Command, scoreline: Command, reruns: int) -> None:
-    """Also when there is nothing else to do: no part is touched, and no digest of it believed."""
+def test_the_next_run_repairs_it(run_json: Path, score: Command, scoreline: Command, reruns: int) -> None:
+    """Also when there is nothing else to do; no part is changed, and no digest in it is used."""
     out, draw = run_json.parent.parent, random.Random(reruns)
     parts = {part: part.stat().st_mtime_ns for part in out.glob("*.parquet")}
     for _ in range(reruns):
@@ -119,8 +119,8 @@ HARM: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_what_no_run_wrote(run_json: Path, score: Command, scoreline: Command, harm: str) -> None:
-    """One line with the file's name from every command that reads it, and a rerun puts it right."""
+def test_a_manifest_that_no_run_wrote(run_json: Path, score: Command, scoreline: Command, harm: str) -> None:
+    """Every command that reads it prints one line with the name of the file, and a rerun repairs it."""
     out = run_json.parent.parent
     run_json.write_bytes(HARM[harm](run_json.read_bytes()))
     for words in (["verify", out], ["evaluate", out, "--label", "truth"], ["importance", out]):
@@ -133,8 +133,8 @@ def test_what_no_run_wrote(run_json: Path, score: Command, scoreline: Command, h
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "gone"])
-def test_what_is_no_file(run_json: Path, score: Command, scoreline: Command, kind: str) -> None:
-    """Nothing waits for a FIFO, and the message says what to do."""
+def test_a_manifest_that_is_not_a_file(run_json: Path, score: Command, scoreline: Command, kind: str) -> None:
+    """No command blocks on a FIFO, and the message says what to do."""
     out = run_json.parent.parent
     run_json.unlink()
     if kind == "fifo":
@@ -149,21 +149,21 @@ def test_what_is_no_file(run_json: Path, score: Command, scoreline: Command, kin
     assert again.code == (0 if kind == "gone" else 73), again.err
 
 
-def test_a_lock_that_says_nothing(run_json: Path, score: Command) -> None:
-    """Who holds the output is unknown then; that it is held is not."""
-    place = run_json.with_name("lock")
-    place.write_bytes(b"[" * 100_000)
-    with place.open("rb") as held:
+def test_a_lock_with_invalid_content(run_json: Path, score: Command) -> None:
+    """The output is still locked, by an unknown run."""
+    path = run_json.with_name("lock")
+    path.write_bytes(b"[" * 100_000)
+    with path.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         result = score("--force")
     assert (result.code, "Traceback" in result.err) == (75, False)
-    assert "is held by another run" in result.message
+    assert "is locked by another run" in result.message
 
 
-def test_a_digest_counts_for_the_part_it_was_recorded_for(
+def test_a_digest_is_valid_only_for_the_part_it_was_recorded_for(
     run_json: Path, score: Command, scoreline: Command, tmp_path: Path
 ) -> None:
-    """A run.json of an earlier run beside parts of a later one, as a death between the two could leave it."""
+    """A run that is killed can leave its parts with the run.json of an earlier run."""
     out = run_json.parent.parent
     shutil.copy(run_json, tmp_path / "earlier")
     assert score("--prefix", "p_").code == 0
@@ -174,10 +174,10 @@ def test_a_digest_counts_for_the_part_it_was_recorded_for(
     assert "nothing_to_do" in score("--prefix", "p_").err
 
 
-def test_parts_that_are_to_be_replaced_are_struck_out_first(
+def test_parts_to_be_replaced_are_removed_from_the_manifest_first(
     run_json: Path, score: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the first of them is: a model that draws could give other bytes under an equal receipt."""
+    """Before the first is replaced: a model that draws random numbers could give other bytes with an equal receipt."""
     from scoreline.pipeline.running import publisher
 
     before = json.loads(run_json.read_text())["partitions"][0]["parts"]
@@ -185,11 +185,11 @@ def test_parts_that_are_to_be_replaced_are_struck_out_first(
     seen = []
     real = publisher.Publisher.publish
 
-    def and_look(self: publisher.Publisher, end: publisher.SplitEnd) -> None:
+    def publish_and_check(self: publisher.Publisher, end: publisher.SplitEnd) -> None:
         seen.append(json.loads(run_json.read_text()))
         real(self, end)
 
-    monkeypatch.setattr(publisher.Publisher, "publish", and_look)
+    monkeypatch.setattr(publisher.Publisher, "publish", publish_and_check)
     assert score().code == 0
     (during,) = seen
     assert during["status"] == "running"

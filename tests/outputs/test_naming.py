@@ -1,5 +1,4 @@
-"""What files are called: any name that a file system takes is scored once, whatever is asked for afterwards, or refused
-before anything is written."""
+"""Names of files: an input with any valid name is either scored once or refused before anything is written."""
 
 import json
 import os
@@ -35,7 +34,7 @@ STEMS = [
 
 
 def test_each_row_once_under_any_name(score: Command, scoreline: Command, tmp_path: Path, iris: Example) -> None:
-    """With several splits, other splits, and `--prune`: no row twice, none lost. Each name in a folder of its own."""
+    """No row is duplicated or lost, with several splits, another split size, and `--prune`."""
     names = [f"{at}/{stem}{suffix}" for at, stem in enumerate(STEMS) for suffix in (".parquet", ".csv", ".pq")]
     frame = iris.frame.head(7)
     for at, name in enumerate(names):
@@ -53,7 +52,7 @@ def test_each_row_once_under_any_name(score: Command, scoreline: Command, tmp_pa
 
 
 class TestLongNames:
-    """A name may have 255 bytes, and so may that of a part."""
+    """The names of inputs and of parts may have 255 bytes."""
 
     @pytest.mark.parametrize("stem", ["x" * 247, "é" * 123 + "x"])
     def test_the_longest_name(self, score: Command, tmp_path: Path, iris: Example, stem: str) -> None:
@@ -65,15 +64,15 @@ class TestLongNames:
     @pytest.mark.parametrize(
         ("stem", "suffix", "words"),
         [
-            ("x" * 242, ".parquet", ("--split-rows", "40")),  # several parts have a longer name than one
+            ("x" * 242, ".parquet", ("--split-rows", "40")),  # the names of several parts are longer than that of one
             ("x" * 244, ".csv", ()),
             ("x" * 245, ".pq", ()),
             ("x" * 242, ".csv", ("--split-rows", "40")),
             ("é" * 122, ".csv", ()),
-            ("x" * 238, ".csv.gz", ()),  # nobody knows how many rows are in it
+            ("x" * 238, ".csv.gz", ()),  # its number of rows is unknown
         ],
     )
-    def test_what_would_be_too_long_is_refused_before_it_is_scored(
+    def test_a_part_name_too_long_is_refused_before_scoring(
         self, score: Command, tmp_path: Path, iris: Example, stem: str, suffix: str, words: tuple[str, ...]
     ) -> None:
         file = tmp_path / "in" / f"{stem}{suffix}"
@@ -88,7 +87,7 @@ class TestLongNames:
         assert not (tmp_path / "out").exists()
 
     def test_a_path_too_long(self, scoreline: Command, tmp_path: Path, iris: Example) -> None:
-        """Of folders that each are short enough."""
+        """The names of its folders are short enough."""
         folder = tmp_path / "in" / "/".join(["d" * 200] * 9)
         folder.mkdir(parents=True)
         iris.frame.to_parquet(folder / "a.parquet", index=False)
@@ -100,8 +99,10 @@ class TestLongNames:
 
 @pytest.mark.parametrize("name", ["_x.parquet", ".x.parquet", "_x.csv", "..x.csv"])
 @pytest.mark.parametrize("command", ["score", "check"])
-def test_a_hidden_file_by_its_name(scoreline: Command, tmp_path: Path, iris: Example, name: str, command: str) -> None:
-    """Its part would be hidden from readers, too."""
+def test_a_hidden_file_named_as_input(
+    scoreline: Command, tmp_path: Path, iris: Example, name: str, command: str
+) -> None:
+    """It is refused, because its part would be hidden from readers."""
     (iris.frame.to_csv if "csv" in name else iris.frame.to_parquet)(tmp_path / name, index=False)
     output = ["--output", tmp_path / "out"] if command == "score" else []
     result = scoreline(command, "--bundle", iris.bundle, "--input", tmp_path / name, *output)
@@ -130,10 +131,10 @@ def test_a_hidden_file_by_its_name(scoreline: Command, tmp_path: Path, iris: Exa
         ("*/b.pq", "out/deep", 0),
     ],
 )
-def test_an_output_that_the_pattern_would_find(
+def test_an_output_that_the_glob_would_match(
     scoreline: Command, tmp_path: Path, iris: Example, pattern: str, output: str, code: int
 ) -> None:
-    """Is refused at the first run, and what is not, is not at the second."""
+    """It is refused in the first run; other outputs are accepted in both runs."""
     root = tmp_path / "in"
     for name in ("a.parquet", "day/b.pq", "day.d/c.parquet"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -151,8 +152,8 @@ def test_an_output_that_the_pattern_would_find(
     assert code or "nothing_to_do" in result.err
 
 
-def test_an_output_in_a_folder_that_a_link_leads_to(scoreline: Command, tmp_path: Path, iris: Example) -> None:
-    """It would be among the inputs of the next run."""
+def test_an_output_behind_a_link_in_the_input(scoreline: Command, tmp_path: Path, iris: Example) -> None:
+    """It is refused, because it would be among the inputs of the next run."""
     for name in ("in/a.parquet", "else/b.parquet"):
         (tmp_path / name).parent.mkdir()
         iris.frame.to_parquet(tmp_path / name, index=False)
@@ -164,7 +165,7 @@ def test_an_output_in_a_folder_that_a_link_leads_to(scoreline: Command, tmp_path
 
 
 class TestSuffixes:
-    """`.pq` and `.parq` are Parquet; what is Parquet under another suffix is told."""
+    """`.pq` and `.parq` are Parquet; Parquet files with another suffix are reported."""
 
     def test_they_are_read(self, score: Command, tmp_path: Path, iris: Example) -> None:
         (tmp_path / "in").mkdir()
@@ -180,7 +181,7 @@ class TestSuffixes:
         ]
         assert score(tmp_path / "in" / "b.parq").code == 0
 
-    def test_inputs_that_would_meet(self, score: Command, tmp_path: Path, iris: Example) -> None:
+    def test_inputs_with_the_same_output(self, score: Command, tmp_path: Path, iris: Example) -> None:
         (tmp_path / "in").mkdir()
         for name in ("a.pq", "a.pq.parquet"):
             iris.frame.to_parquet(tmp_path / "in" / name, index=False)
@@ -188,10 +189,10 @@ class TestSuffixes:
         assert result.code == 2
         assert "inputs 'a.pq' and 'a.pq.parquet' would both be written to 'a.pq.parquet'" in result.message
 
-    def test_parquet_that_is_ignored_is_told(
+    def test_ignored_parquet_files_are_reported(
         self, score: Command, scoreline: Command, tmp_path: Path, iris: Example
     ) -> None:
-        """Not what else is left out; at most so many are opened, and so many named."""
+        """Other ignored files are not; the numbers of files that are opened and named are limited."""
         (tmp_path / "in").mkdir()
         iris.frame.to_parquet(tmp_path / "in" / "a.parquet", index=False)
         assert score(tmp_path / "in").code == 0
@@ -208,8 +209,8 @@ class TestSuffixes:
         assert "'0.old'" in json.loads(shown)["input"]["Parquet files ignored for their suffix"]
 
 
-def test_loops_are_told(score: Command, scoreline: Command, tmp_path: Path, iris: Example) -> None:
-    """In the log of a run, and by check."""
+def test_loops_are_reported(score: Command, scoreline: Command, tmp_path: Path, iris: Example) -> None:
+    """In the log of a run, and by `check`."""
     (tmp_path / "in").mkdir()
     iris.frame.to_parquet(tmp_path / "in" / "a.parquet", index=False)
     (tmp_path / "in" / "loop").symlink_to(".")
@@ -221,8 +222,8 @@ def test_loops_are_told(score: Command, scoreline: Command, tmp_path: Path, iris
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40), st.integers(0, 999_999_999))
-def test_a_part_says_its_input_and_split(source: str, split: int) -> None:
-    """Whatever the input is called: the name of a part leads back to it."""
+def test_the_name_of_a_part_identifies_its_input_and_split(source: str, split: int) -> None:
+    """For any name of the input."""
     part = part_name(source, split, several=True)
     assert numbered(part) == (whole_name(source), split)
     assert part_name(source, 0, several=False) == whole_name(source)

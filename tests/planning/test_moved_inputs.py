@@ -1,5 +1,5 @@
-"""Parts know where their input stood: another one of the same names is refused before anything is touched, the same one
-under any spelling is known, and one that was moved is accepted on request."""
+"""Parts record the folder of their input: another input with the same names is refused before anything is changed, the
+same input is recognised under any spelling, and a moved one is accepted with --moved-input."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def nights(tmp_path: Path, iris: Example) -> tuple[Path, Path]:
 
 
 def everything(out: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file but the lock, with its mtime."""
+    """Every file except the lock, with its mtime."""
     files = [path for path in out.rglob("*") if path.is_file() and path.name != "lock"]
     return {path.relative_to(out).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
@@ -39,21 +39,21 @@ def run_json(out: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize("words", [(), ("--force",), ("--prune",), ("--split-rows", "40"), ("--prefix", "p_")])
 @pytest.mark.parametrize("second", ["{}", "{}/**/*.parquet", "{}/a.parquet"])
-def test_the_second_night_does_not_destroy_the_first(
+def test_another_input_does_not_replace_the_first(
     score: Command, nights: tuple[Path, Path], tmp_path: Path, second: str, words: tuple[str, ...]
 ) -> None:
     assert score(nights[0]).code == 0
     before = everything(tmp_path / "out")
     result = score(second.format(nights[1]), *words)
     assert result.code == 73, result.err
-    for said in ("holds rows of 'a.parquet'", str(nights[0]), str(nights[1]), "{run_date}", "--moved-input"):
-        assert said in result.message
+    for text in ("contains rows of 'a.parquet'", str(nights[0]), str(nights[1]), "{run_date}", "--moved-input"):
+        assert text in result.message
     assert everything(tmp_path / "out") == before
     assert score(nights[0]).code == 0
 
 
 def test_a_link_that_now_leads_elsewhere_is_another_input(score: Command, nights: tuple[Path, Path]) -> None:
-    """`current` is night after night another folder."""
+    """As a link `current` that leads to another folder every night."""
     current = nights[0].parent / "current"
     current.symlink_to(nights[0])
     assert score(current).code == 0
@@ -62,7 +62,7 @@ def test_a_link_that_now_leads_elsewhere_is_another_input(score: Command, nights
     assert score(current).code == 73
 
 
-def test_one_root_however_it_is_written(
+def test_a_root_is_recognised_under_any_spelling(
     score: Command, nights: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Relative, absolute, through a link, with dots, as a glob, as a single file."""
@@ -83,10 +83,10 @@ def test_one_root_however_it_is_written(
         assert score(written).event("run_started")["kept"] == 1
 
 
-def test_an_input_that_was_moved_is_kept_and_remembered(
+def test_a_moved_input_is_accepted_and_recorded(
     score: Command, scoreline: Command, nights: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """What is up to date is not scored again, what is not is replaced, and the next run needs no flag."""
+    """Parts that are up to date are kept, others are replaced, and the next run needs no flag."""
     out, moved = tmp_path / "out", tmp_path / "archive"
     assert score(nights[0]).code == 0
     parts = {name: found for name, found in everything(out).items() if name.endswith(".parquet")}
@@ -110,8 +110,10 @@ def test_an_input_that_was_moved_is_kept_and_remembered(
     assert "nothing_to_do" in score(moved).err
 
 
-def test_where_it_stood_once_is_another_place_by_now(score: Command, nights: tuple[Path, Path], tmp_path: Path) -> None:
-    """After a move the old place is no longer the input's, though kept parts name it."""
+def test_the_old_root_is_no_longer_accepted_after_a_move(
+    score: Command, nights: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Although kept parts name it."""
     moved = tmp_path / "archive"
     assert score(nights[0]).code == 0
     shutil.move(nights[0], moved)
@@ -127,7 +129,7 @@ def test_where_it_stood_once_is_another_place_by_now(score: Command, nights: tup
 
 
 @pytest.mark.parametrize("how", ["job", "environment"])
-def test_the_flag_stands_in_a_job_file_or_the_environment(
+def test_the_flag_may_be_set_in_a_job_file_or_the_environment(
     score: Command, nights: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     assert score(nights[0]).code == 0
@@ -141,8 +143,8 @@ def test_the_flag_stands_in_a_job_file_or_the_environment(
     assert (result.code, result.event("run_started")["to_score"]) == (0, {"input changed": 2})
 
 
-def test_other_names_beside_it_are_other_parts(score: Command, nights: tuple[Path, Path], tmp_path: Path) -> None:
-    """A second input that meets no part of the first is no harm: its parts are orphaned, as ever."""
+def test_an_input_with_other_names_is_accepted(score: Command, nights: tuple[Path, Path], tmp_path: Path) -> None:
+    """A second input that replaces no part of the first is allowed; the parts of the first are orphaned."""
     (nights[1] / "a.parquet").rename(nights[1] / "c.parquet")
     shutil.rmtree(nights[1] / "sub")
     assert score(nights[0]).code == 0

@@ -25,7 +25,7 @@ from reference import options_page
 from scoreline import Multilabel, save_bundle
 
 DIGEST = "sha256:" + "0" * 64
-#: A value other than the default, as people write it.
+#: Values other than the defaults, as users write them.
 SAMPLES = {
     "bundle": "b", "input": "i", "output": "o", "keys": "a,b", "prefix": "p_", "top_k": "3", "hidden": "first",
     "explain_rows": "50%", "explain_target": "yes", "threshold": "yes=0.3", "device": "cpu", "batch_size": "64k",
@@ -35,7 +35,7 @@ REQUIRED = ("bundle", "input", "output")
 
 
 def sample(option: Option) -> str:
-    """A value other than the default, as people write it."""
+    """A value other than the default, as a user writes it."""
     if option.switch:
         return "false" if option.default else "true"
     if option.choices:
@@ -44,37 +44,37 @@ def sample(option: Option) -> str:
 
 
 def values(**changes: Any) -> dict[str, Any]:
-    """The typed values of all options: the defaults, but for some."""
+    """The typed values of all options: the defaults, except for `changes`."""
     return {one.name: one.value(changes.get(one.name)) for one in OPTIONS} | {
         name: changes.get(name, "x") for name in ("bundle", "input", "output", "run_id")
     }
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
-def test_every_option_is_everywhere(option: Option, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A flag with its help, a variable and a line in the job file that give the same value, and a row in the docs."""
+def test_every_option_is_available_everywhere(option: Option, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its flag, variable and line in the job file give the same value, and it is in the help and the docs."""
     (found,) = (param for param in score.params if param.name == option.name)
     assert isinstance(found, click.Option)
     assert (found.envvar, option.help in (found.help or "")) == (option.variable, True)
     assert f"| `{option.variable}` | `{option.name} = " in options_page()
 
-    said = sample(option)
-    wanted = option.value(said == "true" if option.switch else said)
+    written = sample(option)
+    wanted = option.value(written == "true" if option.switch else written)
     others = [word for name in REQUIRED if name != option.name for word in (f"--{name}", "x")]
-    given = [option.flag.partition("/")[0], *([] if option.switch else [said])]
+    given = [option.flag.partition("/")[0], *([] if option.switch else [written])]
     assert score.make_context("score", [*others, *given]).params[option.name] == wanted
 
-    line = said if option.switch or said.isdigit() else repr([said]) if option.multiple else repr(said)
+    line = written if option.switch or written.isdigit() else repr([written]) if option.multiple else repr(written)
     (tmp_path / "job.toml").write_text(f"{option.name} = {line}\n")
     read = score.make_context("score", [*others, "--job", str(tmp_path / "job.toml")]).params[option.name]
-    assert read == (str(tmp_path / said) if option.path else wanted)
+    assert read == (str(tmp_path / written) if option.path else wanted)
 
-    monkeypatch.setenv(option.variable, said)
+    monkeypatch.setenv(option.variable, written)
     assert score.make_context("score", others).params[option.name] == wanted
 
 
 def test_the_job_file_has_a_line_for_every_option() -> None:
-    """And for nothing else but [csv]; what it refuses are not the option's values."""
+    """And for nothing else except [csv]; values that it refuses are not values of the option."""
     assert list(JobFile.model_fields) == [*(option.name for option in OPTIONS), "csv"]
     for option in OPTIONS:
         for choice in option.choices:
@@ -87,13 +87,13 @@ def test_the_job_file_has_a_line_for_every_option() -> None:
                 JobFile.model_validate({option.name: "nonsense"})
 
 
-def test_defaults_are_those_of_the_records() -> None:
-    """A job of no options is a `ScoreJob` of no arguments."""
+def test_defaults_are_those_of_score_job() -> None:
+    """A job without options equals a `ScoreJob` without arguments."""
     assert score_job(values(), CsvDialect()) == ScoreJob(bundle="x", input="x", output="x", run_id="x")
 
 
-def test_every_value_has_its_place() -> None:
-    """Of the record, in the types that it has there."""
+def test_every_value_is_stored_in_its_field() -> None:
+    """With the type of the field."""
     job = score_job(values(**{option.name: sample(option) for option in OPTIONS if not option.switch}), CsvDialect())
     assert (job.batch_rows, job.split_rows, job.memory_bytes, str(job.max_rejects)) == (64_000, 10**6, 2 * 10**9, "1%")
     assert (job.trust, job.device, job.format, job.precision) == ((DIGEST,), "cpu", "parquet", "bf16")
@@ -104,8 +104,8 @@ def test_every_value_has_its_place() -> None:
 
 
 def test_fingerprints() -> None:
-    """An option whose values make parts out of date is in the fingerprint, and no other is; all that are off are left
-    out. What is an identity of its own there has no entry."""
+    """An option is in the fingerprint if and only if its values make parts out of date; options that are off are left
+    out. Options that are identities of their own have no entry."""
     partition = Partition(path="a.parquet", name="a.parquet", size=1, mtime_ns=1, format="parquet")
     plain = score_job(values(), CsvDialect())
     assert options_of(plain, partition) == {}
@@ -123,8 +123,9 @@ def test_fingerprints() -> None:
     }  # fmt: skip
 
 
-def test_what_run_json_records() -> None:
-    """Every option that can change a part, by the name of its field; the run adds the rows of blocks and splits."""
+def test_options_in_run_json() -> None:
+    """Every option that can change a part is recorded by the name of its field; the run adds the rows of blocks and
+    splits."""
     recorded = recorded_options(score_job(values(keys="none", compile=True, threshold=["0.25"]), CsvDialect()))
     assert recorded == {
         "format": "auto", "keys": "none", "prefix": "", "probabilities": "columns", "top_k": None, "hidden": None,
@@ -135,7 +136,7 @@ def test_what_run_json_records() -> None:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two labels, one of which needs quotes."""
+    """A bundle with two labels, one of which needs quotes."""
     folder = tmp_path_factory.mktemp("labels") / "bundle"
     sample = np.arange(30.0).reshape(10, 3)
     labels = ["yes", "a.b"]
@@ -152,10 +153,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["a.b=0.3", '"a.b"=0.3'], "'\"a.b\"' twice"),
     ],
 )
-def test_a_threshold_that_is_given_twice(
+def test_a_threshold_that_is_set_twice_is_refused(
     scoreline: Callable[..., Result], bundle: Path, tmp_path: Path, given: list[str], what: str
 ) -> None:
-    """Refused in one line, on the command line and in a job file, whatever its value and however it is written."""
+    """With one line, on the command line and in a job file, with any value and spelling."""
     pd.DataFrame({name: [1.0] for name in "uvw"}).to_parquet(tmp_path / "in.parquet", index=False)
     words = ["score", "--bundle", bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     result = scoreline(*words, *(word for one in given for word in ("--threshold", one)))

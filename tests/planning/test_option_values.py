@@ -1,5 +1,5 @@
-"""Values of options: what is accepted, and what is refused with the rule that it breaks. Numbers of rows and bytes are
-in tests/jobs/test_numbers_of_flags.py."""
+"""Values of options: valid ones are accepted, others are refused with the rule. Numbers of rows and bytes are tested in
+tests/jobs/test_numbers_of_flags.py."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ from scoreline.pipeline.planning.option_values import day, keys, positive, rejec
     ],
 )
 def test_accepted(parse: Callable[[object], object], value: object, wanted: object) -> None:
-    """However it is written."""
+    """In any spelling."""
     assert parse(value) == wanted
 
 
@@ -47,6 +47,6 @@ def test_accepted(parse: Callable[[object], object], value: object, wanted: obje
     ],
 )
 def test_refused(parse: Callable[[object], object], value: object, says: str) -> None:
-    """With the value and what to write instead."""
+    """The message has the value and valid alternatives."""
     with pytest.raises(ValueError, match=says):
         parse(value)

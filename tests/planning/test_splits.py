@@ -1,4 +1,4 @@
-"""Files of several splits: one part each, resumed at the first that is missing, replaced without a row twice."""
+"""Files with several splits: one part each, resumed at the first missing one, and replaced without duplicate rows."""
 
 import json
 import threading
@@ -35,14 +35,14 @@ def score(scoreline: Command, iris: Example, tmp_path: Path) -> Command:
     return call
 
 
-def write(frame: pd.DataFrame, place: Path, **options: object) -> Path:
-    """A Parquet or CSV file by its suffix."""
-    place.parent.mkdir(exist_ok=True)
-    if place.suffix == ".csv":
-        frame.to_csv(place, index=False)
+def write(frame: pd.DataFrame, path: Path, **options: object) -> Path:
+    """Write a Parquet or CSV file, according to its suffix."""
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
     else:
-        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), place, **options)
-    return place
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path, **options)
+    return path
 
 
 def parts(out: Path) -> dict[str, bytes]:
@@ -51,7 +51,7 @@ def parts(out: Path) -> dict[str, bytes]:
 
 
 def numbers(out: Path) -> list[int]:
-    """The keys in the order of the parts' names."""
+    """The keys, in the order of the names of the parts."""
     return [int(n) for part in sorted(out.glob("*.parquet")) for n in pq.read_table(part)["row_id"].to_pylist()]
 
 
@@ -60,7 +60,7 @@ def numbers(out: Path) -> list[int]:
 def test_one_part_per_split(
     score: Command, scoreline: Command, tmp_path: Path, big: pd.DataFrame, name: str, split_rows: int, count: int
 ) -> None:
-    """Names, order, accounts; the same rows as in one part; numbers of rejects count from the start of the file."""
+    """Names, order, counts; the same rows as in one part; row numbers of rejects count from the start of the file."""
     write(big, tmp_path / "data" / name, **({"row_group_size": 130} if name.endswith("parquet") else {}))
     result = score("--split-rows", split_rows, "--batch-size", "64")
     assert result.code == 0, result.err
@@ -89,10 +89,10 @@ def test_one_part_per_split(
 
 @pytest.mark.parametrize("name", ["big.parquet", "big.csv"])
 @pytest.mark.parametrize("gone", [[0], [1], [3], [0, 2], [1, 2, 3], [0, 1, 2, 3]])
-def test_only_missing_splits_are_made(
+def test_only_missing_splits_are_scored(
     score: Command, tmp_path: Path, big: pd.DataFrame, name: str, gone: list[int]
 ) -> None:
-    """From the middle of a row group, too; the others keep their inode."""
+    """Also from the middle of a row group; the other parts keep their inodes."""
     write(big, tmp_path / "data" / name)
     assert score("--split-rows", "300", "--batch-size", "64").code == 0
     out = tmp_path / "out"
@@ -114,10 +114,10 @@ def test_only_missing_splits_are_made(
 
 @pytest.mark.parametrize("name", ["big.parquet", "big.csv"])
 @pytest.mark.parametrize(("before", "after"), [(300, 200), (200, 300), (1000, 400), (400, 2000), (300, 301)])
-def test_another_split_size_leaves_no_row_twice(
+def test_another_split_size_leaves_no_duplicate_row(
     score: Command, scoreline: Command, tmp_path: Path, big: pd.DataFrame, name: str, before: int, after: int
 ) -> None:
-    """P25: what the new parts do not replace by name is removed once they stand."""
+    """P25: old parts that no new part replaces by name are removed once the new parts exist."""
     write(big, tmp_path / "data" / name)
     assert score("--split-rows", before).code == 0
     result = score("--split-rows", after)
@@ -139,7 +139,7 @@ def test_another_split_size_leaves_no_row_twice(
 def test_an_input_that_grew_or_shrank(
     score: Command, scoreline: Command, tmp_path: Path, big: pd.DataFrame, name: str, rows: int
 ) -> None:
-    """P25: the parts of the file as it was do not stay beside those of the file as it is."""
+    """P25: parts of the old version of the file are removed."""
     file = write(big, tmp_path / "data" / name)
     assert score("--split-rows", "300").code == 0
     changed = pd.concat([big, big.head(300).assign(row_id=np.arange(1000, 1300))], ignore_index=True).head(rows)
@@ -152,8 +152,8 @@ def test_an_input_that_grew_or_shrank(
     assert scoreline("verify", tmp_path / "out").code == 0
 
 
-def test_surplus_of_a_killed_run_goes_with_the_next(score: Command, tmp_path: Path, big: pd.DataFrame) -> None:
-    """P26: every new part stands, and an old one, because the run died before it could remove it."""
+def test_the_next_run_removes_surplus_parts_of_a_killed_run(score: Command, tmp_path: Path, big: pd.DataFrame) -> None:
+    """P26: all new parts exist, and an old one, because the run was killed before it could remove it."""
     write(big, tmp_path / "data" / "big.parquet")
     assert score("--split-rows", "300").code == 0
     whole = parts(tmp_path / "out")
@@ -164,8 +164,10 @@ def test_surplus_of_a_killed_run_goes_with_the_next(score: Command, tmp_path: Pa
     assert parts(tmp_path / "out") == wanted
 
 
-def test_rejects_that_no_part_names_go(score: Command, scoreline: Command, tmp_path: Path, big: pd.DataFrame) -> None:
-    """P26: the run died between a part without rejects and the removal of those of the part it replaced."""
+def test_rejects_without_a_part_are_removed(
+    score: Command, scoreline: Command, tmp_path: Path, big: pd.DataFrame
+) -> None:
+    """P26: the run was killed after it published a part without rejects, before it removed the old rejects."""
     file = write(big, tmp_path / "data" / "big.parquet")
     assert score().code == 0
     old = (tmp_path / "out" / "_rejects" / "big.arrow").read_bytes()
@@ -179,19 +181,19 @@ def test_rejects_that_no_part_names_go(score: Command, scoreline: Command, tmp_p
     assert scoreline("verify", tmp_path / "out").code == 0
 
 
-def test_a_file_that_breaks_in_its_middle(
+def test_a_file_that_is_damaged_in_the_middle(
     score: Command, tmp_path: Path, big: pd.DataFrame, iris: Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The splits before stand, it alone has failed; mended, the rest is scored."""
+    """The earlier splits are kept and only this input fails; once it is fixed, the rest is scored."""
     from scoreline.pipeline.parquet import sizes
 
-    monkeypatch.setattr(sizes, "MOST_ROWS", 50)  # so much is decoded at once, and fails as one
+    monkeypatch.setattr(sizes, "MOST_ROWS", 50)  # the unit of decoding, which fails as a whole
     file = write(
         big, tmp_path / "data" / "big.parquet", row_group_size=100, write_page_checksum=True, use_dictionary=False
     )
     whole = file.read_bytes()
-    place = pq.ParquetFile(file).metadata.row_group(9).column(2).data_page_offset + 200
-    file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    offset = pq.ParquetFile(file).metadata.row_group(9).column(2).data_page_offset + 200
+    file.write_bytes(whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :])
     write(iris.frame, tmp_path / "data" / "other.parquet")
     result = score("--split-rows", "300", "--batch-size", "50")
     assert result.code == 65
@@ -209,8 +211,8 @@ def test_a_file_that_breaks_in_its_middle(
     assert big_rows == [row for row in range(1000) if row not in (5, 640, 999)]
 
 
-def test_inputs_whose_parts_would_meet(score: Command, tmp_path: Path, big: pd.DataFrame) -> None:
-    """`big.parquet` has a second split, and another input has its name; a file of one split is in nobody's way."""
+def test_inputs_whose_parts_have_the_same_name(score: Command, tmp_path: Path, big: pd.DataFrame) -> None:
+    """Another input has the name of the second split of `big.parquet`; that of a file with one split is accepted."""
     write(big, tmp_path / "data" / "big.parquet")
     write(big, tmp_path / "data" / "big-00001.parquet")
     result = score("--split-rows", "600")
@@ -219,8 +221,8 @@ def test_inputs_whose_parts_would_meet(score: Command, tmp_path: Path, big: pd.D
     assert score("--split-rows", "2000").code == 0
 
 
-def test_the_split_size_is_a_function_of_the_bundle(score: Command, tmp_path: Path, big: pd.DataFrame) -> None:
-    """Said in the log and the manifest; the same value named is the same work."""
+def test_the_split_size_depends_on_the_bundle(score: Command, tmp_path: Path, big: pd.DataFrame) -> None:
+    """It is in the log and the manifest; passing the same value rescores nothing."""
     write(big, tmp_path / "data" / "big.parquet")
     result = score()
     assert result.event("run_started")["split_rows"] == 1 << 20
@@ -228,8 +230,8 @@ def test_the_split_size_is_a_function_of_the_bundle(score: Command, tmp_path: Pa
     assert "nothing_to_do" in score("--split-rows", "5000").err  # one split either way
 
 
-def test_parts_made_otherwise_in_their_last_bits_are_said(score: Command, tmp_path: Path, big: pd.DataFrame) -> None:
-    """Kept, because the values are the same within rounding; the log tells in what they differ."""
+def test_parts_that_differ_in_the_last_bits_are_reported(score: Command, tmp_path: Path, big: pd.DataFrame) -> None:
+    """They are kept, because the values are equal within rounding; the log names the difference."""
     write(big, tmp_path / "data" / "big.parquet")
     assert score("--split-rows", "300", "--batch-size", "64").code == 0
     (tmp_path / "out" / "big-00002.parquet").unlink()
@@ -243,7 +245,7 @@ def test_parts_made_otherwise_in_their_last_bits_are_said(score: Command, tmp_pa
 def test_any_number_of_threads_gives_the_same_bytes(
     score: Command, tmp_path: Path, big: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, cores: int, iris: Example
 ) -> None:
-    """N9, within one process: the number of lanes and readers enters no part."""
+    """N9, within one process: parts do not depend on the number of lanes and readers."""
     from scoreline.pipeline.cores import Cores
     from scoreline.pipeline.running import run
 
@@ -263,7 +265,7 @@ def test_any_number_of_threads_gives_the_same_bytes(
 def test_a_new_file_during_the_run_is_left_for_the_next(
     score: Command, tmp_path: Path, big: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P17: the list of inputs is frozen when the run begins; what came later is said."""
+    """P17: the list of inputs is frozen when the run begins; later files are reported."""
     from scoreline.pipeline.inputs.parquet import Parquet
 
     write(big, tmp_path / "data" / "0.parquet")

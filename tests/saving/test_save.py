@@ -114,7 +114,7 @@ def test_a_bundle_replaces_a_bundle_and_nothing_else(tmp_path: Path) -> None:
     assert Scorer.load(tmp_path / "b", device="cpu").digest == second
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(ScorelineError, match="is no bundle"):
+    with pytest.raises(ScorelineError, match="is not a bundle"):
         save(tmp_path / "mine", nn.Linear(6, 3))
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ....schemas.bundle import BundleManifest
 from ...arrays import to_arrow, to_numpy
-from ...bundle.explained import explained, no_gradient
+from ...bundle.explain import find_explain_target, no_gradient
 from ...bundle.heads import head_fields
 from ...errors import UsageError, one_line
 from ...features.program import encoded, origins
@@ -65,11 +65,11 @@ class Attribution:
         limits: Collection[str],
         passes: Passes,
     ) -> None:
-        found = explained(manifest, explain)
+        found = find_explain_target(manifest, explain)
         sources = origins(manifest.features, manifest.steps)
         if explain.method == "integrated-gradients" and limits:
             raise no_gradient(sources[min(limits)])
-        self.explain, self._manifest, self._head, self._index = explain, manifest, found.head, found.place
+        self.explain, self._manifest, self._head, self._index = explain, manifest, found.head, found.index
         names = [feature.name for feature in manifest.features]
         self._explainer = Explainer(
             models,

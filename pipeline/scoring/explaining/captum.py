@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...bundle.explained import COMPLETE
+from ...bundle.explain import COMPLETE
 from ...errors import ScorelineError, UsageError, one_line
-from ...model.forward import Call, called
+from ...model.forward import Call, call_model
 from ...model.passes import Passes
 from ...options import ExplainMethod
 
@@ -204,7 +204,7 @@ class Explainer:
 
     def _forward(self, *given: Tensor) -> Tensor:
         """The forward function for captum: inputs, then the classes to explain → scores `[rows]`."""
-        self._passes.heed_stop()
+        self._passes.check_stopped()
         *tensors, classes = given
         named = zip(self._baseline, tensors, strict=True)
         inputs = {name: tensor.clone(memory_format=self._layout) for name, tensor in named}  # some overwrite it
@@ -212,7 +212,7 @@ class Explainer:
         if rows == 1:  # models that squeeze would drop the batch dimension of a single row
             inputs = {name: torch.cat([tensor, tensor]) for name, tensor in inputs.items()}
             classes = torch.cat([classes, classes])
-        scores: Tensor = self._score([called(model, inputs, self._call) for model in self._models], classes)
+        scores: Tensor = self._score([call_model(model, inputs, self._call) for model in self._models], classes)
         # The gradient of an unused input must be 0, not missing.
         unused = [tensor.flatten(1).sum(dim=1) * 0 for tensor in tensors if tensor.requires_grad]
         return scores[:rows] + sum(unused) if unused else scores[:rows]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from ...bundle.explained import COMPLETE
+from ...bundle.explain import COMPLETE
 from ...events import Event, Level
 from ...model.devices import Device
 from ...options import ColumnOptions
@@ -92,7 +92,7 @@ class Explain(Stage):
         index = np.searchsorted(kept_positions(features), kept)
         assert features.sent is not None or not features.num_kept, "explained rows were transferred"
         given = features.inputs if features.sent is None else features.sent.tensors
-        inputs = dense(self._device.some(given, index))
+        inputs = dense(self._device.select_rows(given, index))
         columns, number = self._attribution.columns(
             inputs, decoded.columns, self._options, block.origin.source, kept + block.first_row
         )

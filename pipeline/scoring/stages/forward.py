@@ -60,6 +60,6 @@ class Forward(Stage):
             reason = one_line(error)
             if not loaded.device.survives_errors:
                 raise ModelFailedError(f"the model fails: {reason}") from error
-        inputs = loaded.device.some(block.need_features().inputs, rows)
+        inputs = loaded.device.select_rows(block.need_features().inputs, rows)
         passed = loaded.members.run_isolating_failures(inputs, first=block.first, error=reason)
         return RawBatch(heads=passed.heads or loaded.no_rows().heads, failed=passed.failed, retried=passed.retried)

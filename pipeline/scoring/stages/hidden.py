@@ -40,7 +40,7 @@ class Hidden(Stage):
         else:
             passed = np.delete(np.arange(features.num_kept), list(raw.failed)) if raw.failed else None
             fetched = self._device.work(
-                block.need_sent(), lambda inputs: self._layers.run(self._device.some(inputs, passed))
+                block.need_sent(), lambda inputs: self._layers.run(self._device.select_rows(inputs, passed))
             )
             columns = [
                 pa.FixedSizeListArray.from_arrays(to_arrow(values.numpy().reshape(-1)), values.shape[1])

@@ -45,7 +45,7 @@ def test_columns_that_are_not_images(
         (["--dedupe"], "--dedupe is for tables"),
         (["--explain", "occlusion"], "images"),
         (["--explain", "integrated-gradients"], "images"),
-        (["--hidden", "nope"], "is no layer"),
+        (["--hidden", "nope"], "is not a layer"),
     ],
 )
 def test_options_that_do_not_apply_to_images(

@@ -201,4 +201,4 @@ def test_parts_of_other_inputs_are_neither_removed_nor_written_over(
     shutil.copy(data / "0.parquet", other / "s-00001.parquet")
     result = scoreline(*words[:-2], "--input", other)
     assert result.code == 73
-    assert "s-00001.parquet holds rows of 's.parquet', which is not among the inputs" in result.message
+    assert "s-00001.parquet contains rows of 's.parquet', which is not among the inputs" in result.message

@@ -36,11 +36,11 @@ Command = Callable[..., Result]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--dedupe"], "--dedupe is for tables, and 'x' is of sequences"),
-        (["--explain", "occlusion"], "--explain is for features of a table, and input 'x' is of sequences"),
-        (["--top-k", "2"], "--top-k is for multiclass, and the bundle's task is tagging"),
-        (["--threshold", "0.4"], "--threshold is for binary and multilabel, and the bundle's task is tagging"),
-        (["--hidden", "end"], "a sequence's are as long as it is"),
+        (["--dedupe"], "--dedupe is for tables, and input 'x' consists of sequences"),
+        (["--explain", "occlusion"], "--explain is for tables, and input 'x' consists of sequences"),
+        (["--top-k", "2"], "--top-k is for multiclass, but the bundle's task is tagging"),
+        (["--threshold", "0.4"], "--threshold is for binary and multilabel, but the bundle's task is tagging"),
+        (["--hidden", "end"], "those of sequences vary in length"),
     ],
 )
 def test_options_that_do_not_apply_to_lists(

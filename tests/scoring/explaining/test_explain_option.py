@@ -91,10 +91,10 @@ def test_attributions_stay_with_their_rows_if_others_are_rejected(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--explain-rows", "5%"], "--explain-rows and --explain-target go with --explain"),
+        (["--explain-rows", "5%"], "--explain-rows and --explain-target need --explain"),
         (["--explain", "shapley", "--explain-rows", "0%"], "neither all nor a percentage"),
         (["--explain", "shapley", "--explain-rows", "120%"], "neither all nor a percentage"),
-        (["--explain", "shapley", "--explain-target", "cat"], "is none of '0', '1'"),
+        (["--explain", "shapley", "--explain-target", "cat"], "use one of '0', '1'"),
         (["--explain", "magic"], "integrated-gradients"),
     ],
 )

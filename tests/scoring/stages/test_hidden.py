@@ -121,7 +121,7 @@ def test_an_ensemble_has_one_column_per_member(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "message"), [("firt", "did you mean first"), ("first.0", "is no layer"), ("", "is no layer")]
+    ("layer", "message"), [("firt", "did you mean first"), ("first.0", "is not a layer"), ("", "is not a layer")]
 )
 def test_unknown_layers_are_refused(files: Path, scoreline: Command, layer: str, message: str) -> None:
     """Before the first row, with a suggestion of similar names."""

@@ -1,6 +1,4 @@
-"""What `--explain` asks for → the head, class and columns it means, the rows it takes, and the row that others are
-compared with. Known before torch is imported.
-"""
+"""Resolves `--explain` to a head, a class and columns. Does not import torch."""
 
 from dataclasses import dataclass
 
@@ -22,47 +20,47 @@ COMPLETE = ("integrated-gradients", "shapley")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Explained:
-    """The head whose score is explained, and the place of the class or output; None where it is the predicted class of
-    each row."""
+class ExplainTarget:
+    """The head whose score is explained, and the index of the class or output; None for the predicted class of each
+    row."""
 
     head: AnyHead
-    place: int | None
+    index: int | None
 
 
-def explained(manifest: BundleManifest, explain: Explain) -> Explained:
-    """The head and class that are meant.
+def find_explain_target(manifest: BundleManifest, explain: Explain) -> ExplainTarget:
+    """The head and class whose score is explained.
 
     Raises:
-        UsageError: no such class, several to choose from, or a bundle that cannot be explained this way.
+        UsageError: there is no such class, or several and none is named, or the method does not support the bundle.
     """
     _refuse(manifest, explain)
     several = len(manifest.heads) > 1
-    choices: dict[Target, Explained] = {}
+    choices: dict[Target, ExplainTarget] = {}
     for head in manifest.heads:
-        for name, place in task_of(head).explain_targets():
-            choices[(*((head.name,) if several else ()), *name)] = Explained(head=head, place=place)
+        for name, index in task_of(head).explain_targets():
+            choices[(*((head.name,) if several else ()), *name)] = ExplainTarget(head=head, index=index)
     target = find_target(explain.target, choices, "--explain-target") if explain.target else ()
     if target in choices:
         return choices[target]
-    said = (
-        f"--explain-target {explain.target!r} is none of" if explain.target else "--explain-target is to say which of"
+    problem = (
+        f"--explain-target {explain.target!r} is not a target" if explain.target else "--explain-target is missing"
     )
-    raise UsageError(f"{said} {', '.join(repr(name) for name in names_of(choices))}")
+    raise UsageError(f"{problem}; use one of {', '.join(repr(name) for name in names_of(choices))}")
 
 
 def _refuse(manifest: BundleManifest, explain: Explain) -> None:
     other = [entry for entry in manifest.inputs if not kind_of(entry).tabular]
     if other:
         raise UsageError(
-            f"--explain is for features of a table, and input {other[0].name!r} is of {other[0].kind}s; leave it out"
+            f"--explain is for tables, and input {other[0].name!r} consists of {other[0].kind}s; leave it out"
         )
     if any(task_of(head).generates for head in manifest.heads):
-        raise UsageError("--explain is for the scores of a row, and generation makes a text of many; leave it out")
+        raise UsageError("--explain needs one score per row, and generation has one per token; leave it out")
     for step in manifest.steps:
         if isinstance(step, PolynomialStep | NormalizeStep) and len(step.features) > 1:
             raise UsageError(
-                f"--explain cannot tell features apart behind step {step.kind!r}, which makes one number of several;"
+                f"--explain cannot separate features after step {step.kind!r}, which combines several into one number;"
                 " leave it out"
             )
     if explain.method != "integrated-gradients":
@@ -71,7 +69,7 @@ def _refuse(manifest: BundleManifest, explain: Explain) -> None:
     whole = [entry for entry in manifest.inputs if entry.takes_integers]
     if opaque:
         raise UsageError(
-            f"--explain integrated-gradients needs gradients, and a model of kind {opaque[0]} has none; say shapley,"
+            f"--explain integrated-gradients needs gradients, and a model of kind {opaque[0]} has none; use shapley,"
             " lime or occlusion"
         )
     if whole:
@@ -79,15 +77,15 @@ def _refuse(manifest: BundleManifest, explain: Explain) -> None:
 
 
 def no_gradient(feature: str) -> UsageError:
-    """A feature that is an index has no gradient."""
+    """The error for a feature that is an index, which has no gradient."""
     return UsageError(
-        f"--explain integrated-gradients needs numbers, and {feature!r} is an index into an embedding; say shapley,"
+        f"--explain integrated-gradients needs numbers, and {feature!r} is an index into an embedding; use shapley,"
         " lime or occlusion"
     )
 
 
 def explain_option(job: ScoreJob) -> str | None:
-    """How rows are explained, as it is written in a fingerprint."""
+    """The value of `--explain` as an entry of the fingerprint."""
     explain = job.columns.explain
     if explain is None:
         return None
@@ -96,14 +94,14 @@ def explain_option(job: ScoreJob) -> str | None:
 
 
 def explain_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.Field]:
-    """`attribution_<feature>` each, float32, null in rows that are not explained; behind them `attribution_gap`, where
-    the method promises that attributions sum to the difference in score.
+    """`attribution_<feature>` each, float32, null in rows that are not explained; after them `attribution_gap`, where
+    the method guarantees that attributions sum to the difference in score.
 
-    Raises as `explained` does.
+    Raises as `find_explain_target` does.
     """
     explain = options.explain
     if explain is None:
         return []
-    explained(manifest, explain)
+    find_explain_target(manifest, explain)
     names = [ATTRIBUTION + feature.name for feature in manifest.features]
     return [pa.field(name, pa.float32()) for name in (*names, *([GAP] if explain.method in COMPLETE else []))]
