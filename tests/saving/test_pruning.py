@@ -44,7 +44,7 @@ def test_the_smallest_weights_are_zero_and_the_others_unchanged(
     assert pruning["largest_difference"] == pytest.approx(np.abs(pruned - whole).max(), rel=1e-4)
     shown = scoreline("check", "--bundle", tmp_path / "b").out
     assert "72 of 144 weights are zero" in shown
-    assert "not get faster" in shown
+    assert "do not run faster" in shown
 
 
 @pytest.mark.parametrize(
