@@ -189,10 +189,10 @@ def test_ambiguous_attributions_are_refused(tmp_path: Path) -> None:
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2)), columns=["a", "b"])
     scaler = PolynomialFeatures(2).fit(frame)
     save_bundle(tmp_path / "p", nn.Linear(6, 1), features=["a", "b"], task=Regression(), scaler=scaler, sample=frame)
-    with pytest.raises(Exception, match="makes one number of several"):
+    with pytest.raises(Exception, match="combines several into one number"):
         explained(tmp_path / "p", frame, "shapley")
     save_bundle(tmp_path / "t", nn.Linear(2, 2), features=["a", "b"], task=Regression(["u", "v"]), sample=frame)
-    with pytest.raises(Exception, match="say which of 'u', 'v'"):
+    with pytest.raises(Exception, match="is missing; use one of 'u', 'v'"):
         explained(tmp_path / "t", frame, "shapley")
     assert len(explained(tmp_path / "t", frame, "shapley", target="v")) == 40
 
