@@ -46,7 +46,7 @@ def test_blocks_and_passes_fit_their_room(iris: Example, device: str, features: 
         assert rows == most or 2 * rows * row_bytes > room
 
 
-def test_rows_that_are_asked_for_are_taken(iris: Example) -> None:
+def test_requested_rows_are_used(iris: Example) -> None:
     """Any number, of blocks and passes alike."""
-    found = block_size(manifest_of(iris), [], "cpu", asked=7)
+    found = block_size(manifest_of(iris), [], "cpu", batch_rows=7)
     assert (found.rows, found.pass_rows) == (7, 7)
