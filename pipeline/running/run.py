@@ -141,7 +141,7 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, c
         return load_blocks(planned, loaded, options, ledger.block_rows, decoders)
 
     with (
-        open_decoders(cores if "images" in line.load_names else 0) as decoders,
+        open_decoders(cores if line.opens_files else 0) as decoders,
         Readers(
             ledger.plan.partitions,
             load,
@@ -157,7 +157,7 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, c
             readers.loader(),
             lambda item: score_block(item, line),
             pool,
-            room=Room(depth=_depth(scorer, ledger, lanes), max_bytes=max_bytes),
+            room=Room(depth=_depth(scorer, ledger, lanes, opens_files=line.opens_files), max_bytes=max_bytes),
             weigh=_weight,
             waits=Waits(loading=line.load_names, scoring=line.score_names),
         )
@@ -188,12 +188,12 @@ def num_readers(plan: Plan, cores: int) -> int:
     return max(1, min(cores // needed, len(plan.partitions)))
 
 
-def _depth(scorer: Scorer, ledger: Ledger, lanes: int) -> int:
+def _depth(scorer: Scorer, ledger: Ledger, lanes: int, *, opens_files: bool) -> int:
     """The number of blocks in flight: enough that the lanes have work while a row group is written (half a row group is
     as good as a whole one, measured), within the memory limit. Bounds waiting blocks; results do not depend on it."""
     columns = max(len(planned.read.names) for planned in ledger.plan.partitions)
     block_bytes = ledger.block_rows * (8 * columns + 4 * scorer.loaded.values_per_row())
-    if "images" in ledger.stage_names:  # the sizes of image files are unknown
+    if opens_files:  # of unknown size
         return 2 * lanes
     depth = max(2 * lanes, min(ROW_GROUP_ROWS // ledger.block_rows // 2, MAX_IN_FLIGHT_BYTES // block_bytes))
     if ledger.job.memory_bytes is None:

@@ -165,6 +165,11 @@ class Line:
             block.abandon()
             raise
 
+    @property
+    def opens_files(self) -> bool:
+        """Whether a stage opens a file for each row."""
+        return any(stage.opens_files for stage in self.load_stages)
+
     def score_until(self, name: str) -> tuple[Stage, ...]:
         """The scoring stages up to and including the named one."""
         return self.score_stages[: 1 + [stage.name for stage in self.score_stages].index(name)]

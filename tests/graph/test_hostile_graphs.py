@@ -250,7 +250,9 @@ def test_golden_rows_that_unpack_to_far_more_are_refused(
     digest = hashlib.sha256((bundle / "golden.parquet").read_bytes()).hexdigest()
     manifest["files"]["golden.parquet"] = f"sha256:{digest}"
     (bundle / "bundle.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match={"rows": "400 rows", "dictionary": "DICTIONARY", "sizes": "decompresses"}[kind]):
+    with pytest.raises(
+        BundleError, match={"rows": "400 rows", "dictionary": "DICTIONARY", "sizes": "decompresses"}[kind]
+    ):
         Scorer.load(bundle, device="cpu")
 
 

@@ -27,6 +27,7 @@ class Images(Stage):
     """
 
     name = "images"
+    opens_files = True
 
     def __init__(self, kinds: Sequence[InputKind[Any]], mapper: Mapper = map) -> None:
         self._kinds = {kind.entry.columns[0]: kind for kind in kinds if kind.opens_files}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from ...events import Event
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 class Stage(ABC):
     """One step of the line: takes a block, and returns it with this step's result.
 
-    `name` is its row in the stage table. Loading stages run in the reader thread of one partition and may keep state
+    `name` is its row in the stage table. `opens_files`: whether it opens a file for each row, in threads that all
+    readers share; the sizes of those files are unknown, so fewer blocks are in flight. Loading stages run in the reader thread of one partition and may keep state
     between its blocks; scoring stages are shared by all lanes and must be stateless.
     """
 
-    name: str
+    name: ClassVar[str]
+    opens_files: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, block: Block) -> Block:
