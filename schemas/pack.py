@@ -4,9 +4,9 @@ specs of `save_bundle`, as tables; paths are relative to the file.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from .base import Schema
 from .specs.inputs import FloatSequence, Image, Table, TokenSequence
@@ -33,6 +33,17 @@ class ModelFile(Schema):
     #: A function that makes the module, as `module:function`; it is imported from beside the spec.
     factory: str | None = None
     factory_args: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        """Refuse fields that exclude each other, or have no effect without another."""
+        for one, others in (("file", ("weights", "layers", "factory")), ("layers", ("factory",))):
+            for other in others:
+                if getattr(self, one) is not None and getattr(self, other) is not None:
+                    raise ValueError(f"both {one!r} and {other!r} are given; keep one of them")
+        if self.factory_args and self.factory is None:
+            raise ValueError("'factory_args' is given without 'factory'; add the factory")
+        return self
 
 
 class ScalerFile(Schema):

@@ -86,6 +86,8 @@ def _settings(job: "JobFile") -> dict[str, Any]:
 def _job_problem(problem: Any) -> str | None:
     """What is wrong with a setting, with the closest valid name; None for problems that pydantic describes."""
     *section, name = (str(part) for part in problem["loc"])
+    if problem["type"] == "string_pattern_mismatch" and section[:1] == ["trust"]:
+        return f"trust: {problem['input']!r} is not a digest; use sha256:… as scoreline check prints it"
     if problem["type"] == "string_pattern_mismatch" and section:
         return f"{'.'.join([*section, name])}: {problem['input']!r} is not a single ASCII character"
     if problem["type"] == "value_error":

@@ -242,6 +242,7 @@ OPTIONS = (
         group="Safety",
         help="Digest of a bundle that may execute the code it contains; may be repeated.",
         metavar="DIGEST",
+        parse=values.digest,
         multiple=True,
     ),
     Option(

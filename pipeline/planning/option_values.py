@@ -24,6 +24,13 @@ def text(value: Any) -> str:
     return str(value)
 
 
+def digest(value: Any) -> str:
+    """The digest of a bundle."""
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", str(value)):
+        raise ValueError(f"{_shortened(value)} is not a digest; use sha256:… as scoreline check prints it")
+    return str(value)
+
+
 def positive(value: Any) -> int:
     """An integer of at least 1."""
     if not re.fullmatch(rf"[0-9]{{1,{MAX_DIGITS}}}", str(value).strip()) or int(value) < 1:

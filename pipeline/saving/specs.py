@@ -32,6 +32,8 @@ LINES = {
     "longest": "longest = 128",
     "file": 'file = "scaler.skops"',
 }
+#: pydantic's names for the alternatives of a union, which are not fields.
+_UNION_TAGS = ("bool", "int", "float", "str")
 #: pydantic's error types for unknown fields.
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
@@ -118,6 +120,8 @@ def _path(parts: Sequence[str | int]) -> str:
     """`("labels", 0)` → `labels[0]`."""
     text = ""
     for part in parts:
+        if text and part in _UNION_TAGS:
+            continue
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
 
@@ -139,7 +143,13 @@ def named_tasks(given: Any) -> dict[str, AnyTask]:
     if not given:
         raise BundleError('task is an empty mapping; pass one spec for each name: {"fraud": Binary(["no", "yes"])}')
     example = 'task={"fraud": Binary(labels=["no", "yes"])}'
-    return {str(name): _one_of(TASKS, each, task_label(name), example) for name, each in given.items()}
+    return {_spec_name("task", name): _one_of(TASKS, each, task_label(name), example) for name, each in given.items()}
+
+
+def _spec_name(argument: str, name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise BundleError(f"{argument}: {name!r} is not a name; the keys of the mapping are names, as text")
+    return name
 
 
 def task_label(name: Any) -> str:
@@ -169,7 +179,9 @@ def named_inputs(features: Any, inputs: Any) -> dict[str, AnyInputSpec]:
     if not inputs:
         raise BundleError(f"inputs is an empty mapping; pass one spec for each argument of forward, or {example}")
     example = 'inputs={"photo": Image("photo", size=(224, 224))}'
-    return {str(name): _one_of(INPUTS, each, f"input {name!r}", example) for name, each in inputs.items()}
+    return {
+        _spec_name("inputs", name): _one_of(INPUTS, each, f"input {name!r}", example) for name, each in inputs.items()
+    }
 
 
 def _feature_names(features: Any) -> Sequence[str]:

@@ -46,7 +46,7 @@ def _labels(value: Any) -> list[Any]:
 
 def _label(value: Any) -> Any:
     label = plain(value)
-    if not isinstance(label, Label) or (isinstance(label, float) and math.isnan(label)):
+    if not isinstance(label, Label) or (isinstance(label, float) and not math.isfinite(label)):
         raise ValueError(f"{label!r} is a {type(label).__name__}; labels are text, numbers or booleans")
     return label
 
@@ -66,7 +66,10 @@ def _number(value: Any) -> float:
     value = plain(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{value!r} is not a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError("the number is too large for a float") from error
 
 
 def _in_range(value: Any, low: float, high: float, *, inside: bool = False) -> float:
@@ -108,7 +111,11 @@ def _names(value: Any) -> list[str]:
 
 
 def _words(value: Any) -> list[str]:
-    return [str(word) for word in _list(value)]
+    words = _list(value)
+    for word in words:
+        if isinstance(word, bool) or not isinstance(word, str | int):
+            raise ValueError(f"{word!r} is not a word; words are text")
+    return [str(word) for word in words]
 
 
 def _vocabularies(value: Any) -> dict[str, list[str]]:
@@ -137,8 +144,11 @@ def _one_output(value: Any) -> Any:
 
 
 def _threshold(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {label: _in_range(number, 0, 1) for label, number in value.items()}
+    if hasattr(value, "items"):  # a mapping, or a series of pandas by its index
+        numbers = list(value.items())
+        if len({str(label) for label, _ in numbers}) < len(numbers):
+            raise ValueError("a label is named twice")
+        return {label: _in_range(number, 0, 1) for label, number in numbers}
     value = plain(value)
     return [_in_range(number, 0, 1) for number in value] if isinstance(value, list) else _in_range(value, 0, 1)
 

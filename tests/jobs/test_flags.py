@@ -1,10 +1,14 @@
 """The flags of every command: adding one is a deliberate change."""
 
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 import click
 import pytest
 from scoreline.jobs.cli import COMMANDS
+
+from conftest import Result
 
 FLAGS = {
     "score": {
@@ -39,3 +43,14 @@ def test_flags(name: str) -> None:
     command: click.Command = getattr(import_module(f"scoreline.jobs.{name}"), name)
     options = [option for option in command.params if isinstance(option, click.Option)]
     assert {flag for option in options for flag in (*option.opts, *option.secondary_opts)} == FLAGS[name]
+
+
+def test_a_digest_is_checked(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
+    """From the command line, the environment and a job file alike, before anything is read."""
+    words = ["--bundle", tmp_path / "b", "--input", tmp_path / "i", "--output", tmp_path / "o"]
+    message = "is not a digest; use sha256:… as scoreline check prints it"
+    flag = scoreline("score", *words, "--trust", "zz")
+    assert (flag.code, message in flag.err) == (2, True)
+    (tmp_path / "job.toml").write_text('trust = ["sha256:zz"]')
+    job = scoreline("score", *words, "--job", tmp_path / "job.toml")
+    assert (job.code, f"trust: 'sha256:zz' {message}" in job.err) == (78, True)

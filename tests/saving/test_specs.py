@@ -57,6 +57,10 @@ def refused(folder: Path, **changes: Any) -> str:
         (Binary(LABELS, threshold=1.3), "task: threshold: 1.3 is not between 0 and 1"),
         ({"fraud": Binary(LABELS, threshold=1.3)}, "task 'fraud': threshold: 1.3 is not between 0 and 1"),
         (Binary(LABELS, threshold="high"), "task: threshold: 'high' is not a number"),
+        (Binary(LABELS, threshold=10**400), "task: threshold: the number is too large for a float"),
+        (Multilabel(LABELS, threshold={1: 0.2, "1": 0.3}), "task: threshold: a label is named twice"),
+        (Multiclass([1.0, float("inf")]), "task: labels: inf is a float; labels are text, numbers or booleans"),
+        ({1: Binary(LABELS), "1": Binary(LABELS)}, "task: 1 is not a name"),
         (Binary(["a", "b", "c"]), "task: labels: binary takes 2 labels, not 3: ['a', 'b', 'c']"),
         (Binary(LABELS, outputs="logit"), "task: outputs: 'logit' is not one of 'logits', 'probabilities'"),
         (Binary(LABELS, output=1.5), "task: output: 1.5 is not the index of an output in a tuple"),
@@ -114,6 +118,7 @@ def test_wrong_tasks(tmp_path: Path, task: Any, message: str) -> None:
         (Table(["a", "a"]), "column 'a' appears twice among ['a', 'a']"),
         (Table([""]), "the bundle cannot be described: name: '' is empty"),
         (Table(["a"], vocabularies={"a": "xy"}), "inputs: vocabularies: 'xy' is not a list of the words of 'a'"),
+        (Table(["a"], vocabularies={"a": ["x", None]}), "inputs: vocabularies: None is not a word; words are text"),
         (Table(["a"], vocabularies=["xy"]), "inputs: vocabularies: ['xy'] is not a mapping of columns to their words"),
         ({"x": Table(["a"]), "y": Image("a", size=(2, 2))}, "column 'a' is used by Table and by Image; it can only"),
         ({"x": ["a", "b"]}, "input 'x' is the list ['a', 'b']; pass one of Table, Image, TokenSequence, FloatSequence"),
@@ -198,3 +203,7 @@ def test_arrays_series_and_numpy_numbers(tmp_path: Path) -> None:
     save_bundle(tmp_path / "b", nn.Linear(2, 2), features=np.array(["a", "b"]), task=task, sample=FRAME)
     (head,) = Scorer.load(tmp_path / "b", device="cpu").manifest.heads
     assert (head.labels, head.thresholds) == (["u", "v"], [0.5, 0.25])
+    task = Multilabel(["u", "v"], threshold=pd.Series({"v": 0.25, "u": 0.5}))
+    save_bundle(tmp_path / "c", nn.Linear(2, 2), features=["a", "b"], task=task, sample=FRAME)
+    (head,) = Scorer.load(tmp_path / "c", device="cpu").manifest.heads
+    assert head.thresholds == [0.5, 0.25]

@@ -85,6 +85,8 @@ def test_a_spec_survives_json(tmp_path: Path) -> None:
         ("[scaler]\nfile = 'a'\nkind = 'std'", "scaler: kind: 'std' is not one of 'standard', 'minmax'"),
         ("[[scaler]]\nfile = 'a'\nfeature = ['a']", "scaler[0]: 'feature' is not a field; did you mean 'features'?"),
         ("[model]\nweight = 'a'", "model: 'weight' is not a field; did you mean 'weights'?"),
+        ("[model]\nfile = 'a'\nweights = 'b'", "model: both 'file' and 'weights' are given; keep one of them"),
+        ("[model]\nweights = 'b'\nfactory_args = {a = 1}", "model: 'factory_args' is given without 'factory'"),
         ("[model]\nlayers = 3", "model: layers: 3 is not a list"),
         ("[model]\ncombine = 'vote'\n[[model.members]]\nfil = 'a'", "model: members[0]: 'fil' is not a field; did you"),
         ("model = 'm.onnx'", "model: 'm.onnx' is not a table; write [model]"),
