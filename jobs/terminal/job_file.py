@@ -35,7 +35,6 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
         return None
     from pydantic import ValidationError  # only for a run with a job file
 
-    from ...pipeline.bundle.bundle import first_problem
     from ...schemas.job import JobFile
 
     path = Path(value)
@@ -44,7 +43,7 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
     except OSError as error:
         raise JobFileError(f"job file {value!r} cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        raise JobFileError(f"job file {value!r}: {_job_problem(error.errors()[0]) or first_problem(error)}") from error
+        raise JobFileError(f"job file {value!r}: {_job_problem(error.errors()[0])}") from error
     except ValueError as error:
         raise JobFileError(f"job file {value!r} is not TOML: {one_line(error)}") from error
     given = _settings(job)
@@ -83,21 +82,33 @@ def _settings(job: "JobFile") -> dict[str, Any]:
     return {name: setting for name, setting in job.model_dump(exclude={"csv"}).items() if setting is not None}
 
 
-def _job_problem(problem: Any) -> str | None:
-    """What is wrong with a setting, with the closest valid name; None for problems that pydantic describes."""
-    *section, name = (str(part) for part in problem["loc"])
-    if problem["type"] == "string_pattern_mismatch" and section[:1] == ["trust"]:
-        return f"trust: {problem['input']!r} is not a digest; use sha256:… as scoreline check prints it"
-    if problem["type"] == "string_pattern_mismatch" and section:
-        return f"{'.'.join([*section, name])}: {problem['input']!r} is not a single ASCII character"
-    if problem["type"] == "value_error":
-        got = f"{problem['input']!r} " if isinstance(problem["input"], str) else ""
-        return f"{'.'.join([*section, name])}: {got}{problem['ctx']['error']}"
-    if problem["type"] != "extra_forbidden":
-        return None
+def _job_problem(problem: Any) -> str:
+    """What is wrong with a setting: its name, the value and the rule; the closest name for one that is unknown."""
     from ...schemas.job import CsvSection, JobFile
 
-    known = CsvSection.model_fields if section else JobFile.model_fields
-    close = get_close_matches(name.replace("-", "_"), known, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{name!r} is not {'a setting of [csv]' if section else 'an option of scoreline score'}{hint}"
+    known = {*JobFile.model_fields, *CsvSection.model_fields}
+    path, value = [str(part) for part in problem["loc"]], problem["input"]
+    if problem["type"] == "extra_forbidden":
+        *section, name = path
+        names = CsvSection.model_fields if section else JobFile.model_fields
+        close = get_close_matches(name.replace("-", "_"), names, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"{name!r} is not {'a setting of [csv]' if section else 'an option of scoreline score'}{hint}"
+    setting = ".".join(part for part in path if part in known)  # pydantic also names the alternatives of a union
+    match problem["type"]:
+        case "string_pattern_mismatch" | "string_too_long" | "string_too_short" if setting.startswith("csv"):
+            return f"{setting}: {value!r} is not a single ASCII character"
+        case "string_pattern_mismatch":
+            return f"{setting}: {value!r} is not a digest; use sha256:… as scoreline check prints it"
+        case "value_error":
+            got = f"{value!r} " if isinstance(value, str) else ""
+            return f"{setting}: {got}{problem['ctx']['error']}"
+        case "literal_error":
+            return f"{setting}: {value!r} is not one of {problem['ctx']['expected']}"
+        case "bool_type":
+            return f"{setting}: {value!r} is neither true nor false"
+        case "greater_than_equal":
+            return f"{setting}: {value!r} is too small; the limit is {problem['ctx']['ge']}"
+        case kind if kind.startswith("date"):
+            return f"{setting}: {value!r} is not a date; use 2026-11-24"
+    return f"{setting}: {value!r} is not a valid value"
