@@ -10,11 +10,12 @@ import pyarrow as pa
 from ...schemas.run import HeadRecord, PartitionRecord, RunManifest
 from ..errors import DataError, PartitionError, UsageError, one_line
 from ..inputs.discover import hive_keys
-from ..inputs.formats import FORMATS
+from ..inputs.formats import recorded_format
 from ..outputs.manifest import read_manifest
 from ..outputs.store import SUCCESS, Store
 from ..parquet.file import ParquetSource
 from ..storage.folders import listing_error
+from ..tasks.tasks import TASKS
 from .evaluators import EVALUATORS, Evaluation
 from .joins import Keys
 from .label_file import LabelFile, LabelTable
@@ -48,6 +49,8 @@ def evaluate(
     manifest = finished(store)
     chosen = _chosen(manifest, head)
     evaluator = EVALUATORS.get(chosen.task)
+    if chosen.task not in TASKS:
+        raise DataError(f"run.json names the task {chosen.task!r}, which is not one of {', '.join(TASKS)}")
     if evaluator is None:
         raise UsageError("generated sequences cannot be evaluated, since they have no single correct answer")
     wanted = evaluator.num_columns(chosen)
@@ -103,7 +106,7 @@ class _Part:
 
     def __init__(self, name: str, record: PartitionRecord) -> None:
         self.name, self.path = name, dict(hive_keys(record.source))
-        self._untyped = FORMATS[record.format].cells_are_text
+        self._untyped = recorded_format(record.format).cells_are_text
 
     def column(self, rows: pa.RecordBatch | pa.Table, name: str) -> Any:
         """A column of the file, or one from the path, as text."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 from ...schemas.run import PartitionRecord, PartRecord, Receipt, RunManifest
 from ..errors import PartitionError, one_line
 from ..inputs.discover import is_unchanged
-from ..inputs.formats import FORMATS
+from ..inputs.formats import recorded_format
 from ..nested import converted, equal, take_rows
 from ..outputs.assemble import reasons_of
 from ..outputs.manifest import read_manifest
@@ -191,7 +191,7 @@ def _verify_keys(store: Store, record: PartitionRecord, receipt: Receipt, reject
             keys = part.names[: receipt.num_keys]
         if not keys:
             return
-        format = FORMATS[partition.format]  # noqa: A001 - the usual name
+        format = recorded_format(partition.format)  # noqa: A001 - the usual name
         header, _ = format.read_schema(partition, dialect, keys)
         missing = [name for name in keys if header.names.count(name) != 1]
         if missing:

@@ -1,7 +1,6 @@
 """Sequence examples: tagging words, and converting spelled-out numbers to digits."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +9,6 @@ from ...schemas.specs.inputs import TokenSequence
 from ...schemas.specs.tasks import Generation, Tagging
 from ..saving.save import save_bundle
 from .example import Example, frame_of
-
-if TYPE_CHECKING:
-    pass
 
 _PEOPLE, _PLACES = ["anna", "ben", "carla", "paris", "florence"], ["berlin", "rome", "paris", "florence", "oslo"]
 _GOODS, _NUMBERS = ["pears", "books", "lamps", "ropes"], ["two", "three", "ten", "forty"]

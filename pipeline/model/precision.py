@@ -4,14 +4,14 @@ The conversion does not depend on the rows of a block, so that a row's score doe
 activations are never scaled by values of other rows.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import BundleError, GoldenMismatchError, UsageError
+from ..options import Precision
 
-Precision = Literal["fp32", "bf16", "fp16", "int8"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 #: Factors on the tolerance for golden rows: a few roundings of each format, whose unit is 2^-8, 2^-11, 2^-7 of a value.
 TOLERANCE = {"fp32": 1.0, "bf16": 500.0, "fp16": 100.0, "int8": 500.0}

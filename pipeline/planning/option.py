@@ -7,10 +7,10 @@ from typing import Any, Literal
 from ..options import ScoreJob
 from .option_values import text
 
-#: Where the value goes: a field of `ScoreJob`, of its `columns`, a part of its `Explain`; or it is the command's own.
+#: Where the value is stored: in a field of `ScoreJob`, of its `columns`, or of its `Explain`; `command`: in none.
 Part = Literal["job", "columns", "explain", "command"]
-#: What another value means for parts that exist: they are rescored; they are kept, but new parts may differ from them
-#: in the last bits; or they are the same.
+#: The effect of another value on existing parts: they are rescored; they are kept, but new parts may differ from them
+#: in the last bits; or none.
 Effect = Literal["rescored", "last bits", "none"]
 
 
@@ -18,11 +18,11 @@ Effect = Literal["rescored", "last bits", "none"]
 class Option:
     """One option. `batch_size` is the line in a job file, `--batch-size` the flag, SCORELINE_BATCH_SIZE the variable.
 
-    `help`: one line, in the imperative. `parse`: from what people write to the value; raises ValueError.
-    `choices`: instead of `parse`. `switch`: `--name/--no-name`. `multiple`: may be repeated; a list in a job file.
-    `default`: as people would write it; None where there is none, and `shown_default` says what then holds.
-    `path`: relative to the job file, if it is in one. `part`, `field`: where the value goes; the field has the option's
-    name where it is not given. `effect`: what another value means for existing parts. `mark`: the value as an entry of
+    `help`: one line, in the imperative. `parse`: converts the text of a user to the value; raises ValueError.
+    `choices`: the allowed values, instead of `parse`. `switch`: `--name/--no-name`. `multiple`: may be repeated; a list
+    in a job file. `default`: as a user would write it; None where there is none, and `shown_default` describes what
+    applies then. `path`: relative to the job file, if it is in one. `part`, `field`: where the value is stored; `field`
+    defaults to the name of the option. `effect`: of another value on existing parts. `mark`: the value as an entry of
     the fingerprint, None where it is off, so that a new option makes no part out of date. `recorded`: the value in
     run.json.
     """
@@ -47,7 +47,7 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """As it is on the command line."""
+        """The flag on the command line."""
         name = self.name.replace("_", "-")
         return f"--{name}/--no-{name}" if self.switch else f"--{name}"
 
@@ -62,7 +62,7 @@ class Option:
         return self.field or self.name
 
     def value(self, given: Any) -> Any:
-        """The typed value of what a job file gives, or of the default where that is None.
+        """The typed value of a setting in a job file, or of the default if that is None.
 
         Raises:
             ValueError: it is not a value of this option.

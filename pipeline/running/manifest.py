@@ -38,6 +38,7 @@ def head_records(manifest: BundleManifest, options: ColumnOptions) -> list[HeadR
 
 
 def partition_record(partition: Partition, parts: list[PartRecord], error: str | None) -> PartitionRecord:
+    """The outcome of one input. `error`: why it could not be read completely."""
     return PartitionRecord(
         source=partition.name,
         path=partition.path,

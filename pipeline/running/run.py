@@ -25,7 +25,7 @@ from ..outputs.part_file import ROW_GROUP_ROWS
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..planning.existing import scan_output
 from ..planning.plan import Plan, PlannedPartition, default_split_rows, make_plan, refuse_overlap
-from ..scoring.line import LineOptions, compose
+from ..scoring.line import Line, LineOptions, compose
 from ..scoring.retries import Retries
 from .commit import (
     check_parts_exist,
@@ -105,11 +105,14 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
             for error in plan.failed:
                 emit(PartitionFailed(partition=error.partition, reason=str(error)))
                 ledger.fail(error)
+            line = None
             if scorer is not None:
                 store.write(MANIFEST, encode_manifest(ledger.manifest(None, ended=False)))
-                _score_splits(store, scorer, ledger, emit, cores.count)
+                line = _score_splits(store, scorer, ledger, emit, cores.count)
             remove_replaced_parts(store, ledger)
             ledger.check_final_limits()
+            if line is not None:
+                emit(*line.summary(clock.times))
             check_parts_exist(store, ledger)
             if names := _new_inputs(ledger):
                 emit(NewInputsFound(count=len(names), first=names[0]))
@@ -126,8 +129,9 @@ def _new_inputs(ledger: Ledger) -> list[str]:
     return [partition.name for partition in now if partition.name not in known]
 
 
-def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> None:
-    """Score every split of the plan: read ahead, several blocks at once, published in order."""
+def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> Line:
+    """Score every split of the plan: read ahead, several blocks at once, published in order. Returns the line that the
+    blocks passed through."""
     from .lanes import Room, Waits, map_ordered, open_decoders, open_lanes
     from .readers import Readers  # imports torch, only if there is work
 
@@ -175,7 +179,7 @@ def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, c
                 case ReadFailed():
                     publisher.fail(item.error)
         emit(*blocks_retried(retries))
-    emit(*line.summary(ledger.clock.times))
+    return line
 
 
 def _weight(item: Loaded) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..inputs.check import DIALECT
@@ -80,10 +80,6 @@ class Block:
             batch_bytes=batch_bytes(read.batch),
             times=StageTimes() if times is None else times,
         )
-
-    def with_raw(self, raw: RawBatch) -> Block:
-        """A copy with the raw outputs of all its rows."""
-        return replace(self, raw=raw)
 
     @property
     def num_to_score(self) -> int:

@@ -17,7 +17,8 @@ from ..model.blocks import block_size
 from ..model.devices import Device
 from ..model.loading import LoadedMember
 from ..model.members import Members
-from ..model.precision import Precision, reduced
+from ..model.precision import reduced
+from ..options import Precision
 from ..records import Sent
 from ..tasks.tasks import task_of
 from .batches import RawBatch

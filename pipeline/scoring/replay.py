@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
@@ -52,7 +52,7 @@ def raw_and_columns(loaded: LoadedBundle, features: pa.RecordBatch) -> tuple[dic
         output = raw.heads[head.name]
         if isinstance(output, Tensor):
             check_shape(head, output[:, : output.shape[1] // len(loaded.members)], num_rows)
-    block = execute(stages[forward + 1 :], block.with_raw(raw))
+    block = execute(stages[forward + 1 :], replace(block, raw=raw))
     return raw_arrays(manifest.heads, raw.heads), block.need_decoded()
 
 

@@ -30,9 +30,9 @@ from ..model.first_rows import FirstRows
 from ..model.loading import load_members
 from ..model.members import Members
 from ..model.modes import pinned
-from ..model.precision import Precision, precision_mismatch
+from ..model.precision import precision_mismatch
 from ..nested import with_types, without_runs
-from ..options import DEFAULTS, ColumnOptions, Explain, ScoreJob
+from ..options import DEFAULTS, ColumnOptions, Explain, Precision, ScoreJob
 from ..ordered import refuse_unordered
 from ..outputs.assemble import described, output_schema, reasons_of
 from ..records import ScoredBatch

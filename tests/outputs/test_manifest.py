@@ -194,3 +194,23 @@ def test_parts_to_be_replaced_are_removed_from_the_manifest_first(
     (during,) = seen
     assert during["status"] == "running"
     assert [part | {"kept": False} for part in during["partitions"][0]["parts"]] == before[:1]
+
+
+@pytest.mark.parametrize(
+    ("line", "other", "message"),
+    [
+        (b'"format": "parquet"', b'"format": "orc"', "the format 'orc', which is not one of parquet, csv"),
+        (b'"task": "multiclass"', b'"task": "ranking"', "the task 'ranking', which is not one of binary, multiclass"),
+    ],
+)
+def test_names_of_another_version_are_refused(
+    run_json: Path, scoreline: Command, line: bytes, other: bytes, message: str
+) -> None:
+    """A format or task that only a later version knows, in a file whose checksum is right."""
+    body = run_json.read_bytes().partition(b' "checksum"')[0].replace(line, other)
+    run_json.write_bytes(body + b' "checksum": "sha256:' + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n')
+    output = run_json.parent.parent
+    result = scoreline("evaluate", output, "--label", "truth")
+    assert (result.code, message in result.message) == (65, True), result.err
+    if b"format" in line:
+        assert message in scoreline("verify", output).err
