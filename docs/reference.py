@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def events_page() -> str:
     rows = [("event", "level", "meaning", "fields"), ("---", "---", "---", "---")]
     for event in event_classes():
         meaning = " ".join((event.__doc__ or "").split())
-        data = ", ".join(f"`{field.name}`: {str(field.type).replace(' | ', ' or ')}" for field in fields(event))
+        data = ", ".join(f"`{name}`: {kind.replace(' | ', ' or ')}" for name, kind in event.fields.items())
         rows.append((f"`{event.name}`", event.level, meaning, data))
     return EVENTS + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ..events import Event, Level
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from ..timing import StageTime
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RunStarted(Event):
     """The run is planned: what it will score, and what it keeps of earlier runs."""
 
@@ -56,7 +54,6 @@ class RunStarted(Event):
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class NothingToDo(Event):
     """The output is complete and up to date; nothing was touched."""
 
@@ -67,7 +64,6 @@ class NothingToDo(Event):
     made_by: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class BundleLoaded(Event):
     """The model is on its device and has reproduced the golden rows."""
 
@@ -105,7 +101,6 @@ class BundleLoaded(Event):
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelNotCompiled(Event):
     """torch.compile failed, or the golden rows were not reproduced, so the model runs uncompiled."""
 
@@ -114,7 +109,6 @@ class ModelNotCompiled(Event):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class TemporariesRemoved(Event):
     """Temporary files of a killed run were removed."""
 
@@ -123,7 +117,6 @@ class TemporariesRemoved(Event):
     first: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ScoringStarted(Event):
     """Everything is loaded and checked; reading begins. Also emitted if every part is kept."""
 
@@ -133,7 +126,6 @@ class ScoringStarted(Event):
     rows: int | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class BlockWritten(Event):
     """The rows of one block were written to their part file or its rejects."""
 
@@ -142,7 +134,6 @@ class BlockWritten(Event):
     rows: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class SplitPublished(Event):
     """A split has been scored, and its part is visible to readers."""
 
@@ -166,7 +157,6 @@ class SplitPublished(Event):
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class PartitionFailed(Event):
     """An input file could not be read completely; the others are scored."""
 
@@ -176,7 +166,6 @@ class PartitionFailed(Event):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class OutOfMemory(Event):
     """The device ran out of memory; the same rows are retried in smaller batches."""
 
@@ -189,7 +178,6 @@ class OutOfMemory(Event):
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class NewInputsFound(Event):
     """Input files appeared during the run."""
 
@@ -200,7 +188,6 @@ class NewInputsFound(Event):
     reason: str = "left for the next run"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestNotWritten(Event):
     """The run failed, and run.json could not be written either."""
 
@@ -209,7 +196,6 @@ class ManifestNotWritten(Event):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RunEnded(Event):
     """The run succeeded; run.json and _SUCCESS are written."""
 
@@ -243,7 +229,6 @@ class RunEnded(Event):
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RunFailed(RunEnded):
     """The run failed or was interrupted; published parts are kept, and there is no _SUCCESS."""
 

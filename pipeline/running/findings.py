@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ..events import Event, Level
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 MAX_NAMES = 5
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class LinkLoopsFound(Event):
     """The input contains links to one of their own parent folders."""
 
@@ -28,7 +26,6 @@ class LinkLoopsFound(Event):
     reason: str = "links to one of their own parent folders are not followed; all other links are"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ParquetFilesIgnored(Event):
     """The input contains Parquet files with a suffix of neither Parquet nor CSV."""
 
@@ -50,7 +47,6 @@ def input_findings(found: Discovery) -> Iterator[Event]:
         yield ParquetFilesIgnored(count=len(found.ignored_parquet), files=list(found.ignored_parquet[:MAX_NAMES]))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestUnreadable(Event):
     """The last run's run.json is damaged, so its digests are not used."""
 
@@ -59,7 +55,6 @@ class ManifestUnreadable(Event):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class OrphanedPartsFound(Event):
     """The output contains parts of inputs that do not belong to this run."""
 
@@ -73,7 +68,6 @@ class OrphanedPartsFound(Event):
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ForeignFilesFound(Event):
     """The output contains files that Scoreline did not write."""
 
@@ -93,7 +87,6 @@ def output_findings(existing: ExistingParts, *, prune: bool) -> Iterator[Event]:
         yield ForeignFilesFound(count=len(existing.foreign_files), first=existing.foreign_files[0])
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class KeptPartsDiffer(Event):
     """Kept parts were made on another type of device, with other versions, or with another block size."""
 
@@ -120,7 +113,6 @@ def kept_part_differences(kept: Sequence[Mapping[str, str]], now: Mapping[str, s
             )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class BlockRetried(Event):
     """The model failed on a whole block but passed in smaller pieces; for the first block of each kind of failure."""
 
@@ -139,7 +131,6 @@ def block_retried(first: Retried) -> BlockRetried:
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class BlocksRetried(Event):
     """The number of blocks with one kind of failure, at the end of a run, if there were several."""
 

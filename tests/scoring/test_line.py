@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -45,7 +45,6 @@ def test_planning_and_line_have_the_same_optional_stages() -> None:
     assert [name for name in optional if name in described] == described
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Counted(Event):
     """Rows were counted."""
 

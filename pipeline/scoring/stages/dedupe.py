@@ -47,7 +47,6 @@ class Repeats:
     start: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RowsDeduplicated(Event):
     """Repeated rows were scored once."""
 
@@ -59,7 +58,6 @@ class RowsDeduplicated(Event):
     saved_s: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class DedupeTooSlow(Event):
     """Finding repeated rows took longer than scoring them would have."""
 

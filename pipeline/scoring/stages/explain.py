@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 WIDE_GAP = 0.05
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RowsNotExplained(Event):
     """Some rows have no attributions."""
 
@@ -38,7 +37,6 @@ class RowsNotExplained(Event):
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ExplanationRetried(Event):
     """While rows were explained, the model failed on a batch but passed in smaller pieces."""
 
@@ -47,7 +45,6 @@ class ExplanationRetried(Event):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RowsExplained(Event):
     """Rows have attributions."""
 
@@ -61,7 +58,6 @@ class RowsExplained(Event):
     largest_difference: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class AttributionsImprecise(Event):
     """The largest gap exceeds a twentieth of the largest difference in score."""
 
