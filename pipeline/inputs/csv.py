@@ -42,6 +42,7 @@ class Csv(Format):
         dialect: CsvDialect,
         block_rows: int,  # noqa: ARG002 - the reader reads blocks of bytes
         first_row: int = 0,
+        threads: bool = False,  # noqa: ARG002 - one thread parses it
     ) -> Iterator[ReadRows]:
         """Always reads from the start."""
         from .csv_rows import read_batches  # imports Arrow, which `--help` does not need

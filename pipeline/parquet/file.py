@@ -6,6 +6,7 @@ in memory. Memory maps are not used: a truncated file would cause a SIGBUS.
 
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -33,17 +34,19 @@ class ParquetSource:
     Args:
         path: the file.
         name: the name of the file in errors.
+        threads: decode several columns at once.
 
     Raises:
         PartitionError: from opening and from every method: the file cannot be read, or is inconsistent.
     """
 
-    def __init__(self, path: str | Path, *, name: str) -> None:
+    def __init__(self, path: str | Path, *, name: str, threads: bool = True) -> None:
         self.name = name
         self._path = str(path)
         self._files: dict[str | None, pq.ParquetFile] = {}
         self._raw: BinaryIO | None = None
         self._groups: list[Group] | None = None
+        self._threads = threads
 
     def __enter__(self) -> Self:
         try:
@@ -85,6 +88,12 @@ class ParquetSource:
     def metadata(self) -> dict[bytes, bytes]:
         """The key-value metadata of the footer."""
         return dict(self._file().metadata.metadata or {})
+
+    def group_starts(self) -> list[int]:
+        """The first row of every row group, according to the footer."""
+        footer = self._file().metadata
+        rows = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
+        return [0, *accumulate(rows)][: max(1, len(rows))]
 
     def schema(self, columns: Collection[str] | None = None) -> pa.Schema:
         """The columns of the file and their types. The types of INT96 columns among `columns` (None: all) depend on the
@@ -175,10 +184,14 @@ class ParquetSource:
         fine = [leaf.index for leaf in leaves if self._table.column_of(leaf) not in coarse]
         wide = [leaf.index for leaf in leaves if self._table.column_of(leaf) in coarse]
         if not wide:
-            yield from self._file().reader.iter_batches(rows, row_groups=groups, column_indices=fine)
+            yield from self._file().reader.iter_batches(
+                rows, row_groups=groups, column_indices=fine, use_threads=self._threads
+            )
             return
         streams = [
-            self._file(unit).reader.iter_batches(rows, row_groups=groups, column_indices=indices)
+            self._file(unit).reader.iter_batches(
+                rows, row_groups=groups, column_indices=indices, use_threads=self._threads
+            )
             for unit, indices in ((None, fine), ("us", wide), (None, wide), ("s", wide))
             if indices
         ]

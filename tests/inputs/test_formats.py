@@ -43,6 +43,7 @@ class JsonLines(Format):
         dialect: CsvDialect,
         block_rows: int,
         first_row: int = 0,
+        threads: bool = False,
     ) -> Iterator[ReadRows]:
         """Always reads from the start."""
         assert first_row == 0, "lines have no numbers"
