@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from typing import TYPE_CHECKING
 
 from ..options import CsvDialect
@@ -43,7 +43,7 @@ class Csv(Format):
         block_rows: int,  # noqa: ARG002 - the reader reads blocks of bytes
         first_row: int = 0,
         threads: bool = False,  # noqa: ARG002 - one thread parses it
-    ) -> Iterator[ReadRows]:
+    ) -> Generator[ReadRows]:
         """Always reads from the start."""
         from .csv_rows import read_batches  # imports Arrow, which `--help` does not need
 

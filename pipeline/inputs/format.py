@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from ..options import CsvDialect
@@ -49,7 +49,7 @@ class Format(ABC):
         block_rows: int,
         first_row: int = 0,
         threads: bool = False,
-    ) -> Iterator[ReadRows]:
+    ) -> Generator[ReadRows]:
         """The rows of the columns of `schema`, in file order and bounded memory.
 
         Args:

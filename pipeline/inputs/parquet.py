@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from typing import TYPE_CHECKING
 
 from ..options import CsvDialect
@@ -48,7 +48,7 @@ class Parquet(Format):
         block_rows: int,
         first_row: int = 0,
         threads: bool = False,
-    ) -> Iterator[ReadRows]:
+    ) -> Generator[ReadRows]:
         """Reads from `first_row` on."""
         from ..parquet.file import ParquetSource  # imports Arrow, which `--help` does not need
 

@@ -1,6 +1,7 @@
 """Reads the blocks and splits of a planned partition, in any format. Independent of models."""
 
 from collections.abc import Generator, Sequence
+from contextlib import closing
 
 import pyarrow as pa
 
@@ -35,13 +36,14 @@ def read_splits(
         threads=threads,
     )
     try:
-        yield from cut(
-            (_with_hive(read, planned.hive) for read in rows) if planned.hive else rows,
-            splits,
-            block_rows=block_rows,
-            split_rows=planned.split_rows,
-            num_splits=planned.num_splits,
-        )
+        with closing(rows):
+            yield from cut(
+                (_with_hive(read, planned.hive) for read in rows) if planned.hive else rows,
+                splits,
+                block_rows=block_rows,
+                split_rows=planned.split_rows,
+                num_splits=planned.num_splits,
+            )
     except pa.ArrowException as error:  # the dictionaries of its row groups do not fit into one
         raise PartitionError(
             f"{planned.partition.name}: its row groups cannot be joined: {one_line(error)}",

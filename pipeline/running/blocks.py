@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -107,24 +108,25 @@ def load_blocks(
     splits = planned.splits() if splits is None else splits
     pieces = read_splits(planned, block_rows, splits, threads=threads)
     beginning, later = origin_of(planned, first_rows), origin_of(planned)
-    while True:
-        times = StageTimes()
-        try:
-            with times.stage("read") as spent:
-                piece = next(pieces, None)
-        except PartitionError as error:
-            yield ReadFailed(planned=planned, split=splits.current, error=error, times=times)
-            return
-        if piece is None:
-            return
-        if isinstance(piece, Split):
-            yield SplitEnd(planned=planned, split=piece, times=times)
-            continue
-        # Rows after kept parts count as the first of the file only if no row of those parts was scored. Otherwise an
-        # interrupted run could end differently from an uninterrupted one.
-        block = Block.of(piece, beginning if planned.nothing_scored or piece.split == 0 else later, times)
-        spent.rows, spent.bytes = piece.batch.num_rows, block.batch_bytes
-        yield LoadedBlock(planned=planned, block=line.load(block))
+    with closing(pieces):
+        while True:
+            times = StageTimes()
+            try:
+                with times.stage("read") as spent:
+                    piece = next(pieces, None)
+            except PartitionError as error:
+                yield ReadFailed(planned=planned, split=splits.current, error=error, times=times)
+                return
+            if piece is None:
+                return
+            if isinstance(piece, Split):
+                yield SplitEnd(planned=planned, split=piece, times=times)
+                continue
+            # Rows after kept parts count as the first of the file only if no row of those parts was scored. Otherwise
+            # an interrupted run could end differently from an uninterrupted one.
+            block = Block.of(piece, beginning if planned.nothing_scored or piece.split == 0 else later, times)
+            spent.rows, spent.bytes = piece.batch.num_rows, block.batch_bytes
+            yield LoadedBlock(planned=planned, block=line.load(block))
 
 
 def score_block(item: Loaded, line: Line) -> Scored:

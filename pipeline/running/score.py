@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from queue import SimpleQueue
@@ -62,6 +62,7 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
                             emit(event)
                     flows.check()
                 finally:
+                    steps.close()
                     for writer in writers:
                         writer.close()
         except ScorelineError:
@@ -118,22 +119,31 @@ class _Steps:
         self._scorer, self._ledger, self._line, self._options = scorer, ledger, line, options
         self._queue, self._writers, self._send = queue, writers, send
         self._threads = num_readers(ledger.plan.partitions, len(writers)) < len(writers)
+        self._reading: dict[Work, Generator[Loaded]] = {}
         self._halved: int | None = None
         self._lock = Lock()
 
     def claim(self) -> Iterator[Loaded] | None:
         """The blocks of the next work."""
         work = self._queue.claim()
-        return None if work is None else self._load(work)
-
-    def _load(self, work: Work) -> Iterator[Loaded]:
+        if work is None:
+            return None
         line = compose(self._scorer.loaded, self._options)
-        try:
-            yield from load_blocks(
-                work.planned, line, self._ledger.block_rows, work.splits, work.first_rows, threads=self._threads
-            )
-        finally:
-            self._queue.finish(work)
+        blocks = load_blocks(
+            work.planned, line, self._ledger.block_rows, work.splits, work.first_rows, threads=self._threads
+        )
+        self._reading[work] = blocks
+        return self._load(work, blocks)
+
+    def _load(self, work: Work, blocks: Generator[Loaded]) -> Iterator[Loaded]:
+        yield from blocks
+        self._queue.finish(work)
+        del self._reading[work]
+
+    def close(self) -> None:
+        """Close the files that are still open because the run ends early."""
+        for blocks in self._reading.values():
+            blocks.close()
 
     def num_bytes(self, item: Loaded) -> int:
         """The size of a block."""
