@@ -16,14 +16,17 @@ def checked_job(job: ScoreJob) -> ScoreJob:
     Raises:
         UsageError: a field has a value that its option refuses.
     """
-    paths: dict[str, Any] = {name: getattr(job, name) for name in ("bundle", "input", "output")}
-    job = replace(job, **{name: str(path) if isinstance(path, Path) else path for name, path in paths.items()})
+    job = replace(job, bundle=_as_text(job.bundle), input=_as_text(job.input), output=_as_text(job.output))
     for option in OPTIONS:
         if option.part in ("job", "columns"):
             _check(option, getattr(job if option.part == "job" else job.columns, option.target))
     if (explain := job.columns.explain) is not None:
         _check(next(one for one in OPTIONS if one.name == "explain"), explain.method)
     return job
+
+
+def _as_text(path: Any) -> Any:
+    return str(path) if isinstance(path, Path) else path
 
 
 def _check(option: Option, value: Any) -> None:
