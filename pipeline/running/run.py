@@ -24,6 +24,7 @@ from ..outputs.manifest import encode_manifest
 from ..outputs.part_file import ROW_GROUP_ROWS
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..planning.existing import scan_output
+from ..planning.option_check import checked_job
 from ..planning.plan import Plan, PlannedPartition, default_split_rows, make_plan, refuse_overlap
 from ..scoring.line import Line, LineOptions, compose
 from ..scoring.retries import Retries
@@ -70,6 +71,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
         ScorelineError: the run failed; parts that were published before are kept, and `_SUCCESS` does not exist.
     """
     clock, cores, emit = RunClock(), available_cores(), Emitter(subscribers)
+    job = checked_job(job)
     bundle = open_bundle(job.bundle)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
     with clock.times.blocking_stage("discover"):
