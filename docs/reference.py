@@ -16,8 +16,9 @@ OPTIONS_INTRODUCTION = """\
 
 Every option is a flag, an environment variable and a setting in the job file (`--job FILE.toml`). The command line
 takes precedence, then the environment, then the job file. Paths in a job file are relative to it. Other commands have
-some of these options, with the same names and values. The `[csv]` section of the job file, for which there are no
-flags, describes CSV files (see the README).
+some of these options, with the same names and values. The environment variable of an option that may be repeated holds
+one value per line, since labels and layers may contain spaces; in the job file they are a list. The `[csv]` section of
+the job file, for which there are no flags, describes CSV files (see the README).
 
 The last column says what another value means for existing parts: they are rescored, or they are kept, although new
 parts may differ from them in the last bits. If it is empty, the value does not change the content of parts.
@@ -32,8 +33,18 @@ A run emits these events, in order, from the thread that runs it. Off a terminal
 one JSON object on stderr, with `ts`, `level`, `event` (the name), `run_id`, and the fields below. `--log-level` selects
 the least severe level to log.
 
-In Python, `run(job, subscribers)` takes callables that receive the events as typed objects. An event is a subclass of
-`Event` (`pipeline/events.py`) next to the code that emits it. This page is generated from the classes by `make docs`.
+In Python, `run` takes callables that receive the events as typed objects; `event.data()` is a dict of its fields:
+
+```python
+from scoreline.pipeline.options import ScoreJob
+from scoreline.pipeline.running.run import run
+
+job = ScoreJob(bundle="bundles/wine", input="data/", output="scored/", run_id="nightly")
+run(job, [lambda event: print(event.name, event.data())])
+```
+
+The fields of `ScoreJob` are the options of `scoreline score` (docs/options.md). An event is a subclass of `Event`
+(`pipeline/events.py`) next to the code that emits it. This page is generated from the classes by `make docs`.
 
 """
 

@@ -90,7 +90,7 @@ output = [0, 1]                # several outputs are concatenated
 scaler = {file = "y.skops"}    # of the targets; or the number that they were divided by
 quantiles = [0.1, 0.9]         # the quantiles that the model predicts
 spread = "variance"            # meaning of the second half of the outputs; or log_variance, std. Excludes quantiles
-bounds = [0.0, 100.0]          # low and high in the target's unit, or one pair per target
+bounds = [[0.0, 100.0], [0.0, 200.0]]   # low and high of each target in its unit; of one target [0.0, 100.0]
 out_of_bounds = "count"
 
 [task.tags]

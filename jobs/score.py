@@ -47,7 +47,7 @@ def score(job: "JobFile | None", **options: Any) -> int:
     from .terminal.tables import answer, nothing_to_do, stage_table
 
     options["run_id"] = options["run_id"] or uuid.uuid4().hex[:12]
-    log = EventLog(configure(options["log_format"], options["log_level"]).bind(run_id=options["run_id"]))
+    log = EventLog(configure(options["log_format"], options["log_level"], options["run_id"]))
     progress = Progress(log, bar=options["progress"])
     try:
         for name in ("input", "output"):

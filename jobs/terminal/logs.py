@@ -21,9 +21,9 @@ _NOT_FOR_TEXT = ("stages",)
 class _StderrHandler(logging.StreamHandler[Any]):
     """Writes to stderr without breaking a progress bar."""
 
-    def __init__(self, *, json: bool) -> None:
+    def __init__(self, *, json: bool, run_id: str | None) -> None:
         super().__init__(sys.stderr)
-        self.json = json
+        self.json, self.run_id = json, run_id
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
@@ -32,8 +32,8 @@ class _StderrHandler(logging.StreamHandler[Any]):
             super().emit(record)
 
 
-def configure(log_format: LogFormat, level: str) -> structlog.stdlib.BoundLogger:
-    """Set up logging for this process and return the logger for events."""
+def configure(log_format: LogFormat, level: str, run_id: str | None = None) -> structlog.stdlib.BoundLogger:
+    """Set up logging for this process and return the logger for events, bound to the run id, if there is one."""
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
@@ -42,7 +42,7 @@ def configure(log_format: LogFormat, level: str) -> structlog.stdlib.BoundLogger
     renderer: list[Any] = [_in_order, structlog.processors.JSONRenderer(ensure_ascii=False)]
     if not as_json:
         renderer = [_shorten, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="ts")]
-    handler = _StderrHandler(json=as_json)
+    handler = _StderrHandler(json=as_json, run_id=run_id)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -59,7 +59,7 @@ def configure(log_format: LogFormat, level: str) -> structlog.stdlib.BoundLogger
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("scoreline")
-    return logger
+    return logger if run_id is None else logger.bind(run_id=run_id)
 
 
 class EventLog:
@@ -91,7 +91,11 @@ class CommandFailed(Event):
 
 def log_failure(message: str, exit_code: int) -> None:
     """Write the last line of a command that has failed."""
-    EventLog(structlog.stdlib.get_logger("scoreline"))(CommandFailed(message=message, exit_code=exit_code))
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("scoreline")
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _StderrHandler) and handler.run_id is not None:
+            logger = logger.bind(run_id=handler.run_id)
+    EventLog(logger)(CommandFailed(message=message, exit_code=exit_code))
 
 
 def close() -> None:

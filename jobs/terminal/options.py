@@ -26,6 +26,10 @@ class Parsed(click.ParamType[Any]):
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """The values of a repeatable option in its environment variable, one per line: labels contain spaces."""
+        return [line for line in rv.replace("\r\n", "\n").split("\n") if line.strip()]
+
 
 def flag(name: str, **changes: Any) -> Callable[[Any], Any]:
     """The flag of an option.

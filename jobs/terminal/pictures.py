@@ -104,6 +104,10 @@ def write_picture(path: Path, svg: str) -> None:
     try:
         if kind_of(path) != "missing":
             require_plain(path)  # opening a pipe would block until it has a reader
+            with path.open("rb") as existing:
+                head = existing.read(16)
+            if head and not head.startswith(b"<svg"):
+                raise StorageError(f"the picture {str(path)!r} exists and is not an SVG file; choose another path")
         path.write_text(svg)
     except OSError as error:
         raise StorageError(f"the picture {str(path)!r} cannot be written: {error.strerror}") from error

@@ -21,6 +21,7 @@ from ..outputs.lock import lock_output
 from ..outputs.manifest import encode_manifest
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..planning.existing import scan_output
+from ..planning.option_check import checked_job
 from ..planning.plan import default_split_rows, make_plan, refuse_overlap
 from .commit import (
     check_parts_exist,
@@ -59,6 +60,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
         ScorelineError: the run failed; parts that were published before are kept, and `_SUCCESS` does not exist.
     """
     clock, cores, emit = RunClock(), available_cores(), Emitter(subscribers)
+    job = checked_job(job)
     bundle = open_bundle(job.bundle)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
     with clock.times.blocking_stage("discover"):

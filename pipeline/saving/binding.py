@@ -106,10 +106,16 @@ def _pairs(scaler: Any, features: list[str]) -> list[tuple[Any, list[str]]]:
         taken = set(names) & set(features)
         if unknown or seen & taken:
             name = unknown[0] if unknown else min(seen & taken)
-            raise BundleError(f"{type(pair[0]).__name__} uses {name!r}, which is {_why(bool(unknown))}")
+            raise BundleError(f"{_title(pair[0])} uses {name!r}, which is {_why(bool(unknown))}")
         seen |= taken
         pairs.append((pair[0], names))
     return pairs
+
+
+def _title(transformer: Any) -> str:
+    if isinstance(transformer, Parameters):
+        return f"the {transformer.kind} scaler"
+    return type(transformer).__name__
 
 
 def _must_transform(transformer: Any) -> None:

@@ -109,10 +109,15 @@ def _regression(name: str, task: Regression) -> NamedHead:
 
 def _generation(name: str, task: Generation) -> GenerationHead:
     words = list(task.vocabulary)
+    twice = [word for at, word in enumerate(words) if word in words[:at]]
+    if twice:
+        raise BundleError(
+            f"vocabulary: {twice[0]!r} appears twice; a word's token is its index, so list each word once"
+        )
     if len(words) < 2:
         raise BundleError(f"vocabulary: generation takes at least 2 words, not {len(words)}: {_shown(words)}")
     for field, word in (("start", task.start), ("end", task.end)):
-        if word is not None and word not in words:
+        if word is not None and (type(word), word) not in {(type(one), one) for one in words}:
             raise BundleError(f"{field}: {word!r} is not in the vocabulary")
     return GenerationHead(
         name=name,
@@ -137,6 +142,10 @@ def _each(task: Multilabel) -> list[float]:
             raise BundleError(f"threshold: {min(unknown)!r} is not a label; the labels are {_shown(task.labels)}")
         return [float(by_name.get(str(label), 0.5)) for label in task.labels]
     if isinstance(task.threshold, Sequence):
+        if len(task.threshold) != len(task.labels):
+            raise BundleError(
+                f"threshold: has {len(task.threshold)} numbers for {len(task.labels)} labels; pass one for each"
+            )
         return list(task.threshold)
     return [task.threshold] * len(task.labels)
 
@@ -160,7 +169,11 @@ def _target_bounds(task: Regression) -> Bounds | None:
         return None
     width = max(1, len(task.targets))
     pairs = np.array(task.bounds, dtype=np.float64).reshape(-1, 2)
-    pairs = np.repeat(pairs, width, axis=0) if len(pairs) == 1 else pairs
+    if len(pairs) != width:
+        found = "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
+        raise BundleError(
+            f"bounds: {found} of (low, high) for {width} {'target' if width == 1 else 'targets'}; pass one for each"
+        )
     low = np.where(np.isnan(pairs[:, 0]), -np.inf, pairs[:, 0])
     high = np.where(np.isnan(pairs[:, 1]), np.inf, pairs[:, 1])
     # infinite bounds become the largest float64

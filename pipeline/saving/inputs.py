@@ -18,7 +18,7 @@ from ..records import Inputs
 from .binding import Binding, bind
 from .reference import reference_inputs
 from .sample import Sample, evenly_spaced, features_of, golden_rows, read_sample, scorable_rows, with_bytes
-from .specs import ONLY_TABLE, columns_of, problem
+from .specs import columns_of, problem
 
 #: Limits for golden rows with images or lists, since golden rows are replayed before every run.
 MAX_IMAGES, MAX_SEQUENCES, IMAGES_BYTES = 32, 64, 64 << 20
@@ -109,18 +109,10 @@ def described(make: Callable[[], Made]) -> Made:
 
 
 def refuse_columns(specs: Mapping[str, AnyInputSpec], names: Sequence[str]) -> None:
-    """Raise BundleError for an input without columns, for a column that appears twice in one input or in two kinds of
-    input, and for an invalid column name."""
+    """Raise BundleError for a column that appears in two kinds of input, and for an invalid column name."""
     kinds: dict[str, type] = {}
-    for name, spec in specs.items():
-        columns = columns_of(spec)
-        where = "features" if name == ONLY_TABLE else f"input {name!r}"
-        if not columns:
-            raise BundleError(f"{where}: the list of columns is empty")
-        twice = [column for at, column in enumerate(columns) if column in columns[:at]]
-        if twice:
-            raise BundleError(f"{where}: column {twice[0]!r} appears twice among {columns}")
-        for column in columns:
+    for spec in specs.values():
+        for column in columns_of(spec):
             if kinds.setdefault(column, type(spec)) is not type(spec):
                 raise BundleError(
                     f"column {column!r} is used by {kinds[column].__name__} and by {type(spec).__name__}; it can only"

@@ -71,12 +71,18 @@ def _architecture(spec: ModelFile, folder: Path, *, allow_import: bool) -> nn.Mo
 
 def _layer(fields: dict[str, Any], at: int) -> nn.Module:
     kind = fields.get("type")
+    if kind is None:
+        raise BundleError(
+            f"model: layers[{at}] lacks 'type'; add the name of a torch.nn layer, such as type = \"Linear\""
+        )
     if not isinstance(kind, str) or kind not in operations.LAYERS:
-        raise BundleError(f"layer {at} of the spec is {kind!r}; supported are {', '.join(operations.LAYERS)}")
+        raise BundleError(
+            f"model: layers[{at}]: type: {kind!r} is not supported; use one of {', '.join(operations.LAYERS)}"
+        )
     try:
         return operations.LAYERS[kind](**{name: value for name, value in fields.items() if name != "type"})
     except Exception as error:  # whatever a constructor raises
-        raise BundleError(f"layer {at} of the spec, {kind}: {one_line(error)}") from error
+        raise BundleError(f"model: layers[{at}], {kind}: {one_line(error)}") from error
 
 
 def _read(path: Path) -> bytes:

@@ -17,7 +17,7 @@ def prune(module: nn.Module, share: float) -> nn.Module:
         BundleError: `share` is not between 0 and 1, or the module has no such layer.
     """
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
-        raise BundleError(f"prune={share!r} is not between 0 and 1; pass a share such as prune=0.5")
+        raise BundleError(f"prune={share!r} is not above 0 and below 1; pass a share such as prune=0.5")
     layers = [layer for layer in module.modules() if isinstance(layer, PRUNED)]
     if not layers:
         raise BundleError("prune= needs Linear or Conv layers, and the model has none")

@@ -63,7 +63,7 @@ def save_bundle(
     scaler through the whole scoring path.
 
     Args:
-        path: the folder to write; an older bundle there is replaced.
+        path: the folder to write. A bundle there is replaced in one step; any other folder or file is refused.
         model: a module that returns float32 `[rows]`, `[rows, 1]` or `[rows, width]`, or a tuple or dict of these; the
             path of an `.onnx`, `.pt2` or TorchScript file; `("module:factory", state_dict)`; an `Ensemble` of these.
         features: the raw columns of a model that takes one table, in the model's order.
@@ -154,6 +154,12 @@ def _combination(members: int, heads: Sequence[AnyHead], spec: EnsembleSpec) -> 
         return None
     if spec.std and any(not task_of(head).has_std for head in heads):
         raise BundleError("Ensemble: std is not supported for tagging; leave it out")
+    spreads = [head.name for head in heads if getattr(head, "spread", None) is not None]
+    if spec.std and spreads:
+        raise BundleError(
+            "Ensemble: std=True and Regression(spread=) would both write prediction_std; leave std out: the spread then"
+            " includes the difference between the members"
+        )
     classes = [head.task for head in heads if task_of(head).labels]
     combine = spec.combine or ("probability" if classes else "mean")
     if (combine == "mean") == bool(classes):

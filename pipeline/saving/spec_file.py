@@ -121,5 +121,7 @@ def _model(given: Any) -> ModelFile | EnsembleOfFiles:
 
 def _table(given: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
-        raise BundleError(f"{where}: {given!r} is not a table; write [{where.partition('[')[0]}] with {LINES['file']}")
+        header = {"model: members": "[[model.members]]"}.get(where.partition("[")[0], f"[{where.partition('[')[0]}]")
+        line = LINES["file"] if where.startswith("scaler") else 'file = "model.onnx"'
+        raise BundleError(f"{where}: {given!r} is not a table; write {header} with {line}")
     return given

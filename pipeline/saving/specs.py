@@ -171,17 +171,33 @@ def named_inputs(features: Any, inputs: Any) -> dict[str, AnyInputSpec]:
             ' inputs={"table": Table(["age", "income"]), "photo": Image("photo", size=(224, 224))}'
         )
     if features is not None:
-        return {ONLY_TABLE: Table(_feature_names(features))}
+        table = Table(_feature_names(features))
+        _refuse_repeated(table, "features")
+        return {ONLY_TABLE: table}
     example = 'inputs=Image("photo", size=(224, 224))'
     if not isinstance(inputs, Mapping):
         only: AnyInputSpec = _one_of(INPUTS, inputs, "inputs", example)
+        _refuse_repeated(only, "inputs")
         return {_own_name(only): only}
     if not inputs:
         raise BundleError(f"inputs is an empty mapping; pass one spec for each argument of forward, or {example}")
     example = 'inputs={"photo": Image("photo", size=(224, 224))}'
-    return {
+    found = {
         _spec_name("inputs", name): _one_of(INPUTS, each, f"input {name!r}", example) for name, each in inputs.items()
     }
+    for name, each in found.items():
+        _refuse_repeated(each, f"input {name!r}")
+    return found
+
+
+def _refuse_repeated(spec: AnyInputSpec, where: str) -> None:
+    """Raise BundleError for an input without columns, or with a column that appears twice."""
+    columns = columns_of(spec)
+    if not columns:
+        raise BundleError(f"{where}: the list of columns is empty")
+    twice = [column for at, column in enumerate(columns) if column in columns[:at]]
+    if twice:
+        raise BundleError(f"{where}: column {twice[0]!r} appears twice among {columns}")
 
 
 def _feature_names(features: Any) -> Sequence[str]:

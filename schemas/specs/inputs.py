@@ -102,7 +102,7 @@ class FloatSequence(Spec):
         columns: one or several; in a row, their lists are equally long.
         longest: the most steps; rows with longer lists are rejected.
         mask: as for `TokenSequence`.
-        pad: the number that pads lists at their end.
+        pad: the whole number that pads lists at their end.
     """
 
     columns: Columns

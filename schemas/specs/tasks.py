@@ -117,7 +117,7 @@ class Regression(Spec):
             targets' own unit.
         quantiles: the quantiles that the outputs are, as in `[0.1, 0.5, 0.9]`.
         spread: the second half of the outputs is the `variance`, `log_variance` or `std` of the first.
-        bounds: `(low, high)` in the target's own unit, or such a pair for each target; None where there is no limit.
+        bounds: `(low, high)` in the target's own unit, a list of such pairs for several targets; None is no limit.
         out_of_bounds: `count` rows that are out of bounds (the default), or `reject` them.
     """
 

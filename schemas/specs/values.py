@@ -40,8 +40,12 @@ def _list(value: Any) -> list[Any]:
 def _labels(value: Any) -> list[Any]:
     if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
         raise ValueError(f"is a {type(value).__name__}; pass a list, in the order of the model's outputs")
-    labels = _list(value)
-    return [_label(label) for label in labels]
+    labels = [_label(label) for label in _list(value)]
+    for at, label in enumerate(labels):
+        same = next((other for other in labels[:at] if other == label and str(other) != str(label)), None)
+        if same is not None and type(same) is type(label):
+            raise ValueError(f"{same!r} and {label!r} are equal; labels must differ by value")
+    return labels
 
 
 def _label(value: Any) -> Any:
@@ -74,7 +78,9 @@ def _number(value: Any) -> float:
 
 def _in_range(value: Any, low: float, high: float, *, inside: bool = False) -> float:
     number = _number(value)
-    if not (low < number < high if inside else low <= number <= high):
+    if inside and not low < number < high:
+        raise ValueError(f"{value!r} is not above {low} and below {high}")
+    if not low <= number <= high:
         raise ValueError(f"{value!r} is not between {low} and {high}")
     return number
 
@@ -105,6 +111,8 @@ def _name(value: Any) -> Any:
 def _names(value: Any) -> list[str]:
     if isinstance(value, str | bytes):
         raise ValueError(f"is the text {value!r}; pass a list of column names")
+    if isinstance(value, Mapping) or hasattr(value, "columns") or hasattr(value, "column_names"):
+        raise ValueError(f"is a {type(value).__name__}; pass a list of column names")
     if not hasattr(value, "__iter__"):
         raise ValueError(f"{value!r} is not a list of column names")
     return [_name(plain(name)) for name in value]
@@ -115,7 +123,11 @@ def _words(value: Any) -> list[str]:
     for word in words:
         if isinstance(word, bool) or not isinstance(word, str | int):
             raise ValueError(f"{word!r} is not a word; words are text")
-    return [str(word) for word in words]
+    found = [str(word) for word in words]
+    if len(set(found)) < len(found):
+        twice = next(word for at, word in enumerate(found) if word in set(found[:at]))
+        raise ValueError(f"{twice!r} appears twice; a word's token is its index, so each word must be listed once")
+    return found
 
 
 def _vocabularies(value: Any) -> dict[str, list[str]]:
@@ -125,15 +137,22 @@ def _vocabularies(value: Any) -> dict[str, list[str]]:
     for name, words in value.items():
         if isinstance(words, str | bytes | Mapping) or not hasattr(words, "__iter__"):
             raise ValueError(f"{words!r} is not a list of the words of {name!r}")
-        found[str(name)] = _words(words)
+        try:
+            found[str(name)] = _words(words)
+        except ValueError as error:
+            raise ValueError(f"words of {name!r}: {error}") from error
     return found
 
 
 def _output(value: Any) -> Any:
     value = plain(value)
+    if value == []:
+        raise ValueError("the list is empty; pass the index of an output, or its key")
     for entry in value if isinstance(value, list) else [value]:
         if isinstance(entry, bool) or not isinstance(entry, int | str):
             raise ValueError(f"{entry!r} is not the index of an output in a tuple, nor its key in a dict")
+        if isinstance(value, list) and value.count(entry) > 1:
+            raise ValueError(f"{value!r} contains {entry!r} twice; list each output once")
     return value
 
 
@@ -156,7 +175,10 @@ def _threshold(value: Any) -> Any:
 def _pair(value: Any) -> tuple[float | None, float | None]:
     if not isinstance(value, list) or len(value) != 2:
         raise ValueError(f"{value!r} is not (low, high), nor a list of such pairs, one for each target")
-    low, high = (None if number is None or number != number else _number(number) for number in value)
+    low, high = (None if number is None else _number(number) for number in value)
+    for name, number, nonsense in (("low", low, math.inf), ("high", high, -math.inf)):
+        if number is not None and (math.isnan(number) or number == nonsense):
+            raise ValueError(f"{tuple(value)!r}: {name} is {number}; pass a finite number, or None for no limit")
     if low is not None and high is not None and low > high:
         raise ValueError(f"{tuple(value)!r}: the low one lies above the high one")
     return low, high
@@ -199,7 +221,7 @@ def choice(*known: Any) -> BeforeValidator:
 
     def validate(value: Any) -> Any:
         value = plain(value)
-        if value is not None and (isinstance(value, bool) or value not in known):
+        if value is not None and not any(type(value) is type(one) and value == one for one in known):
             raise ValueError(f"{value!r} is not one of {', '.join(map(repr, known))}")
         return value
 

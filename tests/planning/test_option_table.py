@@ -73,6 +73,16 @@ def test_every_option_is_available_everywhere(option: Option, monkeypatch: pytes
     assert score.make_context("score", others).params[option.name] == wanted
 
 
+def test_a_repeatable_option_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Holds one value per line; values may contain spaces."""
+    monkeypatch.setenv("SCORELINE_THRESHOLD", "yes=0.3\nnot sure=0.5\n")
+    monkeypatch.setenv("SCORELINE_HIDDEN", "first\r\nsecond layer")
+    given = [word for name in REQUIRED for word in (f"--{name}", "x")]
+    params = score.make_context("score", given).params
+    assert params["threshold"] == (("yes", 0.3), ("not sure", 0.5))
+    assert params["hidden"] == ("first", "second layer")
+
+
 def test_the_job_file_has_a_line_for_every_option() -> None:
     """And for nothing else except [csv]; values that it refuses are not values of the option."""
     assert list(JobFile.model_fields) == [*(option.name for option in OPTIONS), "csv"]

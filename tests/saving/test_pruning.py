@@ -50,7 +50,7 @@ def test_the_smallest_weights_are_zero_and_the_others_unchanged(
 @pytest.mark.parametrize(
     ("given", "share", "message"),
     [
-        (model(), 1.5, "is not between 0 and 1"),
+        (model(), 1.5, "is not above 0 and below 1"),
         (nn.ReLU(), 0.5, "the model has none"),
         (Path("model.onnx"), 0.5, "pass the module itself"),
     ],

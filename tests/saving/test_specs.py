@@ -70,16 +70,25 @@ def refused(folder: Path, **changes: Any) -> str:
         (Multiclass("abc"), "task: labels is a str; pass a list, in the order of the model's outputs"),
         (Multiclass(["a", "a"]), "task: two labels read 'a' as text"),
         (Multiclass(["a", None]), "task: labels: None is a NoneType; labels are text, numbers or booleans"),
-        (Multilabel(["a", "b"], threshold=[0.5]), "task: 1 thresholds for 2 labels"),
+        (Multilabel(["a", "b"], threshold=[0.5]), "task: threshold: has 1 numbers for 2 labels"),
         (Multilabel(["a", "b"], threshold={"c": 0.5}), "task: threshold: 'c' is not a label; the labels are ['a',"),
         (Multilabel(["a", "b"], threshold={"a": 2}), "task: threshold: 2 is not between 0 and 1"),
         (Regression(quantiles=[0.9, 0.1]), "task: quantiles: quantiles must increase, each once"),
-        (Regression(quantiles=[0, 0.5]), "task: quantiles: 0 is not between 0 and 1"),
+        (Regression(quantiles=[0, 0.5]), "task: quantiles: 0 is not above 0 and below 1"),
         (Regression(spread="sigma"), "task: spread: 'sigma' is not one of 'variance', 'log_variance', 'std'"),
         (Regression(quantiles=[0.5], spread="std"), "task: a head gives quantiles or a spread, not both"),
         (Regression(bounds=(3, 1)), "task: bounds: (3, 1): the low one lies above the high one"),
         (Regression(bounds=3), "task: bounds: 3 is not (low, high)"),
-        (Regression(["u", "v"], bounds=[(0, 1)] * 3), "task: bounds have 3 numbers for 2 targets"),
+        (Regression(["u", "v"], bounds=[(0, 1)] * 3), "task: bounds: 3 pairs of (low, high) for 2 targets"),
+        (Regression(["u", "v"], bounds=(0, 1)), "task: bounds: 1 pair of (low, high) for 2 targets; pass one for each"),
+        (Regression(bounds=(float("nan"), 1)), "task: bounds: (nan, 1): low is nan; pass a finite number, or None"),
+        (Regression(bounds=(float("inf"), None)), "task: bounds: (inf, None): low is inf; pass a finite number"),
+        (Regression(bounds=(0, float("-inf"))), "task: bounds: (0, -inf): high is -inf; pass a finite number"),
+        (Binary(LABELS, output=[]), "task: output: the list is empty; pass the index of an output, or its key"),
+        (Binary(LABELS, output=[0, 0]), "task: output: [0, 0] contains 0 twice; list each output once"),
+        (Multiclass([-0.0, 0.0]), "task: labels: -0.0 and 0.0 are equal; labels must differ by value"),
+        (Generation([0, 1], end=True, steps=3), "task: end: True is not in the vocabulary"),
+        (Generation(["a", "b", "a"], end="b", steps=3), "task: vocabulary: 'a' appears twice"),
         (Regression(scaler="fitted"), "task: scaler: str cannot be saved for targets"),
         (Tagging(["a", "b"], output=[0, 1]), "task: output: [0, 1] is a list; this task takes one output"),
         (Generation(["a", "b"], end="c", steps=3), "task: end: 'c' is not in the vocabulary"),
@@ -105,6 +114,10 @@ def test_wrong_tasks(tmp_path: Path, task: Any, message: str) -> None:
         (Image("a", size=(0, 12)), "inputs: size: 0 is not a whole number from 1 to 16384"),
         ({"x": Image("a", size=(2, 2), channels=4)}, "input 'x': channels: 4 is not one of 1, 3"),
         (Image("a", size=(2, 2), interpolation="cubic"), "interpolation: 'cubic' is not one of 'nearest', 'box'"),
+        (Image("a", size=(2, 2), channels=1.0), "inputs: channels: 1.0 is not one of 1, 3"),
+        (TokenSequence("a", longest=9, vocabulary=["x", "x"]), "inputs: vocabulary: 'x' appears twice"),
+        (Table(["a"], vocabularies={"a": ["x", "x"]}), "inputs: vocabularies: words of 'a': 'x' appears twice"),
+        (FloatSequence(["a", "a"], longest=9), "inputs: column 'a' appears twice among ['a', 'a']"),
         (Image("a", size=(2, 2), exif="no"), "inputs: exif: 'no' is neither true nor false"),
         (Image("a", size=(2, 2), std=["x"]), "inputs: std: 'x' is not a number"),
         (Image("a", size=(2, 2)), "column 'a' is float64, but Image takes bytes or paths"),
@@ -114,11 +127,12 @@ def test_wrong_tasks(tmp_path: Path, task: Any, message: str) -> None:
         (TokenSequence("a", longest=9), "column 'a' is float64, but TokenSequence takes lists"),
         (FloatSequence(["a"], longest=9), "column 'a' is float64, but FloatSequence takes lists"),
         (FloatSequence("ab", longest=9), "inputs: columns is the text 'ab'; pass a list of column names"),
-        (Table([]), "features: the list of columns is empty"),
+        (Table([]), "inputs: the list of columns is empty"),
+        ({"x": Table([])}, "input 'x': the list of columns is empty"),
         (Table(["a", "a"]), "column 'a' appears twice among ['a', 'a']"),
         (Table([""]), "the bundle cannot be described: name: '' is empty"),
         (Table(["a"], vocabularies={"a": "xy"}), "inputs: vocabularies: 'xy' is not a list of the words of 'a'"),
-        (Table(["a"], vocabularies={"a": ["x", None]}), "inputs: vocabularies: None is not a word; words are text"),
+        (Table(["a"], vocabularies={"a": ["x", None]}), "inputs: vocabularies: words of 'a': None is not a word"),
         (Table(["a"], vocabularies=["xy"]), "inputs: vocabularies: ['xy'] is not a mapping of columns to their words"),
         ({"x": Table(["a"]), "y": Image("a", size=(2, 2))}, "column 'a' is used by Table and by Image; it can only"),
         ({"x": ["a", "b"]}, "input 'x' is the list ['a', 'b']; pass one of Table, Image, TokenSequence, FloatSequence"),
@@ -137,6 +151,10 @@ def test_features_or_inputs(tmp_path: Path) -> None:
     assert both == refused(tmp_path, features=None)
     assert both.startswith('pass either features=["age", "income"], the columns of one table, or inputs=')
     assert "features is the text 'ab'; pass a list" in refused(tmp_path, features="ab")
+    assert "features: the list of columns is empty" in refused(tmp_path, features=[])
+    assert "features: column 'a' appears twice among ['a', 'a']" in refused(tmp_path, features=["a", "a"])
+    assert "features is a dict; pass a list of column names" in refused(tmp_path, features={"a": 1, "b": 2})
+    assert "features is a DataFrame; pass a list of column names" in refused(tmp_path, features=FRAME)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +174,18 @@ def test_wrong_ensembles(tmp_path: Path, model: Any, message: str) -> None:
     with pytest.raises(BundleError) as caught:
         save_bundle(tmp_path / "b", model, features=["a", "b"], task=Binary(LABELS), sample=FRAME)
     assert message in str(caught.value)
+
+
+def test_spread_of_an_ensemble(tmp_path: Path) -> None:
+    """The spread of a regression and the standard deviation of the members would be the same column."""
+    with pytest.raises(BundleError, match="would both write prediction_std; leave std out"):
+        save_bundle(
+            tmp_path / "b",
+            Ensemble([nn.Linear(2, 2), nn.Linear(2, 2)], std=True),
+            features=["a", "b"],
+            task=Regression(spread="variance"),
+            sample=FRAME,
+        )
 
 
 @pytest.mark.parametrize("task", [Binary({"no", "yes"}), {"x": Multilabel(LABELS, threshold={0.1, 0.2})}])

@@ -12,6 +12,10 @@ from conftest import Result
     ("line", "message"),
     [
         ("keys = 5", "keys: 5 is not a valid value"),
+        ("keys = []", 'keys: [] names no column; use keys = "none" to drop all'),
+        ("bundle = ''", "bundle: is empty; give it a value, or remove the line"),
+        ("input = ''", "input: is empty"),
+        ("device = ''", "device: is empty"),
         ("probabilities = 'x'", "probabilities: 'x' is not one of 'columns', 'list' or 'none'"),
         ("dedupe = 'yes'", "dedupe: 'yes' is neither true nor false"),
         ("top_k = 0", "top_k: 0 is too small; the limit is 1"),

@@ -159,8 +159,11 @@ def test_messages_for_missing_fields_have_a_line_to_paste(files: Path, scoreline
         (f'weights = "whole.pt"\nlayers = {LAYERS}', "model.state_dict()"),
         (f'weights = "checkpoint.pth"\nlayers = {LAYERS}', 'weights_key = "state_dict"'),
         ('weights = "weights.pt"\nlayers = [{type = "Linear", in_features = 3, out_features = 2}]', "does not match"),
-        ('weights = "weights.pt"\nlayers = [{type = "Conv9d"}]', "'Conv9d'; supported are Linear"),
-        ('weights = "weights.pt"\nlayers = [{type = "Linear", size = 3}]', "layer 0 of the spec, Linear"),
+        (
+            'weights = "weights.pt"\nlayers = [{type = "Conv9d"}]',
+            "model: layers[0]: type: 'Conv9d' is not supported; use one of Linear",
+        ),
+        ('weights = "weights.pt"\nlayers = [{type = "Linear", size = 3}]', "model: layers[0], Linear"),
         ('file = "nowhere.onnx"', "cannot be read"),
         ('file = "sample.csv"\n', "--allow-import"),
         ("bogus = 1", "bogus"),

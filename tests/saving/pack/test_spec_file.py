@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from scoreline.pipeline.saving.spec_file import read_spec
+from scoreline.pipeline.saving.spec_file import read_spec, spec_of
 from scoreline.schemas.pack import EnsembleOfFiles, ModelFile, PackSpec, RegressionOfFiles, ScalerFile
 
 from scoreline import Binary, BundleError, Image, Table, TokenSequence
@@ -105,3 +105,11 @@ def test_errors_are_one_line(tmp_path: Path, text: str, message: str) -> None:
     assert message in error
     assert "\n" not in error
     assert not [word for word in FOREIGN if word in error]
+
+
+def test_members_that_are_not_tables() -> None:
+    """Name the table to write."""
+    with pytest.raises(
+        BundleError, match=r"model: members\[0\]: 5 is not a table; write \[\[model.members\]\] with file"
+    ):
+        spec_of({"model": {"members": [5]}})

@@ -1,0 +1,46 @@
+"""Checks a `ScoreJob` made in Python by the rules of the command line. Does not import torch."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..options import ScoreJob
+from .option import Option
+from .option_table import OPTIONS
+
+
+def checked_job(job: ScoreJob) -> ScoreJob:
+    """The job, with paths as text.
+
+    Raises:
+        UsageError: a field has a value that its option refuses.
+    """
+    job = replace(job, bundle=_as_text(job.bundle), input=_as_text(job.input), output=_as_text(job.output))
+    for option in OPTIONS:
+        if option.part in ("job", "columns"):
+            _check(option, getattr(job if option.part == "job" else job.columns, option.target))
+    if (explain := job.columns.explain) is not None:
+        _check(next(one for one in OPTIONS if one.name == "explain"), explain.method)
+    return job
+
+
+def _as_text(path: Any) -> Any:
+    return str(path) if isinstance(path, Path) else path
+
+
+def _check(option: Option, value: Any) -> None:
+    """Raise UsageError for a value that is not one of the option's."""
+    if option.path and (not isinstance(value, str) or not value):
+        raise UsageError(f"{option.target}: {value!r} is not a path; pass text that is not empty, or a Path")
+    if option.switch and not isinstance(value, bool):
+        raise UsageError(f"{option.target}: {value!r} is neither True nor False")
+    if option.multiple and not isinstance(value, list | tuple):
+        raise UsageError(f"{option.target}: {value!r} is not a tuple; pass one, also for a single value")
+    counts = ("batch_size", "split_rows", "memory", "top_k")
+    if value is None or not (option.choices or option.name in counts):
+        return
+    try:
+        option.value(value)
+    except ValueError as error:
+        raise UsageError(f"{option.target}: {error}") from error

@@ -1,0 +1,42 @@
+"""Jobs made in Python are checked by the rules of the command line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scoreline.pipeline.errors import UsageError
+from scoreline.pipeline.options import ColumnOptions, Explain, ScoreJob
+from scoreline.pipeline.planning.option_check import checked_job
+
+
+def job(**fields: Any) -> ScoreJob:
+    """A job with these fields."""
+    return ScoreJob(**{"bundle": "b", "input": "i", "output": "o", "run_id": "r", **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"precision": "x"}, "precision: 'x' is not one of fp32, bf16, fp16, int8"),
+        ({"format": "x"}, "format: 'x' is not one of auto, parquet"),
+        ({"batch_rows": 0}, "batch_rows: '0' is outside the range 1 to 1,000,000,000 rows"),
+        ({"split_rows": -1}, "split_rows: -1 is not a number of rows"),
+        ({"memory_bytes": 0}, "memory_bytes: '0' is outside the range"),
+        ({"input": ""}, "input: '' is not a path"),
+        ({"dedupe": "yes"}, "dedupe: 'yes' is neither True nor False"),
+        ({"trust": "sha256:"}, "trust: 'sha256:' is not a tuple"),
+        ({"columns": ColumnOptions(top_k=0)}, "top_k: '0' is not a valid integer; use 1 or more"),
+        ({"columns": ColumnOptions(probabilities="x")}, "probabilities: 'x' is not one of columns, list, none"),  # type: ignore[arg-type]
+        ({"columns": ColumnOptions(explain=Explain(method="x"))}, "explain: 'x' is not one of"),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+def test_wrong_fields(fields: dict[str, Any], message: str) -> None:
+    """Each with the field, the value and the rule."""
+    with pytest.raises(UsageError) as caught:
+        checked_job(job(**fields))
+    assert message in str(caught.value)
+
+
+def test_paths_become_text() -> None:
+    """A `Path` is accepted where the command line takes text."""
+    assert checked_job(job(bundle=Path("b"), input=Path("i"), output=Path("o"))) == job()
