@@ -71,8 +71,8 @@ def test_wrappers_are_removed(wrap: Any) -> None:
 def test_a_factory_and_its_weights() -> None:
     """The weights are copied; the factory is named and not stored."""
     weights = {"weight": torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True), "bias": torch.zeros(1)}
-    made = drafted(("drafted_factory:make", weights))
-    assert made.member == ImportMember(factory="drafted_factory:make", weights="weights.safetensors")
+    made = drafted(("model_factories:linear", weights))
+    assert made.member == ImportMember(factory="model_factories:linear", weights="weights.safetensors")
     assert list(made.files) == ["weights.safetensors"]
     wanted = INPUT @ torch.tensor([[1.0], [2.0], [3.0]])
     torch.testing.assert_close(outputs(made.reference), wanted)
@@ -115,7 +115,7 @@ def remembering() -> nn.Module:
         (lambda: nn.Linear(3, 1).double(), r"the model's parameters are torch\.float64"),
         (remembering, r"Linear cannot be copied: .*; if it keeps tensors of a training pass as attributes, delete"),
         (Noisy, "draws random numbers in eval mode; a row would not get the same score twice$"),
-        (lambda: ("drafted_factory:absent", {}), "drafted_factory:absent cannot be imported"),
+        (lambda: ("model_factories:absent", {}), "model_factories:absent cannot be imported"),
     ],
 )
 def test_models_that_cannot_be_saved(model: Any, says: str) -> None:
@@ -128,7 +128,7 @@ def test_models_that_cannot_be_saved(model: Any, says: str) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("model", ["model.onnx", ("drafted_factory:make", {})])
+@pytest.mark.parametrize("model", ["model.onnx", ("model_factories:linear", {})])
 def test_only_modules_can_be_pruned(model: Any) -> None:
     """Refused before a file is read or code is imported."""
     with pytest.raises(BundleError, match=r"^prune= changes the layers of a module; pass the module itself"):
