@@ -150,6 +150,7 @@ def test_some_numbers() -> None:
     """The first six, and the number of others."""
     assert some_numbers([0.5, 1.0, 0.025]) == "'0.5', '1', '0.025'"
     assert some_numbers([1.0] * 8) == ", ".join(["'1'"] * 6) + " and 2 more"
+    assert some_numbers([1.0] * 6) == ", ".join(["'1'"] * 6)
     assert some_numbers([]) == ""
 
 
