@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow.compute as pc
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -54,20 +53,20 @@ def pruning_changes(
         share=share,
         zeros=sum(zero for zero, _ in counts),
         weights=sum(weights for _, weights in counts),
-        largest_difference=max(_largest_difference(raw[name], whole[name]) for name in raw),
+        largest_difference=max(_largest_difference(head, raw[head.name], whole[head.name]) for head in heads),
         labels_changed=changed,
     )
 
 
-def _largest_difference(one: Tensor | Steps, other: Tensor | Steps) -> float:
-    """The largest difference between raw outputs; infinite if their numbers of steps differ."""
-    if isinstance(one, Steps) and isinstance(other, Steps):
-        if not torch.equal(one.offsets, other.offsets):
-            return float("inf")
-        one, other = one.values, other.values
-    assert isinstance(one, Tensor), "both are of rows, or both of steps"
-    assert isinstance(other, Tensor), "both are of rows, or both of steps"
-    return float((one - other).abs().max())
+def _largest_difference(head: AnyHead, one: Tensor | Steps, other: Tensor | Steps) -> float:
+    """The largest difference between raw outputs as golden rows store them: of generated texts, whose numbers of tokens
+    may differ, that of their scores. Infinite outputs, such as the logits of masked labels, are left out."""
+    values = [
+        np.asarray(stored.values if isinstance(stored, Lists) else stored)
+        for stored in (task_of(head).raw_array(raw) for raw in (one, other))
+    ]
+    finite = np.isfinite(values[0]) & np.isfinite(values[1])
+    return float(np.abs(values[0][finite] - values[1][finite]).max(initial=0.0))
 
 
 def rehearse_bundle(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> BundleManifest:

@@ -149,7 +149,7 @@ class Task(ABC, Generic[HeadT]):
         width, shape = self.width, tuple(raw.shape)
         fits: set[tuple[int, ...]] = {(rows, width), *self.other_shapes(rows)}
         if shape not in fits:
-            allowed = " or ".join(str(("rows", *fit[1:])).replace("'", "") for fit in sorted(fits, key=len))
+            allowed = " or ".join(str(("rows", *fit[1:])).replace("'", "") for fit in sorted(fits))
             raise BundleError(
                 f"the model's output has shape {shape} for {rows} rows, but {self.name} with {width} labels takes"
                 f" {allowed}; pass as many labels= (for a regression also quantiles= and spread=) as there are outputs"

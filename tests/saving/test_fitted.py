@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from scoreline.pipeline.errors import BundleError
 from scoreline.pipeline.features.program import kept_when_missing, run_steps
 from scoreline.pipeline.saving.binding import bind
 from scoreline.pipeline.saving.fitted import fitted_in_float32, transform
@@ -15,7 +14,7 @@ from scoreline.schemas.steps import StandardStep
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from saving_steps import compiled
 
@@ -75,55 +74,6 @@ def test_an_unknown_category_is_a_reject_if_the_encoder_raises() -> None:
         ([1], "plan", "is a category that was not seen in training"),
         ([2], "plan", "is missing, and training had no missing values here"),
     ]
-
-
-def test_scalers_keep_the_order_of_the_features() -> None:
-    """With a scaler fitted on permuted names, and with several transformers; other features are unchanged."""
-    frame = pd.DataFrame({"a": [1.0, 2, 9], "b": [10.0, 20, 60], "c": [7.0, 7, 8]})
-    scaler = StandardScaler().fit(frame[["c", "a"]])
-    one = bind(scaler, ["a", "b", "c"], text=[], vocabularies={})
-    expected = scaler.transform(frame[["c", "a"]])
-    np.testing.assert_array_equal(one.reference(frame), np.column_stack([expected[:, 1], frame["b"], expected[:, 0]]))
-    two = bind(
-        [(MinMaxScaler().fit(frame[["b"]]), ["b"]), (OneHotEncoder().fit(frame[["c"]]), ["c"])],
-        ["a", "b", "c"], text=[], vocabularies={},
-    )  # fmt: skip
-    columns = {name: frame[name].to_numpy() for name in frame}
-    for binding in (one, two):
-        prepared = run_steps(binding.steps, columns)
-        got = np.column_stack([prepared.columns[name] for name in binding.columns])
-        np.testing.assert_array_equal(got, binding.reference(frame))
-    assert len(two.columns) == 4
-
-
-@pytest.mark.parametrize(
-    ("scaler", "message"),
-    [
-        (StandardScaler(), "not fitted"),
-        (StandardScaler().fit([[1.0], [2.0]]), "fitted on 1 columns, but there are 2 features"),
-        (StandardScaler().fit(pd.DataFrame({"a": [1.0], "z": [2.0]})), "column 'z', which is not"),
-        ([StandardScaler()], "a list of"),
-        ("standard", "str cannot be saved"),
-        (FunctionTransformer(np.sin).fit([[1.0, 2.0]]), "FunctionTransformer of 'sin' cannot be saved"),
-        (FunctionTransformer(lambda x: x).fit([[1.0, 2.0]]), "'<lambda>' cannot be saved"),
-        (SimpleImputer(missing_values=-1).fit([[1.0, 2.0]]), "missing_values=-1"),
-        ([(StandardScaler().fit([[1.0], [2.0]]), ["a"])] * 2, "used by another"),
-        ([(StandardScaler().fit([[1.0], [2.0]]), ["z"])], "not among the features"),
-    ],
-)
-def test_scalers_that_cannot_be_bound_are_refused(scaler: Any, message: str) -> None:
-    """With the problem, and what to do."""
-    with pytest.raises(BundleError, match=message):
-        bind(scaler, ["a", "b"], text=[], vocabularies={})
-
-
-def test_an_unsupported_transformer_is_refused_with_a_list_of_supported_ones() -> None:
-    """Inside a pipeline as well."""
-    from sklearn.decomposition import PCA
-
-    pipeline = make_pipeline(StandardScaler(), PCA(1)).fit(np.eye(2))
-    with pytest.raises(BundleError, match=r"PCA cannot be saved; supported are StandardScaler.*ColumnTransformer"):
-        bind(pipeline, ["a", "b"], text=[], vocabularies={})
 
 
 @pytest.mark.parametrize(

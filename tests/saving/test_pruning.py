@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import BundleError, Multiclass, Regression, Scorer, save_bundle
+from scoreline import BundleError, Generation, Multiclass, Regression, Scorer, TokenSequence, save_bundle
+from sequence_models import TOKENS, Goes, lists_of_tokens
 
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 6)), columns=list("abcdef"))
 
@@ -75,3 +77,38 @@ def test_expected_outputs_are_those_of_the_pruned_model(tmp_path: Path) -> None:
             expected=expected,
             prune=0.9,
         )
+
+
+class Masked(nn.Module):
+    """Masks the first label of some rows by a logit of minus infinity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = model()
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.inner(x)
+        return torch.cat([torch.where(x[:, :1] > 0.5, -torch.inf, z[:, :1]), z[:, 1:]], dim=1)
+
+
+def test_masked_labels_can_be_pruned(tmp_path: Path) -> None:
+    """The difference of infinite logits is not a number, and is left out."""
+    features = list(X.columns)
+    save_bundle(tmp_path / "b", Masked(), features=features, task=Multiclass(list("xyz")), sample=X, prune=0.5)
+    pruning = json.loads((tmp_path / "b" / "bundle.json").read_text())["pruning"]
+    assert 0 < pruning["largest_difference"] < 10
+
+
+def test_generated_texts_can_be_pruned(tmp_path: Path) -> None:
+    """Although their lengths change; the difference is that of their scores."""
+    torch.manual_seed(0)
+    save_bundle(
+        tmp_path / "b",
+        Goes().eval(),
+        inputs=TokenSequence("x", longest=40),
+        task=Generation(TOKENS, end="</s>", steps=8),
+        sample=pa.table({"x": pa.array(lists_of_tokens())}),
+        prune=0.7,
+    )
+    pruning = json.loads((tmp_path / "b" / "bundle.json").read_text())["pruning"]
+    assert 0 < pruning["largest_difference"] < 100

@@ -6,12 +6,33 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import Result
+from conftest import Example, Result
 
 Command = Callable[..., Result]
+
+
+@pytest.fixture
+def data(tmp_path: Path, iris: Example) -> Path:
+    """Four files, two of them with a reject."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for n in range(4):
+        frame = iris.frame.copy()
+        if n % 2:
+            frame.loc[17, iris.features[0]] = np.nan
+        frame.to_parquet(folder / f"{n}.parquet", index=False)
+    return folder
+
+
+@pytest.fixture
+def score(scoreline: Command, iris: Example, data: Path, tmp_path: Path) -> Command:
+    """Score the four files."""
+    words = ["--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", "--max-rejects", "9"]
+    return lambda *more: scoreline("score", *words, *more)
 
 
 class TestVerify:

@@ -1,0 +1,174 @@
+"""Rehearsing a bundle before it is published: layout, padding, mixed rows, and the changes by pruning."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from scoreline.pipeline.bundle.bundle import open_bundle
+from scoreline.pipeline.bundle.golden import GoldenRows, read_golden
+from scoreline.pipeline.errors import BundleError, GoldenMismatchError
+from scoreline.pipeline.records import Sequences
+from scoreline.pipeline.saving.draft import Draft, draft
+from scoreline.pipeline.saving.rehearsal import pruning_changes, rehearse_bundle
+from scoreline.schemas.bundle import BundleManifest
+from scoreline.schemas.heads import GenerationHead, MulticlassHead, RegressionHead, TaggingHead
+from scoreline.schemas.inputs import TableInput
+from torch import Tensor, nn
+
+from scoreline import FloatSequence, Multiclass, Regression, save_bundle
+
+FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 3)), columns=list("abc"))
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+
+
+def drafted(model: nn.Module, *, num_arguments: int = 1) -> Draft:
+    return draft(model, "", inputs=["features"], num_arguments=num_arguments)
+
+
+def described(path: Path) -> tuple[BundleManifest, GoldenRows]:
+    """The manifest and golden rows of a bundle."""
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
+    data = bundle.read(manifest.golden.file)
+    return manifest, read_golden(data, [feature.name for feature in manifest.features], ["output"])
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[BundleManifest, GoldenRows]:
+    task = Multiclass(["x", "y", "z"])
+    save_bundle(tmp_path / "b", network(), features=list("abc"), task=task, sample=FRAME)
+    return described(tmp_path / "b")
+
+
+def test_a_model_that_is_reproduced(saved: tuple[BundleManifest, GoldenRows]) -> None:
+    """Leaves the manifest as it is."""
+    manifest, golden = saved
+    assert rehearse_bundle(manifest, [drafted(network())], golden) is manifest
+
+
+def test_another_model(saved: tuple[BundleManifest, GoldenRows]) -> None:
+    """Does not reproduce the golden rows."""
+    with pytest.raises(GoldenMismatchError, match="raw output 'output'"):
+        rehearse_bundle(saved[0], [drafted(network(1))], saved[1])
+
+
+class Viewed(nn.Module):
+    """Views its input, which must be contiguous by row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.inner(x.view(-1).view(-1, 3))
+        return found
+
+
+def test_a_model_that_views_its_input(saved: tuple[BundleManifest, GoldenRows]) -> None:
+    """Gets contiguous tables; nothing else of the manifest changes."""
+    manifest = rehearse_bundle(saved[0], [drafted(Viewed())], saved[1])
+    (table,) = manifest.inputs
+    assert isinstance(table, TableInput)
+    assert table.contiguous
+    assert manifest.model_copy(update={"inputs": saved[0].inputs}) == saved[0]
+
+
+class Centred(nn.Module):
+    """Subtracts the mean of the batch, once the batch is not the whole sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.inner(x) + (x - x.mean(dim=0)).sum(dim=1, keepdim=True)
+        return found
+
+
+def test_a_model_that_mixes_rows(saved: tuple[BundleManifest, GoldenRows]) -> None:
+    """Even if it reproduces the golden rows as one batch."""
+    manifest, golden = saved
+    made = drafted(Centred())
+    with torch.no_grad():
+        raw = made.reference(torch.from_numpy(FRAME.to_numpy(np.float32).copy())).numpy()
+    with pytest.raises(BundleError, match=r"^the model mixes rows: a row's output depends on other rows of its batch"):
+        rehearse_bundle(manifest, [made], replace(golden, raw={"output": raw}, columns={}))
+
+
+class Padded(nn.Module):
+    """The mean of a list, over its own steps or over the padding as well."""
+
+    def __init__(self, *, masked: bool) -> None:
+        super().__init__()
+        self.masked = masked
+
+    def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        share = real.float().unsqueeze(-1) if self.masked else torch.ones_like(x)
+        return (x * share).sum(dim=1) / share.sum(dim=1)
+
+
+def test_a_model_that_ignores_its_mask(tmp_path: Path) -> None:
+    """Lists of the sample are equally long, so that only more padding shows it."""
+    lists = pa.table({"x": pa.array([[float(n), 2.0 * n] for n in range(1, 9)])})
+    inputs = FloatSequence(["x"], longest=9, mask="real")
+    save_bundle(tmp_path / "b", Padded(masked=True), inputs=inputs, task=Regression(), sample=lists)
+    manifest, golden = described(tmp_path / "b")
+    made = drafted(Padded(masked=True), num_arguments=2)
+    assert rehearse_bundle(manifest, [made], golden) == manifest
+    with pytest.raises(BundleError, match=r"^the model's output for a list changes with the padding after it"):
+        rehearse_bundle(manifest, [drafted(Padded(masked=False), num_arguments=2)], golden)
+
+
+class TestPruningChanges:
+    """The changes by pruning, measured on the golden rows."""
+
+    def changes(self, raw: Any, whole: Any, head: Any) -> Any:
+        pruned = network()
+        with torch.no_grad():
+            pruned[0].weight[:2] = 0
+        return pruning_changes(0.25, [drafted(pruned)], [head], None, {head.name: raw}, {head.name: whole})
+
+    def test_of_classes(self) -> None:
+        """Zeros among the weights, the largest difference, and the labels that changed."""
+        whole = torch.tensor([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, 1.0, 5.0]])
+        raw = torch.tensor([[1.0, 1.5, 0.0], [0.0, 2.0, 1.0], [2.0, 1.0, 1.5]])
+        found = self.changes(raw, whole, MulticlassHead(outputs="logits", labels=["a", "b", "c"]))
+        assert (found.share, found.zeros, found.weights) == (0.25, 6, 8 * 3 + 3 * 8)
+        assert (found.largest_difference, found.labels_changed) == (3.5, 2)
+
+    def test_of_numbers(self) -> None:
+        """There are no labels to change."""
+        found = self.changes(torch.tensor([[1.0]]), torch.tensor([[1.5]]), RegressionHead())
+        assert (found.largest_difference, found.labels_changed) == (0.5, 0)
+
+    def test_of_steps(self) -> None:
+        """Each step counts; a label per step is not counted as a label of the row."""
+        offsets = torch.tensor([0, 0, 2])
+        whole, raw = (
+            Sequences(values=torch.tensor([[1.0, 2.0], [0.0, last]]), offsets=offsets) for last in (1.0, -0.25)
+        )
+        found = self.changes(raw, whole, TaggingHead(outputs="logits", labels=["a", "b"]))
+        assert (found.largest_difference, found.labels_changed) == (1.25, 0)
+
+    def test_of_texts(self) -> None:
+        """The scores are compared, since the texts may have different lengths."""
+        head = GenerationHead(outputs="logits", labels=["</s>", "a"], end=0, steps=3, length_penalty=1.0)
+        whole = Sequences(values=torch.tensor([[1, -0.5], [0, -1.5], [0, -1.0]]), offsets=torch.tensor([0, 2, 3]))
+        raw = Sequences(values=torch.tensor([[0, -0.75], [1, -1.0], [0, -0.5]]), offsets=torch.tensor([0, 1, 3]))
+        found = self.changes(raw, whole, head)
+        assert (found.largest_difference, found.labels_changed) == (0.25, 0)
+
+    def test_of_masked_labels(self) -> None:
+        """Minus infinity in both has no difference."""
+        whole = torch.tensor([[1.0, -torch.inf], [-torch.inf, 3.0]])
+        found = self.changes(whole + 0.5, whole, MulticlassHead(outputs="logits", labels=["a", "b"]))
+        assert (found.largest_difference, found.labels_changed) == (0.5, 0)
