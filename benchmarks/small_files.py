@@ -38,7 +38,7 @@ def loop(folder: Path) -> None:
     names = np.array(LABELS)
     out.mkdir()
     with torch.inference_mode():
-        for path in sorted((folder / "in").iterdir()):
+        for path in sorted((folder / "data").iterdir()):
             table = pq.read_table(path)
             features = np.stack([table[name].to_numpy() for name in scaler_features(table)], axis=1)
             scaled = torch.from_numpy(scaler.transform(features).astype(np.float32))
@@ -85,11 +85,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="scoreline-small-") as name:
         folder = Path(name)
         make(folder, rows=given.files * given.rows, files=given.files)
-        (folder / "in").mkdir()
-        for path in folder.glob("*.parquet"):
-            path.rename(folder / "in" / path.name)
         ours = [sys.executable, "-m", "scoreline", "score", "--bundle", str(folder / "bundle"), "--input",
-                str(folder / "in"), "--output", str(folder / "out")]  # fmt: skip
+                str(folder / "data"), "--output", str(folder / "out")]  # fmt: skip
         theirs = [sys.executable, __file__, "--loop", name]
         pairs = []
         for number in range(given.rounds):
