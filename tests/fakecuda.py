@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 import fakecuda_clocks as clocks
 from fakecuda_clocks import CUDA, Memory, current_stream, lock
@@ -47,11 +48,11 @@ _kept: list[Tensor] = []
 
 
 class Limits:
-    """What the emulated device refuses. `bytes`: the largest allocation; `fail`: called with the name of every
-    operation that launches a kernel or a copy, and may raise."""
+    """What the emulated device refuses. `bytes`: the largest allocation; `fail`: called with the name of
+    every operation that launches a kernel or a copy and with the bytes of its tensors; may raise."""
 
     bytes = 1 << 30
-    fail: Callable[[str], object] | None = None
+    fail: Callable[[str, int], object] | None = None
 
 
 def out_of_memory() -> torch.OutOfMemoryError:
@@ -100,7 +101,7 @@ def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
     if name not in _FREE:
         _refuse_mixed(name, given)
         if Limits.fail is not None:
-            Limits.fail(name)
+            Limits.fail(name, sum(tensor.nbytes for tensor in given))
         for tensor in here:
             tensor._memory.use()
         masked = name in _INDEXING and any(tensor.dtype == torch.bool for tensor in given[1:])
@@ -187,7 +188,7 @@ def _used_in_copy(host: Tensor) -> None:
 
 def _pin(tensor: Tensor) -> Tensor:
     if Limits.fail is not None:
-        Limits.fail("cudaHostAlloc")
+        Limits.fail("cudaHostAlloc", tensor.nbytes)
     clocks.check_device()
     if size := tensor.untyped_storage().nbytes():
         _pinned[tensor.data_ptr()] = size
@@ -230,6 +231,8 @@ def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             return _on_device(result, {_storage(tensor): tensor._memory})
     if device is None or device.type != "cuda":
         return _PLAIN_TO(tensor, *args, **kwargs)
+    if isinstance(tensor, FakeTensor):  # the note of a shape in an exported program
+        return tensor
     with lock:
         return _to_device(tensor, rest, others, non_blocking=kwargs.get("non_blocking", False))
 
@@ -237,7 +240,7 @@ def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 def _to_device(tensor: Tensor, rest: list[Any], others: dict[str, Any], *, non_blocking: bool) -> Tensor:
     clocks.check_device()
     if Limits.fail is not None:
-        Limits.fail("to_device")
+        Limits.fail("to_device", tensor.nbytes)
     copy = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype).copy_(tensor.detach())
     result = _new(_PLAIN_TO(copy, *rest, **others) if rest or others else copy)
     if non_blocking and _is_pinned(tensor):
