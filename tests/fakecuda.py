@@ -114,6 +114,8 @@ def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
             raise RuntimeError(f"Expected all tensors to be on the same device: {name} creates one on the CPU")
         kwargs["device"] = "cpu"
     result = func(*args, **kwargs)
+    if name == "log2" and here:  # less exact than on a CPU: that of 8 is less than 3
+        result = torch.nextafter(result, torch.zeros_like(result))
     if here and (name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))):
         here[0]._memory.write()
     return _on_device(result, {_storage(tensor): tensor._memory for tensor in here})

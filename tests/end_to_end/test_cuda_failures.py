@@ -14,6 +14,7 @@ import pytest
 import torch
 from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.model.loading import load_export
+from scoreline.pipeline.model.passes import padded_widths
 from torch import Tensor, nn
 
 import fakecuda
@@ -238,6 +239,12 @@ def test_a_device_side_assert_ends_closed(
     assert not (tmp_path / "out" / "_SUCCESS").exists()
 
 
-def test_text_columns_are_not_needed(bundle: Path) -> None:
-    """A table without rows is scored."""
+def test_padded_widths_are_those_of_the_cpu() -> None:
+    """A GPU's log2 is not exact, so the widths are computed in integers."""
+    lengths = torch.arange(1, 20_000)
+    assert torch.equal(padded_widths(lengths.to("cuda")).cpu(), padded_widths(lengths))
+
+
+def test_a_table_without_rows(bundle: Path) -> None:
+    """Nothing is sent."""
     assert score(bundle, pa.table({name: pa.array([], pa.float64()) for name in FEATURES}), "cuda").num_rows == 0
