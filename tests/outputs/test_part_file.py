@@ -145,11 +145,10 @@ def test_large_values_end_a_row_group(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_encodings(tmp_path: Path) -> None:
-    """Page checksums can be verified; floats have neither a dictionary nor statistics, texts have both."""
+    """Floats have neither a dictionary nor statistics, texts have both."""
     _, part = part_in(tmp_path)
     part.write(rows_of(0, 3), rejects_of())
     published(part)
-    assert pq.read_table(tmp_path / "a.parquet", page_checksum_verification=True).num_rows == 3
     group = pq.read_metadata(tmp_path / "a.parquet").row_group(0)
     columns = {group.column(index).path_in_schema: group.column(index) for index in range(3)}
     assert {name: column.has_dictionary_page for name, column in columns.items()} == {
@@ -158,6 +157,21 @@ def test_encodings(tmp_path: Path) -> None:
     assert {name: column.is_stats_set for name, column in columns.items()} == {
         "id": True, "prediction": True, "probability": False
     }  # fmt: skip
+
+
+def test_pages_have_checksums(tmp_path: Path) -> None:
+    """A reader that verifies them notices a changed bit."""
+    _, part = part_in(tmp_path)
+    part.write(rows_of(0, 2000), rejects_of())
+    published(part, receipt_of(rows_in=2000, rows_scored=2000))
+    path = tmp_path / "a.parquet"
+    assert pq.read_table(path, page_checksum_verification=True).num_rows == 2000
+    column = pq.read_metadata(path).row_group(0).column(2)
+    data = bytearray(path.read_bytes())
+    data[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(OSError, match="CRC checksum"):
+        pq.read_table(path, page_checksum_verification=True)
 
 
 def test_discard(tmp_path: Path) -> None:
@@ -189,3 +203,20 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rejects: t
     assert list(store.parquet_files()) == []
     part.discard()
     assert store.temporaries() == []
+
+
+@pytest.mark.parametrize("call", ["write_table", "close"])
+def test_an_error_while_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """It is a storage error as well, and discarding still works."""
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    store, part = part_in(tmp_path)
+    part.write(rows_of(0, 3), rejects_of(7))
+    with monkeypatch.context() as patch:
+        patch.setattr(pq.ParquetWriter, call, fail)
+        with pytest.raises(StorageError, match=r"\.tmp cannot be written: Input/output error; check the disk"):
+            published(part)
+    part.discard()
+    assert store.temporaries() == list(store.parquet_files()) == []

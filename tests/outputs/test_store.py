@@ -105,7 +105,7 @@ def test_hidden_files_and_rejects_are_not_predictions(store: Store) -> None:
 
 
 def test_only_our_temporary_files_are_removed(store: Store) -> None:
-    """Wherever a run writes; hidden files of others, and folders with such a name, stay."""
+    """Wherever a run writes; hidden files of others, and folders and pipes with such a name, stay."""
     ours = {
         store.temporary(name) for name in ("a.parquet", "d/e/b.parquet", "_rejects/d/a.arrow", "_scoreline/run.json")
     }
@@ -116,6 +116,7 @@ def test_only_our_temporary_files_are_removed(store: Store) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
     (store.root / f".scoreline-{'0' * 16}.tmp").mkdir()
+    os.mkfifo(store.root / f".scoreline-{'1' * 16}.tmp")
     removed = store.remove_temporaries()
     assert {store.root / name for name in removed} == ours
     assert not any(path.exists() for path in ours)
@@ -181,7 +182,7 @@ def test_fsync_is_not_retried(store: Store, monkeypatch: pytest.MonkeyPatch, num
 
 def test_a_failed_write_leaves_no_temporary_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor the target."""
-    monkeypatch.setattr(Path, "write_bytes", failing(1, errno.ENOSPC, Path.write_bytes))
+    monkeypatch.setattr(Path, "write_bytes", failing(1, errno.ENOSPC, Path.write_bytes, after=True))
     with pytest.raises(StorageError, match="free some space"):
         store.write("a", b"1")
     assert store.temporaries() == []
