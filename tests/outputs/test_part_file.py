@@ -49,7 +49,8 @@ def part_in(folder: Path) -> tuple[Store, PartFile]:
 
 def published(part: PartFile, receipt: Receipt | None = None, target: str = "a.parquet") -> Published:
     """Finish the part and publish it."""
-    return part.publish(target, receipt or receipt_of())
+    part.finish(receipt or receipt_of())
+    return part.publish(target)
 
 
 def test_rows_and_receipt(tmp_path: Path) -> None:
