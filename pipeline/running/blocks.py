@@ -122,8 +122,6 @@ def load_blocks(
             if isinstance(piece, Split):
                 yield SplitEnd(planned=planned, split=piece, times=times)
                 continue
-            # Rows after kept parts count as the first of the file only if no row of those parts was scored. Otherwise
-            # an interrupted run could end differently from an uninterrupted one.
             block = Block.of(piece, beginning if planned.nothing_scored or piece.split == 0 else later, times)
             spent.rows, spent.bytes = piece.batch.num_rows, block.batch_bytes
             yield LoadedBlock(planned=planned, block=line.load(block))

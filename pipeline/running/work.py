@@ -42,9 +42,7 @@ class WorkQueue:
     half of what another has left, so that a large file is read in several places at once and, within each, in order."""
 
     def __init__(self, partitions: Iterable[PlannedPartition]) -> None:
-        self._unclaimed = deque(
-            Work(planned=planned, splits=planned.splits(), first_rows=FirstRows()) for planned in partitions
-        )
+        self._unclaimed = deque(map(_whole, partitions))
         self._claimed: list[Work] = []
         self._lock = Lock()
 
@@ -77,6 +75,14 @@ class WorkQueue:
             if (later := work.split_off()) is not None:
                 return later
         return None
+
+
+def _whole(planned: PlannedPartition) -> Work:
+    """All splits of a partition that are to be scored. Rows after kept parts count as the first of the file only if no
+    row of those parts was scored; otherwise an interrupted run could end differently from an uninterrupted one."""
+    splits = planned.splits()
+    has_first = planned.nothing_scored or splits.start == 0
+    return Work(planned=planned, splits=splits, first_rows=FirstRows() if has_first else None)
 
 
 def split_starts(planned: PlannedPartition) -> Sequence[int]:

@@ -82,6 +82,13 @@ def test_partitions_come_first_then_halves(folder: Path, iris: Example) -> None:
     assert queue.claim() is None
 
 
+def test_a_resumed_file_is_divided_at_once(folder: Path, iris: Example) -> None:
+    """If rows before were scored, none of those that are left is among the first of the file."""
+    planned = dataclasses.replace(plan_of(folder, iris).partitions[0], kept=frozenset([0, 1]), nothing_scored=False)
+    queue = WorkQueue([planned])
+    assert (claimed(queue).first_rows, named(claimed(queue))) == (None, ("a.parquet", 5))
+
+
 def test_a_finished_work_is_not_divided(folder: Path, iris: Example) -> None:
     """Nor one whose partition has failed before."""
     for fails in [False, True]:
