@@ -68,7 +68,7 @@ def test_the_dialect_is_read_back(dialect: CsvDialect) -> None:
 
 def test_equal_dialects_are_written_equally() -> None:
     """In the order of the fields' names, however they were given."""
-    assert dialect_option(CsvDialect(quote="'", delimiter=";")) == '{"delimiter": ";", "quote": "\'"}'
+    assert dialect_option(CsvDialect(quote="'", decimal=",")) == '{"decimal": ",", "quote": "\'"}'
 
 
 def test_recorded_options() -> None:
