@@ -66,7 +66,7 @@ def test_splits(plan: Planner, data: Path, rows: int, splits: int) -> None:
     write(data / "in.parquet", rows)
     found = plan()
     (planned,) = found.partitions
-    assert (planned.num_rows, planned.num_splits, planned.first_row) == (rows, splits, 0)
+    assert (planned.num_rows, planned.num_splits, planned.splits().start) == (rows, splits, 0)
     assert (found.num_rows, found.reasons, found.failed) == (rows, {"missing": splits}, ())
 
 
@@ -91,7 +91,7 @@ def test_a_csv_file(plan: Planner, data: Path) -> None:
     dialect = CsvDialect(delimiter=";")
     found = plan(csv=dialect)
     (planned,) = found.partitions
-    assert (planned.num_rows, planned.num_splits, planned.first_row, found.num_rows) == (None, None, 0, None)
+    assert (planned.num_rows, planned.num_splits, planned.splits().start, found.num_rows) == (None, None, 0, None)
     assert (planned.text, planned.dialect) == ({"id", "a", "b"}, dialect)
     assert planned.schema.field("id").type == pa.string()
     assert planned.num_rows_to_score(0) is None
@@ -142,7 +142,7 @@ class TestExisting:
         (one,) = discover(str(data)).partitions
         found = plan(ExistingParts(kept={one: {0: kept(2, 0), 1: kept(2, 1), 3: kept(1, 3, last=True)}}))
         (planned,) = found.partitions
-        assert (planned.first_row, planned.kept, planned.nothing_scored) == (4, {0, 1, 3}, False)
+        assert (planned.splits().start, planned.kept, planned.nothing_scored) == (2, {0, 1, 3}, False)
         assert (found.num_rows, found.reasons) == (2, {"missing": 1})
 
     def test_reasons_are_counted_by_split(self, plan: Planner, data: Path) -> None:
