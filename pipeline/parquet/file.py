@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 import pyarrow as pa
@@ -60,9 +59,7 @@ class ParquetSource:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -165,16 +162,8 @@ class ParquetSource:
                 where = f"row group {groups[0]}" if len(groups) == 1 else f"row groups {groups[0]} to {groups[-1]}"
                 raise inconsistent_footer(self.name, f"{where} should have {rows:,} rows, but {more} can be read")
             if not self._table.flat and leaves:  # one row group with only lists: compare the values of the first leaf
-                self._compare_entries(groups[0], leaves[0], entries)
-
-    def _compare_entries(self, group: int, leaf: Leaf, entries: int) -> None:
-        assert self._groups is not None, "row groups are read before rows"
-        values = self._groups[group].chunks[leaf.index].values
-        if values != entries:
-            raise inconsistent_footer(
-                self.name, f"column {leaf.path!r} of row group {group} declares {values:,} values, but its rows have"
-                f" {entries:,}"
-            )  # fmt: skip
+                assert self._groups is not None, "row groups are read before rows"
+                _compare_entries(self._groups[groups[0]], groups[0], leaves[0], entries, self.name)
 
     def _streams(
         self, groups: list[int], rows: int, leaves: Sequence[Leaf], coarse: Collection[str]
@@ -288,6 +277,16 @@ class ParquetSource:
 
     def _unreadable(self, error: BaseException) -> PartitionError:
         return PartitionError(f"{self.name}: cannot be read as Parquet: {one_line(error)}", partition=self.name)
+
+
+def _compare_entries(group: Group, number: int, leaf: Leaf, entries: int, name: str) -> None:
+    """Raise PartitionError if a row group declares another number of values than were read."""
+    values = group.chunks[leaf.index].values
+    if values != entries:
+        raise inconsistent_footer(
+            name,
+            f"column {leaf.path!r} of row group {number} declares {values:,} values, but its rows have {entries:,}",
+        )
 
 
 def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:

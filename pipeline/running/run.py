@@ -44,6 +44,7 @@ from .findings import input_findings, kept_part_differences, output_findings
 from .ledger import Ledger, RunClock, open_ledger
 
 if TYPE_CHECKING:
+    from ..scoring.line import Line
     from ..scoring.scorer import Scorer
 
 
@@ -98,10 +99,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
                 ledger.fail(error)
             line = None
             if scorer is not None:
-                from .score import score_splits  # imports torch, only if there is work
-
-                store.write(MANIFEST, encode_manifest(ledger.manifest(None, ended=False)))
-                line = score_splits(store, scorer, ledger, emit, cores.count)
+                line = _score(store, scorer, ledger, emit, cores.count)
             remove_replaced_parts(store, ledger)
             ledger.check_final_limits()
             if line is not None:
@@ -120,6 +118,13 @@ def _new_inputs(ledger: Ledger) -> list[str]:
         return []
     known = {partition.name for partition in ledger.plan.discovery.partitions}
     return [partition.name for partition in now if partition.name not in known]
+
+
+def _score(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> Line:
+    from .score import score_splits  # imports torch, only if there is work
+
+    store.write(MANIFEST, encode_manifest(ledger.manifest(None, ended=False)))
+    return score_splits(store, scorer, ledger, emit, cores)
 
 
 def _load_scorer(bundle: Bundle, job: ScoreJob, emit: Emitter, held: ExitStack) -> Scorer:
