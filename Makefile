@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 SHAPE := build/shape/scoreline
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo score test quick faults bench lint format types schemas docs lock wheel clean
+.PHONY: help install demo score test quick faults bench gpu lint format types schemas docs lock wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,9 @@ bench: $(READY)  ## every stage, then a comparison with other tools (ROWS=400000
 	$(BIN)/python -c 'import lightning, ray' 2>/dev/null || $(BIN)/python -m pip install --quiet --constraint requirements.lock \
 	  --editable '.[bench]'
 	$(BIN)/python benchmarks/peers.py --rows $(or $(ROWS),4000000) --rounds $(or $(ROUNDS),5)
+
+gpu: $(READY)  ## tests and measurements on a GPU (ONLY=tests,limits); DEVICE=cpu SIZE=tiny for a dry run without one
+	DEVICE=$(or $(DEVICE),cuda) SIZE=$(or $(SIZE),full) ONLY=$(ONLY) $(BIN)/python benchmarks/gpu/run.py
 
 lint: $(READY)  ## check with ruff
 	$(BIN)/ruff check .

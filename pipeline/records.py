@@ -157,9 +157,11 @@ def dense(given: Mapping[str, Tensor | Sequences]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
-    """Tensors being copied to a device, and on a GPU the events around the copy."""
+    """Tensors being copied to a device, and on a GPU the tensors in the host's memory and the events around the copy;
+    without those, a GPU has no memory for the tensors, and they were not copied."""
 
     tensors: Inputs
+    source: Inputs | None = None
     events: tuple[Event, Event] | None = None
 
 

@@ -1,8 +1,9 @@
 """Stage clocks: seconds, rows and bytes by the name of a stage.
 
-Two figures per stage. `busy_s`: seconds of work, summed over threads. `waiting_s`: seconds in which the run waited for
-the stage because there was nothing else to do; the waiting times of all stages and the start-up add up to the wall
-time, so the largest one is the bottleneck.
+Two figures per stage. `busy_s`: seconds of work, summed over threads. `waiting_s`: the stage's share of the wall time:
+the seconds that each flow spent on it or waited for it, divided by the number of flows, and those in which the whole
+run waited. The waiting times of all stages and the start-up add up to the wall time, so the largest one is the
+bottleneck.
 
 Work done in a thread carries its own `StageTimes` along with the rows, so that nothing is shared or locked.
 """
@@ -43,8 +44,8 @@ class StageTimes:
             spent.busy_s += perf_counter() - start
 
     @contextmanager
-    def blocking_stage(self, name: str) -> Iterator[StageTime]:
-        """Time a piece of work that the whole run waits for."""
+    def blocking_stage(self, name: str, share: float = 1.0) -> Iterator[StageTime]:
+        """Time a piece of work that the run, or a share of it, waits for."""
         start = perf_counter()
         spent = self[name]
         try:
@@ -52,7 +53,7 @@ class StageTimes:
         finally:
             seconds = perf_counter() - start
             spent.busy_s += seconds
-            spent.waiting_s += seconds
+            spent.waiting_s += seconds * share
 
     def waited(self, seconds: float, stages: Sequence[str]) -> None:
         """Record that the run waited for `seconds` for these stages, which share a thread. The time is divided in

@@ -1,5 +1,6 @@
 """Shared fixtures: real data, small real models, and the command as a user calls it."""
 
+import gc
 import json
 import os
 import subprocess
@@ -19,11 +20,25 @@ from sklearn import datasets
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+import fakecuda
+import fakecuda_clocks
 from described import save_described
 from textbook import ClassificationModel, randomized
 
 settings.register_profile("scoreline", deadline=None, max_examples=60)
 settings.load_profile("scoreline")
+
+
+@pytest.fixture
+def cuda() -> Iterator[None]:
+    """A GPU: the first of this machine, or an emulated one, whose findings fail the test."""
+    if torch.cuda.is_available():
+        yield
+        return
+    with fakecuda.installed():
+        yield
+        gc.collect()
+        assert fakecuda_clocks.problems == []
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,8 +55,6 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
             )
         if setting == "" and (option.path or name in ("run_id", "device")):
             raise JobFileError(f"job file {value!r}: {name}: is empty; give it a value, or remove the line")
-        if setting == [] and name == "keys":
-            raise JobFileError(f'job file {value!r}: keys: [] names no column; use keys = "none" to drop all')
         try:
             option.value(setting)
         except ValueError as error:

@@ -24,9 +24,12 @@ def key_names(schema: pa.Schema, features: Collection[str], options: ColumnOptio
     names = [name for name in schema.names if name not in set(features)]
     names = names if options.keys is None else list(options.keys)
     for name in names:
-        if schema.names.count(name) != 1:
-            times = repeated(schema.names.count(name))
-            raise ColumnError(f"column {name!r} appears {times} and cannot be carried through")
+        times = schema.names.count(name)
+        if times == 0:
+            available = ", ".join(repr(name) for name in schema.names[:8])
+            raise ColumnError(f"key column {name!r} is missing; the columns are {available}")
+        if times > 1:
+            raise ColumnError(f"column {name!r} appears {repeated(times)} and cannot be carried through")
     return names
 
 

@@ -4,7 +4,7 @@ golden.parquet has a column `feature:<name>` per feature, `raw:<head>` (fixed-si
 `column:<name>` per decoded column. Independent of how rows are scored.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,7 +20,8 @@ from ..records import Lists
 FEATURE, RAW, COLUMN = "feature:", "raw:", "column:"
 MOST_ROWS = 256
 #: Tolerances. float32 on another processor changes the last bits, a scaler fitted in float32 a few more; a wrong
-#: scaler, model or order of features changes far more.
+#: scaler, model or order of features changes far more. The relative one refers to the largest output that was computed
+#: together: sums of a deep network round in the size of their terms, so a small output may be off by more of its own.
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
 WIDER = {"float64": 1.0, "float32": 10.0}
 
@@ -86,17 +87,21 @@ def compare(
     raw: Mapping[str, Raw],
     columns: Mapping[str, pa.Array],
     *,
+    by_column: Collection[str] = (),
     wider: float = 1.0,
     ties: bool = True,
 ) -> float:
     """The largest difference between expected and actual outputs.
 
     Args:
+        by_column: the heads and columns whose outputs have units of their own, such as the targets of a regression. The
+            size of such an output is its largest golden value; that of others, the largest output of the head in the
+            row.
         wider: a factor on the tolerance.
         ties: whether a few generated texts may differ where their scores are equal.
 
     Raises:
-        GoldenMismatchError: a value differs by more than `wider` × (1e-5 + 1e-4 × its size), or a label differs where
+        GoldenMismatchError: a value differs by more than `wider` × (1e-5 + 1e-4 × the size), or a label differs where
             the probabilities do not nearly tie; names the column, the row and both values.
     """
     largest = 0.0
@@ -108,7 +113,8 @@ def compare(
         if not same:
             raise GoldenMismatchError(f"golden rows: raw output {head!r} has another number of steps than expected")
         numbers = [values.values if isinstance(values, Lists) else values for values in (expected, got)]
-        largest = max(largest, _numbers(f"raw output {head!r}", numbers[0], numbers[1], wider))
+        axis = 0 if head in by_column else 1
+        largest = max(largest, _numbers(f"raw output {head!r}", numbers[0], numbers[1], wider, axis=axis))
     for name, wanted in golden.columns.items():
         made = columns.get(name)
         if made is None:
@@ -118,7 +124,8 @@ def compare(
         if pa.types.is_list(wanted.type) and _step_counts(wanted) == _step_counts(made) and _of_steps(golden.raw):
             wanted, made = wanted.flatten(), made.flatten()
         if pa.types.is_floating(wanted.type) or pa.types.is_fixed_size_list(wanted.type):
-            largest = max(largest, _numbers(f"column {name!r}", _matrix(wanted), _matrix(made), wider))
+            axis = 0 if name in by_column else 1
+            largest = max(largest, _numbers(f"column {name!r}", _matrix(wanted), _matrix(made), wider, axis=axis))
         elif not wanted.equals(made):
             _labels(name, wanted, made, golden.raw, wider, ties=ties)
     return largest
@@ -165,14 +172,15 @@ def _matrix(values: pa.Array) -> NDArray[np.float64]:
     return np.asarray(to_numpy(known), dtype=np.float64).reshape(len(values), -1)
 
 
-def _numbers(what: str, expected: NDArray[np.floating], got: NDArray[np.floating], wider: float) -> float:
+def _numbers(what: str, expected: NDArray[np.floating], got: NDArray[np.floating], wider: float, *, axis: int) -> float:
+    """The largest difference. `axis`: 1 for a tolerance by the largest value of each row, 0 of each column."""
     if expected.shape != got.shape:
         raise GoldenMismatchError(f"golden rows: {what} is {got.shape}, but {expected.shape} was expected")
     equal = (expected == got) | (np.isnan(expected) & np.isnan(got))
     with np.errstate(invalid="ignore"):
         apart = np.where(equal, 0.0, np.abs(expected.astype(np.float64) - got.astype(np.float64)))
         apart = np.nan_to_num(apart, nan=np.inf)
-        size = np.where(np.isfinite(expected), np.abs(expected), 0.0)
+        size = np.where(np.isfinite(expected), np.abs(expected), 0.0).max(axis=axis, keepdims=True, initial=0.0)
         out_of_tolerance = apart > wider * (ABSOLUTE + RELATIVE * size)
     if out_of_tolerance.any():
         row, column = np.unravel_index(int(np.argmax(np.where(out_of_tolerance, apart, -1.0))), apart.shape)

@@ -34,7 +34,8 @@ from ..options import ScoreJob
 from ..planning.existing import ExistingParts
 from ..planning.plan import Plan, default_split_rows, make_plan
 from ..records import FeatureBatch
-from ..running.run import num_readers, run
+from ..running.run import run
+from ..running.work import num_readers
 from ..scoring.scorer import Scorer
 from ..tasks.tasks import task_of
 from .stage_costs import STAGES, BenchPass, StageCost, limit_of, run_pass
@@ -144,7 +145,8 @@ def _stages_alone(plan: Plan, scorer: Scorer, job: ScoreJob, report: BenchReport
                 cpu_s=scale * median(clock.cpu_s[name] for clock in clocks),
             )
         )
-    limit = limit_of(report.stages, readers=num_readers(plan, report.cores.count), cores=report.cores.count)
+    cores = report.cores.count
+    limit = limit_of(report.stages, readers=num_readers(plan.partitions, cores), cores=cores)
     report.limit_s, report.limited_by = limit.seconds, limit.limited_by
     return clocks[-1].first_blocks
 

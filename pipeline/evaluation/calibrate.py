@@ -28,7 +28,7 @@ from ..planning.existing import ExistingParts
 from ..planning.plan import make_plan
 from ..planning.splits import read_splits
 from ..records import ReadBlock, dense
-from ..running.flow import origin_of
+from ..running.blocks import origin_of
 from ..scoring.block import Block
 from ..scoring.line import compose, execute
 from ..scoring.retries import Retries, warn_retried

@@ -9,7 +9,7 @@ from ..cores import available_cores
 from ..model.modes import pinned
 from ..options import ScoreJob
 from ..planning.plan import Plan
-from ..running.run import num_readers
+from ..running.work import num_readers
 from ..scoring.scorer import Scorer
 from .stage_costs import STAGES, StageCost, limit_of, run_pass
 
@@ -44,7 +44,7 @@ def estimate(plan: Plan, scorer: Scorer, job: ScoreJob) -> Estimate | None:
         StageCost(name=name, wall_s=measured.wall_s[name] * scale, cpu_s=measured.cpu_s[name] * scale)
         for name in STAGES
     ]
-    limit = limit_of(costs, readers=num_readers(plan, cores), cores=cores)
+    limit = limit_of(costs, readers=num_readers(plan.partitions, cores), cores=cores)
     return Estimate(
         seconds=START_UP_S + ABOVE_LIMIT * limit.seconds,
         output_bytes=round(measured.output_bytes * scale),

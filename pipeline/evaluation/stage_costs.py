@@ -17,7 +17,7 @@ from ..planning.fingerprint import fingerprint
 from ..planning.plan import Plan, PlannedPartition
 from ..planning.splits import read_splits
 from ..records import FeatureBatch, ReadBlock
-from ..running.flow import origin_of
+from ..running.blocks import origin_of
 from ..scoring.block import Block
 from ..scoring.line import Line, LineOptions, compose
 from ..scoring.scorer import Scorer
@@ -48,12 +48,11 @@ class Limit:
 
 
 def limit_of(costs: Iterable[StageCost], *, readers: int, cores: int) -> Limit:
-    """`max(Σ CPU seconds ÷ cores, the slowest stage that one thread does)`."""
+    """`max(Σ CPU seconds ÷ cores, reading ÷ readers)`."""
     stages = {cost.name: cost for cost in costs}
     limits = {
         f"CPU time over {cores} cores": sum(cost.cpu_s for cost in stages.values()) / cores,
         f"reading, {readers} at once": (stages["read"].wall_s + stages["check + scale"].wall_s) / readers,
-        "writing, one thread": stages["write + publish"].wall_s,
     }
     slowest = max(limits, key=lambda name: limits[name])
     return Limit(seconds=limits[slowest], limited_by=slowest)
@@ -116,7 +115,8 @@ def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, max_row
                 with one.clocks.stage("write"):
                     part.write(scored.rows, scored.rejects)
             with one.clocks.stage("publish"):
-                one.output_bytes += part.publish("part.parquet", _receipt(planned, part)).num_bytes
+                part.finish(_receipt(planned, part))
+                one.output_bytes += part.publish("part.parquet").num_bytes
             if one.rows >= max_rows:
                 break
     others = sum(seconds for name, seconds in one.cpu_s.items() if name != "read")

@@ -80,7 +80,10 @@ class TableKind(InputKind[TableInput]):
 def _pinned(shape: tuple[int, int], dtype: str) -> np.ndarray:
     import torch  # imported by now; planning does not need it
 
-    pinned: np.ndarray = torch.empty(shape, dtype=getattr(torch, dtype), pin_memory=True).numpy()
+    try:
+        pinned: np.ndarray = torch.empty(shape, dtype=getattr(torch, dtype), pin_memory=True).numpy()
+    except RuntimeError:  # no more pinned memory; or the device has failed, which transfer reports
+        return np.empty(shape, dtype=DTYPES[dtype])
     return pinned
 
 

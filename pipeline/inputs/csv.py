@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from typing import TYPE_CHECKING
 
 from ..options import CsvDialect
@@ -42,7 +42,8 @@ class Csv(Format):
         dialect: CsvDialect,
         block_rows: int,  # noqa: ARG002 - the reader reads blocks of bytes
         first_row: int = 0,
-    ) -> Iterator[ReadRows]:
+        threads: bool = False,  # noqa: ARG002 - one thread parses it
+    ) -> Generator[ReadRows]:
         """Always reads from the start."""
         from .csv_rows import read_batches  # imports Arrow, which `--help` does not need
 

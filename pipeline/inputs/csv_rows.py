@@ -11,7 +11,7 @@ inside a quote.
 """
 
 import codecs
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -74,7 +74,7 @@ def read_batches(
     header: Sequence[str],
     dialect: CsvDialect,
     nulls: bool = False,
-) -> Iterator[ReadRows]:
+) -> Generator[ReadRows]:
     """The rows of some columns of `header`, in file order, as text. An empty cell is an empty string.
 
     Args:

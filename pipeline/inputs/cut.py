@@ -6,6 +6,7 @@ were read in the same run.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from threading import Lock
 
 import pyarrow as pa
 
@@ -16,30 +17,96 @@ from .rebatch import Rebatcher
 MOST_BLOCK_BYTES = 24 << 20
 
 
+class SplitRange:
+    """Consecutive splits of a partition that one reader reads in order; another thread may take over the later ones.
+
+    Args:
+        start: the first split.
+        stop: the split after the last one; None: to the end of the file.
+        kept: splits within the range that already exist; their rows are skipped.
+    """
+
+    def __init__(self, start: int = 0, stop: int | None = None, kept: Collection[int] = ()) -> None:
+        self.start = start
+        self._stop, self._kept = stop, kept
+        self._next = start
+        self._lock = Lock()
+
+    def take(self, split: int) -> bool:
+        """Whether the reader is to read this split. Splits are asked for in order, each before its first row."""
+        with self._lock:
+            if self._stop is not None and split >= self._stop:
+                return False
+            self._next = split + 1
+            return split not in self._kept
+
+    def ends_at(self, split: int) -> bool:
+        """Whether none of the splits from this one on is to be read."""
+        with self._lock:
+            stop = self._stop
+        return stop is not None and all(later in self._kept for later in range(split, stop))
+
+    @property
+    def current(self) -> int:
+        """The split that the reader has reached."""
+        return max(self.start, self._next - 1)
+
+    def num_left(self) -> int:
+        """The number of splits that the reader has not reached; 0 where it is unknown."""
+        with self._lock:
+            return 0 if self._stop is None else self._stop - self._next
+
+    def split_off(self, starts: Iterable[int]) -> "SplitRange | None":
+        """Remove the later half, and return it.
+
+        Args:
+            starts: the splits at which another reader can begin, ascending.
+
+        Returns:
+            None if no split that the reader has not reached is among `starts`.
+        """
+        with self._lock:
+            if self._stop is None:
+                return None
+            begins = [split for split in starts if self._next < split < self._stop and split not in self._kept]
+            if not begins:
+                return None
+            middle = (self._next + self._stop) / 2
+            begin = min(begins, key=lambda split: abs(split - middle))
+            later = SplitRange(begin, self._stop, self._kept)
+            self._stop = begin
+            return later
+
+    def end_before(self, split: int) -> None:
+        """Leave out this split and all later ones."""
+        with self._lock:
+            self._stop = split if self._stop is None else min(split, self._stop)
+
+
 def cut(
     rows: Iterable[ReadRows],
+    splits: SplitRange | None = None,
     *,
     block_rows: int,
     split_rows: int,
-    first_row: int = 0,
-    kept: Collection[int] = (),
     num_splits: int | None = None,
 ) -> Iterator[ReadBlock | Split]:
     """Yield the blocks of each split, with at most `block_rows` rows and `MOST_BLOCK_BYTES`, followed by the split.
 
     Args:
-        rows: the rows of the partition from `first_row` on, which is the first row of a split.
-        kept: splits that already exist; their rows are skipped.
-        num_splits: the number of splits, if known; reading ends with the last one that is needed.
+        rows: the rows of the partition from the first row of the first split on.
+        splits: the splits to yield (None: all); reading ends with the last one.
+        num_splits: the number of splits of the file, if known.
 
     Yields:
-        A `Split` after its blocks. The last split, or every split if `num_splits` is not known, is yielded only after
-        the next row or the end has been read, so that a file with a wrong number of rows fails first. A partition
-        without rows is one split without blocks.
+        A `Split` after its blocks. The last split of the file, or every split if `num_splits` is not known, is yielded
+        only after the next row or the end has been read, so that a file with a wrong number of rows fails first. A
+        partition without rows is one split without blocks.
     """
-    opened = _OpenSplit(first_row // split_rows, split_rows, block_rows)
-    wanted = opened.index not in kept
-    row = first_row
+    splits = SplitRange(stop=num_splits) if splits is None else splits
+    opened = _OpenSplit(splits.start, split_rows, block_rows)
+    wanted = splits.take(opened.index)
+    row = splits.start * split_rows
     for read in rows:
         offset = 0
         while offset < read.batch.num_rows:
@@ -47,9 +114,9 @@ def cut(
                 if wanted:
                     yield opened.end(last=False)
                 opened = _OpenSplit(opened.index + 1, split_rows, block_rows)
-                wanted = opened.index not in kept
-                if num_splits is not None and all(n in kept for n in range(opened.index, num_splits)):
+                if splits.ends_at(opened.index):
                     return
+                wanted = splits.take(opened.index)
             count = min(read.batch.num_rows - offset, opened.stop_row - row)
             if wanted:
                 yield from opened.add(read.batch.slice(offset, count), _within(read.unreadable, offset, count))
@@ -57,6 +124,8 @@ def cut(
             if wanted and row == opened.stop_row and num_splits is not None and opened.index + 1 < num_splits:
                 yield opened.end(last=False)
                 wanted = False
+                if splits.ends_at(opened.index + 1):
+                    return
     if wanted:
         yield from opened.rest()
         yield opened.end(last=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from ..options import CsvDialect
@@ -20,8 +20,6 @@ class Format(ABC):
     name: ClassVar[str]
     #: The suffixes of file names, in lower case.
     suffixes: ClassVar[tuple[str, ...]]
-    #: How many cores one reader uses.
-    cores_per_reader: ClassVar[int] = 1
     #: Whether cells are untyped text: numbers are parsed from them, and keys remain text.
     cells_are_text: ClassVar[bool] = False
     #: Whether `[csv]` of the job file applies and is part of the fingerprint.
@@ -50,7 +48,8 @@ class Format(ABC):
         dialect: CsvDialect,
         block_rows: int,
         first_row: int = 0,
-    ) -> Iterator[ReadRows]:
+        threads: bool = False,
+    ) -> Generator[ReadRows]:
         """The rows of the columns of `schema`, in file order and bounded memory.
 
         Args:
@@ -58,10 +57,19 @@ class Format(ABC):
             header: the names of all columns of the file.
             block_rows: the approximate number of rows to yield at a time.
             first_row: the first row to yield; 0 if `read_schema` does not return the number of rows.
+            threads: use several threads, since there are more cores than readers.
 
         Raises:
             PartitionError: the file cannot be read to the end.
         """
+
+    def starts(self, partition: Partition) -> Sequence[int]:  # noqa: ARG002 - for subclasses
+        """The rows at which reading can begin without decoding earlier ones, ascending; the first is 0.
+
+        Raises:
+            PartitionError: the file cannot be read.
+        """
+        return (0,)
 
     def most_rows(self, partition: Partition) -> int | None:  # noqa: ARG002 - for subclasses
         """An upper bound of the number of rows, from the file size alone; None if there is none."""

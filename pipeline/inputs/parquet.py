@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from typing import TYPE_CHECKING
 
 from ..options import CsvDialect
@@ -18,7 +18,6 @@ class Parquet(Format):
 
     name = "parquet"
     suffixes = (".parquet", ".pq", ".parq")
-    cores_per_reader = 4  # more cores only cost memory (measured)
 
     def read_schema(
         self,
@@ -32,6 +31,13 @@ class Parquet(Format):
         with ParquetSource(partition.path, name=partition.name) as source:
             return source.schema(columns), source.num_rows
 
+    def starts(self, partition: Partition) -> Sequence[int]:
+        """The first row of every row group."""
+        from ..parquet.file import ParquetSource  # imports Arrow, which `--help` does not need
+
+        with ParquetSource(partition.path, name=partition.name) as source:
+            return source.group_starts()
+
     def read_rows(
         self,
         partition: Partition,
@@ -41,10 +47,11 @@ class Parquet(Format):
         dialect: CsvDialect,  # noqa: ARG002 - its cells have types
         block_rows: int,
         first_row: int = 0,
-    ) -> Iterator[ReadRows]:
+        threads: bool = False,
+    ) -> Generator[ReadRows]:
         """Reads from `first_row` on."""
         from ..parquet.file import ParquetSource  # imports Arrow, which `--help` does not need
 
-        with ParquetSource(partition.path, name=partition.name) as source:
+        with ParquetSource(partition.path, name=partition.name, threads=threads) as source:
             for batch in source.read_batches(schema.names, schema=schema, block_rows=block_rows, first_row=first_row):
                 yield ReadRows(batch=batch)

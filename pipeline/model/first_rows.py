@@ -21,6 +21,11 @@ class FirstRows:
         self._failed: dict[int, str] = {}
         self._lock = Lock()
 
+    @property
+    def settled(self) -> bool:
+        """Whether all of the first eight rows have been announced, so that later blocks need not be."""
+        return self._announced == FIRST_ROWS
+
     def announce(self, rows: int) -> "FirstOfBlock":
         """Register the next block of the file, of `rows` rows. Returns which of them are among the first eight."""
         start = self._announced

@@ -28,6 +28,7 @@ from .weights import read_weights
 
 #: The bytes with which an ONNX file, a protocol buffer, refers to another file: the key `location` of external data.
 EXTERNAL = b"\x0a\x08location\x12"
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +82,7 @@ def _load(
             names = [entry.name for entry in manifest.inputs]
             return LoadedMember(module=OnnxModel(read(member.file), names, device))
         case ExportMember():
-            return LoadedMember(module=load_export(read(member.file)))
+            return LoadedMember(module=load_export(read(member.file), device))
         case ScriptMember():
             return LoadedMember(module=load_script(read(member.file)))
         case ImportMember():
@@ -127,6 +128,13 @@ class OnnxModel(nn.Module):
             self._session = onnxruntime.InferenceSession(data, options, providers=[provider])
         except Exception as error:  # onnxruntime's own exceptions have no common base
             raise BundleError(f"the ONNX model cannot be loaded: {one_line(error)}") from error
+        chosen = self._session.get_providers()  # where one cannot start, onnxruntime falls back to the CPU
+        if provider not in chosen:
+            raise BundleError(
+                f"onnxruntime cannot start {provider} and chose {', '.join(chosen)}; install the CUDA libraries that"
+                " this onnxruntime-gpu was built for, or use --device cpu"
+            )
+        self._device = device
         file_names = [entry.name for entry in self._session.get_inputs()]
         self._names = list(names) if set(names) == set(file_names) else file_names
         self.dtypes = {entry.name: entry.type for entry in self._session.get_inputs()}
@@ -145,19 +153,19 @@ class OnnxModel(nn.Module):
             name: np.ascontiguousarray(value.cpu().numpy()) for name, value in zip(self._names, inputs, strict=True)
         }
         try:
-            outputs = [_as_tensor(value) for value in self._session.run(self._outputs, given)]
+            outputs = [_as_tensor(value, self._device) for value in self._session.run(self._outputs, given)]
         except Exception as error:
             raise RuntimeError(one_line(error)) from error
         return outputs[0] if len(outputs) == 1 else _Outputs(zip(self._outputs, outputs, strict=True))
 
 
-def _as_tensor(value: Any) -> Any:
-    """An output as a tensor. Text labels, and the list of dicts that some converters return for probabilities, stay as
-    they are, so that another output can be chosen."""
+def _as_tensor(value: Any, device: torch.device) -> Any:
+    """An output as a tensor on the device. Text labels, and the list of dicts that some converters return for
+    probabilities, stay as they are, so that another output can be chosen."""
     if isinstance(value, list):
         return value
     array = np.asarray(value)
-    return torch.from_numpy(array) if array.dtype.kind in "biuf" else array
+    return torch.from_numpy(array).to(device) if array.dtype.kind in "biuf" else array
 
 
 class _Outputs(dict[Any, Any]):
@@ -167,10 +175,19 @@ class _Outputs(dict[Any, Any]):
         return list(self.values())[key] if isinstance(key, int) and key < len(self) else super().get(key, default)
 
 
-def load_export(data: bytes) -> nn.Module:
-    """Load a `.pt2` file that was exported in eval mode. Executes code from it."""
+def load_export(data: bytes, device: torch.device = CPU) -> nn.Module:
+    """Load a `.pt2` file that was exported in eval mode. Executes code from it.
+
+    Args:
+        device: the device where the program creates tensors, instead of that which it was exported on.
+    """
     try:
-        return torch.export.load(io.BytesIO(data)).module()
+        program = torch.export.load(io.BytesIO(data))
+        if device.type != "cpu":
+            from torch.export.passes import move_to_device_pass  # only GPUs need it
+
+            program = move_to_device_pass(program, torch.device(device.type, device.index or 0))
+        return program.module()
     except Exception as error:  # torch may raise anything on a bad file
         raise BundleError(f"the .pt2 file cannot be loaded: {one_line(error)}") from error
 

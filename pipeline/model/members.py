@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from ...schemas.heads import AnyHead
 from ...schemas.inputs import AnyInput
-from ..errors import BundleError, ModelFailedError, ScorelineError, one_line
+from ..errors import BundleError, ScorelineError, one_line
 from ..features.sequences import steps_kept
 from ..records import Inputs, Sequences
 from ..tasks.tasks import task_of
 from .first_rows import FirstOfBlock
 from .forward import Call, forward
 from .generate import generate
+from .memory import halving
 from .modes import pinned
 from .passes import Pass, Passes, in_row_order, num_rows, size
 
@@ -101,19 +102,17 @@ class Members:
         Raises:
             ModelFailedError: there is not enough memory for a single row.
         """
-        while True:
-            step = min(size(inputs), self.max_rows_in_memory or self.pass_rows)
-            try:
-                pieces = self._passed(inputs, step, {} if spent is None else spent)
-            except torch.OutOfMemoryError as error:
-                if step == 1:
-                    raise ModelFailedError(f"the device has no memory for a single row: {one_line(error)}") from error
-                self.max_rows_in_memory = max(1, step // 2)
-                if self._device.type == "cuda":
-                    torch.cuda.empty_cache()
-                continue
+
+        def run(step: int) -> Outputs:
+            pieces = self._passed(inputs, step, {} if spent is None else spent)
             positions = [index for index, _ in pieces]
             return {head.name: in_row_order([made[head.name] for _, made in pieces], positions) for head in self._heads}
+
+        step = min(size(inputs), self.max_rows_in_memory or self.pass_rows)
+        return halving(run, step, device=self._device, halved=self._remember)
+
+    def _remember(self, rows: int) -> None:
+        self.max_rows_in_memory = rows
 
     def _passed(self, inputs: Inputs, step: int, spent: dict[str, float]) -> list[tuple[slice | Tensor, Outputs]]:
         pieces, before = [], perf_counter()

@@ -136,8 +136,9 @@ def size(inputs: Inputs) -> int:
 
 def padded_widths(lengths: Tensor) -> Tensor:
     """int64 lengths → the widths they are padded to."""
-    exponents = (lengths - 1).clamp(min=1).double().log2().floor().long()  # exact: lengths are far below 2^53
-    step = 2 ** (exponents - 2).clamp(min=0)
+    powers = 2 ** torch.arange(63, device=lengths.device)  # integers: log2(8) is less than 3 on a GPU
+    exponents = torch.bucketize((lengths - 1).clamp(min=1), powers, right=True) - 1
+    step = powers[(exponents - 2).clamp(min=0)]
     return torch.where(lengths <= EXACT_WIDTH, lengths, (lengths + step - 1) // step * step)
 
 

@@ -32,8 +32,8 @@ class Published:
 
 
 class PartFile:
-    """A part that is being written under `name`, and its rejects. `publish` makes both visible, `discard` removes
-    both."""
+    """A part that is being written under `name`, and its rejects. `finish` completes both files, then `publish` makes
+    them visible; `discard` removes them."""
 
     def __init__(self, store: Store, *, name: str, schema: pa.Schema, read: pa.Schema) -> None:
         self._store, self._name, self._rejects = store, name, rejects_name(name)
@@ -43,6 +43,7 @@ class PartFile:
         self._num_pending = self._pending_bytes = 0
         self._reject_writer: Any = None
         self._reject_path = Path()
+        self._checksum: str | None = None
         self.num_rows = 0
         self.num_rejects = 0
         self._path = store.temporary(name)
@@ -61,33 +62,43 @@ class PartFile:
         if rejects.num_rows:
             self._write_rejects(rejects)
 
-    def publish(self, target: str, receipt: Receipt) -> Published:
-        """Finish both files and make them visible, rejects first: they are valid only once a receipt names them.
+    def finish(self, receipt: Receipt) -> None:
+        """Write the remaining rows and the footer. No rows can be written afterwards.
 
         Args:
-            target: the final name of the part, which depends on the number of splits.
             receipt: complete except for the digest of the rejects, which is added here.
 
         Raises:
-            StorageError: the disk is full or failed; parts published earlier are unchanged.
+            StorageError: the disk is full or failed.
         """
         self._flush(self._num_pending)
-        size = 0
         if self._reject_writer is not None:
             path = self._reject_path
             _guarded(path, self._reject_writer.close)
             receipt = receipt.model_copy(update={"rejects": _guarded(path, file_digest, path)})
         receipt = with_checksum(receipt)
+        self._checksum = receipt.checksum
         _guarded(self._path, self._writer.add_key_value_metadata, footer_metadata(receipt))
         _guarded(self._path, self._writer.close)
-        digest = _guarded(self._path, file_digest, self._path)
+
+    def publish(self, target: str) -> Published:
+        """Make both finished files visible, rejects first: they are valid only once a receipt names them. May run in
+        another thread than `finish`.
+
+        Args:
+            target: the final name of the part, which depends on the number of splits.
+
+        Raises:
+            StorageError: the disk is full or failed; parts published earlier are unchanged.
+        """
+        assert self._checksum is not None, "finish comes first"
+        size, digest = 0, _guarded(self._path, file_digest, self._path)
         if self._reject_writer is not None:
             size += self._store.publish(self._rejects, rejects_name(target))
         size += self._store.publish(self._name, target)
         if self._reject_writer is None:
             self._store.remove(rejects_name(target))  # of an earlier run for the same part
-        assert receipt.checksum is not None, "set by with_checksum"
-        return Published(sha256=digest, receipt=receipt.checksum, num_bytes=size)
+        return Published(sha256=digest, receipt=self._checksum, num_bytes=size)
 
     def discard(self) -> None:
         """Remove both temporary files."""

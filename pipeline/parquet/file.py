@@ -6,8 +6,8 @@ in memory. Memory maps are not used: a truncated file would cause a SIGBUS.
 
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 import pyarrow as pa
@@ -33,17 +33,19 @@ class ParquetSource:
     Args:
         path: the file.
         name: the name of the file in errors.
+        threads: decode several columns at once.
 
     Raises:
         PartitionError: from opening and from every method: the file cannot be read, or is inconsistent.
     """
 
-    def __init__(self, path: str | Path, *, name: str) -> None:
+    def __init__(self, path: str | Path, *, name: str, threads: bool = True) -> None:
         self.name = name
         self._path = str(path)
         self._files: dict[str | None, pq.ParquetFile] = {}
         self._raw: BinaryIO | None = None
         self._groups: list[Group] | None = None
+        self._threads = threads
 
     def __enter__(self) -> Self:
         try:
@@ -57,9 +59,7 @@ class ParquetSource:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -85,6 +85,12 @@ class ParquetSource:
     def metadata(self) -> dict[bytes, bytes]:
         """The key-value metadata of the footer."""
         return dict(self._file().metadata.metadata or {})
+
+    def group_starts(self) -> list[int]:
+        """The first row of every row group, according to the footer."""
+        footer = self._file().metadata
+        rows = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
+        return [0, *accumulate(rows)][: max(1, len(rows))]
 
     def schema(self, columns: Collection[str] | None = None) -> pa.Schema:
         """The columns of the file and their types. The types of INT96 columns among `columns` (None: all) depend on the
@@ -156,16 +162,8 @@ class ParquetSource:
                 where = f"row group {groups[0]}" if len(groups) == 1 else f"row groups {groups[0]} to {groups[-1]}"
                 raise inconsistent_footer(self.name, f"{where} should have {rows:,} rows, but {more} can be read")
             if not self._table.flat and leaves:  # one row group with only lists: compare the values of the first leaf
-                self._compare_entries(groups[0], leaves[0], entries)
-
-    def _compare_entries(self, group: int, leaf: Leaf, entries: int) -> None:
-        assert self._groups is not None, "row groups are read before rows"
-        values = self._groups[group].chunks[leaf.index].values
-        if values != entries:
-            raise inconsistent_footer(
-                self.name, f"column {leaf.path!r} of row group {group} declares {values:,} values, but its rows have"
-                f" {entries:,}"
-            )  # fmt: skip
+                assert self._groups is not None, "row groups are read before rows"
+                _compare_entries(self._groups[groups[0]], groups[0], leaves[0], entries, self.name)
 
     def _streams(
         self, groups: list[int], rows: int, leaves: Sequence[Leaf], coarse: Collection[str]
@@ -175,10 +173,14 @@ class ParquetSource:
         fine = [leaf.index for leaf in leaves if self._table.column_of(leaf) not in coarse]
         wide = [leaf.index for leaf in leaves if self._table.column_of(leaf) in coarse]
         if not wide:
-            yield from self._file().reader.iter_batches(rows, row_groups=groups, column_indices=fine)
+            yield from self._file().reader.iter_batches(
+                rows, row_groups=groups, column_indices=fine, use_threads=self._threads
+            )
             return
         streams = [
-            self._file(unit).reader.iter_batches(rows, row_groups=groups, column_indices=indices)
+            self._file(unit).reader.iter_batches(
+                rows, row_groups=groups, column_indices=indices, use_threads=self._threads
+            )
             for unit, indices in ((None, fine), ("us", wide), (None, wide), ("s", wide))
             if indices
         ]
@@ -275,6 +277,16 @@ class ParquetSource:
 
     def _unreadable(self, error: BaseException) -> PartitionError:
         return PartitionError(f"{self.name}: cannot be read as Parquet: {one_line(error)}", partition=self.name)
+
+
+def _compare_entries(group: Group, number: int, leaf: Leaf, entries: int, name: str) -> None:
+    """Raise PartitionError if a row group declares another number of values than were read."""
+    values = group.chunks[leaf.index].values
+    if values != entries:
+        raise inconsistent_footer(
+            name,
+            f"column {leaf.path!r} of row group {number} declares {values:,} values, but its rows have {entries:,}",
+        )
 
 
 def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:

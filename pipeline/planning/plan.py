@@ -16,6 +16,7 @@ from ..bundle import stages
 from ..bundle.columns import check_options, output_fields
 from ..errors import ColumnError, OutputError, PartitionError, UsageError, repeated
 from ..inputs.columns import check_columns
+from ..inputs.cut import SplitRange
 from ..inputs.discover import Discovery, refuse_path
 from ..inputs.formats import FORMATS
 from ..options import ColumnOptions, CsvDialect, ScoreJob
@@ -65,12 +66,13 @@ class PlannedPartition:
         """The columns of blocks: those that are read, and features from the path."""
         return pa.schema([*self.read, *(pa.field(key, pa.string()) for key, _ in self.hive)])
 
-    @property
-    def first_row(self) -> int:
-        """The row at which reading begins: that of the first split to score, or 0 for a CSV, which has no row index."""
-        if self.num_rows is None:
-            return 0
-        return next(split for split in range(len(self.kept) + 1) if split not in self.kept) * self.split_rows
+    def splits(self) -> SplitRange:
+        """The splits to score. Reading begins with the first of them, or with the first row of a CSV, which has no row
+        index."""
+        first = 0
+        if self.num_rows is not None:
+            first = next(split for split in range(len(self.kept) + 1) if split not in self.kept)
+        return SplitRange(first, self.num_splits, self.kept)
 
     def target(self, split: Split) -> str:
         """The part for a split."""

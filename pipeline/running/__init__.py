@@ -1,1 +1,1 @@
-"""Runs one job from start to end: readers, lanes, the publisher, the ledger and its manifest."""
+"""Runs one job from start to end: flows, writers, the publisher, the ledger and its manifest."""

@@ -5,6 +5,8 @@ import platform
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
+from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +41,7 @@ class RunClock:
 
 @dataclass(kw_only=True)
 class Ledger:
-    """Counts rows during a run: rows in = rows scored + rows rejected."""
+    """Counts rows during a run: rows in = rows scored + rows rejected. All flows share it."""
 
     job: ScoreJob
     plan: Plan
@@ -56,6 +58,7 @@ class Ledger:
     errors: dict[str, str] = field(default_factory=dict)
     rejected: int = 0
     first_reject: dict[str, Any] | None = None
+    _lock: Lock = field(default_factory=Lock)
 
     def made_with(self) -> dict[str, str]:
         """Device, versions and options that may change the last bits of a part."""
@@ -67,17 +70,33 @@ class Ledger:
         return {**how, **self.versions}
 
     def reject(self, rejects: pa.RecordBatch) -> None:
-        """Count rejects, and remember the run's first."""
-        if rejects.num_rows and self.first_reject is None:
-            self.first_reject = reasons_of(rejects)[0].as_py()
-        self.rejected += rejects.num_rows
+        """Count rejects, and remember the first of the run, by file and row, so far.
 
+        Raises:
+            RowsRejectedError: there are more than allowed.
+        """
+        with self._lock:
+            if rejects.num_rows:
+                first = reasons_of(rejects)[0].as_py()
+                if self.first_reject is None or self._place(first) < self._place(self.first_reject):
+                    self.first_reject = first
+                self.rejected += rejects.num_rows
+            self._enforce_reject_budget(self.num_rows)
+
+    def _place(self, reject: dict[str, Any]) -> tuple[int, int]:
+        return self._order[reject["source"]], reject["row_number"]
+
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        return {partition.name: place for place, partition in enumerate(self.plan.discovery.partitions)}
+
+    @cached_property
     def num_rows(self) -> int | None:
         """The rows of the whole run, including kept parts; None if a file does not record how many it has."""
         kept = sum(record.rows_in for parts in self.plan.existing.kept.values() for record in parts.values())
         return None if self.plan.num_rows is None else kept + self.plan.num_rows
 
-    def enforce_reject_budget(self, num_rows: int | None) -> None:
+    def _enforce_reject_budget(self, num_rows: int | None) -> None:
         """Stop the run as soon as there are more rejects than allowed.
 
         Args:
@@ -111,12 +130,22 @@ class Ledger:
 
     def publish(self, partition: Partition, record: PartRecord) -> None:
         """Add a published part."""
-        self.parts.setdefault(partition, []).append(record)
+        with self._lock:
+            self.parts.setdefault(partition, []).append(record)
 
-    def fail(self, error: PartitionError, *, rejected: int = 0) -> None:
-        """Add a partition that could not be read completely; the rejects of its current split no longer count."""
-        self.rejected -= rejected
-        self.errors[error.partition] = str(error)
+    def fail(self, error: PartitionError, *, rejected: int = 0) -> bool:
+        """Add a partition that could not be read completely; the rejects of its current split no longer count. Returns
+        False if it had failed before."""
+        with self._lock:
+            self.rejected -= rejected
+            first = error.partition not in self.errors
+            self.errors.setdefault(error.partition, str(error))
+            return first
+
+    def add_times(self, times: StageTimes) -> None:
+        """Add stage times of a split."""
+        with self._lock:
+            self.clock.times.add(times)
 
     def check_final_limits(self) -> None:
         """Check the limits of the whole run: all partitions were read, and the rejects are within the budget.
@@ -126,11 +155,12 @@ class Ledger:
             RowsRejectedError: names the first row that was rejected.
         """
         if self.errors:
-            name, reason = next(iter(self.errors.items()))
+            name = min(self.errors, key=self._order.__getitem__)
+            reason = self.errors[name]
             count, total = len(self.errors), len(self.plan.discovery.partitions)
             others = "; the others are published" if count < total else ""
             raise PartitionError(f"{reason} ({count} of {total} inputs could not be read{others})", partition=name)
-        self.enforce_reject_budget(sum(record.rows_in for parts in self.parts.values() for record in parts))
+        self._enforce_reject_budget(sum(record.rows_in for parts in self.parts.values() for record in parts))
 
     def records(self) -> list[PartitionRecord]:
         """The outcome of every input, by name."""

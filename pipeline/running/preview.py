@@ -17,22 +17,23 @@ TRIED_ROWS = 1000
 
 def score_first_rows(plan: "Plan", scorer: "Scorer", job: "ScoreJob") -> dict[str, Any]:
     """Score the first rows of the first file."""
+    from ..model.first_rows import FirstRows
     from ..outputs.assemble import reasons_of
     from ..scoring.line import LineOptions, compose
-    from .flow import LoadedBlock, ReadFailed, load_blocks
+    from .blocks import LoadedBlock, ReadFailed, load_blocks
 
     if not plan.partitions:
         return {"source": "no file", "scored": [], "rejected": 0, "tried": 0, "rejects": [], "within_budget": True}
     planned = plan.partitions[0]
-    options = LineOptions.of(job)
-    with closing(load_blocks(planned, scorer.loaded, options, TRIED_ROWS)) as blocks:
+    line = compose(scorer.loaded, LineOptions.of(job))
+    with closing(load_blocks(planned, line, TRIED_ROWS, first_rows=FirstRows())) as blocks:
         first = next(blocks)
     found: dict[str, Any] = {"source": planned.partition.name, "tried": 0, "scored": [], "rejected": 0, "rejects": []}
     found["within_budget"] = True
     if isinstance(first, ReadFailed):
         raise first.error
     if isinstance(first, LoadedBlock):
-        block = compose(scorer.loaded, options).score(first.block).need_scored()
+        block = line.score(first.block).need_scored()
         found["tried"] = block.rows.num_rows + block.rejects.num_rows
         found["scored"] = _shown(block.rows.slice(0, SHOWN_ROWS))
         found["retried"] = list(block.retried)

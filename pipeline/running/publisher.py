@@ -1,129 +1,126 @@
-"""write → publish, in the thread that runs the job: one part file at a time, in order. Independent of how rows are read
-and scored."""
+"""publish: finished parts are digested, synced and renamed by a few threads, while the flows go on.
 
-from ...schemas.run import PartRecord, Receipt
-from ..errors import PartitionError
-from ..events import Emitter
-from ..inputs.discover import is_unchanged
-from ..outputs.naming import part_name, rejects_name
+Most of that is waiting for the disk, and the file system combines syncs that come at the same time: four threads
+publish small parts three times as fast as one, as fast as syncing folders once for a group of parts (measured).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Queue
+from threading import Thread
+from time import perf_counter
+from types import TracebackType
+from typing import Self
+
+from ...schemas.run import PartRecord
+from ..events import Event
+from ..outputs.naming import rejects_name
 from ..outputs.part_file import PartFile, Published
-from ..outputs.store import Store
-from ..planning.fingerprint import fingerprint
 from ..planning.plan import PlannedPartition
-from ..records import Partition, Split
+from ..records import Split
 from ..timing import StageTimes
-from .events import BlockWritten, PartitionFailed, SplitPublished
-from .flow import ScoredBlock, SplitEnd
+from .events import SplitPublished
 from .ledger import Ledger
+
+#: Threads that publish.
+PUBLISHERS = 4
+#: Parts that may wait for a thread; a flow with another one waits itself.
+MAX_WAITING = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """A complete part that is not yet visible."""
+
+    part: PartFile
+    planned: PlannedPartition
+    split: Split
+    out_of_bounds: int
+    times: StageTimes
 
 
 class Publisher:
-    """Writes blocks into part files and publishes them, in order, in the calling thread."""
+    """The threads, as a context manager that ends when every part that was submitted has been published, even if the
+    run ends early: only an error of the disk leaves parts unpublished.
 
-    def __init__(self, store: Store, ledger: Ledger, emit: Emitter) -> None:
-        self._store, self._ledger, self._emit = store, ledger, emit
-        self._num_rows = ledger.num_rows()
-        self._part: PartFile | None = None
-        self._out_of_bounds = 0
-        self._times = StageTimes()
+    Args:
+        send: passes events to the thread that runs the job.
+    """
 
-    def __enter__(self) -> "Publisher":
+    def __init__(self, ledger: Ledger, send: Callable[[Event], None]) -> None:
+        self.send = send
+        self._ledger = ledger
+        self._waiting: Queue[Finished | None] = Queue(MAX_WAITING)
+        self._error: BaseException | None = None
+        self._threads = [
+            Thread(target=self._run, name=f"publisher-{number}", daemon=True) for number in range(PUBLISHERS)
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
         return self
 
-    def __exit__(self, *raised: object) -> None:
-        if self._part is not None:
-            self._part.discard()
-        self._close_split()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        start = perf_counter()
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
+        times = StageTimes()
+        times["publish"].waiting_s = perf_counter() - start
+        self._ledger.add_times(times)
+        if error is None:
+            self._check()
 
-    def write(self, item: ScoredBlock) -> None:
-        """Write the rows and rejects of one block, unless its partition has failed."""
-        if item.planned.partition.name in self._ledger.errors:
-            return
-        self._times.add(item.times)
-        rows, rejects = item.scored.rows, item.scored.rejects
-        self._out_of_bounds += item.scored.out_of_bounds
-        self._ledger.reject(rejects)
-        self._ledger.enforce_reject_budget(self._num_rows)
-        with self._times.blocking_stage("write") as spent:
-            self._open(item.planned, item.split).write(rows, rejects)
-            spent.rows += rows.num_rows
-            spent.bytes += rows.nbytes
-        self._emit(BlockWritten(rows=item.num_rows))
+    def submit(self, finished: Finished, share: float) -> None:
+        """Publish a part, soon.
 
-    def publish(self, end: SplitEnd) -> None:
-        """Publish the part of a finished split; if the input file has changed, the partition fails instead."""
-        partition, split = end.planned.partition, end.split
-        if partition.name in self._ledger.errors:
-            return
-        self._times.add(end.times)
-        if not is_unchanged(partition):
-            self.fail(_changed_error(partition))
-            return
-        part = self._open(end.planned, split.index)
-        assert part.num_rows + part.num_rejects == split.num_rows, "a row was lost or duplicated"
-        target = end.planned.target(split)
-        with self._times.blocking_stage("publish") as spent:
-            published = part.publish(target, self._receipt(end, part))
+        Args:
+            share: the share of the run that waits while there is no room.
+
+        Raises:
+            StorageError: an earlier part could not be published.
+        """
+        self._check()
+        start = perf_counter()
+        self._waiting.put(finished)
+        times = StageTimes()
+        times["publish"].waiting_s = (perf_counter() - start) * share
+        self._ledger.add_times(times)
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        while (finished := self._waiting.get()) is not None:
+            if self._error is not None:
+                finished.part.discard()
+                continue
+            try:
+                self._publish(finished)
+            except BaseException as error:
+                self._error = error
+                finished.part.discard()
+
+    def _publish(self, finished: Finished) -> None:
+        part, split, times = finished.part, finished.split, finished.times
+        target = finished.planned.target(split)
+        with times.stage("publish") as spent:
+            published = part.publish(target)
             spent.bytes += published.num_bytes
             spent.rows += part.num_rows
-        self._part = None
-        self._ledger.publish(partition, _record(target, split, part, published, self._out_of_bounds))
-        self._emit(SplitPublished.of(partition, split, part, self._times.summary(self._ledger.stage_names)))
-        self._close_split()
-
-    def fail(self, error: PartitionError) -> None:
-        """Record a failed partition and discard its current split; the run goes on."""
-        if error.partition in self._ledger.errors:
-            return
-        rejected = 0
-        if self._part is not None:
-            rejected = self._part.num_rejects
-            self._part.discard()
-        self._part = None
-        self._ledger.fail(error, rejected=rejected)
-        self._emit(PartitionFailed(partition=error.partition, reason=str(error)))
-        self._close_split()
-
-    def _open(self, planned: PlannedPartition, split: int) -> PartFile:
-        if self._part is None:
-            self._part = PartFile(
-                self._store,
-                name=part_name(planned.partition.name, split, several=True),
-                schema=planned.schema,
-                read=planned.read_with_hive,
-            )
-        return self._part
-
-    def _close_split(self) -> None:
-        self._ledger.clock.times.add(self._times)
-        self._times, self._out_of_bounds = StageTimes(), 0
-
-    def _receipt(self, end: SplitEnd, part: PartFile) -> Receipt:
-        ledger, split = self._ledger, end.split
-        return Receipt(
-            fingerprint=fingerprint(end.planned.partition, split.first_row, ledger.bundle.digest, ledger.job),
-            root=ledger.plan.discovery.real_root,
-            split=split.index,
-            last=split.last,
-            num_keys=end.planned.num_keys,
-            rows_in=split.num_rows,
-            rows_scored=part.num_rows,
-            rows_rejected=part.num_rejects,
-            rejects=None,
-            out_of_bounds=self._out_of_bounds,
-            made_with=ledger.made_with(),
-        )
+        self._ledger.publish(finished.planned.partition, _record(target, finished, published))
+        self._ledger.add_times(times)
+        stages = times.summary(self._ledger.stage_names)
+        self.send(SplitPublished.of(finished.planned.partition, split, part, stages))
 
 
-def _changed_error(partition: Partition) -> PartitionError:
-    """The error for an input file that changed during the run."""
-    return PartitionError(
-        f"{partition.name}: changed while it was read, so its rows are not published; run the same command again",
-        partition=partition.name,
-    )
-
-
-def _record(target: str, split: Split, part: PartFile, published: Published, out_of_bounds: int) -> PartRecord:
+def _record(target: str, finished: Finished, published: Published) -> PartRecord:
+    part, split = finished.part, finished.split
     return PartRecord(
         target=target,
         split=split.index,
@@ -134,5 +131,5 @@ def _record(target: str, split: Split, part: PartFile, published: Published, out
         rows_scored=part.num_rows,
         rows_rejected=part.num_rejects,
         rejects=rejects_name(target) if part.num_rejects else None,
-        out_of_bounds=out_of_bounds,
+        out_of_bounds=finished.out_of_bounds,
     )

@@ -1,12 +1,12 @@
 """Runs one job from start to end: discover, plan, load the bundle, pass every block through the line, publish.
 
-Reader threads read and load blocks, lanes score them, the calling thread writes and publishes them in order
-(`scoring/line.py` lists the stages). Every queue is bounded, so memory does not grow with the input.
+Several flows take splits from the file to the finished part (`flows.py`; `scoring/line.py` lists the stages), a few
+threads publish parts, and the calling thread emits the events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -15,19 +15,14 @@ from ..bundle.bundle import Bundle, open_bundle
 from ..cores import available_cores
 from ..errors import ScorelineError
 from ..events import Emitter, Subscriber
-from ..inputs.cut import MOST_BLOCK_BYTES
 from ..inputs.discover import discover
-from ..inputs.formats import FORMATS
 from ..options import ScoreJob
 from ..outputs.lock import lock_output
 from ..outputs.manifest import encode_manifest
-from ..outputs.part_file import ROW_GROUP_ROWS
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..planning.existing import scan_output
 from ..planning.option_check import checked_job
-from ..planning.plan import Plan, PlannedPartition, default_split_rows, make_plan, refuse_overlap
-from ..scoring.line import Line, LineOptions, compose
-from ..scoring.retries import Retries
+from ..planning.plan import default_split_rows, make_plan, refuse_overlap
 from .commit import (
     check_parts_exist,
     lock_new_output,
@@ -40,22 +35,17 @@ from .events import (
     ModelNotCompiled,
     NewInputsFound,
     NothingToDo,
-    OutOfMemory,
     PartitionFailed,
     RunStarted,
     ScoringStarted,
     TemporariesRemoved,
 )
-from .findings import block_retried, blocks_retried, input_findings, kept_part_differences, output_findings
-from .flow import Loaded, LoadedBlock, ReadFailed, ScoredBlock, SplitEnd, load_blocks, score_block
+from .findings import input_findings, kept_part_differences, output_findings
 from .ledger import Ledger, RunClock, open_ledger
-from .publisher import Publisher
 
 if TYPE_CHECKING:
+    from ..scoring.line import Line
     from ..scoring.scorer import Scorer
-
-#: The limit for blocks in flight, unless one block for each lane takes more; also for blocks that wait for a lane.
-MAX_IN_FLIGHT_BYTES = 96 << 20
 
 
 def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
@@ -109,8 +99,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
                 ledger.fail(error)
             line = None
             if scorer is not None:
-                store.write(MANIFEST, encode_manifest(ledger.manifest(None, ended=False)))
-                line = _score_splits(store, scorer, ledger, emit, cores.count)
+                line = _score(store, scorer, ledger, emit, cores.count)
             remove_replaced_parts(store, ledger)
             ledger.check_final_limits()
             if line is not None:
@@ -131,80 +120,11 @@ def _new_inputs(ledger: Ledger) -> list[str]:
     return [partition.name for partition in now if partition.name not in known]
 
 
-def _score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> Line:
-    """Score every split of the plan: read ahead, several blocks at once, published in order. Returns the line that the
-    blocks passed through."""
-    from .lanes import Room, Waits, map_ordered, open_decoders, open_lanes
-    from .readers import Readers  # imports torch, only if there is work
+def _score(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> Line:
+    from .score import score_splits  # imports torch, only if there is work
 
-    loaded, options = scorer.loaded, LineOptions.of(ledger.job)
-    lanes, line = loaded.device.lanes or cores, compose(loaded, options)
-    max_bytes = ledger.job.memory_bytes
-    if max_bytes is None:
-        max_bytes = max(MAX_IN_FLIGHT_BYTES, lanes * MOST_BLOCK_BYTES)
-
-    def load(planned: PlannedPartition) -> Iterator[Loaded]:
-        return load_blocks(planned, loaded, options, ledger.block_rows, decoders)
-
-    with (
-        open_decoders(cores if line.opens_files else 0) as decoders,
-        Readers(
-            ledger.plan.partitions,
-            load,
-            num_threads=num_readers(ledger.plan, cores),
-            max_bytes=min(max_bytes, MAX_IN_FLIGHT_BYTES),
-            weigh=_weight,
-        ) as readers,
-        open_lanes(lanes, stop=scorer.members.stop) as pool,
-        Publisher(store, ledger, emit) as publisher,
-    ):
-        halved, retries = None, Retries(lambda first: emit(block_retried(first)))
-        flow = map_ordered(
-            readers.loader(),
-            lambda item: score_block(item, line),
-            pool,
-            room=Room(depth=_depth(scorer, ledger, lanes, opens_files=line.opens_files), max_bytes=max_bytes),
-            weigh=_weight,
-            waits=Waits(loading=line.load_names, scoring=line.score_names),
-        )
-        for item in flow:
-            if scorer.members.max_rows_in_memory != halved:
-                halved = scorer.members.max_rows_in_memory
-                emit(OutOfMemory(rows_at_once=halved))
-            match item:
-                case ScoredBlock():
-                    name, retried = item.planned.partition.name, item.scored.retried
-                    retries.add(retried, source=name, first_row=item.first_row, rows=item.num_rows)
-                    publisher.write(item)
-                case SplitEnd():
-                    publisher.publish(item)
-                case ReadFailed():
-                    publisher.fail(item.error)
-        emit(*blocks_retried(retries))
-    return line
-
-
-def _weight(item: Loaded) -> int:
-    return item.num_bytes if isinstance(item, LoadedBlock) else 0
-
-
-def num_readers(plan: Plan, cores: int) -> int:
-    """The number of files to read at once."""
-    needed = min(FORMATS[planned.partition.format].cores_per_reader for planned in plan.partitions)
-    return max(1, min(cores // needed, len(plan.partitions)))
-
-
-def _depth(scorer: Scorer, ledger: Ledger, lanes: int, *, opens_files: bool) -> int:
-    """The number of blocks in flight: enough that the lanes have work while a row group is written (half a row group is
-    as good as a whole one, measured), within the memory limit. Bounds waiting blocks; results do not depend on it."""
-    columns = max(len(planned.read.names) for planned in ledger.plan.partitions)
-    block_bytes = ledger.block_rows * (8 * columns + 4 * scorer.loaded.values_per_row())
-    if opens_files:  # of unknown size
-        return 2 * lanes
-    depth = max(2 * lanes, min(ROW_GROUP_ROWS // ledger.block_rows // 2, MAX_IN_FLIGHT_BYTES // block_bytes))
-    if ledger.job.memory_bytes is None:
-        return depth
-    return max(lanes, min(depth, ledger.job.memory_bytes // block_bytes))
+    store.write(MANIFEST, encode_manifest(ledger.manifest(None, ended=False)))
+    return score_splits(store, scorer, ledger, emit, cores)
 
 
 def _load_scorer(bundle: Bundle, job: ScoreJob, emit: Emitter, held: ExitStack) -> Scorer:

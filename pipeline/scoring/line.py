@@ -109,7 +109,7 @@ def _explain(loaded: LoadedBundle, options: LineOptions) -> Stage:
     return Explain(loaded.attribution, loaded.device, options.columns)
 
 
-#: Run in a reader thread: up to the model's inputs.
+#: Up to the model's inputs, in the thread that reads.
 LOAD = (
     Entry(name="read", build=None),
     Entry(name="check", build=_check),
@@ -117,7 +117,7 @@ LOAD = (
     Entry(name="scale", build=_scale),
     Entry(name="dedupe", build=_find_repeats, wanted=lambda _, options: options.dedupe),
 )
-#: Run in a lane: from the model's inputs on.
+#: From the model's inputs on, in any thread.
 SCORE = (
     Entry(name="transfer", build=_transfer),
     Entry(name="pad", build=None, wanted=lambda m, _: any(kind_of(entry).has_steps for entry in m.inputs)),

@@ -63,7 +63,7 @@ class LoadedBundle:
         Raises whatever the model raises.
         """
         spent: dict[str, float] = {}
-        fetched = self.device.work(sent, lambda inputs: self.members.run(self.device.select_rows(inputs, rows), spent))
+        fetched = self.device.work(sent, lambda inputs: self.members.run(inputs, spent), rows)
         return RawBatch(heads=fetched.tensors, device_s=fetched.device_s or (spent if self.pads else {}))
 
     @property

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..bundle.columns import output_fields
 from ..bundle.golden import WIDER, GoldenRows, Raw, compare
+from ..bundle.heads import head_fields
 from ..errors import BundleError, GoldenMismatchError, ModelFailedError, ScorelineError, one_line
 from ..features.kinds import kind_of
 from ..inputs.columns import check_columns
@@ -17,10 +18,12 @@ from ..model.modes import pinned
 from ..model.precision import TOLERANCE
 from ..options import DEFAULTS
 from ..tasks.decode import check_shape, raw_arrays
+from ..tasks.tasks import task_of
 from .block import Block
 from .line import compose, execute
 
 if TYPE_CHECKING:
+    from ...schemas.bundle import BundleManifest
     from .batches import DecodedBatch, RawBatch
     from .loaded import LoadedBundle
 
@@ -89,8 +92,17 @@ def replay(loaded: LoadedBundle, golden: GoldenRows) -> GoldenReport:
     names = [field.name for field in output_fields(manifest, DEFAULTS)][: len(decoded.columns)]
     columns = dict(zip(names, decoded.columns, strict=True))
     wider = WIDER[manifest.golden.fitted_in] * TOLERANCE[loaded.precision]
-    largest = compare(golden, raw, columns, wider=wider, ties=manifest.golden.source == "model")
+    ties = manifest.golden.source == "model"
+    largest = compare(golden, raw, columns, by_column=_with_own_units(manifest), wider=wider, ties=ties)
     return GoldenReport(rows=golden.features.num_rows, source=manifest.golden.source, largest_difference=largest)
+
+
+def _with_own_units(manifest: BundleManifest) -> set[str]:
+    """The heads, and the columns of their predictions, whose outputs each have a unit."""
+    heads = [head for head in manifest.heads if task_of(head).outputs_have_units]
+    return {head.name for head in heads} | {
+        field.name for head in heads for field in head_fields(manifest, head, DEFAULTS)
+    }
 
 
 @pinned()

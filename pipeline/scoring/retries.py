@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from threading import Lock
 
 
 @dataclass(kw_only=True, slots=True)
@@ -26,17 +27,19 @@ class Retries:
 
     report: Callable[[Retried], object]
     kinds: dict[str, Retried] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
 
     def add(self, reasons: Collection[str], *, source: str, first_row: int, rows: int) -> None:
-        """Add a block's error messages. Messages that differ only in numbers are of the same kind."""
+        """Add a block's error messages, in any thread. Messages that differ only in numbers are of the same kind."""
         for kind, reason in {re.sub(r"\d+", "#", reason): reason for reason in reasons}.items():
-            found = self.kinds.get(kind)
-            if found is None:
-                found = Retried(source=source, first_row=first_row, last_row=first_row + rows - 1, reason=reason)
-                self.kinds[kind] = found
-                self.report(found)
-            found.blocks += 1
-            found.rows += rows
+            with self._lock:
+                found = self.kinds.get(kind)
+                if found is None:
+                    found = Retried(source=source, first_row=first_row, last_row=first_row + rows - 1, reason=reason)
+                    self.kinds[kind] = found
+                    self.report(found)
+                found.blocks += 1
+                found.rows += rows
 
 
 def warn_retried(one: Retried) -> None:

@@ -28,6 +28,7 @@ class RegressionTask(Task[RegressionHead]):
     """One or more numbers. The prediction of an ensemble is the mean of its members."""
 
     name = "regression"
+    outputs_have_units = True
 
     @property
     def num_targets(self) -> int:

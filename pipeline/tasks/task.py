@@ -49,6 +49,8 @@ class Task(ABC, Generic[HeadT]):
     has_std: ClassVar[bool] = True
     #: Whether labels are independent, so that their probabilities need not sum to 1.
     independent_labels: ClassVar[bool] = False
+    #: Whether each output is a number in a unit of its own.
+    outputs_have_units: ClassVar[bool] = False
     #: The supported methods of calibration, the default first.
     calibrations: ClassVar[tuple[str, ...]] = ()
 

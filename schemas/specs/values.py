@@ -111,7 +111,7 @@ def _name(value: Any) -> Any:
 def _names(value: Any) -> list[str]:
     if isinstance(value, str | bytes):
         raise ValueError(f"is the text {value!r}; pass a list of column names")
-    if isinstance(value, Mapping) or hasattr(value, "columns") or hasattr(value, "column_names"):
+    if hasattr(value, "columns") or hasattr(value, "column_names"):
         raise ValueError(f"is a {type(value).__name__}; pass a list of column names")
     if not hasattr(value, "__iter__"):
         raise ValueError(f"{value!r} is not a list of column names")

@@ -61,6 +61,47 @@ def test_the_tolerance_is_absolute_and_relative() -> None:
     assert compare(golden(), **by(far), wider=10.0) == pytest.approx(0.0035, rel=1e-3)
 
 
+def test_the_size_is_that_of_the_largest_output_in_the_row() -> None:
+    """A small logit beside a large one may be off by more of its own; one beside no large one may not."""
+    near, far = RAW.copy(), RAW.copy()
+    near[2, 1] += 0.002
+    assert compare(golden(), **by(near)) == pytest.approx(0.002, rel=1e-3)
+    far[0, 1] += 0.002
+    with pytest.raises(GoldenMismatchError, match="at row 0"):
+        compare(golden(), **by(far))
+
+
+def test_a_wrong_small_head_beside_a_large_one_is_found() -> None:
+    """The outputs of one head do not widen the tolerance of another."""
+    columns = dict(golden().columns)
+    large, small = RAW * 1000, RAW / 1000
+    both = GoldenRows(features=golden().features, raw={"large": large, "small": small}, columns=columns)
+    assert compare(both, {"large": large * (1 + 5e-5), "small": small}, columns) > 1
+    with pytest.raises(GoldenMismatchError, match="raw output 'small'"):
+        compare(both, {"large": large, "small": small * 1.1}, columns)
+
+
+def test_targets_of_a_regression_have_their_own_size() -> None:
+    """Each by its largest golden value, over all rows, in raw outputs and in columns."""
+    raw = np.array([[1e-6, 0.001], [1000.0, 0.02]], dtype=np.float32)
+    columns = {"prediction_u": pa.array(raw[:, 0].astype(float)), "prediction_v": pa.array(raw[:, 1].astype(float))}
+    features = pa.record_batch({"a": pa.array([1.0, 2.0])})
+    expected = GoldenRows(features=features, raw={"output": raw}, columns=columns)
+    own = ("output", *columns)
+
+    def shifted(target: int, by: float) -> float:
+        got = raw.copy()
+        got[0, target] += by
+        made = {name: pa.array(got[:, index].astype(float)) for index, name in enumerate(columns)}
+        return compare(expected, {"output": got}, made, by_column=own)
+
+    assert shifted(0, 0.05) == pytest.approx(0.05, rel=1e-3)
+    with pytest.raises(GoldenMismatchError, match="at row 0"):
+        shifted(0, 0.2)
+    with pytest.raises(GoldenMismatchError, match="at row 0"):
+        shifted(1, 0.001)
+
+
 def test_non_finite_values_equal_only_themselves() -> None:
     """NaN and infinities may be expected; a number instead of one is a mismatch, and vice versa."""
     odd = RAW.copy()

@@ -1,4 +1,4 @@
-"""Tests that need a GPU; skipped without one."""
+"""Scoring on a GPU; on machines without one, on an emulated GPU (`fakecuda`)."""
 
 import json
 from collections.abc import Callable
@@ -13,18 +13,21 @@ from scoreline.pipeline.scoring.block import Block
 from scoreline.pipeline.scoring.line import compose
 from torch import Tensor, nn
 
+import fakecuda
 from conftest import Example, Result
 from described import save_described
 from scoreline import Binary, Multiclass, Scorer, save_bundle
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+pytestmark = pytest.mark.usefixtures("cuda")
+REAL = torch.cuda.is_available()
+ROWS = 150_000 if REAL else 30_000
 Command = Callable[..., Result]
 FEATURES = [f"f{n}" for n in range(30)]
 
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A bundle, and 300,000 rows for it in two files."""
+    """A bundle, and twice `ROWS` rows for it in two files."""
     folder = tmp_path_factory.mktemp("wide")
     draw = np.random.default_rng(0)
     torch.manual_seed(0)
@@ -34,8 +37,8 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     )
     (folder / "in").mkdir()
     for number in range(2):
-        frame = pd.DataFrame(draw.normal(size=(150_000, 30)), columns=FEATURES)
-        frame.insert(0, "id", np.arange(150_000) + number * 150_000)
+        frame = pd.DataFrame(draw.normal(size=(ROWS, 30)), columns=FEATURES)
+        frame.insert(0, "id", np.arange(ROWS) + number * ROWS)
         frame.to_parquet(folder / "in" / f"{number}.parquet", index=False)
     return folder / "b", folder / "in"
 
@@ -88,8 +91,11 @@ def test_pinned_buffers_are_filled_and_reused(wide: tuple[Path, Path]) -> None:
         assert set(raw.device_s) == {"transfer", "forward"}
 
 
-def test_out_of_memory_is_survived(tmp_path: Path, scoreline: Command) -> None:
+def test_out_of_memory_is_survived(tmp_path: Path, scoreline: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """P20 on a real device: a model that needs more memory than there is at the first block size."""
+
+    repeats = 1 << 20 if REAL else 1 << 10
+    monkeypatch.setattr(fakecuda.Limits, "bytes", 64 << 20)
 
     class Hungry(nn.Module):
         def __init__(self) -> None:
@@ -97,7 +103,7 @@ def test_out_of_memory_is_survived(tmp_path: Path, scoreline: Command) -> None:
             self.linear = nn.Linear(4, 2)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.linear(x) + 0 * x.repeat(1, 1 << 20).sum(dim=1, keepdim=True)
+            return self.linear(x) + 0 * x.repeat(1, repeats).sum(dim=1, keepdim=True)
 
     draw = np.random.default_rng(0)
     torch.manual_seed(0)

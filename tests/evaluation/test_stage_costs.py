@@ -26,12 +26,12 @@ def costs(**wall_s: float) -> list[StageCost]:
         ({}, 2, 1, 2.5, "CPU time over 2 cores"),
         ({"read": 7.0}, 4, 2, 4.0, "reading, 2 at once"),
         ({"check": 5.0}, 4, 1, 6.0, "reading, 1 at once"),
-        ({"write": 9.0}, 4, 2, 9.0, "writing, one thread"),
+        ({"write": 9.0}, 4, 2, 1.25, "CPU time over 4 cores"),
         ({"transfer": 99.0}, 5, 4, 1.0, "CPU time over 5 cores"),
     ],
 )
 def test_the_limit(wall_s: dict[str, float], cores: int, readers: int, seconds: float, limited_by: str) -> None:
-    """All CPU time over all cores, or what readers or the writing thread need."""
+    """All CPU time over all cores, or what readers need."""
     found = limit_of(costs(**wall_s), readers=readers, cores=cores)
     assert (found.seconds, found.limited_by) == (seconds, limited_by)
 

@@ -77,7 +77,7 @@ def _serve() -> None:
     from scoreline.jobs import cli, score  # noqa: F401 - imported before the fork, once
     from scoreline.jobs.terminal import logs, progress, tables  # noqa: F401
     from scoreline.pipeline.evaluation import verify  # noqa: F401
-    from scoreline.pipeline.running import readers as loader  # noqa: F401
+    from scoreline.pipeline.running import score as scored  # noqa: F401
 
     for line in sys.stdin:
         order = json.loads(line)

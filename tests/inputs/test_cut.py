@@ -3,7 +3,7 @@
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
-from scoreline.pipeline.inputs.cut import cut
+from scoreline.pipeline.inputs.cut import SplitRange, cut
 from scoreline.pipeline.records import ReadBlock, ReadRows, Split
 
 
@@ -45,9 +45,9 @@ def test_every_row_is_in_its_split_once(
     pieces = list(
         cut(
             batches(sizes, bad),
+            SplitRange(stop=num_splits if known else None, kept=kept),
             block_rows=block_rows,
             split_rows=split_rows,
-            kept=kept,
             num_splits=num_splits if known else None,
         )
     )
@@ -78,15 +78,50 @@ def test_a_split_is_cut_the_same_way_on_its_own(
     begin = min(begin, num_splits - 1)
     whole = list(cut(batches(sizes, bad), block_rows=block_rows, split_rows=split_rows))
     first_row = begin * split_rows
-    later = set(range(begin + 1, num_splits))
     alone = list(
         cut(
             batches(sizes, bad, first_row),
+            SplitRange(begin, begin + 1),
             block_rows=block_rows,
             split_rows=split_rows,
-            first_row=first_row,
-            kept=set(range(begin)) | later,
             num_splits=num_splits,
         )
     )
     assert alone == [piece for piece in whole if (piece.index if isinstance(piece, Split) else piece.split) == begin]
+
+
+@given(
+    numbers,
+    st.integers(1, 12),
+    st.integers(1, 30),
+    st.sets(st.integers(0, 9)),
+    st.lists(st.tuples(st.integers(0, 30), st.sets(st.integers(0, 20))), max_size=6),
+)
+def test_splits_that_others_take_over(
+    sizes: list[int], block_rows: int, split_rows: int, kept: set[int], taken: list[tuple[int, set[int]]]
+) -> None:
+    """While a range is read, its later half is split off again and again: every split is read once, in some range, and
+    each range ends where the next one begins."""
+    total = sum(sizes)
+    num_splits = max(1, -(-total // split_rows))
+    whole = list(cut(batches(sizes, set()), SplitRange(0, num_splits, kept), block_rows=block_rows,
+                     split_rows=split_rows, num_splits=num_splits))  # fmt: skip
+    ranges, pieces = [SplitRange(0, num_splits, kept)], []
+    for one in ranges:
+        rows = batches(sizes, set(), one.start * split_rows)
+        read = cut(rows, one, block_rows=block_rows, split_rows=split_rows, num_splits=num_splits)
+        for number, piece in enumerate(read):
+            pieces.append(piece)
+            for at, starts in taken:
+                if at == number and (later := one.split_off(sorted(starts))) is not None:
+                    assert later.start in starts - kept
+                    ranges.append(later)
+    assert sorted(pieces, key=lambda p: p.index if isinstance(p, Split) else p.split) == whole
+
+
+def test_a_range_that_ends_early() -> None:
+    """Splits from one on are left out: the current one is still read, later ones are not."""
+    one = SplitRange(0, 5)
+    assert one.take(0)
+    one.end_before(2)
+    assert (one.current, one.num_left(), one.take(1), one.take(2), one.ends_at(2)) == (0, 1, True, False, True)

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -43,7 +43,8 @@ class JsonLines(Format):
         dialect: CsvDialect,
         block_rows: int,
         first_row: int = 0,
-    ) -> Iterator[ReadRows]:
+        threads: bool = False,
+    ) -> Generator[ReadRows]:
         """Always reads from the start."""
         assert first_row == 0, "lines have no numbers"
         for batch in self._table(partition).select(schema.names).to_batches(block_rows):

@@ -183,13 +183,13 @@ def test_parts_to_be_replaced_are_removed_from_the_manifest_first(
     before = json.loads(run_json.read_text())["partitions"][0]["parts"]
     (run_json.parent.parent / "in-00001.parquet").unlink()
     seen = []
-    real = publisher.Publisher.publish
+    real = publisher.Publisher._publish
 
-    def publish_and_check(self: publisher.Publisher, end: publisher.SplitEnd) -> None:
+    def publish_and_check(self: publisher.Publisher, finished: publisher.Finished) -> None:
         seen.append(json.loads(run_json.read_text()))
-        real(self, end)
+        real(self, finished)
 
-    monkeypatch.setattr(publisher.Publisher, "publish", publish_and_check)
+    monkeypatch.setattr(publisher.Publisher, "_publish", publish_and_check)
     assert score().code == 0
     (during,) = seen
     assert during["status"] == "running"

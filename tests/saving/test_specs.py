@@ -153,7 +153,6 @@ def test_features_or_inputs(tmp_path: Path) -> None:
     assert "features is the text 'ab'; pass a list" in refused(tmp_path, features="ab")
     assert "features: the list of columns is empty" in refused(tmp_path, features=[])
     assert "features: column 'a' appears twice among ['a', 'a']" in refused(tmp_path, features=["a", "a"])
-    assert "features is a dict; pass a list of column names" in refused(tmp_path, features={"a": 1, "b": 2})
     assert "features is a DataFrame; pass a list of column names" in refused(tmp_path, features=FRAME)
 
 

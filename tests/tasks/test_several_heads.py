@@ -83,7 +83,7 @@ def test_an_ensemble_of_several_heads(tmp_path: Path) -> None:
         ({"task": "regression", "threshold": 0.5}, "unexpected keyword argument 'threshold'"),
         ({"task": "binary", "labels": [0, 1], "quantiles": [0.5]}, "unexpected keyword argument 'quantiles'"),
         ({"task": "binary", "labels": [0, 1], "threshold": 1.5}, "threshold"),
-        ({"task": "multilabel", "labels": list("xyz"), "threshold": [0.5]}, "1 thresholds for 3 labels"),
+        ({"task": "multilabel", "labels": list("xyz"), "threshold": [0.5]}, "1 numbers for 3 labels"),
         ({"task": "regression", "quantiles": [0.5, 0.1, 0.9]}, "quantiles must increase"),
         ({"task": "regression", "labels": list("xyz"), "quantiles": [0.1, 0.9]}, "takes"),
         ({"task": "regression", "labels": list("xyz"), "bounds": (3, 1)}, "lies above"),

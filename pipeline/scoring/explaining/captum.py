@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ...bundle.explain import COMPLETE
 from ...errors import ScorelineError, UsageError, one_line
 from ...model.forward import Call, call_model
+from ...model.memory import free_memory, is_out_of_memory, no_memory
 from ...model.passes import Passes
 from ...options import ExplainMethod
 
@@ -121,19 +122,24 @@ class Explainer:
         """As `_explained`, with NaN for rows that fail on their own, which are found by halving."""
         try:
             return self._explained(inputs, classes, seeds)
-        except (ScorelineError, MemoryError, torch.OutOfMemoryError):
+        except (ScorelineError, MemoryError):
             raise
         except Exception as error:  # from the model, or from captum's own fits, on perturbed rows
+            full = is_out_of_memory(error)
+            if len(classes) == 1 and full:
+                raise no_memory(error) from error
             if len(classes) == 1:
                 return torch.full((1, len(self._used)), torch.nan, device=classes.device)
             reason = one_line(error)
+        if full:
+            free_memory(classes.device)
         half = len(classes) // 2
         halves = [
             self._isolating_failures({name: tensor[at] for name, tensor in inputs.items()}, classes[at], seeds[at])
             for at in (slice(0, half), slice(half, len(classes)))
         ]
         values = torch.cat([half.float() for half in halves])
-        if not bool(values.isnan().any()):
+        if not full and not bool(values.isnan().any()):
             self.retried[reason] = None
         return values
 
@@ -163,12 +169,11 @@ class Explainer:
                         tensors, perturbations_per_eval=together, **common
                     )
                 case "lime":
-                    return torch.cat(
-                        [
-                            self._lime(tuple(t[at : at + 1] for t in tensors), classes[at : at + 1], seed)
-                            for at, seed in enumerate(seeds)
-                        ]
-                    )
+                    each = [
+                        self._lime(tuple(t[at : at + 1] for t in tensors), classes[at : at + 1], seed)
+                        for at, seed in enumerate(seeds)
+                    ]
+                    return torch.cat(each).to(classes.device)  # captum's linear model is fitted on the CPU
         return self._by_feature(found, summed=False)
 
     def _lime(self, row: tuple[Tensor, ...], target: Tensor, seed: int) -> Tensor:

@@ -86,12 +86,11 @@ class Explain(Stage):
         features, decoded, scored = block.need_features(), block.need_decoded(), block.scored
         kept = positions_or_all(decoded.kept, decoded.batch.num_rows)
         index = np.searchsorted(kept_positions(features), kept)
-        assert features.sent is not None or not features.num_kept, "explained rows were transferred"
-        given = features.inputs if features.sent is None else features.sent.tensors
-        inputs = dense(self._device.select_rows(given, index))
-        columns, number = self._attribution.columns(
-            inputs, decoded.columns, self._options, block.origin.source, kept + block.first_row
-        )
+        sent = self._device.send(features.inputs) if features.sent is None else features.sent  # no rows were sent
+        with self._device.using(sent, index) as inputs:
+            columns, number = self._attribution.columns(
+                dense(inputs), decoded.columns, self._options, block.origin.source, kept + block.first_row
+            )
         explained = replace(decoded, columns=(*decoded.columns, *columns))
         if scored is not None:
             assert block.origin.schema is not None, "rows to write have a schema"

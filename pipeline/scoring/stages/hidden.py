@@ -17,7 +17,8 @@ from ...errors import BundleError, ModelFailedError, ScorelineError, one_line
 from ...graph.interpreter import GraphModel, intermediates
 from ...model.devices import Device
 from ...model.forward import Call
-from ...model.passes import Passes
+from ...model.memory import halving, is_out_of_memory
+from ...model.passes import Passes, size
 from ...records import Inputs, dense
 from .stage import Stage
 
@@ -39,9 +40,7 @@ class Hidden(Stage):
             columns = [pa.nulls(0, pa.list_(pa.float32(), column.width)) for column in self._layers.columns]
         else:
             passed = np.delete(np.arange(features.num_kept), list(raw.failed)) if raw.failed else None
-            fetched = self._device.work(
-                block.need_sent(), lambda inputs: self._layers.run(self._device.select_rows(inputs, passed))
-            )
+            fetched = self._device.work(block.need_sent(), self._layers.run, passed)
             columns = [
                 pa.FixedSizeListArray.from_arrays(to_arrow(values.numpy().reshape(-1)), values.shape[1])
                 for values in dense(fetched.tensors).values()
@@ -75,14 +74,20 @@ class HiddenLayers:
             BundleError: the width of a result is not the one in the bundle.
             ModelFailedError: the model fails on rows that it passed before, in smaller pieces.
         """
+        device = next(iter(dense(inputs).values())).device
+        return halving(lambda step: self._run(inputs, step), min(size(inputs), self._passes.pass_rows), device=device)
+
+    def _run(self, inputs: Inputs, step: int) -> dict[str, Tensor]:
         pieces: dict[str, list[Tensor]] = {column.name: [] for column in self.columns}
         with torch.inference_mode():
-            for one in self._passes.cut(inputs):
+            for one in self._passes.cut(inputs, step):
                 try:
                     made = self._pass(one.arguments)
                 except (ScorelineError, MemoryError):
                     raise
                 except Exception as error:  # whatever a model raises on rows that it passes in smaller pieces
+                    if is_out_of_memory(error):
+                        raise
                     raise ModelFailedError(f"the model fails before its hidden layers: {one_line(error)}") from error
                 for column, values in made:
                     pieces[column.name].append(values)

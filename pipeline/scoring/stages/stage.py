@@ -16,9 +16,8 @@ class Stage(ABC):
     """One step of the line: takes a block, and returns it with this step's result.
 
     `name` is its row in the stage table. `opens_files`: whether it opens a file for each row, in threads that all
-    readers share; the sizes of those files are unknown, so fewer blocks are in flight. Loading stages run in the reader
-    thread of one partition and may keep state between its blocks; scoring stages are shared by all lanes and must be
-    stateless.
+    flows share. Loading stages belong to one reader and may keep state between its blocks; scoring stages are shared by
+    all flows and must be stateless.
     """
 
     name: ClassVar[str]

@@ -99,16 +99,17 @@ def test_an_output_that_is_removed_during_a_run(
     """The run fails, and the next run finishes it."""
     from scoreline.pipeline.running import publisher
 
-    real = publisher.Publisher.publish
+    real, published = publisher.Publisher._publish, []
 
-    def and_remove(self: publisher.Publisher, end: publisher.SplitEnd) -> None:
-        real(self, end)
-        if end.planned.partition.name == "2.parquet":
-            (tmp_path / "out" / "0.parquet").unlink() if what == "part" else shutil.move(
+    def and_remove(self: publisher.Publisher, finished: publisher.Finished) -> None:
+        real(self, finished)
+        published.append(finished.planned.partition.name)
+        if len(published) == 3:
+            (tmp_path / "out" / published[0]).unlink() if what == "part" else shutil.move(
                 tmp_path / "out", tmp_path / "x"
             )
 
-    monkeypatch.setattr(publisher.Publisher, "publish", and_remove)
+    monkeypatch.setattr(publisher.Publisher, "_publish", and_remove)
     result = score()
     assert result.code in (73, 74)
     assert "_SUCCESS" not in parts(tmp_path / "out")

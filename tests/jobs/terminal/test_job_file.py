@@ -12,7 +12,6 @@ from conftest import Result
     ("line", "message"),
     [
         ("keys = 5", "keys: 5 is not a valid value"),
-        ("keys = []", 'keys: [] names no column; use keys = "none" to drop all'),
         ("bundle = ''", "bundle: is empty; give it a value, or remove the line"),
         ("input = ''", "input: is empty"),
         ("device = ''", "device: is empty"),

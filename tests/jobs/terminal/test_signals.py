@@ -61,20 +61,21 @@ def test_a_signal_in_a_destructor_is_not_lost(
     scoreline: Command, iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python swallows exceptions there; the signal is raised again at the next block, and nothing is printed."""
-    from scoreline.pipeline.running import publisher
+    from scoreline.pipeline.events import Emitter, Event
 
     class Dying:
         def __del__(self) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    real = publisher.Publisher.publish
+    real, seen = Emitter.__call__, []
 
-    def and_collect(self: publisher.Publisher, end: publisher.SplitEnd) -> None:
-        real(self, end)
-        if end.split.index == 0:
+    def and_collect(self: Emitter, *events: Event) -> None:
+        if not seen and any(event.name == "block_written" for event in events):
+            seen.append(events)
             Dying()
+        real(self, *events)
 
-    monkeypatch.setattr(publisher.Publisher, "publish", and_collect)
+    monkeypatch.setattr(Emitter, "__call__", and_collect)
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
     words = ["--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     result = scoreline("score", *words, "--split-rows", "40")

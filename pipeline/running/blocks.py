@@ -1,10 +1,11 @@
-"""Passes the blocks of a planned partition through the line: loaded in a reader thread, scored in a lane."""
+"""Passes the blocks of a planned partition through the line, and the items that a flow handles in order."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import PartitionError
@@ -12,14 +13,12 @@ from ..planning.plan import PlannedPartition
 from ..planning.splits import read_splits
 from ..records import ScoredBatch, Split
 from ..scoring.block import Block, Origin
-from ..scoring.line import Line, LineOptions, compose
+from ..scoring.line import Line
 from ..timing import StageTimes
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
+    from ..inputs.cut import SplitRange
     from ..model.first_rows import FirstRows
-    from ..scoring.loaded import LoadedBundle
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +65,8 @@ class SplitEnd:
 class ReadFailed:
     """A partition could not be read further; the rows read of the current split are not published."""
 
+    planned: PlannedPartition
+    split: int
     error: PartitionError
     times: StageTimes
 
@@ -89,42 +90,41 @@ def origin_of(planned: PlannedPartition, first_rows: FirstRows | None = None) ->
 
 def load_blocks(
     planned: PlannedPartition,
-    loaded: LoadedBundle,
-    options: LineOptions,
+    line: Line,
     block_rows: int,
-    decoders: ThreadPoolExecutor | None = None,
+    splits: SplitRange | None = None,
+    first_rows: FirstRows | None = None,
+    *,
+    threads: bool = False,
 ) -> Generator[Loaded]:
-    """Read a partition and load its blocks, in the calling thread.
+    """Read splits of a partition and load their blocks, in the calling thread.
 
     Args:
-        decoders: threads that decode images; one of them reads the next block meanwhile.
+        line: a line of this reader's own, since loading stages keep state between blocks.
+        splits: some of the splits to score; None: all.
+        first_rows: of the file, where the first of these splits may have them.
+        threads: read with several threads, since there are more cores than readers.
     """
-    from ..model.first_rows import FirstRows
-    from .lanes import prefetch  # imports torch
-
-    pieces = read_splits(planned, block_rows)
-    if decoders is not None:
-        pieces, options = prefetch(pieces, decoders), replace(options, mapper=decoders.map)
-    line = compose(loaded, options)
-    beginning, later = origin_of(planned, FirstRows()), origin_of(planned)
-    while True:
-        times = StageTimes()
-        try:
-            with times.stage("read") as spent:
-                piece = next(pieces, None)
-        except PartitionError as error:
-            yield ReadFailed(error=error, times=times)
-            return
-        if piece is None:
-            return
-        if isinstance(piece, Split):
-            yield SplitEnd(planned=planned, split=piece, times=times)
-            continue
-        # Rows after kept parts count as the first of the file only if no row of those parts was scored. Otherwise an
-        # interrupted run could end differently from an uninterrupted one.
-        block = Block.of(piece, beginning if planned.nothing_scored or piece.split == 0 else later, times)
-        spent.rows, spent.bytes = piece.batch.num_rows, block.batch_bytes
-        yield LoadedBlock(planned=planned, block=line.load(block))
+    splits = planned.splits() if splits is None else splits
+    pieces = read_splits(planned, block_rows, splits, threads=threads)
+    beginning, later = origin_of(planned, first_rows), origin_of(planned)
+    with closing(pieces):
+        while True:
+            times = StageTimes()
+            try:
+                with times.stage("read") as spent:
+                    piece = next(pieces, None)
+            except PartitionError as error:
+                yield ReadFailed(planned=planned, split=splits.current, error=error, times=times)
+                return
+            if piece is None:
+                return
+            if isinstance(piece, Split):
+                yield SplitEnd(planned=planned, split=piece, times=times)
+                continue
+            block = Block.of(piece, beginning if planned.nothing_scored or piece.split == 0 else later, times)
+            spent.rows, spent.bytes = piece.batch.num_rows, block.batch_bytes
+            yield LoadedBlock(planned=planned, block=line.load(block))
 
 
 def score_block(item: Loaded, line: Line) -> Scored:

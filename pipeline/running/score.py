@@ -1,0 +1,176 @@
+"""Scores every split of a plan, in several flows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from queue import SimpleQueue
+from threading import Lock
+
+from ..errors import ScorelineError
+from ..events import Emitter, Event
+from ..inputs.cut import MOST_BLOCK_BYTES
+from ..model.modes import pinned
+from ..outputs.store import Store
+from ..scoring.line import Line, LineOptions, compose
+from ..scoring.retries import Retries
+from ..scoring.scorer import Scorer
+from ..timing import StageTimes
+from .blocks import Loaded, LoadedBlock, Scored, ScoredBlock, load_blocks, score_block
+from .decoders import open_decoders
+from .events import OutOfMemory
+from .findings import block_retried, blocks_retried
+from .flows import Flows
+from .ledger import Ledger
+from .publisher import Publisher
+from .work import Work, WorkQueue, num_readers
+from .writer import Writer
+
+#: The limit for blocks in flight, unless one block for each flow takes more.
+MAX_IN_FLIGHT_BYTES = 96 << 20
+
+
+def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> Line:
+    """Score every split of the plan and publish it. Emits events in the calling thread. Returns the line that the
+    blocks passed through.
+
+    Raises:
+        ScorelineError: the run cannot go on; every part that was finished before is published.
+    """
+    options = LineOptions.of(ledger.job)
+    line = compose(scorer.loaded, options)
+    num_flows, max_bytes = _bounds(scorer, ledger, cores)
+    events: SimpleQueue[Event | None] = SimpleQueue()
+    retries = Retries(lambda first: events.put(block_retried(first)))
+    with ExitStack() as held:
+        held.enter_context(pinned())
+        if (decoders := held.enter_context(open_decoders(cores if line.opens_files else 0))) is not None:
+            options = replace(options, mapper=decoders.map)
+        try:
+            with Publisher(ledger, events.put) as publisher:
+                queue = WorkQueue(ledger.plan.partitions)
+                writers = [Writer(store, ledger, publisher, queue, retries) for _ in range(num_flows)]
+                steps = _Steps(scorer, ledger, line, options, queue, writers, events.put)
+                flows = Flows(
+                    steps, num_flows=num_flows, num_lanes=scorer.loaded.device.lanes, max_bytes=max_bytes,
+                    ended=lambda: events.put(None),
+                )  # fmt: skip
+                try:
+                    with flows:
+                        for event in iter(events.get, None):
+                            emit(event)
+                    flows.check()
+                finally:
+                    steps.close()
+                    for writer in writers:
+                        writer.close()
+        except ScorelineError:
+            _emit_rest(events, emit)
+            raise
+        _emit_rest(events, emit)
+    emit(*blocks_retried(retries))
+    _add_idle(ledger, flows.idle_s, (*line.load_names, *line.score_names))
+    return line
+
+
+def _bounds(scorer: Scorer, ledger: Ledger, cores: int) -> tuple[int, int]:
+    """The number of flows, and the bytes of the blocks in flight: one flow per core, and one for each block that a GPU
+    has in hand, within the memory limit. Results do not depend on either."""
+    flows, memory = cores + (scorer.loaded.device.lanes or 0), ledger.job.memory_bytes
+    if memory is None:
+        return flows, max(MAX_IN_FLIGHT_BYTES, flows * MOST_BLOCK_BYTES)
+    columns = max(len(planned.read.names) for planned in ledger.plan.partitions)
+    block_bytes = ledger.block_rows * (8 * columns + 4 * scorer.loaded.values_per_row())
+    return max(1, min(flows, memory // block_bytes)), memory
+
+
+def _emit_rest(events: SimpleQueue[Event | None], emit: Emitter) -> None:
+    """Emit what the publisher has sent after the flows ended."""
+    while not events.empty():
+        if (event := events.get()) is not None:
+            emit(event)
+
+
+def _add_idle(ledger: Ledger, idle_s: float, stages: tuple[str, ...]) -> None:
+    """Add the time of flows without anything to do to the stages that they waited for, by how much work these are."""
+    times = StageTimes()
+    for stage in stages:
+        times[stage].busy_s = ledger.clock.times[stage].busy_s
+    times.waited(idle_s, stages)
+    for stage in stages:
+        times[stage].busy_s = 0.0
+    ledger.add_times(times)
+
+
+class _Steps:
+    """The steps of a run's flows (`flows.Steps`)."""
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        ledger: Ledger,
+        line: Line,
+        options: LineOptions,
+        queue: WorkQueue,
+        writers: list[Writer],
+        send: Callable[[Event], None],
+    ) -> None:
+        self._scorer, self._ledger, self._line, self._options = scorer, ledger, line, options
+        self._queue, self._writers, self._send = queue, writers, send
+        self._threads = num_readers(ledger.plan.partitions, len(writers)) < len(writers)
+        self._reading: dict[Work, Generator[Loaded]] = {}
+        self._halved: int | None = None
+        self._lock = Lock()
+
+    def claim(self) -> Iterator[Loaded] | None:
+        """The blocks of the next work."""
+        work = self._queue.claim()
+        if work is None:
+            return None
+        line = compose(self._scorer.loaded, self._options)
+        blocks = load_blocks(
+            work.planned, line, self._ledger.block_rows, work.splits, work.first_rows, threads=self._threads
+        )
+        self._reading[work] = blocks
+        return self._load(work, blocks)
+
+    def _load(self, work: Work, blocks: Generator[Loaded]) -> Iterator[Loaded]:
+        yield from blocks
+        self._queue.finish(work)
+        del self._reading[work]
+
+    def close(self) -> None:
+        """Close the files that are still open because the run ends early."""
+        for blocks in self._reading.values():
+            blocks.close()
+
+    def num_bytes(self, item: Loaded) -> int:
+        """The size of a block."""
+        return item.num_bytes if isinstance(item, LoadedBlock) else 0
+
+    def read(self, item: Loaded, waited_s: float) -> None:
+        """Divide the time among the loading stages."""
+        item.times.waited(waited_s, self._line.load_names)
+
+    def score(self, item: Loaded) -> Scored:
+        """Score a block."""
+        return score_block(item, self._line)
+
+    def scored(self, item: Scored, waited_s: float) -> None:
+        """Divide the time among the scoring stages; report memory that ran out."""
+        if not isinstance(item, ScoredBlock):
+            return
+        item.times.waited(waited_s, self._line.score_names)
+        with self._lock:
+            if self._scorer.members.max_rows_in_memory != self._halved:
+                self._halved = self._scorer.members.max_rows_in_memory
+                self._send(OutOfMemory(rows_at_once=self._halved))
+
+    def write(self, flow: int, item: Scored, share: float) -> None:
+        """Write an item into the part of its split."""
+        self._writers[flow].write(item, share)
+
+    def stop(self) -> None:
+        """End passes that are being computed."""
+        self._scorer.members.stop()

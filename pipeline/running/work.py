@@ -1,0 +1,105 @@
+"""What the flows of a run have left to do: partitions that no flow has begun, and the later splits of those that are
+being read. Does not import torch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+
+from ..errors import PartitionError
+from ..inputs.cut import SplitRange
+from ..inputs.formats import FORMATS
+from ..model.first_rows import FirstRows
+from ..planning.plan import PlannedPartition
+
+
+@dataclass(eq=False, kw_only=True, slots=True)
+class Work:
+    """Consecutive splits of a partition, which one flow reads in order. `first_rows`: of the file, None where the
+    splits cannot have them."""
+
+    planned: PlannedPartition
+    splits: SplitRange
+    first_rows: FirstRows | None = None
+    #: The splits at which another flow can begin; None until they are needed.
+    starts: Sequence[int] | None = field(default=None)
+
+    def split_off(self) -> Work | None:
+        """Remove the later half of the splits that have not been begun; None if it cannot be read on its own."""
+        if self.planned.num_splits is None or (self.first_rows is not None and not self.first_rows.settled):
+            return None
+        if self.starts is None:
+            self.starts = split_starts(self.planned)
+        later = self.splits.split_off(self.starts)
+        return None if later is None else Work(planned=self.planned, splits=later, starts=self.starts)
+
+
+class WorkQueue:
+    """The work of a run. Flows claim whole partitions in order; once all are claimed, an idle flow takes over the later
+    half of what another has left, so that a large file is read in several places at once and, within each, in order."""
+
+    def __init__(self, partitions: Iterable[PlannedPartition]) -> None:
+        self._unclaimed = deque(map(_whole, partitions))
+        self._claimed: list[Work] = []
+        self._lock = Lock()
+
+    def claim(self) -> Work | None:
+        """The next work for a flow; None if there is none at present."""
+        with self._lock:
+            if self._unclaimed:
+                work = self._unclaimed.popleft()
+            elif (later := self._split_off()) is not None:
+                work = later
+            else:
+                return None
+            self._claimed.append(work)
+            return work
+
+    def finish(self, work: Work) -> None:
+        """Its last split has been read."""
+        with self._lock:
+            self._claimed.remove(work)
+
+    def fail(self, planned: PlannedPartition, split: int) -> None:
+        """A partition cannot be read or published from this split on: later ones are not begun."""
+        with self._lock:
+            for work in self._claimed:
+                if work.planned is planned:
+                    work.splits.end_before(split)
+
+    def _split_off(self) -> Work | None:
+        for work in sorted(self._claimed, key=lambda work: -work.splits.num_left()):
+            if (later := work.split_off()) is not None:
+                return later
+        return None
+
+
+def _whole(planned: PlannedPartition) -> Work:
+    """All splits of a partition that are to be scored. Rows after kept parts count as the first of the file only if no
+    row of those parts was scored; otherwise an interrupted run could end differently from an uninterrupted one."""
+    splits = planned.splits()
+    has_first = planned.nothing_scored or splits.start == 0
+    return Work(planned=planned, splits=splits, first_rows=FirstRows() if has_first else None)
+
+
+def split_starts(planned: PlannedPartition) -> Sequence[int]:
+    """The splits at which a reader can begin without decoding most of a row group in vain: the first one in each row
+    group. A file that cannot be read has none; the flow that reads it reports the error."""
+    try:
+        starts = FORMATS[planned.partition.format].starts(planned.partition)
+    except PartitionError:
+        return ()
+    return sorted({-(-row // planned.split_rows) for row in starts})
+
+
+def num_readers(partitions: Iterable[PlannedPartition], most: int) -> int:
+    """How many flows can read at once, at most `most`."""
+    count = 0
+    for planned in partitions:
+        count += 1 if planned.num_splits is None else max(1, len(split_starts(planned)))
+        if count >= most:
+            return most
+    return max(1, count)

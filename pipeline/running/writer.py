@@ -1,0 +1,126 @@
+"""write: the blocks of one flow, in order, into the part file of their split. Independent of how rows are read and
+scored."""
+
+from ...schemas.run import Receipt
+from ..errors import PartitionError
+from ..inputs.discover import is_unchanged
+from ..outputs.naming import part_name
+from ..outputs.part_file import PartFile
+from ..outputs.store import Store
+from ..planning.fingerprint import fingerprint
+from ..planning.plan import PlannedPartition
+from ..records import Partition
+from ..scoring.retries import Retries
+from ..timing import StageTimes
+from .blocks import ReadFailed, Scored, ScoredBlock, SplitEnd
+from .events import BlockWritten, PartitionFailed
+from .ledger import Ledger
+from .publisher import Finished, Publisher
+from .work import WorkQueue
+
+
+class Writer:
+    """Writes the items of one flow, and hands finished parts to the publisher. Used by one thread at a time."""
+
+    def __init__(self, store: Store, ledger: Ledger, publisher: Publisher, queue: WorkQueue, retries: Retries) -> None:
+        self._store, self._ledger, self._publisher = store, ledger, publisher
+        self._queue, self._retries = queue, retries
+        self._part: PartFile | None = None
+        self._out_of_bounds = 0
+        self._times = StageTimes()
+
+    def write(self, item: Scored, share: float) -> None:
+        """Write an item. `share`: the share of the run that waits meanwhile."""
+        self._times.add(item.times)
+        match item:
+            case ScoredBlock():
+                self._write_block(item, share)
+            case SplitEnd():
+                self._finish_split(item, share)
+            case ReadFailed():
+                self._fail(item.planned, item.split, item.error)
+
+    def close(self) -> None:
+        """Discard a part that was not finished, because the run ends early."""
+        if self._part is not None:
+            self._part.discard()
+        self._close_split()
+
+    def _write_block(self, item: ScoredBlock, share: float) -> None:
+        rows, rejects = item.scored.rows, item.scored.rejects
+        self._out_of_bounds += item.scored.out_of_bounds
+        self._ledger.reject(rejects)
+        self._retries.add(
+            item.scored.retried, source=item.planned.partition.name, first_row=item.first_row, rows=item.num_rows
+        )
+        with self._times.blocking_stage("write", share) as spent:
+            self._open(item.planned, item.split).write(rows, rejects)
+            spent.rows += rows.num_rows
+            spent.bytes += rows.nbytes
+        self._publisher.send(BlockWritten(rows=item.num_rows))
+
+    def _finish_split(self, end: SplitEnd, share: float) -> None:
+        """Finish the part of a split; if the input file has changed, the partition fails instead."""
+        partition, split = end.planned.partition, end.split
+        if not is_unchanged(partition):
+            self._fail(end.planned, split.index, _changed_error(partition))
+            return
+        part = self._open(end.planned, split.index)
+        assert part.num_rows + part.num_rejects == split.num_rows, "a row was lost or duplicated"
+        with self._times.blocking_stage("write", share):
+            part.finish(self._receipt(end, part))
+        finished = Finished(
+            part=part, planned=end.planned, split=split, out_of_bounds=self._out_of_bounds, times=self._times
+        )
+        self._part, self._times, self._out_of_bounds = None, StageTimes(), 0
+        self._publisher.submit(finished, share)
+
+    def _fail(self, planned: PlannedPartition, split: int, error: PartitionError) -> None:
+        """Record a failed partition and discard its current split; later ones are not begun, and the run goes on."""
+        rejected = 0
+        if self._part is not None:
+            rejected = self._part.num_rejects
+            self._part.discard()
+        self._part = None
+        self._queue.fail(planned, split)
+        if self._ledger.fail(error, rejected=rejected):
+            self._publisher.send(PartitionFailed(partition=error.partition, reason=str(error)))
+        self._close_split()
+
+    def _open(self, planned: PlannedPartition, split: int) -> PartFile:
+        if self._part is None:
+            self._part = PartFile(
+                self._store,
+                name=part_name(planned.partition.name, split, several=True),
+                schema=planned.schema,
+                read=planned.read_with_hive,
+            )
+        return self._part
+
+    def _close_split(self) -> None:
+        self._ledger.add_times(self._times)
+        self._times, self._out_of_bounds = StageTimes(), 0
+
+    def _receipt(self, end: SplitEnd, part: PartFile) -> Receipt:
+        ledger, split = self._ledger, end.split
+        return Receipt(
+            fingerprint=fingerprint(end.planned.partition, split.first_row, ledger.bundle.digest, ledger.job),
+            root=ledger.plan.discovery.real_root,
+            split=split.index,
+            last=split.last,
+            num_keys=end.planned.num_keys,
+            rows_in=split.num_rows,
+            rows_scored=part.num_rows,
+            rows_rejected=part.num_rejects,
+            rejects=None,
+            out_of_bounds=self._out_of_bounds,
+            made_with=ledger.made_with(),
+        )
+
+
+def _changed_error(partition: Partition) -> PartitionError:
+    """The error for an input file that changed during the run."""
+    return PartitionError(
+        f"{partition.name}: changed while it was read, so its rows are not published; run the same command again",
+        partition=partition.name,
+    )

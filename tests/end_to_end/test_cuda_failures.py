@@ -1,0 +1,250 @@
+"""What goes wrong on a GPU: races, blocks without rows, full memory, a failed device, formats made for a CPU."""
+
+import json
+import warnings
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from scoreline.pipeline.bundle.bundle import open_bundle
+from scoreline.pipeline.model.loading import load_export
+from scoreline.pipeline.model.passes import padded_widths
+from torch import Tensor, nn
+
+import fakecuda
+import fakecuda_clocks
+from both_devices import BLOCK, FEATURES, compare, explaining, network, rows, save, score, small_bundle
+from conftest import Result
+from described import save_described
+from scoreline import BundleError
+
+pytestmark = pytest.mark.usefixtures("cuda")
+REAL = torch.cuda.is_available()
+emulated_only = pytest.mark.skipif(REAL, reason="a real GPU cannot be made to fail at this point")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """Three classes of six numbers."""
+    return small_bundle(tmp_path)
+
+
+def test_repeated_rows_are_explained_after_their_copy(bundle: Path) -> None:
+    """A block of repeats only is not run through the model, so nothing else has waited for its copy."""
+    first = rows(BLOCK)
+    again = pd.concat([first, first, first], ignore_index=True).assign(id=range(3 * BLOCK))
+    compare(bundle, again, dedupe=True, columns=explaining("integrated-gradients"))
+
+
+@pytest.mark.parametrize("method", ["integrated-gradients", "occlusion"])
+def test_explanations_and_a_block_whose_rows_are_all_rejected(bundle: Path, method: str) -> None:
+    """That block has nothing to explain; the others have."""
+    frame = rows(3 * BLOCK)
+    frame.loc[BLOCK : 2 * BLOCK - 1, "f0"] = np.nan
+    got = compare(bundle, frame, columns=explaining(method))
+    assert got.num_rows == 2 * BLOCK
+    assert got["attribution_f0"].null_count < 2 * BLOCK
+
+
+class _Logarithm(nn.Module):
+    """Finite for every row of the data, but not for most rows between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.log(x[:, :1] * x[:, 1:]))
+
+
+def test_lime_where_a_row_fails_alone(tmp_path: Path) -> None:
+    """Its linear model cannot be fitted to infinite scores; the other rows of the batch are explained."""
+    frame = pd.DataFrame({"a": [1.0] * 61 + [-2.0] * 59, "b": [3.0] * 61 + [-1.0] * 59})
+    save_described(tmp_path / "b", _Logarithm(), features=["a", "b"], task="regression", sample=frame)
+    few = frame.iloc[51:71].reset_index(drop=True)
+    got = compare(tmp_path / "b", few, columns=explaining("lime", Fraction(1)))
+    assert 0 < got["attribution_a"].null_count < 20
+
+
+@pytest.fixture(scope="module")
+def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX model, exported before the GPU is emulated."""
+    path = tmp_path_factory.mktemp("onnx") / "m.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside the exporter
+        program = torch.onnx.export(
+            network(), (torch.zeros(5, 6),), input_names=["x"], dynamo=True, verbose=False,
+            dynamic_shapes=({0: torch.export.Dim("rows", min=2)},),
+        )  # fmt: skip
+    program.save(str(path))
+    return path
+
+
+@pytest.fixture
+def onnx(onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle of an ONNX file, and an onnxruntime that claims to support CUDA."""
+    if not REAL:
+        available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
+    return save(tmp_path / "b", onnx_file)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_onnx_outputs_are_moved_to_the_device(onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime returns arrays in the host's memory."""
+    if not REAL:
+        chosen = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        monkeypatch.setattr(onnxruntime.InferenceSession, "get_providers", lambda _: chosen)
+    compare(onnx, rows())
+
+
+@emulated_only
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_onnxruntime_does_not_fall_back_to_the_cpu(onnx: Path) -> None:
+    """It does so silently where the CUDA provider cannot start."""
+    with pytest.raises(BundleError, match=r"cannot start CUDAExecutionProvider and chose .*CPU"):
+        score(onnx, rows(), "cuda")
+
+
+class _Offset(nn.Module):
+    """Creates a tensor on the device of its input, which an exported program fixes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) + torch.arange(3, device=x.device).float()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_program_exported_on_the_cpu_runs_on_the_gpu(tmp_path: Path) -> None:
+    """The device in the program is replaced."""
+    torch.manual_seed(0)
+    shapes = ({0: torch.export.Dim("rows", min=2)},)
+    program = torch.export.export(_Offset().eval(), (torch.zeros(4, 6),), dynamic_shapes=shapes)
+    torch.export.save(program, tmp_path / "m.pt2")
+    code = load_export((tmp_path / "m.pt2").read_bytes(), torch.device("cuda")).code
+    assert "arange.default(3, device = 'cuda:0'" in code
+    assert "cpu" not in code
+    if REAL:  # the emulation does not reach the operations of exported programs
+        bundle = save(tmp_path / "b", tmp_path / "m.pt2")
+        compare(bundle, rows(), trust=(open_bundle(bundle).digest,))
+
+
+def failing(name: str, max_bytes: int, message: str | None = None) -> Callable[[str, int], None]:
+    """Fail operations of this name on more than `max_bytes`: as torch does, or with a RuntimeError."""
+
+    def fail(operation: str, num_bytes: int) -> None:
+        if operation == name and num_bytes > max_bytes:
+            raise fakecuda.out_of_memory() if message is None else RuntimeError(message)
+
+    return fail
+
+
+@emulated_only
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [
+        ("to_device", None),
+        ("to_device", "CUDA error: out of memory"),
+        ("cudaHostAlloc", "CUDA error: out of memory"),
+        ("linear", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        ("linear", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_out_of_memory_while_scoring(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, operation: str, message: str | None
+) -> None:
+    """While a block is sent, in pinned memory, in libraries: the block is sent and scored in smaller parts."""
+    monkeypatch.setattr(fakecuda.Limits, "fail", failing(operation, 100 * 6 * 4, message))
+    compare(bundle, rows())
+
+
+@emulated_only
+@pytest.mark.parametrize("columns", [{"hidden": ("2",)}, explaining("integrated-gradients"), explaining("shapley")])
+def test_out_of_memory_in_hidden_layers_and_explanations(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, columns: dict[str, object]
+) -> None:
+    """Only these run the batch norm as saved."""
+    monkeypatch.setattr(fakecuda.Limits, "fail", failing("batch_norm", 10_000))
+    compare(bundle, rows(), columns=columns)
+
+
+@emulated_only
+@pytest.mark.parametrize("operation", ["to_device", "linear"])
+def test_no_memory_for_a_single_row(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, scoreline: Callable[..., Result], operation: str
+) -> None:
+    """The run fails, with a reason."""
+    seen: list[int] = []
+
+    def fail(name: str, num_bytes: int) -> None:
+        seen.append(name == operation)
+        if name == operation and sum(seen) > 40:
+            raise fakecuda.out_of_memory()
+
+    monkeypatch.setattr(fakecuda.Limits, "fail", fail)
+    rows(20_000).to_parquet(bundle.parent / "in.parquet", index=False)
+    words = ["--bundle", bundle, "--input", bundle.parent / "in.parquet", "--output", bundle.parent / "out"]
+    done = scoreline("score", *words, "--device", "cuda", "--batch-size", "100")
+    assert done.code == 65
+    assert "the device has no memory for a single row" in done.message
+
+
+class _Lookup(nn.Module):
+    """Reads beyond its table where a feature is large, which asserts on a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 3)
+        self.register_buffer("table", torch.arange(10.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) + self.table[x[:, 1].long()].unsqueeze(1)
+
+
+@pytest.mark.parametrize("words", [(), ("--dedupe",), ("--hidden", "linear"), ("--explain", "occlusion")])
+def test_a_device_side_assert_ends_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scoreline: Callable[..., Result], process: Callable[..., Result],
+    words: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Exit code 65, run.json and no `_SUCCESS`: the process is not aborted by a destructor."""
+    frame = rows(20_000).abs().clip(upper=9).assign(id=range(20_000))
+    save(tmp_path / "b", _Lookup().eval(), sample=frame.head(40)[FEATURES])
+    if REAL:
+        frame.loc[15_000, "f1"] = 5_000.0
+    else:
+        launched: list[str] = []
+
+        def fail(name: str, _: int) -> None:
+            launched.append(name)
+            if launched.count("linear") == 30:
+                fakecuda_clocks.fail_device("device-side assert triggered")
+
+        monkeypatch.setattr(fakecuda.Limits, "fail", fail)
+    frame.to_parquet(tmp_path / "in.parquet", index=False)
+    arguments = ["--bundle", tmp_path / "b", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out", *words]
+    run = process if REAL else scoreline
+    done = run("score", *arguments, "--device", "cuda", "--batch-size", "500")
+    assert done.code == 65, done.err
+    assert "device-side assert triggered" in done.message
+    assert json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())["status"] == "failed"
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_padded_widths_are_those_of_the_cpu() -> None:
+    """A GPU's log2 is not exact, so the widths are computed in integers."""
+    lengths = torch.arange(1, 20_000)
+    assert torch.equal(padded_widths(lengths.to("cuda")).cpu(), padded_widths(lengths))
+
+
+def test_a_table_without_rows(bundle: Path) -> None:
+    """Nothing is sent."""
+    assert score(bundle, pa.table({name: pa.array([], pa.float64()) for name in FEATURES}), "cuda").num_rows == 0

@@ -1,0 +1,342 @@
+"""An emulated GPU: `torch.cuda` on CPU tensors, for machines without one.
+
+Tensors on "cuda" are a subclass that cannot be mixed with CPU tensors. The values are those of the CPU. `problems`
+lists what a real GPU could get wrong (see `fakecuda_clocks`): reads of what another stream may not have written,
+memory freed while another stream may use it, pinned memory that changes while it is copied. A copy to the host holds
+poison until the host has waited for it.
+"""
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+
+import fakecuda_clocks as clocks
+from fakecuda_clocks import CUDA, Memory, current_stream, lock
+
+#: Operations after which the host has waited for the device.
+_WAITING = {
+    "__bool__", "__contains__", "__float__", "__index__", "__int__", "_unique2", "argwhere", "equal", "is_nonzero",
+    "item", "masked_select", "nonzero", "repeat_interleave", "tolist", "unique", "unique_dim",
+}  # fmt: skip
+#: Operations that launch no kernel: attributes and views.
+_FREE = {
+    "__get__", "__hash__", "__len__", "__repr__", "__set__", "as_subclass", "chunk", "data_ptr", "detach", "dim",
+    "element_size", "expand", "expand_as", "flatten", "get_device", "has_names", "is_complex", "is_contiguous",
+    "is_floating_point", "is_inference", "is_same_size", "is_signed", "narrow", "ndimension", "nelement", "numel",
+    "permute", "requires_grad_", "select", "size", "split", "squeeze", "storage_offset", "stride", "t", "transpose",
+    "type", "unbind", "unsqueeze", "untyped_storage", "view",
+}  # fmt: skip
+_INDEXING = {"__getitem__", "__setitem__"}
+_IN_PLACE = {"__setitem__", "__iadd__", "__imul__", "__isub__", "__itruediv__"}
+_FACTORIES = ("arange", "empty", "full", "ones", "rand", "randint", "randn", "tensor", "zeros")
+_PLAIN_TO = Tensor.to
+_PLAIN_MODULE_TO = nn.Module.to
+_PLAIN_RECORD_STREAM = Tensor.record_stream
+_PLAIN_CPU = Tensor.cpu
+#: Pinned memory: the sizes of allocations by address, and the tensors, so that no address is used
+#: twice; and those that were copied from or to, whose end an event marks once they are freed.
+_pinned: dict[int, int] = {}
+_copied: dict[int, None] = {}
+_kept: list[Tensor] = []
+
+
+class Limits:
+    """What the emulated device refuses. `bytes`: the largest allocation; `fail`: called with the name of
+    every operation that launches a kernel or a copy and with the bytes of its tensors; may raise."""
+
+    bytes = 1 << 30
+    fail: Callable[[str, int], object] | None = None
+
+
+def out_of_memory() -> torch.OutOfMemoryError:
+    """What torch raises if an allocation fails."""
+    return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is.")
+
+
+class CudaTensor(Tensor):
+    """A tensor on the emulated device."""
+
+    _memory: Memory
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with torch._C.DisableTorchFunctionSubclass(), lock:
+            return _call(func, args, dict(kwargs or {}))
+
+
+def _call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Check where the tensors are and who may still write to them; then execute on the CPU."""
+    name = getattr(func, "__name__", str(func)).partition(".")[0]
+    if name == "__get__":
+        if func.__self__ is Tensor.device:
+            return CUDA
+        if func.__self__ in (Tensor.is_cuda, Tensor.is_cpu):
+            return func.__self__ is Tensor.is_cuda
+    if func in (Tensor.numpy, Tensor.__array__):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first")
+    if func is Tensor.is_pinned:
+        return False
+    if func is _PLAIN_RECORD_STREAM:
+        args[0]._memory.recorded.add(args[1].id)
+        return None
+    if func is _PLAIN_CPU:
+        return _to_cpu(args[0])
+    if func in (_PLAIN_TO, Tensor.to):
+        return _to(*args, **kwargs)
+    if func is Tensor.copy_ and not isinstance(args[0], CudaTensor):
+        return _to_host(args[0], args[1], kwargs.get("non_blocking", args[2] if len(args) > 2 else False))
+    return _launch(func, name, args, kwargs)
+
+
+def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+    given = list(_tensors((args, kwargs)))
+    here = [tensor for tensor in given if isinstance(tensor, CudaTensor)]
+    if name not in _FREE:
+        _refuse_mixed(name, given)
+        if Limits.fail is not None:
+            Limits.fail(name, sum(tensor.nbytes for tensor in given))
+        for tensor in here:
+            tensor._memory.use()
+        masked = name in _INDEXING and any(tensor.dtype == torch.bool for tensor in given[1:])
+        if name in _WAITING or masked:
+            clocks.finish(dict(current_stream().clock), name)
+    if name == "repeat" and given[0].nbytes * _product(args[1:]) > Limits.bytes:
+        raise out_of_memory()
+    if kwargs.get("device") is not None:
+        if torch.device(kwargs["device"]).type != "cuda":
+            raise RuntimeError(f"Expected all tensors to be on the same device: {name} creates one on the CPU")
+        kwargs["device"] = "cpu"
+    result = func(*args, **kwargs)
+    if name == "log2" and here:  # less exact than on a CPU: that of 8 is less than 3
+        result = torch.nextafter(result, torch.zeros_like(result))
+    if here and (name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))):
+        here[0]._memory.write()
+    return _on_device(result, {_storage(tensor): tensor._memory for tensor in here})
+
+
+def _product(sizes: Any) -> int:
+    count = 1
+    for size in sizes:
+        count *= size
+    return count
+
+
+def _refuse_mixed(name: str, given: list[Tensor]) -> None:
+    """Raise as torch does for tensors of two devices; CPU scalars may be mixed, and CPU indices on the device."""
+    for tensor in given:
+        if isinstance(tensor, CudaTensor):
+            if name in _INDEXING and not isinstance(given[0], CudaTensor):
+                raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
+            continue
+        index = name in _INDEXING and tensor is not given[0]
+        if tensor.dim() > 0 and not index:
+            raise RuntimeError(f"Expected all tensors to be on the same device, but found cuda:0 and cpu: {name}")
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            yield from _tensors(entry)
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _new(plain: Tensor, memory: Memory | None = None) -> CudaTensor:
+    """The tensor as one on the device; without `memory`, as a new allocation written by the current stream."""
+    with torch._C.DisableTorchFunctionSubclass():
+        tensor = plain if isinstance(plain, CudaTensor) else plain.as_subclass(CudaTensor)
+        if memory is None and tensor.nbytes > Limits.bytes:
+            raise out_of_memory()
+    tensor._memory = Memory() if memory is None else memory
+    return tensor
+
+
+def _on_device(result: Any, memories: dict[int, Memory]) -> Any:
+    """What an operation returned, as tensors on the device: views of known memory, or new allocations."""
+    if isinstance(result, Tensor):
+        return _new(result, memories.get(_storage(result)))
+    if isinstance(result, tuple) and hasattr(result, "_fields"):
+        return type(result)(*(_on_device(entry, memories) for entry in result))
+    if type(result) in (list, tuple) or "return_types" in str(type(result)):
+        return type(result)([_on_device(entry, memories) for entry in result])
+    return result
+
+
+def _is_pinned(tensor: Tensor, *_: Any, **__: Any) -> bool:
+    return not isinstance(tensor, CudaTensor) and _pinned_at(tensor) is not None
+
+
+def _pinned_at(tensor: Tensor) -> int | None:
+    at = tensor.data_ptr()
+    return next((base for base, size in list(_pinned.items()) if base <= at < base + size), None)
+
+
+def _used_in_copy(host: Tensor) -> None:
+    _copied[_pinned_at(host) or 0] = None
+
+
+def _pin(tensor: Tensor) -> Tensor:
+    if Limits.fail is not None:
+        Limits.fail("cudaHostAlloc", tensor.nbytes)
+    clocks.check_device()
+    if size := tensor.untyped_storage().nbytes():
+        _pinned[tensor.data_ptr()] = size
+        _kept.append(tensor.detach())  # another tensor of the same memory
+        weakref.finalize(tensor, _freed_pinned, tensor.data_ptr()).atexit = False
+    return tensor
+
+
+def _freed_pinned(address: int) -> None:
+    if clocks.has_failed() and address in _copied:
+        clocks.problems.append("pinned memory freed after the device failed: an abort")
+
+
+def _pin_memory(tensor: Tensor, *_: Any, **__: Any) -> Tensor:
+    copy = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+    return _pin(copy.copy_(tensor))
+
+
+def _to_cpu(tensor: CudaTensor) -> Tensor:
+    with torch._C.DisableTorchFunctionSubclass():
+        tensor._memory.use()
+        clocks.finish(dict(current_stream().clock), "cpu")
+        return tensor.as_subclass(Tensor).clone()
+
+
+def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """`Tensor.to`, between and on both devices."""
+    rest = [entry for entry in args if not isinstance(entry, torch.device | str)]
+    named = [entry for entry in args if isinstance(entry, torch.device | str)]
+    device = torch.device(named[0]) if named else kwargs.get("device")
+    device = None if device is None else torch.device(device)
+    others = {name: value for name, value in kwargs.items() if name not in ("device", "non_blocking")}
+    if isinstance(tensor, CudaTensor):
+        if device is not None and device.type == "cpu":
+            plain = _to_cpu(tensor)
+            return _PLAIN_TO(plain, *rest, **others) if rest or others else plain
+        with torch._C.DisableTorchFunctionSubclass(), lock:
+            tensor._memory.use()
+            result = _PLAIN_TO(tensor, *rest, **others) if rest or others else tensor
+            return _on_device(result, {_storage(tensor): tensor._memory})
+    if device is None or device.type != "cuda":
+        return _PLAIN_TO(tensor, *args, **kwargs)
+    if isinstance(tensor, FakeTensor):  # the note of a shape in an exported program
+        return tensor
+    with lock:
+        return _to_device(tensor, rest, others, non_blocking=kwargs.get("non_blocking", False))
+
+
+def _to_device(tensor: Tensor, rest: list[Any], others: dict[str, Any], *, non_blocking: bool) -> Tensor:
+    clocks.check_device()
+    if Limits.fail is not None:
+        Limits.fail("to_device", tensor.nbytes)
+    copy = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype).copy_(tensor.detach())
+    result = _new(_PLAIN_TO(copy, *rest, **others) if rest or others else copy)
+    if non_blocking and _is_pinned(tensor):
+        _used_in_copy(tensor)
+        source, before = tensor.detach(), tensor.detach().clone()
+
+        def compare() -> None:
+            if not torch.equal(torch.nan_to_num(source), torch.nan_to_num(before)):
+                clocks.problems.append("pinned memory changed while it was copied from")
+
+        clocks.when_finished(current_stream(), compare)
+    else:
+        clocks.finish(dict(current_stream().clock), "pageable memory" if non_blocking else "blocking copy")
+    return result
+
+
+def _to_host(host: Tensor, source: CudaTensor, non_blocking: bool) -> Tensor:
+    source._memory.use()
+    data = source.as_subclass(Tensor).detach().clone()
+    if not (non_blocking and _is_pinned(host)):
+        clocks.finish(dict(current_stream().clock), "copy to the host")
+        return host.copy_(data)
+    _used_in_copy(host)
+    host.fill_(float("nan") if host.is_floating_point() else 0 if host.dtype == torch.bool else -(2**30))
+
+    def arrive() -> None:
+        with torch.inference_mode():  # tensors that were created in it may be written to
+            host.copy_(data)
+
+    clocks.when_finished(current_stream(), arrive)
+    return host
+
+
+def _factory(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def make(*args: Any, **kwargs: Any) -> Tensor:
+        device = kwargs.get("device")
+        if kwargs.pop("pin_memory", False):
+            return _pin(plain(*args, **kwargs))
+        if device is None or torch.device(device).type != "cuda":
+            return plain(*args, **kwargs)
+        with lock:
+            return _new(plain(*args, **kwargs | {"device": "cpu"}))
+
+    make.__name__ = plain.__name__
+    return make
+
+
+def _module_to(module: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+    named = [entry for entry in args if isinstance(entry, torch.device | str)] or [kwargs.get("device")]
+    if named[0] is None or torch.device(named[0]).type != "cuda":
+        return _PLAIN_MODULE_TO(module, *args, **kwargs)
+    for part in module.modules():
+        for store in (part._parameters, part._buffers):
+            for name, tensor in store.items():
+                if tensor is not None and not isinstance(tensor, CudaTensor):
+                    store[name] = _new(tensor.detach().clone())
+        if isinstance(part, nn.RNNBase):
+            part._flat_weights = [getattr(part, name) for name in part._flat_weights_names]
+    clocks.finish(dict(current_stream().clock), "weights")
+    return module
+
+
+def _record_stream(tensor: Tensor, stream: clocks.Stream) -> None:
+    if not isinstance(tensor, CudaTensor):
+        raise NotImplementedError("Could not run 'aten::record_stream' with arguments from the 'CPU' backend.")
+    tensor._memory.recorded.add(stream.id)
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Replace the functions of torch that concern a GPU; restore them afterwards."""
+    clocks.reset()
+    Limits.bytes, Limits.fail = 1 << 30, None
+    with pytest.MonkeyPatch.context() as patch:
+        for name in _FACTORIES:
+            patch.setattr(torch, name, _factory(getattr(torch, name)))
+        for name, function in {
+            "to": _to, "is_pinned": _is_pinned, "pin_memory": _pin_memory, "record_stream": _record_stream,
+        }.items():  # fmt: skip
+            patch.setattr(Tensor, name, function)
+        patch.setattr(nn.Module, "to", _module_to)
+        patch.setattr(nn.RNNBase, "flatten_parameters", lambda _: None)
+        for name, value in {
+            "is_available": lambda: True, "device_count": lambda: 2, "Stream": clocks.Stream, "Event": clocks.Event,
+            "stream": clocks.StreamContext, "current_stream": current_stream, "synchronize": clocks.finish_all,
+            "empty_cache": clocks.check_device, "manual_seed_all": lambda *_: None,
+            "get_device_properties": lambda *_: SimpleNamespace(
+                name="emulated", total_memory=1 << 30, multi_processor_count=1, major=9, minor=0
+            ),
+        }.items():  # fmt: skip
+            patch.setattr(torch.cuda, name, value)
+        try:
+            yield
+        finally:
+            clocks.reset()
+            for store in (_pinned, _copied, _kept):
+                store.clear()

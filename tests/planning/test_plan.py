@@ -1,0 +1,270 @@
+"""The plan of a run: splits, columns and names of the outputs, and inputs that are refused before a row is read."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scoreline.pipeline.errors import ColumnError, OutputError, UsageError
+from scoreline.pipeline.inputs.discover import discover
+from scoreline.pipeline.options import ColumnOptions, CsvDialect, ScoreJob
+from scoreline.pipeline.planning.existing import ExistingParts
+from scoreline.pipeline.planning.plan import Plan, default_split_rows, make_plan, refuse_overlap
+from scoreline.pipeline.records import Split
+from scoreline.schemas.heads import BinaryHead
+from scoreline.schemas.run import PartRecord
+
+from bundle_manifests import DIGEST, manifest_of
+
+MANIFEST = manifest_of(BinaryHead(outputs="logits", labels=["no", "yes"]))
+OUTPUTS = {"prediction": pa.string(), "probability": pa.float32()}
+Planner = Callable[..., Plan]
+
+
+def write(path: Path, rows: int = 2, **columns: Any) -> Path:
+    """A Parquet file with the columns id, a and b."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    given = {"id": pa.array(range(rows)), "a": pa.array([0.5] * rows), "b": pa.array([1.5] * rows), **columns}
+    pq.write_table(pa.table({name: column for name, column in given.items() if column is not None}), path)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def plan(tmp_path: Path, data: Path) -> Planner:
+    """The plan for all files, in splits of two rows."""
+
+    def call(existing: ExistingParts | None = None, **changes: Any) -> Plan:
+        job = ScoreJob(**{"bundle": "b", "input": str(data), "output": str(tmp_path / "out"), "run_id": "r", **changes})
+        return make_plan(discover(job.input), existing or ExistingParts(), MANIFEST, job, 2)
+
+    return call
+
+
+@given(st.integers(0, 2**45))
+def test_rows_of_a_split(weight_bytes: int) -> None:
+    """A power of two within the bounds, of which the work is at most 2^39 multiplications, as near as it can be."""
+    rows = default_split_rows(weight_bytes)
+    assert rows in {1 << exponent for exponent in range(16, 21)}
+    weights = max(1, weight_bytes // 4)
+    assert rows == 1 << 16 or rows * weights <= 1 << 39
+    assert rows == 1 << 20 or 2 * rows * weights > 1 << 39
+
+
+@pytest.mark.parametrize(("rows", "splits"), [(0, 1), (1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
+def test_splits(plan: Planner, data: Path, rows: int, splits: int) -> None:
+    """An empty file has one, so that it has a part."""
+    write(data / "in.parquet", rows)
+    found = plan()
+    (planned,) = found.partitions
+    assert (planned.num_rows, planned.num_splits, planned.splits().start) == (rows, splits, 0)
+    assert (found.num_rows, found.reasons, found.failed) == (rows, {"missing": splits}, ())
+
+
+def test_columns(plan: Planner, data: Path) -> None:
+    """Keys in the order of the file, then outputs; only columns that are needed are read."""
+    write(data / "in.parquet", note=pa.array(["x", "y"]))
+    (planned,) = plan().partitions
+    assert {field.name: field.type for field in planned.schema} == {"id": pa.int64(), "note": pa.string(), **OUTPUTS}
+    assert (planned.num_keys, planned.read.names, planned.text) == (2, ["id", "a", "b", "note"], frozenset())
+    (planned,) = plan(columns=ColumnOptions(keys=("note",), prefix="p_")).partitions
+    assert planned.schema.names == ["note", "p_prediction", "p_probability"]
+    assert (planned.num_keys, planned.read.names) == (1, ["a", "b", "note"])
+    assert planned.header == ("id", "a", "b", "note")
+    (planned,) = plan(columns=ColumnOptions(keys=())).partitions
+    assert (planned.num_keys, planned.schema.names) == (0, list(OUTPUTS))
+
+
+def test_a_csv_file(plan: Planner, data: Path) -> None:
+    """Its rows are unknown, its cells text, its keys stay text, and the dialect of the job is its own."""
+    data.mkdir()
+    (data / "in.csv").write_text("id;a;b\n1;2;3\n")
+    dialect = CsvDialect(delimiter=";")
+    found = plan(csv=dialect)
+    (planned,) = found.partitions
+    assert (planned.num_rows, planned.num_splits, planned.splits().start, found.num_rows) == (None, None, 0, None)
+    assert (planned.text, planned.dialect) == ({"id", "a", "b"}, dialect)
+    assert planned.schema.field("id").type == pa.string()
+    assert planned.num_rows_to_score(0) is None
+    write(data / "other.parquet")
+    assert [entry.dialect for entry in plan(csv=dialect).partitions] == [dialect, CsvDialect()]
+
+
+def test_a_feature_from_the_path(plan: Planner, data: Path) -> None:
+    """A Hive key is text that is read as a number; it is not a column of the file."""
+    write(data / "b=7" / "in.parquet", b=None)
+    (planned,) = plan().partitions
+    assert (planned.hive, planned.text) == ((("b", "7"),), {"b"})
+    assert planned.read.names == ["id", "a"]
+    assert planned.read_with_hive.names == ["id", "a", "b"]
+
+
+def test_names_of_parts(plan: Planner, data: Path) -> None:
+    """Numbered, unless the only split is the whole input."""
+    write(data / "x.parquet", 3)
+    (planned,) = plan().partitions
+    assert planned.target(Split(index=1, first_row=2, num_rows=1, last=True)) == "x-00001.parquet"
+    assert planned.target(Split(index=0, first_row=0, num_rows=2, last=False)) == "x-00000.parquet"
+    assert planned.target(Split(index=0, first_row=0, num_rows=2, last=True)) == "x.parquet"
+
+
+def kept(rows: int, split: int, *, last: bool = False) -> PartRecord:
+    """A part of an earlier run."""
+    return PartRecord(
+        target=f"in-{split:05d}.parquet", split=split, last=last, sha256=DIGEST, receipt=DIGEST,
+        rows_in=rows, rows_scored=rows, rows_rejected=0,
+    )  # fmt: skip
+
+
+class TestExisting:
+    """Work that an earlier run has done."""
+
+    def test_complete_inputs_are_not_planned(self, plan: Planner, data: Path) -> None:
+        """Nor opened."""
+        write(data / "in.parquet")
+        (data / "done.parquet").write_bytes(b"broken")
+        done = next(one for one in discover(str(data)).partitions if one.name == "done.parquet")
+        found = plan(ExistingParts(kept={done: {0: kept(2, 0, last=True)}}, complete_inputs={done}))
+        assert [entry.partition.name for entry in found.partitions] == ["in.parquet"]
+        assert found.failed == ()
+
+    def test_it_begins_at_the_first_missing_split(self, plan: Planner, data: Path) -> None:
+        write(data / "in.parquet", 7)
+        (one,) = discover(str(data)).partitions
+        found = plan(ExistingParts(kept={one: {0: kept(2, 0), 1: kept(2, 1), 3: kept(1, 3, last=True)}}))
+        (planned,) = found.partitions
+        assert (planned.splits().start, planned.kept, planned.nothing_scored) == (2, {0, 1, 3}, False)
+        assert (found.num_rows, found.reasons) == (2, {"missing": 1})
+
+    def test_reasons_are_counted_by_split(self, plan: Planner, data: Path) -> None:
+        """Splits without a part are missing, or changed like the parts of others."""
+        write(data / "in.parquet", 6)
+        (one,) = discover(str(data)).partitions
+        assert plan(ExistingParts(reasons={one: {1: ["damaged"]}})).reasons == {"damaged": 1, "missing": 2}
+        assert plan(ExistingParts(reasons={one: {0: ["model changed"], 9: ["torn"]}})).reasons == {"model changed": 3}
+
+
+class TestRefusals:
+    """Inputs that cannot be scored, or whose outputs would collide."""
+
+    def refused(self, plan: Planner, kind: type[Exception] = ColumnError, **changes: Any) -> str:
+        with pytest.raises(kind) as error:
+            plan(**changes)
+        return str(error.value)
+
+    def test_a_broken_file_does_not_stop_the_others(self, plan: Planner, data: Path) -> None:
+        write(data / "in.parquet")
+        (data / "bad.parquet").write_bytes(b"PAR1 nothing PAR1")
+        found = plan()
+        assert [error.partition for error in found.failed] == ["bad.parquet"]
+        assert [entry.partition.name for entry in found.partitions] == ["in.parquet"]
+
+    def test_a_type_that_differs_between_files(self, plan: Planner, data: Path) -> None:
+        """The message names a file in which it is right."""
+        write(data / "one.parquet")
+        write(data / "two.parquet", a=pa.array(["x", "y"]))
+        assert self.refused(plan).endswith("cast it where the file is written (in 'one.parquet' it is double)")
+
+    def test_a_key_that_is_missing_or_repeated(self, plan: Planner, data: Path) -> None:
+        write(data / "in.parquet")
+        message = self.refused(plan, columns=ColumnOptions(keys=("key",)))
+        assert message == "in.parquet: key column 'key' is missing; the columns are 'id', 'a', 'b'"
+        twice = pa.table([pa.array([1])] * 4, names=["a", "b", "id", "id"])
+        pq.write_table(twice, data / "in.parquet")
+        assert self.refused(plan) == (
+            "in.parquet: column 'id' appears twice and cannot be carried through; name the keys to keep with --keys"
+        )
+
+    def test_a_column_with_the_name_of_an_output(self, plan: Planner, data: Path) -> None:
+        write(data / "in.parquet", prediction=pa.array([1, 2]))
+        assert "column 'prediction' is also the name of an output" in self.refused(plan)
+        assert plan(columns=ColumnOptions(prefix="p_")).partitions
+
+    def test_a_folder_with_the_name_of_an_output(self, plan: Planner, data: Path) -> None:
+        write(data / "probability=1" / "in.parquet")
+        assert "the folder 'probability'= is also the name of an output" in self.refused(plan)
+
+    def test_two_inputs_with_one_output(self, plan: Planner, data: Path) -> None:
+        """By their whole names, or by the number of a split that is possible."""
+        write(data / "x.csv.parquet")
+        (data / "x.csv").write_text("id,a,b\n1,2,3\n")
+        message = "inputs 'x.csv' and 'x.csv.parquet' would both be written to 'x.csv.parquet'; rename one"
+        assert self.refused(plan, UsageError) == message
+
+    @pytest.mark.parametrize(("rows", "clash"), [(2, False), (3, True)])
+    def test_an_input_named_like_a_split(self, plan: Planner, data: Path, rows: int, clash: bool) -> None:
+        write(data / "x.parquet", rows)
+        write(data / "x-00001.parquet")
+        if clash:
+            assert "would both be written to 'x-00001.parquet'" in self.refused(plan, UsageError)
+        else:
+            assert len(plan().partitions) == 2
+
+    def test_names_that_are_too_long_for_their_parts(self, plan: Planner, data: Path) -> None:
+        """The numbered parts of an input have longer names than itself."""
+        name = "x" * 246 + ".parquet"
+        write(data / name)
+        assert len(plan().partitions) == 1
+        write(data / name, 3)
+        assert self.refused(plan, UsageError).endswith(
+            "would have a name of 260 bytes, above the limit of 255; rename the input"
+        )
+
+    def test_options_that_no_head_supports(self, plan: Planner, data: Path) -> None:
+        write(data / "in.parquet")
+        assert "--top-k is for multiclass" in self.refused(plan, UsageError, columns=ColumnOptions(top_k=1))
+
+
+class TestOverlap:
+    """`refuse_overlap`: no run reads what it or an earlier one has written. A glob searches the folders it matches."""
+
+    @pytest.mark.parametrize(
+        ("where", "output", "refused"),
+        [
+            ("data", "data", True),
+            ("data", "data/out", True),
+            ("data/sub", "data", True),
+            ("data", "out", False),
+            ("data", "data2", False),
+            ("data/*.parquet", "data/out", False),
+            ("data/**/*.parquet", "data/out", True),
+            ("data/*/*.parquet", "data/out", False),
+            ("data/*", "data/out", True),
+            ("data/s*", "data/out", False),
+            ("data/in.parquet", "data/out", False),
+            ("data/in.parquet", "data", True),
+            ("data", "link/out", True),
+        ],
+    )
+    def test_input_and_output(self, tmp_path: Path, where: str, output: str, refused: bool) -> None:
+        write(tmp_path / "data" / "in.parquet")
+        write(tmp_path / "data" / "sub" / "in.parquet")
+        (tmp_path / "link").symlink_to(tmp_path / "data")
+        given, out = os.path.join(tmp_path, where), str(tmp_path / output)  # noqa: PTH118 - may be a glob
+        job = ScoreJob(bundle="b", input=given, output=out, run_id="r")
+        if refused:
+            with pytest.raises(OutputError, match="choose an"):
+                refuse_overlap(discover(given), job)
+        else:
+            refuse_overlap(discover(given), job)
+
+    @pytest.mark.parametrize(
+        ("output", "message"),
+        [
+            (" ", "the output is an empty path; pass a folder with --output"),
+            ("s3://b/out", "output 's3://b/out' is a URL, but only local paths are supported; pass a path"),
+        ],
+    )
+    def test_outputs_that_are_not_paths(self, data: Path, output: str, message: str) -> None:
+        write(data / "in.parquet")
+        with pytest.raises(UsageError, match=message):
+            refuse_overlap(discover(str(data)), ScoreJob(bundle="b", input=str(data), output=output, run_id="r"))
