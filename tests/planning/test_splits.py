@@ -245,7 +245,7 @@ def test_parts_that_differ_in_the_last_bits_are_reported(score: Command, tmp_pat
 def test_any_number_of_threads_gives_the_same_bytes(
     score: Command, tmp_path: Path, big: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, cores: int, iris: Example
 ) -> None:
-    """N9, within one process: parts do not depend on the number of lanes and readers."""
+    """N9, within one process: parts do not depend on the number of flows."""
     from scoreline.pipeline.cores import Cores
     from scoreline.pipeline.running import run
 
@@ -258,8 +258,30 @@ def test_any_number_of_threads_gives_the_same_bytes(
     real = threading.Thread.start
     monkeypatch.setattr(threading.Thread, "start", lambda self: (seen.append(self.name), real(self))[1])
     assert score("--split-rows", "300", "--batch-size", "17", "--force").code == 0
-    assert len({name for name in seen if name.startswith("lane")}) <= cores
+    assert len({name for name in seen if name.startswith("flow-")}) == cores
     assert parts(tmp_path / "out") == wanted
+
+
+@pytest.mark.parametrize("words", [[], ["--dedupe"]], ids=["plain", "dedupe"])
+@pytest.mark.parametrize("kind", ["row groups", "one row group", "csv"])
+def test_flows_that_share_a_file(
+    score: Command, tmp_path: Path, big: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, kind: str, words: list[str]
+) -> None:
+    """Its later splits are taken over at a row group; of other files, blocks are. The parts are the same."""
+    from scoreline.pipeline.cores import Cores
+    from scoreline.pipeline.running import run
+
+    name = "big.csv" if kind == "csv" else "big.parquet"
+    write(big, tmp_path / "data" / name, **({"row_group_size": 90} if kind == "row groups" else {}))
+    found = []
+    for cores in (1, 2, 5):
+        monkeypatch.setattr(run, "available_cores", lambda cores=cores: Cores(count=cores, limited_by="the test"))
+        result = score("--split-rows", "70", "--batch-size", "17", "--force", *words)
+        assert result.code == 0, result.err
+        assert len([event for event in result.events if event["event"] == "split_published"]) == 15
+        found.append(parts(tmp_path / "out"))
+    assert found[0] == found[1] == found[2]
+    assert numbers(tmp_path / "out") == [row for row in range(1000) if row not in (5, 640, 999)]
 
 
 def test_a_new_file_during_the_run_is_left_for_the_next(

@@ -145,7 +145,7 @@ def test_every_row_gets_its_own_output(blocks: list[list[tuple[int, float]]], ro
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=4), min_size=2, max_size=30), st.integers(0, 999))
 def test_lanes_do_not_deadlock(blocks: list[list[int]], seed: int) -> None:
-    """Several threads fill in blocks, in any order that lanes may take; some blocks have no fresh rows."""
+    """Several threads fill in blocks, in any order that flows may take; some blocks have no fresh rows."""
     draw = np.random.default_rng(seed)
     table = SplitTable()
     found = []
