@@ -31,9 +31,9 @@ FOOTER_THREADS = 8
 
 
 #: Rows of a split: as many as keep the multiplications of its forward passes below `SPLIT_WORK`, within these bounds. A
-#: light model writes few, large files (finishing a split of a million rows takes 30 ms); a heavy one loses about a
-#: minute of work when it is killed.
-FEWEST_SPLIT_ROWS, MOST_SPLIT_ROWS, SPLIT_WORK = 1 << 16, 1 << 20, 1 << 39
+#: light model writes few, large files, yet enough of them for many cores (docs/decisions/0020-flows.md); a heavy one
+#: loses about a minute of work when it is killed.
+FEWEST_SPLIT_ROWS, MOST_SPLIT_ROWS, SPLIT_WORK = 1 << 16, 1 << 18, 1 << 39
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

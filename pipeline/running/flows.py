@@ -2,8 +2,8 @@
 
 A flow reads the splits that it has claimed with a DataLoader of its own, passes their blocks through the line, and
 writes them in order. In the usual case one thread does all of that, block by block, and flows share nothing but the
-accounts. A flow that has nothing to read helps: it scores blocks of others, or writes what they have scored. So one
-giant row group, or a CSV, which only one thread can read, still uses every core.
+accounts. A flow that has nothing to read helps: it scores blocks of others, writes what they have scored, or reads on
+for them. So one giant row group, or a CSV, which only one thread at a time can read, still uses every core.
 
 Arrow, torch and NumPy release the GIL, so threads do as much as processes would, without copying and without 300 MB
 each. On a CPU a block runs on one intra-op thread: as fast as many threads on one block (measured), and the last bits
@@ -72,13 +72,14 @@ class _Item(Generic[Read, Scored]):
 
 @dataclass(eq=False, slots=True)
 class _Flow(Generic[Read, Scored]):
-    """`items`: in flight, in order; `unscored`: those of them that no thread has begun to score. `reads`: whether its
-    DataLoader has more items; `busy`: whether a thread is writing its items."""
+    """`items`: in flight, in order; `unscored`: those of them that no thread has begun to score. `open`: whether its
+    DataLoader may have more items; `reading`, `writing`: whether a thread is reading or writing its items."""
 
     number: int
     loader: Iterator[Read] | None = None
-    reads: bool = False
-    writes: bool = False
+    open: bool = False
+    reading: bool = False
+    writing: bool = False
     last_bytes: int = 0
     items: deque[_Item[Read, Scored]] = field(default_factory=deque)
     unscored: deque[_Item[Read, Scored]] = field(default_factory=deque)
@@ -170,14 +171,14 @@ class Flows(Generic[Read, Scored]):
             while not self._stopped:
                 if (found := self._own_action(flow) or self._help()) is not None:
                     return found
-                if not (self._more_work or any(one.reads or one.items for one in self._flows)):
+                if not (self._more_work or any(one.open or one.items for one in self._flows)):
                     self._changed.notify_all()
                     return None
                 self._wait(flow)
             return None
 
     def _wait(self, flow: _Flow[Read, Scored]) -> None:
-        start, needs_room = perf_counter(), int(flow.reads)
+        start, needs_room = perf_counter(), int(flow.open)
         self._idle += 1
         self._needing_room += needs_room
         self._changed.wait()
@@ -188,17 +189,14 @@ class Flows(Generic[Read, Scored]):
     def _own_action(self, flow: _Flow[Read, Scored]) -> Callable[[], None] | None:
         if self._is_ready(flow):
             return self._write_action(flow)
-        may_read = (flow.reads or self._more_work) and self._has_room(flow)
+        may_read = (flow.open or self._more_work) and not flow.reading and self._has_room(flow)
         others_can_score = may_read and self._idle >= len(flow.unscored)
         if flow.unscored and self._scoring < self._lanes and not others_can_score:
             return self._score_action(flow)
-        if may_read:
-            flow.reads = True
-            return lambda: self._read(flow)
-        return None
+        return self._read_action(flow) if may_read else None
 
     def _help(self) -> Callable[[], None] | None:
-        """Score a block of the flow with the most of them, or write what another flow has no time to write."""
+        """Do what other flows have no time for: write, score a block of the flow with the most of them, or read."""
         for other in self._flows:
             if self._is_ready(other):
                 return self._write_action(other)
@@ -206,14 +204,21 @@ class Flows(Generic[Read, Scored]):
             other = max(self._flows, key=lambda one: len(one.unscored))
             if other.unscored:
                 return self._score_action(other)
+        for other in self._flows:
+            if other.open and not other.reading and self._has_room(other):
+                return self._read_action(other)
         return None
 
     def _is_ready(self, flow: _Flow[Read, Scored]) -> bool:
         """Whether the next item of a flow can be written."""
-        return not flow.writes and bool(flow.items) and flow.items[0].done
+        return not flow.writing and bool(flow.items) and flow.items[0].done
 
     def _has_room(self, flow: _Flow[Read, Scored]) -> bool:
         return not flow.items or self._bytes + flow.last_bytes <= self._max_bytes
+
+    def _read_action(self, flow: _Flow[Read, Scored]) -> Callable[[], None]:
+        flow.open = flow.reading = True
+        return lambda: self._read(flow)
 
     def _read(self, flow: _Flow[Read, Scored]) -> None:
         start = perf_counter()
@@ -227,8 +232,9 @@ class Flows(Generic[Read, Scored]):
         if item is not None:
             self._steps.read(item, (perf_counter() - start) / len(self._flows))
         with self._changed:
+            flow.reading = False
             if item is None:
-                flow.reads, flow.loader = False, None
+                flow.open, flow.loader = False, None
                 self._more_work = False
                 self._changed.notify_all()
                 return
@@ -243,6 +249,8 @@ class Flows(Generic[Read, Scored]):
     def _score_action(self, flow: _Flow[Read, Scored]) -> Callable[[], None]:
         one = flow.unscored.popleft()
         self._scoring += 1
+        if flow.open and not flow.reading:
+            self._changed.notify()  # another thread may read meanwhile
         return lambda: self._score(one)
 
     def _score(self, one: _Item[Read, Scored]) -> None:
@@ -255,14 +263,14 @@ class Flows(Generic[Read, Scored]):
             self._changed.notify()
 
     def _write_action(self, flow: _Flow[Read, Scored]) -> Callable[[], None]:
-        flow.writes = True
+        flow.writing = True
         return lambda: self._write(flow)
 
     def _write(self, flow: _Flow[Read, Scored]) -> None:
         while True:
             with self._changed:
                 if self._stopped or not flow.items or not flow.items[0].done:
-                    flow.writes = False
+                    flow.writing = False
                     if self._needing_room or not flow.items:
                         self._changed.notify_all()
                     return

@@ -225,8 +225,8 @@ def test_the_split_size_depends_on_the_bundle(score: Command, tmp_path: Path, bi
     """It is in the log and the manifest; passing the same value rescores nothing."""
     write(big, tmp_path / "data" / "big.parquet")
     result = score()
-    assert result.event("run_started")["split_rows"] == 1 << 20
-    assert json.loads((tmp_path / "out/_scoreline/run.json").read_text())["options"]["split_rows"] == 1 << 20
+    assert result.event("run_started")["split_rows"] == 1 << 18
+    assert json.loads((tmp_path / "out/_scoreline/run.json").read_text())["options"]["split_rows"] == 1 << 18
     assert "nothing_to_do" in score("--split-rows", "5000").err  # one split either way
 
 
