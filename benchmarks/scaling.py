@@ -54,6 +54,7 @@ class File:
     rows: int
     group_rows: int
     split_rows: int
+    nothing_scored: bool = True
 
     @property
     def num_splits(self) -> int | None:

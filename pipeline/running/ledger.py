@@ -58,7 +58,7 @@ class Ledger:
     errors: dict[str, str] = field(default_factory=dict)
     rejected: int = 0
     first_reject: dict[str, Any] | None = None
-    _lock: Lock = field(default_factory=Lock)
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def made_with(self) -> dict[str, str]:
         """Device, versions and options that may change the last bits of a part."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Lock
 
 from ..errors import PartitionError
@@ -25,7 +25,7 @@ class Work:
     splits: SplitRange
     first_rows: FirstRows | None = None
     #: The splits at which another flow can begin; None until they are needed.
-    starts: Sequence[int] | None = field(default=None)
+    starts: Sequence[int] | None = None
 
     def split_off(self) -> Work | None:
         """Remove the later half of the splits that have not been begun; None if it cannot be read on its own."""

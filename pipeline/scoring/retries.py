@@ -27,7 +27,7 @@ class Retries:
 
     report: Callable[[Retried], object]
     kinds: dict[str, Retried] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def add(self, reasons: Collection[str], *, source: str, first_row: int, rows: int) -> None:
         """Add a block's error messages, in any thread. Messages that differ only in numbers are of the same kind."""

@@ -69,7 +69,7 @@ class DedupeTooSlow(Event):
 
 
 class FindRepeats(Stage):
-    """`features` → `repeats`, in the reader thread, split by split."""
+    """`features` → `repeats`, in the thread that reads, split by split."""
 
     name = "dedupe"
 
