@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Semaphore
@@ -120,6 +121,10 @@ class Steps:
     queue: WorkQueue
     publisher: Publisher
     parts: dict[int, Part] = field(default_factory=dict)
+
+    def thread(self) -> AbstractContextManager[None]:
+        """Nothing to set up."""
+        return nullcontext()
 
     def claim(self) -> Iterator[Item] | None:
         """The blocks of the next work."""

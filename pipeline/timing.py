@@ -8,10 +8,11 @@ bottleneck.
 Work done in a thread carries its own `StageTimes` along with the rows, so that nothing is shared or locked.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from time import perf_counter
+from types import TracebackType
 
 
 @dataclass(kw_only=True, slots=True)
@@ -24,6 +25,27 @@ class StageTime:
     bytes: int = 0
 
 
+class _Timed(AbstractContextManager[StageTime]):
+    """Adds the time between entering and leaving to a stage. Not a generator: that takes twice as long, ten times for
+    each block."""
+
+    __slots__ = ("_share", "_spent", "_start")
+
+    def __init__(self, spent: StageTime, share: float) -> None:
+        self._spent, self._share = spent, share
+
+    def __enter__(self) -> StageTime:
+        self._start = perf_counter()
+        return self._spent
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        seconds = perf_counter() - self._start
+        self._spent.busy_s += seconds
+        self._spent.waiting_s += seconds * self._share
+
+
 @dataclass(slots=True)
 class StageTimes:
     """The cost of every stage, for a block, a split or a run."""
@@ -31,29 +53,17 @@ class StageTimes:
     stages: dict[str, StageTime] = field(default_factory=dict)
 
     def __getitem__(self, stage: str) -> StageTime:
-        return self.stages.setdefault(stage, StageTime())
+        if (found := self.stages.get(stage)) is None:
+            found = self.stages[stage] = StageTime()
+        return found
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[StageTime]:
+    def stage(self, name: str) -> AbstractContextManager[StageTime]:
         """Time a piece of work. On a GPU, the code inside must synchronise the device before it ends."""
-        start = perf_counter()
-        spent = self[name]
-        try:
-            yield spent
-        finally:
-            spent.busy_s += perf_counter() - start
+        return _Timed(self[name], 0.0)
 
-    @contextmanager
-    def blocking_stage(self, name: str, share: float = 1.0) -> Iterator[StageTime]:
+    def blocking_stage(self, name: str, share: float = 1.0) -> AbstractContextManager[StageTime]:
         """Time a piece of work that the run, or a share of it, waits for."""
-        start = perf_counter()
-        spent = self[name]
-        try:
-            yield spent
-        finally:
-            seconds = perf_counter() - start
-            spent.busy_s += seconds
-            spent.waiting_s += seconds * share
+        return _Timed(self[name], share)
 
     def waited(self, seconds: float, stages: Sequence[str]) -> None:
         """Record that the run waited for `seconds` for these stages, which share a thread. The time is divided in

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,7 +43,7 @@ class ParquetSource:
         self.name = name
         self._path = str(path)
         self._files: dict[str | None, pq.ParquetFile] = {}
-        self._raw: BinaryIO | None = None
+        self._source: pa.NativeFile | None = None
         self._groups: list[Group] | None = None
         self._threads = threads
 
@@ -67,9 +67,9 @@ class ParquetSource:
         for file in self._files.values():
             file.close()
         self._files.clear()
-        if self._raw is not None:
-            self._raw.close()
-            self._raw = None
+        if self._source is not None:
+            self._source.close()
+            self._source = None
 
     @property
     def num_rows(self) -> int:
@@ -213,7 +213,7 @@ class ParquetSource:
         counted = [leaf for leaf in leaves if not leaf.nested] or [
             leaf for leaf in self._table.below(self.names) if not leaf.nested
         ]
-        sizes = RowsAtOnce(self._bytes(), leaves, counted, block_rows=block_rows, name=self.name)
+        sizes = RowsAtOnce(self._handle(), leaves, counted, block_rows=block_rows, name=self.name)
         runs: list[tuple[list[int], int, int]] = []
         start, passed = 0, 0
         for number, group in enumerate(groups):
@@ -231,7 +231,7 @@ class ParquetSource:
 
     def _read_groups(self, leaves: Sequence[Leaf]) -> list[Group]:
         if self._groups is None:
-            self._groups = read_groups(self._bytes(), self._file().metadata, self.name)
+            self._groups = read_groups(self._handle(), self._file().metadata, self.name)
         paths = [".".join(path) for path in self._table.paths]
         check_chunks(self._groups, [leaf.index for leaf in leaves], paths, self._table.flat, self.name)
         return self._groups
@@ -262,7 +262,7 @@ class ParquetSource:
         """The file as Arrow reads it, with INT96 in a given unit (None: nanoseconds)."""
         if unit not in self._files:
             self._files[unit] = pq.ParquetFile(
-                self._path,
+                self._handle(),
                 pre_buffer=False,
                 buffer_size=WINDOW_BYTES,
                 page_checksum_verification=True,
@@ -270,10 +270,12 @@ class ParquetSource:
             )
         return self._files[unit]
 
-    def _bytes(self) -> BinaryIO:
-        if self._raw is None:
-            self._raw = Path(self._path).open("rb")  # noqa: SIM115 - closed by close()
-        return self._raw
+    def _handle(self) -> pa.NativeFile:
+        """The file, opened once. Arrow reads at offsets of its own, so the position is free for reading footers and
+        page headers here."""
+        if self._source is None:
+            self._source = pa.OSFile(self._path)
+        return self._source
 
     def _unreadable(self, error: BaseException) -> PartitionError:
         return PartitionError(f"{self.name}: cannot be read as Parquet: {one_line(error)}", partition=self.name)

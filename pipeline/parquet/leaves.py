@@ -53,8 +53,7 @@ class LeafTable:
     @cached_property
     def flat(self) -> set[int]:
         """The leaves that have one value per row."""
-        schema = self._file.schema
-        return {n for n in range(len(schema)) if schema.column(n).max_repetition_level == 0}
+        return {leaf.index for leaf in self._leaves if not leaf.nested}
 
     def column_of(self, leaf: Leaf) -> str:
         """The column that a leaf belongs to."""
@@ -62,17 +61,23 @@ class LeafTable:
 
     def below(self, names: Collection[str]) -> list[Leaf]:
         """The leaves of some columns. Compares the first step of their paths, since a name may contain a dot."""
-        schema, wanted, found = self._file.schema, set(names), []
+        wanted = set(names)
+        return [leaf for leaf, path in zip(self._leaves, self.paths, strict=True) if path[0] in wanted]
+
+    @cached_property
+    def _leaves(self) -> list[Leaf]:
+        schema, found = self._file.schema, []
         for index, path in enumerate(self.paths):
-            if path[0] in wanted:
-                about = schema.column(index)
-                fixed = about.physical_type == "FIXED_LEN_BYTE_ARRAY"
-                width = about.length if fixed else _WIDTHS.get(about.physical_type)
-                found.append(Leaf(index, ".".join(path), width, index not in self.flat))
+            about = schema.column(index)
+            kind = about.physical_type
+            width = about.length if kind == "FIXED_LEN_BYTE_ARRAY" else _WIDTHS.get(kind)
+            found.append(Leaf(index, ".".join(path), width, about.max_repetition_level > 0))
         return found
 
     def hold_inner_dictionaries(self, leaves: Sequence[Leaf]) -> bool:
         """Whether lists, structs or maps among the columns contain dictionaries."""
-        owners = {self.column_of(leaf) for leaf in leaves if leaf.path != self.column_of(leaf)}
+        owners = {path[0] for path in (self.paths[leaf.index] for leaf in leaves) if len(path) > 1}
+        if not owners:
+            return False
         types = [field.type for field in self._file.schema_arrow if field.name in owners]
         return any(pa.types.is_nested(one) and not without_dictionaries(one).equals(one) for one in types)

@@ -36,7 +36,12 @@ def read_struct(data: bytes, at: int, wanted: "Wanted", depth: int = 0) -> tuple
         else:
             number, at = _signed(data, at)
         if number not in wanted:
-            at = _skip_struct(data, at, depth + 1) if kind == STRUCT else _skip(data, at, kind, depth)
+            if I16 <= kind <= I64:
+                while data[at] >= 128:
+                    at += 1
+                at += 1
+            else:
+                at = _skip_struct(data, at, depth + 1) if kind == STRUCT else _skip(data, at, kind, depth)
             continue
         inner = wanted[number]
         if I16 <= kind <= I64:
@@ -103,6 +108,9 @@ def _skip(data: bytes, at: int, kind: int, depth: int) -> int:
     """The offset where the value of a field ends."""
     if kind in (TRUE, FALSE):
         return at
+    if kind in (LIST, SET):
+        inner, count, at = _list_head(data, at)
+        return _skip_all(data, at, [inner], count, depth)
     if kind in (I16, I32, I64):
         while data[at] >= 128:
             at += 1
@@ -114,9 +122,6 @@ def _skip(data: bytes, at: int, kind: int, depth: int) -> int:
         return at + length
     if kind == STRUCT:
         return _skip_struct(data, at, depth + 1)
-    if kind in (LIST, SET):
-        inner, count, at = _list_head(data, at)
-        return _skip_all(data, at, [inner], count, depth)
     if kind == MAP:
         count, at = _unsigned(data, at)
         if not count:
@@ -168,6 +173,10 @@ def _skip_all(data: bytes, at: int, kinds: list[int], count: int, depth: int) ->
             while data[at] >= 128:
                 at += 1
             at += 1
+        return at
+    if kinds == [BINARY]:
+        for _ in range(count):
+            at = at + 1 + data[at] if data[at] < 128 else _skip(data, at, BINARY, depth)
         return at
     for _ in range(count):
         for kind in kinds:

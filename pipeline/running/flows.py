@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 from time import perf_counter
@@ -33,6 +34,9 @@ class Steps(Protocol[Read, Scored]):
     Seconds passed as `waited_s` are the share of the run that this flow spent on a step: its own seconds, divided by
     the number of flows.
     """
+
+    def thread(self) -> AbstractContextManager[None]:
+        """Entered by each thread while it runs."""
 
     def claim(self) -> Iterator[Read] | None:
         """The items of the next work, in order; None if there is none at present."""
@@ -151,8 +155,9 @@ class Flows(Generic[Read, Scored]):
 
     def _run(self, flow: _Flow[Read, Scored]) -> None:
         try:
-            while (action := self._next(flow)) is not None:
-                action()
+            with self._steps.thread():
+                while (action := self._next(flow)) is not None:
+                    action()
         except BaseException as error:
             with self._changed:
                 self._error = error if self._error is None else self._error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from queue import SimpleQueue
 from threading import Lock
@@ -122,6 +122,10 @@ class _Steps:
         self._reading: dict[Work, Generator[Loaded]] = {}
         self._halved: int | None = None
         self._lock = Lock()
+
+    def thread(self) -> AbstractContextManager[None]:
+        """Set the modes of torch for scoring once, not for each block."""
+        return pinned()
 
     def claim(self) -> Iterator[Loaded] | None:
         """The blocks of the next work."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -25,8 +26,13 @@ ClassT = TypeVar("ClassT", bound=ClassHead)
 def label_array(labels: Sequence[Label]) -> pa.Array:
     """Labels as an array with the type of the `prediction` column: string, int64, bool or double."""
     if all(isinstance(label, str) for label in labels):
-        return text_array([str(label) for label in labels])
+        return _text_labels(tuple(map(str, labels)))
     return pa.array(labels)
+
+
+@lru_cache(maxsize=64)
+def _text_labels(labels: tuple[str, ...]) -> pa.Array:
+    return text_array(labels)
 
 
 class LabelledTask(Task[LabelledT]):

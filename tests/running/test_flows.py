@@ -3,6 +3,7 @@
 import threading
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic, sleep
 
 import pytest
@@ -31,6 +32,9 @@ class Steps:
         self.reading: set[int] = set()
         self.stopped = False
         self.waited_s = 0.0
+
+    def thread(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def claim(self) -> Iterator[Item] | None:
         with self.lock:

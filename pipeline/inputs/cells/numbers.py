@@ -13,6 +13,7 @@ from ...arrow_types import Problems, is_text
 
 #: Above this, float64 cannot represent every integer.
 EXACT = 2**53
+_FLOAT64 = pa.float64().id
 
 
 def number_cells(array: pa.Array, feature: Feature, *, decimal: str | None) -> tuple[NDArray[np.float64], Problems]:
@@ -39,7 +40,7 @@ def _word(value: np.float64) -> str:
 def _to_float64(array: pa.Array, feature: Feature, *, decimal: str | None) -> tuple[pa.Array, Problems]:
     """`decimal`: the decimal mark of text that is parsed as numbers, None if text is not."""
     arrow_type = array.type
-    if arrow_type == pa.float64():
+    if arrow_type.id == _FLOAT64:
         return array, []
     if pa.types.is_dictionary(arrow_type):
         return _to_float64(array.dictionary_decode(), feature, decimal=decimal)
