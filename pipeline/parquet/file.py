@@ -1,6 +1,6 @@
 """One Parquet file, open for reading. All commands open Parquet files here.
 
-`pre_buffer=False, buffer_size=1 MiB` reads a large row group through a small window: the defaults would hold all of it
+`pre_buffer=False, buffer_size=256 KiB` reads a large row group through small windows: the defaults would hold all of it
 in memory. Memory maps are not used: a truncated file would cause a SIGBUS.
 """
 
@@ -23,7 +23,8 @@ from .sizes import RowsAtOnce
 
 #: What pyarrow raises for broken files.
 BROKEN = (OSError, pa.ArrowException, UnicodeDecodeError)
-WINDOW_BYTES = 1 << 20
+#: Of each column that is read: 1 MiB is not faster, and takes 46 MB more with two readers of 31 columns (measured).
+WINDOW_BYTES = 1 << 18
 DEFAULT_BLOCK_ROWS = 1 << 16
 
 
