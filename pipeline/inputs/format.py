@@ -71,6 +71,10 @@ class Format(ABC):
         """
         return (0,)
 
+    def reader_bytes(self, partition: Partition, num_columns: int) -> int:  # noqa: ARG002 - for subclasses
+        """Approximately the memory that an open reader of a file takes, besides the rows that it has returned."""
+        return 8 << 20
+
     def most_rows(self, partition: Partition) -> int | None:  # noqa: ARG002 - for subclasses
         """An upper bound of the number of rows, from the file size alone; None if there is none."""
         return None

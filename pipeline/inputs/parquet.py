@@ -12,6 +12,11 @@ from .format import Format
 if TYPE_CHECKING:
     import pyarrow as pa
 
+#: What Arrow holds of a column while it is read: the window, a dictionary and a page, of 1 MiB each by default.
+_COLUMN_BYTES = (1 << 18) + 2 * (1 << 20)
+#: The same for all columns of a file whose columns are small, as a multiple of its size.
+_TIMES_SIZE = 4
+
 
 class Parquet(Format):
     """Parquet files: the footer contains the number of rows, and reading can begin at any row."""
@@ -37,6 +42,10 @@ class Parquet(Format):
 
         with ParquetSource(partition.path, name=partition.name) as source:
             return source.group_starts()
+
+    def reader_bytes(self, partition: Partition, num_columns: int) -> int:
+        """In proportion to the columns; less for a small file."""
+        return min(num_columns * _COLUMN_BYTES, _TIMES_SIZE * partition.size)
 
     def read_rows(
         self,

@@ -95,6 +95,7 @@ class Flows(Generic[Read, Scored]):
     Args:
         steps: what the flows do.
         num_flows: the number of threads.
+        num_readers: how many of them may have a DataLoader at once; None: all.
         num_lanes: how many of them may score at once; None: all.
         max_bytes: the limit for items in flight; each flow may always have one.
         ended: called when the last thread ends.
@@ -105,6 +106,7 @@ class Flows(Generic[Read, Scored]):
         steps: Steps[Read, Scored],
         *,
         num_flows: int,
+        num_readers: int | None = None,
         num_lanes: int | None = None,
         max_bytes: int,
         ended: Callable[[], None],
@@ -112,6 +114,7 @@ class Flows(Generic[Read, Scored]):
         self._steps = steps
         self._flows: list[_Flow[Read, Scored]] = [_Flow(number) for number in range(num_flows)]
         self._lanes = num_flows if num_lanes is None else num_lanes
+        self._readers, self._open = num_flows if num_readers is None else num_readers, 0
         self._max_bytes, self._bytes = max_bytes, 0
         self._changed = Condition()
         self._scoring = self._idle = self._needing_room = 0
@@ -194,7 +197,8 @@ class Flows(Generic[Read, Scored]):
     def _own_action(self, flow: _Flow[Read, Scored]) -> Callable[[], None] | None:
         if self._is_ready(flow):
             return self._write_action(flow)
-        may_read = (flow.open or self._more_work) and not flow.reading and self._has_room(flow)
+        may_open = self._more_work and self._open < self._readers
+        may_read = (flow.open or may_open) and not flow.reading and self._has_room(flow)
         others_can_score = may_read and self._idle >= len(flow.unscored)
         if flow.unscored and self._scoring < self._lanes and not others_can_score:
             return self._score_action(flow)
@@ -222,6 +226,7 @@ class Flows(Generic[Read, Scored]):
         return not flow.items or self._bytes + flow.last_bytes <= self._max_bytes
 
     def _read_action(self, flow: _Flow[Read, Scored]) -> Callable[[], None]:
+        self._open += not flow.open
         flow.open = flow.reading = True
         return lambda: self._read(flow)
 
@@ -240,6 +245,7 @@ class Flows(Generic[Read, Scored]):
             flow.reading = False
             if item is None:
                 flow.open, flow.loader = False, None
+                self._open -= 1
                 self._more_work = False
                 self._changed.notify_all()
                 return

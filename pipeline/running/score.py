@@ -40,7 +40,7 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
     """
     options = LineOptions.of(ledger.job)
     line = compose(scorer.loaded, options)
-    num_flows, max_bytes = _bounds(scorer, ledger, cores)
+    num_flows, readers, max_bytes = _bounds(scorer, ledger, cores)
     events: SimpleQueue[Event | None] = SimpleQueue()
     retries = Retries(lambda first: events.put(block_retried(first)))
     with ExitStack() as held:
@@ -51,10 +51,10 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
             with Publisher(ledger, events.put) as publisher:
                 queue = WorkQueue(ledger.plan.partitions)
                 writers = [Writer(store, ledger, publisher, queue, retries) for _ in range(num_flows)]
-                steps = _Steps(scorer, ledger, line, options, queue, writers, events.put)
+                steps = _Steps(scorer, ledger, line, options, queue, writers, events.put, readers < num_flows)
                 flows = Flows(
-                    steps, num_flows=num_flows, num_lanes=scorer.loaded.device.lanes, max_bytes=max_bytes,
-                    ended=lambda: events.put(None),
+                    steps, num_flows=num_flows, num_readers=readers, num_lanes=scorer.loaded.device.lanes,
+                    max_bytes=max_bytes, ended=lambda: events.put(None),
                 )  # fmt: skip
                 try:
                     with flows:
@@ -74,15 +74,20 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
     return line
 
 
-def _bounds(scorer: Scorer, ledger: Ledger, cores: int) -> tuple[int, int]:
-    """The number of flows, and the bytes of the blocks in flight: one flow per core, and one for each block that a GPU
-    has in hand, within the memory limit. Results do not depend on either."""
-    flows, memory = cores + (scorer.loaded.device.lanes or 0), ledger.job.memory_bytes
+def _bounds(scorer: Scorer, ledger: Ledger, cores: int) -> tuple[int, int, int]:
+    """The number of flows, how many of them read at once, and the bytes of the blocks in flight: one flow per core, and
+    one for each block that a GPU has in hand, within the memory limit. Results do not depend on any of them."""
+    flows, memory, partitions = (
+        cores + (scorer.loaded.device.lanes or 0),
+        ledger.job.memory_bytes,
+        ledger.plan.partitions,
+    )
     if memory is None:
-        return flows, max(MAX_IN_FLIGHT_BYTES, flows * MOST_BLOCK_BYTES)
-    columns = max(len(planned.read.names) for planned in ledger.plan.partitions)
+        return flows, num_readers(partitions, flows), max(MAX_IN_FLIGHT_BYTES, flows * MOST_BLOCK_BYTES)
+    columns = max(len(planned.read.names) for planned in partitions)
     block_bytes = ledger.block_rows * (8 * columns + 4 * scorer.loaded.values_per_row())
-    return max(1, min(flows, memory // block_bytes)), memory
+    flows = max(1, min(flows, memory // block_bytes))
+    return flows, num_readers(partitions, flows, memory), memory
 
 
 def _emit_rest(events: SimpleQueue[Event | None], emit: Emitter) -> None:
@@ -115,10 +120,11 @@ class _Steps:
         queue: WorkQueue,
         writers: list[Writer],
         send: Callable[[Event], None],
+        threads: bool,
     ) -> None:
         self._scorer, self._ledger, self._line, self._options = scorer, ledger, line, options
         self._queue, self._writers, self._send = queue, writers, send
-        self._threads = num_readers(ledger.plan.partitions, len(writers)) < len(writers)
+        self._threads = threads  # for reading, where there are more flows than readers
         self._reading: dict[Work, Generator[Loaded]] = {}
         self._halved: int | None = None
         self._lock = Lock()

@@ -15,6 +15,9 @@ from ..inputs.formats import FORMATS
 from ..model.first_rows import FirstRows
 from ..planning.plan import PlannedPartition
 
+#: The memory that all readers may take together: this much, or this much for each flow.
+READERS_BYTES, FLOW_BYTES = 512 << 20, 64 << 20
+
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Work:
@@ -95,11 +98,18 @@ def split_starts(planned: PlannedPartition) -> Sequence[int]:
     return sorted({-(-row // planned.split_rows) for row in starts})
 
 
-def num_readers(partitions: Iterable[PlannedPartition], most: int) -> int:
-    """How many flows can read at once, at most `most`."""
+def num_readers(partitions: Iterable[PlannedPartition], most: int, memory: int | None = None) -> int:
+    """How many flows can read at once, at most `most`: by the places where reading can begin, and by the memory that
+    the readers take together, which counts where there are a thousand columns.
+
+    Args:
+        memory: their limit in bytes; None: by the number of flows.
+    """
+    memory = max(READERS_BYTES, most * FLOW_BYTES) if memory is None else memory
     count = 0
     for planned in partitions:
-        count += 1 if planned.num_splits is None else max(1, len(split_starts(planned)))
-        if count >= most:
-            return most
-    return max(1, count)
+        if count < most:
+            count += 1 if planned.num_splits is None else max(1, len(split_starts(planned)))
+        reader_bytes = FORMATS[planned.partition.format].reader_bytes(planned.partition, len(planned.read))
+        most = min(most, max(1, memory // max(1, reader_bytes)))
+    return max(1, min(count, most))

@@ -28,7 +28,7 @@ class Steps:
         self.score_s, self.read_s, self.fails = score_s, read_s, fails
         self.written: dict[int, list[Item]] = defaultdict(list)
         self.threads: dict[str, set[str]] = defaultdict(set)
-        self.in_flight = self.most_in_flight = self.scoring = self.most_scoring = 0
+        self.in_flight = self.most_in_flight = self.scoring = self.most_scoring = self.open = self.most_open = 0
         self.reading: set[int] = set()
         self.stopped = False
         self.waited_s = 0.0
@@ -41,6 +41,9 @@ class Steps:
             return self.items(*self.works.popleft()) if self.works else None
 
     def items(self, work: int, count: int) -> Iterator[Item]:
+        with self.lock:
+            self.open += 1
+            self.most_open = max(self.most_open, self.open)
         for number in range(count):
             assert work not in self.reading, "two threads read the same work"
             self.reading.add(work)
@@ -48,6 +51,8 @@ class Steps:
             sleep(self.read_s)
             self.reading.discard(work)
             yield work, number
+        with self.lock:
+            self.open -= 1
 
     def at(self, step: str, item: Item) -> None:
         """Note the thread of a step, or fail in it."""
@@ -99,16 +104,21 @@ def run(steps: Steps, **options: int) -> Flows[Item, Item]:
     return flows
 
 
-@given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 5), st.integers(1, 4), st.integers(1, 60))
-def test_every_item_is_written_once_in_order(counts: list[int], flows: int, lanes: int, max_bytes: int) -> None:
+@given(
+    st.lists(st.integers(0, 9), max_size=8), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4), st.integers(1, 60)
+)
+def test_every_item_is_written_once_in_order(
+    counts: list[int], flows: int, readers: int, lanes: int, max_bytes: int
+) -> None:
     """For any number of flows, whoever scores an item: the items of a work are written by one flow, in order."""
     steps = Steps(counts)
-    run(steps, num_flows=flows, num_lanes=lanes, max_bytes=max_bytes).check()
+    run(steps, num_flows=flows, num_readers=readers, num_lanes=lanes, max_bytes=max_bytes).check()
     written = [item for items in steps.written.values() for item in items]
     assert sorted(written) == [(work, item) for work, count in enumerate(counts) for item in range(count)]
     for items in steps.written.values():
         for work in {work for work, _ in items}:
             assert [item for each, item in items if each == work] == list(range(counts[work]))
+    assert steps.most_open <= readers
     assert steps.most_scoring <= lanes
     assert steps.in_flight == 0
 

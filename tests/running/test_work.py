@@ -115,3 +115,20 @@ def test_the_number_of_readers(folder: Path, iris: Example, most: int, count: in
     """Row groups of the first file, the second file, and the CSV."""
     assert num_readers(plan_of(folder, iris).partitions, most) == count
     assert num_readers((), most) == 1
+
+
+@pytest.mark.parametrize(("columns", "size", "memory", "count"), [
+    (30, 1 << 30, None, 7),  # 67.5 MiB each of 512 MiB
+    (1000, 1 << 30, None, 1),
+    (1000, 1 << 20, None, 8),  # small files have small columns
+    (30, 1 << 30, 200 << 20, 2),
+    (30, 1 << 30, 1, 1),
+])  # fmt: skip
+def test_readers_share_a_limit_of_memory(
+    folder: Path, iris: Example, columns: int, size: int, memory: int | None, count: int
+) -> None:
+    planned = plan_of(folder, iris).partitions[1]
+    partition = dataclasses.replace(planned.partition, size=size)
+    schema = pa.schema([(f"c{n}", pa.float64()) for n in range(columns)])
+    wide = dataclasses.replace(planned, partition=partition, read=schema)
+    assert num_readers([wide] * 20, 8, memory) == min(count, 8)
