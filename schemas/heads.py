@@ -14,6 +14,7 @@ from .steps import AnyStep, Name, OrdinalStep
 GENERATED = "generated"
 
 Label = bool | int | float | str
+_LABEL_TYPES = {bool: "booleans", int: "integers", float: "floats", str: "text"}
 #: A label is predicted where its probability is above this.
 Threshold = Annotated[float, Field(ge=0, le=1)]
 
@@ -93,9 +94,9 @@ class LabelledHead(Head):
 
     @model_validator(mode="after")
     def _labels_are_distinct(self) -> Self:
-        kinds = {type(label) for label in self.labels}
+        kinds = sorted({_LABEL_TYPES[type(label)] for label in self.labels})
         if len(kinds) > 1:
-            raise ValueError(f"labels are of {len(kinds)} types: {sorted(kind.__name__ for kind in kinds)}")
+            raise ValueError(f"labels must be of one type, not {' and '.join(kinds)}")
         for label in self.labels:
             if isinstance(label, str):
                 label.encode("utf-8")  # raises for what no file can hold
@@ -103,7 +104,7 @@ class LabelledHead(Head):
                 raise ValueError(f"label {label} does not fit into int64")
         alike = [text for text, times in Counter(str(label) for label in self.labels).items() if times > 1]
         if alike:
-            raise ValueError(f"two labels read {alike[0]!r} as text")
+            raise ValueError(f"label {alike[0]!r} appears twice")
         if self.bounds is not None and (self.bounds.low is not None or self.bounds.high is not None):
             raise ValueError("the bounds of probabilities are known: 0, 1, and a sum of 1")
         return self
@@ -187,11 +188,12 @@ class RegressionHead(Head):
 
     @model_validator(mode="after")
     def _targets_are_distinct(self) -> Self:
-        if len(set(self.targets)) < len(self.targets):
-            raise ValueError(f"two targets have the same name among {self.targets}")
+        twice = [name for name, times in Counter(self.targets).items() if times > 1]
+        if twice:
+            raise ValueError(f"target {twice[0]!r} appears twice")
         width = max(1, len(self.targets))
         if sorted(set(self.quantiles)) != self.quantiles:
-            raise ValueError(f"quantiles must increase, each once; these are {self.quantiles}")
+            raise ValueError(f"quantiles {self.quantiles} are not increasing; list each once, in ascending order")
         if self.quantiles and self.spread is not None:
             raise ValueError("a head gives quantiles or a spread, not both")
         bent = [step.kind for step in self.rescale if step.kind not in ("standard", "robust", "minmax", "maxabs")]
@@ -199,10 +201,10 @@ class RegressionHead(Head):
             raise ValueError(f"a spread cannot be taken through {bent[0]!r}, which is not linear")
         for numbers in (self.bounds.low, self.bounds.high) if self.bounds is not None else ():
             if numbers is not None and len(numbers) != width:
-                raise ValueError(f"bounds have {len(numbers)} numbers for {width} targets")
+                raise ValueError(f"bounds for {len(numbers)} of {width} targets")
         for step in self.rescale:
             if any(len(numbers) != width for numbers in (step.scale, step.shift) if numbers is not None):
-                raise ValueError(f"rescale has numbers for another number of targets than {width}")
+                raise ValueError(f"rescale is not for {width} targets")
             if step.kind == "minmax" and 0.0 in (step.scale or [0.0]):
                 raise ValueError("rescale divides by 0")
         return self

@@ -88,9 +88,10 @@ class ImageInput(Input):
             if len(numbers) not in (0, self.channels):
                 raise ValueError(f"{name} has {len(numbers)} numbers for {self.channels} channels")
         if any(not deviation > 0 for deviation in self.std):
-            raise ValueError(f"std {self.std} is not above 0 throughout")
+            raise ValueError(f"std: {min(self.std):g} is not above 0")
         if self.resize is not None and self.resize < max(self.size):
-            raise ValueError(f"resize {self.resize} leaves less than the size {self.size} that is cut out")
+            size = f"{self.size[0]} × {self.size[1]}"
+            raise ValueError(f"resize {self.resize} is less than the size {size} that is cut out afterwards")
         return self
 
     @property

@@ -12,7 +12,7 @@ from .base import Schema
 from .specs.inputs import FloatSequence, Image, Table, TokenSequence
 from .specs.models import Ensemble, member_list
 from .specs.tasks import Binary, Generation, Multiclass, Multilabel, Regression, Tagging
-from .specs.values import Columns, choice
+from .specs.values import Columns, choice, shown
 
 
 class ModelFile(Schema):
@@ -58,7 +58,7 @@ class ScalerFile(Schema):
 
 def _target_scaler(value: Any) -> Any:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float | ScalerFile)):
-        raise ValueError(f"{value!r} is not a number, nor a table with the file of a scaler")
+        raise ValueError(f"{shown(value)} is neither a number nor a table with the file of a scaler")
     return value
 
 

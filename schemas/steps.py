@@ -177,7 +177,7 @@ class OneHotStep(Step):
         if not len(self.encodings) == len(self.widths) == len(self.features):
             raise ValueError(f"{len(self.encodings)} encodings for {len(self.features)} features")
         if sum(self.widths) != len(self.outputs):
-            raise ValueError(f"{len(self.outputs)} outputs, and widths {self.widths}")
+            raise ValueError(f"{len(self.outputs)} outputs, but the widths sum to {sum(self.widths)}")
         return self
 
 

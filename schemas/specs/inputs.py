@@ -79,7 +79,8 @@ class TokenSequence(Spec):
         mask: set it where forward takes a mask after the lists, and lists of different lengths are padded: `real` (bool
             `[rows, steps]`, true where a step is), `padding` (true where none is) or `lengths` (int64 `[rows]`).
             Without it, only lists of the same length share a forward pass.
-        pad: the token that pads lists at their end.
+        pad: with a mask, the token that pads lists at their end. The mask hides it, so it may be the token of a word;
+            the model's Embedding must have it.
     """
 
     column: Column
@@ -102,7 +103,7 @@ class FloatSequence(Spec):
         columns: one or several; in a row, their lists are equally long.
         longest: the most steps; rows with longer lists are rejected.
         mask: as for `TokenSequence`.
-        pad: the whole number that pads lists at their end.
+        pad: with a mask, the integer that pads lists at their end.
     """
 
     columns: Columns

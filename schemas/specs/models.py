@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from .values import Combine, Spec, YesNo
+from .values import Combine, Spec, YesNo, shown
 
 
 def member_list(value: Any) -> list[Any]:
     """The models of an ensemble. Raises ValueError for what is not a list, or an empty one."""
     if not isinstance(value, list | tuple):
-        raise ValueError(f"is a {type(value).__name__}; pass a list of models")
+        raise ValueError(f"{shown(value)} is not a list of models")
     if not value:
         raise ValueError("the list of models is empty")
     return list(value)

@@ -20,6 +20,7 @@ from .values import (
     Targets,
     Threshold,
     Thresholds,
+    Vocabulary,
     between,
     whole,
 )
@@ -174,7 +175,7 @@ class Generation(Spec):
         output: which one, where the model returns a tuple (its index) or a dict (its key).
     """
 
-    vocabulary: Labels
+    vocabulary: Vocabulary
     _: KW_ONLY
     end: OneLabel
     steps: Annotated[int, Field(ge=1, le=1 << 16), whole(1, 1 << 16)]

@@ -40,7 +40,7 @@ def refused(tmp_path: Path, model: Any, **described: Any) -> str:
 @pytest.mark.parametrize(
     ("described", "message"),
     [
-        ({"sequences": None}, "holds lists; pass inputs=TokenSequence('x', longest=64)"),
+        ({"sequences": None}, "contains lists; describe it in inputs by a TokenSequence"),
         ({"sequences": {"x": {}}}, "longest"),
         ({"sequences": {"x": {"longest": 0}}}, "longest"),
         ({"sequences": {"x": {"longest": 40, "width": 3}}}, "unexpected keyword argument 'width'"),
@@ -50,15 +50,15 @@ def refused(tmp_path: Path, model: Any, **described: Any) -> str:
         ),
         ({"sequences": {"x": {"longest": 40, "mask": "some"}}}, "'real', 'padding', 'lengths'"),
         ({"sequences": {"x": {"longest": 40, "mask": "real"}}}, "forward takes 1 argument"),
-        ({"sequences": {"x": {"longest": 40, "dtype": "float32"}}}, "holds lists of words; pass TokenSequence"),
-        ({"vocabularies": None}, "holds lists of words; pass TokenSequence('x', vocabulary=[...])"),
+        ({"sequences": {"x": {"longest": 40, "dtype": "float32"}}}, "contains lists of words; use a TokenSequence"),
+        ({"vocabularies": None}, "contains lists of words; use a TokenSequence (kind 'tokens') with a vocabulary"),
         ({"vocabularies": {"x": [*WORDS, "<pad>"]}}, "appears twice"),
         ({"labels": TAGS[:3]}, "tagging takes [rows, steps, labels], of 3 labels"),
         ({"labels": [*TAGS, "more"]}, "tagging takes [rows, steps, labels], of 5 labels"),
         ({"task": "multiclass"}, "it must return one row for each"),
         ({"threshold": 0.3}, "unexpected keyword argument 'threshold'"),
         ({"generate": {"end": "O", "steps": 3}}, "unexpected keyword argument 'generate'"),
-        ({"scaler": nn.Identity()}, "scaler= needs columns of a Table"),
+        ({"scaler": nn.Identity()}, "scaler needs columns of a Table"),
     ],
 )
 def test_taggers_that_are_refused(tmp_path: Path, described: dict[str, Any], message: str) -> None:
@@ -148,8 +148,8 @@ def generating(tmp_path: Path, model: Any, **described: Any) -> str:
         ({"generate": {"end": "</s>", "steps": 3, "beams": 0}}, "beams"),
         ({"generate": {"end": "</s>", "steps": 3, "length_penalty": -1}}, "length_penalty"),
         ({"generate": {"end": "</s>", "steps": 3, "heat": 1}}, "unexpected keyword argument 'heat'"),
-        ({"labels": TOKENS[:4]}, "the step model returns (2, 5) for 2 rows and 4 tokens"),
-        ({"labels": [*TOKENS, "d"]}, "the step model returns (2, 5) for 2 rows and 6 tokens"),
+        ({"labels": TOKENS[:4]}, "the step model returns [2, 5] for 2 rows and 4 tokens"),
+        ({"labels": [*TOKENS, "d"]}, "the step model returns [2, 5] for 2 rows and 6 tokens"),
         (
             {"sequences": {"x": {"longest": 20, "dtype": "float32"}}},
             "without a start, generation goes on with the one sequence of tokens",
