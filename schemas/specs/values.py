@@ -1,5 +1,5 @@
-"""The values of specs: what each may be, with messages that name the rule and the value. Independent of numpy: arrays,
-series and tensors are known by their `tolist`.
+"""Validates the values of specs, with messages that name the value and the rule. Independent of numpy: arrays, series
+and tensors are recognised by their `tolist`.
 """
 
 import math
@@ -14,7 +14,7 @@ Label = bool | int | float | str
 
 @dataclass(frozen=True)
 class Spec:
-    """Base of all specs. They are validated by `save_bundle` and `scoreline pack`, which know where a spec is used."""
+    """Base of all specs. `save_bundle` and `scoreline pack` validate them, so that messages can name their place."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
         extra="forbid", revalidate_instances="always", arbitrary_types_allowed=True

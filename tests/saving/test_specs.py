@@ -76,7 +76,7 @@ def refused(folder: Path, **changes: Any) -> str:
         (Regression(quantiles=[0.9, 0.1]), "task: quantiles: [0.9, 0.1] is not increasing; list each quantile once"),
         (Regression(quantiles=[0, 0.5]), "task: quantiles: 0 is not above 0 and below 1"),
         (Regression(spread="sigma"), "task: spread: 'sigma' is not one of 'variance', 'log_variance', 'std'"),
-        (Regression(quantiles=[0.5], spread="std"), "task: a head gives quantiles or a spread, not both"),
+        (Regression(quantiles=[0.5], spread="std"), "task: a head predicts quantiles or a spread, not both"),
         (Regression(bounds=(3, 1)), "task: bounds: [3, 1]: low is above high"),
         (Regression(bounds=3), "task: bounds: 3 is neither a pair of low and high"),
         (Regression(["u", "v"], bounds=[(0, 1)] * 3), "task: bounds: 3 pairs of low and high for 2 targets"),

@@ -78,7 +78,7 @@ def test_tags_without_a_sequence_are_refused(tmp_path: Path) -> None:
     """A table has no steps, and a text column is not a list."""
     frame = pd.DataFrame({"x": [0.5, 1.5, 2.5]})
     message = refused(tmp_path, nn.Linear(1, 4), **TAGGING, sample=frame, sequences=None, vocabularies=None)
-    assert "tagging gives a label for each step of a sequence, and there is none" in message
+    assert "tagging predicts a label for each step of a sequence, and there is no sequence" in message
     texts = pa.table({"x": ["wörd 1", "wörd 2"]})
     assert "is text, but TokenSequence takes lists" in refused(tmp_path, net(None, 4), **TAGGING, sample=texts)
 
@@ -152,7 +152,7 @@ def generating(tmp_path: Path, model: Any, **described: Any) -> str:
         ({"labels": [*TOKENS, "d"]}, "the step model returns [2, 5] for 2 rows and 6 tokens"),
         (
             {"sequences": {"x": {"longest": 20, "dtype": "float32"}}},
-            "without a start, generation goes on with the one sequence of tokens",
+            "without a start, generation continues the model's input, which must be one sequence",
         ),
         ({"outputs": "log_probabilities"}, "logits"),
         ({"outputs": "probabilities"}, "do not sum to 1"),
@@ -165,7 +165,7 @@ def test_generators_that_are_refused(tmp_path: Path, described: dict[str, Any], 
 
 def test_several_generators_are_refused(tmp_path: Path) -> None:
     """The mean of texts is not defined."""
-    assert "generation is the one head of one model" in generating(tmp_path, [Goes().eval(), Goes().eval()])
+    assert "generation must be the only task of a single model" in generating(tmp_path, [Goes().eval(), Goes().eval()])
 
 
 def test_a_prompt_of_other_words_is_refused(tmp_path: Path) -> None:
