@@ -98,6 +98,6 @@ def _found(layers: Sequence[LayerRecord], name: str) -> LayerRecord:
         raise UsageError(
             f"--hidden {name!r} is called {len(by_name)} times; use one of {', '.join(layer.name for layer in by_name)}"
         )
-    known = [*dict.fromkeys(name for layer in layers for name in (layer.name, layer.calls))]
-    close = get_close_matches(name, known, n=3) or known[:3]
+    shown, steps = layer_names([(layer.name, layer.calls) for layer in layers]), [layer.name for layer in layers]
+    close = get_close_matches(name, shown, n=3) or get_close_matches(name, steps, n=3) or shown[:3]
     raise UsageError(f"--hidden {name!r} is not a layer; did you mean {', '.join(close)}? scoreline layers lists all")
