@@ -125,7 +125,11 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
 
 
 def _layers(scorer: "Scorer") -> Iterator[tuple[str, str]]:
-    layers = [(name, shape) for _, name, shape in scorer.shapes()]
+    from ..pipeline.bundle.layers import layer_names
+
+    found = scorer.shapes()
+    names = layer_names([(step, calls) for step, calls, _ in found])
+    layers = [(name, shape) for name, (_, _, shape) in zip(names, found, strict=True)]
     for name, shape in layers[:SHOWN_SHAPES]:
         yield "  shape", f"{name} → [rows{''.join(f', {size}' for size in shape[1:])}]"
     if len(layers) > SHOWN_SHAPES:

@@ -5,15 +5,13 @@ Commands are imported when they are called, so that `scoreline --help` imports n
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
 
 import click
 
-from ..pipeline.errors import InterruptedRunError, ScorelineError, StorageError, UsageError, printable
-from .terminal import signals
+from ..pipeline.errors import InterruptedRunError, ScorelineError, StorageError, UsageError
+from .terminal import failures, signals
 from .terminal.process import leave, tune
 from .terminal.streams import lost
 
@@ -80,36 +78,36 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code. Only an internal error shows a traceback."""
+    given = sys.argv[1:] if args is None else args
     signals.listen()
     try:
-        code = _run_command(args)
+        code = _run_command(given)
         why = None if code else lost(sys.stdout)
         if why is None:
             return code
-        _report(f"the command has finished, but stdout cannot be written: {why}", StorageError.exit_code)
+        message = f"the command has finished, but stdout cannot be written: {why}"
+        failures.report(message, StorageError.exit_code, given)
         return StorageError.exit_code
     finally:
         signals.forget()
-        if (logs := _logs()) is not None:
-            logs.close()
+        failures.close()
 
 
-def _run_command(args: Sequence[str] | None) -> int:
+def _run_command(args: Sequence[str]) -> int:
     try:
-        _require_utf8(sys.argv[1:] if args is None else args)
+        _require_utf8(args)
         code = cli.main(args=args, prog_name="scoreline", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        failures.report_click(error, args)
         return error.exit_code
     except (ScorelineError, InterruptedRunError) as error:
-        _report(str(error), error.exit_code)
+        failures.report(str(error), error.exit_code, args)
         return error.exit_code
     except SystemExit as error:  # not raised by scoreline: trusted code must not end the process as if it had succeeded
-        _report("a model or library called sys.exit before the command had finished", 1)
+        failures.report("a model or library called sys.exit before the command had finished", 1, args)
         return error.code if isinstance(error.code, int) and error.code else 1
-    except Exception:
-        traceback.print_exc()
-        _report("internal error in scoreline; please report the lines above", 1)
+    except Exception as error:
+        failures.report_internal(error, args)
         return 1
     return code if isinstance(code, int) else 0
 
@@ -124,16 +122,3 @@ def _require_utf8(args: Sequence[str]) -> None:
             raise UsageError(
                 f"{what} {os.fsencode(text)!r} is not UTF-8; rename the file, folder or column that it names"
             ) from error
-
-
-def _logs() -> Any:
-    """The module that sets up logging, if the command has imported it."""
-    return sys.modules.get(f"{__package__}.terminal.logs")
-
-
-def _report(message: str, exit_code: int) -> None:
-    logs = _logs()
-    if logs is not None and logs.shows_json():
-        logs.log_failure(message, exit_code)
-    else:
-        click.echo(f"scoreline: {printable(message)}", err=True)

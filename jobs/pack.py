@@ -48,7 +48,7 @@ longest = 128                  # longer lists are rejected
 vocabulary = ["<unk>", "good"] # of words
 unknown = "<unk>"              # the word that replaces unknown ones
 mask = "real"                  # if forward takes a mask; or padding, lengths
-pad = 0                        # the token that pads lists
+pad = 0                        # the token that pads lists, hidden by the mask
 
 [inputs.prices]
 kind = "floats"

@@ -23,6 +23,8 @@ A message is one line: what is wrong, the rule, the value, where, and what to do
 of the pipeline.
 """
 
+from collections.abc import Sequence
+
 
 def one_line(error: BaseException) -> str:
     """The text of any exception on one line, control characters escaped, since names in it may come from files."""
@@ -32,6 +34,27 @@ def one_line(error: BaseException) -> str:
 def printable(text: str) -> str:
     """Text with control characters and line ends escaped, for a log or a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 row`, `2,000 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Sequence[object], most: int = 6) -> str:
+    """Some names for a message, those beyond `most` as a number: `'a', 'b' and 3 more`."""
+    shown = ", ".join(map(repr, names[:most]))
+    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
+
+
+def shape_text(shape: Sequence[object]) -> str:
+    """The shape of a tensor or array, as in the documentation: `[7, 3]`, `[rows, labels]`."""
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def dtype_text(dtype: object) -> str:
+    """The name of a dtype of torch or numpy: `float32`."""
+    return str(dtype).removeprefix("torch.")
 
 
 def repeated(times: int) -> str:

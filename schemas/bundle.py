@@ -1,8 +1,8 @@
 """bundle.json, format 1: a trained model with all it needs to score.
 
 `format` is read before anything else is validated (`pipeline/bundle/bundle.py`), so that a newer bundle is
-told apart from a broken one. Raise it whenever an older reader would misread a newer file; keep an old bundle
-as a fixture and its reader in place.
+distinguished from a broken one. Increase it whenever an older reader would misread a newer file; keep an old bundle
+as a fixture, and its reader.
 """
 
 from collections import Counter
@@ -21,15 +21,15 @@ FORMAT = 1
 
 
 class Ensemble(Schema):
-    """How several members make one prediction. `std`: whether their spread is written beside it."""
+    """How the predictions of several members are combined. `std`: whether their standard deviation is also written."""
 
     combine: Literal["probability", "logit", "vote", "mean"]
     std: bool = False
 
 
 class Pruning(Schema):
-    """What magnitude pruning has taken away: `zeros` of `weights` are zero, and over the golden rows raw outputs moved
-    by up to `largest_difference`, and so many predicted labels with them."""
+    """The effect of magnitude pruning: `zeros` of `weights` are zero. On the golden rows, raw outputs changed by up to
+    `largest_difference`, and `labels_changed` predicted labels with them."""
 
     share: float = Field(gt=0, lt=1)
     zeros: int
@@ -43,9 +43,10 @@ class Golden(Schema):
 
     file: FileName
     rows: int = Field(ge=1)
-    #: `model`: the user's own model and scaler objects; `expected`: predictions the user handed over.
+    #: Where the expected outputs come from: the user's own model and scaler (`model`), or predictions that the user
+    #: passed (`expected`).
     source: Literal["model", "expected"]
-    #: What the transformers were fitted in: float32 moves what was expected more than another processor does.
+    #: The type that the transformers were fitted in; float32 needs a wider tolerance.
     fitted_in: Literal["float64", "float32"] = "float64"
 
 
@@ -57,7 +58,7 @@ class BundleManifest(Schema):
     features: list[Feature] = Field(min_length=1)
     steps: list[AnyStep] = []
     inputs: list[AnyInput] = Field(min_length=1)
-    #: How the model takes its inputs: as arguments in their order, or as one dict by their names.
+    #: How the model takes its inputs: as arguments in this order, or as one dict by name.
     call: Literal["arguments", "dict"] = "arguments"
     members: list[AnyMember] = Field(min_length=1)
     ensemble: Ensemble | None = None
@@ -89,14 +90,14 @@ class BundleManifest(Schema):
                 raise ValueError(f"input {entry.name!r} takes {unknown[0]!r}, which is neither a feature nor an output")
         refuse_arguments(self.inputs, self.heads, self.steps, len(self.members))
         if (self.ensemble is None) != (len(self.members) == 1):
-            raise ValueError("ensemble must be set for several members, and for no other bundle")
+            raise ValueError("ensemble must be set if there are several members, and only then")
         doubled = [name for name, times in Counter(head.name for head in self.heads).items() if times > 1]
         if doubled:
             raise ValueError(f"two heads have the name {doubled[0]!r}")
         classes = [head.task for head in self.heads if head.labelled]
         if self.ensemble is not None and (self.ensemble.combine == "mean") == bool(classes):
             raise ValueError(
-                f"combine {self.ensemble.combine!r} does not go with {classes[0] if classes else 'regression'}"
+                f"combine {self.ensemble.combine!r} does not support {classes[0] if classes else 'regression'}"
             )
         used = [self.golden.file, *(file for member in self.members for file in files_of(member))]
         missing = [file for file in used if file not in self.files]
@@ -106,17 +107,18 @@ class BundleManifest(Schema):
 
     @property
     def longest(self) -> int:
-        """The most steps that a row may have; 1 without sequences."""
+        """The largest number of steps of a row; 1 without sequences."""
         return max(entry.max_steps or 1 for entry in self.inputs)
 
     @property
     def arguments(self) -> list[str]:
-        """What the model takes, in order."""
+        """The names of the model's arguments, in order."""
         return arguments_of(self.inputs, self.heads)
 
 
 def arguments_of(inputs: Sequence[AnyInput], heads: Sequence[AnyHead]) -> list[str]:
-    """What a model takes, in order: its inputs, masks behind their sequences, and what has been generated."""
+    """The names of a model's arguments, in order: its inputs, each sequence followed by its mask, then the tokens
+    generated so far."""
     generated = dict.fromkeys(name for head in heads for name in head.arguments)
     return [*(name for entry in inputs for name in entry.arguments), *generated]
 
@@ -124,7 +126,7 @@ def arguments_of(inputs: Sequence[AnyInput], heads: Sequence[AnyHead]) -> list[s
 def refuse_arguments(
     inputs: Sequence[AnyInput], heads: Sequence[AnyHead], steps: Sequence[AnyStep], num_members: int
 ) -> None:
-    """Raise ValueError for heads that do not go with a model's inputs, and for arguments of the same name."""
+    """Raise ValueError for heads that do not match a model's inputs, and for arguments of the same name."""
     doubled = [name for name, times in Counter(arguments_of(inputs, heads)).items() if times > 1]
     if doubled:
         raise ValueError(f"two arguments of the model have the name {doubled[0]!r}; rename the feature or the input")

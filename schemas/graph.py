@@ -52,7 +52,7 @@ class DtypeArg(Schema):
 
 
 class FloatArg(Schema):
-    """A float that JSON has no word for."""
+    """A float that JSON cannot represent."""
 
     float: Literal["inf", "-inf", "nan"]
 

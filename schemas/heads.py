@@ -10,19 +10,20 @@ from .base import Schema
 from .inputs import Input
 from .steps import AnyStep, Name, OrdinalStep
 
-#: The argument that takes what has been generated, where a model takes one dict.
+#: The argument for the tokens generated so far, if a model takes one dict.
 GENERATED = "generated"
 
 Label = bool | int | float | str
-#: A label is predicted where its probability is above this.
+_LABEL_TYPES = {bool: "booleans", int: "integers", float: "floats", str: "text"}
+#: A label is predicted if its probability is above this.
 Threshold = Annotated[float, Field(ge=0, le=1)]
 
 
 class Rescale(Schema):
-    """The inverse of a scaler of the target, per target: predictions come back in the target's own unit.
+    """The inverse of a scaler of the targets: predictions are written in the unit of the target.
 
-    `standard` and `robust`: x × scale + shift; `minmax`: (x − shift) / scale; `maxabs`: x × scale; a function of
-    numpy by its name.
+    `standard` and `robust`: x × scale + shift; `minmax`: (x − shift) / scale; `maxabs`: x × scale; otherwise the
+    numpy function of this name.
     """
 
     kind: Literal["standard", "robust", "minmax", "maxabs", "exp", "expm1", "exp2", "square", "sqrt", "log", "log1p"]
@@ -31,10 +32,10 @@ class Rescale(Schema):
 
 
 class Bounds(Schema):
-    """The bounds of an output. Rows out of bounds are counted, and rejected where `reject` is set.
+    """The bounds of an output. Rows out of bounds are counted, and rejected if `reject` is true.
 
-    For a regression `low` and `high` per target, in its own unit. For classes there are none: probabilities are to lie
-    in [0, 1] and, of one class among several, to sum to 1, within 1e-3.
+    For a regression, `low` and `high` of each target, in its own unit. For labels they are None: probabilities must lie
+    in [0, 1] and, if exactly one label is predicted, sum to 1, within 1e-3.
     """
 
     low: list[float] | None = None
@@ -59,32 +60,32 @@ class Platt(Schema):
 
 
 class Head(Schema):
-    """One output of the model that predictions are made of. Where there are several heads, each one's columns begin
-    with its name."""
+    """One output of the model, and what it predicts. If there are several heads, the columns of each begin with its
+    name."""
 
     name: Name = "output"
-    #: Which of the model's outputs: an index in its tuple, a key of its dict; several are concatenated.
+    #: The output: an index in the model's tuple, or a key of its dict; several are concatenated.
     output: int | str | list[int | str] = 0
     bounds: Bounds | None = None
 
-    #: Whether its numbers belong to labels.
+    #: Whether it predicts labels.
     labelled: ClassVar[bool] = False
 
     @property
     def arguments(self) -> list[str]:
-        """What the model takes beside its inputs."""
+        """The arguments of the model besides its inputs."""
         return []
 
     def check_model(self, inputs: Sequence[Input], steps: Sequence[AnyStep], *, alone: bool) -> None:
-        """Raise ValueError where the head does not go with the inputs.
+        """Raise ValueError if the head does not match the inputs.
 
         Args:
-            alone: whether it is the one head of one model.
+            alone: whether it is the only head of a single model.
         """
 
 
 class LabelledHead(Head):
-    """An output that speaks for labels: what its numbers are, and the labels in the order of its columns."""
+    """An output with a number for each label: the meaning of the numbers, and the labels in their order."""
 
     outputs: Literal["logits", "probabilities", "log_probabilities"]
     labels: list[Label] = Field(min_length=2)
@@ -93,31 +94,31 @@ class LabelledHead(Head):
 
     @model_validator(mode="after")
     def _labels_are_distinct(self) -> Self:
-        kinds = {type(label) for label in self.labels}
+        kinds = sorted({_LABEL_TYPES[type(label)] for label in self.labels})
         if len(kinds) > 1:
-            raise ValueError(f"labels are of {len(kinds)} types: {sorted(kind.__name__ for kind in kinds)}")
+            raise ValueError(f"labels must be of one type, not {' and '.join(kinds)}")
         for label in self.labels:
             if isinstance(label, str):
-                label.encode("utf-8")  # raises for what no file can hold
+                label.encode("utf-8")  # raises for lone surrogates, which no file can store
             elif isinstance(label, int) and not -(2**63) <= label < 2**63:
                 raise ValueError(f"label {label} does not fit into int64")
         alike = [text for text, times in Counter(str(label) for label in self.labels).items() if times > 1]
         if alike:
-            raise ValueError(f"two labels read {alike[0]!r} as text")
+            raise ValueError(f"label {alike[0]!r} appears twice")
         if self.bounds is not None and (self.bounds.low is not None or self.bounds.high is not None):
-            raise ValueError("the bounds of probabilities are known: 0, 1, and a sum of 1")
+            raise ValueError("the bounds of probabilities are always 0 and 1")
         return self
 
 
 class ClassHead(LabelledHead):
-    """One prediction of labels for a row. `calibration`: fitted on labelled rows after training, and applied to the
+    """Predicts labels for each row. `calibration`: fitted on labelled rows after training, and applied to the
     logits."""
 
     calibration: Annotated[Temperature | Platt, Field(discriminator="kind")] | None = None
 
 
 def _pairs(head: ClassHead, number: int) -> None:
-    """Raise ValueError where Platt's numbers are not as many as asked for."""
+    """Raise ValueError if Platt scaling does not have this number of slopes and intercepts."""
     found = head.calibration
     if found is None or found.kind != "platt":
         return
@@ -126,8 +127,8 @@ def _pairs(head: ClassHead, number: int) -> None:
 
 
 class BinaryHead(ClassHead):
-    """`[rows]`, `[rows, 1]` (of the second label) or `[rows, 2]`. The second label is predicted where its probability
-    is above `threshold`."""
+    """`[rows]`, `[rows, 1]` (of the second label) or `[rows, 2]`. The second label is predicted if its probability is
+    above `threshold`."""
 
     task: Literal["binary"] = "binary"
     labels: list[Label] = Field(min_length=2, max_length=2)
@@ -140,19 +141,19 @@ class BinaryHead(ClassHead):
 
 
 class MulticlassHead(ClassHead):
-    """`[rows, labels]`, of which one is right."""
+    """`[rows, labels]`; exactly one label is true."""
 
     task: Literal["multiclass"] = "multiclass"
 
     @model_validator(mode="after")
     def _temperature_alone(self) -> Self:
         if self.calibration is not None and self.calibration.kind == "platt":
-            raise ValueError("platt is for binary and multilabel heads; a multiclass one takes a temperature")
+            raise ValueError("platt is for binary and multilabel heads; a multiclass head takes a temperature")
         return self
 
 
 class MultilabelHead(ClassHead):
-    """`[rows, labels]`, of which any number is right. A label is predicted where its probability is above its
+    """`[rows, labels]`; any number of labels is true. A label is predicted if its probability is above its
     threshold."""
 
     task: Literal["multilabel"] = "multilabel"
@@ -173,10 +174,10 @@ def quantile_name(quantile: float) -> str:
 
 
 class RegressionHead(Head):
-    """`[rows]` or `[rows, targets]`; `targets` are named where there are several.
+    """`[rows]` or `[rows, targets]`; `targets` are their names if there are several.
 
     With `quantiles`, `[rows, quantiles × targets]`: the targets of the first quantile, then those of the second. With
-    `spread`, `[rows, 2 × targets]`: means, then what `spread` says.
+    `spread`, `[rows, 2 × targets]`: the means, then their `spread`.
     """
 
     task: Literal["regression"] = "regression"
@@ -187,29 +188,30 @@ class RegressionHead(Head):
 
     @model_validator(mode="after")
     def _targets_are_distinct(self) -> Self:
-        if len(set(self.targets)) < len(self.targets):
-            raise ValueError(f"two targets have the same name among {self.targets}")
+        twice = [name for name, times in Counter(self.targets).items() if times > 1]
+        if twice:
+            raise ValueError(f"target {twice[0]!r} appears twice")
         width = max(1, len(self.targets))
         if sorted(set(self.quantiles)) != self.quantiles:
-            raise ValueError(f"quantiles must increase, each once; these are {self.quantiles}")
+            raise ValueError(f"quantiles {self.quantiles} are not increasing; list each once, in ascending order")
         if self.quantiles and self.spread is not None:
-            raise ValueError("a head gives quantiles or a spread, not both")
+            raise ValueError("a head predicts quantiles or a spread, not both")
         bent = [step.kind for step in self.rescale if step.kind not in ("standard", "robust", "minmax", "maxabs")]
         if bent and self.spread is not None:
-            raise ValueError(f"a spread cannot be taken through {bent[0]!r}, which is not linear")
+            raise ValueError(f"a spread cannot be rescaled by {bent[0]!r}, which is not linear")
         for numbers in (self.bounds.low, self.bounds.high) if self.bounds is not None else ():
             if numbers is not None and len(numbers) != width:
-                raise ValueError(f"bounds have {len(numbers)} numbers for {width} targets")
+                raise ValueError(f"bounds for {len(numbers)} of {width} targets")
         for step in self.rescale:
             if any(len(numbers) != width for numbers in (step.scale, step.shift) if numbers is not None):
-                raise ValueError(f"rescale has numbers for another number of targets than {width}")
+                raise ValueError(f"rescale is not for {width} targets")
             if step.kind == "minmax" and 0.0 in (step.scale or [0.0]):
                 raise ValueError("rescale divides by 0")
         return self
 
     def names(self) -> list[str]:
-        """Of each predicted number, in the order of the output: its target and quantile, in as far as there are
-        several."""
+        """The name of each predicted number, in the order of the output: its target and its quantile, as far as there
+        are several."""
         names = self.targets or [""]
         if not self.quantiles:
             return names
@@ -223,27 +225,29 @@ class TaggingHead(LabelledHead):
     output: int | str = 0
 
     def check_model(self, inputs: Sequence[Input], steps: Sequence[AnyStep], *, alone: bool) -> None:  # noqa: ARG002
-        """Raise ValueError where there is no sequence."""
+        """Raise ValueError if there is no sequence."""
         if all(entry.max_steps is None for entry in inputs):
-            raise ValueError("tagging gives a label for each step of a sequence, and there is none")
+            raise ValueError(
+                "tagging predicts a label for each step of a sequence, and there is no sequence among the inputs"
+            )
 
 
 class GenerationHead(LabelledHead):
-    """A step model: scores `[rows, vocabulary]` of the next token, or `[rows, steps, vocabulary]` of the token behind
-    each one given. `labels` is the vocabulary; a token is its place in it.
+    """Generates tokens one by one: the model returns scores `[rows, vocabulary]` of the next token, or
+    `[rows, steps, vocabulary]` of the token after each given one. `labels` is the vocabulary; a token is its index.
 
-    With `start`, the model's last argument is what has been generated so far, int64 `[rows, steps]`, beginning with
-    `start`. Without, what is generated goes on where the bundle's sequence ends.
+    With `start`, the model's last argument is the tokens generated so far, int64 `[rows, steps]`, beginning with
+    `start`. Without it, generated tokens are appended to the bundle's sequence.
     """
 
     task: Literal["generation"] = "generation"
     output: int | str = 0
     start: int | None = None
-    #: The token that ends a text, and is not written.
+    #: The token that ends a text; it is not written.
     end: int = Field(ge=0)
-    #: The most tokens that are generated, the last one included.
+    #: The largest number of generated tokens, including the end.
     steps: int = Field(ge=1, le=1 << 16)
-    #: How many beginnings are kept at each step; 1 is greedy.
+    #: The number of beams of the search; 1 is greedy.
     beams: int = Field(default=1, ge=1, le=1024)
     #: Texts are compared by their log-probability divided by their number of tokens to this power.
     length_penalty: float = Field(default=0.0, ge=0, le=10)
@@ -252,33 +256,35 @@ class GenerationHead(LabelledHead):
     def _tokens_exist(self) -> Self:
         for name, token in (("start", self.start), ("end", self.end)):
             if token is not None and not 0 <= token < len(self.labels):
-                raise ValueError(f"{name} {token} is not a token of a vocabulary of {len(self.labels)}")
+                raise ValueError(f"{name} {token} is outside the vocabulary, which has {len(self.labels)} tokens")
         if self.bounds is not None:
-            raise ValueError("bounds do not go with what is generated")
+            raise ValueError("generation does not support bounds")
         return self
 
     @property
     def arguments(self) -> list[str]:
-        """What has been generated so far, unless it goes back into the sequence."""
+        """The tokens generated so far, unless they are appended to the sequence."""
         return [GENERATED] if self.start is not None else []
 
     def check_model(self, inputs: Sequence[Input], steps: Sequence[AnyStep], *, alone: bool) -> None:
-        """Raise ValueError where it is not alone, or, without a start, where its words cannot go back into the one
-        sequence of tokens."""
+        """Raise ValueError if it is not the only head, or if, without a start, its tokens cannot be appended to the
+        only sequence of tokens."""
         if not alone:
-            raise ValueError("generation is the one head of one model")
+            raise ValueError("generation must be the only task of a single model")
         if self.start is not None:
             return
         if len(inputs) != 1 or inputs[0].max_steps is None or not inputs[0].takes_integers:
-            raise ValueError("without a start, generation goes on with the one sequence of tokens that is given")
+            raise ValueError(
+                "without a start, generation continues the model's input, which must be one sequence of tokens"
+            )
         words = [str(label) for label in self.labels]
         for step in steps:
             if step.outputs == inputs[0].columns and isinstance(step, OrdinalStep):
                 known = [str(word) for word in step.encodings[0].categories]
                 if known != words[: len(known)]:
                     raise ValueError(
-                        "without a start, what is generated goes back in as tokens; give the labels, which are the"
-                        " vocabulary, and the vocabulary of the sequence in the same order"
+                        "without a start, generated words are appended to the input sequence, so both need the same"
+                        " vocabulary, in the same order"
                     )
 
 

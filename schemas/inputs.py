@@ -1,4 +1,4 @@
-"""The inputs of a bundle: tables, images and sequences, and the features they take."""
+"""The inputs of a bundle: tables, images and sequences, and the raw features that they are made from."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -12,9 +12,9 @@ Side = Annotated[int, Field(ge=1, le=1 << 14)]
 
 
 class Feature(Schema):
-    """One raw input column. Numbers of any type are taken as float64 before any step; `text` stays text. An `image` is
-    its bytes or its path; `numbers` and `words` are lists of such. `nulls`: whether a missing value rejects its row, or
-    a step has a value for it."""
+    """One raw input column. Numbers of any type are converted to float64 before any step; `text` stays text. An `image`
+    is given by its bytes or its path; `numbers` and `words` are lists. `nulls`: whether a missing value rejects its
+    row, or is kept because a step replaces it."""
 
     name: Name
     dtype: Literal["float64", "float32", "int64", "bool", "text", "image", "numbers", "words"] = "float64"
@@ -22,7 +22,7 @@ class Feature(Schema):
 
 
 class Input(Schema):
-    """One input of the model: what every kind of it has."""
+    """One input of the model: the base of all kinds."""
 
     kind: str
     name: Name
@@ -30,44 +30,44 @@ class Input(Schema):
 
     @property
     def arguments(self) -> list[str]:
-        """What the model takes for it, in order."""
+        """The arguments of the model for this input, in order."""
         return [self.name]
 
     @property
     def max_steps(self) -> int | None:
-        """The most steps of a row; None where rows have none."""
+        """The largest number of steps of a row; None if rows have no steps."""
         return None
 
     @property
     def takes_integers(self) -> bool:
-        """Whether the model takes int64, tokens or indices, which have no gradient."""
+        """Whether the model takes int64 (tokens or indices), which has no gradient."""
         return False
 
 
 class TableInput(Input):
-    """One tensor of the model, `[rows, columns]`: which columns make it, after the steps, in which order."""
+    """One tensor of the model, `[rows, columns]`: the columns after the steps, in this order."""
 
     kind: Literal["table"] = "table"
     dtype: Literal["float32", "int64"] = "float32"
-    #: Whether the model needs the rows one behind the other in memory, as `x.view(-1, 2)` does.
+    #: Whether the model needs contiguous rows, as `x.view(-1, 2)` does.
     contiguous: bool = False
 
     @property
     def numbers(self) -> int:
-        """How many a row has."""
+        """The number of values of a row."""
         return len(self.columns)
 
     @property
     def takes_integers(self) -> bool:
-        """Whether it is int64."""
+        """Whether its dtype is int64."""
         return self.dtype == "int64"
 
 
 class ImageInput(Input):
     """Images as one tensor of the model, float32 `[rows, channels, height, width]`.
 
-    An image is turned as its EXIF says, converted to grey or RGB and resized: so that its shorter side has `resize`
-    pixels, and then cut to the middle `size`, or, without `resize`, stretched to `size`. A pixel is
+    An image is rotated by its EXIF orientation, converted to greyscale or RGB, and resized: its shorter side to
+    `resize` pixels, followed by a center crop of `size`; or, without `resize`, stretched to `size`. A pixel is
     `(value / 255 − mean) / std`, by channel.
     """
 
@@ -88,29 +88,30 @@ class ImageInput(Input):
             if len(numbers) not in (0, self.channels):
                 raise ValueError(f"{name} has {len(numbers)} numbers for {self.channels} channels")
         if any(not deviation > 0 for deviation in self.std):
-            raise ValueError(f"std {self.std} is not above 0 throughout")
+            raise ValueError(f"std: {min(self.std):g} is not above 0")
         if self.resize is not None and self.resize < max(self.size):
-            raise ValueError(f"resize {self.resize} leaves less than the size {self.size} that is cut out")
+            size = f"{self.size[0]} × {self.size[1]}"
+            raise ValueError(f"resize {self.resize} is less than the size {size} that is cut out afterwards")
         return self
 
     @property
     def numbers(self) -> int:
-        """How many a row has."""
+        """The number of values of a row."""
         return self.channels * self.size[0] * self.size[1]
 
 
 class SequenceInput(Input):
-    """Lists as tensors of the model: int64 tokens `[rows, steps]`, or float32 `[rows, steps, columns]`, lists that are
-    equally long side by side.
+    """Lists as a tensor of the model: int64 tokens `[rows, steps]`, or float32 `[rows, steps, columns]`, where the
+    lists of a row are equally long.
 
-    With a `mask`, lists of about the same length go through the model together, padded with `pad` at their end, and an
-    argument behind this one says which steps are there: bool `[rows, steps]`, true where a step is (`real`) or where
-    none is (`padding`), or int64 `[rows]` (`lengths`). Without, only lists of the same length go through together.
+    With a `mask`, lists of similar length are batched together, padded with `pad` at their end, and the next argument
+    of the model tells which steps are real: bool `[rows, steps]`, true for real steps (`real`) or for padding
+    (`padding`), or int64 `[rows]` (`lengths`). Without a mask, only lists of the same length are batched together.
     """
 
     kind: Literal["sequence"] = "sequence"
     dtype: Literal["float32", "int64"] = "int64"
-    #: Longer lists are rejects.
+    #: Rows with longer lists are rejected.
     longest: int = Field(ge=1, le=1 << 20)
     mask: Literal["real", "padding", "lengths"] | None = None
     pad: int = 0
@@ -123,17 +124,17 @@ class SequenceInput(Input):
 
     @property
     def numbers(self) -> int:
-        """How many a row has, at most."""
+        """The largest number of values of a row."""
         return self.longest * len(self.columns)
 
     @property
     def arguments(self) -> list[str]:
-        """Itself, and its mask."""
+        """Its own name, and that of its mask."""
         return [self.name, *([f"{self.name}_mask"] if self.mask is not None else [])]
 
     @property
     def takes_integers(self) -> bool:
-        """Whether it is tokens."""
+        """Whether it consists of tokens."""
         return self.dtype == "int64"
 
     @property
@@ -143,7 +144,7 @@ class SequenceInput(Input):
 
 
 def _kind(given: Any) -> str:
-    """Older bundles have tables alone, and do not say so."""
+    """The kind of an input; older bundles only have tables and do not name the kind."""
     return str(given.get("kind", "table") if isinstance(given, dict) else getattr(given, "kind", ""))
 
 

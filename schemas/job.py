@@ -17,13 +17,14 @@ from pydantic import (
 
 from .base import Schema, Sha256
 
-#: One character of ASCII, which is no line end and not NUL. As a delimiter; quotes and escapes are printable, or a tab.
+#: One ASCII character, except line ends and NUL.
 Delimiter = Annotated[str, StringConstraints(pattern=r"^[\x01-\x09\x0b\x0c\x0e-\x7f]$")]
+#: One printable ASCII character, or a tab: for quotes and escapes.
 Character = Annotated[str, StringConstraints(pattern=r"^[\t\x20-\x7e]$")]
 
 
 class CsvSection(Schema):
-    """`[csv]`: how the CSV files are written, where it is not comma, header and UTF-8."""
+    """`[csv]`: the dialect of CSV files that are not comma-separated UTF-8 with a header."""
 
     #: As Hive writes it: "\\u0001".
     delimiter: Delimiter = ","
@@ -33,9 +34,9 @@ class CsvSection(Schema):
     escape: Character | Literal[""] = ""
     decimal: Literal[".", ","] = "."
     encoding: str = "utf-8"
-    #: Words that say that a feature has no value, beside the empty cell.
+    #: Texts that mean a missing value in features, besides the empty cell.
     nulls: list[str] = []
-    #: The names of the columns, where the first row is no header.
+    #: The names of the columns, if the first row is not a header.
     columns: Annotated[list[str], Field(min_length=1)] | None = None
 
     @field_validator("encoding")

@@ -1,4 +1,4 @@
-"""The members of a bundle: a graph, ONNX, or code that needs to be trusted."""
+"""The members of a bundle: a graph, an ONNX model, or code that must be trusted."""
 
 from typing import Annotated, Literal
 
@@ -6,14 +6,14 @@ from pydantic import Field, StringConstraints
 
 from .base import Schema
 
-#: A file that lies directly in the bundle: no folders, no way out of it.
+#: A file directly in the folder of the bundle.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
-#: Kinds of members that cannot be loaded without executing what is in them.
+#: Kinds of members whose loading executes code.
 CODE = ("pt2", "torchscript", "import")
 
 
 class LayerRecord(Schema):
-    """One step of a graph: its name, what it calls, and the shape of its result for a row."""
+    """One step of a graph: its name, the module or function that it calls, and the shape of its result for a row."""
 
     name: str
     calls: str
@@ -21,8 +21,8 @@ class LayerRecord(Schema):
 
 
 class GraphMember(Schema):
-    """A model as data: operations and tensors. `layers`: every step that makes a tensor, in order, as the graph was
-    saved; empty where an older version saved it."""
+    """A model as data: operations and tensors. `layers`: every step whose result is a tensor, in order, as the
+    graph was saved; empty if an older version saved it."""
 
     kind: Literal["graph"] = "graph"
     graph: FileName
@@ -38,21 +38,22 @@ class OnnxMember(Schema):
 
 
 class ExportMember(Schema):
-    """A program saved by torch.export. Its loader executes code: only a bundle that is trusted by digest loads."""
+    """A program saved by torch.export. Loading it executes code, so the bundle must be trusted by its digest."""
 
     kind: Literal["pt2"] = "pt2"
     file: FileName
 
 
 class ScriptMember(Schema):
-    """A TorchScript archive: code, and only loaded when trusted."""
+    """A TorchScript archive: code, which is only loaded if the bundle is trusted."""
 
     kind: Literal["torchscript"] = "torchscript"
     file: FileName
 
 
 class ImportMember(Schema):
-    """`module:factory`, imported and called, then filled with weights: code, and only loaded when trusted."""
+    """`module:factory`, imported and called, then filled with weights: code, which is only loaded if the bundle is
+    trusted."""
 
     kind: Literal["import"] = "import"
     factory: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]

@@ -12,7 +12,7 @@ from .base import Schema
 from .specs.inputs import FloatSequence, Image, Table, TokenSequence
 from .specs.models import Ensemble, member_list
 from .specs.tasks import Binary, Generation, Multiclass, Multilabel, Regression, Tagging
-from .specs.values import Columns, choice
+from .specs.values import Columns, choice, shown
 
 
 class ModelFile(Schema):
@@ -22,15 +22,15 @@ class ModelFile(Schema):
     file: str | None = None
     #: A state dict, `.safetensors` or saved by `torch.save`.
     weights: str | None = None
-    #: The entry of a checkpoint that holds the state dict, as in `state_dict`.
+    #: The entry of a checkpoint that contains the state dict, such as `state_dict`.
     weights_key: str | None = None
-    #: What every name in it begins with, as in `module.`; it is removed from each.
+    #: A prefix of every name in the state dict, such as `module.`; it is removed.
     weights_prefix: str = ""
-    #: Names in it, as they are in the file, that the architecture does not need, as in `loss.weight`.
+    #: Names in the file that the architecture does not need, such as `loss.weight`.
     weights_ignore: list[str] = []
-    #: Layers of torch.nn, one after the other: `type` and the arguments of its constructor.
+    #: Layers of torch.nn, in sequence: `type` and the arguments of the constructor.
     layers: list[dict[str, Any]] | None = None
-    #: A function that makes the module, as `module:function`; it is imported from beside the spec.
+    #: A function that returns the module, as `module:function`; it is imported from the folder of the spec.
     factory: str | None = None
     factory_args: dict[str, Any] = {}
 
@@ -47,7 +47,7 @@ class ModelFile(Schema):
 
 
 class ScalerFile(Schema):
-    """A saved transformer. `kind` says what the numbers of an `.npz` or JSON file are."""
+    """A saved transformer. `kind`: the meaning of the numbers in an `.npz` or JSON file."""
 
     file: str
     features: list[str] | None = None
@@ -58,7 +58,7 @@ class ScalerFile(Schema):
 
 def _target_scaler(value: Any) -> Any:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float | ScalerFile)):
-        raise ValueError(f"{value!r} is not a number, nor a table with the file of a scaler")
+        raise ValueError(f"{shown(value)} is neither a number nor a table with the file of a scaler")
     return value
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves beside its rows: the receipt in a part file's footer, and `_scoreline/run.json`."""
+"""What a run writes besides its rows: the receipt in the footer of each part file, and `_scoreline/run.json`."""
 
 from typing import Literal
 
@@ -6,9 +6,9 @@ from .base import Schema, Sha256
 
 
 class Fingerprint(Schema):
-    """What a part was made of: equal fingerprints mean equal work. Only what changes values beyond rounding is in it,
-    and an option that is off is left out, so that a new one voids nothing. The rows are those from `first_row` on, as
-    many as the receipt counts."""
+    """What a part was made from: equal fingerprints mean equal work. It contains only what changes values beyond
+    rounding. An option that is off is left out, so that a new option makes no part out of date. The rows begin at
+    `first_row`; the receipt has their number."""
 
     source: str
     size: int
@@ -19,10 +19,10 @@ class Fingerprint(Schema):
 
 
 class Receipt(Schema):
-    """What a part file's footer says of itself, under the key `scoreline.receipt`.
+    """The description of a part file in its own footer, under the key `scoreline.receipt`.
 
-    Nothing in it comes from a clock, a run's name or the number of workers: equal work gives equal bytes. `made_with`
-    is what only touches the last bits. `rejects` is the digest of the rejects file, without which that does not count.
+    It contains no time, no run id and no number of workers: equal work gives equal bytes. `made_with`: what only
+    affects the last bits of values. `rejects`: the digest of the rejects file; another file in its place is invalid.
     """
 
     format: Literal[1] = 1
@@ -30,23 +30,23 @@ class Receipt(Schema):
     #: The real path of the folder that the source's name is relative to.
     root: str
     split: int
-    #: Whether no rows of the input come after it.
+    #: Whether it contains the last rows of the input.
     last: bool
-    #: How many of its columns, the first, were carried from the input; the others are outputs.
+    #: How many of the first columns are keys, carried from the input; the others are outputs.
     num_keys: int
     rows_in: int
     rows_scored: int
     rows_rejected: int
     rejects: Sha256 | None
-    #: Of the rows scored, those that are out of the bounds of the bundle.
+    #: How many of the scored rows are out of the bounds of the bundle.
     out_of_bounds: int = 0
     made_with: dict[str, str]
     checksum: Sha256 | None = None
 
 
 class StageTotals(Schema):
-    """One stage of the run. `busy_s`: work, summed over threads. `waiting_s`: how long the run waited for
-    it; over all stages, with start-up and `other_s`, these are the wall time."""
+    """One stage of the run. `busy_s`: work, summed over threads. `waiting_s`: how long the run waited for it; summed
+    over all stages, with `startup_s` and `other_s`, this is the wall time."""
 
     busy_s: float
     waiting_s: float
@@ -55,8 +55,8 @@ class StageTotals(Schema):
 
 
 class PartRecord(Schema):
-    """One part file: a split of an input. `kept` where an earlier run had made it already. `receipt`: the checksum of
-    the receipt in the file that `sha256` is the digest of, so that a digest counts for no other part of that name."""
+    """One part file: a split of an input. `kept`: whether it was made by an earlier run. `receipt`: the checksum of the
+    receipt in the file with the digest `sha256`, so that the digest is not applied to another part of the same name."""
 
     target: str
     split: int
@@ -72,8 +72,8 @@ class PartRecord(Schema):
 
 
 class PartitionRecord(Schema):
-    """One input file: what became of it. `error` is set where it could not be read to its end; the parts before that
-    are kept."""
+    """One input file and its result. `error` is set if it could not be read to its end; the parts before that are
+    kept."""
 
     source: str
     path: str
@@ -90,27 +90,27 @@ class BundleRecord(Schema):
 
     path: str
     digest: Sha256
-    #: None where there was nothing to score, so that the model was not loaded.
+    #: None if there was nothing to score, so that the model was not loaded.
     golden_rows: int | None
     golden_source: Literal["model", "expected"] | None
     golden_largest_difference: float | None
 
 
 class HeadRecord(Schema):
-    """What the predictions of a head are, for evaluation. `columns`: their names in the output."""
+    """A head and its predictions, for evaluation. `columns`: their names in the output."""
 
     name: str
     task: str
     labels: list[bool | int | float | str] = []
     targets: list[str] = []
-    #: Of each column of quantiles, in order.
+    #: The quantile of each column, in order.
     quantiles: list[float] = []
     columns: list[str]
 
 
 class RunManifest(Schema):
-    """`_scoreline/run.json`: what was done, with what, and what it waited for. `status` is `running` from the moment
-    that parts may be replaced until the run ends; a run that is killed leaves it so."""
+    """`_scoreline/run.json`: what was done, with what, and what the run waited for. `status` is `running` from the time
+    when parts may be replaced until the run ends; if the run is killed, it stays `running`."""
 
     format: Literal[1] = 1
     run_id: str
@@ -143,5 +143,5 @@ class RunManifest(Schema):
     other_s: float
     stages: dict[str, StageTotals]
     verdict: str
-    #: Of every byte of the file before this line.
+    #: The digest of every byte of the file before this line.
     checksum: Sha256 | None = None

@@ -1,7 +1,7 @@
 """Preparation steps as they are written in bundle.json: numbers and categories, no code.
 
-Every step takes some columns and gives new ones, so that a column can go two ways. Numbers are float64 and applied
-in float64. The formulas are scikit-learn's (`pipeline/features/` has them), so results equal its `transform`.
+Every step takes some columns and adds new ones, so that a column can be used by several steps. Numbers are float64 and
+applied in float64. The formulas are scikit-learn's (`pipeline/features/` has them), so results equal its `transform`.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ Bounds = tuple[float, float]
 
 
 class Step(Schema):
-    """`features`: the columns it takes; `outputs`: those it gives, in order."""
+    """`features`: the columns that it takes; `outputs`: the columns that it adds, in order."""
 
     features: list[Name] = Field(min_length=1)
     outputs: list[Name] = Field(min_length=1)
@@ -31,7 +31,7 @@ class Step(Schema):
 
 
 class EachStep(Step):
-    """One column out for each column in; every list of numbers has one for each."""
+    """One output column for each input column; every list of numbers has one entry for each."""
 
     @model_validator(mode="after")
     def _one_number_per_feature(self) -> Self:
@@ -62,7 +62,7 @@ class RobustStep(EachStep):
 
 
 class MinMaxStep(EachStep):
-    """MinMaxScaler: x × scale + min, then clipped to `clip` where it is given."""
+    """MinMaxScaler: x × scale + min, then clipped to `clip` if it is set."""
 
     kind: Literal["minmax"] = "minmax"
     scale: list[float]
@@ -71,7 +71,7 @@ class MinMaxStep(EachStep):
 
 
 class MaxAbsStep(EachStep):
-    """MaxAbsScaler: x / scale, then clipped to `clip` where it is given."""
+    """MaxAbsScaler: x / scale, then clipped to `clip` if it is set."""
 
     kind: Literal["maxabs"] = "maxabs"
     scale: list[float]
@@ -87,7 +87,7 @@ class PowerStep(EachStep):
 
 
 class QuantileStep(EachStep):
-    """QuantileTransformer: the place of x among the quantiles, uniform or as a normal deviate."""
+    """QuantileTransformer: the rank of x among the quantiles, uniform or as a normal deviate."""
 
     kind: Literal["quantile"] = "quantile"
     distribution: Literal["uniform", "normal"]
@@ -102,21 +102,21 @@ class QuantileStep(EachStep):
 
 
 class BinarizeStep(EachStep):
-    """Binarizer: 1 where x > threshold, else 0."""
+    """Binarizer: 1 if x > threshold, else 0."""
 
     kind: Literal["binarize"] = "binarize"
     threshold: float
 
 
 class BinsStep(EachStep):
-    """KBinsDiscretizer: how many of a feature's inner edges lie at or below x."""
+    """KBinsDiscretizer: the number of a feature's inner edges that are at or below x."""
 
     kind: Literal["bins"] = "bins"
     edges: list[list[float]]
 
 
 class FunctionStep(EachStep):
-    """FunctionTransformer of one of numpy's functions."""
+    """FunctionTransformer with a function of numpy."""
 
     kind: Literal["function"] = "function"
     function: Literal[
@@ -126,21 +126,21 @@ class FunctionStep(EachStep):
 
 
 class ImputeStep(EachStep):
-    """SimpleImputer: a value in place of a missing one."""
+    """SimpleImputer: replaces missing values."""
 
     kind: Literal["impute"] = "impute"
     values: list[float | str]
 
 
 class MissingStep(EachStep):
-    """SimpleImputer's indicator: 1 where the value is missing, else 0."""
+    """SimpleImputer's indicator: 1 if the value is missing, else 0."""
 
     kind: Literal["missing"] = "missing"
 
 
 class Encoding(Schema):
-    """The categories of one feature, each with its code. `unknown`, `missing`: the code of a value that is none of
-    them, of no value at all; None makes the row a reject, `nan` leaves it missing."""
+    """The categories of one feature, each with its code. `unknown`: the code of a value that is not among them;
+    `missing`: the code of a missing value. None rejects the row, `nan` keeps the value missing."""
 
     categories: list[str] | list[float]
     codes: list[float]
@@ -164,10 +164,10 @@ class OrdinalStep(EachStep):
 
 
 class OneHotStep(Step):
-    """OneHotEncoder: a feature's code is the place of its 1 among the feature's columns, −1 is none."""
+    """OneHotEncoder: a feature's code is the index of the 1 among the feature's columns; −1 is all zeros."""
 
     kind: Literal["onehot"] = "onehot"
-    #: None at all where every feature has one category, and that is dropped: unknown ones are still found.
+    #: Empty if every feature has one category and it is dropped; unknown categories are still rejected.
     outputs: list[Name]
     encodings: list[Encoding]
     widths: list[Annotated[int, Field(ge=0)]]
@@ -177,7 +177,7 @@ class OneHotStep(Step):
         if not len(self.encodings) == len(self.widths) == len(self.features):
             raise ValueError(f"{len(self.encodings)} encodings for {len(self.features)} features")
         if sum(self.widths) != len(self.outputs):
-            raise ValueError(f"{len(self.outputs)} outputs, and widths {self.widths}")
+            raise ValueError(f"{len(self.outputs)} outputs, but the widths sum to {sum(self.widths)}")
         return self
 
 

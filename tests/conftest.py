@@ -207,3 +207,25 @@ def score(scoreline: Callable[..., Result], iris: Example, tmp_path: Path) -> Ca
         return scoreline("score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", *words)
 
     return call
+
+
+@pytest.fixture
+def four_files(tmp_path: Path, iris: Example) -> Path:
+    """Four files of Iris, two of them with a reject."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for n in range(4):
+        frame = iris.frame.assign(row_id=iris.frame["row_id"] + n)
+        if n % 2:
+            frame.loc[17, iris.features[0]] = np.nan
+        frame.to_parquet(folder / f"{n}.parquet", index=False)
+    return folder
+
+
+@pytest.fixture
+def score_four_files(
+    scoreline: Callable[..., Result], iris: Example, four_files: Path, tmp_path: Path
+) -> Callable[..., Result]:
+    """Run `scoreline score` on the four files, with output to tmp_path/out."""
+    words = ["--bundle", iris.bundle, "--input", four_files, "--output", tmp_path / "out", "--max-rejects", "9"]
+    return lambda *more: scoreline("score", *words, *more)

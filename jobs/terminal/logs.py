@@ -21,9 +21,9 @@ _NOT_FOR_TEXT = ("stages",)
 class _StderrHandler(logging.StreamHandler[Any]):
     """Writes to stderr without breaking a progress bar."""
 
-    def __init__(self, *, json: bool, run_id: str | None) -> None:
+    def __init__(self, *, json: bool) -> None:
         super().__init__(sys.stderr)
-        self.json, self.run_id = json, run_id
+        self.json = json
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
@@ -33,16 +33,17 @@ class _StderrHandler(logging.StreamHandler[Any]):
 
 
 def configure(log_format: LogFormat, level: str, run_id: str | None = None) -> structlog.stdlib.BoundLogger:
-    """Set up logging for this process and return the logger for events, bound to the run id, if there is one."""
+    """Set up logging for this process and return the logger for events. All lines have the run id, if there is one."""
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
     shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
     ]
     renderer: list[Any] = [_in_order, structlog.processors.JSONRenderer(ensure_ascii=False)]
     if not as_json:
         renderer = [_shorten, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="ts")]
-    handler = _StderrHandler(json=as_json, run_id=run_id)
+    handler = _StderrHandler(json=as_json)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -52,21 +53,29 @@ def configure(log_format: LogFormat, level: str, run_id: str | None = None) -> s
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)  # for other libraries
+    logging.captureWarnings(True)
     logging.getLogger("scoreline").setLevel(level.upper())
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
+    structlog.contextvars.clear_contextvars()
+    if run_id is not None:
+        structlog.contextvars.bind_contextvars(run_id=run_id)
+    return _logger()
+
+
+def _logger() -> structlog.stdlib.BoundLogger:
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("scoreline")
-    return logger if run_id is None else logger.bind(run_id=run_id)
+    return logger
 
 
 class EventLog:
     """Writes each event as a log line: its name, level and fields.
 
     Args:
-        logger: the logger that `configure` returns, optionally bound to a run id.
+        logger: the logger that `configure` returns.
     """
 
     def __init__(self, logger: structlog.stdlib.BoundLogger) -> None:
@@ -89,19 +98,36 @@ class CommandFailed(Event):
     exit_code: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InternalError(Event):
+    """An error that Scoreline did not raise on purpose; please report it."""
+
+    name: ClassVar[str] = "internal_error"
+    level: ClassVar[Level] = "error"
+    traceback: str
+
+
 def log_failure(message: str, exit_code: int) -> None:
     """Write the last line of a command that has failed."""
-    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("scoreline")
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, _StderrHandler) and handler.run_id is not None:
-            logger = logger.bind(run_id=handler.run_id)
-    EventLog(logger)(CommandFailed(message=message, exit_code=exit_code))
+    EventLog(_logger())(CommandFailed(message=message, exit_code=exit_code))
+
+
+def log_internal_error(traceback: str) -> None:
+    """Write a line with the traceback of an internal error."""
+    EventLog(_logger())(InternalError(traceback=traceback))
 
 
 def close() -> None:
-    """Remove the handler; the next command in this process sets up its own."""
+    """Remove the handler and the run id; the next command in this process sets up its own."""
     root = logging.getLogger()
     root.handlers = [handler for handler in root.handlers if not isinstance(handler, _StderrHandler)]
+    logging.captureWarnings(False)
+    structlog.contextvars.clear_contextvars()
+
+
+def is_configured() -> bool:
+    """Whether `configure` has set up the log of the current command."""
+    return any(isinstance(handler, _StderrHandler) for handler in logging.getLogger().handlers)
 
 
 def shows_json() -> bool:

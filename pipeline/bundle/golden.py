@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ..arrays import to_arrow, to_numpy
-from ..errors import BundleError, GoldenMismatchError, one_line
+from ..errors import BundleError, GoldenMismatchError, one_line, shape_text
 from ..records import Lists
 
 FEATURE, RAW, COLUMN = "feature:", "raw:", "column:"
@@ -175,7 +175,8 @@ def _matrix(values: pa.Array) -> NDArray[np.float64]:
 def _numbers(what: str, expected: NDArray[np.floating], got: NDArray[np.floating], wider: float, *, axis: int) -> float:
     """The largest difference. `axis`: 1 for a tolerance by the largest value of each row, 0 of each column."""
     if expected.shape != got.shape:
-        raise GoldenMismatchError(f"golden rows: {what} is {got.shape}, but {expected.shape} was expected")
+        shapes = f"{shape_text(got.shape)}, but {shape_text(expected.shape)}"
+        raise GoldenMismatchError(f"golden rows: {what} has the shape {shapes} was expected")
     equal = (expected == got) | (np.isnan(expected) & np.isnan(got))
     with np.errstate(invalid="ignore"):
         apart = np.where(equal, 0.0, np.abs(expected.astype(np.float64) - got.astype(np.float64)))

@@ -1,6 +1,7 @@
 """Resolves names of layers to the columns of their results. Does not import torch."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -27,8 +28,19 @@ class HiddenColumn:
     width: int
 
 
+def layer_names(layers: Sequence[tuple[str, str]]) -> list[str]:
+    """How layers are shown to users, in order: by the path of the module, as in `named_modules()`, or by the step if
+    the module is called several times or its path is the name of another step.
+
+    Args:
+        layers: of each layer its step and what the step calls.
+    """
+    times, steps = Counter(calls for _, calls in layers), {step for step, _ in layers}
+    return [calls if times[calls] == 1 and (calls == step or calls not in steps) else step for step, calls in layers]
+
+
 def hidden_columns(manifest: BundleManifest, names: Sequence[str]) -> list[HiddenColumn]:
-    """The columns for `--hidden`, in order: `hidden_<layer>`, or `hidden_<layer>_<member>` for every member of an
+    """The columns for `--hidden`, in order: `hidden_<step>`, or `hidden_<step>_<member>` for every member of an
     ensemble.
 
     Args:
@@ -50,11 +62,16 @@ def hidden_columns(manifest: BundleManifest, names: Sequence[str]) -> list[Hidde
                     "--hidden needs layers of a fixed width, and those of sequences vary in length; leave it out"
                 )
             layer = _found(member.layers if isinstance(member, GraphMember) else [], name)
-            column = f"hidden_{layer.name}_{index}" if several else f"hidden_{layer.name}"
+            column = column_name(layer.name, index if several else None)
             columns.append(HiddenColumn(name=column, member=index, node=layer.name, width=prod(layer.shape)))
     if len({column.name for column in columns}) < len(columns):
         raise UsageError(f"--hidden names a layer twice, among {', '.join(names)}")
     return columns
+
+
+def column_name(step: str, member: int | None) -> str:
+    """The column of a step, an identifier. `member`: its index in an ensemble."""
+    return f"hidden_{step}" if member is None else f"hidden_{step}_{member}"
 
 
 def hidden_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.Field]:
@@ -81,6 +98,6 @@ def _found(layers: Sequence[LayerRecord], name: str) -> LayerRecord:
         raise UsageError(
             f"--hidden {name!r} is called {len(by_name)} times; use one of {', '.join(layer.name for layer in by_name)}"
         )
-    known = [*dict.fromkeys(name for layer in layers for name in (layer.name, layer.calls))]
-    close = get_close_matches(name, known, n=3) or known[:3]
+    shown, steps = layer_names([(layer.name, layer.calls) for layer in layers]), [layer.name for layer in layers]
+    close = get_close_matches(name, shown, n=3) or get_close_matches(name, steps, n=3) or shown[:3]
     raise UsageError(f"--hidden {name!r} is not a layer; did you mean {', '.join(close)}? scoreline layers lists all")

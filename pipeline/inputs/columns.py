@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from ...schemas.inputs import Feature
 from ..arrow_types import is_bytes, is_list, is_number, is_text
-from ..errors import ColumnError, repeated
+from ..errors import ColumnError, listed, repeated
 
 
 def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Collection[str], source: str) -> None:
@@ -28,8 +28,8 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
         hint = (
             f"; {like[0]!r} is there, and names are matched exactly" if like else _header_hint(schema, features, text)
         )
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ColumnError(f"{source}: feature column {missing[0]!r}{more} is missing{hint}")
+        what = "feature column" if len(missing) == 1 else "feature columns"
+        raise ColumnError(f"{source}: {what} {listed(missing)} {'is' if len(missing) == 1 else 'are'} missing{hint}")
     for feature in features:
         if times[feature.name] > 1:
             raise ColumnError(f"{source}: feature column {feature.name!r} appears {repeated(times[feature.name])}")

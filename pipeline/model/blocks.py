@@ -6,6 +6,7 @@ from math import prod
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.graph import Graph
+from ..errors import counted
 from ..features.kinds import kind_of
 from ..tasks.tasks import task_of
 
@@ -52,8 +53,9 @@ def block_size(
     rows = max(FEWEST_ROWS, min(most, _power_of_two(BLOCK_BYTES[device_type] // (8 * num_features))))
     pass_rows = max(FEWEST_ROWS, min(rows, _power_of_two(PASS_BYTES[device_type] // (4 * widest))))
     reason = (
-        f"{num_features} features make blocks of {rows * num_features * 8 / (1 << 20):.3g} MiB, and a widest layer of"
-        f" {widest} takes {pass_rows * widest * 4 / (1 << 20):.3g} MiB in a pass of {pass_rows} rows on {device_type}"
+        f"blocks of {counted(num_features, 'feature')} take {rows * num_features * 8 / (1 << 20):.3g} MiB, and a widest"
+        f" layer of {widest} takes {pass_rows * widest * 4 / (1 << 20):.3g} MiB in a pass of {pass_rows} rows on"
+        f" {device_type}"
     )
     return BlockSize(rows=rows, pass_rows=pass_rows, reason=reason)
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ...schemas.heads import AnyHead
-from ..errors import BundleError
+from ..errors import BundleError, dtype_text, shape_text
+from ..tasks.named_errors import named_errors
 from ..tasks.tasks import task_of
 
 Call = Literal["arguments", "dict"]
@@ -35,7 +36,11 @@ def forward(
         if rows == 1:
             inputs = {name: torch.cat([tensor, tensor]) for name, tensor in inputs.items()}
         raw = call_model(model, inputs, call)
-        return {head.name: _head_output(raw, head, max(2, rows))[:rows] for head in heads}
+        found = {}
+        for head in heads:
+            with named_errors(head):
+                found[head.name] = _head_output(raw, head, max(2, rows))[:rows]
+        return found
 
 
 def _head_output(raw: Any, head: AnyHead, rows: int) -> Tensor:
@@ -45,7 +50,7 @@ def _head_output(raw: Any, head: AnyHead, rows: int) -> Tensor:
     output = select_output(raw, head.output)
     if output.ndim != 3 or output.shape[0] != rows or output.shape[2] != task_of(head).width:
         raise BundleError(
-            f"the model returns {tuple(output.shape)} for {rows} rows; tagging takes [rows, steps, labels], of"
+            f"the model returns {shape_text(output.shape)} for {rows} rows; tagging takes [rows, steps, labels], of"
             f" {task_of(head).width} labels"
         )
     return output
@@ -65,7 +70,7 @@ def head_output(raw: Any, which: int | str | list[int | str], rows: int) -> Tens
 def _by_row(output: Tensor, rows: int) -> Tensor:
     if output.ndim not in (1, 2) or output.shape[0] != rows:
         raise BundleError(
-            f"the model returns {tuple(output.shape)} for {rows} rows; it must return one row for each input row"
+            f"the model returns {shape_text(output.shape)} for {rows} rows; it must return one row for each input row"
         )
     return output.reshape(rows, -1)
 
@@ -79,20 +84,20 @@ def select_output(raw: Any, which: int | str) -> Tensor:
     """
     if isinstance(raw, Tensor):
         if which != 0:
-            raise BundleError(f"output {which!r} was chosen, but the model returns one tensor; leave output out")
+            raise BundleError(f"output is {which!r}, but the model returns one tensor; leave output out")
         chosen: Any = raw
         available = "one tensor"
     elif isinstance(raw, list | tuple):
         chosen = raw[which] if isinstance(which, int) and which < len(raw) else None
-        available = f"a tuple of {len(raw)}; choose output=0 to {len(raw) - 1}"
+        available = f"a tuple of {len(raw)}; set output to an index from 0 to {len(raw) - 1}"
     elif isinstance(raw, dict):
         chosen = raw.get(which)
-        available = f"a dict; choose output= one of {', '.join(map(repr, raw))}"
+        available = f"a dict; set output to one of its keys, {', '.join(map(repr, raw))}"
     else:
         raise BundleError(f"the model returns a {type(raw).__name__}; it must return tensors")
     if not isinstance(chosen, Tensor):
-        what = "" if chosen is None else f" but a {type(chosen).__name__}"
-        raise BundleError(f"output {which!r} of the model is not a tensor{what}; it returns {available}")
+        what = "does not exist" if chosen is None else f"is a {type(chosen).__name__}, not a tensor"
+        raise BundleError(f"output {which!r} of the model {what}; it returns {available}")
     if not chosen.is_floating_point():
         raise BundleError(
             f"output {which!r} of the model is {_described(chosen)}; scores, probabilities and predicted values must be"
@@ -109,10 +114,10 @@ def _others(raw: Any, chosen: Tensor) -> str:
         return "return scores from the model (for class labels, remove argmax; for numbers, call .float())"
     suitable = [name for name, value in others.items() if isinstance(value, Tensor) and value.is_floating_point()]
     listed = ", ".join(f"{name!r} is {_described(value)}" for name, value in others.items())
-    return f"of the other outputs, {listed}" + (f"; choose output={suitable[0]!r}" if suitable else "")
+    return f"of the other outputs, {listed}" + (f"; set output to {suitable[0]!r}" if suitable else "")
 
 
 def _described(value: Any) -> str:
     if not isinstance(value, Tensor):
         return f"a {type(value).__name__}, not a tensor"
-    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    return f"{dtype_text(value.dtype)} {shape_text(value.shape)}"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...schemas.heads import GENERATED, GenerationHead
 from ...schemas.inputs import AnyInput, SequenceInput
-from ..errors import BundleError
+from ..errors import BundleError, shape_text
 from ..features.kinds import kind_of
 from ..features.sequences import mask_of
 from ..records import Sequences
@@ -103,8 +103,8 @@ def _next(raw: Tensor, last: Tensor, head: GenerationHead) -> Tensor:
         raw = raw[torch.arange(len(last), device=raw.device), last]
     if raw.shape != (len(last), len(head.labels)):
         raise BundleError(
-            f"the step model returns {tuple(raw.shape)} for {len(last)} rows and {len(head.labels)} tokens; it must"
-            " return [rows, vocabulary], or [rows, steps, vocabulary]"
+            f"the step model returns {shape_text(raw.shape)} for {len(last)} rows and {len(head.labels)} tokens; it"
+            " must return [rows, vocabulary], or [rows, steps, vocabulary]"
         )
     return raw
 
@@ -113,8 +113,8 @@ def _check_sums(head: GenerationHead, logs: Tensor) -> None:
     """Raise BundleError for probabilities that do not sum to 1."""
     if not bool((torch.logsumexp(logs, dim=-1).abs() <= LOG_SUM_TOLERANCE).all()):  # NaN, of negative ones, included
         raise BundleError(
-            f"outputs={head.outputs!r}, but those of the next token do not sum to 1; pass outputs='logits' if they are"
-            " logits"
+            f"outputs is {head.outputs!r}, but those of the next token do not sum to 1; set outputs to 'logits' if they"
+            " are logits"
         )
 
 

@@ -19,12 +19,12 @@ class Option:
     """One option. `batch_size` is the line in a job file, `--batch-size` the flag, SCORELINE_BATCH_SIZE the variable.
 
     `help`: one line, in the imperative. `parse`: converts the text of a user to the value; raises ValueError.
-    `choices`: the allowed values, instead of `parse`. `switch`: `--name/--no-name`. `multiple`: may be repeated; a list
-    in a job file. `default`: as a user would write it; None where there is none, and `shown_default` describes what
-    applies then. `path`: relative to the job file, if it is in one. `part`, `field`: where the value is stored; `field`
-    defaults to the name of the option. `effect`: of another value on existing parts. `mark`: the value as an entry of
-    the fingerprint, None where it is off, so that a new option makes no part out of date. `recorded`: the value in
-    run.json.
+    `choices`: the allowed values, instead of `parse`. `number`: the value is an integer, which `parse` accepts as well
+    as text. `switch`: `--name/--no-name`. `multiple`: may be repeated; a list in a job file. `default`: as a user would
+    write it; None where there is none, and `shown_default` describes what applies then. `path`: relative to the job
+    file, if it is in one. `part`, `field`: where the value is stored; `field` defaults to the name of the option.
+    `effect`: of another value on existing parts. `mark`: the value as an entry of the fingerprint, None where it is
+    off, so that a new option makes no part out of date. `recorded`: the value in run.json.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Option:
     metavar: str = ""
     parse: Callable[[Any], Any] = text
     choices: tuple[str, ...] = ()
+    number: bool = False
     switch: bool = False
     multiple: bool = False
     required: bool = False

@@ -37,8 +37,7 @@ def _check(option: Option, value: Any) -> None:
         raise UsageError(f"{option.target}: {value!r} is neither True nor False")
     if option.multiple and not isinstance(value, list | tuple):
         raise UsageError(f"{option.target}: {value!r} is not a tuple; pass one, also for a single value")
-    counts = ("batch_size", "split_rows", "memory", "top_k")
-    if value is None or not (option.choices or option.name in counts):
+    if value is None or not (option.choices or option.number):
         return
     try:
         option.value(value)

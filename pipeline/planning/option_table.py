@@ -60,8 +60,8 @@ OPTIONS = (
     Option(
         name="keys",
         group="Columns",
-        help="Carry these columns through: all that are not features, or some. Names are taken as they are, spaces"
-        " included; write one that contains a comma into a job file's list.",
+        help="Columns to carry through unchanged: all that are not features, or a list of exact names, spaces included."
+        " Names that contain a comma can only be listed in a job file.",
         metavar="a,b|all|none",
         parse=values.keys,
         default="all",
@@ -98,6 +98,7 @@ OPTIONS = (
         help="Also write the K likeliest labels of each row.",
         metavar="K",
         parse=values.positive,
+        number=True,
         part="columns",
         effect="rescored",
         mark=lambda job: None if job.columns.top_k is None else str(job.columns.top_k),
@@ -143,8 +144,8 @@ OPTIONS = (
     Option(
         name="threshold",
         group="Columns",
-        help="Predict a label above this probability, or one label or head by its name; may be repeated. Of several"
-        " heads a label is named as HEAD.LABEL; quotes tell names apart: '\"a.b\"=0.3', 'a.\"b\"=0.3'.",
+        help="Predict labels whose probability is above this; NAME= limits it to one label or head; may be repeated."
+        " With several heads, a label is HEAD.LABEL; quote ambiguous names: '\"a.b\"=0.3', 'a.\"b\"=0.3'.",
         metavar="[NAME=]0.3",
         parse=values.threshold,
         multiple=True,
@@ -166,7 +167,7 @@ OPTIONS = (
     Option(
         name="precision",
         group="Computing",
-        help="Precision of the model: half precision pays on GPUs; int8 takes a quarter of the weights' memory.",
+        help="Precision of the model: half precision is faster on GPUs; int8 quarters the memory for weights.",
         choices=get_args(Precision),
         default="fp32",
         effect="rescored",
@@ -176,7 +177,7 @@ OPTIONS = (
     Option(
         name="compile",
         group="Computing",
-        help="Compile the model with torch.compile: needs a compiler and half a minute, and pays on long runs.",
+        help="Compile the model with torch.compile: needs a compiler and half a minute; worthwhile for long runs.",
         switch=True,
         default=False,
         effect="rescored",
@@ -186,7 +187,7 @@ OPTIONS = (
     Option(
         name="deterministic",
         group="Computing",
-        help="Refuse kernels whose last bits vary.",
+        help="Refuse kernels whose results vary in the last bits.",
         switch=True,
         default=False,
         effect="last bits",
@@ -195,7 +196,7 @@ OPTIONS = (
     Option(
         name="dedupe",
         group="Computing",
-        help="Score feature rows that repeat within a split once.",
+        help="Score rows with equal features only once in each split.",
         switch=True,
         default=False,
         effect="last bits",
@@ -207,6 +208,7 @@ OPTIONS = (
         help="Rows of one forward pass, as in 5000 or 64k.",
         metavar="auto|64k",
         parse=values.row_count,
+        number=True,
         default="auto",
         field="batch_rows",
         effect="last bits",
@@ -214,9 +216,10 @@ OPTIONS = (
     Option(
         name="split_rows",
         group="Computing",
-        help="Score and publish this many rows as one: what an interrupted run repeats at most.",
+        help="Rows to score and publish as a unit (a split); an interrupted run repeats only unfinished ones.",
         metavar="auto|1M",
         parse=values.row_count,
+        number=True,
         default="auto",
         effect="rescored",
     ),
@@ -226,6 +229,7 @@ OPTIONS = (
         help="Limit the bytes of the rows in flight, keys included.",
         metavar="2G",
         parse=values.size,
+        number=True,
         field="memory_bytes",
     ),
     Option(

@@ -11,9 +11,9 @@ import numpy as np
 
 from ...schemas.heads import Rescale
 from ...schemas.steps import AnyStep, Encoding, OrdinalStep
-from ..errors import BundleError
+from ..errors import BundleError, counted
 from ..features.numeric import FUNCTIONS
-from .fitted import SCALERS, Compiler, fitted_names, transform
+from .fitted import SCALER_NAMES, SCALERS, Compiler, fitted_names, transform
 from .parameters import Parameters
 
 if TYPE_CHECKING:
@@ -78,9 +78,8 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
     bare = [name for name in columns if compiler.is_text(name)]
     if bare:
         raise BundleError(
-            f"feature {bare[0]!r} is text, but is not encoded as numbers; pass"
-            f" inputs=Table([...], vocabularies={{{bare[0]!r}: [...]}}), or a scaler with an OrdinalEncoder or a"
-            " OneHotEncoder"
+            f"feature {bare[0]!r} is text, but is not encoded as numbers; list its words in the vocabularies of a"
+            " Table, or use a scaler with an OrdinalEncoder or a OneHotEncoder"
         )
     return Binding(
         steps=tuple(compiler.steps),
@@ -129,7 +128,7 @@ def _why(unknown: bool) -> str:
 
 def _vocabulary(compiler: Compiler, name: str, words: Sequence[str]) -> list[str]:
     if isinstance(words, str) or not compiler.is_text(name):
-        raise BundleError(f"vocabularies[{name!r}] must be a list of words, and the feature must be text in the sample")
+        raise BundleError(f"feature {name!r} has a vocabulary, so it must be text in the sample")
     encoding = Encoding(categories=[str(word) for word in words], codes=[float(at) for at in range(len(words))])
     return compiler.step(OrdinalStep, [name], 1, encodings=[encoding])
 
@@ -140,7 +139,7 @@ def _lookup(name: str, words: list[str]) -> Callable[["pd.DataFrame"], np.ndarra
     def reference(frame: "pd.DataFrame") -> np.ndarray:
         unknown = [word for word in frame[name] if word not in tokens]
         if unknown:
-            raise BundleError(f"the sample's {name!r} holds {unknown[0]!r}, which is not in its vocabulary")
+            raise BundleError(f"the sample's column {name!r} contains {unknown[0]!r}, which is not in its vocabulary")
         return np.array([[tokens[word]] for word in frame[name]])
 
     return reference
@@ -183,7 +182,7 @@ def bind_target(scaler: Any, width: int) -> tuple[list[Rescale], Callable[[np.nd
     if isinstance(scaler, Real) and not isinstance(scaler, bool):
         factor = float(scaler)
         if not 0 < factor < float("inf"):
-            raise BundleError(f"scaler: {scaler} is not a scale factor; pass a number above 0")
+            raise BundleError(f"scaler: {scaler} is not a scale factor; use a number above 0")
         return [Rescale(kind="maxabs", scale=[factor] * width)], lambda values: values * factor
     if kind == "FunctionTransformer":
         names = [name for name in FUNCTIONS if scaler.inverse_func is getattr(np, name)]
@@ -192,11 +191,11 @@ def bind_target(scaler: Any, width: int) -> tuple[list[Rescale], Callable[[np.nd
         return [Rescale(kind=names[0])], scaler.inverse_transform
     if kind not in SCALERS:
         raise BundleError(
-            f"scaler: {kind} cannot be saved for targets; supported are {', '.join(SCALERS)}, FunctionTransformer, and"
+            f"scaler: {kind} cannot be saved for targets; use one of {', '.join(SCALER_NAMES)}, FunctionTransformer, or"
             " a number that the target was divided by"
         )
     if getattr(scaler, "n_features_in_", None) != width:
-        raise BundleError(f"scaler: {kind} was not fitted on {width} {'target' if width == 1 else 'targets'}")
+        raise BundleError(f"scaler: {kind} was not fitted on {counted(width, 'target')}")
     if isinstance(scaler, Parameters):
         shift = scaler.numbers.get("mean", scaler.numbers.get("center", scaler.numbers.get("min")))
         kept = {"scale": scaler.numbers["scale"].tolist()} | ({} if shift is None else {"shift": shift.tolist()})

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...schemas.pack import ModelFile
-from ..errors import BundleError, one_line
+from ..errors import BundleError, listed, one_line
 from ..model.weights import read_weights
 from .archives import refuse_bomb
 
@@ -67,13 +67,14 @@ def _without_prefix(found: Mapping[str, Tensor], spec: ModelFile) -> dict[str, T
     outside = [name for name in kept if not name.startswith(prefix)]
     if outside and len(outside) == len(kept):
         raise BundleError(
-            f"no tensor name in {spec.weights} begins with weights_prefix {prefix!r}; the names are {_listed(outside)}"
+            f"no tensor name in {spec.weights} begins with weights_prefix {prefix!r}; the names are"
+            f" {listed(outside, _FEW)}"
         )
     if outside:
         raise BundleError(
-            f"{len(outside)} of the {len(kept)} tensor names in {spec.weights} do not begin with weights_prefix"
-            f" {prefix!r}: {_listed(outside)}; if the model does not need them, add under [model]: weights_ignore ="
-            f" [{', '.join(_quoted(name) for name in outside)}]"
+            f"of the {len(kept)} tensor names in {spec.weights}, {len(outside)} do not begin with weights_prefix"
+            f" {prefix!r}: {listed(outside, _FEW)}; if the model does not need them, add under [model]:"
+            f" weights_ignore = [{', '.join(_quoted(name) for name in outside)}]"
         )
     return {name.removeprefix(prefix): tensor for name, tensor in kept.items()}
 
@@ -91,11 +92,6 @@ def _hint(found: Collection[str], needed: Collection[str]) -> str:
         return ""
     prefix = max(endings, key=lambda one: (endings[one], -len(one)))
     return f'; {endings[prefix]} of its names begin with {prefix!r}: add under [model]: weights_prefix = "{prefix}"'
-
-
-def _listed(names: list[str]) -> str:
-    few = ", ".join(map(repr, names[:_FEW]))
-    return few if len(names) <= _FEW else f"{few} and {len(names) - _FEW} more"
 
 
 def _quoted(name: str) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...schemas.graph import Graph
 from ...schemas.members import AnyMember, ExportMember, GraphMember, ImportMember, OnnxMember, ScriptMember
-from ..errors import BundleError, one_line
+from ..errors import BundleError, dtype_text, one_line
 from ..graph.interpreter import build
 from ..graph.trace import trace
 from ..model.loading import LoadedMember, OnnxModel, load_export, load_import, load_script
@@ -50,7 +50,7 @@ def draft(model: Any, number: str, *, inputs: Sequence[str], num_arguments: int,
         BundleError: a module that cannot be saved as data, or a file that cannot be read or loaded.
     """
     if pruned is not None and not isinstance(model, nn.Module):
-        raise BundleError("prune= changes the layers of a module; pass the module itself, not a file or a factory")
+        raise BundleError("prune needs a module whose weights it can change, not a file or a factory")
     if isinstance(model, tuple) and len(model) == 2 and isinstance(model[0], str):
         return _imported(model[0], model[1], number)
     if isinstance(model, str | os.PathLike):
@@ -82,7 +82,7 @@ def _imported(factory: str, weights: Mapping[str, Tensor], number: str) -> Draft
 def _file(path: Path, number: str, inputs: Sequence[str]) -> Draft:
     kind = SUFFIXES.get(path.suffix.lower())
     if kind is None:
-        raise BundleError(f"model file {str(path)!r} must be one of {', '.join(SUFFIXES)}")
+        raise BundleError(f"model file {str(path)!r} has an unknown suffix; use one of {', '.join(SUFFIXES)}")
     try:
         data = read_plain(path)
     except OSError as error:
@@ -114,7 +114,7 @@ def _frozen(model: Any) -> nn.Module:
         ) from error
     dtypes = {p.dtype for p in frozen.parameters() if p.is_floating_point()} - {torch.float32}
     if dtypes:
-        raise BundleError(f"the model's parameters are {dtypes.pop()}; call model.float() before saving")
+        raise BundleError(f"the model's parameters are {dtype_text(dtypes.pop())}; call model.float() before saving")
     return frozen
 
 

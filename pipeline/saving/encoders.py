@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...schemas.steps import Encoding
-from ..errors import BundleError
+from ..errors import BundleError, listed
 
 
 def encoding(fitted: Any, at: int, code: Callable[[np.ndarray], float]) -> Encoding:
@@ -18,7 +18,7 @@ def encoding(fitted: Any, at: int, code: Callable[[np.ndarray], float]) -> Encod
     text = any(isinstance(value, str) for value in categories)
     known = _probe(fitted, at, categories, code) if categories else []
     if known is None or "nan" in known:
-        raise BundleError(f"{type(fitted).__name__} does not encode its own categories {categories[:3]}")
+        raise BundleError(f"{type(fitted).__name__} does not encode its own categories, {listed(categories, 3)}")
     # An encoder distinguishes None and NaN, which are both null in a file; the one that it was fitted with is used.
     missing = None if any(value is None for value in own) else np.nan
     unknown_code = _probe(fitted, at, ["\x00 never seen \x00" if text else _unknown_number(categories)], code)

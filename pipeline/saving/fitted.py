@@ -26,7 +26,7 @@ from ...schemas.steps import (
     RobustStep,
     StandardStep,
 )
-from ..errors import BundleError, one_line
+from ..errors import BundleError, dtype_text, one_line
 from ..features.numeric import FUNCTIONS
 from .encoders import encoding
 from .parameters import Parameters
@@ -142,7 +142,8 @@ def _binarizer(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
 
 def _bins(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     if fitted.dtype not in (None, np.float64):
-        raise BundleError(f"KBinsDiscretizer with dtype={fitted.dtype!r} cannot be saved; fit it without dtype")
+        dtype = dtype_text(np.dtype(fitted.dtype))
+        raise BundleError(f"KBinsDiscretizer with dtype {dtype} cannot be saved; fit it without dtype")
     edges = [_numbers(column[1:-1]) for column in fitted.bin_edges_]
     outputs = to.step(BinsStep, inputs, len(inputs), edges=edges)
     return outputs if fitted.encode == "ordinal" else to.add(fitted._encoder, outputs)
@@ -167,7 +168,7 @@ def _function(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
 def _imputer(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     marker = fitted.missing_values
     if not (marker is None or (isinstance(marker, float) and np.isnan(marker)) or str(marker) == "<NA>"):
-        raise BundleError(f"SimpleImputer with missing_values={marker!r} cannot be saved; use NaN, None or NA")
+        raise BundleError(f"SimpleImputer with missing_values {marker!r} cannot be saved; use NaN, None or NA")
     statistics = list(fitted.statistics_)
     kept = [at for at, value in enumerate(statistics) if fitted.keep_empty_features or value == value]
     values = [value if to.is_text(inputs[at]) else float(value) for at, value in enumerate(statistics) if at in kept]
@@ -254,7 +255,8 @@ _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
 }
 _SUPPORTED = [name for name in _READERS if name != "Parameters"]
 #: Scalers of one column to one column: bound by name, and kept in the order of the features.
-SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Parameters")
+SCALER_NAMES = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
+SCALERS = (*SCALER_NAMES, "Parameters")
 
 
 def fitted_names(transformer: Any, features: Sequence[str]) -> list[str]:

@@ -18,7 +18,8 @@ from ...schemas.heads import (
     TaggingHead,
 )
 from ...schemas.specs.tasks import AnyTask, Binary, Generation, Multiclass, Multilabel, Regression, Tagging
-from ..errors import BundleError, one_line
+from ...schemas.specs.values import shown
+from ..errors import BundleError, counted, one_line
 from .binding import bind_target
 from .specs import ONLY_TASK, problem, task_label
 
@@ -61,8 +62,8 @@ def _make_head(name: str, task: AnyTask) -> NamedHead:
             return _without_unit(_generation(name, task))
     least, most = _LABELS.get(type(task), (2, None))
     if len(task.labels) < least or (most is not None and len(task.labels) > most):
-        takes = f"{least} labels" if least == most else f"at least {least}"
-        raise BundleError(f"labels: {task.kind} takes {takes}, not {len(task.labels)}: {_shown(task.labels)}")
+        takes = counted(least, "label") if least == most else f"at least {least}"
+        raise BundleError(f"labels: {task.kind} takes {takes}, not {len(task.labels)}: {shown(task.labels)}")
     common: dict[str, Any] = {
         "name": name,
         "output": task.output,
@@ -79,12 +80,6 @@ def _make_head(name: str, task: AnyTask) -> NamedHead:
             return _without_unit(MultilabelHead(**common, thresholds=_each(task)))
         case Tagging():
             return _without_unit(TaggingHead(**common))
-
-
-def _shown(labels: Sequence[Any]) -> str:
-    """Labels for a message, truncated."""
-    text = repr(list(labels))
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _without_unit(head: AnyHead) -> NamedHead:
@@ -109,13 +104,8 @@ def _regression(name: str, task: Regression) -> NamedHead:
 
 def _generation(name: str, task: Generation) -> GenerationHead:
     words = list(task.vocabulary)
-    twice = [word for at, word in enumerate(words) if word in words[:at]]
-    if twice:
-        raise BundleError(
-            f"vocabulary: {twice[0]!r} appears twice; a word's token is its index, so list each word once"
-        )
     if len(words) < 2:
-        raise BundleError(f"vocabulary: generation takes at least 2 words, not {len(words)}: {_shown(words)}")
+        raise BundleError(f"vocabulary: generation takes at least 2 words, not {len(words)}: {shown(words)}")
     for field, word in (("start", task.start), ("end", task.end)):
         if word is not None and (type(word), word) not in {(type(one), one) for one in words}:
             raise BundleError(f"{field}: {word!r} is not in the vocabulary")
@@ -139,13 +129,12 @@ def _each(task: Multilabel) -> list[float]:
         by_name = {str(label): value for label, value in task.threshold.items()}
         unknown = by_name.keys() - {str(label) for label in task.labels}
         if unknown:
-            raise BundleError(f"threshold: {min(unknown)!r} is not a label; the labels are {_shown(task.labels)}")
+            raise BundleError(f"threshold: {min(unknown)!r} is not a label; the labels are {shown(task.labels)}")
         return [float(by_name.get(str(label), 0.5)) for label in task.labels]
     if isinstance(task.threshold, Sequence):
         if len(task.threshold) != len(task.labels):
-            raise BundleError(
-                f"threshold: has {len(task.threshold)} numbers for {len(task.labels)} labels; pass one for each"
-            )
+            numbers, labels = counted(len(task.threshold), "number"), counted(len(task.labels), "label")
+            raise BundleError(f"threshold: {numbers} for {labels}; list one for each")
         return list(task.threshold)
     return [task.threshold] * len(task.labels)
 
@@ -154,7 +143,7 @@ def _reject(task: AnyTask, *, has_bounds: bool) -> bool:
     """Whether rows that are out of bounds are rejected."""
     out_of_bounds = None if isinstance(task, Generation) else task.out_of_bounds
     if out_of_bounds is not None and not has_bounds:
-        raise BundleError(f"out_of_bounds: {out_of_bounds!r} has no effect without bounds=; pass bounds= as well")
+        raise BundleError(f"out_of_bounds: {out_of_bounds!r} has no effect without bounds; set bounds as well")
     return out_of_bounds == "reject"
 
 
@@ -170,9 +159,8 @@ def _target_bounds(task: Regression) -> Bounds | None:
     width = max(1, len(task.targets))
     pairs = np.array(task.bounds, dtype=np.float64).reshape(-1, 2)
     if len(pairs) != width:
-        found = "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
         raise BundleError(
-            f"bounds: {found} of (low, high) for {width} {'target' if width == 1 else 'targets'}; pass one for each"
+            f"bounds: {counted(len(pairs), 'pair')} of low and high for {counted(width, 'target')}; list one for each"
         )
     low = np.where(np.isnan(pairs[:, 0]), -np.inf, pairs[:, 0])
     high = np.where(np.isnan(pairs[:, 1]), np.inf, pairs[:, 1])

@@ -22,6 +22,7 @@ from .specs import columns_of, problem
 
 #: Limits for golden rows with images or lists, since golden rows are replayed before every run.
 MAX_IMAGES, MAX_SEQUENCES, IMAGES_BYTES = 32, 64, 64 << 20
+NEEDS_VOCABULARY = "contains lists of words; use a TokenSequence (kind 'tokens') with a vocabulary"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +66,7 @@ def bind_inputs(specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any) -> 
     lookups, tokens = described(lambda: vocabulary_steps(specs, words, features))
     plain = [name for name in names if name not in images | lists]
     if not plain and scaler is not None:
-        raise BundleError("scaler= needs columns of a Table, and the model takes none")
+        raise BundleError("scaler needs columns of a Table, and the model takes none")
     binding = None
     if plain:
         text = [feature.name for feature in features if feature.dtype == "text"]
@@ -129,12 +130,12 @@ def refuse_other_kinds(specs: Mapping[str, AnyInputSpec], features: Sequence[Fea
         is_list, is_image = feature.dtype in ("numbers", "words"), feature.dtype == "image"
         if is_list and kind not in (TokenSequence, FloatSequence):
             raise BundleError(
-                f"column {name!r} holds lists; pass inputs=TokenSequence({name!r}, longest=64) for words or tokens, or"
-                f" FloatSequence([{name!r}], longest=64) for numbers"
+                f"column {name!r} contains lists; describe it in inputs by a TokenSequence (kind 'tokens') for words or"
+                " tokens, or a FloatSequence (kind 'floats') for numbers"
             )
         if is_image and kind is not Image:
             raise BundleError(
-                f"column {name!r} holds bytes; if they are images, pass inputs=Image({name!r}, size=(224, 224))"
+                f"column {name!r} contains bytes; if they are images, describe it in inputs by an Image (kind 'image')"
             )
         if kind in (TokenSequence, FloatSequence) and not is_list:
             raise BundleError(f"column {name!r} is {feature.dtype}, but {kind.__name__} takes lists")
@@ -167,16 +168,16 @@ def vocabulary_steps(
     for spec in specs.values():
         if isinstance(spec, FloatSequence) and hold_words & {*spec.columns}:
             name = min(hold_words & {*spec.columns})
-            raise BundleError(f"column {name!r} holds lists of words; pass TokenSequence({name!r}, vocabulary=[...])")
+            raise BundleError(f"column {name!r} {NEEDS_VOCABULARY}")
         if not isinstance(spec, TokenSequence):
             continue
         name, known, unknown = spec.column, list(spec.vocabulary), words.unknown.get(spec.column)
         if name not in hold_words:
             if known or unknown is not None:
-                raise BundleError(f"column {name!r} holds lists of numbers; vocabulary and unknown are for words")
+                raise BundleError(f"column {name!r} contains lists of numbers; vocabulary and unknown are for words")
             continue
         if not known:
-            raise BundleError(f"column {name!r} holds lists of words; pass TokenSequence({name!r}, vocabulary=[...])")
+            raise BundleError(f"column {name!r} {NEEDS_VOCABULARY}")
         if unknown is not None and unknown not in known:
             raise BundleError(f"unknown: {unknown!r} of column {name!r} is not in its vocabulary")
         made[name] = f"{name}#1"
@@ -244,4 +245,9 @@ def _image(name: str, spec: Image) -> ImageInput:
 def _sequence(
     name: str, spec: TokenSequence | FloatSequence, columns: list[str], dtype: Literal["float32", "int64"]
 ) -> SequenceInput:
+    if spec.pad != 0 and spec.mask is None:
+        raise BundleError(
+            f"input {name!r}: pad: {spec.pad} has no effect without mask, since only lists of the same length are"
+            " batched together; set mask as well, or leave pad out"
+        )
     return SequenceInput(name=name, columns=columns, dtype=dtype, longest=spec.longest, mask=spec.mask, pad=spec.pad)

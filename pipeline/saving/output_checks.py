@@ -24,8 +24,8 @@ def refuse_double_activation(graph: Graph | None, head: AnyHead) -> None:
     gives = {"Sigmoid": "probabilities", "Softmax": "probabilities", "LogSigmoid": "log_probabilities"}.get(last)
     if gives is not None:
         raise BundleError(
-            f"the model ends in {last}: its outputs are {gives}, and outputs='logits' would apply it again;"
-            f" pass outputs={gives!r}"
+            f"the model ends in {last}: its outputs are {gives}, and outputs 'logits' would apply it again;"
+            f" set outputs to {gives!r}"
         )
 
 
@@ -54,19 +54,19 @@ def check_values(head: AnyHead, values: Tensor, *, opaque: bool) -> None:
     ):
         raise BundleError(
             "every output of the sample is between 0 and 1, so the model's outputs are probabilities, and"
-            " outputs='logits' would apply the sigmoid again; pass outputs='probabilities'"
+            " outputs 'logits' would apply the sigmoid again; set outputs to 'probabilities'"
         )
     if task.outputs == "logits" and in_range and sums_to_one:
         raise BundleError(
-            "the model's outputs are probabilities (every row sums to 1), and outputs='logits' would apply"
-            " the softmax again; pass outputs='probabilities'"
+            "the model's outputs are probabilities (every row sums to 1), and outputs 'logits' would apply"
+            " the softmax again; set outputs to 'probabilities'"
         )
     if task.outputs == "probabilities" and not (in_range and (sums_to_one or apart)):
         raise BundleError(
-            f"outputs='probabilities', but the sample's outputs are between {values.min():.4g} and"
-            f" {values.max():.4g}{'' if apart else ' or do not sum to 1'}; did you mean outputs='logits'?"
+            f"outputs is 'probabilities', but the sample's outputs are between {values.min():.4g} and"
+            f" {values.max():.4g}{'' if apart else ' or do not sum to 1'}; did you mean 'logits'?"
         )
     if task.outputs == "log_probabilities" and bool((values > 1e-4).any()):
         raise BundleError(
-            f"outputs='log_probabilities', but an output is {values.max():.4g}, above 0; did you mean outputs='logits'?"
+            f"outputs is 'log_probabilities', but an output is {values.max():.4g}, above 0; did you mean 'logits'?"
         )

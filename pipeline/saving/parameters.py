@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BundleError, one_line
+from ..errors import BundleError, counted, one_line, shape_text
 from .archives import refuse_bomb
 
 Kind = Literal["standard", "minmax", "maxabs", "robust"]
@@ -141,7 +141,8 @@ def _columns(found: Mapping[str, Any], number: int, name: str) -> tuple[str, ...
         return None
     columns = tuple(map(str, np.asarray(given).reshape(-1).tolist()))
     if len(columns) != number:
-        raise BundleError(f"{name} names {len(columns)} columns in feature_names_in_, but has numbers for {number}")
+        named = counted(len(columns), "column")
+        raise BundleError(f"{name} names {named} in feature_names_in_, but has numbers for {number}")
     return columns
 
 
@@ -177,7 +178,7 @@ def _column(value: Any) -> NDArray[np.float64]:
     if array.ndim == 2 and array.shape[0] == 1:
         array = array[0]
     if array.ndim > 1:
-        raise ValueError(f"one of them has the shape {array.shape}, not one number per column")
+        raise ValueError(f"one of them has the shape {shape_text(array.shape)}, not one number per column")
     if not np.isfinite(array).all():
         raise ValueError("one of them is not finite")
     return array.reshape(-1)
@@ -186,7 +187,7 @@ def _column(value: Any) -> NDArray[np.float64]:
 def _pair(value: Any) -> tuple[float, float]:
     low, high = (float(end) for end in value)
     if not low < high:
-        raise ValueError(f"({low:g}, {high:g}) is not a range")
+        raise ValueError(f"{low:g} to {high:g} is not a range")
     return low, high
 
 

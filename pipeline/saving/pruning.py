@@ -5,6 +5,7 @@ model is not faster, but it compresses better. Independent of bundles.
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+from ...schemas.specs.values import shown
 from ..errors import BundleError
 
 PRUNED = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -17,10 +18,10 @@ def prune(module: nn.Module, share: float) -> nn.Module:
         BundleError: `share` is not between 0 and 1, or the module has no such layer.
     """
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
-        raise BundleError(f"prune={share!r} is not above 0 and below 1; pass a share such as prune=0.5")
+        raise BundleError(f"prune: {shown(share)} is not above 0 and below 1; use a share such as 0.5")
     layers = [layer for layer in module.modules() if isinstance(layer, PRUNED)]
     if not layers:
-        raise BundleError("prune= needs Linear or Conv layers, and the model has none")
+        raise BundleError("prune needs Linear or Conv layers, and the model has none")
     for layer in layers:
         torch_prune.l1_unstructured(layer, "weight", amount=share)  # type: ignore[no-untyped-call]
         torch_prune.remove(layer, "weight")  # type: ignore[no-untyped-call]

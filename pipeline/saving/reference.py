@@ -12,9 +12,10 @@ from torch import Tensor
 from ...schemas.bundle import BundleManifest
 from ...schemas.heads import AnyHead
 from ...schemas.inputs import AnyInput, Feature
+from ...schemas.specs.values import shown
 from ...schemas.steps import AnyStep
 from ..bundle.heads import head_fields
-from ..errors import BundleError, one_line
+from ..errors import BundleError, counted, one_line, shape_text
 from ..features.kinds import kind_of
 from ..graph.facts import indices_of
 from ..model.forward import Call, call_model, head_output, select_output
@@ -25,6 +26,7 @@ from ..options import ColumnOptions
 from ..records import Inputs, Sequences
 from ..records import Sequences as Steps
 from ..tasks.decode import check_shape, decode_head
+from ..tasks.named_errors import named_errors
 from ..tasks.tasks import task_of
 from .binding import Binding
 from .draft import Draft
@@ -57,8 +59,8 @@ def choices_of(
         types = [known.get(kind, kind) for kind in first.module.input_types]
         if set(types) - set(known.values()) or len(types) != len(takes):
             raise BundleError(
-                f"the ONNX model takes {first.module.input_types}, but the bundle passes {len(takes)} inputs, each"
-                " tensor(float) or tensor(int64)"
+                f"the ONNX model takes {', '.join(first.module.input_types)}, but the bundle passes"
+                f" {counted(len(takes), 'input')}, each tensor(float) or tensor(int64)"
             )
     choices: list[list[AnyInput]] = []
     for entry in entries:
@@ -105,17 +107,18 @@ def reference_outputs(
             width = values.shape[1] // len(drafts)
             for index, one in enumerate(drafts):
                 own = values[:, index * width : (index + 1) * width]
-                check_values(head, own, opaque=one.loaded.graph is None)
+                with named_errors(head):
+                    check_values(head, own, opaque=one.loaded.graph is None)
         return raw, entries
     given = [f"{getattr(e, 'dtype', 'float32')} {_shape(inputs[e.name])}" for e in choices[-1]]
     assert problem is not None, "there is at least one choice of types"
     raise BundleError(f"the model fails on the sample, {', '.join(given)}: {one_line(problem)}") from problem
 
 
-def _shape(given: Tensor | Steps) -> list[int | str]:
+def _shape(given: Tensor | Steps) -> str:
     if isinstance(given, Steps):
-        return ["rows", "steps", *given.values.shape[1:]]
-    return [max(len(given), MIN_ROWS), *given.shape[1:]]
+        return shape_text(["rows", "steps", *given.values.shape[1:]])
+    return shape_text([max(len(given), MIN_ROWS), *given.shape[1:]])
 
 
 def has_sequences(entries: Sequence[AnyInput]) -> bool:
@@ -133,8 +136,10 @@ def _run_batch(drafts: Sequence[Draft], inputs: Inputs, call: Call, heads: Seque
     ]
     for head in heads:
         widths = [raw[head.name].shape[1] for raw in each]
-        if len(set(widths)) > 1:
-            raise BundleError(f"the members return different numbers of outputs: {widths}; they must be equal")
+        with named_errors(head):
+            if len(set(widths)) > 1:
+                numbers = " and ".join(map(str, widths))
+                raise BundleError(f"the members return different numbers of outputs: {numbers}; they must be equal")
     return {head.name: torch.cat([raw[head.name] for raw in each], dim=1)[:rows] for head in heads}
 
 
@@ -163,10 +168,12 @@ def _run_model(
         raw = call_model(one.reference, tensors, call)
         found = {}
         for head in heads:
-            if not isinstance(head.output, list):
-                check_shape(head, select_output(raw, head.output), rows)
-            values = head_output(raw, head.output, rows)
-            check_shape(head, values, rows)
+            with named_errors(head):
+                task = task_of(head)
+                if not isinstance(head.output, list):
+                    task.check_shape(select_output(raw, head.output), rows)
+                values = head_output(raw, head.output, rows)
+                task.check_shape(values, rows)
             found[head.name] = values.float()
     return found
 
@@ -184,7 +191,7 @@ def rows_within_bounds(manifest: BundleManifest, rows: Sample, raw: Raw) -> tupl
             if found.out_of_bounds is not None:
                 keep &= ~found.out_of_bounds
     if not bool(keep.any()):
-        raise BundleError("every prediction of the sample is out of bounds and would be rejected; widen bounds=")
+        raise BundleError("every prediction of the sample is out of bounds and would be rejected; widen bounds")
     kept = keep.nonzero()[:, 0]
     return rows.only(kept.numpy()), {name: values[kept] for name, values in raw.items()}
 
@@ -202,7 +209,8 @@ def golden_columns(manifest: BundleManifest, named: Sequence[NamedHead], raw: Ra
             what = ", or its variance or deviation negative" if getattr(head, "spread", None) else ""
             found = values[row : row + 1]
             numbers = (found.values if isinstance(found, Steps) else found[0]).tolist()
-            raise BundleError(f"the model's output for sample row {row} is not finite{what}: {numbers}")
+            with named_errors(head):
+                raise BundleError(f"the model's output for sample row {row} is not finite{what}: {shown(numbers)}")
         made = list(decoded.columns)
         unit = task_of(head).in_own_unit(values, members, one.to_unit)
         made[: len(unit)] = [pa.array(column) for column in unit]

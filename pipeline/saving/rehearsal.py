@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...schemas.bundle import BundleManifest, Ensemble, Pruning
 from ...schemas.heads import AnyHead
+from ...schemas.inputs import SequenceInput
 from ..bundle.golden import ABSOLUTE, RELATIVE, GoldenRows
 from ..errors import BundleError, GoldenMismatchError, ModelFailedError
 from ..features.kinds import kind_of
@@ -16,7 +17,7 @@ from ..model.devices import Cpu
 from ..options import ColumnOptions
 from ..records import Lists
 from ..records import Sequences as Steps
-from ..scoring.loaded import on_device
+from ..scoring.loaded import LoadedBundle, on_device
 from ..scoring.replay import raw_and_columns, settle_layout
 from ..tasks.decode import decode_head
 from ..tasks.tasks import task_of
@@ -29,6 +30,10 @@ EXTRA_STEPS = 3
 PADDING = (
     "the model's output for a list changes with the padding after it; use the mask wherever steps are combined, or"
     " leave mask out, so that only lists of the same length are batched together"
+)
+PADS = (
+    "padded steps are computed as well, even if a mask excludes them, so use a pad that the model accepts, such as a"
+    " token that its Embedding has"
 )
 
 
@@ -86,18 +91,21 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
     """
     members = [each.loaded for each in drafts]
     loaded = on_device(manifest, members, Cpu())
+    padded = [entry for entry in manifest.inputs if isinstance(entry, SequenceInput) and entry.mask is not None]
     try:
         settle_layout(loaded, golden)
+        if padded:
+            _rehearse_padding(loaded, golden)
     except GoldenMismatchError as error:
-        if manifest.golden.source == "model" and any(kind_of(entry).masked for entry in manifest.inputs):
+        if manifest.golden.source == "model" and padded:
             raise BundleError(f"{PADDING} ({error})") from error
         raise
-    if any(kind_of(entry).masked for entry in manifest.inputs):
-        loaded.members.passes.extra = EXTRA_STEPS
-        raw, _ = raw_and_columns(loaded, golden.features)
-        if not all(_rows_match(got, golden.raw[name], 0, golden.features.num_rows) for name, got in raw.items()):
-            raise BundleError(PADDING)
-        loaded.members.passes.extra = 0
+    except ModelFailedError as error:
+        if padded:  # it has scored the same lists one by one
+            pads = " and ".join(f"pad {entry.pad} (input {entry.name!r})" for entry in padded)
+            reason = str(error).removeprefix("the model fails: ")
+            raise BundleError(f"the model fails on lists that are padded with {pads}: {reason}; {PADS}") from error
+        raise
     num_rows = golden.features.num_rows
     for start, stop in ((0, 1), (1, 1 + num_rows // 3), (1 + num_rows // 3, num_rows)):
         part = golden.features.slice(start, stop - start)
@@ -114,6 +122,15 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
                     " dim=0, a BatchNorm without running statistics); each row must be independent"
                 )
     return loaded.members.passes.contiguous
+
+
+def _rehearse_padding(loaded: LoadedBundle, golden: GoldenRows) -> None:
+    """Replay the golden rows with additional padding, which must not change the outputs."""
+    loaded.members.passes.extra = EXTRA_STEPS
+    raw, _ = raw_and_columns(loaded, golden.features)
+    if not all(_rows_match(got, golden.raw[name], 0, golden.features.num_rows) for name, got in raw.items()):
+        raise BundleError(PADDING)
+    loaded.members.passes.extra = 0
 
 
 def _rows_match(got: NDArray[np.float32] | Lists, whole: NDArray[np.float32] | Lists, start: int, stop: int) -> bool:

@@ -16,7 +16,7 @@ from ...schemas.steps import AnyStep
 from ..arrow_types import is_bytes, is_list
 from ..bundle.columns import output_fields
 from ..bundle.golden import MOST_ROWS
-from ..errors import BundleError, ColumnError, one_line
+from ..errors import BundleError, ColumnError, counted, one_line, shape_text
 from ..features.kinds import kind_of
 from ..features.program import origins
 from ..features.tensors import scale_batch
@@ -144,8 +144,8 @@ def _table(given: Any, names: Sequence[str]) -> pa.Table:
     array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     if array.ndim != 2 or array.shape[1] != len(names):
         raise BundleError(
-            f"the sample is an array of shape {array.shape}, but there are {len(names)} features; pass raw rows as"
-            " [rows, features], or a table with the features by name"
+            f"the sample is an array of shape {shape_text(array.shape)} for {counted(len(names), 'feature')}; pass raw"
+            " rows as [rows, features], or a table with the features by name"
         )
     columns = {name: np.ascontiguousarray(array[:, index]) for index, name in enumerate(names)}
     return pa.table({name: pa.array(values) for name, values in columns.items()})

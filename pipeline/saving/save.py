@@ -26,6 +26,7 @@ from ..model.modes import pinned
 from ..options import ColumnOptions
 from ..ordered import refuse_unordered
 from ..tasks.decode import raw_arrays
+from ..tasks.named_errors import named_errors
 from ..tasks.tasks import task_of
 from .draft import Draft, draft
 from .fitted import fitted_in_float32
@@ -124,7 +125,8 @@ def _run_sample(
     drafts = _drafts(models, takes, call, prune)
     for each in drafts:
         for head in heads:
-            refuse_double_activation(each.loaded.graph, head)
+            with named_errors(head):
+                refuse_double_activation(each.loaded.graph, head)
     choices = choices_of(drafts, bound.inputs, takes, call, bound.steps, bound.features)
     combined = None if ensemble is None else _combination(len(drafts), heads, ensemble)
     raw, entries = reference_outputs(drafts, bound.reference, choices, call, heads)
@@ -157,13 +159,13 @@ def _combination(members: int, heads: Sequence[AnyHead], spec: EnsembleSpec) -> 
     spreads = [head.name for head in heads if getattr(head, "spread", None) is not None]
     if spec.std and spreads:
         raise BundleError(
-            "Ensemble: std=True and Regression(spread=) would both write prediction_std; leave std out: the spread then"
-            " includes the difference between the members"
+            "Ensemble: std and the spread of a regression would both write prediction_std; leave std out: the spread"
+            " then includes the difference between the members"
         )
     classes = [head.task for head in heads if task_of(head).labels]
     combine = spec.combine or ("probability" if classes else "mean")
     if (combine == "mean") == bool(classes):
-        raise BundleError(f"Ensemble: combine={combine!r} does not support {classes[0] if classes else 'regression'}")
+        raise BundleError(f"Ensemble: combine {combine!r} does not support {classes[0] if classes else 'regression'}")
     return described(lambda: Ensemble(combine=combine, std=spec.std))
 
 
@@ -187,7 +189,8 @@ def _describe(bound: BoundInputs, sample_run: _SampleRun, heads: Sequence[AnyHea
     )
     written = [field.name for field in output_fields(manifest, ColumnOptions())]
     if len(set(written)) < len(written):
-        raise BundleError(f"two output columns would have the same name, among {written}")
+        twice = next(name for at, name in enumerate(written) if name in written[:at])
+        raise BundleError(f"two output columns would have the name {twice!r}; rename the task, label or target")
     return manifest
 
 

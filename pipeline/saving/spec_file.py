@@ -15,6 +15,7 @@ from ...schemas.pack import (
     RegressionOfFiles,
     ScalerFile,
 )
+from ...schemas.specs.values import shown
 from ..errors import BundleError, one_line
 from ..storage.toml import read_toml
 from .specs import LINES, field_names, nearest, validated
@@ -88,11 +89,12 @@ def _one(kinds: Sequence[type[Any]], given: Any, where: str, header: str) -> Any
     by_kind = {kind.kind: kind for kind in kinds}
     example = next(iter(by_kind))
     if not isinstance(given, Mapping):
-        raise BundleError(f'{where}: {given!r} is not a table; write {header} with kind = "{example}" or another kind')
+        line = f'{header} with kind = "{example}" or another kind'
+        raise BundleError(f"{where}: {shown(given)} is not a table; write {line}")
     if "kind" not in given:
         raise BundleError(f"{where} lacks 'kind'; add: kind = \"{example}\"   # or {', '.join(list(by_kind)[1:])}")
     if given["kind"] not in by_kind:
-        raise BundleError(f"{where}: kind: {given['kind']!r} is not one of {', '.join(map(repr, by_kind))}")
+        raise BundleError(f"{where}: kind: {shown(given['kind'])} is not one of {', '.join(map(repr, by_kind))}")
     values = dict(given)
     kind = by_kind[values["kind"]]
     if kind is RegressionOfFiles and isinstance(values.get("scaler"), Mapping):
@@ -123,5 +125,5 @@ def _table(given: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
         header = {"model: members": "[[model.members]]"}.get(where.partition("[")[0], f"[{where.partition('[')[0]}]")
         line = LINES["file"] if where.startswith("scaler") else 'file = "model.onnx"'
-        raise BundleError(f"{where}: {given!r} is not a table; write {header} with {line}")
+        raise BundleError(f"{where}: {shown(given)} is not a table; write {header} with {line}")
     return given

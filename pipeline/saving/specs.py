@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from ...schemas.specs.inputs import INPUTS, AnyInputSpec, FloatSequence, Table
 from ...schemas.specs.models import Ensemble
 from ...schemas.specs.tasks import TASKS, AnyTask
+from ...schemas.specs.values import shown
 from ..errors import BundleError, one_line
 from ..ordered import refuse_unordered
 
@@ -74,7 +75,7 @@ def problem(error: ValidationError, known: Sequence[str]) -> str:
     """
     errors = error.errors(include_url=False)
     first = next((one for one in errors if one["type"] in _UNKNOWN), errors[0])
-    where, value = _path(first["loc"]), repr(first["input"])[:80]
+    where, value = _path(first["loc"]), shown(first["input"])
     match first["type"]:
         case kind if kind in _UNKNOWN:
             return f": {where!r} is not a field; {nearest(where, [name for name in known if name != where])}"
@@ -87,7 +88,7 @@ def problem(error: ValidationError, known: Sequence[str]) -> str:
         case "string_type":
             message = f"{value} is not text"
         case "int_type" | "int_from_float" | "int_parsing" | "int_parsing_size":
-            message = f"{value} is not a whole number"
+            message = f"{value} is not an integer"
         case "float_type" | "float_parsing" | "finite_number":
             message = f"{value} is not a number"
         case "bool_type" | "bool_parsing":
@@ -167,8 +168,10 @@ def named_inputs(features: Any, inputs: Any) -> dict[str, AnyInputSpec]:
     refuse_unordered(features=features, inputs=inputs)
     if (features is None) == (inputs is None):
         raise BundleError(
-            'pass either features=["age", "income"], the columns of one table, or inputs=, such as'
-            ' inputs={"table": Table(["age", "income"]), "photo": Image("photo", size=(224, 224))}'
+            "both features and inputs are given; keep features for a model that takes one table, otherwise inputs"
+            if features is not None
+            else 'features and inputs are missing; pass features=["age", "income"], the columns of one table, or'
+            ' inputs, such as inputs={"table": Table(["age", "income"]), "photo": Image("photo", size=(224, 224))}'
         )
     if features is not None:
         table = Table(_feature_names(features))
@@ -197,7 +200,7 @@ def _refuse_repeated(spec: AnyInputSpec, where: str) -> None:
         raise BundleError(f"{where}: the list of columns is empty")
     twice = [column for at, column in enumerate(columns) if column in columns[:at]]
     if twice:
-        raise BundleError(f"{where}: column {twice[0]!r} appears twice among {columns}")
+        raise BundleError(f"{where}: column {twice[0]!r} appears twice")
 
 
 def _feature_names(features: Any) -> Sequence[str]:
@@ -233,7 +236,7 @@ def models_of(model: Any) -> tuple[list[Any], Ensemble | None]:
 
 def _one_of(kinds: Sequence[type[Any]], given: Any, where: str, example: str) -> Any:
     if type(given) not in kinds:
-        what = "None" if given is None else f"the {type(given).__name__} {given!r:.60}"
+        what = shown(given)
         if isinstance(given, type):
             what = f"the class {given.__name__}, not an instance"
         names = ", ".join(kind.__name__ for kind in kinds)

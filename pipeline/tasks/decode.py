@@ -13,6 +13,7 @@ from ...schemas.bundle import Ensemble
 from ...schemas.heads import AnyHead
 from ..options import ColumnOptions
 from ..records import Lists, Sequences
+from .named_errors import named_errors
 from .task import HeadColumns
 from .tasks import task_of
 
@@ -39,5 +40,6 @@ def raw_tensors(raw: NDArray[np.float32] | Lists) -> Tensor | Sequences:
 
 
 def check_shape(head: AnyHead, raw: Tensor, rows: int) -> None:
-    """Check the shape of a raw output; see `Task.check_shape`."""
-    task_of(head).check_shape(raw, rows)
+    """Check the shape of a raw output; see `Task.check_shape`. Errors name the head."""
+    with named_errors(head):
+        task_of(head).check_shape(raw, rows)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ...schemas.heads import ClassHead, Label, LabelledHead
 from ..arrays import text_array
-from ..errors import BundleError
+from ..errors import BundleError, counted, shape_text
 from .task import PREDICTION, Task
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def _text_labels(labels: tuple[str, ...]) -> pa.Array:
 class LabelledTask(Task[LabelledT]):
     """A task whose raw output has one number per label."""
 
+    width_hint = "list one label for each output of the model"
+
     @property
     def width(self) -> int:
         """One number per label."""
@@ -57,6 +59,11 @@ class LabelledTask(Task[LabelledT]):
     def label_type(self) -> pa.DataType:
         """The type of a predicted label."""
         return label_array(self.head.labels).type
+
+    @property
+    def counted_outputs(self) -> str:
+        """The number of labels."""
+        return counted(self.width, "label")
 
     def probability_fields(self, options: ColumnOptions) -> list[pa.Field]:
         """One column per label, or one column of lists, or none."""
@@ -94,7 +101,7 @@ class LabelledTask(Task[LabelledT]):
         if values.ndim == 2 and values.shape[1] == len(self.labels):
             return {name: values[:, at].astype(np.float32) for at, name in enumerate(names[1 : 1 + len(self.labels)])}
         raise BundleError(
-            f"expected is {values.dtype} of shape {values.shape}; pass labels [rows] or probabilities"
+            f"expected is {values.dtype} {shape_text(values.shape)}; pass labels [rows] or probabilities"
             f" [rows, {len(self.labels)}]"
         )
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ...schemas.heads import MultilabelHead
 from ..arrays import to_arrow
-from ..errors import BundleError
+from ..errors import BundleError, counted, shape_text
 from ..options import ColumnOptions
 from .labelled import ClassTask
 from .probabilities import (
@@ -104,7 +104,10 @@ class MultilabelTask(ClassTask[MultilabelHead]):
     def expected_columns(self, values: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
         """Booleans or probabilities, `[rows, labels]`."""
         if values.shape != (len(values), len(self.labels)):
-            raise BundleError(f"expected has shape {values.shape}, but the model has {len(self.labels)} labels")
+            raise BundleError(
+                f"expected has the shape {shape_text(values.shape)}, but the model has"
+                f" {counted(len(self.labels), 'label')}"
+            )
         if values.dtype.kind in "bi":
             return dict(zip(names, values.astype(np.bool_).T, strict=False))
         return dict(zip(names[len(self.labels) :], values.astype(np.float32).T, strict=False))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...schemas.heads import RegressionHead, Rescale
-from ..errors import BundleError
+from ..errors import BundleError, counted
 from ..options import ColumnOptions
 from ..records import Sequences
 from .probabilities import finite_rows, float_column
@@ -29,6 +29,7 @@ class RegressionTask(Task[RegressionHead]):
 
     name = "regression"
     outputs_have_units = True
+    width_hint = "name each target in targets, or declare quantiles or a spread if the model returns them"
 
     @property
     def num_targets(self) -> int:
@@ -39,6 +40,14 @@ class RegressionTask(Task[RegressionHead]):
     def width(self) -> int:
         """quantiles × targets, or 2 × targets with a spread."""
         return self.num_targets * (2 if self.head.spread is not None else max(1, len(self.head.quantiles)))
+
+    @property
+    def counted_outputs(self) -> str:
+        """The numbers of targets and quantiles, and whether there is a spread."""
+        targets = counted(self.num_targets, "target")
+        if self.head.quantiles:
+            return f"{counted(len(self.head.quantiles), 'quantile')} of {targets}"
+        return targets if self.head.spread is None else f"{targets} and a spread"
 
     @property
     def targets(self) -> list[str]:
@@ -109,7 +118,9 @@ class RegressionTask(Task[RegressionHead]):
         names = [name for name in names if not name.startswith(STD)]
         columns = values.reshape(len(values), -1).T
         if len(columns) != len(names):
-            raise BundleError(f"expected has {len(columns)} columns, but the model has {len(names)} outputs")
+            raise BundleError(
+                f"expected has {counted(len(columns), 'column')}, but the model has {counted(len(names), 'output')}"
+            )
         return {name: column.astype(np.float64) for name, column in zip(names, columns, strict=True)}
 
     def in_own_unit(

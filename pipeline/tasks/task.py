@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from ...schemas.heads import Head, Label
-from ..errors import BundleError
+from ..errors import BundleError, counted, shape_text
 from ..records import Lists, Sequences
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class Task(ABC, Generic[HeadT]):
     independent_labels: ClassVar[bool] = False
     #: Whether each output is a number in a unit of its own.
     outputs_have_units: ClassVar[bool] = False
+    #: What to change where the model returns another number of outputs, for a message.
+    width_hint: ClassVar[str] = "save a model with as many outputs"
     #: The supported methods of calibration, the default first.
     calibrations: ClassVar[tuple[str, ...]] = ()
 
@@ -148,14 +150,19 @@ class Task(ABC, Generic[HeadT]):
         Raises:
             BundleError: names the shape, and the shapes that the task and its labels allow.
         """
-        width, shape = self.width, tuple(raw.shape)
-        fits: set[tuple[int, ...]] = {(rows, width), *self.other_shapes(rows)}
+        shape = tuple(raw.shape)
+        fits: set[tuple[int, ...]] = {(rows, self.width), *self.other_shapes(rows)}
         if shape not in fits:
-            allowed = " or ".join(str(("rows", *fit[1:])).replace("'", "") for fit in sorted(fits))
+            allowed = " or ".join(shape_text(("rows", *fit[1:])) for fit in sorted(fits))
             raise BundleError(
-                f"the model's output has shape {shape} for {rows} rows, but {self.name} with {width} labels takes"
-                f" {allowed}; pass as many labels= (for a regression also quantiles= and spread=) as there are outputs"
+                f"the model's output has the shape {shape_text(shape)} for {rows} rows, but {self.name} with"
+                f" {self.counted_outputs} takes {allowed}; {self.width_hint}"
             )
+
+    @property
+    def counted_outputs(self) -> str:
+        """What determines the width, for a message: `2 labels`."""
+        return counted(self.width, "output")
 
     def other_shapes(self, rows: int) -> set[tuple[int, ...]]:
         """Other allowed shapes of one member's raw output, besides `[rows, width]`."""

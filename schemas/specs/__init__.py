@@ -1,1 +1,1 @@
-"""Specs that people write: inputs, tasks, an ensemble. The same classes for Python and for pack.toml."""
+"""Specs that users write: inputs, tasks, an ensemble. Python and pack.toml share the same classes."""

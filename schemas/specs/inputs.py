@@ -1,4 +1,4 @@
-"""Inputs: which columns make each tensor that a model takes, and how."""
+"""Inputs: from which columns each input tensor of a model is made, and how."""
 
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Annotated, Literal
@@ -19,7 +19,7 @@ Interpolation = Annotated[
 @dataclass(frozen=True)
 class Table(Spec):
     """Columns of numbers, and of text that a vocabulary or the scaler encodes. Forward takes float32 `[rows, columns]`,
-    int64 where they are looked up in an Embedding.
+    or int64 if they are looked up in an Embedding.
 
         Table(["age", "income", "city"], vocabularies={"city": ["Berlin", "Paris"]})
 
@@ -36,21 +36,21 @@ class Table(Spec):
 
 @dataclass(frozen=True)
 class Image(Spec):
-    """A column of JPEG or PNG images, their bytes or their paths. Forward takes float32
+    """A column of JPEG or PNG images, as bytes or paths. Forward takes float32
     `[rows, channels, height, width]`, `(value / 255 − mean) / std` by channel.
 
         Image("photo", size=(224, 224), resize=256, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 
     Args:
-        column: the one that holds the images.
+        column: the column with the images.
         size: height and width in pixels.
-        resize: the shorter side is resized to this, then the middle is cut out; without it, the image is stretched to
+        resize: the shorter side is resized to this, followed by a center crop; without it, the image is stretched to
             `size`.
-        channels: 3 (RGB) or 1 (grey).
+        channels: 3 (RGB) or 1 (greyscale).
         mean: by channel, of values between 0 and 1.
         std: by channel, of values between 0 and 1.
-        interpolation: Pillow's name of it.
-        exif: whether the image is turned as its EXIF data says.
+        interpolation: the name of Pillow's resampling filter.
+        exif: whether the image is rotated by its EXIF orientation.
     """
 
     column: Column
@@ -72,14 +72,16 @@ class TokenSequence(Spec):
         TokenSequence("review", vocabulary=["<unk>", "good", "bad"], unknown="<unk>", longest=128, mask="real")
 
     Args:
-        column: the one that holds the lists.
-        longest: the most steps; rows with longer lists are rejected.
-        vocabulary: of lists of words: a word's token is its index.
-        unknown: the word of the vocabulary that replaces unknown ones; without it, rows that hold some are rejected.
-        mask: set it where forward takes a mask after the lists, and lists of different lengths are padded: `real` (bool
-            `[rows, steps]`, true where a step is), `padding` (true where none is) or `lengths` (int64 `[rows]`).
-            Without it, only lists of the same length share a forward pass.
-        pad: the token that pads lists at their end.
+        column: the column with the lists.
+        longest: the largest number of steps; rows with longer lists are rejected.
+        vocabulary: for lists of words; a word's token is its index.
+        unknown: the word of the vocabulary that replaces unknown ones; without it, rows with unknown words are
+            rejected.
+        mask: set it if forward takes a mask after the lists; lists of different lengths are then padded: `real` (bool
+            `[rows, steps]`, true for real steps), `padding` (true for padding) or `lengths` (int64 `[rows]`). Without
+            it, only lists of the same length are batched together.
+        pad: with a mask, the token that pads lists at their end. The mask hides it, so it may be the token of a word;
+            the model's Embedding must have it.
     """
 
     column: Column
@@ -99,10 +101,10 @@ class FloatSequence(Spec):
         FloatSequence(["price", "volume"], longest=64)
 
     Args:
-        columns: one or several; in a row, their lists are equally long.
-        longest: the most steps; rows with longer lists are rejected.
+        columns: one or more; the lists of a row must be equally long.
+        longest: the largest number of steps; rows with longer lists are rejected.
         mask: as for `TokenSequence`.
-        pad: the whole number that pads lists at their end.
+        pad: with a mask, the integer that pads lists at their end.
     """
 
     columns: Columns

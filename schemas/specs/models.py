@@ -1,4 +1,4 @@
-"""Several models that make one prediction."""
+"""Several models whose predictions are combined."""
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from .values import Combine, Spec, YesNo
+from .values import Combine, Spec, YesNo, shown
 
 
 def member_list(value: Any) -> list[Any]:
-    """The models of an ensemble. Raises ValueError for what is not a list, or an empty one."""
+    """The models of an ensemble. Raises ValueError if it is not a list, or is empty."""
     if not isinstance(value, list | tuple):
-        raise ValueError(f"is a {type(value).__name__}; pass a list of models")
+        raise ValueError(f"{shown(value)} is not a list of models")
     if not value:
         raise ValueError("the list of models is empty")
     return list(value)
@@ -25,9 +25,9 @@ class Ensemble(Spec):
         Ensemble([model_1, model_2, model_3], combine="probability", std=True)
 
     Args:
-        members: modules, or what else `save_bundle` takes for a model.
-        combine: the mean `probability` (the default for labels), the mean `logit`, the share of `vote`s; for regression
-            the `mean`.
+        members: modules, or anything else that `save_bundle` takes as a model.
+        combine: the mean `probability` (the default for labels), the mean `logit`, or the share of `vote`s; for
+            regression, the `mean`.
         std: also write `prediction_std`, the members' standard deviation.
     """
 

@@ -1,4 +1,4 @@
-"""Tasks: what the numbers that a model returns are, and what becomes of them."""
+"""Tasks: the meaning of the numbers that a model returns, and how they become predictions."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal
@@ -20,6 +20,7 @@ from .values import (
     Targets,
     Threshold,
     Thresholds,
+    Vocabulary,
     between,
     whole,
 )
@@ -32,10 +33,10 @@ class Binary(Spec):
         Binary(labels=["no", "yes"], threshold=0.3)
 
     Args:
-        labels: two, the second is the one that `probability` is of.
+        labels: two; `probability` is that of the second.
         outputs: what the model returns: `logits`, `probabilities` or `log_probabilities`.
-        output: which one, where the model returns a tuple (its index) or a dict (its key).
-        threshold: the second label is predicted where its probability is above this.
+        output: which output, if the model returns a tuple (an index) or a dict (a key).
+        threshold: the second label is predicted if its probability is above this.
         bounds: True checks that probabilities lie in [0, 1] and sum to 1.
         out_of_bounds: `count` rows that are out of bounds (the default), or `reject` them.
     """
@@ -59,8 +60,8 @@ class Multiclass(Spec):
     Args:
         labels: in the order of the model's outputs.
         outputs: what the model returns: `logits`, `probabilities` or `log_probabilities`.
-        output: which one, where the model returns a tuple (its index) or a dict (its key); a list of several puts them
-            side by side.
+        output: which output, if the model returns a tuple (an index) or a dict (a key); several in a list are
+            concatenated.
         bounds: True checks that probabilities lie in [0, 1] and sum to 1.
         out_of_bounds: `count` rows that are out of bounds (the default), or `reject` them.
     """
@@ -83,10 +84,10 @@ class Multilabel(Spec):
     Args:
         labels: in the order of the model's outputs.
         outputs: what the model returns: `logits`, `probabilities` or `log_probabilities`.
-        output: which one, where the model returns a tuple (its index) or a dict (its key); a list of several puts them
-            side by side.
-        threshold: a label is predicted where its probability is above this: one number for all labels, one for each, or
-            by label (0.5 for the others).
+        output: which output, if the model returns a tuple (an index) or a dict (a key); several in a list are
+            concatenated.
+        threshold: a label is predicted if its probability is above this: one number for all labels, a list with one
+            for each, or a mapping by label (0.5 for the others).
         bounds: True checks that probabilities lie in [0, 1].
         out_of_bounds: `count` rows that are out of bounds (the default), or `reject` them.
     """
@@ -110,14 +111,15 @@ class Regression(Spec):
         Regression(scaler=y_scaler, bounds=(0, None))
 
     Args:
-        targets: their names, where there are several.
-        output: which one, where the model returns a tuple (its index) or a dict (its key); a list of several puts them
-            side by side.
-        scaler: the fitted scaler of the targets, or the number that they were divided by; predictions come back in the
-            targets' own unit.
-        quantiles: the quantiles that the outputs are, as in `[0.1, 0.5, 0.9]`.
-        spread: the second half of the outputs is the `variance`, `log_variance` or `std` of the first.
-        bounds: `(low, high)` in the target's own unit, a list of such pairs for several targets; None is no limit.
+        targets: their names, if there are several.
+        output: which output, if the model returns a tuple (an index) or a dict (a key); several in a list are
+            concatenated.
+        scaler: the fitted scaler of the targets, or the number that they were divided by; predictions are written in
+            the targets' original unit.
+        quantiles: the quantiles that the model predicts, such as `[0.1, 0.5, 0.9]`.
+        spread: the second half of the outputs is the `variance`, `log_variance` or `std` of the first half.
+        bounds: `(low, high)` in the target's original unit, or a list of such pairs for several targets; None means no
+            limit.
         out_of_bounds: `count` rows that are out of bounds (the default), or `reject` them.
     """
 
@@ -141,7 +143,7 @@ class Tagging(Spec):
     Args:
         labels: in the order of the model's outputs.
         outputs: what the model returns: `logits`, `probabilities` or `log_probabilities`.
-        output: which one, where the model returns a tuple (its index) or a dict (its key).
+        output: which output, if the model returns a tuple (an index) or a dict (a key).
         bounds: True checks that probabilities lie in [0, 1] and sum to 1.
         out_of_bounds: `count` rows that are out of bounds (the default), or `reject` them.
     """
@@ -157,24 +159,24 @@ class Tagging(Spec):
 
 @dataclass(frozen=True)
 class Generation(Spec):
-    """Words written one by one, each from all before it. The model returns scores `[rows, vocabulary]` of the next
-    word, or `[rows, steps, vocabulary]` of the word after each one given.
+    """Text generated word by word. The model returns scores `[rows, vocabulary]` of the next word, or
+    `[rows, steps, vocabulary]` of the word after each given one.
 
         Generation(vocabulary=["<s>", "</s>", "yes", "no"], start="<s>", end="</s>", steps=20, beams=4)
 
     Args:
         vocabulary: the words; a word's token is its index.
-        start: forward's last argument is what has been written so far, int64 `[rows, steps]`, beginning with this word.
-            Without it, writing continues where the model's one sequence of tokens ends.
+        start: forward's last argument is the tokens generated so far, int64 `[rows, steps]`, beginning with this word.
+            Without it, generated words are appended to the model's only sequence of tokens.
         end: the word that ends a text; it is not written.
-        steps: the most words that are written, the end included.
-        beams: how many beginnings are kept at each step; 1 is greedy.
+        steps: the largest number of generated words, including the end.
+        beams: the number of beams of the search; 1 is greedy.
         length_penalty: texts are compared by their log-probability divided by their number of words to this power.
         outputs: what the model returns: `logits`, `probabilities` or `log_probabilities`.
-        output: which one, where the model returns a tuple (its index) or a dict (its key).
+        output: which output, if the model returns a tuple (an index) or a dict (a key).
     """
 
-    vocabulary: Labels
+    vocabulary: Vocabulary
     _: KW_ONLY
     end: OneLabel
     steps: Annotated[int, Field(ge=1, le=1 << 16), whole(1, 1 << 16)]

@@ -1,5 +1,5 @@
-"""The values of specs: what each may be, with messages that name the rule and the value. Independent of numpy: arrays,
-series and tensors are known by their `tolist`.
+"""Validates the values of specs, with messages that name the value and the rule. Independent of numpy: arrays, series
+and tensors are recognised by their `tolist`.
 """
 
 import math
@@ -14,7 +14,7 @@ Label = bool | int | float | str
 
 @dataclass(frozen=True)
 class Spec:
-    """Base of all specs. They are validated by `save_bundle` and `scoreline pack`, which know where a spec is used."""
+    """Base of all specs. `save_bundle` and `scoreline pack` validate them, so that messages can name their place."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
         extra="forbid", revalidate_instances="always", arbitrary_types_allowed=True
@@ -30,16 +30,30 @@ def plain(value: Any) -> Any:
     return value
 
 
+def shown(value: Any, most: int = 80) -> str:
+    """A value for a message, at most this long: text in quotes, lists in brackets, tables as in TOML."""
+    text = _text(plain(value))
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name} = {_text(entry)}' for name, entry in value.items())}}}"
+    if isinstance(value, list | tuple | set | frozenset):
+        return f"[{', '.join(map(_text, value))}]"
+    return repr(value) if value is None or isinstance(value, Label) else f"a {type(value).__name__}"
+
+
 def _list(value: Any) -> list[Any]:
     if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
-        raise ValueError(f"{value!r} is not a list")
+        raise ValueError(f"{shown(value)} is not a list")
     listed = plain(value)
     return [plain(entry) for entry in (listed if isinstance(listed, list) else value)]
 
 
 def _labels(value: Any) -> list[Any]:
     if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
-        raise ValueError(f"is a {type(value).__name__}; pass a list, in the order of the model's outputs")
+        raise ValueError(f"{shown(value)} is not a list; use one, in the order of the model's outputs")
     labels = [_label(label) for label in _list(value)]
     for at, label in enumerate(labels):
         same = next((other for other in labels[:at] if other == label and str(other) != str(label)), None)
@@ -51,7 +65,7 @@ def _labels(value: Any) -> list[Any]:
 def _label(value: Any) -> Any:
     label = plain(value)
     if not isinstance(label, Label) or (isinstance(label, float) and not math.isfinite(label)):
-        raise ValueError(f"{label!r} is a {type(label).__name__}; labels are text, numbers or booleans")
+        raise ValueError(f"{shown(label)} is not a label; labels are text, numbers or booleans")
     return label
 
 
@@ -62,14 +76,14 @@ def _targets(value: Any) -> list[str]:
 def _yes_no(value: Any) -> bool:
     value = plain(value)
     if not isinstance(value, bool):
-        raise ValueError(f"{value!r} is neither true nor false")
+        raise ValueError(f"{shown(value)} is neither true nor false")
     return value
 
 
 def _number(value: Any) -> float:
     value = plain(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{value!r} is not a number")
+        raise ValueError(f"{shown(value)} is not a number")
     try:
         return float(value)
     except OverflowError as error:
@@ -79,16 +93,16 @@ def _number(value: Any) -> float:
 def _in_range(value: Any, low: float, high: float, *, inside: bool = False) -> float:
     number = _number(value)
     if inside and not low < number < high:
-        raise ValueError(f"{value!r} is not above {low} and below {high}")
+        raise ValueError(f"{shown(value)} is not above {low} and below {high}")
     if not low <= number <= high:
-        raise ValueError(f"{value!r} is not between {low} and {high}")
+        raise ValueError(f"{shown(value)} is not between {low} and {high}")
     return number
 
 
 def _whole(value: Any, low: int, high: int) -> int:
     number = plain(value)
     if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
-        raise ValueError(f"{value!r} is not a whole number from {low} to {high}")
+        raise ValueError(f"{shown(value)} is not an integer from {low} to {high}")
     return number
 
 
@@ -104,17 +118,17 @@ def whole(low: int, high: int) -> BeforeValidator:
 
 def _name(value: Any) -> Any:
     if not isinstance(value, str | int) or isinstance(value, bool):
-        raise ValueError(f"{value!r} is not the name of a column")
+        raise ValueError(f"{shown(value)} is not the name of a column")
     return str(value)
 
 
 def _names(value: Any) -> list[str]:
     if isinstance(value, str | bytes):
-        raise ValueError(f"is the text {value!r}; pass a list of column names")
+        raise ValueError(f"{shown(value)} is not a list of column names; put it in brackets")
     if hasattr(value, "columns") or hasattr(value, "column_names"):
-        raise ValueError(f"is a {type(value).__name__}; pass a list of column names")
+        raise ValueError(f"a {type(value).__name__} is not a list of column names; list the names, not the values")
     if not hasattr(value, "__iter__"):
-        raise ValueError(f"{value!r} is not a list of column names")
+        raise ValueError(f"{shown(value)} is not a list of column names")
     return [_name(plain(name)) for name in value]
 
 
@@ -122,21 +136,27 @@ def _words(value: Any) -> list[str]:
     words = _list(value)
     for word in words:
         if isinstance(word, bool) or not isinstance(word, str | int):
-            raise ValueError(f"{word!r} is not a word; words are text")
-    found = [str(word) for word in words]
-    if len(set(found)) < len(found):
-        twice = next(word for at, word in enumerate(found) if word in set(found[:at]))
-        raise ValueError(f"{twice!r} appears twice; a word's token is its index, so each word must be listed once")
-    return found
+            raise ValueError(f"{shown(word)} is not a word; words are text")
+    return _distinct([str(word) for word in words])
+
+
+def _distinct(words: list[Any]) -> list[Any]:
+    """The words of a vocabulary. Raises ValueError for one that appears twice."""
+    seen = set()
+    for word in words:
+        if word in seen:
+            raise ValueError(f"{word!r} appears twice; a word's token is its index, so each word must be listed once")
+        seen.add(word)
+    return words
 
 
 def _vocabularies(value: Any) -> dict[str, list[str]]:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{value!r} is not a mapping of columns to their words")
+        raise ValueError(f"{shown(value)} does not map columns to lists of words")
     found = {}
     for name, words in value.items():
         if isinstance(words, str | bytes | Mapping) or not hasattr(words, "__iter__"):
-            raise ValueError(f"{words!r} is not a list of the words of {name!r}")
+            raise ValueError(f"{shown(words)} is not a list of the words of {name!r}")
         try:
             found[str(name)] = _words(words)
         except ValueError as error:
@@ -147,18 +167,18 @@ def _vocabularies(value: Any) -> dict[str, list[str]]:
 def _output(value: Any) -> Any:
     value = plain(value)
     if value == []:
-        raise ValueError("the list is empty; pass the index of an output, or its key")
+        raise ValueError("the list is empty; use the index of an output, or its key")
     for entry in value if isinstance(value, list) else [value]:
         if isinstance(entry, bool) or not isinstance(entry, int | str):
-            raise ValueError(f"{entry!r} is not the index of an output in a tuple, nor its key in a dict")
+            raise ValueError(f"{shown(entry)} is not the index of an output in a tuple, nor its key in a dict")
         if isinstance(value, list) and value.count(entry) > 1:
-            raise ValueError(f"{value!r} contains {entry!r} twice; list each output once")
+            raise ValueError(f"{shown(value)} contains {entry!r} twice; list each output once")
     return value
 
 
 def _one_output(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        raise ValueError(f"{value!r} is a list; this task takes one output")
+        raise ValueError(f"{shown(value)} is a list; this task takes one output")
     return _output(value)
 
 
@@ -174,13 +194,13 @@ def _threshold(value: Any) -> Any:
 
 def _pair(value: Any) -> tuple[float | None, float | None]:
     if not isinstance(value, list) or len(value) != 2:
-        raise ValueError(f"{value!r} is not (low, high), nor a list of such pairs, one for each target")
+        raise ValueError(f"{shown(value)} is neither a pair of low and high, nor a list of such pairs")
     low, high = (None if number is None else _number(number) for number in value)
     for name, number, nonsense in (("low", low, math.inf), ("high", high, -math.inf)):
         if number is not None and (math.isnan(number) or number == nonsense):
-            raise ValueError(f"{tuple(value)!r}: {name} is {number}; pass a finite number, or None for no limit")
+            raise ValueError(f"{shown(value)}: {name} is {number}; use a finite number, or None for no limit")
     if low is not None and high is not None and low > high:
-        raise ValueError(f"{tuple(value)!r}: the low one lies above the high one")
+        raise ValueError(f"{shown(value)}: low is above high")
     return low, high
 
 
@@ -193,21 +213,21 @@ def _bounds(value: Any) -> Any:
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{value!r} is not True; probabilities lie between 0 and 1, so pass bounds=True")
+        raise ValueError(f"{shown(value)} is neither true nor false; the bounds of probabilities are always 0 and 1")
     return value
 
 
 def _increasing(value: Any) -> list[float]:
     numbers = [_in_range(number, 0, 1, inside=True) for number in _list(value)]
     if sorted(set(numbers)) != numbers:
-        raise ValueError(f"quantiles must increase, each once; these are {numbers}")
+        raise ValueError(f"{shown(numbers)} is not increasing; list each quantile once, in ascending order")
     return numbers
 
 
 def _size(value: Any) -> tuple[int, int]:
     sides = plain(value)
     if not isinstance(sides, list) or len(sides) != 2:
-        raise ValueError(f"{value!r} is not (height, width) in pixels")
+        raise ValueError(f"{shown(value)} is not a pair of height and width in pixels")
     height, width = (_whole(side, 1, 1 << 14) for side in sides)
     return height, width
 
@@ -222,7 +242,7 @@ def choice(*known: Any) -> BeforeValidator:
     def validate(value: Any) -> Any:
         value = plain(value)
         if value is not None and not any(type(value) is type(one) and value == one for one in known):
-            raise ValueError(f"{value!r} is not one of {', '.join(map(repr, known))}")
+            raise ValueError(f"{shown(value)} is not one of {', '.join(map(repr, known))}")
         return value
 
     return BeforeValidator(validate)
@@ -231,6 +251,8 @@ def choice(*known: Any) -> BeforeValidator:
 YesNo = Annotated[bool, BeforeValidator(_yes_no)]
 OneLabel = Annotated[Label, BeforeValidator(_label)]
 Labels = Annotated[Sequence[Label], BeforeValidator(_labels)]
+#: The words that a model generates.
+Vocabulary = Annotated[Sequence[Label], BeforeValidator(lambda value: _distinct(_labels(value)))]
 Targets = Annotated[Sequence[str], BeforeValidator(_targets)]
 Column = Annotated[str, BeforeValidator(_name)]
 Columns = Annotated[Sequence[str], BeforeValidator(_names)]

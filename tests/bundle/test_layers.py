@@ -4,7 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from scoreline.pipeline.bundle.layers import HiddenColumn, hidden_columns, hidden_fields, hidden_option
+from scoreline.pipeline.bundle.layers import HiddenColumn, hidden_columns, hidden_fields, hidden_option, layer_names
 from scoreline.pipeline.errors import UsageError
 from scoreline.pipeline.options import ColumnOptions, ScoreJob
 from scoreline.schemas.bundle import BundleManifest, Ensemble
@@ -34,6 +34,13 @@ def refused(manifest: BundleManifest, *names: str) -> str:
     with pytest.raises(UsageError) as error:
         hidden_columns(manifest, names)
     return str(error.value)
+
+
+def test_names_that_are_shown() -> None:
+    """Each is accepted, and finds its own layer: by path if it is called once and no other step has that name."""
+    names = layer_names([(layer.name, layer.calls) for layer in LAYERS])
+    assert names == ["body.0", "relu", "body.1", "relu_1", "act_2"]
+    assert [column.node for column in hidden_columns(bundle(), names)] == [layer.name for layer in LAYERS]
 
 
 def test_a_layer_by_its_step_or_by_what_it_calls() -> None:
@@ -74,7 +81,7 @@ def test_entry_in_the_fingerprint(names: tuple[str, ...], entry: str | None) -> 
 def test_unknown_layers_suggest_similar_ones() -> None:
     message = "--hidden 'fc2' is not a layer; did you mean fc1? scoreline layers lists all"
     assert refused(bundle(), "fc2") == message
-    assert "did you mean fc1, body.0, relu?" in refused(bundle(), "quite different")
+    assert "did you mean body.0, relu, body.1?" in refused(bundle(), "quite different")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ class TestInputs:
         ("change", "says"),
         [
             (lambda f: f.drop(columns="petal width (cm)"), ("'petal width (cm)' is missing", "in.parquet")),
-            (lambda f: f.rename(columns=str.upper), ("is missing", "'SEPAL LENGTH (CM)' is there")),
+            (lambda f: f.rename(columns=str.upper), ("are missing", "'SEPAL LENGTH (CM)' is there")),
             (lambda f: f.assign(**{"petal width (cm)": "x"}), ("'petal width (cm)' is ", "string")),
             (lambda f: f.assign(**{"petal width (cm)": [[1.0]] * len(f)}), ("'petal width (cm)' is list",)),
             (lambda f: f.assign(prediction=1), ("'prediction' is also the name of an output", "--prefix")),

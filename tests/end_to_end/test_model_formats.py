@@ -261,7 +261,7 @@ def test_a_probability_from_a_file_is_not_taken_for_a_logit(tmp_path: Path) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.trace(nn.Sequential(nn.Linear(2, 1), nn.Sigmoid()), torch.zeros(3, 2)).save(str(tmp_path / "m.pt"))
-    with pytest.raises(BundleError, match="pass outputs='probabilities'"):
+    with pytest.raises(BundleError, match="set outputs to 'probabilities'"):
         save_bundle(tmp_path / "b", tmp_path / "m.pt", features=["a", "b"], task=Binary([0, 1]), sample=FRAME)
 
 

@@ -6,33 +6,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import Example, Result
+from conftest import Result
 
 Command = Callable[..., Result]
-
-
-@pytest.fixture
-def data(tmp_path: Path, iris: Example) -> Path:
-    """Four files, two of them with a reject."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for n in range(4):
-        frame = iris.frame.copy()
-        if n % 2:
-            frame.loc[17, iris.features[0]] = np.nan
-        frame.to_parquet(folder / f"{n}.parquet", index=False)
-    return folder
-
-
-@pytest.fixture
-def score(scoreline: Command, iris: Example, data: Path, tmp_path: Path) -> Command:
-    """Score the four files."""
-    words = ["--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", "--max-rejects", "9"]
-    return lambda *more: scoreline("score", *words, *more)
 
 
 class TestVerify:
@@ -40,10 +19,10 @@ class TestVerify:
 
     @pytest.mark.parametrize("harm", ["rejects", "run.json", "rows", "link"])
     def test_damage_beside_the_parts_is_named(
-        self, score: Command, scoreline: Command, tmp_path: Path, harm: str
+        self, score_four_files: Command, scoreline: Command, tmp_path: Path, harm: str
     ) -> None:
         """Damage that no digest of a part shows."""
-        assert score().code == 0
+        assert score_four_files().code == 0
         out = tmp_path / "out"
         manifest = out / "_scoreline" / "run.json"
         if harm == "rejects":
@@ -67,12 +46,12 @@ class TestVerify:
         assert result.code == 65, result.out
         assert says in result.message
         if harm in ("rejects", "rows"):  # and the same command rewrites them
-            assert score().code == 0
+            assert score_four_files().code == 0
             assert scoreline("verify", out).code == 0
 
-    def test_every_bad_part_is_named(self, score: Command, scoreline: Command, tmp_path: Path) -> None:
+    def test_every_bad_part_is_named(self, score_four_files: Command, scoreline: Command, tmp_path: Path) -> None:
         """Also if an input has several; and nothing else is reported."""
-        assert score("--split-rows", "40").code == 0
+        assert score_four_files("--split-rows", "40").code == 0
         for name in ("0-00001.parquet", "0-00003.parquet", "2-00002.parquet"):
             part = tmp_path / "out" / name
             part.write_bytes(part.read_bytes()[:-9])
@@ -81,16 +60,16 @@ class TestVerify:
             "0-00001.parquet", "0-00003.parquet", "2-00002.parquet",
         ]  # fmt: skip
 
-    def test_an_unfinished_run(self, score: Command, scoreline: Command, tmp_path: Path) -> None:
+    def test_an_unfinished_run(self, score_four_files: Command, scoreline: Command, tmp_path: Path) -> None:
         """A run that was killed before it wrote its final manifest."""
-        assert score().code == 0
+        assert score_four_files().code == 0
         (tmp_path / "out" / "_scoreline" / "run.json").unlink()
         result = scoreline("verify", tmp_path / "out")
         assert result.code == 65
         assert "is an unfinished run" in result.message
 
-    def test_a_whole_output(self, score: Command, scoreline: Command, tmp_path: Path) -> None:
-        assert score().code == 0
+    def test_a_whole_output(self, score_four_files: Command, scoreline: Command, tmp_path: Path) -> None:
+        assert score_four_files().code == 0
         result = scoreline("verify", tmp_path / "out", "--json")
         assert result.code == 0, result.err
         found = json.loads(result.out)
@@ -101,8 +80,10 @@ class TestVerify:
     @pytest.mark.parametrize(
         "harm", ["deleted", "truncated", "flipped", "swapped", "reject gone", "stranger", "no success"]
     )
-    def test_damage_is_named(self, score: Command, scoreline: Command, tmp_path: Path, harm: str, data: Path) -> None:
-        assert score().code == 0
+    def test_damage_is_named(
+        self, score_four_files: Command, scoreline: Command, tmp_path: Path, harm: str, four_files: Path
+    ) -> None:
+        assert score_four_files().code == 0
         out = tmp_path / "out"
         part = out / "1.parquet"
         whole = part.read_bytes()
@@ -119,7 +100,7 @@ class TestVerify:
             (out / "_rejects" / "1.arrow").unlink()
             named = "_rejects/1.arrow"
         elif harm == "stranger":
-            shutil.copy(data / "0.parquet", out / "theirs.parquet")
+            shutil.copy(four_files / "0.parquet", out / "theirs.parquet")
             named = "theirs.parquet"
         else:
             (out / "_SUCCESS").unlink()
@@ -129,18 +110,18 @@ class TestVerify:
         assert named in result.message
 
     def test_keys_in_another_order_are_found(
-        self, score: Command, scoreline: Command, data: Path, tmp_path: Path
+        self, score_four_files: Command, scoreline: Command, four_files: Path, tmp_path: Path
     ) -> None:
         """The input was rewritten with the same size and time, but other rows."""
-        assert score().code == 0
-        stat = (data / "0.parquet").stat()
-        table = pq.read_table(data / "0.parquet")
-        pq.write_table(table.take(list(range(149, -1, -1))), data / "0.parquet")
-        if (data / "0.parquet").stat().st_size != stat.st_size:
-            with (data / "0.parquet").open("ab"):
+        assert score_four_files().code == 0
+        stat = (four_files / "0.parquet").stat()
+        table = pq.read_table(four_files / "0.parquet")
+        pq.write_table(table.take(list(range(149, -1, -1))), four_files / "0.parquet")
+        if (four_files / "0.parquet").stat().st_size != stat.st_size:
+            with (four_files / "0.parquet").open("ab"):
                 pass
-        os.utime(data / "0.parquet", ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        if (data / "0.parquet").stat().st_size == stat.st_size:
+        os.utime(four_files / "0.parquet", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        if (four_files / "0.parquet").stat().st_size == stat.st_size:
             assert "0.parquet: its keys are not those" in scoreline("verify", tmp_path / "out").message
         else:
             assert json.loads(scoreline("verify", tmp_path / "out", "--json").out)["inputs_gone"] == 1

@@ -101,7 +101,9 @@ class TestMissing:
     def test_how_many(self) -> None:
         schema = pa.schema([("b", pa.int8())])
         assert refused(schema, [A, B]) == "feature column 'a' is missing"
-        assert refused(schema, [B, C, A]) == "feature column 'c' and 1 more is missing"
+        assert refused(schema, [B, C, A]) == "feature columns 'c', 'a' are missing"
+        many = [Feature(name=str(n)) for n in range(9)]
+        assert refused(schema, many) == ("feature columns '0', '1', '2', '3', '4', '5' and 3 more are missing")
 
     @pytest.mark.parametrize("name", ["A", " a", "a ", "\ta"])
     def test_a_similar_name_is_suggested(self, name: str) -> None:
@@ -141,5 +143,5 @@ class TestMissing:
 
 def test_no_columns() -> None:
     """A file without columns lacks all features; without features, every file is accepted."""
-    assert refused(pa.schema([]), [A, B]) == "feature column 'a' and 1 more is missing"
+    assert refused(pa.schema([]), [A, B]) == "feature columns 'a', 'b' are missing"
     check_columns(pa.schema([]), [], text=(), source="f")

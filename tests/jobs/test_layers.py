@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from scoreline.pipeline.bundle.bundle import open_bundle
+from scoreline.pipeline.bundle.layers import hidden_columns
 
 from conftest import Example, Result
 
@@ -21,8 +23,23 @@ def test_a_single_model(scoreline: Command, iris: Example) -> None:
     assert kinds[0] == ("network.0", [32])
     assert kinds[-1] == ("network.8", [3])
     lines = [line.split() for line in found.out.splitlines()[-len(listed) :]]
-    assert lines == [[one["name"], one["calls"], str(*one["shape"])] for one in listed]
+    assert lines == [[one["name"], one["calls"], str(*one["shape"]), one["column"]] for one in listed]
+    assert (listed[0]["name"], listed[0]["column"]) == ("network.0", "hidden_network_0")
     assert "member" not in found.out
+
+
+def test_names_are_those_of_check(scoreline: Command) -> None:
+    """Those of `named_modules()`; each is accepted by `--hidden` and writes the column that is listed."""
+    bundle = BUNDLES / "multiclass" / "bundle"
+    (listed,) = json.loads(scoreline("layers", bundle, "--json").out)
+    assert [(one["name"], one["column"]) for one in listed[:2]] == [("0", "hidden__0"), ("1", "hidden__1")]
+    shapes = json.loads(scoreline("check", "--bundle", bundle, "--json").out)["bundle"]["shape"]
+    shown = {shape.split(" → ")[0] for shape in shapes}  # without layers that are dropped before scoring
+    assert len(shown) > 1
+    assert shown <= {one["name"] for one in listed}
+    manifest = open_bundle(bundle).manifest
+    columns = hidden_columns(manifest, [one["name"] for one in listed])
+    assert [column.name for column in columns] == [one["column"] for one in listed]
 
 
 def test_an_ensemble(scoreline: Command) -> None:

@@ -73,7 +73,7 @@ class TestForward:
         with pytest.raises(BundleError) as error:
             forward(Returns(lambda _: torch.zeros(shape)), {"x": X}, [TAGS], call="arguments")
         assert str(error.value) == (
-            f"the model returns {shape} for 4 rows; tagging takes [rows, steps, labels], of 3 labels"
+            f"the model returns {list(shape)} for 4 rows; tagging takes [rows, steps, labels], of 3 labels"
         )
 
 
@@ -90,7 +90,9 @@ class TestHeadOutput:
     def test_one_row_for_each_input_row(self, shape: tuple[int, ...]) -> None:
         with pytest.raises(BundleError) as error:
             head_output(torch.zeros(shape), 0, 4)
-        assert str(error.value) == (f"the model returns {shape} for 4 rows; it must return one row for each input row")
+        assert str(error.value) == (
+            f"the model returns {list(shape)} for 4 rows; it must return one row for each input row"
+        )
 
     def test_no_columns(self) -> None:
         assert head_output(torch.zeros(4, 0), 0, 4).shape == (4, 0)
@@ -111,19 +113,28 @@ class TestSelectOutput:
     @pytest.mark.parametrize(
         ("raw", "which", "message"),
         [
-            (SCORES, 1, "output 1 was chosen, but the model returns one tensor; leave output out"),
-            (SCORES, "a", "output 'a' was chosen, but the model returns one tensor; leave output out"),
-            (PAIR, 2, "output 2 of the model is not a tensor; it returns a tuple of 2; choose output=0 to 1"),
-            (PAIR, "a", "output 'a' of the model is not a tensor; it returns a tuple of 2; choose output=0 to 1"),
+            (SCORES, 1, "output is 1, but the model returns one tensor; leave output out"),
+            (SCORES, "a", "output is 'a', but the model returns one tensor; leave output out"),
+            (
+                PAIR,
+                2,
+                "output 2 of the model does not exist; it returns a tuple of 2; set output to an index from 0 to 1",
+            ),
+            (
+                PAIR,
+                "a",
+                "output 'a' of the model does not exist; it returns a tuple of 2; set output to an index from 0 to 1",
+            ),
             (
                 (SCORES, [SUMS]),
                 1,
-                "output 1 of the model is not a tensor but a list; it returns a tuple of 2; choose output=0 to 1",
+                "output 1 of the model is a list, not a tensor; it returns a tuple of 2; set output to an index from 0"
+                " to 1",
             ),
             (
                 {"a": SCORES, "b": SUMS},
                 0,
-                "output 0 of the model is not a tensor; it returns a dict; choose output= one of 'a', 'b'",
+                "output 0 of the model does not exist; it returns a dict; set output to one of its keys, 'a', 'b'",
             ),
             (None, 0, "the model returns a NoneType; it must return tensors"),
             (3.5, 0, "the model returns a float; it must return tensors"),
@@ -140,19 +151,19 @@ class TestSelectOutput:
             (
                 SCORES.long(),
                 0,
-                "output 0 of the model is int64 (4, 3); {}; return scores from the model (for class labels, remove"
+                "output 0 of the model is int64 [4, 3]; {}; return scores from the model (for class labels, remove"
                 " argmax; for numbers, call .float())",
             ),
             (
                 (SCORES.argmax(1), SCORES, ["x"]),
                 0,
-                "output 0 of the model is int64 (4,); {}; of the other outputs, 1 is float32 (4, 3), 2 is a list, not a"
-                " tensor; choose output=1",
+                "output 0 of the model is int64 [4]; {}; of the other outputs, 1 is float32 [4, 3], 2 is a list, not a"
+                " tensor; set output to 1",
             ),
             (
                 {"label": SUMS > 1, "count": SUMS.int()},
                 "label",
-                "output 'label' of the model is bool (4,); {}; of the other outputs, 'count' is int32 (4,)",
+                "output 'label' of the model is bool [4]; {}; of the other outputs, 'count' is int32 [4]",
             ),
         ],
     )

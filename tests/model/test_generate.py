@@ -166,8 +166,8 @@ class TestRefusals:
         with pytest.raises(BundleError) as error:
             of_table(Writer(change=lambda _: torch.zeros(shape)))
         assert str(error.value) == (
-            f"the step model returns {shape} for 7 rows and 6 tokens; it must return [rows, vocabulary], or [rows,"
-            " steps, vocabulary]"
+            f"the step model returns {list(shape)} for 7 rows and 6 tokens; it must return [rows, vocabulary], or"
+            " [rows, steps, vocabulary]"
         )
 
     @pytest.mark.parametrize("outputs", ["probabilities", "log_probabilities"])
@@ -176,7 +176,7 @@ class TestRefusals:
         with pytest.raises(BundleError) as error:
             of_table(Writer(), HEAD.model_copy(update={"outputs": outputs}))
         assert str(error.value) == (
-            f"outputs={outputs!r}, but those of the next token do not sum to 1; pass outputs='logits' if they are"
+            f"outputs is {outputs!r}, but those of the next token do not sum to 1; set outputs to 'logits' if they are"
             " logits"
         )
 

@@ -1,12 +1,13 @@
 """Jobs made in Python are checked by the rules of the command line."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from scoreline.pipeline.errors import UsageError
 from scoreline.pipeline.options import ColumnOptions, Explain, ScoreJob
 from scoreline.pipeline.planning.option_check import checked_job
+from scoreline.pipeline.planning.option_table import OPTIONS
 
 
 def job(**fields: Any) -> ScoreJob:
@@ -40,3 +41,11 @@ def test_wrong_fields(fields: dict[str, Any], message: str) -> None:
 def test_paths_become_text() -> None:
     """A `Path` is accepted where the command line takes text."""
     assert checked_job(job(bundle=Path("b"), input=Path("i"), output=Path("o"))) == job()
+
+
+def test_every_integer_field_is_checked() -> None:
+    """Options of these fields are marked in the table."""
+    for option in OPTIONS:
+        if option.part in ("job", "columns"):
+            field = get_type_hints(ScoreJob if option.part == "job" else ColumnOptions)[option.target]
+            assert option.number == (field == int | None), option.name

@@ -55,7 +55,7 @@ def test_scalers_keep_the_order_of_the_features() -> None:
         ("standard", "str cannot be saved"),
         (FunctionTransformer(np.sin).fit([[1.0, 2.0]]), "FunctionTransformer of 'sin' cannot be saved"),
         (FunctionTransformer(lambda x: x).fit([[1.0, 2.0]]), "'<lambda>' cannot be saved"),
-        (SimpleImputer(missing_values=-1).fit([[1.0, 2.0]]), "missing_values=-1"),
+        (SimpleImputer(missing_values=-1).fit([[1.0, 2.0]]), "missing_values -1"),
         ([(StandardScaler().fit([[1.0], [2.0]]), ["a"])] * 2, "used by another"),
         ([(StandardScaler().fit([[1.0], [2.0]]), ["z"])], "not among the features"),
     ],
@@ -94,7 +94,9 @@ def test_words_become_tokens() -> None:
     wanted = np.column_stack([scaled[:, 0], [2.0, 1.0, 2.0], scaled[:, 1]])
     np.testing.assert_array_equal(prepared(binding, FRAME), wanted)
     np.testing.assert_array_equal(binding.reference(FRAME), wanted)
-    with pytest.raises(BundleError, match=r"^the sample's 'word' holds 'maybe', which is not in its vocabulary$"):
+    with pytest.raises(
+        BundleError, match=r"^the sample's column 'word' contains 'maybe', which is not in its vocabulary$"
+    ):
         binding.reference(FRAME.assign(word=["yes", "maybe", "no"]))
 
 
@@ -116,10 +118,10 @@ def test_a_transformer_of_all_features_determines_the_order() -> None:
 @pytest.mark.parametrize(
     ("vocabularies", "says"),
     [
-        ({}, "feature 'word' is text, but is not encoded as numbers; pass inputs=Table([...], vocabularies={'"),
+        ({}, "feature 'word' is text, but is not encoded as numbers; list its words in the vocabularies of a Table"),
         ({"other": ["x"]}, "vocabularies names 'other', which is not among the features"),
-        ({"a": ["x"]}, "vocabularies['a'] must be a list of words, and the feature must be text in the sample"),
-        ({"word": "yes"}, "vocabularies['word'] must be a list of words"),
+        ({"a": ["x"]}, "feature 'a' has a vocabulary, so it must be text in the sample"),
+        ({"word": "yes"}, "feature 'word' has a vocabulary, so it must be text"),
     ],
 )
 def test_text_that_is_not_encoded(vocabularies: dict[str, Any], says: str) -> None:
@@ -176,11 +178,11 @@ def test_a_number_as_the_scaler_of_a_target() -> None:
 @pytest.mark.parametrize(
     ("scaler", "says"),
     [
-        (0, "scaler: 0 is not a scale factor; pass a number above 0"),
+        (0, "scaler: 0 is not a scale factor; use a number above 0"),
         (-2.0, "scaler: -2.0 is not a scale factor"),
         (float("nan"), "scaler: nan is not a scale factor"),
         (float("inf"), "scaler: inf is not a scale factor"),
-        (True, "scaler: bool cannot be saved for targets; supported are StandardScaler"),
+        (True, "scaler: bool cannot be saved for targets; use one of StandardScaler"),
         (PowerTransformer().fit(TARGETS), "scaler: PowerTransformer cannot be saved for targets"),
         (FunctionTransformer(np.sin, np.arcsin), "scaler: FunctionTransformer's inverse_func must be one of "),
         (FunctionTransformer(np.log), "scaler: FunctionTransformer's inverse_func must be one of "),

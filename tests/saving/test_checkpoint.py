@@ -72,7 +72,7 @@ def test_names_outside_the_prefix_are_listed(
     tensors |= {"loss.weight": torch.ones(2), 'odd"name': torch.ones(1)}
     refused = packed(tmp_path, tensors, scoreline, 'weights_prefix = "model."')
     assert refused.code == 78
-    assert "2 of the 6 tensor names" in refused.message
+    assert "of the 6 tensor names in weights.pt, 2 do not" in refused.message
     line = refused.message.strip().split("add under [model]: ")[1]
     assert line == 'weights_ignore = ["loss.weight", "odd\\"name"]'
     assert packed(tmp_path, tensors, scoreline, f'weights_prefix = "model."\n{line}').code == 0

@@ -132,9 +132,9 @@ def test_random_models_are_refused_and_the_random_state_is_restored(tmp_path: Pa
 @pytest.mark.parametrize("rows", [1, 3, 50])
 def test_shapes_that_look_right_for_few_rows_are_refused(tmp_path: Path, rows: int) -> None:
     """However few rows the sample has: a sum that broadcasts, a transposed output."""
-    with pytest.raises(BundleError, match=r"output has shape \(\d+, \d+\)"):
+    with pytest.raises(BundleError, match=r"output has the shape \[\d+, \d+\]"):
         save(tmp_path, By(lambda _, h: h + h[:, 0]), sample=X.head(rows), task="binary", labels=[0, 1])
-    with pytest.raises(BundleError, match=r"output has shape \(3, \d+\)"):
+    with pytest.raises(BundleError, match=r"output has the shape \[3, \d+\]"):
         save(tmp_path, By(lambda _, h: h.T, 3), sample=X.head(rows), task="multiclass", labels=[0, 1, 2])
 
 
@@ -310,10 +310,10 @@ def test_labels_from_any_kind_of_list(tmp_path: Path, labels: Any) -> None:
     ("changes", "message"),
     [
         ({"labels": {"x", "y"}}, "targets is a set"),
-        ({"labels": "xy"}, "targets is a str"),
-        ({"labels": [b"x", b"y"]}, "b'x' is a bytes"),
-        ({"labels": ["u", "u"]}, "two targets"),
-        ({"features": "abcd"}, "features is the text"),
+        ({"labels": "xy"}, "targets: 'xy' is not a list"),
+        ({"labels": [b"x", b"y"]}, "a bytes is not a label"),
+        ({"labels": ["u", "u"]}, "target 'u' appears twice"),
+        ({"features": "abcd"}, "features: 'abcd' is not a list of column names"),
         ({"features": list("abca")}, "column 'a' appears twice"),
         ({"features": ["a", "b", "c", ""]}, "name"),
         ({"labels": [2**70, 1]}, None),

@@ -129,14 +129,17 @@ TOKENS = TokenSequence("tokens", longest=9)
     ("specs", "says"),
     [
         ({"t": Table(["tokens"]), "s": TOKENS}, "column 'tokens' is used by Table and by TokenSequence; it can only"),
-        ({"t": Table(["tokens"])}, "column 'tokens' holds lists; pass inputs=TokenSequence('tokens', longest=64) for"),
+        (
+            {"t": Table(["tokens"])},
+            "column 'tokens' contains lists; describe it in inputs by a TokenSequence (kind 'tokens') for",
+        ),
         ({"s": FloatSequence(["a"], longest=2)}, "column 'a' is float64, but FloatSequence takes lists"),
         ({"s": TokenSequence("city", longest=2)}, "column 'city' is text, but TokenSequence takes lists"),
         ({"p": Image("a", size=(2, 2))}, "column 'a' is float64, but Image takes bytes or paths"),
-        ({"s": FloatSequence(["words"], longest=2)}, "column 'words' holds lists of words; pass TokenSequence('words'"),
+        ({"s": FloatSequence(["words"], longest=2)}, "column 'words' contains lists of words; use a TokenSequence"),
         (
             {"s": TokenSequence("words", longest=2)},
-            "column 'words' holds lists of words; pass TokenSequence('words'",
+            "column 'words' contains lists of words; use a TokenSequence",
         ),
         (
             {"s": TokenSequence("words", longest=2, vocabulary=["no"], unknown="?")},
@@ -144,7 +147,15 @@ TOKENS = TokenSequence("tokens", longest=9)
         ),
         (
             {"s": TokenSequence("tokens", longest=2, vocabulary=["no"])},
-            "column 'tokens' holds lists of numbers; vocabulary and unknown are for words",
+            "column 'tokens' contains lists of numbers; vocabulary and unknown are for words",
+        ),
+        (
+            {"s": TokenSequence("tokens", longest=2, pad=9)},
+            "input 's': pad: 9 has no effect without mask",
+        ),
+        (
+            {"s": FloatSequence(["tokens"], longest=2, pad=-1)},
+            "input 's': pad: -1 has no effect without mask",
         ),
     ],
 )
@@ -157,14 +168,16 @@ def test_specs_that_do_not_match(specs: dict[str, Any], says: str) -> None:
 
 def test_a_scaler_without_a_table() -> None:
     """Has nothing to scale."""
-    with pytest.raises(BundleError, match=r"^scaler= needs columns of a Table, and the model takes none$"):
+    with pytest.raises(BundleError, match=r"^scaler needs columns of a Table, and the model takes none$"):
         bound(StandardScaler(), s=TOKENS)
 
 
 def test_bytes_are_images() -> None:
     """Not numbers of a table."""
     sample = pa.table({"photo": [b"\xff\xd8"]})
-    with pytest.raises(BundleError, match=r"^column 'photo' holds bytes; if they are images, pass inputs=Image\("):
+    with pytest.raises(
+        BundleError, match=r"^column 'photo' contains bytes; if they are images, describe it in inputs by an Image"
+    ):
         bind_inputs({"t": Table(["photo"])}, sample, None)
 
 

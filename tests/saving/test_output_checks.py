@@ -71,9 +71,9 @@ def test_a_classifier_of_onnx_returns_its_label_first(labels: list[Any], tmp_pat
     path = classifier(tmp_path / "m.onnx", labels=labels)
     message = refusal(tmp_path, path, outputs="probabilities")
     if labels[0] == 0:
-        assert "int64 (40,)" in message
-        assert "choose output='scores'" in message
-        assert "float32 (40, 3)" in message
+        assert "int64 [40]" in message
+        assert "set output to 'scores'" in message
+        assert "float32 [40, 3]" in message
     bundle = save(tmp_path, path, outputs="probabilities", output="scores")
     got = Scorer.load(bundle, device="cpu").score_frame(FRAME)
     logits = FRAME.to_numpy(dtype=np.float64) @ WEIGHTS.T + BIAS
@@ -135,12 +135,12 @@ def test_integers_are_refused_for_every_task(name: str, tmp_path: Path) -> None:
     """With dtype and shape, and those of the other outputs."""
     end, more = ENDS[name]
     message = refusal(tmp_path, Ends(end).eval(), **more)
-    assert any(kind in message for kind in ("int64 (", "int32 (", "bool ("))
+    assert any(kind in message for kind in ("int64 [", "int32 [", "bool ["))
     assert "floating point" in message
     if name == "one of a tuple":
-        assert "choose output=1" in message
+        assert "set output to 1" in message
     if name == "one of a dict":
-        assert "choose output='logits'" in message
+        assert "set output to 'logits'" in message
 
 
 def test_integers_of_an_ensemble_are_refused(tmp_path: Path) -> None:

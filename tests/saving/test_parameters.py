@@ -80,7 +80,7 @@ REFUSED: list[tuple[Kind, dict[str, Any], str]] = [
     ("minmax", {"min": ONES, "max": ONES, "feature_range": [1, 1]}, "not a range"),
     ("standard", {"mean": ONES}, "mean and scale, or mean and std, or mean and var"),
     ("standard", {"mean": ONES, "scale": [1.0]}, "have different lengths: mean has 2, scale has 1"),
-    ("standard", {"mean": [ONES, ONES], "scale": [ONES, ONES]}, r"the shape \(2, 2\)"),
+    ("standard", {"mean": [ONES, ONES], "scale": [ONES, ONES]}, r"the shape \[2, 2\]"),
     ("standard", {"mean": ONES, "std": [1.0, -1.0]}, "std of column 1 is -1, below 0"),
     ("standard", {"mean": ONES, "scale": [1.0, float("nan")]}, "not finite"),
     ("standard", {"mean": ONES, "scale": ONES, "with_mean": False}, "with_mean is false"),

@@ -54,7 +54,7 @@ def test_the_smallest_weights_are_zero_and_the_others_unchanged(
     [
         (model(), 1.5, "is not above 0 and below 1"),
         (nn.ReLU(), 0.5, "the model has none"),
-        (Path("model.onnx"), 0.5, "pass the module itself"),
+        (Path("model.onnx"), 0.5, "needs a module whose weights"),
     ],
 )
 def test_invalid_pruning_is_refused(tmp_path: Path, given: object, share: float, message: str) -> None:

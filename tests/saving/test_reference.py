@@ -80,12 +80,12 @@ class TestReferenceOutputs:
     def test_members_of_different_widths(self) -> None:
         """A binary head takes one number or two, but of all members the same."""
         head = BinaryHead(outputs="logits", labels=["n", "y"])
-        with pytest.raises(BundleError, match=r"return different numbers of outputs: \[1, 2\]; they must be equal"):
+        with pytest.raises(BundleError, match=r"return different numbers of outputs: 1 and 2; they must be equal"):
             run([network(1), network(2)], [head])
 
     def test_a_wrong_shape(self) -> None:
         """Is refused with the shape for as many rows as were run."""
-        with pytest.raises(BundleError, match=rf"has shape \({MIN_ROWS}, 3\) for {MIN_ROWS} rows, but multiclass"):
+        with pytest.raises(BundleError, match=rf"has the shape \[{MIN_ROWS}, 3\] for {MIN_ROWS} rows, but multiclass"):
             run([network(3)], [CLASSES], FRAME.head(2))
 
     def test_probabilities_instead_of_logits(self) -> None:

@@ -20,7 +20,7 @@ from scoreline.schemas.heads import GenerationHead, MulticlassHead, RegressionHe
 from scoreline.schemas.inputs import TableInput
 from torch import Tensor, nn
 
-from scoreline import FloatSequence, Multiclass, Regression, save_bundle
+from scoreline import FloatSequence, Multiclass, Regression, TokenSequence, save_bundle
 
 FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 3)), columns=list("abc"))
 
@@ -126,6 +126,35 @@ def test_a_model_that_ignores_its_mask(tmp_path: Path) -> None:
     assert rehearse_bundle(manifest, [made], golden) == manifest
     with pytest.raises(BundleError, match=r"^the model's output for a list changes with the padding after it"):
         rehearse_bundle(manifest, [drafted(Padded(masked=False), num_arguments=2)], golden)
+
+
+class Looked(nn.Module):
+    """The mean of an embedding over the real steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(5, 1)
+
+    def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        share = real.float().unsqueeze(-1)
+        return (self.table(x) * share).sum(dim=1) / share.sum(dim=1)
+
+
+@pytest.mark.parametrize("values", [[[0, 1, 2], [3], [4, 0]] * 3, [[0, 1], [2, 3], [4, 0]] * 3])
+def test_pads_that_the_model_does_not_accept(tmp_path: Path, values: list[list[int]]) -> None:
+    """They are named, also if the lists of the sample are equally long. A pad may be the token of a word."""
+    lists = pa.table({"x": values})
+
+    def save(pad: int) -> str:
+        inputs = {"x": TokenSequence("x", longest=9, mask="real", pad=pad)}
+        return save_bundle(tmp_path / "b", Looked(), inputs=inputs, task=Regression(), sample=lists)
+
+    for pad in (0, 4):
+        assert save(pad).startswith("sha256:")
+    for pad in (5, 9, -1):
+        says = rf"^the model fails on lists that are padded with pad {pad} \(input 'x'\): index out of range"
+        with pytest.raises(BundleError, match=says):
+            save(pad)
 
 
 class TestPruningChanges:

@@ -180,21 +180,21 @@ def test_an_output_that_is_not_finite_is_a_reject(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": ["x", "y"]}, r"\(40, 3\).*multiclass with 2 labels takes \(rows, 2\)"),
+        ({"labels": ["x", "y"]}, r"\[40, 3\].*multiclass with 2 labels takes \[rows, 2\]"),
         ({"labels": ["x", "y", "z", "w"]}, "multiclass with 4 labels"),
         ({"task": "binary", "labels": ["x", "y", "z"]}, "labels"),
-        ({"labels": ["1", 1, 2]}, "labels are of 2 types"),
-        ({"labels": ["x", "x", "y"]}, "two labels read 'x'"),
-        ({"task": "ranking"}, "task is the str 'ranking'"),
-        ({"outputs": "probabilities"}, "did you mean outputs='logits'"),
-        ({"sample": X[:, :5]}, r"shape \(40, 5\), but there are 6 features"),
+        ({"labels": ["1", 1, 2]}, "labels must be of one type"),
+        ({"labels": ["x", "x", "y"]}, "label 'x' appears twice"),
+        ({"task": "ranking"}, "task is 'ranking'"),
+        ({"outputs": "probabilities"}, "did you mean 'logits'"),
+        ({"sample": X[:, :5]}, r"shape \[40, 5\] for 6 features"),
         ({"sample": pd.DataFrame(X, columns=list("abcdeg"))}, "no column 'f'"),
         ({"sample": X * np.nan}, "none of the 40 sample rows"),
         ({"sample": pd.DataFrame(X, columns=NAMES).assign(a="text")}, "'a' is text, but is not encoded"),
         ({"features": [*NAMES[:5], "a"]}, "'a'"),
         ({"scaler": MinMaxScaler()}, "not fitted"),
         ({"output": 1}, "returns one tensor"),
-        ({"task": "regression", "labels": None}, "regression with 1 labels"),
+        ({"task": "regression", "labels": None}, "regression with 1 target"),
     ],
 )
 def test_mismatches_are_refused_when_saving(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -207,7 +207,7 @@ def test_mismatches_are_refused_when_saving(tmp_path: Path, changes: dict[str, A
 
 def test_probabilities_are_not_taken_for_logits(tmp_path: Path) -> None:
     """A model that ends in a softmax is refused with the default outputs."""
-    with pytest.raises(BundleError, match="outputs='probabilities'"):
+    with pytest.raises(BundleError, match="outputs to 'probabilities'"):
         save(tmp_path / "b", Classifier(6, 8, 3))
 
 

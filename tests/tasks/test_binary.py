@@ -167,5 +167,5 @@ def test_expected_floats_that_are_labels() -> None:
 
 def test_an_expected_array_of_another_shape() -> None:
     """Is refused, with the shapes that are accepted."""
-    with pytest.raises(BundleError, match=r"expected is float64 of shape \(2, 3\); pass labels \[rows\] or prob"):
+    with pytest.raises(BundleError, match=r"expected is float64 \[2, 3\]; pass labels \[rows\] or prob"):
         task().expected_columns(np.zeros((2, 3)), NAMES)

@@ -42,5 +42,6 @@ def test_each_head_decodes_its_own_outputs() -> None:
 def test_a_wrong_shape_is_refused() -> None:
     """By the task of the head."""
     check_shape(NUMBER, torch.zeros(3), 3)
-    with pytest.raises(BundleError, match=r"has shape \(3, 2\) for 3 rows, but regression with 1 labels takes \(rows,"):
+    says = r"^task 'number': .* the shape \[3, 2\] for 3 rows, but regression with 1 target takes \[rows\] or"
+    with pytest.raises(BundleError, match=says):
         check_shape(NUMBER, torch.zeros(3, 2), 3)

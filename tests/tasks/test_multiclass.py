@@ -118,9 +118,9 @@ def test_expected_arrays() -> None:
     np.testing.assert_allclose(found["probability_2"], softmax(Z)[:, 2], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("values", "shape"), [(np.array([0.5, 0.25]), "(2,)"), (np.zeros((2, 3)), "(2, 3)")])
+@pytest.mark.parametrize(("values", "shape"), [(np.array([0.5, 0.25]), "[2]"), (np.zeros((2, 3)), "[2, 3]")])
 def test_other_expected_arrays_are_refused(values: np.ndarray, shape: str) -> None:
     """With the shapes that are accepted."""
     with pytest.raises(BundleError) as raised:
         task().expected_columns(values, NAMES)
-    assert str(raised.value) == (f"expected is float64 of shape {shape}; pass labels [rows] or probabilities [rows, 4]")
+    assert str(raised.value) == (f"expected is float64 {shape}; pass labels [rows] or probabilities [rows, 4]")

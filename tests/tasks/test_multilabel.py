@@ -129,4 +129,4 @@ def test_expected_probabilities() -> None:
     for values in (np.zeros(3), np.zeros((3, 2))):
         with pytest.raises(BundleError) as raised:
             task().expected_columns(values, NAMES)
-        assert str(raised.value) == f"expected has shape {values.shape}, but the model has 3 labels"
+        assert str(raised.value) == f"expected has the shape {list(values.shape)}, but the model has 3 labels"

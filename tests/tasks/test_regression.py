@@ -129,7 +129,7 @@ def test_impossible_numbers_are_refused(tmp_path: Path) -> None:
     """A negative deviation, and a factor that would reverse quantiles."""
     for described, says in (
         ({"spread": "std"}, "variance or deviation negative"),
-        ({"quantiles": [0.1, 0.9], "target_scaler": -2.0}, "pass a number above 0"),
+        ({"quantiles": [0.1, 0.9], "target_scaler": -2.0}, "use a number above 0"),
     ):
         with pytest.raises(BundleError, match=says):
             save_described(tmp_path / "b", net(2), features=NAMES, sample=X, task="regression", **described)  # type: ignore[arg-type]

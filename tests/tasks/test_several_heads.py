@@ -83,12 +83,18 @@ def test_an_ensemble_of_several_heads(tmp_path: Path) -> None:
         ({"task": "regression", "threshold": 0.5}, "unexpected keyword argument 'threshold'"),
         ({"task": "binary", "labels": [0, 1], "quantiles": [0.5]}, "unexpected keyword argument 'quantiles'"),
         ({"task": "binary", "labels": [0, 1], "threshold": 1.5}, "threshold"),
-        ({"task": "multilabel", "labels": list("xyz"), "threshold": [0.5]}, "1 numbers for 3 labels"),
-        ({"task": "regression", "quantiles": [0.5, 0.1, 0.9]}, "quantiles must increase"),
+        ({"task": "multilabel", "labels": list("xyz"), "threshold": [0.5]}, "1 number for 3 labels"),
+        ({"task": "regression", "quantiles": [0.5, 0.1, 0.9]}, "is not increasing"),
         ({"task": "regression", "labels": list("xyz"), "quantiles": [0.1, 0.9]}, "takes"),
-        ({"task": "regression", "labels": list("xyz"), "bounds": (3, 1)}, "lies above"),
-        ({"task": "multiclass", "labels": list("xyz"), "bounds": (0, 1)}, "pass bounds=True"),
-        ({"task": "regression", "labels": list("xyz"), "out_of_bounds": "reject"}, "has no effect without bounds="),
+        ({"task": "regression", "labels": list("xyz"), "bounds": (3, 1)}, "low is above high"),
+        (
+            {"task": "multiclass", "labels": list("xyz"), "bounds": (0, 1)},
+            "the bounds of probabilities are always 0 and 1",
+        ),
+        (
+            {"task": "regression", "labels": list("xyz"), "out_of_bounds": "reject"},
+            "has no effect without bounds; set bounds",
+        ),
         ({"heads": {"a": {"task": "binary"}}}, "missing 1 required positional argument: 'labels'"),
         ({"heads": {"a": {"task": "binary", "label": [0, 1]}}}, "unexpected keyword argument 'label'"),
         ({"heads": {}}, "task is an empty mapping"),
@@ -99,6 +105,31 @@ def test_inconsistent_heads_are_refused(tmp_path: Path, described: dict[str, Any
     """When saving, with a clear message."""
     with pytest.raises((BundleError, TypeError)) as raised:
         save_described(tmp_path / "b", net(3), features=NAMES, sample=X, **described)
+    assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "says"),
+    [
+        (
+            "kind",
+            Multiclass(["x", "y"], output="kind"),
+            "has the shape [40, 3] for 40 rows, but multiclass with 2 labels",
+        ),
+        ("amount", Regression(["u", "v"], output="amount"), "but regression with 2 targets takes [rows, 2]"),
+        ("amount", Regression(output="amount", quantiles=[0.1, 0.9]), "regression with 2 quantiles of 1 target takes"),
+        ("amount", Regression(output="amount", spread="std"), "but regression with 1 target and a spread takes"),
+        ("amount", Regression(output="sum"), "output 'sum' of the model does not exist; it returns a dict"),
+        ("fraud", Binary([0, 1], output="fraud", outputs="probabilities"), "outputs is 'probabilities', but"),
+        ("kind", Multiclass(["x", "y", "z"], output=["kind", "fraud"]), "has the shape [40, 4] for 40 rows"),
+    ],
+)
+def test_errors_name_the_head(tmp_path: Path, name: str, task: Any, says: str) -> None:
+    """Its output does not match its task."""
+    torch.manual_seed(1)
+    with pytest.raises(BundleError) as raised:
+        save_bundle(tmp_path / "b", Heads().eval(), features=NAMES, task={**HEADS, name: task}, sample=X[:40])
+    assert str(raised.value).startswith(f"task {name!r}: ")
     assert says in str(raised.value)
 
 

@@ -121,9 +121,8 @@ def test_a_wrong_shape_names_the_allowed_ones(rows: int) -> None:
     with pytest.raises(BundleError) as raised:
         task_of(HEADS["binary"]).check_shape(torch.zeros(rows, 4), rows)
     assert str(raised.value) == (
-        f"the model's output has shape ({rows}, 4) for {rows} rows, but binary with 2 labels takes (rows,)"
-        " or (rows, 1) or (rows, 2); pass as many labels= (for a regression also quantiles= and spread=) as there are"
-        " outputs"
+        f"the model's output has the shape [{rows}, 4] for {rows} rows, but binary with 2 labels takes [rows]"
+        " or [rows, 1] or [rows, 2]; list one label for each output of the model"
     )
 
 

@@ -111,7 +111,7 @@ class TestCounts:
         head = manifest.heads[0]
         check_shape(head, torch.zeros(5), 5)
         check_shape(head, torch.zeros(5, 1), 5)
-        with pytest.raises(BundleError, match=r"\(5, 2\) for 5 rows, but count"):
+        with pytest.raises(BundleError, match=r"\[5, 2\] for 5 rows, but count"):
             check_shape(head, torch.zeros(5, 2), 5)
         none = task_of(head).no_rows(3)
         assert isinstance(none, torch.Tensor)

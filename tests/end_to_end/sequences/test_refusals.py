@@ -40,7 +40,7 @@ def refused(tmp_path: Path, model: Any, **described: Any) -> str:
 @pytest.mark.parametrize(
     ("described", "message"),
     [
-        ({"sequences": None}, "holds lists; pass inputs=TokenSequence('x', longest=64)"),
+        ({"sequences": None}, "contains lists; describe it in inputs by a TokenSequence"),
         ({"sequences": {"x": {}}}, "longest"),
         ({"sequences": {"x": {"longest": 0}}}, "longest"),
         ({"sequences": {"x": {"longest": 40, "width": 3}}}, "unexpected keyword argument 'width'"),
@@ -50,15 +50,15 @@ def refused(tmp_path: Path, model: Any, **described: Any) -> str:
         ),
         ({"sequences": {"x": {"longest": 40, "mask": "some"}}}, "'real', 'padding', 'lengths'"),
         ({"sequences": {"x": {"longest": 40, "mask": "real"}}}, "forward takes 1 argument"),
-        ({"sequences": {"x": {"longest": 40, "dtype": "float32"}}}, "holds lists of words; pass TokenSequence"),
-        ({"vocabularies": None}, "holds lists of words; pass TokenSequence('x', vocabulary=[...])"),
+        ({"sequences": {"x": {"longest": 40, "dtype": "float32"}}}, "contains lists of words; use a TokenSequence"),
+        ({"vocabularies": None}, "contains lists of words; use a TokenSequence (kind 'tokens') with a vocabulary"),
         ({"vocabularies": {"x": [*WORDS, "<pad>"]}}, "appears twice"),
         ({"labels": TAGS[:3]}, "tagging takes [rows, steps, labels], of 3 labels"),
         ({"labels": [*TAGS, "more"]}, "tagging takes [rows, steps, labels], of 5 labels"),
         ({"task": "multiclass"}, "it must return one row for each"),
         ({"threshold": 0.3}, "unexpected keyword argument 'threshold'"),
         ({"generate": {"end": "O", "steps": 3}}, "unexpected keyword argument 'generate'"),
-        ({"scaler": nn.Identity()}, "scaler= needs columns of a Table"),
+        ({"scaler": nn.Identity()}, "scaler needs columns of a Table"),
     ],
 )
 def test_taggers_that_are_refused(tmp_path: Path, described: dict[str, Any], message: str) -> None:
@@ -78,7 +78,7 @@ def test_tags_without_a_sequence_are_refused(tmp_path: Path) -> None:
     """A table has no steps, and a text column is not a list."""
     frame = pd.DataFrame({"x": [0.5, 1.5, 2.5]})
     message = refused(tmp_path, nn.Linear(1, 4), **TAGGING, sample=frame, sequences=None, vocabularies=None)
-    assert "tagging gives a label for each step of a sequence, and there is none" in message
+    assert "tagging predicts a label for each step of a sequence, and there is no sequence" in message
     texts = pa.table({"x": ["wörd 1", "wörd 2"]})
     assert "is text, but TokenSequence takes lists" in refused(tmp_path, net(None, 4), **TAGGING, sample=texts)
 
@@ -148,11 +148,11 @@ def generating(tmp_path: Path, model: Any, **described: Any) -> str:
         ({"generate": {"end": "</s>", "steps": 3, "beams": 0}}, "beams"),
         ({"generate": {"end": "</s>", "steps": 3, "length_penalty": -1}}, "length_penalty"),
         ({"generate": {"end": "</s>", "steps": 3, "heat": 1}}, "unexpected keyword argument 'heat'"),
-        ({"labels": TOKENS[:4]}, "the step model returns (2, 5) for 2 rows and 4 tokens"),
-        ({"labels": [*TOKENS, "d"]}, "the step model returns (2, 5) for 2 rows and 6 tokens"),
+        ({"labels": TOKENS[:4]}, "the step model returns [2, 5] for 2 rows and 4 tokens"),
+        ({"labels": [*TOKENS, "d"]}, "the step model returns [2, 5] for 2 rows and 6 tokens"),
         (
             {"sequences": {"x": {"longest": 20, "dtype": "float32"}}},
-            "without a start, generation goes on with the one sequence of tokens",
+            "without a start, generation continues the model's input, which must be one sequence",
         ),
         ({"outputs": "log_probabilities"}, "logits"),
         ({"outputs": "probabilities"}, "do not sum to 1"),
@@ -165,7 +165,7 @@ def test_generators_that_are_refused(tmp_path: Path, described: dict[str, Any], 
 
 def test_several_generators_are_refused(tmp_path: Path) -> None:
     """The mean of texts is not defined."""
-    assert "generation is the one head of one model" in generating(tmp_path, [Goes().eval(), Goes().eval()])
+    assert "generation must be the only task of a single model" in generating(tmp_path, [Goes().eval(), Goes().eval()])
 
 
 def test_a_prompt_of_other_words_is_refused(tmp_path: Path) -> None:
