@@ -32,6 +32,10 @@ score: $(READY)  ## score files: make score BUNDLE=... INPUT=... OUTPUT=... (JOB
 	$(BIN)/scoreline score $(if $(JOB),--job "$(JOB)") $(if $(BUNDLE),--bundle "$(BUNDLE)") \
 	  $(if $(INPUT),--input "$(INPUT)") $(if $(OUTPUT),--output "$(OUTPUT)") $(ARGS)
 
+# Empty, the variable has no effect: Python keeps the byte code of the tests and of the package. Without it, every process
+# compiles the package, and each worker takes ten seconds more to rewrite the assertions.
+test quick: export PYTHONDONTWRITEBYTECODE :=
+
 test: lint types $(READY)  ## lint, types and every test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 

@@ -1,4 +1,10 @@
-"""Shared fixtures: real data, small real models, and the command as a user calls it."""
+"""Shared fixtures: real data, small real models, and the command as a user calls it.
+
+Heavy libraries are imported where they are used: pytest-xdist imports this file in the process that distributes the
+tests, too, before it starts the workers.
+"""
+
+from __future__ import annotations
 
 import gc
 import json
@@ -8,30 +14,33 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
 import pytest
-import torch
-from hypothesis import settings
 from scoreline.jobs import cli
-from sklearn import datasets
-from sklearn.preprocessing import StandardScaler
-from torch import nn
 
-import fakecuda
-import fakecuda_clocks
-from described import save_described
-from textbook import ClassificationModel, randomized
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from torch import nn
 
-settings.register_profile("scoreline", deadline=None, max_examples=60)
-settings.load_profile("scoreline")
+
+def pytest_collectstart() -> None:
+    """Set the defaults of hypothesis, before the test files are imported."""
+    from hypothesis import settings
+
+    settings.register_profile("scoreline", deadline=None, max_examples=60)
+    settings.load_profile("scoreline")
 
 
 @pytest.fixture
 def cuda() -> Iterator[None]:
     """A GPU: the first of this machine, or an emulated one, whose findings fail the test."""
+    import torch
+
+    import fakecuda
+    import fakecuda_clocks
+
     if torch.cuda.is_available():
         yield
         return
@@ -56,6 +65,10 @@ class Example:
 
     def raw(self, frame: pd.DataFrame | None = None) -> np.ndarray:
         """The model's outputs computed with plain torch and scikit-learn: transform on float64, cast to float32."""
+        import numpy as np
+        import pandas as pd
+        import torch
+
         frame = self.frame if frame is None else frame
         X = frame[self.features].to_numpy(dtype=np.float64)
         scaled = self.scaler.transform(pd.DataFrame(X, columns=self.features)).astype(np.float32)
@@ -64,6 +77,14 @@ class Example:
 
 
 def _example(name: str, task: str, folder: Path) -> Example:
+    import numpy as np
+    import torch
+    from sklearn import datasets
+    from sklearn.preprocessing import StandardScaler
+
+    from described import save_described
+    from textbook import ClassificationModel, randomized
+
     loaded = getattr(datasets, f"load_{name}")(as_frame=True)
     frame = loaded.frame.rename(columns={"target": "truth"})
     features = [column for column in frame.columns if column != "truth"]
@@ -129,6 +150,8 @@ def cancer(bundles: Path) -> Example:
 def one_core() -> Iterator[None]:
     """Run models on one thread, as the lanes of a run do: tiny forward passes do not benefit from more, and tests may
     run in parallel."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

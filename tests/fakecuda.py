@@ -7,7 +7,7 @@ poison until the host has waited for it.
 """
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -96,7 +96,7 @@ def _call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
-    given = list(_tensors((args, kwargs)))
+    given = _tensors((*args, *kwargs.values()))
     here = [tensor for tensor in given if isinstance(tensor, CudaTensor)]
     if name not in _FREE:
         _refuse_mixed(name, given)
@@ -140,14 +140,17 @@ def _refuse_mixed(name: str, given: list[Tensor]) -> None:
             raise RuntimeError(f"Expected all tensors to be on the same device, but found cuda:0 and cpu: {name}")
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for entry in value:
-            yield from _tensors(entry)
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    """The tensors among the values, also in lists, tuples and dicts."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += _tensors(value)
+        elif isinstance(value, dict):
+            found += _tensors(value.values())
+    return found
 
 
 def _storage(tensor: Tensor) -> int:

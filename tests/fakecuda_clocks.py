@@ -4,8 +4,8 @@ Nothing runs asynchronously: kernels and copies are executed at once, and the cl
 executing. `problems` collects every violation.
 """
 
+import inspect
 import threading
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from time import perf_counter
@@ -31,15 +31,25 @@ _pending: list[tuple[int, int, Callable[[], None]]] = []
 _failure: list[str] = []
 
 
-def where() -> str:
-    """The lines of the product and its tests that are being executed, innermost first."""
-    frames = [frame for frame in traceback.extract_stack()[:-2] if "/pipeline/" in frame.filename]
-    return " < ".join(f"{frame.filename.rsplit('/', 1)[1]}:{frame.lineno}" for frame in reversed(frames[-5:]))
+def lines() -> tuple[tuple[str, int], ...]:
+    """The lines of the product that are being executed, innermost first, five at most: file and number."""
+    found: list[tuple[str, int]] = []
+    frame = inspect.currentframe()
+    while frame is not None and len(found) < 5:
+        if "/pipeline/" in frame.f_code.co_filename:
+            found.append((frame.f_code.co_filename, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(found)
+
+
+def shown(found: tuple[tuple[str, int], ...]) -> str:
+    """The same as text."""
+    return " < ".join(f"{file.rsplit('/', 1)[1]}:{number}" for file, number in found)
 
 
 def report(problem: str) -> None:
     """Record a problem."""
-    line = f"{problem} at {where()}"
+    line = f"{problem} at {shown(lines())}"
     if line not in problems:
         problems.append(line)
 
@@ -191,7 +201,7 @@ class Memory:
     """An allocation on the device: the stream that owns it, and when each stream last wrote and used it."""
 
     def __init__(self) -> None:
-        self._owner, self._where = current_stream(), where()
+        self._owner, self._lines = current_stream(), lines()
         self.recorded: set[int] = set()
         self._writes: Clock = {}
         self._uses: Clock = {}
@@ -213,7 +223,9 @@ class Memory:
 
     def __del__(self) -> None:
         if _failure and self.recorded:
-            problems.append(f"memory ({self._where}) with recorded streams freed after the device failed: an abort")
+            problems.append(
+                f"memory ({shown(self._lines)}) with recorded streams freed after the device failed: an abort"
+            )
         if _failure:
             return
         for stream, clock in self._uses.items():
@@ -221,5 +233,5 @@ class Memory:
                 continue
             if max(_finished.get(stream, 0), self._owner.clock.get(stream, 0)) < clock:
                 problems.append(
-                    f"memory of stream {self._owner.id} ({self._where}) freed while stream {stream} uses it"
+                    f"memory of stream {self._owner.id} ({shown(self._lines)}) freed while stream {stream} uses it"
                 )

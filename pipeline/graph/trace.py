@@ -6,12 +6,11 @@ files.
 """
 
 import inspect
+import linecache
 import math
 import operator
 import re
 import traceback
-from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -136,7 +135,13 @@ class _Tracer(fx.Tracer):
     def __init__(self) -> None:
         super().__init__(autowrap_modules=(math,))
         self.proxy_buffer_attributes = True  # so that a buffer of positions may be sliced to the number of steps
-        self.record_stack_traces = True
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        """Create a node that knows its line in the user's code. (With `record_stack_traces` torch would import its
+        compiler, which takes two seconds.)"""
+        node = super().create_node(*args, **kwargs)
+        node.meta["line"] = _line_in_forward()
+        return node
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
         return _is_listed(m)
@@ -328,17 +333,23 @@ def _refusal(node: fx.Node, what: str, help_text: str) -> BundleError:
 
 
 def _node_line(node: fx.Node) -> str:
-    lines = list(_stack_lines(node.stack_trace or ""))
-    return f" at {lines[-1]}" if lines else ""
+    if node.meta["line"] is None:
+        return ""
+    file, number = node.meta["line"]
+    return f" at {file}:{number} `{linecache.getline(file, number).strip()}`"
 
 
-def _stack_lines(stack: str) -> Iterator[str]:
-    """The user's own lines in a recorded stack, outermost first."""
-    entries = [line.strip() for line in stack.splitlines()]
-    for entry, code in pairwise(entries):
-        if entry.startswith('File "') and not entry[6:].startswith((_TORCH, _OWN)):
-            file, _, rest = entry[6:].partition('", line ')
-            yield f"{file}:{rest.split(',')[0]} `{code}`"
+def _line_in_forward() -> tuple[str, int] | None:
+    """The file and the number of the innermost line of the user's own code within a `forward`."""
+    line: tuple[str, int] | None = None
+    frame = inspect.currentframe()
+    while frame is not None:
+        if line is None and not frame.f_code.co_filename.startswith((_TORCH, _OWN)):
+            line = frame.f_code.co_filename, frame.f_lineno
+        if line is not None and frame.f_code.co_name == "forward":
+            return line
+        frame = frame.f_back
+    return None
 
 
 def _called(target: Any) -> str:

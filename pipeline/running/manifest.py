@@ -1,6 +1,7 @@
 """Records for the run manifest, `_scoreline/run.json`."""
 
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import version
 
 from ...schemas.bundle import BundleManifest
@@ -15,7 +16,12 @@ LIBRARIES = ("scoreline", "torch", "numpy", "pyarrow")
 
 def versions(packages: Iterable[str] = ()) -> dict[str, str]:
     """The versions of the libraries that compute, and of the given packages."""
-    return {name: version(name) for name in (*LIBRARIES, *packages)}
+    return {name: _version(name) for name in (*LIBRARIES, *packages)}
+
+
+@cache  # parsing the metadata of four packages takes a fifth of a small run
+def _version(package: str) -> str:
+    return version(package)
 
 
 def head_records(manifest: BundleManifest, options: ColumnOptions) -> list[HeadRecord]:

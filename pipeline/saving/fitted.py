@@ -39,6 +39,7 @@ class Compiler:
     def __init__(self, features: Sequence[str], text: Sequence[str] = ()) -> None:
         self.steps: list[AnyStep] = []
         self._names = set(features)
+        self._next: dict[str, int] = {}
         self._text = set(text)
 
     def add(self, transformer: Any, inputs: Sequence[str]) -> list[str]:
@@ -77,10 +78,12 @@ class Compiler:
         self._text.update(names)
 
     def _fresh(self, name: str) -> str:
-        stem, number = name.partition("#")[0], 1
+        stem = name.partition("#")[0]
+        number = self._next.get(stem, 1)
         while f"{stem}#{number}" in self._names:
             number += 1
         self._names.add(f"{stem}#{number}")
+        self._next[stem] = number + 1
         return f"{stem}#{number}"
 
 

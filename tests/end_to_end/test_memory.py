@@ -48,8 +48,11 @@ def test_one_giant_row_group_takes_no_more_memory(tmp_path: Path) -> None:
         words = ["score", "--bundle", tmp_path / "b", "--input", tmp_path / f"{size}.parquet"]
         return peak_mb("-m", "scoreline", *words, "--output", tmp_path / f"{size}-{run}")
 
-    small, large = (min(peak(size, run) for run in range(2)) for size in ("small", "large"))
+    small = min(peak("small", run) for run in range(2))
+    most = min(small * 1.1, peak_mb("-c", "import torch, pyarrow.parquet") + MOST_MB)
+    large = peak("large", 0)
+    if large > most:
+        large = min(large, peak("large", 1))
     parts = sorted((tmp_path / "large-0").glob("large-*.parquet"))
     assert sum(pq.ParquetFile(part).metadata.num_rows for part in parts) == 5_000_000
-    assert large <= small * 1.1
-    assert large <= peak_mb("-c", "import torch, pyarrow.parquet") + MOST_MB
+    assert large <= most

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,10 +24,11 @@ def test_a_signal_ends_the_run_within_seconds(tmp_path: Path, iris: Example, num
     """P3: no half-written part, no temporary, no `_SUCCESS`; the manifest records the signal."""
     many = pd.concat([iris.frame] * 4000, ignore_index=True)
     (tmp_path / "data").mkdir()
-    for n in range(6):
-        many.to_parquet(tmp_path / "data" / f"{n}.parquet", index=False)
+    many.to_parquet(tmp_path / "data" / "0.parquet", index=False)
+    for n in range(1, 6):
+        shutil.copyfile(tmp_path / "data" / "0.parquet", tmp_path / "data" / f"{n}.parquet")
     words = [sys.executable, "-m", "scoreline", "score", "--bundle", str(iris.bundle), "--batch-size", "500"]
-    words += ["--input", str(tmp_path / "data"), "--output", str(tmp_path / "out")]
+    words += ["--input", str(tmp_path / "data"), "--output", str(tmp_path / "out"), "--split-rows", "50000"]
     running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd="/")
     deadline = time.monotonic() + 60
     while not any((tmp_path / "out").glob("0*.parquet")) and time.monotonic() < deadline:
