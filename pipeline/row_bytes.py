@@ -14,7 +14,7 @@ from .arrays import to_numpy
 #: Values up to this width are light: the size of such columns follows from the type and is not measured.
 LIGHT_BYTES = 32
 #: The widths of common types by id: asking a type for it takes longer than a column of a small file.
-_WIDTHS = {one.id: -(-one.bit_width // 8) for one in (
+_WIDTHS: dict[int, int] = {one.id: -(-one.bit_width // 8) for one in (
     pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64(),
     pa.float16(), pa.float32(), pa.float64(), pa.date32(), pa.timestamp("us"),
 )}  # fmt: skip
