@@ -42,7 +42,7 @@ class PartFile:
         self._pending: list[pa.RecordBatch] = []
         self._num_pending = self._pending_bytes = 0
         self._reject_writer: Any = None
-        self._reject_path = Path()
+        self._reject_path: Path | None = None
         self._checksum: str | None = None
         self.num_rows = 0
         self.num_rejects = 0
@@ -72,9 +72,9 @@ class PartFile:
             StorageError: the disk is full or failed.
         """
         self._flush(self._num_pending)
-        if self._reject_writer is not None:
-            path = self._reject_path
+        if (path := self._reject_path) is not None:
             _guarded(path, self._reject_writer.close)
+            self._reject_writer = None  # closing it again would write a second footer
             receipt = receipt.model_copy(update={"rejects": _guarded(path, file_digest, path)})
         receipt = with_checksum(receipt)
         self._checksum = receipt.checksum
@@ -93,10 +93,10 @@ class PartFile:
         """
         assert self._checksum is not None, "finish comes first"
         size, digest = 0, _guarded(self._path, file_digest, self._path)
-        if self._reject_writer is not None:
+        if self._reject_path is not None:
             size += self._store.publish(self._rejects, rejects_name(target))
         size += self._store.publish(self._name, target)
-        if self._reject_writer is None:
+        if self._reject_path is None:
             self._store.remove(rejects_name(target))  # of an earlier run for the same part
         return Published(sha256=digest, receipt=self._checksum, num_bytes=size)
 
@@ -106,7 +106,7 @@ class PartFile:
             if writer is not None:
                 _quietly_close(writer)
         self._store.discard(self._name)
-        if self._reject_writer is not None:
+        if self._reject_path is not None:
             self._store.discard(self._rejects)
 
     def _flush(self, rows: int) -> None:
@@ -119,11 +119,10 @@ class PartFile:
         self._pending_bytes = sum(map(batch_bytes, self._pending))
 
     def _write_rejects(self, rejects: pa.RecordBatch) -> None:
-        if self._reject_writer is None:
-            self._reject_path = self._store.temporary(self._rejects)
-            schema = reject_schema(self._read)
-            self._reject_writer = _guarded(self._reject_path, pa.ipc.new_file, str(self._reject_path), schema)
-        _guarded(self._reject_path, self._reject_writer.write_batch, rejects)
+        if (path := self._reject_path) is None:
+            path = self._reject_path = self._store.temporary(self._rejects)
+            self._reject_writer = _guarded(path, pa.ipc.new_file, str(path), reject_schema(self._read))
+        _guarded(path, self._reject_writer.write_batch, rejects)
         self.num_rejects += rejects.num_rows
 
 

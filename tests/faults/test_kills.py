@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_every_call import visible
+from bench import visible
 
 from conftest import Example
 

@@ -189,6 +189,24 @@ def test_discard(tmp_path: Path) -> None:
     assert (tmp_path / "a.parquet").read_bytes() == before
 
 
+def test_discarding_changes_nothing_that_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an error of the last sync, when the part and its rejects are visible."""
+
+    def fail(folder: Path) -> None:
+        if folder == tmp_path:
+            raise OSError(errno.EIO, "Input/output error")
+
+    _, part = part_in(tmp_path)
+    part.write(rows_of(0, 3), rejects_of(7))
+    monkeypatch.setattr("scoreline.pipeline.outputs.store._sync_folder", fail)
+    with pytest.raises(StorageError, match="Input/output error"):
+        published(part)
+    part.discard()
+    receipt = read_receipt(tmp_path / "a.parquet")
+    assert isinstance(receipt, Receipt)
+    assert receipt.rejects == "sha256:" + hashlib.sha256((tmp_path / "_rejects" / "a.arrow").read_bytes()).hexdigest()
+
+
 @pytest.mark.parametrize("rejects", [(), (7,)])
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rejects: tuple[int, ...]) -> None:
     """It is a storage error that names the file; a part is never visible without its rejects."""
