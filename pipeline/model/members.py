@@ -21,6 +21,7 @@ from .generate import generate
 from .memory import halving
 from .modes import pinned
 from .passes import Pass, Passes, in_row_order, num_rows, size
+from .tf32 import float32_products
 
 Outputs = dict[str, Tensor | Sequences]
 
@@ -41,6 +42,7 @@ class Members:
     Args:
         pass_rows: the most rows, or steps of sequences, of one pass.
         padded: whether sequences of different lengths may be padded to share a pass.
+        tf32: whether a GPU multiplies float32 values in TF32.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Members:
         device: torch.device,
         pass_rows: int,
         padded: bool = True,
+        tf32: bool = False,
     ) -> None:
         self.models = list(models)
         self.pass_rows = pass_rows
@@ -62,7 +65,7 @@ class Members:
         #: members, retries of the same rows, hidden layers, attributions.
         self.keep_inputs = False
         self.passes = Passes(inputs, pass_rows=pass_rows, padded=padded)
-        self._inputs, self._heads, self._call, self._device = inputs, heads, call, device
+        self._inputs, self._heads, self._call, self._device, self._tf32 = inputs, heads, call, device, tf32
 
     def __len__(self) -> int:
         return len(self.models)
@@ -109,7 +112,8 @@ class Members:
             return {head.name: in_row_order([made[head.name] for _, made in pieces], positions) for head in self._heads}
 
         step = min(size(inputs), self.max_rows_in_memory or self.pass_rows)
-        return halving(run, step, device=self._device, halved=self._remember)
+        with float32_products(self._device, tf32=self._tf32):
+            return halving(run, step, device=self._device, halved=self._remember)
 
     def _remember(self, rows: int) -> None:
         self.max_rows_in_memory = rows

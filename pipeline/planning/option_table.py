@@ -166,7 +166,8 @@ OPTIONS = (
     Option(
         name="precision",
         group="Computing",
-        help="Precision of the model: half precision pays on GPUs; int8 takes a quarter of the weights' memory.",
+        help="Precision of the model: tf32 (GPUs only), bf16 and fp16 are faster on GPUs; int8 takes a quarter of the"
+        " weights' memory.",
         choices=get_args(Precision),
         default="fp32",
         effect="rescored",
