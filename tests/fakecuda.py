@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -108,8 +109,7 @@ def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
             Limits.fail(name, sum(tensor.nbytes for tensor in given))
         for tensor in here:
             tensor._memory.use()
-        masked = name in _INDEXING and any(tensor.dtype == torch.bool for tensor in given[1:])
-        if name in _WAITING or masked:
+        if _waits(name, given, args, kwargs):
             clocks.finish(dict(current_stream().clock), name)
     if name == "repeat" and given[0].nbytes * _product(args[1:]) > Limits.bytes:
         raise out_of_memory()
@@ -125,6 +125,22 @@ def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
     if here and (name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))):
         here[0]._memory.write()
     return _on_device(result, {_storage(tensor): tensor._memory for tensor in here})
+
+
+def _waits(name: str, given: list[Tensor], args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether the host waits: for a size that depends on values, or for an index that is copied from its memory."""
+    if name == "repeat_interleave":
+        return kwargs.get("output_size") is None
+    if name not in _INDEXING or not isinstance(given[0], CudaTensor):
+        return name in _WAITING
+    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    from_host = (
+        not isinstance(entry, CudaTensor) and entry.dim() > 0
+        if isinstance(entry, Tensor)
+        else isinstance(entry, list | np.ndarray)
+        for entry in index
+    )
+    return any(from_host) or any(isinstance(entry, Tensor) and entry.dtype == torch.bool for entry in index)
 
 
 def _in_tf32(factor: Any) -> Any:
@@ -299,6 +315,8 @@ def _factory(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if device is None or torch.device(device).type != "cuda":
             return plain(*args, **kwargs)
         with lock:
+            if plain.__name__ == "tensor":  # copied from the host's memory
+                clocks.finish(dict(current_stream().clock), "tensor")
             return _new(plain(*args, **kwargs | {"device": "cpu"}))
 
     make.__name__ = plain.__name__
