@@ -228,6 +228,13 @@ def _pinned(tensor: Tensor) -> Tensor:
 
 
 def _to_host(result: Tensor) -> Tensor:
+    """A copy in pinned memory, which arrives later; column by column if the result is."""
+    if result.dim() == 2 and result.T.is_contiguous():
+        return _fill_pinned(result.T).T
+    return _fill_pinned(result)
+
+
+def _fill_pinned(result: Tensor) -> Tensor:
     try:
         host = torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
     except RuntimeError:  # no more pinned memory; the copy then waits

@@ -13,6 +13,7 @@ from ...schemas.heads import AnyHead
 from ...schemas.inputs import AnyInput
 from ..errors import BundleError, ScorelineError, one_line
 from ..records import Inputs, Sequences
+from ..tasks.probabilities import FEW_LABELS
 from ..tasks.tasks import task_of
 from .first_rows import FirstOfBlock
 from .forward import Call, forward
@@ -111,13 +112,22 @@ class Members:
             pieces = self._passed(inputs, step, {} if spent is None else spent)
             positions, known = [one[0] for one in pieces], [one[1] for one in pieces]
             return {
-                head.name: in_row_order([made[head.name] for *_, made in pieces], positions, known)
+                head.name: self._laid_out(in_row_order([made[head.name] for *_, made in pieces], positions, known))
                 for head in self._heads
             }
 
         step = min(size(inputs), self.max_rows_in_memory or self.pass_rows)
         with float32_products(self._device, tf32=self._tf32):
             return halving(run, step, device=self._device, halved=self._remember)
+
+    def _laid_out(self, values: Tensor | Sequences) -> Tensor | Sequences:
+        """Outputs of a GPU for few labels, column by column: decoding goes label by label, and the device transposes
+        faster than the host. Those of several members stay row by row, since the order of additions may depend on it.
+        """
+        if self._device.type != "cuda" or isinstance(values, Sequences) or len(self.models) > 1:
+            return values
+        few = values.dim() == 2 and values.shape[1] <= FEW_LABELS
+        return values.T.contiguous().T if few else values
 
     def _remember(self, rows: int) -> None:
         self.max_rows_in_memory = rows

@@ -16,7 +16,7 @@ from scoreline.pipeline.scoring.block import Block
 from scoreline.pipeline.scoring.line import compose, execute
 from torch import Tensor, nn
 
-from both_devices import BLOCK, FEATURES, ROWS, compare, explaining, rows, save, small_bundle
+from both_devices import BLOCK, FEATURES, ROWS, compare, explaining, network, rows, save, small_bundle
 from described import save_described
 from fakecuda_clocks import waits
 from pictures import picture
@@ -64,6 +64,21 @@ def test_several_members_and_heads(tmp_path: Path) -> None:
     sample = rows(40)[FEATURES]
     torch.manual_seed(0)
     save_described(tmp_path / "b", [Two().eval(), Two().eval()], features=FEATURES, sample=sample, heads=heads)
+    compare(tmp_path / "b", rows())
+
+
+@pytest.mark.parametrize(("members", "width"), [(1, 3), (1, 40), (2, 3)])
+def test_few_outputs_are_transposed_on_the_device(tmp_path: Path, members: int, width: int) -> None:
+    """Decoding goes column by column; those of many labels, or of several members, are decoded by row."""
+    torch.manual_seed(0)
+    models = [network(width) for _ in range(members)]
+    save(tmp_path / "b", models if members > 1 else models[0], labels=[f"l{n}" for n in range(width)])
+    scorer = Scorer.load(tmp_path / "b", device="cuda", batch_rows=100)
+    line = compose(scorer.loaded)
+    batch = pa.RecordBatch.from_pandas(rows(350)[FEATURES], preserve_index=False)
+    raw = line.score(line.load(Block(batch=batch))).need_raw().heads["output"]
+    assert isinstance(raw, Tensor)
+    assert raw.T.is_contiguous() == (members == 1 and width == 3)
     compare(tmp_path / "b", rows())
 
 
