@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-Precision = Literal["fp32", "bf16", "fp16", "int8"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16", "int8"]
 Probabilities = Literal["columns", "list", "none"]
 ExplainMethod = Literal["integrated-gradients", "shapley", "lime", "occlusion"]
 

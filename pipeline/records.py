@@ -113,10 +113,25 @@ class Lists:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sequences:
     """Rows of different lengths, concatenated: `values` `[steps of all rows, …]`, `offsets` int64
-    `[rows + 1]`."""
+    `[rows + 1]`. `on_host`: the offsets in the host's memory, where the others are on a device: sizes are then known
+    without waiting for it."""
 
     values: Tensor
     offsets: Tensor
+    on_host: Tensor | None = None
+
+    @property
+    def host_offsets(self) -> Tensor:
+        """The offsets in the host's memory, if they are known there."""
+        return self.offsets if self.on_host is None else self.on_host
+
+    def lengths(self, rows: Tensor | None = None) -> Tensor:
+        """int64 `[rows]`, of all rows or of those at some indices."""
+        return _lengths(self.offsets, rows)
+
+    def host_lengths(self, rows: Tensor | None = None) -> Tensor:
+        """The lengths in the host's memory, for indices there."""
+        return _lengths(self.host_offsets, rows)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -129,23 +144,45 @@ class Sequences:
         return self.values.nbytes + self.offsets.nbytes
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Sequences:
-        """Apply a function to both tensors."""
-        return Sequences(values=function(self.values), offsets=function(self.offsets))
+        """Apply a function to both tensors, for example one that moves them to a device."""
+        return Sequences(
+            values=function(self.values), offsets=function(self.offsets), on_host=self.host_offsets.detach()
+        )
+
+    def take(self, rows: Tensor, on_host: Tensor | None = None) -> Sequences:
+        """The rows at int64 indices, in any order.
+
+        Args:
+            on_host: the same indices in the host's memory, where `rows` are on a device.
+        """
+        import torch  # imported by now: planning uses records without it
+
+        lengths, known = self.lengths(rows), None
+        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        if self.on_host is not None:
+            taken = self.host_lengths(rows.cpu() if on_host is None else on_host)
+            known = torch.cat([taken.new_zeros(1), taken.cumsum(0)])
+        total = int((offsets if known is None else known)[-1])
+        indices = torch.arange(total, device=lengths.device)
+        indices += torch.repeat_interleave(self.offsets[:-1][rows] - offsets[:-1], lengths, output_size=total)
+        return Sequences(values=self.values[indices], offsets=offsets, on_host=known)
 
     def __getitem__(self, rows: slice | Tensor) -> Sequences:
         """Some rows: a slice, or int64 indices in any order."""
-        import torch  # imported by now: planning uses records without it
+        if not isinstance(rows, slice):
+            return self.take(rows)
+        first, last, _ = rows.indices(len(self.offsets) - 1)
+        kept = slice(first, max(first, last) + 1)
+        known, offsets = self.host_offsets[kept], self.offsets[kept]
+        return Sequences(
+            values=self.values[int(known[0]) : int(known[-1])],
+            offsets=offsets - offsets[0],
+            on_host=None if self.on_host is None else known - known[0],
+        )
 
-        start, stop = self.offsets[:-1], self.offsets[1:]
-        if isinstance(rows, slice):
-            first, last, _ = rows.indices(len(start))
-            offsets = self.offsets[first : max(first, last) + 1]
-            return Sequences(values=self.values[int(offsets[0]) : int(offsets[-1])], offsets=offsets - offsets[0])
-        lengths = (stop - start)[rows]
-        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        indices = torch.arange(int(offsets[-1]), device=lengths.device)
-        indices += torch.repeat_interleave(start[rows] - offsets[:-1], lengths)
-        return Sequences(values=self.values[indices], offsets=offsets)
+
+def _lengths(offsets: Tensor, rows: Tensor | None) -> Tensor:
+    return offsets.diff() if rows is None else offsets[1:][rows] - offsets[:-1][rows]
 
 
 def dense(given: Mapping[str, Tensor | Sequences]) -> dict[str, Tensor]:

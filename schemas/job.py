@@ -79,7 +79,7 @@ class JobFile(Schema):
     explain_target: StrictStr | StrictBool | StrictInt | StrictFloat | None = None
     threshold: StrictFloat | StrictInt | StrictStr | list[StrictFloat | StrictInt | StrictStr] | None = None
     device: str | None = None
-    precision: Literal["fp32", "bf16", "fp16", "int8"] | None = None
+    precision: Literal["fp32", "tf32", "bf16", "fp16", "int8"] | None = None
     compile: StrictBool | None = None
     deterministic: StrictBool | None = None
     dedupe: StrictBool | None = None

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,8 @@ _FREE = {
     "type", "unbind", "unsqueeze", "untyped_storage", "view",
 }  # fmt: skip
 _INDEXING = {"__getitem__", "__setitem__"}
+#: Operations that multiply, whose factors are rounded to 11 significant bits where the process allows TF32.
+_PRODUCTS = {"__matmul__", "addmm", "bmm", "conv1d", "conv2d", "conv3d", "linear", "matmul", "mm"}
 _IN_PLACE = {"__setitem__", "__iadd__", "__imul__", "__isub__", "__itruediv__"}
 _FACTORIES = ("arange", "empty", "full", "ones", "rand", "randint", "randn", "tensor", "zeros")
 _PLAIN_TO = Tensor.to
@@ -49,9 +52,11 @@ _kept: list[Tensor] = []
 
 class Limits:
     """What the emulated device refuses. `bytes`: the largest allocation; `fail`: called with the name of
-    every operation that launches a kernel or a copy and with the bytes of its tensors; may raise."""
+    every operation that launches a kernel or a copy and with the bytes of its tensors; may raise. `major`: of its
+    compute capability."""
 
     bytes = 1 << 30
+    major = 9
     fail: Callable[[str, int], object] | None = None
 
 
@@ -104,8 +109,7 @@ def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
             Limits.fail(name, sum(tensor.nbytes for tensor in given))
         for tensor in here:
             tensor._memory.use()
-        masked = name in _INDEXING and any(tensor.dtype == torch.bool for tensor in given[1:])
-        if name in _WAITING or masked:
+        if _waits(name, given, args, kwargs):
             clocks.finish(dict(current_stream().clock), name)
     if name == "repeat" and given[0].nbytes * _product(args[1:]) > Limits.bytes:
         raise out_of_memory()
@@ -113,12 +117,39 @@ def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         if torch.device(kwargs["device"]).type != "cuda":
             raise RuntimeError(f"Expected all tensors to be on the same device: {name} creates one on the CPU")
         kwargs["device"] = "cpu"
+    if name in _PRODUCTS and torch._C._get_fp32_precision_getter("cuda", "matmul") == "tf32":
+        args = [_in_tf32(entry) for entry in args]
     result = func(*args, **kwargs)
     if name == "log2" and here:  # less exact than on a CPU: that of 8 is less than 3
         result = torch.nextafter(result, torch.zeros_like(result))
     if here and (name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))):
         here[0]._memory.write()
     return _on_device(result, {_storage(tensor): tensor._memory for tensor in here})
+
+
+def _waits(name: str, given: list[Tensor], args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether the host waits: for a size that depends on values, or for an index that is copied from its memory."""
+    if name == "repeat_interleave":
+        return kwargs.get("output_size") is None
+    if name not in _INDEXING or not isinstance(given[0], CudaTensor):
+        return name in _WAITING
+    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    from_host = (
+        not isinstance(entry, CudaTensor) and entry.dim() > 0
+        if isinstance(entry, Tensor)
+        else isinstance(entry, list | np.ndarray)
+        for entry in index
+    )
+    return any(from_host) or any(isinstance(entry, Tensor) and entry.dtype == torch.bool for entry in index)
+
+
+def _in_tf32(factor: Any) -> Any:
+    """A float32 factor, rounded to 11 significant bits; vectors are biases, which are not rounded."""
+    if not isinstance(factor, Tensor) or factor.dtype != torch.float32 or factor.dim() < 2:
+        return factor
+    bits = factor.as_subclass(Tensor).detach().contiguous().view(torch.int32)
+    rounded = ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
+    return _new(rounded, factor._memory) if isinstance(factor, CudaTensor) else rounded
 
 
 def _product(sizes: Any) -> int:
@@ -287,6 +318,8 @@ def _factory(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if device is None or torch.device(device).type != "cuda":
             return plain(*args, **kwargs)
         with lock:
+            if plain.__name__ == "tensor":  # copied from the host's memory
+                clocks.finish(dict(current_stream().clock), "tensor")
             return _new(plain(*args, **kwargs | {"device": "cpu"}))
 
     make.__name__ = plain.__name__
@@ -318,7 +351,7 @@ def _record_stream(tensor: Tensor, stream: clocks.Stream) -> None:
 def installed() -> Iterator[None]:
     """Replace the functions of torch that concern a GPU; restore them afterwards."""
     clocks.reset()
-    Limits.bytes, Limits.fail = 1 << 30, None
+    Limits.bytes, Limits.fail, Limits.major = 1 << 30, None, 9
     with pytest.MonkeyPatch.context() as patch:
         for name in _FACTORIES:
             patch.setattr(torch, name, _factory(getattr(torch, name)))
@@ -333,7 +366,7 @@ def installed() -> Iterator[None]:
             "stream": clocks.StreamContext, "current_stream": current_stream, "synchronize": clocks.finish_all,
             "empty_cache": clocks.check_device, "manual_seed_all": lambda *_: None,
             "get_device_properties": lambda *_: SimpleNamespace(
-                name="emulated", total_memory=1 << 30, multi_processor_count=1, major=9, minor=0
+                name="emulated", total_memory=1 << 30, multi_processor_count=1, major=Limits.major, minor=0
             ),
         }.items():  # fmt: skip
             patch.setattr(torch.cuda, name, value)

@@ -1,12 +1,13 @@
 """The emulated GPU finds what a real one would get wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from torch import Tensor
 
 import fakecuda
-from fakecuda_clocks import problems, reset
+from fakecuda_clocks import problems, reset, waits
 
 
 @pytest.fixture(autouse=True)
@@ -37,15 +38,15 @@ def test_a_read_without_waiting_is_found() -> None:
 def test_memory_that_another_stream_uses_is_not_freed() -> None:
     """Unless the host has waited for that stream."""
     stream = torch.cuda.Stream()
-    for waits in (False, True):
+    for waited in (False, True):
         value = torch.ones(3, device="cuda")
         torch.cuda.synchronize()
         with torch.cuda.stream(stream):
             value + 1
-        if waits:
+        if waited:
             stream.synchronize()
         del value
-        assert len(problems) == (not waits)
+        assert len(problems) == (not waited)
         problems.clear()
 
 
@@ -56,6 +57,36 @@ def test_copies_to_the_host_arrive_when_they_are_waited_for() -> None:
     assert host.isnan().all()
     torch.cuda.synchronize()
     assert host.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        (lambda x: x[x > 0], True),
+        (lambda x: x[torch.tensor([0, 1])], True),
+        (lambda x: x[[0, 1]], True),
+        (lambda x: x.sum().item(), True),
+        (lambda x: int(x[0]), True),
+        (lambda x: x.tolist(), True),
+        (lambda x: x.cpu(), True),
+        (lambda x: x.nonzero(), True),
+        (lambda x: torch.unique(x), True),
+        (lambda x: torch.repeat_interleave(x, x.long()), True),
+        (lambda _: torch.tensor([1, 2], device="cuda"), True),
+        (lambda _: torch.ones(3).to("cuda", non_blocking=True), True),
+        (lambda x: torch.repeat_interleave(x, x.long(), output_size=3), False),
+        (lambda x: x[torch.arange(2, device="cuda")], False),
+        (lambda x: torch.where(x > 0, x, 0), False),
+        (lambda x: x[1:].argsort().cumsum(0), False),
+        (lambda _: torch.ones(3).pin_memory().to("cuda", non_blocking=True), False),
+    ],
+)
+def test_waits_are_counted(operation: Callable[[Tensor], object], expected: bool) -> None:
+    """For values that the host reads, for sizes that depend on values, and for copies of memory that is not pinned."""
+    given = torch.ones(3, device="cuda")
+    waits.clear()
+    operation(given)
+    assert (waits.total() > 0) == expected
 
 
 def test_devices_do_not_mix() -> None:

@@ -137,7 +137,13 @@ class Cuda:
 
     def select_rows(self, tensors: Inputs, rows: NDArray[np.int64] | None) -> Inputs:
         """Selected on the current stream."""
-        return select(tensors, rows, self._device)
+        if rows is None:
+            return tensors
+        pinned = _pinned(torch.from_numpy(rows))
+        index, copied = self._to_device(pinned), _event()
+        copied.record()
+        self._in_flight.add(copied, pinned)
+        return select(tensors, rows, index)
 
     def _send(self, tensors: Inputs) -> Sent:
         start, end = _event(), _event()
@@ -161,7 +167,7 @@ class Cuda:
                 end.record()
             with torch.cuda.stream(self._outward):
                 self._outward.wait_event(end)
-                fetched = {name: _each(_to_host, result) for name, result in results.items()}
+                fetched = {name: _fetch(result) for name, result in results.items()}
                 done.record()
         self._in_flight.add(done, (sent, results, fetched))
         try:
@@ -222,11 +228,25 @@ def _pinned(tensor: Tensor) -> Tensor:
 
 
 def _to_host(result: Tensor) -> Tensor:
+    """A copy in pinned memory, which arrives later; column by column if the result is."""
+    if result.dim() == 2 and result.T.is_contiguous():
+        return _fill_pinned(result.T).T
+    return _fill_pinned(result)
+
+
+def _fill_pinned(result: Tensor) -> Tensor:
     try:
         host = torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
     except RuntimeError:  # no more pinned memory; the copy then waits
         host = torch.empty(result.shape, dtype=result.dtype)
     return host.copy_(result, non_blocking=True)
+
+
+def _fetch(result: Tensor | Sequences) -> Tensor | Sequences:
+    if not isinstance(result, Sequences):
+        return _to_host(result)
+    offsets = _to_host(result.offsets) if result.on_host is None else result.on_host
+    return Sequences(values=_to_host(result.values), offsets=offsets)
 
 
 def _each(function: Callable[[Tensor], Tensor], value: Tensor | Sequences) -> Tensor | Sequences:

@@ -82,21 +82,21 @@ class Cpu:
         return select(tensors, rows)
 
 
-def select(tensors: Inputs, rows: NDArray[np.int64] | None, device: torch.device | None = None) -> Inputs:
+def select(tensors: Inputs, rows: NDArray[np.int64] | None, index: Tensor | None = None) -> Inputs:
     """Copies of the rows at these positions, in the column-major layout of the tensors; None selects all, uncopied.
 
     Args:
-        device: where the tensors are, if not on the CPU.
+        index: the positions on the device of the tensors, if that is not the CPU.
     """
     if rows is None:
         return tensors
-    index = torch.from_numpy(rows) if device is None else torch.from_numpy(rows).to(device)
-    return {name: _select(tensor, index) for name, tensor in tensors.items()}
+    on_host = torch.from_numpy(rows)
+    return {name: _select(tensor, on_host if index is None else index, on_host) for name, tensor in tensors.items()}
 
 
-def _select(tensor: Tensor | Sequences, index: Tensor) -> Tensor | Sequences:
+def _select(tensor: Tensor | Sequences, index: Tensor, on_host: Tensor) -> Tensor | Sequences:
     if isinstance(tensor, Sequences):
-        return tensor[index]
+        return tensor.take(index, on_host)
     return tensor.T[:, index].T if tensor.dim() == 2 else tensor[index]
 
 

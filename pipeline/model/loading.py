@@ -124,8 +124,9 @@ class OnnxModel(nn.Module):
             raise BundleError(
                 f"the installed onnxruntime has no {provider}; install onnxruntime-gpu, or use --device cpu"
             )
+        settings = {"use_tf32": "0"} if device.type == "cuda" else {}  # on by default there
         try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=[provider])
+            self._session = onnxruntime.InferenceSession(data, options, providers=[(provider, settings)])
         except Exception as error:  # onnxruntime's own exceptions have no common base
             raise BundleError(f"the ONNX model cannot be loaded: {one_line(error)}") from error
         chosen = self._session.get_providers()  # where one cannot start, onnxruntime falls back to the CPU

@@ -12,17 +12,20 @@ from torch import Tensor, nn
 from ...schemas.heads import AnyHead
 from ...schemas.inputs import AnyInput
 from ..errors import BundleError, ScorelineError, one_line
-from ..features.sequences import steps_kept
 from ..records import Inputs, Sequences
+from ..tasks.probabilities import FEW_LABELS
 from ..tasks.tasks import task_of
 from .first_rows import FirstOfBlock
 from .forward import Call, forward
 from .generate import generate
 from .memory import halving
 from .modes import pinned
-from .passes import Pass, Passes, in_row_order, num_rows, size
+from .passes import Pass, Passes, in_row_order, num_rows, real_steps, size
+from .tf32 import float32_products
 
 Outputs = dict[str, Tensor | Sequences]
+#: The positions of the rows of a pass, the same in the host's memory, and its outputs.
+_Piece = tuple[slice | Tensor, Tensor | None, Outputs]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +44,7 @@ class Members:
     Args:
         pass_rows: the most rows, or steps of sequences, of one pass.
         padded: whether sequences of different lengths may be padded to share a pass.
+        tf32: whether a GPU multiplies float32 values in TF32.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Members:
         device: torch.device,
         pass_rows: int,
         padded: bool = True,
+        tf32: bool = False,
     ) -> None:
         self.models = list(models)
         self.pass_rows = pass_rows
@@ -62,7 +67,7 @@ class Members:
         #: members, retries of the same rows, hidden layers, attributions.
         self.keep_inputs = False
         self.passes = Passes(inputs, pass_rows=pass_rows, padded=padded)
-        self._inputs, self._heads, self._call, self._device = inputs, heads, call, device
+        self._inputs, self._heads, self._call, self._device, self._tf32 = inputs, heads, call, device, tf32
 
     def __len__(self) -> int:
         return len(self.models)
@@ -105,20 +110,33 @@ class Members:
 
         def run(step: int) -> Outputs:
             pieces = self._passed(inputs, step, {} if spent is None else spent)
-            positions = [index for index, _ in pieces]
-            return {head.name: in_row_order([made[head.name] for _, made in pieces], positions) for head in self._heads}
+            positions, known = [one[0] for one in pieces], [one[1] for one in pieces]
+            return {
+                head.name: self._laid_out(in_row_order([made[head.name] for *_, made in pieces], positions, known))
+                for head in self._heads
+            }
 
         step = min(size(inputs), self.max_rows_in_memory or self.pass_rows)
-        return halving(run, step, device=self._device, halved=self._remember)
+        with float32_products(self._device, tf32=self._tf32):
+            return halving(run, step, device=self._device, halved=self._remember)
+
+    def _laid_out(self, values: Tensor | Sequences) -> Tensor | Sequences:
+        """Outputs of a GPU for few labels, column by column: decoding goes label by label, and the device transposes
+        faster than the host. Those of several members stay row by row, since the order of additions may depend on it.
+        """
+        if self._device.type != "cuda" or isinstance(values, Sequences) or len(self.models) > 1:
+            return values
+        few = values.dim() == 2 and values.shape[1] <= FEW_LABELS
+        return values.T.contiguous().T if few else values
 
     def _remember(self, rows: int) -> None:
         self.max_rows_in_memory = rows
 
-    def _passed(self, inputs: Inputs, step: int, spent: dict[str, float]) -> list[tuple[slice | Tensor, Outputs]]:
+    def _passed(self, inputs: Inputs, step: int, spent: dict[str, float]) -> list[_Piece]:
         pieces, before = [], perf_counter()
         for one in self.passes.cut(inputs, step):
             padded = perf_counter()
-            pieces.append((one.positions, self._at_once(one)))
+            pieces.append((one.positions, one.host_positions, self._at_once(one)))
             now = perf_counter()
             spent["pad"] = spent.get("pad", 0.0) + padded - before
             spent["forward"] = spent.get("forward", 0.0) + now - padded
@@ -203,10 +221,9 @@ def _part(inputs: Inputs, start: int, stop: int) -> Inputs:
 
 def _of_steps(values: Tensor, one: Pass) -> Sequences:
     """`[rows, padded steps, labels]` → the values of the real steps, without padding."""
-    assert one.lengths is not None, "a bundle that tags steps has a sequence"
-    if not int(one.lengths.max()) <= values.shape[1] <= one.width:
+    assert one.host_lengths is not None, "a bundle that tags steps has a sequence"
+    if not int(one.host_lengths.max()) <= values.shape[1] <= one.width:
         raise BundleError(
             f"the model returns {values.shape[1]} steps for lists of {one.width}; tagging needs labels for each step"
         )
-    kept = steps_kept(one.lengths, values.shape[1])
-    return Sequences(values=values[kept], offsets=torch.cat([one.lengths.new_zeros(1), one.lengths.cumsum(0)]))
+    return real_steps(values, one)

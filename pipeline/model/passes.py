@@ -27,12 +27,14 @@ EXACT_WIDTH = 8
 class Pass:
     """`arguments`: the arguments of the model by name, in order. `positions`: the indices of the rows among all, int64,
     or their slice. `lengths`: the lengths of the first sequence, int64, None where there is none; `width`: what they
-    are padded to."""
+    are padded to. `host_positions`, `host_lengths`: both in the host's memory."""
 
     positions: slice | Tensor
     arguments: dict[str, Tensor]
     lengths: Tensor | None = None
     width: int = 1
+    host_positions: Tensor | None = None
+    host_lengths: Tensor | None = None
 
     @property
     def num_rows(self) -> int:
@@ -87,41 +89,70 @@ class Passes:
                     arguments={name: self._laid_out(given[positions]) for name, given in inputs.items()},
                 )
             return
-        widths = torch.stack([self._widths(entry, inputs[name]) for name, entry in self._sequences.items()], dim=1)
-        groups, group = torch.unique(widths, dim=0, return_inverse=True)
-        for number, width in enumerate(groups.tolist()):
-            together = (group == number).nonzero()[:, 0]
-            for positions in together.split(max(1, step // max(width))):
+        yield from self._cut_sequences(inputs, step)
+
+    def _cut_sequences(self, inputs: Inputs, step: int) -> Iterator[Pass]:
+        """Sort the rows by their widths; where they are on a device, there and on the host, which thus knows every size
+        without waiting for the device."""
+        widths = [self._widths(entry, _sequences(inputs[name]).host_offsets) for name, entry in self._sequences.items()]
+        order = ordered = _order(widths)
+        if any(_sequences(inputs[name]).on_host is not None for name in self._sequences):
+            ordered = _order([self._widths(e, _sequences(inputs[name]).offsets) for name, e in self._sequences.items()])
+        if not len(order):
+            return
+        keys = torch.stack([width[order] for width in widths], dim=1)
+        starts = [0, *((keys[1:] != keys[:-1]).any(dim=1).nonzero()[:, 0] + 1).tolist()]
+        for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+            width = dict(zip(self._sequences, keys[start : start + 1].flatten().tolist(), strict=True))
+            most = max(1, step // max(1, *width.values()))
+            for first in range(start, stop, most):
                 self.check_stopped()
-                yield self._padded_pass(inputs, positions, dict(zip(self._sequences, width, strict=True)))
+                one = slice(first, min(first + most, stop))
+                yield self._padded_pass(inputs, ordered[one], order[one], width)
 
     def _laid_out(self, rows: Tensor | Sequences) -> Tensor:
         assert isinstance(rows, Tensor), "sequences are padded"
         return rows.contiguous() if self.contiguous else rows
 
-    def _widths(self, entry: SequenceInput, given: Tensor | Sequences) -> Tensor:
-        assert isinstance(given, Sequences), "the input is a sequence"
-        lengths = given.offsets.diff()
+    def _widths(self, entry: SequenceInput, offsets: Tensor) -> Tensor:
+        lengths = offsets.diff()
         if entry.mask is None or not self._padded:
             return lengths
         return (padded_widths(lengths) + self.extra).clamp(max=entry.longest)
 
-    def _padded_pass(self, inputs: Inputs, positions: Tensor, widths: Mapping[str, int]) -> Pass:
+    def _padded_pass(self, inputs: Inputs, rows: Tensor, on_host: Tensor, widths: Mapping[str, int]) -> Pass:
         arguments: dict[str, Tensor] = {}
-        first: Tensor | None = None
         for name, given in inputs.items():
             entry = self._sequences.get(name)
             if entry is None:
-                arguments[name] = self._laid_out(given[positions])
+                arguments[name] = self._laid_out(given[rows])
                 continue
-            rows = given[positions]
-            assert isinstance(rows, Sequences), "the input is a sequence"
-            lengths = rows.offsets.diff()
-            first = lengths if first is None else first
-            arguments[name] = pad(rows, widths[name], entry.pad)
+            arguments[name] = pad(_sequences(given), widths[name], entry.pad, rows)
             if entry.mask is not None:
-                arguments[f"{name}_mask"] = mask_of(entry, lengths, widths[name])
-        return Pass(positions=positions, arguments=arguments, lengths=first, width=widths[next(iter(self._sequences))])
+                arguments[f"{name}_mask"] = mask_of(entry, _sequences(given).lengths(rows), widths[name])
+        name = next(iter(self._sequences))
+        first = _sequences(inputs[name])
+        return Pass(
+            positions=rows,
+            arguments=arguments,
+            lengths=first.lengths(rows),
+            width=widths[name],
+            host_positions=on_host,
+            host_lengths=first.host_lengths(on_host),
+        )
+
+
+def _sequences(given: Tensor | Sequences) -> Sequences:
+    assert isinstance(given, Sequences), "the input is a sequence"
+    return given
+
+
+def _order(widths: Sequence[Tensor]) -> Tensor:
+    """The rows sorted by their widths, those of the first sequence first; rows of equal widths in their order."""
+    order = torch.argsort(widths[-1], stable=True)
+    for width in reversed(widths[:-1]):
+        order = order[torch.argsort(width[order], stable=True)]
+    return order
 
 
 def num_rows(inputs: Inputs) -> int:
@@ -142,19 +173,58 @@ def padded_widths(lengths: Tensor) -> Tensor:
     return torch.where(lengths <= EXACT_WIDTH, lengths, (lengths + step - 1) // step * step)
 
 
-def pad(rows: Sequences, width: int, value: int) -> Tensor:
-    """Sequences as `[rows, width, …]`, padded with `value` at their end."""
-    kept = steps_kept(rows.offsets.diff(), width)
-    padded = rows.values.new_full((*kept.shape, *rows.values.shape[1:]), value)
-    padded[kept] = rows.values
-    return padded
+def pad(given: Sequences, width: int, value: int, rows: Tensor | None = None) -> Tensor:
+    """Sequences as `[rows, width, …]`, padded with `value` at their end.
+
+    Args:
+        rows: indices of some rows; None for all.
+    """
+    starts, lengths = given.offsets[:-1], given.lengths(rows)
+    starts = starts if rows is None else starts[rows]
+    shape = (len(starts), width, *given.values.shape[1:])
+    if not len(given.values):
+        return given.values.new_full(shape, value)
+    steps = torch.arange(width, device=starts.device)
+    indices = (starts[:, None] + steps).clamp(max=len(given.values) - 1)
+    values = given.values.index_select(0, indices.flatten()).reshape(shape)
+    kept = steps_kept(lengths, width)
+    return torch.where(kept.reshape(*kept.shape, *[1] * (values.dim() - 2)), values, value)
 
 
-def in_row_order(values: Sequence[Tensor | Sequences], positions: Sequence[slice | Tensor]) -> Tensor | Sequences:
-    """The results of passes, joined and in the order of the rows."""
+def real_steps(values: Tensor, one: Pass) -> Sequences:
+    """`[rows, padded steps, …]` of a pass → the values of the real steps, without padding."""
+    lengths = one.lengths
+    assert lengths is not None, "the bundle has a sequence"
+    assert one.host_lengths is not None, "they are set together"
+    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    known = torch.cat([one.host_lengths.new_zeros(1), one.host_lengths.cumsum(0)])
+    total, width = int(known[-1]), values.shape[1]
+    before = torch.arange(len(lengths), device=lengths.device) * width - offsets[:-1]
+    indices = torch.arange(total, device=lengths.device)
+    indices += torch.repeat_interleave(before, lengths, output_size=total)
+    kept = values.flatten(0, 1).index_select(0, indices)
+    return Sequences(values=kept, offsets=offsets, on_host=known if values.is_cuda else None)
+
+
+def in_row_order(
+    values: Sequence[Tensor | Sequences],
+    positions: Sequence[slice | Tensor],
+    host_positions: Sequence[Tensor | None] = (),
+) -> Tensor | Sequences:
+    """The results of passes, joined and in the order of the rows.
+
+    Args:
+        host_positions: the positions in the host's memory, where `positions` are on a device.
+    """
     joined = _joined(values)
     order = [position for position in positions if isinstance(position, Tensor)]
-    return joined[torch.argsort(torch.cat(order))] if order else joined
+    if not order:
+        return joined
+    rows = torch.argsort(torch.cat(order))
+    if isinstance(joined, Tensor):
+        return joined[rows]
+    on_host = [position for position in host_positions if position is not None]
+    return joined.take(rows, torch.argsort(torch.cat(on_host)) if on_host else None)
 
 
 def _joined(values: Sequence[Tensor | Sequences]) -> Tensor | Sequences:
@@ -164,6 +234,15 @@ def _joined(values: Sequence[Tensor | Sequences]) -> Tensor | Sequences:
     if tensors:
         return torch.cat(tensors)
     several = [value for value in values if isinstance(value, Sequences)]
-    lengths = torch.cat([value.offsets.diff() for value in several])
-    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-    return Sequences(values=torch.cat([value.values for value in several]), offsets=offsets)
+    known = [value.on_host for value in several if value.on_host is not None]
+    return Sequences(
+        values=torch.cat([value.values for value in several]),
+        offsets=_offsets([value.offsets for value in several]),
+        on_host=_offsets(known) if len(known) == len(several) else None,
+    )
+
+
+def _offsets(several: Sequence[Tensor]) -> Tensor:
+    """The offsets of sequences that are joined."""
+    lengths = torch.cat([offsets.diff() for offsets in several])
+    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])

@@ -1,4 +1,5 @@
-"""Converts a float32 model to a lower precision. Independent of files and columns.
+"""Converts a float32 model to a lower precision. TF32 converts nothing: it is a setting of the GPU (`tf32.py`).
+Independent of files and columns.
 
 The conversion does not depend on the rows of a block, so that a row's score does not depend on the other rows:
 activations are never scaled by values of other rows.
@@ -11,19 +12,28 @@ from torch import Tensor, nn
 
 from ..errors import BundleError, GoldenMismatchError, UsageError
 from ..options import Precision
+from .loading import OnnxModel
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-#: Factors on the tolerance for golden rows: a few roundings of each format, whose unit is 2^-8, 2^-11, 2^-7 of a value.
-TOLERANCE = {"fp32": 1.0, "bf16": 500.0, "fp16": 100.0, "int8": 500.0}
+#: Factors on the tolerance for golden rows: a few roundings of each format, whose unit is 2^-11, 2^-8, 2^-11, 2^-7 of
+#: a value.
+TOLERANCE = {"fp32": 1.0, "tf32": 100.0, "bf16": 500.0, "fp16": 100.0, "int8": 500.0}
 
 
 def reduced(module: nn.Module, precision: Precision) -> nn.Module:
-    """Convert a module to another precision, in place; its outputs stay float32.
+    """Convert a module to another precision, in place; its outputs stay float32. For TF32 nothing is converted.
 
     Raises:
-        UsageError: the layers of the model cannot be converted (ONNX, TorchScript, .pt2).
+        UsageError: the layers of the model cannot be converted (ONNX, TorchScript, .pt2), or torch does not run it.
     """
     if precision == "fp32":
+        return module
+    if precision == "tf32":
+        if isinstance(module, OnnxModel):
+            raise UsageError(
+                "--precision tf32 is a setting of torch, but onnxruntime runs this model; save the module itself, or"
+                " use --precision fp32"
+            )
         return module
     if not any(isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d) for layer in module.modules()):
         raise UsageError(

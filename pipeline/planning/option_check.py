@@ -14,7 +14,7 @@ def checked_job(job: ScoreJob) -> ScoreJob:
     """The job, with paths as text.
 
     Raises:
-        UsageError: a field has a value that its option refuses.
+        UsageError: a field has a value that its option refuses, or two options conflict.
     """
     job = replace(job, bundle=_as_text(job.bundle), input=_as_text(job.input), output=_as_text(job.output))
     for option in OPTIONS:
@@ -22,6 +22,11 @@ def checked_job(job: ScoreJob) -> ScoreJob:
             _check(option, getattr(job if option.part == "job" else job.columns, option.target))
     if (explain := job.columns.explain) is not None:
         _check(next(one for one in OPTIONS if one.name == "explain"), explain.method)
+    if job.precision == "tf32" and job.device == "cpu":
+        raise UsageError(
+            "--precision tf32 needs a CUDA GPU, and --device is cpu, which has no TF32; use --precision fp32, or"
+            " --device cuda"
+        )
     return job
 
 

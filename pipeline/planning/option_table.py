@@ -167,7 +167,8 @@ OPTIONS = (
     Option(
         name="precision",
         group="Computing",
-        help="Precision of the model: half precision is faster on GPUs; int8 quarters the memory for weights.",
+        help="Precision of the model: tf32 (GPUs only), bf16 and fp16 are faster on GPUs; int8 quarters the memory"
+        " for weights.",
         choices=get_args(Precision),
         default="fp32",
         effect="rescored",

@@ -95,8 +95,9 @@ def on_device(
     size = block_size(manifest, graphs, device.torch.type, batch_rows)
     models: list[nn.Module] = [reduced(member.module, precision).to(device.torch) for member in members]
     ready = Members(
-        models, manifest.inputs, manifest.heads, call=manifest.call, device=device.torch, pass_rows=size.pass_rows
-    )
+        models, manifest.inputs, manifest.heads, call=manifest.call, device=device.torch, pass_rows=size.pass_rows,
+        tf32=precision == "tf32",
+    )  # fmt: skip
     ready.keep_inputs = any(member.graph is None or overwrites(member.graph) for member in members)
     return LoadedBundle(
         manifest=manifest,

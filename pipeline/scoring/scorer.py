@@ -31,6 +31,7 @@ from ..model.loading import load_members
 from ..model.members import Members
 from ..model.modes import pinned
 from ..model.precision import precision_mismatch
+from ..model.tf32 import refuse_without_tf32
 from ..nested import with_types, without_runs
 from ..options import DEFAULTS, ColumnOptions, Explain, Precision, ScoreJob
 from ..ordered import refuse_unordered
@@ -97,8 +98,9 @@ class Scorer:
             path: the folder that `save_bundle` wrote.
             device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
             trust: digests (`sha256:…`) of bundles whose code may be executed. Bundles without code need none.
-            precision: `bf16` and `fp16` for the whole model, `int8` for the weights of its Linear layers. The golden
-                rows must be reproduced within the resolution of that format.
+            precision: `tf32` for the products of the whole model, on a GPU; `bf16` and `fp16` for the whole model;
+                `int8` for the weights of its Linear layers. The golden rows must be reproduced within the resolution of
+                that format.
             batch_rows: rows of one forward pass; by default chosen from the model and the device.
             compiled: compile the model with `torch.compile`. If that fails, or the golden rows are not reproduced, the
                 model runs uncompiled, and `not_compiled` has the reason.
@@ -109,11 +111,12 @@ class Scorer:
             UntrustedBundleError: the bundle contains code, and its digest is not in `trust`.
             BundleError: the bundle is broken, was changed, or uses an operation that is not allowed.
             GoldenMismatchError: its golden rows were not reproduced.
-            DeviceError: the device is not available.
-            UsageError: an argument is a set, but its order matters.
+            DeviceError: the device is not available, or a GPU without the TF32 that was requested.
+            UsageError: an argument is a set, but its order matters; or the precision does not suit the device or model.
         """
         refuse_unordered(hidden=hidden)
         target = open_device(device)
+        refuse_without_tf32(precision, target.torch)
         bundle = path if isinstance(path, Bundle) else open_bundle(path)
         manifest = bundle.manifest
 

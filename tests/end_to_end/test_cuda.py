@@ -120,7 +120,7 @@ def test_out_of_memory_is_survived(tmp_path: Path, scoreline: Command, monkeypat
     assert pq.read_table(tmp_path / "o" / "in.parquet")["id"].to_pylist() == list(range(40_000))
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16", "int8"])
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16", "int8"])
 def test_lower_precision(iris: Example, tmp_path: Path, scoreline: Command, precision: str) -> None:
     """The golden rows are reproduced within the resolution of the format."""
     iris.frame.to_parquet(tmp_path / "in.parquet", index=False)

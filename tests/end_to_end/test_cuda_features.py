@@ -8,15 +8,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from numpy.typing import NDArray
 from scoreline.pipeline.evaluation.bench import bench
 from scoreline.pipeline.options import ColumnOptions, RejectBudget, ScoreJob
+from scoreline.pipeline.records import Sent, Sequences
+from scoreline.pipeline.scoring.block import Block
+from scoreline.pipeline.scoring.line import compose, execute
 from torch import Tensor, nn
 
-from both_devices import BLOCK, FEATURES, ROWS, compare, explaining, rows, save, small_bundle
+from both_devices import BLOCK, FEATURES, ROWS, compare, explaining, network, rows, save, small_bundle
 from described import save_described
+from fakecuda_clocks import waits
 from pictures import picture
 from scoreline import Scorer
 
+REAL = torch.cuda.is_available()
 pytestmark = pytest.mark.usefixtures("cuda")
 
 
@@ -58,6 +64,21 @@ def test_several_members_and_heads(tmp_path: Path) -> None:
     sample = rows(40)[FEATURES]
     torch.manual_seed(0)
     save_described(tmp_path / "b", [Two().eval(), Two().eval()], features=FEATURES, sample=sample, heads=heads)
+    compare(tmp_path / "b", rows())
+
+
+@pytest.mark.parametrize(("members", "width"), [(1, 3), (1, 40), (2, 3)])
+def test_few_outputs_are_transposed_on_the_device(tmp_path: Path, members: int, width: int) -> None:
+    """Decoding goes column by column; those of many labels, or of several members, are decoded by row."""
+    torch.manual_seed(0)
+    models = [network(width) for _ in range(members)]
+    save(tmp_path / "b", models if members > 1 else models[0], labels=[f"l{n}" for n in range(width)])
+    scorer = Scorer.load(tmp_path / "b", device="cuda", batch_rows=100)
+    line = compose(scorer.loaded)
+    batch = pa.RecordBatch.from_pandas(rows(350)[FEATURES], preserve_index=False)
+    raw = line.score(line.load(Block(batch=batch))).need_raw().heads["output"]
+    assert isinstance(raw, Tensor)
+    assert raw.T.is_contiguous() == (members == 1 and width == 3)
     compare(tmp_path / "b", rows())
 
 
@@ -112,6 +133,42 @@ def test_sequences(tmp_path: Path) -> None:
     torch.manual_seed(0)
     words = {"features": ["text"], "sample": texts(40, 2).select(["text"]).to_pandas(), "sequences": SEQUENCES}
     compare(save(tmp_path / "b", _Mean().eval(), **words), texts(ROWS))
+
+
+class _Tags(nn.Module):
+    """Labels for each word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.out = nn.Embedding(50, 16), nn.Linear(16, 4)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        return self.out((self.table(tokens) * mask.unsqueeze(-1).float()).cumsum(1))
+
+
+@pytest.mark.skipif(REAL, reason="the waits of a real GPU are not counted")
+@pytest.mark.parametrize("task", ["multiclass", "tagging"])
+@pytest.mark.parametrize("rows", [None, np.arange(3, 299, 2)])
+def test_a_pass_of_sequences_waits_only_at_its_end(tmp_path: Path, task: str, rows: NDArray[np.int64] | None) -> None:
+    """The lengths are known on the host, also of some rows: several passes of several widths."""
+    torch.manual_seed(0)
+    model = _Mean() if task == "multiclass" else _Tags()
+    sample = texts(40, 2).select(["text"]).to_pandas()
+    more = {} if task == "multiclass" else {"task": task, "labels": list("abcd")}
+    save(tmp_path / "b", model.eval(), features=["text"], sample=sample, sequences=SEQUENCES, **more)
+    scorer = Scorer.load(tmp_path / "b", device="cuda", batch_rows=10)
+    line = compose(scorer.loaded)
+    block = line.load(Block(batch=texts(300).to_batches()[0].select(["text"])))
+    sent = execute(line.score_until("transfer"), block).need_sent()
+    waits.clear()
+    found = scorer.loaded.run(sent, rows)
+    assert waits == {"event": 1}
+    wanted = Scorer.load(tmp_path / "b", device="cpu").loaded.run(Sent(tensors=block.need_features().inputs), rows)
+    for name, got in found.heads.items():
+        both = (got, wanted.heads[name])
+        pair = [(one.values, one.offsets) if isinstance(one, Sequences) else (one,) for one in both]
+        for left, right in zip(*pair, strict=True):
+            torch.testing.assert_close(left, right)
 
 
 @pytest.mark.parametrize("beams", [1, 3])

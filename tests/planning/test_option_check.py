@@ -18,7 +18,8 @@ def job(**fields: Any) -> ScoreJob:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"precision": "x"}, "precision: 'x' is not one of fp32, bf16, fp16, int8"),
+        ({"precision": "x"}, "precision: 'x' is not one of fp32, tf32, bf16, fp16, int8"),
+        ({"precision": "tf32", "device": "cpu"}, "--precision tf32 needs a CUDA GPU, and --device is cpu"),
         ({"format": "x"}, "format: 'x' is not one of auto, parquet"),
         ({"batch_rows": 0}, "batch_rows: '0' is outside the range 1 to 1,000,000,000 rows"),
         ({"split_rows": -1}, "split_rows: -1 is not a number of rows"),

@@ -106,7 +106,7 @@ def test_every_value_is_stored_in_its_field() -> None:
     """With the type of the field."""
     job = score_job(values(**{option.name: sample(option) for option in OPTIONS if not option.switch}), CsvDialect())
     assert (job.batch_rows, job.split_rows, job.memory_bytes, str(job.max_rejects)) == (64_000, 10**6, 2 * 10**9, "1%")
-    assert (job.trust, job.device, job.format, job.precision) == ((DIGEST,), "cpu", "parquet", "bf16")
+    assert (job.trust, job.device, job.format, job.precision) == ((DIGEST,), "cpu", "parquet", "tf32")
     assert replace(job.columns, explain=None) == ColumnOptions(
         keys=("a", "b"), prefix="p_", probabilities="list", top_k=3, thresholds=(("yes", 0.3),), hidden=("first",)
     )

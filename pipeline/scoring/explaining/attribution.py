@@ -19,6 +19,7 @@ from ...errors import UsageError, one_line
 from ...features.program import encoded, origins
 from ...model.forward import head_output
 from ...model.passes import Passes
+from ...model.tf32 import float32_products
 from ...options import ColumnOptions, Explain
 from ...records import dense
 from ...tasks.labelled import label_array
@@ -82,8 +83,10 @@ class Attribution:
             passes=passes,
         )
         try:
-            first = torch.zeros(2, dtype=torch.int64, device=next(iter(baseline.values())).device)
-            self._explainer.probe({name: torch.cat([row, row]) for name, row in baseline.items()}, first)
+            device = next(iter(baseline.values())).device
+            first = torch.zeros(2, dtype=torch.int64, device=device)
+            with float32_products(device, tf32=False):
+                self._explainer.probe({name: torch.cat([row, row]) for name, row in baseline.items()}, first)
         except Exception as error:  # from the model's gradients, or from captum
             raise UsageError(f"--explain {explain.method} does not support this model: {one_line(error)}") from error
 
@@ -118,7 +121,8 @@ class Attribution:
         index = torch.from_numpy(taken)
         rows = {name: tensor[index.to(device)] for name, tensor in inputs.items()}
         classes = torch.from_numpy(self._classes(predicted, options, taken)).to(device)
-        found = self._explainer.run(rows, classes, drawn[taken].tolist())
+        with float32_products(device, tf32=False):
+            found = self._explainer.run(rows, classes, drawn[taken].tolist())
         valid = np.zeros(len(numbers), dtype=np.bool_)
         valid[taken] = found.found.numpy()
         values = [*found.values.T, *([] if found.gap is None else [found.gap])]

@@ -19,6 +19,7 @@ from ...model.devices import Device
 from ...model.forward import Call
 from ...model.memory import halving, is_out_of_memory
 from ...model.passes import Passes, size
+from ...model.tf32 import float32_products
 from ...records import Inputs, dense
 from .stage import Stage
 
@@ -75,7 +76,10 @@ class HiddenLayers:
             ModelFailedError: the model fails on rows that it passed before, in smaller pieces.
         """
         device = next(iter(dense(inputs).values())).device
-        return halving(lambda step: self._run(inputs, step), min(size(inputs), self._passes.pass_rows), device=device)
+        with float32_products(device, tf32=False):
+            return halving(
+                lambda step: self._run(inputs, step), min(size(inputs), self._passes.pass_rows), device=device
+            )
 
     def _run(self, inputs: Inputs, step: int) -> dict[str, Tensor]:
         pieces: dict[str, list[Tensor]] = {column.name: [] for column in self.columns}
