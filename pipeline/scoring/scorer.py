@@ -120,18 +120,26 @@ class Scorer:
         bundle = path if isinstance(path, Bundle) else open_bundle(path)
         manifest = bundle.manifest
 
-        def of(precision: Precision) -> LoadedBundle:
-            members = load_members(bundle, device=target.torch, trust=trust)
-            return on_device(manifest, members, target, precision=precision, batch_rows=batch_rows)
-
-        loaded = of(precision)
         golden = _read_golden_rows(bundle)
+
+        def settled(precision: Precision, *, channels_last: bool = True) -> tuple[LoadedBundle, GoldenReport]:
+            members = load_members(bundle, device=target.torch, trust=trust)
+            loaded = on_device(
+                manifest, members, target, precision=precision, batch_rows=batch_rows, channels_last=channels_last
+            )
+            try:
+                return loaded, settle_layout(loaded, golden)
+            except BundleError:
+                if not loaded.members.passes.channels_last:
+                    raise
+            return settled(precision, channels_last=False)  # some models cannot view that layout
+
         try:
-            report = settle_layout(loaded, golden)
+            loaded, report = settled(precision)
         except BundleError as error:
             if precision == "fp32":
                 raise
-            raise precision_mismatch(error, precision, settle_layout(of("fp32"), golden).largest_difference) from error
+            raise precision_mismatch(error, precision, settled("fp32")[1].largest_difference) from error
         columns = hidden_columns(manifest, hidden)
         if hidden or explain is not None:
             saved = load_members(bundle, device=target.torch, trust=trust, as_saved=True)
