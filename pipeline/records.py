@@ -74,11 +74,11 @@ class Reject:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckedBatch:
     """Feature columns by name: float64 `[kept]`, Arrow strings, lists, or images: bytes or paths until they
-    are decoded to float32 `[kept, channels, height, width]`; `kept`: int64 positions in `batch`, None if all rows
+    are decoded to pixels (`stages/images.py`); `kept`: int64 positions in `batch`, None if all rows
     are kept."""
 
     batch: pa.RecordBatch
-    columns: Mapping[str, NDArray[np.float64] | pa.Array | Lists | NDArray[np.float32]]
+    columns: Mapping[str, NDArray[np.float64] | pa.Array | Lists | NDArray[np.float32] | NDArray[np.uint8]]
     kept: NDArray[np.int64] | None
     rejects: tuple[Reject, ...] = ()
 

@@ -1,6 +1,7 @@
 """An emulated GPU: `torch.cuda` on CPU tensors, for machines without one.
 
-Tensors on "cuda" are a subclass that cannot be mixed with CPU tensors. The values are those of the CPU. `problems`
+Tensors on "cuda" are a subclass that cannot be mixed with CPU tensors. The values are those of the CPU,
+except for those of log2, division by a number and TF32. `problems`
 lists what a real GPU could get wrong (see `fakecuda_clocks`): reads of what another stream may not have written,
 memory freed while another stream may use it, pinned memory that changes while it is copied. A copy to the host holds
 poison until the host has waited for it.
@@ -12,20 +13,15 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 import fakecuda_clocks as clocks
+import fakecuda_kernels as kernels
 from fakecuda_clocks import CUDA, Memory, current_stream, lock
 
-#: Operations after which the host has waited for the device.
-_WAITING = {
-    "__bool__", "__contains__", "__float__", "__index__", "__int__", "_unique2", "argwhere", "equal", "is_nonzero",
-    "item", "masked_select", "nonzero", "repeat_interleave", "tolist", "unique", "unique_dim",
-}  # fmt: skip
 #: Operations that launch no kernel: attributes and views.
 _FREE = {
     "__get__", "__hash__", "__len__", "__repr__", "__set__", "as_subclass", "chunk", "data_ptr", "detach", "dim",
@@ -34,9 +30,6 @@ _FREE = {
     "permute", "requires_grad_", "select", "size", "split", "squeeze", "storage_offset", "stride", "t", "transpose",
     "type", "unbind", "unsqueeze", "untyped_storage", "view",
 }  # fmt: skip
-_INDEXING = {"__getitem__", "__setitem__"}
-#: Operations that multiply, whose factors are rounded to 11 significant bits where the process allows TF32.
-_PRODUCTS = {"__matmul__", "addmm", "bmm", "conv1d", "conv2d", "conv3d", "linear", "matmul", "mm"}
 _IN_PLACE = {"__setitem__", "__iadd__", "__imul__", "__isub__", "__itruediv__"}
 _FACTORIES = ("arange", "empty", "full", "ones", "rand", "randint", "randn", "tensor", "zeros")
 _PLAIN_TO = Tensor.to
@@ -109,7 +102,7 @@ def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
             Limits.fail(name, sum(tensor.nbytes for tensor in given))
         for tensor in here:
             tensor._memory.use()
-        if _waits(name, given, args, kwargs):
+        if kernels.waits(name, given, args, kwargs):
             clocks.finish(dict(current_stream().clock), name)
     if name == "repeat" and given[0].nbytes * _product(args[1:]) > Limits.bytes:
         raise out_of_memory()
@@ -117,39 +110,14 @@ def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         if torch.device(kwargs["device"]).type != "cuda":
             raise RuntimeError(f"Expected all tensors to be on the same device: {name} creates one on the CPU")
         kwargs["device"] = "cpu"
-    if name in _PRODUCTS and torch._C._get_fp32_precision_getter("cuda", "matmul") == "tf32":
-        args = [_in_tf32(entry) for entry in args]
+    in_place = name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))
+    func, args = kernels.operation(func, name, args)
     result = func(*args, **kwargs)
     if name == "log2" and here:  # less exact than on a CPU: that of 8 is less than 3
         result = torch.nextafter(result, torch.zeros_like(result))
-    if here and (name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))):
+    if here and in_place:
         here[0]._memory.write()
     return _on_device(result, {_storage(tensor): tensor._memory for tensor in here})
-
-
-def _waits(name: str, given: list[Tensor], args: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether the host waits: for a size that depends on values, or for an index that is copied from its memory."""
-    if name == "repeat_interleave":
-        return kwargs.get("output_size") is None
-    if name not in _INDEXING or not isinstance(given[0], CudaTensor):
-        return name in _WAITING
-    index = args[1] if isinstance(args[1], tuple) else (args[1],)
-    from_host = (
-        not isinstance(entry, CudaTensor) and entry.dim() > 0
-        if isinstance(entry, Tensor)
-        else isinstance(entry, list | np.ndarray)
-        for entry in index
-    )
-    return any(from_host) or any(isinstance(entry, Tensor) and entry.dtype == torch.bool for entry in index)
-
-
-def _in_tf32(factor: Any) -> Any:
-    """A float32 factor, rounded to 11 significant bits; vectors are biases, which are not rounded."""
-    if not isinstance(factor, Tensor) or factor.dtype != torch.float32 or factor.dim() < 2:
-        return factor
-    bits = factor.as_subclass(Tensor).detach().contiguous().view(torch.int32)
-    rounded = ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
-    return _new(rounded, factor._memory) if isinstance(factor, CudaTensor) else rounded
 
 
 def _product(sizes: Any) -> int:
@@ -163,10 +131,10 @@ def _refuse_mixed(name: str, given: list[Tensor]) -> None:
     """Raise as torch does for tensors of two devices; CPU scalars may be mixed, and CPU indices on the device."""
     for tensor in given:
         if isinstance(tensor, CudaTensor):
-            if name in _INDEXING and not isinstance(given[0], CudaTensor):
+            if name in kernels.INDEXING and not isinstance(given[0], CudaTensor):
                 raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
             continue
-        index = name in _INDEXING and tensor is not given[0]
+        index = name in kernels.INDEXING and tensor is not given[0]
         if tensor.dim() > 0 and not index:
             raise RuntimeError(f"Expected all tensors to be on the same device, but found cuda:0 and cpu: {name}")
 

@@ -76,13 +76,16 @@ class InputKind(ABC, Generic[InputT]):
     def require(self) -> None:
         """Raise BundleError if a required library is not installed."""
 
-    def open(self, column: pa.Array, *, folder: str, mapper: Mapper = map) -> tuple[NDArray[Any], Unopened]:
+    def open(
+        self, column: pa.Array, *, folder: str, mapper: Mapper = map, pin: bool = False
+    ) -> tuple[NDArray[Any], Unopened]:
         """Decode every cell. Only for kinds with `opens_files`.
 
         Args:
             column: the only feature of the input, without nulls.
             folder: where relative paths start.
             mapper: runs the decoding, possibly in threads.
+            pin: decode into pinned memory, in the form that is sent to a GPU, which completes it (`on_device`).
 
         Returns:
             The decoded column, and the rows that could not be opened, with the reasons.
@@ -98,12 +101,16 @@ class InputKind(ABC, Generic[InputT]):
         """
 
     @abstractmethod
-    def keep(self, filled: Filled, fits: NDArray[np.bool_]) -> Filled:
-        """Only the rows that fit."""
+    def keep(self, filled: Filled, fits: NDArray[np.bool_], *, pin: bool) -> Filled:
+        """Only the rows that fit, in pinned memory if `pin` is set."""
 
     @abstractmethod
     def tensor(self, filled: Filled) -> Tensor | Sequences:
         """The tensor that the model takes, or `Sequences` that will be padded."""
+
+    def on_device(self, sent: Tensor, *, channels_last: bool) -> Tensor:  # noqa: ARG002 - only images have channels
+        """What the model takes, from rows that were sent to a GPU as `fill` made them. Runs on that GPU."""
+        return sent
 
     @abstractmethod
     def example(self, rows: int, steps: int, device: Any) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ...schemas.inputs import SequenceInput
 from ..records import Lists, Sequences
 from .kind import Columns, Filled, InputKind, Unfit
+from .pinned import new_array, pinned_copy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,16 +51,19 @@ class SequenceKind(InputKind[SequenceInput]):
         how = "batched by length" if self.entry.mask is None else f"padded, with a mask ({self.entry.mask})"
         return f"{self.entry.dtype} [rows, up to {self.entry.longest} steps{width}], {how}"
 
-    def fill(self, columns: Columns, rows: int, *, pin: bool) -> tuple[Filled, Unfit]:  # noqa: ARG002 - sequences are padded into a new tensor
+    def fill(self, columns: Columns, rows: int, *, pin: bool) -> tuple[Filled, Unfit]:  # noqa: ARG002 - the lists have their number
         """Tokens `[steps]` or float32 `[steps, columns]`."""
-        return fill_sequence(self.entry, columns)
+        return fill_sequence(self.entry, columns, pin=pin)
 
-    def keep(self, filled: Filled, fits: NDArray[np.bool_]) -> Filled:
+    def keep(self, filled: Filled, fits: NDArray[np.bool_], *, pin: bool) -> Filled:
         """Only the rows that fit."""
         import torch  # imported by now; planning does not need it
 
         assert isinstance(filled, Sequences), "as it was filled"
-        return filled[torch.from_numpy(np.flatnonzero(fits))]
+        kept = filled[torch.from_numpy(np.flatnonzero(fits))]
+        if not pin:
+            return kept
+        return Sequences(values=pinned_copy(kept.values), offsets=pinned_copy(kept.offsets))
 
     def tensor(self, filled: Filled) -> Sequences:
         """The sequences unchanged: they are padded for each forward pass."""
@@ -95,10 +99,13 @@ def mask_of(entry: SequenceInput, lengths: Tensor, width: int) -> Tensor:
     return lengths
 
 
-def fill_sequence(entry: SequenceInput, columns: Mapping[str, Lists]) -> tuple[Sequences, Unfit]:
+def fill_sequence(entry: SequenceInput, columns: Mapping[str, Lists], *, pin: bool = False) -> tuple[Sequences, Unfit]:
     """Lists of float64 → int64 tokens `[steps]`, or float32 `[steps, columns]`, and the rows that do not fit, with the
     column and the reason: too long for the model, columns of different lengths, tokens that are not whole numbers, or
     values that are not finite as float32.
+
+    Args:
+        pin: fill pinned memory.
     """
     import torch  # imported by now; planning does not need it
 
@@ -111,7 +118,8 @@ def fill_sequence(entry: SequenceInput, columns: Mapping[str, Lists]) -> tuple[S
         same &= ~apart
         if apart.any():
             unfit.append((np.flatnonzero(apart), name, f"has a different number of steps than {entry.columns[0]!r}"))
-    values = np.zeros((int(offsets[-1]), len(lists)), dtype=DTYPES[entry.dtype])
+    values = new_array((int(offsets[-1]), len(lists)), DTYPES[entry.dtype], pin=pin)
+    values[:] = 0
     there = np.repeat(same, lengths)  # other rows are rejected, so their zeros do not matter
     for index, (name, other) in enumerate(zip(entry.columns, lists, strict=True)):
         theirs = other.values if same.all() else other.values[np.repeat(same, np.diff(other.offsets))]
@@ -125,8 +133,8 @@ def fill_sequence(entry: SequenceInput, columns: Mapping[str, Lists]) -> tuple[S
         rows = np.flatnonzero(lengths == length)
         reason = f"has {length} steps, but the bundle takes at most {entry.longest}"
         unfit.append((rows, entry.columns[0], reason))
-    tensor = torch.from_numpy(values[:, 0].copy() if entry.dtype == "int64" else values)
-    return Sequences(values=tensor, offsets=torch.from_numpy(offsets)), unfit
+    tensor, starts = torch.from_numpy(values[:, 0] if entry.dtype == "int64" else values), torch.from_numpy(offsets)
+    return Sequences(values=tensor, offsets=pinned_copy(starts) if pin else starts), unfit
 
 
 def rows_of(positions: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:

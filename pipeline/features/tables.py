@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...schemas.inputs import TableInput
 from .kind import Columns, Filled, InputKind, Unfit
+from .pinned import new_array, some_of
 from .sequences import DTYPES
 
 if TYPE_CHECKING:
@@ -52,15 +53,15 @@ class TableKind(InputKind[TableInput]):
     def fill(self, columns: Columns, rows: int, *, pin: bool) -> tuple[Filled, Unfit]:
         """`[columns, rows]`. Values outside float32 and fractional indices do not fit."""
         shape = len(self.entry.columns), rows
-        array = _pinned(shape, self.entry.dtype) if pin else np.empty(shape, dtype=DTYPES[self.entry.dtype])
+        array = new_array(shape, DTYPES[self.entry.dtype], pin=pin)
         for index, name in enumerate(self.entry.columns):
             array[index] = columns[name]
         return array, _unfit(self.entry, array, columns)
 
-    def keep(self, filled: Filled, fits: NDArray[np.bool_]) -> Filled:
+    def keep(self, filled: Filled, fits: NDArray[np.bool_], *, pin: bool) -> Filled:
         """Only the rows that fit."""
         assert isinstance(filled, np.ndarray), "as it was filled"
-        return np.ascontiguousarray(filled[:, fits])
+        return some_of(filled, fits, axis=1, pin=pin)
 
     def tensor(self, filled: Filled) -> Tensor:
         """`[rows, columns]`: the transpose."""
@@ -75,16 +76,6 @@ class TableKind(InputKind[TableInput]):
 
         dtype = getattr(torch, self.entry.dtype)
         return {self.entry.name: torch.zeros(rows, len(self.entry.columns), dtype=dtype, device=device)}
-
-
-def _pinned(shape: tuple[int, int], dtype: str) -> np.ndarray:
-    import torch  # imported by now; planning does not need it
-
-    try:
-        pinned: np.ndarray = torch.empty(shape, dtype=getattr(torch, dtype), pin_memory=True).numpy()
-    except RuntimeError:  # no more pinned memory; or the device has failed, which transfer reports
-        return np.empty(shape, dtype=DTYPES[dtype])
-    return pinned
 
 
 def _unfit(entry: TableInput, array: np.ndarray, columns: Columns) -> Unfit:

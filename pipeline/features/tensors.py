@@ -59,7 +59,8 @@ def scale_batch(
             named = sources.get(column, column)
             rejects.append(Reject(positions=before[fresh], stage="scale", column=named, reasons=reasons))
     tensors = {
-        kind.entry.name: kind.tensor(kind.keep(values, fits)) for kind, values in zip(kinds, filled, strict=True)
+        kind.entry.name: kind.tensor(kind.keep(values, fits, pin=pin))
+        for kind, values in zip(kinds, filled, strict=True)
     }
     return FeatureBatch(batch=checked.batch, inputs=tensors, kept=before[fits], rejects=(*checked.rejects, *rejects))
 

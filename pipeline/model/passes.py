@@ -56,6 +56,9 @@ class Passes:
         self.extra = 0
         #: Whether a model needs tables in row-major order. They are column-major, which is as fast for `nn.Linear`.
         self.contiguous = any(kind_of(entry).contiguous for entry in entries)
+        #: Whether images are laid out channels last on a GPU.
+        self.channels_last = False
+        self._kinds = {entry.name: kind_of(entry) for entry in entries}
         self._padded, self._stopped = padded, False
         self._sequences: dict[str, SequenceInput] = {
             entry.name: kind_of(entry).entry for entry in entries if kind_of(entry).has_steps
@@ -86,7 +89,7 @@ class Passes:
                 positions = slice(start, start + step)
                 yield Pass(
                     positions=positions,
-                    arguments={name: self._laid_out(given[positions]) for name, given in inputs.items()},
+                    arguments={name: self._argument(name, given[positions]) for name, given in inputs.items()},
                 )
             return
         yield from self._cut_sequences(inputs, step)
@@ -110,9 +113,11 @@ class Passes:
                 one = slice(first, min(first + most, stop))
                 yield self._padded_pass(inputs, ordered[one], order[one], width)
 
-    def _laid_out(self, rows: Tensor | Sequences) -> Tensor:
+    def _argument(self, name: str, rows: Tensor | Sequences) -> Tensor:
         assert isinstance(rows, Tensor), "sequences are padded"
-        return rows.contiguous() if self.contiguous else rows
+        kind = self._kinds[name]
+        rows = kind.on_device(rows, channels_last=self.channels_last)
+        return rows.contiguous() if self.contiguous and kind.tabular else rows
 
     def _widths(self, entry: SequenceInput, offsets: Tensor) -> Tensor:
         lengths = offsets.diff()
@@ -125,7 +130,7 @@ class Passes:
         for name, given in inputs.items():
             entry = self._sequences.get(name)
             if entry is None:
-                arguments[name] = self._laid_out(given[rows])
+                arguments[name] = self._argument(name, given[rows])
                 continue
             arguments[name] = pad(_sequences(given), widths[name], entry.pad, rows)
             if entry.mask is not None:

@@ -15,6 +15,8 @@ from ..options import Precision
 from .loading import OnnxModel
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+#: The precisions that store every number in 16 bits.
+HALF = tuple(_DTYPES)
 #: Factors on the tolerance for golden rows: a few roundings of each format, whose unit is 2^-11, 2^-8, 2^-11, 2^-7 of
 #: a value.
 TOLERANCE = {"fp32": 1.0, "tf32": 100.0, "bf16": 500.0, "fp16": 100.0, "int8": 500.0}
@@ -44,6 +46,13 @@ def reduced(module: nn.Module, precision: Precision) -> nn.Module:
         _replace_linears(module)
         return module
     return _Cast(module.to(_DTYPES[precision]), _DTYPES[precision])
+
+
+def make_channels_last(module: nn.Module) -> None:
+    """Lay out the weights of two-dimensional convolutions channels last, in place."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def precision_mismatch(error: BundleError, precision: Precision, largest: float) -> GoldenMismatchError:

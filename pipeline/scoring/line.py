@@ -60,7 +60,7 @@ def _check(loaded: LoadedBundle, _: LineOptions) -> Stage:
 def _images(loaded: LoadedBundle, options: LineOptions) -> Stage:
     from .stages.images import Images
 
-    return Images([kind_of(entry) for entry in loaded.manifest.inputs], options.mapper)
+    return Images([kind_of(entry) for entry in loaded.manifest.inputs], options.mapper, pin=loaded.device.pins)
 
 
 def _scale(loaded: LoadedBundle, _: LineOptions) -> Stage:

@@ -17,7 +17,7 @@ from ..model.blocks import block_size
 from ..model.devices import Device
 from ..model.loading import LoadedMember
 from ..model.members import Members
-from ..model.precision import reduced
+from ..model.precision import HALF, make_channels_last, reduced
 from ..options import Precision
 from ..records import Sent
 from ..tasks.tasks import task_of
@@ -89,15 +89,28 @@ def on_device(
     *,
     precision: Precision = "fp32",
     batch_rows: int | None = None,
+    channels_last: bool = True,
 ) -> LoadedBundle:
-    """Move models that were loaded from a bundle to a device."""
+    """Move models that were loaded from a bundle to a device.
+
+    Args:
+        channels_last: lay out images and the weights of convolutions channels last where a GPU computes in half
+            precision, whose fast kernels need that.
+    """
     graphs = [member.graph for member in members if member.graph is not None]
     size = block_size(manifest, graphs, device.torch.type, batch_rows)
-    models: list[nn.Module] = [reduced(member.module, precision).to(device.torch) for member in members]
+    images = any(kind_of(entry).opens_files for entry in manifest.inputs)
+    channels_last = channels_last and images and precision in HALF and device.torch.type == "cuda"
+    reduced_models = [reduced(member.module, precision) for member in members]
+    if channels_last:
+        for model in reduced_models:
+            make_channels_last(model)
+    models: list[nn.Module] = [model.to(device.torch) for model in reduced_models]
     ready = Members(
         models, manifest.inputs, manifest.heads, call=manifest.call, device=device.torch, pass_rows=size.pass_rows,
         tf32=precision == "tf32",
     )  # fmt: skip
+    ready.passes.channels_last = channels_last
     ready.keep_inputs = any(member.graph is None or overwrites(member.graph) for member in members)
     return LoadedBundle(
         manifest=manifest,

@@ -7,7 +7,7 @@ as `scoreline score`, so the same bundle gives the same results everywhere.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pyarrow as pa
@@ -98,9 +98,8 @@ class Scorer:
             path: the folder that `save_bundle` wrote.
             device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
             trust: digests (`sha256:…`) of bundles whose code may be executed. Bundles without code need none.
-            precision: `tf32` for the products of the whole model, on a GPU; `bf16` and `fp16` for the whole model;
-                `int8` for the weights of its Linear layers. The golden rows must be reproduced within the resolution of
-                that format.
+            precision: `tf32` for products, on a GPU; `bf16` and `fp16` for the whole model; `int8` for the weights of
+                its Linear layers. The golden rows must be reproduced within the resolution of that format.
             batch_rows: rows of one forward pass; by default chosen from the model and the device.
             compiled: compile the model with `torch.compile`. If that fails, or the golden rows are not reproduced, the
                 model runs uncompiled, and `not_compiled` has the reason.
@@ -115,24 +114,24 @@ class Scorer:
             UsageError: an argument is a set, but its order matters; or the precision does not suit the device or model.
         """
         refuse_unordered(hidden=hidden)
-        target = open_device(device)
-        refuse_without_tf32(precision, target.torch)
+        refuse_without_tf32(precision, (target := open_device(device)).torch)
         bundle = path if isinstance(path, Bundle) else open_bundle(path)
-        manifest = bundle.manifest
-
-        def of(precision: Precision) -> LoadedBundle:
-            members = load_members(bundle, device=target.torch, trust=trust)
-            return on_device(manifest, members, target, precision=precision, batch_rows=batch_rows)
-
-        loaded = of(precision)
         golden = _read_golden_rows(bundle)
+
+        def load(precision: Precision, channels_last: bool) -> LoadedBundle:
+            members = load_members(bundle, device=target.torch, trust=trust)
+            return on_device(
+                bundle.manifest, members, target,
+                precision=precision, batch_rows=batch_rows, channels_last=channels_last,
+            )  # fmt: skip
+
         try:
-            report = settle_layout(loaded, golden)
+            loaded, report = _settled(load, precision, golden)
         except BundleError as error:
             if precision == "fp32":
                 raise
-            raise precision_mismatch(error, precision, settle_layout(of("fp32"), golden).largest_difference) from error
-        columns = hidden_columns(manifest, hidden)
+            raise precision_mismatch(error, precision, _settled(load, "fp32", golden)[1].largest_difference) from error
+        columns = hidden_columns(bundle.manifest, hidden)
         if hidden or explain is not None:
             saved = load_members(bundle, device=target.torch, trust=trust, as_saved=True)
             models = [member.module.to(target.torch) for member in saved]
@@ -292,6 +291,21 @@ class Scorer:
             return []
         with torch.inference_mode():
             return shapes(model, *example_inputs(self.manifest, self.device))
+
+
+def _settled(
+    load: Callable[[Precision, bool], LoadedBundle], precision: Precision, golden: GoldenRows
+) -> tuple[LoadedBundle, GoldenReport]:
+    """Load the models and replay the golden rows; with the channels first for models that cannot view the other
+    layout."""
+    loaded = load(precision, True)
+    try:
+        return loaded, settle_layout(loaded, golden)
+    except BundleError:
+        if not loaded.members.passes.channels_last:
+            raise
+    loaded = load(precision, False)
+    return loaded, settle_layout(loaded, golden)
 
 
 def _read_golden_rows(bundle: Bundle) -> GoldenRows:

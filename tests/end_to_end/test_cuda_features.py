@@ -16,6 +16,7 @@ from scoreline.pipeline.scoring.block import Block
 from scoreline.pipeline.scoring.line import compose, execute
 from torch import Tensor, nn
 
+import fakecuda
 from both_devices import BLOCK, FEATURES, ROWS, compare, explaining, network, rows, save, small_bundle
 from described import save_described
 from fakecuda_clocks import waits
@@ -98,6 +99,88 @@ def test_images(tmp_path: Path) -> None:
     compare(tmp_path / "b", table, batch_rows=20)
 
 
+@pytest.mark.parametrize("normalised", [False, True])
+def test_pixels_are_normalised_on_the_device_to_the_same_bits(tmp_path: Path, normalised: bool) -> None:
+    """Sent as bytes, from memory that the decoders have filled; also if some pictures are broken."""
+    photos = [picture("png", 20 + n % 5, 20, n) for n in range(30)]
+    photos[7] = photos[20] = b"broken"
+    image = {"size": (16, 12), **({"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]} if normalised else {})}
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)).eval()
+    sample = pa.table({"photo": photos[:7]})
+    save(tmp_path / "b", model, features=["photo"], sample=sample, images={"photo": image})
+    batch = pa.record_batch({"photo": photos})
+    pixels = {}
+    for device in ("cuda", "cpu"):
+        loaded = Scorer.load(tmp_path / "b", device=device).loaded
+        line = compose(loaded)
+        features = line.load(Block(batch=batch)).need_features()
+        assert features.num_kept == 28
+        assert all(given.is_pinned() for given in features.inputs.values()) == (device == "cuda")
+        with loaded.device.using(loaded.device.send(features.inputs)) as sent:
+            pixels[device] = torch.cat([one.arguments["photo"].cpu() for one in loaded.members.passes.cut(sent)])
+    assert features.inputs["photo"].dtype == torch.float32
+    assert torch.equal(pixels["cuda"], pixels["cpu"])
+
+
+@pytest.mark.skipif(REAL, reason="the allocations of a real GPU are not counted")
+@pytest.mark.parametrize("kind", ["table", "images", "sequences"])
+@pytest.mark.parametrize("broken", [False, True])
+def test_blocks_are_sent_from_where_they_were_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, broken: bool
+) -> None:
+    """Readers fill pinned memory, also without the rows that are rejected, so that sending copies nothing on the
+    host."""
+    if kind == "table":
+        bundle, batch = small_bundle(tmp_path), pa.RecordBatch.from_pandas(rows(50)[FEATURES], preserve_index=False)
+        if broken:
+            batch = batch.set_column(0, "f0", pa.array([1e300, *range(49)], pa.float64()))
+    elif kind == "images":
+        photos = [picture("png", 20, 20, n) for n in range(30)]
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)).eval()
+        sample = pa.table({"photo": photos[:7]})
+        bundle = save(tmp_path / "b", model, features=["photo"], sample=sample, images={"photo": {"size": (8, 8)}})
+        batch = pa.record_batch({"photo": [b"", *photos] if broken else photos})
+    else:
+        sample = texts(40, 2).select(["text"]).to_pandas()
+        bundle = save(tmp_path / "b", _Mean().eval(), features=["text"], sample=sample, sequences=SEQUENCES)
+        batch = pa.record_batch({"text": [[1] * (81 if broken else 9), *texts(30)["text"].to_pylist()]})
+    line = compose(Scorer.load(bundle, device="cuda").loaded)
+    block = line.load(Block(batch=batch))
+    assert (block.need_features().num_kept < batch.num_rows) == broken
+    calls: list[str] = []
+    monkeypatch.setattr(fakecuda.Limits, "fail", lambda name, _: calls.append(name))
+    execute(line.score_until("transfer"), block)
+    assert set(calls) == {"to_device"}
+
+
+class _Views(nn.Module):
+    """Cannot view pixels that are laid out channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.out = nn.Conv2d(3, 4, 3), nn.Linear(4 * 6 * 6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.convolution(x).view(-1, 4 * 6 * 6))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("views", [False, True])
+def test_images_in_half_precision_are_channels_last(tmp_path: Path, precision: str, views: bool) -> None:
+    """Except for models that cannot view that layout, which the golden rows show."""
+    table = pa.table({"id": range(30), "photo": [picture("png", 20, 20, n) for n in range(30)]})
+    torch.manual_seed(0)
+    pooled = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    model = _Views() if views else pooled
+    sample = table.select(["photo"]).slice(0, 12)
+    save(tmp_path / "b", model.eval(), features=["photo"], sample=sample, images={"photo": {"size": (8, 8)}})
+    scorer = Scorer.load(tmp_path / "b", device="cuda", precision=precision)  # type: ignore[arg-type]
+    assert scorer.members.passes.channels_last == (precision == "bf16" and not views)
+    got = scorer.score_table(table)["probability_a"].to_numpy()
+    wanted = Scorer.load(tmp_path / "b", device="cpu").score_table(table)["probability_a"].to_numpy()
+    np.testing.assert_allclose(got, wanted, atol=1e-5 if precision == "fp32" else 0.02)
+
+
 class _Mean(nn.Module):
     """The mean of the embeddings of words."""
 
@@ -159,6 +242,7 @@ def test_a_pass_of_sequences_waits_only_at_its_end(tmp_path: Path, task: str, ro
     scorer = Scorer.load(tmp_path / "b", device="cuda", batch_rows=10)
     line = compose(scorer.loaded)
     block = line.load(Block(batch=texts(300).to_batches()[0].select(["text"])))
+    assert all(one.values.is_pinned() and one.offsets.is_pinned() for one in block.need_features().inputs.values())
     sent = execute(line.score_until("transfer"), block).need_sent()
     waits.clear()
     found = scorer.loaded.run(sent, rows)

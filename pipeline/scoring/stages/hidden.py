@@ -101,7 +101,7 @@ class HiddenLayers:
         rows = next(iter(inputs.values())).shape[0]
         made = []
         for member, model in self._models.items():
-            own = {name: tensor.clone() for name, tensor in inputs.items()}  # some models overwrite them
+            own = {name: _copied(tensor) for name, tensor in inputs.items()}  # some models overwrite them
             given = [own] if self._call == "dict" else list(own.values())
             mine = [column for column in self.columns if column.member == member]
             found = intermediates(model, {column.node for column in mine}, *given)
@@ -114,3 +114,8 @@ class HiddenLayers:
                     )
                 made.append((column, values.reshape(rows, column.width)))
         return made
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """A copy; of images with the channels first, as in the saved model."""
+    return tensor.clone(memory_format=torch.contiguous_format if tensor.dim() == 4 else torch.preserve_format)
