@@ -6,12 +6,9 @@ files.
 """
 
 import inspect
-import linecache
 import math
 import operator
 import re
-import traceback
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -23,9 +20,8 @@ from ...schemas.graph import DictArg, DtypeArg, EllipsisArg, FloatArg, Graph, La
 from ..errors import BundleError, one_line
 from . import operations
 from .interpreter import is_reserved
+from .user_lines import line_in_forward, line_of_error, line_text
 
-_TORCH = str(Path(torch.__file__).parent)
-_OWN = str(Path(__file__).parents[1])
 _CONTAINERS = ("Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Module")
 _IN_PLACE_OPERATORS = {f"i{name}" for name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "matmul")}
 _OP_NAMES = {"call_module": "layer", "get_attr": "tensor", "call_function": "function", "call_method": "method"}
@@ -140,7 +136,7 @@ class _Tracer(fx.Tracer):
         """Create a node that knows its line in the user's code. (With `record_stack_traces` torch would import its
         compiler, which takes two seconds.)"""
         node = super().create_node(*args, **kwargs)
-        node.meta["line"] = _line_in_forward()
+        node.meta["line"] = line_in_forward()
         return node
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
@@ -162,7 +158,8 @@ def _traced(model: nn.Module, num_inputs: int) -> list[fx.Node]:
         raise
     except Exception as error:
         raise BundleError(
-            f"{type(model).__name__} cannot be kept as data: {_short(error)}{_user_line(error)}; {_advice(str(error))}"
+            f"{type(model).__name__} cannot be kept as data: {_short(error)}{line_of_error(error)};"
+            f" {_advice(str(error))}"
         ) from error
     return list(graph.nodes)
 
@@ -195,15 +192,6 @@ def _advice(message: str) -> str:
     if "control flow" in message:
         return "an `if` or loop that looks at values cannot become data: use torch.where, or decide by a flag"
     return "write that line with plain torch operations on the tensors"
-
-
-def _user_line(error: BaseException) -> str:
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((_TORCH, _OWN, "<"))
-    ]
-    return f" at {frames[-1].filename}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""
 
 
 def _live(nodes: list[fx.Node]) -> set[fx.Node]:
@@ -329,27 +317,7 @@ def _encoded(value: Any, node: fx.Node) -> Any:
 
 
 def _refusal(node: fx.Node, what: str, help_text: str) -> BundleError:
-    return BundleError(f"the model {what}{_node_line(node)}, which cannot be kept as data; {help_text}")
-
-
-def _node_line(node: fx.Node) -> str:
-    if node.meta["line"] is None:
-        return ""
-    file, number = node.meta["line"]
-    return f" at {file}:{number} `{linecache.getline(file, number).strip()}`"
-
-
-def _line_in_forward() -> tuple[str, int] | None:
-    """The file and the number of the innermost line of the user's own code within a `forward`."""
-    line: tuple[str, int] | None = None
-    frame = inspect.currentframe()
-    while frame is not None:
-        if line is None and not frame.f_code.co_filename.startswith((_TORCH, _OWN)):
-            line = frame.f_code.co_filename, frame.f_lineno
-        if line is not None and frame.f_code.co_name == "forward":
-            return line
-        frame = frame.f_back
-    return None
+    return BundleError(f"the model {what}{line_text(node.meta['line'])}, which cannot be kept as data; {help_text}")
 
 
 def _called(target: Any) -> str:

@@ -94,8 +94,7 @@ class ParquetSource:
         return [0, *accumulate(rows)][: max(1, len(rows))]
 
     def schema(self, columns: Collection[str] | None = None) -> pa.Schema:
-        """The columns of the file and their types. The types of INT96 columns among `columns` (None: all) depend on the
-        values."""
+        """The columns and their types. Those of INT96 columns among `columns` (None: all) depend on the values."""
         try:
             found = self._file().schema_arrow.remove_metadata()
             coarse = self._beyond_nanoseconds(columns)
@@ -272,8 +271,7 @@ class ParquetSource:
         return self._files[unit]
 
     def _handle(self) -> pa.NativeFile:
-        """The file, opened once. Arrow reads at offsets of its own, so the position is free for reading footers and
-        page headers here."""
+        """The file, opened once: Arrow reads at offsets, so footers and page headers can be read at its position."""
         if self._source is None:
             self._source = pa.OSFile(self._path)
         return self._source
