@@ -240,7 +240,7 @@ def four_files(tmp_path: Path, iris: Example) -> Path:
     for n in range(4):
         frame = iris.frame.assign(row_id=iris.frame["row_id"] + n)
         if n % 2:
-            frame.loc[17, iris.features[0]] = np.nan
+            frame.loc[17, iris.features[0]] = float("nan")
         frame.to_parquet(folder / f"{n}.parquet", index=False)
     return folder
 

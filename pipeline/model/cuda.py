@@ -100,8 +100,9 @@ class Cuda:
                 return self._fetched(sent, compute, rows)
             except Exception as error:
                 if not is_out_of_memory(error):
-                    self._wait_after_failure()
-                    raise
+                    if self._wait_after_failure() or isinstance(error, ScorelineError):
+                        raise
+                    raise ModelFailedError(f"the device has failed: {one_line(error)}") from error
                 reason = error.with_traceback(None)  # whose frames hold tensors
         source = sent.tensors if sent.source is None else sent.source
         rows = np.arange(num_rows(source)) if rows is None else rows

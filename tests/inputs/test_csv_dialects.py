@@ -149,7 +149,7 @@ def test_an_unconfigured_delimiter_is_refused_with_a_hint(scoreline: Command, ir
     iris.frame.to_csv(tmp_path / "data" / "a.csv", index=False, sep=";")
     result = scoreline("score", "--bundle", iris.bundle, "--input", tmp_path / "data", "--output", tmp_path / "out")
     assert result.code == 65
-    assert "is missing" in result.message
+    assert "are missing" in result.message
     assert 'delimiter = ";"' in result.message
 
 

@@ -191,7 +191,7 @@ def test_what_a_stray_quote_in_the_last_column_may_still_swallow(
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"report of May\n\nid,a,b,note\n1,2,3,x\n", "is missing"),
+        (b"report of May\n\nid,a,b,note\n1,2,3,x\n", "are missing"),
         (b'id,"a"x,b,note\n1,2,3,x\n', "the header has text after a closing quote"),
         (b"id;a;b;note\n1;2;3;x\n", 'delimiter = ";"'),
         (b"PK\x03\x04...", "a zip archive"),
