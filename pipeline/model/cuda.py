@@ -43,6 +43,17 @@ class InFlight:
             self._entries.append((event, tensors))
         self.release(KEPT)
 
+    def add_failed(self, stream: torch.cuda.Stream, tensors: Any) -> None:
+        """Keep tensors of a call that has failed halfway: until its stream has passed, or forever."""
+        event = _event()
+        try:
+            event.record(stream)
+        except Exception:  # whatever a driver raises
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(tensors))
+            return
+        with self._lock:
+            self._entries.append((event, tensors))
+
     def release(self, kept: int = 0) -> None:
         """Drop entries whose event has passed, except for the last `kept`."""
         with self._lock:
@@ -149,10 +160,16 @@ class Cuda:
     def _send(self, tensors: Inputs) -> Sent:
         start, end = _event(), _event()
         pinned = {name: _each(_pinned, given) for name, given in tensors.items()}
-        with torch.cuda.stream(self._inward):
-            start.record()
-            copies = {name: _each(self._to_device, given) for name, given in pinned.items()}
-            end.record()
+        copies: dict[str, Tensor | Sequences] = {}
+        try:
+            with torch.cuda.stream(self._inward):
+                start.record()
+                for name, given in pinned.items():
+                    copies[name] = _each(self._to_device, given)
+                end.record()
+        except Exception:
+            self._in_flight.add_failed(self._inward, (pinned, copies))
+            raise
         self._in_flight.add(end, (pinned, copies))
         return Sent(tensors=copies, source=tensors, events=(start, end))
 
@@ -168,8 +185,14 @@ class Cuda:
                 end.record()
             with torch.cuda.stream(self._outward):
                 self._outward.wait_event(end)
-                fetched = {name: _fetch(result) for name, result in results.items()}
-                done.record()
+                fetched: dict[str, Tensor | Sequences] = {}
+                try:
+                    for name, result in results.items():
+                        fetched[name] = _fetch(result)
+                    done.record()
+                except Exception:
+                    self._in_flight.add_failed(self._outward, (sent, results, fetched))
+                    raise
         self._in_flight.add(done, (sent, results, fetched))
         try:
             done.synchronize()
