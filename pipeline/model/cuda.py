@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ModelFailedError, ScorelineError, one_line
+from ..features.pinned import pinned_copy
 from ..records import Inputs, Sent, Sequences
 from .devices import Fetched, select
 from .memory import free_memory, is_out_of_memory, no_memory
@@ -113,7 +114,7 @@ class Cuda:
                 if not is_out_of_memory(error):
                     if self._wait_after_failure() or isinstance(error, ScorelineError):
                         raise
-                    raise ModelFailedError(f"the device has failed: {one_line(error)}") from error
+                    raise _device_failed(error) from error
                 reason = error.with_traceback(None)  # whose frames hold tensors
         source = sent.tensors if sent.source is None else sent.source
         rows = np.arange(num_rows(source)) if rows is None else rows
@@ -139,13 +140,10 @@ class Cuda:
             stream.wait_event(sent.events[1])
             yield self.select_rows(sent.tensors, rows)
             stream.synchronize()
-        except ScorelineError:
-            self._wait_after_failure()
-            raise
         except Exception as error:
-            if self._wait_after_failure():
+            if self._wait_after_failure() or isinstance(error, ScorelineError):
                 raise
-            raise ModelFailedError(f"the device has failed: {one_line(error)}") from error
+            raise _device_failed(error) from error
 
     def select_rows(self, tensors: Inputs, rows: NDArray[np.int64] | None) -> Inputs:
         """Selected on the current stream."""
@@ -218,7 +216,7 @@ class Cuda:
 
     def _failed(self, error: Exception) -> ModelFailedError:
         self._wait_after_failure()
-        return ModelFailedError(f"the device has failed: {one_line(error)}")
+        return _device_failed(error)
 
     def _wait_after_failure(self) -> bool:
         """Wait for what a failed call has started, so that its tensors can be freed. Returns whether the device still
@@ -231,6 +229,10 @@ class Cuda:
         return True
 
 
+def _device_failed(error: Exception) -> ModelFailedError:
+    return ModelFailedError(f"the device has failed: {one_line(error)}")
+
+
 def _joined(parts: list[Fetched]) -> Fetched:
     """The results of consecutive rows as one; the seconds are added up."""
     names = parts[0].tensors
@@ -241,14 +243,8 @@ def _joined(parts: list[Fetched]) -> Fetched:
 
 
 def _pinned(tensor: Tensor) -> Tensor:
-    """The tensor in pinned memory; the tensor itself if it is empty, or if there is no more pinned memory: to copy from
-    other memory is correct, but slower."""
-    if not tensor.numel() or tensor.is_pinned():
-        return tensor
-    try:
-        return tensor.pin_memory()
-    except RuntimeError:
-        return tensor
+    """The tensor in pinned memory, if there is some left: to copy from other memory is correct, but slower."""
+    return tensor if tensor.is_pinned() else pinned_copy(tensor)
 
 
 def _to_host(result: Tensor) -> Tensor:

@@ -227,7 +227,7 @@ OPTIONS = (
     Option(
         name="memory",
         group="Computing",
-        help="Limit the bytes of the rows in flight, keys included.",
+        help="Limit the bytes of the rows in flight, keys included, and separately those of open readers.",
         metavar="2G",
         parse=values.size,
         number=True,

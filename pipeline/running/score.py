@@ -77,11 +77,8 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
 def _bounds(scorer: Scorer, ledger: Ledger, cores: int) -> tuple[int, int, int]:
     """The number of flows, how many of them read at once, and the bytes of the blocks in flight: one flow per core, and
     one for each block that a GPU has in hand, within the memory limit. Results do not depend on any of them."""
-    flows, memory, partitions = (
-        cores + (scorer.loaded.device.lanes or 0),
-        ledger.job.memory_bytes,
-        ledger.plan.partitions,
-    )
+    flows, memory = cores + (scorer.loaded.device.lanes or 0), ledger.job.memory_bytes
+    partitions = ledger.plan.partitions
     if memory is None:
         return flows, num_readers(partitions, flows), max(MAX_IN_FLIGHT_BYTES, flows * MOST_BLOCK_BYTES)
     columns = max(len(planned.read.names) for planned in partitions)

@@ -1,5 +1,6 @@
 """What goes wrong on a GPU: races, blocks without rows, full memory, a failed device, formats made for a CPU."""
 
+import gc
 import json
 import warnings
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import pyarrow as pa
 import pytest
 import torch
 from scoreline.pipeline.bundle.bundle import open_bundle
+from scoreline.pipeline.errors import ModelFailedError
+from scoreline.pipeline.model.cuda import Cuda
 from scoreline.pipeline.model.loading import load_export
 from scoreline.pipeline.model.passes import padded_widths
 from torch import Tensor, nn
@@ -237,6 +240,31 @@ def test_a_device_side_assert_ends_closed(
     assert "device-side assert triggered" in done.message
     assert json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())["status"] == "failed"
     assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+
+@emulated_only
+@pytest.mark.parametrize("fatal", [False, True])
+def test_a_copy_that_fails_halfway(monkeypatch: pytest.MonkeyPatch, fatal: bool) -> None:
+    """What has been copied already is kept: after a failure of the device, to free it would end the process."""
+    device = Cuda(torch.device("cuda"))
+    inputs = {name: torch.ones(4) for name in "ab"}
+    copied = Cuda._to_device
+
+    def fail(self: Cuda, tensor: Tensor) -> Tensor:
+        monkeypatch.setattr(Cuda, "_to_device", second)
+        return copied(self, tensor)
+
+    def second(_: Cuda, __: Tensor) -> Tensor:
+        if fatal:
+            fakecuda_clocks.fail_device("device-side assert triggered")
+        raise RuntimeError("CUDA error: an illegal instruction")
+
+    monkeypatch.setattr(Cuda, "_to_device", fail)
+    with pytest.raises(ModelFailedError, match="the device has failed: CUDA error: an illegal instruction"):
+        device.send(inputs)
+    del device, inputs
+    gc.collect()
+    assert fakecuda_clocks.problems == []
 
 
 def test_padded_widths_are_those_of_the_cpu() -> None:
