@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from scoreline.pipeline.graph.capture import Example
+from scoreline.pipeline.graph.capture import ROWS, Example
 from torch import Tensor
 
 
@@ -10,4 +10,4 @@ def rows_of(names: str | Sequence[str], *tensors: Tensor) -> Example:
     """Tensors by argument, of which only the number of rows varies; one tensor for all arguments if there is one."""
     names = [names] if isinstance(names, str) else list(names)
     given = tensors if len(tensors) == len(names) else tensors * len(names)
-    return Example(arguments=dict(zip(names, given, strict=True)), dynamic=dict.fromkeys(names, (0,)))
+    return Example(arguments=dict(zip(names, given, strict=True)), dynamic={name: {0: ROWS} for name in names})

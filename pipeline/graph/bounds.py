@@ -80,6 +80,27 @@ def _expand(args: Sequence[Any], kwargs: Kwargs) -> int:
     return int(prod(there if size < 0 else size for size, there in zip(sizes, own, strict=False)))
 
 
+def _made(args: Sequence[Any], kwargs: Kwargs) -> int:
+    """The product of sizes that are passed one by one or as a list, after a tensor or not; twice that, since integers
+    have eight bytes."""
+    given = [value for value in (*args, *(kwargs.get(name) for name in ("size", "n", "m"))) if value is not None]
+    lists = [value for value in given if isinstance(value, list | tuple)]
+    sizes = lists[0] if lists else [value for value in given if not isinstance(value, Tensor)]
+    if not lists and "n" not in kwargs and len(sizes) == 1:
+        sizes = [*sizes, *sizes]  # eye makes a square
+    return 2 * prod(max(1, abs(int(size))) for size in sizes)
+
+
+def _arange(args: Sequence[Any], kwargs: Kwargs) -> int:
+    ends = [*args[:2], *(kwargs[name] for name in ("start", "end") if name in kwargs), 0]
+    step = argument(args, kwargs, 2, "step", 1)
+    return 2 * (int((max(ends) - min(ends)) / max(abs(step), 1e-9)) + 1)
+
+
+def _linspace(args: Sequence[Any], kwargs: Kwargs) -> int:
+    return 2 * int(argument(args, kwargs, 2, "steps", 1))
+
+
 def _all(args: Sequence[Any], kwargs: Kwargs) -> int:
     return sum(tensor.numel() for tensor in tensors_of([*args, *kwargs.values()]))
 
@@ -245,6 +266,9 @@ def _conv(dims: int) -> Callable[[Sequence[Any], Kwargs], int]:
 
 _RULES: dict[str, Callable[[Sequence[Any], Kwargs], int]] = {
     "repeat": _repeat,
+    **dict.fromkeys(("zeros", "ones", "full", "eye", "new_zeros", "new_ones", "new_full"), _made),
+    "arange": _arange,
+    "linspace": _linspace,
     "expand": _expand,
     **dict.fromkeys(("cat", "concat", "stack", "hstack", "vstack"), _all),
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "addmm", "baddbmm", "dot"), _product),

@@ -21,17 +21,20 @@ from .nodes import NotExportedError
 from .result_sizes import tensors_of
 from .trace import trace
 
+#: The name of the number of rows among sizes that vary.
+ROWS = "rows"
 #: Numbers of rows and of steps for which a graph is compared with its module. A run passes two rows or more.
 SIZES = ((2, 1), (2, 2), (4, 9), (7, 4))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
-    """Tensors that a module may accept, by argument in order. `dynamic`: the dimensions of each whose size varies, the
-    rows and the steps of lists. `as_dict`: whether the module takes them as one dict."""
+    """Tensors that a module may accept, by argument in order. `dynamic`: the dimensions of each whose size varies, with
+    the name of the size: `rows`, or that of the steps of a list. `as_dict`: whether the module takes them as one dict.
+    """
 
     arguments: Mapping[str, Tensor]
-    dynamic: Mapping[str, Sequence[int]]
+    dynamic: Mapping[str, Mapping[int, str]]
     as_dict: bool = False
 
 
@@ -102,7 +105,7 @@ def _difference(
     sizes, and exported on the assumption that none is 1."""
     for rows, steps in sizes:
         given = {
-            name: _resized(tensor, (rows, steps), example.dynamic[name]) for name, tensor in example.arguments.items()
+            name: _resized(tensor, rows, steps, example.dynamic[name]) for name, tensor in example.arguments.items()
         }
         try:
             wanted = _run(model, given, example)
@@ -117,14 +120,16 @@ def _difference(
         except (RuntimeError, ValueError, IndexError):
             same = False
         if not same:
-            lists = any(len(dims) > 1 for dims in example.dynamic.values())
+            lists = any(set(dims.values()) - {ROWS} for dims in example.dynamic.values())
             return f"{rows} rows" + (f" of {steps} steps" if lists else "")
     return None
 
 
-def _resized(tensor: Tensor, sizes: tuple[int, int], dims: Sequence[int]) -> Tensor:
+def _resized(tensor: Tensor, rows: int, steps: int, dims: Mapping[int, str]) -> Tensor:
     """Numbers in place of the zeros of an example, with other sizes."""
-    shape = [sizes[dims.index(dim)] if dim in dims else size for dim, size in enumerate(tensor.shape)]
+    shape = list(tensor.shape)
+    for dim, name in dims.items():
+        shape[dim] = rows if name == ROWS else steps
     if not tensor.is_floating_point():
         return tensor.new_zeros(shape)
     return torch.linspace(-1, 1, prod(shape), dtype=tensor.dtype).reshape(shape)

@@ -49,14 +49,14 @@ _RANDOM = ("bernoulli", "dropout", "multinomial", "normal", "rand", "uniform", "
 
 
 def export(
-    model: nn.Module, example: Mapping[str, Tensor], dynamic: Mapping[str, Sequence[int]], *, as_dict: bool = False
+    model: nn.Module, example: Mapping[str, Tensor], dynamic: Mapping[str, Mapping[int, str]], *, as_dict: bool = False
 ) -> tuple[Graph, dict[str, Tensor]]:
     """Capture a module as operators and tensors.
 
     Args:
         model: in eval mode, on the CPU.
         example: tensors that it accepts, by argument in order.
-        dynamic: the dimensions of each argument whose size varies: the rows, and the steps of lists.
+        dynamic: the dimensions of each argument whose size varies, with the name of the size.
         as_dict: pass all arguments as one dict.
 
     Returns:
@@ -68,7 +68,6 @@ def export(
     """
     program = _exported(model, example, dynamic, as_dict=as_dict)
     inputs, targets = _lifted_inputs(program)
-    _refuse_constant_sizes(inputs, dynamic, program)
     nodes = program.graph_module.graph
     for node in nodes.nodes:
         node.meta["line"] = user_line(node.meta.get("stack_trace"))
@@ -79,9 +78,10 @@ def export(
 
 
 def _exported(
-    model: nn.Module, example: Mapping[str, Tensor], dynamic: Mapping[str, Sequence[int]], *, as_dict: bool
+    model: nn.Module, example: Mapping[str, Tensor], dynamic: Mapping[str, Mapping[int, str]], *, as_dict: bool
 ) -> Any:
-    shapes = {name: dict.fromkeys(dims, torch.export.Dim.DYNAMIC) for name, dims in dynamic.items()}
+    sizes = {size: torch.export.Dim(size) for dims in dynamic.values() for size in dims.values()}
+    shapes = {name: {dim: sizes[size] for dim, size in dims.items()} for name, dims in dynamic.items()}
     args: tuple[Any, ...] = (dict(example),) if as_dict else tuple(example.values())
     problems: list[Exception] = []
     for strict in (True, False):
@@ -100,10 +100,10 @@ def _described(model: nn.Module, problem: Exception) -> Exception:
     """The reason why torch.export has failed, where it is one that the user can remove."""
     text = str(problem)
     line = line_text(user_line(text))
-    if "specialized" in text and "dynamic" in text:
+    if "Constraints violated" in text or ("specialized" in text and "dynamic" in text):
         return BundleError(
-            f"{type(model).__name__} cannot be kept as data: it accepts only a fixed number of rows or steps{line};"
-            " take sizes from the input, as in x.shape[0], and make no tensors of a fixed number of rows"
+            f"{type(model).__name__} cannot be kept as data: it accepts only some numbers of rows or steps, or decides"
+            f" by them{line}; take sizes from the input, as in x.shape[0]"
         )
     if any(words in text for words in _BY_VALUES):
         return BundleError(
@@ -137,21 +137,6 @@ def _lifted_inputs(program: Any) -> tuple[list[fx.Node], dict[str, str]]:
     return [node for node in placeholders if node.name not in targets], targets
 
 
-def _refuse_constant_sizes(inputs: Sequence[fx.Node], dynamic: Mapping[str, Sequence[int]], program: Any) -> None:
-    """Refuse a graph that is valid for one number of rows or steps only."""
-    for node, (name, dims) in zip(inputs, dynamic.items(), strict=True):
-        for dim in dims:
-            size, what = node.meta["val"].shape[dim], "rows" if dim == 0 else "steps"
-            symbol = getattr(getattr(size, "node", None), "expr", None)
-            limits = program.range_constraints.get(symbol)
-            if symbol is None or (limits is not None and limits.upper < 1 << 20):
-                found = size if symbol is None else f"{limits.lower} to {limits.upper}"
-                raise BundleError(
-                    f"the model accepts only a fixed number of {what} of {name!r} ({found}); take sizes from the"
-                    " input, as in x.shape[0]"
-                )
-
-
 def _simplify(graph: fx.Graph) -> None:
     """Remove checks and operators that return their argument, and keep one form of those that differ in layout."""
     for node in list(graph.nodes):
@@ -165,8 +150,23 @@ def _simplify(graph: fx.Graph) -> None:
             graph.erase_node(node)
         elif name == "aten.clone.default" and node.kwargs.get("memory_format") is torch.contiguous_format:
             node.target = torch.ops.aten.contiguous.default
+        elif name == "aten._native_batch_norm_legit_no_training.default":
+            _as_batch_norm(graph, node)
         elif name in _LAID_OUT:
             node.target = operators()[_LAID_OUT[name]]
+
+
+def _as_batch_norm(graph: fx.Graph, node: fx.Node) -> None:
+    """Put `batch_norm`, which checks the sizes of its arguments, in place of the operator that it calls."""
+    *tensors, momentum, eps = node.args
+    with graph.inserting_before(node):
+        args = (*tensors, False, momentum, eps, False)
+        checked = graph.call_function(torch.ops.aten.batch_norm.default, args)
+    checked.meta = {**node.meta, "val": node.meta["val"][0]}
+    for user in list(node.users):
+        user.replace_all_uses_with(checked)
+        graph.erase_node(user)
+    graph.erase_node(node)
 
 
 def _is_idle_dropout(name: str, node: fx.Node) -> bool:

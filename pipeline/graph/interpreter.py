@@ -134,8 +134,9 @@ def shapes(model: GraphModel, *inputs: Any) -> list[tuple[str, str, tuple[int, .
 def _called(step: Step) -> str:
     """The path of the module whose result a step computes; otherwise the name of what it calls."""
     if isinstance(step.run, _Late):
-        return step.run.path
-    return step.module or (step.target if step.op == "operator" else getattr(step.run, "__name__", step.name))
+        path: str = step.run.path
+        return path
+    return step.module or (step.target if step.op == "operator" else str(getattr(step.run, "__name__", step.name)))
 
 
 def intermediates(model: GraphModel, names: Collection[str], *inputs: Any) -> dict[str, Tensor]:

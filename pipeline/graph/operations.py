@@ -37,15 +37,15 @@ LAYERS: dict[str, type[nn.Module]] = {
 }  # fmt: skip
 
 _TENSOR_FUNCTIONS = (
-    "abs", "add", "addcmul", "addmm", "amax", "amin", "argmax", "argmin", "baddbmm", "bmm", "cat", "ceil",
-    "chunk", "clamp", "clip", "concat", "cos", "cosh", "cumsum", "div", "divide", "dot", "einsum", "eq", "erf",
-    "exp", "expm1", "flatten", "flip", "floor", "ge", "gt", "hstack", "index_select", "le", "log", "log10", "log1p",
-    "log2", "logical_and", "logical_not", "logical_or", "logsumexp", "lt", "matmul", "max", "maximum", "mean",
-    "min", "minimum", "mm", "movedim", "mul", "multiply", "mv", "narrow", "ne", "neg", "norm", "ones_like",
-    "outer", "permute", "pow", "prod", "reciprocal", "relu", "reshape", "round", "rsqrt", "select", "selu",
-    "sigmoid", "sign", "sin", "sinh", "softmax", "sort", "log_softmax", "split", "sqrt", "square", "squeeze", "stack",
-    "std", "sub", "subtract", "sum", "swapaxes", "tan", "tanh", "transpose", "unbind", "unsqueeze", "var",
-    "vstack", "where", "zeros_like", "gather", "take_along_dim",
+    "abs", "add", "addcmul", "addmm", "amax", "amin", "argmax", "argmin", "baddbmm", "bmm", "cat", "ceil", "chunk",
+    "clamp", "clip", "concat", "cos", "cosh", "cumsum", "div", "divide", "dot", "einsum", "eq", "erf", "exp",
+    "expm1", "flatten", "flip", "floor", "full_like", "ge", "gt", "hstack", "index_select", "isfinite", "isinf",
+    "isnan", "le", "log", "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or", "logsumexp", "lt",
+    "matmul", "max", "maximum", "mean", "min", "minimum", "mm", "movedim", "mul", "multiply", "mv", "narrow", "ne",
+    "neg", "norm", "ones_like", "outer", "permute", "pow", "prod", "reciprocal", "relu", "reshape", "roll", "round",
+    "rsqrt", "select", "selu", "sigmoid", "sign", "sin", "sinh", "softmax", "sort", "log_softmax", "split", "sqrt",
+    "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "swapaxes", "tan", "tanh", "transpose", "unbind",
+    "unsqueeze", "var", "vstack", "where", "zeros_like", "gather", "take_along_dim",
 )  # fmt: skip
 
 _NN_FUNCTIONS = (
@@ -90,11 +90,13 @@ def _on_tensors_and_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
+#: Functions that make a tensor from sizes alone, on the device of the inputs.
+CREATORS = ("arange", "eye", "full", "linspace", "ones", "zeros")
 #: Python numbers from sizes, in exported graphs.
 _SIZES = ("sym_float", "sym_int", "sym_max", "sym_min", "sym_not")
 
 _PLAIN = {
-    **{f"torch.{name}": getattr(torch, name) for name in _SIZES},
+    **{f"torch.{name}": getattr(torch, name) for name in (*_SIZES, *CREATORS)},
     **{f"torch.{name}": getattr(torch, name) for name in _TENSOR_FUNCTIONS},
     **{f"functional.{name}": getattr(functional, name) for name in _NN_FUNCTIONS},
     **{f"operator.{name}": getattr(operator, name) for name in _OPERATORS},
@@ -107,7 +109,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 _METHOD_ONLY = (
     "bool", "clone", "contiguous", "detach", "dim", "double", "expand", "expand_as", "float", "int", "long",
-    "masked_fill", "numel", "repeat", "size", "t", "to", "type_as", "unflatten", "view", "view_as",
+    "masked_fill", "new_full", "new_ones", "new_zeros", "numel", "repeat", "size", "t", "to", "type_as",
+    "unflatten", "view", "view_as",
 )  # fmt: skip
 
 METHODS: dict[str, Callable[..., Any]] = {

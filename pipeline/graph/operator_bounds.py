@@ -22,8 +22,10 @@ def most_numbers_of_operator(operator: Any, name: str, args: Sequence[Any], kwar
     Raises:
         Exception: as the operator itself would, for arguments that it does not accept.
     """
-    meta = {key: "meta" if key == "device" else _without_memory(value) for key, value in kwargs.items()}
-    results = operator(*(_without_memory(value) for value in args), **meta)
+    given = {key: _without_memory(value) for key, value in kwargs.items()}
+    if any(argument.name == "device" for argument in operator._schema.arguments):
+        given["device"] = "meta"  # also of an operator that makes a tensor from sizes alone
+    results = operator(*(_without_memory(value) for value in args), **given)
     made = sum(tensor.numel() * max(1, tensor.element_size() // 4) for tensor in tensors_of([results]))
     if name in _WITHIN:
         return max(made, most_numbers(name, args, kwargs))
@@ -46,4 +48,4 @@ def _gates(args: Sequence[Any], kwargs: Kwargs) -> int:
     rows = prod(given.shape[:-1])
     widest = max((int(weight.shape[0]) for weight in weights), default=1)
     both = 2 if argument(args, kwargs, 7, "bidirectional", False) else 1
-    return rows * widest * both
+    return int(rows) * widest * both

@@ -50,11 +50,11 @@ _SHAPES = (
 _LAYERS = (
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool1d",
     "adaptive_max_pool2d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm",
-    "_native_batch_norm_legit_no_training", "channel_shuffle", "col2im", "constant_pad_nd", "conv1d", "conv2d",
+    "channel_shuffle", "col2im", "constant_pad_nd", "conv1d", "conv2d",
     "conv3d", "conv_transpose1d", "conv_transpose2d", "convolution", "embedding", "embedding_bag",
     "grid_sampler", "group_norm", "gru", "gru_cell", "im2col", "instance_norm", "layer_norm", "lstm",
-    "lstm_cell", "max_pool1d", "max_pool2d", "max_pool2d_with_indices", "max_pool3d", "native_group_norm",
-    "native_layer_norm", "pad", "pixel_shuffle", "pixel_unshuffle", "reflection_pad1d", "reflection_pad2d",
+    "lstm_cell", "max_pool1d", "max_pool2d", "max_pool2d_with_indices", "max_pool3d",
+    "pad", "pixel_shuffle", "pixel_unshuffle", "reflection_pad1d", "reflection_pad2d",
     "replication_pad1d", "replication_pad2d", "rms_norm", "rnn_relu", "rnn_relu_cell", "rnn_tanh",
     "rnn_tanh_cell", "upsample_bicubic2d", "upsample_bilinear2d", "_upsample_bilinear2d_aa",
     "_upsample_bicubic2d_aa", "upsample_linear1d", "upsample_nearest1d", "upsample_nearest2d",
@@ -64,7 +64,7 @@ NAMES = (*_ELEMENTWISE, *_ACTIVATIONS, *_REDUCTIONS, *_MATRICES, *_SHAPES, *_LAY
 
 #: Arguments that decide where or how a result is stored. A graph does not set them, but for the device of an input.
 _STORAGE = {"device", "layout", "memory_format", "non_blocking", "out", "pin_memory"}
-_REFUSED_TYPES = ("Dimname", "Generator", "Storage", "Stream")
+_REFUSED_TYPES = ("Dict[", "Dimname", "Generator", "Storage", "Stream")
 #: Overloads whose result has a size that depends on values.
 _BY_VALUES = {
     *("aten.repeat_interleave.Tensor", "aten.repeat_interleave.self_Tensor"),
@@ -81,7 +81,8 @@ def operators() -> Mapping[str, Any]:
         for overload in packet.overloads():
             operator = getattr(packet, overload)
             full = f"aten.{name}.{overload}"
-            if full not in _BY_VALUES and _is_functional(operator._schema):
+            untyped = overload.startswith("prim_")  # takes any integer as a dtype
+            if full not in _BY_VALUES and not untyped and _is_functional(operator._schema):
                 found[full] = operator
     return found
 
@@ -90,7 +91,7 @@ def _is_functional(schema: Any) -> bool:
     for argument in schema.arguments:
         if argument.alias_info is not None and argument.alias_info.is_write:
             return False
-        if any(kind in str(argument.type) for kind in _REFUSED_TYPES):
+        if any(kind in str(argument.real_type) for kind in _REFUSED_TYPES):
             return False
         if argument.name in _STORAGE and not (argument.kwarg_only or argument.has_default_value()):
             return False
@@ -110,7 +111,7 @@ def argument_types(full: str, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
         ValueError: there are more arguments than the operator takes, or one of another name.
     """
     schema = operators()[full]._schema
-    known = {argument.name: str(argument.type) for argument in schema.arguments}
+    known = {argument.name: str(argument.real_type) for argument in schema.arguments}
     positional = [argument.name for argument in schema.arguments if not argument.kwarg_only]
     if len(args) > len(positional):
         raise ValueError(f"{full} takes {len(positional)} arguments, not {len(args)}")

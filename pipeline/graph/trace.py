@@ -5,9 +5,12 @@ must be on the lists of `operations.py`. Anything else is refused with the user'
 files.
 """
 
+import functools
 import inspect
 import math
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
@@ -102,12 +105,50 @@ class _Tracer(fx.Tracer):
         return False
 
 
+@contextmanager
+def _recorded_creators() -> Iterator[None]:
+    """Let torch.fx record functions that make a tensor from sizes of the inputs, on their device. It records functions
+    of tensors by itself, but a size is no tensor."""
+    creators = {name: getattr(torch, name) for name in operations.CREATORS}
+    try:
+        for name, function in creators.items():
+            setattr(torch, name, _recorded(function))
+        yield
+    finally:
+        for name, function in creators.items():
+            setattr(torch, name, function)
+
+
+def _recorded(function: Any) -> Any:
+    @functools.wraps(function)
+    def record(*args: Any, **kwargs: Any) -> Any:
+        found: list[fx.Proxy] = []
+        fx.node.map_aggregate(
+            (args, kwargs), lambda value: found.append(value) if isinstance(value, fx.Proxy) else None
+        )
+        if not found:
+            return function(*args, **kwargs)
+        tracer = found[0].tracer
+        named = {name: value for name, value in kwargs.items() if name not in ("requires_grad", "layout", "pin_memory")}
+        named["device"] = tracer.create_proxy("call_function", getattr, (_an_input(tracer.graph, tracer), "device"), {})
+        return tracer.create_proxy("call_function", function, args, named)
+
+    return record
+
+
+def _an_input(graph: fx.Graph, tracer: Any) -> fx.Proxy:
+    """An input that is a tensor: the first, or an entry of the dict of all inputs."""
+    first = next(node for node in graph.nodes if node.op == "placeholder")
+    entries = [user for user in first.users if user.target is operator.getitem and isinstance(user.args[1], str)]
+    return fx.Proxy(entries[0] if entries else first, tracer)
+
+
 def _traced(model: nn.Module, num_inputs: int) -> list[fx.Node]:
     try:
         if is_listed(model):
             model = nn.Sequential(model)  # a tracer enters its root, and a listed layer has nothing inside
         defaults = _defaults(model, num_inputs)
-        with _TRACE_LOCK:
+        with _TRACE_LOCK, _recorded_creators():
             graph = _Tracer().trace(model, concrete_args=defaults)
     except BundleError:
         raise

@@ -11,7 +11,7 @@ from ...schemas.heads import GENERATED
 from ...schemas.inputs import AnyInput
 from ..errors import BundleError, one_line
 from ..features.kinds import kind_of
-from ..graph.capture import Example
+from ..graph.capture import ROWS, Example
 from ..graph.interpreter import EXAMPLE_ROWS, EXAMPLE_STEPS, GraphModel, shapes
 
 
@@ -38,13 +38,14 @@ def example_of(entries: Sequence[AnyInput], takes: Sequence[str], *, as_dict: bo
         takes: the model's arguments, in order.
     """
     rows: dict[str, Tensor] = {}
-    dynamic: dict[str, tuple[int, ...]] = {}
+    dynamic: dict[str, dict[int, str]] = {}
     for at, entry in enumerate(entries):
         made = kind_of(entry).example(EXAMPLE_ROWS, EXAMPLE_STEPS + 2 * at, "cpu")
         rows |= made
-        dynamic |= dict.fromkeys(made, (0, 1) if kind_of(entry).has_steps else (0,))
+        dynamic |= dict.fromkeys(made, {0: ROWS, 1: f"steps_{at}"} if kind_of(entry).has_steps else {0: ROWS})
     if takes[-1] == GENERATED:
-        rows[GENERATED], dynamic[GENERATED] = torch.zeros((EXAMPLE_ROWS, 2), dtype=torch.int64), (0, 1)
+        rows[GENERATED] = torch.zeros((EXAMPLE_ROWS, 2), dtype=torch.int64)
+        dynamic[GENERATED] = {0: ROWS, 1: f"steps_{GENERATED}"}
     return Example(arguments=rows, dynamic=dynamic, as_dict=as_dict)
 
 

@@ -70,10 +70,25 @@ def _results_of_training(model: nn.Module) -> dict[int, Tensor]:
 def _compute_weights(module: nn.Module) -> None:
     """Replace weights that are computed for every pass by their value."""
     if parametrize.is_parametrized(module):
-        for name in list(module.parametrizations):  # type: ignore[arg-type]
-            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+        _remove_parametrizations(module)
     for hook in list(module._forward_pre_hooks.values()):
         if isinstance(hook, WeightNorm):
             remove_weight_norm(module, hook.name)
         elif isinstance(hook, SpectralNorm):
             remove_spectral_norm(module, hook.name)
+
+
+def _remove_parametrizations(module: nn.Module) -> None:
+    """As `torch.nn.utils.parametrize.remove_parametrizations` does, which also changes the class of the module, and a
+    copy shares that with the original."""
+    parametrizations = module._modules["parametrizations"]
+    assert isinstance(parametrizations, nn.ModuleDict), "of a parametrized module"
+    values = {name: getattr(module, name).detach().clone() for name in parametrizations}
+    trained = {name for name, each in parametrizations.items() if list(each.parameters(recurse=False))}
+    del module._modules["parametrizations"]
+    module.__class__ = type(module).__mro__[1]
+    for name, value in values.items():
+        if name in trained:
+            module.register_parameter(name, nn.Parameter(value))
+        else:
+            module.register_buffer(name, value)

@@ -57,6 +57,38 @@ BAD_GRAPHS = {
     "function not on the list": graph_json(nodes=node(op="function", target="os.system", args=["true"])),
     "builtin": graph_json(nodes=node(op="function", target="eval", args=["1"])),
     "getattr": graph_json(nodes=node(op="function", target="getattr", args=[{"node": "x"}, "__class__"])),
+    "operator not on the list": graph_json(nodes=node(op="operator", target="aten.from_file.default", args=["a"])),
+    "operator in place": graph_json(nodes=node(op="operator", target="aten.tanh_.default")),
+    "operator into another tensor": graph_json(nodes=node(op="operator", target="aten.tanh.out")),
+    "operator of another library": graph_json(nodes=node(op="operator", target="quantized.relu6.default")),
+    "operator by attribute": graph_json(nodes=node(op="operator", target="aten.tanh.default.__class__")),
+    "operator with an unknown argument": graph_json(
+        nodes=node(op="operator", target="aten.tanh.default", kwargs={"out": {"node": "x"}})
+    ),
+    "operator with too many arguments": graph_json(
+        nodes=node(op="operator", target="aten.tanh.default", args=[{"node": "x"}, 1])
+    ),
+    "operator on another device": graph_json(
+        nodes=node(op="operator", target="aten.ones.default", args=[[2]], kwargs={"device": "cuda"})
+    ),
+    "operator on a numbered device": graph_json(
+        nodes=node(op="operator", target="aten.ones.default", args=[[2]], kwargs={"device": 0})
+    ),
+    "operator on the device of a result that is none": graph_json(
+        nodes=node(op="operator", target="aten.ones.default", args=[[2]], kwargs={"device": {"node": "x"}})
+    ),
+    "operator in pinned memory": graph_json(
+        nodes=node(op="operator", target="aten.ones.default", args=[[2]], kwargs={"pin_memory": True})
+    ),
+    "operator in another layout": graph_json(
+        nodes=node(op="operator", target="aten.clone.default", kwargs={"memory_format": 1})
+    ),
+    "operator with a number as its dtype": graph_json(
+        nodes=node(op="operator", target="aten.eye.default", args=[4], kwargs={"dtype": -2})
+    ),
+    "operator with a dtype off the list": graph_json(
+        nodes=node(op="operator", target="aten.eye.default", args=[4], kwargs={"dtype": {"dtype": "complex64"}})
+    ),
     "method not on the list": graph_json(nodes=node(target="numpy")),
     "dunder method": graph_json(nodes=node(target="__reduce_ex__")),
     "method of a text": graph_json(nodes=node(args=["text"])),

@@ -54,6 +54,24 @@ ALL_BUT_FIRST = {"slice": [None, None, None]}
 
 GRAPHS: dict[str, dict[str, Any]] = {
     "repeat": {"nodes": [node("y", "method", "repeat", "@x", 1, HUGE)]},
+    "operator repeat": {"nodes": [node("y", "operator", "aten.repeat.default", "@x", [1, HUGE])]},
+    "operator pad": {"nodes": [node("y", "operator", "aten.constant_pad_nd.default", "@x", [0, HUGE])]},
+    "operator zeros": {"nodes": [node("y", "operator", "aten.zeros.default", [20, HUGE])]},
+    "operator arange": {"nodes": [node("y", "operator", "aten.arange.default", HUGE)]},
+    "operator eye": {"nodes": [node("y", "operator", "aten.eye.m", 20, HUGE)]},
+    "operator one_hot": {
+        "nodes": [node("i", "method", "long", "@x"), node("y", "operator", "aten.one_hot.default", "@i", HUGE)]
+    },
+    "operator attention": {
+        "nodes": [
+            node("u", "operator", "aten.repeat.default", "@x", [1, 1 << 16]),
+            node("q", "operator", "aten.reshape.default", "@u", [-1, 1 << 18, 1]),
+            node("y", "operator", "aten.scaled_dot_product_attention.default", "@q", "@q", "@q"),
+        ]
+    },
+    "operator cat": {
+        "nodes": doubled(40, lambda name, last: node(name, "operator", "aten.cat.default", [last, last], 1))
+    },
     "expand": {"nodes": [node("u", "method", "unsqueeze", "@x", 2), node("y", "method", "expand", "@u", -1, -1, HUGE)]},
     "pad": {"nodes": [node("y", "function", "functional.pad", "@x", (0, HUGE))]},
     "interpolate": {

@@ -1,0 +1,114 @@
+"""Which modules are traced and which exported, and what is said of those that are neither."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from scoreline.pipeline.errors import BundleError
+from scoreline.pipeline.graph.capture import Captured, Example, capture
+from scoreline.pipeline.graph.interpreter import build
+from torch import Tensor, nn
+
+from captured import rows_of
+
+X = torch.randn(9, 6, generator=torch.Generator().manual_seed(0))
+ROWS = rows_of("x", torch.zeros(3, 6))
+INDICES = rows_of("x", torch.zeros(3, 6, dtype=torch.int64))
+
+
+class From(nn.Module):
+    """Two layers, and a forward that is given."""
+
+    def __init__(self, then: Callable[[Any, Tensor], Any]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last, self.table = nn.Linear(6, 8), nn.Linear(8, 3), nn.Embedding(9, 8)
+        self.criterion = nn.CrossEntropyLoss()
+        self.then = then
+
+    def forward(self, x: Tensor) -> Any:
+        return self.then(self, x)
+
+
+def captured(then: Callable[[Any, Tensor], Any], *examples: Example) -> tuple[nn.Module, Captured]:
+    model = From(then).eval()
+    return model, capture(model, examples or [ROWS])
+
+
+def plain(self: Any, x: Tensor) -> Tensor:
+    return self.last(self.first(x))  # type: ignore[no-any-return]
+
+
+def test_a_traced_module_is_not_exported() -> None:
+    """Tracing is faster, and holds for any dtypes; layers that forward never reaches do not matter."""
+    _, found = captured(plain)
+    assert found.example is None
+    assert list(found.graph.layers) == ["first", "last"]
+
+
+def test_a_traced_module_that_differs_is_exported() -> None:
+    """`+=` on another name changes the tensor, but torch.fx records a sum that nobody uses."""
+
+    def added(self: Any, x: Tensor) -> Tensor:
+        h = self.first(x)
+        same = h
+        same += 1
+        return self.last(h)  # type: ignore[no-any-return]
+
+    model, found = captured(added)
+    assert found.example == 0
+    with torch.inference_mode():
+        torch.testing.assert_close(build(found.graph, found.tensors)(X), model(X))
+
+
+def test_a_module_is_exported_with_the_example_that_it_accepts() -> None:
+    """Floating-point numbers are no indices."""
+
+    def looked_up(self: Any, x: Tensor) -> Tensor:
+        if x.ndim != 2:
+            raise ValueError(x.ndim)
+        return self.last(self.table(x).sum(dim=1))  # type: ignore[no-any-return]
+
+    _, found = captured(looked_up, ROWS, INDICES)
+    assert found.example == 1
+
+
+def test_tracing_leaves_the_module_as_it_was() -> None:
+    """torch.fx would leave its own objects where forward sets attributes; the tensors are shared, not copied."""
+
+    def remembering(self: Any, x: Tensor) -> Tensor:
+        self.last_input = self.first(x)
+        return self.last(self.last_input)  # type: ignore[no-any-return]
+
+    model, _ = captured(remembering)
+    assert isinstance(model.last_input, Tensor)  # of the pass that finds out which example is accepted
+
+
+def test_code_that_does_one_thing_for_a_single_step_is_refused() -> None:
+    """torch.export assumes that no size is 1."""
+
+    class Squeezed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.ndim != 2:
+                raise ValueError(x.ndim)
+            return x.sum(dim=1) * (2.0 if x.shape[1] == 1 else 1.0)
+
+    example = Example(arguments={"x": torch.zeros(3, 5)}, dynamic={"x": {0: "rows", 1: "steps"}})
+    with pytest.raises(BundleError, match=r"not what it does for 2 rows of 1 steps; decide by values|by them"):
+        capture(Squeezed().eval(), [example])
+
+
+@pytest.mark.parametrize(
+    ("then", "message"),
+    [
+        (lambda self, x: plain(self, x) * float(x[0, 0].item()), r"depends on values.* at .*test_capture.py:\d+ "),
+        (lambda self, x: plain(self, x) if x.sum() > 0 else x, "an `if`, loop or size depends on values at "),
+        (lambda self, x: plain(self, x) + torch.rand(x.shape[0], 1), r"calls torch\.rand|draws random numbers"),
+    ],
+    ids=["Python values", "an if on values", "random"],
+)
+def test_what_is_neither_traced_nor_exported(then: Any, message: str) -> None:
+    """The reason is the more specific of both, with the user's own line."""
+    with pytest.raises(BundleError, match=message):
+        captured(then)

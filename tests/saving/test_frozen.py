@@ -1,0 +1,83 @@
+"""A module without what surrounds it in training: wrappers, computed weights, tensors of the last pass."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from scoreline.pipeline.saving.frozen import frozen_copy, unwrapped
+from torch import nn
+from torch.nn.utils import parametrizations, spectral_norm, weight_norm
+from torch.optim.swa_utils import AveragedModel
+
+X = torch.linspace(-1, 1, 12).reshape(4, 3)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.compile imports what torch has deprecated
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        nn.DataParallel,
+        AveragedModel,
+        torch.compile,
+        lambda model: SimpleNamespace(module_=model),
+        lambda model: torch.compile(nn.DataParallel(model)),
+    ],
+    ids=["DataParallel", "AveragedModel", "compiled", "skorch", "several"],
+)
+def test_wrappers_are_removed(wrap: Any) -> None:
+    """The parameters have the names of the module inside."""
+    model = network()
+    found = frozen_copy(wrap(model))
+    assert type(found) is nn.Sequential
+    assert list(found.state_dict()) == list(model.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(found(X), model(X))
+
+
+def test_a_module_with_a_module_attribute_is_no_wrapper() -> None:
+    """Only the known wrappers are."""
+    model = nn.Sequential()
+    model.module = nn.Linear(3, 1)
+    assert unwrapped(model) is model
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize(
+    "norm",
+    [
+        weight_norm,
+        spectral_norm,
+        parametrizations.weight_norm,
+        parametrizations.spectral_norm,
+        parametrizations.orthogonal,
+    ],
+)
+def test_computed_weights_are_replaced_by_their_value(norm: Any) -> None:
+    """The outputs stay as they are in eval mode; the model itself keeps computing them."""
+    model = nn.Sequential(norm(nn.Linear(3, 4)), nn.ReLU(), nn.Linear(4, 2))
+    model(X).sum().backward()  # as after training: power iterations, weights with a gradient
+    names = list(model.state_dict())
+    found = frozen_copy(model)
+    assert type(found[0]) is nn.Linear
+    assert set(found.state_dict()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert not found[0]._forward_pre_hooks
+    with torch.no_grad():
+        torch.testing.assert_close(found(X), model.eval()(X))
+    assert list(model.state_dict()) == names
+    model.train()(X).sum().backward()
+
+
+def test_tensors_of_a_training_pass_are_copied_as_values() -> None:
+    """deepcopy alone refuses tensors that have a gradient."""
+    model = network()
+    model.last = model(X)
+    found = frozen_copy(model)
+    torch.testing.assert_close(found.last, model.last.detach())
+    assert not found.training
+    assert model.training
