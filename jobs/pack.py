@@ -166,6 +166,7 @@ EPILOG = "Every field of a spec:\n\n" + "\n\n".join(f"\b\n{part}" for part in FI
 @click.option("--allow-pickle", is_flag=True, help="Unpickle files, in a child process that returns only data.")
 def pack(paths: tuple[str, ...], mlflow: str | None, allow_import: bool, allow_pickle: bool) -> int:
     """Make a bundle and print its digest."""
+    from ..pipeline.saving.notes import collected_notes
     from ..pipeline.saving.pack import pack as make_bundle  # here, so that --help stays light
     from ..pipeline.saving.pickle_files import NeedsPickleError
     from ..pipeline.saving.spec_file import read_spec
@@ -180,12 +181,14 @@ def pack(paths: tuple[str, ...], mlflow: str | None, allow_import: bool, allow_p
         if mlflow is not None:
             spec, folder = _with_mlflow(spec, folder, Path(mlflow), Path(scratch))
         try:
-            digest = make_bundle(spec, folder, out, allow_import=allow_import)
+            with collected_notes() as notes:
+                digest = make_bundle(spec, folder, out, allow_import=allow_import)
         except NeedsPickleError:
             if not allow_pickle:
                 raise
-            digest = _by_child(spec, folder, out, Path(scratch) / "bundle", allow_import=allow_import)
-    answer(f"packed {out}\n{digest}\nnext: scoreline check --bundle {out}")
+            digest, notes = _by_child(spec, folder, out, Path(scratch) / "bundle", allow_import=allow_import)
+    said = "".join(f"note: {note}\n" for note in notes)
+    answer(f"{said}packed {out}\n{digest}\nnext: scoreline check --bundle {out}")
     return 0
 
 
@@ -202,8 +205,9 @@ def _with_mlflow(spec: "PackSpec", folder: Path, mlflow: Path, scratch: Path) ->
     return spec, folder.absolute()
 
 
-def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_import: bool) -> str:
-    """Unpickle and make the bundle in a child process, then read its data, verify it and write it again."""
+def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_import: bool) -> tuple[str, list[str]]:
+    """Unpickle and make the bundle in a child process, then read its data, verify it and write it again. Returns the
+    digest and the notes."""
     from ..pipeline.bundle.bundle import open_bundle, write_bundle
     from ..pipeline.model.onnx_runtime import SWITCH
     from ..pipeline.scoring.scorer import Scorer
@@ -229,4 +233,5 @@ def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_imp
         raise BundleError(answer["error"])
     bundle = open_bundle(made)
     Scorer.load(bundle, device="cpu", trust=(bundle.digest,) if allow_import else ())
-    return write_bundle(out, bundle.manifest, {name: bundle.read(name) for name in bundle.manifest.files})
+    digest = write_bundle(out, bundle.manifest, {name: bundle.read(name) for name in bundle.manifest.files})
+    return digest, answer["notes"]

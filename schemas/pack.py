@@ -24,8 +24,8 @@ class ModelFile(Schema):
     weights: str | None = None
     #: The entry of a checkpoint that contains the state dict, such as `state_dict`. If None, it is found by its names.
     weights_key: str | None = None
-    #: A prefix of every name in the state dict, such as `module.`; it is removed. If None, it is found by the names of the
-    #: architecture.
+    #: A prefix of every name in the state dict, such as `module.`; it is removed. If None, it is found by the names of
+    #: the architecture.
     weights_prefix: str | None = None
     #: Names in the file that the architecture does not need, such as `loss.weight`.
     weights_ignore: list[str] = []

@@ -32,6 +32,7 @@ from .draft import Draft, draft
 from .fitted import fitted_in_float32
 from .heads import NamedHead, make_heads
 from .inputs import BoundInputs, bind_inputs, described
+from .nets import unwrap
 from .output_checks import refuse_double_activation
 from .reference import Raw, choices_of, golden_columns, has_sequences, reference_outputs, rows_within_bounds
 from .rehearsal import pruning_changes, rehearse_bundle
@@ -66,7 +67,8 @@ def save_bundle(
     Args:
         path: the folder to write. A bundle there is replaced in one step; any other folder or file is refused.
         model: a module that returns float32 `[rows]`, `[rows, 1]` or `[rows, width]`, or a tuple or dict of these; the
-            path of an `.onnx`, `.pt2` or TorchScript file; `("module:factory", state_dict)`; an `Ensemble` of these.
+            path of an `.onnx`, `.pt2` or TorchScript file; `("module:factory", state_dict)`; an `Ensemble` of these. Of
+            a fitted skorch net its module, of a Pipeline that ends in one also the transformers before it, as scaler.
         features: the raw columns of a model that takes one table, in the model's order.
         inputs: for other models: `Table`, `Image`, `TokenSequence` or `FloatSequence`; for several arguments of
             forward, a mapping by argument name, in forward's order.
@@ -92,6 +94,7 @@ def save_bundle(
     """
     specs, tasks, (models, ensemble) = named_inputs(features, inputs), named_tasks(task), models_of(model)
     refuse_unordered(scaler=scaler)
+    models, scaler = unwrap(models, scaler)
     bound, heads = bind_inputs(specs, sample, scaler), make_heads(tasks)
     sample_run = _run_sample(models, bound, [each.head for each in heads], call, ensemble, prune)
     manifest = _describe(bound, sample_run, [each.head for each in heads], call)

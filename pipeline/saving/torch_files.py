@@ -1,6 +1,6 @@
-"""Files of `torch.save`, read without unpickling: the opcodes of the pickle are followed, but only dicts, lists, tuples,
-text, numbers and tensors are built. No name is looked up or called; any other object becomes an `Unbuilt` with the name
-of its class. Time and memory grow with the size of the file.
+"""Files of `torch.save`, read without unpickling: the opcodes of the pickle are followed, but only dicts, lists,
+tuples, text, numbers and tensors are built. No name is looked up or called; any other object becomes an `Unbuilt` with
+the name of its class. Time and memory grow with the size of the file.
 """
 
 import io
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BundleError, one_line
+from .archives import refuse_bomb
 
 #: The first bytes of files that torch before 1.6 wrote: a pickle of its magic number. Three pickles precede the object.
 _OLD_MAGIC, _OLD_HEADERS = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", 3
@@ -115,6 +116,7 @@ def read_torch_file(data: bytes, name: str) -> TorchFile | None:
     roots = [entry.removesuffix("/data.pkl") for entry in entries if re.fullmatch(r"[^/]+/data\.pkl", entry)]
     if len(roots) != 1 or f"{roots[0]}/constants.pkl" in entries:
         return None
+    refuse_bomb(data, name)
 
     def read(entry: str) -> bytes:
         try:
@@ -285,7 +287,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _storage(persistent: Any) -> Any:
-    """What a persistent id names: `("storage", class, key, device, number)`; in old files also `("module", class, …)`."""
+    """What a persistent id names: `("storage", class, key, device, number)`, or in old files `("module", class, …)`."""
     if isinstance(persistent, tuple) and len(persistent) >= 3 and isinstance(persistent[1], Unbuilt):
         if persistent[0] == "module":
             return persistent[1]

@@ -34,6 +34,7 @@ MODELS = {
     "state dict": (None, ()),
     "safetensors": (f'weights = "weights.safetensors"\nlayers = {LAYERS}', ()),
     "checkpoint": (f'weights = "checkpoint.pth"\nweights_key = "state_dict"\nlayers = {LAYERS}', ()),
+    "checkpoint, its entry found": (f'weights = "checkpoint.pth"\nlayers = {LAYERS}', ()),
     "factory": ('weights = "weights.pt"\nfactory = "train_code:make"\nfactory_args = {width = 8}', ("--allow-import",)),
 }
 
@@ -155,9 +156,12 @@ def test_messages_for_missing_fields_have_a_line_to_paste(files: Path, scoreline
         ('weights = "weights.pt"', 'layers = [{type = "Linear"'),
         ("", 'weights = "weights.safetensors"'),
         ('weights = "weights.pt"\nfactory = "train_code:make"', "--allow-import"),
-        ('file = "whole.pt"', "--allow-import"),
+        ('file = "whole.pt"', "whole model saved as a pickle (torch.nn.modules.container.Sequential)"),
+        ('file = "whole.pt"', "--allow-pickle"),
+        ('file = "weights.pt"', 'replace file by: weights = "weights.pt"'),
+        ('file = "checkpoint.pth"', 'replace file by: weights = "checkpoint.pth"'),
         (f'weights = "whole.pt"\nlayers = {LAYERS}', "model.state_dict()"),
-        (f'weights = "checkpoint.pth"\nlayers = {LAYERS}', 'weights_key = "state_dict"'),
+        (f'weights = "checkpoint.pth"\nweights_key = "epoch"\nlayers = {LAYERS}', 'weights_key = "state_dict"'),
         ('weights = "weights.pt"\nlayers = [{type = "Linear", in_features = 3, out_features = 2}]', "does not match"),
         (
             'weights = "weights.pt"\nlayers = [{type = "Conv9d"}]',
