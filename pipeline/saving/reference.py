@@ -55,12 +55,17 @@ def choices_of(
     codes |= {feature.name for feature in features if feature.dtype == "int64"}
     types: list[str] = []
     if isinstance(first.module, OnnxModel):
-        known = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
+        known = {
+            "tensor(float)": "float32",
+            "tensor(double)": "float32",
+            "tensor(int64)": "int64",
+            "tensor(bool)": "bool",
+        }
         types = [known.get(kind, kind) for kind in first.module.input_types]
         if set(types) - set(known.values()) or len(types) != len(takes):
             raise BundleError(
                 f"the ONNX model takes {', '.join(first.module.input_types)}, but the bundle passes"
-                f" {counted(len(takes), 'input')}, each tensor(float) or tensor(int64)"
+                f" {counted(len(takes), 'input')}, each tensor(float), tensor(double) or tensor(int64)"
             )
     choices: list[list[AnyInput]] = []
     for entry in entries:
