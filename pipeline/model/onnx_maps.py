@@ -97,7 +97,7 @@ class _ZipMap:
 
 def _zip_map(node: list[_Field]) -> _ZipMap | None:
     """The node, if it is a ZipMap."""
-    if not any(field.number == _OP_TYPE and field.value == b"ZipMap" for field in node):
+    if not any(field.number == _OP_TYPE and bytes(field.message) == b"ZipMap" for field in node):
         return None
     (tensor,) = [field.text for field in node if field.number == _INPUTS]
     (output,) = [field.text for field in node if field.number == _OUTPUTS]

@@ -90,7 +90,7 @@ def _refuse_other_order(head: AnyHead, output: str, raw: Mapping[str, Any]) -> N
     """Raise BundleError if the labels that the model returns are those of the head, but in another order: if they
     contradict the largest probability of most rows."""
     scores = raw.get(output)
-    if not isinstance(head, BinaryHead | MulticlassHead) or not _is_float(scores):
+    if not isinstance(head, BinaryHead | MulticlassHead) or not isinstance(scores, Tensor):
         return
     texts = [label_text(label) for label in head.labels]
     labelled = {name: value for name, value in raw.items() if not _is_float(value) and not isinstance(value, list)}
