@@ -26,11 +26,12 @@ def read_pickle(path: Path) -> Any:
             " the spec, and you trust it, pass --allow-import as well; otherwise install it"
         ) from error
     except AttributeError as error:
-        if "__main__" not in str(error):
+        _, _, named = str(error).partition("Can't get attribute '")
+        if not named or not any(f"module {main!r}" in named for main in ("__main__", __spec__.name)):
             raise
         raise BundleError(
-            f"{path} needs a class of the script or notebook that saved it ({one_line(error)}); save the weights"
-            " instead, model.state_dict(), or save it again with the class in a module of its own"
+            f"{path} needs the class {named.partition(chr(39))[0]!r} of the script or notebook that saved it; save the"
+            " weights instead, model.state_dict(), or save it again with the class in a module of its own"
         ) from error
 
 
