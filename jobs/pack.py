@@ -115,17 +115,19 @@ output = 0
 [[scaler]]                     # a single scaler is [scaler]
 file = "scaler.skops"          # or .npz, .json, .joblib, .pkl
 features = ["age", "income"]   # required if there are several scalers
-kind = "standard"              # meaning of the numbers in an .npz or .json; or minmax, maxabs, robust
+kind = "standard"              # meaning of the numbers in an .npz or .json, if their names do not tell; or minmax,
+                               # maxabs, robust
 
 [model]                        # for one model, the fields of [[model.members]]
 combine = "probability"        # for several models; or logit, vote; mean for regression
 std = true                     # also write prediction_std
 
 [[model.members]]
-file = "model.onnx"            # a whole model: .onnx, .pt2, TorchScript, or a pickled module
-weights = "weights.pt"         # or a state dict, .safetensors or saved by torch.save, with layers or factory
-weights_key = "state_dict"     # entry of a checkpoint that contains the state dict
-weights_prefix = "module."     # prefix of every name in the state dict; removed
+file = "model.onnx"            # a whole model: .onnx, .pt2, TorchScript, or a pickled module, skorch net or Pipeline
+weights = "last.ckpt"          # or weights, with layers or factory: a state dict, or a checkpoint that contains one;
+                               # .safetensors, or saved by torch.save
+weights_key = "state_dict"     # entry of a checkpoint that contains the state dict; found if omitted
+weights_prefix = "module."     # prefix of every name in the state dict; removed; found if omitted
 weights_ignore = ["loss.weight"]              # names in the state dict that the model does not need
 layers = [{type = "Linear", in_features = 2, out_features = 1}]   # layers of torch.nn, in sequence
 factory = "train:make_model"   # function that returns the module, imported from the spec's folder
@@ -143,7 +145,7 @@ SPEC.toml names them; paths are relative to it:
   kind = "binary"
   labels = ["no", "yes"]
   [model]
-  weights = "weights.pt"         # a state dict; or .safetensors
+  weights = "weights.pt"         # a state dict or a checkpoint, also of Lightning; or .safetensors
   layers = [{type = "Linear", in_features = 2, out_features = 1}]
   [scaler]
   file = "scaler.skops"          # or .npz, .json, .joblib
@@ -151,7 +153,7 @@ SPEC.toml names them; paths are relative to it:
 \b
 Examples:
   scoreline pack wine.toml bundles/wine
-  scoreline pack wine.toml bundles/wine --allow-pickle      # a .joblib or .pkl scaler
+  scoreline pack wine.toml bundles/wine --allow-pickle      # a .joblib or .pkl scaler, torch.save(model)
   scoreline pack --from-mlflow mlruns/…/model task.toml bundles/wine --allow-pickle
 
 A model that is stored as data scores without --trust, whatever format it was saved in.

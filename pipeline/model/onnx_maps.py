@@ -1,5 +1,5 @@
-"""ZipMap nodes of an ONNX file: converters of scikit-learn, LightGBM and CatBoost end classifiers with one, which turns
-the tensor of probabilities into a list of dicts. In memory, it is replaced by an Identity, which keeps the tensor.
+"""ZipMap nodes of an ONNX file: the converters of scikit-learn and LightGBM end classifiers with one, which turns the
+tensor of probabilities into a list of dicts. In memory, it is replaced by an Identity, which keeps the tensor.
 
 Reads the few fields it needs from the protocol buffer, so that onnx need not be installed. Independent of onnxruntime.
 """

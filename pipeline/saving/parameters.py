@@ -36,7 +36,7 @@ def _of_range(low: NDArray[np.float64], high: NDArray[np.float64], to: tuple[flo
 
 #: The accepted sets of names by kind, in order of precedence, with the function that computes the scaler's parameters
 #: from the values. `to` is the `feature_range`.
-_SETS: dict[str, dict[tuple[str, ...], Callable[..., Numbers]]] = {
+_SETS: dict[Kind, dict[tuple[str, ...], Callable[..., Numbers]]] = {
     "standard": {
         ("mean", "scale"): lambda mean, scale, to: {"mean": mean, "scale": scale},  # noqa: ARG005 - one signature
         ("mean", "std"): lambda mean, std, to: {"mean": mean, "scale": _spread(std)},  # noqa: ARG005
@@ -127,9 +127,10 @@ def read_parameters(data: bytes, name: str, kind: Kind | None) -> Parameters:
     """
     found = _npz(data, name) if name.lower().endswith(".npz") else _by_kind_of_number(_json(data, name), name)
     own = found.pop("kind", None)
-    kind = kind or (str(own) if isinstance(own, np.ndarray) else own) or _kind_of(found, name)
-    if not isinstance(kind, str) or kind not in _SETS:
-        raise BundleError(f"{name}: kind {kind!r} is not one of {', '.join(map(repr, _SETS))}")
+    named = kind or (str(own) if isinstance(own, np.ndarray) else own)
+    kind = _kind_of(found, name) if named is None else next((one for one in _SETS if one == named), None)
+    if kind is None:
+        raise BundleError(f"{name}: kind {named!r} is not one of {', '.join(map(repr, _SETS))}")
     off = [option for option in _OPTIONS if option in found and not bool(np.all(found[option]))]
     if off:
         raise BundleError(f"{name}: {off[0]} is false, which is not supported here; save the scaler with skops")
@@ -171,7 +172,7 @@ def _kind_of(found: Mapping[str, Any], name: str) -> Kind:
         if names != _NEEDS_KIND and _keys(names, keys) is not None
     }
     if len(kinds) == 1:
-        return next(iter(kinds))  # type: ignore[return-value]
+        return next(iter(kinds))
     there = ", ".join(key for key in keys if key not in _NAMES) or "nothing"
     if kinds:
         lines = " or ".join(f'kind = "{kind}" for {_MEANINGS[names]}' for kind, names in kinds.items())
@@ -187,7 +188,7 @@ def _kind_of(found: Mapping[str, Any], name: str) -> Kind:
     raise BundleError(f"{name} has {there}, which are not the numbers of a scaler; accepted are {accepted}")
 
 
-def _complete(kind: str, found: Mapping[str, Any], name: str) -> dict[str, str]:
+def _complete(kind: Kind, found: Mapping[str, Any], name: str) -> dict[str, str]:
     """The first complete set of accepted names, with the file's key for each."""
     accepted = ", or ".join(" and ".join(names) for names in _SETS[kind])
     if kind == "minmax" and {"min", "scale"} <= set(found):
