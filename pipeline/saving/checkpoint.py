@@ -26,8 +26,8 @@ from .torch_files import StoredTensor, TorchFile, Unbuilt, read_torch_file
 _FEW = 5
 #: Tensors that are no weights: the counter of `torch.optim.swa_utils.AveragedModel`.
 _COUNTERS = ("n_averaged",)
-#: The functions that rebuild tensors; of those that are not read here, torch may know more.
-_TENSOR_FUNCTIONS = ("torch._utils.", "torch._tensor.")
+#: Tensors by name, some of them still in their file.
+Tensors = Mapping[str, Tensor | StoredTensor]
 
 
 def load_weights(
@@ -78,13 +78,15 @@ def fill(model: nn.Module, data: bytes, path: Path, spec: ModelFile) -> None:
     """
     inner = inner_module(model)
     architecture = Architecture(inner)
-    key, found = _chosen(_state_dicts(data, path, spec), architecture, path)
+    content, file = _content(data, path)
+    key, found = _chosen(_state_dicts(content, path, spec), architecture, path)
     unknown = [name for name in spec.weights_ignore if name not in found]
     if unknown:
         raise BundleError(f"weights_ignore names {unknown[0]!r}, which {spec.weights} does not contain")
     kept = {name: tensor for name, tensor in found.items() if name not in set(spec.weights_ignore)}
     prefix = spec.weights_prefix if spec.weights_prefix is not None else _prefix(architecture, kept, spec)
-    tensors = architecture.completed(_without_prefix(kept, prefix, spec))
+    own = _without_prefix(kept, prefix, spec)
+    tensors = architecture.completed({name: _built(value, file, name, path) for name, value in own.items()})
     try:
         inner.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
@@ -97,9 +99,8 @@ def fill(model: nn.Module, data: bytes, path: Path, spec: ModelFile) -> None:
         say(f"{spec.weights}: {' and '.join(chosen)}")
 
 
-def _state_dicts(data: bytes, path: Path, spec: ModelFile) -> dict[str | None, dict[str, Tensor]]:
+def _state_dicts(content: Any, path: Path, spec: ModelFile) -> dict[str | None, Tensors]:
     """The state dicts in a file: itself under None, and its entries by their key. Without what is not a tensor."""
-    content, torch_file = _content(data, path)
     if spec.weights_key is not None:
         content = content.get(spec.weights_key) if isinstance(content, dict) else None
     if not isinstance(content, dict):
@@ -107,12 +108,11 @@ def _state_dicts(data: bytes, path: Path, spec: ModelFile) -> dict[str | None, d
             f'{path} is not a state dict; add under [model]: weights_key = "state_dict", or the name of its entry'
         )
     groups = {None: content, **({} if spec.weights_key is not None else content)}
-    found: dict[str | None, dict[str, Tensor]] = {}
+    found: dict[str | None, Tensors] = {}
     for key, entries in groups.items():
         if isinstance(entries, dict):
             tensors = {str(n): each for n, each in entries.items() if isinstance(each, Tensor | StoredTensor)}
-            if tensors:
-                found[key] = {name: _built(each, torch_file, name, path) for name, each in tensors.items()}
+            found.update({key: tensors} if tensors else {})
     if not found:
         raise BundleError(f"{path} contains no state dict; save model.state_dict() when training")
     return found
@@ -152,9 +152,7 @@ def _built(value: Tensor | StoredTensor, file: TorchFile | None, name: str, path
         raise BundleError(f"{path}: tensor {name!r} cannot be read: {one_line(error)}") from error
 
 
-def _chosen(
-    groups: Mapping[str | None, dict[str, Tensor]], architecture: Architecture, path: Path
-) -> tuple[str | None, dict[str, Tensor]]:
+def _chosen(groups: Mapping[str | None, Tensors], architecture: Architecture, path: Path) -> tuple[str | None, Tensors]:
     """The state dict whose names match the architecture, and its key."""
     matching = [key for key, tensors in groups.items() if architecture.prefixes(tensors, complete=True)]
     if not matching:  # the error about what is missing is that of the most similar one
@@ -166,7 +164,7 @@ def _chosen(
     return matching[0], groups[matching[0]]
 
 
-def _prefix(architecture: Architecture, found: Mapping[str, Tensor], spec: ModelFile) -> str:
+def _prefix(architecture: Architecture, found: Tensors, spec: ModelFile) -> str:
     """The prefix under which the file has all names of the architecture, or else most of them."""
     complete = architecture.prefixes(found, complete=True)
     if len(complete) > 1:
@@ -177,7 +175,7 @@ def _prefix(architecture: Architecture, found: Mapping[str, Tensor], spec: Model
     return (complete or architecture.prefixes(found, complete=False) or [""])[0]
 
 
-def _without_prefix(kept: Mapping[str, Tensor], prefix: str, spec: ModelFile) -> dict[str, Tensor]:
+def _without_prefix(kept: Tensors, prefix: str, spec: ModelFile) -> dict[str, Tensor | StoredTensor]:
     """The tensors by their names without the prefix; every name must have the prefix."""
     outside = [name for name in kept if not name.startswith(prefix)]
     if outside and len(outside) == len(kept):

@@ -3,11 +3,20 @@
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import AveragedModel
+
+
+class Shaped(Protocol):
+    """Anything with the shape of a tensor."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """The number of elements in each dimension."""
 
 
 def inner_module(model: nn.Module) -> nn.Module:
@@ -30,7 +39,7 @@ class Architecture:
                 self._shapes[name] = None if is_lazy(tensor) else tuple(tensor.shape)
                 self._first[name] = first.setdefault(id(tensor), name)
 
-    def prefixes(self, found: Mapping[str, Tensor], *, complete: bool) -> list[str]:
+    def prefixes(self, found: Mapping[str, Shaped], *, complete: bool) -> list[str]:
         """The prefixes under which these tensors have all names of the module (the right shapes come first, and alone
         if there are any); or else some of them, the most first."""
         under, fits = self._under(found)
@@ -40,11 +49,11 @@ class Architecture:
             return [prefix for prefix in whole if fits[prefix]] or whole
         return sorted(under, key=lambda prefix: (-len(under[prefix]), len(prefix)))
 
-    def names_in(self, found: Mapping[str, Tensor]) -> int:
+    def names_in(self, found: Mapping[str, Shaped]) -> int:
         """The largest number of the module's names that these tensors have under one prefix."""
         return max((len(names) for names in self._under(found)[0].values()), default=0)
 
-    def _under(self, found: Mapping[str, Tensor]) -> tuple[dict[str, set[str]], dict[str, bool]]:
+    def _under(self, found: Mapping[str, Shaped]) -> tuple[dict[str, set[str]], dict[str, bool]]:
         """By prefix, the names that are found, and whether all have the right shape."""
         under: dict[str, set[str]] = defaultdict(set)
         fits: dict[str, bool] = defaultdict(lambda: True)

@@ -59,7 +59,7 @@ class StoredTensor:
 
     storage: _Storage
     offset: int
-    size: tuple[int, ...]
+    shape: tuple[int, ...]
     stride: tuple[int, ...]
 
 
@@ -81,18 +81,18 @@ class TorchFile:
         if self._read is None or stored.storage.dtype not in _DTYPES:
             raise ValueError(f"a {stored.storage.dtype} of this file cannot be read without unpickling")
         dtype = _DTYPES[stored.storage.dtype]
-        if math.prod(stored.size) == 0:
-            return torch.empty(stored.size, dtype=dtype)
+        if math.prod(stored.shape) == 0:
+            return torch.empty(stored.shape, dtype=dtype)
         if stored.storage not in self._storages:
             numbers = bytearray(self._read(stored.storage.key))
             if not numbers or len(numbers) % dtype.itemsize:
                 raise ValueError(f"its storage has {len(numbers)} bytes, which are not numbers of {dtype}")
             self._storages[stored.storage] = torch.frombuffer(numbers, dtype=dtype)
         storage = self._storages[stored.storage]
-        last = stored.offset + sum((n - 1) * step for n, step in zip(stored.size, stored.stride, strict=True))
-        if last >= len(storage) or math.prod(stored.size) > len(storage):
-            raise ValueError(f"its shape {list(stored.size)} needs more numbers than the {len(storage)} in the file")
-        return storage.as_strided(stored.size, stored.stride, stored.offset)
+        last = stored.offset + sum((n - 1) * step for n, step in zip(stored.shape, stored.stride, strict=True))
+        if last >= len(storage) or math.prod(stored.shape) > len(storage):
+            raise ValueError(f"its shape {list(stored.shape)} needs more numbers than the {len(storage)} in the file")
+        return storage.as_strided(stored.shape, stored.stride, stored.offset)
 
 
 def read_torch_file(data: bytes, name: str) -> TorchFile | None:
