@@ -34,15 +34,15 @@ def find_outputs(
         BundleError: the model has other labels than a head, or has them in another order.
     """
     modules = [each.reference for each in drafts if isinstance(each.reference, OnnxModel)]
-    if len(modules) < len(drafts):
-        return list(heads)
-    raw = _outputs(modules[0], sample, call)
-    found = [_found(head, raw) if raw and head.output == 0 else head for head in heads]
-    for module in modules:
+    raws = [_outputs(module, sample, call) for module in modules]
+    found = list(heads)
+    if len(modules) == len(drafts) and all(raws):
+        found = [_found(head, raws[0]) if head.output == 0 else head for head in heads]
+    for module, raw in zip(modules, raws, strict=True):
         module.arrange(found)
-    for head in found:
-        if isinstance(head.output, str) and not modules[0].is_zip_map(head.output):
-            _refuse_other_order(head, head.output, raw)
+        for head in found:
+            if isinstance(head.output, str) and not module.is_zip_map(head.output):
+                _refuse_other_order(head, head.output, raw)
     return found
 
 
@@ -78,10 +78,10 @@ def _found(head: AnyHead, raw: Mapping[str, Any]) -> AnyHead:
     updates: dict[str, Any] = {"output": chosen[0]}
     if task.outputs == "logits" and looks_like_probabilities(head, values):
         updates["outputs"] = "probabilities"
-    meaning = f", which are {updates['outputs']}" if "outputs" in updates else ""
+    meaning = f", as {updates['outputs']}" if "outputs" in updates else ""
     where = "" if head.name == "output" else f"task {head.name!r}: "
     say(
-        f"{where}the model's output {chosen[0]!r} is used{meaning}; the first output, {next(iter(raw))!r}, holds labels"
+        f"{where}the model's output {chosen[0]!r} is used{meaning}; its first output, {next(iter(raw))!r}, holds labels"
     )
     return head.model_copy(update=updates)
 

@@ -11,7 +11,9 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+import torch
 from onnx import TensorProto, helper
+from torch import nn
 
 from conftest import Result
 from scoreline import Binary, BundleError, Ensemble, Multiclass, Multilabel, Regression, Scorer, save_bundle
@@ -98,8 +100,8 @@ def test_the_probabilities_are_found(
     np.testing.assert_allclose(probabilities_of(got, LABELS), formula(), atol=1e-5)
     assert got["prediction"].tolist() == [LABELS[at] for at in formula().argmax(axis=1)]
     name = "output_probability" if maps else "probabilities"
-    meaning = ", which are probabilities" if outputs == "logits" else ""
-    assert caplog.messages == [f"the model's output {name!r} is used{meaning}; the first output, 'label', holds labels"]
+    meaning = ", as probabilities" if outputs == "logits" else ""
+    assert caplog.messages == [f"the model's output {name!r} is used{meaning}; its first output, 'label', holds labels"]
 
 
 @pytest.mark.parametrize("maps", [False, True], ids=["tensor", "zipmap"])
@@ -166,7 +168,7 @@ def test_scores_that_are_not_probabilities_stay_logits(tmp_path: Path, caplog: p
     path = classifier(tmp_path / "m.onnx", labels=LABELS, scores="scores", transform="NONE")
     got = scored(tmp_path, path, Multiclass(LABELS))
     np.testing.assert_allclose(probabilities_of(got, LABELS), formula(), atol=1e-5)
-    assert caplog.messages == ["the model's output 'scores' is used; the first output, 'label', holds labels"]
+    assert caplog.messages == ["the model's output 'scores' is used; its first output, 'label', holds labels"]
 
 
 def with_outputs(path: Path, names: list[str]) -> Path:
@@ -233,6 +235,36 @@ def test_an_ensemble_of_zipmaps(tmp_path: Path) -> None:
     )
 
 
+class Probabilities(nn.Module):
+    """The same classifier as a module, with a dict of outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+        with torch.no_grad():
+            self.fc.weight.copy_(torch.tensor(WEIGHTS))
+            self.fc.bias.copy_(torch.tensor(BIAS))
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"output_probability": torch.softmax(self.fc(x), dim=1)[:, [2, 0, 1]]}
+
+
+def test_a_zipmap_beside_a_module(tmp_path: Path) -> None:
+    """Its columns follow the labels, which are in the order of the module's columns."""
+    path = classifier(tmp_path / "m.onnx", labels=LABELS, maps=True)
+    task = Multiclass(["w", "u", "v"], outputs="probabilities", output="output_probability")
+    got = scored(tmp_path, Ensemble([Probabilities(), path], std=True), task)
+    np.testing.assert_allclose(probabilities_of(got, LABELS), formula(), atol=1e-5)
+    np.testing.assert_allclose(got["prediction_std"], 0.0, atol=1e-5)
+
+
+def test_a_member_with_another_order(tmp_path: Path) -> None:
+    """Every member's own labels are compared."""
+    one = classifier(tmp_path / "a.onnx", labels=LABELS)
+    other = classifier(tmp_path / "b.onnx", labels=["w", "v", "u"])
+    assert "another order" in refusal(tmp_path, Ensemble([one, other]), Multiclass(LABELS))
+
+
 def test_tables_of_float64(tmp_path: Path) -> None:
     """A model that was converted from a float64 array takes them; its scores are those of the rows in float32."""
     nodes = [
@@ -257,7 +289,7 @@ def test_a_pack_says_what_was_chosen(tmp_path: Path, scoreline: Callable[..., Re
     packed = scoreline("pack", tmp_path / "pack.toml", tmp_path / "b")
     assert packed.code == 0, packed.err
     assert packed.out.startswith(
-        "note: the model's output 'output_probability' is used, which are probabilities; the first output, 'label',"
+        "note: the model's output 'output_probability' is used, as probabilities; its first output, 'label',"
         " holds labels\npacked "
     )
     done = scoreline(
