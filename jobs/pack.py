@@ -164,7 +164,7 @@ EPILOG = "Every field of a spec:\n\n" + "\n\n".join(f"\b\n{part}" for part in FI
 @click.command(help=HELP, epilog=EPILOG)
 @click.argument("paths", nargs=-1, metavar="[SPEC.toml] OUT")
 @click.option("--from-mlflow", "mlflow", metavar="DIR", help="Read model, features and sample from an MLflow model.")
-@click.option("--allow-import", is_flag=True, help="Import a factory, or load a model file that is code.")
+@click.option("--allow-import", is_flag=True, help="Import a factory or a pickle's classes, or load code.")
 @click.option("--allow-pickle", is_flag=True, help="Unpickle files, in a child process that returns only data.")
 def pack(paths: tuple[str, ...], mlflow: str | None, allow_import: bool, allow_pickle: bool) -> int:
     """Make a bundle and print its digest."""

@@ -78,13 +78,15 @@ class Layer(Schema):
 
 
 class Node(Schema):
-    """One operation. `target` is a layer's or tensor's path, or the name of a function, method or attribute."""
+    """One operation. `target` is a layer's or tensor's path, or the name of a function, method, attribute or ATen
+    operator (as in `aten.add.Tensor`). `module`: the path of the trained module whose result an operator computes."""
 
     name: NodeName
-    op: Literal["layer", "tensor", "function", "method", "attribute"]
+    op: Literal["layer", "tensor", "function", "method", "attribute", "operator"]
     target: str
     args: list[Arg] = []
     kwargs: dict[str, Arg] = {}
+    module: DottedName | None = Field(default=None, exclude_if=lambda path: path is None)
 
 
 class Graph(Schema):

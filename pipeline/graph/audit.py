@@ -1,11 +1,12 @@
 """Refuse a graph that names anything outside the allow-lists, before any of it is built."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...schemas.graph import DictArg, DtypeArg, Graph, Layer, Node, NodeRef, SliceArg, TupleArg
 from ..errors import BundleError
 from . import operations
+from .operators import argument_types, operators, sets_storage
 
 #: Arguments that would move a result to another device, or overwrite an existing one.
 _NOT_ALLOWED = {"device", "out", "inplace"}
@@ -23,10 +24,14 @@ def audit(graph: Graph) -> None:
         raise BundleError("graph.json: two inputs have the same name")
     for path, layer in graph.layers.items():
         _audit_layer(path, layer)
+    devices = {node.name for node in graph.nodes if node.op == "attribute" and node.target == "device"}
     for node in graph.nodes:
         if node.name in known:
             raise BundleError(f"graph.json: node {node.name!r} appears twice")
-        _audit_target(node, graph)
+        if node.op == "operator":
+            _audit_operator(node, devices)
+        else:
+            _audit_target(node, graph, devices)
         _audit_references([node.args, node.kwargs], known, node.name)
         known.add(node.name)
     _audit_references(graph.output, known, "output")
@@ -46,7 +51,7 @@ def _audit_layer(path: str, layer: Layer) -> None:
         raise BundleError(f"graph.json: layer {path!r} has an unknown argument {unknown[0]!r}")
 
 
-def _audit_target(node: Node, graph: Graph) -> None:
+def _audit_target(node: Node, graph: Graph, devices: Collection[str]) -> None:
     lists: dict[str, Mapping[str, Any]] = {
         "layer": graph.layers,
         "function": operations.FUNCTIONS,
@@ -60,13 +65,38 @@ def _audit_target(node: Node, graph: Graph) -> None:
         raise BundleError(
             f"graph.json: node {node.name!r} calls the {node.op} {node.target!r}, which is not on the allow-list"
         )
-    misplaced = [name for name in node.kwargs if name in _NOT_ALLOWED and node.kwargs[name] not in (None, False)]
+    misplaced = [
+        name
+        for name, value in node.kwargs.items()
+        if name in _NOT_ALLOWED and value not in (None, False) and not _is_device(name, value, devices)
+    ]
     if misplaced or (node.target == "to" and any(isinstance(value, str) for value in node.args)):
         raise BundleError(
             f"graph.json: node {node.name!r} sets where its result is stored ({misplaced or node.args[1:]})"
         )
     if node.op in ("method", "attribute") and not (node.args and isinstance(node.args[0], NodeRef)):
         raise BundleError(f"graph.json: node {node.name!r} has no tensor to call {node.target!r} on")
+
+
+def _audit_operator(node: Node, devices: Collection[str]) -> None:
+    if node.target not in operators():
+        raise BundleError(
+            f"graph.json: node {node.name!r} calls the operator {node.target!r}, which is not on the allow-list"
+        )
+    try:
+        arguments = argument_types(node.target, node.args, node.kwargs)
+    except ValueError as error:
+        raise BundleError(f"graph.json: node {node.name!r}: {error}") from error
+    for name, kind, value in arguments:
+        if sets_storage(name) and not _is_device(name, value, devices):
+            raise BundleError(f"graph.json: node {node.name!r} sets where its result is stored ({name})")
+        if "ScalarType" in kind and not (value is None or isinstance(value, DtypeArg)):
+            raise BundleError(f"graph.json: node {node.name!r} has a {name} that is not a dtype")
+
+
+def _is_device(name: str, value: Any, devices: Collection[str]) -> bool:
+    """Whether an argument is the device of an input or result."""
+    return name == "device" and isinstance(value, NodeRef) and value.node in devices
 
 
 def _audit_references(value: Any, known: set[str], where: str) -> None:

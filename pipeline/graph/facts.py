@@ -11,13 +11,15 @@ from ...schemas.bundle import BundleManifest
 from ...schemas.graph import DictArg, Graph, Node, NodeRef, SliceArg, TupleArg
 from ..errors import BundleError
 from ..features.kinds import kind_of
+from .operators import short_name
 
 #: Operations that pass on the same values, column by column or all together.
 _SAME_VALUES = {
-    *("long", "int", "to", "contiguous", "clone", "squeeze", "unsqueeze", "flatten", "reshape", "view", "detach"),
+    *("long", "int", "to", "_to_copy", "contiguous", "clone", "squeeze", "unsqueeze", "flatten", "reshape", "view"),
+    "detach",
 }
 _RESHAPES = {"squeeze", "unsqueeze", "flatten", "reshape", "view"}
-_CASTS = {"long", "int", "to"}
+_CASTS = {"long", "int", "to", "_to_copy"}
 _SHAPES = {*_SAME_VALUES, "Identity", "Flatten", "float", "getitem", "select", "Dropout"}
 _ACTIVATIONS = {"sigmoid": "Sigmoid", "softmax": "Softmax", "logsigmoid": "LogSigmoid"}
 
@@ -110,7 +112,7 @@ def _embedding_rows(node: Node, graph: Graph) -> int | None:
 
 
 def _passed_on(node: Node, source: _Columns) -> _Columns | None:
-    name = node.target.rpartition(".")[2]
+    name = short_name(node.target)
     if name in _SAME_VALUES:
         shaped = source.shaped and name not in _RESHAPES
         return _Columns(source.indices, source.cast or name in _CASTS, shaped)
@@ -118,6 +120,9 @@ def _passed_on(node: Node, source: _Columns) -> _Columns | None:
         return None
     if name == "getitem" and len(node.args) == 2:
         indices = _selected(node.args[1], source.indices)
+        return None if indices is None else _Columns(indices, source.cast)
+    if name == "slice" and len(node.args) in (4, 5) and node.args[1] in (1, -1):
+        indices = _selected(TupleArg(tuple=[None, SliceArg(slice=(*node.args[2:], None)[:3])]), source.indices)
         return None if indices is None else _Columns(indices, source.cast)
     if name == "select" and len(node.args) == 3 and node.args[1] in (1, -1) and isinstance(node.args[2], int):
         selected = source.indices[node.args[2] : node.args[2] + 1 or None]
@@ -157,10 +162,10 @@ def last_activation(graph: Graph, output: int | str) -> str | None:
     elif isinstance(value, list) and isinstance(output, int) and output < len(value):
         value = value[output]
     elif isinstance(value, DictArg):
-        value = value.mapping.get(str(output))
+        value = value.mapping.get(str(output), value.mapping.get("logits") if output == 0 else None)
     while isinstance(value, NodeRef) and value.node in nodes:
         node = nodes[value.node]
-        kind = graph.layers[node.target].type if node.op == "layer" else node.target.rpartition(".")[2]
+        kind = graph.layers[node.target].type if node.op == "layer" else short_name(node.target)
         if kind.lower() in _ACTIVATIONS:
             return _ACTIVATIONS[kind.lower()]
         if kind not in _SHAPES or not node.args:

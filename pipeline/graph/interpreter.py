@@ -19,6 +19,7 @@ from ..errors import BundleError, one_line
 from ..features.kinds import kind_of
 from . import operations
 from .audit import audit
+from .operators import operators
 from .program import Program, Step, decoded, resolved, with_frees
 from .sizes import MOST_BY_INPUT, Sizes, audit_counts
 
@@ -126,9 +127,15 @@ def shapes(model: GraphModel, *inputs: Any) -> list[tuple[str, str, tuple[int, .
     found = []
     for step, result in model.results(inputs):
         if isinstance(result, Tensor):
-            called = step.run.path if isinstance(step.run, _Late) else getattr(step.run, "__name__", step.name)
-            found.append((step.name, str(called), tuple(result.shape)))
+            found.append((step.name, _called(step), tuple(result.shape)))
     return found
+
+
+def _called(step: Step) -> str:
+    """The path of the module whose result a step computes; otherwise the name of what it calls."""
+    if isinstance(step.run, _Late):
+        return step.run.path
+    return step.module or (step.target if step.op == "operator" else getattr(step.run, "__name__", step.name))
 
 
 def intermediates(model: GraphModel, names: Collection[str], *inputs: Any) -> dict[str, Tensor]:
@@ -165,10 +172,11 @@ def _step(model: GraphModel, node: Node, frees: tuple[str, ...]) -> Step:
         "function": operations.FUNCTIONS.__getitem__,
         "method": operations.METHODS.__getitem__,
         "attribute": operations.ATTRIBUTES.__getitem__,
+        "operator": lambda name: operators()[name],
     }
     args = () if node.op == "tensor" else tuple(decoded(value) for value in node.args)
     kwargs = {name: decoded(value) for name, value in node.kwargs.items()}
-    return Step(node.name, node.op, node.target, runs[node.op](node.target), args, kwargs, frees)
+    return Step(node.name, node.op, node.target, runs[node.op](node.target), args, kwargs, frees, node.module)
 
 
 def _namespace(module: nn.Module, path: str) -> nn.Module:

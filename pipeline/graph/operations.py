@@ -90,16 +90,20 @@ def _on_tensors_and_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
+#: Python numbers from sizes, in exported graphs.
+_SIZES = ("sym_float", "sym_int", "sym_max", "sym_min", "sym_not")
+
 _PLAIN = {
+    **{f"torch.{name}": getattr(torch, name) for name in _SIZES},
     **{f"torch.{name}": getattr(torch, name) for name in _TENSOR_FUNCTIONS},
     **{f"functional.{name}": getattr(functional, name) for name in _NN_FUNCTIONS},
     **{f"operator.{name}": getattr(operator, name) for name in _OPERATORS},
     "math.sqrt": math.sqrt,
     "math.log": math.log,
 }
+_GUARDED = {f"operator.{name}" for name in _ARITHMETIC} | {f"torch.{name}" for name in _SIZES}
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    name: _on_tensors_and_sizes(function) if name.removeprefix("operator.") in _ARITHMETIC else function
-    for name, function in _PLAIN.items()
+    name: _on_tensors_and_sizes(function) if name in _GUARDED else function for name, function in _PLAIN.items()
 }
 _METHOD_ONLY = (
     "bool", "clone", "contiguous", "detach", "dim", "double", "expand", "expand_as", "float", "int", "long",
@@ -114,6 +118,7 @@ ATTRIBUTES: dict[str, Callable[[Any], Any]] = {
     "shape": lambda tensor: tensor.shape,
     "dtype": lambda tensor: tensor.dtype,
     "ndim": lambda tensor: tensor.ndim,
+    "device": lambda tensor: tensor.device,
     "T": lambda tensor: tensor.T,
     "mT": lambda tensor: tensor.mT,
     # of what torch.max(x, dim=1) and similar functions return

@@ -15,7 +15,7 @@ Args = tuple[Any, ...]
 @dataclass(frozen=True, slots=True)
 class Step:
     """One node, ready to run. `op`, `target`: the kind and name of what it calls. `frees`: the results that are not
-    needed after it."""
+    needed after it. `module`: the path of the trained module whose result it computes, where it is an operator's."""
 
     name: str
     op: str
@@ -24,6 +24,7 @@ class Step:
     args: Args
     kwargs: dict[str, Any]
     frees: tuple[str, ...]
+    module: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

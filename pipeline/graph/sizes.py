@@ -15,6 +15,8 @@ from ...schemas.graph import Graph
 from ..errors import BundleError
 from .bounds import depends_on_values, most_numbers, pieces
 from .layer_bounds import most_numbers_of_layer
+from .operator_bounds import most_numbers_of_operator
+from .operators import short_name
 from .program import Step
 from .result_sizes import tensors_of
 
@@ -107,20 +109,23 @@ class Count:
         """
         if step.op == "layer":
             made = most_numbers_of_layer(step.run.layer(), args, kwargs)  # type: ignore[attr-defined]
-        elif step.op in ("function", "method"):
-            name = step.target.rpartition(".")[2]
-            made = most_numbers(name, args, kwargs)
-            self._fixed &= not depends_on_values(name, args, kwargs)
+        elif step.op in ("function", "method", "operator"):
+            name = short_name(step.target)
             cut = pieces(name, args, kwargs)
             if cut > MOST_PIECES:
                 raise torch.OutOfMemoryError(
                     f"node {step.name!r} ({step.target}) splits a tensor into {cut:,} pieces, above the limit of"
                     f" {MOST_PIECES:,}"
                 )
+            if step.op == "operator":
+                made = most_numbers_of_operator(step.run, name, args, kwargs)
+            else:
+                made = most_numbers(name, args, kwargs)
+                self._fixed &= not depends_on_values(name, args, kwargs)
         else:
             return
         wide = any(tensor.element_size() > 4 for tensor in tensors_of([*args, *kwargs.values()]))
-        made = 2 * made if wide else made
+        made = 2 * made if wide and step.op != "operator" else made  # of an operator, the dtype of the result is known
         if self._alive + made > self._most:
             raise torch.OutOfMemoryError(
                 f"node {step.name!r} ({step.target}) would make up to {made:,} numbers, in addition to {self._alive:,}"

@@ -8,26 +8,23 @@ files.
 import inspect
 import math
 import operator
-import re
 from threading import Lock
 from typing import Any
 
-import numpy as np
 import torch
 from torch import fx, nn
 
-from ...schemas.graph import DictArg, DtypeArg, EllipsisArg, FloatArg, Graph, Layer, Node, NodeRef, SliceArg, TupleArg
+from ...schemas.graph import Graph, Layer, Node
 from ..errors import BundleError, one_line
 from . import operations
-from .interpreter import is_reserved
-from .user_lines import line_in_forward, line_of_error, line_text
+from .nodes import HOOKS, called, encoded, is_listed, layer_record, node_name, refusal, safe_paths
+from .user_lines import line_in_forward, line_of_error
 
 _CONTAINERS = ("Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Module")
 _IN_PLACE_OPERATORS = {f"i{name}" for name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "matmul")}
 _OP_NAMES = {"call_module": "layer", "get_attr": "tensor", "call_function": "function", "call_method": "method"}
 #: torch.fx patches nn.Module while it traces.
 _TRACE_LOCK = Lock()
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 def trace(model: nn.Module, num_inputs: int = 1) -> tuple[Graph, dict[str, torch.Tensor]]:
@@ -43,10 +40,10 @@ def trace(model: nn.Module, num_inputs: int = 1) -> tuple[Graph, dict[str, torch
     Raises:
         BundleError: the module does something that a graph cannot express; names the line.
     """
-    _refuse_parametrized(model)
+    _refuse_own_forward(model)
     nodes = _traced(model, num_inputs)
-    live = _live(nodes)
-    paths = _safe_paths(nodes)
+    live = live_nodes(nodes)
+    paths = safe_paths(str(node.target) for node in nodes if node.op in ("call_module", "get_attr"))
     layers: dict[str, Layer] = {}
     tensors: dict[str, torch.Tensor] = {}
     kept: list[Node] = []
@@ -54,70 +51,25 @@ def trace(model: nn.Module, num_inputs: int = 1) -> tuple[Graph, dict[str, torch
     output = None
     for node in nodes:
         if node.op == "placeholder" and len(inputs) < num_inputs:
-            inputs.append(_name(node))
+            inputs.append(node_name(node))
         elif node.op == "output":
-            output = _encoded(node.args[0], node)
+            output = encoded(node.args[0], node)
         elif node not in live:
             _refuse_side_effects(model, node)
         else:
             path = paths.get(str(node.target), "")
             kept.append(_node(node, path))
             if node.op == "call_module":
-                layers[path] = _layer(model, node, path, tensors)
+                layer = model if _is_lone(model, path) else model.get_submodule(str(node.target))
+                layers[path] = layer_record(layer, node, path, tensors)
             elif node.op == "get_attr":
                 tensors[path] = _tensor(model, node)
     graph = Graph(inputs=inputs, layers=layers, nodes=kept, output=output)
     return graph, {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
 
 
-def _safe_paths(nodes: list[fx.Node]) -> dict[str, str]:
-    """Every layer's and tensor's path in the model → its path in the graph: the same, except for names that are
-    not identifiers (columns as keys of a ModuleDict) or that are attributes of every module."""
-    paths: dict[str, str] = {}
-    for node in nodes:
-        if node.op in ("call_module", "get_attr"):
-            path = ".".join(_safe_name(part) for part in str(node.target).split("."))
-            while path in {other for target, other in paths.items() if target != node.target}:
-                path += "_"
-            paths[str(node.target)] = path
-    return paths
-
-
-def _safe_name(part: str) -> str:
-    part = re.sub(r"[^A-Za-z0-9_]", "_", part)
-    usable = (part.isidentifier() or part.isdigit()) and not is_reserved(part)
-    return part if usable else f"n_{part}"
-
-
-def _name(node: fx.Node) -> str:
-    """The node's name; where deep nesting has made it long, shortened and numbered to keep it unique."""
-    if len(node.name) <= 100:
-        return node.name
-    return f"{node.name[:80]}_{list(node.graph.nodes).index(node)}_"
-
-
-def _refuse_parametrized(model: nn.Module) -> None:
-    for path, module in model.named_modules():
-        if torch.nn.utils.parametrize.is_parametrized(module):
-            name = next(iter(module.parametrizations))
-            raise BundleError(
-                f"layer {path!r} recomputes its {name!r} for every pass, as weight_norm does; call"
-                f" torch.nn.utils.parametrize.remove_parametrizations(layer, {name!r}) before saving"
-            )
-    inside = tuple(f"{path}." for path, module in model.named_modules() if path and _is_listed(module))
-    unknown = [
-        (path, type(module).__name__)
-        for path, module in model.named_modules()
-        if type(module).__module__.startswith("torch.nn.")
-        and not (_is_listed(module) or type(module).__name__ in _CONTAINERS or path.startswith(inside))
-    ]
-    if unknown:
-        path, kind = unknown[0]
-        raise BundleError(
-            f"layer {path!r} is a {kind}, which cannot be kept as data; supported layers are"
-            f" {', '.join(operations.LAYERS)}; any model can be saved as an .onnx or .pt2 file"
-        )
-    own = [hooks for hooks in _HOOKS if getattr(model, hooks)] + [n for n in vars(model) if n == "forward"]
+def _refuse_own_forward(model: nn.Module) -> None:
+    own = [hooks for hooks in HOOKS if getattr(model, hooks)] + [n for n in vars(model) if n == "forward"]
     if own:
         raise BundleError(
             f"{type(model).__name__} has {'a forward of its own' if 'forward' in own else 'forward hooks'}, which"
@@ -139,17 +91,20 @@ class _Tracer(fx.Tracer):
         node.meta["line"] = line_in_forward()
         return node
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
-        return _is_listed(m)
-
-
-def _is_listed(module: nn.Module) -> bool:
-    return operations.LAYERS.get(type(module).__name__) is type(module)
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if is_listed(m):
+            return True
+        if type(m).__module__.startswith("torch.nn.") and type(m).__name__ not in _CONTAINERS:
+            raise BundleError(
+                f"layer {module_qualified_name!r} is a {type(m).__name__}, which cannot be kept as data; supported"
+                f" layers are {', '.join(operations.LAYERS)}; any model can be saved as an .onnx or .pt2 file"
+            )
+        return False
 
 
 def _traced(model: nn.Module, num_inputs: int) -> list[fx.Node]:
     try:
-        if _is_listed(model):
+        if is_listed(model):
             model = nn.Sequential(model)  # a tracer enters its root, and a listed layer has nothing inside
         defaults = _defaults(model, num_inputs)
         with _TRACE_LOCK:
@@ -194,7 +149,7 @@ def _advice(message: str) -> str:
     return "write that line with plain torch operations on the tensors"
 
 
-def _live(nodes: list[fx.Node]) -> set[fx.Node]:
+def live_nodes(nodes: list[fx.Node]) -> set[fx.Node]:
     """The nodes whose results reach the output."""
     live, waiting = set[fx.Node](), [node for node in nodes if node.op == "output"]
     while waiting:
@@ -217,31 +172,33 @@ def _refuse_side_effects(model: nn.Module, node: fx.Node) -> None:
         or (node.op == "call_module" and getattr(model.get_submodule(str(node.target)), "inplace", False))
     )
     if in_place:
-        raise _refusal(node, "changes a tensor in place", "use the form that returns a new tensor")
+        raise refusal(node, "changes a tensor in place", "use the form that returns a new tensor")
 
 
 def _node(node: fx.Node, path: str) -> Node:
     arguments = node.args
     op, target = _OP_NAMES.get(node.op), path or str(node.target)
     if op is None:
-        raise _refusal(node, f"takes another input ({node.name})", "give it a default, or wrap the model")
+        raise refusal(node, f"takes another input ({node.name})", "give it a default, or wrap the model")
     if node.op == "call_function" and node.target is getattr:
         op, target, arguments = "attribute", str(node.args[1]), node.args[:1]
         if target not in operations.ATTRIBUTES:
-            raise _refusal(node, f"reads the attribute {target!r}", _listed(operations.ATTRIBUTES))
+            raise refusal(node, f"reads the attribute {target!r}", _listed(operations.ATTRIBUTES))
     elif node.op == "call_function":
         target = operations.FUNCTION_NAMES.get(node.target, "")
         if not target:
-            raise _refusal(node, f"calls {_called(node.target)}", "write it with the usual torch operations")
+            raise refusal(node, f"calls {called(node.target)}", "write it with the usual torch operations")
+        if node.kwargs.get("inplace"):
+            raise refusal(node, "changes a tensor in place", "use the form that returns a new tensor")
         _refuse_random(node, target)
     elif node.op == "call_method" and target not in operations.METHODS:
-        raise _refusal(node, f"calls the tensor method {target!r}", "write it with the usual torch operations")
+        raise refusal(node, f"calls the tensor method {target!r}", "write it with the usual torch operations")
     return Node(
-        name=_name(node),
+        name=node_name(node),
         op=op,
         target=target,
-        args=[_encoded(value, node) for value in arguments],
-        kwargs={name: _encoded(value, node) for name, value in node.kwargs.items()},
+        args=[encoded(value, node) for value in arguments],
+        kwargs={name: encoded(value, node) for name, value in node.kwargs.items()},
     )
 
 
@@ -249,37 +206,12 @@ def _refuse_random(node: fx.Node, target: str) -> None:
     if target == "functional.dropout":
         training = node.kwargs.get("training", node.args[2] if len(node.args) > 2 else True)
         if training:
-            raise _refusal(node, "applies dropout in eval mode", "pass training=self.training to dropout")
-
-
-def _layer(model: nn.Module, node: fx.Node, path: str, tensors: dict[str, torch.Tensor]) -> Layer:
-    lone = _is_lone(model, path)
-    layer = model if lone else model.get_submodule(str(node.target))
-    if any(getattr(layer, hooks) for hooks in _HOOKS):
-        raise _refusal(
-            node,
-            f"has forward hooks on layer {path!r} (weight_norm is one)",
-            "remove them, or use remove_weight_norm, before saving",
-        )
-    tensors |= {f"{path}.{name}": tensor for name, tensor in layer.state_dict().items()}
-    try:
-        arguments = operations.layer_arguments(layer)
-    except (KeyError, AttributeError) as error:  # such as a TransformerEncoderLayer with a custom activation
-        raise _refusal(
-            node,
-            f"has a {type(layer).__name__} {path!r} with an argument that is neither number nor name"
-            f" ({one_line(error)})",
-            "build it with arguments that torch has names for",
-        ) from error
-    return Layer(
-        type=type(layer).__name__,
-        args={name: _encoded(value, node) for name, value in arguments.items()},
-    )
+            raise refusal(node, "applies dropout in eval mode", "pass training=self.training to dropout")
 
 
 def _is_lone(model: nn.Module, path: str) -> bool:
     """Whether the model is itself one listed layer, which was wrapped for tracing and has the path `0`."""
-    return path == "0" and _is_listed(model)
+    return path == "0" and is_listed(model)
 
 
 def _tensor(model: nn.Module, node: fx.Node) -> torch.Tensor:
@@ -287,42 +219,8 @@ def _tensor(model: nn.Module, node: fx.Node) -> torch.Tensor:
     for name in str(node.target).split("."):
         value = getattr(value, name)
     if not isinstance(value, torch.Tensor):
-        raise _refusal(node, f"uses {node.target!r}, a {type(value).__name__}", "keep it as a buffer")
+        raise refusal(node, f"uses {node.target!r}, a {type(value).__name__}", "keep it as a buffer")
     return value
-
-
-def _encoded(value: Any, node: fx.Node) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case float():
-            return value if math.isfinite(value) else FloatArg(float=str(value))
-        case fx.Node():
-            return NodeRef(node=_name(value))
-        case tuple():
-            return TupleArg(tuple=[_encoded(entry, node) for entry in value])
-        case list():
-            return [_encoded(entry, node) for entry in value]
-        case dict():
-            return DictArg(mapping={str(name): _encoded(entry, node) for name, entry in value.items()})
-        case slice():
-            return SliceArg(slice=tuple(_encoded(end, node) for end in (value.start, value.stop, value.step)))
-        case torch.dtype() if value in operations.DTYPE_NAMES:
-            return DtypeArg(dtype=operations.DTYPE_NAMES[value])
-    if value is Ellipsis:
-        return EllipsisArg(ellipsis=True)
-    raise _refusal(node, f"passes a {type(value).__name__} ({value})", "pass numbers, text or tensors")
-
-
-def _refusal(node: fx.Node, what: str, help_text: str) -> BundleError:
-    return BundleError(f"the model {what}{line_text(node.meta['line'])}, which cannot be kept as data; {help_text}")
-
-
-def _called(target: Any) -> str:
-    module = getattr(target, "__module__", None) or ""
-    return f"{module}.{getattr(target, '__name__', target)}".strip(".")
 
 
 def _listed(names: dict[str, Any]) -> str:

@@ -2,12 +2,14 @@
 
 import inspect
 import linecache
+import re
 import traceback
 from pathlib import Path
 
 import torch
 
 _TORCH = str(Path(torch.__file__).parent)
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _OWN = str(Path(__file__).parents[1])
 
 
@@ -32,6 +34,13 @@ def line_in_forward() -> tuple[str, int] | None:
             return line
         frame = frame.f_back
     return None
+
+
+def user_line(stack_trace: str | None) -> tuple[str, int] | None:
+    """The file and the number of the innermost line of a stack trace that torch recorded, outside torch."""
+    lines = [(file, int(number)) for file, number in _FRAME.findall(stack_trace or "")]
+    own = [line for line in lines if not line[0].startswith((_TORCH, _OWN, "<"))]
+    return own[-1] if own else None
 
 
 def line_text(line: tuple[str, int] | None) -> str:

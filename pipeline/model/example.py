@@ -1,5 +1,6 @@
 """Example inputs of a bundle, and the shapes of the results of its graph."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,8 +8,10 @@ from torch import Tensor
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.heads import GENERATED
+from ...schemas.inputs import AnyInput
 from ..errors import BundleError, one_line
 from ..features.kinds import kind_of
+from ..graph.capture import Example
 from ..graph.interpreter import EXAMPLE_ROWS, EXAMPLE_STEPS, GraphModel, shapes
 
 
@@ -26,6 +29,23 @@ def flat_nodes(model: GraphModel, manifest: BundleManifest) -> frozenset[str]:
     except Exception:  # zeros may be invalid inputs, which says nothing about the model
         return frozenset()
     return frozenset(name for name, _, shape in found if len(shape) == 2)
+
+
+def example_of(entries: Sequence[AnyInput], takes: Sequence[str], *, as_dict: bool) -> Example:
+    """A few rows of zeros in the form of these inputs, with the dimensions whose sizes vary.
+
+    Args:
+        takes: the model's arguments, in order.
+    """
+    rows: dict[str, Tensor] = {}
+    dynamic: dict[str, tuple[int, ...]] = {}
+    for at, entry in enumerate(entries):
+        made = kind_of(entry).example(EXAMPLE_ROWS, EXAMPLE_STEPS + 2 * at, "cpu")
+        rows |= made
+        dynamic |= dict.fromkeys(made, (0, 1) if kind_of(entry).has_steps else (0,))
+    if takes[-1] == GENERATED:
+        rows[GENERATED], dynamic[GENERATED] = torch.zeros((EXAMPLE_ROWS, 2), dtype=torch.int64), (0, 1)
+    return Example(arguments=rows, dynamic=dynamic, as_dict=as_dict)
 
 
 def example_inputs(manifest: BundleManifest, device: str | torch.device = "cpu") -> tuple[Any, ...]:

@@ -11,6 +11,8 @@ from ..errors import BundleError, dtype_text, shape_text
 from ..tasks.named_errors import named_errors
 from ..tasks.tasks import task_of
 
+#: What models of Hugging Face's transformers call their scores, among other outputs.
+LOGITS = "logits"
 Call = Literal["arguments", "dict"]
 
 
@@ -92,6 +94,8 @@ def select_output(raw: Any, which: int | str) -> Tensor:
         available = f"a tuple of {len(raw)}; set output to an index from 0 to {len(raw) - 1}"
     elif isinstance(raw, dict):
         chosen = raw.get(which)
+        if chosen is None and which == 0:  # the default
+            chosen = raw.get(LOGITS)
         available = f"a dict; set output to one of its keys, {', '.join(map(repr, raw))}"
     else:
         raise BundleError(f"the model returns a {type(raw).__name__}; it must return tensors")

@@ -18,8 +18,9 @@ from ..errors import BundleError, counted, listed, one_line
 from ..model.weights import read_weights
 from ..storage.plain_files import read_plain
 from .archives import refuse_bomb
+from .frozen import unwrapped
 from .notes import say
-from .prefixes import Architecture, inner_module
+from .prefixes import Architecture
 from .torch_files import StoredTensor, TorchFile, Unbuilt, read_torch_file
 
 #: The largest number of names in a message.
@@ -76,7 +77,7 @@ def fill(model: nn.Module, data: bytes, path: Path, spec: ModelFile) -> None:
         BundleError: the file has no state dict, or its names do not begin with the prefix or do not match the
             architecture; suggests a line for the spec.
     """
-    inner = inner_module(model)
+    inner = unwrapped(model)
     architecture = Architecture(inner)
     content, file = _content(data, path)
     key, found = _chosen(_state_dicts(content, path, spec), architecture, path)

@@ -2,7 +2,6 @@
 and labels.
 """
 
-import copy
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...schemas.graph import Graph
 from ...schemas.members import AnyMember, ExportMember, GraphMember, ImportMember, OnnxMember, ScriptMember
-from ..errors import BundleError, dtype_text, one_line
+from ..errors import BundleError
+from ..graph.capture import Captured, Example, capture
 from ..graph.interpreter import build
-from ..graph.trace import trace
 from ..model.loading import LoadedMember, OnnxModel, load_export, load_import, load_script
 from ..model.weights import write_weights
 from ..storage.plain_files import read_plain
+from .frozen import frozen_copy, unwrapped
 from .pruning import prune
 
 SUFFIXES = {".onnx": "onnx", ".pt2": "pt2", ".pt": "torchscript", ".pth": "torchscript", ".ts": "torchscript"}
@@ -33,9 +32,13 @@ class Draft:
     files: Mapping[str, bytes]
     reference: nn.Module
     loaded: LoadedMember
+    #: The index of the example that a graph was exported with; it holds for inputs of that form only.
+    example: int | None = None
 
 
-def draft(model: Any, number: str, *, inputs: Sequence[str], num_arguments: int, pruned: float | None = None) -> Draft:
+def draft(
+    model: Any, number: str, *, inputs: Sequence[str], examples: Sequence[Example], pruned: float | None = None
+) -> Draft:
     """Convert a model to the files of a member.
 
     Args:
@@ -43,28 +46,30 @@ def draft(model: Any, number: str, *, inputs: Sequence[str], num_arguments: int,
             `("module:factory", state_dict)`.
         number: a suffix for the file names, empty for a single member.
         inputs: the names of the bundle's inputs.
-        num_arguments: the number of arguments of forward: one per input, or one dict.
+        examples: inputs in the forms that forward may take, the most likely first.
         pruned: the share of weights to set to zero.
 
     Raises:
         BundleError: a module that cannot be saved as data, or a file that cannot be read or loaded.
     """
-    if pruned is not None and not isinstance(model, nn.Module):
+    if pruned is not None and not isinstance(unwrapped(model), nn.Module):
         raise BundleError("prune needs a module whose weights it can change, not a file or a factory")
     if isinstance(model, tuple) and len(model) == 2 and isinstance(model[0], str):
         return _imported(model[0], model[1], number)
     if isinstance(model, str | os.PathLike):
         return _file(Path(model), number, inputs)
-    frozen = _frozen(model)
+    frozen = frozen_copy(model)
     if pruned is not None:
         prune(frozen, pruned)
-    graph, tensors = _traced(frozen, num_arguments)
+    captured = _captured(frozen, examples)
+    graph, tensors = captured.graph, captured.tensors
     names = f"graph{number}.json", f"weights{number}.safetensors"
     return Draft(
         member=GraphMember(graph=names[0], weights=names[1]),
         files={names[0]: graph.model_dump_json(indent=1).encode() + b"\n", names[1]: write_weights(tensors)},
         reference=frozen,
         loaded=LoadedMember(module=build(graph, tensors), graph=graph),
+        example=captured.example,
     )
 
 
@@ -99,31 +104,12 @@ def _file(path: Path, number: str, inputs: Sequence[str]) -> Draft:
     return Draft(member=member, files={name: data}, reference=module, loaded=LoadedMember(module=module))
 
 
-def _frozen(model: Any) -> nn.Module:
-    """A copy in eval mode on the CPU, which tracing and scoring the sample may change."""
-    inner = getattr(model, "_orig_mod", model)  # of torch.compile
-    inner = inner.module if isinstance(inner, nn.DataParallel) else inner
-    if not isinstance(inner, nn.Module):
-        raise BundleError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
-    try:
-        frozen = copy.deepcopy(inner).cpu().eval()
-    except Exception as error:
-        raise BundleError(
-            f"{type(inner).__name__} cannot be copied: {one_line(error).partition('. ')[0]}; if it keeps tensors"
-            " of a training pass as attributes, delete them before saving"
-        ) from error
-    dtypes = {p.dtype for p in frozen.parameters() if p.is_floating_point()} - {torch.float32}
-    if dtypes:
-        raise BundleError(f"the model's parameters are {dtype_text(dtypes.pop())}; call model.float() before saving")
-    return frozen
-
-
-def _traced(frozen: nn.Module, num_arguments: int) -> tuple[Graph, dict[str, Tensor]]:
+def _captured(frozen: nn.Module, examples: Sequence[Example]) -> Captured:
     before = torch.get_rng_state()
     try:
-        traced = trace(frozen, num_arguments)
+        captured = capture(frozen, examples)
         if not torch.equal(before, torch.get_rng_state()):
             raise BundleError("the model draws random numbers in eval mode; a row would not get the same score twice")
     finally:
         torch.set_rng_state(before)
-    return traced
+    return captured

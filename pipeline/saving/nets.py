@@ -11,12 +11,13 @@ from torch import nn
 
 from ..errors import BundleError
 from ..storage.plain_files import read_plain
+from .frozen import unwrapped
 from .torch_files import Unbuilt, read_torch_file
 
 
 def is_wrapped(model: Any) -> bool:
     """Whether it is a skorch net, fitted or not, or a Pipeline."""
-    return _is_pipeline(model) or _is_net(model)
+    return _is_pipeline(model) or _is_net(model) or isinstance(unwrapped(model), nn.Module)
 
 
 def _is_pipeline(model: Any) -> bool:

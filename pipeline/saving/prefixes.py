@@ -8,7 +8,6 @@ from typing import Protocol
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.optim.swa_utils import AveragedModel
 
 
 class Shaped(Protocol):
@@ -17,14 +16,6 @@ class Shaped(Protocol):
     @property
     def shape(self) -> Sequence[int]:
         """The number of elements in each dimension."""
-
-
-def inner_module(model: nn.Module) -> nn.Module:
-    """The module inside torch.compile, DataParallel and AveragedModel, whose names have no prefix."""
-    inner = getattr(model, "_orig_mod", model)
-    if isinstance(inner, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
-        inner = inner.module
-    return inner if inner is model or not isinstance(inner, nn.Module) else inner_module(inner)
 
 
 class Architecture:

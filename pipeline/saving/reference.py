@@ -40,47 +40,57 @@ Raw = dict[str, Tensor | Steps]
 MIN_ROWS = 7
 
 
-def choices_of(
-    drafts: Sequence[Draft],
-    entries: Sequence[AnyInput],
-    takes: Sequence[str],
-    call: Call,
-    steps: Sequence[AnyStep],
-    features: Sequence[Feature],
+def possible_inputs(
+    entries: Sequence[AnyInput], steps: Sequence[AnyStep], features: Sequence[Feature]
 ) -> list[list[AnyInput]]:
-    """The possible inputs, which differ in the dtypes of tables, the most likely first. The dtypes of graphs and ONNX
-    models are known."""
-    first = drafts[0].loaded
+    """The inputs in every form that a model may take: tables of which all columns are codes as float32 or int64."""
     codes = {output for step in steps if step.kind == "ordinal" for output in step.outputs}
     codes |= {feature.name for feature in features if feature.dtype == "int64"}
-    types: list[str] = []
-    if isinstance(first.module, OnnxModel):
-        known = {
-            "tensor(float)": "float32",
-            "tensor(double)": "float32",
-            "tensor(int64)": "int64",
-            "tensor(bool)": "bool",
-        }
-        types = [known.get(kind, kind) for kind in first.module.input_types]
-        if set(types) - set(known.values()) or len(types) != len(takes):
-            raise BundleError(
-                f"the ONNX model takes {', '.join(first.module.input_types)}, but the bundle passes"
-                f" {counted(len(takes), 'input')}, each tensor(float), tensor(double) or tensor(int64)"
-            )
     choices: list[list[AnyInput]] = []
     for entry in entries:
         if not kind_of(entry).tabular:
             choices.append([entry])
             continue
-        at = takes.index(entry.name)
-        dtypes: Sequence[Any] = ["float32", "int64"] if set(entry.columns) <= codes else ["float32"]
-        if first.graph is not None:
-            whole = indices_of(first.graph, call, at, entry.name, len(entry.columns)).uncast
-            dtypes = ["int64" if whole else "float32"]
-        elif types:
-            dtypes = [types[at]]
+        dtypes = ["float32", "int64"] if set(entry.columns) <= codes else ["float32"]
         choices.append([entry.model_copy(update={"dtype": dtype}) for dtype in dtypes])
     return [list(chosen) for chosen in product(*choices)]
+
+
+def choices_of(
+    drafts: Sequence[Draft], possible: Sequence[list[AnyInput]], takes: Sequence[str], call: Call
+) -> list[list[AnyInput]]:
+    """The possible inputs, the most likely first. The dtypes of exported graphs and ONNX models are known; those of
+    traced graphs are likely."""
+    first = drafts[0]
+    if first.example is not None:
+        return [possible[first.example]]
+    types = _onnx_types(first.loaded.module, takes) if isinstance(first.loaded.module, OnnxModel) else []
+    likely: list[AnyInput] = []
+    for entry in possible[0]:
+        at = takes.index(entry.name)
+        if kind_of(entry).tabular and first.loaded.graph is not None:
+            uncast = indices_of(first.loaded.graph, call, at, entry.name, len(entry.columns)).uncast
+            likely.append(entry.model_copy(update={"dtype": "int64" if uncast else "float32"}))
+        else:
+            likely.append(entry.model_copy(update={"dtype": types[at]}) if kind_of(entry).tabular and types else entry)
+    return [likely] if types else [likely, *(chosen for chosen in possible if chosen != likely)]
+
+
+def _onnx_types(model: OnnxModel, takes: Sequence[str]) -> list[str]:
+    """The dtypes of the inputs of an ONNX model."""
+    known = {
+        "tensor(float)": "float32",
+        "tensor(double)": "float32",
+        "tensor(int64)": "int64",
+        "tensor(bool)": "bool",
+    }
+    types = [known.get(kind, kind) for kind in model.input_types]
+    if set(types) - set(known.values()) or len(types) != len(takes):
+        raise BundleError(
+            f"the ONNX model takes {', '.join(model.input_types)}, but the bundle passes"
+            f" {counted(len(takes), 'input')}, each tensor(float), tensor(double) or tensor(int64)"
+        )
+    return types
 
 
 def reference_outputs(

@@ -20,8 +20,9 @@ from ..bundle.bundle import sha256, write_bundle
 from ..bundle.columns import output_fields
 from ..bundle.golden import GoldenRows, write_golden
 from ..errors import BundleError
+from ..graph.capture import Example
 from ..graph.interpreter import EXAMPLE_ROWS, GraphModel, shapes
-from ..model.example import example_inputs
+from ..model.example import example_inputs, example_of
 from ..model.modes import pinned
 from ..options import ColumnOptions
 from ..ordered import refuse_unordered
@@ -35,7 +36,15 @@ from .inputs import BoundInputs, bind_inputs, described
 from .nets import unwrap
 from .onnx_outputs import find_outputs
 from .output_checks import refuse_double_activation
-from .reference import Raw, choices_of, golden_columns, has_sequences, reference_outputs, rows_within_bounds
+from .reference import (
+    Raw,
+    choices_of,
+    golden_columns,
+    has_sequences,
+    possible_inputs,
+    reference_outputs,
+    rows_within_bounds,
+)
 from .rehearsal import pruning_changes, rehearse_bundle
 from .sample import expected_columns
 from .specs import models_of, named_inputs, named_tasks
@@ -128,29 +137,32 @@ def _run_sample(
     """Convert the models to drafts, and run them on the sample."""
     described(lambda: refuse_arguments(bound.inputs, heads, bound.steps, len(models)))
     takes = arguments_of(bound.inputs, heads)
-    drafts = _drafts(models, takes, call, prune)
+    possible = possible_inputs(bound.inputs, bound.steps, bound.features)
+    examples = [example_of(entries, takes, as_dict=call == "dict") for entries in possible]
+    drafts = _drafts(models, takes, examples, prune)
     for each in drafts:
         for head in heads:
             with named_errors(head):
                 refuse_double_activation(each.loaded.graph, head)
-    choices = choices_of(drafts, bound.inputs, takes, call, bound.steps, bound.features)
+    choices = choices_of(drafts, possible, takes, call)
     heads = find_outputs(drafts, lambda: bound.reference(choices[0]), heads, call)
     combined = None if ensemble is None else _combination(len(drafts), heads, ensemble)
     raw, entries = reference_outputs(drafts, bound.reference, choices, call, heads)
     pruning = None
     if prune is not None:
-        whole = _drafts(models, takes, call, None)
+        whole = _drafts(models, takes, examples, None)
         before, _ = reference_outputs(whole, bound.reference, [entries], call, heads)
         pruning = pruning_changes(prune, drafts, heads, combined, raw, before)
     return _SampleRun(drafts=drafts, heads=heads, inputs=entries, raw=raw, ensemble=combined, pruning=pruning)
 
 
-def _drafts(models: Sequence[Any], takes: Sequence[str], call: Call, pruned: float | None) -> list[Draft]:
-    arguments = 1 if call == "dict" else len(takes)
+def _drafts(
+    models: Sequence[Any], takes: Sequence[str], examples: Sequence[Example], pruned: float | None
+) -> list[Draft]:
     drafts = []
     for index, model in enumerate(models):
         number = "" if len(models) == 1 else f"-{index}"
-        make = partial(draft, model, number, inputs=list(takes), num_arguments=arguments, pruned=pruned)
+        make = partial(draft, model, number, inputs=list(takes), examples=examples, pruned=pruned)
         drafts.append(described(make))
     return drafts
 

@@ -13,6 +13,7 @@ from scoreline.pipeline.errors import BundleError
 from scoreline.pipeline.graph import operations
 from scoreline.pipeline.graph.audit import audit
 from scoreline.pipeline.graph.interpreter import build
+from scoreline.pipeline.graph.operators import operators
 from scoreline.schemas.graph import Graph
 from torch import Tensor
 
@@ -144,6 +145,7 @@ def test_no_name_off_the_lists_is_accepted(name: str) -> None:
         ("function", operations.FUNCTIONS),
         ("method", operations.METHODS),
         ("attribute", operations.ATTRIBUTES),
+        ("operator", operators()),
         ("layer", {"fc": None}),
     ):
         if name not in known:

@@ -139,6 +139,7 @@ NUMBERS_ALONE = {
     *("math.sqrt", "math.log", "addcmul", "torch.addcmul", "unflatten", "functional.pixel_shuffle"),
     *("functional.group_norm", "functional.batch_norm", "functional.layer_norm", "functional.rms_norm"),
     *("functional.avg_pool2d", "functional.max_pool1d"),
+    *("torch.sym_float", "torch.sym_int", "torch.sym_max", "torch.sym_min", "torch.sym_not"),
 }
 
 LAYERS: list[tuple[Callable[[], nn.Module], tuple[Tensor, ...]]] = [

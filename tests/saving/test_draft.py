@@ -12,6 +12,8 @@ from scoreline.pipeline.saving.draft import Draft, draft
 from scoreline.schemas.members import GraphMember, ImportMember
 from torch import Tensor, nn
 
+from captured import rows_of
+
 INPUT = torch.linspace(-1, 1, 12).reshape(4, 3)
 
 
@@ -21,7 +23,7 @@ def network() -> nn.Sequential:
 
 
 def drafted(model: Any, number: str = "", **options: Any) -> Draft:
-    return draft(model, number, inputs=["x"], num_arguments=1, **options)
+    return draft(model, number, inputs=["x"], examples=[rows_of("x", INPUT)], **options)
 
 
 def outputs(module: nn.Module) -> Tensor:
@@ -97,10 +99,10 @@ class Noisy(nn.Module):
         return x + 1e-9 * torch.rand(3)
 
 
-def remembering() -> nn.Module:
-    """A module that keeps a tensor of a training pass, which cannot be copied."""
+def unlimited() -> nn.Module:
+    """A module that keeps tensors of a training pass in a list, which cannot be copied."""
     model = nn.Linear(3, 1)
-    model.last = model(INPUT)
+    model.last = [model(INPUT)]  # type: ignore[assignment]
     return model
 
 
@@ -113,7 +115,8 @@ def remembering() -> nn.Module:
         (lambda: nn.Linear, r"the model is a type, not a torch\.nn\.Module$"),
         (lambda: nn.Linear(3, 1).half(), r"the model's parameters are float16; call model\.float\(\) before"),
         (lambda: nn.Linear(3, 1).double(), r"the model's parameters are float64"),
-        (remembering, r"Linear cannot be copied: .*; if it keeps tensors of a training pass as attributes, delete"),
+        (unlimited, r"Linear cannot be copied: .*; if it keeps tensors of a training pass as attributes, delete"),
+        (lambda: nn.LazyLinear(2), "parameter 'weight' of a lazy layer has no shape yet; run the model once on a few"),
         (Noisy, "draws random numbers in eval mode; a row would not get the same score twice$"),
         (lambda: ("model_factories:absent", {}), "model_factories:absent cannot be imported"),
     ],

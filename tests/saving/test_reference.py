@@ -17,6 +17,7 @@ from scoreline.pipeline.saving.reference import (
     choices_of,
     golden_columns,
     has_sequences,
+    possible_inputs,
     reference_outputs,
     resized,
     rows_within_bounds,
@@ -29,6 +30,7 @@ from scoreline.schemas.steps import Encoding, OrdinalStep
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from captured import rows_of
 from model_factories import lookup
 from scoreline import FloatSequence, Multiclass, Regression, Table
 
@@ -37,7 +39,7 @@ CLASSES = MulticlassHead(outputs="logits", labels=["x", "y"])
 
 
 def drafted(model: Any, inputs: tuple[str, ...] = ("t",)) -> Draft:
-    return draft(model, "", inputs=inputs, num_arguments=len(inputs))
+    return draft(model, "", inputs=inputs, examples=[rows_of(inputs, torch.zeros(3, 2))])
 
 
 def network(width: int = 2, seed: int = 0) -> nn.Module:
@@ -108,7 +110,8 @@ class TestReferenceOutputs:
         codes = pd.DataFrame({"a": [0, 1, 2], "b": [2, 1, 0]})
         made = drafted(("model_factories:lookup", lookup().state_dict()))
         bound = bind_inputs({"t": Table(["a", "b"])}, codes, None)
-        choices = choices_of([made], bound.inputs, ["t"], "arguments", bound.steps, bound.features)
+        possible = possible_inputs(bound.inputs, bound.steps, bound.features)
+        choices = choices_of([made], possible, ["t"], "arguments")
         assert [[entry.dtype for entry in entries if isinstance(entry, TableInput)] for entries in choices] == [
             ["float32"], ["int64"],
         ]  # fmt: skip
@@ -135,20 +138,43 @@ class Mean(nn.Module):
         return x.mean(dim=1) + 0 * mask.sum()
 
 
+class Shifted(nn.Module):
+    """Looks up indices that it has made from sizes, which only torch.export follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(9, 1)
+
+    def forward(self, t: Tensor) -> Tensor:
+        rows: Tensor = self.table(t + torch.ones(t.shape[0], 1, dtype=torch.int64)).sum(dim=1)
+        return rows
+
+
 class TestChoices:
     """The dtypes of tables."""
 
     FLOATS = TableInput(name="t", columns=["a", "b"])
 
-    def dtypes(self, model: nn.Module, features: list[Feature], steps: list[Any] | None = None) -> list[str]:
-        choices = choices_of([drafted(model)], [self.FLOATS], ["t"], "arguments", steps or [], features)
+    def dtypes(self, model: nn.Module, features: list[Feature]) -> list[str]:
+        choices = choices_of([drafted(model)], possible_inputs([self.FLOATS], [], features), ["t"], "arguments")
         return [entry.dtype for (entry,) in choices if isinstance(entry, TableInput)]
 
     def test_of_a_graph(self) -> None:
-        """Follow from its operations, whatever the features are."""
-        numbers = [Feature(name=name, dtype="int64") for name in "ab"]
-        assert self.dtypes(lookup(), numbers) == ["int64"]
+        """Follow from its operations, whatever the features are. Where all of them are codes, the other type is tried
+        second, since a model may compute with indices before it looks them up."""
+        numbers, codes = ([Feature(name=name, dtype=dtype) for name in "ab"] for dtype in ("float64", "int64"))
+        assert self.dtypes(lookup(), numbers)[0] == "int64"
         assert self.dtypes(nn.Linear(2, 1), numbers) == ["float32"]
+        assert self.dtypes(lookup(), codes) == ["int64", "float32"]
+        assert self.dtypes(nn.Linear(2, 1), codes) == ["float32", "int64"]
+
+    def test_of_an_exported_graph(self) -> None:
+        """Are those that it was exported with."""
+        table = TableInput(name="t", columns=["a", "b"])
+        possible = [[table.model_copy(update={"dtype": dtype})] for dtype in ("float32", "int64")]
+        examples = [rows_of("t", torch.zeros(3, 2, dtype=dtype)) for dtype in (torch.float32, torch.int64)]
+        made = draft(Shifted(), "", inputs=["t"], examples=examples)
+        assert choices_of([made], possible, ["t"], "arguments") == [possible[1]]
 
     def test_of_code(self) -> None:
         """May be integers only if every column is an integer or a code."""
@@ -157,13 +183,13 @@ class TestChoices:
         table = TableInput(name="t", columns=["a#1", "b"])
         for dtype, wanted in (("int64", ["float32", "int64"]), ("float64", ["float32"])):
             features = [Feature(name="a", dtype="text"), Feature(name="b", dtype=dtype)]
-            choices = choices_of([made], [table], ["t"], "arguments", [step], features)
+            choices = choices_of([made], possible_inputs([table], [step], features), ["t"], "arguments")
             assert [entry.dtype for (entry,) in choices if isinstance(entry, TableInput)] == wanted
 
     def test_of_other_inputs(self) -> None:
         """Are not chosen."""
         entry = SequenceInput(name="x", columns=["x"], dtype="float32", longest=3)
-        assert choices_of([drafted(Mean(), ("x", "mask"))], [entry], ["x"], "arguments", [], []) == [[entry]]
+        assert choices_of([drafted(Mean(), ("x", "mask"))], [[entry]], ["x"], "arguments") == [[entry]]
         assert has_sequences([entry])
         assert not has_sequences([self.FLOATS])
 

@@ -20,6 +20,7 @@ from scoreline.schemas.heads import GenerationHead, MulticlassHead, RegressionHe
 from scoreline.schemas.inputs import TableInput
 from torch import Tensor, nn
 
+from captured import rows_of
 from scoreline import FloatSequence, Multiclass, Regression, TokenSequence, save_bundle
 
 FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 3)), columns=list("abc"))
@@ -31,7 +32,8 @@ def network(seed: int = 0) -> nn.Sequential:
 
 
 def drafted(model: nn.Module, *, num_arguments: int = 1) -> Draft:
-    return draft(model, "", inputs=["features"], num_arguments=num_arguments)
+    names = ["features", *map(str, range(1, num_arguments))]
+    return draft(model, "", inputs=["features"], examples=[rows_of(names, torch.zeros(3, 3))])
 
 
 def described(path: Path) -> tuple[BundleManifest, GoldenRows]:

@@ -1,0 +1,146 @@
+"""Turns a trained module into a graph: traced with torch.fx where that is possible, otherwise exported with
+torch.export.
+
+Tracing takes milliseconds and keeps the layers and functions of the code. Exporting takes seconds and runs the module
+on example tensors; it follows Python code that depends on shapes, tensors that are made from sizes, in-place changes,
+and objects of other libraries. Independent of files.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from ...schemas.graph import Graph
+from ..errors import BundleError
+from .interpreter import build
+from .nodes import NotExportedError
+from .result_sizes import tensors_of
+from .trace import trace
+
+#: Numbers of rows and of steps for which a graph is compared with its module. A run passes two rows or more.
+SIZES = ((2, 1), (2, 2), (4, 9), (7, 4))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """Tensors that a module may accept, by argument in order. `dynamic`: the dimensions of each whose size varies, the
+    rows and the steps of lists. `as_dict`: whether the module takes them as one dict."""
+
+    arguments: Mapping[str, Tensor]
+    dynamic: Mapping[str, Sequence[int]]
+    as_dict: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Captured:
+    """A graph and every tensor it names. `example`: the index of the example that it was exported with; None where it
+    was traced, and so holds for any dtypes that the module accepts."""
+
+    graph: Graph
+    tensors: Mapping[str, Tensor]
+    example: int | None = None
+
+
+def capture(model: nn.Module, examples: Sequence[Example]) -> Captured:
+    """Capture a module.
+
+    Args:
+        model: in eval mode, on the CPU.
+        examples: inputs in the forms that the bundle may pass, the most likely first.
+
+    Raises:
+        BundleError: the module does something that a graph cannot express; names the line.
+    """
+    example = next((one for one in examples if _accepts(model, one)), None)
+    problem: BundleError | None = None
+    try:
+        graph, tensors = trace(_skeleton(model), 1 if examples[0].as_dict else len(examples[0].arguments))
+        traced = Captured(graph=graph, tensors=tensors)
+        if example is None or _difference(model, build(graph, tensors), example, SIZES[-1:]) is None:
+            return traced
+    except BundleError as error:
+        problem = error
+    try:
+        return _exported(model, examples, example)
+    except (BundleError, NotExportedError) as error:
+        if problem is None:
+            return traced  # the golden rows show in what it differs
+        raise (problem if isinstance(error, NotExportedError) else error) from error
+
+
+def _skeleton(model: nn.Module) -> nn.Module:
+    """A copy that shares the tensors, since tracing leaves its own objects in modules that set attributes."""
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, shared)
+
+
+def _exported(model: nn.Module, examples: Sequence[Example], example: Example | None) -> Captured:
+    """Export the module with an example that it accepts."""
+    from .export import export  # imports torch's compiler, which takes two seconds
+
+    if example is None:
+        raise NotExportedError("it accepts none of the examples")
+    graph, tensors = export(model, example.arguments, example.dynamic, as_dict=example.as_dict)
+    sizes = _difference(model, build(graph, tensors), example, SIZES)
+    if sizes is not None:
+        raise BundleError(
+            f"{type(model).__name__} cannot be kept as data: what torch.export records is not what it does for"
+            f" {sizes}; decide by values (torch.where), not by sizes"
+        )
+    index = next(at for at, one in enumerate(examples) if one is example)
+    return Captured(graph=graph, tensors=tensors, example=index)
+
+
+def _difference(
+    model: nn.Module, captured: nn.Module, example: Example, sizes: Sequence[tuple[int, int]]
+) -> str | None:
+    """Run both on inputs of other sizes: the first sizes for which they differ, as text. A model is traced without
+    sizes, and exported on the assumption that none is 1."""
+    for rows, steps in sizes:
+        given = {
+            name: _resized(tensor, (rows, steps), example.dynamic[name]) for name, tensor in example.arguments.items()
+        }
+        try:
+            wanted = _run(model, given, example)
+        except Exception:  # a model may accept some sizes only
+            continue
+        try:
+            made = _run(captured, given, example)
+            same = len(made) == len(wanted) and all(
+                one.shape == other.shape and torch.allclose(one.double(), other.double(), 1e-3, 1e-4, equal_nan=True)
+                for one, other in zip(made, wanted, strict=True)
+            )
+        except (RuntimeError, ValueError, IndexError):
+            same = False
+        if not same:
+            lists = any(len(dims) > 1 for dims in example.dynamic.values())
+            return f"{rows} rows" + (f" of {steps} steps" if lists else "")
+    return None
+
+
+def _resized(tensor: Tensor, sizes: tuple[int, int], dims: Sequence[int]) -> Tensor:
+    """Numbers in place of the zeros of an example, with other sizes."""
+    shape = [sizes[dims.index(dim)] if dim in dims else size for dim, size in enumerate(tensor.shape)]
+    if not tensor.is_floating_point():
+        return tensor.new_zeros(shape)
+    return torch.linspace(-1, 1, prod(shape), dtype=tensor.dtype).reshape(shape)
+
+
+def _run(model: nn.Module, given: Mapping[str, Tensor], example: Example) -> list[Tensor]:
+    """The tensors that a model returns."""
+    own = {name: tensor.clone() for name, tensor in given.items()}
+    with torch.inference_mode():
+        returned = model(own) if example.as_dict else model(*own.values())
+    return list(tensors_of(returned))
+
+
+def _accepts(model: nn.Module, example: Example) -> bool:
+    try:
+        _run(model, example.arguments, example)
+    except Exception:  # a model may raise anything on inputs of another type
+        return False
+    return True

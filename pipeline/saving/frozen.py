@@ -1,0 +1,79 @@
+"""A trained module → a copy in eval mode on the CPU, without what surrounds it in training. Independent of graphs."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from ..errors import BundleError, dtype_text, one_line
+
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
+
+
+def frozen_copy(model: Any) -> nn.Module:
+    """A copy in eval mode on the CPU, which capturing and scoring a sample may change.
+
+    Wrappers (torch.compile, DataParallel, AveragedModel, a fitted skorch net) are removed. Weights that are computed
+    for every pass, by weight_norm and other parametrizations, are replaced by their value.
+
+    Raises:
+        BundleError: not a module, one that cannot be copied or has no weights yet, or parameters that are not float32.
+    """
+    inner = unwrapped(model)
+    if not isinstance(inner, nn.Module):
+        raise BundleError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
+    lazy = [name for name, tensor in inner.named_parameters() if isinstance(tensor, nn.UninitializedParameter)]
+    if lazy:
+        raise BundleError(
+            f"parameter {lazy[0]!r} of a lazy layer has no shape yet; run the model once on a few rows before saving"
+        )
+    try:
+        frozen = copy.deepcopy(inner, _results_of_training(inner)).cpu().eval()
+    except Exception as error:
+        raise BundleError(
+            f"{type(inner).__name__} cannot be copied: {one_line(error).partition('. ')[0]}; if it keeps tensors"
+            " of a training pass as attributes, delete them before saving"
+        ) from error
+    with torch.no_grad():
+        for module in frozen.modules():
+            _compute_weights(module)
+    dtypes = {p.dtype for p in frozen.parameters() if p.is_floating_point()} - {torch.float32}
+    if dtypes:
+        raise BundleError(f"the model's parameters are {dtype_text(dtypes.pop())}; call model.float() before saving")
+    return frozen
+
+
+def unwrapped(model: Any) -> Any:
+    """The module inside wrappers."""
+    while True:
+        inside = model.__dict__ if isinstance(model, nn.Module) else {}
+        if "_orig_mod" in inside.get("_modules", {}):
+            model = model._orig_mod
+        elif isinstance(model, _WRAPPERS):
+            model = model.module
+        elif not isinstance(model, nn.Module) and isinstance(getattr(model, "module_", None), nn.Module):
+            model = model.module_
+        else:
+            return model
+
+
+def _results_of_training(model: nn.Module) -> dict[int, Tensor]:
+    """For `deepcopy`: values of the tensors that a training pass has computed and a module keeps as attributes."""
+    kept = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    return {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf}
+
+
+def _compute_weights(module: nn.Module) -> None:
+    """Replace weights that are computed for every pass by their value."""
+    if parametrize.is_parametrized(module):
+        for name in list(module.parametrizations):  # type: ignore[arg-type]
+            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    for hook in list(module._forward_pre_hooks.values()):
+        if isinstance(hook, WeightNorm):
+            remove_weight_norm(module, hook.name)
+        elif isinstance(hook, SpectralNorm):
+            remove_spectral_norm(module, hook.name)
