@@ -115,17 +115,19 @@ output = 0
 [[scaler]]                     # a single scaler is [scaler]
 file = "scaler.skops"          # or .npz, .json, .joblib, .pkl
 features = ["age", "income"]   # required if there are several scalers
-kind = "standard"              # meaning of the numbers in an .npz or .json; or minmax, maxabs, robust
+kind = "standard"              # meaning of the numbers in an .npz or .json, if their names do not tell; or minmax,
+                               # maxabs, robust
 
 [model]                        # for one model, the fields of [[model.members]]
 combine = "probability"        # for several models; or logit, vote; mean for regression
 std = true                     # also write prediction_std
 
 [[model.members]]
-file = "model.onnx"            # a whole model: .onnx, .pt2, TorchScript, or a pickled module
-weights = "weights.pt"         # or a state dict, .safetensors or saved by torch.save, with layers or factory
-weights_key = "state_dict"     # entry of a checkpoint that contains the state dict
-weights_prefix = "module."     # prefix of every name in the state dict; removed
+file = "model.onnx"            # a whole model: .onnx, .pt2, TorchScript, or a pickled module, skorch net or Pipeline
+weights = "last.ckpt"          # or weights, with layers or factory: a state dict, or a checkpoint that contains one;
+                               # .safetensors, or saved by torch.save
+weights_key = "state_dict"     # entry of a checkpoint that contains the state dict; found if omitted
+weights_prefix = "module."     # prefix of every name in the state dict; removed; found if omitted
 weights_ignore = ["loss.weight"]              # names in the state dict that the model does not need
 layers = [{type = "Linear", in_features = 2, out_features = 1}]   # layers of torch.nn, in sequence
 factory = "train:make_model"   # function that returns the module, imported from the spec's folder
@@ -143,7 +145,7 @@ SPEC.toml names them; paths are relative to it:
   kind = "binary"
   labels = ["no", "yes"]
   [model]
-  weights = "weights.pt"         # a state dict; or .safetensors
+  weights = "weights.pt"         # a state dict or a checkpoint, also of Lightning; or .safetensors
   layers = [{type = "Linear", in_features = 2, out_features = 1}]
   [scaler]
   file = "scaler.skops"          # or .npz, .json, .joblib
@@ -151,7 +153,7 @@ SPEC.toml names them; paths are relative to it:
 \b
 Examples:
   scoreline pack wine.toml bundles/wine
-  scoreline pack wine.toml bundles/wine --allow-pickle      # a .joblib or .pkl scaler
+  scoreline pack wine.toml bundles/wine --allow-pickle      # a .joblib or .pkl scaler, torch.save(model)
   scoreline pack --from-mlflow mlruns/…/model task.toml bundles/wine --allow-pickle
 
 A model that is stored as data scores without --trust, whatever format it was saved in.
@@ -162,10 +164,11 @@ EPILOG = "Every field of a spec:\n\n" + "\n\n".join(f"\b\n{part}" for part in FI
 @click.command(help=HELP, epilog=EPILOG)
 @click.argument("paths", nargs=-1, metavar="[SPEC.toml] OUT")
 @click.option("--from-mlflow", "mlflow", metavar="DIR", help="Read model, features and sample from an MLflow model.")
-@click.option("--allow-import", is_flag=True, help="Import a factory, or load a model file that is code.")
+@click.option("--allow-import", is_flag=True, help="Import a factory or a pickle's classes, or load code.")
 @click.option("--allow-pickle", is_flag=True, help="Unpickle files, in a child process that returns only data.")
 def pack(paths: tuple[str, ...], mlflow: str | None, allow_import: bool, allow_pickle: bool) -> int:
     """Make a bundle and print its digest."""
+    from ..pipeline.saving.notes import collected_notes
     from ..pipeline.saving.pack import pack as make_bundle  # here, so that --help stays light
     from ..pipeline.saving.pickle_files import NeedsPickleError
     from ..pipeline.saving.spec_file import read_spec
@@ -180,12 +183,14 @@ def pack(paths: tuple[str, ...], mlflow: str | None, allow_import: bool, allow_p
         if mlflow is not None:
             spec, folder = _with_mlflow(spec, folder, Path(mlflow), Path(scratch))
         try:
-            digest = make_bundle(spec, folder, out, allow_import=allow_import)
+            with collected_notes() as notes:
+                digest = make_bundle(spec, folder, out, allow_import=allow_import)
         except NeedsPickleError:
             if not allow_pickle:
                 raise
-            digest = _by_child(spec, folder, out, Path(scratch) / "bundle", allow_import=allow_import)
-    answer(f"packed {out}\n{digest}\nnext: scoreline check --bundle {out}")
+            digest, notes = _by_child(spec, folder, out, Path(scratch) / "bundle", allow_import=allow_import)
+    said = "".join(f"note: {note}\n" for note in notes)
+    answer(f"{said}packed {out}\n{digest}\nnext: scoreline check --bundle {out}")
     return 0
 
 
@@ -202,8 +207,9 @@ def _with_mlflow(spec: "PackSpec", folder: Path, mlflow: Path, scratch: Path) ->
     return spec, folder.absolute()
 
 
-def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_import: bool) -> str:
-    """Unpickle and make the bundle in a child process, then read its data, verify it and write it again."""
+def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_import: bool) -> tuple[str, list[str]]:
+    """Unpickle and make the bundle in a child process, then read its data, verify it and write it again. Returns the
+    digest and the notes."""
     from ..pipeline.bundle.bundle import open_bundle, write_bundle
     from ..pipeline.model.onnx_runtime import SWITCH
     from ..pipeline.scoring.scorer import Scorer
@@ -229,4 +235,5 @@ def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_imp
         raise BundleError(answer["error"])
     bundle = open_bundle(made)
     Scorer.load(bundle, device="cpu", trust=(bundle.digest,) if allow_import else ())
-    return write_bundle(out, bundle.manifest, {name: bundle.read(name) for name in bundle.manifest.files})
+    digest = write_bundle(out, bundle.manifest, {name: bundle.read(name) for name in bundle.manifest.files})
+    return digest, answer["notes"]

@@ -22,10 +22,11 @@ class ModelFile(Schema):
     file: str | None = None
     #: A state dict, `.safetensors` or saved by `torch.save`.
     weights: str | None = None
-    #: The entry of a checkpoint that contains the state dict, such as `state_dict`.
+    #: The entry of a checkpoint that contains the state dict, such as `state_dict`. If None, it is found by its names.
     weights_key: str | None = None
-    #: A prefix of every name in the state dict, such as `module.`; it is removed.
-    weights_prefix: str = ""
+    #: A prefix of every name in the state dict, such as `module.`; it is removed. If None, it is found by the names of
+    #: the architecture.
+    weights_prefix: str | None = None
     #: Names in the file that the architecture does not need, such as `loss.weight`.
     weights_ignore: list[str] = []
     #: Layers of torch.nn, in sequence: `type` and the arguments of the constructor.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ScorelineError,
     )
     from .pipeline.records import ScoredBatch
+    from .pipeline.saving.checkpoint import load_weights
     from .pipeline.saving.save import save_bundle
     from .pipeline.scoring.scorer import Scorer
     from .schemas.specs.inputs import FloatSequence, Image, Table, TokenSequence
@@ -49,6 +50,7 @@ __all__ = [
     "Table",
     "Tagging",
     "TokenSequence",
+    "load_weights",
     "save_bundle",
 ]
 
@@ -73,6 +75,7 @@ _MODULES = {
     "Table": ".schemas.specs.inputs",
     "Tagging": ".schemas.specs.tasks",
     "TokenSequence": ".schemas.specs.inputs",
+    "load_weights": ".pipeline.saving.checkpoint",
     "save_bundle": ".pipeline.saving.save",
 }
 

@@ -17,18 +17,22 @@ from torch import Tensor, nn
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.graph import Graph
+from ...schemas.heads import AnyHead, Label, LabelledHead
 from ...schemas.members import CODE, AnyMember, ExportMember, GraphMember, ImportMember, OnnxMember, ScriptMember
 from ..bundle.bundle import Bundle, read_graph
-from ..errors import BundleError, UntrustedBundleError, one_line
+from ..errors import BundleError, UntrustedBundleError, listed, one_line, shape_text
 from ..graph.interpreter import build
 from ..graph.optimise import prepare
 from .example import flat_nodes
+from .onnx_maps import without_zip_maps
 from .onnx_runtime import import_onnxruntime
 from .weights import read_weights
 
 #: The bytes with which an ONNX file, a protocol buffer, refers to another file: the key `location` of external data.
 EXTERNAL = b"\x0a\x08location\x12"
 CPU = torch.device("cpu")
+#: The dtypes that inputs are converted to, by onnxruntime's name: tables are float32, but some models take float64.
+_DTYPES = {"tensor(double)": np.float64}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,8 +83,9 @@ def _load(
                 return LoadedMember(module=saved, graph=graph)
             return _prepared(graph, tensors, manifest)
         case OnnxMember():
-            names = [entry.name for entry in manifest.inputs]
-            return LoadedMember(module=OnnxModel(read(member.file), names, device))
+            onnx_model = OnnxModel(read(member.file), [entry.name for entry in manifest.inputs], device)
+            onnx_model.arrange(manifest.heads)
+            return LoadedMember(module=onnx_model)
         case ExportMember():
             return LoadedMember(module=load_export(read(member.file), device))
         case ScriptMember():
@@ -101,7 +106,8 @@ def _prepared(graph: Graph, tensors: dict[str, Tensor], manifest: BundleManifest
 
 class OnnxModel(nn.Module):
     """An ONNX file, run by onnxruntime on one thread per pass. Inputs are bound by name where the names match the file,
-    otherwise in order; several outputs are returned as a dict."""
+    otherwise in order; several outputs are returned as a dict. Instead of the dicts of a ZipMap, the tensor of their
+    numbers is returned."""
 
     def __init__(self, data: bytes, names: Sequence[str], device: torch.device) -> None:
         super().__init__()
@@ -116,6 +122,7 @@ class OnnxModel(nn.Module):
                 "the ONNX file keeps its weights in another file, which the bundle's digests do not cover; export it"
                 " with external_data=False"
             )
+        data, self._keys = without_zip_maps(data)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
@@ -140,6 +147,36 @@ class OnnxModel(nn.Module):
         self._names = list(names) if set(names) == set(file_names) else file_names
         self.dtypes = {entry.name: entry.type for entry in self._session.get_inputs()}
         self._outputs = [entry.name for entry in self._session.get_outputs()]
+        #: By output, the columns of a ZipMap's tensor in the order of the labels.
+        self._columns: dict[str, list[int]] = {}
+
+    def arrange(self, heads: Sequence[AnyHead]) -> None:
+        """Put the columns of the ZipMaps that heads use in the order of their labels.
+
+        Raises:
+            BundleError: the keys of a ZipMap are not the labels.
+        """
+        for head in heads:
+            for which in head.output if isinstance(head.output, list) else [head.output]:
+                name = self._outputs[which] if isinstance(which, int) and which < len(self._outputs) else str(which)
+                if name in self._keys and isinstance(head, LabelledHead):
+                    keys = self._keys[name]
+                    columns = label_columns(head.labels, keys)
+                    if columns is None:
+                        raise BundleError(
+                            f"the model's output {name!r} has the probabilities of {listed(keys)}, but the labels are"
+                            f" {listed(head.labels)}; set labels to those of the model"
+                        )
+                    self._columns[name] = columns
+
+    def is_zip_map(self, output: str) -> bool:
+        """Whether an output is the list of dicts of a ZipMap in the file."""
+        return output in self._keys
+
+    @property
+    def several(self) -> bool:
+        """Whether it has several outputs."""
+        return len(self._outputs) > 1
 
     @property
     def input_types(self) -> list[str]:
@@ -151,18 +188,53 @@ class OnnxModel(nn.Module):
         if len(inputs) == 1 and isinstance(inputs[0], dict):
             inputs = tuple(inputs[0].values())
         given = {
-            name: np.ascontiguousarray(value.cpu().numpy()) for name, value in zip(self._names, inputs, strict=True)
+            name: np.ascontiguousarray(value.cpu().numpy(), dtype=_DTYPES.get(self.dtypes[name]))
+            for name, value in zip(self._names, inputs, strict=True)
         }
         try:
-            outputs = [_as_tensor(value, self._device) for value in self._session.run(self._outputs, given)]
+            values = self._session.run(self._outputs, given)
         except Exception as error:
             raise RuntimeError(one_line(error)) from error
+        outputs = [
+            _as_tensor(self._by_label(name, value), self._device)
+            for name, value in zip(self._outputs, values, strict=True)
+        ]
         return outputs[0] if len(outputs) == 1 else _Outputs(zip(self._outputs, outputs, strict=True))
+
+    def _by_label(self, name: str, value: Any) -> Any:
+        """An output; of a ZipMap, its tensor with the columns in the order of the labels."""
+        if name not in self._keys:
+            return value
+        number = len(self._keys[name])
+        if value.ndim != 2 or value.shape[1] != number:
+            raise RuntimeError(f"output {name!r} has {number} keys, but its tensor is {shape_text(value.shape)}")
+        return value[:, self._columns[name]] if name in self._columns else value
+
+
+def label_columns(labels: Sequence[Label], keys: Sequence[int | str]) -> list[int] | None:
+    """The index of the key of each label; None if they do not match. Keys 0, 1, 2 … are positions, unless the labels
+    are numbers."""
+    by_text = {str(key): index for index, key in enumerate(keys)}
+    texts = [
+        str(int(label)) if isinstance(label, bool | float) and label == int(label) else str(label) for label in labels
+    ]
+    if len(texts) == len(by_text) and set(texts) == set(by_text):
+        return [by_text[text] for text in texts]
+    named = all(isinstance(label, str) and not label.lstrip("-").isdigit() for label in labels)
+    if named and len(labels) == len(keys) and sorted(by_text) == sorted(str(index) for index in range(len(keys))):
+        return [by_text[str(index)] for index in range(len(keys))]
+    return None
+
+
+def label_text(label: Label) -> str:
+    """A label as the text of a model's key: that of an integer for booleans and whole floats."""
+    whole = isinstance(label, bool) or (isinstance(label, float) and label.is_integer())
+    return str(int(label)) if whole else str(label)
 
 
 def _as_tensor(value: Any, device: torch.device) -> Any:
-    """An output as a tensor on the device. Text labels, and the list of dicts that some converters return for
-    probabilities, stay as they are, so that another output can be chosen."""
+    """An output as a tensor on the device. Text labels and sequences stay as they are, so that another output can be
+    chosen."""
     if isinstance(value, list):
         return value
     array = np.asarray(value)

@@ -14,7 +14,9 @@ from ...schemas.steps import AnyStep, Encoding, OrdinalStep
 from ..errors import BundleError, counted
 from ..features.numeric import FUNCTIONS
 from .fitted import SCALER_NAMES, SCALERS, Compiler, fitted_names, transform
+from .narrowing import names_of, narrowed
 from .parameters import Parameters
+from .selection import dropped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +63,7 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
         references.append(([name], _lookup(name, list(words)), True))
     rest = [name for name in features if name not in vocabularies]
     whole = None
-    for transformer, names in _pairs(scaler, rest):
+    for transformer, names, own in _pairs(scaler, rest):
         outputs = compiler.add(transformer, names)
         names = [name for name in names if name in slots]  # without dropped columns that are not features
         if not names:
@@ -73,7 +75,7 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
             whole = outputs
         else:
             slots.update({name: [] for name in names} | {names[0]: outputs})
-        references.append((names, _own(transformer, names), each))
+        references.append((names, _own(own, names), each))
     columns = whole if whole is not None else [column for name in features for column in slots[name]]
     bare = [name for name in columns if compiler.is_text(name)]
     if bare:
@@ -88,27 +90,40 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
     )
 
 
-def _pairs(scaler: Any, features: list[str]) -> list[tuple[Any, list[str]]]:
+def _pairs(scaler: Any, features: list[str]) -> list[tuple[Any, list[str], Any]]:
+    """Each transformer, taken for the features if it was fitted on more columns; its columns; and the user's own."""
     if scaler is None:
         return []
     if not isinstance(scaler, list | tuple):
         _must_transform(scaler)
-        return [(scaler, fitted_names(scaler, features))]
+        return [_fitted_pair(scaler, features)]
     pairs = []
     seen: set[str] = set()
     for pair in scaler:
         if not isinstance(pair, list | tuple) or len(pair) != 2 or isinstance(pair[1], str):
             raise BundleError("scaler must be a fitted transformer, or a list of (transformer, [feature, ...])")
         _must_transform(pair[0])
-        names = fitted_names(pair[0], [str(name) for name in pair[1]])
-        unknown = [name for name in pair[1] if name not in set(features)]
+        listed = [str(name) for name in pair[1]]
+        if isinstance(pair[0], Parameters) and pair[0].columns is not None:
+            listed = [name for name in listed if name in set(features)]  # the file names its columns, not the user
+        transformer, names, own = _fitted_pair(pair[0], listed)
+        unknown = [name for name in listed if name not in set(features)]
         taken = set(names) & set(features)
         if unknown or seen & taken:
             name = unknown[0] if unknown else min(seen & taken)
             raise BundleError(f"{_title(pair[0])} uses {name!r}, which is {_why(bool(unknown))}")
         seen |= taken
-        pairs.append((pair[0], names))
+        pairs.append((transformer, names, own))
     return pairs
+
+
+def _fitted_pair(transformer: Any, columns: list[str]) -> tuple[Any, list[str], Any]:
+    fitted = names_of(transformer)
+    if fitted is not None and columns and set(columns) < set(fitted) and not dropped(transformer):
+        narrow = narrowed(transformer, columns)
+        if narrow is not None:
+            return narrow, [name for name in fitted if name in set(columns)], transformer
+    return transformer, fitted_names(transformer, columns), transformer
 
 
 def _title(transformer: Any) -> str:
@@ -146,7 +161,12 @@ def _lookup(name: str, words: list[str]) -> Callable[["pd.DataFrame"], np.ndarra
 
 
 def _own(transformer: Any, names: list[str]) -> Callable[["pd.DataFrame"], np.ndarray]:
-    return lambda frame: transform(transformer, frame[names])
+    """The user's own transform of these columns. Columns that it was fitted on besides are filled with zeros."""
+    fitted = names_of(transformer)
+    if fitted is None or len(fitted) <= len(names) or dropped(transformer):
+        return lambda frame: transform(transformer, frame[names])
+    kept = [at for at, name in enumerate(fitted) if name in set(names)]
+    return lambda frame: transform(transformer, frame[names].reindex(columns=fitted, fill_value=0.0))[:, kept]
 
 
 def _reference(

@@ -26,7 +26,7 @@ from ...schemas.steps import (
     RobustStep,
     StandardStep,
 )
-from ..errors import BundleError, dtype_text, one_line
+from ..errors import BundleError, counted, dtype_text, one_line
 from ..features.numeric import FUNCTIONS
 from .encoders import encoding
 from .parameters import Parameters
@@ -274,7 +274,11 @@ def fitted_names(transformer: Any, features: Sequence[str]) -> list[str]:
     names = list(features) if fitted is None else [str(name) for name in fitted]
     unknown = [name for name in names if name not in {*features, *dropped(transformer)}]
     if unknown:
-        raise BundleError(f"{kind} was fitted on column {unknown[0]!r}, which is not among the features")
+        others = f" (as are {counted(len(unknown) - 1, 'other column')})" if len(unknown) > 1 else ""
+        raise BundleError(
+            f"{kind} was fitted on column {unknown[0]!r}, which is not among the features{others}, and its output may"
+            " depend on it; add it to the features, or fit again on the features alone"
+        )
     count = getattr(transformer, "n_features_in_", len(names))
     if count != len(names):
         raise BundleError(

@@ -14,7 +14,9 @@ from ..errors import BundleError, one_line
 from ..graph import operations
 from ..storage.plain_files import read_plain
 from .checkpoint import fill
+from .nets import is_wrapped
 from .pickle_files import PICKLES, ReadPickle, read_pickle_file
+from .torch_files import Unbuilt, read_torch_file
 
 
 def read_model(spec: ModelFile, folder: Path, *, allow_import: bool, read_pickle: ReadPickle | None) -> Any:
@@ -25,18 +27,7 @@ def read_model(spec: ModelFile, folder: Path, *, allow_import: bool, read_pickle
         BundleError: a file cannot be read or is code, or weights do not match their architecture.
     """
     if spec.file is not None:
-        path = folder / spec.file
-        if path.suffix.lower() in PICKLES or path.name == "model.pth":
-            found = read_pickle_file(path, read_pickle)
-            if not isinstance(found, nn.Module):
-                raise BundleError(f"{path} holds a {type(found).__name__}, not a torch.nn.Module")
-            return found
-        if path.suffix.lower() != ".onnx" and not allow_import:
-            raise BundleError(
-                f"{path} contains code, which loading executes; if you trust it, pass --allow-import (or save the model"
-                " as weights with layers, or as ONNX)"
-            )
-        return path
+        return _whole(folder / spec.file, allow_import=allow_import, read_pickle=read_pickle)
     if spec.weights is None:
         raise BundleError(
             'the spec\'s [model] does not name a file; add: weights = "weights.safetensors", with layers = [...]'
@@ -44,6 +35,30 @@ def read_model(spec: ModelFile, folder: Path, *, allow_import: bool, read_pickle
     model = _architecture(spec, folder, allow_import=allow_import)
     fill(model, _read(folder / spec.weights), folder / spec.weights, spec)
     return model
+
+
+def _whole(path: Path, *, allow_import: bool, read_pickle: ReadPickle | None) -> Any:
+    """A whole model: the path of a file that needs no unpickling, or the object in a pickle."""
+    suffix = path.suffix.lower()
+    if suffix == ".onnx":
+        return path
+    saved = None if suffix in PICKLES else read_torch_file(_read(path), str(path))
+    if saved is not None and not isinstance(saved.content, Unbuilt):
+        raise BundleError(
+            f'{path} contains weights, not a whole model; replace file by: weights = "{path.name}", with layers or'
+            " factory"
+        )
+    if saved is not None or suffix in PICKLES:
+        found = read_pickle_file(path, read_pickle, None if saved is None else saved.content.name)
+        if not isinstance(found, nn.Module) and not is_wrapped(found):
+            raise BundleError(f"{path} holds a {type(found).__name__}, not a torch.nn.Module, skorch net or Pipeline")
+        return found
+    if not allow_import:
+        raise BundleError(
+            f"{path} contains code, which loading executes; if you trust it, pass --allow-import (or save the model"
+            " as weights with layers, or as ONNX)"
+        )
+    return path
 
 
 def _architecture(spec: ModelFile, folder: Path, *, allow_import: bool) -> nn.Module:

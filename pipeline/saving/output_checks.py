@@ -29,6 +29,24 @@ def refuse_double_activation(graph: Graph | None, head: AnyHead) -> None:
         )
 
 
+def looks_like_probabilities(head: AnyHead, values: Tensor) -> bool:
+    """Whether all values are between 0 and 1, and those of a row sum to 1 if exactly one label is predicted."""
+    return _in_range(values) and (_separate(head, values) or _sums_to_one(values))
+
+
+def _in_range(values: Tensor) -> bool:
+    return bool(((values >= -1e-4) & (values <= 1 + 1e-4)).all())
+
+
+def _separate(head: AnyHead, values: Tensor) -> bool:
+    """Whether each number is a label's own."""
+    return task_of(head).independent_labels or values.shape[1] == 1
+
+
+def _sums_to_one(values: Tensor) -> bool:
+    return bool(((values.sum(dim=1) - 1).abs() < 1e-3).all())
+
+
 def check_values(head: AnyHead, values: Tensor, *, opaque: bool) -> None:
     """Check that the sample's outputs match `outputs`.
 
@@ -42,9 +60,9 @@ def check_values(head: AnyHead, values: Tensor, *, opaque: bool) -> None:
     task = task_of(head)
     if task.outputs is None or task.generates:
         return
-    apart = task.independent_labels or values.shape[1] == 1  # each number is a label's own
-    in_range = bool(((values >= -1e-4) & (values <= 1 + 1e-4)).all())
-    sums_to_one = not apart and bool(((values.sum(dim=1) - 1).abs() < 1e-3).all())
+    apart = _separate(head, values)
+    in_range = _in_range(values)
+    sums_to_one = not apart and _sums_to_one(values)
     if (
         task.outputs == "logits"
         and opaque

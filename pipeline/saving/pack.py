@@ -14,6 +14,7 @@ from ...schemas.specs.tasks import AnyTask, Regression
 from ..bundle.bundle import resolve_target
 from ..errors import BundleError
 from .model_files import read_model
+from .nets import unwrap
 from .pickle_files import ReadPickle
 from .sample_files import read_rows, with_paths_from
 from .save import save_bundle
@@ -50,7 +51,10 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
     assert spec.task is not None, "checked above"
     assert spec.sample is not None, "checked above"
 
+    model = _model(spec, folder, allow_import=allow_import, read_pickle=read_pickle)
     scaler = read_scalers(spec.scaler, folder, read_pickle)
+    if not isinstance(model, Ensemble):
+        (model,), scaler = unwrap([model], scaler)
     inputs = _inputs(spec)
     images = [each.column for each in inputs if isinstance(each, Image)]
     vocabularies = [name for each in inputs if isinstance(each, Table) for name in each.vocabularies]
@@ -67,7 +71,7 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
 
     return save_bundle(
         out,
-        _model(spec, folder, allow_import=allow_import, read_pickle=read_pickle),
+        model,
         features=spec.features,
         inputs=spec.inputs,
         task={name: with_scaler(task) for name, task in spec.task.items()}

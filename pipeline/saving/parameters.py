@@ -2,7 +2,8 @@
 tensors.
 
 Each accepted set of names has one meaning. Names may end in `_`, as scikit-learn's attributes do, except where the
-underscore changes the meaning: `min_` is an attribute of a fitted MinMaxScaler, `min` is the minimum of the data.
+underscore changes the meaning: `min_` is an attribute of a fitted MinMaxScaler, `min` is the minimum of the data. In
+JSON, numbers may also be given by the name of their column.
 """
 
 import io
@@ -35,7 +36,7 @@ def _of_range(low: NDArray[np.float64], high: NDArray[np.float64], to: tuple[flo
 
 #: The accepted sets of names by kind, in order of precedence, with the function that computes the scaler's parameters
 #: from the values. `to` is the `feature_range`.
-_SETS: dict[str, dict[tuple[str, ...], Callable[..., Numbers]]] = {
+_SETS: dict[Kind, dict[tuple[str, ...], Callable[..., Numbers]]] = {
     "standard": {
         ("mean", "scale"): lambda mean, scale, to: {"mean": mean, "scale": scale},  # noqa: ARG005 - one signature
         ("mean", "std"): lambda mean, std, to: {"mean": mean, "scale": _spread(std)},  # noqa: ARG005
@@ -55,6 +56,23 @@ _SETS: dict[str, dict[tuple[str, ...], Callable[..., Numbers]]] = {
         ("max_abs",): lambda largest, to: {"scale": _spread(largest)},  # noqa: ARG005
     },
 }
+#: What each set of names means for a value x of a column.
+_MEANINGS: dict[tuple[str, ...], str] = {
+    ("mean", "scale"): "(x - mean) / scale",
+    ("mean", "std"): "(x - mean) / std",
+    ("mean", "var"): "(x - mean) / sqrt(var)",
+    ("center", "scale"): "(x - center) / scale",
+    ("median", "iqr"): "(x - median) / iqr",
+    ("min_", "scale_"): "x * scale_ + min_",
+    ("data_min", "data_max"): "(x - data_min) / (data_max - data_min)",
+    ("min", "max"): "(x - min) / (max - min)",
+    ("scale",): "x / scale",
+    ("max_abs",): "x / max_abs",
+}
+#: A set that means a kind only if the kind is named: most scalers have a `scale`.
+_NEEDS_KIND = ("scale",)
+#: Keys under which a file may name its columns.
+_NAMES = ("feature_names_in_", "feature_names", "features", "columns")
 #: Pairs whose first value must not be above the second.
 _ORDERED = (("data_min", "data_max"), ("min", "max"))
 _NOT_NEGATIVE = ("std", "var", "iqr", "max_abs")
@@ -102,20 +120,17 @@ def read_parameters(data: bytes, name: str, kind: Kind | None) -> Parameters:
     """Parse the numbers of a scaler.
 
     Args:
-        kind: the kind of scaler; None if the file names it.
+        kind: the kind of scaler; if None, it is that which the file names, or the only one that its numbers mean.
 
     Raises:
         BundleError: the file is not valid, no accepted set of names is complete, or the numbers are inconsistent.
     """
-    found = _npz(data, name) if name.lower().endswith(".npz") else _json(data, name)
-    kind = kind or found.pop("kind", None)
-    found.pop("kind", None)
-    if isinstance(kind, np.ndarray):
-        kind = str(kind)  # type: ignore[assignment]
-    if not isinstance(kind, str) or kind not in _SETS:
-        raise BundleError(
-            f'{name} does not name the kind of scaler; add to the spec, under [scaler]: kind = "standard"'
-        )
+    found = _npz(data, name) if name.lower().endswith(".npz") else _by_kind_of_number(_json(data, name), name)
+    own = found.pop("kind", None)
+    named = kind or (str(own) if isinstance(own, np.ndarray) else own)
+    kind = _kind_of(found, name) if named is None else next((one for one in _SETS if one == named), None)
+    if kind is None:
+        raise BundleError(f"{name}: kind {named!r} is not one of {', '.join(map(repr, _SETS))}")
     off = [option for option in _OPTIONS if option in found and not bool(np.all(found[option]))]
     if off:
         raise BundleError(f"{name}: {off[0]} is false, which is not supported here; save the scaler with skops")
@@ -135,18 +150,45 @@ def read_parameters(data: bytes, name: str, kind: Kind | None) -> Parameters:
 
 
 def _columns(found: Mapping[str, Any], number: int, name: str) -> tuple[str, ...] | None:
-    """The column names in `feature_names_in_`. Raises BundleError if their number does not match."""
-    given = found.get("feature_names_in_")
-    if given is None:
+    """The column names. Raises BundleError if their number does not match."""
+    key = next((key for key in _NAMES if found.get(key) is not None), None)
+    if key is None:
         return None
+    given = found[key]
     columns = tuple(map(str, np.asarray(given).reshape(-1).tolist()))
     if len(columns) != number:
         named = counted(len(columns), "column")
-        raise BundleError(f"{name} names {named} in feature_names_in_, but has numbers for {number}")
+        raise BundleError(f"{name} names {named} in {key}, but has numbers for {number}")
     return columns
 
 
-def _complete(kind: str, found: Mapping[str, Any], name: str) -> dict[str, str]:
+def _kind_of(found: Mapping[str, Any], name: str) -> Kind:
+    """The kind of scaler that the numbers mean. Raises BundleError, with all that is accepted, if it is not one."""
+    keys = {str(key): value for key, value in found.items()}
+    kinds = {
+        kind: names
+        for kind, sets in _SETS.items()
+        for names in sets
+        if names != _NEEDS_KIND and _keys(names, keys) is not None
+    }
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    there = ", ".join(key for key in keys if key not in _NAMES) or "nothing"
+    if kinds:
+        lines = " or ".join(f'kind = "{kind}" for {_MEANINGS[names]}' for kind, names in kinds.items())
+        raise BundleError(
+            f"{name} has {there}: the numbers of {counted(len(kinds), 'kind')} of scaler; add to the spec, under"
+            f" [scaler]: {lines}"
+        )
+    accepted = "; ".join(
+        f"{' and '.join(names)}{f' with kind = {kind}' if names == _NEEDS_KIND else ''}: {_MEANINGS[names]}"
+        for kind, sets in _SETS.items()
+        for names in sets
+    )
+    raise BundleError(f"{name} has {there}, which are not the numbers of a scaler; accepted are {accepted}")
+
+
+def _complete(kind: Kind, found: Mapping[str, Any], name: str) -> dict[str, str]:
     """The first complete set of accepted names, with the file's key for each."""
     accepted = ", or ".join(" and ".join(names) for names in _SETS[kind])
     if kind == "minmax" and {"min", "scale"} <= set(found):
@@ -155,11 +197,17 @@ def _complete(kind: str, found: Mapping[str, Any], name: str) -> dict[str, str]:
             " (min_ and scale_ are scikit-learn's attributes, the others are statistics of the data)"
         )
     for names in _SETS[kind]:
-        keys = [_key(one, found) for one in names]
-        if all(key is not None for key in keys):
-            return dict(zip(names, (str(key) for key in keys), strict=True))
+        keys = _keys(names, found)
+        if keys is not None:
+            return keys
     there = ", ".join(found) or "nothing"
     raise BundleError(f"{name} lacks the numbers of a {kind} scaler, which are {accepted}; it has {there}")
+
+
+def _keys(names: tuple[str, ...], found: Mapping[str, Any]) -> dict[str, str] | None:
+    """The file's key for each accepted name; None if one is missing."""
+    keys = {name: key for name in names if (key := _key(name, found)) is not None}
+    return keys if len(keys) == len(names) else None
 
 
 def _key(name: str, found: Mapping[str, Any]) -> str | None:
@@ -226,3 +274,28 @@ def _json(data: bytes, name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise BundleError(f"{name} is not a JSON object of a scaler's numbers")
     return found
+
+
+def _by_kind_of_number(found: dict[str, Any], name: str) -> dict[str, Any]:
+    """The numbers as lists, from `{"mean": {"age": 41.2, …}, …}` or `{"age": {"mean": 41.2, …}, …}`; other objects are
+    returned as they are."""
+    tables = {key: value for key, value in found.items() if isinstance(value, dict)}
+    if not tables:
+        return found
+    accepted = {one for sets in _SETS.values() for names in sets for one in names}
+    if not any(key in accepted or key.removesuffix("_") in accepted for key in tables):  # by column
+        kinds = list(dict.fromkeys(kind for table in tables.values() for kind in table))
+        _refuse_gaps(tables, kinds, name)
+        tables = {kind: {column: tables[column][kind] for column in tables} for kind in kinds}
+    columns = list(dict.fromkeys(column for table in tables.values() for column in table))
+    _refuse_gaps(tables, columns, name)
+    rest = {key: value for key, value in found.items() if not isinstance(value, dict)}
+    numbers = {kind: [table[column] for column in columns] for kind, table in tables.items()}
+    return {**rest, **numbers, "feature_names_in_": columns}
+
+
+def _refuse_gaps(tables: Mapping[str, Mapping[str, Any]], keys: list[str], name: str) -> None:
+    for each, table in tables.items():
+        missing = [key for key in keys if key not in table]
+        if missing:
+            raise BundleError(f"{name}: {each!r} lacks {missing[0]!r}, which others of its entries have")

@@ -78,12 +78,17 @@ def choices_of(
 
 def _onnx_types(model: OnnxModel, takes: Sequence[str]) -> list[str]:
     """The dtypes of the inputs of an ONNX model."""
-    known = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
+    known = {
+        "tensor(float)": "float32",
+        "tensor(double)": "float32",
+        "tensor(int64)": "int64",
+        "tensor(bool)": "bool",
+    }
     types = [known.get(kind, kind) for kind in model.input_types]
     if set(types) - set(known.values()) or len(types) != len(takes):
         raise BundleError(
             f"the ONNX model takes {', '.join(model.input_types)}, but the bundle passes"
-            f" {counted(len(takes), 'input')}, each tensor(float) or tensor(int64)"
+            f" {counted(len(takes), 'input')}, each tensor(float), tensor(double) or tensor(int64)"
         )
     return types
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Literal
@@ -33,6 +33,8 @@ from .draft import Draft, draft
 from .fitted import fitted_in_float32
 from .heads import NamedHead, make_heads
 from .inputs import BoundInputs, bind_inputs, described
+from .nets import unwrap
+from .onnx_outputs import find_outputs
 from .output_checks import refuse_double_activation
 from .reference import (
     Raw,
@@ -75,7 +77,8 @@ def save_bundle(
     Args:
         path: the folder to write. A bundle there is replaced in one step; any other folder or file is refused.
         model: a module that returns float32 `[rows]`, `[rows, 1]` or `[rows, width]`, or a tuple or dict of these; the
-            path of an `.onnx`, `.pt2` or TorchScript file; `("module:factory", state_dict)`; an `Ensemble` of these.
+            path of an `.onnx`, `.pt2` or TorchScript file; `("module:factory", state_dict)`; an `Ensemble` of these. Of
+            a fitted skorch net its module, of a Pipeline that ends in one also the transformers before it, as scaler.
         features: the raw columns of a model that takes one table, in the model's order.
         inputs: for other models: `Table`, `Image`, `TokenSequence` or `FloatSequence`; for several arguments of
             forward, a mapping by argument name, in forward's order.
@@ -101,8 +104,10 @@ def save_bundle(
     """
     specs, tasks, (models, ensemble) = named_inputs(features, inputs), named_tasks(task), models_of(model)
     refuse_unordered(scaler=scaler)
+    models, scaler = unwrap(models, scaler)
     bound, heads = bind_inputs(specs, sample, scaler), make_heads(tasks)
     sample_run = _run_sample(models, bound, [each.head for each in heads], call, ensemble, prune)
+    heads = [replace(each, head=head) for each, head in zip(heads, sample_run.heads, strict=True)]
     manifest = _describe(bound, sample_run, [each.head for each in heads], call)
     manifest, golden = _make_golden(manifest, bound, sample_run, heads, expected, scaler)
     return _write(path, manifest, sample_run.drafts, golden)
@@ -110,10 +115,11 @@ def save_bundle(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _SampleRun:
-    """The result of running the models on the sample: their drafts, the inputs with the dtypes that they take, and the
-    raw outputs by head."""
+    """The result of running the models on the sample: their drafts, the heads with the outputs that they mean, the
+    inputs with the dtypes that the models take, and the raw outputs by head."""
 
     drafts: list[Draft]
+    heads: list[AnyHead]
     inputs: list[AnyInput]
     raw: Raw
     ensemble: Ensemble | None
@@ -139,6 +145,7 @@ def _run_sample(
             with named_errors(head):
                 refuse_double_activation(each.loaded.graph, head)
     choices = choices_of(drafts, possible, takes, call)
+    heads = find_outputs(drafts, lambda: bound.reference(choices[0]), heads, call)
     combined = None if ensemble is None else _combination(len(drafts), heads, ensemble)
     raw, entries = reference_outputs(drafts, bound.reference, choices, call, heads)
     pruning = None
@@ -146,7 +153,7 @@ def _run_sample(
         whole = _drafts(models, takes, examples, None)
         before, _ = reference_outputs(whole, bound.reference, [entries], call, heads)
         pruning = pruning_changes(prune, drafts, heads, combined, raw, before)
-    return _SampleRun(drafts=drafts, inputs=entries, raw=raw, ensemble=combined, pruning=pruning)
+    return _SampleRun(drafts=drafts, heads=heads, inputs=entries, raw=raw, ensemble=combined, pruning=pruning)
 
 
 def _drafts(

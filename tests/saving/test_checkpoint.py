@@ -51,16 +51,56 @@ def as_trained(folder: Path, model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "module._orig_mod.", "net.body."])
-def test_the_hint_names_the_prefix_of_the_file(
+def test_the_prefix_is_found_by_the_names_of_the_architecture(
     prefix: str, tmp_path: Path, model: nn.Module, scoreline: Callable[..., Result]
 ) -> None:
-    """With the suggested line, the bundle equals the trained model."""
+    """It is named in the output, and the bundle equals the trained model, as with the prefix in the spec."""
     tensors = {f"{prefix}{name}": value for name, value in model.state_dict().items()}
+    found = packed(tmp_path, tensors, scoreline)
+    assert found.code == 0, found.err
+    assert found.out.startswith(f"note: weights.pt: the prefix {prefix!r} is removed from 4 names\npacked ")
+    as_trained(tmp_path, model)
+    named = packed(tmp_path, tensors, scoreline, f'weights_prefix = "{prefix}"')
+    assert named.code == 0
+    assert "note" not in named.out
+    as_trained(tmp_path, model)
+
+
+def test_a_prefix_under_which_some_names_are_missing(
+    tmp_path: Path, model: nn.Module, scoreline: Callable[..., Result]
+) -> None:
+    """The message names the prefix and what is missing."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items() if name != "2.bias"}
     refused = packed(tmp_path, tensors, scoreline)
     assert refused.code == 78
-    line = f'weights_prefix = "{prefix}"'
-    assert refused.message.strip().endswith(line)
-    assert packed(tmp_path, tensors, scoreline, line).code == 0
+    assert "does not match the architecture, after the prefix 'model.' was removed" in refused.message
+    assert '"2.bias"' in refused.message
+
+
+def test_several_prefixes_of_the_architecture(
+    tmp_path: Path, model: nn.Module, scoreline: Callable[..., Result]
+) -> None:
+    """A student and a teacher have the same names and shapes; one of other shapes does not count."""
+    state = model.state_dict()
+    student = {f"student.{name}": value for name, value in state.items()}
+    teacher = {f"teacher.{name}": value * 2 for name, value in state.items()}
+    refused = packed(tmp_path, student | teacher, scoreline)
+    assert refused.code == 78
+    assert 'add under [model]: weights_prefix = "student." or weights_prefix = "teacher."' in refused.message
+    larger = {f"large.{name}": torch.cat([value, value]) for name, value in state.items()}
+    refused = packed(tmp_path, larger | student, scoreline)
+    lines = refused.message.strip().split("add under [model]: ")[1]
+    assert lines.startswith('weights_ignore = ["large.0.weight"')
+    assert packed(tmp_path, larger | student, scoreline, lines).code == 0
+    as_trained(tmp_path, model)
+
+
+def test_the_counter_of_averaged_weights_is_ignored(
+    tmp_path: Path, model: nn.Module, scoreline: Callable[..., Result]
+) -> None:
+    """`AveragedModel` saves it beside the module."""
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    assert packed(tmp_path, dict(averaged.state_dict()), scoreline).code == 0
     as_trained(tmp_path, model)
 
 
@@ -82,13 +122,13 @@ def test_names_outside_the_prefix_are_listed(
 
 
 def test_a_prefix_that_no_name_has(tmp_path: Path, model: nn.Module, scoreline: Callable[..., Result]) -> None:
-    """The message lists the names, without a hint."""
+    """The message lists the names."""
     refused = packed(tmp_path, dict(model.state_dict()), scoreline, 'weights_prefix = "module."')
     assert refused.code == 78
     assert "begins with weights_prefix 'module.'; the names are '0.weight'" in refused.message
 
 
-def test_no_hint_if_a_prefix_would_not_help(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
+def test_no_prefix_if_the_names_have_none(tmp_path: Path, scoreline: Callable[..., Result]) -> None:
     """As for weights of other shapes."""
     refused = packed(tmp_path, dict(nn.Sequential(nn.Linear(2, 4)).state_dict()), scoreline)
     assert refused.code == 78

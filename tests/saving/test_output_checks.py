@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pandas as pd
 import pytest
 import torch
-from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from conftest import Result
@@ -21,34 +19,6 @@ from scoreline import BundleError, Scorer
 
 RNG = np.random.default_rng(3)
 FRAME = pd.DataFrame(RNG.normal(size=(40, 4)), columns=list("abcd")).astype(np.float32)
-WEIGHTS, BIAS = RNG.normal(size=(3, 4)), RNG.normal(size=3)
-
-
-def classifier(path: Path, *, labels: list[Any], maps: bool = False) -> Path:
-    """An ONNX classifier as written by scikit-learn's converters: `label` first, then probabilities."""
-    text = isinstance(labels[0], str)
-    named = {"classlabels_strings" if text else "classlabels_ints": labels}
-    nodes = [
-        helper.make_node(
-            "LinearClassifier", ["X"], ["label", "scores"], domain="ai.onnx.ml", multi_class=1,
-            coefficients=WEIGHTS.ravel().tolist(), intercepts=BIAS.tolist(), post_transform="SOFTMAX", **named,
-        )
-    ]  # fmt: skip
-    probabilities = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, 3])
-    if maps:
-        zipped = {"classlabels_strings" if text else "classlabels_int64s": labels}
-        nodes.append(helper.make_node("ZipMap", ["scores"], ["maps"], domain="ai.onnx.ml", **zipped))
-        kind = helper.make_map_type_proto(
-            TensorProto.STRING if text else TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
-        )
-        probabilities = helper.make_value_info("maps", helper.make_sequence_type_proto(kind))
-    label = helper.make_tensor_value_info("label", TensorProto.STRING if text else TensorProto.INT64, [None])
-    graph = helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, 4])], [label, probabilities]
-    )
-    versions = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
-    onnx.save(helper.make_model(graph, opset_imports=versions, ir_version=9), path)
-    return path
 
 
 def save(folder: Path, model: Any, **more: Any) -> Path:
@@ -63,31 +33,6 @@ def refusal(folder: Path, model: Any, **more: Any) -> str:
     assert "\n" not in str(caught.value)
     assert not (folder / "b").exists()
     return str(caught.value)
-
-
-@pytest.mark.parametrize("labels", [[0, 1, 2], ["u", "v", "w"]], ids=["ints", "text"])
-def test_a_classifier_of_onnx_returns_its_label_first(labels: list[Any], tmp_path: Path) -> None:
-    """Refused with the name of the other output; with that output, equal to the formula."""
-    path = classifier(tmp_path / "m.onnx", labels=labels)
-    message = refusal(tmp_path, path, outputs="probabilities")
-    if labels[0] == 0:
-        assert "int64 [40]" in message
-        assert "set output to 'scores'" in message
-        assert "float32 [40, 3]" in message
-    bundle = save(tmp_path, path, outputs="probabilities", output="scores")
-    got = Scorer.load(bundle, device="cpu").score_frame(FRAME)
-    logits = FRAME.to_numpy(dtype=np.float64) @ WEIGHTS.T + BIAS
-    powers = np.exp(logits)
-    np.testing.assert_allclose(
-        got[["probability_u", "probability_v", "probability_w"]], powers / powers.sum(1, keepdims=True), atol=1e-5
-    )
-
-
-def test_maps_instead_of_probabilities_are_refused(tmp_path: Path) -> None:
-    """A list of dicts is not a tensor."""
-    path = classifier(tmp_path / "m.onnx", labels=[0, 1, 2], maps=True)
-    assert "a list" in refusal(tmp_path, path, output="maps")
-    assert "a list" in refusal(tmp_path, path)
 
 
 class Ends(nn.Module):

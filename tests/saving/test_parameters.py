@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scoreline.pipeline.saving.parameters import Kind, read_parameters
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
@@ -31,6 +32,7 @@ def as_json(numbers: dict[str, Any]) -> bytes:
 
 
 WRITES: dict[str, Callable[[dict[str, Any]], bytes]] = {"s.npz": npz, "s.json": as_json}
+ONES = [1.0, 1.0]
 IQR = np.subtract(*np.percentile(DATA, [75, 25], axis=0))
 ACCEPTED: list[tuple[Kind, dict[str, Any], Any]] = [
     ("standard", {"mean": STANDARD.mean_, "scale": STANDARD.scale_}, STANDARD),
@@ -69,7 +71,88 @@ def test_every_accepted_set_equals_scikit_learn(case: tuple[Kind, dict[str, Any]
     np.testing.assert_allclose(read.inverse_transform(values), fitted.inverse_transform(values), rtol=1e-9, atol=1e-9)
 
 
-ONES = [1.0, 1.0]
+@pytest.mark.parametrize("file", WRITES)
+@pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: f"{case[0]}:{'+'.join(case[1])}")
+def test_the_kind_is_that_of_the_numbers(case: tuple[Kind, dict[str, Any], Any], file: str) -> None:
+    """A scale alone has no kind; every other set of names has one."""
+    kind, numbers, _ = case
+    if set(numbers) == {"scale_"}:
+        with pytest.raises(
+            BundleError, match=r"scale_, which are not the numbers of a scaler; .*scale with kind = maxabs"
+        ):
+            read_parameters(WRITES[file](numbers), file, None)
+    else:
+        assert read_parameters(WRITES[file](numbers), file, None).kind == kind
+
+
+STATISTICS = pd.DataFrame(DATA, columns=["a", "b", "c", "d"]).agg(["mean", "std", "min", "max"])
+NUMBERS = STATISTICS.loc[["mean", "std"]].replace(0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [NUMBERS.T.to_json(double_precision=15), NUMBERS.to_json(double_precision=15)],
+    ids=["by number", "by column"],
+)
+def test_numbers_by_the_name_of_their_column(text: str) -> None:
+    """As pandas writes tables; the scaler is bound by these names."""
+    read = read_parameters(text.encode(), "s.json", None)
+    assert (read.kind, read.columns) == ("standard", ("a", "b", "c", "d"))
+    expected = (DATA - NUMBERS.loc["mean"].to_numpy()) / NUMBERS.loc["std"].to_numpy()
+    np.testing.assert_allclose(read.transform(DATA), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("key", ["feature_names_in_", "feature_names", "features", "columns"])
+def test_names_of_columns(key: str) -> None:
+    """Beside the numbers; there must be one for each."""
+    numbers = {"mean": [1.0, 2.0], "std": [1.0, 2.0]}
+    assert read_parameters(json.dumps({**numbers, key: ["u", "v"]}).encode(), "s.json", None).columns == ("u", "v")
+    with pytest.raises(BundleError, match=f"names 1 column in {key}, but has numbers for 2"):
+        read_parameters(json.dumps({**numbers, key: ["u"]}).encode(), "s.json", None)
+
+
+def test_numbers_of_two_kinds() -> None:
+    """The kind decides; without it, the message has the meaning of each."""
+    text = STATISTICS.drop(columns="d").to_json(double_precision=15).encode()
+    with pytest.raises(BundleError) as caught:
+        read_parameters(text, "s.json", None)
+    assert str(caught.value) == (
+        "s.json has mean, std, min, max: the numbers of 2 kinds of scaler; add to the spec, under"
+        ' [scaler]: kind = "standard" for (x - mean) / std or kind = "minmax" for (x - min) / (max - min)'
+    )
+    low = STATISTICS.loc["min"].to_numpy()[:3]
+    np.testing.assert_allclose(read_parameters(text, "s.json", "minmax").transform(low[None]), 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({}, "has nothing, which are not"),
+        (
+            {"mu": ONES, "sigma": ONES},
+            "has mu, sigma, which are not the numbers of a scaler; accepted are mean and scale",
+        ),
+        ({"min": ONES, "scale": ONES}, "has min, scale, which are not the numbers of a scaler"),
+        ({"kind": "zscore", "mean": ONES, "std": ONES}, "kind 'zscore' is not one of 'standard', 'robust', 'minmax'"),
+        ({"a": {"mean": 1.0, "std": 1.0}, "b": {"mean": 1.0}}, "'b' lacks 'std', which others of its entries have"),
+        ({"mean": {"a": 1.0}, "std": {"b": 1.0}}, "'mean' lacks 'b', which others of its entries have"),
+        ({"mean": {"a": [1.0, 2.0]}, "std": {"a": [1.0, 2.0]}}, "have different lengths|names 1 column"),
+    ],
+)
+def test_numbers_of_no_kind(numbers: dict[str, Any], message: str) -> None:
+    """One line, which lists every accepted set of names with its meaning."""
+    with pytest.raises(BundleError, match=message) as caught:
+        read_parameters(json.dumps(numbers).encode(), "s.json", None)
+    assert "\n" not in str(caught.value)
+    if "accepted" in str(caught.value):
+        meanings = (
+            "mean and var: (x - mean) / sqrt(var)",
+            "min_ and scale_: x * scale_ + min_",
+            "max_abs: x / max_abs",
+        )
+        assert all(meaning in str(caught.value) for meaning in meanings)
+
+
 REFUSED: list[tuple[Kind, dict[str, Any], str]] = [
     ("minmax", {"min": ONES, "scale": ONES}, "min_ and scale_, or data_min and data_max, or min and max"),
     ("minmax", {"min": ONES, "max": ONES, "scale": ONES}, "'min' and 'scale', which is ambiguous"),

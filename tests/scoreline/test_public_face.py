@@ -51,6 +51,7 @@ def test_public_names() -> None:
         "Table",
         "Tagging",
         "TokenSequence",
+        "load_weights",
         "save_bundle",
     ]
     assert all(getattr(scoreline, name).__name__ == name for name in scoreline.__all__)

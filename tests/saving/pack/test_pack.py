@@ -34,6 +34,7 @@ MODELS = {
     "state dict": (None, ()),
     "safetensors": (f'weights = "weights.safetensors"\nlayers = {LAYERS}', ()),
     "checkpoint": (f'weights = "checkpoint.pth"\nweights_key = "state_dict"\nlayers = {LAYERS}', ()),
+    "checkpoint, its entry found": (f'weights = "checkpoint.pth"\nlayers = {LAYERS}', ()),
     "factory": ('weights = "weights.pt"\nfactory = "train_code:make"\nfactory_args = {width = 8}', ("--allow-import",)),
 }
 
@@ -96,11 +97,29 @@ def test_numbers_are_bound_by_their_feature_names(
     assert "was fitted on" in refused.message
 
 
+def test_numbers_of_a_wider_frame(files: Path, model: nn.Module, scaler: StandardScaler, scoreline: Command) -> None:
+    """By column, with columns that are not features."""
+    numbers = {
+        name: {"mean": mean, "std": scale} for name, mean, scale in zip(NAMES, scaler.mean_, scaler.scale_, strict=True)
+    }
+    wide = {"id": {"mean": 5.0, "std": 2.0}, **dict(reversed(numbers.items())), "z": {"mean": 0.0, "std": 1.0}}
+    (files / "wide.json").write_text(json.dumps(wide))
+    result = scoreline("pack", spec(files, scaler="wide.json"), files / "b")
+    assert result.code == 0, result.err
+    as_trained(files / "b", model, scaler)
+    (files / "short.json").write_text(json.dumps({"a": numbers["a"]}))
+    refused = scoreline("pack", spec(files, scaler="short.json", more='expected = "expected.csv"'), files / "b2")
+    assert refused.code == 78
+
+
 def test_numbers_in_an_npz(files: Path, model: nn.Module, scaler: StandardScaler, scoreline: Command) -> None:
-    """Their kind is required."""
-    refused = scoreline("pack", spec(files, scaler="scaler.npz"), files / "b")
-    assert 'kind = "standard"' in refused.message
+    """Their kind is that of their names, or named in the spec; a scale alone needs it."""
+    np.savez(files / "alone.npz", scale=scaler.scale_)
+    refused = scoreline("pack", spec(files, scaler="alone.npz"), files / "b")
+    assert "scale with kind = maxabs" in refused.message
     path = spec(files, scaler="scaler.npz")
+    assert scoreline("pack", path, files / "b").code == 0
+    as_trained(files / "b", model, scaler)
     path.write_text(path.read_text() + 'kind = "standard"\n')
     assert scoreline("pack", path, files / "b").code == 0
     as_trained(files / "b", model, scaler)
@@ -155,9 +174,12 @@ def test_messages_for_missing_fields_have_a_line_to_paste(files: Path, scoreline
         ('weights = "weights.pt"', 'layers = [{type = "Linear"'),
         ("", 'weights = "weights.safetensors"'),
         ('weights = "weights.pt"\nfactory = "train_code:make"', "--allow-import"),
-        ('file = "whole.pt"', "--allow-import"),
+        ('file = "whole.pt"', "whole model saved as a pickle (torch.nn.modules.container.Sequential)"),
+        ('file = "whole.pt"', "--allow-pickle"),
+        ('file = "weights.pt"', 'replace file by: weights = "weights.pt"'),
+        ('file = "checkpoint.pth"', 'replace file by: weights = "checkpoint.pth"'),
         (f'weights = "whole.pt"\nlayers = {LAYERS}', "model.state_dict()"),
-        (f'weights = "checkpoint.pth"\nlayers = {LAYERS}', 'weights_key = "state_dict"'),
+        (f'weights = "checkpoint.pth"\nweights_key = "epoch"\nlayers = {LAYERS}', 'weights_key = "state_dict"'),
         ('weights = "weights.pt"\nlayers = [{type = "Linear", in_features = 3, out_features = 2}]', "does not match"),
         (
             'weights = "weights.pt"\nlayers = [{type = "Conv9d"}]',

@@ -65,23 +65,62 @@ def zipped_pickle(payload: bytes) -> bytes:
     return data.getvalue()
 
 
+def saved(value: Any, *, old: bool = False) -> bytes:
+    """A file of torch.save, in its present format or in that before torch 1.6."""
+    data = io.BytesIO()
+    torch.save(value, data, _use_new_zipfile_serialization=not old)
+    return data.getvalue()
+
+
+class MaliciousModule(torch.nn.Linear):
+    """A module with an attribute that is executed when it is unpickled."""
+
+    def __init__(self, evil: Any) -> None:
+        super().__init__(3, 2)
+        self.evil = evil
+
+
 NAMES = (
     "weights.pt", "weights.safetensors", "scaler.npz", "scaler.json", "scaler.skops", "model.onnx", "sample.csv",
-    "sample.parquet", "object.npz",
+    "sample.parquet", "object.npz", "zipped.safetensors", "old.ckpt", "evil.ckpt", "module.pt", "old_module.pt",
+    "pickled_module.pth", "forged.ckpt", "as_weights.pt",
 )  # fmt: skip
+#: Models by file, in place of weights.pt.
+FILES = ("module.pt", "old_module.pt", "pickled_module.pth", "model.onnx")
+WEIGHTS = ("weights.safetensors", "zipped.safetensors", "old.ckpt", "evil.ckpt", "forged.ckpt", "as_weights.pt")
+
+
+def contents(name: str, evil: Any) -> bytes:
+    """The bytes of a file with a payload."""
+    payload = pickle.dumps(evil)
+    match name:
+        case "weights.pt" | "scaler.skops" | "scaler.npz" | "zipped.safetensors":
+            return zipped_pickle(payload)
+        case "module.pt" | "as_weights.pt":
+            return saved(MaliciousModule(evil))
+        case "old_module.pt":
+            return saved(MaliciousModule(evil), old=True)
+        case "pickled_module.pth":
+            return pickle.dumps(MaliciousModule(evil))
+        case "old.ckpt":
+            return saved({"state_dict": {}, "hyper_parameters": {"loss": evil}}, old=True)
+        case "evil.ckpt":  # whose state dict is the payload
+            return saved({"state_dict": evil, "hyper_parameters": {}})
+        case "forged.ckpt":  # with a tensor whose arguments are the payload
+            state = {"0.weight": torch.ones(2), "x": evil}
+            return saved({"state_dict": state}).replace(b"_rebuild_tensor_v2", b"_rebuild_tensor_v9")
+    return payload
 
 
 def spec_with_a_pickle(name: str, files: Path) -> Path:
     """A spec whose file of that name is a pickle that creates `executed` when it is read."""
     evil = Malicious(files / "executed")
-    payload = pickle.dumps(evil)
-    data = zipped_pickle(payload) if name in ("weights.pt", "scaler.skops", "scaler.npz") else payload
-    (files / name).write_bytes(data)
+    (files / name).write_bytes(contents(name, evil))
     if name == "object.npz":
         np.savez(files / name, mean_=np.array([evil], dtype=object), scale_=np.ones(1))
     scaler = name if name.startswith("scaler") or name == "object.npz" else "scaler.json"
-    text = {"model.onnx": 'file = "model.onnx"', "weights.safetensors": f'weights = "{name}"\nlayers = {LAYERS}'}.get(
-        name
+    text = (
+        f'file = "{name}"' if name in FILES else f'weights = "{name}"\nlayers = {LAYERS}' if name in WEIGHTS else None
     )
     path = spec(files, model=text, scaler=scaler)
     path.write_text(path.read_text().replace('"sample.csv"', f'"{name if "sample" in name else "sample.csv"}"'))
@@ -128,6 +167,29 @@ def test_a_pickle_under_any_name_executes_nothing(name: str, packed: dict[str, P
     assert not (result.files / "executed").exists()
     assert result.events == []
     assert not (result.files / "b").exists()
+
+
+@pytest.mark.parametrize("name", FILES[:3])
+def test_a_module_needs_permission(name: str, packed: dict[str, Packed]) -> None:
+    """The message names its class, which is read without unpickling."""
+    assert "is a whole model saved as a pickle" in packed[name].err
+    assert "MaliciousModule), which can execute any code when it is read" in packed[name].err
+    assert "--allow-pickle" in packed[name].err
+
+
+def test_hyperparameters_with_a_payload(files: Path, model: torch.nn.Module) -> None:
+    """A bundle is made from the weights beside them, under the audit hook, and nothing is executed."""
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    evil = Malicious(files / "executed")
+    state = {"state_dict": weights, "hyper_parameters": {"a": evil, "b": [evil]}, "callbacks": evil, "epoch": 3}
+    (files / "last.ckpt").write_bytes(saved(state))
+    path = spec(files, model=f'weights = "last.ckpt"\nlayers = {LAYERS}')
+    words = json.dumps([["pack", str(path), str(files / "b")]])
+    done = subprocess.run([sys.executable, "-c", AUDITED, words], capture_output=True, text=True, check=False, cwd="/")
+    assert "ENDED 0 []" in done.stderr, done.stderr
+    assert done.stdout.startswith("note: last.ckpt: its entry 'state_dict' is the state dict and the prefix 'model.'")
+    assert not (files / "executed").exists()
+    assert (files / "b" / "bundle.json").exists()
 
 
 def test_the_audit_hook_detects_unpickling(files: Path) -> None:
