@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from scoreline.pipeline.graph.capture import ROWS, Example
+from scoreline.pipeline.graph.example import ROWS, Example
 from torch import Tensor
 
 

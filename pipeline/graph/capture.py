@@ -16,26 +16,14 @@ from torch import Tensor, nn
 
 from ...schemas.graph import Graph
 from ..errors import BundleError
+from .example import ROWS, Example
 from .interpreter import build
 from .nodes import NotExportedError
 from .result_sizes import tensors_of
 from .trace import trace
 
-#: The name of the number of rows among sizes that vary.
-ROWS = "rows"
 #: Numbers of rows and of steps for which a graph is compared with its module. A run passes two rows or more.
 SIZES = ((2, 1), (2, 2), (4, 9), (7, 4))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Example:
-    """Tensors that a module may accept, by argument in order. `dynamic`: the dimensions of each whose size varies, with
-    the name of the size: `rows`, or that of the steps of a list. `as_dict`: whether the module takes them as one dict.
-    """
-
-    arguments: Mapping[str, Tensor]
-    dynamic: Mapping[str, Mapping[int, str]]
-    as_dict: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +75,7 @@ def _exported(model: nn.Module, examples: Sequence[Example], example: Example | 
 
     if example is None:
         raise NotExportedError("it accepts none of the examples")
-    graph, tensors = export(model, example.arguments, example.dynamic, as_dict=example.as_dict)
+    graph, tensors = export(model, example)
     sizes = _difference(model, build(graph, tensors), example, SIZES)
     if sizes is not None:
         raise BundleError(

@@ -25,9 +25,11 @@ from torch.utils._pytree import tree_unflatten
 from ...schemas.graph import Graph, Layer, Node, NodeRef
 from ..errors import BundleError, one_line
 from . import operations
+from .example import Example
 from .lifting import lift, module_of_result
 from .nodes import NotExportedError, called, encoded, layer_record, node_name, refusal, safe_paths
 from .operators import operators, sets_storage
+from .recurrent import STAND_INS, whole_recurrent_layers
 from .trace import live_nodes
 from .user_lines import line_text, user_line
 
@@ -48,16 +50,12 @@ _BY_VALUES = ("ata-dependent", "DataDependent", "dynamic shape operator", "unbac
 _RANDOM = ("bernoulli", "dropout", "multinomial", "normal", "rand", "uniform", "exponential")
 
 
-def export(
-    model: nn.Module, example: Mapping[str, Tensor], dynamic: Mapping[str, Mapping[int, str]], *, as_dict: bool = False
-) -> tuple[Graph, dict[str, Tensor]]:
+def export(model: nn.Module, example: Example) -> tuple[Graph, dict[str, Tensor]]:
     """Capture a module as operators and tensors.
 
     Args:
         model: in eval mode, on the CPU.
-        example: tensors that it accepts, by argument in order.
-        dynamic: the dimensions of each argument whose size varies, with the name of the size.
-        as_dict: pass all arguments as one dict.
+        example: tensors that it accepts.
 
     Returns:
         The graph, and every tensor it names, contiguous and on the CPU.
@@ -66,7 +64,7 @@ def export(
         NotExportedError: torch.export fails.
         BundleError: the module does something that a graph cannot express; names the line.
     """
-    program = _exported(model, example, dynamic, as_dict=as_dict)
+    program = _exported(model, example)
     inputs, targets = _lifted_inputs(program)
     nodes = program.graph_module.graph
     for node in nodes.nodes:
@@ -74,26 +72,35 @@ def export(
     structure = _keep_outputs(program)
     _simplify(nodes)
     lift(nodes, model, targets)
-    return _as_data(program, model, inputs, list(example), targets, structure, as_dict=as_dict)
+    return _as_data(program, model, inputs, targets, structure, example)
 
 
-def _exported(
-    model: nn.Module, example: Mapping[str, Tensor], dynamic: Mapping[str, Mapping[int, str]], *, as_dict: bool
-) -> Any:
-    sizes = {size: torch.export.Dim(size) for dims in dynamic.values() for size in dims.values()}
-    shapes = {name: {dim: sizes[size] for dim, size in dims.items()} for name, dims in dynamic.items()}
-    args: tuple[Any, ...] = (dict(example),) if as_dict else tuple(example.values())
+def _exported(model: nn.Module, example: Example) -> Any:
+    names = dict.fromkeys(size for dims in example.dynamic.values() for size in dims.values())
+    sizes = {size: torch.export.Dim(size, max=example.most.get(size)) for size in names}
+    shapes = {name: {dim: sizes[size] for dim, size in dims.items()} for name, dims in example.dynamic.items()}
+    given = example.arguments
+    args: tuple[Any, ...] = (dict(given),) if example.as_dict else tuple(given.values())
     problems: list[Exception] = []
     for strict in (True, False):
         try:
-            with _quiet(), torch.no_grad():
+            with _quiet(), whole_recurrent_layers(), torch.no_grad():
                 program = torch.export.export(
-                    model, args, dynamic_shapes=(shapes,) if as_dict else tuple(shapes.values()), strict=strict
+                    model, args, dynamic_shapes=(shapes,) if example.as_dict else tuple(shapes.values()), strict=strict
                 )
-                return program.run_decompositions({})
+                return program.run_decompositions(_decompositions())
         except Exception as error:  # torch may raise anything on code that it does not capture
             problems.append(error)
     raise _described(model, problems[0])
+
+
+def _decompositions() -> Any:
+    """How torch takes operators apart, for those that are not on the list."""
+    table: Any = torch.export.default_decompositions()
+    for operator in list(table):
+        if str(operator) in operators() or operator in STAND_INS:
+            table.pop(operator)
+    return table
 
 
 def _described(model: nn.Module, problem: Exception) -> Exception:
@@ -152,6 +159,8 @@ def _simplify(graph: fx.Graph) -> None:
             node.target = torch.ops.aten.contiguous.default
         elif name == "aten._native_batch_norm_legit_no_training.default":
             _as_batch_norm(graph, node)
+        elif node.target in STAND_INS:
+            node.target = operators()[STAND_INS[node.target]]
         elif name in _LAID_OUT:
             node.target = operators()[_LAID_OUT[name]]
 
@@ -187,11 +196,9 @@ def _as_data(
     program: Any,
     model: nn.Module,
     inputs: Sequence[fx.Node],
-    names: Sequence[str],
     targets: Mapping[str, str],
     structure: Any,
-    *,
-    as_dict: bool,
+    example: Example,
 ) -> tuple[Graph, dict[str, Tensor]]:
     nodes = list(program.graph_module.graph.nodes)
     live = live_nodes(nodes)
@@ -200,8 +207,8 @@ def _as_data(
     layers: dict[str, Layer] = {}
     tensors: dict[str, Tensor] = {}
     kept: list[Node] = []
-    if as_dict:
-        kept += [_item(node, ALL_INPUTS, name) for node, name in zip(inputs, names, strict=True)]
+    if example.as_dict:
+        kept += [_item(node, ALL_INPUTS, name) for node, name in zip(inputs, example.arguments, strict=True)]
     source = node_name(inputs[0])
     device = Node(name=f"{source}_device", op="attribute", target="device", args=[NodeRef(node=source)])
     for node in nodes:
@@ -219,9 +226,9 @@ def _as_data(
         else:
             kept.append(_node(node, device.name))
     if any(node.kwargs.get("device") is not None for node in kept):
-        kept.insert(len(inputs) if as_dict else 0, device)
+        kept.insert(len(inputs) if example.as_dict else 0, device)
     graph = Graph(
-        inputs=[ALL_INPUTS] if as_dict else [node_name(node) for node in inputs],
+        inputs=[ALL_INPUTS] if example.as_dict else [node_name(node) for node in inputs],
         layers=layers,
         nodes=kept,
         output=encoded(_plain(tree_unflatten(list(nodes[-1].args[0]), structure)), nodes[-1]),

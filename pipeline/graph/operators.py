@@ -77,8 +77,8 @@ def operators() -> Mapping[str, Any]:
     """Every allowed overload by its full name."""
     found: dict[str, Any] = {}
     for name in NAMES:
-        packet = getattr(torch.ops.aten, name)
-        for overload in packet.overloads():
+        packet = getattr(torch.ops.aten, name, None)
+        for overload in packet.overloads() if packet is not None else ():  # some are newer than the oldest torch
             operator = getattr(packet, overload)
             full = f"aten.{name}.{overload}"
             untyped = overload.startswith("prim_")  # takes any integer as a dtype

@@ -11,7 +11,7 @@ from ...schemas.heads import GENERATED
 from ...schemas.inputs import AnyInput
 from ..errors import BundleError, one_line
 from ..features.kinds import kind_of
-from ..graph.capture import ROWS, Example
+from ..graph.example import ROWS, Example
 from ..graph.interpreter import EXAMPLE_ROWS, EXAMPLE_STEPS, GraphModel, shapes
 
 
@@ -39,14 +39,18 @@ def example_of(entries: Sequence[AnyInput], takes: Sequence[str], *, as_dict: bo
     """
     rows: dict[str, Tensor] = {}
     dynamic: dict[str, dict[int, str]] = {}
+    most: dict[str, int] = {}
     for at, entry in enumerate(entries):
         made = kind_of(entry).example(EXAMPLE_ROWS, EXAMPLE_STEPS + 2 * at, "cpu")
         rows |= made
-        dynamic |= dict.fromkeys(made, {0: ROWS, 1: f"steps_{at}"} if kind_of(entry).has_steps else {0: ROWS})
+        steps = f"steps_{at}"
+        dynamic |= dict.fromkeys(made, {0: ROWS, 1: steps} if kind_of(entry).has_steps else {0: ROWS})
+        if entry.max_steps is not None:
+            most[steps] = entry.max_steps
     if takes[-1] == GENERATED:
         rows[GENERATED] = torch.zeros((EXAMPLE_ROWS, 2), dtype=torch.int64)
         dynamic[GENERATED] = {0: ROWS, 1: f"steps_{GENERATED}"}
-    return Example(arguments=rows, dynamic=dynamic, as_dict=as_dict)
+    return Example(arguments=rows, dynamic=dynamic, most=most, as_dict=as_dict)
 
 
 def example_inputs(manifest: BundleManifest, device: str | torch.device = "cpu") -> tuple[Any, ...]:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ...schemas.members import AnyMember, ExportMember, GraphMember, ImportMember, OnnxMember, ScriptMember
 from ..errors import BundleError
-from ..graph.capture import Captured, Example, capture
+from ..graph.capture import Captured, capture
+from ..graph.example import Example
 from ..graph.interpreter import build
 from ..model.loading import LoadedMember, OnnxModel, load_export, load_import, load_script
 from ..model.weights import write_weights

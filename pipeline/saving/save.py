@@ -20,7 +20,7 @@ from ..bundle.bundle import sha256, write_bundle
 from ..bundle.columns import output_fields
 from ..bundle.golden import GoldenRows, write_golden
 from ..errors import BundleError
-from ..graph.capture import Example
+from ..graph.example import Example
 from ..graph.interpreter import EXAMPLE_ROWS, GraphModel, shapes
 from ..model.example import example_inputs, example_of
 from ..model.modes import pinned

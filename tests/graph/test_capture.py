@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 from scoreline.pipeline.errors import BundleError
-from scoreline.pipeline.graph.capture import Captured, Example, capture
+from scoreline.pipeline.graph.capture import Captured, capture
+from scoreline.pipeline.graph.example import Example
 from scoreline.pipeline.graph.interpreter import build
 from torch import Tensor, nn
 
