@@ -146,7 +146,7 @@ def test_what_cannot_be_calibrated(tmp_path: Path, scoreline: Command) -> None:
     for bundle, words, message in (
         ("r", ["--label", "n"], "returns no probabilities"),
         ("m", ["--label", "y", "--method", "platt"], "multiclass takes a temperature"),
-        ("m", ["--label", "w"], "holds 'what', which is not a label"),
+        ("m", ["--label", "w"], "contains 'what', which is not a label"),
         ("m", ["--label", "gone"], "'gone' is missing"),
         ("m", ["--label", "y", "--label", "w"], "takes 1 --label"),
         ("b", ["--label", "y"], "that every row has, or that no row has, cannot be calibrated"),

@@ -55,7 +55,7 @@ def test_many_labels(evaluated: Callable[..., Result]) -> None:
     """The table ends after 20; JSON has all."""
     labels = {"y": list(range(25)) * 3}
     found = evaluated(net(25), Multiclass(list(range(25))), labels)
-    assert found.out.splitlines()[-1] == "… and 5 more labels; pass --json for all of them"
+    assert found.out.splitlines()[-1] == "and 5 more labels; pass --json for all of them"
     assert "actual \\ predicted" not in found.out
     report = json.loads(evaluated(net(25), Multiclass(list(range(25))), labels, "--json").out)
     assert len(report["f1"]) == len(report["confusion"]) == 25

@@ -178,6 +178,9 @@ class TestRefusals:
         write(data / "in.parquet")
         message = self.refused(plan, columns=ColumnOptions(keys=("key",)))
         assert message == "in.parquet: key column 'key' is missing; the columns are 'id', 'a', 'b'"
+        write(data / "in.parquet", **{f"k{number}": pa.array([1, 2]) for number in range(7)})
+        message = self.refused(plan, columns=ColumnOptions(keys=("key",)))
+        assert message.endswith("the columns are 'id', 'a', 'b', 'k0', 'k1', 'k2', 'k3', 'k4' and 2 more")
         twice = pa.table([pa.array([1])] * 4, names=["a", "b", "id", "id"])
         pq.write_table(twice, data / "in.parquet")
         assert self.refused(plan) == (

@@ -261,7 +261,7 @@ def test_a_part_that_is_removed_during_the_run(job: ScoreJob) -> None:
     run(job)
     store = Store(job.output)
     store.remove("b-00001.parquet")
-    with pytest.raises(StorageError, match=r"1 of 4 parts are missing from .*, first 'a-00000\.parquet'"):
+    with pytest.raises(StorageError, match=r"1 of 4 parts is missing from .*, first 'a-00000\.parquet'"):
         run(job, [when(BlockWritten, lambda: store.remove("a-00000.parquet"))])
     assert SUCCESS not in files(job.output)
     assert pq.read_metadata(store.path("b-00001.parquet")).num_rows == 50
