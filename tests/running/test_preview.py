@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import PartitionError
-from scoreline.pipeline.options import RejectBudget
+from scoreline.pipeline.options import ColumnOptions, RejectBudget
 from scoreline.pipeline.running.preview import SHOWN_ROWS, TRIED_ROWS, score_first_rows
 
 from conftest import Example
@@ -94,12 +94,23 @@ def test_blocks_that_pass_in_pieces(tmp_path: Path, iris: Example, frame: pd.Dat
     assert "600 rows at most, not 993" in preview(opened)["retried"]
 
 
-def test_a_date_after_the_year_9999(tmp_path: Path, iris: Example) -> None:
-    """Is shown as Arrow prints it, since Python has no such date; other rows are not affected."""
+def test_the_columns_of_a_job(tmp_path: Path, iris: Example, frame: pd.DataFrame) -> None:
+    """Are those that a run would write."""
+    columns = ColumnOptions(keys=("row_id",), prefix="p_", probabilities="none", top_k=2)
+    row = preview(run_over(tmp_path, iris, frame, columns=columns))["scored"][0]
+    assert list(row) == ["row_id", "p_prediction", "p_top_1", "p_top_1_probability", "p_top_2", "p_top_2_probability"]
+
+
+def test_times_that_python_does_not_have(tmp_path: Path, iris: Example) -> None:
+    """A date after the year 9999, or an unknown time zone, is shown as Arrow prints it; other rows are not affected."""
     days = pa.array([2_932_896, 2_932_897, None], pa.date32())
     table = pa.Table.from_pandas(iris.frame.head(3), preserve_index=False).append_column("day", days)
+    table = table.append_column("at", pa.array([None, 1, 2], pa.timestamp("us", tz="No/Where")))
     found = preview(run_over(tmp_path, iris, table))
     assert [str(row["day"]) for row in found["scored"]] == ["9999-12-31", "10000-01-01", "None"]
+    assert [row["at"] for row in found["scored"]] == [
+        None, "1970-01-01 00:00:00.000001Z", "1970-01-01 00:00:00.000002Z",
+    ]  # fmt: skip
 
 
 def test_a_file_without_rows(tmp_path: Path, iris: Example) -> None:

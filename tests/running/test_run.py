@@ -195,6 +195,16 @@ class TestKeptParts:
         assert {name for name in files(job.output) if name.endswith(".parquet")} == {"a.parquet", "b.parquet"}
 
 
+    def test_parts_under_other_names_of_a_run_that_fails(self, job: ScoreJob) -> None:
+        """Those of complete inputs are removed all the same, so that no row is there twice; those of others stay."""
+        run(job)
+        (Path(job.input) / "a.parquet").write_bytes(b"PAR1 and then nothing")
+        with pytest.raises(PartitionError):
+            run(replace(job, split_rows=200))
+        names = {name for name in files(job.output) if name.endswith(".parquet")}
+        assert names == {"a-00000.parquet", "a-00001.parquet", "b.parquet"}
+
+
 class TestInputs:
     """That cannot be read, or change while the run lasts."""
 
