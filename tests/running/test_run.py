@@ -194,7 +194,6 @@ class TestKeptParts:
         assert seen[0] >= PARTS
         assert {name for name in files(job.output) if name.endswith(".parquet")} == {"a.parquet", "b.parquet"}
 
-
     def test_parts_under_other_names_of_a_run_that_fails(self, job: ScoreJob) -> None:
         """Those of complete inputs are removed all the same, so that no row is there twice; those of others stay."""
         run(job)
