@@ -188,6 +188,23 @@ def test_parts_of_other_inputs(scan: Scan, out: Path) -> None:
     assert scan(A, B).complete_inputs == {B}
 
 
+@pytest.mark.parametrize("name", ["a.parquet", "a-00001.parquet"])
+def test_a_part_that_was_swapped(scan: Scan, out: Path, name: str) -> None:
+    """A part of another input under the name of this one's is this one's, and is scored again."""
+    part(out, name, mark={"source": "b.parquet"})
+    existing = scan(A, B)
+    (found,) = existing.reasons[A].values()
+    assert found == ["input changed"]
+    assert (existing.all_parts, existing.orphaned_parts) == ({A: {name}}, [])
+
+
+def test_an_input_that_is_named_like_a_part(scan: Scan, out: Path) -> None:
+    """The only part of `a-00001.parquet` is not the second part of `a.parquet`, although it has its name."""
+    part(out, "a-00001.parquet", mark={"source": "a-00001.parquet"})
+    existing = scan(A)
+    assert (existing.orphaned_parts, existing.all_parts, existing.reasons) == (["a-00001.parquet"], {}, {})
+
+
 class TestRefusals:
     """Files that readers would take for predictions, or that would be overwritten."""
 
