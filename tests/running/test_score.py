@@ -104,7 +104,7 @@ class TestTimes:
             assert spent.rows == sum(stages[stage]["rows"] for stages in published)
 
     def test_idle_flows_wait_for_the_line(self, folder: Path, iris: Example) -> None:
-        """So the waits exceed those of the splits, in the proportion of the work; here one block keeps one flow busy."""
+        """So the waits exceed those of the splits, in proportion to the work; here one block keeps one flow busy."""
         (folder / "a.parquet").unlink()
         opened = open_run(iris.bundle, folder, split_rows=100, batch_rows=100)
         opened.scorer.members.models[0] = Slow(opened.scorer.members.models[0])
