@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import PartitionError
-from scoreline.pipeline.evaluation import verify as module
 from scoreline.pipeline.evaluation.verify import Verdict, verify
 from scoreline.pipeline.outputs.manifest import encode_manifest
 from scoreline.pipeline.outputs.naming import rejects_name
@@ -95,10 +94,8 @@ def output(tmp_path: Path) -> Output:
     return Output(tmp_path, rejected=[2, 13])
 
 
-@pytest.mark.parametrize("block_rows", [1, 4, 1000])
-def test_an_output_without_problems(output: Output, block_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its keys are those of the input without the rejected rows, in blocks of any size."""
-    monkeypatch.setattr(module, "BLOCK_ROWS", block_rows)
+def test_an_output_without_problems(output: Output) -> None:
+    """Its keys are those of the input without the rejected rows."""
     output.write()
     found = output.verdict()
     assert found == Verdict(parts=3, rows_in=25, rows_scored=23, rows_rejected=2, keys_compared=1)
@@ -225,6 +222,14 @@ class TestKeys:
         output = Output(tmp_path, rows=rows)
         output.part(0, range(scored), [], {}, {})
         assert output.verdict().problems == ["'a.parquet': the keys are not those of a.parquet in the same order"]
+
+    def test_inputs_of_several_blocks(self, tmp_path: Path) -> None:
+        """Rows that were rejected are left out of each."""
+        output = Output(tmp_path, rows=140_000)
+        lost = [2, 70_000, 100_000, 139_999]
+        output.part(0, sorted({*range(140_000)} - {*lost}), lost, {"last": True}, {})
+        found = output.verdict()
+        assert (found.problems, found.keys_compared, found.rows_rejected) == ([], 1, 4)
 
     def test_many_parts(self, tmp_path: Path) -> None:
         """The first six are named."""
