@@ -283,3 +283,9 @@ def test_floats_as_text_labels() -> None:
 def test_numbers_as_text() -> None:
     """A label that is not an integer is the float that the text is read as."""
     assert label_indices(pa.array(["0.10", " 0.2", "1e-1"]), [0.1, 0.2], "y")[0].tolist() == [0, 1, 0]
+
+
+def test_many_labels_in_a_message() -> None:
+    """The first eight, and the number of the others."""
+    with pytest.raises(DataError, match=r"is not a label; the labels are 0, 1, 2, 3, 4, 5, 6, 7 and 2 more$"):
+        label_indices(pa.array([10]), list(range(10)), "y")
