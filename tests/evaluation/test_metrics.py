@@ -61,12 +61,11 @@ def test_scores_of_any_sign() -> None:
 
 def test_scores_are_kept_up_to_the_limit() -> None:
     """Then all of them are counted in bins, those before as well."""
-    p, y = np.array([1.0, np.nextafter(np.float32(1), np.float32(2))], dtype=np.float32), np.array([False, True])
-    ranking = Ranking(exact=2)
-    ranking.add(p, y)
+    ranking = Ranking(exact=3)
+    ranking.add(np.array([1, np.nextafter(np.float32(1), np.float32(2)), 0.5], np.float32), np.array([0, 1, 0]) == 1)
     assert (ranking.value().value, ranking.value().bound) == (1.0, 0.0)
-    ranking.add(p, y)
-    assert (ranking.value().value, ranking.value().bound) == (0.5, 0.5)
+    ranking.add(np.array([2], np.float32), np.array([True]))
+    assert (ranking.value().value, ranking.value().bound) == (0.875, 0.125)
 
 
 @pytest.mark.parametrize("labels", [2, 3])
