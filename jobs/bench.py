@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..pipeline.errors import UsageError
+from ..pipeline.errors import UsageError, counted
 from ..pipeline.planning.option_values import row_count
 from .terminal.options import Parsed, flag, flags
 from .terminal.signals import raise_again
@@ -99,8 +99,8 @@ def _shown(report: "BenchReport") -> str:
     stages.append(["total", "", f"{cpu:.3f}", ""])
     whole = f"{rows / max(report.steady_s, 1e-9):,.0f} rows/s, {size(report.output_bytes)} written"
     lines = [
-        f"{report.rows:,} rows on {report.device}, {report.cores.count} cores (limited by {report.cores.limited_by}),"
-        f" {report.batch_rows:,} rows at once",
+        f"{counted(report.rows, 'row')} on {report.device}, {counted(report.cores.count, 'core')} (limited by"
+        f" {report.cores.limited_by}), {counted(report.batch_rows, 'row')} at once",
         "",
         table(["each stage alone", "seconds", "CPU seconds", "rows/s"], stages),
         "",
@@ -117,7 +117,7 @@ def _shown(report: "BenchReport") -> str:
         found = report.train_changes
         lines += [
             "",
-            f"train mode instead of eval would change {found.changed:,} of {found.rows:,} rows, by up to"
+            f"train mode instead of eval would change {found.changed:,} of {counted(found.rows, 'row')}, by up to"
             f" {found.largest:.3g} in a raw output",
         ]
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ..pipeline.errors import StorageError
+from ..pipeline.errors import StorageError, counted
 from .terminal.job_file import dialect_of, job_option
 from .terminal.options import flag, flags
 from .terminal.signals import raise_again
@@ -112,7 +112,7 @@ def _shown(report: "CalibrationReport", out: str, picture: Path) -> str:
     return (
         table(["probability", "rows", "predicted", "observed", "rows after", "predicted", "observed"], rows)
         + "\n\n"
-        + table([f"{report.rows:,} rows{skipped}", "before", "after"], measures)
+        + table([f"{counted(report.rows, 'row')}{skipped}", "before", "after"], measures)
         + worse
         + f"\n\n{report.numbers}\nwrote {out} and {picture}\n{report.digest}\nnext: scoreline check --bundle {out}"
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..pipeline.errors import counted, listed
 from ..pipeline.running.preview import score_first_rows
 from .terminal.job_file import job_of, job_option
 from .terminal.options import dated, flag, flags
@@ -121,7 +122,7 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
             f" largest difference {golden.largest_difference:.2g}"
         ),
     )
-    yield "batch size", f"{scorer.block_rows} rows: {scorer.block_reason}"
+    yield "batch size", f"{counted(scorer.block_rows, 'row')}: {scorer.block_reason}"
 
 
 def _layers(scorer: "Scorer") -> Iterator[tuple[str, str]]:
@@ -133,7 +134,7 @@ def _layers(scorer: "Scorer") -> Iterator[tuple[str, str]]:
     for name, shape in layers[:SHOWN_SHAPES]:
         yield "  shape", f"{name} → [rows{''.join(f', {size}' for size in shape[1:])}]"
     if len(layers) > SHOWN_SHAPES:
-        yield "  shape", f"… {len(layers) - SHOWN_SHAPES} more"
+        yield "  shape", f"and {len(layers) - SHOWN_SHAPES:,} more"
     folded, dropped = scorer.loaded.folded, scorer.loaded.dropped
     if folded or dropped:
         yield "prepared", f"{folded} BatchNorm folded into a Linear, {dropped} training-only layers dropped"
@@ -143,12 +144,12 @@ def _inputs(manifest: "BundleManifest") -> Iterator[tuple[str, str]]:
     from ..pipeline.features.kinds import kind_of
 
     names = [feature.name for feature in manifest.features]
-    yield "features", f"{len(names)}: {_some(names)}"
+    yield "features", f"{len(names)}: {listed(names)}"
     for kind, count in sorted(Counter(feature.dtype for feature in manifest.features).items()):
         yield "  dtype", f"{count} {kind}"
     kept = [feature.name for feature in manifest.features if feature.nulls == "keep"]
     if kept:
-        yield "  may be missing", _some(kept)
+        yield "  may be missing", listed(kept)
     for step in manifest.steps:
         yield "step", f"{step.kind}: {len(step.features)} → {len(step.outputs)} columns, in float64"
     for entry in manifest.inputs:
@@ -162,10 +163,10 @@ def _tasks(manifest: "BundleManifest") -> Iterator[tuple[str, str]]:
         named = f"{head.name}: " if len(manifest.heads) > 1 else ""
         task = task_of(head)
         if task.labels:
-            labels = _some([str(label) for label in task.labels])
+            labels = listed([str(label) for label in task.labels])
             what = f"{task.name} from {task.outputs}; labels in output order: {labels}"
         else:
-            what = f"{task.name} of {_some(task.targets) or 'one value'}"
+            what = f"{task.name} of {listed(task.targets) or 'one value'}"
         yield "task", "; ".join([named + what, *task.describe()])
     if (pruning := manifest.pruning) is not None:
         yield (
@@ -187,17 +188,17 @@ def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:
     if plan.partitions:
         first = plan.partitions[0]
         keys = [name for name in first.schema.names if name in first.read.names]
-        yield "keys", _some(keys) or "none"
+        yield "keys", listed(keys) or "none"
         several = first.num_splits is not None and first.num_splits > 1
         yield "first output", part_name(first.partition.name, 0, several=several)
     for error in plan.failed:
         yield "cannot be read", str(error)
     if plan.discovery.ignored:
-        yield "ignored", _some(list(plan.discovery.ignored))
+        yield "ignored", listed(list(plan.discovery.ignored))
     if plan.discovery.ignored_parquet:
-        yield "Parquet files ignored for their suffix", _some(list(plan.discovery.ignored_parquet))
+        yield "Parquet files ignored for their suffix", listed(list(plan.discovery.ignored_parquet))
     if plan.discovery.loops:
-        yield "link loops, not followed", _some(list(plan.discovery.loops))
+        yield "link loops, not followed", listed(list(plan.discovery.loops))
 
 
 def _estimated(plan: "Plan", scorer: "Scorer", score_job: "ScoreJob") -> Iterator[tuple[str, str]]:
@@ -206,7 +207,10 @@ def _estimated(plan: "Plan", scorer: "Scorer", score_job: "ScoreJob") -> Iterato
 
     found = estimate(plan, scorer, score_job)
     if found is not None:
-        yield "estimate", f"about {found.seconds:.0f} s, from the first {found.rows:,} rows, scored on this machine"
+        yield (
+            "estimate",
+            f"about {found.seconds:.0f} s, from the first {counted(found.rows, 'row')}, scored on this machine",
+        )
         yield "", f"{size(found.output_bytes)} written, {size(found.memory_bytes)} of memory"
 
 
@@ -214,7 +218,7 @@ def _rows_table(rows: dict[str, Any]) -> str:
     from ..pipeline.outputs.assemble import described
     from .terminal.tables import table
 
-    lines = [f"first {rows['tried']} rows of {rows['source']}: {rows['rejected']} rejected"]
+    lines = [f"first {counted(rows['tried'], 'row')} of {rows['source']}: {rows['rejected']:,} rejected"]
     if not rows["within_budget"]:
         lines[0] += f"; scoreline score would end with 65 unless you pass --max-rejects {rows['rejected']} or more"
     if rows["scored"]:
@@ -241,8 +245,3 @@ def _finite(value: Any) -> Any:
 def _cell(value: Any) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return text if len(text) <= 30 else text[:27] + "..."
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:6])
-    return shown + (f" and {len(names) - 6} more" if len(names) > 6 else "")

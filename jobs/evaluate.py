@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..pipeline.errors import UsageError
+from ..pipeline.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from ..pipeline.evaluation.evaluators import Evaluation
@@ -111,7 +111,7 @@ def _shown(found: "Evaluation") -> str:
     from .terminal.tables import table
 
     skipped = f", {found.unlabelled:,} without a label skipped" if found.unlabelled else ""
-    lines = [f"{found.head.task}: {found.rows:,} {found.unit}{skipped}", ""]
+    lines = [f"{found.head.task}: {counted(found.rows, found.unit)}{skipped}", ""]
     if found.classes is not None:
         lines += _class_tables(found.classes, [_readable(str(label)) for label in found.head.labels])
     if found.labels:
@@ -187,5 +187,5 @@ def _class_tables(metrics: "ClassMetrics", labels: list[str]) -> list[str]:
         matrix = [[label, *(f"{count:,}" for count in counts[at].tolist())] for at, label in enumerate(labels)]
         lines += ["", table(["actual \\ predicted", *labels], matrix)]
     else:
-        lines.append(f"… and {len(labels) - MOST_SHOWN} more labels; pass --json for all of them")
+        lines.append(f"and {len(labels) - MOST_SHOWN:,} more labels; pass --json for all of them")
     return lines

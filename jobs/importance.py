@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from ..pipeline.errors import counted
+
 
 @click.command(context_settings={"show_default": True})
 @click.argument("output", metavar="OUT")
@@ -30,7 +32,7 @@ def importance(output: str, top: int, picture: str | None, as_json: bool) -> int
     found = read(output)
     shown = found.features[:top]
     if picture is not None:
-        title = f"Mean absolute attribution ({found.method}, {found.rows:,} rows)"
+        title = f"Mean absolute attribution ({found.method}, {counted(found.rows, 'row')})"
         write_picture(Path(picture), importance_svg(title, shown))
     if as_json:
         features = [
@@ -44,7 +46,7 @@ def importance(output: str, top: int, picture: str | None, as_json: bool) -> int
         answer(f"{found.method}: no row was selected for explanation; use a larger --explain-rows")
         return 0
     gap = "" if found.largest_gap is None else f"; they sum to the difference in score within {found.largest_gap:.2g}"
-    answer(f"{found.method}: {found.rows:,} rows explained{gap}\n")
+    answer(f"{found.method}: {counted(found.rows, 'row')} explained{gap}\n")
     cells = [[one.feature, f"{one.mean_absolute:.4g}", f"{one.mean:+.4g}", f"{one.largest:.4g}"] for one in shown]
     answer(table(["feature", "mean absolute", "mean", "largest absolute"], cells))
     return 0

@@ -43,6 +43,6 @@ def verify(output: str, as_json: bool) -> int:
         for problem in verdict.problems:
             answer(f"  {problem}")
     if verdict.problems:
-        more = f" (and {len(verdict.problems) - 1} more)" if len(verdict.problems) > 1 else ""
+        more = f" (and {len(verdict.problems) - 1:,} more)" if len(verdict.problems) > 1 else ""
         raise DataError(f"{verdict.problems[0]}{more}")
     return 0

@@ -29,15 +29,15 @@ class OpenRun:
     ledger: Ledger
 
 
-def open_run(bundle: Path, folder: Path, **options: Any) -> OpenRun:
-    """Plan a run of a bundle over `folder`, with output beside it, in splits of ten rows and blocks of four; a hundred
-    rows may be rejected."""
+def open_run(bundle: Path, folder: Path, *, split_rows: int = SPLIT_ROWS, **options: Any) -> OpenRun:
+    """Plan a run of a bundle over `folder`, with output beside it, in blocks of four rows; a hundred rows may be
+    rejected."""
     given = {
         "run_id": "one", "batch_rows": BLOCK_ROWS, "device": "cpu", "max_rejects": RejectBudget(count=100), **options
     }  # fmt: skip
     job = ScoreJob(bundle=str(bundle), input=str(folder), output=str(folder.parent / "out"), **given)
     opened, found, store, clock = open_bundle(bundle), discover(str(folder)), Store(job.output), RunClock()
-    existing = scan_output(store, found.partitions, opened.digest, job, SPLIT_ROWS, root=found.real_root)
-    plan = make_plan(found, existing, opened.manifest, job, SPLIT_ROWS)
+    existing = scan_output(store, found.partitions, opened.digest, job, split_rows, root=found.real_root)
+    plan = make_plan(found, existing, opened.manifest, job, split_rows)
     scorer = Scorer.for_job(opened, job)
     return OpenRun(job=job, plan=plan, scorer=scorer, store=store, ledger=open_ledger(job, plan, opened, scorer, clock))

@@ -53,7 +53,7 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
             raise JobFileError(
                 f"job file {value!r}: {name}: {setting!r} contains a NUL byte, which no path or name can contain"
             )
-        if setting == "" and (option.path or name in ("run_id", "device")):
+        if setting == "" and (option.path or option.needs_text):
             raise JobFileError(f"job file {value!r}: {name}: is empty; give it a value, or remove the line")
         try:
             option.value(setting)

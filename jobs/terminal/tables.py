@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from ...pipeline.errors import printable
+from ...pipeline.errors import counted, printable
 from ...schemas.run import RunManifest
 
 
@@ -56,17 +56,17 @@ def stage_table(manifest: RunManifest) -> str:
     rate = scored / max(manifest.wall_s, 1e-9)
     return (
         table(["stage", "busy s", "run waited s", "share", "rows", "rows/s busy", "bytes"], rows)
-        + f"\n\n{scored:,} rows scored{rejected} in {manifest.wall_s:.2f} s"
+        + f"\n\n{counted(scored, 'row')} scored{rejected} in {manifest.wall_s:.2f} s"
         + f" ({rate:,.0f} rows/s) on {manifest.device}; the run {manifest.verdict}"
     )
 
 
 def nothing_to_do(manifest: RunManifest) -> str:
     """The answer where the output is complete and up to date."""
-    inputs = len(manifest.partitions)
+    rows, inputs = counted(manifest.rows_in, "row"), counted(len(manifest.partitions), "input")
     return (
-        f"nothing to do: all {manifest.rows_in:,} rows of {inputs:,} input{'' if inputs == 1 else 's'} are up to date,"
-        f" scored by run {manifest.run_id} on {manifest.ended}"
+        f"nothing to do: everything is up to date ({rows} of {inputs}), scored by run {manifest.run_id} on"
+        f" {manifest.ended}"
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
-from ..errors import ColumnError, UsageError, repeated
+from ..errors import ColumnError, UsageError, listed, repeated
 from ..options import ColumnOptions
 from ..tasks.tasks import task_of
 from . import stages
@@ -26,8 +26,7 @@ def key_names(schema: pa.Schema, features: Collection[str], options: ColumnOptio
     for name in names:
         times = schema.names.count(name)
         if times == 0:
-            available = ", ".join(repr(name) for name in schema.names[:8])
-            raise ColumnError(f"key column {name!r} is missing; the columns are {available}")
+            raise ColumnError(f"key column {name!r} is missing; the columns are {listed(schema.names, 8)}")
         if times > 1:
             raise ColumnError(f"column {name!r} appears {repeated(times)} and cannot be carried through")
     return names

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ..arrays import to_arrow, to_numpy
-from ..errors import BundleError, GoldenMismatchError, one_line, shape_text
+from ..errors import BundleError, GoldenMismatchError, counted, one_line, shape_text
 from ..records import Lists
 
 FEATURE, RAW, COLUMN = "feature:", "raw:", "column:"
@@ -208,6 +208,6 @@ def _labels(name: str, wanted: pa.Array, got: pa.Array, raw: Mapping[str, Raw], 
         if not nearly or pa.types.is_list(wanted.type):
             raise GoldenMismatchError(
                 f"column {name!r} at row {row}: expected {wanted[row].as_py()!r}, got {got[row].as_py()!r}"
-                f" ({len(wrong)} of {len(wanted)} rows)",
+                f" ({len(wrong):,} of {counted(len(wanted), 'row')})",
                 "the labels, the model or the scaler are not those that the bundle was saved with",
             )

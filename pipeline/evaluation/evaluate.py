@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from ...schemas.run import HeadRecord, PartitionRecord, RunManifest
-from ..errors import DataError, PartitionError, UsageError, one_line
+from ..errors import DataError, PartitionError, UsageError, listed, one_line
 from ..inputs.discover import hive_keys
 from ..inputs.formats import recorded_format
 from ..outputs.manifest import read_manifest
@@ -73,9 +73,7 @@ def evaluate(
         advance(rows.num_rows)
     if not found.rows:
         hint = f"; check that the keys in {joined.on!r} match" if joined is not None else ""
-        raise DataError(
-            f"{output}: none of {found.unlabelled:,} rows has a label in {', '.join(map(repr, labels))}{hint}"
-        )
+        raise DataError(f"{output}: no row has a label in {listed(labels)} (rows read: {found.unlabelled:,}){hint}")
     return found
 
 

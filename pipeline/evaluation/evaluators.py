@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from ...schemas.run import HeadRecord
 from ..arrays import to_numpy
 from ..arrow_types import is_list
-from ..errors import DataError
+from ..errors import DataError, counted
 from ..nested import keep
 from ..plain import plain, whole
 from .labels import Known, binary_truths, label_indices, true_numbers
@@ -23,12 +23,12 @@ from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
 
 @dataclass(kw_only=True, slots=True)
 class Evaluation:
-    """The evaluation of one head. `rows`: the number of units (rows or steps) with a true label; `unlabelled`: without.
-    `classes`: metrics of a classification; `labels`: of each label of a multilabel head; `targets`, `quantiles`: of a
-    regression, by column."""
+    """The evaluation of one head. `rows`: the number of units (each a row or a step) with a true label; `unlabelled`:
+    without. `classes`: metrics of a classification; `labels`: of each label of a multilabel head; `targets`,
+    `quantiles`: of a regression, by column."""
 
     head: HeadRecord
-    unit: str = "rows"
+    unit: str = "row"
     rows: int = 0
     unlabelled: int = 0
     classes: ClassMetrics | None = None
@@ -42,7 +42,7 @@ class Evaluator(ABC):
     """Compares the predictions of a task with the true labels."""
 
     #: The unit that is counted.
-    unit: ClassVar[str] = "rows"
+    unit: ClassVar[str] = "row"
 
     def num_columns(self, head: HeadRecord) -> int:  # noqa: ARG002 - one for most
         """The number of columns with true labels."""
@@ -90,7 +90,7 @@ class ClassEvaluator(Evaluator):
 class StepEvaluator(ClassEvaluator):
     """One label among several for each step of a row."""
 
-    unit = "steps"
+    unit = "step"
 
     def add(self, found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> Known:
         """Add lists of labels."""
@@ -198,8 +198,8 @@ def _steps(predicted: pa.Array, column: Any, name: str) -> tuple[pa.Array, pa.Ar
     if pc.any(apart).as_py():
         row = pc.index(apart, True).as_py()
         raise DataError(
-            f"label column {name!r} has {len(right[row])} labels in a row of {len(predicted_steps[row])} steps; each"
-            " step needs one label"
+            f"label column {name!r} has {counted(len(right[row]), 'label')} in a row of"
+            f" {counted(len(predicted_steps[row]), 'step')}; each step needs one label"
         )
     return right.flatten(), predicted_steps.flatten()
 

@@ -84,7 +84,7 @@ def _refuse_inexact(keys: Keys, column: pa.Array, other: Keys) -> None:
     if pc.any(inexact).as_py():
         value = doubles[pc.index(inexact, True).as_py()].as_py()
         raise DataError(
-            f"{keys.described} holds {value!r}, a float so large that it may be any of several integers of"
+            f"{keys.described} contains {value!r}, a float so large that it may be any of several integers of"
             f" {other.described}; write it as integers"
         )
 
@@ -195,7 +195,7 @@ def _read(cells: pa.Array, arrow_type: pa.DataType, untyped: Keys, typed: Keys) 
             cell, value = cells[index].as_py(), read[index].as_py()
             if np.isfinite(value) and Decimal(cell) != Decimal(value):
                 raise DataError(
-                    f"{untyped.described} holds {cell!r}, which no {arrow_type} of {typed.described} equals; write both"
-                    " as integers or text"
+                    f"{untyped.described} contains {cell!r}, which no {arrow_type} of {typed.described} equals; write"
+                    " both as integers or text"
                 )
     return read

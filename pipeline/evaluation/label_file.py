@@ -80,7 +80,7 @@ class LabelTable:
         if len(duplicates):
             value = self._keys.column[pc.index(keys, duplicates.field("values")[0]).as_py()]
             raise DataError(
-                f"{self._file.path}: column {self._file.on!r} holds a key twice ({str(value)!r}), so its label is"
+                f"{self._file.path}: column {self._file.on!r} contains a key twice ({str(value)!r}), so its label is"
                 " ambiguous; remove one of the rows"
             )
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..arrays import to_numpy
-from ..errors import DataError, one_line
+from ..errors import DataError, listed, one_line
 from ..plain import exact_below, is_text, plain
 
 _YES = {"true", "1", "yes", "1.0"}
@@ -43,17 +43,19 @@ def label_indices(column: Any, labels: Sequence[Any], name: str) -> tuple[NDArra
         try:
             found = find(value, arrow_type)
         except _SeveralError as error:
-            raise DataError(f"label column {name!r} ({arrow_type}) holds {value!r}, which {error}") from error
+            raise DataError(f"label column {name!r} ({arrow_type}) contains {value!r}, which {error}") from error
         if len(found) == 1:
             return found[0]
         if found:
             both = " and ".join(repr(labels[at]) for at in found[:2])
             raise DataError(
-                f"label column {name!r} ({arrow_type}) holds {value!r}, which could be {both}; write it as text"
+                f"label column {name!r} ({arrow_type}) contains {value!r}, which could be {both}; write it as text"
             )
         if value == "":
             return _NONE
-        raise DataError(f"label column {name!r} holds {value!r}, which is not a label; the labels are {_shown(labels)}")
+        raise DataError(
+            f"label column {name!r} contains {value!r}, which is not a label; the labels are {_shown(labels)}"
+        )
 
     return _mapped(column, convert, name, f"the labels are {_shown(labels)}")
 
@@ -71,7 +73,7 @@ def binary_truths(columns: Sequence[Any], names: Sequence[str]) -> tuple[NDArray
             truth = _yes_or_no(value)
             if truth is None and value != "":
                 raise DataError(
-                    f"label column {name!r} holds {value!r}, which is neither yes (1, true) nor no (0, false)"
+                    f"label column {name!r} contains {value!r}, which is neither yes (1, true) nor no (0, false)"
                 )
             return _NONE if truth is None else int(truth)
 
@@ -99,7 +101,7 @@ def true_numbers(column: Any, name: str) -> tuple[NDArray[np.float64], Known]:
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         raise DataError(
-            f"label column {name!r} holds {values[infinite[0]]}; a true value must be a finite number or null"
+            f"label column {name!r} contains {values[infinite[0]]}; a true value must be a finite number or null"
         )
     return values, ~np.isnan(values)
 
@@ -217,4 +219,4 @@ def _yes_or_no(value: Any) -> bool | None:
 
 
 def _shown(labels: Sequence[Any]) -> str:
-    return ", ".join(map(repr, list(labels)[:8]))
+    return listed(labels, 8)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...schemas.run import PartitionRecord, PartRecord, Receipt, RunManifest
-from ..errors import PartitionError, one_line
+from ..errors import PartitionError, counted, listed, one_line
 from ..inputs.discover import is_unchanged
 from ..inputs.formats import recorded_format
 from ..nested import converted, equal, take_rows
@@ -99,7 +99,7 @@ def _verify_range(record: PartitionRecord, receipts: list[Receipt], bundle: str,
             verdict.problems.append(f"{part.target}: was scored by a bundle other than the one in {MANIFEST}")
             return False
         if mark.source != record.source:
-            verdict.problems.append(f"{part.target}: holds rows of {mark.source}, not of {record.source}")
+            verdict.problems.append(f"{part.target}: contains rows of {mark.source}, not of {record.source}")
             return False
         if (mark.first_row, receipt.last) != (row, index == len(receipts) - 1):
             verdict.problems.append(f"{part.target}: its rows do not follow those of the part before it")
@@ -122,7 +122,9 @@ def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | 
     verdict.rows_scored += receipt.rows_scored
     verdict.rows_rejected += receipt.rows_rejected
     if receipt.rows_in != receipt.rows_scored + receipt.rows_rejected:
-        verdict.problems.append(f"{name}: {receipt.rows_in} rows in are not the sum of rows scored and rejected")
+        verdict.problems.append(
+            f"{name}: the number of rows in, {receipt.rows_in:,}, is not the sum of rows scored and rejected"
+        )
     recorded = (
         *(part.receipt, part.split, part.last, part.out_of_bounds),
         *(part.rows_in, part.rows_scored, part.rows_rejected, part.rejects is not None),
@@ -139,7 +141,9 @@ def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | 
         verdict.problems.append(one_line(error))
         return None
     if rows != receipt.rows_scored:
-        verdict.problems.append(f"{name}: holds {rows} rows, but its receipt says {receipt.rows_scored}")
+        verdict.problems.append(
+            f"{name}: contains {counted(rows, 'row')}, but its receipt says {receipt.rows_scored:,}"
+        )
     return receipt
 
 
@@ -166,7 +170,8 @@ def _verify_rejects(store: Store, name: str, receipt: Receipt, verdict: Verdict)
         return None
     if len(numbers) != receipt.rows_rejected:
         verdict.problems.append(
-            f"{rejects_name(name)}: holds {len(numbers)} rows, but the receipt of {name} says {receipt.rows_rejected}"
+            f"{rejects_name(name)}: contains {counted(len(numbers), 'row')}, but the receipt of {name} says"
+            f" {receipt.rows_rejected:,}"
         )
     return set(numbers)
 
@@ -206,7 +211,7 @@ def _verify_keys(store: Store, record: PartitionRecord, receipt: Receipt, reject
         return
     verdict.keys_compared += 1
     if not same:
-        verdict.problems.append(f"{', '.join(targets)}: the keys are not those of {record.source} in the same order")
+        verdict.problems.append(f"{listed(targets)}: the keys are not those of {record.source} in the same order")
 
 
 def _batches(store: Store, name: str, columns: list[str]) -> Iterator[pa.RecordBatch]:

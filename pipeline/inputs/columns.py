@@ -88,7 +88,7 @@ def _header_hint(schema: pa.Schema, features: Sequence[Feature], text: Collectio
     for delimiter, written in ((";", ";"), ("\t", "\\t"), ("|", "|")):
         if len(names) == 1 and delimiter in names[0]:
             return f'; the header is one column: set the delimiter in the job file, [csv] delimiter = "{written}"'
-    shown = ", ".join(repr(name) for name in names[:4]) + (" …" if len(names) > 4 else "")
     return (
-        f"; the first row is {shown}: if that is not a header, name the columns in the job file, [csv] columns = [...]"
+        f"; the first row is {listed(names, 4)}: if that is not a header, name the columns in the job file, [csv]"
+        " columns = [...]"
     )

@@ -13,7 +13,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import PartitionError, one_line
+from ..errors import PartitionError, counted, one_line
 from ..storage.plain_files import require_plain
 from .entries import num_entries
 from .footer import Group, check_chunks, check_counts, inconsistent_footer, read_groups
@@ -160,7 +160,9 @@ class ParquetSource:
             if left:
                 more = "fewer" if left > 0 else "more"
                 where = f"row group {groups[0]}" if len(groups) == 1 else f"row groups {groups[0]} to {groups[-1]}"
-                raise inconsistent_footer(self.name, f"{where} should have {rows:,} rows, but {more} can be read")
+                raise inconsistent_footer(
+                    self.name, f"{where} should have {counted(rows, 'row')}, but {more} can be read"
+                )
             if not self._table.flat and leaves:  # one row group with only lists: compare the values of the first leaf
                 assert self._groups is not None, "row groups are read before rows"
                 _compare_entries(self._groups[groups[0]], groups[0], leaves[0], entries, self.name)
@@ -286,7 +288,8 @@ def _compare_entries(group: Group, number: int, leaf: Leaf, entries: int, name: 
     if values != entries:
         raise inconsistent_footer(
             name,
-            f"column {leaf.path!r} of row group {number} declares {values:,} values, but its rows have {entries:,}",
+            f"column {leaf.path!r} of row group {number} declares {counted(values, 'value')}, but its rows have"
+            f" {entries:,}",
         )
 
 

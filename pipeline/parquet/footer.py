@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import pyarrow.parquet as pq
 
-from ..errors import PartitionError
+from ..errors import PartitionError, counted
 from .thrift import Wanted, read_struct
 
 #: The number of values of a page has 31 bits, and no writer makes row groups with more rows.
@@ -55,10 +55,10 @@ def check_counts(metadata: pq.FileMetaData, name: str) -> None:
     groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     for number, rows in enumerate(groups):
         if not 0 <= rows <= MOST_GROUP_ROWS:
-            raise inconsistent_footer(name, f"row group {number} declares {rows:,} rows")
+            raise inconsistent_footer(name, f"row group {number} declares {counted(rows, 'row')}")
     if metadata.num_rows != sum(groups):
         raise inconsistent_footer(
-            name, f"it declares {metadata.num_rows:,} rows, but its row groups have {sum(groups):,}"
+            name, f"it declares {counted(metadata.num_rows, 'row')}, but its row groups have {sum(groups):,}"
         )
 
 
@@ -121,7 +121,7 @@ def check_chunks(
     Raises:
         PartitionError: names the file, the column and the row group.
     """
-    counted = [leaf for leaf in leaves if leaf in flat] or sorted(flat)
+    flat_leaves = [leaf for leaf in leaves if leaf in flat] or sorted(flat)
     for number, group in enumerate(groups):
         for leaf in leaves:
             chunk = group.chunks[leaf]
@@ -137,12 +137,12 @@ def check_chunks(
                     f" to {chunk.unpacked:,}, which would fill the memory; write the file again",
                     partition=name,
                 )
-        for leaf in counted:
+        for leaf in flat_leaves:
             values = group.chunks[leaf].values
             if values != group.num_rows and not group.chunks[leaf].encrypted:
                 raise inconsistent_footer(
-                    name, f"row group {number} declares {group.num_rows:,} rows, but its column {paths[leaf]!r} has"
-                    f" {values:,}"
+                    name, f"row group {number} declares {counted(group.num_rows, 'row')}, but its column"
+                    f" {paths[leaf]!r} has {values:,}"
                 )  # fmt: skip
 
 

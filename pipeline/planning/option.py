@@ -22,9 +22,10 @@ class Option:
     `choices`: the allowed values, instead of `parse`. `number`: the value is an integer, which `parse` accepts as well
     as text. `switch`: `--name/--no-name`. `multiple`: may be repeated; a list in a job file. `default`: as a user would
     write it; None where there is none, and `shown_default` describes what applies then. `path`: relative to the job
-    file, if it is in one. `part`, `field`: where the value is stored; `field` defaults to the name of the option.
-    `effect`: of another value on existing parts. `mark`: the value as an entry of the fingerprint, None where it is
-    off, so that a new option makes no part out of date. `recorded`: the value in run.json.
+    file, if it is in one. `needs_text`: an empty text in a job file is refused, as it is for a path. `part`, `field`:
+    where the value is stored; `field` defaults to the name of the option. `effect`: of another value on existing parts.
+    `mark`: the value as an entry of the fingerprint, None where it is off, so that a new option makes no part out of
+    date. `recorded`: the value in run.json.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Option:
     multiple: bool = False
     required: bool = False
     path: bool = False
+    needs_text: bool = False
     default: str | bool | None = None
     shown_default: str = ""
     part: Part = "job"

@@ -161,6 +161,7 @@ OPTIONS = (
         group="Computing",
         help="Device for the model.",
         metavar="auto|cpu|cuda|cuda:1",
+        needs_text=True,
         default="auto",
         effect="last bits",
     ),
@@ -284,6 +285,7 @@ OPTIONS = (
         group="Run",
         help="Name of the run in its log and run.json.",
         metavar="ID",
+        needs_text=True,
         shown_default="a random one",
     ),
     Option(

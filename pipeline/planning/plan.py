@@ -14,7 +14,7 @@ import pyarrow as pa
 from ...schemas.bundle import BundleManifest
 from ..bundle import stages
 from ..bundle.columns import check_options, output_fields
-from ..errors import ColumnError, OutputError, PartitionError, UsageError, repeated
+from ..errors import ColumnError, OutputError, PartitionError, UsageError, listed, repeated
 from ..inputs.columns import check_columns
 from ..inputs.cut import SplitRange
 from ..inputs.discover import Discovery, refuse_path
@@ -283,8 +283,9 @@ def _keys(partition: Partition, schema: pa.Schema, features: set[str], options: 
         wanted = [name for name in options.keys if name in times or name not in dict(partition.hive)]
     for name in wanted:
         if name not in times:
-            available = ", ".join(repr(name) for name in list(times)[:8])
-            raise ColumnError(f"{partition.name}: key column {name!r} is missing; the columns are {available}")
+            raise ColumnError(
+                f"{partition.name}: key column {name!r} is missing; the columns are {listed(list(times), 8)}"
+            )
         if times[name] > 1:
             raise ColumnError(
                 f"{partition.name}: column {name!r} appears {repeated(times[name])} and cannot be carried through;"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from ...schemas.run import RunManifest
-from ..errors import OutputLockedError, ScorelineError, StorageError
+from ..errors import OutputLockedError, ScorelineError, StorageError, counted
 from ..events import Emitter
 from ..options import ScoreJob
 from ..outputs.lock import lock_output
@@ -74,9 +74,10 @@ def check_parts_exist(store: Store, ledger: Ledger) -> None:
     parts = [part.target for parts in ledger.parts.values() for part in parts]
     gone = [name for name in parts if store.kind(name) != "file"]
     if gone:
+        missing = "is missing" if len(gone) == 1 else "are missing"
         raise StorageError(
-            f"{len(gone)} of {len(parts)} parts are missing from {str(store.root)!r}, first {gone[0]!r}: the output was"
-            " changed during the run; run the same command again"
+            f"{len(gone):,} of {counted(len(parts), 'part')} {missing} from {str(store.root)!r}, first {gone[0]!r}: the"
+            " output was changed during the run; run the same command again"
         )
 
 

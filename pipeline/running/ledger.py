@@ -15,7 +15,7 @@ import pyarrow as pa
 from ...schemas.run import BundleRecord, HeadRecord, PartitionRecord, PartRecord, RunManifest, StageTotals
 from ..bundle import stages
 from ..bundle.bundle import Bundle
-from ..errors import PartitionError, RowsRejectedError
+from ..errors import PartitionError, RowsRejectedError, counted
 from ..options import ScoreJob
 from ..outputs.assemble import described, reasons_of
 from ..planning.fingerprint import recorded_options
@@ -112,9 +112,8 @@ class Ledger:
             where = (
                 f"{first['source']}: row {first['row_number']}: {described(first)}; " if first else self._kept_rejects()
             )
-            rows = "row" if self.rejected == 1 else "rows"
             raise RowsRejectedError(
-                f"{where}{self.rejected} {rows} rejected, {budget} allowed; fix the input, or allow more with"
+                f"{where}{counted(self.rejected, 'row')} rejected, {budget} allowed; fix the input, or allow more with"
                 " --max-rejects 100 or 1%"
             )
 

@@ -72,8 +72,8 @@ class Writer:
         finished = Finished(
             part=part, planned=end.planned, split=split, out_of_bounds=self._out_of_bounds, times=self._times
         )
+        self._publisher.submit(finished, share)  # where it raises, the part is discarded with this writer
         self._part, self._times, self._out_of_bounds = None, StageTimes(), 0
-        self._publisher.submit(finished, share)
 
     def _fail(self, planned: PlannedPartition, split: int, error: PartitionError) -> None:
         """Record a failed partition and discard its current split; later ones are not begun, and the run goes on."""

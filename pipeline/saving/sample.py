@@ -99,7 +99,7 @@ def golden_rows(sample: Sample, features: Sequence[Feature]) -> Sample:
     checked = check_batch(sample.batch, features)
     good = np.arange(sample.batch.num_rows) if checked.kept is None else checked.kept
     if not len(good):
-        raise BundleError(f"none of the {sample.num_given} sample rows has a value in every feature")
+        raise BundleError(f"no row of the sample has a value in every feature (rows: {sample.num_given:,})")
     indices = good[evenly_spaced(len(good), MOST_ROWS)]
     return Sample(
         batch=sample.batch.take(pa.array(indices)),
@@ -125,7 +125,7 @@ def expected_columns(expected: Any, manifest: BundleManifest, sample: Sample) ->
         given = _given_columns(expected, manifest.heads, list(fields))
         lengths = {len(values) for values in given.values()}
         if lengths != {sample.num_given}:
-            raise BundleError(f"expected has {min(lengths)} rows, but the sample has {sample.num_given}")
+            raise BundleError(f"expected has {counted(min(lengths), 'row')}, but the sample has {sample.num_given:,}")
         return {
             name: pc.take(
                 pa.array(values) if isinstance(values, np.ndarray) else values, pa.array(sample.indices)

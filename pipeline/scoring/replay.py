@@ -11,7 +11,7 @@ from torch import Tensor
 from ..bundle.columns import output_fields
 from ..bundle.golden import WIDER, GoldenRows, Raw, compare
 from ..bundle.heads import head_fields
-from ..errors import BundleError, GoldenMismatchError, ModelFailedError, ScorelineError, one_line
+from ..errors import BundleError, GoldenMismatchError, ModelFailedError, ScorelineError, counted, one_line
 from ..features.kinds import kind_of
 from ..inputs.columns import check_columns
 from ..model.modes import pinned
@@ -78,7 +78,7 @@ def replay(loaded: LoadedBundle, golden: GoldenRows) -> GoldenReport:
     """
     manifest = loaded.manifest
     if golden.features.num_rows != manifest.golden.rows:
-        raise BundleError(f"golden.parquet has {golden.features.num_rows} rows, not {manifest.golden.rows}")
+        raise BundleError(f"golden.parquet has {counted(golden.features.num_rows, 'row')}, not {manifest.golden.rows}")
     try:
         check_columns(golden.features.schema, manifest.features, text=(), source="golden.parquet")
         raw, decoded = raw_and_columns(loaded, golden.features)

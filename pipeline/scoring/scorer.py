@@ -19,7 +19,7 @@ from ..bundle.bundle import Bundle, open_bundle
 from ..bundle.columns import key_names, output_fields
 from ..bundle.golden import GoldenRows, read_golden
 from ..bundle.layers import HiddenColumn, hidden_columns
-from ..errors import BundleError, ColumnError, RowsRejectedError, UsageError, one_line
+from ..errors import BundleError, ColumnError, RowsRejectedError, UsageError, counted, one_line
 from ..frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_views
 from ..graph.interpreter import GraphModel, shapes
 from ..inputs.columns import check_columns
@@ -334,7 +334,8 @@ def _refuse_rejects(rejects: pa.Table, num_rows: int, advice: str) -> None:
     if rejects.num_rows:
         first = reasons_of(rejects)[0].as_py()
         raise RowsRejectedError(
-            f"row {first['row_number']}: {described(first)} ({rejects.num_rows} of {num_rows} rows cannot be scored);"
+            f"row {first['row_number']}: {described(first)} ({rejects.num_rows:,} of"
+            f" {counted(num_rows, 'row')} cannot be scored);"
             f" {advice}"
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from ...schemas.heads import Head, Label
-from ..errors import BundleError, counted, shape_text
+from ..errors import BundleError, counted, listed, shape_text
 from ..records import Lists, Sequences
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Task(ABC, Generic[HeadT]):
         if shape not in fits:
             allowed = " or ".join(shape_text(("rows", *fit[1:])) for fit in sorted(fits))
             raise BundleError(
-                f"the model's output has the shape {shape_text(shape)} for {rows} rows, but {self.name} with"
+                f"the model's output has the shape {shape_text(shape)} for {counted(rows, 'row')}, but {self.name} with"
                 f" {self.counted_outputs} takes {allowed}; {self.width_hint}"
             )
 
@@ -243,5 +243,4 @@ def split_members(raw: Tensor, ensemble: Ensemble | None, num_members: int) -> T
 
 def some_numbers(numbers: Sequence[float]) -> str:
     """The first few numbers for a line of text, and how many more there are."""
-    shown = ", ".join(f"'{number:g}'" for number in numbers[:6])
-    return shown + (f" and {len(numbers) - 6} more" if len(numbers) > 6 else "")
+    return listed([f"{number:g}" for number in numbers])

@@ -56,6 +56,9 @@ class TestKeys:
         with pytest.raises(ColumnError) as error:
             key_names(schema, ["a"], ColumnOptions(keys=("id", "nope")))
         assert str(error.value) == "key column 'nope' is missing; the columns are 'id', 'a', 'day', 'b', 'note'"
+        wide = pa.schema([(f"c{number}", F64) for number in range(1010)])
+        with pytest.raises(ColumnError, match=r"'c6', 'c7' and 1,002 more$"):
+            key_names(wide, ["c0"], ColumnOptions(keys=("nope",)))
         twice = schema.append(schema.field("id"))
         with pytest.raises(ColumnError, match=r"^column 'id' appears twice and cannot be carried through$"):
             key_names(twice, ["a", "b"], ColumnOptions())

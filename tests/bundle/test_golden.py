@@ -119,6 +119,15 @@ def test_a_label_may_differ_where_the_scores_tie() -> None:
         compare(golden(), **by(RAW, prediction=pa.array(["y", "y", "x"])))
 
 
+def test_a_single_golden_row() -> None:
+    """Is counted in the singular."""
+    row = golden().features.slice(0, 1)
+    columns = {name: column.slice(0, 1) for name, column in golden().columns.items()}
+    one = GoldenRows(features=row, raw={"output": RAW[:1]}, columns=columns)
+    with pytest.raises(GoldenMismatchError, match=r"expected 'x', got 'y' \(1 of 1 row\)"):
+        compare(one, {"output": RAW[:1]}, {**columns, "prediction": pa.array(["y"])})
+
+
 def test_missing_columns_and_other_types_are_named() -> None:
     """And other shapes."""
     with pytest.raises(GoldenMismatchError, match="'probability'"):

@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scoreline.pipeline.errors import OutputError, PartitionError, UsageError
+from scoreline.pipeline.evaluation.calibrate import calibrate
+from scoreline.pipeline.options import ScoreJob
 from sklearn import metrics as skm
 from torch import nn
 
@@ -146,7 +149,7 @@ def test_what_cannot_be_calibrated(tmp_path: Path, scoreline: Command) -> None:
     for bundle, words, message in (
         ("r", ["--label", "n"], "returns no probabilities"),
         ("m", ["--label", "y", "--method", "platt"], "multiclass takes a temperature"),
-        ("m", ["--label", "w"], "holds 'what', which is not a label"),
+        ("m", ["--label", "w"], "contains 'what', which is not a label"),
         ("m", ["--label", "gone"], "'gone' is missing"),
         ("m", ["--label", "y", "--label", "w"], "takes 1 --label"),
         ("b", ["--label", "y"], "that every row has, or that no row has, cannot be calibrated"),
@@ -200,3 +203,85 @@ def test_inverted_labels_and_votes_are_refused(tmp_path: Path, scoreline: Comman
     for bundle, message in (("b", "the labels contradict the scores"), ("v", "that votes returns shares")):
         words = ["--bundle", tmp_path / bundle, "--input", tmp_path / "l.parquet", "--label", "y", tmp_path / "c"]
         assert message in scoreline("calibrate", *words).message
+
+
+class Sums(nn.Module):
+    """The log-odds of each head: the sum of the features, which is NaN above a thousand."""
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        total = x.sum(dim=1, keepdim=True)
+        odds = torch.where(total > 1000, torch.nan, total)
+        return {"a": odds, "b": -odds}
+
+
+@pytest.fixture
+def two_heads(tmp_path: Path) -> Path:
+    """A bundle with two binary heads."""
+    tasks = {name: Binary(["no", "yes"], output=name) for name in "ab"}
+    save_bundle(tmp_path / "b", Sums(), features=NAMES, task=tasks, sample=X)
+    return tmp_path / "b"
+
+
+def job(bundle: Path, data: Path) -> ScoreJob:
+    """What is used of a job."""
+    return ScoreJob(bundle=str(bundle), input=str(data), output="", run_id="", device="cpu")
+
+
+def labelled_rows(rows: int = 400) -> pd.DataFrame:
+    """Rows with labels that follow the sum of the features, at another slope."""
+    frame = data(rows, 5)
+    odds = frame[NAMES].to_numpy().sum(axis=1) / 3
+    return frame.assign(y=np.where(np.random.default_rng(1).random(rows) < 1 / (1 + np.exp(-odds)), "yes", "no"))
+
+
+def test_rows_that_are_skipped(two_heads: Path, tmp_path: Path) -> None:
+    """Without a label, rejected, or without a score: the others keep their labels, and are fitted alone."""
+    frame = labelled_rows()
+    frame.loc[[0, 7], "y"] = None
+    frame.loc[[3, 9, 200], NAMES[0]] = np.nan
+    frame.loc[50, NAMES[0]] = 5000.0
+    frame.to_parquet(tmp_path / "l.parquet", index=False)
+    seen: list[int] = []
+    found = calibrate(job(two_heads, tmp_path / "l.parquet"), ["y"], str(tmp_path / "c"), head="a", advance=seen.append)
+    assert (found.rows, found.skipped, sum(seen)) == (394, 6, 400)
+    kept = frame.drop([0, 7, 3, 9, 200, 50])
+    odds = kept[NAMES].to_numpy(np.float32).sum(axis=1).astype(np.float64)
+    theirs = calibrated_by_sklearn(odds, (kept["y"] == "yes").to_numpy(), "platt")
+    assert found.numbers == f"slope {-theirs.a_:.4g} intercept {-theirs.b_:.4g}"
+
+
+def test_one_of_two_heads(two_heads: Path, tmp_path: Path) -> None:
+    """The other keeps its probabilities; without a name, it is not known which is meant."""
+    labelled_rows().to_parquet(tmp_path / "l.parquet", index=False)
+    given = job(two_heads, tmp_path / "l.parquet")
+    with pytest.raises(UsageError, match="--head must be one of a, b"):
+        calibrate(given, ["y"], str(tmp_path / "c"))
+    found = calibrate(given, ["y"], str(tmp_path / "c"), head="a")
+    before, after = (Scorer.load(path, device="cpu").score_frame(X) for path in (two_heads, tmp_path / "c"))
+    assert (before["b_probability"] == after["b_probability"]).all()
+    assert (before["a_probability"] != after["a_probability"]).any()
+    assert found.after.log_loss < found.before.log_loss
+
+
+@pytest.mark.parametrize("kind", ["the same", "a link", "a file"])
+def test_where_it_cannot_be_written(two_heads: Path, tmp_path: Path, kind: str) -> None:
+    """Is known before a row is read."""
+    out = tmp_path / "c"
+    if kind == "a link":
+        out.symlink_to(two_heads)
+    elif kind == "a file":
+        out.write_text("mine")
+    else:
+        out = two_heads
+    with pytest.raises(OutputError if kind == "a file" else UsageError):
+        calibrate(job(two_heads, tmp_path / "gone.parquet"), ["y"], str(out), head="a")
+
+
+def test_a_file_that_cannot_be_read(two_heads: Path, tmp_path: Path) -> None:
+    """Its rows would be left out silently."""
+    (tmp_path / "data").mkdir()
+    labelled_rows().to_parquet(tmp_path / "data" / "a.parquet", index=False)
+    (tmp_path / "data" / "b.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(PartitionError, match=r"^b\.parquet: "):
+        calibrate(job(two_heads, tmp_path / "data"), ["y"], str(tmp_path / "c"), head="a")
+    assert not (tmp_path / "c").exists()

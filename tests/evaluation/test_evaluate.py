@@ -134,7 +134,7 @@ def test_labels_from_another_file(tmp_path: Path, scoreline: Command, suffix: st
     result = scoreline(
         "evaluate", tmp_path / "out", "--label", "y", "--labels", tmp_path / "doubled.parquet", "--on", "id"
     )
-    assert (result.code, "holds a key twice" in result.message) == (65, True)
+    assert (result.code, "contains a key twice" in result.message) == (65, True)
 
 
 def test_what_cannot_be_evaluated(tmp_path: Path, scoreline: Command) -> None:
@@ -143,8 +143,8 @@ def test_what_cannot_be_evaluated(tmp_path: Path, scoreline: Command) -> None:
     run(scoreline, tmp_path, X.assign(y="maybe", n=None))
     for words, message, code in (
         (["--label", "w"], "its keys are y, n", 2),
-        (["--label", "y"], "holds 'maybe', which is not a label; the labels are 'no', 'yes'", 65),
-        (["--label", "n"], "none of 400 rows has a label", 65),
+        (["--label", "y"], "contains 'maybe', which is not a label; the labels are 'no', 'yes'", 65),
+        (["--label", "n"], "no row has a label in 'n' (rows read: 400)", 65),
         (["--label", "y", "--label", "n"], "takes 1 --label", 2),
         (["--label", "y", "--head", "x"], "--head must be one of output", 2),
         (["--label", "y", "--labels", "f.csv"], "must be used together", 2),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -209,6 +210,21 @@ def test_floats_that_may_be_several_integers(left: pa.Array, right: pa.Array) ->
     """pandas and DuckDB treat 2^53 + 1 as equal to 2^53.0; here they are refused."""
     with pytest.raises(DataError, match="a float so large that it may be any of several integers"):
         comparable(Keys(column=left, name="k", where="l"), Keys(column=right, name="k", where="r"))
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "indices"),
+    [
+        (pa.array([0, -1, 5, None]), pa.array([0, 5], pa.uint64()), [0, None, 1, None]),
+        (pa.array([-0.0, np.nan, 1.5]), pa.array([0.0, np.nan, 1.5]), [0, None, 2]),
+        (pa.array([-5, 0], pa.duration("s")), pa.array([0, -5 * 10**9], pa.duration("ns")), [1, 0]),
+    ],
+    ids=["signed and unsigned", "zeros and NaN", "before zero"],
+)
+def test_keys_around_zero(left: pa.Array, right: pa.Array, indices: list[int | None]) -> None:
+    """Equal as numbers are; a row without a key, or with NaN, is never found."""
+    one, other = comparable(Keys(column=left, name="k", where="l"), Keys(column=right, name="k", where="r"))
+    assert pc.index_in(one, value_set=other, skip_nulls=True).to_pylist() == indices
 
 
 def cells() -> Iterator[Any]:

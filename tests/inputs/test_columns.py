@@ -129,7 +129,11 @@ class TestMissing:
     def test_a_file_without_a_header(self) -> None:
         """Up to four cells of its first row are shown."""
         advice = ": if that is not a header, name the columns in the job file, [csv] columns = [...]"
-        for cells, shown in ((["1", "2"], "'1', '2'"), (list("12345"), "'1', '2', '3', '4' …")):
+        for cells, shown in (
+            (["1", "2"], "'1', '2'"),
+            (["1;2", "3"], "'1;2', '3'"),  # the delimiter is right
+            (list("12345"), "'1', '2', '3', '4' and 1 more"),
+        ):
             message = refused(pa.schema([(cell, pa.string()) for cell in cells]), [A], text=set(cells))
             assert message == f"feature column 'a' is missing; the first row is {shown}{advice}"
 

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from conftest import Example, Result
+from scoreline import Multiclass, save_bundle
 
 Command = Callable[..., Result]
 
@@ -105,3 +107,21 @@ def test_check_shows_the_columns_of_a_job(scoreline: Command, iris: Example, tmp
     assert result.code == 0, result.err
     assert "hidden_" in result.out
     assert "top_2_probability" in result.out
+
+
+def test_long_lists_are_cut(scoreline: Command, tmp_path: Path) -> None:
+    """Features, layers, labels and keys, each with the number of the others; JSON has the same lines."""
+    names = [f"f{number}" for number in range(9)]
+    layers = [nn.Linear(9, 9) for _ in range(15)]
+    rows = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 9)), columns=names)
+    save_bundle(tmp_path / "b", nn.Sequential(*layers), features=names, task=Multiclass(list("stuvwxyz!")), sample=rows)
+    keys = {f"k{number}": ["x"] for number in range(8)}
+    rows.head(1).assign(**keys).to_csv(tmp_path / "in.csv", index=False)
+    result = scoreline("check", "--bundle", tmp_path / "b", "--input", tmp_path / "in.csv")
+    assert result.code == 0, result.err
+    lines = [" ".join(line.split()) for line in result.out.splitlines()]
+    assert "features 9: 'f0', 'f1', 'f2', 'f3', 'f4', 'f5' and 3 more" in lines
+    assert [line for line in lines if line.startswith("shape")][-2:] == ["shape 11 → [rows, 9]", "shape and 3 more"]
+    assert any(line.endswith("labels in output order: 's', 't', 'u', 'v', 'w', 'x' and 3 more") for line in lines)
+    assert "keys 'k0', 'k1', 'k2', 'k3', 'k4', 'k5' and 2 more" in lines
+    assert "first 1 row of in.csv: 0 rejected" in lines

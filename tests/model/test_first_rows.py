@@ -144,3 +144,14 @@ def test_blocks_scored_in_any_order(blocks: list[int], fails: list[bool], order:
                 block.add(failed)
         else:
             block.add(failed)
+
+
+def test_first_rows_are_settled_once_all_eight_were_announced() -> None:
+    """In blocks of any size; before, another flow cannot know whether its rows are among them."""
+    first = FirstRows()
+    assert not first.settled
+    assert [(one.start, one.count) for one in (first.announce(0), first.announce(7))] == [(0, 0), (0, 7)]
+    assert not first.settled
+    last = first.announce(5)
+    assert (first.settled, last.start, last.count) == (True, 7, 1)
+    assert first.announce(5).count == 0

@@ -53,6 +53,17 @@ class TestForward:
         assert [list(given) for given in model.calls[1]] == [["b", "a"]]
         assert call_model(model, inputs, "dict") is X
 
+    def test_a_model_that_changes_its_dict(self) -> None:
+        """Gets one of its own, since others need the inputs as well."""
+
+        class Pops(nn.Module):
+            def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+                return inputs.pop("a")
+
+        inputs = {"a": SCORES, "b": X}
+        assert call_model(Pops(), inputs, "dict") is SCORES
+        assert list(inputs) == ["a", "b"]
+
     @pytest.mark.parametrize("function", [lambda x: x.sum(dim=1).squeeze(), lambda x: x.sum(dim=1)])
     def test_a_single_row(self, function: Any) -> None:
         """It is passed twice, so that a model that squeezes keeps its rows; one result is returned."""

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import StoppedError
-from scoreline.pipeline.model.passes import Passes, in_row_order, num_rows, pad, padded_widths, size
+from scoreline.pipeline.model.passes import Passes, in_row_order, num_rows, pad, padded_widths, real_steps, size
 from scoreline.pipeline.records import Sequences
 from scoreline.schemas.inputs import ImageInput, SequenceInput, TableInput
 
@@ -47,6 +47,24 @@ def test_padding() -> None:
     assert pad(rows, 3, 7).tolist() == [[1, 2, 7], [7, 7, 7], [3, 7, 7]]
     wide = Sequences(values=torch.arange(6.0).reshape(3, 2), offsets=rows.offsets)
     assert pad(wide, 2, 0).tolist() == [[[0, 1], [2, 3]], [[0, 0], [0, 0]], [[4, 5], [0, 0]]]
+
+
+def test_padding_of_lists_without_steps() -> None:
+    """If all are empty, there is no value to select."""
+    assert pad(sequences([[], [], []]), 2, 7).tolist() == [[7, 7]] * 3
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 60))
+def test_padding_is_removed_again(lengths: list[int], pass_rows: int) -> None:
+    """From what a model returns for each step: only the real ones are left, row by row."""
+    lists = [[100 * row + step for step in range(length)] for row, length in enumerate(lengths)]
+    for one in Passes([TOKENS], pass_rows=pass_rows).cut({"t": sequences(lists)}):
+        returned = torch.stack([one.arguments["t"], -one.arguments["t"]], dim=2)
+        found = real_steps(returned, one)
+        assert isinstance(one.positions, torch.Tensor)
+        assert lists_of(found) == [[[value, -value] for value in lists[row]] for row in one.positions.tolist()]
+        assert found.on_host is None
 
 
 @settings(max_examples=30)
@@ -118,6 +136,17 @@ def test_two_sequences_are_padded_each_to_its_own_width() -> None:
     assert set(cut) == {(2, 10), (1, 12)}
     assert cut[2, 10].arguments["u_mask"].tolist() == [9, 10]
     assert cut[2, 10].width == 1
+
+
+def test_rows_of_two_sequences_are_sorted_by_both_widths() -> None:
+    """By the first, then by the second, then in their order, so that there is one pass for each pair of widths."""
+    other = SequenceInput(name="u", columns=["u"], longest=40, mask="lengths")
+    widths = [(2, 1), (2, 3), (2, 1), (1, 3), (1, 1), (2, 3)]
+    inputs = {"t": sequences([[1] * t for t, _ in widths]), "u": sequences([[1] * u for _, u in widths])}
+    cut = list(Passes([TOKENS, other], pass_rows=100).cut(inputs))
+    assert [one.positions.tolist() for one in cut if isinstance(one.positions, torch.Tensor)] == [
+        [4], [3], [0, 2], [1, 5],
+    ]  # fmt: skip
 
 
 def test_a_run_that_ends_stops_at_the_next_pass() -> None:

@@ -13,11 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import OutputError
 from scoreline.pipeline.options import ColumnOptions, ScoreJob
-from scoreline.pipeline.outputs.receipt import file_digest
-from scoreline.pipeline.outputs.store import Store
+from scoreline.pipeline.outputs.manifest import encode_manifest
+from scoreline.pipeline.outputs.receipt import file_digest, read_receipt
+from scoreline.pipeline.outputs.store import MANIFEST, Store
 from scoreline.pipeline.planning.existing import ExistingParts, recorded_parts, scan_output
 from scoreline.pipeline.records import Partition
+from scoreline.schemas.run import PartRecord, Receipt
 
+from planned_runs import ledger, plan
+from planned_runs import part as planned_part
 from receipts import DIGEST, fingerprint_of, receipt_of, write_part
 
 A = Partition(path="/data/a.parquet", name="a.parquet", size=10, mtime_ns=20, format="parquet")
@@ -127,6 +131,8 @@ def test_rejects(scan: Scan, out: Path) -> None:
     assert (record.rejects, record.rows_rejected) == ("_rejects/a.arrow", 1)
     rejects.write_bytes(b"other")
     assert reasons(scan()) == {0: ["rejects missing or changed"]}
+    part(out)
+    assert scan().num_kept() == 1  # it has none; the file is one of an earlier part
 
 
 def split(out: Path, index: int, rows: int, *, last: bool = False, **mark: Any) -> None:
@@ -147,6 +153,7 @@ class TestSplits:
         existing = scan()
         assert sorted(existing.kept[A]) == [0, 1, 2]
         assert existing.complete_inputs == {A}
+        assert existing.made_with == [{"torch": "2"}]
 
     @pytest.mark.parametrize("there", [(0, 1), (0, 2), (1, 2), (0,), (2,)])
     def test_incomplete(self, scan: Scan, out: Path, there: tuple[int, ...]) -> None:
@@ -165,6 +172,11 @@ class TestSplits:
         existing = scan()
         assert sorted(existing.kept[A]) == [2]
         assert existing.reasons[A] == {0: ["option split_rows changed"], 1: ["option split_rows changed"]}
+
+    def test_another_name(self, scan: Scan, out: Path) -> None:
+        """The only split of an input is not numbered."""
+        part(out, "a-00000.parquet")
+        assert reasons(scan()) == {0: ["option split_rows changed"]}
 
     def test_surplus(self, scan: Scan, out: Path) -> None:
         """Parts that complete inputs do not consist of; those of a failed input stay."""
@@ -186,6 +198,23 @@ def test_parts_of_other_inputs(scan: Scan, out: Path) -> None:
     assert existing.orphaned_parts == ["b.parquet", "sub/c.parquet"]
     assert existing.foreign_files == ["notes.txt"]
     assert scan(A, B).complete_inputs == {B}
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a-00001.parquet"])
+def test_a_part_that_was_swapped(scan: Scan, out: Path, name: str) -> None:
+    """A part of another input under the name of this one's is this one's, and is scored again."""
+    part(out, name, mark={"source": "b.parquet"})
+    existing = scan(A, B)
+    (found,) = existing.reasons[A].values()
+    assert found == ["input changed"]
+    assert (existing.all_parts, existing.orphaned_parts) == ({A: {name}}, [])
+
+
+def test_an_input_that_is_named_like_a_part(scan: Scan, out: Path) -> None:
+    """The only part of `a-00001.parquet` is not the second part of `a.parquet`, although it has its name."""
+    part(out, "a-00001.parquet", mark={"source": "a-00001.parquet"})
+    existing = scan(A)
+    assert (existing.orphaned_parts, existing.all_parts, existing.reasons) == (["a-00001.parquet"], {}, {})
 
 
 class TestRefusals:
@@ -259,6 +288,31 @@ def test_the_manifest_of_the_last_run(scan: Scan, out: Path) -> None:
     existing = scan()
     assert (existing.manifest, existing.num_kept()) == (None, 1)
     assert "run.json is damaged" in str(existing.manifest_error)
+
+
+def recorded(out: Path, name: str, **record: Any) -> None:
+    """Write a run.json that records one part."""
+    found = ledger(plan([A]))
+    found.publish(A, PartRecord(**{**planned_part(name).model_dump(), **record}))
+    Store(out).write(MANIFEST, encode_manifest(found.manifest(None)))
+
+
+def test_a_torn_file_that_was_a_part(scan: Scan, out: Path) -> None:
+    """By the last run's manifest: it is orphaned, not someone else's."""
+    recorded(out, "x.parquet")
+    (out / "x.parquet").write_bytes(b"PAR1")
+    assert scan().orphaned_parts == ["x.parquet"]
+
+
+def test_a_digest_of_another_receipt(scan: Scan, out: Path) -> None:
+    """Is not used: the part is read whole instead, and has a digest of its own."""
+    path, other = part(out), "sha256:" + "1" * 64
+    recorded(out, "a.parquet", sha256=other, receipt=other)
+    assert scan().kept[A][0].sha256 == file_digest(path)
+    receipt = read_receipt(path)
+    assert isinstance(receipt, Receipt)
+    recorded(out, "a.parquet", sha256=other, receipt=receipt.checksum)
+    assert scan().kept[A][0].sha256 == other
 
 
 def test_no_manifest_records_no_parts() -> None:

@@ -108,6 +108,13 @@ def test_a_feature_from_the_path(plan: Planner, data: Path) -> None:
     assert planned.read_with_hive.names == ["id", "a", "b"]
 
 
+def test_a_column_that_is_also_in_the_path(plan: Planner, data: Path) -> None:
+    """The one of the file is read."""
+    write(data / "b=7" / "in.parquet")
+    (planned,) = plan().partitions
+    assert (planned.hive, planned.text, planned.read.names) == ((), frozenset(), ["id", "a", "b"])
+
+
 def test_names_of_parts(plan: Planner, data: Path) -> None:
     """Numbered, unless the only split is the whole input."""
     write(data / "x.parquet", 3)
@@ -145,12 +152,31 @@ class TestExisting:
         assert (planned.splits().start, planned.kept, planned.nothing_scored) == (2, {0, 1, 3}, False)
         assert (found.num_rows, found.reasons) == (2, {"missing": 1})
 
+    def test_whether_a_row_was_scored(self, plan: Planner, data: Path) -> None:
+        """All rows of the kept part may have been rejected; then those after it are the first that the model gets."""
+        write(data / "in.parquet", 4)
+        (one,) = discover(str(data)).partitions
+        rejected = kept(2, 0).model_copy(update={"rows_scored": 0, "rows_rejected": 2})
+        for record, nothing in ((kept(2, 0), False), (rejected, True)):
+            (planned,) = plan(ExistingParts(kept={one: {0: record}})).partitions
+            assert planned.nothing_scored is nothing
+
     def test_reasons_are_counted_by_split(self, plan: Planner, data: Path) -> None:
         """Splits without a part are missing, or changed like the parts of others."""
         write(data / "in.parquet", 6)
         (one,) = discover(str(data)).partitions
         assert plan(ExistingParts(reasons={one: {1: ["damaged"]}})).reasons == {"damaged": 1, "missing": 2}
         assert plan(ExistingParts(reasons={one: {0: ["model changed"], 9: ["torn"]}})).reasons == {"model changed": 3}
+        assert plan(ExistingParts(reasons={one: {0: ["model changed"], 1: []}})).reasons == {"model changed": 3}
+
+    def test_reasons_of_a_csv(self, plan: Planner, data: Path) -> None:
+        """Only splits that have a part are known; without any, one is missing."""
+        data.mkdir()
+        (data / "in.csv").write_text("id,a,b\n1,2,3\n")
+        (one,) = discover(str(data)).partitions
+        assert plan().reasons == {"missing": 1}
+        found = plan(ExistingParts(reasons={one: {0: ["input changed"], 3: ["input changed"]}}))
+        assert found.reasons == {"input changed": 2}
 
 
 class TestRefusals:
@@ -178,6 +204,9 @@ class TestRefusals:
         write(data / "in.parquet")
         message = self.refused(plan, columns=ColumnOptions(keys=("key",)))
         assert message == "in.parquet: key column 'key' is missing; the columns are 'id', 'a', 'b'"
+        write(data / "in.parquet", **{f"k{number}": pa.array([1, 2]) for number in range(7)})
+        message = self.refused(plan, columns=ColumnOptions(keys=("key",)))
+        assert message.endswith("the columns are 'id', 'a', 'b', 'k0', 'k1', 'k2', 'k3', 'k4' and 2 more")
         twice = pa.table([pa.array([1])] * 4, names=["a", "b", "id", "id"])
         pq.write_table(twice, data / "in.parquet")
         assert self.refused(plan) == (
@@ -209,6 +238,30 @@ class TestRefusals:
         else:
             assert len(plan().partitions) == 2
 
+    @pytest.mark.parametrize(("name", "clash"), [("x-00002.parquet", False), ("x-00001.parquet", True)])
+    def test_the_last_split_of_another_input(self, plan: Planner, data: Path, name: str, clash: bool) -> None:
+        """Of two."""
+        write(data / "x.parquet", 4)
+        write(data / name)
+        if clash:
+            assert f"'x.parquet' and {name!r} would both be written to {name!r}" in self.refused(plan, UsageError)
+        else:
+            assert len(plan().partitions) == 2
+
+    def test_an_input_named_like_a_split_of_a_csv(self, plan: Planner, data: Path) -> None:
+        """Whose number of splits is unknown."""
+        write(data / "x.csv-00007.parquet")
+        (data / "x.csv").write_text("id,a,b\n1,2,3\n")
+        assert self.refused(plan, UsageError) == (
+            "inputs 'x.csv' and 'x.csv-00007.parquet' would both be written to 'x.csv-00007.parquet'; rename one"
+        )
+
+    def test_a_csv_whose_parts_may_be_numbered(self, plan: Planner, data: Path) -> None:
+        """By its size, since the number of its rows is unknown."""
+        data.mkdir()
+        (data / ("x" * 243 + ".csv")).write_text("id,a,b\n" + "1,2,3\n" * 9)
+        assert "would have a name of 261 bytes" in self.refused(plan, UsageError)
+
     def test_names_that_are_too_long_for_their_parts(self, plan: Planner, data: Path) -> None:
         """The numbered parts of an input have longer names than itself."""
         name = "x" * 246 + ".parquet"
@@ -237,17 +290,20 @@ class TestOverlap:
             ("data", "data2", False),
             ("data/*.parquet", "data/out", False),
             ("data/**/*.parquet", "data/out", True),
+            ("data/**/*.pq", "data/out", True),
             ("data/*/*.parquet", "data/out", False),
             ("data/*", "data/out", True),
             ("data/s*", "data/out", False),
             ("data/in.parquet", "data/out", False),
             ("data/in.parquet", "data", True),
+            ("data/sub/in.parquet", "data", True),
             ("data", "link/out", True),
         ],
     )
     def test_input_and_output(self, tmp_path: Path, where: str, output: str, refused: bool) -> None:
         write(tmp_path / "data" / "in.parquet")
         write(tmp_path / "data" / "sub" / "in.parquet")
+        write(tmp_path / "data" / "in.pq")
         (tmp_path / "link").symlink_to(tmp_path / "data")
         given, out = os.path.join(tmp_path, where), str(tmp_path / output)  # noqa: PTH118 - may be a glob
         job = ScoreJob(bundle="b", input=given, output=out, run_id="r")

@@ -159,7 +159,7 @@ def test_parts_that_are_missing(store: Store) -> None:
         found.publish(owner, record)
     check_parts_exist(store, found)
     store.remove("b.parquet")
-    with pytest.raises(StorageError, match=r"^1 of 2 parts are missing from '.*', first 'b\.parquet': the output was"):
+    with pytest.raises(StorageError, match=r"^1 of 2 parts is missing from '.*', first 'b\.parquet': the output was"):
         check_parts_exist(store, found)
 
 

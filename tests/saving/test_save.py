@@ -189,7 +189,7 @@ def test_an_output_that_is_not_finite_is_a_reject(tmp_path: Path) -> None:
         ({"outputs": "probabilities"}, "did you mean 'logits'"),
         ({"sample": X[:, :5]}, r"shape \[40, 5\] for 6 features"),
         ({"sample": pd.DataFrame(X, columns=list("abcdeg"))}, "no column 'f'"),
-        ({"sample": X * np.nan}, "none of the 40 sample rows"),
+        ({"sample": X * np.nan}, r"no row of the sample has a value in every feature \(rows: 40\)"),
         ({"sample": pd.DataFrame(X, columns=NAMES).assign(a="text")}, "'a' is text, but is not encoded"),
         ({"features": [*NAMES[:5], "a"]}, "'a'"),
         ({"scaler": MinMaxScaler()}, "not fitted"),

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
-from scoreline.pipeline.errors import BundleError
+from scoreline.pipeline.errors import BundleError, counted
 from scoreline.pipeline.options import ColumnOptions, Probabilities
 from scoreline.pipeline.records import Lists, Sequences
 from scoreline.pipeline.tasks.task import some_numbers, split_members
@@ -121,8 +121,8 @@ def test_a_wrong_shape_names_the_allowed_ones(rows: int) -> None:
     with pytest.raises(BundleError) as raised:
         task_of(HEADS["binary"]).check_shape(torch.zeros(rows, 4), rows)
     assert str(raised.value) == (
-        f"the model's output has the shape [{rows}, 4] for {rows} rows, but binary with 2 labels takes [rows]"
-        " or [rows, 1] or [rows, 2]; list one label for each output of the model"
+        f"the model's output has the shape [{rows}, 4] for {counted(rows, 'row')}, but binary with 2 labels takes"
+        " [rows] or [rows, 1] or [rows, 2]; list one label for each output of the model"
     )
 
 

@@ -169,7 +169,7 @@ def test_the_message_of_a_run_with_nothing_to_do(score: Command, tmp_path: Path)
     """It says that nothing was scored, and what was kept."""
     assert score().code == 0
     result = score("--log-format", "text", "--log-level", "error")
-    assert result.out.startswith("nothing to do: all 600 rows of 4 inputs are up to date, scored by run ")
+    assert result.out.startswith("nothing to do: everything is up to date (600 rows of 4 inputs), scored by run ")
     (tmp_path / "out" / "_SUCCESS").unlink()
     assert "0 rows scored, 2 rejected, 600 kept from earlier runs" in score("--log-format", "text").out
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scoreline.pipeline.inputs.cells.numbers import EXACT, number_cells
+from scoreline.pipeline.inputs.cells.numbers import number_cells
 from scoreline.schemas.inputs import Feature
 
 
@@ -54,10 +54,22 @@ def test_a_large_integer_is_not_reported_as_null(array: pa.Array) -> None:
     assert cells(array, nulls="keep")[1] == {2: large}
 
 
-@pytest.mark.parametrize("value", [EXACT, -EXACT, EXACT - 1, 0])
+@pytest.mark.parametrize("value", [2**53, -(2**53), 2**53 - 1, 0])
 def test_integers_at_the_limit(value: int) -> None:
+    """Also written with leading zeros."""
     assert cells(pa.array([value, 1])) == ([float(value), 1.0], {})
-    assert cells(pa.array([str(value)]), decimal=".") == ([float(value)], {})
+    assert cells(pa.array([str(value), f"{value:025d}"]), decimal=".") == ([float(value)] * 2, {})
+
+
+@pytest.mark.parametrize("beyond", [2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63)])
+def test_integers_at_the_limit_beside_one_beyond_it(beyond: int) -> None:
+    """Only the one beyond it is rejected, on both sides of zero."""
+    within = [2**53, -(2**53), 0]
+    reason = f"is {beyond}, outside ±2^53, where float64 is not exact"
+    values, reasons = cells(pa.array([*within, beyond]))
+    assert (values[:3], reasons) == ([float(value) for value in within], {3: reason})
+    if beyond > 0:
+        assert cells(pa.array([2**53, beyond], pa.uint64()))[1] == {1: reason}
 
 
 @settings(max_examples=40)

@@ -44,6 +44,12 @@ def test_images(arrow_type: pa.DataType) -> None:
     assert problems == [(1, "is null")]
 
 
+def test_a_column_of_nulls_for_images() -> None:
+    """Of Arrow's null type, as pandas writes a column without a value."""
+    values, problems = image_cells(pa.nulls(2))
+    assert (values.type, problems) == (pa.large_binary(), [(0, "is null"), (1, "is null")])
+
+
 def test_images_of_a_fixed_size() -> None:
     values, problems = image_cells(pa.array([b"abcd", b"\0\0\0\0"], pa.binary(4)))
     assert (values.to_pylist(), problems) == ([b"abcd", b"\0\0\0\0"], [])
