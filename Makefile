@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 SHAPE := build/shape/scoreline
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo score test quick faults bench gpu lint format types schemas docs lock wheel clean
+.PHONY: help install demo score test quick faults bench models gpu lint format types schemas docs lock wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,11 @@ bench: $(READY)  ## every stage, then a comparison with other tools (ROWS=400000
 	$(BIN)/python -c 'import lightning, ray' 2>/dev/null || $(BIN)/python -m pip install --quiet --constraint requirements.lock \
 	  --editable '.[bench]'
 	$(BIN)/python benchmarks/peers.py --rows $(or $(ROWS),4000000) --rounds $(or $(ROUNDS),5)
+
+models: $(READY)  ## save, score and compare models of public libraries (ONLY=timm,rtdl); installs the models extra
+	$(BIN)/python -c 'import timm, transformers' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+	  --constraint requirements.lock --editable '.[models]'
+	$(BIN)/python benchmarks/models.py $(if $(ONLY),--only $(ONLY),--write)
 
 gpu: $(READY)  ## tests and measurements on a GPU (ONLY=tests,limits); DEVICE=cpu SIZE=tiny for a dry run without one
 	DEVICE=$(or $(DEVICE),cuda) SIZE=$(or $(SIZE),full) ONLY=$(ONLY) $(BIN)/python benchmarks/gpu/run.py
