@@ -123,10 +123,10 @@ class GraphModel(nn.Module):
 
 
 def shapes(model: GraphModel, *inputs: Any) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Every node whose result is a tensor, in order: its name, what it calls, the shape of its result."""
+    """Every node that computes a tensor, in order: its name, what it calls, the shape of its result."""
     found = []
     for step, result in model.results(inputs):
-        if isinstance(result, Tensor):
+        if isinstance(result, Tensor) and step.op != "tensor":
             found.append((step.name, _called(step), tuple(result.shape)))
     return found
 

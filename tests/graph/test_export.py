@@ -14,6 +14,7 @@ from scoreline.pipeline.graph.interpreter import build, shapes
 from scoreline.pipeline.graph.optimise import prepare
 from scoreline.schemas.graph import Graph
 from torch import Tensor, nn
+from torch.nn.modules import rnn
 
 from captured import rows_of
 
@@ -228,3 +229,57 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(BundleError):
             exported(REFUSED[name][0])
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn_tanh", "rnn_relu"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_recurrent_layers_take_any_number_of_steps(kind: str, bidirectional: bool) -> None:
+    """As one operator, with a state of zeros made from the number of rows; torch's own functions are restored."""
+    functions = rnn._VF
+
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            options: dict[str, Any] = {"num_layers": 2, "batch_first": True, "bidirectional": bidirectional}
+            if kind.startswith("rnn"):
+                options["nonlinearity"] = kind[4:]
+            self.layer = {"lstm": nn.LSTM, "gru": nn.GRU}.get(kind, nn.RNN)(2, 4, **options)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if x.ndim != 3:
+                raise ValueError(x.ndim)
+            start = torch.zeros(4 if bidirectional else 2, x.size(0), 4)
+            steps, _ = self.layer(x, (start, start) if kind == "lstm" else start)
+            return steps[:, -1]  # type: ignore[no-any-return]
+
+    model = Recurrent().eval()
+    example = Example(arguments={"x": torch.zeros(3, 5, 2)}, dynamic={"x": {0: "rows", 1: "steps"}}, most={"steps": 40})
+    graph, tensors = export(model, example)
+    assert [node.target for node in graph.nodes if kind in node.target] == [f"aten.{kind}.input"]
+    rebuilt = build(graph, tensors)
+    for rows, steps in ((2, 1), (4, 3), (3, 40)):
+        given = torch.randn(rows, steps, 2)
+        with torch.inference_mode():
+            torch.testing.assert_close(rebuilt(given.clone()), model(given.clone()))
+    assert rnn._VF is functions
+
+
+def test_a_size_may_have_a_maximum() -> None:
+    """Such as the number of positions that a transformer has embeddings for, if lists are never longer."""
+
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(16, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if x.size(1) > 16:
+                raise ValueError("too long")
+            return (x + self.table(torch.arange(x.size(1), device=x.device))).mean(dim=1)
+
+    example = Example(arguments={"x": torch.zeros(3, 5, 2)}, dynamic={"x": {0: "rows", 1: "steps"}}, most={"steps": 16})
+    rebuilt, given = build(*export(Positions().eval(), example)), torch.randn(2, 16, 2)
+    assert rebuilt(given).shape == (2, 2)
+    with pytest.raises(BundleError, match="accepts only some numbers of rows or steps"):
+        export(Positions().eval(), Example(arguments=example.arguments, dynamic=example.dynamic))
