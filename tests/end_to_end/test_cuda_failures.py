@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 import fakecuda
 import fakecuda_clocks
+import fakecuda_devices
 from both_devices import BLOCK, FEATURES, compare, explaining, network, rows, save, score, small_bundle
 from conftest import Result
 from described import save_described
@@ -229,7 +230,7 @@ def test_a_device_side_assert_ends_closed(
         def fail(name: str, _: int) -> None:
             launched.append(name)
             if launched.count("linear") == 30:
-                fakecuda_clocks.fail_device("device-side assert triggered")
+                fakecuda_devices.fail_device("device-side assert triggered")
 
         monkeypatch.setattr(fakecuda.Limits, "fail", fail)
     frame.to_parquet(tmp_path / "in.parquet", index=False)
@@ -256,7 +257,7 @@ def test_a_copy_that_fails_halfway(monkeypatch: pytest.MonkeyPatch, fatal: bool)
 
     def second(_: Cuda, __: Tensor) -> Tensor:
         if fatal:
-            fakecuda_clocks.fail_device("device-side assert triggered")
+            fakecuda_devices.fail_device("device-side assert triggered")
         raise RuntimeError("CUDA error: an illegal instruction")
 
     monkeypatch.setattr(Cuda, "_to_device", fail)
