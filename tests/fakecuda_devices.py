@@ -2,6 +2,7 @@
 failed."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,8 @@ _thread = threading.local()
 #: Bytes that tensors take on each device now, and the most so far.
 _allocated: dict[int, int] = {}
 _peak: dict[int, int] = {}
+#: How often an operation was launched on a device, by its number and name.
+launched: Counter[tuple[int, str]] = Counter()
 #: By device, the error that has invalidated its context.
 _failures: dict[int, str] = {}
 
@@ -45,6 +48,7 @@ def reset_devices() -> None:
     )
     _failures.clear()
     _peak.clear()
+    launched.clear()
     _thread.__dict__.clear()
 
 
@@ -99,14 +103,21 @@ def properties(device: Any = None) -> SimpleNamespace:
 def launch(index: int, name: str, num_bytes: int) -> None:
     """An operation on a device is about to be launched. Raises what `Limits.fail` does."""
     _thread.launching = index
+    launched[index, name] += 1
     if Limits.fail is not None:
         Limits.fail(name, num_bytes)
+
+
+def launching() -> int:
+    """The number of the device on which the calling thread launches an operation, for `Limits.fail`."""
+    index: int = getattr(_thread, "launching", 0)
+    return index
 
 
 def fail_device(message: str) -> None:
     """Invalidate the context of the device whose operation is being launched, as a device-side assert does: from now on
     every call that concerns it raises."""
-    _failures[getattr(_thread, "launching", 0)] = message
+    _failures[launching()] = message
 
 
 def has_failed(index: int) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fakecuda_clocks import problems
+from fakecuda_clocks import lines, problems, shown
 from fakecuda_devices import check_device, current_device, has_failed, launch
 
 #: The sizes of allocations by address, and the tensors, so that no address is used twice.
@@ -44,13 +44,13 @@ def pin(tensor: Tensor) -> Tensor:
     if size := tensor.untyped_storage().nbytes():
         _pinned[tensor.data_ptr()] = size
         _kept.append(tensor.detach())  # another tensor of the same memory
-        weakref.finalize(tensor, _freed, tensor.data_ptr()).atexit = False
+        weakref.finalize(tensor, _freed, tensor.data_ptr(), lines()).atexit = False
     return tensor
 
 
-def _freed(address: int) -> None:
+def _freed(address: int, where: tuple[tuple[str, int], ...]) -> None:
     if any(map(has_failed, _copied.get(address, ()))):
-        problems.append("pinned memory freed after the device failed: an abort")
+        problems.append(f"pinned memory ({shown(where)}) freed after the device failed: an abort")
 
 
 def pin_memory(tensor: Tensor, *_: Any, **__: Any) -> Tensor:

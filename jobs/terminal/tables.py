@@ -57,8 +57,13 @@ def stage_table(manifest: RunManifest) -> str:
     return (
         table(["stage", "busy s", "run waited s", "share", "rows", "rows/s busy", "bytes"], rows)
         + f"\n\n{scored:,} rows scored{rejected} in {manifest.wall_s:.2f} s"
-        + f" ({rate:,.0f} rows/s) on {manifest.device}; the run {manifest.verdict}"
+        + f" ({rate:,.0f} rows/s) on {_device(manifest)}; the run {manifest.verdict}"
     )
+
+
+def _device(manifest: RunManifest) -> str:
+    number = len(manifest.devices)
+    return f"{number} GPUs" if number > 1 else manifest.device
 
 
 def nothing_to_do(manifest: RunManifest) -> str:

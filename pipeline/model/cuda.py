@@ -61,6 +61,14 @@ class InFlight:
             while len(self._entries) > kept and self._entries[0][0].query():  # type: ignore[no-untyped-call]
                 self._entries.popleft()
 
+    def __del__(self) -> None:
+        """Wait for the rest, or keep it if the device has failed in the meantime."""
+        try:
+            for event, _ in self._entries:
+                event.synchronize()
+        except Exception:  # whatever a driver raises
+            self.keep_forever()
+
     def keep_forever(self) -> None:
         """Never free the tensors, not even when the process ends: the device has failed."""
         with self._lock:
@@ -81,6 +89,7 @@ class Cuda:
 
     def __init__(self, device: torch.device) -> None:
         self.torch = self._device = device
+        self.card: str = torch.cuda.get_device_properties(device).name
         self._inward, self._work, self._outward = (_stream(device) for _ in range(3))
         self._one_at_a_time = Lock()  # keeps a block's kernels together in the queue
         self._in_flight = InFlight()
@@ -114,7 +123,7 @@ class Cuda:
                 if not is_out_of_memory(error):
                     if self._wait_after_failure() or isinstance(error, ScorelineError):
                         raise
-                    raise _device_failed(error) from error
+                    raise self._device_failed(error) from error
                 reason = error.with_traceback(None)  # whose frames hold tensors
         source = sent.tensors if sent.source is None else sent.source
         rows = np.arange(num_rows(source)) if rows is None else rows
@@ -143,7 +152,7 @@ class Cuda:
         except Exception as error:
             if self._wait_after_failure() or isinstance(error, ScorelineError):
                 raise
-            raise _device_failed(error) from error
+            raise self._device_failed(error) from error
 
     def select_rows(self, tensors: Inputs, rows: NDArray[np.int64] | None) -> Inputs:
         """Selected on the current stream."""
@@ -151,7 +160,7 @@ class Cuda:
             return tensors
         pinned = _pinned(torch.from_numpy(rows))
         index, copied = self._to_device(pinned), _event()
-        copied.record()
+        copied.record(torch.cuda.current_stream(self._device))
         self._in_flight.add(copied, pinned)
         return select(tensors, rows, index)
 
@@ -197,7 +206,7 @@ class Cuda:
         except Exception as error:
             raise self._failed(error) from error
         return Fetched(
-            tensors=fetched,
+            tensors={name: _each(Tensor.clone, result) for name, result in fetched.items()},
             device_s={
                 "transfer": copied_from.elapsed_time(copied) / 1000,
                 "forward": start.elapsed_time(end) / 1000,
@@ -216,7 +225,10 @@ class Cuda:
 
     def _failed(self, error: Exception) -> ModelFailedError:
         self._wait_after_failure()
-        return _device_failed(error)
+        return self._device_failed(error)
+
+    def _device_failed(self, error: Exception) -> ModelFailedError:
+        return ModelFailedError(f"the device {self._device} has failed: {one_line(error)}")
 
     def _wait_after_failure(self) -> bool:
         """Wait for what a failed call has started, so that its tensors can be freed. Returns whether the device still
@@ -227,10 +239,6 @@ class Cuda:
             self._in_flight.keep_forever()
             return False
         return True
-
-
-def _device_failed(error: Exception) -> ModelFailedError:
-    return ModelFailedError(f"the device has failed: {one_line(error)}")
 
 
 def _joined(parts: list[Fetched]) -> Fetched:

@@ -27,7 +27,11 @@ class Device(Protocol):
 
     @property
     def torch(self) -> torch.device:
-        """The device as a `torch.device`."""
+        """The device as a `torch.device`, with its number if it is a GPU."""
+
+    @property
+    def card(self) -> str | None:
+        """The name of the GPU; None for the CPU."""
 
     @property
     def lanes(self) -> int | None:
@@ -58,6 +62,7 @@ class Device(Protocol):
 class Cpu:
     """The host itself: nothing is copied."""
 
+    card = None
     lanes = None
     pins = False
     survives_errors = True
@@ -101,17 +106,28 @@ def _select(tensor: Tensor | Sequences, index: Tensor, on_host: Tensor) -> Tenso
 
 
 def open_device(name: str) -> Device:
-    """The device of this name; `auto` is the first GPU, or the CPU. Raises DeviceError as `pick_device` does."""
-    picked = pick_device(name)
-    if picked.type == "cpu":
+    """The first device of this name. Raises DeviceError as `pick_devices` does."""
+    return _opened(pick_devices(name)[0])
+
+
+def open_others(name: str) -> list[Device]:
+    """The devices of this name but the first. Raises DeviceError as `pick_devices` does."""
+    return [_opened(one) for one in pick_devices(name)[1:]]
+
+
+def _opened(device: torch.device) -> Device:
+    if device.type == "cpu":
         return Cpu()
     from .cuda import Cuda  # which imports this module
 
-    return Cuda(picked)
+    return Cuda(device)
 
 
-def pick_device(name: str) -> torch.device:
-    """The torch device of this name; `auto` is the first GPU, or the CPU where there is none.
+def pick_devices(name: str) -> list[torch.device]:
+    """The torch devices of this name, GPUs with their numbers.
+
+    `cuda`: every visible GPU of the same card as the first, since those of another round differently; `cuda:1`: that
+    one; `auto`: as `cuda` where there is a GPU, otherwise the CPU.
 
     Raises:
         DeviceError: the device is unknown or not available.
@@ -122,13 +138,32 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise DeviceError(f"device {name!r} is not known; use auto, cpu, cuda or cuda:1") from error
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise DeviceError(
-                f"device {name!r} is not available: this machine has {count} CUDA device{'s' * (count != 1)};"
-                " use --device cpu or auto"
-            )
-    elif device.type != "cpu":
+    if device.type == "cpu":
+        return [device]
+    if device.type != "cuda":
         raise DeviceError(f"device {name!r} is not supported; use auto, cpu, cuda or cuda:1")
-    return device
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (device.index or 0) >= count:
+        raise DeviceError(
+            f"device {name!r} is not available: this machine has {count} CUDA device{'s' * (count != 1)};"
+            " use --device cpu or auto"
+        )
+    if device.index is not None:
+        return [device]
+    every = [torch.device("cuda", index) for index in range(count)]
+    return every if count == 1 else [one for one in every if _card(one) == _card(every[0])]
+
+
+def _card(device: torch.device) -> tuple[str, int, int]:
+    """What decides how a GPU rounds: its model, and its compute capability."""
+    found = torch.cuda.get_device_properties(device)
+    return found.name, found.major, found.minor
+
+
+def group_name(first: torch.device, name: str) -> str:
+    """What all devices of a name are called: `cpu`, `cuda` or `cuda:1`.
+
+    Args:
+        first: the first of them.
+    """
+    return str(first) if ":" in name else first.type

@@ -59,7 +59,7 @@ class Members:
         padded: bool = True,
         tf32: bool = False,
     ) -> None:
-        self.models = list(models)
+        self.models = self._plain = list(models)
         self.pass_rows = pass_rows
         #: The most rows that the device has memory for, after it has run out of memory.
         self.max_rows_in_memory: int | None = None
@@ -97,6 +97,15 @@ class Members:
                 self.models = plain
                 return one_line(error).partition(" Set TORCHDYNAMO_VERBOSE")[0]
         return None
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the models are compiled."""
+        return self.models is not self._plain
+
+    def use_plain(self) -> None:
+        """Restore the models that were compiled."""
+        self.models = self._plain
 
     def run(self, inputs: Inputs, spent: dict[str, float] | None = None) -> Outputs:
         """The raw outputs of some rows, in passes of `pass_rows`; these are halved when the device runs out of memory.

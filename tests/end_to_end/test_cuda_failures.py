@@ -229,7 +229,7 @@ def test_a_device_side_assert_ends_closed(
 
         def fail(name: str, _: int) -> None:
             launched.append(name)
-            if launched.count("linear") == 30:
+            if name == "linear" and launched.count(name) == 30:
                 fakecuda_devices.fail_device("device-side assert triggered")
 
         monkeypatch.setattr(fakecuda.Limits, "fail", fail)
@@ -247,7 +247,7 @@ def test_a_device_side_assert_ends_closed(
 @pytest.mark.parametrize("fatal", [False, True])
 def test_a_copy_that_fails_halfway(monkeypatch: pytest.MonkeyPatch, fatal: bool) -> None:
     """What has been copied already is kept: after a failure of the device, to free it would end the process."""
-    device = Cuda(torch.device("cuda"))
+    device = Cuda(torch.device("cuda:0"))
     inputs = {name: torch.ones(4) for name in "ab"}
     copied = Cuda._to_device
 
@@ -261,9 +261,22 @@ def test_a_copy_that_fails_halfway(monkeypatch: pytest.MonkeyPatch, fatal: bool)
         raise RuntimeError("CUDA error: an illegal instruction")
 
     monkeypatch.setattr(Cuda, "_to_device", fail)
-    with pytest.raises(ModelFailedError, match="the device has failed: CUDA error: an illegal instruction"):
+    with pytest.raises(ModelFailedError, match="the device cuda:0 has failed: CUDA error: an illegal instruction"):
         device.send(inputs)
     del device, inputs
+    gc.collect()
+    assert fakecuda_clocks.problems == []
+
+
+@emulated_only
+def test_a_failure_that_nobody_has_noticed() -> None:
+    """A device that fails after its last block: what is in flight is kept all the same."""
+    device = Cuda(torch.device("cuda:1"))
+    sent = device.send({"a": torch.ones(4)})
+    device.work(sent, lambda inputs: {"b": inputs["a"]})
+    fakecuda_devices.launch(1, "assert", 0)
+    fakecuda_devices.fail_device("device-side assert triggered")
+    del device, sent
     gc.collect()
     assert fakecuda_clocks.problems == []
 

@@ -93,17 +93,21 @@ class Attribution:
     @property
     def lost(self) -> int:
         """The number of rows that could not be explained."""
-        return self._explainer.lost
+        return self._explainer.totals.lost
 
     @property
     def retried(self) -> tuple[str, ...]:
         """Error messages of rows that failed as a batch but passed in smaller pieces."""
-        return tuple(self._explainer.retried)
+        return tuple(self._explainer.totals.retried)
 
     @property
     def largest_gap(self) -> tuple[float, float]:
         """The largest absolute gap so far, and the largest absolute difference in score."""
-        return self._explainer.largest_gap, self._explainer.largest_difference
+        return self._explainer.totals.largest_gap, self._explainer.totals.largest_difference
+
+    def count_with(self, other: Attribution) -> None:
+        """Share the totals of another attribution: that of the same models on another device."""
+        self._explainer.totals = other._explainer.totals
 
     def columns(
         self, inputs: Tensors, predicted: Sequence[pa.Array], options: ColumnOptions, source: str, numbers: np.ndarray
