@@ -22,6 +22,7 @@ import fakecuda_kernels as kernels
 from fakecuda_clocks import Memory, current_stream
 from fakecuda_devices import Limits, check_device, index_of, launch, lock, out_of_memory
 from fakecuda_pinned import is_pinned, pin, pin_memory, reset_pinned, used_in_copy
+from fakecuda_time import execute
 
 __all__ = ["Limits", "installed", "out_of_memory"]
 
@@ -87,6 +88,7 @@ def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         launch(index, name, sum(tensor.nbytes for tensor in given))
         for tensor in here:
             tensor._memory.use()
+        execute(index, current_stream(index).id, "compute")
         if kernels.waits(name, given, args, kwargs):
             clocks.finish_stream(index, name)
     if name == "repeat" and given[0].nbytes * _product(args[1:]) > Limits.bytes:
@@ -205,6 +207,7 @@ def _to_device(tensor: Tensor, index: int, rest: list[Any], others: dict[str, An
     result = _new(_PLAIN_TO(copy, *rest, **others) if rest or others else copy, index)
     if non_blocking and is_pinned(tensor):
         used_in_copy(tensor, index)
+        execute(index, current_stream(index).id, "in")
         source, before = tensor.detach(), tensor.detach().clone()
 
         def compare() -> None:
@@ -224,6 +227,7 @@ def _to_host(host: Tensor, source: CudaTensor, non_blocking: bool) -> Tensor:
         clocks.finish_stream(index, "copy to the host")
         return host.copy_(data)
     used_in_copy(host, index)
+    execute(index, current_stream(index).id, "out")
     host.fill_(float("nan") if host.is_floating_point() else 0 if host.dtype == torch.bool else -(2**30))
 
     def arrive() -> None:

@@ -8,7 +8,6 @@ import inspect
 import threading
 from collections import Counter
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from fakecuda_devices import (
     reset_devices,
     set_device,
 )
+from fakecuda_time import end_of, follow, reset_time, sleep_until
 
 Clock = dict[int, int]
 
@@ -71,6 +71,7 @@ def reset() -> None:
     _pending.clear()
     _thread.__dict__.clear()
     reset_devices()
+    reset_time()
 
 
 def _join(mine: Clock, theirs: Clock) -> None:
@@ -82,10 +83,12 @@ def _covers(mine: Clock, theirs: Clock) -> bool:
     return all(mine.get(stream, 0) >= clock for stream, clock in theirs.items())
 
 
-def finish(index: int, clock: Clock, reason: str = "") -> None:
-    """The host waits for a device, until everything before these clocks has finished."""
+def finish(index: int, clock: Clock, reason: str = "", *, until: float = 0.0) -> None:
+    """The host waits for a device, until everything before these clocks has finished, and until this moment."""
     if reason:
         waits[reason] += 1
+    check_device(index)
+    sleep_until(until)
     check_device(index)
     with lock:
         _join(_finished, clock)
@@ -97,14 +100,16 @@ def finish(index: int, clock: Clock, reason: str = "") -> None:
 
 def finish_stream(index: int, reason: str) -> None:
     """The host waits for the current stream of a device."""
-    finish(index, dict(current_stream(index).clock), reason)
+    stream = current_stream(index)
+    finish(index, dict(stream.clock), reason, until=end_of(stream.id))
 
 
 def finish_all(device: Any = None) -> None:
     """`torch.cuda.synchronize`."""
     index = index_of(device)
     with lock:
-        finish(index, {stream: _clocks[stream][stream] for stream in _of_device.get(index, ())}, "synchronize")
+        clock = {stream: _clocks[stream][stream] for stream in _of_device.get(index, ())}
+    finish(index, clock, "synchronize", until=max(map(end_of, clock), default=0.0))
 
 
 def when_finished(stream: "Stream", callback: Callable[[], None]) -> None:
@@ -132,10 +137,12 @@ class Stream:
     def wait_event(self, event: "Event") -> None:
         with lock:
             _join(self.clock, event.clock)
+        follow(self.id, event.at)
 
     def wait_stream(self, other: "Stream") -> None:
         with lock:
             _join(self.clock, other.clock)
+        follow(self.id, end_of(other.id))
 
     def record_event(self, event: "Event | None" = None) -> "Event":
         event = event or Event()
@@ -143,7 +150,7 @@ class Stream:
         return event
 
     def synchronize(self) -> None:
-        finish(self.index, dict(self.clock), "stream")
+        finish(self.index, dict(self.clock), "stream", until=end_of(self.id))
 
 
 class Event:
@@ -161,13 +168,13 @@ class Event:
         check_device(stream.index)
         with lock:
             stream.tick()
-            self.index, self.clock, self.at = stream.index, dict(stream.clock), perf_counter()
+            self.index, self.clock, self.at = stream.index, dict(stream.clock), end_of(stream.id)
 
     def wait(self, stream: Stream | None = None) -> None:
         (stream or current_stream()).wait_event(self)
 
     def synchronize(self) -> None:
-        finish(self.index or 0, self.clock, "event")
+        finish(self.index or 0, self.clock, "event", until=self.at)
 
     def query(self) -> bool:
         check_device(self.index or 0)

@@ -26,6 +26,7 @@ class Limits:
     `devices`: how many there are; `cards`: the names of those that are not "emulated", by device. `memory`: of each
     device; `bytes`: the largest allocation. `fail`: called with the name of every operation that launches a kernel or a
     copy and with the bytes of its tensors; may raise. `major`: of the compute capability.
+    `kernel_s`, `copy_s`: the seconds that a kernel and an asynchronous copy take.
     """
 
     devices = 2
@@ -33,19 +34,15 @@ class Limits:
     memory = 1 << 30
     bytes = 1 << 30
     major = 9
+    kernel_s = copy_s = 0.0
     fail: Callable[[str, int], object] | None = None
 
 
 def reset_devices() -> None:
     """Two healthy devices with free memory, as in a fresh process."""
-    Limits.devices, Limits.cards, Limits.memory, Limits.bytes, Limits.major, Limits.fail = (
-        2,
-        {},
-        1 << 30,
-        1 << 30,
-        9,
-        None,
-    )
+    Limits.devices, Limits.cards, Limits.memory, Limits.bytes, Limits.major = 2, {}, 1 << 30, 1 << 30, 9
+    Limits.kernel_s = Limits.copy_s = 0.0
+    Limits.fail = None
     _failures.clear()
     _peak.clear()
     launched.clear()

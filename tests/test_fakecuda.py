@@ -1,6 +1,7 @@
 """The emulated GPU finds what a real one would get wrong."""
 
 from collections.abc import Callable, Iterator
+from time import perf_counter
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 import fakecuda
 from fakecuda_clocks import problems, reset, waits
 from fakecuda_devices import Limits, fail_device
+from fakecuda_time import spans, union_s
 
 
 @pytest.fixture(autouse=True)
@@ -169,3 +171,35 @@ class TestSeveralDevices:
         with pytest.raises(torch.OutOfMemoryError):
             value + 1
         torch.ones(1000, device="cuda:0")
+
+
+class TestTime:
+    """With `Limits.kernel_s` and `Limits.copy_s`, the device works while the host goes on."""
+
+    def test_a_stream_is_in_order_and_engines_work_at_once(self) -> None:
+        """Events have the times of the device, and waiting for one takes until then."""
+        Limits.kernel_s, Limits.copy_s = 0.02, 0.03
+        host, streams, ends = torch.ones(4).pin_memory(), [torch.cuda.Stream() for _ in range(2)], []
+        begin = torch.cuda.Event(enable_timing=True)
+        begin.record(streams[0])
+        for stream in streams:
+            with torch.cuda.stream(stream):
+                made = host.to("cuda", non_blocking=True) * 2
+                ends.append(torch.cuda.Event(enable_timing=True))
+                ends[-1].record()
+        for end in ends:
+            end.synchronize()
+        assert perf_counter() >= spans[3].end
+        assert [(span.stream, span.engine) for span in spans] == [
+            (stream.id, engine) for stream in streams for engine in ("in", "compute")
+        ]
+        assert spans[2].start < spans[1].end <= spans[2].end <= spans[3].start
+        ended = [spans[1].end, spans[3].end]
+        assert [begin.elapsed_time(end) for end in ends] == pytest.approx([(end - begin.at) * 1000 for end in ended])
+        assert 0.05 <= union_s(0) < sum(span.end - span.start for span in spans) == pytest.approx(0.1)
+        del made
+
+    def test_nothing_takes_time_by_default(self) -> None:
+        """Not even in the records."""
+        (torch.ones(4, device="cuda") * 2).cpu()
+        assert spans == []

@@ -1,6 +1,6 @@
-"""A CUDA GPU. Copies overlap with computation: while one block is computed, the next is copied in and the previous one
-copied out, each on its own stream, and every lane waits only for its own block. Pinned memory comes from torch's cache,
-which reuses a buffer once the copies that use it have finished. Independent of models.
+"""A CUDA GPU. Each block in flight has a lane: a stream of its own, on which it is copied in, computed and copied out.
+So copies of one block overlap with the computation of others, and each thread waits only for its own block. Pinned
+memory comes from torch's cache, which reuses a buffer once the copies that use it have finished. Independent of models.
 """
 
 import ctypes
@@ -18,20 +18,21 @@ from torch import Tensor
 from ..errors import ModelFailedError, ScorelineError, one_line
 from ..features.pinned import pinned_copy
 from ..records import Inputs, Sent, Sequences
-from .devices import Fetched, select
+from .devices import Device, Fetched, select
 from .memory import free_memory, is_out_of_memory, no_memory
 from .passes import in_row_order, num_rows
 
-#: Copies and computations whose tensors are kept at least, whether finished or not.
-KEPT = 12
+#: Blocks that the device has in hand while all cores work on others: one copied in, one computed, one copied out.
+IN_HAND = 3
+#: The share of the free memory that blocks in flight may take; the rest is for padding, rounding and fragments.
+USABLE = 0.8
 
 
 class InFlight:
-    """Keeps tensors until the device has finished with them.
+    """Keeps the tensors of a lane until the device has finished with them, and those of its last block until the next.
 
-    The memory of one stream is then never reused while another still works with it. It also matters once the device has
-    failed: to free a tensor that took part in a copy then ends the process with SIGABRT, from a destructor. So the
-    tensors of the last blocks are kept a while longer, and after a failure forever.
+    To free a tensor that took part in a copy after the device has failed ends the process with SIGABRT, from a
+    destructor. So the last block's are kept until the lane gets another block, and after a failure forever.
     """
 
     def __init__(self) -> None:
@@ -39,10 +40,9 @@ class InFlight:
         self._lock = Lock()
 
     def add(self, event: torch.cuda.Event, tensors: Any) -> None:
-        """Keep tensors until this event has passed. Raises RuntimeError if the device has failed."""
+        """Keep tensors until this event has passed, at least until `release`."""
         with self._lock:
             self._entries.append((event, tensors))
-        self.release(KEPT)
 
     def add_failed(self, stream: torch.cuda.Stream, tensors: Any) -> None:
         """Keep tensors of a call that has failed halfway: until its stream has passed, or forever."""
@@ -52,13 +52,12 @@ class InFlight:
         except Exception:  # whatever a driver raises
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(tensors))
             return
-        with self._lock:
-            self._entries.append((event, tensors))
+        self.add(event, tensors)
 
-    def release(self, kept: int = 0) -> None:
-        """Drop entries whose event has passed, except for the last `kept`."""
+    def release(self) -> None:
+        """Drop the tensors that the device has finished with. Raises RuntimeError if it has failed."""
         with self._lock:
-            while len(self._entries) > kept and self._entries[0][0].query():  # type: ignore[no-untyped-call]
+            while self._entries and self._entries[0][0].query():  # type: ignore[no-untyped-call]
                 self._entries.popleft()
 
     def __del__(self) -> None:
@@ -77,22 +76,44 @@ class InFlight:
 
 
 class Cuda:
-    """A GPU with three streams that all lanes share: copies in, work, copies out.
+    """A GPU, with one lane for the threads that share this object; `lane` opens another.
 
-    It has three lanes: while one block is copied in, another is computed and a third copied out and decoded. Where its
-    memory does not suffice for a block, the block is sent and computed in halves.
+    Where its memory does not suffice for a block, the block is sent and computed in halves.
+
+    Args:
+        in_flight: of all lanes of the device.
     """
 
-    lanes = 3
+    extra_flows = IN_HAND
     pins = True
     survives_errors = False
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, in_flight: list[InFlight] | None = None) -> None:
         self.torch = self._device = device
         self.card: str = torch.cuda.get_device_properties(device).name
-        self._inward, self._work, self._outward = (_stream(device) for _ in range(3))
-        self._one_at_a_time = Lock()  # keeps a block's kernels together in the queue
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._in_flight = InFlight()
+        self._all_in_flight = [] if in_flight is None else in_flight
+        self._all_in_flight.append(self._in_flight)
+
+    def lane(self) -> Device:
+        """The same device with a lane of its own."""
+        return Cuda(self._device, self._all_in_flight)
+
+    def peak_bytes(self, run: Callable[[], object]) -> int:
+        """The most memory that a call takes on the device, while nothing else runs there."""
+        torch.cuda.synchronize(self._device)
+        self._in_flight.release()
+        before = torch.cuda.memory_allocated(self._device)
+        torch.cuda.reset_peak_memory_stats(self._device)
+        run()
+        return torch.cuda.max_memory_allocated(self._device) - before
+
+    def room(self, block_bytes: int) -> int | None:
+        """How many blocks of this size fit into the memory that is free now."""
+        free_memory(self._device)
+        free, _ = torch.cuda.mem_get_info(self._device)
+        return int(free * USABLE) // max(1, block_bytes)
 
     def send(self, tensors: Inputs) -> Sent:
         """Start copying and return immediately. Tensors that are not pinned are copied to pinned memory first.
@@ -103,6 +124,7 @@ class Cuda:
             ModelFailedError: the device has failed.
         """
         try:
+            self._in_flight.release()
             return self._send(tensors)
         except Exception as error:
             if not is_out_of_memory(error):
@@ -135,7 +157,7 @@ class Cuda:
 
     @contextmanager
     def using(self, sent: Sent, rows: NDArray[np.int64] | None = None) -> Iterator[Inputs]:
-        """Rows that were sent, on the current stream, for computations that fetch their own results.
+        """Rows that were sent, on the lane's stream, for computations that fetch their own results.
 
         Raises:
             ModelFailedError: the device has failed, or has no memory for these rows.
@@ -144,11 +166,11 @@ class Cuda:
             sent, rows = self.send(select(sent.tensors, rows)), None
             if sent.events is None:
                 raise ModelFailedError("the device has no memory for the rows of a block; pass a smaller --batch-size")
-        stream = torch.cuda.current_stream(self._device)
         try:
-            stream.wait_event(sent.events[1])
-            yield self.select_rows(sent.tensors, rows)
-            stream.synchronize()
+            with torch.cuda.stream(self._stream):
+                self._stream.wait_event(sent.events[1])
+                yield self.select_rows(sent.tensors, rows)
+                self._stream.synchronize()
         except Exception as error:
             if self._wait_after_failure() or isinstance(error, ScorelineError):
                 raise
@@ -158,9 +180,14 @@ class Cuda:
         """Selected on the current stream."""
         if rows is None:
             return tensors
-        pinned = _pinned(torch.from_numpy(rows))
-        index, copied = self._to_device(pinned), _event()
-        copied.record(torch.cuda.current_stream(self._device))
+        stream = torch.cuda.current_stream(self._device)
+        pinned, copied = _pinned(torch.from_numpy(rows)), _event()
+        try:
+            index = self._to_device(pinned)
+            copied.record(stream)
+        except Exception:
+            self._in_flight.add_failed(stream, pinned)
+            raise
         self._in_flight.add(copied, pinned)
         return select(tensors, rows, index)
 
@@ -169,13 +196,13 @@ class Cuda:
         pinned = {name: _each(_pinned, given) for name, given in tensors.items()}
         copies: dict[str, Tensor | Sequences] = {}
         try:
-            with torch.cuda.stream(self._inward):
+            with torch.cuda.stream(self._stream):
                 start.record()
                 for name, given in pinned.items():
                     copies[name] = _each(self._to_device, given)
                 end.record()
         except Exception:
-            self._in_flight.add_failed(self._inward, (pinned, copies))
+            self._in_flight.add_failed(self._stream, (pinned, copies))
             raise
         self._in_flight.add(end, (pinned, copies))
         return Sent(tensors=copies, source=tensors, events=(start, end))
@@ -184,28 +211,26 @@ class Cuda:
         assert sent.events is not None, "it was sent"
         copied_from, copied = sent.events
         start, end, done = _event(), _event(), _event()
-        with self._one_at_a_time:
-            with torch.cuda.stream(self._work):
-                self._work.wait_event(copied)
-                start.record()
-                results = compute(self.select_rows(sent.tensors, rows))
-                end.record()
-            with torch.cuda.stream(self._outward):
-                self._outward.wait_event(end)
-                fetched: dict[str, Tensor | Sequences] = {}
-                try:
-                    for name, result in results.items():
-                        fetched[name] = _fetch(result)
-                    done.record()
-                except Exception:
-                    self._in_flight.add_failed(self._outward, (sent, results, fetched))
-                    raise
+        fetched: dict[str, Tensor | Sequences] = {}
+        with torch.cuda.stream(self._stream):
+            self._stream.wait_event(copied)
+            start.record()
+            results = compute(self.select_rows(sent.tensors, rows))
+            end.record()
+            try:
+                for name, result in results.items():
+                    fetched[name] = _fetch(result)
+                done.record()
+            except Exception:
+                self._in_flight.add_failed(self._stream, (sent, results, fetched))
+                raise
         self._in_flight.add(done, (sent, results, fetched))
         try:
             done.synchronize()
         except Exception as error:
             raise self._failed(error) from error
         return Fetched(
+            # Copies, since nobody keeps those in pinned memory once the device has failed.
             tensors={name: _each(Tensor.clone, result) for name, result in fetched.items()},
             device_s={
                 "transfer": copied_from.elapsed_time(copied) / 1000,
@@ -236,7 +261,8 @@ class Cuda:
         try:
             torch.cuda.synchronize(self._device)
         except Exception:  # whatever a driver raises
-            self._in_flight.keep_forever()
+            for one in self._all_in_flight:
+                one.keep_forever()
             return False
         return True
 
@@ -279,10 +305,6 @@ def _fetch(result: Tensor | Sequences) -> Tensor | Sequences:
 
 def _each(function: Callable[[Tensor], Tensor], value: Tensor | Sequences) -> Tensor | Sequences:
     return value.map(function) if isinstance(value, Sequences) else function(value)
-
-
-def _stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _event() -> torch.cuda.Event:

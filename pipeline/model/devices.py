@@ -34,8 +34,8 @@ class Device(Protocol):
         """The name of the GPU; None for the CPU."""
 
     @property
-    def lanes(self) -> int | None:
-        """How many blocks it processes at once; None for one per core."""
+    def extra_flows(self) -> int:
+        """How many threads beyond one for each core keep it busy, since those that wait for it need no core."""
 
     @property
     def pins(self) -> bool:
@@ -44,6 +44,15 @@ class Device(Protocol):
     @property
     def survives_errors(self) -> bool:
         """Whether it can still be used after a model has raised."""
+
+    def lane(self) -> "Device":
+        """The same device for one more block in flight, which does not wait for those of others."""
+
+    def peak_bytes(self, run: Callable[[], object], /) -> int:
+        """The most memory that a call takes on the device; 0 if it shares the host's."""
+
+    def room(self, block_bytes: int, /) -> int | None:
+        """How many blocks of this size fit into its free memory; None if it shares the host's."""
 
     def send(self, tensors: Inputs) -> Sent:
         """Start copying a block's inputs to the device."""
@@ -63,12 +72,24 @@ class Cpu:
     """The host itself: nothing is copied."""
 
     card = None
-    lanes = None
+    extra_flows = 0
     pins = False
     survives_errors = True
 
     def __init__(self) -> None:
         self.torch = torch.device("cpu")
+
+    def lane(self) -> Device:
+        """The host: threads do not wait for one another."""
+        return self
+
+    def peak_bytes(self, _: Callable[[], object]) -> int:
+        """Not measured, and not called."""
+        return 0
+
+    def room(self, _: int) -> int | None:
+        """The host's memory is limited elsewhere."""
+        return None
 
     def send(self, tensors: Inputs) -> Sent:
         """The inputs unchanged."""

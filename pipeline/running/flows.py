@@ -98,7 +98,7 @@ class Flows(Generic[Read, Scored]):
         steps: what the flows do.
         num_flows: the number of threads.
         num_readers: how many of them may have a DataLoader at once; None: all.
-        num_lanes: how many items each device scores at once; None: one device, and all flows.
+        num_lanes: how many items each device scores at once; None: one device, where all flows may score.
         max_bytes: the limit for items in flight; each flow may always have one.
         ended: called when the last thread ends.
     """

@@ -40,9 +40,9 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
         ScorelineError: the run cannot go on; every part that was finished before is published.
     """
     options = LineOptions.of(ledger.job)
-    lines = [compose(loaded, options) for loaded in scorer.replicas]
-    line = lines[0]  # the stages of all have the same names, and share what they report
     num_flows, readers, max_bytes = _bounds(scorer, ledger, cores)
+    lines = _lines(scorer, options, num_flows)
+    line = lines[0][0]  # the stages of all have the same names, and share what they report
     events: SimpleQueue[Event | None] = SimpleQueue()
     retries = Retries(lambda first: events.put(block_retried(first)))
     with ExitStack() as held:
@@ -56,7 +56,7 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
                 steps = _Steps(scorer, ledger, lines, options, queue, writers, events.put, readers < num_flows)
                 flows = Flows(
                     steps, num_flows=num_flows, num_readers=readers, max_bytes=max_bytes,
-                    num_lanes=_num_lanes(scorer), ended=lambda: events.put(None),
+                    num_lanes=[len(lanes) for lanes in lines], ended=lambda: events.put(None),
                 )  # fmt: skip
                 try:
                     with flows:
@@ -79,7 +79,7 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
 def _bounds(scorer: Scorer, ledger: Ledger, cores: int) -> tuple[int, int, int]:
     """The number of flows, how many of them read at once, and the bytes of the blocks in flight: one flow per core, and
     one for each block that a GPU has in hand, within the memory limit. Results do not depend on any of them."""
-    flows, memory = cores + sum(_num_lanes(scorer) or []), ledger.job.memory_bytes
+    flows, memory = cores + sum(one.extra_flows for one in scorer.devices), ledger.job.memory_bytes
     partitions = ledger.plan.partitions
     if memory is None:
         return flows, num_readers(partitions, flows), max(MAX_IN_FLIGHT_BYTES, flows * MOST_BLOCK_BYTES)
@@ -89,10 +89,17 @@ def _bounds(scorer: Scorer, ledger: Ledger, cores: int) -> tuple[int, int, int]:
     return flows, num_readers(partitions, flows, memory), memory
 
 
-def _num_lanes(scorer: Scorer) -> list[int] | None:
-    """How many blocks each GPU scores at once; None on a CPU, where every flow may score."""
-    counts = [loaded.device.lanes for loaded in scorer.replicas]
-    return [count for count in counts if count is not None] or None
+def _lines(scorer: Scorer, options: LineOptions, num_flows: int) -> list[list[Line]]:
+    """For each device, a line for each block that it may have in flight: one for each of its flows, or fewer where its
+    free memory does not hold as many blocks. On a CPU, all flows share a line."""
+    flows, lines = -(-num_flows // len(scorer.replicas)), []
+    for loaded in scorer.replicas:
+        room = loaded.device.room(loaded.block_bytes)
+        if room is None:
+            lines.append([compose(loaded, options)] * flows)
+        else:
+            lines.append([compose(loaded.on_lane(), options) for _ in range(max(1, min(flows, room)))])
+    return lines
 
 
 def _emit_rest(events: SimpleQueue[Event | None], emit: Emitter) -> None:
@@ -120,7 +127,7 @@ class _Steps:
         self,
         scorer: Scorer,
         ledger: Ledger,
-        lines: list[Line],
+        lines: list[list[Line]],
         options: LineOptions,
         queue: WorkQueue,
         writers: list[Writer],
@@ -128,7 +135,7 @@ class _Steps:
         threads: bool,
     ) -> None:
         self._scorer, self._ledger, self._lines, self._options = scorer, ledger, lines, options
-        self._line = lines[0]
+        self._line = lines[0][0]
         self._queue, self._writers, self._send = queue, writers, send
         self._threads = threads  # for reading, where there are more flows than readers
         self._reading: dict[Work, Generator[Loaded]] = {}
@@ -170,8 +177,8 @@ class _Steps:
         item.times.waited(waited_s, self._line.load_names)
 
     def score(self, item: Loaded, lane: Lane) -> Scored:
-        """Score a block on the device of the lane."""
-        return score_block(item, self._lines[lane.device])
+        """Score a block on a lane of a device."""
+        return score_block(item, self._lines[lane.device][lane.slot])
 
     def scored(self, item: Scored, waited_s: float) -> None:
         """Divide the time among the scoring stages; report memory that ran out."""

@@ -34,6 +34,7 @@ from ..ordered import refuse_unordered
 from ..outputs.assemble import described, output_schema, reasons_of
 from ..records import ScoredBatch
 from .block import Block, Origin
+from .footprint import block_bytes
 from .line import Line, LineOptions, compose
 from .loaded import LoadedBundle
 from .replay import GoldenReport
@@ -164,6 +165,8 @@ class Scorer:
         self.device_name = group_name(self.device, name)
         if compiled and self.not_compiled is None and len(self.replicas) > 1:
             self.not_compiled = compile_replicas(self.replicas, self._spec.golden)
+        for loaded in self.replicas:
+            loaded.block_bytes = block_bytes(loaded, self._spec.golden)
 
     @property
     def features(self) -> list[str]:

@@ -138,9 +138,14 @@ def test_one_device_that_fails_ends_the_run(
 ) -> None:  # fmt: skip
     """Closed, and named, although the others still work."""
 
-    def fail(name: str, _: int) -> None:
-        if name == "linear" and launched[failing, "linear"] == 12 and not fakecuda_devices.has_failed(failing):
-            fakecuda_devices.fail_device("device-side assert triggered")
+    blocks = 0
+
+    def fail(name: str, num_bytes: int) -> None:
+        nonlocal blocks
+        if name == "linear" and num_bytes > 5000 and fakecuda_devices.launching() == failing:
+            blocks += 1
+            if blocks == 12:
+                fakecuda_devices.fail_device("device-side assert triggered")
 
     monkeypatch.setattr(fakecuda.Limits, "fail", fail)
     done = scoreline(*words, "cuda", "--output", tmp_path / "out", *more)

@@ -94,6 +94,16 @@ class Explainer:
         """Explain two rows, to detect an unsupported model before the first row. Raises whatever the model raises."""
         self._explained(inputs, classes, [0] * len(classes))
 
+    def rows_in_pass(self, rows: int) -> int:
+        """How many perturbed rows the model gets at once while some rows are explained: with few rows, several
+        perturbations of each."""
+        match self.method:
+            case "integrated-gradients":
+                return rows * PATH_POINTS
+            case "lime":
+                return min(DRAWN, self._passes.pass_rows)
+        return rows * max(1, min(len(self._used), self._passes.pass_rows // rows))
+
     def run(self, inputs: Tensors, classes: Tensor, seeds: Sequence[int]) -> Attributions:
         """Attributions of some rows.
 
@@ -162,9 +172,7 @@ class Explainer:
                 found = attr.IntegratedGradients(self._forward).attribute(tensors, n_steps=PATH_POINTS, **common)
             return self._by_feature(found, summed=True)
         common["feature_mask"] = masks
-        together = max(
-            1, min(len(self._used), self._passes.pass_rows // len(classes))
-        )  # with few rows, several perturbations per pass
+        together = self.rows_in_pass(len(classes)) // len(classes)
         with torch.no_grad():
             match self.method:
                 case "shapley":
