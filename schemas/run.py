@@ -55,10 +55,13 @@ class StageTotals(Schema):
 
 
 class DeviceRecord(Schema):
-    """A GPU that scored. `device`: its name in torch; `card`: its model."""
+    """A GPU that scored. `device`: its name in torch; `card`: its model. `busy_s`: the seconds in which it computed or
+    copied, on any of its streams; `busy_share`: their share of the wall time."""
 
     device: str
     card: str
+    busy_s: float
+    busy_share: float
 
 
 class PartRecord(Schema):

@@ -187,7 +187,7 @@ class Event:
             raise RuntimeError("elapsed_time of events of two devices")
         if not (self.query() and other.query()):
             raise RuntimeError("Both events must be completed before calculating elapsed time.")
-        return max(0.0, (other.at - self.at) * 1000)
+        return (other.at - self.at) * 1000
 
 
 #: The default streams by device.

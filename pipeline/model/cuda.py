@@ -3,12 +3,8 @@ So copies of one block overlap with the computation of others, and each thread w
 memory comes from torch's cache, which reuses a buffer once the copies that use it have finished. Independent of models.
 """
 
-import ctypes
-from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Lock
-from typing import Any
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -18,7 +14,9 @@ from torch import Tensor
 from ..errors import ModelFailedError, ScorelineError, one_line
 from ..features.pinned import pinned_copy
 from ..records import Inputs, Sent, Sequences
-from .devices import Device, Fetched, select
+from .devices import Clock, Device, Fetched, select
+from .event_clock import EventClock, Gaps, Timeline
+from .in_flight import InFlight, new_event
 from .memory import free_memory, is_out_of_memory, no_memory
 from .passes import in_row_order, num_rows
 
@@ -28,77 +26,46 @@ IN_HAND = 3
 USABLE = 0.8
 
 
-class InFlight:
-    """Keeps the tensors of a lane until the device has finished with them, and those of its last block until the next.
-
-    To free a tensor that took part in a copy after the device has failed ends the process with SIGABRT, from a
-    destructor. So the last block's are kept until the lane gets another block, and after a failure forever.
-    """
-
-    def __init__(self) -> None:
-        self._entries: deque[tuple[torch.cuda.Event, Any]] = deque()
-        self._lock = Lock()
-
-    def add(self, event: torch.cuda.Event, tensors: Any) -> None:
-        """Keep tensors until this event has passed, at least until `release`."""
-        with self._lock:
-            self._entries.append((event, tensors))
-
-    def add_failed(self, stream: torch.cuda.Stream, tensors: Any) -> None:
-        """Keep tensors of a call that has failed halfway: until its stream has passed, or forever."""
-        event = _event()
-        try:
-            event.record(stream)
-        except Exception:  # whatever a driver raises
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(tensors))
-            return
-        self.add(event, tensors)
-
-    def release(self) -> None:
-        """Drop the tensors that the device has finished with. Raises RuntimeError if it has failed."""
-        with self._lock:
-            while self._entries and self._entries[0][0].query():  # type: ignore[no-untyped-call]
-                self._entries.popleft()
-
-    def __del__(self) -> None:
-        """Wait for the rest, or keep it if the device has failed in the meantime."""
-        try:
-            for event, _ in self._entries:
-                event.synchronize()
-        except Exception:  # whatever a driver raises
-            self.keep_forever()
-
-    def keep_forever(self) -> None:
-        """Never free the tensors, not even when the process ends: the device has failed."""
-        with self._lock:
-            for entry in self._entries:
-                ctypes.pythonapi.Py_IncRef(ctypes.py_object(entry))
-
-
 class Cuda:
     """A GPU, with one lane for the threads that share this object; `lane` opens another.
 
     Where its memory does not suffice for a block, the block is sent and computed in halves.
 
     Args:
-        in_flight: of all lanes of the device.
+        first: the first lane of the device; None to open it.
     """
 
     extra_flows = IN_HAND
     pins = True
     survives_errors = False
 
-    def __init__(self, device: torch.device, in_flight: list[InFlight] | None = None) -> None:
+    def __init__(self, device: torch.device, first: "Cuda | None" = None) -> None:
         self.torch = self._device = device
         self.card: str = torch.cuda.get_device_properties(device).name
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._in_flight = InFlight()
-        self._all_in_flight = [] if in_flight is None else in_flight
+        self._in_flight, self._gaps = InFlight(), Gaps()
+        self._all_in_flight: list[InFlight] = [] if first is None else first._all_in_flight
         self._all_in_flight.append(self._in_flight)
+        self._timeline: Timeline = self._new_timeline() if first is None else first._timeline
+
+    def _new_timeline(self) -> Timeline:
+        origin = new_event()
+        origin.record(self._stream)
+        origin.synchronize()
+        return Timeline(origin)
+
+    @property
+    def busy_s(self) -> float:
+        """The seconds in which the device has computed or copied, on all lanes."""
+        return self._timeline.busy_s
+
+    def clock(self) -> Clock:
+        """A clock of events on the current stream."""
+        return EventClock(self._timeline, self._gaps)
 
     def lane(self) -> Device:
         """The same device with a lane of its own."""
-        return Cuda(self._device, self._all_in_flight)
+        return Cuda(self._device, self)
 
     def peak_bytes(self, run: Callable[[], object]) -> int:
         """The most memory that a call takes on the device, while nothing else runs there."""
@@ -132,7 +99,13 @@ class Cuda:
         self._free_memory()
         return Sent(tensors=tensors)
 
-    def work(self, sent: Sent, compute: Callable[[Inputs], Inputs], rows: NDArray[np.int64] | None = None) -> Fetched:
+    def work(
+        self,
+        sent: Sent,
+        compute: Callable[[Inputs], Inputs],
+        rows: NDArray[np.int64] | None = None,
+        clock: Clock | None = None,
+    ) -> Fetched:
         """Compute after the copy, copy the results back, and wait for them.
 
         Raises what `compute` raises, and ModelFailedError if the device has failed, or has no memory for a single row.
@@ -140,7 +113,7 @@ class Cuda:
         reason: BaseException = torch.OutOfMemoryError("its inputs do not fit")
         if sent.events is not None:
             try:
-                return self._fetched(sent, compute, rows)
+                return self._fetched(sent, compute, rows, clock)
             except Exception as error:
                 if not is_out_of_memory(error):
                     if self._wait_after_failure() or isinstance(error, ScorelineError):
@@ -152,7 +125,8 @@ class Cuda:
         if len(rows) < 2:
             raise no_memory(reason)
         self._free_memory()
-        halves = [self.work(self.send(select(source, half)), compute) for half in np.array_split(rows, 2)]
+        parts = np.array_split(rows, 2)
+        halves = [self.work(self.send(select(source, part)), compute, clock=clock) for part in parts]
         return _joined(halves)
 
     @contextmanager
@@ -166,11 +140,14 @@ class Cuda:
             sent, rows = self.send(select(sent.tensors, rows)), None
             if sent.events is None:
                 raise ModelFailedError("the device has no memory for the rows of a block; pass a smaller --batch-size")
+        whole = EventClock(self._timeline, self._gaps)
         try:
             with torch.cuda.stream(self._stream):
                 self._stream.wait_event(sent.events[1])
-                yield self.select_rows(sent.tensors, rows)
+                with whole.measure(""):
+                    yield self.select_rows(sent.tensors, rows)
                 self._stream.synchronize()
+            whole.collect()
         except Exception as error:
             if self._wait_after_failure() or isinstance(error, ScorelineError):
                 raise
@@ -181,7 +158,7 @@ class Cuda:
         if rows is None:
             return tensors
         stream = torch.cuda.current_stream(self._device)
-        pinned, copied = _pinned(torch.from_numpy(rows)), _event()
+        pinned, copied = _pinned(torch.from_numpy(rows)), new_event()
         try:
             index = self._to_device(pinned)
             copied.record(stream)
@@ -192,7 +169,7 @@ class Cuda:
         return select(tensors, rows, index)
 
     def _send(self, tensors: Inputs) -> Sent:
-        start, end = _event(), _event()
+        start, end = new_event(), new_event()
         pinned = {name: _each(_pinned, given) for name, given in tensors.items()}
         copies: dict[str, Tensor | Sequences] = {}
         try:
@@ -207,16 +184,18 @@ class Cuda:
         self._in_flight.add(end, (pinned, copies))
         return Sent(tensors=copies, source=tensors, events=(start, end))
 
-    def _fetched(self, sent: Sent, compute: Callable[[Inputs], Inputs], rows: NDArray[np.int64] | None) -> Fetched:
+    def _fetched(
+        self, sent: Sent, compute: Callable[[Inputs], Inputs], rows: NDArray[np.int64] | None, clock: Clock | None
+    ) -> Fetched:
         assert sent.events is not None, "it was sent"
-        copied_from, copied = sent.events
-        start, end, done = _event(), _event(), _event()
+        whole = EventClock(self._timeline, self._gaps)
+        computed, done = new_event(), new_event()
         fetched: dict[str, Tensor | Sequences] = {}
         with torch.cuda.stream(self._stream):
-            self._stream.wait_event(copied)
-            start.record()
-            results = compute(self.select_rows(sent.tensors, rows))
-            end.record()
+            self._stream.wait_event(sent.events[1])
+            with whole.measure("") if clock is None else nullcontext():
+                results = compute(self.select_rows(sent.tensors, rows))
+            computed.record()
             try:
                 for name, result in results.items():
                     fetched[name] = _fetch(result)
@@ -229,13 +208,14 @@ class Cuda:
             done.synchronize()
         except Exception as error:
             raise self._failed(error) from error
+        for one in (whole, clock):
+            if isinstance(one, EventClock):
+                one.collect()
+        self._timeline.add(computed, done)
         return Fetched(
             # Copies, since nobody keeps those in pinned memory once the device has failed.
             tensors={name: _each(Tensor.clone, result) for name, result in fetched.items()},
-            device_s={
-                "transfer": copied_from.elapsed_time(copied) / 1000,
-                "forward": start.elapsed_time(end) / 1000,
-            },
+            device_s={"transfer": self._timeline.add(*sent.events)},
         )
 
     def _to_device(self, tensor: Tensor) -> Tensor:
@@ -305,7 +285,3 @@ def _fetch(result: Tensor | Sequences) -> Tensor | Sequences:
 
 def _each(function: Callable[[Tensor], Tensor], value: Tensor | Sequences) -> Tensor | Sequences:
     return value.map(function) if isinstance(value, Sequences) else function(value)
-
-
-def _event() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]

@@ -1,8 +1,9 @@
 """The devices that models run on, behind one protocol, and the CPU; `cuda.py` has the GPU. Independent of models."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Protocol
 
 import numpy as np
@@ -16,10 +17,35 @@ from ..records import Inputs, Sent, Sequences
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fetched:
-    """Results in the host's memory. `device_s`: seconds by stage, where the device has a clock of its own."""
+    """Results in the host's memory. `device_s`: seconds by stage, as far as the device has a clock of its own."""
 
     tensors: dict[str, Tensor | Sequences]
     device_s: Mapping[str, float] = field(default_factory=dict)
+
+
+class Clock(Protocol):
+    """Measures the stages of a block, on the clock of its device."""
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """The seconds by stage so far."""
+
+    def measure(self, stage: str, *, nodes: bool = False) -> AbstractContextManager[None]:
+        """Measure a piece of work; `nodes`: it is a forward pass, which may be measured node by node."""
+
+
+class HostClock:
+    """The host's clock."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, stage: str, *, nodes: bool = False) -> Iterator[None]:  # noqa: ARG002 - the same for the host
+        """Measure a piece of work."""
+        start = perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
 
 
 class Device(Protocol):
@@ -45,6 +71,13 @@ class Device(Protocol):
     def survives_errors(self) -> bool:
         """Whether it can still be used after a model has raised."""
 
+    @property
+    def busy_s(self) -> float | None:
+        """The seconds in which it has computed or copied; None if that is not measured."""
+
+    def clock(self) -> Clock:
+        """A clock for the computations of one block."""
+
     def lane(self) -> "Device":
         """The same device for one more block in flight, which does not wait for those of others."""
 
@@ -57,9 +90,19 @@ class Device(Protocol):
     def send(self, tensors: Inputs) -> Sent:
         """Start copying a block's inputs to the device."""
 
-    def work(self, sent: Sent, compute: Callable[[Inputs], Inputs], rows: NDArray[np.int64] | None = None) -> Fetched:
+    def work(
+        self,
+        sent: Sent,
+        compute: Callable[[Inputs], Inputs],
+        rows: NDArray[np.int64] | None = None,
+        clock: Clock | None = None,
+    ) -> Fetched:
         """Compute with rows that were sent, at these positions (None: all), and copy the results to the host. Raises
-        what `compute` raises."""
+        what `compute` raises.
+
+        Args:
+            clock: made by `clock`, with which `compute` measures what it does.
+        """
 
     def using(self, sent: Sent, rows: NDArray[np.int64] | None = None) -> AbstractContextManager[Inputs]:
         """The rows that were sent, at these positions, for computations that fetch their own results."""
@@ -72,12 +115,17 @@ class Cpu:
     """The host itself: nothing is copied."""
 
     card = None
+    busy_s = None
     extra_flows = 0
     pins = False
     survives_errors = True
 
     def __init__(self) -> None:
         self.torch = torch.device("cpu")
+
+    def clock(self) -> HostClock:
+        """The host's clock."""
+        return HostClock()
 
     def lane(self) -> Device:
         """The host: threads do not wait for one another."""
@@ -95,7 +143,13 @@ class Cpu:
         """The inputs unchanged."""
         return Sent(tensors=tensors)
 
-    def work(self, sent: Sent, compute: Callable[[Inputs], Inputs], rows: NDArray[np.int64] | None = None) -> Fetched:
+    def work(
+        self,
+        sent: Sent,
+        compute: Callable[[Inputs], Inputs],
+        rows: NDArray[np.int64] | None = None,
+        _: Clock | None = None,
+    ) -> Fetched:
         """Compute in the calling thread."""
         return Fetched(tensors=dict(compute(select(sent.tensors, rows))))
 

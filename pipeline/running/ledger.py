@@ -196,7 +196,7 @@ class Ledger:
             },
             versions={"python": platform.python_version(), **self.versions},
             device=self.device,
-            devices=device_records(self.devices),
+            devices=device_records(self.devices, wall_s),
             bundle=self.bundle,
             partitions=records,
             ignored=list(self.plan.discovery.ignored),

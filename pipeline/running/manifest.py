@@ -47,9 +47,13 @@ def head_records(manifest: BundleManifest, options: ColumnOptions) -> list[HeadR
     return records
 
 
-def device_records(devices: "Iterable[Device]") -> list[DeviceRecord]:
-    """The GPUs among these devices."""
-    return [DeviceRecord(device=str(one.torch), card=one.card) for one in devices if one.card is not None]
+def device_records(devices: "Iterable[Device]", wall_s: float) -> list[DeviceRecord]:
+    """The GPUs among these devices, after so many seconds of the run."""
+    return [
+        DeviceRecord(device=str(one.torch), card=one.card, busy_s=one.busy_s, busy_share=one.busy_s / max(wall_s, 1e-9))
+        for one in devices
+        if one.card is not None and one.busy_s is not None
+    ]
 
 
 def partition_record(partition: Partition, parts: list[PartRecord], error: str | None) -> PartitionRecord:

@@ -68,14 +68,10 @@ class LoadedBundle:
 
         Raises whatever the model raises.
         """
-        spent: dict[str, float] = {}
-        fetched = self.device.work(sent, lambda inputs: self.members.run(inputs, spent), rows)
-        return RawBatch(heads=fetched.tensors, device_s=fetched.device_s or (spent if self.pads else {}))
-
-    @property
-    def pads(self) -> bool:
-        """Whether rows are padded to a common length."""
-        return any(kind_of(entry).has_steps for entry in self.manifest.inputs)
+        clock = self.device.clock()
+        fetched = self.device.work(sent, lambda inputs: self.members.run(inputs, clock), rows, clock)
+        measured = {**fetched.device_s, **clock.seconds} if fetched.device_s or self.members.passes.pads else {}
+        return RawBatch(heads=fetched.tensors, device_s=measured)
 
     def no_rows(self) -> RawBatch:
         """Empty raw outputs, of 0 rows."""
