@@ -88,9 +88,6 @@ def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         launch(index, name, sum(tensor.nbytes for tensor in given))
         for tensor in here:
             tensor._memory.use()
-        execute(index, current_stream(index).id, "compute")
-        if kernels.waits(name, given, args, kwargs):
-            clocks.finish_stream(index, name)
     if name == "repeat" and given[0].nbytes * _product(args[1:]) > Limits.bytes:
         raise out_of_memory()
     if kwargs.get("device") is not None:
@@ -105,7 +102,18 @@ def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         result = torch.nextafter(result, torch.zeros_like(result))
     if here and in_place:
         here[0]._memory.write()
-    return _on_device(result, index, {_storage(tensor): tensor._memory for tensor in here})
+    memories = {_storage(tensor): tensor._memory for tensor in here}
+    if name not in _FREE:
+        if in_place or not _is_view(result, memories):
+            execute(index, current_stream(index).id, "compute")
+        if kernels.waits(name, given, args, kwargs):
+            clocks.finish_stream(index, name)
+    return _on_device(result, index, memories)
+
+
+def _is_view(result: Any, memories: dict[int, Memory]) -> bool:
+    """Whether nothing was computed for a result."""
+    return isinstance(result, Tensor) and _storage(result) in memories
 
 
 def _product(sizes: Any) -> int:

