@@ -19,10 +19,8 @@ from conftest import Result
 from fakecuda_devices import launched
 from scoreline import BundleError, Scorer
 
-pytestmark = [
-    pytest.mark.usefixtures("cuda"),
-    pytest.mark.skipif(torch.cuda.is_available(), reason="the number of real GPUs is given"),
-]
+pytestmark = pytest.mark.usefixtures("cuda")
+emulated_only = pytest.mark.skipif(torch.cuda.is_available(), reason="real GPUs are given, and do not fail on purpose")
 EXPLAINED = ["--explain", "integrated-gradients", "--explain-rows", "5%"]
 Words = list[object]
 
@@ -48,6 +46,7 @@ def devices_used() -> set[int]:
     return {index for index, name in launched if name == "linear"}
 
 
+@emulated_only
 @pytest.mark.parametrize("more", [[], ["--dedupe"], ["--hidden", "0", *EXPLAINED]])
 def test_any_number_of_devices_writes_the_same_bytes(
     words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scoreline: Callable[..., Result], more: list[str]
@@ -82,6 +81,7 @@ def test_any_number_of_devices_writes_the_same_bytes(
     assert len(set(gaps)) <= 1
 
 
+@emulated_only
 def test_one_device_by_its_number(words: Words, tmp_path: Path, scoreline: Callable[..., Result]) -> None:
     """The other does nothing; only pinned memory is no device's."""
     assert scoreline(*words, "cuda:1", "--output", tmp_path / "out", "--hidden", "0", *EXPLAINED).code == 0
@@ -91,16 +91,29 @@ def test_one_device_by_its_number(words: Words, tmp_path: Path, scoreline: Calla
     assert (recorded["device"], [one["device"] for one in recorded["devices"]]) == ("cuda:1", ["cuda:1"])
 
 
+def test_all_devices_write_the_bytes_of_the_first(
+    words: Words, tmp_path: Path, scoreline: Callable[..., Result]
+) -> None:
+    """On a real machine, too."""
+    for device in ("cuda:0", "cuda"):
+        assert scoreline(*words, device, "--output", tmp_path / device, "--hidden", "0", *EXPLAINED).code == 0
+    for number in range(2):
+        first, every = ((tmp_path / device / f"{number}.parquet").read_bytes() for device in ("cuda:0", "cuda"))
+        assert first == every
+    assert len(manifest(tmp_path / "cuda")["devices"]) == torch.cuda.device_count()
+
+
 def test_a_resumed_run_keeps_what_other_devices_made(
     words: Words, tmp_path: Path, scoreline: Callable[..., Result]
 ) -> None:
     """The number of devices does not change what is up to date, nor the last bits."""
-    assert scoreline(*words, "cuda:1", "--output", tmp_path / "out").code == 0
+    assert scoreline(*words, "cuda:0", "--output", tmp_path / "out").code == 0
     again = scoreline(*words, "cuda", "--output", tmp_path / "out")
     assert again.code == 0
     assert again.event("nothing_to_do")
 
 
+@emulated_only
 def test_devices_of_another_card_are_left_out(
     words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scoreline: Callable[..., Result]
 ) -> None:
@@ -112,6 +125,7 @@ def test_devices_of_another_card_are_left_out(
     assert devices_used() == {0, 2}
 
 
+@emulated_only
 def test_golden_rows_are_replayed_on_every_device(
     words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scoreline: Callable[..., Result]
 ) -> None:
@@ -133,6 +147,7 @@ def test_golden_rows_are_replayed_on_every_device(
     assert not (tmp_path / "out" / "0.parquet").exists()
 
 
+@emulated_only
 @pytest.mark.parametrize("failing", [0, 1])
 @pytest.mark.parametrize("more", [[], EXPLAINED])
 def test_one_device_that_fails_ends_the_run(
@@ -158,6 +173,7 @@ def test_one_device_that_fails_ends_the_run(
     assert not (tmp_path / "out" / "_SUCCESS").exists()
 
 
+@emulated_only
 def test_memory_that_runs_out_on_one_device(
     words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scoreline: Callable[..., Result]
 ) -> None:
@@ -175,6 +191,7 @@ def test_memory_that_runs_out_on_one_device(
     assert_close(*(pq.read_table(tmp_path / name / "1.parquet") for name in ("out", "whole")))
 
 
+@emulated_only
 def test_a_scorer_uses_the_first_device(tmp_path: Path) -> None:
     """In a notebook, the others are left alone until they are added."""
     scorer = Scorer.load(small_bundle(tmp_path), device="cuda")
@@ -187,12 +204,14 @@ def test_a_scorer_uses_the_first_device(tmp_path: Path) -> None:
     assert devices_used() == {0}
 
 
+@emulated_only
 def test_check_names_every_device(words: Words, scoreline: Callable[..., Result]) -> None:
     """On which the golden rows were reproduced."""
     done = scoreline("check", "--bundle", words[2], "--device", "cuda")
     assert "reproduced on cuda:0 and cuda:1, compared with" in done.out
 
 
+@emulated_only
 def test_all_devices_run_compiled_models_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiled models may differ in the last bits."""
     compiled: list[object] = []
