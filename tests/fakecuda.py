@@ -238,9 +238,11 @@ def _to_host(host: Tensor, source: CudaTensor, non_blocking: bool) -> Tensor:
     execute(index, current_stream(index).id, "out")
     host.fill_(float("nan") if host.is_floating_point() else 0 if host.dtype == torch.bool else -(2**30))
 
+    target = host.detach()  # another tensor of the same memory, so that `host` can be freed before
+
     def arrive() -> None:
         with torch.inference_mode():  # tensors that were created in it may be written to
-            host.copy_(data)
+            target.copy_(data)
 
     clocks.when_finished(current_stream(index), arrive)
     return host

@@ -68,13 +68,24 @@ class Cuda:
         return Cuda(self._device, self)
 
     def peak_bytes(self, run: Callable[[], object]) -> int:
-        """The most memory that a call takes on the device, while nothing else runs there."""
-        torch.cuda.synchronize(self._device)
-        self._in_flight.release()
-        before = torch.cuda.memory_allocated(self._device)
-        torch.cuda.reset_peak_memory_stats(self._device)
-        run()
-        return torch.cuda.max_memory_allocated(self._device) - before
+        """The most memory that a call takes on the device, while nothing else runs there. It is called twice, since
+        libraries allocate what they keep at the first call.
+
+        Raises:
+            ModelFailedError: the device has failed, or has no memory for it.
+        """
+        try:
+            run()
+            torch.cuda.synchronize(self._device)
+            self._in_flight.release()
+            before = torch.cuda.memory_allocated(self._device)
+            torch.cuda.reset_peak_memory_stats(self._device)
+            run()
+            return torch.cuda.max_memory_allocated(self._device) - before
+        except ScorelineError:
+            raise
+        except Exception as error:  # whatever a driver raises
+            raise self._failed(error) from error
 
     def room(self, block_bytes: int) -> int | None:
         """How many blocks of this size fit into the memory that is free now."""

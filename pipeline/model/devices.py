@@ -82,7 +82,7 @@ class Device(Protocol):
         """The same device for one more block in flight, which does not wait for those of others."""
 
     def peak_bytes(self, run: Callable[[], object], /) -> int:
-        """The most memory that a call takes on the device; 0 if it shares the host's."""
+        """The most memory that a call takes on the device, which is made twice; 0 if it shares the host's."""
 
     def room(self, block_bytes: int, /) -> int | None:
         """How many blocks of this size fit into its free memory; None if it shares the host's."""

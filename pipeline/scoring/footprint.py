@@ -26,7 +26,7 @@ def block_bytes(loaded: LoadedBundle, golden: GoldenRows) -> int:
     if loaded.device.room(1) is None:
         return 0
     once, twice = (_inputs(loaded, golden.features, times) for times in (1, 2))
-    outputs_bytes = _num_bytes(loaded.run(loaded.device.send(once)).heads)  # also warms up
+    outputs_bytes = _num_bytes(loaded.run(loaded.device.send(once)).heads)
     number, most = size(once), loaded.block_rows * loaded.manifest.longest
     in_pass = min(loaded.members.pass_rows, most)
     first = loaded.device.peak_bytes(lambda: _run(loaded, once))
@@ -59,5 +59,4 @@ def _explaining_bytes(loaded: LoadedBundle, in_pass: int) -> float:
     attribution = loaded.attribution
     if attribution is None:
         return 0.0
-    attribution.probe()  # warms up
     return loaded.device.peak_bytes(attribution.probe) * in_pass / attribution.rows_in_probe

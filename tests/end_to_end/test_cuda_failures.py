@@ -281,6 +281,28 @@ def test_a_failure_that_nobody_has_noticed() -> None:
     assert fakecuda_clocks.problems == []
 
 
+@emulated_only
+def test_a_device_that_fails_while_results_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pinned memory that they are copied to is kept, as is what another lane has used before."""
+    first = Cuda(torch.device("cuda:1"))
+    lanes = [first, first.lane()]
+    inputs = [{"a": torch.ones(4).pin_memory()} for _ in lanes]
+    sent = [lane.send(given) for lane, given in zip(lanes, inputs, strict=True)]
+    lanes[0].work(sent[0], lambda given: {"b": given["a"] * 2})
+    wait = fakecuda_clocks.Event.synchronize
+
+    def fail(event: fakecuda_clocks.Event) -> None:
+        fakecuda_devices.fail_device("device-side assert triggered")
+        wait(event)
+
+    monkeypatch.setattr(fakecuda_clocks.Event, "synchronize", fail)
+    with pytest.raises(ModelFailedError, match="the device cuda:1 has failed: CUDA error: device-side assert"):
+        lanes[1].work(sent[1], lambda given: {"b": given["a"] * 2})
+    del first, lanes, inputs, sent
+    gc.collect()
+    assert fakecuda_clocks.problems == []
+
+
 def test_padded_widths_are_those_of_the_cpu() -> None:
     """A GPU's log2 is not exact, so the widths are computed in integers."""
     lengths = torch.arange(1, 20_000)
