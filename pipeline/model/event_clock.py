@@ -18,7 +18,8 @@ from .in_flight import new_event
 
 #: One of this many forward passes of a lane is measured node by node.
 EVERY = 16
-#: Milliseconds after which the origin of the times is moved: torch has them as float32.
+#: Milliseconds after which the next origin of the times is chosen, since torch has them as float32. It is used after
+#: twice as long, when blocks that began before it have ended.
 NEAR_MS = 10_000
 Pair = tuple[torch.cuda.Event, torch.cuda.Event]
 
@@ -31,7 +32,7 @@ class Timeline:
     """
 
     def __init__(self, origin: torch.cuda.Event) -> None:
-        self._origin, self._origin_s = origin, 0.0
+        self._origin, self._next = (origin, 0.0), (origin, 0.0)
         self._busy, self._lock = Busy(), Lock()
 
     @property
@@ -48,10 +49,13 @@ class Timeline:
 
     def _moment(self, event: torch.cuda.Event) -> float:
         with self._lock:
-            elapsed_ms: float = self._origin.elapsed_time(event)
-            moment = self._origin_s + elapsed_ms / 1000
-            if elapsed_ms > NEAR_MS:
-                self._origin, self._origin_s = event, moment
+            origin, origin_s = self._origin
+            elapsed_ms: float = origin.elapsed_time(event)
+            moment = origin_s + elapsed_ms / 1000
+            if elapsed_ms > NEAR_MS and self._next is self._origin:
+                self._next = event, moment
+            elif elapsed_ms > 2 * NEAR_MS:
+                self._origin = self._next
             return moment
 
 
