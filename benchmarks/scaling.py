@@ -27,6 +27,7 @@ from scoreline.pipeline.inputs.parquet import Parquet
 from scoreline.pipeline.outputs.part_file import Published
 from scoreline.pipeline.records import Partition, Split
 from scoreline.pipeline.running.flows import Flows
+from scoreline.pipeline.running.lanes import Lane
 from scoreline.pipeline.running.publisher import Finished, Publisher
 from scoreline.pipeline.running.work import Work, WorkQueue
 from scoreline.pipeline.timing import StageTimes
@@ -153,7 +154,7 @@ class Steps:
     def read(self, item: Item, waited_s: float) -> None:
         """Nothing is timed."""
 
-    def score(self, item: Item) -> Item:
+    def score(self, item: Item, _: Lane) -> Item:
         """check → … → decode."""
         if not item.ends:
             self.machine.work(item.rows * SCORE_NS / 1e9, SCORE_GIL_MS / 1e3)

@@ -114,11 +114,12 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
     yield from _inputs(manifest)
     yield from _tasks(manifest)
     yield "writes", ", ".join(field.name for field in scorer.output_fields())
+    devices = " and ".join(str(one.torch) for one in scorer.devices)
     source = "the original model and scaler" if golden.source == "model" else "the expected predictions"
     yield (
         "golden rows",
         (
-            f"{golden.rows} of {golden.rows} reproduced on {scorer.device}, compared with {source};"
+            f"{golden.rows} of {golden.rows} reproduced on {devices}, compared with {source};"
             f" largest difference {golden.largest_difference:.2g}"
         ),
     )

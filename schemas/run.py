@@ -54,6 +54,16 @@ class StageTotals(Schema):
     bytes: int
 
 
+class DeviceRecord(Schema):
+    """A GPU that scored. `device`: its name in torch; `card`: its model. `busy_s`: the seconds in which it computed or
+    copied, on any of its streams; `busy_share`: their share of the wall time."""
+
+    device: str
+    card: str
+    busy_s: float
+    busy_share: float
+
+
 class PartRecord(Schema):
     """One part file: a split of an input. `kept`: whether it was made by an earlier run. `receipt`: the checksum of the
     receipt in the file with the digest `sha256`, so that the digest is not applied to another part of the same name."""
@@ -126,7 +136,10 @@ class RunManifest(Schema):
     output: str
     options: dict[str, str | int | None]
     versions: dict[str, str]
+    #: cpu, cuda (every GPU) or cuda:1; none if there was nothing to score.
     device: str
+    #: The GPUs, in order.
+    devices: list[DeviceRecord] = []
     bundle: BundleRecord
     partitions: list[PartitionRecord]
     ignored: list[str]

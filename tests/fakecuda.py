@@ -1,16 +1,14 @@
-"""An emulated GPU: `torch.cuda` on CPU tensors, for machines without one.
+"""Emulated GPUs: `torch.cuda` on CPU tensors, for machines without any.
 
-Tensors on "cuda" are a subclass that cannot be mixed with CPU tensors. The values are those of the CPU,
-except for those of log2, division by a number and TF32. `problems`
+Tensors on "cuda" are a subclass that cannot be mixed with CPU tensors, nor with those of another device. The values are
+those of the CPU, except for those of log2, division by a number and TF32. `problems`
 lists what a real GPU could get wrong (see `fakecuda_clocks`): reads of what another stream may not have written,
 memory freed while another stream may use it, pinned memory that changes while it is copied. A copy to the host holds
 poison until the host has waited for it.
 """
 
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +17,14 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 import fakecuda_clocks as clocks
+import fakecuda_devices as devices
 import fakecuda_kernels as kernels
-from fakecuda_clocks import CUDA, Memory, current_stream, lock
+from fakecuda_clocks import Memory, current_stream
+from fakecuda_devices import Limits, check_device, index_of, launch, lock, out_of_memory
+from fakecuda_pinned import is_pinned, pin, pin_memory, reset_pinned, used_in_copy
+from fakecuda_time import execute
+
+__all__ = ["Limits", "installed", "out_of_memory"]
 
 #: Operations that launch no kernel: attributes and views.
 _FREE = {
@@ -36,26 +40,6 @@ _PLAIN_TO = Tensor.to
 _PLAIN_MODULE_TO = nn.Module.to
 _PLAIN_RECORD_STREAM = Tensor.record_stream
 _PLAIN_CPU = Tensor.cpu
-#: Pinned memory: the sizes of allocations by address, and the tensors, so that no address is used
-#: twice; and those that were copied from or to, whose end an event marks once they are freed.
-_pinned: dict[int, int] = {}
-_copied: dict[int, None] = {}
-_kept: list[Tensor] = []
-
-
-class Limits:
-    """What the emulated device refuses. `bytes`: the largest allocation; `fail`: called with the name of
-    every operation that launches a kernel or a copy and with the bytes of its tensors; may raise. `major`: of its
-    compute capability."""
-
-    bytes = 1 << 30
-    major = 9
-    fail: Callable[[str, int], object] | None = None
-
-
-def out_of_memory() -> torch.OutOfMemoryError:
-    """What torch raises if an allocation fails."""
-    return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is.")
 
 
 class CudaTensor(Tensor):
@@ -74,11 +58,13 @@ def _call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     name = getattr(func, "__name__", str(func)).partition(".")[0]
     if name == "__get__":
         if func.__self__ is Tensor.device:
-            return CUDA
+            return torch.device("cuda", args[0]._memory.index)
         if func.__self__ in (Tensor.is_cuda, Tensor.is_cpu):
             return func.__self__ is Tensor.is_cuda
+    if func is Tensor.get_device:
+        return args[0]._memory.index
     if func in (Tensor.numpy, Tensor.__array__):
-        raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first")
+        raise TypeError("can't convert cuda device type tensor to numpy. Use Tensor.cpu() first")
     if func is Tensor.is_pinned:
         return False
     if func is _PLAIN_RECORD_STREAM:
@@ -96,19 +82,18 @@ def _call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
     given = _tensors((*args, *kwargs.values()))
     here = [tensor for tensor in given if isinstance(tensor, CudaTensor)]
+    index = here[0]._memory.index if here else devices.current_device()
     if name not in _FREE:
         _refuse_mixed(name, given)
-        if Limits.fail is not None:
-            Limits.fail(name, sum(tensor.nbytes for tensor in given))
+        launch(index, name, sum(tensor.nbytes for tensor in given))
         for tensor in here:
             tensor._memory.use()
-        if kernels.waits(name, given, args, kwargs):
-            clocks.finish(dict(current_stream().clock), name)
     if name == "repeat" and given[0].nbytes * _product(args[1:]) > Limits.bytes:
         raise out_of_memory()
     if kwargs.get("device") is not None:
         if torch.device(kwargs["device"]).type != "cuda":
             raise RuntimeError(f"Expected all tensors to be on the same device: {name} creates one on the CPU")
+        index = index_of(kwargs["device"])
         kwargs["device"] = "cpu"
     in_place = name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))
     func, args = kernels.operation(func, name, args)
@@ -117,7 +102,18 @@ def _launch(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         result = torch.nextafter(result, torch.zeros_like(result))
     if here and in_place:
         here[0]._memory.write()
-    return _on_device(result, {_storage(tensor): tensor._memory for tensor in here})
+    memories = {_storage(tensor): tensor._memory for tensor in here}
+    if name not in _FREE:
+        if in_place or not _is_view(result, memories):
+            execute(index, current_stream(index).id, "compute")
+        if kernels.waits(name, given, args, kwargs):
+            clocks.finish_stream(index, name)
+    return _on_device(result, index, memories)
+
+
+def _is_view(result: Any, memories: dict[int, Memory]) -> bool:
+    """Whether nothing was computed for a result."""
+    return isinstance(result, Tensor) and _storage(result) in memories
 
 
 def _product(sizes: Any) -> int:
@@ -129,6 +125,11 @@ def _product(sizes: Any) -> int:
 
 def _refuse_mixed(name: str, given: list[Tensor]) -> None:
     """Raise as torch does for tensors of two devices; CPU scalars may be mixed, and CPU indices on the device."""
+    found = sorted({tensor._memory.index for tensor in given if isinstance(tensor, CudaTensor)})
+    if len(found) > 1:
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but found cuda:{found[0]} and cuda:{found[1]}: {name}"
+        )
     for tensor in given:
         if isinstance(tensor, CudaTensor):
             if name in kernels.INDEXING and not isinstance(given[0], CudaTensor):
@@ -136,7 +137,7 @@ def _refuse_mixed(name: str, given: list[Tensor]) -> None:
             continue
         index = name in kernels.INDEXING and tensor is not given[0]
         if tensor.dim() > 0 and not index:
-            raise RuntimeError(f"Expected all tensors to be on the same device, but found cuda:0 and cpu: {name}")
+            raise RuntimeError(f"Expected all tensors to be on the same device, but found cuda and cpu: {name}")
 
 
 def _tensors(values: Iterable[Any]) -> list[Tensor]:
@@ -156,70 +157,34 @@ def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def _new(plain: Tensor, memory: Memory | None = None) -> CudaTensor:
-    """The tensor as one on the device; without `memory`, as a new allocation written by the current stream."""
+def _new(plain: Tensor, index: int, memory: Memory | None = None) -> CudaTensor:
+    """The tensor as one on a device; without `memory`, as a new allocation written by the current stream."""
     with torch._C.DisableTorchFunctionSubclass():
         tensor = plain if isinstance(plain, CudaTensor) else plain.as_subclass(CudaTensor)
-        if memory is None and tensor.nbytes > Limits.bytes:
-            raise out_of_memory()
-    tensor._memory = Memory() if memory is None else memory
+        tensor._memory = Memory(index, tensor.untyped_storage().nbytes()) if memory is None else memory
     return tensor
 
 
-def _on_device(result: Any, memories: dict[int, Memory]) -> Any:
-    """What an operation returned, as tensors on the device: views of known memory, or new allocations."""
+def _on_device(result: Any, index: int, memories: dict[int, Memory]) -> Any:
+    """What an operation returned, as tensors on a device: views of known memory, or new allocations."""
     if isinstance(result, Tensor):
-        return _new(result, memories.get(_storage(result)))
+        return _new(result, index, memories.get(_storage(result)))
     if isinstance(result, tuple) and hasattr(result, "_fields"):
-        return type(result)(*(_on_device(entry, memories) for entry in result))
+        return type(result)(*(_on_device(entry, index, memories) for entry in result))
     if type(result) in (list, tuple) or "return_types" in str(type(result)):
-        return type(result)([_on_device(entry, memories) for entry in result])
+        return type(result)([_on_device(entry, index, memories) for entry in result])
     return result
-
-
-def _is_pinned(tensor: Tensor, *_: Any, **__: Any) -> bool:
-    return not isinstance(tensor, CudaTensor) and _pinned_at(tensor) is not None
-
-
-def _pinned_at(tensor: Tensor) -> int | None:
-    at = tensor.data_ptr()
-    return next((base for base, size in list(_pinned.items()) if base <= at < base + size), None)
-
-
-def _used_in_copy(host: Tensor) -> None:
-    _copied[_pinned_at(host) or 0] = None
-
-
-def _pin(tensor: Tensor) -> Tensor:
-    if Limits.fail is not None:
-        Limits.fail("cudaHostAlloc", tensor.nbytes)
-    clocks.check_device()
-    if size := tensor.untyped_storage().nbytes():
-        _pinned[tensor.data_ptr()] = size
-        _kept.append(tensor.detach())  # another tensor of the same memory
-        weakref.finalize(tensor, _freed_pinned, tensor.data_ptr()).atexit = False
-    return tensor
-
-
-def _freed_pinned(address: int) -> None:
-    if clocks.has_failed() and address in _copied:
-        clocks.problems.append("pinned memory freed after the device failed: an abort")
-
-
-def _pin_memory(tensor: Tensor, *_: Any, **__: Any) -> Tensor:
-    copy = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
-    return _pin(copy.copy_(tensor))
 
 
 def _to_cpu(tensor: CudaTensor) -> Tensor:
     with torch._C.DisableTorchFunctionSubclass():
         tensor._memory.use()
-        clocks.finish(dict(current_stream().clock), "cpu")
+        clocks.finish_stream(tensor._memory.index, "cpu")
         return tensor.as_subclass(Tensor).clone()
 
 
 def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """`Tensor.to`, between and on both devices."""
+    """`Tensor.to`, between and on all devices."""
     rest = [entry for entry in args if not isinstance(entry, torch.device | str)]
     named = [entry for entry in args if isinstance(entry, torch.device | str)]
     device = torch.device(named[0]) if named else kwargs.get("device")
@@ -229,52 +194,57 @@ def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if device is not None and device.type == "cpu":
             plain = _to_cpu(tensor)
             return _PLAIN_TO(plain, *rest, **others) if rest or others else plain
+        if device is not None and index_of(device) != tensor._memory.index:
+            return _to(_to_cpu(tensor), device, *rest, **others)
         with torch._C.DisableTorchFunctionSubclass(), lock:
             tensor._memory.use()
             result = _PLAIN_TO(tensor, *rest, **others) if rest or others else tensor
-            return _on_device(result, {_storage(tensor): tensor._memory})
+            return _on_device(result, tensor._memory.index, {_storage(tensor): tensor._memory})
     if device is None or device.type != "cuda":
         return _PLAIN_TO(tensor, *args, **kwargs)
     if isinstance(tensor, FakeTensor):  # the note of a shape in an exported program
         return tensor
     with lock:
-        return _to_device(tensor, rest, others, non_blocking=kwargs.get("non_blocking", False))
+        return _to_device(tensor, index_of(device), rest, others, non_blocking=kwargs.get("non_blocking", False))
 
 
-def _to_device(tensor: Tensor, rest: list[Any], others: dict[str, Any], *, non_blocking: bool) -> Tensor:
-    clocks.check_device()
-    if Limits.fail is not None:
-        Limits.fail("to_device", tensor.nbytes)
+def _to_device(tensor: Tensor, index: int, rest: list[Any], others: dict[str, Any], *, non_blocking: bool) -> Tensor:
+    check_device(index)
+    launch(index, "to_device", tensor.nbytes)
     copy = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype).copy_(tensor.detach())
-    result = _new(_PLAIN_TO(copy, *rest, **others) if rest or others else copy)
-    if non_blocking and _is_pinned(tensor):
-        _used_in_copy(tensor)
+    result = _new(_PLAIN_TO(copy, *rest, **others) if rest or others else copy, index)
+    if non_blocking and is_pinned(tensor):
+        used_in_copy(tensor, index)
+        execute(index, current_stream(index).id, "in")
         source, before = tensor.detach(), tensor.detach().clone()
 
         def compare() -> None:
             if not torch.equal(torch.nan_to_num(source), torch.nan_to_num(before)):
                 clocks.problems.append("pinned memory changed while it was copied from")
 
-        clocks.when_finished(current_stream(), compare)
+        clocks.when_finished(current_stream(index), compare)
     else:
-        clocks.finish(dict(current_stream().clock), "pageable memory" if non_blocking else "blocking copy")
+        clocks.finish_stream(index, "pageable memory" if non_blocking else "blocking copy")
     return result
 
 
 def _to_host(host: Tensor, source: CudaTensor, non_blocking: bool) -> Tensor:
     source._memory.use()
-    data = source.as_subclass(Tensor).detach().clone()
-    if not (non_blocking and _is_pinned(host)):
-        clocks.finish(dict(current_stream().clock), "copy to the host")
+    index, data = source._memory.index, source.as_subclass(Tensor).detach().clone()
+    if not (non_blocking and is_pinned(host)):
+        clocks.finish_stream(index, "copy to the host")
         return host.copy_(data)
-    _used_in_copy(host)
+    used_in_copy(host, index)
+    execute(index, current_stream(index).id, "out")
     host.fill_(float("nan") if host.is_floating_point() else 0 if host.dtype == torch.bool else -(2**30))
+
+    target = host.detach()  # another tensor of the same memory, so that `host` can be freed before
 
     def arrive() -> None:
         with torch.inference_mode():  # tensors that were created in it may be written to
-            host.copy_(data)
+            target.copy_(data)
 
-    clocks.when_finished(current_stream(), arrive)
+    clocks.when_finished(current_stream(index), arrive)
     return host
 
 
@@ -282,13 +252,13 @@ def _factory(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def make(*args: Any, **kwargs: Any) -> Tensor:
         device = kwargs.get("device")
         if kwargs.pop("pin_memory", False):
-            return _pin(plain(*args, **kwargs))
+            return pin(plain(*args, **kwargs))
         if device is None or torch.device(device).type != "cuda":
             return plain(*args, **kwargs)
         with lock:
             if plain.__name__ == "tensor":  # copied from the host's memory
-                clocks.finish(dict(current_stream().clock), "tensor")
-            return _new(plain(*args, **kwargs | {"device": "cpu"}))
+                clocks.finish_stream(index_of(device), "tensor")
+            return _new(plain(*args, **kwargs | {"device": "cpu"}), index_of(device))
 
     make.__name__ = plain.__name__
     return make
@@ -298,14 +268,15 @@ def _module_to(module: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
     named = [entry for entry in args if isinstance(entry, torch.device | str)] or [kwargs.get("device")]
     if named[0] is None or torch.device(named[0]).type != "cuda":
         return _PLAIN_MODULE_TO(module, *args, **kwargs)
+    index = index_of(named[0])
     for part in module.modules():
         for store in (part._parameters, part._buffers):
             for name, tensor in store.items():
                 if tensor is not None and not isinstance(tensor, CudaTensor):
-                    store[name] = _new(tensor.detach().clone())
+                    store[name] = _new(tensor.detach().clone(), index)
         if isinstance(part, nn.RNNBase):
             part._flat_weights = [getattr(part, name) for name in part._flat_weights_names]
-    clocks.finish(dict(current_stream().clock), "weights")
+    clocks.finish_stream(index, "weights")
     return module
 
 
@@ -319,28 +290,27 @@ def _record_stream(tensor: Tensor, stream: clocks.Stream) -> None:
 def installed() -> Iterator[None]:
     """Replace the functions of torch that concern a GPU; restore them afterwards."""
     clocks.reset()
-    Limits.bytes, Limits.fail, Limits.major = 1 << 30, None, 9
     with pytest.MonkeyPatch.context() as patch:
         for name in _FACTORIES:
             patch.setattr(torch, name, _factory(getattr(torch, name)))
         for name, function in {
-            "to": _to, "is_pinned": _is_pinned, "pin_memory": _pin_memory, "record_stream": _record_stream,
+            "to": _to, "is_pinned": is_pinned, "pin_memory": pin_memory, "record_stream": _record_stream,
         }.items():  # fmt: skip
             patch.setattr(Tensor, name, function)
         patch.setattr(nn.Module, "to", _module_to)
         patch.setattr(nn.RNNBase, "flatten_parameters", lambda _: None)
         for name, value in {
-            "is_available": lambda: True, "device_count": lambda: 2, "Stream": clocks.Stream, "Event": clocks.Event,
-            "stream": clocks.StreamContext, "current_stream": current_stream, "synchronize": clocks.finish_all,
-            "empty_cache": clocks.check_device, "manual_seed_all": lambda *_: None,
-            "get_device_properties": lambda *_: SimpleNamespace(
-                name="emulated", total_memory=1 << 30, multi_processor_count=1, major=Limits.major, minor=0
-            ),
+            "is_available": lambda: True, "device_count": lambda: Limits.devices, "Stream": clocks.Stream,
+            "Event": clocks.Event, "stream": clocks.StreamContext, "current_stream": current_stream,
+            "synchronize": clocks.finish_all, "current_device": devices.current_device,
+            "set_device": devices.set_device, "device": devices.DeviceContext, "manual_seed_all": lambda *_: None,
+            "empty_cache": lambda: check_device(devices.current_device()), "mem_get_info": devices.mem_get_info,
+            "memory_allocated": devices.memory_allocated, "max_memory_allocated": devices.max_memory_allocated,
+            "reset_peak_memory_stats": devices.reset_peak_memory_stats, "get_device_properties": devices.properties,
         }.items():  # fmt: skip
             patch.setattr(torch.cuda, name, value)
         try:
             yield
         finally:
             clocks.reset()
-            for store in (_pinned, _copied, _kept):
-                store.clear()
+            reset_pinned()

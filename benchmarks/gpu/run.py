@@ -4,6 +4,7 @@
     make gpu DEVICE=cpu SIZE=tiny    the same code on any CPU, for a few minutes: the dry run
     make gpu ONLY=tests,limits       some phases
 
+With several GPUs, each workload is scored on all of them, too, beside the first one, which the loop and the limits use.
 Every phase is a process with a time limit. gpu.json and log.txt are written to $OUT, by default scoreline-gpu in the
 temporary folder; a table is printed last. Figures of one report may be compared with each other only.
 """
@@ -24,10 +25,12 @@ import pyarrow.dataset as ds
 import torch
 from by_hand import by_hand
 from limits import arithmetic_s, decoding_by_processes_s, limits, reading_s
-from settings import CORES, CUDA, DEVICE, FILES, FULL, LABELS, OUT, ROWS
+from settings import CORES, CUDA, DEVICE, FILES, FULL, GPUS, LABELS, OUT, ROWS
 from workloads import make
 
 ROOT = Path(__file__).resolve().parents[2]
+#: The device of one GPU.
+ONE = "cuda:0" if GPUS > 1 else DEVICE
 #: Seconds that each phase may take.
 PHASES = {"env": 60, "tests": 400, "limits": 120} | dict.fromkeys(ROWS, 300)
 #: Bytes that are copied to the device for each row.
@@ -35,9 +38,9 @@ ROW_BYTES = {"tabular": 120, "deep": 256, "images": 602_112, "tiny": 68 * 8, "ba
 
 
 def env() -> dict[str, Any]:
-    """The card and the versions."""
-    card = torch.cuda.get_device_properties(0).name if CUDA else "no GPU"
-    return {"card": card, "torch": torch.__version__, "cuda": torch.version.cuda, "cores": CORES}
+    """The cards and the versions."""
+    cards = [torch.cuda.get_device_properties(index).name for index in range(torch.cuda.device_count())] if CUDA else []
+    return {"cards": cards, "torch": torch.__version__, "cuda": torch.version.cuda, "cores": CORES}
 
 
 def tests() -> dict[str, Any]:
@@ -49,12 +52,12 @@ def tests() -> dict[str, Any]:
     return {"exit_code": done.returncode, "summary": lines[-1:], "failed": failed, "end": done.stdout[-3000:]}
 
 
-def scored(folder: Path, name: str, *words: str) -> dict[str, Any]:
-    """A whole `scoreline score`: rows per second after its start-up, and the share of each stage."""
+def scored(folder: Path, name: str, *words: str, device: str = ONE) -> dict[str, Any]:
+    """A whole `scoreline score`: rows per second after its start-up, the share of each stage, and that of each GPU."""
     out = folder / name
     shutil.rmtree(out, ignore_errors=True)
     paths = ["--bundle", folder / "b", "--input", folder / "in", "--output", out]
-    command = [sys.executable, "-m", "scoreline", "score", *map(str, paths), "--device", DEVICE, *words]
+    command = [sys.executable, "-m", "scoreline", "score", *map(str, paths), "--device", device, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return {"exit_code": done.returncode, "end": done.stderr[-600:]}
@@ -67,6 +70,7 @@ def scored(folder: Path, name: str, *words: str) -> dict[str, Any]:
         "steady_s": round(steady, 4),
         "rows_per_s": round(manifest["rows_scored"] / steady),
         "busy_of_steady": {stage: round(spent["busy_s"] / steady, 3) for stage, spent in stages.items()},
+        "device_busy": {one["device"]: round(one["busy_s"] / steady, 3) for one in manifest["devices"]},
         "golden_largest_difference": manifest["bundle"]["golden_largest_difference"],
     }
 
@@ -85,12 +89,24 @@ def largest_difference(folder: Path) -> float:
     return max(float(np.abs(ours[name].to_numpy() - theirs[name].to_numpy()).max()) for name in names)
 
 
+def same_bytes(left: Path, right: Path) -> bool:
+    """Whether two runs have written the same part files."""
+    names = sorted(path.relative_to(left) for path in left.rglob("*.parquet"))
+    return names == sorted(path.relative_to(right) for path in right.rglob("*.parquet")) and all(
+        (left / name).read_bytes() == (right / name).read_bytes() for name in names
+    )
+
+
+def _steady_s(one: dict[str, Any]) -> float:
+    return float(one.get("steady_s", float("inf")))
+
+
 def workload(work: str) -> dict[str, Any]:
     """One workload: Scoreline, the loop by hand, and the limits of reading, copying and arithmetic."""
     with tempfile.TemporaryDirectory(prefix="scoreline-gpu-") as scratch:
         folder = Path(scratch)
         make(work, folder)
-        ours = min((scored(folder, "ours") for _ in range(2)), key=lambda one: one.get("steady_s", float("inf")))
+        ours = min((scored(folder, "ours") for _ in range(2)), key=_steady_s)
         found: dict[str, Any] = {"scoreline": ours, "by_hand": by_hand(work, folder)}
         bounds = {"reading": reading_s(work, folder), "arithmetic": arithmetic_s(work, folder, "fp32")}
         if work == "images":
@@ -105,6 +121,12 @@ def workload(work: str) -> dict[str, Any]:
             found["largest_difference"] = largest_difference(folder)
             found["times_by_hand"] = round(ours["steady_s"] / found["by_hand"]["seconds"], 3)
             found["times_limit"] = round(ours["steady_s"] / max(1e-9, bounds[bound]), 3)
+        if GPUS > 1:
+            every = min((scored(folder, "every", device="cuda") for _ in range(2)), key=_steady_s)
+            found |= {"scoreline_on_every_gpu": every, "gpus": GPUS}
+            if "steady_s" in every and "steady_s" in ours:
+                found["times_one_gpu"] = round(ours["steady_s"] / every["steady_s"], 3)
+                found["same_bytes"] = same_bytes(folder / "ours", folder / "every")
         if work != "tabular":
             found["scoreline_bf16"] = scored(folder, "bf16", "--precision", "bf16")
         return found
@@ -131,14 +153,19 @@ def run_phase(name: str) -> dict[str, Any]:
 
 def table(phases: dict[str, Any]) -> str:
     """The figures that matter."""
-    lines = [f"{'':9}{'rows/s':>12}{'× by hand':>11}{'× limit':>9}  {'bound by':12}{'difference':>10}"]
+    lines = [f"{'':9}{'rows/s':>12}{'× by hand':>11}{'× limit':>9}  {'bound by':12}{'difference':>10}{'busy':>7}"]
     for name in ROWS:
         found = phases.get(name, {})
         if "times_limit" not in found:
             continue
         rate, bound = found["scoreline"]["rows_per_s"], found["bound_by"]
         ratios = f"{found['times_by_hand']:>11.2f}{found['times_limit']:>9.2f}"
-        lines.append(f"{name:9}{rate:>12,}{ratios}  {bound:12}{found['largest_difference']:>10.1e}")
+        busy = max(found["scoreline"]["device_busy"].values(), default=0.0)
+        line = f"{name:9}{rate:>12,}{ratios}  {bound:12}{found['largest_difference']:>10.1e}{busy:>7.0%}"
+        if "times_one_gpu" in found:
+            same = "" if found["same_bytes"] else ", OTHER BYTES"
+            line += f"  {found['times_one_gpu']:.2f} times as fast on {found['gpus']} GPUs{same}"
+        lines.append(line)
     return "\n".join([*lines, "Ratios are of seconds: 1 is as fast, 2 is half as fast."])
 
 

@@ -4,8 +4,12 @@ import os
 import tempfile
 from pathlib import Path
 
+import torch
+
 DEVICE = os.environ.get("DEVICE", "cuda")
 CUDA = DEVICE.startswith("cuda")
+#: The GPUs that `--device cuda` uses; 0 on a CPU, or if DEVICE names one of them.
+GPUS = torch.cuda.device_count() if DEVICE == "cuda" else 0
 #: `SIZE=tiny` runs the same code on any CPU in a few minutes, without meaningful figures.
 FULL = os.environ.get("SIZE", "full") == "full"
 #: gpu.json has the figures, log.txt what every phase printed.

@@ -46,6 +46,16 @@ def stage_table(manifest: RunManifest) -> str:
         for name, spent in manifest.stages.items()
     ]
     rows.append(["other", "", _seconds(manifest.other_s), _share(manifest.other_s, manifest), "", "", ""])
+    rows += [
+        [
+            f"{one.device if len(manifest.devices) > 1 else 'device'} busy",
+            _seconds(one.busy_s),
+            "",
+            f"{one.busy_share:.0%}",
+        ]
+        + [""] * 3
+        for one in manifest.devices
+    ]
     kept = [part for record in manifest.partitions for part in record.parts if part.kept]
     scored = manifest.rows_scored - sum(part.rows_scored for part in kept)
     rejected = f", {manifest.rows_rejected:,} rejected" if manifest.rows_rejected else ""
@@ -57,8 +67,13 @@ def stage_table(manifest: RunManifest) -> str:
     return (
         table(["stage", "busy s", "run waited s", "share", "rows", "rows/s busy", "bytes"], rows)
         + f"\n\n{counted(scored, 'row')} scored{rejected} in {manifest.wall_s:.2f} s"
-        + f" ({rate:,.0f} rows/s) on {manifest.device}; the run {manifest.verdict}"
+        + f" ({rate:,.0f} rows/s) on {_device(manifest)}; the run {manifest.verdict}"
     )
+
+
+def _device(manifest: RunManifest) -> str:
+    number = len(manifest.devices)
+    return f"{number} GPUs" if number > 1 else manifest.device
 
 
 def nothing_to_do(manifest: RunManifest) -> str:

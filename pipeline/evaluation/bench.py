@@ -95,7 +95,7 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
     report = BenchReport(
         rows=0,
         cores=available_cores(),
-        device=str(scorer.device),
+        device=scorer.device_name,
         batch_rows=scorer.block_rows,
     )
     _whole_run(job, report, rounds)

@@ -22,6 +22,7 @@ from .audit import audit
 from .operators import operators
 from .program import Program, Step, decoded, resolved, with_frees
 from .sizes import MOST_BY_INPUT, Sizes, audit_counts
+from .watch import watcher_of_thread
 
 _RESERVED = {*dir(nn.Module()), "_program", "_sizes"}
 #: Numbers of rows and steps that are rarely the width of a layer.
@@ -74,14 +75,16 @@ class GraphModel(nn.Module):
             torch.OutOfMemoryError: a node would exceed the limit for a pass; it has not run, and the message names it.
         """
         program = self._program
-        count = None if torch.compiler.is_compiling() else self._sizes.count(inputs)
+        compiling = torch.compiler.is_compiling()
+        count = None if compiling else self._sizes.count(inputs)
+        watcher = None if compiling else watcher_of_thread()
         results: dict[str, Any] = dict(zip(program.inputs, inputs, strict=True))
         for step in program.steps:
             args = resolved(step.args, results)
             kwargs = {name: resolved(value, results) for name, value in step.kwargs.items()}
             if count is not None:
                 count.before(step, args, kwargs)
-            results[step.name] = step.run(*args, **kwargs)
+            results[step.name] = step.run(*args, **kwargs) if watcher is None else watcher(step.run, args, kwargs)
             if count is not None:
                 count.after(step, results[step.name], [results[name] for name in step.frees])
             for name in step.frees:

@@ -1,14 +1,10 @@
-"""A CUDA GPU. Copies overlap with computation: while one block is computed, the next is copied in and the previous one
-copied out, each on its own stream, and every lane waits only for its own block. Pinned memory comes from torch's cache,
-which reuses a buffer once the copies that use it have finished. Independent of models.
+"""A CUDA GPU. Each block in flight has a lane: a stream of its own, on which it is copied in, computed and copied out.
+So copies of one block overlap with the computation of others, and each thread waits only for its own block. Pinned
+memory comes from torch's cache, which reuses a buffer once the copies that use it have finished. Independent of models.
 """
 
-import ctypes
-from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Lock
-from typing import Any
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -18,72 +14,84 @@ from torch import Tensor
 from ..errors import ModelFailedError, ScorelineError, one_line
 from ..features.pinned import pinned_copy
 from ..records import Inputs, Sent, Sequences
-from .devices import Fetched, select
+from .devices import Clock, Device, Fetched, select
+from .event_clock import EventClock, Gaps, Timeline
+from .in_flight import InFlight, new_event
 from .memory import free_memory, is_out_of_memory, no_memory
 from .passes import in_row_order, num_rows
 
-#: Copies and computations whose tensors are kept at least, whether finished or not.
-KEPT = 12
-
-
-class InFlight:
-    """Keeps tensors until the device has finished with them.
-
-    The memory of one stream is then never reused while another still works with it. It also matters once the device has
-    failed: to free a tensor that took part in a copy then ends the process with SIGABRT, from a destructor. So the
-    tensors of the last blocks are kept a while longer, and after a failure forever.
-    """
-
-    def __init__(self) -> None:
-        self._entries: deque[tuple[torch.cuda.Event, Any]] = deque()
-        self._lock = Lock()
-
-    def add(self, event: torch.cuda.Event, tensors: Any) -> None:
-        """Keep tensors until this event has passed. Raises RuntimeError if the device has failed."""
-        with self._lock:
-            self._entries.append((event, tensors))
-        self.release(KEPT)
-
-    def add_failed(self, stream: torch.cuda.Stream, tensors: Any) -> None:
-        """Keep tensors of a call that has failed halfway: until its stream has passed, or forever."""
-        event = _event()
-        try:
-            event.record(stream)
-        except Exception:  # whatever a driver raises
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(tensors))
-            return
-        with self._lock:
-            self._entries.append((event, tensors))
-
-    def release(self, kept: int = 0) -> None:
-        """Drop entries whose event has passed, except for the last `kept`."""
-        with self._lock:
-            while len(self._entries) > kept and self._entries[0][0].query():  # type: ignore[no-untyped-call]
-                self._entries.popleft()
-
-    def keep_forever(self) -> None:
-        """Never free the tensors, not even when the process ends: the device has failed."""
-        with self._lock:
-            for entry in self._entries:
-                ctypes.pythonapi.Py_IncRef(ctypes.py_object(entry))
+#: Blocks that the device has in hand while all cores work on others: one copied in, one computed, one copied out.
+IN_HAND = 3
+#: The share of the free memory that blocks in flight may take; the rest is for padding, rounding and fragments.
+USABLE = 0.8
 
 
 class Cuda:
-    """A GPU with three streams that all lanes share: copies in, work, copies out.
+    """A GPU, with one lane for the threads that share this object; `lane` opens another.
 
-    It has three lanes: while one block is copied in, another is computed and a third copied out and decoded. Where its
-    memory does not suffice for a block, the block is sent and computed in halves.
+    Where its memory does not suffice for a block, the block is sent and computed in halves.
+
+    Args:
+        first: the first lane of the device; None to open it.
     """
 
-    lanes = 3
+    extra_flows = IN_HAND
     pins = True
     survives_errors = False
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, first: "Cuda | None" = None) -> None:
         self.torch = self._device = device
-        self._inward, self._work, self._outward = (_stream(device) for _ in range(3))
-        self._one_at_a_time = Lock()  # keeps a block's kernels together in the queue
-        self._in_flight = InFlight()
+        self.card: str = torch.cuda.get_device_properties(device).name
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._in_flight, self._gaps = InFlight(), Gaps()
+        self._all_in_flight: list[InFlight] = [] if first is None else first._all_in_flight
+        self._all_in_flight.append(self._in_flight)
+        self._timeline: Timeline = self._new_timeline() if first is None else first._timeline
+
+    def _new_timeline(self) -> Timeline:
+        origin = new_event()
+        origin.record(self._stream)
+        origin.synchronize()
+        return Timeline(origin)
+
+    @property
+    def busy_s(self) -> float:
+        """The seconds in which the device has computed or copied, on all lanes."""
+        return self._timeline.busy_s
+
+    def clock(self) -> Clock:
+        """A clock of events on the current stream."""
+        return EventClock(self._timeline, self._gaps)
+
+    def lane(self) -> Device:
+        """The same device with a lane of its own."""
+        return Cuda(self._device, self)
+
+    def peak_bytes(self, run: Callable[[], object]) -> int:
+        """The most memory that a call takes on the device, while nothing else runs there. It is called twice, since
+        libraries allocate what they keep at the first call.
+
+        Raises:
+            ModelFailedError: the device has failed, or has no memory for it.
+        """
+        try:
+            run()
+            torch.cuda.synchronize(self._device)
+            self._in_flight.release()
+            before = torch.cuda.memory_allocated(self._device)
+            torch.cuda.reset_peak_memory_stats(self._device)
+            run()
+            return torch.cuda.max_memory_allocated(self._device) - before
+        except ScorelineError:
+            raise
+        except Exception as error:  # whatever a driver raises
+            raise self._failed(error) from error
+
+    def room(self, block_bytes: int) -> int | None:
+        """How many blocks of this size fit into the memory that is free now."""
+        free_memory(self._device)
+        free, _ = torch.cuda.mem_get_info(self._device)
+        return int(free * USABLE) // max(1, block_bytes)
 
     def send(self, tensors: Inputs) -> Sent:
         """Start copying and return immediately. Tensors that are not pinned are copied to pinned memory first.
@@ -94,6 +102,7 @@ class Cuda:
             ModelFailedError: the device has failed.
         """
         try:
+            self._in_flight.release()
             return self._send(tensors)
         except Exception as error:
             if not is_out_of_memory(error):
@@ -101,7 +110,13 @@ class Cuda:
         self._free_memory()
         return Sent(tensors=tensors)
 
-    def work(self, sent: Sent, compute: Callable[[Inputs], Inputs], rows: NDArray[np.int64] | None = None) -> Fetched:
+    def work(
+        self,
+        sent: Sent,
+        compute: Callable[[Inputs], Inputs],
+        rows: NDArray[np.int64] | None = None,
+        clock: Clock | None = None,
+    ) -> Fetched:
         """Compute after the copy, copy the results back, and wait for them.
 
         Raises what `compute` raises, and ModelFailedError if the device has failed, or has no memory for a single row.
@@ -109,24 +124,25 @@ class Cuda:
         reason: BaseException = torch.OutOfMemoryError("its inputs do not fit")
         if sent.events is not None:
             try:
-                return self._fetched(sent, compute, rows)
+                return self._fetched(sent, compute, rows, clock)
             except Exception as error:
                 if not is_out_of_memory(error):
                     if self._wait_after_failure() or isinstance(error, ScorelineError):
                         raise
-                    raise _device_failed(error) from error
+                    raise self._device_failed(error) from error
                 reason = error.with_traceback(None)  # whose frames hold tensors
         source = sent.tensors if sent.source is None else sent.source
         rows = np.arange(num_rows(source)) if rows is None else rows
         if len(rows) < 2:
             raise no_memory(reason)
         self._free_memory()
-        halves = [self.work(self.send(select(source, half)), compute) for half in np.array_split(rows, 2)]
+        parts = np.array_split(rows, 2)
+        halves = [self.work(self.send(select(source, part)), compute, clock=clock) for part in parts]
         return _joined(halves)
 
     @contextmanager
     def using(self, sent: Sent, rows: NDArray[np.int64] | None = None) -> Iterator[Inputs]:
-        """Rows that were sent, on the current stream, for computations that fetch their own results.
+        """Rows that were sent, on the lane's stream, for computations that fetch their own results.
 
         Raises:
             ModelFailedError: the device has failed, or has no memory for these rows.
@@ -135,73 +151,82 @@ class Cuda:
             sent, rows = self.send(select(sent.tensors, rows)), None
             if sent.events is None:
                 raise ModelFailedError("the device has no memory for the rows of a block; pass a smaller --batch-size")
-        stream = torch.cuda.current_stream(self._device)
+        whole = EventClock(self._timeline, self._gaps)
         try:
-            stream.wait_event(sent.events[1])
-            yield self.select_rows(sent.tensors, rows)
-            stream.synchronize()
+            with torch.cuda.stream(self._stream):
+                self._stream.wait_event(sent.events[1])
+                with whole.measure(""):
+                    yield self.select_rows(sent.tensors, rows)
+                self._stream.synchronize()
+            whole.collect()
         except Exception as error:
             if self._wait_after_failure() or isinstance(error, ScorelineError):
                 raise
-            raise _device_failed(error) from error
+            raise self._device_failed(error) from error
 
     def select_rows(self, tensors: Inputs, rows: NDArray[np.int64] | None) -> Inputs:
         """Selected on the current stream."""
         if rows is None:
             return tensors
-        pinned = _pinned(torch.from_numpy(rows))
-        index, copied = self._to_device(pinned), _event()
-        copied.record()
+        stream = torch.cuda.current_stream(self._device)
+        pinned, copied = _pinned(torch.from_numpy(rows)), new_event()
+        try:
+            index = self._to_device(pinned)
+            copied.record(stream)
+        except Exception:
+            self._in_flight.add_failed(stream, pinned)
+            raise
         self._in_flight.add(copied, pinned)
         return select(tensors, rows, index)
 
     def _send(self, tensors: Inputs) -> Sent:
-        start, end = _event(), _event()
+        start, end = new_event(), new_event()
         pinned = {name: _each(_pinned, given) for name, given in tensors.items()}
         copies: dict[str, Tensor | Sequences] = {}
         try:
-            with torch.cuda.stream(self._inward):
+            with torch.cuda.stream(self._stream):
                 start.record()
                 for name, given in pinned.items():
                     copies[name] = _each(self._to_device, given)
                 end.record()
         except Exception:
-            self._in_flight.add_failed(self._inward, (pinned, copies))
+            self._in_flight.add_failed(self._stream, (pinned, copies))
             raise
         self._in_flight.add(end, (pinned, copies))
         return Sent(tensors=copies, source=tensors, events=(start, end))
 
-    def _fetched(self, sent: Sent, compute: Callable[[Inputs], Inputs], rows: NDArray[np.int64] | None) -> Fetched:
+    def _fetched(
+        self, sent: Sent, compute: Callable[[Inputs], Inputs], rows: NDArray[np.int64] | None, clock: Clock | None
+    ) -> Fetched:
         assert sent.events is not None, "it was sent"
-        copied_from, copied = sent.events
-        start, end, done = _event(), _event(), _event()
-        with self._one_at_a_time:
-            with torch.cuda.stream(self._work):
-                self._work.wait_event(copied)
-                start.record()
+        whole = EventClock(self._timeline, self._gaps)
+        computed, done = new_event(), new_event()
+        fetched: dict[str, Tensor | Sequences] = {}
+        with torch.cuda.stream(self._stream):
+            self._stream.wait_event(sent.events[1])
+            with whole.measure("") if clock is None else nullcontext():
                 results = compute(self.select_rows(sent.tensors, rows))
-                end.record()
-            with torch.cuda.stream(self._outward):
-                self._outward.wait_event(end)
-                fetched: dict[str, Tensor | Sequences] = {}
-                try:
-                    for name, result in results.items():
-                        fetched[name] = _fetch(result)
-                    done.record()
-                except Exception:
-                    self._in_flight.add_failed(self._outward, (sent, results, fetched))
-                    raise
+            computed.record()
+            try:
+                for name, result in results.items():
+                    fetched[name] = _fetch(result)
+                done.record()
+            except Exception:
+                self._in_flight.add_failed(self._stream, (sent, results, fetched))
+                raise
         self._in_flight.add(done, (sent, results, fetched))
         try:
             done.synchronize()
         except Exception as error:
             raise self._failed(error) from error
+        for one in (whole, clock):
+            if isinstance(one, EventClock):
+                one.collect()
+        self._timeline.add(computed, done)
         return Fetched(
-            tensors=fetched,
-            device_s={
-                "transfer": copied_from.elapsed_time(copied) / 1000,
-                "forward": start.elapsed_time(end) / 1000,
-            },
+            # Copies, since nobody keeps those in pinned memory once the device has failed.
+            tensors={name: _each(Tensor.clone, result) for name, result in fetched.items()},
+            device_s={"transfer": self._timeline.add(*sent.events)},
         )
 
     def _to_device(self, tensor: Tensor) -> Tensor:
@@ -216,7 +241,10 @@ class Cuda:
 
     def _failed(self, error: Exception) -> ModelFailedError:
         self._wait_after_failure()
-        return _device_failed(error)
+        return self._device_failed(error)
+
+    def _device_failed(self, error: Exception) -> ModelFailedError:
+        return ModelFailedError(f"the device {self._device} has failed: {one_line(error)}")
 
     def _wait_after_failure(self) -> bool:
         """Wait for what a failed call has started, so that its tensors can be freed. Returns whether the device still
@@ -224,13 +252,10 @@ class Cuda:
         try:
             torch.cuda.synchronize(self._device)
         except Exception:  # whatever a driver raises
-            self._in_flight.keep_forever()
+            for one in self._all_in_flight:
+                one.keep_forever()
             return False
         return True
-
-
-def _device_failed(error: Exception) -> ModelFailedError:
-    return ModelFailedError(f"the device has failed: {one_line(error)}")
 
 
 def _joined(parts: list[Fetched]) -> Fetched:
@@ -271,11 +296,3 @@ def _fetch(result: Tensor | Sequences) -> Tensor | Sequences:
 
 def _each(function: Callable[[Tensor], Tensor], value: Tensor | Sequences) -> Tensor | Sequences:
     return value.map(function) if isinstance(value, Sequences) else function(value)
-
-
-def _stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-
-
-def _event() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]

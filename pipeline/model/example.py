@@ -44,7 +44,8 @@ def example_of(entries: Sequence[AnyInput], takes: Sequence[str], *, as_dict: bo
         made = kind_of(entry).example(EXAMPLE_ROWS, EXAMPLE_STEPS + 2 * at, "cpu")
         rows |= made
         steps = f"steps_{at}"
-        dynamic |= dict.fromkeys(made, {0: ROWS, 1: steps} if kind_of(entry).has_steps else {0: ROWS})
+        for name, tensor in made.items():
+            dynamic[name] = {0: ROWS, 1: steps} if kind_of(entry).has_steps and tensor.ndim > 1 else {0: ROWS}
         if entry.max_steps is not None:
             most[steps] = entry.max_steps
     if takes[-1] == GENERATED:

@@ -131,7 +131,7 @@ class OnnxModel(nn.Module):
             raise BundleError(
                 f"the installed onnxruntime has no {provider}; install onnxruntime-gpu, or use --device cpu"
             )
-        settings = {"use_tf32": "0"} if device.type == "cuda" else {}  # on by default there
+        settings = {"use_tf32": "0", "device_id": str(device.index or 0)} if device.type == "cuda" else {}  # TF32 is on
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=[(provider, settings)])
         except Exception as error:  # onnxruntime's own exceptions have no common base

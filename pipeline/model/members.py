@@ -4,7 +4,6 @@ Independent of columns, labels and files.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from ..errors import BundleError, ScorelineError, one_line
 from ..records import Inputs, Sequences
 from ..tasks.probabilities import FEW_LABELS
 from ..tasks.tasks import task_of
+from .devices import Clock, HostClock
 from .first_rows import FirstOfBlock
 from .forward import Call, forward
 from .generate import generate
@@ -59,7 +59,7 @@ class Members:
         padded: bool = True,
         tf32: bool = False,
     ) -> None:
-        self.models = list(models)
+        self.models = self._plain = list(models)
         self.pass_rows = pass_rows
         #: The most rows that the device has memory for, after it has run out of memory.
         self.max_rows_in_memory: int | None = None
@@ -98,23 +98,35 @@ class Members:
                 return one_line(error).partition(" Set TORCHDYNAMO_VERBOSE")[0]
         return None
 
-    def run(self, inputs: Inputs, spent: dict[str, float] | None = None) -> Outputs:
+    @property
+    def compiled(self) -> bool:
+        """Whether the models are compiled."""
+        return self.models is not self._plain
+
+    def use_plain(self) -> None:
+        """Restore the models that were compiled."""
+        self.models = self._plain
+
+    def run(self, inputs: Inputs, clock: Clock | None = None) -> Outputs:
         """The raw outputs of some rows, in passes of `pass_rows`; these are halved when the device runs out of memory.
 
         Args:
-            spent: receives the seconds spent on padding sequences and running models, as `pad` and `forward`.
+            clock: measures padding sequences and running models, as `pad` and `forward`.
 
         Raises:
             ModelFailedError: there is not enough memory for a single row.
         """
 
+        used = HostClock() if clock is None else clock
+
         def run(step: int) -> Outputs:
-            pieces = self._passed(inputs, step, {} if spent is None else spent)
+            pieces = self._passed(inputs, step, used)
             positions, known = [one[0] for one in pieces], [one[1] for one in pieces]
-            return {
-                head.name: self._laid_out(in_row_order([made[head.name] for *_, made in pieces], positions, known))
-                for head in self._heads
-            }
+            with used.measure("forward"):
+                return {
+                    head.name: self._laid_out(in_row_order([made[head.name] for *_, made in pieces], positions, known))
+                    for head in self._heads
+                }
 
         step = min(size(inputs), self.max_rows_in_memory or self.pass_rows)
         with float32_products(self._device, tf32=self._tf32):
@@ -132,16 +144,17 @@ class Members:
     def _remember(self, rows: int) -> None:
         self.max_rows_in_memory = rows
 
-    def _passed(self, inputs: Inputs, step: int, spent: dict[str, float]) -> list[_Piece]:
-        pieces, before = [], perf_counter()
-        for one in self.passes.cut(inputs, step):
-            padded = perf_counter()
-            pieces.append((one.positions, one.host_positions, self._at_once(one)))
-            now = perf_counter()
-            spent["pad"] = spent.get("pad", 0.0) + padded - before
-            spent["forward"] = spent.get("forward", 0.0) + now - padded
-            before = now
-        return pieces
+    def _passed(self, inputs: Inputs, step: int, clock: Clock) -> list[_Piece]:
+        pieces: list[_Piece] = []
+        cut, cutting = self.passes.cut(inputs, step), "pad" if self.passes.pads else "forward"
+        while True:
+            with clock.measure(cutting):
+                one = next(cut, None)
+            if one is None:
+                return pieces
+            with clock.measure("forward", nodes=True):
+                made = self._at_once(one)
+            pieces.append((one.positions, one.host_positions, made))
 
     def run_isolating_failures(self, inputs: Inputs, *, error: str, first: FirstOfBlock | None = None) -> Passed:
         """Run rows that failed together; rows that fail alone are found by bisection and left out.

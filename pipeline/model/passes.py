@@ -64,6 +64,11 @@ class Passes:
             entry.name: kind_of(entry).entry for entry in entries if kind_of(entry).has_steps
         }
 
+    @property
+    def pads(self) -> bool:
+        """Whether rows have different lengths."""
+        return bool(self._sequences)
+
     def stop(self) -> None:
         """Make `cut` raise StoppedError at the next pass, in every thread."""
         self._stopped = True

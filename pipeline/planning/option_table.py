@@ -159,7 +159,7 @@ OPTIONS = (
     Option(
         name="device",
         group="Computing",
-        help="Device for the model.",
+        help="Device for the model; cuda is every GPU of the machine, cuda:1 one of them.",
         metavar="auto|cpu|cuda|cuda:1",
         needs_text=True,
         default="auto",

@@ -71,6 +71,8 @@ class BundleLoaded(Event):
     bundle: str
     digest: str
     device: str
+    #: The models of the GPUs, in order.
+    cards: list[str]
     batch_rows: int
     pass_rows: int
     batch_reason: str
@@ -88,7 +90,8 @@ class BundleLoaded(Event):
         return cls(
             bundle=str(bundle.path),
             digest=bundle.digest,
-            device=str(scorer.device),
+            device=scorer.device_name,
+            cards=[one.card for one in scorer.devices if one.card is not None],
             batch_rows=scorer.block_rows,
             pass_rows=scorer.members.pass_rows,
             batch_reason=scorer.block_reason,

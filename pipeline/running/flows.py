@@ -7,14 +7,14 @@ for them. So one giant row group, or a CSV, which only one thread at a time can 
 
 Arrow, torch and NumPy release the GIL, so threads do as much as processes would, without copying and without 300 MB
 each. On a CPU a block runs on one intra-op thread: as fast as many threads on one block (measured), and the last bits
-do not depend on the number of cores. On a GPU only a few threads may score at once, which keeps its queue full; the
-others read ahead. Memory is bounded by the bytes of blocks in flight. Independent of the contents of a block.
+do not depend on the number of cores. With GPUs, each flow scores on one of them, and only as many at once as it has
+lanes; the others read ahead. Memory is bounded by the bytes of blocks in flight. Independent of what a block contains.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from threading import Condition, Thread
@@ -23,6 +23,8 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from torch.utils.data import DataLoader, IterableDataset
+
+from .lanes import Lane, Lanes
 
 Read = TypeVar("Read")
 Scored = TypeVar("Scored")
@@ -47,8 +49,8 @@ class Steps(Protocol[Read, Scored]):
     def read(self, item: Read, waited_s: float) -> None:
         """An item has been read."""
 
-    def score(self, item: Read) -> Scored:
-        """Score an item, in any thread and order."""
+    def score(self, item: Read, lane: Lane) -> Scored:
+        """Score an item on a lane, in any thread and order; no other item is scored on it meanwhile."""
 
     def scored(self, item: Scored, waited_s: float) -> None:
         """An item has been scored."""
@@ -96,7 +98,7 @@ class Flows(Generic[Read, Scored]):
         steps: what the flows do.
         num_flows: the number of threads.
         num_readers: how many of them may have a DataLoader at once; None: all.
-        num_lanes: how many of them may score at once; None: all.
+        num_lanes: how many items each device scores at once; None: one device, where all flows may score.
         max_bytes: the limit for items in flight; each flow may always have one.
         ended: called when the last thread ends.
     """
@@ -107,17 +109,17 @@ class Flows(Generic[Read, Scored]):
         *,
         num_flows: int,
         num_readers: int | None = None,
-        num_lanes: int | None = None,
+        num_lanes: Sequence[int] | None = None,
         max_bytes: int,
         ended: Callable[[], None],
     ) -> None:
         self._steps = steps
         self._flows: list[_Flow[Read, Scored]] = [_Flow(number) for number in range(num_flows)]
-        self._lanes = num_flows if num_lanes is None else num_lanes
+        self._lanes = Lanes([num_flows] if num_lanes is None else num_lanes)
         self._readers, self._open = num_flows if num_readers is None else num_readers, 0
         self._max_bytes, self._bytes = max_bytes, 0
         self._changed = Condition()
-        self._scoring = self._idle = self._needing_room = 0
+        self._idle = self._needing_room = 0
         self._idle_s = 0.0
         self._more_work = True
         self._stopped = False
@@ -177,7 +179,7 @@ class Flows(Generic[Read, Scored]):
         """What the thread of a flow does next: write, score, read, help; None if the run is over."""
         with self._changed:
             while not self._stopped:
-                if (found := self._own_action(flow) or self._help()) is not None:
+                if (found := self._own_action(flow) or self._help(flow)) is not None:
                     return found
                 if not (self._more_work or any(one.open or one.items for one in self._flows)):
                     self._changed.notify_all()
@@ -200,19 +202,19 @@ class Flows(Generic[Read, Scored]):
         may_open = self._more_work and self._open < self._readers
         may_read = (flow.open or may_open) and not flow.reading and self._has_room(flow)
         others_can_score = may_read and self._idle >= len(flow.unscored)
-        if flow.unscored and self._scoring < self._lanes and not others_can_score:
-            return self._score_action(flow)
+        if flow.unscored and self._lanes.has_free(flow.number) and not others_can_score:
+            return self._score_action(flow, flow)
         return self._read_action(flow) if may_read else None
 
-    def _help(self) -> Callable[[], None] | None:
+    def _help(self, flow: _Flow[Read, Scored]) -> Callable[[], None] | None:
         """Do what other flows have no time for: write, score a block of the flow with the most of them, or read."""
         for other in self._flows:
             if self._is_ready(other):
                 return self._write_action(other)
-        if self._scoring < self._lanes:
+        if self._lanes.has_free(flow.number):
             other = max(self._flows, key=lambda one: len(one.unscored))
             if other.unscored:
-                return self._score_action(other)
+                return self._score_action(flow, other)
         for other in self._flows:
             if other.open and not other.reading and self._has_room(other):
                 return self._read_action(other)
@@ -255,23 +257,26 @@ class Flows(Generic[Read, Scored]):
             self._bytes += one.num_bytes
             flow.items.append(one)
             flow.unscored.append(one)
-            self._changed.notify()
+            self._wake_one()
 
-    def _score_action(self, flow: _Flow[Read, Scored]) -> Callable[[], None]:
-        one = flow.unscored.popleft()
-        self._scoring += 1
-        if flow.open and not flow.reading:
-            self._changed.notify()  # another thread may read meanwhile
-        return lambda: self._score(one)
+    def _wake_one(self) -> None:
+        """Wake a thread that can go on; with several devices, not every thread can score what there is to score."""
+        self._changed.notify(1 if self._lanes.num_devices == 1 else len(self._flows))
 
-    def _score(self, one: _Item[Read, Scored]) -> None:
+    def _score_action(self, scorer: _Flow[Read, Scored], owner: _Flow[Read, Scored]) -> Callable[[], None]:
+        one, lane = owner.unscored.popleft(), self._lanes.take(scorer.number)
+        if owner.open and not owner.reading:
+            self._wake_one()  # another thread may read meanwhile
+        return lambda: self._score(one, lane)
+
+    def _score(self, one: _Item[Read, Scored], lane: Lane) -> None:
         start = perf_counter()
-        scored = self._steps.score(one.read)
+        scored = self._steps.score(one.read, lane)
         self._steps.scored(scored, (perf_counter() - start) / len(self._flows))
         with self._changed:
             one.scored, one.done = scored, True
-            self._scoring -= 1
-            self._changed.notify()
+            self._lanes.give_back(lane)
+            self._wake_one()
 
     def _write_action(self, flow: _Flow[Read, Scored]) -> Callable[[], None]:
         flow.writing = True

@@ -2,7 +2,7 @@
 rows."""
 
 import platform
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,9 +24,10 @@ from ..planning.plan import Plan
 from ..records import Partition
 from ..scoring.line import LineOptions, stage_names
 from ..timing import StageTimes, verdict
-from .manifest import head_records, partition_record, versions
+from .manifest import device_records, head_records, partition_record, versions
 
 if TYPE_CHECKING:
+    from ..model.devices import Device
     from ..scoring.scorer import Scorer
 
 
@@ -54,6 +55,7 @@ class Ledger:
     stage_names: tuple[str, ...]
     clock: RunClock
     startup_s: float
+    devices: "Sequence[Device]" = ()
     parts: dict[Partition, list[PartRecord]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     rejected: int = 0
@@ -193,6 +195,7 @@ class Ledger:
             },
             versions={"python": platform.python_version(), **self.versions},
             device=self.device,
+            devices=device_records(self.devices, wall_s),
             bundle=self.bundle,
             partitions=records,
             ignored=list(self.plan.discovery.ignored),
@@ -227,7 +230,8 @@ def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | Non
             golden_source=golden.source if golden else None,
             golden_largest_difference=golden.largest_difference if golden else None,
         ),
-        device=str(scorer.device) if scorer else "none",
+        device=scorer.device_name if scorer else "none",
+        devices=scorer.devices if scorer else (),
         block_rows=scorer.block_rows if scorer else 0,
         heads=head_records(bundle.manifest, job.columns),
         stage_names=names,

@@ -3,13 +3,17 @@
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.run import HeadRecord, PartitionRecord, PartRecord
+from ...schemas.run import DeviceRecord, HeadRecord, PartitionRecord, PartRecord
 from ..bundle.heads import head_fields
 from ..options import ColumnOptions
 from ..records import Partition
 from ..tasks.tasks import task_of
+
+if TYPE_CHECKING:
+    from ..model.devices import Device
 
 LIBRARIES = ("scoreline", "torch", "numpy", "pyarrow")
 
@@ -41,6 +45,15 @@ def head_records(manifest: BundleManifest, options: ColumnOptions) -> list[HeadR
             )
         )
     return records
+
+
+def device_records(devices: "Iterable[Device]", wall_s: float) -> list[DeviceRecord]:
+    """The GPUs among these devices, after so many seconds of the run."""
+    return [
+        DeviceRecord(device=str(one.torch), card=one.card, busy_s=one.busy_s, busy_share=one.busy_s / max(wall_s, 1e-9))
+        for one in devices
+        if one.card is not None and one.busy_s is not None
+    ]
 
 
 def partition_record(partition: Partition, parts: list[PartRecord], error: str | None) -> PartitionRecord:

@@ -22,6 +22,7 @@ from .decoders import open_decoders
 from .events import OutOfMemory
 from .findings import block_retried, blocks_retried
 from .flows import Flows
+from .lanes import Lane
 from .ledger import Ledger
 from .publisher import Publisher
 from .work import Work, WorkQueue, num_readers
@@ -32,15 +33,16 @@ MAX_IN_FLIGHT_BYTES = 96 << 20
 
 
 def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> Line:
-    """Score every split of the plan and publish it. Emits events in the calling thread. Returns the line that the
-    blocks passed through.
+    """Score every split of the plan and publish it. Emits events in the calling thread. Returns the line of the
+    first device.
 
     Raises:
         ScorelineError: the run cannot go on; every part that was finished before is published.
     """
     options = LineOptions.of(ledger.job)
-    line = compose(scorer.loaded, options)
     num_flows, readers, max_bytes = _bounds(scorer, ledger, cores)
+    lines = _lines(scorer, options, num_flows)
+    line = lines[0][0]  # the stages of all have the same names, and share what they report
     events: SimpleQueue[Event | None] = SimpleQueue()
     retries = Retries(lambda first: events.put(block_retried(first)))
     with ExitStack() as held:
@@ -51,10 +53,10 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
             with Publisher(ledger, events.put) as publisher:
                 queue = WorkQueue(ledger.plan.partitions)
                 writers = [Writer(store, ledger, publisher, queue, retries) for _ in range(num_flows)]
-                steps = _Steps(scorer, ledger, line, options, queue, writers, events.put, readers < num_flows)
+                steps = _Steps(scorer, ledger, lines, options, queue, writers, events.put, readers < num_flows)
                 flows = Flows(
-                    steps, num_flows=num_flows, num_readers=readers, num_lanes=scorer.loaded.device.lanes,
-                    max_bytes=max_bytes, ended=lambda: events.put(None),
+                    steps, num_flows=num_flows, num_readers=readers, max_bytes=max_bytes,
+                    num_lanes=[len(lanes) for lanes in lines], ended=lambda: events.put(None),
                 )  # fmt: skip
                 try:
                     with flows:
@@ -77,7 +79,7 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
 def _bounds(scorer: Scorer, ledger: Ledger, cores: int) -> tuple[int, int, int]:
     """The number of flows, how many of them read at once, and the bytes of the blocks in flight: one flow per core, and
     one for each block that a GPU has in hand, within the memory limit. Results do not depend on any of them."""
-    flows, memory = cores + (scorer.loaded.device.lanes or 0), ledger.job.memory_bytes
+    flows, memory = cores + sum(one.extra_flows for one in scorer.devices), ledger.job.memory_bytes
     partitions = ledger.plan.partitions
     if memory is None:
         return flows, num_readers(partitions, flows), max(MAX_IN_FLIGHT_BYTES, flows * MOST_BLOCK_BYTES)
@@ -85,6 +87,19 @@ def _bounds(scorer: Scorer, ledger: Ledger, cores: int) -> tuple[int, int, int]:
     block_bytes = ledger.block_rows * (8 * columns + 4 * scorer.loaded.values_per_row())
     flows = max(1, min(flows, memory // block_bytes))
     return flows, num_readers(partitions, flows, memory), memory
+
+
+def _lines(scorer: Scorer, options: LineOptions, num_flows: int) -> list[list[Line]]:
+    """For each device, a line for each block that it may have in flight: one for each of its flows, or fewer where its
+    free memory does not hold as many blocks. On a CPU, all flows share a line."""
+    flows, lines = -(-num_flows // len(scorer.replicas)), []
+    for loaded in scorer.replicas:
+        room = loaded.device.room(loaded.block_bytes)
+        if room is None:
+            lines.append([compose(loaded, options)] * flows)
+        else:
+            lines.append([compose(loaded.on_lane(), options) for _ in range(max(1, min(flows, room)))])
+    return lines
 
 
 def _emit_rest(events: SimpleQueue[Event | None], emit: Emitter) -> None:
@@ -112,14 +127,15 @@ class _Steps:
         self,
         scorer: Scorer,
         ledger: Ledger,
-        line: Line,
+        lines: list[list[Line]],
         options: LineOptions,
         queue: WorkQueue,
         writers: list[Writer],
         send: Callable[[Event], None],
         threads: bool,
     ) -> None:
-        self._scorer, self._ledger, self._line, self._options = scorer, ledger, line, options
+        self._scorer, self._ledger, self._lines, self._options = scorer, ledger, lines, options
+        self._line = lines[0][0]
         self._queue, self._writers, self._send = queue, writers, send
         self._threads = threads  # for reading, where there are more flows than readers
         self._reading: dict[Work, Generator[Loaded]] = {}
@@ -160,9 +176,9 @@ class _Steps:
         """Divide the time among the loading stages."""
         item.times.waited(waited_s, self._line.load_names)
 
-    def score(self, item: Loaded) -> Scored:
-        """Score a block."""
-        return score_block(item, self._line)
+    def score(self, item: Loaded, lane: Lane) -> Scored:
+        """Score a block on a lane of a device."""
+        return score_block(item, self._lines[lane.device][lane.slot])
 
     def scored(self, item: Scored, waited_s: float) -> None:
         """Divide the time among the scoring stages; report memory that ran out."""
@@ -170,9 +186,11 @@ class _Steps:
             return
         item.times.waited(waited_s, self._line.score_names)
         with self._lock:
-            if self._scorer.members.max_rows_in_memory != self._halved:
-                self._halved = self._scorer.members.max_rows_in_memory
-                self._send(OutOfMemory(rows_at_once=self._halved))
+            known = [loaded.members.max_rows_in_memory for loaded in self._scorer.replicas]
+            halved = min((rows for rows in known if rows is not None), default=None)
+            if halved != self._halved:
+                self._halved = halved
+                self._send(OutOfMemory(rows_at_once=halved))
 
     def write(self, flow: int, item: Scored, share: float) -> None:
         """Write an item into the part of its split."""
@@ -180,4 +198,5 @@ class _Steps:
 
     def stop(self) -> None:
         """End passes that are being computed."""
-        self._scorer.members.stop()
+        for loaded in self._scorer.replicas:
+            loaded.members.stop()

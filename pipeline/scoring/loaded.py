@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,8 @@ class LoadedBundle:
 
     `limits`: embedding sizes by the column that indexes them; `sources`: the raw feature of each column; `block_rows`,
     `block_reason`: the number of rows of a block, and why; `folded`, `dropped`: the number of layers that were folded
-    into others, or dropped because eval mode does not need them; `hidden`, `attribution`: None if not requested.
+    into others, or dropped because eval mode does not need them; `hidden`, `attribution`: None if not requested;
+    `block_bytes`: the device's memory that a block in flight takes, 0 if it has not been measured.
     """
 
     manifest: BundleManifest
@@ -51,6 +52,11 @@ class LoadedBundle:
     dropped: int = 0
     hidden: HiddenLayers | None = None
     attribution: Attribution | None = None
+    block_bytes: int = 0
+
+    def on_lane(self) -> LoadedBundle:
+        """The same models for one more block in flight."""
+        return replace(self, device=self.device.lane())
 
     @cached_property
     def sources(self) -> Mapping[str, str]:
@@ -62,14 +68,10 @@ class LoadedBundle:
 
         Raises whatever the model raises.
         """
-        spent: dict[str, float] = {}
-        fetched = self.device.work(sent, lambda inputs: self.members.run(inputs, spent), rows)
-        return RawBatch(heads=fetched.tensors, device_s=fetched.device_s or (spent if self.pads else {}))
-
-    @property
-    def pads(self) -> bool:
-        """Whether rows are padded to a common length."""
-        return any(kind_of(entry).has_steps for entry in self.manifest.inputs)
+        clock = self.device.clock()
+        fetched = self.device.work(sent, lambda inputs: self.members.run(inputs, clock), rows, clock)
+        measured = {**fetched.device_s, **clock.seconds} if fetched.device_s or self.members.passes.pads else {}
+        return RawBatch(heads=fetched.tensors, device_s=measured)
 
     def no_rows(self) -> RawBatch:
         """Empty raw outputs, of 0 rows."""

@@ -7,30 +7,26 @@ as `scoreline score`, so the same bundle gives the same results everywhere.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pyarrow as pa
 import torch
-from torch import nn
 
 from ...schemas.bundle import BundleManifest
 from ..bundle.bundle import Bundle, open_bundle
 from ..bundle.columns import key_names, output_fields
-from ..bundle.golden import GoldenRows, read_golden
-from ..bundle.layers import HiddenColumn, hidden_columns
+from ..bundle.layers import hidden_columns
 from ..errors import BundleError, ColumnError, RowsRejectedError, UsageError, counted, one_line
 from ..frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_views
 from ..graph.interpreter import GraphModel, shapes
 from ..inputs.columns import check_columns
 from ..inputs.rebatch import rebatch
-from ..model.devices import open_device
+from ..model.devices import Device, group_name, open_device, open_others
 from ..model.example import example_inputs
 from ..model.first_rows import FirstRows
-from ..model.loading import load_members
 from ..model.members import Members
 from ..model.modes import pinned
-from ..model.precision import precision_mismatch
 from ..model.tf32 import refuse_without_tf32
 from ..nested import with_types, without_runs
 from ..options import DEFAULTS, ColumnOptions, Explain, Precision, ScoreJob
@@ -38,12 +34,12 @@ from ..ordered import refuse_unordered
 from ..outputs.assemble import described, output_schema, reasons_of
 from ..records import ScoredBatch
 from .block import Block, Origin
-from .explaining.attribution import load_attribution
+from .footprint import block_bytes
 from .line import Line, LineOptions, compose
-from .loaded import LoadedBundle, on_device
-from .replay import GoldenReport, probe, settle_layout
+from .loaded import LoadedBundle
+from .replay import GoldenReport
+from .replicas import ReplicaSpec, compile_replicas, load_replica
 from .retries import Retries, warn_retried
-from .stages.hidden import HiddenLayers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +51,11 @@ class Scorer:
     Rows keep their order; every row is returned as a scored row or as a reject. Not bound to a thread.
     """
 
-    def __init__(self, loaded: LoadedBundle, *, digest: str, golden: GoldenReport) -> None:
+    def __init__(self, loaded: LoadedBundle, *, digest: str, golden: GoldenReport, spec: ReplicaSpec) -> None:
+        #: On the first device, and on every device of a run.
         self.loaded = loaded
+        self.replicas: tuple[LoadedBundle, ...] = (loaded,)
+        self.device_name, self._spec = str(self.device), spec
         self.digest = digest
         self.golden = golden
         self.block_rows, self.block_reason = loaded.block_rows, loaded.block_reason
@@ -70,13 +69,18 @@ class Scorer:
 
     @property
     def members(self) -> Members:
-        """The models."""
+        """The models on the first device."""
         return self.loaded.members
 
     @property
     def device(self) -> torch.device:
-        """The device that they run on."""
+        """The first device that they run on."""
         return self.loaded.device.torch
+
+    @property
+    def devices(self) -> list[Device]:
+        """All devices that they run on."""
+        return [loaded.device for loaded in self.replicas]
 
     @classmethod
     @pinned()
@@ -96,7 +100,7 @@ class Scorer:
 
         Args:
             path: the folder that `save_bundle` wrote.
-            device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
+            device: `auto` (the first GPU, or the CPU where there is none), `cpu`, `cuda` (the first GPU), `cuda:1`.
             trust: digests (`sha256:…`) of bundles whose code may be executed. Bundles without code need none.
             precision: `tf32` for products, on a GPU; `bf16` and `fp16` for the whole model; `int8` for the weights of
                 its Linear layers. The golden rows must be reproduced within the resolution of that format.
@@ -114,37 +118,22 @@ class Scorer:
             UsageError: an argument is a set, but its order matters; or the precision does not suit the device or model.
         """
         refuse_unordered(hidden=hidden)
-        refuse_without_tf32(precision, (target := open_device(device)).torch)
-        bundle = path if isinstance(path, Bundle) else open_bundle(path)
-        golden = _read_golden_rows(bundle)
-
-        def load(precision: Precision, channels_last: bool) -> LoadedBundle:
-            members = load_members(bundle, device=target.torch, trust=trust)
-            return on_device(
-                bundle.manifest, members, target,
-                precision=precision, batch_rows=batch_rows, channels_last=channels_last,
-            )  # fmt: skip
-
-        try:
-            loaded, report = _settled(load, precision, golden)
-        except BundleError as error:
-            if precision == "fp32":
-                raise
-            raise precision_mismatch(error, precision, _settled(load, "fp32", golden)[1].largest_difference) from error
-        columns = hidden_columns(bundle.manifest, hidden)
-        if hidden or explain is not None:
-            saved = load_members(bundle, device=target.torch, trust=trust, as_saved=True)
-            models = [member.module.to(target.torch) for member in saved]
-            _keep_models(loaded, models, columns=columns, explain=explain, golden=golden)
-        scorer = cls(loaded, digest=bundle.digest, golden=report)
+        target = open_device(device)
+        refuse_without_tf32(precision, target.torch)
+        spec = ReplicaSpec(
+            bundle=path if isinstance(path, Bundle) else open_bundle(path),
+            trust=trust, precision=precision, batch_rows=batch_rows, hidden=hidden, explain=explain,
+        )  # fmt: skip
+        loaded, report = load_replica(spec, target)
+        scorer = cls(loaded, digest=spec.bundle.digest, golden=report, spec=spec)
         if compiled:
-            scorer.not_compiled = loaded.members.compile(lambda: probe(loaded, golden))
+            scorer.not_compiled = compile_replicas(scorer.replicas, spec.golden)
         return scorer
 
     @classmethod
     def for_job(cls, bundle: Bundle, job: ScoreJob) -> Scorer:
-        """Load a bundle with the options of a job. Raises as `load` does."""
-        return cls.load(
+        """Load a bundle with the options of a job, on every device that it names. Raises as `load` does."""
+        scorer = cls.load(
             bundle,
             device=job.device,
             trust=job.trust,
@@ -154,6 +143,30 @@ class Scorer:
             hidden=job.columns.hidden,
             explain=job.columns.explain,
         )
+        scorer.add_devices(job.device, compiled=job.compile)
+        return scorer
+
+    @pinned()
+    def add_devices(self, name: str, *, compiled: bool = False) -> None:
+        """Load the models on the other devices that a name stands for, and replay the golden rows on each, for a run
+        that uses all of them; `score_batches` uses the first. Raises as `load` does, and names the device."""
+        reports = [self.golden]
+        for device in open_others(name):
+            try:
+                loaded, report = load_replica(self._spec, device)
+            except BundleError as error:
+                error.args = (f"on {device.torch}: {error}",)
+                raise
+            if loaded.attribution is not None and self.loaded.attribution is not None:
+                loaded.attribution.count_with(self.loaded.attribution)
+            self.replicas = (*self.replicas, loaded)
+            reports.append(report)
+        self.golden = max(reports, key=lambda report: report.largest_difference)
+        self.device_name = group_name(self.device, name)
+        if compiled and self.not_compiled is None and len(self.replicas) > 1:
+            self.not_compiled = compile_replicas(self.replicas, self._spec.golden)
+        for loaded in self.replicas:
+            loaded.block_bytes = block_bytes(loaded, self._spec.golden)
 
     @property
     def features(self) -> list[str]:
@@ -291,42 +304,6 @@ class Scorer:
             return []
         with torch.inference_mode():
             return shapes(model, *example_inputs(self.manifest, self.device))
-
-
-def _settled(
-    load: Callable[[Precision, bool], LoadedBundle], precision: Precision, golden: GoldenRows
-) -> tuple[LoadedBundle, GoldenReport]:
-    """Load the models and replay the golden rows; with the channels first for models that cannot view the other
-    layout."""
-    loaded = load(precision, True)
-    try:
-        return loaded, settle_layout(loaded, golden)
-    except BundleError:
-        if not loaded.members.passes.channels_last:
-            raise
-    loaded = load(precision, False)
-    return loaded, settle_layout(loaded, golden)
-
-
-def _read_golden_rows(bundle: Bundle) -> GoldenRows:
-    manifest = bundle.manifest
-    names = [feature.name for feature in manifest.features]
-    return read_golden(bundle.read(manifest.golden.file), names, [head.name for head in manifest.heads])
-
-
-def _keep_models(
-    loaded: LoadedBundle,
-    models: Sequence[nn.Module],
-    *,
-    columns: Sequence[HiddenColumn],
-    explain: Explain | None,
-    golden: GoldenRows,
-) -> None:
-    """Keep the models as saved, for hidden layers and attributions."""
-    if columns:
-        loaded.hidden = HiddenLayers(models, columns, call=loaded.manifest.call, passes=loaded.members.passes)
-    if explain is not None:
-        loaded.attribution = load_attribution(loaded, models, explain, golden.features)
 
 
 def _refuse_rejects(rejects: pa.Table, num_rows: int, advice: str) -> None:

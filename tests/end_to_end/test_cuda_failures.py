@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 import fakecuda
 import fakecuda_clocks
+import fakecuda_devices
 from both_devices import BLOCK, FEATURES, compare, explaining, network, rows, save, score, small_bundle
 from conftest import Result
 from described import save_described
@@ -228,8 +229,8 @@ def test_a_device_side_assert_ends_closed(
 
         def fail(name: str, _: int) -> None:
             launched.append(name)
-            if launched.count("linear") == 30:
-                fakecuda_clocks.fail_device("device-side assert triggered")
+            if name == "linear" and launched.count(name) == 30:
+                fakecuda_devices.fail_device("device-side assert triggered")
 
         monkeypatch.setattr(fakecuda.Limits, "fail", fail)
     frame.to_parquet(tmp_path / "in.parquet", index=False)
@@ -246,7 +247,7 @@ def test_a_device_side_assert_ends_closed(
 @pytest.mark.parametrize("fatal", [False, True])
 def test_a_copy_that_fails_halfway(monkeypatch: pytest.MonkeyPatch, fatal: bool) -> None:
     """What has been copied already is kept: after a failure of the device, to free it would end the process."""
-    device = Cuda(torch.device("cuda"))
+    device = Cuda(torch.device("cuda:0"))
     inputs = {name: torch.ones(4) for name in "ab"}
     copied = Cuda._to_device
 
@@ -256,13 +257,48 @@ def test_a_copy_that_fails_halfway(monkeypatch: pytest.MonkeyPatch, fatal: bool)
 
     def second(_: Cuda, __: Tensor) -> Tensor:
         if fatal:
-            fakecuda_clocks.fail_device("device-side assert triggered")
+            fakecuda_devices.fail_device("device-side assert triggered")
         raise RuntimeError("CUDA error: an illegal instruction")
 
     monkeypatch.setattr(Cuda, "_to_device", fail)
-    with pytest.raises(ModelFailedError, match="the device has failed: CUDA error: an illegal instruction"):
+    with pytest.raises(ModelFailedError, match="the device cuda:0 has failed: CUDA error: an illegal instruction"):
         device.send(inputs)
     del device, inputs
+    gc.collect()
+    assert fakecuda_clocks.problems == []
+
+
+@emulated_only
+def test_a_failure_that_nobody_has_noticed() -> None:
+    """A device that fails after its last block: what is in flight is kept all the same."""
+    device = Cuda(torch.device("cuda:1"))
+    sent = device.send({"a": torch.ones(4)})
+    device.work(sent, lambda inputs: {"b": inputs["a"]})
+    fakecuda_devices.launch(1, "assert", 0)
+    fakecuda_devices.fail_device("device-side assert triggered")
+    del device, sent
+    gc.collect()
+    assert fakecuda_clocks.problems == []
+
+
+@emulated_only
+def test_a_device_that_fails_while_results_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pinned memory that they are copied to is kept, as is what another lane has used before."""
+    first = Cuda(torch.device("cuda:1"))
+    lanes = [first, first.lane()]
+    inputs = [{"a": torch.ones(4).pin_memory()} for _ in lanes]
+    sent = [lane.send(given) for lane, given in zip(lanes, inputs, strict=True)]
+    lanes[0].work(sent[0], lambda given: {"b": given["a"] * 2})
+    wait = fakecuda_clocks.Event.synchronize
+
+    def fail(event: fakecuda_clocks.Event) -> None:
+        fakecuda_devices.fail_device("device-side assert triggered")
+        wait(event)
+
+    monkeypatch.setattr(fakecuda_clocks.Event, "synchronize", fail)
+    with pytest.raises(ModelFailedError, match="the device cuda:1 has failed: CUDA error: device-side assert"):
+        lanes[1].work(sent[1], lambda given: {"b": given["a"] * 2})
+    del first, lanes, inputs, sent
     gc.collect()
     assert fakecuda_clocks.problems == []
 

@@ -4,31 +4,55 @@ import numpy as np
 import pytest
 import torch
 from scoreline.pipeline.errors import DeviceError
-from scoreline.pipeline.model.devices import Cpu, open_device, pick_device
+from scoreline.pipeline.model.devices import Cpu, group_name, open_device, open_others, pick_devices
 from scoreline.pipeline.records import Sequences
 
+import fakecuda
+
+REAL = torch.cuda.is_available()
 TABLE = torch.arange(12.0).reshape(3, 4).T  # column-major [4, 3], as tables are
 TOKENS = Sequences(values=torch.tensor([1, 2, 3, 4, 5, 6]), offsets=torch.tensor([0, 2, 2, 3, 6]))
 
 
 class TestNames:
-    """`pick_device` and `open_device`."""
+    """`pick_devices` and what opens them."""
 
     def test_the_cpu(self) -> None:
-        assert pick_device("cpu") == torch.device("cpu")
+        assert pick_devices("cpu") == [torch.device("cpu")]
+        assert open_others("cpu") == []
         assert isinstance(open_device("cpu"), Cpu)
 
     def test_auto_without_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        assert pick_device("auto") == torch.device("cpu")
+        assert pick_devices("auto") == [torch.device("cpu")]
         assert isinstance(open_device("auto"), Cpu)
 
-    def test_auto_with_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The first one."""
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-        assert pick_device("auto") == torch.device("cuda")
-        assert pick_device("cuda:1") == torch.device("cuda:1")
+    @pytest.mark.skipif(REAL, reason="the number of real GPUs is given")
+    @pytest.mark.usefixtures("cuda")
+    @pytest.mark.parametrize("count", [1, 2, 3])
+    def test_auto_with_gpus(self, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """All of them, by their numbers; `cuda:1` is one."""
+        monkeypatch.setattr(fakecuda.Limits, "devices", count)
+        every = [torch.device("cuda", index) for index in range(count)]
+        assert pick_devices("auto") == pick_devices("cuda") == every
+        assert pick_devices(f"cuda:{count - 1}") == [torch.device("cuda", count - 1)]
+        assert open_device("cuda").torch == torch.device("cuda:0")
+        assert [one.torch for one in open_others("auto")] == every[1:]
+        assert open_others(f"cuda:{count - 1}") == []
+
+    @pytest.mark.skipif(REAL, reason="real GPUs are given")
+    @pytest.mark.usefixtures("cuda")
+    def test_gpus_of_another_card_are_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """They round differently, and which rows they score depends on time. They can be named."""
+        monkeypatch.setattr(fakecuda.Limits, "devices", 3)
+        monkeypatch.setattr(fakecuda.Limits, "cards", {1: "small"})
+        assert pick_devices("cuda") == [torch.device("cuda:0"), torch.device("cuda:2")]
+        assert open_device("cuda:1").card == "small"
+
+    def test_the_name_of_all_of_them(self) -> None:
+        first = torch.device("cuda:0")
+        assert [group_name(first, name) for name in ("auto", "cuda", "cuda:0")] == ["cuda", "cuda", "cuda:0"]
+        assert [group_name(torch.device("cpu"), name) for name in ("auto", "cpu")] == ["cpu", "cpu"]
 
     @pytest.mark.parametrize(
         ("name", "count", "says"),
@@ -48,13 +72,13 @@ class TestNames:
     @pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "CPU"])
     def test_unknown_names(self, name: str) -> None:
         with pytest.raises(DeviceError) as error:
-            pick_device(name)
+            pick_devices(name)
         assert str(error.value) == f"device {name!r} is not known; use auto, cpu, cuda or cuda:1"
 
     @pytest.mark.parametrize("name", ["mps", "meta", "xpu"])
     def test_other_devices_of_torch(self, name: str) -> None:
         with pytest.raises(DeviceError) as error:
-            pick_device(name)
+            pick_devices(name)
         assert str(error.value) == f"device {name!r} is not supported; use auto, cpu, cuda or cuda:1"
 
 

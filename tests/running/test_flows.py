@@ -5,11 +5,13 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from time import monotonic, sleep
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline.running.flows import Flows
+from scoreline.pipeline.running.lanes import Lane
 
 Item = tuple[int, int]
 
@@ -30,6 +32,8 @@ class Steps:
         self.threads: dict[str, set[str]] = defaultdict(set)
         self.in_flight = self.most_in_flight = self.scoring = self.most_scoring = self.open = self.most_open = 0
         self.reading: set[int] = set()
+        self.busy: set[Lane] = set()
+        self.lanes: dict[int, set[Lane]] = defaultdict(set)
         self.stopped = False
         self.waited_s = 0.0
 
@@ -70,13 +74,18 @@ class Steps:
         with self.lock:
             self.waited_s += waited_s
 
-    def score(self, item: Item) -> Item:
+    def score(self, item: Item, lane: Lane) -> Item:
         self.at("score", item)
+        flow = int(threading.current_thread().name.removeprefix("flow-"))
         with self.lock:
+            assert lane not in self.busy, "two items on one lane"
+            self.busy.add(lane)
+            self.lanes[flow].add(lane)
             self.scoring += 1
             self.most_scoring = max(self.most_scoring, self.scoring)
         sleep(self.score_s)
         with self.lock:
+            self.busy.discard(lane)
             self.scoring -= 1
         return item
 
@@ -94,7 +103,7 @@ class Steps:
         self.stopped = True
 
 
-def run(steps: Steps, **options: int) -> Flows[Item, Item]:
+def run(steps: Steps, **options: Any) -> Flows[Item, Item]:
     """Run flows to their end."""
     ended = threading.Event()
     settings = {"num_flows": 3, "max_bytes": 1 << 20, **options}
@@ -105,12 +114,17 @@ def run(steps: Steps, **options: int) -> Flows[Item, Item]:
 
 
 @given(
-    st.lists(st.integers(0, 9), max_size=8), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4), st.integers(1, 60)
+    st.lists(st.integers(0, 9), max_size=8),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    st.integers(1, 60),
 )
 def test_every_item_is_written_once_in_order(
-    counts: list[int], flows: int, readers: int, lanes: int, max_bytes: int
+    counts: list[int], flows: int, readers: int, lanes: list[int], max_bytes: int
 ) -> None:
-    """For any number of flows, whoever scores an item: the items of a work are written by one flow, in order."""
+    """For any number of flows and devices, whoever scores an item: the items of a work are written by one flow, in
+    order. A flow scores on one device."""
     steps = Steps(counts)
     run(steps, num_flows=flows, num_readers=readers, num_lanes=lanes, max_bytes=max_bytes).check()
     written = [item for items in steps.written.values() for item in items]
@@ -119,8 +133,27 @@ def test_every_item_is_written_once_in_order(
         for work in {work for work, _ in items}:
             assert [item for each, item in items if each == work] == list(range(counts[work]))
     assert steps.most_open <= readers
-    assert steps.most_scoring <= lanes
+    assert steps.most_scoring <= sum(lanes)
+    for flow, used in steps.lanes.items():
+        assert {lane.device for lane in used} == {flow % len(lanes)}
+        assert all(lane.slot < lanes[lane.device] for lane in used)
     assert steps.in_flight == 0
+
+
+def test_every_device_is_used() -> None:
+    """One work, which only one thread at a time can read: flows of both devices score its items, each on a lane of its
+    own."""
+    steps = Steps([60], score_s=0.005)
+    run(steps, num_flows=4, num_lanes=[2, 2]).check()
+    assert dict(steps.lanes) == {flow: {Lane(flow % 2, flow // 2)} for flow in range(4)}
+
+
+def test_flows_share_lanes_where_there_are_too_few() -> None:
+    """All flows score, at most one at a time on each device."""
+    steps = Steps([40, 40, 40, 40], score_s=0.002, read_s=0.002)
+    run(steps, num_flows=4, num_lanes=[1, 1]).check()
+    assert dict(steps.lanes) == {flow: {Lane(flow % 2, 0)} for flow in range(4)}
+    assert steps.most_scoring == 2
 
 
 def test_flows_without_work_help() -> None:
@@ -140,10 +173,10 @@ def test_reading_goes_on_while_its_flow_scores() -> None:
 def test_items_in_flight_are_bounded_by_their_bytes() -> None:
     """While scoring is slow, no more is read than fits; each flow may have one."""
     steps = Steps([40, 40], score_s=0.002)
-    run(steps, num_flows=2, num_lanes=1, max_bytes=50).check()
+    run(steps, num_flows=2, num_lanes=[1], max_bytes=50).check()
     assert 2 <= steps.most_in_flight <= 5
     steps = Steps([40, 40, 40], score_s=0.002)
-    run(steps, num_flows=3, num_lanes=1, max_bytes=1).check()
+    run(steps, num_flows=3, num_lanes=[1], max_bytes=1).check()
     assert steps.most_in_flight <= 3
 
 

@@ -71,6 +71,7 @@ class Attribution:
         if explain.method == "integrated-gradients" and limits:
             raise no_gradient(sources[min(limits)])
         self.explain, self._manifest, self._head, self._index = explain, manifest, found.head, found.index
+        self._baseline = baseline
         names = [feature.name for feature in manifest.features]
         self._explainer = Explainer(
             models,
@@ -83,27 +84,40 @@ class Attribution:
             passes=passes,
         )
         try:
-            device = next(iter(baseline.values())).device
-            first = torch.zeros(2, dtype=torch.int64, device=device)
-            with float32_products(device, tf32=False):
-                self._explainer.probe({name: torch.cat([row, row]) for name, row in baseline.items()}, first)
+            self.probe()
         except Exception as error:  # from the model's gradients, or from captum
             raise UsageError(f"--explain {explain.method} does not support this model: {one_line(error)}") from error
+
+    def probe(self) -> None:
+        """Explain the baseline row, twice. Raises whatever the model or captum raises."""
+        rows = {name: torch.cat([row, row]) for name, row in self._baseline.items()}
+        device = next(iter(rows.values())).device
+        with float32_products(device, tf32=False):
+            self._explainer.probe(rows, torch.zeros(2, dtype=torch.int64, device=device))
+
+    @property
+    def rows_in_probe(self) -> int:
+        """How many perturbed rows the model gets at once in a probe."""
+        return self._explainer.rows_in_pass(2)
 
     @property
     def lost(self) -> int:
         """The number of rows that could not be explained."""
-        return self._explainer.lost
+        return self._explainer.totals.lost
 
     @property
     def retried(self) -> tuple[str, ...]:
         """Error messages of rows that failed as a batch but passed in smaller pieces."""
-        return tuple(self._explainer.retried)
+        return tuple(self._explainer.totals.retried)
 
     @property
     def largest_gap(self) -> tuple[float, float]:
         """The largest absolute gap so far, and the largest absolute difference in score."""
-        return self._explainer.largest_gap, self._explainer.largest_difference
+        return self._explainer.totals.largest_gap, self._explainer.totals.largest_difference
+
+    def count_with(self, other: Attribution) -> None:
+        """Share the totals of another attribution: that of the same models on another device."""
+        self._explainer.totals = other._explainer.totals
 
     def columns(
         self, inputs: Tensors, predicted: Sequence[pa.Array], options: ColumnOptions, source: str, numbers: np.ndarray

@@ -9,7 +9,7 @@ Occlusion: the score with each feature set to its baseline in turn.
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
@@ -41,6 +41,18 @@ class Attributions:
     found: Tensor
 
 
+@dataclass(kw_only=True, slots=True)
+class Totals:
+    """Of all rows so far: the largest gap and difference in score, the number of rows that could not be explained, and
+    the error messages of rows that failed as a batch but passed in smaller pieces."""
+
+    largest_gap: float = 0.0
+    largest_difference: float = 0.0
+    lost: int = 0
+    retried: dict[str, None] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
+
+
 class Explainer:
     """Explains the scores of models.
 
@@ -67,12 +79,7 @@ class Explainer:
     ) -> None:
         _require_captum(method)
         self.method = method
-        #: The largest gap and difference in score so far, and the number of rows that could not be explained.
-        self.largest_gap = self.largest_difference = 0.0
-        self.lost = 0
-        #: Error messages of rows that failed as a batch but passed in smaller pieces.
-        self.retried: dict[str, None] = {}
-        self._counting = Lock()
+        self.totals = Totals()
         self._layout = torch.contiguous_format if passes.contiguous else torch.preserve_format
         self._models, self._score, self._call, self._passes = models, score, call, passes
         self._baseline, self._num_features = baseline, num_features
@@ -86,6 +93,16 @@ class Explainer:
     def probe(self, inputs: Tensors, classes: Tensor) -> None:
         """Explain two rows, to detect an unsupported model before the first row. Raises whatever the model raises."""
         self._explained(inputs, classes, [0] * len(classes))
+
+    def rows_in_pass(self, rows: int) -> int:
+        """How many perturbed rows the model gets at once while some rows are explained: with few rows, several
+        perturbations of each."""
+        match self.method:
+            case "integrated-gradients":
+                return rows * PATH_POINTS
+            case "lime":
+                return min(DRAWN, self._passes.pass_rows)
+        return rows * max(1, min(len(self._used), self._passes.pass_rows // rows))
 
     def run(self, inputs: Tensors, classes: Tensor, seeds: Sequence[int]) -> Attributions:
         """Attributions of some rows.
@@ -114,8 +131,8 @@ class Explainer:
         attributions[:, self._used] = torch.cat(pieces)
         gap = torch.cat(gaps) if complete else None
         found = attributions.isfinite().all(dim=1) & (True if gap is None else gap.isfinite())
-        with self._counting:
-            self.lost += int((~found).sum())
+        with self.totals.lock:
+            self.totals.lost += int((~found).sum())
         return Attributions(values=attributions, gap=gap, found=found)
 
     def _isolating_failures(self, inputs: Tensors, classes: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -140,7 +157,7 @@ class Explainer:
         ]
         values = torch.cat([half.float() for half in halves])
         if not full and not bool(values.isnan().any()):
-            self.retried[reason] = None
+            self.totals.retried[reason] = None
         return values
 
     def _explained(self, inputs: Tensors, classes: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -155,9 +172,7 @@ class Explainer:
                 found = attr.IntegratedGradients(self._forward).attribute(tensors, n_steps=PATH_POINTS, **common)
             return self._by_feature(found, summed=True)
         common["feature_mask"] = masks
-        together = max(
-            1, min(len(self._used), self._passes.pass_rows // len(classes))
-        )  # with few rows, several perturbations per pass
+        together = self.rows_in_pass(len(classes)) // len(classes)
         with torch.no_grad():
             match self.method:
                 case "shapley":
@@ -227,11 +242,12 @@ class Explainer:
             alone = tuple(tensor.expand(len(classes), -1) for tensor in self._baseline.values())
             difference = self._forward(*inputs.values(), classes).double() - self._forward(*alone, classes).double()
         gap = values.double().sum(dim=1) - difference
-        with self._counting:
+        with self.totals.lock:
             sound = gap.isfinite()
             if bool(sound.any()):
-                self.largest_gap = max(self.largest_gap, float(gap[sound].abs().max()))
-                self.largest_difference = max(self.largest_difference, float(difference[sound].abs().max()))
+                totals = self.totals
+                totals.largest_gap = max(totals.largest_gap, float(gap[sound].abs().max()))
+                totals.largest_difference = max(totals.largest_difference, float(difference[sound].abs().max()))
         return gap
 
     def _by_feature(self, found: Sequence[Tensor], *, summed: bool) -> Tensor:
