@@ -160,9 +160,7 @@ class ParquetSource:
             if left:
                 more = "fewer" if left > 0 else "more"
                 where = f"row group {groups[0]}" if len(groups) == 1 else f"row groups {groups[0]} to {groups[-1]}"
-                raise inconsistent_footer(
-                    self.name, f"{where} should have {counted(rows, 'row')}, but {more} can be read"
-                )
+                raise inconsistent_footer(self.name, f"{where} has {more} than {counted(rows, 'row')}")
             if not self._table.flat and leaves:  # one row group with only lists: compare the values of the first leaf
                 assert self._groups is not None, "row groups are read before rows"
                 _compare_entries(self._groups[groups[0]], groups[0], leaves[0], entries, self.name)

@@ -4,7 +4,7 @@ hidden layers and attributions. A run on several devices has one such replica on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -14,7 +14,7 @@ from ..bundle.bundle import Bundle
 from ..bundle.golden import GoldenRows, read_golden
 from ..bundle.layers import HiddenColumn, hidden_columns
 from ..errors import BundleError
-from ..model.devices import Device
+from ..model.devices import Device, open_others
 from ..model.loading import load_members
 from ..model.precision import precision_mismatch
 from ..model.tf32 import refuse_without_tf32
@@ -68,6 +68,20 @@ def load_replica(spec: ReplicaSpec, device: Device) -> tuple[LoadedBundle, Golde
         saved = load_members(bundle, device=device.torch, trust=spec.trust, as_saved=True)
         _keep_models(loaded, [member.module.to(device.torch) for member in saved], spec, columns)
     return loaded, report
+
+
+def load_others(spec: ReplicaSpec, first: LoadedBundle, name: str) -> Iterator[tuple[LoadedBundle, GoldenReport]]:
+    """The models on the other devices that a name stands for, each with its replay of the golden rows. Attributions are
+    counted together with those of the first. Raises as `load_replica` does, and names the device."""
+    for device in open_others(name):
+        try:
+            loaded, report = load_replica(spec, device)
+        except BundleError as error:
+            error.args = (f"on {device.torch}: {error}",)
+            raise
+        if loaded.attribution is not None and first.attribution is not None:
+            loaded.attribution.count_with(first.attribution)
+        yield loaded, report
 
 
 def compile_replicas(replicas: Sequence[LoadedBundle], golden: GoldenRows) -> str | None:

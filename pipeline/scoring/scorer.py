@@ -17,12 +17,12 @@ from ...schemas.bundle import BundleManifest
 from ..bundle.bundle import Bundle, open_bundle
 from ..bundle.columns import key_names, output_fields
 from ..bundle.layers import hidden_columns
-from ..errors import BundleError, ColumnError, RowsRejectedError, UsageError, counted, one_line
+from ..errors import ColumnError, RowsRejectedError, UsageError, counted, one_line
 from ..frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_views
 from ..graph.interpreter import GraphModel, shapes
 from ..inputs.columns import check_columns
 from ..inputs.rebatch import rebatch
-from ..model.devices import Device, group_name, open_device, open_others
+from ..model.devices import Device, group_name, open_device
 from ..model.example import example_inputs
 from ..model.first_rows import FirstRows
 from ..model.members import Members
@@ -38,7 +38,7 @@ from .footprint import block_bytes
 from .line import Line, LineOptions, compose
 from .loaded import LoadedBundle
 from .replay import GoldenReport
-from .replicas import ReplicaSpec, compile_replicas, load_replica
+from .replicas import ReplicaSpec, compile_replicas, load_others, load_replica
 from .retries import Retries, warn_retried
 
 if TYPE_CHECKING:
@@ -150,18 +150,9 @@ class Scorer:
     def add_devices(self, name: str, *, compiled: bool = False) -> None:
         """Load the models on the other devices that a name stands for, and replay the golden rows on each, for a run
         that uses all of them; `score_batches` uses the first. Raises as `load` does, and names the device."""
-        reports = [self.golden]
-        for device in open_others(name):
-            try:
-                loaded, report = load_replica(self._spec, device)
-            except BundleError as error:
-                error.args = (f"on {device.torch}: {error}",)
-                raise
-            if loaded.attribution is not None and self.loaded.attribution is not None:
-                loaded.attribution.count_with(self.loaded.attribution)
-            self.replicas = (*self.replicas, loaded)
-            reports.append(report)
-        self.golden = max(reports, key=lambda report: report.largest_difference)
+        others = list(load_others(self._spec, self.loaded, name))
+        self.replicas = (self.loaded, *(loaded for loaded, _ in others))
+        self.golden = max((self.golden, *(report for _, report in others)), key=lambda one: one.largest_difference)
         self.device_name = group_name(self.device, name)
         if compiled and self.not_compiled is None and len(self.replicas) > 1:
             self.not_compiled = compile_replicas(self.replicas, self._spec.golden)
