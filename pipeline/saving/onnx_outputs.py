@@ -64,7 +64,7 @@ def _outputs(module: OnnxModel, sample: Callable[[], Inputs], call: Call) -> Map
 
 
 def _found(head: AnyHead, raw: Mapping[str, Any]) -> AnyHead:
-    """The head with the output that it means, if the first is none of scores, and one other stands out."""
+    """The head with the output that it means, if the first is none of scores, and only one other has scores."""
     task = task_of(head)
     first = next(iter(raw.values()))
     if task.per_step or task.generates or _is_float(first):

@@ -71,7 +71,7 @@ def load_replica(spec: ReplicaSpec, device: Device) -> tuple[LoadedBundle, Golde
 
 
 def load_others(spec: ReplicaSpec, first: LoadedBundle, name: str) -> Iterator[tuple[LoadedBundle, GoldenReport]]:
-    """The models on the other devices that a name stands for, each with its replay of the golden rows. Attributions are
+    """The models on the other devices that a name means, each with its replay of the golden rows. Attributions are
     counted together with those of the first. Raises as `load_replica` does, and names the device."""
     for device in open_others(name):
         try:

@@ -148,7 +148,7 @@ class Scorer:
 
     @pinned()
     def add_devices(self, name: str, *, compiled: bool = False) -> None:
-        """Load the models on the other devices that a name stands for, and replay the golden rows on each, for a run
+        """Load the models on the other devices that a name means, and replay the golden rows on each, for a run
         that uses all of them; `score_batches` uses the first. Raises as `load` does, and names the device."""
         others = list(load_others(self._spec, self.loaded, name))
         self.replicas = (self.loaded, *(loaded for loaded, _ in others))

@@ -33,7 +33,7 @@ def test_every_row_is_scored_or_rejected(rows: int, data: st.DataObject) -> None
 
 
 def test_a_whole_block_needs_no_positions() -> None:
-    """None stands for all rows, so that nothing is copied."""
+    """None means all rows, so that nothing is copied."""
     assert RawBatch(heads={"output": torch.zeros(3, 1)}).kept(features(3, None)) is None
 
 
