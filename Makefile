@@ -52,8 +52,10 @@ bench: $(READY)  ## every stage, then a comparison with other tools (ROWS=400000
 	$(BIN)/python benchmarks/peers.py --rows $(or $(ROWS),4000000) --rounds $(or $(ROUNDS),5)
 
 models: $(READY)  ## save, score and compare models of public libraries (ONLY=timm,rtdl); installs the models extra
-	$(BIN)/python -c 'import timm, transformers' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+	$(BIN)/python -c 'import skl2onnx, timm, transformers' 2>/dev/null || $(BIN)/python -m pip install --quiet \
 	  --constraint requirements.lock --editable '.[models]'
+	$(BIN)/python -c 'import lightgbm, skl2onnx, skorch, xgboost'  # else their tests are skipped
+	$(BIN)/python -m pytest -q tests/saving/test_nets.py tests/saving/test_onnx_trees.py
 	$(BIN)/python benchmarks/models.py $(if $(ONLY),--only $(ONLY),--write)
 
 gpu: $(READY)  ## tests and measurements on a GPU (ONLY=tests,limits); DEVICE=cpu SIZE=tiny for a dry run without one

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scoreline.pipeline.model import members as module
+from scoreline.pipeline.model import devices
 from scoreline.pipeline.model.first_rows import FirstRows
 from scoreline.pipeline.model.members import Members
 from scoreline.pipeline.records import Sequences
@@ -147,15 +147,15 @@ class TestMemory:
         assert [len(call) for call in model.calls] == [2, 2, 2]
 
     def test_seconds_are_summed_over_passes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Those of padding and of the model, by a clock that ticks whenever it is read; a caller may add up blocks."""
+        """Those of cutting rows into passes, the end included, and of the model, by a clock that ticks whenever it is
+        read; a caller may add up blocks. Tables are not padded."""
         ticks = count()
-        monkeypatch.setattr(module, "perf_counter", lambda: next(ticks))
-        spent: dict[str, float] = {}
-        members = moody(Moody(), pass_rows=2)
-        members.run(column(1, 2, 3, 4, 5), spent)
-        assert spent == {"pad": 3, "forward": 3}
-        members.run(column(1), spent)
-        assert spent == {"pad": 4, "forward": 4}
+        monkeypatch.setattr(devices, "perf_counter", lambda: next(ticks))
+        clock, members = devices.HostClock(), moody(Moody(), pass_rows=2)
+        members.run(column(1, 2, 3, 4, 5), clock)
+        assert clock.seconds == {"forward": 4 + 3}
+        members.run(column(1), clock)
+        assert clock.seconds == {"forward": 7 + 2 + 1}
 
 
 class TestIsolatingFailures:
