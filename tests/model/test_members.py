@@ -147,15 +147,15 @@ class TestMemory:
         assert [len(call) for call in model.calls] == [2, 2, 2]
 
     def test_seconds_are_summed_over_passes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Those of cutting rows into passes, the end included, and of the model, by a clock that ticks whenever it is
-        read; a caller may add up blocks. Tables are not padded."""
+        """Those of cutting rows into passes, the end included, of the model, and of joining the results, by a clock that
+        ticks whenever it is read; a caller may add up blocks. Tables are not padded."""
         ticks = count()
         monkeypatch.setattr(devices, "perf_counter", lambda: next(ticks))
         clock, members = devices.HostClock(), moody(Moody(), pass_rows=2)
         members.run(column(1, 2, 3, 4, 5), clock)
-        assert clock.seconds == {"forward": 4 + 3}
+        assert clock.seconds == {"forward": 4 + 3 + 1}
         members.run(column(1), clock)
-        assert clock.seconds == {"forward": 7 + 2 + 1}
+        assert clock.seconds == {"forward": 8 + 2 + 1 + 1}
 
 
 class TestIsolatingFailures:
