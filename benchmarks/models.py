@@ -259,6 +259,60 @@ def pytorch_tabnet() -> Iterator[tuple[str, Callable[[], Case]]]:
     )
 
 
+def torch_frame() -> Iterator[tuple[str, Callable[[], Case]]]:
+    """Models of PyTorch Frame, whose forward takes an object of its own, which a wrapper makes of a table."""
+    from torch_frame import TensorFrame, stype
+    from torch_frame.data.stats import StatType
+    from torch_frame.nn import models
+
+    names = [f"x{at}" for at in range(8)]
+    statistics = {
+        name: {StatType.MEAN: 0.0, StatType.STD: 1.0, StatType.QUANTILES: [-2.0, -1.0, 0.0, 1.0, 2.0]} for name in names
+    }
+    given = {"channels": 16, "out_channels": 5, "num_layers": 2, "col_stats": statistics}
+    given["col_names_dict"] = {stype.numerical: names}
+
+    class Wrapped(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor) -> Tensor:
+            made = self.inner(TensorFrame({stype.numerical: x}, {stype.numerical: names}))
+            return made.mean(dim=1) if made.dim() == 3 else made  # type: ignore[no-any-return]  # Trompt: of each layer
+
+    for name, more in (("FTTransformer", {}), ("ResNet", {}), ("MLP", {}), ("Trompt", {"num_prompts": 4})):
+        yield name, lambda name=name, more=more: table(Wrapped(getattr(models, name)(**given, **more)))
+
+
+def pytorch_tabular() -> Iterator[tuple[str, Callable[[], Case]]]:
+    """Models of PyTorch Tabular, whose forward takes a dict of two tables."""
+    from pytorch_tabular import TabularModel, models
+    from pytorch_tabular.config import DataConfig, OptimizerConfig, TrainerConfig
+
+    class Wrapped(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor) -> Tensor:
+            none = x.new_zeros(x.shape[0], 0).long()
+            return self.inner({"continuous": x, "categorical": none})["logits"]  # type: ignore[no-any-return]
+
+    def made(config: str) -> Case:
+        frame = numbers().assign(y=np.arange(40) % 5)
+        data = DataConfig(target=["y"], continuous_cols=list(frame.columns[:-1]), normalize_continuous_features=False)
+        trainer = TrainerConfig(max_epochs=1, accelerator="cpu", progress_bar="none")
+        model = TabularModel(
+            data_config=data, model_config=getattr(models, config)(task="classification"),
+            optimizer_config=OptimizerConfig(), trainer_config=trainer, verbose=False,
+        )  # fmt: skip
+        return table(Wrapped(model.prepare_model(model.prepare_dataloader(frame))))
+
+    for name in ("CategoryEmbedding", "FTTransformer", "AutoInt", "GANDALF", "GatedAdditiveTreeEnsemble"):
+        yield name, lambda name=name: made(f"{name}ModelConfig" if name == "CategoryEmbedding" else f"{name}Config")
+
+
 def torchvision() -> Iterator[tuple[str, Callable[[], Case]]]:
     """One model of each family of classifiers."""
     from torchvision import models
@@ -381,7 +435,12 @@ def skorch() -> Iterator[tuple[str, Callable[[], Case]]]:
     yield "NeuralNetClassifier", fitted
 
 
-LIBRARIES = (rtdl, tabm, rtdl_num_embeddings, pytorch_tabnet, tutorials, skorch, transformers, torchvision, timm)
+LIBRARIES = (
+    rtdl, rtdl_num_embeddings, tabm, pytorch_tabnet, torch_frame, pytorch_tabular, tutorials, skorch, transformers,
+    torchvision, timm,
+)  # fmt: skip
+#: What cannot be data: TabNet's ghost BatchNorm cuts a batch into as many parts as its number of rows says.
+REFUSED = {"pytorch_tabnet: TabNet"}
 
 
 def compare(case: Case, folder: Path) -> tuple[str, float]:
@@ -438,7 +497,7 @@ def main() -> int:
         shown = "" if row.difference is None else f"{row.difference:.1e}"
         print(f"{row.name}: {row.kept}  {shown}  {row.seconds:.0f} s", flush=True)
         found.append(f"| {row.name} | {row.kept} | {shown or '–'} |")
-        failed = row.kept.startswith("refused") or (row.difference or 0.0) > MOST
+        failed = row.kept.startswith("refused") != (row.name in REFUSED) or (row.difference or 0.0) > MOST
         if failed:
             print("  ^ not kept, or different", flush=True)
             found[-1] += " "
