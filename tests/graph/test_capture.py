@@ -63,6 +63,21 @@ def test_a_traced_module_that_differs_is_exported() -> None:
         torch.testing.assert_close(build(found.graph, found.tensors)(X), model(X))
 
 
+def test_integers_are_compared_too() -> None:
+    """Twice zero is zero: a traced graph that omits the product differs for other numbers."""
+
+    def doubled(self: Any, x: Tensor) -> Tensor:
+        same = x
+        same *= 2
+        return self.last(self.table(x).sum(dim=1))  # type: ignore[no-any-return]
+
+    model, found = captured(doubled, INDICES)
+    assert found.example == 0
+    given = torch.arange(24).reshape(4, 6) % 4
+    with torch.inference_mode():
+        torch.testing.assert_close(build(found.graph, found.tensors)(given.clone()), model(given.clone()))
+
+
 def test_a_module_is_exported_with_the_example_that_it_accepts() -> None:
     """Floating-point numbers are no indices."""
 
