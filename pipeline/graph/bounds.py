@@ -146,8 +146,8 @@ def _outer(args: Sequence[Any], kwargs: Kwargs) -> int:
 
 
 def _einsum(args: Sequence[Any], kwargs: Kwargs) -> int:
-    """Operands are multiplied in pairs: one after the other, or in the order of a path. A letter that no other operand and
-    no result has is summed."""
+    """Operands are multiplied in pairs: one after the other, or in the order of a path. A letter that no other operand
+    and no result has is summed."""
     equation = argument(args, kwargs, 0, "equation", None)
     operands: list[Any] = list(tensors_of([*args[1:], *kwargs.values()]))
     if not isinstance(equation, str):  # alternately an operand and its dimensions as integers, then those of the result

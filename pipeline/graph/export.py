@@ -185,8 +185,8 @@ def _is_idle_dropout(name: str, node: fx.Node) -> bool:
 
 def _is_alike(node: fx.Node, other: Any) -> bool:
     """Whether a result has the shape and dtype of another for all sizes of the inputs."""
-    own, given = node.meta.get("val"), other.meta.get("val")
-    return own.dtype == given.dtype and tuple(map(str, own.shape)) == tuple(map(str, given.shape))
+    own, given = node.meta["val"], other.meta["val"]
+    return bool(own.dtype == given.dtype and tuple(map(str, own.shape)) == tuple(map(str, given.shape)))
 
 
 def _is_whole_slice(name: str, node: fx.Node) -> bool:

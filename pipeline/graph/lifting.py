@@ -117,6 +117,8 @@ def _without_memory(example: Any) -> torch.Tensor | None:
     if not isinstance(example, torch.Tensor):
         return None
     sizes = [size.node.hint if isinstance(size, torch.SymInt) else size for size in example.shape]
+    if None in sizes:  # a size that depends on values
+        return None
     return torch.empty(sizes, dtype=example.dtype, device="meta")
 
 

@@ -34,7 +34,7 @@ def most_numbers_of_operator(operator: Any, name: str, args: Sequence[Any], kwar
     if any(argument.name == "device" for argument in operator._schema.arguments):
         given["device"] = "meta"  # also of an operator that makes a tensor from sizes alone
     results = operator(*(_without_memory(value) for value in args), **given)
-    made = sum(tensor.numel() * max(1, tensor.element_size() // 4) for tensor in tensors_of([results]))
+    made: int = sum(tensor.numel() * max(1, tensor.element_size() // 4) for tensor in tensors_of([results]))
     if name in _WITHIN:
         return max(made, most_numbers(name, args, kwargs))
     if name in _CELLS:
