@@ -33,12 +33,12 @@ def most_numbers_of_operator(operator: Any, name: str, args: Sequence[Any], kwar
     given = {key: _without_memory(value) for key, value in kwargs.items()}
     if any(argument.name == "device" for argument in operator._schema.arguments):
         given["device"] = "meta"  # also of an operator that makes a tensor from sizes alone
-    results = operator(*(_without_memory(value) for value in args), **given)
-    made: int = sum(tensor.numel() * max(1, tensor.element_size() // 4) for tensor in tensors_of([results]))
+    results: Any = operator(*(_without_memory(value) for value in args), **given)
+    made = sum(tensor.numel() * max(1, tensor.element_size() // 4) for tensor in tensors_of([results]))
     if name in _WITHIN:
-        return max(made, most_numbers(name, args, kwargs))
+        return int(max(made, most_numbers(name, args, kwargs)))
     if name in _CELLS:
-        return max(made, _gates(args, kwargs))
+        return int(max(made, _gates(args, kwargs)))
     if name in _CONVOLUTIONS:
         return max(made, _copies(args, kwargs, next(tensors_of([results]))))
     return made
@@ -55,7 +55,7 @@ def _without_memory(value: Any) -> Any:
 def _gates(args: Sequence[Any], kwargs: Kwargs) -> int:
     """The gates of a single step: for each row as many as the weights have rows."""
     weights = [tensor for tensor in tensors_of([*args[2:], *kwargs.values()]) if tensor.ndim == 2]
-    return prod(args[0].shape[:-1]) * max((int(weight.shape[0]) for weight in weights), default=1)
+    return int(prod(args[0].shape[:-1])) * max((int(weight.shape[0]) for weight in weights), default=1)
 
 
 def _copies(args: Sequence[Any], kwargs: Kwargs, made: Tensor) -> int:
