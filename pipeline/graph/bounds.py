@@ -30,6 +30,12 @@ _AS_FIRST = {
     *("batch_norm", "group_norm", "layer_norm", "rms_norm", "prelu", "dropout", "normalize", "threshold"),
     *("flatten", "reshape", "view", "view_as", "contiguous", "clone", "detach", "type_as", "to"),
 }
+#: Functions that take sizes only, and those that take sizes after a tensor.
+_OF_SIZES = {"arange", "eye", "full", "linspace", "ones", "zeros"}
+_WITH_SIZES = {
+    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "expand", "interpolate", "new_full"),
+    *("new_ones", "new_zeros", "one_hot", "pad", "repeat"),
+}
 
 
 def most_numbers(name: str, args: Sequence[Any], kwargs: Kwargs) -> int:
@@ -44,14 +50,17 @@ def most_numbers(name: str, args: Sequence[Any], kwargs: Kwargs) -> int:
 
 
 def depends_on_values(name: str, args: Sequence[Any], kwargs: Kwargs) -> bool:
-    """Whether the size of the result depends on values, not on shapes alone."""
-    if name == "one_hot":
-        return int(argument(args, kwargs, 1, "num_classes", -1)) < 0
-    return name in ("repeat", "expand") and any(isinstance(size, Tensor) for size in _sizes(args, kwargs, "repeats"))
+    """Whether the size of the result depends on values, not on shapes alone: sizes may be tensors."""
+    if name == "one_hot" and int(argument(args, kwargs, 1, "num_classes", -1)) < 0:
+        return True
+    sizes = args if name in _OF_SIZES else args[1:] if name in _WITH_SIZES else ()
+    return any(True for _ in tensors_of([*sizes, *(kwargs.values() if sizes else ())]))
 
 
 def pieces(name: str, args: Sequence[Any], kwargs: Kwargs) -> int:
     """How many tensors an operation splits its tensor into; each takes memory, even an empty one."""
+    if name == "split_with_sizes":
+        return len(argument(args, kwargs, 1, "split_sizes", ()))
     if name not in ("split", "chunk", "unbind"):
         return 1
     tensor = next(tensors_of([*args, *kwargs.values()]))
@@ -85,10 +94,15 @@ def _made(args: Sequence[Any], kwargs: Kwargs) -> int:
     have eight bytes."""
     given = [value for value in (*args, *(kwargs.get(name) for name in ("size", "n", "m"))) if value is not None]
     lists = [value for value in given if isinstance(value, list | tuple)]
-    sizes = lists[0] if lists else [value for value in given if not isinstance(value, Tensor)]
+    sizes = lists[0] if lists else [value for value in given if not isinstance(value, Tensor) or _is_size(value)]
     if not lists and "n" not in kwargs and len(sizes) == 1:
         sizes = [*sizes, *sizes]  # eye makes a square
     return 2 * prod(max(1, abs(int(size))) for size in sizes)
+
+
+def _is_size(tensor: Tensor) -> bool:
+    """Whether torch would take a tensor as a single size."""
+    return tensor.numel() == 1 and not tensor.is_floating_point()
 
 
 def _arange(args: Sequence[Any], kwargs: Kwargs) -> int:
@@ -132,7 +146,8 @@ def _outer(args: Sequence[Any], kwargs: Kwargs) -> int:
 
 
 def _einsum(args: Sequence[Any], kwargs: Kwargs) -> int:
-    """Operands are multiplied one after the other; a letter that no later operand and no result has is summed."""
+    """Operands are multiplied in pairs: one after the other, or in the order of a path. A letter that no other operand
+    and no result has is summed."""
     equation = argument(args, kwargs, 0, "equation", None)
     operands: list[Any] = list(tensors_of([*args[1:], *kwargs.values()]))
     if not isinstance(equation, str):  # alternately an operand and its dimensions as integers, then those of the result
@@ -153,11 +168,22 @@ def _einsum(args: Sequence[Any], kwargs: Kwargs) -> int:
         if dots:
             between.append(tensor.shape[len(head) : tensor.ndim - len(tail)])
     most, shared = 0, max(1, broadcast_size(between)) if any(between) else 1
-    for number in range(1, len(terms) + 1):
-        there = set("".join(terms[:number])) & set(sizes)
-        later = set("".join(terms[number:])) | set(result if "->" in equation else sizes)
-        most = max(most, shared * prod(sizes[letter] for letter in there & later))
+    result = result if "->" in equation else "".join(sizes)
+    left_over = [set(term) & set(sizes) for term in terms]
+    for pair in _pairs(kwargs.get("path"), len(left_over)):
+        product = set[str]().union(*(left_over[at] for at in pair))
+        left_over = [letters for at, letters in enumerate(left_over) if at not in pair]
+        product &= set(result).union(*left_over)
+        left_over.append(product)
+        most = max(most, shared * prod(sizes[letter] for letter in product))
     return int(max(most, *(tensor.numel() for tensor in operands)))
+
+
+def _pairs(path: Sequence[int] | None, operands: int) -> list[tuple[int, ...]]:
+    """The operands that are multiplied, by their indices among those that are left; a product comes last."""
+    if path is not None:
+        return [(first, second) for first, second in zip(path[::2], path[1::2], strict=True)]
+    return [(0,)] + [(0, left - 1) for left in range(operands, 1, -1)]
 
 
 def _letters(dims: Sequence[Any]) -> str:

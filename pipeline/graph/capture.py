@@ -114,12 +114,15 @@ def _difference(
 
 
 def _resized(tensor: Tensor, rows: int, steps: int, dims: Mapping[int, str]) -> Tensor:
-    """Numbers in place of the zeros of an example, with other sizes."""
+    """Numbers in place of the zeros of an example, with other sizes. Integers are 0 and 1, as embeddings are small;
+    masks stay zeros, as no batch has padding at the end of every row."""
     shape = list(tensor.shape)
     for dim, name in dims.items():
         shape[dim] = rows if name == ROWS else steps
-    if not tensor.is_floating_point():
+    if tensor.dtype == torch.bool:
         return tensor.new_zeros(shape)
+    if not tensor.is_floating_point():
+        return (torch.arange(prod(shape)) % 2).to(tensor.dtype).reshape(shape)
     return torch.linspace(-1, 1, prod(shape), dtype=tensor.dtype).reshape(shape)
 
 

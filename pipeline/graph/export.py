@@ -27,7 +27,7 @@ from ..errors import BundleError, one_line
 from . import operations
 from .example import Example
 from .lifting import lift, module_of_result
-from .nodes import NotExportedError, called, encoded, layer_record, node_name, refusal, safe_paths
+from .nodes import NotExportedError, called, encoded, layer_record, node_name, refusal, safe_path, safe_paths
 from .operators import operators, sets_storage
 from .recurrent import STAND_INS, whole_recurrent_layers
 from .trace import live_nodes
@@ -43,8 +43,6 @@ _SAME = ("aten.alias.default", "aten.detach.default", "aten.lift_fresh_copy.defa
 _LAID_OUT = {"aten.view.default": "aten.reshape.default", "aten._unsafe_view.default": "aten.reshape.default"}
 #: Operators that make a tensor from sizes alone.
 _CREATORS = ("arange", "eye", "full", "linspace", "ones", "scalar_tensor", "zeros")
-#: The name of the dict of all inputs.
-ALL_INPUTS = "inputs"
 #: What torch says of code that looks at values.
 _BY_VALUES = ("ata-dependent", "DataDependent", "dynamic shape operator", "unbacked")
 _RANDOM = ("bernoulli", "dropout", "multinomial", "normal", "rand", "uniform", "exponential")
@@ -79,8 +77,8 @@ def _exported(model: nn.Module, example: Example) -> Any:
     names = dict.fromkeys(size for dims in example.dynamic.values() for size in dims.values())
     sizes = {size: torch.export.Dim(size, max=example.most.get(size)) for size in names}
     shapes = {name: {dim: sizes[size] for dim, size in dims.items()} for name, dims in example.dynamic.items()}
-    given = example.arguments
-    args: tuple[Any, ...] = (dict(given),) if example.as_dict else tuple(given.values())
+    given = {name: tensor.clone() for name, tensor in example.arguments.items()}  # torch.export merges equal objects
+    args: tuple[Any, ...] = (given,) if example.as_dict else tuple(given.values())
     problems: list[Exception] = []
     for strict in (True, False):
         try:
@@ -155,6 +153,9 @@ def _simplify(graph: fx.Graph) -> None:
         elif name in _SAME or _is_idle_dropout(name, node) or _is_whole_slice(name, node):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
+        elif name == "aten.copy.default" and _is_alike(node, node.args[1]):
+            node.replace_all_uses_with(node.args[1])  # the operator has no gradient
+            graph.erase_node(node)
         elif name == "aten.clone.default" and node.kwargs.get("memory_format") is torch.contiguous_format:
             node.target = torch.ops.aten.contiguous.default
         elif name == "aten._native_batch_norm_legit_no_training.default":
@@ -182,6 +183,12 @@ def _is_idle_dropout(name: str, node: fx.Node) -> bool:
     return "dropout" in name and len(node.args) == 3 and node.args[2] is False
 
 
+def _is_alike(node: fx.Node, other: Any) -> bool:
+    """Whether a result has the shape and dtype of another for all sizes of the inputs."""
+    own, given = node.meta["val"], other.meta["val"]
+    return bool(own.dtype == given.dtype and tuple(map(str, own.shape)) == tuple(map(str, given.shape)))
+
+
 def _is_whole_slice(name: str, node: fx.Node) -> bool:
     """Whether a node is `x[:]` along some dimension."""
     return name == "aten.slice.Tensor" and node.args[2:] in ((), (0, sys.maxsize), (0, sys.maxsize, 1), (None, None))
@@ -207,10 +214,12 @@ def _as_data(
     layers: dict[str, Layer] = {}
     tensors: dict[str, Tensor] = {}
     kept: list[Node] = []
+    names = [node_name(node) for node in nodes]
+    all_inputs = _unused("inputs", names)
     if example.as_dict:
-        kept += [_item(node, ALL_INPUTS, name) for node, name in zip(inputs, example.arguments, strict=True)]
+        kept += [_item(node, all_inputs, name) for node, name in zip(inputs, example.arguments, strict=True)]
     source = node_name(inputs[0])
-    device = Node(name=f"{source}_device", op="attribute", target="device", args=[NodeRef(node=source)])
+    device = Node(name=_unused(f"{source}_device", names), op="attribute", target="device", args=[NodeRef(node=source)])
     for node in nodes:
         if node.op == "output" or node not in live or node in inputs:
             continue
@@ -228,12 +237,19 @@ def _as_data(
     if any(node.kwargs.get("device") is not None for node in kept):
         kept.insert(len(inputs) if example.as_dict else 0, device)
     graph = Graph(
-        inputs=[ALL_INPUTS] if example.as_dict else [node_name(node) for node in inputs],
+        inputs=[all_inputs] if example.as_dict else [node_name(node) for node in inputs],
         layers=layers,
         nodes=kept,
         output=encoded(_plain(tree_unflatten(list(nodes[-1].args[0]), structure)), nodes[-1]),
     )
     return graph, {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+
+
+def _unused(name: str, names: Sequence[str]) -> str:
+    """A name that no node has."""
+    while name in names:
+        name += "_"
+    return name
 
 
 def _item(node: fx.Node, inputs: str, name: str) -> Node:
@@ -276,6 +292,8 @@ def _node(node: fx.Node, device: str) -> Node:
         op, target = "operator", name
     elif node.target in operations.FUNCTION_NAMES:
         op, target = "function", operations.FUNCTION_NAMES[node.target]
+    elif name == "torch._sym_sqrt":
+        op, target = "function", "math.sqrt"
     elif any(part in name for part in _RANDOM):
         raise refusal(node, f"draws random numbers ({name})", "a row would not get the same score twice")
     else:
@@ -285,11 +303,12 @@ def _node(node: fx.Node, device: str) -> Node:
     data = {key: encoded(value, node) for key, value in kwargs.items()}
     if on_device and name.split(".")[1] in _CREATORS:
         data["device"] = NodeRef(node=device)
+    module = module_of_result(node)
     return Node(
         name=node_name(node),
         op=op,
         target=target,
         args=[encoded(value, node) for value in args],
         kwargs=data,
-        module=module_of_result(node) or None,
+        module=safe_path(module) if module else None,
     )

@@ -6,6 +6,7 @@ results have names, their precision can be reduced, and the columns that an Embe
 several arguments or results, such as attention and recurrent ones, stay operators. Independent of files.
 """
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ def lift(graph: fx.Graph, model: nn.Module, targets: Mapping[str, str]) -> None:
     for call, nodes in calls.items():
         layer = model.get_submodule(call[-1][1])
         given, made = _arguments(nodes, layer, model, targets), _results(nodes)
-        if len(given) != 1 or len(made) != 1:
+        if len(given) != 1 or len(made) != 1 or not _computes(layer, given[0], made[0]):
             continue
         result = made[0]
         with graph.inserting_after(nodes[-1]):
@@ -95,6 +96,30 @@ def _tensor(model: nn.Module, path: str | None) -> torch.Tensor | None:
     except AttributeError:  # a constant
         return None
     return found if isinstance(found, torch.Tensor) else None
+
+
+def _computes(layer: nn.Module, given: fx.Node, made: fx.Node) -> bool:
+    """Whether a layer makes a result of the same shape and dtype from the argument alone. It may have been called with
+    more arguments that are numbers, as in `ConvTranspose2d(x, output_size)`, or with autocast."""
+    argument, result = _without_memory(given.meta.get("val")), _without_memory(made.meta.get("val"))
+    if argument is None or result is None:
+        return False
+    try:
+        with torch.no_grad():
+            found = copy.deepcopy(layer).to("meta")(argument)
+    except Exception:  # whatever a layer raises on an argument that it does not accept
+        return False
+    return isinstance(found, torch.Tensor) and found.shape == result.shape and found.dtype == result.dtype
+
+
+def _without_memory(example: Any) -> torch.Tensor | None:
+    """A tensor of the shape and dtype that torch.export recorded, with the sizes of the example that it was given."""
+    if not isinstance(example, torch.Tensor):
+        return None
+    sizes = [size.node.hint if isinstance(size, torch.SymInt) else size for size in example.shape]
+    if None in sizes:  # a size that depends on values
+        return None
+    return torch.empty(sizes, dtype=example.dtype, device="meta")
 
 
 def _results(nodes: Iterable[fx.Node]) -> list[fx.Node]:

@@ -29,11 +29,16 @@ def safe_paths(targets: Iterable[str]) -> dict[str, str]:
     not identifiers (columns as keys of a ModuleDict) or that are attributes of every module."""
     paths: dict[str, str] = {}
     for target in targets:
-        path = ".".join(_safe_name(part) for part in target.split("."))
+        path = safe_path(target)
         while path in {other for own, other in paths.items() if own != target}:
             path += "_"
         paths[target] = path
     return paths
+
+
+def safe_path(target: str) -> str:
+    """A path in the model with names that a graph may have."""
+    return ".".join(_safe_name(part) for part in target.split("."))
 
 
 def _safe_name(part: str) -> str:

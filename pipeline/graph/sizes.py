@@ -95,6 +95,7 @@ class Count:
     def __init__(self, sizes: Sizes, key: tuple[Any, ...], tensors: Sequence[Tensor]) -> None:
         self._sizes, self._key, self._most = sizes, key, sizes.most(tensors)
         self._fixed = True
+        self._of_values = False
         self._alive = 0
         self._shared: dict[int, tuple[int, int]] = {}  # by storage: how many results, how many numbers
         self._add(tensors)
@@ -107,9 +108,11 @@ class Count:
         Raises:
             torch.OutOfMemoryError: names the node, which has not run.
         """
+        self._of_values = False
         if step.op == "layer":
             made = most_numbers_of_layer(step.run.layer(), args, kwargs)  # type: ignore[attr-defined]
         elif step.op in ("function", "method", "operator"):
+            self._of_values = step.op == "function" and _has_tensors([args, kwargs])
             name = short_name(step.target)
             cut = pieces(name, args, kwargs)
             if cut > MOST_PIECES:
@@ -134,6 +137,8 @@ class Count:
 
     def after(self, step: Step, result: Any, freed: Iterable[Any]) -> None:
         """Count the result of a node, and subtract what is not needed after it."""
+        if self._of_values and not _has_tensors(result):  # a Python number, which later nodes may use as a size
+            self._fixed = False
         self._add(tensors_of(result), free=step.op == "tensor")
         for tensor in tensors_of(list(freed)):
             storage = tensor.untyped_storage()._cdata
@@ -157,6 +162,10 @@ class Count:
                 numbers = 0 if free else tensor.untyped_storage().nbytes() // 4
                 self._alive += numbers
             self._shared[storage] = times + 1, numbers
+
+
+def _has_tensors(value: Any) -> bool:
+    return any(True for _ in tensors_of(value))
 
 
 def _numbers(tensor: Tensor) -> int:

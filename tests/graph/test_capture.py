@@ -63,6 +63,43 @@ def test_a_traced_module_that_differs_is_exported() -> None:
         torch.testing.assert_close(build(found.graph, found.tensors)(X), model(X))
 
 
+def test_integers_are_compared_too() -> None:
+    """Twice zero is zero: a traced graph that omits the product differs for other numbers."""
+
+    def doubled(self: Any, x: Tensor) -> Tensor:
+        same = x
+        same *= 2
+        return self.last(self.table(x).sum(dim=1))  # type: ignore[no-any-return]
+
+    model, found = captured(doubled, INDICES)
+    assert found.example == 0
+    given = torch.arange(24).reshape(4, 6) % 4
+    with torch.inference_mode():
+        torch.testing.assert_close(build(found.graph, found.tensors)(given.clone()), model(given.clone()))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_masks_without_padding_are_compared() -> None:
+    """TransformerEncoder removes steps that are padded in every row, which no batch has."""
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+            self.encoder = nn.TransformerEncoder(layer, 1)
+
+        def forward(self, x: Tensor, padding: Tensor) -> Tensor:
+            if x.ndim != 3:
+                raise ValueError(x.ndim)
+            hidden = self.encoder(x, src_key_padding_mask=padding).masked_fill(padding[..., None], 0.0)
+            return hidden.sum(dim=1) / (~padding).sum(dim=1, keepdim=True)  # type: ignore[no-any-return]
+
+    steps = {0: "rows", 1: "steps"}
+    arguments = {"x": torch.zeros(3, 5, 8), "padding": torch.zeros(3, 5, dtype=torch.bool)}
+    example = Example(arguments=arguments, dynamic={"x": steps, "padding": steps})
+    assert capture(Encoder().eval(), [example]).example == 0
+
+
 def test_a_module_is_exported_with_the_example_that_it_accepts() -> None:
     """Floating-point numbers are no indices."""
 

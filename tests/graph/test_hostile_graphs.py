@@ -72,6 +72,60 @@ GRAPHS: dict[str, dict[str, Any]] = {
     "operator cat": {
         "nodes": doubled(40, lambda name, last: node(name, "operator", "aten.cat.default", [last, last], 1))
     },
+    "operator matmul": {
+        "nodes": [
+            node("a", "operator", "aten.ones.default", [1000, 1, 1, 5000]),
+            node("b", "operator", "aten.ones.default", [1, 1000, 5000, 1]),
+            node("y", "operator", "aten.matmul.default", "@a", "@b"),
+        ]
+    },
+    "operator cosine_similarity": {
+        "nodes": [
+            node("a", "operator", "aten.ones.default", [3000, 1, 3000]),
+            node("b", "operator", "aten.ones.default", [1, 3000, 3000]),
+            node("y", "operator", "aten.cosine_similarity.default", "@a", "@b", 2),
+        ]
+    },
+    "operator conv of float64": {
+        "nodes": [
+            node("a", "operator", "aten.ones.default", [1, 1, 400, 400], dtype={"dtype": "float64"}),
+            node("b", "operator", "aten.ones.default", [1, 1, 200, 200], dtype={"dtype": "float64"}),
+            node("y", "operator", "aten.conv2d.default", "@a", "@b"),
+        ]
+    },
+    "operator einsum in another order": {
+        "nodes": [
+            node("a", "operator", "aten.ones.default", [300, 300]),
+            node("y", "operator", "aten.einsum.default", "ij,jk,kl->il", ["@a", "@a", "@a"], path=[0, 2, 0, 1]),
+        ]
+    },
+    "operator lstm with a small state": {
+        "nodes": [
+            node("a", "operator", "aten.ones.default", [3000, 5, 4]),
+            node("h", "operator", "aten.ones.default", [1, 3000, 4]),
+            node("c", "operator", "aten.ones.default", [1, 1, 4]),
+            node("w", "operator", "aten.ones.default", [16, 4]),
+            node("b", "operator", "aten.ones.default", [16]),
+            node(
+                *("y", "operator", "aten.lstm.input", "@a", ["@h", "@c"], ["@w", "@w", "@b", "@b"]),
+                *(True, 1, 0.0, False, False, True),
+            ),
+        ]
+    },
+    "operator split_with_sizes": {
+        "nodes": [
+            node("a", "operator", "aten.ones.default", [0]),
+            node("y", "operator", "aten.split_with_sizes.default", "@a", [0] * 70_000),
+        ]
+    },
+    "sizes as tensors": {
+        "nodes": [
+            node("a", "operator", "aten.ones.default", [1]),
+            node("b", "operator", "aten.mul.Tensor", "@a", HUGE),
+            node("i", "method", "long", "@b"),
+            node("y", "function", "torch.ones", "@i"),
+        ]
+    },
     "expand": {"nodes": [node("u", "method", "unsqueeze", "@x", 2), node("y", "method", "expand", "@u", -1, -1, HUGE)]},
     "pad": {"nodes": [node("y", "function", "functional.pad", "@x", (0, HUGE))]},
     "interpolate": {

@@ -9,7 +9,7 @@ import torch
 from scoreline.pipeline.graph import sizes
 from scoreline.pipeline.graph.interpreter import build
 from scoreline.pipeline.graph.trace import trace
-from scoreline.schemas.graph import Graph
+from scoreline.schemas.graph import Graph, Node, NodeRef, TupleArg
 from torch import Tensor, nn
 
 from scoreline import Regression, Scorer, save_bundle
@@ -101,3 +101,34 @@ def test_large_real_models_are_within_the_limit(kind: str, shape: tuple[int, ...
     again._sizes.of_lists = kind in ("steps", "tokens")
     with torch.no_grad():
         assert again(torch.empty(shape, device="meta")).shape == (shape[0], 1)
+
+
+def number_of(*nodes: Node) -> Graph:
+    """A graph that makes as many zeros as the last of these nodes says; the first is the sum of the inputs."""
+    first = Node(name="s", op="method", target="sum", args=[NodeRef(node="x")])
+    last = Node(name="y", op="function", target="torch.zeros", args=[NodeRef(node=nodes[-1].name)])
+    return Graph(inputs=["x"], nodes=[first, *nodes, last], output=NodeRef(node="y"))
+
+
+SUM = NodeRef(node="s")
+BY_VALUES = {
+    "an integer tensor": [Node(name="n", op="method", target="long", args=[SUM])],
+    "a Python number": [
+        Node(name="f", op="function", target="torch.sym_float", args=[SUM]),
+        Node(name="n", op="function", target="torch.sym_int", args=[NodeRef(node="f")]),
+    ],
+    "an entry of a tuple": [
+        Node(name="b", op="function", target="torch.gt", args=[SUM, 0]),
+        Node(name="i", op="method", target="long", args=[NodeRef(node="b")]),
+        Node(name="n", op="function", target="operator.getitem", args=[TupleArg(tuple=[1, 10**10]), NodeRef(node="i")]),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", BY_VALUES)
+def test_sizes_that_depend_on_values_are_counted_in_every_pass(name: str) -> None:
+    """A pass of the same shapes, but of other values, may be far larger."""
+    model = build(number_of(*BY_VALUES[name]), {})
+    assert model(torch.zeros(3, 4)).numel() <= 1
+    with pytest.raises(torch.OutOfMemoryError, match=r"node 'y' \(torch.zeros\) would make up to"):
+        model(torch.full((3, 4), 1e9))
