@@ -201,6 +201,28 @@ class PolynomialStep(Step):
         return self
 
 
+class LinearStep(Step):
+    """PCA and TruncatedSVD: (x − mean) times the transposed matrix, then divided by scale. `matrix`: one row for each
+    output, one number for each feature."""
+
+    kind: Literal["linear"] = "linear"
+    matrix: list[list[float]]
+    mean: list[float] | None = None
+    scale: list[Annotated[float, Field(gt=0)]] | None = None
+
+    @model_validator(mode="after")
+    def _shapes_match(self) -> Self:
+        if len(self.matrix) != len(self.outputs) or any(len(row) != len(self.features) for row in self.matrix):
+            raise ValueError(f"matrix must be {len(self.outputs)} rows of {len(self.features)}")
+        for field, numbers, count in (
+            ("mean", self.mean, len(self.features)),
+            ("scale", self.scale, len(self.outputs)),
+        ):
+            if numbers is not None and len(numbers) != count:
+                raise ValueError(f"{field} has {len(numbers)} values instead of {count}")
+        return self
+
+
 AnyStep = Annotated[
     StandardStep
     | RobustStep
@@ -216,6 +238,7 @@ AnyStep = Annotated[
     | OrdinalStep
     | OneHotStep
     | NormalizeStep
-    | PolynomialStep,
+    | PolynomialStep
+    | LinearStep,
     Field(discriminator="kind"),
 ]

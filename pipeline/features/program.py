@@ -10,10 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...schemas.inputs import Feature
-from ...schemas.steps import AnyStep, ImputeStep, MissingStep, NormalizeStep, OneHotStep, OrdinalStep, PolynomialStep
+from ...schemas.steps import (
+    AnyStep,
+    ImputeStep,
+    LinearStep,
+    MissingStep,
+    NormalizeStep,
+    OneHotStep,
+    OrdinalStep,
+    PolynomialStep,
+)
 from ..records import Lists
 from . import numeric
 from .categories import Column, Unfit, encode, impute, is_missing, one_hot
+from .linear import linear
 from .sequences import rows_of
 
 #: Steps that map each column to one column.
@@ -64,6 +74,8 @@ def _run(step: AnyStep, taken: list[Any]) -> tuple[list[Column], list[tuple[str,
             return list(numeric.normalize(step, taken)), []
         case PolynomialStep():
             return list(numeric.polynomial(step, taken)), []
+        case LinearStep():
+            return list(linear(step, taken)), []
         case OrdinalStep() | OneHotStep():
             made: list[Column] = []
             problems: list[tuple[str, Unfit]] = []
@@ -106,6 +118,8 @@ def _source(step: AnyStep, index: int) -> int:
             return int(np.searchsorted(np.cumsum(step.widths), index, side="right"))
         case PolynomialStep():
             return next((position for position, exponent in enumerate(step.powers[index]) if exponent), 0)
+        case LinearStep():
+            return 0
     return index
 
 
@@ -131,7 +145,7 @@ def _stays_missing(step: AnyStep, index: int, missing: set[str]) -> bool:
             source = _source(step, index)
             answer = step.encodings[source].missing
             return step.features[source] in missing and (answer is None or answer == "nan")
-        case NormalizeStep():
+        case NormalizeStep() | LinearStep():
             return bool(missing & set(step.features))
         case PolynomialStep():
             return any(

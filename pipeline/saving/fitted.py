@@ -30,17 +30,13 @@ from ..errors import BundleError, counted, dtype_text, one_line
 from ..features.numeric import FUNCTIONS
 from .encoders import encoding
 from .parameters import Parameters
+from .projections import read_pca, read_svd
 from .selection import chosen, dropped
+from .step_list import StepList, as_floats
 
 
-class Compiler:
-    """Converts transformers to steps. Every output column of a step has a unique name."""
-
-    def __init__(self, features: Sequence[str], text: Sequence[str] = ()) -> None:
-        self.steps: list[AnyStep] = []
-        self._names = set(features)
-        self._next: dict[str, int] = {}
-        self._text = set(text)
+class Compiler(StepList):
+    """Converts transformers to steps."""
 
     def add(self, transformer: Any, inputs: Sequence[str]) -> list[str]:
         """Append the steps of a fitted transformer of these columns. Returns its output columns, in order.
@@ -63,38 +59,10 @@ class Compiler:
             raise BundleError(f"{kind} was fitted on {expected} columns, but gets {len(inputs)}")
         return _READERS[kind](self, transformer, list(inputs))
 
-    def step(self, make: Callable[..., AnyStep], inputs: list[str], num_outputs: int, **numbers: Any) -> list[str]:
-        """Append one step, with new names for its outputs."""
-        outputs = [self._fresh(inputs[min(index, len(inputs) - 1)]) for index in range(num_outputs)]
-        self.steps.append(make(features=inputs, outputs=outputs, **numbers))
-        return outputs
-
-    def is_text(self, name: str) -> bool:
-        """Whether a column holds text."""
-        return name in self._text
-
-    def mark_text(self, names: Sequence[str]) -> None:
-        """Mark more columns as text."""
-        self._text.update(names)
-
-    def _fresh(self, name: str) -> str:
-        stem = name.partition("#")[0]
-        number = self._next.get(stem, 1)
-        while f"{stem}#{number}" in self._names:
-            number += 1
-        self._names.add(f"{stem}#{number}")
-        self._next[stem] = number + 1
-        return f"{stem}#{number}"
-
-
-def _numbers(values: Any) -> list[float]:
-    numbers: list[float] = np.asarray(values, dtype=np.float64).tolist()
-    return numbers
-
 
 def _standard(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
-    mean = _numbers(fitted.mean_) if fitted.with_mean else None
-    scale = _numbers(fitted.scale_) if fitted.with_std else None
+    mean = as_floats(fitted.mean_) if fitted.with_mean else None
+    scale = as_floats(fitted.scale_) if fitted.with_std else None
     return to.step(StandardStep, inputs, len(inputs), mean=mean, scale=scale)
 
 
@@ -103,24 +71,26 @@ def _robust(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
         RobustStep,
         inputs,
         len(inputs),
-        center=_numbers(fitted.center_) if fitted.with_centering else None,
-        scale=_numbers(fitted.scale_) if fitted.with_scaling else None,
+        center=as_floats(fitted.center_) if fitted.with_centering else None,
+        scale=as_floats(fitted.scale_) if fitted.with_scaling else None,
     )
     return outputs
 
 
 def _minmax(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     clip = tuple(map(float, fitted.feature_range)) if fitted.clip else None
-    return to.step(MinMaxStep, inputs, len(inputs), scale=_numbers(fitted.scale_), min=_numbers(fitted.min_), clip=clip)
+    return to.step(
+        MinMaxStep, inputs, len(inputs), scale=as_floats(fitted.scale_), min=as_floats(fitted.min_), clip=clip
+    )
 
 
 def _maxabs(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     clip = (-1.0, 1.0) if getattr(fitted, "clip", False) else None  # exists since scikit-learn 1.8
-    return to.step(MaxAbsStep, inputs, len(inputs), scale=_numbers(fitted.scale_), clip=clip)
+    return to.step(MaxAbsStep, inputs, len(inputs), scale=as_floats(fitted.scale_), clip=clip)
 
 
 def _power(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
-    outputs = to.step(PowerStep, inputs, len(inputs), method=fitted.method, lambdas=_numbers(fitted.lambdas_))
+    outputs = to.step(PowerStep, inputs, len(inputs), method=fitted.method, lambdas=as_floats(fitted.lambdas_))
     return to.add(fitted._scaler, outputs) if fitted.standardize else outputs
 
 
@@ -130,8 +100,8 @@ def _quantile(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
         inputs,
         len(inputs),
         distribution=fitted.output_distribution,
-        references=_numbers(fitted.references_),
-        quantiles=_numbers(fitted.quantiles_.T),
+        references=as_floats(fitted.references_),
+        quantiles=as_floats(fitted.quantiles_.T),
     )
 
 
@@ -147,7 +117,7 @@ def _bins(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     if fitted.dtype not in (None, np.float64):
         dtype = dtype_text(np.dtype(fitted.dtype))
         raise BundleError(f"KBinsDiscretizer with dtype {dtype} cannot be saved; fit it without dtype")
-    edges = [_numbers(column[1:-1]) for column in fitted.bin_edges_]
+    edges = [as_floats(column[1:-1]) for column in fitted.bin_edges_]
     outputs = to.step(BinsStep, inputs, len(inputs), edges=edges)
     return outputs if fitted.encode == "ordinal" else to.add(fitted._encoder, outputs)
 
@@ -252,6 +222,9 @@ _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "OrdinalEncoder": _ordinal,
     "OneHotEncoder": _one_hot,
     "FunctionTransformer": _function,
+    "PCA": read_pca,
+    "IncrementalPCA": read_pca,
+    "TruncatedSVD": read_svd,
     "Pipeline": _pipeline,
     "ColumnTransformer": _column_transformer,
     "Parameters": _parameters,
