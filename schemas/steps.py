@@ -101,6 +101,13 @@ class QuantileStep(EachStep):
         return self
 
 
+class WeightStep(EachStep):
+    """FeatureUnion: x × weight. A weight of 1 copies a column that is used twice."""
+
+    kind: Literal["weight"] = "weight"
+    weights: list[float]
+
+
 class BinarizeStep(EachStep):
     """Binarizer: 1 if x > threshold, else 0."""
 
@@ -230,6 +237,7 @@ AnyStep = Annotated[
     | MaxAbsStep
     | PowerStep
     | QuantileStep
+    | WeightStep
     | BinarizeStep
     | BinsStep
     | FunctionStep

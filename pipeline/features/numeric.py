@@ -23,6 +23,7 @@ from ...schemas.steps import (
     QuantileStep,
     RobustStep,
     StandardStep,
+    WeightStep,
 )
 
 Numbers = NDArray[np.float64]
@@ -98,6 +99,11 @@ def quantile(step: QuantileStep, index: int, values: Numbers) -> Numbers:
         return levels
     edge = _BOUND - np.spacing(1)
     return np.clip(_normal_deviate(levels), *_normal_deviate(np.array([edge, 1 - edge])))
+
+
+def weight(step: WeightStep, index: int, values: Numbers) -> Numbers:
+    """x × weight."""
+    return values * step.weights[index]
 
 
 def binarize(step: BinarizeStep, _index: int, values: Numbers) -> Numbers:

@@ -34,6 +34,7 @@ _EACH: dict[str, Callable[[Any, int, Any], Any]] = {
     "maxabs": numeric.maxabs,
     "power": numeric.power,
     "quantile": numeric.quantile,
+    "weight": numeric.weight,
     "binarize": numeric.binarize,
     "bins": numeric.bins,
     "function": numeric.function,

@@ -29,6 +29,7 @@ from ...schemas.steps import (
 from ..errors import BundleError, counted, dtype_text, one_line
 from ..features.numeric import FUNCTIONS
 from .encoders import encoding
+from .narrowing import names_of
 from .parameters import Parameters
 from .projections import read_pca, read_svd
 from .selection import chosen, dropped
@@ -138,10 +139,26 @@ def _function(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     return to.step(FunctionStep, inputs, len(inputs), function=names[0])
 
 
-def _imputer(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+def _refuse_marker(fitted: Any) -> None:
     marker = fitted.missing_values
     if not (marker is None or (isinstance(marker, float) and np.isnan(marker)) or str(marker) == "<NA>"):
-        raise BundleError(f"SimpleImputer with missing_values {marker!r} cannot be saved; use NaN, None or NA")
+        kind = type(fitted).__name__
+        raise BundleError(f"{kind} with missing_values {marker!r} cannot be saved; use NaN, None or NA")
+
+
+def _indicator(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    _refuse_marker(fitted)
+    flagged = [inputs[at] for at in fitted.features_]
+    if fitted.error_on_new and len(flagged) < len(inputs):
+        raise BundleError(
+            "MissingIndicator with error_on_new=True cannot be saved, since it fails on missing values of other"
+            ' columns; fit it with error_on_new=False or features="all"'
+        )
+    return to.step(MissingStep, flagged, len(flagged)) if flagged else []
+
+
+def _imputer(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    _refuse_marker(fitted)
     statistics = list(fitted.statistics_)
     kept = [at for at, value in enumerate(statistics) if fitted.keep_empty_features or value == value]
     values = [value if to.is_text(inputs[at]) else float(value) for at, value in enumerate(statistics) if at in kept]
@@ -190,7 +207,16 @@ def _column_transformer(to: Compiler, fitted: Any, inputs: list[str]) -> list[st
         names = chosen(columns, inputs, fitted)
         if names and transformer != "drop":
             outputs += to.add(transformer, names)
-    return outputs
+    return to.distinct(outputs)
+
+
+def _union(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    weights = fitted.transformer_weights or {}
+    outputs = []
+    for name, transformer in fitted.transformer_list:
+        made = to.add(transformer, inputs)
+        outputs += made if weights.get(name) is None else to.weighted(made, weights[name])
+    return to.distinct(outputs)
 
 
 def _parameters(to: Compiler, given: Parameters, inputs: list[str]) -> list[str]:
@@ -206,7 +232,7 @@ def _parameters(to: Compiler, given: Parameters, inputs: list[str]) -> list[str]
     return to.step(makes[given.kind], inputs, len(inputs), **numbers)
 
 
-_NESTS = ("Pipeline", "ColumnTransformer")
+_NESTS = ("Pipeline", "ColumnTransformer", "FeatureUnion")
 _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "StandardScaler": _standard,
     "MinMaxScaler": _minmax,
@@ -219,6 +245,7 @@ _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "KBinsDiscretizer": _bins,
     "PolynomialFeatures": _polynomial,
     "SimpleImputer": _imputer,
+    "MissingIndicator": _indicator,
     "OrdinalEncoder": _ordinal,
     "OneHotEncoder": _one_hot,
     "FunctionTransformer": _function,
@@ -227,6 +254,7 @@ _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "TruncatedSVD": read_svd,
     "Pipeline": _pipeline,
     "ColumnTransformer": _column_transformer,
+    "FeatureUnion": _union,
     "Parameters": _parameters,
 }
 _SUPPORTED = [name for name in _READERS if name != "Parameters"]
@@ -243,8 +271,7 @@ def fitted_names(transformer: Any, features: Sequence[str]) -> list[str]:
         BundleError: it needs columns that are not features, or was fitted on another number of columns.
     """
     kind = type(transformer).__name__
-    fitted = getattr(transformer, "feature_names_in_", None)
-    names = list(features) if fitted is None else [str(name) for name in fitted]
+    names = names_of(transformer) or list(features)
     unknown = [name for name in names if name not in {*features, *dropped(transformer)}]
     if unknown:
         others = f" (as are {counted(len(unknown) - 1, 'other column')})" if len(unknown) > 1 else ""
@@ -277,7 +304,7 @@ def fitted_in_float32(transformer: Any) -> bool:
 
 def transform(transformer: Any, frame: Any) -> np.ndarray:
     """A transformer's own output for raw rows, float64 `[rows, columns]`, for golden rows."""
-    given = frame if hasattr(transformer, "feature_names_in_") else _matrix(frame)
+    given = frame if names_of(transformer) is not None else _matrix(frame)
     try:
         made = transformer.transform(given)
     except Exception as error:  # whatever the user's own objects raise

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ...schemas.steps import AnyStep
+from ...schemas.steps import AnyStep, WeightStep
+from ..errors import BundleError
 
 
 class StepList:
@@ -22,6 +23,27 @@ class StepList:
         outputs = [self._fresh(inputs[min(index, len(inputs) - 1)]) for index in range(num_outputs)]
         self.steps.append(make(features=inputs, outputs=outputs, **numbers))
         return outputs
+
+    def weighted(self, names: list[str], weight: Any) -> list[str]:
+        """Append a step that multiplies columns by a weight, or by one weight each.
+
+        Raises:
+            BundleError: a column is text.
+        """
+        text = [name for name in names if self.is_text(name)]
+        if text:
+            raise BundleError(f"FeatureUnion weights {text[0]!r}, which is text; encode it as numbers before")
+        weights = as_floats(np.broadcast_to(np.asarray(weight, dtype=np.float64), len(names)))
+        return self.step(WeightStep, names, len(names), weights=weights) if names else []
+
+    def distinct(self, names: list[str]) -> list[str]:
+        """The columns, with copies of those that appear again, since later steps take each column once."""
+        made: list[str] = []
+        seen: set[str] = set()
+        for name in names:
+            made += self.weighted([name], 1.0) if name in seen and not self.is_text(name) else [name]
+            seen.add(name)
+        return made
 
     def is_text(self, name: str) -> bool:
         """Whether a column holds text."""
