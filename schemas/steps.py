@@ -132,6 +132,30 @@ class FunctionStep(EachStep):
     ]  # fmt: skip
 
 
+class ClipStep(EachStep):
+    """FunctionTransformer with `np.clip`: at least `low`, at most `high`; None is no bound."""
+
+    kind: Literal["clip"] = "clip"
+    low: list[float | None]
+    high: list[float | None]
+
+
+class RoundStep(EachStep):
+    """FunctionTransformer with `np.round`: to this number of decimals, half to even."""
+
+    kind: Literal["round"] = "round"
+    decimals: Annotated[int, Field(ge=-300, le=300)]
+
+
+class ReplaceStep(EachStep):
+    """FunctionTransformer with `np.nan_to_num`: replaces missing values and infinities."""
+
+    kind: Literal["replace"] = "replace"
+    nan: list[float]
+    posinf: list[float]
+    neginf: list[float]
+
+
 class ImputeStep(EachStep):
     """SimpleImputer: replaces missing values."""
 
@@ -241,6 +265,9 @@ AnyStep = Annotated[
     | BinarizeStep
     | BinsStep
     | FunctionStep
+    | ClipStep
+    | RoundStep
+    | ReplaceStep
     | ImputeStep
     | MissingStep
     | OrdinalStep

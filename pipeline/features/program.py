@@ -19,6 +19,7 @@ from ...schemas.steps import (
     OneHotStep,
     OrdinalStep,
     PolynomialStep,
+    ReplaceStep,
 )
 from ..records import Lists
 from . import numeric
@@ -38,6 +39,9 @@ _EACH: dict[str, Callable[[Any, int, Any], Any]] = {
     "binarize": numeric.binarize,
     "bins": numeric.bins,
     "function": numeric.function,
+    "clip": numeric.clip,
+    "round": numeric.rounded,
+    "replace": numeric.replace,
     "impute": impute,
     "missing": lambda _step, _index, values: is_missing(values).astype(np.float64),
 }
@@ -140,7 +144,7 @@ def kept_when_missing(features: Sequence[str], steps: Sequence[AnyStep], used: S
 
 def _stays_missing(step: AnyStep, index: int, missing: set[str]) -> bool:
     match step:
-        case ImputeStep() | MissingStep():
+        case ImputeStep() | MissingStep() | ReplaceStep():
             return False
         case OrdinalStep() | OneHotStep():
             source = _source(step, index)

@@ -12,7 +12,6 @@ from ...schemas.steps import (
     AnyStep,
     BinarizeStep,
     BinsStep,
-    FunctionStep,
     ImputeStep,
     MaxAbsStep,
     MinMaxStep,
@@ -27,8 +26,8 @@ from ...schemas.steps import (
     StandardStep,
 )
 from ..errors import BundleError, counted, dtype_text, one_line
-from ..features.numeric import FUNCTIONS
 from .encoders import encoding
+from .functions import read_function
 from .narrowing import names_of
 from .parameters import Parameters
 from .projections import read_pca, read_svd
@@ -125,18 +124,6 @@ def _bins(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
 
 def _polynomial(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     return to.step(PolynomialStep, inputs, len(fitted.powers_), powers=fitted.powers_.tolist())
-
-
-def _function(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
-    if fitted.func is None:
-        return inputs
-    names = [name for name in FUNCTIONS if fitted.func is getattr(np, name)]
-    if not names or fitted.kw_args:
-        raise BundleError(
-            f"FunctionTransformer of {getattr(fitted.func, '__name__', fitted.func)!r} cannot be saved;"
-            f" use one of numpy's {', '.join(FUNCTIONS)}, without arguments"
-        )
-    return to.step(FunctionStep, inputs, len(inputs), function=names[0])
 
 
 def _refuse_marker(fitted: Any) -> None:
@@ -248,7 +235,7 @@ _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "MissingIndicator": _indicator,
     "OrdinalEncoder": _ordinal,
     "OneHotEncoder": _one_hot,
-    "FunctionTransformer": _function,
+    "FunctionTransformer": read_function,
     "PCA": read_pca,
     "IncrementalPCA": read_pca,
     "TruncatedSVD": read_svd,
