@@ -5,6 +5,7 @@ applied in float64. The formulas are scikit-learn's (`pipeline/features/` has th
 """
 
 from collections import Counter
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -254,6 +255,46 @@ class LinearStep(Step):
         return self
 
 
+class SplineStep(Step):
+    """SplineTransformer: the B-splines of each feature over its knots.
+
+    `extrapolation`: what replaces a B-spline outside of the inner knots: nothing (`error` rejects the row), its value
+    at the boundary, a straight line, its own polynomial, or its repetition. `bias`: whether the last one of each
+    feature is kept. `zeros_if_missing`: all are 0 for a missing value.
+    """
+
+    kind: Literal["spline"] = "spline"
+    degree: Annotated[int, Field(ge=0, le=32)]
+    knots: list[list[float]]
+    extrapolation: Literal["error", "constant", "linear", "continue", "periodic"]
+    bias: bool = True
+    zeros_if_missing: bool = False
+
+    @property
+    def splines(self) -> int:
+        """The number of B-splines of each feature."""
+        return len(self.knots[0]) - self.degree - 1 - (self.degree if self.extrapolation == "periodic" else 0)
+
+    @property
+    def width(self) -> int:
+        """The number of outputs of each feature."""
+        return self.splines - (0 if self.bias else 1)
+
+    @model_validator(mode="after")
+    def _shapes_match(self) -> Self:
+        if len(self.knots) != len(self.features) or len({len(knots) for knots in self.knots}) != 1:
+            raise ValueError(f"knots must be {len(self.features)} lists of the same length")
+        if self.splines < max(self.degree, 1):
+            raise ValueError(f"{len(self.knots[0])} knots are too few for degree {self.degree}")
+        if self.degree == 0 and self.extrapolation in ("constant", "linear"):
+            raise ValueError(f"extrapolation {self.extrapolation!r} needs a degree of at least 1")
+        if self.width * len(self.features) != len(self.outputs):
+            raise ValueError(f"{len(self.outputs)} outputs, but {len(self.features)} features of {self.width} each")
+        if any(later < earlier for knots in self.knots for earlier, later in pairwise(knots)):
+            raise ValueError("knots must be in ascending order")
+        return self
+
+
 AnyStep = Annotated[
     StandardStep
     | RobustStep
@@ -274,6 +315,7 @@ AnyStep = Annotated[
     | OneHotStep
     | NormalizeStep
     | PolynomialStep
-    | LinearStep,
+    | LinearStep
+    | SplineStep,
     Field(discriminator="kind"),
 ]

@@ -20,12 +20,14 @@ from ...schemas.steps import (
     OrdinalStep,
     PolynomialStep,
     ReplaceStep,
+    SplineStep,
 )
 from ..records import Lists
 from . import numeric
 from .categories import Column, Unfit, encode, impute, is_missing, one_hot
 from .linear import linear
 from .sequences import rows_of
+from .splines import outside, spline
 
 #: Steps that map each column to one column.
 _EACH: dict[str, Callable[[Any, int, Any], Any]] = {
@@ -81,6 +83,10 @@ def _run(step: AnyStep, taken: list[Any]) -> tuple[list[Column], list[tuple[str,
             return list(numeric.polynomial(step, taken)), []
         case LinearStep():
             return list(linear(step, taken)), []
+        case SplineStep():
+            splines = [made for index, values in enumerate(taken) for made in spline(step, index, values)]
+            beyond = [(name, outside(step, index, taken[index])) for index, name in enumerate(step.features)]
+            return splines, [(name, (rows, "is outside of the spline's knots")) for name, rows in beyond if len(rows)]
         case OrdinalStep() | OneHotStep():
             made: list[Column] = []
             problems: list[tuple[str, Unfit]] = []
@@ -125,6 +131,8 @@ def _source(step: AnyStep, index: int) -> int:
             return next((position for position, exponent in enumerate(step.powers[index]) if exponent), 0)
         case LinearStep():
             return 0
+        case SplineStep():
+            return index // step.width
     return index
 
 
@@ -146,6 +154,8 @@ def _stays_missing(step: AnyStep, index: int, missing: set[str]) -> bool:
     match step:
         case ImputeStep() | MissingStep() | ReplaceStep():
             return False
+        case SplineStep():
+            return not step.zeros_if_missing and step.features[_source(step, index)] in missing
         case OrdinalStep() | OneHotStep():
             source = _source(step, index)
             answer = step.encodings[source].missing

@@ -32,6 +32,7 @@ from .narrowing import names_of
 from .parameters import Parameters
 from .projections import read_pca, read_svd
 from .selection import chosen, dropped
+from .splines import read_splines
 from .step_list import StepList, as_floats
 
 
@@ -231,6 +232,7 @@ _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "Binarizer": _binarizer,
     "KBinsDiscretizer": _bins,
     "PolynomialFeatures": _polynomial,
+    "SplineTransformer": read_splines,
     "SimpleImputer": _imputer,
     "MissingIndicator": _indicator,
     "OrdinalEncoder": _ordinal,
