@@ -26,7 +26,7 @@ from ...schemas.steps import (
     StandardStep,
 )
 from ..errors import BundleError, counted, dtype_text, one_line
-from .encoders import encoding
+from .encoders import encoding, encodings
 from .functions import read_function
 from .narrowing import names_of
 from .parameters import Parameters
@@ -34,6 +34,7 @@ from .projections import read_pca, read_svd
 from .selection import chosen, dropped
 from .splines import read_splines
 from .step_list import StepList, as_floats
+from .unsupported import reason_for
 
 
 class Compiler(StepList):
@@ -52,7 +53,7 @@ class Compiler(StepList):
             return list(inputs)
         internal = isinstance(transformer, Parameters)
         if kind not in _READERS or not (internal or type(transformer).__module__.startswith("sklearn.")):
-            raise BundleError(f"transformer {kind} cannot be saved; supported are {', '.join(_SUPPORTED)}")
+            raise BundleError(f"transformer {kind} cannot be saved{reason_for(kind)}; supported are {_SUPPORTED}")
         if kind != "FunctionTransformer" and kind not in _NESTS and not hasattr(transformer, "n_features_in_"):
             raise BundleError(f"{kind} is not fitted; call fit before saving")
         expected = getattr(transformer, "n_features_in_", len(inputs))
@@ -162,8 +163,8 @@ def _ordinal(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     def code(at: int) -> Callable[[np.ndarray], float]:
         return lambda row: float(row[at])
 
-    encodings = [encoding(fitted, at, code(at)) for at in range(len(inputs))]
-    return to.step(OrdinalStep, inputs, len(inputs), encodings=encodings)
+    found = [encoding(fitted, at, code(at)) for at in range(len(inputs))]
+    return to.step(OrdinalStep, inputs, len(inputs), encodings=found)
 
 
 def _one_hot(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
@@ -177,8 +178,22 @@ def _one_hot(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
 
         return of
 
-    encodings = [encoding(fitted, at, code(at)) for at in range(len(inputs))]
-    return to.step(OneHotStep, inputs, sum(widths), encodings=encodings, widths=widths)
+    found = [encoding(fitted, at, code(at)) for at in range(len(inputs))]
+    return to.step(OneHotStep, inputs, sum(widths), encodings=found, widths=widths)
+
+
+def _target(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    """One encoding for each feature and, if there are more than two, for each class: all classes of a feature first."""
+    classes = len(fitted.classes_) if fitted.target_type_ == "multiclass" else 1
+
+    def code(column: int) -> Callable[[np.ndarray], float]:
+        return lambda row: float(row[column])
+
+    found = [
+        encodings(fitted, at, [code(at * classes + offset) for offset in range(classes)]) for at in range(len(inputs))
+    ]
+    by_class = [to.step(OrdinalStep, inputs, len(inputs), encodings=list(each)) for each in zip(*found, strict=True)]
+    return [outputs[at] for at in range(len(inputs)) for outputs in by_class]
 
 
 def _pipeline(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
@@ -237,6 +252,7 @@ _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "MissingIndicator": _indicator,
     "OrdinalEncoder": _ordinal,
     "OneHotEncoder": _one_hot,
+    "TargetEncoder": _target,
     "FunctionTransformer": read_function,
     "PCA": read_pca,
     "IncrementalPCA": read_pca,
@@ -246,7 +262,7 @@ _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "FeatureUnion": _union,
     "Parameters": _parameters,
 }
-_SUPPORTED = [name for name in _READERS if name != "Parameters"]
+_SUPPORTED = ", ".join(name for name in _READERS if name != "Parameters")
 #: Scalers of one column to one column: bound by name, and kept in the order of the features.
 SCALER_NAMES = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 SCALERS = (*SCALER_NAMES, "Parameters")
