@@ -138,32 +138,28 @@ def _source(step: AnyStep, index: int) -> int:
 
 def kept_when_missing(features: Sequence[str], steps: Sequence[AnyStep], used: Sequence[str]) -> set[str]:
     """The features whose missing values are allowed: none of the columns in `used` is missing because of them."""
-    kept = set()
-    for feature in features:
-        missing = {feature}
-        for step in steps:
-            for index, output in enumerate(step.outputs):
-                if _stays_missing(step, index, missing):
-                    missing.add(output)
-        if not missing & set(used):
-            kept.add(feature)
-    return kept
+    causes = {feature: frozenset([feature]) for feature in features}
+    none: frozenset[str] = frozenset()
+    for step in steps:
+        for index, output in enumerate(step.outputs):
+            found = [causes.get(name, none) for name in _missing_with(step, index)]
+            causes[output] = found[0] if len(found) == 1 else none.union(*found)
+    return set(features) - none.union(*(causes.get(name, none) for name in used))
 
 
-def _stays_missing(step: AnyStep, index: int, missing: set[str]) -> bool:
+def _missing_with(step: AnyStep, index: int) -> Sequence[str]:
+    """The columns that, if one is missing, leave an output missing."""
     match step:
         case ImputeStep() | MissingStep() | ReplaceStep():
-            return False
+            return ()
+        case NormalizeStep() | LinearStep():
+            return step.features
         case SplineStep():
-            return not step.zeros_if_missing and step.features[_source(step, index)] in missing
+            return () if step.zeros_if_missing else (step.features[_source(step, index)],)
         case OrdinalStep() | OneHotStep():
             source = _source(step, index)
             answer = step.encodings[source].missing
-            return step.features[source] in missing and (answer is None or answer == "nan")
-        case NormalizeStep() | LinearStep():
-            return bool(missing & set(step.features))
+            return (step.features[source],) if answer is None or answer == "nan" else ()
         case PolynomialStep():
-            return any(
-                step.features[position] in missing for position, exponent in enumerate(step.powers[index]) if exponent
-            )
-    return step.features[index] in missing
+            return [step.features[position] for position, exponent in enumerate(step.powers[index]) if exponent]
+    return (step.features[index],)
