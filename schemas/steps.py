@@ -5,6 +5,7 @@ applied in float64. The formulas are scikit-learn's (`pipeline/features/` has th
 """
 
 from collections import Counter
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -101,6 +102,13 @@ class QuantileStep(EachStep):
         return self
 
 
+class WeightStep(EachStep):
+    """FeatureUnion: x × weight. A weight of 1 copies a column that is used twice."""
+
+    kind: Literal["weight"] = "weight"
+    weights: list[float]
+
+
 class BinarizeStep(EachStep):
     """Binarizer: 1 if x > threshold, else 0."""
 
@@ -123,6 +131,30 @@ class FunctionStep(EachStep):
         "abs", "cbrt", "exp", "exp2", "expm1", "log", "log10", "log1p", "log2", "negative", "reciprocal",
         "sign", "sqrt", "square",
     ]  # fmt: skip
+
+
+class ClipStep(EachStep):
+    """FunctionTransformer with `np.clip`: at least `low`, at most `high`; None is no bound."""
+
+    kind: Literal["clip"] = "clip"
+    low: list[float | None]
+    high: list[float | None]
+
+
+class RoundStep(EachStep):
+    """FunctionTransformer with `np.round`: to this number of decimals, half to even."""
+
+    kind: Literal["round"] = "round"
+    decimals: Annotated[int, Field(ge=-300, le=300)]
+
+
+class ReplaceStep(EachStep):
+    """FunctionTransformer with `np.nan_to_num`: replaces missing values and infinities."""
+
+    kind: Literal["replace"] = "replace"
+    nan: list[float]
+    posinf: list[float]
+    neginf: list[float]
 
 
 class ImputeStep(EachStep):
@@ -201,6 +233,68 @@ class PolynomialStep(Step):
         return self
 
 
+class LinearStep(Step):
+    """PCA and TruncatedSVD: (x − mean) times the transposed matrix, then divided by scale. `matrix`: one row for each
+    output, one number for each feature."""
+
+    kind: Literal["linear"] = "linear"
+    matrix: list[list[float]]
+    mean: list[float] | None = None
+    scale: list[Annotated[float, Field(gt=0)]] | None = None
+
+    @model_validator(mode="after")
+    def _shapes_match(self) -> Self:
+        if len(self.matrix) != len(self.outputs) or any(len(row) != len(self.features) for row in self.matrix):
+            raise ValueError(f"matrix must be {len(self.outputs)} rows of {len(self.features)}")
+        for field, numbers, count in (
+            ("mean", self.mean, len(self.features)),
+            ("scale", self.scale, len(self.outputs)),
+        ):
+            if numbers is not None and len(numbers) != count:
+                raise ValueError(f"{field} has {len(numbers)} values instead of {count}")
+        return self
+
+
+class SplineStep(Step):
+    """SplineTransformer: the B-splines of each feature over its knots.
+
+    `extrapolation`: what replaces a B-spline outside of the inner knots: nothing (`error` rejects the row), its value
+    at the boundary, a straight line, its own polynomial, or its repetition. `bias`: whether the last one of each
+    feature is kept. `zeros_if_missing`: all are 0 for a missing value.
+    """
+
+    kind: Literal["spline"] = "spline"
+    degree: Annotated[int, Field(ge=0, le=32)]
+    knots: list[list[float]]
+    extrapolation: Literal["error", "constant", "linear", "continue", "periodic"]
+    bias: bool = True
+    zeros_if_missing: bool = False
+
+    @property
+    def splines(self) -> int:
+        """The number of B-splines of each feature."""
+        return len(self.knots[0]) - self.degree - 1 - (self.degree if self.extrapolation == "periodic" else 0)
+
+    @property
+    def width(self) -> int:
+        """The number of outputs of each feature."""
+        return self.splines - (0 if self.bias else 1)
+
+    @model_validator(mode="after")
+    def _shapes_match(self) -> Self:
+        if len(self.knots) != len(self.features) or len({len(knots) for knots in self.knots}) != 1:
+            raise ValueError(f"knots must be {len(self.features)} lists of the same length")
+        if self.splines < max(self.degree, 1):
+            raise ValueError(f"{len(self.knots[0])} knots are too few for degree {self.degree}")
+        if self.degree == 0 and self.extrapolation in ("constant", "linear"):
+            raise ValueError(f"extrapolation {self.extrapolation!r} needs a degree of at least 1")
+        if self.width * len(self.features) != len(self.outputs):
+            raise ValueError(f"{len(self.outputs)} outputs, but {len(self.features)} features of {self.width} each")
+        if any(later < earlier for knots in self.knots for earlier, later in pairwise(knots)):
+            raise ValueError("knots must be in ascending order")
+        return self
+
+
 AnyStep = Annotated[
     StandardStep
     | RobustStep
@@ -208,14 +302,20 @@ AnyStep = Annotated[
     | MaxAbsStep
     | PowerStep
     | QuantileStep
+    | WeightStep
     | BinarizeStep
     | BinsStep
     | FunctionStep
+    | ClipStep
+    | RoundStep
+    | ReplaceStep
     | ImputeStep
     | MissingStep
     | OrdinalStep
     | OneHotStep
     | NormalizeStep
-    | PolynomialStep,
+    | PolynomialStep
+    | LinearStep
+    | SplineStep,
     Field(discriminator="kind"),
 ]

@@ -7,7 +7,7 @@ import pyarrow as pa
 from ...schemas.bundle import BundleManifest
 from ...schemas.heads import AnyHead
 from ...schemas.members import OnnxMember
-from ...schemas.steps import NormalizeStep, PolynomialStep
+from ...schemas.steps import LinearStep, NormalizeStep, PolynomialStep
 from ..errors import UsageError
 from ..features.kinds import kind_of
 from ..options import ColumnOptions, Explain, ScoreJob
@@ -58,7 +58,7 @@ def _refuse(manifest: BundleManifest, explain: Explain) -> None:
     if any(task_of(head).generates for head in manifest.heads):
         raise UsageError("--explain needs one score per row, and generation has one per token; leave it out")
     for step in manifest.steps:
-        if isinstance(step, PolynomialStep | NormalizeStep) and len(step.features) > 1:
+        if isinstance(step, PolynomialStep | NormalizeStep | LinearStep) and len(step.features) > 1:
             raise UsageError(
                 f"--explain cannot separate features after step {step.kind!r}, which combines several into one number;"
                 " leave it out"

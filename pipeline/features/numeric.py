@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...schemas.steps import (
     BinarizeStep,
     BinsStep,
+    ClipStep,
     FunctionStep,
     MaxAbsStep,
     MinMaxStep,
@@ -21,8 +22,11 @@ from ...schemas.steps import (
     PolynomialStep,
     PowerStep,
     QuantileStep,
+    ReplaceStep,
     RobustStep,
+    RoundStep,
     StandardStep,
+    WeightStep,
 )
 
 Numbers = NDArray[np.float64]
@@ -100,6 +104,11 @@ def quantile(step: QuantileStep, index: int, values: Numbers) -> Numbers:
     return np.clip(_normal_deviate(levels), *_normal_deviate(np.array([edge, 1 - edge])))
 
 
+def weight(step: WeightStep, index: int, values: Numbers) -> Numbers:
+    """x × weight."""
+    return values * step.weights[index]
+
+
 def binarize(step: BinarizeStep, _index: int, values: Numbers) -> Numbers:
     """1 above the threshold, else 0; missing values stay missing."""
     return np.where(np.isnan(values), np.nan, (values > step.threshold).astype(np.float64))
@@ -114,6 +123,23 @@ def bins(step: BinsStep, index: int, values: Numbers) -> Numbers:
 def function(step: FunctionStep, _index: int, values: Numbers) -> Numbers:
     """A numpy function. Where it is undefined, the result is NaN or infinite and the row is rejected."""
     return FUNCTIONS[step.function](values)
+
+
+def clip(step: ClipStep, index: int, values: Numbers) -> Numbers:
+    """At least the lower bound, at most the upper; missing values stay missing."""
+    low, high = step.low[index], step.high[index]
+    above = values if low is None else np.maximum(values, low)
+    return above if high is None else np.minimum(above, high)
+
+
+def rounded(step: RoundStep, _index: int, values: Numbers) -> Numbers:
+    """Rounded to decimals, half to even."""
+    return np.round(values, step.decimals)
+
+
+def replace(step: ReplaceStep, index: int, values: Numbers) -> Numbers:
+    """Missing values and infinities replaced."""
+    return np.nan_to_num(values, nan=step.nan[index], posinf=step.posinf[index], neginf=step.neginf[index])
 
 
 def normalize(step: NormalizeStep, columns: Sequence[Numbers]) -> list[Numbers]:

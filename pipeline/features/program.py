@@ -10,11 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...schemas.inputs import Feature
-from ...schemas.steps import AnyStep, ImputeStep, MissingStep, NormalizeStep, OneHotStep, OrdinalStep, PolynomialStep
+from ...schemas.steps import (
+    AnyStep,
+    ImputeStep,
+    LinearStep,
+    MissingStep,
+    NormalizeStep,
+    OneHotStep,
+    OrdinalStep,
+    PolynomialStep,
+    ReplaceStep,
+    SplineStep,
+)
 from ..records import Lists
 from . import numeric
 from .categories import Column, Unfit, encode, impute, is_missing, one_hot
+from .linear import linear
 from .sequences import rows_of
+from .splines import outside, spline
 
 #: Steps that map each column to one column.
 _EACH: dict[str, Callable[[Any, int, Any], Any]] = {
@@ -24,9 +37,13 @@ _EACH: dict[str, Callable[[Any, int, Any], Any]] = {
     "maxabs": numeric.maxabs,
     "power": numeric.power,
     "quantile": numeric.quantile,
+    "weight": numeric.weight,
     "binarize": numeric.binarize,
     "bins": numeric.bins,
     "function": numeric.function,
+    "clip": numeric.clip,
+    "round": numeric.rounded,
+    "replace": numeric.replace,
     "impute": impute,
     "missing": lambda _step, _index, values: is_missing(values).astype(np.float64),
 }
@@ -64,6 +81,12 @@ def _run(step: AnyStep, taken: list[Any]) -> tuple[list[Column], list[tuple[str,
             return list(numeric.normalize(step, taken)), []
         case PolynomialStep():
             return list(numeric.polynomial(step, taken)), []
+        case LinearStep():
+            return list(linear(step, taken)), []
+        case SplineStep():
+            splines = [made for index, values in enumerate(taken) for made in spline(step, index, values)]
+            beyond = [(name, outside(step, index, taken[index])) for index, name in enumerate(step.features)]
+            return splines, [(name, (rows, "is outside of the spline's knots")) for name, rows in beyond if len(rows)]
         case OrdinalStep() | OneHotStep():
             made: list[Column] = []
             problems: list[tuple[str, Unfit]] = []
@@ -106,35 +129,37 @@ def _source(step: AnyStep, index: int) -> int:
             return int(np.searchsorted(np.cumsum(step.widths), index, side="right"))
         case PolynomialStep():
             return next((position for position, exponent in enumerate(step.powers[index]) if exponent), 0)
+        case LinearStep():
+            return 0
+        case SplineStep():
+            return index // step.width
     return index
 
 
 def kept_when_missing(features: Sequence[str], steps: Sequence[AnyStep], used: Sequence[str]) -> set[str]:
     """The features whose missing values are allowed: none of the columns in `used` is missing because of them."""
-    kept = set()
-    for feature in features:
-        missing = {feature}
-        for step in steps:
-            for index, output in enumerate(step.outputs):
-                if _stays_missing(step, index, missing):
-                    missing.add(output)
-        if not missing & set(used):
-            kept.add(feature)
-    return kept
+    causes = {feature: frozenset([feature]) for feature in features}
+    none: frozenset[str] = frozenset()
+    for step in steps:
+        for index, output in enumerate(step.outputs):
+            found = [causes.get(name, none) for name in _missing_with(step, index)]
+            causes[output] = found[0] if len(found) == 1 else none.union(*found)
+    return set(features) - none.union(*(causes.get(name, none) for name in used))
 
 
-def _stays_missing(step: AnyStep, index: int, missing: set[str]) -> bool:
+def _missing_with(step: AnyStep, index: int) -> Sequence[str]:
+    """The columns that, if one is missing, leave an output missing."""
     match step:
-        case ImputeStep() | MissingStep():
-            return False
+        case ImputeStep() | MissingStep() | ReplaceStep():
+            return ()
+        case NormalizeStep() | LinearStep():
+            return step.features
+        case SplineStep():
+            return () if step.zeros_if_missing else (step.features[_source(step, index)],)
         case OrdinalStep() | OneHotStep():
             source = _source(step, index)
             answer = step.encodings[source].missing
-            return step.features[source] in missing and (answer is None or answer == "nan")
-        case NormalizeStep():
-            return bool(missing & set(step.features))
+            return (step.features[source],) if answer is None or answer == "nan" else ()
         case PolynomialStep():
-            return any(
-                step.features[position] in missing for position, exponent in enumerate(step.powers[index]) if exponent
-            )
-    return step.features[index] in missing
+            return [step.features[position] for position, exponent in enumerate(step.powers[index]) if exponent]
+    return (step.features[index],)

@@ -10,29 +10,46 @@ import numpy as np
 from ...schemas.steps import Encoding
 from ..errors import BundleError, listed
 
+Code = Callable[[np.ndarray], float]
 
-def encoding(fitted: Any, at: int, code: Callable[[np.ndarray], float]) -> Encoding:
-    """The codes of a fitted encoder for each category of a feature, an unknown category, and a missing value."""
+
+def encoding(fitted: Any, at: int, code: Code) -> Encoding:
+    """The codes of a fitted encoder for each category of a feature, an unknown category, and a missing value.
+
+    Args:
+        code: a row of the encoder's output → the code.
+    """
+    return encodings(fitted, at, [code])[0]
+
+
+def encodings(fitted: Any, at: int, codes: Sequence[Code]) -> list[Encoding]:
+    """Several encodings of one feature, each by its own code."""
     own = list(fitted.categories_[at])
     categories = [value for value in own if not _is_none(value)]
     text = any(isinstance(value, str) for value in categories)
-    known = _probe(fitted, at, categories, code) if categories else []
-    if known is None or "nan" in known:
-        raise BundleError(f"{type(fitted).__name__} does not encode its own categories, {listed(categories, 3)}")
+    known = _probe(fitted, at, categories) if categories else np.empty((0, 0))
     # An encoder distinguishes None and NaN, which are both null in a file; the one that it was fitted with is used.
     missing = None if any(value is None for value in own) else np.nan
-    unknown_code = _probe(fitted, at, ["\x00 never seen \x00" if text else _unknown_number(categories)], code)
-    missing_code = _probe(fitted, at, [missing], code)
-    return Encoding(
-        categories=[str(v) for v in categories] if text else [float(v) for v in categories],
-        codes=known,
-        unknown=None if unknown_code is None else unknown_code[0],
-        missing=None if missing_code is None else missing_code[0],
-    )
+    unknown_row = _probe(fitted, at, ["\x00 never seen \x00" if text else _unknown_number(categories)])
+    missing_row = _probe(fitted, at, [missing])
+    found = []
+    for code in codes:
+        known_codes = _coded(known, code)
+        if known_codes is None or "nan" in known_codes:
+            raise BundleError(f"{type(fitted).__name__} does not encode its own categories, {listed(categories, 3)}")
+        unknown_code, missing_code = _coded(unknown_row, code), _coded(missing_row, code)
+        encoded = Encoding(
+            categories=[str(v) for v in categories] if text else [float(v) for v in categories],
+            codes=known_codes,
+            unknown=None if unknown_code is None else unknown_code[0],
+            missing=None if missing_code is None else missing_code[0],
+        )
+        found.append(encoded)
+    return found
 
 
-def _probe(fitted: Any, at: int, values: Sequence[Any], code: Callable[[np.ndarray], float]) -> list[Any] | None:
-    """The codes for some values, with the other features at their first category; None if the encoder raises."""
+def _probe(fitted: Any, at: int, values: Sequence[Any]) -> np.ndarray | None:
+    """The output for some values, with the other features at their first category; None if the encoder raises."""
     first = [next((v for v in own if not _is_none(v)), np.nan) for own in fitted.categories_]
     rows = np.array([first] * len(values), dtype=object)
     rows[:, at] = values
@@ -42,8 +59,13 @@ def _probe(fitted: Any, at: int, values: Sequence[Any], code: Callable[[np.ndarr
         out = fitted.transform(_framed(fitted, rows))
     except (ValueError, TypeError):
         return None
-    matrix = np.asarray(out.toarray() if hasattr(out, "toarray") else out)
-    codes = [code(row) for row in matrix]
+    return np.asarray(out.toarray() if hasattr(out, "toarray") else out)
+
+
+def _coded(rows: np.ndarray | None, code: Code) -> list[Any] | None:
+    if rows is None:
+        return None
+    codes = [code(row) for row in rows]
     return ["nan" if np.isnan(found) else found for found in codes]
 
 

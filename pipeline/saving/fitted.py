@@ -12,7 +12,6 @@ from ...schemas.steps import (
     AnyStep,
     BinarizeStep,
     BinsStep,
-    FunctionStep,
     ImputeStep,
     MaxAbsStep,
     MinMaxStep,
@@ -27,20 +26,19 @@ from ...schemas.steps import (
     StandardStep,
 )
 from ..errors import BundleError, counted, dtype_text, one_line
-from ..features.numeric import FUNCTIONS
-from .encoders import encoding
+from .encoders import encoding, encodings
+from .functions import read_function
+from .narrowing import names_of
 from .parameters import Parameters
+from .projections import read_pca, read_svd
 from .selection import chosen, dropped
+from .splines import read_splines
+from .step_list import StepList, as_floats
+from .unsupported import reason_for
 
 
-class Compiler:
-    """Converts transformers to steps. Every output column of a step has a unique name."""
-
-    def __init__(self, features: Sequence[str], text: Sequence[str] = ()) -> None:
-        self.steps: list[AnyStep] = []
-        self._names = set(features)
-        self._next: dict[str, int] = {}
-        self._text = set(text)
+class Compiler(StepList):
+    """Converts transformers to steps."""
 
     def add(self, transformer: Any, inputs: Sequence[str]) -> list[str]:
         """Append the steps of a fitted transformer of these columns. Returns its output columns, in order.
@@ -55,7 +53,7 @@ class Compiler:
             return list(inputs)
         internal = isinstance(transformer, Parameters)
         if kind not in _READERS or not (internal or type(transformer).__module__.startswith("sklearn.")):
-            raise BundleError(f"transformer {kind} cannot be saved; supported are {', '.join(_SUPPORTED)}")
+            raise BundleError(f"transformer {kind} cannot be saved{reason_for(kind)}; supported are {_SUPPORTED}")
         if kind != "FunctionTransformer" and kind not in _NESTS and not hasattr(transformer, "n_features_in_"):
             raise BundleError(f"{kind} is not fitted; call fit before saving")
         expected = getattr(transformer, "n_features_in_", len(inputs))
@@ -63,38 +61,10 @@ class Compiler:
             raise BundleError(f"{kind} was fitted on {expected} columns, but gets {len(inputs)}")
         return _READERS[kind](self, transformer, list(inputs))
 
-    def step(self, make: Callable[..., AnyStep], inputs: list[str], num_outputs: int, **numbers: Any) -> list[str]:
-        """Append one step, with new names for its outputs."""
-        outputs = [self._fresh(inputs[min(index, len(inputs) - 1)]) for index in range(num_outputs)]
-        self.steps.append(make(features=inputs, outputs=outputs, **numbers))
-        return outputs
-
-    def is_text(self, name: str) -> bool:
-        """Whether a column holds text."""
-        return name in self._text
-
-    def mark_text(self, names: Sequence[str]) -> None:
-        """Mark more columns as text."""
-        self._text.update(names)
-
-    def _fresh(self, name: str) -> str:
-        stem = name.partition("#")[0]
-        number = self._next.get(stem, 1)
-        while f"{stem}#{number}" in self._names:
-            number += 1
-        self._names.add(f"{stem}#{number}")
-        self._next[stem] = number + 1
-        return f"{stem}#{number}"
-
-
-def _numbers(values: Any) -> list[float]:
-    numbers: list[float] = np.asarray(values, dtype=np.float64).tolist()
-    return numbers
-
 
 def _standard(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
-    mean = _numbers(fitted.mean_) if fitted.with_mean else None
-    scale = _numbers(fitted.scale_) if fitted.with_std else None
+    mean = as_floats(fitted.mean_) if fitted.with_mean else None
+    scale = as_floats(fitted.scale_) if fitted.with_std else None
     return to.step(StandardStep, inputs, len(inputs), mean=mean, scale=scale)
 
 
@@ -103,24 +73,26 @@ def _robust(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
         RobustStep,
         inputs,
         len(inputs),
-        center=_numbers(fitted.center_) if fitted.with_centering else None,
-        scale=_numbers(fitted.scale_) if fitted.with_scaling else None,
+        center=as_floats(fitted.center_) if fitted.with_centering else None,
+        scale=as_floats(fitted.scale_) if fitted.with_scaling else None,
     )
     return outputs
 
 
 def _minmax(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     clip = tuple(map(float, fitted.feature_range)) if fitted.clip else None
-    return to.step(MinMaxStep, inputs, len(inputs), scale=_numbers(fitted.scale_), min=_numbers(fitted.min_), clip=clip)
+    return to.step(
+        MinMaxStep, inputs, len(inputs), scale=as_floats(fitted.scale_), min=as_floats(fitted.min_), clip=clip
+    )
 
 
 def _maxabs(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     clip = (-1.0, 1.0) if getattr(fitted, "clip", False) else None  # exists since scikit-learn 1.8
-    return to.step(MaxAbsStep, inputs, len(inputs), scale=_numbers(fitted.scale_), clip=clip)
+    return to.step(MaxAbsStep, inputs, len(inputs), scale=as_floats(fitted.scale_), clip=clip)
 
 
 def _power(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
-    outputs = to.step(PowerStep, inputs, len(inputs), method=fitted.method, lambdas=_numbers(fitted.lambdas_))
+    outputs = to.step(PowerStep, inputs, len(inputs), method=fitted.method, lambdas=as_floats(fitted.lambdas_))
     return to.add(fitted._scaler, outputs) if fitted.standardize else outputs
 
 
@@ -130,8 +102,8 @@ def _quantile(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
         inputs,
         len(inputs),
         distribution=fitted.output_distribution,
-        references=_numbers(fitted.references_),
-        quantiles=_numbers(fitted.quantiles_.T),
+        references=as_floats(fitted.references_),
+        quantiles=as_floats(fitted.quantiles_.T),
     )
 
 
@@ -147,7 +119,7 @@ def _bins(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     if fitted.dtype not in (None, np.float64):
         dtype = dtype_text(np.dtype(fitted.dtype))
         raise BundleError(f"KBinsDiscretizer with dtype {dtype} cannot be saved; fit it without dtype")
-    edges = [_numbers(column[1:-1]) for column in fitted.bin_edges_]
+    edges = [as_floats(column[1:-1]) for column in fitted.bin_edges_]
     outputs = to.step(BinsStep, inputs, len(inputs), edges=edges)
     return outputs if fitted.encode == "ordinal" else to.add(fitted._encoder, outputs)
 
@@ -156,22 +128,26 @@ def _polynomial(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     return to.step(PolynomialStep, inputs, len(fitted.powers_), powers=fitted.powers_.tolist())
 
 
-def _function(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
-    if fitted.func is None:
-        return inputs
-    names = [name for name in FUNCTIONS if fitted.func is getattr(np, name)]
-    if not names or fitted.kw_args:
+def _refuse_marker(fitted: Any) -> None:
+    marker = fitted.missing_values
+    if not (marker is None or (isinstance(marker, float) and np.isnan(marker)) or str(marker) == "<NA>"):
+        kind = type(fitted).__name__
+        raise BundleError(f"{kind} with missing_values {marker!r} cannot be saved; use NaN, None or NA")
+
+
+def _indicator(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    _refuse_marker(fitted)
+    flagged = [inputs[at] for at in fitted.features_]
+    if fitted.error_on_new and len(flagged) < len(inputs):
         raise BundleError(
-            f"FunctionTransformer of {getattr(fitted.func, '__name__', fitted.func)!r} cannot be saved;"
-            f" use one of numpy's {', '.join(FUNCTIONS)}, without arguments"
+            "MissingIndicator with error_on_new=True cannot be saved, since it fails on missing values of other"
+            ' columns; fit it with error_on_new=False or features="all"'
         )
-    return to.step(FunctionStep, inputs, len(inputs), function=names[0])
+    return to.step(MissingStep, flagged, len(flagged)) if flagged else []
 
 
 def _imputer(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
-    marker = fitted.missing_values
-    if not (marker is None or (isinstance(marker, float) and np.isnan(marker)) or str(marker) == "<NA>"):
-        raise BundleError(f"SimpleImputer with missing_values {marker!r} cannot be saved; use NaN, None or NA")
+    _refuse_marker(fitted)
     statistics = list(fitted.statistics_)
     kept = [at for at, value in enumerate(statistics) if fitted.keep_empty_features or value == value]
     values = [value if to.is_text(inputs[at]) else float(value) for at, value in enumerate(statistics) if at in kept]
@@ -187,8 +163,8 @@ def _ordinal(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     def code(at: int) -> Callable[[np.ndarray], float]:
         return lambda row: float(row[at])
 
-    encodings = [encoding(fitted, at, code(at)) for at in range(len(inputs))]
-    return to.step(OrdinalStep, inputs, len(inputs), encodings=encodings)
+    found = [encoding(fitted, at, code(at)) for at in range(len(inputs))]
+    return to.step(OrdinalStep, inputs, len(inputs), encodings=found)
 
 
 def _one_hot(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
@@ -202,8 +178,22 @@ def _one_hot(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
 
         return of
 
-    encodings = [encoding(fitted, at, code(at)) for at in range(len(inputs))]
-    return to.step(OneHotStep, inputs, sum(widths), encodings=encodings, widths=widths)
+    found = [encoding(fitted, at, code(at)) for at in range(len(inputs))]
+    return to.step(OneHotStep, inputs, sum(widths), encodings=found, widths=widths)
+
+
+def _target(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    """One encoding for each feature and, if there are more than two, for each class: all classes of a feature first."""
+    classes = len(fitted.classes_) if fitted.target_type_ == "multiclass" else 1
+
+    def code(column: int) -> Callable[[np.ndarray], float]:
+        return lambda row: float(row[column])
+
+    found = [
+        encodings(fitted, at, [code(at * classes + offset) for offset in range(classes)]) for at in range(len(inputs))
+    ]
+    by_class = [to.step(OrdinalStep, inputs, len(inputs), encodings=list(each)) for each in zip(*found, strict=True)]
+    return [outputs[at] for at in range(len(inputs)) for outputs in by_class]
 
 
 def _pipeline(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
@@ -220,7 +210,16 @@ def _column_transformer(to: Compiler, fitted: Any, inputs: list[str]) -> list[st
         names = chosen(columns, inputs, fitted)
         if names and transformer != "drop":
             outputs += to.add(transformer, names)
-    return outputs
+    return to.distinct(outputs)
+
+
+def _union(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
+    weights = fitted.transformer_weights or {}
+    outputs = []
+    for name, transformer in fitted.transformer_list:
+        made = to.add(transformer, inputs)
+        outputs += made if weights.get(name) is None else to.weighted(made, weights[name])
+    return to.distinct(outputs)
 
 
 def _parameters(to: Compiler, given: Parameters, inputs: list[str]) -> list[str]:
@@ -236,7 +235,7 @@ def _parameters(to: Compiler, given: Parameters, inputs: list[str]) -> list[str]
     return to.step(makes[given.kind], inputs, len(inputs), **numbers)
 
 
-_NESTS = ("Pipeline", "ColumnTransformer")
+_NESTS = ("Pipeline", "ColumnTransformer", "FeatureUnion")
 _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "StandardScaler": _standard,
     "MinMaxScaler": _minmax,
@@ -248,15 +247,22 @@ _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "Binarizer": _binarizer,
     "KBinsDiscretizer": _bins,
     "PolynomialFeatures": _polynomial,
+    "SplineTransformer": read_splines,
     "SimpleImputer": _imputer,
+    "MissingIndicator": _indicator,
     "OrdinalEncoder": _ordinal,
     "OneHotEncoder": _one_hot,
-    "FunctionTransformer": _function,
+    "TargetEncoder": _target,
+    "FunctionTransformer": read_function,
+    "PCA": read_pca,
+    "IncrementalPCA": read_pca,
+    "TruncatedSVD": read_svd,
     "Pipeline": _pipeline,
     "ColumnTransformer": _column_transformer,
+    "FeatureUnion": _union,
     "Parameters": _parameters,
 }
-_SUPPORTED = [name for name in _READERS if name != "Parameters"]
+_SUPPORTED = ", ".join(name for name in _READERS if name != "Parameters")
 #: Scalers of one column to one column: bound by name, and kept in the order of the features.
 SCALER_NAMES = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 SCALERS = (*SCALER_NAMES, "Parameters")
@@ -270,8 +276,7 @@ def fitted_names(transformer: Any, features: Sequence[str]) -> list[str]:
         BundleError: it needs columns that are not features, or was fitted on another number of columns.
     """
     kind = type(transformer).__name__
-    fitted = getattr(transformer, "feature_names_in_", None)
-    names = list(features) if fitted is None else [str(name) for name in fitted]
+    names = names_of(transformer) or list(features)
     unknown = [name for name in names if name not in {*features, *dropped(transformer)}]
     if unknown:
         others = f" (as are {counted(len(unknown) - 1, 'other column')})" if len(unknown) > 1 else ""
@@ -304,7 +309,7 @@ def fitted_in_float32(transformer: Any) -> bool:
 
 def transform(transformer: Any, frame: Any) -> np.ndarray:
     """A transformer's own output for raw rows, float64 `[rows, columns]`, for golden rows."""
-    given = frame if hasattr(transformer, "feature_names_in_") else _matrix(frame)
+    given = frame if names_of(transformer) is not None else _matrix(frame)
     try:
         made = transformer.transform(given)
     except Exception as error:  # whatever the user's own objects raise

@@ -26,9 +26,11 @@ def names_of(transformer: Any) -> list[str] | None:
     names = (
         transformer.columns if isinstance(transformer, Parameters) else getattr(transformer, "feature_names_in_", None)
     )
-    if names is None and _is_pipeline(transformer):
-        return names_of(transformer.steps[0][1])
-    return None if names is None else [str(name) for name in names]
+    if names is None:  # a Pipeline or FeatureUnion asks its first transformer only, which may be a word
+        inner = [one for _, one in _nested(transformer) if one is not None and not isinstance(one, str)]
+        named = [names_of(one) for one in (inner if _is_union(transformer) else inner[:1])]
+        return next((found for found in named if found is not None), None)
+    return [str(name) for name in names]
 
 
 def narrowed(transformer: Any, names: Sequence[str]) -> Any | None:
@@ -72,6 +74,16 @@ def _copy(transformer: Any, columns: list[int], width: int) -> Any | None:
 
 def _is_pipeline(transformer: Any) -> bool:
     return type(transformer).__name__ == "Pipeline" and bool(transformer.steps)
+
+
+def _is_union(transformer: Any) -> bool:
+    return type(transformer).__name__ == "FeatureUnion"
+
+
+def _nested(transformer: Any) -> list[tuple[str, Any]]:
+    if _is_pipeline(transformer):
+        return list(transformer.steps)
+    return list(transformer.transformer_list) if _is_union(transformer) else []
 
 
 def _keeps_columns(imputer: Any) -> bool:

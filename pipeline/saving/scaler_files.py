@@ -84,6 +84,8 @@ def word_columns(fitted: Any, names: Sequence[Any]) -> set[str]:
         return {name for one, columns in chosen for name in word_columns(one, columns)}
     if hasattr(fitted, "steps"):  # a pipeline: steps before an encoder keep columns separate
         return {name for _, one in fitted.steps for name in word_columns(one, names)}
+    if hasattr(fitted, "transformer_list"):
+        return {name for _, one in fitted.transformer_list for name in word_columns(one, names)}
     categories = getattr(fitted, "categories_", [])
     return {n for n, known in zip(names, categories, strict=False) if any(isinstance(word, str) for word in known)}
 

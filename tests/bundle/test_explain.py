@@ -12,7 +12,7 @@ from scoreline.schemas.bundle import BundleManifest
 from scoreline.schemas.heads import BinaryHead, GenerationHead, MulticlassHead, RegressionHead
 from scoreline.schemas.inputs import Feature, ImageInput, SequenceInput, TableInput
 from scoreline.schemas.members import OnnxMember
-from scoreline.schemas.steps import NormalizeStep, PolynomialStep
+from scoreline.schemas.steps import LinearStep, NormalizeStep, PolynomialStep
 
 from bundle_manifests import manifest_of
 
@@ -93,6 +93,11 @@ PAIRS = PolynomialStep(features=["a", "b"], outputs=["ab"], powers=[[1, 1]])
         (
             manifest_of(RegressionHead(), steps=[NormalizeStep(features=["a", "b"], outputs=["c", "d"], norm="l2")]),
             "--explain cannot separate features after step 'normalize', which combines several into one number; leave"
+            " it out",
+        ),
+        (
+            manifest_of(RegressionHead(), steps=[LinearStep(features=["a", "b"], outputs=["c"], matrix=[[1.0, 2.0]])]),
+            "--explain cannot separate features after step 'linear', which combines several into one number; leave"
             " it out",
         ),
     ],

@@ -68,10 +68,10 @@ def test_scalers_that_cannot_be_bound_are_refused(scaler: Any, message: str) -> 
 
 def test_an_unsupported_transformer_is_refused_with_a_list_of_supported_ones() -> None:
     """Inside a pipeline as well."""
-    from sklearn.decomposition import PCA
+    from sklearn.decomposition import FactorAnalysis
 
-    pipeline = make_pipeline(StandardScaler(), PCA(1)).fit(np.eye(2))
-    with pytest.raises(BundleError, match=r"PCA cannot be saved; supported are StandardScaler.*ColumnTransformer"):
+    pipeline = make_pipeline(StandardScaler(), FactorAnalysis(1)).fit(np.eye(2))
+    with pytest.raises(BundleError, match=r"FactorAnalysis cannot be saved; supported are Standard.*ColumnTransformer"):
         bind(pipeline, ["a", "b"], text=[], vocabularies={})
 
 

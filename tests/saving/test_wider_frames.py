@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import (
     MaxAbsScaler,
     MinMaxScaler,
@@ -84,6 +85,8 @@ def with_indicator() -> Any:
 DEPENDENT: dict[str, Any] = {
     "norm": lambda: Normalizer().fit(WIDE),
     "products": lambda: PolynomialFeatures(2).fit(WIDE),
+    "projection": lambda: PCA(2).fit(WIDE),
+    "union": lambda: make_union(StandardScaler(), MinMaxScaler()).fit(WIDE),
     "indicator": with_indicator,
     "quantiles": lambda: QuantileTransformer(n_quantiles=10).fit(WIDE),
     "pipeline": lambda: make_pipeline(StandardScaler(), PolynomialFeatures(2)).fit(WIDE),
