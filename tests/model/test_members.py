@@ -147,8 +147,8 @@ class TestMemory:
         assert [len(call) for call in model.calls] == [2, 2, 2]
 
     def test_seconds_are_summed_over_passes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Those of cutting rows into passes, the end included, of the model, and of joining the results, by a clock that
-        ticks whenever it is read; a caller may add up blocks. Tables are not padded."""
+        """Those of cutting rows into passes, the end included, of the model, and of joining the results, by a clock
+        that ticks whenever it is read; a caller may add up blocks. Tables are not padded."""
         ticks = count()
         monkeypatch.setattr(devices, "perf_counter", lambda: next(ticks))
         clock, members = devices.HostClock(), moody(Moody(), pass_rows=2)
