@@ -78,10 +78,14 @@ def scores(bundle: Path, frame: pd.DataFrame) -> np.ndarray:
 @pytest.mark.parametrize(
     ("how", "file"),
     [
-        ("torch.save", "whole.pth"), ("torch.save", "whole.bin"), ("old torch.save", "whole.pt"),
-        ("pickle", "whole.pkl"), ("pickle", "whole.pt"), ("joblib", "whole.pkl"),
+        ("torch.save", "whole.pth"),
+        ("pickle", "whole.pkl"),
+        pytest.param("torch.save", "whole.bin", marks=pytest.mark.long),
+        pytest.param("old torch.save", "whole.pt", marks=pytest.mark.long),
+        pytest.param("pickle", "whole.pt", marks=pytest.mark.long),
+        pytest.param("joblib", "whole.pkl", marks=pytest.mark.long),
     ],
-)  # fmt: skip
+)
 def test_a_whole_module(
     how: str, file: str, files: Path, inner: nn.Module, scaler: StandardScaler, scoreline: Command
 ) -> None:
@@ -120,7 +124,7 @@ def test_a_module_of_a_notebook(files: Path, scoreline: Command) -> None:
     assert "needs the class 'Net' of the script or notebook that saved it; save the weights instead" in refused.message
 
 
-@pytest.mark.parametrize("how", ["joblib", "torch.save"])
+@pytest.mark.parametrize("how", [pytest.param("joblib", marks=pytest.mark.long), "torch.save"])
 def test_a_pipeline_with_a_net(how: str, files: Path, inner: nn.Module, scoreline: Command) -> None:
     """Its transformers are the scaler, and text in them is read as text, also if it is digits."""
     frame = FRAME.assign(c=RNG.choice(["1", "2"], 40))[["a", "c"]]
