@@ -54,6 +54,7 @@ bench: $(READY)  ## every stage, then a comparison with other tools (ROWS=400000
 models: $(READY)  ## save, score and compare models of public libraries (ONLY=timm,rtdl); installs the models extra
 	$(BIN)/python -c 'import skl2onnx, timm, transformers' 2>/dev/null || $(BIN)/python -m pip install --quiet \
 	  --constraint requirements.lock --editable '.[models]'
+	$(BIN)/python -m pip install --quiet --no-deps 'pytorch-tabular>=1.2'  # requires pandas < 3, and runs with 3
 	$(BIN)/python -c 'import lightgbm, skl2onnx, skorch, xgboost'  # else their tests are skipped
 	$(BIN)/python -m pytest -q tests/saving/test_nets.py tests/saving/test_onnx_trees.py
 	$(BIN)/python benchmarks/models.py $(if $(ONLY),--only $(ONLY),--write)

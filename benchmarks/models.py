@@ -140,6 +140,17 @@ def texts(model: nn.Module, words: int) -> Case:
     return Case(model=model, sample=pa.table({"text": lists}), own=own, spec={"inputs": {"input_ids": spec}})
 
 
+class Adapted(nn.Module):
+    """A model of a table, from one that takes or returns something else. `call` calls it."""
+
+    def __init__(self, inner: nn.Module, call: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner, self.call = inner, call
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(self.inner, x)
+
+
 class Forecaster(nn.Module):
     """The recurrent network of every tutorial: zeros as the first state, the last step into a Linear."""
 
@@ -210,19 +221,14 @@ def tabm() -> Iterator[tuple[str, Callable[[], Case]]]:
     """The models of tabm; the mean over its ensemble is part of the model."""
     import tabm as library
 
-    class Mean(nn.Module):
-        def __init__(self, inner: nn.Module) -> None:
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.inner(x).mean(dim=1)  # type: ignore[no-any-return]
+    def mean(inner: nn.Module) -> nn.Module:
+        return Adapted(inner, lambda model, x: model(x).mean(dim=1))
 
     for arch in ("tabm", "tabm-mini"):
         yield (
             arch,
             lambda arch=arch: table(
-                Mean(
+                mean(
                     library.TabM(
                         n_num_features=8, d_out=5, n_blocks=2, d_block=16, dropout=0.1, k=4, arch_type=arch,
                         start_scaling_init="random-signs",
@@ -272,17 +278,12 @@ def torch_frame() -> Iterator[tuple[str, Callable[[], Case]]]:
     given = {"channels": 16, "out_channels": 5, "num_layers": 2, "col_stats": statistics}
     given["col_names_dict"] = {stype.numerical: names}
 
-    class Wrapped(nn.Module):
-        def __init__(self, inner: nn.Module) -> None:
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, x: Tensor) -> Tensor:
-            made = self.inner(TensorFrame({stype.numerical: x}, {stype.numerical: names}))
-            return made.mean(dim=1) if made.dim() == 3 else made  # type: ignore[no-any-return]  # Trompt: of each layer
+    def called(inner: nn.Module, x: Tensor) -> Tensor:
+        made = inner(TensorFrame({stype.numerical: x}, {stype.numerical: names}))
+        return made.mean(dim=1) if made.dim() == 3 else made  # type: ignore[no-any-return]  # Trompt: of each layer
 
     for name, more in (("FTTransformer", {}), ("ResNet", {}), ("MLP", {}), ("Trompt", {"num_prompts": 4})):
-        yield name, lambda name=name, more=more: table(Wrapped(getattr(models, name)(**given, **more)))
+        yield name, lambda name=name, more=more: table(Adapted(getattr(models, name)(**given, **more), called))
 
 
 def pytorch_tabular() -> Iterator[tuple[str, Callable[[], Case]]]:
@@ -290,14 +291,9 @@ def pytorch_tabular() -> Iterator[tuple[str, Callable[[], Case]]]:
     from pytorch_tabular import TabularModel, models
     from pytorch_tabular.config import DataConfig, OptimizerConfig, TrainerConfig
 
-    class Wrapped(nn.Module):
-        def __init__(self, inner: nn.Module) -> None:
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, x: Tensor) -> Tensor:
-            none = x.new_zeros(x.shape[0], 0).long()
-            return self.inner({"continuous": x, "categorical": none})["logits"]  # type: ignore[no-any-return]
+    def called(inner: nn.Module, x: Tensor) -> Tensor:
+        none = x.new_zeros(x.shape[0], 0).long()
+        return inner({"continuous": x, "categorical": none})["logits"]  # type: ignore[no-any-return]
 
     def made(config: str) -> Case:
         frame = numbers().assign(y=np.arange(40) % 5)
@@ -307,7 +303,7 @@ def pytorch_tabular() -> Iterator[tuple[str, Callable[[], Case]]]:
             data_config=data, model_config=getattr(models, config)(task="classification"),
             optimizer_config=OptimizerConfig(), trainer_config=trainer, verbose=False,
         )  # fmt: skip
-        return table(Wrapped(model.prepare_model(model.prepare_dataloader(frame))))
+        return table(Adapted(model.prepare_model(model.prepare_dataloader(frame)), called))
 
     for name in ("CategoryEmbedding", "FTTransformer", "AutoInt", "GANDALF", "GatedAdditiveTreeEnsemble"):
         yield name, lambda name=name: made(f"{name}ModelConfig" if name == "CategoryEmbedding" else f"{name}Config")

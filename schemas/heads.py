@@ -12,6 +12,8 @@ from .steps import AnyStep, Name, OrdinalStep
 
 #: The argument for the tokens generated so far, if a model takes one dict.
 GENERATED = "generated"
+#: What models of Hugging Face's transformers call their scores, among other outputs: the default of a dict.
+LOGITS = "logits"
 
 Label = bool | int | float | str
 _LABEL_TYPES = {bool: "booleans", int: "integers", float: "floats", str: "text"}

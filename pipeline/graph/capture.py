@@ -8,7 +8,7 @@ and objects of other libraries. Independent of files.
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -46,17 +46,19 @@ def capture(model: nn.Module, examples: Sequence[Example]) -> Captured:
     Raises:
         BundleError: the module does something that a graph cannot express; names the line.
     """
-    example = next((one for one in examples if _accepts(model, one)), None)
+    accepted = next((at for at, one in enumerate(examples) if _accepts(model, one)), None)
     problem: BundleError | None = None
     try:
         graph, tensors = trace(_skeleton(model), 1 if examples[0].as_dict else len(examples[0].arguments))
         traced = Captured(graph=graph, tensors=tensors)
-        if example is None or _difference(model, build(graph, tensors), example, SIZES[-1:]) is None:
+        if accepted is None or _difference(model, build(graph, tensors), examples[accepted], SIZES[-1:]) is None:
             return traced
     except BundleError as error:
         problem = error
     try:
-        return _exported(model, examples, example)
+        if accepted is None:
+            raise NotExportedError("it accepts none of the examples")
+        return replace(_exported(model, examples[accepted]), example=accepted)
     except (BundleError, NotExportedError) as error:
         if problem is None:
             return traced  # the golden rows show in what it differs
@@ -69,12 +71,10 @@ def _skeleton(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, shared)
 
 
-def _exported(model: nn.Module, examples: Sequence[Example], example: Example | None) -> Captured:
+def _exported(model: nn.Module, example: Example) -> Captured:
     """Export the module with an example that it accepts."""
     from .export import export  # imports torch's compiler, which takes two seconds
 
-    if example is None:
-        raise NotExportedError("it accepts none of the examples")
     graph, tensors = export(model, example)
     sizes = _difference(model, build(graph, tensors), example, SIZES)
     if sizes is not None:
@@ -82,8 +82,7 @@ def _exported(model: nn.Module, examples: Sequence[Example], example: Example | 
             f"{type(model).__name__} cannot be kept as data: what torch.export records is not what it does for"
             f" {sizes}; decide by values (torch.where), not by sizes"
         )
-    index = next(at for at, one in enumerate(examples) if one is example)
-    return Captured(graph=graph, tensors=tensors, example=index)
+    return Captured(graph=graph, tensors=tensors)
 
 
 def _difference(

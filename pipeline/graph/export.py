@@ -41,8 +41,8 @@ _CHECKS = ("_assert_async", "_assert_scalar", "_assert_tensor_metadata", "sym_co
 _SAME = ("aten.alias.default", "aten.detach.default", "aten.lift_fresh_copy.default", "aten.detach_.default")
 #: Operators that only differ from the second in how their result is laid out in memory.
 _LAID_OUT = {"aten.view.default": "aten.reshape.default", "aten._unsafe_view.default": "aten.reshape.default"}
-#: Operators that make a tensor from sizes alone.
-_CREATORS = ("arange", "eye", "full", "linspace", "ones", "scalar_tensor", "zeros")
+#: Operators that make a tensor from numbers alone.
+_CREATORS = (*operations.CREATORS, "scalar_tensor")
 #: What torch says of code that looks at values.
 _BY_VALUES = ("ata-dependent", "DataDependent", "dynamic shape operator", "unbacked")
 _RANDOM = ("bernoulli", "dropout", "multinomial", "normal", "rand", "uniform", "exponential")

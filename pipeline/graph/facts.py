@@ -9,6 +9,7 @@ from typing import Any
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.graph import DictArg, Graph, Node, NodeRef, SliceArg, TupleArg
+from ...schemas.heads import LOGITS
 from ..errors import BundleError
 from ..features.kinds import kind_of
 from .operators import short_name
@@ -162,7 +163,7 @@ def last_activation(graph: Graph, output: int | str) -> str | None:
     elif isinstance(value, list) and isinstance(output, int) and output < len(value):
         value = value[output]
     elif isinstance(value, DictArg):
-        value = value.mapping.get(str(output), value.mapping.get("logits") if output == 0 else None)
+        value = value.mapping.get(str(output), value.mapping.get(LOGITS) if output == 0 else None)
     while isinstance(value, NodeRef) and value.node in nodes:
         node = nodes[value.node]
         kind = graph.layers[node.target].type if node.op == "layer" else short_name(node.target)

@@ -106,7 +106,8 @@ def _computes(layer: nn.Module, given: fx.Node, made: fx.Node) -> bool:
         return False
     try:
         with torch.no_grad():
-            found = copy.deepcopy(layer).to("meta")(argument)
+            weights = {id(tensor): tensor.to("meta") for tensor in (*layer.parameters(), *layer.buffers())}
+            found = copy.deepcopy(layer, weights)(argument)
     except Exception:  # whatever a layer raises on an argument that it does not accept
         return False
     return isinstance(found, torch.Tensor) and found.shape == result.shape and found.dtype == result.dtype

@@ -13,9 +13,7 @@ from .recurrent_bounds import RECURRENT, most_numbers_of_recurrent
 from .result_sizes import Kwargs, argument, tensors_of
 
 #: Operators with intermediate results that are larger than what they take and return.
-_WITHIN = {
-    *("bilinear", "cosine_similarity", "einsum", "matmul", "pairwise_distance", "scaled_dot_product_attention"),
-}
+_WITHIN = ("bilinear", "cosine_similarity", "einsum", "matmul", "pairwise_distance", "scaled_dot_product_attention")
 #: Recurrent operators of a single step.
 _CELLS = ("gru_cell", "lstm_cell", "rnn_relu_cell", "rnn_tanh_cell")
 #: Of integers and float64 they copy the input once for each number of a kernel.

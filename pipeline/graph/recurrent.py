@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules import rnn
 
+from .recurrent_bounds import RECURRENT
+
 _ARGUMENTS = "bool has_biases, int num_layers, float dropout, bool train, bool bidirectional, bool batch_first"
 _LIBRARY: Any = torch.library.Library("scoreline", "FRAGMENT")  # type: ignore[no-untyped-call]
 #: The operators that stand in for others, with the names of those.
@@ -58,7 +60,7 @@ def _replaced(name: str, function: Any) -> Any:
     return call
 
 
-for _name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+for _name in RECURRENT:
     _define(_name, of_lists=_name == "lstm")
 
 
@@ -68,7 +70,7 @@ def whole_recurrent_layers() -> Iterator[None]:
     module: Any = rnn
     before = module._VF
     functions = _Functions(before)
-    for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+    for name in RECURRENT:
         setattr(functions, name, _replaced(name, getattr(before, name)))
     module._VF = functions
     try:

@@ -13,9 +13,7 @@ from .result_sizes import Kwargs, tensors_of
 #: The weights of a recurrent operator have this many rows for each number of its state.
 _GATES = {"lstm": 4, "gru": 3, "rnn_relu": 1, "rnn_tanh": 1}
 RECURRENT = tuple(_GATES)
-_NAMES = (
-    *("input", "hx", "params", "has_biases", "num_layers", "dropout", "train", "bidirectional", "batch_first"),
-)  # fmt: skip
+_NAMES = ["input", "hx", "params", "has_biases", "num_layers", "dropout", "train", "bidirectional", "batch_first"]
 
 
 def most_numbers_of_recurrent(name: str, args: Sequence[Any], kwargs: Kwargs) -> int:

@@ -6,13 +6,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ...schemas.heads import AnyHead
+from ...schemas.heads import LOGITS, AnyHead
 from ..errors import BundleError, dtype_text, shape_text
 from ..tasks.named_errors import named_errors
 from ..tasks.tasks import task_of
 
-#: What models of Hugging Face's transformers call their scores, among other outputs.
-LOGITS = "logits"
 Call = Literal["arguments", "dict"]
 
 

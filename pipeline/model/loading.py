@@ -215,9 +215,7 @@ def label_columns(labels: Sequence[Label], keys: Sequence[int | str]) -> list[in
     """The index of the key of each label; None if they do not match. Keys 0, 1, 2 … are positions, unless the labels
     are numbers."""
     by_text = {str(key): index for index, key in enumerate(keys)}
-    texts = [
-        str(int(label)) if isinstance(label, bool | float) and label == int(label) else str(label) for label in labels
-    ]
+    texts = [label_text(label) for label in labels]
     if len(texts) == len(by_text) and set(texts) == set(by_text):
         return [by_text[text] for text in texts]
     named = all(isinstance(label, str) and not label.lstrip("-").isdigit() for label in labels)

@@ -17,7 +17,7 @@ _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.s
 def frozen_copy(model: Any) -> nn.Module:
     """A copy in eval mode on the CPU, which capturing and scoring a sample may change.
 
-    Wrappers (torch.compile, DataParallel, AveragedModel, a fitted skorch net) are removed. Weights that are computed
+    Wrappers (torch.compile, DataParallel, AveragedModel) are removed. Weights that are computed
     for every pass, by weight_norm and other parametrizations, are replaced by their value.
 
     Raises:
@@ -55,8 +55,6 @@ def unwrapped(model: Any) -> Any:
             model = model._orig_mod
         elif isinstance(model, _WRAPPERS):
             model = model.module
-        elif not isinstance(model, nn.Module) and isinstance(getattr(model, "module_", None), nn.Module):
-            model = model.module_
         else:
             return model
 

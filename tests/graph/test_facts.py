@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from scoreline.pipeline.graph.export import export
 from scoreline.pipeline.graph.facts import indices_of, last_activation, overwrites
 from scoreline.pipeline.graph.trace import trace
 from scoreline.schemas.graph import Graph
 from torch import Tensor, nn
+
+from captured import rows_of
 
 
 class Selecting(nn.Module):
@@ -105,3 +108,35 @@ def test_each_output_has_its_own_last_activation() -> None:
 def test_a_model_that_may_overwrite_its_inputs_is_found(model: nn.Module, writes: bool) -> None:
     """By its layers that work in place."""
     assert overwrites(graph_of(model)) == writes
+
+
+class Exported(nn.Module):
+    """Columns that are looked up and an activation, as ATen operators."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.small, self.wide, self.out = nn.Embedding(5, 2), nn.Embedding(9, 2), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor | None]:
+        ends = self.wide(x[:, 2:4].to(torch.int64)).sum(dim=1)
+        h = torch.cat([self.small(x[:, 1].long()), ends], dim=1)
+        return {"loss": None, "logits": torch.softmax(self.out(h), dim=-1).squeeze(-1)}
+
+
+def test_an_exported_graph_has_the_same_facts() -> None:
+    """The limits of selected columns, through casts and slices; `logits` is the default output of a dict."""
+    graph, _ = export(Exported().eval(), rows_of("x", torch.zeros(3, 4)))
+    found = indices_of(graph, "arguments", 0, "x", 4)
+    assert found.limits == {1: 5, 2: 9, 3: 9}
+    assert not found.uncast
+    assert last_activation(graph, 0) == last_activation(graph, "logits") == "Softmax"
+    assert last_activation(graph, "loss") is None
+    assert not overwrites(graph)
+
+
+def test_an_exported_embedding_without_a_cast_needs_int64() -> None:
+    """As a traced one does."""
+    graph, _ = export(nn.Sequential(nn.Embedding(5, 2)).eval(), rows_of("x", torch.zeros(3, 4, dtype=torch.int64)))
+    found = indices_of(graph, "arguments", 0, "input", 4)
+    assert found.limits == dict.fromkeys(range(4), 5)
+    assert found.uncast

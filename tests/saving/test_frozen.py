@@ -1,6 +1,5 @@
 """A module without what surrounds it in training: wrappers, computed weights, tensors of the last pass."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,10 +24,9 @@ def network() -> nn.Sequential:
         nn.DataParallel,
         AveragedModel,
         torch.compile,
-        lambda model: SimpleNamespace(module_=model),
         lambda model: torch.compile(nn.DataParallel(model)),
     ],
-    ids=["DataParallel", "AveragedModel", "compiled", "skorch", "several"],
+    ids=["DataParallel", "AveragedModel", "compiled", "several"],
 )
 def test_wrappers_are_removed(wrap: Any) -> None:
     """The parameters have the names of the module inside."""
