@@ -62,7 +62,15 @@ def capture(model: nn.Module, examples: Sequence[Example]) -> Captured:
     except (BundleError, NotExportedError) as error:
         if problem is None:
             return traced  # the golden rows show in what it differs
-        raise (problem if isinstance(error, NotExportedError) else error) from error
+        if isinstance(error, BundleError):
+            raise
+        if not error.line:
+            raise problem from error
+        # torch.fx stops at the first line that it cannot trace, which may be one that torch.export takes
+        raise BundleError(
+            f"{type(model).__name__} cannot be kept as data: torch.export stops{error.line} ({error}); write it with"
+            " the usual torch operations"
+        ) from error
 
 
 def _skeleton(model: nn.Module) -> nn.Module:

@@ -9,6 +9,7 @@ Independent of files.
 
 import io
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +44,9 @@ _SAME = ("aten.alias.default", "aten.detach.default", "aten.lift_fresh_copy.defa
 _LAID_OUT = {"aten.view.default": "aten.reshape.default", "aten._unsafe_view.default": "aten.reshape.default"}
 #: Operators that make a tensor from numbers alone.
 _CREATORS = (*operations.CREATORS, "scalar_tensor")
+#: What torch says of sizes for which an `if` has gone one way, and of code that it does not capture.
+_LIMIT = re.compile(r"^ *(\w+) = Dim\('\w+', (?:min=\d+, )?max=(\d+)\)", re.MULTILINE)
+_EXPLANATION = re.compile(r"^ *Explanation: (.+)$", re.MULTILINE)
 #: What torch says of code that looks at values.
 _BY_VALUES = ("ata-dependent", "DataDependent", "dynamic shape operator", "unbacked")
 _RANDOM = ("bernoulli", "dropout", "multinomial", "normal", "rand", "uniform", "exponential")
@@ -106,16 +110,19 @@ def _described(model: nn.Module, problem: Exception) -> Exception:
     text = str(problem)
     line = line_text(user_line(text))
     if "Constraints violated" in text or ("specialized" in text and "dynamic" in text):
+        limit = _LIMIT.search(text)
+        found = f" ({limit[1]}: at most {int(limit[2]):,})" if limit is not None else ""
         return BundleError(
             f"{type(model).__name__} cannot be kept as data: it accepts only some numbers of rows or steps, or decides"
-            f" by them{line}; take sizes from the input, as in x.shape[0]"
+            f" by them{found}{line}; take sizes from the input, as in x.shape[0]"
         )
     if any(words in text for words in _BY_VALUES):
         return BundleError(
             f"{type(model).__name__} cannot be kept as data: an `if`, loop or size depends on values{line}; use"
             " torch.where or a mask, or decide by a flag"
         )
-    return NotExportedError(one_line(problem))
+    reason = _EXPLANATION.search(text)
+    return NotExportedError(one_line(reason[1] if reason is not None else problem).rstrip("."), line)
 
 
 @contextmanager
@@ -286,6 +293,8 @@ def _node(node: fx.Node, device: str) -> Node:
     """An operator, with the device of the inputs where it makes a tensor."""
     name = _full_name(node.target)
     args, kwargs = list(node.args), dict(node.kwargs)
+    if node.op == "get_attr":  # a function that is passed to torch.cond or its like
+        raise refusal(node, f"calls torch.{next(iter(node.users)).target}", "use torch.where for both cases")
     if free_unbacked_symbols(node.meta.get("val")):
         raise refusal(node, f"makes a result whose size depends on values ({name})", "use torch.where or a mask")
     if name in operators():

@@ -21,7 +21,16 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 class NotExportedError(Exception):
-    """torch.export does not capture the module; says why."""
+    """torch.export does not capture the module.
+
+    Args:
+        reason: why, in torch's words.
+        line: the user's line as `line_text` writes it; empty if torch names none.
+    """
+
+    def __init__(self, reason: str, line: str = "") -> None:
+        super().__init__(reason)
+        self.line = line
 
 
 def safe_paths(targets: Iterable[str]) -> dict[str, str]:
