@@ -35,11 +35,12 @@ def evaluate(
     """Evaluate the predictions of a finished run against the true labels.
 
     For classes: accuracy, log loss, AUC, Brier score, F1 of each label, the confusion matrix. For regression: MAE,
-    RMSE, R²; for quantiles, pinball loss and coverage. The numbers equal scikit-learn's on the same rows. Rows without
-    a label (null, NaN, or an empty text that is not a label of the bundle) are counted and skipped; any other value
-    that is not a label is refused. Keys are compared exactly: text does not join with numbers, nor a naive time with a
-    zoned one; the cells of a CSV are read in the type of the output's key. --label and --on can also be keys in OUT's
-    path (y=1/).
+    RMSE, R²; for quantiles, pinball loss and coverage. Where a regression flags rows above a threshold, the labels are
+    yes or no (1, 0), and the measures those of two classes. The numbers equal scikit-learn's on the same rows. Rows
+    without a label (null, NaN, or an empty text that is not a label of the bundle) are counted and skipped; any other
+    value that is not a label is refused. Keys are compared exactly: text does not join with numbers, nor a naive time
+    with a zoned one; the cells of a CSV are read in the type of the output's key. --label and --on can also be keys in
+    OUT's path (y=1/).
 
     \b
     Examples:
@@ -90,7 +91,7 @@ def _plain(found: "Evaluation") -> dict[str, Any]:
         "head": found.head.name, "task": found.head.task, "rows": found.rows, "without_label": found.unlabelled,
     }  # fmt: skip
     if found.classes is not None:
-        plain |= classes(found.classes, [str(label) for label in found.head.labels])
+        plain |= classes(found.classes, found.names)
     if found.labels:
         plain["exact_match"] = found.exact_rows / max(1, found.rows)
         plain["labels"] = {name: classes(metrics, ["no", "yes"]) for name, metrics in found.labels.items()}
@@ -113,7 +114,7 @@ def _shown(found: "Evaluation") -> str:
     skipped = f", {found.unlabelled:,} without a label skipped" if found.unlabelled else ""
     lines = [f"{found.head.task}: {counted(found.rows, found.unit)}{skipped}", ""]
     if found.classes is not None:
-        lines += _class_tables(found.classes, [_readable(str(label)) for label in found.head.labels])
+        lines += _class_tables(found.classes, [_readable(name) for name in found.names])
     if found.labels:
         lines += [
             f"all labels right in {found.exact_rows / max(1, found.rows):.4f} of the rows",
@@ -159,14 +160,13 @@ def _class_tables(metrics: "ClassMetrics", labels: list[str]) -> list[str]:
 
     aucs = metrics.aucs()
     rows = [["accuracy", f"{metrics.accuracy:.4f}"], ["F1, mean of all labels", f"{macro(metrics.f1):.4f}"]]
-    if aucs and metrics.log_loss is not None and metrics.brier is not None:
+    if aucs:
         bound = max(auc.bound for auc in aucs)
         within = f" (within {bound:.1g})" if bound else ""
-        rows += [
-            ["AUC" if len(aucs) == 1 else "AUC, one against the rest", f"{macro([a.value for a in aucs]):.4f}{within}"],
-            ["log loss", f"{metrics.log_loss:.4f}"],
-            ["Brier score", f"{metrics.brier:.4f}"],
-        ]
+        name = "AUC" if len(aucs) == 1 else "AUC, one against the rest"
+        rows.append([name, f"{macro([auc.value for auc in aucs]):.4f}{within}"])
+    if metrics.log_loss is not None and metrics.brier is not None:
+        rows += [["log loss", f"{metrics.log_loss:.4f}"], ["Brier score", f"{metrics.brier:.4f}"]]
     lines = [table(["measure", "value"], rows), ""]
     counts = metrics.confusion
     by_auc = ["", f"{aucs[0].value:.4f}"] if len(aucs) == 1 else [f"{auc.value:.4f}" for auc in aucs]

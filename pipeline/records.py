@@ -219,13 +219,29 @@ class FeatureBatch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RowCounts:
+    """How many scored rows are special. `out_of_bounds`: outside the bounds that the bundle declares;
+    `above_threshold`: flagged by a regression with a threshold."""
+
+    out_of_bounds: int = 0
+    above_threshold: int = 0
+
+    def __add__(self, other: RowCounts) -> RowCounts:
+        """The sums."""
+        return RowCounts(
+            out_of_bounds=self.out_of_bounds + other.out_of_bounds,
+            above_threshold=self.above_threshold + other.above_threshold,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredBatch:
     """`rows`: keys and predictions, in input order. `rejects`: keys, features as read, and as the last column the
     struct `reject` {source, row_number, stage, column, reason}. Together they contain every row that was read.
-    `out_of_bounds`: how many of `rows` are outside the bounds that the bundle declares. `retried`: the model's errors
-    for blocks that failed as a whole and were scored in smaller blocks."""
+    `counts`: of `rows`. `retried`: the model's errors for blocks that failed as a whole and were scored in smaller
+    blocks."""
 
     rows: pa.RecordBatch
     rejects: pa.RecordBatch
-    out_of_bounds: int = 0
+    counts: RowCounts = field(default_factory=RowCounts)
     retried: tuple[str, ...] = ()

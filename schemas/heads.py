@@ -179,25 +179,35 @@ class RegressionHead(Head):
     """`[rows]` or `[rows, targets]`; `targets` are their names if there are several.
 
     With `quantiles`, `[rows, quantiles × targets]`: the targets of the first quantile, then those of the second. With
-    `spread`, `[rows, 2 × targets]`: the means, then their `spread`.
+    `horizons`, the names of the time steps of a forecast, `[rows, horizons, quantiles × targets]`, or the same numbers
+    as `[rows, horizons × quantiles × targets]`. With `spread`, `[rows, 2 × targets]`: the means, then their `spread`.
+
+    With a `threshold`, rows whose prediction is above it are flagged: the scores of anomalies, for example.
     """
 
     task: Literal["regression"] = "regression"
     targets: list[Name] = []
+    horizons: list[Name] = []
     rescale: list[Rescale] = []
     quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = []
     spread: Literal["variance", "log_variance", "std"] | None = None
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _targets_are_distinct(self) -> Self:
-        twice = [name for name, times in Counter(self.targets).items() if times > 1]
-        if twice:
-            raise ValueError(f"target {twice[0]!r} appears twice")
+        for what, given in (("target", self.targets), ("horizon", self.horizons)):
+            twice = [name for name, times in Counter(given).items() if times > 1]
+            if twice:
+                raise ValueError(f"{what} {twice[0]!r} appears twice")
         width = max(1, len(self.targets))
         if sorted(set(self.quantiles)) != self.quantiles:
             raise ValueError(f"quantiles {self.quantiles} are not increasing; list each once, in ascending order")
         if self.quantiles and self.spread is not None:
             raise ValueError("a head predicts quantiles or a spread, not both")
+        if self.horizons and self.spread is not None:
+            raise ValueError("a head predicts horizons or a spread, not both")
+        if self.threshold is not None and len(self.names()) > 1:
+            raise ValueError(f"a threshold is for one prediction per row, not {len(self.names())}")
         bent = [step.kind for step in self.rescale if step.kind not in ("standard", "robust", "minmax", "maxabs")]
         if bent and self.spread is not None:
             raise ValueError(f"a spread cannot be rescaled by {bent[0]!r}, which is not linear")
@@ -212,12 +222,15 @@ class RegressionHead(Head):
         return self
 
     def names(self) -> list[str]:
-        """The name of each predicted number, in the order of the output: its target and its quantile, as far as there
-        are several."""
-        names = self.targets or [""]
-        if not self.quantiles:
-            return names
-        return ["_".join(part for part in (name, quantile_name(q)) if part) for q in self.quantiles for name in names]
+        """The name of each predicted number, in the order of the output: its target, horizon and quantile, as far as
+        there are several."""
+        quantiles = [quantile_name(quantile) for quantile in self.quantiles] or [""]
+        return [
+            "_".join(part for part in (target, horizon, quantile) if part)
+            for horizon in self.horizons or [""]
+            for quantile in quantiles
+            for target in self.targets or [""]
+        ]
 
 
 class TaggingHead(LabelledHead):

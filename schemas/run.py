@@ -38,8 +38,9 @@ class Receipt(Schema):
     rows_scored: int
     rows_rejected: int
     rejects: Sha256 | None
-    #: How many of the scored rows are out of the bounds of the bundle.
+    #: How many of the scored rows are out of the bounds of the bundle, and above its threshold.
     out_of_bounds: int = 0
+    above_threshold: int = 0
     made_with: dict[str, str]
     checksum: Sha256 | None = None
 
@@ -79,6 +80,7 @@ class PartRecord(Schema):
     rows_rejected: int
     rejects: str | None = None
     out_of_bounds: int = 0
+    above_threshold: int = 0
 
 
 class PartitionRecord(Schema):
@@ -115,6 +117,10 @@ class HeadRecord(Schema):
     targets: list[str] = []
     #: The quantile of each column, in order.
     quantiles: list[float] = []
+    #: The time steps of a forecast.
+    horizons: list[str] = []
+    #: The number above which a row is flagged.
+    threshold: float | None = None
     columns: list[str]
 
 
@@ -149,6 +155,8 @@ class RunManifest(Schema):
     rows_scored: int
     rows_rejected: int
     rows_out_of_bounds: int = 0
+    #: Rows that a regression with a threshold flags.
+    rows_above_threshold: int = 0
     #: The bundle's heads, in order.
     heads: list[HeadRecord] = []
     wall_s: float

@@ -62,6 +62,9 @@ def stage_table(manifest: RunManifest) -> str:
     if (found := manifest.stages.get("dedupe")) is not None and found.rows:
         rejected += f", {1 - manifest.stages['forward'].rows / found.rows:.1%} of the rows repeated and scored once"
     rejected += f", {manifest.rows_out_of_bounds:,} out of bounds" if manifest.rows_out_of_bounds else ""
+    flagged = manifest.rows_above_threshold
+    if any(head.threshold is not None for head in manifest.heads):
+        rejected += f", {flagged:,} above the threshold ({flagged / max(1, manifest.rows_scored):.2%})"
     rejected += f", {sum(part.rows_in for part in kept):,} kept from earlier runs" if kept else ""
     rate = scored / max(manifest.wall_s, 1e-9)
     return (

@@ -40,7 +40,8 @@ def output_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.F
       `top_1`, `top_1_probability` …
     - multilabel: `prediction_<label>` (bool) each, then `probability_<label>` each, or one list column, or none
     - regression: `prediction` (float64), or `prediction_<target>` each where targets are named; with
-      quantiles `prediction_p10` … instead; with a spread also `prediction_std`
+      horizons or quantiles `prediction_<horizon>_p10` … instead; with a spread also `prediction_std`; with a
+      threshold also `above_threshold` (bool)
     - tagging: `prediction`, a list of labels, and `probability`, a list of float32 with that of the label of each
       step, or `probabilities`, lists with those of all labels, or neither
     - generation: `prediction`, a list of words, `log_probability` (float64, their sum), `score` (the same with the
@@ -68,5 +69,8 @@ def check_options(manifest: BundleManifest, options: ColumnOptions) -> None:
     if doubled:
         raise UsageError(f"two output columns would be named {doubled[0]!r}; leave --top-k out, or use --explain lime")
     if options.thresholds and all(task.threshold_labels is None for task in tasks):
-        raise UsageError(f"--threshold is for binary and multilabel, but the bundle's task is {names}; leave it out")
+        raise UsageError(
+            "--threshold is for binary, multilabel, and a regression that was saved with a threshold, but the bundle's"
+            f" task is {names}; leave it out"
+        )
     with_thresholds(manifest.heads, options)

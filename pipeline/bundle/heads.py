@@ -25,7 +25,8 @@ def with_thresholds(heads: Sequence[AnyHead], options: ColumnOptions) -> list[An
     precedence over an earlier one for all labels.
 
     Raises:
-        UsageError: a threshold names no head or label, is ambiguous, or is set twice.
+        UsageError: a threshold names no head or label, is ambiguous, is set twice, or is not a probability where the
+            head predicts labels.
     """
     made = list(heads)
     if not options.thresholds:
@@ -42,7 +43,10 @@ def with_thresholds(heads: Sequence[AnyHead], options: ColumnOptions) -> list[An
             raise UsageError(f"--threshold gives {what}; pass one")
         seen.add(target)
         for index, label in [targets[target]] if target else [(index, None) for index in range(len(heads))]:
-            made[index] = task_of(made[index]).with_threshold(value, label)
+            task = task_of(made[index])
+            if task.outputs is not None and not 0 <= value <= 1:
+                raise UsageError(f"--threshold {value:g} is not a probability, as {task.name} takes; use 0 to 1")
+            made[index] = task.with_threshold(value, label)
     return made
 
 

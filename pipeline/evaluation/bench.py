@@ -215,7 +215,7 @@ def _train_against_eval(bundle: Bundle, scorer: Scorer, block: FeatureBatch) -> 
         torch.manual_seed(0)
         for one in members.passes.cut(block.inputs):
             quiet, noisy = (
-                head_output(call_model(each, members.arguments(one), call), head.output, one.num_rows)
+                head_output(call_model(each, members.arguments(one), call), head, one.num_rows)
                 for each in (model, training)
             )
             pieces.append((noisy - quiet).abs().reshape(one.num_rows, -1).amax(dim=1))

@@ -16,7 +16,7 @@ from ..outputs.store import SUCCESS, Store
 from ..parquet.file import ParquetSource
 from ..storage.folders import listing_error
 from ..tasks.tasks import TASKS
-from .evaluators import EVALUATORS, Evaluation
+from .evaluators import Evaluation, evaluator_of
 from .joins import Keys
 from .label_file import LabelFile, LabelTable
 
@@ -48,7 +48,7 @@ def evaluate(
     store = Store(output, failed=listing_error)
     manifest = finished(store)
     chosen = _chosen(manifest, head)
-    evaluator = EVALUATORS.get(chosen.task)
+    evaluator = evaluator_of(chosen)
     if chosen.task not in TASKS:
         raise DataError(f"run.json names the task {chosen.task!r}, which is not one of {', '.join(TASKS)}")
     if evaluator is None:

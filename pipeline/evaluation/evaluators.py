@@ -24,10 +24,11 @@ from .metrics import ClassMetrics, QuantileMetrics, RegressionMetrics
 @dataclass(kw_only=True, slots=True)
 class Evaluation:
     """The evaluation of one head. `rows`: the number of units (each a row or a step) with a true label; `unlabelled`:
-    without. `classes`: metrics of a classification; `labels`: of each label of a multilabel head; `targets`,
-    `quantiles`: of a regression, by column."""
+    without. `classes`: metrics of a classification, whose labels are `names`; `labels`: of each label of a multilabel
+    head; `targets`, `quantiles`: of a regression, by column."""
 
     head: HeadRecord
+    names: list[str] = field(default_factory=list)
     unit: str = "row"
     rows: int = 0
     unlabelled: int = 0
@@ -74,7 +75,8 @@ class ClassEvaluator(Evaluator):
 
     def start(self, head: HeadRecord) -> Evaluation:
         """An evaluation with metrics of classes."""
-        return Evaluation(head=head, unit=self.unit, classes=ClassMetrics(len(head.labels)))
+        names = [str(label) for label in head.labels]
+        return Evaluation(head=head, names=names, unit=self.unit, classes=ClassMetrics(len(names)))
 
     def add(self, found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> Known:
         """Add labels, and probabilities if they were written."""
@@ -137,6 +139,34 @@ class MultilabelEvaluator(Evaluator):
         return known
 
 
+class FlagEvaluator(Evaluator):
+    """Whether a number is rightly above a threshold."""
+
+    def truth(
+        self,
+        labels: Sequence[Any],  # noqa: ARG002 - yes or no
+        columns: Sequence[Any],
+        names: Sequence[str],
+    ) -> tuple[Any, Known]:
+        """bool `[rows]`."""
+        matrix, known = binary_truths(columns, names)
+        return matrix[:, 0], known
+
+    def start(self, head: HeadRecord) -> Evaluation:
+        """An evaluation with metrics of yes and no."""
+        return Evaluation(head=head, names=["no", "yes"], classes=ClassMetrics(2))
+
+    def add(self, found: Evaluation, rows: Any, truths: Sequence[pa.Array], names: Sequence[str]) -> Known:
+        """Add flags, and the numbers as scores for the ranking."""
+        assert found.classes is not None, "set by `start`"
+        right, known = self.truth([], truths, names)
+        number, flag = (to_numpy(whole(rows.column(found.head.columns[at]))) for at in (0, -1))
+        truth = right[known].astype(np.int64)
+        found.classes.add(truth, flag[known].astype(np.int64), None)
+        found.classes.rank(truth, number[known])
+        return known
+
+
 class RegressionEvaluator(Evaluator):
     """One number per target, or one per quantile."""
 
@@ -167,10 +197,17 @@ class RegressionEvaluator(Evaluator):
         """Add numbers."""
         right, known = self.truth([], truths, names)
         wanted: dict[str, RegressionMetrics | QuantileMetrics] = {**found.targets, **found.quantiles}
+        steps = max(1, len(found.head.horizons))  # columns: horizons × quantiles × targets; truths: horizons × targets
+        each, targets = len(wanted) // steps, len(right) // steps
         for index, (column, one) in enumerate(wanted.items()):
             values = to_numpy(whole(rows.column(column)))
-            one.add(right[index % len(right)][known], values[known])
+            one.add(right[index // each * targets + index % targets][known], values[known])
         return known
+
+
+def evaluator_of(head: HeadRecord) -> Evaluator | None:
+    """The evaluator of a head; None if its predictions cannot be evaluated."""
+    return FlagEvaluator() if head.threshold is not None else EVALUATORS.get(head.task)
 
 
 EVALUATORS: dict[str, Evaluator] = {

@@ -118,7 +118,7 @@ class ClassMetrics:
         self.confusion: Ints = np.zeros((labels, labels), dtype=np.int64)
         self.rows = 0
         self._log_loss = self._brier = 0.0
-        self._with_probabilities = False
+        self._with_probabilities = self._ranked = False
         self._rankings = [Ranking(EXACT_SCORES // labels) for _ in range(labels if labels > 2 else 1)]
 
     def add(self, truth: Ints, predicted: Ints, probabilities: Singles | None) -> None:
@@ -135,6 +135,12 @@ class ClassMetrics:
         for index, ranking in enumerate(self._rankings):
             label = index if labels > 2 else 1
             ranking.add(probabilities[:, label], truth == label)
+
+    def rank(self, truth: Ints, scores: Floats) -> None:
+        """Add scores `[rows]` that are no probabilities, for the AUC of the second of two labels. They are compared as
+        float32."""
+        self._ranked = True
+        self._rankings[0].add(scores.astype(np.float32), truth == 1)
 
     @property
     def accuracy(self) -> float:
@@ -162,7 +168,7 @@ class ClassMetrics:
 
     def aucs(self) -> list[Auc]:
         """One-vs-rest for each label; for two labels only that of the second."""
-        return [ranking.value() for ranking in self._rankings] if self._with_probabilities else []
+        return [ranking.value() for ranking in self._rankings] if self._with_probabilities or self._ranked else []
 
 
 class RegressionMetrics:

@@ -126,7 +126,7 @@ def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | 
             f"{name}: the number of rows in, {receipt.rows_in:,}, is not the sum of rows scored and rejected"
         )
     recorded = (
-        *(part.receipt, part.split, part.last, part.out_of_bounds),
+        *(part.receipt, part.split, part.last, part.out_of_bounds, part.above_threshold),
         *(part.rows_in, part.rows_scored, part.rows_rejected, part.rejects is not None),
     )
     if recorded != _recorded(receipt) or name != expected_name(receipt):
@@ -149,7 +149,8 @@ def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | 
 
 def _recorded(receipt: Receipt) -> tuple[object, ...]:
     rows = (receipt.rows_in, receipt.rows_scored, receipt.rows_rejected)
-    return (receipt.checksum, receipt.split, receipt.last, receipt.out_of_bounds, *rows, receipt.rejects is not None)
+    counts = (receipt.out_of_bounds, receipt.above_threshold)
+    return (receipt.checksum, receipt.split, receipt.last, *counts, *rows, receipt.rejects is not None)
 
 
 def _verify_rejects(store: Store, name: str, receipt: Receipt, verdict: Verdict) -> set[int] | None:

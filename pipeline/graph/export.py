@@ -121,8 +121,9 @@ def _described(model: nn.Module, problem: Exception) -> Exception:
             f"{type(model).__name__} cannot be kept as data: an `if`, loop or size depends on values{line}; use"
             " torch.where or a mask, or decide by a flag"
         )
-    reason = _EXPLANATION.search(text)
-    return NotExportedError(one_line(reason[1] if reason is not None else problem).rstrip("."), line)
+    explained = _EXPLANATION.search(text)
+    reason = one_line(problem) if explained is None else explained[1]
+    return NotExportedError(reason.rstrip("."), line)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def forward(
 
 def _head_output(raw: Any, head: AnyHead, rows: int) -> Tensor:
     if not task_of(head).per_step:
-        return head_output(raw, head.output, rows)
+        return head_output(raw, head, rows)
     assert not isinstance(head.output, list), "guaranteed by the schema"
     output = select_output(raw, head.output)
     if output.ndim != 3 or output.shape[0] != rows or output.shape[2] != task_of(head).width:
@@ -61,14 +61,17 @@ def call_model(model: nn.Module, inputs: Mapping[str, Tensor], call: Call) -> An
     return model(dict(inputs)) if call == "dict" else model(*inputs.values())
 
 
-def head_output(raw: Any, which: int | str | list[int | str], rows: int) -> Tensor:
-    """The output of a head, `[rows, width]`; several outputs are concatenated."""
-    chosen = [_by_row(select_output(raw, one), rows) for one in (which if isinstance(which, list) else [which])]
+def head_output(raw: Any, head: AnyHead, rows: int) -> Tensor:
+    """The output of a head, `[rows, width]`; several outputs are concatenated, and the steps of a forecast,
+    `[rows, steps, numbers]`, are put side by side."""
+    most_dims = 3 if task_of(head).horizons else 2
+    which = head.output if isinstance(head.output, list) else [head.output]
+    chosen = [_by_row(select_output(raw, one), rows, most_dims) for one in which]
     return chosen[0] if len(chosen) == 1 else torch.cat(chosen, dim=1)
 
 
-def _by_row(output: Tensor, rows: int) -> Tensor:
-    if output.ndim not in (1, 2) or output.shape[0] != rows:
+def _by_row(output: Tensor, rows: int, most_dims: int) -> Tensor:
+    if not 1 <= output.ndim <= most_dims or output.shape[0] != rows:
         raise BundleError(
             f"the model returns {shape_text(output.shape)} for {rows} rows; it must return one row for each input row"
         )

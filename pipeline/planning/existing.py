@@ -200,6 +200,7 @@ def _kept(
         rows_scored=receipt.rows_scored,
         rows_rejected=receipt.rows_rejected,
         out_of_bounds=receipt.out_of_bounds,
+        above_threshold=receipt.above_threshold,
         rejects=rejects_name(name) if receipt.rejects is not None else None,
     )
 

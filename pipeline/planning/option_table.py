@@ -144,7 +144,8 @@ OPTIONS = (
     Option(
         name="threshold",
         group="Columns",
-        help="Predict labels whose probability is above this; NAME= limits it to one label or head; may be repeated."
+        help="Predict labels whose probability is above this, or flag numbers above it; NAME= limits it to one label or"
+        " head; may be repeated."
         " With several heads, a label is HEAD.LABEL; quote ambiguous names: '\"a.b\"=0.3', 'a.\"b\"=0.3'.",
         metavar="[NAME=]0.3",
         parse=values.threshold,

@@ -2,6 +2,7 @@
 raises ValueError, which names the value, the rule and valid values. Imports neither torch nor click.
 """
 
+import math
 import re
 from datetime import date
 from fractions import Fraction
@@ -94,15 +95,15 @@ def keys(value: Any) -> tuple[str, ...] | None:
 
 
 def threshold(value: Any) -> tuple[str, float]:
-    """A probability, or `NAME=0.3` for a label or a head, whose parts may be quoted. Returns the name, which may be
-    empty, and the probability."""
+    """A number, or `NAME=0.3` for a label or a head, whose parts may be quoted. Returns the name, which may be empty,
+    and the number: a probability for labels."""
     name, mark, number = str(value).rpartition("=")
     try:
         found = float(number)
     except ValueError:
-        found = -1.0
-    if not 0 <= found <= 1 or (mark and not name.strip()):
-        raise ValueError(f"{value!r} is not a probability (0.3), nor one of a label or head (NAME=0.3)")
+        found = math.nan
+    if not math.isfinite(found) or (mark and not name.strip()):
+        raise ValueError(f"{value!r} is not a number (0.3), nor one of a label or head (NAME=0.3)")
     try:
         parse_target(name.strip())
     except UsageError as error:

@@ -207,6 +207,8 @@ class RunEnded(Event):
     rows: int
     rejected: int
     out_of_bounds: int
+    #: Rows that a regression with a threshold flags.
+    above_threshold: int
     seconds: float
     rows_per_s: int
     startup_s: float
@@ -224,6 +226,7 @@ class RunEnded(Event):
             rows=manifest.rows_in,
             rejected=manifest.rows_rejected,
             out_of_bounds=manifest.rows_out_of_bounds,
+            above_threshold=manifest.rows_above_threshold,
             seconds=round(manifest.wall_s, 3),
             rows_per_s=round(manifest.rows_in / max(manifest.wall_s, 1e-9)),
             startup_s=round(manifest.startup_s, 3),

@@ -204,6 +204,7 @@ class Ledger:
             rows_scored=rows_scored,
             rows_rejected=rows_rejected,
             rows_out_of_bounds=sum(part.out_of_bounds for record in records for part in record.parts),
+            rows_above_threshold=sum(part.above_threshold for record in records for part in record.parts),
             heads=self.heads,
             wall_s=wall_s,
             startup_s=self.startup_s,

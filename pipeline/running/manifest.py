@@ -41,6 +41,8 @@ def head_records(manifest: BundleManifest, options: ColumnOptions) -> list[HeadR
                 labels=task.labels,
                 targets=task.targets,
                 quantiles=task.quantiles,
+                horizons=task.horizons,
+                threshold=task.threshold,
                 columns=columns,
             )
         )

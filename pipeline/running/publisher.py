@@ -5,7 +5,7 @@ publish small parts three times as fast as one, as fast as syncing folders once 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from queue import Queue
 from threading import Thread
 from time import perf_counter
@@ -17,7 +17,7 @@ from ..events import Event
 from ..outputs.naming import rejects_name
 from ..outputs.part_file import PartFile, Published
 from ..planning.plan import PlannedPartition
-from ..records import Split
+from ..records import RowCounts, Split
 from ..timing import StageTimes
 from .events import SplitPublished
 from .ledger import Ledger
@@ -35,7 +35,7 @@ class Finished:
     part: PartFile
     planned: PlannedPartition
     split: Split
-    out_of_bounds: int
+    counts: RowCounts
     times: StageTimes
 
 
@@ -131,5 +131,5 @@ def _record(target: str, finished: Finished, published: Published) -> PartRecord
         rows_scored=part.num_rows,
         rows_rejected=part.num_rejects,
         rejects=rejects_name(target) if part.num_rejects else None,
-        out_of_bounds=finished.out_of_bounds,
+        **asdict(finished.counts),
     )

@@ -1,6 +1,8 @@
 """write: the blocks of one flow, in order, into the part file of their split. Independent of how rows are read and
 scored."""
 
+from dataclasses import asdict
+
 from ...schemas.run import Receipt
 from ..errors import PartitionError
 from ..inputs.discover import is_unchanged
@@ -9,7 +11,7 @@ from ..outputs.part_file import PartFile
 from ..outputs.store import Store
 from ..planning.fingerprint import fingerprint
 from ..planning.plan import PlannedPartition
-from ..records import Partition
+from ..records import Partition, RowCounts
 from ..scoring.retries import Retries
 from ..timing import StageTimes
 from .blocks import ReadFailed, Scored, ScoredBlock, SplitEnd
@@ -26,7 +28,7 @@ class Writer:
         self._store, self._ledger, self._publisher = store, ledger, publisher
         self._queue, self._retries = queue, retries
         self._part: PartFile | None = None
-        self._out_of_bounds = 0
+        self._counts = RowCounts()
         self._times = StageTimes()
 
     def write(self, item: Scored, share: float) -> None:
@@ -48,7 +50,7 @@ class Writer:
 
     def _write_block(self, item: ScoredBlock, share: float) -> None:
         rows, rejects = item.scored.rows, item.scored.rejects
-        self._out_of_bounds += item.scored.out_of_bounds
+        self._counts += item.scored.counts
         self._ledger.reject(rejects)
         self._retries.add(
             item.scored.retried, source=item.planned.partition.name, first_row=item.first_row, rows=item.num_rows
@@ -69,11 +71,9 @@ class Writer:
         assert part.num_rows + part.num_rejects == split.num_rows, "a row was lost or duplicated"
         with self._times.blocking_stage("write", share):
             part.finish(self._receipt(end, part))
-        finished = Finished(
-            part=part, planned=end.planned, split=split, out_of_bounds=self._out_of_bounds, times=self._times
-        )
+        finished = Finished(part=part, planned=end.planned, split=split, counts=self._counts, times=self._times)
         self._publisher.submit(finished, share)  # where it raises, the part is discarded with this writer
-        self._part, self._times, self._out_of_bounds = None, StageTimes(), 0
+        self._part, self._times, self._counts = None, StageTimes(), RowCounts()
 
     def _fail(self, planned: PlannedPartition, split: int, error: PartitionError) -> None:
         """Record a failed partition and discard its current split; later ones are not begun, and the run goes on."""
@@ -99,7 +99,7 @@ class Writer:
 
     def _close_split(self) -> None:
         self._ledger.add_times(self._times)
-        self._times, self._out_of_bounds = StageTimes(), 0
+        self._times, self._counts = StageTimes(), RowCounts()
 
     def _receipt(self, end: SplitEnd, part: PartFile) -> Receipt:
         ledger, split = self._ledger, end.split
@@ -113,7 +113,7 @@ class Writer:
             rows_scored=part.num_rows,
             rows_rejected=part.num_rejects,
             rejects=None,
-            out_of_bounds=self._out_of_bounds,
+            **asdict(self._counts),
             made_with=ledger.made_with(),
         )
 

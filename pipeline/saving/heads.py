@@ -94,6 +94,8 @@ def _regression(name: str, task: Regression) -> NamedHead:
         name=name,
         output=task.output,
         targets=targets,
+        horizons=[str(horizon) for horizon in task.horizons],
+        threshold=task.threshold,
         rescale=rescale,
         quantiles=list(task.quantiles),
         spread=task.spread,

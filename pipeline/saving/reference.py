@@ -187,7 +187,7 @@ def _run_model(
                 task = task_of(head)
                 if not isinstance(head.output, list):
                     task.check_shape(select_output(raw, head.output), rows)
-                values = head_output(raw, head.output, rows)
+                values = head_output(raw, head, rows)
                 task.check_shape(values, rows)
             found[head.name] = values.float()
     return found

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from ..records import FeatureBatch, Reject, Sequences
+from ..records import FeatureBatch, Reject, RowCounts, Sequences
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class DecodedBatch:
     columns: tuple[pa.Array, ...]
     kept: np.ndarray | None
     rejects: tuple[Reject, ...]
-    out_of_bounds: int = 0
+    counts: RowCounts = field(default_factory=RowCounts)
 
     @property
     def num_rows(self) -> int:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from ...schemas.heads import RegressionHead, Rescale
+from ..arrays import to_arrow, to_numpy
 from ..errors import BundleError, counted
 from ..options import ColumnOptions
 from ..records import Sequences
 from .probabilities import finite_rows, float_column
-from .task import PREDICTION, STD, HeadColumns, Task, some_numbers, split_members
+from .task import ABOVE_THRESHOLD, PREDICTION, STD, HeadColumns, Task, some_numbers, split_members
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +31,10 @@ class RegressionTask(Task[RegressionHead]):
 
     name = "regression"
     outputs_have_units = True
-    width_hint = "name each target in targets, or declare quantiles or a spread if the model returns them"
+    width_hint = (
+        "name each target in targets and each step of a forecast in horizons, or declare quantiles or a spread if the"
+        " model returns them"
+    )
 
     @property
     def num_targets(self) -> int:
@@ -38,41 +43,76 @@ class RegressionTask(Task[RegressionHead]):
 
     @property
     def width(self) -> int:
-        """quantiles × targets, or 2 × targets with a spread."""
-        return self.num_targets * (2 if self.head.spread is not None else max(1, len(self.head.quantiles)))
+        """horizons × quantiles × targets, or 2 × targets with a spread."""
+        return 2 * self.num_targets if self.head.spread is not None else len(self.head.names())
 
     @property
     def counted_outputs(self) -> str:
-        """The numbers of targets and quantiles, and whether there is a spread."""
+        """The numbers of targets, quantiles and horizons, and whether there is a spread."""
         targets = counted(self.num_targets, "target")
+        if self.head.horizons:
+            targets = f"{counted(len(self.head.horizons), 'horizon')} of {targets}"
         if self.head.quantiles:
             return f"{counted(len(self.head.quantiles), 'quantile')} of {targets}"
         return targets if self.head.spread is None else f"{targets} and a spread"
 
     @property
     def targets(self) -> list[str]:
-        """The names of the targets, if there are several."""
-        return self.head.targets
+        """The names of the targets, at each horizon."""
+        names = self.head.model_copy(update={"quantiles": []}).names()
+        return [] if names == [""] else names
 
     @property
     def quantiles(self) -> list[float]:
         """The quantile of each column."""
-        return [quantile for quantile in self.head.quantiles for _ in range(self.num_targets)]
+        by_horizon = [quantile for quantile in self.head.quantiles for _ in range(self.num_targets)]
+        return by_horizon * max(1, len(self.head.horizons))
+
+    @property
+    def horizons(self) -> list[str]:
+        """The names of the time steps."""
+        return self.head.horizons
+
+    @property
+    def threshold(self) -> float | None:
+        """The number above which a row is flagged."""
+        return self.head.threshold
+
+    @property
+    def threshold_labels(self) -> list[str] | None:
+        """One threshold, of the only prediction, if there is one."""
+        return None if self.head.threshold is None else []
+
+    def with_threshold(self, value: float, index: int | None = None) -> RegressionHead:  # noqa: ARG002 - there is only one
+        """The head with another threshold."""
+        return self.head.model_copy(update={"threshold": value})
+
+    def other_shapes(self, rows: int) -> set[tuple[int, ...]]:
+        """`[rows]` for one number, and `[rows, horizons, quantiles × targets]` for forecasts."""
+        shapes = super().other_shapes(rows)
+        if not self.head.horizons:
+            return shapes
+        steps = len(self.head.horizons)
+        return shapes | {(rows, steps, self.width // steps)}
 
     def describe(self) -> Iterator[str]:
-        """The quantiles, and the kind of spread."""
+        """The quantiles, the kind of spread, and the threshold."""
         if self.head.quantiles:
             yield f"quantiles {some_numbers(self.head.quantiles)}"
         if self.head.spread is not None:
             yield f"with its spread, from the {self.head.spread.replace('_', ' ')}"
+        if self.head.threshold is not None:
+            yield f"flagged above {self.head.threshold:g}"
         yield from super().describe()
 
     def fields(self, options: ColumnOptions, *, std: bool) -> list[pa.Field]:  # noqa: ARG002 - no option applies
-        """`prediction_<target>_<quantile>` for each, then `prediction_std_…` for each."""
+        """`prediction_<target>_<horizon>_<quantile>` for each, then `prediction_std_…` for each, then the flag
+        `above_threshold`."""
         names = [f"{PREDICTION}_{name}" if name else PREDICTION for name in self.head.names()]
         stds = [f"{STD}{name.removeprefix(PREDICTION)}" for name in names]
         both = std or self.head.spread is not None
-        return [pa.field(name, pa.float64()) for name in (*names, *(stds if both else ()))]
+        flag = [] if self.head.threshold is None else [pa.field(ABOVE_THRESHOLD, pa.bool_())]
+        return [*(pa.field(name, pa.float64()) for name in (*names, *(stds if both else ()))), *flag]
 
     def explain_targets(self) -> Iterator[tuple[tuple[str, ...], int | None]]:
         """Each predicted number."""
@@ -98,7 +138,7 @@ class RegressionTask(Task[RegressionHead]):
         kinds = raw.shape[-1] // self.num_targets
         values = raw.double().reshape(*raw.shape[:-1], kinds, self.num_targets)  # [rows, (members,) kinds, targets]
         if head.spread is not None:
-            return _with_spread(head, values, ensemble)
+            return _flagged(head, _with_spread(head, values, ensemble))
         for step in head.rescale:
             values = rescaled(step, values)
         spread = []
@@ -107,15 +147,16 @@ class RegressionTask(Task[RegressionHead]):
             spread = [float_column(std[:, at]) for at in range(std.shape[1])] if ensemble.std else []
             values = values.mean(dim=1)
         columns = values.flatten(1).T.contiguous()
-        return HeadColumns(
+        made = HeadColumns(
             columns=[*(float_column(column) for column in columns), *spread],
             finite=finite_rows(columns),
             out_of_bounds=_out_of_bounds(head, values),
         )
+        return _flagged(head, made)
 
     def expected_columns(self, values: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
         """Numbers `[rows]` or `[rows, columns]`."""
-        names = [name for name in names if not name.startswith(STD)]
+        names = [name for name in names if not name.startswith(STD) and name != ABOVE_THRESHOLD]
         columns = values.reshape(len(values), -1).T
         if len(columns) != len(names):
             raise BundleError(
@@ -161,6 +202,16 @@ def _with_spread(head: RegressionHead, values: Tensor, ensemble: Ensemble | None
         finite=finite_rows(columns),
         out_of_bounds=_out_of_bounds(head, mean[:, None]),
     )
+
+
+def _flagged(head: RegressionHead, made: HeadColumns) -> HeadColumns:
+    """With the flag of each row, where the head has a threshold."""
+    if head.threshold is None:
+        return made
+    import torch  # imported by now; planning does not need it
+
+    above = to_numpy(made.columns[0]) > head.threshold
+    return replace(made, columns=[*made.columns, to_arrow(above)], above_threshold=torch.from_numpy(above))
 
 
 def _out_of_bounds(head: RegressionHead, values: Tensor) -> Tensor | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..options import ColumnOptions
 
 PREDICTION = "prediction"
+ABOVE_THRESHOLD = "above_threshold"
 STD = "prediction_std"
 
 HeadT = TypeVar("HeadT", bound=Head)
@@ -29,11 +30,13 @@ HeadT = TypeVar("HeadT", bound=Head)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadColumns:
     """The decoded output of a head. `finite`: bool `[rows]`, which rows are finite, None if all are. `out_of_bounds`:
-    bool `[rows]`, which rows are outside the declared bounds, None if none are."""
+    bool `[rows]`, which rows are outside the declared bounds, None if none are. `above_threshold`: bool `[rows]`, which
+    rows a regression flags, None if it has no threshold."""
 
     columns: list[pa.Array]
     finite: Tensor | None
     out_of_bounds: Tensor | None = None
+    above_threshold: Tensor | None = None
 
 
 class Task(ABC, Generic[HeadT]):
@@ -90,6 +93,16 @@ class Task(ABC, Generic[HeadT]):
     def num_label_columns(self) -> int:
         """How many of the first columns are predicted labels, one per row."""
         return 0
+
+    @property
+    def horizons(self) -> list[str]:
+        """The names of the time steps of a forecast, if there are any."""
+        return []
+
+    @property
+    def threshold(self) -> float | None:
+        """The number above which a row is flagged; None if rows are not flagged."""
+        return None
 
     def describe(self) -> Iterator[str]:
         """Descriptions for `scoreline check`, in addition to the labels."""
@@ -165,7 +178,7 @@ class Task(ABC, Generic[HeadT]):
         return counted(self.width, "output")
 
     def other_shapes(self, rows: int) -> set[tuple[int, ...]]:
-        """Other allowed shapes of one member's raw output, besides `[rows, width]`."""
+        """Other allowed shapes of one member's raw output, besides `[rows, width]`; flattened, they are the same."""
         return {(rows,)} if self.width == 1 else set()
 
     @abstractmethod

@@ -15,6 +15,7 @@ from .values import (
     Output,
     Outputs,
     Quantiles,
+    Score,
     Spec,
     Spread,
     Targets,
@@ -105,19 +106,25 @@ class Multilabel(Spec):
 @dataclass(frozen=True)
 class Regression(Spec):
     """Numbers for a row. The model returns `[rows]` or `[rows, targets]`; with `quantiles`
-    `[rows, quantiles × targets]` (the targets of the first quantile, then those of the second), with `spread`
+    `[rows, quantiles × targets]` (the targets of the first quantile, then those of the second), with `horizons`
+    `[rows, horizons, quantiles × targets]` or `[rows, horizons × quantiles × targets]`, with `spread`
     `[rows, 2 × targets]`.
 
         Regression(scaler=y_scaler, bounds=(0, None))
+        Regression(horizons=["1h", "2h", "3h"], scaler=y_scaler)
+        Regression(threshold=3.2)
 
     Args:
         targets: their names, if there are several.
+        horizons: the names of the time steps of a forecast; the scaler is that of the targets, for every step.
         output: which output, if the model returns a tuple (an index) or a dict (a key); several in a list are
             concatenated.
         scaler: the fitted scaler of the targets, or the number that they were divided by; predictions are written in
             the targets' original unit.
         quantiles: the quantiles that the model predicts, such as `[0.1, 0.5, 0.9]`.
         spread: the second half of the outputs is the `variance`, `log_variance` or `std` of the first half.
+        threshold: flag the rows whose prediction is above it, such as those of an anomaly score; in the target's
+            original unit.
         bounds: `(low, high)` in the target's original unit, or a list of such pairs for several targets; None means no
             limit.
         out_of_bounds: `count` rows that are out of bounds (the default), or `reject` them.
@@ -125,10 +132,12 @@ class Regression(Spec):
 
     targets: Targets = ()
     _: KW_ONLY
+    horizons: Targets = ()
     output: Output = 0
     scaler: Any = None
     quantiles: Quantiles = ()
     spread: Spread = None
+    threshold: Score = None
     bounds: Bounds = None
     out_of_bounds: OutOfBounds = None
     kind: Literal["regression"] = "regression"

@@ -267,6 +267,10 @@ Outputs = Annotated[
 ]
 OutOfBounds = Annotated[Literal["count", "reject"] | None, choice("count", "reject")]
 Threshold = Annotated[float, Field(ge=0, le=1), between(0, 1)]
+#: A number, or None.
+Score = Annotated[
+    float | None, Field(allow_inf_nan=False), BeforeValidator(lambda value: value if value is None else _number(value))
+]
 #: One number for all labels, one for each, or by label.
 Thresholds = Annotated[float | Sequence[float] | Mapping[Any, float], BeforeValidator(_threshold)]
 Quantiles = Annotated[Sequence[float], BeforeValidator(_increasing)]

@@ -207,3 +207,43 @@ def test_invalid_labels_are_refused(tmp_path: Path, scoreline: Command, task: st
 
 def result_column(task: str) -> str:
     return "prediction_t" if task == "multilabel" else "prediction"
+
+
+def test_flags(tmp_path: Path, scoreline: Command) -> None:
+    """A regression with a threshold is evaluated as two classes, and ranked by its numbers."""
+    save_bundle(tmp_path / "b", net(1), features=NAMES, task=Regression(threshold=0.1), sample=X)
+    draw = np.random.default_rng(3)
+    truth = pd.Series(draw.random(len(X)) < 0.3, dtype=object)
+    truth[draw.random(len(X)) < 0.1] = None
+    got = run(scoreline, tmp_path, X.assign(y=truth))
+    found = evaluated(scoreline, tmp_path, "--label", "y")
+    known = truth.notna().to_numpy()
+    right, flagged = truth[known].astype(bool), got["above_threshold"].to_numpy()[known]
+    assert (found["rows"], found["without_label"]) == (known.sum(), (~known).sum())
+    np.testing.assert_array_equal(found["confusion"], skm.confusion_matrix(right, flagged))
+    np.testing.assert_allclose(list(found["f1"].values()), skm.f1_score(right, flagged, average=None))
+    assert found["auc"] == pytest.approx(skm.roc_auc_score(right, got["prediction"].to_numpy()[known]), abs=1e-6)
+    assert (found["log_loss"], found["brier"]) == (None, None)
+    shown = scoreline("evaluate", tmp_path / "out", "--label", "y").out
+    assert "AUC" in shown
+    assert "log loss" not in shown
+
+
+@pytest.mark.parametrize("quantiles", [[], [0.25, 0.75]])
+def test_forecasts(tmp_path: Path, scoreline: Command, quantiles: list[float]) -> None:
+    """Each column is compared with the label of its target and step."""
+    task = Regression(["u", "v"], horizons=["1h", "2h"], quantiles=quantiles)
+    save_bundle(tmp_path / "b", net(4 * max(1, len(quantiles))), features=NAMES, task=task, sample=X)
+    truths = [f"{target}_{step}" for step in ("1h", "2h") for target in "uv"]
+    draw = np.random.default_rng(3).normal(size=(len(X), 4))
+    got = run(scoreline, tmp_path, X.assign(**dict(zip(truths, draw.T, strict=True))))
+    words = [word for name in truths for word in ("--label", name)]
+    found = evaluated(scoreline, tmp_path, *words)
+    for at, name in enumerate(truths):
+        if not quantiles:
+            mae = skm.mean_absolute_error(draw[:, at], got[f"prediction_{name}"])
+            assert found["targets"][f"prediction_{name}"]["mae"] == pytest.approx(mae)
+        for quantile in quantiles:
+            column = f"prediction_{name}_p{quantile * 100:.0f}"
+            loss = skm.mean_pinball_loss(draw[:, at], got[column], alpha=quantile)
+            assert found["quantiles"][column]["pinball"] == pytest.approx(loss)

@@ -93,20 +93,27 @@ class TestHeadOutput:
 
     def test_several_outputs_side_by_side(self) -> None:
         """In the order of the head."""
-        found = head_output((X, SUMS, SCORES), [2, 1], 4)
+        found = head_output((X, SUMS, SCORES), RegressionHead(output=[2, 1]), 4)
         assert torch.equal(found, torch.cat([SCORES, SUMS[:, None]], dim=1))
-        assert torch.equal(head_output({"a": SUMS}, ["a"], 4), SUMS[:, None])
+        assert torch.equal(head_output({"a": SUMS}, RegressionHead(output=["a"]), 4), SUMS[:, None])
 
     @pytest.mark.parametrize("shape", [(), (3,), (3, 4), (4, 1, 1), (1, 4)])
     def test_one_row_for_each_input_row(self, shape: tuple[int, ...]) -> None:
         with pytest.raises(BundleError) as error:
-            head_output(torch.zeros(shape), 0, 4)
+            head_output(torch.zeros(shape), RegressionHead(), 4)
         assert str(error.value) == (
             f"the model returns {list(shape)} for 4 rows; it must return one row for each input row"
         )
 
+    def test_steps_of_a_forecast(self) -> None:
+        """Side by side."""
+        steps, head = torch.arange(24.0).reshape(4, 3, 2), RegressionHead(horizons=["a", "b", "c"])
+        assert head_output(steps, head, 4).tolist() == steps.flatten(1).tolist()
+        with pytest.raises(BundleError, match="one row for each input row"):
+            head_output(steps[None], head, 4)
+
     def test_no_columns(self) -> None:
-        assert head_output(torch.zeros(4, 0), 0, 4).shape == (4, 0)
+        assert head_output(torch.zeros(4, 0), RegressionHead(), 4).shape == (4, 0)
 
 
 PAIR: tuple[Tensor, Tensor] = (SCORES, SUMS)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scoreline.pipeline.errors import StorageError
 from scoreline.pipeline.outputs.part_file import Published
-from scoreline.pipeline.records import Split
+from scoreline.pipeline.records import RowCounts, Split
 from scoreline.pipeline.running.publisher import MAX_WAITING, PUBLISHERS, Finished, Publisher
 from scoreline.pipeline.timing import StageTimes
 
@@ -60,7 +60,7 @@ def finished(part: Part, split: int) -> Finished:
         part=given,
         planned=planned,
         split=Split(index=split, first_row=0, num_rows=3, last=False),
-        out_of_bounds=0,
+        counts=RowCounts(),
         times=StageTimes(),
     )
 

@@ -13,7 +13,7 @@ from scoreline.pipeline.errors import PartitionError, RowsRejectedError
 from scoreline.pipeline.events import Event
 from scoreline.pipeline.options import RejectBudget
 from scoreline.pipeline.outputs.receipt import read_receipt
-from scoreline.pipeline.records import Split
+from scoreline.pipeline.records import RowCounts, Split
 from scoreline.pipeline.running.blocks import ReadFailed, Scored, ScoredBlock, SplitEnd, load_blocks, score_block
 from scoreline.pipeline.running.events import BlockWritten, PartitionFailed, SplitPublished
 from scoreline.pipeline.running.publisher import Publisher
@@ -129,7 +129,7 @@ def test_rows_out_of_bounds_are_counted_by_split(bench: Bench) -> None:
     items = bench.items(bench.claim())
     outside = iter([1, 2, 0, 4, 0, 8, 0, 0])
     items = [
-        replace(item, scored=replace(item.scored, out_of_bounds=next(outside)))
+        replace(item, scored=replace(item.scored, counts=RowCounts(out_of_bounds=next(outside))))
         if isinstance(item, ScoredBlock)
         else item
         for item in items
@@ -208,7 +208,7 @@ class TestFailedInputs:
         work = bench.claim()
         first = bench.items(work)[0]
         assert isinstance(first, ScoredBlock)
-        first = replace(first, scored=replace(first.scored, out_of_bounds=3))
+        first = replace(first, scored=replace(first.scored, counts=RowCounts(out_of_bounds=3)))
         bench.write([first, failed(work, 0), *bench.items(bench.claim())])
         assert bench.receipt("b.parquet").out_of_bounds == 0
         assert pq.read_metadata(bench.out / "b.parquet").num_rows == 6

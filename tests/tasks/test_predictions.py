@@ -112,7 +112,11 @@ def test_invalid_probabilities(tmp_path: Path) -> None:
     ("described", "words", "says"),
     [
         ({"task": "multiclass", "labels": list("xyz")}, ["--top-k", "4"], "for 3 labels; use 1 to 3"),
-        ({"task": "multiclass", "labels": list("xyz")}, ["--threshold", "0.4"], "for binary and multilabel"),
+        (
+            {"task": "multiclass", "labels": list("xyz")},
+            ["--threshold", "0.4"],
+            "for binary, multilabel, and a reg",
+        ),
         ({"task": "regression", "labels": list("xyz")}, ["--threshold", "0.4"], "the bundle's task is regression"),
         ({"task": "multilabel", "labels": list("xyz")}, ["--top-k", "1"], "the bundle's task is multilabel"),
         ({"task": "multilabel", "labels": list("xyz")}, ["--threshold", "w=0.4"], "use one of x, y, z"),

@@ -80,7 +80,7 @@ def test_an_ensemble_of_several_heads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("described", "says"),
     [
-        ({"task": "regression", "threshold": 0.5}, "unexpected keyword argument 'threshold'"),
+        ({"task": "regression", "top_k": 2}, "unexpected keyword argument 'top_k'"),
         ({"task": "binary", "labels": [0, 1], "quantiles": [0.5]}, "unexpected keyword argument 'quantiles'"),
         ({"task": "binary", "labels": [0, 1], "threshold": 1.5}, "threshold"),
         ({"task": "multilabel", "labels": list("xyz"), "threshold": [0.5]}, "1 number for 3 labels"),

@@ -153,9 +153,7 @@ class Attribution:
         return to_numpy(classes).astype(np.int64)
 
     def _score(self, raw: Sequence[Any], classes: Tensor) -> Tensor:
-        return explained_score(
-            self._head, [head_output(one, self._head.output, len(classes)).float() for one in raw], classes
-        )
+        return explained_score(self._head, [head_output(one, self._head, len(classes)).float() for one in raw], classes)
 
 
 def load_attribution(

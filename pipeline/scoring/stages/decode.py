@@ -13,7 +13,7 @@ from ...arrays import to_arrow
 from ...bundle.heads import with_thresholds
 from ...options import ColumnOptions
 from ...outputs.assemble import assemble, assemble_rejects
-from ...records import Reject, ScoredBatch
+from ...records import Reject, RowCounts, ScoredBatch
 from ...tasks.decode import decode_head
 from ..batches import DecodedBatch
 from .stage import Stage
@@ -46,7 +46,7 @@ class Decode(Stage):
         scored = ScoredBatch(
             rows=assemble(block.batch, decoded.kept, decoded.columns, schema),
             rejects=assemble_rejects(block.batch, decoded.rejects, source=origin.source, first_row=block.first_row),
-            out_of_bounds=decoded.out_of_bounds,
+            counts=decoded.counts,
             retried=block.need_raw().retried,
         )
         rows = scored.rows
@@ -63,7 +63,7 @@ class Decode(Stage):
         rows = features.num_kept - len(raw.failed)
         rejects = [*features.rejects, *raw.rejects(features)]
         good = np.ones(rows, dtype=np.bool_)
-        out_of_bounds = np.zeros(rows, dtype=np.bool_)
+        out_of_bounds, above_threshold = np.zeros((2, rows), dtype=np.bool_)
 
         def reject(bad: np.ndarray, reason: str) -> None:
             lost = np.flatnonzero(bad & good)
@@ -74,6 +74,8 @@ class Decode(Stage):
         for head, decoded in zip(self._heads, heads, strict=True):
             if decoded.finite is not None:
                 reject(~decoded.finite.numpy(), "the model's output is not finite")
+            if decoded.above_threshold is not None:
+                above_threshold |= decoded.above_threshold.numpy()
             if decoded.out_of_bounds is None:
                 continue
             if head.bounds is not None and head.bounds.reject:
@@ -88,5 +90,7 @@ class Decode(Stage):
             columns=tuple(columns),
             kept=kept,
             rejects=tuple(rejects),
-            out_of_bounds=int((out_of_bounds & good).sum()),
+            counts=RowCounts(
+                out_of_bounds=int((out_of_bounds & good).sum()), above_threshold=int((above_threshold & good).sum())
+            ),
         )
