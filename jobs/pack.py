@@ -91,7 +91,7 @@ output = [0, 1]                # several outputs are concatenated
 scaler = {file = "y.skops"}    # of the targets; or the number that they were divided by
 quantiles = [0.1, 0.9]         # the quantiles that the model predicts
 threshold = 3.2                # flags rows above it, such as anomalies; for one number per row
-spread = "variance"            # meaning of the second half of the outputs; or log_variance, std. Excludes quantiles, horizons
+spread = "variance"            # the second half of the outputs; or log_variance, std. Excludes quantiles and horizons
 bounds = [[0.0, 100.0], [0.0, 200.0]]   # low and high of each target in its unit; of one target [0.0, 100.0]
 out_of_bounds = "count"
 
