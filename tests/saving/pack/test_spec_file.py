@@ -30,7 +30,7 @@ def test_one_task_or_several(tmp_path: Path) -> None:
     scaler = ScalerFile(file="y.skops")
     assert spec.task == {
         "fraud": Binary([0, 1]),
-        "amount": RegressionOfFiles([], scaler=scaler, quantiles=[], bounds=(0.0, float("inf"))),
+        "amount": RegressionOfFiles([], horizons=[], scaler=scaler, quantiles=[], bounds=(0.0, float("inf"))),
     }
 
 
