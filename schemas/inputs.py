@@ -12,12 +12,15 @@ Side = Annotated[int, Field(ge=1, le=1 << 14)]
 
 
 class Feature(Schema):
-    """One raw input column. Numbers of any type are converted to float64 before any step; `text` stays text. An `image`
-    is given by its bytes or its path; `numbers` and `words` are lists. `nulls`: whether a missing value rejects its
+    """One raw input column. Numbers of any type are converted to float64 before any step; an `integer` is a category,
+    and stays an exact int64; `text` stays text. An `image` is given by its bytes or its path; `numbers`, `integers` and
+    `words` are lists. `nulls`: whether a missing value rejects its
     row, or is kept because a step replaces it."""
 
     name: Name
-    dtype: Literal["float64", "float32", "int64", "bool", "text", "image", "numbers", "words"] = "float64"
+    dtype: Literal[
+        "float64", "float32", "int64", "bool", "integer", "text", "image", "numbers", "integers", "words"
+    ] = "float64"
     nulls: Literal["reject", "keep"] = "reject"
 
 

@@ -174,7 +174,7 @@ class Encoding(Schema):
     """The categories of one feature, each with its code. `unknown`: the code of a value that is not among them;
     `missing`: the code of a missing value. None rejects the row, `nan` keeps the value missing."""
 
-    categories: list[str] | list[float]
+    categories: list[str] | list[Annotated[int, Field(ge=-(2**63), lt=2**63)]] | list[float]
     codes: list[float]
     unknown: float | Literal["nan"] | None = None
     missing: float | Literal["nan"] | None = None

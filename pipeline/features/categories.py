@@ -1,7 +1,8 @@
-"""Steps on categories and missing values. Categories are compared for exact equality, in a table sorted once.
-Independent of tensors and files.
+"""Steps on categories and missing values. Categories are compared for exact equality, in a table that is
+made once. Independent of tensors and files.
 """
 
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -14,14 +15,16 @@ from ...schemas.steps import Encoding, ImputeStep
 from ..arrays import to_numpy
 from .numeric import Numbers
 
-#: float64 `[rows]`, or an Arrow array of strings.
+#: float64 `[rows]`, or an Arrow array of int64 or of strings.
 Column: TypeAlias = Any
+#: Above this number of categories, text is looked up in a dict.
+MANY_WORDS = 1 << 17
 #: Rows for which a step has no value, and the reason.
 Unfit = tuple[NDArray[np.int64], str]
 
 
 def is_missing(values: Column) -> NDArray[np.bool_]:
-    """bool `[rows]`: NaN, or null in a text column."""
+    """bool `[rows]`: NaN, or null in an Arrow array."""
     if isinstance(values, pa.Array):
         nulls: NDArray[np.bool_] = np.asarray(to_numpy(values.is_null()), dtype=np.bool_)
         return nulls
@@ -43,9 +46,9 @@ def encode(encoding: Encoding, values: Column) -> tuple[Numbers, list[Unfit]]:
     Returns:
         The codes, float64 `[rows]`, and the rows whose value has no code.
     """
-    missing = is_missing(values)
-    indices = _indices(encoding, values)
-    codes = np.append(np.array(encoding.codes, dtype=np.float64), np.nan)[indices]
+    lookup = _lookup(_Same(encoding), values.type if isinstance(values, pa.Array) else None)
+    missing, indices = is_missing(values), lookup.indices(values)
+    codes = lookup.codes[indices]
     unknown = (indices == len(encoding.codes)) & ~missing
     unfit: list[Unfit] = []
     for where, code, reason in (
@@ -64,22 +67,80 @@ def one_hot(codes: Numbers, width: int) -> list[Numbers]:
     return [(codes == index).astype(np.float64) for index in range(width)]
 
 
-def _indices(encoding: Encoding, values: Column) -> NDArray[np.int64]:
-    """The index of each value among the categories; the number of categories if it is none of them."""
-    none = len(encoding.categories)
-    if isinstance(values, pa.Array):
-        found = pc.index_in(values, value_set=pa.array(encoding.categories, values.type))
-        indices: NDArray[np.int64] = to_numpy(found.fill_null(none)).astype(np.int64)
-        return indices
-    order, table = _sorted(tuple(encoding.categories))
-    if not none:
-        return np.zeros(len(values), dtype=np.int64)
-    at = np.minimum(np.searchsorted(table, values), none - 1)
-    return np.where(table[at] == values, order[at], none)
+class _Same:
+    """An encoding as a key of the cache, by identity: comparing a million categories would take as long as a block."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.encoding = encoding
+
+    def __hash__(self) -> int:
+        return id(self.encoding)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.encoding is self.encoding
+
+
+class _Lookup(ABC):
+    """Finds the index of each value among the categories; the number of categories if it is none of them. `codes`: of
+    the categories, and NaN for any other value."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.codes: Numbers = np.append(np.array(encoding.codes, dtype=np.float64), np.nan)
+        self._none = len(encoding.codes)
+
+    @abstractmethod
+    def indices(self, values: Column) -> NDArray[np.int64]:
+        """`[rows]`."""
+
+
+class _Sorted(_Lookup):
+    """Numbers, by binary search: float64, or int64 with nulls."""
+
+    def __init__(self, encoding: Encoding, dtype: type[np.float64] | type[np.int64]) -> None:
+        super().__init__(encoding)
+        table = np.array(encoding.categories, dtype=dtype)
+        self._order = np.argsort(table, kind="stable")
+        self._table = table[self._order]
+
+    def indices(self, values: Column) -> NDArray[np.int64]:
+        """`[rows]`."""
+        known = None
+        if isinstance(values, pa.Array):
+            known = to_numpy(values.is_valid()) if values.null_count else None
+            values = to_numpy(values.fill_null(0))
+        if not self._none:
+            return np.zeros(len(values), dtype=np.int64)
+        at = np.minimum(np.searchsorted(self._table, values), self._none - 1)
+        found = self._table[at] == values
+        return np.where(found if known is None else found & known, self._order[at], self._none)
+
+
+class _Words(_Lookup):
+    """Text. Arrow hashes the categories for each block, so many of them are looked up in a dict, each different value
+    of a block once."""
+
+    def __init__(self, encoding: Encoding, arrow_type: pa.DataType) -> None:
+        super().__init__(encoding)
+        many = len(encoding.categories) > MANY_WORDS
+        self._table = {str(word): at for at, word in enumerate(encoding.categories)} if many else None
+        self._categories = None if many else pa.array(encoding.categories, arrow_type)
+
+    def indices(self, values: Column) -> NDArray[np.int64]:
+        """`[rows]`."""
+        if self._table is None:
+            found = pc.index_in(values, value_set=self._categories)
+            return np.asarray(to_numpy(found.fill_null(self._none)).astype(np.int64))
+        encoded = values.dictionary_encode()
+        words = encoded.dictionary.to_pylist()
+        own = np.array([*(self._table.get(word, self._none) for word in words), self._none], dtype=np.int64)
+        return np.asarray(own[to_numpy(encoded.indices.fill_null(len(words)))])
 
 
 @lru_cache(maxsize=1024)
-def _sorted(categories: tuple[float, ...]) -> tuple[NDArray[np.int64], Numbers]:
-    table = np.array(categories, dtype=np.float64)
-    order = np.argsort(table, kind="stable")
-    return order, table[order]
+def _lookup(same: _Same, arrow_type: pa.DataType | None) -> _Lookup:
+    encoding = same.encoding
+    if arrow_type is None:
+        return _Sorted(encoding, np.float64)
+    if not pa.types.is_integer(arrow_type):
+        return _Words(encoding, arrow_type)
+    return _Sorted(encoding, np.int64)

@@ -17,6 +17,7 @@ from ...schemas.inputs import Feature
 from ..arrays import to_arrow
 from ..options import CsvDialect
 from ..records import CheckedBatch, Lists, Reject
+from .cells.integers import integer_cells
 from .cells.lists import list_cells
 from .cells.numbers import number_cells
 from .cells.text import image_cells, text_cells, without_null_words
@@ -44,8 +45,8 @@ def check_batch(
         unreadable: the positions of the rows that could not be parsed, with the reason.
 
     Returns:
-        `columns[name]`: float64 `[kept]`, an Arrow array of strings for text features and paths, an Arrow array of
-        bytes for images, or lists. There are no infinities, and NaN or null only if the feature keeps missing values.
+        `columns[name]`: float64 `[kept]`, an Arrow array (of int64 for integers, of strings for text and paths, of
+        bytes for images), or lists. There are no infinities, and NaN or null only if the feature keeps missing values.
         May be a view into `batch` if the column was float64: do not write to it.
     """
     columns: dict[str, Any] = {}
@@ -63,7 +64,9 @@ def check_batch(
             values, problems = text_cells(array, feature)
         elif feature.dtype == "image":
             values, problems = image_cells(array)
-        elif feature.dtype in ("numbers", "words"):
+        elif feature.dtype == "integer":
+            values, problems = integer_cells(array, feature)
+        elif feature.dtype in ("numbers", "integers", "words"):
             values, problems = list_cells(array, feature)
         else:
             values, problems = number_cells(array, feature, decimal=dialect.decimal if feature.name in text else None)

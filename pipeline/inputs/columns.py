@@ -42,7 +42,7 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
                     column=feature.name,
                 )
             continue
-        if feature.dtype in ("image", "numbers", "words"):
+        if feature.dtype in ("image", "numbers", "integers", "words"):
             _check_rich(feature, arrow_type, text=feature.name in text, source=source)
             continue
         if not is_number(arrow_type) and not (feature.name in text and is_text(arrow_type)):
@@ -71,7 +71,7 @@ def _check_rich(feature: Feature, arrow_type: pa.DataType, *, text: bool, source
             " cannot contain; use Parquet",
             column=feature.name,
         )
-    fits = is_number if feature.dtype == "numbers" else is_text
+    fits = is_text if feature.dtype == "words" else is_number
     if not (is_list(arrow_type) and (fits(arrow_type.value_type) or pa.types.is_null(arrow_type.value_type))):
         raise ColumnError(
             f"{source}: feature column {feature.name!r} is {arrow_type}, but the bundle takes lists of {feature.dtype};"

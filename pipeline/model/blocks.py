@@ -67,7 +67,7 @@ def _large_rows(manifest: BundleManifest, graphs: Sequence[Graph], device_type: 
     images = [kind.entry.numbers for kind in kinds if kind.opens_files]
     steps = any(kind.has_steps for kind in kinds)
     tags = sum(task_of(head).width for head in manifest.heads if task_of(head).per_step) * len(manifest.members)
-    words = sum(feature.dtype == "words" for feature in manifest.features)
+    words = sum(feature.dtype in ("integers", "words") for feature in manifest.features)
     row_bytes = sum(kind.bytes_per_row for kind in kinds) + manifest.longest * (8 * tags + 64 * words)
     block_bytes, most = (
         (IMAGE_BLOCK_BYTES, IMAGE_BLOCK_ROWS) if images else (BLOCK_BYTES[device_type], MOST_ROWS[device_type])

@@ -21,7 +21,7 @@ from .selection import dropped
 if TYPE_CHECKING:
     import pandas as pd
 
-Vocabularies = Mapping[str, Sequence[str]]
+Vocabularies = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +41,7 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
         scaler: None; one fitted transformer over all features that have no vocabulary, or over those it was fitted
             with by name; or a list of `(transformer, [feature, ...])`.
         text: the text features.
-        vocabularies: the words of text features; each token is a word's index in the list.
+        vocabularies: the words of text features, or the integers of others; each token is a word's index in the list.
 
     Returns:
         The columns in the model's order. A scaler of one column to one column (Standard-, MinMax-, MaxAbs-,
@@ -141,14 +141,16 @@ def _why(unknown: bool) -> str:
     return "not among the features, or has a vocabulary" if unknown else "used by another transformer of the list"
 
 
-def _vocabulary(compiler: Compiler, name: str, words: Sequence[str]) -> list[str]:
-    if isinstance(words, str) or not compiler.is_text(name):
-        raise BundleError(f"feature {name!r} has a vocabulary, so it must be text in the sample")
-    encoding = Encoding(categories=[str(word) for word in words], codes=[float(at) for at in range(len(words))])
+def _vocabulary(compiler: Compiler, name: str, words: Sequence[Any]) -> list[str]:
+    if isinstance(words, str) or compiler.is_text(name) != all(isinstance(word, str) for word in words):
+        raise BundleError(
+            f"feature {name!r} has a vocabulary, so it must be text in the sample, or integers if its words are"
+        )
+    encoding = Encoding(categories=list(words), codes=[float(at) for at in range(len(words))])
     return compiler.step(OrdinalStep, [name], 1, encodings=[encoding])
 
 
-def _lookup(name: str, words: list[str]) -> Callable[["pd.DataFrame"], np.ndarray]:
+def _lookup(name: str, words: list[Any]) -> Callable[["pd.DataFrame"], np.ndarray]:
     tokens = {word: float(token) for token, word in enumerate(words)}
 
     def reference(frame: "pd.DataFrame") -> np.ndarray:

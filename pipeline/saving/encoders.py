@@ -9,6 +9,7 @@ import numpy as np
 
 from ...schemas.steps import Encoding
 from ..errors import BundleError, listed
+from ..inputs.cells.numbers import EXACT
 
 Code = Callable[[np.ndarray], float]
 
@@ -39,7 +40,7 @@ def encodings(fitted: Any, at: int, codes: Sequence[Code]) -> list[Encoding]:
             raise BundleError(f"{type(fitted).__name__} does not encode its own categories, {listed(categories, 3)}")
         unknown_code, missing_code = _coded(unknown_row, code), _coded(missing_row, code)
         encoded = Encoding(
-            categories=[str(v) for v in categories] if text else [float(v) for v in categories],
+            categories=_as_data(categories, text),
             codes=known_codes,
             unknown=None if unknown_code is None else unknown_code[0],
             missing=None if missing_code is None else missing_code[0],
@@ -53,7 +54,7 @@ def _probe(fitted: Any, at: int, values: Sequence[Any]) -> np.ndarray | None:
     first = [next((v for v in own if not _is_none(v)), np.nan) for own in fitted.categories_]
     rows = np.array([first] * len(values), dtype=object)
     rows[:, at] = values
-    if all(not isinstance(v, str) for own in fitted.categories_ for v in own) and None not in values:
+    if not any(isinstance(v, str) or is_large(v) for own in fitted.categories_ for v in own) and None not in values:
         rows = rows.astype(np.float64)
     try:
         out = fitted.transform(_framed(fitted, rows))
@@ -78,7 +79,27 @@ def _framed(fitted: Any, rows: np.ndarray) -> Any:
     return pd.DataFrame({name: pd.Series(values, dtype=rows.dtype) for name, values in columns})
 
 
+def _as_data(categories: Sequence[Any], text: bool) -> list[Any]:
+    """Text, float64, or exact integers where one is beyond float64."""
+    if text:
+        return [str(value) for value in categories]
+    if not any(map(is_large, categories)):
+        return [float(value) for value in categories]
+    if max(categories) >= 2**63:
+        raise BundleError(
+            f"category {max(categories)} of the encoder is above 2^63 − 1, the largest id that is supported"
+        )
+    return [int(value) for value in categories]
+
+
+def is_large(value: Any) -> bool:
+    """Whether a category is an integer that float64 cannot hold exactly."""
+    return isinstance(value, int | np.integer) and abs(int(value)) > EXACT
+
+
 def _unknown_number(categories: Sequence[Any]) -> float:
+    if any(map(is_large, categories)):
+        return next(number for number in range(len(categories) + 1) if number not in set(categories))
     return max((float(value) for value in categories), default=0.0) + 1.5
 
 

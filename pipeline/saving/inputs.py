@@ -2,7 +2,7 @@
 models.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -10,14 +10,23 @@ from pydantic import ValidationError
 
 from ...schemas.inputs import AnyInput, Feature, ImageInput, SequenceInput, TableInput
 from ...schemas.specs.inputs import AnyInputSpec, FloatSequence, Image, Table, TokenSequence
-from ...schemas.steps import AnyStep, Encoding, OrdinalStep
+from ...schemas.steps import AnyStep, Encoding, OneHotStep, OrdinalStep
 from ..errors import BundleError, one_line
 from ..features.kinds import kind_of
-from ..features.program import kept_when_missing, origins
+from ..features.program import encoded, kept_when_missing, origins
 from ..records import Inputs
 from .binding import Binding, bind
 from .reference import reference_inputs
-from .sample import Sample, evenly_spaced, features_of, golden_rows, read_sample, scorable_rows, with_bytes
+from .sample import (
+    Sample,
+    evenly_spaced,
+    features_of,
+    golden_rows,
+    large_integers,
+    read_sample,
+    scorable_rows,
+    with_bytes,
+)
 from .specs import columns_of, problem
 
 #: Limits for golden rows with images or lists, since golden rows are replayed before every run.
@@ -39,12 +48,12 @@ class BoundInputs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vocabularies:
-    """The words of text features and of lists of words, by feature. `unknown`: the word that replaces unknown words in
-    lists."""
+    """The words of features and of lists, by feature: text or integers, as in the column. `unknown`: the word that
+    replaces unknown words in lists."""
 
-    tables: Mapping[str, Sequence[str]]
-    lists: Mapping[str, Sequence[str]]
-    unknown: Mapping[str, str]
+    tables: Mapping[str, Sequence[Any]]
+    lists: Mapping[str, Sequence[Any]]
+    unknown: Mapping[str, Any]
 
 
 def bind_inputs(specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any) -> BoundInputs:
@@ -62,17 +71,19 @@ def bind_inputs(specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any) -> 
     }
     features = features_of(given.batch.schema, images=images)
     refuse_other_kinds(specs, features)
-    words = vocabularies_of(specs)
+    words = vocabularies_of(specs, text={feature.name for feature in features if feature.dtype in ("text", "words")})
     lookups, tokens = described(lambda: vocabulary_steps(specs, words, features))
+    integers = {name for name, known in words.lists.items() if not isinstance(known[0], str)}
     plain = [name for name in names if name not in images | lists]
     if not plain and scaler is not None:
         raise BundleError("scaler needs columns of a Table, and the model takes none")
-    binding = None
+    binding, keep = None, set[str]()
     if plain:
         text = [feature.name for feature in features if feature.dtype == "text"]
         binding = described(lambda: bind(scaler, plain, text=text, vocabularies=words.tables))
         keep = kept_when_missing(plain, binding.steps, binding.columns)
-        features = features_of(given.batch.schema, sorted(keep), images)
+        integers |= exact_integers(binding.steps, binding.columns, large_integers(given.batch))
+    features = features_of(given.batch.schema, keep, images, integers)
     entries = make_inputs(specs, features, binding, tokens)
     rows = golden_rows(given, features)
     if images | lists:
@@ -88,6 +99,25 @@ def bind_inputs(specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any) -> 
         rows=rows,
         reference=lambda chosen: reference_inputs(rows, chosen, binding, tokens, words.lists, words.unknown),
     )
+
+
+def exact_integers(steps: Sequence[AnyStep], columns: Sequence[str], large: Collection[str]) -> set[str]:
+    """The columns that stay exact integers: they are only encoded as categories, and these, or values of the sample,
+    are integers that float64 cannot hold, or those of a vocabulary.
+
+    Args:
+        columns: the columns of the model.
+        large: the columns with such values.
+    """
+    other = {name for step in steps if not isinstance(step, OrdinalStep | OneHotStep) for name in step.features}
+    exact = {
+        name
+        for step in steps
+        if isinstance(step, OrdinalStep | OneHotStep)
+        for name, encoding in zip(step.features, step.encodings, strict=True)
+        if encoding.categories and type(encoding.categories[0]) is int
+    }
+    return ((encoded(steps) & set(large)) | exact) - other - set(columns)
 
 
 def _max_golden_rows(entries: Sequence[AnyInput]) -> int:
@@ -143,15 +173,22 @@ def refuse_other_kinds(specs: Mapping[str, AnyInputSpec], features: Sequence[Fea
             raise BundleError(f"column {name!r} is {feature.dtype}, but Image takes bytes or paths")
 
 
-def vocabularies_of(specs: Mapping[str, AnyInputSpec]) -> Vocabularies:
-    """The vocabularies of the inputs, by column."""
+def vocabularies_of(specs: Mapping[str, AnyInputSpec], *, text: Collection[str]) -> Vocabularies:
+    """The vocabularies of the inputs, by column. `text`: the columns of text, whose words are text."""
     tokens = [spec for spec in specs.values() if isinstance(spec, TokenSequence)]
     tables = [spec for spec in specs.values() if isinstance(spec, Table)]
     return Vocabularies(
-        tables={name: words for spec in tables for name, words in spec.vocabularies.items()},
-        lists={spec.column: spec.vocabulary for spec in tokens if spec.vocabulary},
-        unknown={spec.column: spec.unknown for spec in tokens if spec.unknown is not None},
+        tables={name: _spelled(words, name in text) for spec in tables for name, words in spec.vocabularies.items()},
+        lists={spec.column: _spelled(spec.vocabulary, spec.column in text) for spec in tokens if spec.vocabulary},
+        unknown={
+            spec.column: _spelled([spec.unknown], spec.column in text)[0] for spec in tokens if spec.unknown is not None
+        },
     )
+
+
+def _spelled(words: Sequence[Any], text: bool) -> list[Any]:
+    """The words of a vocabulary, as text where the column holds text."""
+    return [str(word) for word in words] if text else list(words)
 
 
 def vocabulary_steps(
@@ -171,13 +208,15 @@ def vocabulary_steps(
             raise BundleError(f"column {name!r} {NEEDS_VOCABULARY}")
         if not isinstance(spec, TokenSequence):
             continue
-        name, known, unknown = spec.column, list(spec.vocabulary), words.unknown.get(spec.column)
-        if name not in hold_words:
-            if known or unknown is not None:
-                raise BundleError(f"column {name!r} contains lists of numbers; vocabulary and unknown are for words")
-            continue
-        if not known:
+        name, known, unknown = spec.column, list(words.lists.get(spec.column, ())), words.unknown.get(spec.column)
+        if not known and name in hold_words:
             raise BundleError(f"column {name!r} {NEEDS_VOCABULARY}")
+        if not known:
+            if unknown is not None:
+                raise BundleError(f"column {name!r}: unknown has no effect without a vocabulary; leave it out")
+            continue
+        if name not in hold_words and isinstance(known[0], str):
+            raise BundleError(f"column {name!r} contains lists of numbers, so its vocabulary must be integers")
         if unknown is not None and unknown not in known:
             raise BundleError(f"unknown: {unknown!r} of column {name!r} is not in its vocabulary")
         made[name] = f"{name}#1"

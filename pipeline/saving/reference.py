@@ -275,8 +275,8 @@ def _reference_sequence(
         name = names.get(column, column)
         rows = batch.column(name).to_pylist()
         if column in names:
-            codes = {str(word): float(token) for token, word in enumerate(vocabularies[name])}
-            other = codes.get(str(unknown.get(name)))
+            codes: dict[Any, float] = {word: float(token) for token, word in enumerate(vocabularies[name])}
+            other = codes.get(unknown.get(name))
             rows = [[codes.get(word, other) for word in row] for row in rows]
         columns.append([float(value) for row in rows for value in row])
         lengths = [len(row) for row in rows]

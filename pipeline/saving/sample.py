@@ -21,6 +21,7 @@ from ..features.kinds import kind_of
 from ..features.program import origins
 from ..features.tensors import scale_batch
 from ..frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_views
+from ..inputs.cells.numbers import EXACT
 from ..inputs.check import check_batch
 from ..inputs.columns import check_columns
 from ..nested import takeable, with_types
@@ -78,16 +79,39 @@ def read_sample(given: Any, names: Sequence[str]) -> Sample:
     return Sample(batch=batch, frame=_frame(given, batch), indices=np.arange(batch.num_rows), num_given=batch.num_rows)
 
 
-def features_of(schema: pa.Schema, keep: Sequence[str] = (), images: Collection[str] = ()) -> list[Feature]:
-    """The features of columns with these types. `images`: text columns that are image paths."""
+def features_of(
+    schema: pa.Schema, keep: Collection[str] = (), images: Collection[str] = (), integers: Collection[str] = ()
+) -> list[Feature]:
+    """The features of columns with these types.
+
+    Args:
+        keep: columns whose missing values are allowed.
+        images: text columns that are image paths.
+        integers: columns of numbers that are exact integers.
+    """
+
+    def dtype(field: pa.Field) -> Any:
+        found = _dtype(field.type)
+        if field.name in images and found == "text":
+            return "image"
+        return ("integers" if found == "numbers" else "integer") if field.name in integers else found
+
     return [
-        Feature(
-            name=field.name,
-            dtype="image" if field.name in images and _dtype(field.type) == "text" else _dtype(field.type),
-            nulls="keep" if field.name in keep else "reject",
-        )
+        Feature(name=field.name, dtype=dtype(field), nulls="keep" if field.name in keep else "reject")
         for field in schema
     ]
+
+
+def large_integers(batch: pa.RecordBatch) -> set[str]:
+    """The columns of integers with a value that float64 cannot hold exactly."""
+    names = [name for name in batch.schema.names if _dtype(batch.schema.field(name).type) == "int64"]
+    return {name for name in names if _are_large(batch.column(name))}
+
+
+def _are_large(column: pa.Array) -> bool:
+    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    least, most = pc.min_max(column).values()
+    return any(end.is_valid and abs(end.as_py()) > EXACT for end in (least, most))
 
 
 def golden_rows(sample: Sample, features: Sequence[Feature]) -> Sample:
@@ -157,14 +181,18 @@ def _frame(given: Any, batch: pa.RecordBatch) -> "pd.DataFrame":
 
     names = batch.schema.names
     source = pandas_columns(given, names) if is_pandas(given) else batch.to_pandas()
-    columns = {
-        # as objects: pandas would convert None to NaN, which is another category for an encoder
-        name: pd.Series(source[name].to_numpy(dtype=object), dtype=object)
-        if _dtype(batch.schema.field(name).type) == "text"
-        else pd.Series(source[name].to_numpy(dtype=np.float64, na_value=np.nan))
-        for name in names
-        if _dtype(batch.schema.field(name).type) not in ("image", "numbers", "words")
-    }
+    large = large_integers(batch)
+    columns: dict[str, pd.Series] = {}
+    for name in names:
+        dtype = _dtype(batch.schema.field(name).type)
+        if name in large:
+            whole = pd.Series(batch.column(name).to_pylist(), dtype=object)
+            columns[name] = whole.where(whole.notna(), np.nan)
+        elif dtype == "text":
+            # as objects: pandas would convert None to NaN, which is another category for an encoder
+            columns[name] = pd.Series(source[name].to_numpy(dtype=object), dtype=object)
+        elif dtype not in ("image", "numbers", "words"):
+            columns[name] = pd.Series(source[name].to_numpy(dtype=np.float64, na_value=np.nan))
     return pd.DataFrame(columns, index=range(batch.num_rows))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .values import Column, Columns, Numbers, Size, Spec, Vocabularies, Words, YesNo, choice, whole
+from .values import Column, Columns, Numbers, OneWord, Size, Spec, Vocabularies, Words, YesNo, choice, whole
 
 Longest = Annotated[int, Field(ge=1, le=1 << 20), whole(1, 1 << 20)]
 Mask = Annotated[Literal["real", "padding", "lengths"] | None, choice("real", "padding", "lengths")]
@@ -25,7 +25,7 @@ class Table(Spec):
 
     Args:
         columns: in the order in which the model takes them.
-        vocabularies: the words of each text column; a word's token is its index.
+        vocabularies: the words of each text column, or the ids of a column of integers; a word's token is its index.
     """
 
     columns: Columns
@@ -74,7 +74,7 @@ class TokenSequence(Spec):
     Args:
         column: the column with the lists.
         longest: the largest number of steps; rows with longer lists are rejected.
-        vocabulary: for lists of words; a word's token is its index.
+        vocabulary: for lists of words, or of integers that are not tokens yet (ids); a word's token is its index.
         unknown: the word of the vocabulary that replaces unknown ones; without it, rows with unknown words are
             rejected.
         mask: set it if forward takes a mask after the lists; lists of different lengths are then padded: `real` (bool
@@ -88,7 +88,7 @@ class TokenSequence(Spec):
     _: KW_ONLY
     longest: Longest
     vocabulary: Words = ()
-    unknown: str | None = None
+    unknown: OneWord = None
     mask: Mask = None
     pad: Pad = 0
     kind: Literal["tokens"] = "tokens"

@@ -132,12 +132,13 @@ def _names(value: Any) -> list[str]:
     return [_name(plain(name)) for name in value]
 
 
-def _words(value: Any) -> list[str]:
+def _words(value: Any) -> list[Any]:
+    """Integers, for columns of integers, or text."""
     words = _list(value)
     for word in words:
         if isinstance(word, bool) or not isinstance(word, str | int):
-            raise ValueError(f"{shown(word)} is not a word; words are text")
-    return _distinct([str(word) for word in words])
+            raise ValueError(f"{shown(word)} is not a word; words are text or integers")
+    return _distinct(words if all(isinstance(word, int) for word in words) else [str(word) for word in words])
 
 
 def _distinct(words: list[Any]) -> list[Any]:
@@ -150,7 +151,7 @@ def _distinct(words: list[Any]) -> list[Any]:
     return words
 
 
-def _vocabularies(value: Any) -> dict[str, list[str]]:
+def _vocabularies(value: Any) -> dict[str, list[Any]]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{shown(value)} does not map columns to lists of words")
     found = {}
@@ -256,8 +257,10 @@ Vocabulary = Annotated[Sequence[Label], BeforeValidator(lambda value: _distinct(
 Targets = Annotated[Sequence[str], BeforeValidator(_targets)]
 Column = Annotated[str, BeforeValidator(_name)]
 Columns = Annotated[Sequence[str], BeforeValidator(_names)]
-Words = Annotated[Sequence[str], BeforeValidator(_words)]
-Vocabularies = Annotated[Mapping[str, Sequence[str]], BeforeValidator(_vocabularies)]
+Words = Annotated[Sequence[str] | Sequence[int], BeforeValidator(_words)]
+#: A word, or None.
+OneWord = Annotated[str | int | None, BeforeValidator(lambda value: value if value is None else _words([value])[0])]
+Vocabularies = Annotated[Mapping[str, Sequence[str] | Sequence[int]], BeforeValidator(_vocabularies)]
 Numbers = Annotated[Sequence[float], BeforeValidator(_numbers)]
 #: An index in the model's tuple or a key of its dict; of several, their columns side by side.
 Output = Annotated[int | str | Sequence[int | str], BeforeValidator(_output)]

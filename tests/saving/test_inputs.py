@@ -147,7 +147,7 @@ TOKENS = TokenSequence("tokens", longest=9)
         ),
         (
             {"s": TokenSequence("tokens", longest=2, vocabulary=["no"])},
-            "column 'tokens' contains lists of numbers; vocabulary and unknown are for words",
+            "column 'tokens' contains lists of numbers, so its vocabulary must be integers",
         ),
         (
             {"s": TokenSequence("tokens", longest=2, pad=9)},
@@ -194,7 +194,8 @@ def test_the_vocabularies_of_all_inputs() -> None:
             "t": Table(["city"], vocabularies={"city": ["Rome"]}),
             "s": TokenSequence("words", vocabulary=["?", "no"], unknown="?", longest=3),
             "n": TOKENS,
-        }
+        },
+        text={"city", "words"},
     )
     assert {name: list(words) for name, words in found.tables.items()} == {"city": ["Rome"]}
     assert {name: list(words) for name, words in found.lists.items()} == {"words": ["?", "no"]}

@@ -123,7 +123,7 @@ def test_wrong_tasks(tmp_path: Path, task: Any, message: str) -> None:
         (Image("a", size=(2, 2)), "column 'a' is float64, but Image takes bytes or paths"),
         (TokenSequence("a", longest=0), "inputs: longest: 0 is not an integer from 1 to 1048576"),
         (TokenSequence("a", longest=9, mask="some"), "mask: 'some' is not one of 'real', 'padding', 'lengths'"),
-        (TokenSequence("a", longest=9, unknown=3), "inputs: unknown: 3 is not text"),
+        (TokenSequence("a", longest=9, unknown=3.5), "inputs: unknown: 3.5 is not a word; words are text or integers"),
         (TokenSequence("a", longest=9), "column 'a' is float64, but TokenSequence takes lists"),
         (FloatSequence(["a"], longest=9), "column 'a' is float64, but FloatSequence takes lists"),
         (FloatSequence("ab", longest=9), "inputs: columns: 'ab' is not a list of column names"),
@@ -206,25 +206,27 @@ def test_unknown_and_missing_fields_are_python_errors() -> None:
 
 @pytest.mark.parametrize("spec", [*TASKS, *INPUTS, Ensemble], ids=lambda spec: spec.__name__)
 def test_every_spec_is_documented(spec: Any) -> None:
-    """Every field is in the docstring, with an example that runs; specs are frozen and exported."""
+    """Every field is in the docstring, with examples that run; specs are frozen and exported."""
     text = inspect.cleandoc(spec.__doc__)
     arguments = text.split("Args:")[1]
     names = [field.name for field in dataclasses.fields(spec) if field.name != "kind"]
     assert [name for name in names if f"    {name}: " not in arguments] == []
     assert getattr(scoreline, spec.__name__) is spec
-    (example,) = [line.strip() for line in text.splitlines() if line.startswith("    " + spec.__name__ + "(")]
+    examples = [line.strip() for line in text.splitlines() if line.startswith("    " + spec.__name__ + "(")]
     known = {"y_scaler": StandardScaler(), **dict.fromkeys(("model_1", "model_2", "model_3"))}
-    call = ast.parse(example, mode="eval").body
-    assert isinstance(call, ast.Call)
 
     def value(node: ast.expr) -> Any:
         return known[node.id] if isinstance(node, ast.Name) else ast.literal_eval(node)
 
-    given = [value(node) for node in call.args if not isinstance(node, ast.List)]
-    given += [[value(part) for part in node.elts] for node in call.args if isinstance(node, ast.List)]
-    made = spec(*given, **{word.arg: value(word.value) for word in call.keywords if word.arg})
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        made.kind = "other"
+    assert examples
+    for example in examples:
+        call = ast.parse(example, mode="eval").body
+        assert isinstance(call, ast.Call)
+        given = [value(node) for node in call.args if not isinstance(node, ast.List)]
+        given += [[value(part) for part in node.elts] for node in call.args if isinstance(node, ast.List)]
+        made = spec(*given, **{word.arg: value(word.value) for word in call.keywords if word.arg})
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            made.kind = "other"
 
 
 def test_arrays_series_and_numpy_numbers(tmp_path: Path) -> None:

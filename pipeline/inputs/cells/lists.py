@@ -1,5 +1,7 @@
 """Cells with lists: at least one step, and a value at every step."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,6 +10,7 @@ from ....schemas.inputs import Feature
 from ...arrays import to_numpy
 from ...arrow_types import Problems
 from ...records import Lists
+from .integers import integer_cells
 from .numbers import number_cells
 from .text import text_cells
 
@@ -24,8 +27,7 @@ def list_cells(array: pa.Array, feature: Feature) -> tuple[Lists, Problems]:
         lengths = np.where(known, to_numpy(pc.list_value_length(array).fill_null(0)), 0).astype(np.int64)
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
     problems += [(row, "has no steps") for row in np.flatnonzero((lengths == 0) & known).tolist()]
-    plain = Feature(name=feature.name, dtype="text" if feature.dtype == "words" else "float64")
-    values, found = text_cells(flat, plain) if feature.dtype == "words" else number_cells(flat, plain, decimal=None)
+    values, found = _values(flat, feature)
     seen = set()
     for position, reason in sorted(found):
         row = int(np.searchsorted(offsets, position, side="right")) - 1
@@ -33,3 +35,12 @@ def list_cells(array: pa.Array, feature: Feature) -> tuple[Lists, Problems]:
             seen.add(row)
             problems.append((row, f"step {position - int(offsets[row])} {reason}"))
     return Lists(values=values, offsets=offsets), problems
+
+
+def _values(flat: pa.Array, feature: Feature) -> tuple[Any, Problems]:
+    """The values of all lists."""
+    if feature.dtype == "words":
+        return text_cells(flat, Feature(name=feature.name, dtype="text"))
+    if feature.dtype == "integers":
+        return integer_cells(flat, Feature(name=feature.name, dtype="integer"))
+    return number_cells(flat, Feature(name=feature.name), decimal=None)

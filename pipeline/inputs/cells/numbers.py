@@ -78,7 +78,7 @@ def _parse(cells: pa.Array, feature: Feature, decimal: str) -> tuple[pa.Array, P
     except pa.ArrowInvalid:
         trimmed = pc.utf8_trim_whitespace(array)
         trimmed = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
-        wrong = _unparsable(trimmed, 0)
+        wrong = failing_casts(trimmed, pa.float64())
         problems = [
             (p, f"is {_shown(cells[p].as_py())}, not a number{_comma_hint(cells[p].as_py(), decimal)}") for p in wrong
         ]
@@ -119,15 +119,16 @@ def _zero_or_one(array: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(lowered, "true"), "1", pc.if_else(pc.equal(lowered, "false"), "0", array))
 
 
-def _unparsable(array: pa.Array, offset: int) -> list[int]:
-    """The positions of the cells that are not numbers, by bisection."""
+def failing_casts(array: pa.Array, arrow_type: pa.DataType, offset: int = 0) -> list[int]:
+    """The positions of the cells that cannot be cast to a type, by bisection. `offset`: the position of the first."""
     try:
-        array.cast(pa.float64())
+        array.cast(arrow_type)
     except pa.ArrowInvalid:
         if len(array) == 1:
             return [offset]
         half = len(array) // 2
-        return _unparsable(array.slice(0, half), offset) + _unparsable(array.slice(half), offset + half)
+        left = failing_casts(array.slice(0, half), arrow_type, offset)
+        return left + failing_casts(array.slice(half), arrow_type, offset + half)
     return []
 
 

@@ -39,7 +39,7 @@ Tensors = Mapping[str, Tensor]
 def categories(manifest: BundleManifest, limits: Collection[str]) -> set[str]:
     """The categorical features: text, booleans, encoded columns, and indices into an embedding."""
     sources = origins(manifest.features, manifest.steps)
-    named = {feature.name for feature in manifest.features if feature.dtype in ("text", "bool")}
+    named = {feature.name for feature in manifest.features if feature.dtype in ("text", "integer", "bool")}
     return named | encoded(manifest.steps) | {sources[column] for column in limits}
 
 

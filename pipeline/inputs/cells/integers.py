@@ -1,0 +1,64 @@
+"""Cells with integers that stay exact, such as ids → int64."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ....schemas.inputs import Feature
+from ...arrays import to_arrow, to_numpy
+from ...arrow_types import Problems, is_text
+from .numbers import EXACT, failing_casts
+
+
+def integer_cells(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
+    """int64, null where a value is missing or is not a whole number of 64 bits with a sign.
+
+    Floats and text are taken where they are whole numbers; a float only up to 2^53, above which it may stand for
+    another number.
+    """
+    integers, problems = _to_int64(array)
+    if integers.null_count and feature.nulls != "keep":
+        known = {position for position, _ in problems}
+        nulls = np.flatnonzero(to_numpy(integers.is_null())).tolist()
+        problems += [(position, "is null") for position in nulls if position not in known]
+    return integers, problems
+
+
+def _to_int64(array: pa.Array) -> tuple[pa.Array, Problems]:
+    arrow_type = array.type
+    if pa.types.is_dictionary(arrow_type):
+        return _to_int64(array.dictionary_decode())
+    if pa.types.is_boolean(arrow_type):
+        return array.cast(pa.int8()).cast(pa.int64()), []
+    if pa.types.is_floating(arrow_type):
+        return _whole(array.cast(pa.float64()))
+    cells = array
+    if is_text(arrow_type):
+        cells = pc.utf8_trim_whitespace(array)
+        cells = pc.if_else(pc.equal(cells, ""), None, cells)
+    try:
+        return cells.cast(pa.int64()), []
+    except pa.ArrowInvalid:
+        wrong = failing_casts(cells, pa.int64())
+    problems = [(position, f"is {array[position].as_py()!s:.40}, not an integer of 64 bits") for position in wrong]
+    return _without(cells, wrong).cast(pa.int64()), problems
+
+
+def _whole(array: pa.Array) -> tuple[pa.Array, Problems]:
+    """float64 → int64; NaN is null."""
+    values = np.asarray(to_numpy(array.fill_null(float("nan"))), dtype=np.float64)
+    missing = np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        fits = (np.abs(values) <= EXACT) & (values == np.trunc(values))
+    problems = [
+        (position, f"is {array[position].as_py():.17g}, not a whole number within ±2^53, where floats are exact")
+        for position in np.flatnonzero(~fits & ~missing).tolist()
+    ]
+    return to_arrow(np.where(fits, values, 0).astype(np.int64), fits), problems
+
+
+def _without(array: pa.Array, positions: list[int]) -> pa.Array:
+    """The array with nulls at some positions."""
+    keep = np.ones(len(array), dtype=np.bool_)
+    keep[positions] = False
+    return pc.if_else(to_arrow(keep), array, None)
