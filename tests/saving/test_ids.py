@@ -161,7 +161,7 @@ def test_ids_beyond_int64_are_refused(tmp_path: Path) -> None:
     ("inputs", "says"),
     [
         (Table(["word"], vocabularies={"word": [1, 2]}), None),  # text in a file: the words are text
-        (Table(["user"], vocabularies={"user": ["a", "b"]}), "'user' has a vocabulary, so it must be text in the sample, or integers"),
+        (Table(["user"], vocabularies={"user": ["a", "b"]}), "'user' has a vocabulary, so it must be text in the"),
         (TokenSequence("items", vocabulary=["a"], longest=3), "lists of numbers, so its vocabulary must be integers"),
         (TokenSequence("items", unknown=1, longest=3), "unknown has no effect without a vocabulary"),
     ],
