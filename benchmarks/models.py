@@ -13,12 +13,13 @@ Weights are random with a fixed seed, and BatchNorm statistics are perturbed, so
 import argparse
 import io
 import json
+import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,17 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from scoreline import FloatSequence, Image, Multiclass, Regression, Scorer, Table, TokenSequence, save_bundle
+from scoreline import (
+    FloatSequence,
+    Image,
+    Multiclass,
+    Regression,
+    Scorer,
+    Table,
+    TokenSequence,
+    load_weights,
+    save_bundle,
+)
 
 ROOT = Path(__file__).parents[1]
 LABELS = ["a", "b", "c", "d", "e"]
@@ -38,13 +49,15 @@ BEGIN, END = "<!-- models: begin -->", "<!-- models: end -->"
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A model with rows for it. `own`: the library's own outputs for these rows, `[rows, outputs]`."""
+    """A model with rows for it. `own`: the library's own outputs for these rows, `[rows, outputs]`. `model`: what
+    `save_bundle` takes; for a model that is a file, its bytes are in `file`, by the name that it is written to."""
 
-    model: Any
     sample: Any
     own: Callable[[], Tensor]
     task: Any = field(default_factory=lambda: Multiclass(LABELS))
     spec: dict[str, Any]
+    model: Any = None
+    file: tuple[str, bytes] = ("", b"")
 
 
 @dataclass(frozen=True)
@@ -431,9 +444,89 @@ def skorch() -> Iterator[tuple[str, Callable[[], Case]]]:
     yield "NeuralNetClassifier", fitted
 
 
+def lightning() -> Iterator[tuple[str, Callable[[], Case]]]:
+    """A checkpoint of a training."""
+    import pytorch_lightning as library
+
+    class Lit(library.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 5))
+
+        def training_step(self, batch: list[Tensor], _: int) -> Tensor:
+            return nn.functional.cross_entropy(self.network(batch[0]), batch[1])
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self.parameters(), lr=0.01)
+
+    def checkpoint() -> Case:
+        frame, labels, lit = numbers(), torch.from_numpy(np.random.default_rng(2).integers(0, 5, 40)), Lit()
+        x = torch.from_numpy(frame.to_numpy())
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = library.Trainer(max_epochs=2, accelerator="cpu", enable_checkpointing=False, **quiet)
+        trainer.fit(lit, torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, labels), batch_size=20))
+        with tempfile.TemporaryDirectory() as folder:
+            trainer.save_checkpoint(f"{folder}/last.ckpt")
+            model = load_weights(Lit().network, f"{folder}/last.ckpt")
+        own = lit.network.eval()
+        return Case(model=model, sample=frame, own=lambda: run(own, x), spec={"features": list(frame.columns)})
+
+    yield ".ckpt of a Trainer", checkpoint
+
+
+def whole_modules() -> Iterator[tuple[str, Callable[[], Case]]]:
+    """A file of `torch.save(model)`, read by `scoreline pack --allow-pickle`."""
+
+    def pickled() -> Case:
+        made = table(perturbed(nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.GELU(), nn.Linear(16, 5))))
+        file = io.BytesIO()
+        torch.save(made.model, file)
+        return replace(made, file=("model.pt", file.getvalue()))
+
+    yield "torch.save(model)", pickled
+
+
+def onnx_trees() -> Iterator[tuple[str, Callable[[], Case]]]:
+    """Trees as their converters write them, scored without naming an output."""
+    import lightgbm
+    import onnxmltools
+    import skl2onnx
+    import xgboost
+    from onnxmltools.convert.common.data_types import FloatTensorType
+    from sklearn.ensemble import RandomForestClassifier
+
+    frame, labels = numbers(), np.random.default_rng(2).integers(0, 5, 40)
+    kinds = [("input", FloatTensorType([None, 8]))]
+
+    def case(fitted: Any, converted: Any) -> Case:
+        own = torch.from_numpy(np.asarray(fitted.predict_proba(frame.to_numpy()))).log()
+        return Case(
+            file=("model.onnx", converted.SerializeToString()),
+            sample=frame,
+            own=lambda: own,
+            spec={"features": list(frame.columns)},
+        )
+
+    def forest() -> Case:
+        fitted = RandomForestClassifier(20, random_state=0).fit(frame.to_numpy(), labels)
+        return case(fitted, skl2onnx.to_onnx(fitted, frame.to_numpy()[:1]))
+
+    def boosted() -> Case:
+        fitted = xgboost.XGBClassifier(n_estimators=20).fit(frame.to_numpy(), labels)
+        return case(fitted, onnxmltools.convert_xgboost(fitted, initial_types=kinds))
+
+    def leaves() -> Case:
+        fitted = lightgbm.LGBMClassifier(n_estimators=20, verbose=-1, min_child_samples=2).fit(frame.to_numpy(), labels)
+        return case(fitted, onnxmltools.convert_lightgbm(fitted, initial_types=kinds))
+
+    yield "RandomForestClassifier (skl2onnx)", forest
+    yield "XGBClassifier", boosted
+    yield "LGBMClassifier", leaves
+
+
 LIBRARIES = (
-    rtdl, rtdl_num_embeddings, tabm, pytorch_tabnet, torch_frame, pytorch_tabular, tutorials, skorch, transformers,
-    torchvision, timm,
+    rtdl, rtdl_num_embeddings, tabm, pytorch_tabnet, torch_frame, pytorch_tabular, tutorials, skorch, lightning,
+    whole_modules, onnx_trees, transformers, torchvision, timm,
 )  # fmt: skip
 #: What cannot be data: TabNet's ghost BatchNorm cuts a batch into as many parts as its number of rows says.
 REFUSED = {"pytorch_tabnet: TabNet"}
@@ -441,7 +534,14 @@ REFUSED = {"pytorch_tabnet: TabNet"}
 
 def compare(case: Case, folder: Path) -> tuple[str, float]:
     """How the model is kept, and the largest difference of a score."""
-    save_bundle(folder, case.model, task=case.task, sample=case.sample, **case.spec)
+    name, data = case.file
+    file = folder.parent / name
+    if data:
+        file.write_bytes(data)
+    if name == "model.pt":
+        packed(case, file, folder)
+    else:
+        save_bundle(folder, file if data else case.model, task=case.task, sample=case.sample, **case.spec)
     scorer, own = Scorer.load(folder), case.own().float()
     scores = scorer.score_frame(case.sample)
     scores = scores.to_pandas() if isinstance(scores, pa.Table) else scores
@@ -450,10 +550,25 @@ def compare(case: Case, folder: Path) -> tuple[str, float]:
     else:
         made = scores[[f"probability_{label}" for label in LABELS]].to_numpy()
         wanted = torch.softmax(own, dim=1).numpy()
+    difference = float(np.abs(made - wanted).max())
+    if not (folder / "graph.json").exists():
+        return "ONNX, as its converter wrote it", difference
     nodes = json.loads((folder / "graph.json").read_text())["nodes"]
     operators = sum(node["op"] == "operator" for node in nodes)
     kept = f"exported, {operators} operators among {len(nodes)} nodes" if operators else f"traced, {len(nodes)} nodes"
-    return kept, float(np.abs(made - wanted).max())
+    return kept, difference
+
+
+def packed(case: Case, file: Path, folder: Path) -> None:
+    """Save a bundle of a pickle with the command, which reads it in a process of its own."""
+    case.sample.to_csv(file.with_name("sample.csv"), index=False)
+    spec = file.with_name("spec.toml")
+    spec.write_text(
+        f'features = {case.spec["features"]}\nsample = "sample.csv"\n[model]\nfile = "{file.name}"\n'
+        f'[task]\nkind = "multiclass"\nlabels = {LABELS}\n'
+    )
+    command = [sys.executable, "-m", "scoreline", "pack", str(spec), str(folder), "--allow-pickle"]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def rows(only: Sequence[str]) -> Iterator[Row]:
