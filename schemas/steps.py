@@ -295,6 +295,37 @@ class SplineStep(Step):
         return self
 
 
+class TextCountsStep(Step):
+    """CountVectorizer: how often each term of a vocabulary occurs in a text.
+
+    Terms are n-grams of `words` that match the pattern, or of `characters`, or of the characters of each word between
+    spaces, with a space at both ends (`characters_of_words`). Before that, the text is in lower case, and accents are
+    removed: `unicode` removes combining characters, `ascii` everything that has no ASCII form.
+    """
+
+    kind: Literal["text_counts"] = "text_counts"
+    features: list[Name] = Field(min_length=1, max_length=1)
+    #: One for each output.
+    vocabulary: list[str]
+    terms: Literal["words", "characters", "characters_of_words"] = "words"
+    #: The smallest and largest number of words or characters of a term.
+    ngrams: tuple[Annotated[int, Field(ge=1, le=32)], Annotated[int, Field(ge=1, le=32)]] = (1, 1)
+    pattern: Literal[r"(?u)\b\w\w+\b", r"(?u)\b\w+\b", r"\b\w\w+\b", r"\b\w+\b", r"\w+", r"\S+"] = r"(?u)\b\w\w+\b"
+    lower: bool = True
+    accents: Literal["keep", "ascii", "unicode"] = "keep"
+    stop_words: list[str] = []
+    #: What is written for a count above 0: itself, 1, or 1 + its natural logarithm.
+    weight: Literal["count", "one", "log"] = "count"
+
+    @model_validator(mode="after")
+    def _terms_match_outputs(self) -> Self:
+        if len(self.vocabulary) != len(self.outputs) or len(set(self.vocabulary)) < len(self.vocabulary):
+            raise ValueError(f"{len(set(self.vocabulary))} different terms for {len(self.outputs)} outputs")
+        if self.ngrams[0] > self.ngrams[1]:
+            raise ValueError(f"ngrams {self.ngrams[0]} to {self.ngrams[1]} are none")
+        return self
+
+
 AnyStep = Annotated[
     StandardStep
     | RobustStep
@@ -316,6 +347,7 @@ AnyStep = Annotated[
     | NormalizeStep
     | PolynomialStep
     | LinearStep
-    | SplineStep,
+    | SplineStep
+    | TextCountsStep,
     Field(discriminator="kind"),
 ]

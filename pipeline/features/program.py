@@ -21,6 +21,7 @@ from ...schemas.steps import (
     PolynomialStep,
     ReplaceStep,
     SplineStep,
+    TextCountsStep,
 )
 from ..records import Lists
 from . import numeric
@@ -28,6 +29,7 @@ from .categories import Column, Unfit, encode, impute, is_missing, one_hot
 from .linear import linear
 from .sequences import rows_of
 from .splines import outside, spline
+from .text_counts import text_counts
 
 #: Steps that map each column to one column.
 _EACH: dict[str, Callable[[Any, int, Any], Any]] = {
@@ -83,6 +85,8 @@ def _run(step: AnyStep, taken: list[Any]) -> tuple[list[Column], list[tuple[str,
             return list(numeric.polynomial(step, taken)), []
         case LinearStep():
             return list(linear(step, taken)), []
+        case TextCountsStep():
+            return list(text_counts(step, taken[0])), []
         case SplineStep():
             splines = [made for index, values in enumerate(taken) for made in spline(step, index, values)]
             beyond = [(name, outside(step, index, taken[index])) for index, name in enumerate(step.features)]
@@ -129,7 +133,7 @@ def _source(step: AnyStep, index: int) -> int:
             return int(np.searchsorted(np.cumsum(step.widths), index, side="right"))
         case PolynomialStep():
             return next((position for position, exponent in enumerate(step.powers[index]) if exponent), 0)
-        case LinearStep():
+        case LinearStep() | TextCountsStep():
             return 0
         case SplineStep():
             return index // step.width
@@ -152,7 +156,7 @@ def _missing_with(step: AnyStep, index: int) -> Sequence[str]:
     match step:
         case ImputeStep() | MissingStep() | ReplaceStep():
             return ()
-        case NormalizeStep() | LinearStep():
+        case NormalizeStep() | LinearStep() | TextCountsStep():
             return step.features
         case SplineStep():
             return () if step.zeros_if_missing else (step.features[_source(step, index)],)

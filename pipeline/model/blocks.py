@@ -35,7 +35,8 @@ class BlockSize:
 def block_size(
     manifest: BundleManifest, graphs: Sequence[Graph], device_type: str, batch_rows: int | None = None
 ) -> BlockSize:
-    """Compute the sizes of blocks and passes: powers of two, by the width of the table and of the widest layer.
+    """Compute the sizes of blocks and passes: powers of two, by the width of the table, before and after its
+    preprocessing, and of the widest layer.
 
     They depend on the model and the type of device alone, never on time or free memory, so that the same job always has
     the same blocks.
@@ -47,13 +48,13 @@ def block_size(
         return BlockSize(rows=batch_rows, pass_rows=batch_rows * manifest.longest, reason="as requested")
     if not all(kind_of(entry).tabular for entry in manifest.inputs):
         return _large_rows(manifest, graphs, device_type)
-    num_features = len(manifest.features)
+    num_features = max([len(manifest.features), *(len(step.outputs) for step in manifest.steps)])
     widest = max([num_features, *_widths(graphs)])
     most = MOST_ROWS[device_type]
     rows = max(FEWEST_ROWS, min(most, _power_of_two(BLOCK_BYTES[device_type] // (8 * num_features))))
     pass_rows = max(FEWEST_ROWS, min(rows, _power_of_two(PASS_BYTES[device_type] // (4 * widest))))
     reason = (
-        f"blocks of {counted(num_features, 'feature')} take {rows * num_features * 8 / (1 << 20):.3g} MiB, and a widest"
+        f"blocks of {counted(num_features, 'column')} take {rows * num_features * 8 / (1 << 20):.3g} MiB, and a widest"
         f" layer of {widest} takes {pass_rows * widest * 4 / (1 << 20):.3g} MiB in a pass of {pass_rows} rows on"
         f" {device_type}"
     )

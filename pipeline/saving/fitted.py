@@ -35,6 +35,7 @@ from .selection import chosen, dropped
 from .splines import read_splines
 from .step_list import StepList, as_floats
 from .unsupported import reason_for
+from .vectorizers import VECTORIZERS, read_tfidf, read_vectorizer, takes_text
 
 
 class Compiler(StepList):
@@ -54,7 +55,7 @@ class Compiler(StepList):
         internal = isinstance(transformer, Parameters)
         if kind not in _READERS or not (internal or type(transformer).__module__.startswith("sklearn.")):
             raise BundleError(f"transformer {kind} cannot be saved{reason_for(kind)}; supported are {_SUPPORTED}")
-        if kind != "FunctionTransformer" and kind not in _NESTS and not hasattr(transformer, "n_features_in_"):
+        if kind not in _UNCOUNTED and not hasattr(transformer, "n_features_in_"):
             raise BundleError(f"{kind} is not fitted; call fit before saving")
         expected = getattr(transformer, "n_features_in_", len(inputs))
         if expected != len(inputs):
@@ -235,7 +236,16 @@ def _parameters(to: Compiler, given: Parameters, inputs: list[str]) -> list[str]
     return to.step(makes[given.kind], inputs, len(inputs), **numbers)
 
 
-_NESTS = ("Pipeline", "ColumnTransformer", "FeatureUnion")
+def _selector(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:  # noqa: ARG001 - it adds no step
+    return [name for name, kept in zip(inputs, fitted.get_support(), strict=True) if kept]
+
+
+#: Transformers that do not always know a number of columns.
+_UNCOUNTED = ("Pipeline", "ColumnTransformer", "FeatureUnion", "FunctionTransformer", *VECTORIZERS)
+_SELECTORS = (
+    "GenericUnivariateSelect", "RFE", "RFECV", "SelectFdr", "SelectFpr", "SelectFromModel", "SelectFwe", "SelectKBest",
+    "SelectPercentile", "SequentialFeatureSelector", "VarianceThreshold",
+)  # fmt: skip
 _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "StandardScaler": _standard,
     "MinMaxScaler": _minmax,
@@ -257,6 +267,9 @@ _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "PCA": read_pca,
     "IncrementalPCA": read_pca,
     "TruncatedSVD": read_svd,
+    **dict.fromkeys(_SELECTORS, _selector),
+    **dict.fromkeys(VECTORIZERS, read_vectorizer),
+    "TfidfTransformer": read_tfidf,
     "Pipeline": _pipeline,
     "ColumnTransformer": _column_transformer,
     "FeatureUnion": _union,
@@ -309,7 +322,10 @@ def fitted_in_float32(transformer: Any) -> bool:
 
 def transform(transformer: Any, frame: Any) -> np.ndarray:
     """A transformer's own output for raw rows, float64 `[rows, columns]`, for golden rows."""
-    given = frame if names_of(transformer) is not None else _matrix(frame)
+    if takes_text(transformer):
+        given: Any = frame.iloc[:, 0].tolist()
+    else:
+        given = frame if names_of(transformer) is not None else _matrix(frame)
     try:
         made = transformer.transform(given)
     except Exception as error:  # whatever the user's own objects raise

@@ -1,7 +1,7 @@
 """Why some transformers of scikit-learn cannot be saved, and what to use instead."""
 
 _COMPLETE = "use a SimpleImputer with add_indicator=True, or impute upstream and score files without missing values"
-_WORDS = "it splits text by regular expressions and Python code; use a TokenSequence with a vocabulary and an Embedding"
+_HASHES = "it hashes words instead of knowing them; use a CountVectorizer, or a TokenSequence with a vocabulary"
 _SOLVES = "it solves an optimisation problem for each row, whose result depends on its solver; use PCA or TruncatedSVD"
 _COMPARES = "it compares each row with rows of the training data, which a bundle does not contain"
 _LABELS = "it is for labels; pass the labels to the task, and use an OrdinalEncoder or OneHotEncoder for features"
@@ -18,9 +18,7 @@ _REASONS = {
     "MiniBatchDictionaryLearning": _SOLVES,
     "SparsePCA": _SOLVES,
     "MiniBatchSparsePCA": _SOLVES,
-    "CountVectorizer": _WORDS,
-    "TfidfVectorizer": _WORDS,
-    "HashingVectorizer": _WORDS,
+    "HashingVectorizer": _HASHES,
     "LabelEncoder": _LABELS,
     "LabelBinarizer": _LABELS,
     "MultiLabelBinarizer": _LABELS,

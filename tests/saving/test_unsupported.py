@@ -8,7 +8,7 @@ from scoreline.pipeline.errors import BundleError
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import NMF, FactorAnalysis, KernelPCA
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - makes IterativeImputer importable
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.impute import IterativeImputer, KNNImputer
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import LabelEncoder, StandardScaler
@@ -28,7 +28,7 @@ X = np.abs(np.random.default_rng(0).normal(size=(12, 2)))
         ),
         (make_union(KernelPCA(1)).fit(X), "KernelPCA cannot be saved: it compares .*; use PCA; supported are Standard"),
         (ColumnTransformer([("n", NMF(1), [0, 1])]).fit(X), "NMF cannot be saved: it solves .*; use PCA or Truncated"),
-        (TfidfVectorizer().fit(["a word"]), "TfidfVectorizer cannot be saved: it splits text .* use a TokenSequence"),
+        (HashingVectorizer(), "HashingVectorizer cannot be saved: it hashes words .* a TokenSequence"),
         (LabelEncoder().fit(["a"]), "LabelEncoder cannot be saved: it is for labels; pass the labels to the task"),
         (FactorAnalysis(1).fit(X), "FactorAnalysis cannot be saved; supported are StandardScaler, .*FeatureUnion$"),
     ],
