@@ -212,7 +212,8 @@ def _with_mlflow(spec: "PackSpec", folder: Path, mlflow: Path, scratch: Path) ->
 def _by_child(spec: "PackSpec", folder: Path, out: str, made: Path, *, allow_import: bool) -> tuple[str, list[str]]:
     """Unpickle and make the bundle in a child process, then read its data, verify it and write it again. Returns the
     digest and the notes."""
-    from ..pipeline.bundle.bundle import open_bundle, write_bundle
+    from ..pipeline.bundle.bundle import open_bundle
+    from ..pipeline.bundle.write import write_bundle
     from ..pipeline.model.onnx_runtime import SWITCH
     from ..pipeline.scoring.scorer import Scorer
 

@@ -1,15 +1,13 @@
 """The bundle on disk: bundle.json and the files whose digests it names. Independent of torch.
 
 The bytes that are checked are the bytes that are used: each file is read once, and returned only after its digest was
-compared. A bundle is written to a temporary folder next to its path, then renamed.
+compared.
 """
 
 import hashlib
 import json
 import os
-import shutil
 import stat
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +16,8 @@ from pydantic import ValidationError
 
 from ...schemas.bundle import FORMAT, BundleManifest
 from ...schemas.graph import Graph
-from ..errors import BundleError, OutputError, one_line
-from ..storage.folders import Walker
+from ..errors import BundleError, one_line
 from ..storage.plain_files import Kind, kind_of
-from ..storage.temporaries import temporary_name
 
 MANIFEST = "bundle.json"
 #: The largest bundle.json; real ones are far smaller.
@@ -102,65 +98,6 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     return Bundle(path=folder, manifest=manifest, digest=sha256(data))
 
 
-def write_bundle(path: str | os.PathLike[str], manifest: BundleManifest, files: Mapping[str, bytes]) -> str:
-    """Write a bundle to a temporary folder, then rename it; an older bundle is replaced as a whole.
-
-    Returns:
-        Its digest.
-
-    Raises:
-        OutputError: something that is not a bundle exists at the path, or it cannot be written.
-    """
-    target = resolve_target(path)
-    text = json.dumps(manifest.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
-    fresh, old = (target.parent / temporary_name(target.name + end) for end in ("", "/old"))
-    try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        for name, data in {**files, MANIFEST: text.encode()}.items():
-            _write_synced(fresh / name, data)
-        if target.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            target.rename(old)
-        fresh.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise OutputError(f"bundle {str(target)!r} cannot be written: {error.strerror}") from error
-    return sha256(text.encode())
-
-
-def resolve_target(path: str | os.PathLike[str]) -> Path:
-    """The path to which a bundle would be written, with links resolved, so that a link is kept. Writes nothing.
-
-    Raises:
-        OutputError: something that is not a bundle exists at the path, or no folder can be created there.
-    """
-
-    def failed(where: str, error: OSError) -> OutputError:
-        return OutputError(f"{where!r} cannot be accessed: {error.strerror}; choose another path")
-
-    try:
-        target = Path(os.path.realpath(path))
-        nearest = next(folder for folder in (target, *target.parents) if kind_of(folder) != "missing")
-        if kind_of(nearest) != "folder":
-            what = (
-                "exists and is not a bundle"
-                if nearest == target
-                else f"is below {str(nearest)!r}, which is not a folder"
-            )
-            raise OutputError(f"{str(target)!r} {what}; choose another path")
-        if nearest != target or kind_of(target / MANIFEST) != "missing":
-            return target
-    except OSError as error:
-        raise failed(str(path), error) from error
-    except ValueError as error:
-        raise OutputError(f"{path!r} is not a path: {error}") from error
-    walker = Walker(failed=failed, skip=lambda _: False)
-    if walker.entries(walker.start(str(target))):
-        raise OutputError(f"{str(target)!r} exists and is not a bundle; choose another path")
-    return target
-
-
 def _kind(path: Path) -> Kind:
     try:
         return kind_of(path)
@@ -199,10 +136,3 @@ def _json(data: bytes, path: Path) -> Any:
         return json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not JSON: {one_line(error)}") from error
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -14,9 +14,10 @@ import torch
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.heads import AnyHead, Platt, Temperature
-from ..bundle.bundle import Bundle, open_bundle, resolve_target, sha256, write_bundle
+from ..bundle.bundle import Bundle, open_bundle, sha256
 from ..bundle.golden import GoldenRows, read_golden, write_golden
 from ..bundle.heads import head_fields
+from ..bundle.write import resolve_target, write_bundle
 from ..errors import DataError, UsageError
 from ..inputs.discover import discover
 from ..model.first_rows import FirstRows

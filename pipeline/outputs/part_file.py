@@ -36,7 +36,7 @@ class PartFile:
     them visible; `discard` removes them."""
 
     def __init__(self, store: Store, *, name: str, schema: pa.Schema, read: pa.Schema) -> None:
-        self._store, self._name, self._rejects = store, name, rejects_name(name)
+        self._store, self._rejects = store, rejects_name(name)
         self._read = read
         self._schema = schema
         self._pending: list[pa.RecordBatch] = []
@@ -94,8 +94,8 @@ class PartFile:
         assert self._checksum is not None, "finish comes first"
         size, digest = 0, _guarded(self._path, file_digest, self._path)
         if self._reject_path is not None:
-            size += self._store.publish(self._rejects, rejects_name(target))
-        size += self._store.publish(self._name, target)
+            size += self._store.publish(self._reject_path, rejects_name(target))
+        size += self._store.publish(self._path, target)
         if self._reject_path is None:
             self._store.remove(rejects_name(target))  # of an earlier run for the same part
         return Published(sha256=digest, receipt=self._checksum, num_bytes=size)
@@ -105,9 +105,9 @@ class PartFile:
         for writer in (self._writer, self._reject_writer):
             if writer is not None:
                 _quietly_close(writer)
-        self._store.discard(self._name)
+        self._store.discard(self._path)
         if self._reject_path is not None:
-            self._store.discard(self._rejects)
+            self._store.discard(self._reject_path)
 
     def _flush(self, rows: int) -> None:
         if not rows:

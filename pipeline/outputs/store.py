@@ -45,7 +45,7 @@ class Store:
         probe = self.temporary("_scoreline/probe")
         try:
             probe.write_bytes(b"")
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # a run that starts now may have removed it
         except OSError as error:
             raise storage_error(probe, error) from error
 
@@ -102,21 +102,21 @@ class Store:
         return self.root / name
 
     def temporary(self, name: str) -> Path:
-        """The path at which a file is written until it is published; its folder is created."""
-        path = self._hidden(name)
+        """A new path at which a file is written until it is published; its folder is created."""
+        path = (self.root / name).with_name(temporary_name(name))
         try:
             _make_folder(path.parent)
         except OSError as error:
             raise storage_error(path.parent, error) from error
         return path
 
-    def publish(self, name: str, target: str) -> int:
-        """Make the finished temporary file of `name` visible as `target`. Returns its size in bytes.
+    def publish(self, temporary: Path, target: str) -> int:
+        """Make a finished temporary file visible as `target`. Returns its size in bytes.
 
         Raises:
             StorageError: the disk is full or failed. The target has either its old or its complete new content.
         """
-        temporary, path = self._hidden(name), self.root / target
+        path = self.root / target
         try:
             with temporary.open("rb+") as file:
                 # Not retried: after a failure, the kernel may drop the pages and report the next call as a success.
@@ -128,10 +128,10 @@ class Store:
             raise storage_error(path, error) from error
         return size
 
-    def discard(self, name: str) -> None:
+    def discard(self, temporary: Path) -> None:
         """Remove a temporary file that will not be published."""
         try:
-            _remove(self._hidden(name))
+            _remove(temporary)
         except OSError:
             return  # it does no harm, and the next run removes it
 
@@ -151,9 +151,9 @@ class Store:
         try:
             temporary.write_bytes(data)
         except OSError as error:
-            self.discard(name)
+            self.discard(temporary)
             raise storage_error(self.root / name, error) from error
-        self.publish(name, name)
+        self.publish(temporary, name)
 
     def remove(self, name: str) -> None:
         """Remove a published file, if it exists, and fsync its folder."""
@@ -163,10 +163,6 @@ class Store:
                 _sync_folder(path.parent)
         except OSError as error:
             raise storage_error(path, error) from error
-
-    def _hidden(self, name: str) -> Path:
-        path = self.root / name
-        return path.with_name(temporary_name(name))
 
     def _below(self, path: str, skip: Callable[[str], bool] = is_hidden) -> Iterator[Entry]:
         if self.kind(path) == "missing":

@@ -11,7 +11,7 @@ from ...schemas.pack import AnyInputTable, AnyTaskTable, ModelFile, PackSpec, Re
 from ...schemas.specs.inputs import Image, Table, TokenSequence
 from ...schemas.specs.models import Ensemble
 from ...schemas.specs.tasks import AnyTask, Regression
-from ..bundle.bundle import resolve_target
+from ..bundle.write import resolve_target
 from ..errors import BundleError
 from .model_files import read_model
 from .nets import unwrap

@@ -155,7 +155,8 @@ def test_the_spread_of_an_ensemble() -> None:
         (
             [RegressionHead()],
             {"thresholds": (("", 0.5),)},
-            "--threshold is for binary and multilabel, but the bundle's task is regression; leave it out",
+            "--threshold is for binary, multilabel, and a regression that was saved with a threshold, but the bundle's"
+            " task is regression; leave it out",
         ),
         (
             [TAGS],

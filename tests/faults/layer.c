@@ -51,9 +51,19 @@ static int below(const char *path) {
          (path[prefix_length] == '/' || !path[prefix_length]);
 }
 
+/* The path below the folder. The last part of a temporary's name is random, and left out. */
 static const char *relative(const char *path) {
+  static _Thread_local char names[2][PATH_MAX];
+  static _Thread_local int turn;
   if (!below(path)) return "";
-  return path[prefix_length] ? path + prefix_length + 1 : ".";
+  const char *name = path[prefix_length] ? path + prefix_length + 1 : ".";
+  const char *temporary = strstr(name, ".scoreline-");
+  const size_t kept = 11 + 16, random = 1 + 16;
+  if (!temporary || strlen(temporary) < kept + random || temporary[kept] != '-') return name;
+  char *made = names[turn = !turn];
+  size_t front = temporary + kept - name;
+  snprintf(made, PATH_MAX, "%.*s%s", (int)front, name, name + front + random);
+  return made;
 }
 
 static const char *path_of(int fd) { return fd >= 0 && fd < (1 << 16) ? paths[fd] : NULL; }

@@ -239,3 +239,23 @@ def test_an_error_while_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             published(part)
     part.discard()
     assert store.temporaries() == list(store.parquet_files()) == []
+
+
+def test_two_writers_of_one_split(tmp_path: Path) -> None:
+    """Each has files of its own: what the slower one writes, or gives up, does not touch what the other published."""
+    store, first = part_in(tmp_path)
+    first.write(rows_of(0, 9), rejects_of(9))
+    second = PartFile(store, name="a.parquet", schema=SCHEMA, read=READ)
+    second.write(rows_of(0, 3), rejects_of(9))
+    first.write(rows_of(10, 20), rejects_of())
+    published(first)
+    whole = store.read("a.parquet"), store.read("_rejects/a.arrow")
+    second.write(rows_of(3, 9), rejects_of())
+    assert (store.read("a.parquet"), store.read("_rejects/a.arrow")) == whole
+    second.write(rows_of(10, 20), rejects_of())
+    third = PartFile(store, name="a.parquet", schema=SCHEMA, read=READ)
+    third.write(rows_of(0, 1), rejects_of(9))
+    third.discard()
+    published(second)
+    assert (store.read("a.parquet"), store.read("_rejects/a.arrow")) == whole  # the same rows are the same bytes
+    assert store.temporaries() == []

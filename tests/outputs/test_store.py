@@ -60,11 +60,12 @@ def test_a_file_as_output_is_refused(tmp_path: Path) -> None:
 
 def test_nothing_is_visible_before_it_is_published(store: Store) -> None:
     """Then the file has its name and size, and its temporary file is gone."""
-    store.temporary("d/a.parquet").write_bytes(b"12345")
+    path = store.temporary("d/a.parquet")
+    path.write_bytes(b"12345")
     assert list(store.parquet_files()) == list(store.entries()) == []
     (temporary,) = store.temporaries()
     assert temporary.startswith("d/.scoreline-")
-    assert store.publish("d/a.parquet", "d/b.parquet") == 5
+    assert store.publish(path, "d/b.parquet") == 5
     assert list(store.parquet_files()) == ["d/b.parquet"]
     assert store.read("d/b.parquet") == b"12345"
     assert store.temporaries() == []
@@ -81,9 +82,10 @@ def test_publishing_replaces_a_file_as_a_whole(store: Store) -> None:
 
 def test_discard_and_remove(store: Store) -> None:
     """Both accept what is not there."""
-    store.temporary("a").write_bytes(b"1")
-    store.discard("a")
-    store.discard("a")
+    path = store.temporary("a")
+    path.write_bytes(b"1")
+    store.discard(path)
+    store.discard(path)
     assert store.temporaries() == []
     store.write("a", b"1")
     store.remove("a")
@@ -150,22 +152,24 @@ def test_a_rename_is_retried_twice(store: Store, monkeypatch: pytest.MonkeyPatch
     """After transient errors only."""
     plain = Path.replace
     for times, fails in ((1, False), (2, False), (3, True)):
-        store.temporary("a").write_bytes(str(times).encode())
+        path = store.temporary("a")
+        path.write_bytes(str(times).encode())
         monkeypatch.setattr(Path, "replace", failing(times, number, plain))
         if fails:
             with pytest.raises(StorageError, match="check the disk, then run the same command again"):
-                store.publish("a", "a")
+                store.publish(path, "a")
         else:
-            store.publish("a", "a")
+            store.publish(path, "a")
             assert store.read("a") == str(times).encode()
     assert store.read("a") == b"2"
 
 
 def test_a_rename_that_succeeds_but_reports_a_failure(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a network file system after a time-out: the file is published."""
-    store.temporary("a").write_bytes(b"1")
+    path = store.temporary("a")
+    path.write_bytes(b"1")
     monkeypatch.setattr(Path, "replace", failing(1, errno.EIO, Path.replace, after=True))
-    assert store.publish("a", "a") == 1
+    assert store.publish(path, "a") == 1
     assert store.read("a") == b"1"
 
 
@@ -173,10 +177,11 @@ def test_a_rename_that_succeeds_but_reports_a_failure(store: Store, monkeypatch:
 def test_fsync_is_not_retried(store: Store, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """The kernel may drop the pages and report the next call as a success. The old content stays."""
     store.write("a", b"old")
-    store.temporary("a").write_bytes(b"new")
+    path = store.temporary("a")
+    path.write_bytes(b"new")
     monkeypatch.setattr(os, "fsync", failing(1, number, os.fsync))
     with pytest.raises(StorageError):
-        store.publish("a", "a")
+        store.publish(path, "a")
     assert store.read("a") == b"old"
 
 
@@ -209,7 +214,7 @@ def test_published_files_and_their_folders_are_synced(store: Store, monkeypatch:
     assert calls == [("sync", root), ("sync", f"{root}/d")]
     temporary.write_bytes(b"1")
     calls.clear()
-    store.publish("d/e/a", "d/e/a")
+    store.publish(temporary, "d/e/a")
     assert calls == [("sync", str(temporary)), ("move", str(temporary)), ("sync", f"{root}/d/e")]
 
 
