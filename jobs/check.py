@@ -188,7 +188,7 @@ def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:
     yield "rows", rows
     if plan.partitions:
         first = plan.partitions[0]
-        keys = [name for name in first.schema.names if name in first.read.names]
+        keys = [name for name in first.columns.schema.names if name in first.columns.read.names]
         yield "keys", listed(keys) or "none"
         several = first.num_splits is not None and first.num_splits > 1
         yield "first output", part_name(first.partition.name, 0, several=several)

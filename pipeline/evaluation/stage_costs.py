@@ -106,7 +106,9 @@ def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, max_row
         store = Store(folder)
         for planned in plan.partitions:
             line = compose(scorer.loaded, options)
-            part = PartFile(store, name="part.parquet", schema=planned.schema, read=planned.read_with_hive)
+            part = PartFile(
+                store, name="part.parquet", schema=planned.columns.schema, read=planned.columns.read_with_hive
+            )
             for block in _blocks(planned, block_rows, one):
                 loaded = line.load(block)
                 if len(one.first_blocks) < FEW_BLOCKS:
@@ -153,7 +155,7 @@ def _receipt(planned: PlannedPartition, part: PartFile) -> Receipt:
         root="",
         split=0,
         last=True,
-        num_keys=planned.num_keys,
+        num_keys=planned.columns.num_keys,
         rows_in=rows,
         rows_scored=part.num_rows,
         rows_rejected=part.num_rejects,

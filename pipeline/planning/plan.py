@@ -13,21 +13,21 @@ import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
 from ..bundle import stages
-from ..bundle.columns import check_options, output_fields
-from ..errors import ColumnError, OutputError, PartitionError, UsageError, listed, repeated
-from ..inputs.columns import check_columns
+from ..bundle.columns import check_options
+from ..errors import ColumnError, OutputError, PartitionError, UsageError
 from ..inputs.cut import SplitRange
 from ..inputs.discover import Discovery, refuse_path
 from ..inputs.formats import FORMATS
-from ..options import ColumnOptions, CsvDialect, ScoreJob
-from ..outputs.assemble import output_schema
+from ..options import ColumnOptions, ScoreJob
 from ..outputs.naming import numbered, part_name, too_long, whole_name
-from ..outputs.storable import stored_field
 from ..records import Partition, Split
 from .existing import ExistingParts
+from .file_columns import FileColumns, Shapes
 
 #: Footers are small reads that wait for the disk, so several are read at once.
 FOOTER_THREADS = 8
+#: Footers that a thread reads at a time.
+FOOTERS = 32
 
 
 #: Rows of a split: as many as keep the multiplications of its forward passes below `SPLIT_WORK`, within these bounds. A
@@ -38,33 +38,25 @@ FEWEST_SPLIT_ROWS, MOST_SPLIT_ROWS, SPLIT_WORK = 1 << 16, 1 << 18, 1 << 39
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedPartition:
-    """One input with splits to score: the columns to read, and the schema of its output.
+    """One input with splits to score.
 
-    `num_rows`, `num_splits`: None where the format does not store the number of rows. `kept`: splits with an up-to-date
-    part. `nothing_scored`: whether these contain no scored row. `header`: every column of the file. `read`: the columns
-    that are read, with their types. `hive`: feature columns from the path. `text`: columns whose text is parsed as
-    numbers, in the notation of `dialect` (that of the job for CSV files, the default for others). `schema`: the columns
-    to be written, of which the first `num_keys` are keys.
+    `columns`: shared with all inputs that have the same ones. `num_rows`, `num_splits`: None where the format does not
+    store the number of rows. `kept`: splits with an up-to-date part. `nothing_scored`: whether these contain no scored
+    row.
     """
 
     partition: Partition
+    columns: FileColumns
     split_rows: int
     num_rows: int | None
     num_splits: int | None
     kept: frozenset[int]
     nothing_scored: bool
-    header: tuple[str, ...]
-    read: pa.Schema
-    hive: tuple[tuple[str, str | None], ...]
-    text: frozenset[str]
-    dialect: CsvDialect
-    num_keys: int
-    schema: pa.Schema
 
     @property
-    def read_with_hive(self) -> pa.Schema:
-        """The columns of blocks: those that are read, and features from the path."""
-        return pa.schema([*self.read, *(pa.field(key, pa.string()) for key, _ in self.hive)])
+    def hive(self) -> tuple[tuple[str, str | None], ...]:
+        """The features from the path, with their values."""
+        return tuple((key, value) for key, value in self.partition.hive if key in self.columns.hive)
 
     def splits(self) -> SplitRange:
         """The splits to score. Reading begins with the first of them, or with the first row of a CSV, which has no row
@@ -121,19 +113,18 @@ def make_plan(
     check_options(manifest, job.columns)
     for stage in stages.OPTIONAL:
         stage.refuse(manifest, job)
-    planned, failed = [], []
+    planned, failed, shapes = [], [], Shapes(manifest, job)
     remaining = [partition for partition in found.partitions if partition not in existing.complete_inputs]
-    with ThreadPoolExecutor(FOOTER_THREADS) as pool:
-        columns = _named_columns(manifest, job.columns)
-        footers = pool.map(lambda partition: _read_schema(partition, job.csv, columns), remaining)
-        for partition, footer in zip(remaining, footers, strict=True):
-            if isinstance(footer, PartitionError):
-                failed.append(footer)
-                continue
-            try:
-                planned.append(_planned(partition, *footer, existing, manifest, job, split_rows))
-            except ColumnError as error:
-                raise _compared(error, planned) from error
+    for partition, footer in zip(remaining, _footers(remaining, shapes, manifest, job), strict=True):
+        if isinstance(footer, PartitionError):
+            failed.append(footer)
+            continue
+        try:
+            schema, num_rows = footer
+            columns = shapes.columns(partition, schema)
+            planned.append(_planned(partition, columns, num_rows, existing, split_rows))
+        except ColumnError as error:
+            raise _compared(error, planned) from error
     for entry in planned:
         _refuse_long_names(entry, os.path.abspath(job.output))  # noqa: PTH100 - the same path as in the store
     _refuse_same_output(found.partitions, {entry.partition: entry.num_splits for entry in planned}, existing)
@@ -150,20 +141,36 @@ def make_plan(
     )
 
 
-def _read_schema(
-    partition: Partition, dialect: CsvDialect, columns: set[str] | None
-) -> tuple[pa.Schema, int | None] | PartitionError:
-    try:
-        return FORMATS[partition.format].read_schema(partition, dialect, columns)
-    except PartitionError as error:
-        return error
+Footer = tuple[pa.Schema, int | None] | PartitionError
+
+
+def _footers(
+    partitions: Sequence[Partition], shapes: Shapes, manifest: BundleManifest, job: ScoreJob
+) -> Iterator[Footer]:
+    """The columns and the number of rows of each input, or why it cannot be read."""
+    columns = _named_columns(manifest, job.columns)
+
+    def read(partition: Partition) -> Footer:
+        try:
+            schema, num_rows = FORMATS[partition.format].read_schema(partition, job.csv, columns)
+        except PartitionError as error:
+            return error
+        return shapes.shared(schema), num_rows
+
+    def read_all(some: Sequence[Partition]) -> list[Footer]:
+        return [read(partition) for partition in some]
+
+    tasks = [partitions[at : at + FOOTERS] for at in range(0, len(partitions), FOOTERS)]
+    with ThreadPoolExecutor(FOOTER_THREADS) as pool:
+        for footers in pool.map(read_all, tasks):
+            yield from footers
 
 
 def _compared(error: ColumnError, others: Sequence[PlannedPartition]) -> ColumnError:
     """Add to the error for a column of a wrong type the name of another file in which its type is right."""
     for other in others:
-        if error.column in other.read.names:
-            kind = other.read.field(error.column).type
+        if error.column in other.columns.read.names:
+            kind = other.columns.read.field(error.column).type
             return ColumnError(f"{error} (in {other.partition.name!r} it is {kind})", column=error.column)
     return error
 
@@ -238,69 +245,21 @@ def _named_columns(manifest: BundleManifest, options: ColumnOptions) -> set[str]
 
 def _planned(
     partition: Partition,
-    schema: pa.Schema,
+    columns: FileColumns,
     num_rows: int | None,
     existing: ExistingParts,
-    manifest: BundleManifest,
-    job: ScoreJob,
     split_rows: int,
 ) -> PlannedPartition:
-    options = job.columns
-    features = [feature.name for feature in manifest.features]
-    hive = tuple((key, value) for key, value in partition.hive if key in features and key not in schema.names)
-    whole = pa.schema([*schema, *(pa.field(key, pa.string()) for key, _ in hive)])
-    format = FORMATS[partition.format]  # noqa: A001 - its usual name here
-    text = frozenset(schema.names if format.cells_are_text else ()) | {key for key, _ in hive}
-    check_columns(whole, manifest.features, text=text, source=partition.name)
-    keys = list(_keys(partition, schema, set(features), options))
-    read = [name for name in schema.names if name in {*features, *keys}]
-    stored = [stored_field(schema.field(name), source=partition.name) for name in keys]
-    fields = output_fields(manifest, options)
-    _refuse_hive_clash(partition, [options.prefix + field.name for field in fields])
+    kept = existing.kept.get(partition, {})
     return PlannedPartition(
         partition=partition,
+        columns=columns,
         split_rows=split_rows,
         num_rows=num_rows,
         num_splits=None if num_rows is None else max(1, -(-num_rows // split_rows)),
-        kept=frozenset(existing.kept.get(partition, ())),
-        nothing_scored=not any(record.rows_scored for record in existing.kept.get(partition, {}).values()),
-        header=tuple(schema.names),
-        read=pa.schema([schema.field(name) for name in read]),
-        hive=hive,
-        text=text,
-        dialect=job.csv if format.has_dialect else CsvDialect(),
-        num_keys=len(keys),
-        schema=output_schema(pa.schema(stored), fields, options.prefix, source=partition.name),
+        kept=frozenset(kept),
+        nothing_scored=not any(record.rows_scored for record in kept.values()),
     )
-
-
-def _keys(partition: Partition, schema: pa.Schema, features: set[str], options: ColumnOptions) -> Iterator[str]:
-    """The columns that are carried through, in the order of the file or of `--keys`. A Hive key is left out, because
-    the path of the output has it."""
-    times = Counter(schema.names)
-    wanted = [name for name in schema.names if name not in features]
-    if options.keys is not None:
-        wanted = [name for name in options.keys if name in times or name not in dict(partition.hive)]
-    for name in wanted:
-        if name not in times:
-            raise ColumnError(
-                f"{partition.name}: key column {name!r} is missing; the columns are {listed(list(times), 8)}"
-            )
-        if times[name] > 1:
-            raise ColumnError(
-                f"{partition.name}: column {name!r} appears {repeated(times[name])} and cannot be carried through;"
-                " name the keys to keep with --keys"
-            )
-        yield name
-
-
-def _refuse_hive_clash(partition: Partition, outputs: Sequence[str]) -> None:
-    taken = [key for key, _ in partition.hive if key in outputs]
-    if taken:
-        raise ColumnError(
-            f"{partition.name}: the folder {taken[0]!r}= is also the name of an output, and readers would see the"
-            " column twice; add --prefix NAME_"
-        )
 
 
 def _refuse_same_output(

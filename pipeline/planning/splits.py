@@ -28,9 +28,9 @@ def read_splits(
     splits = planned.splits() if splits is None else splits
     rows = FORMATS[planned.partition.format].read_rows(
         planned.partition,
-        planned.read,
-        header=planned.header,
-        dialect=planned.dialect,
+        planned.columns.read,
+        header=planned.columns.header,
+        dialect=planned.columns.dialect,
         block_rows=block_rows,
         first_row=splits.start * planned.split_rows,
         threads=threads,

@@ -80,10 +80,10 @@ def origin_of(planned: PlannedPartition, first_rows: FirstRows | None = None) ->
     return Origin(
         source=planned.partition.name,
         folder=os.path.dirname(planned.partition.path),  # noqa: PTH120 - a Path costs more than a small file's rows
-        text=planned.text,
-        dialect=planned.dialect,
-        schema=planned.schema,
-        num_keys=planned.num_keys,
+        text=planned.columns.text,
+        dialect=planned.columns.dialect,
+        schema=planned.columns.schema,
+        num_keys=planned.columns.num_keys,
         first_rows=first_rows,
     )
 

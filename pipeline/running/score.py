@@ -83,7 +83,7 @@ def _bounds(scorer: Scorer, ledger: Ledger, cores: int) -> tuple[int, int, int]:
     partitions = ledger.plan.partitions
     if memory is None:
         return flows, num_readers(partitions, flows), max(MAX_IN_FLIGHT_BYTES, flows * MOST_BLOCK_BYTES)
-    columns = max(len(planned.read.names) for planned in partitions)
+    columns = max(len(planned.columns.read.names) for planned in partitions)
     block_bytes = ledger.block_rows * (8 * columns + 4 * scorer.loaded.values_per_row())
     flows = max(1, min(flows, memory // block_bytes))
     return flows, num_readers(partitions, flows, memory), memory

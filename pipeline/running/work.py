@@ -110,6 +110,6 @@ def num_readers(partitions: Iterable[PlannedPartition], most: int, memory: int |
     for planned in partitions:
         if count < most:
             count += 1 if planned.num_splits is None else max(1, len(split_starts(planned)))
-        reader_bytes = FORMATS[planned.partition.format].reader_bytes(planned.partition, len(planned.read))
+        reader_bytes = FORMATS[planned.partition.format].reader_bytes(planned.partition, len(planned.columns.read))
         most = min(most, max(1, memory // max(1, reader_bytes)))
     return max(1, min(count, most))

@@ -92,8 +92,8 @@ class Writer:
             self._part = PartFile(
                 self._store,
                 name=part_name(planned.partition.name, split, several=True),
-                schema=planned.schema,
-                read=planned.read_with_hive,
+                schema=planned.columns.schema,
+                read=planned.columns.read_with_hive,
             )
         return self._part
 
@@ -108,7 +108,7 @@ class Writer:
             root=ledger.plan.discovery.real_root,
             split=split.index,
             last=split.last,
-            num_keys=end.planned.num_keys,
+            num_keys=end.planned.columns.num_keys,
             rows_in=split.num_rows,
             rows_scored=part.num_rows,
             rows_rejected=part.num_rejects,

@@ -74,14 +74,22 @@ def test_columns(plan: Planner, data: Path) -> None:
     """Keys in the order of the file, then outputs; only columns that are needed are read."""
     write(data / "in.parquet", note=pa.array(["x", "y"]))
     (planned,) = plan().partitions
-    assert {field.name: field.type for field in planned.schema} == {"id": pa.int64(), "note": pa.string(), **OUTPUTS}
-    assert (planned.num_keys, planned.read.names, planned.text) == (2, ["id", "a", "b", "note"], frozenset())
+    assert {field.name: field.type for field in planned.columns.schema} == {
+        "id": pa.int64(),
+        "note": pa.string(),
+        **OUTPUTS,
+    }
+    assert (planned.columns.num_keys, planned.columns.read.names, planned.columns.text) == (
+        2,
+        ["id", "a", "b", "note"],
+        frozenset(),
+    )
     (planned,) = plan(columns=ColumnOptions(keys=("note",), prefix="p_")).partitions
-    assert planned.schema.names == ["note", "p_prediction", "p_probability"]
-    assert (planned.num_keys, planned.read.names) == (1, ["a", "b", "note"])
-    assert planned.header == ("id", "a", "b", "note")
+    assert planned.columns.schema.names == ["note", "p_prediction", "p_probability"]
+    assert (planned.columns.num_keys, planned.columns.read.names) == (1, ["a", "b", "note"])
+    assert planned.columns.header == ("id", "a", "b", "note")
     (planned,) = plan(columns=ColumnOptions(keys=())).partitions
-    assert (planned.num_keys, planned.schema.names) == (0, list(OUTPUTS))
+    assert (planned.columns.num_keys, planned.columns.schema.names) == (0, list(OUTPUTS))
 
 
 def test_a_csv_file(plan: Planner, data: Path) -> None:
@@ -92,27 +100,27 @@ def test_a_csv_file(plan: Planner, data: Path) -> None:
     found = plan(csv=dialect)
     (planned,) = found.partitions
     assert (planned.num_rows, planned.num_splits, planned.splits().start, found.num_rows) == (None, None, 0, None)
-    assert (planned.text, planned.dialect) == ({"id", "a", "b"}, dialect)
-    assert planned.schema.field("id").type == pa.string()
+    assert (planned.columns.text, planned.columns.dialect) == ({"id", "a", "b"}, dialect)
+    assert planned.columns.schema.field("id").type == pa.string()
     assert planned.num_rows_to_score(0) is None
     write(data / "other.parquet")
-    assert [entry.dialect for entry in plan(csv=dialect).partitions] == [dialect, CsvDialect()]
+    assert [entry.columns.dialect for entry in plan(csv=dialect).partitions] == [dialect, CsvDialect()]
 
 
 def test_a_feature_from_the_path(plan: Planner, data: Path) -> None:
     """A Hive key is text that is read as a number; it is not a column of the file."""
     write(data / "b=7" / "in.parquet", b=None)
     (planned,) = plan().partitions
-    assert (planned.hive, planned.text) == ((("b", "7"),), {"b"})
-    assert planned.read.names == ["id", "a"]
-    assert planned.read_with_hive.names == ["id", "a", "b"]
+    assert (planned.hive, planned.columns.text) == ((("b", "7"),), {"b"})
+    assert planned.columns.read.names == ["id", "a"]
+    assert planned.columns.read_with_hive.names == ["id", "a", "b"]
 
 
 def test_a_column_that_is_also_in_the_path(plan: Planner, data: Path) -> None:
     """The one of the file is read."""
     write(data / "b=7" / "in.parquet")
     (planned,) = plan().partitions
-    assert (planned.hive, planned.text, planned.read.names) == ((), frozenset(), ["id", "a", "b"])
+    assert (planned.hive, planned.columns.text, planned.columns.read.names) == ((), frozenset(), ["id", "a", "b"])
 
 
 def test_names_of_parts(plan: Planner, data: Path) -> None:
@@ -324,3 +332,23 @@ class TestOverlap:
         write(data / "in.parquet")
         with pytest.raises(UsageError, match=message):
             refuse_overlap(discover(str(data)), ScoreJob(bundle="b", input=str(data), output=output, run_id="r"))
+
+
+def test_equal_columns_are_shared(plan: Planner, data: Path) -> None:
+    """A plan of many files has as many schemas as there are different ones: by format, or by the names of folders,
+    whose values are their own. Metadata is no difference."""
+    for number in range(40):
+        write(data / f"plain-{number:02}.parquet")
+    noted = pa.table({"id": [0], "a": [0.5], "b": [1.5]}).replace_schema_metadata({"by": "x"})
+    pq.write_table(noted, data / "noted-1.parquet")
+    pq.write_table(noted, data / "noted-2.parquet")
+    for value in ("7", "8"):
+        write(data / f"b={value}" / "in.parquet", b=None)
+    (data / "in.csv").write_text("id,a,b\n1,2,3\n")
+    found = plan().partitions
+    shared = {entry.partition.name: id(entry.columns) for entry in found}
+    kinds = {name: name.partition("-")[0].partition("=")[0] for name in shared}
+    assert len(shared) == 45
+    assert len(set(shared.values())) == 3
+    assert len(set(zip(shared.values(), kinds.values(), strict=True))) == len(set(kinds.values())) == 4
+    assert [entry.hive for entry in found if entry.hive] == [(("b", "7"),), (("b", "8"),)]

@@ -130,5 +130,6 @@ def test_readers_share_a_limit_of_memory(
     planned = plan_of(folder, iris).partitions[1]
     partition = dataclasses.replace(planned.partition, size=size)
     schema = pa.schema([(f"c{n}", pa.float64()) for n in range(columns)])
-    wide = dataclasses.replace(planned, partition=partition, read=schema)
+    read = dataclasses.replace(planned.columns, read=schema)
+    wide = dataclasses.replace(planned, partition=partition, columns=read)
     assert num_readers([wide] * 20, 8, memory) == min(count, 8)

@@ -96,7 +96,7 @@ class TestCounts:
         job = ScoreJob(bundle="", input="", output=str(tmp_path / "out"), run_id="")
         plan = make_plan(discover(str(tmp_path / "in.parquet")), ExistingParts(), manifest, job, 1 << 20)
         (planned,) = plan.partitions
-        assert planned.schema.names[-2:] == ["prediction", "probability_of_none"]
+        assert planned.columns.schema.names[-2:] == ["prediction", "probability_of_none"]
 
     def test_decoding(self, manifest: BundleManifest) -> None:
         raw = torch.tensor([[0.0], [1.0], [torch.inf]])

@@ -1,0 +1,118 @@
+"""The columns of an input file: which are read, which are carried through, and what is written. Independent of rows."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from ...schemas.bundle import BundleManifest
+from ..bundle.columns import output_fields
+from ..errors import ColumnError, listed, repeated
+from ..inputs.columns import check_columns
+from ..inputs.formats import FORMATS
+from ..options import ColumnOptions, CsvDialect, ScoreJob
+from ..outputs.assemble import output_schema
+from ..outputs.storable import stored_field
+from ..records import Partition
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FileColumns:
+    """`header`: every column of the file. `read`: the columns that are read, with their types. `hive`: feature columns
+    from the path. `text`: columns whose text is parsed as numbers, in the notation of `dialect` (that of the job for
+    CSV files, the default for others). `schema`: the columns to be written, of which the first `num_keys` are keys."""
+
+    header: tuple[str, ...]
+    read: pa.Schema
+    hive: tuple[str, ...]
+    text: frozenset[str]
+    dialect: CsvDialect
+    num_keys: int
+    schema: pa.Schema
+
+    @property
+    def read_with_hive(self) -> pa.Schema:
+        """The columns of blocks: those that are read, and features from the path."""
+        return pa.schema([*self.read, *(pa.field(key, pa.string()) for key in self.hive)])
+
+
+class Shapes:
+    """The columns of all inputs of a run. Files with the same columns share one object, so that a plan of a million
+    files does not have a million schemas."""
+
+    def __init__(self, manifest: BundleManifest, job: ScoreJob) -> None:
+        self._manifest, self._job = manifest, job
+        self._schemas: dict[bytes, pa.Schema] = {}
+        self._found: dict[tuple[int, str, tuple[str, ...]], FileColumns] = {}
+
+    def shared(self, schema: pa.Schema) -> pa.Schema:
+        """The first schema that is equal to this one, with its metadata. May be called by several threads."""
+        return self._schemas.setdefault(schema.serialize().to_pybytes(), schema)
+
+    def columns(self, partition: Partition, schema: pa.Schema) -> FileColumns:
+        """The columns of a file.
+
+        Args:
+            schema: as `shared` has returned it.
+
+        Raises:
+            ColumnError: a column is missing, appears twice, has a wrong type, or has the name of an output.
+        """
+        shape = id(schema), partition.format, tuple(key for key, _ in partition.hive)
+        if shape not in self._found:
+            self._found[shape] = _columns(partition, schema, self._manifest, self._job)
+        return self._found[shape]
+
+
+def _columns(partition: Partition, schema: pa.Schema, manifest: BundleManifest, job: ScoreJob) -> FileColumns:
+    options = job.columns
+    features = [feature.name for feature in manifest.features]
+    hive = tuple(key for key, _ in partition.hive if key in features and key not in schema.names)
+    whole = pa.schema([*schema, *(pa.field(key, pa.string()) for key in hive)])
+    format = FORMATS[partition.format]  # noqa: A001 - its usual name here
+    text = frozenset((*(schema.names if format.cells_are_text else ()), *hive))
+    check_columns(whole, manifest.features, text=text, source=partition.name)
+    keys = list(_keys(partition, schema, set(features), options))
+    read = [name for name in schema.names if name in {*features, *keys}]
+    stored = [stored_field(schema.field(name), source=partition.name) for name in keys]
+    fields = output_fields(manifest, options)
+    _refuse_hive_clash(partition, [options.prefix + field.name for field in fields])
+    return FileColumns(
+        header=tuple(schema.names),
+        read=pa.schema([schema.field(name) for name in read]),
+        hive=hive,
+        text=text,
+        dialect=job.csv if format.has_dialect else CsvDialect(),
+        num_keys=len(keys),
+        schema=output_schema(pa.schema(stored), fields, options.prefix, source=partition.name),
+    )
+
+
+def _keys(partition: Partition, schema: pa.Schema, features: set[str], options: ColumnOptions) -> Iterator[str]:
+    """The columns that are carried through, in the order of the file or of `--keys`. A Hive key is left out, because
+    the path of the output has it."""
+    times = Counter(schema.names)
+    wanted = [name for name in schema.names if name not in features]
+    if options.keys is not None:
+        wanted = [name for name in options.keys if name in times or name not in dict(partition.hive)]
+    for name in wanted:
+        if name not in times:
+            raise ColumnError(
+                f"{partition.name}: key column {name!r} is missing; the columns are {listed(list(times), 8)}"
+            )
+        if times[name] > 1:
+            raise ColumnError(
+                f"{partition.name}: column {name!r} appears {repeated(times[name])} and cannot be carried through;"
+                " name the keys to keep with --keys"
+            )
+        yield name
+
+
+def _refuse_hive_clash(partition: Partition, outputs: Sequence[str]) -> None:
+    taken = [key for key, _ in partition.hive if key in outputs]
+    if taken:
+        raise ColumnError(
+            f"{partition.name}: the folder {taken[0]!r}= is also the name of an output, and readers would see the"
+            " column twice; add --prefix NAME_"
+        )
