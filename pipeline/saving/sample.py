@@ -1,6 +1,6 @@
 """The user's rows: `sample=` → raw feature rows, `expected=` → columns. Independent of models."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -165,6 +165,8 @@ def _table(given: Any, names: Sequence[str]) -> pa.Table:
         return without_views(pa.Table.from_pandas(pandas_columns(given, names), preserve_index=False))
     if is_arrow(given):
         return arrow_table(given)
+    if isinstance(given, Mapping):
+        return pa.table({name: pa.array(given[name]) for name in names if name in given})
     array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     if array.ndim != 2 or array.shape[1] != len(names):
         raise BundleError(

@@ -88,8 +88,8 @@ def save_bundle(
         scaler: a fitted scikit-learn transformer (also a Pipeline or ColumnTransformer; the README lists those that are
             supported), or a list of `(transformer, [column, ...])`.
         sample: raw rows: a table with the columns by name (pandas, pyarrow, polars, DuckDB, or any object with
-            `__arrow_c_stream__`; column 0 of `pd.DataFrame(array)` is feature "0"), or an array `[rows, columns]`.
-            Up to 256 of them become the golden rows.
+            `__arrow_c_stream__`, or a dict of columns; column 0 of `pd.DataFrame(array)` is feature "0"), or an array
+            `[rows, columns]`. Up to 256 of them become the golden rows.
         expected: predictions for the sample, computed elsewhere: probabilities `[rows]` or `[rows, labels]`, labels
             `[rows]`, values, or a table with the output columns. They detect a forgotten scaler.
         call: `dict` if forward takes one dict of the inputs instead of arguments.

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from scoreline.pipeline.errors import ColumnError
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor, nn
 
@@ -261,3 +262,17 @@ def test_a_model_saved_in_train_mode_scores_as_in_eval_mode(tmp_path: Path) -> N
     with torch.no_grad():
         expected = torch.softmax(model.eval()(as_float32(X)), 1)
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
+
+
+def test_a_sample_as_a_dict_of_columns(tmp_path: Path) -> None:
+    """As lists or arrays, in any order; the bundle is that of the same table."""
+    columns = {"b": [1.0, 2.0, 0.5], "a": np.array([3.0, 1.0, 2.0]), "id": ["x", "y", "z"]}
+    torch.manual_seed(0)
+    model = nn.Linear(2, 1)
+    digests = {
+        save_bundle(tmp_path / f"b{at}", model, features=["a", "b"], task=Regression(), sample=sample)
+        for at, sample in enumerate((columns, pd.DataFrame(columns)))
+    }
+    assert len(digests) == 1
+    with pytest.raises(ColumnError, match="the sample has no column 'c', which is among the features"):
+        save_bundle(tmp_path / "c", model, features=["a", "c"], task=Regression(), sample=columns)
