@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -31,13 +32,32 @@ class _StderrHandler(logging.StreamHandler[Any]):
         with tqdm.external_write_mode(file=sys.stderr):
             super().emit(record)
 
+    def write(self, line: str) -> None:
+        """Write a finished line. Events come this way: a run of many small files writes one for each, and a record of
+        `logging` takes five times as long."""
+        from tqdm import tqdm
 
-def configure(log_format: LogFormat, level: str, run_id: str | None = None) -> structlog.stdlib.BoundLogger:
+        with self.lock or nullcontext(), tqdm.external_write_mode(file=sys.stderr):
+            try:
+                self.stream.write(line + self.terminator)
+                self.flush()
+            except Exception:  # as `emit`: a broken stream does not end the run
+                self.handleError(logging.makeLogRecord({"msg": line}))
+
+
+class _Lines:
+    """What structlog writes to: a method for each level."""
+
+    def __init__(self, handler: _StderrHandler) -> None:
+        self.debug = self.info = self.warning = self.error = self.msg = handler.write
+
+
+def configure(log_format: LogFormat, level: str, run_id: str | None = None) -> structlog.typing.FilteringBoundLogger:
     """Set up logging for this process and return the logger for events. All lines have the run id, if there is one."""
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
     ]
     renderer: list[Any] = [_in_order, structlog.processors.JSONRenderer(ensure_ascii=False)]
@@ -56,9 +76,9 @@ def configure(log_format: LogFormat, level: str, run_id: str | None = None) -> s
     logging.captureWarnings(True)
     logging.getLogger("scoreline").setLevel(level.upper())
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, *renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: _Lines(handler),
     )
     structlog.contextvars.clear_contextvars()
     if run_id is not None:
@@ -66,8 +86,8 @@ def configure(log_format: LogFormat, level: str, run_id: str | None = None) -> s
     return _logger()
 
 
-def _logger() -> structlog.stdlib.BoundLogger:
-    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("scoreline")
+def _logger() -> structlog.typing.FilteringBoundLogger:
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind()
     return logger
 
 
@@ -78,14 +98,12 @@ class EventLog:
         logger: the logger that `configure` returns.
     """
 
-    def __init__(self, logger: structlog.stdlib.BoundLogger) -> None:
+    def __init__(self, logger: structlog.typing.FilteringBoundLogger) -> None:
         self._logger = logger
 
     def __call__(self, event: Event) -> None:
         """Write the line, if its level is shown."""
-        level = logging.getLevelNamesMapping()[event.level.upper()]
-        if logging.getLogger("scoreline").isEnabledFor(level):
-            self._logger.log(level, event.name, **event.data())
+        getattr(self._logger, event.level)(event.name, **event.data())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -227,7 +227,7 @@ def _move(temporary: Path, path: Path) -> None:
 
 def _remove(path: Path) -> bool:
     """Remove a file. Returns whether it existed."""
-    if not path.exists() and not path.is_symlink():
+    if not os.path.lexists(path):
         return False
     _retried(lambda: path.unlink(missing_ok=True))
     return True
