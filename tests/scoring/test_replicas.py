@@ -1,6 +1,7 @@
 """Replicas of a bundle's models: with what is asked for, and compiled all or none."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.model.devices import Cpu
+from scoreline.pipeline.options import Explain
 from scoreline.pipeline.scoring.loaded import LoadedBundle
 from scoreline.pipeline.scoring.replicas import ReplicaSpec, compile_replicas, load_others, load_replica
 from torch import nn
@@ -50,6 +52,15 @@ def test_hidden_layers_only_where_requested(iris: Example) -> None:
     assert loaded.hidden is not None
     assert [column.name for column in loaded.hidden.columns] == [f"hidden_{layer}"]
     assert loaded.attribution is None
+
+
+def test_attributions_only_where_requested(iris: Example) -> None:
+    """Without hidden layers."""
+    explain = Explain(method="integrated-gradients", share=Fraction(1, 2))
+    loaded, _ = load_replica(ReplicaSpec(bundle=open_bundle(iris.bundle), explain=explain), Cpu())
+    assert loaded.attribution is not None
+    assert loaded.attribution.explain == explain
+    assert loaded.hidden is None
 
 
 def test_the_cpu_has_no_others(spec: ReplicaSpec, replicas: list[LoadedBundle]) -> None:
