@@ -3,6 +3,7 @@
 import torch
 from scoreline.pipeline.model.passes import Pass
 from scoreline.pipeline.model.pieces import Outputs, Pieces
+from scoreline.pipeline.records import Sequences
 from torch import Tensor
 
 VALUES = torch.arange(20.0).reshape(10, 2)
@@ -50,6 +51,20 @@ def test_rows_in_another_order() -> None:
     for rows in (torch.tensor([7, 1, 4, 9]), torch.tensor([0, 2, 3, 5, 6, 8])):
         found.add(Pass(positions=rows, host_positions=rows, arguments={"x": VALUES[rows]}), {"a": VALUES[rows]})
     assert torch.equal(found.joined()["a"], VALUES)
+
+
+def test_texts_of_consecutive_rows() -> None:
+    """As they are generated from numbers: lists of their own lengths."""
+    found = Pieces(3)
+    for start, lengths in ((0, [0, 2, 3]), (2, [0, 1])):
+        offsets = torch.tensor(lengths)
+        text = Sequences(values=torch.arange(float(lengths[-1])) + 10 * start, offsets=offsets)
+        rows = VALUES[start : start + len(lengths) - 1]
+        found.add(Pass(positions=slice(start, start + 2), arguments={"x": rows}), {"a": text})
+    joined = found.joined()["a"]
+    assert isinstance(joined, Sequences)
+    assert joined.offsets.tolist() == [0, 2, 3, 4]
+    assert joined.values.tolist() == [0, 1, 2, 20]
 
 
 def test_outputs_of_inference_mode() -> None:
