@@ -35,6 +35,8 @@ score: $(READY)  ## score files: make score BUNDLE=... INPUT=... OUTPUT=... (JOB
 # Empty, the variable has no effect: Python keeps the byte code of the tests and of the package. Without it, every process
 # compiles the package, and each worker takes ten seconds more to rewrite the assertions.
 test quick: export PYTHONDONTWRITEBYTECODE :=
+# Threads that wait for work sleep: two workers share the cores, and spinning takes them from each other.
+test quick: export OMP_WAIT_POLICY := passive
 
 test: lint types $(READY)  ## lint, types and every test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q

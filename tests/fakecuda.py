@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils import _device
 
 import fakecuda_clocks as clocks
 import fakecuda_devices as devices
@@ -290,6 +291,7 @@ def _record_stream(tensor: Tensor, stream: clocks.Stream) -> None:
 def installed() -> Iterator[None]:
     """Replace the functions of torch that concern a GPU; restore them afterwards."""
     clocks.reset()
+    _device._device_constructors()  # torch keeps the list, which must hold its own functions: `with torch.device(...)`
     with pytest.MonkeyPatch.context() as patch:
         for name in _FACTORIES:
             patch.setattr(torch, name, _factory(getattr(torch, name)))

@@ -21,11 +21,8 @@ from .generate import generate
 from .memory import halving
 from .modes import pinned
 from .passes import Pass, Passes, in_row_order, num_rows, real_steps, size
+from .pieces import Outputs, Pieces
 from .tf32 import float32_products
-
-Outputs = dict[str, Tensor | Sequences]
-#: The positions of the rows of a pass, the same in the host's memory, and its outputs.
-_Piece = tuple[slice | Tensor, Tensor | None, Outputs]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,12 +118,9 @@ class Members:
 
         def run(step: int) -> Outputs:
             pieces = self._passed(inputs, step, used)
-            positions, known = [one[0] for one in pieces], [one[1] for one in pieces]
             with used.measure("forward"):
-                return {
-                    head.name: self._laid_out(in_row_order([made[head.name] for *_, made in pieces], positions, known))
-                    for head in self._heads
-                }
+                joined = pieces.joined()
+                return {head.name: self._laid_out(joined[head.name]) for head in self._heads}
 
         step = min(size(inputs), self.max_rows_in_memory or self.pass_rows)
         with float32_products(self._device, tf32=self._tf32):
@@ -144,8 +138,8 @@ class Members:
     def _remember(self, rows: int) -> None:
         self.max_rows_in_memory = rows
 
-    def _passed(self, inputs: Inputs, step: int, clock: Clock) -> list[_Piece]:
-        pieces: list[_Piece] = []
+    def _passed(self, inputs: Inputs, step: int, clock: Clock) -> Pieces:
+        pieces = Pieces(num_rows(inputs))
         cut, cutting = self.passes.cut(inputs, step), "pad" if self.passes.pads else "forward"
         while True:
             with clock.measure(cutting):
@@ -153,8 +147,7 @@ class Members:
             if one is None:
                 return pieces
             with clock.measure("forward", nodes=True):
-                made = self._at_once(one)
-            pieces.append((one.positions, one.host_positions, made))
+                pieces.add(one, self._at_once(one))
 
     def run_isolating_failures(self, inputs: Inputs, *, error: str, first: FirstOfBlock | None = None) -> Passed:
         """Run rows that failed together; rows that fail alone are found by bisection and left out.

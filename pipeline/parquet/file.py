@@ -149,7 +149,7 @@ class ParquetSource:
         runs, passed = self._runs(leaves, block_rows, first_row)
         for groups, rows, batch_rows in runs:
             left, entries = rows, 0
-            for batch in self._streams(groups, batch_rows, leaves, coarse):
+            for batch in _ended_early(self._streams(groups, batch_rows, leaves, coarse), rows):
                 left -= batch.num_rows
                 entries += num_entries(batch.column(0)) if not self._table.flat and leaves else 0
                 if left < 0:
@@ -289,6 +289,17 @@ def _compare_entries(group: Group, number: int, leaf: Leaf, entries: int, name: 
             f"column {leaf.path!r} of row group {number} declares {counted(values, 'value')}, but its rows have"
             f" {entries:,}",
         )
+
+
+def _ended_early(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The batches of `rows` rows. The end is read before the last of them is yielded, so that Arrow's buffers, one or
+    two megabytes for each column, are freed before these rows are scored."""
+    for batch in batches:
+        rows -= batch.num_rows
+        more = next(batches, None) if rows <= 0 else None
+        yield batch
+        if more is not None:
+            yield more
 
 
 def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:

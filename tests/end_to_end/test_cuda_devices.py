@@ -31,7 +31,7 @@ def words(tmp_path: Path) -> Words:
     bundle = small_bundle(tmp_path)
     (tmp_path / "in").mkdir()
     for number in range(2):
-        rows(6000, number, repeated=True).to_parquet(tmp_path / "in" / f"{number}.parquet", index=False)
+        rows(3000, number, repeated=True).to_parquet(tmp_path / "in" / f"{number}.parquet", index=False)
     return ["score", "--bundle", bundle, "--input", tmp_path / "in", "--batch-size", "250", "--device"]
 
 

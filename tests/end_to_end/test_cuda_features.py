@@ -40,7 +40,10 @@ def test_repeated_rows_and_hidden_layers(bundle: Path, dedupe: bool, hidden: tup
     compare(bundle, rows(repeated=True), dedupe=dedupe, columns={"hidden": hidden})
 
 
-@pytest.mark.parametrize("method", ["integrated-gradients", "shapley", "occlusion", "lime"])
+#: `test_cuda_failures.py` compares LIME as well.
+@pytest.mark.parametrize(
+    "method", ["integrated-gradients", "shapley", "occlusion", pytest.param("lime", marks=pytest.mark.long)]
+)
 def test_explanations(bundle: Path, method: str) -> None:
     """Each method."""
     compare(bundle, rows(), columns=explaining(method, Fraction(1, 300) if method == "lime" else Fraction(1, 20)))
@@ -259,11 +262,11 @@ def test_a_pass_of_sequences_waits_only_at_its_end(tmp_path: Path, task: str, ro
 def test_generation(tmp_path: Path, beams: int) -> None:
     """Texts, greedily and with beams."""
     torch.manual_seed(0)
-    words = {"features": ["text"], "sample": texts(40, 2).select(["text"]).to_pandas(), "sequences": SEQUENCES}
-    head = {"start": "<s>", "end": "</s>", "steps": 8, "beams": beams}
+    words = {"features": ["text"], "sample": texts(10, 2).select(["text"]).to_pandas(), "sequences": SEQUENCES}
+    head = {"start": "<s>", "end": "</s>", "steps": 6, "beams": beams}
     labels = ["<s>", "</s>", "p", "q", "r"]
     save(tmp_path / "b", _Writer().eval(), task="generation", labels=labels, generate=head, **words)
-    compare(tmp_path / "b", texts(24))
+    compare(tmp_path / "b", texts(16))
 
 
 def test_frames_and_bench(bundle: Path) -> None:

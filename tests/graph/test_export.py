@@ -231,7 +231,7 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn_tanh", "rnn_relu"])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn_tanh", pytest.param("rnn_relu", marks=pytest.mark.long)])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_recurrent_layers_take_any_number_of_steps(kind: str, bidirectional: bool) -> None:
     """As one operator, with a state of zeros made from the number of rows; torch's own functions are restored."""

@@ -46,7 +46,7 @@ class TestScores:
         bundle = small_bundle(tmp_path)
         options = {"columns": {"hidden": ("2",), **explaining("integrated-gradients")}}
         plain, fast = (
-            score(bundle, rows(4000), "cuda", precision=one, batch_rows=100, columns=dict(options["columns"]))
+            score(bundle, rows(2000), "cuda", precision=one, batch_rows=100, columns=dict(options["columns"]))
             for one in ("fp32", "tf32")
         )
         names = [name for name in plain.schema.names if name.startswith(("hidden", "attribution_f"))]

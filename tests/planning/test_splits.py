@@ -17,6 +17,18 @@ from conftest import Example, Result
 Command = Callable[..., Result]
 
 
+def in_both_formats(*numbers: Any) -> list[Any]:
+    """The numbers with the name of a file: of CSV, the first two in the short tests. Both formats take the same path
+    once their rows are read."""
+    found = []
+    for name in ("big.parquet", "big.csv"):
+        for at, one in enumerate(numbers):
+            rare = name == "big.csv" and at > 1
+            values = one if isinstance(one, tuple) else (one,)
+            found.append(pytest.param(name, *values, marks=[pytest.mark.long] if rare else []))
+    return found
+
+
 @pytest.fixture
 def big(iris: Example) -> pd.DataFrame:
     """1,000 rows, three of them rejects."""
@@ -55,8 +67,9 @@ def numbers(out: Path) -> list[int]:
     return [int(n) for part in sorted(out.glob("*.parquet")) for n in pq.read_table(part)["row_id"].to_pylist()]
 
 
-@pytest.mark.parametrize("name", ["big.parquet", "big.csv"])
-@pytest.mark.parametrize(("split_rows", "count"), [(300, 4), (250, 4), (999, 2), (1000, 1), (1001, 1), (7, 143)])
+@pytest.mark.parametrize(
+    ("name", "split_rows", "count"), in_both_formats((300, 4), (1000, 1), (250, 4), (999, 2), (1001, 1), (7, 143))
+)
 def test_one_part_per_split(
     score: Command, scoreline: Command, tmp_path: Path, big: pd.DataFrame, name: str, split_rows: int, count: int
 ) -> None:
@@ -87,8 +100,7 @@ def test_one_part_per_split(
     assert (verified["problems"], verified["rows_in"], verified["keys_compared"]) == ([], 1000, 1)
 
 
-@pytest.mark.parametrize("name", ["big.parquet", "big.csv"])
-@pytest.mark.parametrize("gone", [[0], [1], [3], [0, 2], [1, 2, 3], [0, 1, 2, 3]])
+@pytest.mark.parametrize(("name", "gone"), in_both_formats([0], [1, 2, 3], [1], [3], [0, 2], [0, 1, 2, 3]))
 def test_only_missing_splits_are_scored(
     score: Command, tmp_path: Path, big: pd.DataFrame, name: str, gone: list[int]
 ) -> None:
@@ -112,8 +124,9 @@ def test_only_missing_splits_are_scored(
             assert (out / part).stat().st_ino == inodes[part]
 
 
-@pytest.mark.parametrize("name", ["big.parquet", "big.csv"])
-@pytest.mark.parametrize(("before", "after"), [(300, 200), (200, 300), (1000, 400), (400, 2000), (300, 301)])
+@pytest.mark.parametrize(
+    ("name", "before", "after"), in_both_formats((300, 200), (400, 2000), (200, 300), (1000, 400), (300, 301))
+)
 def test_another_split_size_leaves_no_duplicate_row(
     score: Command, scoreline: Command, tmp_path: Path, big: pd.DataFrame, name: str, before: int, after: int
 ) -> None:
@@ -134,8 +147,7 @@ def test_another_split_size_leaves_no_duplicate_row(
     assert "nothing_to_do" in score("--split-rows", after).err
 
 
-@pytest.mark.parametrize("name", ["big.parquet", "big.csv"])
-@pytest.mark.parametrize("rows", [0, 100, 300, 301, 900, 1300])
+@pytest.mark.parametrize(("name", "rows"), in_both_formats(301, 1300, 0, 100, 300, 900))
 def test_an_input_that_grew_or_shrank(
     score: Command, scoreline: Command, tmp_path: Path, big: pd.DataFrame, name: str, rows: int
 ) -> None:

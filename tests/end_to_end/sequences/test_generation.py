@@ -122,7 +122,7 @@ def check_texts(got: pa.Table, wanted: list[tuple[float, float, list[int]]], lab
         assert row["score"] == pytest.approx(value, abs=CLOSE)
 
 
-SAID = [(4, 125, 0.0), (3, 64, 0.6), (3, 1024, 1.0), (4, 125, 2.0), (1, 7, 1.0)]
+SAID = [pytest.param(4, 125, 0.0, marks=pytest.mark.long), (3, 64, 0.6), (3, 1024, 1.0), (4, 125, 2.0), (1, 7, 1.0)]
 
 
 @pytest.mark.parametrize("made", [Writer, LastOnly])
@@ -143,7 +143,9 @@ def test_wide_beams_find_the_likeliest_text(tmp_path: Path, made: Any, steps: in
 
 @pytest.mark.parametrize(("made", "mask"), [(Goes, None), (GoesMasked, "padding")])
 @pytest.mark.parametrize("words", [False, True])
-@pytest.mark.parametrize(("steps", "beams", "penalty"), [(4, 125, 0.7), (3, 64, 0.0)])
+@pytest.mark.parametrize(
+    ("steps", "beams", "penalty"), [pytest.param(4, 125, 0.7, marks=pytest.mark.long), (3, 64, 0.7), (3, 64, 0.0)]
+)
 def test_prompts_of_any_length_are_continued(
     tmp_path: Path, made: Any, mask: str | None, words: bool, steps: int, beams: int, penalty: float
 ) -> None:

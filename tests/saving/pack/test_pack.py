@@ -21,6 +21,7 @@ from packed_files import FRAME, LAYERS, NAMES, RNG, probabilities, spec
 from scoreline import Scorer
 
 Command = Callable[..., Result]
+pytestmark = pytest.mark.usefixtures("forked")
 
 
 def as_trained(bundle: Path, model: nn.Module, scaler: Any) -> None:

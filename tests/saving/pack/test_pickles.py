@@ -37,11 +37,13 @@ class Malicious:
         return (exec, (f"open({str(self.mark)!r}, 'w').close()",))
 
 
-AUDITED = """
-import json, sys
+IMPORTS = """
 import skops.io, sklearn.preprocessing, pandas, onnxruntime  # what they import is not what a file makes them import
 from scoreline.jobs.cli import run
 from scoreline.pipeline.saving import pack
+"""
+HOOK = """
+import json, sys
 events = []
 processes = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "socket.connect", "socket.bind")
 def hook(event, args):
@@ -52,6 +54,7 @@ sys.addaudithook(hook)
 for words in json.loads(sys.argv[1]):
     events.clear()
     sys.stderr.write(f"ENDED {run(words)} {json.dumps(events)}\\n")
+    print("ENDED", flush=True)
 """
 
 
@@ -129,6 +132,15 @@ def spec_with_a_pickle(name: str, files: Path) -> Path:
     return path
 
 
+def checkpoint_with_a_payload(files: Path, model: torch.nn.Module) -> Path:
+    """A spec whose checkpoint has payloads beside the weights."""
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    evil = Malicious(files / "executed")
+    state = {"state_dict": weights, "hyper_parameters": {"a": evil, "b": [evil]}, "callbacks": evil, "epoch": 3}
+    (files / "last.ckpt").write_bytes(saved(state))
+    return spec(files, model=f'weights = "last.ckpt"\nlayers = {LAYERS}')
+
+
 @dataclass(frozen=True)
 class Packed:
     """The result of `pack` with a spec, under the audit hook."""
@@ -136,6 +148,7 @@ class Packed:
     files: Path
     code: int
     events: list[Any]
+    out: str
     err: str
 
 
@@ -144,17 +157,21 @@ def packed(
     tmp_path_factory: pytest.TempPathFactory, model: torch.nn.Module, scaler: StandardScaler
 ) -> dict[str, Packed]:
     """Every spec, packed by one process under the audit hook, since imports take longer than packing."""
-    folders = {name: write_files(tmp_path_factory.mktemp("packed"), model, scaler) for name in NAMES}
-    words = [["pack", str(spec_with_a_pickle(name, files)), str(files / "b")] for name, files in folders.items()]
+    names = (*NAMES, "last.ckpt")
+    folders = {name: write_files(tmp_path_factory.mktemp("packed"), model, scaler) for name in names}
+    specs = {name: spec_with_a_pickle(name, folders[name]) for name in NAMES}
+    specs["last.ckpt"] = checkpoint_with_a_payload(folders["last.ckpt"], model)
+    words = [["pack", str(specs[name]), str(folders[name] / "b")] for name in names]
     done = subprocess.run(
-        [sys.executable, "-c", AUDITED, json.dumps(words)], capture_output=True, text=True, check=False, cwd="/"
+        [sys.executable, "-c", IMPORTS + HOOK, json.dumps(words)], capture_output=True, text=True, check=False, cwd="/"
     )
     assert done.returncode == 0, done.stderr
-    assert not done.stdout
+    *said, rest = done.stdout.split("ENDED\n")
+    assert not rest
     ended = re.findall(r"(.*?)^ENDED (\d+) (\[.*?\])$\n", done.stderr, re.DOTALL | re.MULTILINE)
     return {
-        name: Packed(folders[name], int(code), json.loads(events), err)
-        for name, (err, code, events) in zip(NAMES, ended, strict=True)
+        name: Packed(folders[name], int(code), json.loads(events), out, err)
+        for name, out, (err, code, events) in zip(names, said, ended, strict=True)
     }
 
 
@@ -163,6 +180,7 @@ def test_a_pickle_under_any_name_executes_nothing(name: str, packed: dict[str, P
     """Under an audit hook, nothing of the file is executed, compiled or looked up."""
     result = packed[name]
     assert result.code == 78, result.err
+    assert not result.out
     assert "Traceback" not in result.err
     assert not (result.files / "executed").exists()
     assert result.events == []
@@ -177,28 +195,20 @@ def test_a_module_needs_permission(name: str, packed: dict[str, Packed]) -> None
     assert "--allow-pickle" in packed[name].err
 
 
-def test_hyperparameters_with_a_payload(files: Path, model: torch.nn.Module) -> None:
+def test_hyperparameters_with_a_payload(packed: dict[str, Packed]) -> None:
     """A bundle is made from the weights beside them, under the audit hook, and nothing is executed."""
-    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
-    evil = Malicious(files / "executed")
-    state = {"state_dict": weights, "hyper_parameters": {"a": evil, "b": [evil]}, "callbacks": evil, "epoch": 3}
-    (files / "last.ckpt").write_bytes(saved(state))
-    path = spec(files, model=f'weights = "last.ckpt"\nlayers = {LAYERS}')
-    words = json.dumps([["pack", str(path), str(files / "b")]])
-    done = subprocess.run([sys.executable, "-c", AUDITED, words], capture_output=True, text=True, check=False, cwd="/")
-    assert "ENDED 0 []" in done.stderr, done.stderr
-    assert done.stdout.startswith("note: last.ckpt: its entry 'state_dict' is the state dict and the prefix 'model.'")
-    assert not (files / "executed").exists()
-    assert (files / "b" / "bundle.json").exists()
+    result = packed["last.ckpt"]
+    assert (result.code, result.events) == (0, []), result.err
+    assert result.out.startswith("note: last.ckpt: its entry 'state_dict' is the state dict and the prefix 'model.'")
+    assert not (result.files / "executed").exists()
+    assert (result.files / "b" / "bundle.json").exists()
 
 
 def test_the_audit_hook_detects_unpickling(files: Path) -> None:
     """The same file, unpickled on purpose, is recorded by the hook."""
     mark = files / "executed"
     (files / "evil.pkl").write_bytes(pickle.dumps(Malicious(mark)))
-    code = AUDITED.replace("run(words)", "pickle.load(open(words[0], 'rb'))").replace(
-        "import json", "import json, pickle"
-    )
+    code = "import pickle\n" + HOOK.replace("run(words)", "pickle.load(open(words[0], 'rb'))")
     words = [sys.executable, "-c", code, json.dumps([[str(files / "evil.pkl")]])]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd="/")
     assert mark.exists()

@@ -1,7 +1,5 @@
 """Whole modules, nets and Pipelines in pickles: read by the child process of `--allow-pickle`, whatever wrote them."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +14,10 @@ from torch import nn
 from conftest import Result
 from packed_files import FRAME, RNG, probabilities, spec
 from scoreline import Scorer
+from warm_parent import WarmParent
 
 Command = Callable[..., Result]
+pytestmark = pytest.mark.usefixtures("forked")
 #: A module beside the spec, with a class of networks and one with the attributes of a skorch net.
 THEIRS = """
 from torch import nn
@@ -48,7 +48,7 @@ WRITES = {
 }
 
 
-def write(files: Path, how: str, file: str, model: str) -> None:
+def write(parent: WarmParent, files: Path, how: str, file: str, model: str) -> None:
     """Write a model by another process, from the weights in `inner.pt`."""
     (files / "theirs.py").write_text(THEIRS)
     lines = [
@@ -60,7 +60,7 @@ def write(files: Path, how: str, file: str, model: str) -> None:
         f"model, path = {model}, {file!r}",
         WRITES[how],
     ]
-    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, cwd=files)
+    parent.execute("\n".join(lines), files)
 
 
 @pytest.fixture
@@ -87,10 +87,16 @@ def scores(bundle: Path, frame: pd.DataFrame) -> np.ndarray:
     ],
 )
 def test_a_whole_module(
-    how: str, file: str, files: Path, inner: nn.Module, scaler: StandardScaler, scoreline: Command
+    how: str,
+    file: str,
+    files: Path,
+    inner: nn.Module,
+    scaler: StandardScaler,
+    scoreline: Command,
+    warm_parent: WarmParent,
 ) -> None:
     """Its class is imported from the folder of the spec only with --allow-import."""
-    write(files, how, file, "Network(inner)")
+    write(warm_parent, files, how, file, "Network(inner)")
     path = spec(files, model=f'file = "{file}"')
     refused = scoreline("pack", path, files / "b")
     assert refused.code == 78
@@ -113,10 +119,10 @@ def test_a_module_of_layers_of_torch(files: Path, model: nn.Module, scaler: Stan
     np.testing.assert_allclose(scores(files / "b", FRAME), probabilities(model, scaler, FRAME)[:, 1], rtol=0, atol=1e-6)
 
 
-def test_a_module_of_a_notebook(files: Path, scoreline: Command) -> None:
+def test_a_module_of_a_notebook(files: Path, scoreline: Command, warm_parent: WarmParent) -> None:
     """Its class cannot be found by any other process."""
     code = "import torch\nclass Net(torch.nn.Linear): pass\ntorch.save(Net(3, 2), 'whole.pt')"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=files)
+    warm_parent.execute(code, files)
     refused = scoreline("pack", spec(files, model='file = "whole.pt"'), files / "b")
     assert "(__main__.Net)" in refused.message
     refused = scoreline("pack", spec(files, model='file = "whole.pt"'), files / "b", "--allow-pickle")
@@ -125,14 +131,16 @@ def test_a_module_of_a_notebook(files: Path, scoreline: Command) -> None:
 
 
 @pytest.mark.parametrize("how", [pytest.param("joblib", marks=pytest.mark.long), "torch.save"])
-def test_a_pipeline_with_a_net(how: str, files: Path, inner: nn.Module, scoreline: Command) -> None:
+def test_a_pipeline_with_a_net(
+    how: str, files: Path, inner: nn.Module, scoreline: Command, warm_parent: WarmParent
+) -> None:
     """Its transformers are the scaler, and text in them is read as text, also if it is digits."""
     frame = FRAME.assign(c=RNG.choice(["1", "2"], 40))[["a", "c"]]
     frame.to_csv(files / "sample.csv", index=False)
     fitted = ColumnTransformer([("n", StandardScaler(), ["a"]), ("c", OneHotEncoder(), ["c"])]).fit(frame)
     torch.save(fitted, files / "fitted.pt")
     pipeline = "Pipeline([('columns', torch.load('fitted.pt', weights_only=False)), ('net', Net(inner))])"
-    write(files, how, "pipeline.joblib", pipeline)
+    write(warm_parent, files, how, "pipeline.joblib", pipeline)
     path = spec(files, model='file = "pipeline.joblib"', scaler=None)
     path.write_text(path.read_text().replace(str(list(FRAME)), '["a", "c"]'))
     result = scoreline("pack", path, files / "b", "--allow-pickle", "--allow-import")
