@@ -19,6 +19,7 @@ from ..options import CsvDialect
 from ..records import CheckedBatch, Lists, Reject
 from .cells.lists import list_cells
 from .cells.numbers import number_cells
+from .cells.raw import raw_cells
 from .cells.text import image_cells, text_cells, without_null_words
 
 #: The default dialect.
@@ -65,6 +66,8 @@ def check_batch(
             values, problems = image_cells(array)
         elif feature.dtype in ("numbers", "words"):
             values, problems = list_cells(array, feature)
+        elif feature.dtype == "raw":
+            values, problems = raw_cells(array, feature, decimal=dialect.decimal if feature.name in text else None)
         else:
             values, problems = number_cells(array, feature, decimal=dialect.decimal if feature.name in text else None)
         columns[feature.name] = values

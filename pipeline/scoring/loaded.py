@@ -61,7 +61,7 @@ class LoadedBundle:
     @cached_property
     def sources(self) -> Mapping[str, str]:
         """The raw feature of each column."""
-        return origins(self.manifest.features, self.manifest.steps)
+        return origins(self.manifest.model_features, self.manifest.steps)
 
     def run(self, sent: Sent, rows: NDArray[np.int64] | None = None) -> RawBatch:
         """The raw outputs of rows that were sent to the device, at the positions in `rows` (None: all of them).

@@ -1,0 +1,266 @@
+"""Evaluates judged expressions on the raw columns of a block of rows, with DuckDB.
+
+A block is evaluated at once. Where that raises, each expression is evaluated alone, with errors caught row by row, so
+that only the rows that raise are lost. A row's values are the same in both cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Timer
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from ...arrays import to_numpy
+from ...arrow_types import Problems, is_number, is_text
+from ...errors import BundleError, DataError, counted
+from ...raw_types import arrow_of, is_nested
+from .duckdb_connection import connect
+from .judge import Judged, judge, selected
+from .sizes import MOST_PLUS_TOGETHER, MOST_TIMES_TOGETHER
+from .tree import RefusedError, cause, refuse, select_list, without_places
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from duckdb import DuckDBPyConnection
+
+    from ....schemas.inputs import Feature
+
+#: Seconds that one evaluation of a block may take. Longer ones fail the partition: a row is never rejected by a clock.
+TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluated:
+    """`columns`: the results by expression, null where a row raised; `problems`: those rows, with the reasons."""
+
+    columns: Mapping[str, pa.Array]
+    problems: Mapping[str, Problems]
+
+
+class Engine:
+    """Evaluates some expressions, for one thread at a time.
+
+    Args:
+        expressions: SQL texts by name.
+        raw: the columns that they may read.
+
+    Raises:
+        BundleError: an expression is not allowed, DuckDB cannot bind it to the columns, or DuckDB is not installed.
+    """
+
+    def __init__(self, expressions: Mapping[str, str], raw: Sequence[Feature]) -> None:
+        self._types = {feature.name: arrow_of(feature.arrow) for feature in raw if feature.arrow is not None}
+        self._connection = connect()
+        self._judged = _judge_all(self._connection, expressions, self._types)
+        self.reads = {name: judged.columns for name, judged in self._judged.items()}
+        self._columns = list(dict.fromkeys(column for columns in self.reads.values() for column in columns))
+        _refuse_similar(self._columns)
+        self._table = _unused("rows", self._columns)
+        self._sql = dict(expressions)
+        self._statement = self._checked_statement()
+        self.types = self._bind()
+
+    @property
+    def columns(self) -> list[str]:
+        """The raw columns that the expressions read."""
+        return list(self._columns)
+
+    def evaluate(self, columns: Mapping[str, pa.Array], num_rows: int) -> Evaluated:
+        """The results for some rows.
+
+        Raises:
+            DataError: an evaluation takes too long.
+        """
+        import duckdb
+
+        if not num_rows:
+            empty = {name: pa.nulls(0, arrow_type) for name, arrow_type in self.types.items()}
+            return Evaluated(columns=empty, problems={})
+        rows = pa.table({name: columns[name] for name in self._columns})
+        try:
+            found = self._run(self._statement, rows)
+        except duckdb.InterruptException as error:
+            raise _too_slow(num_rows) from error
+        except duckdb.Error:
+            return self._evaluate_each(rows)
+        arrays = [_combined(column) for column in found.columns]
+        return Evaluated(columns=dict(zip(self._sql, arrays, strict=True)), problems={})
+
+    def _evaluate_each(self, rows: pa.Table) -> Evaluated:
+        import duckdb
+
+        made: dict[str, pa.Array] = {}
+        problems: dict[str, Problems] = {}
+        for name in self._sql:
+            causes: dict[Any, str] = {}
+            problems[name] = []
+            try:
+                pieces = self._isolated(name, rows.select(list(self.reads[name])), 0, causes, problems[name])
+            except duckdb.InterruptException as error:
+                raise _too_slow(rows.num_rows) from error
+            made[name] = pa.concat_arrays(pieces)
+        return Evaluated(columns=made, problems=problems)
+
+    def _isolated(
+        self, name: str, rows: pa.Table, start: int, causes: dict[Any, str], problems: Problems
+    ) -> list[pa.Array]:
+        """The results of one expression, in pieces; adds the rows that raise to `problems`.
+
+        Args:
+            start: the position of the first row.
+            causes: of rows with the same values, which are evaluated once.
+        """
+        import duckdb
+
+        statement = f"SELECT TRY(struct_pack(v := (\n{self._sql[name]}\n))) FROM {_quoted(self._table)}"
+        try:
+            made = _combined(self._run(statement, rows).column(0))
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error as error:  # not all errors are caught by TRY
+            if rows.num_rows == 1:
+                problems.append((start, _reason(error)))
+                return [pa.nulls(1, self.types[name])]
+            half = rows.num_rows // 2
+            return [
+                *self._isolated(name, rows.slice(0, half), start, causes, problems),
+                *self._isolated(name, rows.slice(half), start + half, causes, problems),
+            ]
+        for index in _positions_of_nulls(made):
+            problems.append((start + index, self._cause(name, rows.slice(index, 1), causes)))
+        (values,) = made.flatten()
+        return [values]
+
+    def _cause(self, name: str, row: pa.Table, causes: dict[Any, str]) -> str:
+        import duckdb
+
+        key = repr(row.to_pylist())
+        if key not in causes:
+            try:
+                self._run(f"{selected(self._sql[name])} FROM {_quoted(self._table)}", row)
+                causes[key] = "cannot be computed"
+            except duckdb.InterruptException:
+                raise
+            except duckdb.Error as error:
+                causes[key] = _reason(error)
+        return causes[key]
+
+    def _run(self, statement: str, rows: pa.Table) -> pa.Table:
+        self._connection.register(self._table, rows)
+        try:
+            with _limited(self._connection):
+                return self._connection.sql(statement).to_arrow_table()
+        finally:
+            self._connection.unregister(self._table)
+
+    def _checked_statement(self) -> str:
+        """The statement for a block. It is parsed again as a whole, and must consist of the judged trees."""
+        parts = [f'(\n{sql}\n) AS "#{index}"' for index, sql in enumerate(self._sql.values())]
+        statement = f"SELECT {', '.join(parts)} FROM {_quoted(self._table)}"
+        try:
+            nodes = select_list(self._connection, statement, self._table)
+        except RefusedError as error:
+            raise BundleError(f"the expressions together: the statement {error}") from error
+        judged = [without_places(one.node) for one in self._judged.values()]
+        if [without_places(node) for node in nodes] != judged:
+            raise BundleError("the expressions together do not have the meaning of each alone; save the bundle again")
+        return statement
+
+    def _bind(self) -> dict[str, pa.DataType]:
+        """The Arrow types of the results. Raises BundleError if they are neither numbers, booleans nor text."""
+        import duckdb
+
+        types: dict[str, pa.DataType] = {}
+        empty = pa.table({name: pa.nulls(0, self._types[name]) for name in self._columns})
+        for name, sql in self._sql.items():
+            try:
+                found = self._run(f"{selected(sql)} FROM {_quoted(self._table)}", empty)
+            except duckdb.Error as error:
+                raise BundleError(f"expression {name!r} does not match its columns: {cause(error)}") from error
+            types[name] = found.schema.types[0]
+            if not (is_number(types[name]) or is_text(types[name])):
+                raise BundleError(
+                    f"expression {name!r} returns {types[name]}; features are numbers, booleans or text: use a function"
+                    " such as epoch(…) or len(…), or a cast such as (…)::VARCHAR"
+                )
+        return types
+
+
+def _judge_all(
+    connection: DuckDBPyConnection, expressions: Mapping[str, str], types: Mapping[str, pa.DataType]
+) -> dict[str, Judged]:
+    fixed = {name: not (is_nested(one) or is_text(one) or pa.types.is_binary(one)) for name, one in types.items()}
+    judged: dict[str, Judged] = {}
+    for name, sql in expressions.items():
+        try:
+            judged[name] = judge(connection, sql, fixed)
+        except RefusedError as error:
+            raise refuse(name, error) from error
+    bounds = [one.bound for one in judged.values()]
+    times, plus = sum(one.times for one in bounds), sum(one.plus for one in bounds)
+    if times > MOST_TIMES_TOGETHER or plus > MOST_PLUS_TOGETHER:
+        raise BundleError(
+            f"the expressions together can make {times:,} × the bytes of a row + {plus:,} bytes; the limit is"
+            f" {MOST_TIMES_TOGETHER:,} × + {MOST_PLUS_TOGETHER:,}"
+        )
+    return judged
+
+
+def _refuse_similar(columns: Sequence[str]) -> None:
+    seen: dict[str, str] = {}
+    for column in columns:
+        other = seen.setdefault(column.lower(), column)
+        if other != column:
+            raise BundleError(
+                f"expressions read {other!r} and {column!r}, which SQL does not distinguish; rename one of the columns"
+            )
+
+
+def _unused(name: str, columns: Sequence[str]) -> str:
+    taken = {column.lower() for column in columns}
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+@contextmanager
+def _limited(connection: DuckDBPyConnection) -> Iterator[None]:
+    """Interrupt the statement after the time limit."""
+    timer = Timer(TIMEOUT_S, connection.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _combined(column: pa.ChunkedArray) -> pa.Array:
+    combined = column.combine_chunks()
+    return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
+
+
+def _positions_of_nulls(array: pa.Array) -> list[int]:
+    nulls = to_numpy(array.is_null())
+    positions: list[int] = nulls.nonzero()[0].tolist()
+    return positions
+
+
+def _reason(error: Exception) -> str:
+    return f"cannot be computed: {cause(error)}"
+
+
+def _too_slow(rows: int) -> DataError:
+    return DataError(
+        f"the expressions took more than {TIMEOUT_S:.0f} s for {counted(rows, 'row')}; simplify them, or shorten the"
+        " values that they read"
+    )
