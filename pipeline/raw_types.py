@@ -35,7 +35,7 @@ def recorded_type(arrow_type: pa.DataType) -> ArrowType:
     """
     plain = without_layout(arrow_type)
     if plain in _NAMES:
-        return ArrowType(kind=_NAMES[plain])  # type: ignore[arg-type]
+        return ArrowType(kind=_NAMES[plain])
     if pa.types.is_decimal(plain) and plain.precision <= 38 and 0 <= plain.scale <= plain.precision:
         return ArrowType(kind="decimal", precision=plain.precision, scale=plain.scale)
     if pa.types.is_time(plain):

@@ -7,9 +7,16 @@ bounded by them. `tests/features/expressions/test_functions.py` compares the lis
 from collections.abc import Mapping
 from typing import Literal
 
-#: How the size of a result is bounded. `fixed`: a number, a date or a short text. `sum`: at most as large as the
-#: arguments together. A number: that many times the arguments. The others depend on literal arguments; see `sizes.py`.
-Size = Literal["fixed", "sum", "separator", "replace", "pad", "repeat", "range", "strftime", "filter", "apply"] | int
+#: How the size of a result is bounded. `fixed`: a number or a date. `short`: a text of at most 80 bytes. `part`: at most
+#: as large as the first argument. `sum`: at most as large as the arguments together. A number: that many times the
+#: arguments. The others depend on literal arguments, or on a lambda.
+Size = (
+    Literal[
+        "fixed", "short", "part", "group", "sum", "separator", "replace", "pad", "repeat", "range", "strftime",
+        "filter", "apply",
+    ]
+    | int
+)  # fmt: skip
 
 _FIXED = """
     abs acos acosh asin asinh atan atan2 atanh bit_count bit_length cbrt ceil ceiling cos cosh cot degrees even exp
@@ -18,11 +25,11 @@ _FIXED = """
     nextafter divide multiply * / // % ** ^ & << >> @ ~ !~~ ~~ ~~* !~~* ~~~ ^@
     ascii char_length character_length chr length length_grapheme len strlen octet_length ord unicode instr position
     strpos contains starts_with ends_with prefix suffix hamming mismatches regexp_matches regexp_full_match
-    like_escape not_like_escape ilike_escape not_ilike_escape md5 md5_number sha1 sha256
-    age century date_add date_diff date_part date_sub date_trunc datediff datepart datesub datetrunc day dayname
+    like_escape not_like_escape ilike_escape not_ilike_escape  md5_number  
+    age century date_add date_diff date_part date_sub date_trunc datediff datepart datesub datetrunc day 
     dayofmonth dayofweek dayofyear days_in_month decade epoch epoch_ms epoch_us epoch_ns era hour isodow isoyear julian
     last_day make_date make_time make_timestamp make_timestamp_ms make_timestamp_ns make_timestamptz microsecond
-    millennium millisecond minute month monthname nanosecond normalized_interval quarter second strptime try_strptime
+    millennium millisecond minute month  nanosecond normalized_interval quarter second strptime try_strptime
     time_bucket timezone timezone_hour timezone_minute to_centuries to_days to_decades to_hours to_microseconds
     to_milliseconds to_minutes to_months to_quarters to_seconds to_timestamp to_weeks to_years week weekday weekofyear
     year yearweek
@@ -34,21 +41,27 @@ _FIXED = """
     list_inner_product list_negative_dot_product list_negative_inner_product
     json_array_length json_exists json_valid json_type
 """
+_PART = """
+    left left_grapheme ltrim nullif reverse right right_grapheme rtrim split_part substr substring
+    substring_grapheme trim
+    array_distinct array_extract array_intersect array_pop_back array_pop_front array_reverse array_reverse_sort
+    array_slice array_sort list_any_value list_distinct list_element list_extract list_first list_intersect list_last
+    list_max list_median list_min list_reverse list_reverse_sort list_slice list_sort struct_extract struct_extract_at
+"""
 _SUM = """
-    + - add subtract | || concat coalesce greatest if least nullif
-    left left_grapheme ltrim regexp_extract reverse right right_grapheme rtrim split_part substr substring
-    substring_grapheme translate trim
-    array_append array_cat array_concat array_distinct array_element array_extract array_intersect array_pop_back
-    array_pop_front array_prepend array_push_back array_push_front array_reverse array_reverse_sort array_slice
-    array_sort array_value element_at flatten list_any_value list_append list_cat list_concat list_distinct list_element
-    list_extract list_first list_intersect list_last list_max list_median list_min list_pack list_prepend list_reverse
-    list_reverse_sort list_slice list_sort list_value row struct_extract struct_extract_at struct_pack
+    + - add subtract | || concat greatest if least
+    array_append array_cat array_concat array_prepend array_push_back array_push_front array_value flatten list_append
+    list_cat list_concat list_pack list_prepend list_value row struct_pack
     ->> json_extract json_extract_path json_extract_path_text json_extract_string
 """
 _SIZES: Mapping[Size, str] = {
     "fixed": _FIXED,
+    "short": "dayname md5 monthname sha1 sha256",
+    "part": _PART,
+    "group": "regexp_extract",
     "sum": _SUM,
     2: "from_base64 from_hex unhex regexp_escape to_base64 base64 hex to_hex encode decode url_decode",
+    5: "translate",
     3: "lcase lower nfc_normalize strip_accents ucase upper url_encode",
     # each piece takes 16 bytes besides its text
     17: "regexp_extract_all regexp_split_to_array split str_split str_split_regex string_split string_split_regex"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from .functions import LITERALS, MOST_WILDCARDS, REASONS, SIZES, TYPES
 from .sizes import (
+    ELEMENT,
     FIXED,
     MOST_IN_RANGE,
     MOST_PADDED,
@@ -30,10 +31,14 @@ if TYPE_CHECKING:
 
 #: Operators whose result is true or false.
 _TRUE_OR_FALSE = ("OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL", "OPERATOR_NOT", "COMPARE_IN", "COMPARE_NOT_IN")
+#: Operators whose result is a part of their first operand, or the operand itself.
+_PARTS = ("ARRAY_EXTRACT", "ARRAY_SLICE", "STRUCT_EXTRACT", "OPERATOR_NULLIF", "OPERATOR_TRY")
 _OPERATORS = (
-    *_TRUE_OR_FALSE, "OPERATOR_COALESCE", "OPERATOR_NULLIF", "OPERATOR_TRY", "ARRAY_EXTRACT", "ARRAY_SLICE",
-    "STRUCT_EXTRACT", "ARRAY_CONSTRUCTOR",
-)  # fmt: skip
+    *_TRUE_OR_FALSE,
+    *_PARTS,
+    "OPERATOR_COALESCE",
+    "ARRAY_CONSTRUCTOR",
+)
 _TEXTS = ("varchar", "text", "string", "char", "bpchar")
 
 
@@ -58,7 +63,7 @@ def judge(connection: DuckDBPyConnection, sql: str, columns: Mapping[str, bool])
     nodes = select_list(connection, selected(sql), None)
     if len(nodes) != 1:
         raise RefusedError("is not a single expression")
-    walk = _Walk(columns=columns)
+    walk = _Walk(connection=connection, columns=columns)
     bound = walk.bound(nodes[0])
     if not walk.read:
         raise RefusedError("reads no column, so it is the same for every row")
@@ -90,6 +95,7 @@ def resolve(name: str, columns: Collection[str]) -> str:
 
 @dataclass(kw_only=True, slots=True)
 class _Walk:
+    connection: DuckDBPyConnection
     columns: Mapping[str, bool]
     #: The columns that are read, in order of their first use.
     read: dict[str, None] = field(default_factory=dict)
@@ -126,13 +132,15 @@ class _Walk:
         if node["class"] == "OPERATOR":
             if node["type"] not in _OPERATORS:
                 raise RefusedError(f"uses {node['type']}, which is not on the list of operators")
+            if node["type"] in _PARTS:
+                return bounds[0]
             return FIXED if node["type"] in _TRUE_OR_FALSE else together(bounds)
         return together(bounds)
 
     def _column(self, node: Node) -> Bound:
         name = node["column_names"][0]
         if name in self.parameters:
-            return OF_ROW
+            return ELEMENT
         column = resolve(name, self.columns)
         if self.parameters and not self.columns[column]:
             raise RefusedError(
@@ -154,8 +162,7 @@ class _Walk:
             path = ".".join(node["qualified_name"]["path"])
             raise RefusedError(f"calls {path}; write the call without a dot, as {name}(…)")
         if name not in SIZES:
-            reason = REASONS.get(name, "is not on the list of functions of one row; docs/expressions.md has the list")
-            raise RefusedError(f"calls {name}, which {reason}")
+            raise RefusedError(f"calls {name}, which {REASONS.get(name) or self._why(name)}")
         arguments = [argument["expression"] for argument in node["arguments"]]
         if any(argument["name"] for argument in node["arguments"]) and name != "struct_pack":
             raise RefusedError(f"calls {name} with named arguments")
@@ -172,6 +179,13 @@ class _Walk:
             return self._list_function(name, arguments)
         return _size(name, arguments, [self.bound(one) for one in arguments])
 
+    def _why(self, name: str) -> str:
+        """Why a function that is not on the list is refused."""
+        query = "SELECT count(*) FROM duckdb_functions() WHERE function_type = 'aggregate' AND function_name = ?"
+        if self.connection.execute(query, [name]).fetchall()[0][0]:
+            return "is an aggregate: it mixes rows"
+        return "is not on the list of functions; see docs/expressions.md"
+
     def _list_function(self, name: str, arguments: list[Node]) -> Bound:
         if len(arguments) != 2 or arguments[1].get("class") != "LAMBDA":
             raise RefusedError(f"calls {name} without a list and a lambda")
@@ -179,7 +193,8 @@ class _Walk:
             raise RefusedError("nests list functions, whose time would grow with the product of the lists' lengths")
         of_list, function = self.bound(arguments[0]), arguments[1]
         kind_of_node(function)
-        inner = _Walk(columns=self.columns, read=self.read, parameters=_parameters(function["lhs"], self.columns))
+        names = _parameters(function["lhs"], self.columns)
+        inner = _Walk(connection=self.connection, columns=self.columns, read=self.read, parameters=names)
         element = inner.bound(function["expr"])
         return of_list if SIZES[name] == "filter" else of_list.scaled(element.times + element.plus)
 
@@ -231,6 +246,12 @@ def _size(name: str, arguments: list[Node], bounds: list[Bound]) -> Bound:
     match size:
         case "fixed":
             return FIXED
+        case "short":
+            return Bound(plus=SLOT + 80)
+        case "group" if len(values) > 2 and not isinstance(values[2], int):
+            raise RefusedError(f"calls {name}, whose argument 3 must be the number of a group")
+        case "part" | "group":
+            return bounds[0] if bounds else FIXED
         case "sum":
             return all_of_them
         case "separator":

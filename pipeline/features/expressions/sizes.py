@@ -34,6 +34,8 @@ class Bound:
 FIXED = Bound()
 #: A text, a list or a struct of the row.
 OF_ROW = Bound(times=1, plus=SLOT)
+#: An element of a list, whose bytes are among those of the list.
+ELEMENT = Bound(times=1, plus=0)
 
 
 def together(bounds: Sequence[Bound]) -> Bound:

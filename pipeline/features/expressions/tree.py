@@ -24,7 +24,9 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "COMPARISON": frozenset({"left", "right"}),
     "CONJUNCTION": frozenset({"children"}),
     "CONSTANT": frozenset({"literal"}),
-    "FUNCTION": frozenset({"function_name", "order_bys", "is_operator", "arguments", "qualified_name"}),
+    "FUNCTION": frozenset(
+        {"function_name", "order_bys", "is_operator", "arguments", "qualified_name", "schema", "catalog"}
+    ),
     "LAMBDA": frozenset({"lhs", "expr", "syntax_type"}),
     "OPERATOR": frozenset({"children"}),
     "TYPE": frozenset({"type_name", "children", "qualified_name"}),
@@ -154,7 +156,7 @@ def _is_empty(value: Any) -> bool:
 def first_paragraph(message: str) -> str:
     """The cause in an error message of DuckDB, without the statement that it repeats and advice on its settings."""
     text = one_line(ValueError(message.partition("\n")[0]))
-    return text.partition(". Use TRY")[0]
+    return text.partition(". Use ")[0]
 
 
 def cause(error: BaseException) -> str:
