@@ -7,9 +7,8 @@ bounded by them. `tests/features/expressions/test_functions.py` compares the lis
 from collections.abc import Mapping
 from typing import Literal
 
-#: How the size of a result is bounded. `fixed`: a number or a date. `short`: a text of at most 80 bytes. `part`: at most
-#: as large as the first argument. `sum`: at most as large as the arguments together. A number: that many times the
-#: arguments. The others depend on literal arguments, or on a lambda.
+#: How the size of a result is bounded. `fixed`: a number or a date. `short`: a text of at most 80 bytes. `part`: at
+#: most as large as the first argument. `sum`: as the arguments together. A number: that many times the arguments. The others depend on literal arguments, or on a lambda.
 Size = (
     Literal[
         "fixed", "short", "part", "group", "sum", "separator", "replace", "pad", "repeat", "range", "strftime",
@@ -25,11 +24,11 @@ _FIXED = """
     nextafter divide multiply * / // % ** ^ & << >> @ ~ !~~ ~~ ~~* !~~* ~~~ ^@
     ascii char_length character_length chr length length_grapheme len strlen octet_length ord unicode instr position
     strpos contains starts_with ends_with prefix suffix hamming mismatches regexp_matches regexp_full_match
-    like_escape not_like_escape ilike_escape not_ilike_escape  md5_number  
-    age century date_add date_diff date_part date_sub date_trunc datediff datepart datesub datetrunc day 
+    like_escape not_like_escape ilike_escape not_ilike_escape md5_number
+    age century date_add date_diff date_part date_sub date_trunc datediff datepart datesub datetrunc day
     dayofmonth dayofweek dayofyear days_in_month decade epoch epoch_ms epoch_us epoch_ns era hour isodow isoyear julian
     last_day make_date make_time make_timestamp make_timestamp_ms make_timestamp_ns make_timestamptz microsecond
-    millennium millisecond minute month  nanosecond normalized_interval quarter second strptime try_strptime
+    millennium millisecond minute month nanosecond normalized_interval quarter second strptime try_strptime
     time_bucket timezone timezone_hour timezone_minute to_centuries to_days to_decades to_hours to_microseconds
     to_milliseconds to_minutes to_months to_quarters to_seconds to_timestamp to_weeks to_years week weekday weekofyear
     year yearweek
