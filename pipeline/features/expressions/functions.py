@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 #: How the size of a result is bounded. `fixed`: a number or a date. `short`: a text of at most 80 bytes. `part`: at
-#: most as large as the first argument. `sum`: as the arguments together. A number: that many times the arguments. The others depend on literal arguments, or on a lambda.
+#: most as large as the first argument. `sum`: as the arguments together. A number: that many times the arguments. The
+#: others depend on literal arguments, or on a lambda.
 Size = (
     Literal[
         "fixed", "short", "part", "group", "sum", "separator", "replace", "pad", "repeat", "range", "strftime",

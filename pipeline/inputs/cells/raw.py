@@ -1,13 +1,14 @@
 """Cells of raw columns → the Arrow type that the bundle recorded, exactly. Nulls are kept: expressions decide what they
 mean."""
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ....schemas.inputs import Feature
 from ...arrow_types import Problems, is_text
-from ...nested import converted, takeable, without_dictionaries
-from ...raw_types import arrow_of
+from ...nested import converted, take, takeable, without_dictionaries
+from ...raw_types import arrow_of, is_nested
 
 #: How the cells of a CSV are written.
 _FORMS = (
@@ -52,6 +53,11 @@ def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
     """A safe cast: raises ArrowInvalid for a value that is not exact in the wanted type."""
     if array.type == pa.float16():
         array = array.cast(pa.float32())
+    if is_nested(array.type):  # Arrow casts the values of the whole array below a slice
+        array = take(array, np.arange(len(array)))
+    if pa.types.is_time(wanted) and is_text(array.type):  # Arrow parses timestamps, but not times
+        unit = wanted.unit
+        array = pc.binary_join_element_wise("1970-01-01", array, " ").cast(pa.timestamp(unit))
     return array.cast(wanted)
 
 

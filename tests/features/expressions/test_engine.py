@@ -23,7 +23,7 @@ from scoreline.schemas.inputs import Feature  # noqa: E402
 
 FEATURES = {
     "hour": ("hour(ts)", lambda f: f.ts.dt.hour),
-    "weekday": ("dayofweek(ts)", lambda f: (f.ts.dt.dayofweek + 1) % 7),
+    "weekday": ("dayofweek(ts)", lambda f: (f.ts.dt.day_of_week + 1) % 7),
     "days": ("date_diff('day', d, ts::DATE)", lambda f: (f.ts.dt.normalize() - pd.to_datetime(f.d)).dt.days),
     "month": ("strftime(ts, '%Y-%m')", lambda f: f.ts.dt.strftime("%Y-%m")),
     "log": ("ln(amount + 1)", lambda f: np.log(f.amount + 1)),
@@ -76,7 +76,8 @@ def test_equals_duckdb() -> None:
     """The same values as DuckDB over the whole table, bit for bit."""
     rows = table(5_000)
     found = evaluate(engine({name: sql for name, (sql, _) in FEATURES.items()}, rows), rows)
-    connection = duckdb.connect(config={"TimeZone": "UTC"})
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
     connection.register("whole", rows)
     for name, (sql, _) in FEATURES.items():
         wanted = connection.sql(f"SELECT {sql} FROM whole").to_arrow_table().column(0).combine_chunks()
@@ -114,7 +115,7 @@ def test_blocks_make_no_difference(sizes: list[int], seed: int) -> None:
     ("sql", "values", "bad", "reason"),
     [
         ("x::INT", ["1", "a", None, "4"], [1], "Could not convert string 'a' to INT32"),
-        ("strptime(x, '%Y-%m-%d')::DATE::VARCHAR", ["2024-01-31", "2024-02-31"], [1], "Could not parse string"),
+        ("strptime(x, '%Y-%m-%d')::DATE::VARCHAR", ["2024-01-31", "2024-02-31"], [1], "Date out of range"),
         ("1 % x", [1, 0, 2], [1], "Division by zero"),
         ("x * x * x", [2, 2**62, 3], [1], "Overflow"),
         ("make_date(2024, x, 1)::VARCHAR", [1, 13, 2], [1], "out of range"),
@@ -170,7 +171,7 @@ def test_types_of_columns() -> None:
     """Instants, times, decimals, bytes and nested values go in; time zones are UTC."""
     rows = pa.table(
         {
-            "at": pa.array([datetime(2024, 6, 1, 23, 30)], pa.timestamp("ms", "Europe/Berlin")),
+            "instant": pa.array([datetime(2024, 6, 1, 23, 30)], pa.timestamp("ms", "Europe/Berlin")),
             "ns": pa.array([1_700_000_000_123_456_789], pa.timestamp("ns")),
             "time": pa.array([3_600], pa.time32("s")),
             "price": pa.array([Decimal("1.25")], pa.decimal128(10, 2)),
@@ -181,8 +182,8 @@ def test_types_of_columns() -> None:
         }
     )
     expressions = {
-        "hour": "hour(at)",
-        "berlin": "hour(at AT TIME ZONE 'Europe/Berlin')",
+        "hour": "hour(instant)",
+        "berlin": "hour(instant AT TIME ZONE 'Europe/Berlin')",
         "nanos": "epoch_ns(ns)",
         "clock": "hour(time)",
         "double": "price * 2",
