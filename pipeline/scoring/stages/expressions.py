@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,8 +37,12 @@ class Expressions(Stage):
 
     def __call__(self, block: Block) -> Block:
         checked = evaluated(block.need_checked(), self._engine, self._expressions)
-        num_bytes = sum(values.nbytes for values in checked.columns.values() if not isinstance(values, tuple))
+        num_bytes = sum(_bytes_of(checked.columns[expression.name]) for expression in self._expressions)
         return replace(block, checked=checked, num_rows=block.need_checked().num_kept, num_bytes=num_bytes)
+
+
+def _bytes_of(values: Any) -> int:
+    return int(values.nbytes)
 
 
 def engine_of(features: Sequence[Feature], expressions: Sequence[Expression]) -> Engine:
