@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import BundleError
 
@@ -29,21 +29,32 @@ _SETTINGS = (
 )
 
 
-def connect() -> DuckDBPyConnection:
-    """A new connection.
-
-    Raises:
-        BundleError: DuckDB is not installed, or is not of a version that can be judged.
-    """
+def _duckdb() -> Any:
     try:
         import duckdb  # an extra, 66 MB: only bundles with expressions need it
     except ImportError as error:
         raise BundleError(
             "the bundle has expressions; install DuckDB with: pip install 'scoreline[expressions]'"
         ) from error
+    return duckdb
+
+
+def error_types() -> tuple[type[Exception], type[Exception]]:
+    """What DuckDB raises for any error, and where a statement was interrupted. Raises as `connect` does."""
+    duckdb = _duckdb()
+    return duckdb.Error, duckdb.InterruptException
+
+
+def connect() -> DuckDBPyConnection:
+    """A new connection.
+
+    Raises:
+        BundleError: DuckDB is not installed, or is not of a version that can be judged.
+    """
+    duckdb = _duckdb()
     if not duckdb.__version__.startswith("2."):
         raise BundleError(f"expressions need DuckDB 2, not {duckdb.__version__}; install scoreline[expressions]")
-    connection = duckdb.connect(":memory:", config={"threads": 1})
+    connection: DuckDBPyConnection = duckdb.connect(":memory:", config={"threads": 1})
     for setting in _SETTINGS:
         connection.execute(f"SET {setting}")
     with suppress(duckdb.Error):

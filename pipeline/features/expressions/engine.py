@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Timer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -18,7 +18,7 @@ from ...arrays import to_numpy
 from ...arrow_types import Problems, is_number, is_text
 from ...errors import BundleError, DataError, counted
 from ...raw_types import arrow_of, is_nested
-from .duckdb_connection import connect
+from .duckdb_connection import connect, error_types
 from .judge import Judged, judge, selected
 from .sizes import MOST_PLUS_TOGETHER, MOST_TIMES_TOGETHER
 from .tree import RefusedError, cause, refuse, select_list, without_places
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 #: Seconds that one evaluation of a block may take. Longer ones fail the partition: a row is never rejected by a clock.
 TIMEOUT_S = 120.0
+#: The most rows of a block that are evaluated alone for their cause, and the most statements that find them where TRY
+#: raises itself. Each takes a few milliseconds.
+MOST_CAUSES, MOST_STATEMENTS = 1_000, 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,8 +45,25 @@ class Evaluated:
     problems: Mapping[str, Problems]
 
 
+@dataclass(kw_only=True, slots=True)
+class _Search:
+    """The search for the rows of a block for which one expression raises. `causes`: by the values of a row."""
+
+    name: str
+    rows: pa.Table
+    problems: Problems = field(default_factory=list)
+    causes: dict[str, str] = field(default_factory=dict)
+    statements: int = 0
+
+    def count(self) -> None:
+        """Count a statement. Raises DataError if there are too many: a search must not take longer than a run."""
+        self.statements += 1
+        if self.statements > MOST_STATEMENTS:
+            raise DataError(f"expression {self.name!r} cannot be computed for too many of {self.rows.num_rows:,} rows")
+
+
 class Engine:
-    """Evaluates some expressions, for one thread at a time.
+    """Evaluates some expressions, for one thread at a time. Parses and binds them; evaluates nothing until then.
 
     Args:
         expressions: SQL texts by name.
@@ -56,6 +76,7 @@ class Engine:
     def __init__(self, expressions: Mapping[str, str], raw: Sequence[Feature]) -> None:
         self._types = {feature.name: arrow_of(feature.arrow) for feature in raw if feature.arrow is not None}
         self._connection = connect()
+        self._failed, self._interrupted = error_types()
         self._judged = _judge_all(self._connection, expressions, self._types)
         self.reads = {name: judged.columns for name, judged in self._judged.items()}
         self._columns = list(dict.fromkeys(column for columns in self.reads.values() for column in columns))
@@ -76,79 +97,65 @@ class Engine:
         Raises:
             DataError: an evaluation takes too long.
         """
-        import duckdb
-
         if not num_rows:
             empty = {name: pa.nulls(0, arrow_type) for name, arrow_type in self.types.items()}
             return Evaluated(columns=empty, problems={})
         rows = pa.table({name: columns[name] for name in self._columns})
         try:
             found = self._run(self._statement, rows)
-        except duckdb.InterruptException as error:
+        except self._interrupted as error:
             raise _too_slow(num_rows) from error
-        except duckdb.Error:
+        except self._failed:
             return self._evaluate_each(rows)
         arrays = [_combined(column) for column in found.columns]
         return Evaluated(columns=dict(zip(self._sql, arrays, strict=True)), problems={})
 
     def _evaluate_each(self, rows: pa.Table) -> Evaluated:
-        import duckdb
-
         made: dict[str, pa.Array] = {}
         problems: dict[str, Problems] = {}
         for name in self._sql:
-            causes: dict[Any, str] = {}
-            problems[name] = []
+            search = _Search(name=name, rows=rows.select(list(self.reads[name])))
             try:
-                pieces = self._isolated(name, rows.select(list(self.reads[name])), 0, causes, problems[name])
-            except duckdb.InterruptException as error:
+                made[name] = pa.concat_arrays(self._isolated(search, 0, rows.num_rows))
+            except self._interrupted as error:
                 raise _too_slow(rows.num_rows) from error
-            made[name] = pa.concat_arrays(pieces)
+            problems[name] = search.problems
         return Evaluated(columns=made, problems=problems)
 
-    def _isolated(
-        self, name: str, rows: pa.Table, start: int, causes: dict[Any, str], problems: Problems
-    ) -> list[pa.Array]:
-        """The results of one expression, in pieces; adds the rows that raise to `problems`.
-
-        Args:
-            start: the position of the first row.
-            causes: of rows with the same values, which are evaluated once.
-        """
-        import duckdb
-
-        statement = f"SELECT TRY(struct_pack(v := (\n{self._sql[name]}\n))) FROM {_quoted(self._table)}"
+    def _isolated(self, search: _Search, start: int, stop: int) -> list[pa.Array]:
+        """The results of one expression for some rows, in pieces; adds the rows that raise to the problems."""
+        statement = f"SELECT TRY(struct_pack(v := (\n{self._sql[search.name]}\n))) FROM {_quoted(self._table)}"
+        search.count()
         try:
-            made = _combined(self._run(statement, rows).column(0))
-        except duckdb.InterruptException:
+            made = _combined(self._run(statement, search.rows.slice(start, stop - start)).column(0))
+        except self._interrupted:
             raise
-        except duckdb.Error as error:  # not all errors are caught by TRY
-            if rows.num_rows == 1:
-                problems.append((start, _reason(error)))
-                return [pa.nulls(1, self.types[name])]
-            half = rows.num_rows // 2
-            return [
-                *self._isolated(name, rows.slice(0, half), start, causes, problems),
-                *self._isolated(name, rows.slice(half), start + half, causes, problems),
-            ]
+        except self._failed as error:  # not all errors are caught by TRY
+            if stop - start == 1:
+                search.problems.append((start, _reason(error)))
+                return [pa.nulls(1, self.types[search.name])]
+            half = (start + stop) // 2
+            return [*self._isolated(search, start, half), *self._isolated(search, half, stop)]
         for index in _positions_of_nulls(made):
-            problems.append((start + index, self._cause(name, rows.slice(index, 1), causes)))
+            search.problems.append((start + index, self._cause(search, start + index)))
         (values,) = made.flatten()
         return [values]
 
-    def _cause(self, name: str, row: pa.Table, causes: dict[Any, str]) -> str:
-        import duckdb
-
+    def _cause(self, search: _Search, position: int) -> str:
+        """Why a row raises, by evaluating it alone. Rows with the same values are evaluated once."""
+        row = search.rows.slice(position, 1)
         key = repr(row.to_pylist())
-        if key not in causes:
+        if key not in search.causes:
+            if len(search.causes) == MOST_CAUSES:
+                return f"cannot be computed; the cause is given for {MOST_CAUSES:,} different rows of a block"
             try:
-                self._run(f"{selected(self._sql[name])} FROM {_quoted(self._table)}", row)
-                causes[key] = "cannot be computed"
-            except duckdb.InterruptException:
+                self._run(f"{selected(self._sql[search.name])} FROM {_quoted(self._table)}", row)
+                search.causes[key] = "cannot be computed"
+            except self._interrupted:
                 raise
-            except duckdb.Error as error:
-                causes[key] = _reason(error)
-        return causes[key]
+            except self._failed as error:
+                search.causes[key] = _reason(error)
+        return search.causes[key]
 
     def _run(self, statement: str, rows: pa.Table) -> pa.Table:
         self._connection.register(self._table, rows)
@@ -173,14 +180,12 @@ class Engine:
 
     def _bind(self) -> dict[str, pa.DataType]:
         """The Arrow types of the results. Raises BundleError if they are neither numbers, booleans nor text."""
-        import duckdb
-
         types: dict[str, pa.DataType] = {}
         empty = pa.table({name: pa.nulls(0, self._types[name]) for name in self._columns})
         for name, sql in self._sql.items():
             try:
                 found = self._run(f"{selected(sql)} FROM {_quoted(self._table)}", empty)
-            except duckdb.Error as error:
+            except self._failed as error:
                 raise BundleError(f"expression {name!r} does not match its columns: {cause(error)}") from error
             types[name] = found.schema.types[0]
             if not (is_number(types[name]) or is_text(types[name])):

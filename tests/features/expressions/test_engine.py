@@ -167,6 +167,30 @@ def test_many_rows_that_raise() -> None:
     assert len(statements) == 22
 
 
+def test_different_causes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The causes of different rows are found up to a limit, so that a block of bad rows takes bounded time."""
+    monkeypatch.setattr(engines, "MOST_CAUSES", 3)
+    rows = pa.table({"x": ["a", "b", "a", "c", "d", "b"]})
+    found = evaluate(engine({"y": "x::INT"}, rows), rows)
+    reasons = [reason for _, reason in found.problems["y"]]
+    assert [reason.startswith("cannot be computed: Conversion") for reason in reasons] == [True] * 4 + [False, True]
+    assert reasons[4] == "cannot be computed; the cause is given for 3 different rows of a block"
+
+
+def test_the_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many rows that TRY does not isolate are an error."""
+    monkeypatch.setattr(engines, "MOST_STATEMENTS", 10)
+    rows = pa.table({"x": ["a"] * 100})
+    made = engine({"y": "x::INT"}, rows)
+
+    def fails(_statement: str, _rows: pa.Table) -> pa.Table:
+        raise duckdb.NotImplementedException("Not implemented Error: not caught")
+
+    monkeypatch.setattr(made, "_run", fails)
+    with pytest.raises(DataError, match="cannot be computed for too many of 100 rows"):
+        evaluate(made, rows)
+
+
 def test_types_of_columns() -> None:
     """Instants, times, decimals, bytes and nested values go in; time zones are UTC."""
     rows = pa.table(
