@@ -62,10 +62,10 @@ def evaluated(checked: CheckedBatch, engine: Engine, expressions: Sequence[Expre
         fresh = [(row, reason) for row, reason in problems if good[row]]
         good[[row for row, _ in fresh]] = False
         rejects += _rejects(before, fresh, name)
-    rows = np.flatnonzero(good)
-    results = pa.record_batch(
-        [some_rows(found.columns[e.name], rows) for e in expressions], [e.name for e in expressions]
-    )
+    rows, made = np.flatnonzero(good), found.columns
+    if len(rows) < len(good):
+        made = {name: some_rows(values, rows) for name, values in made.items()}
+    results = pa.record_batch([made[one.name] for one in expressions], [one.name for one in expressions])
     judged = check_batch(results, expressions)
     for reject in judged.rejects:
         rejects.append(replace(reject, positions=before[rows[reject.positions]], stage=Expressions.name))

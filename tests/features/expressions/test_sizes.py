@@ -15,7 +15,8 @@ LISTS = [[], ["a"], ["", "b" * 100], list("abcdef" * 20)]
 @pytest.mark.parametrize(
     "sql",
     [
-        "lower(t)", "upper(t)", "strip_accents(t)", "nfc_normalize(t)", "hex(t)", "to_base64(encode(t))", "url_encode(t)",
+        "lower(t)", "upper(t)", "strip_accents(t)", "nfc_normalize(t)", "hex(t)", "to_base64(encode(t))",
+        "url_encode(t)",
         "regexp_escape(t)", "reverse(t)", "trim(t)", "translate(t, 'a', '€')", "replace(t, 'a', 'xyz')",
         "regexp_replace(t, '', 'xyz', 'g')", "regexp_replace(t, '(.)', '\\1\\1\\1', 'g')", "lpad(t, 100, '€')",
         "rpad(t, 10, '€')", "repeat(t, 7)", "concat_ws('--', t, t, t)", "t || t || n", "md5(t)", "sha256(t)",
