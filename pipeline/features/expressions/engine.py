@@ -20,7 +20,7 @@ from ...errors import BundleError, DataError, counted
 from ...raw_types import arrow_of, is_nested
 from .duckdb_connection import connect, error_types
 from .judge import Judged, judge, selected
-from .sizes import MOST_PLUS_TOGETHER, MOST_TIMES_TOGETHER
+from .sizes import MOST_BYTES, MOST_PLUS_TOGETHER, MOST_TIMES_TOGETHER, together
 from .tree import RefusedError, cause, refuse, select_list, without_places
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Engine:
         self.reads = {name: judged.columns for name, judged in self._judged.items()}
         self._columns = list(dict.fromkeys(column for columns in self.reads.values() for column in columns))
         _refuse_similar(self._columns)
+        self._bound = together([judged.peak for judged in self._judged.values()])
         self._table = _unused("rows", self._columns)
         self._sql = dict(expressions)
         self._statement = self._checked_statement()
@@ -98,13 +99,34 @@ class Engine:
             DataError: an evaluation takes too long.
         """
         if not num_rows:
-            empty = {name: pa.nulls(0, arrow_type) for name, arrow_type in self.types.items()}
-            return Evaluated(columns=empty, problems={})
-        rows = pa.table({name: columns[name] for name in self._columns})
+            return Evaluated(columns=self._nulls(0), problems={})
+        return self._bounded(pa.table({name: columns[name] for name in self._columns}))
+
+    def _bounded(self, rows: pa.Table) -> Evaluated:
+        """Evaluate a block, in parts if its values may be too large together."""
+        num_bytes = self._bound.times * rows.nbytes + self._bound.plus * rows.num_rows
+        if num_bytes <= MOST_BYTES:
+            return self._evaluate_block(rows)
+        if rows.num_rows == 1:
+            reason = (
+                f"may take {num_bytes:,} bytes for the {rows.nbytes:,} bytes of the row; the limit is {MOST_BYTES:,}"
+            )
+            return Evaluated(columns=self._nulls(1), problems={next(iter(self._sql)): [(0, reason)]})
+        half = rows.num_rows // 2
+        parts = [self._bounded(rows.slice(0, half)), self._bounded(rows.slice(half))]
+        later = {name: [(half + row, reason) for row, reason in found] for name, found in parts[1].problems.items()}
+        problems = {name: [*parts[0].problems.get(name, ()), *later.get(name, ())] for name in self._sql}
+        columns = {name: pa.concat_arrays([part.columns[name] for part in parts]) for name in self._sql}
+        return Evaluated(columns=columns, problems={name: found for name, found in problems.items() if found})
+
+    def _nulls(self, rows: int) -> dict[str, pa.Array]:
+        return {name: pa.nulls(rows, arrow_type) for name, arrow_type in self.types.items()}
+
+    def _evaluate_block(self, rows: pa.Table) -> Evaluated:
         try:
             found = self._run(self._statement, rows)
         except self._interrupted as error:
-            raise _too_slow(num_rows) from error
+            raise _too_slow(rows.num_rows) from error
         except self._failed:
             return self._evaluate_each(rows)
         arrays = [_combined(column) for column in found.columns]

@@ -44,11 +44,13 @@ _TEXTS = ("varchar", "text", "string", "char", "bpchar")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """An allowed expression: its tree, the columns that it reads, and the bound of its size."""
+    """An allowed expression: its tree, the columns that it reads, the bound of its size, and that of the largest value
+    on the way to it."""
 
     node: Node
     columns: tuple[str, ...]
     bound: Bound
+    peak: Bound
 
 
 def judge(connection: DuckDBPyConnection, sql: str, columns: Mapping[str, bool]) -> Judged:
@@ -67,7 +69,7 @@ def judge(connection: DuckDBPyConnection, sql: str, columns: Mapping[str, bool])
     bound = walk.bound(nodes[0])
     if not walk.read:
         raise RefusedError("reads no column, so it is the same for every row")
-    return Judged(node=nodes[0], columns=tuple(walk.read), bound=bound)
+    return Judged(node=nodes[0], columns=tuple(walk.read), bound=bound, peak=walk.peak)
 
 
 def selected(sql: str) -> str:
@@ -101,6 +103,8 @@ class _Walk:
     read: dict[str, None] = field(default_factory=dict)
     #: The parameters of the lambda that the walk is in.
     parameters: tuple[str, ...] = ()
+    #: The largest bound of a part.
+    peak: Bound = FIXED
 
     def bound(self, node: Node) -> Bound:
         """Judge a node and everything below it; the bound of its size."""
@@ -110,6 +114,7 @@ class _Walk:
                 f"can make values of {found.times} × the bytes of a row + {found.plus:,} bytes; the limit is"
                 f" {MOST_TIMES} × + {MOST_PLUS:,}"
             )
+        self.peak = Bound(times=max(self.peak.times, found.times), plus=max(self.peak.plus, found.plus))
         return found
 
     def _bound(self, node: Node) -> Bound:

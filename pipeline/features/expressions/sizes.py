@@ -12,6 +12,9 @@ from dataclasses import dataclass
 #: The largest bound of an expression and of every part of it, and of all expressions of a bundle together.
 MOST_TIMES, MOST_PLUS = 512, 16_384
 MOST_TIMES_TOGETHER, MOST_PLUS_TOGETHER = 8_192, 131_072
+#: The bytes that the values of a block may take by their bounds. Larger blocks are evaluated in parts; a row that may
+#: take more alone is rejected. It is the same on every machine.
+MOST_BYTES = 1 << 30
 #: The bytes of a number, a date, or the header of a text.
 SLOT = 16
 #: The largest literal length of lpad and rpad, times of repeat, and end of a range.

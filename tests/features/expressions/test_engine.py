@@ -262,6 +262,23 @@ def test_expressions_together_are_bounded() -> None:
         engine({f"y{n}": f"repeat(city, {100 - n % 10})" for n in range(100)}, table(3))
 
 
+def test_bytes_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block whose values may be too large together is evaluated in parts; a row that may be too large alone is a
+    problem, and the others have their values."""
+    rows = pa.table({"x": ["a" * (n % 50) for n in range(1_000)] + ["b" * 5_000] + ["1"] * 10, "n": range(1_011)})
+    made = engine({"y": "repeat(x, 100)", "z": "n::VARCHAR", "i": "x::INT"}, rows)
+    whole = evaluate(made, rows)
+    monkeypatch.setattr(engines, "MOST_BYTES", 100_000)
+    found = evaluate(made, rows)
+    (large,) = found.problems["y"]
+    assert large[0] == 1_000
+    assert large[1].startswith("may take 5")
+    good = pa.array([n for n in range(1_011) if n != 1_000])
+    for name, column in found.columns.items():
+        assert equal(column.take(good), whole.columns[name].take(good))
+    assert [one for one in whole.problems["i"] if one[0] != 1_000] == found.problems["i"]
+
+
 def test_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block that takes too long is an error, not a reject: rows are not rejected by a clock."""
     monkeypatch.setattr(engines, "TIMEOUT_S", 0.01)
