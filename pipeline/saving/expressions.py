@@ -93,21 +93,15 @@ def bind_expressions(
             of its name in the sample.
         ColumnError: the sample has no such column, or one of a type that cannot be read.
     """
-    given = _column_names(sample)
+    sample = _named(sample)
+    given = [str(name) for name in sample.columns] if is_pandas(sample) else sample.schema.names
     unused = [name for name in spec.sql if name not in names]
     if unused:
         raise BundleError(f"expression {unused[0]!r} is not among the features; add it to them, or remove it")
     reads = _columns_read(spec.sql, given)
     _refuse_chains(reads)
     columns = list(dict.fromkeys(column for read in reads.values() for column in read))
-    passed = [name for name in names if name not in spec.sql and name in columns]
-    clash = [name for name in passed if name in others]
-    if clash:
-        raise BundleError(
-            f"column {clash[0]!r} is read by an expression and by an image or a sequence; write it to the file as two"
-            " columns"
-        )
-    sql = {**spec.sql, **{name: _quoted(name) for name in passed}}
+    sql = {**spec.sql, **_passed(names, columns, spec.sql, others)}
     plain = [name for name in names if name not in sql]
     table = table_of(sample, [*plain, *columns])
     raw, rows = _raw_columns(table, columns)
@@ -128,12 +122,27 @@ def bind_expressions(
     return BoundExpressions(sql=sql, raw=raw), whole
 
 
-def _column_names(sample: Any) -> list[str]:
+def _named(sample: Any) -> Any:
+    """The sample as a pandas frame, or an Arrow table: a stream can be read only once."""
     if is_pandas(sample):
-        return [str(name) for name in sample.columns]
+        return sample
     if is_arrow(sample):
-        return list(arrow_table(sample).schema.names)
+        return arrow_table(sample)
     raise BundleError("expressions need a sample with named columns; pass a table instead of an array")
+
+
+def _passed(
+    names: Sequence[str], columns: Sequence[str], sql: Mapping[str, str], others: Sequence[str]
+) -> dict[str, str]:
+    """The features that pass unchanged although an expression reads their column: each by its quoted name."""
+    passed = [name for name in names if name not in sql and name in columns]
+    clash = [name for name in passed if name in others]
+    if clash:
+        raise BundleError(
+            f"column {clash[0]!r} is read by an expression and by an image or a sequence; write it to the file as two"
+            " columns"
+        )
+    return {name: _quoted(name) for name in passed}
 
 
 def _columns_read(texts: Mapping[str, str], given: Sequence[str]) -> dict[str, tuple[str, ...]]:

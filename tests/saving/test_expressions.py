@@ -138,6 +138,32 @@ def test_beside_a_sequence(tmp_path: Path) -> None:
     assert Scorer.load(tmp_path / "b").score_table(raw).num_rows == 20
 
 
+def test_samples_of_other_kinds(tmp_path: Path) -> None:
+    """Arrow tables, a stream that can be read only once, and DuckDB's own relations give the same bundle."""
+    import duckdb
+
+    table = pa.Table.from_pandas(raw_rows(), preserve_index=False)
+    stream = pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=100))
+    save(tmp_path / "table", sample=table)
+    save(tmp_path / "stream", sample=stream)
+    save(tmp_path / "duckdb", sample=duckdb.connect().from_arrow(table))
+    expected = (tmp_path / "table/golden.parquet").read_bytes()
+    assert (tmp_path / "stream/golden.parquet").read_bytes() == expected
+    assert (tmp_path / "duckdb/golden.parquet").read_bytes() == expected
+
+
+def test_booleans_and_large_integers(tmp_path: Path) -> None:
+    """A boolean is 0 or 1; a sum of integers, which DuckDB makes 128 bits wide, is a number."""
+    raw = pa.table({"items": pa.array([[n, n + 1] for n in range(20)]), "x": [n / 2 for n in range(20)]})
+    sql = {"sum": "list_sum(items)", "large": "x > 5"}
+    path = tmp_path / "b"
+    save_bundle(path, linear(2), features=list(sql), task=Regression(), preprocessing=[Expressions(sql)], sample=raw)
+    values = np.array([[2 * n + 1, n / 2 > 5] for n in range(20)], dtype=np.float32)
+    with torch.no_grad():
+        wanted = linear(2)(torch.from_numpy(values))[:, 0].numpy()
+    np.testing.assert_allclose(Scorer.load(path).score_table(raw).column("prediction"), wanted, rtol=1e-6)
+
+
 def test_rows_that_raise_are_not_golden(tmp_path: Path) -> None:
     """Rows of the sample for which an expression raises are left out; `expected` still matches the others."""
     raw = pa.table({"x": ["1", "bad", "3", "4"] * 5})
