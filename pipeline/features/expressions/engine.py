@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 from threading import Timer
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from ...arrays import to_numpy
-from ...arrow_types import Problems, is_number, is_text
+from ...arrow_types import Problems, is_bytes, is_number, is_text
 from ...errors import BundleError, DataError, counted
 from ...raw_types import arrow_of, is_nested
 from .duckdb_connection import connect, error_types
 from .judge import Judged, judge, selected
-from .sizes import MOST_BYTES, MOST_PLUS_TOGETHER, MOST_TIMES_TOGETHER, together
+from .sizes import MOST_BYTES, MOST_PLUS_TOGETHER, MOST_SQUARES, MOST_TIMES_TOGETHER, together
 from .tree import RefusedError, cause, refuse, select_list, without_places
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ TIMEOUT_S = 120.0
 #: The most rows of a block that are evaluated alone for their cause, and the most statements that find them where TRY
 #: raises itself. Each takes a few milliseconds.
 MOST_CAUSES, MOST_STATEMENTS = 1_000, 10_000
+_LONGEST = int(MOST_SQUARES**0.5)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,21 +107,33 @@ class Engine:
         return self._bounded(pa.table({name: columns[name] for name in self._columns}))
 
     def _bounded(self, rows: pa.Table) -> Evaluated:
-        """Evaluate a block, in parts if its values may be too large together."""
-        num_bytes = self._bound.times * rows.nbytes + self._bound.plus * rows.num_rows
-        if num_bytes <= MOST_BYTES:
+        """Evaluate a block, in parts if its values may be too large together, or take too long."""
+        found = self._too_much(rows)
+        if found is None:
             return self._evaluate_block(rows)
         if rows.num_rows == 1:
-            reason = (
-                f"may take {num_bytes:,} bytes for the {rows.nbytes:,} bytes of the row; the limit is {MOST_BYTES:,}"
-            )
-            return Evaluated(columns=self._nulls(1), problems={next(iter(self._sql)): [(0, reason)]})
+            name, reason = found
+            return Evaluated(columns=self._nulls(1), problems={name: [(0, reason)]})
         half = rows.num_rows // 2
         parts = [self._bounded(rows.slice(0, half)), self._bounded(rows.slice(half))]
         later = {name: [(half + row, reason) for row, reason in found] for name, found in parts[1].problems.items()}
         problems = {name: [*parts[0].problems.get(name, ()), *later.get(name, ())] for name in self._sql}
         columns = {name: pa.concat_arrays([part.columns[name] for part in parts]) for name in self._sql}
         return Evaluated(columns=columns, problems={name: found for name, found in problems.items() if found})
+
+    def _too_much(self, rows: pa.Table) -> tuple[str, str] | None:
+        """An expression and the reason why it cannot be evaluated for all of these rows at once."""
+        num_bytes = self._bound.times * rows.nbytes + self._bound.plus * rows.num_rows
+        if num_bytes > MOST_BYTES:
+            limit = f"the limit is {MOST_BYTES:,}"
+            return next(iter(self._sql)), f"may take {num_bytes:,} bytes for the {rows.nbytes:,} of the row; {limit}"
+        for name, judged in self._judged.items():
+            if judged.rescanned is None:
+                continue
+            sizes = judged.rescanned.times * _sizes(rows.select(list(judged.columns))) + judged.rescanned.plus
+            if float((sizes**2).sum()) > MOST_SQUARES:
+                return name, f"searches {int(sizes.max()):,} bytes again from every match; the limit is {_LONGEST:,}"
+        return None
 
     def _nulls(self, rows: int) -> dict[str, pa.Array]:
         return {name: pa.nulls(rows, arrow_type) for name, arrow_type in self.types.items()}
@@ -269,6 +285,17 @@ def _limited(connection: DuckDBPyConnection) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def _sizes(rows: pa.Table) -> NDArray[np.float64]:
+    """The bytes of the texts of every row; of lists and structs, those of all rows."""
+    sizes = np.zeros(rows.num_rows)
+    for column in rows.columns:
+        if is_text(column.type) or is_bytes(column.type):
+            sizes += to_numpy(_combined(pc.binary_length(column).fill_null(0)))
+        elif is_nested(column.type):
+            sizes += column.nbytes
+    return sizes
 
 
 def _combined(column: pa.ChunkedArray) -> pa.Array:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .functions import LITERALS, MOST_WILDCARDS, REASONS, SIZES, TYPES
+from .functions import LITERALS, MOST_WILDCARDS, REASONS, RESCANNING, SIZES, TYPES
 from .sizes import (
     ELEMENT,
     FIXED,
@@ -22,6 +22,7 @@ from .sizes import (
     OF_ROW,
     SLOT,
     Bound,
+    largest,
     together,
 )
 from .tree import Node, RefusedError, children, is_literal, kind_of_node, literal, select_list
@@ -45,12 +46,14 @@ _TEXTS = ("varchar", "text", "string", "char", "bpchar")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
     """An allowed expression: its tree, the columns that it reads, the bound of its size, and that of the largest value
-    on the way to it."""
+    on the way to it. `rescanned`: the bound of the longest text that is searched again from every match, None if there
+    is none."""
 
     node: Node
     columns: tuple[str, ...]
     bound: Bound
     peak: Bound
+    rescanned: Bound | None = None
 
 
 def judge(connection: DuckDBPyConnection, sql: str, columns: Mapping[str, bool]) -> Judged:
@@ -69,7 +72,7 @@ def judge(connection: DuckDBPyConnection, sql: str, columns: Mapping[str, bool])
     bound = walk.bound(nodes[0])
     if not walk.read:
         raise RefusedError("reads no column, so it is the same for every row")
-    return Judged(node=nodes[0], columns=tuple(walk.read), bound=bound, peak=walk.peak)
+    return Judged(node=nodes[0], columns=tuple(walk.read), bound=bound, peak=walk.peak, rescanned=walk.rescanned)
 
 
 def selected(sql: str) -> str:
@@ -105,6 +108,8 @@ class _Walk:
     parameters: tuple[str, ...] = ()
     #: The largest bound of a part.
     peak: Bound = FIXED
+    #: The bound of the longest text that is searched again from every match.
+    rescanned: Bound | None = None
 
     def bound(self, node: Node) -> Bound:
         """Judge a node and everything below it; the bound of its size."""
@@ -114,7 +119,7 @@ class _Walk:
                 f"can make values of {found.times} × the bytes of a row + {found.plus:,} bytes; the limit is"
                 f" {MOST_TIMES} × + {MOST_PLUS:,}"
             )
-        self.peak = Bound(times=max(self.peak.times, found.times), plus=max(self.peak.plus, found.plus))
+        self.peak = largest(self.peak, found)
         return found
 
     def _bound(self, node: Node) -> Bound:
@@ -182,7 +187,10 @@ class _Walk:
             raise RefusedError(f"calls {name} with a path that matches several values")
         if SIZES[name] in ("filter", "apply"):
             return self._list_function(name, arguments)
-        return _size(name, arguments, [self.bound(one) for one in arguments])
+        bounds = [self.bound(one) for one in arguments]
+        if name in RESCANNING and bounds:
+            self.rescanned = largest(bounds[0], self.rescanned or bounds[0])
+        return _size(name, arguments, bounds)
 
     def _why(self, name: str) -> str:
         """Why a function that is not on the list is refused."""
@@ -201,6 +209,9 @@ class _Walk:
         names = _parameters(function["lhs"], self.columns)
         inner = _Walk(connection=self.connection, columns=self.columns, read=self.read, parameters=names)
         element = inner.bound(function["expr"])
+        self.peak = largest(self.peak, inner.peak)
+        if inner.rescanned is not None:  # of all elements together: at most the square of the list
+            self.rescanned = largest(of_list.scaled(inner.rescanned.times or 1), self.rescanned or inner.rescanned)
         return of_list if SIZES[name] == "filter" else of_list.scaled(element.times + element.plus)
 
 

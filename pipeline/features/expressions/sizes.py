@@ -15,6 +15,8 @@ MOST_TIMES_TOGETHER, MOST_PLUS_TOGETHER = 8_192, 131_072
 #: The bytes that the values of a block may take by their bounds. Larger blocks are evaluated in parts; a row that may
 #: take more alone is rejected. It is the same on every machine.
 MOST_BYTES = 1 << 30
+#: The sum over the rows of a statement of the squared lengths of texts that are searched again from every match.
+MOST_SQUARES = 1 << 32
 #: The bytes of a number, a date, or the header of a text.
 SLOT = 16
 #: The largest literal length of lpad and rpad, times of repeat, and end of a range.
@@ -44,3 +46,8 @@ ELEMENT = Bound(times=1, plus=0)
 def together(bounds: Sequence[Bound]) -> Bound:
     """The bound of several values side by side."""
     return Bound(times=sum(b.times for b in bounds), plus=SLOT + sum(b.plus for b in bounds))
+
+
+def largest(one: Bound, other: Bound) -> Bound:
+    """A bound that holds for both."""
+    return Bound(times=max(one.times, other.times), plus=max(one.plus, other.plus))

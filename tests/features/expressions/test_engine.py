@@ -279,6 +279,25 @@ def test_bytes_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one for one in whole.problems["i"] if one[0] != 1_000] == found.problems["i"]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "length(regexp_replace(x, '(a*b)?', 'y', 'g'))",
+        "len(regexp_extract_all(x, '(a*b)?'))",
+        "len(string_split_regex(lower(x), '(a*b)?'))",
+        "list_sum([len(regexp_extract_all(e, '(a*b)?')) for e in string_split(x, ',')])",
+    ],
+)
+def test_searches_from_every_match(sql: str) -> None:
+    """Patterns whose time grows with the square of a text: rows with long texts are rejected, the others are not."""
+    rows = pa.table({"x": ["a", "ab" * 100, "a" * 70_000, None, "b"]})
+    found = evaluate(engine({"y": sql}, rows), rows)
+    (problem,) = found.problems["y"]
+    assert problem[0] == 2
+    assert "again from every match; the limit is 65,536" in problem[1]
+    assert [value is None for value in found.columns["y"].to_pylist()] == [False, False, True, True, False]
+
+
 def test_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block that takes too long is an error, not a reject: rows are not rejected by a clock."""
     monkeypatch.setattr(engines, "TIMEOUT_S", 0.01)
