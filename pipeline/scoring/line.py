@@ -60,7 +60,7 @@ def _check(loaded: LoadedBundle, _: LineOptions) -> Stage:
 def _expressions(loaded: LoadedBundle, _: LineOptions) -> Stage:
     from .stages.expressions import Expressions
 
-    return Expressions(loaded.manifest)
+    return Expressions(loaded.manifest, loaded.engines)
 
 
 def _images(loaded: LoadedBundle, options: LineOptions) -> Stage:
