@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from pathlib import Path
+from textwrap import fill
 
 from scoreline.pipeline.events import Event
+from scoreline.pipeline.features.expressions.functions import SIZES
 from scoreline.pipeline.planning.option import Option
 from scoreline.pipeline.planning.option_table import OPTIONS
 
@@ -101,7 +103,14 @@ def _as_toml(default: str | bool | None) -> str:
     return str(default).lower() if isinstance(default, bool) else f'"{default}"'
 
 
-PAGES = {"events.md": events_page, "options.md": options_page}
+def expressions_page() -> str:
+    """The text of docs/expressions.md: what is written by hand, then the functions."""
+    written, mark, _ = (DOCS / "expressions.md").read_text(encoding="utf-8").partition("by `make docs` -->\n")
+    names = " ".join(f"`{name}`" for name in sorted(SIZES) if name.isidentifier())
+    return written + mark + "\n" + fill(names, 120, break_long_words=False, break_on_hyphens=False) + "\n"
+
+
+PAGES = {"events.md": events_page, "expressions.md": expressions_page, "options.md": options_page}
 
 
 def main() -> None:

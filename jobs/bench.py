@@ -68,7 +68,7 @@ def bench(
         data = ""
         if input is None:
             opened = open_bundle(bundle)
-            measure.refuse(opened)
+            measure.refuse(opened, synthetic=True)
             names = [feature.name for feature in opened.manifest.features]
             file_format = "csv" if format == "csv" else "parquet"
             data = str(synthetic.make_data(folder, names, rows=rows, files=files, format=file_format))

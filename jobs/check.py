@@ -148,7 +148,9 @@ def _inputs(manifest: "BundleManifest") -> Iterator[tuple[str, str]]:
     yield "features", f"{len(names)}: {listed(names)}"
     for kind, count in sorted(Counter(feature.dtype for feature in manifest.features).items()):
         yield "  dtype", f"{count} {kind}"
-    kept = [feature.name for feature in manifest.features if feature.nulls == "keep"]
+    for expression in manifest.expressions:
+        yield "expression", f"{expression.name}: {' '.join(expression.sql.split())}"
+    kept = [feature.name for feature in manifest.model_features if feature.nulls == "keep"]
     if kept:
         yield "  may be missing", listed(kept)
     for step in manifest.steps:

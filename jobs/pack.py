@@ -114,6 +114,10 @@ length_penalty = 0.6
 outputs = "logits"
 output = 0
 
+[expressions]                  # features that SQL computes from the raw columns of a row; docs/expressions.md
+hour = "hour(ts)"
+amount_log = "ln(amount + 1)"
+
 [[scaler]]                     # a single scaler is [scaler]
 file = "scaler.skops"          # or .npz, .json, .joblib, .pkl
 features = ["age", "income"]   # required if there are several scalers

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from .base import Schema, Sha256
 from .heads import AnyHead
-from .inputs import AnyInput, Feature
+from .inputs import AnyInput, Expression, Feature
 from .members import AnyMember, FileName, files_of
 from .steps import AnyStep
 
@@ -55,7 +55,10 @@ class BundleManifest(Schema):
 
     format: Literal[1] = 1
     scoreline: str
+    #: The columns of a file that are read.
     features: list[Feature] = Field(min_length=1)
+    #: The features that are computed from the raw columns before any step.
+    expressions: list[Expression] = Field(default=[], max_length=1024)
     steps: list[AnyStep] = []
     inputs: list[AnyInput] = Field(min_length=1)
     #: How the model takes its inputs: as arguments in this order, or as one dict by name.
@@ -73,6 +76,12 @@ class BundleManifest(Schema):
         repeated = [name for name, times in Counter(names).items() if times > 1]
         if repeated:
             raise ValueError(f"feature {repeated[0]!r} appears twice")
+        if bool(self.expressions) != any(feature.dtype == "raw" for feature in self.features):
+            raise ValueError("there must be raw columns if there are expressions, and only then")
+        names = [feature.name for feature in self.model_features]
+        doubled = [name for name, times in Counter(names).items() if times > 1]
+        if doubled:
+            raise ValueError(f"expression {doubled[0]!r} has the name of another feature")
         known = set(names)
         for step in self.steps:
             unknown = [name for name in step.features if name not in known]
@@ -104,6 +113,11 @@ class BundleManifest(Schema):
         if missing:
             raise ValueError(f"no digest for {missing[0]!r}")
         return self
+
+    @property
+    def model_features(self) -> list[Feature]:
+        """The features that the steps take: columns of the file that are not raw, then the results of expressions."""
+        return [*(feature for feature in self.features if feature.dtype != "raw"), *self.expressions]
 
     @property
     def longest(self) -> int:

@@ -4,9 +4,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from .arrow_types import ArrowType
 from .base import Schema
 from .steps import Name
 
+#: The longest SQL text of an expression.
+MAX_SQL = 10_000
 #: Pixels along one side of an image.
 Side = Annotated[int, Field(ge=1, le=1 << 14)]
 
@@ -14,14 +17,28 @@ Side = Annotated[int, Field(ge=1, le=1 << 14)]
 class Feature(Schema):
     """One raw input column. Numbers of any type are converted to float64 before any step; an `integer` is a category,
     and stays an exact int64; `text` stays text. An `image` is given by its bytes or its path; `numbers`, `integers` and
-    `words` are lists. `nulls`: whether a missing value rejects its
-    row, or is kept because a step replaces it."""
+    `words` are lists; a `raw` column has the Arrow type `arrow`, and only expressions read it. `nulls`: whether a
+    missing value rejects its row, or is kept because a step replaces it; nulls in raw columns are always kept."""
 
     name: Name
     dtype: Literal[
-        "float64", "float32", "int64", "bool", "integer", "text", "image", "numbers", "integers", "words"
+        "float64", "float32", "int64", "bool", "integer", "text", "image", "numbers", "integers", "words", "raw"
     ] = "float64"
     nulls: Literal["reject", "keep"] = "reject"
+    arrow: ArrowType | None = None
+
+    @model_validator(mode="after")
+    def _has_one_type(self) -> Self:
+        if (self.arrow is not None) != (self.dtype == "raw"):
+            raise ValueError(f"feature {self.name!r} must have an Arrow type if it is raw, and only then")
+        return self
+
+
+class Expression(Feature):
+    """A feature that is the result of a SQL expression over the raw columns of its row."""
+
+    dtype: Literal["float64", "float32", "int64", "bool", "integer", "text"] = "float64"
+    sql: str = Field(min_length=1, max_length=MAX_SQL)
 
 
 class Input(Schema):

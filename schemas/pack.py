@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from .base import Schema
+from .specs.expressions import sql_texts
 from .specs.inputs import FloatSequence, Image, Table, TokenSequence
 from .specs.models import Ensemble, member_list
 from .specs.tasks import Binary, Generation, Multiclass, Multilabel, Regression, Tagging
@@ -77,6 +78,10 @@ class EnsembleOfFiles(Ensemble):
     members: Annotated[Sequence[ModelFile], BeforeValidator(member_list)]
 
 
+def _sql(value: Any) -> Any:
+    return None if value is None else sql_texts(value)
+
+
 AnyTaskTable = Annotated[
     Binary | Multiclass | Multilabel | RegressionOfFiles | Tagging | Generation, Field(discriminator="kind")
 ]
@@ -91,6 +96,8 @@ class PackSpec(Schema):
     features: Columns | None = None
     inputs: AnyInputTable | dict[str, AnyInputTable] | None = None
     task: AnyTaskTable | dict[str, AnyTaskTable] | None = None
+    #: SQL by feature.
+    expressions: Annotated[dict[str, str] | None, BeforeValidator(_sql)] = None
     scaler: ScalerFile | list[ScalerFile] | None = None
     sample: str | None = None
     expected: str | None = None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .pipeline.saving.checkpoint import load_weights
     from .pipeline.saving.save import save_bundle
     from .pipeline.scoring.scorer import Scorer
+    from .schemas.specs.expressions import Expressions
     from .schemas.specs.inputs import FloatSequence, Image, Table, TokenSequence
     from .schemas.specs.models import Ensemble
     from .schemas.specs.tasks import Binary, Generation, Multiclass, Multilabel, Regression, Tagging
@@ -35,6 +36,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "Ensemble",
+    "Expressions",
     "FloatSequence",
     "Generation",
     "GoldenMismatchError",
@@ -60,6 +62,7 @@ _MODULES = {
     "DataError": ".pipeline.errors",
     "DeviceError": ".pipeline.errors",
     "Ensemble": ".schemas.specs.models",
+    "Expressions": ".schemas.specs.expressions",
     "FloatSequence": ".schemas.specs.inputs",
     "Generation": ".schemas.specs.tasks",
     "GoldenMismatchError": ".pipeline.errors",

@@ -170,3 +170,17 @@ def test_one_file_imports_onnxruntime(file: Path) -> None:
     if installed_name(file) != "scoreline.pipeline.model.onnx_runtime":
         assert "onnxruntime" not in {found.split(".")[0] for found in imports(file)}
         assert not {"onnxruntime"} & {node.value for node in nodes(file) if isinstance(node, ast.Constant)}
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=installed_name)
+def test_one_file_imports_duckdb(file: Path) -> None:
+    """The one that locks its settings first; others only for types."""
+    if installed_name(file) != "scoreline.pipeline.features.expressions.duckdb_connection":
+        blocks = [
+            node for node in nodes(file) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        ]
+        for_types = {inner for block in blocks for inner in ast.walk(block)}
+        found = [
+            node for node in nodes(file) if isinstance(node, ast.Import | ast.ImportFrom) and node not in for_types
+        ]
+        assert not [node for node in found if "duckdb" in ast.unparse(node).split()]

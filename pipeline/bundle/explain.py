@@ -103,5 +103,5 @@ def explain_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.
     if explain is None:
         return []
     find_explain_target(manifest, explain)
-    names = [ATTRIBUTION + feature.name for feature in manifest.features]
+    names = [ATTRIBUTION + feature.name for feature in manifest.model_features]
     return [pa.field(name, pa.float32()) for name in (*names, *([GAP] if explain.method in COMPLETE else []))]

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
 from ..options import ColumnOptions, ScoreJob
-from . import dedupe, explain, images, layers
+from . import dedupe, explain, expressions, images, layers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +33,7 @@ class OptionalStage:
 
 #: In the order of the pipeline, which is also the order of the columns.
 OPTIONAL = [
+    OptionalStage(name="expressions", packages=expressions.PACKAGES),
     OptionalStage(name="images", packages=images.PACKAGES),
     OptionalStage(name="dedupe", refuse=dedupe.refuse),
     OptionalStage(name="hidden", fields=layers.hidden_fields, option=layers.hidden_option),

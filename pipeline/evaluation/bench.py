@@ -105,8 +105,11 @@ def bench(job: ScoreJob, *, rounds: int = 3) -> BenchReport:
     return report
 
 
-def refuse(bundle: Bundle) -> None:
-    """Raise UsageError for unsupported bundles: inputs other than tables, and generation."""
+def refuse(bundle: Bundle, *, synthetic: bool = False) -> None:
+    """Raise UsageError for unsupported bundles: inputs other than tables, generation, and expressions on `synthetic`
+    data."""
+    if bundle.manifest.expressions and synthetic:
+        raise UsageError("bench cannot make data for expressions; pass files with --input")
     other = [entry.kind for entry in bundle.manifest.inputs if not kind_of(entry).tabular]
     if other:
         raise UsageError(f"bench supports only tables, not {other[0]}s; see the times in the output of scoreline score")

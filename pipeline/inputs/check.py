@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from ...schemas.inputs import Feature
 from ..arrays import to_arrow
+from ..arrow_types import Problems
 from ..options import CsvDialect
 from ..records import CheckedBatch, Lists, Reject
 from .cells.integers import integer_cells
 from .cells.lists import list_cells
 from .cells.numbers import number_cells
+from .cells.raw import raw_cells
 from .cells.text import image_cells, text_cells, without_null_words
 
 #: The default dialect.
@@ -60,16 +62,7 @@ def check_batch(
         array = batch.column(feature.name)
         if feature.name in text:
             array = without_null_words(array, dialect)
-        if feature.dtype == "text":
-            values, problems = text_cells(array, feature)
-        elif feature.dtype == "image":
-            values, problems = image_cells(array)
-        elif feature.dtype == "integer":
-            values, problems = integer_cells(array, feature)
-        elif feature.dtype in ("numbers", "integers", "words"):
-            values, problems = list_cells(array, feature)
-        else:
-            values, problems = number_cells(array, feature, decimal=dialect.decimal if feature.name in text else None)
+        values, problems = _cells(array, feature, dialect.decimal if feature.name in text else None)
         columns[feature.name] = values
         fresh = [(position, reason) for position, reason in problems if not bad[position]]
         if fresh:
@@ -88,6 +81,22 @@ def check_batch(
     kept = np.flatnonzero(~bad)
     columns = {name: some_rows(values, kept) for name, values in columns.items()}
     return CheckedBatch(batch=batch, columns=columns, kept=kept, rejects=tuple(rejects))
+
+
+def _cells(array: pa.Array, feature: Feature, decimal: str | None) -> tuple[Any, Problems]:
+    """The values of a column. `decimal`: the decimal mark of text that is parsed, None if text is not."""
+    match feature.dtype:
+        case "text":
+            return text_cells(array, feature)
+        case "image":
+            return image_cells(array)
+        case "integer":
+            return integer_cells(array, feature)
+        case "numbers" | "integers" | "words":
+            return list_cells(array, feature)
+        case "raw":
+            return raw_cells(array, feature, decimal=decimal)
+    return number_cells(array, feature, decimal=decimal)
 
 
 def some_rows(values: Any, kept: NDArray[np.int64]) -> Any:

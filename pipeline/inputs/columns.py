@@ -8,6 +8,7 @@ import pyarrow as pa
 from ...schemas.inputs import Feature
 from ..arrow_types import is_bytes, is_list, is_number, is_text
 from ..errors import ColumnError, listed, repeated
+from ..raw_types import arrow_of, fits, is_nested
 
 
 def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Collection[str], source: str) -> None:
@@ -42,6 +43,9 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
                     column=feature.name,
                 )
             continue
+        if feature.dtype == "raw":
+            _check_raw(feature, arrow_type, text=feature.name in text, source=source)
+            continue
         if feature.dtype in ("image", "numbers", "integers", "words"):
             _check_rich(feature, arrow_type, text=feature.name in text, source=source)
             continue
@@ -51,6 +55,24 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
                 " can be scored; cast it where the file is written",
                 column=feature.name,
             )
+
+
+def _check_raw(feature: Feature, arrow_type: pa.DataType, *, text: bool, source: str) -> None:
+    """Check the type of a column that expressions read. `text`: the column comes from a CSV file or the path."""
+    assert feature.arrow is not None, "raw features have one"
+    wanted = arrow_of(feature.arrow)
+    if text and (is_nested(wanted) or pa.types.is_binary(wanted)):
+        raise ColumnError(
+            f"{source}: column {feature.name!r}, which expressions read, was {wanted} when the bundle was saved, which"
+            " CSV files and paths cannot contain; use Parquet",
+            column=feature.name,
+        )
+    if not text and not fits(arrow_type, wanted):
+        raise ColumnError(
+            f"{source}: column {feature.name!r}, which expressions read, is {arrow_type}, but was {wanted} when the"
+            " bundle was saved; cast it where the file is written",
+            column=feature.name,
+        )
 
 
 def _check_rich(feature: Feature, arrow_type: pa.DataType, *, text: bool, source: str) -> None:

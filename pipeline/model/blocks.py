@@ -48,7 +48,7 @@ def block_size(
         return BlockSize(rows=batch_rows, pass_rows=batch_rows * manifest.longest, reason="as requested")
     if not all(kind_of(entry).tabular for entry in manifest.inputs):
         return _large_rows(manifest, graphs, device_type)
-    num_features = max([len(manifest.features), *(len(step.outputs) for step in manifest.steps)])
+    num_features = max([len(manifest.model_features), *(len(step.outputs) for step in manifest.steps)])
     widest = max([num_features, *_widths(graphs)])
     most = MOST_ROWS[device_type]
     rows = max(FEWEST_ROWS, min(most, _power_of_two(BLOCK_BYTES[device_type] // (8 * num_features))))

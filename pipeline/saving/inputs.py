@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from ...schemas.inputs import AnyInput, Feature, ImageInput, SequenceInput, TableInput
+from ...schemas.inputs import AnyInput, Expression, Feature, ImageInput, SequenceInput, TableInput
+from ...schemas.specs.expressions import Expressions
 from ...schemas.specs.inputs import AnyInputSpec, FloatSequence, Image, Table, TokenSequence
 from ...schemas.steps import AnyStep, Encoding, OneHotStep, OrdinalStep
 from ..errors import BundleError, one_line
@@ -16,6 +17,7 @@ from ..features.kinds import kind_of
 from ..features.program import encoded, kept_when_missing, origins
 from ..records import Inputs
 from .binding import Binding, bind
+from .expressions import BoundExpressions, bind_expressions
 from .reference import reference_inputs
 from .sample import (
     Sample,
@@ -36,10 +38,13 @@ NEEDS_VOCABULARY = "contains lists of words; use a TokenSequence (kind 'tokens')
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoundInputs:
-    """Raw features, steps and inputs of a model; `rows`: the sample rows that become golden rows; `reference`: inputs →
+    """Features, steps and inputs of a model; `columns`: the columns of a file that are read; `expressions`: what is
+    computed from the raw ones. `rows`: the sample rows that become golden rows; `reference`: inputs →
     the model's input tensors for those rows, computed by the user's own objects."""
 
     features: list[Feature]
+    columns: list[Feature]
+    expressions: list[Expression]
     steps: list[AnyStep]
     inputs: list[AnyInput]
     rows: Sample
@@ -56,7 +61,9 @@ class Vocabularies:
     unknown: Mapping[str, Any]
 
 
-def bind_inputs(specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any) -> BoundInputs:
+def bind_inputs(
+    specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any, expressions: Expressions | None = None
+) -> BoundInputs:
     """The features, steps and inputs of these specs, bound to the columns of a sample.
 
     Raises:
@@ -64,11 +71,11 @@ def bind_inputs(specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any) -> 
     """
     names = list(dict.fromkeys(name for spec in specs.values() for name in columns_of(spec)))
     refuse_columns(specs, names)
-    given = read_sample(sample, names)
     images = {spec.column for spec in specs.values() if isinstance(spec, Image)}
     lists = {
         name for spec in specs.values() if isinstance(spec, TokenSequence | FloatSequence) for name in columns_of(spec)
     }
+    given, computed = _read(sample, names, expressions, images | lists)
     features = features_of(given.batch.schema, images=images)
     refuse_other_kinds(specs, features)
     words = vocabularies_of(specs, text={feature.name for feature in features if feature.dtype in ("text", "words")})
@@ -92,8 +99,11 @@ def bind_inputs(specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any) -> 
         rows = scorable_rows(rows, features, lookups, entries)
         rows = rows.only(evenly_spaced(rows.batch.num_rows, limit))
         rows = with_bytes(rows, entries)
+    columns, results = (features, []) if computed is None else computed.split(features)
     return BoundInputs(
         features=features,
+        columns=columns,
+        expressions=results,
         steps=[*lookups, *(binding.steps if binding is not None else ())],
         inputs=entries,
         rows=rows,
@@ -118,6 +128,16 @@ def exact_integers(steps: Sequence[AnyStep], columns: Sequence[str], large: Coll
         if encoding.categories and type(encoding.categories[0]) is int
     }
     return ((encoded(steps) & set(large)) | exact) - other - set(columns)
+
+
+def _read(
+    sample: Any, names: Sequence[str], expressions: Expressions | None, others: set[str]
+) -> tuple[Sample, BoundExpressions | None]:
+    """The columns that the inputs take, and the expressions that compute some of them."""
+    if expressions is None:
+        return read_sample(sample, names), None
+    computed, given = bind_expressions(expressions, sample, names, sorted(others))
+    return given, computed
 
 
 def _max_golden_rows(entries: Sequence[AnyInput]) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...schemas.pack import AnyInputTable, AnyTaskTable, ModelFile, PackSpec, RegressionOfFiles, ScalerFile
+from ...schemas.specs.expressions import Expressions
 from ...schemas.specs.inputs import Image, Table, TokenSequence
 from ...schemas.specs.models import Ensemble
 from ...schemas.specs.tasks import AnyTask, Regression
@@ -77,12 +78,19 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
         task={name: with_scaler(task) for name, task in spec.task.items()}
         if isinstance(spec.task, Mapping)
         else with_scaler(spec.task),
-        scaler=scaler,
+        scaler=scaler if spec.expressions is None else None,
+        preprocessing=None if spec.expressions is None else _preprocessing(spec.expressions, scaler),
         sample=with_paths_from(read_rows(sample, text), images, sample.parent),
         expected=None if spec.expected is None else read_rows(folder / spec.expected),
         call=spec.call,
         prune=spec.prune,
     )
+
+
+def _preprocessing(sql: Mapping[str, str], scaler: Any) -> list[Any]:
+    """The expressions, then the transformers."""
+    rest = scaler if isinstance(scaler, list) else [] if scaler is None else [scaler]
+    return [Expressions(sql), *rest]
 
 
 def _inputs(spec: PackSpec) -> list[AnyInputTable]:

@@ -36,36 +36,67 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
     """`batch`: the feature columns as they would be read from a file. `frame`: the same columns for the user's
-    transformers, with numbers as float64. `indices`: the rows' indices among the `num_given` original rows."""
+    transformers, with numbers as float64. `indices`: the rows' indices among the `num_given` original rows. `raw`: the
+    columns that expressions read, and `made` the columns of `batch` that they compute."""
 
     batch: pa.RecordBatch
     frame: "pd.DataFrame"
     indices: np.ndarray
     num_given: int
+    raw: pa.RecordBatch | None = None
+    made: tuple[str, ...] = ()
+
+    @property
+    def file_batch(self) -> pa.RecordBatch:
+        """The rows as they would be read from a file: with the raw columns in place of what expressions compute."""
+        if self.raw is None:
+            return self.batch
+        plain = [name for name in self.batch.schema.names if name not in self.made]
+        columns = [*(self.batch.column(name) for name in plain), *self.raw.columns]
+        return pa.record_batch(columns, names=[*plain, *self.raw.schema.names])
+
+    def with_raw(self, raw: pa.RecordBatch, made: tuple[str, ...]) -> "Sample":
+        """A sample whose columns `made` are computed from those in `raw`, of the same rows."""
+        return replace(self, raw=raw, made=made)
 
     def only(self, kept: np.ndarray) -> "Sample":
         """A sample with only some rows, by their indices in `batch`."""
         if len(kept) == self.batch.num_rows:
             return self
         frame = self.frame.iloc[kept].reset_index(drop=True)
-        return replace(self, batch=self.batch.take(pa.array(kept)), frame=frame, indices=self.indices[kept])
+        rows = pa.array(kept)
+        raw = None if self.raw is None else self.raw.take(rows)
+        return replace(self, batch=self.batch.take(rows), frame=frame, indices=self.indices[kept], raw=raw)
 
     def with_batch(self, batch: pa.RecordBatch) -> "Sample":
         """A sample with the same rows and another `batch`."""
         return replace(self, batch=batch)
 
 
-def read_sample(given: Any, names: Sequence[str]) -> Sample:
+def table_of(given: Any, names: Sequence[str]) -> pa.Table:
+    """At least the columns of a sample with these names, if it has them.
+
+    Raises:
+        BundleError: an array with the wrong shape.
+        ColumnError: a column cannot be converted to Arrow.
+    """
+    try:
+        return _table(given, names)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError, KeyError, RuntimeError) as error:
+        raise ColumnError(f"the sample's features are neither plain numbers nor text: {one_line(error)}") from error
+
+
+def read_sample(given: Any, names: Sequence[str], frame: Any = None) -> Sample:
     """The feature columns of a sample, with all rows.
+
+    Args:
+        frame: the user's own frame of the same columns, if `given` was made from it.
 
     Raises:
         BundleError: an array with the wrong shape.
         ColumnError: a feature is missing, appears twice, or is neither numbers nor text.
     """
-    try:
-        table = _table(given, names)
-    except (pa.ArrowException, ValueError, TypeError, OverflowError, KeyError, RuntimeError) as error:
-        raise ColumnError(f"the sample's features are neither plain numbers nor text: {one_line(error)}") from error
+    table = table_of(given, names)
     duplicated = [name for name in names if table.schema.names.count(name) > 1]
     missing = [name for name in names if name not in table.schema.names]
     if duplicated or missing:
@@ -76,7 +107,8 @@ def read_sample(given: Any, names: Sequence[str]) -> Sample:
         raise BundleError("the sample has no rows")
     batch = with_types(table.to_batches()[0], takeable)  # Arrow cannot take from views
     check_columns(batch.schema, features_of(batch.schema), text=(), source="the sample")
-    return Sample(batch=batch, frame=_frame(given, batch), indices=np.arange(batch.num_rows), num_given=batch.num_rows)
+    source = given if frame is None else frame
+    return Sample(batch=batch, frame=_frame(source, batch), indices=np.arange(batch.num_rows), num_given=batch.num_rows)
 
 
 def features_of(
@@ -124,13 +156,7 @@ def golden_rows(sample: Sample, features: Sequence[Feature]) -> Sample:
     good = np.arange(sample.batch.num_rows) if checked.kept is None else checked.kept
     if not len(good):
         raise BundleError(f"no row of the sample has a value in every feature (rows: {sample.num_given:,})")
-    indices = good[evenly_spaced(len(good), MOST_ROWS)]
-    return Sample(
-        batch=sample.batch.take(pa.array(indices)),
-        frame=sample.frame.iloc[indices].reset_index(drop=True),
-        indices=indices,
-        num_given=sample.num_given,
-    )
+    return sample.only(good[evenly_spaced(len(good), MOST_ROWS)])
 
 
 def evenly_spaced(rows: int, most: int) -> np.ndarray:

@@ -31,6 +31,7 @@ from ..tasks.decode import raw_arrays
 from ..tasks.named_errors import named_errors
 from ..tasks.tasks import task_of
 from .draft import Draft, draft
+from .expressions import split_preprocessing
 from .fitted import fitted_in_float32
 from .heads import NamedHead, make_heads
 from .inputs import BoundInputs, bind_inputs, described
@@ -63,6 +64,7 @@ def save_bundle(
     inputs: AnyInputSpec | Mapping[str, AnyInputSpec] | None = None,
     task: AnyTask | Mapping[str, AnyTask],
     scaler: Any = None,
+    preprocessing: Any = None,
     sample: Any,
     expected: Any = None,
     call: Call = "arguments",
@@ -87,6 +89,7 @@ def save_bundle(
             mapping by name, which prefixes the output columns.
         scaler: a fitted scikit-learn transformer (also a Pipeline or ColumnTransformer; the README lists those that are
             supported), or a list of `(transformer, [column, ...])`.
+        preprocessing: in place of `scaler`, a list of `Expressions` and of what `scaler` takes.
         sample: raw rows: a table with the columns by name (pandas, pyarrow, polars, DuckDB, or any object with
             `__arrow_c_stream__`, or a dict of columns; column 0 of `pd.DataFrame(array)` is feature "0"), or an array
             `[rows, columns]`. Up to 256 of them become the golden rows.
@@ -104,9 +107,10 @@ def save_bundle(
         UsageError: an argument is a set, but its order matters.
     """
     specs, tasks, (models, ensemble) = named_inputs(features, inputs), named_tasks(task), models_of(model)
-    refuse_unordered(scaler=scaler)
+    refuse_unordered(scaler=scaler, preprocessing=preprocessing)
+    expressions, scaler = split_preprocessing(preprocessing, scaler)
     models, scaler = unwrap(models, scaler)
-    bound, heads = bind_inputs(specs, sample, scaler), make_heads(tasks)
+    bound, heads = bind_inputs(specs, sample, scaler, expressions), make_heads(tasks)
     sample_run = _run_sample(models, bound, [each.head for each in heads], call, ensemble, prune)
     heads = [replace(each, head=head) for each, head in zip(heads, sample_run.heads, strict=True)]
     manifest = _describe(bound, sample_run, [each.head for each in heads], call)
@@ -195,7 +199,8 @@ def _describe(bound: BoundInputs, sample_run: _SampleRun, heads: Sequence[AnyHea
     manifest = described(
         lambda: BundleManifest(
             scoreline=version("scoreline"),
-            features=bound.features,
+            features=bound.columns,
+            expressions=bound.expressions,
             steps=bound.steps,
             inputs=sample_run.inputs,
             call=call,
@@ -236,7 +241,7 @@ def _make_golden(
     manifest = manifest.model_copy(update={"golden": golden})
     members = [_with_layers(each, manifest) for each in sample_run.drafts]
     manifest = manifest.model_copy(update={"members": members})
-    return manifest, GoldenRows(features=rows.batch, raw=raw_arrays(manifest.heads, raw), columns=columns)
+    return manifest, GoldenRows(features=rows.file_batch, raw=raw_arrays(manifest.heads, raw), columns=columns)
 
 
 def _write(path: str | os.PathLike[str], manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> str:

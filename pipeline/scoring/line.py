@@ -1,6 +1,6 @@
 """The line of stages. The only module that defines which stages exist, and their order.
 
-    discover → read → check (→ images) → scale (→ dedupe)
+    discover → read → check (→ expressions) (→ images) → scale (→ dedupe)
              → transfer (→ pad) → forward (→ hidden) → decode (→ explain) → write → publish
 
 A run, `Scorer.score_batches`, the golden replay, `scoreline check`, `bench` and `calibrate` all execute the line that
@@ -55,6 +55,12 @@ def _check(loaded: LoadedBundle, _: LineOptions) -> Stage:
     from .stages.check import Check
 
     return Check(loaded.manifest.features)
+
+
+def _expressions(loaded: LoadedBundle, _: LineOptions) -> Stage:
+    from .stages.expressions import Expressions
+
+    return Expressions(loaded.manifest, loaded.engines)
 
 
 def _images(loaded: LoadedBundle, options: LineOptions) -> Stage:
@@ -113,6 +119,7 @@ def _explain(loaded: LoadedBundle, options: LineOptions) -> Stage:
 LOAD = (
     Entry(name="read", build=None),
     Entry(name="check", build=_check),
+    Entry(name="expressions", build=_expressions, wanted=lambda m, _: bool(m.expressions)),
     Entry(name="images", build=_images, wanted=lambda m, _: any(kind_of(entry).opens_files for entry in m.inputs)),
     Entry(name="scale", build=_scale),
     Entry(name="dedupe", build=_find_repeats, wanted=lambda _, options: options.dedupe),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ..features.expressions.engine import Engine
     from .explaining.attribution import Attribution
     from .stages.hidden import HiddenLayers
 
@@ -38,7 +39,8 @@ class LoadedBundle:
     `limits`: embedding sizes by the column that indexes them; `sources`: the raw feature of each column; `block_rows`,
     `block_reason`: the number of rows of a block, and why; `folded`, `dropped`: the number of layers that were folded
     into others, or dropped because eval mode does not need them; `hidden`, `attribution`: None if not requested;
-    `block_bytes`: the device's memory that a block in flight takes, 0 if it has not been measured.
+    `block_bytes`: the device's memory that a block in flight takes, 0 if it has not been measured; `engines`: those for
+    expressions that no line uses at the moment.
     """
 
     manifest: BundleManifest
@@ -53,6 +55,7 @@ class LoadedBundle:
     hidden: HiddenLayers | None = None
     attribution: Attribution | None = None
     block_bytes: int = 0
+    engines: list[Engine] = field(default_factory=list)
 
     def on_lane(self) -> LoadedBundle:
         """The same models for one more block in flight."""
@@ -61,7 +64,7 @@ class LoadedBundle:
     @cached_property
     def sources(self) -> Mapping[str, str]:
         """The raw feature of each column."""
-        return origins(self.manifest.features, self.manifest.steps)
+        return origins(self.manifest.model_features, self.manifest.steps)
 
     def run(self, sent: Sent, rows: NDArray[np.int64] | None = None) -> RawBatch:
         """The raw outputs of rows that were sent to the device, at the positions in `rows` (None: all of them).

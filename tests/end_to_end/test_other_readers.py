@@ -48,7 +48,7 @@ def same(found: Any, wanted: pd.DataFrame) -> None:
 
 def line(begins: str) -> str:
     """The line of the README that begins with a text."""
-    (found,) = [text for text in README.read_text().splitlines() if text.startswith(begins)]
+    (found,) = [text for text in map(str.strip, README.read_text().splitlines()) if text.startswith(begins)]
     return found.partition("#")[0].strip()
 
 

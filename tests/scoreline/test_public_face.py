@@ -36,6 +36,7 @@ def test_public_names() -> None:
         "DataError",
         "DeviceError",
         "Ensemble",
+        "Expressions",
         "FloatSequence",
         "Generation",
         "GoldenMismatchError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ...bundle.explain import find_explain_target, no_gradient
 from ...bundle.heads import head_fields
 from ...errors import UsageError, one_line
 from ...features.program import encoded, origins
+from ...inputs.check import check_batch
 from ...model.forward import head_output
 from ...model.passes import Passes
 from ...model.tf32 import float32_products
@@ -25,7 +27,7 @@ from ...records import dense
 from ...tasks.labelled import label_array
 from ...tasks.tasks import task_of
 from ..block import Block
-from ..line import compose
+from ..line import compose, execute
 from .captum import Explainer
 from .rows import baseline_row, chosen, draws
 from .score import explained_score
@@ -38,8 +40,8 @@ Tensors = Mapping[str, Tensor]
 
 def categories(manifest: BundleManifest, limits: Collection[str]) -> set[str]:
     """The categorical features: text, booleans, encoded columns, and indices into an embedding."""
-    sources = origins(manifest.features, manifest.steps)
-    named = {feature.name for feature in manifest.features if feature.dtype in ("text", "integer", "bool")}
+    sources = origins(manifest.model_features, manifest.steps)
+    named = {feature.name for feature in manifest.model_features if feature.dtype in ("text", "integer", "bool")}
     return named | encoded(manifest.steps) | {sources[column] for column in limits}
 
 
@@ -67,12 +69,12 @@ class Attribution:
         passes: Passes,
     ) -> None:
         found = find_explain_target(manifest, explain)
-        sources = origins(manifest.features, manifest.steps)
+        sources = origins(manifest.model_features, manifest.steps)
         if explain.method == "integrated-gradients" and limits:
             raise no_gradient(sources[min(limits)])
         self.explain, self._manifest, self._head, self._index = explain, manifest, found.head, found.index
         self._baseline = baseline
-        names = [feature.name for feature in manifest.features]
+        names = [feature.name for feature in manifest.model_features]
         self._explainer = Explainer(
             models,
             self._score,
@@ -165,8 +167,16 @@ def load_attribution(
         models: the members as saved, on their device.
         golden: the features of the golden rows.
     """
-    row = baseline_row(golden, categories(loaded.manifest, loaded.limits))
-    inputs = compose(loaded).load(Block(batch=row)).need_features().inputs
+    named, line = categories(loaded.manifest, loaded.limits), compose(loaded)
+    if loaded.manifest.expressions:  # the baseline is one of the features that they compute
+        before = [stage.name for stage in line.load_stages].index("expressions") + 1
+        block = execute(line.load_stages[:before], Block(batch=golden))
+        row = baseline_row(_features_of(block), named)
+        columns = check_batch(row, loaded.manifest.model_features).columns
+        checked = replace(block.need_checked(), batch=row, columns=columns, kept=None)
+        inputs = execute(line.load_stages[before:], replace(block, checked=checked)).need_features().inputs
+    else:
+        inputs = line.load(Block(batch=baseline_row(golden, named))).need_features().inputs
     return Attribution(
         loaded.manifest,
         models,
@@ -175,6 +185,13 @@ def load_attribution(
         limits=loaded.limits,
         passes=loaded.members.passes,
     )
+
+
+def _features_of(block: Block) -> pa.RecordBatch:
+    """The checked columns of tables, as they would be read."""
+    columns = block.need_checked().columns
+    arrays = [to_arrow(values) if isinstance(values, np.ndarray) else values for values in columns.values()]
+    return pa.record_batch(arrays, names=list(columns))
 
 
 def _spread(values: Tensor, taken: np.ndarray, valid: np.ndarray) -> pa.Array:

@@ -1,0 +1,4 @@
+"""The package that evaluates expressions."""
+
+#: Results depend on its version.
+PACKAGES = ("duckdb",)

@@ -1,0 +1,97 @@
+"""Cells of raw columns → the Arrow type that the bundle recorded, exactly. Nulls are kept: expressions decide what they
+mean."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ....schemas.inputs import Feature
+from ...arrow_types import Problems, is_text
+from ...nested import converted, take, takeable, without_dictionaries
+from ...raw_types import arrow_of, is_nested
+
+#: How the cells of a CSV are written.
+_FORMS = (
+    (pa.types.is_boolean, "true or false"),
+    (pa.types.is_integer, "a whole number in the range of {}"),
+    (pa.types.is_floating, "a number"),
+    (pa.types.is_decimal, "a number that fits {}"),
+    (pa.types.is_date, "a date as YYYY-MM-DD"),
+    (pa.types.is_time, "a time as HH:MM:SS"),
+)
+
+
+def raw_cells(array: pa.Array, feature: Feature, *, decimal: str | None) -> tuple[pa.Array, Problems]:
+    """The values as the recorded type.
+
+    Args:
+        decimal: the decimal mark of text that is parsed, None if text is not.
+    """
+    assert feature.arrow is not None, "raw features have one"
+    wanted = arrow_of(feature.arrow)
+    array = converted(array, takeable(without_dictionaries(takeable(array.type))))
+    if array.type.equals(wanted):
+        return array, []
+    parse = decimal is not None and is_text(array.type) and not is_text(wanted)
+    cells = _trimmed(array, wanted, decimal or ".") if parse else array
+    try:
+        return _cast(cells, wanted), []
+    except pa.ArrowInvalid:
+        wrong = _uncastable(cells, wanted, 0)
+        problems = [(row, f"is {_shown(array[row])}, not {_form(wanted)}") for row in wrong]
+        return pa.concat_arrays(list(_pieces(cells, wanted, wrong))), problems
+
+
+def _trimmed(cells: pa.Array, wanted: pa.DataType, decimal: str) -> pa.Array:
+    trimmed = pc.utf8_trim_whitespace(cells)
+    if decimal != "." and (pa.types.is_floating(wanted) or pa.types.is_decimal(wanted)):
+        trimmed = pc.replace_substring(pc.replace_substring(trimmed, ".", "?"), decimal, ".")
+    return trimmed
+
+
+def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """A safe cast: raises ArrowInvalid for a value that is not exact in the wanted type."""
+    if array.type == pa.float16():
+        array = array.cast(pa.float32())
+    if is_nested(array.type):  # Arrow casts the values of the whole array below a slice
+        array = take(array, np.arange(len(array)))
+    if pa.types.is_time(wanted) and is_text(array.type):  # Arrow parses timestamps, but not times
+        unit = wanted.unit
+        array = pc.binary_join_element_wise("1970-01-01", array, " ").cast(pa.timestamp(unit))
+    return array.cast(wanted)
+
+
+def _uncastable(array: pa.Array, wanted: pa.DataType, offset: int) -> list[int]:
+    """The positions of the cells that cannot be cast, by bisection."""
+    try:
+        _cast(array, wanted)
+    except pa.ArrowInvalid:
+        if len(array) == 1:
+            return [offset]
+        half = len(array) // 2
+        return _uncastable(array.slice(0, half), wanted, offset) + _uncastable(array.slice(half), wanted, offset + half)
+    return []
+
+
+def _pieces(array: pa.Array, wanted: pa.DataType, wrong: list[int]) -> list[pa.Array]:
+    """The cast cells, null where they cannot be cast."""
+    pieces, start = [], 0
+    for row in wrong:
+        pieces += [_cast(array.slice(start, row - start), wanted), pa.nulls(1, wanted)]
+        start = row + 1
+    return [*pieces, _cast(array.slice(start), wanted)]
+
+
+def _form(wanted: pa.DataType) -> str:
+    if pa.types.is_timestamp(wanted):
+        return f"a timestamp in ISO form {'with' if wanted.tz else 'without'} a time zone, in the range of {wanted}"
+    for is_one, form in _FORMS:
+        if is_one(wanted):
+            return form.format(wanted)
+    return f"{wanted}"
+
+
+def _shown(cell: pa.Scalar) -> str:
+    value = cell.as_py() if is_text(cell.type) else str(cell)
+    text = value if len(value) <= 40 else value[:37] + "..."
+    return repr(text) if is_text(cell.type) else text
