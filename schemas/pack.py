@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from .base import Schema
-from .specs.inputs import FloatSequence, Image, Table, TokenSequence
+from .specs.inputs import FloatSequence, Image, Table, Tokens, TokenSequence
 from .specs.models import Ensemble, member_list
 from .specs.tasks import Binary, Generation, Multiclass, Multilabel, Regression, Tagging
 from .specs.values import Columns, choice, shown
@@ -80,9 +80,9 @@ class EnsembleOfFiles(Ensemble):
 AnyTaskTable = Annotated[
     Binary | Multiclass | Multilabel | RegressionOfFiles | Tagging | Generation, Field(discriminator="kind")
 ]
-AnyInputTable = Annotated[Table | Image | TokenSequence | FloatSequence, Field(discriminator="kind")]
+AnyInputTable = Annotated[Table | Image | TokenSequence | FloatSequence | Tokens, Field(discriminator="kind")]
 TASK_TABLES = (Binary, Multiclass, Multilabel, RegressionOfFiles, Tagging, Generation)
-INPUT_TABLES = (Table, Image, TokenSequence, FloatSequence)
+INPUT_TABLES = (Table, Image, TokenSequence, FloatSequence, Tokens)
 
 
 class PackSpec(Schema):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .pipeline.saving.checkpoint import load_weights
     from .pipeline.saving.save import save_bundle
     from .pipeline.scoring.scorer import Scorer
-    from .schemas.specs.inputs import FloatSequence, Image, Table, TokenSequence
+    from .schemas.specs.inputs import FloatSequence, Image, Table, Tokens, TokenSequence
     from .schemas.specs.models import Ensemble
     from .schemas.specs.tasks import Binary, Generation, Multiclass, Multilabel, Regression, Tagging
 
@@ -50,6 +50,7 @@ __all__ = [
     "Table",
     "Tagging",
     "TokenSequence",
+    "Tokens",
     "load_weights",
     "save_bundle",
 ]
@@ -75,6 +76,7 @@ _MODULES = {
     "Table": ".schemas.specs.inputs",
     "Tagging": ".schemas.specs.tasks",
     "TokenSequence": ".schemas.specs.inputs",
+    "Tokens": ".schemas.specs.inputs",
     "load_weights": ".pipeline.saving.checkpoint",
     "save_bundle": ".pipeline.saving.save",
 }

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
 from ..options import ColumnOptions, ScoreJob
-from . import dedupe, explain, images, layers
+from . import dedupe, explain, images, layers, texts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +34,7 @@ class OptionalStage:
 #: In the order of the pipeline, which is also the order of the columns.
 OPTIONAL = [
     OptionalStage(name="images", packages=images.PACKAGES),
+    OptionalStage(name="tokenize", packages=texts.PACKAGES),
     OptionalStage(name="dedupe", refuse=dedupe.refuse),
     OptionalStage(name="hidden", fields=layers.hidden_fields, option=layers.hidden_option),
     OptionalStage(name="explain", fields=explain.explain_fields, option=explain.explain_option),

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from ...schemas.inputs import AnyInput, Feature, ImageInput, SequenceInput, TableInput
-from ...schemas.specs.inputs import AnyInputSpec, FloatSequence, Image, Table, TokenSequence
+from ...schemas.specs.inputs import AnyInputSpec, FloatSequence, Image, Table, Tokens, TokenSequence
 from ...schemas.steps import AnyStep, Encoding, OrdinalStep
 from ..errors import BundleError, one_line
 from ..features.kinds import kind_of
@@ -19,6 +19,7 @@ from .binding import Binding, bind
 from .reference import reference_inputs
 from .sample import Sample, evenly_spaced, features_of, golden_rows, read_sample, scorable_rows, with_bytes
 from .specs import columns_of, problem
+from .texts import BoundTexts, bind_texts
 
 #: Limits for golden rows with images or lists, since golden rows are replayed before every run.
 MAX_IMAGES, MAX_SEQUENCES, IMAGES_BYTES = 32, 64, 64 << 20
@@ -27,12 +28,13 @@ NEEDS_VOCABULARY = "contains lists of words; use a TokenSequence (kind 'tokens')
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoundInputs:
-    """Raw features, steps and inputs of a model; `rows`: the sample rows that become golden rows; `reference`: inputs →
-    the model's input tensors for those rows, computed by the user's own objects."""
+    """Raw features, steps and inputs of a model; `texts`: their tokenizers; `rows`: the sample rows that become golden
+    rows; `reference`: inputs → the model's input tensors for those rows, computed by the user's own objects."""
 
     features: list[Feature]
     steps: list[AnyStep]
     inputs: list[AnyInput]
+    texts: BoundTexts
     rows: Sample
     reference: Callable[[Sequence[AnyInput]], Inputs]
 
@@ -60,9 +62,10 @@ def bind_inputs(specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any) -> 
     lists = {
         name for spec in specs.values() if isinstance(spec, TokenSequence | FloatSequence) for name in columns_of(spec)
     }
+    lists |= {name for spec in specs.values() if isinstance(spec, Tokens) for name in spec.columns}
     features = features_of(given.batch.schema, images=images)
     refuse_other_kinds(specs, features)
-    words = vocabularies_of(specs)
+    words, texts = vocabularies_of(specs), described(lambda: bind_texts(specs))
     lookups, tokens = described(lambda: vocabulary_steps(specs, words, features))
     plain = [name for name in names if name not in images | lists]
     if not plain and scaler is not None:
@@ -73,20 +76,21 @@ def bind_inputs(specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any) -> 
         binding = described(lambda: bind(scaler, plain, text=text, vocabularies=words.tables))
         keep = kept_when_missing(plain, binding.steps, binding.columns)
         features = features_of(given.batch.schema, sorted(keep), images)
-    entries = make_inputs(specs, features, binding, tokens)
+    entries = make_inputs(specs, features, binding, tokens, texts)
     rows = golden_rows(given, features)
     if images | lists:
         limit = _max_golden_rows(entries)
         rows = rows.only(evenly_spaced(rows.batch.num_rows, 2 * limit))
-        rows = scorable_rows(rows, features, lookups, entries)
+        rows = scorable_rows(rows, features, lookups, entries, texts.encoders())
         rows = rows.only(evenly_spaced(rows.batch.num_rows, limit))
         rows = with_bytes(rows, entries)
     return BoundInputs(
         features=features,
         steps=[*lookups, *(binding.steps if binding is not None else ())],
         inputs=entries,
+        texts=texts,
         rows=rows,
-        reference=lambda chosen: reference_inputs(rows, chosen, binding, tokens, words.lists, words.unknown),
+        reference=lambda chosen: reference_inputs(rows, chosen, binding, tokens, words.lists, words.unknown, texts),
     )
 
 
@@ -139,6 +143,8 @@ def refuse_other_kinds(specs: Mapping[str, AnyInputSpec], features: Sequence[Fea
             )
         if kind in (TokenSequence, FloatSequence) and not is_list:
             raise BundleError(f"column {name!r} is {feature.dtype}, but {kind.__name__} takes lists")
+        if kind is Tokens and feature.dtype != "text":
+            raise BundleError(f"column {name!r} is {feature.dtype}, but Tokens takes text")
         if kind is Image and not is_image:
             raise BundleError(f"column {name!r} is {feature.dtype}, but Image takes bytes or paths")
 
@@ -192,6 +198,7 @@ def make_inputs(
     features: Sequence[Feature],
     binding: Binding | None,
     tokens: Mapping[str, str],
+    texts: BoundTexts,
 ) -> list[AnyInput]:
     """The bundle's inputs; tables are float32 until the model's dtypes are known. A single table has its columns in the
     order of the transformers; with several, each has those of its features.
@@ -215,6 +222,8 @@ def make_inputs(
                     found.append(_sequence(name, spec, columns, "int64"))
                 case FloatSequence():
                     found.append(_sequence(name, spec, list(spec.columns), "float32"))
+                case Tokens():
+                    found.append(texts.inputs[name])
                 case Table():
                     assert binding is not None, "tables have features, which are bound"
                     columns = [c for feature in spec.columns for c in binding.columns if sources[c] == feature]

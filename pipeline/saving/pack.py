@@ -3,12 +3,12 @@ model files that contain code, which a flag must allow; pickles are read by the 
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from ...schemas.pack import AnyInputTable, AnyTaskTable, ModelFile, PackSpec, RegressionOfFiles, ScalerFile
-from ...schemas.specs.inputs import Image, Table, TokenSequence
+from ...schemas.specs.inputs import AnyInputSpec, Image, Table, Tokens, TokenSequence
 from ...schemas.specs.models import Ensemble
 from ...schemas.specs.tasks import AnyTask, Regression
 from ..bundle.bundle import resolve_target
@@ -62,6 +62,7 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
     text = {
         *vocabularies,
         *images,
+        *(name for each in inputs if isinstance(each, Tokens) for name in each.columns),
         *word_columns(scaler, spec.features or [name for each in inputs for name in columns_of(each)]),
     }
     sample = folder / spec.sample
@@ -73,7 +74,9 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
         out,
         model,
         features=spec.features,
-        inputs=spec.inputs,
+        inputs={name: _with_tokenizer(each, folder) for name, each in spec.inputs.items()}
+        if isinstance(spec.inputs, Mapping)
+        else _with_tokenizer(spec.inputs, folder),
         task={name: with_scaler(task) for name, task in spec.task.items()}
         if isinstance(spec.task, Mapping)
         else with_scaler(spec.task),
@@ -89,6 +92,11 @@ def _inputs(spec: PackSpec) -> list[AnyInputTable]:
     if spec.inputs is None:
         return []
     return list(spec.inputs.values()) if isinstance(spec.inputs, Mapping) else [spec.inputs]
+
+
+def _with_tokenizer(one: AnyInputTable | None, folder: Path) -> AnyInputSpec | None:
+    """The input; for text with the path of its tokenizer."""
+    return replace(one, tokenizer=folder / one.tokenizer) if isinstance(one, Tokens) else one
 
 
 def _model(spec: PackSpec, folder: Path, *, allow_import: bool, read_pickle: ReadPickle | None) -> Any:
