@@ -83,7 +83,7 @@ docs: $(READY)  ## generate the pages of docs/ that come from the code
 	$(BIN)/python docs/reference.py
 
 lock: $(READY)  ## resolve requirements.lock again
-	$(BIN)/pip-compile --quiet --extra demo --extra onnx --extra pack --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
+	$(BIN)/pip-compile --quiet --extra demo --extra onnx --extra pack --extra text --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
 	sed -i -e 's/^\(torch==[0-9.]*\)+.*/\1/' -e '/^pip==/d' -e '/^$$/d' -e '/^#/d' requirements.lock
 

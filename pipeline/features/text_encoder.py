@@ -78,7 +78,7 @@ class TextEncoder:
     ) -> tuple[list[Encoding], dict[int, str]]:
         """The encodings of some rows; those that cannot be encoded are empty, and have a reason."""
         parts = [column.slice(rows.start, len(rows)).to_pylist() for column in columns]
-        texts: Any = parts[0] if len(parts) == 1 else list(zip(*parts, strict=True))
+        texts: Texts = parts[0] if len(parts) == 1 else list(zip(*parts, strict=True))
         fits = [text for row, text in zip(rows, texts, strict=True) if row not in unfit]
         found, failed = self._encode_texts(fits), dict[int, str]()
         kept = iter(found)

@@ -30,7 +30,8 @@ PARALLELISM = "TOKENIZERS_PARALLELISM"
 #: Characters of a reason that the library gives.
 MAX_REASON = 200
 
-Texts = Sequence[str] | Sequence[tuple[str, str]]
+#: Texts, or pairs of texts.
+Texts = Sequence[Any]
 
 
 def require_tokenizers() -> None:

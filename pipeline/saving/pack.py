@@ -76,7 +76,7 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
         features=spec.features,
         inputs={name: _with_tokenizer(each, folder) for name, each in spec.inputs.items()}
         if isinstance(spec.inputs, Mapping)
-        else _with_tokenizer(spec.inputs, folder),
+        else spec.inputs and _with_tokenizer(spec.inputs, folder),
         task={name: with_scaler(task) for name, task in spec.task.items()}
         if isinstance(spec.task, Mapping)
         else with_scaler(spec.task),
@@ -94,7 +94,7 @@ def _inputs(spec: PackSpec) -> list[AnyInputTable]:
     return list(spec.inputs.values()) if isinstance(spec.inputs, Mapping) else [spec.inputs]
 
 
-def _with_tokenizer(one: AnyInputTable | None, folder: Path) -> AnyInputSpec | None:
+def _with_tokenizer(one: AnyInputTable, folder: Path) -> AnyInputSpec:
     """The input; for text with the path of its tokenizer."""
     return replace(one, tokenizer=folder / one.tokenizer) if isinstance(one, Tokens) else one
 

@@ -104,7 +104,7 @@ def _data(spec: Tokens, name: str) -> bytes:
         except OSError as error:
             raise BundleError(f"tokenizer {str(path)!r} cannot be read: {error.strerror}") from error
     require_tokenizers()
-    backend = getattr(source, "backend_tokenizer", source)
+    backend: Any = getattr(source, "backend_tokenizer", source)
     if getattr(backend, "encode_special_tokens", False) or getattr(source, "split_special_tokens", False):
         raise BundleError(
             f"input {name!r}: the tokenizer splits special tokens in texts, which a tokenizer.json does not store;"
@@ -158,7 +158,8 @@ def _own(spec: Tokens, entry: TextInput, data: bytes) -> Own:
     tokenizer = load_tokenizer(data, entry)
 
     def encode(texts: Sequence[str]) -> tuple[Sequence[int], Sequence[int]]:
-        found = tokenizer.encode(*texts, add_special_tokens=entry.special_tokens)
+        pair = texts[1] if len(texts) == 2 else None
+        found = tokenizer.encode(texts[0], pair, add_special_tokens=entry.special_tokens)
         return found.ids, found.type_ids
 
     return encode
