@@ -90,7 +90,8 @@ def parse_tokenizer(data: bytes, name: str) -> Tokenizer:
     try:
         return Tokenizer.from_buffer(data)
     except BaseException as error:
-        raise BundleError(f"{name} is not a tokenizer.json: {_reason(error)}") from error
+        reason = _reason(error).removeprefix("Cannot instantiate Tokenizer from buffer: ")
+        raise BundleError(f"{name} is not a tokenizer.json: {reason}") from error
 
 
 def try_encode(tokenizer: Tokenizer, texts: Texts, *, special_tokens: bool) -> list[Encoding] | str:

@@ -96,6 +96,12 @@ def _rehearse(
     members = [each.loaded for each in drafts]
     loaded = on_device(manifest, members, Cpu(), encoders=encoders)
     padded = [kind.entry for kind in map(kind_of, manifest.inputs) if kind.masked]
+    for entry in padded:
+        size = loaded.limits.get(entry.prepared[0])
+        if size is not None and not 0 <= entry.pad < size:
+            raise BundleError(
+                f"pad {entry.pad} (input {entry.name!r}) is outside the embedding's range 0–{size - 1}; {PADS}"
+            )
     try:
         settle_layout(loaded, golden)
         if padded:
