@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...schemas.bundle import BundleManifest, Ensemble, Pruning
 from ...schemas.heads import AnyHead
+from ...schemas.inputs import TextInput
 from ..bundle.golden import ABSOLUTE, RELATIVE, GoldenRows
 from ..errors import BundleError, GoldenMismatchError, ModelFailedError
 from ..features.kinds import kind_of
@@ -75,7 +76,7 @@ def _largest_difference(head: AnyHead, one: Tensor | Steps, other: Tensor | Step
 
 
 def rehearse_bundle(
-    manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows, encoders: Sequence[TextEncoder]
+    manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows, encoders: Sequence[TextEncoder] = ()
 ) -> BundleManifest:
     """The manifest that reproduces the golden rows, with contiguous tables if the model needs them."""
     if not _rehearse(manifest, drafts, golden, encoders):
@@ -96,12 +97,7 @@ def _rehearse(
     members = [each.loaded for each in drafts]
     loaded = on_device(manifest, members, Cpu(), encoders=encoders)
     padded = [kind.entry for kind in map(kind_of, manifest.inputs) if kind.masked]
-    for entry in padded:
-        size = loaded.limits.get(entry.prepared[0])
-        if size is not None and not 0 <= entry.pad < size:
-            raise BundleError(
-                f"pad {entry.pad} (input {entry.name!r}) is outside the embedding's range 0–{size - 1}; {PADS}"
-            )
+    _refuse_pads(loaded)
     try:
         settle_layout(loaded, golden)
         if padded:
@@ -132,6 +128,16 @@ def _rehearse(
                     " dim=0, a BatchNorm without running statistics); each row must be independent"
                 )
     return loaded.members.passes.contiguous
+
+
+def _refuse_pads(loaded: LoadedBundle) -> None:
+    """Raise BundleError for a tokenizer's pad that the model's Embedding does not have."""
+    for entry in loaded.manifest.inputs:
+        size = loaded.limits.get(entry.prepared[0])
+        if isinstance(entry, TextInput) and size is not None and not 0 <= entry.pad < size:
+            raise BundleError(
+                f"pad {entry.pad} (input {entry.name!r}) is outside the embedding's range 0–{size - 1}; {PADS}"
+            )
 
 
 def _rehearse_padding(loaded: LoadedBundle, golden: GoldenRows) -> None:
