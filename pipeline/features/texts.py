@@ -29,10 +29,9 @@ class TextKind(StepKind[TextInput]):
 
     def describe(self) -> str:
         """The type and shape, how texts of different lengths are batched, and what happens to longer ones."""
-        types = ", types" if self.entry.types else ""
-        return (
-            f"tokens{types} {super().describe()}, longer texts are {self.entry.too_long.replace('reject', 'rejected')}"
-        )
+        types = ", and the types of its tokens" if self.entry.types else ""
+        longer = "rejected" if self.entry.too_long == "reject" else "cut"
+        return f"{super().describe()}{types}; longer texts are {longer}"
 
     def require(self) -> None:
         """Raise BundleError where `tokenizers` is not installed."""
