@@ -69,6 +69,7 @@ class TextEncoder:
             lengths[rows.start : rows.stop] = [len(one) for one in found]
             tokens.append(self._values(found))
             num_cut += sum(len(one) >= self.entry.longest and bool(one.overflowing) for one in found)
+        unfit |= {row: "has no tokens" for row in np.flatnonzero(lengths == 0).tolist() if row not in unfit}
         offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
         values = np.concatenate(tokens) if tokens else self._values([])
         return Encoded(tokens=Lists(values=values, offsets=offsets), unfit=unfit, num_cut=num_cut)

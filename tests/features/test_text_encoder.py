@@ -75,6 +75,14 @@ def test_long_texts_are_rejected_on_request() -> None:
     assert np.diff(encoded.tokens.offsets).tolist()[:2] == [4, 6]
 
 
+def test_texts_without_tokens_are_rejected() -> None:
+    """An empty text is text, but without special tokens there is nothing to pass to a model."""
+    texts = column(["", "fox", " "])
+    assert not encoder("wordpiece").encode({"text": texts}).unfit
+    encoded = encoder("wordpiece", special_tokens=False).encode({"text": texts})
+    assert encoded.unfit == dict.fromkeys([0, 2], "has no tokens")
+
+
 def test_huge_texts_are_rejected() -> None:
     """Before they are encoded, since memory grows with the text; the others are encoded as alone."""
     huge = "a" * (text_encoder.MAX_TEXT_BYTES + 1)
