@@ -92,6 +92,7 @@ class TextEncoder:
                 one = empty
             elif len(one) > self.entry.longest:
                 failed[row] = f"has {len(one)} tokens, but the bundle takes at most {self.entry.longest}"
+                one = empty
             encodings.append(one)
         return encodings, failed
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,7 @@ from scoreline.pipeline.errors import BundleError
 from torch import Tensor, nn
 
 from conftest import Example, Result
-from scoreline import Multiclass, Scorer, Table, Tokens, save_bundle
+from scoreline import Multiclass, Scorer, Table, Tagging, Tokens, save_bundle
 from text_tokenizers import (
     KINDS,
     SENTENCES,
@@ -228,6 +229,60 @@ def test_text_beside_a_table(tmp_path: Path, tokenizer: Path) -> None:
         with torch.inference_mode():
             expected = model(torch.tensor([[line["number"]]]), *map(torch.tensor, texts)).softmax(1)[0]
         torch.testing.assert_close(got[row], expected, rtol=0, atol=CLOSE)
+
+
+@pytest.fixture(scope="module")
+def typed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
+    """A bundle of a model that takes types, and the model."""
+    model = reader(types=True)
+    return saved(tmp_path_factory.mktemp("typed") / "b", model, types=True), model
+
+
+@pytest.mark.usefixtures("cuda")
+def test_on_a_gpu(typed: tuple[Path, nn.Module]) -> None:
+    """Tokens and types in pinned memory, also where rows are rejected in between."""
+    (bundle, model), own = typed, own_tokenizer("wordpiece", 40)
+    texts = [*odd_texts(100), None, "a" * (2 << 20), "fox"]
+    rows, rejects = Scorer.load(bundle, device="cuda").score_table(pa.table({"text": texts}), with_rejects=True)
+    assert [reject["row_number"] for reject in rejects.column("reject").to_pylist()] == [100, 101]
+    kept = [text for text in texts if text is not None and len(text) < 1 << 20]
+    expected = probabilities(model, [own.encode(text) for text in kept], types=True)
+    torch.testing.assert_close(scored(rows), expected, rtol=0, atol=CLOSE)
+
+
+def test_a_label_for_each_token(tmp_path: Path) -> None:
+    """Tagging: one label for each token, special tokens included."""
+
+    class Tagger(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.end = nn.Embedding(WORDS, 8), nn.Linear(8, 3)
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            return self.end(self.words(input_ids)) * attention_mask.unsqueeze(-1)
+
+    torch.manual_seed(0)
+    model, own, texts = Tagger().eval(), own_tokenizer("unigram", 40), odd_texts(50)
+    spec = Tokens("text", tokenizer=own, longest=40, mask="attention")
+    save_bundle(tmp_path / "b", model, inputs={"input_ids": spec}, task=Tagging(["x", "y", "z"]), sample=SAMPLE)
+    rows = Scorer.load(tmp_path / "b", device="cpu").score_table(pa.table({"text": texts}))
+    for text, tags in zip(texts, rows.column("prediction").to_pylist(), strict=True):
+        one = own.encode(text)
+        with torch.inference_mode():
+            raw = model(torch.tensor([one.ids]), torch.tensor([one.attention_mask]))[0]
+        assert tags == [["x", "y", "z"][index] for index in raw.argmax(1).tolist()]
+
+
+def test_a_frame(tmp_path: Path) -> None:
+    """Of pandas, with its own type of text, also a categorical one."""
+    bundle = saved(tmp_path / "b", reader())
+    frame = pd.DataFrame({"text": SENTENCES})
+    own = own_tokenizer("wordpiece", 40)
+    expected = probabilities(reader(), [own.encode(text) for text in SENTENCES])
+    for given in (frame, frame.astype("category"), frame.astype("string")):
+        got = Scorer.load(bundle, device="cpu").score_frame(given)
+        found = torch.tensor(got[[f"probability_{label}" for label in "abc"]].to_numpy())
+        torch.testing.assert_close(found.float(), expected, rtol=0, atol=CLOSE)
 
 
 def test_a_tokenizer_of_more_words_than_the_model(tmp_path: Path) -> None:
