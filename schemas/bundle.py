@@ -73,7 +73,7 @@ class BundleManifest(Schema):
         repeated = [name for name, times in Counter(names).items() if times > 1]
         if repeated:
             raise ValueError(f"feature {repeated[0]!r} appears twice")
-        known, kinds = set(names), {feature.name: feature.dtype for feature in self.features}
+        known, text = set(names), {f.name for f in self.features if f.dtype == "text" and f.nulls == "reject"}
         for step in self.steps:
             unknown = [name for name in step.features if name not in known]
             if unknown:
@@ -105,9 +105,9 @@ class BundleManifest(Schema):
         used = [self.golden.file, *(file for member in self.members for file in files_of(member))]
         used += [entry.tokenizer for entry in texts]
         for entry in texts:
-            other = [name for name in entry.columns if kinds.get(name) != "text"]
+            other = [name for name in entry.columns if name not in text]
             if other:
-                raise ValueError(f"input {entry.name!r} takes text, which {other[0]!r} is not")
+                raise ValueError(f"input {entry.name!r} takes text without nulls, which {other[0]!r} is not")
         missing = [file for file in used if file not in self.files]
         if missing:
             raise ValueError(f"no digest for {missing[0]!r}")

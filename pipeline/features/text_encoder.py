@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ...schemas.inputs import AnyInput, TextInput
-from ..arrays import to_numpy
+from ..arrays import to_arrow, to_numpy
 from ..errors import counted
 from ..records import Lists
 from .tokenizer import Texts, load_tokenizer, try_encode
@@ -60,10 +60,13 @@ class TextEncoder:
             row: f"has {counted(int(sizes[row]), 'byte')} of text, but at most {MAX_TEXT_BYTES:,} are encoded"
             for row in np.flatnonzero(sizes > MAX_TEXT_BYTES).tolist()
         }
+        if unfit:
+            sizes = np.where(sizes > MAX_TEXT_BYTES, 0, sizes)
+            given = [pc.if_else(to_arrow(sizes > 0), column, "") for column in given]
         lengths = np.zeros(len(sizes), dtype=np.int64)
         tokens: list[NDArray[np.int64]] = []
         num_cut = 0
-        for rows in calls(np.where(sizes > MAX_TEXT_BYTES, 0, sizes)):
+        for rows in calls(sizes):
             found, failed = self._encode_rows(given, rows, unfit)
             unfit |= failed
             lengths[rows.start : rows.stop] = [len(one) for one in found]

@@ -81,7 +81,7 @@ def bind_inputs(specs: Mapping[str, AnyInputSpec], sample: Any, scaler: Any) -> 
     if images | lists:
         limit = _max_golden_rows(entries)
         rows = rows.only(evenly_spaced(rows.batch.num_rows, 2 * limit))
-        rows = scorable_rows(rows, features, lookups, entries, texts.encoders())
+        rows = scorable_rows(rows, features, lookups, entries, texts.encoders)
         rows = rows.only(evenly_spaced(rows.batch.num_rows, limit))
         rows = with_bytes(rows, entries)
     return BoundInputs(

@@ -252,7 +252,7 @@ def _write(
     """Rehearse the bundle, and write it."""
     files = {name: data for each in drafts for name, data in each.files.items()} | {GOLDEN: write_golden(golden)}
     files |= texts.files
-    manifest = rehearse_bundle(manifest, drafts, golden, texts.encoders())
+    manifest = rehearse_bundle(manifest, drafts, golden, texts.encoders)
     digests = {name: sha256(data) for name, data in files.items()}
     return write_bundle(path, manifest.model_copy(update={"files": digests}), files)
 

@@ -30,24 +30,39 @@ Own = Callable[[Sequence[str]], tuple[Sequence[int], Sequence[int]]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoundTexts:
-    """`inputs`, and the user's `own` tokenizers, by the names of the inputs; `files`: the tokenizers as data."""
+    """`inputs`, the user's `own` tokenizers, and the encoders of a run, by the names of the inputs; `files`: the
+    tokenizers as data."""
 
     inputs: Mapping[str, TextInput] = field(default_factory=dict)
     own: Mapping[str, Own] = field(default_factory=dict)
+    made: Mapping[str, TextEncoder] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
 
+    @property
     def encoders(self) -> list[TextEncoder]:
         """Encoders that are built from the files, as a run builds them."""
-        return open_encoders(list(self.inputs.values()), self.files.__getitem__)
+        return list(self.made.values())
 
     def reference(self, entry: TextInput, batch: pa.RecordBatch) -> Sequences:
-        """The tokens of rows, one row at a time, by the user's own tokenizer."""
+        """The tokens of rows, one row at a time, by the user's own tokenizer.
+
+        Raises:
+            BundleError: the tokenizer as data gives other tokens.
+        """
         rows = zip(*(batch.column(name).to_pylist() for name in entry.columns), strict=True)
         found = [self.own[entry.name](row) for row in rows]
         ids = torch.tensor([token for tokens, _ in found for token in tokens], dtype=torch.int64)
         types = torch.tensor([kind for _, kinds in found for kind in kinds], dtype=torch.int64)
         offsets = torch.tensor(np.cumsum([0, *(len(tokens) for tokens, _ in found)]), dtype=torch.int64)
-        return Sequences(values=torch.stack([ids, types], dim=1) if entry.types else ids, offsets=offsets)
+        values = torch.stack([ids, types], dim=1) if entry.types else ids
+        columns = {name: batch.column(name).cast(pa.large_string()) for name in entry.columns}
+        made = self.made[entry.name].encode(columns).tokens
+        if not np.array_equal(made.offsets, offsets) or not np.array_equal(made.values, values):
+            raise BundleError(
+                f"input {entry.name!r}: the tokenizer gives other tokens when it is called than its tokenizer.json"
+                " does; pass the path of the tokenizer.json whose tokens the model was trained with"
+            )
+        return Sequences(values=values, offsets=offsets)
 
 
 def bind_texts(specs: Mapping[str, AnyInputSpec]) -> BoundTexts:
@@ -66,7 +81,8 @@ def bind_texts(specs: Mapping[str, AnyInputSpec]) -> BoundTexts:
         files[file] = data
         inputs[name] = _input(name, spec, file, data)
         own[name] = _own(spec, inputs[name], data)
-    return BoundTexts(inputs=inputs, own=own, files=files)
+    made = open_encoders(list(inputs.values()), files.__getitem__)
+    return BoundTexts(inputs=inputs, own=own, made=dict(zip(inputs, made, strict=True)), files=files)
 
 
 def refuse_order(model: Any, entries: Sequence[AnyInput], takes: Sequence[str]) -> None:
@@ -77,7 +93,10 @@ def refuse_order(model: Any, entries: Sequence[AnyInput], takes: Sequence[str]) 
     """
     if not isinstance(model, nn.Module):
         return
-    known = list(inspect.signature(model.forward).parameters)
+    try:
+        known = list(inspect.signature(model.forward).parameters)
+    except (TypeError, ValueError):  # of TorchScript
+        return
     for entry in entries:
         if not isinstance(entry, TextInput):
             continue

@@ -307,6 +307,27 @@ def test_a_tokenizer_that_was_changed(tmp_path: Path) -> None:
         Scorer.load(bundle)
 
 
+@pytest.mark.parametrize(
+    ("part", "fields", "message"),
+    [
+        ("features", {"nulls": "keep"}, "input 'input_ids' takes text without nulls, which 'text' is not"),
+        ("features", {"dtype": "float64"}, "input 'input_ids' takes text without nulls, which 'text' is not"),
+        ("inputs", {"tokenizer": "other.json"}, "no digest for 'other.json'"),
+        ("inputs", {"tokenizer": "../tokenizer.json"}, "tokenizer: String should match pattern"),
+        ("inputs", {"tokenizer": "graph.json"}, "graph.json is not a tokenizer.json: "),
+        ("inputs", {"longest": 2}, "adds 2 special tokens to each text"),
+    ],
+)
+def test_a_forged_description(tmp_path: Path, part: str, fields: dict[str, Any], message: str) -> None:
+    path = saved(tmp_path / "b", reader()) / "bundle.json"
+    described = json.loads(path.read_text())
+    described[part][0] |= fields
+    path.write_text(json.dumps(described))
+    with pytest.raises(BundleError) as caught:
+        Scorer.load(path.parent, device="cpu")
+    assert message in str(caught.value)
+
+
 def test_a_pack_file(tmp_path: Path, tokenizer: Path, scoreline: Command) -> None:
     """The tokenizer is found beside pack.toml."""
     pq.write_table(SAMPLE, tmp_path / "sample.parquet")

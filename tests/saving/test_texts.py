@@ -117,6 +117,21 @@ def test_special_tokens_as_text(tmp_path: Path) -> None:
         save(tmp_path / "b", reader(), tokenizer=tokenizer)
 
 
+def test_a_tokenizer_that_is_called_otherwise(tmp_path: Path) -> None:
+    """An object as those of transformers, whose call does more than its backend."""
+
+    class Calling:
+        backend_tokenizer = own_tokenizer("wordpiece", 40)
+        truncation_side, pad_token_id, pad_token_type_id, pad_token = "right", 0, 0, "[PAD]"
+
+        def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
+            found = self.backend_tokenizer.encode(text.replace("fox", "dog"))
+            return {"input_ids": found.ids, "token_type_ids": found.type_ids}
+
+    with pytest.raises(BundleError, match=r"the tokenizer gives other tokens when it is called"):
+        save(tmp_path / "b", reader(), tokenizer=Calling())
+
+
 @pytest.mark.parametrize(("padding", "pad"), [({"pad_id": 2, "pad_token": "[CLS]"}, 2), (None, 0)])
 def test_the_token_for_padding(tmp_path: Path, padding: dict[str, Any] | None, pad: int) -> None:
     """That of the tokenizer's padding, or a token with a usual name."""
