@@ -24,7 +24,7 @@ Longest = Annotated[int, Field(ge=1, le=1 << 20), whole(1, 1 << 20)]
 Mask = Annotated[Literal["real", "padding", "lengths"] | None, choice("real", "padding", "lengths")]
 Pad = Annotated[int, whole(-(1 << 63), (1 << 63) - 1)]
 TextMask = Annotated[
-    Literal["attention", "real", "padding", "lengths"] | None, choice("attention", "real", "padding", "lengths")
+    Literal["real", "padding", "lengths", "attention"] | None, choice("real", "padding", "lengths", "attention")
 ]
 Interpolation = Annotated[
     Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],

@@ -63,7 +63,7 @@ class Deaf(nn.Module):
         ({"tokenizer": __file__}, "input 'input_ids': tokenizer is not a tokenizer.json: invalid type"),
         ({"longest": 2}, "adds 2 special tokens to each text, which leaves no room for others among longest 2"),
         ({"mask": None, "pad": 1}, "pad: 1 has no effect without mask"),
-        ({"mask": "some"}, "'attention', 'real', 'padding', 'lengths'"),
+        ({"mask": "some"}, "'real', 'padding', 'lengths', 'attention'"),
         ({"too_long": "drop"}, "'cut', 'reject'"),
         ({"pad": WORDS}, "pad 300 (input 'input_ids') is outside the embedding's range 0–299; padded steps are"),
         ({"mask": None}, "forward takes"),
