@@ -58,7 +58,7 @@ models: $(READY)  ## save, score and compare models of public libraries (ONLY=ti
 	  --constraint requirements.lock --editable '.[models]'
 	$(BIN)/python -m pip install --quiet --no-deps 'pytorch-tabular>=1.2'  # requires pandas < 3, and runs with 3
 	$(BIN)/python -c 'import lightgbm, skl2onnx, skorch, xgboost'  # else their tests are skipped
-	$(BIN)/python -m pytest -q tests/saving/test_nets.py tests/saving/test_onnx_trees.py
+	$(BIN)/python -m pytest -q tests/saving/test_nets.py tests/saving/test_onnx_trees.py tests/saving/test_texts.py
 	$(BIN)/python benchmarks/models.py $(if $(ONLY),--only $(ONLY),--write)
 
 gpu: $(READY)  ## tests and measurements on a GPU (ONLY=tests,limits); DEVICE=cpu SIZE=tiny for a dry run without one
@@ -85,7 +85,7 @@ docs: $(READY)  ## generate the pages of docs/ that come from the code
 	$(BIN)/python docs/reference.py
 
 lock: $(READY)  ## resolve requirements.lock again
-	$(BIN)/pip-compile --quiet --extra demo --extra expressions --extra onnx --extra pack --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
+	$(BIN)/pip-compile --quiet --extra demo --extra expressions --extra onnx --extra pack --extra text --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
 	sed -i -e 's/^\(torch==[0-9.]*\)+.*/\1/' -e '/^pip==/d' -e '/^$$/d' -e '/^#/d' requirements.lock
 

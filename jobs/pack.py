@@ -50,6 +50,17 @@ unknown = "<unk>"              # the word that replaces unknown ones
 mask = "real"                  # if forward takes a mask; or padding, lengths
 pad = 0                        # the token that pads lists, hidden by the mask
 
+[inputs.review]
+kind = "text"
+columns = "review"             # or two columns, for pairs
+tokenizer = "tokenizer.json"   # of Hugging Face's tokenizers
+longest = 128                  # tokens, special tokens included
+mask = "attention"             # if forward takes a mask; or real, padding, lengths
+types = true                   # if forward takes the types of the tokens
+pad = 0                        # the token that pads texts; that of the tokenizer if omitted
+special_tokens = true          # [CLS] and the like
+too_long = "cut"               # or reject
+
 [inputs.prices]
 kind = "floats"
 columns = ["open", "close"]    # lists of numbers, side by side

@@ -11,10 +11,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from .base import Schema, Sha256
+from .base import FileName, Schema, Sha256
 from .heads import AnyHead
-from .inputs import AnyInput, Expression, Feature
-from .members import AnyMember, FileName, files_of
+from .inputs import AnyInput, Expression, Feature, TextInput
+from .members import AnyMember, files_of
 from .steps import AnyStep
 
 FORMAT = 1
@@ -83,6 +83,7 @@ class BundleManifest(Schema):
         if doubled:
             raise ValueError(f"expression {doubled[0]!r} has the name of another feature")
         known = set(names)
+        text = {f.name for f in self.model_features if f.dtype == "text" and f.nulls == "reject"}
         for step in self.steps:
             unknown = [name for name in step.features if name not in known]
             if unknown:
@@ -97,6 +98,8 @@ class BundleManifest(Schema):
             unknown = [name for name in entry.columns if name not in known]
             if unknown:
                 raise ValueError(f"input {entry.name!r} takes {unknown[0]!r}, which is neither a feature nor an output")
+            if doubled := [name for name in entry.prepared if name in known and name not in entry.columns]:
+                raise ValueError(f"input {entry.name!r} makes {doubled[0]!r}, which exists already")
         refuse_arguments(self.inputs, self.heads, self.steps, len(self.members))
         if (self.ensemble is None) != (len(self.members) == 1):
             raise ValueError("ensemble must be set if there are several members, and only then")
@@ -108,7 +111,13 @@ class BundleManifest(Schema):
             raise ValueError(
                 f"combine {self.ensemble.combine!r} does not support {classes[0] if classes else 'regression'}"
             )
+        texts = [entry for entry in self.inputs if isinstance(entry, TextInput)]
         used = [self.golden.file, *(file for member in self.members for file in files_of(member))]
+        used += [entry.tokenizer for entry in texts]
+        for entry in texts:
+            other = [name for name in entry.columns if name not in text]
+            if other:
+                raise ValueError(f"input {entry.name!r} takes text without nulls, which {other[0]!r} is not")
         missing = [file for file in used if file not in self.files]
         if missing:
             raise ValueError(f"no digest for {missing[0]!r}")

@@ -292,6 +292,8 @@ class GenerationHead(LabelledHead):
             raise ValueError(
                 "without a start, generation continues the model's input, which must be one sequence of tokens"
             )
+        if getattr(inputs[0], "types", False):
+            raise ValueError(f"generation cannot continue the types of the tokens of input {inputs[0].name!r}")
         words = [str(label) for label in self.labels]
         for step in steps:
             if step.outputs == inputs[0].columns and isinstance(step, OrdinalStep):

@@ -1,11 +1,11 @@
-"""The inputs of a bundle: tables, images and sequences, and the raw features that they are made from."""
+"""The inputs of a bundle: tables, images, sequences and text, and the raw features that they are made from."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from .arrow_types import ArrowType
-from .base import Schema
+from .base import FileName, Schema
 from .steps import Name
 
 #: The longest SQL text of an expression.
@@ -52,6 +52,11 @@ class Input(Schema):
     def arguments(self) -> list[str]:
         """The arguments of the model for this input, in order."""
         return [self.name]
+
+    @property
+    def prepared(self) -> list[str]:
+        """The columns that its tensor is filled from."""
+        return self.columns
 
     @property
     def max_steps(self) -> int | None:
@@ -120,27 +125,18 @@ class ImageInput(Input):
         return self.channels * self.size[0] * self.size[1]
 
 
-class SequenceInput(Input):
-    """Lists as a tensor of the model: int64 tokens `[rows, steps]`, or float32 `[rows, steps, columns]`, where the
-    lists of a row are equally long.
+class StepInput(Input):
+    """An input whose rows have different numbers of steps.
 
-    With a `mask`, lists of similar length are batched together, padded with `pad` at their end, and the next argument
+    With a `mask`, rows of similar length are batched together, padded with `pad` at their end, and the next argument
     of the model tells which steps are real: bool `[rows, steps]`, true for real steps (`real`) or for padding
-    (`padding`), or int64 `[rows]` (`lengths`). Without a mask, only lists of the same length are batched together.
+    (`padding`), or int64 `[rows]` (`lengths`). Without a mask, only rows of the same length are batched together.
     """
 
-    kind: Literal["sequence"] = "sequence"
     dtype: Literal["float32", "int64"] = "int64"
-    #: Rows with longer lists are rejected.
     longest: int = Field(ge=1, le=1 << 20)
-    mask: Literal["real", "padding", "lengths"] | None = None
+    mask: Literal["real", "padding", "lengths", "attention"] | None = None
     pad: int = 0
-
-    @model_validator(mode="after")
-    def _tokens_alone(self) -> Self:
-        if self.dtype == "int64" and len(self.columns) > 1:
-            raise ValueError(f"input {self.name!r} takes tokens of one column, not of {len(self.columns)}")
-        return self
 
     @property
     def numbers(self) -> int:
@@ -148,9 +144,14 @@ class SequenceInput(Input):
         return self.longest * len(self.columns)
 
     @property
+    def mask_name(self) -> str:
+        """The argument of its mask, if it has one."""
+        return f"{self.name}_mask"
+
+    @property
     def arguments(self) -> list[str]:
         """Its own name, and that of its mask."""
-        return [self.name, *([f"{self.name}_mask"] if self.mask is not None else [])]
+        return [self.name, *([self.mask_name] if self.mask is not None else [])]
 
     @property
     def takes_integers(self) -> bool:
@@ -159,8 +160,66 @@ class SequenceInput(Input):
 
     @property
     def max_steps(self) -> int:
-        """The longest list."""
+        """The longest row."""
         return self.longest
+
+
+class SequenceInput(StepInput):
+    """Lists as a tensor of the model: int64 tokens `[rows, steps]`, or float32 `[rows, steps, columns]`, where the
+    lists of a row are equally long. Rows with lists longer than `longest` are rejected."""
+
+    kind: Literal["sequence"] = "sequence"
+    mask: Literal["real", "padding", "lengths"] | None = None
+
+    @model_validator(mode="after")
+    def _tokens_alone(self) -> Self:
+        if self.dtype == "int64" and len(self.columns) > 1:
+            raise ValueError(f"input {self.name!r} takes tokens of one column, not of {len(self.columns)}")
+        return self
+
+
+class TextInput(StepInput):
+    """Text as int64 tokens `[rows, steps]`, by a tokenizer of Hugging Face's `tokenizers`. Two columns are encoded as
+    pairs. A mask may also be int64 `[rows, steps]`, 1 for real steps and 0 for padding (`attention`). With `types`, the
+    last argument is the type of each token, int64 `[rows, steps]`.
+
+    The arguments of an input called `input_ids` have the names that Hugging Face's models use.
+    """
+
+    kind: Literal["text"] = "text"
+    dtype: Literal["int64"] = "int64"
+    columns: list[Name] = Field(min_length=1, max_length=2)
+    #: The file with the tokenizer, a tokenizer.json.
+    tokenizer: FileName
+    mask: Literal["real", "padding", "lengths", "attention"] | None = None
+    types: bool = False
+    #: The type of padding.
+    pad_type: int = 0
+    #: Whether the tokenizer adds its special tokens, such as `[CLS]`.
+    special_tokens: bool = True
+    #: What happens to texts with more tokens than `longest`.
+    too_long: Literal["cut", "reject"] = "cut"
+
+    @property
+    def numbers(self) -> int:
+        """The largest number of values of a row: its tokens, and their types."""
+        return self.longest * (2 if self.types else 1)
+
+    @property
+    def mask_name(self) -> str:
+        """The argument of its mask, if it has one."""
+        return "attention_mask" if self.name == "input_ids" else f"{self.name}_mask"
+
+    @property
+    def arguments(self) -> list[str]:
+        """Its own name, that of its mask, and that of the types."""
+        types = "token_type_ids" if self.name == "input_ids" else f"{self.name}_types"
+        return [*super().arguments, *([types] if self.types else [])]
+
+    @property
+    def prepared(self) -> list[str]:
+        """The column of tokens that its text becomes."""
+        return [f"{self.name}#tokens"]
 
 
 def _kind(given: Any) -> str:
@@ -171,6 +230,7 @@ def _kind(given: Any) -> str:
 AnyInput = Annotated[
     Annotated[TableInput, Tag("table")]
     | Annotated[ImageInput, Tag("image")]
-    | Annotated[SequenceInput, Tag("sequence")],
+    | Annotated[SequenceInput, Tag("sequence")]
+    | Annotated[TextInput, Tag("text")],
     Discriminator(_kind),
 ]

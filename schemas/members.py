@@ -4,10 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from .base import Schema
+from .base import FileName, Schema
 
-#: A file directly in the folder of the bundle.
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
 #: Kinds of members whose loading executes code.
 CODE = ("pt2", "torchscript", "import")
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from .base import Schema
 from .specs.expressions import sql_texts
-from .specs.inputs import FloatSequence, Image, Table, TokenSequence
+from .specs.inputs import FloatSequence, Image, Table, Tokens, TokenSequence
 from .specs.models import Ensemble, member_list
 from .specs.tasks import Binary, Generation, Multiclass, Multilabel, Regression, Tagging
 from .specs.values import Columns, choice, shown
@@ -85,9 +85,9 @@ def _sql(value: Any) -> Any:
 AnyTaskTable = Annotated[
     Binary | Multiclass | Multilabel | RegressionOfFiles | Tagging | Generation, Field(discriminator="kind")
 ]
-AnyInputTable = Annotated[Table | Image | TokenSequence | FloatSequence, Field(discriminator="kind")]
+AnyInputTable = Annotated[Table | Image | TokenSequence | FloatSequence | Tokens, Field(discriminator="kind")]
 TASK_TABLES = (Binary, Multiclass, Multilabel, RegressionOfFiles, Tagging, Generation)
-INPUT_TABLES = (Table, Image, TokenSequence, FloatSequence)
+INPUT_TABLES = (Table, Image, TokenSequence, FloatSequence, Tokens)
 
 
 class PackSpec(Schema):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .pipeline.saving.save import save_bundle
     from .pipeline.scoring.scorer import Scorer
     from .schemas.specs.expressions import Expressions
-    from .schemas.specs.inputs import FloatSequence, Image, Table, TokenSequence
+    from .schemas.specs.inputs import FloatSequence, Image, Table, Tokens, TokenSequence
     from .schemas.specs.models import Ensemble
     from .schemas.specs.tasks import Binary, Generation, Multiclass, Multilabel, Regression, Tagging
 
@@ -52,6 +52,7 @@ __all__ = [
     "Table",
     "Tagging",
     "TokenSequence",
+    "Tokens",
     "load_weights",
     "save_bundle",
 ]
@@ -78,6 +79,7 @@ _MODULES = {
     "Table": ".schemas.specs.inputs",
     "Tagging": ".schemas.specs.tasks",
     "TokenSequence": ".schemas.specs.inputs",
+    "Tokens": ".schemas.specs.inputs",
     "load_weights": ".pipeline.saving.checkpoint",
     "save_bundle": ".pipeline.saving.save",
 }

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
 from ..options import ColumnOptions, ScoreJob
-from . import dedupe, explain, expressions, images, layers
+from . import dedupe, explain, expressions, images, layers, texts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +35,7 @@ class OptionalStage:
 OPTIONAL = [
     OptionalStage(name="expressions", packages=expressions.PACKAGES),
     OptionalStage(name="images", packages=images.PACKAGES),
+    OptionalStage(name="tokenize", packages=texts.PACKAGES),
     OptionalStage(name="dedupe", refuse=dedupe.refuse),
     OptionalStage(name="hidden", fields=layers.hidden_fields, option=layers.hidden_option),
     OptionalStage(name="explain", fields=explain.explain_fields, option=explain.explain_option),

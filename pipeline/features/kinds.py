@@ -8,11 +8,12 @@ from .images import ImageKind
 from .kind import InputKind
 from .sequences import SequenceKind
 from .tables import TableKind
+from .texts import TextKind
 
 if TYPE_CHECKING:
     from ...schemas.inputs import AnyInput
 
-KINDS: dict[str, type[InputKind[Any]]] = {kind.name: kind for kind in (TableKind, ImageKind, SequenceKind)}
+KINDS: dict[str, type[InputKind[Any]]] = {kind.name: kind for kind in (TableKind, ImageKind, SequenceKind, TextKind)}
 
 
 def kind_of(entry: AnyInput) -> InputKind[Any]:

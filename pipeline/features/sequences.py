@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...schemas.inputs import SequenceInput
+from ...schemas.inputs import SequenceInput, StepInput
 from ..records import Lists, Sequences
 from .kind import Columns, Filled, InputKind, Unfit
 from .pinned import new_array, pinned_copy
@@ -16,6 +17,7 @@ from .pinned import new_array, pinned_copy
 if TYPE_CHECKING:
     from torch import Tensor
 
+StepT = TypeVar("StepT", bound=StepInput)
 #: numpy types by the dtype of the input.
 DTYPES = {"float32": np.float32, "int64": np.int64}
 WRONG = {
@@ -24,20 +26,19 @@ WRONG = {
 }
 
 
-class SequenceKind(InputKind[SequenceInput]):
-    """Lists of different lengths."""
+class StepKind(InputKind[StepT]):
+    """Rows with different numbers of steps, padded for each forward pass."""
 
-    name = "sequence"
     has_steps = True
 
     @property
     def values_per_row(self) -> int:
-        """The values of the longest list, counted once each for reading, filling, padding and the mask."""
+        """The values of the longest row, counted once each for reading, filling, padding and the mask."""
         return 4 * self.entry.numbers
 
     @property
     def bytes_per_row(self) -> int:
-        """The bytes of the longest list, as float64 and as a tensor."""
+        """The bytes of the longest row, as float64 and as a tensor."""
         return 16 * self.entry.numbers
 
     @property
@@ -46,14 +47,10 @@ class SequenceKind(InputKind[SequenceInput]):
         return self.entry.mask is not None
 
     def describe(self) -> str:
-        """The type and shape, and how lists of different lengths are batched."""
+        """The type and shape, and how rows of different lengths are batched."""
         width = "" if self.entry.takes_integers else f", {len(self.entry.columns)}"
         how = "batched by length" if self.entry.mask is None else f"padded, with a mask ({self.entry.mask})"
         return f"{self.entry.dtype} [rows, up to {self.entry.longest} steps{width}], {how}"
-
-    def fill(self, columns: Columns, rows: int, *, pin: bool) -> tuple[Filled, Unfit]:  # noqa: ARG002 - the lists have their number
-        """Tokens `[steps]` or float32 `[steps, columns]`."""
-        return fill_sequence(self.entry, columns, pin=pin)
 
     def keep(self, filled: Filled, fits: NDArray[np.bool_], *, pin: bool) -> Filled:
         """Only the rows that fit."""
@@ -70,16 +67,43 @@ class SequenceKind(InputKind[SequenceInput]):
         assert isinstance(filled, Sequences), "as it was filled"
         return filled
 
+    def padded(self, values: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """The arguments of the model for rows that were padded.
+
+        Args:
+            values: `[rows, width, …]`, padded with `pad`.
+            lengths: int64 `[rows]`.
+        """
+        masks = [mask_of(self.entry, lengths, values.shape[1])] if self.masked else []
+        return dict(zip(self.entry.arguments, [values, *masks], strict=True))
+
     def example(self, rows: int, steps: int, device: Any) -> dict[str, Tensor]:
         """Zeros `[rows, steps, …]`, and their mask."""
         import torch  # imported by now; planning does not need it
 
         steps = min(self.entry.longest, steps)
-        shape = (rows, steps, *([] if self.entry.takes_integers else [len(self.entry.columns)]))
-        zeros = torch.zeros(shape, dtype=getattr(torch, self.entry.dtype), device=device)
-        lengths = torch.full((rows,), steps, device=device)
-        masks = [mask_of(self.entry, lengths, steps)] if self.masked else []
-        return dict(zip(self.entry.arguments, [zeros, *masks], strict=True))
+        zeros = torch.zeros(rows, steps, *self.step_shape, dtype=getattr(torch, self.entry.dtype), device=device)
+        return self.padded(zeros, torch.full((rows,), steps, device=device))
+
+    @property
+    @abstractmethod
+    def step_shape(self) -> tuple[int, ...]:
+        """The shape of the values of a step."""
+
+
+class SequenceKind(StepKind[SequenceInput]):
+    """Lists of different lengths."""
+
+    name = "sequence"
+
+    @property
+    def step_shape(self) -> tuple[int, ...]:
+        """A token, or one number for each column."""
+        return () if self.entry.takes_integers else (len(self.entry.columns),)
+
+    def fill(self, columns: Columns, rows: int, *, pin: bool) -> tuple[Filled, Unfit]:  # noqa: ARG002 - the lists have their number
+        """Tokens `[steps]` or float32 `[steps, columns]`."""
+        return fill_sequence(self.entry, columns, pin=pin)
 
 
 def steps_kept(lengths: Tensor, width: int) -> Tensor:
@@ -89,11 +113,13 @@ def steps_kept(lengths: Tensor, width: int) -> Tensor:
     return torch.arange(width, device=lengths.device) < lengths[:, None]
 
 
-def mask_of(entry: SequenceInput, lengths: Tensor, width: int) -> Tensor:
+def mask_of(entry: StepInput, lengths: Tensor, width: int) -> Tensor:
     """The mask or lengths that the model takes after a sequence."""
     match entry.mask:
         case "real":
             return steps_kept(lengths, width)
+        case "attention":
+            return steps_kept(lengths, width).long()
         case "padding":
             return ~steps_kept(lengths, width)
     return lengths

@@ -71,6 +71,7 @@ def _out_of_range(limits: Mapping[str, int], columns: Mapping[str, Any]) -> Unfi
     for name, size in limits.items():
         column = columns[name]
         values = column.values if isinstance(column, Lists) else column
+        values = values[:, 0] if values.ndim > 1 else values  # a token is followed by its type
         bad = np.flatnonzero((values <= -1) | (values >= size))
         if len(bad):
             rows = rows_of(bad, column.offsets) if isinstance(column, Lists) else bad

@@ -48,9 +48,9 @@ def index_limits(manifest: BundleManifest, graphs: Sequence[Graph]) -> dict[str,
         for entry in manifest.inputs:
             index = manifest.arguments.index(entry.name)
             table = kind_of(entry).tabular
-            found = indices_of(graph, manifest.call, index, entry.name, len(entry.columns), table=table)
+            found = indices_of(graph, manifest.call, index, entry.name, len(entry.prepared), table=table)
             for at, size in found.limits.items():
-                limits[entry.columns[at]] = min(size, limits.get(entry.columns[at], size))
+                limits[entry.prepared[at]] = min(size, limits.get(entry.prepared[at], size))
     return limits
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...schemas.heads import GENERATED, GenerationHead
-from ...schemas.inputs import AnyInput, SequenceInput
+from ...schemas.inputs import AnyInput, StepInput
 from ..errors import BundleError, shape_text
 from ..features.kinds import kind_of
 from ..features.sequences import mask_of
@@ -80,9 +80,7 @@ def generate(
         )
 
 
-def _continued(
-    entry: SequenceInput, given: Tensor, lengths: Tensor, tokens: Tensor
-) -> tuple[dict[str, Tensor], Tensor]:
+def _continued(entry: StepInput, given: Tensor, lengths: Tensor, tokens: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """Append tokens to each row's own. Returns the arguments of the model, with the mask, and the index of each last
     token."""
     width = given.shape[1] + tokens.shape[1]
@@ -93,7 +91,7 @@ def _continued(
     whole = lengths + tokens.shape[1]
     arguments = {entry.name: rows}
     if entry.mask is not None:
-        arguments[f"{entry.name}_mask"] = mask_of(entry, whole, width)
+        arguments[entry.mask_name] = mask_of(entry, whole, width)
     return arguments, whole - 1
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...schemas.inputs import AnyInput, SequenceInput
+from ...schemas.inputs import AnyInput, StepInput
 from ..errors import StoppedError
 from ..features.kinds import kind_of
-from ..features.sequences import mask_of, steps_kept
+from ..features.sequences import StepKind, steps_kept
 from ..records import Inputs, Sequences
 
 #: Up to this length, every length is a width.
@@ -60,7 +60,7 @@ class Passes:
         self.channels_last = False
         self._kinds = {entry.name: kind_of(entry) for entry in entries}
         self._padded, self._stopped = padded, False
-        self._sequences: dict[str, SequenceInput] = {
+        self._sequences: dict[str, StepInput] = {
             entry.name: kind_of(entry).entry for entry in entries if kind_of(entry).has_steps
         }
 
@@ -124,7 +124,7 @@ class Passes:
         rows = kind.on_device(rows, channels_last=self.channels_last)
         return rows.contiguous() if self.contiguous and kind.tabular else rows
 
-    def _widths(self, entry: SequenceInput, offsets: Tensor) -> Tensor:
+    def _widths(self, entry: StepInput, offsets: Tensor) -> Tensor:
         lengths = offsets.diff()
         if entry.mask is None or not self._padded:
             return lengths
@@ -137,9 +137,9 @@ class Passes:
             if entry is None:
                 arguments[name] = self._argument(name, given[rows])
                 continue
-            arguments[name] = pad(_sequences(given), widths[name], entry.pad, rows)
-            if entry.mask is not None:
-                arguments[f"{name}_mask"] = mask_of(entry, _sequences(given).lengths(rows), widths[name])
+            values, kind = pad(_sequences(given), widths[name], entry.pad, rows), self._kinds[name]
+            assert isinstance(kind, StepKind), "the kind of every input with steps"
+            arguments |= kind.padded(values, _sequences(given).lengths(rows))
         name = next(iter(self._sequences))
         first = _sequences(inputs[name])
         return Pass(

@@ -10,6 +10,7 @@ from threading import Lock
 
 from ..errors import ScorelineError
 from ..events import Emitter, Event
+from ..features.tokenizer import one_thread_per_call
 from ..inputs.cut import MOST_BLOCK_BYTES
 from ..model.modes import pinned
 from ..outputs.store import Store
@@ -47,6 +48,8 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
     retries = Retries(lambda first: events.put(block_retried(first)))
     with ExitStack() as held:
         held.enter_context(pinned())
+        if scorer.loaded.encoders:
+            held.enter_context(one_thread_per_call())
         if (decoders := held.enter_context(open_decoders(cores if line.opens_files else 0))) is not None:
             options = replace(options, mapper=decoders.map)
         try:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ...schemas.inputs import AnyInput, Expression, Feature, ImageInput, SequenceInput, TableInput
 from ...schemas.specs.expressions import Expressions
-from ...schemas.specs.inputs import AnyInputSpec, FloatSequence, Image, Table, TokenSequence
+from ...schemas.specs.inputs import AnyInputSpec, FloatSequence, Image, Table, Tokens, TokenSequence
 from ...schemas.steps import AnyStep, Encoding, OneHotStep, OrdinalStep
 from ..errors import BundleError, one_line
 from ..features.kinds import kind_of
@@ -30,6 +30,7 @@ from .sample import (
     with_bytes,
 )
 from .specs import columns_of, problem
+from .texts import BoundTexts, bind_texts
 
 #: Limits for golden rows with images or lists, since golden rows are replayed before every run.
 MAX_IMAGES, MAX_SEQUENCES, IMAGES_BYTES = 32, 64, 64 << 20
@@ -39,14 +40,15 @@ NEEDS_VOCABULARY = "contains lists of words; use a TokenSequence (kind 'tokens')
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoundInputs:
     """Features, steps and inputs of a model; `columns`: the columns of a file that are read; `expressions`: what is
-    computed from the raw ones. `rows`: the sample rows that become golden rows; `reference`: inputs →
-    the model's input tensors for those rows, computed by the user's own objects."""
+    computed from the raw ones; `texts`: the tokenizers. `rows`: the sample rows that become golden rows; `reference`:
+    inputs → the model's input tensors for those rows, computed by the user's own objects."""
 
     features: list[Feature]
     columns: list[Feature]
     expressions: list[Expression]
     steps: list[AnyStep]
     inputs: list[AnyInput]
+    texts: BoundTexts
     rows: Sample
     reference: Callable[[Sequence[AnyInput]], Inputs]
 
@@ -76,9 +78,11 @@ def bind_inputs(
         name for spec in specs.values() if isinstance(spec, TokenSequence | FloatSequence) for name in columns_of(spec)
     }
     given, computed = _read(sample, names, expressions, images | lists)
+    lists |= {name for spec in specs.values() if isinstance(spec, Tokens) for name in spec.columns}
     features = features_of(given.batch.schema, images=images)
     refuse_other_kinds(specs, features)
-    words = vocabularies_of(specs, text={feature.name for feature in features if feature.dtype in ("text", "words")})
+    holds_text = {feature.name for feature in features if feature.dtype in ("text", "words")}
+    words, texts = vocabularies_of(specs, text=holds_text), described(lambda: bind_texts(specs))
     lookups, tokens = described(lambda: vocabulary_steps(specs, words, features))
     integers = {name for name, known in words.lists.items() if not isinstance(known[0], str)}
     plain = [name for name in names if name not in images | lists]
@@ -91,12 +95,12 @@ def bind_inputs(
         keep = kept_when_missing(plain, binding.steps, binding.columns)
         integers |= exact_integers(binding.steps, binding.columns, large_integers(given.batch))
     features = features_of(given.batch.schema, keep, images, integers)
-    entries = make_inputs(specs, features, binding, tokens)
+    entries = make_inputs(specs, features, binding, tokens, texts)
     rows = golden_rows(given, features)
     if images | lists:
         limit = _max_golden_rows(entries)
         rows = rows.only(evenly_spaced(rows.batch.num_rows, 2 * limit))
-        rows = scorable_rows(rows, features, lookups, entries)
+        rows = scorable_rows(rows, features, lookups, entries, texts.encoders)
         rows = rows.only(evenly_spaced(rows.batch.num_rows, limit))
         rows = with_bytes(rows, entries)
     columns, results = (features, []) if computed is None else computed.split(features)
@@ -106,8 +110,9 @@ def bind_inputs(
         expressions=results,
         steps=[*lookups, *(binding.steps if binding is not None else ())],
         inputs=entries,
+        texts=texts,
         rows=rows,
-        reference=lambda chosen: reference_inputs(rows, chosen, binding, tokens, words.lists, words.unknown),
+        reference=lambda chosen: reference_inputs(rows, chosen, binding, tokens, words.lists, words.unknown, texts),
     )
 
 
@@ -189,6 +194,8 @@ def refuse_other_kinds(specs: Mapping[str, AnyInputSpec], features: Sequence[Fea
             )
         if kind in (TokenSequence, FloatSequence) and not is_list:
             raise BundleError(f"column {name!r} is {feature.dtype}, but {kind.__name__} takes lists")
+        if kind is Tokens and feature.dtype != "text":
+            raise BundleError(f"column {name!r} is {feature.dtype}, but Tokens takes text")
         if kind is Image and not is_image:
             raise BundleError(f"column {name!r} is {feature.dtype}, but Image takes bytes or paths")
 
@@ -251,6 +258,7 @@ def make_inputs(
     features: Sequence[Feature],
     binding: Binding | None,
     tokens: Mapping[str, str],
+    texts: BoundTexts,
 ) -> list[AnyInput]:
     """The bundle's inputs; tables are float32 until the model's dtypes are known. A single table has its columns in the
     order of the transformers; with several, each has those of its features.
@@ -274,6 +282,8 @@ def make_inputs(
                     found.append(_sequence(name, spec, columns, "int64"))
                 case FloatSequence():
                     found.append(_sequence(name, spec, list(spec.columns), "float32"))
+                case Tokens():
+                    found.append(texts.inputs[name])
                 case Table():
                     assert binding is not None, "tables have features, which are bound"
                     columns = [c for feature in spec.columns for c in binding.columns if sources[c] == feature]

@@ -3,13 +3,13 @@ model files that contain code, which a flag must allow; pickles are read by the 
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from ...schemas.pack import AnyInputTable, AnyTaskTable, ModelFile, PackSpec, RegressionOfFiles, ScalerFile
 from ...schemas.specs.expressions import Expressions
-from ...schemas.specs.inputs import Image, Table, TokenSequence
+from ...schemas.specs.inputs import AnyInputSpec, Image, Table, Tokens, TokenSequence
 from ...schemas.specs.models import Ensemble
 from ...schemas.specs.tasks import AnyTask, Regression
 from ..bundle.write import resolve_target
@@ -63,6 +63,7 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
     text = {
         *vocabularies,
         *images,
+        *(name for each in inputs if isinstance(each, Tokens) for name in each.columns),
         *word_columns(scaler, spec.features or [name for each in inputs for name in columns_of(each)]),
     }
     sample = folder / spec.sample
@@ -74,7 +75,9 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
         out,
         model,
         features=spec.features,
-        inputs=spec.inputs,
+        inputs={name: _with_tokenizer(each, folder) for name, each in spec.inputs.items()}
+        if isinstance(spec.inputs, Mapping)
+        else spec.inputs and _with_tokenizer(spec.inputs, folder),
         task={name: with_scaler(task) for name, task in spec.task.items()}
         if isinstance(spec.task, Mapping)
         else with_scaler(spec.task),
@@ -97,6 +100,11 @@ def _inputs(spec: PackSpec) -> list[AnyInputTable]:
     if spec.inputs is None:
         return []
     return list(spec.inputs.values()) if isinstance(spec.inputs, Mapping) else [spec.inputs]
+
+
+def _with_tokenizer(one: AnyInputTable, folder: Path) -> AnyInputSpec:
+    """The input; for text with the path of its tokenizer."""
+    return replace(one, tokenizer=folder / one.tokenizer) if isinstance(one, Tokens) else one
 
 
 def _model(spec: PackSpec, folder: Path, *, allow_import: bool, read_pickle: ReadPickle | None) -> Any:

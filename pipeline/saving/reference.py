@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.heads import AnyHead
-from ...schemas.inputs import AnyInput, Feature
+from ...schemas.inputs import AnyInput, Feature, TextInput
 from ...schemas.specs.values import shown
 from ...schemas.steps import AnyStep
 from ..bundle.heads import head_fields
@@ -33,6 +33,7 @@ from .draft import Draft
 from .heads import NamedHead
 from .output_checks import check_values
 from .sample import Sample
+from .texts import BoundTexts
 
 #: Raw outputs by head: `[rows, members × width]`; for sequences of each step.
 Raw = dict[str, Tensor | Steps]
@@ -240,9 +241,10 @@ def reference_inputs(
     tokens: Mapping[str, str],
     vocabularies: Mapping[str, Sequence[str]],
     unknown: Mapping[str, Any],
+    texts: BoundTexts,
 ) -> dict[str, Tensor | Sequences]:
     """The model's input tensors for the rows of a sample: tables by the user's own transformers, words looked up in
-    their vocabularies."""
+    their vocabularies, text by the user's own tokenizers."""
     matrix = None if binding is None else binding.reference(sample.frame)
     if binding is not None and matrix is not None and matrix.shape[1] != len(binding.columns):
         raise BundleError(f"the transformers return {matrix.shape[1]} columns, but {len(binding.columns)} are saved")
@@ -254,6 +256,8 @@ def reference_inputs(
             assert matrix is not None, "tables have features, which are bound"
             indices = [binding.columns.index(column) for column in entry.columns]
             found[entry.name] = torch.from_numpy(np.ascontiguousarray(matrix[:, indices]).astype(kind.entry.dtype))
+        elif isinstance(entry, TextInput):
+            found[entry.name] = texts.reference(entry, sample.batch)
         elif kind.opens_files:
             pixels, _ = kind.open(sample.batch.column(entry.columns[0]), folder="")
             found[entry.name] = torch.from_numpy(pixels)

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ...schemas.bundle import BundleManifest, Ensemble, Pruning
 from ...schemas.heads import AnyHead
-from ...schemas.inputs import SequenceInput
+from ...schemas.inputs import TextInput
 from ..bundle.golden import ABSOLUTE, RELATIVE, GoldenRows
 from ..errors import BundleError, GoldenMismatchError, ModelFailedError
 from ..features.kinds import kind_of
+from ..features.text_encoder import TextEncoder
 from ..model.devices import Cpu
 from ..options import ColumnOptions
 from ..records import Lists
@@ -74,15 +75,19 @@ def _largest_difference(head: AnyHead, one: Tensor | Steps, other: Tensor | Step
     return float(np.abs(values[0][finite] - values[1][finite]).max(initial=0.0))
 
 
-def rehearse_bundle(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> BundleManifest:
+def rehearse_bundle(
+    manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows, encoders: Sequence[TextEncoder] = ()
+) -> BundleManifest:
     """The manifest that reproduces the golden rows, with contiguous tables if the model needs them."""
-    if not _rehearse(manifest, drafts, golden):
+    if not _rehearse(manifest, drafts, golden, encoders):
         return manifest
     inputs = [kind_of(entry).as_contiguous() for entry in manifest.inputs]
     return manifest.model_copy(update={"inputs": inputs})
 
 
-def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> bool:
+def _rehearse(
+    manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows, encoders: Sequence[TextEncoder]
+) -> bool:
     """Replay the golden rows through the scoring path with the model rebuilt from its data: all in one batch, then one
     row alone and the rest in two unequal parts, since a row's score must not depend on other rows.
 
@@ -90,8 +95,9 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
         Whether the model needs contiguous rows of tables.
     """
     members = [each.loaded for each in drafts]
-    loaded = on_device(manifest, members, Cpu())
-    padded = [entry for entry in manifest.inputs if isinstance(entry, SequenceInput) and entry.mask is not None]
+    loaded = on_device(manifest, members, Cpu(), encoders=encoders)
+    padded = [kind.entry for kind in map(kind_of, manifest.inputs) if kind.masked]
+    _refuse_pads(loaded)
     try:
         settle_layout(loaded, golden)
         if padded:
@@ -122,6 +128,16 @@ def _rehearse(manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenR
                     " dim=0, a BatchNorm without running statistics); each row must be independent"
                 )
     return loaded.members.passes.contiguous
+
+
+def _refuse_pads(loaded: LoadedBundle) -> None:
+    """Raise BundleError for a tokenizer's pad that the model's Embedding does not have."""
+    for entry in loaded.manifest.inputs:
+        size = loaded.limits.get(entry.prepared[0])
+        if isinstance(entry, TextInput) and size is not None and not 0 <= entry.pad < size:
+            raise BundleError(
+                f"pad {entry.pad} (input {entry.name!r}) is outside the embedding's range 0–{size - 1}; {PADS}"
+            )
 
 
 def _rehearse_padding(loaded: LoadedBundle, golden: GoldenRows) -> None:

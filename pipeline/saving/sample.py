@@ -20,6 +20,7 @@ from ..errors import BundleError, ColumnError, counted, one_line, shape_text
 from ..features.kinds import kind_of
 from ..features.program import origins
 from ..features.tensors import scale_batch
+from ..features.text_encoder import TextEncoder
 from ..frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_views
 from ..inputs.cells.numbers import EXACT
 from ..inputs.check import check_batch
@@ -280,12 +281,17 @@ def with_bytes(sample: Sample, entries: Sequence[AnyInput]) -> Sample:
 
 
 def scorable_rows(
-    sample: Sample, features: Sequence[Feature], steps: Sequence[AnyStep], entries: Sequence[AnyInput]
+    sample: Sample,
+    features: Sequence[Feature],
+    steps: Sequence[AnyStep],
+    entries: Sequence[AnyInput],
+    encoders: Sequence[TextEncoder] = (),
 ) -> Sample:
-    """The rows of a sample whose images can be decoded and whose lists are valid.
+    """The rows of a sample whose images can be decoded, whose text can be encoded, and whose lists are valid.
 
     Args:
         steps: those that convert words to tokens.
+        encoders: those of the inputs of text.
 
     Raises:
         BundleError: there are none; gives the reason for the first row.
@@ -301,7 +307,11 @@ def scorable_rows(
             _, broken = kind.open(checked.columns[name], folder="")
             good[list(broken)] = False
             rejected += [(int(kept[row]), name, reason) for row, reason in broken.items()]
-    sequences = [entry for entry in entries if kind_of(entry).has_steps]
+    for encoder in encoders:
+        unfit = encoder.encode(checked.columns).unfit
+        good[list(unfit)] = False
+        rejected += [(int(kept[row]), encoder.entry.columns[0], reason) for row, reason in unfit.items()]
+    sequences = [entry for entry in entries if entry.kind == "sequence"]
     if sequences:
         scaled = scale_batch(checked, steps=steps, inputs=sequences, limits={}, sources=origins(features, steps))
         fits = kept if scaled.kept is None else scaled.kept

@@ -50,6 +50,7 @@ from .reference import (
 from .rehearsal import pruning_changes, rehearse_bundle
 from .sample import expected_columns
 from .specs import models_of, named_inputs, named_tasks
+from .texts import BoundTexts, refuse_order
 
 Call = Literal["arguments", "dict"]
 GOLDEN = "golden.parquet"
@@ -83,8 +84,8 @@ def save_bundle(
             path of an `.onnx`, `.pt2` or TorchScript file; `("module:factory", state_dict)`; an `Ensemble` of these. Of
             a fitted skorch net its module, of a Pipeline that ends in one also the transformers before it, as scaler.
         features: the raw columns of a model that takes one table, in the model's order.
-        inputs: for other models: `Table`, `Image`, `TokenSequence` or `FloatSequence`; for several arguments of
-            forward, a mapping by argument name, in forward's order.
+        inputs: for other models: `Table`, `Image`, `Tokens`, `TokenSequence` or `FloatSequence`; for several
+            arguments of forward, a mapping by argument name, in forward's order.
         task: `Binary`, `Multiclass`, `Multilabel`, `Regression`, `Tagging` or `Generation`; for several outputs, a
             mapping by name, which prefixes the output columns.
         scaler: a fitted scikit-learn transformer (also a Pipeline or ColumnTransformer; the README lists those that are
@@ -115,7 +116,7 @@ def save_bundle(
     heads = [replace(each, head=head) for each, head in zip(heads, sample_run.heads, strict=True)]
     manifest = _describe(bound, sample_run, [each.head for each in heads], call)
     manifest, golden = _make_golden(manifest, bound, sample_run, heads, expected, scaler)
-    return _write(path, manifest, sample_run.drafts, golden)
+    return _write(path, manifest, sample_run.drafts, golden, bound.texts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +143,8 @@ def _run_sample(
     """Convert the models to drafts, and run them on the sample."""
     described(lambda: refuse_arguments(bound.inputs, heads, bound.steps, len(models)))
     takes = arguments_of(bound.inputs, heads)
+    for model in models:
+        refuse_order(model, bound.inputs, takes)
     possible = possible_inputs(bound.inputs, bound.steps, bound.features)
     examples = [example_of(entries, takes, as_dict=call == "dict") for entries in possible]
     drafts = _drafts(models, takes, examples, prune)
@@ -196,6 +199,7 @@ def _combination(members: int, heads: Sequence[AnyHead], spec: EnsembleSpec) -> 
 def _describe(bound: BoundInputs, sample_run: _SampleRun, heads: Sequence[AnyHead], call: Call) -> BundleManifest:
     """The manifest, with placeholders for the golden rows."""
     files = {name: sha256(data) for each in sample_run.drafts for name, data in each.files.items()}
+    files |= {name: sha256(data) for name, data in bound.texts.files.items()}
     manifest = described(
         lambda: BundleManifest(
             scoreline=version("scoreline"),
@@ -244,10 +248,17 @@ def _make_golden(
     return manifest, GoldenRows(features=rows.file_batch, raw=raw_arrays(manifest.heads, raw), columns=columns)
 
 
-def _write(path: str | os.PathLike[str], manifest: BundleManifest, drafts: Sequence[Draft], golden: GoldenRows) -> str:
+def _write(
+    path: str | os.PathLike[str],
+    manifest: BundleManifest,
+    drafts: Sequence[Draft],
+    golden: GoldenRows,
+    texts: BoundTexts,
+) -> str:
     """Rehearse the bundle, and write it."""
     files = {name: data for each in drafts for name, data in each.files.items()} | {GOLDEN: write_golden(golden)}
-    manifest = rehearse_bundle(manifest, drafts, golden)
+    files |= texts.files
+    manifest = rehearse_bundle(manifest, drafts, golden, texts.encoders)
     digests = {name: sha256(data) for name, data in files.items()}
     return write_bundle(path, manifest.model_copy(update={"files": digests}), files)
 

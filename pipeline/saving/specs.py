@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from ...schemas.specs.inputs import INPUTS, AnyInputSpec, FloatSequence, Table
+from ...schemas.specs.inputs import INPUTS, AnyInputSpec, FloatSequence, Table, Tokens
 from ...schemas.specs.models import Ensemble
 from ...schemas.specs.tasks import TASKS, AnyTask
 from ...schemas.specs.values import shown
@@ -31,6 +31,7 @@ LINES = {
     "column": 'column = "photo"',
     "size": "size = [224, 224]   # height and width",
     "longest": "longest = 128",
+    "tokenizer": 'tokenizer = "tokenizer.json"',
     "file": 'file = "scaler.skops"',
 }
 #: pydantic's names for the alternatives of a union, which are not fields.
@@ -217,7 +218,7 @@ def _own_name(only: AnyInputSpec) -> str:
 
 def columns_of(spec: AnyInputSpec) -> list[str]:
     """The columns of an input."""
-    return list(spec.columns) if isinstance(spec, Table | FloatSequence) else [spec.column]
+    return list(spec.columns) if isinstance(spec, Table | FloatSequence | Tokens) else [spec.column]
 
 
 def models_of(model: Any) -> tuple[list[Any], Ensemble | None]:

@@ -1,6 +1,6 @@
 """The line of stages. The only module that defines which stages exist, and their order.
 
-    discover → read → check (→ expressions) (→ images) → scale (→ dedupe)
+    discover → read → check (→ expressions) (→ images) (→ tokenize) → scale (→ dedupe)
              → transfer (→ pad) → forward (→ hidden) → decode (→ explain) → write → publish
 
 A run, `Scorer.score_batches`, the golden replay, `scoreline check`, `bench` and `calibrate` all execute the line that
@@ -69,6 +69,12 @@ def _images(loaded: LoadedBundle, options: LineOptions) -> Stage:
     return Images([kind_of(entry) for entry in loaded.manifest.inputs], options.mapper, pin=loaded.device.pins)
 
 
+def _tokenize(loaded: LoadedBundle, _: LineOptions) -> Stage:
+    from .stages.tokenize import Tokenize
+
+    return Tokenize(loaded.encoders, pin=loaded.device.pins)
+
+
 def _scale(loaded: LoadedBundle, _: LineOptions) -> Stage:
     from .stages.scale import Scale
 
@@ -121,6 +127,7 @@ LOAD = (
     Entry(name="check", build=_check),
     Entry(name="expressions", build=_expressions, wanted=lambda m, _: bool(m.expressions)),
     Entry(name="images", build=_images, wanted=lambda m, _: any(kind_of(entry).opens_files for entry in m.inputs)),
+    Entry(name="tokenize", build=_tokenize, wanted=lambda m, _: any(entry.kind == "text" for entry in m.inputs)),
     Entry(name="scale", build=_scale),
     Entry(name="dedupe", build=_find_repeats, wanted=lambda _, options: options.dedupe),
 )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..features.expressions.engine import Engine
+    from ..features.text_encoder import TextEncoder
     from .explaining.attribution import Attribution
     from .stages.hidden import HiddenLayers
 
@@ -38,9 +39,9 @@ class LoadedBundle:
 
     `limits`: embedding sizes by the column that indexes them; `sources`: the raw feature of each column; `block_rows`,
     `block_reason`: the number of rows of a block, and why; `folded`, `dropped`: the number of layers that were folded
-    into others, or dropped because eval mode does not need them; `hidden`, `attribution`: None if not requested;
-    `block_bytes`: the device's memory that a block in flight takes, 0 if it has not been measured; `engines`: those for
-    expressions that no line uses at the moment.
+    into others, or dropped because eval mode does not need them; `encoders`: of the inputs of text; `hidden`,
+    `attribution`: None if not requested; `block_bytes`: the device's memory that a block in flight takes, 0 if it has
+    not been measured; `engines`: those for expressions that no line uses at the moment.
     """
 
     manifest: BundleManifest
@@ -52,6 +53,7 @@ class LoadedBundle:
     block_reason: str
     folded: int = 0
     dropped: int = 0
+    encoders: Sequence[TextEncoder] = ()
     hidden: HiddenLayers | None = None
     attribution: Attribution | None = None
     block_bytes: int = 0
@@ -64,7 +66,8 @@ class LoadedBundle:
     @cached_property
     def sources(self) -> Mapping[str, str]:
         """The raw feature of each column."""
-        return origins(self.manifest.model_features, self.manifest.steps)
+        tokens = {entry.prepared[0]: entry.columns[0] for entry in self.manifest.inputs if entry.kind == "text"}
+        return origins(self.manifest.model_features, self.manifest.steps) | tokens
 
     def run(self, sent: Sent, rows: NDArray[np.int64] | None = None) -> RawBatch:
         """The raw outputs of rows that were sent to the device, at the positions in `rows` (None: all of them).
@@ -95,12 +98,14 @@ def on_device(
     precision: Precision = "fp32",
     batch_rows: int | None = None,
     channels_last: bool = True,
+    encoders: Sequence[TextEncoder] = (),
 ) -> LoadedBundle:
     """Move models that were loaded from a bundle to a device.
 
     Args:
         channels_last: lay out images and the weights of convolutions channels last where a GPU computes in half
             precision, whose fast kernels need that.
+        encoders: those of the inputs of text.
     """
     graphs = [member.graph for member in members if member.graph is not None]
     size = block_size(manifest, graphs, device.torch.type, batch_rows)
@@ -127,4 +132,5 @@ def on_device(
         block_reason=size.reason,
         folded=sum(member.folded for member in members),
         dropped=sum(member.dropped for member in members),
+        encoders=encoders,
     )

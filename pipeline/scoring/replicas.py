@@ -14,6 +14,7 @@ from ..bundle.bundle import Bundle
 from ..bundle.golden import GoldenRows, read_golden
 from ..bundle.layers import HiddenColumn, hidden_columns
 from ..errors import BundleError
+from ..features.text_encoder import TextEncoder, open_encoders
 from ..model.devices import Device, open_others
 from ..model.loading import load_members
 from ..model.precision import precision_mismatch
@@ -43,6 +44,11 @@ class ReplicaSpec:
         names = [feature.name for feature in manifest.features]
         return read_golden(self.bundle.read(manifest.golden.file), names, [head.name for head in manifest.heads])
 
+    @cached_property
+    def encoders(self) -> Sequence[TextEncoder]:
+        """The encoders of the inputs of text, which all devices share."""
+        return open_encoders(self.bundle.manifest.inputs, self.bundle.read)
+
 
 def load_replica(spec: ReplicaSpec, device: Device) -> tuple[LoadedBundle, GoldenReport]:
     """Load the models on a device, and replay the golden rows there. Raises as `Scorer.load` does."""
@@ -53,7 +59,7 @@ def load_replica(spec: ReplicaSpec, device: Device) -> tuple[LoadedBundle, Golde
         members = load_members(bundle, device=device.torch, trust=spec.trust)
         return on_device(
             bundle.manifest, members, device,
-            precision=precision, batch_rows=spec.batch_rows, channels_last=channels_last,
+            precision=precision, batch_rows=spec.batch_rows, channels_last=channels_last, encoders=spec.encoders,
         )  # fmt: skip
 
     try:

@@ -5,11 +5,28 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .values import Column, Columns, Numbers, OneWord, Size, Spec, Vocabularies, Words, YesNo, choice, whole
+from .values import (
+    Column,
+    Columns,
+    Numbers,
+    OneWord,
+    Size,
+    Spec,
+    TextColumns,
+    TokenizerSource,
+    Vocabularies,
+    Words,
+    YesNo,
+    choice,
+    whole,
+)
 
 Longest = Annotated[int, Field(ge=1, le=1 << 20), whole(1, 1 << 20)]
 Mask = Annotated[Literal["real", "padding", "lengths"] | None, choice("real", "padding", "lengths")]
 Pad = Annotated[int, whole(-(1 << 63), (1 << 63) - 1)]
+TextMask = Annotated[
+    Literal["real", "padding", "lengths", "attention"] | None, choice("real", "padding", "lengths", "attention")
+]
 Interpolation = Annotated[
     Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
     choice("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"),
@@ -115,5 +132,39 @@ class FloatSequence(Spec):
     kind: Literal["floats"] = "floats"
 
 
-AnyInputSpec = Table | Image | TokenSequence | FloatSequence
-INPUTS = (Table, Image, TokenSequence, FloatSequence)
+@dataclass(frozen=True)
+class Tokens(Spec):
+    """A column of text, which a tokenizer of Hugging Face's `tokenizers` encodes. Forward takes int64 `[rows, steps]`,
+    then its mask and the types of the tokens, where they are set.
+
+        Tokens("review", tokenizer="tokenizer.json", longest=128, mask="attention")
+
+    Args:
+        columns: a column; two are encoded as pairs.
+        tokenizer: the path of a tokenizer.json, a `tokenizers.Tokenizer`, or a fast tokenizer of `transformers`.
+        longest: the largest number of tokens, special tokens included; it replaces the file's own limit.
+        mask: set it if forward takes a mask after the tokens; texts of different lengths are then padded: `attention`
+            (int64 `[rows, steps]`, 1 for real tokens and 0 for padding, the attention_mask of Hugging Face's models),
+            or as for `TokenSequence`. Without it, only texts with the same number of tokens are batched together.
+        types: whether forward takes the types of the tokens as its last argument (the token_type_ids of Hugging Face's
+            models).
+        pad: with a mask, the token that pads texts at their end; by default that of the tokenizer, or 0.
+        special_tokens: whether the tokenizer adds its special tokens, such as [CLS].
+        too_long: texts with more than `longest` tokens are cut as the tokenizer cuts them (`cut`), or rejected
+            (`reject`).
+    """
+
+    columns: TextColumns
+    _: KW_ONLY
+    tokenizer: TokenizerSource
+    longest: Longest
+    mask: TextMask = None
+    types: YesNo = False
+    pad: Annotated[int | None, whole(-(1 << 63), (1 << 63) - 1)] = None
+    special_tokens: YesNo = True
+    too_long: Annotated[Literal["cut", "reject"], choice("cut", "reject")] = "cut"
+    kind: Literal["text"] = "text"
+
+
+AnyInputSpec = Table | Image | TokenSequence | FloatSequence | Tokens
+INPUTS = (Table, Image, TokenSequence, FloatSequence, Tokens)

@@ -5,6 +5,7 @@ and tensors are recognised by their `tolist`.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -132,6 +133,27 @@ def _names(value: Any) -> list[str]:
     return [_name(plain(name)) for name in value]
 
 
+def _text_columns(value: Any) -> list[str]:
+    """One or two names; a single one may stand alone."""
+    names = [value] if isinstance(value, str) else _names(value)
+    if len(names) > 2:
+        raise ValueError(f"{shown(value)} has {len(names)} columns; a tokenizer encodes one, or pairs of two")
+    return names
+
+
+def _tokenizer(value: Any) -> Any:
+    """A path, or an object with the methods of a tokenizer."""
+    if isinstance(value, str | PathLike) or hasattr(value, "to_str") or hasattr(value, "backend_tokenizer"):
+        return value
+    slow = hasattr(value, "convert_tokens_to_ids")
+    raise ValueError(
+        f"{type(value).__name__} is a slow tokenizer without a tokenizer.json; load the fast one with use_fast=True"
+        if slow
+        else f"{shown(value)} is not the path of a tokenizer.json, a tokenizers.Tokenizer or a fast tokenizer of"
+        " transformers"
+    )
+
+
 def _words(value: Any) -> list[Any]:
     """Integers, for columns of integers, or text."""
     words = _list(value)
@@ -257,6 +279,8 @@ Vocabulary = Annotated[Sequence[Label], BeforeValidator(lambda value: _distinct(
 Targets = Annotated[Sequence[str], BeforeValidator(_targets)]
 Column = Annotated[str, BeforeValidator(_name)]
 Columns = Annotated[Sequence[str], BeforeValidator(_names)]
+TextColumns = Annotated[Sequence[str], BeforeValidator(_text_columns)]
+TokenizerSource = Annotated[Any, BeforeValidator(_tokenizer)]
 Words = Annotated[Sequence[str] | Sequence[int], BeforeValidator(_words)]
 #: A word, or None.
 OneWord = Annotated[str | int | None, BeforeValidator(lambda value: value if value is None else _words([value])[0])]

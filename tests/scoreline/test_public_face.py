@@ -52,6 +52,7 @@ def test_public_names() -> None:
         "Table",
         "Tagging",
         "TokenSequence",
+        "Tokens",
         "load_weights",
         "save_bundle",
     ]

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeGuard
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from ...features.kind import InputKind, Mapper
-from ...features.pinned import some_of
-from ...inputs.check import some_rows
-from ...records import CheckedBatch, Reject
-from ..batches import positions_or_all
+from ..rejecting import without_rows
 from .stage import Stage
 
 if TYPE_CHECKING:
@@ -47,25 +41,5 @@ class Images(Stage):
             num_bytes += pixels.nbytes
             checked = replace(checked, columns={**checked.columns, name: pixels})
             if broken:
-                checked = _without(checked, broken, name, pin=self._pin)
+                checked = without_rows(checked, broken, stage=self.name, column=name, pin=self._pin)
         return replace(block, checked=checked, num_rows=num_rows, num_bytes=num_bytes)
-
-
-def _without(checked: CheckedBatch, broken: Mapping[int, str], name: str, *, pin: bool) -> CheckedBatch:
-    """Keep the rows whose image was decoded; the others become rejects."""
-    before = positions_or_all(checked.kept, checked.batch.num_rows)
-    good = np.delete(np.arange(len(before)), list(broken))
-    indices = np.array(sorted(broken), dtype=np.int64)
-    reasons = tuple(broken[index] for index in indices.tolist())
-    reject = Reject(positions=before[indices], stage="images", column=name, reasons=reasons)
-    decoded = np.ones(len(before), dtype=np.bool_)
-    decoded[indices] = False
-    columns = {
-        name: some_of(values, decoded, pin=True) if pin and _are_pixels(values) else some_rows(values, good)
-        for name, values in checked.columns.items()
-    }
-    return replace(checked, columns=columns, kept=before[good], rejects=(*checked.rejects, reject))
-
-
-def _are_pixels(values: Any) -> TypeGuard[NDArray[np.uint8]]:
-    return isinstance(values, np.ndarray) and values.dtype == np.uint8

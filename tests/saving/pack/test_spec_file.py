@@ -79,7 +79,10 @@ def test_a_spec_survives_json(tmp_path: Path) -> None:
         ("[task.fraud]\nkind = 'regression'\nscaler = {}", "task 'fraud': scaler lacks 'file'; add: file ="),
         ("[task.fraud]\nkind = 'regression'\nscaler = 'y'", "task 'fraud': scaler: 'y' is neither a number nor a"),
         ("[inputs.x]\nkind = 'image'\ncolumn = 'a'", "input 'x' lacks 'size'; add: size = [224, 224]"),
-        ("[inputs.x]\nkind = 'text'", "input 'x': kind: 'text' is not one of 'table', 'image', 'tokens', 'floats'"),
+        (
+            "[inputs.x]\nkind = 'words'",
+            "input 'x': kind: 'words' is not one of 'table', 'image', 'tokens', 'floats', 'text'",
+        ),
         ("[scaler]\nfile = 3", "scaler: file: 3 is not text"),
         ("[scaler]\nfeatures = ['a']", "scaler lacks 'file'; add: file = \"scaler.skops\""),
         ("[scaler]\nfile = 'a'\nkind = 'std'", "scaler: kind: 'std' is not one of 'standard', 'minmax'"),

@@ -1,0 +1,180 @@
+"""Tokenizers: the text of a tokenizer.json → a tokenizer of Hugging Face's `tokenizers`, checked before it is used. The
+library is an optional dependency, imported where it is used. Independent of columns and tensors.
+
+The file is data, and the library's parser bounds its nesting and its regular expressions. Checked here: what would make
+a small text large, what draws random numbers, and what fails on every text. The library is written in Rust; where it
+panics, it raises an exception that is not a subclass of `Exception`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ...schemas.inputs import TextInput
+from ..errors import BundleError, one_line
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+#: The largest tokenizer.json; the largest known ones take a third of this.
+MAX_FILE_BYTES = 128 << 20
+#: How many times longer the normalizer may make a text; the growth of published tokenizers is below 40.
+MAX_GROWTH = 128
+#: The variable that disables the threads of the library, which every call reads.
+PARALLELISM = "TOKENIZERS_PARALLELISM"
+#: Characters of a reason that the library gives.
+MAX_REASON = 200
+
+#: Texts, or pairs of texts.
+Texts = Sequence[Any]
+
+
+def require_tokenizers() -> None:
+    """Raise BundleError where `tokenizers` is not installed."""
+    try:
+        import tokenizers  # noqa: F401
+    except ImportError as error:
+        raise BundleError("the bundle takes text; install tokenizers with: pip install 'scoreline[text]'") from error
+
+
+@contextmanager
+def one_thread_per_call() -> Iterator[None]:
+    """Let each call use the thread that it comes from: a run calls from all cores. Leaves a setting of the user."""
+    if PARALLELISM in os.environ:
+        yield
+        return
+    os.environ[PARALLELISM] = "false"
+    try:
+        yield
+    finally:
+        os.environ.pop(PARALLELISM, None)
+
+
+def load_tokenizer(data: bytes, entry: TextInput) -> Tokenizer:
+    """The tokenizer of an input, which cuts texts as the input describes, and does not pad.
+
+    Args:
+        data: a tokenizer.json.
+
+    Raises:
+        BundleError: the library is not installed, or cannot parse the file; or the file is refused.
+    """
+    tokenizer = parse_tokenizer(data, entry.tokenizer)
+    _refuse(tokenizer, entry)
+    tokenizer.no_padding()
+    limit = tokenizer.truncation or {}
+    tokenizer.no_truncation()
+    if entry.too_long == "cut":
+        kept = {name: limit[name] for name in ("strategy", "direction") if name in limit}
+        tokenizer.enable_truncation(entry.longest, **kept)
+    pair = len(entry.columns) == 2
+    for text in ("", "a"):
+        found = try_encode(tokenizer, [(text, text) if pair else text], special_tokens=entry.special_tokens)
+        if isinstance(found, str):
+            raise BundleError(f"{entry.tokenizer}: the tokenizer cannot encode {text!r}: {found}")
+    return tokenizer
+
+
+def parse_tokenizer(data: bytes, name: str) -> Tokenizer:
+    """Parse a tokenizer.json. Raises BundleError."""
+    require_tokenizers()
+    from tokenizers import Tokenizer  # an optional dependency
+
+    if len(data) > MAX_FILE_BYTES:
+        raise BundleError(f"{name} has {len(data):,} bytes, above the limit of {MAX_FILE_BYTES:,} for a tokenizer")
+    try:
+        return Tokenizer.from_buffer(data)
+    except BaseException as error:
+        reason = _reason(error).removeprefix("Cannot instantiate Tokenizer from buffer: ")
+        raise BundleError(f"{name} is not a tokenizer.json: {reason}") from error
+
+
+def try_encode(tokenizer: Tokenizer, texts: Texts, *, special_tokens: bool) -> list[Encoding] | str:
+    """The encodings of texts or pairs, or why the library fails on one of them."""
+    try:
+        # the same tokens as `encode_batch`, without their positions in the text, which take a quarter of the time
+        found: list[Encoding] = tokenizer.encode_batch_fast(texts, add_special_tokens=special_tokens)
+    except BaseException as error:
+        return _reason(error)
+    return found
+
+
+def _reason(error: BaseException) -> str:
+    """The library's message. Raises other errors again: a lack of memory, an interruption."""
+    is_panic = type(error).__name__ == "PanicException"
+    if isinstance(error, MemoryError) or not (is_panic or isinstance(error, Exception)):
+        raise error
+    return one_line(error)[:MAX_REASON]
+
+
+def _refuse(tokenizer: Tokenizer, entry: TextInput) -> None:
+    """Raise BundleError for a tokenizer that draws random numbers, does not fit the input, or makes texts too long."""
+    model, name = tokenizer.model, entry.tokenizer
+    for field in ("dropout", "alpha"):
+        value = getattr(model, field, None)
+        if value:
+            raise BundleError(
+                f"{name}: {field} {value:g} draws random numbers, so that a text would not always get the same score;"
+                f" set {field} to null"
+            )
+    if tokenizer.encode_special_tokens:
+        raise BundleError(f"{name}: encode_special_tokens is set, which a tokenizer.json does not store; leave it out")
+    added = tokenizer.num_special_tokens_to_add(len(entry.columns) == 2) if entry.special_tokens else 0
+    if added >= entry.longest:
+        raise BundleError(
+            f"{name} adds {added} special tokens to each text, which leaves no room for others among longest"
+            f" {entry.longest}; raise longest"
+        )
+    growth = 1
+    for part in (tokenizer.normalizer, tokenizer.pre_tokenizer):
+        growth *= _growth(None if part is None else json.loads(part.__getstate__()))
+    if growth > MAX_GROWTH:
+        raise BundleError(
+            f"{name}: its normalizer can make a text {growth:,} times longer; the limit is {MAX_GROWTH} times"
+        )
+
+
+def _growth(part: Any) -> int:
+    """How many times longer a part of a tokenizer can make a text at most, but for Unicode's normal forms."""
+    if isinstance(part, list):
+        parts, growth = part, 1
+    elif isinstance(part, Mapping):
+        parts, growth = list(part.values()), _own_growth(part)
+    else:
+        return 1
+    for one in parts:
+        growth *= _growth(one)
+    return growth
+
+
+def _own_growth(part: Mapping[str, Any]) -> int:
+    match part.get("type"):
+        case "Replace":
+            pattern = part.get("pattern")
+            replaced = pattern.get("String") if isinstance(pattern, Mapping) else None
+            return -(-_num_bytes(part.get("content")) // _num_bytes(replaced or "."))
+        case "Prepend":
+            return 1 + _num_bytes(part.get("prepend")) // MAX_GROWTH  # once for each word
+        case "ByteLevel":
+            return 2
+        case "Precompiled":
+            return max(1, _longest_replacement(str(part.get("precompiled_charsmap"))))
+    return 1
+
+
+def _num_bytes(text: Any) -> int:
+    """The size of a text, at least 1."""
+    return max(1, len(str(text).encode(errors="surrogatepass")))
+
+
+def _longest_replacement(charsmap: str) -> int:
+    """The bytes of the longest text that a character is replaced by: after the size of a trie and the trie, these
+    texts, each ended by a zero byte."""
+    table = base64.b64decode(charsmap)
+    start = 4 + int.from_bytes(table[:4], "little")
+    return max(len(text) for text in table[start:].split(b"\0"))

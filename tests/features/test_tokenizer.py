@@ -1,0 +1,134 @@
+"""What is refused of a tokenizer.json."""
+
+import base64
+import json
+import os
+from typing import Any
+
+import pytest
+from scoreline.pipeline.errors import BundleError
+from scoreline.pipeline.features import tokenizer
+from scoreline.pipeline.features.tokenizer import PARALLELISM, load_tokenizer, one_thread_per_call
+from scoreline.schemas.inputs import TextInput
+
+from text_tokenizers import need_tokenizers, tokenizer_json
+
+need_tokenizers()
+
+ENTRY = TextInput(name="ids", columns=["text"], tokenizer="tokenizer.json", longest=4)
+TEMPLATE = {"type": "TemplateProcessing", "pair": [{"Sequence": {"id": "A", "type_id": 0}}]}
+
+
+def changed(**parts: Any) -> bytes:
+    """The tokenizer.json of WordPiece with other parts."""
+    return json.dumps({**json.loads(tokenizer_json("wordpiece")), **parts}).encode()
+
+
+def charsmap(longest: int) -> str:
+    """A table that replaces a character by a text of this length."""
+    return base64.b64encode((4).to_bytes(4, "little") + bytes(4) + b"x" * longest + b"\0").decode()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "tokenizer.json is not a tokenizer.json: EOF"),
+        (b"\x80\x04N.", "tokenizer.json is not a tokenizer.json: "),
+        (b"[" * 1_000_000, "tokenizer.json is not a tokenizer.json: "),
+        (b'{"model": ' + b'{"a": ' * 1_000_000, "recursion limit exceeded"),
+        (changed(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}), "Cannot parse precompiled"),
+        (
+            changed(normalizer={"type": "Replace", "pattern": {"Regex": "(("}, "content": "a"}),
+            "Oniguruma error",
+        ),
+        (
+            changed(normalizer={"type": "Replace", "pattern": {"String": "a"}, "content": "b" * 1_000}),
+            "its normalizer can make a text 1,000 times longer; the limit is 128 times",
+        ),
+        (
+            changed(
+                normalizer={
+                    "type": "Sequence",
+                    "normalizers": [{"type": "Replace", "pattern": {"Regex": "a"}, "content": "aa"}] * 20,
+                }
+            ),
+            "its normalizer can make a text 1,048,576 times longer",
+        ),
+        (
+            changed(
+                pre_tokenizer={
+                    "type": "Sequence",
+                    "pretokenizers": [{"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}] * 8,
+                }
+            ),
+            "can make a text 256 times longer",
+        ),
+        (
+            changed(
+                post_processor={
+                    **TEMPLATE,
+                    "single": [{"SpecialToken": {"id": "X", "type_id": 0}}],
+                    "special_tokens": {},
+                }
+            ),
+            "cannot encode '': ",
+        ),
+        (
+            changed(
+                post_processor={
+                    **TEMPLATE,
+                    "single": [{"SpecialToken": {"id": "X", "type_id": 0}}] * 4,
+                    "special_tokens": {"X": {"id": "X", "ids": [1], "tokens": ["X"]}},
+                }
+            ),
+            "adds 4 special tokens to each text, which leaves no room for others among longest 4; raise longest",
+        ),
+    ],
+)
+def test_refused(data: bytes, message: str) -> None:
+    with pytest.raises(BundleError, match=r"^tokenizer.json") as caught:
+        load_tokenizer(data, ENTRY)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_random_tokens_are_refused() -> None:
+    parts = json.loads(tokenizer_json("bpe"))
+    parts["model"]["dropout"] = 0.1
+    with pytest.raises(BundleError, match=r"dropout 0\.1 draws random numbers"):
+        load_tokenizer(json.dumps(parts).encode(), ENTRY)
+
+
+def test_a_file_above_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer, "MAX_FILE_BYTES", 10)
+    with pytest.raises(BundleError, match=r"tokenizer.json has 11 bytes, above the limit of 10"):
+        load_tokenizer(b" " * 11, ENTRY)
+
+
+def test_replacements_of_a_table_are_bounded() -> None:
+    """The part that the library parses is not reached with a table of other sizes."""
+    assert tokenizer._longest_replacement(charsmap(300)) == 300
+
+
+def test_padding_of_the_file_is_not_applied() -> None:
+    """A padding of ten billion tokens would take all memory."""
+    parts = json.loads(tokenizer_json("wordpiece"))
+    parts["padding"]["strategy"] = {"Fixed": 10_000_000_000}
+    assert len(load_tokenizer(json.dumps(parts).encode(), ENTRY).encode("a")) == 3
+
+
+def test_a_setting_of_the_user_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PARALLELISM, "true")
+    with one_thread_per_call():
+        assert os.environ[PARALLELISM] == "true"
+    assert os.environ[PARALLELISM] == "true"
+    monkeypatch.delenv(PARALLELISM)
+    with one_thread_per_call():
+        assert os.environ[PARALLELISM] == "false"
+    assert PARALLELISM not in os.environ
+
+
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
+    with pytest.raises(BundleError, match=r"install tokenizers with: pip install 'scoreline\[text\]'"):
+        load_tokenizer(b"{}", ENTRY)
