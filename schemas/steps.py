@@ -298,23 +298,20 @@ class SplineStep(Step):
 class TextCountsStep(Step):
     """CountVectorizer: how often each term of a vocabulary occurs in a text.
 
-    Terms are n-grams of `words` that match the pattern, or of `characters`, or of the characters of each word between
-    spaces, with a space at both ends (`characters_of_words`). Before that, the text is in lower case, and accents are
-    removed: `unicode` removes combining characters, `ascii` everything that has no ASCII form.
+    Terms are n-grams of `words` that match the pattern, of `characters`, or of the characters of each word between
+    spaces, with a space at both ends (`characters_of_words`). `accents`: `unicode` removes combining characters, `ascii`
+    everything that has no ASCII form. `weight`: what becomes of a count above 0, `log` being 1 + its natural logarithm.
     """
 
     kind: Literal["text_counts"] = "text_counts"
     features: list[Name] = Field(min_length=1, max_length=1)
-    #: One for each output.
     vocabulary: list[str]
     terms: Literal["words", "characters", "characters_of_words"] = "words"
-    #: The smallest and largest number of words or characters of a term.
     ngrams: tuple[Annotated[int, Field(ge=1, le=32)], Annotated[int, Field(ge=1, le=32)]] = (1, 1)
     pattern: Literal[r"(?u)\b\w\w+\b", r"(?u)\b\w+\b", r"\b\w\w+\b", r"\b\w+\b", r"\w+", r"\S+"] = r"(?u)\b\w\w+\b"
     lower: bool = True
     accents: Literal["keep", "ascii", "unicode"] = "keep"
     stop_words: list[str] = []
-    #: What is written for a count above 0: itself, 1, or 1 + its natural logarithm.
     weight: Literal["count", "one", "log"] = "count"
 
     @model_validator(mode="after")
