@@ -298,10 +298,9 @@ class SplineStep(Step):
 class TextCountsStep(Step):
     """CountVectorizer: how often each term of a vocabulary occurs in a text.
 
-    Terms are n-grams of `words` that match the pattern, of `characters`, or of the characters of each word between
-    spaces, with a space at both ends (`characters_of_words`). `accents`: `unicode` removes combining characters,
-    `ascii` everything that has no ASCII form. `weight`: what becomes of a count above 0, `log` being 1 + its natural
-    logarithm.
+    Terms are n-grams of `words` that match the pattern, of `characters`, or of the characters of each word with a
+    space at both ends. `accents`: `unicode` removes combining characters, `ascii` everything that has no ASCII form.
+    `weight`: what becomes of a count above 0, `log` being 1 + its natural logarithm.
     """
 
     kind: Literal["text_counts"] = "text_counts"
