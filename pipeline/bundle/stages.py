@@ -20,23 +20,31 @@ from . import dedupe, explain, expressions, images, layers, texts
 class OptionalStage:
     """`fields`: the columns that it adds, before any prefix; `refuse` raises UsageError for an incompatible bundle.
 
-    `option`: the entry in the fingerprint, None where the stage is off or does not change values. `packages`: packages
-    whose versions affect the last bits.
+    `option`: the entry in the fingerprint, None where the stage is off or does not change values; `engine`: an entry
+    that the bundle determines: what computes values, with its version. `packages`: packages whose versions affect the
+    last bits.
     """
 
     name: str
     fields: Callable[[BundleManifest, ColumnOptions], list[pa.Field]] = lambda _manifest, _options: []
     option: Callable[[ScoreJob], str | None] = lambda _job: None
     refuse: Callable[[BundleManifest, ScoreJob], None] = lambda _manifest, _job: None
+    engine: Callable[[BundleManifest], str | None] = lambda _manifest: None
     packages: tuple[str, ...] = ()
 
 
 #: In the order of the pipeline, which is also the order of the columns.
 OPTIONAL = [
-    OptionalStage(name="expressions", packages=expressions.PACKAGES),
+    OptionalStage(name="expressions", engine=expressions.engine, packages=expressions.PACKAGES),
     OptionalStage(name="images", packages=images.PACKAGES),
     OptionalStage(name="tokenize", packages=texts.PACKAGES),
     OptionalStage(name="dedupe", refuse=dedupe.refuse),
     OptionalStage(name="hidden", fields=layers.hidden_fields, option=layers.hidden_option),
     OptionalStage(name="explain", fields=explain.explain_fields, option=explain.explain_option),
 ]
+
+
+def engines_of(manifest: BundleManifest) -> dict[str, str]:
+    """What computes the values of a bundle's optional stages, by stage, as entries of the fingerprint."""
+    found = {stage.name: stage.engine(manifest) for stage in OPTIONAL}
+    return {name: engine for name, engine in found.items() if engine is not None}

@@ -13,7 +13,7 @@ from ..outputs.naming import SUFFIX, numbered, rejects_name, whole_name
 from ..outputs.receipt import differences, expected_name, file_digest, is_whole, read_receipt
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..records import Partition
-from .fingerprint import fingerprint
+from .fingerprint import NO_ENGINES, fingerprint
 
 
 @dataclass(kw_only=True, slots=True)
@@ -56,7 +56,14 @@ class ExistingParts:
 
 
 def scan_output(
-    store: Store, partitions: Sequence[Partition], bundle: str, job: ScoreJob, split_rows: int, *, root: str
+    store: Store,
+    partitions: Sequence[Partition],
+    bundle: str,
+    job: ScoreJob,
+    split_rows: int,
+    *,
+    root: str,
+    engines: Mapping[str, str] = NO_ENGINES,
 ) -> ExistingParts:
     """Read the receipts of the parts in the output.
 
@@ -65,7 +72,9 @@ def scan_output(
     every page matches its checksum.
 
     Args:
+        bundle: its digest.
         root: the real path of the folder that the names of the partitions are relative to.
+        engines: what computes the values of the bundle's optional stages, by stage.
 
     Raises:
         OutputError: a foreign `.parquet`, or a copy of one that is, which readers would take for predictions;
@@ -103,7 +112,7 @@ def scan_output(
             if receipt.root not in (root, *existing.roots):
                 existing.roots.append(receipt.root)
         existing.all_parts.setdefault(owner, set()).add(name)
-        wanted = fingerprint(owner, split * split_rows, bundle, job)
+        wanted = fingerprint(owner, split * split_rows, bundle, job, engines)
         record = _kept(store, name, receipt, wanted, split_rows, recorded, force=job.force)
         if isinstance(record, PartRecord) and isinstance(receipt, Receipt):
             existing.kept.setdefault(owner, {})[split] = record

@@ -1,7 +1,9 @@
 """The fingerprint of a part: the options and identities that determine its values."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 
 from ...schemas.run import Fingerprint
 from ..bundle import stages
@@ -10,6 +12,9 @@ from ..inputs.formats import FORMATS
 from ..options import CsvDialect, ScoreJob
 from ..records import Partition
 from .option_table import OPTIONS
+
+#: Of a bundle without such stages.
+NO_ENGINES: Mapping[str, str] = MappingProxyType({})
 
 
 def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
@@ -38,13 +43,20 @@ def recorded_options(job: ScoreJob) -> dict[str, str | int | None]:
     return {**given, "seed": job.seed, "explain": explain_option(job), "csv": dialect_option(job.csv)}
 
 
-def fingerprint(partition: Partition, first_row: int, bundle: str, job: ScoreJob) -> Fingerprint:
-    """The fingerprint of the part with the rows of a partition from `first_row` on."""
+def fingerprint(
+    partition: Partition, first_row: int, bundle: str, job: ScoreJob, engines: Mapping[str, str] = NO_ENGINES
+) -> Fingerprint:
+    """The fingerprint of the part with the rows of a partition from `first_row` on.
+
+    Args:
+        bundle: its digest.
+        engines: what computes the values of its optional stages, by stage.
+    """
     return Fingerprint(
         source=partition.name,
         size=partition.size,
         mtime_ns=partition.mtime_ns,
         first_row=first_row,
         bundle=bundle,
-        options=options_of(job, partition),
+        options={**options_of(job, partition), **engines},
     )

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -79,7 +79,8 @@ class PlannedPartition:
 class Plan:
     """What a run will do. `existing`: the output of earlier runs. `partitions`: the inputs with splits to score.
     `reasons`: why they are scored, with the number of splits. `failed`: the errors of inputs that cannot be read.
-    `num_rows`: the rows to score, None where the number of rows of a file is unknown."""
+    `num_rows`: the rows to score, None where the number of rows of a file is unknown. `engines`: what computes the
+    values of the bundle's optional stages, by stage."""
 
     discovery: Discovery
     existing: ExistingParts
@@ -88,6 +89,7 @@ class Plan:
     reasons: Mapping[str, int]
     failed: tuple[PartitionError, ...]
     num_rows: int | None
+    engines: Mapping[str, str] = field(default_factory=dict)
 
 
 def default_split_rows(weight_bytes: int) -> int:
@@ -138,6 +140,7 @@ def make_plan(
         reasons=sum((_reasons(entry, existing) for entry in planned), Counter()),
         failed=tuple(failed),
         num_rows=sum(known) if len(known) == len(counts) else None,
+        engines=stages.engines_of(manifest),
     )
 
 

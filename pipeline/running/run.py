@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ...schemas.run import RunManifest
 from ..bundle.bundle import Bundle, open_bundle
+from ..bundle.stages import engines_of
 from ..cores import available_cores
 from ..errors import ScorelineError
 from ..events import Emitter, Subscriber
@@ -73,7 +74,15 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
             store.prepare()
             held.enter_context(lock_output(store, job.run_id))
         with clock.times.blocking_stage("discover") as spent:
-            existing = scan_output(store, found.partitions, bundle.digest, job, split_rows, root=found.real_root)
+            existing = scan_output(
+                store,
+                found.partitions,
+                bundle.digest,
+                job,
+                split_rows,
+                root=found.real_root,
+                engines=engines_of(bundle.manifest),
+            )
             plan = make_plan(found, existing, bundle.manifest, job, split_rows)
             spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in found.partitions)
         if not known:

@@ -103,8 +103,9 @@ class Writer:
 
     def _receipt(self, end: SplitEnd, part: PartFile) -> Receipt:
         ledger, split = self._ledger, end.split
+        bundle, engines = ledger.bundle.digest, ledger.plan.engines
         return Receipt(
-            fingerprint=fingerprint(end.planned.partition, split.first_row, ledger.bundle.digest, ledger.job),
+            fingerprint=fingerprint(end.planned.partition, split.first_row, bundle, ledger.job, engines),
             root=ledger.plan.discovery.real_root,
             split=split.index,
             last=split.last,

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import pytest
 
 pytest.importorskip("duckdb")
 
+from scoreline.pipeline.bundle import expressions
 from scoreline.pipeline.bundle.bundle import sha256
+from scoreline.pipeline.outputs.receipt import read_receipt
 
 from conftest import Example, Result
 from expression_models import raw_rows, save, trained
@@ -150,6 +153,18 @@ def test_resume_verify_dedupe_and_explain(score: Command, scoreline: Command, tm
     shown = scoreline("importance", tmp_path / "explained")
     assert shown.code == 0
     assert "amount_log" in shown.out
+
+
+def test_another_version_of_duckdb(score: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its functions may give other values, so what was scored with another version is scored again."""
+    raw_rows(20).to_parquet(tmp_path / "in.parquet", index=False)
+    assert score(tmp_path / "in.parquet").code == 0
+    receipt = read_receipt(tmp_path / "out" / "in.parquet")
+    assert not isinstance(receipt, str)
+    assert receipt.fingerprint.options == {"expressions": f"duckdb {version('duckdb')}"}
+    monkeypatch.setattr(expressions, "version", lambda _: "2.9.9")
+    assert score(tmp_path / "in.parquet").event("run_started")["to_score"] == {"option expressions changed": 1}
+    assert any(event["event"] == "nothing_to_do" for event in score(tmp_path / "in.parquet").events)
 
 
 def test_check_and_bench(scoreline: Command, bundle: Path, tmp_path: Path) -> None:
