@@ -36,6 +36,7 @@ from scoreline import (
     Regression,
     Scorer,
     Table,
+    Tokens,
     TokenSequence,
     load_weights,
     save_bundle,
@@ -397,6 +398,44 @@ def transformers() -> Iterator[tuple[str, Callable[[], Case]]]:
             return self.out((states * real).sum(dim=1) / real.sum(dim=1).clamp(min=1e-9))  # type: ignore[no-any-return]
 
     yield "MiniLM-like, mean of BertModel's states", lambda: texts(Embedder(), 60)
+
+    def from_text() -> Case:
+        from tokenizers import BertWordPieceTokenizer
+
+        words = [
+            "the",
+            "model",
+            "reads",
+            "reviews",
+            "of",
+            "films",
+            "and",
+            "books",
+            "it",
+            "was",
+            "good",
+            "bad",
+            "not",
+            "at",
+            "all",
+            "really",
+        ]
+        draw = np.random.default_rng(0)
+        rows = [" ".join(draw.choice(words, draw.integers(1, 20))) for _ in range(24)] + ["naïve 🙂 été"]
+        tokenizer = BertWordPieceTokenizer()
+        tokenizer.train_from_iterator(rows, vocab_size=60)
+        tokenizer.enable_truncation(14)
+        model = perturbed(library.BertForSequenceClassification(library.BertConfig(**small, **bert)))
+        encoded = [tokenizer.encode(text) for text in rows]
+
+        def own() -> Tensor:
+            given = ([one.ids, one.attention_mask, one.type_ids] for one in encoded)
+            return torch.cat([run(model, *(torch.tensor([numbers]) for numbers in one)) for one in given])
+
+        spec = Tokens("text", tokenizer=tokenizer._tokenizer, longest=14, mask="attention", types=True)
+        return Case(model=model, sample=pa.table({"text": rows}), own=own, spec={"inputs": {"input_ids": spec}})
+
+    yield "BertForSequenceClassification, text by its tokenizer", from_text
 
 
 def tutorials() -> Iterator[tuple[str, Callable[[], Case]]]:
