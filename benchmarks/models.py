@@ -402,24 +402,7 @@ def transformers() -> Iterator[tuple[str, Callable[[], Case]]]:
     def from_text() -> Case:
         from tokenizers import BertWordPieceTokenizer
 
-        words = [
-            "the",
-            "model",
-            "reads",
-            "reviews",
-            "of",
-            "films",
-            "and",
-            "books",
-            "it",
-            "was",
-            "good",
-            "bad",
-            "not",
-            "at",
-            "all",
-            "really",
-        ]
+        words = ["good", "bad", "not", "film", "book", "it", "was", "the", "a", "really", "at", "all"]
         draw = np.random.default_rng(0)
         rows = [" ".join(draw.choice(words, draw.integers(1, 20))) for _ in range(24)] + ["naïve 🙂 été"]
         tokenizer = BertWordPieceTokenizer()
