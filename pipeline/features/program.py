@@ -145,8 +145,10 @@ def kept_when_missing(features: Sequence[str], steps: Sequence[AnyStep], used: S
     causes = {feature: frozenset([feature]) for feature in features}
     none: frozenset[str] = frozenset()
     for step in steps:
+        any_of_all = none.union(*(causes.get(name, none) for name in step.features))  # once, for thousands of outputs
         for index, output in enumerate(step.outputs):
-            found = [causes.get(name, none) for name in _missing_with(step, index)]
+            names = _missing_with(step, index)
+            found = [any_of_all] if names is step.features else [causes.get(name, none) for name in names]
             causes[output] = found[0] if len(found) == 1 else none.union(*found)
     return set(features) - none.union(*(causes.get(name, none) for name in used))
 

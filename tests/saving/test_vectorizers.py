@@ -1,5 +1,6 @@
 """CountVectorizer, TfidfVectorizer and selectors of features as steps, compared with their own `transform`."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import BundleError
-from scoreline.pipeline.features.program import run_steps
+from scoreline.pipeline.features.program import kept_when_missing, run_steps
 from scoreline.pipeline.saving.fitted import transform
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import TruncatedSVD
@@ -76,6 +77,15 @@ def test_equal_to_transform(name: str, words: list[str]) -> None:
     texts = [*REVIEWS, " ".join(words), "  ".join(words), "".join(words)]
     own = transform(fitted, pd.DataFrame({"text": texts}))
     np.testing.assert_allclose(applied(fitted, texts), own, rtol=1e-12, atol=1e-12)
+
+
+def test_thousands_of_terms() -> None:
+    """What a missing text means for its terms is determined once for all of them, not for each pair."""
+    texts = [" ".join(f"w{word}" for word in range(at, 8000, 20)) for at in range(20)]
+    steps, outputs = compiled(TfidfVectorizer().fit(texts), ["text"], text=("text",))
+    start = time.perf_counter()
+    assert kept_when_missing(["text", "age"], steps, outputs) == {"age"}
+    assert time.perf_counter() - start < 1
 
 
 def test_a_bundle_of_texts(tmp_path: Path) -> None:
