@@ -32,6 +32,13 @@ def with_thresholds(heads: Sequence[AnyHead], options: ColumnOptions) -> list[An
     if not options.thresholds:
         return made
     targets = _threshold_targets(heads)
+    tasks = [task_of(head) for head in heads]
+    kinds = {task.outputs is None for task in tasks if task.threshold_labels is not None}
+    if len(kinds) > 1 and any(not name for name, _ in options.thresholds):
+        raise UsageError(
+            "--threshold without a name would set probabilities and numbers with units alike; name each head, as in"
+            f" {heads[0].name}={options.thresholds[0][1]!r}"
+        )
     seen: set[Target] = set()
     for name, value in options.thresholds:
         target = find_target(name, targets, "--threshold") if name else ()

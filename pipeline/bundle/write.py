@@ -1,5 +1,6 @@
-"""Writes a bundle: to a temporary folder next to its path, which is then renamed. Independent of torch."""
+"""Writes a bundle: to a temporary folder next to its path, which then gets its name. Independent of torch."""
 
+import ctypes
 import errno
 import fcntl
 import json
@@ -16,13 +17,15 @@ from ..storage.plain_files import kind_of
 from ..storage.temporaries import is_temporary_of, temporary_name
 from .bundle import MANIFEST, sha256
 
+#: `AT_FDCWD` and `RENAME_EXCHANGE` of Linux.
+_HERE, _EXCHANGE = -100, 2
 #: How often a bundle is renamed to its path while others put theirs there.
 _MOST_WRITERS = 100
 
 
 def write_bundle(path: str | os.PathLike[str], manifest: BundleManifest, files: Mapping[str, bytes]) -> str:
-    """Write a bundle to a temporary folder, then rename it; an older bundle is replaced as a whole. Of several writers
-    of one bundle, each replaces what another has written. Temporaries of writers that were killed are removed.
+    """Write a bundle to a temporary folder, then put it in the place of an older one. Of several writers of one bundle,
+    each replaces what another has written. Temporaries of writers that were killed are removed.
 
     Returns:
         Its digest.
@@ -32,26 +35,45 @@ def write_bundle(path: str | os.PathLike[str], manifest: BundleManifest, files: 
     """
     target = resolve_target(path)
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
-    fresh = target.parent / temporary_name(target.name)
     try:
-        fresh.mkdir(parents=True)
-        with _held(fresh):
-            try:
-                for name, data in {**files, MANIFEST: text.encode()}.items():
-                    _write_synced(fresh / name, data)
-                _put(fresh, target)
-            except OSError:
-                shutil.rmtree(fresh, ignore_errors=True)
-                raise
-            _remove_abandoned(target)
+        with _new_folder(target) as fresh:
+            for name, data in {**files, MANIFEST: text.encode()}.items():
+                _write_synced(fresh / name, data)
+            _put(fresh, target)
+        _remove_abandoned(target)
     except OSError as error:
         raise OutputError(f"bundle {str(target)!r} cannot be written: {error.strerror}") from error
     return sha256(text.encode())
 
 
+@contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside the target, locked while it is used, so that others can tell that its writer lives. It
+    is removed, if it is still there, at the end."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        folder = target.parent / temporary_name(target.name)
+        folder.mkdir()
+        with suppress(FileNotFoundError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            with suppress(OSError):  # some network file systems have no locks for folders
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if folder.exists():  # otherwise another writer has removed it before it was locked
+                break
+            os.close(descriptor)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
 def _put(fresh: Path, target: Path) -> None:
-    """Rename a folder to its target, from which an older bundle is moved away."""
+    """Give a folder its target's name, and what had this name the folder's: in one step where the system can exchange
+    names, so that a bundle is there at every moment."""
     for _ in range(_MOST_WRITERS):
+        if _exchanged(fresh, target):
+            return
         old = target.parent / temporary_name(target.name)
         moved = False
         with suppress(FileNotFoundError):
@@ -71,29 +93,24 @@ def _put(fresh: Path, target: Path) -> None:
     raise OSError(errno.EBUSY, "other writers replace it again and again")
 
 
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Lock a folder while this process uses it, so that others can tell that it is in use."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders in one step; False where one is missing, or the system cannot."""
     try:
-        with suppress(OSError):  # some network file systems have no locks for folders
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):  # an older C library, or another system
+        return False
+    return bool(renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)
 
 
 def _remove_abandoned(target: Path) -> None:
     """Remove the temporary folders of this bundle that no living writer holds."""
     walker = Walker(failed=_failed, skip=lambda name: not is_temporary_of(name, target.name))
-    everything = Walker(failed=_failed, skip=lambda _: False)
     for entry in walker.entries(walker.start(str(target.parent))):
         with suppress(OSError):
             descriptor = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if everything.entries(everything.start(entry.path)):  # an empty one may not be held yet
-                    shutil.rmtree(entry.path, ignore_errors=True)
+                shutil.rmtree(entry.path, ignore_errors=True)
             finally:
                 os.close(descriptor)
 

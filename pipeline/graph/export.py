@@ -118,6 +118,8 @@ def _described(model: nn.Module, problem: Exception) -> Exception:
     if "Constraints violated" in text or ("specialized" in text and "dynamic" in text):
         limit = _LIMIT.search(text)
         found = f" ({limit[1]}: at most {int(limit[2]):,})" if limit is not None else ""
+        if limit is not None and limit[2] == "25":
+            found += "; torch.cdist does, unless it has compute_mode='donot_use_mm_for_euclid_dist'"
         return BundleError(
             f"{type(model).__name__} cannot be kept as data: it accepts only some numbers of rows or steps, or decides"
             f" by them{found}{line}; take sizes from the input, as in x.shape[0]"
@@ -302,6 +304,8 @@ def _node(node: fx.Node, device: str) -> Node:
     args, kwargs = list(node.args), dict(node.kwargs)
     if node.op == "get_attr":  # a function that is passed to torch.cond or its like
         raise refusal(node, f"calls torch.{next(iter(node.users)).target}", "use torch.where for both cases")
+    if "_local_scalar_dense" in name:
+        raise refusal(node, "makes a Python number of a value", "keep it a tensor")
     if free_unbacked_symbols(node.meta.get("val")):
         raise refusal(node, f"makes a result whose size depends on values ({name})", "use torch.where or a mask")
     if name in operators():

@@ -155,7 +155,7 @@ OPTIONS = (
         field="thresholds",
         effect="rescored",
         mark=lambda job: json.dumps(job.columns.thresholds) if job.columns.thresholds else None,
-        recorded=lambda job: ",".join(f"{name}={value:g}" for name, value in job.columns.thresholds) or None,
+        recorded=lambda job: ",".join(f"{name}={value!r}" for name, value in job.columns.thresholds) or None,
     ),
     Option(
         name="device",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.run import DeviceRecord, HeadRecord, PartitionRecord, PartRecord
-from ..bundle.heads import head_fields
+from ..bundle.heads import head_fields, with_thresholds
 from ..options import ColumnOptions
 from ..records import Partition
 from ..tasks.tasks import task_of
@@ -31,7 +31,7 @@ def _version(package: str) -> str:
 def head_records(manifest: BundleManifest, options: ColumnOptions) -> list[HeadRecord]:
     """The task and output columns of each head."""
     records = []
-    for head in manifest.heads:
+    for head in with_thresholds(manifest.heads, options):
         task = task_of(head)
         columns = [options.prefix + field.name for field in head_fields(manifest, head, options)]
         records.append(

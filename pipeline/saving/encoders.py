@@ -54,7 +54,8 @@ def _probe(fitted: Any, at: int, values: Sequence[Any]) -> np.ndarray | None:
     first = [next((v for v in own if not _is_none(v)), np.nan) for own in fitted.categories_]
     rows = np.array([first] * len(values), dtype=object)
     rows[:, at] = values
-    if not any(isinstance(v, str) or is_large(v) for own in fitted.categories_ for v in own) and None not in values:
+    objects = any(np.asarray(own).dtype == object for own in fitted.categories_)
+    if not objects and not any(isinstance(v, str) or is_large(v) for own in fitted.categories_ for v in own):
         rows = rows.astype(np.float64)
     try:
         out = fitted.transform(_framed(fitted, rows))
@@ -83,6 +84,13 @@ def _as_data(categories: Sequence[Any], text: bool) -> list[Any]:
     """Text, float64, or exact integers where one is beyond float64."""
     if text:
         return [str(value) for value in categories]
+    rounded = [value for value in categories if isinstance(value, float) and EXACT < abs(value) < 2.0**64]
+    if rounded:
+        raise BundleError(
+            f"the encoder has the category {rounded[0]:.17g}, a float beyond ±2^53, which stands for several integers:"
+            " scikit-learn converts integers with missing values to floats; fit it on int64 without missing values, on"
+            " objects, or on text"
+        )
     if not any(map(is_large, categories)):
         return [float(value) for value in categories]
     if max(categories) >= 2**63:

@@ -216,8 +216,9 @@ def _frame(given: Any, batch: pa.RecordBatch) -> "pd.DataFrame":
         dtype = _dtype(batch.schema.field(name).type)
         if name in large:
             whole = pd.Series(batch.column(name).to_pylist(), dtype=object)
-            columns[name] = whole.where(whole.notna(), np.nan)
-        elif dtype == "text":
+            own = source[name].to_numpy(dtype=object) if source[name].dtype == object else np.nan
+            columns[name] = whole.where(whole.notna(), own)
+        elif dtype == "text" or (dtype == "int64" and source[name].dtype == object):
             # as objects: pandas would convert None to NaN, which is another category for an encoder
             columns[name] = pd.Series(source[name].to_numpy(dtype=object), dtype=object)
         elif dtype not in ("image", "numbers", "words"):

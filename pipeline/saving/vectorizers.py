@@ -11,6 +11,8 @@ from ..errors import BundleError, dtype_text
 from .step_list import StepList, as_floats
 
 VECTORIZERS = ("CountVectorizer", "TfidfVectorizer")
+#: The most words or characters of a term.
+MOST_GRAMS = 32
 _TERMS = {"word": "words", "char": "characters", "char_wb": "characters_of_words"}
 _PATTERNS = get_args(TextCountsStep.model_fields["pattern"].annotation)
 
@@ -85,6 +87,10 @@ def _refuse_code(fitted: Any) -> None:
                 f"{kind} with its own {name} cannot be saved, since that is Python code; leave it out, or use a"
                 " TokenSequence with a vocabulary and an Embedding"
             )
+    if max(fitted.ngram_range) > MOST_GRAMS:
+        raise BundleError(
+            f"{kind} with ngram_range {tuple(fitted.ngram_range)} cannot be saved; use at most {MOST_GRAMS}"
+        )
     if fitted.input != "content":
         raise BundleError(f"{kind} with input={fitted.input!r} cannot be saved; fit it on the texts themselves")
     if fitted.analyzer == "word" and fitted.token_pattern not in _PATTERNS:

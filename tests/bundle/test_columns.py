@@ -5,6 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from scoreline.pipeline.bundle.columns import check_options, key_names, output_fields
+from scoreline.pipeline.bundle.heads import with_thresholds
 from scoreline.pipeline.errors import ColumnError, UsageError
 from scoreline.pipeline.options import ColumnOptions, Explain
 from scoreline.schemas.bundle import BundleManifest, Ensemble
@@ -198,3 +199,16 @@ def test_two_columns_of_one_name_are_refused() -> None:
     with pytest.raises(UsageError, match="two output columns would be named 'attribution_gap'"):
         check_options(manifest, ColumnOptions(explain=Explain(method="shapley")))
     check_options(manifest, ColumnOptions(explain=Explain(method="lime")))
+
+
+def test_a_threshold_for_heads_of_two_kinds() -> None:
+    """A number alone would be a probability for one, and a number with a unit for the other."""
+    yes = BinaryHead(name="fraud", outputs="logits", labels=["no", "yes"])
+    manifest = manifest_of(yes, RegressionHead(name="size", threshold=3.2))
+    with pytest.raises(UsageError, match=r"name each head, as in fraud=0\.5"):
+        check_options(manifest, ColumnOptions(thresholds=(("", 0.5),)))
+    named = ColumnOptions(thresholds=(("fraud", 0.4), ("size", 70.0)))
+    check_options(manifest, named)
+    assert [head.threshold for head in with_thresholds(manifest.heads, named)] == [0.4, 70.0]
+    with pytest.raises(UsageError, match="70 is not a probability, as binary takes"):
+        check_options(manifest, ColumnOptions(thresholds=(("fraud", 70.0),)))

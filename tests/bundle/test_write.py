@@ -3,9 +3,11 @@
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from scoreline.pipeline.bundle import write
 from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.bundle.write import write_bundle
 from scoreline.pipeline.errors import OutputError
@@ -16,6 +18,7 @@ from conftest import Example
 #: Writes copies of a bundle to one path, until killed or done.
 WRITER = """
 import sys
+import time
 from pathlib import Path
 from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.bundle.write import write_bundle
@@ -47,6 +50,20 @@ def test_several_writers_of_one_bundle(tmp_path: Path, iris: Example) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
+def test_a_bundle_is_there_at_every_moment(tmp_path: Path, iris: Example) -> None:
+    """While it is replaced, and whenever its writer is killed."""
+    target = tmp_path / "b"
+    shutil.copytree(iris.bundle, target)
+    for seconds in (0.3, 0.1, 0.2, 0.15):
+        process = writer(iris.bundle, target, 100_000)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert (target / "bundle.json").exists()
+        process.kill()
+        process.communicate()
+        assert open_bundle(target).digest == open_bundle(iris.bundle).digest
+
+
 def test_temporaries_of_killed_writers_are_removed(tmp_path: Path, iris: Example) -> None:
     """But not those of living ones, of other bundles, or of others."""
     target = tmp_path / "b"
@@ -59,12 +76,14 @@ def test_temporaries_of_killed_writers_are_removed(tmp_path: Path, iris: Example
     abandoned, other = tmp_path / temporary_name("b"), tmp_path / temporary_name("c")
     for folder in (abandoned, other, tmp_path / ".b.tmp"):
         shutil.copytree(iris.bundle, folder)
+    (tmp_path / temporary_name("b")).mkdir()
     assert write_bundle(target, bundle.manifest, files) == bundle.digest
     assert {path.name for path in tmp_path.iterdir()} == {"b", other.name, ".b.tmp"}
 
 
 def test_a_failed_write_leaves_the_old_bundle(tmp_path: Path, iris: Example, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no temporary."""
+    """And no temporary, also where the system cannot exchange two names."""
+    monkeypatch.setattr(write, "_exchanged", lambda *_: False)
     bundle = open_bundle(iris.bundle)
     files = {name: bundle.read(name) for name in bundle.manifest.files}
     write_bundle(tmp_path / "b", bundle.manifest, files)

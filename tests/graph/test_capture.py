@@ -140,7 +140,7 @@ def test_code_that_does_one_thing_for_a_single_step_is_refused() -> None:
 @pytest.mark.parametrize(
     ("then", "message"),
     [
-        (lambda self, x: plain(self, x) * float(x[0, 0].item()), r"depends on values.* at .*test_capture.py:\d+ "),
+        (lambda self, x: plain(self, x) * float(x[0, 0].item()), r"makes a Python number of a value at .*:\d+ "),
         (lambda self, x: plain(self, x) if x.sum() > 0 else x, "an `if`, loop or size depends on values at "),
         (lambda self, x: plain(self, x) + torch.rand(x.shape[0], 1), r"calls torch\.rand|draws random numbers"),
         (
@@ -148,9 +148,19 @@ def test_code_that_does_one_thing_for_a_single_step_is_refused() -> None:
             r"torch\.export stops at .*:\d+ `.*tolist",
         ),
         (lambda self, x: plain(self, x if x.shape[0] <= 1000 else -x), r"decides by them \(rows: at most 1,000\)"),
+        (lambda _, x: torch.cdist(x, torch.ones(3, 6)), r"at most 25\); torch\.cdist does, unless"),
         (lambda _, x: torch.cond(x.sum() > 0, torch.sin, torch.cos, (x,)), r"calls torch\.cond at .*torch\.where"),
     ],
-    ids=["Python values", "an if on values", "random", "behind an innocent line", "many rows", "cond"],
+    ids=[
+        "Python values",
+        "an if on values",
+        "random",
+        "behind an innocent line",
+        "many rows",
+        "number",
+        "cdist",
+        "cond",
+    ],
 )
 def test_what_is_neither_traced_nor_exported(then: Any, message: str) -> None:
     """The reason is the more specific of both, with the user's own line."""

@@ -133,6 +133,27 @@ def test_lists_of_ids(tmp_path: Path) -> None:
         np.testing.assert_allclose(row, wanted, rtol=1e-5)
 
 
+@pytest.mark.parametrize("ids", [[2**60, 2**60 + 1, 5, None], [1, 2, 3, None]])
+def test_missing_ids_in_a_column_of_objects(tmp_path: Path, ids: list[Any]) -> None:
+    """None is the category that the encoder was fitted with."""
+    frame = pd.DataFrame({"user": pd.Series(ids * 10, dtype=object)})
+    encoder = OrdinalEncoder().fit(frame)
+    save_bundle(tmp_path / "b", nn.Linear(1, 1), features=["user"], scaler=encoder, task=Regression(), sample=frame)
+    got = Scorer.load(tmp_path / "b", device="cpu").manifest.steps[0].model_dump()["encodings"][0]
+    assert got["categories"] == sorted(one for one in ids if one is not None)
+    assert got["missing"] == 3.0
+
+
+def test_ids_that_scikit_learn_has_rounded(tmp_path: Path) -> None:
+    """It converts a nullable column to floats, so that two ids become one category."""
+    frame = pd.DataFrame({"user": pd.array([2**60 + 1, 2**60, 5, None], dtype="Int64")})
+    with pytest.raises(BundleError, match=r"category 1\.15\d+e\+18, a float beyond ±2\^53, .* fit it on int64"):
+        save_bundle(
+            tmp_path / "b", nn.Linear(1, 1), features=["user"], scaler=OrdinalEncoder().fit(frame),
+            task=Regression(), sample=frame,
+        )  # fmt: skip
+
+
 def test_an_id_that_is_also_a_number(tmp_path: Path) -> None:
     """A column that a scaler takes as well is float64, so its large values are rejects, as they were."""
     frame = pd.DataFrame({"user": np.append(np.arange(50), 2**53 + 1)})

@@ -166,6 +166,7 @@ def test_flags_above_a_threshold(tmp_path: Path, scoreline: Command, spread: str
         assert got["above_threshold"].tolist() == (values > threshold).tolist()
         run = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
         assert run["rows_above_threshold"] == (values > threshold).sum()
+        assert run["heads"][0]["threshold"] == threshold
         next((tmp_path / "out").glob("*.parquet")).unlink()  # this part is rescored, the counts of the others are kept
     shown = scoreline(*words, "--split-rows", "100", "--threshold", str(low), "--log-format", "text")
     assert f"{(values > low).sum()} above the threshold (50.00%)" in shown.out

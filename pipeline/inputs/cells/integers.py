@@ -36,6 +36,10 @@ def _to_int64(array: pa.Array) -> tuple[pa.Array, Problems]:
     if is_text(arrow_type):
         cells = pc.utf8_trim_whitespace(array)
         cells = pc.if_else(pc.equal(cells, ""), None, cells)
+        cells = pc.replace_substring_regex(cells, r"^\+?(-?[0-9]+)(\.0*)?$", r"\1")
+        hexadecimal = pc.match_substring_regex(cells, "[xX]").fill_null(False)  # Arrow would read it
+        if pc.any(hexadecimal).as_py():
+            cells = pc.if_else(hexadecimal, pc.binary_join_element_wise("?", cells, ""), cells)
     try:
         return cells.cast(pa.int64()), []
     except pa.ArrowInvalid:

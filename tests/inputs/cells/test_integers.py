@@ -21,10 +21,11 @@ BIG = 2**62 + 1
     [
         pa.array([BIG, -BIG, 0], pa.int64()),
         pa.array([str(BIG), f" -{BIG} ", "0"], pa.string()),
+        pa.array([f"+{BIG}", f"-{BIG}.0", "00"], pa.string()),
         pa.array([str(BIG), str(-BIG), "0"], pa.large_string()).dictionary_encode(),
         pa.array([Decimal(BIG), Decimal(-BIG), Decimal(0)], pa.decimal128(38, 2)),
     ],
-    ids=lambda array: str(array.type),
+    ids=lambda array: str(array.type) + str(array[0]),
 )
 def test_exact(array: pa.Array) -> None:
     """Not through a float."""
@@ -40,6 +41,8 @@ def test_exact(array: pa.Array) -> None:
         (pa.array(["1", "2.5"]), "is 2.5, not an integer of 64 bits"),
         (pa.array(["1", "9223372036854775808"]), "is 9223372036854775808, not an integer of 64 bits"),
         (pa.array(["1", "one"]), "is one, not an integer of 64 bits"),
+        (pa.array(["1", "0x7"]), "is 0x7, not an integer of 64 bits"),
+        (pa.array(["1", "7e0"]), "is 7e0, not an integer of 64 bits"),
         (pa.array([Decimal("1.00"), Decimal("2.50")]), "is 2.50, not an integer of 64 bits"),
         (pa.array([1.0, 2.5]), "is 2.5, not a whole number within"),
         (pa.array([1.0, 2.0**60]), "is 1.152921504606847e+18, not a whole number within"),
