@@ -70,7 +70,8 @@ def stage_table(manifest: RunManifest) -> str:
     return (
         table(["stage", "busy s", "run waited s", "share", "rows", "rows/s busy", "bytes"], rows)
         + f"\n\n{counted(scored, 'row')} scored{rejected} in {manifest.wall_s:.2f} s"
-        + f" ({rate:,.0f} rows/s) on {_device(manifest)}; the run {manifest.verdict}"
+        + (f" ({rate:,.0f} rows/s) on {_device(manifest)}" if scored else "")
+        + f"; the run {manifest.verdict}"
     )
 
 

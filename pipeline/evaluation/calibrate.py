@@ -89,7 +89,7 @@ def calibrate(
     fit = _method(task, method)
     wanted = task.num_label_columns
     if len(labels) != wanted:
-        raise UsageError(f"{chosen.task} takes {wanted} --label, in the order of its labels; {len(labels)} were given")
+        raise UsageError(f"{chosen.task} takes {wanted} --label, in the order of its labels; {len(labels)} given")
     if bundle.manifest.ensemble is not None and bundle.manifest.ensemble.combine == "vote":
         raise UsageError(
             "an ensemble that votes returns shares of votes, not probabilities; save it with combine='probability'"

@@ -55,7 +55,7 @@ def evaluate(
         raise UsageError("generated sequences cannot be evaluated, since they have no single correct answer")
     wanted = evaluator.num_columns(chosen)
     if len(labels) != wanted:
-        raise UsageError(f"{chosen.task} takes {wanted} --label, in the bundle's order; {len(labels)} were given")
+        raise UsageError(f"{chosen.task} takes {wanted} --label, in the bundle's order; {len(labels)} given")
     made = {column for head in manifest.heads for column in head.columns}
     if joined is None and set(labels) & made:
         raise UsageError(f"--label {min(set(labels) & made)!r} is a prediction; pass the column with the true labels")

@@ -16,7 +16,7 @@ from ..outputs.naming import rejects_name
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..planning.existing import recorded_parts
 from ..planning.plan import Plan
-from .events import ManifestNotWritten, RunEnded
+from .events import ManifestNotWritten, OrphanedPartsRemoved, RunEnded
 from .ledger import Ledger
 
 
@@ -52,17 +52,18 @@ def up_to_date_manifest(store: Store, plan: Plan, job: ScoreJob, bundle: str) ->
     return manifest if manifest.rows_rejected <= allowed else None
 
 
-def remove_replaced_parts(store: Store, ledger: Ledger) -> None:
+def remove_replaced_parts(store: Store, ledger: Ledger, emit: Emitter) -> None:
     """Remove parts that were replaced under other names, and, with `--prune`, parts whose input is gone. Then remove
     rejects files without a part, which a killed run may have left."""
     existing = ledger.plan.existing
     made = {part.target: part.rejects for parts in ledger.parts.values() for part in parts}
     gone = existing.surplus(made, ledger.errors)
-    if ledger.job.prune:
-        gone += existing.orphaned_parts
-        existing.orphaned_parts = []
-    for name in gone:
+    orphaned = existing.orphaned_parts if ledger.job.prune else []
+    for name in (*gone, *orphaned):
         store.remove(name)
+    if orphaned:
+        emit(OrphanedPartsRemoved(count=len(orphaned), first=orphaned[0]))
+        existing.orphaned_parts = []
     named = {made.get(name, rejects_name(name)) for name in store.parquet_files()}
     for name in store.rejects_files():
         if name not in named:

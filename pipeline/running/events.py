@@ -120,6 +120,14 @@ class TemporariesRemoved(Event):
     first: str
 
 
+class OrphanedPartsRemoved(Event):
+    """With `--prune`: parts whose input is gone were removed."""
+
+    name: ClassVar[str] = "orphaned_parts_removed"
+    count: int
+    first: str
+
+
 class ScoringStarted(Event):
     """Everything is loaded and checked; reading begins. Also emitted if every part is kept."""
 

@@ -109,7 +109,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
             line = None
             if scorer is not None:
                 line = _score(store, scorer, ledger, emit, cores.count)
-            remove_replaced_parts(store, ledger)
+            remove_replaced_parts(store, ledger, emit)
             ledger.check_final_limits()
             if line is not None:
                 emit(*line.summary(clock.times))

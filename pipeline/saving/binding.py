@@ -217,7 +217,9 @@ def bind_target(scaler: Any, width: int) -> tuple[list[Rescale], Callable[[np.nd
             " a number that the target was divided by"
         )
     if getattr(scaler, "n_features_in_", None) != width:
-        raise BundleError(f"scaler: {kind} was not fitted on {counted(width, 'target')}")
+        fitted = getattr(scaler, "n_features_in_", None)
+        on = "" if fitted is None else f", but on {fitted}; one scaler serves all horizons and quantiles of a target"
+        raise BundleError(f"scaler: {kind} was not fitted on {counted(width, 'target')}{on}")
     if isinstance(scaler, Parameters):
         shift = scaler.numbers.get("mean", scaler.numbers.get("center", scaler.numbers.get("min")))
         kept = {"scale": scaler.numbers["scale"].tolist()} | ({} if shift is None else {"shift": shift.tolist()})

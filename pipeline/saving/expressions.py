@@ -103,6 +103,9 @@ def bind_expressions(
     columns = list(dict.fromkeys(column for read in reads.values() for column in read))
     sql = {**spec.sql, **_passed(names, columns, spec.sql, others)}
     plain = [name for name in names if name not in sql]
+    missing = [name for name in plain if name not in given]
+    if missing:
+        raise ColumnError(f"the sample has no column {missing[0]!r}, which is among the features")
     table = table_of(sample, [*plain, *columns])
     raw, rows = _raw_columns(table, columns)
     engine = Engine(sql, raw)

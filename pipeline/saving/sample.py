@@ -156,7 +156,11 @@ def golden_rows(sample: Sample, features: Sequence[Feature]) -> Sample:
     checked = check_batch(sample.batch, features)
     good = np.arange(sample.batch.num_rows) if checked.kept is None else checked.kept
     if not len(good):
-        raise BundleError(f"no row of the sample has a value in every feature (rows: {sample.num_given:,})")
+        first = min(checked.rejects, key=lambda reject: int(reject.positions[0]))
+        raise BundleError(
+            f"no row of the sample has a value in every feature (rows: {sample.num_given:,}); row {first.positions[0]}:"
+            f" {first.column!r} {first.reasons[0]}"
+        )
     return sample.only(good[evenly_spaced(len(good), MOST_ROWS)])
 
 

@@ -57,6 +57,10 @@ def read_scaler(spec: ScalerFile, folder: Path, read_pickle: ReadPickle | None) 
     raise BundleError(f"scaler {spec.file!r} must be one of .skops, .npz, .json, {', '.join(PICKLES)}")
 
 
+#: What skops does not trust by itself, and only holds data: the dtype of a SimpleImputer.
+_HARMLESS = ("numpy.dtype",)
+
+
 def _skops(path: Path) -> Any:
     try:
         import skops.io  # optional: only packing needs it
@@ -65,12 +69,15 @@ def _skops(path: Path) -> Any:
     data = _read(path)
     refuse_bomb(data, path.name)
     try:
-        untrusted = skops.io.get_untrusted_types(data=data)
+        untrusted = [name for name in skops.io.get_untrusted_types(data=data) if name not in _HARMLESS]
         if not untrusted:
-            return skops.io.loads(data)
+            return skops.io.loads(data, trusted=list(_HARMLESS))
     except Exception as error:  # whatever skops raises on a damaged file
         raise BundleError(f"{path} is not a skops file: {one_line(error)}") from error
-    raise BundleError(f"{path} holds types that skops does not trust: {', '.join(untrusted)}")
+    raise BundleError(
+        f"{path} holds types that skops does not trust: {', '.join(untrusted)}; use save_bundle, or a .joblib file with"
+        " --allow-pickle"
+    )
 
 
 def word_columns(fitted: Any, names: Sequence[Any]) -> set[str]:

@@ -160,6 +160,8 @@ def _words(value: Any) -> list[Any]:
     for word in words:
         if isinstance(word, bool) or not isinstance(word, str | int):
             raise ValueError(f"{shown(word)} is not a word; words are text or integers")
+        if isinstance(word, int) and not -(2**63) <= word < 2**63:
+            raise ValueError(f"{word} is beyond 64 bits with a sign; write such ids as text, to the files too")
     return _distinct(words if all(isinstance(word, int) for word in words) else [str(word) for word in words])
 
 

@@ -157,7 +157,6 @@ def test_code_that_does_one_thing_for_a_single_step_is_refused() -> None:
         "random",
         "behind an innocent line",
         "many rows",
-        "number",
         "cdist",
         "cond",
     ],

@@ -139,7 +139,7 @@ class TestReplacedParts:
         found = ledger(plan([A, B], all_parts=all_parts, orphaned_parts=["c.parquet"]), prune=prune)
         for owner, (record,) in PARTS.items():
             found.publish(owner, record)
-        remove_replaced_parts(store, found)
+        remove_replaced_parts(store, found, Emitter())
         assert files(store) == {"a.parquet", "_rejects/a.arrow", "b.parquet", *left}
         assert found.plan.existing.orphaned_parts == ([] if prune else ["c.parquet"])
 
@@ -148,7 +148,7 @@ class TestReplacedParts:
         found = ledger(plan([A, B], all_parts={A: {"a.parquet"}, B: {"b.parquet"}}))
         found.publish(B, PARTS[B][0])
         found.fail(PartitionError("a.parquet: broken", partition="a.parquet"))
-        remove_replaced_parts(store, found)
+        remove_replaced_parts(store, found, Emitter())
         assert files(store) == {"a.parquet", "_rejects/a.arrow", "b.parquet"}
 
 
