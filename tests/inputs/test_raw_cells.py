@@ -112,6 +112,23 @@ def test_values_that_do_not_fit(
 
 
 @pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (pa.timestamp("s"), pa.timestamp("us")),
+        (pa.timestamp("us"), pa.timestamp("ns")),
+        (pa.timestamp("us", "UTC"), pa.timestamp("ns", "UTC")),
+        (pa.date64(), pa.date32()),
+    ],
+)
+def test_dates_that_python_does_not_have(given: pa.DataType, wanted: pa.DataType) -> None:
+    """A date after the year 9999 that does not fit is rejected like others."""
+    cells = pa.array([0, 10**18 + 1]).view(given)
+    (reject,) = check_batch(pa.record_batch({"x": cells}), [raw(wanted)]).rejects
+    assert reject.positions.tolist() == [1]
+    assert reject.reasons[0].startswith("is a date outside the years 1 to 9999, not a ")
+
+
+@pytest.mark.parametrize(
     ("cells", "wanted", "values"),
     [
         (["1", " 2 ", "", "x"], pa.int64(), [1, 2, None]),

@@ -80,7 +80,8 @@ class Engine:
     def __init__(self, expressions: Mapping[str, str], raw: Sequence[Feature]) -> None:
         self._types = {feature.name: arrow_of(feature.arrow) for feature in raw if feature.arrow is not None}
         self._connection = connect()
-        self._failed, self._interrupted = error_types()
+        failed, self._interrupted = error_types()
+        self._failed = (failed, UnicodeDecodeError)  # of a message that cuts the text of a row within a character
         self._judged = _judge_all(self._connection, expressions, self._types)
         self.reads = {name: judged.columns for name, judged in self._judged.items()}
         self._columns = list(dict.fromkeys(column for columns in self.reads.values() for column in columns))
@@ -182,7 +183,10 @@ class Engine:
     def _cause(self, search: _Search, position: int) -> str:
         """Why a row raises, by evaluating it alone. Rows with the same values are evaluated once."""
         row = search.rows.slice(position, 1)
-        key = repr(row.to_pylist())
+        try:
+            key = repr(row.to_pylist())
+        except (OverflowError, ValueError):  # Python has no dates after the year 9999
+            key = str(position)
         if key not in search.causes:
             if len(search.causes) == MOST_CAUSES:
                 return f"cannot be computed; the cause is given for {MOST_CAUSES:,} different rows of a block"

@@ -116,10 +116,17 @@ LITERALS: Mapping[str, tuple[int, ...]] = {
     "json_extract_string": (1,),
 }
 
-#: Functions that search a text again from every match: the time may grow with the square of its length (measured: 43 s
-#: for 60 kB), and DuckDB cannot be interrupted meanwhile.
+#: Functions that search a text again from every match, or sort its combining marks: the time may grow with the square
+#: of its length (measured: 43 s for 60 kB), and DuckDB cannot be interrupted meanwhile.
 RESCANNING = frozenset(
-    {"regexp_extract_all", "regexp_replace", "regexp_split_to_array", "str_split_regex", "string_split_regex"}
+    {
+        "nfc_normalize",
+        "regexp_extract_all",
+        "regexp_replace",
+        "regexp_split_to_array",
+        "str_split_regex",
+        "string_split_regex",
+    }
 )
 #: The wildcards in the pattern of a LIKE or GLOB, whose time grows with the length of the text to the power of their
 #: number.

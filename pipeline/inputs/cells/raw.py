@@ -92,6 +92,9 @@ def _form(wanted: pa.DataType) -> str:
 
 
 def _shown(cell: pa.Scalar) -> str:
-    value = cell.as_py() if is_text(cell.type) else str(cell)
+    try:
+        value = cell.as_py() if is_text(cell.type) else str(cell)
+    except (OverflowError, ValueError):  # Python's dates end at the year 9999
+        value = "a date outside the years 1 to 9999"
     text = value if len(value) <= 40 else value[:37] + "..."
     return repr(text) if is_text(cell.type) else text

@@ -122,6 +122,7 @@ def test_blocks_make_no_difference(sizes: list[int], seed: int) -> None:
         ("json_extract_string(x, '$.a')", ['{"a": 1}', "{"], [1], "Malformed JSON"),
         ("year(x::TIMESTAMP)", ["2024-01-01", "x", "y"], [1, 2], "invalid timestamp field format"),
         ("x::DECIMAL(4, 2)", [1.5, 1e6], [1], "Could not cast"),
+        ("unhex(x)::VARCHAR", ["ab", "zé", "é"], [1, 2], ""),  # the message is not UTF-8
     ],
 )
 def test_rows_that_raise(sql: str, values: list[Any], bad: list[int], reason: str) -> None:
@@ -136,6 +137,23 @@ def test_rows_that_raise(sql: str, values: list[Any], bad: list[int], reason: st
     good = rows.take([row for row in range(len(values)) if row not in bad])
     alone = evaluate(made, good)
     assert equal(alone.columns["y"], found.columns["y"].take(pa.array([r for r in range(len(values)) if r not in bad])))
+
+
+@pytest.mark.parametrize(
+    "arrow_type", [pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.date32(), pa.list_(pa.timestamp("us"))]
+)
+def test_rows_that_raise_with_dates_that_python_does_not_have(arrow_type: pa.DataType) -> None:
+    """A row that raises is rejected whatever else it has: dates after the year 9999 too."""
+    late = pa.array([2_000_000_000], pa.int32()).view(pa.date32())
+    if pa.types.is_timestamp(arrow_type):
+        late = pa.array([10**18]).view(arrow_type)
+    elif pa.types.is_list(arrow_type):
+        late = pa.ListArray.from_arrays([0, 1], pa.array([10**18]).view(arrow_type.value_type))
+    rows = pa.table({"x": ["a", "b", "a"], "late": pa.concat_arrays([late] * 3)})
+    found = evaluate(engine({"y": "x::INT + len(late::VARCHAR)"}, rows), rows)
+    reasons = [reason for _, reason in found.problems["y"]]
+    assert len(reasons) == 3
+    assert all("Could not convert string" in reason for reason in reasons)
 
 
 def test_errors_that_try_does_not_catch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,6 +303,7 @@ def test_bytes_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
         "length(regexp_replace(x, '(a*b)?', 'y', 'g'))",
         "len(regexp_extract_all(x, '(a*b)?'))",
         "len(string_split_regex(lower(x), '(a*b)?'))",
+        "length(nfc_normalize(x))",
         "list_sum([len(regexp_extract_all(e, '(a*b)?')) for e in string_split(x, ',')])",
     ],
 )
