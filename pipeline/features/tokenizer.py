@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 128 << 20
 #: How many times longer the normalizer may make a text; the growth of published tokenizers is below 40.
 MAX_GROWTH = 128
+#: How many times a post-processor may write a text.
+MAX_COPIES = 4
+#: The longest word that a tokenizer may take apart, and the longest token of a Unigram model, in characters.
+MAX_WORD = 1_000
 #: The variable that disables the threads of the library, which every call reads.
 PARALLELISM = "TOKENIZERS_PARALLELISM"
 #: Characters of a reason that the library gives.
@@ -130,6 +134,12 @@ def _refuse(tokenizer: Tokenizer, entry: TextInput) -> None:
             f"{name} adds {added} special tokens to each text, which leaves no room for others among longest"
             f" {entry.longest}; raise longest"
         )
+    _refuse_slow(tokenizer, name)
+    copies = _copies(None if tokenizer.post_processor is None else json.loads(tokenizer.post_processor.__getstate__()))
+    if copies > MAX_COPIES:
+        raise BundleError(
+            f"{name}: its post_processor repeats a text {copies:,} times; the limit is {MAX_COPIES} times"
+        )
     growth = 1
     for part in (tokenizer.normalizer, tokenizer.pre_tokenizer):
         growth *= _growth(None if part is None else json.loads(part.__getstate__()))
@@ -137,6 +147,36 @@ def _refuse(tokenizer: Tokenizer, entry: TextInput) -> None:
         raise BundleError(
             f"{name}: its normalizer can make a text {growth:,} times longer; the limit is {MAX_GROWTH} times"
         )
+
+
+def _refuse_slow(tokenizer: Tokenizer, name: str) -> None:
+    """Raise BundleError for a model whose time grows with the length of a word times that of its longest tokens."""
+    longest = getattr(tokenizer.model, "max_input_chars_per_word", None) or 0
+    if longest > MAX_WORD:
+        raise BundleError(f"{name}: max_input_chars_per_word {longest:,} is above the limit of {MAX_WORD:,}")
+    if type(tokenizer.model).__name__ == "Unigram":
+        longest = max(map(len, tokenizer.get_vocab(with_added_tokens=False)), default=0)
+        if longest > MAX_WORD:
+            raise BundleError(f"{name}: a token has {longest:,} characters, above the limit of {MAX_WORD:,}")
+
+
+def _copies(part: Any) -> int:
+    """How many times a post-processor writes a text at most."""
+    if not isinstance(part, Mapping):
+        return 1
+    if part.get("type") == "Sequence":
+        copies = 1
+        for one in part.get("processors", []):
+            copies *= _copies(one)
+        return copies
+    templates = [part.get(name) for name in ("single", "pair")] if part.get("type") == "TemplateProcessing" else []
+    used = [
+        sum(isinstance(piece, Mapping) and piece.get("Sequence", {}).get("id") == text for piece in template)
+        for template in templates
+        if isinstance(template, list)
+        for text in "AB"
+    ]
+    return max([1, *used])
 
 
 def _growth(part: Any) -> int:

@@ -17,6 +17,7 @@ need_tokenizers()
 
 ENTRY = TextInput(name="ids", columns=["text"], tokenizer="tokenizer.json", longest=4)
 TEMPLATE = {"type": "TemplateProcessing", "pair": [{"Sequence": {"id": "A", "type_id": 0}}]}
+REPEATING: dict[str, Any] = {**TEMPLATE, "special_tokens": {}}
 
 
 def changed(**parts: Any) -> bytes:
@@ -74,6 +75,19 @@ def charsmap(longest: int) -> str:
             "cannot encode '': ",
         ),
         (
+            changed(post_processor={**REPEATING, "single": [{"Sequence": {"id": "A", "type_id": 0}}] * 3000}),
+            "its post_processor repeats a text 3,000 times; the limit is 4 times",
+        ),
+        (
+            changed(
+                post_processor={
+                    "type": "Sequence",
+                    "processors": [{**REPEATING, "single": [{"Sequence": {"id": "A", "type_id": 0}}] * 2}] * 3,
+                }
+            ),
+            "repeats a text 8 times",
+        ),
+        (
             changed(
                 post_processor={
                     **TEMPLATE,
@@ -90,6 +104,18 @@ def test_refused(data: bytes, message: str) -> None:
         load_tokenizer(data, ENTRY)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_long_words_and_tokens_are_refused() -> None:
+    """The time of a text would grow with their length."""
+    from tokenizers import Tokenizer, models
+
+    wordpiece = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]", max_input_chars_per_word=10**9))
+    with pytest.raises(BundleError, match=r"max_input_chars_per_word 1,000,000,000 is above the limit of 1,000"):
+        load_tokenizer(wordpiece.to_str().encode(), ENTRY)
+    unigram = Tokenizer(models.Unigram([("a", -1.0), ("a" * 2000, -2.0)], unk_id=0))
+    with pytest.raises(BundleError, match=r"a token has 2,000 characters, above the limit of 1,000"):
+        load_tokenizer(unigram.to_str().encode(), ENTRY)
 
 
 def test_random_tokens_are_refused() -> None:

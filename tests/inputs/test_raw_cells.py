@@ -111,6 +111,30 @@ def test_values_that_do_not_fit(
     assert len(checked.columns["x"]) == len(values) - len(bad)
 
 
+TIMES = pa.array([0, -5, 1, 86_400_000_000], pa.int64()).view(pa.time64("us"))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        TIMES,
+        TIMES.cast(pa.time64("ns")),
+        pa.StructArray.from_arrays([TIMES], ["t"]),
+        pa.ListArray.from_arrays(pa.array([0, 1, 2, 3, 4]), TIMES),
+        pa.ListArray.from_arrays(pa.array([0, 1, 2, 3, 4]), pa.StructArray.from_arrays([TIMES], ["t"])),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_times_outside_of_a_day(array: pa.Array) -> None:
+    """DuckDB fails on them for good, so they are rejected before."""
+    for column, rows in ((array, [1, 3]), (array.slice(1), [0, 2])):
+        checked = check_batch(pa.record_batch({"x": column}), [raw(array.type)])
+        (reject,) = checked.rejects
+        assert reject.positions.tolist() == rows
+        assert set(reject.reasons) == {"holds a time that is not within a day"}
+        assert len(checked.columns["x"]) == len(column) - 2
+
+
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [

@@ -39,10 +39,11 @@ def _duckdb() -> Any:
     return duckdb
 
 
-def error_types() -> tuple[type[Exception], type[Exception]]:
-    """What DuckDB raises for any error, and where a statement was interrupted. Raises as `connect` does."""
+def error_types() -> tuple[type[Exception], type[Exception], tuple[type[Exception], ...]]:
+    """What DuckDB raises for any error, where a statement was interrupted, and where the connection is of no use
+    afterwards. Raises as `connect` does."""
     duckdb = _duckdb()
-    return duckdb.Error, duckdb.InterruptException
+    return duckdb.Error, duckdb.InterruptException, (duckdb.InternalException, duckdb.FatalException)
 
 
 def connect() -> DuckDBPyConnection:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...arrays import to_numpy
 from ...arrow_types import Problems, is_bytes, is_number, is_text
-from ...errors import BundleError, DataError, counted
+from ...errors import BundleError, DataError, counted, one_line
 from ...raw_types import arrow_of, is_nested
 from .duckdb_connection import connect, error_types
 from .judge import Judged, judge, selected
@@ -80,7 +80,7 @@ class Engine:
     def __init__(self, expressions: Mapping[str, str], raw: Sequence[Feature]) -> None:
         self._types = {feature.name: arrow_of(feature.arrow) for feature in raw if feature.arrow is not None}
         self._connection = connect()
-        failed, self._interrupted = error_types()
+        failed, self._interrupted, self._fatal = error_types()
         self._failed = (failed, UnicodeDecodeError)  # of a message that cuts the text of a row within a character
         self._judged = _judge_all(self._connection, expressions, self._types)
         self.reads = {name: judged.columns for name, judged in self._judged.items()}
@@ -204,6 +204,11 @@ class Engine:
         try:
             with _limited(self._connection):
                 return self._connection.sql(statement).to_arrow_table()
+        except self._fatal as error:
+            raise DataError(
+                f"DuckDB has failed on the expressions, which is a bug of DuckDB: {one_line(error)[:300]}; find the row"
+                " with scoreline check, and leave it out"
+            ) from error
         finally:
             self._connection.unregister(self._table)
 

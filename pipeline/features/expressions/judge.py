@@ -98,6 +98,12 @@ def resolve(name: str, columns: Collection[str]) -> str:
     raise RefusedError(f"reads {name!r}, which is not a column of the sample")
 
 
+#: Functions of DuckDB that are macros and use an argument several times, so that nested calls grow exponentially.
+MACROS = frozenset({"nullif", "array_pop_back", "array_pop_front", "split_part", "array_to_string"})
+#: The longest name of a field of a struct: as text, a struct has the names of its fields.
+MOST_FIELD_NAME = 64
+
+
 @dataclass(kw_only=True, slots=True)
 class _Walk:
     connection: DuckDBPyConnection
@@ -106,6 +112,8 @@ class _Walk:
     read: dict[str, None] = field(default_factory=dict)
     #: The parameters of the lambda that the walk is in.
     parameters: tuple[str, ...] = ()
+    #: The macro of DuckDB whose arguments the walk is in.
+    macro: str | None = None
     #: The largest bound of a part.
     peak: Bound = FIXED
     #: The bound of the longest text that is searched again from every match.
@@ -176,6 +184,8 @@ class _Walk:
         arguments = [argument["expression"] for argument in node["arguments"]]
         if any(argument["name"] for argument in node["arguments"]) and name != "struct_pack":
             raise RefusedError(f"calls {name} with named arguments")
+        if any(len(str(argument["name"] or "")) > MOST_FIELD_NAME for argument in node["arguments"]):
+            raise RefusedError(f"names a field of a struct with more than {MOST_FIELD_NAME} characters")
         for index in LITERALS.get(name, ()):
             if index < len(arguments) and not is_literal(arguments[index]):
                 raise RefusedError(f"calls {name}, whose argument {index + 1} must be a literal")
@@ -187,7 +197,13 @@ class _Walk:
             raise RefusedError(f"calls {name} with a path that matches several values")
         if SIZES[name] in ("filter", "apply"):
             return self._list_function(name, arguments)
+        outer = self.macro
+        if name in MACROS:
+            if outer is not None:
+                raise RefusedError(f"calls {name} within {outer}, which DuckDB would write out again and again")
+            self.macro = name
         bounds = [self.bound(one) for one in arguments]
+        self.macro = outer
         if name in RESCANNING and bounds:
             self.rescanned = largest(bounds[0], self.rescanned or bounds[0])
         return _size(name, arguments, bounds)
@@ -207,7 +223,9 @@ class _Walk:
         of_list, function = self.bound(arguments[0]), arguments[1]
         kind_of_node(function)
         names = _parameters(function["lhs"], self.columns)
-        inner = _Walk(connection=self.connection, columns=self.columns, read=self.read, parameters=names)
+        inner = _Walk(
+            connection=self.connection, columns=self.columns, read=self.read, parameters=names, macro=self.macro
+        )
         element = inner.bound(function["expr"])
         self.peak = largest(self.peak, inner.peak)
         if inner.rescanned is not None:  # of all elements together: at most the square of the list

@@ -4,9 +4,11 @@ mean."""
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from ....schemas.inputs import Feature
-from ...arrow_types import Problems, is_text
+from ...arrays import to_arrow, to_numpy
+from ...arrow_types import Problems, is_list, is_text
 from ...nested import converted, take, takeable, without_dictionaries
 from ...raw_types import arrow_of, is_nested
 
@@ -28,7 +30,42 @@ def raw_cells(array: pa.Array, feature: Feature, *, decimal: str | None) -> tupl
         decimal: the decimal mark of text that is parsed, None if text is not.
     """
     assert feature.arrow is not None, "raw features have one"
-    wanted = arrow_of(feature.arrow)
+    values, problems = _as_recorded(array, arrow_of(feature.arrow), decimal)
+    impossible = _impossible_times(values)
+    if impossible.any():  # DuckDB fails on them, and is of no use afterwards
+        known = {row for row, _ in problems}
+        rows = [row for row in np.flatnonzero(impossible).tolist() if row not in known]
+        problems += [(row, "holds a time that is not within a day") for row in rows]
+        values = _without(values, impossible)
+    return values, problems
+
+
+def _impossible_times(array: pa.Array) -> NDArray[np.bool_]:
+    """bool `[rows]`: which rows hold a time before 0:00 or from 24:00 on, at any depth."""
+    bad = np.zeros(len(array), dtype=np.bool_)
+    arrow_type = array.type
+    if pa.types.is_time(arrow_type):
+        units = array.cast(pa.int32() if pa.types.is_time32(arrow_type) else pa.int64()).cast(pa.int64())
+        day = 86_400 * {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[arrow_type.unit]
+        outside = pc.or_(pc.less(units, 0), pc.greater_equal(units, day))
+        return np.asarray(to_numpy(outside.fill_null(False)))
+    if pa.types.is_struct(arrow_type):
+        for child in array.flatten():
+            bad |= _impossible_times(child)
+    elif is_list(arrow_type):
+        inner = _impossible_times(array.flatten())
+        if inner.any():
+            bad[to_numpy(pc.list_parent_indices(array)).astype(np.int64)[inner]] = True
+    return bad
+
+
+def _without(values: pa.Array, rows: NDArray[np.bool_]) -> pa.Array:
+    """The values with nulls in some rows."""
+    kept = np.arange(len(values), dtype=np.int64)
+    return values.take(to_arrow(kept, ~rows))
+
+
+def _as_recorded(array: pa.Array, wanted: pa.DataType, decimal: str | None) -> tuple[pa.Array, Problems]:
     array = converted(array, takeable(without_dictionaries(takeable(array.type))))
     if array.type.equals(wanted):
         return array, []

@@ -213,3 +213,21 @@ def test_unknown_fields_are_refused() -> None:
     assert kind_of_node(node) == "COLUMN_REF"
     with pytest.raises(RefusedError, match="uses at_clause"):
         kind_of_node({**node, "at_clause": {"unit": "VERSION"}})
+
+
+@pytest.mark.parametrize(
+    ("sql", "reason"),
+    [
+        ("nullif(nullif(amount, 1), 2)", "calls nullif within nullif"),
+        ("split_part(lower(split_part(city, 'a', 1)), 'b', 1)", "calls split_part within split_part"),
+        ("len(list_transform([1.5], lambda v: nullif(v, 1))) + nullif(amount, 2)", None),
+        (f"struct_pack({'n' * 65} := amount)::VARCHAR", "names a field of a struct with more than 64 characters"),
+    ],
+)
+def test_what_grows_when_it_is_written_out(sql: str, reason: str | None) -> None:
+    """Macros of DuckDB that use an argument several times, and names that become text."""
+    if reason is None:
+        judged(sql)
+        return
+    with pytest.raises(RefusedError, match=reason):
+        judged(sql)
