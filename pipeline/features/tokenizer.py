@@ -170,13 +170,13 @@ def _copies(part: Any) -> int:
             copies *= _copies(one)
         return copies
     templates = [part.get(name) for name in ("single", "pair")] if part.get("type") == "TemplateProcessing" else []
-    used = [
+    used: list[int] = [
         sum(isinstance(piece, Mapping) and piece.get("Sequence", {}).get("id") == text for piece in template)
         for template in templates
         if isinstance(template, list)
         for text in "AB"
     ]
-    return max([1, *used])
+    return max(used, default=1) or 1
 
 
 def _growth(part: Any) -> int:

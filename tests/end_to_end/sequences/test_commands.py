@@ -39,7 +39,7 @@ Command = Callable[..., Result]
         (["--dedupe"], "--dedupe is for tables, and input 'x' consists of sequences"),
         (["--explain", "occlusion"], "--explain is for tables, and input 'x' consists of sequences"),
         (["--top-k", "2"], "--top-k is for multiclass, but the bundle's task is tagging"),
-        (["--threshold", "0.4"], "--threshold is for binary and multilabel, but the bundle's task is tagging"),
+        (["--threshold", "0.4"], "and a regression that was saved with a threshold, but the bundle's task is tagging"),
         (["--hidden", "end"], "those of sequences vary in length"),
     ],
 )
