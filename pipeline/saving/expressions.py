@@ -17,6 +17,7 @@ from ..errors import BundleError, ColumnError, counted, one_line
 from ..features.expressions.duckdb_connection import connect
 from ..features.expressions.engine import Engine, Evaluated
 from ..features.expressions.judge import judge
+from ..features.expressions.sizes import FIXED
 from ..features.expressions.tree import RefusedError, refuse
 from ..frames import arrow_table, is_arrow, is_pandas
 from ..inputs.cells.numbers import number_cells
@@ -155,7 +156,7 @@ def _columns_read(texts: Mapping[str, str], given: Sequence[str]) -> dict[str, t
     connection, found = connect(), {}
     for name, sql in texts.items():
         try:
-            found[name] = judge(connection, sql, dict.fromkeys(given, True)).columns
+            found[name] = judge(connection, sql, dict.fromkeys(given, FIXED)).columns
         except RefusedError as error:
             raise refuse(name, error) from error
     return found

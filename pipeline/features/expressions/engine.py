@@ -23,7 +23,15 @@ from ...errors import BundleError, DataError, counted, one_line
 from ...raw_types import arrow_of, is_nested
 from .duckdb_connection import connect, error_types
 from .judge import Judged, judge, selected
-from .sizes import MOST_BYTES, MOST_PLUS_TOGETHER, MOST_SQUARES, MOST_TIMES_TOGETHER, together
+from .sizes import (
+    FIXED,
+    MOST_BYTES,
+    MOST_PLUS_TOGETHER,
+    MOST_SQUARES,
+    MOST_TIMES_TOGETHER,
+    of_column,
+    together,
+)
 from .tree import RefusedError, cause, refuse, select_list, without_places
 
 if TYPE_CHECKING:
@@ -246,11 +254,14 @@ class Engine:
 def _judge_all(
     connection: DuckDBPyConnection, expressions: Mapping[str, str], types: Mapping[str, pa.DataType]
 ) -> dict[str, Judged]:
-    fixed = {name: not (is_nested(one) or is_text(one) or pa.types.is_binary(one)) for name, one in types.items()}
+    bounds_of = {
+        name: of_column(one) if is_nested(one) or is_text(one) or pa.types.is_binary(one) else FIXED
+        for name, one in types.items()
+    }
     judged: dict[str, Judged] = {}
     for name, sql in expressions.items():
         try:
-            judged[name] = judge(connection, sql, fixed)
+            judged[name] = judge(connection, sql, bounds_of)
         except RefusedError as error:
             raise refuse(name, error) from error
     bounds = [one.bound for one in judged.values()]

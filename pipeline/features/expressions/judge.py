@@ -7,19 +7,19 @@ The same function judges expressions when a bundle is saved, packed and loaded.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .functions import LITERALS, MOST_WILDCARDS, REASONS, RESCANNING, SIZES, TYPES
 from .sizes import (
     ELEMENT,
     FIXED,
+    MARKS,
     MOST_IN_RANGE,
     MOST_PADDED,
     MOST_PLUS,
     MOST_REPEATED,
     MOST_TIMES,
-    OF_ROW,
     SLOT,
     Bound,
     largest,
@@ -56,11 +56,11 @@ class Judged:
     rescanned: Bound | None = None
 
 
-def judge(connection: DuckDBPyConnection, sql: str, columns: Mapping[str, bool]) -> Judged:
+def judge(connection: DuckDBPyConnection, sql: str, columns: Mapping[str, Bound]) -> Judged:
     """Judge one expression.
 
     Args:
-        columns: the columns that it may read, and whether their values have a fixed size.
+        columns: the columns that it may read, and the bound of their values: `FIXED` where these have a fixed size.
 
     Raises:
         RefusedError: it is not allowed; says why.
@@ -107,7 +107,7 @@ MOST_FIELD_NAME = 64
 @dataclass(kw_only=True, slots=True)
 class _Walk:
     connection: DuckDBPyConnection
-    columns: Mapping[str, bool]
+    columns: Mapping[str, Bound]
     #: The columns that are read, in order of their first use.
     read: dict[str, None] = field(default_factory=dict)
     #: The parameters of the lambda that the walk is in.
@@ -160,18 +160,18 @@ class _Walk:
         if name in self.parameters:
             return ELEMENT
         column = resolve(name, self.columns)
-        if self.parameters and not self.columns[column]:
+        if self.parameters and self.columns[column] is not FIXED:
             raise RefusedError(
                 f"reads {column!r} for every element of a list, where only numbers, dates and times of the row may be"
                 " read"
             )
         self.read[column] = None
-        return FIXED if self.columns[column] else OF_ROW
+        return self.columns[column]
 
     def _cast(self, node: Node) -> Bound:
         child, target = self.bound(node["child"]), _type_name(node["type_expr"])
         if target in _TEXTS:  # a date or a number of 16 bytes takes at most 40 as text
-            return Bound(times=4 * child.times, plus=40 + 4 * child.plus)
+            return Bound(times=child.as_text * child.times, plus=40 + child.as_text * child.plus + child.names)
         return child.scaled(17) if target in ("list", "struct", "row") else child
 
     def _function(self, node: Node) -> Bound:
@@ -206,7 +206,9 @@ class _Walk:
         self.macro = outer
         if name in RESCANNING and bounds:
             self.rescanned = largest(bounds[0], self.rescanned or bounds[0])
-        return _size(name, arguments, bounds)
+        found = _size(name, arguments, bounds)
+        names = sum(len(str(argument["name"] or "").encode()) + MARKS for argument in node["arguments"])
+        return replace(found, names=found.names + names) if name == "struct_pack" else found
 
     def _why(self, name: str) -> str:
         """Why a function that is not on the list is refused."""
@@ -230,7 +232,7 @@ class _Walk:
         self.peak = largest(self.peak, inner.peak)
         if inner.rescanned is not None:  # of all elements together: at most the square of the list
             self.rescanned = largest(of_list.scaled(inner.rescanned.times or 1), self.rescanned or inner.rescanned)
-        return of_list if SIZES[name] == "filter" else of_list.scaled(element.times + element.plus)
+        return of_list if SIZES[name] == "filter" else of_list.of_elements(element)
 
 
 def _wildcards(arguments: list[Node]) -> int:

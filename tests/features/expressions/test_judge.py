@@ -6,10 +6,10 @@ duckdb = pytest.importorskip("duckdb")
 
 from scoreline.pipeline.features.expressions.duckdb_connection import connect  # noqa: E402
 from scoreline.pipeline.features.expressions.judge import Judged, judge  # noqa: E402
+from scoreline.pipeline.features.expressions.sizes import FIXED, OF_ROW  # noqa: E402
 from scoreline.pipeline.features.expressions.tree import RefusedError  # noqa: E402
 
-#: Columns, and whether their values have a fixed size.
-COLUMNS = {"ts": True, "amount": True, "k": True, "city": False, "l": False, "s": False, "id": True, "ID": True}
+COLUMNS = {**dict.fromkeys(["ts", "amount", "k", "id", "ID"], FIXED), **dict.fromkeys(["city", "l", "s"], OF_ROW)}
 
 
 def judged(sql: str) -> Judged:

@@ -7,6 +7,8 @@ duckdb = pytest.importorskip("duckdb")
 
 from scoreline.pipeline.features.expressions.duckdb_connection import connect  # noqa: E402
 from scoreline.pipeline.features.expressions.judge import judge  # noqa: E402
+from scoreline.pipeline.features.expressions.sizes import FIXED, OF_ROW, of_column  # noqa: E402
+from scoreline.pipeline.features.expressions.tree import RefusedError  # noqa: E402
 
 TEXTS = ["", "a", "ä", "Straße İstanbul", "a,b,,c" * 50, "\U0001f600" * 40, "&<>\"'%", "1" * 300]
 LISTS = [[], ["a"], ["", "b" * 100], list("abcdef" * 20)]
@@ -32,7 +34,7 @@ LISTS = [[], ["a"], ["", "b" * 100], list("abcdef" * 20)]
 def test_values_are_within_the_bound(sql: str) -> None:
     """The bytes of every value, counted as Arrow stores them."""
     connection = connect()
-    bound = judge(connection, sql, {"t": False, "l": False, "n": True, "ts": True}).bound
+    bound = judge(connection, sql, {"t": OF_ROW, "l": OF_ROW, "n": FIXED, "ts": FIXED}).bound
     for text in TEXTS:
         for items in LISTS:
             row = pa.table(
@@ -47,3 +49,44 @@ def test_values_are_within_the_bound(sql: str) -> None:
             made = connection.sql(f"SELECT ({sql}) FROM row_").to_arrow_table()
             given = len(text.encode()) + sum(len(item.encode()) + 16 for item in items)
             assert made.nbytes - 8 <= bound.times * given + bound.plus, (text, items)
+
+
+FLAGS = pa.ListArray.from_arrays(
+    pa.array([0, 1000]), pa.StructArray.from_arrays([pa.array([False] * 1000)], ["is_new"])
+)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([[False] * 1000]),
+        pa.array([[-128] * 1000], pa.list_(pa.int8())),
+        pa.array([[-1.7976931348623157e308] * 100]),
+        pa.array([[["a"], []] * 100]),
+        FLAGS,
+        pa.array([[{"a": 1, "b": {"c": [True] * 50}}] * 20]),
+        pa.array([{"a name of some length": 1, "another": "x"}]),
+    ],
+    ids=lambda array: str(array.type),
+)
+@pytest.mark.parametrize("sql", ["x::VARCHAR", "[x, x]::VARCHAR", "list_value(x)::VARCHAR || 'x'"])
+def test_nested_values_as_text(array: pa.Array, sql: str) -> None:
+    """Each element is written with the names of its fields, and may take one bit."""
+    connection = connect()
+    bound = judge(connection, sql, {"x": of_column(array.type)}).bound
+    connection.register("row_", pa.table({"x": array}))
+    made = connection.sql(f"SELECT ({sql}) FROM row_").to_arrow_table()
+    assert made.nbytes <= bound.times * array.nbytes + bound.plus + 16
+
+
+@pytest.mark.parametrize(
+    ("sql", "arrow_type"),
+    [
+        ("x::VARCHAR", pa.list_(pa.struct([("n" * 60, pa.bool_())]))),
+        ("list_transform(x, lambda v: struct_pack(" + "n" * 60 + " := v))::VARCHAR", pa.list_(pa.int8())),
+    ],
+)
+def test_names_that_would_fill_the_memory(sql: str, arrow_type: pa.DataType) -> None:
+    """A name for every bit of the row is refused."""
+    with pytest.raises(RefusedError, match=r"the bytes of"):
+        judge(connect(), sql, {"x": of_column(arrow_type)})
