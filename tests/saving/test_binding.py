@@ -199,5 +199,5 @@ def test_target_scalers_that_cannot_be_saved(scaler: Any, says: str) -> None:
 
 def test_a_single_target() -> None:
     """In the singular."""
-    with pytest.raises(BundleError, match=r"was not fitted on 1 target$"):
+    with pytest.raises(BundleError, match=r"was not fitted on 1 target, but on 2; one scaler serves"):
         bind_target(StandardScaler().fit(TARGETS), 1)
