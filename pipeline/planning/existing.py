@@ -2,7 +2,7 @@
 parts, not the inputs.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...schemas.run import Fingerprint, PartRecord, Receipt, RunManifest
@@ -67,9 +67,8 @@ def scan_output(
 ) -> ExistingParts:
     """Read the receipts of the parts in the output.
 
-    A part is kept when its receipt is whole and equals the one that this run would write, its rejects file has the
-    digest in the receipt, and the last manifest recorded its digest together with this receipt, or, where it did not,
-    every page matches its checksum.
+    A part is kept when its receipt equals the one that this run would write, its rejects file has the digest in it, and
+    the last manifest recorded its digest with this receipt, or else every page matches its checksum.
 
     Args:
         bundle: its digest.
@@ -77,17 +76,14 @@ def scan_output(
         engines: what computes the values of the bundle's optional stages, by stage.
 
     Raises:
-        OutputError: a foreign `.parquet`, or a copy of one that is, which readers would take for predictions;
-            a part of another input of the same name; a folder or a pipe at a target; a folder that cannot be listed.
+        OutputError: a foreign `.parquet` or a copy of a part; a part of another input of the same name; a folder or a
+            pipe at a target; a folder that cannot be listed.
     """
     store.refuse_irregular()
     existing = ExistingParts(succeeded=store.kind(SUCCESS) == "file")
     _read_manifest(store, existing)
-    recorded = recorded_parts(existing.manifest)
-    owners = {whole_name(partition.name): partition for partition in partitions}
-    for name in owners:
-        if store.kind(name) == "folder":
-            raise OutputError(f"{store.path(name)} is a folder where a part would be written; move it")
+    recorded, owners = recorded_parts(existing.manifest), {whole_name(p.name): p for p in partitions}
+    _refuse_folders(store, owners)
     for entry in store.entries():
         name = entry.name
         if not name.endswith(SUFFIX):
@@ -98,10 +94,7 @@ def scan_output(
         receipt = read_receipt(store.path(name))
         owner, split = _owner(name, receipt, owners)
         if receipt == "foreign" or (receipt == "torn" and owner is None and name not in recorded):
-            raise OutputError(
-                f"{store.path(name)} was not written by scoreline, and readers of the output would take it for"
-                " predictions; move it, or choose another --output"
-            )
+            raise _foreign(store, name)
         if isinstance(receipt, Receipt) and owner is None:
             _refuse_overwriting(store, name, receipt, owners)
         if owner is None:
@@ -122,6 +115,19 @@ def scan_output(
             existing.reasons.setdefault(owner, {}).setdefault(split, []).extend(record)
     existing.complete_inputs = {partition for partition, parts in existing.kept.items() if _is_whole(parts)}
     return existing
+
+
+def _refuse_folders(store: Store, names: Iterable[str]) -> None:
+    for name in names:
+        if store.kind(name) == "folder":
+            raise OutputError(f"{store.path(name)} is a folder where a part would be written; move it")
+
+
+def _foreign(store: Store, name: str) -> OutputError:
+    return OutputError(
+        f"{store.path(name)} was not written by scoreline, and readers of the output would take it for predictions;"
+        " move it, or choose another --output"
+    )
 
 
 def _owner(name: str, receipt: Receipt | str, owners: Mapping[str, Partition]) -> tuple[Partition | None, int]:

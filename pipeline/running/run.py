@@ -16,12 +16,12 @@ from ..bundle.stages import engines_of
 from ..cores import available_cores
 from ..errors import ScorelineError
 from ..events import Emitter, Subscriber
-from ..inputs.discover import discover
+from ..inputs.discover import Discovery, discover
 from ..options import ScoreJob
 from ..outputs.lock import lock_output
 from ..outputs.manifest import encode_manifest
 from ..outputs.store import MANIFEST, SUCCESS, Store
-from ..planning.existing import scan_output
+from ..planning.existing import ExistingParts, scan_output
 from ..planning.option_check import checked_job
 from ..planning.plan import default_split_rows, make_plan, refuse_overlap
 from .commit import (
@@ -74,15 +74,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
             store.prepare()
             held.enter_context(lock_output(store, job.run_id))
         with clock.times.blocking_stage("discover") as spent:
-            existing = scan_output(
-                store,
-                found.partitions,
-                bundle.digest,
-                job,
-                split_rows,
-                root=found.real_root,
-                engines=engines_of(bundle.manifest),
-            )
+            existing = _existing(store, found, bundle, job, split_rows)
             plan = make_plan(found, existing, bundle.manifest, job, split_rows)
             spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in found.partitions)
         if not known:
@@ -127,6 +119,12 @@ def _new_inputs(ledger: Ledger) -> list[str]:
         return []
     known = {partition.name for partition in ledger.plan.discovery.partitions}
     return [partition.name for partition in now if partition.name not in known]
+
+
+def _existing(store: Store, found: Discovery, bundle: Bundle, job: ScoreJob, split_rows: int) -> ExistingParts:
+    """The parts of earlier runs."""
+    engines, root = engines_of(bundle.manifest), found.real_root
+    return scan_output(store, found.partitions, bundle.digest, job, split_rows, root=root, engines=engines)
 
 
 def _score(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> Line:
