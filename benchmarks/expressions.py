@@ -7,8 +7,6 @@ median rates by CPU time of the stage and of DuckDB, and that of whole runs on a
 """
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from runs import score
 from scoreline.pipeline.scoring.block import Block
 from scoreline.pipeline.scoring.line import compose
 from torch import nn
@@ -76,15 +75,6 @@ def stage_rate(scorer: scoreline.Scorer, rows: pa.Table) -> float:
     return rows.num_rows / seconds
 
 
-def run_rate(folder: Path, number: int) -> float:
-    """Rows per second of a run without its start-up."""
-    out = folder / f"out{number}"
-    words = ["score", "--bundle", folder / "b", "--input", folder / "in", "--output", out, "--log-level", "error"]
-    subprocess.run([sys.executable, "-m", "scoreline", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
-    manifest = json.loads((out / "_scoreline" / "run.json").read_text())
-    return manifest["rows_in"] / (manifest["wall_s"] - manifest["startup_s"])
-
-
 def duckdb_rate(rows: pa.Table) -> float:
     """Rows per second of CPU time of DuckDB alone."""
     connection = duckdb.connect(config={"threads": 1})
@@ -111,7 +101,7 @@ def main() -> None:
         for number in range(arguments.rounds):
             alone.append(duckdb_rate(rows))
             stages.append(stage_rate(scorer, rows))
-            runs.append(run_rate(folder, number))
+            runs.append(arguments.rows / score(folder, number).seconds)
     ratio = median(stage / other for stage, other in zip(stages, alone, strict=True))
     sys.stdout.write(
         f"DuckDB alone {median(alone) / 1e6:.2f} M rows/s on one core; the stage {median(stages) / 1e6:.2f}, or"

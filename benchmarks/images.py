@@ -9,22 +9,19 @@ and the median ratio of the run's rate, without its start-up, to theirs.
 
 import argparse
 import io
-import json
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image, ImageOps
+from runs import score, timed
 from scoreline.pipeline.cores import available_cores
 from torch import nn
 
@@ -68,27 +65,6 @@ def saved(folder: Path, photos: list[bytes]) -> Path:
     return folder / "b"
 
 
-def run_s(folder: Path, number: int) -> tuple[float, float]:
-    """Seconds of a run without its start-up, and its peak memory in MB."""
-    out = folder / f"out{number}"
-    words = ["score", "--bundle", folder / "b", "--input", folder / "in", "--output", out, "--log-level", "error"]
-    code = (
-        "import resource, subprocess, sys;"
-        "subprocess.run([sys.executable, '-m', 'scoreline', *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL);"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], check=True, capture_output=True, text=True)
-    manifest = json.loads((out / "_scoreline" / "run.json").read_text())
-    return manifest["wall_s"] - manifest["startup_s"], int(done.stdout) / 1000
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that a call takes."""
-    start = perf_counter()
-    work()
-    return perf_counter() - start
-
-
 def main() -> None:
     """Print the rates and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -110,9 +86,9 @@ def main() -> None:
         most = 0.0
         for number in range(arguments.rounds):
             seconds["threads"].append(timed(lambda: list(threads.map(by_hand, photos))))
-            ran, memory = run_s(folder, number)
-            seconds["run"].append(ran)
-            most = max(most, memory)
+            run = score(folder, number)
+            seconds["run"].append(run.seconds)
+            most = max(most, run.peak_mb)
             seconds["processes"].append(timed(lambda: processes.map(by_hand, photos, chunksize=8)))
     for name, taken in seconds.items():
         ratio = median(other / ours for ours, other in zip(seconds["run"], taken, strict=True))

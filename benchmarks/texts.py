@@ -10,20 +10,17 @@ the run's rate, without its start-up, to theirs.
 """
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from runs import score, timed
 from scoreline.pipeline.cores import available_cores
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
@@ -84,21 +81,6 @@ def saved(folder: Path, tokenizer: Tokenizer, model: nn.Module, texts: list[str]
         pq.write_table(pa.table({"id": range(len(some)), "text": some}), folder / "in" / f"{number}.parquet")
 
 
-def run_s(folder: Path, number: int) -> tuple[float, float, float]:
-    """Seconds of a run without its start-up, those of the tokenize stage in all threads, and its peak memory in MB."""
-    out = folder / f"out{number}"
-    words = ["score", "--bundle", folder / "b", "--input", folder / "in", "--output", out, "--log-level", "error"]
-    code = (
-        "import resource, subprocess, sys;"
-        "subprocess.run([sys.executable, '-m', 'scoreline', *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL);"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], check=True, capture_output=True, text=True)
-    manifest = json.loads((out / "_scoreline" / "run.json").read_text())
-    busy = manifest["stages"]["tokenize"]["busy_s"]
-    return manifest["wall_s"] - manifest["startup_s"], busy, int(done.stdout) / 1000
-
-
 def encode(tokenizer: Tokenizer, texts: list[str]) -> int:
     """Encode only, without positions in the text. Returns the number of tokens."""
     batches = (tokenizer.encode_batch_fast(texts[start : start + AT_ONCE]) for start in range(0, len(texts), AT_ONCE))
@@ -116,13 +98,6 @@ def script(tokenizer: Tokenizer, model: nn.Module, texts: list[str]) -> int:
             labels += len(model(ids, masks).softmax(1).argmax(1))
     tokenizer.no_padding()
     return labels
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that a call takes."""
-    start = perf_counter()
-    work()
-    return perf_counter() - start
 
 
 def main() -> None:
@@ -143,10 +118,10 @@ def main() -> None:
         saved(folder, tokenizer, model, texts)
         for number in range(arguments.rounds):
             seconds["encode"].append(timed(lambda: encode(tokenizer, texts)))
-            ran, busy, memory = run_s(folder, number)
-            seconds["run"].append(ran)
-            stages.append(busy / cores)
-            most = max(most, memory)
+            run = score(folder, number)
+            seconds["run"].append(run.seconds)
+            stages.append(run.manifest["stages"]["tokenize"]["busy_s"] / cores)
+            most = max(most, run.peak_mb)
             seconds["script"].append(timed(lambda: script(tokenizer, model, texts)))
     for name, taken in seconds.items():
         ratio = median(other / ours for ours, other in zip(seconds["run"], taken, strict=True))

@@ -107,7 +107,8 @@ def is_large(value: Any) -> bool:
 
 def _unknown_number(categories: Sequence[Any]) -> float:
     if any(map(is_large, categories)):
-        return next(number for number in range(len(categories) + 1) if number not in set(categories))
+        taken = set(categories)
+        return next(number for number in range(len(taken) + 1) if number not in taken)
     return max((float(value) for value in categories), default=0.0) + 1.5
 
 

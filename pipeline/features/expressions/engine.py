@@ -89,6 +89,8 @@ class Engine:
         self._types = {feature.name: arrow_of(feature.arrow) for feature in raw if feature.arrow is not None}
         self._connection = connect()
         failed, self._interrupted, self._fatal = error_types()
+        #: False once DuckDB has failed: its connection is of no use afterwards.
+        self.is_usable = True
         self._failed = (failed, UnicodeDecodeError)  # of a message that cuts the text of a row within a character
         self._judged = _judge_all(self._connection, expressions, self._types)
         self.reads = {name: judged.columns for name, judged in self._judged.items()}
@@ -213,6 +215,7 @@ class Engine:
             with _limited(self._connection):
                 return self._connection.sql(statement).to_arrow_table()
         except self._fatal as error:
+            self.is_usable = False
             raise DataError(
                 f"DuckDB has failed on the expressions, which is a bug of DuckDB: {one_line(error)[:300]}; find the row"
                 " with scoreline check, and leave it out"

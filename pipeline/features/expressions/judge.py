@@ -34,13 +34,12 @@ if TYPE_CHECKING:
 _TRUE_OR_FALSE = ("OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL", "OPERATOR_NOT", "COMPARE_IN", "COMPARE_NOT_IN")
 #: Operators whose result is a part of their first operand, or the operand itself.
 _PARTS = ("ARRAY_EXTRACT", "ARRAY_SLICE", "STRUCT_EXTRACT", "OPERATOR_NULLIF", "OPERATOR_TRY")
-_OPERATORS = (
-    *_TRUE_OR_FALSE,
-    *_PARTS,
-    "OPERATOR_COALESCE",
-    "ARRAY_CONSTRUCTOR",
-)
+_OPERATORS = (*_TRUE_OR_FALSE, *_PARTS, "OPERATOR_COALESCE", "ARRAY_CONSTRUCTOR")
 _TEXTS = ("varchar", "text", "string", "char", "bpchar")
+#: Functions of DuckDB that are macros and use an argument several times, so that nested calls grow exponentially.
+MACROS = frozenset({"nullif", "array_pop_back", "array_pop_front", "split_part", "array_to_string"})
+#: The longest name of a field of a struct: as text, a struct has the names of its fields.
+MOST_FIELD_NAME = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,12 +95,6 @@ def resolve(name: str, columns: Collection[str]) -> str:
     if name.lower() in REASONS:
         raise RefusedError(f"uses {name}, which {REASONS[name.lower()]}")
     raise RefusedError(f"reads {name!r}, which is not a column of the sample")
-
-
-#: Functions of DuckDB that are macros and use an argument several times, so that nested calls grow exponentially.
-MACROS = frozenset({"nullif", "array_pop_back", "array_pop_front", "split_part", "array_to_string"})
-#: The longest name of a field of a struct: as text, a struct has the names of its fields.
-MOST_FIELD_NAME = 64
 
 
 @dataclass(kw_only=True, slots=True)

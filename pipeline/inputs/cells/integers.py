@@ -7,7 +7,8 @@ import pyarrow.compute as pc
 from ....schemas.inputs import Feature
 from ...arrays import to_arrow, to_numpy
 from ...arrow_types import Problems, is_text
-from .numbers import EXACT, failing_casts
+from .casts import failing_cells, nulls_at
+from .numbers import EXACT
 
 
 def integer_cells(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
@@ -43,9 +44,9 @@ def _to_int64(array: pa.Array) -> tuple[pa.Array, Problems]:
     try:
         return cells.cast(pa.int64()), []
     except pa.ArrowInvalid:
-        wrong = failing_casts(cells, pa.int64())
+        wrong = failing_cells(cells, lambda some: some.cast(pa.int64()))
     problems = [(position, f"is {array[position].as_py()!s:.40}, not an integer of 64 bits") for position in wrong]
-    return _without(cells, wrong).cast(pa.int64()), problems
+    return nulls_at(cells, wrong).cast(pa.int64()), problems
 
 
 def _whole(array: pa.Array) -> tuple[pa.Array, Problems]:
@@ -59,10 +60,3 @@ def _whole(array: pa.Array) -> tuple[pa.Array, Problems]:
         for position in np.flatnonzero(~fits & ~missing).tolist()
     ]
     return to_arrow(np.where(fits, values, 0).astype(np.int64), fits), problems
-
-
-def _without(array: pa.Array, positions: list[int]) -> pa.Array:
-    """The array with nulls at some positions."""
-    keep = np.ones(len(array), dtype=np.bool_)
-    keep[positions] = False
-    return pc.if_else(to_arrow(keep), array, None)

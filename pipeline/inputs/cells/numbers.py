@@ -8,8 +8,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ....schemas.inputs import Feature
-from ...arrays import to_arrow, to_numpy
+from ...arrays import to_numpy
 from ...arrow_types import Problems, is_text
+from .casts import failing_cells, nulls_at
 
 #: Above this, float64 cannot represent every integer.
 EXACT = 2**53
@@ -78,13 +79,11 @@ def _parse(cells: pa.Array, feature: Feature, decimal: str) -> tuple[pa.Array, P
     except pa.ArrowInvalid:
         trimmed = pc.utf8_trim_whitespace(array)
         trimmed = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
-        wrong = failing_casts(trimmed, pa.float64())
+        wrong = failing_cells(trimmed, lambda some: some.cast(pa.float64()))
         problems = [
             (p, f"is {_shown(cells[p].as_py())}, not a number{_comma_hint(cells[p].as_py(), decimal)}") for p in wrong
         ]
-        keep = np.ones(len(array), dtype=bool)
-        keep[wrong] = False
-        numbers = pc.if_else(to_arrow(keep), trimmed, None).cast(pa.float64())
+        numbers = nulls_at(trimmed, wrong).cast(pa.float64())
     problems += _inexact_cells(cells, numbers)
     if feature.dtype == "float32":  # as in a Parquet column of that type
         numbers = numbers.cast(pa.float32(), safe=False).cast(pa.float64())
@@ -117,19 +116,6 @@ def _is_beyond(cell: str) -> bool:
 def _zero_or_one(array: pa.Array) -> pa.Array:
     lowered = pc.utf8_lower(array)
     return pc.if_else(pc.equal(lowered, "true"), "1", pc.if_else(pc.equal(lowered, "false"), "0", array))
-
-
-def failing_casts(array: pa.Array, arrow_type: pa.DataType, offset: int = 0) -> list[int]:
-    """The positions of the cells that cannot be cast to a type, by bisection. `offset`: the position of the first."""
-    try:
-        array.cast(arrow_type)
-    except pa.ArrowInvalid:
-        if len(array) == 1:
-            return [offset]
-        half = len(array) // 2
-        left = failing_casts(array.slice(0, half), arrow_type, offset)
-        return left + failing_casts(array.slice(half), arrow_type, offset + half)
-    return []
 
 
 def _shown(cell: str) -> str:

@@ -7,10 +7,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ....schemas.inputs import Feature
-from ...arrays import to_arrow, to_numpy
+from ...arrays import to_numpy
 from ...arrow_types import Problems, is_list, is_text
 from ...nested import converted, take, takeable, without_dictionaries
 from ...raw_types import arrow_of, is_nested
+from .casts import failing_cells, nulls_at
 
 #: How the cells of a CSV are written.
 _FORMS = (
@@ -31,13 +32,21 @@ def raw_cells(array: pa.Array, feature: Feature, *, decimal: str | None) -> tupl
     """
     assert feature.arrow is not None, "raw features have one"
     values, problems = _as_recorded(array, arrow_of(feature.arrow), decimal)
+    if not _holds_times(values.type):
+        return values, problems
     impossible = _impossible_times(values)
     if impossible.any():  # DuckDB fails on them, and is of no use afterwards
         known = {row for row, _ in problems}
         rows = [row for row in np.flatnonzero(impossible).tolist() if row not in known]
         problems += [(row, "holds a time that is not within a day") for row in rows]
-        values = _without(values, impossible)
+        values = nulls_at(values, np.flatnonzero(impossible).tolist())
     return values, problems
+
+
+def _holds_times(arrow_type: pa.DataType) -> bool:
+    if pa.types.is_struct(arrow_type):
+        return any(_holds_times(field.type) for field in arrow_type)
+    return _holds_times(arrow_type.value_type) if is_list(arrow_type) else bool(pa.types.is_time(arrow_type))
 
 
 def _impossible_times(array: pa.Array) -> NDArray[np.bool_]:
@@ -59,12 +68,6 @@ def _impossible_times(array: pa.Array) -> NDArray[np.bool_]:
     return bad
 
 
-def _without(values: pa.Array, rows: NDArray[np.bool_]) -> pa.Array:
-    """The values with nulls in some rows."""
-    kept = np.arange(len(values), dtype=np.int64)
-    return values.take(to_arrow(kept, ~rows))
-
-
 def _as_recorded(array: pa.Array, wanted: pa.DataType, decimal: str | None) -> tuple[pa.Array, Problems]:
     array = converted(array, takeable(without_dictionaries(takeable(array.type))))
     if array.type.equals(wanted):
@@ -74,7 +77,7 @@ def _as_recorded(array: pa.Array, wanted: pa.DataType, decimal: str | None) -> t
     try:
         return _cast(cells, wanted), []
     except pa.ArrowInvalid:
-        wrong = _uncastable(cells, wanted, 0)
+        wrong = failing_cells(cells, lambda some: _cast(some, wanted))
         problems = [(row, f"is {_shown(array[row])}, not {_form(wanted)}") for row in wrong]
         return pa.concat_arrays(list(_pieces(cells, wanted, wrong))), problems
 
@@ -96,18 +99,6 @@ def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
         unit = wanted.unit
         array = pc.binary_join_element_wise("1970-01-01", array, " ").cast(pa.timestamp(unit))
     return array.cast(wanted)
-
-
-def _uncastable(array: pa.Array, wanted: pa.DataType, offset: int) -> list[int]:
-    """The positions of the cells that cannot be cast, by bisection."""
-    try:
-        _cast(array, wanted)
-    except pa.ArrowInvalid:
-        if len(array) == 1:
-            return [offset]
-        half = len(array) // 2
-        return _uncastable(array.slice(0, half), wanted, offset) + _uncastable(array.slice(half), wanted, offset + half)
-    return []
 
 
 def _pieces(array: pa.Array, wanted: pa.DataType, wrong: list[int]) -> list[pa.Array]:

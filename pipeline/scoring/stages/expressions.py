@@ -42,12 +42,17 @@ class Expressions(Stage):
             self._engine = engines.pop()
         except IndexError:
             self._engine = engine_of(manifest.features, manifest.expressions)
-        finalize(self, engines.append, self._engine)
+        finalize(self, _return, self._engine, engines)
 
     def __call__(self, block: Block) -> Block:
         checked = evaluated(block.need_checked(), self._engine, self._expressions)
         num_bytes = sum(_bytes_of(checked.columns[expression.name]) for expression in self._expressions)
         return replace(block, checked=checked, num_rows=block.need_checked().num_kept, num_bytes=num_bytes)
+
+
+def _return(engine: Engine, engines: list[Engine]) -> None:
+    if engine.is_usable:
+        engines.append(engine)
 
 
 def _bytes_of(values: Any) -> int:

@@ -1,19 +1,22 @@
 """The stage: what it replaces, and whose engine it uses."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-pytest.importorskip("duckdb")
+duckdb = pytest.importorskip("duckdb")
 
-from scoreline.pipeline.inputs.check import check_batch
-from scoreline.pipeline.scoring.block import Block
-from scoreline.pipeline.scoring.line import compose
-from scoreline.pipeline.scoring.loaded import LoadedBundle
-from scoreline.pipeline.scoring.stages.expressions import Expressions
+from scoreline.pipeline.errors import DataError  # noqa: E402
+from scoreline.pipeline.inputs.check import check_batch  # noqa: E402
+from scoreline.pipeline.scoring.block import Block  # noqa: E402
+from scoreline.pipeline.scoring.line import compose  # noqa: E402
+from scoreline.pipeline.scoring.loaded import LoadedBundle  # noqa: E402
+from scoreline.pipeline.scoring.stages.expressions import Expressions  # noqa: E402
 
-from expression_models import raw_rows, save
-from scoreline import Scorer
+from expression_models import raw_rows, save  # noqa: E402
+from scoreline import Scorer  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +64,24 @@ def test_engines_are_used_again(loaded: LoadedBundle) -> None:
     assert len(loaded.engines) == 1
     del again
     assert len(loaded.engines) == 2
+
+
+def test_a_failed_engine_is_not_used_again(loaded: LoadedBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DuckDB's connection is of no use after an internal error: the next line has another engine, and scores."""
+    loaded.engines.clear()
+    stage = Expressions(loaded.manifest, loaded.engines)
+
+    def fail(_: str) -> None:
+        raise duckdb.InternalException("INTERNAL Error: a bug")
+
+    def ignore(*_: object) -> None:
+        """Do nothing."""
+
+    with monkeypatch.context() as patch:
+        broken = SimpleNamespace(sql=fail, register=ignore, unregister=ignore, interrupt=ignore)
+        patch.setattr(stage._engine, "_connection", broken)
+        with pytest.raises(DataError, match="bug of DuckDB"):
+            stage(checked_block(loaded, 10))
+    del stage
+    assert loaded.engines == []
+    assert Expressions(loaded.manifest, loaded.engines)(checked_block(loaded, 10)).num_rows == 9
