@@ -1,4 +1,5 @@
-"""What a run writes besides its rows: the receipt in the footer of each part file, and `_scoreline/run.json`."""
+"""What a run writes besides its rows: the receipt in the footer of each part file, and `_scoreline/run.json`. The
+parts are listed in a Parquet file beside it (`pipeline/outputs/part_records.py`)."""
 
 from typing import Literal
 
@@ -65,38 +66,6 @@ class DeviceRecord(Schema):
     busy_share: float
 
 
-class PartRecord(Schema):
-    """One part file: a split of an input. `kept`: whether it was made by an earlier run. `receipt`: the checksum of the
-    receipt in the file with the digest `sha256`, so that the digest is not applied to another part of the same name."""
-
-    target: str
-    split: int
-    last: bool
-    kept: bool = False
-    sha256: Sha256
-    receipt: Sha256
-    rows_in: int
-    rows_scored: int
-    rows_rejected: int
-    rejects: str | None = None
-    out_of_bounds: int = 0
-    above_threshold: int = 0
-
-
-class PartitionRecord(Schema):
-    """One input file and its result. `error` is set if it could not be read to its end; the parts before that are
-    kept."""
-
-    source: str
-    path: str
-    format: str
-    rows_in: int = 0
-    rows_scored: int = 0
-    rows_rejected: int = 0
-    parts: list[PartRecord] = []
-    error: str | None = None
-
-
 class BundleRecord(Schema):
     """The bundle that made the output."""
 
@@ -126,7 +95,8 @@ class HeadRecord(Schema):
 
 class RunManifest(Schema):
     """`_scoreline/run.json`: what was done, with what, and what the run waited for. `status` is `running` from the time
-    when parts may be replaced until the run ends; if the run is killed, it stays `running`."""
+    when parts may be replaced until the run ends; if the run is killed, it stays `running`. Its size does not depend on
+    the number of inputs: `_scoreline/parts.pq` lists them with their parts."""
 
     format: Literal[1] = 1
     run_id: str
@@ -147,10 +117,21 @@ class RunManifest(Schema):
     #: The GPUs, in order.
     devices: list[DeviceRecord] = []
     bundle: BundleRecord
-    partitions: list[PartitionRecord]
-    ignored: list[str]
+    #: The digest of `_scoreline/parts.pq`, which belongs to this run.
+    parts_digest: Sha256 | None = None
+    #: How many inputs it lists, how many of them could not be read to their end, and how many parts they have.
+    inputs: int
+    inputs_failed: int = 0
+    parts: int
+    #: The parts that earlier runs have made, and their rows.
+    parts_kept: int = 0
+    rows_kept: int = 0
+    rows_scored_kept: int = 0
     #: Parts of earlier runs whose input is not among this run's.
-    orphaned_parts: list[str] = []
+    orphaned_parts: int = 0
+    #: Files that are not inputs, and the first of their names.
+    ignored: int = 0
+    first_ignored: list[str] = []
     rows_in: int
     rows_scored: int
     rows_rejected: int

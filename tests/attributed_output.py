@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from scoreline.pipeline.options import ColumnOptions, Explain, ExplainMethod
-from scoreline.pipeline.outputs.manifest import encode_manifest
-from scoreline.pipeline.outputs.store import MANIFEST, SUCCESS, Store
+from scoreline.pipeline.outputs.manifest import write_manifest
+from scoreline.pipeline.outputs.store import SUCCESS, Store
 from scoreline.schemas.run import HeadRecord
 
 from planned_runs import ledger, part, partition, plan
@@ -27,6 +27,6 @@ def write_output(
         target = f"in-{split:05d}.parquet"
         pq.write_table(table, store.path(target))
         found.publish(source, part(target, split=split, scored=table.num_rows, last=split == len(tables) - 1))
-    store.write(MANIFEST, encode_manifest(found.manifest(None)))
+    write_manifest(store, found.manifest(None), found.record())
     store.write(SUCCESS, b"")
     return folder

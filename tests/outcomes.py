@@ -1,6 +1,9 @@
 """Checks of exit codes, messages and files that a command leaves."""
 
 from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
 
 from conftest import Result
 
@@ -27,3 +30,9 @@ def parts(out: Path) -> dict[str, bytes]:
     """All files that a reader or a later run can see, without the records of a particular run."""
     files = [file for file in out.rglob("*") if file.is_file() and "_scoreline" not in file.parts]
     return {file.relative_to(out).as_posix(): file.read_bytes() for file in files}
+
+
+def recorded(out: Path) -> list[dict[str, Any]]:
+    """The rows of `parts.pq`: parts, inputs without one, and orphaned parts."""
+    rows: list[dict[str, Any]] = pq.read_table(out / "_scoreline" / "parts.pq").to_pylist()
+    return rows

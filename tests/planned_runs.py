@@ -8,11 +8,12 @@ import pyarrow as pa
 from scoreline.pipeline.inputs.discover import Discovery
 from scoreline.pipeline.options import ScoreJob
 from scoreline.pipeline.outputs.assemble import REJECT
+from scoreline.pipeline.outputs.part_records import PartRecord
 from scoreline.pipeline.planning.existing import ExistingParts
 from scoreline.pipeline.planning.plan import Plan
 from scoreline.pipeline.records import Partition
 from scoreline.pipeline.running.ledger import Ledger, RunClock
-from scoreline.schemas.run import BundleRecord, PartRecord
+from scoreline.schemas.run import BundleRecord
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -25,11 +26,9 @@ def partition(name: str) -> Partition:
 def part(target: str, *, split: int = 0, scored: int = 10, rejected: int = 0, **more: Any) -> PartRecord:
     """The record of a part, the last of its input unless given otherwise."""
     given = {"last": True, "sha256": DIGEST, "receipt": DIGEST, **more}
-    rejects = f"_rejects/{target.removesuffix('.parquet')}.arrow" if rejected else None
     return PartRecord(
-        target=target, split=split, rows_in=scored + rejected, rows_scored=scored, rows_rejected=rejected,
-        rejects=rejects, **given,
-    )  # fmt: skip
+        target=target, split=split, rows_in=scored + rejected, rows_scored=scored, rows_rejected=rejected, **given
+    )
 
 
 def plan(

@@ -56,8 +56,7 @@ def stage_table(manifest: RunManifest) -> str:
         + [""] * 3
         for one in manifest.devices
     ]
-    kept = [part for record in manifest.partitions for part in record.parts if part.kept]
-    scored = manifest.rows_scored - sum(part.rows_scored for part in kept)
+    scored = manifest.rows_scored - manifest.rows_scored_kept
     rejected = f", {manifest.rows_rejected:,} rejected" if manifest.rows_rejected else ""
     if (found := manifest.stages.get("dedupe")) is not None and found.rows:
         rejected += f", {1 - manifest.stages['forward'].rows / found.rows:.1%} of the rows repeated and scored once"
@@ -65,7 +64,7 @@ def stage_table(manifest: RunManifest) -> str:
     flagged = manifest.rows_above_threshold
     if any(head.threshold is not None for head in manifest.heads):
         rejected += f", {flagged:,} above the threshold ({flagged / max(1, manifest.rows_scored):.2%})"
-    rejected += f", {sum(part.rows_in for part in kept):,} kept from earlier runs" if kept else ""
+    rejected += f", {manifest.rows_kept:,} kept from earlier runs" if manifest.parts_kept else ""
     rate = scored / max(manifest.wall_s, 1e-9)
     return (
         table(["stage", "busy s", "run waited s", "share", "rows", "rows/s busy", "bytes"], rows)
@@ -82,7 +81,7 @@ def _device(manifest: RunManifest) -> str:
 
 def nothing_to_do(manifest: RunManifest) -> str:
     """The answer where the output is complete and up to date."""
-    rows, inputs = counted(manifest.rows_in, "row"), counted(len(manifest.partitions), "input")
+    rows, inputs = counted(manifest.rows_in, "row"), counted(manifest.inputs, "input")
     return (
         f"nothing to do: everything is up to date ({rows} of {inputs}), scored by run {manifest.run_id} on"
         f" {manifest.ended}"

@@ -7,11 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from ...schemas.run import HeadRecord, PartitionRecord, RunManifest
+from ...schemas.run import HeadRecord, RunManifest
 from ..errors import DataError, PartitionError, UsageError, listed, one_line
 from ..inputs.discover import hive_keys
 from ..inputs.formats import recorded_format
-from ..outputs.manifest import read_manifest
+from ..outputs.manifest import read_manifest, read_record
+from ..outputs.part_records import PartitionRecord
 from ..outputs.store import SUCCESS, Store
 from ..parquet.file import ParquetSource
 from ..storage.folders import listing_error
@@ -60,7 +61,8 @@ def evaluate(
     if joined is None and set(labels) & made:
         raise UsageError(f"--label {min(set(labels) & made)!r} is a prediction; pass the column with the true labels")
     found = evaluator.start(chosen)
-    parts = [_Part(part.target, record) for record in manifest.partitions for part in record.parts]
+    partitions = read_record(store, manifest).partitions
+    parts = [_Part(part.target, record) for record in partitions for part in record.parts]
     table = None if joined is None else LabelTable(joined, labels)
     keys = labels if joined is None else [joined.on]
     for part, rows in _batches(store, parts, chosen, keys, whole_parts=joined is not None):

@@ -10,6 +10,7 @@ from ...schemas.run import RunManifest
 from ..arrays import to_numpy
 from ..bundle.explain import ATTRIBUTION, COMPLETE, GAP
 from ..errors import DataError, PartitionError, UsageError, one_line
+from ..outputs.manifest import read_record
 from ..outputs.store import Store
 from ..parquet.file import ParquetSource
 from ..storage.folders import listing_error
@@ -55,7 +56,7 @@ def importance(output: str, advance: Callable[[int], object] = lambda _: None) -
     if not method:
         raise UsageError(f"{output}: the output has no attributions; score it with --explain shapley")
     sums: dict[str, np.ndarray] = {}  # by column: rows, sum of absolute values, sum, largest absolute value
-    for name in [part.target for record in manifest.partitions for part in record.parts]:
+    for name in [part.target for part in read_record(store, manifest).parts()]:
         try:
             with ParquetSource(store.path(name), name=name) as source:
                 columns = _columns(source.names, manifest, prefix)

@@ -8,17 +8,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from ...schemas.run import PartitionRecord, PartRecord, Receipt, RunManifest
+from ...schemas.run import Receipt
 from ..errors import PartitionError, counted, listed, one_line
 from ..inputs.discover import is_unchanged
 from ..inputs.formats import recorded_format
 from ..nested import converted, equal, take_rows
 from ..outputs.assemble import reasons_of
-from ..outputs.manifest import read_manifest
+from ..outputs.manifest import read_manifest, read_record
 from ..outputs.naming import rejects_name
+from ..outputs.part_records import OutputRecord, PartitionRecord, PartRecord
 from ..outputs.receipt import expected_name, file_digest, read_receipt
 from ..outputs.storable import stored_type
-from ..outputs.store import MANIFEST, SUCCESS, Store
+from ..outputs.store import MANIFEST, PARTS, SUCCESS, Store
 from ..parquet.file import ParquetSource
 from ..planning.fingerprint import dialect_of
 from ..records import Partition
@@ -56,13 +57,14 @@ def verify(output: str) -> Verdict:
             "it was killed, or is still running" if manifest.status == "running" else "no _SUCCESS"
         )
         verdict.problems.append(f"the run is not complete ({why}); run it again")
-    for record in manifest.partitions:
-        _verify_partition(store, record, manifest.bundle.digest, verdict)
+    record = read_record(store, manifest)
+    for partition in record.partitions:
+        _verify_partition(store, partition, manifest.bundle.digest, verdict)
     parts_are_whole = not verdict.problems
-    totals = (manifest.rows_in, manifest.rows_scored, manifest.rows_rejected)
-    if parts_are_whole and totals != (verdict.rows_in, verdict.rows_scored, verdict.rows_rejected):
-        verdict.problems.append(f"{MANIFEST}: its rows {totals} are not the sum of its parts")
-    _unrecorded_files(store, manifest, verdict)
+    totals = (manifest.parts, manifest.rows_in, manifest.rows_scored, manifest.rows_rejected)
+    if parts_are_whole and totals != (verdict.parts, verdict.rows_in, verdict.rows_scored, verdict.rows_rejected):
+        verdict.problems.append(f"{MANIFEST}: its numbers of parts and rows {totals} are not those of the parts")
+    _unrecorded_files(store, record, verdict)
     return verdict
 
 
@@ -79,11 +81,6 @@ def _verify_partition(store: Store, record: PartitionRecord, bundle: str, verdic
         if receipt is not None and numbers is not None:
             receipts.append(receipt)
             rejected |= numbers
-    summed = [
-        sum(rows) for rows in zip(*((p.rows_in, p.rows_scored, p.rows_rejected) for p in record.parts), strict=True)
-    ]
-    if record.parts and summed != [record.rows_in, record.rows_scored, record.rows_rejected]:
-        verdict.problems.append(f"{MANIFEST}: the rows of {record.source} are not the sum of its parts")
     whole = record.error is None and len(receipts) == len(record.parts)
     if not whole or not _verify_range(record, receipts, bundle, verdict):
         return
@@ -130,7 +127,7 @@ def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | 
         *(part.rows_in, part.rows_scored, part.rows_rejected, part.rejects is not None),
     )
     if recorded != _recorded(receipt) or name != expected_name(receipt):
-        verdict.problems.append(f"{name}: its record in {MANIFEST} does not match its receipt")
+        verdict.problems.append(f"{name}: its record in {PARTS} does not match its receipt")
     if part.sha256 != file_digest(path):
         verdict.problems.append(
             f"{name}: its sha256 is not the one in {MANIFEST}; run again with --force to rescore it"
@@ -250,15 +247,15 @@ def _next(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
     return next((batch for batch in batches if batch.num_rows), None)
 
 
-def _unrecorded_files(store: Store, manifest: RunManifest, verdict: Verdict) -> None:
+def _unrecorded_files(store: Store, record: OutputRecord, verdict: Verdict) -> None:
     """Check that every `.parquet` is a part of the run or a listed orphaned part, and that no temporaries are left."""
-    known = {part.target for record in manifest.partitions for part in record.parts}
+    known, orphaned = {part.target for part in record.parts()}, set(record.orphaned_parts)
     for name in store.parquet_files():
-        if name in manifest.orphaned_parts:
+        if name in orphaned:
             verdict.orphaned_parts.append(name)
         elif name not in known:
             verdict.problems.append(f"{name}: is not a part of the run")
-    named = {rejects_name(name) for name in known | set(manifest.orphaned_parts)}
+    named = {rejects_name(name) for name in known | orphaned}
     verdict.problems += [
         f"{name}: rejects that do not belong to any part; the next run removes them"
         for name in store.rejects_files()

@@ -1,4 +1,5 @@
-"""Encodes and reads `_scoreline/run.json`, with a checksum of its content. Does not import torch.
+"""Writes and reads `_scoreline/run.json`, with a checksum of its content, and `parts.pq`, whose digest it has. Does not
+import torch.
 
 The checksum is the last field, and covers every byte before its own line: it is the `sha256sum` of the file without its
 last two lines. So it detects any change, including whitespace and the last digit of a float.
@@ -10,13 +11,46 @@ from pydantic import ValidationError
 
 from ...schemas.run import RunManifest
 from ..errors import DataError, NoInputError, one_line
-from .store import MANIFEST, Store
+from .part_records import OutputRecord, decode_record, encode_record
+from .store import MANIFEST, PARTS, Store
 
 _MARK = b' "checksum": '
 
 
-def encode_manifest(manifest: RunManifest) -> bytes:
-    """The bytes of the file, with its checksum."""
+def write_manifest(store: Store, manifest: RunManifest, record: OutputRecord) -> RunManifest:
+    """Publish both files; until both are, neither is valid. Returns the manifest with the digest of the parts file.
+
+    Raises:
+        StorageError: the disk is full or failed.
+    """
+    data = encode_record(record)
+    manifest = manifest.model_copy(update={"parts_digest": _digest(data)})
+    store.write(PARTS, data)
+    store.write(MANIFEST, _encoded(manifest))
+    return manifest
+
+
+def read_record(store: Store, manifest: RunManifest) -> OutputRecord:
+    """The inputs and parts that a manifest describes.
+
+    Raises:
+        DataError: the file is missing or was changed, or the run was killed before it wrote both.
+    """
+    path, again = store.path(PARTS), "run the same scoreline score again, which rewrites it"
+    try:
+        data = store.read(PARTS)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or one_line(error)}; {again}") from error
+    if _digest(data) != manifest.parts_digest:
+        raise DataError(f"{path} is damaged, or of another run: its digest is not the one in {MANIFEST}; {again}")
+    try:
+        return decode_record(data)
+    except DataError as error:
+        raise DataError(f"{path} cannot be read by this version: {one_line(error)}; {again}") from error
+
+
+def _encoded(manifest: RunManifest) -> bytes:
+    """The bytes of run.json, with its checksum."""
     text = manifest.model_copy(update={"checksum": None}).model_dump_json(indent=1).encode()
     covered, mark, _ = text.rpartition(_MARK)
     assert mark, "the checksum is the last field"
@@ -52,4 +86,8 @@ def read_manifest(store: Store) -> RunManifest:
 
 
 def _checksum_lines(covered: bytes) -> bytes:
-    return _MARK + b'"sha256:' + hashlib.sha256(covered).hexdigest().encode() + b'"\n}\n'
+    return _MARK + b'"' + _digest(covered).encode() + b'"\n}\n'
+
+
+def _digest(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()

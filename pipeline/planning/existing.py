@@ -5,11 +5,12 @@ parts, not the inputs.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ...schemas.run import Fingerprint, PartRecord, Receipt, RunManifest
+from ...schemas.run import Fingerprint, Receipt, RunManifest
 from ..errors import DataError, NoInputError, OutputError
 from ..options import ScoreJob
-from ..outputs.manifest import read_manifest
+from ..outputs.manifest import read_manifest, read_record
 from ..outputs.naming import SUFFIX, numbered, rejects_name, whole_name
+from ..outputs.part_records import NOTHING_RECORDED, OutputRecord, PartRecord
 from ..outputs.receipt import differences, expected_name, file_digest, is_whole, read_receipt
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..records import Partition
@@ -25,7 +26,8 @@ class ExistingParts:
     `orphaned_parts`: parts whose input is not among this run's. `foreign_files`: files that are not parts, by name.
     `made_with`: what the kept parts were made with, where that affects the last bits. `succeeded`: whether the last run
     ended with `_SUCCESS`. `manifest`: the last run's, None where it is missing or invalid, and `manifest_error` says
-    why. `roots`: the earlier locations of the input, where it has moved since its parts were made.
+    why; `recorded`: the inputs and parts that it describes. `roots`: the earlier locations of the input, where it has
+    moved since its parts were made.
     """
 
     kept: dict[Partition, dict[int, PartRecord]] = field(default_factory=dict)
@@ -38,6 +40,7 @@ class ExistingParts:
     succeeded: bool = False
     roots: list[str] = field(default_factory=list)
     manifest: RunManifest | None = None
+    recorded: OutputRecord = NOTHING_RECORDED
     manifest_error: str | None = None
 
     def num_kept(self) -> int:
@@ -82,7 +85,8 @@ def scan_output(
     store.refuse_irregular()
     existing = ExistingParts(succeeded=store.kind(SUCCESS) == "file")
     _read_manifest(store, existing)
-    recorded, owners = recorded_parts(existing.manifest), {whole_name(p.name): p for p in partitions}
+    recorded = {part.target: part for part in existing.recorded.parts()}
+    owners = {whole_name(p.name): p for p in partitions}
     _refuse_folders(store, owners)
     for entry in store.entries():
         name = entry.name
@@ -216,19 +220,13 @@ def _kept(
         rows_rejected=receipt.rows_rejected,
         out_of_bounds=receipt.out_of_bounds,
         above_threshold=receipt.above_threshold,
-        rejects=rejects_name(name) if receipt.rejects is not None else None,
     )
-
-
-def recorded_parts(manifest: RunManifest | None) -> dict[str, PartRecord]:
-    """The parts that a manifest records, by target."""
-    records = () if manifest is None else manifest.partitions
-    return {part.target: part for record in records for part in record.parts}
 
 
 def _read_manifest(store: Store, existing: ExistingParts) -> None:
     try:
         existing.manifest = read_manifest(store)
+        existing.recorded = read_record(store, existing.manifest)
     except (DataError, NoInputError) as error:
         existing.manifest_error = str(error) if store.kind(MANIFEST) != "missing" else None
 

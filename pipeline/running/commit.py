@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 
 from ...schemas.run import RunManifest
 from ..errors import OutputLockedError, ScorelineError, StorageError, counted
 from ..events import Emitter
 from ..options import ScoreJob
 from ..outputs.lock import lock_output
-from ..outputs.manifest import encode_manifest
+from ..outputs.manifest import write_manifest
 from ..outputs.naming import rejects_name
-from ..outputs.store import MANIFEST, SUCCESS, Store
-from ..planning.existing import recorded_parts
+from ..outputs.store import SUCCESS, Store
 from ..planning.plan import Plan
 from .events import ManifestNotWritten, OrphanedPartsRemoved, RunEnded
 from .ledger import Ledger
@@ -42,9 +42,9 @@ def up_to_date_manifest(store: Store, plan: Plan, job: ScoreJob, bundle: str) ->
         return None
     if (manifest.root, manifest.roots) != (plan.discovery.real_root, existing.roots):
         return None  # the input has moved, and its new location must be recorded
-    recorded = {part.model_copy(update={"kept": True}) for part in recorded_parts(manifest).values()}
+    recorded = {replace(part, kept=True) for part in existing.recorded.parts()}
     existing_parts = {part for parts in existing.kept.values() for part in parts.values()}
-    if recorded != existing_parts or manifest.orphaned_parts != existing.orphaned_parts:
+    if recorded != existing_parts or list(existing.recorded.orphaned_parts) != existing.orphaned_parts:
         return None
     if not set(store.rejects_files()) <= {*kept.values(), *map(rejects_name, existing.orphaned_parts)}:
         return None  # rejects files without a part must be removed
@@ -82,12 +82,20 @@ def check_parts_exist(store: Store, ledger: Ledger) -> None:
         )
 
 
+@dataclass(slots=True)
+class Written:
+    """The manifest, once it has been written."""
+
+    manifest: RunManifest | None = None
+
+
 @contextmanager
-def write_manifest_at_end(store: Store, ledger: Ledger, emit: Emitter) -> Iterator[None]:
+def write_manifest_at_end(store: Store, ledger: Ledger, emit: Emitter) -> Iterator[Written]:
     """Write run.json and emit the last event when the block ends, even by an error; write `_SUCCESS` on success."""
     error: BaseException | None = None
+    written = Written()
     try:
-        yield
+        yield written
     except BaseException as raised:  # a signal, too
         error = raised
         raise
@@ -96,7 +104,7 @@ def write_manifest_at_end(store: Store, ledger: Ledger, emit: Emitter) -> Iterat
         try:
             if error is not None:  # a signal may have arrived before a new temporary file was registered
                 store.remove_temporaries()
-            store.write(MANIFEST, encode_manifest(manifest))
+            manifest = written.manifest = write_manifest(store, manifest, ledger.record())
             if error is None:
                 store.write(SUCCESS, b"")
         except ScorelineError as second:

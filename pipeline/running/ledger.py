@@ -2,7 +2,8 @@
 rows."""
 
 import platform
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -12,23 +13,28 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ...schemas.run import BundleRecord, HeadRecord, PartitionRecord, PartRecord, RunManifest, StageTotals
+from ...schemas.run import BundleRecord, HeadRecord, RunManifest, StageTotals
 from ..bundle import stages
 from ..bundle.bundle import Bundle
 from ..errors import PartitionError, RowsRejectedError, counted
 from ..options import ScoreJob
 from ..outputs.assemble import described, reasons_of
+from ..outputs.part_records import OutputRecord, PartitionRecord, PartRecord
 from ..planning.fingerprint import recorded_options
 from ..planning.option_table import OPTIONS
 from ..planning.plan import Plan
 from ..records import Partition
 from ..scoring.line import LineOptions, stage_names
 from ..timing import StageTimes, verdict
-from .manifest import device_records, head_records, partition_record, versions
+from .manifest import device_records, head_records, versions
 
 if TYPE_CHECKING:
     from ..model.devices import Device
     from ..scoring.scorer import Scorer
+
+
+#: Names of ignored files that the manifest has.
+MAX_NAMES = 100
 
 
 @dataclass(kw_only=True, slots=True)
@@ -163,21 +169,26 @@ class Ledger:
             raise PartitionError(f"{reason} ({count} of {total} inputs could not be read{others})", partition=name)
         self._enforce_reject_budget(sum(record.rows_in for parts in self.parts.values() for record in parts))
 
-    def records(self) -> list[PartitionRecord]:
-        """The outcome of every input, by name."""
-        return [
-            partition_record(partition, self.parts.get(partition, []), self.errors.get(partition.name))
+    def record(self) -> OutputRecord:
+        """The outcome of every input so far, by name, as written to `_scoreline/parts.pq`."""
+        partitions = [
+            PartitionRecord(
+                source=partition.name,
+                path=partition.path,
+                format=partition.format,
+                parts=sorted(self.parts.get(partition, ()), key=lambda part: part.split),
+                error=self.errors.get(partition.name),
+            )
             for partition in self.plan.discovery.partitions
             if partition in self.parts or partition.name in self.errors
         ]
+        return OutputRecord(partitions=partitions, orphaned_parts=self.plan.existing.orphaned_parts)
 
     def manifest(self, error: BaseException | None, *, ended: bool = True) -> RunManifest:
         """The run so far, as written to `_scoreline/run.json`."""
         wall_s = perf_counter() - self.clock.start_s
         spent_by_stage = self.clock.times.summary(self.stage_names)
-        records = self.records()
-        rows_scored = sum(record.rows_scored for record in records)
-        rows_rejected = sum(record.rows_rejected for record in records)
+        ignored = self.plan.discovery.ignored
         return RunManifest(
             run_id=self.job.run_id,
             status="failed" if error else "success" if ended else "running",
@@ -197,14 +208,12 @@ class Ledger:
             device=self.device,
             devices=device_records(self.devices, wall_s),
             bundle=self.bundle,
-            partitions=records,
-            ignored=list(self.plan.discovery.ignored),
-            orphaned_parts=self.plan.existing.orphaned_parts,
-            rows_in=rows_scored + rows_rejected,
-            rows_scored=rows_scored,
-            rows_rejected=rows_rejected,
-            rows_out_of_bounds=sum(part.out_of_bounds for record in records for part in record.parts),
-            rows_above_threshold=sum(part.above_threshold for record in records for part in record.parts),
+            inputs=len(self.parts.keys() | self.errors.keys()),
+            inputs_failed=len(self.errors),
+            **_totals(part for parts in self.parts.values() for part in parts),
+            orphaned_parts=len(self.plan.existing.orphaned_parts),
+            ignored=len(ignored),
+            first_ignored=list(ignored[:MAX_NAMES]),
             heads=self.heads,
             wall_s=wall_s,
             startup_s=self.startup_s,
@@ -241,6 +250,23 @@ def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | Non
         clock=clock,
         startup_s=perf_counter() - clock.start_s - clock.times["discover"].waiting_s,
     )
+
+
+def _totals(parts: Iterable[PartRecord]) -> dict[str, int]:
+    """The number of parts, of their rows, and of those that were kept, by field of the manifest."""
+    totals = Counter[str]()
+    for part in parts:
+        totals["parts"] += 1
+        totals["rows_in"] += part.rows_in
+        totals["rows_scored"] += part.rows_scored
+        totals["rows_rejected"] += part.rows_rejected
+        totals["rows_out_of_bounds"] += part.out_of_bounds
+        totals["rows_above_threshold"] += part.above_threshold
+        if part.kept:
+            totals["parts_kept"] += 1
+            totals["rows_kept"] += part.rows_in
+            totals["rows_scored_kept"] += part.rows_scored
+    return {name: totals[name] for name in ("parts", "rows_in", "rows_scored", "rows_rejected")} | totals
 
 
 def _packages(names: Collection[str]) -> Iterator[str]:

@@ -6,10 +6,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from ...schemas.bundle import BundleManifest
-from ...schemas.run import DeviceRecord, HeadRecord, PartitionRecord, PartRecord
+from ...schemas.run import DeviceRecord, HeadRecord
 from ..bundle.heads import head_fields, with_thresholds
 from ..options import ColumnOptions
-from ..records import Partition
 from ..tasks.tasks import task_of
 
 if TYPE_CHECKING:
@@ -56,17 +55,3 @@ def device_records(devices: "Iterable[Device]", wall_s: float) -> list[DeviceRec
         for one in devices
         if one.card is not None and one.busy_s is not None
     ]
-
-
-def partition_record(partition: Partition, parts: list[PartRecord], error: str | None) -> PartitionRecord:
-    """The outcome of one input. `error`: why it could not be read completely."""
-    return PartitionRecord(
-        source=partition.name,
-        path=partition.path,
-        format=partition.format,
-        rows_in=sum(part.rows_in for part in parts),
-        rows_scored=sum(part.rows_scored for part in parts),
-        rows_rejected=sum(part.rows_rejected for part in parts),
-        parts=sorted(parts, key=lambda part: part.split),
-        error=error,
-    )

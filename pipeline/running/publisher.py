@@ -12,10 +12,9 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self
 
-from ...schemas.run import PartRecord
 from ..events import Event
-from ..outputs.naming import rejects_name
 from ..outputs.part_file import PartFile, Published
+from ..outputs.part_records import PartRecord
 from ..planning.plan import PlannedPartition
 from ..records import RowCounts, Split
 from ..timing import StageTimes
@@ -130,6 +129,5 @@ def _record(target: str, finished: Finished, published: Published) -> PartRecord
         rows_in=split.num_rows,
         rows_scored=part.num_rows,
         rows_rejected=part.num_rejects,
-        rejects=rejects_name(target) if part.num_rejects else None,
         **asdict(finished.counts),
     )

@@ -19,8 +19,8 @@ from ..events import Emitter, Subscriber
 from ..inputs.discover import Discovery, discover
 from ..options import ScoreJob
 from ..outputs.lock import lock_output
-from ..outputs.manifest import encode_manifest
-from ..outputs.store import MANIFEST, SUCCESS, Store
+from ..outputs.manifest import write_manifest
+from ..outputs.store import SUCCESS, Store
 from ..planning.existing import ExistingParts, scan_output
 from ..planning.option_check import checked_job
 from ..planning.plan import default_split_rows, make_plan, refuse_overlap
@@ -81,7 +81,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
             lock_new_output(store, job, held)
         emit(*input_findings(found), *output_findings(existing, prune=job.prune), RunStarted.of(job, plan, cores))
         if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
-            emit(NothingToDo(partitions=len(done.partitions), rows=done.rows_in, made_by=done.run_id))
+            emit(NothingToDo(partitions=done.inputs, rows=done.rows_in, made_by=done.run_id))
             return done
         scorer = _load_scorer(bundle, job, emit, held) if plan.partitions else None
         ledger = open_ledger(job, plan, bundle, scorer, clock)
@@ -91,7 +91,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
         if removed := store.remove_temporaries():
             emit(TemporariesRemoved(count=len(removed), first=removed[0]))
         emit(ScoringStarted(rows=plan.num_rows))
-        with write_manifest_at_end(store, ledger, emit):
+        with write_manifest_at_end(store, ledger, emit) as written:
             for partition, parts in existing.kept.items():
                 for record in parts.values():
                     ledger.keep(partition, record)
@@ -108,7 +108,8 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
             check_parts_exist(store, ledger)
             if names := _new_inputs(ledger):
                 emit(NewInputsFound(count=len(names), first=names[0]))
-    return ledger.manifest(None)
+    assert written.manifest is not None, "it is written before the block ends"
+    return written.manifest
 
 
 def _new_inputs(ledger: Ledger) -> list[str]:
@@ -130,7 +131,7 @@ def _existing(store: Store, found: Discovery, bundle: Bundle, job: ScoreJob, spl
 def _score(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> Line:
     from .score import score_splits  # imports torch, only if there is work
 
-    store.write(MANIFEST, encode_manifest(ledger.manifest(None, ended=False)))
+    write_manifest(store, ledger.manifest(None, ended=False), ledger.record())
     return score_splits(store, scorer, ledger, emit, cores)
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import Example, Result
-from outcomes import closed, visible
+from outcomes import closed, recorded, visible
 
 Command = Callable[..., Result]
 
@@ -90,8 +90,8 @@ class TestInputs:
         closed(result, 65, "b.parquet", "1 of 3 inputs", "the others are published")
         assert visible(tmp_path / "out") == ["a.parquet", "c.parquet"]
         run = json.loads((tmp_path / "out/_scoreline/run.json").read_text())
-        assert run["status"] == "failed"
-        assert [(part["source"], bool(part["error"])) for part in run["partitions"]] == [
+        assert (run["status"], run["inputs"], run["inputs_failed"]) == ("failed", 3, 1)
+        assert [(part["source"], bool(part["error"])) for part in recorded(tmp_path / "out")] == [
             ("a.parquet", False),
             ("b.parquet", True),
             ("c.parquet", False),
@@ -129,7 +129,7 @@ class TestOddFiles:
         iris.frame.to_csv(tmp_path / "data" / "a.csv", index=False)
         assert score(tmp_path / "data").code == 0
         run = json.loads((tmp_path / "out/_scoreline/run.json").read_text())
-        assert run["ignored"] == ["x.csv"]
+        assert run["first_ignored"] == ["x.csv"]
 
     def test_a_name_that_is_not_utf8(self, score: Command, tmp_path: Path, iris: Example) -> None:
         (tmp_path / "data").mkdir()

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from conftest import Example, Result
+from outcomes import recorded
 from scoreline import Scorer
 
 EXAMPLES = ["digits", "iris", "diabetes", "cancer"]
@@ -129,6 +130,7 @@ def test_a_tree_is_mirrored(tree: Path, tmp_path: Path, iris: Example, scoreline
     assert sorted(file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file()) == [
         "_SUCCESS",
         "_scoreline/lock",
+        "_scoreline/parts.pq",
         "_scoreline/run.json",
         "date=2026-11-01/a.parquet",
         "date=2026-11-02/b.csv.parquet",
@@ -142,8 +144,8 @@ def test_a_tree_is_mirrored(tree: Path, tmp_path: Path, iris: Example, scoreline
     assert_as_bare_torch(iris, predictions)
     assert ds.dataset(out / "date=2026-11-01", format="parquet").count_rows() == 50
     run = json.loads((out / "_scoreline/run.json").read_text())
-    assert (run["status"], run["rows_in"], run["ignored"]) == ("success", 150, ["README.md"])
-    assert [part["target"] for one in run["partitions"] for part in one["parts"]] == parts
+    assert (run["status"], run["rows_in"], run["first_ignored"]) == ("success", 150, ["README.md"])
+    assert [part["target"] for part in recorded(out)] == parts
 
 
 def test_a_hive_key_can_be_a_feature(

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import Example, Result
-from outcomes import closed, visible
+from outcomes import closed, recorded, visible
 
 Command = Callable[..., Result]
 
@@ -62,7 +62,8 @@ class TestRejects:
         ]
         run = json.loads((tmp_path / "out/_scoreline/run.json").read_text())
         assert (run["rows_in"], run["rows_scored"], run["rows_rejected"]) == (150, 147, 3)
-        assert run["partitions"][0]["parts"][0]["rejects"] == f"_rejects/{target}.arrow"
+        (part,) = recorded(tmp_path / "out")
+        assert (part["target"], part["rows_rejected"]) == (f"{target}.parquet", 3)
 
     def test_a_share_is_exact(self, score: Command, tmp_path: Path, iris: Example) -> None:
         """29% of 100 rows are 29 rows."""

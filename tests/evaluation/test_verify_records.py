@@ -1,6 +1,7 @@
 """`verify` over outputs whose files are whole, but say something wrong of each other: built record by record."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import PartitionError
 from scoreline.pipeline.evaluation.verify import Verdict, verify
-from scoreline.pipeline.outputs.manifest import encode_manifest
+from scoreline.pipeline.outputs.manifest import write_manifest
 from scoreline.pipeline.outputs.naming import rejects_name
+from scoreline.pipeline.outputs.part_records import PartRecord
 from scoreline.pipeline.outputs.receipt import expected_name, file_digest, footer_metadata, with_checksum
-from scoreline.pipeline.outputs.store import MANIFEST, SUCCESS, Store
+from scoreline.pipeline.outputs.store import SUCCESS, Store
 from scoreline.pipeline.records import Partition
-from scoreline.schemas.run import PartRecord
 
 from planned_runs import ledger, plan
 from planned_runs import rejects as rejects_of
@@ -75,14 +76,14 @@ class Output:
         pq.write_table(table, path, write_page_checksum=True)
         recorded = {name: getattr(receipt, name) for name in ("split", "last", "rows_in", "rows_scored")}
         recorded |= {"rows_rejected": receipt.rows_rejected, "out_of_bounds": receipt.out_of_bounds}
-        recorded |= {"rejects": rejects_name(target) if lost else None, "receipt": receipt.checksum}
+        recorded |= {"receipt": receipt.checksum}
         found = PartRecord(**{"target": target, "sha256": file_digest(path), **recorded, **record})
         self.ledger.publish(self.partition, found)
 
-    def verdict(self, *, success: bool = True, **changes: Any) -> Verdict:
-        """Write run.json, with other fields, and verify."""
+    def verdict(self, *, success: bool = True, orphaned: Sequence[str] = (), **changes: Any) -> Verdict:
+        """Write run.json, with other fields, and parts.pq, and verify."""
         manifest = self.ledger.manifest(None).model_copy(update=changes)
-        self.store.write(MANIFEST, encode_manifest(manifest))
+        write_manifest(self.store, manifest, replace(self.ledger.record(), orphaned_parts=list(orphaned)))
         if success:
             self.store.write(SUCCESS, b"")
         return verify(str(self.store.root))
@@ -127,15 +128,13 @@ class TestParts:
         assert any(one.startswith(problem) for one in found.problems), found.problems
         assert found.keys_compared == 0
 
-    @pytest.mark.parametrize(
-        "record", [{"out_of_bounds": 1}, {"receipt": OTHER}, {"rejects": "_rejects/a-00001.arrow"}, {"last": True}]
-    )
+    @pytest.mark.parametrize("record", [{"out_of_bounds": 1}, {"receipt": OTHER}, {"rows_rejected": 1}, {"last": True}])
     def test_records(self, tmp_path: Path, record: dict[str, Any]) -> None:
         """That differ from the receipt."""
         output = Output(tmp_path)
         output.write(records={1: record})
         assert output.verdict().problems == [
-            "a-00001.parquet: its record in _scoreline/run.json does not match its receipt"
+            "a-00001.parquet: its record in _scoreline/parts.pq does not match its receipt"
         ]
 
     def test_a_part_of_another_input(self, tmp_path: Path) -> None:
@@ -143,7 +142,7 @@ class TestParts:
         output = Output(tmp_path, rows=5)
         output.write(receipts={0: {"mark": {"source": "b.parquet"}}})
         assert output.verdict().problems == [
-            "a.parquet: its record in _scoreline/run.json does not match its receipt",
+            "a.parquet: its record in _scoreline/parts.pq does not match its receipt",
             "a.parquet: contains rows of b.parquet, not of a.parquet",
         ]
 
@@ -196,7 +195,7 @@ class TestRejects:
         output.write()
         for name in ("_rejects/b.arrow", "_rejects/c.arrow"):
             output.store.write(name, b"")
-        assert output.verdict(orphaned_parts=["b.parquet"]).problems == [
+        assert output.verdict(orphaned=["b.parquet"]).problems == [
             "_rejects/c.arrow: rejects that do not belong to any part; the next run removes them"
         ]
 
@@ -257,17 +256,10 @@ class TestTheWhole:
         output.write()
         wrong = {"rows_in": 26, "rows_scored": 24}
         assert output.verdict(**wrong).problems == [
-            "_scoreline/run.json: its rows (26, 24, 2) are not the sum of its parts"
+            "_scoreline/run.json: its numbers of parts and rows (3, 26, 24, 2) are not those of the parts"
         ]
         output.store.remove("a-00001.parquet")
         assert output.verdict(**wrong).problems == ["a-00001.parquet: is missing; run again to rescore it"]
-
-    def test_totals_of_an_input(self, output: Output) -> None:
-        """Of its record."""
-        output.write()
-        (record,) = output.ledger.manifest(None).partitions
-        found = output.verdict(partitions=[record.model_copy(update={"rows_in": 26})])
-        assert found.problems == ["_scoreline/run.json: the rows of a.parquet are not the sum of its parts"]
 
     @pytest.mark.parametrize(
         ("changes", "success", "why"),
@@ -283,13 +275,13 @@ class TestTheWhole:
         assert output.verdict(success=success, **changes).problems == [f"the run is not complete ({why}); run it again"]
 
     def test_other_files(self, output: Output) -> None:
-        """Parquet files of nobody, and temporaries; orphaned parts that run.json lists are none."""
+        """Parquet files of nobody, and temporaries; orphaned parts that are recorded are none."""
         output.write()
         for name in ("b.parquet", "c.parquet"):
             output.store.write(name, b"")
         temporary = output.store.temporary("d.parquet")
         temporary.write_bytes(b"")
-        found = output.verdict(orphaned_parts=["b.parquet"])
+        found = output.verdict(orphaned=["b.parquet"])
         assert found.orphaned_parts == ["b.parquet"]
         assert found.problems == [
             "c.parquet: is not a part of the run",

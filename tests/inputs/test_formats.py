@@ -18,6 +18,7 @@ from scoreline.pipeline.options import CsvDialect
 from scoreline.pipeline.records import Partition, ReadRows
 
 from conftest import Example, Result
+from outcomes import recorded
 
 Command = Callable[..., Result]
 
@@ -96,8 +97,7 @@ class TestJsonLines:
         checked = scoreline("check", "--bundle", iris.bundle, "--input", folder)
         assert checked.code == 0, checked.err
         scoreline("score", "--bundle", iris.bundle, "--input", folder, "--output", tmp_path / "out")
-        run = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
-        assert {record["format"] for record in run["partitions"]} == {"jsonl"}
+        assert {record["format"] for record in recorded(tmp_path / "out")} == {"jsonl"}
         verified = scoreline("verify", tmp_path / "out", "--json")
         assert verified.code == 0
         assert json.loads(verified.out)["keys_compared"] == 2

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import DataError
 from scoreline.pipeline.evaluation.verify import verify
+from scoreline.pipeline.outputs.manifest import read_manifest, read_record, write_manifest
+from scoreline.pipeline.outputs.part_records import OutputRecord
+from scoreline.pipeline.outputs.store import Store
 
 from conftest import Example, Result
+from outcomes import recorded
 
 Command = Callable[..., Result]
 #: Numbers of reruns over a flipped bit, in the short and in the long test.
@@ -101,6 +106,26 @@ def test_the_next_run_repairs_it(run_json: Path, score: Command, scoreline: Comm
     assert "nothing_to_do" in score().err
 
 
+@pytest.mark.parametrize("harm", ["flipped", "gone", "earlier"])
+def test_a_record_of_parts_that_does_not_belong_to_it(
+    run_json: Path, score: Command, scoreline: Command, harm: str
+) -> None:
+    """Is reported, and none of its digests is used; the next run rewrites both files."""
+    path, data = run_json.with_name("parts.pq"), run_json.with_name("parts.pq").read_bytes()
+    if harm == "earlier":
+        assert score("--force").code == 0
+        (run_json.parent.parent / "in-00000.parquet").unlink()
+        assert score().code == 0
+    path.write_bytes(flipped(data, 4000) if harm == "flipped" else data)
+    if harm == "gone":
+        path.unlink()
+    assert "parts.pq" in (found := scoreline("verify", run_json.parent.parent)).message
+    assert found.code == 65
+    assert "parts.pq" in score().event("manifest_unreadable")["reason"]
+    assert scoreline("verify", run_json.parent.parent).code == 0
+    assert "nothing_to_do" in score().err
+
+
 HARM: dict[str, Callable[[bytes], bytes]] = {
     "cut": lambda data: data[:-30],
     "empty": lambda _: b"",
@@ -180,37 +205,39 @@ def test_parts_to_be_replaced_are_removed_from_the_manifest_first(
     """Before the first is replaced: a model that draws random numbers could give other bytes with an equal receipt."""
     from scoreline.pipeline.running import publisher
 
-    before = json.loads(run_json.read_text())["partitions"][0]["parts"]
+    out = run_json.parent.parent
+    before = recorded(out)
     (run_json.parent.parent / "in-00001.parquet").unlink()
     seen = []
     real = publisher.Publisher._publish
 
     def publish_and_check(self: publisher.Publisher, finished: publisher.Finished) -> None:
-        seen.append(json.loads(run_json.read_text()))
+        seen.append((json.loads(run_json.read_text())["status"], recorded(out)))
         real(self, finished)
 
     monkeypatch.setattr(publisher.Publisher, "_publish", publish_and_check)
     assert score().code == 0
-    (during,) = seen
-    assert during["status"] == "running"
-    assert [part | {"kept": False} for part in during["partitions"][0]["parts"]] == before[:1]
+    ((status, during),) = seen
+    assert status == "running"
+    assert [part | {"kept": False} for part in during] == before[:1]
 
 
-@pytest.mark.parametrize(
-    ("line", "other", "message"),
-    [
-        (b'"format": "parquet"', b'"format": "orc"', "the format 'orc', which is not one of parquet, csv"),
-        (b'"task": "multiclass"', b'"task": "ranking"', "the task 'ranking', which is not one of binary, multiclass"),
-    ],
-)
-def test_names_of_another_version_are_refused(
-    run_json: Path, scoreline: Command, line: bytes, other: bytes, message: str
-) -> None:
-    """A format or task that only a later version knows, in a file whose checksum is right."""
-    body = run_json.read_bytes().partition(b' "checksum"')[0].replace(line, other)
+def test_a_task_of_another_version_is_refused(run_json: Path, scoreline: Command) -> None:
+    """That only a later version knows, in a file whose checksum is right."""
+    body = run_json.read_bytes().partition(b' "checksum"')[0]
+    body = body.replace(b'"task": "multiclass"', b'"task": "ranking"')
     run_json.write_bytes(body + b' "checksum": "sha256:' + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n')
-    output = run_json.parent.parent
-    result = scoreline("evaluate", output, "--label", "truth")
+    result = scoreline("evaluate", run_json.parent.parent, "--label", "truth")
+    message = "the task 'ranking', which is not one of binary, multiclass"
     assert (result.code, message in result.message) == (65, True), result.err
-    if b"format" in line:
-        assert message in scoreline("verify", output).err
+
+
+def test_a_format_of_another_version_is_refused(run_json: Path, scoreline: Command) -> None:
+    """That only a later version knows, in files whose digests are right."""
+    store = Store(run_json.parent.parent)
+    manifest = read_manifest(store)
+    (one,) = read_record(store, manifest).partitions
+    write_manifest(store, manifest, OutputRecord(partitions=[replace(one, format="orc")]))
+    for words in (["evaluate", "--label", "truth"], ["verify"]):
+        result = scoreline(words[0], store.root, *words[1:])
+        assert (result.code, "the format 'orc', which is not one of parquet, csv" in result.err) == (65, True)

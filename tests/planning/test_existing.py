@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import OutputError
 from scoreline.pipeline.options import ColumnOptions, ScoreJob
-from scoreline.pipeline.outputs.manifest import encode_manifest
+from scoreline.pipeline.outputs.manifest import write_manifest
 from scoreline.pipeline.outputs.receipt import file_digest, read_receipt
-from scoreline.pipeline.outputs.store import MANIFEST, Store
-from scoreline.pipeline.planning.existing import ExistingParts, recorded_parts, scan_output
+from scoreline.pipeline.outputs.store import Store
+from scoreline.pipeline.planning.existing import ExistingParts, scan_output
 from scoreline.pipeline.records import Partition
-from scoreline.schemas.run import PartRecord, Receipt
+from scoreline.schemas.run import Receipt
 
 from planned_runs import ledger, plan
 from planned_runs import part as planned_part
@@ -293,8 +293,8 @@ def test_the_manifest_of_the_last_run(scan: Scan, out: Path) -> None:
 def recorded(out: Path, name: str, **record: Any) -> None:
     """Write a run.json that records one part."""
     found = ledger(plan([A]))
-    found.publish(A, PartRecord(**{**planned_part(name).model_dump(), **record}))
-    Store(out).write(MANIFEST, encode_manifest(found.manifest(None)))
+    found.publish(A, planned_part(name, **record))
+    write_manifest(Store(out), found.manifest(None), found.record())
 
 
 def test_a_torn_file_that_was_a_part(scan: Scan, out: Path) -> None:
@@ -313,7 +313,3 @@ def test_a_digest_of_another_receipt(scan: Scan, out: Path) -> None:
     assert isinstance(receipt, Receipt)
     recorded(out, "a.parquet", sha256=other, receipt=receipt.checksum)
     assert scan().kept[A][0].sha256 == other
-
-
-def test_no_manifest_records_no_parts() -> None:
-    assert recorded_parts(None) == {}

@@ -1,5 +1,6 @@
 """The plan of a run: splits, columns and names of the outputs, and inputs that are refused before a row is read."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,11 @@ from hypothesis import strategies as st
 from scoreline.pipeline.errors import ColumnError, OutputError, UsageError
 from scoreline.pipeline.inputs.discover import discover
 from scoreline.pipeline.options import ColumnOptions, CsvDialect, ScoreJob
+from scoreline.pipeline.outputs.part_records import PartRecord
 from scoreline.pipeline.planning.existing import ExistingParts
 from scoreline.pipeline.planning.plan import Plan, default_split_rows, make_plan, refuse_overlap
 from scoreline.pipeline.records import Split
 from scoreline.schemas.heads import BinaryHead
-from scoreline.schemas.run import PartRecord
 
 from bundle_manifests import DIGEST, manifest_of
 
@@ -164,7 +165,7 @@ class TestExisting:
         """All rows of the kept part may have been rejected; then those after it are the first that the model gets."""
         write(data / "in.parquet", 4)
         (one,) = discover(str(data)).partitions
-        rejected = kept(2, 0).model_copy(update={"rows_scored": 0, "rows_rejected": 2})
+        rejected = dataclasses.replace(kept(2, 0), rows_scored=0, rows_rejected=2)
         for record, nothing in ((kept(2, 0), False), (rejected, True)):
             (planned,) = plan(ExistingParts(kept={one: {0: record}})).partitions
             assert planned.nothing_scored is nothing

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import Example, Result
+from outcomes import parts, recorded
 
 Command = Callable[..., Result]
 
@@ -57,11 +58,6 @@ def write(frame: pd.DataFrame, path: Path, **options: object) -> Path:
     return path
 
 
-def parts(out: Path) -> dict[str, bytes]:
-    """Every part and its rejects."""
-    return {p.relative_to(out).as_posix(): p.read_bytes() for p in sorted(out.rglob("*.[pa]*")) if p.is_file()}
-
-
 def numbers(out: Path) -> list[int]:
     """The keys, in the order of the names of the parts."""
     return [int(n) for part in sorted(out.glob("*.parquet")) for n in pq.read_table(part)["row_id"].to_pylist()]
@@ -83,16 +79,15 @@ def test_one_part_per_split(
     out = tmp_path / "out"
     assert sorted(p.name for p in out.glob("*.parquet")) == names
     assert numbers(out) == [row for row in range(1000) if row not in (5, 640, 999)]
-    run = json.loads((out / "_scoreline" / "run.json").read_text())
-    (record,) = run["partitions"]
-    assert [part["target"] for part in record["parts"]] == names
-    assert sum(part["rows_in"] for part in record["parts"]) == record["rows_in"] == 1000
-    assert [part["last"] for part in record["parts"]] == [False] * (count - 1) + [True]
+    records = recorded(out)
+    assert [part["target"] for part in records] == names
+    assert sum(part["rows_in"] for part in records) == 1000
+    assert [part["last"] for part in records] == [False] * (count - 1) + [True]
     rejected = [
         row["reject"]["row_number"]
-        for part in record["parts"]
-        if part["rejects"]
-        for row in pa.ipc.open_file(out / part["rejects"]).read_all().to_pylist()
+        for part in records
+        if part["rows_rejected"]
+        for row in pa.ipc.open_file(out / "_rejects" / f"{part['target'][:-8]}.arrow").read_all().to_pylist()
     ]
     assert rejected == [5, 640, 999]
     assert len([e for e in result.events if e["event"] == "split_published"]) == count

@@ -1,8 +1,9 @@
 """The output at the beginning and end of a run: the lock, what is up to date, what is removed, and the last files."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from scoreline.pipeline.errors import OutputLockedError, PartitionError, Storage
 from scoreline.pipeline.events import Emitter, Event
 from scoreline.pipeline.options import RejectBudget, ScoreJob
 from scoreline.pipeline.outputs.manifest import read_manifest
+from scoreline.pipeline.outputs.part_records import OutputRecord
 from scoreline.pipeline.outputs.store import MANIFEST, SUCCESS, Store
 from scoreline.pipeline.planning.plan import Plan
 from scoreline.pipeline.running.commit import (
@@ -21,6 +23,7 @@ from scoreline.pipeline.running.commit import (
     write_manifest_at_end,
 )
 from scoreline.pipeline.running.events import ManifestNotWritten, RunEnded, RunFailed
+from scoreline.pipeline.running.ledger import Ledger
 from scoreline.schemas.run import RunManifest
 
 from planned_runs import DIGEST, ledger, part, partition, plan
@@ -65,19 +68,36 @@ class TestNewOutputs:
 PARTS = {A: [part("a.parquet", rejected=1, kept=True)], B: [part("b.parquet", kept=True)]}
 
 
-def finished(**changes: Any) -> RunManifest:
-    """The manifest of the run that wrote the parts."""
+def ended() -> Ledger:
+    """The ledger of the run that wrote the parts."""
     found = ledger(plan([A, B]))
     for owner, parts in PARTS.items():
         for record in parts:
-            found.publish(owner, record.model_copy(update={"kept": False}))
-    return found.manifest(None).model_copy(update=changes)
+            found.publish(owner, replace(record, kept=False))
+    return found
+
+
+def finished(**changes: Any) -> RunManifest:
+    """The manifest of that run."""
+    return ended().manifest(None).model_copy(update=changes)
+
+
+def recorded(orphaned: Sequence[str] = ()) -> OutputRecord:
+    """What that run recorded of inputs and parts."""
+    return replace(ended().record(), orphaned_parts=list(orphaned))
 
 
 def scanned(**changes: Any) -> Plan:
     """The plan of the next run, with everything up to date."""
     all_parts = {A: {"a.parquet"}, B: {"b.parquet"}}
-    given = {"kept": PARTS, "all_parts": all_parts, "succeeded": True, "manifest": finished(), **changes}
+    given = {
+        "kept": PARTS,
+        "all_parts": all_parts,
+        "succeeded": True,
+        "manifest": finished(),
+        "recorded": recorded(),
+        **changes,
+    }
     return plan([A, B], **given)
 
 
@@ -97,7 +117,8 @@ class TestUpToDate:
             {"manifest": finished(status="failed")},
             {"manifest": finished(root="/elsewhere")},
             {"manifest": finished(roots=["/before"])},
-            {"manifest": finished(orphaned_parts=["c.parquet"])},
+            {"recorded": recorded(["c.parquet"])},
+            {"recorded": OutputRecord()},
             {"manifest": finished(rows_rejected=2)},
             {"orphaned_parts": ["c.parquet"]},
             {"kept": {A: PARTS[A]}},
@@ -121,7 +142,7 @@ class TestUpToDate:
     def test_orphaned_parts(self, store: Store) -> None:
         """Are kept with their rejects, and removed with --prune."""
         store.write("_rejects/c.arrow", b"")
-        current = scanned(orphaned_parts=["c.parquet"], manifest=finished(orphaned_parts=["c.parquet"]))
+        current = scanned(orphaned_parts=["c.parquet"], recorded=recorded(["c.parquet"]))
         assert up_to_date_manifest(store, current, JOB, DIGEST) is not None
         prune = ScoreJob(bundle="b", input="/in", output="/out", run_id="", prune=True, max_rejects=JOB.max_rejects)
         assert up_to_date_manifest(store, current, prune, DIGEST) is None

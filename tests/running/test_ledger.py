@@ -119,11 +119,13 @@ def test_records_are_in_the_order_of_the_input() -> None:
     found = ledger(plan([A, B, partition("c.parquet")]))
     found.fail(PartitionError("b.parquet: broken", partition="b.parquet"))
     found.publish(A, part("a-00001.parquet", split=1, scored=3))
-    found.keep(A, part("a-00000.parquet", scored=7, rejected=1))
-    first, second = found.records()
+    found.keep(A, part("a-00000.parquet", scored=7, rejected=1, kept=True))
+    first, second = found.record().partitions
     assert (first.source, first.error, [one.split for one in first.parts]) == ("a.parquet", None, [0, 1])
-    assert (first.rows_in, first.rows_scored, first.rows_rejected) == (11, 10, 1)
     assert (second.source, second.error, second.parts) == ("b.parquet", "b.parquet: broken", [])
+    manifest = found.manifest(None)
+    assert (manifest.inputs, manifest.inputs_failed, manifest.parts, manifest.parts_kept) == (2, 1, 2, 1)
+    assert (manifest.rows_in, manifest.rows_kept, manifest.rows_scored_kept) == (11, 8, 7)
 
 
 counts = st.tuples(st.integers(0, 99), st.integers(0, 9), st.integers(0, 9))
@@ -143,7 +145,6 @@ def test_the_manifest_adds_up(rows: list[tuple[int, int, int]], waited_s: float)
     assert manifest.rows_scored == sum(scored for scored, _, _ in rows)
     assert manifest.rows_in == manifest.rows_scored + manifest.rows_rejected
     assert manifest.rows_out_of_bounds == sum(outside for _, _, outside in rows)
-    assert manifest.rows_in == sum(record.rows_in for record in manifest.partitions)
     waits = sum(spent.waiting_s for spent in manifest.stages.values())
     assert manifest.startup_s + waits + manifest.other_s == pytest.approx(manifest.wall_s)
     assert list(manifest.stages) == ["discover", "read", "forward"]

@@ -73,7 +73,7 @@ def test_every_split_is_scored(folder: Path, iris: Example, cores: int) -> None:
     np.testing.assert_allclose(scored["probability_1"].to_numpy(), expected.numpy(), rtol=1e-5)
     assert splits(events) == [("a.parquet", split) for split in range(8)] + [("b.csv", split) for split in range(3)]
     assert sum(event.rows for event in events if isinstance(event, BlockWritten)) == 105
-    assert [record.rows_scored for record in opened.ledger.records()] == [80, 25]
+    assert [sum(part.rows_scored for part in one.parts) for one in opened.ledger.record().partitions] == [80, 25]
 
 
 def test_events_come_in_the_calling_thread(folder: Path, iris: Example) -> None:
@@ -220,7 +220,8 @@ class TestFailures:
         events: list[Event] = []
         with pytest.raises(OutputError, match=r"a-00004\.parquet cannot be created"):
             score(opened, events.append, cores=cores)
-        recorded = [(record.source, part.split) for record in opened.ledger.records() for part in record.parts]
+        found = opened.ledger.record().partitions
+        recorded = [(record.source, part.split) for record in found for part in record.parts]
         assert splits(events) == recorded
         assert ("a.parquet", 4) not in recorded
 

@@ -119,7 +119,7 @@ def test_receipts(bench: Bench) -> None:
         assert (one.num_keys, one.root) == (2, str(bench.out.parent / "data"))
         assert (one.fingerprint.source, one.fingerprint.bundle) == ("a.parquet", bench.ledger.bundle.digest)
         assert one.made_with == bench.ledger.made_with()
-    assert [bench.opened.store.path(part.target).name for part in bench.ledger.records()[0].parts] == [
+    assert [bench.opened.store.path(part.target).name for part in bench.ledger.record().partitions[0].parts] == [
         "a-00000.parquet", "a-00001.parquet", "a-00002.parquet",
     ]  # fmt: skip
 
@@ -136,7 +136,7 @@ def test_rows_out_of_bounds_are_counted_by_split(bench: Bench) -> None:
     ]
     bench.write(items)
     assert [bench.receipt(f"a-0000{split}.parquet").out_of_bounds for split in range(3)] == [3, 12, 0]
-    assert [part.out_of_bounds for part in bench.ledger.records()[0].parts] == [3, 12, 0]
+    assert [part.out_of_bounds for part in bench.ledger.record().partitions[0].parts] == [3, 12, 0]
 
 
 def test_events(bench: Bench) -> None:

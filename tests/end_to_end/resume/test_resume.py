@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from conftest import Example, Result
-from outcomes import parts
+from outcomes import parts, recorded
 from scoreline import Multiclass, save_bundle
 
 Command = Callable[..., Result]
@@ -121,8 +121,9 @@ def test_a_run_with_nothing_to_do_checks_the_budget_and_the_inputs(
     (data / "0.parquet").unlink()
     assert score().code == 0
     run = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
-    assert run["orphaned_parts"] == ["0.parquet"]
-    assert [part["source"] for part in run["partitions"]] == ["1.parquet", "2.parquet", "3.parquet"]
+    assert (run["orphaned_parts"], run["inputs"]) == (1, 3)
+    rows = [(row["source"], row["target"]) for row in recorded(tmp_path / "out")]
+    assert rows == [*((f"{n}.parquet", f"{n}.parquet") for n in (1, 2, 3)), (None, "0.parquet")]
 
 
 def test_a_share_is_of_all_rows_also_when_most_are_kept(
