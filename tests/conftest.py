@@ -26,11 +26,28 @@ if TYPE_CHECKING:
 
 
 def pytest_collectstart() -> None:
-    """Set the defaults of hypothesis, before the test files are imported."""
+    """Set the defaults of hypothesis, before the test files are imported. What they import stays alive, and collecting
+    garbage meanwhile takes two seconds."""
     from hypothesis import settings
 
     settings.register_profile("scoreline", deadline=None, max_examples=60)
     settings.load_profile("scoreline")
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Exclude the imported modules and the collected tests from garbage collection: each scan takes half a second."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def immediate_fsync() -> Iterator[None]:
+    """Do not wait for the disk: what an fsync is for can only be seen after a power failure. The order of the calls and
+    their failures are tested in faults/, in processes of their own, whose fsync is that of the kernel."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)  # which takes the same argument, and raises for a closed file
+        yield
 
 
 @pytest.fixture

@@ -82,6 +82,13 @@ def own_tokenizer(kind: str, longest: int) -> Tokenizer:
     return tokenizer
 
 
+def odd_pairs(number: int) -> list[list[str]]:
+    """Odd texts and the same in reverse order, cut to a length: with each window of one text the library returns each
+    window of the other, which takes seconds for a text of 20,000 characters."""
+    texts = [text[:2_000] for text in odd_texts(number)]
+    return [texts, texts[::-1]]
+
+
 def odd_texts(number: int) -> list[str]:
     """Texts of emoji, control characters, combining marks, several scripts, spaces and zero bytes; empty and long."""
     draw = random.Random(0)

@@ -23,6 +23,7 @@ from text_tokenizers import (
     WORDS,
     Reader,
     need_tokenizers,
+    odd_pairs,
     odd_texts,
     own_tokenizer,
     probabilities,
@@ -37,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("one_core")
 Command = Callable[..., Result]
 LABELS = Multiclass(["a", "b", "c"])
 CLOSE = 1e-5
-SAMPLE = pa.table({"text": odd_texts(60), "other": odd_texts(60)[::-1]})
+SAMPLE = pa.table(odd_pairs(60), ["text", "other"])
 
 
 class Masked(nn.Module):
@@ -118,7 +119,7 @@ def test_masks(tmp_path: Path, mask: str | None) -> None:
 def test_pairs_with_types(tmp_path: Path, kind: str) -> None:
     model, own = reader(types=True), own_tokenizer(kind, 40)
     bundle = saved(tmp_path / "b", model, ["text", "other"], kind=kind, types=True, pad=3)
-    pairs = pa.table({"text": odd_texts(300), "other": odd_texts(300)[::-1]})
+    pairs = pa.table(odd_pairs(300), ["text", "other"])
     rows = zip(*(pairs.column(name).to_pylist() for name in pairs.schema.names), strict=True)
     expected = probabilities(model, [own.encode(*row) for row in rows], types=True)
     got = scored(Scorer.load(bundle, device="cpu").score_table(pairs))
@@ -351,21 +352,22 @@ def test_the_library_is_imported_where_a_bundle_needs_it(tmp_path: Path, iris: E
     bundle = saved(tmp_path / "b", reader())
     pq.write_table(SAMPLE, tmp_path / "texts.parquet")
 
-    def modules(*words: Any) -> set[str]:
+    def modules(*commands: list[Any]) -> list[set[str]]:
+        """The libraries that one process has imported after each of some commands."""
         code = (
-            "import sys; from scoreline.jobs.cli import run; code = run(sys.argv[1:]);"
-            "print('modules', *{'tokenizers', 'torch'} & set(sys.modules)); sys.exit(code)"
+            "import json, sys\nfrom scoreline.jobs.cli import run\n"
+            "for words in json.loads(sys.argv[1]):\n"
+            "    code = run(words)\n"
+            "    print('modules', *{'tokenizers', 'torch'} & set(sys.modules))\n"
+            "    if code: sys.exit(code)"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False
-        )
+        words = json.dumps([[str(word) for word in command] for command in commands])
+        done = subprocess.run([sys.executable, "-c", code, words], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "parallelism" not in done.stderr  # the library warns where a process with threads is forked
-        return set(done.stdout.split("modules")[-1].split())
+        return [set(line.split()[1:]) for line in done.stdout.splitlines() if line.startswith("modules")]
 
-    text = ["score", "--bundle", bundle, "--input", tmp_path / "texts.parquet", "--output", tmp_path / "out"]
-    assert modules(*text) == {"tokenizers", "torch"}
-    assert modules(*text) == set()
-    assert modules("verify", tmp_path / "out") == set()
     table = ["score", "--bundle", iris.bundle, "--input", iris_file, "--output", tmp_path / "iris"]
-    assert modules(*table) == {"torch"}
+    text = ["score", "--bundle", bundle, "--input", tmp_path / "texts.parquet", "--output", tmp_path / "out"]
+    assert modules(table, text) == [{"torch"}, {"tokenizers", "torch"}]
+    assert modules(text, ["verify", tmp_path / "out"]) == [set(), set()]

@@ -11,7 +11,7 @@ from scoreline.pipeline.features import text_encoder
 from scoreline.pipeline.features.text_encoder import Encoded, TextEncoder, calls
 from scoreline.schemas.inputs import TextInput
 
-from text_tokenizers import KINDS, need_tokenizers, odd_texts, own_tokenizer, tokenizer_json
+from text_tokenizers import KINDS, need_tokenizers, odd_pairs, odd_texts, own_tokenizer, tokenizer_json
 
 need_tokenizers()
 
@@ -58,8 +58,7 @@ def test_any_text(kind: str, special: bool, texts: list[str]) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_pairs(kind: str) -> None:
     """Two columns are encoded as pairs, with the types of the template, and cut together."""
-    texts, own = odd_texts(200), own_tokenizer(kind, 40)
-    others = texts[::-1]
+    (texts, others), own = odd_pairs(200), own_tokenizer(kind, 40)
     encoded = encoder(kind, columns=2).encode({"text": column(texts), "other": column(others)})
     expected = [own.encode(*pair) for pair in zip(texts, others, strict=True)]
     assert rows_of(encoded) == [[one.ids, one.type_ids] for one in expected]

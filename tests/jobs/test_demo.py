@@ -31,9 +31,9 @@ def in_process(scoreline: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 @pytest.mark.parametrize("words", [("--rows", "3000"), ()])
 def test_demo(process: Command, in_process: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
-    """It trains, saves, writes, scores with the real command, and is right most of the time. Without options, each
-    command is a process of its own."""
-    run = in_process if words else process
+    """It trains, saves, writes, scores with the real command, and is right most of the time. With --rows, each command
+    is a process of its own."""
+    run = process if words else in_process
     result = run("demo", "--dir", tmp_path / "demo", *words)
     assert result.code == 0, result.err
     assert "$ scoreline score --bundle" in result.out
