@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 
 
 def peak_mb(*words: object) -> float:
@@ -15,3 +16,10 @@ def peak_mb(*words: object) -> float:
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
     assert done.returncode == 0, done.stderr
     return int(done.stdout) / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+@cache
+def imports_mb() -> float:
+    """Peak RSS in MB of a process that imports torch and Arrow, whose builds differ: 250 MB with the CPU build of
+    torch, and 700 to 900 MB with that for CUDA."""
+    return peak_mb("-c", "import torch, pyarrow.parquet")

@@ -18,7 +18,7 @@ from scoreline.pipeline.inputs.rebatch import Rebatcher
 from scoreline.pipeline.row_bytes import row_bytes
 
 from conftest import Example, Result
-from process_memory import peak_mb
+from process_memory import imports_mb, peak_mb
 
 Command = Callable[..., Result]
 TEXT = st.none() | st.text(max_size=9)
@@ -146,6 +146,6 @@ def test_repeated_long_text(tmp_path: Path, iris: Example, length: int, rows: in
     assert pq.ParquetFile(tmp_path / "in.parquet").schema_arrow.field("key").type == pa.string()
     words = ["score", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
     peak = peak_mb("-m", "scoreline", *words)
-    assert peak <= peak_mb("-c", "import torch, pyarrow.parquet") + MOST_MB
+    assert peak <= imports_mb() + MOST_MB
     parts = [pq.ParquetFile(part).metadata.num_rows for part in (tmp_path / "out").glob("*.parquet")]
     assert sum(parts) == rows

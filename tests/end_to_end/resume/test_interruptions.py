@@ -61,7 +61,8 @@ def test_an_input_that_changes_while_it_is_read_is_not_published(
     assert score().code == 0
 
 
-def test_killed_at_random_moments_it_ends_up_the_same(tmp_path: Path, iris: Example) -> None:
+@pytest.mark.parametrize("times", [2, pytest.param(4, marks=pytest.mark.long)])
+def test_killed_at_random_moments_it_ends_up_the_same(tmp_path: Path, iris: Example, times: int) -> None:
     """P1, P26, short form: SIGKILL at random moments, restarted each time; every byte equals that of an uninterrupted
     run."""
     many = pd.concat([iris.frame] * 400, ignore_index=True)
@@ -75,7 +76,7 @@ def test_killed_at_random_moments_it_ends_up_the_same(tmp_path: Path, iris: Exam
     subprocess.run([*words, "--output", str(tmp_path / "whole")], check=True, capture_output=True, cwd="/")
     length_s = time.monotonic() - start_s
     draw, kills = random.Random(4), 0
-    while kills < 4:
+    while kills < times:
         running = subprocess.Popen([*words, "--output", str(tmp_path / "out")], stderr=subprocess.DEVNULL, cwd="/")
         try:
             running.wait(timeout=draw.uniform(0.5, 0.95) * length_s)
