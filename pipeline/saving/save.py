@@ -30,9 +30,11 @@ from ..ordered import refuse_unordered
 from ..tasks.decode import raw_arrays
 from ..tasks.named_errors import named_errors
 from ..tasks.tasks import task_of
+from .arguments import refuse_missing, refuse_order
 from .draft import Draft, draft
 from .expressions import split_preprocessing
 from .fitted import fitted_in_float32
+from .frozen import unwrapped
 from .heads import NamedHead, make_heads
 from .inputs import BoundInputs, bind_inputs, described
 from .nets import unwrap
@@ -50,7 +52,7 @@ from .reference import (
 from .rehearsal import pruning_changes, rehearse_bundle
 from .sample import expected_columns
 from .specs import models_of, named_inputs, named_tasks
-from .texts import BoundTexts, refuse_order
+from .texts import BoundTexts
 
 Call = Literal["arguments", "dict"]
 GOLDEN = "golden.parquet"
@@ -145,10 +147,14 @@ def _run_sample(
     takes = arguments_of(bound.inputs, heads)
     for model in models:
         refuse_order(model, bound.inputs, takes)
+        if call == "arguments":
+            refuse_missing(unwrapped(model), bound.inputs, takes)
     possible = possible_inputs(bound.inputs, bound.steps, bound.features)
     examples = [example_of(entries, takes, as_dict=call == "dict") for entries in possible]
     drafts = _drafts(models, takes, examples, prune)
     for each in drafts:
+        if call == "arguments":
+            refuse_missing(each.reference, bound.inputs, takes)
         for head in heads:
             with named_errors(head):
                 refuse_double_activation(each.loaded.graph, head)

@@ -2,7 +2,6 @@
 tokenizer. Independent of models.
 """
 
-import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import nn
 
-from ...schemas.inputs import AnyInput, TextInput
+from ...schemas.inputs import TextInput
 from ...schemas.specs.inputs import AnyInputSpec, Tokens
 from ..errors import BundleError, one_line
 from ..features.text_encoder import TextEncoder, open_encoders
@@ -83,32 +81,6 @@ def bind_texts(specs: Mapping[str, AnyInputSpec]) -> BoundTexts:
         own[name] = _own(spec, inputs[name], data)
     made = open_encoders(list(inputs.values()), files.__getitem__)
     return BoundTexts(inputs=inputs, own=own, made=dict(zip(inputs, made, strict=True)), files=files)
-
-
-def refuse_order(model: Any, entries: Sequence[AnyInput], takes: Sequence[str]) -> None:
-    """Raise BundleError for a module whose forward takes an argument of Hugging Face's models in another place.
-
-    Args:
-        takes: the arguments that the bundle passes, in order.
-    """
-    if not isinstance(model, nn.Module):
-        return
-    try:
-        known = list(inspect.signature(model.forward).parameters)
-    except (TypeError, ValueError):  # of TorchScript
-        return
-    for entry in entries:
-        if not isinstance(entry, TextInput):
-            continue
-        names = ["input_ids", *(["attention_mask"] if entry.mask is not None else []), "token_type_ids"]
-        for argument, name in zip(entry.arguments, names, strict=False):
-            index = takes.index(argument)
-            if name in known and known.index(name) != index:
-                raise BundleError(
-                    f"forward takes {name} as argument {known.index(name) + 1}, but input {entry.name!r} passes it as"
-                    f" argument {index + 1} ({', '.join(takes)}); wrap the model in a module that takes them in this"
-                    " order, or set mask and types to what forward takes"
-                )
 
 
 def _data(spec: Tokens, name: str) -> bytes:
