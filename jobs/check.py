@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..pipeline.errors import counted, listed
+from ..pipeline.errors import counted, listed, shape_text
 from ..pipeline.running.preview import score_first_rows
 from .terminal.job_file import job_of, job_option
 from .terminal.options import dated, flag, flags
@@ -130,10 +130,10 @@ def _layers(scorer: "Scorer") -> Iterator[tuple[str, str]]:
     from ..pipeline.bundle.layers import layer_names
 
     found = scorer.shapes()
-    names = layer_names([(step, calls) for step, calls, _ in found])
-    layers = [(name, shape) for name, (_, _, shape) in zip(names, found, strict=True)]
-    for name, shape in layers[:SHOWN_SHAPES]:
-        yield "  shape", f"{name} → [rows{''.join(f', {size}' for size in shape[1:])}]"
+    names = layer_names([(each.name, each.calls) for each in found])
+    layers = list(zip(names, found, strict=True))
+    for name, each in layers[:SHOWN_SHAPES]:
+        yield "  shape", f"{name} → {shape_text(each.sizes)}"
     if len(layers) > SHOWN_SHAPES:
         yield "  shape", f"and {len(layers) - SHOWN_SHAPES:,} more"
     folded, dropped = scorer.loaded.folded, scorer.loaded.dropped

@@ -1,6 +1,7 @@
 """Example inputs of a bundle, and the shapes of the results of its graph."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -54,11 +55,61 @@ def example_of(entries: Sequence[AnyInput], takes: Sequence[str], *, as_dict: bo
     return Example(arguments=rows, dynamic=dynamic, most=most, as_dict=as_dict)
 
 
-def example_inputs(manifest: BundleManifest, device: str | torch.device = "cpu") -> tuple[Any, ...]:
-    """A few rows of zeros in the form of the model's inputs; sequences have five steps."""
-    rows: dict[str, Tensor] = {}
+def example_inputs(
+    manifest: BundleManifest,
+    device: str | torch.device = "cpu",
+    *,
+    rows: int = EXAMPLE_ROWS,
+    steps: int = EXAMPLE_STEPS,
+) -> tuple[Any, ...]:
+    """A few rows of zeros in the form of the model's inputs. `steps`: those of sequences that may be as long."""
+    made: dict[str, Tensor] = {}
     for entry in manifest.inputs:
-        rows |= kind_of(entry).example(EXAMPLE_ROWS, EXAMPLE_STEPS, device)
+        made |= kind_of(entry).example(rows, steps, device)
     if manifest.arguments[-1] == GENERATED:
-        rows[GENERATED] = torch.zeros((EXAMPLE_ROWS, 1), dtype=torch.int64, device=device)
-    return (rows,) if manifest.call == "dict" else tuple(rows.values())
+        made[GENERATED] = torch.zeros((rows, 1), dtype=torch.int64, device=device)
+    return (made,) if manifest.call == "dict" else tuple(made.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResultShape:
+    """The shape of a node's result. `calls`: what the node calls. `sizes`: numbers, and for sizes that vary with the
+    input `rows`, `steps`, a multiple of these, or `varies`."""
+
+    name: str
+    calls: str
+    sizes: tuple[int | str, ...]
+
+
+def result_shapes(model: GraphModel, manifest: BundleManifest, device: str | torch.device = "cpu") -> list[ResultShape]:
+    """Every node that computes a tensor, in order, with the shape of its result. Runs the model twice on zeros: a size
+    that differs follows the rows or the steps.
+
+    Raises:
+        Exception: whatever the model raises on zeros.
+    """
+    rows, steps = EXAMPLE_ROWS - 1, EXAMPLE_STEPS - 1
+    with torch.inference_mode():
+        first = shapes(model, *example_inputs(manifest, device))
+        second = shapes(model, *example_inputs(manifest, device, rows=rows, steps=steps))
+    found = []
+    for (name, calls, shape), (_, _, other) in zip(first, second, strict=True):
+        sizes = map(_size, shape, other) if len(shape) == len(other) else ["varies"] * len(shape)
+        found.append(ResultShape(name=name, calls=calls, sizes=tuple(sizes)))
+    return found
+
+
+def _size(first: int, second: int) -> int | str:
+    """A size in the first and in the second pass of `result_shapes`, as a number or as what it follows."""
+    if first == second:
+        return first
+    followed = {
+        ROWS: (EXAMPLE_ROWS, EXAMPLE_ROWS - 1),
+        "steps": (EXAMPLE_STEPS, EXAMPLE_STEPS - 1),
+        "rows × steps": (EXAMPLE_ROWS * EXAMPLE_STEPS, (EXAMPLE_ROWS - 1) * (EXAMPLE_STEPS - 1)),
+    }
+    for name, (more, fewer) in followed.items():
+        factor, rest = divmod(first, more)
+        if not rest and factor * fewer == second:
+            return name if factor == 1 else f"{name} × {factor}"
+    return "varies"

@@ -7,8 +7,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, Literal
 
-import torch
-
 from ...schemas.bundle import BundleManifest, Ensemble, Golden, Pruning, arguments_of, refuse_arguments
 from ...schemas.heads import AnyHead
 from ...schemas.inputs import AnyInput
@@ -21,9 +19,9 @@ from ..bundle.columns import output_fields
 from ..bundle.golden import GoldenRows, write_golden
 from ..bundle.write import write_bundle
 from ..errors import BundleError
-from ..graph.example import Example
-from ..graph.interpreter import EXAMPLE_ROWS, GraphModel, shapes
-from ..model.example import example_inputs, example_of
+from ..graph.example import ROWS, Example
+from ..graph.interpreter import GraphModel
+from ..model.example import example_of, result_shapes
 from ..model.modes import pinned
 from ..options import ColumnOptions
 from ..ordered import refuse_unordered
@@ -276,13 +274,12 @@ def _with_layers(one: Draft, manifest: BundleManifest) -> AnyMember:
     if has_sequences(manifest.inputs) or not (isinstance(one.member, GraphMember) and isinstance(model, GraphModel)):
         return one.member
     try:
-        with torch.inference_mode():
-            found = shapes(model, *example_inputs(manifest))
+        found = result_shapes(model, manifest)
     except Exception:  # whatever a model raises on zeros: it is saved without named layers
         return one.member
-    layers = [
-        LayerRecord(name=name, calls=calls, shape=list(shape[1:]))
-        for name, calls, shape in found
-        if shape and shape[0] == EXAMPLE_ROWS
-    ]
+    layers = []
+    for each in found:
+        numbers = [size for size in each.sizes[1:] if isinstance(size, int)]
+        if each.sizes[:1] == (ROWS,) and len(numbers) == len(each.sizes) - 1:
+            layers.append(LayerRecord(name=each.name, calls=each.calls, shape=numbers))
     return one.member.model_copy(update={"layers": layers})

@@ -19,11 +19,11 @@ from ..bundle.columns import key_names, output_fields
 from ..bundle.layers import hidden_columns
 from ..errors import ColumnError, RowsRejectedError, UsageError, counted, one_line
 from ..frames import arrow_table, is_arrow, is_pandas, pandas_columns, without_views
-from ..graph.interpreter import GraphModel, shapes
+from ..graph.interpreter import GraphModel
 from ..inputs.columns import check_columns
 from ..inputs.rebatch import rebatch
 from ..model.devices import Device, group_name, open_device
-from ..model.example import example_inputs
+from ..model.example import ResultShape, result_shapes
 from ..model.first_rows import FirstRows
 from ..model.members import Members
 from ..model.modes import pinned
@@ -288,13 +288,10 @@ class Scorer:
         return rows
 
     @pinned()
-    def shapes(self) -> list[tuple[str, str, tuple[int, ...]]]:
-        """Node, operation and result shape of the first member's graph for three rows; empty if it is not a graph."""
+    def shapes(self) -> list[ResultShape]:
+        """The shape of the result of every node of the first member's graph; empty if it is not a graph."""
         model = self.members.models[0]
-        if not isinstance(model, GraphModel):
-            return []
-        with torch.inference_mode():
-            return shapes(model, *example_inputs(self.manifest, self.device))
+        return result_shapes(model, self.manifest, self.device) if isinstance(model, GraphModel) else []
 
 
 def _refuse_rejects(rejects: pa.Table, num_rows: int, advice: str) -> None:

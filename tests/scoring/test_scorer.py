@@ -136,10 +136,10 @@ def test_options_of_columns(scorer: Scorer, iris: Example) -> None:
 
 
 def test_what_was_loaded(scorer: Scorer, iris: Example) -> None:
-    """Features, device, block size, and the shapes of the graph for three rows."""
+    """Features, device, block size, and the shapes of the graph's results."""
     assert (scorer.features, scorer.device.type, scorer.block_rows) == (iris.features, "cpu", 16)
     assert scorer.not_compiled is None
     assert scorer.golden.rows == 150
     shapes = scorer.shapes()
-    assert shapes[-1][2] == (3, 3)
-    assert all(shape[0] == 3 for _, _, shape in shapes)
+    assert shapes[-1].sizes == ("rows", 3)
+    assert all(shape.sizes[0] == "rows" for shape in shapes)
