@@ -300,7 +300,8 @@ def _quoted(name: str) -> str:
 
 @contextmanager
 def _limited(connection: DuckDBPyConnection) -> Iterator[None]:
-    """Interrupt the statement after the time limit."""
+    """Interrupt the statement after the time limit. The thread of the timer has ended on return: if it held the last
+    reference to the connection while the interpreter exits, closing it there would abort the process."""
     timer = Timer(TIMEOUT_S, connection.interrupt)
     timer.daemon = True
     timer.start()
@@ -308,6 +309,7 @@ def _limited(connection: DuckDBPyConnection) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        timer.join()
 
 
 def _sizes(rows: pa.Table) -> NDArray[np.float64]:

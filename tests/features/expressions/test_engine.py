@@ -2,6 +2,9 @@
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from threading import Timer
+from threading import enumerate as enumerate_threads
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -315,6 +318,24 @@ def test_searches_from_every_match(sql: str) -> None:
     assert problem[0] == 2
     assert "again from every match; the limit is 65,536" in problem[1]
     assert [value is None for value in found.columns["y"].to_pylist()] == [False, False, True, True, False]
+
+
+class SlowTimer(Timer):
+    """Ends some time after it has been cancelled."""
+
+    def run(self) -> None:
+        self.finished.wait(self.interval)
+        sleep(0.05)
+
+
+def test_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that still has the connection aborts a process that ends."""
+    monkeypatch.setattr(engines, "Timer", SlowTimer)
+    rows = pa.table({"x": ["1", "y"]})
+    threads = set(enumerate_threads())
+    made = engine({"a": "CAST(x AS INTEGER)"}, rows)
+    assert len(evaluate(made, rows).problems["a"]) == 1
+    assert set(enumerate_threads()) == threads
 
 
 def test_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
