@@ -7,7 +7,7 @@ of files and columns.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from . import operations
 from .audit import audit
 from .operators import operators
 from .program import Program, Step, decoded, resolved, with_frees
+from .reduced import in_dtype, reduced_program
 from .sizes import MOST_BY_INPUT, Sizes, audit_counts
 from .watch import watcher_of_thread
 
@@ -112,6 +113,15 @@ class GraphModel(nn.Module):
                 count.after(step, results[step.name], [results[name] for name in step.frees])
             for name in step.frees:
                 del results[name]
+
+    def follow(self, dtype: torch.dtype) -> None:
+        """Convert the float32 tensors that nodes make to the dtype of weights in half precision."""
+        program = reduced_program(self._program, dtype)
+        steps = [
+            replace(step, run=replace(step.run, dtype=dtype)) if isinstance(step.run, _Late) else step
+            for step in program.steps
+        ]
+        self._program = replace(program, steps=tuple(steps))
 
     def refuse_large(self, manifest: BundleManifest) -> None:
         """Set whether lists are among the inputs, and refuse inputs of which a few rows already exceed the limit.
@@ -218,13 +228,18 @@ class _Late:
 
     model: GraphModel
     path: str
+    #: In half precision, that of the weights, which float32 arguments follow.
+    dtype: torch.dtype | None = None
 
     def layer(self) -> nn.Module:
         """The module that is at the path now."""
         return self.model.get_submodule(self.path)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.layer()(*args, **kwargs)
+        layer = self.layer()
+        if self.dtype is not None and any(weights.dtype == self.dtype for weights in layer.parameters()):
+            args = in_dtype(args, self.dtype)
+        return layer(*args, **kwargs)
 
 
 def is_reserved(name: str) -> bool:

@@ -16,7 +16,7 @@ from ..errors import BundleError
 from .bounds import depends_on_values, most_numbers, pieces
 from .layer_bounds import most_numbers_of_layer
 from .operator_bounds import most_numbers_of_operator
-from .operators import short_name
+from .operators import operators, short_name
 from .program import Step
 from .result_sizes import tensors_of
 
@@ -121,7 +121,7 @@ class Count:
                     f" {MOST_PIECES:,}"
                 )
             if step.op == "operator":
-                made = most_numbers_of_operator(step.run, name, args, kwargs)
+                made = most_numbers_of_operator(operators()[step.target], name, args, kwargs)
             else:
                 made = most_numbers(name, args, kwargs)
                 self._fixed &= not depends_on_values(name, args, kwargs)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BundleError, GoldenMismatchError, UsageError
+from ..graph.interpreter import GraphModel
 from ..options import Precision
 from .loading import OnnxModel
 
@@ -45,7 +46,10 @@ def reduced(module: nn.Module, precision: Precision) -> nn.Module:
     if precision == "int8":
         _replace_linears(module)
         return module
-    return _Cast(module.to(_DTYPES[precision]), _DTYPES[precision])
+    dtype = _DTYPES[precision]
+    if isinstance(module, GraphModel):
+        module.follow(dtype)
+    return _Cast(module.to(dtype), dtype)
 
 
 def make_channels_last(module: nn.Module) -> None:
