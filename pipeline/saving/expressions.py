@@ -24,7 +24,7 @@ from ..inputs.cells.numbers import number_cells
 from ..inputs.check import check_batch
 from ..nested import equal, with_types, without_runs
 from ..raw_types import recorded_type
-from .sample import Sample, read_sample, table_of
+from .sample import Sample, read_sample, table_of, warn_if_few_left
 from .specs import validated
 
 #: How far a number may be from the sample's own column: other libraries round in another order.
@@ -112,9 +112,11 @@ def bind_expressions(
     engine = Engine(sql, raw)
     found = _in_parts(engine, rows)
     raised = sorted({row for problems in found.problems.values() for row, _ in problems})
-    if len(raised) == rows.num_rows:
+    if raised:
         name, problems = next((name, problems) for name, problems in found.problems.items() if problems)
-        raise BundleError(f"expressions cannot be computed for any row of the sample; {name!r}: {problems[0][1]}")
+        if len(raised) == rows.num_rows:
+            raise BundleError(f"expressions cannot be computed for any row of the sample; {name!r}: {problems[0][1]}")
+        warn_if_few_left(rows.num_rows - len(raised), rows.num_rows, f"row {problems[0][0]}: {name!r} {problems[0][1]}")
     for name in spec.sql:
         if name in given and name not in columns:
             _compare(name, found.columns[name], table_of(sample, [name]).column(name), set(raised))

@@ -32,7 +32,7 @@ from .binding import Binding
 from .draft import Draft
 from .heads import NamedHead
 from .output_checks import check_values
-from .sample import Sample
+from .sample import Sample, warn_if_few_left
 from .texts import BoundTexts
 
 #: Raw outputs by head: `[rows, members × width]`; for sequences of each step.
@@ -209,6 +209,10 @@ def rows_within_bounds(manifest: BundleManifest, rows: Sample, raw: Raw) -> tupl
     if not bool(keep.any()):
         raise BundleError("every prediction of the sample is out of bounds and would be rejected; widen bounds")
     kept = keep.nonzero()[:, 0]
+    out = (~keep).nonzero()[:, 0]
+    if len(out):
+        first = f"row {rows.indices[int(out[0])]}: its prediction is out of bounds"
+        warn_if_few_left(len(kept), len(keep), first)
     return rows.only(kept.numpy()), {name: values[kept] for name, values in raw.items()}
 
 

@@ -29,6 +29,7 @@ from ..nested import takeable, with_types
 from ..options import ColumnOptions
 from ..storage.plain_files import read_plain
 from ..tasks.tasks import task_of
+from .notes import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,13 +156,25 @@ def golden_rows(sample: Sample, features: Sequence[Feature]) -> Sample:
     """
     checked = check_batch(sample.batch, features)
     good = np.arange(sample.batch.num_rows) if checked.kept is None else checked.kept
-    if not len(good):
-        first = min(checked.rejects, key=lambda reject: int(reject.positions[0]))
-        raise BundleError(
-            f"no row of the sample has a value in every feature (rows: {sample.num_given:,}); row {first.positions[0]}:"
-            f" {first.column!r} {first.reasons[0]}"
-        )
+    if len(good) < sample.batch.num_rows:
+        reject = min(checked.rejects, key=lambda reject: int(reject.positions[0]))
+        first = f"row {sample.indices[reject.positions[0]]}: {reject.column!r} {reject.reasons[0]}"
+        if not len(good):
+            raise BundleError(
+                f"no row of the sample has a value in every feature (rows: {sample.num_given:,}); {first}"
+            )
+        warn_if_few_left(len(good), sample.batch.num_rows, first)
     return sample.only(good[evenly_spaced(len(good), MOST_ROWS)])
+
+
+def warn_if_few_left(kept: int, rows: int, first: str) -> None:
+    """Log a warning if more than half of the rows are left out of the golden rows.
+
+    Args:
+        first: the first row that is left out, and why.
+    """
+    if 2 * kept < rows:
+        say(f"{rows - kept:,} of {counted(rows, 'row')} of the sample cannot be scored and are left out; {first}")
 
 
 def evenly_spaced(rows: int, most: int) -> np.ndarray:
@@ -322,7 +335,10 @@ def scorable_rows(
         fits = kept if scaled.kept is None else scaled.kept
         good &= np.isin(kept, fits)
         rejected += [(int(reject.positions[0]), reject.column, reject.reasons[0]) for reject in scaled.rejects]
-    if not good.any():
-        row, column, reason = rejected[0]
-        raise BundleError(f"none of the sample's rows can be scored; row {row}: {column!r} {reason}")
+    if rejected:
+        row, column, reason = min(rejected)
+        first = f"row {sample.indices[row]}: {column!r} {reason}"
+        if not good.any():
+            raise BundleError(f"none of the sample's rows can be scored; {first}")
+        warn_if_few_left(int(good.sum()), sample.batch.num_rows, first)
     return sample.only(kept[good])

@@ -281,3 +281,22 @@ def test_types_that_cannot_be_read(tmp_path: Path) -> None:
             tmp_path / "b", linear(1), task=Regression(), sample=lists, preprocessing=[Expressions({"n": "len(t)"})],
             inputs={"numbers": Table(["n"]), "tokens": TokenSequence("t", longest=3)},
         )  # fmt: skip
+
+
+def test_most_rows_of_a_sample_that_fail(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Are counted in a warning, with the first reason; a few are not."""
+    for few, notes in ((12, ["12 of 20 rows of the sample cannot be scored and are left out; row 8: 'a' cannot be"]),
+                       (4, [])):  # fmt: skip
+        caplog.clear()
+        sample = pd.DataFrame({"x": ["1"] * (20 - few) + ["one"] * few})
+        expressions = Expressions({"a": "CAST(x AS INTEGER)"})
+        save_bundle(
+            tmp_path / "b", nn.Linear(1, 1), features=["a"], preprocessing=expressions, task=Regression(), sample=sample
+        )
+        assert [line[: len(note)] for line, note in zip(caplog.messages, notes, strict=True)] == notes
+
+
+def test_most_rows_of_a_sample_without_values(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sample = pd.DataFrame({"a": [1.0] * 4 + [np.nan] * 6})
+    save_bundle(tmp_path / "b", nn.Linear(1, 1), features=["a"], task=Regression(), sample=sample)
+    assert caplog.messages == ["6 of 10 rows of the sample cannot be scored and are left out; row 4: 'a' is null"]
