@@ -161,7 +161,7 @@ class ImputeStep(EachStep):
     """SimpleImputer: replaces missing values."""
 
     kind: Literal["impute"] = "impute"
-    values: list[float | str]
+    values: list[Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | str]
 
 
 class MissingStep(EachStep):

@@ -36,6 +36,7 @@ def impute(step: ImputeStep, index: int, values: Column) -> Column:
     """Replace missing values by the saved value."""
     value = step.values[index]
     if isinstance(values, pa.Array):
+        value = int(value) if pa.types.is_integer(values.type) else value
         return pc.fill_null(values, pa.scalar(value, values.type))
     return np.where(np.isnan(values), value, values)
 

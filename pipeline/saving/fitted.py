@@ -33,7 +33,7 @@ from .parameters import Parameters
 from .projections import read_pca, read_svd
 from .selection import chosen, dropped
 from .splines import read_splines
-from .step_list import StepList, as_floats
+from .step_list import StepList, as_floats, number_of
 from .unsupported import reason_for
 from .vectorizers import VECTORIZERS, read_tfidf, read_vectorizer, takes_text
 
@@ -151,7 +151,7 @@ def _imputer(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
     _refuse_marker(fitted)
     statistics = list(fitted.statistics_)
     kept = [at for at, value in enumerate(statistics) if fitted.keep_empty_features or value == value]
-    values = [value if to.is_text(inputs[at]) else float(value) for at, value in enumerate(statistics) if at in kept]
+    values = [statistics[at] if to.is_text(inputs[at]) else number_of(statistics[at]) for at in kept]
     outputs = to.step(ImputeStep, [inputs[at] for at in kept], len(kept), values=values) if kept else []
     to.mark_text([output for at, output in zip(kept, outputs, strict=True) if to.is_text(inputs[at])])
     if fitted.add_indicator:

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from ...schemas.inputs import AnyInput, Expression, Feature, ImageInput, SequenceInput, TableInput
 from ...schemas.specs.expressions import Expressions
 from ...schemas.specs.inputs import AnyInputSpec, FloatSequence, Image, Table, Tokens, TokenSequence
-from ...schemas.steps import AnyStep, Encoding, OneHotStep, OrdinalStep
+from ...schemas.steps import AnyStep, Encoding, ImputeStep, MissingStep, OneHotStep, OrdinalStep
 from ..errors import BundleError, one_line
 from ..features.kinds import kind_of
-from ..features.program import encoded, kept_when_missing, origins
+from ..features.program import kept_when_missing, origins
+from ..inputs.cells.numbers import EXACT
 from ..records import Inputs
 from .binding import Binding, bind
 from .expressions import BoundExpressions, bind_expressions
@@ -117,22 +118,47 @@ def bind_inputs(
 
 
 def exact_integers(steps: Sequence[AnyStep], columns: Sequence[str], large: Collection[str]) -> set[str]:
-    """The columns that stay exact integers: they are only encoded as categories, and these, or values of the sample,
-    are integers that float64 cannot hold, or those of a vocabulary.
+    """The columns that stay exact integers: they are only encoded as categories, also after missing ones are replaced
+    by an integer, and these, or values of the sample, are integers that float64 cannot hold, or those of a vocabulary.
 
     Args:
         columns: the columns of the model.
         large: the columns with such values.
+
+    Raises:
+        BundleError: an encoder has such categories, but its column is also computed with.
     """
-    other = {name for step in steps if not isinstance(step, OrdinalStep | OneHotStep) for name in step.features}
-    exact = {
-        name
-        for step in steps
-        if isinstance(step, OrdinalStep | OneHotStep)
-        for name, encoding in zip(step.features, step.encodings, strict=True)
-        if encoding.categories and type(encoding.categories[0]) is int
-    }
-    return ((encoded(steps) & set(large)) | exact) - other - set(columns)
+    categories, exact, rounded = set[str](), dict[str, int](), set(columns)
+    for step in reversed(steps):
+        for index, name in enumerate(step.features):
+            match step:
+                case OrdinalStep() | OneHotStep():
+                    categories.add(name)
+                    integers = [value for value in step.encodings[index].categories if isinstance(value, int)]
+                    exact |= {name: max(integers, key=abs)} if integers else {}
+                case ImputeStep() if _is_exact(step.values[index]):
+                    output = step.outputs[index]
+                    categories |= {name} if output in categories else set()
+                    rounded |= {name} if output in rounded else set()
+                    exact |= {name: exact[output]} if output in exact else {}
+                case MissingStep():
+                    pass
+                case _:
+                    rounded |= {name, *step.outputs}
+    if both := [category for name, category in exact.items() if name in rounded and abs(category) > EXACT]:
+        raise BundleError(
+            f"the encoder has the category {both[0]}, an integer beyond ±2^53, and a step before or beside it converts"
+            " the column to float64, which cannot hold it; encode the column alone, or after a SimpleImputer that"
+            " replaces missing values by an integer"
+        )
+    return ((categories & set(large)) | set(exact)) - rounded
+
+
+def _is_exact(value: float | str) -> bool:
+    """Whether a value that replaces missing ones is an integer without rounding."""
+    if isinstance(value, float):
+        return value.is_integer() and abs(value) <= EXACT
+    return isinstance(value, int)
 
 
 def _read(

@@ -7,6 +7,7 @@ import numpy as np
 
 from ...schemas.steps import AnyStep, WeightStep
 from ..errors import BundleError
+from .encoders import is_large
 
 
 class StepList:
@@ -61,6 +62,11 @@ class StepList:
         self._names.add(f"{stem}#{number}")
         self._next[stem] = number + 1
         return f"{stem}#{number}"
+
+
+def number_of(value: Any) -> float:
+    """A number as a Python float, or as an int where float64 cannot hold it."""
+    return int(value) if is_large(value) else float(value)
 
 
 def as_floats(values: Any) -> list[float]:

@@ -11,8 +11,11 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 import torch
+from scoreline.schemas.steps import OrdinalStep
 from sklearn.compose import ColumnTransformer
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from torch import Tensor, nn
 
 from conftest import Result
@@ -142,6 +145,33 @@ def test_missing_ids_in_a_column_of_objects(tmp_path: Path, ids: list[Any]) -> N
     got = Scorer.load(tmp_path / "b", device="cpu").manifest.steps[0].model_dump()["encodings"][0]
     assert got["categories"] == sorted(one for one in ids if one is not None)
     assert got["missing"] == 3.0
+
+
+def test_ids_after_an_imputer(tmp_path: Path) -> None:
+    """Missing ids become an integer, and the others stay exact."""
+    frame = pd.DataFrame({"user": pd.Series([*USERS.tolist(), None], dtype=object)})
+    imputer = SimpleImputer(strategy="constant", fill_value=int(USERS[3]), missing_values=None, add_indicator=True)
+    union = make_pipeline(imputer, ColumnTransformer([("id", OrdinalEncoder(), [0]), ("flag", "passthrough", [1])]))
+    union.fit(frame)
+    save_bundle(tmp_path / "b", nn.Linear(2, 1), features=["user"], scaler=union, task=Regression(), sample=frame)
+    scorer = Scorer.load(tmp_path / "b", device="cpu")
+    step = next(step for step in scorer.manifest.steps if isinstance(step, OrdinalStep))
+    assert len(set(step.encodings[0].categories)) == len(USERS)
+    table = pa.table({"user": pa.array([*USERS.tolist(), None], pa.int64())})
+    got = scorer.score_table(table)["prediction"].to_numpy()
+    assert len(set(got.tolist())) == len(USERS) + 1
+
+
+@pytest.mark.parametrize("step", [SimpleImputer(strategy="most_frequent"), FunctionTransformer(np.abs)])
+def test_ids_that_a_step_rounds(tmp_path: Path, step: Any) -> None:
+    """Refused, although the ids of the sample are small."""
+    encoder = make_pipeline(step, OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1))
+    encoder.fit(FRAME[["user"]])
+    sample = pd.DataFrame({"user": range(20)})
+    with pytest.raises(BundleError, match=r"an integer beyond ±2\^53, and a step before or beside it converts"):
+        save_bundle(
+            tmp_path / "b", nn.Linear(1, 1), features=["user"], scaler=encoder, task=Regression(), sample=sample
+        )
 
 
 def test_ids_that_scikit_learn_has_rounded(tmp_path: Path) -> None:
