@@ -41,7 +41,8 @@ def score(job: "JobFile | None", **options: Any) -> int:
       encoding = "latin-1"
       nulls = ["NA", "-"]
     """
-    from ..pipeline.running.run import run  # here, so that --help stays light
+    from ..pipeline.engines.shards import score_shard  # here, so that --help stays light
+    from ..pipeline.running.run import run
     from .terminal.logs import EventLog, configure, shows_json
     from .terminal.progress import Progress, tune_process
     from .terminal.tables import answer, nothing_to_do, stage_table
@@ -52,7 +53,9 @@ def score(job: "JobFile | None", **options: Any) -> int:
     try:
         for name in ("input", "output"):
             options[name] = dated(options[name], options["run_date"], f"--{name}")
-        manifest = run(score_job(options, dialect_of(job)), [log, tune_process, progress])
+        given = score_job(options, dialect_of(job))
+        score_all = run if given.shard is None else score_shard
+        manifest = score_all(given, [log, tune_process, progress])
     finally:
         progress.close()
     if not shows_json():

@@ -81,9 +81,21 @@ class RejectBudget:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Shard:
+    """One of the processes that score a job together; they are numbered from 1."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreJob:
     """All options of one run of `scoreline score`. `seed`: for trusted code that draws random numbers; nothing else
     does. `moved_input`: the input has been moved, so existing parts that name another location belong to it.
+    `shard`: score only this part of the work, for `scoreline finish`.
     `planning/option_table.py` lists which option sets which field."""
 
     bundle: str
@@ -107,6 +119,7 @@ class ScoreJob:
     force: bool = False
     prune: bool = False
     moved_input: bool = False
+    shard: Shard | None = None
 
 
 #: The columns that a bundle writes without any option.

@@ -91,6 +91,7 @@ class JobFile(Schema):
     force: StrictBool | None = None
     prune: StrictBool | None = None
     moved_input: StrictBool | None = None
+    shard: StrictStr | None = None
     run_date: date | None = None
     run_id: str | None = None
     log_format: Literal["auto", "text", "json"] | None = None

@@ -93,6 +93,18 @@ class HeadRecord(Schema):
     columns: list[str]
 
 
+class ShardRecord(Schema):
+    """A shard of a finished run. `shard`: its number and the number of shards, `3/16`."""
+
+    shard: str
+    run_id: str
+    started: str
+    ended: str
+    device: str
+    rows_in: int
+    wall_s: float
+
+
 class RunManifest(Schema):
     """`_scoreline/run.json`: what was done, with what, and what the run waited for. `status` is `running` from the time
     when parts may be replaced until the run ends; if the run is killed, it stays `running`. Its size does not depend on
@@ -117,6 +129,11 @@ class RunManifest(Schema):
     #: The GPUs, in order.
     devices: list[DeviceRecord] = []
     bundle: BundleRecord
+    #: Of a shard's record: which it is, and the digest of the plan that it followed.
+    shard: str | None = None
+    shard_plan: Sha256 | None = None
+    #: The shards that have scored, where `scoreline finish` has completed their run.
+    shards: list[ShardRecord] = []
     #: The digest of `_scoreline/parts.pq`, which belongs to this run.
     parts_digest: Sha256 | None = None
     #: How many inputs it lists, how many of them could not be read to their end, and how many parts they have.

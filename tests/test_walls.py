@@ -20,7 +20,7 @@ FLOORS = (
     ("model",),
     ("planning", "scoring"),
     ("running", "saving"),
-    ("evaluation", "examples"),
+    ("evaluation", "examples", "engines"),
 )
 #: Rooms that are used for planning, and must not import torch.
 WITHOUT_TORCH = ("schemas", "storage", "parquet", "inputs", "outputs", "bundle", "planning")

@@ -1,30 +1,73 @@
-"""Only one run can write to an output at a time: a kernel lock, released when its process ends. Independent of runs."""
+"""Only one run can write to an output at a time, or the shards of one: kernel locks, released when their process ends.
+Independent of runs.
+"""
 
 import fcntl
 import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+from time import sleep
 
 from ..errors import OutputError, OutputLockedError
 from ..storage.plain_files import kind_of, read_plain
-from .store import LOCK, Store, storage_error
+from .store import LOCK, SHARDS, Store, storage_error
+
+#: How often a shard tries again to get the lock of the plan.
+PAUSE_S = 0.2
 
 
-@contextmanager
-def lock_output(store: Store, run_id: str) -> Iterator[None]:
+def lock_output(store: Store, run_id: str) -> AbstractContextManager[None]:
     """Lock an output for the duration of a run. The file stays; only the kernel lock on it counts.
 
     Raises:
-        OutputLockedError: another run has the lock; names its process, host and run.
+        OutputLockedError: another run, or a shard, has the lock; names its process, host and run.
         StorageError: the disk is full or failed.
     """
-    path = store.path(LOCK)
+    return _held(store, LOCK, run_id, fcntl.LOCK_EX)
+
+
+@contextmanager
+def lock_shard(store: Store, shard: str, run_id: str) -> Iterator[None]:
+    """Lock a shard; other shards may run at the same time, but no run of the whole output.
+
+    Args:
+        shard: its name, which is also that of its lock.
+
+    Raises:
+        OutputLockedError: a run has the output, or another process has this shard.
+        StorageError: the disk is full or failed.
+    """
+    with _held(store, LOCK, run_id, fcntl.LOCK_SH), _held(store, f"{SHARDS}/{shard}.lock", run_id, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def lock_plan(store: Store, run_id: str) -> Iterator[None]:
+    """Wait until no other shard is planning, and lock the plan.
+
+    Raises:
+        StorageError: the disk is full or failed.
+    """
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(_held(store, f"{SHARDS}/plan.lock", run_id, fcntl.LOCK_EX))
+                break
+            except OutputLockedError:
+                sleep(PAUSE_S)
+        yield
+
+
+@contextmanager
+def _held(store: Store, name: str, run_id: str, how: int) -> Iterator[None]:
+    path = store.path(name)
+    store.make_folder(path.parent)
     descriptor = _opened(path)
     try:
-        _lock(descriptor, path, store, run_id)
+        _lock(descriptor, path, store, run_id, how)
         yield
     finally:
         with suppress(OSError):  # the lock is released even if closing fails
@@ -40,9 +83,9 @@ def _opened(path: Path) -> int:
         raise storage_error(path, error) from error
 
 
-def _lock(descriptor: int, path: Path, store: Store, run_id: str) -> None:
+def _lock(descriptor: int, path: Path, store: Store, run_id: str, how: int) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
         content = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "run_id": run_id})
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, content.encode(), 0)

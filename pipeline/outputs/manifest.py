@@ -12,12 +12,14 @@ from pydantic import ValidationError
 from ...schemas.run import RunManifest
 from ..errors import DataError, NoInputError, one_line
 from .part_records import OutputRecord, decode_record, encode_record
-from .store import MANIFEST, PARTS, Store
+from .store import MANIFEST, RUN_FILES, RecordFiles, Store
 
 _MARK = b' "checksum": '
 
 
-def write_manifest(store: Store, manifest: RunManifest, record: OutputRecord) -> RunManifest:
+def write_manifest(
+    store: Store, manifest: RunManifest, record: OutputRecord, files: RecordFiles = RUN_FILES
+) -> RunManifest:
     """Publish both files; until both are, neither is valid. Returns the manifest with the digest of the parts file.
 
     Raises:
@@ -25,24 +27,24 @@ def write_manifest(store: Store, manifest: RunManifest, record: OutputRecord) ->
     """
     data = encode_record(record)
     manifest = manifest.model_copy(update={"parts_digest": _digest(data)})
-    store.write(PARTS, data)
-    store.write(MANIFEST, _encoded(manifest))
+    store.write(files.parts, data)
+    store.write(files.manifest, _encoded(manifest))
     return manifest
 
 
-def read_record(store: Store, manifest: RunManifest) -> OutputRecord:
+def read_record(store: Store, manifest: RunManifest, files: RecordFiles = RUN_FILES) -> OutputRecord:
     """The inputs and parts that a manifest describes.
 
     Raises:
         DataError: the file is missing or was changed, or the run was killed before it wrote both.
     """
-    path, again = store.path(PARTS), "run the same scoreline score again, which rewrites it"
+    path, again = store.path(files.parts), "run the same scoreline score again, which rewrites it"
     try:
-        data = store.read(PARTS)
+        data = store.read(files.parts)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or one_line(error)}; {again}") from error
     if _digest(data) != manifest.parts_digest:
-        raise DataError(f"{path} is damaged, or of another run: its digest is not the one in {MANIFEST}; {again}")
+        raise DataError(f"{path} is damaged, or of another run: its digest is not the one in {files.manifest}; {again}")
     try:
         return decode_record(data)
     except DataError as error:
@@ -57,19 +59,19 @@ def _encoded(manifest: RunManifest) -> bytes:
     return covered + _checksum_lines(covered)
 
 
-def read_manifest(store: Store) -> RunManifest:
-    """The last run's manifest.
+def read_manifest(store: Store, files: RecordFiles = RUN_FILES) -> RunManifest:
+    """The manifest of the last run, or of a shard.
 
     Raises:
         NoInputError: the folder is not an output of a run, or the file cannot be read.
         DataError: an earlier run was killed before it wrote a manifest, or the manifest was changed.
     """
-    path = store.path(MANIFEST)
+    path = store.path(files.manifest)
     again = "run the same scoreline score again"
     try:
-        if store.kind(MANIFEST) in ("folder", "other"):
+        if store.kind(files.manifest) in ("folder", "other"):
             raise DataError(f"{path} is not a regular file; move it, then {again}")
-        data = store.read(MANIFEST)
+        data = store.read(files.manifest)
     except (FileNotFoundError, NotADirectoryError) as error:
         if store.has_earlier_run():
             raise DataError(f"{str(store.root)!r} is an unfinished run: it has no {MANIFEST}; {again}") from error

@@ -8,9 +8,10 @@ nothing outside this file renames or syncs.
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import sleep
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import OutputError, ScorelineError, StorageError
 from ..storage.folders import PATH_ERRORS, Entry, Failed, Walker, is_hidden
@@ -22,11 +23,23 @@ SUCCESS = "_SUCCESS"
 MANIFEST = "_scoreline/run.json"
 PARTS = "_scoreline/parts.pq"
 LOCK = "_scoreline/lock"
+#: The plan and the records of shards that have not been finished.
+SHARDS = "_scoreline/shards"
 #: Errors caused by the path, not by the disk.
 _NOT_THERE = {*PATH_ERRORS, errno.EISDIR, errno.EEXIST, errno.EROFS} - {errno.EINVAL}
 #: Transient errors, after which a call is retried; others would only fail again.
 _TRANSIENT = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 _PAUSES_S = (0.05, 0.2)
+
+
+class RecordFiles(NamedTuple):
+    """Where a run, or a shard of one, records what it has done: the names of its manifest and of its list of parts."""
+
+    manifest: str
+    parts: str
+
+
+RUN_FILES = RecordFiles(MANIFEST, PARTS)
 
 
 class Store:
@@ -105,11 +118,20 @@ class Store:
     def temporary(self, name: str) -> Path:
         """A new path at which a file is written until it is published; its folder is created."""
         path = (self.root / name).with_name(temporary_name(name))
-        try:
-            _make_folder(path.parent)
-        except OSError as error:
-            raise storage_error(path.parent, error) from error
+        self.make_folder(path.parent)
         return path
+
+    def make_folder(self, folder: Path) -> None:
+        """Create a folder of the output, and its parents, unless it exists.
+
+        Raises:
+            OutputError: it cannot be created at this path.
+            StorageError: the disk is full or failed.
+        """
+        try:
+            _make_folder(folder)
+        except OSError as error:
+            raise storage_error(folder, error) from error
 
     def publish(self, temporary: Path, target: str) -> int:
         """Make a finished temporary file visible as `target`. Returns its size in bytes.
@@ -164,6 +186,13 @@ class Store:
                 _sync_folder(path.parent)
         except OSError as error:
             raise storage_error(path, error) from error
+
+    def remove_shards(self) -> None:
+        """Remove the plan and the records of shards."""
+        for entry in list(self._below(SHARDS, skip=lambda _: False)):
+            self.remove(entry.name)
+        with suppress(OSError):
+            (self.root / SHARDS).rmdir()
 
     def _below(self, path: str, skip: Callable[[str], bool] = is_hidden) -> Iterator[Entry]:
         if self.kind(path) == "missing":

@@ -4,6 +4,8 @@ parts, not the inputs.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeAlias
 
 from ...schemas.run import Fingerprint, Receipt, RunManifest
 from ..errors import DataError, NoInputError, OutputError
@@ -15,6 +17,10 @@ from ..outputs.receipt import differences, expected_name, file_digest, is_whole,
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..records import Partition
 from .fingerprint import NO_ENGINES, fingerprint
+
+#: The splits of a shard, by input; an input that is missing here belongs to it as a whole.
+OwnSplits: TypeAlias = Mapping[Partition, range]
+ALL_SPLITS: OwnSplits = MappingProxyType({})
 
 
 @dataclass(kw_only=True, slots=True)
@@ -67,6 +73,8 @@ def scan_output(
     *,
     root: str,
     engines: Mapping[str, str] = NO_ENGINES,
+    own: OwnSplits | None = None,
+    recorded: OutputRecord | None = None,
 ) -> ExistingParts:
     """Read the receipts of the parts in the output.
 
@@ -77,6 +85,8 @@ def scan_output(
         bundle: its digest.
         root: the real path of the folder that the names of the partitions are relative to.
         engines: what computes the values of the bundle's optional stages, by stage.
+        own: the splits of the shard that scans its own parts; it ignores all other files. None: the whole output.
+        recorded: the parts whose digests are known; None: those of the last manifest.
 
     Raises:
         OutputError: a foreign `.parquet` or a copy of a part; a part of another input of the same name; a folder or a
@@ -85,11 +95,13 @@ def scan_output(
     store.refuse_irregular()
     existing = ExistingParts(succeeded=store.kind(SUCCESS) == "file")
     _read_manifest(store, existing)
-    recorded = {part.target: part for part in existing.recorded.parts()}
+    known = {part.target: part for part in (existing.recorded if recorded is None else recorded).parts()}
     owners = {whole_name(p.name): p for p in partitions}
     _refuse_folders(store, owners)
     for entry in store.entries():
         name = entry.name
+        if own is not None and not _is_own(name, owners, own):
+            continue
         if not name.endswith(SUFFIX):
             existing.foreign_files.append(name)
             continue
@@ -97,7 +109,7 @@ def scan_output(
             raise OutputError(f"{store.path(name)} is a pipe, a socket or a device, not a part; move it")
         receipt = read_receipt(store.path(name))
         owner, split = _owner(name, receipt, owners)
-        if receipt == "foreign" or (receipt == "torn" and owner is None and name not in recorded):
+        if receipt == "foreign" or (receipt == "torn" and owner is None and name not in known):
             raise _foreign(store, name)
         if isinstance(receipt, Receipt) and owner is None:
             _refuse_overwriting(store, name, receipt, owners)
@@ -110,15 +122,25 @@ def scan_output(
                 existing.roots.append(receipt.root)
         existing.all_parts.setdefault(owner, set()).add(name)
         wanted = fingerprint(owner, split * split_rows, bundle, job, engines)
-        record = _kept(store, name, receipt, wanted, split_rows, recorded, force=job.force)
+        record = _kept(store, name, receipt, wanted, split_rows, known, force=job.force)
         if isinstance(record, PartRecord) and isinstance(receipt, Receipt):
             existing.kept.setdefault(owner, {})[split] = record
             if receipt.made_with not in existing.made_with:
                 existing.made_with.append(receipt.made_with)
         elif isinstance(record, list):
             existing.reasons.setdefault(owner, {}).setdefault(split, []).extend(record)
-    existing.complete_inputs = {partition for partition, parts in existing.kept.items() if _is_whole(parts)}
+    own = ALL_SPLITS if own is None else own
+    existing.complete_inputs = {
+        partition for partition, parts in existing.kept.items() if _is_whole(parts, own.get(partition))
+    }
     return existing
+
+
+def _is_own(name: str, owners: Mapping[str, Partition], own: OwnSplits) -> bool:
+    """Whether a file is a part of a shard, by its name."""
+    whole, split = (name, 0) if name in owners else numbered(name) or ("", 0)
+    owner = owners.get(whole)
+    return owner is not None and (owner not in own or split in own[owner])
 
 
 def _refuse_folders(store: Store, names: Iterable[str]) -> None:
@@ -172,8 +194,11 @@ def _refuse_other_root(
         )
 
 
-def _is_whole(parts: Mapping[int, PartRecord]) -> bool:
-    """Whether these are all splits of an input, from the first to the one that is marked as the last."""
+def _is_whole(parts: Mapping[int, PartRecord], own: range | None) -> bool:
+    """Whether these are all splits of an input, from the first to the one that is marked as the last, or all of a
+    shard."""
+    if own is not None:
+        return all(split in parts for split in own)
     return all(split in parts for split in range(len(parts))) and parts[len(parts) - 1].last
 
 

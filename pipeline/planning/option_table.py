@@ -274,6 +274,14 @@ OPTIONS = (
         default=False,
     ),
     Option(
+        name="shard",
+        group="Run",
+        help="Score one of several shards, each in a process of its own, on any machine that shares the output; then"
+        " run scoreline finish. auto: the index in the array job of AWS Batch, Cloud Run, Kubernetes or Slurm.",
+        metavar="3/16|auto|auto/16",
+        parse=values.shard,
+    ),
+    Option(
         name="run_date",
         group="Run",
         help="Replace {run_date} in paths.",

@@ -3,6 +3,7 @@ raises ValueError, which names the value, the rule and valid values. Imports nei
 """
 
 import math
+import os
 import re
 from datetime import date
 from fractions import Fraction
@@ -10,7 +11,8 @@ from typing import Any
 
 from ..bundle.targets import parse_target
 from ..errors import UsageError
-from ..options import RejectBudget
+from ..options import RejectBudget, Shard
+from .shard import parse_shard
 
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 MAX_ROWS = 1_000_000_000
@@ -37,6 +39,11 @@ def positive(value: Any) -> int:
     if not re.fullmatch(rf"[0-9]{{1,{MAX_DIGITS}}}", str(value).strip()) or int(value) < 1:
         raise ValueError(f"{_shortened(value)} is not a valid integer; use 1 or more")
     return int(value)
+
+
+def shard(value: Any) -> Shard:
+    """The shard that a process is."""
+    return parse_shard(str(value), os.environ)
 
 
 def row_count(value: Any) -> int | None:

@@ -4,7 +4,7 @@ read. Combines `inputs` and `outputs`.
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..inputs.formats import FORMATS
 from ..options import ColumnOptions, ScoreJob
 from ..outputs.naming import numbered, part_name, too_long, whole_name
 from ..records import Partition, Split
-from .existing import ExistingParts
+from .existing import ALL_SPLITS, ExistingParts, OwnSplits
 from .file_columns import FileColumns, Shapes
 
 #: Footers are small reads that wait for the disk, so several are read at once.
@@ -41,8 +41,8 @@ class PlannedPartition:
     """One input with splits to score.
 
     `columns`: shared with all inputs that have the same ones. `num_rows`, `num_splits`: None where the format does not
-    store the number of rows. `kept`: splits with an up-to-date part. `nothing_scored`: whether these contain no scored
-    row.
+    store the number of rows. `kept`: splits with an up-to-date part. `nothing_scored`: whether no row before the
+    splits to score has been scored. `own`: the splits of this shard; None: all.
     """
 
     partition: Partition
@@ -52,6 +52,7 @@ class PlannedPartition:
     num_splits: int | None
     kept: frozenset[int]
     nothing_scored: bool
+    own: range | None = None
 
     @property
     def hive(self) -> tuple[tuple[str, str | None], ...]:
@@ -61,10 +62,11 @@ class PlannedPartition:
     def splits(self) -> SplitRange:
         """The splits to score. Reading begins with the first of them, or with the first row of a CSV, which has no row
         index."""
-        first = 0
-        if self.num_rows is not None:
-            first = next(split for split in range(len(self.kept) + 1) if split not in self.kept)
-        return SplitRange(first, self.num_splits, self.kept)
+        if self.num_splits is None:
+            return SplitRange(0, None, self.kept)
+        start, stop = (0, self.num_splits) if self.own is None else (self.own.start, self.own.stop)
+        first = next(split for split in range(start, start + len(self.kept) + 1) if split not in self.kept)
+        return SplitRange(first, stop, self.kept)
 
     def target(self, split: Split) -> str:
         """The part for a split."""
@@ -72,7 +74,16 @@ class PlannedPartition:
 
     def num_rows_to_score(self, kept_rows: int) -> int | None:
         """The number of rows of the splits to score; None where the number of rows of the file is unknown."""
-        return None if self.num_rows is None else self.num_rows - kept_rows
+        if self.num_rows is None:
+            return None
+        if self.own is None:
+            return self.num_rows - kept_rows
+        stop = min(self.num_rows, self.own.stop * self.split_rows)
+        return stop - self.own.start * self.split_rows - kept_rows
+
+    def num_splits_of_run(self) -> int | None:
+        """The number of splits that this run scores or keeps; None where it is unknown."""
+        return self.num_splits if self.own is None else len(self.own)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +91,7 @@ class Plan:
     """What a run will do. `existing`: the output of earlier runs. `partitions`: the inputs with splits to score.
     `reasons`: why they are scored, with the number of splits. `failed`: the errors of inputs that cannot be read.
     `num_rows`: the rows to score, None where the number of rows of a file is unknown. `engines`: what computes the
-    values of the bundle's optional stages, by stage."""
+    values of the bundle's optional stages, by stage. `shard_plan`: the digest of the division among shards."""
 
     discovery: Discovery
     existing: ExistingParts
@@ -90,6 +101,7 @@ class Plan:
     failed: tuple[PartitionError, ...]
     num_rows: int | None
     engines: Mapping[str, str] = field(default_factory=dict)
+    shard_plan: str | None = None
 
 
 def default_split_rows(weight_bytes: int) -> int:
@@ -103,9 +115,18 @@ def default_split_rows(weight_bytes: int) -> int:
 
 
 def make_plan(
-    found: Discovery, existing: ExistingParts, manifest: BundleManifest, job: ScoreJob, split_rows: int
+    found: Discovery,
+    existing: ExistingParts,
+    manifest: BundleManifest,
+    job: ScoreJob,
+    split_rows: int,
+    *,
+    own: OwnSplits = ALL_SPLITS,
 ) -> Plan:
     """Check the columns of every partition that has splits to score, and name its outputs.
+
+    Args:
+        own: the splits of this shard, for inputs of which it has some.
 
     Raises:
         ColumnError: a column is missing, appears twice, has a wrong type, or has the name of an output.
@@ -124,12 +145,12 @@ def make_plan(
         try:
             schema, num_rows = footer
             columns = shapes.columns(partition, schema)
-            planned.append(_planned(partition, columns, num_rows, existing, split_rows))
+            planned.append(_planned(partition, columns, num_rows, existing, split_rows, own.get(partition)))
         except ColumnError as error:
             raise _compared(error, planned) from error
     for entry in planned:
         _refuse_long_names(entry, os.path.abspath(job.output))  # noqa: PTH100 - the same path as in the store
-    _refuse_same_output(found.partitions, {entry.partition: entry.num_splits for entry in planned}, existing)
+    refuse_same_output(found.partitions, {entry.partition: entry.num_splits for entry in planned}, existing)
     counts = [entry.num_rows_to_score(_kept_rows(existing, entry.partition)) for entry in planned]
     known = [count for count in counts if count is not None]
     return Plan(
@@ -137,7 +158,7 @@ def make_plan(
         existing=existing,
         split_rows=split_rows,
         partitions=tuple(planned),
-        reasons=sum((_reasons(entry, existing) for entry in planned), Counter()),
+        reasons=_all_reasons(planned, existing),
         failed=tuple(failed),
         num_rows=sum(known) if len(known) == len(counts) else None,
         engines=stages.engines_of(manifest),
@@ -182,6 +203,13 @@ def _kept_rows(existing: ExistingParts, partition: Partition) -> int:
     return sum(record.rows_in for record in existing.kept.get(partition, {}).values())
 
 
+def _all_reasons(planned: Iterable[PlannedPartition], existing: ExistingParts) -> Counter[str]:
+    reasons = Counter[str]()
+    for entry in planned:
+        reasons.update(_reasons(entry, existing))
+    return reasons
+
+
 def _reasons(planned: PlannedPartition, existing: ExistingParts) -> Counter[str]:
     """Why the splits of a partition must be scored, with the number of splits. A split without a part is missing,
     unless the parts of others are out of date. Splits are not enumerated, because a file may claim any number of rows.
@@ -191,11 +219,12 @@ def _reasons(planned: PlannedPartition, existing: ExistingParts) -> Counter[str]
         dict.fromkeys(reason for reasons in reasons_by_split.values() for reason in reasons if "changed" in reason)
     )
     known = {split for split in reasons_by_split if split not in planned.kept}
-    if planned.num_splits is None:  # for a CSV, the number is known only after reading
+    num_splits = planned.num_splits_of_run()
+    if planned.num_splits is None or num_splits is None:  # for a CSV, the number is known only after reading
         others = 0 if known else 1
     else:
         known = {split for split in known if split < planned.num_splits}
-        others = planned.num_splits - len(known | {split for split in planned.kept if split < planned.num_splits})
+        others = num_splits - len(known | {split for split in planned.kept if split < planned.num_splits})
     counted = Counter(reason for split in known for reason in reasons_by_split[split] or changed or ["missing"])
     counted.update(dict.fromkeys(changed or ["missing"], others) if others else {})
     return counted
@@ -252,6 +281,7 @@ def _planned(
     num_rows: int | None,
     existing: ExistingParts,
     split_rows: int,
+    own: range | None,
 ) -> PlannedPartition:
     kept = existing.kept.get(partition, {})
     return PlannedPartition(
@@ -261,14 +291,20 @@ def _planned(
         num_rows=num_rows,
         num_splits=None if num_rows is None else max(1, -(-num_rows // split_rows)),
         kept=frozenset(kept),
-        nothing_scored=not any(record.rows_scored for record in kept.values()),
+        nothing_scored=(own is None or own.start == 0) and not any(record.rows_scored for record in kept.values()),
+        own=own,
     )
 
 
-def _refuse_same_output(
-    partitions: Sequence[Partition], num_splits: Mapping[Partition, int | None], existing: ExistingParts
+def refuse_same_output(
+    partitions: Sequence[Partition], num_splits: Mapping[Partition, int | None], existing: ExistingParts | None = None
 ) -> None:
-    """Raise UsageError for two inputs with the same output, or an input whose output is also a split of another."""
+    """Raise UsageError for two inputs with the same output, or an input whose output is also a split of another.
+
+    Args:
+        num_splits: by input; None where it is unknown.
+    """
+    existing = existing or ExistingParts()
     owners: dict[str, Partition] = {}
     for partition in partitions:
         first = owners.setdefault(whole_name(partition.name), partition)

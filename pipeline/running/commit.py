@@ -14,7 +14,7 @@ from ..options import ScoreJob
 from ..outputs.lock import lock_output
 from ..outputs.manifest import write_manifest
 from ..outputs.naming import rejects_name
-from ..outputs.store import SUCCESS, Store
+from ..outputs.store import RUN_FILES, SUCCESS, RecordFiles, Store
 from ..planning.plan import Plan
 from .events import ManifestNotWritten, OrphanedPartsRemoved, RunEnded
 from .ledger import Ledger
@@ -70,6 +70,19 @@ def remove_replaced_parts(store: Store, ledger: Ledger, emit: Emitter) -> None:
             store.remove(name)
 
 
+def complete_output(store: Store, ledger: Ledger, emit: Emitter) -> None:
+    """Remove what is not part of the output, and check that it is complete.
+
+    Raises:
+        PartitionError: an input could not be read.
+        RowsRejectedError: there are more rejects than allowed.
+        StorageError: a part is missing.
+    """
+    remove_replaced_parts(store, ledger, emit)
+    ledger.check_final_limits()
+    check_parts_exist(store, ledger)
+
+
 def check_parts_exist(store: Store, ledger: Ledger) -> None:
     """Check that every part still exists: the output may have been moved or removed during the run."""
     parts = [part.target for parts in ledger.parts.values() for part in parts]
@@ -90,8 +103,14 @@ class Written:
 
 
 @contextmanager
-def write_manifest_at_end(store: Store, ledger: Ledger, emit: Emitter) -> Iterator[Written]:
-    """Write run.json and emit the last event when the block ends, even by an error; write `_SUCCESS` on success."""
+def write_manifest_at_end(
+    store: Store, ledger: Ledger, emit: Emitter, files: RecordFiles = RUN_FILES
+) -> Iterator[Written]:
+    """Write the manifest and emit the last event when the block ends, even by an error; write `_SUCCESS` on success.
+
+    Args:
+        files: those of a shard, which neither completes the output nor removes temporaries, since others are at work.
+    """
     error: BaseException | None = None
     written = Written()
     try:
@@ -102,10 +121,10 @@ def write_manifest_at_end(store: Store, ledger: Ledger, emit: Emitter) -> Iterat
     finally:
         manifest = ledger.manifest(error)
         try:
-            if error is not None:  # a signal may have arrived before a new temporary file was registered
-                store.remove_temporaries()
-            manifest = written.manifest = write_manifest(store, manifest, ledger.record())
-            if error is None:
+            if error is not None and files == RUN_FILES:
+                store.remove_temporaries()  # a signal may have arrived before a new one was registered
+            manifest = written.manifest = write_manifest(store, manifest, ledger.record(), files)
+            if error is None and files == RUN_FILES:
                 store.write(SUCCESS, b"")
         except ScorelineError as second:
             if error is None:

@@ -189,16 +189,6 @@ class OutOfMemory(Event):
     )
 
 
-class NewInputsFound(Event):
-    """Input files appeared during the run."""
-
-    name: ClassVar[str] = "new_inputs_found"
-    level: ClassVar[Level] = "warning"
-    count: int
-    first: str
-    reason: str = "left for the next run"
-
-
 class ManifestNotWritten(Event):
     """The run failed, and run.json could not be written either."""
 

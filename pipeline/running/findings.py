@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from ..errors import ScorelineError
 from ..events import Event, Level
+from ..inputs.discover import Discovery, discover
 from ..scoring.retries import Retried, Retries, retry_reason
 
 if TYPE_CHECKING:
-    from ..inputs.discover import Discovery
+    from ..options import ScoreJob
     from ..planning.existing import ExistingParts
 
 #: The largest number of names in an event.
@@ -37,6 +39,16 @@ class ParquetFilesIgnored(Event):
         "these are Parquet files by their content, but are ignored because of their suffix; rename them to .parquet, or"
         " pass --format parquet, which reads every file"
     )
+
+
+class NewInputsFound(Event):
+    """Input files appeared during the run."""
+
+    name: ClassVar[str] = "new_inputs_found"
+    level: ClassVar[Level] = "warning"
+    count: int
+    first: str
+    reason: str = "left for the next run"
 
 
 def input_findings(found: Discovery) -> Iterator[Event]:
@@ -146,3 +158,15 @@ def blocks_retried(retries: Retries) -> Iterator[BlocksRetried]:
     for one in retries.kinds.values():
         if one.blocks > 1:
             yield BlocksRetried(blocks=one.blocks, rows=one.rows, reason=retry_reason(one))
+
+
+def new_inputs(job: ScoreJob, found: Discovery) -> Iterator[Event]:
+    """Inputs that have appeared since these were found. They are left for the next run."""
+    try:
+        now = discover(job.input, format=job.format).partitions
+    except ScorelineError:  # the input is gone
+        return
+    known = {partition.name for partition in found.partitions}
+    names = [partition.name for partition in now if partition.name not in known]
+    if names:
+        yield NewInputsFound(count=len(names), first=names[0])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ...schemas.run import BundleRecord, HeadRecord, RunManifest, StageTotals
+from ...schemas.run import BundleRecord, HeadRecord, RunManifest, ShardRecord, StageTotals
 from ..bundle import stages
 from ..bundle.bundle import Bundle
 from ..errors import PartitionError, RowsRejectedError, counted
@@ -62,6 +62,7 @@ class Ledger:
     clock: RunClock
     startup_s: float
     devices: "Sequence[Device]" = ()
+    shards: list[ShardRecord] = field(default_factory=list)
     parts: dict[Partition, list[PartRecord]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     rejected: int = 0
@@ -101,8 +102,10 @@ class Ledger:
     @cached_property
     def num_rows(self) -> int | None:
         """The rows of the whole run, including kept parts; None if a file does not record how many it has."""
-        kept = sum(record.rows_in for parts in self.plan.existing.kept.values() for record in parts.values())
-        return None if self.plan.num_rows is None else kept + self.plan.num_rows
+        if self.plan.num_rows is None or self.job.shard is not None:  # a share is of the rows of all shards
+            return None
+        kept = sum(part.rows_in for parts in self.plan.existing.kept.values() for part in parts.values())
+        return self.plan.num_rows + kept
 
     def _enforce_reject_budget(self, num_rows: int | None) -> None:
         """Stop the run as soon as there are more rejects than allowed.
@@ -129,6 +132,12 @@ class Ledger:
         """Names the file with the rejects of an earlier run."""
         files = [part.rejects for parts in self.parts.values() for part in parts if part.rejects]
         return f"the first are in {files[0]!r}; " if files else ""
+
+    def keep_existing(self) -> None:
+        """Add every part that is kept from earlier runs."""
+        for partition, parts in self.plan.existing.kept.items():
+            for record in parts.values():
+                self.keep(partition, record)
 
     def keep(self, partition: Partition, record: PartRecord) -> None:
         """Add a kept part; its rejects count as well."""
@@ -167,7 +176,8 @@ class Ledger:
             count, total = len(self.errors), len(self.plan.discovery.partitions)
             others = "; the others are published" if count < total else ""
             raise PartitionError(f"{reason} ({count} of {total} inputs could not be read{others})", partition=name)
-        self._enforce_reject_budget(sum(record.rows_in for parts in self.parts.values() for record in parts))
+        rows = sum(record.rows_in for parts in self.parts.values() for record in parts)
+        self._enforce_reject_budget(rows if self.job.shard is None else None)
 
     def record(self) -> OutputRecord:
         """The outcome of every input so far, by name, as written to `_scoreline/parts.pq`."""
@@ -196,6 +206,9 @@ class Ledger:
             started=self.clock.started.isoformat(timespec="milliseconds"),
             ended=datetime.now(UTC).isoformat(timespec="milliseconds"),
             input=self.job.input,
+            shard=None if self.job.shard is None else str(self.job.shard),
+            shard_plan=self.plan.shard_plan,
+            shards=self.shards,
             root=self.plan.discovery.real_root,
             roots=self.plan.existing.roots,
             output=self.job.output,

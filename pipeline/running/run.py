@@ -8,45 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 from ...schemas.run import RunManifest
 from ..bundle.bundle import Bundle, open_bundle
 from ..bundle.stages import engines_of
 from ..cores import available_cores
-from ..errors import ScorelineError
 from ..events import Emitter, Subscriber
 from ..inputs.discover import Discovery, discover
 from ..options import ScoreJob
 from ..outputs.lock import lock_output
-from ..outputs.manifest import write_manifest
-from ..outputs.store import SUCCESS, Store
+from ..outputs.store import Store
 from ..planning.existing import ExistingParts, scan_output
 from ..planning.option_check import checked_job
 from ..planning.plan import default_split_rows, make_plan, refuse_overlap
-from .commit import (
-    check_parts_exist,
-    lock_new_output,
-    remove_replaced_parts,
-    up_to_date_manifest,
-    write_manifest_at_end,
-)
-from .events import (
-    BundleLoaded,
-    ModelNotCompiled,
-    NewInputsFound,
-    NothingToDo,
-    PartitionFailed,
-    RunStarted,
-    ScoringStarted,
-    TemporariesRemoved,
-)
-from .findings import input_findings, kept_part_differences, output_findings
-from .ledger import Ledger, RunClock, open_ledger
-
-if TYPE_CHECKING:
-    from ..scoring.line import Line
-    from ..scoring.scorer import Scorer
+from .commit import complete_output, lock_new_output, up_to_date_manifest
+from .events import NothingToDo, RunStarted
+from .execute import Execution
+from .findings import input_findings, new_inputs, output_findings
+from .ledger import Ledger, RunClock
 
 
 def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
@@ -62,6 +41,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
         ScorelineError: the run failed; parts that were published before are kept, and `_SUCCESS` does not exist.
     """
     clock, cores, emit = RunClock(), available_cores(), Emitter(subscribers)
+    assert job.shard is None, "shards are scored by `engines.shards`"
     job = checked_job(job)
     bundle = open_bundle(job.bundle)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
@@ -83,67 +63,18 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
         if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
             emit(NothingToDo(partitions=done.inputs, rows=done.rows_in, made_by=done.run_id))
             return done
-        scorer = _load_scorer(bundle, job, emit, held) if plan.partitions else None
-        ledger = open_ledger(job, plan, bundle, scorer, clock)
-        if scorer is not None:
-            emit(*kept_part_differences(existing.made_with, ledger.made_with()))
-        store.remove(SUCCESS)
-        if removed := store.remove_temporaries():
-            emit(TemporariesRemoved(count=len(removed), first=removed[0]))
-        emit(ScoringStarted(rows=plan.num_rows))
-        with write_manifest_at_end(store, ledger, emit) as written:
-            for partition, parts in existing.kept.items():
-                for record in parts.values():
-                    ledger.keep(partition, record)
-            for error in plan.failed:
-                emit(PartitionFailed(partition=error.partition, reason=str(error)))
-                ledger.fail(error)
-            line = None
-            if scorer is not None:
-                line = _score(store, scorer, ledger, emit, cores.count)
-            remove_replaced_parts(store, ledger, emit)
-            ledger.check_final_limits()
-            if line is not None:
-                emit(*line.summary(clock.times))
-            check_parts_exist(store, ledger)
-            if names := _new_inputs(ledger):
-                emit(NewInputsFound(count=len(names), first=names[0]))
-    assert written.manifest is not None, "it is written before the block ends"
-    return written.manifest
+        execution = Execution(job=job, bundle=bundle, store=store, clock=clock, cores=cores, emit=emit, held=held)
 
+        def complete(ledger: Ledger) -> None:
+            complete_output(store, ledger, emit)
+            emit(*new_inputs(job, found))
 
-def _new_inputs(ledger: Ledger) -> list[str]:
-    """Inputs that appeared after the run began. They are left for the next run."""
-    try:
-        now = discover(ledger.job.input, format=ledger.job.format).partitions
-    except ScorelineError:  # the input is gone
-        return []
-    known = {partition.name for partition in ledger.plan.discovery.partitions}
-    return [partition.name for partition in now if partition.name not in known]
+        manifest = execution.score(plan, complete)
+        store.remove_shards()  # of an earlier run: this one has done their work
+        return manifest
 
 
 def _existing(store: Store, found: Discovery, bundle: Bundle, job: ScoreJob, split_rows: int) -> ExistingParts:
     """The parts of earlier runs."""
     engines, root = engines_of(bundle.manifest), found.real_root
     return scan_output(store, found.partitions, bundle.digest, job, split_rows, root=root, engines=engines)
-
-
-def _score(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> Line:
-    from .score import score_splits  # imports torch, only if there is work
-
-    write_manifest(store, ledger.manifest(None, ended=False), ledger.record())
-    return score_splits(store, scorer, ledger, emit, cores)
-
-
-def _load_scorer(bundle: Bundle, job: ScoreJob, emit: Emitter, held: ExitStack) -> Scorer:
-    from ..model.modes import pinned  # imports torch, only if there is work
-    from ..model.reproducible import reproducible
-    from ..scoring.scorer import Scorer
-
-    held.enter_context(pinned())
-    held.enter_context(reproducible(seed=job.seed, deterministic=job.deterministic))
-    scorer = Scorer.for_job(bundle, job)
-    emit(BundleLoaded.of(job, bundle, scorer))
-    if scorer.not_compiled is not None:
-        emit(ModelNotCompiled(reason=scorer.not_compiled))
-    return scorer

@@ -21,7 +21,6 @@ from scoreline.pipeline.outputs.store import MANIFEST, SUCCESS, Store
 from scoreline.pipeline.running.events import (
     BlockWritten,
     BundleLoaded,
-    NewInputsFound,
     PartitionFailed,
     RunEnded,
     RunFailed,
@@ -30,7 +29,7 @@ from scoreline.pipeline.running.events import (
     SplitPublished,
     TemporariesRemoved,
 )
-from scoreline.pipeline.running.findings import KeptPartsDiffer
+from scoreline.pipeline.running.findings import KeptPartsDiffer, NewInputsFound
 from scoreline.pipeline.running.run import run
 
 from conftest import Example

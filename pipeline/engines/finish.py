@@ -1,0 +1,164 @@
+"""Completes an output whose shards have been scored: checks every shard, settles the limits of the whole run, removes
+replaced parts, writes the manifest and `_SUCCESS`. Does not import torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ...schemas.run import RunManifest, ShardRecord
+from ..bundle.bundle import Bundle, open_bundle
+from ..bundle.stages import engines_of
+from ..errors import BundleError, DataError, NoInputError, counted, listed
+from ..events import Emitter, Subscriber
+from ..options import RejectBudget, ScoreJob, Shard
+from ..outputs.lock import lock_output
+from ..outputs.manifest import read_manifest, read_record
+from ..outputs.part_records import OutputRecord, PartitionRecord
+from ..outputs.store import SUCCESS, Store
+from ..planning.existing import scan_output
+from ..planning.plan import Plan, make_plan
+from ..running.commit import complete_output, write_manifest_at_end
+from ..running.events import TemporariesRemoved
+from ..running.findings import kept_part_differences, new_inputs, output_findings
+from ..running.ledger import Ledger, RunClock, open_ledger
+from ..timing import StageTimes
+from .shards import FrozenPlan, read_plan, shard_files
+
+#: Shards and inputs that a message names.
+MAX_NAMES = 8
+
+
+def finish(
+    output: str, *, run_id: str, max_rejects: RejectBudget | None = None, subscribers: Sequence[Subscriber] = ()
+) -> RunManifest:
+    """Complete an output. May be repeated, also after it was interrupted.
+
+    Args:
+        max_rejects: how many rows of all shards may be rejected; None: as many as they were started with.
+        subscribers: called with each event.
+
+    Returns:
+        The manifest, as written to `_scoreline/run.json`; `_SUCCESS` exists.
+
+    Raises:
+        NoInputError: no shard has begun.
+        DataError: a shard has not begun, was killed, or failed; or parts are missing.
+        OutputLockedError: a shard is still running.
+        RowsRejectedError: more rows were rejected than allowed.
+    """
+    clock, emit, store = RunClock(), Emitter(subscribers), Store(output)
+    read_plan(store)  # before the lock, which needs the folder of an output
+    with lock_output(store, run_id):
+        frozen = read_plan(store)
+        job = replace(frozen.plan.sharded.job, output=output, run_id=run_id)
+        job = job if max_rejects is None else replace(job, max_rejects=max_rejects)
+        bundle = _bundle(frozen)
+        manifests, recorded = _shards(store, frozen)
+        with clock.times.blocking_stage("discover"):
+            plan = _plan(store, frozen, bundle, job, recorded)
+        emit(*output_findings(plan.existing, prune=job.prune))
+        if made_with := plan.existing.made_with:
+            emit(*kept_part_differences(made_with[1:], made_with[0]))
+        ledger = open_ledger(job, plan, bundle, None, clock)
+        _adopt(ledger, manifests)
+        store.remove(SUCCESS)
+        if removed := store.remove_temporaries():
+            emit(TemporariesRemoved(count=len(removed), first=removed[0]))
+        with write_manifest_at_end(store, ledger, emit) as written:
+            ledger.keep_existing()
+            complete_output(store, ledger, emit)
+            emit(*new_inputs(job, plan.discovery))
+        store.remove_shards()
+    assert written.manifest is not None, "it is written before the block ends"
+    return written.manifest
+
+
+def _bundle(frozen: FrozenPlan) -> Bundle:
+    sharded = frozen.plan.sharded
+    bundle = open_bundle(sharded.job.bundle)
+    if bundle.digest != sharded.bundle:
+        raise BundleError(
+            f"bundle {sharded.job.bundle!r} has changed since the shards began: its digest is {bundle.digest}, not"
+            f" {sharded.bundle}; put the earlier bundle back"
+        )
+    return bundle
+
+
+def _shards(store: Store, frozen: FrozenPlan) -> tuple[list[RunManifest], OutputRecord]:
+    """The manifest of every shard, and the parts of all. Raises DataError for shards that have not succeeded."""
+    manifests, partitions, missing = list[RunManifest](), list[PartitionRecord](), list[str]()
+    count = frozen.plan.sharded.count
+    for number in range(1, count + 1):
+        shard = Shard(number=number, count=count)
+        files = shard_files(shard)
+        try:
+            manifest = read_manifest(store, files)
+            partitions += read_record(store, manifest, files).partitions
+        except (DataError, NoInputError):
+            exists = store.kind(files.manifest) == "file"
+            missing.append(f"{shard} ({'its record is damaged' if exists else 'has not begun'})")
+            continue
+        if manifest.shard_plan != frozen.digest:
+            missing.append(f"{shard} (has followed another plan)")
+        elif manifest.status != "success":
+            missing.append(f"{shard} ({manifest.error or 'was killed'})")
+        manifests.append(manifest)
+    if missing:
+        more = f" and {len(missing) - MAX_NAMES:,} more" if len(missing) > MAX_NAMES else ""
+        raise DataError(
+            f"{counted(len(missing), 'shard')} of {count:,} not complete: {', '.join(missing[:MAX_NAMES])}{more}; score"
+            f" {'it' if len(missing) == 1 else 'them'} again with --shard, then run scoreline finish"
+        )
+    return manifests, OutputRecord(partitions=partitions)
+
+
+def _plan(store: Store, frozen: FrozenPlan, bundle: Bundle, job: ScoreJob, recorded: OutputRecord) -> Plan:
+    """The plan of the whole output. Raises DataError if anything remains to be scored."""
+    sharded, found, engines = frozen.plan.sharded, frozen.discovery(), engines_of(bundle.manifest)
+    existing = scan_output(
+        store,
+        found.partitions,
+        bundle.digest,
+        job,
+        sharded.split_rows,
+        root=sharded.root,
+        engines=engines,
+        recorded=recorded,
+    )
+    incomplete = [partition.name for partition in found.partitions if partition not in existing.complete_inputs]
+    if incomplete:
+        raise DataError(
+            f"parts of {counted(len(incomplete), 'input')} are missing or out of date: {listed(incomplete, MAX_NAMES)};"
+            " score the shards again with --shard, then run scoreline finish"
+        )
+    return make_plan(found, existing, bundle.manifest, job, sharded.split_rows)
+
+
+def _adopt(ledger: Ledger, manifests: Sequence[RunManifest]) -> None:
+    """Record with what the shards have scored, and what their stages cost."""
+    scored = [manifest for manifest in manifests if manifest.device != "none"] or list(manifests)
+    first = scored[0]
+    ledger.bundle = first.bundle
+    ledger.device = ", ".join(sorted({manifest.device for manifest in scored}))
+    ledger.versions = {name: version for name, version in first.versions.items() if name != "python"}
+    ledger.block_rows = int(first.options.get("batch_rows") or 0)
+    times = StageTimes()
+    for manifest in manifests:
+        for name, spent in manifest.stages.items():
+            if name != "discover":
+                times[name].busy_s += spent.busy_s
+                times[name].rows += spent.rows
+                times[name].bytes += spent.bytes
+    ledger.add_times(times)
+    ledger.shards = [
+        ShardRecord(
+            shard=manifest.shard or "",
+            run_id=manifest.run_id,
+            started=manifest.started,
+            ended=manifest.ended,
+            device=manifest.device,
+            rows_in=manifest.rows_in,
+            wall_s=manifest.wall_s,
+        )
+        for manifest in manifests
+    ]
