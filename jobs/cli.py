@@ -20,6 +20,7 @@ COMMANDS = {
     "pack": "Make a bundle from files saved at training time.",
     "check": "Verify a bundle and preview its predictions for an input.",
     "verify": "Verify an output: every row accounted for, every checksum correct.",
+    "rejects": "Show the rejected rows of an output, and why.",
     "evaluate": "Evaluate predictions against the true labels: accuracy, AUC, errors.",
     "importance": "List the most important features of an output with attributions.",
     "calibrate": "Calibrate a bundle's probabilities on labelled rows.",

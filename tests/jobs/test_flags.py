@@ -22,6 +22,7 @@ FLAGS = {
     "pack": {"--from-mlflow", "--allow-import", "--allow-pickle"},
     "check": {"--bundle", "--input", "--format", "--device", "--trust", "--job", "--run-date", "--json"},
     "verify": {"--json"},
+    "rejects": {"--limit", "--csv", "--json"},
     "evaluate": {"--label", "--labels", "--on", "--head", "--json"},
     "importance": {"--top", "--picture", "--json"},
     "calibrate": {
