@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": "Verify an output: every row accounted for, every checksum correct.",
     "rejects": "Show the rejected rows of an output, and why.",
     "evaluate": "Evaluate predictions against the true labels: accuracy, AUC, errors.",
+    "diff": "Compare the predictions of two outputs.",
     "importance": "List the most important features of an output with attributions.",
     "calibrate": "Calibrate a bundle's probabilities on labelled rows.",
     "layers": "List the layers of a bundle's model with their output shapes.",

@@ -39,6 +39,8 @@ COMMANDS = {
     "rejects --csv": Words("rejects OUT --csv PATH", 74, writes=True),
     "evaluate OUT": Words("evaluate PATH --label truth", 66),
     "evaluate --labels": Words("evaluate OUT --label truth --on row_id --labels PATH", 66),
+    "diff A": Words("diff PATH OUT", 66),
+    "diff B": Words("diff OUT PATH", 66),
     "importance OUT": Words("importance PATH", 66),
     "importance --picture": Words("importance OUT --picture PATH", 74, writes=True),
     "calibrate --bundle": Words("calibrate --bundle PATH --input IN --label truth NEW", 78),

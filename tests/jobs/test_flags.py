@@ -24,6 +24,7 @@ FLAGS = {
     "verify": {"--json"},
     "rejects": {"--limit", "--csv", "--json"},
     "evaluate": {"--label", "--labels", "--on", "--head", "--json"},
+    "diff": {"--on", "--head", "--label", "--max-flips", "--movers", "--picture", "--json"},
     "importance": {"--top", "--picture", "--json"},
     "calibrate": {
         "--bundle", "--input", "--label", "--head", "--method", "--picture", "--format", "--device", "--trust", "--job",
