@@ -93,6 +93,8 @@ class JobFile(Schema):
     moved_input: StrictBool | None = None
     run_date: date | None = None
     run_id: str | None = None
+    metrics: str | None = None
+    trace: str | None = None
     log_format: Literal["auto", "text", "json"] | None = None
     log_level: Literal["debug", "info", "warning", "error"] | None = None
     progress: StrictBool | None = None

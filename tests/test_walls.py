@@ -21,10 +21,10 @@ FLOORS = (
     ("planning", "scoring"),
     ("monitoring",),
     ("running", "saving"),
-    ("evaluation", "examples"),
+    ("evaluation", "examples", "reporting"),
 )
 #: Rooms that are used for planning, and must not import torch.
-WITHOUT_TORCH = ("schemas", "storage", "parquet", "inputs", "outputs", "bundle", "planning", "monitoring")
+WITHOUT_TORCH = ("schemas", "storage", "parquet", "inputs", "outputs", "bundle", "planning", "monitoring", "reporting")
 
 
 @cache

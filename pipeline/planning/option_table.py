@@ -290,6 +290,22 @@ OPTIONS = (
         shown_default="a random one",
     ),
     Option(
+        name="metrics",
+        group="Run",
+        help="Write Prometheus metrics to this file whenever the command ends, for node_exporter's textfile collector.",
+        metavar="FILE.prom",
+        path=True,
+        part="command",
+    ),
+    Option(
+        name="trace",
+        group="Run",
+        help="Write when each thread worked on which stage to this file, for ui.perfetto.dev; may contain {run_date}.",
+        metavar="FILE.json",
+        path=True,
+        part="command",
+    ),
+    Option(
         name="log_format",
         group="Run",
         help="Format of the log; auto: text on a terminal, JSON elsewhere.",

@@ -60,8 +60,23 @@ class NothingToDo(Event):
     name: ClassVar[str] = "nothing_to_do"
     partitions: int
     rows: int
+    rejected: int
     #: The id of the run that completed it.
     made_by: str
+    bundle: str
+    digest: str
+
+    @classmethod
+    def of(cls, manifest: RunManifest) -> NothingToDo:
+        """The event of a complete output."""
+        return cls(
+            partitions=len(manifest.partitions),
+            rows=manifest.rows_in,
+            rejected=manifest.rows_rejected,
+            made_by=manifest.run_id,
+            bundle=manifest.bundle.path,
+            digest=manifest.bundle.digest,
+        )
 
 
 class BundleLoaded(Event):

@@ -24,6 +24,7 @@ from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..planning.existing import ExistingParts, scan_output
 from ..planning.option_check import checked_job
 from ..planning.plan import default_split_rows, make_plan, refuse_overlap
+from ..timing import Recorder, StageTimes
 from .commit import (
     check_parts_exist,
     lock_new_output,
@@ -49,11 +50,12 @@ if TYPE_CHECKING:
     from ..scoring.scorer import Scorer
 
 
-def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
+def run(job: ScoreJob, subscribers: Sequence[Subscriber] = (), *, recorder: Recorder | None = None) -> RunManifest:
     """Run a job.
 
     Args:
         subscribers: called with each event of the run (`running/events.py`), in the calling thread.
+        recorder: called with each piece of work of a stage, in the thread that did it (`timing.py`).
 
     Returns:
         The manifest, as written to `_scoreline/run.json`; `_SUCCESS` exists.
@@ -61,7 +63,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
     Raises:
         ScorelineError: the run failed; parts that were published before are kept, and `_SUCCESS` does not exist.
     """
-    clock, cores, emit = RunClock(), available_cores(), Emitter(subscribers)
+    clock, cores, emit = RunClock(times=StageTimes(recorder=recorder)), available_cores(), Emitter(subscribers)
     job = checked_job(job)
     bundle = open_bundle(job.bundle)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
@@ -81,7 +83,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
             lock_new_output(store, job, held)
         emit(*input_findings(found), *output_findings(existing, prune=job.prune), RunStarted.of(job, plan, cores))
         if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
-            emit(NothingToDo(partitions=len(done.partitions), rows=done.rows_in, made_by=done.run_id))
+            emit(NothingToDo.of(done))
             return done
         scorer = _load_scorer(bundle, job, emit, held) if plan.partitions else None
         ledger = open_ledger(job, plan, bundle, scorer, clock)

@@ -17,7 +17,7 @@ FLAGS = {
         "--compile", "--no-compile", "--deterministic", "--no-deterministic", "--dedupe", "--no-dedupe",
         "--batch-size", "--split-rows", "--memory", "--max-rejects", "--trust", "--force", "--no-force",
         "--prune", "--no-prune", "--moved-input", "--no-moved-input", "--run-date", "--run-id",
-        "--log-format", "--log-level", "--progress", "--no-progress", "--job",
+        "--metrics", "--trace", "--log-format", "--log-level", "--progress", "--no-progress", "--job",
     },
     "pack": {"--from-mlflow", "--allow-import", "--allow-pickle"},
     "check": {"--bundle", "--input", "--format", "--device", "--trust", "--job", "--run-date", "--json"},

@@ -30,6 +30,7 @@ SAMPLES = {
     "bundle": "b", "input": "i", "output": "o", "keys": "a,b", "prefix": "p_", "top_k": "3", "hidden": "first",
     "explain_rows": "50%", "explain_target": "yes", "threshold": "yes=0.3", "device": "cpu", "batch_size": "64k",
     "split_rows": "1M", "memory": "2G", "max_rejects": "1%", "trust": DIGEST, "run_date": "2026-11-24", "run_id": "x",
+    "metrics": "m", "trace": "t",
 }  # fmt: skip
 REQUIRED = ("bundle", "input", "output")
 
