@@ -222,6 +222,14 @@ class ManifestNotWritten(Event):
     reason: str
 
 
+class HistoryNotWritten(Event):
+    """The line of the run could not be appended to history.jsonl; its output is not affected."""
+
+    name: ClassVar[str] = "history_not_written"
+    level: ClassVar[Level] = "warning"
+    reason: str
+
+
 class RunEnded(Event):
     """The run succeeded; run.json and _SUCCESS are written."""
 

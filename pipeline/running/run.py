@@ -44,6 +44,7 @@ from .events import (
 )
 from .findings import input_findings, kept_part_differences, output_findings
 from .ledger import Ledger, RunClock, open_ledger
+from .recorder import RunRecorder
 
 if TYPE_CHECKING:
     from ..scoring.line import Line
@@ -63,9 +64,11 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = (), *, recorder: Reco
     Raises:
         ScorelineError: the run failed; parts that were published before are kept, and `_SUCCESS` does not exist.
     """
-    clock, cores, emit = RunClock(times=StageTimes(recorder=recorder)), available_cores(), Emitter(subscribers)
+    clock, cores = RunClock(times=StageTimes(recorder=recorder)), available_cores()
     job = checked_job(job)
     bundle = open_bundle(job.bundle)
+    history = RunRecorder(job, bundle, clock)
+    emit = Emitter([*subscribers, history])
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
     with clock.times.blocking_stage("discover"):
         found = discover(job.input, format=job.format)
@@ -75,12 +78,14 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = (), *, recorder: Reco
         if known := store.has_earlier_run():  # an existing output is locked before it is scanned
             store.prepare()
             held.enter_context(lock_output(store, job.run_id))
+            held.enter_context(history.recorded(store, emit))
         with clock.times.blocking_stage("discover") as spent:
             existing = _existing(store, found, bundle, job, split_rows)
             plan = make_plan(found, existing, bundle.manifest, job, split_rows)
             spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in found.partitions)
         if not known:
             lock_new_output(store, job, held)
+            held.enter_context(history.recorded(store, emit))
         emit(*input_findings(found), *output_findings(existing, prune=job.prune), RunStarted.of(job, plan, cores))
         if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
             emit(NothingToDo.of(done))
@@ -94,12 +99,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = (), *, recorder: Reco
             emit(TemporariesRemoved(count=len(removed), first=removed[0]))
         emit(ScoringStarted(rows=plan.num_rows))
         with write_manifest_at_end(store, ledger, emit):
-            for partition, parts in existing.kept.items():
-                for record in parts.values():
-                    ledger.keep(partition, record)
-            for error in plan.failed:
-                emit(PartitionFailed(partition=error.partition, reason=str(error)))
-                ledger.fail(error)
+            _record_plan(ledger, emit)
             line = None
             if scorer is not None:
                 line = _score(store, scorer, ledger, emit, cores.count)
@@ -111,6 +111,16 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = (), *, recorder: Reco
             if names := _new_inputs(ledger):
                 emit(NewInputsFound(count=len(names), first=names[0]))
     return ledger.manifest(None)
+
+
+def _record_plan(ledger: Ledger, emit: Emitter) -> None:
+    """Record the parts that are kept, and the inputs that cannot be read."""
+    for partition, parts in ledger.plan.existing.kept.items():
+        for record in parts.values():
+            ledger.keep(partition, record)
+    for error in ledger.plan.failed:
+        emit(PartitionFailed(partition=error.partition, reason=str(error)))
+        ledger.fail(error)
 
 
 def _new_inputs(ledger: Ledger) -> list[str]:

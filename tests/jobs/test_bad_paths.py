@@ -35,6 +35,7 @@ COMMANDS = {
     "check --input": Words("check --bundle BUNDLE --input PATH", 66),
     "check --job": Words("check --bundle BUNDLE --job PATH", 78),
     "verify OUT": Words("verify PATH", 66),
+    "runs OUT": Words("runs PATH", 66),
     "rejects OUT": Words("rejects PATH", 66),
     "rejects --csv": Words("rejects OUT --csv PATH", 74, writes=True),
     "evaluate OUT": Words("evaluate PATH --label truth", 66),

@@ -22,6 +22,7 @@ FLAGS = {
     "pack": {"--from-mlflow", "--allow-import", "--allow-pickle"},
     "check": {"--bundle", "--input", "--format", "--device", "--trust", "--job", "--run-date", "--json"},
     "verify": {"--json"},
+    "runs": {"--limit", "--json"},
     "rejects": {"--limit", "--csv", "--json"},
     "evaluate": {"--label", "--labels", "--on", "--head", "--json"},
     "diff": {"--on", "--head", "--label", "--max-flips", "--movers", "--picture", "--json"},
