@@ -8,7 +8,7 @@ import click
 
 from ..pipeline.planning.option_table import OPTIONS, score_job
 from .terminal.job_file import dialect_of, job_option
-from .terminal.options import dated, flags
+from .terminal.options import dated, flags, resolve_run_date
 
 if TYPE_CHECKING:
     from ..pipeline.events import Subscriber
@@ -59,8 +59,12 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
     if collector is not None:
         subscribers.append(collector)
     try:
+        resolve_run_date(options)
         for name in ("input", "output"):
             options[name] = dated(options[name], options["run_date"], f"--{name}")
+        options["constant"] = tuple(
+            (name, dated(text, options["run_date"], "--constant")) for name, text in options["constant"]
+        )
         trace = _trace(options, log)
         manifest = run(
             score_job(options, dialect_of(job)),

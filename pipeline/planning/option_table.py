@@ -16,6 +16,7 @@ from ..inputs.formats import FORMATS
 from ..options import ColumnOptions, CsvDialect, Explain, ExplainMethod, Precision, Probabilities, ScoreJob
 from . import option_values as values
 from .option import Option
+from .run_dates import run_date, time_zone
 
 
 def _on(field: str) -> Callable[[ScoreJob], str]:
@@ -158,6 +159,19 @@ OPTIONS = (
         recorded=lambda job: ",".join(f"{name}={value!r}" for name, value in job.columns.thresholds) or None,
     ),
     Option(
+        name="constant",
+        group="Columns",
+        help="Also write a column with this text in every row; may contain {run_date} and {bundle_digest}; may be"
+        " repeated.",
+        metavar="NAME=TEXT",
+        parse=values.constant,
+        multiple=True,
+        part="columns",
+        field="constants",
+        effect="rescored",
+        recorded=lambda job: json.dumps(dict(job.columns.constants)) if job.columns.constants else None,
+    ),
+    Option(
         name="device",
         group="Computing",
         help="Device for the model; cuda is every GPU of the machine, cuda:1 one of them.",
@@ -276,9 +290,18 @@ OPTIONS = (
     Option(
         name="run_date",
         group="Run",
-        help="Replace {run_date} in paths.",
-        metavar="YYYY-MM-DD",
-        parse=values.day,
+        help="Replace {run_date} in paths and constants; weekday is the last Monday to Friday before today.",
+        metavar="YYYY-MM-DD|today|yesterday|-2|weekday|monday",
+        parse=run_date,
+        part="command",
+    ),
+    Option(
+        name="time_zone",
+        group="Run",
+        help="Time zone of today in --run-date, as in Europe/Berlin.",
+        metavar="ZONE",
+        parse=time_zone,
+        shown_default="the machine's",
         part="command",
     ),
     Option(

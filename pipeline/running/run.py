@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ...schemas.run import RunManifest
 from ..bundle.bundle import Bundle, open_bundle
+from ..bundle.constants import with_digest
 from ..bundle.stages import engines_of
 from ..cores import available_cores
 from ..errors import ScorelineError
@@ -65,8 +66,8 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = (), *, recorder: Reco
         ScorelineError: the run failed; parts that were published before are kept, and `_SUCCESS` does not exist.
     """
     clock, cores = RunClock(times=StageTimes(recorder=recorder)), available_cores()
-    job = checked_job(job)
-    bundle = open_bundle(job.bundle)
+    bundle = open_bundle((job := checked_job(job)).bundle)
+    job = with_digest(job, bundle.digest)
     history = RunRecorder(job, bundle, clock)
     emit = Emitter([*subscribers, history])
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -149,6 +150,16 @@ class TestOptions:
             str(iris_file.parent / "{run_date}"),
         ]
         closed(scoreline(*words), 2, "--run-date")
+
+    def test_a_relative_run_date(self, score: Command, iris_file: Path, tmp_path: Path, iris: Example) -> None:
+        """Two days ago, in a time zone, from the command line and from a job file."""
+        days = {datetime.now(UTC).date() - timedelta(days=2)}
+        assert score(iris_file, "--constant", "day={run_date}", "--run-date", "-2", "--time-zone", "UTC").code == 0
+        days.add(datetime.now(UTC).date() - timedelta(days=2))
+        found = set(pq.read_table(tmp_path / "out" / "in.parquet").column("day").to_pylist())
+        assert found <= {day.isoformat() for day in days}
+        job = self.job(tmp_path, 'run_date = "yesterday"\ntime_zone = "Mars/Olympus"\n')
+        closed(score(iris_file, "--job", job), 78, "time_zone: 'Mars/Olympus' is not a time zone")
 
     @pytest.mark.parametrize(
         "words",
