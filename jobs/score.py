@@ -50,7 +50,7 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
     from ..pipeline.running.run import run  # here, so that --help stays light
     from .terminal.logs import EventLog, configure, shows_json
     from .terminal.progress import Progress, tune_process
-    from .terminal.tables import answer, nothing_to_do, stage_table
+    from .terminal.tables import answer, nothing_to_do, stage_table, where
 
     options["run_id"] = options["run_id"] or uuid.uuid4().hex[:12]
     log = EventLog(configure(options["log_format"], options["log_level"], options["run_id"]))
@@ -75,6 +75,7 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
         progress.close()
     if not shows_json():
         answer(stage_table(manifest) if manifest.run_id == options["run_id"] else nothing_to_do(manifest))
+        answer(where(manifest, options["output"]))
     return 0
 
 

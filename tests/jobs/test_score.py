@@ -171,7 +171,7 @@ class TestOptions:
         assert result.code == 2
         assert "Usage:" in result.err
 
-    def test_text_on_request(self, score: Command, iris_file: Path) -> None:
+    def test_text_on_request(self, score: Command, iris_file: Path, tmp_path: Path) -> None:
         """Lines for people, and the stage table at the end."""
         result = score(iris_file, "--log-format", "text")
         assert result.code == 0
@@ -181,8 +181,17 @@ class TestOptions:
         assert [line.split()[0] for line in lines[2:12]] == [
             "start-up", "discover", "read", "check", "scale", "transfer", "forward", "decode", "write", "publish",
         ]  # fmt: skip
-        assert "150 rows scored" in lines[-1]
-        assert "waited for" in lines[-1]
+        assert "150 rows scored" in lines[-2]
+        assert "waited for" in lines[-2]
+        assert lines[-1] == f"the predictions are in {tmp_path / 'out'} (1 file)"
+        assert "1 input in" in result.err
+        assert score(iris_file, "--log-format", "text").out.splitlines()[-1] == lines[-1]
+
+    def test_the_last_line_of_a_run_with_rejects(self, score: Command, four_files: Path, tmp_path: Path) -> None:
+        """It has the command that shows them."""
+        result = score(four_files, "--log-format", "text", "--max-rejects", "2")
+        line = result.out.splitlines()[-1]
+        assert line.endswith(f"(4 files); 2 rejected rows: scoreline rejects {tmp_path / 'out'}")
 
     @pytest.mark.parametrize("words", ["--help", "--version"])
     def test_streams_that_are_closed(self, words: str) -> None:
