@@ -31,9 +31,9 @@ class MetricsFile:
     @classmethod
     def requested(cls, args: Sequence[str]) -> Self | None:
         """The file that the arguments of `scoreline score`, the environment or the job file name; None if they name
-        none."""
+        none, or only ask for help."""
         command = next((argument for argument in args if not argument.startswith("-")), None)
-        if command != "score":
+        if command != "score" or {"--help", "-h"} & set(args):
             return None
         if (given := requested(args, "--metrics", "SCORELINE_METRICS")) is not None:
             return cls(Path(given))

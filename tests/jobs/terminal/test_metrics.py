@@ -73,7 +73,7 @@ def test_where_the_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert values(tmp_path / "env.prom")["last_exit_code"] == 2
     assert scoreline("score", "--metrics", "flag.prom").code == 2
     assert values(tmp_path / "flag.prom")["last_exit_code"] == 2
-    for args in (["verify", "--metrics", "no.prom"], ["--help"], []):
+    for args in (["verify", "--metrics", "no.prom"], ["score", "--help", "--metrics", "no.prom"], ["--help"], []):
         assert MetricsFile.requested(args) is None
 
 
