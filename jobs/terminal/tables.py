@@ -92,10 +92,9 @@ def nothing_to_do(manifest: RunManifest) -> str:
 
 def where(manifest: RunManifest, output: str) -> str:
     """The last line: where the results are, and what to type next for rejected rows."""
-    files = sum(len(record.parts) for record in manifest.partitions)
     rejects = manifest.rows_rejected
     more = f"; {counted(rejects, 'rejected row')}: scoreline rejects {shlex.quote(output)}" if rejects else ""
-    return f"the predictions are in {output} ({counted(files, 'file')}){more}"
+    return f"the predictions are in {output}{more}"
 
 
 def size(count: int) -> str:

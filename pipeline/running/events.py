@@ -67,10 +67,10 @@ class NothingToDo(Event):
     digest: str
 
     @classmethod
-    def of(cls, manifest: RunManifest) -> NothingToDo:
+    def of(cls, manifest: RunManifest, partitions: int) -> NothingToDo:
         """The event of a complete output."""
         return cls(
-            partitions=len(manifest.partitions),
+            partitions=partitions,
             rows=manifest.rows_in,
             rejected=manifest.rows_rejected,
             made_by=manifest.run_id,

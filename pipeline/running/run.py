@@ -89,7 +89,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = (), *, recorder: Reco
             held.enter_context(history.recorded(store, emit))
         emit(*input_findings(found), *output_findings(existing, prune=job.prune), RunStarted.of(job, plan, cores))
         if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
-            emit(NothingToDo.of(done))
+            emit(NothingToDo.of(done, len(found.partitions)))
             return done
         scorer = _load_scorer(bundle, job, emit, held) if plan.partitions else None
         ledger = open_ledger(job, plan, bundle, scorer, clock)
