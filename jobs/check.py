@@ -12,7 +12,7 @@ import click
 from ..pipeline.errors import counted, listed, shape_text
 from ..pipeline.running.preview import score_first_rows
 from .terminal.job_file import job_of, job_option
-from .terminal.options import dated, flag, flags
+from .terminal.options import dated, flag, flags, resolve_run_date
 from .terminal.signals import raise_again
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ SHOWN_SHAPES = 12
 @flags("format", "device", "trust")
 @job_option("Read options and the [csv] section from a job file of scoreline score.")
 @flag("run_date", help="Replace {run_date} in the input.")
+@flag("time_zone")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def check(
     bundle: str,
@@ -40,8 +41,8 @@ def check(
     device: str,
     trust: tuple[str, ...],
     job: "JobFile | None",
-    run_date: str | None,
     as_json: bool,
+    **dates: Any,
 ) -> int:
     """Verify a bundle and preview its predictions for an input. Writes nothing.
 
@@ -55,6 +56,7 @@ def check(
     With --input, also shows the files, their columns, and the predictions for the first rows.
     """
     from ..pipeline.bundle.bundle import open_bundle
+    from ..pipeline.bundle.constants import with_digest
     from ..pipeline.inputs.discover import discover  # here, so that --help stays light
     from ..pipeline.planning.existing import ExistingParts
     from ..pipeline.planning.plan import default_split_rows, make_plan
@@ -62,10 +64,12 @@ def check(
     from .terminal.tables import answer, table
 
     raise_again()  # a signal that came during the imports
+    resolve_run_date(dates)
     opened, score_job = open_bundle(bundle), replace(job_of(job), device=device, trust=trust)
+    score_job = with_digest(score_job, opened.digest)
     plan = None
     if input is not None:
-        files = discover(dated(input, run_date, "--input"), format=format)
+        files = discover(dated(input, dates["run_date"], "--input"), format=format)
         split_rows = score_job.split_rows or default_split_rows(opened.model_bytes())
         plan = make_plan(files, ExistingParts(), opened.manifest, score_job, split_rows)
     scorer = Scorer.for_job(opened, score_job)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,13 +16,19 @@ from .terminal import failures, signals
 from .terminal.process import leave, tune
 from .terminal.streams import lost
 
+if TYPE_CHECKING:
+    from .terminal.metrics import MetricsFile
+
 COMMANDS = {
     "score": "Score Parquet or CSV files with a bundle.",
     "finish": "Complete an output whose shards have been scored.",
     "pack": "Make a bundle from files saved at training time.",
     "check": "Verify a bundle and preview its predictions for an input.",
     "verify": "Verify an output: every row accounted for, every checksum correct.",
+    "runs": "List the runs of outputs.",
+    "rejects": "Show the rejected rows of an output, and why.",
     "evaluate": "Evaluate predictions against the true labels: accuracy, AUC, errors.",
+    "diff": "Compare the predictions of two outputs.",
     "importance": "List the most important features of an output with attributions.",
     "calibrate": "Calibrate a bundle's probabilities on labelled rows.",
     "layers": "List the layers of a bundle's model with their output shapes.",
@@ -82,22 +89,57 @@ def run(args: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if args is None else args
     signals.listen()
     try:
-        code = _run_command(given)
-        why = None if code else lost(sys.stdout)
-        if why is None:
-            return code
-        message = f"the command has finished, but stdout cannot be written: {why}"
-        failures.report(message, StorageError.exit_code, given)
-        return StorageError.exit_code
+        metrics = _metrics(given)
+        if metrics is None:
+            return _ended_command(given)
+        signals.before_exit(metrics.write)
+        return _with_metrics(given, metrics)
     finally:
         signals.forget()
         failures.close()
 
 
-def _run_command(args: Sequence[str]) -> int:
+def _metrics(args: Sequence[str]) -> "MetricsFile | None":
+    """The metrics file of the command, if it has one. Imported only then, so that other commands start as quickly."""
+    names_one = any("metrics" in argument or "--job" in argument for argument in args)
+    if not names_one and not {"SCORELINE_METRICS", "SCORELINE_JOB"} & os.environ.keys():
+        return None
+    from .terminal.metrics import MetricsFile
+
+    return MetricsFile.requested(args)
+
+
+def _with_metrics(args: Sequence[str], metrics: "MetricsFile") -> int:
+    """Run a command and write its metrics, whatever happens. Its exit code, if it succeeds and its metrics cannot be
+    written, is that of a disk that failed."""
+    code = 1
+    try:
+        code = _ended_command(args, metrics)
+    except InterruptedRunError as late:  # after the command has handled its own signals
+        code = late.exit_code
+        raise
+    finally:
+        why = metrics.write(code)
+        if why is not None:
+            failures.report(why, code or StorageError.exit_code, args)
+    return code if why is None else code or StorageError.exit_code
+
+
+def _ended_command(args: Sequence[str], metrics: "MetricsFile | None" = None) -> int:
+    """Run a command. Its exit code, if it succeeds and its output is lost, is that of a disk that failed."""
+    code = _run_command(args, metrics)
+    why = None if code else lost(sys.stdout)
+    if why is None:
+        return code
+    message = f"the command has finished, but stdout cannot be written: {why}"
+    failures.report(message, StorageError.exit_code, args)
+    return StorageError.exit_code
+
+
+def _run_command(args: Sequence[str], metrics: "MetricsFile | None") -> int:
     try:
         _require_utf8(args)
-        code = cli.main(args=args, prog_name="scoreline", standalone_mode=False)
+        code = cli.main(args=args, prog_name="scoreline", standalone_mode=False, obj=metrics)
     except click.ClickException as error:
         failures.report_click(error, args)
         return error.exit_code

@@ -1,8 +1,7 @@
 """`scoreline evaluate`: compares an output with the true labels."""
 
 import json
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -52,6 +51,7 @@ def evaluate(
 
     from ..pipeline.evaluation.evaluate import evaluate as evaluate_output  # here, so that --help stays light
     from ..pipeline.evaluation.label_file import LabelFile
+    from ..pipeline.evaluation.measures import measures
     from .terminal.tables import answer
 
     if (labels is None) != (on is None):
@@ -59,53 +59,8 @@ def evaluate(
     joined = None if labels is None or on is None else LabelFile(path=labels, on=on)
     with tqdm(unit=" rows", unit_scale=True, disable=None, leave=False) as bar:
         found = evaluate_output(output, label, head=head, joined=joined, advance=bar.update)
-    answer(json.dumps(_plain(found), indent=1) if as_json else _shown(found))
+    answer(json.dumps(measures(found), indent=1) if as_json else _shown(found))
     return 0
-
-
-def _plain(found: "Evaluation") -> dict[str, Any]:
-    """Everything as JSON; numbers that are not finite become null."""
-
-    def number(value: float | None) -> float | None:
-        return None if value is None or not math.isfinite(value) else value
-
-    def classes(metrics: "ClassMetrics", names: list[str]) -> dict[str, Any]:
-        from ..pipeline.evaluation.metrics import macro
-
-        aucs = metrics.aucs()
-        scored = names if len(aucs) > 1 else names[1:]
-
-        return {
-            "accuracy": metrics.accuracy,
-            "log_loss": number(metrics.log_loss),
-            "brier": number(metrics.brier),
-            "auc": number(macro([auc.value for auc in aucs])) if aucs else None,
-            "auc_bound": max((auc.bound for auc in aucs), default=None),
-            "auc_by_label": dict(zip(scored, (number(auc.value) for auc in aucs), strict=False)),
-            "f1": dict(zip(names, metrics.f1.tolist(), strict=True)),
-            "f1_macro": macro(metrics.f1),
-            "confusion": metrics.confusion.tolist(),
-        }
-
-    plain: dict[str, Any] = {
-        "head": found.head.name, "task": found.head.task, "rows": found.rows, "without_label": found.unlabelled,
-    }  # fmt: skip
-    if found.classes is not None:
-        plain |= classes(found.classes, found.names)
-    if found.labels:
-        plain["exact_match"] = found.exact_rows / max(1, found.rows)
-        plain["labels"] = {name: classes(metrics, ["no", "yes"]) for name, metrics in found.labels.items()}
-    if found.targets:
-        plain["targets"] = {
-            name: {"mae": m.mae, "rmse": m.rmse, "r2": number(m.r2), "bias": m.bias}
-            for name, m in found.targets.items()
-        }
-    if found.quantiles:
-        plain["quantiles"] = {
-            name: {"quantile": m.quantile, "pinball": m.pinball, "coverage": m.coverage}
-            for name, m in found.quantiles.items()
-        }
-    return plain
 
 
 def _shown(found: "Evaluation") -> str:

@@ -1,22 +1,28 @@
 """`scoreline score`: scores files with a bundle."""
 
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..pipeline.planning.option_table import OPTIONS, score_job
 from .terminal.job_file import dialect_of, job_option
-from .terminal.options import dated, flags
+from .terminal.options import dated, flags, resolve_run_date
 
 if TYPE_CHECKING:
+    from ..pipeline.events import Subscriber
+    from ..pipeline.reporting.trace import Trace
     from ..schemas.job import JobFile
+    from .terminal.logs import EventLog
+    from .terminal.metrics import MetricsFile
 
 
 @click.command(context_settings={"show_default": True})
 @flags(*(option.name for option in OPTIONS))
 @job_option("Read options from a file; the command line and the environment take precedence.")
-def score(job: "JobFile | None", **options: Any) -> int:
+@click.pass_obj
+def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: Any) -> int:
     """Score Parquet or CSV files with a bundle, every row accounted for.
 
     Writes one Parquet file per input file, under the same path, or several if it has more than --split-rows rows
@@ -45,19 +51,41 @@ def score(job: "JobFile | None", **options: Any) -> int:
     from ..pipeline.running.run import run
     from .terminal.logs import EventLog, configure, shows_json
     from .terminal.progress import Progress, tune_process
-    from .terminal.tables import answer, nothing_to_do, stage_table
+    from .terminal.tables import answer, nothing_to_do, stage_table, where
 
     options["run_id"] = options["run_id"] or uuid.uuid4().hex[:12]
     log = EventLog(configure(options["log_format"], options["log_level"], options["run_id"]))
     progress = Progress(log, bar=options["progress"])
+    subscribers: list[Subscriber] = [log, tune_process, progress]
+    if collector is not None:
+        subscribers.append(collector)
     try:
+        resolve_run_date(options)
         for name in ("input", "output"):
             options[name] = dated(options[name], options["run_date"], f"--{name}")
+        options["constant"] = tuple(
+            (name, dated(text, options["run_date"], "--constant")) for name, text in options["constant"]
+        )
+        trace = _trace(options, log)
         given = score_job(options, dialect_of(job))
         score_all = run if given.shard is None else score_shard
-        manifest = score_all(given, [log, tune_process, progress])
+        manifest = score_all(
+            given,
+            subscribers if trace is None else [*subscribers, trace],
+            recorder=None if trace is None else trace.record,
+        )
     finally:
         progress.close()
     if not shows_json():
         answer(stage_table(manifest) if manifest.run_id == options["run_id"] else nothing_to_do(manifest))
+        answer(where(manifest, options["output"]))
     return 0
+
+
+def _trace(options: dict[str, Any], log: "EventLog") -> "Trace | None":
+    """The trace that --trace asks for."""
+    if options["trace"] is None:
+        return None
+    from ..pipeline.reporting.trace import Trace
+
+    return Trace(Path(dated(options["trace"], options["run_date"], "--trace")), log)

@@ -54,7 +54,7 @@ class ColumnOptions:
     """The columns of the output. `keys`: the columns carried through; None: all that are not features. `top_k`: how
     many of the most likely labels get columns of their own. `thresholds`: by label or head, an empty name for all;
     they override those of the bundle. `hidden`: layers whose outputs are written as well. `explain`: adds
-    attributions."""
+    attributions. `constants`: columns with the same text in every row, by name."""
 
     keys: tuple[str, ...] | None = None
     prefix: str = ""
@@ -63,6 +63,7 @@ class ColumnOptions:
     thresholds: tuple[tuple[str, float], ...] = ()
     hidden: tuple[str, ...] = ()
     explain: Explain | None = None
+    constants: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

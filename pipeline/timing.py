@@ -8,7 +8,7 @@ bottleneck.
 Work done in a thread carries its own `StageTimes` along with the rows, so that nothing is shared or locked.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -25,14 +25,18 @@ class StageTime:
     bytes: int = 0
 
 
+#: Receives each piece of work, in the thread that did it: the stage, when it began (`perf_counter`), and its seconds.
+Recorder = Callable[[str, float, float], object]
+
+
 class _Timed(AbstractContextManager[StageTime]):
     """Adds the time between entering and leaving to a stage. Not a generator: that takes twice as long, ten times for
     each block."""
 
-    __slots__ = ("_share", "_spent", "_start")
+    __slots__ = ("_name", "_recorder", "_share", "_spent", "_start")
 
-    def __init__(self, spent: StageTime, share: float) -> None:
-        self._spent, self._share = spent, share
+    def __init__(self, name: str, spent: StageTime, share: float, recorder: Recorder | None) -> None:
+        self._name, self._spent, self._share, self._recorder = name, spent, share, recorder
 
     def __enter__(self) -> StageTime:
         self._start = perf_counter()
@@ -44,13 +48,20 @@ class _Timed(AbstractContextManager[StageTime]):
         seconds = perf_counter() - self._start
         self._spent.busy_s += seconds
         self._spent.waiting_s += seconds * self._share
+        if self._recorder is not None:
+            self._recorder(self._name, self._start, seconds)
 
 
 @dataclass(slots=True)
 class StageTimes:
-    """The cost of every stage, for a block, a split or a run."""
+    """The cost of every stage, for a block, a split or a run. `recorder`: also receives every piece of work."""
 
     stages: dict[str, StageTime] = field(default_factory=dict)
+    recorder: Recorder | None = None
+
+    def fresh(self) -> "StageTimes":
+        """A clock at zero with the same recorder."""
+        return StageTimes(recorder=self.recorder)
 
     def __getitem__(self, stage: str) -> StageTime:
         if (found := self.stages.get(stage)) is None:
@@ -59,11 +70,11 @@ class StageTimes:
 
     def stage(self, name: str) -> AbstractContextManager[StageTime]:
         """Time a piece of work. On a GPU, the code inside must synchronise the device before it ends."""
-        return _Timed(self[name], 0.0)
+        return _Timed(name, self[name], 0.0, self.recorder)
 
     def blocking_stage(self, name: str, share: float = 1.0) -> AbstractContextManager[StageTime]:
         """Time a piece of work that the run, or a share of it, waits for."""
-        return _Timed(self[name], share)
+        return _Timed(name, self[name], share, self.recorder)
 
     def waited(self, seconds: float, stages: Sequence[str]) -> None:
         """Record that the run waited for `seconds` for these stages, which share a thread. The time is divided in

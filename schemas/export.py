@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from .bundle import BundleManifest
 from .graph import Graph
+from .history import HistoryEntry
 from .job import JobFile
 from .pack import PackSpec
 from .run import Receipt, RunManifest
@@ -15,6 +16,7 @@ FOLDER = Path(__file__).parent / "json"
 FILES: dict[str, type[BaseModel]] = {
     "bundle": BundleManifest,
     "graph": Graph,
+    "history": HistoryEntry,
     "job": JobFile,
     "pack": PackSpec,
     "receipt": Receipt,

@@ -78,6 +78,7 @@ class JobFile(Schema):
     explain_rows: StrictStr | None = None
     explain_target: StrictStr | StrictBool | StrictInt | StrictFloat | None = None
     threshold: StrictFloat | StrictInt | StrictStr | list[StrictFloat | StrictInt | StrictStr] | None = None
+    constant: list[StrictStr] | StrictStr | None = None
     device: str | None = None
     precision: Literal["fp32", "tf32", "bf16", "fp16", "int8"] | None = None
     compile: StrictBool | None = None
@@ -92,8 +93,11 @@ class JobFile(Schema):
     prune: StrictBool | None = None
     moved_input: StrictBool | None = None
     shard: StrictStr | None = None
-    run_date: date | None = None
+    run_date: date | StrictInt | StrictStr | None = None
+    time_zone: str | None = None
     run_id: str | None = None
+    metrics: str | None = None
+    trace: str | None = None
     log_format: Literal["auto", "text", "json"] | None = None
     log_level: Literal["debug", "info", "warning", "error"] | None = None
     progress: StrictBool | None = None

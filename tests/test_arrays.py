@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scoreline.pipeline.arrays import text_array, to_arrow, to_numpy
+from scoreline.pipeline.arrays import repeated_text, text_array, to_arrow, to_numpy
 
 TYPES = [np.float32, np.float64, np.int64, np.bool_]
 
@@ -48,3 +48,12 @@ def test_text_agrees_with_pyarrow(words: list[str]) -> None:
     made = text_array(words)
     made.validate(full=True)
     assert made.equals(pa.array(words, pa.string()))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 1000])
+@pytest.mark.parametrize("text", ["", "é", "seven"])
+def test_repeated_text(text: str, rows: int) -> None:
+    """The same as an array of equal strings."""
+    found = repeated_text(text, rows)
+    found.validate(full=True)
+    assert found.equals(pa.array([text] * rows, pa.string()))

@@ -19,11 +19,12 @@ FLOORS = (
     ("bundle", "graph", "inputs", "outputs"),
     ("model",),
     ("planning", "scoring"),
+    ("monitoring",),
     ("running", "saving"),
-    ("evaluation", "examples", "engines"),
+    ("evaluation", "examples", "reporting", "engines"),
 )
 #: Rooms that are used for planning, and must not import torch.
-WITHOUT_TORCH = ("schemas", "storage", "parquet", "inputs", "outputs", "bundle", "planning")
+WITHOUT_TORCH = ("schemas", "storage", "parquet", "inputs", "outputs", "bundle", "planning", "monitoring", "reporting")
 
 
 @cache

@@ -2,7 +2,6 @@
 imported only for JSON, so that `--help` stays light.
 """
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import click
 
 from ...pipeline.errors import one_line, printable
+from .arguments import requested
 
 #: Where the log format can be chosen before a command has set up its log.
 FLAG, VARIABLE = "--log-format", "SCORELINE_LOG_FORMAT"
@@ -61,18 +61,8 @@ def _json_log(args: Sequence[str]) -> Any:
     log = sys.modules.get(_LOGS)
     if log is not None and log.is_configured():
         return log if log.shows_json() else None
-    if _requested_format(args) != "json":
+    if requested(args, FLAG, VARIABLE) != "json":
         return None
     log = import_module(_LOGS)
     log.configure("json", "info")
     return log
-
-
-def _requested_format(args: Sequence[str]) -> str | None:
-    """The log format in the arguments, or else in the environment."""
-    found = os.environ.get(VARIABLE)
-    for at, argument in enumerate(args):
-        name, equals, value = argument.partition("=")
-        if name == FLAG:
-            found = value if equals else next(iter(args[at + 1 :]), None)
-    return found

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import structlog
 
 from ...pipeline.events import Event, Level
+from .sentences import SENTENCES
 
 LogFormat = Literal["auto", "text", "json"]
 #: Fields too long for the text format; the table at the end shows the same.
@@ -62,7 +63,7 @@ def configure(log_format: LogFormat, level: str, run_id: str | None = None) -> s
     ]
     renderer: list[Any] = [_in_order, structlog.processors.JSONRenderer(ensure_ascii=False)]
     if not as_json:
-        renderer = [_shorten, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="ts")]
+        renderer = [_readable, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="ts")]
     handler = _StderrHandler(json=as_json)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -159,5 +160,8 @@ def _in_order(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, An
     return {name: event[name] for name in [*first, *(name for name in event if name not in first)]}
 
 
-def _shorten(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def _readable(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """The line for people: a sentence where there is one, otherwise the fields that are not too long."""
+    if (sentence := SENTENCES.get(event["event"])) is not None:
+        return {"ts": event["ts"], "level": event["level"], "event": sentence(event)}
     return {name: value for name, value in event.items() if name not in _NOT_FOR_TEXT}

@@ -11,6 +11,7 @@ import click
 from ...pipeline.errors import UsageError
 from ...pipeline.planning.option import Option
 from ...pipeline.planning.option_table import find_option
+from ...pipeline.planning.run_dates import date_now, resolved_date
 
 
 class Parsed(click.ParamType[Any]):
@@ -68,10 +69,19 @@ def flags(*names: str) -> Callable[[Any], Any]:
     return decorate
 
 
+def resolve_run_date(options: dict[str, Any]) -> None:
+    """Replace a relative `run_date` among the options by the date that it means now, in their `time_zone`. Called once
+    for each command, so that all paths have the same date."""
+    if options["run_date"] is not None:
+        today = date_now(options["time_zone"])
+        options["run_date"] = resolved_date(options["run_date"], today).isoformat()
+
+
 def dated(path: str, run_date: str | None, option: str) -> str:
-    """The path with `{run_date}` replaced. Raises UsageError if it contains `{run_date}` and `run_date` is None."""
+    """A path, or the text of a constant, with `{run_date}` replaced. Raises UsageError if it contains `{run_date}` and
+    `run_date` is None."""
     if "{run_date}" not in path:
         return path
     if run_date is None:
-        raise UsageError(f"{option} {path!r} contains {{run_date}}; add --run-date YYYY-MM-DD")
+        raise UsageError(f"{option} {path!r} contains {{run_date}}; add --run-date YYYY-MM-DD or yesterday")
     return path.replace("{run_date}", run_date)

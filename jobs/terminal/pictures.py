@@ -10,6 +10,7 @@ from ...pipeline.storage.plain_files import kind_of, require_plain
 if TYPE_CHECKING:
     from ...pipeline.evaluation.importance import FeatureImportance
     from ...pipeline.evaluation.reliability import Reliability
+    from ...pipeline.monitoring.changes import NumberChange
 
 _RELIABILITY = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{ panels | length * 330 + 20 }} 410" font-family="sans-serif" \
@@ -59,6 +60,31 @@ mean attribution, blue if positive, red if negative</text>
 </svg>
 """
 
+_CHANGES = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 {{ panels | length * 150 + 50 }}" font-family="sans-serif" \
+font-size="12">
+<title>{{ title }}</title>
+<rect width="100%" height="100%" fill="#fff"/>
+<text x="20" y="26" font-size="14">{{ title }}</text>
+{% for panel in panels %}
+<g transform="translate(20 {{ loop.index0 * 150 + 50 }})">
+<text x="0" y="12">{{ panel.name }}</text>
+<text x="600" y="12" text-anchor="end" fill="#555">mean {{ panel.mean }}, unchanged {{ panel.unchanged }}</text>
+{% for bar in panel.bars %}<rect x="{{ bar.x }}" y="{{ 110 - bar.height }}" width="8.4" height="{{ bar.height }}" \
+fill="{{ bar.colour }}"/>
+{% endfor %}
+<line x1="0" y1="110" x2="600" y2="110" stroke="#999"/>
+<line x1="300" y1="20" x2="300" y2="114" stroke="#999" stroke-dasharray="4 3"/>
+<text x="0" y="126" fill="#555">−{{ panel.reach }}</text>
+<text x="300" y="126" text-anchor="middle" fill="#555">0</text>
+<text x="600" y="126" text-anchor="end" fill="#555">+{{ panel.reach }}</text>
+</g>
+{% endfor %}
+</svg>
+"""
+#: Histograms in one picture.
+MOST_PANELS = 8
+
 
 def reliability_svg(title: str, panels: "list[tuple[str, Reliability]]") -> str:
     """A reliability diagram per panel: observed frequency over predicted probability, with the diagonal."""
@@ -97,6 +123,32 @@ def importance_svg(title: str, features: "Sequence[FeatureImportance]") -> str:
         for one in features
     ]
     return _drawn(_IMPORTANCE, title=title, bars=bars)
+
+
+def changes_svg(title: str, numbers: "Sequence[NumberChange]") -> str:
+    """A histogram of the changes of each column, those that moved most first. Unchanged rows are not in the bars."""
+    panels = []
+    for one in sorted(numbers, key=lambda number: -number.mean_absolute)[:MOST_PANELS]:
+        counts = one.histogram.counts
+        highest, width = max(1, int(counts.max())), 600 / len(counts)
+        panels.append(
+            {
+                "name": one.name if len(one.name) <= 60 else one.name[:59] + "…",
+                "mean": f"{one.mean:+.3g}",
+                "unchanged": f"{one.unchanged / max(1, one.rows):.1%}",
+                "reach": f"{one.histogram.reach:g}",
+                "bars": [
+                    {
+                        "x": round(at * width + 0.5, 1),
+                        "height": round(85 * int(count) / highest, 1),
+                        "colour": "#b3362b" if at < len(counts) // 2 else "#1f5fa8",
+                    }
+                    for at, count in enumerate(counts)
+                    if count
+                ],
+            }
+        )
+    return _drawn(_CHANGES, title=title, panels=panels)
 
 
 def write_picture(path: Path, svg: str) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from select import select
 from time import monotonic
 from types import FrameType
+from typing import NoReturn
 
 from ...pipeline.errors import InterruptedRunError
 
@@ -26,6 +27,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: The exit code, after `finish`.
 _ended: list[int] = []
 _caught: list[int] = []
+#: Called with the exit code before a signal ends the process at once, for at most `LAST_WORDS_S`.
+_last_words: list[Callable[[int], object]] = []
+LAST_WORDS_S = 1.0
 _hooks: list[Callable[["sys.UnraisableHookArgs"], object]] = []
 
 
@@ -50,9 +54,15 @@ def listen() -> None:
         sys.unraisablehook = _report_unless_interrupted
 
 
+def before_exit(call: Callable[[int], object]) -> None:
+    """Call a function with the exit code if a signal ends the process at once, before it ends."""
+    _last_words.append(call)
+
+
 def forget() -> None:
-    """Discard signals that came during a command, after its end."""
+    """Discard signals that came during a command, and what to call at its end, after its end."""
     _caught.clear()
+    _last_words.clear()
 
 
 def raise_again() -> None:
@@ -76,7 +86,22 @@ def _handled() -> list[signal.Signals]:
 def _end_in_time(reader: int) -> None:
     first = _next_signal(reader, None)
     second = _next_signal(reader, GRACE_S)
-    os._exit(_ended[0] if _ended else 128 + (second or first or 0))
+    _exit(_ended[0] if _ended else 128 + (second or first or 0))
+
+
+def _exit(code: int) -> NoReturn:
+    """End the process at once, after the functions of `before_exit`, in a thread: they may wait for a disk forever."""
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def call() -> None:
+        for one in _last_words:
+            one(code)
+        done.release()
+
+    _thread.start_new_thread(call, ())
+    done.acquire(timeout=LAST_WORDS_S)
+    os._exit(code)
 
 
 def _next_signal(reader: int, timeout_s: float | None) -> int | None:
@@ -93,7 +118,7 @@ def _next_signal(reader: int, timeout_s: float | None) -> int | None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     for each in _handled():
-        signal.signal(each, lambda again, _: os._exit(128 + again))
+        signal.signal(each, lambda again, _: _exit(128 + again))
     _caught.append(number)
     if not _is_importing(frame):
         raise InterruptedRunError(number)

@@ -1,5 +1,6 @@
 """Output on stdout: plain-text tables with aligned columns and no colours."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -86,6 +87,13 @@ def nothing_to_do(manifest: RunManifest) -> str:
         f"nothing to do: everything is up to date ({rows} of {inputs}), scored by run {manifest.run_id} on"
         f" {manifest.ended}"
     )
+
+
+def where(manifest: RunManifest, output: str) -> str:
+    """The last line: where the results are, and what to type next for rejected rows."""
+    rejects = manifest.rows_rejected
+    more = f"; {counted(rejects, 'rejected row')}: scoreline rejects {shlex.quote(output)}" if rejects else ""
+    return f"the predictions are in {output}{more}"
 
 
 def size(count: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -12,6 +13,7 @@ from ..errors import ColumnError, UsageError, listed, repeated
 from ..options import ColumnOptions
 from ..tasks.tasks import task_of
 from . import stages
+from .constants import check_constants
 from .heads import head_fields, with_thresholds
 
 
@@ -49,7 +51,7 @@ def output_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.F
     - an ensemble with `std`: `prediction_std` (float64), or one per target or label
 
     Where there are several heads, the columns of each begin with its name. The columns of optional stages follow:
-    hidden layers as fixed-size lists of float32, and attributions.
+    hidden layers as fixed-size lists of float32, attributions, and constants as text.
     """
     heads = [field for head in manifest.heads for field in head_fields(manifest, head, options)]
     return [*heads, *(field for stage in stages.OPTIONAL for field in stage.fields(manifest, options))]
@@ -65,6 +67,8 @@ def check_options(manifest: BundleManifest, options: ColumnOptions) -> None:
             raise UsageError(f"--top-k is for multiclass, but the bundle's task is {names}; leave it out")
         if options.top_k > min(limits):
             raise UsageError(f"--top-k {options.top_k} is too large for {min(limits)} labels; use 1 to {min(limits)}")
+    others = output_fields(manifest, replace(options, constants=()))
+    check_constants(options, [field.name for field in others])
     doubled = [name for name, times in Counter(f.name for f in output_fields(manifest, options)).items() if times > 1]
     if doubled:
         raise UsageError(f"two output columns would be named {doubled[0]!r}; leave --top-k out, or use --explain lime")

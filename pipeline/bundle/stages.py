@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ...schemas.bundle import BundleManifest
 from ..options import ColumnOptions, ScoreJob
-from . import dedupe, explain, expressions, images, layers, texts
+from . import constants, dedupe, explain, expressions, images, layers, texts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +41,7 @@ OPTIONAL = [
     OptionalStage(name="dedupe", refuse=dedupe.refuse),
     OptionalStage(name="hidden", fields=layers.hidden_fields, option=layers.hidden_option),
     OptionalStage(name="explain", fields=explain.explain_fields, option=explain.explain_option),
+    OptionalStage(name="constants", fields=constants.constant_fields, option=constants.constant_option),
 ]
 
 

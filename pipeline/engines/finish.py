@@ -3,6 +3,7 @@ replaced parts, writes the manifest and `_SUCCESS`. Does not import torch.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from ...schemas.run import RunManifest, ShardRecord
@@ -21,6 +22,7 @@ from ..running.commit import complete_output, write_manifest_at_end
 from ..running.events import TemporariesRemoved
 from ..running.findings import kept_part_differences, new_inputs, output_findings
 from ..running.ledger import Ledger, RunClock, open_ledger
+from ..running.recorder import RunRecorder
 from ..timing import StageTimes
 from .shards import FrozenPlan, read_plan, shard_files
 
@@ -46,13 +48,16 @@ def finish(
         OutputLockedError: a shard is still running.
         RowsRejectedError: more rows were rejected than allowed.
     """
-    clock, emit, store = RunClock(), Emitter(subscribers), Store(output)
+    clock, store = RunClock(), Store(output)
     read_plan(store)  # before the lock, which needs the folder of an output
-    with lock_output(store, run_id):
+    with lock_output(store, run_id), ExitStack() as held:
         frozen = read_plan(store)
         job = replace(frozen.plan.sharded.job, output=output, run_id=run_id)
         job = job if max_rejects is None else replace(job, max_rejects=max_rejects)
         bundle = _bundle(frozen)
+        history = RunRecorder(job, bundle, clock)
+        emit = Emitter([*subscribers, history])
+        held.enter_context(history.recorded(store, emit))
         manifests, recorded = _shards(store, frozen)
         with clock.times.blocking_stage("discover"):
             plan = _plan(store, frozen, bundle, job, recorded)

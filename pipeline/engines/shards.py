@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from ...schemas.run import RunManifest
 from ..bundle.bundle import Bundle, open_bundle
+from ..bundle.constants import with_digest
 from ..bundle.stages import engines_of
 from ..cores import available_cores
 from ..errors import DataError, NoInputError, OutputError, PartitionError, one_line
@@ -35,6 +36,7 @@ from ..running.events import NothingToDo, RunStarted
 from ..running.execute import Execution
 from ..running.findings import input_findings
 from ..running.ledger import Ledger, RunClock
+from ..timing import Recorder, StageTimes
 
 PLAN = f"{SHARDS}/plan.pq"
 
@@ -65,11 +67,14 @@ class FrozenPlan:
         return Discovery(root=Path(root), real_root=root, partitions=found)
 
 
-def score_shard(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
+def score_shard(
+    job: ScoreJob, subscribers: Sequence[Subscriber] = (), *, recorder: Recorder | None = None
+) -> RunManifest:
     """Score the shard that the job names.
 
     Args:
         subscribers: called with each event of the run, in the calling thread.
+        recorder: called with each piece of work of a stage, in the thread that did it (`timing.py`).
 
     Returns:
         The manifest of the shard, as written to `_scoreline/shards/`.
@@ -77,11 +82,11 @@ def score_shard(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunMan
     Raises:
         ScorelineError: the shard failed; parts that were published before are kept.
     """
-    clock, cores, emit = RunClock(), available_cores(), Emitter(subscribers)
-    job = checked_job(job)
+    clock, cores, emit = RunClock(times=StageTimes(recorder=recorder)), available_cores(), Emitter(subscribers)
     shard = job.shard
     assert shard is not None, "a job without a shard is scored by `run`"
-    bundle, store = open_bundle(job.bundle), Store(job.output)
+    bundle, store = open_bundle((job := checked_job(job)).bundle), Store(job.output)
+    job = with_digest(job, bundle.digest)
     with clock.times.blocking_stage("discover"):
         found = _found(job) if store.kind(PLAN) == "missing" else None
     store.prepare()
@@ -89,7 +94,7 @@ def score_shard(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunMan
         held.enter_context(lock_shard(store, _name(shard), job.run_id))
         with clock.times.blocking_stage("discover") as spent:
             if (last := _finished(store, job, bundle, found)) is not None:
-                emit(NothingToDo(partitions=last.inputs, rows=last.rows_in, made_by=last.run_id))
+                emit(NothingToDo.of(last, last.inputs))
                 return last
             frozen, planned_here = _frozen(store, job, bundle, found)
             plan = _plan(store, frozen, bundle, job)
@@ -104,7 +109,7 @@ def score_shard(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunMan
         )
         files = shard_files(shard)
         if (done := _up_to_date(store, files, plan)) is not None:
-            emit(NothingToDo(partitions=done.inputs, rows=done.rows_in, made_by=done.run_id))
+            emit(NothingToDo.of(done, done.inputs))
             return done
         execution = Execution(
             job=job, bundle=bundle, store=store, clock=clock, cores=cores, emit=emit, held=held, files=files

@@ -7,18 +7,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from ...schemas.run import HeadRecord, RunManifest
+from ...schemas.run import HeadRecord
 from ..errors import DataError, PartitionError, UsageError, listed, one_line
 from ..inputs.discover import hive_keys
 from ..inputs.formats import recorded_format
-from ..outputs.manifest import read_manifest, read_record
+from ..joins import Keys
+from ..outputs.finished import chosen_head, read_finished
+from ..outputs.manifest import read_record
 from ..outputs.part_records import PartitionRecord
-from ..outputs.store import SUCCESS, Store
+from ..outputs.store import Store
 from ..parquet.file import ParquetSource
 from ..storage.folders import listing_error
 from ..tasks.tasks import TASKS
 from .evaluators import Evaluation, evaluator_of
-from .joins import Keys
 from .label_file import LabelFile, LabelTable
 
 Advance = Callable[[int], object]
@@ -47,8 +48,8 @@ def evaluate(
         UsageError: a head or column does not exist.
     """
     store = Store(output, failed=listing_error)
-    manifest = finished(store)
-    chosen = _chosen(manifest, head)
+    manifest = read_finished(store)
+    chosen = chosen_head(manifest, head)
     evaluator = evaluator_of(chosen)
     if chosen.task not in TASKS:
         raise DataError(f"run.json names the task {chosen.task!r}, which is not one of {', '.join(TASKS)}")
@@ -77,28 +78,6 @@ def evaluate(
         hint = f"; check that the keys in {joined.on!r} match" if joined is not None else ""
         raise DataError(f"{output}: no row has a label in {listed(labels)} (rows read: {found.unlabelled:,}){hint}")
     return found
-
-
-def finished(store: Store) -> RunManifest:
-    """The manifest of a successful run.
-
-    Raises:
-        NoInputError: the folder is not an output of Scoreline.
-        DataError: the run is not complete, its run.json was changed, or it does not describe its predictions.
-    """
-    manifest = read_manifest(store)
-    if manifest.status != "success" or store.kind(SUCCESS) != "file":
-        raise DataError(f"{str(store.root)!r} is not complete; run the same scoreline score again first")
-    if not manifest.heads:
-        raise DataError(f"{str(store.root)!r} does not describe its predictions; score it again with --force")
-    return manifest
-
-
-def _chosen(manifest: RunManifest, name: str | None) -> HeadRecord:
-    heads = [head for head in manifest.heads if name is None or head.name == name]
-    if len(heads) != 1:
-        raise UsageError(f"--head must be one of {', '.join(head.name for head in manifest.heads)}")
-    return heads[0]
 
 
 class _Part:

@@ -10,11 +10,11 @@ from ...schemas.run import RunManifest
 from ..arrays import to_numpy
 from ..bundle.explain import ATTRIBUTION, COMPLETE, GAP
 from ..errors import DataError, PartitionError, UsageError, one_line
+from ..outputs.finished import read_finished
 from ..outputs.manifest import read_record
 from ..outputs.store import Store
 from ..parquet.file import ParquetSource
 from ..storage.folders import listing_error
-from .evaluate import finished
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +51,7 @@ def importance(output: str, advance: Callable[[int], object] = lambda _: None) -
         UsageError: the output has no attributions.
     """
     store = Store(output, failed=listing_error)
-    manifest = finished(store)
+    manifest = read_finished(store)
     method, prefix = manifest.options.get("explain"), str(manifest.options.get("prefix") or "")
     if not method:
         raise UsageError(f"{output}: the output has no attributions; score it with --explain shapley")

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 from ..errors import DataError, NoInputError, PartitionError, UsageError, one_line, printable
 from ..inputs.csv import Csv
 from ..inputs.csv_rows import read_text
+from ..joins import Keys, comparable
 from ..parquet.file import ParquetSource
 from ..plain import plain
 from ..storage.plain_files import require_plain
-from .joins import Keys, comparable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

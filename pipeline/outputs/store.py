@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..errors import OutputError, ScorelineError, StorageError
 from ..storage.folders import PATH_ERRORS, Entry, Failed, Walker, is_hidden
-from ..storage.plain_files import Kind, kind_of, read_plain
+from ..storage.plain_files import Kind, kind_of, read_plain, require_plain
 from ..storage.temporaries import is_temporary, temporary_name
 from .naming import REJECTS, SUFFIX
 
@@ -25,6 +25,7 @@ PARTS = "_scoreline/parts.pq"
 LOCK = "_scoreline/lock"
 #: The plan and the records of shards that have not been finished.
 SHARDS = "_scoreline/shards"
+HISTORY = "_scoreline/history.jsonl"
 #: Errors caused by the path, not by the disk.
 _NOT_THERE = {*PATH_ERRORS, errno.EISDIR, errno.EEXIST, errno.EROFS} - {errno.EINVAL}
 #: Transient errors, after which a call is retried; others would only fail again.
@@ -107,7 +108,9 @@ class Store:
         """Raise OutputError for a pipe, a socket or a device in place of a rejects file, or of a file that every run
         writes."""
         irregular = [entry.name for entry in self._below(REJECTS) if entry.kind == "other"]
-        irregular += [name for name in (MANIFEST, PARTS, SUCCESS, LOCK) if self.kind(name) in ("other", "folder")]
+        irregular += [
+            name for name in (MANIFEST, PARTS, SUCCESS, LOCK, HISTORY) if self.kind(name) in ("other", "folder")
+        ]
         if irregular:
             raise OutputError(f"{self.root / irregular[0]} is not a regular file; move it")
 
@@ -177,6 +180,21 @@ class Store:
             self.discard(temporary)
             raise storage_error(self.root / name, error) from error
         self.publish(temporary, name)
+
+    def append(self, name: str, line: bytes) -> None:
+        """Append a line to a file, which is created if it does not exist. It is not synced: a crash of the machine may
+        tear it, and the next line then begins on a line of its own."""
+        path = self.root / name
+        try:
+            if kind_of(path) != "missing":
+                require_plain(path)
+            with path.open("a+b", buffering=0) as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(0, end - 1))
+                torn = file.read(1) not in (b"", b"\n")
+                file.write((b"\n" if torn else b"") + line + b"\n")
+        except OSError as error:
+            raise storage_error(path, error) from error
 
     def remove(self, name: str) -> None:
         """Remove a published file, if it exists, and fsync its folder."""

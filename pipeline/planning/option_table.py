@@ -2,7 +2,8 @@
 
 This table defines the flag, the environment variable, the value in the `ScoreJob`, the record in run.json, the entry
 in the fingerprint, and docs/options.md. The line in the job file is in `schemas/job.py`; a test compares them.
-To add an option, add a row here, the field that it sets in `pipeline/options.py`, and its line in the job file.
+To add an option, add a row here, or in `command_options.py` if it does not change what is scored; the field that it
+sets in `pipeline/options.py`; and its line in the job file.
 
 Imports neither torch nor click, so that planning and `--help` can read it.
 """
@@ -15,6 +16,7 @@ from ..errors import UsageError
 from ..inputs.formats import FORMATS
 from ..options import ColumnOptions, CsvDialect, Explain, ExplainMethod, Precision, Probabilities, ScoreJob
 from . import option_values as values
+from .command_options import COMMAND_OPTIONS
 from .option import Option
 
 
@@ -158,6 +160,19 @@ OPTIONS = (
         recorded=lambda job: ",".join(f"{name}={value!r}" for name, value in job.columns.thresholds) or None,
     ),
     Option(
+        name="constant",
+        group="Columns",
+        help="Also write a column with this text in every row; may contain {run_date} and {bundle_digest}; may be"
+        " repeated.",
+        metavar="NAME=TEXT",
+        parse=values.constant,
+        multiple=True,
+        part="columns",
+        field="constants",
+        effect="rescored",
+        recorded=lambda job: json.dumps(dict(job.columns.constants)) if job.columns.constants else None,
+    ),
+    Option(
         name="device",
         group="Computing",
         help="Device for the model; cuda is every GPU of the machine, cuda:1 one of them.",
@@ -281,46 +296,7 @@ OPTIONS = (
         metavar="3/16|auto|auto/16",
         parse=values.shard,
     ),
-    Option(
-        name="run_date",
-        group="Run",
-        help="Replace {run_date} in paths.",
-        metavar="YYYY-MM-DD",
-        parse=values.day,
-        part="command",
-    ),
-    Option(
-        name="run_id",
-        group="Run",
-        help="Name of the run in its log and run.json.",
-        metavar="ID",
-        needs_text=True,
-        shown_default="a random one",
-    ),
-    Option(
-        name="log_format",
-        group="Run",
-        help="Format of the log; auto: text on a terminal, JSON elsewhere.",
-        choices=("auto", "text", "json"),
-        default="auto",
-        part="command",
-    ),
-    Option(
-        name="log_level",
-        group="Run",
-        help="Least severe level to log.",
-        choices=("debug", "info", "warning", "error"),
-        default="info",
-        part="command",
-    ),
-    Option(
-        name="progress",
-        group="Run",
-        help="Draw a progress bar.",
-        switch=True,
-        shown_default="on a terminal",
-        part="command",
-    ),
+    *COMMAND_OPTIONS,
 )
 
 

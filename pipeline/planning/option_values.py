@@ -5,7 +5,6 @@ raises ValueError, which names the value, the rule and valid values. Imports nei
 import math
 import os
 import re
-from datetime import date
 from fractions import Fraction
 from typing import Any
 
@@ -19,6 +18,8 @@ MAX_ROWS = 1_000_000_000
 MAX_BYTES = 1_000_000_000_000_000
 #: Longer numbers are refused without converting them: Python does not convert more than 4,300 digits.
 MAX_DIGITS = 18
+#: What the text of a constant may contain.
+PLACEHOLDERS = ("{run_date}", "{bundle_digest}")
 _PERCENT = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?%")
 
 
@@ -118,14 +119,15 @@ def threshold(value: Any) -> tuple[str, float]:
     return name.strip(), found
 
 
-def day(value: Any) -> str:
-    """A date as YYYY-MM-DD."""
-    try:
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", str(value)):
-            return date.fromisoformat(str(value)).isoformat()
-    except ValueError:  # such as June 31
-        pass
-    raise ValueError(f"{value!r} is not a date; use YYYY-MM-DD")
+def constant(value: Any) -> tuple[str, str]:
+    """`NAME=TEXT`, where the text may contain `{run_date}` and `{bundle_digest}`. Returns the name and the text."""
+    name, mark, text_value = str(value).partition("=")
+    if not name or not mark:
+        raise ValueError(f"{_shortened(value)} is not a column and its text; use NAME=TEXT, as in model_version=7")
+    for placeholder in re.findall(r"\{\w+\}", text_value):
+        if placeholder not in PLACEHOLDERS:
+            raise ValueError(f"{value!r} contains {placeholder}; use {' or '.join(PLACEHOLDERS)}, or other brackets")
+    return name, text_value
 
 
 def _counted(digits: str, unit: int) -> int:

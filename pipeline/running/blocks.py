@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -96,6 +96,7 @@ def load_blocks(
     first_rows: FirstRows | None = None,
     *,
     threads: bool = False,
+    new_times: Callable[[], StageTimes] = StageTimes,
 ) -> Generator[Loaded]:
     """Read splits of a partition and load their blocks, in the calling thread.
 
@@ -104,13 +105,14 @@ def load_blocks(
         splits: some of the splits to score; None: all.
         first_rows: of the file, where the first of these splits may have them.
         threads: read with several threads, since there are more cores than readers.
+        new_times: makes the clock of a block.
     """
     splits = planned.splits() if splits is None else splits
     pieces = read_splits(planned, block_rows, splits, threads=threads)
     beginning, later = origin_of(planned, first_rows), origin_of(planned)
     with closing(pieces):
         while True:
-            times = StageTimes()
+            times = new_times()
             try:
                 with times.stage("read") as spent:
                     piece = next(pieces, None)

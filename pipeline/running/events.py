@@ -60,8 +60,23 @@ class NothingToDo(Event):
     name: ClassVar[str] = "nothing_to_do"
     partitions: int
     rows: int
+    rejected: int
     #: The id of the run that completed it.
     made_by: str
+    bundle: str
+    digest: str
+
+    @classmethod
+    def of(cls, manifest: RunManifest, partitions: int) -> NothingToDo:
+        """The event of a complete output."""
+        return cls(
+            partitions=partitions,
+            rows=manifest.rows_in,
+            rejected=manifest.rows_rejected,
+            made_by=manifest.run_id,
+            bundle=manifest.bundle.path,
+            digest=manifest.bundle.digest,
+        )
 
 
 class BundleLoaded(Event):
@@ -194,6 +209,14 @@ class ManifestNotWritten(Event):
 
     name: ClassVar[str] = "manifest_not_written"
     level: ClassVar[Level] = "error"
+    reason: str
+
+
+class HistoryNotWritten(Event):
+    """The line of the run could not be appended to history.jsonl; its output is not affected."""
+
+    name: ClassVar[str] = "history_not_written"
+    level: ClassVar[Level] = "warning"
     reason: str
 
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 from ...schemas.run import RunManifest
 from ..bundle.bundle import Bundle, open_bundle
+from ..bundle.constants import with_digest
 from ..bundle.stages import engines_of
 from ..cores import available_cores
 from ..events import Emitter, Subscriber
@@ -21,18 +22,21 @@ from ..outputs.store import Store
 from ..planning.existing import ExistingParts, scan_output
 from ..planning.option_check import checked_job
 from ..planning.plan import default_split_rows, make_plan, refuse_overlap
+from ..timing import Recorder, StageTimes
 from .commit import complete_output, lock_new_output, up_to_date_manifest
 from .events import NothingToDo, RunStarted
 from .execute import Execution
 from .findings import input_findings, new_inputs, output_findings
 from .ledger import Ledger, RunClock
+from .recorder import RunRecorder
 
 
-def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
+def run(job: ScoreJob, subscribers: Sequence[Subscriber] = (), *, recorder: Recorder | None = None) -> RunManifest:
     """Run a job.
 
     Args:
         subscribers: called with each event of the run (`running/events.py`), in the calling thread.
+        recorder: called with each piece of work of a stage, in the thread that did it (`timing.py`).
 
     Returns:
         The manifest, as written to `_scoreline/run.json`; `_SUCCESS` exists.
@@ -40,10 +44,12 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
     Raises:
         ScorelineError: the run failed; parts that were published before are kept, and `_SUCCESS` does not exist.
     """
-    clock, cores, emit = RunClock(), available_cores(), Emitter(subscribers)
+    clock, cores = RunClock(times=StageTimes(recorder=recorder)), available_cores()
     assert job.shard is None, "shards are scored by `engines.shards`"
-    job = checked_job(job)
-    bundle = open_bundle(job.bundle)
+    bundle = open_bundle((job := checked_job(job)).bundle)
+    job = with_digest(job, bundle.digest)
+    history = RunRecorder(job, bundle, clock)
+    emit = Emitter([*subscribers, history])
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
     with clock.times.blocking_stage("discover"):
         found = discover(job.input, format=job.format)
@@ -53,15 +59,17 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
         if known := store.has_earlier_run():  # an existing output is locked before it is scanned
             store.prepare()
             held.enter_context(lock_output(store, job.run_id))
+            held.enter_context(history.recorded(store, emit))
         with clock.times.blocking_stage("discover") as spent:
             existing = _existing(store, found, bundle, job, split_rows)
             plan = make_plan(found, existing, bundle.manifest, job, split_rows)
             spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in found.partitions)
         if not known:
             lock_new_output(store, job, held)
+            held.enter_context(history.recorded(store, emit))
         emit(*input_findings(found), *output_findings(existing, prune=job.prune), RunStarted.of(job, plan, cores))
         if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
-            emit(NothingToDo(partitions=done.inputs, rows=done.rows_in, made_by=done.run_id))
+            emit(NothingToDo.of(done, len(found.partitions)))
             return done
         execution = Execution(job=job, bundle=bundle, store=store, clock=clock, cores=cores, emit=emit, held=held)
 

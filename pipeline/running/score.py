@@ -156,8 +156,9 @@ class _Steps:
             return None
         line = compose(self._scorer.loaded, self._options)
         blocks = load_blocks(
-            work.planned, line, self._ledger.block_rows, work.splits, work.first_rows, threads=self._threads
-        )
+            work.planned, line, self._ledger.block_rows, work.splits, work.first_rows, threads=self._threads,
+            new_times=self._ledger.clock.times.fresh,
+        )  # fmt: skip
         self._reading[work] = blocks
         return self._load(work, blocks)
 

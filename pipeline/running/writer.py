@@ -13,7 +13,6 @@ from ..planning.fingerprint import fingerprint
 from ..planning.plan import PlannedPartition
 from ..records import Partition, RowCounts
 from ..scoring.retries import Retries
-from ..timing import StageTimes
 from .blocks import ReadFailed, Scored, ScoredBlock, SplitEnd
 from .events import BlockWritten, PartitionFailed
 from .ledger import Ledger
@@ -29,7 +28,7 @@ class Writer:
         self._queue, self._retries = queue, retries
         self._part: PartFile | None = None
         self._counts = RowCounts()
-        self._times = StageTimes()
+        self._times = ledger.clock.times.fresh()
 
     def write(self, item: Scored, share: float) -> None:
         """Write an item. `share`: the share of the run that waits meanwhile."""
@@ -73,7 +72,7 @@ class Writer:
             part.finish(self._receipt(end, part))
         finished = Finished(part=part, planned=end.planned, split=split, counts=self._counts, times=self._times)
         self._publisher.submit(finished, share)  # where it raises, the part is discarded with this writer
-        self._part, self._times, self._counts = None, StageTimes(), RowCounts()
+        self._part, self._times, self._counts = None, self._times.fresh(), RowCounts()
 
     def _fail(self, planned: PlannedPartition, split: int, error: PartitionError) -> None:
         """Record a failed partition and discard its current split; later ones are not begun, and the run goes on."""
@@ -99,7 +98,7 @@ class Writer:
 
     def _close_split(self) -> None:
         self._ledger.add_times(self._times)
-        self._times, self._counts = StageTimes(), RowCounts()
+        self._times, self._counts = self._times.fresh(), RowCounts()
 
     def _receipt(self, end: SplitEnd, part: PartFile) -> Receipt:
         ledger, split = self._ledger, end.split

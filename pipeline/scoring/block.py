@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from ..inputs.check import DIALECT
 from ..row_bytes import batch_bytes
 from ..timing import StageTimes
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from ..model.first_rows import FirstOfBlock, FirstRows
     from ..options import CsvDialect
     from ..records import CheckedBatch, FeatureBatch, ReadBlock, ScoredBatch, Sent
@@ -37,6 +37,11 @@ class Origin:
     schema: pa.Schema | None = None
     num_keys: int = 0
     first_rows: FirstRows | None = None
+
+    def schema_of(self, num_columns: int) -> pa.Schema:
+        """The schema of the first columns to write: later stages add theirs."""
+        assert self.schema is not None, "rows to write have a schema"
+        return self.schema if num_columns == len(self.schema) else pa.schema(list(self.schema)[:num_columns])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """The line of stages. The only module that defines which stages exist, and their order.
 
     discover → read → check (→ expressions) (→ images) (→ tokenize) → scale (→ dedupe)
-             → transfer (→ pad) → forward (→ hidden) → decode (→ explain) → write → publish
+             → transfer (→ pad) → forward (→ hidden) → decode (→ explain) (→ constants) → write → publish
 
 A run, `Scorer.score_batches`, the golden replay, `scoreline check`, `bench` and `calibrate` all execute the line that
 is composed here. Torch is imported only when a line is composed, since planning needs the names alone.
@@ -121,6 +121,12 @@ def _explain(loaded: LoadedBundle, options: LineOptions) -> Stage:
     return Explain(loaded.attribution, loaded.device, options.columns)
 
 
+def _constants(_: LoadedBundle, options: LineOptions) -> Stage:
+    from .stages.constants import Constants
+
+    return Constants(tuple(value for _, value in options.columns.constants))
+
+
 #: Up to the model's inputs, in the thread that reads.
 LOAD = (
     Entry(name="read", build=None),
@@ -139,6 +145,7 @@ SCORE = (
     Entry(name="hidden", build=_hidden, wanted=lambda _, options: bool(options.columns.hidden)),
     Entry(name="decode", build=_decode),
     Entry(name="explain", build=_explain, wanted=lambda _, options: options.columns.explain is not None),
+    Entry(name="constants", build=_constants, wanted=lambda _, options: bool(options.columns.constants)),
 )
 #: Run in the job's own thread, before and after the others.
 FIRST, LAST = ("discover",), ("write", "publish")

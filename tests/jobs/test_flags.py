@@ -12,17 +12,21 @@ from conftest import Result
 
 FLAGS = {
     "score": {
-        "--bundle", "--input", "--output", "--format", "--keys", "--prefix", "--probabilities", "--top-k", "--hidden",
+        "--bundle", "--input", "--output", "--format", "--keys", "--prefix", "--probabilities", "--top-k",
+        "--hidden", "--constant",
         "--explain", "--explain-rows", "--explain-target", "--threshold", "--device", "--precision",
         "--compile", "--no-compile", "--deterministic", "--no-deterministic", "--dedupe", "--no-dedupe",
         "--batch-size", "--split-rows", "--memory", "--max-rejects", "--trust", "--force", "--no-force",
-        "--prune", "--no-prune", "--moved-input", "--no-moved-input", "--run-date", "--run-id",
-        "--log-format", "--log-level", "--progress", "--no-progress", "--job",
+        "--prune", "--no-prune", "--moved-input", "--no-moved-input", "--run-date", "--time-zone", "--run-id",
+        "--metrics", "--trace", "--log-format", "--log-level", "--progress", "--no-progress", "--job",
     },
     "pack": {"--from-mlflow", "--allow-import", "--allow-pickle"},
-    "check": {"--bundle", "--input", "--format", "--device", "--trust", "--job", "--run-date", "--json"},
+    "check": {"--bundle", "--input", "--format", "--device", "--trust", "--job", "--run-date", "--time-zone", "--json"},
     "verify": {"--json"},
+    "runs": {"--limit", "--json"},
+    "rejects": {"--limit", "--csv", "--json"},
     "evaluate": {"--label", "--labels", "--on", "--head", "--json"},
+    "diff": {"--on", "--head", "--label", "--max-flips", "--movers", "--picture", "--json"},
     "importance": {"--top", "--picture", "--json"},
     "calibrate": {
         "--bundle", "--input", "--label", "--head", "--method", "--picture", "--format", "--device", "--trust", "--job",

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -150,6 +151,16 @@ class TestOptions:
         ]
         closed(scoreline(*words), 2, "--run-date")
 
+    def test_a_relative_run_date(self, score: Command, iris_file: Path, tmp_path: Path, iris: Example) -> None:
+        """Two days ago, in a time zone, from the command line and from a job file."""
+        days = {datetime.now(UTC).date() - timedelta(days=2)}
+        assert score(iris_file, "--constant", "day={run_date}", "--run-date", "-2", "--time-zone", "UTC").code == 0
+        days.add(datetime.now(UTC).date() - timedelta(days=2))
+        found = set(pq.read_table(tmp_path / "out" / "in.parquet").column("day").to_pylist())
+        assert found <= {day.isoformat() for day in days}
+        job = self.job(tmp_path, 'run_date = "yesterday"\ntime_zone = "Mars/Olympus"\n')
+        closed(score(iris_file, "--job", job), 78, "time_zone: 'Mars/Olympus' is not a time zone")
+
     @pytest.mark.parametrize(
         "words",
         [("--batch-size", "0"), ("--batch-size", "many"), ("--max-rejects", "101%"), ("--max-rejects", "-1"),
@@ -160,7 +171,7 @@ class TestOptions:
         assert result.code == 2
         assert "Usage:" in result.err
 
-    def test_text_on_request(self, score: Command, iris_file: Path) -> None:
+    def test_text_on_request(self, score: Command, iris_file: Path, tmp_path: Path) -> None:
         """Lines for people, and the stage table at the end."""
         result = score(iris_file, "--log-format", "text")
         assert result.code == 0
@@ -170,8 +181,18 @@ class TestOptions:
         assert [line.split()[0] for line in lines[2:12]] == [
             "start-up", "discover", "read", "check", "scale", "transfer", "forward", "decode", "write", "publish",
         ]  # fmt: skip
-        assert "150 rows scored" in lines[-1]
-        assert "waited for" in lines[-1]
+        assert "150 rows scored" in lines[-2]
+        assert "waited for" in lines[-2]
+        assert lines[-1] == f"the predictions are in {tmp_path / 'out'}"
+        assert "1 input in" in result.err
+        assert score(iris_file, "--log-format", "text").out.splitlines()[-1] == lines[-1]
+
+    def test_the_last_line_of_a_run_with_rejects(self, score: Command, four_files: Path, tmp_path: Path) -> None:
+        """It has the command that shows them."""
+        result = score(four_files, "--log-format", "text", "--max-rejects", "2")
+        line = result.out.splitlines()[-1]
+        out = tmp_path / "out"
+        assert line == f"the predictions are in {out}; 2 rejected rows: scoreline rejects {out}"
 
     @pytest.mark.parametrize("words", ["--help", "--version"])
     def test_streams_that_are_closed(self, words: str) -> None:

@@ -245,3 +245,16 @@ def test_an_output_that_was_removed_is_empty(store: Store) -> None:
     shutil.rmtree(store.root)
     assert list(store.entries()) == list(store.rejects_files()) == store.temporaries() == []
     assert not store.has_earlier_run()
+
+
+def test_appended_lines(tmp_path: Path) -> None:
+    """Each ends with a newline; one after a torn line begins on a line of its own. A pipe is not opened."""
+    store = Store(tmp_path)
+    store.append("a", b"one")
+    store.append("a", b"two")
+    (tmp_path / "a").write_bytes((tmp_path / "a").read_bytes()[:-2])
+    store.append("a", b"three")
+    assert (tmp_path / "a").read_bytes() == b"one\ntw\nthree\n"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StorageError, match="named pipe"):
+        store.append("pipe", b"x")

@@ -30,7 +30,7 @@ SAMPLES = {
     "bundle": "b", "input": "i", "output": "o", "keys": "a,b", "prefix": "p_", "top_k": "3", "hidden": "first",
     "explain_rows": "50%", "explain_target": "yes", "threshold": "yes=0.3", "device": "cpu", "batch_size": "64k",
     "split_rows": "1M", "memory": "2G", "max_rejects": "1%", "trust": DIGEST, "shard": "3/16",
-    "run_date": "2026-11-24", "run_id": "x",
+    "run_date": "2026-11-24", "run_id": "x", "metrics": "m", "trace": "t", "time_zone": "UTC", "constant": "version=7",
 }  # fmt: skip
 REQUIRED = ("bundle", "input", "output")
 
@@ -110,7 +110,13 @@ def test_every_value_is_stored_in_its_field() -> None:
     assert job.shard == Shard(number=3, count=16)
     assert (job.trust, job.device, job.format, job.precision) == ((DIGEST,), "cpu", "parquet", "tf32")
     assert replace(job.columns, explain=None) == ColumnOptions(
-        keys=("a", "b"), prefix="p_", probabilities="list", top_k=3, thresholds=(("yes", 0.3),), hidden=("first",)
+        keys=("a", "b"),
+        prefix="p_",
+        probabilities="list",
+        top_k=3,
+        thresholds=(("yes", 0.3),),
+        hidden=("first",),
+        constants=(("version", "7"),),
     )
     assert job.columns.explain == Explain(method="integrated-gradients", share=Fraction(1, 2), target="yes")
 
@@ -142,7 +148,7 @@ def test_options_in_run_json() -> None:
     assert recorded == {
         "format": "auto", "keys": "none", "prefix": "", "probabilities": "columns", "top_k": None, "hidden": None,
         "explain": None, "thresholds": "=0.25", "precision": "fp32", "compile": "on", "deterministic": "off",
-        "dedupe": "off", "max_rejects": "0", "seed": 0, "csv": None,
+        "dedupe": "off", "max_rejects": "0", "seed": 0, "csv": None, "constants": None,
     }  # fmt: skip
 
 

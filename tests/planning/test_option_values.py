@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from scoreline.pipeline.options import RejectBudget
-from scoreline.pipeline.planning.option_values import day, keys, positive, reject_budget, row_count, threshold
+from scoreline.pipeline.planning.option_values import constant, keys, positive, reject_budget, row_count, threshold
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,9 @@ from scoreline.pipeline.planning.option_values import day, keys, positive, rejec
         (threshold, "a=b=0.5", ("a=b", 0.5)),
         (threshold, ' "a b" =1', ('"a b"', 1.0)),
         (reject_budget, 3, RejectBudget(count=3)),
-        (day, "2028-02-29", "2028-02-29"),
+        (constant, "a=b={run_date}", ("a", "b={run_date}")),
+        (constant, "a=", ("a", "")),
+        (constant, 'a={"x": 1} {bundle_digest}', ("a", '{"x": 1} {bundle_digest}')),
     ],
 )
 def test_accepted(parse: Callable[[object], object], value: object, wanted: object) -> None:
@@ -42,8 +44,9 @@ def test_accepted(parse: Callable[[object], object], value: object, wanted: obje
         (threshold, "nan", "is not a number"),
         (threshold, "=0.5", "is not a number"),
         (threshold, '"a=0.5', "TOML key"),
-        (day, "2027-02-29", "not a date; use YYYY-MM-DD"),
-        (day, "24.11.2026", "not a date; use YYYY-MM-DD"),
+        (constant, "a", "not a column and its text; use NAME=TEXT"),
+        (constant, "=a", "not a column and its text; use NAME=TEXT"),
+        (constant, "a={digest}", r"contains {digest}; use {run_date} or {bundle_digest}"),
     ],
 )
 def test_refused(parse: Callable[[object], object], value: object, says: str) -> None:

@@ -38,7 +38,10 @@ def test_a_run_and_the_next(tmp_path: Path, iris: Example) -> None:
     started, done = again
     assert isinstance(started, RunStarted)
     assert (started.kept, started.to_score) == (3, {})
-    assert done == NothingToDo(partitions=1, rows=150, made_by="one")
+    digest = written["bundle"]["digest"]
+    assert done == NothingToDo(
+        partitions=1, rows=150, rejected=0, made_by="one", bundle=str(iris.bundle), digest=digest
+    )
 
 
 def test_a_run_that_fails(tmp_path: Path, iris: Example) -> None:

@@ -17,7 +17,7 @@ from scoreline.pipeline.errors import (
 from scoreline.pipeline.events import Event
 from scoreline.pipeline.options import ColumnOptions, ScoreJob
 from scoreline.pipeline.outputs.manifest import read_manifest
-from scoreline.pipeline.outputs.store import MANIFEST, SUCCESS, Store
+from scoreline.pipeline.outputs.store import HISTORY, MANIFEST, SUCCESS, Store
 from scoreline.pipeline.running.events import (
     BlockWritten,
     BundleLoaded,
@@ -52,9 +52,11 @@ PARTS = {f"{name}-0000{split}.parquet" for name in "ab" for split in (0, 1)}
 
 
 def files(folder: str) -> dict[str, bytes]:
-    """The content of all files of an output."""
+    """The content of all files of an output but its history, to which every run appends."""
     root = Path(folder)
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    found = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    found.pop(HISTORY, None)
+    return found
 
 
 def events_of(job: ScoreJob, *subscribers: Callable[[Event], object]) -> list[Event]:

@@ -71,13 +71,13 @@ def test_flags() -> None:
     assert flags(score) == {
         "--bundle", "--input", "--output", "--keys", "--format", "--batch-size", "--device",
         "--max-rejects", "--probabilities", "--prefix", "--job", "--run-date", "--run-id",
-        "--log-format", "--log-level", "--progress", "--trust",
+        "--metrics", "--trace", "--time-zone", "--constant", "--log-format", "--log-level", "--progress", "--trust",
         "--force", "--prune", "--moved-input", "--split-rows", "--memory", "--precision", "--compile",
         "--top-k", "--threshold", "--hidden", "--deterministic", "--dedupe",
         "--explain", "--explain-rows", "--explain-target",
     }  # fmt: skip
     assert flags(check) == {
-        "--bundle", "--input", "--format", "--device", "--trust", "--json", "--job", "--run-date",
+        "--bundle", "--input", "--format", "--device", "--trust", "--json", "--job", "--run-date", "--time-zone",
     }  # fmt: skip
     assert flags(demo) == {"--dir", "--task", "--rows", "--device"}
     for option in score.params:

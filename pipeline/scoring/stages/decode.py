@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from ....schemas.bundle import BundleManifest
 from ...arrays import to_arrow
@@ -41,8 +40,7 @@ class Decode(Stage):
         decoded, origin = self._decoded(block), block.origin
         if origin.schema is None:
             return replace(block, decoded=decoded, num_rows=decoded.num_rows, num_bytes=0)
-        made = origin.num_keys + len(decoded.columns)  # later stages add theirs
-        schema = origin.schema if made == len(origin.schema) else pa.schema(list(origin.schema)[:made])
+        schema = origin.schema_of(origin.num_keys + len(decoded.columns))
         scored = ScoredBatch(
             rows=assemble(block.batch, decoded.kept, decoded.columns, schema),
             rejects=assemble_rejects(block.batch, decoded.rejects, source=origin.source, first_row=block.first_row),

@@ -93,8 +93,8 @@ class Explain(Stage):
             )
         explained = replace(decoded, columns=(*decoded.columns, *columns))
         if scored is not None:
-            assert block.origin.schema is not None, "rows to write have a schema"
-            rows = pa.RecordBatch.from_arrays([*scored.rows.columns, *columns], schema=block.origin.schema)
+            made = [*scored.rows.columns, *columns]
+            rows = pa.RecordBatch.from_arrays(made, schema=block.origin.schema_of(len(made)))
             scored = replace(scored, rows=rows)
         return replace(block, decoded=explained, scored=scored, num_rows=number, num_bytes=0)
 

@@ -101,3 +101,21 @@ def test_a_signal_during_the_import_of_torch_is_deferred(iris: Example, tmp_path
     assert done.returncode == 143, done.stderr
     assert "interrupted by signal 15" in done.stderr
     assert not (tmp_path / "out" / "in.parquet").exists()
+
+
+def test_what_is_called_before_the_end_cannot_prevent_it() -> None:
+    """A second signal ends the process a second later, even if a disk does not answer."""
+    code = (
+        "import time; from scoreline.jobs.terminal import signals\n"
+        "signals.listen(); signals.before_exit(lambda code: print(code, flush=True) or time.sleep(60))\n"
+        "for _ in range(2):\n"
+        "    try: print('ready', flush=True); time.sleep(30)\n"
+        "    except BaseException: pass\n"
+    )
+    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    for _ in range(2):
+        assert running.stdout.readline() == "ready\n"
+        running.send_signal(signal.SIGTERM)
+    out, _ = running.communicate(timeout=20)
+    assert (running.returncode, out) == (143, "143\n")

@@ -18,7 +18,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import DataError
-from scoreline.pipeline.evaluation.joins import Keys, comparable
+from scoreline.pipeline.joins import Keys, comparable
 from torch import nn
 
 from conftest import Result

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..arrays import to_numpy
-from ..arrow_types import is_bytes
-from ..errors import DataError, one_line
-from ..plain import exact_below, is_text, plain
+from .arrays import to_numpy
+from .arrow_types import is_bytes
+from .errors import DataError, one_line
+from .plain import exact_below, is_text, plain
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _MOST_DIGITS = 76

@@ -1,0 +1,70 @@
+"""The history of an output: a line for every run. Does not import torch."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ...schemas.history import HistoryEntry
+from ..errors import NoInputError, one_line
+from ..outputs.store import HISTORY, Store
+from ..storage.folders import listing_error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class History:
+    """The runs of an output, in their order. `unreadable`: the number of lines that a crash or another program has
+    damaged."""
+
+    output: str
+    entries: tuple[HistoryEntry, ...]
+    unreadable: int
+
+
+def append_entry(store: Store, entry: HistoryEntry) -> None:
+    """Append the line of a run. Raises ScorelineError if it cannot be written."""
+    store.append(HISTORY, entry.model_dump_json().encode())
+
+
+def read_history(output: str) -> History:
+    """Read the runs of an output.
+
+    Raises:
+        NoInputError: the folder is not an output of Scoreline, or the file cannot be read.
+    """
+    store = Store(output, failed=listing_error)
+    if not store.has_earlier_run():
+        raise NoInputError(f"{output!r} is not an output of scoreline score")
+    try:
+        lines = store.read(HISTORY).splitlines()
+    except FileNotFoundError:
+        lines = []
+    except OSError as error:
+        raise NoInputError(f"{store.path(HISTORY)} cannot be read: {error.strerror or one_line(error)}") from error
+    entries = []
+    for line in lines:
+        try:
+            entries.append(HistoryEntry.model_validate_json(line))
+        except ValidationError:
+            continue
+    return History(output=output, entries=tuple(entries), unreadable=len(lines) - len(entries))
+
+
+def find_outputs(paths: Sequence[str]) -> Iterator[str]:
+    """The outputs that paths and globs name, in order. Folders that a glob matches and that are not outputs are left
+    out.
+
+    Raises:
+        NoInputError: a glob matches no output.
+    """
+    for path in paths:
+        if not has_magic(path) or Path(path).exists():
+            yield path
+            continue
+        matches = sorted(glob(path))  # noqa: PTH207 - a pattern may be absolute
+        found = [one for one in matches if Store(one, failed=listing_error).has_earlier_run()]
+        if not found:
+            raise NoInputError(f"no output of scoreline score matches {path!r}")
+        yield from found

@@ -1,0 +1,207 @@
+"""The rejected rows of an output: the first of them, how many there are for each reason and file, and all of them as
+CSV. Does not import torch."""
+
+import base64
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ...schemas.run import RunManifest
+from ..errors import DataError, one_line
+from ..outputs.assemble import REJECT, reasons_of
+from ..outputs.manifest import read_manifest, read_record
+from ..outputs.store import Store
+from ..storage.folders import listing_error
+from ..storage.plain_files import require_plain
+from ..storage.replaced_file import replaced_file
+from .parts import OutputPart, output_parts
+
+#: A value in a reason, such as `'x'` in "is 'x', not a number", or the row in "has 3 cells, but the header has 4: …".
+_VALUE = re.compile(r"(?s)^(is ).+(, (?:not|outside) .*)$|^(has .+ the header has [0-9]+): .*$")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RejectedRow:
+    """One rejected row. `row`: its number in its input, from 0. `value`: the cell of `column` as text; empty if it is
+    null, or if no column is to blame."""
+
+    source: str
+    row: int
+    stage: str
+    column: str
+    reason: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RejectGroup:
+    """The rejects with one reason. `reason`: without the values in it. `inputs`: how many inputs have such rows."""
+
+    stage: str
+    column: str
+    reason: str
+    rows: int
+    inputs: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejects:
+    """The rejects of an output. `unfinished`: why the run did not succeed, None if it did. `first`: the first rejects,
+    by input and row. `groups` and `by_source`: the most frequent first."""
+
+    unfinished: str | None
+    rows_in: int
+    rows_rejected: int
+    first: tuple[RejectedRow, ...]
+    groups: tuple[RejectGroup, ...]
+    by_source: tuple[tuple[str, int], ...]
+
+
+def read_rejects(output: str, *, limit: int) -> Rejects:
+    """Read the rejected rows of an output, also of one whose run has failed.
+
+    Args:
+        output: the output of `scoreline score`.
+        limit: how many rows to return.
+
+    Raises:
+        NoInputError: the folder is not an output of Scoreline.
+        DataError: the run was killed before it wrote run.json, or a file of rejects is missing or damaged.
+    """
+    store = Store(output, failed=listing_error)
+    manifest = read_manifest(store)
+    first: list[RejectedRow] = []
+    counts: Counter[tuple[str, str, str]] = Counter()
+    sources: dict[tuple[str, str, str], set[str]] = {}
+    by_source: Counter[str] = Counter()
+    for part, batch in _batches(store, manifest):
+        reasons = reasons_of(batch)
+        found = _grouped(reasons)
+        counts += found
+        for group in found:
+            sources.setdefault(group, set()).add(part.source)
+        by_source[part.source] += batch.num_rows
+        first += [_row(batch, index) for index in range(min(batch.num_rows, limit - len(first)))]
+    return Rejects(
+        unfinished=None if manifest.status == "success" else manifest.error or "it was killed, or is still running",
+        rows_in=manifest.rows_in,
+        rows_rejected=counts.total(),
+        first=tuple(first),
+        groups=tuple(
+            RejectGroup(stage=group[0], column=group[1], reason=group[2], rows=rows, inputs=len(sources[group]))
+            for group, rows in counts.most_common()
+        ),
+        by_source=tuple(by_source.most_common()),
+    )
+
+
+def write_rejects(output: str, path: Path) -> int:
+    """Write all rejected rows to a CSV file: where and why, as `reject.source`, `reject.row_number`, `reject.stage`,
+    `reject.column` and `reject.reason`, then the columns that were read. Null is an empty cell; lists and structs are
+    JSON, bytes base64.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        NoInputError, DataError: as `read_rejects`.
+        StorageError: the file cannot be written; an older one is unchanged.
+    """
+    store = Store(output, failed=listing_error)
+    manifest = read_manifest(store)
+    names, number = _column_names(store, manifest), 0
+    with replaced_file(path, "the CSV file") as file:
+        text = TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text)
+        writer.writerow([*(f"reject.{field.name}" for field in REJECT), *names])
+        for _, batch in _batches(store, manifest):
+            reasons = reasons_of(batch)
+            there = dict(zip(batch.schema.names[:-1], batch.columns[:-1], strict=True))
+            empty = [None] * batch.num_rows
+            columns = [reasons.field(index).to_pylist() for index in range(REJECT.num_fields)]
+            columns += [there[name].to_pylist() if name in there else empty for name in names]
+            writer.writerows([_cell(value) for value in row] for row in zip(*columns, strict=True))
+            number += batch.num_rows
+        text.flush()
+        text.detach()
+    return number
+
+
+def _batches(store: Store, manifest: RunManifest) -> Iterator[tuple[OutputPart, pa.RecordBatch]]:
+    """The rejects of every part, with their columns."""
+    for part in output_parts(read_record(store, manifest)):
+        if part.rejects is not None:
+            with _opened(store, part.rejects) as reader:
+                for index in range(reader.num_record_batches):
+                    yield part, reader.get_batch(index)
+
+
+def _column_names(store: Store, manifest: RunManifest) -> list[str]:
+    """The columns of all rejects that were read from inputs, in the order of appearance."""
+    names: dict[str, None] = {}
+    for part in output_parts(read_record(store, manifest)):
+        if part.rejects is not None:
+            with _opened(store, part.rejects) as reader:
+                names.update(dict.fromkeys(reader.schema.names[:-1]))
+    return list(names)
+
+
+@contextmanager
+def _opened(store: Store, name: str) -> Iterator[Any]:
+    """A reader of a file of rejects. Raises DataError if it is missing or damaged."""
+    try:
+        require_plain(store.path(name))
+        with pa.ipc.open_file(str(store.path(name))) as reader:
+            if reader.schema.types[-1:] != [REJECT]:
+                raise DataError(f"{name}: has no column of reasons; run scoreline verify")
+            yield reader
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{name}: cannot be read: {one_line(error)}; run scoreline verify") from error
+
+
+def _grouped(reasons: pa.StructArray) -> Counter[tuple[str, str, str]]:
+    """The number of rows for each stage, column and reason without values."""
+    fields = [reasons.field(name).to_pylist() for name in ("stage", "column", "reason")]
+    found: Counter[tuple[str, str, str]] = Counter()
+    for (stage, column, reason), count in Counter(zip(*fields, strict=True)).items():
+        found[stage, column, _VALUE.sub(_without_value, reason)] += count
+    return found
+
+
+def _without_value(match: re.Match[str]) -> str:
+    return match[3] or f"{match[1]}…{match[2]}"
+
+
+def _row(batch: pa.RecordBatch, index: int) -> RejectedRow:
+    reject = reasons_of(batch)[index].as_py()
+    there = reject["column"] in batch.schema.names[:-1]
+    return RejectedRow(
+        source=reject["source"],
+        row=reject["row_number"],
+        stage=reject["stage"],
+        column=reject["column"],
+        reason=reject["reason"],
+        value=_cell(batch.column(reject["column"])[index].as_py()) if there else "",
+    )
+
+
+def _cell(value: Any) -> str:
+    """A value as the text of a CSV cell."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, list | dict):
+        return json.dumps(value, default=_cell, ensure_ascii=False)
+    return str(value)

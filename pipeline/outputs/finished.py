@@ -1,0 +1,30 @@
+"""Outputs of successful runs, for commands that read predictions."""
+
+from ...schemas.run import HeadRecord, RunManifest
+from ..errors import DataError, UsageError
+from .manifest import read_manifest
+from .store import SUCCESS, Store
+
+
+def read_finished(store: Store) -> RunManifest:
+    """The manifest of a successful run.
+
+    Raises:
+        NoInputError: the folder is not an output of Scoreline.
+        DataError: the run is not complete, its run.json was changed, or it does not describe its predictions.
+    """
+    manifest = read_manifest(store)
+    if manifest.status != "success" or store.kind(SUCCESS) != "file":
+        raise DataError(f"{str(store.root)!r} is not complete; run the same scoreline score again first")
+    if not manifest.heads:
+        raise DataError(f"{str(store.root)!r} does not describe its predictions; score it again with --force")
+    return manifest
+
+
+def chosen_head(manifest: RunManifest, name: str | None) -> HeadRecord:
+    """The head of this name, or the only one. Raises UsageError if there is no such head, or if there are several and
+    none is named."""
+    heads = [head for head in manifest.heads if name is None or head.name == name]
+    if len(heads) != 1:
+        raise UsageError(f"--head must be one of {', '.join(head.name for head in manifest.heads)}")
+    return heads[0]

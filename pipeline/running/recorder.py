@@ -1,0 +1,77 @@
+"""Records a run in the history of its output, however it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from time import perf_counter
+
+from ...schemas.history import HistoryEntry
+from ..bundle.bundle import Bundle
+from ..errors import InterruptedRunError, ScorelineError
+from ..events import Emitter, Event
+from ..monitoring.history import append_entry
+from ..options import ScoreJob
+from ..outputs.store import Store
+from .events import HistoryNotWritten, NothingToDo, RunEnded
+from .ledger import RunClock
+
+#: Characters of an error message in a line.
+MOST_CHARACTERS = 500
+
+
+class RunRecorder:
+    """A subscriber that remembers the totals of a run, and appends its line to the history."""
+
+    def __init__(self, job: ScoreJob, bundle: Bundle, clock: RunClock) -> None:
+        self._job, self._bundle, self._clock = job, bundle, clock
+        self._last: RunEnded | NothingToDo | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Remember the last event."""
+        if isinstance(event, RunEnded | NothingToDo):
+            self._last = event
+
+    @contextmanager
+    def recorded(self, store: Store, emit: Emitter) -> Iterator[None]:
+        """Append the line when the block ends, while the output is still locked. That it cannot be written is only
+        reported."""
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as raised:  # a signal, too
+            error = raised
+            raise
+        finally:
+            try:
+                append_entry(store, self._entry(error))
+            except ScorelineError as failed:
+                emit(HistoryNotWritten(reason=str(failed)))
+
+    def _entry(self, error: BaseException | None) -> HistoryEntry:
+        last, waited = self._last, {}
+        if isinstance(last, RunEnded):
+            waited = {name: round(spent["waiting_s"], 3) for name, spent in last.stages.items()}
+            waited = {"start-up": last.startup_s, **waited}
+        return HistoryEntry(
+            run_id=self._job.run_id,
+            started=self._clock.started.isoformat(timespec="milliseconds"),
+            ended=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            exit_code=_exit_code(error),
+            error=None if error is None else str(error)[:MOST_CHARACTERS],
+            bundle=str(self._bundle.path),
+            digest=self._bundle.digest,
+            rows_in=None if last is None else last.rows,
+            rows_rejected=None if last is None else last.rejected,
+            rows_read=None if last is None else self._clock.times["read"].rows,
+            wall_s=round(perf_counter() - self._clock.start_s, 3),
+            waited_s=waited,
+        )
+
+
+def _exit_code(error: BaseException | None) -> int:
+    """The exit code of the command for an error of its run."""
+    if error is None:
+        return 0
+    return error.exit_code if isinstance(error, ScorelineError | InterruptedRunError) else 1

@@ -1,0 +1,78 @@
+"""The metrics of a command, read back by Prometheus' own parser."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from scoreline.pipeline.reporting.metrics import CommandEnd, RunMetrics, last_success
+from scoreline.pipeline.running.events import NothingToDo, RunEnded, RunFailed
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+def end(**changes: Any) -> CommandEnd:
+    """The end of a successful command."""
+    given = {"job_name": "n", "exit_code": 0, "time_s": 1795791111.014, "duration_s": 2.5, "last_success_s": 7.0}
+    return CommandEnd(**{**given, **changes})
+
+
+def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Values by name and labels, without the job's name."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        assert family.type == "gauge"
+        assert family.documentation
+        for sample in family.samples:
+            assert sample.timestamp is None
+            labels = tuple((name, value) for name, value in sorted(sample.labels.items()) if name != "job_name")
+            found[sample.name, labels] = sample.value
+    return found
+
+
+def run_ended(kind: type[RunEnded] = RunEnded) -> RunEnded:
+    """The last event of a run."""
+    stages = {"read": {"busy_s": 2.0, "waiting_s": 1.5, "rows": 9, "bytes": 8}}
+    return kind(
+        status="success", rows=10, rejected=1, out_of_bounds=0, above_threshold=0, seconds=2.0, rows_per_s=5,
+        startup_s=0.5, stages=stages, verdict="",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [RunEnded, RunFailed])
+def test_a_run(kind: type[RunEnded]) -> None:
+    """Its rows by outcome and its seconds by stage, also of one that failed."""
+    metrics = RunMetrics()
+    metrics(run_ended(kind))
+    found = samples(metrics.text(end()))
+    assert found["scoreline_rows", (("outcome", "scored"),)] == 9
+    assert found["scoreline_rows", (("outcome", "rejected"),)] == 1
+    assert found["scoreline_stage_waited_seconds", (("stage", "start-up"),)] == 0.5
+    assert found["scoreline_stage_waited_seconds", (("stage", "read"),)] == 1.5
+    assert found["scoreline_last_run_timestamp_seconds", ()] == 1795791111.014
+    assert (found["scoreline_last_exit_code", ()], found["scoreline_duration_seconds", ()]) == (0, 2.5)
+
+
+def test_the_last_success_is_kept_over_failures() -> None:
+    """A success replaces it."""
+    name = "scoreline_last_success_timestamp_seconds"
+    first = RunMetrics().text(end())
+    assert last_success(first) == samples(first)[name, ()] == 1795791111.014
+    failed = RunMetrics().text(end(exit_code=65, time_s=1795791112.0, last_success_s=last_success(first)))
+    assert samples(failed)[name, ()] == 1795791111.014
+    never = RunMetrics().text(end(exit_code=65, last_success_s=None))
+    assert (name, ()) not in samples(never)
+    assert last_success(never) is last_success("") is None
+
+
+@settings(max_examples=20)
+@given(job_name=TEXT, path=TEXT)
+def test_labels_are_escaped(job_name: str, path: str) -> None:
+    """Any text comes back as it is."""
+    metrics = RunMetrics()
+    metrics(NothingToDo(partitions=1, rows=3, rejected=0, made_by="x", bundle=path, digest="sha256:0"))
+    text = metrics.text(end(job_name=job_name))
+    labels = [s.labels for f in text_string_to_metric_families(text) for s in f.samples if s.name.endswith("_info")]
+    assert labels == [{"job_name": job_name, "bundle": path, "digest": "sha256:0"}]
+    assert last_success(text) == 1795791111.014
