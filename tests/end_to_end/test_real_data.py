@@ -129,6 +129,7 @@ def test_a_tree_is_mirrored(tree: Path, tmp_path: Path, iris: Example, scoreline
     assert result.code == 0, result.err
     assert sorted(file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file()) == [
         "_SUCCESS",
+        "_scoreline/history.jsonl",
         "_scoreline/lock",
         "_scoreline/parts.pq",
         "_scoreline/run.json",

@@ -27,8 +27,8 @@ def nights(tmp_path: Path, iris: Example) -> tuple[Path, Path]:
 
 
 def everything(out: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file except the lock, with its mtime."""
-    files = [path for path in out.rglob("*") if path.is_file() and path.name != "lock"]
+    """Every file except the lock and the history, with its mtime."""
+    files = [path for path in out.rglob("*") if path.is_file() and path.name not in ("lock", "history.jsonl")]
     return {path.relative_to(out).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
