@@ -81,8 +81,11 @@ types: $(READY)  ## check types with mypy, in the layout of the installed packag
 schemas: $(READY)  ## export the JSON Schema of everything written on disk
 	$(BIN)/python -m scoreline.schemas.export
 
-docs: $(READY)  ## generate the pages of docs/ that come from the code
-	$(BIN)/python docs/reference.py
+docs: $(READY)  ## write the generated sections of docs/, and build the site into build/site; installs the docs extra
+	$(BIN)/python -m tools.reference
+	$(BIN)/python -c 'import zensical' 2>/dev/null || $(BIN)/python -m pip install --quiet --constraint requirements.lock \
+	  --editable '.[docs]'
+	$(BIN)/zensical build --clean --strict
 
 lock: $(READY)  ## resolve requirements.lock again
 	$(BIN)/pip-compile --quiet --extra demo --extra expressions --extra onnx --extra pack --extra text --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
@@ -93,4 +96,4 @@ wheel: $(READY)  ## build dist/scoreline-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
 
 clean:  ## remove everything that make has created
-	rm -rf $(VENV) build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist demo-out *.egg-info .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

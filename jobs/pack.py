@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ..schemas.pack import PackSpec
 
 
-#: Every field of a spec; docs/models.md has the same listing. A real spec has features or [inputs], one [task] or
-#: several by name, and one model or several [[model.members]].
+#: Every field of a spec; docs/reference/pack-spec.md has the same listing. A real spec has features or [inputs], one
+#: [task] or several by name, and one model or several [[model.members]].
 FIELDS = """\
 features = ["age", "income"]   # columns of the model's one input table, in its order; otherwise use [inputs]
 sample = "sample.csv"          # some raw rows, .csv or .parquet; required
@@ -125,7 +125,7 @@ length_penalty = 0.6
 outputs = "logits"
 output = 0
 
-[expressions]                  # features that SQL computes from the raw columns of a row; docs/expressions.md
+[expressions]                  # features that SQL computes from the raw columns of a row; docs/reference/expressions.md
 hour = "hour(ts)"
 amount_log = "ln(amount + 1)"
 
