@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..pipeline.errors import BundleError, UsageError
+from .terminal.paths import PathText
 
 if TYPE_CHECKING:
     from ..schemas.pack import PackSpec
@@ -179,7 +180,7 @@ EPILOG = "Every field of a spec:\n\n" + "\n\n".join(f"\b\n{part}" for part in FI
 
 
 @click.command(help=HELP, epilog=EPILOG)
-@click.argument("paths", nargs=-1, metavar="[SPEC.toml] OUT")
+@click.argument("paths", nargs=-1, metavar="[SPEC.toml] OUT", type=PathText())
 @click.option("--from-mlflow", "mlflow", metavar="DIR", help="Read model, features and sample from an MLflow model.")
 @click.option("--allow-import", is_flag=True, help="Import a factory or a pickle's classes, or load code.")
 @click.option("--allow-pickle", is_flag=True, help="Unpickle files, in a child process that returns only data.")
