@@ -43,7 +43,7 @@ def _linked(text: str) -> str:
 def _rows(command: click.Command, context: click.Context) -> list[tuple[str, str, str]]:
     rows = []
     for option in command.get_params(context):
-        if not isinstance(option, click.Option) or option.name == "help":
+        if not isinstance(option, click.Option) or "--help" in option.opts:
             continue
         names = " / ".join(
             [", ".join(option.opts), *([", ".join(option.secondary_opts)] if option.secondary_opts else [])]
