@@ -58,7 +58,8 @@ models: $(READY)  ## save, score and compare models of public libraries (ONLY=ti
 	  --constraint requirements.lock --editable '.[models]'
 	$(BIN)/python -m pip install --quiet --no-deps 'pytorch-tabular>=1.2'  # requires pandas < 3, and runs with 3
 	$(BIN)/python -c 'import lightgbm, skl2onnx, skorch, xgboost'  # else their tests are skipped
-	$(BIN)/python -m pytest -q tests/saving/test_nets.py tests/saving/test_onnx_trees.py tests/saving/test_texts.py
+	$(BIN)/python -m pytest -q tests/saving/test_nets.py tests/saving/test_onnx_trees.py tests/saving/test_texts.py \
+	  tests/docs/test_blocks.py
 	$(BIN)/python benchmarks/models.py $(if $(ONLY),--only $(ONLY),--write)
 
 gpu: $(READY)  ## tests and measurements on a GPU (ONLY=tests,limits); DEVICE=cpu SIZE=tiny for a dry run without one

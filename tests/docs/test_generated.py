@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from scoreline.jobs.demo import TASKS
 from scoreline.pipeline.planning.option_table import OPTIONS
 
 import scoreline
@@ -38,6 +39,12 @@ def test_the_drawing_of_the_house_is_up_to_date() -> None:
 def test_every_public_name_is_in_the_reference() -> None:
     """Once."""
     assert sorted(name for group in python_api.GROUPS.values() for name in group) == sorted(scoreline.__all__)
+
+
+def test_every_task_of_the_demo_is_in_the_table_of_columns() -> None:
+    """So a new task, which has a demo, is described there."""
+    page = (DOCS / "reference" / "columns.md").read_text(encoding="utf-8")
+    assert [task for task in TASKS if task != "binary" and f"--task {task}`" not in page] == []
 
 
 def test_every_environment_variable_is_in_the_reference() -> None:

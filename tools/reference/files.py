@@ -1,5 +1,6 @@
 """The files on disk, from the models of `schemas/`."""
 
+import json
 import re
 from typing import Any
 
@@ -16,7 +17,6 @@ PLACES = {
     "receipt": ("the footer of each part, under `scoreline.receipt`", "scoreline score"),
     "run": ("_scoreline/run.json", "scoreline score"),
 }
-SCHEMAS = "https://json-schema.org"
 
 
 def files_section() -> str:
@@ -31,7 +31,8 @@ def files_section() -> str:
 def file_section(name: str) -> str:
     """The fields of a file: those of the file itself, then those of each record in it."""
     schema = FILES[name].model_json_schema()
-    parts = [f"## {_heading(name)}\n\n{_description(schema)}{_fields(schema)}"]
+    description = "" if name == "bundle" else _description(schema)  # it is the name of the file
+    parts = [f"## {_heading(name)}\n\n{description}{_fields(schema)}"]
     for record, definition in schema.get("$defs", {}).items():
         if definition.get("properties"):
             parts.append(f"**{record}.** {_description(definition)}{_fields(definition)}")
@@ -67,7 +68,7 @@ def _fields(schema: dict[str, Any]) -> str:
 
 def _default(field: dict[str, Any]) -> str:
     value = field.get("default")
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _kind(field: dict[str, Any]) -> str:
@@ -75,7 +76,7 @@ def _kind(field: dict[str, Any]) -> str:
     if "$ref" in field:
         return str(field["$ref"]).rpartition("/")[2]
     if "const" in field:
-        return code(repr(field["const"]).replace("'", '"'))
+        return code(json.dumps(field["const"]))
     if "enum" in field:
         return ", ".join(code(one) for one in field["enum"])
     for union in ("anyOf", "oneOf"):
