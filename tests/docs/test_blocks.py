@@ -146,3 +146,19 @@ def test_the_comparison_of_output_notices_a_wrong_line() -> None:
     check_output("rows in   178\nmade by …: 3", "rows in 9\nmade by them: 4 on cpu")
     with pytest.raises(AssertionError, match="rows out"):
         check_output("rows out 178", "rows in 178")
+
+
+def test_marks_belong_to_the_next_block(tmp_path: Path) -> None:
+    """And a mark without a block is an error, since it would mark nothing."""
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- not run: a reason -->\n```sh\nmake x\n```\n<!-- ends with: 65 -->\n```sh\nscoreline y\n```\n"
+        "<!-- setup\nn = 1\n-->\n<!-- generated: x -->\n```python\nleft_out\n```\n<!-- end -->\n"
+    )
+    first, second, third = blocks(page)
+    assert (first.not_run, first.line, first.exit_code) == ("a reason", 2, 0)
+    assert (second.not_run, commands(second), second.exit_code) == ("", ["scoreline y"], 65)
+    assert (third.language, third.code) == ("setup", "n = 1\n")
+    page.write_text("<!-- not run: a reason -->\n")
+    with pytest.raises(AssertionError, match="not followed by a block"):
+        blocks(page)
