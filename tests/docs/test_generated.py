@@ -47,6 +47,12 @@ def test_every_task_of_the_demo_is_in_the_table_of_columns() -> None:
     assert [task for task in TASKS if task != "binary" and f"--task {task}`" not in page] == []
 
 
+def test_the_columns_of_every_task_are_listed() -> None:
+    """By an example at least."""
+    tasks = [name for name in python_api.GROUPS["tasks"] if name != "Ensemble"]
+    assert [name for name in tasks if f"{name}(" not in SECTIONS["columns"]()] == []
+
+
 def test_every_environment_variable_is_in_the_reference() -> None:
     """Those of the options, and those that the code reads or sets."""
     page = (DOCS / "reference" / "environment.md").read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from scoreline.jobs.cli import COMMANDS
 
+from .columns import columns_section
 from .commands import command_section
 from .decisions import decisions_section
 from .errors import exit_codes_section
@@ -28,6 +29,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 REGION = re.compile(r"<!-- generated: (?P<name>[^>]+?) -->\n.*?<!-- end -->", re.DOTALL)
 
 SECTIONS: dict[str, Callable[[], str]] = {
+    "columns": columns_section,
     "decisions": decisions_section,
     "events": events_section,
     "exit codes": exit_codes_section,
