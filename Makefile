@@ -58,7 +58,8 @@ models: $(READY)  ## save, score and compare models of public libraries (ONLY=ti
 	  --constraint requirements.lock --editable '.[models]'
 	$(BIN)/python -m pip install --quiet --no-deps 'pytorch-tabular>=1.2'  # requires pandas < 3, and runs with 3
 	$(BIN)/python -c 'import lightgbm, skl2onnx, skorch, xgboost'  # else their tests are skipped
-	$(BIN)/python -m pytest -q tests/saving/test_nets.py tests/saving/test_onnx_trees.py tests/saving/test_texts.py
+	$(BIN)/python -m pytest -q tests/saving/test_nets.py tests/saving/test_onnx_trees.py tests/saving/test_texts.py \
+	  tests/docs/test_blocks.py
 	$(BIN)/python benchmarks/models.py $(if $(ONLY),--only $(ONLY),--write)
 
 gpu: $(READY)  ## tests and measurements on a GPU (ONLY=tests,limits); DEVICE=cpu SIZE=tiny for a dry run without one
@@ -81,8 +82,11 @@ types: $(READY)  ## check types with mypy, in the layout of the installed packag
 schemas: $(READY)  ## export the JSON Schema of everything written on disk
 	$(BIN)/python -m scoreline.schemas.export
 
-docs: $(READY)  ## generate the pages of docs/ that come from the code
-	$(BIN)/python docs/reference.py
+docs: $(READY)  ## write the generated sections of docs/, and build the site into build/site; installs the docs extra
+	$(BIN)/python -m tools.reference
+	$(BIN)/python -c 'import zensical' 2>/dev/null || $(BIN)/python -m pip install --quiet --constraint requirements.lock \
+	  --editable '.[docs]'
+	$(BIN)/zensical build --clean --strict
 
 lock: $(READY)  ## resolve requirements.lock again
 	$(BIN)/pip-compile --quiet --extra demo --extra expressions --extra onnx --extra pack --extra text --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
@@ -93,4 +97,4 @@ wheel: $(READY)  ## build dist/scoreline-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
 
 clean:  ## remove everything that make has created
-	rm -rf $(VENV) build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist demo-out *.egg-info .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

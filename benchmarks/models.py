@@ -2,7 +2,7 @@
 
     python benchmarks/models.py                     a table; models whose library is not installed are said
     python benchmarks/models.py --only timm,rtdl    some of them
-    python benchmarks/models.py --write             put the table into docs/models.md
+    python benchmarks/models.py --write             put the table into docs/reference/models.md
 
 Weights are random with a fixed seed, and BatchNorm statistics are perturbed, so that no layer is an identity. Ends with
 1 if a model is not kept, or a prediction differs by more than 1e-4. Needs `pip install 'scoreline[models]'`.
@@ -622,7 +622,7 @@ def main() -> int:
     """Print the table, and write it where it belongs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="libraries, or LIBRARY/MODEL, separated by commas")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/models.md")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/reference/models.md")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     found = []

@@ -9,6 +9,7 @@ import click
 from ..pipeline.errors import StorageError, counted
 from .terminal.job_file import dialect_of, job_option
 from .terminal.options import flag, flags
+from .terminal.paths import PathText
 from .terminal.signals import raise_again
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"show_default": True})
-@click.argument("new_bundle", metavar="NEW_BUNDLE")
+@click.argument("new_bundle", metavar="NEW_BUNDLE", type=PathText())
 @flag("bundle")
 @flag("input", help="Labelled rows that were not used for training.")
 @click.option(

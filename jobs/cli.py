@@ -37,6 +37,10 @@ COMMANDS = {
 }
 
 
+#: In the environment of the script that a shell calls to complete a line; click then answers and ends the process.
+COMPLETION = "_SCORELINE_COMPLETE"
+
+
 class _Commands(click.Group):
     """Lists the commands without importing them; imports one when it is called."""
 
@@ -146,7 +150,10 @@ def _run_command(args: Sequence[str], metrics: "MetricsFile | None") -> int:
     except (ScorelineError, InterruptedRunError) as error:
         failures.report(str(error), error.exit_code, args)
         return error.exit_code
-    except SystemExit as error:  # not raised by scoreline: trusted code must not end the process as if it had succeeded
+    except SystemExit as error:
+        if os.environ.get(COMPLETION):
+            return int(error.code or 0)
+        # not raised by scoreline: trusted code must not end the process as if it had succeeded
         failures.report("a model or library called sys.exit before the command had finished", 1, args)
         return error.code if isinstance(error.code, int) and error.code else 1
     except Exception as error:

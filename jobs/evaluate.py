@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..pipeline.errors import UsageError, counted
+from .terminal.paths import PathText
 
 if TYPE_CHECKING:
     from ..pipeline.evaluation.evaluators import Evaluation
@@ -15,7 +16,7 @@ MOST_SHOWN = 20
 
 
 @click.command()
-@click.argument("output", metavar="OUT")
+@click.argument("output", metavar="OUT", type=PathText())
 @click.option(
     "--label",
     multiple=True,
@@ -24,7 +25,7 @@ MOST_SHOWN = 20
     help="Column of the true label: a key of OUT, or a column of --labels. Repeat it, in order, for several labels or"
     " targets.",
 )
-@click.option("--labels", metavar="FILE", help="Read --label from this Parquet or CSV file.")
+@click.option("--labels", type=PathText(), metavar="FILE", help="Read --label from this Parquet or CSV file.")
 @click.option("--on", metavar="KEY", help="Key column that joins OUT and --labels.")
 @click.option("--head", metavar="NAME", help="Head to evaluate, if the bundle has several.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .terminal.paths import PathText
+
 if TYPE_CHECKING:
     from ..schemas.members import LayerRecord
 
 
 @click.command()
-@click.argument("bundle", metavar="BUNDLE")
+@click.argument("bundle", metavar="BUNDLE", type=PathText())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def layers(bundle: str, as_json: bool) -> int:
     """List every layer of a bundle's model, in order, with the shape of its output for one row.

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from ..pipeline.errors import BundleError, UsageError
+from .terminal.paths import PathText
 
 if TYPE_CHECKING:
     from ..schemas.pack import PackSpec
 
 
-#: Every field of a spec; docs/models.md has the same listing. A real spec has features or [inputs], one [task] or
-#: several by name, and one model or several [[model.members]].
+#: Every field of a spec; docs/reference/pack-spec.md has the same listing. A real spec has features or [inputs], one
+#: [task] or several by name, and one model or several [[model.members]].
 FIELDS = """\
 features = ["age", "income"]   # columns of the model's one input table, in its order; otherwise use [inputs]
 sample = "sample.csv"          # some raw rows, .csv or .parquet; required
@@ -125,7 +126,7 @@ length_penalty = 0.6
 outputs = "logits"
 output = 0
 
-[expressions]                  # features that SQL computes from the raw columns of a row; docs/expressions.md
+[expressions]                  # features that SQL computes from the raw columns of a row; docs/reference/expressions.md
 hour = "hour(ts)"
 amount_log = "ln(amount + 1)"
 
@@ -179,7 +180,7 @@ EPILOG = "Every field of a spec:\n\n" + "\n\n".join(f"\b\n{part}" for part in FI
 
 
 @click.command(help=HELP, epilog=EPILOG)
-@click.argument("paths", nargs=-1, metavar="[SPEC.toml] OUT")
+@click.argument("paths", nargs=-1, metavar="[SPEC.toml] OUT", type=PathText())
 @click.option("--from-mlflow", "mlflow", metavar="DIR", help="Read model, features and sample from an MLflow model.")
 @click.option("--allow-import", is_flag=True, help="Import a factory or a pickle's classes, or load code.")
 @click.option("--allow-pickle", is_flag=True, help="Unpickle files, in a child process that returns only data.")

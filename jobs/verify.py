@@ -6,10 +6,11 @@ from dataclasses import asdict
 import click
 
 from ..pipeline.errors import DataError
+from .terminal.paths import PathText
 
 
 @click.command()
-@click.argument("output", metavar="OUT")
+@click.argument("output", metavar="OUT", type=PathText())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def verify(output: str, as_json: bool) -> int:
     """Read an output back and check it against its own records.

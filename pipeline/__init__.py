@@ -8,5 +8,5 @@
     evaluation, examples                          metrics of outputs and bundles; the networks of the demo
 
 A room imports from the floors below it and from the modules beside this file, which import none of them.
-`docs/architecture.md` says where a new stage, task, input kind or file format goes.
+`docs/explanation/architecture.md` says where a new stage, task, input kind or file format goes.
 """

@@ -25,7 +25,7 @@ class Event:
             rows: int
             reason: str = "the cache is full; enlarge it with --cache-size"
 
-    `docs/events.md` lists every event; `make docs` writes it.
+    `docs/reference/events.md` lists every event; `make docs` writes it.
 
     Events are frozen and compare by value, as frozen dataclasses do. They are not dataclasses, since generating the
     methods of thirty classes would take a noticeable part of the start of a short run.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .schemas.specs.models import Ensemble
     from .schemas.specs.tasks import Binary, Generation, Multiclass, Multilabel, Regression, Tagging
 
-__version__ = "0.1.0"
+    __version__: str
 
 __all__ = [
     "Binary",
@@ -86,6 +86,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("scoreline")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_MODULES[name], __name__), name)

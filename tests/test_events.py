@@ -6,7 +6,7 @@ from typing import ClassVar, get_args
 import pytest
 from scoreline.pipeline.events import Emitter, Event, Level
 
-from reference import event_classes
+from tools.reference.events import event_classes
 
 
 class CacheSkipped(Event):

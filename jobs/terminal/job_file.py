@@ -13,6 +13,7 @@ from ...pipeline.errors import JobFileError, one_line
 from ...pipeline.options import CsvDialect, ScoreJob
 from ...pipeline.planning.option_table import OPTIONS, find_option, score_job
 from ...pipeline.storage.toml import read_toml
+from .paths import PathText
 
 if TYPE_CHECKING:
     from ...schemas.job import JobFile
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
 def job_option(help: str) -> Callable[[Any], Any]:
     """The flag `--job FILE.toml`, whose settings become the defaults of the other flags."""
     return click.option(
-        "--job", envvar="SCORELINE_JOB", metavar="FILE.toml", is_eager=True, callback=read_job_file, help=help
+        "--job",
+        envvar="SCORELINE_JOB",
+        type=PathText(),
+        metavar="FILE.toml",
+        is_eager=True,
+        callback=read_job_file,
+        help=help,
     )
 
 

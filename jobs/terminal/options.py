@@ -4,7 +4,7 @@ The command line takes precedence, then the environment, then the file.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,13 +12,17 @@ from ...pipeline.errors import UsageError
 from ...pipeline.planning.option import Option
 from ...pipeline.planning.option_table import find_option
 from ...pipeline.planning.run_dates import date_now, resolved_date
+from .paths import PathText
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class Parsed(click.ParamType[Any]):
     """A value parsed from text by a function; its ValueError becomes a usage error."""
 
-    def __init__(self, parse: Callable[[Any], Any], name: str) -> None:
-        self._parse, self.name = parse, name
+    def __init__(self, parse: Callable[[Any], Any], name: str, *, path: bool = False) -> None:
+        self._parse, self.name, self._path = parse, name, path
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The typed value."""
@@ -26,6 +30,10 @@ class Parsed(click.ParamType[Any]):
             return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+        """Paths, if the value is one."""
+        return PathText().shell_complete(ctx, param, incomplete) if self._path else []
 
     def split_envvar_value(self, rv: str) -> list[str]:
         """The values of a repeatable option in its environment variable, one per line: labels contain spaces."""
@@ -42,7 +50,8 @@ def flag(name: str, **changes: Any) -> Callable[[Any], Any]:
     option = replace(find_option(name), **changes)
     attributes: dict[str, Any] = {} if option.default is None and not option.switch else {"default": option.default}
     if not option.switch:
-        attributes["type"] = click.Choice(option.choices) if option.choices else Parsed(option.parse, option.name)
+        parsed = Parsed(option.parse, option.name, path=option.path)
+        attributes["type"] = click.Choice(option.choices) if option.choices else parsed
     return click.option(
         option.flag,
         envvar=option.variable,

@@ -15,7 +15,7 @@ from .stage_costs import STAGES, StageCost, limit_of, run_pass
 
 #: Rows to score for an estimate.
 ESTIMATE_ROWS = 1 << 17
-#: Run time as a multiple of its limit, and seconds before the first row (docs/benchmarks.md).
+#: Run time as a multiple of its limit, and seconds before the first row (docs/explanation/benchmarks.md).
 ABOVE_LIMIT, START_UP_S = 1.25, 0.9
 
 

@@ -11,7 +11,7 @@ from ..features.kinds import kind_of
 from ..tasks.tasks import task_of
 
 #: Bytes of the float64 columns of a block. Larger blocks spread the fixed cost of a block over more rows, but a few of
-#: them wait in every queue (measured, docs/benchmarks.md). A GPU needs far larger ones.
+#: them wait in every queue (measured, docs/explanation/benchmarks.md). A GPU needs far larger ones.
 BLOCK_BYTES = {"cpu": 16 << 20, "cuda": 32 << 20}
 #: Bytes of the widest activation of a forward pass; on a CPU it fits into the cache.
 PASS_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}

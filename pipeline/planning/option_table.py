@@ -1,7 +1,8 @@
 """The options of `scoreline score`, each defined once.
 
 This table defines the flag, the environment variable, the value in the `ScoreJob`, the record in run.json, the entry
-in the fingerprint, and docs/options.md. The line in the job file is in `schemas/job.py`; a test compares them.
+in the fingerprint, and docs/reference/options.md. The line in the job file is in `schemas/job.py`; a test compares
+them.
 To add an option, add a row here, or in `command_options.py` if it does not change what is scored; the field that it
 sets in `pipeline/options.py`; and its line in the job file.
 

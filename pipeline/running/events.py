@@ -1,4 +1,4 @@
-"""The events of a run. `docs/events.md` lists all events."""
+"""The events of a run. `docs/reference/events.md` lists all events."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Compiler(StepList):
             return list(inputs)
         internal = isinstance(transformer, Parameters)
         if kind not in _READERS or not (internal or type(transformer).__module__.startswith("sklearn.")):
-            raise BundleError(f"transformer {kind} cannot be saved{reason_for(kind)}; supported are {_SUPPORTED}")
+            raise BundleError(f"transformer {kind} cannot be saved{reason_for(kind)}; supported are {SUPPORTED}")
         if kind not in _UNCOUNTED and not hasattr(transformer, "n_features_in_"):
             raise BundleError(f"{kind} is not fitted; call fit before saving")
         expected = getattr(transformer, "n_features_in_", len(inputs))
@@ -275,7 +275,7 @@ _READERS: dict[str, Callable[[Compiler, Any, list[str]], list[str]]] = {
     "FeatureUnion": _union,
     "Parameters": _parameters,
 }
-_SUPPORTED = ", ".join(name for name in _READERS if name != "Parameters")
+SUPPORTED = ", ".join(name for name in _READERS if name != "Parameters")
 #: Scalers of one column to one column: bound by name, and kept in the order of the features.
 SCALER_NAMES = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 SCALERS = (*SCALER_NAMES, "Parameters")

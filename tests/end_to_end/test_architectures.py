@@ -1,4 +1,4 @@
-"""Which models become data, and which need ONNX or a trusted .pt2; the table in docs/models.md shows the same."""
+"""Which models become data, and which need ONNX or a trusted .pt2; docs/reference/models.md shows the same."""
 
 import warnings
 from collections.abc import Callable

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
+from reference import options_page
 from scoreline.jobs.score import score
 from scoreline.pipeline.options import ColumnOptions, CsvDialect, Explain, ScoreJob, Shard
 from scoreline.pipeline.planning.fingerprint import options_of, recorded_options
@@ -21,7 +22,6 @@ from scoreline.pipeline.records import Partition
 from scoreline.schemas.job import JobFile
 
 from conftest import Result
-from reference import options_page
 from scoreline import Multilabel, save_bundle
 
 DIGEST = "sha256:" + "0" * 64

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -108,6 +109,12 @@ def test_other_modules_of_the_same_names_do_not_conflict(tmp_path: Path) -> None
         [sys.executable, "-m", "scoreline", "--version"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.stdout.strip() == f"scoreline, version {scoreline.__version__}"
+
+
+def test_the_version_is_that_of_pyproject() -> None:
+    """It is read from the installed package; `make install` installs it again after a change."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        assert scoreline.__version__ == tomllib.load(file)["project"]["version"]
 
 
 @pytest.mark.parametrize("name", sorted(export.FILES))

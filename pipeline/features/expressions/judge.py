@@ -208,7 +208,7 @@ class _Walk:
         query = "SELECT count(*) FROM duckdb_functions() WHERE function_type = 'aggregate' AND function_name = ?"
         if self.connection.execute(query, [name]).fetchall()[0][0]:
             return "is an aggregate: it mixes rows"
-        return "is not on the list of functions; see docs/expressions.md"
+        return "is not on the list of functions; see docs/reference/expressions.md"
 
     def _list_function(self, name: str, arguments: list[Node]) -> Bound:
         if len(arguments) != 2 or arguments[1].get("class") != "LAMBDA":
