@@ -17,13 +17,13 @@ FLOORS = (
     ("features", "storage", "tasks"),
     ("parquet",),
     ("bundle", "graph", "inputs", "outputs"),
-    ("model",),
+    ("model", "monitoring"),
     ("planning", "scoring"),
     ("running", "saving"),
     ("evaluation", "examples"),
 )
 #: Rooms that are used for planning, and must not import torch.
-WITHOUT_TORCH = ("schemas", "storage", "parquet", "inputs", "outputs", "bundle", "planning")
+WITHOUT_TORCH = ("schemas", "storage", "parquet", "inputs", "outputs", "bundle", "monitoring", "planning")
 
 
 @cache
