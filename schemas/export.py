@@ -9,6 +9,7 @@ from .bundle import BundleManifest
 from .graph import Graph
 from .job import JobFile
 from .pack import PackSpec
+from .profile import Reference, RunProfile
 from .run import Receipt, RunManifest
 
 FOLDER = Path(__file__).parent / "json"
@@ -17,7 +18,9 @@ FILES: dict[str, type[BaseModel]] = {
     "graph": Graph,
     "job": JobFile,
     "pack": PackSpec,
+    "profile": RunProfile,
     "receipt": Receipt,
+    "reference": Reference,
     "run": RunManifest,
 }
 
