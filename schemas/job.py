@@ -87,10 +87,12 @@ class JobFile(Schema):
     split_rows: StrictInt | StrictStr | None = None
     memory: StrictInt | StrictStr | None = None
     max_rejects: StrictInt | StrictStr | None = None
+    max_drift: StrictFloat | StrictInt | StrictStr | None = None
     trust: list[Sha256] | None = None
     force: StrictBool | None = None
     prune: StrictBool | None = None
     moved_input: StrictBool | None = None
+    profile: StrictBool | None = None
     run_date: date | None = None
     run_id: str | None = None
     log_format: Literal["auto", "text", "json"] | None = None

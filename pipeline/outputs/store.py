@@ -20,6 +20,7 @@ from .naming import REJECTS, SUFFIX
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "_scoreline/run.json"
+PROFILE = "_scoreline/profile.json"
 LOCK = "_scoreline/lock"
 #: Errors caused by the path, not by the disk.
 _NOT_THERE = {*PATH_ERRORS, errno.EISDIR, errno.EEXIST, errno.EROFS} - {errno.EINVAL}
@@ -93,7 +94,7 @@ class Store:
         """Raise OutputError for a pipe, a socket or a device in place of a rejects file, or of a file that every run
         writes."""
         irregular = [entry.name for entry in self._below(REJECTS) if entry.kind == "other"]
-        irregular += [name for name in (MANIFEST, SUCCESS, LOCK) if self.kind(name) in ("other", "folder")]
+        irregular += [name for name in (MANIFEST, PROFILE, SUCCESS, LOCK) if self.kind(name) in ("other", "folder")]
         if irregular:
             raise OutputError(f"{self.root / irregular[0]} is not a regular file; move it")
 

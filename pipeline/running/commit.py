@@ -16,6 +16,7 @@ from ..outputs.naming import rejects_name
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..planning.existing import recorded_parts
 from ..planning.plan import Plan
+from .drift import is_within_drift
 from .events import ManifestNotWritten, OrphanedPartsRemoved, RunEnded
 from .ledger import Ledger
 
@@ -48,8 +49,8 @@ def up_to_date_manifest(store: Store, plan: Plan, job: ScoreJob, bundle: str) ->
         return None
     if not set(store.rejects_files()) <= {*kept.values(), *map(rejects_name, existing.orphaned_parts)}:
         return None  # rejects files without a part must be removed
-    allowed = job.max_rejects.allowed(manifest.rows_in)
-    return manifest if manifest.rows_rejected <= allowed else None
+    within = manifest.rows_rejected <= job.max_rejects.allowed(manifest.rows_in)
+    return manifest if within and is_within_drift(manifest.drift, job.max_drift) else None
 
 
 def remove_replaced_parts(store: Store, ledger: Ledger, emit: Emitter) -> None:

@@ -31,6 +31,7 @@ from .commit import (
     up_to_date_manifest,
     write_manifest_at_end,
 )
+from .drift import layout_of, profile_run, refuse_drift
 from .events import (
     BundleLoaded,
     ModelNotCompiled,
@@ -64,6 +65,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
     clock, cores, emit = RunClock(), available_cores(), Emitter(subscribers)
     job = checked_job(job)
     bundle = open_bundle(job.bundle)
+    layout = layout_of(bundle, job)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
     with clock.times.blocking_stage("discover"):
         found = discover(job.input, format=job.format)
@@ -102,12 +104,14 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
             if scorer is not None:
                 line = _score(store, scorer, ledger, emit, cores.count)
             remove_replaced_parts(store, ledger, emit)
+            profile_run(store, ledger, layout, emit)
             ledger.check_final_limits()
             if line is not None:
                 emit(*line.summary(clock.times))
             check_parts_exist(store, ledger)
             if names := _new_inputs(ledger):
                 emit(NewInputsFound(count=len(names), first=names[0]))
+            refuse_drift(ledger.drift, job.max_drift)
     return ledger.manifest(None)
 
 

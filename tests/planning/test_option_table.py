@@ -29,7 +29,8 @@ DIGEST = "sha256:" + "0" * 64
 SAMPLES = {
     "bundle": "b", "input": "i", "output": "o", "keys": "a,b", "prefix": "p_", "top_k": "3", "hidden": "first",
     "explain_rows": "50%", "explain_target": "yes", "threshold": "yes=0.3", "device": "cpu", "batch_size": "64k",
-    "split_rows": "1M", "memory": "2G", "max_rejects": "1%", "trust": DIGEST, "run_date": "2026-11-24", "run_id": "x",
+    "split_rows": "1M", "memory": "2G", "max_rejects": "1%", "max_drift": "0.3", "trust": DIGEST,
+    "run_date": "2026-11-24", "run_id": "x",
 }  # fmt: skip
 REQUIRED = ("bundle", "input", "output")
 
@@ -61,7 +62,8 @@ def test_every_option_is_available_everywhere(option: Option, monkeypatch: pytes
     written = sample(option)
     wanted = option.value(written == "true" if option.switch else written)
     others = [word for name in REQUIRED if name != option.name for word in (f"--{name}", "x")]
-    given = [option.flag.partition("/")[0], *([] if option.switch else [written])]
+    positive, _, negative = option.flag.partition("/")
+    given = [negative if option.switch and not wanted else positive, *([] if option.switch else [written])]
     assert score.make_context("score", [*others, *given]).params[option.name] == wanted
 
     line = written if option.switch or written.isdigit() else repr([written]) if option.multiple else repr(written)
@@ -140,7 +142,7 @@ def test_options_in_run_json() -> None:
     assert recorded == {
         "format": "auto", "keys": "none", "prefix": "", "probabilities": "columns", "top_k": None, "hidden": None,
         "explain": None, "thresholds": "=0.25", "precision": "fp32", "compile": "on", "deterministic": "off",
-        "dedupe": "off", "max_rejects": "0", "seed": 0, "csv": None,
+        "dedupe": "off", "max_rejects": "0", "max_drift": None, "profile": "on", "seed": 0, "csv": None,
     }  # fmt: skip
 
 
