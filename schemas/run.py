@@ -53,7 +53,7 @@ class Receipt(Schema):
     above_threshold: int = 0
     made_with: dict[str, str]
     #: None in a part that was made without a profile.
-    profile: ProfileLocation | None = None
+    profile: ProfileLocation | None = Field(default=None, exclude_if=lambda location: location is None)
     checksum: Sha256 | None = None
 
 

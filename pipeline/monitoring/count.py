@@ -73,33 +73,47 @@ class _Counter:
 
     def count(self, values: Mapping[str, Any], positions: Positions) -> None:
         """Count the values at some positions of each column."""
-        numbers: dict[int, NDArray[np.float64]] = {}
-        for index in self._columns:
-            column = values.get(self._layout.columns[index].name)
-            if column is None:
+        indices, numbers = [], []
+        for index, name, is_number in self._layout.named[self._columns.start : self._columns.stop]:
+            if (column := values.get(name)) is None:
                 continue
-            if self._layout.edges[index] is None:
-                self._add(index, _categories(self._layout, index, _taken(column, positions)))
+            if is_number:
+                indices.append(index)
+                numbers.append(_numbers(column, positions) if isinstance(column, pa.Array) else column[positions])
             else:
-                numbers[index] = _numbers(column, positions)
-        if numbers:
-            self._count_numbers(list(numbers), np.stack(list(numbers.values())))
+                self._count_categories(index, _taken(column, positions))
+        if numbers and len(numbers[0]):
+            self._count_numbers(indices, np.array(numbers))
 
     def _count_numbers(self, indices: Sequence[int], values: NDArray[np.float64]) -> None:
         """Count float64 `[columns, rows]`. Sorting all columns at once and then searching the few edges among the
-        values is ten times as fast as searching each value among the edges (measured)."""
+        values is ten times as fast as searching each value among the edges (measured). The loop has the fewest calls,
+        since a block of a thousand columns may have a hundred counted rows."""
         values.sort(axis=1)  # NaN is last
-        if not values.shape[1]:
-            return
-        missing = np.isnan(values).sum(axis=1) if np.isnan(values[:, -1]).any() else np.zeros(len(indices), np.int64)
         num_rows = values.shape[1]
+        known = np.full(len(indices), num_rows)
+        if np.isnan(values[:, -1]).any():
+            known -= np.isnan(values).sum(axis=1)
+        starts, searched = self._layout.starts, self._layout.searched
+        below = np.zeros(self._layout.num_counts, dtype=np.int64)  # a column's: 0, 0, values up to each edge, all
         for row, index in enumerate(indices):
-            known, edges = num_rows - int(missing[row]), self._layout.edges[index]
-            assert edges is not None, "they are numbers"
-            below = values[row].searchsorted(edges, side="right")
-            self._add(index, np.diff(below, prepend=0, append=known), nulls=int(missing[row]))
-            if known:
-                self._profile.low[index], self._profile.high[index] = values[row, 0], values[row, known - 1]
+            edges, first, last = searched[index]
+            below[first:last] = values[row].searchsorted(edges, "right")
+        below[starts[np.array(indices) + 1] - 1] = known
+        counts = np.diff(below, prepend=0)
+        counts[starts[:-1]] = 0
+        counts[starts[indices] + NULLS] = num_rows - known
+        self._profile.counts[:] += counts
+        some = known > 0
+        rows = np.flatnonzero(some)
+        self._profile.low[np.array(indices)[some]] = values[rows, 0]
+        self._profile.high[np.array(indices)[some]] = values[rows, known[rows] - 1]
+
+    def _count_categories(self, index: int, values: pa.Array) -> None:
+        start, end = self._layout.starts[index : index + 2]
+        nulls, bins = _categories(self._layout, index, values)
+        self._profile.counts[start + FIRST_BIN : end] += bins
+        self._profile.counts[start + NULLS] += nulls
 
     def add_rejected(self, name: str, number: int) -> None:
         """Count rows that were rejected because of a column."""
@@ -107,24 +121,15 @@ class _Counter:
             if self._layout.columns[index].name == name:
                 self._profile.counts[self._layout.starts[index] + REJECTED] += number
 
-    def _add(self, index: int, counts: NDArray[np.int64], *, nulls: int | None = None) -> None:
-        """Set the counts of a column: bins alone, or, where `nulls` is None, with the nulls first."""
-        start = self._layout.starts[index]
-        bins, missing = (counts[1:], int(counts[0])) if nulls is None else (counts, nulls)
-        self._profile.counts[start + FIRST_BIN : start + FIRST_BIN + len(bins)] += bins
-        self._profile.counts[start + NULLS] += missing
-
     def profile(self, *, sampled: int, rows: int, stride: int) -> Profile:
         """The counts so far."""
         made = self._profile
         return Profile(counts=made.counts, low=made.low, high=made.high, sampled=sampled, rows=rows, stride=stride)
 
 
-def _numbers(column: Any, positions: Positions) -> NDArray[np.float64]:
-    """Some values of a column of numbers, float64, NaN where there is none."""
-    if isinstance(column, pa.Array):
-        column = _filled(column.cast(pa.float64(), safe=False), np.nan)
-    return np.asarray(column[positions], dtype=np.float64)
+def _numbers(column: pa.Array, positions: Positions) -> NDArray[np.float64]:
+    """Some values of an Arrow column of numbers, float64, NaN where there is none."""
+    return np.asarray(_filled(column.cast(pa.float64(), safe=False), np.nan)[positions])
 
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -146,8 +151,8 @@ def _taken(column: Any, positions: Positions) -> pa.Array:
     return column.take(to_arrow(positions))
 
 
-def _categories(layout: Layout, index: int, values: pa.Array) -> NDArray[np.int64]:
-    """The number of nulls, then of the values in each bin of a column."""
+def _categories(layout: Layout, index: int, values: pa.Array) -> tuple[int, NDArray[np.int64]]:
+    """The number of nulls, and of the values in each bin of a column."""
     bins, known = layout.columns[index].bins, layout.categories[index]
     assert isinstance(bins, CategoryBins), "the column has no edges"
     assert known is not None, "the column has no edges"
@@ -158,4 +163,4 @@ def _categories(layout: Layout, index: int, values: pa.Array) -> NDArray[np.int6
     counts = np.bincount(into[codes], minlength=bins.num_bins)
     nulls = values.null_count
     counts[unseen] -= nulls  # index_in finds no null among the categories
-    return np.concatenate([[nulls], counts])
+    return nulls, counts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 from ...schemas.profile import NumberBins, Reference, ReferenceColumn
 from ..arrays import text_array, to_arrow
 from ..bundle.bundle import first_problem
-from ..errors import BundleError, one_line
+from ..errors import BundleError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,11 +59,21 @@ class Layout:
         return int(self.starts[-1])
 
     @cached_property
-    def edges(self) -> tuple[NDArray[np.float64] | None, ...]:
-        """The edges between the bins of each column; None for categories."""
+    def named(self) -> tuple[tuple[int, str, bool], ...]:
+        """The index and name of each column, and whether it is of numbers."""
         return tuple(
-            np.array(column.bins.edges) if isinstance(column.bins, NumberBins) else None for column in self.columns
+            (index, column.name, isinstance(column.bins, NumberBins)) for index, column in enumerate(self.columns)
         )
+
+    @cached_property
+    def searched(self) -> tuple[tuple[NDArray[np.float64], int, int], ...]:
+        """The edges between the bins of each column, and the counts of the bins that end at one, from the first up to
+        the one before the last; no edges for categories."""
+        found = []
+        for column, start in zip(self.columns, self.starts.tolist(), strict=False):
+            edges = np.array(column.bins.edges if isinstance(column.bins, NumberBins) else [], dtype=np.float64)
+            found.append((edges, start + FIRST_BIN, start + FIRST_BIN + len(edges)))
+        return tuple(found)
 
     @cached_property
     def compared(self) -> tuple[Counts, Counts]:
@@ -123,11 +132,9 @@ def read_reference(data: bytes, name: str) -> Reference:
     if len(data) > REFERENCE_BYTES:
         raise BundleError(f"{name} has {len(data):,} bytes, above the limit of {REFERENCE_BYTES:,} for a reference")
     try:
-        return Reference.model_validate(json.loads(data))
+        return Reference.model_validate_json(data)
     except ValidationError as error:
         raise BundleError(f"{name}: {first_problem(error)}") from error
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{name} is not JSON: {one_line(error)}") from error
 
 
 def encode_reference(reference: Reference) -> bytes:

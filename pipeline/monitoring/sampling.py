@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Rows to count of a file: at most, at least where there are many columns, and the values that limit it then.
-MOST_ROWS, FEWEST_ROWS, MOST_VALUES = 1 << 14, 1 << 12, 1 << 20
+MOST_ROWS, FEWEST_ROWS, MOST_VALUES = 1 << 14, 1 << 11, 1 << 19
 #: Distances between counted rows. They are prime, so that rows that repeat by the hour or the day are sampled evenly.
 STRIDES = (1, 3, 5, 7, 11, 17, 31, 61, 127, 257, 521, 1031, 2053, 4099, 8209, 16411, 32771, 65537)
 #: The bytes of a cell of a CSV file, about, where the number of rows is not known before it is read.

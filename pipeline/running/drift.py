@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from ...schemas.profile import PartitionProfile, RunIdentity, RunProfile
 from ...schemas.run import DriftSummary, PartRecord, Receipt
@@ -22,31 +23,34 @@ from ..outputs.store import PROFILE, Store
 from .findings import MAX_NAMES, DriftFound, DriftSuspected, PartsUnprofiled, ProfileImpossible
 from .ledger import Ledger
 
+if TYPE_CHECKING:
+    from ..scoring.scorer import Scorer
 
-def layout_of(bundle: Bundle, job: ScoreJob) -> Layout | None:
-    """The layout of the profiles of a run; None if rows are not counted.
 
-    Raises:
-        UsageError: `--max-drift` with a bundle that has no reference.
-    """
-    layout = open_layout(bundle) if job.profile else None
-    if layout is None and job.max_drift is not None:
+def refuse_without_reference(bundle: Bundle, job: ScoreJob) -> None:
+    """Raise UsageError for `--max-drift` with a bundle that has no reference."""
+    if job.max_drift is not None and bundle.manifest.reference is None:
         raise UsageError(
             f"--max-drift needs a bundle with a reference, and {job.bundle!r} was saved without one; save it again"
         )
-    return layout
 
 
-def profile_run(store: Store, ledger: Ledger, layout: Layout | None, emit: Emitter) -> None:
+def profile_run(store: Store, ledger: Ledger, bundle: Bundle, scorer: Scorer | None, emit: Emitter) -> None:
     """Compare the rows of all parts with the bundle's reference and with the run before, write profile.json, record
-    the summary for run.json, and emit findings.
+    the summary for run.json, and emit findings. Does nothing if rows are not counted.
+
+    Args:
+        scorer: None if there was nothing to score.
 
     Raises:
+        BundleError: the reference is invalid.
         StorageError: profile.json cannot be written.
     """
+    if not ledger.job.profile:
+        return
+    layout = open_layout(bundle) if scorer is None else scorer.loaded.layout
     if layout is None:
-        if ledger.job.profile:
-            emit(ProfileImpossible())
+        emit(ProfileImpossible())
         return
     parts = [record for records in ledger.parts.values() for record in records]
     content = content_of([(record.target, record.receipt) for record in parts])

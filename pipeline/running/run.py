@@ -31,7 +31,7 @@ from .commit import (
     up_to_date_manifest,
     write_manifest_at_end,
 )
-from .drift import layout_of, profile_run, refuse_drift
+from .drift import profile_run, refuse_drift, refuse_without_reference
 from .events import (
     BundleLoaded,
     ModelNotCompiled,
@@ -65,7 +65,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
     clock, cores, emit = RunClock(), available_cores(), Emitter(subscribers)
     job = checked_job(job)
     bundle = open_bundle(job.bundle)
-    layout = layout_of(bundle, job)
+    refuse_without_reference(bundle, job)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
     with clock.times.blocking_stage("discover"):
         found = discover(job.input, format=job.format)
@@ -104,7 +104,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
             if scorer is not None:
                 line = _score(store, scorer, ledger, emit, cores.count)
             remove_replaced_parts(store, ledger, emit)
-            profile_run(store, ledger, layout, emit)
+            profile_run(store, ledger, bundle, scorer, emit)
             ledger.check_final_limits()
             if line is not None:
                 emit(*line.summary(clock.times))

@@ -54,7 +54,7 @@ def test_a_bundle_of_an_earlier_version() -> None:
         ('"named":4', '"named":9', "more categories"),
         ('"Bonn","Graz"', '"Bonn","Bonn"', "appears twice"),
         ('"Bonn","Graz"', '"Bonn",7', "several types"),
-        ('{"format"', '["format"', "not JSON"),
+        ('{"format"', '["format"', "Invalid JSON"),
     ],
 )
 def test_invalid_references(old: str, new: str, problem: str) -> None:

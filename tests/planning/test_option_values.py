@@ -5,7 +5,15 @@ from collections.abc import Callable
 
 import pytest
 from scoreline.pipeline.options import RejectBudget
-from scoreline.pipeline.planning.option_values import day, keys, positive, reject_budget, row_count, threshold
+from scoreline.pipeline.planning.option_values import (
+    day,
+    drift_limit,
+    keys,
+    positive,
+    reject_budget,
+    row_count,
+    threshold,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +30,8 @@ from scoreline.pipeline.planning.option_values import day, keys, positive, rejec
         (threshold, "a=b=0.5", ("a=b", 0.5)),
         (threshold, ' "a b" =1', ('"a b"', 1.0)),
         (reject_budget, 3, RejectBudget(count=3)),
+        (drift_limit, 0.25, 0.25),
+        (drift_limit, " 1 ", 1.0),
         (day, "2028-02-29", "2028-02-29"),
     ],
 )
@@ -36,6 +46,9 @@ def test_accepted(parse: Callable[[object], object], value: object, wanted: obje
         (keys, "a,,b", "contains an empty name"),
         (keys, ["a", "a"], "a name twice"),
         (positive, "0", "use 1 or more"),
+        (drift_limit, "0", "is not a PSI; use a number above 0"),
+        (drift_limit, "inf", "is not a PSI"),
+        (drift_limit, "25%", "is not a PSI"),
         (positive, "-1", "not a valid integer"),
         (positive, 1.5, "not a valid integer"),
         (threshold, "a", "is not a number"),
