@@ -166,9 +166,9 @@ class Drift(Schema):
     """How far a sample is from another. `bound`: the PSI that chance alone exceeds with a probability of 0.1% in any
     of the run's comparisons. `level`: `red` for a PSI of at least 0.25 and above the bound, `yellow` from 0.10.
 
-    `jensen_shannon`: distance, base 2; `ks`: Kolmogorov–Smirnov at the edges of the bins; `wasserstein`: in standard
-    deviations of the reference. `mean_shift`: between the binned means, in standard deviations of the reference. None
-    for categories, and where a sample is empty."""
+    The other distances are computed for all rows, and for files with drift. `jensen_shannon`: distance, base 2; `ks`:
+    Kolmogorov–Smirnov at the edges of the bins; `wasserstein`: in standard deviations of the reference; `mean_shift`:
+    between the binned means, in the same unit. None where a sample is empty, and all but the first for categories."""
 
     psi: float
     bound: float

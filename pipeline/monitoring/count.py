@@ -129,6 +129,8 @@ class _Counter:
 
 def _numbers(column: pa.Array, positions: Positions) -> NDArray[np.float64]:
     """Some values of an Arrow column of numbers, float64, NaN where there is none."""
+    if not column.null_count:
+        return np.asarray(to_numpy(column)[positions], dtype=np.float64)
     return np.asarray(_filled(column.cast(pa.float64(), safe=False), np.nan)[positions])
 
 

@@ -196,7 +196,10 @@ class RunDrift:
         )
 
     def _listed(self, one: _Ranked, reference: ReferenceColumn) -> PartitionDrift:
-        drift = _measured(reference, one.counts, _reference_counts(reference), one.psi, one.bound, one.level)
+        """The other distances are computed only where there is drift: a thousand columns would take a while."""
+        drift = Drift(psi=one.psi, bound=one.bound, level=LEVELS[one.level])
+        if one.level:
+            drift = _measured(reference, one.counts, _reference_counts(reference), one.psi, one.bound, one.level)
         return PartitionDrift(partition=one.partition, drift=drift, counts=one.counts)
 
     def num_at(self, level: Literal["yellow", "red"]) -> int:
@@ -231,9 +234,10 @@ def _measured(
     column: ReferenceColumn, counts: ColumnCounts, baseline: ColumnCounts, psi: float, bound: float, level: int
 ) -> Drift:
     """The drift of a column, with the other distances."""
+    plain = Drift(psi=psi, bound=bound, level=LEVELS[level])
     known = np.array(counts.counts, dtype=np.float64), np.array(baseline.counts, dtype=np.float64)
     if not known[0].sum() or not known[1].sum():
-        return Drift(psi=psi, bound=bound, level=LEVELS[level])
+        return plain
     found: dict[str, float] = {"jensen_shannon": jensen_shannon(*_with_missing(counts, baseline))}
     if isinstance(column.bins, NumberBins):
         found["ks"] = kolmogorov_smirnov(*known)
@@ -242,9 +246,7 @@ def _measured(
             means = [float((sample * centers).sum() / sample.sum()) for sample in known]
             found["wasserstein"] = wasserstein(*known, centers) / column.std
             found["mean_shift"] = (means[0] - means[1]) / column.std
-    return Drift(psi=psi, bound=bound, level=LEVELS[level], **{
-        name: value for name, value in found.items() if np.isfinite(value)
-    })  # fmt: skip
+    return plain.model_copy(update={name: value for name, value in found.items() if np.isfinite(value)})
 
 
 def _with_missing(counts: ColumnCounts, baseline: ColumnCounts) -> tuple[Floats, Floats]:

@@ -1,4 +1,4 @@
-"""Writes and reads `_scoreline/profile.json`, with a checksum of its content."""
+"""Writes and reads `_scoreline/profile.json`. Its checksum is of the same bytes with `null` in its place."""
 
 from __future__ import annotations
 
@@ -11,19 +11,27 @@ from ...schemas.profile import ColumnCounts, RunIdentity, RunProfile
 from ..outputs.store import PROFILE, Store
 from .layout import Layout
 
+#: The end of the content that the checksum is of.
+_NONE = b'"checksum":null}'
+
 
 def write_run_profile(store: Store, profile: RunProfile) -> None:
     """Publish profile.json. Raises StorageError."""
-    store.write(PROFILE, profile.model_copy(update={"checksum": _checksum(profile)}).model_dump_json().encode())
+    content = profile.model_copy(update={"checksum": None}).model_dump_json().encode()
+    covered, mark, _ = content.rpartition(_NONE)
+    assert mark, "the checksum is the last field"
+    store.write(PROFILE, covered + f'"checksum":"{_digest(content)}"}}'.encode())
 
 
 def read_run_profile(store: Store) -> RunProfile | None:
     """The profile of the last run; None where there is none, or where it was changed or is of another version."""
     try:
-        profile = RunProfile.model_validate_json(store.read(PROFILE))
+        data = store.read(PROFILE)
+        profile = RunProfile.model_validate_json(data)
     except (OSError, ValidationError):
         return None
-    return profile if profile.checksum == _checksum(profile) else None
+    covered, _, _ = data.rpartition(b'"checksum":"')
+    return profile if profile.checksum == _digest(covered + _NONE) else None
 
 
 def run_before(last: RunProfile | None, content: str, layout: Layout) -> tuple[RunIdentity, list[ColumnCounts]] | None:
@@ -49,6 +57,5 @@ def content_of(receipts: Sequence[tuple[str, str]]) -> str:
     return "sha256:" + digest.hexdigest()
 
 
-def _checksum(profile: RunProfile) -> str:
-    content = profile.model_copy(update={"checksum": None}).model_dump_json()
-    return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
+def _digest(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
