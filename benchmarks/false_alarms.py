@@ -21,7 +21,7 @@ from scoreline.pipeline.monitoring.distances import jensen_shannon, kolmogorov_s
 from scoreline.pipeline.monitoring.drift import FALSE_ALARM, RED_PSI, YELLOW_PSI
 from scoreline.pipeline.monitoring.reference import COMPARED, COMPARED_OF_SMALL, SMALL_ROWS
 
-FEATURES = 30
+FEATURES, POOL = 30, 300
 FILES = (1, 100, 10_000)
 #: Rows of the reference: golden rows, a small and a usual training sample.
 REFERENCES = (256, 2000, 20_000)
@@ -46,14 +46,17 @@ def shares_of(edges: Shares, *, shift: float = 0.0, scale: float = 1.0) -> Share
 
 
 def alarms(rows: int, files: int, reference_rows: int, runs: int, random: np.random.Generator) -> tuple[int, int]:
-    """How many of the simulated runs have any red, and any yellow or red finding."""
+    """How many of the simulated runs have any red, and any yellow or red finding. The features of a run are drawn from
+    `POOL` references."""
     tail = FALSE_ALARM / (FEATURES * (files + 1))
+    pool = [reference_of(reference_rows, random) for _ in range(POOL)]
+    shares = [shares_of(edges) for edges, _ in pool]
     red = yellow = 0
     for _ in range(runs):
         counts, baseline = [], []
-        for _ in range(FEATURES):
-            edges, reference = reference_of(reference_rows, random)
-            drawn = random.multinomial(rows, shares_of(edges), size=files).astype(float)
+        for feature in random.choice(POOL, FEATURES, replace=False):
+            reference = pool[feature][1]
+            drawn = random.multinomial(rows, shares[feature], size=files).astype(float)
             whole = drawn.sum(axis=0, keepdims=True)
             counts.append(np.concatenate([drawn, whole]).ravel())
             baseline.append(np.tile(reference, files + 1))
@@ -81,16 +84,14 @@ def tails(rows: int, reference_rows: int, number: int, random: np.random.Generat
     return list(alone / expected), list(both / expected)
 
 
-def runs_of_ten_thousand_files(rows: int, reference_rows: int, excess: float, runs: int) -> float:
-    """The share of runs with a red finding, where each comparison is above its bound `excess` times as often as it
-    should be, and the bound is above the PSI of red; otherwise PSI itself is what chance must reach."""
+def alarms_by_theory(rows: int, files: int, reference_rows: int, runs: int, random: np.random.Generator) -> int:
+    """How many runs have any red finding, where the largest of all comparisons is drawn from the distribution of the
+    largest of as many χ²."""
     bins = COMPARED if reference_rows >= SMALL_ROWS else COMPARED_OF_SMALL
-    comparisons = FEATURES * FILES[-1]
-    scale = 1 / rows + 1 / reference_rows
-    quantile = max(chi_squared_quantile(FALSE_ALARM / comparisons, bins - 1), RED_PSI / scale)
-    random = np.random.default_rng(5)
-    largest = [random.chisquare(bins - 1, comparisons).max() for _ in range(runs)]
-    return float(excess * (np.array(largest) > quantile).mean())
+    comparisons, scale = FEATURES * (files + 1), 1 / rows + 1 / reference_rows
+    bound = max(scale * chi_squared_quantile(FALSE_ALARM / comparisons, bins - 1), RED_PSI)
+    tails_of_largest = -np.expm1(np.log(random.random(runs)) / comparisons)
+    return sum(scale * chi_squared_quantile(float(tail), bins - 1) > bound for tail in tails_of_largest)
 
 
 def found_at(rows: int, reference_rows: int, random: np.random.Generator, **change: float) -> tuple[float, float]:
@@ -131,11 +132,10 @@ def main() -> None:
             for rows in ROWS:
                 red, yellow = alarms(rows, files, reference_rows, runs, random)
                 print(f"  {files:>4} files of {rows:>6}, reference {reference_rows:>6}: {red} | {yellow}", flush=True)
-    print(f"of {runs} clean runs with 10,000 files, drawn from the null distribution: red")
+    print(f"of {runs} clean runs with {FILES[-1]:,} files, by the null distribution, those with any red finding")
     for reference_rows in REFERENCES:
-        for rows in ROWS:
-            share = runs_of_ten_thousand_files(rows, reference_rows, 1.0, runs)
-            print(f"  files of {rows:>6}, reference {reference_rows:>6}: {share * runs:.0f}", flush=True)
+        found = [alarms_by_theory(rows, FILES[-1], reference_rows, runs, random) for rows in ROWS]
+        print(f"  files of {ROWS} rows, reference {reference_rows:>6}: {found}", flush=True)
     print("planted: mean PSI, share found in one file of a hundred")
     for name, change in (("0.3 sd", {"shift": 0.3}), ("0.5 sd", {"shift": 0.5}), ("scale 2", {"scale": 2.0})):
         for reference_rows in REFERENCES:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ YELLOW_PSI, RED_PSI = 0.10, 0.25
 FALSE_ALARM = 0.001
 #: Listed files for each column, listed files of the run, and the columns that are listed of each.
 WORST_OF_COLUMN, WORST_OF_RUN, COLUMNS_OF_WORST = 3, 50, 30
+#: What has counts by bin, nulls and rejected rows.
+Counted: TypeAlias = ColumnCounts | ReferenceColumn
 #: No PSI is as large: with smoothed shares it is at most about the logarithm of the number of rows.
 MAX_PSI = 1000.0
 LEVELS: tuple[Literal["none", "yellow", "red"], ...] = ("none", "yellow", "red")
@@ -177,7 +179,7 @@ class RunDrift:
     def _column(self, index: int, now: ColumnCounts, found: Comparison, before: Comparison | None) -> ColumnProfile:
         reference = self._layout.columns[index]
         own = self._previous[index] if self._previous is not None else None
-        drift = _drift(reference, found, index, now, _reference_counts(reference))
+        drift = _drift(reference, found, index, now, reference)
         previous = None if before is None or own is None else _drift(reference, before, index, now, own)
         # The whole run is counted in the levels too, and is not a file.
         return ColumnProfile(
@@ -199,7 +201,7 @@ class RunDrift:
         """The other distances are computed only where there is drift: a thousand columns would take a while."""
         drift = Drift(psi=one.psi, bound=one.bound, level=LEVELS[one.level])
         if one.level:
-            drift = _measured(reference, one.counts, _reference_counts(reference), one.psi, one.bound, one.level)
+            drift = _measured(reference, one.counts, reference, one.psi, one.bound, one.level)
         return PartitionDrift(partition=one.partition, drift=drift, counts=one.counts)
 
     def num_at(self, level: Literal["yellow", "red"]) -> int:
@@ -215,29 +217,18 @@ def _count(levels: NDArray[np.int64], found: Comparison) -> None:
     levels[found.level, np.arange(len(found.level))] += 1
 
 
-def _reference_counts(column: ReferenceColumn) -> ColumnCounts:
-    total = sum(column.counts) + column.nulls + column.rejected
-    return ColumnCounts(
-        counts=column.counts, nulls=column.nulls, rejected=column.rejected, sample=float(total), low=column.low,
-        high=column.high,
-    )  # fmt: skip
-
-
-def _drift(
-    column: ReferenceColumn, found: Comparison, index: int, counts: ColumnCounts, baseline: ColumnCounts
-) -> Drift:
+def _drift(column: ReferenceColumn, found: Comparison, index: int, counts: ColumnCounts, baseline: Counted) -> Drift:
     psi, bound = float(found.psi[index]), float(found.bound[index])
     return _measured(column, counts, baseline, psi, bound, int(found.level[index]))
 
 
 def _measured(
-    column: ReferenceColumn, counts: ColumnCounts, baseline: ColumnCounts, psi: float, bound: float, level: int
+    column: ReferenceColumn, counts: ColumnCounts, baseline: Counted, psi: float, bound: float, level: int
 ) -> Drift:
     """The drift of a column, with the other distances."""
-    plain = Drift(psi=psi, bound=bound, level=LEVELS[level])
     known = np.array(counts.counts, dtype=np.float64), np.array(baseline.counts, dtype=np.float64)
     if not known[0].sum() or not known[1].sum():
-        return plain
+        return Drift(psi=psi, bound=bound, level=LEVELS[level])
     found: dict[str, float] = {"jensen_shannon": jensen_shannon(*_with_missing(counts, baseline))}
     if isinstance(column.bins, NumberBins):
         found["ks"] = kolmogorov_smirnov(*known)
@@ -246,10 +237,11 @@ def _measured(
             means = [float((sample * centers).sum() / sample.sum()) for sample in known]
             found["wasserstein"] = wasserstein(*known, centers) / column.std
             found["mean_shift"] = (means[0] - means[1]) / column.std
-    return plain.model_copy(update={name: value for name, value in found.items() if np.isfinite(value)})
+    finite = {name: value for name, value in found.items() if np.isfinite(value)}
+    return Drift(psi=psi, bound=bound, level=LEVELS[level], **finite)
 
 
-def _with_missing(counts: ColumnCounts, baseline: ColumnCounts) -> tuple[Floats, Floats]:
+def _with_missing(counts: ColumnCounts, baseline: Counted) -> tuple[Floats, Floats]:
     one, other = (
         np.array([sample.nulls + sample.rejected, *sample.counts], dtype=np.float64) for sample in (counts, baseline)
     )
