@@ -70,7 +70,7 @@ def test_flags() -> None:
 
     assert flags(score) == {
         "--bundle", "--input", "--output", "--keys", "--format", "--batch-size", "--device",
-        "--max-rejects", "--probabilities", "--prefix", "--job", "--run-date", "--run-id",
+        "--max-rejects", "--max-drift", "--profile", "--probabilities", "--prefix", "--job", "--run-date", "--run-id",
         "--log-format", "--log-level", "--progress", "--trust",
         "--force", "--prune", "--moved-input", "--split-rows", "--memory", "--precision", "--compile",
         "--top-k", "--threshold", "--hidden", "--deterministic", "--dedupe",
