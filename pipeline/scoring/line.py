@@ -214,12 +214,14 @@ class Line:
 
 
 def compose(loaded: LoadedBundle, options: LineOptions | None = None) -> Line:
-    """Compose the stages for a bundle and options.
+    """Compose the stages for a bundle and options. Rows are counted only if the scorer was loaded for a job
+    (`Scorer.for_job`), with the layout of the counts.
 
     Raises:
         BundleError: a stage needs a package that is not installed.
     """
     options = LineOptions() if options is None else options
+    options = replace(options, profile=options.profile and loaded.layout is not None)
 
     def built(entries: Sequence[Entry]) -> tuple[Stage, ...]:
         wanted = [entry for entry in entries if entry.wanted(loaded.manifest, options)]
