@@ -23,6 +23,7 @@ FIELDS = """\
 features = ["age", "income"]   # columns of the model's one input table, in its order; otherwise use [inputs]
 sample = "sample.csv"          # some raw rows, .csv or .parquet; required
 expected = "expected.csv"      # predictions for them, made outside Scoreline
+reference = "training.parquet" # rows that the model was trained on, kept as counts, to detect drift
 call = "arguments"             # how forward takes several inputs; or "dict"
 prune = 0.5                    # share of each layer's weights to set to zero, smallest first
 

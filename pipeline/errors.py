@@ -6,7 +6,8 @@
     │   ├── ColumnError           65   a column is missing, duplicated or of the wrong type
     │   ├── PartitionError        65   one input file cannot be read; the others can
     │   ├── ModelFailedError      65   the model raises on some rows
-    │   └── RowsRejectedError     65   more rows were rejected than the run allows
+    │   ├── RowsRejectedError     65   more rows were rejected than the run allows
+    │   └── DriftError            65   the rows have drifted further than the run allows
     ├── NoInputError              66   nothing to score
     ├── DeviceError               69   the requested device is not available
     ├── OutputError               73   the output cannot be created
@@ -102,6 +103,10 @@ class ModelFailedError(DataError):
 
 class RowsRejectedError(DataError):
     """More rows were rejected than allowed."""
+
+
+class DriftError(DataError):
+    """The rows have drifted further from the bundle's reference than allowed. Every part is published."""
 
 
 class NoInputError(ScorelineError):

@@ -96,7 +96,8 @@ class Shard:
 class ScoreJob:
     """All options of one run of `scoreline score`. `seed`: for trusted code that draws random numbers; nothing else
     does. `moved_input`: the input has been moved, so existing parts that name another location belong to it.
-    `shard`: score only this part of the work, for `scoreline finish`.
+    `shard`: score only this part of the work, for `scoreline finish`. `max_drift`: the largest PSI of a feature or
+    prediction with which a run succeeds; None: any.
     `planning/option_table.py` lists which option sets which field."""
 
     bundle: str
@@ -116,11 +117,13 @@ class ScoreJob:
     deterministic: bool = False
     dedupe: bool = False
     max_rejects: RejectBudget = RejectBudget()
+    max_drift: float | None = None
     trust: tuple[str, ...] = ()
     force: bool = False
     prune: bool = False
     moved_input: bool = False
     shard: Shard | None = None
+    profile: bool = True
 
 
 #: The columns that a bundle writes without any option.

@@ -50,6 +50,15 @@ class Golden(Schema):
     fitted_in: Literal["float64", "float32"] = "float64"
 
 
+class ReferenceFile(Schema):
+    """What the rows looked like that the model was trained on, as counts (`schemas/profile.py`): of training rows, or
+    of the golden rows."""
+
+    file: FileName
+    source: Literal["training", "golden"]
+    rows: int
+
+
 class BundleManifest(Schema):
     """bundle.json."""
 
@@ -68,6 +77,7 @@ class BundleManifest(Schema):
     pruning: Pruning | None = None
     heads: list[AnyHead] = Field(min_length=1)
     golden: Golden
+    reference: ReferenceFile | None = None
     files: dict[FileName, Sha256]
 
     @model_validator(mode="after")
@@ -114,6 +124,7 @@ class BundleManifest(Schema):
         texts = [entry for entry in self.inputs if isinstance(entry, TextInput)]
         used = [self.golden.file, *(file for member in self.members for file in files_of(member))]
         used += [entry.tokenizer for entry in texts]
+        used += [] if self.reference is None else [self.reference.file]
         for entry in texts:
             other = [name for name in entry.columns if name not in text]
             if other:

@@ -10,6 +10,7 @@ from .graph import Graph
 from .history import HistoryEntry
 from .job import JobFile
 from .pack import PackSpec
+from .profile import Reference, RunProfile
 from .run import Receipt, RunManifest
 
 FOLDER = Path(__file__).parent / "json"
@@ -19,7 +20,9 @@ FILES: dict[str, type[BaseModel]] = {
     "history": HistoryEntry,
     "job": JobFile,
     "pack": PackSpec,
+    "profile": RunProfile,
     "receipt": Receipt,
+    "reference": Reference,
     "run": RunManifest,
 }
 

@@ -88,10 +88,12 @@ class JobFile(Schema):
     split_rows: StrictInt | StrictStr | None = None
     memory: StrictInt | StrictStr | None = None
     max_rejects: StrictInt | StrictStr | None = None
+    max_drift: StrictFloat | StrictInt | StrictStr | None = None
     trust: list[Sha256] | None = None
     force: StrictBool | None = None
     prune: StrictBool | None = None
     moved_input: StrictBool | None = None
+    profile: StrictBool | None = None
     shard: StrictStr | None = None
     run_date: date | StrictInt | StrictStr | None = None
     time_zone: str | None = None

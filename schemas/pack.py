@@ -101,6 +101,8 @@ class PackSpec(Schema):
     scaler: ScalerFile | list[ScalerFile] | None = None
     sample: str | None = None
     expected: str | None = None
+    #: Rows that the model was trained on, `.parquet` or `.csv`, of which only counts are kept.
+    reference: str | None = None
     model: ModelFile | EnsembleOfFiles | None = None
     call: Annotated[Literal["arguments", "dict"], choice("arguments", "dict")] = "arguments"
     prune: float | None = None

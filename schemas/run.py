@@ -3,6 +3,8 @@ parts are listed in a Parquet file beside it (`pipeline/outputs/part_records.py`
 
 from typing import Literal
 
+from pydantic import Field
+
 from .base import Schema, Sha256
 
 
@@ -17,6 +19,14 @@ class Fingerprint(Schema):
     first_row: int
     bundle: Sha256
     options: dict[str, str]
+
+
+class ProfileLocation(Schema):
+    """Where a part file has its profile: between its last row group and its footer."""
+
+    offset: int = Field(ge=4)
+    length: int = Field(ge=0, le=1 << 16)
+    sha256: Sha256
 
 
 class Receipt(Schema):
@@ -43,6 +53,8 @@ class Receipt(Schema):
     out_of_bounds: int = 0
     above_threshold: int = 0
     made_with: dict[str, str]
+    #: None in a part that was made without a profile.
+    profile: ProfileLocation | None = Field(default=None, exclude_if=lambda location: location is None)
     checksum: Sha256 | None = None
 
 
@@ -105,6 +117,20 @@ class ShardRecord(Schema):
     wall_s: float
 
 
+class DriftSummary(Schema):
+    """How far the rows are from the bundle's reference; `_scoreline/profile.json` has the details. `worst_psi`: the
+    largest PSI above the bound of chance, of `worst_column` in `worst_partition` (None: all rows); `red`, `yellow`: the
+    numbers of comparisons at each level, of `tests`. `unprofiled_parts`: parts that were made without a profile."""
+
+    worst_psi: float | None
+    worst_column: str | None
+    worst_partition: str | None
+    red: int
+    yellow: int
+    tests: int
+    unprofiled_parts: int
+
+
 class RunManifest(Schema):
     """`_scoreline/run.json`: what was done, with what, and what the run waited for. `status` is `running` from the time
     when parts may be replaced until the run ends; if the run is killed, it stays `running`. Its size does not depend on
@@ -162,5 +188,7 @@ class RunManifest(Schema):
     other_s: float
     stages: dict[str, StageTotals]
     verdict: str
+    #: None where rows are not counted, or the run ended before they were.
+    drift: DriftSummary | None = None
     #: The digest of every byte of the file before this line.
     checksum: Sha256 | None = None

@@ -17,9 +17,8 @@ FLOORS = (
     ("features", "storage", "tasks"),
     ("parquet",),
     ("bundle", "graph", "inputs", "outputs"),
-    ("model",),
+    ("model", "monitoring"),
     ("planning", "scoring"),
-    ("monitoring",),
     ("running", "saving"),
     ("evaluation", "examples", "reporting", "engines"),
 )

@@ -46,10 +46,10 @@ class Bundle:
 
     def model_bytes(self) -> int:
         """The size of the model's files in bytes. Raises BundleError where one is missing."""
+        reference = self.manifest.reference
+        others = {self.manifest.golden.file, None if reference is None else reference.file}
         try:
-            return sum(
-                (self.path / name).stat().st_size for name in self.manifest.files if name != self.manifest.golden.file
-            )
+            return sum((self.path / name).stat().st_size for name in self.manifest.files if name not in others)
         except OSError as error:
             raise BundleError(f"{error.filename} cannot be accessed: {error.strerror}") from error
 

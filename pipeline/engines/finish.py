@@ -9,6 +9,7 @@ from dataclasses import replace
 from ...schemas.run import RunManifest, ShardRecord
 from ..bundle.bundle import Bundle, open_bundle
 from ..bundle.stages import engines_of
+from ..cores import available_cores
 from ..errors import BundleError, DataError, NoInputError, counted, listed
 from ..events import Emitter, Subscriber
 from ..options import RejectBudget, ScoreJob, Shard
@@ -18,9 +19,10 @@ from ..outputs.part_records import OutputRecord, PartitionRecord
 from ..outputs.store import SUCCESS, Store
 from ..planning.existing import scan_output
 from ..planning.plan import Plan, make_plan
-from ..running.commit import complete_output, write_manifest_at_end
+from ..running.commit import write_manifest_at_end
 from ..running.events import TemporariesRemoved
-from ..running.findings import kept_part_differences, new_inputs, output_findings
+from ..running.execute import Execution, complete_output
+from ..running.findings import kept_part_differences, output_findings
 from ..running.ledger import Ledger, RunClock, open_ledger
 from ..running.recorder import RunRecorder
 from ..timing import StageTimes
@@ -69,10 +71,12 @@ def finish(
         store.remove(SUCCESS)
         if removed := store.remove_temporaries():
             emit(TemporariesRemoved(count=len(removed), first=removed[0]))
+        execution = Execution(
+            job=job, bundle=bundle, store=store, clock=clock, cores=available_cores(), emit=emit, held=held
+        )
         with write_manifest_at_end(store, ledger, emit) as written:
             ledger.keep_existing()
-            complete_output(store, ledger, emit)
-            emit(*new_inputs(job, plan.discovery))
+            complete_output(execution, ledger, None)
         store.remove_shards()
     assert written.manifest is not None, "it is written before the block ends"
     return written.manifest

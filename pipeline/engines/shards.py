@@ -114,12 +114,13 @@ def score_shard(
         execution = Execution(
             job=job, bundle=bundle, store=store, clock=clock, cores=cores, emit=emit, held=held, files=files
         )
+        return execution.score(plan, _check_shard)
 
-        def complete(ledger: Ledger) -> None:
-            ledger.check_final_limits()
-            check_parts_exist(store, ledger)
 
-        return execution.score(plan, complete)
+def _check_shard(run: Execution, ledger: Ledger, _: object) -> None:
+    """Check the limits that a shard can judge alone, and its parts."""
+    ledger.check_final_limits()
+    check_parts_exist(run.store, ledger)
 
 
 def shard_files(shard: Shard) -> RecordFiles:

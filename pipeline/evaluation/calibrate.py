@@ -22,6 +22,7 @@ from ..errors import DataError, UsageError
 from ..inputs.discover import discover
 from ..model.first_rows import FirstRows
 from ..model.modes import pinned
+from ..monitoring.layout import encode_reference, read_reference
 from ..nested import take
 from ..options import ColumnOptions, ScoreJob
 from ..plain import plain
@@ -210,7 +211,7 @@ def _with_path(block: ReadBlock, labels: Sequence[str], path: Mapping[str, str |
 
 def _write(bundle: Bundle, head: AnyHead, out: str) -> str:
     """Write the bundle with a replaced head; the decoded columns of its golden rows are recomputed from their raw
-    outputs."""
+    outputs. Its reference no longer has this head's predictions, which have changed and are known as counts only."""
     manifest = bundle.manifest
     heads: list[AnyHead] = [head if one.name == head.name else one for one in manifest.heads]
     manifest = manifest.model_copy(update={"heads": heads})
@@ -227,5 +228,15 @@ def _write(bundle: Bundle, head: AnyHead, out: str) -> str:
     files[manifest.golden.file] = write_golden(
         GoldenRows(features=golden.features, raw=golden.raw, columns=columns or golden.columns)
     )
+    if manifest.reference is not None:
+        files[manifest.reference.file] = _without_outputs(bundle, manifest.reference.file, head)
     digests = {name: sha256(data) for name, data in files.items()}
     return write_bundle(out, manifest.model_copy(update={"files": digests}), files)
+
+
+def _without_outputs(bundle: Bundle, file: str, head: AnyHead) -> bytes:
+    """The bundle's reference without the predictions of a head."""
+    reference = read_reference(bundle.read(file), file)
+    changed = {field.name for field in head_fields(bundle.manifest, head, ColumnOptions())}
+    outputs = [column for column in reference.outputs if column.name not in changed]
+    return encode_reference(reference.model_copy(update={"outputs": outputs}))

@@ -3,6 +3,7 @@
 Row groups have a fixed number of rows, so that the bytes of the file depend on the rows alone. Independent of models.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...schemas.run import Receipt
+from ...schemas.run import ProfileLocation, Receipt
 from ..errors import ScorelineError
 from ..row_bytes import batch_bytes
 from .assemble import reject_schema
@@ -47,7 +48,8 @@ class PartFile:
         self.num_rows = 0
         self.num_rejects = 0
         self._path = store.temporary(name)
-        self._writer = _guarded(self._path, _open_parquet, self._path, schema)
+        self._sink: pa.NativeFile = _guarded(self._path, pa.OSFile, str(self._path), "wb")
+        self._writer = _guarded(self._path, _open_parquet, self._sink, schema)
 
     def write(self, rows: pa.RecordBatch, rejects: pa.RecordBatch) -> None:
         """Append rows and rejects. Raises StorageError where the disk is full or fails."""
@@ -62,11 +64,14 @@ class PartFile:
         if rejects.num_rows:
             self._write_rejects(rejects)
 
-    def finish(self, receipt: Receipt) -> None:
-        """Write the remaining rows and the footer. No rows can be written afterwards.
+    def finish(self, receipt: Receipt, profile: bytes | None = None) -> None:
+        """Write the remaining rows, the profile and the footer. No rows can be written afterwards.
 
         Args:
-            receipt: complete except for the digest of the rejects, which is added here.
+            receipt: complete except for the digest of the rejects and the location of the profile, which are added
+                here.
+            profile: written between the last row group and the footer. Readers of Parquet ignore it, and it does not
+                make the footer longer, which every later run reads.
 
         Raises:
             StorageError: the disk is full or failed.
@@ -76,10 +81,14 @@ class PartFile:
             _guarded(path, self._reject_writer.close)
             self._reject_writer = None  # closing it again would write a second footer
             receipt = receipt.model_copy(update={"rejects": _guarded(path, file_digest, path)})
+        if profile is not None:
+            location = _guarded(self._path, _append, self._sink, profile)
+            receipt = receipt.model_copy(update={"profile": location})
         receipt = with_checksum(receipt)
         self._checksum = receipt.checksum
         _guarded(self._path, self._writer.add_key_value_metadata, footer_metadata(receipt))
         _guarded(self._path, self._writer.close)
+        _guarded(self._path, self._sink.close)
 
     def publish(self, target: str) -> Published:
         """Make both finished files visible, rejects first: they are valid only once a receipt names them. May run in
@@ -102,7 +111,7 @@ class PartFile:
 
     def discard(self) -> None:
         """Remove both temporary files."""
-        for writer in (self._writer, self._reject_writer):
+        for writer in (self._writer, self._sink, self._reject_writer):
             if writer is not None:
                 _quietly_close(writer)
         self._store.discard(self._path)
@@ -126,7 +135,14 @@ class PartFile:
         self.num_rejects += rejects.num_rows
 
 
-def _open_parquet(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+def _append(sink: pa.NativeFile, data: bytes) -> ProfileLocation:
+    """Write bytes at the end of a file, and return where they are."""
+    offset = sink.tell()
+    sink.write(data)
+    return ProfileLocation(offset=offset, length=len(data), sha256="sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def _open_parquet(sink: pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter:
     """Open a writer with dictionaries only for columns whose values tend to repeat: on float columns they make writing
     three times slower (measured). It writes no statistics of float columns, which take a third of the encoding time and
     are rarely used in filters."""
@@ -137,7 +153,7 @@ def _open_parquet(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
         and not pa.types.is_nested(field.type)
     ]
     return pq.ParquetWriter(
-        str(path),
+        sink,
         schema,
         use_dictionary=repeating,
         write_statistics=[field.name for field in schema if not pa.types.is_floating(field.type)],

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from ...schemas.run import Fingerprint, Receipt
+from ...schemas.run import Fingerprint, ProfileLocation, Receipt
 from ..errors import PartitionError
 from ..parquet.file import ParquetSource
 from ..storage.plain_files import require_plain
@@ -50,6 +50,18 @@ def read_receipt(path: Path) -> Receipt | Literal["missing", "foreign", "torn"]:
     except ValidationError:
         return "torn"
     return receipt if (receipt.checksum, receipt.rows_scored) == (_checksum(receipt), num_rows) else "torn"
+
+
+def read_profile(path: Path, location: ProfileLocation) -> bytes | None:
+    """The profile in a part file; None where it cannot be read or is not the one that the receipt names."""
+    try:
+        require_plain(path)
+        with path.open("rb") as file:
+            file.seek(location.offset)
+            data = file.read(location.length)
+    except OSError:
+        return None
+    return data if "sha256:" + hashlib.sha256(data).hexdigest() == location.sha256 else None
 
 
 def differences(found: Fingerprint, wanted: Fingerprint) -> list[str]:

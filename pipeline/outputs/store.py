@@ -22,6 +22,7 @@ from .naming import REJECTS, SUFFIX
 SUCCESS = "_SUCCESS"
 MANIFEST = "_scoreline/run.json"
 PARTS = "_scoreline/parts.pq"
+PROFILE = "_scoreline/profile.json"
 LOCK = "_scoreline/lock"
 #: The plan and the records of shards that have not been finished.
 SHARDS = "_scoreline/shards"
@@ -108,9 +109,8 @@ class Store:
         """Raise OutputError for a pipe, a socket or a device in place of a rejects file, or of a file that every run
         writes."""
         irregular = [entry.name for entry in self._below(REJECTS) if entry.kind == "other"]
-        irregular += [
-            name for name in (MANIFEST, PARTS, SUCCESS, LOCK, HISTORY) if self.kind(name) in ("other", "folder")
-        ]
+        regular = (MANIFEST, PARTS, PROFILE, SUCCESS, LOCK, HISTORY)
+        irregular += [name for name in regular if self.kind(name) in ("other", "folder")]
         if irregular:
             raise OutputError(f"{self.root / irregular[0]} is not a regular file; move it")
 

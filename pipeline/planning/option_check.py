@@ -22,6 +22,8 @@ def checked_job(job: ScoreJob) -> ScoreJob:
             _check(option, getattr(job if option.part == "job" else job.columns, option.target))
     if (explain := job.columns.explain) is not None:
         _check(next(one for one in OPTIONS if one.name == "explain"), explain.method)
+    if job.max_drift is not None and not job.profile:
+        raise UsageError("--max-drift needs the profile that --no-profile leaves out; pass only one of them")
     if job.precision == "tf32" and job.device == "cpu":
         raise UsageError(
             "--precision tf32 needs a CUDA GPU, and --device is cpu, which has no TF32; use --precision fp32, or"

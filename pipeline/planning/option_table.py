@@ -261,6 +261,16 @@ OPTIONS = (
         recorded=lambda job: str(job.max_rejects),
     ),
     Option(
+        name="max_drift",
+        group="Safety",
+        help="Fail, after publishing every part, if a feature or prediction has drifted further than this PSI from the"
+        " bundle's reference in any file.",
+        metavar="0.25",
+        parse=values.drift_limit,
+        shown_default="any drift is only reported",
+        recorded=lambda job: None if job.max_drift is None else f"{job.max_drift:g}",
+    ),
+    Option(
         name="trust",
         group="Safety",
         help="Digest of a bundle that may execute the code it contains; may be repeated.",
@@ -288,6 +298,14 @@ OPTIONS = (
         help="Accept that the input has moved since its parts were made: keep those that are up to date.",
         switch=True,
         default=False,
+    ),
+    Option(
+        name="profile",
+        group="Run",
+        help="Count sampled rows by value, to detect drift.",
+        switch=True,
+        default=True,
+        recorded=_on("profile"),
     ),
     Option(
         name="shard",

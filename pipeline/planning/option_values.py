@@ -83,6 +83,17 @@ def reject_budget(value: Any) -> RejectBudget:
     return RejectBudget(count=None, share=Fraction(written[:-1]) / 100)
 
 
+def drift_limit(value: Any) -> float:
+    """A population stability index, above 0."""
+    try:
+        found = float(str(value).strip())
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise ValueError(f"{_shortened(value)} is not a PSI; use a number above 0, such as 0.25")
+    return found
+
+
 def share(value: Any) -> Fraction:
     """A percentage of the rows, above 0, as a fraction; 1 for `all`."""
     written = "100%" if str(value).strip() == "all" else str(value).strip()

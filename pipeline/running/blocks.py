@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import PartitionError
+from ..monitoring.sampling import CELL_BYTES
 from ..planning.plan import PlannedPartition
 from ..planning.splits import read_splits
 from ..records import ScoredBatch, Split
@@ -19,6 +20,7 @@ from ..timing import StageTimes
 if TYPE_CHECKING:
     from ..inputs.cut import SplitRange
     from ..model.first_rows import FirstRows
+    from ..monitoring.profile import Profile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +52,7 @@ class ScoredBlock:
     num_rows: int
     scored: ScoredBatch
     times: StageTimes
+    profile: Profile | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +88,15 @@ def origin_of(planned: PlannedPartition, first_rows: FirstRows | None = None) ->
         schema=planned.columns.schema,
         num_keys=planned.columns.num_keys,
         first_rows=first_rows,
+        about_rows=_about_rows(planned),
     )
+
+
+def _about_rows(planned: PlannedPartition) -> int:
+    """The number of rows of a file, or an estimate by its size that does not depend on the options."""
+    if planned.num_rows is not None:
+        return planned.num_rows
+    return planned.partition.size // (CELL_BYTES * max(1, len(planned.columns.header)))
 
 
 def load_blocks(
@@ -141,4 +152,5 @@ def score_block(item: Loaded, line: Line) -> Scored:
         num_rows=block.batch.num_rows,
         scored=block.need_scored(),
         times=block.times,
+        profile=block.profile,
     )

@@ -16,6 +16,7 @@ from ..outputs.manifest import write_manifest
 from ..outputs.naming import rejects_name
 from ..outputs.store import RUN_FILES, SUCCESS, RecordFiles, Store
 from ..planning.plan import Plan
+from .drift import is_within_drift
 from .events import ManifestNotWritten, OrphanedPartsRemoved, RunEnded
 from .ledger import Ledger
 
@@ -48,8 +49,8 @@ def up_to_date_manifest(store: Store, plan: Plan, job: ScoreJob, bundle: str) ->
         return None
     if not set(store.rejects_files()) <= {*kept.values(), *map(rejects_name, existing.orphaned_parts)}:
         return None  # rejects files without a part must be removed
-    allowed = job.max_rejects.allowed(manifest.rows_in)
-    return manifest if manifest.rows_rejected <= allowed else None
+    within = manifest.rows_rejected <= job.max_rejects.allowed(manifest.rows_in)
+    return manifest if within and is_within_drift(manifest.drift, job.max_drift) else None
 
 
 def remove_replaced_parts(store: Store, ledger: Ledger, emit: Emitter) -> None:
@@ -68,19 +69,6 @@ def remove_replaced_parts(store: Store, ledger: Ledger, emit: Emitter) -> None:
     for name in store.rejects_files():
         if name not in named:
             store.remove(name)
-
-
-def complete_output(store: Store, ledger: Ledger, emit: Emitter) -> None:
-    """Remove what is not part of the output, and check that it is complete.
-
-    Raises:
-        PartitionError: an input could not be read.
-        RowsRejectedError: there are more rejects than allowed.
-        StorageError: a part is missing.
-    """
-    remove_replaced_parts(store, ledger, emit)
-    ledger.check_final_limits()
-    check_parts_exist(store, ledger)
 
 
 def check_parts_exist(store: Store, ledger: Ledger) -> None:

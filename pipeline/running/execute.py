@@ -17,9 +17,10 @@ from ..options import ScoreJob
 from ..outputs.manifest import write_manifest
 from ..outputs.store import RUN_FILES, SUCCESS, RecordFiles, Store
 from ..planning.plan import Plan
-from .commit import write_manifest_at_end
+from .commit import check_parts_exist, remove_replaced_parts, write_manifest_at_end
+from .drift import profile_run, refuse_drift
 from .events import BundleLoaded, ModelNotCompiled, PartitionFailed, ScoringStarted, TemporariesRemoved
-from .findings import kept_part_differences
+from .findings import kept_part_differences, new_inputs
 from .ledger import Ledger, RunClock, open_ledger
 
 if TYPE_CHECKING:
@@ -41,11 +42,11 @@ class Execution:
     held: ExitStack
     files: RecordFiles = RUN_FILES
 
-    def score(self, plan: Plan, complete: Callable[[Ledger], None]) -> RunManifest:
+    def score(self, plan: Plan, complete: Callable[[Execution, Ledger, Scorer | None], None]) -> RunManifest:
         """Score every split of the plan.
 
         Args:
-            complete: called when every split has been published.
+            complete: called when every split has been published; the scorer is None if there was none to score.
 
         Returns:
             The manifest, as it was written.
@@ -66,7 +67,7 @@ class Execution:
                 self.emit(PartitionFailed(partition=error.partition, reason=str(error)))
                 ledger.fail(error)
             line = None if scorer is None else self._score(scorer, ledger)
-            complete(ledger)
+            complete(self, ledger, scorer)
             if line is not None:
                 self.emit(*line.summary(self.clock.times))
         assert written.manifest is not None, "it is written before the block ends"
@@ -96,3 +97,24 @@ class Execution:
         if scorer.not_compiled is not None:
             self.emit(ModelNotCompiled(reason=scorer.not_compiled))
         return scorer
+
+
+def complete_output(run: Execution, ledger: Ledger, scorer: Scorer | None) -> None:
+    """Remove what is not part of the output, compare its rows with the reference, and check that it is complete.
+
+    Args:
+        scorer: None if there was nothing to score.
+
+    Raises:
+        PartitionError: an input could not be read.
+        RowsRejectedError: there are more rejects than allowed.
+        DriftError: there is more drift than allowed.
+        StorageError: a part is missing.
+    """
+    store, emit = run.store, run.emit
+    remove_replaced_parts(store, ledger, emit)
+    profile_run(store, ledger, run.bundle, scorer, emit)
+    ledger.check_final_limits()
+    check_parts_exist(store, ledger)
+    emit(*new_inputs(run.job, ledger.plan.discovery))
+    refuse_drift(ledger.drift, run.job.max_drift)

@@ -170,3 +170,42 @@ def new_inputs(job: ScoreJob, found: Discovery) -> Iterator[Event]:
     names = [partition.name for partition in now if partition.name not in known]
     if names:
         yield NewInputsFound(count=len(names), first=names[0])
+
+
+class DriftSuspected(Event):
+    """Rows differ somewhat from the bundle's reference, by more than chance; no column differs widely."""
+
+    name: ClassVar[str] = "drift_suspected"
+    #: Features and predictions that differ, in any file.
+    columns: int
+    #: Comparisons of a column in a file, or in all files, with a PSI from 0.25, and from 0.10.
+    red: int
+    yellow: int
+    #: The files with the most drift, each with the PSI of its columns.
+    worst: list[str]
+    #: What the rows are compared with: `training` rows or `golden` rows.
+    reference: str
+    #: The file with all columns, in the output.
+    details: str
+
+
+class DriftFound(DriftSuspected):
+    """Rows differ widely from the bundle's reference, and by more than chance."""
+
+    name: ClassVar[str] = "drift_found"
+    level: ClassVar[Level] = "warning"
+
+
+class PartsUnprofiled(Event):
+    """Kept parts were made without a profile, so that drift is computed from the other parts alone."""
+
+    name: ClassVar[str] = "parts_unprofiled"
+    count: int
+    reason: str = "these parts were made with --no-profile, and are not compared; pass --force to rescore them"
+
+
+class ProfileImpossible(Event):
+    """The bundle was saved without a reference."""
+
+    name: ClassVar[str] = "profile_impossible"
+    reason: str = "the bundle has no reference, so drift is not detected; save it again"

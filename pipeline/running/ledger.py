@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ...schemas.run import BundleRecord, HeadRecord, RunManifest, ShardRecord, StageTotals
+from ...schemas.run import BundleRecord, DriftSummary, HeadRecord, RunManifest, ShardRecord, StageTotals
 from ..bundle import stages
 from ..bundle.bundle import Bundle
 from ..errors import PartitionError, RowsRejectedError, counted
@@ -67,6 +67,7 @@ class Ledger:
     errors: dict[str, str] = field(default_factory=dict)
     rejected: int = 0
     first_reject: dict[str, Any] | None = None
+    drift: DriftSummary | None = None
     _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def made_with(self) -> dict[str, str]:
@@ -236,6 +237,7 @@ class Ledger:
                 for name, spent in spent_by_stage.items()
             },
             verdict=verdict(spent_by_stage, self.startup_s, wall_s),
+            drift=self.drift,
         )
 
 

@@ -23,11 +23,12 @@ from ..planning.existing import ExistingParts, scan_output
 from ..planning.option_check import checked_job
 from ..planning.plan import default_split_rows, make_plan, refuse_overlap
 from ..timing import Recorder, StageTimes
-from .commit import complete_output, lock_new_output, up_to_date_manifest
+from .commit import lock_new_output, up_to_date_manifest
+from .drift import refuse_without_reference
 from .events import NothingToDo, RunStarted
-from .execute import Execution
-from .findings import input_findings, new_inputs, output_findings
-from .ledger import Ledger, RunClock
+from .execute import Execution, complete_output
+from .findings import input_findings, output_findings
+from .ledger import RunClock
 from .recorder import RunRecorder
 
 
@@ -47,6 +48,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = (), *, recorder: Reco
     clock, cores = RunClock(times=StageTimes(recorder=recorder)), available_cores()
     assert job.shard is None, "shards are scored by `engines.shards`"
     bundle = open_bundle((job := checked_job(job)).bundle)
+    refuse_without_reference(bundle, job)
     job = with_digest(job, bundle.digest)
     history = RunRecorder(job, bundle, clock)
     emit = Emitter([*subscribers, history])
@@ -72,12 +74,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = (), *, recorder: Reco
             emit(NothingToDo.of(done, len(found.partitions)))
             return done
         execution = Execution(job=job, bundle=bundle, store=store, clock=clock, cores=cores, emit=emit, held=held)
-
-        def complete(ledger: Ledger) -> None:
-            complete_output(store, ledger, emit)
-            emit(*new_inputs(job, found))
-
-        manifest = execution.score(plan, complete)
+        manifest = execution.score(plan, complete_output)
         store.remove_shards()  # of an earlier run: this one has done their work
         return manifest
 

@@ -55,7 +55,8 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
         try:
             with Publisher(ledger, events.put) as publisher:
                 queue = WorkQueue(ledger.plan.partitions)
-                writers = [Writer(store, ledger, publisher, queue, retries) for _ in range(num_flows)]
+                layout = scorer.loaded.layout
+                writers = [Writer(store, ledger, publisher, queue, retries, layout) for _ in range(num_flows)]
                 steps = _Steps(scorer, ledger, lines, options, queue, writers, events.put, readers < num_flows)
                 flows = Flows(
                     steps, num_flows=num_flows, num_readers=readers, max_bytes=max_bytes,

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from ...schemas.run import Receipt
 from ..errors import PartitionError
 from ..inputs.discover import is_unchanged
+from ..monitoring.layout import Layout
+from ..monitoring.profile import Profile, encode_profile
 from ..outputs.naming import part_name
 from ..outputs.part_file import PartFile
 from ..outputs.store import Store
@@ -21,13 +23,26 @@ from .work import WorkQueue
 
 
 class Writer:
-    """Writes the items of one flow, and hands finished parts to the publisher. Used by one thread at a time."""
+    """Writes the items of one flow, and hands finished parts to the publisher. Used by one thread at a time.
 
-    def __init__(self, store: Store, ledger: Ledger, publisher: Publisher, queue: WorkQueue, retries: Retries) -> None:
+    Args:
+        layout: of the profile; None if rows are not counted.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        publisher: Publisher,
+        queue: WorkQueue,
+        retries: Retries,
+        layout: Layout | None = None,
+    ) -> None:
         self._store, self._ledger, self._publisher = store, ledger, publisher
-        self._queue, self._retries = queue, retries
+        self._queue, self._retries, self._layout = queue, retries, layout
         self._part: PartFile | None = None
         self._counts = RowCounts()
+        self._profile: Profile | None = None
         self._times = ledger.clock.times.fresh()
 
     def write(self, item: Scored, share: float) -> None:
@@ -50,6 +65,8 @@ class Writer:
     def _write_block(self, item: ScoredBlock, share: float) -> None:
         rows, rejects = item.scored.rows, item.scored.rejects
         self._counts += item.scored.counts
+        if item.profile is not None:
+            self._profile = item.profile if self._profile is None else self._profile + item.profile
         self._ledger.reject(rejects)
         self._retries.add(
             item.scored.retried, source=item.planned.partition.name, first_row=item.first_row, rows=item.num_rows
@@ -69,10 +86,17 @@ class Writer:
         part = self._open(end.planned, split.index)
         assert part.num_rows + part.num_rejects == split.num_rows, "a row was lost or duplicated"
         with self._times.blocking_stage("write", share):
-            part.finish(self._receipt(end, part))
+            part.finish(self._receipt(end, part), self._encoded_profile())
         finished = Finished(part=part, planned=end.planned, split=split, counts=self._counts, times=self._times)
         self._publisher.submit(finished, share)  # where it raises, the part is discarded with this writer
-        self._part, self._times, self._counts = None, self._times.fresh(), RowCounts()
+        self._part, self._times, self._counts, self._profile = None, self._times.fresh(), RowCounts(), None
+
+    def _encoded_profile(self) -> bytes | None:
+        """The bytes of the split's profile; None if rows are not counted."""
+        if self._layout is None:
+            return None
+        profile = Profile.empty(self._layout) if self._profile is None else self._profile
+        return encode_profile(profile, self._layout)
 
     def _fail(self, planned: PlannedPartition, split: int, error: PartitionError) -> None:
         """Record a failed partition and discard its current split; later ones are not begun, and the run goes on."""
@@ -98,7 +122,7 @@ class Writer:
 
     def _close_split(self) -> None:
         self._ledger.add_times(self._times)
-        self._times, self._counts = self._times.fresh(), RowCounts()
+        self._times, self._counts, self._profile = self._times.fresh(), RowCounts(), None
 
     def _receipt(self, end: SplitEnd, part: PartFile) -> Receipt:
         ledger, split = self._ledger, end.split

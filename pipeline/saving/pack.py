@@ -7,6 +7,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from ...schemas.pack import AnyInputTable, AnyTaskTable, ModelFile, PackSpec, RegressionOfFiles, ScalerFile
 from ...schemas.specs.expressions import Expressions
 from ...schemas.specs.inputs import AnyInputSpec, Image, Table, Tokens, TokenSequence
@@ -66,7 +68,9 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
         *(name for each in inputs if isinstance(each, Tokens) for name in each.columns),
         *word_columns(scaler, spec.features or [name for each in inputs for name in columns_of(each)]),
     }
-    sample = folder / spec.sample
+
+    def rows_of(path: Path) -> pa.Table:
+        return with_paths_from(read_rows(path, text), images, path.parent)
 
     def with_scaler(task: AnyTaskTable) -> AnyTask:
         return _with_scaler(task, folder, read_pickle)
@@ -83,8 +87,9 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
         else with_scaler(spec.task),
         scaler=scaler if spec.expressions is None else None,
         preprocessing=None if spec.expressions is None else _preprocessing(spec.expressions, scaler),
-        sample=with_paths_from(read_rows(sample, text), images, sample.parent),
+        sample=rows_of(folder / spec.sample),
         expected=None if spec.expected is None else read_rows(folder / spec.expected),
+        reference=None if spec.reference is None else rows_of(folder / spec.reference),
         call=spec.call,
         prune=spec.prune,
     )

@@ -75,17 +75,20 @@ class Sample:
         return replace(self, batch=batch)
 
 
-def table_of(given: Any, names: Sequence[str]) -> pa.Table:
+def table_of(given: Any, names: Sequence[str], what: str = "the sample") -> pa.Table:
     """At least the columns of a sample with these names, if it has them.
+
+    Args:
+        what: what it is called in a message.
 
     Raises:
         BundleError: an array with the wrong shape.
         ColumnError: a column cannot be converted to Arrow.
     """
     try:
-        return _table(given, names)
+        return _table(given, names, what)
     except (pa.ArrowException, ValueError, TypeError, OverflowError, KeyError, RuntimeError) as error:
-        raise ColumnError(f"the sample's features are neither plain numbers nor text: {one_line(error)}") from error
+        raise ColumnError(f"{what}'s features are neither plain numbers nor text: {one_line(error)}") from error
 
 
 def read_sample(given: Any, names: Sequence[str], frame: Any = None) -> Sample:
@@ -204,7 +207,7 @@ def expected_columns(expected: Any, manifest: BundleManifest, sample: Sample) ->
         raise BundleError(f"expected does not match the task: {one_line(error)}") from error
 
 
-def _table(given: Any, names: Sequence[str]) -> pa.Table:
+def _table(given: Any, names: Sequence[str], what: str) -> pa.Table:
     if is_pandas(given):
         return without_views(pa.Table.from_pandas(pandas_columns(given, names), preserve_index=False))
     if is_arrow(given):
@@ -214,7 +217,7 @@ def _table(given: Any, names: Sequence[str]) -> pa.Table:
     array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     if array.ndim != 2 or array.shape[1] != len(names):
         raise BundleError(
-            f"the sample is an array of shape {shape_text(array.shape)} for {counted(len(names), 'feature')}; pass raw"
+            f"{what} is an array of shape {shape_text(array.shape)} for {counted(len(names), 'feature')}; pass raw"
             " rows as [rows, features], or a table with the features by name"
         )
     columns = {name: np.ascontiguousarray(array[:, index]) for index, name in enumerate(names)}

@@ -7,7 +7,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, Literal
 
-from ...schemas.bundle import BundleManifest, Ensemble, Golden, Pruning, arguments_of, refuse_arguments
+from ...schemas.bundle import BundleManifest, Ensemble, Golden, Pruning, ReferenceFile, arguments_of, refuse_arguments
 from ...schemas.heads import AnyHead
 from ...schemas.inputs import AnyInput
 from ...schemas.members import AnyMember, GraphMember, LayerRecord
@@ -21,10 +21,13 @@ from ..bundle.write import write_bundle
 from ..errors import BundleError
 from ..graph.example import ROWS, Example
 from ..graph.interpreter import GraphModel
+from ..model.devices import Cpu
 from ..model.example import example_of, result_shapes
 from ..model.modes import pinned
+from ..monitoring.layout import encode_reference
 from ..options import ColumnOptions
 from ..ordered import refuse_unordered
+from ..scoring.loaded import on_device
 from ..tasks.decode import raw_arrays
 from ..tasks.named_errors import named_errors
 from ..tasks.tasks import task_of
@@ -51,9 +54,10 @@ from .rehearsal import pruning_changes, rehearse_bundle
 from .sample import expected_columns
 from .specs import models_of, named_inputs, named_tasks
 from .texts import BoundTexts
+from .training_rows import golden_reference, training_reference
 
 Call = Literal["arguments", "dict"]
-GOLDEN = "golden.parquet"
+GOLDEN, REFERENCE = "golden.parquet", "reference.json"
 
 
 @pinned()
@@ -68,6 +72,7 @@ def save_bundle(
     preprocessing: Any = None,
     sample: Any,
     expected: Any = None,
+    reference: Any = None,
     call: Call = "arguments",
     prune: float | None = None,
 ) -> str:
@@ -96,6 +101,9 @@ def save_bundle(
             `[rows, columns]`. Up to 256 of them become the golden rows.
         expected: predictions for the sample, computed elsewhere: probabilities `[rows]` or `[rows, labels]`, labels
             `[rows]`, values, or a table with the output columns. They detect a forgotten scaler.
+        reference: the rows that the model was trained on, in any form that the sample may have, for detecting drift
+            (docs/explanation/drift.md). The bundle keeps counts, not rows: of at most 65,536 of them, with the model's
+            predictions. Without them, the golden rows serve, less precisely.
         call: `dict` if forward takes one dict of the inputs instead of arguments.
         prune: set this share of the smallest weights of each layer to zero.
 
@@ -116,7 +124,7 @@ def save_bundle(
     heads = [replace(each, head=head) for each, head in zip(heads, sample_run.heads, strict=True)]
     manifest = _describe(bound, sample_run, [each.head for each in heads], call)
     manifest, golden = _make_golden(manifest, bound, sample_run, heads, expected, scaler)
-    return _write(path, manifest, sample_run.drafts, golden, bound.texts)
+    return _write(path, manifest, sample_run.drafts, golden, bound.texts, reference)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -258,13 +266,18 @@ def _write(
     drafts: Sequence[Draft],
     golden: GoldenRows,
     texts: BoundTexts,
+    given: Any,
 ) -> str:
-    """Rehearse the bundle, and write it."""
+    """Rehearse the bundle, make its reference from the given rows, and write it."""
     files = {name: data for each in drafts for name, data in each.files.items()} | {GOLDEN: write_golden(golden)}
     files |= texts.files
     manifest = rehearse_bundle(manifest, drafts, golden, texts.encoders)
+    loaded = on_device(manifest, [each.loaded for each in drafts], Cpu(), encoders=texts.encoders)
+    reference = golden_reference(loaded, golden) if given is None else training_reference(loaded, given)
+    files[REFERENCE] = encode_reference(reference)
+    record = ReferenceFile(file=REFERENCE, source=reference.source, rows=reference.rows)
     digests = {name: sha256(data) for name, data in files.items()}
-    return write_bundle(path, manifest.model_copy(update={"files": digests}), files)
+    return write_bundle(path, manifest.model_copy(update={"reference": record, "files": digests}), files)
 
 
 def _with_layers(one: Draft, manifest: BundleManifest) -> AnyMember:

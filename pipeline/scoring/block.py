@@ -14,6 +14,7 @@ from ..timing import StageTimes
 
 if TYPE_CHECKING:
     from ..model.first_rows import FirstOfBlock, FirstRows
+    from ..monitoring.profile import Profile
     from ..options import CsvDialect
     from ..records import CheckedBatch, FeatureBatch, ReadBlock, ScoredBatch, Sent
     from .batches import DecodedBatch, RawBatch
@@ -27,7 +28,7 @@ class Origin:
     `source`: the source name in rejects; `folder`: the base of relative image paths; `text`: columns whose text is
     parsed as numbers, in the format given by `dialect`; `schema`: of the rows to write, whose first `num_keys` columns
     are carried through, None if nothing is written; `first_rows`: of the file, None if its first rows were scored
-    before.
+    before; `about_rows`: the number of rows of the file, or an estimate by its size.
     """
 
     source: str = ""
@@ -37,6 +38,7 @@ class Origin:
     schema: pa.Schema | None = None
     num_keys: int = 0
     first_rows: FirstRows | None = None
+    about_rows: int = 0
 
     def schema_of(self, num_columns: int) -> pa.Schema:
         """The schema of the first columns to write: later stages add theirs."""
@@ -65,6 +67,7 @@ class Block:
     num_bytes: int = 0
     device_s: Mapping[str, float] = field(default_factory=dict)
     checked: CheckedBatch | None = None
+    profile: Profile | None = None
     features: FeatureBatch | None = None
     repeats: Repeats | None = None
     first: FirstOfBlock | None = None
@@ -95,6 +98,11 @@ class Block:
         """The result of `check`."""
         assert self.checked is not None, "check comes first"
         return self.checked
+
+    def need_profile(self) -> Profile:
+        """The result of `profile`."""
+        assert self.profile is not None, "profile comes first"
+        return self.profile
 
     def need_features(self) -> FeatureBatch:
         """The result of `scale`."""

@@ -1,7 +1,8 @@
 """The line of stages. The only module that defines which stages exist, and their order.
 
-    discover → read → check (→ expressions) (→ images) (→ tokenize) → scale (→ dedupe)
-             → transfer (→ pad) → forward (→ hidden) → decode (→ explain) (→ constants) → write → publish
+    discover → read → check (→ expressions) (→ profile) (→ images) (→ tokenize) → scale (→ dedupe)
+             → transfer (→ pad) → forward (→ hidden) → decode (→ profile_outputs) (→ explain) (→ constants)
+             → write → publish
 
 A run, `Scorer.score_batches`, the golden replay, `scoreline check`, `bench` and `calibrate` all execute the line that
 is composed here. Torch is imported only when a line is composed, since planning needs the names alone.
@@ -29,16 +30,17 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LineOptions:
     """The options that a line is composed from. `mapper`: the map function for decoding images, which may use
-    threads."""
+    threads. `profile`: whether rows are counted; needs a bundle with a reference, loaded with it."""
 
     columns: ColumnOptions = DEFAULTS
     dedupe: bool = False
+    profile: bool = False
     mapper: Mapper = map
 
     @classmethod
     def of(cls, job: ScoreJob) -> LineOptions:
         """The line options of a job."""
-        return cls(columns=job.columns, dedupe=job.dedupe)
+        return cls(columns=job.columns, dedupe=job.dedupe, profile=job.profile)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +63,12 @@ def _expressions(loaded: LoadedBundle, _: LineOptions) -> Stage:
     from .stages.expressions import Expressions
 
     return Expressions(loaded.manifest, loaded.engines)
+
+
+def _profile(loaded: LoadedBundle, _: LineOptions) -> Stage:
+    from .stages.profile import ProfileFeatures
+
+    return ProfileFeatures(loaded.need_layout())
 
 
 def _images(loaded: LoadedBundle, options: LineOptions) -> Stage:
@@ -114,6 +122,12 @@ def _decode(loaded: LoadedBundle, options: LineOptions) -> Stage:
     return Decode(loaded.manifest, len(loaded.members), options.columns)
 
 
+def _profile_outputs(loaded: LoadedBundle, options: LineOptions) -> Stage:
+    from .stages.profile import ProfileOutputs
+
+    return ProfileOutputs(loaded.need_layout(), loaded.manifest, options.columns)
+
+
 def _explain(loaded: LoadedBundle, options: LineOptions) -> Stage:
     from .stages.explain import Explain
 
@@ -127,11 +141,16 @@ def _constants(_: LoadedBundle, options: LineOptions) -> Stage:
     return Constants(tuple(value for _, value in options.columns.constants))
 
 
+def _is_profiled(manifest: BundleManifest, options: LineOptions) -> bool:
+    return options.profile and manifest.reference is not None
+
+
 #: Up to the model's inputs, in the thread that reads.
 LOAD = (
     Entry(name="read", build=None),
     Entry(name="check", build=_check),
     Entry(name="expressions", build=_expressions, wanted=lambda m, _: bool(m.expressions)),
+    Entry(name="profile", build=_profile, wanted=_is_profiled),
     Entry(name="images", build=_images, wanted=lambda m, _: any(kind_of(entry).opens_files for entry in m.inputs)),
     Entry(name="tokenize", build=_tokenize, wanted=lambda m, _: any(entry.kind == "text" for entry in m.inputs)),
     Entry(name="scale", build=_scale),
@@ -144,6 +163,7 @@ SCORE = (
     Entry(name="forward", build=_forward),
     Entry(name="hidden", build=_hidden, wanted=lambda _, options: bool(options.columns.hidden)),
     Entry(name="decode", build=_decode),
+    Entry(name="profile_outputs", build=_profile_outputs, wanted=_is_profiled),
     Entry(name="explain", build=_explain, wanted=lambda _, options: options.columns.explain is not None),
     Entry(name="constants", build=_constants, wanted=lambda _, options: bool(options.columns.constants)),
 )
@@ -202,12 +222,14 @@ class Line:
 
 
 def compose(loaded: LoadedBundle, options: LineOptions | None = None) -> Line:
-    """Compose the stages for a bundle and options.
+    """Compose the stages for a bundle and options. Rows are counted only if the scorer was loaded for a job
+    (`Scorer.for_job`), with the layout of the counts.
 
     Raises:
         BundleError: a stage needs a package that is not installed.
     """
     options = LineOptions() if options is None else options
+    options = replace(options, profile=options.profile and loaded.layout is not None)
 
     def built(entries: Sequence[Entry]) -> tuple[Stage, ...]:
         wanted = [entry for entry in entries if entry.wanted(loaded.manifest, options)]

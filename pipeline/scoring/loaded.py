@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from ..features.expressions.engine import Engine
     from ..features.text_encoder import TextEncoder
+    from ..monitoring.layout import Layout
     from .explaining.attribution import Attribution
     from .stages.hidden import HiddenLayers
 
@@ -40,8 +41,8 @@ class LoadedBundle:
     `limits`: embedding sizes by the column that indexes them; `sources`: the raw feature of each column; `block_rows`,
     `block_reason`: the number of rows of a block, and why; `folded`, `dropped`: the number of layers that were folded
     into others, or dropped because eval mode does not need them; `encoders`: of the inputs of text; `hidden`,
-    `attribution`: None if not requested; `block_bytes`: the device's memory that a block in flight takes, 0 if it has
-    not been measured; `engines`: those for expressions that no line uses at the moment.
+    `attribution`, `layout` (of the profile): None if not requested; `block_bytes`: the device's memory that a block in
+    flight takes, 0 if it has not been measured; `engines`: those for expressions that no line uses at the moment.
     """
 
     manifest: BundleManifest
@@ -56,12 +57,18 @@ class LoadedBundle:
     encoders: Sequence[TextEncoder] = ()
     hidden: HiddenLayers | None = None
     attribution: Attribution | None = None
+    layout: Layout | None = None
     block_bytes: int = 0
     engines: list[Engine] = field(default_factory=list)
 
     def on_lane(self) -> LoadedBundle:
         """The same models for one more block in flight."""
         return replace(self, device=self.device.lane())
+
+    def need_layout(self) -> Layout:
+        """The layout of the profile, for a line that counts rows."""
+        assert self.layout is not None, "the scorer was loaded with the layout"
+        return self.layout
 
     @cached_property
     def sources(self) -> Mapping[str, str]:

@@ -28,6 +28,7 @@ from ..model.first_rows import FirstRows
 from ..model.members import Members
 from ..model.modes import pinned
 from ..model.tf32 import refuse_without_tf32
+from ..monitoring.layout import open_layout
 from ..nested import with_types, without_runs
 from ..options import DEFAULTS, ColumnOptions, Explain, Precision, ScoreJob
 from ..ordered import refuse_unordered
@@ -144,6 +145,10 @@ class Scorer:
             explain=job.columns.explain,
         )
         scorer.add_devices(job.device, compiled=job.compile)
+        if job.profile:
+            layout = open_layout(bundle)
+            for loaded in scorer.replicas:
+                loaded.layout = layout
         return scorer
 
     @pinned()

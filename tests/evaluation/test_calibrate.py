@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.errors import OutputError, PartitionError, UsageError
 from scoreline.pipeline.evaluation.calibrate import calibrate
+from scoreline.pipeline.monitoring.layout import open_layout
 from scoreline.pipeline.options import ScoreJob
 from sklearn import metrics as skm
 from torch import nn
@@ -261,6 +263,10 @@ def test_one_of_two_heads(two_heads: Path, tmp_path: Path) -> None:
     assert (before["b_probability"] == after["b_probability"]).all()
     assert (before["a_probability"] != after["a_probability"]).any()
     assert found.after.log_loss < found.before.log_loss
+    layouts = [open_layout(open_bundle(path)) for path in (two_heads, tmp_path / "c")]
+    outputs = [[column.name for column in one.reference.outputs] for one in layouts if one is not None]
+    assert outputs[1] == [name for name in outputs[0] if not name.startswith("a_")]  # theirs have changed
+    assert len(outputs[1]) < len(outputs[0])
 
 
 @pytest.mark.parametrize("kind", ["the same", "a link", "a file"])

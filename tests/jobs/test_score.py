@@ -178,8 +178,9 @@ class TestOptions:
         assert "run_end" in result.err
         assert not result.events
         lines = result.out.splitlines()
-        assert [line.split()[0] for line in lines[2:12]] == [
-            "start-up", "discover", "read", "check", "scale", "transfer", "forward", "decode", "write", "publish",
+        assert [line.split()[0] for line in lines[2:14]] == [
+            "start-up", "discover", "read", "check", "profile", "scale", "transfer", "forward", "decode",
+            "profile_outputs", "write", "publish",
         ]  # fmt: skip
         assert "150 rows scored" in lines[-2]
         assert "waited for" in lines[-2]

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ from scoreline.pipeline.errors import StorageError
 from scoreline.pipeline.outputs import part_file as module
 from scoreline.pipeline.outputs.assemble import assemble_rejects, reject_schema
 from scoreline.pipeline.outputs.part_file import PartFile, Published
-from scoreline.pipeline.outputs.receipt import read_receipt
+from scoreline.pipeline.outputs.receipt import is_whole, read_profile, read_receipt
 from scoreline.pipeline.outputs.store import Store
 from scoreline.pipeline.records import Reject
 from scoreline.schemas.run import Receipt
@@ -259,3 +260,49 @@ def test_two_writers_of_one_split(tmp_path: Path) -> None:
     published(second)
     assert (store.read("a.parquet"), store.read("_rejects/a.arrow")) == whole  # the same rows are the same bytes
     assert store.temporaries() == []
+
+
+class TestProfile:
+    """Bytes between the last row group and the footer."""
+
+    def test_it_is_found_by_its_receipt(self, tmp_path: Path) -> None:
+        """And the rows are those of a part without one, for pyarrow and for DuckDB."""
+        _, part = part_in(tmp_path)
+        part.write(rows_of(0, 3), rejects_of())
+        part.finish(receipt_of(), b"counts" * 1000)
+        part.publish("a.parquet")
+        path = tmp_path / "a.parquet"
+        receipt = read_receipt(path)
+        assert isinstance(receipt, Receipt)
+        assert receipt.profile is not None
+        assert read_profile(path, receipt.profile) == b"counts" * 1000
+        assert pq.read_table(path).equals(pa.table(rows_of(0, 3)))
+        assert is_whole(path)
+        assert duckdb.sql(f"SELECT count(*), max(id) FROM '{path}'").fetchall() == [(3, 2)]
+        assert pq.ParquetFile(path).metadata.serialized_size < len(b"counts" * 1000)
+
+    def test_a_profile_that_was_changed(self, tmp_path: Path) -> None:
+        """Or cut off, or whose file is gone, is not read."""
+        _, part = part_in(tmp_path)
+        part.finish(receipt_of(rows_in=0, rows_scored=0), b"counts")
+        part.publish("a.parquet")
+        path = tmp_path / "a.parquet"
+        receipt = read_receipt(path)
+        assert isinstance(receipt, Receipt)
+        assert receipt.profile is not None
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"counts", b"Counts"))
+        assert read_profile(path, receipt.profile) is None
+        path.write_bytes(data[: receipt.profile.offset + 2])
+        assert read_profile(path, receipt.profile) is None
+        path.unlink()
+        assert read_profile(path, receipt.profile) is None
+
+    def test_receipts_without_a_profile(self, tmp_path: Path) -> None:
+        """Have no field for it, as those of earlier versions."""
+        _, part = part_in(tmp_path)
+        part.finish(receipt_of(rows_in=0, rows_scored=0))
+        part.publish("a.parquet")
+        metadata = pq.read_metadata(tmp_path / "a.parquet").metadata
+        assert b'"profile"' not in metadata[b"scoreline.receipt"]
+        assert isinstance(read_receipt(tmp_path / "a.parquet"), Receipt)

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
-from reference import options_page
 from scoreline.jobs.score import score
 from scoreline.pipeline.options import ColumnOptions, CsvDialect, Explain, ScoreJob, Shard
 from scoreline.pipeline.planning.fingerprint import options_of, recorded_options
@@ -23,13 +22,14 @@ from scoreline.schemas.job import JobFile
 
 from conftest import Result
 from scoreline import Multilabel, save_bundle
+from tools.reference.options import options_section
 
 DIGEST = "sha256:" + "0" * 64
 #: Values other than the defaults, as users write them.
 SAMPLES = {
     "bundle": "b", "input": "i", "output": "o", "keys": "a,b", "prefix": "p_", "top_k": "3", "hidden": "first",
     "explain_rows": "50%", "explain_target": "yes", "threshold": "yes=0.3", "device": "cpu", "batch_size": "64k",
-    "split_rows": "1M", "memory": "2G", "max_rejects": "1%", "trust": DIGEST, "shard": "3/16",
+    "split_rows": "1M", "memory": "2G", "max_rejects": "1%", "max_drift": "0.3", "trust": DIGEST, "shard": "3/16",
     "run_date": "2026-11-24", "run_id": "x", "metrics": "m", "trace": "t", "time_zone": "UTC", "constant": "version=7",
 }  # fmt: skip
 REQUIRED = ("bundle", "input", "output")
@@ -57,12 +57,13 @@ def test_every_option_is_available_everywhere(option: Option, monkeypatch: pytes
     (found,) = (param for param in score.params if param.name == option.name)
     assert isinstance(found, click.Option)
     assert (found.envvar, option.help in (found.help or "")) == (option.variable, True)
-    assert f"| `{option.variable}` | `{option.name} = " in options_page()
+    assert f"| `{option.variable}` | `{option.name} = " in options_section()
 
     written = sample(option)
     wanted = option.value(written == "true" if option.switch else written)
     others = [word for name in REQUIRED if name != option.name for word in (f"--{name}", "x")]
-    given = [option.flag.partition("/")[0], *([] if option.switch else [written])]
+    positive, _, negative = option.flag.partition("/")
+    given = [negative if option.switch and not wanted else positive, *([] if option.switch else [written])]
     assert score.make_context("score", [*others, *given]).params[option.name] == wanted
 
     line = written if option.switch or written.isdigit() else repr([written]) if option.multiple else repr(written)
@@ -148,7 +149,8 @@ def test_options_in_run_json() -> None:
     assert recorded == {
         "format": "auto", "keys": "none", "prefix": "", "probabilities": "columns", "top_k": None, "hidden": None,
         "explain": None, "thresholds": "=0.25", "precision": "fp32", "compile": "on", "deterministic": "off",
-        "dedupe": "off", "max_rejects": "0", "seed": 0, "csv": None, "constants": None,
+        "dedupe": "off", "max_rejects": "0", "max_drift": None, "profile": "on", "seed": 0, "csv": None,
+        "constants": None,
     }  # fmt: skip
 
 

@@ -5,7 +5,15 @@ from collections.abc import Callable
 
 import pytest
 from scoreline.pipeline.options import RejectBudget
-from scoreline.pipeline.planning.option_values import constant, keys, positive, reject_budget, row_count, threshold
+from scoreline.pipeline.planning.option_values import (
+    constant,
+    drift_limit,
+    keys,
+    positive,
+    reject_budget,
+    row_count,
+    threshold,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +33,8 @@ from scoreline.pipeline.planning.option_values import constant, keys, positive, 
         (constant, "a=b={run_date}", ("a", "b={run_date}")),
         (constant, "a=", ("a", "")),
         (constant, 'a={"x": 1} {bundle_digest}', ("a", '{"x": 1} {bundle_digest}')),
+        (drift_limit, 0.25, 0.25),
+        (drift_limit, " 1 ", 1.0),
     ],
 )
 def test_accepted(parse: Callable[[object], object], value: object, wanted: object) -> None:
@@ -38,6 +48,9 @@ def test_accepted(parse: Callable[[object], object], value: object, wanted: obje
         (keys, "a,,b", "contains an empty name"),
         (keys, ["a", "a"], "a name twice"),
         (positive, "0", "use 1 or more"),
+        (drift_limit, "0", "is not a PSI; use a number above 0"),
+        (drift_limit, "inf", "is not a PSI"),
+        (drift_limit, "25%", "is not a PSI"),
         (positive, "-1", "not a valid integer"),
         (positive, 1.5, "not a valid integer"),
         (threshold, "a", "is not a number"),

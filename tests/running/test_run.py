@@ -17,7 +17,7 @@ from scoreline.pipeline.errors import (
 from scoreline.pipeline.events import Event
 from scoreline.pipeline.options import ColumnOptions, ScoreJob
 from scoreline.pipeline.outputs.manifest import read_manifest
-from scoreline.pipeline.outputs.store import HISTORY, MANIFEST, SUCCESS, Store
+from scoreline.pipeline.outputs.store import HISTORY, MANIFEST, PROFILE, SUCCESS, Store
 from scoreline.pipeline.running.events import (
     BlockWritten,
     BundleLoaded,
@@ -85,7 +85,7 @@ def test_the_manifest_is_returned(job: ScoreJob) -> None:
     assert (found.status, found.rows_in, found.rows_scored, found.rows_rejected) == ("success", 300, 300, 0)
     assert found == written.model_copy(update={"checksum": None})
     assert (written.run_id, written.status, written.device) == ("one", "success", "cpu")
-    assert set(files(job.output)) == {*PARTS, MANIFEST, SUCCESS, "_scoreline/lock", "_scoreline/parts.pq"}
+    assert set(files(job.output)) == {*PARTS, MANIFEST, PROFILE, SUCCESS, "_scoreline/lock", "_scoreline/parts.pq"}
 
 
 class TestBeginning:

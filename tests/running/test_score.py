@@ -86,8 +86,8 @@ def test_events_come_in_the_calling_thread(folder: Path, iris: Example) -> None:
 def test_the_line_is_returned(folder: Path, iris: Example) -> None:
     """The one that scored the blocks, with the stages that the options ask for."""
     line, _ = score(open_run(iris.bundle, folder, dedupe=True))
-    assert line.load_names == ("read", "check", "scale", "dedupe")
-    assert [stage.name for stage in line.score_stages] == ["transfer", "forward", "decode"]
+    assert line.load_names == ("read", "check", "profile", "scale", "dedupe")
+    assert [stage.name for stage in line.score_stages] == ["transfer", "forward", "decode", "profile_outputs"]
 
 
 class TestTimes:

@@ -71,7 +71,7 @@ def test_flags() -> None:
 
     assert flags(score) == {
         "--bundle", "--input", "--output", "--keys", "--format", "--batch-size", "--device",
-        "--max-rejects", "--probabilities", "--prefix", "--job", "--run-date", "--run-id",
+        "--max-rejects", "--max-drift", "--profile", "--probabilities", "--prefix", "--job", "--run-date", "--run-id",
         "--metrics", "--trace", "--time-zone", "--constant", "--log-format", "--log-level", "--progress", "--trust",
         "--force", "--prune", "--moved-input", "--shard", "--split-rows", "--memory", "--precision", "--compile",
         "--top-k", "--threshold", "--hidden", "--deterministic", "--dedupe",

@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.bundle import stages
+from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.bundle.stages import OptionalStage
 from scoreline.pipeline.events import Event
+from scoreline.pipeline.monitoring.layout import open_layout
 from scoreline.pipeline.options import ColumnOptions
 from scoreline.pipeline.outputs.receipt import read_receipt
 from scoreline.pipeline.scoring import line
@@ -31,6 +33,9 @@ def test_the_order_of_a_plain_line(iris: Example) -> None:
     composed = compose(scorer.loaded)
     assert [stage.name for stage in composed.load_stages] == ["check", "scale"]
     assert [stage.name for stage in composed.score_stages] == ["transfer", "forward", "decode"]
+    profiled = compose(replace(scorer.loaded, layout=open_layout(open_bundle(iris.bundle))), LineOptions(profile=True))
+    assert [stage.name for stage in profiled.load_stages] == ["check", "profile", "scale"]
+    assert [stage.name for stage in profiled.score_stages] == ["transfer", "forward", "decode", "profile_outputs"]
     deduped = compose(scorer.loaded, LineOptions(dedupe=True))
     assert [stage.name for stage in deduped.load_stages] == ["check", "scale", "dedupe"]
     assert line.stage_names(scorer.manifest, LineOptions(columns=ColumnOptions(hidden=("a",)), dedupe=True)) == (

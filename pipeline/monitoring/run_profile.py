@@ -1,0 +1,61 @@
+"""Writes and reads `_scoreline/profile.json`. Its checksum is of the same bytes with `null` in its place."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from ...schemas.profile import ColumnCounts, RunIdentity, RunProfile
+from ..outputs.store import PROFILE, Store
+from .layout import Layout
+
+#: The end of the content that the checksum is of.
+_NONE = b'"checksum":null}'
+
+
+def write_run_profile(store: Store, profile: RunProfile) -> None:
+    """Publish profile.json. Raises StorageError."""
+    content = profile.model_copy(update={"checksum": None}).model_dump_json().encode()
+    covered, mark, _ = content.rpartition(_NONE)
+    assert mark, "the checksum is the last field"
+    store.write(PROFILE, covered + f'"checksum":"{_digest(content)}"}}'.encode())
+
+
+def read_run_profile(store: Store) -> RunProfile | None:
+    """The profile of the last run; None where there is none, or where it was changed or is of another version."""
+    try:
+        data = store.read(PROFILE)
+        profile = RunProfile.model_validate_json(data)
+    except (OSError, ValidationError):
+        return None
+    covered, _, _ = data.rpartition(b'"checksum":"')
+    return profile if profile.checksum == _digest(covered + _NONE) else None
+
+
+def run_before(last: RunProfile | None, content: str, layout: Layout) -> tuple[RunIdentity, list[ColumnCounts]] | None:
+    """The run that a run with this content is compared with, and its totals by column: the last one, or, if that had
+    the same parts, the one that it was compared with. None where it was counted in other bins.
+
+    Args:
+        content: the digest of the run's receipts.
+    """
+    if last is None or last.reference_digest != layout.digest or len(last.columns) != len(layout.columns):
+        return None
+    if last.run.content != content:
+        return last.run, [column.now for column in last.columns]
+    totals = [column.previous for column in last.columns if column.previous is not None]
+    return (last.previous, totals) if last.previous is not None and len(totals) == len(last.columns) else None
+
+
+def content_of(receipts: Sequence[tuple[str, str]]) -> str:
+    """The digest of the parts of a run, from the name and the receipt's checksum of each."""
+    digest = hashlib.sha256()
+    for name, checksum in sorted(receipts):
+        digest.update(f"{name}\0{checksum}\n".encode())
+    return "sha256:" + digest.hexdigest()
+
+
+def _digest(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()

@@ -1,0 +1,169 @@
+"""The drift of a run, from the profiles in its parts: `_scoreline/profile.json`, findings, and the limit of
+`--max-drift`. Kept parts have theirs, so a rerun comes to the same result without scoring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ...schemas.profile import PartitionProfile, RunIdentity, RunProfile
+from ...schemas.run import DriftSummary, Receipt
+from ..bundle.bundle import Bundle
+from ..errors import DriftError, UsageError, counted
+from ..events import Emitter
+from ..monitoring.drift import RunDrift
+from ..monitoring.layout import Layout, open_layout
+from ..monitoring.profile import Profile, decode_profile
+from ..monitoring.run_profile import content_of, read_run_profile, run_before, write_run_profile
+from ..options import ScoreJob
+from ..outputs.part_records import PartRecord
+from ..outputs.receipt import read_profile, read_receipt
+from ..outputs.store import PROFILE, Store
+from .findings import MAX_NAMES, DriftFound, DriftSuspected, PartsUnprofiled, ProfileImpossible
+from .ledger import Ledger
+
+if TYPE_CHECKING:
+    from ..scoring.scorer import Scorer
+
+
+def refuse_without_reference(bundle: Bundle, job: ScoreJob) -> None:
+    """Raise UsageError for `--max-drift` with a bundle that has no reference."""
+    if job.max_drift is not None and bundle.manifest.reference is None:
+        raise UsageError(
+            f"--max-drift needs a bundle with a reference, and {job.bundle!r} was saved without one; save it again"
+        )
+
+
+def profile_run(store: Store, ledger: Ledger, bundle: Bundle, scorer: Scorer | None, emit: Emitter) -> None:
+    """Compare the rows of all parts with the bundle's reference and with the run before, write profile.json, record
+    the summary for run.json, and emit findings. Does nothing if rows are not counted.
+
+    Args:
+        scorer: None if there was nothing to score.
+
+    Raises:
+        BundleError: the reference is invalid.
+        StorageError: profile.json cannot be written.
+    """
+    if not ledger.job.profile:
+        return
+    layout = open_layout(bundle) if scorer is None else scorer.loaded.layout
+    if layout is None:
+        emit(ProfileImpossible())
+        return
+    parts = [record for records in ledger.parts.values() for record in records]
+    content = content_of([(record.target, record.receipt) for record in parts])
+    before = run_before(read_run_profile(store), content, layout)
+    drift = RunDrift(layout, len(ledger.parts), None if before is None else before[1])
+    unprofiled = 0
+    for partition in ledger.plan.discovery.partitions:
+        profiles = [_profile(store, record, layout) for record in ledger.parts.get(partition, ())]
+        known = [one for one in profiles if one is not None]
+        unprofiled += len(profiles) - len(known)
+        if known:
+            drift.add(partition.name, sum(known[1:], start=known[0]))
+    profile = RunProfile(
+        run=RunIdentity(
+            run_id=ledger.job.run_id, ended=datetime.now(UTC).isoformat(timespec="seconds"), content=content
+        ),
+        previous=None if before is None else before[0],
+        bundle=ledger.bundle.digest,
+        reference_digest=layout.digest,
+        reference_source=layout.reference.source,
+        reference_rows=layout.reference.rows,
+        columns=drift.columns(),
+        worst=drift.worst,
+        worst_partitions=drift.worst_partitions(),
+        partitions=drift.partitions,
+        sampled=drift.sampled,
+        rows=sum(record.rows_in for record in parts),
+        unprofiled_parts=unprofiled,
+        tests=drift.tests,
+    )
+    write_run_profile(store, profile)
+    ledger.drift = _summary(profile, drift)
+    _emit_findings(profile, drift, emit)
+
+
+def _profile(store: Store, record: PartRecord, layout: Layout) -> Profile | None:
+    """The profile in a part; None if it has none, or one that cannot be read."""
+    path = store.path(record.target)
+    receipt = read_receipt(path)
+    if not isinstance(receipt, Receipt) or receipt.profile is None:
+        return None
+    data = read_profile(path, receipt.profile)
+    try:
+        return None if data is None else decode_profile(data, layout)
+    except ValueError:
+        return None
+
+
+def _summary(profile: RunProfile, drift: RunDrift) -> DriftSummary:
+    worst = profile.worst
+    return DriftSummary(
+        worst_psi=None if worst is None else worst.psi,
+        worst_column=None if worst is None else worst.column,
+        worst_partition=None if worst is None else worst.partition,
+        red=drift.num_at("red"),
+        yellow=drift.num_at("yellow"),
+        tests=profile.tests,
+        unprofiled_parts=profile.unprofiled_parts,
+    )
+
+
+def _emit_findings(profile: RunProfile, drift: RunDrift, emit: Emitter) -> None:
+    if profile.unprofiled_parts:
+        emit(PartsUnprofiled(count=profile.unprofiled_parts))
+    red, yellow = drift.num_at("red"), drift.num_at("yellow")
+    if red or yellow:
+        kind = DriftFound if red else DriftSuspected
+        level = "red" if red else "yellow"
+        emit(
+            kind(
+                columns=sum(1 for one in profile.columns if getattr(one, level) or one.drift.level == level),
+                red=red,
+                yellow=yellow,
+                worst=_worst(profile.worst_partitions),
+                reference=profile.reference_source,
+                details=PROFILE,
+            )
+        )
+
+
+def _worst(partitions: Sequence[PartitionProfile]) -> list[str]:
+    """The worst files with their worst columns, for a log."""
+    return [
+        f"{one.partition}: " + ", ".join(f"{name} {psi:.2f}" for name, psi in list(one.psi.items())[:MAX_NAMES])
+        for one in partitions[:MAX_NAMES]
+    ]
+
+
+def is_within_drift(found: DriftSummary | None, limit: float | None) -> bool:
+    """Whether a run is within `--max-drift`; not if a part has no profile."""
+    if limit is None:
+        return True
+    return found is not None and not found.unprofiled_parts and (found.worst_psi or 0.0) <= limit
+
+
+def refuse_drift(found: DriftSummary | None, limit: float | None) -> None:
+    """Check the limit of `--max-drift`.
+
+    Raises:
+        DriftError: names the column and the file with the largest drift, or says that parts have no profile.
+    """
+    if limit is None or is_within_drift(found, limit):
+        return
+    if found is None or found.unprofiled_parts:
+        parts = counted(0 if found is None else found.unprofiled_parts, "part")
+        raise DriftError(
+            f"--max-drift cannot be checked, because {parts} of earlier runs have no profile; pass --force to rescore"
+            " them"
+        )
+    where = "all rows" if found.worst_partition is None else found.worst_partition
+    raise DriftError(
+        f"{where}: {found.worst_column!r} has drifted from the bundle's reference by a PSI of {found.worst_psi:.2f},"
+        f" {limit:g} allowed ({PROFILE} has all columns); every part is published; check the input, or allow more with"
+        " --max-drift"
+    )
