@@ -57,19 +57,27 @@ def stage_table(manifest: RunManifest) -> str:
         + [""] * 3
         for one in manifest.devices
     ]
-    scored = manifest.rows_scored - manifest.rows_scored_kept
-    rejected = f", {manifest.rows_rejected:,} rejected" if manifest.rows_rejected else ""
+    header = ["stage", "busy s", "run waited s", "share", "rows", "rows/s busy", "bytes"]
+    return f"{table(header, rows)}\n\n{_summary(manifest)}"
+
+
+def _summary(manifest: RunManifest) -> str:
+    """How many rows were scored, how fast, and what the run waited for."""
+    more = f", {manifest.rows_rejected:,} rejected" if manifest.rows_rejected else ""
     if (found := manifest.stages.get("dedupe")) is not None and found.rows:
-        rejected += f", {1 - manifest.stages['forward'].rows / found.rows:.1%} of the rows repeated and scored once"
-    rejected += f", {manifest.rows_out_of_bounds:,} out of bounds" if manifest.rows_out_of_bounds else ""
+        more += f", {1 - manifest.stages['forward'].rows / found.rows:.1%} of the rows repeated and scored once"
+    more += f", {manifest.rows_out_of_bounds:,} out of bounds" if manifest.rows_out_of_bounds else ""
     flagged = manifest.rows_above_threshold
     if any(head.threshold is not None for head in manifest.heads):
-        rejected += f", {flagged:,} above the threshold ({flagged / max(1, manifest.rows_scored):.2%})"
-    rejected += f", {manifest.rows_kept:,} kept from earlier runs" if manifest.parts_kept else ""
+        more += f", {flagged:,} above the threshold ({flagged / max(1, manifest.rows_scored):.2%})"
+    if manifest.shards:
+        rows, shards = counted(manifest.rows_scored, "row"), counted(len(manifest.shards), "shard")
+        return f"{rows} scored by {shards}{more}; finished in {manifest.wall_s:.2f} s"
+    more += f", {manifest.rows_kept:,} kept from earlier runs" if manifest.parts_kept else ""
+    scored = manifest.rows_scored - manifest.rows_scored_kept
     rate = scored / max(manifest.wall_s, 1e-9)
     return (
-        table(["stage", "busy s", "run waited s", "share", "rows", "rows/s busy", "bytes"], rows)
-        + f"\n\n{counted(scored, 'row')} scored{rejected} in {manifest.wall_s:.2f} s"
+        f"{counted(scored, 'row')} scored{more} in {manifest.wall_s:.2f} s"
         + (f" ({rate:,.0f} rows/s) on {_device(manifest)}" if scored else "")
         + f"; the run {manifest.verdict}"
     )
@@ -90,8 +98,11 @@ def nothing_to_do(manifest: RunManifest) -> str:
 
 
 def where(manifest: RunManifest, output: str) -> str:
-    """The last line: where the results are, and what to type next for rejected rows."""
+    """The last line: where the results are, and what to type next: for rejected rows, or after a shard."""
     rejects = manifest.rows_rejected
+    if manifest.shard is not None:
+        finish = f"scoreline finish {shlex.quote(output)}"
+        return f"shard {manifest.shard} is complete; when all others are, run: {finish}"
     more = f"; {counted(rejects, 'rejected row')}: scoreline rejects {shlex.quote(output)}" if rejects else ""
     return f"the predictions are in {output}{more}"
 

@@ -101,6 +101,16 @@ def test_one_is_missing(scoreline: Command, shard: Command, whole: dict[str, byt
     assert parts(out) == whole
 
 
+def test_what_is_printed(scoreline: Command, shard: Command, out: Path) -> None:
+    """What to do after a shard, and what all have done."""
+    for number in (1, 2):
+        found = shard(number, "--log-format", "text", count=2)
+        assert f"shard {number}/2 is complete; when all others are, run: scoreline finish {out}\n" in found.out
+    done = scoreline("finish", out, "--log-format", "text")
+    assert "1,798 rows scored by 2 shards, 2 rejected; finished in" in done.out
+    assert f"the predictions are in {out}; 2 rejected rows: scoreline rejects {out}\n" in done.out
+
+
 def test_a_shard_has_nothing_to_do_twice(shard: Command, out: Path) -> None:
     """Its record stays as it is."""
     assert shard(1).code == 0
