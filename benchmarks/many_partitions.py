@@ -36,7 +36,8 @@ def link(folder: Path, files: int) -> None:
 
 
 def plan(folder: Path) -> None:
-    """Plan a run and print what that takes."""
+    """Plan a run as the command does, and print what that takes."""
+    from scoreline.jobs.terminal.process import tune
     from scoreline.pipeline.bundle.bundle import open_bundle
     from scoreline.pipeline.inputs.discover import discover
     from scoreline.pipeline.options import ScoreJob
@@ -44,6 +45,7 @@ def plan(folder: Path) -> None:
     from scoreline.pipeline.planning.existing import scan_output
     from scoreline.pipeline.planning.plan import default_split_rows, make_plan
 
+    tune()
     job = ScoreJob(bundle=str(folder / "bundle"), input=str(folder / "in"), output=str(folder / "none"), run_id="plan")
     bundle = open_bundle(job.bundle)
     rows = default_split_rows(bundle.model_bytes())
