@@ -1,1 +1,1 @@
-"""Beside a plain run: shards and what completes them, Spark."""
+"""Beside a plain run: shards and what completes them, Spark, versions of tables."""
