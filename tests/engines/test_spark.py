@@ -31,7 +31,7 @@ from scoreline.pipeline.errors import BundleError, ColumnError, UsageError
 
 import scoreline.spark
 
-pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.xdist_group("spark")]
+pytestmark = pytest.mark.filterwarnings("default")  # pyspark warns about pandas 3
 
 
 @pytest.fixture(scope="module")

@@ -207,6 +207,40 @@ def test_new_inputs_are_another_version(
     assert "nothing_to_do" in run().err
 
 
+class TestMaintenance:
+    """What engines do to a table does not make a commit add parts again."""
+
+    def test_delta(
+        self, run: Command, commit: Command, scoreline: Command, out: Path, data: Path, catalog: Any
+    ) -> None:
+        """Compacted, with a checkpoint, after files that it does not refer to were removed: the output is intact."""
+        (data / f"day={DAYS[0]}" / "more.parquet").write_bytes(
+            (data / f"day={DAYS[0]}" / "flowers.parquet").read_bytes()
+        )
+        assert run().code == 0
+        assert commit("delta").code == 0
+        table = deltalake.DeltaTable(str(out))
+        removed = table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+        assert removed == []
+        assert scoreline("verify", out).code == 0
+        assert table.optimize.compact()["numFilesRemoved"] == 2
+        table.create_checkpoint()
+        assert "has all 5 parts already" in commit("delta").out
+        assert rows_of("delta", out, catalog).num_rows == 749
+
+    def test_iceberg(self, run: Command, commit: Command, catalog: Any) -> None:
+        """Rows are deleted, and the snapshot of the commit has expired."""
+        assert run().code == 0
+        assert commit("iceberg").code == 0
+        table = catalog.load_table("scores.flowers")
+        first = table.current_snapshot().snapshot_id
+        table.delete("day = '2026-11-02'")
+        table.maintenance.expire_snapshots().by_id(first).commit()
+        assert first not in [snapshot.snapshot_id for snapshot in catalog.load_table("scores.flowers").snapshots()]
+        assert "has all 4 parts already" in commit("iceberg").out
+        assert catalog.load_table("scores.flowers").scan().to_arrow().num_rows == 450
+
+
 class TestImmutable:
     """A part that a table refers to is not replaced or removed."""
 
