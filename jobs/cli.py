@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "score": "Score Parquet or CSV files with a bundle.",
     "finish": "Complete an output whose shards have been scored.",
+    "commit": "Make the finished parts of an output a version of a Delta or Iceberg table.",
     "pack": "Make a bundle from files saved at training time.",
     "check": "Verify a bundle and preview its predictions for an input.",
     "verify": "Verify an output: every row accounted for, every checksum correct.",

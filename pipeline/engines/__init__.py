@@ -1,1 +1,1 @@
-"""Other ways to spread the work of a job: shards."""
+"""Beside a plain run: shards and what completes them, Spark, versions of tables."""

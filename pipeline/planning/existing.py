@@ -10,6 +10,7 @@ from typing import TypeAlias
 from ...schemas.run import Fingerprint, Receipt, RunManifest
 from ..errors import DataError, NoInputError, OutputError
 from ..options import ScoreJob
+from ..outputs.committed import read_committed
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.naming import SUFFIX, numbered, rejects_name, whole_name
 from ..outputs.part_records import NOTHING_RECORDED, OutputRecord, PartRecord
@@ -33,7 +34,7 @@ class ExistingParts:
     `made_with`: what the kept parts were made with, where that affects the last bits. `succeeded`: whether the last run
     ended with `_SUCCESS`. `manifest`: the last run's, None where it is missing or invalid, and `manifest_error` says
     why; `recorded`: the inputs and parts that it describes. `roots`: the earlier locations of the input, where it has
-    moved since its parts were made.
+    moved since its parts were made. `committed`: the parts that tables refer to, with the name of a table.
     """
 
     kept: dict[Partition, dict[int, PartRecord]] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class ExistingParts:
     manifest: RunManifest | None = None
     recorded: OutputRecord = NOTHING_RECORDED
     manifest_error: str | None = None
+    committed: Mapping[str, str] = field(default_factory=dict)
 
     def num_kept(self) -> int:
         """How many splits need not be scored."""
@@ -89,11 +91,13 @@ def scan_output(
         recorded: the parts whose digests are known; None: those of the last manifest.
 
     Raises:
+        DataError: the list of the parts that tables refer to is damaged.
         OutputError: a foreign `.parquet` or a copy of a part; a part of another input of the same name; a folder or a
             pipe at a target; a folder that cannot be listed.
     """
     store.refuse_irregular()
     existing = ExistingParts(succeeded=store.kind(SUCCESS) == "file")
+    existing.committed = {part.target: part.table for part in read_committed(store)}
     _read_manifest(store, existing)
     known = {part.target: part for part in (existing.recorded if recorded is None else recorded).parts()}
     owners = {whole_name(p.name): p for p in partitions}

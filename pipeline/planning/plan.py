@@ -23,6 +23,7 @@ from ..outputs.naming import numbered, part_name, too_long, whole_name
 from ..records import Partition, Split
 from .existing import ALL_SPLITS, ExistingParts, OwnSplits
 from .file_columns import FileColumns, Shapes
+from .immutable import refuse_replacing
 
 #: Footers are small reads that wait for the disk, so several are read at once.
 FOOTER_THREADS = 8
@@ -130,6 +131,7 @@ def make_plan(
 
     Raises:
         ColumnError: a column is missing, appears twice, has a wrong type, or has the name of an output.
+        OutputError: a part that would be replaced was committed to a table.
         UsageError: two inputs would have the same output, the name of one is too long for its parts, or no head of the
             bundle supports an option.
     """
@@ -138,6 +140,7 @@ def make_plan(
         stage.refuse(manifest, job)
     planned, failed, shapes = [], [], Shapes(manifest, job)
     remaining = [partition for partition in found.partitions if partition not in existing.complete_inputs]
+    refuse_replacing(existing, remaining, prune=job.prune)
     for partition, footer in zip(remaining, _footers(remaining, shapes, manifest, job), strict=True):
         if isinstance(footer, PartitionError):
             failed.append(footer)

@@ -35,6 +35,7 @@ FLAGS = {
         "--json",
     },
     "layers": {"--json"},
+    "commit": {"--delta", "--iceberg", "--catalog", "--json"},
     "bench": {
         "--bundle", "--input", "--rows", "--features", "--files", "--format", "--batch-size", "--device", "--trust",
         "--rounds", "--json",

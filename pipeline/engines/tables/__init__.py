@@ -1,0 +1,1 @@
+"""Parts of an output as versions of a table: Delta Lake and Iceberg."""
