@@ -6,11 +6,9 @@ own parts and records them in `_scoreline/shards/`; `finish.py` completes the ou
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 from ...schemas.run import RunManifest
@@ -35,6 +33,7 @@ from ..running.events import NothingToDo, RunStarted
 from ..running.execute import Execution
 from ..running.findings import input_findings
 from ..running.ledger import Ledger, RunClock
+from ..storage.uris import absolute
 
 PLAN = f"{SHARDS}/plan.pq"
 
@@ -62,7 +61,7 @@ class FrozenPlan:
         """All inputs, or some of them, as they were found when the work was divided."""
         root = self.plan.sharded.root
         found = self.plan.partitions() if partitions is None else tuple(partitions)
-        return Discovery(root=Path(root), real_root=root, partitions=found)
+        return Discovery(real_root=root, partitions=found)
 
 
 def score_shard(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
@@ -197,8 +196,8 @@ def _shared(job: ScoreJob) -> ScoreJob:
     """The job without what may differ between its shards, which may run on different machines."""
     return replace(
         job,
-        bundle=os.path.abspath(job.bundle),  # noqa: PTH100 - text
-        input=os.path.abspath(job.input),  # noqa: PTH100
+        bundle=absolute(job.bundle),
+        input=absolute(job.input),
         output="",
         run_id="",
         shard=None,

@@ -183,6 +183,7 @@ def _verify_keys(store: Store, record: PartitionRecord, receipt: Receipt, reject
         format=record.format,
         size=mark.size,
         mtime_ns=mark.mtime_ns,
+        etag=mark.etag,
     )
     if not is_unchanged(partition):
         verdict.inputs_gone += 1

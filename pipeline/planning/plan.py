@@ -21,6 +21,7 @@ from ..inputs.formats import FORMATS
 from ..options import ColumnOptions, ScoreJob
 from ..outputs.naming import numbered, part_name, too_long, whole_name
 from ..records import Partition, Split
+from ..storage.uris import is_remote
 from .existing import ALL_SPLITS, ExistingParts, OwnSplits
 from .file_columns import FileColumns, Shapes
 
@@ -240,6 +241,8 @@ def refuse_overlap(found: Discovery, job: ScoreJob) -> None:
     refuse_path(job.output, "output")
     if not job.output.strip():
         raise UsageError("the output is an empty path; pass a folder with --output")
+    if is_remote(found.real_root):
+        return
     output, input_root = Path(os.path.realpath(job.output)), Path(found.real_root)
     searched = [Path(folder) for folder in found.searched] + ([input_root] if "**" in job.input else [])
     within = any(output == folder or folder in output.parents for folder in searched)
