@@ -17,7 +17,7 @@ from ..bundle.stages import engines_of
 from ..cores import available_cores
 from ..errors import DataError, NoInputError, OutputError, PartitionError, one_line
 from ..events import Emitter, Event, Subscriber
-from ..inputs.discover import Discovery, discover, is_unchanged
+from ..inputs.discover import Discovery, discover, unchanged
 from ..options import ScoreJob, Shard
 from ..outputs.lock import lock_plan, lock_shard
 from ..outputs.manifest import read_manifest, read_record
@@ -230,11 +230,11 @@ def _plan(store: Store, frozen: FrozenPlan, bundle: Bundle, job: ScoreJob) -> Pl
     sharded = frozen.plan.sharded
     pieces = frozen.plan.of_shard(job.shard.number)
     own = {partition: splits for partition, splits in pieces.items() if splits is not None}
-    unchanged = [partition for partition in pieces if is_unchanged(partition)]
-    found, engines = frozen.discovery(unchanged), engines_of(bundle.manifest)
+    same = unchanged(list(pieces))
+    found, engines = frozen.discovery(same), engines_of(bundle.manifest)
     existing = scan_output(
         store,
-        unchanged,
+        same,
         bundle.digest,
         job,
         sharded.split_rows,
@@ -244,7 +244,7 @@ def _plan(store: Store, frozen: FrozenPlan, bundle: Bundle, job: ScoreJob) -> Pl
         recorded=_recorded(store, shard_files(job.shard)),
     )
     plan = make_plan(found, existing, bundle.manifest, job, sharded.split_rows, own=own)
-    changed = [_changed(partition) for partition in pieces if partition not in set(unchanged)]
+    changed = [_changed(partition) for partition in pieces if partition not in set(same)]
     return replace(
         plan,
         discovery=frozen.discovery(list(pieces)),

@@ -9,6 +9,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -26,6 +27,8 @@ HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 PARQUET_MAGIC = b"PAR1"
 #: How many ignored files are opened to read their first bytes: per suffix, and in all.
 SNIFFED_OF_A_SUFFIX, SNIFFED = 16, 1000
+#: Requests at once, each for one object.
+REQUEST_THREADS = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -237,6 +240,15 @@ def is_unchanged(partition: Partition) -> bool:
         return False
     same_file = partition.inode in (0, now.st_ino)
     return same_file and (now.st_size, now.st_mtime_ns) == (partition.size, partition.mtime_ns)
+
+
+def unchanged(partitions: Sequence[Partition]) -> list[Partition]:
+    """Those of an input that are unchanged since they were found; several objects are asked for at once."""
+    if not partitions or not is_remote(partitions[0].path):
+        return [partition for partition in partitions if is_unchanged(partition)]
+    with ThreadPoolExecutor(REQUEST_THREADS) as pool:
+        kept = pool.map(is_unchanged, partitions)
+        return [partition for partition, keep in zip(partitions, kept, strict=True) if keep]
 
 
 def _is_unchanged_object(partition: Partition) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +21,9 @@ from .footer import Group, check_chunks, check_counts, inconsistent_footer, read
 from .int96 import NANOSECONDS, aligned, fits, joined
 from .leaves import Leaf, LeafTable
 from .sizes import RowsAtOnce
-from .staged import StagedObject
+
+if TYPE_CHECKING:
+    from .staged import StagedObject
 
 #: What pyarrow raises for broken files.
 BROKEN = (OSError, pa.ArrowException, UnicodeDecodeError)
@@ -220,7 +222,7 @@ class ParquetSource:
         return runs
 
     def _staged_runs(
-        self, staged: StagedObject, groups: Sequence[Group], sizes: RowsAtOnce, first: int
+        self, staged: "StagedObject", groups: Sequence[Group], sizes: RowsAtOnce, first: int
     ) -> Iterator[Run]:
         """Single row groups, each of which is staged when it is asked for, and no longer when the next one is."""
         for number, group in enumerate(groups[first:], first):
@@ -272,6 +274,8 @@ class ParquetSource:
         """The file, opened once: Arrow reads at offsets, so footers and page headers can be read at its position."""
         if self._source is None:
             if is_remote(self._path):
+                from .staged import StagedObject  # for objects only
+
                 self._staged = StagedObject(self._path, self._etag)
             self._source = pa.OSFile(self._path) if self._staged is None else self._staged.file
         return self._source

@@ -25,8 +25,8 @@ from ..storage.uris import is_remote
 from .existing import ALL_SPLITS, ExistingParts, OwnSplits
 from .file_columns import FileColumns, Shapes
 
-#: Footers are small reads that wait for the disk, so several are read at once.
-FOOTER_THREADS = 8
+#: Footers are small reads that wait for the disk, or for an answer, so several are read at once.
+FOOTER_THREADS, REMOTE_FOOTER_THREADS = 8, 32
 #: Footers that a thread reads at a time.
 FOOTERS = 32
 
@@ -186,7 +186,8 @@ def _footers(
         return [read(partition) for partition in some]
 
     tasks = [partitions[at : at + FOOTERS] for at in range(0, len(partitions), FOOTERS)]
-    with ThreadPoolExecutor(FOOTER_THREADS) as pool:
+    remote = any(is_remote(partition.path) for partition in partitions[:1])
+    with ThreadPoolExecutor(REMOTE_FOOTER_THREADS if remote else FOOTER_THREADS) as pool:
         for footers in pool.map(read_all, tasks):
             yield from footers
 

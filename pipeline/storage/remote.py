@@ -85,7 +85,7 @@ class Bucket:
         endpoint = next(filter(None, map(os.environ.get, service.endpoints)), "")
         if endpoint:
             _require_endpoint(endpoint, self.uri)
-        self._obstore, self._store = _opened(scheme, bucket, plain=endpoint.startswith("http://"))
+        self._obstore, self._store = _opened(scheme, bucket, self.uri, plain=endpoint.startswith("http://"))
         #: Older Ceph compares ETags without their quotes.
         self._unquoted = False
 
@@ -226,19 +226,23 @@ class Bucket:
             raise _typed(_reason(error), where) from error
 
 
-def _opened(scheme: str, bucket: str, *, plain: bool) -> tuple[Any, "ObjectStore"]:
-    """The library and the store. `plain`: whether its endpoint is one without TLS."""
+def _opened(scheme: str, bucket: str, uri: str, *, plain: bool) -> tuple[Any, "ObjectStore"]:
+    """The library and the store. Raises OSError if the variables are inconsistent.
+
+    Args:
+        plain: whether its endpoint is one without TLS.
+    """
     try:
         import obstore  # an extra: only URIs need it
         from obstore.store import AzureStore, GCSStore, S3Store
     except ImportError as error:
         raise UsageError(f"{scheme}:// needs obstore; install it with: pip install 'scoreline[remote]'") from error
     options: Any = {**TIMEOUTS, "allow_http": True} if plain else TIMEOUTS
-    if scheme == "s3":
-        return obstore, S3Store(bucket, retry_config=RETRIES, client_options=options)
-    if scheme == "gs":
-        return obstore, GCSStore(bucket, retry_config=RETRIES, client_options=options)
-    return obstore, AzureStore(bucket, retry_config=RETRIES, client_options=options)
+    kinds: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+    try:
+        return obstore, kinds[scheme](bucket, retry_config=RETRIES, client_options=options)
+    except (obstore.exceptions.BaseError, ValueError, OSError) as error:
+        raise OSError(errno.EIO, f"{SERVICES[scheme].name} cannot be set up: {_reason(error)}", uri) from error
 
 
 def _require_credentials(service: Service, uri: str) -> None:

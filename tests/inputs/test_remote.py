@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import NoInputError, UsageError
-from scoreline.pipeline.inputs.discover import discover, is_unchanged
+from scoreline.pipeline.inputs.discover import discover, is_unchanged, unchanged
 
 from object_storage import Storage
 
@@ -132,6 +132,19 @@ def test_an_object_is_unchanged_by_its_etag(storage: Storage) -> None:
     assert not is_unchanged(partition)
     storage.bucket.delete("a.csv")
     assert not is_unchanged(partition)
+
+
+def test_the_unchanged_of_many(storage: Storage, tmp_path: Path) -> None:
+    """In their order, for objects as for files."""
+    for name in "abcd":
+        (tmp_path / f"{name}.csv").write_bytes(name.encode())
+    storage.upload(tmp_path)
+    listed = [discover(where).partitions for where in (str(tmp_path), storage.uri)]
+    (tmp_path / "b.csv").write_bytes(b"other")
+    storage.put("b.csv", b"other")
+    (tmp_path / "d.csv").unlink()
+    storage.bucket.delete("d.csv")
+    assert [[one.name for one in unchanged(partitions)] for partitions in listed] == [["a.csv", "c.csv"]] * 2
 
 
 @pytest.mark.parametrize("where", ["s3://", "s3:///in", "s3://bucket//in"])

@@ -173,6 +173,27 @@ def test_without_credentials_nothing_is_asked(scheme: str, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
+    ("scheme", "variables"),
+    [
+        ("az", {"AZURE_STORAGE_ACCOUNT_KEY": SECRET}),
+        ("gs", {"GOOGLE_APPLICATION_CREDENTIALS": "/missing.json"}),
+        ("gs", {"GOOGLE_SERVICE_ACCOUNT_KEY": SECRET}),
+        ("s3", {"AWS_SKIP_SIGNATURE": "perhaps"}),
+    ],
+)
+def test_variables_that_are_inconsistent(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, scheme: str, variables: dict[str, str]
+) -> None:
+    """The reason is that of the library, without their values."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(OSError, match="cannot be set up") as caught:
+        Bucket(scheme, "bucket")
+    assert caught.value.filename == f"{scheme}://bucket"
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "endpoint", ["http://127.0.0.1:9", "https://user:pass@127.0.0.1:9/x?sig=1", "http://[", "no-url"]
 )
 def test_an_endpoint_that_does_not_answer(storage: Storage, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
