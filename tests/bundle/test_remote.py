@@ -2,13 +2,14 @@
 
 import gc
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from scoreline.pipeline.bundle.bundle import Bundle, open_bundle
 from scoreline.pipeline.errors import BundleError
 
-from conftest import Example
+from conftest import Example, Result
 from object_storage import Request, Storage
 
 
@@ -89,4 +90,16 @@ def test_a_bundle_that_changes_while_it_is_downloaded(storage: Storage, iris: Ex
 
     with storage.answering(change), pytest.raises(BundleError, match=r"graph\.json: the object has changed"):
         open_bundle(uri)
+    assert list(temporary.iterdir()) == []
+
+
+def test_nothing_is_left_after_an_error(
+    storage: Storage, process: Callable[..., Result], iris: Example, temporary: Path, tmp_path: Path
+) -> None:
+    """The process ends while the bundle is in use."""
+    uri = storage.upload(iris.bundle, "models/iris/")
+    words = ["--bundle", uri, "--input", f"{storage.uri}/none/", "--output", tmp_path / "out"]
+    with storage.requests() as requests:
+        assert process("score", *words, TMPDIR=str(temporary)).code == 66
+    assert any(request.path.endswith("weights.safetensors") for request in requests)
     assert list(temporary.iterdir()) == []
