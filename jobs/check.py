@@ -103,7 +103,7 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
     from ..schemas.members import CODE
 
     manifest, golden = bundle.manifest, scorer.golden
-    yield "bundle", f"{bundle.path} (format {manifest.format}, made by scoreline {manifest.scoreline})"
+    yield "bundle", f"{bundle.name} (format {manifest.format}, made by scoreline {manifest.scoreline})"
     yield "digest", bundle.digest
     yield "files", f"{len(manifest.files)}, all sha256 digests match: {', '.join(manifest.files)}"
     for member in manifest.members:

@@ -97,6 +97,14 @@ class PartitionError(DataError):
         self.partition = partition
 
 
+def changed_error(partition: str) -> PartitionError:
+    """The error for an input that changed during the run."""
+    return PartitionError(
+        f"{partition}: changed while it was read, so its rows are not published; run the same command again",
+        partition=partition,
+    )
+
+
 class ModelFailedError(DataError):
     """The model raises on rows that have passed every check."""
 

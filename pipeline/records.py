@@ -20,7 +20,8 @@ Inputs: TypeAlias = "Mapping[str, Tensor | Sequences]"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Partition:
     """One input file. `name` is its path below the input's root, with `/`; `hive` the `key=value` folders in
-    that path, outermost first (a value of None is Hive's null). Size, mtime and inode identify its contents."""
+    that path, outermost first (a value of None is Hive's null). Size, mtime and inode identify its contents; for an
+    object, whose `path` is a URI, size, mtime and `etag`."""
 
     path: str
     name: str
@@ -28,6 +29,7 @@ class Partition:
     size: int
     mtime_ns: int
     inode: int = 0
+    etag: str | None = None
     hive: tuple[tuple[str, str | None], ...] = ()
 
 

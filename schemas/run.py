@@ -1,7 +1,7 @@
 """What a run writes besides its rows: the receipt in the footer of each part file, and `_scoreline/run.json`. The
 parts are listed in a Parquet file beside it (`pipeline/outputs/part_records.py`)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,8 @@ class Fingerprint(Schema):
     source: str
     size: int
     mtime_ns: int
+    #: Of an object; left out for files.
+    etag: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
     first_row: int
     bundle: Sha256
     options: dict[str, str]

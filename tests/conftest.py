@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from torch import nn
+
+    from object_storage import ObjectServer, Storage
+
+
+_bucket_numbers = count(1)
 
 
 def pytest_collectstart() -> None:
@@ -230,6 +236,36 @@ def process() -> Callable[..., Result]:
         return Result(done.returncode, done.stdout, done.stderr)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def object_server() -> Iterator[ObjectServer]:
+    """An S3 server on the loopback interface."""
+    pytest.importorskip("moto", reason="moto is not installed")
+    from object_storage import serving
+
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def storage(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
+    """An empty bucket, with the credentials and the endpoint in the environment."""
+    from scoreline.pipeline.storage import remote
+
+    from object_storage import REGION, SECRET, Storage, create_bucket, delete_bucket
+
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "GOOGLE_", "AZURE_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", object_server.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-key-id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_REGION", REGION)
+    name = f"bucket-{next(_bucket_numbers)}"
+    create_bucket(name)
+    yield Storage(server=object_server, name=name, bucket=remote.Bucket("s3", name))
+    delete_bucket(name)
 
 
 @pytest.fixture

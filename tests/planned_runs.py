@@ -1,7 +1,6 @@
 """Inputs, parts and ledgers of runs that are planned and recorded, but not executed."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -41,7 +40,7 @@ def plan(
     """A plan with kept parts, and nothing to score."""
     parts = {owner: {one.split: one for one in records} for owner, records in (kept or {}).items()}
     return Plan(
-        discovery=Discovery(root=Path("/in"), real_root="/in", partitions=tuple(partitions)),
+        discovery=Discovery(real_root="/in", partitions=tuple(partitions)),
         existing=ExistingParts(kept=parts, **existing),
         split_rows=100,
         partitions=(),

@@ -6,11 +6,9 @@ own parts and records them in `_scoreline/shards/`; `finish.py` completes the ou
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 from ...schemas.run import RunManifest
@@ -20,7 +18,7 @@ from ..bundle.stages import engines_of
 from ..cores import available_cores
 from ..errors import DataError, NoInputError, OutputError, PartitionError, one_line
 from ..events import Emitter, Event, Subscriber
-from ..inputs.discover import Discovery, discover, is_unchanged
+from ..inputs.discover import Discovery, discover, unchanged
 from ..options import ScoreJob, Shard
 from ..outputs.lock import lock_plan, lock_shard
 from ..outputs.manifest import read_manifest, read_record
@@ -36,6 +34,7 @@ from ..running.events import NothingToDo, RunStarted
 from ..running.execute import Execution
 from ..running.findings import input_findings
 from ..running.ledger import Ledger, RunClock
+from ..storage.uris import absolute
 from ..timing import Recorder, StageTimes
 
 PLAN = f"{SHARDS}/plan.pq"
@@ -64,7 +63,7 @@ class FrozenPlan:
         """All inputs, or some of them, as they were found when the work was divided."""
         root = self.plan.sharded.root
         found = self.plan.partitions() if partitions is None else tuple(partitions)
-        return Discovery(root=Path(root), real_root=root, partitions=found)
+        return Discovery(real_root=root, partitions=found)
 
 
 def score_shard(
@@ -203,8 +202,8 @@ def _shared(job: ScoreJob) -> ScoreJob:
     """The job without what may differ between its shards, which may run on different machines."""
     return replace(
         job,
-        bundle=os.path.abspath(job.bundle),  # noqa: PTH100 - text
-        input=os.path.abspath(job.input),  # noqa: PTH100
+        bundle=absolute(job.bundle),
+        input=absolute(job.input),
         output="",
         run_id="",
         shard=None,
@@ -237,11 +236,11 @@ def _plan(store: Store, frozen: FrozenPlan, bundle: Bundle, job: ScoreJob) -> Pl
     sharded = frozen.plan.sharded
     pieces = frozen.plan.of_shard(job.shard.number)
     own = {partition: splits for partition, splits in pieces.items() if splits is not None}
-    unchanged = [partition for partition in pieces if is_unchanged(partition)]
-    found, engines = frozen.discovery(unchanged), engines_of(bundle.manifest)
+    same = unchanged(list(pieces))
+    found, engines = frozen.discovery(same), engines_of(bundle.manifest)
     existing = scan_output(
         store,
-        unchanged,
+        same,
         bundle.digest,
         job,
         sharded.split_rows,
@@ -251,7 +250,7 @@ def _plan(store: Store, frozen: FrozenPlan, bundle: Bundle, job: ScoreJob) -> Pl
         recorded=_recorded(store, shard_files(job.shard)),
     )
     plan = make_plan(found, existing, bundle.manifest, job, sharded.split_rows, own=own)
-    changed = [_changed(partition) for partition in pieces if partition not in set(unchanged)]
+    changed = [_changed(partition) for partition in pieces if partition not in set(same)]
     return replace(
         plan,
         discovery=frozen.discovery(list(pieces)),

@@ -13,11 +13,12 @@ from ..joins import Keys, comparable
 from ..parquet.file import ParquetSource
 from ..plain import plain
 from ..storage.plain_files import require_plain
+from ..storage.uris import is_remote, parse_uri
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelFile:
-    """A Parquet or CSV file with labels. `on`: the key column that joins it with the output."""
+    """A Parquet or CSV file with labels, or the URI of one. `on`: the key column that joins it with the output."""
 
     path: str
     on: str
@@ -42,7 +43,7 @@ class LabelTable:
         names = [*dict.fromkeys([file.on, *labels])]
         path = printable(file.path)
         try:
-            require_plain(file.path)
+            _require(file.path)
             table = _read_csv(file.path, names) if file.is_csv else _read_parquet(file.path, names)
             columns = {name: plain(table.column(name)) for name in names}
         except PartitionError as error:
@@ -83,6 +84,17 @@ class LabelTable:
                 f"{self._file.path}: column {self._file.on!r} contains a key twice ({str(value)!r}), so its label is"
                 " ambiguous; remove one of the rows"
             )
+
+
+def _require(path: str) -> None:
+    """Raise OSError if there is no regular file, or no object, with this name."""
+    if not is_remote(path):
+        require_plain(path)
+        return
+    from ..storage.remote import bucket_of  # imports obstore
+
+    location = parse_uri(path)
+    bucket_of(location).head(location.key)
 
 
 def _read_csv(path: str, names: Sequence[str]) -> pa.Table:

@@ -208,6 +208,8 @@ def _open(scalar: pa.Scalar, folder: str) -> BinaryIO:
         value = scalar.as_py()
         if isinstance(value, bytes):
             return io.BytesIO(value)
+        if "://" in value or ("://" in folder and not value.startswith("/")):
+            raise _UnfitError(f"{_shown(value)} is not a local file; images in object storage are not supported")
         path = Path(folder, value)
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):

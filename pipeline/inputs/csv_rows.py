@@ -17,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from ..errors import PartitionError, one_line
+from ..errors import PartitionError, changed_error, one_line
 from ..options import CsvDialect
 from ..records import Partition, ReadRows
+from ..storage.uris import ChangedError
 from .csv_stream import MarkedText, Utf8Check, has_utf16_mark, open_text
 from .quotes import RowMarker
 
@@ -207,6 +208,8 @@ def _parsing(dialect: CsvDialect, ragged: _Ragged, *, ignore_empty_lines: bool =
 def _unreadable(
     partition: Partition, dialect: CsvDialect, error: BaseException, row: int | None = None
 ) -> PartitionError:
+    if isinstance(error, ChangedError):
+        return changed_error(partition.name)
     reason = one_line(error)
     if "straddling" in reason:
         where = "the header or the first row" if row is None else f"a row after row {row}"

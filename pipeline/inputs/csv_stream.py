@@ -8,6 +8,7 @@ import pyarrow as pa
 from ..errors import PartitionError
 from ..options import CsvDialect
 from ..records import Partition
+from ..storage.uris import is_remote, parse_uri
 from .quotes import RowMarker
 
 GZIP = b"\x1f\x8b"
@@ -29,14 +30,25 @@ def open_text(partition: Partition, dialect: CsvDialect) -> pa.NativeFile:
 
 def unpacked(partition: Partition) -> pa.NativeFile:
     """The decompressed bytes of a file. Gzip is detected by the first bytes, not by the name."""
-    with pa.input_stream(partition.path, compression=None) as file:
-        start = file.read(max(map(len, FOREIGN)))
+    file = _opened(partition)
+    start = file.read(max(map(len, FOREIGN)))
     what = next((what for magic, what in FOREIGN.items() if start.startswith(magic)), None)
     if what is not None:
+        file.close()
         raise PartitionError(
             f"{partition.name}: cannot be read as CSV: it is {what}; unpack or rename it", partition=partition.name
         )
-    return pa.input_stream(partition.path, compression="gzip" if start.startswith(GZIP) else None)
+    file.seek(0)
+    return pa.CompressedInputStream(file, "gzip") if start.startswith(GZIP) else file
+
+
+def _opened(partition: Partition) -> pa.NativeFile:
+    if not is_remote(partition.path):
+        return pa.OSFile(partition.path)
+    from ..storage.object_stream import ObjectStream  # imports obstore
+
+    stream = ObjectStream(parse_uri(partition.path), size=partition.size, etag=partition.etag)
+    return pa.PythonFile(stream, mode="r")
 
 
 def has_utf16_mark(partition: Partition) -> bool:

@@ -1,4 +1,5 @@
-"""Finds the partitions of a file, folder or glob, as a sorted list. Independent of columns and models.
+"""Finds the partitions of a file, folder or glob, local or in object storage, as a sorted list. Independent of columns
+and models.
 
 Names that begin with `_` or `.` are skipped, as Spark, Hive and Arrow do. Folders named `key=value` are
 Hive keys; their names are percent-decoded for the value only, never for a path.
@@ -8,16 +9,17 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import unquote
 
 from ..errors import NoInputError, UsageError
 from ..records import Partition
-from ..storage.folders import Entry, Walker, is_hidden, listing_error
+from ..storage.folders import Entry, Walker, listing_error
 from ..storage.plain_files import Kind, kind_of
+from ..storage.uris import is_remote, parse_uri
 from .formats import FORMATS, format_by_suffix
+from .found import Found, refuse_single
 from .patterns import Pattern, expand, is_pattern, parse
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -25,19 +27,20 @@ HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 PARQUET_MAGIC = b"PAR1"
 #: How many ignored files are opened to read their first bytes: per suffix, and in all.
 SNIFFED_OF_A_SUFFIX, SNIFFED = 16, 1000
+#: Requests at once, each for one object.
+REQUEST_THREADS = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Discovery:
     """The files of an input.
 
-    `root`: the folder whose structure the output mirrors; `real_root`: its canonical path; `ignored`: names of files
-    whose suffix is not an input format, of which those in `ignored_parquet` begin like Parquet files; `loops`: links to
-    a folder on their own path, which were not followed; `searched`: the real paths of folders that were searched
-    recursively; `pattern`: the glob, if the input is one.
+    `real_root`: the canonical path of the folder whose structure the output mirrors, or its URI; `ignored`: names of
+    files whose suffix is not an input format, of which those in `ignored_parquet` begin like Parquet files; `loops`:
+    links to a folder on their own path, which were not followed; `searched`: the real paths of folders that were
+    searched recursively; `pattern`: the glob, if the input is one.
     """
 
-    root: Path
     real_root: str
     partitions: tuple[Partition, ...]
     ignored: tuple[str, ...] = ()
@@ -47,33 +50,24 @@ class Discovery:
     pattern: Pattern | None = None
 
 
-class _Found(NamedTuple):
-    """The files of an input, before their formats are determined."""
-
-    root: str
-    entries: list[Entry]
-    searched: frozenset[str] = frozenset()
-    loops: Sequence[str] = ()
-    pattern: Pattern | None = None
-
-
 def discover(where: str, *, format: str = "auto") -> Discovery:  # noqa: A002
     """Find the partitions of an input.
 
     Args:
-        where: a file, a folder (searched recursively) or a glob, which may contain `**`.
+        where: a file, a folder (searched recursively) or a glob, which may contain `**`; or the URI of an object or of
+            a prefix, which may be a glob as well.
         format: `auto` to use the suffix, or the name of a format, which then applies to every file.
 
     Returns:
         Partitions sorted by name, so that the order does not depend on the file system.
 
     Raises:
-        NoInputError: the path does not exist, contains no input files, or a folder cannot be listed.
+        NoInputError: the path does not exist, contains no input files, or a folder or bucket cannot be listed.
         StorageError: listing a folder failed on the disk.
         UsageError: a single file of unknown format or with a hidden name, or an invalid path.
     """
     refuse_path(where, "input")
-    files = _files(where, format)
+    files = _objects(where, format) if is_remote(where) else _files(where, format)
     found, ignored = [], []
     for entry in files.entries:
         name = _utf8(entry.name)
@@ -96,8 +90,7 @@ def discover(where: str, *, format: str = "auto") -> Discovery:  # noqa: A002
     if all(partition.size == 0 for partition in found):
         raise NoInputError(f"nothing to score under {where!r}: every file is empty (0 bytes)")
     return Discovery(
-        root=Path(files.root),
-        real_root=_utf8(os.path.realpath(files.root)),
+        real_root=files.root if is_remote(files.root) else _utf8(os.path.realpath(files.root)),
         partitions=tuple(sorted(found, key=lambda p: p.name)),
         ignored=tuple(sorted(entry.name for entry in ignored)),
         ignored_parquet=tuple(sorted(_begin_as_parquet(ignored))),
@@ -107,26 +100,24 @@ def discover(where: str, *, format: str = "auto") -> Discovery:  # noqa: A002
     )
 
 
-def _files(where: str, format: str) -> _Found:  # noqa: A002
+def _objects(where: str, format: str) -> Found:  # noqa: A002
+    from .remote import find_objects  # imports obstore
+
+    return find_objects(parse_uri(where), format)
+
+
+def _files(where: str, format: str) -> Found:  # noqa: A002
     """The file at a path, the files below it, or those that match it."""
     walker = Walker()
     match _kind(where):
         case "file":
             root, name = os.path.split(where)
-            if is_hidden(name):
-                raise UsageError(
-                    f"the name of input {where!r} begins with {name[0]!r}, so readers would skip its predictions;"
-                    " rename it"
-                )
-            if format == "auto" and format_by_suffix(where) is None:
-                raise UsageError(
-                    f"the format of {where!r} cannot be determined from its name; pass --format {' or '.join(FORMATS)}"
-                )
-            return _Found(root, [Entry(where, name, "file", os.path.islink(where))])  # noqa: PTH114
+            refuse_single(where, name, format)
+            return Found(root, [Entry(where, name, "file", os.path.islink(where))])  # noqa: PTH114
         case "folder":
             entries = list(walker.files(walker.start(where)))
             searched = frozenset({os.path.realpath(where), *walker.linked})
-            return _Found(where, entries, searched, walker.loops)
+            return Found(where, entries, searched, walker.loops)
         case "other":
             raise NoInputError(f"input {where!r} is a pipe, a socket or a device; pass a file, a folder or a glob")
     if not is_pattern(where):
@@ -135,7 +126,7 @@ def _files(where: str, format: str) -> _Found:  # noqa: A002
     if _kind(pattern.root) != "folder":
         raise NoInputError(f"no file matches {where!r}: folder {pattern.root!r} does not exist")
     matched = {entry.name: entry for entry in expand(walker, pattern)}
-    return _Found(pattern.root, list(matched.values()), frozenset(walker.linked), walker.loops, pattern)
+    return Found(pattern.root, list(matched.values()), frozenset(walker.linked), walker.loops, pattern)
 
 
 def _kind(where: str) -> Kind:
@@ -153,7 +144,7 @@ def _begin_as_parquet(ignored: Sequence[Entry]) -> Iterator[str]:
     chosen = []
     for entry in ignored:
         suffix = os.path.splitext(entry.name)[1]  # noqa: PTH122 - text
-        if entry.kind == "file" and seen[suffix] < SNIFFED_OF_A_SUFFIX:
+        if entry.kind == "file" and entry.listed is None and seen[suffix] < SNIFFED_OF_A_SUFFIX:
             seen[suffix] += 1
             chosen.append(entry)
     for entry in chosen[:SNIFFED]:
@@ -166,10 +157,15 @@ def _begin_as_parquet(ignored: Sequence[Entry]) -> Iterator[str]:
 
 
 def refuse_path(where: str, what: str) -> None:
-    """Raise UsageError for an invalid local path: a URL such as `s3://`, which would become a folder of that name, a
-    NUL byte, or bytes that are not UTF-8, which the manifest of a run cannot represent."""
-    if "://" in where:
-        raise UsageError(f"{what} {where!r} is a URL, but only local paths are supported; pass a path")
+    """Raise UsageError for an invalid path: a URL that is not supported, which would become a folder of that name, a
+    NUL byte, or bytes that are not UTF-8, which the manifest of a run cannot represent.
+
+    Args:
+        what: `input` or `output`. URIs of objects are supported for inputs only.
+    """
+    if "://" in where and not (what == "input" and is_remote(where)):
+        known = "local paths and s3://, gs:// and az:// URIs" if what == "input" else "local paths"
+        raise UsageError(f"{what} {where!r} is a URL, but only {known} are supported; pass a path")
     if "\0" in where:
         raise UsageError(f"{what} {where!r} contains a NUL byte, which paths cannot; pass another path")
     try:
@@ -190,6 +186,16 @@ def _utf8(name: str) -> str:
 def _partition(entry: Entry, format_name: str) -> Partition | None:
     """The partition of a file; None for a pipe or a socket, which might never end. Raises NoInputError or StorageError
     if it cannot be examined."""
+    if (listed := entry.listed) is not None:
+        return Partition(
+            path=entry.path,
+            name=entry.name,
+            format=format_name,
+            size=listed.size,
+            mtime_ns=listed.modified_ns,
+            etag=listed.etag or None,
+            hive=tuple(hive_keys(entry.name)),
+        )
     size = mtime_ns = inode = 0  # of a dangling link, which fails on its own when opened
     if entry.kind != "nowhere":
         try:
@@ -224,10 +230,33 @@ def hive_keys(name: str) -> Iterator[tuple[str, str | None]]:
 
 
 def is_unchanged(partition: Partition) -> bool:
-    """Whether a file is unchanged since it was found: its size, mtime and, if known, inode."""
+    """Whether a file is unchanged since it was found: its size, mtime and, if known, inode; for an object, which takes
+    a request, its size, mtime and ETag."""
+    if is_remote(partition.path):
+        return _is_unchanged_object(partition)
     try:
         now = os.stat(partition.path)  # noqa: PTH116 - one call, as cheap as it gets
     except OSError:
         return False
     same_file = partition.inode in (0, now.st_ino)
     return same_file and (now.st_size, now.st_mtime_ns) == (partition.size, partition.mtime_ns)
+
+
+def unchanged(partitions: Sequence[Partition]) -> list[Partition]:
+    """Those of an input that are unchanged since they were found; several objects are asked for at once."""
+    if not partitions or not is_remote(partitions[0].path):
+        return [partition for partition in partitions if is_unchanged(partition)]
+    with ThreadPoolExecutor(REQUEST_THREADS) as pool:
+        kept = pool.map(is_unchanged, partitions)
+        return [partition for partition, keep in zip(partitions, kept, strict=True) if keep]
+
+
+def _is_unchanged_object(partition: Partition) -> bool:
+    from ..storage.remote import bucket_of  # imports obstore
+
+    location = parse_uri(partition.path)
+    try:
+        now = bucket_of(location).head(location.key)
+    except OSError:
+        return False
+    return (now.size, now.modified_ns, now.etag or None) == (partition.size, partition.mtime_ns, partition.etag)

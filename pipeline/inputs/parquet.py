@@ -33,14 +33,14 @@ class Parquet(Format):
         """The columns and the number of rows in the footer."""
         from ..parquet.file import ParquetSource  # imports Arrow, which `--help` does not need
 
-        with ParquetSource(partition.path, name=partition.name) as source:
+        with ParquetSource(partition.path, name=partition.name, etag=partition.etag) as source:
             return source.schema(columns), source.num_rows
 
     def starts(self, partition: Partition) -> Sequence[int]:
         """The first row of every row group."""
         from ..parquet.file import ParquetSource  # imports Arrow, which `--help` does not need
 
-        with ParquetSource(partition.path, name=partition.name) as source:
+        with ParquetSource(partition.path, name=partition.name, etag=partition.etag) as source:
             return source.group_starts()
 
     def reader_bytes(self, partition: Partition, num_columns: int) -> int:
@@ -61,6 +61,7 @@ class Parquet(Format):
         """Reads from `first_row` on."""
         from ..parquet.file import ParquetSource  # imports Arrow, which `--help` does not need
 
-        with ParquetSource(partition.path, name=partition.name, threads=threads) as source:
+        path, name, etag = partition.path, partition.name, partition.etag
+        with ParquetSource(path, name=name, threads=threads, etag=etag) as source:
             for batch in source.read_batches(schema.names, schema=schema, block_rows=block_rows, first_row=first_row):
                 yield ReadRows(batch=batch)

@@ -63,7 +63,7 @@ def load_members(
     if code and bundle.digest not in trust:
         kinds = ", ".join(sorted({member.kind for member in code}))
         raise UntrustedBundleError(
-            f"{bundle.path} contains code ({kinds}), which can do anything once it is loaded; if you trust"
+            f"{bundle.name} contains code ({kinds}), which can do anything once it is loaded; if you trust"
             f" it, add --trust {bundle.digest}, or to the job file:"
             f' trust = ["{bundle.digest}"]'
         )

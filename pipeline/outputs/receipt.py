@@ -67,13 +67,18 @@ def read_profile(path: Path, location: ProfileLocation) -> bytes | None:
 def differences(found: Fingerprint, wanted: Fingerprint) -> list[str]:
     """The reasons why a fingerprint differs from the wanted one."""
     reasons = []
-    if (found.source, found.size, found.mtime_ns) != (wanted.source, wanted.size, wanted.mtime_ns):
+    if _content(found) != _content(wanted):
         reasons.append("input changed")
     if found.bundle != wanted.bundle:
         reasons.append("model changed")
     names = sorted(found.options.keys() | wanted.options.keys())
     reasons += [f"option {n} changed" for n in names if found.options.get(n) != wanted.options.get(n)]
     return reasons
+
+
+def _content(mark: Fingerprint) -> tuple[str, int, int, str | None]:
+    """What identifies the content of the input."""
+    return mark.source, mark.size, mark.mtime_ns, mark.etag
 
 
 def file_digest(path: Path) -> str:

@@ -3,10 +3,12 @@ can. A column whose values all fit 64 bits of nanoseconds (1677 to 2262) is read
 other as `timestamp[us]`, in which the values do not overflow.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from ..errors import PartitionError
 
 #: Units per second of the possible types.
 NANOSECONDS, MICROSECONDS = 10**9, 10**6
@@ -51,3 +53,47 @@ def loses_digits(nanoseconds: pa.Array, microseconds: pa.Array) -> bool:
         if pc.any(pc.not_equal(difference, 0)).as_py():
             return True
     return False
+
+
+def joined(
+    streams: Sequence[Iterator[pa.RecordBatch]], names: Sequence[str], coarse: Collection[str], source: str
+) -> Iterator[pa.RecordBatch]:
+    """The columns `names` of several streams of the same rows.
+
+    Args:
+        streams: other columns, if there are any; then the columns in `coarse` in microseconds, in nanoseconds, and in
+            seconds.
+        source: the name of the file in errors.
+
+    Raises:
+        PartitionError: a column has timestamps that no Arrow type can represent together.
+    """
+    for *read, nanoseconds, seconds in aligned(streams):
+        for name in coarse:
+            values = read[-1].column(name)
+            if loses_digits(nanoseconds.column(name), values) or not fits(seconds.column(name), values, MICROSECONDS):
+                raise PartitionError(
+                    f"{source}: column {name!r} has INT96 timestamps outside 1677–2262, and some need nanoseconds or"
+                    " are after the year 290000, so no Arrow type can represent them all; round them where the file is"
+                    " written, or leave the column out with --keys",
+                    partition=source,
+                )
+        fields = {field.name: (field, batch.column(field.name)) for batch in read for field in batch.schema}
+        arrays = [fields[name] for name in names]
+        yield pa.RecordBatch.from_arrays([a for _, a in arrays], schema=pa.schema([f for f, _ in arrays]))
+
+
+def aligned(streams: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[list[pa.RecordBatch]]:
+    """Align the batches of several streams of the same rows. Ends with the first stream that ends."""
+    held: list[pa.RecordBatch | None] = [None] * len(streams)
+    while True:
+        for index, stream in enumerate(streams):
+            batch = held[index]
+            while batch is None or not batch.num_rows:
+                batch = next(stream, None)
+                if batch is None:
+                    return
+            held[index] = batch
+        rows = min(batch.num_rows for batch in held if batch is not None)
+        yield [batch.slice(0, rows) for batch in held if batch is not None]
+        held = [batch.slice(rows) for batch in held if batch is not None]

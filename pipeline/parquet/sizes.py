@@ -53,13 +53,22 @@ class RowsAtOnce:
             counted = counted or not leaf.nested
             if not leaf.is_light:
                 costs.append(self._cost(leaf, group, pages))
-        known = [leaf for leaf in self._counted if not group.chunks[leaf.index].encrypted]
-        if known and not counted:
-            self._pages(min(known, key=lambda leaf: group.chunks[leaf.index].packed), number, group)
+        if not counted and (smallest := self._smallest(group)) is not None:
+            self._pages(smallest, number, group)
         rows = self._most
         while rows > 1 and sum(cost.of(rows) for cost in costs) > HEAVY_BYTES:
             rows //= 2
         return rows
+
+    def leaves_read(self, group: Group) -> list[Leaf]:
+        """The leaves of which `of` or a reader of the rows reads pages."""
+        smallest = self._smallest(group)
+        return [*self._leaves, *([] if smallest is None or smallest in self._leaves else [smallest])]
+
+    def _smallest(self, group: Group) -> Leaf | None:
+        """The smallest of the leaves that have one value per row; None if it cannot be read."""
+        known = [leaf for leaf in self._counted if not group.chunks[leaf.index].encrypted]
+        return min(known, key=lambda leaf: group.chunks[leaf.index].packed, default=None)
 
     def _pages(self, leaf: Leaf, number: int, group: Group) -> list[Page]:
         where = f"column {leaf.path!r} of row group {number}"

@@ -56,6 +56,7 @@ def fingerprint(
         source=partition.name,
         size=partition.size,
         mtime_ns=partition.mtime_ns,
+        etag=partition.etag,
         first_row=first_row,
         bundle=bundle,
         options={**options_of(job, partition), **engines},

@@ -29,7 +29,7 @@ OPTIONS = (
     Option(
         name="bundle",
         group="Paths",
-        help="Directory of the trained model, as save_bundle wrote it.",
+        help="Directory of the trained model, as save_bundle wrote it, or its URI.",
         metavar="DIR",
         required=True,
         path=True,
@@ -38,7 +38,7 @@ OPTIONS = (
     Option(
         name="input",
         group="Paths",
-        help="A file, a directory or a glob; may contain {run_date}.",
+        help="A file, a directory or a glob, or the URI of one (s3://, gs://, az://); may contain {run_date}.",
         metavar="PATH",
         required=True,
         path=True,

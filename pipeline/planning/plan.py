@@ -21,12 +21,13 @@ from ..inputs.formats import FORMATS
 from ..options import ColumnOptions, ScoreJob
 from ..outputs.naming import numbered, part_name, too_long, whole_name
 from ..records import Partition, Split
+from ..storage.uris import is_remote
 from .existing import ALL_SPLITS, ExistingParts, OwnSplits
 from .file_columns import FileColumns, Shapes
 from .immutable import refuse_replacing
 
-#: Footers are small reads that wait for the disk, so several are read at once.
-FOOTER_THREADS = 8
+#: Footers are small reads that wait for the disk, or for an answer, so several are read at once.
+FOOTER_THREADS, REMOTE_FOOTER_THREADS = 8, 32
 #: Footers that a thread reads at a time.
 FOOTERS = 32
 
@@ -188,7 +189,8 @@ def _footers(
         return [read(partition) for partition in some]
 
     tasks = [partitions[at : at + FOOTERS] for at in range(0, len(partitions), FOOTERS)]
-    with ThreadPoolExecutor(FOOTER_THREADS) as pool:
+    remote = any(is_remote(partition.path) for partition in partitions[:1])
+    with ThreadPoolExecutor(REMOTE_FOOTER_THREADS if remote else FOOTER_THREADS) as pool:
         for footers in pool.map(read_all, tasks):
             yield from footers
 
@@ -243,6 +245,8 @@ def refuse_overlap(found: Discovery, job: ScoreJob) -> None:
     refuse_path(job.output, "output")
     if not job.output.strip():
         raise UsageError("the output is an empty path; pass a folder with --output")
+    if is_remote(found.real_root):
+        return
     output, input_root = Path(os.path.realpath(job.output)), Path(found.real_root)
     searched = [Path(folder) for folder in found.searched] + ([input_root] if "**" in job.input else [])
     within = any(output == folder or folder in output.parents for folder in searched)

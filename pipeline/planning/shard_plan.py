@@ -36,6 +36,7 @@ _SCHEMA = pa.schema([
     ("format", pa.string()),
     ("size", pa.int64()),
     ("mtime_ns", pa.int64()),
+    ("etag", pa.string()),
     ("first_split", pa.int32()),
     ("stop_split", pa.int32()),
     ("shard", pa.int32()),
@@ -196,7 +197,7 @@ def decode_plan(data: bytes) -> ShardPlan:
 
 def _pieces(rows: Iterable[tuple[Any, ...]], root: str) -> Iterator[Piece]:
     partition = None
-    for source, file_format, size, mtime_ns, first, stop, shard in rows:
+    for source, file_format, size, mtime_ns, etag, first, stop, shard in rows:
         if partition is None or partition.name != source:
             partition = Partition(
                 path=os.path.join(root, source),  # noqa: PTH118 - text
@@ -204,6 +205,7 @@ def _pieces(rows: Iterable[tuple[Any, ...]], root: str) -> Iterator[Piece]:
                 format=file_format,
                 size=size,
                 mtime_ns=mtime_ns,
+                etag=etag,
                 hive=tuple(hive_keys(source)),
             )
         yield Piece(partition=partition, splits=None if first is None else range(first, stop), shard=shard)
@@ -216,6 +218,7 @@ def _row(piece: Piece) -> dict[str, Any]:
         "format": partition.format,
         "size": partition.size,
         "mtime_ns": partition.mtime_ns,
+        "etag": partition.etag,
         "first_split": None if splits is None else splits.start,
         "stop_split": None if splits is None else splits.stop,
         "shard": piece.shard,

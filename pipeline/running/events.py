@@ -103,7 +103,7 @@ class BundleLoaded(Event):
         """The event of a scorer that has replayed its golden rows."""
         golden = scorer.golden
         return cls(
-            bundle=str(bundle.path),
+            bundle=bundle.name,
             digest=bundle.digest,
             device=scorer.device_name,
             cards=[one.card for one in scorer.devices if one.card is not None],

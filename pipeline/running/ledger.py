@@ -249,7 +249,7 @@ def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | Non
         job=job,
         plan=plan,
         bundle=BundleRecord(
-            path=str(bundle.path),
+            path=bundle.name,
             digest=bundle.digest,
             golden_rows=golden.rows if golden else None,
             golden_source=golden.source if golden else None,

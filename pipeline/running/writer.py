@@ -4,7 +4,7 @@ scored."""
 from dataclasses import asdict
 
 from ...schemas.run import Receipt
-from ..errors import PartitionError
+from ..errors import PartitionError, changed_error
 from ..inputs.discover import is_unchanged
 from ..monitoring.layout import Layout
 from ..monitoring.profile import Profile, encode_profile
@@ -13,7 +13,7 @@ from ..outputs.part_file import PartFile
 from ..outputs.store import Store
 from ..planning.fingerprint import fingerprint
 from ..planning.plan import PlannedPartition
-from ..records import Partition, RowCounts
+from ..records import RowCounts
 from ..scoring.retries import Retries
 from .blocks import ReadFailed, Scored, ScoredBlock, SplitEnd
 from .events import BlockWritten, PartitionFailed
@@ -78,10 +78,11 @@ class Writer:
         self._publisher.send(BlockWritten(rows=item.num_rows))
 
     def _finish_split(self, end: SplitEnd, share: float) -> None:
-        """Finish the part of a split; if the input file has changed, the partition fails instead."""
+        """Finish the part of a split; if the input file has changed, the partition fails instead. What is read of an
+        object is all of the version with its ETag."""
         partition, split = end.planned.partition, end.split
-        if not is_unchanged(partition):
-            self._fail(end.planned, split.index, _changed_error(partition))
+        if partition.etag is None and not is_unchanged(partition):
+            self._fail(end.planned, split.index, changed_error(partition.name))
             return
         part = self._open(end.planned, split.index)
         assert part.num_rows + part.num_rejects == split.num_rows, "a row was lost or duplicated"
@@ -140,11 +141,3 @@ class Writer:
             **asdict(self._counts),
             made_with=ledger.made_with(),
         )
-
-
-def _changed_error(partition: Partition) -> PartitionError:
-    """The error for an input file that changed during the run."""
-    return PartitionError(
-        f"{partition.name}: changed while it was read, so its rows are not published; run the same command again",
-        partition=partition.name,
-    )

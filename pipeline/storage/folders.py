@@ -10,9 +10,12 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..errors import NoInputError, ScorelineError, StorageError
+
+if TYPE_CHECKING:
+    from .remote import RemoteObject
 
 #: Errors caused by the path, not by the disk.
 PATH_ERRORS = {
@@ -27,12 +30,14 @@ Failed = Callable[[str, OSError], ScorelineError]
 
 class Entry(NamedTuple):
     """An entry of a folder. `name`: its path below the folder where the search began, with `/`; `kind`: of the target,
-    for links; `nowhere` is a dangling link, or an entry that has disappeared."""
+    for links; `nowhere` is a dangling link, or an entry that has disappeared. `listed`: what the listing says of an
+    object, whose `path` is a URI."""
 
     path: str
     name: str
     kind: Literal["file", "folder", "other", "nowhere"]
     is_link: bool
+    listed: "RemoteObject | None" = None
 
 
 class Folder(NamedTuple):

@@ -27,7 +27,7 @@ def test_a_folder_is_searched_recursively_in_sorted_order(tmp_path: Path) -> Non
     assert [p.name for p in found.partitions] == ["a/b/c.CSV.GZ", "a/z.parquet", "b.csv"]
     assert [p.format for p in found.partitions] == ["csv", "parquet", "csv"]
     assert found.ignored == ("notes.txt",)
-    assert found.root == tmp_path
+    assert found.real_root == str(tmp_path)
 
 
 def test_hive_folders_are_decoded_for_their_value_only(tmp_path: Path) -> None:

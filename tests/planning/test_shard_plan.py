@@ -29,7 +29,7 @@ def found(sizes: list[int]) -> Discovery:
         Partition(path=f"/in/{at:04d}.csv", name=f"{at:04d}.csv", format="csv", size=size, mtime_ns=1)
         for at, size in enumerate(sizes)
     ]
-    return Discovery(root=Path("/in"), real_root="/in", partitions=tuple(partitions))
+    return Discovery(real_root="/in", partitions=tuple(partitions))
 
 
 def loads(plan: ShardPlan) -> list[float]:

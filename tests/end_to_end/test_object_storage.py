@@ -1,0 +1,239 @@
+"""Inputs and bundles in object storage: the same predictions as from local files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from scoreline.pipeline.outputs.manifest import read_manifest
+from scoreline.pipeline.outputs.receipt import read_receipt
+from scoreline.pipeline.outputs.store import Store
+from scoreline.schemas.run import Receipt
+
+from conftest import Example, Result
+from object_storage import SECRET, Request, Storage
+
+Score = Callable[..., Result]
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """The bytes of every part, without its footer, which says where the input is, and of every rejects file."""
+    found = {}
+    for path in sorted(out.rglob("*")):
+        name, data = path.relative_to(out).as_posix(), path.read_bytes() if path.is_file() else b""
+        if name.endswith(".parquet"):
+            found[name] = data[: -8 - int.from_bytes(data[-8:-4], "little")]
+        elif name.endswith(".arrow"):
+            found[name] = data
+    assert found
+    return found
+
+
+@pytest.fixture
+def compared(scoreline: Score, iris: Example, storage: Storage, tmp_path: Path) -> Callable[..., Result]:
+    """Score a folder and its copy in a bucket, and compare what is written. Returns the result of the latter."""
+
+    def call(folder: Path, *words: object, below: str = "") -> Result:
+        outs = [tmp_path / "local", tmp_path / "out"]
+        inputs = [f"{folder}/{below}", storage.upload(folder, "in/") + below]
+        words = ("--max-rejects", 9, "--log-format", "json", *words)
+        results = [
+            scoreline("score", "--bundle", iris.bundle, "--input", data, "--output", out, *words)
+            for data, out in zip(inputs, outs, strict=True)
+        ]
+        assert [one.code for one in results] == [0, 0], results[1].err
+        assert contents(outs[1]) == contents(outs[0])
+        return results[1]
+
+    return call
+
+
+def test_parquet(compared: Score, storage: Storage, scoreline: Score, four_files: Path, tmp_path: Path) -> None:
+    """Several splits and rejects. `verify` compares the keys with the objects."""
+    compared(four_files, "--split-rows", 50)
+    verified = scoreline("verify", tmp_path / "out", "--json")
+    assert json.loads(verified.out)["keys_compared"] == 4
+    for part in (tmp_path / "out").glob("1*.parquet"):
+        receipt = read_receipt(part)
+        assert isinstance(receipt, Receipt)
+        assert receipt.fingerprint.etag == storage.bucket.head("in/1.parquet").etag
+        assert receipt.root == f"{storage.uri}/in"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_csv(compared: Score, iris: Example, tmp_path: Path, suffix: str) -> None:
+    """Also compressed."""
+    (tmp_path / "data").mkdir()
+    iris.frame.to_csv(tmp_path / "data" / f"a{suffix}", index=False)
+    compared(tmp_path / "data")
+
+
+def test_globs_and_hive_keys(compared: Score, iris: Example, tmp_path: Path) -> None:
+    """The output mirrors the folders below the first wildcard."""
+    for day in ("day=1", "day=2"):
+        (tmp_path / "data" / day).mkdir(parents=True)
+        iris.frame.to_parquet(tmp_path / "data" / day / "x-1.parquet", index=False)
+        iris.frame.to_parquet(tmp_path / "data" / day / "y-1.parquet", index=False)
+    compared(tmp_path / "data", below="day=*/x-*.parquet")
+    assert sorted(contents(tmp_path / "out")) == ["day=1/x-1.parquet", "day=2/x-1.parquet"]
+
+
+def test_shards(
+    compared: Score, storage: Storage, scoreline: Score, iris: Example, four_files: Path, tmp_path: Path
+) -> None:
+    """Follow one plan of the objects."""
+    compared(four_files)
+    words = [
+        "--bundle",
+        iris.bundle,
+        "--input",
+        f"{storage.uri}/in/",
+        "--output",
+        tmp_path / "sharded",
+        "--max-rejects",
+        9,
+    ]
+    codes = [scoreline("score", *words, "--shard", f"{number}/2").code for number in (1, 2)]
+    assert [*codes, scoreline("finish", tmp_path / "sharded").code] == [0, 0, 0]
+    assert contents(tmp_path / "sharded") == contents(tmp_path / "out")
+
+
+def test_bundle_and_input(storage: Storage, scoreline: Score, iris: Example, four_files: Path, tmp_path: Path) -> None:
+    """By URI; run.json names both. A second run resumes, and scores again only the object that has changed."""
+    data, bundle = storage.upload(four_files, "in/"), storage.upload(iris.bundle, "models/iris/")
+    words = [
+        "--bundle",
+        bundle,
+        "--input",
+        data,
+        "--output",
+        tmp_path / "out",
+        "--max-rejects",
+        9,
+        "--log-format",
+        "json",
+    ]
+    assert scoreline("score", *words).code == 0
+    recorded = read_manifest(Store(str(tmp_path / "out")))
+    assert (recorded.bundle.path, recorded.input, recorded.root) == (bundle[:-1], data, data[:-1])
+    assert scoreline("score", *words).event("nothing_to_do")["partitions"] == 4
+    storage.put("in/2.parquet", (four_files / "3.parquet").read_bytes())
+    assert scoreline("score", *words).code == 0
+    assert read_manifest(Store(str(tmp_path / "out"))).parts_kept == 3
+
+
+def test_check(storage: Storage, scoreline: Score, iris: Example, four_files: Path) -> None:
+    """Previews the rows of an object with a bundle in the same bucket."""
+    data, bundle = storage.upload(four_files, "in/"), storage.upload(iris.bundle, "models/iris/")
+    result = scoreline("check", "--bundle", bundle, "--input", data, "--json")
+    assert result.code == 0, result.err
+    local = scoreline("check", "--bundle", iris.bundle, "--input", four_files, "--json")
+    assert json.loads(result.out)["rows"] == json.loads(local.out)["rows"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_labels(storage: Storage, score: Score, scoreline: Score, iris: Example, tmp_path: Path, suffix: str) -> None:
+    """From an object, as from a file."""
+    iris.frame.drop(columns="truth").to_parquet(tmp_path / "in.parquet")
+    assert score(tmp_path / "in.parquet").code == 0
+    getattr(iris.frame, f"to_{suffix}")(tmp_path / f"labels.{suffix}", index=False)
+    storage.put(f"labels.{suffix}", (tmp_path / f"labels.{suffix}").read_bytes())
+    words = ["evaluate", tmp_path / "out", "--label", "truth", "--on", "row_id", "--json", "--labels"]
+    local, remote = (scoreline(*words, f"{root}/labels.{suffix}") for root in (tmp_path, storage.uri))
+    assert (local.code, remote.code, remote.out) == (0, 0, local.out)
+    missing = scoreline(*words, f"{storage.uri}/missing.{suffix}")
+    assert missing.code == 66
+    assert f"{storage.uri}/missing.{suffix}" in missing.err
+
+
+@pytest.mark.parametrize("harm", ["changed", "removed", "truncated"])
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_an_object_that_does_not_stay(
+    storage: Storage, scoreline: Score, iris: Example, tmp_path: Path, harm: str, suffix: str
+) -> None:
+    """It fails alone; the other is scored."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in "ab":
+        frame = pd.concat([iris.frame] * 100)
+        getattr(frame, f"to_{suffix}")(folder / f"{name}.{suffix}", index=False)
+    data = storage.upload(folder, "in/")
+    key, content = f"in/a.{suffix}", (folder / f"a.{suffix}").read_bytes()
+    seen: list[str] = []
+
+    def hook(request: Request) -> None:
+        if request.method == "GET" and request.path.endswith(f"a.{suffix}"):
+            seen.append(request.range)
+            if len(seen) == 2:  # the first is that of the plan
+                if harm == "removed":
+                    storage.bucket.delete(key)
+                else:
+                    storage.put(key, content[:-9] if harm == "truncated" else content[::-1])
+
+    words = ["--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", "--log-format", "json"]
+    with storage.answering(hook):
+        result = scoreline("score", *words)
+    assert result.code == 65
+    assert result.message.startswith(f"a.{suffix}: ")
+    says = "no such object" if harm == "removed" else "changed while it was read"
+    assert says in result.message
+    assert list(contents(tmp_path / "out")) == [f"b.{suffix}.parquet" if suffix == "csv" else "b.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("option", "uri", "code", "says"),
+    [
+        ("--input", "s3://no-such-bucket/in/", 66, "no such bucket"),
+        ("--input", "{uri}/none/", 66, "under '{uri}/none/'"),
+        ("--input", "{uri}/none.csv", 66, "under '{uri}/none.csv'"),
+        ("--input", "{uri}/none/*.csv", 66, "no file matches"),
+        ("--input", "s3://", 2, "not a URI"),
+        ("--input", "{uri}/a//b", 2, "empty step"),
+        ("--input", "http://host/a.csv", 2, "is a URL"),
+        ("--bundle", "s3://no-such-bucket/in/", 78, "no such bucket"),
+        ("--bundle", "{uri}/none", 78, "does not exist"),
+        ("--bundle", "s3:///none", 2, "not a URI"),
+        ("--output", "{uri}/out", 2, "only local paths"),
+    ],
+)
+def test_wrong_uris(
+    storage: Storage, scoreline: Score, iris: Example, iris_file: Path, tmp_path: Path,
+    option: str, uri: str, code: int, says: str,
+) -> None:  # fmt: skip
+    """One line with the URI, and the exit code of what cannot be read."""
+    given = {"--bundle": iris.bundle, "--input": iris_file, "--output": tmp_path / "out"}
+    given[option] = uri.format(uri=storage.uri)
+    result = scoreline("score", *[word for pair in given.items() for word in pair])
+    assert result.code == code, result.err
+    assert says.format(uri=storage.uri) in result.err
+    assert given[option].removesuffix("/").removesuffix("/none") in result.err
+    assert len(result.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["--input", "--bundle"])
+@pytest.mark.parametrize("harm", ["credentials", "endpoint", "permission"])
+def test_a_service_that_cannot_be_used(
+    storage: Storage, scoreline: Score, iris: Example, iris_file: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, option: str, harm: str,
+) -> None:  # fmt: skip
+    """Said at once, in one line, without secrets."""
+    given = {"--bundle": iris.bundle, "--input": iris_file, "--output": tmp_path / "out"}
+    given[option] = f"{storage.uri}/x/"
+    if harm == "credentials":
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    elif harm == "endpoint":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+    refusal = ("403 Forbidden", [("Content-Length", str(len(body)))], body)
+    with storage.answering(lambda _: refusal if harm == "permission" else None), storage.requests() as requests:
+        result = scoreline("score", *[word for pair in given.items() for word in pair])
+    assert result.code == {"--input": 66, "--bundle": 78}[option], result.err
+    says = {"credentials": "there are no credentials for S3: set AWS_ACCESS_KEY_ID", "endpoint": "cannot be reached",
+            "permission": "do not permit it (AccessDenied: Access Denied)"}[harm]  # fmt: skip
+    assert says in result.err
+    assert SECRET not in result.err
+    assert len(result.err.strip().splitlines()) == 1
+    assert len(requests) == (harm == "permission")
