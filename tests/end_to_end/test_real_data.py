@@ -20,7 +20,10 @@ from outcomes import recorded
 from scoreline import Scorer
 
 EXAMPLES = ["digits", "iris", "diabetes", "cancer"]
-STAGES = ["discover", "read", "check", "scale", "transfer", "forward", "decode", "write", "publish"]
+STAGES = [
+    "discover", "read", "check", "profile", "scale", "transfer", "forward", "decode", "profile_outputs", "write",
+    "publish",
+]  # fmt: skip
 
 
 @pytest.fixture(params=EXAMPLES)
@@ -132,6 +135,7 @@ def test_a_tree_is_mirrored(tree: Path, tmp_path: Path, iris: Example, scoreline
         "_scoreline/history.jsonl",
         "_scoreline/lock",
         "_scoreline/parts.pq",
+        "_scoreline/profile.json",
         "_scoreline/run.json",
         "date=2026-11-01/a.parquet",
         "date=2026-11-02/b.csv.parquet",

@@ -20,7 +20,7 @@ def estimated(iris: Example, folder: Path) -> Estimate | None:
     """The estimate for the files of a folder."""
     job = ScoreJob(bundle=str(iris.bundle), input=str(folder), output=f"{folder}-out", run_id="", device="cpu")
     plan = make_plan(discover(job.input), ExistingParts(), open_bundle(job.bundle).manifest, job, 1 << 20)
-    return estimate(plan, Scorer.load(iris.bundle, device="cpu"), job)
+    return estimate(plan, Scorer.for_job(open_bundle(job.bundle), job), job)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ class TestVerify:
             shutil.copy(out / "_rejects" / "1.arrow", out / "_rejects" / "nobody.arrow")
             says = "_rejects/nobody.arrow: rejects that do not belong to any part"
         elif harm == "run.json":
-            manifest.write_text(manifest.read_text().replace('"rows_scored": 149', '"rows_scored": 148', 1))
+            manifest.write_text(manifest.read_text().replace('"rows_scored": 598', '"rows_scored": 597', 1))
             says = "run.json"
         elif harm == "rows":
             metadata = pq.ParquetFile(out / "0.parquet").metadata.metadata

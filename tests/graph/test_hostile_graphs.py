@@ -253,7 +253,8 @@ def tampered(valid: Path, folder: Path, graph: dict[str, Any] | str) -> Path:
         last = graph["nodes"][-1]["name"]
         graph = json.dumps({"format": 1, "inputs": ["x"], "output": {"node": last}, **graph})
     manifest = json.loads((valid / "bundle.json").read_text())
-    (folder / "golden.parquet").write_bytes((valid / "golden.parquet").read_bytes())
+    for name in ("golden.parquet", "reference.json"):
+        (folder / name).write_bytes((valid / name).read_bytes())
     files = {
         "graph.json": graph.encode(),
         "weights.safetensors": safetensors.torch.save({}),
