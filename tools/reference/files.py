@@ -12,10 +12,13 @@ from .markdown import code, table
 PLACES = {
     "bundle": ("bundle.json", "save_bundle, scoreline pack, scoreline calibrate"),
     "graph": ("graph.json", "save_bundle, scoreline pack, scoreline calibrate"),
+    "history": ("_scoreline/history.jsonl", "scoreline score, scoreline finish"),
     "job": ("a job file, TOML", "you"),
     "pack": ("a spec of scoreline pack, TOML", "you"),
+    "profile": ("_scoreline/profile.json", "scoreline score, scoreline finish"),
     "receipt": ("the footer of each part, under `scoreline.receipt`", "scoreline score"),
-    "run": ("_scoreline/run.json", "scoreline score"),
+    "reference": ("reference.json", "save_bundle, scoreline pack, scoreline calibrate"),
+    "run": ("_scoreline/run.json", "scoreline score, scoreline finish"),
 }
 
 
@@ -41,7 +44,7 @@ def file_section(name: str) -> str:
 
 def _place(name: str) -> str:
     place = PLACES[name][0]
-    return code(place) if place.endswith(".json") else place
+    return code(place) if place.endswith((".json", ".jsonl")) else place
 
 
 def _heading(name: str) -> str:

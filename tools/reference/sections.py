@@ -19,10 +19,12 @@ from .commands import command_section
 from .decisions import decisions_section
 from .errors import exit_codes_section
 from .events import events_section
+from .examples import example_names, example_section
 from .files import FILES, file_section, files_section
 from .graphs import layers_section, operators_section, transformers_section
 from .options import options_section, variables_section
 from .python_api import GROUPS, python_section
+from .records import records_section
 from .specs import expression_functions_section, pack_spec_section
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -39,9 +41,11 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "operators": operators_section,
     "options": options_section,
     "pack spec": pack_spec_section,
+    "records": records_section,
     "transformers": transformers_section,
     "variables": variables_section,
     **{f"command {name}": partial(command_section, name) for name in COMMANDS},
+    **{f"example {name}": partial(example_section, name) for name in example_names()},
     **{f"file {name}": partial(file_section, name) for name in FILES},
     **{f"python {name}": partial(python_section, name) for name in GROUPS},
 }
