@@ -30,7 +30,7 @@ from .manifest import device_records, head_records, versions
 
 if TYPE_CHECKING:
     from ..model.devices import Device
-    from ..scoring.scorer import Scorer
+    from .events import BundleLoaded
 
 
 #: Names of ignored files that the manifest has.
@@ -239,9 +239,20 @@ class Ledger:
         )
 
 
-def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | None", clock: RunClock) -> Ledger:
-    """The ledger of a run that is about to score; the time so far counts as start-up."""
-    golden = scorer.golden if scorer is not None else None
+def open_ledger(
+    job: ScoreJob,
+    plan: Plan,
+    bundle: Bundle,
+    loaded: "BundleLoaded | None",
+    clock: RunClock,
+    devices: "Sequence[Device]" = (),
+) -> Ledger:
+    """The ledger of a run that is about to score; the time so far counts as start-up.
+
+    Args:
+        loaded: how the bundle was loaded; None: nothing is to be scored.
+        devices: those of this process that score.
+    """
     names = stage_names(bundle.manifest, LineOptions.of(job))
     return Ledger(
         job=job,
@@ -249,17 +260,17 @@ def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | Non
         bundle=BundleRecord(
             path=str(bundle.path),
             digest=bundle.digest,
-            golden_rows=golden.rows if golden else None,
-            golden_source=golden.source if golden else None,
-            golden_largest_difference=golden.largest_difference if golden else None,
+            golden_rows=loaded.golden_rows if loaded else None,
+            golden_source=loaded.golden_source if loaded else None,
+            golden_largest_difference=loaded.golden_largest_difference if loaded else None,
         ),
-        device=scorer.device_name if scorer else "none",
-        devices=scorer.devices if scorer else (),
-        block_rows=scorer.block_rows if scorer else 0,
+        device=loaded.device if loaded else "none",
+        devices=devices,
+        block_rows=loaded.batch_rows if loaded else 0,
         heads=head_records(bundle.manifest, job.columns),
         stage_names=names,
-        versions=versions(_packages(names) if scorer is not None else ()),
-        compiled=job.compile and scorer is not None and scorer.not_compiled is None,
+        versions=versions(_packages(names) if loaded is not None else ()),
+        compiled=loaded is not None and loaded.compiled,
         clock=clock,
         startup_s=perf_counter() - clock.start_s - clock.times["discover"].waiting_s,
     )

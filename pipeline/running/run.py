@@ -23,16 +23,18 @@ from ..planning.option_check import checked_job
 from ..planning.plan import default_split_rows, make_plan, refuse_overlap
 from .commit import complete_output, lock_new_output, up_to_date_manifest
 from .events import NothingToDo, RunStarted
-from .execute import Execution
+from .execute import Engine, Execution
 from .findings import input_findings, new_inputs, output_findings
 from .ledger import Ledger, RunClock
+from .local import LocalEngine
 
 
-def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
+def run(job: ScoreJob, subscribers: Sequence[Subscriber] = (), engine: Engine | None = None) -> RunManifest:
     """Run a job.
 
     Args:
         subscribers: called with each event of the run (`running/events.py`), in the calling thread.
+        engine: what scores the splits; None: this process.
 
     Returns:
         The manifest, as written to `_scoreline/run.json`; `_SUCCESS` exists.
@@ -63,7 +65,10 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = ()) -> RunManifest:
         if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
             emit(NothingToDo(partitions=done.inputs, rows=done.rows_in, made_by=done.run_id))
             return done
-        execution = Execution(job=job, bundle=bundle, store=store, clock=clock, cores=cores, emit=emit, held=held)
+        execution = Execution(
+            job=job, bundle=bundle, store=store, clock=clock, cores=cores, emit=emit, held=held,
+            engine=engine or LocalEngine(),
+        )  # fmt: skip
 
         def complete(ledger: Ledger) -> None:
             complete_output(store, ledger, emit)
