@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 SHAPE := build/shape/scoreline
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo score test quick faults bench models gpu lint format types schemas docs lock wheel clean
+.PHONY: help install demo score test quick faults engines bench models gpu lint format types schemas docs lock wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,11 @@ quick: $(READY)  ## the fast tests
 
 faults: $(READY)  ## the long tests (every filesystem call fails in turn, hundreds of kills, full disks): an hour or more
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m long
+
+engines: $(READY)  ## the tests of other engines, with a real one on this machine; installs the ray extra
+	$(BIN)/python -c 'import ray' 2>/dev/null || $(BIN)/python -m pip install --quiet --constraint requirements.lock \
+	  --editable '.[ray]'
+	$(BIN)/python -m pytest -q -m 'long or not long' tests/engines/test_ray_engine.py
 
 bench: $(READY)  ## every stage, then a comparison with other tools (ROWS=4000000 ROUNDS=5); installs the bench extra
 	$(BIN)/scoreline bench --rows $(or $(ROWS),4000000)

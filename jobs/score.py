@@ -10,6 +10,9 @@ from .terminal.job_file import dialect_of, job_option
 from .terminal.options import dated, flags
 
 if TYPE_CHECKING:
+    from ..pipeline.events import Subscriber
+    from ..pipeline.options import ScoreJob
+    from ..pipeline.running.execute import Engine
     from ..schemas.job import JobFile
 
 
@@ -54,10 +57,20 @@ def score(job: "JobFile | None", **options: Any) -> int:
         for name in ("input", "output"):
             options[name] = dated(options[name], options["run_date"], f"--{name}")
         given = score_job(options, dialect_of(job))
-        score_all = run if given.shard is None else score_shard
-        manifest = score_all(given, [log, tune_process, progress])
+        subscribers: list[Subscriber] = [log, tune_process, progress]
+        is_shard = given.shard is not None
+        manifest = score_shard(given, subscribers) if is_shard else run(given, subscribers, _engine(given))
     finally:
         progress.close()
     if not shows_json():
         answer(stage_table(manifest) if manifest.run_id == options["run_id"] else nothing_to_do(manifest))
     return 0
+
+
+def _engine(job: "ScoreJob") -> "Engine | None":
+    """What scores the splits of a job; None: this process."""
+    if job.engine == "local":
+        return None
+    from ..pipeline.engines.ray_engine import RayEngine
+
+    return RayEngine()

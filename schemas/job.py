@@ -92,6 +92,10 @@ class JobFile(Schema):
     prune: StrictBool | None = None
     moved_input: StrictBool | None = None
     shard: StrictStr | None = None
+    engine: Literal["local", "ray"] | None = None
+    address: str | None = None
+    workers: Annotated[StrictInt, Field(ge=1)] | None = None
+    gpus_per_worker: Annotated[StrictInt, Field(ge=1)] | None = None
     run_date: date | None = None
     run_id: str | None = None
     log_format: Literal["auto", "text", "json"] | None = None

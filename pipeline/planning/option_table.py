@@ -2,7 +2,8 @@
 
 This table defines the flag, the environment variable, the value in the `ScoreJob`, the record in run.json, the entry
 in the fingerprint, and docs/options.md. The line in the job file is in `schemas/job.py`; a test compares them.
-To add an option, add a row here, the field that it sets in `pipeline/options.py`, and its line in the job file.
+To add an option, add a row here (those about the run itself are in `run_options.py`), the field that it sets in
+`pipeline/options.py`, and its line in the job file.
 
 Imports neither torch nor click, so that planning and `--help` can read it.
 """
@@ -13,9 +14,18 @@ from typing import Any, get_args
 
 from ..errors import UsageError
 from ..inputs.formats import FORMATS
-from ..options import ColumnOptions, CsvDialect, Explain, ExplainMethod, Precision, Probabilities, ScoreJob
+from ..options import (
+    ColumnOptions,
+    CsvDialect,
+    Explain,
+    ExplainMethod,
+    Precision,
+    Probabilities,
+    ScoreJob,
+)
 from . import option_values as values
 from .option import Option
+from .run_options import RUN_OPTIONS
 
 
 def _on(field: str) -> Callable[[ScoreJob], str]:
@@ -273,54 +283,7 @@ OPTIONS = (
         switch=True,
         default=False,
     ),
-    Option(
-        name="shard",
-        group="Run",
-        help="Score one of several shards, each in a process of its own, on any machine that shares the output; then"
-        " run scoreline finish. auto: the index in the array job of AWS Batch, Cloud Run, Kubernetes or Slurm.",
-        metavar="3/16|auto|auto/16",
-        parse=values.shard,
-    ),
-    Option(
-        name="run_date",
-        group="Run",
-        help="Replace {run_date} in paths.",
-        metavar="YYYY-MM-DD",
-        parse=values.day,
-        part="command",
-    ),
-    Option(
-        name="run_id",
-        group="Run",
-        help="Name of the run in its log and run.json.",
-        metavar="ID",
-        needs_text=True,
-        shown_default="a random one",
-    ),
-    Option(
-        name="log_format",
-        group="Run",
-        help="Format of the log; auto: text on a terminal, JSON elsewhere.",
-        choices=("auto", "text", "json"),
-        default="auto",
-        part="command",
-    ),
-    Option(
-        name="log_level",
-        group="Run",
-        help="Least severe level to log.",
-        choices=("debug", "info", "warning", "error"),
-        default="info",
-        part="command",
-    ),
-    Option(
-        name="progress",
-        group="Run",
-        help="Draw a progress bar.",
-        switch=True,
-        shown_default="on a terminal",
-        part="command",
-    ),
+    *RUN_OPTIONS,
 )
 
 

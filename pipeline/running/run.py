@@ -44,6 +44,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = (), engine: Engine | 
     """
     clock, cores, emit = RunClock(), available_cores(), Emitter(subscribers)
     assert job.shard is None, "shards are scored by `engines.shards`"
+    assert job.engine == "local" or engine is not None, "other engines are in `engines`"
     job = checked_job(job)
     bundle = open_bundle(job.bundle)
     split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
