@@ -67,7 +67,7 @@ def connected(job: ScoreJob) -> Iterator[None]:
     already is used.
 
     Raises:
-        UsageError: Ray is not installed.
+        UsageError: Ray is not installed, or the job has an address, but a connection exists.
         ClusterError: the cluster cannot be reached.
     """
     try:
@@ -75,6 +75,10 @@ def connected(job: ScoreJob) -> Iterator[None]:
     except ImportError as error:
         raise UsageError("--engine ray needs Ray; install it with: pip install 'scoreline[ray]'") from error
     if ray.is_initialized():
+        if job.address is not None:
+            raise UsageError(
+                f"this process is connected to Ray already, so the address {job.address!r} cannot be used; leave it out"
+            )
         yield
         return
     address = job.address or os.environ.get("RAY_ADDRESS") or "local"

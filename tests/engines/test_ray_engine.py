@@ -17,7 +17,6 @@ from scoreline.pipeline.engines.ray_engine import RayEngine
 from scoreline.pipeline.errors import ClusterError
 from scoreline.pipeline.events import Event
 from scoreline.pipeline.options import RejectBudget, ScoreJob
-from scoreline.pipeline.running.events import SplitPublished
 from scoreline.pipeline.running.run import run
 
 from conftest import Example, Result
@@ -79,6 +78,32 @@ def job(iris: Example, data: Path, out: Path, **options: Any) -> ScoreJob:
 def workers() -> list[psutil.Process]:
     """The processes of the workers of this test's own Ray."""
     return [one for one in psutil.Process().children(recursive=True) if one.name().startswith("ray::Worker")]
+
+
+@pytest.mark.long  # before the tests that share a local Ray, since a process has one connection
+def test_a_killed_machine(iris: Example, data: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    """Of two on loopback: the other one scores the rest."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 << 20})
+    try:
+        node = cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
+        lost: list[Event] = []
+
+        def kill_node(event: Event) -> None:
+            if isinstance(event, WorkersStarted):
+                before = workers()
+                cluster.remove_node(node, allow_graceful=False)
+                gone, _ = psutil.wait_procs(before, timeout=5)  # before they end, they would score these few rows
+                assert len(gone) == 1
+            if isinstance(event, WorkerLost):
+                lost.append(event)
+
+        run(job(iris, data, tmp_path / "out", address=cluster.address), [kill_node], RayEngine())
+        assert lost
+        assert parts(tmp_path / "out") == whole
+    finally:
+        cluster.shutdown()
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -184,6 +209,12 @@ def test_a_worker_with_other_versions(on_ray: Command, tmp_path: Path, monkeypat
     assert visible(tmp_path / "out") == []
 
 
+@pytest.mark.usefixtures("local_ray")
+def test_an_address_beside_a_connection(on_ray: Command) -> None:
+    """Is refused: it would be ignored."""
+    closed(on_ray("--address", "auto"), 2, "connected to Ray already, so the address 'auto' cannot be used")
+
+
 def test_a_cluster_that_does_not_exist(process: Command, words: list[object], tmp_path: Path) -> None:
     """Is named."""
     result = process(*words, "--output", tmp_path / "out", "--engine", "ray", "--address", "127.0.0.1:1")
@@ -214,27 +245,3 @@ def test_a_signal_ends_a_local_ray(words: list[object], tmp_path: Path) -> None:
     assert psutil.wait_procs(children, timeout=30)[1] == []
     assert not [name for name in visible(tmp_path / "out") if ".tmp" in name or name == "_SUCCESS"]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.long
-def test_a_killed_machine(iris: Example, data: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
-    """Of two on loopback: the other one scores the rest."""
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 << 20})
-    try:
-        node = cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
-        lost: list[Event] = []
-
-        def kill_node(event: Event) -> None:
-            if isinstance(event, SplitPublished) and not lost:
-                lost.append(event)
-                cluster.remove_node(node, allow_graceful=False)
-            if isinstance(event, WorkerLost):
-                lost.append(event)
-
-        run(job(iris, data, tmp_path / "out", address=cluster.address), [kill_node], RayEngine())
-        assert len(lost) == 2
-        assert parts(tmp_path / "out") == whole
-    finally:
-        cluster.shutdown()
