@@ -62,12 +62,12 @@ models: $(READY)  ## save, score and compare models of public libraries (ONLY=ti
 	  tests/docs/test_blocks.py
 	$(BIN)/python benchmarks/models.py $(if $(ONLY),--only $(ONLY),--write)
 
-engines: $(READY)  ## tests with Spark, Delta Lake and Iceberg; installs the engines extra, and needs Java
+engines: $(READY)  ## tests with Ray, Spark, Delta Lake and Iceberg; installs the engines extra, and needs Java
 	@java -version 2>/dev/null || { echo "Spark needs Java 17 or newer: apt-get install openjdk-17-jre-headless"; exit 1; }
-	$(BIN)/python -c 'import deltalake, polars, pyiceberg, pyspark' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+	$(BIN)/python -c 'import deltalake, polars, pyiceberg, pyspark, ray' 2>/dev/null || $(BIN)/python -m pip install --quiet \
 	  --constraint requirements.lock --editable '.[engines]'
-	$(BIN)/python -c 'import deltalake, polars, pyiceberg, pyspark'  # else their tests are skipped
-	$(BIN)/python -m pytest -q tests/engines tests/outputs/test_committed.py tests/jobs/test_commit.py
+	$(BIN)/python -c 'import deltalake, polars, pyiceberg, pyspark, ray'  # else their tests are skipped
+	$(BIN)/python -m pytest -q -m 'long or not long' tests/engines tests/outputs/test_committed.py tests/jobs/test_commit.py
 
 gpu: $(READY)  ## tests and measurements on a GPU (ONLY=tests,limits); DEVICE=cpu SIZE=tiny for a dry run without one
 	DEVICE=$(or $(DEVICE),cuda) SIZE=$(or $(SIZE),full) ONLY=$(ONLY) $(BIN)/python benchmarks/gpu/run.py

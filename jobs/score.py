@@ -12,7 +12,9 @@ from .terminal.options import dated, flags, resolve_run_date
 
 if TYPE_CHECKING:
     from ..pipeline.events import Subscriber
+    from ..pipeline.options import ScoreJob
     from ..pipeline.reporting.trace import Trace
+    from ..pipeline.running.execute import Engine
     from ..schemas.job import JobFile
     from .terminal.logs import EventLog
     from .terminal.metrics import MetricsFile
@@ -68,12 +70,13 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
         )
         trace = _trace(options, log)
         given = score_job(options, dialect_of(job))
-        score_all = run if given.shard is None else score_shard
-        manifest = score_all(
-            given,
-            subscribers if trace is None else [*subscribers, trace],
-            recorder=None if trace is None else trace.record,
-        )
+        if trace is not None:
+            subscribers.append(trace)
+        timed = None if trace is None else trace.record
+        if given.shard is not None:
+            manifest = score_shard(given, subscribers, recorder=timed)
+        else:
+            manifest = run(given, subscribers, _engine(given), recorder=timed)
     finally:
         progress.close()
     if not shows_json():
@@ -89,3 +92,12 @@ def _trace(options: dict[str, Any], log: "EventLog") -> "Trace | None":
     from ..pipeline.reporting.trace import Trace
 
     return Trace(Path(dated(options["trace"], options["run_date"], "--trace")), log)
+
+
+def _engine(job: "ScoreJob") -> "Engine | None":
+    """What scores the splits of a job; None: this process."""
+    if job.engine == "local":
+        return None
+    from ..pipeline.engines.ray_engine import RayEngine
+
+    return RayEngine()

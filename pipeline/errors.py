@@ -10,6 +10,7 @@
     │   └── DriftError            65   the rows have drifted further than the run allows
     ├── NoInputError              66   nothing to score
     ├── DeviceError               69   the requested device is not available
+    ├── ClusterError              69   the workers of a cluster cannot be used
     ├── OutputError               73   the output cannot be created
     ├── StorageError              74   the disk is full or failing
     ├── OutputLockedError         75   another run is writing to the output; try again later
@@ -125,6 +126,12 @@ class NoInputError(ScorelineError):
 
 class DeviceError(ScorelineError):
     """The requested device is not available. Scoreline never falls back to another one silently."""
+
+    exit_code = 69
+
+
+class ClusterError(ScorelineError):
+    """The workers of a cluster cannot be reached or used, or are lost again and again."""
 
     exit_code = 69
 

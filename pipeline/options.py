@@ -10,6 +10,7 @@ from typing import Any, Literal
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "int8"]
 Probabilities = Literal["columns", "list", "none"]
 ExplainMethod = Literal["integrated-gradients", "shapley", "lime", "occlusion"]
+EngineName = Literal["local", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,8 +97,9 @@ class Shard:
 class ScoreJob:
     """All options of one run of `scoreline score`. `seed`: for trusted code that draws random numbers; nothing else
     does. `moved_input`: the input has been moved, so existing parts that name another location belong to it.
-    `shard`: score only this part of the work, for `scoreline finish`. `max_drift`: the largest PSI of a feature or
-    prediction with which a run succeeds; None: any.
+    `shard`: score only this part of the work, for `scoreline finish`. `engine`: what scores the splits; with Ray,
+    `address` names the cluster (None: a local one), `workers` is their number (None: as many as fit). `max_drift`: the
+    largest PSI of a feature or prediction with which a run succeeds; None: any.
     `planning/option_table.py` lists which option sets which field."""
 
     bundle: str
@@ -124,6 +126,10 @@ class ScoreJob:
     moved_input: bool = False
     shard: Shard | None = None
     profile: bool = True
+    engine: EngineName = "local"
+    address: str | None = None
+    workers: int | None = None
+    gpus_per_worker: int | None = None
 
 
 #: The columns that a bundle writes without any option.

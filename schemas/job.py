@@ -95,6 +95,10 @@ class JobFile(Schema):
     moved_input: StrictBool | None = None
     profile: StrictBool | None = None
     shard: StrictStr | None = None
+    engine: Literal["local", "ray"] | None = None
+    address: str | None = None
+    workers: Annotated[StrictInt, Field(ge=1)] | None = None
+    gpus_per_worker: Annotated[StrictInt, Field(ge=1)] | None = None
     run_date: date | StrictInt | StrictStr | None = None
     time_zone: str | None = None
     run_id: str | None = None

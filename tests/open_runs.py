@@ -10,6 +10,7 @@ from scoreline.pipeline.options import RejectBudget, ScoreJob
 from scoreline.pipeline.outputs.store import Store
 from scoreline.pipeline.planning.existing import scan_output
 from scoreline.pipeline.planning.plan import Plan, make_plan
+from scoreline.pipeline.running.events import BundleLoaded
 from scoreline.pipeline.running.ledger import Ledger, RunClock, open_ledger
 
 from scoreline import Scorer
@@ -40,4 +41,6 @@ def open_run(bundle: Path, folder: Path, *, split_rows: int = SPLIT_ROWS, **opti
     existing = scan_output(store, found.partitions, opened.digest, job, split_rows, root=found.real_root)
     plan = make_plan(found, existing, opened.manifest, job, split_rows)
     scorer = Scorer.for_job(opened, job)
-    return OpenRun(job=job, plan=plan, scorer=scorer, store=store, ledger=open_ledger(job, plan, opened, scorer, clock))
+    loaded = BundleLoaded.of(job, opened, scorer)
+    ledger = open_ledger(job, plan, opened, loaded, clock, scorer.devices)
+    return OpenRun(job=job, plan=plan, scorer=scorer, store=store, ledger=ledger)

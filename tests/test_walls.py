@@ -173,6 +173,14 @@ def test_one_file_imports_onnxruntime(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=installed_name)
+def test_one_file_imports_ray(file: Path) -> None:
+    """Within its functions, so that other runs do not wait for it."""
+    assert "ray" not in {found.split(".")[0] for found in imports(file, everywhere=False)}
+    if installed_name(file) != "scoreline.pipeline.engines.ray_cluster":
+        assert "ray" not in {found.split(".")[0] for found in imports(file)}
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=installed_name)
 def test_one_file_imports_duckdb(file: Path) -> None:
     """The one that locks its settings first; others only for types."""
     if installed_name(file) != "scoreline.pipeline.features.expressions.duckdb_connection":

@@ -76,7 +76,7 @@ def finish(
         )
         with write_manifest_at_end(store, ledger, emit) as written:
             ledger.keep_existing()
-            complete_output(execution, ledger, None)
+            complete_output(execution, ledger)
         store.remove_shards()
     assert written.manifest is not None, "it is written before the block ends"
     return written.manifest

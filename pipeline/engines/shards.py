@@ -116,7 +116,7 @@ def score_shard(
         return execution.score(plan, _check_shard)
 
 
-def _check_shard(run: Execution, ledger: Ledger, _: object) -> None:
+def _check_shard(run: Execution, ledger: Ledger) -> None:
     """Check the limits that a shard can judge alone, and its parts."""
     ledger.check_final_limits()
     check_parts_exist(run.store, ledger)

@@ -29,7 +29,30 @@ def checked_job(job: ScoreJob) -> ScoreJob:
             "--precision tf32 needs a CUDA GPU, and --device is cpu, which has no TF32; use --precision fp32, or"
             " --device cuda"
         )
+    _check_engine(job)
     return job
+
+
+def _check_engine(job: ScoreJob) -> None:
+    """Raise UsageError for options that do not suit the engine."""
+    given = {"--address": job.address, "--workers": job.workers, "--gpus-per-worker": job.gpus_per_worker}
+    if job.engine == "local":
+        if names := [name for name, value in given.items() if value is not None]:
+            raise UsageError(f"{names[0]} is only for --engine ray; pass that, or leave {names[0]} out")
+        return
+    if job.shard is not None:
+        raise UsageError("--shard and --engine ray both divide the work; pass one of them")
+    if job.address is not None and "://" in job.address:
+        raise UsageError(
+            f"--address {job.address!r} is a URL, but the run must be on a machine of the cluster; pass auto or"
+            " HOST:PORT"
+        )
+    if job.device.startswith("cuda:"):
+        raise UsageError(f"--device {job.device} is a GPU of one machine; with --engine ray, pass --device cuda")
+    if job.device == "cuda" and job.gpus_per_worker is None:
+        raise UsageError("--device cuda with --engine ray needs GPUs for the workers; pass --gpus-per-worker 1")
+    if job.device == "cpu" and job.gpus_per_worker is not None:
+        raise UsageError("--gpus-per-worker has no use with --device cpu; leave one of them out")
 
 
 def _as_text(path: Any) -> Any:

@@ -3,8 +3,8 @@
 This table defines the flag, the environment variable, the value in the `ScoreJob`, the record in run.json, the entry
 in the fingerprint, and docs/reference/options.md. The line in the job file is in `schemas/job.py`; a test compares
 them.
-To add an option, add a row here, or in `command_options.py` if it does not change what is scored; the field that it
-sets in `pipeline/options.py`; and its line in the job file.
+To add an option, add a row here, in `run_options.py` if it is about what scores, or in `command_options.py` if it is
+about the command; the field that it sets in `pipeline/options.py`; and its line in the job file.
 
 Imports neither torch nor click, so that planning and `--help` can read it.
 """
@@ -15,10 +15,19 @@ from typing import Any, get_args
 
 from ..errors import UsageError
 from ..inputs.formats import FORMATS
-from ..options import ColumnOptions, CsvDialect, Explain, ExplainMethod, Precision, Probabilities, ScoreJob
+from ..options import (
+    ColumnOptions,
+    CsvDialect,
+    Explain,
+    ExplainMethod,
+    Precision,
+    Probabilities,
+    ScoreJob,
+)
 from . import option_values as values
 from .command_options import COMMAND_OPTIONS
 from .option import Option
+from .run_options import RUN_OPTIONS
 
 
 def _on(field: str) -> Callable[[ScoreJob], str]:
@@ -307,14 +316,7 @@ OPTIONS = (
         default=True,
         recorded=_on("profile"),
     ),
-    Option(
-        name="shard",
-        group="Run",
-        help="Score one of several shards, each in a process of its own, on any machine that shares the output; then"
-        " run scoreline finish. auto: the index in the array job of AWS Batch, Cloud Run, Kubernetes or Slurm.",
-        metavar="3/16|auto|auto/16",
-        parse=values.shard,
-    ),
+    *RUN_OPTIONS,
     *COMMAND_OPTIONS,
 )
 

@@ -154,13 +154,23 @@ def _cut(partition: Partition, job: ScoreJob, split_rows: int, most_bytes: float
         starts = {-(-row // split_rows) for row in FORMATS[partition.format].starts(partition)}
     except PartitionError:  # its shard reports it
         return [None]
+    ranges = divide_splits(num_splits, starts, wanted)
+    return [_Cut(one, num_splits) for one in ranges] if len(ranges) > 1 else [None]
+
+
+def divide_splits(num_splits: int, starts: Iterable[int], wanted: int) -> list[range]:
+    """Divide the splits of a file into about `wanted` equal ranges.
+
+    Args:
+        starts: the splits at which a reader can begin without decoding rows in vain; the ranges begin there if there
+            are enough of them.
+    """
     begins = sorted({0, *(split for split in starts if split < num_splits)})
     found = {0}
     for number in range(1, min(wanted, num_splits)):
         ideal = number * num_splits / min(wanted, num_splits)
         found.add(_nearest(begins, ideal) if len(begins) >= wanted else round(ideal))
-    bounds = [*sorted(found), num_splits]
-    return [_Cut(range(start, stop), num_splits) for start, stop in pairwise(bounds)] if len(found) > 1 else [None]
+    return [range(start, stop) for start, stop in pairwise([*sorted(found), num_splits])]
 
 
 def _nearest(begins: Sequence[int], ideal: float) -> int:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from ...schemas.profile import PartitionProfile, RunIdentity, RunProfile
 from ...schemas.run import DriftSummary, Receipt
@@ -24,9 +23,6 @@ from ..outputs.store import PROFILE, Store
 from .findings import MAX_NAMES, DriftFound, DriftSuspected, PartsUnprofiled, ProfileImpossible
 from .ledger import Ledger
 
-if TYPE_CHECKING:
-    from ..scoring.scorer import Scorer
-
 
 def refuse_without_reference(bundle: Bundle, job: ScoreJob) -> None:
     """Raise UsageError for `--max-drift` with a bundle that has no reference."""
@@ -36,12 +32,9 @@ def refuse_without_reference(bundle: Bundle, job: ScoreJob) -> None:
         )
 
 
-def profile_run(store: Store, ledger: Ledger, bundle: Bundle, scorer: Scorer | None, emit: Emitter) -> None:
+def profile_run(store: Store, ledger: Ledger, bundle: Bundle, emit: Emitter) -> None:
     """Compare the rows of all parts with the bundle's reference and with the run before, write profile.json, record
     the summary for run.json, and emit findings. Does nothing if rows are not counted.
-
-    Args:
-        scorer: None if there was nothing to score.
 
     Raises:
         BundleError: the reference is invalid.
@@ -49,7 +42,7 @@ def profile_run(store: Store, ledger: Ledger, bundle: Bundle, scorer: Scorer | N
     """
     if not ledger.job.profile:
         return
-    layout = open_layout(bundle) if scorer is None else scorer.loaded.layout
+    layout = open_layout(bundle)
     if layout is None:
         emit(ProfileImpossible())
         return

@@ -1,37 +1,62 @@
-"""Executes a plan: loads the bundle if there is something to score, passes every block through the line, publishes, and
-records what was done. The same for a whole run and for a shard.
+"""Executes a plan: an engine loads the bundle if there is something to score, and scores every split; what was done is
+recorded. The same for a whole run and for a shard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from ...schemas.run import RunManifest
 from ..bundle.bundle import Bundle
 from ..cores import Cores
-from ..events import Emitter
+from ..events import Emitter, Event
 from ..options import ScoreJob
 from ..outputs.manifest import write_manifest
 from ..outputs.store import RUN_FILES, SUCCESS, RecordFiles, Store
 from ..planning.plan import Plan
 from .commit import check_parts_exist, remove_replaced_parts, write_manifest_at_end
 from .drift import profile_run, refuse_drift
-from .events import BundleLoaded, ModelNotCompiled, PartitionFailed, ScoringStarted, TemporariesRemoved
+from .events import BundleLoaded, PartitionFailed, ScoringStarted, TemporariesRemoved
 from .findings import kept_part_differences, new_inputs
 from .ledger import Ledger, RunClock, open_ledger
+from .local import LocalEngine
 
 if TYPE_CHECKING:
-    from ..scoring.line import Line
-    from ..scoring.scorer import Scorer
+    from ..model.devices import Device
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """How an engine has loaded the bundle. `devices`: those of this process that score."""
+
+    event: BundleLoaded
+    devices: Sequence[Device] = ()
+
+
+class Engine(Protocol):
+    """What scores the splits of a run, of which this process keeps the accounts. Used for one run."""
+
+    def load(self, execution: Execution, plan: Plan) -> Loaded:
+        """Load the bundle wherever splits will be scored, and emit how that went."""
+
+    def score(self, execution: Execution, ledger: Ledger) -> Iterable[Event]:
+        """Score every split of the ledger's plan, publish it, and record it in the ledger.
+
+        Returns:
+            What the stages report once the output is complete.
+
+        Raises:
+            ScorelineError: the run cannot go on; every part that was finished before is published.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Execution:
     """What a run or a shard has in hand once its output is locked. `held`: ends with it; `files`: where it records
-    what it has done."""
+    what it has done; `engine`: what scores its splits."""
 
     job: ScoreJob
     bundle: Bundle
@@ -41,12 +66,13 @@ class Execution:
     emit: Emitter
     held: ExitStack
     files: RecordFiles = RUN_FILES
+    engine: Engine = field(default_factory=LocalEngine)
 
-    def score(self, plan: Plan, complete: Callable[[Execution, Ledger, Scorer | None], None]) -> RunManifest:
+    def score(self, plan: Plan, complete: Callable[[Execution, Ledger], None]) -> RunManifest:
         """Score every split of the plan.
 
         Args:
-            complete: called when every split has been published; the scorer is None if there was none to score.
+            complete: called when every split has been published.
 
         Returns:
             The manifest, as it was written.
@@ -54,9 +80,10 @@ class Execution:
         Raises:
             ScorelineError: parts that were published before are kept, and there is no `_SUCCESS`.
         """
-        scorer = self._load_scorer() if plan.partitions else None
-        ledger = open_ledger(self.job, plan, self.bundle, scorer, self.clock)
-        if scorer is not None:
+        loaded = self.engine.load(self, plan) if plan.partitions else None
+        event, devices = (None, ()) if loaded is None else (loaded.event, loaded.devices)
+        ledger = open_ledger(self.job, plan, self.bundle, event, self.clock, devices)
+        if loaded is not None:
             self.emit(*kept_part_differences(plan.existing.made_with, ledger.made_with()))
         if plan.partitions or self.files == RUN_FILES:  # a shard without work leaves the output as it is
             self._begin()
@@ -66,10 +93,9 @@ class Execution:
             for error in plan.failed:
                 self.emit(PartitionFailed(partition=error.partition, reason=str(error)))
                 ledger.fail(error)
-            line = None if scorer is None else self._score(scorer, ledger)
-            complete(self, ledger, scorer)
-            if line is not None:
-                self.emit(*line.summary(self.clock.times))
+            summary = () if loaded is None else self._score(ledger)
+            complete(self, ledger)
+            self.emit(*summary)
         assert written.manifest is not None, "it is written before the block ends"
         return written.manifest
 
@@ -79,31 +105,13 @@ class Execution:
         if self.files == RUN_FILES and (removed := self.store.remove_temporaries()):
             self.emit(TemporariesRemoved(count=len(removed), first=removed[0]))
 
-    def _score(self, scorer: Scorer, ledger: Ledger) -> Line:
-        from .score import score_splits  # imports torch, only if there is work
-
+    def _score(self, ledger: Ledger) -> Iterable[Event]:
         write_manifest(self.store, ledger.manifest(None, ended=False), ledger.record(), self.files)
-        return score_splits(self.store, scorer, ledger, self.emit, self.cores.count)
-
-    def _load_scorer(self) -> Scorer:
-        from ..model.modes import pinned  # imports torch, only if there is work
-        from ..model.reproducible import reproducible
-        from ..scoring.scorer import Scorer
-
-        self.held.enter_context(pinned())
-        self.held.enter_context(reproducible(seed=self.job.seed, deterministic=self.job.deterministic))
-        scorer = Scorer.for_job(self.bundle, self.job)
-        self.emit(BundleLoaded.of(self.job, self.bundle, scorer))
-        if scorer.not_compiled is not None:
-            self.emit(ModelNotCompiled(reason=scorer.not_compiled))
-        return scorer
+        return self.engine.score(self, ledger)
 
 
-def complete_output(run: Execution, ledger: Ledger, scorer: Scorer | None) -> None:
+def complete_output(run: Execution, ledger: Ledger) -> None:
     """Remove what is not part of the output, compare its rows with the reference, and check that it is complete.
-
-    Args:
-        scorer: None if there was nothing to score.
 
     Raises:
         PartitionError: an input could not be read.
@@ -113,7 +121,7 @@ def complete_output(run: Execution, ledger: Ledger, scorer: Scorer | None) -> No
     """
     store, emit = run.store, run.emit
     remove_replaced_parts(store, ledger, emit)
-    profile_run(store, ledger, run.bundle, scorer, emit)
+    profile_run(store, ledger, run.bundle, emit)
     ledger.check_final_limits()
     check_parts_exist(store, ledger)
     emit(*new_inputs(run.job, ledger.plan.discovery))

@@ -30,7 +30,7 @@ from .manifest import device_records, head_records, versions
 
 if TYPE_CHECKING:
     from ..model.devices import Device
-    from ..scoring.scorer import Scorer
+    from .events import BundleLoaded
 
 
 #: Names of ignored files that the manifest has.
@@ -44,6 +44,17 @@ class RunClock:
     start_s: float = field(default_factory=perf_counter)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     times: StageTimes = field(default_factory=StageTimes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accounts:
+    """What a worker has counted while it scored some splits. `parts`, `errors`: by the name of the input."""
+
+    parts: dict[str, list[PartRecord]]
+    errors: dict[str, str]
+    rejected: int
+    first_reject: dict[str, Any] | None
+    times: StageTimes
 
 
 @dataclass(kw_only=True)
@@ -87,11 +98,13 @@ class Ledger:
         """
         with self._lock:
             if rejects.num_rows:
-                first = reasons_of(rejects)[0].as_py()
-                if self.first_reject is None or self._place(first) < self._place(self.first_reject):
-                    self.first_reject = first
+                self._add_first_reject(reasons_of(rejects)[0].as_py())
                 self.rejected += rejects.num_rows
             self._enforce_reject_budget(self.num_rows)
+
+    def _add_first_reject(self, first: dict[str, Any]) -> None:
+        if self.first_reject is None or self._place(first) < self._place(self.first_reject):
+            self.first_reject = first
 
     def _place(self, reject: dict[str, Any]) -> tuple[int, int]:
         return self._order[reject["source"]], reject["row_number"]
@@ -163,6 +176,38 @@ class Ledger:
         """Add stage times of a split."""
         with self._lock:
             self.clock.times.add(times)
+
+    def accounts(self) -> Accounts:
+        """What has been counted, for the ledger of the whole run in another process."""
+        return Accounts(
+            parts={partition.name: parts for partition, parts in self.parts.items()},
+            errors=self.errors,
+            rejected=self.rejected,
+            first_reject=self.first_reject,
+            times=self.clock.times,
+        )
+
+    def add_accounts(self, counted: Accounts, share: float) -> list[PartitionError]:
+        """Add what a worker has counted. Returns the errors of inputs that had not failed before.
+
+        Args:
+            share: the share of the run that waited while the worker did.
+        """
+        for name, parts in counted.parts.items():
+            self.parts.setdefault(self.plan.discovery.partitions[self._order[name]], []).extend(parts)
+        if counted.first_reject is not None:
+            self._add_first_reject(counted.first_reject)
+        self.rejected += counted.rejected
+        for spent in counted.times.stages.values():
+            spent.waiting_s *= share
+        self.add_times(counted.times)
+        errors = [PartitionError(reason, partition=name) for name, reason in counted.errors.items()]
+        return [error for error in errors if self.fail(error)]
+
+    def check_reject_budget(self) -> None:
+        """Check the rejects so far. Raises RowsRejectedError where there are more than allowed."""
+        with self._lock:
+            self._enforce_reject_budget(self.num_rows)
 
     def check_final_limits(self) -> None:
         """Check the limits of the whole run: all partitions were read, and the rejects are within the budget.
@@ -241,9 +286,20 @@ class Ledger:
         )
 
 
-def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | None", clock: RunClock) -> Ledger:
-    """The ledger of a run that is about to score; the time so far counts as start-up."""
-    golden = scorer.golden if scorer is not None else None
+def open_ledger(
+    job: ScoreJob,
+    plan: Plan,
+    bundle: Bundle,
+    loaded: "BundleLoaded | None",
+    clock: RunClock,
+    devices: "Sequence[Device]" = (),
+) -> Ledger:
+    """The ledger of a run that is about to score; the time so far counts as start-up.
+
+    Args:
+        loaded: how the bundle was loaded; None: nothing is to be scored.
+        devices: those of this process that score.
+    """
     names = stage_names(bundle.manifest, LineOptions.of(job))
     return Ledger(
         job=job,
@@ -251,17 +307,17 @@ def open_ledger(job: ScoreJob, plan: Plan, bundle: Bundle, scorer: "Scorer | Non
         bundle=BundleRecord(
             path=bundle.name,
             digest=bundle.digest,
-            golden_rows=golden.rows if golden else None,
-            golden_source=golden.source if golden else None,
-            golden_largest_difference=golden.largest_difference if golden else None,
+            golden_rows=loaded.golden_rows if loaded else None,
+            golden_source=loaded.golden_source if loaded else None,
+            golden_largest_difference=loaded.golden_largest_difference if loaded else None,
         ),
-        device=scorer.device_name if scorer else "none",
-        devices=scorer.devices if scorer else (),
-        block_rows=scorer.block_rows if scorer else 0,
+        device=loaded.device if loaded else "none",
+        devices=devices,
+        block_rows=loaded.batch_rows if loaded else 0,
         heads=head_records(bundle.manifest, job.columns),
         stage_names=names,
-        versions=versions(_packages(names) if scorer is not None else ()),
-        compiled=job.compile and scorer is not None and scorer.not_compiled is None,
+        versions=versions(packages_of(names) if loaded is not None else ()),
+        compiled=loaded is not None and loaded.compiled,
         clock=clock,
         startup_s=perf_counter() - clock.start_s - clock.times["discover"].waiting_s,
     )
@@ -284,7 +340,7 @@ def _totals(parts: Iterable[PartRecord]) -> dict[str, int]:
     return {name: totals[name] for name in ("parts", "rows_in", "rows_scored", "rows_rejected")} | totals
 
 
-def _packages(names: Collection[str]) -> Iterator[str]:
+def packages_of(names: Collection[str]) -> Iterator[str]:
     """The packages that the optional stages among these use."""
     for stage in stages.OPTIONAL:
         if stage.name in names:

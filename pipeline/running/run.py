@@ -26,17 +26,25 @@ from ..timing import Recorder, StageTimes
 from .commit import lock_new_output, up_to_date_manifest
 from .drift import refuse_without_reference
 from .events import NothingToDo, RunStarted
-from .execute import Execution, complete_output
+from .execute import Engine, Execution, complete_output
 from .findings import input_findings, output_findings
 from .ledger import RunClock
+from .local import LocalEngine
 from .recorder import RunRecorder
 
 
-def run(job: ScoreJob, subscribers: Sequence[Subscriber] = (), *, recorder: Recorder | None = None) -> RunManifest:
+def run(
+    job: ScoreJob,
+    subscribers: Sequence[Subscriber] = (),
+    engine: Engine | None = None,
+    *,
+    recorder: Recorder | None = None,
+) -> RunManifest:
     """Run a job.
 
     Args:
         subscribers: called with each event of the run (`running/events.py`), in the calling thread.
+        engine: what scores the splits; None: this process.
         recorder: called with each piece of work of a stage, in the thread that did it (`timing.py`).
 
     Returns:
@@ -47,6 +55,7 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = (), *, recorder: Reco
     """
     clock, cores = RunClock(times=StageTimes(recorder=recorder)), available_cores()
     assert job.shard is None, "shards are scored by `engines.shards`"
+    assert job.engine == "local" or engine is not None, "other engines are in `engines`"
     bundle = open_bundle((job := checked_job(job)).bundle)
     refuse_without_reference(bundle, job)
     job = with_digest(job, bundle.digest)
@@ -73,7 +82,10 @@ def run(job: ScoreJob, subscribers: Sequence[Subscriber] = (), *, recorder: Reco
         if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
             emit(NothingToDo.of(done, len(found.partitions)))
             return done
-        execution = Execution(job=job, bundle=bundle, store=store, clock=clock, cores=cores, emit=emit, held=held)
+        execution = Execution(
+            job=job, bundle=bundle, store=store, clock=clock, cores=cores, emit=emit, held=held,
+            engine=engine or LocalEngine(),
+        )  # fmt: skip
         manifest = execution.score(plan, complete_output)
         store.remove_shards()  # of an earlier run: this one has done their work
         return manifest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from threading import Lock
 
@@ -21,7 +21,7 @@ from ..timing import StageTimes
 from .blocks import Loaded, LoadedBlock, Scored, ScoredBlock, load_blocks, score_block
 from .decoders import open_decoders
 from .events import OutOfMemory
-from .findings import block_retried, blocks_retried
+from .findings import block_retried
 from .flows import Flows
 from .lanes import Lane
 from .ledger import Ledger
@@ -33,9 +33,16 @@ from .writer import Writer
 MAX_IN_FLIGHT_BYTES = 96 << 20
 
 
-def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> Line:
-    """Score every split of the plan and publish it. Emits events in the calling thread. Returns the line of the
-    first device.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """What is reported at the end of a run: by the stages of its line, and about retried blocks."""
+
+    line: Line
+    retries: Retries
+
+
+def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, cores: int) -> Summary:
+    """Score every split of the plan and publish it. Emits events in the calling thread.
 
     Raises:
         ScorelineError: the run cannot go on; every part that was finished before is published.
@@ -75,9 +82,8 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
             _emit_rest(events, emit)
             raise
         _emit_rest(events, emit)
-    emit(*blocks_retried(retries))
     _add_idle(ledger, flows.idle_s, (*line.load_names, *line.score_names))
-    return line
+    return Summary(line=line, retries=retries)
 
 
 def _bounds(scorer: Scorer, ledger: Ledger, cores: int) -> tuple[int, int, int]:

@@ -4,7 +4,7 @@ and counted. The values are correct, but retries are slow, so the reason must be
 
 import re
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -40,6 +40,17 @@ class Retries:
                     self.report(found)
                 found.blocks += 1
                 found.rows += rows
+
+    def add_kinds(self, kinds: Mapping[str, Retried]) -> None:
+        """Add what was counted elsewhere, by kind."""
+        for kind, one in kinds.items():
+            found = self.kinds.get(kind)
+            if found is None:
+                self.kinds[kind] = one
+                self.report(one)
+            else:
+                found.blocks += one.blocks
+                found.rows += one.rows
 
 
 def warn_retried(one: Retried) -> None:

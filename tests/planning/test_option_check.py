@@ -5,7 +5,7 @@ from typing import Any, get_type_hints
 
 import pytest
 from scoreline.pipeline.errors import UsageError
-from scoreline.pipeline.options import ColumnOptions, Explain, ScoreJob
+from scoreline.pipeline.options import ColumnOptions, Explain, ScoreJob, Shard
 from scoreline.pipeline.planning.option_check import checked_job
 from scoreline.pipeline.planning.option_table import OPTIONS
 
@@ -21,6 +21,14 @@ def job(**fields: Any) -> ScoreJob:
         ({"precision": "x"}, "precision: 'x' is not one of fp32, tf32, bf16, fp16, int8"),
         ({"precision": "tf32", "device": "cpu"}, "--precision tf32 needs a CUDA GPU, and --device is cpu"),
         ({"format": "x"}, "format: 'x' is not one of auto, parquet"),
+        ({"engine": "x"}, "engine: 'x' is not one of local, ray"),
+        ({"workers": 2}, "--workers is only for --engine ray"),
+        ({"engine": "ray", "workers": 0}, "workers: '0' is not a valid integer; use 1 or more"),
+        ({"engine": "ray", "shard": Shard(number=1, count=2)}, "--shard and --engine ray both divide the work"),
+        ({"engine": "ray", "address": "ray://head:10001"}, "--address 'ray://head:10001' is a URL"),
+        ({"engine": "ray", "device": "cuda:1"}, "--device cuda:1 is a GPU of one machine"),
+        ({"engine": "ray", "device": "cuda"}, "pass --gpus-per-worker 1"),
+        ({"engine": "ray", "device": "cpu", "gpus_per_worker": 1}, "--gpus-per-worker has no use with --device cpu"),
         ({"batch_rows": 0}, "batch_rows: '0' is outside the range 1 to 1,000,000,000 rows"),
         ({"split_rows": -1}, "split_rows: -1 is not a number of rows"),
         ({"memory_bytes": 0}, "memory_bytes: '0' is outside the range"),

@@ -14,6 +14,7 @@ from conftest import Example
 from planned_runs import ledger, part, partition, plan, rejects
 
 A, B = partition("a.parquet"), partition("b.parquet")
+ANY = RejectBudget(count=100)
 
 
 def test_what_changes_the_last_bits() -> None:
@@ -172,3 +173,27 @@ def test_a_run_with_nothing_to_score(iris: Example) -> None:
     assert found.heads[0].labels == iris.labels
     assert "dedupe" in found.stage_names
     assert found.startup_s >= 0
+
+
+class TestAccounts:
+    """What workers have counted adds up to what one process would have counted."""
+
+    def test_they_are_added(self) -> None:
+        """Parts by input, rejects with the first in order, times, and the errors of inputs that had not failed."""
+        first, second = ledger(plan([B]), max_rejects=ANY), ledger(plan([A, B]), max_rejects=ANY)
+        first.publish(B, part("b.parquet", split=1))
+        first.fail(PartitionError("b.parquet: broken", partition="b.parquet"))
+        second.reject(rejects(4, 5))
+        second.publish(A, part("a.parquet", rejected=2))
+        second.publish(B, part("b.parquet"))
+        second.fail(PartitionError("b.parquet: also broken", partition="b.parquet"))
+        second.clock.times["read"].busy_s = second.clock.times["read"].waiting_s = 4.0
+        whole = ledger(plan([A, B], num_rows=100), max_rejects=RejectBudget(count=1))
+        errors = [str(error) for one in (first, second) for error in whole.add_accounts(one.accounts(), 0.5)]
+        assert errors == ["b.parquet: broken"]
+        assert [(one.source, len(one.parts)) for one in whole.record().partitions] == [
+            ("a.parquet", 1), ("b.parquet", 2),
+        ]  # fmt: skip
+        assert (whole.clock.times["read"].busy_s, whole.clock.times["read"].waiting_s) == (4.0, 2.0)
+        with pytest.raises(RowsRejectedError, match=r"^a\.parquet: row 4: .*; 2 rows rejected, 1 allowed"):
+            whole.check_reject_budget()

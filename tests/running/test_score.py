@@ -14,7 +14,7 @@ from scoreline.pipeline.errors import OutputError, RowsRejectedError
 from scoreline.pipeline.events import Emitter, Event
 from scoreline.pipeline.options import RejectBudget
 from scoreline.pipeline.running.events import BlockWritten, OutOfMemory, PartitionFailed, SplitPublished
-from scoreline.pipeline.running.findings import BlockRetried, BlocksRetried
+from scoreline.pipeline.running.findings import BlockRetried, BlocksRetried, blocks_retried
 from scoreline.pipeline.running.score import score_splits
 from scoreline.pipeline.scoring.line import Line
 from torch import Tensor, nn
@@ -41,7 +41,8 @@ def score(opened: OpenRun, *subscribers: Callable[[Event], object], cores: int =
     events: list[Event] = []
     try:
         emit = Emitter([events.append, *subscribers])
-        return score_splits(opened.store, opened.scorer, opened.ledger, emit, cores), events
+        summary = score_splits(opened.store, opened.scorer, opened.ledger, emit, cores)
+        return summary.line, [*events, *blocks_retried(summary.retries)]
     finally:
         names = [thread.name for thread in threading.enumerate()]
         assert not [name for name in names if name.startswith(("flow-", "publisher-", "decoder"))]

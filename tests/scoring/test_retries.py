@@ -40,3 +40,17 @@ def test_the_warning() -> None:
         warn_retried(one)
     assert str(caught[0].message) == f"a.parquet: rows 128 to 255: {retry_reason(one)}"
     assert retry_reason(one) == "the model fails on these rows together and passes in pieces, which is slow: size 128"
+
+
+def test_what_was_counted_elsewhere() -> None:
+    """A kind that is known is only counted; others are reported."""
+    reported: list[Retried] = []
+    retries = Retries(reported.append)
+    retries.add(["size 64"], source="a", first_row=0, rows=64)
+    other = Retries([].append)
+    other.add(["size 32", "out of range"], source="b", first_row=0, rows=32)
+    retries.add_kinds(other.kinds)
+    assert [(kind, one.blocks, one.rows) for kind, one in retries.kinds.items()] == [
+        ("size #", 2, 96), ("out of range", 1, 32),
+    ]  # fmt: skip
+    assert [one.reason for one in reported] == ["size 64", "out of range"]
