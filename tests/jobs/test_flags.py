@@ -18,6 +18,7 @@ FLAGS = {
         "--compile", "--no-compile", "--deterministic", "--no-deterministic", "--dedupe", "--no-dedupe",
         "--batch-size", "--split-rows", "--memory", "--max-rejects", "--max-drift", "--trust", "--force", "--no-force",
         "--prune", "--no-prune", "--moved-input", "--no-moved-input", "--profile", "--no-profile", "--shard",
+        "--engine", "--address", "--workers", "--gpus-per-worker",
         "--run-date", "--time-zone", "--run-id",
         "--metrics", "--trace", "--log-format", "--log-level", "--progress", "--no-progress", "--job",
     },

@@ -73,7 +73,8 @@ def test_flags() -> None:
         "--bundle", "--input", "--output", "--keys", "--format", "--batch-size", "--device",
         "--max-rejects", "--max-drift", "--profile", "--probabilities", "--prefix", "--job", "--run-date", "--run-id",
         "--metrics", "--trace", "--time-zone", "--constant", "--log-format", "--log-level", "--progress", "--trust",
-        "--force", "--prune", "--moved-input", "--shard", "--split-rows", "--memory", "--precision", "--compile",
+        "--force", "--prune", "--moved-input", "--shard", "--engine", "--address", "--workers", "--gpus-per-worker",
+        "--split-rows", "--memory", "--precision", "--compile",
         "--top-k", "--threshold", "--hidden", "--deterministic", "--dedupe",
         "--explain", "--explain-rows", "--explain-target",
     }  # fmt: skip

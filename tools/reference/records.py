@@ -30,6 +30,7 @@ PIECES = {
     "format": "its format",
     "size": "its size in bytes",
     "mtime_ns": "its time of modification, in nanoseconds since 1970",
+    "etag": "the ETag of an object; null for a file",
     "first_split": "the first split that the shard scores; null if it scores all",
     "stop_split": "the split after the last one",
     "shard": "the number of the shard, from 1",
