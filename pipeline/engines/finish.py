@@ -17,7 +17,7 @@ from ..outputs.lock import lock_output
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.part_records import OutputRecord, PartitionRecord
 from ..outputs.store import SUCCESS, Store
-from ..planning.existing import scan_output
+from ..planning.existing import Scope, scan_output
 from ..planning.plan import Plan, make_plan
 from ..running.commit import write_manifest_at_end
 from ..running.events import TemporariesRemoved
@@ -132,7 +132,7 @@ def _plan(store: Store, frozen: FrozenPlan, bundle: Bundle, job: ScoreJob, recor
         sharded.split_rows,
         root=sharded.root,
         engines=engines,
-        recorded=recorded,
+        scope=Scope(recorded=recorded),
     )
     incomplete = [partition.name for partition in found.partitions if partition not in existing.complete_inputs]
     if incomplete:

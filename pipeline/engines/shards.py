@@ -24,7 +24,7 @@ from ..outputs.lock import lock_plan, lock_shard
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.part_records import OutputRecord
 from ..outputs.store import SHARDS, SUCCESS, RecordFiles, Store
-from ..planning.existing import scan_output
+from ..planning.existing import Scope, scan_output
 from ..planning.option_check import checked_job
 from ..planning.plan import Plan, default_split_rows, make_plan, refuse_overlap
 from ..planning.shard_plan import ShardedJob, ShardPlan, decode_plan, divide, encode_plan, refuse_same_outputs
@@ -246,8 +246,7 @@ def _plan(store: Store, frozen: FrozenPlan, bundle: Bundle, job: ScoreJob) -> Pl
         sharded.split_rows,
         root=sharded.root,
         engines=engines,
-        own=own,
-        recorded=_recorded(store, shard_files(job.shard)),
+        scope=Scope(own=own, recorded=_recorded(store, shard_files(job.shard))),
     )
     plan = make_plan(found, existing, bundle.manifest, job, sharded.split_rows, own=own)
     changed = [_changed(partition) for partition in pieces if partition not in set(same)]

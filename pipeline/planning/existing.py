@@ -2,7 +2,7 @@
 parts, not the inputs.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
@@ -17,11 +17,21 @@ from ..outputs.part_records import NOTHING_RECORDED, OutputRecord, PartRecord
 from ..outputs.receipt import differences, expected_name, file_digest, is_whole, read_receipt
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..records import Partition
+from ..storage.folders import Entry
 from .fingerprint import NO_ENGINES, fingerprint
 
 #: The splits of a shard, by input; an input that is missing here belongs to it as a whole.
 OwnSplits: TypeAlias = Mapping[Partition, range]
 ALL_SPLITS: OwnSplits = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scope:
+    """What to scan of an output. `own`: the splits of the shard that scans its own parts, and ignores all other files;
+    None: the whole output. `recorded`: the parts whose digests are known; None: those of the last manifest."""
+
+    own: OwnSplits | None = None
+    recorded: OutputRecord | None = None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -75,8 +85,7 @@ def scan_output(
     *,
     root: str,
     engines: Mapping[str, str] = NO_ENGINES,
-    own: OwnSplits | None = None,
-    recorded: OutputRecord | None = None,
+    scope: Scope | None = None,
 ) -> ExistingParts:
     """Read the receipts of the parts in the output.
 
@@ -87,8 +96,7 @@ def scan_output(
         bundle: its digest.
         root: the real path of the folder that the names of the partitions are relative to.
         engines: what computes the values of the bundle's optional stages, by stage.
-        own: the splits of the shard that scans its own parts; it ignores all other files. None: the whole output.
-        recorded: the parts whose digests are known; None: those of the last manifest.
+        scope: of a shard, or of all shards; None: the whole output, as the last manifest recorded it.
 
     Raises:
         DataError: the list of the parts that tables refer to is damaged.
@@ -96,48 +104,76 @@ def scan_output(
             pipe at a target; a folder that cannot be listed.
     """
     store.refuse_irregular()
+    scope = scope or Scope()
     existing = ExistingParts(succeeded=store.kind(SUCCESS) == "file")
     existing.committed = {part.target: part.table for part in read_committed(store)}
     _read_manifest(store, existing)
-    known = {part.target: part for part in (existing.recorded if recorded is None else recorded).parts()}
-    owners = {whole_name(p.name): p for p in partitions}
-    _refuse_folders(store, owners)
+    recorded = existing.recorded if scope.recorded is None else scope.recorded
+    scan = _Scan(
+        store=store,
+        existing=existing,
+        known={part.target: part for part in recorded.parts()},
+        owners={whole_name(p.name): p for p in partitions},
+        wanted=lambda owner, split: fingerprint(owner, split * split_rows, bundle, job, engines),
+        job=job,
+        split_rows=split_rows,
+        root=root,
+    )
+    _refuse_folders(store, scan.owners)
     for entry in store.entries():
-        name = entry.name
-        if own is not None and not _is_own(name, owners, own):
-            continue
+        if scope.own is None or _is_own(entry.name, scan.owners, scope.own):
+            scan.add(entry)
+    own = scope.own or ALL_SPLITS
+    existing.complete_inputs = {
+        partition for partition, parts in existing.kept.items() if _is_whole(parts, own.get(partition))
+    }
+    return existing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Scan:
+    """A scan of an output. `known`: the recorded parts, by target; `owners`: the inputs, by the name of their only
+    part; `wanted`: the fingerprint of a split."""
+
+    store: Store
+    existing: ExistingParts
+    known: Mapping[str, PartRecord]
+    owners: Mapping[str, Partition]
+    wanted: Callable[[Partition, int], Fingerprint]
+    job: ScoreJob
+    split_rows: int
+    root: str
+
+    def add(self, entry: Entry) -> None:
+        """Examine a file."""
+        name, store, existing = entry.name, self.store, self.existing
         if not name.endswith(SUFFIX):
             existing.foreign_files.append(name)
-            continue
+            return
         if entry.kind == "other":
             raise OutputError(f"{store.path(name)} is a pipe, a socket or a device, not a part; move it")
         receipt = read_receipt(store.path(name))
-        owner, split = _owner(name, receipt, owners)
-        if receipt == "foreign" or (receipt == "torn" and owner is None and name not in known):
+        owner, split = _owner(name, receipt, self.owners)
+        if receipt == "foreign" or (receipt == "torn" and owner is None and name not in self.known):
             raise _foreign(store, name)
         if isinstance(receipt, Receipt) and owner is None:
-            _refuse_overwriting(store, name, receipt, owners)
+            _refuse_overwriting(store, name, receipt, self.owners)
         if owner is None:
             existing.orphaned_parts.append(name)
-            continue
+            return
         if isinstance(receipt, Receipt):
-            _refuse_other_root(store, name, receipt, existing.manifest, root, moved=job.moved_input)
-            if receipt.root not in (root, *existing.roots):
+            _refuse_other_root(store, name, receipt, existing.manifest, self.root, moved=self.job.moved_input)
+            if receipt.root not in (self.root, *existing.roots):
                 existing.roots.append(receipt.root)
         existing.all_parts.setdefault(owner, set()).add(name)
-        wanted = fingerprint(owner, split * split_rows, bundle, job, engines)
-        record = _kept(store, name, receipt, wanted, split_rows, known, force=job.force)
+        wanted = self.wanted(owner, split)
+        record = _kept(store, name, receipt, wanted, self.split_rows, self.known, force=self.job.force)
         if isinstance(record, PartRecord) and isinstance(receipt, Receipt):
             existing.kept.setdefault(owner, {})[split] = record
             if receipt.made_with not in existing.made_with:
                 existing.made_with.append(receipt.made_with)
         elif isinstance(record, list):
             existing.reasons.setdefault(owner, {}).setdefault(split, []).extend(record)
-    own = ALL_SPLITS if own is None else own
-    existing.complete_inputs = {
-        partition for partition, parts in existing.kept.items() if _is_whole(parts, own.get(partition))
-    }
-    return existing
 
 
 def _is_own(name: str, owners: Mapping[str, Partition], own: OwnSplits) -> bool:

@@ -53,7 +53,6 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
     resolve_target(out)  # fails before the work is done
     assert spec.task is not None, "checked above"
     assert spec.sample is not None, "checked above"
-
     model = _model(spec, folder, allow_import=allow_import, read_pickle=read_pickle)
     scaler = read_scalers(spec.scaler, folder, read_pickle)
     if not isinstance(model, Ensemble):
