@@ -220,6 +220,16 @@ class HistoryNotWritten(Event):
     reason: str
 
 
+class RunRecorded(Event):
+    """Everything about the run is on disk, also of one that failed, and its output is still locked."""
+
+    name: ClassVar[str] = "run_recorded"
+    level: ClassVar[Level] = "debug"
+    output: str
+    #: Whether the run had something to do, or failed.
+    changed: bool
+
+
 class RunEnded(Event):
     """The run succeeded; run.json and _SUCCESS are written."""
 

@@ -14,7 +14,7 @@ from ..events import Emitter, Event
 from ..monitoring.history import append_entry
 from ..options import ScoreJob
 from ..outputs.store import Store
-from .events import HistoryNotWritten, NothingToDo, RunEnded
+from .events import HistoryNotWritten, NothingToDo, RunEnded, RunRecorded
 from .ledger import RunClock
 
 #: Characters of an error message in a line.
@@ -35,8 +35,8 @@ class RunRecorder:
 
     @contextmanager
     def recorded(self, store: Store, emit: Emitter) -> Iterator[None]:
-        """Append the line when the block ends, while the output is still locked. That it cannot be written is only
-        reported."""
+        """Append the line when the block ends, and say so, while the output is still locked. That the line cannot be
+        written is only reported."""
         error: BaseException | None = None
         try:
             yield
@@ -48,6 +48,8 @@ class RunRecorder:
                 append_entry(store, self._entry(error))
             except ScorelineError as failed:
                 emit(HistoryNotWritten(reason=str(failed)))
+            changed = error is not None or not isinstance(self._last, NothingToDo)
+            emit(RunRecorded(output=self._job.output, changed=changed))
 
     def _entry(self, error: BaseException | None) -> HistoryEntry:
         last, waited = self._last, {}
