@@ -9,7 +9,7 @@ def report(output: str) -> int:
     """Write the report of an output again, and print its path.
 
     Every run writes it when it ends: one page that says whether the rows, the predictions and the rejects are as usual.
-    This command makes it again from the files of the output, for example after --no-profile runs, or if it is missing.
+    This command makes it again from the other files of the output, for example if it is missing.
 
     \b
     Example:

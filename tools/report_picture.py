@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -22,6 +23,8 @@ ROOT = Path(__file__).parent.parent
 REGIONS = ("at", "be", "ch", "de", "es", "fr", "it", "nl")
 ROWS = 2500
 WIDTH, HEIGHT = 1200, 1230
+#: Of a picture: enough for text, at a third of the size.
+COLOURS = 64
 
 
 def make_bundle(path: Path) -> pd.DataFrame:
@@ -89,6 +92,7 @@ def take(chromium: str, page: Path, picture: Path, scheme: str) -> None:
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     command += [f"--blink-settings=preferredColorScheme={number}", f"--window-size={WIDTH},{HEIGHT}"]
     subprocess.run([*command, f"--screenshot={picture}", page.as_uri()], check=True)
+    Image.open(picture).quantize(COLOURS).save(picture, optimize=True)
 
 
 def main() -> None:

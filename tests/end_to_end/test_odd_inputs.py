@@ -198,7 +198,8 @@ def test_foreign_files_are_left_and_logged(score: Command, tmp_path: Path, iris:
     left = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert left == {
         "_SUCCESS", "in.parquet", "notes.txt", "other.tmp", theirs, f"_rejects/day=1/{theirs}", f".git/{ours}",
-        "_scoreline/history.jsonl", "_scoreline/lock", "_scoreline/parts.pq", "_scoreline/report.html",
+        "_scoreline/history.jsonl", "_scoreline/lock", "_scoreline/parts.pq", "_scoreline/profile.json",
+        "_scoreline/report.html",
         "_scoreline/run.json", f"_scoreline/{theirs}",
     }  # fmt: skip
 

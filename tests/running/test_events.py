@@ -7,7 +7,14 @@ import pytest
 from scoreline.pipeline.errors import RowsRejectedError
 from scoreline.pipeline.events import Event
 from scoreline.pipeline.options import ScoreJob
-from scoreline.pipeline.running.events import BlockWritten, NothingToDo, RunFailed, RunStarted, SplitPublished
+from scoreline.pipeline.running.events import (
+    BlockWritten,
+    NothingToDo,
+    RunFailed,
+    RunRecorded,
+    RunStarted,
+    SplitPublished,
+)
 from scoreline.pipeline.running.run import run
 
 from conftest import Example
@@ -27,17 +34,26 @@ def test_a_run_and_the_next(tmp_path: Path, iris: Example) -> None:
     events: list[Event] = []
     run(job(tmp_path, iris), [events.append])
     names = [event.name for event in events if not isinstance(event, BlockWritten)]
-    assert names == ["run_started", "bundle_loaded", "scoring_started", *["split_published"] * 3, "run_ended"]
+    assert names == [
+        "run_started",
+        "bundle_loaded",
+        "scoring_started",
+        *["split_published"] * 3,
+        "run_ended",
+        "run_recorded",
+    ]
     assert sum(event.rows for event in events if isinstance(event, BlockWritten)) == 150
     published = sorted((event.split, event.rows) for event in events if isinstance(event, SplitPublished))
     assert published == [(0, 64), (1, 64), (2, 22)]
     written = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
-    assert events[-1].data()["verdict"] == written["verdict"]
+    assert events[-2].data()["verdict"] == written["verdict"]
+    assert events[-1] == RunRecorded(output=str(tmp_path / "out"), changed=True)
     again: list[Event] = []
     run(job(tmp_path, iris), [again.append])
-    started, done = again
+    started, done, recorded = again
     assert isinstance(started, RunStarted)
     assert (started.kept, started.to_score) == (3, {})
+    assert recorded == RunRecorded(output=str(tmp_path / "out"), changed=False)
     digest = written["bundle"]["digest"]
     assert done == NothingToDo(
         partitions=1, rows=150, rejected=0, made_by="one", bundle=str(iris.bundle), digest=digest
@@ -45,15 +61,16 @@ def test_a_run_and_the_next(tmp_path: Path, iris: Example) -> None:
 
 
 def test_a_run_that_fails(tmp_path: Path, iris: Example) -> None:
-    """Its last event is an error with the totals."""
+    """Its last event but one is an error with the totals."""
     frame = iris.frame.copy()
     frame.loc[100, iris.features[0]] = None
     frame.to_parquet(tmp_path / "in.parquet", index=False)
     events: list[Event] = []
     with pytest.raises(RowsRejectedError):
         run(job(tmp_path, iris), [events.append])
-    last = events[-1]
+    last, recorded = events[-2:]
     assert isinstance(last, RunFailed)
+    assert recorded == RunRecorded(output=str(tmp_path / "out"), changed=True)
     assert (last.level, last.status, last.rows) == ("error", "failed", 64)
 
 
