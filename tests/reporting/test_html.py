@@ -14,8 +14,9 @@ from scoreline.pipeline.monitoring.rejects import RejectedRow
 from scoreline.pipeline.reporting.build import make_page
 from scoreline.pipeline.reporting.html import MAX_TEXT, render
 from scoreline.pipeline.reporting.run_facts import FailedInput, RunFacts
+from scoreline.schemas.run import DeviceRecord, ShardRecord
 
-from reported_runs import entry, facts, with_text
+from reported_runs import entry, facts, manifest, with_text
 
 HOSTILE = {
     "tags": "</title></style><script>alert(1)</script><img src=x onerror=alert(2)>",
@@ -61,11 +62,32 @@ class Structure(HTMLParser):
             self.texts.append(data)
 
 
+def everything() -> RunFacts:
+    """Facts with text in every place: labels, shards, devices, ignored files, an output that a shell must quote."""
+    known = facts()
+    assert known.profile is not None
+    columns = known.profile.columns
+    labels = columns[2].model_copy(update={"role": "output"})
+    shard = ShardRecord(
+        shard="1/2", run_id="s", started="2026-11-27T07:00:00", ended="2026-11-27T07:00:01", device="cpu", rows_in=1,
+        wall_s=1.0,
+    )  # fmt: skip
+    device = DeviceRecord(device="cuda:0", card="a card", busy_s=1.0, busy_share=0.5)
+    more = manifest(shards=[shard], devices=[device], ignored=2, first_ignored=["a.txt"], orphaned_parts=1)
+    return replace(
+        known,
+        output="my outputs",
+        manifest=more,
+        profile=known.profile.model_copy(update={"columns": [*columns[:2], labels, columns[3]]}),
+        later=(entry("later", exit_code=65, error="no column 'x'"),),
+    )
+
+
 def pages(text: str) -> Iterator[tuple[str, RunFacts, RunFacts]]:
     """Facts with every section and every kind of end, with harmless text, and the same with this text before or behind
     every name, so that names stay different."""
     for name, known in {
-        "all": facts(later=(entry("later", exit_code=65, error="no column 'x'"),)),
+        "all": everything(),
         "failed": replace(facts(), manifest=facts().manifest.model_copy(update={"status": "failed", "error": "why"})),
         "nothing": facts(manifest=None, profile=None, runs=(), groups=(), failed=()),
     }.items():
