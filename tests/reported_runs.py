@@ -85,7 +85,7 @@ def facts(**more: Any) -> RunFacts:
         "output": "scored",
         "manifest": manifest(),
         "profile": profile(),
-        "runs": (entry("then"), entry("now")),
+        "earlier": (entry("then"),),
         "later": (),
         "failed": (FailedInput(source="3.parquet", error="3.parquet: cannot be read as Parquet"),),
         "most_rejects": (InputCount(source="1.parquet", rows=10),),

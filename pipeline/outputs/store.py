@@ -173,14 +173,17 @@ class Store:
         return names
 
     def write(self, name: str, data: bytes) -> None:
-        """Publish a small file from memory."""
+        """Publish a small file from memory. A temporary that could not be published is removed."""
         temporary = self.temporary(name)
         try:
             temporary.write_bytes(data)
+            self.publish(temporary, name)
         except OSError as error:
             self.discard(temporary)
             raise storage_error(self.root / name, error) from error
-        self.publish(temporary, name)
+        except ScorelineError:
+            self.discard(temporary)
+            raise
 
     def append(self, name: str, line: bytes) -> None:
         """Append a line to a file, which is created if it does not exist. It is not synced: a crash of the machine may

@@ -58,7 +58,7 @@ def _reference(profile: RunProfile) -> str:
 
 
 def _tiles(facts: RunFacts, manifest: RunManifest) -> tuple[Tile, ...]:
-    before = next((one for one in reversed(facts.runs[:-1]) if one.rows_in), None)
+    before = next((one for one in reversed(facts.earlier) if one.rows_in), None)
     change = ""
     if before is not None and before.rows_in:
         moved = manifest.rows_in / before.rows_in - 1

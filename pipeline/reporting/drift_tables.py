@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import zip_longest
+
 from ...schemas.profile import ColumnProfile, Drift, NumberBins, PartitionProfile, RunProfile
 from ..errors import counted
 from ..monitoring.drift import RED_PSI
@@ -27,7 +30,7 @@ def make_map(profile: RunProfile) -> DriftMap | None:
             worst[name] = max(value, worst.get(name, 0.0))
     if not worst:
         return None
-    names = sorted(worst, key=lambda name: -worst[name])[:MAP_COLUMNS]
+    names = sorted(_chosen(inputs), key=lambda name: -worst[name])
     cut = len(worst) - len(names)
     others = len(profile.columns) - len(worst)
     notes = [
@@ -42,6 +45,13 @@ def make_map(profile: RunProfile) -> DriftMap | None:
         rows=tuple(_map_row(one, names) for one in inputs),
         note="; ".join(note for note in notes if note),
     )
+
+
+def _chosen(inputs: Sequence[PartitionProfile]) -> list[str]:
+    """The worst column of each input, then the second of each, and so on, as many as the map has room for."""
+    ranked = [sorted(one.psi, key=lambda name: -one.psi[name]) for one in inputs]
+    names = dict.fromkeys(name for rank in zip_longest(*ranked) for name in rank if name is not None)
+    return list(names)[:MAP_COLUMNS]
 
 
 def _map_row(one: PartitionProfile, names: list[str]) -> MapRow:

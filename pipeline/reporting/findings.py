@@ -15,6 +15,8 @@ from .page import LEVELS, Finding, Level
 from .run_facts import RunFacts
 from .wording import MESSAGE, and_more, number, psi, seconds, share, shown
 
+#: Characters of an error in the headline.
+MAX_REASON = 100
 #: Inputs that have a finding of their own, and columns that it names.
 MAX_INPUTS, MAX_COLUMNS = 3, 4
 #: The runs that a run is compared with, and the fewest of them.
@@ -59,13 +61,12 @@ def _ends(facts: RunFacts) -> Iterator[Finding]:
         )
     manifest = facts.manifest
     if manifest is not None and manifest.status == "failed":
-        code = facts.runs[-1].exit_code if facts.runs and facts.runs[-1].run_id == manifest.run_id else None
-        reason = f" with exit code {code}" if code else ""
+        reason = shown(manifest.error or "", MAX_REASON)
         if facts.failed:
-            reason = f": {len(facts.failed):,} of {counted(manifest.inputs, 'input')} could not be read"
+            reason = f"{len(facts.failed):,} of {counted(manifest.inputs, 'input')} could not be read"
         yield Finding(
             level="alarm",
-            topic=f"Failed{reason}",
+            topic=f"Failed: {reason}",
             title="The run failed; what it had published is kept, and there is no _SUCCESS",
             detail=shown(manifest.error or "", MESSAGE),
         )
@@ -197,7 +198,7 @@ def _rejects(facts: RunFacts, manifest: RunManifest) -> Iterator[Finding]:
     rejected, rows = manifest.rows_rejected, manifest.rows_in
     if not rejected:
         return
-    before = next((one for one in reversed(facts.runs[:-1]) if one.rows_in), None)
+    before = next((one for one in reversed(facts.earlier) if one.rows_in), None)
     text, level = "", "note"
     if before is not None and before.rows_in:
         then = before.rows_rejected or 0
@@ -249,10 +250,10 @@ def _accounts(manifest: RunManifest) -> Iterator[Finding]:
 def usual_seconds_per_row(facts: RunFacts) -> float | None:
     """The median of the last successful runs before this one, of seconds for each row that was read. None if there are
     too few that read at least half as many rows."""
-    own = facts.runs[-1] if facts.runs else None
-    if own is None or not own.rows_read:
+    read = 0 if facts.manifest is None else facts.manifest.rows_in - facts.manifest.rows_kept
+    if not read:
         return None
-    alike = [one for one in facts.runs[:-1] if not one.exit_code and 2 * (one.rows_read or 0) >= own.rows_read]
+    alike = [one for one in facts.earlier if not one.exit_code and 2 * (one.rows_read or 0) >= read]
     last = alike[-COMPARED_RUNS:]
     return float(np.median([_seconds_per_row(one) for one in last])) if len(last) >= FEWEST_RUNS else None
 
@@ -265,15 +266,14 @@ def _speed(facts: RunFacts, manifest: RunManifest) -> Iterator[Finding]:
     usual = usual_seconds_per_row(facts)
     if usual is None:
         return
-    own = facts.runs[-1]
-    expected = usual * (own.rows_read or 0)
-    times = own.wall_s / max(expected, 1e-9)
-    slower = times >= SLOWER_TIMES and own.wall_s - expected >= SLOWER_S
+    expected = usual * (manifest.rows_in - manifest.rows_kept)
+    times = manifest.wall_s / max(expected, 1e-9)
+    slower = times >= SLOWER_TIMES and manifest.wall_s - expected >= SLOWER_S
     level: Level = "warning" if slower else "ok"
     yield Finding(
         level=level,
         topic="slower than usual",
-        title=f"{f'Slower than usual, {times:.1f} times' if slower else 'As fast as usual'}: {seconds(own.wall_s)},"
-        f" where {seconds(expected)} are usual for as many rows",
+        title=f"{f'Slower than usual, {times:.1f} times' if slower else 'As fast as usual'}:"
+        f" {seconds(manifest.wall_s)}, where {seconds(expected)} are usual for as many rows",
         detail=f"By the median of the last runs. The run {shown(manifest.verdict)}.",
     )

@@ -33,8 +33,8 @@ class ReportWriter:
         self._report = report
 
     def __call__(self, event: Event) -> None:
-        """Write the report once everything else is on disk."""
-        if isinstance(event, RunRecorded) and event.changed:
+        """Write the report once what it describes is on disk."""
+        if isinstance(event, RunRecorded):
             try:
                 write_report(event.output)
             except Exception as error:  # whatever is wrong with a page, it must not fail a run that has done its work

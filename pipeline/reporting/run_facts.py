@@ -43,15 +43,15 @@ class RunFacts:
     """An output and its last run.
 
     `output`: its path, as the user has written it. `manifest`: of the last run that began to score; None if there is
-    none, or it is damaged. `profile`: of the same run. `runs`: the history up to and including that run; `later`: the
-    runs after it. `groups`: the rejects by reason, of `grouped` rows. `most_rejects`: the inputs with the most
+    none, or it is damaged. `profile`: of the same run. `earlier`, `later`: the history before that run, and after it.
+    `groups`: the rejects by reason, of `grouped` rows. `most_rejects`: the inputs with the most
     rejects. `problems`: files that could not be read.
     """
 
     output: str
     manifest: RunManifest | None
     profile: RunProfile | None
-    runs: tuple[HistoryEntry, ...]
+    earlier: tuple[HistoryEntry, ...]
     later: tuple[HistoryEntry, ...]
     failed: tuple[FailedInput, ...]
     most_rejects: tuple[InputCount, ...]
@@ -73,12 +73,12 @@ def read_facts(output: str) -> RunFacts:
     if manifest is None or profile is None or profile.run.run_id != manifest.run_id:
         profile = None
     groups, grouped = _groups(store, record, problems)
-    runs, later = _divided(history.entries, manifest)
+    earlier, later = _divided(history.entries, manifest)
     return RunFacts(
         output=output,
         manifest=manifest,
         profile=profile,
-        runs=runs,
+        earlier=earlier,
         later=later,
         failed=tuple(
             FailedInput(source=one.source, error=one.error) for one in record.partitions if one.error is not None
@@ -107,10 +107,12 @@ def _recorded(store: Store, problems: list[str]) -> tuple[RunManifest | None, Ou
 def _divided(
     entries: tuple[HistoryEntry, ...], manifest: RunManifest | None
 ) -> tuple[tuple[HistoryEntry, ...], tuple[HistoryEntry, ...]]:
-    """The runs up to that of the manifest, and those after it."""
-    own = [index for index, one in enumerate(entries) if manifest is not None and one.run_id == manifest.run_id]
-    end = own[-1] + 1 if own else len(entries) if manifest is not None else 0
-    return entries[:end], entries[end:]
+    """The runs before that of the manifest, and those after it. Its own line is written last."""
+    if manifest is None:
+        return (), entries
+    same = [(one.run_id, one.started) == (manifest.run_id, manifest.started) for one in entries]
+    at = same.index(True) if True in same else len(entries)
+    return entries[:at], entries[at + 1 :]
 
 
 def _groups(store: Store, record: OutputRecord, problems: list[str]) -> tuple[tuple[RejectGroup, ...], int]:

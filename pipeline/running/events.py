@@ -221,13 +221,11 @@ class HistoryNotWritten(Event):
 
 
 class RunRecorded(Event):
-    """Everything about the run is on disk, also of one that failed, and its output is still locked."""
+    """The outcome of the run is on disk, but for _SUCCESS, or it has failed before it scored; its output is locked."""
 
     name: ClassVar[str] = "run_recorded"
     level: ClassVar[Level] = "debug"
     output: str
-    #: Whether the run had something to do, or failed.
-    changed: bool
 
 
 class RunEnded(Event):

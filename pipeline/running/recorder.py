@@ -35,8 +35,8 @@ class RunRecorder:
 
     @contextmanager
     def recorded(self, store: Store, emit: Emitter) -> Iterator[None]:
-        """Append the line when the block ends, and say so, while the output is still locked. That the line cannot be
-        written is only reported."""
+        """Append the line when the block ends, while the output is still locked. That it cannot be written is only
+        reported."""
         error: BaseException | None = None
         try:
             yield
@@ -48,8 +48,8 @@ class RunRecorder:
                 append_entry(store, self._entry(error))
             except ScorelineError as failed:
                 emit(HistoryNotWritten(reason=str(failed)))
-            changed = error is not None or not isinstance(self._last, NothingToDo)
-            emit(RunRecorded(output=self._job.output, changed=changed))
+            if self._last is None:  # it failed before it had a manifest
+                emit(RunRecorded(output=self._job.output))
 
     def _entry(self, error: BaseException | None) -> HistoryEntry:
         last, waited = self._last, {}

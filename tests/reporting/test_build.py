@@ -19,8 +19,8 @@ def test_tiles() -> None:
         "rows a second": ("300", "on cpu"),
         "features drifted": ("1 of 3", "in at least one input"),
     }
-    runs = (*(entry(name, rows_in=2000) for name in "abc"), entry("now"))
-    found = {tile.label: (tile.value, tile.detail) for tile in make_page(facts(runs=runs)).tiles}
+    earlier = tuple(entry(name, rows_in=2000) for name in "abc")
+    found = {tile.label: (tile.value, tile.detail) for tile in make_page(facts(earlier=earlier)).tiles}
     assert found["rows scored"][1] == "+50.0% from the run before"
     assert found["wall time"][1] == "usually 10.0 s"
 
@@ -53,7 +53,7 @@ def test_commands(output: str) -> None:
 def test_no_record_of_a_run() -> None:
     """A run that failed before it scored: the page says why."""
     early = entry("now", exit_code=65, error="column 'x' is missing")
-    page = make_page(facts(manifest=None, profile=None, runs=(), later=(early,), groups=(), failed=(), problems=()))
+    page = make_page(facts(manifest=None, profile=None, earlier=(), later=(early,), groups=(), failed=(), problems=()))
     assert (page.headline, page.level) == ("Failed before scoring", "alarm")
     assert page.ended == "2026-11-26 07:00:10 UTC"
     assert page.findings[0].detail == "column 'x' is missing"

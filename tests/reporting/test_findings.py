@@ -61,12 +61,11 @@ def test_failures() -> None:
     """A failed run, one that was killed, and one that failed before it scored."""
     failed = facts(
         manifest=manifest(status="failed", error="3.parquet: cannot be read as Parquet (1 of 3)", inputs_failed=1),
-        runs=(entry("then"), entry("now", exit_code=65)),
     )
     assert headline(find(failed)) == "Failed: 1 of 3 inputs could not be read"
     assert not [title for title in titles(failed) if "to the end" in title]  # the run's message says it
-    interrupted = facts(manifest=manifest(status="failed", error="x"), runs=(entry("now", exit_code=143),), **QUIET)
-    assert headline(find(interrupted)) == "Failed with exit code 143"
+    interrupted = facts(manifest=manifest(status="failed", error="received SIGTERM"), **QUIET)
+    assert headline(find(interrupted)) == "Failed: received SIGTERM"
     assert headline(find(facts(manifest=manifest(status="running"), **QUIET))) == "Failed: not complete"
     early = titles(facts(later=(entry("later", exit_code=65, error="column 'x' is missing"),), **QUIET))
     title = "The last run failed before it scored a row (exit code 65); this page describes the run before"
@@ -78,8 +77,8 @@ def test_rejects() -> None:
     """A warning if their share is more than twice that of the run before; with the input that has most of them."""
     usual = titles(facts(**QUIET))["10 rows rejected: 0.333%, 0.333% in the run before"]
     assert (usual.level, usual.detail) == ("note", "100% of them in 1.parquet; 1% allowed")
-    before = (entry("then", rows_rejected=4), entry("now"))
-    more = titles(facts(runs=before, **QUIET))["10 rows rejected: 0.333%, 0.133% in the run before"]
+    before = (entry("then", rows_rejected=4),)
+    more = titles(facts(earlier=before, **QUIET))["10 rows rejected: 0.333%, 0.133% in the run before"]
     assert more.level == "warning"
 
 
@@ -89,11 +88,9 @@ def test_rejects() -> None:
 )
 def test_slower(wall_s: float, walls: tuple[float, ...], level: str) -> None:
     """In comparison with the median of several runs, by row, and by seconds that matter."""
-    runs = [entry(f"{number}", wall_s=wall, rows_read=6000) for number, wall in enumerate(walls)]
-    (found,) = [
-        one for one in find(facts(runs=(*runs, entry("now", wall_s=wall_s, rows_read=6000)), **QUIET))
-        if "usual" in one.title
-    ]  # fmt: skip
+    runs = tuple(entry(f"{number}", wall_s=wall, rows_read=6000) for number, wall in enumerate(walls))
+    own = manifest(wall_s=wall_s, rows_in=6000)
+    (found,) = [one for one in find(facts(earlier=runs, manifest=own, **QUIET)) if "usual" in one.title]
     assert found.level == level
     assert f"where {walls[1]:.1f} s are usual" in found.title.replace("1.00 s", "1.0 s")
 
@@ -101,7 +98,8 @@ def test_slower(wall_s: float, walls: tuple[float, ...], level: str) -> None:
 def test_too_few_runs_to_compare() -> None:
     """Two are not enough, nor are runs that failed, had nothing to do, or read far fewer rows."""
     others = [entry("a", exit_code=65), entry("b", rows_read=0), entry("c", rows_read=100), entry("d"), entry("e")]
-    assert not [one for one in find(facts(runs=(*others, entry("now", wall_s=99.0)))) if "usual" in one.title]
+    known = facts(earlier=tuple(others), manifest=manifest(wall_s=99.0))
+    assert not [one for one in find(known) if "usual" in one.title]
 
 
 def test_what_is_not_measured() -> None:

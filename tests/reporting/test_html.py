@@ -89,7 +89,7 @@ def pages(text: str) -> Iterator[tuple[str, RunFacts, RunFacts]]:
     for name, known in {
         "all": everything(),
         "failed": replace(facts(), manifest=facts().manifest.model_copy(update={"status": "failed", "error": "why"})),
-        "nothing": facts(manifest=None, profile=None, runs=(), groups=(), failed=()),
+        "nothing": facts(manifest=None, profile=None, earlier=(), groups=(), failed=()),
     }.items():
         yield name, with_text(known, lambda old: f"{old}~"), with_text(known, lambda old: f"{old}{text}~")
         yield name, with_text(known, lambda old: f"~{old}"), with_text(known, lambda old: f"~{text}{old}")

@@ -39,7 +39,7 @@ def test_every_end(score: Command, iris: Example, iris_file: Path, tmp_path: Pat
     frame.loc[100, iris.features[0]] = None
     frame.to_parquet(iris_file, index=False)
     assert score(iris_file, "--split-rows", "40").code == 65
-    assert title(out) == "Failed with exit code 65"
+    assert title(out).startswith("Failed: in.parquet: row 100: ")
     assert "1 row rejected, 0 allowed" in report.read_text()
     assert score(iris_file, "--split-rows", "40", "--max-rejects", "1").code == 0
     assert "is null" in report.read_text()

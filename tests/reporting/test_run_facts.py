@@ -34,7 +34,7 @@ def test_all_files(out: Path, iris: Example) -> None:
     assert found.manifest is not None
     assert found.profile is not None
     assert (found.manifest.run_id, found.profile.run.run_id) == ("b", "b")
-    assert [one.run_id for one in found.runs] == ["a", "b"]
+    assert [one.run_id for one in found.earlier] == ["a"]
     assert (found.later, found.problems) == ((), ())
     assert [one.source for one in found.failed] == ["3.parquet"]
     assert found.most_rejects == (InputCount(source="0.parquet", rows=3), InputCount(source="1.parquet", rows=1))
@@ -57,7 +57,7 @@ def test_a_later_run_that_failed(score: Command, out: Path, tmp_path: Path) -> N
     """It has a line in the history, and no manifest."""
     assert score(tmp_path / "in", "--run-id", "c", "--keys", "nonsense").code == 65
     found = read_facts(str(out))
-    assert [one.run_id for one in found.runs] == ["a", "b"]
+    assert [one.run_id for one in found.earlier] == ["a"]
     assert [(one.run_id, one.exit_code) for one in found.later] == [("c", 65)]
 
 
@@ -76,7 +76,7 @@ def test_damage(out: Path) -> None:
     assert "parts.pq is damaged" in found.problems[0]
     (records / "run.json").unlink()
     found = read_facts(str(out))
-    assert (found.manifest, found.runs) == (None, ())
+    assert (found.manifest, found.earlier) == (None, ())
     assert [one.run_id for one in found.later] == ["a", "b"]
 
 

@@ -7,14 +7,7 @@ import pytest
 from scoreline.pipeline.errors import RowsRejectedError
 from scoreline.pipeline.events import Event
 from scoreline.pipeline.options import ScoreJob
-from scoreline.pipeline.running.events import (
-    BlockWritten,
-    NothingToDo,
-    RunFailed,
-    RunRecorded,
-    RunStarted,
-    SplitPublished,
-)
+from scoreline.pipeline.running.events import BlockWritten, NothingToDo, RunFailed, RunStarted, SplitPublished
 from scoreline.pipeline.running.run import run
 
 from conftest import Example
@@ -39,21 +32,19 @@ def test_a_run_and_the_next(tmp_path: Path, iris: Example) -> None:
         "bundle_loaded",
         "scoring_started",
         *["split_published"] * 3,
-        "run_ended",
         "run_recorded",
+        "run_ended",
     ]
     assert sum(event.rows for event in events if isinstance(event, BlockWritten)) == 150
     published = sorted((event.split, event.rows) for event in events if isinstance(event, SplitPublished))
     assert published == [(0, 64), (1, 64), (2, 22)]
     written = json.loads((tmp_path / "out" / "_scoreline" / "run.json").read_text())
-    assert events[-2].data()["verdict"] == written["verdict"]
-    assert events[-1] == RunRecorded(output=str(tmp_path / "out"), changed=True)
+    assert events[-1].data()["verdict"] == written["verdict"]
     again: list[Event] = []
     run(job(tmp_path, iris), [again.append])
-    started, done, recorded = again
+    started, done = again
     assert isinstance(started, RunStarted)
     assert (started.kept, started.to_score) == (3, {})
-    assert recorded == RunRecorded(output=str(tmp_path / "out"), changed=False)
     digest = written["bundle"]["digest"]
     assert done == NothingToDo(
         partitions=1, rows=150, rejected=0, made_by="one", bundle=str(iris.bundle), digest=digest
@@ -61,16 +52,15 @@ def test_a_run_and_the_next(tmp_path: Path, iris: Example) -> None:
 
 
 def test_a_run_that_fails(tmp_path: Path, iris: Example) -> None:
-    """Its last event but one is an error with the totals."""
+    """Its last event is an error with the totals."""
     frame = iris.frame.copy()
     frame.loc[100, iris.features[0]] = None
     frame.to_parquet(tmp_path / "in.parquet", index=False)
     events: list[Event] = []
     with pytest.raises(RowsRejectedError):
         run(job(tmp_path, iris), [events.append])
-    last, recorded = events[-2:]
+    last = events[-1]
     assert isinstance(last, RunFailed)
-    assert recorded == RunRecorded(output=str(tmp_path / "out"), changed=True)
     assert (last.level, last.status, last.rows) == ("error", "failed", 64)
 
 

@@ -164,7 +164,7 @@ class TestBeginning:
         run(job)
         Store(job.output).remove(SUCCESS)
         events = events_of(replace(job, run_id="two"))
-        assert [type(event) for event in events] == [RunStarted, ScoringStarted, RunEnded, RunRecorded]
+        assert [type(event) for event in events] == [RunStarted, ScoringStarted, RunRecorded, RunEnded]
         written = read_manifest(Store(job.output))
         assert (written.run_id, written.device, written.rows_in) == ("two", "none", 300)
         assert SUCCESS in files(job.output)
@@ -217,7 +217,7 @@ class TestInputs:
         names = [event.name for event in events if not isinstance(event, BlockWritten)]
         assert names == [
             "run_started", "bundle_loaded", "scoring_started", "partition_failed", "split_published", "split_published",
-            "run_failed", "run_recorded",
+            "run_recorded", "run_failed",
         ]  # fmt: skip
         assert SUCCESS not in files(job.output)
         assert recorded(Path(job.output))[0]["error"] is not None
@@ -230,7 +230,7 @@ class TestInputs:
         with pytest.raises(PartitionError, match=r"\(2 of 2 inputs could not be read\)$"):
             run(job, [events.append])
         assert [type(event) for event in events] == [
-            RunStarted, ScoringStarted, PartitionFailed, PartitionFailed, RunFailed, RunRecorded,
+            RunStarted, ScoringStarted, PartitionFailed, PartitionFailed, RunRecorded, RunFailed,
         ]  # fmt: skip
 
     def test_new_ones(self, job: ScoreJob, iris: Example) -> None:
@@ -262,7 +262,7 @@ class TestInputs:
                     remove()
 
         events = events_of(job, count)
-        assert isinstance(events[-2], RunEnded)
+        assert isinstance(events[-1], RunEnded)
         assert not [event for event in events if isinstance(event, NewInputsFound)]
 
 
