@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -19,6 +20,7 @@ DIGEST = "sha256:" + "0" * 64
 FIXED = {"kind", "level", "role", "status", "golden_source", "reference_source", "ended", "started", "options"}
 
 
+@cache
 def profile(shifts: tuple[float, ...] = (0.0, 3.0, 0.0), *, before: bool = True) -> RunProfile:
     """The profile of inputs `0.parquet`, `1.parquet` … with 1,000 rows each, whose ages are shifted by so many standard
     deviations. `before`: whether there was a run without shifts."""

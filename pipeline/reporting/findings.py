@@ -150,16 +150,16 @@ def _input_drift(one: PartitionProfile, roles: Mapping[str, str], profile: RunPr
     named = ", ".join(f"{shown(name)} {psi(value)}" for name, value in list(red.items())[:MAX_COLUMNS])
     left = and_more(one.red - MAX_COLUMNS, "column")
     before = one.previous_psi or {}
-    new = ""
+    compared = ""
     if red and all(before.get(name, 0.0) >= RED_PSI for name in red):
-        new = "; new since the run before"
+        compared = "; the rows of the run before were different, too"
     elif red and before and not any(before.get(name, 0.0) >= YELLOW_PSI for name in red):
-        new = "; as in the run before"
+        compared = "; the rows of the run before were alike"
     return Finding(
         level="alarm",
         topic=f"{'input drift' if of_features else 'drift of predictions'} in {shown(one.partition)}",
         title=f"{shown(one.partition)}: drift in {what}",
-        detail=f"{named} {left}".strip() + f" (PSI){new}",
+        detail=f"{named} {left}".strip() + f" (PSI){compared}",
     )
 
 
