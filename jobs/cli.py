@@ -26,6 +26,7 @@ COMMANDS = {
     "pack": "Make a bundle from files saved at training time.",
     "check": "Verify a bundle and preview its predictions for an input.",
     "verify": "Verify an output: every row accounted for, every checksum correct.",
+    "report": "Write the report of an output again, and print its path.",
     "runs": "List the runs of outputs.",
     "rejects": "Show the rejected rows of an output, and why.",
     "evaluate": "Evaluate predictions against the true labels: accuracy, AUC, errors.",

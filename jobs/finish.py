@@ -26,12 +26,15 @@ def finish(output: str, **options: Any) -> int:
       scoreline finish scored/
     """
     from ..pipeline.engines.finish import finish as finish_output  # here, so that --help stays light
+    from ..pipeline.reporting.report import ReportWriter
     from .terminal.logs import EventLog, configure, shows_json
     from .terminal.tables import answer, stage_table, where
 
     run_id = options["run_id"] or uuid.uuid4().hex[:12]
     log = EventLog(configure(options["log_format"], options["log_level"], run_id))
-    manifest = finish_output(output, run_id=run_id, max_rejects=options["max_rejects"], subscribers=[log])
+    manifest = finish_output(
+        output, run_id=run_id, max_rejects=options["max_rejects"], subscribers=[log, ReportWriter(log)]
+    )
     if not shows_json():
         answer(stage_table(manifest))
         answer(where(manifest, output))

@@ -50,6 +50,7 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
       nulls = ["NA", "-"]
     """
     from ..pipeline.engines.shards import score_shard  # here, so that --help stays light
+    from ..pipeline.reporting.report import ReportWriter
     from ..pipeline.running.run import run
     from .terminal.logs import EventLog, configure, shows_json
     from .terminal.progress import Progress, tune_process
@@ -58,7 +59,7 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
     options["run_id"] = options["run_id"] or uuid.uuid4().hex[:12]
     log = EventLog(configure(options["log_format"], options["log_level"], options["run_id"]))
     progress = Progress(log, bar=options["progress"])
-    subscribers: list[Subscriber] = [log, tune_process, progress]
+    subscribers: list[Subscriber] = [log, tune_process, progress, ReportWriter(log)]
     if collector is not None:
         subscribers.append(collector)
     try:

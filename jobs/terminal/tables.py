@@ -3,8 +3,10 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ...pipeline.errors import counted, printable
+from ...pipeline.outputs.store import REPORT
 from ...schemas.run import RunManifest
 
 
@@ -98,13 +100,15 @@ def nothing_to_do(manifest: RunManifest) -> str:
 
 
 def where(manifest: RunManifest, output: str) -> str:
-    """The last line: where the results are, and what to type next: for rejected rows, or after a shard."""
+    """The last line: where the predictions and the report are, and what to type next: for rejected rows, or after a
+    shard."""
     rejects = manifest.rows_rejected
     if manifest.shard is not None:
         finish = f"scoreline finish {shlex.quote(output)}"
         return f"shard {manifest.shard} is complete; when all others are, run: {finish}"
+    report = f", the report is {Path(output, REPORT)}"
     more = f"; {counted(rejects, 'rejected row')}: scoreline rejects {shlex.quote(output)}" if rejects else ""
-    return f"the predictions are in {output}{more}"
+    return f"the predictions are in {output}{report}{more}"
 
 
 def size(count: int) -> str:

@@ -5,8 +5,8 @@ import base64
 import csv
 import json
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -28,6 +28,9 @@ from .parts import OutputPart, output_parts
 #: A value in a reason, such as `'x'` in "is 'x', not a number", or the row in "has 3 cells, but the header has 4: …".
 _VALUE = re.compile(r"(?s)^(is ).+(, (?:not|outside) .*)$|^(has .+ the header has [0-9]+): .*$")
 
+#: Rows that are shown of each reason.
+EXAMPLES = 2
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RejectedRow:
@@ -44,13 +47,15 @@ class RejectedRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RejectGroup:
-    """The rejects with one reason. `reason`: without the values in it. `inputs`: how many inputs have such rows."""
+    """The rejects with one reason. `reason`: without the values in it. `inputs`: how many inputs have such rows.
+    `examples`: the first rows, at most `EXAMPLES`."""
 
     stage: str
     column: str
     reason: str
     rows: int
     inputs: int
+    examples: tuple[RejectedRow, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,28 +85,31 @@ def read_rejects(output: str, *, limit: int) -> Rejects:
     store = Store(output, failed=listing_error)
     manifest = read_manifest(store)
     first: list[RejectedRow] = []
-    counts: Counter[tuple[str, str, str]] = Counter()
-    sources: dict[tuple[str, str, str], set[str]] = {}
-    by_source: Counter[str] = Counter()
-    for part, batch in _batches(store, manifest):
-        reasons = reasons_of(batch)
-        found = _grouped(reasons)
-        counts += found
-        for group in found:
-            sources.setdefault(group, set()).add(part.source)
+    groups, by_source = _Groups(), Counter[str]()
+    for part, batch in _batches(store, output_parts(read_record(store, manifest))):
+        groups.add(part.source, batch)
         by_source[part.source] += batch.num_rows
         first += [_row(batch, index) for index in range(min(batch.num_rows, limit - len(first)))]
     return Rejects(
         unfinished=None if manifest.status == "success" else manifest.error or "it was killed, or is still running",
         rows_in=manifest.rows_in,
-        rows_rejected=counts.total(),
+        rows_rejected=by_source.total(),
         first=tuple(first),
-        groups=tuple(
-            RejectGroup(stage=group[0], column=group[1], reason=group[2], rows=rows, inputs=len(sources[group]))
-            for group, rows in counts.most_common()
-        ),
+        groups=groups.most_frequent(),
         by_source=tuple(by_source.most_common()),
     )
+
+
+def group_rejects(store: Store, parts: Iterable[OutputPart]) -> tuple[RejectGroup, ...]:
+    """The reasons in the rejects of some parts, the most frequent first.
+
+    Raises:
+        DataError: a file of rejects is missing or damaged.
+    """
+    groups = _Groups()
+    for part, batch in _batches(store, parts):
+        groups.add(part.source, batch)
+    return groups.most_frequent()
 
 
 def write_rejects(output: str, path: Path) -> int:
@@ -123,7 +131,7 @@ def write_rejects(output: str, path: Path) -> int:
         text = TextIOWrapper(file, encoding="utf-8", newline="")
         writer = csv.writer(text)
         writer.writerow([*(f"reject.{field.name}" for field in REJECT), *names])
-        for _, batch in _batches(store, manifest):
+        for _, batch in _batches(store, output_parts(read_record(store, manifest))):
             reasons = reasons_of(batch)
             there = dict(zip(batch.schema.names[:-1], batch.columns[:-1], strict=True))
             empty = [None] * batch.num_rows
@@ -136,9 +144,9 @@ def write_rejects(output: str, path: Path) -> int:
     return number
 
 
-def _batches(store: Store, manifest: RunManifest) -> Iterator[tuple[OutputPart, pa.RecordBatch]]:
-    """The rejects of every part, with their columns."""
-    for part in output_parts(read_record(store, manifest)):
+def _batches(store: Store, parts: Iterable[OutputPart]) -> Iterator[tuple[OutputPart, pa.RecordBatch]]:
+    """The rejects of parts, with their columns."""
+    for part in parts:
         if part.rejects is not None:
             with _opened(store, part.rejects) as reader:
                 for index in range(reader.num_record_batches):
@@ -168,13 +176,41 @@ def _opened(store: Store, name: str) -> Iterator[Any]:
         raise DataError(f"{name}: cannot be read: {one_line(error)}; run scoreline verify") from error
 
 
-def _grouped(reasons: pa.StructArray) -> Counter[tuple[str, str, str]]:
-    """The number of rows for each stage, column and reason without values."""
-    fields = [reasons.field(name).to_pylist() for name in ("stage", "column", "reason")]
-    found: Counter[tuple[str, str, str]] = Counter()
-    for (stage, column, reason), count in Counter(zip(*fields, strict=True)).items():
-        found[stage, column, _VALUE.sub(_without_value, reason)] += count
-    return found
+class _Groups:
+    """Counts rejects by stage, column and reason without values, with the first rows of each."""
+
+    def __init__(self) -> None:
+        self._counts = Counter[tuple[str, str, str]]()
+        self._sources = defaultdict[tuple[str, str, str], set[str]](set)
+        self._examples = defaultdict[tuple[str, str, str], list[RejectedRow]](list)
+
+    def add(self, source: str, batch: pa.RecordBatch) -> None:
+        """Count the rows of a batch, which are of one input."""
+        reasons = reasons_of(batch)
+        fields = [reasons.field(name).to_pylist() for name in ("stage", "column", "reason")]
+        rows = list(zip(*fields, strict=True))
+        for (stage, column, reason), count in Counter(rows).items():
+            group = stage, column, _VALUE.sub(_without_value, reason)
+            self._counts[group] += count
+            self._sources[group].add(source)
+            examples, index = self._examples[group], -1
+            for _ in range(min(count, EXAMPLES - len(examples))):
+                index = rows.index((stage, column, reason), index + 1)
+                examples.append(_row(batch, index))
+
+    def most_frequent(self) -> tuple[RejectGroup, ...]:
+        """The groups, by their number of rows."""
+        return tuple(
+            RejectGroup(
+                stage=group[0],
+                column=group[1],
+                reason=group[2],
+                rows=rows,
+                inputs=len(self._sources[group]),
+                examples=tuple(self._examples[group]),
+            )
+            for group, rows in self._counts.most_common()
+        )
 
 
 def _without_value(match: re.Match[str]) -> str:

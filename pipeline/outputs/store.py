@@ -27,6 +27,7 @@ LOCK = "_scoreline/lock"
 #: The plan and the records of shards that have not been finished.
 SHARDS = "_scoreline/shards"
 HISTORY = "_scoreline/history.jsonl"
+REPORT = "_scoreline/report.html"
 #: Errors caused by the path, not by the disk.
 _NOT_THERE = {*PATH_ERRORS, errno.EISDIR, errno.EEXIST, errno.EROFS} - {errno.EINVAL}
 #: Transient errors, after which a call is retried; others would only fail again.
@@ -109,7 +110,7 @@ class Store:
         """Raise OutputError for a pipe, a socket or a device in place of a rejects file, or of a file that every run
         writes."""
         irregular = [entry.name for entry in self._below(REJECTS) if entry.kind == "other"]
-        regular = (MANIFEST, PARTS, PROFILE, SUCCESS, LOCK, HISTORY)
+        regular = (MANIFEST, PARTS, PROFILE, SUCCESS, LOCK, HISTORY, REPORT)
         irregular += [name for name in regular if self.kind(name) in ("other", "folder")]
         if irregular:
             raise OutputError(f"{self.root / irregular[0]} is not a regular file; move it")
@@ -172,14 +173,17 @@ class Store:
         return names
 
     def write(self, name: str, data: bytes) -> None:
-        """Publish a small file from memory."""
+        """Publish a small file from memory. A temporary that could not be published is removed."""
         temporary = self.temporary(name)
         try:
             temporary.write_bytes(data)
+            self.publish(temporary, name)
         except OSError as error:
             self.discard(temporary)
             raise storage_error(self.root / name, error) from error
-        self.publish(temporary, name)
+        except ScorelineError:
+            self.discard(temporary)
+            raise
 
     def append(self, name: str, line: bytes) -> None:
         """Append a line to a file, which is created if it does not exist. It is not synced: a crash of the machine may

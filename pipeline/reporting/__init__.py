@@ -1,1 +1,1 @@
-"""What subscribers of a run write for other tools: metrics and traces. Independent of models."""
+"""What is written about a run for people and other tools: the report, metrics and traces. Independent of models."""

@@ -17,7 +17,7 @@ from ..outputs.naming import rejects_name
 from ..outputs.store import RUN_FILES, SUCCESS, RecordFiles, Store
 from ..planning.plan import Plan
 from .drift import is_within_drift
-from .events import ManifestNotWritten, OrphanedPartsRemoved, RunEnded
+from .events import ManifestNotWritten, OrphanedPartsRemoved, RunEnded, RunRecorded
 from .ledger import Ledger
 
 
@@ -112,6 +112,8 @@ def write_manifest_at_end(
             if error is not None and files == RUN_FILES:
                 store.remove_temporaries()  # a signal may have arrived before a new one was registered
             manifest = written.manifest = write_manifest(store, manifest, ledger.record(), files)
+            if files == RUN_FILES:
+                emit(RunRecorded(output=ledger.job.output))
             if error is None and files == RUN_FILES:
                 store.write(SUCCESS, b"")
         except ScorelineError as second:

@@ -220,6 +220,14 @@ class HistoryNotWritten(Event):
     reason: str
 
 
+class RunRecorded(Event):
+    """The outcome of the run is on disk, but for _SUCCESS, or it has failed before it scored; its output is locked."""
+
+    name: ClassVar[str] = "run_recorded"
+    level: ClassVar[Level] = "debug"
+    output: str
+
+
 class RunEnded(Event):
     """The run succeeded; run.json and _SUCCESS are written."""
 

@@ -14,7 +14,7 @@ from ..events import Emitter, Event
 from ..monitoring.history import append_entry
 from ..options import ScoreJob
 from ..outputs.store import Store
-from .events import HistoryNotWritten, NothingToDo, RunEnded
+from .events import HistoryNotWritten, NothingToDo, RunEnded, RunRecorded
 from .ledger import RunClock
 
 #: Characters of an error message in a line.
@@ -48,6 +48,8 @@ class RunRecorder:
                 append_entry(store, self._entry(error))
             except ScorelineError as failed:
                 emit(HistoryNotWritten(reason=str(failed)))
+            if self._last is None:  # it failed before it had a manifest
+                emit(RunRecorded(output=self._job.output))
 
     def _entry(self, error: BaseException | None) -> HistoryEntry:
         last, waited = self._last, {}

@@ -199,8 +199,7 @@ def test_foreign_files_are_left_and_logged(score: Command, tmp_path: Path, iris:
     assert left == {
         "_SUCCESS", "in.parquet", "notes.txt", "other.tmp", theirs, f"_rejects/day=1/{theirs}", f".git/{ours}",
         "_scoreline/history.jsonl", "_scoreline/lock", "_scoreline/parts.pq", "_scoreline/profile.json",
-        "_scoreline/run.json",
-        f"_scoreline/{theirs}",
+        "_scoreline/report.html", "_scoreline/run.json", f"_scoreline/{theirs}",
     }  # fmt: skip
 
 

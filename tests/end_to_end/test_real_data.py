@@ -136,6 +136,7 @@ def test_a_tree_is_mirrored(tree: Path, tmp_path: Path, iris: Example, scoreline
         "_scoreline/lock",
         "_scoreline/parts.pq",
         "_scoreline/profile.json",
+        "_scoreline/report.html",
         "_scoreline/run.json",
         "date=2026-11-01/a.parquet",
         "date=2026-11-02/b.csv.parquet",

@@ -26,6 +26,7 @@ FLAGS = {
     "pack": {"--from-mlflow", "--allow-import", "--allow-pickle"},
     "check": {"--bundle", "--input", "--format", "--device", "--trust", "--job", "--run-date", "--time-zone", "--json"},
     "verify": {"--json"},
+    "report": set(),
     "runs": {"--limit", "--json"},
     "rejects": {"--limit", "--csv", "--json"},
     "evaluate": {"--label", "--labels", "--on", "--head", "--json"},

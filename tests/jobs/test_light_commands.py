@@ -7,7 +7,14 @@ from pathlib import Path
 
 from conftest import Result
 
-COMMANDS = ("runs OUT", "runs OUT --json", "rejects OUT --csv FILE", "diff OUT OUT --picture FILE.svg", "verify OUT")
+COMMANDS = (
+    "runs OUT",
+    "runs OUT --json",
+    "report OUT",
+    "rejects OUT --csv FILE",
+    "diff OUT OUT --picture FILE.svg",
+    "verify OUT",
+)
 CODE = (
     "import sys; from scoreline.jobs.cli import run\n"
     "for line in sys.argv[1:]: assert run(line.split('|')) == 0, line\n"

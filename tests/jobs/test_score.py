@@ -184,7 +184,8 @@ class TestOptions:
         ]  # fmt: skip
         assert "150 rows scored" in lines[-2]
         assert "waited for" in lines[-2]
-        assert lines[-1] == f"the predictions are in {tmp_path / 'out'}"
+        out = tmp_path / "out"
+        assert lines[-1] == f"the predictions are in {out}, the report is {out}/_scoreline/report.html"
         assert "1 input in" in result.err
         assert score(iris_file, "--log-format", "text").out.splitlines()[-1] == lines[-1]
 
@@ -193,7 +194,10 @@ class TestOptions:
         result = score(four_files, "--log-format", "text", "--max-rejects", "2")
         line = result.out.splitlines()[-1]
         out = tmp_path / "out"
-        assert line == f"the predictions are in {out}; 2 rejected rows: scoreline rejects {out}"
+        report = f"{out}/_scoreline/report.html"
+        assert line == (
+            f"the predictions are in {out}, the report is {report}; 2 rejected rows: scoreline rejects {out}"
+        )
 
     @pytest.mark.parametrize("words", ["--help", "--version"])
     def test_streams_that_are_closed(self, words: str) -> None:

@@ -14,6 +14,9 @@ from conftest import Example, Result
 
 Command = Callable[..., Result]
 
+#: Files that each run writes, also one that is refused.
+LAST_RUN = ("lock", "history.jsonl", "report.html")
+
 
 @pytest.fixture
 def nights(tmp_path: Path, iris: Example) -> tuple[Path, Path]:
@@ -27,8 +30,8 @@ def nights(tmp_path: Path, iris: Example) -> tuple[Path, Path]:
 
 
 def everything(out: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file except the lock and the history, with its mtime."""
-    files = [path for path in out.rglob("*") if path.is_file() and path.name not in ("lock", "history.jsonl")]
+    """Every file except those that describe the last run, also one that was refused, with its mtime."""
+    files = [path for path in out.rglob("*") if path.is_file() and path.name not in LAST_RUN]
     return {path.relative_to(out).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 

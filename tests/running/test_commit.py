@@ -22,7 +22,7 @@ from scoreline.pipeline.running.commit import (
     up_to_date_manifest,
     write_manifest_at_end,
 )
-from scoreline.pipeline.running.events import ManifestNotWritten, RunEnded, RunFailed
+from scoreline.pipeline.running.events import ManifestNotWritten, RunEnded, RunFailed, RunRecorded
 from scoreline.pipeline.running.ledger import Ledger
 from scoreline.schemas.run import RunManifest
 
@@ -194,7 +194,7 @@ class TestEndOfRun:
             assert MANIFEST not in files(store)
         assert {MANIFEST, SUCCESS} <= files(store)
         assert read_manifest(store).status == "success"
-        assert [type(event) for event in events] == [RunEnded]
+        assert [type(event) for event in events] == [RunRecorded, RunEnded]
 
     @pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt("stopped")])
     def test_an_error(self, store: Store, error: BaseException) -> None:
@@ -207,7 +207,7 @@ class TestEndOfRun:
         assert (manifest["status"], manifest["error"]) == ("failed", str(error))
         assert SUCCESS not in files(store)
         assert not store.temporaries()
-        assert [type(event) for event in events] == [RunFailed]
+        assert [type(event) for event in events] == [RunRecorded, RunFailed]
 
     def test_a_full_disk_after_an_error(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         """The first error is raised; the second is an event."""

@@ -27,7 +27,14 @@ def test_a_run_and_the_next(tmp_path: Path, iris: Example) -> None:
     events: list[Event] = []
     run(job(tmp_path, iris), [events.append])
     names = [event.name for event in events if not isinstance(event, BlockWritten)]
-    assert names == ["run_started", "bundle_loaded", "scoring_started", *["split_published"] * 3, "run_ended"]
+    assert names == [
+        "run_started",
+        "bundle_loaded",
+        "scoring_started",
+        *["split_published"] * 3,
+        "run_recorded",
+        "run_ended",
+    ]
     assert sum(event.rows for event in events if isinstance(event, BlockWritten)) == 150
     published = sorted((event.split, event.rows) for event in events if isinstance(event, SplitPublished))
     assert published == [(0, 64), (1, 64), (2, 22)]

@@ -24,6 +24,7 @@ from scoreline.pipeline.running.events import (
     PartitionFailed,
     RunEnded,
     RunFailed,
+    RunRecorded,
     RunStarted,
     ScoringStarted,
     SplitPublished,
@@ -163,7 +164,7 @@ class TestBeginning:
         run(job)
         Store(job.output).remove(SUCCESS)
         events = events_of(replace(job, run_id="two"))
-        assert [type(event) for event in events] == [RunStarted, ScoringStarted, RunEnded]
+        assert [type(event) for event in events] == [RunStarted, ScoringStarted, RunRecorded, RunEnded]
         written = read_manifest(Store(job.output))
         assert (written.run_id, written.device, written.rows_in) == ("two", "none", 300)
         assert SUCCESS in files(job.output)
@@ -216,7 +217,7 @@ class TestInputs:
         names = [event.name for event in events if not isinstance(event, BlockWritten)]
         assert names == [
             "run_started", "bundle_loaded", "scoring_started", "partition_failed", "split_published", "split_published",
-            "run_failed",
+            "run_recorded", "run_failed",
         ]  # fmt: skip
         assert SUCCESS not in files(job.output)
         assert recorded(Path(job.output))[0]["error"] is not None
@@ -229,7 +230,7 @@ class TestInputs:
         with pytest.raises(PartitionError, match=r"\(2 of 2 inputs could not be read\)$"):
             run(job, [events.append])
         assert [type(event) for event in events] == [
-            RunStarted, ScoringStarted, PartitionFailed, PartitionFailed, RunFailed,
+            RunStarted, ScoringStarted, PartitionFailed, PartitionFailed, RunRecorded, RunFailed,
         ]  # fmt: skip
 
     def test_new_ones(self, job: ScoreJob, iris: Example) -> None:

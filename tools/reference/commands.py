@@ -14,7 +14,8 @@ def command_section(name: str) -> str:
     command: click.Command = getattr(import_module(f"scoreline.jobs.{name}"), name)
     context = click.Context(command, info_name=f"scoreline {name}")
     usage = f"```text\nscoreline {name} {' '.join(command.collect_usage_pieces(context))}\n```\n\n"
-    return usage + _help(command) + table(("option", "default", "meaning"), _rows(command, context))
+    rows = _rows(command, context)
+    return usage + _help(command) + (table(("option", "default", "meaning"), rows) if rows else "")
 
 
 def _help(command: click.Command) -> str:

@@ -1,0 +1,67 @@
+"""The page: tiles, rejects, stages and the commands to type next."""
+
+import shlex
+
+import pytest
+from scoreline.pipeline.reporting.build import make_page
+
+from reported_runs import entry, facts, manifest
+
+
+def test_tiles() -> None:
+    """With the run before, and the usual time."""
+    found = {tile.label: (tile.value, tile.detail) for tile in make_page(facts()).tiles}
+    assert found == {
+        "rows scored": ("2,990", "as many as in the run before"),
+        "rows rejected": ("10", "0.333%, 1% allowed"),
+        "inputs": ("3", "0 failed"),
+        "wall time": ("10.0 s", "1.0 s of it start-up"),
+        "rows a second": ("300", "on cpu"),
+        "features drifted": ("1 of 3", "in at least one input"),
+    }
+    earlier = tuple(entry(name, rows_in=2000) for name in "abc")
+    found = {tile.label: (tile.value, tile.detail) for tile in make_page(facts(earlier=earlier)).tiles}
+    assert found["rows scored"][1] == "+50.0% from the run before"
+    assert found["wall time"][1] == "usually 10.0 s"
+
+
+def test_rejects_and_stages() -> None:
+    """Reasons with their first rows; the bar of a stage is its share of the wall time."""
+    page = make_page(facts())
+    (row,) = page.rejects
+    assert (row.rows, row.column, row.reason, row.examples) == (
+        "10", "age", "is …, not a number", ("1.parquet row 7: x",),
+    )  # fmt: skip
+    assert [(one.name, one.waited, one.busy, one.bar) for one in page.stages] == [
+        ("start-up", "1.00", "", 0.1), ("read", "8.00", "9.00", 0.8), ("other", "1.00", "", 0.1),
+    ]  # fmt: skip
+    assert make_page(facts(grouped=7)).rejects_note == "reasons of 7 rows, in the inputs with the most rejects"
+
+
+@pytest.mark.parametrize("output", ["scored", "my outputs/2026-11-27", "it's; rm -rf *", "$(reboot)"])
+def test_commands(output: str) -> None:
+    """Each can be pasted into a shell, and names the output as it is."""
+    lines = [command.line for command in make_page(facts(output=output)).commands]
+    words = [shlex.split(line) for line in lines]
+    assert [word[:2] for word in words if word[0] == "scoreline"] == [
+        ["scoreline", "rejects"], ["scoreline", "verify"], ["scoreline", "runs"],
+    ]  # fmt: skip
+    assert all(word[2] == output for word in words if word[0] == "scoreline")
+    assert [word[-1] for word in words if word[0] == "jq"] == [f"{output}/_scoreline/profile.json"]
+
+
+def test_no_record_of_a_run() -> None:
+    """A run that failed before it scored: the page says why."""
+    early = entry("now", exit_code=65, error="column 'x' is missing")
+    page = make_page(facts(manifest=None, profile=None, earlier=(), later=(early,), groups=(), failed=(), problems=()))
+    assert (page.headline, page.level) == ("Failed before scoring", "alarm")
+    assert page.ended == "2026-11-26 07:00:10 UTC"
+    assert page.findings[0].detail == "column 'x' is missing"
+    assert (page.tiles, page.features, page.stages) == ((), (), ())
+
+
+def test_kept_rows_have_no_speed() -> None:
+    """A run that only completed an output read nothing."""
+    known = manifest(rows_kept=3000, device="none")
+    (tile,) = [one for one in make_page(facts(manifest=known)).tiles if one.label == "rows a second"]
+    assert (tile.value, tile.detail) == ("0", "nothing was scored")
