@@ -108,7 +108,7 @@ def test_what_is_printed(scoreline: Command, shard: Command, out: Path) -> None:
         assert f"shard {number}/2 is complete; when all others are, run: scoreline finish {out}\n" in found.out
     done = scoreline("finish", out, "--log-format", "text")
     assert "1,798 rows scored by 2 shards, 2 rejected; finished in" in done.out
-    assert f"the predictions are in {out}; 2 rejected rows: scoreline rejects {out}\n" in done.out
+    assert f"the predictions are in {out}, the report is {out}/_scoreline/report.html; 2 rejected rows" in done.out
 
 
 def test_a_shard_has_nothing_to_do_twice(shard: Command, out: Path) -> None:

@@ -64,7 +64,7 @@ def test_without_a_reference(tmp_path: Path) -> None:
     for profile, expected in ((True, [ProfileImpossible()]), (False, [])):
         events: list[Event] = []
         profile_run(
-            Store(tmp_path), ledger(plan([]), profile=profile), open_bundle(OLD), None, Emitter([events.append])
+            Store(tmp_path), ledger(plan([]), profile=profile), open_bundle(OLD), Emitter([events.append])
         )  # fmt: skip
         assert events == expected
     assert not (tmp_path / PROFILE).exists()
