@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from ..cores import available_cores
 from ..model.modes import pinned
-from ..monitoring.profile import Profile, encode_profile
 from ..options import ScoreJob
 from ..planning.plan import Plan
 from ..running.work import num_readers
@@ -48,15 +47,7 @@ def estimate(plan: Plan, scorer: Scorer, job: ScoreJob) -> Estimate | None:
     limit = limit_of(costs, readers=num_readers(plan.partitions, cores), cores=cores)
     return Estimate(
         seconds=START_UP_S + ABOVE_LIMIT * limit.seconds,
-        output_bytes=round(measured.output_bytes * scale) + _profile_bytes(plan, scorer),
+        output_bytes=round(measured.output_bytes * scale),
         memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         rows=measured.rows,
     )
-
-
-def _profile_bytes(plan: Plan, scorer: Scorer) -> int:
-    """Those of the profiles in all parts; 0 if rows are not counted."""
-    if (layout := scorer.loaded.layout) is None:
-        return 0
-    parts = sum(planned.num_splits or 1 for planned in plan.partitions)
-    return parts * len(encode_profile(Profile.empty(layout), layout))

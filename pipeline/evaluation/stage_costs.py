@@ -10,6 +10,7 @@ from time import perf_counter, process_time, thread_time
 
 from ...schemas.run import Receipt
 from ..model.first_rows import FirstRows
+from ..monitoring.profile import Profile, encode_profile
 from ..options import ScoreJob
 from ..outputs.part_file import PartFile
 from ..outputs.store import Store
@@ -102,6 +103,8 @@ def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, max_row
     """read → … → publish over at most `max_rows` rows, in this thread."""
     options, started = LineOptions.of(job), process_time()
     one = BenchPass(clocks=_Clocks(_groups(compose(scorer.loaded, options))), max_rows=max_rows)
+    layout = scorer.loaded.layout
+    profile = None if layout is None else encode_profile(Profile.empty(layout), layout)  # as large as any
     with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
         store = Store(folder)
         for planned in plan.partitions:
@@ -117,7 +120,7 @@ def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, max_row
                 with one.clocks.stage("write"):
                     part.write(scored.rows, scored.rejects)
             with one.clocks.stage("publish"):
-                part.finish(_receipt(planned, part))
+                part.finish(_receipt(planned, part), profile)
                 one.output_bytes += part.publish("part.parquet").num_bytes
             if one.rows >= max_rows:
                 break
