@@ -165,7 +165,7 @@ def test_flows_without_work_help() -> None:
 
 def test_reading_goes_on_while_its_flow_scores() -> None:
     """Two threads, blocks that take as long to read as to score: another thread reads meanwhile."""
-    steps = Steps([40], score_s=0.004, read_s=0.004)
+    steps = Steps([200], score_s=0.004, read_s=0.004)
     run(steps, num_flows=2).check()
     assert len(steps.threads["read"]) == 2
 
