@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from scoreline.pipeline.digests import sha256
 from scoreline.pipeline.monitoring.count import count_features, count_outputs
-from scoreline.pipeline.monitoring.layout import Layout, digest_of, encode_reference
+from scoreline.pipeline.monitoring.layout import Layout, encode_reference
 from scoreline.pipeline.monitoring.profile import Profile
 from scoreline.pipeline.monitoring.reference import ReferenceRows, make_reference
 from scoreline.pipeline.records import CheckedBatch, Reject
@@ -36,7 +37,7 @@ def layout_of(frame: pd.DataFrame, source: str = "training") -> Layout:
             outputs={OUTPUT: frame[OUTPUT].to_numpy(float)},
         )
     )
-    return Layout(reference=reference, digest=digest_of(encode_reference(reference)))
+    return Layout(reference=reference, digest=sha256(encode_reference(reference)))
 
 
 def profile_of(

@@ -4,7 +4,6 @@ The bytes that are checked are the bytes that are used: each file is read once, 
 compared.
 """
 
-import hashlib
 import json
 import os
 import stat
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 
 from ...schemas.bundle import FORMAT, BundleManifest
 from ...schemas.graph import Graph
+from ..digests import sha256
 from ..errors import BundleError, one_line
 from ..storage.plain_files import Kind, kind_of
 from ..storage.uris import is_remote
@@ -74,11 +74,6 @@ def read_graph(data: bytes, name: str) -> Graph:
         raise BundleError(f"{name}: an argument is nested too deeply") from error
     except ValidationError as error:
         raise BundleError(f"{name}: {first_problem(error)}") from error
-
-
-def sha256(data: bytes) -> str:
-    """A digest as it is written in manifests: `sha256:` and 64 hexadecimal digits."""
-    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:

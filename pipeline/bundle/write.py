@@ -11,11 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...schemas.bundle import BundleManifest
+from ..digests import sha256
 from ..errors import OutputError
 from ..storage.folders import Walker
 from ..storage.plain_files import kind_of
 from ..storage.temporaries import is_temporary_of, temporary_name
-from .bundle import MANIFEST, sha256
+from .bundle import MANIFEST
 
 #: `AT_FDCWD` and `RENAME_EXCHANGE` of Linux.
 _HERE, _EXCHANGE = -100, 2

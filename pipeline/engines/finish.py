@@ -18,8 +18,10 @@ from ..outputs.manifest import read_manifest, read_record
 from ..outputs.part_records import OutputRecord, PartitionRecord
 from ..outputs.store import SUCCESS, Store
 from ..planning.existing import Scope, scan_output
+from ..planning.option_check import checked_job
 from ..planning.plan import Plan, make_plan
 from ..running.commit import write_manifest_at_end
+from ..running.drift import refuse_without_reference
 from ..running.events import TemporariesRemoved
 from ..running.execute import Execution, complete_output
 from ..running.findings import kept_part_differences, output_findings
@@ -33,12 +35,18 @@ MAX_NAMES = 8
 
 
 def finish(
-    output: str, *, run_id: str, max_rejects: RejectBudget | None = None, subscribers: Sequence[Subscriber] = ()
+    output: str,
+    *,
+    run_id: str,
+    max_rejects: RejectBudget | None = None,
+    max_drift: float | None = None,
+    subscribers: Sequence[Subscriber] = (),
 ) -> RunManifest:
     """Complete an output. May be repeated, also after it was interrupted.
 
     Args:
         max_rejects: how many rows of all shards may be rejected; None: as many as they were started with.
+        max_drift: the largest PSI with which the run succeeds; None: the limit they were started with.
         subscribers: called with each event.
 
     Returns:
@@ -49,6 +57,8 @@ def finish(
         DataError: a shard has not begun, was killed, or failed; or parts are missing.
         OutputLockedError: a shard is still running.
         RowsRejectedError: more rows were rejected than allowed.
+        DriftError: there is more drift than allowed.
+        UsageError: drift is limited, but the shards have not counted their rows.
     """
     clock, store = RunClock(), Store(output)
     read_plan(store)  # before the lock, which needs the folder of an output
@@ -56,7 +66,9 @@ def finish(
         frozen = read_plan(store)
         job = replace(frozen.plan.sharded.job, output=output, run_id=run_id)
         job = job if max_rejects is None else replace(job, max_rejects=max_rejects)
+        job = checked_job(job if max_drift is None else replace(job, max_drift=max_drift))
         bundle = _bundle(frozen)
+        refuse_without_reference(bundle, job)
         history = RunRecorder(job, bundle, clock)
         emit = Emitter([*subscribers, history])
         held.enter_context(history.recorded(store, emit))

@@ -4,7 +4,6 @@ manifest; the workers read the input and publish parts in the output, which all 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
@@ -23,6 +22,7 @@ from ..running.ledger import Ledger, packages_of
 from ..running.manifest import versions
 from ..scoring.line import LineOptions, stage_names
 from ..scoring.retries import Retries
+from ..storage.uris import absolute
 from .pieces import PieceQueue, cut_pieces
 from .ray_cluster import Workers, cluster_size, connected
 from .worker import PieceResult, WorkerSetup
@@ -98,14 +98,7 @@ def _setup(execution: Execution, plan: Plan, cores: int) -> WorkerSetup:
     except PackageNotFoundError as error:
         raise ClusterError(f"the run needs {error.name} on this machine, too; install it") from error
     return WorkerSetup(
-        job=replace(
-            job,
-            bundle=os.path.abspath(job.bundle),  # noqa: PTH100 - text
-            input=os.path.abspath(job.input),  # noqa: PTH100
-            output=str(store.root),
-            device=_device(job),
-            max_rejects=_budget(job),
-        ),
+        job=job_of_workers(job, str(store.root)),
         bundle=bundle.digest,
         versions=own,
         lock=store.read(LOCK),
@@ -114,6 +107,18 @@ def _setup(execution: Execution, plan: Plan, cores: int) -> WorkerSetup:
         split_rows=plan.split_rows,
         engines=plan.engines,
         cores=cores,
+    )
+
+
+def job_of_workers(job: ScoreJob, output: str) -> ScoreJob:
+    """The job as workers get it: they run in other folders, and score on what they have reserved."""
+    return replace(
+        job,
+        bundle=absolute(job.bundle),
+        input=absolute(job.input),
+        output=output,
+        device=_device(job),
+        max_rejects=_budget(job),
     )
 
 

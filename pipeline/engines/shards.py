@@ -5,7 +5,6 @@ The first of them divides the work and writes the plan, which all others follow.
 own parts and records them in `_scoreline/shards/`; `finish.py` completes the output.
 """
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from ..bundle.bundle import Bundle, open_bundle
 from ..bundle.constants import with_digest
 from ..bundle.stages import engines_of
 from ..cores import available_cores
+from ..digests import sha256
 from ..errors import DataError, NoInputError, OutputError, PartitionError, one_line
 from ..events import Emitter, Event, Subscriber
 from ..inputs.discover import Discovery, discover, unchanged
@@ -30,6 +30,7 @@ from ..planning.plan import Plan, default_split_rows, make_plan, refuse_overlap
 from ..planning.shard_plan import ShardedJob, ShardPlan, decode_plan, divide, encode_plan, refuse_same_outputs
 from ..records import Partition
 from ..running.commit import check_parts_exist, up_to_date_manifest
+from ..running.drift import refuse_without_reference
 from ..running.events import NothingToDo, RunStarted
 from ..running.execute import Execution
 from ..running.findings import input_findings
@@ -85,6 +86,7 @@ def score_shard(
     shard = job.shard
     assert shard is not None, "a job without a shard is scored by `run`"
     bundle, store = open_bundle((job := checked_job(job)).bundle), Store(job.output)
+    refuse_without_reference(bundle, job)
     job = with_digest(job, bundle.digest)
     with clock.times.blocking_stage("discover"):
         found = _found(job) if store.kind(PLAN) == "missing" else None
@@ -143,7 +145,7 @@ def read_plan(store: Store) -> FrozenPlan:
     except OSError as error:
         raise DataError(f"{store.path(PLAN)} cannot be read: {error.strerror or one_line(error)}") from error
     try:
-        return FrozenPlan(plan=decode_plan(data), digest="sha256:" + hashlib.sha256(data).hexdigest())
+        return FrozenPlan(plan=decode_plan(data), digest=sha256(data))
     except DataError as error:
         raise DataError(f"{store.path(PLAN)} cannot be read: {one_line(error)}; {_START_AGAIN}") from error
 

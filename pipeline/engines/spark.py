@@ -27,6 +27,7 @@ from ..nested import converted, take_rows
 from ..options import ColumnOptions
 from ..outputs.assemble import described, output_schema, reasons_of, reject_schema
 from ..records import ScoredBatch
+from ..storage.uris import absolute
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -173,7 +174,7 @@ def _task(
     trust: Collection[str],
 ) -> Task:
     return Task(
-        bundle=_shipped(bundle, session) if ship else str(bundle.path.absolute()),
+        bundle=_shipped(bundle, session) if ship else absolute(bundle.name),
         digest=bundle.digest,
         shipped=ship,
         trust=tuple(trust),

@@ -14,10 +14,11 @@ import torch
 
 from ...schemas.bundle import BundleManifest
 from ...schemas.heads import AnyHead, Platt, Temperature
-from ..bundle.bundle import Bundle, open_bundle, sha256
+from ..bundle.bundle import Bundle, open_bundle
 from ..bundle.golden import GoldenRows, read_golden, write_golden
 from ..bundle.heads import head_fields
 from ..bundle.write import resolve_target, write_bundle
+from ..digests import sha256
 from ..errors import DataError, UsageError
 from ..inputs.discover import discover
 from ..model.first_rows import FirstRows

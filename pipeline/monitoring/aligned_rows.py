@@ -15,7 +15,7 @@ from ..errors import DataError, PartitionError, UsageError, listed, one_line
 from ..inputs.formats import recorded_format
 from ..joins import Keys, comparable
 from ..outputs.assemble import reasons_of
-from ..outputs.receipt import read_receipt
+from ..outputs.receipt import input_content, read_receipt
 from ..outputs.store import Store
 from ..parquet.file import ParquetSource
 from ..plain import plain
@@ -193,7 +193,7 @@ def _refuse_other_input(ours: Store, mine: OutputPart, theirs: Store, other: Out
     for part, receipt in zip((mine, other), found, strict=True):
         if not isinstance(receipt, Receipt):
             raise DataError(f"{part.target}: is {receipt}; run scoreline verify")
-    marks = [(one.fingerprint.size, one.fingerprint.mtime_ns) for one in found if isinstance(one, Receipt)]
+    marks = [input_content(one.fingerprint) for one in found if isinstance(one, Receipt)]
     if marks[0] != marks[1]:
         raise DataError(
             f"{mine.source}: has changed between the two runs (another size or modification time), so row numbers do"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from ...schemas.profile import NumberBins, Reference, ReferenceColumn
 from ..arrays import text_array, to_arrow
 from ..bundle.bundle import first_problem
+from ..digests import sha256
 from ..errors import BundleError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def open_layout(bundle: Bundle) -> Layout | None:
     if recorded is None:
         return None
     data = bundle.read(recorded.file)
-    return Layout(reference=read_reference(data, str(bundle.path / recorded.file)), digest=digest_of(data))
+    return Layout(reference=read_reference(data, f"{bundle.name}/{recorded.file}"), digest=sha256(data))
 
 
 def read_reference(data: bytes, name: str) -> Reference:
@@ -140,8 +140,3 @@ def read_reference(data: bytes, name: str) -> Reference:
 def encode_reference(reference: Reference) -> bytes:
     """The bytes of reference.json."""
     return reference.model_dump_json(exclude_none=True).encode()
-
-
-def digest_of(data: bytes) -> str:
-    """The digest of a reference."""
-    return "sha256:" + hashlib.sha256(data).hexdigest()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from ...schemas.profile import ColumnCounts, RunIdentity, RunProfile
+from ..digests import sha256
 from ..outputs.store import PROFILE, Store
 from .layout import Layout
 
@@ -20,7 +21,7 @@ def write_run_profile(store: Store, profile: RunProfile) -> None:
     content = profile.model_copy(update={"checksum": None}).model_dump_json().encode()
     covered, mark, _ = content.rpartition(_NONE)
     assert mark, "the checksum is the last field"
-    store.write(PROFILE, covered + f'"checksum":"{_digest(content)}"}}'.encode())
+    store.write(PROFILE, covered + f'"checksum":"{sha256(content)}"}}'.encode())
 
 
 def read_run_profile(store: Store) -> RunProfile | None:
@@ -31,7 +32,7 @@ def read_run_profile(store: Store) -> RunProfile | None:
     except (OSError, ValidationError):
         return None
     covered, _, _ = data.rpartition(b'"checksum":"')
-    return profile if profile.checksum == _digest(covered + _NONE) else None
+    return profile if profile.checksum == sha256(covered + _NONE) else None
 
 
 def run_before(last: RunProfile | None, content: str, layout: Layout) -> tuple[RunIdentity, list[ColumnCounts]] | None:
@@ -55,7 +56,3 @@ def content_of(receipts: Sequence[tuple[str, str]]) -> str:
     for name, checksum in sorted(receipts):
         digest.update(f"{name}\0{checksum}\n".encode())
     return "sha256:" + digest.hexdigest()
-
-
-def _digest(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()

@@ -5,11 +5,10 @@ The checksum is the last field, and covers every byte before its own line: it is
 last two lines. So it detects any change, including whitespace and the last digit of a float.
 """
 
-import hashlib
-
 from pydantic import ValidationError
 
 from ...schemas.run import RunManifest
+from ..digests import sha256
 from ..errors import DataError, NoInputError, one_line
 from .part_records import OutputRecord, decode_record, encode_record
 from .store import MANIFEST, RUN_FILES, RecordFiles, Store
@@ -26,7 +25,7 @@ def write_manifest(
         StorageError: the disk is full or failed.
     """
     data = encode_record(record)
-    manifest = manifest.model_copy(update={"parts_digest": _digest(data)})
+    manifest = manifest.model_copy(update={"parts_digest": sha256(data)})
     store.write(files.parts, data)
     store.write(files.manifest, _encoded(manifest))
     return manifest
@@ -43,7 +42,7 @@ def read_record(store: Store, manifest: RunManifest, files: RecordFiles = RUN_FI
         data = store.read(files.parts)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or one_line(error)}; {again}") from error
-    if _digest(data) != manifest.parts_digest:
+    if sha256(data) != manifest.parts_digest:
         raise DataError(f"{path} is damaged, or of another run: its digest is not the one in {files.manifest}; {again}")
     try:
         return decode_record(data)
@@ -88,8 +87,4 @@ def read_manifest(store: Store, files: RecordFiles = RUN_FILES) -> RunManifest:
 
 
 def _checksum_lines(covered: bytes) -> bytes:
-    return _MARK + b'"' + _digest(covered).encode() + b'"\n}\n'
-
-
-def _digest(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
+    return _MARK + b'"' + sha256(covered).encode() + b'"\n}\n'

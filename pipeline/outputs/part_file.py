@@ -3,7 +3,6 @@
 Row groups have a fixed number of rows, so that the bytes of the file depend on the rows alone. Independent of models.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...schemas.run import ProfileLocation, Receipt
+from ..digests import sha256
 from ..errors import ScorelineError
 from ..row_bytes import batch_bytes
 from .assemble import reject_schema
@@ -139,7 +139,7 @@ def _append(sink: pa.NativeFile, data: bytes) -> ProfileLocation:
     """Write bytes at the end of a file, and return where they are."""
     offset = sink.tell()
     sink.write(data)
-    return ProfileLocation(offset=offset, length=len(data), sha256="sha256:" + hashlib.sha256(data).hexdigest())
+    return ProfileLocation(offset=offset, length=len(data), sha256=sha256(data))
 
 
 def _open_parquet(sink: pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter:

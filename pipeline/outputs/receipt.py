@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from ...schemas.run import Fingerprint, ProfileLocation, Receipt
+from ..digests import sha256
 from ..errors import PartitionError
 from ..parquet.file import ParquetSource
 from ..storage.plain_files import require_plain
@@ -61,13 +62,13 @@ def read_profile(path: Path, location: ProfileLocation) -> bytes | None:
             data = file.read(location.length)
     except OSError:
         return None
-    return data if "sha256:" + hashlib.sha256(data).hexdigest() == location.sha256 else None
+    return data if sha256(data) == location.sha256 else None
 
 
 def differences(found: Fingerprint, wanted: Fingerprint) -> list[str]:
     """The reasons why a fingerprint differs from the wanted one."""
     reasons = []
-    if _content(found) != _content(wanted):
+    if input_content(found) != input_content(wanted):
         reasons.append("input changed")
     if found.bundle != wanted.bundle:
         reasons.append("model changed")
@@ -76,7 +77,7 @@ def differences(found: Fingerprint, wanted: Fingerprint) -> list[str]:
     return reasons
 
 
-def _content(mark: Fingerprint) -> tuple[str, int, int, str | None]:
+def input_content(mark: Fingerprint) -> tuple[str, int, int, str | None]:
     """What identifies the content of the input."""
     return mark.source, mark.size, mark.mtime_ns, mark.etag
 
@@ -104,7 +105,7 @@ def is_whole(path: Path) -> bool:
 
 def _checksum(receipt: Receipt) -> str:
     content = receipt.model_copy(update={"checksum": None}).model_dump_json()
-    return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
+    return sha256(content.encode())
 
 
 def expected_name(receipt: Receipt) -> str:

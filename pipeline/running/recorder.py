@@ -62,7 +62,7 @@ class RunRecorder:
             ended=datetime.now(UTC).isoformat(timespec="milliseconds"),
             exit_code=_exit_code(error),
             error=None if error is None else str(error)[:MOST_CHARACTERS],
-            bundle=str(self._bundle.path),
+            bundle=self._bundle.name,
             digest=self._bundle.digest,
             rows_in=None if last is None else last.rows,
             rows_rejected=None if last is None else last.rejected,

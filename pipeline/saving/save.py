@@ -14,10 +14,10 @@ from ...schemas.members import AnyMember, GraphMember, LayerRecord
 from ...schemas.specs.inputs import AnyInputSpec
 from ...schemas.specs.models import Ensemble as EnsembleSpec
 from ...schemas.specs.tasks import AnyTask
-from ..bundle.bundle import sha256
 from ..bundle.columns import output_fields
 from ..bundle.golden import GoldenRows, write_golden
 from ..bundle.write import write_bundle
+from ..digests import sha256
 from ..errors import BundleError
 from ..graph.example import ROWS, Example
 from ..graph.interpreter import GraphModel

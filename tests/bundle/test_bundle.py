@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
-from scoreline.pipeline.bundle.bundle import sha256
+from scoreline.pipeline.digests import sha256
 from torch import nn
 
 from conftest import Example

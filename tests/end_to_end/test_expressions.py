@@ -18,7 +18,7 @@ import pytest
 pytest.importorskip("duckdb")
 
 from scoreline.pipeline.bundle import expressions
-from scoreline.pipeline.bundle.bundle import sha256
+from scoreline.pipeline.digests import sha256
 from scoreline.pipeline.outputs.receipt import read_receipt
 
 from conftest import Example, Result

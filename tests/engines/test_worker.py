@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.engines.pieces import cut_pieces
+from scoreline.pipeline.engines.ray_engine import job_of_workers
 from scoreline.pipeline.engines.worker import Ready, Worker, WorkerSetup
 from scoreline.pipeline.errors import BundleError, ClusterError, RowsRejectedError
 from scoreline.pipeline.inputs.discover import discover
@@ -112,3 +113,12 @@ def test_files_that_a_machine_does_not_see(setup: WorkerSetup, tmp_path: Path) -
     error = Worker(replace(setup, job=replace(setup.job, bundle=str(tmp_path / "none")))).load()
     assert isinstance(error, BundleError)
     assert "worker on host" in str(error)
+
+
+def test_the_job_of_workers() -> None:
+    """Has paths that do not depend on the folder of a process; URIs stay as they are."""
+    job = ScoreJob(bundle="s3://models/b", input="in", output="out", run_id="one", engine="ray")
+    found = job_of_workers(job, "/shared/out")
+    assert (found.bundle, found.input, found.output, found.device) == (
+        "s3://models/b", str(Path("in").absolute()), "/shared/out", "cpu",
+    )  # fmt: skip

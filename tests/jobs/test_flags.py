@@ -22,7 +22,7 @@ FLAGS = {
         "--run-date", "--time-zone", "--run-id",
         "--metrics", "--trace", "--log-format", "--log-level", "--progress", "--no-progress", "--job",
     },
-    "finish": {"--max-rejects", "--run-id", "--log-format", "--log-level"},
+    "finish": {"--max-rejects", "--max-drift", "--run-id", "--log-format", "--log-level"},
     "pack": {"--from-mlflow", "--allow-import", "--allow-pickle"},
     "check": {"--bundle", "--input", "--format", "--device", "--trust", "--job", "--run-date", "--time-zone", "--json"},
     "verify": {"--json"},

@@ -14,7 +14,8 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from scoreline.pipeline.bundle.bundle import Bundle, sha256
+from scoreline.pipeline.bundle.bundle import Bundle
+from scoreline.pipeline.digests import sha256
 from scoreline.pipeline.errors import BundleError, UntrustedBundleError
 from scoreline.pipeline.model.loading import (
     OnnxModel,

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scoreline.pipeline.digests import sha256
 from scoreline.pipeline.monitoring.count import count_features, count_outputs
-from scoreline.pipeline.monitoring.layout import Layout, digest_of, encode_reference
+from scoreline.pipeline.monitoring.layout import Layout, encode_reference
 from scoreline.pipeline.monitoring.profile import Profile
 from scoreline.pipeline.monitoring.reference import ReferenceRows, make_reference
 from scoreline.pipeline.records import CheckedBatch, Reject
@@ -82,7 +83,7 @@ def test_categories_that_are_not_listed() -> None:
             outputs={"above": pa.array([True] * len(codes))}, known={"above": (False, True)},
         )
     )  # fmt: skip
-    layout = Layout(reference=reference, digest=digest_of(encode_reference(reference)))
+    layout = Layout(reference=reference, digest=sha256(encode_reference(reference)))
     columns = {"code": pa.array([0, 29, 30, None]), "id": pa.array([1, 2, 3, 4])}
     batch = pa.record_batch(columns)
     found = count_features(layout, CheckedBatch(batch=batch, columns=columns, kept=None), first_row=0, stride=1)
