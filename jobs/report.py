@@ -18,5 +18,5 @@ def report(output: str) -> int:
     from ..pipeline.reporting.report import write_report  # here, so that --help stays light
     from .terminal.tables import answer
 
-    answer(str(write_report(output)))
+    answer(write_report(output))
     return 0

@@ -6,8 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from scoreline.pipeline.options import ColumnOptions, Explain, ExplainMethod
+from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import write_manifest
-from scoreline.pipeline.outputs.store import SUCCESS, Store
+from scoreline.pipeline.outputs.store import SUCCESS
 from scoreline.schemas.run import HeadRecord
 
 from planned_runs import ledger, part, partition, plan
@@ -21,7 +22,7 @@ def write_output(
     columns = ColumnOptions(prefix=prefix, explain=None if method is None else Explain(method=method))
     found = ledger(plan([source]), columns=columns)
     found.heads = [HeadRecord(name="output", task="regression", columns=[f"{prefix}prediction"])]
-    store = Store(folder)
+    store = FolderStore(folder)
     store.prepare()
     for split, table in enumerate(tables):
         target = f"in-{split:05d}.parquet"

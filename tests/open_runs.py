@@ -7,6 +7,7 @@ from typing import Any
 from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.inputs.discover import discover
 from scoreline.pipeline.options import RejectBudget, ScoreJob
+from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.store import Store
 from scoreline.pipeline.planning.existing import scan_output
 from scoreline.pipeline.planning.plan import Plan, make_plan
@@ -37,7 +38,7 @@ def open_run(bundle: Path, folder: Path, *, split_rows: int = SPLIT_ROWS, **opti
         "run_id": "one", "batch_rows": BLOCK_ROWS, "device": "cpu", "max_rejects": RejectBudget(count=100), **options
     }  # fmt: skip
     job = ScoreJob(bundle=str(bundle), input=str(folder), output=str(folder.parent / "out"), **given)
-    opened, found, store, clock = open_bundle(bundle), discover(str(folder)), Store(job.output), RunClock()
+    opened, found, store, clock = open_bundle(bundle), discover(str(folder)), FolderStore(job.output), RunClock()
     existing = scan_output(store, found.partitions, opened.digest, job, split_rows, root=found.real_root)
     plan = make_plan(found, existing, opened.manifest, job, split_rows)
     scorer = Scorer.for_job(opened, job)

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scoreline.pipeline.options import ColumnOptions
 from scoreline.pipeline.outputs.assemble import REJECT
+from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import write_manifest
 from scoreline.pipeline.outputs.naming import part_name
 from scoreline.pipeline.outputs.receipt import footer_metadata, with_checksum
-from scoreline.pipeline.outputs.store import SUCCESS, Store
+from scoreline.pipeline.outputs.store import SUCCESS
 from scoreline.schemas.run import HeadRecord
 
 from planned_runs import ledger, part, partition, plan
@@ -38,7 +39,7 @@ def write_scored(
     sources = {name: partition(name) for name in tables}
     found = ledger(plan(list(sources.values())), columns=ColumnOptions(prefix=prefix))
     found.heads = [head]
-    store = Store(folder)
+    store = FolderStore(folder)
     store.prepare()
     for name, table in tables.items():
         starts = range(0, max(1, table.num_rows), split_rows)

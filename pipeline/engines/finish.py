@@ -13,16 +13,16 @@ from ..cores import available_cores
 from ..errors import BundleError, DataError, NoInputError, counted, listed
 from ..events import Emitter, Subscriber
 from ..options import RejectBudget, ScoreJob, Shard
-from ..outputs.lock import lock_output
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.part_records import OutputRecord, PartitionRecord
 from ..outputs.store import SUCCESS, Store
+from ..outputs.stores import open_store
 from ..planning.existing import Scope, scan_output
 from ..planning.option_check import checked_job
 from ..planning.plan import Plan, make_plan
 from ..running.commit import write_manifest_at_end
 from ..running.drift import refuse_without_reference
-from ..running.events import TemporariesRemoved
+from ..running.events import TemporariesRemoved, waiting_for_lock
 from ..running.execute import Execution, complete_output
 from ..running.findings import kept_part_differences, output_findings
 from ..running.ledger import Ledger, RunClock, open_ledger
@@ -60,9 +60,9 @@ def finish(
         DriftError: there is more drift than allowed.
         UsageError: drift is limited, but the shards have not counted their rows.
     """
-    clock, store = RunClock(), Store(output)
+    clock, store = RunClock(), open_store(output)
     read_plan(store)  # before the lock, which needs the folder of an output
-    with lock_output(store, run_id), ExitStack() as held:
+    with store.lock(run_id, waiting_for_lock(Emitter(subscribers))), ExitStack() as held:
         frozen = read_plan(store)
         job = replace(frozen.plan.sharded.job, output=output, run_id=run_id)
         job = job if max_rejects is None else replace(job, max_rejects=max_rejects)

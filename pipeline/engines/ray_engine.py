@@ -13,7 +13,6 @@ from ..errors import ClusterError
 from ..events import Event
 from ..inputs.discover import is_unchanged
 from ..options import RejectBudget, ScoreJob
-from ..outputs.store import LOCK
 from ..planning.plan import Plan, default_split_rows
 from ..running.events import BlockWritten, ModelNotCompiled, OutOfMemory, PartitionFailed
 from ..running.execute import Execution, Loaded
@@ -101,7 +100,7 @@ def _setup(execution: Execution, plan: Plan, cores: int) -> WorkerSetup:
         job=job_of_workers(job, str(store.root)),
         bundle=bundle.digest,
         versions=own,
-        lock=store.read(LOCK),
+        lock=store.lock_record(),
         sample=None if sample is None else replace(sample, inode=0),  # which differs between hosts
         root=plan.discovery.real_root,
         split_rows=plan.split_rows,

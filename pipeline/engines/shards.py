@@ -20,10 +20,10 @@ from ..errors import DataError, NoInputError, OutputError, PartitionError, one_l
 from ..events import Emitter, Event, Subscriber
 from ..inputs.discover import Discovery, discover, unchanged
 from ..options import ScoreJob, Shard
-from ..outputs.lock import lock_plan, lock_shard
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.part_records import OutputRecord
 from ..outputs.store import SHARDS, SUCCESS, RecordFiles, Store
+from ..outputs.stores import open_store
 from ..planning.existing import Scope, scan_output
 from ..planning.option_check import checked_job
 from ..planning.plan import Plan, default_split_rows, make_plan, refuse_overlap
@@ -31,7 +31,7 @@ from ..planning.shard_plan import ShardedJob, ShardPlan, decode_plan, divide, en
 from ..records import Partition
 from ..running.commit import check_parts_exist, up_to_date_manifest
 from ..running.drift import refuse_without_reference
-from ..running.events import NothingToDo, RunStarted
+from ..running.events import NothingToDo, RunStarted, waiting_for_lock
 from ..running.execute import Execution
 from ..running.findings import input_findings
 from ..running.ledger import Ledger, RunClock
@@ -85,14 +85,14 @@ def score_shard(
     clock, cores, emit = RunClock(times=StageTimes(recorder=recorder)), available_cores(), Emitter(subscribers)
     shard = job.shard
     assert shard is not None, "a job without a shard is scored by `run`"
-    bundle, store = open_bundle((job := checked_job(job)).bundle), Store(job.output)
+    bundle, store = open_bundle((job := checked_job(job)).bundle), open_store(job.output)
     refuse_without_reference(bundle, job)
     job = with_digest(job, bundle.digest)
     with clock.times.blocking_stage("discover"):
         found = _found(job) if store.kind(PLAN) == "missing" else None
     store.prepare()
     with ExitStack() as held:
-        held.enter_context(lock_shard(store, _name(shard), job.run_id))
+        held.enter_context(store.lock_shard(_name(shard), job.run_id, waiting_for_lock(emit)))
         with clock.times.blocking_stage("discover") as spent:
             if (last := _finished(store, job, bundle, found)) is not None:
                 emit(NothingToDo.of(last, last.inputs))
@@ -170,9 +170,11 @@ def _frozen(store: Store, job: ScoreJob, bundle: Bundle, found: Discovery | None
         OutputError: the plan is of another job.
     """
     assert job.shard is not None, "this is a shard"
-    with lock_plan(store, job.run_id):
-        if first := store.kind(PLAN) == "missing":
-            found = found or _found(job)
+    with store.lock_plan(job.run_id):
+        try:
+            frozen, first = read_plan(store), False
+        except NoInputError:
+            first, found = True, found or _found(job)
             split_rows = job.split_rows or default_split_rows(bundle.model_bytes())
             refuse_same_outputs(found, job, split_rows)
             pieces = divide(found, job, split_rows, job.shard.count)
@@ -181,7 +183,7 @@ def _frozen(store: Store, job: ScoreJob, bundle: Bundle, found: Discovery | None
                 count=job.shard.count,
             )  # fmt: skip
             store.write(PLAN, encode_plan(ShardPlan(sharded=sharded, pieces=pieces)))
-        frozen = read_plan(store)
+            frozen = read_plan(store)
     _refuse_other_job(store, frozen.plan.sharded, job, bundle)
     return frozen, first
 

@@ -15,7 +15,7 @@ from ..errors import ClusterError, ScorelineError
 from ..events import Emitter, Event
 from ..inputs.discover import Discovery, is_unchanged
 from ..options import ScoreJob
-from ..outputs.store import LOCK, Store
+from ..outputs.stores import open_store
 from ..planning.existing import ExistingParts
 from ..planning.plan import Plan, PlannedPartition
 from ..records import Partition
@@ -112,7 +112,7 @@ class Worker:
         retried: Mapping[str, Retried] = {}
         try:
             with pinned(), reproducible(seed=job.seed, deterministic=job.deterministic):
-                summary = score_splits(Store(job.output), scorer, ledger, Emitter([collect]), setup.cores)
+                summary = score_splits(open_store(job.output), scorer, ledger, Emitter([collect]), setup.cores)
             retried = summary.retries.kinds
         except ScorelineError as raised:
             error = raised
@@ -175,9 +175,9 @@ class Worker:
                 )
 
     def _check_output(self) -> None:
-        store = Store(self._setup.job.output)
+        store = open_store(self._setup.job.output)
         try:
-            same = store.read(LOCK) == self._setup.lock
+            same = store.lock_record() == self._setup.lock
         except OSError:
             same = False
         if not same:

@@ -16,6 +16,7 @@ from ..outputs.finished import chosen_head, read_finished
 from ..outputs.manifest import read_record
 from ..outputs.part_records import PartitionRecord
 from ..outputs.store import Store
+from ..outputs.stores import open_store
 from ..parquet.file import ParquetSource
 from ..storage.folders import listing_error
 from ..tasks.tasks import TASKS
@@ -47,7 +48,7 @@ def evaluate(
         DataError: the run is not finished, or a value is not a label.
         UsageError: a head or column does not exist.
     """
-    store = Store(output, failed=listing_error)
+    store = open_store(output, failed=listing_error)
     manifest = read_finished(store)
     chosen = chosen_head(manifest, head)
     evaluator = evaluator_of(chosen)

@@ -12,7 +12,7 @@ from ..bundle.explain import ATTRIBUTION, COMPLETE, GAP
 from ..errors import DataError, PartitionError, UsageError, one_line
 from ..outputs.finished import read_finished
 from ..outputs.manifest import read_record
-from ..outputs.store import Store
+from ..outputs.stores import open_store
 from ..parquet.file import ParquetSource
 from ..storage.folders import listing_error
 
@@ -50,7 +50,7 @@ def importance(output: str, advance: Callable[[int], object] = lambda _: None) -
         DataError: the run is not complete, or a part cannot be read.
         UsageError: the output has no attributions.
     """
-    store = Store(output, failed=listing_error)
+    store = open_store(output, failed=listing_error)
     manifest = read_finished(store)
     method, prefix = manifest.options.get("explain"), str(manifest.options.get("prefix") or "")
     if not method:

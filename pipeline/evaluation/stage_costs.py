@@ -13,7 +13,7 @@ from ..model.first_rows import FirstRows
 from ..monitoring.profile import Profile, encode_profile
 from ..options import ScoreJob
 from ..outputs.part_file import PartFile
-from ..outputs.store import Store
+from ..outputs.stores import open_store
 from ..planning.fingerprint import fingerprint
 from ..planning.plan import Plan, PlannedPartition
 from ..planning.splits import read_splits
@@ -106,7 +106,7 @@ def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, max_row
     layout = scorer.loaded.layout
     profile = None if layout is None else encode_profile(Profile.empty(layout), layout)  # as large as any
     with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
-        store = Store(folder)
+        store = open_store(folder)
         for planned in plan.partitions:
             line = compose(scorer.loaded, options)
             part = PartFile(

@@ -4,6 +4,7 @@ and the order of the keys compared with the input if that still exists. Needs no
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from ..outputs.part_records import OutputRecord, PartitionRecord, PartRecord
 from ..outputs.receipt import expected_name, file_digest, read_receipt
 from ..outputs.storable import stored_type
 from ..outputs.store import MANIFEST, PARTS, SUCCESS, Store
+from ..outputs.stores import open_store
 from ..parquet.file import ParquetSource
 from ..planning.fingerprint import dialect_of
 from ..records import Partition
@@ -49,7 +51,7 @@ def verify(output: str) -> Verdict:
         NoInputError: the folder is not an output of Scoreline.
         DataError: the run was killed before it wrote its run.json, or run.json was changed.
     """
-    store = Store(output, failed=listing_error)
+    store = open_store(output, failed=listing_error)
     manifest = read_manifest(store)
     verdict = Verdict(orphaned_parts=[])
     if manifest.status != "success" or store.kind(SUCCESS) != "file":
@@ -76,7 +78,7 @@ def _verify_partition(store: Store, record: PartitionRecord, bundle: str, verdic
     rejected: set[int] = set()
     for part in record.parts:
         verdict.parts += 1
-        receipt = _verify_part(store, part, verdict)
+        receipt = _verified_part(store, part, verdict)
         numbers = None if receipt is None else _verify_rejects(store, part.target, receipt, verdict)
         if receipt is not None and numbers is not None:
             receipts.append(receipt)
@@ -107,9 +109,20 @@ def _verify_range(record: PartitionRecord, receipts: list[Receipt], bundle: str,
     return bool(receipts)
 
 
-def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | None:
+def _verified_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | None:
     """The part's receipt; None if the part is damaged."""
-    name, path = part.target, store.path(part.target)
+    try:
+        with store.local(part.target) as path:
+            return _verify_part(path, part, verdict)
+    except FileNotFoundError:
+        verdict.problems.append(f"{part.target}: is missing; run again to rescore it")
+    except OSError:
+        verdict.problems.append(f"{part.target}: is torn; run again to rescore it")
+    return None
+
+
+def _verify_part(path: Path, part: PartRecord, verdict: Verdict) -> Receipt | None:
+    name = part.target
     receipt = read_receipt(path)
     if not isinstance(receipt, Receipt):
         advice = "move it away" if receipt == "foreign" else "run again to rescore it"
@@ -133,7 +146,7 @@ def _verify_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt | 
             f"{name}: its sha256 is not the one in {MANIFEST}; run again with --force to rescore it"
         )
     try:
-        rows = sum(batch.num_rows for batch in _batches(store, name, []))
+        rows = sum(batch.num_rows for batch in _batches(path, name, []))
     except PartitionError as error:
         verdict.problems.append(one_line(error))
         return None
@@ -152,17 +165,17 @@ def _recorded(receipt: Receipt) -> tuple[object, ...]:
 
 def _verify_rejects(store: Store, name: str, receipt: Receipt, verdict: Verdict) -> set[int] | None:
     """The numbers of the rejected rows; None if the rejects are damaged."""
-    path = store.path(rejects_name(name))
     if receipt.rejects is None:
         if store.kind(rejects_name(name)) != "missing":
             verdict.problems.append(f"{rejects_name(name)}: rejects that do not belong to any part")
         return set()
     try:
-        if file_digest(path) != receipt.rejects:
-            verdict.problems.append(f"{rejects_name(name)}: does not match the receipt of {name}")
-            return None
-        with pa.ipc.open_file(str(path)) as reader:
-            numbers = reasons_of(reader.read_all()).combine_chunks().field("row_number").to_pylist()
+        with store.local(rejects_name(name)) as path:
+            if file_digest(path) != receipt.rejects:
+                verdict.problems.append(f"{rejects_name(name)}: does not match the receipt of {name}")
+                return None
+            with pa.ipc.open_file(str(path)) as reader:
+                numbers = reasons_of(reader.read_all()).combine_chunks().field("row_number").to_pylist()
     except (OSError, pa.ArrowException) as error:
         verdict.problems.append(f"{rejects_name(name)}: cannot be read back: {one_line(error)}")
         return None
@@ -204,7 +217,7 @@ def _verify_keys(store: Store, record: PartitionRecord, receipt: Receipt, reject
         read = pa.schema([header.field(name) for name in keys])
         rows = format.read_rows(partition, read, header=header.names, dialect=dialect, block_rows=BLOCK_ROWS)
         wanted = _without((read.batch for read in rows), rejected)
-        same = _same_rows((batch for name in targets for batch in _batches(store, name, keys)), wanted)
+        same = _same_rows((batch for name in targets for batch in _batches(store.path(name), name, keys)), wanted)
     except (PartitionError, OSError, pa.ArrowException) as error:
         verdict.problems.append(f"{record.source}: cannot be compared with its part: {one_line(error)}")
         return
@@ -221,9 +234,9 @@ def _is_there(partition: Partition) -> bool:
         return False
 
 
-def _batches(store: Store, name: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path | str, name: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """A part's rows. With no columns named, reads all columns, so that every page is checked."""
-    with ParquetSource(store.path(name), name=name) as source:
+    with ParquetSource(path, name=name) as source:
         yield from source.read_batches(columns or None, block_rows=BLOCK_ROWS)
 
 

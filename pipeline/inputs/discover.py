@@ -161,11 +161,13 @@ def refuse_path(where: str, what: str) -> None:
     NUL byte, or bytes that are not UTF-8, which the manifest of a run cannot represent.
 
     Args:
-        what: `input` or `output`. URIs of objects are supported for inputs only.
+        what: `input` or `output`.
     """
-    if "://" in where and not (what == "input" and is_remote(where)):
-        known = "local paths and s3://, gs:// and az:// URIs" if what == "input" else "local paths"
-        raise UsageError(f"{what} {where!r} is a URL, but only {known} are supported; pass a path")
+    if "://" in where and not is_remote(where):
+        raise UsageError(
+            f"{what} {where!r} is a URL, but only local paths and s3://, gs:// and az:// URIs are supported; pass a"
+            " path"
+        )
     if "\0" in where:
         raise UsageError(f"{what} {where!r} contains a NUL byte, which paths cannot; pass another path")
     try:

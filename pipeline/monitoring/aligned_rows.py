@@ -19,7 +19,6 @@ from ..outputs.receipt import input_content, read_receipt
 from ..outputs.store import Store
 from ..parquet.file import ParquetSource
 from ..plain import plain
-from ..storage.plain_files import require_plain
 from .parts import OutputPart
 
 
@@ -140,8 +139,7 @@ def _rejected(store: Store, part: OutputPart) -> NDArray[np.int64]:
     if part.rejects is None:
         return np.zeros(0, dtype=np.int64)
     try:
-        require_plain(store.path(part.rejects))
-        with pa.ipc.open_file(str(store.path(part.rejects))) as reader:
+        with store.local(part.rejects) as path, pa.ipc.open_file(str(path)) as reader:
             numbers = plain(reasons_of(reader.read_all())).field("row_number")
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{part.rejects}: cannot be read: {one_line(error)}; run scoreline verify") from error

@@ -8,6 +8,7 @@ from ..errors import DataError, PartitionError, one_line
 from ..outputs.finished import chosen_head, read_finished
 from ..outputs.manifest import read_record
 from ..outputs.store import Store
+from ..outputs.stores import open_store
 from ..parquet.file import ParquetSource
 from ..storage.folders import listing_error
 from .aligned_rows import Side, Unmatched, align_by_key, align_by_row
@@ -52,7 +53,7 @@ def compare(
         DataError: a run is not complete; the predictions cannot be compared; no row is in both; a part is damaged.
         UsageError: there is no such head or key column.
     """
-    stores = [Store(output, failed=listing_error) for output in (first, second)]
+    stores = [open_store(output, failed=listing_error) for output in (first, second)]
     manifests = [read_finished(store) for store in stores]
     parts = [tuple(output_parts(read_record(*one))) for one in zip(stores, manifests, strict=True)]
     found = [_predictions(*one, head) for one in zip(stores, manifests, parts, strict=True)]

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ...schemas.history import HistoryEntry
 from ..errors import NoInputError, one_line
 from ..outputs.store import HISTORY, Store
+from ..outputs.stores import open_store
 from ..storage.folders import listing_error
 
 
@@ -25,7 +26,7 @@ class History:
 
 def append_entry(store: Store, entry: HistoryEntry) -> None:
     """Append the line of a run. Raises ScorelineError if it cannot be written."""
-    store.append(HISTORY, entry.model_dump_json().encode())
+    store.add_line(HISTORY, entry.model_dump_json().encode())
 
 
 def read_history(output: str) -> History:
@@ -34,13 +35,11 @@ def read_history(output: str) -> History:
     Raises:
         NoInputError: the folder is not an output of Scoreline, or the file cannot be read.
     """
-    store = Store(output, failed=listing_error)
+    store = open_store(output, failed=listing_error)
     if not store.has_earlier_run():
         raise NoInputError(f"{output!r} is not an output of scoreline score")
     try:
-        lines = store.read(HISTORY).splitlines()
-    except FileNotFoundError:
-        lines = []
+        lines = store.lines(HISTORY)
     except OSError as error:
         raise NoInputError(f"{store.path(HISTORY)} cannot be read: {error.strerror or one_line(error)}") from error
     entries = []
@@ -64,7 +63,7 @@ def find_outputs(paths: Sequence[str]) -> Iterator[str]:
             yield path
             continue
         matches = sorted(glob(path))  # noqa: PTH207 - a pattern may be absolute
-        found = [one for one in matches if Store(one, failed=listing_error).has_earlier_run()]
+        found = [one for one in matches if open_store(one, failed=listing_error).has_earlier_run()]
         if not found:
             raise NoInputError(f"no output of scoreline score matches {path!r}")
         yield from found

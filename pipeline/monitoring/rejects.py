@@ -20,8 +20,8 @@ from ..errors import DataError, one_line
 from ..outputs.assemble import REJECT, reasons_of
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.store import Store
+from ..outputs.stores import open_store
 from ..storage.folders import listing_error
-from ..storage.plain_files import require_plain
 from ..storage.replaced_file import replaced_file
 from .parts import OutputPart, output_parts
 
@@ -82,7 +82,7 @@ def read_rejects(output: str, *, limit: int) -> Rejects:
         NoInputError: the folder is not an output of Scoreline.
         DataError: the run was killed before it wrote run.json, or a file of rejects is missing or damaged.
     """
-    store = Store(output, failed=listing_error)
+    store = open_store(output, failed=listing_error)
     manifest = read_manifest(store)
     first: list[RejectedRow] = []
     groups, by_source = _Groups(), Counter[str]()
@@ -124,7 +124,7 @@ def write_rejects(output: str, path: Path) -> int:
         NoInputError, DataError: as `read_rejects`.
         StorageError: the file cannot be written; an older one is unchanged.
     """
-    store = Store(output, failed=listing_error)
+    store = open_store(output, failed=listing_error)
     manifest = read_manifest(store)
     names, number = _column_names(store, manifest), 0
     with replaced_file(path, "the CSV file") as file:
@@ -167,8 +167,7 @@ def _column_names(store: Store, manifest: RunManifest) -> list[str]:
 def _opened(store: Store, name: str) -> Iterator[Any]:
     """A reader of a file of rejects. Raises DataError if it is missing or damaged."""
     try:
-        require_plain(store.path(name))
-        with pa.ipc.open_file(str(store.path(name))) as reader:
+        with store.local(name) as path, pa.ipc.open_file(str(path)) as reader:
             if reader.schema.types[-1:] != [REJECT]:
                 raise DataError(f"{name}: has no column of reasons; run scoreline verify")
             yield reader

@@ -1,77 +1,42 @@
-"""Only one run can write to an output at a time, or the shards of one: kernel locks, released when their process ends.
-Independent of runs.
-"""
+"""Locks on files: kernel locks, released when their process ends. Independent of runs."""
 
 import fcntl
 import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import sleep
 
 from ..errors import OutputError, OutputLockedError
 from ..storage.plain_files import kind_of, read_plain
-from .store import LOCK, SHARDS, Store, storage_error
-
-#: How often a shard tries again to get the lock of the plan.
-PAUSE_S = 0.2
-
-
-def lock_output(store: Store, run_id: str) -> AbstractContextManager[None]:
-    """Lock an output for the duration of a run. The file stays; only the kernel lock on it counts.
-
-    Raises:
-        OutputLockedError: another run, or a shard, has the lock; names its process, host and run.
-        StorageError: the disk is full or failed.
-    """
-    return _held(store, LOCK, run_id, fcntl.LOCK_EX)
+from .store import storage_error
 
 
 @contextmanager
-def lock_shard(store: Store, shard: str, run_id: str) -> Iterator[None]:
-    """Lock a shard; other shards may run at the same time, but no run of the whole output.
+def hold_file(path: Path, output: Path, run_id: str, *, shared: bool = False) -> Iterator[None]:
+    """Lock a file, which is created if it does not exist, and stays; only the kernel lock on it counts.
 
     Args:
-        shard: its name, which is also that of its lock.
+        output: what it protects, for messages.
+        shared: with all that lock it in this way.
 
     Raises:
-        OutputLockedError: a run has the output, or another process has this shard.
+        OutputLockedError: another process has the lock; names its process, host and run.
         StorageError: the disk is full or failed.
     """
-    with _held(store, LOCK, run_id, fcntl.LOCK_SH), _held(store, f"{SHARDS}/{shard}.lock", run_id, fcntl.LOCK_EX):
-        yield
-
-
-@contextmanager
-def lock_plan(store: Store, run_id: str) -> Iterator[None]:
-    """Wait until no other shard is planning, and lock the plan.
-
-    Raises:
-        StorageError: the disk is full or failed.
-    """
-    with ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(_held(store, f"{SHARDS}/plan.lock", run_id, fcntl.LOCK_EX))
-                break
-            except OutputLockedError:
-                sleep(PAUSE_S)
-        yield
-
-
-@contextmanager
-def _held(store: Store, name: str, run_id: str, how: int) -> Iterator[None]:
-    path = store.path(name)
-    store.make_folder(path.parent)
     descriptor = _opened(path)
     try:
-        _lock(descriptor, path, store, run_id, how)
+        _lock(descriptor, path, output, run_id, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
     finally:
         with suppress(OSError):  # the lock is released even if closing fails
             os.close(descriptor)
+
+
+def locked_by(output: Path | str, holder: str) -> OutputLockedError:
+    """The error for an output that another process has locked."""
+    return OutputLockedError(f"output {str(output)!r} is locked by {holder}; try again when that has ended")
 
 
 def _opened(path: Path) -> int:
@@ -83,16 +48,14 @@ def _opened(path: Path) -> int:
         raise storage_error(path, error) from error
 
 
-def _lock(descriptor: int, path: Path, store: Store, run_id: str, how: int) -> None:
+def _lock(descriptor: int, path: Path, output: Path, run_id: str, how: int) -> None:
     try:
         fcntl.flock(descriptor, how | fcntl.LOCK_NB)
         content = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "run_id": run_id})
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, content.encode(), 0)
     except BlockingIOError as error:
-        raise OutputLockedError(
-            f"output {str(store.root)!r} is locked by {_holder(path)}; try again when that has ended"
-        ) from error
+        raise locked_by(output, _holder(path)) from error
     except OSError as error:
         raise storage_error(path, error) from error
 

@@ -3,12 +3,15 @@
 import re
 
 from ..storage.temporaries import temporary_name
+from ..storage.uris import is_remote, parse_uri
 
 REJECTS = "_rejects"
 SUFFIX = ".parquet"
 _NUMBERED = re.compile(r"(?P<whole>.+)-(?P<split>[0-9]{5,9})\.parquet", re.DOTALL)
 #: The longest file name, and the longest path, in bytes.
 MOST_NAME_BYTES, MOST_PATH_BYTES = 255, 4095
+#: The longest key of an object.
+MOST_KEY_BYTES = 1024
 
 
 def whole_name(source: str) -> str:
@@ -36,6 +39,12 @@ def numbered(name: str) -> tuple[str, int] | None:
 def too_long(root: str, part: str) -> str | None:
     """A description of what is too long in the paths of a part, its rejects, or their temporaries; None where nothing
     is."""
+    if is_remote(root):
+        key = f"{parse_uri(root).key.removesuffix('/')}/{rejects_name(part)}".removeprefix("/")
+        key_bytes = len(key.encode())
+        return (
+            f"a key of {key_bytes} bytes, above the limit of {MOST_KEY_BYTES}" if key_bytes > MOST_KEY_BYTES else None
+        )
     folder, _, last = part.rpartition("/")
     name_bytes = len(last.encode())
     if name_bytes > MOST_NAME_BYTES:

@@ -16,8 +16,9 @@ from ..errors import ScorelineError
 from ..row_bytes import batch_bytes
 from .assemble import reject_schema
 from .naming import rejects_name
-from .receipt import file_digest, footer_metadata, with_checksum
-from .store import Store, storage_error
+from .part_records import ObjectRecord
+from .receipt import file_digest, footer_metadata, object_record, with_checksum
+from .store import Store, Stored, storage_error
 
 #: The most rows and bytes of a row group; bytes limit it where images or long texts are carried through.
 ROW_GROUP_ROWS, ROW_GROUP_BYTES = 1 << 17, 128 << 20
@@ -25,11 +26,13 @@ ROW_GROUP_ROWS, ROW_GROUP_BYTES = 1 << 17, 128 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
-    """The digest of a published part, the checksum of its receipt, and the size of both files in bytes."""
+    """The digest of a published part, the checksum of its receipt, and the size of both files in bytes. `object`: for
+    the next run, in an object store."""
 
     sha256: str
     receipt: str
     num_bytes: int
+    object: ObjectRecord | None = None
 
 
 class PartFile:
@@ -44,7 +47,7 @@ class PartFile:
         self._num_pending = self._pending_bytes = 0
         self._reject_writer: Any = None
         self._reject_path: Path | None = None
-        self._checksum: str | None = None
+        self._receipt: Receipt | None = None
         self.num_rows = 0
         self.num_rejects = 0
         self._path = store.temporary(name)
@@ -84,8 +87,7 @@ class PartFile:
         if profile is not None:
             location = _guarded(self._path, _append, self._sink, profile)
             receipt = receipt.model_copy(update={"profile": location})
-        receipt = with_checksum(receipt)
-        self._checksum = receipt.checksum
+        self._receipt = receipt = with_checksum(receipt)
         _guarded(self._path, self._writer.add_key_value_metadata, footer_metadata(receipt))
         _guarded(self._path, self._writer.close)
         _guarded(self._path, self._sink.close)
@@ -100,14 +102,21 @@ class PartFile:
         Raises:
             StorageError: the disk is full or failed; parts published earlier are unchanged.
         """
-        assert self._checksum is not None, "finish comes first"
-        size, digest = 0, _guarded(self._path, file_digest, self._path)
+        receipt = self._receipt
+        assert receipt is not None, "finish comes first"
+        assert receipt.checksum is not None, "it was finished with one"
+        digest, rejects = _guarded(self._path, file_digest, self._path), Stored(0)
         if self._reject_path is not None:
-            size += self._store.publish(self._reject_path, rejects_name(target))
-        size += self._store.publish(self._path, target)
+            rejects = self._store.publish(self._reject_path, rejects_name(target), receipt.rejects)
+        part = self._store.publish(self._path, target, digest)
         if self._reject_path is None:
             self._store.remove(rejects_name(target))  # of an earlier run for the same part
-        return Published(sha256=digest, receipt=self._checksum, num_bytes=size)
+        return Published(
+            sha256=digest,
+            receipt=receipt.checksum,
+            num_bytes=rejects.size + part.size,
+            object=object_record(receipt, part.etag, rejects.etag),
+        )
 
     def discard(self) -> None:
         """Remove both temporary files."""

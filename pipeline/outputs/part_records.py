@@ -6,7 +6,7 @@ an input without a part has a row of its own, with its error; an orphaned part h
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain, groupby, islice
 from typing import Any
 
@@ -20,7 +20,7 @@ from .naming import rejects_name
 ROWS = 1 << 16
 _DIGEST = "sha256:"
 _COUNTS = ["rows_in", "rows_scored", "rows_rejected", "out_of_bounds", "above_threshold"]
-_SCHEMA = pa.schema([
+_LOCAL = pa.schema([
     ("source", pa.string()),
     ("path", pa.string()),
     ("format", pa.string()),
@@ -33,8 +33,28 @@ _SCHEMA = pa.schema([
     ("receipt", pa.binary(32)),
     *((name, pa.int64()) for name in _COUNTS),
 ])  # fmt: skip
+#: The columns of parts in an object store come after those of all parts.
+_REMOTE = pa.schema([
+    *_LOCAL,
+    ("etag", pa.string()),
+    ("rejects_etag", pa.string()),
+    ("identity", pa.binary(32)),
+    ("made_with", pa.string()),
+])  # fmt: skip
 #: Columns whose values repeat, and columns of names, of which each begins like the one before.
-_REPEATED, _NAMES = ["format", "error"], ["source", "path", "target"]
+_REPEATED, _NAMES = ["format", "error", "made_with"], ["source", "path", "target"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectRecord:
+    """A part in an object store, so that the next run need not read it: as long as both files have their ETags, it is
+    what it was. `identity`: the digest of the fingerprint and the root in its receipt (`receipt.identity`);
+    `made_with`: those of the receipt, as JSON."""
+
+    etag: str
+    rejects_etag: str | None
+    identity: str
+    made_with: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +74,7 @@ class PartRecord:
     rows_rejected: int
     out_of_bounds: int = 0
     above_threshold: int = 0
+    object: ObjectRecord | None = None
 
     @property
     def rejects(self) -> str | None:
@@ -91,17 +112,18 @@ NOTHING_RECORDED = OutputRecord()
 def encode_record(record: OutputRecord) -> bytes:
     """The bytes of the file."""
     sink = pa.BufferOutputStream()
+    schema = _REMOTE if any(part.object is not None for part in record.parts()) else _LOCAL
     with pq.ParquetWriter(
         sink,
-        _SCHEMA,
+        schema,
         compression="zstd",
-        use_dictionary=_REPEATED,
+        use_dictionary=[name for name in _REPEATED if name in schema.names],
         column_encoding=dict.fromkeys(_NAMES, "DELTA_BYTE_ARRAY"),
         write_page_checksum=True,
     ) as writer:
         rows = chain(_rows(record.partitions), ({"target": name} for name in record.orphaned_parts))
         while some := list(islice(rows, ROWS)):
-            writer.write_batch(pa.RecordBatch.from_pylist(some, _SCHEMA))
+            writer.write_batch(pa.RecordBatch.from_pylist(some, schema))
     return bytes(sink.getvalue())
 
 
@@ -109,7 +131,7 @@ def decode_record(data: bytes) -> OutputRecord:
     """The content of the file. Raises DataError if it is not one of this version."""
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        if not file.schema_arrow.equals(_SCHEMA):
+        if not any(map(file.schema_arrow.equals, (_LOCAL, _REMOTE))):
             raise DataError("its columns are not those of this version")
         return _record(row for batch in file.iter_batches(ROWS) for row in _tuples(batch))
     except (OSError, pa.ArrowException) as error:
@@ -140,6 +162,7 @@ def _rows(partitions: Iterable[PartitionRecord]) -> Iterator[dict[str, Any]]:
                 **{name: getattr(part, name) for name in ("target", "split", "last", "kept", *_COUNTS)},
                 "sha256": _raw(part.sha256),
                 "receipt": _raw(part.receipt),
+                **({} if part.object is None else {**asdict(part.object), "identity": _raw(part.object.identity)}),
             }
         if not one.parts:
             yield source
@@ -147,7 +170,8 @@ def _rows(partitions: Iterable[PartitionRecord]) -> Iterator[dict[str, Any]]:
 
 def _parts(rows: Iterable[tuple[Any, ...]]) -> Iterator[PartRecord]:
     for row in rows:
-        target, split, last, kept, sha256, receipt, *counts = row[4:]
+        target, split, last, kept, sha256, receipt, *rest = row[4:]
+        counts, in_object = rest[: len(_COUNTS)], rest[len(_COUNTS) :]
         if target is None:
             continue
         yield PartRecord(
@@ -158,7 +182,14 @@ def _parts(rows: Iterable[tuple[Any, ...]]) -> Iterator[PartRecord]:
             sha256=_DIGEST + sha256.hex(),
             receipt=_DIGEST + receipt.hex(),
             **dict(zip(_COUNTS, counts, strict=True)),
+            object=_object(*in_object) if in_object else None,
         )
+
+
+def _object(etag: str | None, rejects_etag: str | None, identity: bytes, made_with: str) -> ObjectRecord | None:
+    if etag is None:
+        return None
+    return ObjectRecord(etag=etag, rejects_etag=rejects_etag, identity=_DIGEST + identity.hex(), made_with=made_with)
 
 
 def _raw(digest: str) -> bytes:

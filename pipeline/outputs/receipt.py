@@ -4,6 +4,8 @@ Page checksums do not cover a Parquet footer, so the receipt carries a checksum 
 """
 
 import hashlib
+import json
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Literal
 
@@ -15,8 +17,12 @@ from ...schemas.run import Fingerprint, ProfileLocation, Receipt
 from ..digests import sha256
 from ..errors import PartitionError
 from ..parquet.file import ParquetSource
+from ..storage.folders import listing_error
 from ..storage.plain_files import require_plain
+from ..storage.ranges import read_range
+from ..storage.uris import is_remote
 from .naming import part_name
+from .part_records import ObjectRecord
 
 KEY = b"scoreline.receipt"
 CHUNK_BYTES = 1 << 20
@@ -32,13 +38,16 @@ def footer_metadata(receipt: Receipt) -> dict[str, str]:
     return {KEY.decode(): receipt.model_dump_json()}
 
 
-def read_receipt(path: Path) -> Receipt | Literal["missing", "foreign", "torn"]:
-    """The receipt of a `.parquet` file; `foreign` where it has none, `torn` where the footer cannot be read or the
-    receipt is invalid."""
+def read_receipt(path: Path | str) -> Receipt | Literal["missing", "foreign", "torn"]:
+    """The receipt of a `.parquet` file, or of an object; `foreign` where it has none, `torn` where the footer cannot be
+    read or the receipt is invalid.
+
+    Raises:
+        StorageError, NoInputError: the service does not return an object.
+    """
     try:
-        require_plain(path)
-        with pa.OSFile(str(path)) as file:  # a third faster than opening by name, with ten thousand files
-            footer = pq.ParquetFile(file).metadata
+        with ExitStack() as opened:
+            footer = pq.ParquetFile(_opened(path, opened)).metadata
             metadata, num_rows = footer.metadata or {}, footer.num_rows
     except FileNotFoundError:
         return "missing"
@@ -53,13 +62,25 @@ def read_receipt(path: Path) -> Receipt | Literal["missing", "foreign", "torn"]:
     return receipt if (receipt.checksum, receipt.rows_scored) == (_checksum(receipt), num_rows) else "torn"
 
 
-def read_profile(path: Path, location: ProfileLocation) -> bytes | None:
+def _opened(path: Path | str, opened: ExitStack) -> pa.NativeFile:
+    """A file to read the footer from, until `opened` is closed."""
+    if not is_remote(path):
+        require_plain(path)
+        return opened.enter_context(pa.OSFile(str(path)))  # a third faster than by name, with ten thousand files
+    from ..parquet.staged import StagedObject  # imports obstore
+
+    try:
+        return opened.enter_context(closing(StagedObject(str(path)))).file
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise listing_error(str(path), error) from error
+
+
+def read_profile(path: Path | str, location: ProfileLocation) -> bytes | None:
     """The profile in a part file; None where it cannot be read or is not the one that the receipt names."""
     try:
-        require_plain(path)
-        with path.open("rb") as file:
-            file.seek(location.offset)
-            data = file.read(location.length)
+        data = read_range(path, location.offset, location.length)
     except OSError:
         return None
     return data if sha256(data) == location.sha256 else None
@@ -75,6 +96,23 @@ def differences(found: Fingerprint, wanted: Fingerprint) -> list[str]:
     names = sorted(found.options.keys() | wanted.options.keys())
     reasons += [f"option {n} changed" for n in names if found.options.get(n) != wanted.options.get(n)]
     return reasons
+
+
+def identity(fingerprint: Fingerprint, root: str) -> str:
+    """The digest of what a part must be: its fingerprint, and the root of its input."""
+    return sha256(json.dumps([root, fingerprint.model_dump(mode="json")], sort_keys=True).encode())
+
+
+def object_record(receipt: Receipt, etag: str | None, rejects_etag: str | None) -> ObjectRecord | None:
+    """What the next run must know of a part in an object store; None without an ETag."""
+    if etag is None:
+        return None
+    return ObjectRecord(
+        etag=etag,
+        rejects_etag=rejects_etag,
+        identity=identity(receipt.fingerprint, receipt.root),
+        made_with=json.dumps(receipt.made_with, sort_keys=True),
+    )
 
 
 def input_content(mark: Fingerprint) -> tuple[str, int, int, str | None]:

@@ -1,23 +1,20 @@
-"""The output folder on a local disk: its files, temporary files, and publishing. Independent of the content of files.
+"""The output of a run: its files, temporary files, and publishing. Independent of the content of files.
 
-Files appear atomically: a file is written under a temporary name that readers ignore, fsynced, renamed once, and its
-folder is fsynced. An object store would need another implementation (finish a local temporary file, then upload it), so
-nothing outside this file renames or syncs.
+A `Store` is a folder on a disk (`folder_store.py`) or a prefix in an object store (`object_store.py`); `stores.py`
+opens the one that a path names. Nothing else renames, syncs or uploads.
 """
 
 import errno
-import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
-from time import sleep
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import OutputError, ScorelineError, StorageError
-from ..storage.folders import PATH_ERRORS, Entry, Failed, Walker, is_hidden
-from ..storage.plain_files import Kind, kind_of, read_plain, require_plain
-from ..storage.temporaries import is_temporary, temporary_name
-from .naming import REJECTS, SUFFIX
+from ..storage.folders import PATH_ERRORS, Entry
+from ..storage.plain_files import Kind
+from .naming import SUFFIX
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "_scoreline/run.json"
@@ -30,9 +27,9 @@ HISTORY = "_scoreline/history.jsonl"
 REPORT = "_scoreline/report.html"
 #: Errors caused by the path, not by the disk.
 _NOT_THERE = {*PATH_ERRORS, errno.EISDIR, errno.EEXIST, errno.EROFS} - {errno.EINVAL}
-#: Transient errors, after which a call is retried; others would only fail again.
-_TRANSIENT = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
-_PAUSES_S = (0.05, 0.2)
+
+#: Called while a lock may belong to a dead process: who has it, and for how many seconds that is observed.
+Waiting = Callable[[str, float], None]
 
 
 class RecordFiles(NamedTuple):
@@ -45,194 +42,155 @@ class RecordFiles(NamedTuple):
 RUN_FILES = RecordFiles(MANIFEST, PARTS)
 
 
-class Store:
-    """One output folder. Paths are relative to it, with `/`. `failed`: makes the error for what cannot be accessed."""
+class Stored(NamedTuple):
+    """A published file: its size in bytes, and its ETag in an object store."""
 
-    def __init__(self, root: str | os.PathLike[str], *, failed: Failed | None = None) -> None:
-        self.root = Path(root).absolute()
-        self._failed = failed or _output_error
+    size: int
+    etag: str | None = None
 
+
+class Store(ABC):
+    """An output. Names of files are relative to it, with `/`. `root`: its absolute path, or its URI.
+
+    Methods that write raise OutputError where the path is the cause, and StorageError where the disk or the service is,
+    and leave either the old or the complete new content.
+    """
+
+    root: Path | str
+
+    @abstractmethod
     def prepare(self) -> None:
-        """Create the folder and check that it is writable, before any expensive work.
+        """Create the output and check that it is writable, before any expensive work.
 
         Raises:
             OutputError: it cannot be created or written at this path.
-            StorageError: the disk is full or failed.
+            StorageError: the disk or the service fails.
         """
-        probe = self.temporary("_scoreline/probe")
-        try:
-            probe.write_bytes(b"")
-            probe.unlink(missing_ok=True)  # a run that starts now may have removed it
-        except OSError as error:
-            raise storage_error(probe, error) from error
+
+    @abstractmethod
+    def lock(self, run_id: str, waiting: Waiting | None = None) -> AbstractContextManager[None]:
+        """Lock the output for the duration of a run.
+
+        Args:
+            waiting: called before waiting for a process that may have died.
+
+        Raises:
+            OutputLockedError: another run, or a shard, has the lock; names its process, host and run.
+            StorageError: the disk or the service fails.
+        """
+
+    @abstractmethod
+    def lock_shard(self, shard: str, run_id: str, waiting: Waiting | None = None) -> AbstractContextManager[None]:
+        """Lock a shard; other shards may run at the same time, but no run of the whole output. Raises what `lock` does.
+
+        Args:
+            shard: its name, which is also that of its lock.
+        """
+
+    @abstractmethod
+    def lock_plan(self, run_id: str) -> AbstractContextManager[None]:
+        """Wait until no other shard is planning, and lock the plan."""
+
+    @abstractmethod
+    def lock_record(self) -> bytes:
+        """What identifies the process that has locked the output, so that its workers recognise the output as its own.
+        Raises OSError if nothing has."""
 
     def has_earlier_run(self) -> bool:
-        """Whether an earlier run has used the folder. Raises `failed` where that cannot be determined."""
+        """Whether an earlier run has used the output. Raises a ScorelineError where that cannot be determined."""
         return self.kind("_scoreline") == "folder"
 
-    def kind(self, name: str) -> Kind:
-        """The kind of file at a name, following links. Raises `failed` where that cannot be determined."""
-        try:
-            return kind_of(self.root / name)
-        except OSError as error:
-            raise self._failed(str(self.root / name), error) from error
+    @abstractmethod
+    def refresh(self) -> None:
+        """See what others have changed since the last call, where looking takes a request."""
 
+    @abstractmethod
+    def kind(self, name: str) -> Kind:
+        """The kind of file at a name, following links. Raises a ScorelineError where that cannot be determined."""
+
+    @abstractmethod
     def read(self, name: str) -> bytes:
         """The bytes of a published file. Raises OSError, also for a pipe, which would block forever."""
-        return read_plain(self.root / name)
 
+    @abstractmethod
     def entries(self) -> Iterator[Entry]:
         """Every file that is not hidden from readers, following links, in the order of names."""
-        return self._below("")
 
-    def parquet_files(self) -> Iterator[str]:
-        """Every `.parquet` file that a reader of the folder would take for predictions."""
-        return (entry.name for entry in self.entries() if entry.name.endswith(SUFFIX))
-
+    @abstractmethod
     def rejects_files(self) -> Iterator[str]:
         """Every file of rejects."""
-        return (entry.name for entry in self._below(REJECTS) if entry.name.endswith(".arrow"))
 
+    def parquet_files(self) -> Iterator[str]:
+        """Every `.parquet` file that a reader of the output would take for predictions."""
+        return (entry.name for entry in self.entries() if entry.name.endswith(SUFFIX))
+
+    @abstractmethod
     def temporaries(self) -> list[str]:
-        """The temporary files that a killed run has left, recognised by their names."""
+        """The temporary files that a killed run has left in the output."""
 
-        def is_other_hidden(name: str) -> bool:
-            return is_hidden(name) and not is_temporary(name)
-
-        return [
-            entry.name
-            for path in ("", REJECTS, "_scoreline")
-            for entry in self._below(path, skip=is_other_hidden)
-            if entry.kind == "file" and is_temporary(entry.name.rpartition("/")[2])
-        ]
-
+    @abstractmethod
     def refuse_irregular(self) -> None:
-        """Raise OutputError for a pipe, a socket or a device in place of a rejects file, or of a file that every run
-        writes."""
-        irregular = [entry.name for entry in self._below(REJECTS) if entry.kind == "other"]
-        regular = (MANIFEST, PARTS, PROFILE, SUCCESS, LOCK, HISTORY, REPORT)
-        irregular += [name for name in regular if self.kind(name) in ("other", "folder")]
-        if irregular:
-            raise OutputError(f"{self.root / irregular[0]} is not a regular file; move it")
+        """Raise OutputError for what is not a regular file in place of a file that every run writes."""
 
-    def path(self, name: str) -> Path:
-        """The path of a published file."""
-        return self.root / name
+    @abstractmethod
+    def path(self, name: str) -> Path | str:
+        """The path or the URI of a published file."""
 
+    @abstractmethod
+    def local(self, name: str) -> AbstractContextManager[Path]:
+        """A regular file on a local disk with the bytes of a published file: the file itself, or a copy. Raises OSError
+        if it cannot be read."""
+
+    @abstractmethod
+    def etag(self, name: str) -> str | None:
+        """The ETag of an object; None where there is none, and for files."""
+
+    @abstractmethod
+    def kept_digest(self, name: str) -> str | None:
+        """The sha256 that the storage keeps with a complete file; None where it keeps none."""
+
+    @abstractmethod
     def temporary(self, name: str) -> Path:
-        """A new path at which a file is written until it is published; its folder is created."""
-        path = (self.root / name).with_name(temporary_name(name))
-        self.make_folder(path.parent)
-        return path
+        """A new path on a local disk at which a file is written until it is published."""
 
-    def make_folder(self, folder: Path) -> None:
-        """Create a folder of the output, and its parents, unless it exists.
+    @abstractmethod
+    def publish(self, temporary: Path, target: str, digest: str | None = None) -> Stored:
+        """Make a finished temporary file visible as `target`, and remove it.
 
-        Raises:
-            OutputError: it cannot be created at this path.
-            StorageError: the disk is full or failed.
+        Args:
+            digest: its sha256, which an object store keeps with it.
         """
-        try:
-            _make_folder(folder)
-        except OSError as error:
-            raise storage_error(folder, error) from error
 
-    def publish(self, temporary: Path, target: str) -> int:
-        """Make a finished temporary file visible as `target`. Returns its size in bytes.
-
-        Raises:
-            StorageError: the disk is full or failed. The target has either its old or its complete new content.
-        """
-        path = self.root / target
-        try:
-            with temporary.open("rb+") as file:
-                # Not retried: after a failure, the kernel may drop the pages and report the next call as a success.
-                os.fsync(file.fileno())
-                size = os.fstat(file.fileno()).st_size
-            _move(temporary, path)
-            _sync_folder(path.parent)
-        except OSError as error:
-            raise storage_error(path, error) from error
-        return size
-
+    @abstractmethod
     def discard(self, temporary: Path) -> None:
         """Remove a temporary file that will not be published."""
-        try:
-            _remove(temporary)
-        except OSError:
-            return  # it does no harm, and the next run removes it
 
+    @abstractmethod
     def remove_temporaries(self) -> list[str]:
         """Remove the temporary files of a killed run and return their names. Only call this with the lock held."""
-        names = self.temporaries()
-        for name in names:
-            try:
-                _remove(self.root / name)
-            except OSError as error:
-                raise storage_error(self.root / name, error) from error
-        return names
 
+    @abstractmethod
     def write(self, name: str, data: bytes) -> None:
-        """Publish a small file from memory. A temporary that could not be published is removed."""
-        temporary = self.temporary(name)
-        try:
-            temporary.write_bytes(data)
-            self.publish(temporary, name)
-        except OSError as error:
-            self.discard(temporary)
-            raise storage_error(self.root / name, error) from error
-        except ScorelineError:
-            self.discard(temporary)
-            raise
+        """Publish a small file from memory."""
 
-    def append(self, name: str, line: bytes) -> None:
-        """Append a line to a file, which is created if it does not exist. It is not synced: a crash of the machine may
-        tear it, and the next line then begins on a line of its own."""
-        path = self.root / name
-        try:
-            if kind_of(path) != "missing":
-                require_plain(path)
-            with path.open("a+b", buffering=0) as file:
-                end = file.seek(0, os.SEEK_END)
-                file.seek(max(0, end - 1))
-                torn = file.read(1) not in (b"", b"\n")
-                file.write((b"\n" if torn else b"") + line + b"\n")
-        except OSError as error:
-            raise storage_error(path, error) from error
+    @abstractmethod
+    def add_line(self, name: str, line: bytes) -> None:
+        """Add a line to a log. It is not synced: a crash of the machine may tear it."""
 
+    @abstractmethod
+    def lines(self, name: str) -> list[bytes]:
+        """The lines of a log, in the order in which they were added. Raises OSError if it cannot be read."""
+
+    @abstractmethod
     def remove(self, name: str) -> None:
-        """Remove a published file, if it exists, and fsync its folder."""
-        path = self.root / name
-        try:
-            if _remove(path):
-                _sync_folder(path.parent)
-        except OSError as error:
-            raise storage_error(path, error) from error
+        """Remove a published file, if it exists."""
 
+    @abstractmethod
     def remove_shards(self) -> None:
         """Remove the plan and the records of shards."""
-        for entry in list(self._below(SHARDS, skip=lambda _: False)):
-            self.remove(entry.name)
-        with suppress(OSError):
-            (self.root / SHARDS).rmdir()
-
-    def _below(self, path: str, skip: Callable[[str], bool] = is_hidden) -> Iterator[Entry]:
-        if self.kind(path) == "missing":
-            return iter(())
-        walker = Walker(failed=self._failed, skip=skip)
-        return walker.files(walker.start(str(self.root / path), path))
 
 
-def _output_error(path: str, error: OSError) -> ScorelineError:
-    """The typed error for an output, or a folder in one, that cannot be accessed."""
-    if error.errno in PATH_ERRORS:
-        return OutputError(f"{path!r} cannot be accessed: {error.strerror}; choose another --output")
-    return StorageError(
-        f"{path!r} cannot be accessed: {error.strerror or error}; check the disk, then run the same command again"
-    )
-
-
-def storage_error(path: Path, error: OSError) -> ScorelineError:
+def storage_error(path: Path | str, error: OSError) -> ScorelineError:
     """The typed error for a failed call, with the path and what to do."""
     if error.errno in _NOT_THERE:
         return OutputError(f"{path} cannot be created: {error.strerror}; choose another --output")
@@ -241,53 +199,10 @@ def storage_error(path: Path, error: OSError) -> ScorelineError:
     return StorageError(f"{path} cannot be written: {error.strerror or error}; {advice}")
 
 
-def _retried(call: Callable[[], Any]) -> Any:
-    """Make a call that can be repeated, up to three times after transient errors."""
-    for pause_s in _PAUSES_S:
-        try:
-            return call()
-        except OSError as error:
-            if error.errno not in _TRANSIENT:
-                raise
-            sleep(pause_s)
-    return call()
-
-
-def _make_folder(folder: Path) -> None:
-    """Create a folder and its parents, and fsync each."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    _retried(lambda: folder.mkdir(exist_ok=True))
-    _sync_folder(folder.parent)
-
-
-def _move(temporary: Path, path: Path) -> None:
-    """Rename a file. A rename that reports a failure may have succeeded (a time-out on a network file system), so the
-    target is checked after an error."""
-    inode = temporary.stat().st_ino
-
-    def move() -> None:
-        try:
-            temporary.replace(path)
-        except OSError:
-            if temporary.exists() or not path.exists() or path.stat().st_ino != inode:
-                raise
-
-    _retried(move)
-
-
-def _remove(path: Path) -> bool:
-    """Remove a file. Returns whether it existed."""
-    if not os.path.lexists(path):
-        return False
-    _retried(lambda: path.unlink(missing_ok=True))
-    return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def output_error(path: str, error: OSError) -> ScorelineError:
+    """The typed error for an output, or a folder in one, that cannot be accessed."""
+    if error.errno in PATH_ERRORS:
+        return OutputError(f"{path!r} cannot be accessed: {error.strerror}; choose another --output")
+    return StorageError(
+        f"{path!r} cannot be accessed: {error.strerror or error}; check the disk, then run the same command again"
+    )

@@ -2,10 +2,12 @@
 parts, not the inputs.
 """
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from ...schemas.run import Fingerprint, Receipt, RunManifest
 from ..errors import DataError, NoInputError, OutputError
@@ -14,12 +16,22 @@ from ..outputs.committed import read_committed
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.naming import SUFFIX, numbered, rejects_name, whole_name
 from ..outputs.part_records import NOTHING_RECORDED, OutputRecord, PartRecord
-from ..outputs.receipt import differences, expected_name, file_digest, is_whole, read_receipt
+from ..outputs.receipt import (
+    differences,
+    expected_name,
+    file_digest,
+    identity,
+    is_whole,
+    object_record,
+    read_receipt,
+)  # fmt: skip
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..records import Partition
 from ..storage.folders import Entry
 from .fingerprint import NO_ENGINES, fingerprint
 
+#: Threads that read the receipts of objects, mostly waiting.
+RECEIPT_THREADS = 32
 #: The splits of a shard, by input; an input that is missing here belongs to it as a whole.
 OwnSplits: TypeAlias = Mapping[Partition, range]
 ALL_SPLITS: OwnSplits = MappingProxyType({})
@@ -103,6 +115,7 @@ def scan_output(
         OutputError: a foreign `.parquet` or a copy of a part; a part of another input of the same name; a folder or a
             pipe at a target; a folder that cannot be listed.
     """
+    store.refresh()
     store.refuse_irregular()
     scope = scope or Scope()
     existing = ExistingParts(succeeded=store.kind(SUCCESS) == "file")
@@ -120,9 +133,7 @@ def scan_output(
         root=root,
     )
     _refuse_folders(store, scan.owners)
-    for entry in store.entries():
-        if scope.own is None or _is_own(entry.name, scan.owners, scope.own):
-            scan.add(entry)
+    scan.add_all(entry for entry in store.entries() if scope.own is None or _is_own(entry.name, scan.owners, scope.own))
     own = scope.own or ALL_SPLITS
     existing.complete_inputs = {
         partition for partition, parts in existing.kept.items() if _is_whole(parts, own.get(partition))
@@ -144,15 +155,52 @@ class _Scan:
     split_rows: int
     root: str
 
-    def add(self, entry: Entry) -> None:
-        """Examine a file."""
+    def add_all(self, entries: Iterable[Entry]) -> None:
+        """Examine files. Receipts in objects are read by several threads."""
+        unread = list[Entry]()
+        for entry in entries:
+            if entry.listed is None or not entry.name.endswith(SUFFIX):
+                self.add(entry)
+            elif not self._keep_unread(entry.name, entry.listed.etag):
+                unread.append(entry)
+        if unread:
+            with ThreadPoolExecutor(RECEIPT_THREADS) as pool:
+                receipts = pool.map(lambda entry: read_receipt(self.store.path(entry.name)), unread)
+                for entry, receipt in zip(unread, receipts, strict=True):
+                    self.add(entry, receipt)
+
+    def _keep_unread(self, name: str, etag: str) -> bool:
+        """Keep a part in an object store, if it is the one that was recorded, and the one that this run would make."""
+        known = self.known.get(name)
+        owner, split = _named_owner(name, self.owners)
+        if known is None or known.object is None or owner is None or self.job.force or known.object.etag != etag:
+            return False
+        wanted = self.wanted(owner, split)
+        full = known.rows_in == self.split_rows or (known.last and known.rows_in < self.split_rows)
+        if not full or known.object.identity != identity(wanted, self.root):
+            return False
+        if known.rejects is not None and self.store.etag(known.rejects) != known.object.rejects_etag:
+            return False
+        self._keep(owner, split, replace(known, kept=True), json.loads(known.object.made_with))
+        return True
+
+    def _keep(self, owner: Partition, split: int, record: PartRecord, made_with: dict[str, str]) -> None:
+        existing = self.existing
+        existing.all_parts.setdefault(owner, set()).add(record.target)
+        existing.kept.setdefault(owner, {})[split] = record
+        if made_with not in existing.made_with:
+            existing.made_with.append(made_with)
+
+    def add(self, entry: Entry, receipt: Receipt | Literal["missing", "foreign", "torn"] | None = None) -> None:
+        """Examine a file. `receipt`: the one in it, if it has been read."""
         name, store, existing = entry.name, self.store, self.existing
         if not name.endswith(SUFFIX):
             existing.foreign_files.append(name)
             return
         if entry.kind == "other":
             raise OutputError(f"{store.path(name)} is a pipe, a socket or a device, not a part; move it")
-        receipt = read_receipt(store.path(name))
+        if receipt is None:
+            receipt = read_receipt(store.path(name))
         owner, split = _owner(name, receipt, self.owners)
         if receipt == "foreign" or (receipt == "torn" and owner is None and name not in self.known):
             raise _foreign(store, name)
@@ -169,18 +217,21 @@ class _Scan:
         wanted = self.wanted(owner, split)
         record = _kept(store, name, receipt, wanted, self.split_rows, self.known, force=self.job.force)
         if isinstance(record, PartRecord) and isinstance(receipt, Receipt):
-            existing.kept.setdefault(owner, {})[split] = record
-            if receipt.made_with not in existing.made_with:
-                existing.made_with.append(receipt.made_with)
+            self._keep(owner, split, record, receipt.made_with)
         elif isinstance(record, list):
             existing.reasons.setdefault(owner, {}).setdefault(split, []).extend(record)
 
 
 def _is_own(name: str, owners: Mapping[str, Partition], own: OwnSplits) -> bool:
     """Whether a file is a part of a shard, by its name."""
-    whole, split = (name, 0) if name in owners else numbered(name) or ("", 0)
-    owner = owners.get(whole)
+    owner, split = _named_owner(name, owners)
     return owner is not None and (owner not in own or split in own[owner])
+
+
+def _named_owner(name: str, owners: Mapping[str, Partition]) -> tuple[Partition | None, int]:
+    """The input that a part belongs to, and the index of its split, by its name."""
+    whole, split = (name, 0) if name in owners else numbered(name) or ("", 0)
+    return owners.get(whole), split
 
 
 def _refuse_folders(store: Store, names: Iterable[str]) -> None:
@@ -199,8 +250,7 @@ def _foreign(store: Store, name: str) -> OutputError:
 def _owner(name: str, receipt: Receipt | str, owners: Mapping[str, Partition]) -> tuple[Partition | None, int]:
     """The input that a part belongs to, and the index of its split: by its name, unless a valid receipt of that name
     belongs to another input."""
-    whole, split = (name, 0) if name in owners else numbered(name) or ("", 0)
-    owner = owners.get(whole)
+    owner, split = _named_owner(name, owners)
     if owner is None or not isinstance(receipt, Receipt):
         return owner, split
     is_other = receipt.fingerprint.source != owner.name and expected_name(receipt) == name
@@ -269,8 +319,8 @@ def _kept(
     known = recorded.get(name)
     if known is not None and known.receipt == receipt.checksum:
         digest = known.sha256
-    elif is_whole(store.path(name)):
-        digest = file_digest(store.path(name))
+    elif (found_digest := store.kept_digest(name) or _whole_digest(store, name)) is not None:
+        digest = found_digest
     else:
         return ["damaged"]
     return PartRecord(
@@ -285,6 +335,9 @@ def _kept(
         rows_rejected=receipt.rows_rejected,
         out_of_bounds=receipt.out_of_bounds,
         above_threshold=receipt.above_threshold,
+        object=object_record(
+            receipt, store.etag(name), None if receipt.rejects is None else store.etag(rejects_name(name))
+        ),
     )
 
 
@@ -298,7 +351,18 @@ def _read_manifest(store: Store, existing: ExistingParts) -> None:
 
 def _digest(store: Store, name: str) -> str | None:
     """The digest of a file; None where it does not exist or cannot be read."""
+    if store.kind(name) == "missing":
+        return None
+    if (kept := store.kept_digest(name)) is not None:
+        return kept
     try:
-        return file_digest(store.path(name))
+        with store.local(name) as path:
+            return file_digest(path)
     except OSError:
         return None
+
+
+def _whole_digest(store: Store, name: str) -> str | None:
+    """The digest of a Parquet file of which every page matches its checksum; None for another one."""
+    with store.local(name) as path:
+        return file_digest(path) if is_whole(path) else None

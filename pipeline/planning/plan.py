@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 import pyarrow as pa
 
@@ -21,7 +21,7 @@ from ..inputs.formats import FORMATS
 from ..options import ColumnOptions, ScoreJob
 from ..outputs.naming import numbered, part_name, too_long, whole_name
 from ..records import Partition, Split
-from ..storage.uris import is_remote
+from ..storage.uris import absolute, is_remote, parse_uri
 from .existing import ALL_SPLITS, ExistingParts, OwnSplits
 from .file_columns import FileColumns, Shapes
 from .immutable import refuse_replacing
@@ -153,7 +153,7 @@ def make_plan(
         except ColumnError as error:
             raise _compared(error, planned) from error
     for entry in planned:
-        _refuse_long_names(entry, os.path.abspath(job.output))  # noqa: PTH100 - the same path as in the store
+        _refuse_long_names(entry, absolute(job.output))
     refuse_same_output(found.partitions, {entry.partition: entry.num_splits for entry in planned}, existing)
     counts = [entry.num_rows_to_score(_kept_rows(existing, entry.partition)) for entry in planned]
     known = [count for count in counts if count is not None]
@@ -245,7 +245,8 @@ def refuse_overlap(found: Discovery, job: ScoreJob) -> None:
     refuse_path(job.output, "output")
     if not job.output.strip():
         raise UsageError("the output is an empty path; pass a folder with --output")
-    if is_remote(found.real_root):
+    if is_remote(job.output) or is_remote(found.real_root):
+        _refuse_remote_overlap(found, job)
         return
     output, input_root = Path(os.path.realpath(job.output)), Path(found.real_root)
     searched = [Path(folder) for folder in found.searched] + ([input_root] if "**" in job.input else [])
@@ -266,7 +267,25 @@ def refuse_overlap(found: Discovery, job: ScoreJob) -> None:
             raise OutputError(f"input {partition.path!r} is within the output {job.output!r}; choose another --output")
 
 
-def _is_matched(found: Discovery, output: Path, root: Path) -> bool:
+def _refuse_remote_overlap(found: Discovery, job: ScoreJob) -> None:
+    """As `refuse_overlap`, where the input or the output is in an object store."""
+    if not (is_remote(job.output) and is_remote(found.real_root)):
+        return
+    output, root = f"{parse_uri(job.output)}".rstrip("/") + "/", found.real_root.rstrip("/") + "/"
+    searched = found.pattern is None and not _is_single(found, job)
+    within = output.startswith(root) and (searched or _is_matched(found, PurePosixPath(output), PurePosixPath(root)))
+    inside = [one.path for one in found.partitions if one.path.startswith(output)]
+    if within or inside:
+        raise OutputError(
+            f"output {job.output!r} and input {job.input!r} overlap; choose an --output outside the input"
+        )
+
+
+def _is_single(found: Discovery, job: ScoreJob) -> bool:
+    return len(found.partitions) == 1 and found.partitions[0].path == str(parse_uri(job.input))
+
+
+def _is_matched(found: Discovery, output: PurePath, root: PurePath) -> bool:
     """Whether the glob of the input would match a part of this run."""
     if found.pattern is None or root not in output.parents:
         return False

@@ -5,12 +5,12 @@ the other files of the output.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import ClassVar
 
 from ..errors import one_line
 from ..events import Event, Level
-from ..outputs.store import REPORT, Store
+from ..outputs.store import REPORT
+from ..outputs.stores import open_store
 from ..running.events import RunRecorded
 
 
@@ -41,11 +41,11 @@ class ReportWriter:
                 self._report(ReportNotWritten(reason=one_line(error)))
 
 
-def write_report(output: str) -> Path:
+def write_report(output: str) -> str:
     """Write the report of an output.
 
     Returns:
-        Its path.
+        Its path, or its URI.
 
     Raises:
         NoInputError: the folder is not an output of Scoreline, or its history cannot be read.
@@ -56,6 +56,6 @@ def write_report(output: str) -> Path:
     from .run_facts import read_facts
 
     html = render(make_page(read_facts(output)))
-    store = Store(output)
+    store = open_store(output)
     store.write(REPORT, html.encode("utf-8", "replace"))
-    return store.path(REPORT)
+    return str(store.path(REPORT))

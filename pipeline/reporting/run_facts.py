@@ -16,6 +16,7 @@ from ..monitoring.run_profile import read_run_profile
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.part_records import OutputRecord
 from ..outputs.store import Store
+from ..outputs.stores import open_store
 from ..storage.folders import listing_error
 
 #: The files of rejects that are read for their reasons, those with the most rows, and about how many rows.
@@ -66,7 +67,7 @@ def read_facts(output: str) -> RunFacts:
     Raises:
         NoInputError: the folder is not an output of Scoreline.
     """
-    store, problems = Store(output, failed=listing_error), list[str]()
+    store, problems = open_store(output, failed=listing_error), list[str]()
     history = read_history(output)
     manifest, record = _recorded(store, problems)
     profile = read_run_profile(store)

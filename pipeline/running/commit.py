@@ -11,9 +11,9 @@ from ...schemas.run import RunManifest
 from ..errors import OutputLockedError, ScorelineError, StorageError, counted
 from ..events import Emitter
 from ..options import ScoreJob
-from ..outputs.lock import lock_output
 from ..outputs.manifest import write_manifest
 from ..outputs.naming import rejects_name
+from ..outputs.part_records import PartRecord
 from ..outputs.store import RUN_FILES, SUCCESS, RecordFiles, Store
 from ..planning.plan import Plan
 from .drift import is_within_drift
@@ -24,7 +24,8 @@ from .ledger import Ledger
 def lock_new_output(store: Store, job: ScoreJob, held: ExitStack) -> None:
     """Create and lock an output, after the preflight has passed."""
     store.prepare()
-    held.enter_context(lock_output(store, job.run_id))
+    held.enter_context(store.lock(job.run_id))
+    store.refresh()
     if next(store.parquet_files(), None) is not None:
         raise OutputLockedError(f"another run has just started in {str(store.root)!r}; try again when it has ended")
 
@@ -72,15 +73,25 @@ def remove_replaced_parts(store: Store, ledger: Ledger, emit: Emitter) -> None:
 
 
 def check_parts_exist(store: Store, ledger: Ledger) -> None:
-    """Check that every part still exists: the output may have been moved or removed during the run."""
-    parts = [part.target for parts in ledger.parts.values() for part in parts]
-    gone = [name for name in parts if store.kind(name) != "file"]
+    """Check that every part still exists, and in an object store that it is the one that was written: the output may
+    have been moved, removed or written to by others during the run."""
+    store.refresh()
+    parts = [part for parts in ledger.parts.values() for part in parts]
+    gone = [part.target for part in parts if not _exists(store, part)]
     if gone:
         missing = "is missing" if len(gone) == 1 else "are missing"
+        where = "from" if store.kind(gone[0]) != "file" else "or replaced in"
         raise StorageError(
-            f"{len(gone):,} of {counted(len(parts), 'part')} {missing} from {str(store.root)!r}, first {gone[0]!r}: the"
-            " output was changed during the run; run the same command again"
+            f"{len(gone):,} of {counted(len(parts), 'part')} {missing} {where} {str(store.root)!r}, first {gone[0]!r}:"
+            " the output was changed during the run; run the same command again"
         )
+
+
+def _exists(store: Store, part: PartRecord) -> bool:
+    if part.object is None:
+        return store.kind(part.target) == "file"
+    rejects = None if part.rejects is None else store.etag(part.rejects)
+    return (store.etag(part.target), rejects) == (part.object.etag, part.object.rejects_etag)
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from ..events import Event, Level
+from ..events import Emitter, Event, Level
 
 if TYPE_CHECKING:
     from ...schemas.run import RunManifest, StageTotals
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..cores import Cores
     from ..options import ScoreJob
     from ..outputs.part_file import PartFile
+    from ..outputs.store import Waiting
     from ..planning.plan import Plan
     from ..records import Partition, Split
     from ..scoring.scorer import Scorer
@@ -52,6 +53,20 @@ class RunStarted(Event):
             cores=cores.count,
             cores_limited_by=cores.limited_by,
         )
+
+
+class LockAwaited(Event):
+    """The lock of an output in an object store belongs to a process that may have died; it is taken over unless that is
+    seen to be alive."""
+
+    name: ClassVar[str] = "lock_awaited"
+    holder: str
+    seconds: float
+
+
+def waiting_for_lock(emit: Emitter) -> Waiting:
+    """Reports that a lock is waited for."""
+    return lambda holder, seconds: emit(LockAwaited(holder=holder, seconds=seconds))
 
 
 class NothingToDo(Event):

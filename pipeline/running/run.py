@@ -17,15 +17,15 @@ from ..cores import available_cores
 from ..events import Emitter, Subscriber
 from ..inputs.discover import Discovery, discover
 from ..options import ScoreJob
-from ..outputs.lock import lock_output
 from ..outputs.store import Store
+from ..outputs.stores import open_store
 from ..planning.existing import ExistingParts, scan_output
 from ..planning.option_check import checked_job
 from ..planning.plan import default_split_rows, make_plan, refuse_overlap
 from ..timing import Recorder, StageTimes
 from .commit import lock_new_output, up_to_date_manifest
 from .drift import refuse_without_reference
-from .events import NothingToDo, RunStarted
+from .events import NothingToDo, RunStarted, waiting_for_lock
 from .execute import Engine, Execution, complete_output
 from .findings import input_findings, output_findings
 from .ledger import RunClock
@@ -65,11 +65,11 @@ def run(
     with clock.times.blocking_stage("discover"):
         found = discover(job.input, format=job.format)
         refuse_overlap(found, job)
-    store = Store(job.output)
+    store = open_store(job.output)
     with ExitStack() as held:
         if known := store.has_earlier_run():  # an existing output is locked before it is scanned
             store.prepare()
-            held.enter_context(lock_output(store, job.run_id))
+            held.enter_context(store.lock(job.run_id, waiting_for_lock(emit)))
             held.enter_context(history.recorded(store, emit))
         with clock.times.blocking_stage("discover") as spent:
             existing = _existing(store, found, bundle, job, split_rows)

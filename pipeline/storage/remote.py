@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -41,6 +41,9 @@ PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"
 CHUNK_BYTES = 1 << 20
 #: Objects above this are uploaded in parts, four at once.
 PART_BYTES, MULTIPART_BYTES, PARTS_AT_ONCE = 8 << 20, 64 << 20, 4
+#: The name under which services keep the digest of an object.
+_DIGEST = "sha256"
+_CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
 #: How the reasons of answers to wrong or expired credentials begin.
 _DENIED = ("AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch")
 
@@ -158,17 +161,25 @@ class Bucket:
             for piece in self.stream(key, etag=etag):
                 file.write(piece)
 
-    def create(self, key: str, data: bytes | Path) -> str:
-        """Write a new object and return its ETag. Raises ChangedError if it exists."""
-        return self._put(key, data, "create")
+    def create(self, key: str, data: bytes | Path, *, digest: str | None = None) -> str:
+        """Write a new object and return its ETag.
 
-    def replace(self, key: str, data: bytes | Path, *, etag: str) -> str:
-        """Replace an object, if it still has this ETag, and return the new one. Raises ChangedError if not."""
-        return self._put(key, data, {"e_tag": self._quoted(etag)})
+        Args:
+            digest: kept with the object; `digest` returns it.
 
-    def write(self, key: str, data: bytes | Path) -> str:
+        Raises:
+            ChangedError: it exists. If an answer was lost, that may be the very object that was written.
+        """
+        return self._put(key, data, "create", digest)
+
+    def replace(self, key: str, data: bytes | Path, *, etag: str, digest: str | None = None) -> str:
+        """Replace an object, if it still has this ETag, and return the new one. Raises ChangedError if not, as
+        `create` does."""
+        return self._put(key, data, etag, digest)
+
+    def write(self, key: str, data: bytes | Path, *, digest: str | None = None) -> str:
         """Write an object, whether it exists or not, and return its ETag."""
-        return self._put(key, data, "overwrite")
+        return self._put(key, data, None, digest)
 
     def delete(self, key: str) -> None:
         """Remove an object, if it exists."""
@@ -177,18 +188,59 @@ class Bucket:
         except FileNotFoundError:
             return
 
-    def _put(self, key: str, data: bytes | Path, mode: Any) -> str:
+    def digest(self, key: str) -> tuple[str | None, str]:
+        """The digest that was given when an object was written, None if none was, and its ETag."""
+        found = self._call(key, lambda: self._obstore.get(self._store, key, options={"head": True}))
+        digest = {name.lower(): value for name, value in found.attributes.items()}.get(_DIGEST)
+        return digest, _object(found.meta).etag
+
+    def _put(self, key: str, data: bytes | Path, mode: str | None, digest: str | None) -> str:
+        """Write an object. `mode`: "create", the ETag that it must have, or None for neither."""
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
-        several = mode == "overwrite" and size > MULTIPART_BYTES  # services have no conditional uploads in parts
+        in_parts = size > MULTIPART_BYTES
+        if in_parts:  # services have no conditional uploads in parts
+            self._require(key, mode)
+        attributes = {"Content-Type": _content_type(key)} | ({} if digest is None else {_DIGEST: digest})
 
         def put() -> str:
             made = self._obstore.put(
-                self._store, key, data, mode=mode, use_multipart=several, chunk_size=PART_BYTES,
-                max_concurrency=PARTS_AT_ONCE,
+                self._store, key, data, mode="overwrite" if in_parts else self._mode(key, mode), attributes=attributes,
+                use_multipart=in_parts, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE,
             )  # fmt: skip
             return str(made["e_tag"] or self._obstore.head(self._store, key)["e_tag"]).strip('"')
 
-        return self._call(key, put)
+        def put_as_expected() -> str:
+            try:
+                return put()
+            except self._obstore.exceptions.PreconditionError:
+                if self._unquoted or mode is None or self.head(key).etag != mode:
+                    raise
+                self._unquoted = True
+                return put()
+
+        return self._call(key, put_as_expected)
+
+    def _require(self, key: str, mode: str | None) -> None:
+        """Raise ChangedError unless an object is as it must be before it is written."""
+        if mode is None:
+            return
+        try:
+            found = self.head(key).etag
+        except FileNotFoundError:
+            found = "create"
+        if found != mode:
+            raise ChangedError(errno.ESTALE, "the object has changed", f"{self.uri}/{key}")
+
+    def _mode(self, key: str, mode: str | None) -> Any:
+        """The mode of a request, as the library expects it."""
+        if mode is None or mode == "create":
+            return mode or "overwrite"
+        if not self.uri.startswith("gs:"):
+            return {"e_tag": self._quoted(mode)}
+        now = self._obstore.head(self._store, key)  # Google compares versions, not ETags
+        if _object(now).etag != mode:
+            raise ChangedError(errno.ESTALE, "the object has changed", f"{self.uri}/{key}")
+        return {"e_tag": mode, "version": now["version"]}
 
     def _get(self, key: str, etag: str | None, wanted: Any) -> Any:
         """The answer to a request, for an object that still has the ETag."""
@@ -212,6 +264,8 @@ class Bucket:
         where = f"{self.uri}/{key}"
         try:
             return call()
+        except ChangedError:
+            raise
         except errors.AlreadyExistsError as error:
             raise ChangedError(errno.EEXIST, "the object exists already", where) from error
         except errors.PreconditionError as error:
@@ -266,6 +320,10 @@ def _require_endpoint(endpoint: str, uri: str) -> None:
     except (OSError, ValueError) as error:
         shown = endpoint.rpartition("@")[2].partition("?")[0]
         raise OSError(errno.EIO, f"the endpoint {shown} cannot be reached ({one_line(error)})", uri) from error
+
+
+def _content_type(key: str) -> str:
+    return _CONTENT_TYPES.get(PurePosixPath(key).suffix, "application/octet-stream")
 
 
 def _object(meta: Mapping[str, Any]) -> RemoteObject:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from scoreline.pipeline.monitoring.history import read_history
+from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import read_manifest
 from scoreline.pipeline.outputs.receipt import read_receipt
-from scoreline.pipeline.outputs.store import Store
 from scoreline.schemas.run import Receipt
 
 from conftest import Example, Result
@@ -118,13 +118,13 @@ def test_bundle_and_input(storage: Storage, scoreline: Score, iris: Example, fou
         "json",
     ]
     assert scoreline("score", *words).code == 0
-    recorded = read_manifest(Store(str(tmp_path / "out")))
+    recorded = read_manifest(FolderStore(str(tmp_path / "out")))
     assert (recorded.bundle.path, recorded.input, recorded.root) == (bundle[:-1], data, data[:-1])
     assert read_history(str(tmp_path / "out")).entries[0].bundle == bundle[:-1]
     assert scoreline("score", *words).event("nothing_to_do")["partitions"] == 4
     storage.put("in/2.parquet", (four_files / "3.parquet").read_bytes())
     assert scoreline("score", *words).code == 0
-    assert read_manifest(Store(str(tmp_path / "out"))).parts_kept == 3
+    assert read_manifest(FolderStore(str(tmp_path / "out"))).parts_kept == 3
 
 
 def test_check(storage: Storage, scoreline: Score, iris: Example, four_files: Path) -> None:

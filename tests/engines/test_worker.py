@@ -14,8 +14,8 @@ from scoreline.pipeline.engines.worker import Ready, Worker, WorkerSetup
 from scoreline.pipeline.errors import BundleError, ClusterError, RowsRejectedError
 from scoreline.pipeline.inputs.discover import discover
 from scoreline.pipeline.options import RejectBudget, ScoreJob
-from scoreline.pipeline.outputs.lock import lock_output
-from scoreline.pipeline.outputs.store import LOCK, Store
+from scoreline.pipeline.outputs.folder_store import FolderStore
+from scoreline.pipeline.outputs.store import LOCK
 from scoreline.pipeline.planning.existing import ExistingParts
 from scoreline.pipeline.planning.plan import Plan, make_plan
 from scoreline.pipeline.running.ledger import RunClock, open_ledger
@@ -36,8 +36,8 @@ def plan(iris: Example, four_files: Path) -> Plan:
 @pytest.fixture
 def setup(iris: Example, plan: Plan, tmp_path: Path) -> WorkerSetup:
     """Of a worker on this machine; the output is locked only for a moment."""
-    store = Store(tmp_path / "shared")
-    with lock_output(store, "one"):
+    store = FolderStore(tmp_path / "shared")
+    with store.lock("one"):
         lock = store.read(LOCK)
     job = ScoreJob(
         bundle=str(iris.bundle), input=plan.discovery.real_root, output=str(store.root), run_id="one", device="cpu",

@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import PartitionError
 from scoreline.pipeline.evaluation.verify import Verdict, verify
+from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import write_manifest
 from scoreline.pipeline.outputs.naming import rejects_name
 from scoreline.pipeline.outputs.part_records import PartRecord
 from scoreline.pipeline.outputs.receipt import expected_name, file_digest, footer_metadata, with_checksum
-from scoreline.pipeline.outputs.store import SUCCESS, Store
+from scoreline.pipeline.outputs.store import SUCCESS
 from scoreline.pipeline.records import Partition
 
 from planned_runs import ledger, plan
@@ -29,7 +30,7 @@ class Output:
     that were rejected."""
 
     def __init__(self, folder: Path, *, rows: int = 25, rejected: Sequence[int] = ()) -> None:
-        self.store, self.rows, self.rejected = Store(folder / "out"), rows, rejected
+        self.store, self.rows, self.rejected = FolderStore(folder / "out"), rows, rejected
         self.input = folder / "a.parquet"
         pq.write_table(pa.table({"id": pa.array(range(rows), pa.int64())}), self.input)
         stat = self.input.stat()

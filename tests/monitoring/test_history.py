@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from scoreline.pipeline.errors import NoInputError
 from scoreline.pipeline.monitoring.history import append_entry, find_outputs, read_history
-from scoreline.pipeline.outputs.store import HISTORY, Store
+from scoreline.pipeline.outputs.folder_store import FolderStore
+from scoreline.pipeline.outputs.store import HISTORY
 from scoreline.schemas.history import HistoryEntry
 
 
@@ -22,7 +23,7 @@ def entry(run_id: str, **changes: Any) -> HistoryEntry:
 
 def write(folder: Path, *entries: HistoryEntry) -> Path:
     """An output with a history."""
-    store = Store(folder)
+    store = FolderStore(folder)
     store.prepare()
     for one in entries:
         append_entry(store, one)
@@ -34,7 +35,7 @@ def test_entries_come_back(tmp_path: Path) -> None:
     out = write(tmp_path / "out", entry("a"), entry("b", error='two\nlines "x"', exit_code=65))
     with (out / HISTORY).open("ab") as file:
         file.write(b'{"format": 1, "run_id"')
-    append_entry(Store(out), entry("c", rows_in=None))
+    append_entry(FolderStore(out), entry("c", rows_in=None))
     found = read_history(str(out))
     assert found.entries == (entry("a"), entry("b", error='two\nlines "x"', exit_code=65), entry("c", rows_in=None))
     assert found.unreadable == 1

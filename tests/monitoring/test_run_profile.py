@@ -11,7 +11,8 @@ from scoreline.pipeline.monitoring.run_profile import (
     run_before,
     write_run_profile,
 )
-from scoreline.pipeline.outputs.store import PROFILE, Store
+from scoreline.pipeline.outputs.folder_store import FolderStore
+from scoreline.pipeline.outputs.store import PROFILE
 from scoreline.schemas.profile import ColumnCounts, RunIdentity, RunProfile
 
 from monitored_rows import draw, layout_of, profile_of
@@ -40,7 +41,7 @@ ONE, TWO = content_of([("a", DIGEST)]), content_of([("a", DIGEST), ("b", DIGEST)
 
 def test_it_is_written_and_read(tmp_path: Path) -> None:
     """Whole, or not at all."""
-    store = Store(tmp_path)
+    store = FolderStore(tmp_path)
     assert read_run_profile(store) is None
     profile = run_profile("one", ONE, 1)
     write_run_profile(store, profile)

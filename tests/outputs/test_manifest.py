@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import DataError
 from scoreline.pipeline.evaluation.verify import verify
+from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import read_manifest, read_record, write_manifest
 from scoreline.pipeline.outputs.part_records import OutputRecord
-from scoreline.pipeline.outputs.store import Store
 
 from conftest import Example, Result
 from outcomes import recorded
@@ -234,7 +234,7 @@ def test_a_task_of_another_version_is_refused(run_json: Path, scoreline: Command
 
 def test_a_format_of_another_version_is_refused(run_json: Path, scoreline: Command) -> None:
     """That only a later version knows, in files whose digests are right."""
-    store = Store(run_json.parent.parent)
+    store = FolderStore(run_json.parent.parent)
     manifest = read_manifest(store)
     (one,) = read_record(store, manifest).partitions
     write_manifest(store, manifest, OutputRecord(partitions=[replace(one, format="orc")]))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scoreline.pipeline.errors import StorageError
 from scoreline.pipeline.outputs import part_file as module
 from scoreline.pipeline.outputs.assemble import assemble_rejects, reject_schema
+from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.part_file import PartFile, Published
 from scoreline.pipeline.outputs.receipt import is_whole, read_profile, read_receipt
 from scoreline.pipeline.outputs.store import Store
@@ -44,7 +45,7 @@ def rejects_of(*ids: int) -> pa.RecordBatch:
 
 def part_in(folder: Path) -> tuple[Store, PartFile]:
     """A new part in an output."""
-    store = Store(folder)
+    store = FolderStore(folder)
     return store, PartFile(store, name="a.parquet", schema=SCHEMA, read=READ)
 
 
@@ -199,7 +200,7 @@ def test_discarding_changes_nothing_that_is_published(tmp_path: Path, monkeypatc
 
     _, part = part_in(tmp_path)
     part.write(rows_of(0, 3), rejects_of(7))
-    monkeypatch.setattr("scoreline.pipeline.outputs.store._sync_folder", fail)
+    monkeypatch.setattr("scoreline.pipeline.outputs.folder_store._sync_folder", fail)
     with pytest.raises(StorageError, match="Input/output error"):
         published(part)
     part.discard()

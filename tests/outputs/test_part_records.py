@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import DataError
+from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import read_record, write_manifest
 from scoreline.pipeline.outputs.part_records import OutputRecord, PartitionRecord, decode_record, encode_record
 from scoreline.pipeline.outputs.store import PARTS, Store
@@ -75,7 +76,7 @@ class TestDamage:
     @pytest.fixture
     def store(self, tmp_path: Path) -> Store:
         """A written record of one part."""
-        found, store = ledger(plan([source := partition("a.parquet")])), Store(tmp_path)
+        found, store = ledger(plan([source := partition("a.parquet")])), FolderStore(tmp_path)
         found.publish(source, part("a.parquet"))
         self.manifest = write_manifest(store, found.manifest(None), found.record())
         return store

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import OutputError
 from scoreline.pipeline.options import ColumnOptions, ScoreJob
+from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import write_manifest
 from scoreline.pipeline.outputs.receipt import file_digest, read_receipt
-from scoreline.pipeline.outputs.store import Store
 from scoreline.pipeline.planning.existing import ExistingParts, scan_output
 from scoreline.pipeline.records import Partition
 from scoreline.schemas.run import Receipt
@@ -40,7 +40,7 @@ def scan(out: Path) -> Scan:
 
     def call(*partitions: Partition, bundle: str = DIGEST, root: str = "/data", **changes: Any) -> ExistingParts:
         job = ScoreJob(bundle="b", input="i", output=str(out), run_id="r", **changes)
-        return scan_output(Store(out), partitions or (A,), bundle, job, 3, root=root)
+        return scan_output(FolderStore(out), partitions or (A,), bundle, job, 3, root=root)
 
     return call
 
@@ -294,7 +294,7 @@ def recorded(out: Path, name: str, **record: Any) -> None:
     """Write a run.json that records one part."""
     found = ledger(plan([A]))
     found.publish(A, planned_part(name, **record))
-    write_manifest(Store(out), found.manifest(None), found.record())
+    write_manifest(FolderStore(out), found.manifest(None), found.record())
 
 
 def test_a_torn_file_that_was_a_part(scan: Scan, out: Path) -> None:

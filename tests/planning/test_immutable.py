@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from scoreline.pipeline.outputs.committed import CommittedPart, write_committed
-from scoreline.pipeline.outputs.store import Store
+from scoreline.pipeline.outputs.folder_store import FolderStore
 
 from conftest import Example, Result
 from outcomes import closed, parts
@@ -16,7 +16,7 @@ def out(score_four_files: Callable[..., Result], tmp_path: Path) -> Path:
     """An output of four parts, two of which are in a table."""
     assert score_four_files().code == 0
     committed = [CommittedPart(table="delta", number=1, target=f"{n}.parquet", receipt="sha256:0") for n in (0, 1)]
-    write_committed(Store(tmp_path / "out"), committed)
+    write_committed(FolderStore(tmp_path / "out"), committed)
     return tmp_path / "out"
 
 

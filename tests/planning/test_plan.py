@@ -326,7 +326,7 @@ class TestOverlap:
         ("output", "message"),
         [
             (" ", "the output is an empty path; pass a folder with --output"),
-            ("s3://b/out", "output 's3://b/out' is a URL, but only local paths are supported; pass a path"),
+            ("ftp://b/out", "output 'ftp://b/out' is a URL, but only local paths and s3://, gs:// and az:// URIs are"),
         ],
     )
     def test_outputs_that_are_not_paths(self, data: Path, output: str, message: str) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from scoreline.pipeline.errors import StorageError
-from scoreline.pipeline.outputs.store import REPORT, Store
+from scoreline.pipeline.outputs.folder_store import FolderStore
+from scoreline.pipeline.outputs.store import REPORT
 from scoreline.pipeline.reporting import build
 from scoreline.pipeline.reporting.report import write_report
 
@@ -66,7 +67,7 @@ def test_again(score: Command, iris_file: Path, tmp_path: Path) -> None:
     written = report.read_bytes()
     report.unlink()
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    assert write_report(str(out)) == report
+    assert write_report(str(out)) == str(report)
     assert report.read_bytes() == written
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path != report} == before
 
@@ -77,9 +78,9 @@ def test_a_report_that_cannot_be_written(
 ) -> None:
     """Whatever the reason, the run ends as it would without it, and the log says so."""
 
-    write = Store.write
+    write = FolderStore.write
 
-    def write_others(store: Store, name: str, data: bytes) -> None:
+    def write_others(store: FolderStore, name: str, data: bytes) -> None:
         if name == REPORT:
             raise StorageError("no space left")
         write(store, name, data)
@@ -90,7 +91,7 @@ def test_a_report_that_cannot_be_written(
     if at == "page":
         monkeypatch.setattr(build, "make_page", fail)
     else:
-        monkeypatch.setattr(Store, "write", write_others)
+        monkeypatch.setattr(FolderStore, "write", write_others)
     result = score(iris_file)
     assert result.code == 0
     reason = "no space left" if at == "store" else "no such figure"

@@ -11,6 +11,7 @@ import pytest
 from scoreline.pipeline.errors import OutputLockedError, PartitionError, StorageError
 from scoreline.pipeline.events import Emitter, Event
 from scoreline.pipeline.options import RejectBudget, ScoreJob
+from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import read_manifest
 from scoreline.pipeline.outputs.part_records import OutputRecord
 from scoreline.pipeline.outputs.store import MANIFEST, SUCCESS, Store
@@ -35,7 +36,7 @@ JOB = ScoreJob(bundle="b", input="/in", output="/out", run_id="two", max_rejects
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """An output with a part for each of two inputs, one of which has rejects."""
-    found = Store(tmp_path / "out")
+    found = FolderStore(tmp_path / "out")
     for name in ("a.parquet", "b.parquet", "_rejects/a.arrow"):
         found.write(name, b"")
     return found
@@ -51,7 +52,7 @@ class TestNewOutputs:
 
     def test_it_is_created_and_locked(self, tmp_path: Path) -> None:
         """Until the run ends."""
-        store = Store(tmp_path / "new")
+        store = FolderStore(tmp_path / "new")
         with ExitStack() as held:
             lock_new_output(store, JOB, held)
             with pytest.raises(OutputLockedError, match="run two"):

@@ -9,7 +9,8 @@ from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.errors import DriftError, UsageError
 from scoreline.pipeline.events import Emitter, Event
 from scoreline.pipeline.options import ScoreJob
-from scoreline.pipeline.outputs.store import PROFILE, Store
+from scoreline.pipeline.outputs.folder_store import FolderStore
+from scoreline.pipeline.outputs.store import PROFILE
 from scoreline.pipeline.running.drift import is_within_drift, profile_run, refuse_drift, refuse_without_reference
 from scoreline.pipeline.running.findings import ProfileImpossible
 from scoreline.schemas.run import DriftSummary
@@ -64,7 +65,7 @@ def test_without_a_reference(tmp_path: Path) -> None:
     for profile, expected in ((True, [ProfileImpossible()]), (False, [])):
         events: list[Event] = []
         profile_run(
-            Store(tmp_path), ledger(plan([]), profile=profile), open_bundle(OLD), Emitter([events.append])
+            FolderStore(tmp_path), ledger(plan([]), profile=profile), open_bundle(OLD), Emitter([events.append])
         )  # fmt: skip
         assert events == expected
     assert not (tmp_path / PROFILE).exists()

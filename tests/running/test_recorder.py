@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from scoreline.pipeline.errors import StorageError
 from scoreline.pipeline.monitoring.history import read_history
-from scoreline.pipeline.outputs.store import Store
+from scoreline.pipeline.outputs.folder_store import FolderStore
 
 from conftest import Example, Result
 
@@ -55,7 +55,7 @@ def test_a_line_that_cannot_be_written(
     def fail(*_: object) -> None:
         raise StorageError("no space left")
 
-    monkeypatch.setattr(Store, "append", fail)
+    monkeypatch.setattr(FolderStore, "add_line", fail)
     result = score(iris_file)
     assert result.code == 0
     assert result.event("history_not_written")["reason"] == "no space left"

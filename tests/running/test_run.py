@@ -16,8 +16,9 @@ from scoreline.pipeline.errors import (
 )
 from scoreline.pipeline.events import Event
 from scoreline.pipeline.options import ColumnOptions, ScoreJob
+from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import read_manifest
-from scoreline.pipeline.outputs.store import HISTORY, MANIFEST, PROFILE, SUCCESS, Store
+from scoreline.pipeline.outputs.store import HISTORY, MANIFEST, PROFILE, SUCCESS
 from scoreline.pipeline.running.events import (
     BlockWritten,
     BundleLoaded,
@@ -82,7 +83,7 @@ def when(kind: type[Event], action: Callable[[], object]) -> Callable[[Event], N
 def test_the_manifest_is_returned(job: ScoreJob) -> None:
     """As it is written; it counts every row, and `_SUCCESS` exists."""
     found = run(job)
-    written = read_manifest(Store(job.output))
+    written = read_manifest(FolderStore(job.output))
     assert (found.status, found.rows_in, found.rows_scored, found.rows_rejected) == ("success", 300, 300, 0)
     assert found == written.model_copy(update={"checksum": None})
     assert (written.run_id, written.status, written.device) == ("one", "success", "cpu")
@@ -125,7 +126,7 @@ class TestBeginning:
         seen: list[tuple[str, bool]] = []
 
         def look() -> None:
-            store = Store(job.output)
+            store = FolderStore(job.output)
             seen.append((read_manifest(store).status, SUCCESS in files(job.output)))
 
         run(replace(job, force=True, run_id="two"), [when(BlockWritten, look)])
@@ -149,7 +150,7 @@ class TestBeginning:
 
     def test_temporary_files_are_removed(self, job: ScoreJob) -> None:
         """Those of a killed run, before the first row is read."""
-        store = Store(job.output)
+        store = FolderStore(job.output)
         store.prepare()
         store.temporary("a-00000.parquet").write_bytes(b"half")
         events = events_of(job)
@@ -162,10 +163,10 @@ class TestBeginning:
     def test_nothing_left_to_score(self, job: ScoreJob) -> None:
         """But the run before has not ended: no model is loaded, and the kept parts count."""
         run(job)
-        Store(job.output).remove(SUCCESS)
+        FolderStore(job.output).remove(SUCCESS)
         events = events_of(replace(job, run_id="two"))
         assert [type(event) for event in events] == [RunStarted, ScoringStarted, RunRecorded, RunEnded]
-        written = read_manifest(Store(job.output))
+        written = read_manifest(FolderStore(job.output))
         assert (written.run_id, written.device, written.rows_in) == ("two", "none", 300)
         assert SUCCESS in files(job.output)
 
@@ -176,7 +177,7 @@ class TestKeptParts:
     def test_parts_of_another_environment(self, job: ScoreJob) -> None:
         """Are kept, and named in an event before the first row is read."""
         run(job)
-        Store(job.output).remove("b-00001.parquet")
+        FolderStore(job.output).remove("b-00001.parquet")
         before = files(job.output)
         events = events_of(replace(job, batch_rows=25))
         (found,) = [event for event in events if isinstance(event, KeptPartsDiffer)]
@@ -185,7 +186,7 @@ class TestKeptParts:
         assert published == [("b.parquet", 1)]
         after = files(job.output)
         assert [name for name in sorted(PARTS) if after[name] != before.get(name)] == ["b-00001.parquet"]
-        assert read_manifest(Store(job.output)).rows_in == 300
+        assert read_manifest(FolderStore(job.output)).rows_in == 300
 
     def test_parts_under_other_names(self, job: ScoreJob) -> None:
         """Are removed at the end, once they are replaced."""
@@ -269,7 +270,7 @@ class TestInputs:
 def test_a_part_that_is_removed_during_the_run(job: ScoreJob) -> None:
     """The run fails, and there is no `_SUCCESS`."""
     run(job)
-    store = Store(job.output)
+    store = FolderStore(job.output)
     store.remove("b-00001.parquet")
     with pytest.raises(StorageError, match=r"1 of 4 parts is missing from .*, first 'a-00000\.parquet'"):
         run(job, [when(BlockWritten, lambda: store.remove("a-00000.parquet"))])

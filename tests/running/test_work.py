@@ -9,7 +9,7 @@ import pytest
 from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.inputs.discover import discover
 from scoreline.pipeline.options import ScoreJob
-from scoreline.pipeline.outputs.store import Store
+from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.planning.existing import scan_output
 from scoreline.pipeline.planning.plan import Plan, make_plan
 from scoreline.pipeline.running.work import Work, WorkQueue, num_readers, split_starts
@@ -23,7 +23,9 @@ def plan_of(folder: Path, iris: Example) -> Plan:
     """The plan of a folder, in splits of ten rows."""
     job = ScoreJob(bundle=str(iris.bundle), input=str(folder), output=str(folder.parent / "out"), run_id="one")
     bundle, found = open_bundle(iris.bundle), discover(str(folder))
-    existing = scan_output(Store(job.output), found.partitions, bundle.digest, job, SPLIT_ROWS, root=found.real_root)
+    existing = scan_output(
+        FolderStore(job.output), found.partitions, bundle.digest, job, SPLIT_ROWS, root=found.real_root
+    )
     return make_plan(found, existing, bundle.manifest, job, SPLIT_ROWS)
 
 

@@ -6,13 +6,14 @@ gets its version, and the table stores the number in the same transaction. docs/
 
 from dataclasses import dataclass
 
-from ...errors import DataError
+from ...errors import DataError, UsageError
 from ...outputs.committed import CommittedPart, read_committed, write_committed
-from ...outputs.lock import lock_output
+from ...outputs.folder_store import FolderStore
 from ...outputs.manifest import read_manifest, read_record
 from ...outputs.part_records import PartRecord
-from ...outputs.store import SUCCESS, Store
+from ...outputs.store import SUCCESS
 from ...storage.folders import listing_error
+from ...storage.uris import is_remote
 from .files import read_files
 from .table import Table
 
@@ -36,6 +37,7 @@ def commit(output: str, table: Table, *, run_id: str) -> CommitReport:
         run_id: for the lock.
 
     Raises:
+        UsageError: the output is in an object store.
         NoInputError: the folder is not an output.
         DataError: the output is not complete; a committed part was replaced; or the table has commits of this output
             that it has no record of.
@@ -43,9 +45,13 @@ def commit(output: str, table: Table, *, run_id: str) -> CommitReport:
         OutputLockedError: a run or another commit has the output.
         StorageError: the disk or the table cannot be written. Repeat the commit.
     """
-    store = Store(output, failed=listing_error)
+    if is_remote(output):
+        raise UsageError(
+            f"{output!r} is in an object store, and only parts on a disk can be committed; copy them there"
+        )
+    store = FolderStore(output, failed=listing_error)
     read_manifest(store)  # before the lock, which needs the folder of an output
-    with lock_output(store, run_id):
+    with store.lock(run_id):
         parts, known, last = _parts(store), read_committed(store), table.last_number()
         before = [part for part in known if part.table == table.name and part.number <= last]
         if last and not before:
@@ -78,7 +84,7 @@ def commit(output: str, table: Table, *, run_id: str) -> CommitReport:
     )
 
 
-def _parts(store: Store) -> list[PartRecord]:
+def _parts(store: FolderStore) -> list[PartRecord]:
     """The parts that have rows. Raises DataError unless the output is complete."""
     manifest = read_manifest(store)
     if manifest.status != "success" or store.kind(SUCCESS) != "file":

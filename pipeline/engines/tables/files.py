@@ -10,9 +10,9 @@ from ....schemas.run import Receipt
 from ...errors import ColumnError, DataError
 from ...inputs.discover import hive_keys
 from ...nested import without_dictionaries
+from ...outputs.folder_store import FolderStore
 from ...outputs.part_records import PartRecord
 from ...outputs.receipt import read_receipt
-from ...outputs.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,7 @@ class TableFiles:
         return pa.schema([*fields, *(pa.field(key, pa.string()) for key in self.keys)])
 
 
-def read_files(store: Store, parts: Sequence[PartRecord]) -> TableFiles:
+def read_files(store: FolderStore, parts: Sequence[PartRecord]) -> TableFiles:
     """Read the footers of some parts.
 
     Raises:
@@ -113,7 +113,7 @@ def _unsupported(arrow_type: pa.DataType, is_supported: Callable[[pa.DataType], 
     return next((found for one in inner if (found := _unsupported(one, is_supported)) is not None), None)
 
 
-def _schema(store: Store, part: PartRecord) -> pa.Schema:
+def _schema(store: FolderStore, part: PartRecord) -> pa.Schema:
     """The columns of a part, without dictionaries and metadata."""
     try:
         read = pq.read_schema(store.path(part.target))
@@ -122,7 +122,7 @@ def _schema(store: Store, part: PartRecord) -> pa.Schema:
     return pa.schema([pa.field(field.name, without_dictionaries(field.type)) for field in read])
 
 
-def _refuse_other_part(store: Store, part: PartRecord) -> None:
+def _refuse_other_part(store: FolderStore, part: PartRecord) -> None:
     """Raise DataError unless a part is the one that the run recorded."""
     receipt = read_receipt(store.path(part.target))
     if not isinstance(receipt, Receipt) or receipt.checksum != part.receipt:

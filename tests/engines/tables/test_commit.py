@@ -20,8 +20,8 @@ import pytest
 from scoreline.pipeline.engines.tables.files import read_files
 from scoreline.pipeline.engines.tables.table import Table
 from scoreline.pipeline.outputs.committed import read_committed
+from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import read_manifest, read_record
-from scoreline.pipeline.outputs.store import Store
 
 from conftest import Example, Result
 from outcomes import closed, parts
@@ -363,7 +363,7 @@ class TestConcurrency:
     ) -> None:
         """Add one version, also where the file system does not lock, so that all of them write at the same time."""
         assert run().code == 0
-        store = Store(out)
+        store = FolderStore(out)
         files = read_files(store, list(read_record(store, read_manifest(store)).parts()))
         barrier = Barrier(3)
 
@@ -417,7 +417,7 @@ class TestInterruptions:
             patch.setattr(type(table_of(table_format, out)), "append", _killed)
             assert commit(table_format).code == 1
         closed(run("--force"), 73, "would be replaced")
-        assert {part.number for part in read_committed(Store(out))} == {1}
+        assert {part.number for part in read_committed(FolderStore(out))} == {1}
         assert "added 4 parts" in commit(table_format).out
         assert num_versions(table_format, out, catalog) == 1
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.engines.tables.files import TableFiles, read_files, refuse_types
 from scoreline.pipeline.errors import ColumnError, DataError
+from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import read_manifest, read_record
-from scoreline.pipeline.outputs.store import Store
 
 from conftest import Example, Result
 
@@ -30,7 +30,7 @@ def found(score: Callable[..., Result], days: Path, tmp_path: Path) -> Callable[
 
     def call() -> TableFiles:
         assert score(days, "--prune").code == 0
-        store = Store(tmp_path / "out")
+        store = FolderStore(tmp_path / "out")
         return read_files(store, list(read_record(store, read_manifest(store)).parts()))
 
     return call
@@ -74,7 +74,7 @@ def test_another_part(found: Callable[[], TableFiles], tmp_path: Path) -> None:
     found()
     out = tmp_path / "out"
     (out / "day=1" / "a.parquet").write_bytes((out / "day=a%20b" / "a.parquet").read_bytes())
-    store = Store(out)
+    store = FolderStore(out)
     with pytest.raises(
         DataError, match=r"day=1/a\.parquet is not the part that the run recorded; see scoreline verify"
     ):

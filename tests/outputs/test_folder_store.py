@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 from scoreline.pipeline.errors import OutputError, StorageError
-from scoreline.pipeline.outputs import store as module
-from scoreline.pipeline.outputs.store import LOCK, MANIFEST, SUCCESS, Store, storage_error
+from scoreline.pipeline.outputs import folder_store as module
+from scoreline.pipeline.outputs.folder_store import FolderStore
+from scoreline.pipeline.outputs.store import LOCK, MANIFEST, SUCCESS, Store, Stored, storage_error
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """An output that is ready to be written."""
-    made = Store(tmp_path / "out")
+    made = FolderStore(tmp_path / "out")
     made.prepare()
     return made
 
@@ -44,7 +45,7 @@ def failing(times: int, number: int, call: Callable[..., Any], *, after: bool = 
 
 def test_prepare_makes_folders_and_leaves_nothing(tmp_path: Path) -> None:
     """Parents included; a folder that a run has used is recognised."""
-    store = Store(tmp_path / "a" / "b")
+    store = FolderStore(tmp_path / "a" / "b")
     assert not store.has_earlier_run()
     store.prepare()
     assert store.has_earlier_run()
@@ -55,7 +56,7 @@ def test_a_file_as_output_is_refused(tmp_path: Path) -> None:
     """As an output that cannot be created, with what to do."""
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot be created: .*; choose another --output"):
-        Store(tmp_path / "file" / "out").prepare()
+        FolderStore(tmp_path / "file" / "out").prepare()
 
 
 def test_nothing_is_visible_before_it_is_published(store: Store) -> None:
@@ -65,7 +66,7 @@ def test_nothing_is_visible_before_it_is_published(store: Store) -> None:
     assert list(store.parquet_files()) == list(store.entries()) == []
     (temporary,) = store.temporaries()
     assert temporary.startswith("d/.scoreline-")
-    assert store.publish(path, "d/b.parquet") == 5
+    assert store.publish(path, "d/b.parquet") == Stored(5)
     assert list(store.parquet_files()) == ["d/b.parquet"]
     assert store.read("d/b.parquet") == b"12345"
     assert store.temporaries() == []
@@ -169,7 +170,7 @@ def test_a_rename_that_succeeds_but_reports_a_failure(store: Store, monkeypatch:
     path = store.temporary("a")
     path.write_bytes(b"1")
     monkeypatch.setattr(Path, "replace", failing(1, errno.EIO, Path.replace, after=True))
-    assert store.publish(path, "a") == 1
+    assert store.publish(path, "a") == Stored(1)
     assert store.read("a") == b"1"
 
 
@@ -249,12 +250,12 @@ def test_an_output_that_was_removed_is_empty(store: Store) -> None:
 
 def test_appended_lines(tmp_path: Path) -> None:
     """Each ends with a newline; one after a torn line begins on a line of its own. A pipe is not opened."""
-    store = Store(tmp_path)
-    store.append("a", b"one")
-    store.append("a", b"two")
+    store = FolderStore(tmp_path)
+    store.add_line("a", b"one")
+    store.add_line("a", b"two")
     (tmp_path / "a").write_bytes((tmp_path / "a").read_bytes()[:-2])
-    store.append("a", b"three")
+    store.add_line("a", b"three")
     assert (tmp_path / "a").read_bytes() == b"one\ntw\nthree\n"
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StorageError, match="named pipe"):
-        store.append("pipe", b"x")
+        store.add_line("pipe", b"x")

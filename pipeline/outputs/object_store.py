@@ -1,0 +1,326 @@
+"""The output below a prefix in an object store.
+
+There is no rename: a file is finished on the local disk and uploaded, and an object is visible once it is complete.
+What protects it are a lease (`storage/lease.py`), which is checked before every change, and conditional requests: a new
+object is created, another one replaced only if it is still the one that was listed. A listing at the end compares the
+ETags of all parts with those that were written.
+"""
+
+import secrets
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from threading import BoundedSemaphore
+from time import sleep
+from typing import TypeVar
+
+from ..digests import sha256
+from ..errors import OutputError, OutputLockedError, StorageError
+from ..storage.folders import Entry, Failed, is_hidden
+from ..storage.lease import Lease, LeaseHeldError, LeaseLostError, described
+from ..storage.plain_files import Kind
+from ..storage.remote import Bucket, RemoteObject, bucket_of
+from ..storage.temporaries import temporary_name
+from ..storage.uris import ChangedError, parse_uri
+from .lock import locked_by
+from .naming import REJECTS
+from .store import LOCK, SHARDS, Store, Stored, Waiting, output_error, storage_error
+
+#: How often a shard tries again to get the lock of the plan.
+LOCK_PAUSE_S = 1.0
+#: Objects that are uploaded at the same time: each is held in memory, unless it is larger than `MULTIPART_BYTES`.
+UPLOADS = 2
+
+Result = TypeVar("Result")
+
+
+class ObjectStore(Store):
+    """An output in an object store. Objects are listed once, when they are first needed, and with `refresh`; the
+    changes that this process makes are followed.
+
+    Args:
+        uri: of the prefix.
+        failed: makes the error for what cannot be accessed.
+    """
+
+    root: str
+
+    def __init__(self, uri: str, *, failed: Failed | None = None) -> None:
+        location = parse_uri(uri)
+        key = location.key.removesuffix("/")
+        self.root = uri.removesuffix("/")
+        self._failed = failed or output_error
+        self._prefix = f"{key}/" if key else ""
+        self._bucket: Bucket = self._reading("", lambda: bucket_of(location))
+        self._listed: dict[str, RemoteObject] | None = None
+        self._folders: set[str] = set()
+        self._leases: list[Lease] = []
+        self._uploads = BoundedSemaphore(UPLOADS)
+        self._local: Path | None = None
+
+    def prepare(self) -> None:
+        """Check that objects can be written, and that the service compares before it replaces."""
+        key = self._key(f"_scoreline/probe-{secrets.token_hex(8)}")
+        try:
+            etag = self._bucket.create(key, b"1")
+            if self._refused(lambda: self._bucket.create(key, b"2")):
+                etag = self._bucket.replace(key, b"3", etag=etag)
+                if self._refused(lambda: self._bucket.replace(key, b"4", etag="0" * 32)):
+                    return
+            raise OutputError(
+                f"{self.root} is in a service that does not support conditional writes, without which two runs could"
+                " damage each other's output; choose another --output"
+            )
+        except OSError as error:
+            raise storage_error(self.root, error) from error
+        finally:
+            self._quietly(lambda: self._bucket.delete(key))
+
+    @contextmanager
+    def lock(self, run_id: str, waiting: Waiting | None = None) -> Iterator[None]:
+        with self._hold(f"{LOCK}/", run_id, waiting):
+            for prefix in self._shard_locks():
+                self._refuse_held(prefix, waiting)
+            yield
+
+    @contextmanager
+    def lock_shard(self, shard: str, run_id: str, waiting: Waiting | None = None) -> Iterator[None]:
+        # Both take their own lock before they look at the other's, so that one of them sees the other.
+        with self._hold(f"{SHARDS}/{shard}.lock/", run_id, waiting):
+            self._refuse_held(f"{LOCK}/", waiting)
+            yield
+
+    @contextmanager
+    def lock_plan(self, run_id: str) -> Iterator[None]:
+        with ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(self._hold(f"{SHARDS}/plan.lock/", run_id, None))
+                    break
+                except OutputLockedError:
+                    sleep(LOCK_PAUSE_S)
+            yield
+
+    def lock_record(self) -> bytes:
+        if self._leases:
+            return self._leases[0].record
+        held = [one.key for one in self._bucket.list(self._key(LOCK)) if one.key.endswith(".held")]
+        return self._bucket.read(max(held)) if held else b""
+
+    @contextmanager
+    def _hold(self, prefix: str, run_id: str, waiting: Waiting | None) -> Iterator[None]:
+        lease = Lease(self._bucket, self._key(prefix), described(run_id), waiting)
+        try:
+            self._taking(lease.take)
+            self._leases.append(lease)
+            yield
+        finally:
+            if lease in self._leases:
+                self._leases.remove(lease)
+            lease.release()
+
+    def _refuse_held(self, prefix: str, waiting: Waiting | None) -> None:
+        self._taking(Lease(self._bucket, self._key(prefix), {}, waiting).refuse_held)
+
+    def _taking(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except LeaseHeldError as error:
+            raise locked_by(self.root, str(error)) from error
+        except OSError as error:
+            raise storage_error(self.root, error) from error
+
+    def _shard_locks(self) -> list[str]:
+        """The prefixes of the locks of shards."""
+        keys = (one.key.removeprefix(self._prefix) for one in self._bucket.list(self._key(SHARDS)))
+        return sorted({key.rpartition("/")[0] + "/" for key in keys if ".lock/" in key})
+
+    def _check_leases(self) -> None:
+        """Raise StorageError unless every lock that was taken is certainly held."""
+        for lease in self._leases:
+            try:
+                lease.check()
+            except LeaseLostError as error:
+                raise StorageError(
+                    f"the lock of {self.root} may be lost: {error}; nothing more was written; run the same command"
+                    " again"
+                ) from error
+
+    def refresh(self) -> None:
+        found = self._reading("", lambda: list(self._bucket.list(self._prefix.removesuffix("/"))))
+        start = len(self._prefix)
+        self._listed = {one.key[start:]: one for one in sorted(found) if one.key[start:]}
+        self._folders = {str(parent) for name in self._listed for parent in PurePosixPath(name).parents}
+
+    def _objects(self) -> dict[str, RemoteObject]:
+        if self._listed is None:
+            self.refresh()
+        assert self._listed is not None, "it was listed just now"
+        return self._listed
+
+    def kind(self, name: str) -> Kind:
+        if self._listed is not None:
+            return "file" if name in self._listed else "folder" if name in self._folders else "missing"
+        if name != "_scoreline" and self._head(name) is not None:
+            return "file"
+        below = self._reading(name, lambda: next(self._bucket.list(self._key(name)), None))
+        return "missing" if below is None else "folder"
+
+    def read(self, name: str) -> bytes:
+        return self._bucket.read(self._key(name))
+
+    def entries(self) -> Iterator[Entry]:
+        for name, found in list(self._objects().items()):
+            if not any(map(is_hidden, name.split("/"))):
+                yield Entry(str(self.path(name)), name, "file", is_link=False, listed=found)
+
+    def rejects_files(self) -> Iterator[str]:
+        names = [name for name in self._objects() if name.startswith(f"{REJECTS}/") and name.endswith(".arrow")]
+        return iter(names)
+
+    def temporaries(self) -> list[str]:
+        return []
+
+    def refuse_irregular(self) -> None:
+        return
+
+    def path(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    @contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        path = self.temporary(name)
+        try:
+            self._bucket.download(self._key(name), path)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def etag(self, name: str) -> str | None:
+        found = self._objects().get(name)
+        return None if found is None else found.etag
+
+    def kept_digest(self, name: str) -> str | None:
+        return self._reading(name, lambda: self._bucket.digest(self._key(name))[0])
+
+    def temporary(self, name: str) -> Path:
+        if self._local is None:
+            try:
+                self._local = Path(tempfile.mkdtemp(prefix="scoreline-"))
+            except OSError as error:
+                raise storage_error(tempfile.gettempdir(), error) from error
+            weakref.finalize(self, shutil.rmtree, self._local, ignore_errors=True)
+        return self._local / temporary_name(name)
+
+    def publish(self, temporary: Path, target: str, digest: str | None = None) -> Stored:
+        stored = self._put(target, temporary, digest)
+        self.discard(temporary)
+        return stored
+
+    def discard(self, temporary: Path) -> None:
+        self._quietly(lambda: temporary.unlink(missing_ok=True))
+
+    def remove_temporaries(self) -> list[str]:
+        return []
+
+    def write(self, name: str, data: bytes) -> None:
+        self._put(name, data, sha256(data))
+
+    def add_line(self, name: str, line: bytes) -> None:
+        """Write an object for the line, since objects cannot be appended to. It is named by the time, for the order."""
+        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        key = self._key(f"{PurePosixPath(name).with_suffix('')}/{now}-{secrets.token_hex(4)}.json")
+        self._changing(name, lambda: self._bucket.write(key, line))
+
+    def lines(self, name: str) -> list[bytes]:
+        below = self._key(str(PurePosixPath(name).with_suffix("")))
+        return list(
+            chain.from_iterable(self._bucket.read(one.key).splitlines() for one in sorted(self._bucket.list(below)))
+        )
+
+    def remove(self, name: str) -> None:
+        self._check_leases()
+        if self._listed is None or name in self._listed:
+            self._changing(name, lambda: self._bucket.delete(self._key(name)))
+            self._objects_changed(name, None)
+
+    def remove_shards(self) -> None:
+        for one in list(self._bucket.list(self._key(SHARDS))):
+            self.remove(one.key.removeprefix(self._prefix))
+
+    def _put(self, name: str, data: bytes | Path, digest: str | None) -> Stored:
+        """Upload a file, in place of the object that was listed, if there was one."""
+        self._check_leases()
+        key, size = self._key(name), len(data) if isinstance(data, bytes) else data.stat().st_size
+        known = self._head(name) if self._listed is None else self._listed.get(name)
+
+        def put() -> str:
+            try:
+                if known is None:
+                    return self._bucket.create(key, data, digest=digest)
+                return self._bucket.replace(key, data, etag=known.etag, digest=digest)
+            except (ChangedError, FileNotFoundError):
+                now, etag = self._bucket.digest(key)
+                if now is None or now != digest:
+                    raise
+                return etag  # it was written, and the answer was lost
+
+        with self._uploads:
+            etag = self._changing(name, put)
+        self._objects_changed(name, RemoteObject(key, size, etag, 0))
+        return Stored(size, etag)
+
+    def _objects_changed(self, name: str, found: RemoteObject | None) -> None:
+        if self._listed is None:
+            return
+        if found is None:
+            self._listed.pop(name, None)
+        else:
+            self._listed[name] = found
+
+    def _head(self, name: str) -> RemoteObject | None:
+        try:
+            return self._reading(name, lambda: self._bucket.head(self._key(name)))
+        except FileNotFoundError:
+            return None
+
+    def _key(self, name: str) -> str:
+        return self._prefix + name
+
+    def _refused(self, write: Callable[[], object]) -> bool:
+        try:
+            write()
+        except ChangedError:
+            return True
+        return False
+
+    def _reading(self, name: str, call: Callable[[], Result]) -> Result:
+        """Make a call; its errors are those of an output that cannot be accessed."""
+        try:
+            return call()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._failed(str(self.path(name) if name else self.root), error) from error
+
+    def _changing(self, name: str, call: Callable[[], Result]) -> Result:
+        """Make a call that changes the output; its errors are typed."""
+        try:
+            return call()
+        except (ChangedError, FileNotFoundError) as error:
+            raise StorageError(
+                f"{self.path(name)} was changed by another program during the run; run the same command again"
+            ) from error
+        except OSError as error:
+            raise storage_error(self.path(name), error) from error
+
+    def _quietly(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except OSError:
+            return

@@ -1,0 +1,19 @@
+"""Reads a range of bytes of a file or an object. Imports obstore only for a URI."""
+
+from pathlib import Path
+
+from .plain_files import require_plain
+from .uris import is_remote, parse_uri
+
+
+def read_range(path: Path | str, start: int, length: int) -> bytes:
+    """Some bytes of a regular file, or of the object that a URI names; fewer at its end. Raises OSError."""
+    if is_remote(path):
+        from .remote import bucket_of
+
+        location = parse_uri(str(path))
+        return bucket_of(location).read(location.key, start=start, stop=start + length)
+    require_plain(path)
+    with Path(path).open("rb") as file:
+        file.seek(start)
+        return file.read(length)
