@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..pipeline.errors import UsageError, counted
+from ..pipeline.storage.uris import is_remote
 
 if TYPE_CHECKING:
     from ..pipeline.engines.tables.table import Table
@@ -49,6 +50,8 @@ def _table(output: str, delta: bool, iceberg: str | None, catalog: str, run_id: 
     """The table that the flags name. Raises UsageError, also if its library is not installed."""
     if delta == (iceberg is not None):
         raise UsageError("pass either --delta or --iceberg NAMESPACE.TABLE")
+    if is_remote(output):
+        raise UsageError(f"{output!r} is in an object store, and only parts on a disk can be committed")
     try:
         if iceberg is None:
             from ..pipeline.engines.tables.delta import Delta

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import SHUT_RDWR
 from threading import Thread
 from typing import Any, NamedTuple
 
@@ -28,17 +29,21 @@ class Request(NamedTuple):
     range: str
 
 
-#: Called before a request is answered. Returns an answer in its place: the status, the headers and the body.
-Hook = Callable[[Request], "tuple[str, list[tuple[str, str]], bytes] | None"]
+#: Answers of a hook: carry the request out, then close the connection without an answer; close it at once.
+LOSE, RESET = "lose", "reset"
+#: Called before a request is answered. Returns an answer in its place: the status, the headers and the body, or one of
+#: the above; None to let the server answer.
+Hook = Callable[[Request], Any]
 
 
 @dataclass(kw_only=True)
 class ObjectServer:
-    """The server. `requests`: all that it has received."""
+    """The server. `requests`: all that it has received; `ignored`: names of headers that it does not know."""
 
     endpoint: str = ""
     requests: list[Request] = field(default_factory=list)
     hook: Hook | None = None
+    ignored: tuple[str, ...] = ()
 
     def answer(self, app: Any, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
@@ -46,7 +51,15 @@ class ObjectServer:
             environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"], environ.get("HTTP_RANGE", "")
         )
         self.requests.append(request)
-        if self.hook is not None and (answer := self.hook(request)) is not None:
+        for name in self.ignored:
+            environ.pop(f"HTTP_{name.upper().replace('-', '_')}", None)
+        answer = None if self.hook is None else self.hook(request)
+        if answer == LOSE:
+            b"".join(app(environ, lambda *_: None))
+        if answer in (LOSE, RESET):
+            environ["werkzeug.socket"].shutdown(SHUT_RDWR)
+            raise ConnectionResetError
+        if answer is not None:
             status, headers, body = answer
             start_response(status, headers)
             return [body]
@@ -63,6 +76,9 @@ def serving() -> Iterator[ObjectServer]:
     class Quiet(WSGIRequestHandler):
         def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
             """Log nothing."""
+
+        def connection_dropped(self, error: BaseException, environ: Any = None) -> None:
+            """Report nothing."""
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app, server = DomainDispatcherApplication(create_backend_app), ObjectServer()

@@ -127,7 +127,7 @@ class ObjectStore(Store):
     def _refuse_held(self, prefix: str, waiting: Waiting | None) -> None:
         self._taking(Lease(self._bucket, self._key(prefix), {}, waiting).refuse_held)
 
-    def _taking(self, call: Callable[[], None]) -> None:
+    def _taking(self, call: Callable[[], object]) -> None:
         try:
             call()
         except LeaseHeldError as error:
@@ -214,7 +214,7 @@ class ObjectStore(Store):
                 self._local = Path(tempfile.mkdtemp(prefix="scoreline-"))
             except OSError as error:
                 raise storage_error(tempfile.gettempdir(), error) from error
-            weakref.finalize(self, shutil.rmtree, self._local, ignore_errors=True)
+            self._close = weakref.finalize(self, shutil.rmtree, self._local, ignore_errors=True)
         return self._local / temporary_name(name)
 
     def publish(self, temporary: Path, target: str, digest: str | None = None) -> Stored:
@@ -284,10 +284,13 @@ class ObjectStore(Store):
             self._listed[name] = found
 
     def _head(self, name: str) -> RemoteObject | None:
-        try:
-            return self._reading(name, lambda: self._bucket.head(self._key(name)))
-        except FileNotFoundError:
-            return None
+        def head() -> RemoteObject | None:
+            try:
+                return self._bucket.head(self._key(name))
+            except FileNotFoundError:
+                return None
+
+        return self._reading(name, head)
 
     def _key(self, name: str) -> str:
         return self._prefix + name
@@ -303,8 +306,6 @@ class ObjectStore(Store):
         """Make a call; its errors are those of an output that cannot be accessed."""
         try:
             return call()
-        except FileNotFoundError:
-            raise
         except OSError as error:
             raise self._failed(str(self.path(name) if name else self.root), error) from error
 

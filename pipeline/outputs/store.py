@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ..errors import OutputError, ScorelineError, StorageError
 from ..storage.folders import PATH_ERRORS, Entry
 from ..storage.plain_files import Kind
+from ..storage.uris import is_remote
 from .naming import SUFFIX
 
 SUCCESS = "_SUCCESS"
@@ -195,7 +196,7 @@ def storage_error(path: Path | str, error: OSError) -> ScorelineError:
     if error.errno in _NOT_THERE:
         return OutputError(f"{path} cannot be created: {error.strerror}; choose another --output")
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    advice = f"{'free some space' if full else 'check the disk'}, then run the same command again"
+    advice = f"{'free some space' if full else _check(path)}, then run the same command again"
     return StorageError(f"{path} cannot be written: {error.strerror or error}; {advice}")
 
 
@@ -204,5 +205,9 @@ def output_error(path: str, error: OSError) -> ScorelineError:
     if error.errno in PATH_ERRORS:
         return OutputError(f"{path!r} cannot be accessed: {error.strerror}; choose another --output")
     return StorageError(
-        f"{path!r} cannot be accessed: {error.strerror or error}; check the disk, then run the same command again"
+        f"{path!r} cannot be accessed: {error.strerror or error}; {_check(path)}, then run the same command again"
     )
+
+
+def _check(path: Path | str) -> str:
+    return "check the service" if is_remote(path) else "check the disk"

@@ -70,24 +70,23 @@ class Lease:
             OSError: the service fails.
         """
         while True:
-            self.refuse_held()
-            self._epoch = self._last_epoch() + 1
+            self._epoch = self.refuse_held() + 1  # of that look: a later one may show another holder
             if self._create() and self._last_epoch() == self._epoch:
                 break
         self._beat(0)
         self._thread.start()
         self._remove_earlier()
 
-    def refuse_held(self) -> None:
+    def refuse_held(self) -> int:
         """Raise LeaseHeldError if a living process has the lock. Takes `LIFETIME_S` if a dead one of another machine
-        has."""
+        has. Returns the last epoch, which has ended."""
         found = self._epochs()
         top = _last(found)
         if not top or "released" in found[top]:
-            return
+            return top
         holder = self._holder(top)
         if has_ended(holder.get("process")):
-            return
+            return top
         shown = _shown(holder)
         seen, start = self._etag(top, "beat"), _now()
         told = False
@@ -98,6 +97,7 @@ class Lease:
             if not told and self._waiting is not None and _now() - start > 2 * BEAT_S:
                 self._waiting(shown, LIFETIME_S)
                 told = True
+        return top
 
     def check(self) -> None:
         """Raise LeaseLostError unless this process certainly has the lock. Makes no request."""

@@ -198,7 +198,9 @@ def test_an_object_that_does_not_stay(
         ("--bundle", "s3://no-such-bucket/in/", 78, "no such bucket"),
         ("--bundle", "{uri}/none", 78, "does not exist"),
         ("--bundle", "s3:///none", 2, "not a URI"),
-        ("--output", "{uri}/out", 2, "only local paths"),
+        ("--output", "s3://no-such-bucket/out", 73, "no such bucket"),
+        ("--output", "{uri}/a//b", 2, "empty step"),
+        ("--output", "http://host/out", 2, "is a URL"),
     ],
 )
 def test_wrong_uris(
@@ -215,7 +217,7 @@ def test_wrong_uris(
     assert len(result.err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("option", ["--input", "--bundle"])
+@pytest.mark.parametrize("option", ["--input", "--bundle", "--output"])
 @pytest.mark.parametrize("harm", ["credentials", "endpoint", "permission"])
 def test_a_service_that_cannot_be_used(
     storage: Storage, scoreline: Score, iris: Example, iris_file: Path, tmp_path: Path,
@@ -232,7 +234,8 @@ def test_a_service_that_cannot_be_used(
     refusal = ("403 Forbidden", [("Content-Length", str(len(body)))], body)
     with storage.answering(lambda _: refusal if harm == "permission" else None), storage.requests() as requests:
         result = scoreline("score", *[word for pair in given.items() for word in pair])
-    assert result.code == {"--input": 66, "--bundle": 78}[option], result.err
+    output = 74 if harm == "endpoint" else 73
+    assert result.code == {"--input": 66, "--bundle": 78, "--output": output}[option], result.err
     says = {"credentials": "there are no credentials for S3: set AWS_ACCESS_KEY_ID", "endpoint": "cannot be reached",
             "permission": "do not permit it (AccessDenied: Access Denied)"}[harm]  # fmt: skip
     assert says in result.err

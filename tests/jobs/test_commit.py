@@ -29,6 +29,11 @@ def test_a_library_that_is_not_installed(
     closed(found, 2, f"{library} is not installed", f"pip install 'scoreline[{extra}]'")
 
 
+def test_outputs_in_an_object_store(scoreline: Callable[..., Result]) -> None:
+    """Tables refer to files on a disk."""
+    closed(scoreline("commit", "s3://bucket/out", "--delta"), 2, "'s3://bucket/out' is in an object store")
+
+
 def test_one_table(scoreline: Callable[..., Result], tmp_path: Path) -> None:
     """Not none, and not two."""
     closed(scoreline("commit", tmp_path), 2, "pass either --delta or --iceberg NAMESPACE.TABLE")

@@ -6,14 +6,13 @@ gets its version, and the table stores the number in the same transaction. docs/
 
 from dataclasses import dataclass
 
-from ...errors import DataError, UsageError
+from ...errors import DataError
 from ...outputs.committed import CommittedPart, read_committed, write_committed
 from ...outputs.folder_store import FolderStore
 from ...outputs.manifest import read_manifest, read_record
 from ...outputs.part_records import PartRecord
 from ...outputs.store import SUCCESS
 from ...storage.folders import listing_error
-from ...storage.uris import is_remote
 from .files import read_files
 from .table import Table
 
@@ -37,7 +36,6 @@ def commit(output: str, table: Table, *, run_id: str) -> CommitReport:
         run_id: for the lock.
 
     Raises:
-        UsageError: the output is in an object store.
         NoInputError: the folder is not an output.
         DataError: the output is not complete; a committed part was replaced; or the table has commits of this output
             that it has no record of.
@@ -45,10 +43,6 @@ def commit(output: str, table: Table, *, run_id: str) -> CommitReport:
         OutputLockedError: a run or another commit has the output.
         StorageError: the disk or the table cannot be written. Repeat the commit.
     """
-    if is_remote(output):
-        raise UsageError(
-            f"{output!r} is in an object store, and only parts on a disk can be committed; copy them there"
-        )
     store = FolderStore(output, failed=listing_error)
     read_manifest(store)  # before the lock, which needs the folder of an output
     with store.lock(run_id):
