@@ -26,7 +26,8 @@ from ..outputs.store import SHARDS, SUCCESS, RecordFiles, Store
 from ..outputs.stores import open_store
 from ..planning.existing import Scope, scan_output
 from ..planning.option_check import checked_job
-from ..planning.plan import Plan, default_split_rows, make_plan, refuse_overlap
+from ..planning.overlap import refuse_overlap
+from ..planning.plan import Plan, default_split_rows, make_plan
 from ..planning.shard_plan import ShardedJob, ShardPlan, decode_plan, divide, encode_plan, refuse_same_outputs
 from ..records import Partition
 from ..running.commit import check_parts_exist, up_to_date_manifest

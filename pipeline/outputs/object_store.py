@@ -11,25 +11,23 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from threading import BoundedSemaphore
-from time import sleep
 from typing import TypeVar
 
 from ..digests import sha256
-from ..errors import OutputError, OutputLockedError, StorageError
+from ..errors import OutputError, StorageError
 from ..storage.folders import Entry, Failed, is_hidden
-from ..storage.lease import Lease, LeaseHeldError, LeaseLostError, described
 from ..storage.plain_files import Kind
 from ..storage.remote import Bucket, RemoteObject, bucket_of
 from ..storage.temporaries import temporary_name
 from ..storage.uris import ChangedError, parse_uri
-from .lock import locked_by
 from .naming import REJECTS
-from .store import LOCK, SHARDS, Store, Stored, Waiting, output_error, storage_error
+from .object_locks import ObjectLocks
+from .store import SHARDS, Store, Stored, Waiting, output_error, storage_error
 
 #: How often a shard tries again to get the lock of the plan.
 LOCK_PAUSE_S = 1.0
@@ -59,7 +57,7 @@ class ObjectStore(Store):
         self._bucket: Bucket = self._reading("", lambda: bucket_of(location))
         self._listed: dict[str, RemoteObject] | None = None
         self._folders: set[str] = set()
-        self._leases: list[Lease] = []
+        self._locks = ObjectLocks(self._bucket, self._prefix, self.root)
         self._uploads = BoundedSemaphore(UPLOADS)
         self._local: Path | None = None
 
@@ -81,75 +79,17 @@ class ObjectStore(Store):
         finally:
             self._quietly(lambda: self._bucket.delete(key))
 
-    @contextmanager
-    def lock(self, run_id: str, waiting: Waiting | None = None) -> Iterator[None]:
-        with self._hold(f"{LOCK}/", run_id, waiting):
-            for prefix in self._shard_locks():
-                self._refuse_held(prefix, waiting)
-            yield
+    def lock(self, run_id: str, waiting: Waiting | None = None) -> AbstractContextManager[None]:
+        return self._locks.output(run_id, waiting)
 
-    @contextmanager
-    def lock_shard(self, shard: str, run_id: str, waiting: Waiting | None = None) -> Iterator[None]:
-        # Both take their own lock before they look at the other's, so that one of them sees the other.
-        with self._hold(f"{SHARDS}/{shard}.lock/", run_id, waiting):
-            self._refuse_held(f"{LOCK}/", waiting)
-            yield
+    def lock_shard(self, shard: str, run_id: str, waiting: Waiting | None = None) -> AbstractContextManager[None]:
+        return self._locks.shard(shard, run_id, waiting)
 
-    @contextmanager
-    def lock_plan(self, run_id: str) -> Iterator[None]:
-        with ExitStack() as held:
-            while True:
-                try:
-                    held.enter_context(self._hold(f"{SHARDS}/plan.lock/", run_id, None))
-                    break
-                except OutputLockedError:
-                    sleep(LOCK_PAUSE_S)
-            yield
+    def lock_plan(self, run_id: str) -> AbstractContextManager[None]:
+        return self._locks.plan(run_id)
 
     def lock_record(self) -> bytes:
-        if self._leases:
-            return self._leases[0].record
-        held = [one.key for one in self._bucket.list(self._key(LOCK)) if one.key.endswith(".held")]
-        return self._bucket.read(max(held)) if held else b""
-
-    @contextmanager
-    def _hold(self, prefix: str, run_id: str, waiting: Waiting | None) -> Iterator[None]:
-        lease = Lease(self._bucket, self._key(prefix), described(run_id), waiting)
-        try:
-            self._taking(lease.take)
-            self._leases.append(lease)
-            yield
-        finally:
-            if lease in self._leases:
-                self._leases.remove(lease)
-            lease.release()
-
-    def _refuse_held(self, prefix: str, waiting: Waiting | None) -> None:
-        self._taking(Lease(self._bucket, self._key(prefix), {}, waiting).refuse_held)
-
-    def _taking(self, call: Callable[[], object]) -> None:
-        try:
-            call()
-        except LeaseHeldError as error:
-            raise locked_by(self.root, str(error)) from error
-        except OSError as error:
-            raise storage_error(self.root, error) from error
-
-    def _shard_locks(self) -> list[str]:
-        """The prefixes of the locks of shards."""
-        keys = (one.key.removeprefix(self._prefix) for one in self._bucket.list(self._key(SHARDS)))
-        return sorted({key.rpartition("/")[0] + "/" for key in keys if ".lock/" in key})
-
-    def _check_leases(self) -> None:
-        """Raise StorageError unless every lock that was taken is certainly held."""
-        for lease in self._leases:
-            try:
-                lease.check()
-            except LeaseLostError as error:
-                raise StorageError(
-                    f"the lock of {self.root} may be lost: {error}; nothing more was written; run the same command"
-                    " again"
-                ) from error
+        return self._locks.record()
 
     def refresh(self) -> None:
         found = self._reading("", lambda: list(self._bucket.list(self._prefix.removesuffix("/"))))
@@ -244,7 +184,7 @@ class ObjectStore(Store):
         )
 
     def remove(self, name: str) -> None:
-        self._check_leases()
+        self._locks.check()
         if self._listed is None or name in self._listed:
             self._changing(name, lambda: self._bucket.delete(self._key(name)))
             self._objects_changed(name, None)
@@ -255,7 +195,7 @@ class ObjectStore(Store):
 
     def _put(self, name: str, data: bytes | Path, digest: str | None) -> Stored:
         """Upload a file, in place of the object that was listed, if there was one."""
-        self._check_leases()
+        self._locks.check()
         key, size = self._key(name), len(data) if isinstance(data, bytes) else data.stat().st_size
         known = self._head(name) if self._listed is None else self._listed.get(name)
 

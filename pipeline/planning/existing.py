@@ -14,21 +14,14 @@ from ..errors import DataError, NoInputError, OutputError
 from ..options import ScoreJob
 from ..outputs.committed import read_committed
 from ..outputs.manifest import read_manifest, read_record
-from ..outputs.naming import SUFFIX, numbered, rejects_name, whole_name
+from ..outputs.naming import SUFFIX, numbered, whole_name
 from ..outputs.part_records import NOTHING_RECORDED, OutputRecord, PartRecord
-from ..outputs.receipt import (
-    differences,
-    expected_name,
-    file_digest,
-    identity,
-    is_whole,
-    object_record,
-    read_receipt,
-)  # fmt: skip
+from ..outputs.receipt import expected_name, identity, read_receipt
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..records import Partition
 from ..storage.folders import Entry
 from .fingerprint import NO_ENGINES, fingerprint
+from .kept_part import kept_record
 
 #: Threads that read the receipts of objects, mostly waiting.
 RECEIPT_THREADS = 32
@@ -215,7 +208,7 @@ class _Scan:
                 existing.roots.append(receipt.root)
         existing.all_parts.setdefault(owner, set()).add(name)
         wanted = self.wanted(owner, split)
-        record = _kept(store, name, receipt, wanted, self.split_rows, self.known, force=self.job.force)
+        record = kept_record(store, name, receipt, wanted, self.split_rows, self.known, force=self.job.force)
         if isinstance(record, PartRecord) and isinstance(receipt, Receipt):
             self._keep(owner, split, record, receipt.made_with)
         elif isinstance(record, list):
@@ -292,77 +285,9 @@ def _is_whole(parts: Mapping[int, PartRecord], own: range | None) -> bool:
     return all(split in parts for split in range(len(parts))) and parts[len(parts) - 1].last
 
 
-def _kept(
-    store: Store,
-    name: str,
-    receipt: Receipt | str,
-    wanted: Fingerprint,
-    split_rows: int,
-    recorded: Mapping[str, PartRecord],
-    *,
-    force: bool,
-) -> PartRecord | list[str]:
-    """The record of a part that is kept, or the reasons why it is not."""
-    if not isinstance(receipt, Receipt):
-        return [receipt]
-    if force:
-        return ["forced"]
-    found = receipt.fingerprint
-    if reasons := differences(found, wanted):
-        return reasons
-    full = receipt.rows_in == split_rows or (receipt.last and receipt.rows_in < split_rows)
-    if not full or found.first_row != wanted.first_row or name != expected_name(receipt):
-        return ["option split_rows changed"]
-    if receipt.rejects is not None and _digest(store, rejects_name(name)) != receipt.rejects:
-        return ["rejects missing or changed"]
-    assert receipt.checksum is not None, "read_receipt has checked it"
-    known = recorded.get(name)
-    if known is not None and known.receipt == receipt.checksum:
-        digest = known.sha256
-    elif (found_digest := store.kept_digest(name) or _whole_digest(store, name)) is not None:
-        digest = found_digest
-    else:
-        return ["damaged"]
-    return PartRecord(
-        target=name,
-        split=receipt.split,
-        last=receipt.last,
-        kept=True,
-        sha256=digest,
-        receipt=receipt.checksum,
-        rows_in=receipt.rows_in,
-        rows_scored=receipt.rows_scored,
-        rows_rejected=receipt.rows_rejected,
-        out_of_bounds=receipt.out_of_bounds,
-        above_threshold=receipt.above_threshold,
-        object=object_record(
-            receipt, store.etag(name), None if receipt.rejects is None else store.etag(rejects_name(name))
-        ),
-    )
-
-
 def _read_manifest(store: Store, existing: ExistingParts) -> None:
     try:
         existing.manifest = read_manifest(store)
         existing.recorded = read_record(store, existing.manifest)
     except (DataError, NoInputError) as error:
         existing.manifest_error = str(error) if store.kind(MANIFEST) != "missing" else None
-
-
-def _digest(store: Store, name: str) -> str | None:
-    """The digest of a file; None where it does not exist or cannot be read."""
-    if store.kind(name) == "missing":
-        return None
-    if (kept := store.kept_digest(name)) is not None:
-        return kept
-    try:
-        with store.local(name) as path:
-            return file_digest(path)
-    except OSError:
-        return None
-
-
-def _whole_digest(store: Store, name: str) -> str | None:
-    """The digest of a Parquet file of which every page matches its checksum; None for another one."""
-    with store.local(name) as path:
-        return file_digest(path) if is_whole(path) else None

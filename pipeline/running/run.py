@@ -21,7 +21,8 @@ from ..outputs.store import Store
 from ..outputs.stores import open_store
 from ..planning.existing import ExistingParts, scan_output
 from ..planning.option_check import checked_job
-from ..planning.plan import default_split_rows, make_plan, refuse_overlap
+from ..planning.overlap import refuse_overlap
+from ..planning.plan import default_split_rows, make_plan
 from ..timing import Recorder, StageTimes
 from .commit import lock_new_output, up_to_date_manifest
 from .drift import refuse_without_reference

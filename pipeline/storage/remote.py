@@ -6,37 +6,18 @@ no longer the one it was, and EIO for everything else that is not solved by retr
 """
 
 import errno
-import os
-import re
-import socket
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
-from ..errors import UsageError, one_line
-from .uris import SERVICES, ChangedError, Location, Service
+from .access import open_store, reason_of
+from .uris import ChangedError, Location
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore, RetryConfig
+    pass
 
 
-#: Set to 1 to use the credentials of the machine's metadata service.
-METADATA_VARIABLE = "SCORELINE_INSTANCE_CREDENTIALS"
-#: A service that is overloaded answers 503 for half a minute.
-RETRIES: "RetryConfig" = {
-    "max_retries": 60,
-    "retry_timeout": timedelta(seconds=120),
-    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
-}
-#: A request may take long if its answer is large, but not without receiving anything.
-TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "1h"}
-#: How long to wait for an endpoint that is named by the environment to accept a connection.
-ENDPOINT_S = 10.0
-#: The variables that name a proxy, without which the endpoint may not be reachable.
-PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 #: Bytes that are received at a time.
 CHUNK_BYTES = 1 << 20
 #: Objects above this are uploaded in parts, four at once.
@@ -83,12 +64,7 @@ class Bucket:
 
     def __init__(self, scheme: str, bucket: str) -> None:
         self.uri = f"{scheme}://{bucket}"
-        service = SERVICES[scheme]
-        _require_credentials(service, self.uri)
-        endpoint = next(filter(None, map(os.environ.get, service.endpoints)), "")
-        if endpoint:
-            _require_endpoint(endpoint, self.uri)
-        self._obstore, self._store = _opened(scheme, bucket, self.uri, plain=endpoint.startswith("http://"))
+        self._obstore, self._store = open_store(scheme, bucket)
         #: Older Ceph compares ETags without their quotes.
         self._unquoted = False
 
@@ -274,52 +250,10 @@ class Bucket:
             raise FileNotFoundError(errno.ENOENT, "there is no such object, or no such bucket", where) from error
         except (errors.PermissionDeniedError, errors.UnauthenticatedError, PermissionError) as error:
             raise PermissionError(
-                errno.EACCES, f"the credentials do not permit it ({_reason(error)})", where
+                errno.EACCES, f"the credentials do not permit it ({reason_of(error)})", where
             ) from error
         except errors.BaseError as error:
-            raise _typed(_reason(error), where) from error
-
-
-def _opened(scheme: str, bucket: str, uri: str, *, plain: bool) -> tuple[Any, "ObjectStore"]:
-    """The library and the store. Raises OSError if the variables are inconsistent.
-
-    Args:
-        plain: whether its endpoint is one without TLS.
-    """
-    try:
-        import obstore  # an extra: only URIs need it
-        from obstore.store import AzureStore, GCSStore, S3Store
-    except ImportError as error:
-        raise UsageError(f"{scheme}:// needs obstore; install it with: pip install 'scoreline[remote]'") from error
-    options: Any = {**TIMEOUTS, "allow_http": True} if plain else TIMEOUTS
-    kinds: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
-    try:
-        return obstore, kinds[scheme](bucket, retry_config=RETRIES, client_options=options)
-    except (obstore.exceptions.BaseError, ValueError, OSError) as error:
-        raise OSError(errno.EIO, f"{SERVICES[scheme].name} cannot be set up: {_reason(error)}", uri) from error
-
-
-def _require_credentials(service: Service, uri: str) -> None:
-    if os.environ.get(METADATA_VARIABLE) != "1" and not any(map(os.environ.get, service.credentials)):
-        raise PermissionError(
-            errno.EACCES,
-            f"there are no credentials for {service.name}: set {service.credentials[0]} and what belongs to it, or"
-            f" {METADATA_VARIABLE}=1 to use those of this machine's metadata service",
-            uri,
-        )
-
-
-def _require_endpoint(endpoint: str, uri: str) -> None:
-    """Raise OSError if nothing accepts connections there: requests would be retried for two minutes."""
-    if any(map(os.environ.get, PROXIES)):
-        return
-    try:
-        parts = urlsplit(endpoint)
-        where = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
-        socket.create_connection(where, timeout=ENDPOINT_S).close()
-    except (OSError, ValueError) as error:
-        shown = endpoint.rpartition("@")[2].partition("?")[0]
-        raise OSError(errno.EIO, f"the endpoint {shown} cannot be reached ({one_line(error)})", uri) from error
+            raise _typed(reason_of(error), where) from error
 
 
 def _content_type(key: str) -> str:
@@ -330,16 +264,6 @@ def _object(meta: Mapping[str, Any]) -> RemoteObject:
     modified = meta["last_modified"]
     nanoseconds = int(modified.timestamp()) * 10**9 + modified.microsecond * 1000
     return RemoteObject(meta["path"], meta["size"], str(meta["e_tag"] or "").strip('"'), nanoseconds)
-
-
-def _reason(error: BaseException) -> str:
-    """The text of the service, in one line, without the debug output of the library, and without what its answers
-    repeat of the request: URLs and their query strings, which may have signatures."""
-    text = one_line(error).partition("Debug source:")[0].strip()
-    answers = [re.search(rf"<{name}>(.*?)</{name}>", text) for name in ("Code", "Message")]
-    if answers[0] is not None:
-        return ": ".join(found[1] for found in answers if found is not None)[:300]
-    return re.sub(r"https?://[^\s\"')]*", "…", text.partition("<?xml")[0].strip())[:300]
 
 
 def _typed(reason: str, where: str) -> OSError:

@@ -1,7 +1,6 @@
 """The plan of a run: splits, columns and names of the outputs, and inputs that are refused before a row is read."""
 
 import dataclasses
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scoreline.pipeline.errors import ColumnError, OutputError, UsageError
+from scoreline.pipeline.errors import ColumnError, UsageError
 from scoreline.pipeline.inputs.discover import discover
 from scoreline.pipeline.options import ColumnOptions, CsvDialect, ScoreJob
 from scoreline.pipeline.outputs.part_records import PartRecord
 from scoreline.pipeline.planning.existing import ExistingParts
-from scoreline.pipeline.planning.plan import Plan, default_split_rows, make_plan, refuse_overlap
+from scoreline.pipeline.planning.plan import Plan, default_split_rows, make_plan
 from scoreline.pipeline.records import Split
 from scoreline.schemas.heads import BinaryHead
 
@@ -284,55 +283,6 @@ class TestRefusals:
     def test_options_that_no_head_supports(self, plan: Planner, data: Path) -> None:
         write(data / "in.parquet")
         assert "--top-k is for multiclass" in self.refused(plan, UsageError, columns=ColumnOptions(top_k=1))
-
-
-class TestOverlap:
-    """`refuse_overlap`: no run reads what it or an earlier one has written. A glob searches the folders it matches."""
-
-    @pytest.mark.parametrize(
-        ("where", "output", "refused"),
-        [
-            ("data", "data", True),
-            ("data", "data/out", True),
-            ("data/sub", "data", True),
-            ("data", "out", False),
-            ("data", "data2", False),
-            ("data/*.parquet", "data/out", False),
-            ("data/**/*.parquet", "data/out", True),
-            ("data/**/*.pq", "data/out", True),
-            ("data/*/*.parquet", "data/out", False),
-            ("data/*", "data/out", True),
-            ("data/s*", "data/out", False),
-            ("data/in.parquet", "data/out", False),
-            ("data/in.parquet", "data", True),
-            ("data/sub/in.parquet", "data", True),
-            ("data", "link/out", True),
-        ],
-    )
-    def test_input_and_output(self, tmp_path: Path, where: str, output: str, refused: bool) -> None:
-        write(tmp_path / "data" / "in.parquet")
-        write(tmp_path / "data" / "sub" / "in.parquet")
-        write(tmp_path / "data" / "in.pq")
-        (tmp_path / "link").symlink_to(tmp_path / "data")
-        given, out = os.path.join(tmp_path, where), str(tmp_path / output)  # noqa: PTH118 - may be a glob
-        job = ScoreJob(bundle="b", input=given, output=out, run_id="r")
-        if refused:
-            with pytest.raises(OutputError, match="choose an"):
-                refuse_overlap(discover(given), job)
-        else:
-            refuse_overlap(discover(given), job)
-
-    @pytest.mark.parametrize(
-        ("output", "message"),
-        [
-            (" ", "the output is an empty path; pass a folder with --output"),
-            ("ftp://b/out", "output 'ftp://b/out' is a URL, but only local paths and s3://, gs:// and az:// URIs are"),
-        ],
-    )
-    def test_outputs_that_are_not_paths(self, data: Path, output: str, message: str) -> None:
-        write(data / "in.parquet")
-        with pytest.raises(UsageError, match=message):
-            refuse_overlap(discover(str(data)), ScoreJob(bundle="b", input=str(data), output=output, run_id="r"))
 
 
 def test_equal_columns_are_shared(plan: Planner, data: Path) -> None:

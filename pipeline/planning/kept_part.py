@@ -1,0 +1,77 @@
+"""Whether a part of an earlier run is what this run would make. Reads its receipt, not the input."""
+
+from collections.abc import Mapping
+
+from ...schemas.run import Fingerprint, Receipt
+from ..outputs.naming import rejects_name
+from ..outputs.part_records import PartRecord
+from ..outputs.receipt import differences, expected_name, file_digest, is_whole, object_record
+from ..outputs.store import Store
+
+
+def kept_record(
+    store: Store,
+    name: str,
+    receipt: Receipt | str,
+    wanted: Fingerprint,
+    split_rows: int,
+    recorded: Mapping[str, PartRecord],
+    *,
+    force: bool,
+) -> PartRecord | list[str]:
+    """The record of a part that is kept, or the reasons why it is not."""
+    if not isinstance(receipt, Receipt):
+        return [receipt]
+    if force:
+        return ["forced"]
+    found = receipt.fingerprint
+    if reasons := differences(found, wanted):
+        return reasons
+    full = receipt.rows_in == split_rows or (receipt.last and receipt.rows_in < split_rows)
+    if not full or found.first_row != wanted.first_row or name != expected_name(receipt):
+        return ["option split_rows changed"]
+    if receipt.rejects is not None and _digest(store, rejects_name(name)) != receipt.rejects:
+        return ["rejects missing or changed"]
+    assert receipt.checksum is not None, "read_receipt has checked it"
+    known = recorded.get(name)
+    if known is not None and known.receipt == receipt.checksum:
+        digest = known.sha256
+    elif (found_digest := store.kept_digest(name) or _whole_digest(store, name)) is not None:
+        digest = found_digest
+    else:
+        return ["damaged"]
+    return PartRecord(
+        target=name,
+        split=receipt.split,
+        last=receipt.last,
+        kept=True,
+        sha256=digest,
+        receipt=receipt.checksum,
+        rows_in=receipt.rows_in,
+        rows_scored=receipt.rows_scored,
+        rows_rejected=receipt.rows_rejected,
+        out_of_bounds=receipt.out_of_bounds,
+        above_threshold=receipt.above_threshold,
+        object=object_record(
+            receipt, store.etag(name), None if receipt.rejects is None else store.etag(rejects_name(name))
+        ),
+    )
+
+
+def _digest(store: Store, name: str) -> str | None:
+    """The digest of a file; None where it does not exist or cannot be read."""
+    if store.kind(name) == "missing":
+        return None
+    if (kept := store.kept_digest(name)) is not None:
+        return kept
+    try:
+        with store.local(name) as path:
+            return file_digest(path)
+    except OSError:
+        return None
+
+
+def _whole_digest(store: Store, name: str) -> str | None:
+    """The digest of a Parquet file of which every page matches its checksum; None for another one."""
+    with store.local(name) as path:
+        return file_digest(path) if is_whole(path) else None
