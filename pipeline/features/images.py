@@ -6,13 +6,9 @@ optional dependency, imported where it is used.
 
 from __future__ import annotations
 
-import io
 import re
-import stat
 import warnings
 from collections.abc import Sequence
-from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -21,7 +17,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...schemas.inputs import ImageInput
-from ..errors import BundleError, StorageError, one_line
+from ..errors import BundleError, one_line
+from .image_files import Fetch, ImageFiles, UnfitError, storage_error
 from .kind import Columns, Filled, InputKind, Mapper, Unfit, Unopened
 from .pinned import new_array, some_of
 
@@ -35,9 +32,6 @@ MOST_PIXELS = 89_478_485
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 #: The first bytes of these files.
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-#: Errors of the path itself, which reject the row. Other errors are failures of the machine.
-MISSING = (ENOENT, ENOTDIR)
-UNREADABLE = (EACCES, EPERM, ELOOP, ENAMETOOLONG, ENXIO)
 #: The largest number of images per call of the mapper, since a call in a thread costs as much as decoding a tiny image.
 #: Small blocks, which have large images, are divided into about `CALLS` calls, so that all threads have work.
 IMAGES_PER_CALL, CALLS = 8, 32
@@ -69,10 +63,10 @@ class ImageKind(InputKind[ImageInput]):
         require_pillow()
 
     def open(
-        self, column: pa.Array, *, folder: str, mapper: Mapper = map, pin: bool = False
+        self, column: pa.Array, *, folder: str, mapper: Mapper = map, pin: bool = False, fetch: Fetch | None = None
     ) -> tuple[NDArray[Any], Unopened]:
         """See `open_images`."""
-        return open_images(column, self.entry, folder=folder, mapper=mapper, pin=pin)
+        return open_images(column, self.entry, folder=folder, mapper=mapper, pin=pin, fetch=fetch)
 
     def fill(self, columns: Columns, rows: int, *, pin: bool) -> tuple[Filled, Unfit]:  # noqa: ARG002 - already decoded
         """The pixels that `open` decoded."""
@@ -102,10 +96,6 @@ class ImageKind(InputKind[ImageInput]):
         return {self.entry.name: torch.zeros(rows, self.entry.channels, *self.entry.size, device=device)}
 
 
-class _UnfitError(Exception):
-    """An image cannot be decoded; the message is the reason."""
-
-
 def require_pillow() -> None:
     """Raise BundleError where Pillow is not installed."""
     try:
@@ -115,7 +105,13 @@ def require_pillow() -> None:
 
 
 def open_images(
-    column: pa.Array, entry: ImageInput, *, folder: str, mapper: Mapper = map, pin: bool = False
+    column: pa.Array,
+    entry: ImageInput,
+    *,
+    folder: str,
+    mapper: Mapper = map,
+    pin: bool = False,
+    fetch: Fetch | None = None,
 ) -> tuple[NDArray[Any], Unopened]:
     """Decode, rotate, convert, resize, crop and normalise every image according to `entry`.
 
@@ -124,10 +120,11 @@ def open_images(
     their upper 8 bits, as Pillow reads them; 16-bit greys, which Pillow would clip, are rejected.
 
     Args:
-        column: strings are paths, binary values are the contents of files; without nulls.
-        folder: where relative paths start.
+        column: strings are paths or URIs, binary values are the contents of files; without nulls.
+        folder: where relative paths start; may be a URI.
         mapper: runs the decoding, possibly in threads.
         pin: decode into pinned memory, without normalising: a GPU does that, and a quarter of the bytes are copied.
+        fetch: reads objects; without it, URIs are rejected.
 
     Returns:
         float32 `[rows, channels, height, width]`, with `pin` uint8 `[rows, height, width, channels]`, and the rows that
@@ -148,12 +145,12 @@ def open_images(
     def decode(start: int) -> Unopened:
         rows = range(start, min(start + at_once, len(column)))
         block = pixels[rows.start : rows.stop] if pin else np.zeros((len(rows), *shape), dtype=np.uint8)
-        failed = {}
+        failed, images = {}, ImageFiles([column[row] for row in rows], folder, fetch)
         for index, row in enumerate(rows):
             try:
-                with _open(column[row], folder) as file:
+                with images.open(index) as file:
                     block[index] = _decode(file, entry).reshape(block.shape[1:])
-            except _UnfitError as error:
+            except UnfitError as error:
                 failed[row] = str(error)
         if not pin:
             pixels[rows.start : rows.stop] = _normalise(block, entry)
@@ -202,31 +199,6 @@ def _normalised(block: Tensor, entry: ImageInput, *, channels_last: bool) -> Ten
     return pixels
 
 
-def _open(scalar: pa.Scalar, folder: str) -> BinaryIO:
-    """The bytes of an image, or its file. Opens regular files only, since opening a pipe would block."""
-    try:
-        value = scalar.as_py()
-        if isinstance(value, bytes):
-            return io.BytesIO(value)
-        if "://" in value or ("://" in folder and not value.startswith("/")):
-            raise _UnfitError(f"{_shown(value)} is not a local file; images in object storage are not supported")
-        path = Path(folder, value)
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            return path.open("rb")
-    except UnicodeDecodeError as error:
-        raise _UnfitError("is not a valid path: not UTF-8") from error
-    except ValueError as error:  # a NUL
-        raise _UnfitError(f"no such file {_shown(value)}") from error
-    except OSError as error:
-        if error.errno in MISSING:
-            raise _UnfitError(f"no such file {_shown(value)}") from error
-        if error.errno in UNREADABLE:
-            raise _UnfitError(f"{_shown(value)} cannot be read: {error.strerror}") from error
-        raise _storage_error(error, str(path)) from error
-    raise _UnfitError(f"{_shown(value)} is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}")
-
-
 def _decode(file: BinaryIO, entry: ImageInput) -> NDArray[np.uint8]:
     """One image, uint8 `[height, width]` or `[height, width, 3]`."""
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -237,23 +209,23 @@ def _decode(file: BinaryIO, entry: ImageInput) -> NDArray[np.uint8]:
         if image.width * image.height > MOST_PIXELS:
             raise Image.DecompressionBombError
         if image.mode not in MODES:
-            raise _UnfitError(f"has more than 8 bits per channel (Pillow's mode {image.mode}), which would be clipped")
+            raise UnfitError(f"has more than 8 bits per channel (Pillow's mode {image.mode}), which would be clipped")
         image.load()
         if entry.exif:
             ImageOps.exif_transpose(image, in_place=True)
         if image.mode != mode:
             image = image.convert(mode)
         return np.asarray(_resize(image, entry))
-    except (_UnfitError, MemoryError):
+    except (UnfitError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise _UnfitError(_what_else(file)) from error
+        raise UnfitError(_what_else(file)) from error
     except Image.DecompressionBombError as error:
-        raise _UnfitError(f"has more than {MOST_PIXELS:,} pixels, the limit for decoding") from error
+        raise UnfitError(f"has more than {MOST_PIXELS:,} pixels, the limit for decoding") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno and hasattr(file, "name"):  # Pillow's own errors have no number
-            raise _storage_error(error, file.name) from error
-        raise _UnfitError(f"is broken: {one_line(error)[:200]}") from error
+            raise storage_error(error, file.name) from error
+        raise UnfitError(f"is broken: {one_line(error)[:200]}") from error
 
 
 def _resize(image: Image.Image, entry: ImageInput) -> Image.Image:
@@ -267,7 +239,7 @@ def _resize(image: Image.Image, entry: ImageInput) -> Image.Image:
     short, long = sorted(image.size)
     longer = int(entry.resize * long / short)
     if entry.resize * longer > MOST_PIXELS:
-        raise _UnfitError(f"is too narrow to be resized: {image.width} × {image.height} pixels")
+        raise UnfitError(f"is too narrow to be resized: {image.width} × {image.height} pixels")
     size = (entry.resize, longer) if image.width <= image.height else (longer, entry.resize)
     if image.size != size:
         image = image.resize(size, how)
@@ -282,15 +254,6 @@ def _what_else(file: BinaryIO) -> str:
     if not beginning:
         return "is empty"
     return "is broken: its header cannot be read" if beginning.startswith(MAGIC) else "is not a JPEG or PNG"
-
-
-def _storage_error(error: OSError, path: str) -> StorageError:
-    return StorageError(f"{path!r} cannot be read: {error.strerror or error}; run the same command again to continue")
-
-
-def _shown(path: str) -> str:
-    """A path for a message; only the end of a long one, where paths differ."""
-    return repr(path if len(path) <= 80 else "..." + path[-77:])
 
 
 class _Quiet:

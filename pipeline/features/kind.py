@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from .image_files import Fetch
+
 #: Prepared columns by name: float64 `[rows]`, lists, images, or an Arrow array.
 Columns: TypeAlias = Mapping[str, Any]
 #: A table as `[columns, rows]`, images `[rows, …]`, or sequences.
@@ -77,7 +79,7 @@ class InputKind(ABC, Generic[InputT]):
         """Raise BundleError if a required library is not installed."""
 
     def open(
-        self, column: pa.Array, *, folder: str, mapper: Mapper = map, pin: bool = False
+        self, column: pa.Array, *, folder: str, mapper: Mapper = map, pin: bool = False, fetch: Fetch | None = None
     ) -> tuple[NDArray[Any], Unopened]:
         """Decode every cell. Only for kinds with `opens_files`.
 
@@ -86,6 +88,7 @@ class InputKind(ABC, Generic[InputT]):
             folder: where relative paths start.
             mapper: runs the decoding, possibly in threads.
             pin: decode into pinned memory, in the form that is sent to a GPU, which completes it (`on_device`).
+            fetch: reads objects; without it, URIs are rejected.
 
         Returns:
             The decoded column, and the rows that could not be opened, with the reasons.

@@ -25,6 +25,7 @@ from ..model.passes import in_row_order, num_rows
 from ..options import ColumnOptions
 from ..records import Inputs, Sequences
 from ..records import Sequences as Steps
+from ..storage.objects import read_objects
 from ..tasks.decode import check_shape, decode_head
 from ..tasks.named_errors import named_errors
 from ..tasks.tasks import task_of
@@ -263,7 +264,7 @@ def reference_inputs(
         elif isinstance(entry, TextInput):
             found[entry.name] = texts.reference(entry, sample.batch)
         elif kind.opens_files:
-            pixels, _ = kind.open(sample.batch.column(entry.columns[0]), folder="")
+            pixels, _ = kind.open(sample.batch.column(entry.columns[0]), folder="", fetch=read_objects)
             found[entry.name] = torch.from_numpy(pixels)
         else:
             found[entry.name] = _reference_sequence(sample.batch, entry, tokens, vocabularies, unknown)

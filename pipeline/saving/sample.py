@@ -27,6 +27,7 @@ from ..inputs.check import check_batch
 from ..inputs.columns import check_columns
 from ..nested import takeable, with_types
 from ..options import ColumnOptions
+from ..storage.objects import read_objects
 from ..storage.plain_files import read_plain
 from ..tasks.tasks import task_of
 from .notes import say
@@ -293,12 +294,24 @@ def with_bytes(sample: Sample, entries: Sequence[AnyInput]) -> Sample:
             continue
         column = batch.column(entry.columns[0])
         try:
-            data = [value if isinstance(value, bytes) else read_plain(value) for value in column.to_pylist()]
+            data = [_contents(value) for value in column.to_pylist()]
         except OSError as error:
             raise BundleError(f"the sample's image {error.filename!r} cannot be read: {error.strerror}") from error
         at = batch.schema.get_field_index(entry.columns[0])
         batch = batch.set_column(at, entry.columns[0], pa.array(data, pa.large_binary()))
     return sample.with_batch(batch)
+
+
+def _contents(image: bytes | str) -> bytes:
+    """The bytes of an image. Raises OSError if its file or object cannot be read."""
+    if isinstance(image, bytes):
+        return image
+    if "://" not in image:
+        return read_plain(image)
+    (found,) = read_objects([image])
+    if isinstance(found, OSError):
+        raise found
+    return found
 
 
 def scorable_rows(
@@ -325,7 +338,7 @@ def scorable_rows(
         kind = kind_of(entry)
         if kind.opens_files:
             name = entry.columns[0]
-            _, broken = kind.open(checked.columns[name], folder="")
+            _, broken = kind.open(checked.columns[name], folder="", fetch=read_objects)
             good[list(broken)] = False
             rejected += [(int(kept[row]), name, reason) for row, reason in broken.items()]
     for encoder in encoders:

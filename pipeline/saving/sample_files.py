@@ -53,6 +53,7 @@ def with_paths_from(table: pa.Table, columns: Collection[str], folder: Path) -> 
         at = table.schema.get_field_index(name)
         if at < 0 or not pa.types.is_string(table.schema.field(at).type):
             continue
-        paths = [None if path is None else str(folder / path) for path in table.column(at).to_pylist()]
+        cells = table.column(at).to_pylist()
+        paths = [path if path is None or "://" in path else str(folder / path) for path in cells]
         table = table.set_column(at, name, pa.array(paths, pa.string()))
     return table

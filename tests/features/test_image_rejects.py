@@ -112,7 +112,7 @@ def test_reasons_of_paths(tmp_path: Path) -> None:
         "x.png": "no such file 'x.png'",
         "empty.png/x.png": "no such file 'empty.png/x.png'",
         "dangling": "no such file 'dangling'",
-        "s3://b/x.png": "'s3://b/x.png' is not a local file; images in object storage are not supported",
+        "s3://b/x.png": "'s3://b/x.png' is not a local file",
         "a\0b": "no such file 'a\\x00b'",
         "a\nb": "no such file 'a\\nb'",
         "loop": "'loop' cannot be read: Too many levels of symbolic links",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...features.kind import InputKind, Mapper
+from ...storage.objects import read_objects
 from ..rejecting import without_rows
 from .stage import Stage
 
@@ -37,7 +38,7 @@ class Images(Stage):
         checked, num_rows, num_bytes = block.need_checked(), block.need_checked().num_kept, 0
         for name, kind in self._kinds.items():
             column, folder = checked.columns[name], block.origin.folder
-            pixels, broken = kind.open(column, folder=folder, mapper=self._mapper, pin=self._pin)
+            pixels, broken = kind.open(column, folder=folder, mapper=self._mapper, pin=self._pin, fetch=read_objects)
             num_bytes += pixels.nbytes
             checked = replace(checked, columns={**checked.columns, name: pixels})
             if broken:
