@@ -1,5 +1,6 @@
 """What `_scoreline/parts.pq` records, as it is read back and as other tools see it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 from scoreline.pipeline.errors import DataError
 from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import read_record, write_manifest
-from scoreline.pipeline.outputs.part_records import OutputRecord, PartitionRecord, decode_record, encode_record
+from scoreline.pipeline.outputs.part_records import (
+    ObjectRecord,
+    OutputRecord,
+    PartitionRecord,
+    decode_record,
+    encode_record,
+)  # fmt: skip
 from scoreline.pipeline.outputs.store import PARTS, Store
 
 from planned_runs import ledger, part, partition, plan
@@ -68,6 +75,20 @@ def test_many_parts_are_small() -> None:
         for number in range(5000)
     ]
     assert len(encode_record(OutputRecord(partitions=several))) < 5000 * 90
+
+
+def test_parts_in_object_storage() -> None:
+    """Have four more columns; a folder's file has not."""
+    stored = ObjectRecord(
+        etag="5d41402abc4b2a76", rejects_etag=None, identity=f"sha256:{3:064x}", made_with='{"a": "1"}'
+    )
+    first, second = part("a.parquet", split=0), part("a.parquet", split=1)
+    one = PartitionRecord(source="a", path="/a", format="csv", parts=(replace(first, object=stored), second))
+    none = PartitionRecord(source="b", path="/b", format="csv", error="broken")
+    record = OutputRecord(partitions=[one, none], orphaned_parts=["c.parquet"])
+    assert decode_record(encode_record(record)) == record
+    local = OutputRecord(partitions=[replace(one, parts=(first, second))])
+    assert "etag" not in pq.read_schema(pa.BufferReader(encode_record(local))).names
 
 
 class TestDamage:
