@@ -58,8 +58,39 @@ class CsvSection(Schema):
         return self
 
 
+#: Of a setting of `[storage]`.
+Text = Annotated[StrictStr, StringConstraints(min_length=1, pattern=r"^[^\x00]+$")]
+
+
+class StorageSection(Schema):
+    """`[storage]`: where object storage is and who asks, by the names of the standard environment variables, which take
+    precedence. Secrets are not among them: they belong in the environment."""
+
+    aws_endpoint_url: Text | None = None
+    aws_region: Text | None = None
+    aws_role_arn: Text | None = None
+    aws_web_identity_token_file: Text | None = None
+    aws_skip_signature: StrictBool | None = None
+    google_application_credentials: Text | None = None
+    google_base_url: Text | None = None
+    google_skip_signature: StrictBool | None = None
+    azure_storage_account_name: Text | None = None
+    azure_storage_endpoint: Text | None = None
+    azure_tenant_id: Text | None = None
+    azure_client_id: Text | None = None
+    azure_federated_token_file: Text | None = None
+    azure_skip_signature: StrictBool | None = None
+    #: Use the credentials of the machine's metadata service.
+    scoreline_instance_credentials: StrictBool | None = None
+
+    def variables(self) -> dict[str, str]:
+        """The environment variables that are set here."""
+        given = self.model_dump()
+        return {name.upper(): "1" if value is True else value for name, value in given.items() if value}
+
+
 class JobFile(Schema):
-    """Every option of `scoreline score`, and `[csv]`; the command line and the environment take precedence.
+    """Every option of `scoreline score`, `[csv]` and `[storage]`; the command line and the environment take precedence.
 
     Paths are relative to the folder of the job file, so that the job means the same from any directory. The options are
     defined in `pipeline/planning/option_table.py`, in this order; values are parsed there.
@@ -108,3 +139,4 @@ class JobFile(Schema):
     log_level: Literal["debug", "info", "warning", "error"] | None = None
     progress: StrictBool | None = None
     csv: CsvSection | None = None
+    storage: StorageSection | None = None

@@ -2,6 +2,7 @@
 name the file and the setting.
 """
 
+import os
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -70,6 +71,8 @@ def read_job_file(ctx: click.Context, param: click.Parameter, value: str | None)
             given[name] = listed
         elif option.path and "://" not in setting:
             given[name] = str(path.parent / setting)
+    for name, text in ({} if job.storage is None else job.storage.variables()).items():
+        os.environ.setdefault(name, text)  # also for the processes of an engine
     ctx.default_map = {**(ctx.default_map or {}), **given}
     return job
 
@@ -88,25 +91,32 @@ def dialect_of(job: "JobFile | None") -> CsvDialect:
 
 def _settings(job: "JobFile") -> dict[str, Any]:
     """The options that a job file sets, by name, with the values of the file."""
-    return {name: setting for name, setting in job.model_dump(exclude={"csv"}).items() if setting is not None}
+    return {
+        name: setting for name, setting in job.model_dump(exclude={"csv", "storage"}).items() if setting is not None
+    }
 
 
 def _job_problem(problem: Any) -> str:
     """What is wrong with a setting: its name, the value and the rule; the closest name for one that is unknown."""
-    from ...schemas.job import CsvSection, JobFile
+    from ...schemas.job import CsvSection, JobFile, StorageSection
 
-    known = {*JobFile.model_fields, *CsvSection.model_fields}
+    sections = {"csv": CsvSection, "storage": StorageSection}
+    known = {*JobFile.model_fields, *CsvSection.model_fields, *StorageSection.model_fields}
     path, value = [str(part) for part in problem["loc"]], problem["input"]
     if problem["type"] == "extra_forbidden":
         *section, name = path
-        names = CsvSection.model_fields if section else JobFile.model_fields
-        close = get_close_matches(name.replace("-", "_"), names, n=1)
+        names = sections[section[0]].model_fields if section else JobFile.model_fields
+        close = get_close_matches(name.replace("-", "_").lower(), names, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        return f"{name!r} is not {'a setting of [csv]' if section else 'an option of scoreline score'}{hint}"
+        if section == ["storage"] and any(word in name.lower() for word in ("key", "secret", "sas", "session_token")):
+            hint = "; secrets are passed in the environment"
+        return f"{name!r} is not {f'a setting of [{section[0]}]' if section else 'an option of scoreline score'}{hint}"
     setting = ".".join(part for part in path if part in known)  # pydantic also names the alternatives of a union
     match problem["type"]:
         case "string_pattern_mismatch" | "string_too_long" | "string_too_short" if setting.startswith("csv"):
             return f"{setting}: {value!r} is not a single ASCII character"
+        case "string_pattern_mismatch" if setting.startswith("storage"):
+            return f"{setting}: {value!r} contains a NUL byte"
         case "string_pattern_mismatch":
             return f"{setting}: {value!r} is not a digest; use sha256:… as scoreline check prints it"
         case "value_error":

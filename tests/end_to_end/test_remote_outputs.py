@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,6 +153,27 @@ def test_an_object_that_is_replaced_during_the_run(score_to: Command, storage: S
     assert "_SUCCESS" not in published(storage)
     storage.bucket.delete("out/1-00000.parquet")
     assert score_to(out).code == 0
+
+
+def test_endpoints_in_a_job_file(
+    process: Command, storage: Storage, iris: Example, four_files: Path, tmp_path: Path
+) -> None:
+    """With the secrets in the environment, which takes precedence."""
+    job = f"""
+        bundle = "{iris.bundle}"
+        input = "{four_files}"
+        output = "{storage.uri}/out"
+        max_rejects = 9
+        [storage]
+        aws_endpoint_url = "{storage.server.endpoint}"
+        aws_region = "us-east-1"
+    """
+    (tmp_path / "job.toml").write_text(job)
+    found = process("score", "--job", tmp_path / "job.toml", AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    closed(found, 74, "http://127.0.0.1:9 cannot be reached")
+    del os.environ["AWS_ENDPOINT_URL"], os.environ["AWS_REGION"]  # the fixture restores them
+    assert process("score", "--job", tmp_path / "job.toml").code == 0
+    assert "_SUCCESS" in published(storage)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,14 @@ from conftest import Result
         ("csv = 5", "csv: 5 is not a valid value"),
         ("[csv]\nquote = '\"\"'", "csv.quote: '\"\"' is not a single ASCII character"),
         ("[csv]\nquota = 'x'", "'quota' is not a setting of [csv]; did you mean quote?"),
+        ("[storage]\naws_regoin = 'x'", "'aws_regoin' is not a setting of [storage]; did you mean aws_region?"),
+        ("[storage]\nAWS_REGION = 'x'", "'AWS_REGION' is not a setting of [storage]; did you mean aws_region?"),
+        (
+            "[storage]\naws_secret_access_key = 'x'",
+            "is not a setting of [storage]; secrets are passed in the environment",
+        ),
+        ('[storage]\naws_region = "a\\u0000"', "storage.aws_region: 'a\\x00' contains a NUL byte"),
+        ("[storage]\naws_region = ''", "storage.aws_region: '' is not a valid value"),
         ("formt = 'csv'", "'formt' is not an option of scoreline score; did you mean format?"),
     ],
 )
