@@ -98,9 +98,10 @@ def _settings(job: "JobFile") -> dict[str, Any]:
 
 def _job_problem(problem: Any) -> str:
     """What is wrong with a setting: its name, the value and the rule; the closest name for one that is unknown."""
+    from ...schemas.base import Schema
     from ...schemas.job import CsvSection, JobFile, StorageSection
 
-    sections = {"csv": CsvSection, "storage": StorageSection}
+    sections: dict[str, type[Schema]] = {"csv": CsvSection, "storage": StorageSection}
     known = {*JobFile.model_fields, *CsvSection.model_fields, *StorageSection.model_fields}
     path, value = [str(part) for part in problem["loc"]], problem["input"]
     if problem["type"] == "extra_forbidden":

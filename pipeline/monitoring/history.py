@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ..errors import NoInputError, one_line
 from ..outputs.store import HISTORY, Store
 from ..outputs.stores import open_store
 from ..storage.folders import listing_error
+from ..storage.uris import is_remote, parse_uri
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,18 +54,36 @@ def read_history(output: str) -> History:
 
 
 def find_outputs(paths: Sequence[str]) -> Iterator[str]:
-    """The outputs that paths and globs name, in order. Folders that a glob matches and that are not outputs are left
-    out.
+    """The outputs that paths, URIs and globs of either name, in order. Folders that a glob matches and that are not
+    outputs are left out.
 
     Raises:
         NoInputError: a glob matches no output.
     """
     for path in paths:
-        if not has_magic(path) or Path(path).exists():
+        if not has_magic(path) or (not is_remote(path) and Path(path).exists()):
             yield path
             continue
-        matches = sorted(glob(path))  # noqa: PTH207 - a pattern may be absolute
+        matches = _remote_matches(path) if is_remote(path) else sorted(glob(path))  # noqa: PTH207 - it may be absolute
         found = [one for one in matches if open_store(one, failed=listing_error).has_earlier_run()]
         if not found:
             raise NoInputError(f"no output of scoreline score matches {path!r}")
         yield from found
+
+
+def _remote_matches(uri: str) -> list[str]:
+    """The prefixes that match a URI with wildcards, none of which matches a `/`. Lists one level for each step."""
+    from ..storage.remote import bucket_of  # imports obstore
+
+    location = parse_uri(uri)
+    try:
+        bucket, found = bucket_of(location), [""]
+        for step in location.key.removesuffix("/").split("/"):
+            if has_magic(step):
+                below = [one for prefix in found for one in bucket.folders(prefix)]
+                found = [one for one in below if fnmatchcase(one.rpartition("/")[2], step)]
+            else:
+                found = [f"{prefix}/{step}" if prefix else step for prefix in found]
+    except OSError as error:
+        raise listing_error(uri, error) from error
+    return [f"{bucket.uri}/{one}" for one in found]

@@ -28,7 +28,7 @@ from ..inputs.columns import check_columns
 from ..nested import takeable, with_types
 from ..options import ColumnOptions
 from ..storage.objects import read_objects
-from ..storage.plain_files import read_plain
+from ..storage.ranges import read_whole
 from ..tasks.tasks import task_of
 from .notes import say
 
@@ -294,24 +294,12 @@ def with_bytes(sample: Sample, entries: Sequence[AnyInput]) -> Sample:
             continue
         column = batch.column(entry.columns[0])
         try:
-            data = [_contents(value) for value in column.to_pylist()]
+            data = [value if isinstance(value, bytes) else read_whole(value) for value in column.to_pylist()]
         except OSError as error:
             raise BundleError(f"the sample's image {error.filename!r} cannot be read: {error.strerror}") from error
         at = batch.schema.get_field_index(entry.columns[0])
         batch = batch.set_column(at, entry.columns[0], pa.array(data, pa.large_binary()))
     return sample.with_batch(batch)
-
-
-def _contents(image: bytes | str) -> bytes:
-    """The bytes of an image. Raises OSError if its file or object cannot be read."""
-    if isinstance(image, bytes):
-        return image
-    if "://" not in image:
-        return read_plain(image)
-    (found,) = read_objects([image])
-    if isinstance(found, OSError):
-        raise found
-    return found
 
 
 def scorable_rows(

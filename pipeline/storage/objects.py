@@ -6,7 +6,8 @@ from errno import EINVAL
 from functools import cache
 
 from ..errors import UsageError
-from .uris import is_remote, parse_uri
+from .ranges import read_whole
+from .uris import is_remote
 
 #: Requests at the same time, mostly waiting.
 THREADS = 32
@@ -26,10 +27,7 @@ def _read(uri: str) -> bytes | OSError:
     if not is_remote(uri):
         return OSError(EINVAL, "only local paths and s3://, gs:// and az:// URIs are supported", uri)
     try:
-        from .remote import bucket_of
-
-        location = parse_uri(uri)
-        return bucket_of(location).read(location.key)
+        return read_whole(uri)
     except OSError as error:
         return error
     except UsageError as error:

@@ -1,8 +1,8 @@
-"""Reads a range of bytes of a file or an object. Imports obstore only for a URI."""
+"""Reads the bytes of a file or an object. Imports obstore only for a URI."""
 
 from pathlib import Path
 
-from .plain_files import require_plain
+from .plain_files import read_plain, require_plain
 from .uris import is_remote, parse_uri
 
 
@@ -17,3 +17,13 @@ def read_range(path: Path | str, start: int, length: int) -> bytes:
     with Path(path).open("rb") as file:
         file.seek(start)
         return file.read(length)
+
+
+def read_whole(path: Path | str) -> bytes:
+    """The bytes of a regular file, or of the object that a URI names. Raises OSError."""
+    if not is_remote(path):
+        return read_plain(path)
+    from .remote import bucket_of
+
+    location = parse_uri(str(path))
+    return bucket_of(location).read(location.key)

@@ -75,6 +75,11 @@ class Bucket:
             for meta in chunk:
                 yield _object(meta)
 
+    def folders(self, prefix: str = "") -> Iterator[str]:
+        """The prefixes one step below a prefix of whole steps, without the `/` at their ends, in order."""
+        found = self._call(prefix, lambda: self._obstore.list_with_delimiter(self._store, prefix or None))
+        yield from sorted(found["common_prefixes"])
+
     def head(self, key: str) -> RemoteObject:
         """What a listing says of one object."""
         return _object(self._call(key, lambda: self._obstore.head(self._store, key)))

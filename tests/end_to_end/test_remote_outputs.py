@@ -120,8 +120,11 @@ def test_commands_on_outputs(score_to: Command, scoreline: Command, storage: Sto
     moved = json.loads(scoreline("diff", *outs, "--json").out)
     assert (moved["rows"], moved["flipped"]) == (598, 0)
     assert scoreline("report", outs[0]).out.strip() == f"{outs[0]}/_scoreline/report.html"
-    runs = json.loads(scoreline("runs", outs[0], "--json").out)
-    assert [one["exit_code"] for one in runs["runs"]] == [0]
+    storage.put("other/a.txt", b"")
+    for pattern in (outs[0], f"{storage.uri}/*", f"{storage.uri}/o?t/"):
+        runs = json.loads(scoreline("runs", pattern, "--json").out)
+        assert [(one["output"].rstrip("/"), one["exit_code"]) for one in runs["runs"]] == [(outs[0], 0)]
+    closed(scoreline("runs", f"{storage.uri}/x*"), 66, "no output of scoreline score matches")
 
 
 def test_shards(score_to: Command, scoreline: Command, storage: Storage, tmp_path: Path) -> None:
