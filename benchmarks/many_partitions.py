@@ -41,7 +41,7 @@ def plan(folder: Path) -> None:
     from scoreline.pipeline.bundle.bundle import open_bundle
     from scoreline.pipeline.inputs.discover import discover
     from scoreline.pipeline.options import ScoreJob
-    from scoreline.pipeline.outputs.store import Store
+    from scoreline.pipeline.outputs.stores import open_store
     from scoreline.pipeline.planning.existing import scan_output
     from scoreline.pipeline.planning.plan import default_split_rows, make_plan
 
@@ -52,7 +52,7 @@ def plan(folder: Path) -> None:
     before, start = _mb(), perf_counter()
     found = discover(job.input)
     discovered = perf_counter()
-    existing = scan_output(Store(job.output), found.partitions, bundle.digest, job, rows, root=found.real_root)
+    existing = scan_output(open_store(job.output), found.partitions, bundle.digest, job, rows, root=found.real_root)
     made = make_plan(found, existing, bundle.manifest, job, rows)
     seconds = perf_counter() - start
     size = len(pickle.dumps(made.partitions)) / len(made.partitions)
