@@ -31,7 +31,7 @@ SHOWN_SHAPES = 12
 @flag("input", required=False, help="Also read these files and score their first rows.")
 @flags("format", "device", "trust")
 @job_option("Read options and the [csv] section from a job file of scoreline score.")
-@flag("run_date", help="Replace {run_date} in the input.")
+@flag("run_date", help="Replace {run_date} in the paths of bundle and input.")
 @flag("time_zone")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def check(
@@ -65,6 +65,7 @@ def check(
 
     raise_again()  # a signal that came during the imports
     resolve_run_date(dates)
+    bundle = dated(bundle, dates["run_date"], "--bundle")
     opened, score_job = open_bundle(bundle), replace(job_of(job), device=device, trust=trust)
     score_job = with_digest(score_job, opened.digest)
     plan = None
