@@ -114,7 +114,7 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
             f"{member.kind}, {'code: trusted by its digest' if code else 'data: executes nothing'}; eval mode",
         )
     if manifest.ensemble is not None:
-        yield "ensemble", f"{len(manifest.members)} members, combined by {manifest.ensemble.combine}"
+        yield "ensemble", f"{counted(len(manifest.members), 'member')}, combined by {manifest.ensemble.combine}"
     yield from _layers(scorer)
     yield from _inputs(manifest)
     yield from _tasks(manifest)
@@ -159,7 +159,7 @@ def _inputs(manifest: "BundleManifest") -> Iterator[tuple[str, str]]:
     if kept:
         yield "  may be missing", listed(kept)
     for step in manifest.steps:
-        yield "step", f"{step.kind}: {len(step.features)} → {len(step.outputs)} columns, in float64"
+        yield "step", f"{step.kind}: {len(step.features)} → {counted(len(step.outputs), 'column')}, in float64"
     for entry in manifest.inputs:
         yield "input", f"{entry.name}: {kind_of(entry).describe()}"
 

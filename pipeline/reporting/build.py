@@ -54,7 +54,7 @@ def make_page(facts: RunFacts) -> Page:
 def _reference(profile: RunProfile) -> str:
     """What the rows are compared with."""
     source = "training" if profile.reference_source == "training" else "golden"
-    return f"{profile.reference_rows:,} {source} rows kept in the bundle"
+    return f"{counted(profile.reference_rows, f'{source} row')} kept in the bundle"
 
 
 def _tiles(facts: RunFacts, manifest: RunManifest) -> tuple[Tile, ...]:
@@ -117,7 +117,9 @@ def _rejects_note(facts: RunFacts) -> str:
         return ""
     rest = and_more(len(facts.groups) - MAX_REASONS, "reason")
     unread = facts.manifest.rows_rejected - facts.grouped
-    of = f"reasons of {facts.grouped:,} rows, in the inputs with the most rejects" if unread > 0 < facts.grouped else ""
+    of = ""
+    if unread > 0 and facts.grouped:
+        of = f"reasons of {counted(facts.grouped, 'row')}, in the inputs with the most rejects"
     return "; ".join(note for note in (rest, of) if note)
 
 
@@ -147,7 +149,7 @@ def _lineage(manifest: RunManifest, profile: RunProfile | None) -> tuple[Fact, .
         ("input", shown(manifest.input, 200)),
         ("bundle", f"{shown(bundle.path, 200)} ({shown(bundle.digest[:DIGEST])}…)"),
         ("device", shown(", ".join(f"{one.device} ({one.card})" for one in manifest.devices) or manifest.device)),
-        ("parts", f"{manifest.parts:,}, of which {manifest.parts_kept:,} were kept from earlier runs"),
+        ("parts", f"{manifest.parts:,}, {manifest.parts_kept:,} of them kept from earlier runs"),
         ("versions", shown(", ".join(f"{name} {text}" for name, text in manifest.versions.items()), MESSAGE)),
     ]
     if bundle.golden_rows is not None and bundle.golden_largest_difference is not None:

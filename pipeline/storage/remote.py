@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from ..errors import UsageError, one_line
+from ..errors import UsageError, counted, one_line
 from .uris import SERVICES, ChangedError, Location, Service
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Bucket:
             received += len(data)
             yield data
         if received != (last if stop is None else stop) - first:
-            raise OSError(errno.EIO, f"the answer ended after {received:,} bytes", f"{self.uri}/{key}")
+            raise OSError(errno.EIO, f"the answer ended after {counted(received, 'byte')}", f"{self.uri}/{key}")
 
     def read_end(self, key: str, count: int, *, etag: str | None = None) -> tuple[bytes, RemoteObject]:
         """The last `count` bytes of an object, or all if it has fewer, and what it is, in one request.
