@@ -130,8 +130,8 @@ def _drift(profile: RunProfile) -> Iterator[Finding]:
     if not yellow and not red and not overall:
         yield Finding(
             level="ok", topic="no drift", title="The rows are like those of the reference",
-            detail=f"{profile.tests:,} comparisons of a column; none differs by more than chance and a PSI of"
-            f" {psi(YELLOW_PSI)}.",
+            detail=f"{profile.tests:,} comparisons of a column; none has a PSI of {psi(YELLOW_PSI)} or more that chance"
+            " does not explain.",
         )  # fmt: skip
     yield from _predicted(profile)
     if profile.unprofiled_parts:
@@ -146,7 +146,8 @@ def _input_drift(one: PartitionProfile, roles: Mapping[str, str], profile: RunPr
     red = {name: value for name, value in one.psi.items() if value >= RED_PSI}
     features = sum(1 for column in profile.columns if column.role == "feature")
     of_features = sum(1 for name in red if roles.get(name) == "feature")
-    what = f"{of_features} of {counted(features, 'feature')}" if of_features else "its predictions"
+    least = "at least " if one.red > len(red) else ""  # only the worst columns of an input are recorded
+    what = f"{least}{of_features} of {counted(features, 'feature')}" if of_features else "its predictions"
     named = ", ".join(f"{shown(name)} {psi(value)}" for name, value in list(red.items())[:MAX_COLUMNS])
     left = and_more(one.red - MAX_COLUMNS, "column")
     before = one.previous_psi or {}
@@ -232,6 +233,8 @@ def _leftovers(manifest: RunManifest) -> Iterator[Finding]:
 
 def _accounts(manifest: RunManifest) -> Iterator[Finding]:
     kept = f"; {manifest.rows_kept:,} of them were kept from earlier runs" if manifest.rows_kept else ""
+    if manifest.shards:
+        kept = f", by {counted(len(manifest.shards), 'shard')}"
     bundle, replayed = manifest.bundle, ""
     if bundle.golden_rows is not None and bundle.golden_largest_difference is not None:
         by = "the trained model" if bundle.golden_source == "model" else "the expected predictions"

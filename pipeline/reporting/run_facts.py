@@ -70,8 +70,8 @@ def read_facts(output: str) -> RunFacts:
     history = read_history(output)
     manifest, record = _recorded(store, problems)
     profile = read_run_profile(store)
-    if manifest is None or profile is None or profile.run.run_id != manifest.run_id:
-        profile = None
+    if manifest is None or manifest.drift is None or profile is None or profile.run.run_id != manifest.run_id:
+        profile = None  # of an earlier run, which may have the same id
     groups, grouped = _groups(store, record, problems)
     earlier, later = _divided(history.entries, manifest)
     return RunFacts(

@@ -53,6 +53,14 @@ def test_drift_in_one_input() -> None:
     )
 
 
+def test_more_drift_than_is_recorded() -> None:
+    """Of an input with very many columns, only the worst are recorded: the number is a lower bound."""
+    known = profile()
+    most = known.worst_partitions[0].model_copy(update={"red": 31})
+    found = titles(facts(profile=known.model_copy(update={"worst_partitions": [most]}), **QUIET))
+    assert "1.parquet: drift in at least 1 of 3 features" in found
+
+
 def test_drift_in_many_inputs() -> None:
     """Three are named, the others counted, and all rows together."""
     found = titles(facts(profile=profile((3.0,) * 5), **QUIET))
