@@ -153,9 +153,9 @@ def _input_drift(one: PartitionProfile, roles: Mapping[str, str], profile: RunPr
     before = one.previous_psi or {}
     compared = ""
     if red and all(before.get(name, 0.0) >= RED_PSI for name in red):
-        compared = "; the rows of the run before were different, too"
+        compared = "; new since the run before"
     elif red and before and not any(before.get(name, 0.0) >= YELLOW_PSI for name in red):
-        compared = "; the rows of the run before were alike"
+        compared = "; as in the run before"
     return Finding(
         level="alarm",
         topic=f"{'input drift' if of_features else 'drift of predictions'} in {shown(one.partition)}",
