@@ -49,14 +49,17 @@ def headline(findings: tuple[Finding, ...]) -> str:
 
 
 def _ends(facts: RunFacts) -> Iterator[Finding]:
-    """How the last run ended, and the runs after it that did not come as far as scoring."""
+    """How the last run ended. One after that of the manifest did not come as far as scoring; without a manifest, which
+    may be damaged, the history tells."""
     last = facts.later[-1] if facts.later else None
     if last is not None and last.exit_code:
         before = "" if facts.manifest is None else "; this page describes the run before"
+        early = last.rows_in is None
+        when = " before it scored a row" if early else ""
         yield Finding(
             level="alarm",
-            topic="Failed before scoring",
-            title=f"The last run failed before it scored a row (exit code {last.exit_code}){before}",
+            topic="Failed before scoring" if early else f"Failed: {shown(last.error or '', MAX_REASON)}",
+            title=f"The last run failed{when} (exit code {last.exit_code}){before}",
             detail=shown(last.error or "", MESSAGE),
         )
     manifest = facts.manifest

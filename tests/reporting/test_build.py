@@ -53,7 +53,7 @@ def test_commands(output: str) -> None:
 
 def test_no_record_of_a_run() -> None:
     """A run that failed before it scored: the page says why."""
-    early = entry("now", exit_code=65, error="column 'x' is missing")
+    early = entry("now", exit_code=65, error="column 'x' is missing", rows_in=None)
     page = make_page(facts(manifest=None, profile=None, earlier=(), later=(early,), groups=(), failed=(), problems=()))
     assert (page.headline, page.level) == ("Failed before scoring", "alarm")
     assert page.ended == "2026-11-26 07:00:10 UTC"

@@ -69,6 +69,13 @@ def test_drift_in_many_inputs() -> None:
     assert "Drift over all inputs together in 1 column" in found
 
 
+def test_a_failed_run_whose_record_is_damaged() -> None:
+    """The history says that it has scored."""
+    failed = facts(manifest=None, profile=None, earlier=(), later=(entry("now", exit_code=65, error="one is broken"),))
+    assert headline(find(failed)) == "Failed: one is broken"
+    assert "The last run failed (exit code 65)" in titles(failed)
+
+
 def test_failures() -> None:
     """A failed run, one that was killed, and one that failed before it scored."""
     failed = facts(
@@ -79,7 +86,7 @@ def test_failures() -> None:
     interrupted = facts(manifest=manifest(status="failed", error="received SIGTERM"), **QUIET)
     assert headline(find(interrupted)) == "Failed: received SIGTERM"
     assert headline(find(facts(manifest=manifest(status="running"), **QUIET))) == "Failed: not complete"
-    early = titles(facts(later=(entry("later", exit_code=65, error="column 'x' is missing"),), **QUIET))
+    early = titles(facts(later=(entry("later", exit_code=65, error="column 'x' is missing", rows_in=None),), **QUIET))
     title = "The last run failed before it scored a row (exit code 65); this page describes the run before"
     assert (early[title].level, early[title].detail) == ("alarm", "column 'x' is missing")
     assert "The last run" not in "".join(titles(facts(later=(entry("later"),), **QUIET)))
