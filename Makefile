@@ -92,7 +92,7 @@ schemas: $(READY)  ## export the JSON Schema of everything written on disk
 docs: $(READY)  ## write the generated sections of docs/, and build the site into build/site; installs the docs extra
 	$(BIN)/python -m tools.reference
 	$(BIN)/python -c 'import zensical' 2>/dev/null || $(BIN)/python -m pip install --quiet --constraint requirements.lock \
-	  --editable '.[docs]'
+	  --editable '.[docs]' || { echo "the site is not built: pip cannot install the docs extra of pyproject.toml"; exit 1; }
 	$(BIN)/zensical build --clean --strict
 
 lock: $(READY)  ## resolve requirements.lock again

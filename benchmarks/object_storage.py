@@ -100,10 +100,10 @@ def compare(folder: Path, rows: int, rounds: int) -> None:
     upload(folder / "data", f"{uri}/in")
     local, remote = str(folder / "data"), f"{uri}/in/"
     kinds = {
-        "local, local": (local, "{}"),
-        "local, S3": (local, "s3"),
-        "S3, local": (remote, "{}"),
-        "S3, S3": (remote, "s3"),
+        "local, local": (local, "local"),
+        "local, S3": (local, "S3"),
+        "S3, local": (remote, "local"),
+        "S3, S3": (remote, "S3"),
     }
     found: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in kinds}
     for number in range(rounds):

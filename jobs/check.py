@@ -31,7 +31,7 @@ SHOWN_SHAPES = 12
 @flag("input", required=False, help="Also read these files and score their first rows.")
 @flags("format", "device", "trust")
 @job_option("Read options and the [csv] section from a job file of scoreline score.")
-@flag("run_date", help="Replace {run_date} in the input.")
+@flag("run_date", help="Replace {run_date} in the paths of bundle and input.")
 @flag("time_zone")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def check(
@@ -65,6 +65,7 @@ def check(
 
     raise_again()  # a signal that came during the imports
     resolve_run_date(dates)
+    bundle = dated(bundle, dates["run_date"], "--bundle")
     opened, score_job = open_bundle(bundle), replace(job_of(job), device=device, trust=trust)
     score_job = with_digest(score_job, opened.digest)
     plan = None
@@ -113,7 +114,7 @@ def _verified(bundle: "Bundle", scorer: "Scorer") -> Iterator[tuple[str, str]]:
             f"{member.kind}, {'code: trusted by its digest' if code else 'data: executes nothing'}; eval mode",
         )
     if manifest.ensemble is not None:
-        yield "ensemble", f"{len(manifest.members)} members, combined by {manifest.ensemble.combine}"
+        yield "ensemble", f"{counted(len(manifest.members), 'member')}, combined by {manifest.ensemble.combine}"
     yield from _layers(scorer)
     yield from _inputs(manifest)
     yield from _tasks(manifest)
@@ -158,7 +159,7 @@ def _inputs(manifest: "BundleManifest") -> Iterator[tuple[str, str]]:
     if kept:
         yield "  may be missing", listed(kept)
     for step in manifest.steps:
-        yield "step", f"{step.kind}: {len(step.features)} → {len(step.outputs)} columns, in float64"
+        yield "step", f"{step.kind}: {len(step.features)} → {counted(len(step.outputs), 'column')}, in float64"
     for entry in manifest.inputs:
         yield "input", f"{entry.name}: {kind_of(entry).describe()}"
 

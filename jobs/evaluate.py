@@ -143,5 +143,5 @@ def _class_tables(metrics: "ClassMetrics", labels: list[str]) -> list[str]:
         matrix = [[label, *(f"{count:,}" for count in counts[at].tolist())] for at, label in enumerate(labels)]
         lines += ["", table(["actual \\ predicted", *labels], matrix)]
     else:
-        lines.append(f"and {len(labels) - MOST_SHOWN:,} more labels; pass --json for all of them")
+        lines.append(f"and {counted(len(labels) - MOST_SHOWN, 'more label')}; pass --json for all of them")
     return lines

@@ -64,8 +64,9 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
         subscribers.append(collector)
     try:
         resolve_run_date(options)
-        for name in ("input", "output"):
-            options[name] = dated(options[name], options["run_date"], f"--{name}")
+        for option in OPTIONS:
+            if option.path and options[option.name] is not None:
+                options[option.name] = dated(options[option.name], options["run_date"], option.flag)
         options["constant"] = tuple(
             (name, dated(text, options["run_date"], "--constant")) for name, text in options["constant"]
         )
@@ -92,7 +93,7 @@ def _trace(options: dict[str, Any], log: "EventLog") -> "Trace | None":
         return None
     from ..pipeline.reporting.trace import Trace
 
-    return Trace(Path(dated(options["trace"], options["run_date"], "--trace")), log)
+    return Trace(Path(options["trace"]), log)
 
 
 def _engine(job: "ScoreJob") -> "Engine | None":

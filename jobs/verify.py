@@ -35,7 +35,7 @@ def verify(output: str, as_json: bool) -> int:
             ("rows in", f"{verdict.rows_in:,}"),
             ("rows scored", f"{verdict.rows_scored:,}"),
             ("rows rejected", f"{verdict.rows_rejected:,}"),
-            ("keys compared with the input", f"{verdict.keys_compared:,} parts"),
+            ("inputs whose keys were compared", f"{verdict.keys_compared:,}"),
             ("inputs changed or missing", f"{verdict.inputs_gone:,}"),
             ("orphaned parts", f"{len(verdict.orphaned_parts):,}"),
             ("problems", f"{len(verdict.problems):,}"),

@@ -6,13 +6,16 @@ from datetime import datetime, timedelta
 
 from airflow.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk import dag, task
+from airflow.timetables.interval import CronDataIntervalTimetable
 
 #: Exit codes that need a person.
 PERSON = {1, 2, 65, 69, 73, 78}
 NO_INPUT = 66
+#: `ds` is the day on which the interval begins: yesterday. With a string in place of this, Airflow 3 makes it today.
+NIGHTLY = CronDataIntervalTimetable("15 2 * * *", timezone="Europe/Berlin")
 
 
-@dag(schedule="15 2 * * *", start_date=datetime(2026, 1, 1), catchup=False, max_active_runs=1)
+@dag(schedule=NIGHTLY, start_date=datetime(2026, 1, 1), catchup=False, max_active_runs=1)
 def nightly_scoring():
     """One task for each day; a cleared or retried task scores only what is missing."""
 

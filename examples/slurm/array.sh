@@ -6,7 +6,7 @@
 #SBATCH --mem=4G
 #SBATCH --time=02:00:00
 #SBATCH --requeue
-# A minute before the time limit, the run is told to end; what it has published is kept.
+# A minute before the time limit, the run is asked to end; what it has published is kept.
 #SBATCH --signal=TERM@60
 
 root=/srv/scoring

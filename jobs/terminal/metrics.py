@@ -9,6 +9,7 @@ from typing import Self
 
 from ...pipeline.errors import ScorelineError, one_line
 from ...pipeline.events import Event
+from ...pipeline.planning.option_values import RUN_DATE
 from ...pipeline.reporting.metrics import CommandEnd, RunMetrics, last_success
 from ...pipeline.storage.plain_files import read_plain
 from ...pipeline.storage.replaced_file import replaced_file
@@ -31,18 +32,12 @@ class MetricsFile:
     @classmethod
     def requested(cls, args: Sequence[str]) -> Self | None:
         """The file that the arguments of `scoreline score`, the environment or the job file name; None if they name
-        none, or only ask for help."""
+        none, one with a date in its name, which the command refuses, or only ask for help."""
         command = next((argument for argument in args if not argument.startswith("-")), None)
         if command != "score" or {"--help", "-h"} & set(args):
             return None
-        if (given := requested(args, "--metrics", "SCORELINE_METRICS")) is not None:
-            return cls(Path(given))
-        job = requested(args, "--job", "SCORELINE_JOB")
-        named = None
-        if job is not None:
-            with suppress(OSError, ValueError):  # the command reports it
-                named = read_toml(Path(job)).get("metrics")
-        return cls(Path(job).parent / named) if job is not None and isinstance(named, str) and named else None
+        path = _path(args)
+        return None if path is None or RUN_DATE in str(path) else cls(path)
 
     def __call__(self, event: Event) -> None:
         """Collect the figures of an event."""
@@ -71,3 +66,15 @@ class MetricsFile:
         except (ScorelineError, ValueError) as error:
             return one_line(error)
         return None
+
+
+def _path(args: Sequence[str]) -> Path | None:
+    """The path that the arguments, the environment or the job file name."""
+    if (given := requested(args, "--metrics", "SCORELINE_METRICS")) is not None:
+        return Path(given)
+    job = requested(args, "--job", "SCORELINE_JOB")
+    named = None
+    if job is not None:
+        with suppress(OSError, ValueError):  # the command reports it
+            named = read_toml(Path(job)).get("metrics")
+    return Path(job).parent / named if job is not None and isinstance(named, str) and named else None

@@ -11,6 +11,7 @@ import click
 from ...pipeline.errors import UsageError
 from ...pipeline.planning.option import Option
 from ...pipeline.planning.option_table import find_option
+from ...pipeline.planning.option_values import RUN_DATE
 from ...pipeline.planning.run_dates import date_now, resolved_date
 from .paths import PathText
 
@@ -89,8 +90,8 @@ def resolve_run_date(options: dict[str, Any]) -> None:
 def dated(path: str, run_date: str | None, option: str) -> str:
     """A path, or the text of a constant, with `{run_date}` replaced. Raises UsageError if it contains `{run_date}` and
     `run_date` is None."""
-    if "{run_date}" not in path:
+    if RUN_DATE not in path:
         return path
     if run_date is None:
-        raise UsageError(f"{option} {path!r} contains {{run_date}}; add --run-date YYYY-MM-DD or yesterday")
-    return path.replace("{run_date}", run_date)
+        raise UsageError(f"{option} {path!r} contains {RUN_DATE}; add --run-date YYYY-MM-DD or yesterday")
+    return path.replace(RUN_DATE, run_date)

@@ -1,4 +1,4 @@
-"""Completes an output whose shards have been scored: checks every shard, settles the limits of the whole run, removes
+"""Completes an output whose shards have been scored: checks every shard and the limits of the whole run, removes
 replaced parts, writes the manifest and `_SUCCESS`. Does not import torch.
 """
 

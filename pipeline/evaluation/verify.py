@@ -32,7 +32,8 @@ BLOCK_ROWS = 1 << 16
 
 @dataclass(kw_only=True, slots=True)
 class Verdict:
-    """The result. `problems`: one line each, naming the file; empty if the output is intact."""
+    """The result. `keys_compared`: the inputs whose keys were compared with those of their parts; `inputs_gone`: those
+    that have changed or are missing. `problems`: one line each, naming the file; empty if the output is intact."""
 
     parts: int = 0
     rows_in: int = 0

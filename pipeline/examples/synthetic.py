@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ...schemas.specs.tasks import Multiclass
-from ..errors import UsageError
+from ..errors import UsageError, counted
 from ..saving.save import save_bundle
 
 
@@ -52,7 +52,9 @@ def make_data(folder: Path, features: Sequence[str], *, rows: int, files: int, f
     data.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(1)
     if not 1 <= files <= rows:
-        raise UsageError(f"{rows} rows cannot be split into {files} files; each file needs at least one row")
+        raise UsageError(
+            f"{counted(rows, 'row')} cannot be split into {counted(files, 'file')}; each file needs at least one row"
+        )
     for number in range(files):
         count = rows * (number + 1) // files - rows * number // files
         columns = {name: pa.array(draw.normal(size=count)) for name in features}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...schemas.graph import Graph
-from ..errors import BundleError
+from ..errors import BundleError, counted
 from .example import ROWS, Example
 from .interpreter import build
 from .nodes import NotExportedError
@@ -116,7 +116,7 @@ def _difference(
             same = False
         if not same:
             lists = any(set(dims.values()) - {ROWS} for dims in example.dynamic.values())
-            return f"{rows} rows" + (f" of {steps} steps" if lists else "")
+            return counted(rows, "row") + (f" of {counted(steps, 'step')}" if lists else "")
     return None
 
 

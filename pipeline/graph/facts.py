@@ -10,7 +10,7 @@ from typing import Any
 from ...schemas.bundle import BundleManifest
 from ...schemas.graph import DictArg, Graph, Node, NodeRef, SliceArg, TupleArg
 from ...schemas.heads import LOGITS
-from ..errors import BundleError
+from ..errors import BundleError, counted
 from ..features.kinds import kind_of
 from .operators import short_name
 
@@ -44,7 +44,9 @@ def index_limits(manifest: BundleManifest, graphs: Sequence[Graph]) -> dict[str,
     for graph in graphs:
         expected = len(manifest.arguments) if manifest.call == "arguments" else 1
         if len(graph.inputs) != expected:
-            raise BundleError(f"graph.json takes {len(graph.inputs)} inputs, but bundle.json describes {expected}")
+            raise BundleError(
+                f"graph.json takes {counted(len(graph.inputs), 'input')}, but bundle.json describes {expected}"
+            )
         for entry in manifest.inputs:
             index = manifest.arguments.index(entry.name)
             table = kind_of(entry).tabular

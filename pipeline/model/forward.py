@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...schemas.heads import LOGITS, AnyHead
-from ..errors import BundleError, dtype_text, shape_text
+from ..errors import BundleError, counted, dtype_text, shape_text
 from ..tasks.named_errors import named_errors
 from ..tasks.tasks import task_of
 
@@ -50,8 +50,8 @@ def _head_output(raw: Any, head: AnyHead, rows: int) -> Tensor:
     output = select_output(raw, head.output)
     if output.ndim != 3 or output.shape[0] != rows or output.shape[2] != task_of(head).width:
         raise BundleError(
-            f"the model returns {shape_text(output.shape)} for {rows} rows; tagging takes [rows, steps, labels], of"
-            f" {task_of(head).width} labels"
+            f"the model returns {shape_text(output.shape)} for {counted(rows, 'row')}; tagging takes [rows, steps,"
+            f" labels], of {counted(task_of(head).width, 'label')}"
         )
     return output
 
@@ -73,7 +73,8 @@ def head_output(raw: Any, head: AnyHead, rows: int) -> Tensor:
 def _by_row(output: Tensor, rows: int, most_dims: int) -> Tensor:
     if not 1 <= output.ndim <= most_dims or output.shape[0] != rows:
         raise BundleError(
-            f"the model returns {shape_text(output.shape)} for {rows} rows; it must return one row for each input row"
+            f"the model returns {shape_text(output.shape)} for {counted(rows, 'row')}; it must return one row for each"
+            " input row"
         )
     return output.reshape(rows, -1)
 

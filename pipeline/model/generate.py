@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...schemas.heads import GENERATED, GenerationHead
 from ...schemas.inputs import AnyInput, StepInput
-from ..errors import BundleError, shape_text
+from ..errors import BundleError, counted, shape_text
 from ..features.kinds import kind_of
 from ..features.sequences import mask_of
 from ..records import Sequences
@@ -101,8 +101,8 @@ def _next(raw: Tensor, last: Tensor, head: GenerationHead) -> Tensor:
         raw = raw[torch.arange(len(last), device=raw.device), last]
     if raw.shape != (len(last), len(head.labels)):
         raise BundleError(
-            f"the step model returns {shape_text(raw.shape)} for {len(last)} rows and {len(head.labels)} tokens; it"
-            " must return [rows, vocabulary], or [rows, steps, vocabulary]"
+            f"the step model returns {shape_text(raw.shape)} for {counted(len(last), 'row')} and"
+            f" {counted(len(head.labels), 'token')}; it must return [rows, vocabulary], or [rows, steps, vocabulary]"
         )
     return raw
 

@@ -86,8 +86,8 @@ def align_by_row(first: Side, second: Side, unmatched: Unmatched) -> Iterator[Al
 
 
 def align_by_key(first: Side, second: Side, on: str, unmatched: Unmatched) -> Iterator[AlignedRows]:
-    """The rows with the same value in the key column `on`, in the order of the first output. Holds the compared columns
-    of both outputs. Rows without a key have no counterpart.
+    """The rows with the same value in the key column `on`, in the order of the first output; no block is empty. Holds
+    the compared columns of both outputs. Rows without a key have no counterpart.
 
     Raises:
         UsageError: a part has no such column.
@@ -101,14 +101,16 @@ def align_by_key(first: Side, second: Side, on: str, unmatched: Unmatched) -> It
     there = to_numpy(found.is_valid())
     unmatched.first_rows = len(one) - int(there.sum())
     unmatched.second_rows = len(other) - int(there.sum())
-    start = 0
+    start, where = 0, plain(ours.column(on))
     for part in first.parts:
         rows = np.flatnonzero(there[start : start + part.rows_scored]) + start
         start += part.rows_scored
+        if not len(rows):
+            continue
         mine = to_arrow(rows.astype(np.int64))
         yield AlignedRows(
             source=part.source,
-            where=plain(ours.column(on)).take(mine),
+            where=where.take(mine),
             first=_whole(ours.select(list(first.columns)).take(mine)),
             second=_whole(theirs.select(list(second.columns)).take(found.take(mine))),
         )
@@ -217,7 +219,7 @@ def _table(side: Side, on: str) -> pa.Table:
                 f"{str(side.store.root)!r}: key {on!r} is {one} in {side.parts[0].target} and {other} in {part.target};"
                 " keys must have one type in all inputs of a run"
             )
-    return pa.concat_tables(tables)
+    return pa.concat_tables(tables).combine_chunks()  # rows are taken for each part, which otherwise visits every chunk
 
 
 def _keys(side: Side, table: pa.Table, on: str) -> Keys:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from ..errors import PartitionError
+from ..errors import PartitionError, counted
 from .footer import MOST_TIMES, MOST_UNPACKED_BYTES, Chunk, inconsistent_footer
 from .thrift import Wanted, read_struct
 
@@ -93,7 +93,9 @@ def read_pages(file: BinaryIO, chunk: Chunk, *, name: str, where: str) -> list[P
         found.append(page)
         at = page.body + page.packed
     if values != chunk.values:
-        raise inconsistent_footer(name, f"{where} declares {chunk.values:,} values, but its pages have {values:,}")
+        raise inconsistent_footer(
+            name, f"{where} declares {counted(chunk.values, 'value')}, but its pages have {values:,}"
+        )
     return found
 
 

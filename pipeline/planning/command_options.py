@@ -3,13 +3,15 @@ option table. Imports neither torch nor click.
 """
 
 from .option import Option
+from .option_values import metrics_file
 from .run_dates import run_date, time_zone
 
 COMMAND_OPTIONS = (
     Option(
         name="run_date",
         group="Run",
-        help="Replace {run_date} in paths and constants; weekday is the last Monday to Friday before today.",
+        help="Replace {run_date} in the paths of bundle, input, output and trace, and in constants; weekday is the last"
+        " Monday to Friday before today.",
         metavar="YYYY-MM-DD|today|yesterday|-2|weekday|monday",
         parse=run_date,
         part="command",
@@ -36,6 +38,7 @@ COMMAND_OPTIONS = (
         group="Run",
         help="Write Prometheus metrics to this file whenever the command ends, for node_exporter's textfile collector.",
         metavar="FILE.prom",
+        parse=metrics_file,
         path=True,
         part="command",
     ),

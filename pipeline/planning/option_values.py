@@ -18,14 +18,25 @@ MAX_ROWS = 1_000_000_000
 MAX_BYTES = 1_000_000_000_000_000
 #: Longer numbers are refused without converting them: Python does not convert more than 4,300 digits.
 MAX_DIGITS = 18
-#: What the text of a constant may contain.
-PLACEHOLDERS = ("{run_date}", "{bundle_digest}")
+#: Replaced by the date of the run in paths, and in the text of a constant, which may also contain the other.
+RUN_DATE = "{run_date}"
+PLACEHOLDERS = (RUN_DATE, "{bundle_digest}")
 _PERCENT = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?%")
 
 
 def text(value: Any) -> str:
     """The value as it is."""
     return str(value)
+
+
+def metrics_file(value: Any) -> str:
+    """A path that is the same for every run."""
+    if RUN_DATE in (path := str(value)):
+        raise ValueError(
+            f"{path!r} contains {RUN_DATE}, but the file keeps the time of the last success over failures; give it the"
+            " same name every day"
+        )
+    return path
 
 
 def digest(value: Any) -> str:

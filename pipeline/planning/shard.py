@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from ..errors import counted
 from ..options import Shard
 
 MAX_SHARDS = 10_000
@@ -54,7 +55,7 @@ def _from_environment(environment: Mapping[str, str], count: int | None) -> tupl
         if _FROM_ZERO[name] in environment:
             set_count = _number(environment, _FROM_ZERO[name])
     if count is not None and set_count is not None and count != set_count:
-        raise ValueError(f"--shard says {count} shards, but the scheduler {set_count}; pass --shard auto")
+        raise ValueError(f"--shard says {counted(count, 'shard')}, but the scheduler {set_count}; pass --shard auto")
     return number, count if set_count is None else set_count
 
 

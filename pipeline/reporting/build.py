@@ -31,13 +31,14 @@ def make_page(facts: RunFacts) -> Page:
         output=shown(facts.output),
         headline=headline(findings),
         level=findings[0].level if findings else "ok",
-        ended=moment(last if manifest is None else manifest.ended),
+        ended=moment(when) if (when := last if manifest is None else manifest.ended) else "",
         findings=findings,
         tiles=() if manifest is None else _tiles(facts, manifest),
         reference="" if profile is None else _reference(profile),
         drift_map=None if profile is None else make_map(profile),
         features=features,
         features_note=features_note,
+        compared_with_previous=profile is not None and profile.previous is not None,
         histograms=histograms,
         labels=labels,
         predictions_note=predictions_note,
@@ -54,7 +55,7 @@ def make_page(facts: RunFacts) -> Page:
 def _reference(profile: RunProfile) -> str:
     """What the rows are compared with."""
     source = "training" if profile.reference_source == "training" else "golden"
-    return f"{profile.reference_rows:,} {source} rows kept in the bundle"
+    return f"{counted(profile.reference_rows, f'{source} row')} kept in the bundle"
 
 
 def _tiles(facts: RunFacts, manifest: RunManifest) -> tuple[Tile, ...]:
@@ -63,36 +64,51 @@ def _tiles(facts: RunFacts, manifest: RunManifest) -> tuple[Tile, ...]:
     if before is not None and before.rows_in:
         moved = manifest.rows_in / before.rows_in - 1
         change = "as many as in the run before" if abs(moved) < 0.001 else f"{moved:+.1%} from the run before"
-    read = manifest.rows_in - manifest.rows_kept
-    usual = usual_seconds_per_row(facts)
-    pace = f"usually {seconds(usual * read)}" if usual is not None else f"{seconds(manifest.startup_s)} of it start-up"
+    allowed = f"{shown(manifest.options.get('max_rejects') or 0)} allowed"
+    rejected = manifest.rows_rejected
     tiles = [
         Tile(value=f"{manifest.rows_scored:,}", label="rows scored", detail=change),
         Tile(
-            value=f"{manifest.rows_rejected:,}",
+            value=f"{rejected:,}",
             label="rows rejected",
-            detail=f"{share(manifest.rows_rejected, manifest.rows_in)},"
-            f" {shown(manifest.options.get('max_rejects') or 0)} allowed",
+            detail=f"{share(rejected, manifest.rows_in)}, {allowed}" if rejected else allowed,
         ),
         Tile(
             value=f"{manifest.inputs:,}",
             label="inputs" if manifest.inputs != 1 else "input",
             detail=f"{manifest.inputs_failed:,} failed",
         ),
+        *(_times_of_shards(manifest) if manifest.shards else _times(facts, manifest)),
+    ]
+    if (profile := facts.profile) is not None:
+        features = [column for column in profile.columns if column.role == "feature"]
+        drifted = sum(1 for column in features if column.red or column.drift.level == "red")
+        where = "in an input, or over all"
+        tiles.append(Tile(value=f"{drifted:,} of {len(features):,}", label="features drifted", detail=where))
+    return tuple(tiles)
+
+
+def _times(facts: RunFacts, manifest: RunManifest) -> tuple[Tile, ...]:
+    read = manifest.rows_in - manifest.rows_kept
+    usual = usual_seconds_per_row(facts)
+    pace = f"usually {seconds(usual * read)}" if usual is not None else f"{seconds(manifest.startup_s)} of it start-up"
+    return (
         Tile(value=seconds(manifest.wall_s), label="wall time", detail=pace),
         Tile(
             value=f"{read / max(manifest.wall_s, 1e-9):,.0f}",
             label="rows a second",
             detail=f"on {shown(manifest.device)}" if manifest.device != "none" else "nothing was scored",
         ),
-    ]
-    if (profile := facts.profile) is not None:
-        features = [column for column in profile.columns if column.role == "feature"]
-        drifted = sum(1 for column in features if column.red or column.drift.level == "red")
-        tiles.append(
-            Tile(value=f"{drifted:,} of {len(features):,}", label="features drifted", detail="in at least one input")
-        )
-    return tuple(tiles)
+    )
+
+
+def _times_of_shards(manifest: RunManifest) -> tuple[Tile, ...]:
+    """The wall time of the manifest is that of `scoreline finish`."""
+    longest = max(one.wall_s for one in manifest.shards)
+    return (
+        Tile(value=f"{len(manifest.shards):,}", label="shards", detail=f"on {shown(manifest.device)}"),
+        Tile(value=seconds(longest), label="longest shard", detail=f"and {seconds(manifest.wall_s)} to finish"),
+    )
 
 
 def _rejects(facts: RunFacts) -> tuple[RejectRow, ...]:
@@ -117,7 +133,9 @@ def _rejects_note(facts: RunFacts) -> str:
         return ""
     rest = and_more(len(facts.groups) - MAX_REASONS, "reason")
     unread = facts.manifest.rows_rejected - facts.grouped
-    of = f"reasons of {facts.grouped:,} rows, in the inputs with the most rejects" if unread > 0 < facts.grouped else ""
+    of = ""
+    if unread > 0 and facts.grouped:
+        of = f"reasons of {counted(facts.grouped, 'row')}, in the inputs with the most rejects"
     return "; ".join(note for note in (rest, of) if note)
 
 
@@ -142,12 +160,13 @@ def _stages(manifest: RunManifest) -> tuple[StageRow, ...]:
 
 def _lineage(manifest: RunManifest, profile: RunProfile | None) -> tuple[Fact, ...]:
     bundle = manifest.bundle
+    kept = "" if manifest.shards else f", {manifest.parts_kept:,} of them kept from earlier runs"
     pairs = [
         ("run", f"{shown(manifest.run_id)}, from {moment(manifest.started)}"),
         ("input", shown(manifest.input, 200)),
         ("bundle", f"{shown(bundle.path, 200)} ({shown(bundle.digest[:DIGEST])}…)"),
         ("device", shown(", ".join(f"{one.device} ({one.card})" for one in manifest.devices) or manifest.device)),
-        ("parts", f"{manifest.parts:,}, of which {manifest.parts_kept:,} were kept from earlier runs"),
+        ("parts", f"{manifest.parts:,}{kept}"),
         ("versions", shown(", ".join(f"{name} {text}" for name, text in manifest.versions.items()), MESSAGE)),
     ]
     if bundle.golden_rows is not None and bundle.golden_largest_difference is not None:
@@ -175,7 +194,10 @@ def _commands(facts: RunFacts) -> tuple[Command, ...]:
     if profile := facts.profile:
         path = _word(str(PurePath(facts.output) / "_scoreline" / "profile.json"))
         if any(column.red or column.drift.level != "none" for column in profile.columns):
-            query = "jq '.columns[] | select(.red > 0) | {name, worst: .worst[0].partition}'"
+            query = (
+                'jq \'.columns[] | select(.red > 0 or .drift.level != "none")'
+                " | {name, psi: .drift.psi, worst: .worst[0].partition}'"
+            )
             found.append(Command(purpose="every column with drift", line=f"{query} {path}"))
     found.append(Command(purpose="all runs of this output", line=f"scoreline runs {output}"))
     return tuple(found)

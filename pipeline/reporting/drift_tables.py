@@ -33,12 +33,14 @@ def make_map(profile: RunProfile) -> DriftMap | None:
     names = sorted(_chosen(inputs), key=lambda name: -worst[name])
     cut = len(worst) - len(names)
     others = len(profile.columns) - len(worst)
+    all_recorded = all(one.red + one.yellow == len(one.psi) for one in inputs)
+    kind = "without drift" if all_recorded else "with less drift, or none,"
     notes = [
         f"{counted(profile.partitions - len(inputs), 'other input')} not shown: less drift, or none"
         if profile.partitions > len(inputs)
         else "",
         f"{counted(cut, 'column')} with less drift not shown" if cut else "",
-        f"{counted(others, 'column')} without drift in these inputs not shown" if others else "",
+        f"{counted(others, 'column')} {kind} in these inputs not shown" if others else "",
     ]
     return DriftMap(
         columns=tuple(Cell(text=shown(name, MAP_NAME), level=_level(worst[name])) for name in names),

@@ -49,14 +49,17 @@ def headline(findings: tuple[Finding, ...]) -> str:
 
 
 def _ends(facts: RunFacts) -> Iterator[Finding]:
-    """How the last run ended, and the runs after it that did not come as far as scoring."""
+    """How the last run ended. One after that of the manifest did not come as far as scoring; without a manifest, which
+    may be damaged, the history tells."""
     last = facts.later[-1] if facts.later else None
     if last is not None and last.exit_code:
         before = "" if facts.manifest is None else "; this page describes the run before"
+        early = last.rows_in is None
+        when = " before it scored a row" if early else ""
         yield Finding(
             level="alarm",
-            topic="Failed before scoring",
-            title=f"The last run failed before it scored a row (exit code {last.exit_code}){before}",
+            topic="Failed before scoring" if early else f"Failed: {shown(last.error or '', MAX_REASON)}",
+            title=f"The last run failed{when} (exit code {last.exit_code}){before}",
             detail=shown(last.error or "", MESSAGE),
         )
     manifest = facts.manifest
@@ -130,8 +133,8 @@ def _drift(profile: RunProfile) -> Iterator[Finding]:
     if not yellow and not red and not overall:
         yield Finding(
             level="ok", topic="no drift", title="The rows are like those of the reference",
-            detail=f"{profile.tests:,} comparisons of a column; none differs by more than chance and a PSI of"
-            f" {psi(YELLOW_PSI)}.",
+            detail=f"{profile.tests:,} comparisons of a column; none has a PSI of {psi(YELLOW_PSI)} or more that chance"
+            " does not explain.",
         )  # fmt: skip
     yield from _predicted(profile)
     if profile.unprofiled_parts:
@@ -146,15 +149,16 @@ def _input_drift(one: PartitionProfile, roles: Mapping[str, str], profile: RunPr
     red = {name: value for name, value in one.psi.items() if value >= RED_PSI}
     features = sum(1 for column in profile.columns if column.role == "feature")
     of_features = sum(1 for name in red if roles.get(name) == "feature")
-    what = f"{of_features} of {counted(features, 'feature')}" if of_features else "its predictions"
+    least = "at least " if one.red > len(red) else ""  # only the worst columns of an input are recorded
+    what = f"{least}{of_features} of {counted(features, 'feature')}" if of_features else "its predictions"
     named = ", ".join(f"{shown(name)} {psi(value)}" for name, value in list(red.items())[:MAX_COLUMNS])
     left = and_more(one.red - MAX_COLUMNS, "column")
     before = one.previous_psi or {}
     compared = ""
     if red and all(before.get(name, 0.0) >= RED_PSI for name in red):
-        compared = "; the rows of the run before were different, too"
+        compared = "; new since the run before"
     elif red and before and not any(before.get(name, 0.0) >= YELLOW_PSI for name in red):
-        compared = "; the rows of the run before were alike"
+        compared = "; as in the run before"
     return Finding(
         level="alarm",
         topic=f"{'input drift' if of_features else 'drift of predictions'} in {shown(one.partition)}",
@@ -232,6 +236,8 @@ def _leftovers(manifest: RunManifest) -> Iterator[Finding]:
 
 def _accounts(manifest: RunManifest) -> Iterator[Finding]:
     kept = f"; {manifest.rows_kept:,} of them were kept from earlier runs" if manifest.rows_kept else ""
+    if manifest.shards:
+        kept = f", by {counted(len(manifest.shards), 'shard')}"
     bundle, replayed = manifest.bundle, ""
     if bundle.golden_rows is not None and bundle.golden_largest_difference is not None:
         by = "the trained model" if bundle.golden_source == "model" else "the expected predictions"

@@ -175,7 +175,8 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """The report of an output. A section whose data does not exist is empty."""
+    """The report of an output. A section whose data does not exist is empty. `compared_with_previous`: whether the
+    predictions are also those of the run before."""
 
     output: str
     headline: str
@@ -187,6 +188,7 @@ class Page:
     drift_map: DriftMap | None
     features: tuple[FeatureRow, ...]
     features_note: str
+    compared_with_previous: bool
     histograms: tuple[Histogram, ...]
     labels: tuple[Labels, ...]
     predictions_note: str

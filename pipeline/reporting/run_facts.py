@@ -15,7 +15,7 @@ from ..monitoring.rejects import RejectGroup, group_rejects
 from ..monitoring.run_profile import read_run_profile
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.part_records import OutputRecord
-from ..outputs.store import Store
+from ..outputs.store import MANIFEST, Store
 from ..outputs.stores import open_store
 from ..storage.folders import listing_error
 
@@ -69,10 +69,10 @@ def read_facts(output: str) -> RunFacts:
     """
     store, problems = open_store(output, failed=listing_error), list[str]()
     history = read_history(output)
-    manifest, record = _recorded(store, problems)
+    manifest, record = _recorded(store, history.entries, problems)
     profile = read_run_profile(store)
-    if manifest is None or profile is None or profile.run.run_id != manifest.run_id:
-        profile = None
+    if manifest is None or manifest.drift is None or profile is None or profile.run.run_id != manifest.run_id:
+        profile = None  # of an earlier run, which may have the same id
     groups, grouped = _groups(store, record, problems)
     earlier, later = _divided(history.entries, manifest)
     return RunFacts(
@@ -91,12 +91,17 @@ def read_facts(output: str) -> RunFacts:
     )
 
 
-def _recorded(store: Store, problems: list[str]) -> tuple[RunManifest | None, OutputRecord]:
-    """The manifest, and the outcome of every input; a damaged file is a problem."""
+def _recorded(
+    store: Store, entries: tuple[HistoryEntry, ...], problems: list[str]
+) -> tuple[RunManifest | None, OutputRecord]:
+    """The manifest, and the outcome of every input; a damaged file is a problem, and so is a missing one, unless no run
+    has come as far as writing it."""
     try:
         manifest = read_manifest(store)
     except (DataError, NoInputError) as error:
-        problems.append(str(error))
+        none_yet = bool(entries) and all(one.rows_in is None for one in entries)
+        if not none_yet or store.kind(MANIFEST) != "missing":
+            problems.append(str(error))
         return None, OutputRecord()
     try:
         return manifest, read_record(store, manifest)

@@ -75,7 +75,6 @@ def remove_replaced_parts(store: Store, ledger: Ledger, emit: Emitter) -> None:
 def check_parts_exist(store: Store, ledger: Ledger) -> None:
     """Check that every part still exists, and in an object store that it is the one that was written: the output may
     have been moved, removed or written to by others during the run."""
-    store.refresh()
     parts = [part for parts in ledger.parts.values() for part in parts]
     gone = [part.target for part in parts if not _exists(store, part)]
     if gone:

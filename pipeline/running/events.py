@@ -254,6 +254,7 @@ class RunEnded(Event):
     #: Rows that a regression with a threshold flags.
     above_threshold: int
     seconds: float
+    #: Rows that this run has read, without those of kept parts.
     rows_per_s: int
     startup_s: float
     #: For each stage: `busy_s`, `waiting_s`, `rows`, `bytes`.
@@ -272,7 +273,7 @@ class RunEnded(Event):
             out_of_bounds=manifest.rows_out_of_bounds,
             above_threshold=manifest.rows_above_threshold,
             seconds=round(manifest.wall_s, 3),
-            rows_per_s=round(manifest.rows_in / max(manifest.wall_s, 1e-9)),
+            rows_per_s=round((manifest.rows_in - manifest.rows_kept) / max(manifest.wall_s, 1e-9)),
             startup_s=round(manifest.startup_s, 3),
             stages=_rounded(manifest.stages),
             verdict=manifest.verdict,

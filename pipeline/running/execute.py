@@ -123,6 +123,7 @@ def complete_output(run: Execution, ledger: Ledger) -> None:
     remove_replaced_parts(store, ledger, emit)
     profile_run(store, ledger, run.bundle, emit)
     ledger.check_final_limits()
+    store.refresh()
     check_parts_exist(store, ledger)
     emit(*new_inputs(run.job, ledger.plan.discovery))
     refuse_drift(ledger.drift, run.job.max_drift)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ...schemas.inputs import AnyInput, StepInput, TextInput
-from ..errors import BundleError
+from ..errors import BundleError, counted
 from ..model.loading import OnnxModel
 
 #: What Tokens and sequences pass besides the tokens or lists.
@@ -31,7 +31,7 @@ def refuse_missing(model: Any, entries: Sequence[AnyInput], takes: Sequence[str]
         return
     several = " and ".join(settings[: len(missing)])
     raise BundleError(
-        f"the model takes {len(needed)} arguments ({', '.join(needed)}), but the bundle passes {len(takes)}"
+        f"the model takes {counted(len(needed), 'argument')} ({', '.join(needed)}), but the bundle passes {len(takes)}"
         f" ({', '.join(takes)}); set {several}, if that is what it takes"
     )
 

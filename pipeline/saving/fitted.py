@@ -59,7 +59,7 @@ class Compiler(StepList):
             raise BundleError(f"{kind} is not fitted; call fit before saving")
         expected = getattr(transformer, "n_features_in_", len(inputs))
         if expected != len(inputs):
-            raise BundleError(f"{kind} was fitted on {expected} columns, but gets {len(inputs)}")
+            raise BundleError(f"{kind} was fitted on {counted(expected, 'column')}, but gets {len(inputs)}")
         return _READERS[kind](self, transformer, list(inputs))
 
 
@@ -300,7 +300,7 @@ def fitted_names(transformer: Any, features: Sequence[str]) -> list[str]:
     count = getattr(transformer, "n_features_in_", len(names))
     if count != len(names):
         raise BundleError(
-            f"{kind} was fitted on {count} columns, but there are {len(names)} features; pass"
+            f"{kind} was fitted on {counted(count, 'column')}, but there are {counted(len(names), 'feature')}; pass"
             " scaler=[(scaler, ['feature', ...])] with the columns that it was fitted on"
         )
     return names

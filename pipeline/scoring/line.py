@@ -167,7 +167,7 @@ SCORE = (
     Entry(name="explain", build=_explain, wanted=lambda _, options: options.columns.explain is not None),
     Entry(name="constants", build=_constants, wanted=lambda _, options: bool(options.columns.constants)),
 )
-#: Run in the job's own thread, before and after the others.
+#: Timed where they are done, before the line and after it.
 FIRST, LAST = ("discover",), ("write", "publish")
 
 

@@ -9,14 +9,11 @@ import errno
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from ..errors import counted
 from .access import open_store, reason_of
 from .uris import ChangedError, Location
-
-if TYPE_CHECKING:
-    pass
-
 
 #: Bytes that are received at a time.
 CHUNK_BYTES = 1 << 20
@@ -112,7 +109,7 @@ class Bucket:
             received += len(data)
             yield data
         if received != (last if stop is None else stop) - first:
-            raise OSError(errno.EIO, f"the answer ended after {received:,} bytes", f"{self.uri}/{key}")
+            raise OSError(errno.EIO, f"the answer ended after {counted(received, 'byte')}", f"{self.uri}/{key}")
 
     def read_end(self, key: str, count: int, *, etag: str | None = None) -> tuple[bytes, RemoteObject]:
         """The last `count` bytes of an object, or all if it has fewer, and what it is, in one request.

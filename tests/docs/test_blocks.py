@@ -1,11 +1,13 @@
 """Every Python block and every command line in README and docs runs as it is written, or says why it does not.
 
 The blocks of a page run one after the other in this process, in a folder with the bundle `bundles/wine` of the first
-tutorial, `wine.parquet`, `truth.csv` and the folder `data/` with two dates. `doc_blocks.py` lists the comments.
+tutorial, `wine.parquet`, `truth.csv` and the folder `data/` with two dates; those of the README and of the first
+tutorial in an empty folder. A block with a title is written into that file. `doc_blocks.py` lists the comments.
 """
 
 import os
 import re
+import runpy
 import shlex
 import shutil
 import tomllib
@@ -78,7 +80,7 @@ def test_blocks_run(
 
 
 class Runner:
-    """Runs the blocks of a page: Python in one namespace, commands in this process, TOML into its file."""
+    """Runs the blocks of a page: Python in one namespace, commands in this process."""
 
     def __init__(self, page: Path, scoreline: Command, monkeypatch: pytest.MonkeyPatch) -> None:
         self._page, self._scoreline, self._monkeypatch = page, scoreline, monkeypatch
@@ -87,12 +89,12 @@ class Runner:
 
     def run(self, block: Block) -> None:
         """Run one block."""
-        if block.language in ("python", "setup"):
+        if block.title:
+            Path(block.title).write_text(block.code, encoding="utf-8")
+        if block.language in ("python", "setup") and not block.title:
             exec(compile("\n" * block.line + block.code, str(self._page), "exec"), self._names)
         elif block.language == "toml":
             tomllib.loads(block.code)
-            if block.title:
-                Path(block.title).write_text(block.code, encoding="utf-8")
         elif block.language == "sh":
             *lines, last = commands(block)
             output = [self._command(line, 0) for line in lines]
@@ -105,6 +107,10 @@ class Runner:
         with self._monkeypatch.context() as patch:
             while "=" in words[0]:
                 patch.setenv(*words.pop(0).split("=", 1))
+            if words[0] == "python" and Path(words[1]).exists():
+                patch.setattr("sys.argv", words[1:])
+                runpy.run_path(words[1], run_name="__main__")
+                return ""
             assert words.pop(0) == "scoreline", f"{self._page}: {line!r} cannot be run"
             result = self._scoreline(*words)
         assert result.code == exit_code, f"{self._page}: {line!r}: {result.err}"

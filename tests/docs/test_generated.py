@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from scoreline.jobs.demo import TASKS
 from scoreline.pipeline.planning.option_table import OPTIONS
+from scoreline.pipeline.scoring.line import FIRST, LAST, LOAD, SCORE
 
 import scoreline
 from doc_blocks import ROOT
@@ -45,6 +46,14 @@ def test_every_task_of_the_demo_is_in_the_table_of_columns() -> None:
     """So a new task, which has a demo, is described there."""
     page = (DOCS / "reference" / "columns.md").read_text(encoding="utf-8")
     assert [task for task in TASKS if task != "binary" and f"--task {task}`" not in page] == []
+
+
+def test_every_stage_is_explained() -> None:
+    """In the page about a run, in the table that names what the table of stages shows."""
+    page = (DOCS / "explanation" / "how-a-run-works.md").read_text(encoding="utf-8")
+    listed = [name for row in re.findall(r"^\| ([\w, ]+) \|", page, re.MULTILINE) for name in row.split(", ")]
+    stages = [*FIRST, *(entry.name for entry in (*LOAD, *SCORE)), *LAST]
+    assert sorted(listed) == sorted([*stages, "stage"])
 
 
 def test_the_columns_of_every_task_are_listed() -> None:

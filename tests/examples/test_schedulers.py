@@ -186,13 +186,19 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> list[Callable[..., None]]:
     """The names that the DAG imports. Tasks are collected instead of being scheduled."""
     tasks: list[Callable[..., None]] = []
 
+    def dag(*, schedule: object, **_: object) -> Callable[..., Any]:
+        assert schedule == ("interval", "15 2 * * *", "Europe/Berlin"), "otherwise ds is not yesterday"
+        return lambda function: function
+
     def task(**_: object) -> Callable[..., Any]:
         return lambda function: lambda: tasks.append(function)
 
     sdk, exceptions = ModuleType("airflow.sdk"), ModuleType("airflow.exceptions")
-    vars(sdk).update(dag=lambda **_: lambda function: function, task=task)
+    interval = ModuleType("airflow.timetables.interval")
+    vars(sdk).update(dag=dag, task=task)
+    vars(interval).update(CronDataIntervalTimetable=lambda cron, timezone: ("interval", cron, timezone))
     vars(exceptions).update(AirflowFailException=FailError, AirflowSkipException=SkipError)
-    for module in (ModuleType("airflow"), sdk, exceptions):
+    for module in (ModuleType("airflow"), ModuleType("airflow.timetables"), sdk, exceptions, interval):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     return tasks
 

@@ -133,7 +133,7 @@ def test_code_that_does_one_thing_for_a_single_step_is_refused() -> None:
             return x.sum(dim=1) * (2.0 if x.shape[1] == 1 else 1.0)
 
     example = Example(arguments={"x": torch.zeros(3, 5)}, dynamic={"x": {0: "rows", 1: "steps"}})
-    with pytest.raises(BundleError, match=r"not what it does for 2 rows of 1 steps; decide by values|by them"):
+    with pytest.raises(BundleError, match=r"not what it does for 2 rows of 1 step; decide by values|by them"):
         capture(Squeezed().eval(), [example])
 
 

@@ -151,6 +151,30 @@ class TestOptions:
         ]
         closed(scoreline(*words), 2, "--run-date")
 
+    def test_a_run_date_in_every_path(
+        self, scoreline: Command, iris_file: Path, iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of the bundle, the input, the output and the trace, in a job file as well; the metrics file refuses it."""
+        day = "2026-11-24"
+        (tmp_path / f"bundle-{day}").symlink_to(Path(iris.bundle).resolve())
+        iris_file.rename(tmp_path / f"in-{day}.parquet")
+        names = {"bundle": "../bundle-{run_date}", "input": "../in-{run_date}.parquet", "output": "../out-{run_date}",
+                 "trace": "../trace-{run_date}.json"}  # fmt: skip
+        text = "".join(f'{name} = "{value}"\n' for name, value in names.items())
+        job = self.job(tmp_path, text)
+        assert scoreline("score", "--job", job, "--run-date", day).code == 0
+        assert (tmp_path / f"out-{day}" / "_SUCCESS").exists()
+        assert (tmp_path / f"trace-{day}.json").exists()
+        assert f"bundle-{day}" in scoreline("check", "--job", job, "--run-date", day).out
+        closed(scoreline("check", "--job", job), 2, "--bundle", "--run-date")
+        monkeypatch.chdir(tmp_path)
+        result = scoreline("score", "--job", job, "--run-date", day, "--metrics", "{run_date}.prom")
+        assert result.code == 2
+        assert "give it the same name every day" in result.err
+        job = self.job(tmp_path, text + 'metrics = "{run_date}.prom"\n')
+        closed(scoreline("score", "--job", job, "--run-date", day), 78, "metrics", "same name")
+        assert not list(tmp_path.rglob("*.prom"))
+
     def test_a_relative_run_date(self, score: Command, iris_file: Path, tmp_path: Path, iris: Example) -> None:
         """Two days ago, in a time zone, from the command line and from a job file."""
         days = {datetime.now(UTC).date() - timedelta(days=2)}

@@ -31,6 +31,7 @@ def test_an_intact_output(scoreline: Command, out: Path) -> None:
     assert found.code == 0, found.err
     assert rows(found)["rows in"] == "150"
     assert rows(found)["parts"] == "4"
+    assert rows(found)["inputs whose keys were compared"] == "1"
     assert rows(found)["problems"] == "0"
     report: dict[str, Any] = json.loads(scoreline("verify", out, "--json").out)
     assert report == {
@@ -59,7 +60,7 @@ def test_the_input_is_gone(scoreline: Command, out: Path, iris_file: Path) -> No
     found = scoreline("verify", out)
     assert found.code == 0, found.err
     assert rows(found)["inputs changed or missing"] == "1"
-    assert rows(found)["keys compared with the input"] == "0 parts"
+    assert rows(found)["inputs whose keys were compared"] == "0"
 
 
 def test_not_an_output(scoreline: Command, tmp_path: Path) -> None:

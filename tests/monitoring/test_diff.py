@@ -113,6 +113,23 @@ def test_keys_in_another_order(tmp_path: Path) -> None:
         compare(str(a), str(b))
 
 
+def test_an_input_without_a_key_of_the_other_output(tmp_path: Path) -> None:
+    """Has no row to compare, also where the probabilities are lists; the rows of others are compared."""
+    tables = [predictions(40, seed) for seed in (1, 2)]
+    lists = []
+    for table in tables:
+        numbers = np.stack([table[f"probability_{label}"] for label in LABELS], axis=1)
+        column = pa.FixedSizeListArray.from_arrays(pa.array(numbers.ravel()), 3)
+        lists.append(table.select(["id", "prediction"]).append_column("probabilities", column))
+    head = HEAD.model_copy(update={"columns": ["prediction", "probabilities"]})
+    a = write_scored(tmp_path / "a", {"x.parquet": lists[0].slice(0, 30), "y.parquet": lists[0].slice(30)}, head)
+    b = write_scored(tmp_path / "b", {"z.parquet": lists[1].slice(0, 30)}, head)
+    found = compare(str(a), str(b), on="id", num_movers=5)
+    check(found, joined(tables[0].slice(0, 30), tables[1].slice(0, 30), (set(), set())))
+    assert found.unmatched.first_rows == 10
+    assert list(found.changes.by_source) == ["x.parquet"]
+
+
 def test_inputs_in_one_only(tmp_path: Path) -> None:
     """Are named, and their rows counted; prefixes do not matter."""
     first, second = predictions(30, 1), predictions(30, 2, prefix="new_")

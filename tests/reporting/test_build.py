@@ -4,8 +4,9 @@ import shlex
 
 import pytest
 from scoreline.pipeline.reporting.build import make_page
+from scoreline.schemas.run import ShardRecord
 
-from reported_runs import entry, facts, manifest
+from reported_runs import entry, facts, manifest, profile
 
 
 def test_tiles() -> None:
@@ -17,7 +18,7 @@ def test_tiles() -> None:
         "inputs": ("3", "0 failed"),
         "wall time": ("10.0 s", "1.0 s of it start-up"),
         "rows a second": ("300", "on cpu"),
-        "features drifted": ("1 of 3", "in at least one input"),
+        "features drifted": ("1 of 3", "in an input, or over all"),
     }
     earlier = tuple(entry(name, rows_in=2000) for name in "abc")
     found = {tile.label: (tile.value, tile.detail) for tile in make_page(facts(earlier=earlier)).tiles}
@@ -52,12 +53,53 @@ def test_commands(output: str) -> None:
 
 def test_no_record_of_a_run() -> None:
     """A run that failed before it scored: the page says why."""
-    early = entry("now", exit_code=65, error="column 'x' is missing")
+    early = entry("now", exit_code=65, error="column 'x' is missing", rows_in=None)
     page = make_page(facts(manifest=None, profile=None, earlier=(), later=(early,), groups=(), failed=(), problems=()))
     assert (page.headline, page.level) == ("Failed before scoring", "alarm")
     assert page.ended == "2026-11-26 07:00:10 UTC"
     assert page.findings[0].detail == "column 'x' is missing"
     assert (page.tiles, page.features, page.stages) == ((), (), ())
+
+
+def test_shards() -> None:
+    """The rows were scored by the shards, whose times are theirs; those of the manifest are those of finish."""
+    shards = [
+        ShardRecord(
+            shard=f"{number}/2",
+            run_id=str(number),
+            started="",
+            ended="",
+            device="cpu",
+            rows_in=1500,
+            wall_s=60.0 * number,
+        )
+        for number in (1, 2)
+    ]
+    page = make_page(facts(manifest=manifest(shards=shards, rows_kept=3000, parts_kept=3, wall_s=9.5)))
+    found = {tile.label: (tile.value, tile.detail) for tile in page.tiles}
+    assert found["shards"] == ("2", "on cpu")
+    assert found["longest shard"] == ("2 min 0 s", "and 9.5 s to finish")
+    assert "rows a second" not in found
+    assert {fact.name: fact.value for fact in page.facts}["parts"] == "3"
+    (accounts,) = [one for one in page.findings if one.title == "Every row is accounted for"]
+    assert accounts.detail.startswith("3,000 in = 2,990 scored + 10 rejected, by 2 shards. ")
+
+
+def test_the_command_for_drift_lists_what_it_is_shown_for() -> None:
+    """Columns that have drifted only over all rows, and possible drift, too."""
+    known = profile((0.0, 0.0))
+    calm = make_page(facts(profile=known))
+    assert not any(command.line.startswith("jq") for command in calm.commands)
+    column = known.columns[0]
+    drifted = column.model_copy(update={"drift": column.drift.model_copy(update={"level": "yellow"})})
+    page = make_page(facts(profile=known.model_copy(update={"columns": [drifted, *known.columns[1:]]})))
+    (line,) = [command.line for command in page.commands if command.line.startswith("jq")]
+    assert 'select(.red > 0 or .drift.level != "none")' in line
+
+
+def test_a_damaged_output_has_no_time() -> None:
+    """Neither a manifest nor a history says when it was made."""
+    assert make_page(facts(manifest=None, profile=None, earlier=(), later=())).ended == ""
 
 
 def test_kept_rows_have_no_speed() -> None:

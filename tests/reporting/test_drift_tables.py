@@ -22,6 +22,15 @@ def test_the_map() -> None:
     )
 
 
+def test_columns_that_are_not_recorded_may_have_drifted() -> None:
+    """Of an input with very many columns, only the worst are recorded."""
+    known = profile()
+    most = known.worst_partitions[0].model_copy(update={"red": 31})
+    found = make_map(known.model_copy(update={"worst_partitions": [most]}))
+    assert found is not None
+    assert found.note.endswith("3 columns with less drift, or none, in these inputs not shown")
+
+
 def test_no_drift() -> None:
     """No map."""
     assert make_map(profile((0.0,))) is None

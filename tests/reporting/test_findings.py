@@ -44,13 +44,21 @@ def test_drift_in_one_input() -> None:
     (finding,) = [one for one in find(known) if one.level == "alarm" and "1.parquet" in one.title]
     assert finding.title == "1.parquet: drift in 1 of 3 features"
     assert finding.detail.startswith("age ")
-    assert finding.detail.endswith("(PSI); the rows of the run before were different, too")
+    assert finding.detail.endswith("(PSI); new since the run before")
     alike = known.profile.worst_partitions[0].model_copy(update={"previous_psi": {"age": 0.01}})
     again = replace(known, profile=known.profile.model_copy(update={"worst_partitions": [alike]}))
-    assert titles(again)[finding.title].detail.endswith("(PSI); the rows of the run before were alike")
+    assert titles(again)[finding.title].detail.endswith("(PSI); as in the run before")
     assert headline(find(facts(profile=profile((0.0,) * 9 + (3.0,)), **QUIET))) == (
         "Completed with warnings: input drift in 9.parquet"
     )
+
+
+def test_more_drift_than_is_recorded() -> None:
+    """Of an input with very many columns, only the worst are recorded: the number is a lower bound."""
+    known = profile()
+    most = known.worst_partitions[0].model_copy(update={"red": 31})
+    found = titles(facts(profile=known.model_copy(update={"worst_partitions": [most]}), **QUIET))
+    assert "1.parquet: drift in at least 1 of 3 features" in found
 
 
 def test_drift_in_many_inputs() -> None:
@@ -59,6 +67,13 @@ def test_drift_in_many_inputs() -> None:
     assert len([title for title in found if ": drift in" in title]) == 3
     assert "Drift in at least 5 inputs in all" in found
     assert "Drift over all inputs together in 1 column" in found
+
+
+def test_a_failed_run_whose_record_is_damaged() -> None:
+    """The history says that it has scored."""
+    failed = facts(manifest=None, profile=None, earlier=(), later=(entry("now", exit_code=65, error="one is broken"),))
+    assert headline(find(failed)) == "Failed: one is broken"
+    assert "The last run failed (exit code 65)" in titles(failed)
 
 
 def test_failures() -> None:
@@ -71,7 +86,7 @@ def test_failures() -> None:
     interrupted = facts(manifest=manifest(status="failed", error="received SIGTERM"), **QUIET)
     assert headline(find(interrupted)) == "Failed: received SIGTERM"
     assert headline(find(facts(manifest=manifest(status="running"), **QUIET))) == "Failed: not complete"
-    early = titles(facts(later=(entry("later", exit_code=65, error="column 'x' is missing"),), **QUIET))
+    early = titles(facts(later=(entry("later", exit_code=65, error="column 'x' is missing", rows_in=None),), **QUIET))
     title = "The last run failed before it scored a row (exit code 65); this page describes the run before"
     assert (early[title].level, early[title].detail) == ("alarm", "column 'x' is missing")
     assert "The last run" not in "".join(titles(facts(later=(entry("later"),), **QUIET)))

@@ -16,7 +16,7 @@ from scoreline.pipeline.reporting.html import MAX_TEXT, render
 from scoreline.pipeline.reporting.run_facts import FailedInput, RunFacts
 from scoreline.schemas.run import DeviceRecord, ShardRecord
 
-from reported_runs import entry, facts, manifest, with_text
+from reported_runs import entry, facts, manifest, profile, with_text
 
 HOSTILE = {
     "tags": "</title></style><script>alert(1)</script><img src=x onerror=alert(2)>",
@@ -164,3 +164,10 @@ def test_the_size_is_bounded() -> None:
     for text in ("940 features with less drift not shown", "9,960 other inputs not shown", "and 988 more reasons"):
         assert text in html
     assert "10,000 of 3 inputs could not be read to the end" in html
+
+
+def test_the_legend_names_what_is_drawn() -> None:
+    """The run before only if there was one."""
+    both = Structure(render(make_page(facts(profile=profile()))))
+    alone = Structure(render(make_page(facts(profile=profile(before=False)))))
+    assert ["run before" in one.texts for one in (both, alone)] == [True, False]

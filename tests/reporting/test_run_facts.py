@@ -44,6 +44,26 @@ def test_all_files(out: Path, iris: Example) -> None:
     )  # fmt: skip
 
 
+def test_no_run_has_scored(score: Command, iris: Example, iris_file: Path, tmp_path: Path) -> None:
+    """So nothing is missing; a record that was removed is."""
+    assert score(iris_file, "--device", "cuda").code == 69
+    found = read_facts(str(tmp_path / "out"))
+    assert (found.manifest, found.problems, [one.exit_code for one in found.later]) == (None, (), [69])
+    assert score(iris_file).code == 0
+    (tmp_path / "out" / "_scoreline" / "run.json").unlink()
+    (problem,) = read_facts(str(tmp_path / "out")).problems
+    assert "has no _scoreline/run.json" in problem
+
+
+def test_the_profile_of_an_earlier_run_of_the_same_name(score: Command, out: Path, tmp_path: Path) -> None:
+    """It does not describe the last run, which has not counted its rows."""
+    words = ("--max-rejects", "5", "--run-id", "b", "--no-profile", "--force")
+    assert score(tmp_path / "in", *words).code == 65
+    found = read_facts(str(out))
+    assert found.manifest is not None
+    assert (found.manifest.run_id, found.profile) == ("b", None)
+
+
 def test_the_files_with_the_most_rejects(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only as many as a limit allows are read."""
     monkeypatch.setattr(run_facts, "MAX_FILES", 1)

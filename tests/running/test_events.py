@@ -7,7 +7,7 @@ import pytest
 from scoreline.pipeline.errors import RowsRejectedError
 from scoreline.pipeline.events import Event
 from scoreline.pipeline.options import ScoreJob
-from scoreline.pipeline.running.events import BlockWritten, NothingToDo, RunFailed, RunStarted, SplitPublished
+from scoreline.pipeline.running.events import BlockWritten, NothingToDo, RunEnded, RunFailed, RunStarted, SplitPublished
 from scoreline.pipeline.running.run import run
 
 from conftest import Example
@@ -49,6 +49,18 @@ def test_a_run_and_the_next(tmp_path: Path, iris: Example) -> None:
     assert done == NothingToDo(
         partitions=1, rows=150, rejected=0, made_by="one", bundle=str(iris.bundle), digest=digest
     )
+
+
+def test_the_rate_is_that_of_the_rows_of_this_run(tmp_path: Path, iris: Example) -> None:
+    """Rows of kept parts are counted, and have taken no time."""
+    iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
+    run(job(tmp_path, iris), [])
+    (tmp_path / "out" / "in-00001.parquet").unlink()
+    events: list[Event] = []
+    manifest = run(job(tmp_path, iris), [events.append])
+    ended = events[-1]
+    assert isinstance(ended, RunEnded)
+    assert (ended.rows, ended.rows_per_s) == (150, round(64 / manifest.wall_s))
 
 
 def test_a_run_that_fails(tmp_path: Path, iris: Example) -> None:

@@ -49,7 +49,7 @@ def test_scalers_keep_the_order_of_the_features() -> None:
     ("scaler", "message"),
     [
         (StandardScaler(), "not fitted"),
-        (StandardScaler().fit([[1.0], [2.0]]), "fitted on 1 columns, but there are 2 features"),
+        (StandardScaler().fit([[1.0], [2.0]]), "fitted on 1 column, but there are 2 features"),
         (StandardScaler().fit(pd.DataFrame({"a": [1.0], "z": [2.0]})), "column 'z', which is not"),
         ([StandardScaler()], "a list of"),
         ("standard", "str cannot be saved"),

@@ -107,13 +107,19 @@ def _action(file: TableFile, keys: list[str]) -> AddAction:
 def _refuse_other_columns(table: Any, files: TableFiles) -> None:
     """Raise ColumnError unless the table has the columns of the files and is partitioned by their keys."""
     ours = {field["name"]: field["type"] for field in _fields(Schema.from_arrow(files.table_schema()))}
-    theirs = {field["name"]: field["type"] for field in _fields(table.schema())}
+    fields = _fields(table.schema())
+    theirs = {field["name"]: field["type"] for field in fields}
     for name in [*ours, *theirs]:
         if ours.get(name) != theirs.get(name):
             raise ColumnError(
                 f"column {name!r} is {ours.get(name, 'missing')} in the parts and {theirs.get(name, 'missing')} in the"
                 " Delta table; score to another --output"
             )
+    if required := [field["name"] for field in fields if not field["nullable"]]:
+        raise ColumnError(
+            f"column {required[0]!r} is required in the Delta table, but parts may have nulls; make it optional, or"
+            " score to another --output"
+        )
     if (found := table.metadata().partition_columns) != list(files.keys):
         raise ColumnError(
             f"the Delta table is partitioned by {found}, but the parts by {list(files.keys)}; score to another --output"

@@ -59,9 +59,10 @@ class Iceberg:
     def check(self, files: TableFiles) -> None:
         """As in `Table`."""
         refuse_types(files, _is_supported, "Iceberg")
-        if odd := [file.name for file in files.files if set(file.name) & set("?#")]:
+        if odd := [path for path in (self._root, *(file.name for file in files.files)) if set(path) & set("?#")]:
             raise DataError(
-                f"{odd[0]!r} has ? or # in its path, which an Iceberg table cannot refer to; rename the input"
+                f"{odd[0]!r} has ? or # in its path, which an Iceberg table cannot refer to; rename the input, or score"
+                " to another --output"
             )
         if (table := self._open()) is not None:
             _refuse_other_columns(table, files)

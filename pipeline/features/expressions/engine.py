@@ -71,7 +71,8 @@ class _Search:
         """Count a statement. Raises DataError if there are too many: a search must not take longer than a run."""
         self.statements += 1
         if self.statements > MOST_STATEMENTS:
-            raise DataError(f"expression {self.name!r} cannot be computed for too many of {self.rows.num_rows:,} rows")
+            of = counted(self.rows.num_rows, "row")
+            raise DataError(f"expression {self.name!r} cannot be computed for too many of {of}")
 
 
 class Engine:

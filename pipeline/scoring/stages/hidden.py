@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...arrays import to_arrow
 from ...bundle.layers import HiddenColumn
-from ...errors import BundleError, ModelFailedError, ScorelineError, one_line, shape_text
+from ...errors import BundleError, ModelFailedError, ScorelineError, counted, one_line, shape_text
 from ...graph.interpreter import GraphModel, intermediates
 from ...model.devices import Device
 from ...model.forward import Call
@@ -109,8 +109,9 @@ class HiddenLayers:
                 values = found[column.node].float()
                 if values.numel() != rows * column.width or values.shape[0] != rows:
                     raise BundleError(
-                        f"layer {column.node!r} returns the shape {shape_text(values.shape)} for {rows} rows, but the"
-                        f" bundle declares {column.width} numbers for each row; save the bundle again"
+                        f"layer {column.node!r} returns the shape {shape_text(values.shape)} for"
+                        f" {counted(rows, 'row')}, but the bundle declares {counted(column.width, 'number')} for each"
+                        " row; save the bundle again"
                     )
                 made.append((column, values.reshape(rows, column.width)))
         return made

@@ -346,6 +346,36 @@ class TestRefusals:
         closed(commit(table_format), 65, "column 'row_id' is string in the parts")
         assert num_versions(table_format, out, catalog) == 1
 
+    @pytest.mark.parametrize("table_format", FORMATS)
+    def test_a_table_with_a_required_column(
+        self, run: Command, commit: Command, out: Path, catalog: Any, table_format: str
+    ) -> None:
+        """Made by somebody else: parts may have nulls."""
+        assert run().code == 0
+        store = FolderStore(out)
+        files = read_files(store, list(read_record(store, read_manifest(store)).parts()))
+        schema = files.table_schema()
+        schema = schema.set(0, schema.field(0).with_nullable(False))
+        if table_format == "delta":
+            deltalake.DeltaTable.create(str(out), deltalake.Schema.from_arrow(schema), partition_by=["day"])
+        else:
+            catalog.create_namespace("scores")
+            catalog.create_table("scores.flowers", schema)
+        closed(commit(table_format), 65, f"column {schema.names[0]!r} is required in the")
+        assert not read_committed(store)
+
+    def test_a_path_that_is_no_path_of_a_uri(
+        self, scoreline: Command, iris: Example, data: Path, tmp_path: Path, catalog: Any
+    ) -> None:
+        """An Iceberg table refers to files by URI, in which ? and # end the path."""
+        out = tmp_path / "a#b"
+        words = ["--bundle", iris.bundle, "--input", data, "--output", out, "--max-rejects", "9"]
+        assert scoreline("score", *words).code == 0
+        closed(
+            scoreline("commit", out, "--iceberg", "scores.flowers", "--catalog", "test"), 65, "has ? or # in its path"
+        )
+        assert catalog.list_namespaces() == []
+
     def test_usage(self, scoreline: Command, run: Command, out: Path) -> None:
         """One table, with a namespace, in a catalog that is configured."""
         assert run().code == 0
