@@ -108,7 +108,8 @@ class BundleManifest(Schema):
             unknown = [name for name in entry.columns if name not in known]
             if unknown:
                 raise ValueError(f"input {entry.name!r} takes {unknown[0]!r}, which is neither a feature nor an output")
-            if doubled := [name for name in entry.prepared if name in known and name not in entry.columns]:
+            taken = set(entry.columns)
+            if doubled := [name for name in entry.prepared if name in known and name not in taken]:
                 raise ValueError(f"input {entry.name!r} makes {doubled[0]!r}, which exists already")
         refuse_arguments(self.inputs, self.heads, self.steps, len(self.members))
         if (self.ensemble is None) != (len(self.members) == 1):

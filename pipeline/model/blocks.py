@@ -21,6 +21,9 @@ WIDTHS = ("in_features", "out_features", "num_features", "embedding_dim", "hidde
 #: share the rows of a block.
 IMAGE_BLOCK_BYTES, IMAGE_BLOCK_ROWS = 32 << 20, 64
 FEWEST_ROWS, MOST_ROWS = 1024, {"cpu": 1 << 15, "cuda": 1 << 17}
+#: Rows of a very wide table, such as the counts of 30,000 terms, are fewer still, so that a block has at most so many
+#: bytes, but not below this number of rows.
+WIDE_BYTES, WIDE_ROWS = 64 << 20, 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +54,9 @@ def block_size(
     num_features = max([len(manifest.model_features), *(len(step.outputs) for step in manifest.steps)])
     widest = max([num_features, *_widths(graphs)])
     most = MOST_ROWS[device_type]
-    rows = max(FEWEST_ROWS, min(most, _power_of_two(BLOCK_BYTES[device_type] // (8 * num_features))))
-    pass_rows = max(FEWEST_ROWS, min(rows, _power_of_two(PASS_BYTES[device_type] // (4 * widest))))
+    fewest = max(WIDE_ROWS, min(FEWEST_ROWS, _power_of_two(WIDE_BYTES // (8 * num_features))))
+    rows = max(fewest, min(most, _power_of_two(BLOCK_BYTES[device_type] // (8 * num_features))))
+    pass_rows = max(fewest, min(rows, _power_of_two(PASS_BYTES[device_type] // (4 * widest))))
     reason = (
         f"blocks of {counted(num_features, 'column')} take {rows * num_features * 8 / (1 << 20):.3g} MiB, and a widest"
         f" layer of {widest} takes {pass_rows * widest * 4 / (1 << 20):.3g} MiB in a pass of {pass_rows} rows on"

@@ -130,6 +130,9 @@ def exact_integers(steps: Sequence[AnyStep], columns: Sequence[str], large: Coll
     """
     categories, exact, rounded = set[str](), dict[str, int](), set(columns)
     for step in reversed(steps):
+        if not isinstance(step, OrdinalStep | OneHotStep | ImputeStep | MissingStep):
+            rounded.update(step.features, step.outputs)  # once, for thousands of columns
+            continue
         for index, name in enumerate(step.features):
             match step:
                 case OrdinalStep() | OneHotStep():
@@ -144,7 +147,7 @@ def exact_integers(steps: Sequence[AnyStep], columns: Sequence[str], large: Coll
                 case MissingStep():
                     pass
                 case _:
-                    rounded |= {name, *step.outputs}
+                    rounded |= {name, step.outputs[index]}
     if both := [category for name, category in exact.items() if name in rounded and abs(category) > EXACT]:
         raise BundleError(
             f"the encoder has the category {both[0]}, an integer beyond ±2^53, and a step before or beside it converts"

@@ -259,7 +259,8 @@ def reference_inputs(
         if kind.tabular:
             assert binding is not None, "tables have features, which are bound"
             assert matrix is not None, "tables have features, which are bound"
-            indices = [binding.columns.index(column) for column in entry.columns]
+            places = {column: place for place, column in enumerate(binding.columns)}
+            indices = [places[column] for column in entry.columns]
             found[entry.name] = torch.from_numpy(np.ascontiguousarray(matrix[:, indices]).astype(kind.entry.dtype))
         elif isinstance(entry, TextInput):
             found[entry.name] = texts.reference(entry, sample.batch)
