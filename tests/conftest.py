@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from object_storage import ObjectServer, Storage
+    from warm_parent import WarmParent
 
 
 _bucket_numbers = count(1)
@@ -236,6 +238,25 @@ def process() -> Callable[..., Result]:
         return Result(done.returncode, done.stdout, done.stderr)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def warm_parent() -> Iterator[WarmParent]:
+    """A process that has imported everything, and forks the child processes of `pack`."""
+    from warm_parent import WarmParent
+
+    parent = WarmParent()
+    yield parent
+    parent.close()
+
+
+@pytest.fixture
+def forked(warm_parent: WarmParent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the child processes of `pack` from one that has imported everything. `test_pickles.py` starts them as users
+    do."""
+    from scoreline.jobs import pack
+
+    monkeypatch.setattr(pack, "subprocess", SimpleNamespace(run=warm_parent.run, DEVNULL=subprocess.DEVNULL))
 
 
 @pytest.fixture(scope="session")

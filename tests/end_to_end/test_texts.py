@@ -347,18 +347,20 @@ def test_a_pack_file(tmp_path: Path, tokenizer: Path, scoreline: Command) -> Non
     torch.testing.assert_close(got, expected, rtol=0, atol=CLOSE)
 
 
-def test_the_library_is_imported_where_a_bundle_needs_it(tmp_path: Path, iris: Example, iris_file: Path) -> None:
-    """Not for a table, nor for a run of a text bundle in which nothing is left to score, nor by verify."""
+def test_libraries_are_imported_where_a_bundle_needs_them(tmp_path: Path, iris: Example, iris_file: Path) -> None:
+    """Neither for a table, scored or saved, nor for a run of a text bundle in which nothing is left to score, nor by
+    verify."""
     bundle = saved(tmp_path / "b", reader())
     pq.write_table(SAMPLE, tmp_path / "texts.parquet")
 
     def modules(*commands: list[Any]) -> list[set[str]]:
         """The libraries that one process has imported after each of some commands."""
         code = (
-            "import json, sys\nfrom scoreline.jobs.cli import run\n"
+            "import json, sys\nfrom scoreline.jobs.cli import run\nimport scoreline\n"
             "for words in json.loads(sys.argv[1]):\n"
             "    code = run(words)\n"
-            "    print('modules', *{'tokenizers', 'torch'} & set(sys.modules))\n"
+            "    if 'torch' in sys.modules: scoreline.save_bundle\n"
+            "    print('modules', *{'duckdb', 'tokenizers', 'torch'} & set(sys.modules))\n"
             "    if code: sys.exit(code)"
         )
         words = json.dumps([[str(word) for word in command] for command in commands])

@@ -1,6 +1,7 @@
 """`--explain` through the commands: resumes, rejects, refusals, job files."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,15 +112,15 @@ def test_refusals_before_the_first_row(
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
 
-def test_a_missing_captum_names_the_install_command(process: Any, diabetes: Example, tmp_path: Path) -> None:
+def test_a_missing_captum_names_the_install_command(
+    scoreline: Any, diabetes: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run fails before the first row."""
     write(diabetes.frame, tmp_path / "in.parquet")
-    hidden = tmp_path / "hidden" / "captum"
-    hidden.mkdir(parents=True)
-    (hidden / "__init__.py").write_text("raise ImportError('no captum here')\n")
-    done: Result = process(
+    monkeypatch.setitem(sys.modules, "captum", None)
+    done: Result = scoreline(
         "score", "--bundle", diabetes.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out",
-        "--explain", "lime", PYTHONPATH=str(hidden.parent),
+        "--explain", "lime",
     )  # fmt: skip
     assert done.code == 2
     assert "pip install 'scoreline[explain]'" in done.message
