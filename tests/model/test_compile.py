@@ -12,8 +12,8 @@ import pytest
 from conftest import Example, Result
 
 Command = Callable[..., Result]
-#: torch asks the compiler for each set of vector instructions, which takes longer than to compile a model; without
-#: them, its answers are the same to the last bits, and it asks nothing.
+#: Compile without vector instructions: torch would try the compiler with each set of them, which takes longer than to
+#: compile the model.
 SCALAR = {"TORCHINDUCTOR_VEC_ISA_OK": "0"}
 
 
