@@ -95,8 +95,8 @@ def saved(path: Path, model: nn.Module, columns: Any = "text", *, kind: str = "w
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_are_those_of_the_tokenizer_and_the_model(tmp_path: Path, kind: str) -> None:
-    """For a thousand odd texts, in blocks of any size."""
-    model, texts, own = reader(), odd_texts(1000), own_tokenizer(kind, 40)
+    """For hundreds of odd texts, in blocks of any size."""
+    model, texts, own = reader(), odd_texts(300), own_tokenizer(kind, 40)
     bundle = saved(tmp_path / "b", model, kind=kind)
     expected = probabilities(model, [own.encode(text) for text in texts])
     for rows in (None, 7):
