@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 SHAPE := build/shape/scoreline
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo score test quick faults bench models engines gpu lint format types schemas docs lock wheel clean
+.PHONY: help install demo score test tests quick faults bench models engines gpu lint format types schemas docs lock wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -34,11 +34,15 @@ score: $(READY)  ## score files: make score BUNDLE=... INPUT=... OUTPUT=... (JOB
 
 # Empty, the variable has no effect: Python keeps the byte code of the tests and of the package. Without it, every process
 # compiles the package, and each worker takes ten seconds more to rewrite the assertions.
-test quick: export PYTHONDONTWRITEBYTECODE :=
+tests quick: export PYTHONDONTWRITEBYTECODE :=
 # Threads that wait for work sleep: two workers share the cores, and spinning takes them from each other.
-test quick: export OMP_WAIT_POLICY := passive
+tests quick: export OMP_WAIT_POLICY := passive
 
-test: lint types $(READY)  ## lint, types and every test
+# The types are checked while the tests run, which wait now and then for a process or a signal.
+test: $(READY)  ## lint, types and every test
+	@$(MAKE) --no-print-directory --jobs 2 lint types tests
+
+tests: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 quick: $(READY)  ## the fast tests

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from object_storage import ObjectServer, Storage
+    from warm_parent import WarmParent
 
 
 _bucket_numbers = count(1)
@@ -42,8 +44,10 @@ def pytest_collectstart() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Exclude the imported modules and the collected tests from garbage collection: each scan takes half a second."""
+    """Exclude the imported modules and the collected tests from garbage collection: each scan takes half a second. Scan
+    the rest less often: with Python's threshold of 700 objects, that is a twentieth of the time of all tests."""
     gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     gc.enable()
 
 
@@ -67,6 +71,7 @@ def cuda() -> Iterator[None]:
     if torch.cuda.is_available():
         yield
         return
+    gc.freeze()  # so that only what the test makes is scanned at its end
     with fakecuda.installed():
         yield
         gc.collect()
@@ -236,6 +241,25 @@ def process() -> Callable[..., Result]:
         return Result(done.returncode, done.stdout, done.stderr)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def warm_parent() -> Iterator[WarmParent]:
+    """A process that has imported everything, and forks the child processes of `pack`."""
+    from warm_parent import WarmParent
+
+    parent = WarmParent()
+    yield parent
+    parent.close()
+
+
+@pytest.fixture
+def forked(warm_parent: WarmParent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the child processes of `pack` from one that has imported everything. `test_pickles.py` starts them as users
+    do."""
+    from scoreline.jobs import pack
+
+    monkeypatch.setattr(pack, "subprocess", SimpleNamespace(run=warm_parent.run, DEVNULL=subprocess.DEVNULL))
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,6 @@ import ast
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 TOP = ("scoreline", "pipeline", "jobs", "schemas")
 SOURCES = sorted(file for room in TOP for file in (ROOT / room).rglob("*.py"))
@@ -68,28 +66,28 @@ def internal_imports(file: Path) -> set[str]:
     return {name for name in imports(file) if name.startswith("scoreline")}
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=installed_name)
-def test_imports_go_one_way(file: Path) -> None:
+def test_imports_go_one_way() -> None:
     """jobs → pipeline → schemas, never back; scoreline/ only re-exports names."""
-    name = installed_name(file)
     forbidden = {
         "scoreline.pipeline": ("scoreline.jobs",),
         "scoreline.schemas": ("scoreline.jobs", "scoreline.pipeline"),
     }
-    for room, others in forbidden.items():
-        if name.startswith(room):
-            assert not [found for found in internal_imports(file) if found.startswith(others)]
-    if not name.startswith("scoreline.jobs") and name not in ("scoreline", "scoreline.__main__"):
-        assert "scoreline" not in imports(file)
+    for file in SOURCES:
+        name = installed_name(file)
+        for room, others in forbidden.items():
+            if name.startswith(room):
+                assert not [found for found in internal_imports(file) if found.startswith(others)], file
+        if not name.startswith("scoreline.jobs") and name not in ("scoreline", "scoreline.__main__"):
+            assert "scoreline" not in imports(file), file
 
 
-@pytest.mark.parametrize("file", COMMANDS, ids=installed_name)
-def test_commands_do_not_import_each_other(file: Path) -> None:
+def test_commands_do_not_import_each_other() -> None:
     """Jobs import only the terminal room and the pipeline; cli.py registers them by name."""
-    between = [
-        name for name in internal_imports(file) if name.startswith("scoreline.jobs.") and ".terminal" not in name
-    ]
-    assert not between
+    for file in COMMANDS:
+        between = [
+            name for name in internal_imports(file) if name.startswith("scoreline.jobs.") and ".terminal" not in name
+        ]
+        assert not between, file
 
 
 def room_of(name: str) -> str:
@@ -104,59 +102,61 @@ def test_every_room_has_a_floor() -> None:
     assert folders == {room for floor in FLOORS for room in floor}
 
 
-@pytest.mark.parametrize("file", PIPELINE, ids=installed_name)
-def test_rooms_import_downwards(file: Path) -> None:
+def test_rooms_import_downwards() -> None:
     """From the floors below, their own room, and the ground floor."""
     height = {"": -1} | {room: number for number, floor in enumerate(FLOORS) for room in floor}
-    own = room_of(installed_name(file))
-    for name in internal_imports(file):
-        other = room_of(name)
-        if name.startswith("scoreline.pipeline.") and other != own:
-            assert height[other] < height[own], name
+    for file in PIPELINE:
+        own = room_of(installed_name(file))
+        for name in internal_imports(file):
+            other = room_of(name)
+            if name.startswith("scoreline.pipeline.") and other != own:
+                assert height[other] < height[own], (file, name)
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=installed_name)
-def test_private_names_stay_in_their_file(file: Path) -> None:
+def test_private_names_stay_in_their_file() -> None:
     """Names that begin with an underscore are not imported by other modules."""
-    found = [node for node in nodes(file) if isinstance(node, ast.ImportFrom)]
-    assert not [alias.name for node in found if node.level for alias in node.names if alias.name.startswith("_")]
+    for file in SOURCES:
+        found = [node for node in nodes(file) if isinstance(node, ast.ImportFrom)]
+        assert not [alias.name for node in found if node.level for alias in node.names if alias.name.startswith("_")], (
+            file
+        )
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=installed_name)
-def test_libraries_stay_where_they_belong(file: Path) -> None:
+def test_libraries_stay_where_they_belong() -> None:
     """Click only in jobs; no torch in rooms for planning."""
-    roots = {found.split(".")[0] for found in imports(file)}
-    parts = file.relative_to(ROOT).parts
-    if parts[0] != "jobs":
-        assert not roots & {"click", "tqdm", "structlog"}
-    if {*parts[:2]} & set(WITHOUT_TORCH):
-        assert "torch" not in roots
+    for file in SOURCES:
+        roots = {found.split(".")[0] for found in imports(file)}
+        parts = file.relative_to(ROOT).parts
+        if parts[0] != "jobs":
+            assert not roots & {"click", "tqdm", "structlog"}, file
+        if {*parts[:2]} & set(WITHOUT_TORCH):
+            assert "torch" not in roots, file
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=installed_name)
-def test_no_module_can_execute_code_from_files(file: Path) -> None:
+def test_no_module_can_execute_code_from_files() -> None:
     """No pickle, no eval, no exec, no fx.GraphModule; torch.load only for weights. The one exception is the child
     process of `pack --allow-pickle`, which is never imported."""
-    assert "scoreline.jobs.unpickle" not in imports(file)
-    if installed_name(file) == "scoreline.jobs.unpickle":
-        return
-    calls = [node for node in nodes(file) if isinstance(node, ast.Call)]
-    called = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
-    assert not called & {"eval", "exec", "compile", "__import__"}
-    attributes = {node.attr for node in nodes(file) if isinstance(node, ast.Attribute)}
-    assert "GraphModule" not in attributes
-    roots = {found.split(".")[0] for found in imports(file)}
-    assert not roots & {"pickle", "joblib", "marshal", "shelve", "dill", "cloudpickle"}
-    for call in calls:
-        if not (isinstance(call.func, ast.Attribute) and call.func.attr == "load"):
+    for file in SOURCES:
+        assert "scoreline.jobs.unpickle" not in imports(file), file
+        if installed_name(file) == "scoreline.jobs.unpickle":
             continue
-        owner, words = ast.unparse(call.func.value), {word.arg: ast.unparse(word.value) for word in call.keywords}
-        if owner == "torch":
-            assert words["weights_only"] == "True"
-        elif owner in ("np", "numpy"):
-            assert words["allow_pickle"] == "False"
-        elif owner in ("torch.jit", "torch.export"):  # code of a bundle, whose digest has been checked
-            assert installed_name(file) == "scoreline.pipeline.model.loading"
+        calls = [node for node in nodes(file) if isinstance(node, ast.Call)]
+        called = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
+        assert not called & {"eval", "exec", "compile", "__import__"}, file
+        attributes = {node.attr for node in nodes(file) if isinstance(node, ast.Attribute)}
+        assert "GraphModule" not in attributes, file
+        roots = {found.split(".")[0] for found in imports(file)}
+        assert not roots & {"pickle", "joblib", "marshal", "shelve", "dill", "cloudpickle"}, file
+        for call in calls:
+            if not (isinstance(call.func, ast.Attribute) and call.func.attr == "load"):
+                continue
+            owner, words = ast.unparse(call.func.value), {word.arg: ast.unparse(word.value) for word in call.keywords}
+            if owner == "torch":
+                assert words["weights_only"] == "True", file
+            elif owner in ("np", "numpy"):
+                assert words["allow_pickle"] == "False", file
+            elif owner in ("torch.jit", "torch.export"):  # code of a bundle, whose digest has been checked
+                assert installed_name(file) == "scoreline.pipeline.model.loading", file
 
 
 def test_every_file_has_a_docstring() -> None:
@@ -164,31 +164,31 @@ def test_every_file_has_a_docstring() -> None:
     assert not [file for file in SOURCES if not ast.get_docstring(parsed(file))]
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=installed_name)
-def test_one_file_imports_onnxruntime(file: Path) -> None:
+def test_one_file_imports_onnxruntime() -> None:
     """The one that disables its telemetry first."""
-    if installed_name(file) != "scoreline.pipeline.model.onnx_runtime":
-        assert "onnxruntime" not in {found.split(".")[0] for found in imports(file)}
-        assert not {"onnxruntime"} & {node.value for node in nodes(file) if isinstance(node, ast.Constant)}
+    for file in SOURCES:
+        if installed_name(file) != "scoreline.pipeline.model.onnx_runtime":
+            assert "onnxruntime" not in {found.split(".")[0] for found in imports(file)}, file
+            assert not {"onnxruntime"} & {node.value for node in nodes(file) if isinstance(node, ast.Constant)}, file
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=installed_name)
-def test_one_file_imports_ray(file: Path) -> None:
+def test_one_file_imports_ray() -> None:
     """Within its functions, so that other runs do not wait for it."""
-    assert "ray" not in {found.split(".")[0] for found in imports(file, everywhere=False)}
-    if installed_name(file) != "scoreline.pipeline.engines.ray_cluster":
-        assert "ray" not in {found.split(".")[0] for found in imports(file)}
+    for file in SOURCES:
+        assert "ray" not in {found.split(".")[0] for found in imports(file, everywhere=False)}, file
+        if installed_name(file) != "scoreline.pipeline.engines.ray_cluster":
+            assert "ray" not in {found.split(".")[0] for found in imports(file)}, file
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=installed_name)
-def test_one_file_imports_duckdb(file: Path) -> None:
+def test_one_file_imports_duckdb() -> None:
     """The one that locks its settings first; others only for types."""
-    if installed_name(file) != "scoreline.pipeline.features.expressions.duckdb_connection":
-        blocks = [
-            node for node in nodes(file) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        ]
-        for_types = {inner for block in blocks for inner in ast.walk(block)}
-        found = [
-            node for node in nodes(file) if isinstance(node, ast.Import | ast.ImportFrom) and node not in for_types
-        ]
-        assert not [node for node in found if "duckdb" in ast.unparse(node).split()]
+    for file in SOURCES:
+        if installed_name(file) != "scoreline.pipeline.features.expressions.duckdb_connection":
+            blocks = [
+                node for node in nodes(file) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+            ]
+            for_types = {inner for block in blocks for inner in ast.walk(block)}
+            found = [
+                node for node in nodes(file) if isinstance(node, ast.Import | ast.ImportFrom) and node not in for_types
+            ]
+            assert not [node for node in found if "duckdb" in ast.unparse(node).split()], file

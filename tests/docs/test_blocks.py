@@ -61,7 +61,13 @@ def working_in(folder: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks_run(
-    page: Path, world: Path, tmp_path: Path, scoreline: Command, one_core: None, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    world: Path,
+    tmp_path: Path,
+    scoreline: Command,
+    forked: None,
+    one_core: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In order, with the exit code and the output that the page shows."""
     folder = tmp_path / "page"

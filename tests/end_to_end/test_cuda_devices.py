@@ -21,7 +21,7 @@ from scoreline import BundleError, Scorer
 
 pytestmark = pytest.mark.usefixtures("cuda")
 emulated_only = pytest.mark.skipif(torch.cuda.is_available(), reason="real GPUs are given, and do not fail on purpose")
-EXPLAINED = ["--explain", "integrated-gradients", "--explain-rows", "5%"]
+EXPLAINED = ["--explain", "integrated-gradients", "--explain-rows", "1%"]
 Words = list[object]
 
 

@@ -262,8 +262,8 @@ def test_a_pass_of_sequences_waits_only_at_its_end(tmp_path: Path, task: str, ro
 def test_generation(tmp_path: Path, beams: int) -> None:
     """Texts, greedily and with beams."""
     torch.manual_seed(0)
-    words = {"features": ["text"], "sample": texts(10, 2).select(["text"]).to_pandas(), "sequences": SEQUENCES}
-    head = {"start": "<s>", "end": "</s>", "steps": 6, "beams": beams}
+    words = {"features": ["text"], "sample": texts(6, 2).select(["text"]).to_pandas(), "sequences": SEQUENCES}
+    head = {"start": "<s>", "end": "</s>", "steps": 4, "beams": beams}
     labels = ["<s>", "</s>", "p", "q", "r"]
     save(tmp_path / "b", _Writer().eval(), task="generation", labels=labels, generate=head, **words)
     compare(tmp_path / "b", texts(16))

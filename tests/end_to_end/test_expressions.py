@@ -1,8 +1,6 @@
 """Bundles with expressions through the commands: files, rejects, options, forged bundles, and what is imported."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -21,7 +19,7 @@ from scoreline.pipeline.bundle import expressions
 from scoreline.pipeline.digests import sha256
 from scoreline.pipeline.outputs.receipt import read_receipt
 
-from conftest import Example, Result
+from conftest import Result
 from expression_models import raw_rows, save, trained
 from scoreline import BundleError, Scorer
 
@@ -254,36 +252,19 @@ def test_inconsistent_manifests(bundle: Path, tmp_path: Path, change: dict[str, 
         Scorer.load(path)
 
 
-def test_without_duckdb_the_line_that_installs_it(process: Command, bundle: Path, tmp_path: Path) -> None:
+def test_without_duckdb_the_line_that_installs_it(
+    scoreline: Command, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without the extra, the message before the first row says how to install it."""
     raw_rows().to_parquet(tmp_path / "in.parquet", index=False)
-    hidden = tmp_path / "hidden/duckdb"
-    hidden.mkdir(parents=True)
-    (hidden / "__init__.py").write_text("raise ImportError('no DuckDB here')\n")
-    done = process(
-        "score", "--bundle", bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out",
-        PYTHONPATH=str(hidden.parent),
-    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    done = scoreline("score", "--bundle", bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out")
     assert done.code == 78
     assert "pip install 'scoreline[expressions]'" in done.message
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
 
-def test_a_plain_bundle_does_not_import_duckdb(iris: Example, iris_file: Path, tmp_path: Path) -> None:
-    """Neither scoring nor saving a plain table pays for it."""
-    code = (
-        "import sys; from scoreline.jobs.cli import run; code = run(sys.argv[1:])\n"
-        "import scoreline; scoreline.save_bundle\n"
-        "assert 'duckdb' not in sys.modules; sys.exit(code)"
-    )
-    words = ["score", "--bundle", iris.bundle, "--input", iris_file, "--output", tmp_path / "out"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, cwd="/", env={**os.environ}
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_packed(scoreline: Command, tmp_path: Path) -> None:
+def test_packed(scoreline: Command, forked: None, tmp_path: Path) -> None:
     """pack.toml has a table of expressions; a hostile one is refused."""
     import joblib
     import torch

@@ -95,8 +95,8 @@ def saved(path: Path, model: nn.Module, columns: Any = "text", *, kind: str = "w
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_are_those_of_the_tokenizer_and_the_model(tmp_path: Path, kind: str) -> None:
-    """For a thousand odd texts, in blocks of any size."""
-    model, texts, own = reader(), odd_texts(1000), own_tokenizer(kind, 40)
+    """For hundreds of odd texts, in blocks of any size."""
+    model, texts, own = reader(), odd_texts(300), own_tokenizer(kind, 40)
     bundle = saved(tmp_path / "b", model, kind=kind)
     expected = probabilities(model, [own.encode(text) for text in texts])
     for rows in (None, 7):
@@ -347,18 +347,20 @@ def test_a_pack_file(tmp_path: Path, tokenizer: Path, scoreline: Command) -> Non
     torch.testing.assert_close(got, expected, rtol=0, atol=CLOSE)
 
 
-def test_the_library_is_imported_where_a_bundle_needs_it(tmp_path: Path, iris: Example, iris_file: Path) -> None:
-    """Not for a table, nor for a run of a text bundle in which nothing is left to score, nor by verify."""
+def test_libraries_are_imported_where_a_bundle_needs_them(tmp_path: Path, iris: Example, iris_file: Path) -> None:
+    """Neither for a table, scored or saved, nor for a run of a text bundle in which nothing is left to score, nor by
+    verify."""
     bundle = saved(tmp_path / "b", reader())
     pq.write_table(SAMPLE, tmp_path / "texts.parquet")
 
     def modules(*commands: list[Any]) -> list[set[str]]:
         """The libraries that one process has imported after each of some commands."""
         code = (
-            "import json, sys\nfrom scoreline.jobs.cli import run\n"
+            "import json, sys\nfrom scoreline.jobs.cli import run\nimport scoreline\n"
             "for words in json.loads(sys.argv[1]):\n"
             "    code = run(words)\n"
-            "    print('modules', *{'tokenizers', 'torch'} & set(sys.modules))\n"
+            "    if 'torch' in sys.modules: scoreline.save_bundle\n"
+            "    print('modules', *{'duckdb', 'tokenizers', 'torch'} & set(sys.modules))\n"
             "    if code: sys.exit(code)"
         )
         words = json.dumps([[str(word) for word in command] for command in commands])

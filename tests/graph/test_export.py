@@ -1,6 +1,7 @@
 """Modules that torch.export captures: equal to the module itself for every size, refused where that cannot be."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -231,8 +232,17 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn_tanh", pytest.param("rnn_relu", marks=pytest.mark.long)])
-@pytest.mark.parametrize("bidirectional", [False, True])
+#: Each kind, and each number of directions; all of both are long tests.
+SHORT = (("lstm", True), ("gru", False), ("rnn_tanh", True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "bidirectional"),
+    [
+        pytest.param(*pair, marks=() if pair in SHORT else pytest.mark.long)
+        for pair in product(("lstm", "gru", "rnn_tanh", "rnn_relu"), (False, True))
+    ],
+)
 def test_recurrent_layers_take_any_number_of_steps(kind: str, bidirectional: bool) -> None:
     """As one operator, with a state of zeros made from the number of rows; torch's own functions are restored."""
     functions = rnn._VF

@@ -1,8 +1,10 @@
 """Graphs in half precision, whose nodes make float32 tensors of their own."""
 
+from functools import cache
+
 import pytest
 import torch
-from scoreline.pipeline.graph.capture import capture
+from scoreline.pipeline.graph.capture import Captured, capture
 from scoreline.pipeline.graph.interpreter import GraphModel, build
 from scoreline.pipeline.model.precision import reduced
 from torch import Tensor, nn
@@ -63,19 +65,27 @@ class Exported(nn.Module):
         return made
 
 
+X = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
+
+
+@cache
+def saved(model: type[nn.Module], exported: bool) -> tuple[nn.Module, Captured]:
+    """A model and its graph, which takes a second to capture."""
+    torch.manual_seed(0)
+    own = Exported(model()).eval() if exported else model().eval()
+    return own, capture(own, [rows_of("x", X)])
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("exported", [False, True])
 @pytest.mark.parametrize("model", [Recurrent, Created, Cast])
 def test_made_tensors_follow_the_precision(model: type[nn.Module], exported: bool, precision: str) -> None:
     """The graph runs, and is as close to the model as the precision allows."""
-    torch.manual_seed(0)
-    own = Exported(model()).eval() if exported else model().eval()
-    x = torch.randn(7, 4)
-    captured = capture(own, [rows_of("x", x)])
+    own, captured = saved(model, exported)
     assert not exported or any(node.op == "operator" for node in captured.graph.nodes)
     half = reduced(build(captured.graph, captured.tensors), precision)  # type: ignore[arg-type]
     with torch.inference_mode():
-        torch.testing.assert_close(half(x), own(x), rtol=0.05, atol=0.05)
+        torch.testing.assert_close(half(X), own(X), rtol=0.05, atol=0.05)
 
 
 def test_a_cast_of_a_result_is_kept() -> None:

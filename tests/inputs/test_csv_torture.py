@@ -52,12 +52,32 @@ def bare_after_lines(cells: list[str]) -> bool:
     return any('"' in cell and not cell.startswith('"') for cell in cells[lines:])
 
 
-@settings(max_examples=150)
-@given(st.lists(row, min_size=1, max_size=40), st.booleans(), st.booleans(), st.booleans())
+tables = st.tuples(st.lists(row, min_size=1, max_size=40), st.booleans(), st.booleans(), st.booleans())
+noise = st.text(st.sampled_from('ab,"\n\r'), max_size=200)
+
+
+@given(tables)
 def test_the_same_rows_at_every_block_size(
-    tmp_path_factory: pytest.TempPathFactory, table: list[list[str]], crlf: bool, bom: bool, ended: bool
+    tmp_path_factory: pytest.TempPathFactory, file: tuple[list[list[str]], bool, bool, bool]
 ) -> None:
     """The rows, and the positions of ragged rows among them."""
+    agrees_with_the_reference(tmp_path_factory, *file)
+
+
+@pytest.mark.long
+@settings(max_examples=600)
+@given(tables)
+def test_the_same_rows_of_many_files(
+    tmp_path_factory: pytest.TempPathFactory, file: tuple[list[list[str]], bool, bool, bool]
+) -> None:
+    """The same with more files."""
+    agrees_with_the_reference(tmp_path_factory, *file)
+
+
+def agrees_with_the_reference(
+    tmp_path_factory: pytest.TempPathFactory, table: list[list[str]], crlf: bool, bom: bool, ended: bool
+) -> None:
+    """Check one file at every block size."""
     end = "\r\n" if crlf else "\n"
     text = end.join(["x,y,z", *(",".join(cells) for cells in table)]) + (end if ended else "")
     path = tmp_path_factory.mktemp("torture") / "a.csv"
@@ -73,10 +93,23 @@ def test_the_same_rows_at_every_block_size(
         assert ragged == [number for number, fine in enumerate(good) if not fine], block_bytes
 
 
-@settings(max_examples=300)
-@given(st.text(st.sampled_from('ab,"\n\r'), max_size=200))
+@settings(max_examples=120)
+@given(noise)
 def test_block_sizes_agree_on_any_text(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     """Even if parsers disagree: the rows are the same, or the file is refused."""
+    agree(tmp_path_factory, text)
+
+
+@pytest.mark.long
+@settings(max_examples=1200)
+@given(noise)
+def test_block_sizes_agree_on_many_texts(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    """The same with more texts."""
+    agree(tmp_path_factory, text)
+
+
+def agree(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    """Check one text at every block size."""
     path = tmp_path_factory.mktemp("noise") / "a.csv"
     path.write_bytes(b"x,y\n1,2\n" + text.encode())
     whole = read_or_refused(path, 1 << 20)

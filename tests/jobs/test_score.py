@@ -103,7 +103,7 @@ class TestOptions:
         return tmp_path / "night" / "job.toml"
 
     def test_job_file_environment_command_line(
-        self, process: Command, iris_file: Path, tmp_path: Path, iris: Example
+        self, scoreline: Command, iris_file: Path, tmp_path: Path, iris: Example, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The command line takes precedence, then the environment, then the file, whose paths are relative to it."""
         job = self.job(
@@ -112,10 +112,9 @@ class TestOptions:
             'batch_size = "1k"\nkeys = ["row_id"]\nprefix = "f_"\nprobabilities = "none"\nmax_rejects = 3\n'
             "progress = false\n",
         )
-        result = process(
-            "score", "--job", job, "--run-date", "2026-11-24", "--prefix", "c_",
-            SCORELINE_PREFIX="e_", SCORELINE_PROBABILITIES="list",
-        )  # fmt: skip
+        monkeypatch.setenv("SCORELINE_PREFIX", "e_")
+        monkeypatch.setenv("SCORELINE_PROBABILITIES", "list")
+        result = scoreline("score", "--job", job, "--run-date", "2026-11-24", "--prefix", "c_")
         assert result.code == 0, result.err
         got = pq.read_table(tmp_path / "out-2026-11-24" / "in.parquet")
         assert got.column_names == ["row_id", "c_prediction", "c_probabilities"]

@@ -5,7 +5,9 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,10 +105,19 @@ def expected(model: nn.Module) -> np.ndarray:
         return model(torch.tensor(X.to_numpy()).contiguous()).reshape(-1).numpy()
 
 
+def cases() -> list[Any]:
+    """Every model with every number of golden rows and every option. In the short tests, half of them: every two of the
+    three are found together."""
+    kinds, golden = (Views, Complex, NeedsContiguous), (1, 50)
+    options: list[list[object]] = [[], ["--dedupe"], ["--batch-size", 7], ["--batch-size", 1]]
+    return [
+        pytest.param(kinds[at], golden[few], options[number], marks=pytest.mark.long if (at + few + number) % 2 else ())
+        for at, few, number in product(range(3), range(2), range(4))
+    ]
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("options", [[], ["--dedupe"], ["--batch-size", 7], ["--batch-size", 1]], ids=str)
-@pytest.mark.parametrize("golden", [1, 50])
-@pytest.mark.parametrize("kind", [Views, Complex, NeedsContiguous])
+@pytest.mark.parametrize(("kind", "golden", "options"), cases())
 def test_models_that_view_run_whole_blocks(
     kind: type[nn.Module], golden: int, options: list[object], tmp_path: Path, scoreline: Command
 ) -> None:

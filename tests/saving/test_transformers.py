@@ -139,7 +139,7 @@ def agrees(name: str, data: st.DataObject) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # of scikit-learn, about constant columns and few samples
 @pytest.mark.parametrize("name", TRANSFORMERS)
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_equal_to_scikit_learn(name: str, data: st.DataObject) -> None:
     """Tables with constant columns, huge and tiny scales, and NaN if allowed."""
@@ -228,7 +228,7 @@ def gives_the_same_codes(name: str, kind: str, data: st.DataObject) -> None:
 @pytest.mark.filterwarnings("ignore")  # of scikit-learn, about unknown categories that become zeros
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("kind", ["text", "numbers"])
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_encoders_equal_scikit_learn(name: str, kind: str, data: st.DataObject) -> None:
     """For text and numbers; row by row where scikit-learn raises."""

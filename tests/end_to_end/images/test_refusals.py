@@ -1,5 +1,6 @@
 """What is refused for images: columns, options, specs, samples."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +61,15 @@ def test_options_that_do_not_apply_to_images(
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
 
-def test_without_pillow_the_line_that_installs_it(process: Any, saved: dict[str, Saved], tmp_path: Path) -> None:
+def test_without_pillow_the_line_that_installs_it(
+    scoreline: Any, saved: dict[str, Saved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without the extra, the message before the first row says how to install it."""
     write(tmp_path / "in" / "a.parquet", pa.array(PHOTOS, pa.binary()))
-    hidden = tmp_path / "hidden" / "PIL"
-    hidden.mkdir(parents=True)
-    (hidden / "__init__.py").write_text("raise ImportError('no Pillow here')\n")
-    done: Result = process(
-        "score", "--bundle", saved["rgb"].bundle, "--input", tmp_path / "in", "--output", tmp_path / "out",
-        PYTHONPATH=str(hidden.parent),
-    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    done: Result = scoreline(
+        "score", "--bundle", saved["rgb"].bundle, "--input", tmp_path / "in", "--output", tmp_path / "out"
+    )
     assert done.code == 78
     assert "pip install 'scoreline[images]'" in done.message
     assert not list((tmp_path / "out").rglob("*.parquet"))

@@ -21,10 +21,10 @@ def mtimes(out: Path) -> dict[str, int]:
     return {file.name: file.stat().st_mtime_ns for file in out.glob("*.parquet")}
 
 
-def test_again_does_nothing_and_needs_no_torch(process: Command, iris: Example, data: Path, tmp_path: Path) -> None:
+def test_again_does_nothing_and_needs_no_torch(scoreline: Command, iris: Example, data: Path, tmp_path: Path) -> None:
     """P15: mtimes are unchanged, `_SUCCESS` stays, no input is opened, torch is not imported."""
     words = ["score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out", "--max-rejects", "9"]
-    assert process(*words).code == 0
+    assert scoreline(*words).code == 0
     before, success = mtimes(tmp_path / "out"), (tmp_path / "out" / "_SUCCESS").stat().st_mtime_ns
     code = (
         "import sys; from scoreline.jobs.cli import run; opened = []\n"

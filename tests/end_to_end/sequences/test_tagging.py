@@ -17,8 +17,16 @@ pytestmark = pytest.mark.usefixtures("one_core")
 MASKS = ["real", "padding", "lengths", None]
 
 
-@pytest.mark.parametrize("kind", ["words", "ints", "floats"])
-@pytest.mark.parametrize("mask", MASKS)
+def with_masks(*kinds: str) -> list[Any]:
+    """Every mask with every kind; every other pair, in which each mask and each kind is found, is a short test."""
+    return [
+        pytest.param(mask, kind, marks=pytest.mark.long if (row + column) % 2 else ())
+        for row, mask in enumerate(MASKS)
+        for column, kind in enumerate(kinds)
+    ]
+
+
+@pytest.mark.parametrize(("mask", "kind"), with_masks("words", "ints", "floats"))
 def test_tags_of_every_step(tmp_path: Path, mask: str | None, kind: str) -> None:
     """With any mask and any lists, one row at a time or all together."""
     model = net(mask, 4, columns=2 if kind == "floats" else 0)
@@ -30,8 +38,7 @@ def test_tags_of_every_step(tmp_path: Path, mask: str | None, kind: str) -> None
         check_tags(load(tmp_path / "b", batch).score_table(table(kind, rows)), raw)
 
 
-@pytest.mark.parametrize("task", ["multiclass", "binary", "regression"])
-@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize(("mask", "task"), with_masks("multiclass", "binary", "regression"))
 def test_one_prediction_for_a_list(tmp_path: Path, mask: str | None, task: str) -> None:
     """Classes, a binary label, and a number."""
     width = {"multiclass": 3, "binary": 1, "regression": 1}[task]

@@ -1,5 +1,7 @@
 """What expressions may contain, judged by the parsed tree."""
 
+from functools import cache
+
 import pytest
 
 duckdb = pytest.importorskip("duckdb")
@@ -12,9 +14,13 @@ from scoreline.pipeline.features.expressions.tree import RefusedError  # noqa: E
 COLUMNS = {**dict.fromkeys(["ts", "amount", "k", "id", "ID"], FIXED), **dict.fromkeys(["city", "l", "s"], OF_ROW)}
 
 
+#: One connection for all tests: to open it takes longer than to judge.
+shared_connection = cache(connect)
+
+
 def judged(sql: str) -> Judged:
     """Judge over `COLUMNS`."""
-    return judge(connect(), sql, COLUMNS)
+    return judge(shared_connection(), sql, COLUMNS)
 
 
 @pytest.mark.parametrize(

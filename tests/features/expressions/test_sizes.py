@@ -1,5 +1,7 @@
 """The bound of an expression's size holds for the values that it makes."""
 
+from functools import cache
+
 import pyarrow as pa
 import pytest
 
@@ -10,6 +12,8 @@ from scoreline.pipeline.features.expressions.judge import judge  # noqa: E402
 from scoreline.pipeline.features.expressions.sizes import FIXED, OF_ROW, of_column  # noqa: E402
 from scoreline.pipeline.features.expressions.tree import RefusedError  # noqa: E402
 
+#: One connection for all tests: to open it takes longer than most tests.
+shared_connection = cache(connect)
 TEXTS = ["", "a", "ä", "Straße İstanbul", "a,b,,c" * 50, "\U0001f600" * 40, "&<>\"'%", "1" * 300]
 LISTS = [[], ["a"], ["", "b" * 100], list("abcdef" * 20)]
 
@@ -33,7 +37,7 @@ LISTS = [[], ["a"], ["", "b" * 100], list("abcdef" * 20)]
 )  # fmt: skip
 def test_values_are_within_the_bound(sql: str) -> None:
     """The bytes of every value, counted as Arrow stores them."""
-    connection = connect()
+    connection = shared_connection()
     bound = judge(connection, sql, {"t": OF_ROW, "l": OF_ROW, "n": FIXED, "ts": FIXED}).bound
     for text in TEXTS:
         for items in LISTS:
@@ -72,7 +76,7 @@ FLAGS = pa.ListArray.from_arrays(
 @pytest.mark.parametrize("sql", ["x::VARCHAR", "[x, x]::VARCHAR", "list_value(x)::VARCHAR || 'x'"])
 def test_nested_values_as_text(array: pa.Array, sql: str) -> None:
     """Each element is written with the names of its fields, and may take one bit."""
-    connection = connect()
+    connection = shared_connection()
     bound = judge(connection, sql, {"x": of_column(array.type)}).bound
     connection.register("row_", pa.table({"x": array}))
     made = connection.sql(f"SELECT ({sql}) FROM row_").to_arrow_table()
@@ -89,4 +93,4 @@ def test_nested_values_as_text(array: pa.Array, sql: str) -> None:
 def test_names_that_would_fill_the_memory(sql: str, arrow_type: pa.DataType) -> None:
     """A name for every bit of the row is refused."""
     with pytest.raises(RefusedError, match=r"the bytes of"):
-        judge(connect(), sql, {"x": of_column(arrow_type)})
+        judge(shared_connection(), sql, {"x": of_column(arrow_type)})

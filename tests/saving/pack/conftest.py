@@ -1,19 +1,14 @@
 """Files that a training script has saved."""
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-from scoreline.jobs import pack
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from packed_files import FRAME, write_files
 from textbook import randomized
-from warm_parent import WarmParent
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +26,3 @@ def scaler() -> StandardScaler:
 def files(tmp_path: Path, model: nn.Module, scaler: StandardScaler) -> Path:
     """A folder with the files that a training script has saved."""
     return write_files(tmp_path, model, scaler)
-
-
-@pytest.fixture(scope="session")
-def warm_parent() -> Iterator[WarmParent]:
-    parent = WarmParent()
-    yield parent
-    parent.close()
-
-
-@pytest.fixture
-def forked(warm_parent: WarmParent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fork the child processes of `pack` from one that has imported everything. `test_pickles.py` starts them as users
-    do."""
-    monkeypatch.setattr(pack, "subprocess", SimpleNamespace(run=warm_parent.run, DEVNULL=subprocess.DEVNULL))

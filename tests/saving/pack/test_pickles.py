@@ -226,7 +226,7 @@ def test_pickles_are_read_by_another_process(files: Path, scoreline: Command) ->
     assert not (files / "b").exists()
 
 
-def test_a_mixed_pipeline_from_joblib(files: Path, scoreline: Command) -> None:
+def test_a_mixed_pipeline_from_joblib(files: Path, forked: None, scoreline: Command) -> None:
     """A pickled ColumnTransformer of numbers and text becomes steps."""
     frame = FRAME.assign(c=RNG.choice(["x", "y"], 40))
     frame.to_csv(files / "sample.csv", index=False)

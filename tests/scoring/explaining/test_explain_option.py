@@ -1,6 +1,7 @@
 """`--explain` through the commands: resumes, rejects, refusals, job files."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def test_a_resume_explains_the_same_rows_and_gives_the_same_bytes(
     frame = diabetes.frame
     write(frame.head(200), tmp_path / "in" / "a.parquet")
     write(frame.tail(200), tmp_path / "in" / "b.parquet")
-    words = ["--bundle", diabetes.bundle, "--input", tmp_path / "in", "--explain", method, "--explain-rows", "10%"]
+    words = ["--bundle", diabetes.bundle, "--input", tmp_path / "in", "--explain", method, "--explain-rows", "5%"]
     assert scoreline("score", *words, "--output", tmp_path / "out").code == 0
     first = {name: (tmp_path / "out" / name).read_bytes() for name in ("a.parquet", "b.parquet")}
     (tmp_path / "out" / "a.parquet").unlink()
@@ -45,7 +46,7 @@ def test_a_resume_explains_the_same_rows_and_gives_the_same_bytes(
     assert other.code == 0
     one, two = (pq.read_table(tmp_path / name / "a.parquet").to_pandas() for name in ("out", "other"))
     names = [column for column in one.columns if column.startswith("attribution_")]
-    assert 5 < one["attribution_bmi"].notna().sum() < 40
+    assert 2 < one["attribution_bmi"].notna().sum() < 20
     np.testing.assert_allclose(one[names], two[names], rtol=1e-4, atol=1e-4)
     changed: Result = scoreline("score", *words[:-1], "1%", "--output", tmp_path / "out")
     assert changed.event("run_started")["to_score"] == {"option explain changed": 2}
@@ -111,15 +112,15 @@ def test_refusals_before_the_first_row(
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
 
-def test_a_missing_captum_names_the_install_command(process: Any, diabetes: Example, tmp_path: Path) -> None:
+def test_a_missing_captum_names_the_install_command(
+    scoreline: Any, diabetes: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run fails before the first row."""
     write(diabetes.frame, tmp_path / "in.parquet")
-    hidden = tmp_path / "hidden" / "captum"
-    hidden.mkdir(parents=True)
-    (hidden / "__init__.py").write_text("raise ImportError('no captum here')\n")
-    done: Result = process(
+    monkeypatch.setitem(sys.modules, "captum", None)
+    done: Result = scoreline(
         "score", "--bundle", diabetes.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out",
-        "--explain", "lime", PYTHONPATH=str(hidden.parent),
+        "--explain", "lime",
     )  # fmt: skip
     assert done.code == 2
     assert "pip install 'scoreline[explain]'" in done.message
