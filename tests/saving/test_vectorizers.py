@@ -119,7 +119,7 @@ def test_blocks_have_room_for_every_word(tmp_path: Path) -> None:
     fitted = make_pipeline(CountVectorizer(), TruncatedSVD(2, random_state=0)).fit(texts)
     sample = pa.table({"text": texts})
     save_bundle(tmp_path / "b", nn.Linear(2, 1), features=["text"], scaler=fitted, task=Regression(), sample=sample)
-    assert Scorer.load(tmp_path / "b", device="cpu").block_rows == 1024
+    assert Scorer.load(tmp_path / "b", device="cpu").block_rows == 256
 
 
 @pytest.mark.parametrize(
