@@ -34,6 +34,12 @@ LOCK_PAUSE_S = 1.0
 #: Objects that are uploaded at the same time: each is held in memory, unless it is larger than `MULTIPART_BYTES`.
 UPLOADS = 2
 
+#: The object that shows whether a service compares before it writes.
+PROBE, PROBE_DATA = (
+    "_scoreline/probe",
+    b"This object is written to check that the service supports conditional writes.\n",
+)
+
 Result = TypeVar("Result")
 
 
@@ -62,22 +68,26 @@ class ObjectStore(Store):
         self._local: Path | None = None
 
     def prepare(self) -> None:
-        """Check that objects can be written, and that the service compares before it replaces."""
-        key = self._key(f"_scoreline/probe-{secrets.token_hex(8)}")
+        """Check that objects can be written, and that the service compares before it replaces. The object for this
+        check stays, since others may check at the same time, and a run that is killed would leave it."""
+        key = self._key(PROBE)
         try:
-            etag = self._bucket.create(key, b"1")
-            if self._refused(lambda: self._bucket.create(key, b"2")):
-                etag = self._bucket.replace(key, b"3", etag=etag)
-                if self._refused(lambda: self._bucket.replace(key, b"4", etag="0" * 32)):
-                    return
-            raise OutputError(
-                f"{self.root} is in a service that does not support conditional writes, without which two runs could"
-                " damage each other's output; choose another --output"
-            )
+            self._refused(lambda: self._bucket.create(key, PROBE_DATA))
+            etag = self._bucket.head(key).etag
+            replaced = not self._refused(lambda: self._bucket.replace(key, PROBE_DATA, etag=etag))
+            if (
+                (replaced or self._bucket.head(key).etag != etag)  # another run may have been faster
+                and self._refused(lambda: self._bucket.create(key, PROBE_DATA))
+                and self._refused(lambda: self._bucket.replace(key, PROBE_DATA, etag="0" * 32))
+            ):
+                return
+            self._quietly(lambda: self._bucket.delete(key))
         except OSError as error:
             raise storage_error(self.root, error) from error
-        finally:
-            self._quietly(lambda: self._bucket.delete(key))
+        raise OutputError(
+            f"{self.root} is in a service that does not support conditional writes, without which two runs could damage"
+            " each other's output; choose another --output"
+        )
 
     def lock(self, run_id: str, waiting: Waiting | None = None) -> AbstractContextManager[None]:
         return self._locks.output(run_id, waiting)

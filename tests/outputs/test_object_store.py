@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -126,8 +127,16 @@ def test_a_service_without_conditional_writes(store: Store, storage: Storage, ig
             store.prepare()
     finally:
         storage.server.ignored = ()
-    store.prepare()
     assert not list(storage.bucket.list())
+    store.prepare()
+
+
+def test_many_check_a_service_at_once(storage: Storage) -> None:
+    """And none takes the others' requests for a service that compares nothing. One object remains."""
+    stores = [open_store(f"{storage.uri}/out") for _ in range(4)]
+    with ThreadPoolExecutor(len(stores)) as pool:
+        list(pool.map(lambda store: [store.prepare() for _ in range(5)], stores))
+    assert list(storage.objects()) == ["out/_scoreline/probe"]
 
 
 def test_locks(storage: Storage) -> None:
