@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from object_storage import ObjectServer, Storage
-
-
-_bucket_numbers = count(1)
 
 
 def pytest_collectstart() -> None:
@@ -251,21 +247,11 @@ def object_server() -> Iterator[ObjectServer]:
 @pytest.fixture
 def storage(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
     """An empty bucket, with the credentials and the endpoint in the environment."""
-    from scoreline.pipeline.storage import remote
+    from object_storage import new_bucket, use_server
 
-    from object_storage import REGION, SECRET, Storage, create_bucket, delete_bucket
-
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "GOOGLE_", "AZURE_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", object_server.endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-key-id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_REGION", REGION)
-    name = f"bucket-{next(_bucket_numbers)}"
-    create_bucket(name)
-    yield Storage(server=object_server, name=name, bucket=remote.Bucket("s3", name))
-    delete_bucket(name)
+    use_server(object_server, monkeypatch)
+    with new_bucket(object_server) as created:
+        yield created
 
 
 @pytest.fixture

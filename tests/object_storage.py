@@ -4,35 +4,41 @@ what happens to it."""
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from socket import SHUT_RDWR
 from threading import Thread
 from typing import Any, NamedTuple
 
+import pytest
 from scoreline.pipeline.storage.remote import Bucket
 
 #: moto's account, and the only partition of regions that the tests use.
 ACCOUNT, REGIONS = "123456789012", "aws"
 SECRET = "a-secret-key-that-must-not-be-shown"
 REGION = "us-east-1"
+#: Of the buckets of this process.
+_numbers = count(1)
 
 
 class Request(NamedTuple):
-    """A request that the server has received. `range`: its Range header."""
+    """A request that the server has received. `range`: its Range header; `key_id`: of the credentials."""
 
     method: str
     path: str
     query: str
     range: str
+    key_id: str
 
 
 #: Answers of a hook: carry the request out, then close the connection without an answer; close it at once.
 LOSE, RESET = "lose", "reset"
 #: Called before a request is answered. Returns an answer in its place: the status, the headers and the body, or one of
-#: the above; None to let the server answer.
+#: the above, or what is called between carrying it out and closing the connection; None to let the server answer.
 Hook = Callable[[Request], Any]
 
 
@@ -47,16 +53,20 @@ class ObjectServer:
 
     def answer(self, app: Any, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
+        signed = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition("/")[0]
         request = Request(
-            environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"], environ.get("HTTP_RANGE", "")
-        )
+            environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"], environ.get("HTTP_RANGE", ""),
+            signed,
+        )  # fmt: skip
         self.requests.append(request)
         for name in self.ignored:
             environ.pop(f"HTTP_{name.upper().replace('-', '_')}", None)
         answer = None if self.hook is None else self.hook(request)
-        if answer == LOSE:
+        if answer == LOSE or callable(answer):
             b"".join(app(environ, lambda *_: None))
-        if answer in (LOSE, RESET):
+        if callable(answer):
+            answer()
+        if answer in (LOSE, RESET) or callable(answer):
             environ["werkzeug.socket"].shutdown(SHUT_RDWR)
             raise ConnectionResetError
         if answer is not None:
@@ -96,21 +106,15 @@ def serving() -> Iterator[ObjectServer]:
         listening.server_close()
 
 
-def create_bucket(name: str) -> None:
-    """Create a bucket in the server."""
-    from moto.s3.models import s3_backends
-
-    s3_backends[ACCOUNT][REGIONS].create_bucket(name, REGION)
-
-
-def delete_bucket(name: str) -> None:
-    """Remove a bucket with all its objects."""
-    from moto.s3.models import s3_backends
-
-    backend = s3_backends[ACCOUNT][REGIONS]
-    for key in [key.name for key in backend.buckets[name].keys.values()]:
-        backend.delete_object(name, key)
-    backend.delete_bucket(name)
+def use_server(server: ObjectServer, patch: pytest.MonkeyPatch) -> None:
+    """Set the credentials and the endpoint of the server in the environment, and nothing else of a service."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "GOOGLE_", "AZURE_")) or name.lower().endswith("_proxy"):
+            patch.delenv(name)
+    patch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+    patch.setenv("AWS_ACCESS_KEY_ID", "a-key-id")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    patch.setenv("AWS_REGION", REGION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +134,24 @@ class Storage:
         from moto.s3.models import s3_backends
 
         s3_backends[ACCOUNT][REGIONS].put_object(self.name, key, data)
+
+    def objects(self, prefix: str = "") -> dict[str, bytes]:
+        """The objects below a prefix that ends in `/`, which their names do not have. Makes no request."""
+        from moto.s3.models import s3_backends
+
+        keys = list(s3_backends[ACCOUNT][REGIONS].buckets[self.name].keys.values())
+        return {key.name.removeprefix(prefix): key.value for key in keys if key.name.startswith(prefix)}
+
+    def replace(self, prefix: str, source: str | None) -> None:
+        """Remove the objects below a prefix, and copy those below another one there. Makes no request."""
+        from moto.s3.models import s3_backends
+
+        backend = s3_backends[ACCOUNT][REGIONS]
+        for key in list(backend.buckets[self.name].keys.values()):
+            if key.name.startswith(prefix):
+                backend.delete_object(self.name, key.name)
+            elif source is not None and key.name.startswith(source):
+                backend.copy_object(key, self.name, prefix + key.name.removeprefix(source))
 
     def upload(self, folder: Path, prefix: str = "") -> str:
         """Copy the files below a folder. Returns the URI of the prefix, which ends in `/`."""
@@ -154,3 +176,16 @@ class Storage:
             yield
         finally:
             self.server.hook = None
+
+
+@contextmanager
+def new_bucket(server: ObjectServer) -> Iterator[Storage]:
+    """Create a bucket, and remove it with all its objects. The environment must be that of the server."""
+    from moto.s3.models import s3_backends
+
+    backend, name = s3_backends[ACCOUNT][REGIONS], f"bucket-{next(_numbers)}"
+    backend.create_bucket(name, REGION)
+    created = Storage(server=server, name=name, bucket=Bucket("s3", name))
+    yield created
+    created.replace("", None)
+    backend.delete_bucket(name)
