@@ -29,16 +29,10 @@ from .naming import REJECTS
 from .object_locks import ObjectLocks
 from .store import SHARDS, Store, Stored, Waiting, output_error, storage_error
 
-#: How often a shard tries again to get the lock of the plan.
-LOCK_PAUSE_S = 1.0
 #: Objects that are uploaded at the same time: each is held in memory, unless it is larger than `MULTIPART_BYTES`.
 UPLOADS = 2
-
 #: The object that shows whether a service compares before it writes.
-PROBE, PROBE_DATA = (
-    "_scoreline/probe",
-    b"This object is written to check that the service supports conditional writes.\n",
-)
+PROBE = "_scoreline/probe"
 
 Result = TypeVar("Result")
 
@@ -70,15 +64,15 @@ class ObjectStore(Store):
     def prepare(self) -> None:
         """Check that objects can be written, and that the service compares before it replaces. The object for this
         check stays, since others may check at the same time, and a run that is killed would leave it."""
-        key = self._key(PROBE)
+        key, data = self._key(PROBE), f"{secrets.token_hex(8)} shows that writes are conditional\n".encode()
         try:
-            self._refused(lambda: self._bucket.create(key, PROBE_DATA))
+            self._refused(lambda: self._bucket.create(key, data))
             etag = self._bucket.head(key).etag
-            replaced = not self._refused(lambda: self._bucket.replace(key, PROBE_DATA, etag=etag))
+            replaced = not self._refused(lambda: self._bucket.replace(key, data[::-1], etag=etag))
             if (
                 (replaced or self._bucket.head(key).etag != etag)  # another run may have been faster
-                and self._refused(lambda: self._bucket.create(key, PROBE_DATA))
-                and self._refused(lambda: self._bucket.replace(key, PROBE_DATA, etag="0" * 32))
+                and self._refused(lambda: self._bucket.create(key, data))
+                and self._refused(lambda: self._bucket.replace(key, data, etag="0" * 32))
             ):
                 return
             self._quietly(lambda: self._bucket.delete(key))
@@ -200,7 +194,7 @@ class ObjectStore(Store):
             self._objects_changed(name, None)
 
     def remove_shards(self) -> None:
-        for one in list(self._bucket.list(self._key(SHARDS))):
+        for one in self._reading(SHARDS, lambda: list(self._bucket.list(self._key(SHARDS)))):
             self.remove(one.key.removeprefix(self._prefix))
 
     def _put(self, name: str, data: bytes | Path, digest: str | None) -> Stored:
