@@ -1,16 +1,18 @@
-"""An S3 server in this process, on the loopback interface: moto's, with a record of every request and a hook to change
-what happens to it."""
+"""Object storage on the loopback interface, with a record of every request and a hook to change what happens to it:
+moto's S3 server in this process, or another service behind this process."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
-from socket import SHUT_RDWR
+from socket import SHUT_RDWR, socket
 from threading import Thread
 from typing import Any, NamedTuple
 
@@ -78,9 +80,8 @@ class ObjectServer:
 
 
 @contextmanager
-def serving() -> Iterator[ObjectServer]:
-    """Start the server on a free port."""
-    from moto.server import DomainDispatcherApplication, create_backend_app
+def serving(app: Any) -> Iterator[ObjectServer]:
+    """Start a server of a WSGI application on a free port."""
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Quiet(WSGIRequestHandler):
@@ -91,7 +92,7 @@ def serving() -> Iterator[ObjectServer]:
             """Report nothing."""
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    app, server = DomainDispatcherApplication(create_backend_app), ObjectServer()
+    server = ObjectServer()
     listening = make_server(
         "127.0.0.1", 0, lambda environ, start: server.answer(app, environ, start), threaded=True, request_handler=Quiet
     )
@@ -106,52 +107,136 @@ def serving() -> Iterator[ObjectServer]:
         listening.server_close()
 
 
-def use_server(server: ObjectServer, patch: pytest.MonkeyPatch) -> None:
-    """Set the credentials and the endpoint of the server in the environment, and nothing else of a service."""
+def forwarding(port: int) -> Any:
+    """A WSGI application that passes requests on to a service of this machine."""
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        names = {name: name.removeprefix("HTTP_") for name in environ if name.startswith(("HTTP_", "CONTENT_"))}
+        headers = {new.replace("_", "-"): environ[old] for old, new in names.items() if environ[old]}
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            connection.request(environ["REQUEST_METHOD"], environ["REQUEST_URI"], body, headers)
+            answer = connection.getresponse()
+            data = answer.read()
+        found = [pair for pair in answer.getheaders() if pair[0].lower() not in _OF_CONNECTIONS]
+        start_response(f"{answer.status} {answer.reason}", found)
+        return [data]
+
+    return app
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on."""
+    sockets = [socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def wait_for(call: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until a call succeeds. Raises OSError if it does not."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            call()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+#: Headers of one connection, which are not passed on.
+_OF_CONNECTIONS = ("connection", "date", "keep-alive", "server", "transfer-encoding")
+
+
+class UnavailableError(Exception):
+    """A service cannot be had on this machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service. `scheme`: of its URIs; `environment`: its variables; `create`, `remove`: called with the name of a new
+    bucket, and of one that has been emptied."""
+
+    server: ObjectServer
+    scheme: str
+    environment: Mapping[str, str]
+    create: Callable[[str], None]
+    remove: Callable[[str], None]
+
+
+@contextmanager
+def moto() -> Iterator[Service]:
+    """Moto's S3 server."""
+    from moto.s3.models import s3_backends
+    from moto.server import DomainDispatcherApplication, create_backend_app
+
+    backend = s3_backends[ACCOUNT][REGIONS]
+    with serving(DomainDispatcherApplication(create_backend_app)) as server:
+        environment = s3_environment(server.endpoint, "a-key-id", SECRET)
+        yield Service(
+            server=server, scheme="s3", environment=environment, remove=backend.delete_bucket,
+            create=lambda name: backend.create_bucket(name, REGION),
+        )  # fmt: skip
+
+
+def s3_environment(endpoint: str, key_id: str, secret: str) -> dict[str, str]:
+    """The variables of an S3 service."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": key_id, "AWS_SECRET_ACCESS_KEY": secret, "AWS_REGION": REGION
+    }  # fmt: skip
+
+
+def use_service(service: Service, patch: pytest.MonkeyPatch) -> None:
+    """Set the variables of a service in the environment, and none of another one."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "GOOGLE_", "AZURE_")) or name.lower().endswith("_proxy"):
             patch.delenv(name)
-    patch.setenv("AWS_ENDPOINT_URL", server.endpoint)
-    patch.setenv("AWS_ACCESS_KEY_ID", "a-key-id")
-    patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    patch.setenv("AWS_REGION", REGION)
+    for name, value in service.environment.items():
+        patch.setenv(name, value)
+
+
+#: A test of which the long form runs with other services, too.
+every_service = pytest.mark.parametrize(
+    "storage", ["moto", *(pytest.param(name, marks=pytest.mark.long) for name in ("ceph", "azurite"))], indirect=True
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
     """A bucket of one test. `uri`: `s3://name`; `bucket`: its objects, as Scoreline reads and writes them."""
 
-    server: ObjectServer
+    service: Service
     name: str
     bucket: Bucket
 
     @property
     def uri(self) -> str:
-        return f"s3://{self.name}"
+        return self.bucket.uri
+
+    @property
+    def server(self) -> ObjectServer:
+        return self.service.server
 
     def put(self, key: str, data: bytes) -> None:
-        """Write an object, whose key may end in `/`."""
-        from moto.s3.models import s3_backends
-
-        s3_backends[ACCOUNT][REGIONS].put_object(self.name, key, data)
+        """Write an object."""
+        self.bucket.write(key, data)
 
     def objects(self, prefix: str = "") -> dict[str, bytes]:
-        """The objects below a prefix that ends in `/`, which their names do not have. Makes no request."""
-        from moto.s3.models import s3_backends
+        """The objects below a prefix that ends in `/`, which their names do not have."""
+        keys = [one.key for one in self.bucket.list(prefix.removesuffix("/"))]
+        return {key.removeprefix(prefix): self.bucket.read(key) for key in keys}
 
-        keys = list(s3_backends[ACCOUNT][REGIONS].buckets[self.name].keys.values())
-        return {key.name.removeprefix(prefix): key.value for key in keys if key.name.startswith(prefix)}
-
-    def replace(self, prefix: str, source: str | None) -> None:
-        """Remove the objects below a prefix, and copy those below another one there. Makes no request."""
-        from moto.s3.models import s3_backends
-
-        backend = s3_backends[ACCOUNT][REGIONS]
-        for key in list(backend.buckets[self.name].keys.values()):
-            if key.name.startswith(prefix):
-                backend.delete_object(self.name, key.name)
-            elif source is not None and key.name.startswith(source):
-                backend.copy_object(key, self.name, prefix + key.name.removeprefix(source))
+    def clear(self) -> None:
+        """Remove all objects."""
+        for one in list(self.bucket.list()):
+            self.bucket.delete(one.key)
 
     def upload(self, folder: Path, prefix: str = "") -> str:
         """Copy the files below a folder. Returns the URI of the prefix, which ends in `/`."""
@@ -178,14 +263,43 @@ class Storage:
             self.server.hook = None
 
 
-@contextmanager
-def new_bucket(server: ObjectServer) -> Iterator[Storage]:
-    """Create a bucket, and remove it with all its objects. The environment must be that of the server."""
-    from moto.s3.models import s3_backends
+class MotoStorage(Storage):
+    """A bucket of moto, which is changed without requests."""
 
-    backend, name = s3_backends[ACCOUNT][REGIONS], f"bucket-{next(_numbers)}"
-    backend.create_bucket(name, REGION)
-    created = Storage(server=server, name=name, bucket=Bucket("s3", name))
+    @property
+    def _backend(self) -> Any:
+        from moto.s3.models import s3_backends
+
+        return s3_backends[ACCOUNT][REGIONS]
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object, whose key may end in `/`."""
+        self._backend.put_object(self.name, key, data)
+
+    def objects(self, prefix: str = "") -> dict[str, bytes]:
+        """The objects below a prefix that ends in `/`, which their names do not have."""
+        keys = list(self._backend.buckets[self.name].keys.values())
+        return {key.name.removeprefix(prefix): key.value for key in keys if key.name.startswith(prefix)}
+
+    def replace(self, prefix: str, source: str | None) -> None:
+        """Remove the objects below a prefix, and copy those below another one there."""
+        for key in list(self._backend.buckets[self.name].keys.values()):
+            if key.name.startswith(prefix):
+                self._backend.delete_object(self.name, key.name)
+            elif source is not None and key.name.startswith(source):
+                self._backend.copy_object(key, self.name, prefix + key.name.removeprefix(source))
+
+    def clear(self) -> None:
+        """Remove all objects."""
+        self.replace("", None)
+
+
+@contextmanager
+def new_bucket(service: Service, kind: type[Storage] = Storage) -> Iterator[Any]:
+    """Create a bucket, and remove it with all its objects. The environment must be that of the service."""
+    name = f"bucket-{next(_numbers)}"
+    service.create(name)
+    created = kind(service=service, name=name, bucket=Bucket(service.scheme, name))
     yield created
-    created.replace("", None)
-    backend.delete_bucket(name)
+    created.clear()
+    service.remove(name)

@@ -19,7 +19,7 @@ from request_bench import visible as visible_objects
 
 from conftest import Example
 from described import save_described
-from object_storage import ObjectServer, Storage, new_bucket, use_server
+from object_storage import MotoStorage, Service, new_bucket, use_service
 from textbook import ClassificationModel, randomized
 
 
@@ -101,11 +101,11 @@ def open_bench(
 
 
 @pytest.fixture(scope="session")
-def remote_storage(object_server: ObjectServer) -> Iterator[Storage]:
+def remote_storage(moto_service: Service) -> Iterator[MotoStorage]:
     """A bucket for the runs of other processes, whose objects nobody removes."""
     with pytest.MonkeyPatch.context() as patch:
-        use_server(object_server, patch)
-        created = new_bucket(object_server)
+        use_service(moto_service, patch)
+        created = new_bucket(moto_service, MotoStorage)
         storage = created.__enter__()
     yield storage
     created.__exit__(None, None, None)
@@ -113,7 +113,7 @@ def remote_storage(object_server: ObjectServer) -> Iterator[Storage]:
 
 @pytest.fixture(scope="session")
 def runner(
-    remote_storage: Storage, iris: Example, tmp_path_factory: pytest.TempPathFactory
+    remote_storage: MotoStorage, iris: Example, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[int], ForkedRuns]]:
     """Processes by number, each of which makes one run at a time. The id of its key names it."""
     started: dict[int, ForkedRuns] = {}
@@ -123,7 +123,7 @@ def runner(
             folder = tmp_path_factory.mktemp("runner")
             iris.frame.to_parquet(folder / "in.parquet", index=False)
             with pytest.MonkeyPatch.context() as patch:
-                use_server(remote_storage.server, patch)
+                use_service(remote_storage.service, patch)
                 patch.setenv("AWS_ACCESS_KEY_ID", f"runner-{number}")
                 started[number] = ForkedRuns(folder, os.environ, PROGRAM)
             words = ["--bundle", str(iris.bundle), "--input", str(folder / "in.parquet")]
@@ -137,7 +137,7 @@ def runner(
 
 @pytest.fixture(scope="session")
 def open_request_bench(
-    remote_storage: Storage,
+    remote_storage: MotoStorage,
     runner: Callable[[int], ForkedRuns],
     iris: Example,
     tmp_path_factory: pytest.TempPathFactory,

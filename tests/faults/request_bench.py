@@ -17,7 +17,7 @@ from bench import DOCUMENTED, SIGKILLED
 from forked_runs import ForkedRuns
 from scoreline.pipeline.outputs.naming import rejects_name
 
-from object_storage import LOSE, RESET, SECRET, Request, Storage
+from object_storage import LOSE, RESET, SECRET, MotoStorage, Request
 
 #: What may happen at a request: it is answered 503 once; its connection is closed before it is carried out, or after;
 #: it takes a while; it and all later ones are refused; the run is killed before it is carried out, or after.
@@ -65,7 +65,7 @@ class RequestBench:
     """
 
     def __init__(
-        self, forked: ForkedRuns, storage: Storage, prefix: str, commands: Sequence[list[str]], *,
+        self, forked: ForkedRuns, storage: MotoStorage, prefix: str, commands: Sequence[list[str]], *,
         earlier: str | None, wanted: Mapping[str, bytes], options: Mapping[str, Any],
     ) -> None:  # fmt: skip
         self._forked, self._storage, self._prefix, self._commands = forked, storage, prefix, list(commands)
@@ -198,7 +198,7 @@ def answer(status: str, code: str) -> tuple[str, list[tuple[str, str]], bytes]:
 SLOW_DOWN, REFUSAL = answer("503 Slow Down", "SlowDown"), answer("403 Forbidden", "AccessDenied")
 
 
-def visible(storage: Storage, prefix: str) -> dict[str, bytes]:
+def visible(storage: MotoStorage, prefix: str) -> dict[str, bytes]:
     """What readers see, and the rejects; not the records of a particular run."""
     return {name: data for name, data in storage.objects(prefix).items() if not name.startswith("_scoreline/")}
 
