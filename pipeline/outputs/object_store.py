@@ -177,6 +177,7 @@ class ObjectStore(Store):
 
     def add_line(self, name: str, line: bytes) -> None:
         """Write an object for the line, since objects cannot be appended to. It is named by the time, for the order."""
+        self._locks.check()
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         key = self._key(f"{PurePosixPath(name).with_suffix('')}/{now}-{secrets.token_hex(4)}.json")
         self._changing(name, lambda: self._bucket.write(key, line))

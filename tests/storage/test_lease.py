@@ -15,7 +15,7 @@ from scoreline.pipeline.storage import lease as module
 from scoreline.pipeline.storage.lease import Lease, LeaseHeldError, LeaseLostError, described, has_ended, this_process
 from scoreline.pipeline.storage.remote import Bucket
 
-from object_storage import LOSE, Request, Storage, every_service
+from object_storage import LOSE, RESET, Request, Storage, every_service
 
 PREFIX = "out/_scoreline/lock/"
 
@@ -194,3 +194,35 @@ def test_a_creator_that_was_paused(lease: Callable[..., Lease], storage: Storage
         paused.take()
     others[-1].check()
     others[-1].release()
+
+
+@every_service
+def test_one_that_was_too_late_does_not_release_it(lease: Callable[..., Lease], storage: Storage) -> None:
+    """It tried to create the same epoch."""
+    late, first = lease("late"), lease("first")
+    seen: list[Request] = []
+
+    def meanwhile(request: Request) -> None:
+        if request.method == "PUT" and request.path.endswith("00000001.held"):
+            seen.append(request)
+            if len(seen) == 1:
+                first.take()
+
+    with storage.answering(meanwhile), pytest.raises(LeaseHeldError, match="run first"):
+        late.take()
+    late.release()
+    with pytest.raises(LeaseHeldError, match="run first"):
+        lease("another").take()
+    first.check()
+    first.release()
+
+
+def test_a_service_that_is_gone_is_not_asked_to_release_it(lease: Callable[..., Lease], storage: Storage) -> None:
+    """Once others may take over: requests are tried for two minutes."""
+    held = lease()
+    held.take()
+    with storage.answering(lambda _: RESET):
+        time.sleep(0.65 * module.LIFETIME_S)
+        with storage.requests() as requests:
+            held.release()
+    assert not [one for one in requests if one.path.endswith("released")]
