@@ -156,7 +156,7 @@ def open_request_bench(
         return [*base, "--bundle", bundle, "--input", data, "--output", f"{storage.uri}/{prefix}", *more]
 
     def complete(prefix: str, *more: str) -> str:
-        options = {"flows": 1, "init_backoff_ms": 1, "forked": True}
+        options = {"flows": 1, "backoff_ms": 1, "forked": True}
         code, output = forked.run({"commands": [words(prefix, *more)], **options})
         assert code == 0, output
         return prefix
@@ -171,7 +171,7 @@ def open_request_bench(
         if kind == "shards":
             shards = [words(prefix, "--shard", f"{number}/2") for number in (1, 2)]
             commands = [*shards, ["finish", f"{storage.uri}/{prefix}", "--log-format", "json"], words(prefix)]
-        options = {"flows": flows, "init_backoff_ms": 1}
+        options = {"flows": flows, "backoff_ms": 1}
         return RequestBench(
             forked, storage, prefix, commands, earlier=earlier if kind == "other option" else None, wanted=wanted,
             options=options | ({"multipart_bytes": 1000} if kind == "multipart" else {}),

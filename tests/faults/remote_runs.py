@@ -10,13 +10,16 @@ PROGRAM = str(Path(__file__))
 
 
 def prepare(order: dict[str, Any]) -> None:
-    """Set what an order says in this process: `flows`; `init_backoff_ms`, and the `multipart_bytes` above which objects
-    are uploaded in parts; the lifetime of locks in seconds; whether other processes are taken for those of `elsewhere`,
-    of which none can be known to have ended."""
+    """Set what an order says in this process: `flows`; `backoff_ms`, the first pause before a request is tried again, and
+    `retry_s`, for how long; the `multipart_bytes` above which objects are uploaded in parts; the lifetime of locks in
+    seconds; whether other processes are taken for those of `elsewhere`, of which none can be known to have ended."""
     from scoreline.pipeline.storage import access, lease, remote
 
     set_flows(order["flows"])
-    access.RETRIES["backoff"]["init_backoff"] = timedelta(milliseconds=order["init_backoff_ms"])
+    if "backoff_ms" in order:
+        access.RETRIES["backoff"]["init_backoff"] = timedelta(milliseconds=order["backoff_ms"])
+    if "retry_s" in order:
+        access.RETRIES["retry_timeout"] = timedelta(seconds=order["retry_s"])
     remote.MULTIPART_BYTES = order.get("multipart_bytes", remote.MULTIPART_BYTES)
     if "lifetime_s" in order:
         lease.LIFETIME_S, lease.BEAT_S = order["lifetime_s"], order["lifetime_s"] / 15
