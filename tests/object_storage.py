@@ -23,6 +23,8 @@ from scoreline.pipeline.storage.remote import Bucket
 ACCOUNT, REGIONS = "123456789012", "aws"
 SECRET = "a-secret-key-that-must-not-be-shown"
 REGION = "us-east-1"
+#: How signatures begin in headers and query strings.
+SIGNATURES = ("Signature=", "&sig=", "SharedKey ")
 #: Of the buckets of this process.
 _numbers = count(1)
 
@@ -169,6 +171,12 @@ class Service:
     environment: Mapping[str, str]
     create: Callable[[str], None]
     remove: Callable[[str], None]
+
+    def shown(self, texts: Iterable[str | bytes]) -> list[str]:
+        """The secrets and signatures that appear in some texts."""
+        keys = [value for name, value in self.environment.items() if name.endswith("_KEY")]
+        data = [text.encode() if isinstance(text, str) else text for text in texts]
+        return [secret for secret in (*keys, *SIGNATURES) if any(secret.encode() in text for text in data)]
 
 
 @contextmanager
