@@ -12,8 +12,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
-    from object_storage import ObjectServer, Storage
+    from object_storage import Service, Storage
     from warm_parent import WarmParent
 
 
-_bucket_numbers = count(1)
+#: Where what a test downloads is kept.
+CACHE = Path(__file__).parent.parent / ".cache"
 
 
 def pytest_collectstart() -> None:
@@ -263,33 +264,54 @@ def forked(warm_parent: WarmParent, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def object_server() -> Iterator[ObjectServer]:
+def moto_service() -> Iterator[Service]:
     """An S3 server on the loopback interface."""
     pytest.importorskip("moto", reason="moto is not installed")
-    from object_storage import serving
+    from object_storage import moto
 
-    with serving() as server:
-        yield server
+    with moto() as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def ceph_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A Ceph cluster on the loopback interface."""
+    from ceph import ceph
+
+    yield from _started(ceph(CACHE / "ceph", tmp_path_factory.mktemp("ceph")))
+
+
+@pytest.fixture(scope="session")
+def azurite_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """An emulator of Azure Blob Storage on the loopback interface."""
+    from azurite import azurite
+
+    yield from _started(azurite(CACHE / "azurite", tmp_path_factory.mktemp("azurite")))
+
+
+def _started(service: AbstractContextManager[Service]) -> Iterator[Service]:
+    """A service; the test is skipped where it cannot be had."""
+    from object_storage import UnavailableError
+
+    with ExitStack() as held:
+        try:
+            started = held.enter_context(service)
+        except UnavailableError as error:
+            pytest.skip(str(error))
+        yield started
 
 
 @pytest.fixture
-def storage(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    """An empty bucket, with the credentials and the endpoint in the environment."""
-    from scoreline.pipeline.storage import remote
+def storage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
+    """An empty bucket, with the credentials and the endpoint in the environment. Of moto, unless a test is marked with
+    `every_service`."""
+    from object_storage import MotoStorage, Storage, new_bucket, use_service
 
-    from object_storage import REGION, SECRET, Storage, create_bucket, delete_bucket
-
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "GOOGLE_", "AZURE_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", object_server.endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-key-id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_REGION", REGION)
-    name = f"bucket-{next(_bucket_numbers)}"
-    create_bucket(name)
-    yield Storage(server=object_server, name=name, bucket=remote.Bucket("s3", name))
-    delete_bucket(name)
+    name = getattr(request, "param", "moto")
+    service: Service = request.getfixturevalue(f"{name}_service")
+    use_service(service, monkeypatch)
+    with new_bucket(service, MotoStorage if name == "moto" else Storage) as created:
+        yield created
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ division of work among them.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from time import sleep
+from typing import TypeVar
 
 from ..errors import OutputLockedError, StorageError
 from ..storage.lease import Lease, LeaseHeldError, LeaseLostError, described
@@ -14,6 +15,8 @@ from .store import LOCK, SHARDS, Waiting, storage_error
 
 #: How often a shard tries again to get the lock of the plan.
 LOCK_PAUSE_S = 1.0
+
+Result = TypeVar("Result")
 
 
 class ObjectLocks:
@@ -31,7 +34,7 @@ class ObjectLocks:
     @contextmanager
     def output(self, run_id: str, waiting: Waiting | None = None) -> Iterator[None]:
         with self._hold(f"{LOCK}/", run_id, waiting):
-            for prefix in self._shard_locks():
+            for prefix in self._taking(self._shard_locks):
                 self._refuse_held(prefix, waiting)
             yield
 
@@ -74,9 +77,9 @@ class ObjectLocks:
     def _refuse_held(self, prefix: str, waiting: Waiting | None) -> None:
         self._taking(Lease(self._bucket, self._key(prefix), {}, waiting).refuse_held)
 
-    def _taking(self, call: Callable[[], object]) -> None:
+    def _taking(self, call: Callable[[], Result]) -> Result:
         try:
-            call()
+            return call()
         except LeaseHeldError as error:
             raise locked_by(self._root, str(error)) from error
         except OSError as error:

@@ -29,10 +29,10 @@ from .naming import REJECTS
 from .object_locks import ObjectLocks
 from .store import SHARDS, Store, Stored, Waiting, output_error, storage_error
 
-#: How often a shard tries again to get the lock of the plan.
-LOCK_PAUSE_S = 1.0
 #: Objects that are uploaded at the same time: each is held in memory, unless it is larger than `MULTIPART_BYTES`.
 UPLOADS = 2
+#: The object that shows whether a service compares before it writes.
+PROBE = "_scoreline/probe"
 
 Result = TypeVar("Result")
 
@@ -62,22 +62,26 @@ class ObjectStore(Store):
         self._local: Path | None = None
 
     def prepare(self) -> None:
-        """Check that objects can be written, and that the service compares before it replaces."""
-        key = self._key(f"_scoreline/probe-{secrets.token_hex(8)}")
+        """Check that objects can be written, and that the service compares before it replaces. The object for this
+        check stays, since others may check at the same time, and a run that is killed would leave it."""
+        key, data = self._key(PROBE), f"{secrets.token_hex(8)} shows that writes are conditional\n".encode()
         try:
-            etag = self._bucket.create(key, b"1")
-            if self._refused(lambda: self._bucket.create(key, b"2")):
-                etag = self._bucket.replace(key, b"3", etag=etag)
-                if self._refused(lambda: self._bucket.replace(key, b"4", etag="0" * 32)):
-                    return
-            raise OutputError(
-                f"{self.root} is in a service that does not support conditional writes, without which two runs could"
-                " damage each other's output; choose another --output"
-            )
+            self._refused(lambda: self._bucket.create(key, data))
+            etag = self._bucket.head(key).etag
+            replaced = not self._refused(lambda: self._bucket.replace(key, data[::-1], etag=etag))
+            if (
+                (replaced or self._bucket.head(key).etag != etag)  # another run may have been faster
+                and self._refused(lambda: self._bucket.create(key, data))
+                and self._refused(lambda: self._bucket.replace(key, data, etag="0" * 32))
+            ):
+                return
+            self._quietly(lambda: self._bucket.delete(key))
         except OSError as error:
             raise storage_error(self.root, error) from error
-        finally:
-            self._quietly(lambda: self._bucket.delete(key))
+        raise OutputError(
+            f"{self.root} is in a service that does not support conditional writes, without which two runs could damage"
+            " each other's output; choose another --output"
+        )
 
     def lock(self, run_id: str, waiting: Waiting | None = None) -> AbstractContextManager[None]:
         return self._locks.output(run_id, waiting)
@@ -173,6 +177,7 @@ class ObjectStore(Store):
 
     def add_line(self, name: str, line: bytes) -> None:
         """Write an object for the line, since objects cannot be appended to. It is named by the time, for the order."""
+        self._locks.check()
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         key = self._key(f"{PurePosixPath(name).with_suffix('')}/{now}-{secrets.token_hex(4)}.json")
         self._changing(name, lambda: self._bucket.write(key, line))
@@ -190,7 +195,7 @@ class ObjectStore(Store):
             self._objects_changed(name, None)
 
     def remove_shards(self) -> None:
-        for one in list(self._bucket.list(self._key(SHARDS))):
+        for one in self._reading(SHARDS, lambda: list(self._bucket.list(self._key(SHARDS)))):
             self.remove(one.key.removeprefix(self._prefix))
 
     def _put(self, name: str, data: bytes | Path, digest: str | None) -> Stored:

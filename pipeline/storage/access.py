@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 #: Set to 1 to use the credentials of the machine's metadata service.
 METADATA_VARIABLE = "SCORELINE_INSTANCE_CREDENTIALS"
-#: A service that is overloaded answers 503 for half a minute.
+#: A service that is overloaded answers 503 for half a minute. The time ends the retries, not their number: pauses are
+#: drawn between the first one and `base` times the last one, and with a base of 2 they hardly become longer.
 RETRIES: "RetryConfig" = {
-    "max_retries": 60,
+    "max_retries": 1000,
     "retry_timeout": timedelta(seconds=120),
-    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 3},
 }
 #: A request may take long if its answer is large, but not without receiving anything.
 TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "1h"}

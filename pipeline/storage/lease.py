@@ -107,12 +107,14 @@ class Lease:
             raise LeaseLostError(f"it was not renewed for {age:.0f} s, so another run may have taken over")
 
     def release(self) -> None:
-        """Give up the lock. If the service fails, the next process waits for `LIFETIME_S`."""
+        """Give up the lock. Without an object that says so, as where the service fails, the next process waits for
+        `LIFETIME_S`."""
         self._end.set()
         if self._thread.ident is not None:
             self._thread.join(BEAT_S)  # a request that hangs does no harm
-        if self._epoch and not self._lost:
-            with suppress(OSError):
+        if self._epoch and self._good:
+            with suppress(OSError, LeaseLostError):
+                self.check()
                 self._bucket.write(self._key(self._epoch, "released"), b"")
 
     def _create(self) -> bool:

@@ -23,7 +23,10 @@ PART_BYTES, MULTIPART_BYTES, PARTS_AT_ONCE = 8 << 20, 64 << 20, 4
 _DIGEST = "sha256"
 _CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
 #: How the reasons of answers to wrong or expired credentials begin.
-_DENIED = ("AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch")
+_DENIED = (
+    "AccessDenied", "Authentication", "Authorization", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken",
+    "SignatureDoesNotMatch",
+)  # fmt: skip
 
 Result = TypeVar("Result")
 
@@ -62,8 +65,7 @@ class Bucket:
     def __init__(self, scheme: str, bucket: str) -> None:
         self.uri = f"{scheme}://{bucket}"
         self._obstore, self._store = open_store(scheme, bucket)
-        #: Older Ceph compares ETags without their quotes.
-        self._unquoted = False
+        self._quoted = True
 
     def list(self, prefix: str = "") -> Iterator[RemoteObject]:
         """The objects below a prefix of whole steps, in no particular order."""
@@ -180,23 +182,24 @@ class Bucket:
             self._require(key, mode)
         attributes = {"Content-Type": _content_type(key)} | ({} if digest is None else {_DIGEST: digest})
 
-        def put() -> str:
+        def put(etag: str | None) -> str:
+            how = "overwrite" if in_parts else self._mode(key, mode, etag)
             made = self._obstore.put(
-                self._store, key, data, mode="overwrite" if in_parts else self._mode(key, mode), attributes=attributes,
-                use_multipart=in_parts, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE,
+                self._store, key, data, mode=how, attributes=attributes, use_multipart=in_parts, chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
             )  # fmt: skip
-            return str(made["e_tag"] or self._obstore.head(self._store, key)["e_tag"]).strip('"')
+            return str(made["e_tag"] or "").strip('"') or self._etag_of(key, digest)
 
-        def put_as_expected() -> str:
-            try:
-                return put()
-            except self._obstore.exceptions.PreconditionError:
-                if self._unquoted or mode is None or self.head(key).etag != mode:
-                    raise
-                self._unquoted = True
-                return put()
+        if mode in (None, "create") or in_parts:
+            return self._call(key, lambda: put(None))
+        return self._call(key, lambda: self._as_expected(key, str(mode), put))
 
-        return self._call(key, put_as_expected)
+    def _etag_of(self, key: str, digest: str | None) -> str:
+        """The ETag of an object that was written just now."""
+        found, etag = self.digest(key)
+        if found != digest:
+            raise ChangedError(errno.ESTALE, "the object has changed", f"{self.uri}/{key}")
+        return etag
 
     def _require(self, key: str, mode: str | None) -> None:
         """Raise ChangedError unless an object is as it must be before it is written."""
@@ -209,12 +212,12 @@ class Bucket:
         if found != mode:
             raise ChangedError(errno.ESTALE, "the object has changed", f"{self.uri}/{key}")
 
-    def _mode(self, key: str, mode: str | None) -> Any:
-        """The mode of a request, as the library expects it."""
+    def _mode(self, key: str, mode: str | None, etag: str | None) -> Any:
+        """The mode of a request, as the library expects it. `etag`: the one in `mode`, as it is sent."""
         if mode is None or mode == "create":
             return mode or "overwrite"
         if not self.uri.startswith("gs:"):
-            return {"e_tag": self._quoted(mode)}
+            return {"e_tag": etag}
         now = self._obstore.head(self._store, key)  # Google compares versions, not ETags
         if _object(now).etag != mode:
             raise ChangedError(errno.ESTALE, "the object has changed", f"{self.uri}/{key}")
@@ -223,18 +226,24 @@ class Bucket:
     def _get(self, key: str, etag: str | None, wanted: Any) -> Any:
         """The answer to a request, for an object that still has the ETag."""
         options: dict[str, Any] = {} if wanted is None else {"range": wanted}
-        if not etag:
-            return self._obstore.get(self._store, key, options=options)
-        try:
-            return self._obstore.get(self._store, key, options={**options, "if_match": self._quoted(etag)})
-        except self._obstore.exceptions.PreconditionError:
-            if self._unquoted or self.head(key).etag != etag:
-                raise
-            self._unquoted = True
-            return self._obstore.get(self._store, key, options={**options, "if_match": etag})
 
-    def _quoted(self, etag: str) -> str:
-        return etag if self._unquoted else f'"{etag}"'
+        def get(sent: str) -> Any:
+            return self._obstore.get(self._store, key, options={**options, "if_match": sent})
+
+        return self._as_expected(key, etag, get) if etag else self._obstore.get(self._store, key, options=options)
+
+    def _as_expected(self, key: str, etag: str, call: Callable[[str], Result]) -> Result:
+        """Make a call with an ETag, with quotes or without, as the service compares it. Older Ceph wants none."""
+        forms = [f'"{etag}"', etag]
+        quoted = self._quoted  # another thread may change it meanwhile
+        try:
+            return call(forms[not quoted])
+        except self._obstore.exceptions.PreconditionError:
+            if self.head(key).etag != etag:
+                raise
+            result = call(forms[quoted])
+            self._quoted = not quoted
+            return result
 
     def _call(self, key: str, call: Callable[[], Result]) -> Result:
         """Make a call; its errors become OSErrors that name the object."""
@@ -270,7 +279,7 @@ def _object(meta: Mapping[str, Any]) -> RemoteObject:
 
 def _typed(reason: str, where: str) -> OSError:
     """The error for an answer that the library does not distinguish from others."""
-    if reason.startswith("NoSuchBucket"):
+    if reason.startswith(("NoSuchBucket", "ContainerNotFound")):
         return FileNotFoundError(errno.ENOENT, "there is no such bucket", where)
     if reason.startswith(_DENIED):
         return PermissionError(errno.EACCES, f"the credentials do not permit it ({reason})", where)

@@ -1,26 +1,20 @@
 """Runs of the command under a layer that fails, or kills them, at one of their filesystem calls.
 
-The layer is `layer.c`, loaded with LD_PRELOAD, so that it sees what Python and Arrow call alike. A parent imports
-everything once, makes a first run, after which torch and Arrow are initialised, and forks for every other run: hundreds
-of them take minutes.
+The layer is `layer.c`, loaded with LD_PRELOAD, so that it sees what Python and Arrow call alike.
 """
 
 import ctypes
 import errno
-import faulthandler
-import json
 import os
 import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from threading import RLock
 from typing import Any, NamedTuple
 
+from forked_runs import ForkedRuns, serve, set_flows
+
 MODES = {"count": 0, "fail before": 1, "fail after": 2, "kill before": 3, "kill after": 4, "full from": 5}
-#: After how many seconds a run counts as hung.
-HUNG_S = 120
 
 
 class Point(NamedTuple):
@@ -58,23 +52,12 @@ class Ended:
 
 
 class Layer:
-    """The parent process that forks runs, under the layer."""
+    """Forks runs under the layer."""
 
     def __init__(self, library: Path, scratch: Path) -> None:
         self._scratch = scratch
-        self._parent = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd="/",
-            env={**os.environ, "LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1"},
-        )
-
-    def warm_up(self, command: list[str]) -> None:
-        """Make a first run, in the parent itself."""
-        code = self._answer({"commands": [command], "forked": False})
-        assert code == 0, (self._scratch / "output").read_text()
+        self._runs = ForkedRuns(scratch, {**os.environ, "LD_PRELOAD": str(library)}, __file__)
+        self.warm_up, self.close = self._runs.warm_up, self._runs.close
 
     def run(
         self,
@@ -92,25 +75,10 @@ class Layer:
             "commands": commands, "forked": True, "flows": flows, "below": str(below), "point": point,
             "mode": MODES[mode], "error": error, "log": str(log),
         }  # fmt: skip
-        code = self._answer(order)
+        code, output = self._runs.run(order)
         lines = log.read_text().splitlines()
         hit = any(line.startswith("hit\t") for line in lines)
-        return Ended(code=code, output=(self._scratch / "output").read_text(), calls=_calls(lines), hit=hit)
-
-    def _answer(self, order: dict[str, Any]) -> int:
-        assert self._parent.stdin is not None
-        assert self._parent.stdout is not None
-        self._parent.stdin.write(json.dumps({**order, "output": str(self._scratch / "output")}) + "\n")
-        self._parent.stdin.flush()
-        return int(self._parent.stdout.readline())
-
-    def close(self) -> None:
-        """End the parent process."""
-        assert self._parent.stdin is not None
-        self._parent.stdin.close()
-        assert self._parent.stdout is not None
-        self._parent.stdout.close()
-        self._parent.wait()
+        return Ended(code=code, output=output, calls=_calls(lines), hit=hit)
 
 
 def build(folder: Path) -> Path:
@@ -138,53 +106,9 @@ def _calls(lines: list[str]) -> list[Call]:
     return calls
 
 
-def _serve() -> None:
-    import pandas  # noqa: F401
-    from scoreline.jobs import cli, score  # noqa: F401 - imported before the fork, once
-    from scoreline.jobs.terminal import logs, progress, tables  # noqa: F401
-    from scoreline.pipeline.evaluation import verify  # noqa: F401
-    from scoreline.pipeline.running import score as scored  # noqa: F401
-    from tqdm import tqdm
-
-    # Its own lock is shared with forked processes: one that is killed while it has the lock would keep it.
-    tqdm.set_lock(RLock())
-    with os.fdopen(os.dup(1), "w") as answers:
-        for line in sys.stdin:
-            order = json.loads(line)
-            code = _fork(order, cli) if order["forked"] else _run(order, cli)
-            print(code, file=answers, flush=True)
-
-
-def _fork(order: dict[str, Any], cli: Any) -> int:
-    """Run commands in another process, under the layer."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            faulthandler.dump_traceback_later(HUNG_S, exit=True, file=2)
-            _set_flows(order["flows"])
-            code = _run(order, cli)
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
-
-
-def _run(order: dict[str, Any], cli: Any) -> int:
-    """Run commands in this process, whose output goes to a file from now on. Arms the layer if there is a point."""
-    output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
-    if order["forked"]:
-        _arm(order)
-    try:
-        return next((code for words in order["commands"] if (code := cli.run(words))), 0)
-    finally:
-        sys.stderr.flush()
-
-
 def _arm(order: dict[str, Any]) -> None:
+    """Let the layer do what an order says in this process."""
+    set_flows(order["flows"])
     library = ctypes.CDLL(None)
     text, number = ctypes.c_char_p, ctypes.c_int
     library.faults_arm.argtypes = [text, text, text, ctypes.c_long, number, number, text]
@@ -195,13 +119,5 @@ def _arm(order: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
-def _set_flows(flows: int) -> None:
-    """Let a run start as many flows as it would on this number of cores."""
-    from scoreline.pipeline.cores import Cores
-    from scoreline.pipeline.running import run
-
-    run.available_cores = lambda: Cores(count=flows, limited_by="the test")
-
-
 if __name__ == "__main__":
-    _serve()
+    serve(_arm)

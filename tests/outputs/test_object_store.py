@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from scoreline.pipeline.outputs.store import HISTORY, SUCCESS, Store
 from scoreline.pipeline.outputs.stores import open_store
 from scoreline.pipeline.storage import lease
 
-from object_storage import LOSE, Request, Storage
+from object_storage import LOSE, Request, Storage, every_service
 
 
 @pytest.fixture
@@ -29,6 +30,7 @@ def finished(store: Store, data: bytes = b"rows") -> Path:
     return path
 
 
+@every_service
 def test_only_what_readers_see_is_listed(store: Store, storage: Storage) -> None:
     """In the order of names; markers of folders that consoles create do not count as parts."""
     names = ["b.parquet", "d=1/a b.parquet", "x.txt"]
@@ -44,6 +46,7 @@ def test_only_what_readers_see_is_listed(store: Store, storage: Storage) -> None
     assert kinds == {"b.parquet": "file", "_scoreline": "folder", "c": "missing", "_rejects/b.arrow": "file"}
 
 
+@every_service
 def test_kinds_without_a_listing(store: Store, storage: Storage) -> None:
     """Each takes a request or two."""
     storage.put("some/out/_scoreline/run.json", b"{}")
@@ -51,6 +54,7 @@ def test_kinds_without_a_listing(store: Store, storage: Storage) -> None:
     assert [store.kind(name) for name in ("_scoreline/run.json", "_SUCCESS")] == ["file", "missing"]
 
 
+@every_service
 def test_publishing(store: Store, storage: Storage) -> None:
     """The object has the bytes, its ETag is returned, and the service keeps the digest."""
     path = finished(store)
@@ -64,6 +68,7 @@ def test_publishing(store: Store, storage: Storage) -> None:
     assert not copy.exists()
 
 
+@every_service
 def test_an_object_of_another_program_is_not_overwritten(store: Store, storage: Storage) -> None:
     """Neither one that has appeared since the listing, nor one that has changed."""
     store.refresh()
@@ -80,6 +85,7 @@ def test_an_object_of_another_program_is_not_overwritten(store: Store, storage: 
     assert storage.bucket.read("some/out/a.parquet") == b"rows"
 
 
+@every_service
 def test_an_answer_that_is_lost(store: Store, storage: Storage) -> None:
     """The object is there, and is known to be the one that was written."""
     lost: list[str] = []
@@ -98,6 +104,7 @@ def test_an_answer_that_is_lost(store: Store, storage: Storage) -> None:
     assert created.etag != replaced.etag == storage.bucket.head("some/out/a.parquet").etag
 
 
+@every_service
 def test_small_files(store: Store, storage: Storage) -> None:
     """Written, replaced and removed; a page has the type of a page."""
     store.write(SUCCESS, b"")
@@ -109,6 +116,7 @@ def test_small_files(store: Store, storage: Storage) -> None:
     assert [one.key for one in storage.bucket.list()] == ["some/out/_scoreline/report.html"]
 
 
+@every_service
 def test_lines_of_a_log(store: Store) -> None:
     """Each is an object, named so that they are read in order."""
     assert store.lines(HISTORY) == []
@@ -126,10 +134,20 @@ def test_a_service_without_conditional_writes(store: Store, storage: Storage, ig
             store.prepare()
     finally:
         storage.server.ignored = ()
-    store.prepare()
     assert not list(storage.bucket.list())
+    store.prepare()
 
 
+@every_service
+def test_many_check_a_service_at_once(storage: Storage) -> None:
+    """And none takes the others' requests for a service that compares nothing. One object remains."""
+    stores = [open_store(f"{storage.uri}/out") for _ in range(4)]
+    with ThreadPoolExecutor(len(stores)) as pool:
+        list(pool.map(lambda store: [store.prepare() for _ in range(5)], stores))
+    assert list(storage.objects()) == ["out/_scoreline/probe"]
+
+
+@every_service
 def test_locks(storage: Storage) -> None:
     """A run and shards exclude each other; shards do not."""
     first, second = (open_store(f"{storage.uri}/out") for _ in range(2))
@@ -147,6 +165,7 @@ def test_locks(storage: Storage) -> None:
         pass
 
 
+@every_service
 def test_nothing_is_written_with_a_lock_that_may_be_lost(
     store: Store, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +190,7 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch, storage: Storage) -> No
     assert not requests
 
 
+@every_service
 def test_temporary_files_are_removed_with_the_store(store: ObjectStore) -> None:
     """They are in a private folder on the local disk."""
     path = finished(store)
@@ -179,6 +199,7 @@ def test_temporary_files_are_removed_with_the_store(store: ObjectStore) -> None:
     assert not folder.exists()
 
 
+@every_service
 def test_the_holder_of_a_lock_is_said_in_json(store: Store, storage: Storage) -> None:
     """For a person who looks into the bucket."""
     with store.lock("run-1"):

@@ -15,7 +15,7 @@ from scoreline.pipeline.storage import lease as module
 from scoreline.pipeline.storage.lease import Lease, LeaseHeldError, LeaseLostError, described, has_ended, this_process
 from scoreline.pipeline.storage.remote import Bucket
 
-from object_storage import LOSE, Request, Storage
+from object_storage import LOSE, RESET, Request, Storage, every_service
 
 PREFIX = "out/_scoreline/lock/"
 
@@ -40,6 +40,7 @@ def leave_behind(storage: Storage, process: object) -> None:
     storage.put(f"{PREFIX}00000003.beat", b"1")
 
 
+@every_service
 def test_only_one_has_it(lease: Callable[..., Lease], storage: Storage) -> None:
     """Another is told who has it; once it is released, it is taken at once. Objects of earlier epochs are removed."""
     first, second = lease("run-1"), lease("run-2")
@@ -56,6 +57,7 @@ def test_only_one_has_it(lease: Callable[..., Lease], storage: Storage) -> None:
     assert {one.key.removeprefix(PREFIX)[:8] for one in storage.bucket.list(PREFIX[:-1])} == {"00000002"}
 
 
+@every_service
 def test_one_of_many_gets_it(lease: Callable[..., Lease], monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten that start at the same moment."""
     monkeypatch.setattr(module, "LIFETIME_S", 30.0)  # nobody may seem dead because the machine is slow
@@ -76,6 +78,7 @@ def test_one_of_many_gets_it(lease: Callable[..., Lease], monkeypatch: pytest.Mo
         one.release()
 
 
+@every_service
 def test_a_dead_process_of_another_machine_is_waited_for(lease: Callable[..., Lease], storage: Storage) -> None:
     """For the whole lifetime, since it may be slow; the caller is told."""
     told: list[tuple[str, float]] = []
@@ -88,6 +91,7 @@ def test_a_dead_process_of_another_machine_is_waited_for(lease: Callable[..., Le
     taken.release()
 
 
+@every_service
 def test_a_dead_process_of_this_machine_is_known(lease: Callable[..., Lease], storage: Storage) -> None:
     """Its lock is taken at once."""
     code = "from scoreline.pipeline.storage.lease import this_process; import json; print(json.dumps(this_process()))"
@@ -116,6 +120,7 @@ def test_which_processes_have_ended() -> None:
     assert not any(map(has_ended, (None, {}, "x", {"pid": "1"})))
 
 
+@every_service
 def test_a_holder_that_cannot_renew_it_stops_in_time(
     lease: Callable[..., Lease], storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +139,7 @@ def test_a_holder_that_cannot_renew_it_stops_in_time(
     held.release()
 
 
+@every_service
 def test_a_holder_whose_clock_stood_still_sees_that_it_was_replaced(
     lease: Callable[..., Lease], storage: Storage
 ) -> None:
@@ -150,6 +156,7 @@ def test_a_holder_whose_clock_stood_still_sees_that_it_was_replaced(
     assert not any(one.key.endswith(".released") for one in storage.bucket.list(PREFIX[:-1]))
 
 
+@every_service
 def test_an_answer_that_is_lost(lease: Callable[..., Lease], storage: Storage) -> None:
     """The object was created, and is recognised by what is in it."""
     lost: list[Request] = []
@@ -168,6 +175,7 @@ def test_an_answer_that_is_lost(lease: Callable[..., Lease], storage: Storage) -
     held.release()
 
 
+@every_service
 def test_a_creator_that_was_paused(lease: Callable[..., Lease], storage: Storage) -> None:
     """Between its look and its request others have had the lock and removed the epoch that it creates: it looks
     again."""
@@ -186,3 +194,35 @@ def test_a_creator_that_was_paused(lease: Callable[..., Lease], storage: Storage
         paused.take()
     others[-1].check()
     others[-1].release()
+
+
+@every_service
+def test_one_that_was_too_late_does_not_release_it(lease: Callable[..., Lease], storage: Storage) -> None:
+    """It tried to create the same epoch."""
+    late, first = lease("late"), lease("first")
+    seen: list[Request] = []
+
+    def meanwhile(request: Request) -> None:
+        if request.method == "PUT" and request.path.endswith("00000001.held"):
+            seen.append(request)
+            if len(seen) == 1:
+                first.take()
+
+    with storage.answering(meanwhile), pytest.raises(LeaseHeldError, match="run first"):
+        late.take()
+    late.release()
+    with pytest.raises(LeaseHeldError, match="run first"):
+        lease("another").take()
+    first.check()
+    first.release()
+
+
+def test_a_service_that_is_gone_is_not_asked_to_release_it(lease: Callable[..., Lease], storage: Storage) -> None:
+    """Once others may take over: requests are tried for two minutes."""
+    held = lease()
+    held.take()
+    with storage.answering(lambda _: RESET):
+        time.sleep(0.65 * module.LIFETIME_S)
+        with storage.requests() as requests:
+            held.release()
+    assert not [one for one in requests if one.path.endswith("released")]

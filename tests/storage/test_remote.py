@@ -1,14 +1,16 @@
 """Objects in a bucket, against a real S3 server on the loopback interface."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from scoreline.pipeline.storage import remote
 from scoreline.pipeline.storage.remote import Bucket, bucket_of
 from scoreline.pipeline.storage.uris import SERVICES, ChangedError, Location
 
-from object_storage import SECRET, Request, Storage
+from object_storage import SECRET, Request, Storage, every_service
 
 KEYS = ["a.csv", "in/a%b.csv", "in/a*[b].csv", "in/d=1/x y.csv", "in/é%20b.csv", "in/ta~b'#?.csv"]
 
@@ -28,15 +30,18 @@ def test_a_listing_says_what_boto3_says(storage: Storage) -> None:
     assert all(storage.bucket.head(one.key) == one for one in storage.bucket.list())
 
 
+@every_service
 def test_a_listing_of_several_pages(storage: Storage) -> None:
     """A page has at most a thousand objects."""
     for number in range(1003):
         storage.put(f"{number:04d}", b"")
     with storage.requests() as requests:
         assert len(list(storage.bucket.list())) == 1003
-    assert len(requests) == 2
+    if storage.uri.startswith("s3:"):  # Azure's pages are larger
+        assert len(requests) == 2
 
 
+@every_service
 def test_ranges(storage: Storage) -> None:
     """The same bytes as a slice."""
     data = os.urandom(3000)
@@ -49,6 +54,7 @@ def test_ranges(storage: Storage) -> None:
     assert storage.bucket.read_end("a", 5000)[0] == data
 
 
+@every_service
 def test_an_empty_object(storage: Storage) -> None:
     """It has no range."""
     storage.put("a", b"")
@@ -56,6 +62,7 @@ def test_an_empty_object(storage: Storage) -> None:
     assert storage.bucket.read_end("a", 10) == (b"", storage.bucket.head("a"))
 
 
+@every_service
 def test_a_large_object_is_downloaded_in_pieces(storage: Storage, tmp_path: Path) -> None:
     """In one request."""
     data = os.urandom(3 << 20)
@@ -67,6 +74,7 @@ def test_a_large_object_is_downloaded_in_pieces(storage: Storage, tmp_path: Path
     assert len(list(storage.bucket.stream("a"))) > 1
 
 
+@every_service
 def test_an_object_is_created_once_and_replaced_only_as_expected(storage: Storage) -> None:
     """By its ETag."""
     first = storage.bucket.create("a", b"1")
@@ -81,6 +89,7 @@ def test_an_object_is_created_once_and_replaced_only_as_expected(storage: Storag
     assert list(storage.bucket.list()) == []
 
 
+@every_service
 def test_a_large_file_is_written_in_parts(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And its ETag is that of the whole."""
     monkeypatch.setattr(remote, "MULTIPART_BYTES", 1 << 20)
@@ -88,9 +97,11 @@ def test_a_large_file_is_written_in_parts(storage: Storage, tmp_path: Path, monk
     etag = storage.bucket.write("a", tmp_path / "a")
     assert storage.bucket.head("a").etag == etag
     assert storage.bucket.read("a") == (tmp_path / "a").read_bytes()
-    assert etag.endswith("-2")
+    if storage.uri.startswith("s3:"):
+        assert etag.endswith("-2")
 
 
+@every_service
 def test_another_version_is_not_read(storage: Storage) -> None:
     """Also if it has the same size."""
     storage.put("a", b"1")
@@ -101,6 +112,7 @@ def test_another_version_is_not_read(storage: Storage) -> None:
             call("a", etag=etag)
 
 
+@every_service
 def test_services_that_compare_etags_without_quotes(storage: Storage) -> None:
     """As Ceph 16 does: the object is asked for again, and from then on without them."""
     storage.put("a", b"1")
@@ -116,6 +128,23 @@ def test_services_that_compare_etags_without_quotes(storage: Storage) -> None:
     assert [one.method for one in requests] == ["GET", "HEAD", "GET", "GET"]
 
 
+def test_services_that_compare_etags_without_quotes_at_once(storage: Storage) -> None:
+    """Several requests are refused before one has shown how the service compares."""
+    storage.put("a", b"1")
+    etag, together = storage.bucket.head("a").etag, Barrier(4)
+    refused = [("412 Precondition Failed", [("Content-Length", "0")], b"")] * 4
+
+    def refuse_first(request: Request) -> "tuple[str, list[tuple[str, str]], bytes] | None":
+        answer = refused.pop() if request.method == "GET" and refused else None
+        if answer is not None:
+            together.wait()
+        return answer
+
+    with storage.answering(refuse_first), ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: storage.bucket.read("a", etag=etag), range(4))) == [b"1"] * 4
+
+
+@every_service
 def test_an_answer_that_breaks_off_is_continued(storage: Storage) -> None:
     """By the library, from where it broke off."""
     data = os.urandom(1000)
@@ -131,19 +160,22 @@ def test_an_answer_that_breaks_off_is_continued(storage: Storage) -> None:
         assert storage.bucket.read("a", etag=etag) == data
 
 
+@every_service
 @pytest.mark.parametrize("key", ["a", "d/a"])
 def test_missing_objects_and_buckets(storage: Storage, key: str) -> None:
     """FileNotFoundError, as for files, with the URI."""
-    for bucket in (storage.bucket, Bucket("s3", "no-such-bucket")):
+    no_bucket = Bucket(storage.service.scheme, "no-such-bucket")
+    for bucket in (storage.bucket, no_bucket):
         for call in (bucket.head, bucket.read, lambda key, bucket=bucket: bucket.read_end(key, 1)):
             with pytest.raises(FileNotFoundError, match="no such") as caught:
                 call(key)
             assert caught.value.filename == f"{bucket.uri}/{key}"
     with pytest.raises(FileNotFoundError, match="no such bucket"):
-        list(Bucket("s3", "no-such-bucket").list("d"))
+        list(no_bucket.list("d"))
 
 
-@pytest.mark.parametrize("code", ["AccessDenied", "SignatureDoesNotMatch", "ExpiredToken"])
+@every_service
+@pytest.mark.parametrize("code", ["AccessDenied", "SignatureDoesNotMatch", "ExpiredToken", "AuthenticationFailed"])
 @pytest.mark.parametrize("status", ["403 Forbidden", "400 Bad Request"])
 def test_refusals_show_the_reason_and_no_secret(storage: Storage, code: str, status: str) -> None:
     """Answers repeat the request, with its key id and signature."""
