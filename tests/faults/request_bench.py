@@ -82,8 +82,8 @@ class RequestBench:
         return random.Random(seed).sample(self.points, count)
 
     def disturb_at(self, mode: str, points: Sequence[Point]) -> None:
-        """Disturb a run at each of some points, and report all failures. Most points must be hit: how often an object is
-        read depends on the order of threads."""
+        """Disturb a run at each of some points, and report all failures. Most points must be hit: how often an object
+        is read depends on the order of threads."""
         wrong, num_hit = [], 0
         for point in points:
             try:
