@@ -48,7 +48,7 @@ tests: $(READY)
 quick: $(READY)  ## the fast tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
 
-faults: $(READY)  ## the long tests (every filesystem call fails in turn, hundreds of kills, full disks): an hour or more
+faults: $(READY)  ## the long tests (every filesystem call and request fails in turn, hundreds of kills, full disks): two hours or more
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m long
 
 bench: $(READY)  ## every stage, then a comparison with other tools (ROWS=4000000 ROUNDS=5); installs the bench extra

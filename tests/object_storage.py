@@ -291,10 +291,12 @@ class MotoStorage(Storage):
 
     def replace(self, prefix: str, source: str | None) -> None:
         """Remove the objects below a prefix, and copy those below another one there."""
-        for key in list(self._backend.buckets[self.name].keys.values()):
+        keys = list(self._backend.buckets[self.name].keys.values())
+        for key in keys:
             if key.name.startswith(prefix):
                 self._backend.delete_object(self.name, key.name)
-            elif source is not None and key.name.startswith(source):
+        for key in keys:
+            if source is not None and key.name.startswith(source):
                 self._backend.copy_object(key, self.name, prefix + key.name.removeprefix(source))
 
     def clear(self) -> None:

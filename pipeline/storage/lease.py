@@ -27,7 +27,8 @@ from .uris import ChangedError
 LIFETIME_S = 120.0
 #: How often the holder rewrites its beat; others look at it twice as often.
 BEAT_S = 5.0
-#: Every so many beats, the holder checks that nobody has taken over, should its clock have stopped for a while.
+#: Every so many beats, and before one that is late, the holder checks that nobody has taken over: it may have been
+#: frozen, its clock too.
 BEATS_PER_CHECK = 4
 _NAME = re.compile(r"(?P<epoch>[0-9]{8})\.(held|beat|released)")
 
@@ -70,10 +71,12 @@ class Lease:
             OSError: the service fails.
         """
         while True:
+            self._good = 0.0
             self._epoch = self.refuse_held() + 1  # of that look: a later one may show another holder
-            if self._create() and self._last_epoch() == self._epoch:
-                break
-        self._beat(0)
+            if self._create():
+                self._beat(0)
+                if self._last_epoch() == self._epoch:  # others may have waited for the beat in vain
+                    break
         self._thread.start()
         self._remove_earlier()
 
@@ -139,11 +142,12 @@ class Lease:
         number = 0
         while not self._end.wait(BEAT_S):
             number += 1
+            late = _now() - self._good > LIFETIME_S / 2
             with suppress(OSError):
-                self._beat(number)
-                if number % BEATS_PER_CHECK == 0 and self._last_epoch() != self._epoch:
+                if (late or number % BEATS_PER_CHECK == 0) and self._last_epoch() != self._epoch:
                     self._lost = "another run has taken over"
                     return
+                self._beat(number)
 
     def _beat(self, number: int) -> None:
         sent = _now()

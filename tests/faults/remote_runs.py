@@ -10,9 +10,9 @@ PROGRAM = str(Path(__file__))
 
 
 def prepare(order: dict[str, Any]) -> None:
-    """Set what an order says in this process: `flows`; `backoff_ms`, the first pause before a request is tried again, and
-    `retry_s`, for how long; the `multipart_bytes` above which objects are uploaded in parts; the lifetime of locks in
-    seconds; whether other processes are taken for those of `elsewhere`, of which none can be known to have ended."""
+    """Set what an order says in this process: `flows`; `backoff_ms`, the first pause before a request is tried again,
+    and `retry_s`, for how long; the `multipart_bytes` above which objects are uploaded in parts; the lifetime of locks
+    in seconds; whether other processes are taken for those of `elsewhere`, which cannot be known to have ended."""
     from scoreline.pipeline.storage import access, lease, remote
 
     set_flows(order["flows"])

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
 from scoreline.pipeline.storage import lease as module
@@ -154,6 +154,30 @@ def test_a_holder_whose_clock_stood_still_sees_that_it_was_replaced(
         held.check()
     held.release()
     assert not any(one.key.endswith(".released") for one in storage.bucket.list(PREFIX[:-1]))
+
+
+@every_service
+def test_a_holder_that_was_frozen_does_not_renew_what_it_has_lost(
+    lease: Callable[..., Lease], storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next beat is late, so it looks whether another has taken over before it sends it."""
+    monkeypatch.setattr(module, "BEATS_PER_CHECK", 10**6)
+    held, other, thawed = lease("frozen"), lease("other"), Event()
+
+    def freeze(request: Request) -> None:
+        if request.path.endswith("00000001.beat") and request.method == "PUT":
+            thawed.wait()
+
+    held.take()
+    with storage.answering(freeze):
+        other.take()
+        thawed.set()
+        time.sleep(6 * module.BEAT_S)
+        with pytest.raises(LeaseLostError, match="another run has taken over"):
+            held.check()
+    other.check()
+    held.release()
+    other.release()
 
 
 @every_service
