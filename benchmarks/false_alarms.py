@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 from scoreline.pipeline.monitoring.chi_squared import chi_squared_quantile
+from scoreline.pipeline.monitoring.comparison import RED_PSI, YELLOW_PSI
 from scoreline.pipeline.monitoring.distances import jensen_shannon, kolmogorov_smirnov, stability, wasserstein
-from scoreline.pipeline.monitoring.drift import FALSE_ALARM, RED_PSI, YELLOW_PSI
+from scoreline.pipeline.monitoring.drift import FALSE_ALARM
 from scoreline.pipeline.monitoring.reference import COMPARED, COMPARED_OF_SMALL, SMALL_ROWS
 
 FEATURES, POOL = 30, 300

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from .base import Schema, Sha256
+from .drift import WorstDrift
 
 Count = Annotated[int, Field(ge=0, lt=1 << 62)]
 
@@ -227,14 +228,6 @@ class RunIdentity(Schema):
     run_id: str
     ended: str
     content: Sha256
-
-
-class WorstDrift(Schema):
-    """The comparison with the largest PSI among those above the bound of chance. `partition`: None for all rows."""
-
-    column: str
-    partition: str | None
-    psi: float
 
 
 class RunProfile(Schema):

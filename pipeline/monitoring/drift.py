@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...schemas.profile import (
     ColumnCounts,
@@ -19,15 +18,13 @@ from ...schemas.profile import (
     PartitionDrift,
     PartitionProfile,
     ReferenceColumn,
-    WorstDrift,
 )
-from .distances import jensen_shannon, kolmogorov_smirnov, stability, wasserstein
+from .comparison import LEVELS, Baseline, Comparison
+from .distances import jensen_shannon, kolmogorov_smirnov, wasserstein
 from .layout import Layout
 from .profile import Profile
 from .totals import Floats, Totals, column_counts, effective_counts
 
-#: The smallest PSI of each level, by convention (Siddiqi 2006).
-YELLOW_PSI, RED_PSI = 0.10, 0.25
 #: The probability that any comparison of a run is above its bound by chance.
 FALSE_ALARM = 0.001
 #: Listed files for each column, listed files of the run, and the columns that are listed of each.
@@ -36,35 +33,6 @@ WORST_OF_COLUMN, WORST_OF_RUN, COLUMNS_OF_WORST = 3, 50, 30
 Counted: TypeAlias = ColumnCounts | ReferenceColumn
 #: No PSI is as large: with smoothed shares it is at most about the logarithm of the number of rows.
 MAX_PSI = 1000.0
-LEVELS: tuple[Literal["none", "yellow", "red"], ...] = ("none", "yellow", "red")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """The PSI of every column between two samples: `psi`, `bound` float64 `[columns]`, `level` int64 `[columns]`, an
-    index into `LEVELS`; `above`: whether each is above what chance explains."""
-
-    psi: Floats
-    bound: Floats
-    level: NDArray[np.int64]
-    above: NDArray[np.bool_]
-
-
-def compare(layout: Layout, counts: Floats, baseline: Floats, tail: float) -> Comparison:
-    """Compare two samples.
-
-    Args:
-        counts, baseline: float64 `[counts]`, in the order of the layout.
-        tail: the probability that chance alone exceeds the bound of a column.
-    """
-    return _compared(layout, layout.in_compared_bins(counts), layout.in_compared_bins(baseline), tail)
-
-
-def _compared(layout: Layout, counts: Floats, baseline: Floats, tail: float) -> Comparison:
-    found = stability(counts, baseline, layout.compared[1])
-    above = found.significant(tail)
-    level = above * ((found.psi >= YELLOW_PSI).astype(np.int64) + (found.psi >= RED_PSI))
-    return Comparison(psi=found.psi, bound=found.bounds(tail), level=level, above=above)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
@@ -80,7 +48,8 @@ class _Ranked:
 
 
 class RunDrift:
-    """The drift of a run, file by file.
+    """The drift of a run, file by file. `reference`, `before`: the comparisons with the bundle's reference and with the
+    run before, None where there is none.
 
     Args:
         num_partitions: the number of files, for which the bounds are corrected.
@@ -91,32 +60,27 @@ class RunDrift:
         self._layout, self._previous = layout, previous
         columns = len(layout.columns)
         self.tests = columns * (num_partitions + 1)
-        self._tail = FALSE_ALARM / max(1, self.tests)
-        self._previous_counts = None if previous is None else effective_counts(layout, previous)
+        tail = FALSE_ALARM / max(1, self.tests)
+        self.reference = Baseline(layout, layout.reference_counts, tail)
+        self.before: Baseline | None = None
+        if previous is not None:
+            self.before = Baseline(layout, layout.in_compared_bins(effective_counts(layout, previous)), tail)
         self._totals = Totals(layout)
-        self._levels, self._previous_levels = np.zeros((2, len(LEVELS), columns), dtype=np.int64)
         self._worst: list[list[_Ranked]] = [[] for _ in range(columns)]
         self._least_listed = np.full(columns, -1.0)
         self._partitions: list[tuple[int, int, float, str, PartitionProfile]] = []
-        self.worst: WorstDrift | None = None
         self.sampled = self.rows = self.partitions = 0
 
     def add(self, partition: str, profile: Profile) -> None:
         """Add a file with the profile of all its parts."""
-        layout, counts = self._layout, self._layout.in_compared_bins(profile.counts)
-        found = _compared(layout, counts, layout.reference_counts, self._tail)
-        before = None
-        if self._previous_counts is not None:
-            baseline = layout.in_compared_bins(self._previous_counts)
-            before = _compared(layout, counts, baseline, self._tail)
-            _count(self._previous_levels, before)
-        _count(self._levels, found)
+        counts = self._layout.in_compared_bins(profile.counts)
+        found = self.reference.compare(partition, counts)
+        before = None if self.before is None else self.before.compare(partition, counts)
         self._totals.add(profile)
         self.sampled += profile.sampled
         self.rows += profile.rows
         self.partitions += 1
         self._rank_columns(partition, profile, found)
-        self._note_worst(partition, found)
         if found.level.any():
             self._rank_partition(partition, profile, found, before)
 
@@ -156,24 +120,12 @@ class RunDrift:
         if len(self._partitions) > WORST_OF_RUN:
             heapq.heappop(self._partitions)
 
-    def _note_worst(self, partition: str | None, found: Comparison) -> None:
-        if not found.above.any():
-            return
-        index = int(np.argmax(np.where(found.above, found.psi, -1.0)))
-        psi = float(found.psi[index])
-        if self.worst is None or psi > self.worst.psi:
-            self.worst = WorstDrift(column=self._layout.columns[index].name, partition=partition, psi=psi)
-
     def columns(self) -> list[ColumnProfile]:
         """The drift of every column, in the order of the layout. Call it once, after all files."""
         layout, now = self._layout, self._totals.columns()
-        counts = effective_counts(layout, now)
-        found = _compared(layout, layout.in_compared_bins(counts), layout.reference_counts, self._tail)
-        self._note_worst(None, found)
-        _count(self._levels, found)
-        before = None
-        if self._previous_counts is not None:
-            before = compare(layout, counts, self._previous_counts, self._tail)
+        counts = layout.in_compared_bins(effective_counts(layout, now))
+        found = self.reference.compare(None, counts)
+        before = None if self.before is None else self.before.compare(None, counts)
         return [self._column(index, now[index], found, before) for index in range(len(layout.columns))]
 
     def _column(self, index: int, now: ColumnCounts, found: Comparison, before: Comparison | None) -> ColumnProfile:
@@ -181,7 +133,8 @@ class RunDrift:
         own = self._previous[index] if self._previous is not None else None
         drift = _drift(reference, found, index, now, reference)
         previous = None if before is None or own is None else _drift(reference, before, index, now, own)
-        # The whole run is counted in the levels too, and is not a file.
+        yellow, red = _files_at_levels(self.reference, index, drift)
+        previous_yellow, previous_red = _files_at_levels(self.before, index, previous)
         return ColumnProfile(
             name=reference.name,
             role="feature" if index < self._layout.num_features else "output",
@@ -191,10 +144,10 @@ class RunDrift:
             drift=drift,
             previous_drift=previous,
             worst=[self._listed(one, reference) for one in sorted(self._worst[index], reverse=True)],
-            red=int(self._levels[2, index]) - (drift.level == "red"),
-            yellow=int(self._levels[1, index]) - (drift.level == "yellow"),
-            previous_red=int(self._previous_levels[2, index]),
-            previous_yellow=int(self._previous_levels[1, index]),
+            red=red,
+            yellow=yellow,
+            previous_red=previous_red,
+            previous_yellow=previous_yellow,
         )
 
     def _listed(self, one: _Ranked, reference: ReferenceColumn) -> PartitionDrift:
@@ -206,15 +159,19 @@ class RunDrift:
 
     def num_at(self, level: Literal["yellow", "red"]) -> int:
         """How many comparisons with the reference are at a level, those of all rows included."""
-        return int(self._levels[LEVELS.index(level)].sum())
+        return int(self.reference.levels[LEVELS.index(level)].sum())
 
     def worst_partitions(self) -> list[PartitionProfile]:
         """The files with the most drift, the worst first."""
         return [one for *_, one in sorted(self._partitions, key=lambda entry: entry[:4], reverse=True)]
 
 
-def _count(levels: NDArray[np.int64], found: Comparison) -> None:
-    levels[found.level, np.arange(len(found.level))] += 1
+def _files_at_levels(baseline: Baseline | None, index: int, whole: Drift | None) -> tuple[int, int]:
+    """The files at yellow and at red in a column. The whole run is counted too, and is not a file."""
+    if baseline is None or whole is None:
+        return 0, 0
+    yellow, red = baseline.levels[1:, index].tolist()
+    return yellow - (whole.level == "yellow"), red - (whole.level == "red")
 
 
 def _drift(column: ReferenceColumn, found: Comparison, index: int, counts: ColumnCounts, baseline: Counted) -> Drift:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ...schemas.profile import PartitionProfile, RunIdentity, RunProfile
-from ...schemas.run import DriftSummary, Receipt
+from ...schemas.run import ColumnDrift, DriftSummary, Receipt
 from ..bundle.bundle import Bundle
 from ..errors import DriftError, UsageError, counted
 from ..events import Emitter
@@ -20,8 +20,11 @@ from ..options import ScoreJob
 from ..outputs.part_records import PartRecord
 from ..outputs.receipt import read_profile, read_receipt
 from ..outputs.store import PROFILE, Store
-from .findings import MAX_NAMES, DriftFound, DriftSuspected, PartsUnprofiled, ProfileImpossible
+from .findings import MAX_NAMES, DriftFound, DriftMeasured, DriftSuspected, PartsUnprofiled, ProfileImpossible
 from .ledger import Ledger
+
+#: Columns of the summary, for each baseline.
+MAX_COLUMNS = 50
 
 
 def refuse_without_reference(bundle: Bundle, job: ScoreJob) -> None:
@@ -67,7 +70,7 @@ def profile_run(store: Store, ledger: Ledger, bundle: Bundle, emit: Emitter) -> 
         reference_source=layout.reference.source,
         reference_rows=layout.reference.rows,
         columns=drift.columns(),
-        worst=drift.worst,
+        worst=drift.reference.worst,
         worst_partitions=drift.worst_partitions(),
         partitions=drift.partitions,
         sampled=drift.sampled,
@@ -77,6 +80,8 @@ def profile_run(store: Store, ledger: Ledger, bundle: Bundle, emit: Emitter) -> 
     )
     write_run_profile(store, profile)
     ledger.drift = _summary(profile, drift)
+    if profile.partitions:
+        emit(DriftMeasured.of(ledger.drift))
     _emit_findings(profile, drift, emit)
 
 
@@ -103,6 +108,14 @@ def _summary(profile: RunProfile, drift: RunDrift) -> DriftSummary:
         yellow=drift.num_at("yellow"),
         tests=profile.tests,
         unprofiled_parts=profile.unprofiled_parts,
+        previous_run=None if profile.previous is None else profile.previous.run_id,
+        worst_from_previous=None if drift.before is None else drift.before.worst,
+        columns=[
+            ColumnDrift(column=profile.columns[index].name, role=profile.columns[index].role, against=against, psi=psi)
+            for against, baseline in (("reference", drift.reference), ("previous", drift.before))
+            if baseline is not None
+            for index, psi in baseline.drifted()[:MAX_COLUMNS]
+        ],
     )
 
 
