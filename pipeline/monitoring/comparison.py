@@ -4,6 +4,7 @@ of a run with that baseline come to. docs/explanation/drift.md describes the rul
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -22,8 +23,8 @@ LEVELS: tuple[Level, ...] = ("none", "yellow", "red")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """The PSI of every column between two samples: `psi`, `bound` float64 `[columns]`, `level` int64 `[columns]`, an
-    index into `LEVELS`; `above`: whether each is above what chance explains."""
+    """The PSI of every column of some files, `[files, columns]`: `psi`, `bound` float64; `level` int64, an index into
+    `LEVELS`; `above`: whether each is above what chance explains."""
 
     psi: Floats
     bound: Floats
@@ -49,28 +50,37 @@ class Baseline:
         self.peaks = np.zeros(len(layout.columns))
         self.worst: WorstDrift | None = None
 
-    def compare(self, partition: str | None, counts: Floats) -> Comparison:
-        """Compare a file, or all rows, with the baseline.
+    def compare(self, partitions: Sequence[str | None], counts: Floats) -> Comparison:
+        """Compare some files, or all rows, with the baseline.
 
         Args:
-            partition: the name of the file; None for all rows.
-            counts: float64 `[compared bins of all columns]`.
+            partitions: the names of the files; None for all rows.
+            counts: float64 `[files, compared bins of all columns]`.
         """
-        found = stability(counts, self._counts, self._layout.compared[1])
+        num_files, num_bins = counts.shape
+        starts = (self._layout.compared[1] + num_bins * np.arange(num_files)[:, None]).ravel()
+        found = stability(counts.ravel(), np.tile(self._counts, num_files), starts)
         above = found.significant(self._tail)
         level = above * ((found.psi >= YELLOW_PSI).astype(np.int64) + (found.psi >= RED_PSI))
-        self.levels[level, np.arange(len(level))] += 1
-        np.maximum(self.peaks, np.where(level > 0, found.psi, 0.0), out=self.peaks)
-        made = Comparison(psi=found.psi, bound=found.bounds(self._tail), level=level, above=above)
+        shape = num_files, len(self.peaks)
+        made = Comparison(
+            psi=found.psi.reshape(shape),
+            bound=found.bounds(self._tail).reshape(shape),
+            level=level.reshape(shape),
+            above=above.reshape(shape),
+        )
+        self.levels += [(made.level == one).sum(axis=0) for one in range(len(LEVELS))]
+        np.maximum(self.peaks, np.where(made.level > 0, made.psi, 0.0).max(axis=0), out=self.peaks)
         if above.any():
-            self._note_worst(partition, made)
+            self._note_worst(partitions, made)
         return made
 
-    def _note_worst(self, partition: str | None, found: Comparison) -> None:
-        index = int(np.argmax(np.where(found.above, found.psi, -1.0)))
-        psi = float(found.psi[index])
-        if self.worst is None or psi > self.worst.psi:
-            self.worst = WorstDrift(column=self._layout.columns[index].name, partition=partition, psi=psi)
+    def _note_worst(self, partitions: Sequence[str | None], found: Comparison) -> None:
+        psi = np.where(found.above, found.psi, -1.0)
+        file, column = (int(at) for at in np.unravel_index(int(psi.argmax()), psi.shape))
+        if self.worst is None or psi[file, column] > self.worst.psi:
+            name = self._layout.columns[column].name
+            self.worst = WorstDrift(column=name, partition=partitions[file], psi=float(psi[file, column]))
 
     def drifted(self) -> list[tuple[int, float]]:
         """The columns at yellow or red in any comparison, by index, with their largest PSI; the largest first."""

@@ -22,6 +22,7 @@ from ..outputs.receipt import read_profile, read_receipt
 from ..outputs.store import PROFILE, Store
 from .findings import MAX_NAMES, DriftFound, DriftMeasured, DriftSuspected, PartsUnprofiled, ProfileImpossible
 from .ledger import Ledger
+from .profiles import PartProfiles
 
 #: Columns of the summary, for each baseline.
 MAX_COLUMNS = 50
@@ -45,7 +46,7 @@ def profile_run(store: Store, ledger: Ledger, bundle: Bundle, emit: Emitter) -> 
     """
     if not ledger.job.profile:
         return
-    layout = open_layout(bundle)
+    layout = ledger.profiles.layout or open_layout(bundle)
     if layout is None:
         emit(ProfileImpossible())
         return
@@ -55,11 +56,12 @@ def profile_run(store: Store, ledger: Ledger, bundle: Bundle, emit: Emitter) -> 
     drift = RunDrift(layout, len(ledger.parts), None if before is None else before[1])
     unprofiled = 0
     for partition in ledger.plan.discovery.partitions:
-        profiles = [_profile(store, record, layout) for record in ledger.parts.get(partition, ())]
+        profiles = [_profile(store, record, ledger.profiles, layout) for record in ledger.parts.get(partition, ())]
         known = [one for one in profiles if one is not None]
         unprofiled += len(profiles) - len(known)
         if known:
             drift.add(partition.name, sum(known[1:], start=known[0]))
+    columns = drift.columns()
     profile = RunProfile(
         run=RunIdentity(
             run_id=ledger.job.run_id, ended=datetime.now(UTC).isoformat(timespec="seconds"), content=content
@@ -69,7 +71,7 @@ def profile_run(store: Store, ledger: Ledger, bundle: Bundle, emit: Emitter) -> 
         reference_digest=layout.digest,
         reference_source=layout.reference.source,
         reference_rows=layout.reference.rows,
-        columns=drift.columns(),
+        columns=columns,
         worst=drift.reference.worst,
         worst_partitions=drift.worst_partitions(),
         partitions=drift.partitions,
@@ -85,13 +87,14 @@ def profile_run(store: Store, ledger: Ledger, bundle: Bundle, emit: Emitter) -> 
     _emit_findings(profile, drift, emit)
 
 
-def _profile(store: Store, record: PartRecord, layout: Layout) -> Profile | None:
-    """The profile in a part; None if it has none, or one that cannot be read."""
-    path = store.path(record.target)
-    receipt = read_receipt(path)
-    if not isinstance(receipt, Receipt) or receipt.profile is None:
-        return None
-    data = read_profile(path, receipt.profile)
+def _profile(store: Store, record: PartRecord, kept: PartProfiles, layout: Layout) -> Profile | None:
+    """The profile of a part; None if it has none, or one that cannot be read."""
+    if (data := kept.get(record.receipt)) is None:
+        path = store.path(record.target)
+        receipt = read_receipt(path)
+        if not isinstance(receipt, Receipt) or receipt.profile is None:
+            return None
+        data = read_profile(path, receipt.profile)
     try:
         return None if data is None else decode_profile(data, layout)
     except ValueError:

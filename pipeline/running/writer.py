@@ -91,7 +91,9 @@ class Writer:
         profile = self._encoded_profile(share)
         with self._times.blocking_stage("write", share):
             part.finish(self._receipt(end, part), profile)
-        finished = Finished(part=part, planned=end.planned, split=split, counts=self._counts, times=self._times)
+        finished = Finished(
+            part=part, planned=end.planned, split=split, counts=self._counts, times=self._times, profile=profile
+        )
         self._publisher.submit(finished, share)  # where it raises, the part is discarded with this writer
         self._part, self._times, self._counts = None, self._times.fresh(), RowCounts()
         self._profile = self._new_profile()

@@ -25,18 +25,19 @@ def by_definition(counts: np.ndarray, layout: Layout, column: int) -> float:
 def test_psi_and_levels() -> None:
     """A shift of two deviations is red in its column alone."""
     baseline, counts = Baseline(LAYOUT, LAYOUT.reference_counts, 1e-6), counts_of(1, shift=2)
-    found = baseline.compare("a", counts)
-    np.testing.assert_allclose(found.psi, [by_definition(counts, LAYOUT, at) for at in range(len(LAYOUT.columns))])
-    assert [LEVELS[level] for level in found.level] == ["red", "none", "none", "none"]
+    found = baseline.compare(["a"], counts[None])
+    np.testing.assert_allclose(found.psi[0], [by_definition(counts, LAYOUT, at) for at in range(len(LAYOUT.columns))])
+    assert [LEVELS[level] for level in found.level[0]] == ["red", "none", "none", "none"]
     assert (found.psi[found.above] > found.bound[found.above]).all()
 
 
 def test_the_totals() -> None:
     """The worst file, and the largest PSI of each column that is yellow or red somewhere."""
     baseline = Baseline(LAYOUT, LAYOUT.reference_counts, 1e-6)
-    psi = {name: baseline.compare(name, counts_of(2, shift=shift)).psi[0] for name, shift in
-           (("a", 0.5), ("b", 2.0), ("c", 1.0), ("d", 0.0))}  # fmt: skip
-    baseline.compare(None, counts_of(3, shift=0.8))
+    shifts = {"a": 0.5, "b": 2.0, "c": 1.0, "d": 0.0}
+    found = baseline.compare(list(shifts), np.stack([counts_of(2, shift=shift) for shift in shifts.values()]))
+    psi = dict(zip(shifts, found.psi[:, 0].tolist(), strict=True))
+    baseline.compare([None], counts_of(3, shift=0.8)[None])
     assert baseline.worst is not None
     assert (baseline.worst.column, baseline.worst.partition, baseline.worst.psi) == ("age", "b", psi["b"])
     assert baseline.drifted() == [(0, psi["b"])]
@@ -47,5 +48,5 @@ def test_the_totals() -> None:
 def test_nothing_above_chance() -> None:
     """Thirty rows, whose PSI is large."""
     baseline = Baseline(LAYOUT, LAYOUT.reference_counts, 1e-6)
-    assert baseline.compare("a", counts_of(4, rows=30)).psi.max() > 0.25
+    assert baseline.compare(["a"], counts_of(4, rows=30)[None]).psi.max() > 0.25
     assert (baseline.worst, baseline.drifted()) == (None, [])
