@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 from scoreline.pipeline.monitoring.chi_squared import chi_squared_quantile
+from scoreline.pipeline.monitoring.comparison import RED_PSI, YELLOW_PSI
 from scoreline.pipeline.monitoring.distances import jensen_shannon, kolmogorov_smirnov, stability, wasserstein
-from scoreline.pipeline.monitoring.drift import FALSE_ALARM, RED_PSI, YELLOW_PSI
+from scoreline.pipeline.monitoring.drift import FALSE_ALARM
 from scoreline.pipeline.monitoring.reference import COMPARED, COMPARED_OF_SMALL, SMALL_ROWS
 
 FEATURES, POOL = 30, 300
@@ -108,11 +109,13 @@ def others(rows: int, reference_rows: int, random: np.random.Generator) -> tuple
     edges, reference = reference_of(reference_rows, random)
     centers = np.concatenate([edges[:1] - 0.3, (edges[1:] + edges[:-1]) / 2, edges[-1:] + 0.3])
     drawn = random.multinomial(rows, shares_of(edges), size=4000).astype(float)
-    measured = [
-        (jensen_shannon(one, reference), kolmogorov_smirnov(one, reference), wasserstein(one, reference, centers))
-        for one in drawn
-    ]
-    js, ks, distance = np.quantile(measured, 0.999, axis=0)
+    baseline, places = (np.broadcast_to(each, drawn.shape) for each in (reference, centers))
+    measured = (
+        jensen_shannon(drawn, baseline),
+        kolmogorov_smirnov(drawn, baseline),
+        wasserstein(drawn, baseline, places),
+    )
+    js, ks, distance = np.quantile(measured, 0.999, axis=1)
     return float(js), float(ks), float(distance)
 
 

@@ -11,8 +11,8 @@ from ..pipeline.errors import counted
 if TYPE_CHECKING:
     from ..schemas.history import HistoryEntry
 
-#: Characters of an error, and of a digest, in the table.
-MOST_CHARACTERS, DIGEST_CHARACTERS = 60, 15
+#: Characters of an error, of a digest, and of a column, in the table.
+MOST_CHARACTERS, DIGEST_CHARACTERS, COLUMN_CHARACTERS = 60, 15, 40
 
 
 @click.command(context_settings={"show_default": True})
@@ -20,7 +20,7 @@ MOST_CHARACTERS, DIGEST_CHARACTERS = 60, 15
 @click.option("--limit", type=click.IntRange(min=1), default=20, metavar="N", help="Number of last runs to list.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def runs(outputs: tuple[str, ...], limit: int, as_json: bool) -> int:
-    """List the runs of outputs, the last one at the end: when, exit code, rows, rejects, seconds, bundle.
+    """List the runs of outputs, the last one at the end: when, exit code, rows, rejects, seconds, bundle, drift.
 
     Every run that had the lock of its output is listed, failed ones and those with nothing to do too; not those that
     were killed. OUT is an output or a glob.
@@ -53,11 +53,22 @@ def _shown(lines: "Sequence[tuple[str, HistoryEntry]]", *, several: bool) -> str
 
     if not lines:
         return "no runs are recorded"
-    header = ["started (UTC)", "exit", "rows", "scored now", "rejected", "seconds", "bundle", "error"]
+    header = [
+        "started (UTC)",
+        "exit",
+        "rows",
+        "scored now",
+        "rejected",
+        "seconds",
+        "bundle",
+        "worst PSI",
+        "of",
+        "error",
+    ]
     rows = [
         [
             entry.started[:19].replace("T", " "), str(entry.exit_code), _count(entry.rows_in), _count(entry.rows_read),
-            _count(entry.rows_rejected), f"{entry.wall_s:.1f}", entry.digest[:DIGEST_CHARACTERS],
+            _count(entry.rows_rejected), f"{entry.wall_s:.1f}", entry.digest[:DIGEST_CHARACTERS], *_drift(entry),
             (entry.error or "")[:MOST_CHARACTERS],
         ]
         for _, entry in lines
@@ -65,6 +76,14 @@ def _shown(lines: "Sequence[tuple[str, HistoryEntry]]", *, several: bool) -> str
     if several:
         header, rows = ["output", *header], [[output, *row] for (output, _), row in zip(lines, rows, strict=True)]
     return table(header, rows)
+
+
+def _drift(entry: "HistoryEntry") -> tuple[str, str]:
+    """The largest PSI, and its column; empty if nothing was compared."""
+    if (found := entry.drift) is None:
+        return "", ""
+    column = (found.column or "")[:COLUMN_CHARACTERS]
+    return f"{found.psi:.2f}", f"{column} from the run before" if found.against == "previous" else column
 
 
 def _count(number: int | None) -> str:

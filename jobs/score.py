@@ -59,9 +59,8 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
     options["run_id"] = options["run_id"] or uuid.uuid4().hex[:12]
     log = EventLog(configure(options["log_format"], options["log_level"], options["run_id"]))
     progress = Progress(log, bar=options["progress"])
-    subscribers: list[Subscriber] = [log, tune_process, progress, ReportWriter(log)]
-    if collector is not None:
-        subscribers.append(collector)
+    collectors = [] if collector is None else [collector]
+    subscribers: list[Subscriber] = [log, tune_process, progress, ReportWriter(log), *collectors]
     try:
         resolve_run_date(options)
         for option in OPTIONS:

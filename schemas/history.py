@@ -5,10 +5,21 @@ from typing import Literal
 from .base import Schema, Sha256
 
 
+class LargestDrift(Schema):
+    """The largest PSI above the bound of chance that a run has found `against` the bundle's reference or the run
+    before: of `column`, in the input `partition` (None: in all rows). A `psi` of 0, without the others: there is none
+    above it."""
+
+    psi: float
+    column: str | None = None
+    partition: str | None = None
+    against: Literal["reference", "previous"] | None = None
+
+
 class HistoryEntry(Schema):
     """One run that had the lock of its output, however it ended, unless it was killed. Rows are None if it failed
     before it began to score; `waited_s`: the seconds that it waited for each stage, empty if there was nothing to
-    do."""
+    do; `drift`: None if its rows were not compared with anything."""
 
     format: Literal[1] = 1
     run_id: str
@@ -26,3 +37,4 @@ class HistoryEntry(Schema):
     rows_read: int | None = None
     wall_s: float
     waited_s: dict[str, float] = {}
+    drift: LargestDrift | None = None

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .base import Schema, Sha256
+from .drift import WorstDrift
 
 
 class Fingerprint(Schema):
@@ -119,10 +120,23 @@ class ShardRecord(Schema):
     wall_s: float
 
 
+class ColumnDrift(Schema):
+    """A column at yellow or red in any input or in all rows, with its largest PSI `against` the bundle's reference or
+    the run before."""
+
+    column: str
+    role: Literal["feature", "output"]
+    against: Literal["reference", "previous"]
+    psi: float
+
+
 class DriftSummary(Schema):
     """How far the rows are from the bundle's reference; `_scoreline/profile.json` has the details. `worst_psi`: the
     largest PSI above the bound of chance, of `worst_column` in `worst_partition` (None: all rows); `red`, `yellow`: the
-    numbers of comparisons at each level, of `tests`. `unprofiled_parts`: parts that were made without a profile."""
+    numbers of comparisons at each level, of `tests`. `unprofiled_parts`: parts that were made without a profile.
+
+    `previous_run`: the id of the run before, None if the rows were not compared with one; `worst_from_previous`: as the
+    worst, in comparison with it. `columns`: those with drift, at most 50 for each baseline, the largest PSI first."""
 
     worst_psi: float | None
     worst_column: str | None
@@ -131,6 +145,9 @@ class DriftSummary(Schema):
     yellow: int
     tests: int
     unprofiled_parts: int
+    previous_run: str | None = None
+    worst_from_previous: WorstDrift | None = None
+    columns: list[ColumnDrift] = []
 
 
 class RunManifest(Schema):

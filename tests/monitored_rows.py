@@ -1,10 +1,12 @@
 """References and profiles of rows with four columns, for tests: two of numbers, one of categories, one prediction."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from scoreline.pipeline.digests import sha256
-from scoreline.pipeline.monitoring.count import count_features, count_outputs
+from scoreline.pipeline.monitoring.count import ProfileBuilder, Sample, sample_features, sample_outputs
 from scoreline.pipeline.monitoring.layout import Layout, encode_reference
 from scoreline.pipeline.monitoring.profile import Profile
 from scoreline.pipeline.monitoring.reference import ReferenceRows, make_reference
@@ -40,7 +42,7 @@ def layout_of(frame: pd.DataFrame, source: str = "training") -> Layout:
     return Layout(reference=reference, digest=sha256(encode_reference(reference)))
 
 
-def profile_of(
+def sample_of(
     layout: Layout,
     frame: pd.DataFrame,
     *,
@@ -48,13 +50,26 @@ def profile_of(
     stride: int = 1,
     kept: np.ndarray | None = None,
     rejects: tuple[Reject, ...] = (),
-) -> Profile:
-    """The profile of rows that begin at a row of their file. `kept`: the positions of those that are scored."""
+) -> Sample:
+    """The sample of rows that begin at a row of their file. `kept`: the positions of those that are scored."""
     rows = frame if kept is None else frame.iloc[kept]
     columns = {**{name: rows[name].to_numpy() for name in NUMBERS}, CATEGORY: pa.array(rows[CATEGORY])}
     checked = CheckedBatch(batch=pa.RecordBatch.from_pandas(frame), columns=columns, kept=kept, rejects=rejects)
-    features = count_features(layout, checked, first_row=first_row, stride=stride)
+    features = sample_features(layout, checked, first_row=first_row, stride=stride)
     outputs = {OUTPUT: pa.array(rows[OUTPUT])}
-    return features + count_outputs(
+    return features + sample_outputs(
         layout, outputs, kept, num_rows=len(frame), first_row=first_row, stride=stride
     )  # fmt: skip
+
+
+def counted(layout: Layout, *samples: Sample) -> Profile:
+    """The profile of some samples."""
+    builder = ProfileBuilder(layout)
+    for sample in samples:
+        builder.add(sample)
+    return builder.build()
+
+
+def profile_of(layout: Layout, frame: pd.DataFrame, **more: Any) -> Profile:
+    """The profile of rows; `more`: as for `sample_of`."""
+    return counted(layout, sample_of(layout, frame, **more))

@@ -46,7 +46,7 @@ def profile(shifts: tuple[float, ...] = (0.0, 3.0, 0.0), *, before: bool = True)
         rows=drift.rows,
         unprofiled_parts=0,
         tests=drift.tests,
-        worst=drift.worst,
+        worst=drift.reference.worst,
         columns=columns,
         worst_partitions=drift.worst_partitions(),
     )

@@ -10,7 +10,8 @@ from time import perf_counter, process_time, thread_time
 
 from ...schemas.run import Receipt
 from ..model.first_rows import FirstRows
-from ..monitoring.profile import Profile, encode_profile
+from ..monitoring.count import ProfileBuilder
+from ..monitoring.profile import encode_profile
 from ..options import ScoreJob
 from ..outputs.part_file import PartFile
 from ..outputs.stores import open_store
@@ -104,7 +105,6 @@ def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, max_row
     options, started = LineOptions.of(job), process_time()
     one = BenchPass(clocks=_Clocks(_groups(compose(scorer.loaded, options))), max_rows=max_rows)
     layout = scorer.loaded.layout
-    profile = None if layout is None else encode_profile(Profile.empty(layout), layout)  # as large as any
     with tempfile.TemporaryDirectory(prefix="scoreline-bench-") as folder:
         store = open_store(folder)
         for planned in plan.partitions:
@@ -112,15 +112,20 @@ def run_pass(plan: Plan, scorer: Scorer, job: ScoreJob, block_rows: int, max_row
             part = PartFile(
                 store, name="part.parquet", schema=planned.columns.schema, read=planned.columns.read_with_hive
             )
+            profile = None if layout is None else ProfileBuilder(layout)
             for block in _blocks(planned, block_rows, one):
                 loaded = line.load(block)
                 if len(one.first_blocks) < FEW_BLOCKS:
                     one.first_blocks.append(loaded.need_features())
-                scored = line.score(loaded).need_scored()
+                done = line.score(loaded)
+                scored = done.need_scored()
                 with one.clocks.stage("write"):
                     part.write(scored.rows, scored.rejects)
+                    if profile is not None and done.sample is not None:
+                        profile.add(done.sample)
             with one.clocks.stage("publish"):
-                part.finish(_receipt(planned, part), profile)
+                encoded = None if profile is None or layout is None else encode_profile(profile.build(), layout)
+                part.finish(_receipt(planned, part), encoded)
                 one.output_bytes += part.publish("part.parquet").num_bytes
             if one.rows >= max_rows:
                 break

@@ -1,12 +1,11 @@
 """The rows that two outputs have in common, in blocks: those with the same input and row number, whatever their splits
 and rejects, or those with the same key. Independent of what is compared."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ...schemas.run import Receipt
@@ -18,7 +17,8 @@ from ..outputs.assemble import reasons_of
 from ..outputs.receipt import input_content, read_receipt
 from ..outputs.store import Store
 from ..parquet.file import ParquetSource
-from ..plain import plain
+from ..plain import is_text, plain
+from .matched_keys import match_keys
 from .parts import OutputPart
 
 
@@ -87,33 +87,33 @@ def align_by_row(first: Side, second: Side, unmatched: Unmatched) -> Iterator[Al
 
 def align_by_key(first: Side, second: Side, on: str, unmatched: Unmatched) -> Iterator[AlignedRows]:
     """The rows with the same value in the key column `on`, in the order of the first output; no block is empty. Holds
-    the compared columns of both outputs. Rows without a key have no counterpart.
+    the keys of both outputs, and the compared columns of the second. Rows without a key have no counterpart.
 
     Raises:
         UsageError: a part has no such column.
         DataError: keys of types that cannot be compared exactly, or a key that appears twice; a part is damaged.
     """
-    ours, theirs = _table(first, on), _table(second, on)
-    one, other = comparable(_keys(first, ours, on), _keys(second, theirs, on))
-    for side, keys in ((first, one), (second, other)):
-        _refuse_duplicates(side, keys, on)
-    found = pc.index_in(one, value_set=other, skip_nulls=True)
-    there = to_numpy(found.is_valid())
-    unmatched.first_rows = len(one) - int(there.sum())
-    unmatched.second_rows = len(other) - int(there.sum())
-    start, where = 0, plain(ours.column(on))
+    ours, theirs = _keys(first, on), _keys(second, on)
+    matched = match_keys(*comparable(ours, theirs))
+    for side, value in zip((first, second), matched.repeated, strict=True):
+        if value is not None:
+            raise DataError(f"{str(side.store.root)!r}: {on!r} contains {value!r} more than once, so it is not a key")
+    there = matched.positions >= 0
+    unmatched.first_rows = len(ours.column) - int(there.sum())
+    unmatched.second_rows = len(theirs.column) - int(there.sum())
+    other, start = _in_one_piece(second), 0
     for part in first.parts:
-        rows = np.flatnonzero(there[start : start + part.rows_scored]) + start
-        start += part.rows_scored
-        if not len(rows):
-            continue
-        mine = to_arrow(rows.astype(np.int64))
-        yield AlignedRows(
-            source=part.source,
-            where=where.take(mine),
-            first=_whole(ours.select(list(first.columns)).take(mine)),
-            second=_whole(theirs.select(list(second.columns)).take(found.take(mine))),
-        )
+        for batch in _read(first, part, first.columns):
+            end = start + batch.num_rows
+            rows = np.flatnonzero(there[start:end])
+            if len(rows):
+                yield AlignedRows(
+                    source=part.source,
+                    where=ours.column.slice(start, batch.num_rows).take(to_arrow(rows)),
+                    first=_taken(batch, rows),
+                    second=_taken(other, matched.positions[start:end][rows].astype(np.int64)),
+                )
+            start = end
 
 
 Numbered = tuple[NDArray[np.int64], pa.RecordBatch]
@@ -126,14 +126,19 @@ def _blocks(side: Side, parts: list[OutputPart]) -> Iterator[Numbered]:
         # The k-th rejected row comes after `rejected[k] - k` scored ones.
         before = rejected - np.arange(len(rejected))
         position = 0
-        try:
-            with ParquetSource(side.store.path(part.target), name=part.target) as source:
-                for batch in source.read_batches(side.columns):
-                    scored = np.arange(position, position + batch.num_rows, dtype=np.int64)
-                    position += batch.num_rows
-                    yield scored + np.searchsorted(before, scored, side="right") + part.first_row, batch
-        except PartitionError as error:
-            raise DataError(f"{one_line(error)}; run scoreline verify") from error
+        for batch in _read(side, part, side.columns):
+            scored = np.arange(position, position + batch.num_rows, dtype=np.int64)
+            position += batch.num_rows
+            yield scored + np.searchsorted(before, scored, side="right") + part.first_row, batch
+
+
+def _read(side: Side, part: OutputPart, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Some columns of a part. Raises DataError where it is damaged."""
+    try:
+        with ParquetSource(side.store.path(part.target), name=part.target) as source:
+            yield from source.read_batches(columns)
+    except PartitionError as error:
+        raise DataError(f"{one_line(error)}; run scoreline verify") from error
 
 
 def _rejected(store: Store, part: OutputPart) -> NDArray[np.int64]:
@@ -201,42 +206,42 @@ def _refuse_other_input(ours: Store, mine: OutputPart, theirs: Store, other: Out
         )
 
 
-def _table(side: Side, on: str) -> pa.Table:
-    """The key and the compared columns of all parts."""
-    columns, tables = list(dict.fromkeys([on, *side.columns])), []
+def _keys(side: Side, on: str) -> Keys:
+    """The key column of all parts."""
+    found: list[pa.ChunkedArray] = []
     for part in side.parts:
         try:
             with ParquetSource(side.store.path(part.target), name=part.target) as source:
                 if on not in source.names:
                     keys = [name for name in source.names if name not in side.columns]
                     raise UsageError(f"{part.target} has no column {on!r}; its other columns are {listed(keys)}")
-                tables.append(source.read(columns).replace_schema_metadata(None))
+                found.append(source.read([on]).column(0))
         except PartitionError as error:
             raise DataError(f"{one_line(error)}; run scoreline verify") from error
-        one, other = tables[0].schema.field(on).type, tables[-1].schema.field(on).type
-        if one != other:
+        if found[-1].type != found[0].type:
             raise DataError(
-                f"{str(side.store.root)!r}: key {on!r} is {one} in {side.parts[0].target} and {other} in {part.target};"
-                " keys must have one type in all inputs of a run"
+                f"{str(side.store.root)!r}: key {on!r} is {found[0].type} in {side.parts[0].target} and"
+                f" {found[-1].type} in {part.target}; keys must have one type in all inputs of a run"
             )
-    return pa.concat_tables(tables).combine_chunks()  # rows are taken for each part, which otherwise visits every chunk
-
-
-def _keys(side: Side, table: pa.Table, on: str) -> Keys:
+    column = plain(pa.chunked_array([chunk for one in found for chunk in one.chunks], found[0].type))
     untyped = all(recorded_format(part.format).cells_are_text for part in side.parts)
-    return Keys(column=table.column(on), name=on, where=str(side.store.root), untyped=untyped)
+    return Keys(column=column, name=on, where=str(side.store.root), arrow_type=found[0].type, untyped=untyped)
 
 
-def _refuse_duplicates(side: Side, keys: pa.Array, on: str) -> None:
-    counts = keys.drop_null().value_counts()
-    repeated = np.flatnonzero(to_numpy(counts.field("counts")) > 1)
-    if len(repeated):
-        value = counts.field("values")[int(repeated[0])].as_py()
-        raise DataError(f"{str(side.store.root)!r}: {on!r} contains {value!r} more than once, so it is not a key")
+def _in_one_piece(side: Side) -> pa.RecordBatch:
+    """The compared columns of all parts, each as one array to take rows from: text as a dictionary, since it is
+    labels."""
+    read = [batch for part in side.parts for batch in _read(side, part, side.columns)]
+    columns = {}
+    for index, name in enumerate(side.columns):
+        columns[name] = plain(pa.chunked_array([batch.column(index) for batch in read]))
+        if is_text(columns[name].type):
+            columns[name] = columns[name].dictionary_encode()
+    return pa.RecordBatch.from_arrays([*columns.values()], names=[*columns])
 
 
-def _whole(table: pa.Table) -> pa.RecordBatch:
-    table = table.combine_chunks()
-    columns = [plain(column) if column.num_chunks != 1 else column.chunk(0) for column in table.columns]
-    schema = pa.schema([field.with_type(column.type) for field, column in zip(table.schema, columns, strict=True)])
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+def _taken(batch: pa.RecordBatch, rows: NDArray[np.int64]) -> pa.RecordBatch:
+    """Some rows. Consecutive ones are not copied."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+        return batch.slice(int(rows[0]), len(rows))
+    return batch.take(to_arrow(rows))

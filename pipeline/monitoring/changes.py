@@ -217,6 +217,8 @@ def _label(row: pa.RecordBatch, columns: Sequence[int]) -> str | None:
 
 def _indices(column: pa.Array, labels: pa.Array) -> NDArray[np.int64]:
     """The index of each label."""
+    if pa.types.is_dictionary(column.type):
+        return np.asarray(_indices(column.dictionary, labels)[to_numpy(column.indices)])
     return np.asarray(to_numpy(pc.index_in(column, value_set=labels))).astype(np.int64)
 
 

@@ -1,9 +1,11 @@
-"""Counts the values of sampled rows in the bins of a reference. Independent of how rows are read and scored."""
+"""Samples the rows of blocks, and counts their values in the bins of a reference. Independent of how rows are read and
+scored."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,29 +22,75 @@ from .sampling import sampled_positions, sampled_rows
 
 #: The bits of the smallest and largest prediction.
 ROUNDED_BITS = 14
-#: Which values of a column are counted, by position.
+#: Bytes that wait to be counted together: once for a split instead of once for a block takes half as long, and what is
+#: sorted should fit the cache (measured).
+MAX_PENDING_BYTES = 4 << 20
+#: Which values of a column are sampled, by position.
 Positions = slice | NDArray[np.int64]
 
 
-def count_features(layout: Layout, checked: CheckedBatch, *, first_row: int, stride: int) -> Profile:
-    """The profile of a block's features, as they are before any step.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Numbers:
+    """Sampled numbers. `values`: float64 `[columns, rows]`, NaN where there is none; `indices`: of these columns in the
+    layout."""
+
+    indices: tuple[int, ...]
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """The sampled rows of a block, before they are counted. `categories`, `rejected`: values, and numbers of rejected
+    rows, by index of the column; `sampled`, `rows`: the number of sampled and of all rows; `stride`: the distance
+    between sampled rows."""
+
+    numbers: tuple[Numbers, ...]
+    categories: tuple[tuple[int, pa.Array], ...]
+    rejected: tuple[tuple[int, int], ...] = ()
+    sampled: int = 0
+    rows: int = 0
+    stride: int = 1
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of the sampled values."""
+        categories = sum(int(column.nbytes) for _, column in self.categories)
+        return sum(one.values.nbytes for one in self.numbers) + categories
+
+    def __add__(self, outputs: Sample) -> Sample:
+        """The features of a block with its predictions."""
+        return replace(
+            self,
+            numbers=self.numbers + outputs.numbers,
+            categories=self.categories + outputs.categories,
+        )
+
+
+def sample_features(layout: Layout, checked: CheckedBatch, *, first_row: int, stride: int) -> Sample:
+    """The sampled rows of a block's features, as they are before any step.
 
     Args:
         checked: all rows of the block, with the rejects so far.
         first_row: the number of its first row in its file.
-        stride: the distance between counted rows of that file.
+        stride: the distance between sampled rows of that file.
     """
     num_rows = checked.batch.num_rows
-    counter = _Counter(layout, range(layout.num_features))
-    counter.count(checked.columns, sampled_positions(checked.kept, num_rows, first_row, stride))
-    for reject in checked.rejects:
-        sampled = int(((reject.positions + first_row) % stride == 0).sum())
-        counter.add_rejected(reject.column, sampled)
+    columns = range(layout.num_features)
+    positions = sampled_positions(checked.kept, num_rows, first_row, stride)
+    numbers, categories = _taken(layout, columns, checked.columns, positions)
+    rejected = [
+        (index, int(((reject.positions + first_row) % stride == 0).sum()))
+        for reject in checked.rejects
+        for index in columns
+        if reject.column and layout.columns[index].name == reject.column
+    ]
     rows = len(range(*sampled_rows(num_rows, first_row, stride).indices(num_rows)))
-    return counter.profile(sampled=rows, rows=num_rows, stride=stride)
+    return Sample(
+        numbers=numbers, categories=categories, rejected=tuple(rejected), sampled=rows, rows=num_rows, stride=stride
+    )
 
 
-def count_outputs(
+def sample_outputs(
     layout: Layout,
     columns: Mapping[str, pa.Array],
     kept: NDArray[np.int64] | None,
@@ -50,45 +98,96 @@ def count_outputs(
     num_rows: int,
     first_row: int,
     stride: int,
-) -> Profile:
-    """The profile of a block's predictions, without its numbers of rows. The smallest and largest numbers are rounded
-    to 14 bits: the last bits of predictions depend on the number of rows of a forward pass.
+) -> Sample:
+    """The sampled rows of a block's predictions, without its numbers of rows.
 
     Args:
-        columns: by name; those that the reference does not have are not counted.
+        columns: by name; those that the reference does not have are not sampled.
         kept: the positions of the scored rows among the `num_rows` rows of the block; None: all.
     """
-    counter = _Counter(layout, range(layout.num_features, len(layout.columns)))
-    counter.count(columns, sampled_positions(kept, num_rows, first_row, stride))
-    made = counter.profile(sampled=0, rows=0, stride=stride)
-    return replace(made, low=_rounded(made.low), high=_rounded(made.high))
+    positions = sampled_positions(kept, num_rows, first_row, stride)
+    numbers, categories = _taken(layout, range(layout.num_features, len(layout.columns)), columns, positions)
+    return Sample(numbers=numbers, categories=categories, stride=stride)
 
 
-class _Counter:
-    """The counts of some columns of a layout."""
+def _taken(
+    layout: Layout, columns: range, values: Mapping[str, Any], positions: Positions
+) -> tuple[tuple[Numbers, ...], tuple[tuple[int, pa.Array], ...]]:
+    """The values at some positions of some columns of a layout."""
+    indices, numbers, categories = [], [], []
+    for index, name, is_number in layout.named[columns.start : columns.stop]:
+        if (column := values.get(name)) is None:
+            continue
+        if is_number:
+            indices.append(index)
+            numbers.append(_numbers(column, positions) if isinstance(column, pa.Array) else column[positions])
+        else:
+            categories.append((index, _category_values(column, positions)))
+    if not numbers or not len(numbers[0]):
+        return (), tuple(categories)
+    return (Numbers(indices=tuple(indices), values=np.array(numbers, dtype=np.float64)),), tuple(categories)
 
-    def __init__(self, layout: Layout, columns: range) -> None:
-        self._layout, self._columns = layout, columns
-        self._profile = Profile.empty(layout)
 
-    def count(self, values: Mapping[str, Any], positions: Positions) -> None:
-        """Count the values at some positions of each column."""
-        indices, numbers = [], []
-        for index, name, is_number in self._layout.named[self._columns.start : self._columns.stop]:
-            if (column := values.get(name)) is None:
-                continue
-            if is_number:
-                indices.append(index)
-                numbers.append(_numbers(column, positions) if isinstance(column, pa.Array) else column[positions])
-            else:
-                self._count_categories(index, _taken(column, positions))
-        if numbers and len(numbers[0]):
-            self._count_numbers(indices, np.array(numbers))
+class ProfileBuilder:
+    """Counts the samples of rows of one file. The smallest and largest predictions are rounded to 14 bits: the last
+    bits of predictions depend on the number of rows of a forward pass."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._profile: Profile | None = None
+        self._pending: list[Sample] = []
+        self._pending_bytes = 0
+
+    def add(self, sample: Sample) -> None:
+        """Add a block, which must have the same distance between sampled rows as those before."""
+        if self._profile is None:
+            self._profile = Profile.empty(self._layout, sample.stride)
+        assert self._profile.stride == sample.stride, "it depends on the file"
+        self._pending.append(sample)
+        self._pending_bytes += sample.num_bytes
+        if self._pending_bytes >= MAX_PENDING_BYTES:
+            self._count()
+
+    def build(self) -> Profile:
+        """The profile of all samples so far."""
+        self._count()
+        if (made := self._profile) is None:
+            return Profile.empty(self._layout)
+        low, high = made.low.copy(), made.high.copy()
+        for ends in (low, high):
+            ends[self._layout.num_features :] = _rounded(ends[self._layout.num_features :])
+        return replace(made, low=low + 0.0, high=high + 0.0)  # -0 is equal to 0, and either may be sorted first
+
+    def _count(self) -> None:
+        """Count what is pending: columns that were sampled together at once."""
+        if self._profile is None or not self._pending:
+            return
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        numbers = defaultdict[tuple[int, ...], list[NDArray[np.float64]]](list)
+        categories = defaultdict[int, list[pa.Array]](list)
+        for sample in pending:
+            for one in sample.numbers:
+                numbers[one.indices].append(one.values)
+            for index, column in sample.categories:
+                categories[index].append(column)
+            for index, number in sample.rejected:
+                self._profile.counts[self._layout.starts[index] + REJECTED] += number
+        for indices, values in numbers.items():
+            self._count_numbers(indices, values[0] if len(values) == 1 else np.concatenate(values, axis=1))
+        for index, columns in categories.items():
+            self._count_categories(index, columns[0] if len(columns) == 1 else pa.concat_arrays(columns))
+        self._profile = replace(
+            self._profile,
+            sampled=self._profile.sampled + sum(sample.sampled for sample in pending),
+            rows=self._profile.rows + sum(sample.rows for sample in pending),
+        )
 
     def _count_numbers(self, indices: Sequence[int], values: NDArray[np.float64]) -> None:
-        """Count float64 `[columns, rows]`. Sorting all columns at once and then searching the few edges among the
-        values is ten times as fast as searching each value among the edges (measured). The loop has the fewest calls,
-        since a block of a thousand columns may have a hundred counted rows."""
+        """Count float64 `[columns, rows]`, which is sorted in place. Sorting all columns at once and then searching the
+        few edges among the values is ten times as fast as searching each value among the edges (measured). The loop
+        has the fewest calls, since a block of a thousand columns may have a hundred sampled rows."""
+        assert self._profile is not None, "it is made with the first sample"
+        made, columns = self._profile, np.array(indices)
         values.sort(axis=1)  # NaN is last
         num_rows = values.shape[1]
         known = np.full(len(indices), num_rows)
@@ -99,32 +198,22 @@ class _Counter:
         for row, index in enumerate(indices):
             edges, first, last = searched[index]
             below[first:last] = values[row].searchsorted(edges, "right")
-        below[starts[np.array(indices) + 1] - 1] = known
+        below[starts[columns + 1] - 1] = known
         counts = np.diff(below, prepend=0)
         counts[starts[:-1]] = 0
-        counts[starts[indices] + NULLS] = num_rows - known
-        self._profile.counts[:] += counts
-        some = known > 0
-        rows = np.flatnonzero(some)
-        self._profile.low[np.array(indices)[some]] = values[rows, 0]
-        self._profile.high[np.array(indices)[some]] = values[rows, known[rows] - 1]
+        counts[starts[columns] + NULLS] = num_rows - known
+        made.counts[:] += counts
+        rows = np.flatnonzero(known)
+        some = columns[rows]
+        made.low[some] = np.minimum(made.low[some], values[rows, 0])
+        made.high[some] = np.maximum(made.high[some], values[rows, known[rows] - 1])
 
     def _count_categories(self, index: int, values: pa.Array) -> None:
+        assert self._profile is not None, "it is made with the first sample"
         start, end = self._layout.starts[index : index + 2]
         nulls, bins = _categories(self._layout, index, values)
         self._profile.counts[start + FIRST_BIN : end] += bins
         self._profile.counts[start + NULLS] += nulls
-
-    def add_rejected(self, name: str, number: int) -> None:
-        """Count rows that were rejected because of a column."""
-        for index in self._columns if name and number else ():
-            if self._layout.columns[index].name == name:
-                self._profile.counts[self._layout.starts[index] + REJECTED] += number
-
-    def profile(self, *, sampled: int, rows: int, stride: int) -> Profile:
-        """The counts so far."""
-        made = self._profile
-        return Profile(counts=made.counts, low=made.low, high=made.high, sampled=sampled, rows=rows, stride=stride)
 
 
 def _numbers(column: pa.Array, positions: Positions) -> NDArray[np.float64]:
@@ -147,7 +236,7 @@ def _filled(array: pa.Array, value: float) -> NDArray[Any]:
     return np.where(to_numpy(array.is_valid()), to_numpy(plain), value)
 
 
-def _taken(column: Any, positions: Positions) -> pa.Array:
+def _category_values(column: Any, positions: Positions) -> pa.Array:
     if isinstance(positions, slice):
         positions = np.arange(*positions.indices(len(column)), dtype=np.int64)
     return column.take(to_arrow(positions))

@@ -39,7 +39,7 @@ def compare(
     """Compare the predictions of two finished runs.
 
     Rows are aligned by input and row number, across rejects and other split sizes, or by a key. By row, one block of
-    each output is held in memory; by key, the compared columns of both.
+    each output is held in memory; by key, the keys of both and the compared columns of the second.
 
     Args:
         first: the output of `scoreline score` to compare with; changes are second minus first.

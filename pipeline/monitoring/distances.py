@@ -4,7 +4,6 @@ docs/explanation/drift.md.
 Counts may be fractions: those of an effective sample. Independent of what the bins are.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,40 +89,62 @@ def _likelihood_ratio(counts: Floats, baseline: Floats, starts: NDArray[np.int64
     return np.maximum(2 * ratio, 0.0)
 
 
-def jensen_shannon(counts: Floats, baseline: Floats) -> float:
-    """The Jensen–Shannon distance with base 2, from 0 to 1 (Endres and Schindelin 2003). 0 if a sample is empty."""
-    if not counts.sum() or not baseline.sum():
-        return 0.0
-    p, q = counts / counts.sum(), baseline / baseline.sum()
+def jensen_shannon(counts: Floats, baseline: Floats) -> Floats:
+    """The Jensen–Shannon distance with base 2, from 0 to 1 (Endres and Schindelin 2003).
+
+    Args:
+        counts, baseline: float64 `[columns, bins]`; a column with fewer bins ends with zeros.
+
+    Returns:
+        float64 `[columns]`; 0 where a sample is empty.
+    """
+    p, q = _shares(counts), _shares(baseline)
     middle = (p + q) / 2
 
-    def divergence(shares: Floats) -> float:
+    def divergence(shares: Floats) -> Floats:
         own = shares > 0
-        return float((shares[own] * np.log2(shares[own] / middle[own])).sum())
+        ratio = np.divide(shares, middle, out=np.ones_like(shares), where=own)
+        return np.asarray((shares * np.log2(ratio)).sum(axis=1))
 
-    return math.sqrt(max(0.0, (divergence(p) + divergence(q)) / 2))
+    return np.where(_both(counts, baseline), np.sqrt(np.maximum(0.0, (divergence(p) + divergence(q)) / 2)), 0.0)
 
 
-def kolmogorov_smirnov(counts: Floats, baseline: Floats) -> float:
+def kolmogorov_smirnov(counts: Floats, baseline: Floats) -> Floats:
     """The largest difference between the two cumulative distributions at an edge of a bin: at most the statistic of
-    the values themselves. Bins are in order of their values. 0 if a sample is empty."""
-    if not counts.sum() or not baseline.sum():
-        return 0.0
-    return float(np.abs(_cumulative(counts) - _cumulative(baseline)).max())
+    the values themselves. Bins are in order of their values.
+
+    Args:
+        counts, baseline: float64 `[columns, bins]`; a column with fewer bins ends with zeros.
+
+    Returns:
+        float64 `[columns]`; 0 where a sample is empty.
+    """
+    return np.where(_both(counts, baseline), _differences(counts, baseline).max(axis=1), 0.0)
 
 
-def wasserstein(counts: Floats, baseline: Floats, centers: Floats) -> float:
+def wasserstein(counts: Floats, baseline: Floats, centers: Floats) -> Floats:
     """The first Wasserstein distance, with every value at the center of its bin, in the unit of the centers.
 
     Args:
-        centers: float64 `[bins]`, ascending. Returns 0 if a sample is empty.
+        counts, baseline: float64 `[columns, bins]`; a column with fewer bins ends with zeros.
+        centers: float64 `[columns, bins]`, ascending; a column with fewer bins repeats its last one.
+
+    Returns:
+        float64 `[columns]`; 0 where a sample is empty.
     """
-    if not counts.sum() or not baseline.sum():
-        return 0.0
-    differences = np.abs(_cumulative(counts) - _cumulative(baseline))[:-1]
-    return float((differences * np.diff(centers)).sum())
+    distances = (_differences(counts, baseline)[:, :-1] * np.diff(centers, axis=1)).sum(axis=1)
+    return np.where(_both(counts, baseline), distances, 0.0)
 
 
-def _cumulative(counts: Floats) -> Floats:
-    running: Floats = np.cumsum(counts) / counts.sum()
-    return running
+def _both(counts: Floats, baseline: Floats) -> NDArray[np.bool_]:
+    """Where neither sample is empty."""
+    return np.asarray((counts.sum(axis=1) > 0) & (baseline.sum(axis=1) > 0))
+
+
+def _shares(counts: Floats) -> Floats:
+    return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny))
+
+
+def _differences(counts: Floats, baseline: Floats) -> Floats:
+    """Between the cumulative distributions, absolute."""
+    return np.abs(np.cumsum(_shares(counts), axis=1) - np.cumsum(_shares(baseline), axis=1))

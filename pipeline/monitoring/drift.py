@@ -5,82 +5,53 @@ and with the run before. docs/explanation/drift.md describes the rule.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...schemas.profile import (
-    ColumnCounts,
-    ColumnProfile,
-    Drift,
-    NumberBins,
-    PartitionDrift,
-    PartitionProfile,
-    ReferenceColumn,
-    WorstDrift,
-)
-from .distances import jensen_shannon, kolmogorov_smirnov, stability, wasserstein
-from .layout import Layout
+from ...schemas.profile import ColumnCounts, ColumnProfile, PartitionProfile
+from .comparison import LEVELS, Baseline, Comparison
+from .distances import Floats
+from .layout import NULLS, REJECTED, Counts, Layout, flat_counts
+from .other_distances import measure
 from .profile import Profile
-from .totals import Floats, Totals, column_counts, effective_counts
+from .totals import Totals, column_counts, effective_counts
 
-#: The smallest PSI of each level, by convention (Siddiqi 2006).
-YELLOW_PSI, RED_PSI = 0.10, 0.25
 #: The probability that any comparison of a run is above its bound by chance.
 FALSE_ALARM = 0.001
 #: Listed files for each column, listed files of the run, and the columns that are listed of each.
 WORST_OF_COLUMN, WORST_OF_RUN, COLUMNS_OF_WORST = 3, 50, 30
-#: What has counts by bin, nulls and rejected rows.
-Counted: TypeAlias = ColumnCounts | ReferenceColumn
 #: No PSI is as large: with smoothed shares it is at most about the logarithm of the number of rows.
 MAX_PSI = 1000.0
-LEVELS: tuple[Literal["none", "yellow", "red"], ...] = ("none", "yellow", "red")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """The PSI of every column between two samples: `psi`, `bound` float64 `[columns]`, `level` int64 `[columns]`, an
-    index into `LEVELS`; `above`: whether each is above what chance explains."""
-
-    psi: Floats
-    bound: Floats
-    level: NDArray[np.int64]
-    above: NDArray[np.bool_]
-
-
-def compare(layout: Layout, counts: Floats, baseline: Floats, tail: float) -> Comparison:
-    """Compare two samples.
-
-    Args:
-        counts, baseline: float64 `[counts]`, in the order of the layout.
-        tail: the probability that chance alone exceeds the bound of a column.
-    """
-    return _compared(layout, layout.in_compared_bins(counts), layout.in_compared_bins(baseline), tail)
-
-
-def _compared(layout: Layout, counts: Floats, baseline: Floats, tail: float) -> Comparison:
-    found = stability(counts, baseline, layout.compared[1])
-    above = found.significant(tail)
-    level = above * ((found.psi >= YELLOW_PSI).astype(np.int64) + (found.psi >= RED_PSI))
-    return Comparison(psi=found.psi, bound=found.bounds(tail), level=level, above=above)
+#: Counts of files that are compared at once.
+MAX_PENDING = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
 class _Ranked:
-    """A listed file of a column. `rank`: by its level, then by its PSI."""
+    """A listed file of a column. `rank`: by its level, then by its PSI; `counts`: int64 `[counts of the column]`."""
 
     rank: float
     partition: str
     level: int
     psi: float
     bound: float
-    counts: ColumnCounts
+    counts: Counts
+    stride: int
+    low: float
+    high: float
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of its `ColumnCounts`."""
+        counts = self.counts * self.stride
+        return column_counts(counts, sample=float(self.counts.sum()), low=self.low, high=self.high)
 
 
 class RunDrift:
-    """The drift of a run, file by file.
+    """The drift of a run, file by file. `reference`, `before`: the comparisons with the bundle's reference and with the
+    run before, None where there is none; of all files once `columns` has been called.
 
     Args:
         num_partitions: the number of files, for which the bounds are corrected.
@@ -91,46 +62,64 @@ class RunDrift:
         self._layout, self._previous = layout, previous
         columns = len(layout.columns)
         self.tests = columns * (num_partitions + 1)
-        self._tail = FALSE_ALARM / max(1, self.tests)
-        self._previous_counts = None if previous is None else effective_counts(layout, previous)
+        tail = FALSE_ALARM / max(1, self.tests)
+        self.reference = Baseline(layout, layout.reference_counts, tail)
+        self.before: Baseline | None = None
+        self._previous_counts = None if previous is None else flat_counts(previous)
+        if previous is not None and self._previous_counts is not None:
+            samples = np.array([column.sample for column in previous])
+            effective = effective_counts(layout, self._previous_counts, samples)
+            self.before = Baseline(layout, layout.in_compared_bins(effective), tail)
         self._totals = Totals(layout)
-        self._levels, self._previous_levels = np.zeros((2, len(LEVELS), columns), dtype=np.int64)
+        self._pending: list[tuple[str, Profile]] = []
         self._worst: list[list[_Ranked]] = [[] for _ in range(columns)]
         self._least_listed = np.full(columns, -1.0)
         self._partitions: list[tuple[int, int, float, str, PartitionProfile]] = []
-        self.worst: WorstDrift | None = None
         self.sampled = self.rows = self.partitions = 0
 
     def add(self, partition: str, profile: Profile) -> None:
         """Add a file with the profile of all its parts."""
-        layout, counts = self._layout, self._layout.in_compared_bins(profile.counts)
-        found = _compared(layout, counts, layout.reference_counts, self._tail)
-        before = None
-        if self._previous_counts is not None:
-            baseline = layout.in_compared_bins(self._previous_counts)
-            before = _compared(layout, counts, baseline, self._tail)
-            _count(self._previous_levels, before)
-        _count(self._levels, found)
         self._totals.add(profile)
         self.sampled += profile.sampled
         self.rows += profile.rows
         self.partitions += 1
-        self._rank_columns(partition, profile, found)
-        self._note_worst(partition, found)
-        if found.level.any():
-            self._rank_partition(partition, profile, found, before)
+        self._pending.append((partition, profile))
+        if len(self._pending) * self._layout.num_counts >= MAX_PENDING:
+            self._compare()
 
-    def _rank_columns(self, partition: str, profile: Profile, found: Comparison) -> None:
+    def _compare(self) -> None:
+        """Compare the files that have been added since the last time."""
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        names = [name for name, _ in pending]
+        counts = self._layout.in_compared_bins(np.stack([profile.counts for _, profile in pending]))
+        found = self.reference.compare(names, counts)
+        before = None if self.before is None else self.before.compare(names, counts)
+        self._rank_columns(pending, found)
+        for file in np.flatnonzero(found.level.any(axis=1)).tolist():
+            self._rank_partition(*pending[file], found, before, file)
+
+    def _rank_columns(self, files: Sequence[tuple[str, Profile]], found: Comparison) -> None:
         rank = found.level * MAX_PSI + found.psi
-        for index in np.flatnonzero(rank > self._least_listed).tolist():
-            ranked = self._worst[index]
+        listed = rank > self._least_listed
+        if len(files) > WORST_OF_COLUMN:  # at most these of each column
+            listed &= rank >= np.partition(rank, -WORST_OF_COLUMN, axis=0)[-WORST_OF_COLUMN]
+        starts = self._layout.starts
+        for file, index in np.argwhere(listed).tolist():
+            ranked, (partition, profile) = self._worst[index], files[file]
+            if len(ranked) == WORST_OF_COLUMN and rank[file, index] <= ranked[0].rank:
+                continue
             one = _Ranked(
-                rank=float(rank[index]),
+                rank=float(rank[file, index]),
                 partition=partition,
-                level=int(found.level[index]),
-                psi=float(found.psi[index]),
-                bound=float(found.bound[index]),
-                counts=column_counts(self._layout, index, profile),
+                level=int(found.level[file, index]),
+                psi=float(found.psi[file, index]),
+                bound=float(found.bound[file, index]),
+                counts=profile.counts[starts[index] : starts[index + 1]].copy(),
+                stride=profile.stride,
+                low=float(profile.low[index]),
+                high=float(profile.high[index]),
             )
             heapq.heappush(ranked, one)
             if len(ranked) > WORST_OF_COLUMN:
@@ -138,111 +127,118 @@ class RunDrift:
             if len(ranked) == WORST_OF_COLUMN:
                 self._least_listed[index] = ranked[0].rank
 
-    def _rank_partition(self, partition: str, profile: Profile, found: Comparison, before: Comparison | None) -> None:
-        red, yellow = int((found.level == 2).sum()), int((found.level == 1).sum())
-        worst = float(found.psi[found.level > 0].max())
-        columns = [index for index in np.argsort(-found.psi).tolist() if found.level[index]][:COLUMNS_OF_WORST]
-        names = self._layout.columns
+    def _rank_partition(
+        self, partition: str, profile: Profile, found: Comparison, before: Comparison | None, file: int
+    ) -> None:
+        psi, level, names = found.psi[file], found.level[file], self._layout.columns
+        red, yellow = int((level == 2).sum()), int((level == 1).sum())
+        worst = float(psi[level > 0].max())
+        columns = [index for index in np.argsort(-psi).tolist() if level[index]][:COLUMNS_OF_WORST]
         one = PartitionProfile(
             partition=partition,
             sampled=profile.sampled,
             red=red,
             yellow=yellow,
             worst_psi=worst,
-            psi={names[index].name: float(found.psi[index]) for index in columns},
-            previous_psi=before and {names[index].name: float(before.psi[index]) for index in columns},
+            psi={names[index].name: float(psi[index]) for index in columns},
+            previous_psi=before and {names[index].name: float(before.psi[file, index]) for index in columns},
         )
         heapq.heappush(self._partitions, (red, yellow, worst, partition, one))
         if len(self._partitions) > WORST_OF_RUN:
             heapq.heappop(self._partitions)
 
-    def _note_worst(self, partition: str | None, found: Comparison) -> None:
-        if not found.above.any():
-            return
-        index = int(np.argmax(np.where(found.above, found.psi, -1.0)))
-        psi = float(found.psi[index])
-        if self.worst is None or psi > self.worst.psi:
-            self.worst = WorstDrift(column=self._layout.columns[index].name, partition=partition, psi=psi)
-
     def columns(self) -> list[ColumnProfile]:
         """The drift of every column, in the order of the layout. Call it once, after all files."""
+        self._compare()
         layout, now = self._layout, self._totals.columns()
-        counts = effective_counts(layout, now)
-        found = _compared(layout, layout.in_compared_bins(counts), layout.reference_counts, self._tail)
-        self._note_worst(None, found)
-        _count(self._levels, found)
-        before = None
-        if self._previous_counts is not None:
-            before = compare(layout, counts, self._previous_counts, self._tail)
-        return [self._column(index, now[index], found, before) for index in range(len(layout.columns))]
+        counts = layout.in_compared_bins(self._totals.effective_counts())[None]
+        drifts = self._drifts(self.reference.compare([None], counts), flat_counts(layout.columns))
+        previous: Sequence[dict[str, Any] | None] = [None] * len(drifts)
+        if self.before is not None and self._previous_counts is not None:
+            previous = self._drifts(self.before.compare([None], counts), self._previous_counts)
+        listed = self._listed()
+        return [
+            self._column(index, now[index], drifts[index], previous[index], listed[index])
+            for index in range(len(layout.columns))
+        ]
 
-    def _column(self, index: int, now: ColumnCounts, found: Comparison, before: Comparison | None) -> ColumnProfile:
+    def _drifts(self, found: Comparison, baseline: Floats) -> list[dict[str, Any]]:
+        """The drift of all rows of each column, as the fields of `Drift`."""
+        rows = self._layout.rows_of(self._totals.counts), self._layout.rows_of(baseline)
+        others = measure(self._layout, range(len(self._layout.columns)), *rows)
+        measured = zip(found.psi[0].tolist(), found.bound[0].tolist(), found.level[0].tolist(), others, strict=True)
+        return [{"psi": psi, "bound": bound, "level": LEVELS[level], **more} for psi, bound, level, more in measured]
+
+    def _column(
+        self,
+        index: int,
+        now: dict[str, Any],
+        drift: dict[str, Any],
+        previous: dict[str, Any] | None,
+        worst: list[dict[str, Any]],
+    ) -> ColumnProfile:
+        """Validated at once: a thousand columns have ten thousand records."""
         reference = self._layout.columns[index]
-        own = self._previous[index] if self._previous is not None else None
-        drift = _drift(reference, found, index, now, reference)
-        previous = None if before is None or own is None else _drift(reference, before, index, now, own)
-        # The whole run is counted in the levels too, and is not a file.
-        return ColumnProfile(
-            name=reference.name,
-            role="feature" if index < self._layout.num_features else "output",
-            reference=reference,
-            now=now,
-            previous=own,
-            drift=drift,
-            previous_drift=previous,
-            worst=[self._listed(one, reference) for one in sorted(self._worst[index], reverse=True)],
-            red=int(self._levels[2, index]) - (drift.level == "red"),
-            yellow=int(self._levels[1, index]) - (drift.level == "yellow"),
-            previous_red=int(self._previous_levels[2, index]),
-            previous_yellow=int(self._previous_levels[1, index]),
+        yellow, red = _files_at_levels(self.reference, index, drift)
+        previous_yellow, previous_red = _files_at_levels(self.before, index, previous)
+        return ColumnProfile.model_validate(
+            {
+                "name": reference.name,
+                "role": "feature" if index < self._layout.num_features else "output",
+                "reference": reference,
+                "now": now,
+                "previous": self._previous[index] if self._previous is not None else None,
+                "drift": drift,
+                "previous_drift": previous,
+                "worst": worst,
+                "red": red,
+                "yellow": yellow,
+                "previous_red": previous_red,
+                "previous_yellow": previous_yellow,
+            }
         )
 
-    def _listed(self, one: _Ranked, reference: ReferenceColumn) -> PartitionDrift:
-        """The other distances are computed only where there is drift: a thousand columns would take a while."""
-        drift = Drift(psi=one.psi, bound=one.bound, level=LEVELS[one.level])
-        if one.level:
-            drift = _measured(reference, one.counts, reference, one.psi, one.bound, one.level)
-        return PartitionDrift(partition=one.partition, drift=drift, counts=one.counts)
+    def _listed(self) -> list[list[dict[str, Any]]]:
+        """The listed files of each column, as the fields of `PartitionDrift`. The other distances are computed only
+        where there is drift."""
+        worst = [sorted(ranked, reverse=True) for ranked in self._worst]
+        drifted = [(index, one) for index, ranked in enumerate(worst) for one in ranked if one.level]
+        references = self._layout.rows_of(flat_counts(self._layout.columns))
+        rows = np.zeros((len(drifted), references.shape[1]))
+        for row, (_, one) in zip(rows, drifted, strict=True):
+            row[: len(one.counts) - REJECTED] = one.counts[REJECTED:]
+            row[0] += one.counts[NULLS]
+        indices = [index for index, _ in drifted]
+        others = iter(measure(self._layout, indices, rows, references[indices]))
+        return [
+            [
+                {
+                    "partition": one.partition,
+                    "drift": {
+                        "psi": one.psi,
+                        "bound": one.bound,
+                        "level": LEVELS[one.level],
+                        **(next(others) if one.level else {}),
+                    },
+                    "counts": one.fields(),
+                }
+                for one in ranked
+            ]
+            for ranked in worst
+        ]
 
     def num_at(self, level: Literal["yellow", "red"]) -> int:
         """How many comparisons with the reference are at a level, those of all rows included."""
-        return int(self._levels[LEVELS.index(level)].sum())
+        return int(self.reference.levels[LEVELS.index(level)].sum())
 
     def worst_partitions(self) -> list[PartitionProfile]:
-        """The files with the most drift, the worst first."""
+        """The files with the most drift, the worst first. Call it after `columns`."""
         return [one for *_, one in sorted(self._partitions, key=lambda entry: entry[:4], reverse=True)]
 
 
-def _count(levels: NDArray[np.int64], found: Comparison) -> None:
-    levels[found.level, np.arange(len(found.level))] += 1
-
-
-def _drift(column: ReferenceColumn, found: Comparison, index: int, counts: ColumnCounts, baseline: Counted) -> Drift:
-    psi, bound = float(found.psi[index]), float(found.bound[index])
-    return _measured(column, counts, baseline, psi, bound, int(found.level[index]))
-
-
-def _measured(
-    column: ReferenceColumn, counts: ColumnCounts, baseline: Counted, psi: float, bound: float, level: int
-) -> Drift:
-    """The drift of a column, with the other distances."""
-    known = np.array(counts.counts, dtype=np.float64), np.array(baseline.counts, dtype=np.float64)
-    if not known[0].sum() or not known[1].sum():
-        return Drift(psi=psi, bound=bound, level=LEVELS[level])
-    found: dict[str, float] = {"jensen_shannon": jensen_shannon(*_with_missing(counts, baseline))}
-    if isinstance(column.bins, NumberBins):
-        found["ks"] = kolmogorov_smirnov(*known)
-        if column.std:
-            centers = np.array(column.bins.centers)
-            means = [float((sample * centers).sum() / sample.sum()) for sample in known]
-            found["wasserstein"] = wasserstein(*known, centers) / column.std
-            found["mean_shift"] = (means[0] - means[1]) / column.std
-    finite = {name: value for name, value in found.items() if np.isfinite(value)}
-    return Drift(psi=psi, bound=bound, level=LEVELS[level], **finite)
-
-
-def _with_missing(counts: ColumnCounts, baseline: Counted) -> tuple[Floats, Floats]:
-    one, other = (
-        np.array([sample.nulls + sample.rejected, *sample.counts], dtype=np.float64) for sample in (counts, baseline)
-    )
-    return one, other
+def _files_at_levels(baseline: Baseline | None, index: int, whole: dict[str, Any] | None) -> tuple[int, int]:
+    """The files at yellow and at red in a column. The whole run is counted too, and is not a file."""
+    if baseline is None or whole is None:
+        return 0, 0
+    yellow, red = baseline.levels[1:, index].tolist()
+    return yellow - (whole["level"] == "yellow"), red - (whole["level"] == "red")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from ...schemas.profile import NumberBins, Reference, ReferenceColumn
+from ...schemas.profile import ColumnCounts, NumberBins, Reference, ReferenceColumn
 from ..arrays import text_array, to_arrow
 from ..bundle.bundle import first_problem
 from ..digests import sha256
@@ -89,14 +91,44 @@ class Layout:
     @cached_property
     def reference_counts(self) -> NDArray[np.float64]:
         """The counts of the reference in the compared bins, float64."""
-        parts = [[column.nulls, column.rejected, *column.counts] for column in self.columns]
-        return self.in_compared_bins(np.array([count for part in parts for count in part], dtype=np.float64))
+        return self.in_compared_bins(flat_counts(self.columns))
 
     def in_compared_bins(self, counts: NDArray[Any]) -> NDArray[np.float64]:
-        """Counts → float64 `[compared bins of all columns]`."""
+        """Counts `[…, counts]` → float64 `[…, compared bins of all columns]`."""
         groups, _ = self.compared
-        compared = np.bincount(groups, weights=counts, minlength=int(groups[-1]) + 1 if len(groups) else 0)
-        return np.asarray(compared, dtype=np.float64)
+        first = np.flatnonzero(np.diff(groups, prepend=-1))
+        return np.asarray(np.add.reduceat(counts, first, axis=-1) if len(first) else counts, dtype=np.float64)
+
+    @cached_property
+    def _positions(self) -> Counts:
+        """int64 `[columns, counts of the widest column]`: where each count is, and one more than the last where a
+        column has no such count."""
+        widths = np.diff(self.starts)
+        places = self.starts[:-1, None] + np.arange(widths.max(initial=FIRST_BIN))
+        return np.where(places < self.starts[1:, None], places, self.num_counts)
+
+    def rows_of(self, counts: NDArray[Any]) -> NDArray[np.float64]:
+        """Counts of all columns → float64 `[columns, 1 + bins of the widest column]`: a row for each column, with its
+        nulls and rejected rows as the first, its bins, and zeros."""
+        rows = np.append(counts, 0).astype(np.float64)[self._positions]
+        rows[:, REJECTED] += rows[:, NULLS]
+        return np.asarray(rows[:, REJECTED:])
+
+    @cached_property
+    def centers(self) -> NDArray[np.float64]:
+        """float64 `[columns, bins of the widest column]`: the center of each bin, the last one repeated; NaN for
+        categories."""
+        found = np.full((len(self.columns), max(0, self._positions.shape[1] - FIRST_BIN)), np.nan)
+        for row, column in zip(found, self.columns, strict=True):
+            if isinstance(column.bins, NumberBins):
+                row[:] = column.bins.centers[-1]
+                row[: len(column.bins.centers)] = column.bins.centers
+        return found
+
+    @cached_property
+    def deviations(self) -> NDArray[np.float64]:
+        """float64 `[columns]`: the standard deviation of each column of the reference; NaN where it has none, or 0."""
+        return np.array([column.std or np.nan for column in self.columns], dtype=np.float64)
 
     @cached_property
     def categories(self) -> tuple[pa.Array | None, ...]:
@@ -105,6 +137,12 @@ class Layout:
             None if isinstance(column.bins, NumberBins) else _category_array(column.bins.categories)
             for column in self.columns
         )
+
+
+def flat_counts(columns: Sequence[ColumnCounts | ReferenceColumn]) -> NDArray[np.float64]:
+    """The counts of all columns, float64 `[counts]`, in the order of a layout."""
+    parts = ((column.nulls, column.rejected, *column.counts) for column in columns)
+    return np.array(list(chain.from_iterable(parts)), dtype=np.float64)
 
 
 def _category_array(categories: list[Any]) -> pa.Array:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...schemas.profile import ColumnCounts
-from .layout import FIRST_BIN, NULLS, REJECTED, Layout
+from .layout import FIRST_BIN, NULLS, REJECTED, Counts, Layout
 from .profile import Profile
 
 Floats = NDArray[np.float64]
@@ -33,49 +32,62 @@ class Totals:
         self._squared += rows * float(profile.stride) ** 2
         self._low, self._high = np.minimum(self._low, profile.low), np.maximum(self._high, profile.high)
 
-    def columns(self) -> list[ColumnCounts]:
-        """The totals of each column."""
-        return [self._column(index) for index in range(len(self._layout.columns))]
+    @property
+    def counts(self) -> Counts:
+        """The estimated rows by bin, int64 `[counts]`."""
+        return self._counts
 
-    def _column(self, index: int) -> ColumnCounts:
-        start, end = self._layout.starts[index : index + 2]
-        counts = self._counts[start:end].tolist()
-        squared = self._squared[index]
-        return ColumnCounts(
-            counts=counts[FIRST_BIN:],
-            nulls=counts[NULLS],
-            rejected=counts[REJECTED],
-            sample=float(self._weighted[index] ** 2 / squared) if squared else 0.0,  # Kish's effective size
-            low=finite(self._low[index]),
-            high=finite(self._high[index]),
-        )
+    def columns(self) -> list[dict[str, Any]]:
+        """The totals of each column, as the fields of `ColumnCounts`."""
+        return [
+            column_counts(counts, sample=sample, low=low, high=high)
+            for counts, sample, low, high in zip(
+                np.split(self._counts, self._layout.starts[1:-1]),
+                self._samples().tolist(),
+                self._low.tolist(),
+                self._high.tolist(),
+                strict=True,
+            )
+        ]
 
+    def effective_counts(self) -> Floats:
+        """The counts as those of a simple sample of the same precision, float64 `[counts]`."""
+        return effective_counts(self._layout, self._counts, self._samples())
 
-def column_counts(layout: Layout, index: int, profile: Profile) -> ColumnCounts:
-    """The counts of one column of a file."""
-    start, end = layout.starts[index : index + 2]
-    counts = profile.counts[start:end]
-    estimated = (counts * profile.stride).tolist()
-    return ColumnCounts(
-        counts=estimated[FIRST_BIN:],
-        nulls=estimated[NULLS],
-        rejected=estimated[REJECTED],
-        sample=float(counts.sum()),
-        low=finite(profile.low[index]),
-        high=finite(profile.high[index]),
-    )
+    def _samples(self) -> Floats:
+        """Kish's effective size of each column, float64 `[columns]`."""
+        squares = self._weighted**2
+        return np.divide(squares, self._squared, out=np.zeros_like(squares), where=self._squared > 0)
 
 
-def effective_counts(layout: Layout, columns: list[ColumnCounts]) -> Floats:
-    """Counts as those of a simple sample of the same precision, float64 `[counts]`, in the order of the layout."""
-    found = np.zeros(layout.num_counts)
-    for index, column in enumerate(columns):
-        counts = np.array([column.nulls, column.rejected, *column.counts], dtype=np.float64)
-        total = counts.sum()
-        found[layout.starts[index] : layout.starts[index + 1]] = counts * (column.sample / total if total else 0.0)
-    return found
+def column_counts(counts: Counts, *, sample: float, low: float, high: float) -> dict[str, Any]:
+    """The fields of `ColumnCounts`.
+
+    Args:
+        counts: the estimated rows of the column, in the order of a layout.
+    """
+    estimated = counts.tolist()
+    return {
+        "counts": estimated[FIRST_BIN:],
+        "nulls": estimated[NULLS],
+        "rejected": estimated[REJECTED],
+        "sample": sample,
+        "low": finite(low),
+        "high": finite(high),
+    }
 
 
-def finite(value: Any) -> float | None:
+def effective_counts(layout: Layout, counts: NDArray[Any], samples: Floats) -> Floats:
+    """Counts as those of a simple sample of the same precision, float64 `[counts]`, in the order of the layout.
+
+    Args:
+        counts: `[counts]`; samples: float64 `[columns]`, the size of that sample.
+    """
+    totals = np.add.reduceat(counts, layout.starts[:-1]).astype(np.float64)
+    shares = np.divide(samples, totals, out=np.zeros_like(totals), where=totals > 0)
+    return np.asarray(counts * np.repeat(shares, np.diff(layout.starts)))
+
+
+def finite(value: float) -> float | None:
     """A number for JSON; None for infinities and NaN."""
-    return float(value) if math.isfinite(value) else None
+    return value if math.isfinite(value) else None

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from ...schemas.profile import ColumnProfile, Drift, NumberBins, PartitionProfile, RunProfile
 from ..errors import counted
-from ..monitoring.drift import RED_PSI
+from ..monitoring.comparison import RED_PSI
 from .lines import Frame, bars_of, draw, outer_edges
 from .page import Cell, DriftMap, FeatureRow, Level, MapRow, Pair
 from .wording import number, psi, share, shown

@@ -10,7 +10,7 @@ from ...schemas.history import HistoryEntry
 from ...schemas.profile import CategoryBins, PartitionProfile, RunProfile
 from ...schemas.run import RunManifest
 from ..errors import counted
-from ..monitoring.drift import RED_PSI, YELLOW_PSI
+from ..monitoring.comparison import RED_PSI, YELLOW_PSI
 from .page import LEVELS, Finding, Level
 from .run_facts import RunFacts
 from .wording import MESSAGE, and_more, number, psi, seconds, share, shown

@@ -10,6 +10,7 @@ from __future__ import annotations
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 #: The longest text: a path of SVG. Names and messages are cut before.
 MAX_TEXT = 4000
+#: How the templates are compiled.
+SYNTAX: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
 
 
 def render(page: Page) -> str:
@@ -37,14 +40,14 @@ def render(page: Page) -> str:
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # here: a twentieth of a second
 
+    from .template_cache import TemplateCache
+
     return Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
         undefined=StrictUndefined,
         finalize=_written,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+        bytecode_cache=TemplateCache(TEMPLATES, made_with=f"{version('jinja2')} {SYNTAX}"),
+        **SYNTAX,
     )
 
 

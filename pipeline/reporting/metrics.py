@@ -4,13 +4,18 @@ Times are gauges in Unix seconds, and samples have no timestamps: node_exporter 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..events import Event
 from ..running.events import BundleLoaded, NothingToDo, RunEnded
+from ..running.findings import DriftMeasured
 
 _LAST_SUCCESS = "scoreline_last_success_timestamp_seconds"
+#: The most series with the PSI of a column.
+MAX_COLUMNS = 100
+#: The longest name of a column, in characters.
+MAX_NAME = 200
 _HELP = {
     "scoreline_last_run_timestamp_seconds": "When the command last ended.",
     "scoreline_last_exit_code": "Its exit code.",
@@ -18,6 +23,8 @@ _HELP = {
     "scoreline_duration_seconds": "How long it took.",
     "scoreline_rows": "Rows of the output by outcome.",
     "scoreline_stage_waited_seconds": "How long the run waited for each stage.",
+    "scoreline_drift_worst_psi": "The largest population stability index (PSI) above chance; 0 if there is none.",
+    "scoreline_drift_psi": "The largest PSI of a column in any input, from 0.1 and above chance.",
     "scoreline_bundle_info": "The bundle that made the output; always 1.",
 }
 
@@ -40,9 +47,10 @@ class RunMetrics:
     rows: dict[str, int] = field(default_factory=dict)
     waited_s: dict[str, float] = field(default_factory=dict)
     bundle: tuple[str, str] | None = None
+    drift: DriftMeasured | None = None
 
     def __call__(self, event: Event) -> None:
-        """Remember rows by outcome, seconds by stage, and the bundle."""
+        """Remember rows by outcome, seconds by stage, the drift, and the bundle."""
         match event:
             case BundleLoaded() | NothingToDo():
                 self.bundle = event.bundle, event.digest
@@ -53,6 +61,8 @@ class RunMetrics:
         match event:
             case RunEnded() | NothingToDo():
                 self.rows = {"scored": event.rows - event.rejected, "rejected": event.rejected}
+            case DriftMeasured():
+                self.drift = event
 
     def text(self, end: CommandEnd) -> str:
         """The file of a command that has ended, in the text format of Prometheus."""
@@ -64,6 +74,7 @@ class RunMetrics:
             ("scoreline_duration_seconds", {}, end.duration_s),
             *(("scoreline_rows", {"outcome": outcome}, rows) for outcome, rows in self.rows.items()),
             *(("scoreline_stage_waited_seconds", {"stage": name}, spent) for name, spent in self.waited_s.items()),
+            *self._drift_samples(),
         ]
         if self.bundle is not None:
             samples.append(("scoreline_bundle_info", {"bundle": self.bundle[0], "digest": self.bundle[1]}, 1))
@@ -76,6 +87,19 @@ class RunMetrics:
             shown = ",".join(f'{label}="{_escaped(text)}"' for label, text in pairs.items())
             lines.append(f"{name}{{{shown}}} {value!r}")
         return "\n".join(lines) + "\n"
+
+    def _drift_samples(self) -> Iterator[tuple[str, Mapping[str, str], float]]:
+        """The largest PSI for each baseline, and for the columns with drift; none if nothing was compared."""
+        if self.drift is None:
+            return
+        for against, worst in self.drift.worst.items():
+            yield "scoreline_drift_worst_psi", {"against": against}, worst["psi"]
+        named = set[tuple[str, ...]]()
+        for one in self.drift.columns[:MAX_COLUMNS]:
+            labels = {"column": one["column"][:MAX_NAME], "role": one["role"], "against": one["against"]}
+            if (key := tuple(labels.values())) not in named:  # of names that are cut, the one with the largest
+                named.add(key)
+                yield "scoreline_drift_psi", labels, one["psi"]
 
 
 def last_success(text: str) -> float | None:

@@ -20,7 +20,7 @@ from ..timing import StageTimes
 if TYPE_CHECKING:
     from ..inputs.cut import SplitRange
     from ..model.first_rows import FirstRows
-    from ..monitoring.profile import Profile
+    from ..monitoring.count import Sample
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ class ScoredBlock:
     num_rows: int
     scored: ScoredBatch
     times: StageTimes
-    profile: Profile | None = None
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,5 +152,5 @@ def score_block(item: Loaded, line: Line) -> Scored:
         num_rows=block.batch.num_rows,
         scored=block.need_scored(),
         times=block.times,
-        profile=block.profile,
+        sample=block.sample,
     )

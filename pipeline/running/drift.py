@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from ...schemas.profile import PartitionProfile, RunIdentity, RunProfile
-from ...schemas.run import DriftSummary, Receipt
+from ...schemas.run import ColumnDrift, DriftSummary, Receipt
 from ..bundle.bundle import Bundle
 from ..errors import DriftError, UsageError, counted
 from ..events import Emitter
@@ -20,8 +21,16 @@ from ..options import ScoreJob
 from ..outputs.part_records import PartRecord
 from ..outputs.receipt import read_profile, read_receipt
 from ..outputs.store import PROFILE, Store
-from .findings import MAX_NAMES, DriftFound, DriftSuspected, PartsUnprofiled, ProfileImpossible
+from ..records import Partition
+from ..storage.uris import is_remote
+from .findings import MAX_NAMES, DriftFound, DriftMeasured, DriftSuspected, PartsUnprofiled, ProfileImpossible
 from .ledger import Ledger
+from .profiles import PartProfiles
+
+#: Profiles in objects that are requested at the same time, and inputs whose profiles are in memory.
+REQUESTS, READ_AHEAD = 32, 256
+#: Columns of the summary, for each baseline.
+MAX_COLUMNS = 50
 
 
 def refuse_without_reference(bundle: Bundle, job: ScoreJob) -> None:
@@ -42,7 +51,7 @@ def profile_run(store: Store, ledger: Ledger, bundle: Bundle, emit: Emitter) -> 
     """
     if not ledger.job.profile:
         return
-    layout = open_layout(bundle)
+    layout = ledger.profiles.layout or open_layout(bundle)
     if layout is None:
         emit(ProfileImpossible())
         return
@@ -51,12 +60,12 @@ def profile_run(store: Store, ledger: Ledger, bundle: Bundle, emit: Emitter) -> 
     before = run_before(read_run_profile(store), content, layout)
     drift = RunDrift(layout, len(ledger.parts), None if before is None else before[1])
     unprofiled = 0
-    for partition in ledger.plan.discovery.partitions:
-        profiles = [_profile(store, record, layout) for record in ledger.parts.get(partition, ())]
+    for partition, profiles in _profiles(store, ledger, layout):
         known = [one for one in profiles if one is not None]
         unprofiled += len(profiles) - len(known)
         if known:
             drift.add(partition.name, sum(known[1:], start=known[0]))
+    columns = drift.columns()
     profile = RunProfile(
         run=RunIdentity(
             run_id=ledger.job.run_id, ended=datetime.now(UTC).isoformat(timespec="seconds"), content=content
@@ -66,8 +75,8 @@ def profile_run(store: Store, ledger: Ledger, bundle: Bundle, emit: Emitter) -> 
         reference_digest=layout.digest,
         reference_source=layout.reference.source,
         reference_rows=layout.reference.rows,
-        columns=drift.columns(),
-        worst=drift.worst,
+        columns=columns,
+        worst=drift.reference.worst,
         worst_partitions=drift.worst_partitions(),
         partitions=drift.partitions,
         sampled=drift.sampled,
@@ -77,16 +86,35 @@ def profile_run(store: Store, ledger: Ledger, bundle: Bundle, emit: Emitter) -> 
     )
     write_run_profile(store, profile)
     ledger.drift = _summary(profile, drift)
+    if profile.partitions:
+        emit(DriftMeasured.of(ledger.drift))
     _emit_findings(profile, drift, emit)
 
 
-def _profile(store: Store, record: PartRecord, layout: Layout) -> Profile | None:
-    """The profile in a part; None if it has none, or one that cannot be read."""
-    path = store.path(record.target)
-    receipt = read_receipt(path)
-    if not isinstance(receipt, Receipt) or receipt.profile is None:
-        return None
-    data = read_profile(path, receipt.profile)
+def _profiles(store: Store, ledger: Ledger, layout: Layout) -> Iterator[tuple[Partition, list[Profile | None]]]:
+    """The profiles of the parts of each input. Those in objects are requested ahead, by several threads."""
+
+    def read(partition: Partition) -> tuple[Partition, list[Profile | None]]:
+        records = ledger.parts.get(partition, ())
+        return partition, [_profile(store, record, ledger.profiles, layout) for record in records]
+
+    partitions = ledger.plan.discovery.partitions
+    if not is_remote(str(store.root)):
+        yield from map(read, partitions)
+        return
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        for at in range(0, len(partitions), READ_AHEAD):
+            yield from pool.map(read, partitions[at : at + READ_AHEAD])
+
+
+def _profile(store: Store, record: PartRecord, kept: PartProfiles, layout: Layout) -> Profile | None:
+    """The profile of a part; None if it has none, or one that cannot be read."""
+    if (data := kept.get(record.receipt)) is None:
+        path = store.path(record.target)
+        receipt = read_receipt(path)
+        if not isinstance(receipt, Receipt) or receipt.profile is None:
+            return None
+        data = read_profile(path, receipt.profile)
     try:
         return None if data is None else decode_profile(data, layout)
     except ValueError:
@@ -103,6 +131,14 @@ def _summary(profile: RunProfile, drift: RunDrift) -> DriftSummary:
         yellow=drift.num_at("yellow"),
         tests=profile.tests,
         unprofiled_parts=profile.unprofiled_parts,
+        previous_run=None if profile.previous is None else profile.previous.run_id,
+        worst_from_previous=None if drift.before is None else drift.before.worst,
+        columns=[
+            ColumnDrift(column=profile.columns[index].name, role=profile.columns[index].role, against=against, psi=psi)
+            for against, baseline in (("reference", drift.reference), ("previous", drift.before))
+            if baseline is not None
+            for index, psi in baseline.drifted()[:MAX_COLUMNS]
+        ],
     )
 
 

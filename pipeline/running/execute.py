@@ -23,17 +23,21 @@ from .events import BundleLoaded, PartitionFailed, ScoringStarted, TemporariesRe
 from .findings import kept_part_differences, new_inputs
 from .ledger import Ledger, RunClock, open_ledger
 from .local import LocalEngine
+from .profiles import PartProfiles
 
 if TYPE_CHECKING:
     from ..model.devices import Device
+    from ..monitoring.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loaded:
-    """How an engine has loaded the bundle. `devices`: those of this process that score."""
+    """How an engine has loaded the bundle. `devices`: those of this process that score; `layout`: of the profiles, None
+    if it was not opened here."""
 
     event: BundleLoaded
     devices: Sequence[Device] = ()
+    layout: Layout | None = None
 
 
 class Engine(Protocol):
@@ -84,6 +88,7 @@ class Execution:
         event, devices = (None, ()) if loaded is None else (loaded.event, loaded.devices)
         ledger = open_ledger(self.job, plan, self.bundle, event, self.clock, devices)
         if loaded is not None:
+            ledger.profiles = PartProfiles(loaded.layout)
             self.emit(*kept_part_differences(plan.existing.made_with, ledger.made_with()))
         if plan.partitions or self.files == RUN_FILES:  # a shard without work leaves the output as it is
             self._begin()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import ScorelineError
 from ..events import Event, Level
@@ -11,6 +11,7 @@ from ..inputs.discover import Discovery, discover
 from ..scoring.retries import Retried, Retries, retry_reason
 
 if TYPE_CHECKING:
+    from ...schemas.run import DriftSummary
     from ..options import ScoreJob
     from ..planning.existing import ExistingParts
 
@@ -194,6 +195,35 @@ class DriftFound(DriftSuspected):
 
     name: ClassVar[str] = "drift_found"
     level: ClassVar[Level] = "warning"
+
+
+class DriftMeasured(Event):
+    """The rows of the output were compared with the bundle's reference: by this run, or by the one that completed the
+    output, if there is nothing to do."""
+
+    name: ClassVar[str] = "drift_measured"
+    level: ClassVar[Level] = "debug"
+    #: For each baseline, `reference` and, after an earlier run, `previous`: the largest PSI above chance, with its
+    #: column and its input (None: all rows), or a PSI of 0.
+    worst: dict[str, dict[str, Any]]
+    #: The columns with a PSI from 0.1 and above chance, with the largest: `column`, `role`, `against`, `psi`.
+    columns: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, found: DriftSummary) -> DriftMeasured:
+        """The event of a summary."""
+        worst: dict[str, dict[str, Any]] = {
+            "reference": {
+                "psi": found.worst_psi or 0.0,
+                "column": found.worst_column,
+                "partition": found.worst_partition,
+            }
+        }
+        if found.previous_run is not None:
+            before = found.worst_from_previous
+            nothing = {"psi": 0.0, "column": None, "partition": None}
+            worst["previous"] = nothing if before is None else before.model_dump()
+        return cls(worst=worst, columns=[one.model_dump() for one in found.columns])
 
 
 class PartsUnprofiled(Event):

@@ -27,6 +27,7 @@ from ..records import Partition
 from ..scoring.line import LineOptions, stage_names
 from ..timing import StageTimes, verdict
 from .manifest import device_records, head_records, versions
+from .profiles import PartProfiles
 
 if TYPE_CHECKING:
     from ..model.devices import Device
@@ -79,6 +80,7 @@ class Ledger:
     rejected: int = 0
     first_reject: dict[str, Any] | None = None
     drift: DriftSummary | None = None
+    profiles: PartProfiles = field(default_factory=PartProfiles)
     _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def made_with(self) -> dict[str, str]:

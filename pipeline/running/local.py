@@ -37,7 +37,7 @@ class LocalEngine:
         execution.emit(loaded)
         if scorer.not_compiled is not None:
             execution.emit(ModelNotCompiled(reason=scorer.not_compiled))
-        return Loaded(event=loaded, devices=scorer.devices)
+        return Loaded(event=loaded, devices=scorer.devices, layout=scorer.loaded.layout)
 
     def score(self, execution: Execution, ledger: Ledger) -> Iterator[Event]:
         """Score every split of the plan. Returns what the stages report at the end of the run."""

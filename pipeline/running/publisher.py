@@ -29,13 +29,14 @@ MAX_WAITING = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished:
-    """A complete part that is not yet visible."""
+    """A complete part that is not yet visible. `profile`: the bytes of its profile; None if rows are not counted."""
 
     part: PartFile
     planned: PlannedPartition
     split: Split
     counts: RowCounts
     times: StageTimes
+    profile: bytes | None = None
 
 
 class Publisher:
@@ -112,6 +113,7 @@ class Publisher:
             published = part.publish(target)
             spent.bytes += published.num_bytes
             spent.rows += part.num_rows
+        self._ledger.profiles.add(published.receipt, finished.profile)
         self._ledger.publish(finished.planned.partition, _record(target, finished, published))
         self._ledger.add_times(times)
         stages = times.summary(self._ledger.stage_names)

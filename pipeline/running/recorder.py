@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from time import perf_counter
 
-from ...schemas.history import HistoryEntry
+from ...schemas.history import HistoryEntry, LargestDrift
 from ..bundle.bundle import Bundle
 from ..errors import InterruptedRunError, ScorelineError
 from ..events import Emitter, Event
@@ -15,6 +15,7 @@ from ..monitoring.history import append_entry
 from ..options import ScoreJob
 from ..outputs.store import Store
 from .events import HistoryNotWritten, NothingToDo, RunEnded, RunRecorded
+from .findings import DriftMeasured
 from .ledger import RunClock
 
 #: Characters of an error message in a line.
@@ -27,11 +28,14 @@ class RunRecorder:
     def __init__(self, job: ScoreJob, bundle: Bundle, clock: RunClock) -> None:
         self._job, self._bundle, self._clock = job, bundle, clock
         self._last: RunEnded | NothingToDo | None = None
+        self._drift: LargestDrift | None = None
 
     def __call__(self, event: Event) -> None:
-        """Remember the last event."""
+        """Remember the last event, and the drift."""
         if isinstance(event, RunEnded | NothingToDo):
             self._last = event
+        if isinstance(event, DriftMeasured):
+            self._drift = _largest(event)
 
     @contextmanager
     def recorded(self, store: Store, emit: Emitter) -> Iterator[None]:
@@ -45,13 +49,14 @@ class RunRecorder:
             raise
         finally:
             try:
-                append_entry(store, self._entry(error))
+                append_entry(store, self.entry(error))
             except ScorelineError as failed:
                 emit(HistoryNotWritten(reason=str(failed)))
             if self._last is None:  # it failed before it had a manifest
                 emit(RunRecorded(output=self._job.output))
 
-    def _entry(self, error: BaseException | None) -> HistoryEntry:
+    def entry(self, error: BaseException | None) -> HistoryEntry:
+        """The line of a run that ends now, by an error or without one."""
         last, waited = self._last, {}
         if isinstance(last, RunEnded):
             waited = {name: round(spent["waiting_s"], 3) for name, spent in last.stages.items()}
@@ -69,7 +74,15 @@ class RunRecorder:
             rows_read=None if last is None else self._clock.times["read"].rows,
             wall_s=round(perf_counter() - self._clock.start_s, 3),
             waited_s=waited,
+            drift=self._drift,
         )
+
+
+def _largest(found: DriftMeasured) -> LargestDrift:
+    """The largest PSI; that from the reference among equals."""
+    against = max(found.worst, key=lambda one: found.worst[one]["psi"])
+    worst = found.worst[against]
+    return LargestDrift(**worst, against=against) if worst["psi"] else LargestDrift(psi=0.0)
 
 
 def _exit_code(error: BaseException | None) -> int:

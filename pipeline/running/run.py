@@ -28,7 +28,7 @@ from .commit import lock_new_output, up_to_date_manifest
 from .drift import refuse_without_reference
 from .events import NothingToDo, RunStarted, waiting_for_lock
 from .execute import Engine, Execution, complete_output
-from .findings import input_findings, output_findings
+from .findings import DriftMeasured, input_findings, output_findings
 from .ledger import RunClock
 from .local import LocalEngine
 from .recorder import RunRecorder
@@ -81,6 +81,8 @@ def run(
             held.enter_context(history.recorded(store, emit))
         emit(*input_findings(found), *output_findings(existing, prune=job.prune), RunStarted.of(job, plan, cores))
         if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
+            if done.drift is not None and done.drift.unprofiled_parts < done.parts:
+                emit(DriftMeasured.of(done.drift))
             emit(NothingToDo.of(done, len(found.partitions)))
             return done
         execution = Execution(

@@ -6,8 +6,9 @@ from dataclasses import asdict
 from ...schemas.run import Receipt
 from ..errors import PartitionError, changed_error
 from ..inputs.discover import is_unchanged
+from ..monitoring.count import ProfileBuilder
 from ..monitoring.layout import Layout
-from ..monitoring.profile import Profile, encode_profile
+from ..monitoring.profile import encode_profile
 from ..outputs.naming import part_name
 from ..outputs.part_file import PartFile
 from ..outputs.store import Store
@@ -42,7 +43,7 @@ class Writer:
         self._queue, self._retries, self._layout = queue, retries, layout
         self._part: PartFile | None = None
         self._counts = RowCounts()
-        self._profile: Profile | None = None
+        self._profile = self._new_profile()
         self._times = ledger.clock.times.fresh()
 
     def write(self, item: Scored, share: float) -> None:
@@ -65,8 +66,9 @@ class Writer:
     def _write_block(self, item: ScoredBlock, share: float) -> None:
         rows, rejects = item.scored.rows, item.scored.rejects
         self._counts += item.scored.counts
-        if item.profile is not None:
-            self._profile = item.profile if self._profile is None else self._profile + item.profile
+        if self._profile is not None and item.sample is not None:
+            with self._times.blocking_stage("profile", share):
+                self._profile.add(item.sample)
         self._ledger.reject(rejects)
         self._retries.add(
             item.scored.retried, source=item.planned.partition.name, first_row=item.first_row, rows=item.num_rows
@@ -86,18 +88,26 @@ class Writer:
             return
         part = self._open(end.planned, split.index)
         assert part.num_rows + part.num_rejects == split.num_rows, "a row was lost or duplicated"
+        profile = self._encoded_profile(share)
         with self._times.blocking_stage("write", share):
-            part.finish(self._receipt(end, part), self._encoded_profile())
-        finished = Finished(part=part, planned=end.planned, split=split, counts=self._counts, times=self._times)
+            part.finish(self._receipt(end, part), profile)
+        finished = Finished(
+            part=part, planned=end.planned, split=split, counts=self._counts, times=self._times, profile=profile
+        )
         self._publisher.submit(finished, share)  # where it raises, the part is discarded with this writer
-        self._part, self._times, self._counts, self._profile = None, self._times.fresh(), RowCounts(), None
+        self._part, self._times, self._counts = None, self._times.fresh(), RowCounts()
+        self._profile = self._new_profile()
 
-    def _encoded_profile(self) -> bytes | None:
+    def _new_profile(self) -> ProfileBuilder | None:
+        """The profile of a split; None if rows are not counted."""
+        return None if self._layout is None else ProfileBuilder(self._layout)
+
+    def _encoded_profile(self, share: float) -> bytes | None:
         """The bytes of the split's profile; None if rows are not counted."""
-        if self._layout is None:
+        if self._profile is None or self._layout is None:
             return None
-        profile = Profile.empty(self._layout) if self._profile is None else self._profile
-        return encode_profile(profile, self._layout)
+        with self._times.blocking_stage("profile", share):
+            return encode_profile(self._profile.build(), self._layout)
 
     def _fail(self, planned: PlannedPartition, split: int, error: PartitionError) -> None:
         """Record a failed partition and discard its current split; later ones are not begun, and the run goes on."""
@@ -123,7 +133,7 @@ class Writer:
 
     def _close_split(self) -> None:
         self._ledger.add_times(self._times)
-        self._times, self._counts, self._profile = self._times.fresh(), RowCounts(), None
+        self._times, self._counts, self._profile = self._times.fresh(), RowCounts(), self._new_profile()
 
     def _receipt(self, end: SplitEnd, part: PartFile) -> Receipt:
         ledger, split = self._ledger, end.split

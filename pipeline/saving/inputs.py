@@ -144,9 +144,7 @@ def exact_integers(steps: Sequence[AnyStep], columns: Sequence[str], large: Coll
                     categories |= {name} if output in categories else set()
                     rounded |= {name} if output in rounded else set()
                     exact |= {name: exact[output]} if output in exact else {}
-                case MissingStep():
-                    pass
-                case _:
+                case ImputeStep():
                     rounded |= {name, step.outputs[index]}
     if both := [category for name, category in exact.items() if name in rounded and abs(category) > EXACT]:
         raise BundleError(

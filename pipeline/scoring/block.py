@@ -14,7 +14,7 @@ from ..timing import StageTimes
 
 if TYPE_CHECKING:
     from ..model.first_rows import FirstOfBlock, FirstRows
-    from ..monitoring.profile import Profile
+    from ..monitoring.count import Sample
     from ..options import CsvDialect
     from ..records import CheckedBatch, FeatureBatch, ReadBlock, ScoredBatch, Sent
     from .batches import DecodedBatch, RawBatch
@@ -67,7 +67,7 @@ class Block:
     num_bytes: int = 0
     device_s: Mapping[str, float] = field(default_factory=dict)
     checked: CheckedBatch | None = None
-    profile: Profile | None = None
+    sample: Sample | None = None
     features: FeatureBatch | None = None
     repeats: Repeats | None = None
     first: FirstOfBlock | None = None
@@ -99,10 +99,10 @@ class Block:
         assert self.checked is not None, "check comes first"
         return self.checked
 
-    def need_profile(self) -> Profile:
+    def need_sample(self) -> Sample:
         """The result of `profile`."""
-        assert self.profile is not None, "profile comes first"
-        return self.profile
+        assert self.sample is not None, "profile comes first"
+        return self.sample
 
     def need_features(self) -> FeatureBatch:
         """The result of `scale`."""

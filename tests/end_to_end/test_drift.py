@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.monitoring.layout import Layout, open_layout
 from scoreline.pipeline.monitoring.profile import Profile, decode_profile
@@ -146,6 +147,40 @@ def test_the_limit(score: Command, tmp_path: Path) -> None:
     assert score("--max-drift", "0.25").code == 65
     assert not (out / "_SUCCESS").exists()
     assert parts(out) == made
+
+
+def test_metrics_and_history(score: Command, scoreline: Command, data: Path, tmp_path: Path, cancer: Example) -> None:
+    """Both have the worst PSI, of success, of a failure by --max-drift, and where there is nothing to do; and of the
+    comparison with the run before."""
+
+    def gauges() -> dict[str, dict[str, float]]:
+        families = text_string_to_metric_families((tmp_path / "n.prom").read_text())
+        found: dict[str, dict[str, float]] = {}
+        for sample in (one for family in families for one in family.samples if "drift" in one.name):
+            found.setdefault(sample.name, {})[sample.labels.get("column", sample.labels["against"])] = sample.value
+        return found
+
+    words, out = ["--metrics", tmp_path / "n.prom"], tmp_path / "out"
+    for limit, code in (("0.25", 65), ("9", 0), ("9", 0)):
+        assert score(*words, "--max-drift", limit).code == code
+        worst = run_json(out)["drift"]["worst_psi"]
+        assert gauges()["scoreline_drift_worst_psi"] == {"reference": worst}
+        assert gauges()["scoreline_drift_psi"]["mean area"] == worst
+    drawn(cancer, 1500, 3).assign(**{"mean area": 9.0}).to_parquet(data / "3.parquet", index=False)
+    assert score(*words, "--max-rejects", "0").code == 0
+    now = run_json(out)["drift"]
+    assert gauges()["scoreline_drift_worst_psi"] == {
+        "reference": now["worst_psi"],
+        "previous": now["worst_from_previous"]["psi"],
+    }
+    assert score(*words, "--no-profile", "--force").code == 0
+    assert gauges() == {}
+    drift = [one["drift"] for one in json.loads(scoreline("runs", out, "--json").out)["runs"]]
+    first = {"psi": worst, "column": "mean area", "partition": "1.parquet", "against": "reference"}
+    assert drift[:3] == [first] * 3
+    assert drift[3]["psi"] == max(now["worst_psi"], now["worst_from_previous"]["psi"])
+    assert (drift[3]["column"], drift[3]["partition"], drift[4]) == ("mean area", "3.parquet", None)
+    assert f"{worst:.2f}  mean area" in scoreline("runs", out).out.splitlines()[2]
 
 
 def test_parts_without_a_profile(score: Command, bundle: Path, data: Path, tmp_path: Path, cancer: Example) -> None:

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.digests import sha256
-from scoreline.pipeline.monitoring.count import count_features, count_outputs
+from scoreline.pipeline.monitoring.count import ProfileBuilder, Sample, sample_features, sample_outputs
 from scoreline.pipeline.monitoring.layout import Layout, encode_reference
-from scoreline.pipeline.monitoring.profile import Profile
+from scoreline.pipeline.monitoring.profile import Profile, encode_profile
 from scoreline.pipeline.monitoring.reference import ReferenceRows, make_reference
 from scoreline.pipeline.records import CheckedBatch, Reject
 from scoreline.schemas.profile import CategoryBins, NumberBins
 
-from monitored_rows import CATEGORY, NUMBERS, OUTPUT, draw, layout_of, profile_of
+from monitored_rows import CATEGORY, NUMBERS, OUTPUT, counted, draw, layout_of, profile_of, sample_of
 
 LAYOUT = layout_of(draw(3000))
 
@@ -31,11 +31,12 @@ def test_counts_equal_pandas(block_rows: int, first_row: int, stride: int, seed:
     """In blocks of any size, with rows that are not kept."""
     frame = draw(150, seed)
     kept = np.flatnonzero(np.random.default_rng(seed).random(150) > 0.3)
-    found = Profile.empty(LAYOUT, stride)
+    builder = ProfileBuilder(LAYOUT)
     for start in range(0, 150, block_rows):
         block = frame.iloc[start : start + block_rows]
         own = kept[(kept >= start) & (kept < start + block_rows)] - start
-        found += profile_of(LAYOUT, block, first_row=first_row + start, stride=stride, kept=own)
+        builder.add(sample_of(LAYOUT, block, first_row=first_row + start, stride=stride, kept=own))
+    found = builder.build()
     numbers = np.arange(150) + first_row
     rows = frame.iloc[[row for row in kept if numbers[row] % stride == 0]]
     assert (found.rows, found.sampled) == (150, int((numbers % stride == 0).sum()))
@@ -86,10 +87,36 @@ def test_categories_that_are_not_listed() -> None:
     layout = Layout(reference=reference, digest=sha256(encode_reference(reference)))
     columns = {"code": pa.array([0, 29, 30, None]), "id": pa.array([1, 2, 3, 4])}
     batch = pa.record_batch(columns)
-    found = count_features(layout, CheckedBatch(batch=batch, columns=columns, kept=None), first_row=0, stride=1)
+    checked = CheckedBatch(batch=batch, columns=columns, kept=None)
+    found = counted(layout, sample_features(layout, checked, first_row=0, stride=1))
     assert column(found, "code", layout) == [1, 0, 1, *[0] * 17, 1, 1]
     assert column(found, "id", layout) == [0, 0, 4, 0]
-    flags = {"above": pa.array([False, True, True])}
-    made = count_outputs(layout, flags, None, num_rows=3, first_row=0, stride=1)
+
+    def outputs(columns: dict[str, pa.Array]) -> Sample:
+        return sample_outputs(layout, columns, None, num_rows=3, first_row=0, stride=1)
+
+    made = counted(layout, outputs({"above": pa.array([False, True, True])}))
     assert column(made, "above", layout) == [0, 0, 2, 1, 0, 0]
-    assert column(count_outputs(layout, {}, None, num_rows=3, first_row=0, stride=1), "above", layout) == [0] * 6
+    assert column(counted(layout, outputs({})), "above", layout) == [0] * 6
+
+
+def test_equal_bytes_however_they_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once, or whenever some values are pending; also with missing values, and with -0 beside 0."""
+    frame = draw(500, 4)
+    frame.loc[::7, "age"] = np.nan
+    frame["income"] = np.where(np.arange(500) % 2 == 0, -0.0, 0.0)
+    samples = [sample_of(LAYOUT, frame.iloc[start : start + 60], first_row=start) for start in range(0, 500, 60)]
+    found = []
+    for pending in (1, 5000, 1 << 20):
+        monkeypatch.setattr("scoreline.pipeline.monitoring.count.MAX_PENDING_BYTES", pending)
+        found += [encode_profile(counted(LAYOUT, *order), LAYOUT) for order in (samples, samples[::-1])]
+    assert found == [found[0]] * 6
+    assert encode_profile(profile_of(LAYOUT, frame), LAYOUT) == found[0]
+
+
+def test_no_rows() -> None:
+    """Have the profile of no rows, whether or not there are blocks of them."""
+    assert encode_profile(counted(LAYOUT), LAYOUT) == encode_profile(Profile.empty(LAYOUT), LAYOUT)
+    empty = sample_of(LAYOUT, draw(3), kept=np.zeros(0, dtype=np.int64))
+    found = counted(LAYOUT, empty)
+    assert (found.rows, found.sampled, found.counts.sum(), np.isinf(found.low).all()) == (3, 3, 0, True)

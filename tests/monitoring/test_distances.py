@@ -54,17 +54,23 @@ def test_empty_samples() -> None:
     found = stability(np.array([0.0, 0, 3, 4]), np.array([1.0, 2, 3, 4]), np.array([0, 2]))
     assert found.psi[0] == 0
     assert found.df[0] == 0
-    none = np.zeros(3)
-    some = np.ones(3)
+    counts = np.array([[0.0, 0, 0], [1, 1, 1], [0, 0, 0]])
+    baseline = np.array([[1.0, 1, 1], [0, 0, 0], [0, 0, 0]])
     for distance in (jensen_shannon, kolmogorov_smirnov):
-        assert distance(none, some) == distance(some, none) == 0
-    assert wasserstein(none, some, np.arange(3.0)) == 0
+        assert distance(counts, baseline).tolist() == [0, 0, 0]
+    assert wasserstein(counts, baseline, np.tile(np.arange(3.0), (3, 1))).tolist() == [0, 0, 0]
+
+
+def beside_a_wider_column(counts: np.ndarray) -> np.ndarray:
+    """A row of bins that ends with two zeros, and a column with no empty bin."""
+    return np.array([[*counts, 0, 0], np.arange(1, len(counts) + 3)], dtype=float)
 
 
 @given(pairs)
 def test_jensen_shannon_equals_scipy(pair: tuple[np.ndarray, np.ndarray]) -> None:
     """With base 2."""
-    assert jensen_shannon(*pair) == pytest.approx(jensenshannon(*pair, base=2), abs=1e-7)
+    found = jensen_shannon(*map(beside_a_wider_column, pair))
+    assert found.tolist() == pytest.approx([jensenshannon(*pair, base=2), 0], abs=1e-7)
 
 
 @given(pairs)
@@ -73,9 +79,11 @@ def test_ks_and_wasserstein_equal_scipy(pair: tuple[np.ndarray, np.ndarray]) -> 
     counts, baseline = pair
     centers = np.cumsum(np.arange(1.0, len(counts) + 1))
     values = [np.repeat(centers, each) for each in pair]
-    assert kolmogorov_smirnov(counts, baseline) == pytest.approx(ks_2samp(*values, method="asymp").statistic)
+    wider = beside_a_wider_column(counts), beside_a_wider_column(baseline)
+    assert kolmogorov_smirnov(*wider)[0] == pytest.approx(ks_2samp(*values, method="asymp").statistic)
     expected = wasserstein_distance(centers, centers, counts, baseline)
-    assert wasserstein(counts, baseline, centers) == pytest.approx(expected)
+    places = np.tile([*centers, centers[-1], centers[-1]], (2, 1))
+    assert wasserstein(*wider, places).tolist() == pytest.approx([expected, 0])
 
 
 def test_a_shift_of_half_a_standard_deviation() -> None:

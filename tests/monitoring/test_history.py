@@ -8,7 +8,7 @@ from scoreline.pipeline.errors import NoInputError
 from scoreline.pipeline.monitoring.history import append_entry, find_outputs, read_history
 from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.store import HISTORY
-from scoreline.schemas.history import HistoryEntry
+from scoreline.schemas.history import HistoryEntry, LargestDrift
 
 
 def entry(run_id: str, **changes: Any) -> HistoryEntry:
@@ -39,6 +39,15 @@ def test_entries_come_back(tmp_path: Path) -> None:
     found = read_history(str(out))
     assert found.entries == (entry("a"), entry("b", error='two\nlines "x"', exit_code=65), entry("c", rows_in=None))
     assert found.unreadable == 1
+
+
+def test_lines_of_earlier_versions(tmp_path: Path) -> None:
+    """Have no drift."""
+    out = write(tmp_path / "out")
+    known = entry("b", drift=LargestDrift(psi=0.5, column="age", partition="a", against="reference"))
+    FolderStore(out).append(HISTORY, entry("a").model_dump_json(exclude={"drift"}).encode())
+    append_entry(FolderStore(out), known)
+    assert read_history(str(out)).entries == (entry("a"), known)
 
 
 def test_outputs_without_runs(tmp_path: Path) -> None:

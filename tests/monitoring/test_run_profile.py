@@ -31,7 +31,7 @@ def run_profile(
         run=RunIdentity(run_id=run_id, ended="2026-11-27T00:00:00+00:00", content=content),
         previous=None if before is None else before[0],
         bundle=DIGEST, reference_digest=LAYOUT.digest, reference_source="training", reference_rows=3000,
-        columns=drift.columns(), worst=drift.worst, worst_partitions=drift.worst_partitions(),
+        columns=drift.columns(), worst=drift.reference.worst, worst_partitions=drift.worst_partitions(),
         partitions=1, sampled=500, rows=500, unprofiled_parts=0, tests=drift.tests,
     )  # fmt: skip
 

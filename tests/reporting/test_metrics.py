@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
-from scoreline.pipeline.reporting.metrics import CommandEnd, RunMetrics, last_success
+from scoreline.pipeline.reporting.metrics import MAX_COLUMNS, CommandEnd, RunMetrics, last_success
 from scoreline.pipeline.running.events import NothingToDo, RunEnded, RunFailed
+from scoreline.pipeline.running.findings import DriftMeasured
+from scoreline.schemas.drift import WorstDrift
+from scoreline.schemas.run import ColumnDrift, DriftSummary
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 
@@ -76,3 +79,56 @@ def test_labels_are_escaped(job_name: str, path: str) -> None:
     labels = [s.labels for f in text_string_to_metric_families(text) for s in f.samples if s.name.endswith("_info")]
     assert labels == [{"job_name": job_name, "bundle": path, "digest": "sha256:0"}]
     assert last_success(text) == 1795791111.014
+
+
+def measured(columns: list[ColumnDrift], **changes: Any) -> DriftMeasured:
+    """The drift of a run with one column at red, which has no run before."""
+    fields = {"worst_psi": 0.5, "worst_column": "age", "worst_partition": "a", "red": 1, "yellow": 0, "tests": 8}
+    return DriftMeasured.of(DriftSummary(**{**fields, "unprofiled_parts": 0, "columns": columns, **changes}))
+
+
+def drift_of(event: DriftMeasured) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """The gauges of a run's drift."""
+    metrics = RunMetrics()
+    metrics(event)
+    return {key: value for key, value in samples(metrics.text(end())).items() if "drift" in key[0]}
+
+
+def test_drift() -> None:
+    """The worst against each baseline, and each column; nothing if no rows were compared."""
+    columns = [
+        ColumnDrift(column="age", role="feature", against="reference", psi=0.5),
+        ColumnDrift(column="age", role="output", against="reference", psi=0.25),
+        ColumnDrift(column="age", role="feature", against="previous", psi=0.125),
+    ]
+    before = {"previous_run": "x", "worst_from_previous": WorstDrift(column="age", partition=None, psi=0.125)}
+    name, worst = "scoreline_drift_psi", "scoreline_drift_worst_psi"
+    assert drift_of(measured(columns, **before)) == {
+        (worst, (("against", "reference"),)): 0.5,
+        (worst, (("against", "previous"),)): 0.125,
+        (name, (("against", "reference"), ("column", "age"), ("role", "feature"))): 0.5,
+        (name, (("against", "reference"), ("column", "age"), ("role", "output"))): 0.25,
+        (name, (("against", "previous"), ("column", "age"), ("role", "feature"))): 0.125,
+    }
+    clean = measured([], worst_psi=None, worst_column=None, previous_run="x")
+    assert drift_of(clean) == {(worst, (("against", one),)): 0.0 for one in ("reference", "previous")}
+    assert "drift" not in RunMetrics().text(end())
+
+
+@settings(max_examples=20)
+@given(names=st.lists(TEXT, unique=True, max_size=5))
+def test_names_of_columns(names: list[str]) -> None:
+    """Any text comes back as it is; long names are cut, and no series appears twice."""
+    columns = [ColumnDrift(column=one, role="feature", against="reference", psi=1.0) for one in names]
+    found = drift_of(measured(columns))
+    assert {dict(labels)["column"] for name, labels in found if name == "scoreline_drift_psi"} == set(names)
+
+
+def test_the_series_are_bounded() -> None:
+    """In number, and in the length of a name, of which the first with the largest PSI is shown."""
+    many = [ColumnDrift(column=str(at), role="feature", against="reference", psi=1.0) for at in range(MAX_COLUMNS + 9)]
+    assert len(drift_of(measured(many))) == MAX_COLUMNS + 1
+    long = [ColumnDrift(column="x" * 999 + end, role="feature", against="reference", psi=1.0 + at) for at, end in
+            enumerate("ab")]  # fmt: skip
+    ((labels, psi),) = [(key[1], psi) for key, psi in drift_of(measured(long)).items() if "column" in dict(key[1])]
+    assert (len(dict(labels)["column"]), psi) == (200, 1.0)

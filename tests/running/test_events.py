@@ -32,6 +32,7 @@ def test_a_run_and_the_next(tmp_path: Path, iris: Example) -> None:
         "bundle_loaded",
         "scoring_started",
         *["split_published"] * 3,
+        "drift_measured",
         "run_recorded",
         "run_ended",
     ]
@@ -42,8 +43,9 @@ def test_a_run_and_the_next(tmp_path: Path, iris: Example) -> None:
     assert events[-1].data()["verdict"] == written["verdict"]
     again: list[Event] = []
     run(job(tmp_path, iris), [again.append])
-    started, done = again
+    started, measured, done = again
     assert isinstance(started, RunStarted)
+    assert measured in events
     assert (started.kept, started.to_score) == (3, {})
     digest = written["bundle"]["digest"]
     assert done == NothingToDo(

@@ -8,6 +8,7 @@ import pytest
 from scoreline.pipeline.errors import StorageError
 from scoreline.pipeline.outputs.part_file import Published
 from scoreline.pipeline.records import RowCounts, Split
+from scoreline.pipeline.running.profiles import PartProfiles
 from scoreline.pipeline.running.publisher import MAX_WAITING, PUBLISHERS, Finished, Publisher
 from scoreline.pipeline.timing import StageTimes
 
@@ -44,6 +45,7 @@ class Books:
     def __init__(self) -> None:
         self.records: list[Any] = []
         self.times = StageTimes()
+        self.profiles = PartProfiles()
 
     def publish(self, partition: object, record: Any) -> None:
         self.records.append(record)
@@ -62,6 +64,7 @@ def finished(part: Part, split: int) -> Finished:
         split=Split(index=split, first_row=0, num_rows=3, last=False),
         counts=RowCounts(),
         times=StageTimes(),
+        profile=b"counts",
     )
 
 
@@ -82,6 +85,7 @@ def test_every_part_is_published_before_the_end() -> None:
     assert [part.target for part in parts] == [f"a-{split}.parquet" for split in range(len(parts))]
     assert sorted(record.split for record in ledger.records) == list(range(len(parts)))
     assert sorted(event.split for event in events) == list(range(len(parts)))
+    assert ledger.profiles.get(DIGEST) == b"counts"
     assert (ledger.times["publish"].rows, ledger.times["publish"].bytes) == (3 * len(parts), 9 * len(parts))
 
 

@@ -4,9 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.errors import StorageError
 from scoreline.pipeline.monitoring.history import read_history
+from scoreline.pipeline.options import ScoreJob
 from scoreline.pipeline.outputs.folder_store import FolderStore
+from scoreline.pipeline.running.findings import DriftMeasured
+from scoreline.pipeline.running.ledger import RunClock
+from scoreline.pipeline.running.recorder import RunRecorder
+from scoreline.schemas.drift import WorstDrift
+from scoreline.schemas.run import DriftSummary
 
 from conftest import Example, Result
 
@@ -60,3 +67,21 @@ def test_a_line_that_cannot_be_written(
     assert result.code == 0
     assert result.event("history_not_written")["reason"] == "no space left"
     assert (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_the_largest_drift(iris: Example) -> None:
+    """Is that of the reference or of the run before; zero, where nothing differs by more than chance."""
+    recorder = RunRecorder(
+        ScoreJob(bundle="b", input="i", output="o", run_id="x"), open_bundle(iris.bundle), RunClock()
+    )
+    given = {"worst_column": "age", "worst_partition": "a", "red": 1, "yellow": 0, "tests": 8, "unprofiled_parts": 0}
+    before = {"previous_run": "w", "worst_from_previous": WorstDrift(column="city", partition=None, psi=0.5)}
+    for changes, expected in (
+        ({"worst_psi": 0.5}, ("age", "a", "reference", 0.5)),
+        ({"worst_psi": 0.5, **before}, ("age", "a", "reference", 0.5)),
+        ({"worst_psi": 0.4, **before}, ("city", None, "previous", 0.5)),
+        ({"worst_psi": None, "worst_column": None, "worst_partition": None}, (None, None, None, 0.0)),
+    ):
+        recorder(DriftMeasured.of(DriftSummary(**{**given, **changes})))
+        assert (found := recorder.entry(None).drift) is not None
+        assert (found.column, found.partition, found.against, found.psi) == expected

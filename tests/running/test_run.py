@@ -31,7 +31,7 @@ from scoreline.pipeline.running.events import (
     SplitPublished,
     TemporariesRemoved,
 )
-from scoreline.pipeline.running.findings import KeptPartsDiffer, NewInputsFound
+from scoreline.pipeline.running.findings import DriftMeasured, KeptPartsDiffer, NewInputsFound
 from scoreline.pipeline.running.run import run
 
 from conftest import Example
@@ -165,7 +165,7 @@ class TestBeginning:
         run(job)
         FolderStore(job.output).remove(SUCCESS)
         events = events_of(replace(job, run_id="two"))
-        assert [type(event) for event in events] == [RunStarted, ScoringStarted, RunRecorded, RunEnded]
+        assert [type(event) for event in events] == [RunStarted, ScoringStarted, DriftMeasured, RunRecorded, RunEnded]
         written = read_manifest(FolderStore(job.output))
         assert (written.run_id, written.device, written.rows_in) == ("two", "none", 300)
         assert SUCCESS in files(job.output)
@@ -218,7 +218,7 @@ class TestInputs:
         names = [event.name for event in events if not isinstance(event, BlockWritten)]
         assert names == [
             "run_started", "bundle_loaded", "scoring_started", "partition_failed", "split_published", "split_published",
-            "run_recorded", "run_failed",
+            "drift_measured", "run_recorded", "run_failed",
         ]  # fmt: skip
         assert SUCCESS not in files(job.output)
         assert recorded(Path(job.output))[0]["error"] is not None

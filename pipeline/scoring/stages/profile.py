@@ -1,4 +1,4 @@
-"""profile: counts of sampled rows in the bins of the bundle's reference: of the features, and of the predictions."""
+"""profile: takes sampled rows of the features and of the predictions, which are counted when a split ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ....schemas.bundle import BundleManifest
 from ...bundle.heads import head_fields
-from ...monitoring.count import count_features, count_outputs
+from ...monitoring.count import sample_features, sample_outputs
 from ...monitoring.layout import Layout
 from ...monitoring.reference import is_numeric
 from ...monitoring.sampling import stride_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ProfileFeatures(Stage):
-    """Begins `profile` with the features in `checked`, before any step, and the rows rejected so far."""
+    """Begins `sample` with the features in `checked`, before any step, and the rows rejected so far."""
 
     name = "profile"
 
@@ -28,14 +28,14 @@ class ProfileFeatures(Stage):
         self._layout = layout
 
     def __call__(self, block: Block) -> Block:
-        made = count_features(
+        made = sample_features(
             self._layout, block.need_checked(), first_row=block.first_row, stride=_stride(self._layout, block.origin)
         )
-        return replace(block, profile=made, num_rows=made.sampled, num_bytes=made.counts.nbytes)
+        return replace(block, sample=made, num_rows=made.sampled, num_bytes=made.num_bytes)
 
 
 class ProfileOutputs(Stage):
-    """Adds the columns in `decoded` to `profile`."""
+    """Adds the columns in `decoded` to `sample`."""
 
     name = "profile_outputs"
 
@@ -47,8 +47,8 @@ class ProfileOutputs(Stage):
         self._left_out = {field.name for field in fields if options.thresholds and not is_numeric(field.type)}
 
     def __call__(self, block: Block) -> Block:
-        decoded, before = block.need_decoded(), block.need_profile()
-        made = count_outputs(
+        decoded, before = block.need_decoded(), block.need_sample()
+        made = sample_outputs(
             self._layout,
             {
                 name: column
@@ -60,7 +60,7 @@ class ProfileOutputs(Stage):
             first_row=block.first_row,
             stride=before.stride,
         )
-        return replace(block, profile=before + made, num_rows=before.sampled, num_bytes=made.counts.nbytes)
+        return replace(block, sample=before + made, num_rows=before.sampled, num_bytes=made.num_bytes)
 
 
 def _stride(layout: Layout, origin: Origin) -> int:

@@ -1,6 +1,5 @@
 """The stages that count rows, in a line."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 from scoreline.pipeline.bundle.bundle import open_bundle
+from scoreline.pipeline.monitoring.count import ProfileBuilder
 from scoreline.pipeline.monitoring.layout import Layout, open_layout
 from scoreline.pipeline.monitoring.profile import Profile
 from scoreline.pipeline.options import ColumnOptions
@@ -33,24 +33,18 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def profiles(
-    bundle: Path, block_rows: int, options: ColumnOptions, about_rows: int
-) -> Iterator[tuple[Layout, Profile]]:
-    """The profile of each block of the frame."""
+def total(bundle: Path, block_rows: int, options: ColumnOptions, about_rows: int = 400) -> tuple[Layout, Profile]:
+    """The profile of the frame, in blocks."""
     scorer, layout = Scorer.load(bundle, device="cpu"), open_layout(open_bundle(bundle))
     assert layout is not None
     line = compose(replace(scorer.loaded, layout=layout), LineOptions(columns=options, profile=True))
-    batch = pa.RecordBatch.from_pandas(FRAME)
+    batch, builder = pa.RecordBatch.from_pandas(FRAME), ProfileBuilder(layout)
     for start in range(0, len(FRAME), block_rows):
         block = Block(
             batch=batch.slice(start, block_rows), first_row=start, origin=Origin(about_rows=about_rows)
         )  # fmt: skip
-        yield layout, line.score(line.load(block)).need_profile()
-
-
-def total(bundle: Path, block_rows: int, options: ColumnOptions, about_rows: int = 400) -> tuple[Layout, Profile]:
-    made = list(profiles(bundle, block_rows, options, about_rows))
-    return made[0][0], sum((profile for _, profile in made[1:]), start=made[0][1])
+        builder.add(line.score(line.load(block)).need_sample())
+    return layout, builder.build()
 
 
 def test_expressions_and_predictions_are_counted(bundle: Path) -> None:
