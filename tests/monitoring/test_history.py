@@ -45,7 +45,7 @@ def test_lines_of_earlier_versions(tmp_path: Path) -> None:
     """Have no drift."""
     out = write(tmp_path / "out")
     known = entry("b", drift=LargestDrift(psi=0.5, column="age", partition="a", against="reference"))
-    FolderStore(out).append(HISTORY, entry("a").model_dump_json(exclude={"drift"}).encode())
+    FolderStore(out).add_line(HISTORY, entry("a").model_dump_json(exclude={"drift"}).encode())
     append_entry(FolderStore(out), known)
     assert read_history(str(out)).entries == (entry("a"), known)
 
