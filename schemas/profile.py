@@ -53,11 +53,11 @@ class NumberBins(Bins):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        if any(later <= edge for edge, later in zip(self.edges, self.edges[1:], strict=False)):
+        if self.edges != sorted(set(self.edges)):
             raise ValueError("the edges are not ascending")
         for name in ("compared", "shown"):
             indices = getattr(self, name)
-            if indices != sorted(set(indices)) or not all(0 <= at < len(self.edges) for at in indices):
+            if indices != sorted(set(indices)) or (indices and not 0 <= indices[0] <= indices[-1] < len(self.edges)):
                 raise ValueError(f"{name} are not indices of edges, in order")
         if len(self.centers) != self.num_bins or self.centers != sorted(self.centers):
             raise ValueError("there must be a center for each bin, in order")
