@@ -35,6 +35,8 @@ def one_line(error: BaseException) -> str:
 
 def printable(text: str) -> str:
     """Text with control characters and line ends escaped, for a log or a terminal."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
