@@ -22,7 +22,7 @@ from .sampling import sampled_positions, sampled_rows
 
 #: The bits of the smallest and largest prediction.
 ROUNDED_BITS = 14
-#: Bytes that wait to be counted together: once for a split instead of once for a block takes half as long, and what is
+#: Bytes that wait to be counted together: once for a split instead of once for a block takes 40% less, and what is
 #: sorted should fit the cache (measured).
 MAX_PENDING_BYTES = 4 << 20
 #: Which values of a column are sampled, by position.
