@@ -27,12 +27,12 @@ from conftest import Example
 from object_storage import MotoStorage, Request
 
 #: Of locks, in these runs; how much longer a frozen run is frozen, at least and at most.
-LIFETIME_S, FROZEN = 1.5, (1.2, 2.5)
+LIFETIME_S, FROZEN = 1.5, (1.2, 4.0)
 LATENCY_S = 0.002
 #: How a run ends that was not killed: it is done, has lost its lock or found objects of another, or was not let in.
 ENDS = {0, 74, 75}
-#: The requests of a run; rounds of the long test.
-NUM_REQUESTS, ROUNDS = 70, 50
+#: The requests of a run, and those among them that write what readers see; rounds of the long test.
+NUM_REQUESTS, NUM_WRITES, ROUNDS = 70, 9, 50
 #: The options of runs that make the same parts, and of those that make others.
 SAME, OTHER = (), ("--top-k", "2", "--split-rows", "50")
 
@@ -43,7 +43,8 @@ Runner = Callable[[int], ForkedRuns]
 class Disturbed:
     """The hook of the server in a round: what happens to a runner at one of its requests.
 
-    `plan`: by the id of a runner's key, the number of the request, what happens, and for how long it is frozen.
+    `plan`: by the id of a runner's key, the number of the request (of the write, if that is to be late), what happens,
+    and for how long it is frozen.
     `mixtures`: how often there was a `_SUCCESS` over what no run makes.
     """
 
@@ -60,13 +61,13 @@ class Disturbed:
     def __call__(self, request: Request) -> None:
         """Look at the output, and disturb the runner that sends the request."""
         time.sleep(LATENCY_S)
+        at, what, seconds = self.plan.get(request.key_id, (0, "", 0.0))
+        writes = request.method == "PUT" and "_scoreline/" not in request.path
         with self._lock:
             self.mixtures += not self.is_whole()
-            self._seen[request.key_id] += 1
-            number = self._seen[request.key_id]
-        at, what, seconds = self.plan.get(request.key_id, (0, "", 0.0))
-        if number != at:
-            return
+            self._seen[request.key_id] += writes or what != "late"
+            if self._seen[request.key_id] != at or (what == "late" and not writes):
+                return
         runner = self.runners[request.key_id]
         runner.started.wait()
         if what == "kill":
@@ -164,7 +165,8 @@ class Arena:
 def _plan(draw: random.Random) -> tuple[int, str, float]:
     """At which request something happens to a runner, what, and for how many seconds."""
     what = draw.choice(["", "kill", "freeze", "late"])
-    return draw.randrange(10, NUM_REQUESTS) if what else 0, what, draw.uniform(*FROZEN) * LIFETIME_S
+    at = draw.randint(1, NUM_WRITES) if what == "late" else draw.randrange(10, NUM_REQUESTS) if what else 0
+    return at, what, draw.uniform(*FROZEN) * LIFETIME_S
 
 
 @pytest.fixture
