@@ -89,6 +89,10 @@ class StorageSection(Schema):
         return {name.upper(): "1" if value is True else value for name, value in given.items() if value}
 
 
+#: The environment variables that `[storage]` can set.
+STORAGE_VARIABLES = tuple(name.upper() for name in StorageSection.model_fields)
+
+
 class JobFile(Schema):
     """Every option of `scoreline score`, `[csv]` and `[storage]`; the command line and the environment take precedence.
 

@@ -4,11 +4,13 @@ manifest; the workers read the input and publish parts in the output, which all 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError
 
+from ...schemas.job import STORAGE_VARIABLES
 from ..errors import ClusterError
 from ..events import Event
 from ..inputs.discover import is_unchanged
@@ -106,6 +108,7 @@ def _setup(execution: Execution, plan: Plan, cores: int) -> WorkerSetup:
         split_rows=plan.split_rows,
         engines=plan.engines,
         cores=cores,
+        variables={name: os.environ[name] for name in STORAGE_VARIABLES if name in os.environ},
     )
 
 

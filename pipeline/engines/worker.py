@@ -4,6 +4,7 @@ their parts in the output that all share. Independent of what starts it and carr
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 class WorkerSetup:
     """What every worker of a run gets. `job`: with absolute paths; `bundle`: its digest; `versions`: of the process
     that keeps the accounts; `lock`: the content of its lock on the output; `sample`: an input that it sees, if any;
-    `root`: the real path that the names of inputs are relative to; `cores`: of each worker."""
+    `root`: the real path that the names of inputs are relative to; `cores`: of each worker; `variables`: where object
+    storage is, but no secrets: a worker has those of its own machine."""
 
     job: ScoreJob
     bundle: str
@@ -46,6 +48,7 @@ class WorkerSetup:
     split_rows: int
     engines: Mapping[str, str]
     cores: int
+    variables: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +84,8 @@ class Worker:
 
     def load(self) -> Ready | ScorelineError:
         """Check that this machine sees the same files with the same versions, and load the bundle."""
+        for name, value in self._setup.variables.items():
+            os.environ.setdefault(name, value)
         try:
             self._check_versions()
             self._check_output()

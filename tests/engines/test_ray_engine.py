@@ -20,6 +20,7 @@ from scoreline.pipeline.options import RejectBudget, ScoreJob
 from scoreline.pipeline.running.run import run
 
 from conftest import Example, Result
+from object_storage import Storage
 from outcomes import closed, parts, visible
 
 pytestmark = pytest.mark.slow
@@ -104,6 +105,21 @@ def test_a_killed_machine(iris: Example, data: Path, whole: dict[str, bytes], tm
         assert parts(tmp_path / "out") == whole
     finally:
         cluster.shutdown()
+
+
+def test_object_storage(
+    process: Command, words: list[object], data: Path, whole: dict[str, bytes], storage: Storage
+) -> None:
+    """Input and output in a bucket; a second run has nothing to do."""
+    source = storage.upload(data, "in/")
+    given = [source if word == data else word for word in words]
+    given += ["--output", f"{storage.uri}/out", "--engine", "ray", "--workers", "2"]
+    result = process(*given)
+    assert result.code == 0, result.err
+    found = {one.key.removeprefix("out/"): one.key for one in storage.bucket.list("out")}
+    assert {name for name in found if not name.startswith("_scoreline/")} == whole.keys()
+    assert [name for name in whole if name.endswith(".arrow") and storage.bucket.read(found[name]) != whole[name]] == []
+    assert "nothing_to_do" in process(*given).err
 
 
 @pytest.mark.usefixtures("local_ray")

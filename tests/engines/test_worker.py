@@ -45,7 +45,7 @@ def setup(iris: Example, plan: Plan, tmp_path: Path) -> WorkerSetup:
     )  # fmt: skip
     return WorkerSetup(
         job=job, bundle=open_bundle(iris.bundle).digest, versions=versions(), lock=lock, engines={}, cores=1,
-        sample=plan.partitions[0].partition, root=plan.discovery.real_root, split_rows=60,
+        sample=plan.partitions[0].partition, root=plan.discovery.real_root, split_rows=60, variables={},
     )  # fmt: skip
 
 
