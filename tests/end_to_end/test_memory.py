@@ -31,7 +31,7 @@ MOST_MB = 450
 @pytest.mark.parametrize(
     ("few", "rows"),
     [
-        (500_000, 1_500_000),
+        (300_000, 900_000),
         pytest.param(1_000_000, 3_000_000, marks=pytest.mark.long),
         pytest.param(1_000_000, 5_000_000, marks=pytest.mark.long),
     ],

@@ -49,7 +49,7 @@ def test_demo(process: Command, in_process: Command, tmp_path: Path, words: tupl
 
 
 #: One for each type of input, and the options that change most; the others are long tests.
-SHORT_DEMOS = ("heads", "quantiles", "explain", "image", "sequence", "generation")
+SHORT_DEMOS = ("heads", "quantiles", "explain", "image", "sequence")
 
 
 @pytest.mark.slow
