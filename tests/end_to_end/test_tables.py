@@ -120,6 +120,7 @@ def test_versions(table: Any, score: Score, scoreline: Score, diabetes: Example,
     assert done.event("run_started")["to_score"] == {"missing": 1}
     assert done.event("orphaned_parts_found")["count"] == 1
     assert manifest(out)["table_version"] == table.version()
+    assert f"{table.input}, version {table.version()}" in (out / "_scoreline" / "report.html").read_text()
     assert score(table.input, "--prune").code == 0
     assert keys(out) == ids[30:90]
     assert score(table.input).event("nothing_to_do")["partitions"] == 2

@@ -112,6 +112,16 @@ def test_objects(storage: Storage, table: Path, checkpoint: bool) -> None:
         discover(f"delta+{uri}@9")
 
 
+def test_a_table_that_was_written_to_a_bucket(storage: Storage) -> None:
+    """Has the same keys."""
+    where = f"{storage.uri}/my lake/t"
+    days = [*DAYS[:3], "p%2F+q"]
+    options = {"AWS_ALLOW_HTTP": "true", "AWS_S3_ALLOW_UNSAFE_RENAME": "true"}
+    write(where, rows(0, days), partition_by=["day"], storage_options=options)
+    found = discover(f"delta+{where}")
+    assert scored(found) == sorted(zip(range(4), days, strict=True), key=repr)
+
+
 @pytest.mark.parametrize(
     ("where", "message"),
     [

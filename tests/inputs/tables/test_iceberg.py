@@ -13,6 +13,8 @@ from scoreline.pipeline.errors import DataError, NoInputError, UsageError
 from scoreline.pipeline.inputs.discover import Discovery, discover
 from scoreline.pipeline.parquet.file import ParquetSource
 
+from object_storage import SECRET, Storage
+
 catalogs = pytest.importorskip("pyiceberg.catalog", reason="pyiceberg is not installed (make engines)")
 manifests = pytest.importorskip("pyiceberg.manifest")
 Record = pytest.importorskip("pyiceberg.typedef").Record
@@ -60,7 +62,7 @@ def scored(found: Discovery) -> list[Any]:
     """The rows of the data files, as a run reads them."""
     read = []
     for partition in found.partitions:
-        with ParquetSource(partition.path, name=partition.name) as source:
+        with ParquetSource(partition.path, name=partition.name, etag=partition.etag) as source:
             read += source.read().to_pylist()
     return sorted(read, key=repr)
 
@@ -89,6 +91,25 @@ def test_names(table: Any, tmp_path: Path) -> None:
     root = tmp_path / "a warehouse" / "sales" / "daily"
     assert (found.real_root, found.searched) == (str(root), {str(root)})
     assert all(one.name.startswith("data/day=new/") and (root / one.name).is_file() for one in found.partitions)
+
+
+def test_objects(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Are found in one listing; pyiceberg has its own configuration of the service."""
+    settings = {
+        "uri": f"sqlite:///{tmp_path}/catalog.db", "warehouse": f"{storage.uri}/warehouse",
+        "s3.endpoint": storage.server.endpoint, "s3.access-key-id": "a-key-id", "s3.secret-access-key": SECRET,
+    }  # fmt: skip
+    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG.config", {"catalog": {"test": settings}})
+    catalog = catalogs.load_catalog("test")
+    catalog.create_namespace("sales")
+    table = catalog.create_table("sales.daily", schema=rows(0).schema)
+    with table.update_spec() as spec:
+        spec.add_identity("day")
+    table.append(rows(0))
+    found = find()
+    assert found.real_root == f"{storage.uri}/warehouse/sales/daily"
+    assert scored(found) == independent(table)
+    assert all(partition.etag for partition in found.partitions)
 
 
 def test_rows_that_are_deleted_from_a_file(table: Any) -> None:
