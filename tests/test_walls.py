@@ -192,3 +192,14 @@ def test_one_file_imports_duckdb(file: Path) -> None:
             node for node in nodes(file) if isinstance(node, ast.Import | ast.ImportFrom) and node not in for_types
         ]
         assert not [node for node in found if "duckdb" in ast.unparse(node).split()]
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=installed_name)
+def test_libraries_for_tables_stay_beside_them(file: Path) -> None:
+    """In the folders that runs enter only for a table."""
+    if file.parent.name != "tables":
+        assert not {found.split(".")[0] for found in imports(file)} & {"deltalake", "pyiceberg"}
+    tables = (".tables.delta", ".tables.iceberg")
+    assert file.parent.name == "tables" or not [
+        found for found in imports(file, everywhere=False) if found.endswith(tables)
+    ]

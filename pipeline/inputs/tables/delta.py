@@ -25,6 +25,7 @@ from .delta_log import LOG, copy_log, refuse_missing_version
 from .snapshot import Snapshot, find_files
 from .uris import TableUri
 
+TEMPORARY = "scoreline-delta-"
 #: Features of tables that change nothing about the rows of a data file, and two that are checked: deletion vectors and
 #: the mapping of columns.
 FEATURES = frozenset({"columnMapping", "deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
@@ -49,9 +50,9 @@ def find_delta(uri: TableUri) -> Found:
 
 
 def _log_folder(uri: TableUri, held: ExitStack) -> str:
-    """The folder of the table, or one with a copy of its log, which is removed with `held`."""
+    """The folder of the table, or one with its log, which is removed with `held`."""
     if is_remote(uri.name):
-        folder = held.enter_context(TemporaryDirectory(prefix="scoreline-delta-"))
+        folder = held.enter_context(TemporaryDirectory(prefix=TEMPORARY))
         copy_log(parse_uri(uri.name), Path(folder), uri.version)
         return folder
     walker, log = Walker(skip=lambda _: False), f"{uri.name}/{LOG}"
@@ -61,7 +62,12 @@ def _log_folder(uri: TableUri, held: ExitStack) -> str:
         raise listing_error(log, error) from error
     names = [entry.name for entry in walker.entries(walker.start(log))] if is_folder else []
     refuse_missing_version(uri.name, names, uri.version)
-    return uri.name
+    path = Path(uri.name).resolve()
+    if "%" not in str(path):
+        return uri.name
+    folder = held.enter_context(TemporaryDirectory(prefix=TEMPORARY))  # deltalake decodes paths once too often
+    Path(folder, LOG).symlink_to(path / LOG)
+    return folder
 
 
 def _open(uri: TableUri, folder: str) -> Any:

@@ -82,7 +82,7 @@ def _compare(columns: TableColumns, file: str, schema: pa.Schema) -> None:
         name = None if number is None else columns.names.get(number)
         if name != path:
             what = (
-                "is not a column of it: it was dropped"
+                "is not a column of it: it was dropped, or has no id"
                 if name is None
                 else f"is its column {name!r}: it was renamed, or has characters that Iceberg escapes in files"
             )

@@ -83,6 +83,14 @@ def test_names_and_keys(tmp_path: Path) -> None:
     assert (found.real_root, found.ignored) == (str(where.resolve()), ())
 
 
+def test_a_folder_of_any_name(table: Path, tmp_path: Path) -> None:
+    """Is a path, and never decoded."""
+    for name in ("a b%20c", "x@7", "s3:y", "é#?[1]"):
+        moved = table.rename(tmp_path / name)
+        assert len(discover(f"delta+{moved}/").partitions) == 1
+        moved.rename(table)
+
+
 def test_duckdb_reads_the_same(table: Path) -> None:
     """From the files that were found."""
     found = discover(f"delta+{table}")
