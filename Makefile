@@ -71,7 +71,8 @@ engines: $(READY)  ## tests with Ray, Spark, Delta Lake and Iceberg; installs th
 	$(BIN)/python -c 'import deltalake, polars, pyiceberg, pyspark, ray' 2>/dev/null || $(BIN)/python -m pip install --quiet \
 	  --constraint requirements.lock --editable '.[engines]'
 	$(BIN)/python -c 'import deltalake, polars, pyiceberg, pyspark, ray'  # else their tests are skipped
-	$(BIN)/python -m pytest -q -m 'long or not long' tests/engines tests/outputs/test_committed.py tests/jobs/test_commit.py
+	$(BIN)/python -m pytest -q -m 'long or not long' tests/engines tests/outputs/test_committed.py tests/jobs/test_commit.py \
+	  tests/inputs/tables tests/end_to_end/test_tables.py
 
 gpu: $(READY)  ## tests and measurements on a GPU (ONLY=tests,limits); DEVICE=cpu SIZE=tiny for a dry run without one
 	DEVICE=$(or $(DEVICE),cuda) SIZE=$(or $(SIZE),full) ONLY=$(ONLY) $(BIN)/python benchmarks/gpu/run.py

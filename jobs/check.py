@@ -191,6 +191,8 @@ def _planned(plan: "Plan") -> Iterator[tuple[str, str]]:
     from ..pipeline.outputs.naming import part_name
 
     rows = "unknown until read (CSV)" if plan.num_rows is None else f"{plan.num_rows:,}"
+    if plan.discovery.table_version is not None:
+        yield "table version", plan.discovery.table_version
     yield "files", str(len(plan.discovery.partitions))
     yield "rows", rows
     if plan.partitions:

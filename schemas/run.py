@@ -166,6 +166,8 @@ class RunManifest(Schema):
     root: str = ""
     #: Its earlier values, at which kept parts were made, as accepted by --moved-input.
     roots: list[str] = []
+    #: The version of a Delta table, or the id of an Iceberg snapshot, whose data files the inputs are; None for files.
+    table_version: str | None = None
     output: str
     options: dict[str, str | int | None]
     versions: dict[str, str]

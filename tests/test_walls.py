@@ -192,3 +192,12 @@ def test_one_file_imports_duckdb() -> None:
                 node for node in nodes(file) if isinstance(node, ast.Import | ast.ImportFrom) and node not in for_types
             ]
             assert not [node for node in found if "duckdb" in ast.unparse(node).split()], file
+
+
+def test_libraries_for_tables_stay_beside_them() -> None:
+    """In the folders that runs enter only for a table."""
+    tables = (".tables.delta", ".tables.iceberg")
+    for file in SOURCES:
+        if file.parent.name != "tables":
+            assert not {found.split(".")[0] for found in imports(file)} & {"deltalake", "pyiceberg"}, file
+            assert not [found for found in imports(file, everywhere=False) if found.endswith(tables)], file

@@ -14,6 +14,7 @@ from ...schemas.job import STORAGE_VARIABLES
 from ..errors import ClusterError
 from ..events import Event
 from ..inputs.discover import is_unchanged
+from ..inputs.tables.uris import absolute_input
 from ..options import RejectBudget, ScoreJob
 from ..planning.plan import Plan, default_split_rows
 from ..running.events import BlockWritten, ModelNotCompiled, OutOfMemory, PartitionFailed
@@ -117,7 +118,7 @@ def job_of_workers(job: ScoreJob, output: str) -> ScoreJob:
     return replace(
         job,
         bundle=absolute(job.bundle),
-        input=absolute(job.input),
+        input=absolute_input(job.input),
         output=output,
         device=_device(job),
         max_rejects=_budget(job),

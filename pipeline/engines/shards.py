@@ -19,6 +19,7 @@ from ..digests import sha256
 from ..errors import DataError, NoInputError, OutputError, PartitionError, one_line
 from ..events import Emitter, Event, Subscriber
 from ..inputs.discover import Discovery, discover, unchanged
+from ..inputs.tables.uris import absolute_input
 from ..options import ScoreJob, Shard
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.part_records import OutputRecord
@@ -65,7 +66,7 @@ class FrozenPlan:
         """All inputs, or some of them, as they were found when the work was divided."""
         root = self.plan.sharded.root
         found = self.plan.partitions() if partitions is None else tuple(partitions)
-        return Discovery(real_root=root, partitions=found)
+        return Discovery(real_root=root, partitions=found, table_version=self.plan.sharded.table_version)
 
 
 def score_shard(
@@ -181,7 +182,7 @@ def _frozen(store: Store, job: ScoreJob, bundle: Bundle, found: Discovery | None
             pieces = divide(found, job, split_rows, job.shard.count)
             sharded = ShardedJob(
                 job=_shared(job), root=found.real_root, bundle=bundle.digest, split_rows=split_rows,
-                count=job.shard.count,
+                count=job.shard.count, table_version=found.table_version,
             )  # fmt: skip
             store.write(PLAN, encode_plan(ShardPlan(sharded=sharded, pieces=pieces)))
             frozen = read_plan(store)
@@ -208,7 +209,7 @@ def _shared(job: ScoreJob) -> ScoreJob:
     return replace(
         job,
         bundle=absolute(job.bundle),
-        input=absolute(job.input),
+        input=absolute_input(job.input),
         output="",
         run_id="",
         shard=None,

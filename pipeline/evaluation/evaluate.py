@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from ...schemas.run import HeadRecord
 from ..errors import DataError, PartitionError, UsageError, listed, one_line
-from ..inputs.discover import hive_keys
 from ..inputs.formats import recorded_format
+from ..inputs.hive import hive_keys
 from ..joins import Keys
 from ..outputs.finished import chosen_head, read_finished
 from ..outputs.manifest import read_record

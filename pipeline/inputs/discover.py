@@ -1,8 +1,8 @@
-"""Finds the partitions of a file, folder or glob, local or in object storage, as a sorted list. Independent of columns
-and models.
+"""Finds the partitions of a file, folder, glob or table, local or in object storage, as a sorted list. Independent of
+columns and models.
 
 Names that begin with `_` or `.` are skipped, as Spark, Hive and Arrow do. Folders named `key=value` are
-Hive keys; their names are percent-decoded for the value only, never for a path.
+Hive keys.
 """
 
 import os
@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from ..errors import NoInputError, UsageError
 from ..records import Partition
@@ -20,9 +19,10 @@ from ..storage.plain_files import Kind, kind_of
 from ..storage.uris import is_remote, parse_uri
 from .formats import FORMATS, format_by_suffix
 from .found import Found, refuse_single
+from .hive import hive_keys
 from .patterns import Pattern, expand, is_pattern, parse
+from .tables.uris import TableUri, parse_table
 
-HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 #: The first bytes of a Parquet file.
 PARQUET_MAGIC = b"PAR1"
 #: How many ignored files are opened to read their first bytes: per suffix, and in all.
@@ -38,7 +38,8 @@ class Discovery:
     `real_root`: the canonical path of the folder whose structure the output mirrors, or its URI; `ignored`: names of
     files whose suffix is not an input format, of which those in `ignored_parquet` begin like Parquet files; `loops`:
     links to a folder on their own path, which were not followed; `searched`: the real paths of folders that were
-    searched recursively; `pattern`: the glob, if the input is one.
+    searched recursively; `pattern`: the glob, if the input is one; `table_version`: the version of the table, if the
+    input is one, whose data files are the partitions.
     """
 
     real_root: str
@@ -48,6 +49,7 @@ class Discovery:
     loops: tuple[str, ...] = ()
     searched: frozenset[str] = frozenset()
     pattern: Pattern | None = None
+    table_version: str | None = None
 
 
 def discover(where: str, *, format: str = "auto") -> Discovery:  # noqa: A002
@@ -55,19 +57,26 @@ def discover(where: str, *, format: str = "auto") -> Discovery:  # noqa: A002
 
     Args:
         where: a file, a folder (searched recursively) or a glob, which may contain `**`; or the URI of an object or of
-            a prefix, which may be a glob as well.
+            a prefix, which may be a glob as well; or a table (`tables/uris.py`).
         format: `auto` to use the suffix, or the name of a format, which then applies to every file.
 
     Returns:
         Partitions sorted by name, so that the order does not depend on the file system.
 
     Raises:
-        NoInputError: the path does not exist, contains no input files, or a folder or bucket cannot be listed.
+        NoInputError: the path or the version of a table does not exist, contains no input files, or a folder or bucket
+            cannot be listed.
+        DataError: the data files of a table are not all of its content, or do not have its columns.
         StorageError: listing a folder failed on the disk.
-        UsageError: a single file of unknown format or with a hidden name, or an invalid path.
+        UsageError: a single file of unknown format or with a hidden name, an invalid path, or a library that is needed
+            is not installed.
     """
-    refuse_path(where, "input")
-    files = _objects(where, format) if is_remote(where) else _files(where, format)
+    table = parse_table(where)
+    refuse_path(where if table is None else table.name, "input")
+    if table is not None:
+        files, format = _table(table, format), "parquet"  # noqa: A001 - whatever the suffixes
+    else:
+        files = _objects(where, format) if is_remote(where) else _files(where, format)
     found, ignored = [], []
     for entry in files.entries:
         name = _utf8(entry.name)
@@ -97,7 +106,25 @@ def discover(where: str, *, format: str = "auto") -> Discovery:  # noqa: A002
         loops=tuple(dict.fromkeys(files.loops)),
         searched=files.searched,
         pattern=files.pattern,
+        table_version=files.table_version,
     )
+
+
+def _table(table: TableUri, format: str) -> Found:  # noqa: A002
+    """The data files of a version of a table."""
+    if format not in ("auto", "parquet"):
+        raise UsageError(f"--format {format} does not suit {table}, whose data files are Parquet; leave it out")
+    try:
+        if table.kind == "delta":
+            from .tables.delta import find_delta  # imports deltalake
+
+            return find_delta(table)
+        from .tables.iceberg import find_iceberg  # imports pyiceberg
+
+        return find_iceberg(table)
+    except ImportError as error:
+        library = "deltalake" if table.kind == "delta" else "pyiceberg"
+        raise UsageError(f"{table} needs {library}; install it with: pip install 'scoreline[{table.kind}]'") from error
 
 
 def _objects(where: str, format: str) -> Found:  # noqa: A002
@@ -219,16 +246,6 @@ def _partition(entry: Entry, format_name: str) -> Partition | None:
         inode=inode,
         hive=tuple(hive_keys(entry.name)),
     )
-
-
-def hive_keys(name: str) -> Iterator[tuple[str, str | None]]:
-    """The Hive keys in a path such as `date=2026-11-01/a.parquet`, outermost first."""
-    if "=" not in name:
-        return
-    for folder in name.split("/")[:-1]:
-        key, equals, value = folder.partition("=")
-        if key and equals:
-            yield unquote(key), None if value == HIVE_NULL else unquote(value)
 
 
 def is_unchanged(partition: Partition) -> bool:

@@ -20,6 +20,7 @@ class Found(NamedTuple):
     searched: frozenset[str] = frozenset()
     loops: Sequence[str] = ()
     pattern: Pattern | None = None
+    table_version: str | None = None
 
 
 def refuse_single(where: str, name: str, format: str) -> None:  # noqa: A002

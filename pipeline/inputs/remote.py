@@ -2,7 +2,8 @@
 time of each object are all that is needed: no object is asked for on its own.
 """
 
-from collections.abc import Iterator
+import posixpath
+from collections.abc import Iterator, Sequence
 
 from ..errors import NoInputError
 from ..storage.folders import Entry, is_hidden
@@ -35,10 +36,34 @@ def find_objects(location: Location, format: str) -> Found:  # noqa: A002
         below = _below(bucket, key)
         return below if below.entries else (_one(bucket, key, format) or below)
     except OSError as error:
-        raise NoInputError(
-            f"{str(location)!r} cannot be read: {error.strerror}; its contents are unknown, so nothing was done; check"
-            " the URI, the endpoint and the credentials"
-        ) from error
+        raise unreadable(location, error) from error
+
+
+def list_named(location: Location, names: Sequence[str]) -> list[Entry | None]:
+    """Objects by their names below a prefix, in the same order; None for those that do not exist. One listing of the
+    prefix that they have in common.
+
+    Raises:
+        NoInputError: it cannot be listed.
+        UsageError: obstore is not installed.
+    """
+    root = f"{location.key.removesuffix('/')}/".removeprefix("/")
+    folder = posixpath.commonpath([posixpath.dirname(root + name) for name in names])
+    try:
+        bucket = bucket_of(location)
+        found = {one.key: one for one in bucket.list(folder)}
+    except OSError as error:
+        raise unreadable(location, error) from error
+    objects = [(name, found.get(root + name)) for name in names]
+    return [None if one is None else _entry(bucket, one, name) for name, one in objects]
+
+
+def unreadable(location: Location, error: OSError) -> NoInputError:
+    """The error for a location that cannot be listed or read."""
+    return NoInputError(
+        f"{str(location)!r} cannot be read: {error.strerror}; its contents are unknown, so nothing was done; check the"
+        " URI, the endpoint and the credentials"
+    )
 
 
 def _one(bucket: Bucket, key: str, format: str) -> Found | None:  # noqa: A002

@@ -47,7 +47,7 @@ OPTIONS = (
     Option(
         name="input",
         group="Paths",
-        help="A file, a directory or a glob, or the URI of one (s3://, gs://, az://); may contain {run_date}.",
+        help="A file, directory or glob, its URI, or a table (delta+PATH, iceberg+NAME); may contain {run_date}.",
         metavar="PATH",
         required=True,
         path=True,

@@ -57,7 +57,10 @@ def _refuse_remote_overlap(found: Discovery, job: ScoreJob) -> None:
 
 
 def _is_single(found: Discovery, job: ScoreJob) -> bool:
-    return len(found.partitions) == 1 and found.partitions[0].path == str(parse_uri(job.input))
+    """Whether the input is one object, and not a prefix or a table that has one."""
+    if found.table_version is not None or len(found.partitions) > 1:
+        return False
+    return found.partitions[0].path == str(parse_uri(job.input))
 
 
 def _is_matched(found: Discovery, output: PurePath, root: PurePath) -> bool:

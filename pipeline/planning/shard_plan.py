@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import DataError, PartitionError, one_line
-from ..inputs.discover import Discovery, hive_keys
+from ..inputs.discover import Discovery
 from ..inputs.formats import FORMATS
+from ..inputs.hive import hive_keys
 from ..options import ScoreJob
 from ..outputs.naming import numbered, whole_name
 from ..records import Partition
@@ -55,13 +56,14 @@ class Piece:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardedJob:
     """What is divided. `job`: its options; `root`: the real path that the names of inputs are relative to; `bundle`:
-    its digest; `count`: the number of shards."""
+    its digest; `count`: the number of shards; `table_version`: of the table that the input is, None for files."""
 
     job: ScoreJob
     root: str
     bundle: str
     split_rows: int
     count: int
+    table_version: str | None = None
 
 
 _SHARDED_JOB = TypeAdapter(ShardedJob)

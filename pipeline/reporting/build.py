@@ -158,12 +158,17 @@ def _stages(manifest: RunManifest) -> tuple[StageRow, ...]:
     )
 
 
+def _version(manifest: RunManifest) -> str:
+    """The version of the table that the input is, for a line of the report."""
+    return "" if manifest.table_version is None else f", version {shown(manifest.table_version)}"
+
+
 def _lineage(manifest: RunManifest, profile: RunProfile | None) -> tuple[Fact, ...]:
     bundle = manifest.bundle
     kept = "" if manifest.shards else f", {manifest.parts_kept:,} of them kept from earlier runs"
     pairs = [
         ("run", f"{shown(manifest.run_id)}, from {moment(manifest.started)}"),
-        ("input", shown(manifest.input, 200)),
+        ("input", shown(manifest.input, 200) + _version(manifest)),
         ("bundle", f"{shown(bundle.path, 200)} ({shown(bundle.digest[:DIGEST])}…)"),
         ("device", shown(", ".join(f"{one.device} ({one.card})" for one in manifest.devices) or manifest.device)),
         ("parts", f"{manifest.parts:,}{kept}"),

@@ -52,8 +52,19 @@ class NewInputsFound(Event):
     reason: str = "left for the next run"
 
 
+class TableVersionFound(Event):
+    """The input is a table, whose data files at this version are the input files."""
+
+    name: ClassVar[str] = "table_version_found"
+    #: The version of a Delta table, or the id of an Iceberg snapshot.
+    version: str
+    files: int
+
+
 def input_findings(found: Discovery) -> Iterator[Event]:
-    """Link loops, and Parquet files with another suffix."""
+    """The version of a table, link loops, and Parquet files with another suffix."""
+    if found.table_version is not None:
+        yield TableVersionFound(version=found.table_version, files=len(found.partitions))
     if found.loops:
         yield LinkLoopsFound(count=len(found.loops), links=list(found.loops[:MAX_NAMES]))
     if found.ignored_parquet:
@@ -162,7 +173,10 @@ def blocks_retried(retries: Retries) -> Iterator[BlocksRetried]:
 
 
 def new_inputs(job: ScoreJob, found: Discovery) -> Iterator[Event]:
-    """Inputs that have appeared since these were found. They are left for the next run."""
+    """Inputs that have appeared since these were found. They are left for the next run. Those of a table are what they
+    are at its version."""
+    if found.table_version is not None:
+        return
     try:
         now = discover(job.input, format=job.format).partitions
     except ScorelineError:  # the input is gone

@@ -258,6 +258,7 @@ class Ledger:
             shard_plan=self.plan.shard_plan,
             shards=self.shards,
             root=self.plan.discovery.real_root,
+            table_version=self.plan.discovery.table_version,
             roots=self.plan.existing.roots,
             output=self.job.output,
             options={

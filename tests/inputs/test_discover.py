@@ -1,6 +1,7 @@
 """A file, folder or glob → partitions, in a fixed order."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,19 @@ def test_only_empty_files_are_nothing_to_score(tmp_path: Path) -> None:
     (tmp_path / "a.csv").touch()
     with pytest.raises(NoInputError, match="0 bytes"):
         discover(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("where", "library", "extra"),
+    [("delta+data", "deltalake", "delta"), ("iceberg+sales.daily", "pyiceberg", "iceberg")],
+)
+def test_a_library_that_is_not_installed(where: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is named with its extra; --format is checked before."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == library]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, f"scoreline.pipeline.inputs.tables.{extra}", raising=False)
+    with pytest.raises(UsageError, match=rf"needs {library}; install it with: pip install 'scoreline\[{extra}\]'"):
+        discover(where)
+    with pytest.raises(UsageError, match=r"--format csv does not suit the .* table .*, whose data files are Parquet"):
+        discover(where, format="csv")

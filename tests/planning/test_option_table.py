@@ -87,8 +87,8 @@ def test_a_repeatable_option_in_the_environment(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_job_file_has_a_line_for_every_option() -> None:
-    """And for nothing else except [csv]; values that it refuses are not values of the option."""
-    assert list(JobFile.model_fields) == [*(option.name for option in OPTIONS), "csv"]
+    """And for nothing else except [csv] and [storage]; values that it refuses are not values of the option."""
+    assert list(JobFile.model_fields) == [*(option.name for option in OPTIONS), "csv", "storage"]
     for option in OPTIONS:
         for choice in option.choices:
             JobFile.model_validate({option.name: choice})

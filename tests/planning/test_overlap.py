@@ -6,9 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.errors import OutputError, UsageError
-from scoreline.pipeline.inputs.discover import discover
+from scoreline.pipeline.inputs.discover import Discovery, discover
 from scoreline.pipeline.options import ScoreJob
 from scoreline.pipeline.planning.overlap import refuse_overlap
+from scoreline.pipeline.records import Partition
 
 
 def write(path: Path) -> Path:
@@ -57,6 +58,29 @@ def test_input_and_output(tmp_path: Path, where: str, output: str, refused: bool
             refuse_overlap(discover(given), job)
     else:
         refuse_overlap(discover(given), job)
+
+
+@pytest.mark.parametrize(
+    ("output", "refused"),
+    [
+        ("s3://bucket/t/out", True),
+        ("s3://bucket/t", True),
+        ("s3://bucket", True),
+        ("s3://bucket/t2", False),
+        ("s3://other/t", False),
+        ("out", False),
+    ],
+)
+def test_tables_in_object_storage(output: str, refused: bool) -> None:
+    """Are folders, also those with one data file."""
+    file = Partition(path="s3://bucket/t/a.parquet", name="a.parquet", format="parquet", size=1, mtime_ns=1)
+    found = Discovery(real_root="s3://bucket/t", partitions=(file,), table_version="0")
+    job = ScoreJob(bundle="b", input="delta+s3://bucket/t", output=output, run_id="r")
+    if refused:
+        with pytest.raises(OutputError, match="overlap; choose an --output outside the input"):
+            refuse_overlap(found, job)
+    else:
+        refuse_overlap(found, job)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def found(sizes: list[int]) -> Discovery:
         Partition(path=f"/in/{at:04d}.csv", name=f"{at:04d}.csv", format="csv", size=size, mtime_ns=1)
         for at, size in enumerate(sizes)
     ]
-    return Discovery(real_root="/in", partitions=tuple(partitions))
+    return Discovery(real_root="/in", partitions=tuple(partitions), table_version="7")
 
 
 def loads(plan: ShardPlan) -> list[float]:
@@ -45,8 +45,9 @@ def loads(plan: ShardPlan) -> list[float]:
 def planned(inputs: Discovery, count: int, *, split_rows: int = 1000) -> ShardPlan:
     """The plan of a job over these inputs."""
     sharded = ShardedJob(
-        job=JOB, root=inputs.real_root, bundle="sha256:" + "0" * 64, split_rows=split_rows, count=count
-    )
+        job=JOB, root=inputs.real_root, bundle="sha256:" + "0" * 64, split_rows=split_rows, count=count,
+        table_version=inputs.table_version,
+    )  # fmt: skip
     return ShardPlan(sharded=sharded, pieces=divide(inputs, JOB, split_rows, count))
 
 

@@ -1,7 +1,17 @@
 """Findings about a run's input, output and model, as events."""
 
+from pathlib import Path
+
+from scoreline.pipeline.inputs.discover import Discovery
+from scoreline.pipeline.options import ScoreJob
 from scoreline.pipeline.planning.existing import ExistingParts
-from scoreline.pipeline.running.findings import blocks_retried, kept_part_differences, output_findings
+from scoreline.pipeline.running.findings import (
+    blocks_retried,
+    input_findings,
+    kept_part_differences,
+    new_inputs,
+    output_findings,
+)
 from scoreline.pipeline.scoring.retries import Retries
 
 
@@ -14,6 +24,17 @@ def test_outputs() -> None:
     assert [event.name for event in events] == names
     assert [event.data().get("count") for event in events] == [None, 2, 1]
     assert [event.name for event in output_findings(existing, prune=True)] == [names[0], names[2]]
+
+
+def test_tables(tmp_path: Path) -> None:
+    """Their version is an event; files that are new in the folder since then are not inputs of this version."""
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    job = ScoreJob(bundle="b", input=str(tmp_path), output="out", run_id="r")
+    folder, table = (Discovery(real_root=str(tmp_path), partitions=(), table_version=one) for one in (None, "7"))
+    assert [event.data() for event in input_findings(table)] == [{"version": "7", "files": 0}]
+    assert not list(input_findings(folder))
+    assert [event.name for event in new_inputs(job, folder)] == ["new_inputs_found"]
+    assert not list(new_inputs(job, table))
 
 
 def test_kept_parts() -> None:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from ....schemas.run import Receipt
 from ...errors import ColumnError, DataError
-from ...inputs.discover import hive_keys
+from ...inputs.hive import hive_keys
 from ...nested import without_dictionaries
 from ...outputs.folder_store import FolderStore
 from ...outputs.part_records import PartRecord

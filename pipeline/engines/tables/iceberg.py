@@ -7,7 +7,6 @@ from time import sleep
 from typing import Any
 
 import pyarrow as pa
-from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io.pyarrow import pyarrow_to_schema
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
@@ -15,6 +14,7 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
 
 from ...errors import ColumnError, DataError, ScorelineError, StorageError, UsageError, one_line
+from ...inputs.tables.iceberg import open_catalog
 from .files import TableFile, TableFiles, refuse_types
 
 #: How the columns of files without field ids are found.
@@ -43,13 +43,7 @@ class Iceberg:
         self._property = f"scoreline.commit.{hashlib.sha256(self._root.encode()).hexdigest()[:16]}"
         if "." not in table:
             raise UsageError(f"the table {table!r} has no namespace; use --iceberg NAMESPACE.TABLE")
-        try:
-            self._catalog = load_catalog(catalog)
-        except Exception as error:  # catalogs are plugins, and raise what their libraries raise
-            raise UsageError(
-                f"the Iceberg catalog {catalog!r} cannot be opened: {one_line(error)}; configure it for pyiceberg, in"
-                " .pyiceberg.yaml or PYICEBERG_CATALOG__… variables"
-            ) from error
+        self._catalog = open_catalog(catalog)
 
     def last_number(self) -> int:
         """As in `Table`."""

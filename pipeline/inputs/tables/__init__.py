@@ -1,0 +1,1 @@
+"""Tables as inputs: the data files of one version of a Delta Lake or Iceberg table."""

@@ -1,0 +1,24 @@
+"""Hive keys in paths."""
+
+from urllib.parse import quote
+
+from hypothesis import given
+from hypothesis import strategies as st
+from scoreline.pipeline.inputs.hive import hive_keys
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+
+
+@given(st.lists(st.tuples(TEXT, st.none() | TEXT), max_size=3))
+def test_any_keys(keys: list[tuple[str, str | None]]) -> None:
+    """Are read as they were encoded."""
+    folders = [
+        f"{quote(key, safe='')}={'__HIVE_DEFAULT_PARTITION__' if value is None else quote(value, safe='')}"
+        for key, value in keys
+    ]
+    assert list(hive_keys("/".join(["top", *folders, "file=1.parquet"]))) == keys
+
+
+def test_other_folders() -> None:
+    """Are not keys."""
+    assert list(hive_keys("a/=b/c/=/f.parquet")) == []
