@@ -81,6 +81,7 @@ def run(
             held.enter_context(history.recorded(store, emit))
         emit(*input_findings(found), *output_findings(existing, prune=job.prune), RunStarted.of(job, plan, cores))
         if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
+            store.remove_shards()  # of a run that was killed after `_SUCCESS`
             if done.drift is not None and done.drift.unprofiled_parts < done.parts:
                 emit(DriftMeasured.of(done.drift))
             emit(NothingToDo.of(done, len(found.partitions)))

@@ -59,7 +59,7 @@ def test_an_overloaded_service(score_there: Score, remote_storage: MotoStorage) 
     assert visible(remote_storage, "overloaded/") == visible(remote_storage, "calm/")
 
 
-@pytest.mark.parametrize("answer", [SLOW_DOWN, RESET], ids=["overloaded", "gone"])
+@pytest.mark.parametrize("answer", [pytest.param(SLOW_DOWN, marks=pytest.mark.long), RESET], ids=["overloaded", "gone"])
 def test_a_service_that_is_gone(score_there: Score, remote_storage: MotoStorage, answer: object) -> None:
     """The run ends once its requests have been tried for as long as set, with one line, and the next one completes
     it."""

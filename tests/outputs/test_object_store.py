@@ -148,8 +148,9 @@ def test_many_check_a_service_at_once(storage: Storage) -> None:
 
 
 @every_service
-def test_locks(storage: Storage) -> None:
+def test_locks(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run and shards exclude each other; shards do not."""
+    monkeypatch.setattr(lease, "BEAT_S", 0.1)
     first, second = (open_store(f"{storage.uri}/out") for _ in range(2))
     with first.lock("run-1"):
         assert first.lock_record() == second.lock_record()
