@@ -103,7 +103,8 @@ class QuantileStep(EachStep):
 
 
 class WeightStep(EachStep):
-    """FeatureUnion: x × weight. A weight of 1 copies a column that is used twice."""
+    """Weights of FeatureUnion, ColumnTransformer and TF-IDF: x × weight. A weight of 1 copies a column that is used
+    twice."""
 
     kind: Literal["weight"] = "weight"
     weights: list[float]

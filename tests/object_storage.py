@@ -51,7 +51,7 @@ class ObjectServer:
     """The server. `requests`: all that it has received; `ignored`: names of headers that it does not know."""
 
     endpoint: str = ""
-    requests: list[Request] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list, repr=False)
     hook: Hook | None = None
     ignored: tuple[str, ...] = ()
 

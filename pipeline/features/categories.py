@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...schemas.steps import Encoding, ImputeStep
 from ..arrays import to_numpy
 from .numeric import Numbers
+from .same import Same
 
 #: float64 `[rows]`, or an Arrow array of int64 or of strings.
 Column: TypeAlias = Any
@@ -47,7 +48,7 @@ def encode(encoding: Encoding, values: Column) -> tuple[Numbers, list[Unfit]]:
     Returns:
         The codes, float64 `[rows]`, and the rows whose value has no code.
     """
-    lookup = _lookup(_Same(encoding), values.type if isinstance(values, pa.Array) else None)
+    lookup = _lookup(Same(encoding), values.type if isinstance(values, pa.Array) else None)
     missing, indices = is_missing(values), lookup.indices(values)
     codes = lookup.codes[indices]
     unknown = (indices == len(encoding.codes)) & ~missing
@@ -66,19 +67,6 @@ def encode(encoding: Encoding, values: Column) -> tuple[Numbers, list[Unfit]]:
 def one_hot(codes: Numbers, width: int) -> list[Numbers]:
     """Codes → `width` columns of 0 and 1; all are 0 for code −1 or NaN."""
     return [(codes == index).astype(np.float64) for index in range(width)]
-
-
-class _Same:
-    """An encoding as a key of the cache, by identity: comparing a million categories would take as long as a block."""
-
-    def __init__(self, encoding: Encoding) -> None:
-        self.encoding = encoding
-
-    def __hash__(self) -> int:
-        return id(self.encoding)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.encoding is self.encoding
 
 
 class _Lookup(ABC):
@@ -138,8 +126,8 @@ class _Words(_Lookup):
 
 
 @lru_cache(maxsize=1024)
-def _lookup(same: _Same, arrow_type: pa.DataType | None) -> _Lookup:
-    encoding = same.encoding
+def _lookup(same: Same[Encoding], arrow_type: pa.DataType | None) -> _Lookup:
+    encoding = same.value
     if arrow_type is None:
         return _Sorted(encoding, np.float64)
     if not pa.types.is_integer(arrow_type):

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from ...schemas.inputs import ImageInput
 from ..errors import BundleError, one_line
+from .columns import Columns
 from .image_files import Fetch, ImageFiles, UnfitError, storage_error
-from .kind import Columns, Filled, InputKind, Mapper, Unfit, Unopened
+from .kind import Filled, InputKind, Mapper, Unfit, Unopened
 from .pinned import new_array, some_of
 
 if TYPE_CHECKING:

@@ -4,11 +4,12 @@ module does not import torch at the top."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from ...schemas.inputs import Input
 from ..records import Sequences
+from .columns import Columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from .image_files import Fetch
 
-#: Prepared columns by name: float64 `[rows]`, lists, images, or an Arrow array.
-Columns: TypeAlias = Mapping[str, Any]
 #: A table as `[columns, rows]`, images `[rows, …]`, or sequences.
 Filled: TypeAlias = "np.ndarray | Sequences"
 #: Rows that have no value, with the column and the reason.

@@ -6,6 +6,7 @@ Johnson 2000, Box and Cox 1964).
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from ...schemas.steps import (
     StandardStep,
     WeightStep,
 )
+from .terms import NO_NORM
 
 Numbers = NDArray[np.float64]
 FUNCTIONS: dict[str, Callable[[Numbers], Numbers]] = {
@@ -143,16 +145,15 @@ def replace(step: ReplaceStep, index: int, values: Numbers) -> Numbers:
 
 
 def normalize(step: NormalizeStep, columns: Sequence[Numbers]) -> list[Numbers]:
-    """Each row divided by its norm."""
-    matrix = np.stack(columns)
+    """Each row divided by its norm, which is added up column by column: numpy's `sum` of a single row adds in pairs."""
     match step.norm:
         case "l1":
-            norms = np.abs(matrix).sum(axis=0)
+            norms = reduce(np.add, map(np.abs, columns))
         case "l2":
-            norms = np.sqrt((matrix * matrix).sum(axis=0))
+            norms = np.sqrt(reduce(np.add, (column * column for column in columns)))
         case "max":
-            norms = np.abs(matrix).max(axis=0)
-    norms = np.where(norms < 10 * _EPS, 1.0, norms)  # treated as 0 by scikit-learn
+            norms = reduce(np.maximum, map(np.abs, columns))
+    norms = np.where(norms < NO_NORM, 1.0, norms)
     return [column / norms for column in columns]
 
 

@@ -22,13 +22,16 @@ from ...schemas.steps import (
     ReplaceStep,
     SplineStep,
     TextCountsStep,
+    WeightStep,
 )
 from ..records import Lists
 from . import numeric
 from .categories import Column, Unfit, encode, impute, is_missing, one_hot
+from .columns import Columns
 from .linear import linear
 from .sequences import rows_of
 from .splines import outside, spline
+from .terms import Terms, normalized, weighted
 from .text_counts import text_counts
 
 #: Steps that map each column to one column.
@@ -56,7 +59,7 @@ class Prepared:
     """`columns`: float64 `[rows]` (or text) by name, both the inputs and the outputs of steps. `unfit`: rows for which
     a step has no value, with the column and the reason."""
 
-    columns: Mapping[str, Column]
+    columns: Columns
     unfit: tuple[tuple[NDArray[np.int64], str, str], ...] = ()
 
 
@@ -66,15 +69,33 @@ def run_steps(steps: Sequence[AnyStep], columns: Mapping[str, Column]) -> Prepar
     Args:
         columns: `[rows]` by feature name, NaN or null where a value is missing; not modified.
     """
-    known = dict(columns)
+    known = Columns(columns)
     unfit: list[tuple[NDArray[np.int64], str, str]] = []
     with np.errstate(all="ignore"):  # values that are not finite are found later and rejected
         for step in steps:
-            taken = [known[name] for name in step.features]
+            terms = _run_on_terms(step, known)
+            if terms is not None:
+                known.add_terms(step.outputs, terms)
+                continue
+            taken = known.dense(step.features)
             made, problems = _run(step, taken) if not isinstance(taken[0], Lists) else _run_on_lists(step, taken)
-            known.update(zip(step.outputs, made, strict=True))
+            known.add(step.outputs, made)
             unfit += [(rows, name, reason) for name, (rows, reason) in problems]
     return Prepared(columns=known, unfit=tuple(unfit))
+
+
+def _run_on_terms(step: AnyStep, columns: Columns) -> Terms | None:
+    """The outputs of a step that makes terms of a text, or keeps those sparse that it takes; None for other steps."""
+    match step:
+        case TextCountsStep():
+            return text_counts(step, columns[step.features[0]])
+        case WeightStep():
+            terms = columns.terms(step.features)
+            return None if terms is None else weighted(step, terms)
+        case NormalizeStep():
+            terms = columns.terms(step.features)
+            return None if terms is None else normalized(step, terms)
+    return None
 
 
 def _run(step: AnyStep, taken: list[Any]) -> tuple[list[Column], list[tuple[str, Unfit]]]:
@@ -85,8 +106,6 @@ def _run(step: AnyStep, taken: list[Any]) -> tuple[list[Column], list[tuple[str,
             return list(numeric.polynomial(step, taken)), []
         case LinearStep():
             return list(linear(step, taken)), []
-        case TextCountsStep():
-            return list(text_counts(step, taken[0])), []
         case SplineStep():
             splines = [made for index, values in enumerate(taken) for made in spline(step, index, values)]
             beyond = [(name, outside(step, index, taken[index])) for index, name in enumerate(step.features)]

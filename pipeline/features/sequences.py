@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ...schemas.inputs import SequenceInput, StepInput
 from ..records import Lists, Sequences
-from .kind import Columns, Filled, InputKind, Unfit
+from .columns import Columns
+from .kind import Filled, InputKind, Unfit
 from .pinned import new_array, pinned_copy
 
 if TYPE_CHECKING:

@@ -4,37 +4,44 @@ regular expressions and Unicode tables of Python. Independent of files.
 
 import re
 import unicodedata
+from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from ...schemas.steps import TextCountsStep
-from .numeric import Numbers
+from .columns import positions
+from .same import Same
+from .terms import Terms
 
 Items = TypeVar("Items", str, list[str])
 _SPACES = re.compile(r"\s\s+")
 
 
-def text_counts(step: TextCountsStep, texts: pa.Array) -> list[Numbers]:
-    """The counts of each term, or what the step makes of them: float64 `[rows]` for each. A missing text has none."""
-    columns = {term: at for at, term in enumerate(step.vocabulary)}
-    stop_words = frozenset(step.stop_words)
-    made = np.zeros((len(columns), len(texts)), dtype=np.float64)
+def text_counts(step: TextCountsStep, texts: pa.Array) -> Terms:
+    """The counts of each term, or what the step makes of them. A missing text has none."""
+    index_of, stop_words = positions(Same(step.vocabulary)).get, frozenset(step.stop_words)
+    lengths = np.zeros(len(texts), dtype=np.int64)
+    found, counts = array("q"), array("d")
     for row, text in enumerate(texts.to_pylist()):
         if text is None:
             continue
-        for term in _terms(step, _prepared(step, text), stop_words):
-            at = columns.get(term)
-            if at is not None:
-                made[at, row] += 1
-    there = made > 0
+        counted = Counter(map(index_of, _terms(step, _prepared(step, text), stop_words), repeat(-1)))
+        counted.pop(-1, None)  # terms that are not in the vocabulary
+        lengths[row] = len(counted)
+        found.extend(counted)
+        counts.extend(counted.values())
+    rows, terms, values = np.repeat(np.arange(len(texts)), lengths), np.array(found), np.array(counts)
+    order = np.lexsort((terms, rows))
     if step.weight == "one":
-        made[there] = 1
+        values[:] = 1
     elif step.weight == "log":
-        made[there] = np.log(made[there]) + 1
-    return list(made)
+        values = np.log(values) + 1
+    return Terms(rows=rows, terms=terms[order], values=values[order], num_rows=len(texts), width=len(step.vocabulary))
 
 
 def _prepared(step: TextCountsStep, text: str) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 
 from ...schemas.inputs import TextInput
 from ..records import Lists, Sequences
-from .kind import Columns, Filled, Unfit
+from .columns import Columns
+from .kind import Filled, Unfit
 from .pinned import new_array, pinned_copy
 from .sequences import StepKind, mask_of, steps_kept
 from .tokenizer import require_tokenizers

@@ -1,9 +1,9 @@
 """Tokenizers: the text of a tokenizer.json → a tokenizer of Hugging Face's `tokenizers`, checked before it is used. The
 library is an optional dependency, imported where it is used. Independent of columns and tensors.
 
-The file is data, and the library's parser bounds its nesting and its regular expressions. Checked here: what would make
-a small text large, what draws random numbers, and what fails on every text. The library is written in Rust; where it
-panics, it raises an exception that is not a subclass of `Exception`.
+The file is data, and the library's parser bounds its nesting. Checked here: regular expressions that would take
+gigabytes or hours to compile, what would make a small text large, what draws random numbers, and what fails on every
+text. The library is written in Rust; where it panics, it raises an exception that is not a subclass of `Exception`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,26 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ...schemas.inputs import TextInput
-from ..errors import BundleError, one_line
+from ..errors import BundleError, one_line, printable
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 #: The largest tokenizer.json; the largest known ones take a third of this.
 MAX_FILE_BYTES = 128 << 20
+#: The most bytes of all regular expressions of a tokenizer.json together, as they are written there; published ones
+#: have a few hundred. A single `\p{L}` is compiled to up to 85 kB; all of them take at most 100 MB and 4 s (measured).
+MAX_PATTERNS = 8_192
+#: A regular expression in a tokenizer.json, by its key in every spelling that JSON allows.
+_PATTERN = re.compile(
+    rb'"(?:R|\\u0052)(?:e|\\u0065)(?:g|\\u0067)(?:e|\\u0065)(?:x|\\u0078)"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")'
+)
 #: How many times longer the normalizer may make a text; the growth of published tokenizers is below 40.
 MAX_GROWTH = 128
 #: How many times a post-processor may write a text.
@@ -91,6 +99,7 @@ def parse_tokenizer(data: bytes, name: str) -> Tokenizer:
 
     if len(data) > MAX_FILE_BYTES:
         raise BundleError(f"{name} has {len(data):,} bytes, above the limit of {MAX_FILE_BYTES:,} for a tokenizer")
+    _refuse_patterns(data, name)
     try:
         return Tokenizer.from_buffer(data)
     except BaseException as error:
@@ -114,6 +123,24 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, MemoryError) or not (is_panic or isinstance(error, Exception)):
         raise error
     return one_line(error)[:MAX_REASON]
+
+
+def _refuse_patterns(data: bytes, name: str) -> None:
+    """Raise BundleError for regular expressions that may take gigabytes or hours to compile, before they are parsed."""
+    length = 0
+    for found in _PATTERN.finditer(data):
+        length += len(found[1]) - 2
+        if length > MAX_PATTERNS:
+            raise BundleError(f"{name}: its regular expressions have more than {MAX_PATTERNS:,} bytes together")
+        try:
+            pattern = json.loads(found[1])
+        except ValueError:
+            return  # the library says why
+        if "\\g" in pattern.replace("\\\\", ""):  # each call of a group that makes two such calls doubles the time
+            raise BundleError(
+                f"{name}: a regular expression calls a group by \\g, which may take hours to compile; write the group"
+                f" again instead: {printable(pattern[:MAX_REASON])}"
+            )
 
 
 def _refuse(tokenizer: Tokenizer, entry: TextInput) -> None:

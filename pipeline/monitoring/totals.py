@@ -39,6 +39,8 @@ class Totals:
 
     def columns(self) -> list[dict[str, Any]]:
         """The totals of each column, as the fields of `ColumnCounts`."""
+        if not self._layout.columns:  # numpy splits an empty array into one piece
+            return []
         return [
             column_counts(counts, sample=sample, low=low, high=high)
             for counts, sample, low, high in zip(

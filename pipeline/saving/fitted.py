@@ -207,20 +207,24 @@ def _column_transformer(to: Compiler, fitted: Any, inputs: list[str]) -> list[st
     if not hasattr(fitted, "transformers_"):
         raise BundleError("ColumnTransformer is not fitted; call fit before saving")
     outputs = []
-    for _, transformer, columns in fitted.transformers_:
+    for name, transformer, columns in fitted.transformers_:
         names = chosen(columns, inputs, fitted)
         if names and transformer != "drop":
-            outputs += to.add(transformer, names)
+            outputs += _with_weight(to, fitted, name, to.add(transformer, names))
     return to.distinct(outputs)
 
 
 def _union(to: Compiler, fitted: Any, inputs: list[str]) -> list[str]:
-    weights = fitted.transformer_weights or {}
     outputs = []
     for name, transformer in fitted.transformer_list:
-        made = to.add(transformer, inputs)
-        outputs += made if weights.get(name) is None else to.weighted(made, weights[name])
+        outputs += _with_weight(to, fitted, name, to.add(transformer, inputs))
     return to.distinct(outputs)
+
+
+def _with_weight(to: Compiler, fitted: Any, name: str, made: list[str]) -> list[str]:
+    """What one of several transformers makes, times its weight."""
+    weight = (fitted.transformer_weights or {}).get(name)
+    return made if weight is None else to.weighted(made, weight)
 
 
 def _parameters(to: Compiler, given: Parameters, inputs: list[str]) -> list[str]:

@@ -33,7 +33,7 @@ class StepList:
         """
         text = [name for name in names if self.is_text(name)]
         if text:
-            raise BundleError(f"FeatureUnion weights {text[0]!r}, which is text; encode it as numbers before")
+            raise BundleError(f"transformer_weights has a weight for {text[0]!r}, which is text; encode it before")
         weights = as_floats(np.broadcast_to(np.asarray(weight, dtype=np.float64), len(names)))
         return self.step(WeightStep, names, len(names), weights=weights) if names else []
 

@@ -25,6 +25,15 @@ def changed(**parts: Any) -> bytes:
     return json.dumps({**json.loads(tokenizer_json("wordpiece")), **parts}).encode()
 
 
+def replacing(pattern: str) -> bytes:
+    """The tokenizer.json of WordPiece with a regular expression."""
+    return changed(normalizer={"type": "Replace", "pattern": {"Regex": pattern}, "content": "x"})
+
+
+#: Each group calls the one before twice: compiling the last one would take days.
+CALLS = "(?<n0>a)" + "".join(f"(?<n{at}>\\g<n{at - 1}>\\g<n{at - 1}>)" for at in range(1, 60))
+
+
 def charsmap(longest: int) -> str:
     """A table that replaces a character by a text of this length."""
     return base64.b64encode((4).to_bytes(4, "little") + bytes(4) + b"x" * longest + b"\0").decode()
@@ -104,6 +113,59 @@ def test_refused(data: bytes, message: str) -> None:
         load_tokenizer(data, ENTRY)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["normalizer", "pre_tokenizer", "decoder"])
+@pytest.mark.parametrize(
+    ("spelled", "pattern", "message"),
+    [
+        ('"Regex":', r"\p{L}" * 1_000_000, "its regular expressions have more than 8,192 bytes together"),
+        (
+            '"Regex" :\n',
+            CALLS,
+            r"calls a group by \g, which may take hours to compile; write the group again instead: (?<n",
+        ),
+        (r'"\u0052egex": ', CALLS, "calls a group by"),
+    ],
+)
+def test_patterns_are_refused_before_they_are_compiled(part: str, spelled: str, pattern: str, message: str) -> None:
+    """In every part, whatever the spelling of the file."""
+    replace = {"type": "Replace", "pattern": {"KEY": pattern}, "content": "x"}
+    split = {"type": "Split", "pattern": {"KEY": pattern}, "behavior": "Removed", "invert": False}
+    data = changed(**{part: split if part == "pre_tokenizer" else replace}).replace(b'"KEY":', spelled.encode())
+    for written in (data, data.replace(rb"\\g", rb"\u005c\u0067")):
+        with pytest.raises(BundleError) as caught:
+            load_tokenizer(written, ENTRY)
+        assert message in str(caught.value)
+        assert len(str(caught.value)) < 400
+
+
+def test_many_patterns_are_counted_together() -> None:
+    replace = {"type": "Replace", "pattern": {"Regex": r"\p{L}" * 500}, "content": "x"}
+    with pytest.raises(BundleError, match="have more than 8,192 bytes together"):
+        load_tokenizer(changed(normalizer={"type": "Sequence", "normalizers": [replace] * 4}), ENTRY)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a{1000}){1000}",
+        "((a{0,100000}){100000}){100000}",
+        "a{100000}",
+        "(?i)" + "ss" * 4000,
+        r"\\g<a>",
+        "(?<=(a|bb))c",
+    ],
+)
+def test_repetitions_are_not_unrolled(pattern: str) -> None:
+    """They are compiled to loops, which take no memory."""
+    assert load_tokenizer(replacing(pattern), ENTRY).encode("a").ids
+
+
+def test_a_word_of_the_vocabulary_is_not_a_pattern() -> None:
+    parts = json.loads(tokenizer_json("wordpiece"))
+    parts["model"]["vocab"] |= {"Regex": 1_000, '"Regex": "': 1_001}
+    load_tokenizer(json.dumps(parts).encode(), ENTRY)
 
 
 def test_long_words_and_tokens_are_refused() -> None:

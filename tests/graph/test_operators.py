@@ -101,5 +101,5 @@ def fuzz(seed: int, *, seconds: int) -> None:
     )
     assert done.returncode == 0, (done.stdout[-500:], done.stderr[-1500:])
     calls, returned = map(int, done.stdout.split())
-    assert calls > 100
-    assert returned > 10
+    assert calls > 5 * seconds  # several times as many on a machine that does nothing else
+    assert returned > seconds

@@ -56,7 +56,7 @@ def test_text_has_no_weight() -> None:
     steps = StepList(["a", "b"], text=["b"])
     assert (steps.is_text("a"), steps.is_text("b")) == (False, True)
     steps.mark_text(["a"])
-    with pytest.raises(BundleError, match="FeatureUnion weights 'a', which is text; encode it as numbers before"):
+    with pytest.raises(BundleError, match="transformer_weights has a weight for 'a', which is text; encode it before"):
         steps.weighted(["a"], 2.0)
 
 

@@ -60,6 +60,13 @@ UNIONS: dict[str, tuple[Callable[[], Any], bool]] = {
         ),
         True,
     ),
+    "weighted columns": (
+        lambda: ColumnTransformer(
+            [("a", MinMaxScaler(), [2, 0]), ("b", "passthrough", [1]), ("c", StandardScaler(), [1])],
+            transformer_weights={"a": -0.5, "b": 3},
+        ),
+        True,
+    ),
     "of columns": (
         lambda: make_union(
             ColumnTransformer([("a", "passthrough", [2]), ("b", MinMaxScaler(), [0, 1]), ("c", "passthrough", [2])]),
@@ -138,7 +145,7 @@ def test_text() -> None:
         (
             FeatureUnion([("raw", "passthrough")], transformer_weights={"raw": 2}),
             ("a",),
-            "FeatureUnion weights 'a', which is text; encode it as numbers before",
+            "transformer_weights has a weight for 'a', which is text; encode it before",
         ),
         (
             MissingIndicator().fit(np.array([[1.0, np.nan], [2.0, 3.0]])),

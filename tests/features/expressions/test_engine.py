@@ -254,6 +254,8 @@ def test_types_of_columns() -> None:
         ("s", "returns struct"),
         ("amount, maybe", "returns struct"),
         ("now()", "'y' calls now"),
+        (r"regexp_matches(city, '\pL{1000}')", "pattern too large"),
+        ("regexp_replace(city, '(a{1000}){1000}', '')", "invalid repetition size"),
     ],
 )
 def test_refused_by_the_engine(sql: str, reason: str) -> None:
