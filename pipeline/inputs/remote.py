@@ -4,6 +4,7 @@ time of each object are all that is needed: no object is asked for on its own.
 
 import posixpath
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ..errors import NoInputError
 from ..storage.folders import Entry, is_hidden
@@ -11,7 +12,7 @@ from ..storage.remote import Bucket, RemoteObject, bucket_of
 from ..storage.uris import Location
 from .formats import format_by_suffix
 from .found import Found, refuse_single
-from .patterns import Pattern, is_pattern
+from .patterns import ANY_DEPTH, Pattern, is_pattern
 
 
 def find_objects(location: Location, format: str) -> Found:  # noqa: A002
@@ -87,9 +88,12 @@ def _matching(bucket: Bucket, location: Location) -> Found:
     prefix, only_folders = "/".join(steps[:first]), location.key.endswith("/")
     pattern = Pattern(root=_uri(bucket, prefix), names=tuple(steps[first:]), only_folders=only_folders)
 
+    ends_deep = not only_folders and pattern.names[-1] == ANY_DEPTH  # its last step is that of a file
+    sought = replace(pattern, names=(*pattern.names, "*")) if ends_deep else pattern
+
     def matches(name: str) -> bool:
         parts = name.split("/")
-        return pattern.matches_or_enters(parts[:-1] if only_folders else parts)
+        return sought.matches_or_enters(parts[:-1] if only_folders else parts)
 
     return Found(pattern.root, [one for one in _entries(bucket, prefix) if matches(one.name)], pattern=pattern)
 

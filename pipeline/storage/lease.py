@@ -4,8 +4,9 @@ what it protects.
 Whoever takes the lock creates the object of the next epoch, `00000007.held`, which only one can, and then rewrites
 `00000007.beat` every few seconds; `00000007.released` says that it has ended. Another process takes over once it has
 seen the same beat for `LIFETIME_S` by its own clock: no clocks of two machines are compared. The holder makes changes
-only while its last beat is younger than half of that, so it stops before another one can take over. What it cannot
-exclude is a request that was sent in time and arrives late: changes must be conditional themselves.
+only while its last beat is younger than a quarter of that: a request that is retried for two minutes has then ended
+before another one can take over. What it cannot exclude is a request that was sent in time and arrives even later:
+changes must be conditional themselves.
 """
 
 import json
@@ -24,7 +25,7 @@ from .remote import Bucket
 from .uris import ChangedError
 
 #: How long a beat must be unchanged until another process takes over.
-LIFETIME_S = 120.0
+LIFETIME_S = 240.0
 #: How often the holder rewrites its beat; others look at it twice as often.
 BEAT_S = 5.0
 #: Every so many beats, and before one that is late, the holder checks that nobody has taken over: it may have been
@@ -106,7 +107,7 @@ class Lease:
         """Raise LeaseLostError unless this process certainly has the lock. Makes no request."""
         if self._lost:
             raise LeaseLostError(self._lost)
-        if (age := _now() - self._good) > LIFETIME_S / 2:
+        if (age := _now() - self._good) > LIFETIME_S / 4:
             raise LeaseLostError(f"it was not renewed for {age:.0f} s, so another run may have taken over")
 
     def release(self) -> None:
@@ -142,7 +143,7 @@ class Lease:
         number = 0
         while not self._end.wait(BEAT_S):
             number += 1
-            late = _now() - self._good > LIFETIME_S / 2
+            late = _now() - self._good > LIFETIME_S / 4
             with suppress(OSError):
                 if (late or number % BEATS_PER_CHECK == 0) and self._last_epoch() != self._epoch:
                     self._lost = "another run has taken over"

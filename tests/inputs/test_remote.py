@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import NoInputError, UsageError
 from scoreline.pipeline.inputs.discover import discover, is_unchanged, unchanged
@@ -65,6 +65,7 @@ STEPS = st.sampled_from(
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=1, max_size=4), end=st.sampled_from(["", "/"]))
+@example(steps=["*", "**"], end="")
 def test_any_glob(storage: Storage, tmp_path: Path, steps: list[str], end: str) -> None:
     """Finds the same names in one listing."""
     if not (tmp_path / "in").exists():
