@@ -103,8 +103,7 @@ class QuantileStep(EachStep):
 
 
 class WeightStep(EachStep):
-    """Weights of FeatureUnion, ColumnTransformer and TF-IDF: x × weight. A weight of 1 copies a column that is used
-    twice."""
+    """FeatureUnion, ColumnTransformer, TF-IDF: x × weight. A weight of 1 copies a column that is used twice."""
 
     kind: Literal["weight"] = "weight"
     weights: list[float]
