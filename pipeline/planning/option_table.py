@@ -56,7 +56,7 @@ OPTIONS = (
     Option(
         name="output",
         group="Paths",
-        help="Directory for the predictions; may contain {run_date}.",
+        help="Directory for the predictions, or its URI; may contain {run_date}.",
         metavar="DIR",
         required=True,
         path=True,
