@@ -8,12 +8,12 @@ process.
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from time import sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..errors import OutputError, OutputLockedError, ScorelineError
+from ..errors import OutputError, ScorelineError
 from ..storage.folders import Entry, Failed, Walker, is_hidden
 from ..storage.plain_files import Kind, kind_of, read_plain, require_plain
 from ..storage.temporaries import is_temporary, temporary_name
@@ -30,22 +30,23 @@ from .store import (
     SUCCESS,
     Store,
     Stored,
-    Waiting,
     output_error,
     storage_error,
 )  # fmt: skip
 
+if TYPE_CHECKING:
+    from ..storage.lease import Waiting
+
 #: Transient errors, after which a call is retried; others would only fail again.
 _TRANSIENT = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 _PAUSES_S = (0.05, 0.2)
-#: How often a shard tries again to get the lock of the plan.
-LOCK_PAUSE_S = 0.2
 
 
 class FolderStore(Store):
     """An output folder. `failed`: makes the error for what cannot be accessed."""
 
     root: Path
+    lock_pause_s, num_readers = 0.2, 1
 
     def __init__(self, root: str | os.PathLike[str], *, failed: Failed | None = None) -> None:
         self.root = Path(root).absolute()
@@ -59,24 +60,16 @@ class FolderStore(Store):
         except OSError as error:
             raise storage_error(probe, error) from error
 
-    def lock(self, run_id: str, waiting: Waiting | None = None) -> AbstractContextManager[None]:  # noqa: ARG002 - at once
+    def lock(self, run_id: str, waiting: "Waiting | None" = None) -> AbstractContextManager[None]:  # noqa: ARG002 - at once
         return self._hold(LOCK, run_id)
 
     @contextmanager
-    def lock_shard(self, shard: str, run_id: str, waiting: Waiting | None = None) -> Iterator[None]:  # noqa: ARG002
+    def lock_shard(self, shard: str, run_id: str, waiting: "Waiting | None" = None) -> Iterator[None]:  # noqa: ARG002
         with self._hold(LOCK, run_id, shared=True), self._hold(f"{SHARDS}/{shard}.lock", run_id):
             yield
 
-    @contextmanager
-    def lock_plan(self, run_id: str) -> Iterator[None]:
-        with ExitStack() as held:
-            while True:
-                try:
-                    held.enter_context(self._hold(f"{SHARDS}/plan.lock", run_id))
-                    break
-                except OutputLockedError:
-                    sleep(LOCK_PAUSE_S)
-            yield
+    def _try_lock_plan(self, run_id: str) -> AbstractContextManager[None]:
+        return self._hold(f"{SHARDS}/plan.lock", run_id)
 
     def lock_record(self) -> bytes:
         return self.read(LOCK)

@@ -3,18 +3,14 @@ division of work among them.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from time import sleep
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
-from ..errors import OutputLockedError, StorageError
-from ..storage.lease import Lease, LeaseHeldError, LeaseLostError, described
+from ..errors import StorageError
+from ..storage.lease import Lease, LeaseHeldError, LeaseLostError, Waiting, described
 from ..storage.remote import Bucket
 from .lock import locked_by
-from .store import LOCK, SHARDS, Waiting, storage_error
-
-#: How often a shard tries again to get the lock of the plan.
-LOCK_PAUSE_S = 1.0
+from .store import LOCK, SHARDS, storage_error
 
 Result = TypeVar("Result")
 
@@ -45,16 +41,8 @@ class ObjectLocks:
             self._refuse_held(f"{LOCK}/", waiting)
             yield
 
-    @contextmanager
-    def plan(self, run_id: str) -> Iterator[None]:
-        with ExitStack() as held:
-            while True:
-                try:
-                    held.enter_context(self._hold(f"{SHARDS}/plan.lock/", run_id, None))
-                    break
-                except OutputLockedError:
-                    sleep(LOCK_PAUSE_S)
-            yield
+    def plan(self, run_id: str) -> AbstractContextManager[None]:
+        return self._hold(f"{SHARDS}/plan.lock/", run_id, None)
 
     def record(self) -> bytes:
         if self._leases:

@@ -10,10 +10,9 @@ import secrets
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path, PurePosixPath
 from threading import BoundedSemaphore
 from typing import TypeVar
@@ -21,13 +20,15 @@ from typing import TypeVar
 from ..digests import sha256
 from ..errors import OutputError, StorageError
 from ..storage.folders import Entry, Failed, is_hidden
+from ..storage.lease import Waiting
+from ..storage.objects import read_objects
 from ..storage.plain_files import Kind
 from ..storage.remote import Bucket, RemoteObject, bucket_of
 from ..storage.temporaries import temporary_name
 from ..storage.uris import ChangedError, parse_uri
 from .naming import REJECTS
 from .object_locks import ObjectLocks
-from .store import SHARDS, Store, Stored, Waiting, output_error, storage_error
+from .store import SHARDS, Store, Stored, output_error, storage_error
 
 #: Objects that are uploaded at the same time: each is held in memory, unless it is larger than `MULTIPART_BYTES`.
 UPLOADS = 2
@@ -47,6 +48,7 @@ class ObjectStore(Store):
     """
 
     root: str
+    lock_pause_s, num_readers = 1.0, 32
 
     def __init__(self, uri: str, *, failed: Failed | None = None) -> None:
         location = parse_uri(uri)
@@ -66,16 +68,17 @@ class ObjectStore(Store):
         check stays, since others may check at the same time, and a run that is killed would leave it."""
         key, data = self._key(PROBE), f"{secrets.token_hex(8)} shows that writes are conditional\n".encode()
         try:
-            self._refused(lambda: self._bucket.create(key, data))
+            _refused(lambda: self._bucket.create(key, data))
             etag = self._bucket.head(key).etag
-            replaced = not self._refused(lambda: self._bucket.replace(key, data[::-1], etag=etag))
+            replaced = not _refused(lambda: self._bucket.replace(key, data[::-1], etag=etag))
             if (
                 (replaced or self._bucket.head(key).etag != etag)  # another run may have been faster
-                and self._refused(lambda: self._bucket.create(key, data))
-                and self._refused(lambda: self._bucket.replace(key, data, etag="0" * 32))
+                and _refused(lambda: self._bucket.create(key, data))
+                and _refused(lambda: self._bucket.replace(key, data, etag="0" * 32))
             ):
                 return
-            self._quietly(lambda: self._bucket.delete(key))
+            with suppress(OSError):
+                self._bucket.delete(key)
         except OSError as error:
             raise storage_error(self.root, error) from error
         raise OutputError(
@@ -89,7 +92,7 @@ class ObjectStore(Store):
     def lock_shard(self, shard: str, run_id: str, waiting: Waiting | None = None) -> AbstractContextManager[None]:
         return self._locks.shard(shard, run_id, waiting)
 
-    def lock_plan(self, run_id: str) -> AbstractContextManager[None]:
+    def _try_lock_plan(self, run_id: str) -> AbstractContextManager[None]:
         return self._locks.plan(run_id)
 
     def lock_record(self) -> bytes:
@@ -99,7 +102,7 @@ class ObjectStore(Store):
         found = self._reading("", lambda: list(self._bucket.list(self._prefix.removesuffix("/"))))
         start = len(self._prefix)
         self._listed = {one.key[start:]: one for one in sorted(found) if one.key[start:]}
-        self._folders = {str(parent) for name in self._listed for parent in PurePosixPath(name).parents}
+        self._folders = _folders(self._listed)
 
     def _objects(self) -> dict[str, RemoteObject]:
         if self._listed is None:
@@ -167,7 +170,8 @@ class ObjectStore(Store):
         return stored
 
     def discard(self, temporary: Path) -> None:
-        self._quietly(lambda: temporary.unlink(missing_ok=True))
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
     def remove_temporaries(self) -> list[str]:
         return []
@@ -184,9 +188,11 @@ class ObjectStore(Store):
 
     def lines(self, name: str) -> list[bytes]:
         below = self._key(str(PurePosixPath(name).with_suffix("")))
-        return list(
-            chain.from_iterable(self._bucket.read(one.key).splitlines() for one in sorted(self._bucket.list(below)))
-        )
+        found = read_objects([f"{self._bucket.uri}/{one.key}" for one in sorted(self._bucket.list(below))])
+        for error in found:
+            if isinstance(error, OSError):
+                raise error
+        return [line for data in found if isinstance(data, bytes) for line in data.splitlines()]
 
     def remove(self, name: str) -> None:
         self._locks.check()
@@ -240,13 +246,6 @@ class ObjectStore(Store):
     def _key(self, name: str) -> str:
         return self._prefix + name
 
-    def _refused(self, write: Callable[[], object]) -> bool:
-        try:
-            write()
-        except ChangedError:
-            return True
-        return False
-
     def _reading(self, name: str, call: Callable[[], Result]) -> Result:
         """Make a call; its errors are those of an output that cannot be accessed."""
         try:
@@ -265,8 +264,21 @@ class ObjectStore(Store):
         except OSError as error:
             raise storage_error(self.path(name), error) from error
 
-    def _quietly(self, call: Callable[[], object]) -> None:
-        try:
-            call()
-        except OSError:
-            return
+
+def _folders(names: Iterable[str]) -> set[str]:
+    """The folders that files are in, and theirs."""
+    found = set[str]()
+    for name in names:
+        folder = name.rpartition("/")[0]
+        while folder and folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return found
+
+
+def _refused(write: Callable[[], object]) -> bool:
+    try:
+        write()
+    except ChangedError:
+        return True
+    return False

@@ -6,16 +6,20 @@ opens the one that a path names. Nothing else renames, syncs or uploads.
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from time import sleep
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from ..errors import OutputError, ScorelineError, StorageError
+from ..errors import OutputError, OutputLockedError, ScorelineError, StorageError
 from ..storage.folders import PATH_ERRORS, Entry
 from ..storage.plain_files import Kind
 from ..storage.uris import is_remote
 from .naming import SUFFIX
+
+if TYPE_CHECKING:
+    from ..storage.lease import Waiting
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "_scoreline/run.json"
@@ -28,9 +32,6 @@ HISTORY = "_scoreline/history.jsonl"
 REPORT = "_scoreline/report.html"
 #: Errors caused by the path, not by the disk.
 _NOT_THERE = {*PATH_ERRORS, errno.EISDIR, errno.EEXIST, errno.EROFS} - {errno.EINVAL}
-
-#: Called while a lock may belong to a dead process: who has it, and for how many seconds that is observed.
-Waiting = Callable[[str, float], None]
 
 
 class RecordFiles(NamedTuple):
@@ -58,6 +59,10 @@ class Store(ABC):
     """
 
     root: Path | str
+    #: How often a shard tries again to get the lock of the plan.
+    lock_pause_s: ClassVar[float]
+    #: Threads that read many small pieces of files at once: more than one where they mostly wait.
+    num_readers: ClassVar[int]
 
     @abstractmethod
     def prepare(self) -> None:
@@ -69,7 +74,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def lock(self, run_id: str, waiting: Waiting | None = None) -> AbstractContextManager[None]:
+    def lock(self, run_id: str, waiting: "Waiting | None" = None) -> AbstractContextManager[None]:
         """Lock the output for the duration of a run.
 
         Args:
@@ -81,16 +86,28 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def lock_shard(self, shard: str, run_id: str, waiting: Waiting | None = None) -> AbstractContextManager[None]:
+    def lock_shard(self, shard: str, run_id: str, waiting: "Waiting | None" = None) -> AbstractContextManager[None]:
         """Lock a shard; other shards may run at the same time, but no run of the whole output. Raises what `lock` does.
 
         Args:
             shard: its name, which is also that of its lock.
         """
 
-    @abstractmethod
-    def lock_plan(self, run_id: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock_plan(self, run_id: str) -> Iterator[None]:
         """Wait until no other shard is planning, and lock the plan."""
+        with ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(self._try_lock_plan(run_id))
+                    break
+                except OutputLockedError:
+                    sleep(self.lock_pause_s)
+            yield
+
+    @abstractmethod
+    def _try_lock_plan(self, run_id: str) -> AbstractContextManager[None]:
+        """Lock the plan. Raises OutputLockedError if another shard is planning."""
 
     @abstractmethod
     def lock_record(self) -> bytes:

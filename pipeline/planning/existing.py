@@ -23,8 +23,6 @@ from ..storage.folders import Entry
 from .fingerprint import NO_ENGINES, fingerprint
 from .kept_part import kept_record
 
-#: Threads that read the receipts of objects, mostly waiting.
-RECEIPT_THREADS = 32
 #: The splits of a shard, by input; an input that is missing here belongs to it as a whole.
 OwnSplits: TypeAlias = Mapping[Partition, range]
 ALL_SPLITS: OwnSplits = MappingProxyType({})
@@ -157,7 +155,7 @@ class _Scan:
             elif not self._keep_unread(entry.name, entry.listed.etag):
                 unread.append(entry)
         if unread:
-            with ThreadPoolExecutor(RECEIPT_THREADS) as pool:
+            with ThreadPoolExecutor(self.store.num_readers) as pool:
                 receipts = pool.map(lambda entry: read_receipt(self.store.path(entry.name)), unread)
                 for entry, receipt in zip(unread, receipts, strict=True):
                     self.add(entry, receipt)

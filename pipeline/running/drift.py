@@ -22,13 +22,12 @@ from ..outputs.part_records import PartRecord
 from ..outputs.receipt import read_profile, read_receipt
 from ..outputs.store import PROFILE, Store
 from ..records import Partition
-from ..storage.uris import is_remote
 from .findings import MAX_NAMES, DriftFound, DriftMeasured, DriftSuspected, PartsUnprofiled, ProfileImpossible
 from .ledger import Ledger
 from .profiles import PartProfiles
 
-#: Profiles in objects that are requested at the same time, and inputs whose profiles are in memory.
-REQUESTS, READ_AHEAD = 32, 256
+#: Inputs whose profiles are in memory where several are read at once.
+READ_AHEAD = 256
 #: Columns of the summary, for each baseline.
 MAX_COLUMNS = 50
 
@@ -92,17 +91,17 @@ def profile_run(store: Store, ledger: Ledger, bundle: Bundle, emit: Emitter) -> 
 
 
 def _profiles(store: Store, ledger: Ledger, layout: Layout) -> Iterator[tuple[Partition, list[Profile | None]]]:
-    """The profiles of the parts of each input. Those in objects are requested ahead, by several threads."""
+    """The profiles of the parts of each input. Where that takes requests, several threads read ahead."""
 
     def read(partition: Partition) -> tuple[Partition, list[Profile | None]]:
         records = ledger.parts.get(partition, ())
         return partition, [_profile(store, record, ledger.profiles, layout) for record in records]
 
     partitions = ledger.plan.discovery.partitions
-    if not is_remote(str(store.root)):
+    if store.num_readers == 1:
         yield from map(read, partitions)
         return
-    with ThreadPoolExecutor(REQUESTS) as pool:
+    with ThreadPoolExecutor(store.num_readers) as pool:
         for at in range(0, len(partitions), READ_AHEAD):
             yield from pool.map(read, partitions[at : at + READ_AHEAD])
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from ..cores import Cores
     from ..options import ScoreJob
     from ..outputs.part_file import PartFile
-    from ..outputs.store import Waiting
     from ..planning.plan import Plan
     from ..records import Partition, Split
     from ..scoring.scorer import Scorer
+    from ..storage.lease import Waiting
     from ..timing import StageTime
 
 

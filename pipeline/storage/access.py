@@ -34,7 +34,7 @@ ENDPOINT_S = 10.0
 PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
 
-def open_store(scheme: str, bucket: str) -> tuple[Any, "ObjectStore"]:
+def open_bucket(scheme: str, bucket: str) -> tuple[Any, "ObjectStore"]:
     """The library, and the store of a bucket.
 
     Raises:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
 from ..errors import counted
-from .access import open_store, reason_of
+from .access import open_bucket, reason_of
 from .uris import ChangedError, Location
 
 #: Bytes that are received at a time.
@@ -64,7 +64,7 @@ class Bucket:
 
     def __init__(self, scheme: str, bucket: str) -> None:
         self.uri = f"{scheme}://{bucket}"
-        self._obstore, self._store = open_store(scheme, bucket)
+        self._obstore, self._store = open_bucket(scheme, bucket)
         self._quoted = True
 
     def list(self, prefix: str = "") -> Iterator[RemoteObject]:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import psutil
 import pytest
 from scoreline.pipeline.engines import ray_engine
@@ -33,20 +32,6 @@ def local_ray() -> Iterator[None]:
     """One local Ray with two cores for all tests, which runs find connected."""
     with connected(ScoreJob(bundle="b", input="i", output="o", run_id="r", engine="ray", workers=2)):
         yield
-
-
-@pytest.fixture
-def data(tmp_path: Path, iris: Example) -> Path:
-    """A file of many row groups and splits, small files, a CSV; two rows are rejected."""
-    folder = tmp_path / "data"
-    (folder / "day=1").mkdir(parents=True)
-    big = pd.concat([iris.frame] * 8, ignore_index=True).assign(row_id=range(1200))
-    big.loc[[7, 1100], iris.features[0]] = float("nan")
-    big.to_parquet(folder / "big.parquet", index=False, row_group_size=130)
-    for name in "abc":
-        iris.frame.to_parquet(folder / "day=1" / f"{name}.parquet", index=False)
-    iris.frame.to_csv(folder / "d.csv", index=False)
-    return folder
 
 
 @pytest.fixture

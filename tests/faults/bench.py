@@ -5,6 +5,7 @@ import random
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from layer import Ended, Layer, Point
 from scoreline.pipeline.outputs.naming import rejects_name
@@ -21,6 +22,24 @@ def visible(out: Path) -> dict[str, bytes]:
     """What readers see, and the rejects; not the records of a particular run."""
     files = [file for file in out.rglob("*") if file.is_file() and "_scoreline" not in file.parts]
     return {file.relative_to(out).as_posix(): file.read_bytes() for file in files}
+
+
+def disturb_all(points: Sequence[Any], disturb: Callable[[Any], bool], *, what: str, least: float) -> None:
+    """Disturb a run at each of some points, and report all failures.
+
+    Args:
+        disturb: returns whether the point was hit: it may depend on the order of threads.
+        what: the points are, for messages.
+        least: the share of them that must be hit.
+    """
+    wrong, num_hit = list[str](), 0
+    for point in points:
+        try:
+            num_hit += disturb(point)
+        except AssertionError as error:
+            wrong.append(str(error))
+    assert not wrong, f"{len(wrong)} of {len(points)} {what}:\n" + "\n\n".join(wrong)
+    assert num_hit >= least * len(points), f"only {num_hit} of {len(points)} {what} were disturbed"
 
 
 class Bench:
@@ -58,14 +77,7 @@ class Bench:
 
     def disturb_at(self, mode: str, points: Sequence[Point]) -> None:
         """Disturb a run at each of some points, and report all failures. Nearly all points must be hit."""
-        wrong, num_hit = [], 0
-        for point in points:
-            try:
-                num_hit += self.disturb(mode, point)
-            except AssertionError as error:
-                wrong.append(str(error))
-        assert not wrong, f"{len(wrong)} of {len(points)} calls:\n" + "\n\n".join(wrong)
-        assert num_hit >= 0.98 * len(points), f"only {num_hit} of {len(points)} calls were disturbed"
+        disturb_all(points, lambda point: self.disturb(mode, point), what="calls", least=0.98)
 
     def disturb(self, mode: str, point: Point) -> bool:
         """Disturb a run at a point, check what it leaves, run again, and compare. Returns whether the point was hit: it

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any, NamedTuple
 
-from bench import DOCUMENTED, SIGKILLED
+from bench import DOCUMENTED, SIGKILLED, disturb_all
 from forked_runs import ForkedRuns
 from scoreline.pipeline.outputs.naming import rejects_name
 
@@ -84,14 +84,7 @@ class RequestBench:
     def disturb_at(self, mode: str, points: Sequence[Point]) -> None:
         """Disturb a run at each of some points, and report all failures. Most points must be hit: how often an object
         is read depends on the order of threads."""
-        wrong, num_hit = [], 0
-        for point in points:
-            try:
-                num_hit += self._disturb(mode, point)
-            except AssertionError as error:
-                wrong.append(str(error))
-        assert not wrong, f"{len(wrong)} of {len(points)} requests:\n" + "\n\n".join(wrong)
-        assert num_hit >= 0.95 * len(points), f"only {num_hit} of {len(points)} requests were disturbed"
+        disturb_all(points, lambda point: self._disturb(mode, point), what="requests", least=0.95)
 
     def _disturb(self, mode: str, point: Point) -> bool:
         """Disturb a run at a point, check what it leaves, run again, and compare. Returns whether the point was hit."""

@@ -3,13 +3,12 @@
 import json
 from typing import Any
 
-import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from ...errors import ColumnError, StorageError, one_line
-from .files import TableFile, TableFiles, refuse_types
+from .files import TableFile, TableFiles, is_supported, refuse_types
 
 #: The id under which the log has the numbers of commits.
 APP = "scoreline"
@@ -38,7 +37,7 @@ class Delta:
 
     def check(self, files: TableFiles) -> None:
         """As in `Table`."""
-        refuse_types(files, _is_supported, "Delta Lake")
+        refuse_types(files, is_supported, "Delta Lake")
         lower = [name.lower() for name in files.table_schema().names]
         if doubled := [name for name in files.table_schema().names if lower.count(name.lower()) > 1]:
             raise ColumnError(
@@ -131,15 +130,3 @@ def _refuse_other_columns(table: Any, files: TableFiles) -> None:
 def _fields(schema: Schema) -> list[dict[str, Any]]:
     fields: list[dict[str, Any]] = json.loads(schema.to_json())["fields"]
     return fields
-
-
-def _is_supported(arrow_type: pa.DataType) -> bool:
-    if pa.types.is_timestamp(arrow_type):
-        return arrow_type.unit == "us" and arrow_type.tz in (None, "UTC")
-    return (
-        pa.types.is_boolean(arrow_type)
-        or pa.types.is_signed_integer(arrow_type)
-        or arrow_type in (pa.float32(), pa.float64(), pa.date32())
-        or arrow_type in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
-        or pa.types.is_decimal128(arrow_type)
-    )

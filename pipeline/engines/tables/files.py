@@ -88,6 +88,19 @@ def read_files(store: FolderStore, parts: Sequence[PartRecord]) -> TableFiles:
     return TableFiles(schema=schema, keys=keys, files=tuple(files))
 
 
+def is_supported(arrow_type: pa.DataType) -> bool:
+    """Whether both table formats have a type; Iceberg has one more."""
+    if pa.types.is_timestamp(arrow_type):
+        return arrow_type.unit == "us" and arrow_type.tz in (None, "UTC")
+    return (
+        pa.types.is_boolean(arrow_type)
+        or pa.types.is_signed_integer(arrow_type)
+        or arrow_type in (pa.float32(), pa.float64(), pa.date32())
+        or arrow_type in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
+        or pa.types.is_decimal128(arrow_type)
+    )
+
+
 def refuse_types(files: TableFiles, is_supported: Callable[[pa.DataType], bool], table_format: str) -> None:
     """Raise ColumnError for a column whose type, or a type nested in it, a table format does not have.
 

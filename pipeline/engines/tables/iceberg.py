@@ -15,7 +15,7 @@ from pyiceberg.typedef import Record
 
 from ...errors import ColumnError, DataError, ScorelineError, StorageError, UsageError, one_line
 from ...inputs.tables.iceberg import open_catalog
-from .files import TableFile, TableFiles, refuse_types
+from .files import TableFile, TableFiles, is_supported, refuse_types
 
 #: How the columns of files without field ids are found.
 MAPPING = "schema.name-mapping.default"
@@ -185,12 +185,4 @@ def _refuse_other_columns(table: Any, files: TableFiles) -> None:
 
 
 def _is_supported(arrow_type: pa.DataType) -> bool:
-    if pa.types.is_timestamp(arrow_type):
-        return arrow_type.unit == "us" and arrow_type.tz in (None, "UTC")
-    return (
-        pa.types.is_boolean(arrow_type)
-        or pa.types.is_signed_integer(arrow_type)
-        or arrow_type in (pa.float32(), pa.float64(), pa.date32(), pa.time64("us"))
-        or arrow_type in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
-        or pa.types.is_decimal128(arrow_type)
-    )
+    return is_supported(arrow_type) or arrow_type == pa.time64("us")
