@@ -2,7 +2,7 @@
 process (measured), which is not needed here. Independent of columns and files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ _TYPES = {
     np.dtype(np.float64): pa.float64(),
     np.dtype(np.int64): pa.int64(),
 }
+#: Bytes of the rows that are worked on together: a result of that size is still in the cache for the next operation.
+MAX_TOGETHER_BYTES = 4 << 20
 
 
 def to_numpy(array: pa.Array) -> NDArray[Any]:
@@ -54,3 +56,49 @@ def text_array(words: Sequence[str]) -> pa.Array:
     offsets = np.cumsum([0, *map(len, data)], dtype=np.int32)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(data))]
     return pa.Array.from_buffers(pa.string(), len(words), buffers)
+
+
+def stretches(columns: Sequence[Any], max_bytes: int = MAX_TOGETHER_BYTES) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Columns that lie side by side in memory, joined to one array without a copy.
+
+    Each call of numpy releases the GIL and takes it again. Where many threads do so for every column, they mostly wait
+    for one another.
+
+    Args:
+        columns: `[rows]` each. Consecutive rows of one array, such as `list(array)`, are joined. Those that are not
+            numpy arrays of one dimension are left out.
+
+    Yields:
+        The positions of the columns, and the columns, `[columns, rows]`, of at most `max_bytes` unless it is one.
+    """
+    start = 0
+    while start < len(columns):
+        first, stop = columns[start], start + 1
+        if isinstance(first, np.ndarray) and first.ndim == 1:
+            most = start + max(1, max_bytes // max(1, first.nbytes))
+            while stop < min(most, len(columns)) and _follows(columns[stop], first, stop - start):
+                stop += 1
+            if stop == start + 1:
+                yield slice(start, stop), first[None]
+            else:
+                shape = (stop - start, len(first))
+                joined = np.lib.stride_tricks.as_strided(first, shape, (first.nbytes, first.itemsize))
+                yield slice(start, stop), joined
+        start = stop
+
+
+def _follows(column: Any, first: NDArray[Any], distance: int) -> bool:
+    """Whether a column is the row at a distance after the first one in the same array."""
+    return (
+        isinstance(column, np.ndarray)
+        and column.base is not None
+        and column.base is first.base
+        and column.shape == first.shape
+        and column.dtype == first.dtype
+        and column.strides == first.strides == (first.itemsize,)
+        and _address(column) == _address(first) + distance * first.nbytes
+    )
+
+
+def _address(values: NDArray[Any]) -> int:
+    return int(values.__array_interface__["data"][0])

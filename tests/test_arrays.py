@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scoreline.pipeline.arrays import repeated_text, text_array, to_arrow, to_numpy
+from scoreline.pipeline.arrays import repeated_text, stretches, text_array, to_arrow, to_numpy
 
 TYPES = [np.float32, np.float64, np.int64, np.bool_]
 
@@ -57,3 +57,39 @@ def test_repeated_text(text: str, rows: int) -> None:
     found = repeated_text(text, rows)
     found.validate(full=True)
     assert found.equals(pa.array([text] * rows, pa.string()))
+
+
+class TestStretches:
+    """Columns side by side in memory."""
+
+    @given(
+        picks=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4)), max_size=12),
+        rows=st.integers(0, 3),
+        most=st.integers(0, 200),
+    )
+    def test_columns_of_two_arrays_in_any_order(self, picks: list[tuple[int, int]], rows: int, most: int) -> None:
+        """Every column is there once, in its place, and what is joined shares the memory."""
+        arrays = np.random.default_rng(0).random((2, 5, rows)).copy()
+        first, second = arrays[0].copy(), arrays[1].copy()
+        columns = [(first, second)[which][row] for which, row in picks]
+        positions: list[int] = []
+        for where, joined in stretches(columns, most):
+            positions += range(where.start, where.stop)
+            np.testing.assert_array_equal(joined, columns[where])
+            assert joined.nbytes <= most or len(joined) == 1
+            assert not rows or np.shares_memory(joined, columns[where.start])
+        assert positions == list(range(len(columns)))
+
+    def test_rows_of_an_array_are_one_stretch(self) -> None:
+        """Of a view of Arrow's memory, too."""
+        tensor = pa.record_batch({"a": [1.0, 2.0], "b": [3.0, 4.0]}).to_tensor(row_major=False)
+        ((where, joined),) = stretches(list(np.asarray(tensor).T))
+        assert where == slice(0, 2)
+        assert joined.tolist() == [[1, 2], [3, 4]]
+
+    def test_what_is_not_joined(self) -> None:
+        """Every second value, values of another type, other arrays, and what is no array of one dimension."""
+        whole = np.arange(12.0).reshape(2, 6)
+        others = [pa.array([1.0] * 6), np.zeros((6, 2)), "text"]
+        columns = [whole[0, ::2], whole[1, ::2], whole[0], whole[1].view(np.int64), np.arange(6.0), *others]
+        assert [(where.start, where.stop) for where, _ in stretches(columns)] == [(n, n + 1) for n in range(5)]

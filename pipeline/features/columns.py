@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import stretches
 from .same import Same
 from .terms import Terms
 
@@ -86,6 +87,11 @@ class Columns(Mapping[str, Any]):
             if len(found):
                 terms.write(into, places)
                 others[found] = False
+        if others.all():
+            columns = [self._dense[name] for name in names]
+            for where, values in stretches(columns):
+                into[where] = values
+            return
         for index in np.flatnonzero(others).tolist():
             into[index] = self._dense[names[index]]
 

@@ -1,4 +1,5 @@
-"""Steps on numbers, in float64. The operations are those of scikit-learn in the same order (dividing by a standard
+"""Steps on numbers, in float64. Most take several columns at once, `[columns, rows]`, with their positions in the step
+(`arrays.stretches`). The operations are those of scikit-learn in the same order (dividing by a standard
 deviation is not multiplying by its inverse), so results equal its `transform` on float64. Independent of files.
 
 Sources: scikit-learn 1.9 `preprocessing/_data.py` and `_discretization.py`; scipy's `yeojohnson` and `boxcox` (Yeo and
@@ -7,6 +8,7 @@ Johnson 2000, Box and Cox 1964).
 
 from collections.abc import Callable, Sequence
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from ...schemas.steps import (
     BinsStep,
     ClipStep,
     FunctionStep,
+    ImputeStep,
     MaxAbsStep,
     MinMaxStep,
     NormalizeStep,
@@ -52,26 +55,26 @@ _BOUND = 1e-7
 _EPS = float(np.finfo(np.float64).eps)
 
 
-def standard(step: StandardStep, index: int, values: Numbers) -> Numbers:
+def standard(step: StandardStep, where: slice, values: Numbers) -> Numbers:
     """(x − mean) / scale."""
-    return _shift_and_divide(values, step.mean, step.scale, index)
+    return _shift_and_divide(values, step.mean, step.scale, where)
 
 
-def robust(step: RobustStep, index: int, values: Numbers) -> Numbers:
+def robust(step: RobustStep, where: slice, values: Numbers) -> Numbers:
     """(x − center) / scale."""
-    return _shift_and_divide(values, step.center, step.scale, index)
+    return _shift_and_divide(values, step.center, step.scale, where)
 
 
-def minmax(step: MinMaxStep, index: int, values: Numbers) -> Numbers:
+def minmax(step: MinMaxStep, where: slice, values: Numbers) -> Numbers:
     """x × scale + min, clipped."""
-    scaled = values * step.scale[index]
-    scaled += step.min[index]
+    scaled = values * _by_column(step.scale, where)
+    scaled += _by_column(step.min, where)
     return _clipped(scaled, step.clip)
 
 
-def maxabs(step: MaxAbsStep, index: int, values: Numbers) -> Numbers:
+def maxabs(step: MaxAbsStep, where: slice, values: Numbers) -> Numbers:
     """x / scale, clipped."""
-    return _clipped(values / step.scale[index], step.clip)
+    return _clipped(values / _by_column(step.scale, where), step.clip)
 
 
 def power(step: PowerStep, index: int, values: Numbers) -> Numbers:
@@ -106,12 +109,17 @@ def quantile(step: QuantileStep, index: int, values: Numbers) -> Numbers:
     return np.clip(_normal_deviate(levels), *_normal_deviate(np.array([edge, 1 - edge])))
 
 
-def weight(step: WeightStep, index: int, values: Numbers) -> Numbers:
+def weight(step: WeightStep, where: slice, values: Numbers) -> Numbers:
     """x × weight."""
-    return values * step.weights[index]
+    return values * _by_column(step.weights, where)
 
 
-def binarize(step: BinarizeStep, _index: int, values: Numbers) -> Numbers:
+def impute(step: ImputeStep, where: slice, values: Numbers) -> Numbers:
+    """Missing values replaced by the saved ones."""
+    return np.where(np.isnan(values), _by_column(step.values, where), values)
+
+
+def binarize(step: BinarizeStep, _where: slice, values: Numbers) -> Numbers:
     """1 above the threshold, else 0; missing values stay missing."""
     return np.where(np.isnan(values), np.nan, (values > step.threshold).astype(np.float64))
 
@@ -122,7 +130,7 @@ def bins(step: BinsStep, index: int, values: Numbers) -> Numbers:
     return np.where(np.isnan(values), np.nan, found)
 
 
-def function(step: FunctionStep, _index: int, values: Numbers) -> Numbers:
+def function(step: FunctionStep, _where: slice, values: Numbers) -> Numbers:
     """A numpy function. Where it is undefined, the result is NaN or infinite and the row is rejected."""
     return FUNCTIONS[step.function](values)
 
@@ -134,7 +142,7 @@ def clip(step: ClipStep, index: int, values: Numbers) -> Numbers:
     return above if high is None else np.minimum(above, high)
 
 
-def rounded(step: RoundStep, _index: int, values: Numbers) -> Numbers:
+def rounded(step: RoundStep, _where: slice, values: Numbers) -> Numbers:
     """Rounded to decimals, half to even."""
     return np.round(values, step.decimals)
 
@@ -175,12 +183,17 @@ def _normal_deviate(probabilities: Numbers) -> Numbers:
     return result
 
 
-def _shift_and_divide(values: Numbers, shift: list[float] | None, scale: list[float] | None, index: int) -> Numbers:
+def _shift_and_divide(values: Numbers, shift: list[float] | None, scale: list[float] | None, where: slice) -> Numbers:
     if shift is not None:
-        values = values - shift[index]
-    if scale is not None:
-        values = values / scale[index]
-    return values
+        values = values - _by_column(shift, where)
+    if scale is None:
+        return values
+    return np.divide(values, _by_column(scale, where), out=None if shift is None else values)
+
+
+def _by_column(numbers: Sequence[Any], where: slice) -> Numbers:
+    """The number of each column, `[columns, 1]`."""
+    return np.array(numbers[where], dtype=np.float64)[:, None]
 
 
 def _clipped(values: Numbers, bounds: tuple[float, float] | None) -> Numbers:

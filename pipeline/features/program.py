@@ -24,6 +24,7 @@ from ...schemas.steps import (
     TextCountsStep,
     WeightStep,
 )
+from ..arrays import stretches
 from ..records import Lists
 from . import numeric
 from .categories import Column, Unfit, encode, impute, is_missing, one_hot
@@ -34,20 +35,25 @@ from .splines import outside, spline
 from .terms import Terms, normalized, weighted
 from .text_counts import text_counts
 
-#: Steps that map each column to one column.
-_EACH: dict[str, Callable[[Any, int, Any], Any]] = {
+#: Steps that map columns of numbers to as many, several at once.
+_TOGETHER: dict[str, Callable[[Any, slice, Any], Any]] = {
     "standard": numeric.standard,
     "robust": numeric.robust,
     "minmax": numeric.minmax,
     "maxabs": numeric.maxabs,
-    "power": numeric.power,
-    "quantile": numeric.quantile,
     "weight": numeric.weight,
     "binarize": numeric.binarize,
-    "bins": numeric.bins,
     "function": numeric.function,
-    "clip": numeric.clip,
     "round": numeric.rounded,
+    "impute": numeric.impute,
+    "missing": lambda _step, _where, values: np.isnan(values).astype(np.float64),
+}
+#: Steps that map each column to one column.
+_EACH: dict[str, Callable[[Any, int, Any], Any]] = {
+    "power": numeric.power,
+    "quantile": numeric.quantile,
+    "bins": numeric.bins,
+    "clip": numeric.clip,
     "replace": numeric.replace,
     "impute": impute,
     "missing": lambda _step, _index, values: is_missing(values).astype(np.float64),
@@ -118,7 +124,18 @@ def _run(step: AnyStep, taken: list[Any]) -> tuple[list[Column], list[tuple[str,
                 made += [codes] if isinstance(step, OrdinalStep) else one_hot(codes, step.widths[index])
                 problems += [(name, problem) for problem in unfit]
             return made, problems
-    return [_EACH[step.kind](step, index, values) for index, values in enumerate(taken)], []
+    return _each(step, taken), []
+
+
+def _each(step: AnyStep, taken: Sequence[Column]) -> list[Column]:
+    """The results of a step that maps each column to one column."""
+    made: list[Column] = [None] * len(taken)
+    if step.kind in _TOGETHER:
+        for where, values in stretches(taken):
+            made[where] = _TOGETHER[step.kind](step, where, values)
+    return [
+        _EACH[step.kind](step, index, taken[index]) if values is None else values for index, values in enumerate(made)
+    ]
 
 
 def _run_on_lists(step: AnyStep, taken: list[Any]) -> tuple[list[Column], list[tuple[str, Unfit]]]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...schemas.inputs import Feature
-from ..arrays import to_arrow
+from ..arrays import stretches, to_arrow
 from ..arrow_types import Problems
 from ..options import CsvDialect
 from ..records import CheckedBatch, Lists, Reject
@@ -23,10 +23,13 @@ from .cells.lists import list_cells
 from .cells.numbers import number_cells
 from .cells.raw import raw_cells
 from .cells.text import image_cells, text_cells, without_null_words
+from .cells.together import numbers_together, suspects
 
 #: The default dialect.
 DIALECT = CsvDialect()
 NONE_UNREADABLE: Mapping[int, str] = MappingProxyType({})
+#: The types of features whose cells are numbers.
+NUMBERS = frozenset(("float64", "float32", "int64", "bool"))
 
 
 def check_batch(
@@ -49,7 +52,7 @@ def check_batch(
     Returns:
         `columns[name]`: float64 `[kept]`, an Arrow array (of int64 for integers, of strings for text and paths, of
         bytes for images), or lists. There are no infinities, and NaN or null only if the feature keeps missing values.
-        May be a view into `batch` if the column was float64: do not write to it.
+        Numbers that need no conversion by cell are rows of one array (`arrays.stretches`). Do not write to them.
     """
     columns: dict[str, Any] = {}
     rejects: list[Reject] = []
@@ -58,12 +61,17 @@ def check_batch(
         positions = np.array(list(unreadable), dtype=np.int64)
         bad[positions] = True
         rejects.append(Reject(positions=positions, stage="read", column="", reasons=tuple(unreadable.values())))
+    numbers = numbers_together(batch, [one.name for one in features if one.dtype in NUMBERS and one.name not in text])
+    suspected = suspects(numbers, features)
     for feature in features:
+        if feature.name in numbers and feature.name not in suspected:
+            columns[feature.name] = numbers[feature.name]
+            continue
         array = batch.column(feature.name)
         if feature.name in text:
             array = without_null_words(array, dialect)
         values, problems = _cells(array, feature, dialect.decimal if feature.name in text else None)
-        columns[feature.name] = values
+        columns[feature.name] = numbers.get(feature.name, values)
         fresh = [(position, reason) for position, reason in problems if not bad[position]]
         if fresh:
             positions = np.array([position for position, _ in fresh], dtype=np.int64)
@@ -79,7 +87,7 @@ def check_batch(
     if not rejects:
         return CheckedBatch(batch=batch, columns=columns, kept=None)
     kept = np.flatnonzero(~bad)
-    columns = {name: some_rows(values, kept) for name, values in columns.items()}
+    columns = some_rows(columns, kept)
     return CheckedBatch(batch=batch, columns=columns, kept=kept, rejects=tuple(rejects))
 
 
@@ -99,8 +107,16 @@ def _cells(array: pa.Array, feature: Feature, decimal: str | None) -> tuple[Any,
     return number_cells(array, feature, decimal=decimal)
 
 
-def some_rows(values: Any, kept: NDArray[np.int64]) -> Any:
-    """The rows of a checked column of any type at some indices."""
-    if isinstance(values, pa.Array):
-        return values.take(to_arrow(kept))
-    return values.only(kept) if isinstance(values, Lists) else values[kept]
+def some_rows(columns: Mapping[str, Any], kept: NDArray[np.int64]) -> dict[str, Any]:
+    """The rows of checked columns of any type at some indices."""
+    names, values = list(columns), list(columns.values())
+    found: dict[str, Any] = {}
+    for where, together in stretches(values):
+        found |= zip(names[where], together[:, kept], strict=True)
+    return {name: found[name] if name in found else _some_of_one(some, kept) for name, some in columns.items()}
+
+
+def _some_of_one(column: Any, kept: NDArray[np.int64]) -> Any:
+    if isinstance(column, pa.Array):
+        return column.take(to_arrow(kept))
+    return column.only(kept) if isinstance(column, Lists) else column[kept]

@@ -39,7 +39,8 @@ def forward(
         found = {}
         for head in heads:
             with named_errors(head):
-                found[head.name] = _head_output(raw, head, max(2, rows))[:rows]
+                output = _head_output(raw, head, max(2, rows))
+                found[head.name] = output if rows > 1 else output[:rows]
         return found
 
 
@@ -76,7 +77,7 @@ def _by_row(output: Tensor, rows: int, most_dims: int) -> Tensor:
             f"the model returns {shape_text(output.shape)} for {counted(rows, 'row')}; it must return one row for each"
             " input row"
         )
-    return output.reshape(rows, -1)
+    return output if output.ndim == 2 else output.reshape(rows, -1)
 
 
 def select_output(raw: Any, which: int | str) -> Tensor:
@@ -104,7 +105,7 @@ def select_output(raw: Any, which: int | str) -> Tensor:
     if not isinstance(chosen, Tensor):
         what = "does not exist" if chosen is None else f"is a {type(chosen).__name__}, not a tensor"
         raise BundleError(f"output {which!r} of the model {what}; it returns {available}")
-    if not chosen.is_floating_point():
+    if not chosen.dtype.is_floating_point:
         raise BundleError(
             f"output {which!r} of the model is {_described(chosen)}; scores, probabilities and predicted values must be"
             f" floating point, not labels or counts; {_others(raw, chosen)}"

@@ -31,10 +31,9 @@ def without_rows(
     reject = Reject(positions=before[indices], stage=stage, column=column, reasons=texts)
     kept = np.ones(len(before), dtype=np.bool_)
     kept[indices] = False
-    columns = {
-        name: some_of(values, kept, pin=True) if pin and _are_pixels(values) else some_rows(values, good)
-        for name, values in checked.columns.items()
-    }
+    pinned = {name: values for name, values in checked.columns.items() if pin and _are_pixels(values)}
+    others = {name: values for name, values in checked.columns.items() if name not in pinned}
+    columns = some_rows(others, good) | {name: some_of(values, kept, pin=True) for name, values in pinned.items()}
     return replace(checked, columns=columns, kept=before[good], rejects=(*checked.rejects, reject))
 
 

@@ -6,6 +6,7 @@ Uses methods of tensors, and imports torch only where a tensor is created: plann
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
@@ -81,26 +82,27 @@ def by_label(outputs: Outputs, raw: Tensor) -> tuple[Tensor, Tensor]:
     best, indices = largest(scores)
     if outputs != "logits":
         return class_probabilities(outputs, scores), indices
-    powers = (scores - best).exp()
-    total = powers[0].clone()
-    for power in powers[1:]:
+    powers = (scores - best).exp_()
+    first, *others = powers.unbind()
+    total = first.clone()
+    for power in others:
         total += power
     return powers / total, indices
 
 
 def largest(scores: Tensor) -> tuple[Tensor, Tensor]:
     """`[labels, rows]` → the maximum of each row and its index, the first of equal ones, `[rows]` each."""
-    if scores.shape[0] > FEW_LABELS:
-        best, indices = scores.max(dim=0)
+    best, number = scores.amax(dim=0), len(scores)
+    if number > FEW_LABELS:
         return best, (scores == best).byte().argmax(dim=0)
     import torch  # imported by now; planning does not need it
 
-    best = scores[0]
-    indices = torch.zeros(scores.shape[1], dtype=torch.int64)
-    for index in range(1, scores.shape[0]):
-        indices.masked_fill_(scores[index] > best, index)
-        best = best.maximum(scores[index])
-    return best, indices
+    # Whether a label is the maximum, times how early it comes: the largest product is that of the first of equal ones.
+    # Few operations, whatever the number of labels: two to three times as fast as a comparison for each (measured).
+    equal = (scores == best).view(torch.uint8)
+    earliness = torch.arange(number, 0, -1, dtype=torch.uint8, device=scores.device)[:, None]
+    first = equal.mul_(earliness).amax(dim=0).long()
+    return best, torch.where(first > 0, number - first, 0)  # no label equals NaN
 
 
 def yes_probabilities(outputs: Outputs, raw: Tensor) -> Tensor:
@@ -140,7 +142,7 @@ def platt(calibration: Platt | Temperature, logits: Tensor) -> Tensor:
 def probability_columns(probabilities: Tensor, options: ColumnOptions) -> list[pa.Array]:
     """`[labels, rows]` → a column per label, or one column of lists, or none."""
     if options.probabilities == "columns":
-        return [float_column(probability) for probability in probabilities]
+        return [to_arrow(probability) for probability in probabilities.contiguous().cpu().numpy()]
     if options.probabilities == "list":
         flat = float_column(probabilities.T.reshape(-1))
         return [pa.FixedSizeListArray.from_arrays(flat, probabilities.shape[0])]
@@ -166,7 +168,7 @@ def logistic(logit: Tensor) -> Tensor:
 def finite_rows(values: Tensor) -> Tensor | None:
     """`[…, rows]` → bool `[rows]`: which rows have only finite values; None if all have, which is checked by the
     sum."""
-    if values.sum().isfinite():
+    if isfinite(values.sum().item()):
         return None
     return values.reshape(-1, values.shape[-1]).isfinite().all(dim=0)
 

@@ -76,8 +76,8 @@ def test_weights_and_norms(norm: Literal["l1", "l2", "max"], counts: np.ndarray,
     if len(counts):
         expected = normalize(scipy.sparse.csr_array(counts * weights), norm=norm).toarray()
         np.testing.assert_array_equal(made, expected)
-    columns = [numeric.weight(weight, index, column) for index, column in enumerate(counts.T)]
-    np.testing.assert_array_equal(made, np.column_stack(numeric.normalize(step, columns)))
+    columns = numeric.weight(weight, slice(0, width), counts.T)
+    np.testing.assert_array_equal(made, np.column_stack(numeric.normalize(step, list(columns))))
     for row in range(len(counts)):
         alone = normalized(step, weighted(weight, sparse(counts[row : row + 1])))
         np.testing.assert_array_equal(dense(alone)[0], made[row])

@@ -78,14 +78,14 @@ def evaluated(checked: CheckedBatch, engine: Engine, expressions: Sequence[Expre
         rejects += _rejects(before, fresh, name)
     rows, made = np.flatnonzero(good), found.columns
     if len(rows) < len(good):
-        made = {name: some_rows(values, rows) for name, values in made.items()}
+        made = some_rows(made, rows)
     results = pa.record_batch([made[one.name] for one in expressions], [one.name for one in expressions])
     judged = check_batch(results, expressions)
     for reject in judged.rejects:
         rejects.append(replace(reject, positions=before[rows[reject.positions]], stage=Expressions.name))
     kept = rows if judged.kept is None else rows[judged.kept]
     if len(kept) < checked.num_kept:
-        others = {name: some_rows(values, kept) for name, values in others.items()}
+        others = some_rows(others, kept)
     columns = {**others, **judged.columns}
     whole = checked.kept is None and len(kept) == checked.num_kept
     return replace(checked, columns=columns, kept=None if whole else before[kept], rejects=tuple(rejects))
