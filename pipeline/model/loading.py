@@ -23,6 +23,7 @@ from ..bundle.bundle import Bundle, read_graph
 from ..errors import BundleError, UntrustedBundleError, listed, one_line, shape_text
 from ..graph.interpreter import build
 from ..graph.optimise import prepare
+from .exact_layers import use_exact_gelu
 from .example import flat_nodes
 from .onnx_maps import without_zip_maps
 from .onnx_runtime import import_onnxruntime
@@ -67,7 +68,10 @@ def load_members(
             f" it, add --trust {bundle.digest}, or to the job file:"
             f' trust = ["{bundle.digest}"]'
         )
-    return [_load(member, bundle.read, bundle.manifest, device, as_saved) for member in bundle.manifest.members]
+    loaded = [_load(member, bundle.read, bundle.manifest, device, as_saved) for member in bundle.manifest.members]
+    for one in loaded:
+        use_exact_gelu(one.module, device)
+    return loaded
 
 
 def _load(

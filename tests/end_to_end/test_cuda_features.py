@@ -232,6 +232,33 @@ class _Tags(nn.Module):
         return self.out((self.table(tokens) * mask.unsqueeze(-1).float()).cumsum(1))
 
 
+class _Encoder(nn.Module):
+    """Three tokens of two numbers."""
+
+    def __init__(self, activation: str) -> None:
+        super().__init__()
+        self.widen = nn.Linear(2, 16)
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32, activation=activation, batch_first=True)
+        self.out = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.layer(self.widen(x.reshape(-1, 3, 2))).mean(1))
+
+
+@pytest.mark.parametrize(("activation", "fast"), [("gelu", 0), ("relu", 1)])
+def test_gelu_is_not_approximated(tmp_path: Path, activation: str, fast: int) -> None:
+    """A GPU's fast path of an encoder layer takes the approximation by tanh, which is 10⁻⁴ off, so it is left; that of
+    ReLU is exact, and so are both of a CPU. The emulation has no fast path."""
+    torch.manual_seed(0)
+    which = save(tmp_path / "b", _Encoder(activation).eval())
+    scorers = [Scorer.load(which, device=device) for device in ("cuda", "cpu")]
+    layers = [module for one in scorers for module in one.loaded.members.models[0].modules()]
+    found = [layer.activation_relu_or_gelu for layer in layers if isinstance(layer, nn.TransformerEncoderLayer)]
+    assert found == [fast, fast or 2]
+    got, wanted = (scorer.score_frame(rows(50))["probability_a"] for scorer in scorers)
+    np.testing.assert_allclose(got, wanted, atol=2e-6)
+
+
 @pytest.mark.skipif(REAL, reason="the waits of a real GPU are not counted")
 @pytest.mark.parametrize("task", ["multiclass", "tagging"])
 @pytest.mark.parametrize("rows", [None, np.arange(3, 299, 2)])
