@@ -1,12 +1,13 @@
 """Running out of memory on a device: recognised in all its forms, and answered with half as many rows. Independent of
 models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 
-from ..errors import ModelFailedError, one_line
+from ..errors import DeviceError, ModelFailedError, one_line
 
 #: What torch, cuBLAS, cuDNN, cuSOLVER and onnxruntime write where an allocation fails and the exception is a plain
 #: RuntimeError. "CUDA error: out of memory" is also what `cudaHostAlloc`, for pinned memory, fails with.
@@ -34,6 +35,28 @@ def is_out_of_memory(error: BaseException) -> bool:
 def no_memory(error: BaseException) -> ModelFailedError:
     """The error for a device that has no memory for a single row."""
     return ModelFailedError(f"the device has no memory for a single row: {one_line(error)}")
+
+
+@contextmanager
+def loading(device: torch.device) -> Iterator[None]:
+    """Load models on a device. Raises DeviceError if a GPU has no memory for them, or cannot be used, such as
+    one that another process has reserved."""
+    try:
+        yield
+    except RuntimeError as error:
+        if device.type != "cuda":
+            raise
+        if is_out_of_memory(error):
+            raise DeviceError(
+                f"the device {device} has no memory for the model: {one_line(error)}; nvidia-smi lists what uses it;"
+                " free it, or use another --device"
+            ) from error
+        if isinstance(error, torch.AcceleratorError):
+            raise DeviceError(
+                f"the device {device} cannot be used: {one_line(error)}; nvidia-smi shows its state; use another"
+                " --device, or try again"
+            ) from error
+        raise
 
 
 def free_memory(device: torch.device) -> None:

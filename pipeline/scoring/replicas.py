@@ -17,6 +17,7 @@ from ..errors import BundleError
 from ..features.text_encoder import TextEncoder, open_encoders
 from ..model.devices import Device, open_others
 from ..model.loading import load_members
+from ..model.memory import loading
 from ..model.precision import precision_mismatch
 from ..model.tf32 import refuse_without_tf32
 from ..options import Explain, Precision
@@ -52,6 +53,11 @@ class ReplicaSpec:
 
 def load_replica(spec: ReplicaSpec, device: Device) -> tuple[LoadedBundle, GoldenReport]:
     """Load the models on a device, and replay the golden rows there. Raises as `Scorer.load` does."""
+    with loading(device.torch):
+        return _load_replica(spec, device)
+
+
+def _load_replica(spec: ReplicaSpec, device: Device) -> tuple[LoadedBundle, GoldenReport]:
     refuse_without_tf32(spec.precision, device.torch)
     bundle = spec.bundle
 

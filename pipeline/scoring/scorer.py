@@ -115,7 +115,8 @@ class Scorer:
             UntrustedBundleError: the bundle contains code, and its digest is not in `trust`.
             BundleError: the bundle is broken, was changed, or uses an operation that is not allowed.
             GoldenMismatchError: its golden rows were not reproduced.
-            DeviceError: the device is not available, or a GPU without the TF32 that was requested.
+            DeviceError: the device is not available, has no memory for the model, or is a GPU without the TF32 that was
+                requested.
             UsageError: an argument is a set, but its order matters; or the precision does not suit the device or model.
         """
         refuse_unordered(hidden=hidden)

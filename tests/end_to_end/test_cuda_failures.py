@@ -96,6 +96,8 @@ def onnx(onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     if not REAL:
         available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
+    elif "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("onnxruntime-gpu is not installed")
     return save(tmp_path / "b", onnx_file)
 
 
@@ -200,6 +202,35 @@ def test_no_memory_for_a_single_row(
     done = scoreline("score", *words, "--device", "cuda", "--batch-size", "100")
     assert done.code == 65
     assert "the device has no memory for a single row" in done.message
+
+
+@emulated_only
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (fakecuda.out_of_memory(), "cuda:0 has no memory for the model"),
+        (
+            torch.AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nmore"),
+            "cannot be used",
+        ),
+    ],
+)
+def test_a_gpu_that_cannot_take_the_model(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, scoreline: Callable[..., Result], error: Exception, message: str
+) -> None:
+    """Another process uses it: every command ends with the code of a device, and says what to do."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(nn.Module, "to", fail)
+    rows(20).to_parquet(bundle.parent / "in.parquet", index=False)
+    words = ["--bundle", bundle, "--input", bundle.parent / "in.parquet", "--device", "cuda"]
+    for command in (["score", *words, "--output", bundle.parent / "out"], ["check", *words], ["bench", *words]):
+        done = scoreline(*command)
+        assert done.code == 69
+        assert message in done.message
+        assert "use another --device" in done.message
 
 
 class _Lookup(nn.Module):
