@@ -159,6 +159,9 @@ def _run_command(args: Sequence[str], metrics: "MetricsFile | None") -> int:
         failures.report("a model or library called sys.exit before the command had finished", 1, args)
         return error.code if isinstance(error.code, int) and error.code else 1
     except Exception as error:
+        if (interrupted := signals.interruption()) is not None:  # which a library has wrapped in an error of its own
+            failures.report(str(interrupted), interrupted.exit_code, args)
+            return interrupted.exit_code
         failures.report_internal(error, args)
         return 1
     return code if isinstance(code, int) else 0

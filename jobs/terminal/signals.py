@@ -65,10 +65,15 @@ def forget() -> None:
     _last_words.clear()
 
 
+def interruption() -> InterruptedRunError | None:
+    """What the first signal raised; None if none has come."""
+    return InterruptedRunError(_caught[0]) if _caught else None
+
+
 def raise_again() -> None:
     """Raise InterruptedRunError if a signal has come already."""
-    if _caught:
-        raise InterruptedRunError(_caught[0])
+    if (error := interruption()) is not None:
+        raise error
 
 
 def finish(code: int) -> None:

@@ -59,6 +59,29 @@ def test_a_signal_is_not_taken_for_an_error_of_the_model(
     assert scoreline("score", *words).code == 143
 
 
+def test_a_signal_that_a_library_wraps(
+    scoreline: Command, iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As pydantic does while it builds the validators of a manifest: still no internal error."""
+    from scoreline.pipeline.errors import InterruptedRunError
+    from scoreline.pipeline.running.ledger import Ledger
+
+    def wrapped(*_: object, **__: object) -> None:
+        monkeypatch.setattr(Ledger, "manifest", real)
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except InterruptedRunError as error:
+            raise ValueError(f"SchemaError: {error}") from None
+
+    real = Ledger.manifest
+    monkeypatch.setattr(Ledger, "manifest", wrapped)
+    iris.frame.to_parquet(tmp_path / "in.parquet", index=False)
+    words = ["--bundle", iris.bundle, "--input", tmp_path / "in.parquet", "--output", tmp_path / "out"]
+    result = scoreline("score", *words)
+    assert (result.code, "Traceback" in result.err) == (143, False)
+    assert "interrupted by signal 15; run the same command again to finish" in result.err
+
+
 def test_a_signal_in_a_destructor_is_not_lost(
     scoreline: Command, iris: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
