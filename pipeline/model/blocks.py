@@ -12,7 +12,7 @@ from ..tasks.tasks import task_of
 
 #: Bytes of the float64 columns of a block. Larger blocks spread the fixed cost of a block over more rows, but a few of
 #: them wait in every queue (measured, docs/explanation/benchmarks.md). A GPU needs far larger ones.
-BLOCK_BYTES = {"cpu": 32 << 20, "cuda": 32 << 20}
+BLOCK_BYTES = {"cpu": 16 << 20, "cuda": 32 << 20}
 #: Bytes of the widest activation of a forward pass; on a CPU it fits into the cache.
 PASS_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
 #: Constructor arguments of layers that are widths.
@@ -20,7 +20,7 @@ WIDTHS = ("in_features", "out_features", "num_features", "embedding_dim", "hidde
 #: Bytes and rows of a block of images. The number of rows is limited because the size of the files is unknown; decoders
 #: share the rows of a block.
 IMAGE_BLOCK_BYTES, IMAGE_BLOCK_ROWS = 32 << 20, 64
-FEWEST_ROWS, MOST_ROWS = 1024, {"cpu": 1 << 17, "cuda": 1 << 17}
+FEWEST_ROWS, MOST_ROWS = 1024, {"cpu": 1 << 15, "cuda": 1 << 17}
 #: Rows of a very wide table, such as the counts of 30,000 terms, are fewer still, so that a block has at most so many
 #: bytes, but not below this number of rows.
 WIDE_BYTES, WIDE_ROWS = 64 << 20, 64
