@@ -99,6 +99,10 @@ def _engine(job: "ScoreJob") -> "Engine | None":
     """What scores the splits of a job; None: this process."""
     if job.engine == "local":
         return None
-    from ..pipeline.engines.ray_engine import RayEngine
+    if job.engine == "ray":
+        from ..pipeline.engines.ray_engine import RayEngine
 
-    return RayEngine()
+        return RayEngine()
+    from ..pipeline.engines.processes import ProcessEngine
+
+    return ProcessEngine()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "int8"]
 Probabilities = Literal["columns", "list", "none"]
 ExplainMethod = Literal["integrated-gradients", "shapley", "lime", "occlusion"]
-EngineName = Literal["local", "ray"]
+EngineName = Literal["local", "processes", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,22 +1,19 @@
 """Start and end of a command's process: streams, signals, garbage collector, allocator. Independent of the commands."""
 
 import atexit
-import ctypes
 import gc
 import os
 import sys
 from contextlib import suppress
 from typing import NoReturn
 
+from ...pipeline.allocator import keep_freed_memory
 from . import signals, streams
 
 #: Allocations between two garbage collections. Objects made while torch is imported stay alive, and scanning them again
 #: and again takes 0.2 s (measured); Python's default is 700.
 GC_THRESHOLD = 1_000_000
 _DEFAULT_THRESHOLD = gc.get_threshold()
-#: glibc's mallopt: blocks of up to 32 MiB, its maximum, come from the heap instead of mmap, and up to 1 GiB of free
-#: memory stays at its top. Otherwise the kernel would zero the pages of every activation again.
-MALLOPT = ((-3, 32 << 20), (-1, 1 << 30))
 
 
 def tune() -> None:
@@ -25,10 +22,7 @@ def tune() -> None:
     streams.install()
     signals.guard()
     gc.set_threshold(GC_THRESHOLD)
-    with suppress(OSError, AttributeError):  # no glibc
-        mallopt = ctypes.CDLL(None).mallopt
-        for parameter, value in MALLOPT:
-            mallopt(parameter, value)
+    keep_freed_memory()
 
 
 def freeze_imports() -> None:

@@ -49,17 +49,18 @@ def cut_pieces(planned: Iterable[PlannedPartition], *, most_rows: int, num_worke
     """
     partitions = [replace(one, partition=replace(one.partition, inode=0)) for one in planned]  # differs between hosts
     total = sum(map(_num_rows, partitions))
-    rows = max(1, min(most_rows, total // (PIECES_PER_WORKER * num_workers)))
-    pieces = list(_pieces(partitions, rows, num_workers))
+    fair = max(1, total // (PIECES_PER_WORKER * num_workers))
+    pieces = list(_pieces(partitions, min(most_rows, fair), fair, num_workers))
     return sorted(pieces, key=lambda piece: -piece.num_rows)
 
 
-def _pieces(partitions: Iterable[PlannedPartition], most_rows: int, num_workers: int) -> Iterator[Piece]:
+def _pieces(partitions: Iterable[PlannedPartition], most_rows: int, fair: int, num_workers: int) -> Iterator[Piece]:
     batch, rows = list[PlannedPartition](), 0
     for planned in partitions:
         own_rows = _num_rows(planned)
         if own_rows > most_rows and planned.num_splits not in (None, 1):
-            for part in _divided(planned, -(-own_rows // most_rows), num_workers):
+            in_a_row_group = min(num_workers, -(-own_rows // fair))
+            for part in _divided(planned, -(-own_rows // most_rows), in_a_row_group):
                 yield Piece(planned=(part,), num_rows=_num_rows(part))
             continue
         if batch and (rows + own_rows > most_rows or len(batch) == MAX_FILES):
@@ -71,12 +72,12 @@ def _pieces(partitions: Iterable[PlannedPartition], most_rows: int, num_workers:
         yield Piece(planned=tuple(batch), num_rows=rows)
 
 
-def _divided(planned: PlannedPartition, wanted: int, num_workers: int) -> Iterator[PlannedPartition]:
-    """About as many pieces of a file as wanted. Within a row group, a reader decodes the rows before, so there it is
-    not worthwhile to have more pieces than workers."""
+def _divided(planned: PlannedPartition, wanted: int, in_a_row_group: int) -> Iterator[PlannedPartition]:
+    """About as many pieces of a file as wanted. Within a row group, a reader decodes the rows before, so there are only
+    as many pieces as the workers need to end at about the same time."""
     assert planned.num_splits is not None, "it is the number of rows that is divided"
     starts = split_starts(planned)
-    wanted = min(wanted, max(len(starts), num_workers))
+    wanted = min(wanted, max(len(starts), in_a_row_group))
     for own in divide_splits(planned.num_splits, starts, wanted):
         if any(split not in planned.kept for split in own):
             yield replace(planned, own=own, nothing_scored=planned.nothing_scored and own.start == 0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError
 from typing import TYPE_CHECKING
 
+from ..allocator import keep_freed_memory
 from ..bundle.bundle import Bundle, open_bundle
 from ..errors import ClusterError, ScorelineError
 from ..events import Emitter, Event
@@ -84,6 +85,7 @@ class Worker:
 
     def load(self) -> Ready | ScorelineError:
         """Check that this machine sees the same files with the same versions, and load the bundle."""
+        keep_freed_memory()
         for name, value in self._setup.variables.items():
             os.environ.setdefault(name, value)
         try:

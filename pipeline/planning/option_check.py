@@ -35,13 +35,15 @@ def checked_job(job: ScoreJob) -> ScoreJob:
 
 def _check_engine(job: ScoreJob) -> None:
     """Raise UsageError for options that do not suit the engine."""
-    given = {"--address": job.address, "--workers": job.workers, "--gpus-per-worker": job.gpus_per_worker}
-    if job.engine == "local":
+    if job.engine != "local" and job.shard is not None:
+        raise UsageError(f"--shard and --engine {job.engine} both divide the work; pass one of them")
+    if job.engine == "local" and job.workers is not None:
+        raise UsageError("--workers is only for --engine processes and ray; pass one of these, or leave --workers out")
+    if job.engine != "ray":
+        given = {"--address": job.address, "--gpus-per-worker": job.gpus_per_worker}
         if names := [name for name, value in given.items() if value is not None]:
             raise UsageError(f"{names[0]} is only for --engine ray; pass that, or leave {names[0]} out")
         return
-    if job.shard is not None:
-        raise UsageError("--shard and --engine ray both divide the work; pass one of them")
     if job.address is not None and "://" in job.address:
         raise UsageError(
             f"--address {job.address!r} is a URL, but the run must be on a machine of the cluster; pass auto or"

@@ -21,7 +21,8 @@ RUN_OPTIONS = (
     Option(
         name="engine",
         group="Run",
-        help="Score in this process, or on the workers of a Ray cluster that share the input and the output.",
+        help="Score in threads of this process, in several processes, which is faster on many cores, or on the workers"
+        " of a Ray cluster that share the input and the output.",
         choices=get_args(EngineName),
         default="local",
     ),
@@ -36,11 +37,11 @@ RUN_OPTIONS = (
     Option(
         name="workers",
         group="Run",
-        help="Number of workers on Ray.",
+        help="Number of processes, or of workers on Ray.",
         metavar="N",
         parse=values.positive,
         number=True,
-        shown_default="as many as the cluster has cores or GPUs for",
+        shown_default="one for each core, or as many as the Ray cluster has cores or GPUs for",
     ),
     Option(
         name="gpus_per_worker",

@@ -75,6 +75,20 @@ def test_a_large_file_is_cut_at_row_groups(tmp_path: Path) -> None:
     assert whole == {"many.parquet": [(at, at + 10) for at in range(0, 100, 10)], "one.parquet": [(0, 50), (50, 100)]}
 
 
+def test_a_row_group_is_divided_for_balance_alone(tmp_path: Path) -> None:
+    """Not where there are enough files for all workers: the rows before would be decoded in vain."""
+    pq.write_table(pa.table({"x": range(1000)}), tmp_path / "a.parquet", row_group_size=1000)
+    files = [
+        PlannedPartition(
+            partition=Partition(path=str(tmp_path / "a.parquet"), name=f"{n}", format="parquet", size=9000, mtime_ns=1),
+            columns=COLUMNS, split_rows=10, num_rows=1000, num_splits=100, kept=frozenset(), nothing_scored=True,
+        )
+        for n in range(8)
+    ]  # fmt: skip
+    assert len(cut_pieces(files, most_rows=100, num_workers=2)) == 8
+    assert len(cut_pieces(files, most_rows=100, num_workers=4)) == 16
+
+
 def test_small_files_are_scored_together() -> None:
     """As many as have the rows of a piece, but not more than a fixed number."""
     files = [planned(f"{number:04d}.parquet", 10) for number in range(400)]

@@ -10,9 +10,10 @@ from typing import Any
 
 import psutil
 import pytest
-from scoreline.pipeline.engines import ray_engine
-from scoreline.pipeline.engines.ray_cluster import WorkerLost, WorkersStarted, connected
+from scoreline.pipeline.engines import worker_engine
+from scoreline.pipeline.engines.ray_cluster import connected
 from scoreline.pipeline.engines.ray_engine import RayEngine
+from scoreline.pipeline.engines.workers import WorkerLost, WorkersStarted
 from scoreline.pipeline.errors import ClusterError
 from scoreline.pipeline.events import Event
 from scoreline.pipeline.options import RejectBudget, ScoreJob
@@ -205,7 +206,7 @@ def test_too_many_rejects(on_ray: Command, budget: str, allowed: str) -> None:
 @pytest.mark.usefixtures("local_ray")
 def test_a_worker_with_other_versions(on_ray: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ends the run before a row is scored: here it is the process of the run that differs."""
-    monkeypatch.setattr(ray_engine, "versions", lambda _: {"numpy": "1.0"})
+    monkeypatch.setattr(worker_engine, "versions", lambda _: {"numpy": "1.0"})
     closed(on_ray(), 69, "worker on host ", "numpy is version ", "and 1.0 where the run was started")
     assert visible(tmp_path / "out") == []
 

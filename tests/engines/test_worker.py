@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.engines.pieces import cut_pieces
-from scoreline.pipeline.engines.ray_engine import job_of_workers
+from scoreline.pipeline.engines.ray_engine import device_of_workers
 from scoreline.pipeline.engines.worker import Ready, Worker, WorkerSetup
+from scoreline.pipeline.engines.worker_engine import with_absolute_paths
 from scoreline.pipeline.errors import BundleError, ClusterError, RowsRejectedError
 from scoreline.pipeline.inputs.discover import discover
 from scoreline.pipeline.options import RejectBudget, ScoreJob
@@ -116,9 +117,9 @@ def test_files_that_a_machine_does_not_see(setup: WorkerSetup, tmp_path: Path) -
 
 
 def test_the_job_of_workers() -> None:
-    """Has paths that do not depend on the folder of a process; URIs stay as they are."""
+    """Has paths that do not depend on the folder of a process; URIs stay as they are. On Ray, a worker without GPUs
+    does not use those of its machine."""
     job = ScoreJob(bundle="s3://models/b", input="in", output="out", run_id="one", engine="ray")
-    found = job_of_workers(job, "/shared/out")
-    assert (found.bundle, found.input, found.output, found.device) == (
-        "s3://models/b", str(Path("in").absolute()), "/shared/out", "cpu",
-    )  # fmt: skip
+    found = with_absolute_paths(job, "/shared/out")
+    assert (found.bundle, found.input, found.output) == ("s3://models/b", str(Path("in").absolute()), "/shared/out")
+    assert [device_of_workers(replace(job, gpus_per_worker=gpus)) for gpus in (None, 1)] == ["cpu", "cuda"]

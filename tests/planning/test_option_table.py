@@ -110,7 +110,7 @@ def test_every_value_is_stored_in_its_field() -> None:
     job = score_job(values(**{option.name: sample(option) for option in OPTIONS if not option.switch}), CsvDialect())
     assert (job.batch_rows, job.split_rows, job.memory_bytes, str(job.max_rejects)) == (64_000, 10**6, 2 * 10**9, "1%")
     assert job.shard == Shard(number=3, count=16)
-    assert (job.engine, job.address, job.workers, job.gpus_per_worker) == ("ray", "head:6379", 8, 2)
+    assert (job.engine, job.address, job.workers, job.gpus_per_worker) == ("processes", "head:6379", 8, 2)
     assert (job.trust, job.device, job.format, job.precision) == ((DIGEST,), "cpu", "parquet", "tf32")
     assert replace(job.columns, explain=None) == ColumnOptions(
         keys=("a", "b"),

@@ -1,0 +1,215 @@
+"""Scoring in several processes: the same bytes as in one, whatever happens to them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from scoreline.pipeline.engines import processes, worker_engine
+from scoreline.pipeline.engines.processes import ProcessEngine, WorkerDiedError, _Process
+from scoreline.pipeline.engines.workers import WorkerLost, WorkersStarted
+from scoreline.pipeline.errors import ClusterError
+from scoreline.pipeline.events import Event
+from scoreline.pipeline.options import RejectBudget, ScoreJob
+from scoreline.pipeline.running.run import run
+
+from conftest import Example, Result
+from outcomes import closed, parts, visible
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def words(iris: Example, data: Path) -> list[object]:
+    """The job, without an output."""
+    return ["score", "--bundle", iris.bundle, "--input", data, "--max-rejects", "2", "--split-rows", "100"]
+
+
+@pytest.fixture
+def in_processes(scoreline: Command, words: list[object], tmp_path: Path) -> Command:
+    """Score in two processes."""
+    engine = ["--engine", "processes", "--workers", "2"]
+    return lambda *more: scoreline(*words, "--output", tmp_path / "out", *engine, *more)
+
+
+@pytest.fixture
+def whole(scoreline: Command, words: list[object], tmp_path: Path) -> dict[str, bytes]:
+    """The output of one process."""
+    assert scoreline(*words, "--output", tmp_path / "whole").code == 0
+    return parts(tmp_path / "whole")
+
+
+def job(iris: Example, data: Path, out: Path) -> ScoreJob:
+    """The same job in Python."""
+    return ScoreJob(
+        bundle=str(iris.bundle), input=str(data), output=str(out), run_id="one", split_rows=100,
+        max_rejects=RejectBudget(count=2), engine="processes", workers=2,
+    )  # fmt: skip
+
+
+def workers(parent: int) -> list[psutil.Process]:
+    """The processes of the workers of a run."""
+    children = psutil.Process(parent).children()
+    return [child for child in children if "multiprocessing.spawn" in " ".join(child.cmdline())]
+
+
+@contextmanager
+def started(words: list[object], out: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """A command whose two workers have just started."""
+    given = [*words, "--output", out, "--split-rows", "10", "--engine", "processes", "--workers", "2"]
+    command = [sys.executable, "-m", "scoreline", *map(str, given)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if '"workers_started"' in line:
+                yield process, workers(process.pid)
+                return
+
+
+def test_the_same_bytes_as_in_one_process(
+    in_processes: Command, whole: dict[str, bytes], words: list[object], scoreline: Command, tmp_path: Path
+) -> None:
+    """With the same records; stage times are those of all processes. Then there is nothing left to do in one process
+    either, and a part that is lost is scored again."""
+    result = in_processes()
+    assert result.code == 0, result.err
+    out = tmp_path / "out"
+    assert parts(out) == whole
+    assert (out / "_scoreline" / "parts.pq").read_bytes() == (tmp_path / "whole/_scoreline/parts.pq").read_bytes()
+    run_json, plain = (json.loads((tmp_path / name / "_scoreline/run.json").read_text()) for name in ("out", "whole"))
+    for name in ("rows_in", "rows_rejected", "inputs", "parts", "device", "options", "versions", "heads", "bundle"):
+        assert run_json[name] == plain[name], name
+    spent = sum(stage["waiting_s"] for stage in run_json["stages"].values())
+    assert run_json["startup_s"] + spent + run_json["other_s"] == pytest.approx(run_json["wall_s"])
+    assert result.event("workers_started")["workers"] == 2
+    assert "nothing_to_do" in scoreline(*words, "--output", out).err
+    (out / "big-00003.parquet").unlink()
+    assert in_processes().event("run_started")["to_score"] == {"missing": 1}
+    assert parts(out) == whole
+    assert workers(os.getpid()) == []
+
+
+def test_a_killed_process(iris: Example, data: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    """Costs what it was scoring: another one scores it again."""
+    events: list[Event] = []
+
+    def kill_one(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, WorkersStarted):
+            workers(os.getpid())[0].kill()
+
+    run(job(iris, data, tmp_path / "out"), [kill_one], ProcessEngine())
+    (lost,) = [event for event in events if isinstance(event, WorkerLost)]
+    assert lost.reason == "its process was killed by SIGKILL, as when memory runs out"
+    assert parts(tmp_path / "out") == whole
+    assert not [name for name in visible(tmp_path / "out") if ".tmp" in name]
+
+
+def test_processes_that_always_die(iris: Example, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """End the run, with the reason."""
+
+    def begin(self: _Process, setup: Any) -> None:
+        plain(self, setup)
+        self._process.kill()
+
+    plain = _Process.__init__
+    monkeypatch.setattr(processes._Process, "__init__", begin)
+    with pytest.raises(
+        ClusterError, match=r"^3 workers in a row could not start, the last one because its process was"
+    ):
+        run(job(iris, data, tmp_path / "out"), [], ProcessEngine())
+    assert visible(tmp_path / "out") == []
+    assert workers(os.getpid()) == []
+
+
+def test_an_input_that_cannot_be_read(
+    scoreline: Command, in_processes: Command, words: list[object], data: Path, tmp_path: Path
+) -> None:
+    """Fails alone, as in one process."""
+    big = (data / "big.parquet").read_bytes()
+    middle = len(big) // 2
+    (data / "big.parquet").write_bytes(big[:middle] + bytes(400) + big[middle + 400 :])
+    plain, result = scoreline(*words, "--output", tmp_path / "whole"), in_processes()
+    assert (result.code, plain.code) == (65, 65)
+    assert result.event("partition_failed")["partition"] == "big.parquet"
+    assert "(1 of 5 inputs could not be read; the others are published)" in result.message
+    for name, content in parts(tmp_path / "whole").items():
+        if not name.startswith(("big", "_rejects")):
+            assert parts(tmp_path / "out")[name] == content
+
+
+@pytest.mark.parametrize(("budget", "allowed"), [("1", "1 allowed"), ("0.05%", "0.05% allowed")])
+def test_too_many_rejects(in_processes: Command, budget: str, allowed: str) -> None:
+    """Of all processes together."""
+    closed(in_processes("--max-rejects", budget), 65, "big.parquet: row ", f"2 rows rejected, {allowed}")
+
+
+def test_what_a_worker_raises(in_processes: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends the run: here it has other versions than the process of the run claims."""
+    monkeypatch.setattr(worker_engine, "versions", lambda _: {"numpy": "1.0"})
+    closed(in_processes(), 69, "worker on host ", "numpy is version ", "and 1.0 where the run was started")
+    assert visible(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("words_more", "message"),
+    [
+        (["--shard", "1/2"], "--shard and --engine processes both divide the work"),
+        (["--address", "auto"], "--address is only for --engine ray"),
+        (["--gpus-per-worker", "1"], "--gpus-per-worker is only for --engine ray"),
+    ],
+)
+def test_options_of_other_engines(in_processes: Command, words_more: list[str], message: str) -> None:
+    """Are refused: they would be ignored."""
+    closed(in_processes(*words_more), 2, message)
+
+
+def test_memory_is_divided(iris: Example, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process has its share of --memory."""
+    seen: list[int | None] = []
+
+    def begin(_: _Process, setup: Any) -> None:
+        seen.append(setup.job.memory_bytes)
+        raise WorkerDiedError("it is only asked for")
+
+    monkeypatch.setattr(processes._Process, "__init__", begin)
+    given = ScoreJob(**{**vars_of(job(iris, data, tmp_path / "out")), "memory_bytes": 1 << 30})
+    with pytest.raises(WorkerDiedError):
+        run(given, [], ProcessEngine())
+    assert seen == [1 << 29]
+
+
+def vars_of(given: ScoreJob) -> dict[str, Any]:
+    """The fields of a job."""
+    return {name: getattr(given, name) for name in given.__dataclass_fields__}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_all_processes(words: list[object], tmp_path: Path, number: signal.Signals) -> None:
+    """Without temporaries left; the same command in one process completes the output."""
+    with started(words, tmp_path / "out") as (process, children):
+        process.send_signal(number)
+        assert process.stderr is not None
+        said = process.stderr.read()
+        assert process.wait() == 128 + number, said
+    assert len(children) == 2
+    assert psutil.wait_procs(children, timeout=20)[1] == []
+    assert not [name for name in visible(tmp_path / "out") if ".tmp" in name or name == "_SUCCESS"]
+
+
+def test_the_workers_of_a_killed_run_end(words: list[object], scoreline: Command, tmp_path: Path) -> None:
+    """At once, since the next run may begin; it completes the output."""
+    with started(words, tmp_path / "out") as (process, children):
+        process.kill()
+        process.wait()
+    assert len(children) == 2
+    assert psutil.wait_procs(children, timeout=20)[1] == []
+    assert scoreline(*words, "--output", tmp_path / "out", "--split-rows", "10").code == 0
+    assert not [name for name in visible(tmp_path / "out") if ".tmp" in name]
