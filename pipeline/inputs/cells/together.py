@@ -14,14 +14,17 @@ from ...arrays import stretches
 from .numbers import EXACT
 
 Together = Mapping[str, NDArray[np.float64]]
+#: Below this number of rows, a column is in the nearest cache anyway, and calls for each take less than gathering them.
+MIN_ROWS = 8192
 
 
 def numbers_together(batch: pa.RecordBatch, names: Sequence[str]) -> Together:
-    """The columns of floats, and those of integers that have no nulls and are exact as float64: `[rows]` each, NaN
-    where a value is null. They are rows of one array, in order (`arrays.stretches`). Other columns are left out.
+    """The columns of floats, and of integers that have no nulls and are exact as float64: `[rows]` each, NaN where a
+    value is null. They are rows of one array, in order (`arrays.stretches`). Other columns are left out; if there are few
+    rows, all are.
     """
     by_type = defaultdict[pa.DataType, list[str]](list)
-    for name in names:
+    for name in names if batch.num_rows >= MIN_ROWS else ():
         column = batch.column(name)
         floats = pa.types.is_float64(column.type) or pa.types.is_float32(column.type)
         if floats or (pa.types.is_integer(column.type) and not column.null_count):

@@ -6,11 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline.arrays import stretches
+from scoreline.pipeline.inputs.cells import together
 from scoreline.pipeline.inputs.cells.numbers import number_cells
 from scoreline.pipeline.inputs.cells.together import numbers_together, suspects
 from scoreline.schemas.inputs import Feature
 
 ROWS = 7
+
+
+@pytest.fixture(autouse=True)
+def few_rows_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For all tests but one."""
+    monkeypatch.setattr(together, "MIN_ROWS", 0)
+
+
 FLOATS = st.one_of(st.none(), st.floats(width=32))
 WHOLE = st.integers(0, 127)
 TYPES = [
@@ -37,26 +46,26 @@ def test_as_one_by_one(columns: list[pa.Array], start: int, keep: bool) -> None:
     """Every type, in slices too. Whatever rejects a row is suspected, and nothing that is finite and small."""
     names = [f"c{index}" for index in range(len(columns))]
     batch = pa.record_batch(columns, names=names).slice(start)
-    together = numbers_together(batch, names)
-    features = [Feature(name=name, nulls="keep" if keep else "reject") for name in together]
-    suspected = suspects(together, features)
+    made = numbers_together(batch, names)
+    features = [Feature(name=name, nulls="keep" if keep else "reject") for name in made]
+    suspected = suspects(made, features)
     for feature in features:
         values, problems = number_cells(batch.column(feature.name), feature, decimal=None)
         good = np.delete(np.arange(len(values)), [position for position, _ in problems])
-        np.testing.assert_array_equal(together[feature.name][good], values[good])
+        np.testing.assert_array_equal(made[feature.name][good], values[good])
         assert not problems or feature.name in suspected
-        if np.abs(together[feature.name]).max() < 1e300:
+        if np.abs(made[feature.name]).max() < 1e300:
             assert feature.name not in suspected
-    for name in set(names) - together.keys():
+    for name in set(names) - made.keys():
         assert not pa.types.is_floating(batch.column(name).type)
 
 
 def test_rows_of_one_array() -> None:
     """Whatever their types, in the order of their names."""
     batch = pa.record_batch({"a": [1.0, 2.0], "text": ["x", "y"], "b": pa.array([3, 4], pa.int32()), "c": [5.0, None]})
-    together = numbers_together(batch, ["c", "a", "b", "text"])
-    ((where, whole),) = stretches(list(together.values()))
-    assert (list(together), where) == (["c", "a", "b"], slice(0, 3))
+    made = numbers_together(batch, ["c", "a", "b", "text"])
+    ((where, whole),) = stretches(list(made.values()))
+    assert (list(made), where) == (["c", "a", "b"], slice(0, 3))
     np.testing.assert_array_equal(whole, [[5, np.nan], [1, 2], [3, 4]])
 
 
@@ -70,8 +79,8 @@ def test_integers_up_to_the_last_exact_one(exact: int) -> None:
 
 def test_sums_that_overflow_are_suspected() -> None:
     """They are checked by cell."""
-    together = numbers_together(pa.record_batch({"a": [1.7e308, 1.7e308], "b": [1.0, 2.0]}), ["a", "b"])
-    assert suspects(together, [Feature(name="a"), Feature(name="b")]) == {"a"}
+    made = numbers_together(pa.record_batch({"a": [1.7e308, 1.7e308], "b": [1.0, 2.0]}), ["a", "b"])
+    assert suspects(made, [Feature(name="a"), Feature(name="b")]) == {"a"}
 
 
 def test_nothing_together() -> None:
@@ -82,3 +91,11 @@ def test_nothing_together() -> None:
     )
     assert {name: len(values) for name, values in empty.items()} == {"a": 0, "b": 0}
     assert suspects(empty, [Feature(name="a"), Feature(name="b")]) == set()
+
+
+def test_few_rows_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their columns are converted one by one."""
+    monkeypatch.undo()
+    few, many = (pa.record_batch({"a": np.zeros(rows)}) for rows in (together.MIN_ROWS - 1, together.MIN_ROWS))
+    assert numbers_together(few, ["a"]) == {}
+    assert list(numbers_together(many, ["a"])) == ["a"]
