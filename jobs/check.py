@@ -67,6 +67,8 @@ def check(
     resolve_run_date(dates)
     bundle = dated(bundle, dates["run_date"], "--bundle")
     opened, score_job = open_bundle(bundle), replace(job_of(job), device=device, trust=trust)
+    constants = ((name, dated(text, dates["run_date"], "--constant")) for name, text in score_job.columns.constants)
+    score_job = replace(score_job, columns=replace(score_job.columns, constants=tuple(constants)))
     score_job = with_digest(score_job, opened.digest)
     plan = None
     if input is not None:

@@ -18,7 +18,7 @@ from .arguments import requested
 
 
 class MetricsFile:
-    """Collects the metrics of one command, and writes them when it ends.
+    """Collects the metrics of one command, and writes them when it ends, in a folder that is created if needed.
 
     Args:
         path: the file. Its name without the suffix is the label `job_name`.
@@ -61,8 +61,11 @@ class MetricsFile:
             last_success_s=last_success(earlier),
         )
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             with replaced_file(self._path, "the metrics file") as file:
                 file.write(self._run.text(end).encode())
+        except OSError as error:
+            return f"the metrics file {str(self._path)!r} cannot be written: {one_line(error)}"
         except (ScorelineError, ValueError) as error:
             return one_line(error)
         return None

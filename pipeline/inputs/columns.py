@@ -1,7 +1,8 @@
 """Check that a file has every feature column once and with a usable type. Columns are matched by name."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
 
 import pyarrow as pa
 
@@ -25,10 +26,9 @@ def check_columns(schema: pa.Schema, features: Sequence[Feature], *, text: Colle
     times = Counter(schema.names)
     missing = [feature.name for feature in features if feature.name not in times]
     if missing:
-        like = [n for n in times for m in missing if n.strip().lower() == m.strip().lower()]
-        hint = (
-            f"; {like[0]!r} is there, and names are matched exactly" if like else _header_hint(schema, features, text)
-        )
+        hint = _similar_hint(missing, times, features) or _header_hint(schema, features, text)
+        if times and not hint:
+            hint = f"; the columns are {listed(list(times), 8)}"
         what = "feature column" if len(missing) == 1 else "feature columns"
         raise ColumnError(f"{source}: {what} {listed(missing)} {'is' if len(missing) == 1 else 'are'} missing{hint}")
     for feature in features:
@@ -100,6 +100,15 @@ def _check_rich(feature: Feature, arrow_type: pa.DataType, *, text: bool, source
             " cast it where the file is written",
             column=feature.name,
         )
+
+
+def _similar_hint(missing: Sequence[str], names: Iterable[str], features: Sequence[Feature]) -> str:
+    """A column that may be one of the missing features."""
+    known = {feature.name for feature in features}
+    others = [name for name in names if name not in known]
+    like = [n for n in others for m in missing if n.strip().lower() == m.strip().lower()]
+    like = like or [name for one in missing for name in get_close_matches(one, others, n=1)]
+    return f"; {like[0]!r} is there, and names are matched exactly" if like else ""
 
 
 def _header_hint(schema: pa.Schema, features: Sequence[Feature], text: Collection[str]) -> str:

@@ -141,7 +141,7 @@ class Ledger:
             )
             raise RowsRejectedError(
                 f"{where}{counted(self.rejected, 'row')} rejected, {budget} allowed; fix the input, or allow more with"
-                " --max-rejects 100 or 1%"
+                " --max-rejects"
             )
 
     def _kept_rejects(self) -> str:

@@ -42,7 +42,6 @@ def root(tmp_path_factory: pytest.TempPathFactory, iris: Example) -> Path:
     thing."""
     folder = tmp_path_factory.mktemp("srv")
     (folder / "bundles").mkdir()
-    (folder / "metrics").mkdir()
     (folder / "bundles" / "wine").symlink_to(iris.bundle)
     today = date_now("Europe/Berlin")
     for name in (*((today - timedelta(days=days)).isoformat() for days in (0, 1)), "shard=3"):

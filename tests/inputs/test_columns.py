@@ -100,15 +100,25 @@ class TestMissing:
 
     def test_how_many(self) -> None:
         schema = pa.schema([("b", pa.int8())])
-        assert refused(schema, [A, B]) == "feature column 'a' is missing"
-        assert refused(schema, [B, C, A]) == "feature columns 'c', 'a' are missing"
-        many = [Feature(name=str(n)) for n in range(9)]
-        assert refused(schema, many) == ("feature columns '0', '1', '2', '3', '4', '5' and 3 more are missing")
+        assert refused(schema, [A, B]) == "feature column 'a' is missing; the columns are 'b'"
+        assert refused(schema, [B, C, A]) == "feature columns 'c', 'a' are missing; the columns are 'b'"
+        many, there = [Feature(name=str(n)) for n in range(9)], pa.schema([(f"x{n}y", pa.int8()) for n in range(10)])
+        assert refused(there, many) == (
+            "feature columns '0', '1', '2', '3', '4', '5' and 3 more are missing; the columns are 'x0y', 'x1y', 'x2y',"
+            " 'x3y', 'x4y', 'x5y', 'x6y', 'x7y' and 2 more"
+        )
 
     @pytest.mark.parametrize("name", ["A", " a", "a ", "\ta"])
     def test_a_similar_name_is_suggested(self, name: str) -> None:
         message = refused(pa.schema([("b", pa.int8()), (name, pa.int8())]), [A, B])
         assert message == f"feature column 'a' is missing; {name!r} is there, and names are matched exactly"
+
+    def test_a_misspelled_name_is_suggested(self) -> None:
+        """Unless it is another feature."""
+        features = [Feature(name="malic_acid"), Feature(name="malic_acids"), Feature(name="ash")]
+        schema = pa.schema([(name, pa.int8()) for name in ("malic acid", "malic_acids", "ash")])
+        message = refused(schema, features)
+        assert message == "feature column 'malic_acid' is missing; 'malic acid' is there, and names are matched exactly"
 
     @pytest.mark.parametrize(("times", "word"), [(2, "twice"), (3, "3 times")])
     def test_repeated_columns(self, times: int, word: str) -> None:
@@ -140,9 +150,10 @@ class TestMissing:
     def test_no_advice_on_headers_where_the_header_was_read(self) -> None:
         """Some features are there, or columns are not text."""
         schema = pa.schema([("b", pa.string()), ("1;2", pa.string())])
-        assert refused(schema, [A, B], text={"b", "1;2"}) == "feature column 'a' is missing"
-        assert refused(schema, [A], text={"b"}) == "feature column 'a' is missing"
-        assert refused(schema, [A]) == "feature column 'a' is missing"
+        expected = "feature column 'a' is missing; the columns are 'b', '1;2'"
+        assert refused(schema, [A, B], text={"b", "1;2"}) == expected
+        assert refused(schema, [A], text={"b"}) == expected
+        assert refused(schema, [A]) == expected
 
 
 def test_no_columns() -> None:

@@ -20,8 +20,8 @@ MIN_ROWS = 8192
 
 def numbers_together(batch: pa.RecordBatch, names: Sequence[str]) -> Together:
     """The columns of floats, and of integers that have no nulls and are exact as float64: `[rows]` each, NaN where a
-    value is null. They are rows of one array, in order (`arrays.stretches`). Other columns are left out; if there are few
-    rows, all are.
+    value is null. They are rows of one array, in order (`arrays.stretches`). Other columns are left out, and all of
+    them if there are few rows.
     """
     by_type = defaultdict[pa.DataType, list[str]](list)
     for name in names if batch.num_rows >= MIN_ROWS else ():
@@ -57,7 +57,8 @@ def suspects(columns: Together, features: Sequence[Feature]) -> set[str]:
 def _float64(batch: pa.RecordBatch) -> NDArray[np.float64] | None:
     """Columns of one type, `[columns, rows]`; None if an integer is not exact."""
     floats = pa.types.is_floating(batch.schema.types[0])  # integers would be converted, exact or not
-    values = np.asarray(batch.to_tensor(null_to_nan=floats, row_major=False)).T
+    pool = pa.system_memory_pool()  # Arrow's own returns memory that is freed to the system (`allocator.py`)
+    values = np.asarray(batch.to_tensor(null_to_nan=floats, row_major=False, memory_pool=pool)).T
     if values.dtype.kind in "iu" and values.size and (values.max() > EXACT or values.min() < -EXACT):
         return None
     return np.asarray(values, dtype=np.float64)

@@ -80,11 +80,19 @@ def test_where_the_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_file_that_cannot_be_written(scoreline: Command, iris: Example, iris_file: Path, tmp_path: Path) -> None:
     """The run is complete, and the command ends with 74; a failure keeps its own exit code."""
     words = ["score", "--bundle", iris.bundle, "--input", iris_file, "--output", tmp_path / "out"]
-    result = scoreline(*words, "--metrics", tmp_path / "no" / "m.prom")
+    (tmp_path / "file").touch()
+    result = scoreline(*words, "--metrics", tmp_path / "file" / "m.prom")
     assert result.code == 74
     assert "the metrics file" in result.message
     assert (tmp_path / "out" / "_SUCCESS").exists()
-    assert scoreline("score", "--metrics", tmp_path / "no" / "m.prom").code == 2
+    assert scoreline("score", "--metrics", tmp_path / "file" / "m.prom").code == 2
+
+
+def test_its_folder_is_created(scoreline: Command, iris: Example, iris_file: Path, tmp_path: Path) -> None:
+    """As that of the output: a nightly job must not fail over it when all is scored."""
+    words = ["score", "--bundle", iris.bundle, "--input", iris_file, "--output", tmp_path / "out"]
+    assert scoreline(*words, "--metrics", tmp_path / "new" / "folder" / "m.prom").code == 0
+    assert "scoreline_last_run_timestamp_seconds" in (tmp_path / "new" / "folder" / "m.prom").read_text()
 
 
 @pytest.mark.parametrize("times", [1, 2])
