@@ -16,7 +16,7 @@ from ..features.pinned import pinned_copy
 from ..records import Inputs, Sent, Sequences
 from .devices import Clock, Device, Fetched, select
 from .event_clock import EventClock, Gaps, Timeline
-from .in_flight import InFlight, new_event
+from .in_flight import InFlight, never_free, new_event
 from .memory import free_memory, is_out_of_memory, no_memory
 from .passes import in_row_order, num_rows
 
@@ -284,7 +284,11 @@ def _fill_pinned(result: Tensor) -> Tensor:
         host = torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
     except RuntimeError:  # no more pinned memory; the copy then waits
         host = torch.empty(result.shape, dtype=result.dtype)
-    return host.copy_(result, non_blocking=True)
+    try:
+        return host.copy_(result, non_blocking=True)
+    except Exception:
+        never_free(host)
+        raise
 
 
 def _fetch(result: Tensor | Sequences) -> Tensor | Sequences:

@@ -13,6 +13,11 @@ def new_event() -> torch.cuda.Event:
     return torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
 
 
+def never_free(tensors: Any) -> None:
+    """Keep tensors for the rest of the process, and at its end: the device has failed."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(tensors))
+
+
 class InFlight:
     """Keeps the tensors of a lane until the device has finished with them, and those of its last block until the next.
 
@@ -35,7 +40,7 @@ class InFlight:
         try:
             event.record(stream)
         except Exception:  # whatever a driver raises
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(tensors))
+            never_free(tensors)
             return
         self.add(event, tensors)
 
@@ -57,4 +62,4 @@ class InFlight:
         """Never free the tensors, not even when the process ends: the device has failed."""
         with self._lock:
             for entry in self._entries:
-                ctypes.pythonapi.Py_IncRef(ctypes.py_object(entry))
+                never_free(entry)

@@ -300,6 +300,28 @@ def test_a_copy_that_fails_halfway(monkeypatch: pytest.MonkeyPatch, fatal: bool)
 
 
 @emulated_only
+def test_a_copy_to_the_host_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Because of another flow, for instance: the copy has begun, and to free its memory would end the process."""
+    device = Cuda(torch.device("cuda:0"))
+    sent, execute = device.send({"x": torch.ones(4)}), fakecuda.execute
+
+    def failing(index: int, stream: int, work: str) -> None:
+        if work == "out":
+            fakecuda_devices.fail_device("device-side assert triggered")
+            fakecuda_devices.check_device(index)
+        execute(index, stream, work)
+
+    monkeypatch.setattr(fakecuda, "execute", failing)
+    with pytest.raises(
+        ModelFailedError, match="the device cuda:0 has failed: CUDA error: device-side assert triggered"
+    ):
+        device.work(sent, dict)
+    del device, sent
+    gc.collect()
+    assert fakecuda_clocks.problems == []
+
+
+@emulated_only
 def test_a_failure_that_nobody_has_noticed() -> None:
     """A device that fails after its last block: what is in flight is kept all the same."""
     device = Cuda(torch.device("cuda:1"))
