@@ -58,32 +58,34 @@ def text_array(words: Sequence[str]) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(words), buffers)
 
 
-def stretches(columns: Sequence[Any], max_bytes: int = MAX_TOGETHER_BYTES) -> Iterator[tuple[slice, NDArray[Any]]]:
+def stretches(
+    columns: Sequence[Any], max_bytes: int = MAX_TOGETHER_BYTES
+) -> Iterator[tuple[slice, NDArray[Any]] | tuple[int, Any]]:
     """Columns that lie side by side in memory, joined to one array without a copy.
 
     Each call of numpy releases the GIL and takes it again. Where many threads do so for every column, they mostly wait
     for one another.
 
     Args:
-        columns: `[rows]` each. Consecutive rows of one array, such as `list(array)`, are joined. Those that are not
-            numpy arrays of one dimension are left out.
+        columns: `[rows]` each. Consecutive rows of one array, such as `list(array)`, are joined.
 
     Yields:
-        The positions of the columns, and the columns, `[columns, rows]`, of at most `max_bytes` unless it is one.
+        The positions of at least two columns, and these, `[columns, rows]`, of at most `max_bytes`; or the position of
+        any other column, and the column as it is. In order.
     """
     start = 0
     while start < len(columns):
         first, stop = columns[start], start + 1
-        if isinstance(first, np.ndarray) and first.ndim == 1:
-            most = start + max(1, max_bytes // max(1, first.nbytes))
-            while stop < min(most, len(columns)) and _follows(columns[stop], first, stop - start):
+        if isinstance(first, np.ndarray) and first.ndim == 1 and first.base is not None:
+            most = min(len(columns), start + max(1, max_bytes // max(1, first.nbytes)))
+            while stop < most and _follows(columns[stop], first, stop - start):
                 stop += 1
-            if stop == start + 1:
-                yield slice(start, stop), first[None]
-            else:
-                shape = (stop - start, len(first))
-                joined = np.lib.stride_tricks.as_strided(first, shape, (first.nbytes, first.itemsize))
-                yield slice(start, stop), joined
+        if stop == start + 1:
+            yield start, first
+        else:
+            shape = (stop - start, len(first))
+            joined = np.lib.stride_tricks.as_strided(first, shape, (first.nbytes, first.itemsize))
+            yield slice(start, stop), joined
         start = stop
 
 
@@ -91,7 +93,6 @@ def _follows(column: Any, first: NDArray[Any], distance: int) -> bool:
     """Whether a column is the row at a distance after the first one in the same array."""
     return (
         isinstance(column, np.ndarray)
-        and column.base is not None
         and column.base is first.base
         and column.shape == first.shape
         and column.dtype == first.dtype

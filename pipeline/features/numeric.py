@@ -1,6 +1,6 @@
-"""Steps on numbers, in float64. Most take several columns at once, `[columns, rows]`, with their positions in the step
-(`arrays.stretches`). The operations are those of scikit-learn in the same order (dividing by a standard
-deviation is not multiplying by its inverse), so results equal its `transform` on float64. Independent of files.
+"""Steps on numbers, in float64. Most take a column, `[rows]`, with its position in the step, or several at once,
+`[columns, rows]` (`arrays.stretches`). The operations are those of scikit-learn in the same order (dividing by a
+standard deviation is not multiplying by its inverse), so results equal its `transform` on float64. Independent of files.
 
 Sources: scikit-learn 1.9 `preprocessing/_data.py` and `_discretization.py`; scipy's `yeojohnson` and `boxcox` (Yeo and
 Johnson 2000, Box and Cox 1964).
@@ -35,6 +35,8 @@ from ...schemas.steps import (
 from .terms import NO_NORM
 
 Numbers = NDArray[np.float64]
+#: The position of a column in a step, or those of several.
+Where = int | slice
 FUNCTIONS: dict[str, Callable[[Numbers], Numbers]] = {
     "abs": np.abs,
     "cbrt": np.cbrt,
@@ -55,24 +57,24 @@ _BOUND = 1e-7
 _EPS = float(np.finfo(np.float64).eps)
 
 
-def standard(step: StandardStep, where: slice, values: Numbers) -> Numbers:
+def standard(step: StandardStep, where: Where, values: Numbers) -> Numbers:
     """(x − mean) / scale."""
     return _shift_and_divide(values, step.mean, step.scale, where)
 
 
-def robust(step: RobustStep, where: slice, values: Numbers) -> Numbers:
+def robust(step: RobustStep, where: Where, values: Numbers) -> Numbers:
     """(x − center) / scale."""
     return _shift_and_divide(values, step.center, step.scale, where)
 
 
-def minmax(step: MinMaxStep, where: slice, values: Numbers) -> Numbers:
+def minmax(step: MinMaxStep, where: Where, values: Numbers) -> Numbers:
     """x × scale + min, clipped."""
     scaled = values * _by_column(step.scale, where)
     scaled += _by_column(step.min, where)
     return _clipped(scaled, step.clip)
 
 
-def maxabs(step: MaxAbsStep, where: slice, values: Numbers) -> Numbers:
+def maxabs(step: MaxAbsStep, where: Where, values: Numbers) -> Numbers:
     """x / scale, clipped."""
     return _clipped(values / _by_column(step.scale, where), step.clip)
 
@@ -109,17 +111,17 @@ def quantile(step: QuantileStep, index: int, values: Numbers) -> Numbers:
     return np.clip(_normal_deviate(levels), *_normal_deviate(np.array([edge, 1 - edge])))
 
 
-def weight(step: WeightStep, where: slice, values: Numbers) -> Numbers:
+def weight(step: WeightStep, where: Where, values: Numbers) -> Numbers:
     """x × weight."""
     return values * _by_column(step.weights, where)
 
 
-def impute(step: ImputeStep, where: slice, values: Numbers) -> Numbers:
+def impute(step: ImputeStep, where: Where, values: Numbers) -> Numbers:
     """Missing values replaced by the saved ones."""
     return np.where(np.isnan(values), _by_column(step.values, where), values)
 
 
-def binarize(step: BinarizeStep, _where: slice, values: Numbers) -> Numbers:
+def binarize(step: BinarizeStep, _where: Where, values: Numbers) -> Numbers:
     """1 above the threshold, else 0; missing values stay missing."""
     return np.where(np.isnan(values), np.nan, (values > step.threshold).astype(np.float64))
 
@@ -130,7 +132,7 @@ def bins(step: BinsStep, index: int, values: Numbers) -> Numbers:
     return np.where(np.isnan(values), np.nan, found)
 
 
-def function(step: FunctionStep, _where: slice, values: Numbers) -> Numbers:
+def function(step: FunctionStep, _where: Where, values: Numbers) -> Numbers:
     """A numpy function. Where it is undefined, the result is NaN or infinite and the row is rejected."""
     return FUNCTIONS[step.function](values)
 
@@ -142,7 +144,7 @@ def clip(step: ClipStep, index: int, values: Numbers) -> Numbers:
     return above if high is None else np.minimum(above, high)
 
 
-def rounded(step: RoundStep, _where: slice, values: Numbers) -> Numbers:
+def rounded(step: RoundStep, _where: Where, values: Numbers) -> Numbers:
     """Rounded to decimals, half to even."""
     return np.round(values, step.decimals)
 
@@ -183,7 +185,7 @@ def _normal_deviate(probabilities: Numbers) -> Numbers:
     return result
 
 
-def _shift_and_divide(values: Numbers, shift: list[float] | None, scale: list[float] | None, where: slice) -> Numbers:
+def _shift_and_divide(values: Numbers, shift: list[float] | None, scale: list[float] | None, where: Where) -> Numbers:
     if shift is not None:
         values = values - _by_column(shift, where)
     if scale is None:
@@ -191,9 +193,9 @@ def _shift_and_divide(values: Numbers, shift: list[float] | None, scale: list[fl
     return np.divide(values, _by_column(scale, where), out=None if shift is None else values)
 
 
-def _by_column(numbers: Sequence[Any], where: slice) -> Numbers:
-    """The number of each column, `[columns, 1]`."""
-    return np.array(numbers[where], dtype=np.float64)[:, None]
+def _by_column(numbers: Sequence[Any], where: Where) -> float | Numbers:
+    """The number of a column, or those of several, `[columns, 1]`."""
+    return float(numbers[where]) if isinstance(where, int) else np.array(numbers[where], dtype=np.float64)[:, None]
 
 
 def _clipped(values: Numbers, bounds: tuple[float, float] | None) -> Numbers:

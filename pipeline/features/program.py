@@ -35,8 +35,8 @@ from .splines import outside, spline
 from .terms import Terms, normalized, weighted
 from .text_counts import text_counts
 
-#: Steps that map columns of numbers to as many, several at once.
-_TOGETHER: dict[str, Callable[[Any, slice, Any], Any]] = {
+#: Steps that map each column of numbers to one column, alone or several at once.
+_TOGETHER: dict[str, Callable[[Any, numeric.Where, Any], Any]] = {
     "standard": numeric.standard,
     "robust": numeric.robust,
     "minmax": numeric.minmax,
@@ -48,7 +48,7 @@ _TOGETHER: dict[str, Callable[[Any, slice, Any], Any]] = {
     "impute": numeric.impute,
     "missing": lambda _step, _where, values: np.isnan(values).astype(np.float64),
 }
-#: Steps that map each column to one column.
+#: Steps that map each column to one column, alone.
 _EACH: dict[str, Callable[[Any, int, Any], Any]] = {
     "power": numeric.power,
     "quantile": numeric.quantile,
@@ -129,13 +129,15 @@ def _run(step: AnyStep, taken: list[Any]) -> tuple[list[Column], list[tuple[str,
 
 def _each(step: AnyStep, taken: Sequence[Column]) -> list[Column]:
     """The results of a step that maps each column to one column."""
-    made: list[Column] = [None] * len(taken)
-    if step.kind in _TOGETHER:
-        for where, values in stretches(taken):
-            made[where] = _TOGETHER[step.kind](step, where, values)
-    return [
-        _EACH[step.kind](step, index, taken[index]) if values is None else values for index, values in enumerate(made)
-    ]
+    if step.kind not in _TOGETHER:
+        return [_EACH[step.kind](step, index, values) for index, values in enumerate(taken)]
+    made: list[Column] = []
+    for where, values in stretches(taken):
+        if isinstance(where, slice):
+            made += list(_TOGETHER[step.kind](step, where, values))
+        else:
+            made.append(_EACH.get(step.kind, _TOGETHER[step.kind])(step, where, values))
+    return made
 
 
 def _run_on_lists(step: AnyStep, taken: list[Any]) -> tuple[list[Column], list[tuple[str, Unfit]]]:

@@ -109,11 +109,10 @@ def _cells(array: pa.Array, feature: Feature, decimal: str | None) -> tuple[Any,
 
 def some_rows(columns: Mapping[str, Any], kept: NDArray[np.int64]) -> dict[str, Any]:
     """The rows of checked columns of any type at some indices."""
-    names, values = list(columns), list(columns.values())
-    found: dict[str, Any] = {}
-    for where, together in stretches(values):
-        found |= zip(names[where], together[:, kept], strict=True)
-    return {name: found[name] if name in found else _some_of_one(some, kept) for name, some in columns.items()}
+    found: list[Any] = []
+    for where, values in stretches(list(columns.values())):
+        found += list(values[:, kept]) if isinstance(where, slice) else [_some_of_one(values, kept)]
+    return dict(zip(columns, found, strict=True))
 
 
 def _some_of_one(column: Any, kept: NDArray[np.int64]) -> Any:

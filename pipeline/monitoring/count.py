@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ...schemas.profile import CategoryBins
-from ..arrays import stretches, to_arrow, to_numpy
+from ..arrays import to_arrow, to_numpy
 from ..records import CheckedBatch
 from .layout import FIRST_BIN, NULLS, REJECTED, Layout
 from .profile import Profile
@@ -120,15 +120,12 @@ def _taken(
             continue
         if is_number:
             indices.append(index)
-            numbers.append(_numbers(column) if isinstance(column, pa.Array) else column)
+            numbers.append(_numbers(column, positions) if isinstance(column, pa.Array) else column[positions])
         else:
             categories.append((index, _category_values(column, positions)))
-    if not numbers or not (rows := len(numbers[0][positions])):
+    if not numbers or not len(numbers[0]):
         return (), tuple(categories)
-    taken = np.empty((len(numbers), rows))
-    for where, together in stretches(numbers):
-        taken[where] = together[:, positions]
-    return (Numbers(indices=tuple(indices), values=taken),), tuple(categories)
+    return (Numbers(indices=tuple(indices), values=np.array(numbers, dtype=np.float64)),), tuple(categories)
 
 
 class ProfileBuilder:
@@ -219,9 +216,11 @@ class ProfileBuilder:
         self._profile.counts[start + NULLS] += nulls
 
 
-def _numbers(column: pa.Array) -> NDArray[Any]:
-    """The values of an Arrow column of numbers; float64 with NaN where there is none if some are null."""
-    return to_numpy(column) if not column.null_count else _filled(column.cast(pa.float64(), safe=False), np.nan)
+def _numbers(column: pa.Array, positions: Positions) -> NDArray[np.float64]:
+    """Some values of an Arrow column of numbers, float64, NaN where there is none."""
+    if not column.null_count:
+        return np.asarray(to_numpy(column)[positions], dtype=np.float64)
+    return np.asarray(_filled(column.cast(pa.float64(), safe=False), np.nan)[positions])
 
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -48,9 +48,13 @@ def suspects(columns: Together, features: Sequence[Feature]) -> set[str]:
     found: set[str] = set()
     with np.errstate(over="ignore", invalid="ignore"):
         for where, some in stretches(values):
-            if not np.isfinite(some.sum()):
+            if np.isfinite(some.sum()):
+                continue
+            if isinstance(where, slice):
                 odd = np.flatnonzero(~np.isfinite(some.sum(axis=1)))
                 found |= {names[where.start + row] for row in odd.tolist()}
+            else:
+                found.add(names[where])
     return {name for name in found if name not in keeping or np.isinf(columns[name]).any()}
 
 
