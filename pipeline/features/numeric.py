@@ -1,6 +1,7 @@
 """Steps on numbers, in float64. Most take a column, `[rows]`, with its position in the step, or several at once,
 `[columns, rows]` (`arrays.stretches`). The operations are those of scikit-learn in the same order (dividing by a
-standard deviation is not multiplying by its inverse), so results equal its `transform` on float64. Independent of files.
+standard deviation is not multiplying by its inverse), so results equal its `transform` on float64. Independent of
+files.
 
 Sources: scikit-learn 1.9 `preprocessing/_data.py` and `_discretization.py`; scipy's `yeojohnson` and `boxcox` (Yeo and
 Johnson 2000, Box and Cox 1964).
