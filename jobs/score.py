@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..pipeline.errors import UsageError
 from ..pipeline.planning.option_table import OPTIONS, score_job
 from .terminal.job_file import dialect_of, job_option
 from .terminal.options import dated, flags, resolve_run_date
@@ -69,8 +70,10 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
         options["constant"] = tuple(
             (name, dated(text, options["run_date"], "--constant")) for name, text in options["constant"]
         )
-        trace = _trace(options, log)
         given = score_job(options, dialect_of(job))
+        if given.engine != "local" and options["trace"] is not None:
+            raise UsageError(f"--trace records one process, not the workers of --engine {given.engine}; leave it out")
+        trace = _trace(options, log)
         if trace is not None:
             subscribers.append(trace)
         timed = None if trace is None else trace.record

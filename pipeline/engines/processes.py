@@ -6,23 +6,31 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
+import traceback
+from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
-from ..planning.plan import Plan
+from ..errors import one_line
+from ..planning.plan import Plan, default_split_rows
 from ..running.execute import Execution
+from .pieces import cut_pieces
 from .worker import Worker, WorkerSetup
 from .worker_engine import WorkerEngine, worker_setup
 from .workers import Launcher, Size, Workers
 
 #: Processes start anew: threads, of which there are many in a run, do not survive a fork.
 _PROCESSES = multiprocessing.get_context("spawn")
+#: Signals that a terminal sends to the whole group: they are for the run, which ends its workers.
+_FOR_THE_RUN = (signal.SIGINT, signal.SIGHUP)
 #: How a worker ends whose run has ended without it.
 ABANDONED = 70
 
@@ -31,16 +39,44 @@ class ProcessEngine(WorkerEngine):
     """Workers in processes of this machine."""
 
     def workers(self, execution: Execution, plan: Plan) -> Workers:
-        """As many as the job says, or one for each core; cores and memory are divided among them."""
+        """As many as the job says, or one for each core, but not more than there are pieces; cores and memory are
+        divided among them."""
         job, cores = execution.job, execution.cores.count
-        size = Size(workers=job.workers or cores, cores=max(1, cores // (job.workers or cores)))
+        workers, most_rows = job.workers or cores, default_split_rows(execution.bundle.model_bytes())
+        workers = min(workers, len(cut_pieces(plan.partitions, most_rows=most_rows, num_workers=workers)))
+        size = Size(workers=workers, cores=max(1, cores // workers))
         memory = None if job.memory_bytes is None else max(1, job.memory_bytes // size.workers)
         setup = worker_setup(execution, plan, replace(job, memory_bytes=memory), size.cores)
-        return Workers(ProcessLauncher(), setup, size, execution.emit)
+        # An input that changes meanwhile fails alone: that workers see it needs no proof on one machine.
+        return Workers(ProcessLauncher(), replace(setup, sample=None), size, execution.emit)
 
 
 class WorkerDiedError(Exception):
     """The process of a worker has ended before it returned."""
+
+
+class WorkerFailedError(Exception):
+    """A worker raised what it should not; its traceback is added as a note."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Failure:
+    """What a call of a worker has raised, as text: not every exception can be sent."""
+
+    message: str
+    traceback: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> _Failure:
+        """Of an exception that is being handled."""
+        message = one_line(RuntimeError(traceback.format_exception_only(error)[-1]))
+        return cls(message=message, traceback="".join(traceback.format_exception(error)))
+
+    def error(self) -> WorkerFailedError:
+        """An exception with the same text."""
+        made = WorkerFailedError(self.message)
+        made.add_note(f"In a worker:\n{self.traceback}")
+        return made
 
 
 class ProcessLauncher(Launcher):
@@ -72,69 +108,99 @@ class _Process:
 
     def __init__(self, setup: WorkerSetup) -> None:
         self._connection, theirs = _PROCESSES.Pipe()
-        self._calls: SimpleQueue[Future[Any]] = SimpleQueue()
+        self._calls: deque[Future[Any]] = deque()
+        self._lock, self._ended, self._answered = Lock(), False, False
         self._process = _PROCESSES.Process(target=_serve, args=(theirs, setup), daemon=True)
-        self._process.start()
+        resource_tracker.ensure_running()  # before: it unblocks signals where it starts
+        with _blocked(*_FOR_THE_RUN):  # which a process inherits
+            self._process.start()
         theirs.close()
         self._thread = Thread(target=self._receive, name="worker", daemon=True)
         self._thread.start()
 
     def call(self, method: str, arguments: tuple[Any, ...]) -> Future[Any]:
-        future = Future[Any]()
+        """Call a method of the worker. If its process has ended, the future has that as its exception."""
+        future, sent = Future[Any](), pickle.dumps((method, arguments))
         future.set_running_or_notify_cancel()
-        self._calls.put(future)
-        with suppress(OSError):  # it has ended, which the thread finds out
-            self._connection.send((method, arguments))
+        with self._lock:
+            ended = self._ended
+            if not ended:
+                self._calls.append(future)
+        if ended:
+            future.set_exception(self._died())
+        else:
+            with suppress(OSError):  # it has ended, which the thread finds out
+                self._connection.send_bytes(sent)
         return future
 
     def kill(self) -> None:
+        """End the process, whatever it does."""
         self._process.kill()
         self._thread.join()  # it waits for the process
         self._connection.close()
 
     def _receive(self) -> None:
         """Complete the calls in their order, until the process ends."""
-        while True:
-            try:
-                result, error = self._connection.recv()
-            except (EOFError, OSError):
-                break
-            future = self._calls.get()
-            if error is None:
-                future.set_result(result)
+        while (answer := self._next()) is not None:
+            self._answered = True
+            with self._lock:
+                future = self._calls.popleft()
+            if isinstance(answer, _Failure):
+                future.set_exception(answer.error())
             else:
-                future.set_exception(error)
+                future.set_result(answer[0])
         self._process.join()
-        while not self._calls.empty():
-            self._calls.get().set_exception(WorkerDiedError(f"its process {_ended(self._process.exitcode)}"))
+        with self._lock:
+            self._ended, calls = True, [*self._calls]
+        for future in calls:
+            future.set_exception(self._died())
+
+    def _next(self) -> tuple[Any] | _Failure | None:
+        """What the worker returned; None once its process has ended."""
+        try:
+            received = self._connection.recv_bytes()
+        except (EOFError, OSError):
+            return None
+        try:
+            answer: tuple[Any] | _Failure = pickle.loads(received)
+        except Exception as error:  # whatever the class of a returned object raises
+            answer = _Failure.of(error)
+        return answer
+
+    def _died(self) -> WorkerDiedError:
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            hint = ", as when memory runs out" if -code == signal.SIGKILL else ""
+            return WorkerDiedError(f"its process was killed by {signal.Signals(-code).name}{hint}")
+        hint = "" if self._answered else '; a script must start a run under if __name__ == "__main__":'
+        return WorkerDiedError(f"its process ended with code {code}{hint}")
 
 
-def _ended(code: int | None) -> str:
-    """How a process has ended."""
-    if code is not None and code < 0:
-        hint = ", as when memory runs out" if -code == signal.SIGKILL else ""
-        return f"was killed by {signal.Signals(-code).name}{hint}"
-    return f"ended with code {code}"
+@contextmanager
+def _blocked(*numbers: signal.Signals) -> Iterator[None]:
+    """Signals that arrive meanwhile are handled afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(connection: Connection, setup: WorkerSetup) -> None:
-    """Execute calls until the run closes the connection. Signals of the terminal are for the run, which ends its
-    workers; if it dies, they end at once, since another run may take over the output."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    """Execute calls until the run closes the connection. If the run dies, the worker ends at once, since another run
+    may take over the output."""
     Thread(target=_end_with_parent, daemon=True).start()
     worker = Worker(setup)
     while True:
         try:
-            method, arguments = connection.recv()
+            method, arguments = pickle.loads(connection.recv_bytes())
         except (EOFError, OSError):
             return
-        answer: tuple[Any, Exception | None]
         try:
-            answer = getattr(worker, method)(*arguments), None
-        except Exception as error:  # is raised by the run
-            answer = None, error
-        connection.send(answer)
+            answer = pickle.dumps((getattr(worker, method)(*arguments),))
+        except BaseException as error:  # even SystemExit, which a model raises, is for the run to report
+            answer = pickle.dumps(_Failure.of(error))
+        connection.send_bytes(answer)
 
 
 def _end_with_parent() -> None:

@@ -26,6 +26,7 @@ from ..running.manifest import versions
 from ..scoring.line import LineOptions, stage_names
 from ..scoring.retries import Retries
 from ..storage.uris import absolute
+from ..timing import StageTimes
 from .pieces import PieceQueue, cut_pieces
 from .worker import PieceResult, WorkerSetup
 from .workers import Workers
@@ -69,7 +70,7 @@ class WorkerEngine(ABC):
                 self._add(result, execution, ledger, queue)
                 retries.add_kinds(result.retried)
             execution.emit(*blocks_retried(retries))
-            return workers.summary(ledger.clock.times)
+            return workers.summary(StageTimes(stages=ledger.clock.times.stages))
         finally:
             workers.close()
             if workers.num_lost:

@@ -270,7 +270,7 @@ class Ledger:
             device=self.device,
             devices=device_records(self.devices, wall_s),
             bundle=self.bundle,
-            inputs=len(self.parts.keys() | self.errors.keys()),
+            inputs=len({partition.name for partition in self.parts} | self.errors.keys()),
             inputs_failed=len(self.errors),
             **_totals(part for parts in self.parts.values() for part in parts),
             orphaned_parts=len(self.plan.existing.orphaned_parts),

@@ -1,23 +1,27 @@
 """Scoring in several processes: the same bytes as in one, whatever happens to them."""
 
 import json
+import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 import pytest
 from scoreline.pipeline.engines import processes, worker_engine
 from scoreline.pipeline.engines.processes import ProcessEngine, WorkerDiedError, _Process
 from scoreline.pipeline.engines.workers import WorkerLost, WorkersStarted
-from scoreline.pipeline.errors import ClusterError
+from scoreline.pipeline.errors import ClusterError, PartitionError
 from scoreline.pipeline.events import Event
 from scoreline.pipeline.options import RejectBudget, ScoreJob
+from scoreline.pipeline.running.events import BlockWritten, BundleLoaded, RunStarted, SplitPublished
 from scoreline.pipeline.running.run import run
 
 from conftest import Example, Result
@@ -129,6 +133,101 @@ def test_processes_that_always_die(iris: Example, data: Path, tmp_path: Path, mo
     assert workers(os.getpid()) == []
 
 
+def test_a_killed_process_without_work(iris: Example, data: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    """Before it gets some, and after there is none left."""
+    events: list[Event] = []
+
+    def kill_all(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, BundleLoaded | BlockWritten) and not any(isinstance(one, WorkerLost) for one in events):
+            for worker in workers(os.getpid()):
+                worker.kill()
+                worker.wait()
+
+    run(job(iris, data, tmp_path / "out"), [kill_all], ProcessEngine())
+    assert len([event for event in events if isinstance(event, WorkerLost)]) == 2
+    assert parts(tmp_path / "out") == whole
+
+    def kill_at_the_end(event: Event) -> None:
+        if isinstance(event, SplitPublished):
+            published.append(event)
+        if len(published) == splits and isinstance(event, BlockWritten):
+            kill_all(event)
+
+    splits, published = len([name for name in whole if name.endswith(".parquet")]), list[Event]()
+    events.clear()
+    run(job(iris, data, tmp_path / "again"), [kill_at_the_end], ProcessEngine())
+    assert parts(tmp_path / "again") == whole
+
+
+class _OddError(Exception):
+    """An exception that can be sent, but not received."""
+
+    def __init__(self, *, needed: int) -> None:
+        super().__init__(f"odd {needed}")
+
+
+def fail(error: BaseException) -> NoReturn:
+    """Raise it."""
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (_OddError(needed=3), "_OddError: odd 3"),
+        (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+    ],
+)
+def test_what_a_call_raises(error: BaseException, message: str) -> None:
+    """Is known as text, with the traceback of the worker, whatever class it has."""
+    ours, theirs = multiprocessing.Pipe()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "_end_with_parent", lambda: None)
+        patch.setattr(processes.Worker, "load", lambda _: fail(error))
+        serving = threading.Thread(target=processes._serve, args=(theirs, None))
+        serving.start()
+        ours.send_bytes(pickle.dumps(("load", ())))
+        failure = pickle.loads(ours.recv_bytes())
+        ours.close()
+        serving.join()
+    assert str(failure.error()).endswith(message)
+    assert "in fail" in failure.error().__notes__[0]
+
+
+def test_an_input_that_vanishes_while_workers_start(iris: Example, data: Path, tmp_path: Path) -> None:
+    """Fails alone, as in one process."""
+
+    def remove(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            (data / "big.parquet").unlink()
+
+    with pytest.raises(PartitionError, match=r"^big.parquet: .*1 of 5 inputs could not be read; the others are"):
+        run(job(iris, data, tmp_path / "out"), [remove], ProcessEngine())
+    assert json.loads((tmp_path / "out/_scoreline/run.json").read_text())["inputs"] == 5
+
+
+def test_not_more_processes_than_pieces(scoreline: Command, words: list[object], tmp_path: Path) -> None:
+    """Five inputs of which none is divided."""
+    given = [*words[:-2], "--output", tmp_path / "out", "--engine", "processes", "--workers", "40"]
+    assert scoreline(*given).event("workers_started")["workers"] == 5
+
+
+def test_ctrl_c_in_a_terminal(words: list[object], tmp_path: Path) -> None:
+    """Goes to all processes, also while they start; only the run reports it."""
+    given = [*words, "--output", tmp_path / "out", "--engine", "processes", "--workers", "2"]
+    command = [sys.executable, "-m", "scoreline", *map(str, given)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr is not None
+        while not workers(process.pid):
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert "Traceback" not in said
+
+
 def test_an_input_that_cannot_be_read(
     scoreline: Command, in_processes: Command, words: list[object], data: Path, tmp_path: Path
 ) -> None:
@@ -164,6 +263,7 @@ def test_what_a_worker_raises(in_processes: Command, tmp_path: Path, monkeypatch
         (["--shard", "1/2"], "--shard and --engine processes both divide the work"),
         (["--address", "auto"], "--address is only for --engine ray"),
         (["--gpus-per-worker", "1"], "--gpus-per-worker is only for --engine ray"),
+        (["--trace", "t.json"], "--trace records one process, not the workers of --engine processes; leave it out"),
     ],
 )
 def test_options_of_other_engines(in_processes: Command, words_more: list[str], message: str) -> None:
