@@ -6,16 +6,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import traceback
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from threading import Lock, Thread
 from typing import Any
 
@@ -111,16 +110,17 @@ class _Process:
         self._calls: deque[Future[Any]] = deque()
         self._lock, self._ended, self._answered = Lock(), False, False
         self._process = _PROCESSES.Process(target=_serve, args=(theirs, setup), daemon=True)
-        resource_tracker.ensure_running()  # before: it unblocks signals where it starts
-        with _blocked(*_FOR_THE_RUN):  # which a process inherits
-            self._process.start()
+        with ThreadPoolExecutor(
+            1
+        ) as other:  # signals interrupt the main thread alone, and never halfway through a start
+            other.submit(_start, self._process).result()
         theirs.close()
         self._thread = Thread(target=self._receive, name="worker", daemon=True)
         self._thread.start()
 
     def call(self, method: str, arguments: tuple[Any, ...]) -> Future[Any]:
         """Call a method of the worker. If its process has ended, the future has that as its exception."""
-        future, sent = Future[Any](), pickle.dumps((method, arguments))
+        future = Future[Any]()
         future.set_running_or_notify_cancel()
         with self._lock:
             ended = self._ended
@@ -130,7 +130,7 @@ class _Process:
             future.set_exception(self._died())
         else:
             with suppress(OSError):  # it has ended, which the thread finds out
-                self._connection.send_bytes(sent)
+                self._connection.send((method, arguments))
         return future
 
     def kill(self) -> None:
@@ -158,13 +158,11 @@ class _Process:
     def _next(self) -> tuple[Any] | _Failure | None:
         """What the worker returned; None once its process has ended."""
         try:
-            received = self._connection.recv_bytes()
+            answer: tuple[Any] | _Failure = self._connection.recv()
         except (EOFError, OSError):
             return None
-        try:
-            answer: tuple[Any] | _Failure = pickle.loads(received)
         except Exception as error:  # whatever the class of a returned object raises
-            answer = _Failure.of(error)
+            return _Failure.of(error)
         return answer
 
     def _died(self) -> WorkerDiedError:
@@ -176,14 +174,11 @@ class _Process:
         return WorkerDiedError(f"its process ended with code {code}{hint}")
 
 
-@contextmanager
-def _blocked(*numbers: signal.Signals) -> Iterator[None]:
-    """Signals that arrive meanwhile are handled afterwards."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _start(process: SpawnProcess) -> None:
+    """Start a process that gets no signal of a terminal."""
+    resource_tracker.ensure_running()  # before: it unblocks signals where it starts
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_RUN)  # of this thread, and of the processes that it starts
+    process.start()
 
 
 def _serve(connection: Connection, setup: WorkerSetup) -> None:
@@ -193,14 +188,20 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
     worker = Worker(setup)
     while True:
         try:
-            method, arguments = pickle.loads(connection.recv_bytes())
+            method, arguments = connection.recv()
         except (EOFError, OSError):
             return
+        answer: tuple[Any] | _Failure
         try:
-            answer = pickle.dumps((getattr(worker, method)(*arguments),))
+            answer = (getattr(worker, method)(*arguments),)
         except BaseException as error:  # even SystemExit, which a model raises, is for the run to report
-            answer = pickle.dumps(_Failure.of(error))
-        connection.send_bytes(answer)
+            answer = _Failure.of(error)
+        try:
+            connection.send(answer)
+        except OSError:
+            return
+        except Exception as error:  # it cannot be sent
+            connection.send(_Failure.of(error))
 
 
 def _end_with_parent() -> None:
