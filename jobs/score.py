@@ -71,9 +71,7 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
             (name, dated(text, options["run_date"], "--constant")) for name, text in options["constant"]
         )
         given = score_job(options, dialect_of(job))
-        if given.engine != "local" and options["trace"] is not None:
-            raise UsageError(f"--trace records one process, not the workers of --engine {given.engine}; leave it out")
-        trace = _trace(options, log)
+        trace = _trace(options, given.engine, log)
         if trace is not None:
             subscribers.append(trace)
         timed = None if trace is None else trace.record
@@ -89,10 +87,12 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
     return 0
 
 
-def _trace(options: dict[str, Any], log: "EventLog") -> "Trace | None":
-    """The trace that --trace asks for."""
+def _trace(options: dict[str, Any], engine: str, log: "EventLog") -> "Trace | None":
+    """The trace that --trace asks for. Raises UsageError for an engine whose work it would lack."""
     if options["trace"] is None:
         return None
+    if engine != "local":
+        raise UsageError(f"--trace records one process, not the workers of --engine {engine}; leave it out")
     from ..pipeline.reporting.trace import Trace
 
     return Trace(Path(options["trace"]), log)

@@ -26,7 +26,7 @@ from .worker import Worker, WorkerSetup
 from .worker_engine import WorkerEngine, worker_setup
 from .workers import Launcher, Size, Workers
 
-#: Processes start anew: threads, of which there are many in a run, do not survive a fork.
+#: New interpreters: threads, of which there are many in a run, do not survive a fork.
 _PROCESSES = multiprocessing.get_context("spawn")
 #: Signals that a terminal sends to the whole group: they are for the run, which ends its workers.
 _FOR_THE_RUN = (signal.SIGINT, signal.SIGHUP)

@@ -106,8 +106,7 @@ class Scorer:
             precision: `tf32` for products, on a GPU; `bf16` and `fp16` for the whole model; `int8` for the weights of
                 its Linear layers. The golden rows must be reproduced within the resolution of that format.
             batch_rows: rows of one forward pass; by default chosen from the model and the device.
-            compiled: compile the model with `torch.compile`. If that fails, or the golden rows are not reproduced, the
-                model runs uncompiled, and `not_compiled` has the reason.
+            compiled: use `torch.compile`. If that fails or changes the golden rows, `not_compiled` has the reason.
             hidden: names of layers whose results are written as well.
             explain: how attributions are computed; requires captum.
 
@@ -115,8 +114,7 @@ class Scorer:
             UntrustedBundleError: the bundle contains code, and its digest is not in `trust`.
             BundleError: the bundle is broken, was changed, or uses an operation that is not allowed.
             GoldenMismatchError: its golden rows were not reproduced.
-            DeviceError: the device is not available, has no memory for the model, or is a GPU without the TF32 that was
-                requested.
+            DeviceError: the device is not available, lacks memory for the model, or lacks the TF32 that was requested.
             UsageError: an argument is a set, but its order matters; or the precision does not suit the device or model.
         """
         refuse_unordered(hidden=hidden)

@@ -1,4 +1,4 @@
-"""Compiled templates: kept, used again, and compiled anew where anything differs."""
+"""Compiled templates: kept, used again, and compiled again where anything differs."""
 
 import sys
 from pathlib import Path

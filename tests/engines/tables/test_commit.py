@@ -122,7 +122,7 @@ def ordered(table: pa.Table) -> pd.DataFrame:
 
 @pytest.mark.parametrize("table_format", FORMATS)
 def test_read_back(run: Command, commit: Command, out: Path, catalog: Any, table_format: str) -> None:
-    """The same rows as in the files, with the partition columns; no file is written anew, and the output is intact."""
+    """The same rows as in the files, with the partition columns; no file is written again, and the output is intact."""
     assert run().code == 0
     before = parts(out)
     done = commit(table_format)
