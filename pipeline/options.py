@@ -97,9 +97,9 @@ class Shard:
 class ScoreJob:
     """All options of one run of `scoreline score`. `seed`: for trusted code that draws random numbers; nothing else
     does. `moved_input`: the input has been moved, so existing parts that name another location belong to it.
-    `shard`: score only this part of the work, for `scoreline finish`. `engine`: what scores the splits; with Ray,
-    `address` names the cluster (None: a local one), `workers` is their number (None: as many as fit). `max_drift`: the
-    largest PSI of a feature or prediction with which a run succeeds; None: any.
+    `shard`: score only this part of the work, for `scoreline finish`. `engine`: what scores the splits; with
+    processes and Ray, `workers` is their number (None: as many as fit), and with Ray, `address` names the cluster
+    (None: a local one). `max_drift`: the largest PSI of a feature or prediction with which a run succeeds; None: any.
     `planning/option_table.py` lists which option sets which field."""
 
     bundle: str

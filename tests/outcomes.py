@@ -1,9 +1,11 @@
 """Checks of exit codes, messages and files that a command leaves."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from conftest import Result
 
@@ -36,3 +38,16 @@ def recorded(out: Path) -> list[dict[str, Any]]:
     """The rows of `parts.pq`: parts, inputs without one, and orphaned parts."""
     rows: list[dict[str, Any]] = pq.read_table(out / "_scoreline" / "parts.pq").to_pylist()
     return rows
+
+
+def equal_records(out: Path, other: Path) -> dict[str, Any]:
+    """Check that two outputs of the same job have the same records, and that the times of the first add up. Returns its
+    run.json."""
+    assert (out / "_scoreline" / "parts.pq").read_bytes() == (other / "_scoreline" / "parts.pq").read_bytes()
+    made: dict[str, Any]
+    made, plain = (json.loads((folder / "_scoreline" / "run.json").read_text()) for folder in (out, other))
+    for name in ("rows_in", "rows_rejected", "inputs", "parts", "device", "options", "versions", "heads", "bundle"):
+        assert made[name] == plain[name], name
+    spent = sum(stage["waiting_s"] for stage in made["stages"].values())
+    assert made["startup_s"] + spent + made["other_s"] == pytest.approx(made["wall_s"])
+    return made

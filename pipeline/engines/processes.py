@@ -19,9 +19,8 @@ from threading import Lock, Thread
 from typing import Any
 
 from ..errors import one_line
-from ..planning.plan import Plan, default_split_rows
+from ..planning.plan import Plan
 from ..running.execute import Execution
-from .pieces import cut_pieces
 from .worker import Worker, WorkerSetup
 from .worker_engine import WorkerEngine, worker_setup
 from .workers import Launcher, Size, Workers
@@ -38,11 +37,10 @@ class ProcessEngine(WorkerEngine):
     """Workers in processes of this machine."""
 
     def workers(self, execution: Execution, plan: Plan) -> Workers:
-        """As many as the job says, or one for each core, but not more than there are pieces; cores and memory are
+        """As many as the job says, or one for each core, but not more than there are splits; cores and memory are
         divided among them."""
         job, cores = execution.job, execution.cores.count
-        workers, most_rows = job.workers or cores, default_split_rows(execution.bundle.model_bytes())
-        workers = min(workers, len(cut_pieces(plan.partitions, most_rows=most_rows, num_workers=workers)))
+        workers = min(job.workers or cores, sum(planned.num_splits or 1 for planned in plan.partitions))
         size = Size(workers=workers, cores=max(1, cores // workers))
         memory = None if job.memory_bytes is None else max(1, job.memory_bytes // size.workers)
         setup = worker_setup(execution, plan, replace(job, memory_bytes=memory), size.cores)
@@ -110,9 +108,7 @@ class _Process:
         self._calls: deque[Future[Any]] = deque()
         self._lock, self._ended, self._answered = Lock(), False, False
         self._process = _PROCESSES.Process(target=_serve, args=(theirs, setup), daemon=True)
-        with ThreadPoolExecutor(
-            1
-        ) as other:  # signals interrupt the main thread alone, and never halfway through a start
+        with ThreadPoolExecutor(1) as other:  # a signal interrupts the main thread, but not halfway through a start
             other.submit(_start, self._process).result()
         theirs.close()
         self._thread = Thread(target=self._receive, name="worker", daemon=True)

@@ -1,5 +1,5 @@
-"""A worker: a process on any machine of a cluster that loads the bundle once, scores pieces of a plan, and publishes
-their parts in the output that all share. Independent of what starts it and carries its results.
+"""A worker: a process, on this machine or any of a cluster, that loads the bundle once, scores pieces of a plan, and
+publishes their parts in the output that all share. Independent of what starts it and carries its results.
 """
 
 from __future__ import annotations

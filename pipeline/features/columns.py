@@ -87,13 +87,9 @@ class Columns(Mapping[str, Any]):
             if len(found):
                 terms.write(into, places)
                 others[found] = False
-        if others.all():
-            columns = [self._dense[name] for name in names]
-            for where, values in stretches(columns):
-                into[where] = values
-            return
-        for index in np.flatnonzero(others).tolist():
-            into[index] = self._dense[names[index]]
+        rest = np.flatnonzero(others)
+        for where, values in stretches([self._dense[names[index]] for index in rest.tolist()]):
+            into[rest[where]] = values
 
 
 @lru_cache(maxsize=256)

@@ -24,7 +24,7 @@ from scoreline.pipeline.running.events import BlockWritten, BundleLoaded, RunSta
 from scoreline.pipeline.running.run import run
 
 from conftest import Example, Result
-from outcomes import closed, parts, visible
+from outcomes import closed, equal_records, parts, visible
 
 Command = Callable[..., Result]
 
@@ -85,12 +85,7 @@ def test_the_same_bytes_as_in_one_process(
     assert result.code == 0, result.err
     out = tmp_path / "out"
     assert parts(out) == whole
-    assert (out / "_scoreline" / "parts.pq").read_bytes() == (tmp_path / "whole/_scoreline/parts.pq").read_bytes()
-    run_json, plain = (json.loads((tmp_path / name / "_scoreline/run.json").read_text()) for name in ("out", "whole"))
-    for name in ("rows_in", "rows_rejected", "inputs", "parts", "device", "options", "versions", "heads", "bundle"):
-        assert run_json[name] == plain[name], name
-    spent = sum(stage["waiting_s"] for stage in run_json["stages"].values())
-    assert run_json["startup_s"] + spent + run_json["other_s"] == pytest.approx(run_json["wall_s"])
+    equal_records(out, tmp_path / "whole")
     assert result.event("workers_started")["workers"] == 2
     assert "nothing_to_do" in scoreline(*words, "--output", out).err
     (out / "big-00003.parquet").unlink()
@@ -207,8 +202,8 @@ def test_an_input_that_vanishes_while_workers_start(iris: Example, data: Path, t
     assert json.loads((tmp_path / "out/_scoreline/run.json").read_text())["inputs"] == 5
 
 
-def test_not_more_processes_than_pieces(scoreline: Command, words: list[object], tmp_path: Path) -> None:
-    """Five inputs of which none is divided."""
+def test_not_more_processes_than_splits(scoreline: Command, words: list[object], tmp_path: Path) -> None:
+    """Five inputs of one split each."""
     given = [*words[:-2], "--output", tmp_path / "out", "--engine", "processes", "--workers", "40"]
     assert scoreline(*given).event("workers_started")["workers"] == 5
 
