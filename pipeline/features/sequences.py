@@ -68,14 +68,15 @@ class StepKind(InputKind[StepT]):
         assert isinstance(filled, Sequences), "as it was filled"
         return filled
 
-    def padded(self, values: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+    def padded(self, values: Tensor, kept: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """The arguments of the model for rows that were padded.
 
         Args:
             values: `[rows, width, …]`, padded with `pad`.
+            kept: bool `[rows, width]`: which steps exist.
             lengths: int64 `[rows]`.
         """
-        masks = [mask_of(self.entry, lengths, values.shape[1])] if self.masked else []
+        masks = [mask_of(self.entry, kept, lengths)] if self.masked else []
         return dict(zip(self.entry.arguments, [values, *masks], strict=True))
 
     def example(self, rows: int, steps: int, device: Any) -> dict[str, Tensor]:
@@ -84,7 +85,8 @@ class StepKind(InputKind[StepT]):
 
         steps = min(self.entry.longest, steps)
         zeros = torch.zeros(rows, steps, *self.step_shape, dtype=getattr(torch, self.entry.dtype), device=device)
-        return self.padded(zeros, torch.full((rows,), steps, device=device))
+        lengths = torch.full((rows,), steps, device=device)
+        return self.padded(zeros, steps_kept(lengths, steps), lengths)
 
     @property
     @abstractmethod
@@ -114,15 +116,15 @@ def steps_kept(lengths: Tensor, width: int) -> Tensor:
     return torch.arange(width, device=lengths.device) < lengths[:, None]
 
 
-def mask_of(entry: StepInput, lengths: Tensor, width: int) -> Tensor:
+def mask_of(entry: StepInput, kept: Tensor, lengths: Tensor) -> Tensor:
     """The mask or lengths that the model takes after a sequence."""
     match entry.mask:
         case "real":
-            return steps_kept(lengths, width)
+            return kept
         case "attention":
-            return steps_kept(lengths, width).long()
+            return kept.long()
         case "padding":
-            return ~steps_kept(lengths, width)
+            return ~kept
     return lengths
 
 

@@ -11,7 +11,7 @@ from ..records import Lists, Sequences
 from .columns import Columns
 from .kind import Filled, Unfit
 from .pinned import new_array, pinned_copy
-from .sequences import StepKind, mask_of, steps_kept
+from .sequences import StepKind, mask_of
 from .tokenizer import require_tokenizers
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ class TextKind(StepKind[TextInput]):
         values[:] = tokens.values
         return Sequences(values=torch.from_numpy(values), offsets=pinned_copy(offsets)), []
 
-    def padded(self, values: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+    def padded(self, values: Tensor, kept: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """The tokens, their mask, and their types."""
         if not self.entry.types:
-            return super().padded(values, lengths)
+            return super().padded(values, kept, lengths)
         import torch  # imported by now; planning does not need it
 
         tokens, types = values[..., 0].contiguous(), values[..., 1]
-        masks = [mask_of(self.entry, lengths, values.shape[1])] if self.masked else []
-        types = torch.where(steps_kept(lengths, values.shape[1]), types, self.entry.pad_type)
+        masks = [mask_of(self.entry, kept, lengths)] if self.masked else []
+        types = torch.where(kept, types, self.entry.pad_type)
         return dict(zip(self.entry.arguments, [tokens, *masks, types], strict=True))

@@ -4,7 +4,9 @@ memory comes from torch's cache, which reuses a buffer once the copies that use 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +33,9 @@ class Cuda:
 
     Where its memory does not suffice for a block, the block is sent and computed in halves.
 
+    Only one thread launches kernels at a time. Each launch releases the GIL, and threads that take it from one another
+    at every one take three times as long for the same launches (measured, docs/explanation/benchmarks.md).
+
     Args:
         first: the first lane of the device; None to open it.
     """
@@ -47,6 +52,7 @@ class Cuda:
         self._all_in_flight: list[InFlight] = [] if first is None else first._all_in_flight
         self._all_in_flight.append(self._in_flight)
         self._timeline: Timeline = self._new_timeline() if first is None else first._timeline
+        self._launching: Lock = Lock() if first is None else first._launching
 
     def _new_timeline(self) -> Timeline:
         origin = new_event()
@@ -116,6 +122,8 @@ class Cuda:
         compute: Callable[[Inputs], Inputs],
         rows: NDArray[np.int64] | None = None,
         clock: Clock | None = None,
+        *,
+        waits: bool = False,
     ) -> Fetched:
         """Compute after the copy, copy the results back, and wait for them.
 
@@ -124,7 +132,7 @@ class Cuda:
         reason: BaseException = torch.OutOfMemoryError("its inputs do not fit")
         if sent.events is not None:
             try:
-                return self._fetched(sent, compute, rows, clock)
+                return self._fetched(sent, compute, rows, clock, nullcontext() if waits else self._launching)
             except Exception as error:
                 if not is_out_of_memory(error):
                     if self._wait_after_failure() or isinstance(error, ScorelineError):
@@ -137,7 +145,7 @@ class Cuda:
             raise no_memory(reason)
         self._free_memory()
         parts = np.array_split(rows, 2)
-        halves = [self.work(self.send(select(source, part)), compute, clock=clock) for part in parts]
+        halves = [self.work(self.send(select(source, part)), compute, clock=clock, waits=waits) for part in parts]
         return _joined(halves)
 
     @contextmanager
@@ -196,7 +204,12 @@ class Cuda:
         return Sent(tensors=copies, source=tensors, events=(start, end))
 
     def _fetched(
-        self, sent: Sent, compute: Callable[[Inputs], Inputs], rows: NDArray[np.int64] | None, clock: Clock | None
+        self,
+        sent: Sent,
+        compute: Callable[[Inputs], Inputs],
+        rows: NDArray[np.int64] | None,
+        clock: Clock | None,
+        launching: AbstractContextManager[Any],
     ) -> Fetched:
         assert sent.events is not None, "it was sent"
         whole = EventClock(self._timeline, self._gaps)
@@ -204,7 +217,7 @@ class Cuda:
         fetched: dict[str, Tensor | Sequences] = {}
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(sent.events[1])
-            with whole.measure("") if clock is None else nullcontext():
+            with launching, whole.measure("") if clock is None else nullcontext():
                 results = compute(self.select_rows(sent.tensors, rows))
             computed.record()
             try:

@@ -96,12 +96,16 @@ class Device(Protocol):
         compute: Callable[[Inputs], Inputs],
         rows: NDArray[np.int64] | None = None,
         clock: Clock | None = None,
+        *,
+        waits: bool = False,
     ) -> Fetched:
         """Compute with rows that were sent, at these positions (None: all), and copy the results to the host. Raises
         what `compute` raises.
 
         Args:
             clock: made by `clock`, with which `compute` measures what it does.
+            waits: whether `compute` waits for the device again and again, as generating text does; if not, it only
+                launches work there, which is faster by one thread at a time.
         """
 
     def using(self, sent: Sent, rows: NDArray[np.int64] | None = None) -> AbstractContextManager[Inputs]:
@@ -149,6 +153,8 @@ class Cpu:
         compute: Callable[[Inputs], Inputs],
         rows: NDArray[np.int64] | None = None,
         _: Clock | None = None,
+        *,
+        waits: bool = False,  # noqa: ARG002 - nothing is launched
     ) -> Fetched:
         """Compute in the calling thread."""
         return Fetched(tensors=dict(compute(select(sent.tensors, rows))))

@@ -11,7 +11,7 @@ from ...schemas.heads import GENERATED, GenerationHead
 from ...schemas.inputs import AnyInput, StepInput
 from ..errors import BundleError, counted, shape_text
 from ..features.kinds import kind_of
-from ..features.sequences import mask_of
+from ..features.sequences import mask_of, steps_kept
 from ..records import Sequences
 from .forward import Call, call_model, select_output
 from .passes import Pass
@@ -91,7 +91,7 @@ def _continued(entry: StepInput, given: Tensor, lengths: Tensor, tokens: Tensor)
     whole = lengths + tokens.shape[1]
     arguments = {entry.name: rows}
     if entry.mask is not None:
-        arguments[entry.mask_name] = mask_of(entry, whole, width)
+        arguments[entry.mask_name] = mask_of(entry, steps_kept(whole, width), whole)
     return arguments, whole - 1
 
 

@@ -108,6 +108,7 @@ class Passes:
             ordered = _order([self._widths(e, _sequences(inputs[name]).offsets) for name, e in self._sequences.items()])
         if not len(order):
             return
+        sequences = {name: _Ordered.of(_sequences(inputs[name]), ordered, order) for name in self._sequences}
         keys = torch.stack([width[order] for width in widths], dim=1)
         starts = [0, *((keys[1:] != keys[:-1]).any(dim=1).nonzero()[:, 0] + 1).tolist()]
         for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
@@ -116,7 +117,8 @@ class Passes:
             for first in range(start, stop, most):
                 self.check_stopped()
                 one = slice(first, min(first + most, stop))
-                yield self._padded_pass(inputs, ordered[one], order[one], width)
+                own = {name: given[one] for name, given in sequences.items()}
+                yield self._padded_pass(inputs, own, ordered[one], order[one], width)
 
     def _argument(self, name: str, rows: Tensor | Sequences) -> Tensor:
         assert isinstance(rows, Tensor), "sequences are padded"
@@ -130,25 +132,60 @@ class Passes:
             return lengths
         return (padded_widths(lengths) + self.extra).clamp(max=entry.longest)
 
-    def _padded_pass(self, inputs: Inputs, rows: Tensor, on_host: Tensor, widths: Mapping[str, int]) -> Pass:
+    def _padded_pass(
+        self,
+        inputs: Inputs,
+        sequences: Mapping[str, "_Ordered"],
+        rows: Tensor,
+        on_host: Tensor,
+        widths: Mapping[str, int],
+    ) -> Pass:
         arguments: dict[str, Tensor] = {}
         for name, given in inputs.items():
-            entry = self._sequences.get(name)
-            if entry is None:
+            if name not in sequences:
                 arguments[name] = self._argument(name, given[rows])
                 continue
-            values, kind = pad(_sequences(given), widths[name], entry.pad, rows), self._kinds[name]
+            own, kind = sequences[name], self._kinds[name]
             assert isinstance(kind, StepKind), "the kind of every input with steps"
-            arguments |= kind.padded(values, _sequences(given).lengths(rows))
-        name = next(iter(self._sequences))
-        first = _sequences(inputs[name])
+            kept = steps_kept(own.lengths, widths[name])
+            arguments |= kind.padded(pad(own.values, own.starts, kept, kind.entry.pad), kept, own.lengths)
+        name, first = next(iter(sequences.items()))
         return Pass(
             positions=rows,
             arguments=arguments,
-            lengths=first.lengths(rows),
+            lengths=first.lengths,
             width=widths[name],
             host_positions=on_host,
-            host_lengths=first.host_lengths(on_host),
+            host_lengths=first.host_lengths,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ordered:
+    """Rows of a sequence in the order of the passes: where they start in `values`, and how long they are."""
+
+    values: Tensor
+    starts: Tensor
+    lengths: Tensor
+    host_lengths: Tensor
+
+    @classmethod
+    def of(cls, given: Sequences, rows: Tensor, on_host: Tensor) -> "_Ordered":
+        """The rows at some indices, which are given on the device and in the host's memory."""
+        return cls(
+            values=given.values,
+            starts=given.offsets[:-1][rows],
+            lengths=given.lengths(rows),
+            host_lengths=given.host_lengths(on_host),
+        )
+
+    def __getitem__(self, one: slice) -> "_Ordered":
+        """The rows of a pass."""
+        return _Ordered(
+            values=self.values,
+            starts=self.starts[one],
+            lengths=self.lengths[one],
+            host_lengths=self.host_lengths[one],
         )
 
 
@@ -183,22 +220,20 @@ def padded_widths(lengths: Tensor) -> Tensor:
     return torch.where(lengths <= EXACT_WIDTH, lengths, (lengths + step - 1) // step * step)
 
 
-def pad(given: Sequences, width: int, value: int, rows: Tensor | None = None) -> Tensor:
-    """Sequences as `[rows, width, …]`, padded with `value` at their end.
+def pad(values: Tensor, starts: Tensor, kept: Tensor, value: int) -> Tensor:
+    """Rows of concatenated values as `[rows, width, …]`, padded with `value` at their end.
 
     Args:
-        rows: indices of some rows; None for all.
+        starts: the index of the first step of each row.
+        kept: bool `[rows, width]`: which steps exist.
     """
-    starts, lengths = given.offsets[:-1], given.lengths(rows)
-    starts = starts if rows is None else starts[rows]
-    shape = (len(starts), width, *given.values.shape[1:])
-    if not len(given.values):
-        return given.values.new_full(shape, value)
-    steps = torch.arange(width, device=starts.device)
-    indices = (starts[:, None] + steps).clamp(max=len(given.values) - 1)
-    values = given.values.index_select(0, indices.flatten()).reshape(shape)
-    kept = steps_kept(lengths, width)
-    return torch.where(kept.reshape(*kept.shape, *[1] * (values.dim() - 2)), values, value)
+    shape = (*kept.shape, *values.shape[1:])
+    if not len(values):
+        return values.new_full(shape, value)
+    steps = torch.arange(kept.shape[1], device=starts.device)
+    indices = (starts[:, None] + steps).clamp_(max=len(values) - 1)
+    padded = values.index_select(0, indices.flatten()).reshape(shape)
+    return torch.where(kept.reshape(*kept.shape, *[1] * (values.dim() - 1)), padded, value)
 
 
 def real_steps(values: Tensor, one: Pass) -> Sequences:

@@ -42,7 +42,8 @@ class LoadedBundle:
     `block_reason`: the number of rows of a block, and why; `folded`, `dropped`: the number of layers that were folded
     into others, or dropped because eval mode does not need them; `encoders`: of the inputs of text; `hidden`,
     `attribution`, `layout` (of the profile): None if not requested; `block_bytes`: the device's memory that a block in
-    flight takes, 0 if it has not been measured; `engines`: those for expressions that no line uses at the moment.
+    flight takes, 0 if it has not been measured; `waits`: whether a model waits for a GPU while it runs, or may;
+    `engines`: those for expressions that no line uses at the moment.
     """
 
     manifest: BundleManifest
@@ -59,6 +60,7 @@ class LoadedBundle:
     attribution: Attribution | None = None
     layout: Layout | None = None
     block_bytes: int = 0
+    waits: bool = False
     engines: list[Engine] = field(default_factory=list)
 
     def on_lane(self) -> LoadedBundle:
@@ -82,7 +84,7 @@ class LoadedBundle:
         Raises whatever the model raises.
         """
         clock = self.device.clock()
-        fetched = self.device.work(sent, lambda inputs: self.members.run(inputs, clock), rows, clock)
+        fetched = self.device.work(sent, lambda inputs: self.members.run(inputs, clock), rows, clock, waits=self.waits)
         measured = {**fetched.device_s, **clock.seconds} if fetched.device_s or self.members.passes.pads else {}
         return RawBatch(heads=fetched.tensors, device_s=measured)
 
@@ -140,4 +142,5 @@ def on_device(
         folded=sum(member.folded for member in members),
         dropped=sum(member.dropped for member in members),
         encoders=encoders,
+        waits=task_of(manifest.heads[0]).generates or any(member.graph is None for member in members),
     )

@@ -3,8 +3,11 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from threading import Barrier
+from time import sleep
 from typing import Any
 
 import pytest
@@ -184,3 +187,29 @@ def test_the_table_shows_how_long_the_device_was_busy(
     (row,) = [line.split() for line in done.out.splitlines() if line.startswith("device busy")]
     assert row[:3] == ["device", "busy", f"{device['busy_s']:.3f}"]
     assert 0 < int(row[3].rstrip("%")) <= round(100 * device["busy_share"])  # the table was made a little later
+
+
+@pytest.mark.parametrize(("waits", "most"), [(False, 1), (True, 3)])
+def test_one_thread_launches_at_a_time(waits: bool, most: int) -> None:
+    """Threads that launch take the GIL from one another at every kernel; those of models that wait for the device take
+    turns anyway."""
+    first = Cuda(torch.device("cuda", 0))
+    now, largest = [0], [0]
+    together = Barrier(3, timeout=20)
+
+    def compute(inputs: Any) -> Any:
+        now[0] += 1
+        largest[0] = max(largest[0], now[0])
+        if waits:
+            together.wait()
+        sleep(0.01)
+        now[0] -= 1
+        return inputs
+
+    def work(lane: Any) -> torch.Tensor:
+        return lane.work(lane.send({"x": torch.ones(4, 2)}), compute, waits=waits).tensors["x"]
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(work, [first, first.lane(), first.lane()]))
+    assert [one.sum().item() for one in found] == [8.0] * 3
+    assert largest == [most]

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import StoppedError
+from scoreline.pipeline.features.sequences import steps_kept
 from scoreline.pipeline.model.passes import Passes, in_row_order, num_rows, pad, padded_widths, real_steps, size
 from scoreline.pipeline.records import Sequences
 from scoreline.schemas.inputs import ImageInput, SequenceInput, TableInput
@@ -43,15 +44,17 @@ def test_widths() -> None:
 
 def test_padding() -> None:
     """At the end, with the value; of tokens and of rows of several numbers."""
-    rows = sequences([[1, 2], [], [3]])
-    assert pad(rows, 3, 7).tolist() == [[1, 2, 7], [7, 7, 7], [3, 7, 7]]
-    wide = Sequences(values=torch.arange(6.0).reshape(3, 2), offsets=rows.offsets)
-    assert pad(wide, 2, 0).tolist() == [[[0, 1], [2, 3]], [[0, 0], [0, 0]], [[4, 5], [0, 0]]]
+    starts, lengths = torch.tensor([0, 2, 2]), torch.tensor([2, 0, 1])
+    padded = pad(torch.tensor([1, 2, 3]), starts, steps_kept(lengths, 3), 7)
+    assert padded.tolist() == [[1, 2, 7], [7, 7, 7], [3, 7, 7]]
+    wide = pad(torch.arange(6.0).reshape(3, 2), starts, steps_kept(lengths, 2), 0)
+    assert wide.tolist() == [[[0, 1], [2, 3]], [[0, 0], [0, 0]], [[4, 5], [0, 0]]]
 
 
 def test_padding_of_lists_without_steps() -> None:
     """If all are empty, there is no value to select."""
-    assert pad(sequences([[], [], []]), 2, 7).tolist() == [[7, 7]] * 3
+    none = torch.zeros(3, dtype=torch.int64)
+    assert pad(torch.zeros(0, dtype=torch.int64), none, steps_kept(none, 2), 7).tolist() == [[7, 7]] * 3
 
 
 @settings(max_examples=30)
