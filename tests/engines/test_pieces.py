@@ -57,11 +57,11 @@ def test_every_split_is_in_one_piece(plan: list[PlannedPartition], most_rows: in
     assert {name: sorted(splits) for name, splits in found.items()} == {
         one.partition.name: [split for split in range(one.num_splits or 1) if split not in one.kept] for one in plan
     }
-    assert [piece.num_rows for piece in pieces] == sorted((piece.num_rows for piece in pieces), reverse=True)
+    assert [piece.cost for piece in pieces] == sorted((piece.cost for piece in pieces), reverse=True)
 
 
 def test_a_large_file_is_cut_at_row_groups(tmp_path: Path) -> None:
-    """If it has enough of them; within one, there are not more pieces than workers."""
+    """If it has enough of them; otherwise also within one."""
     whole = {}
     for name, group_rows in (("many.parquet", 50), ("one.parquet", 1000)):
         pq.write_table(pa.table({"x": range(1000)}), tmp_path / name, row_group_size=group_rows)
@@ -75,18 +75,22 @@ def test_a_large_file_is_cut_at_row_groups(tmp_path: Path) -> None:
     assert whole == {"many.parquet": [(at, at + 10) for at in range(0, 100, 10)], "one.parquet": [(0, 50), (50, 100)]}
 
 
-def test_a_row_group_is_divided_for_balance_alone(tmp_path: Path) -> None:
-    """Not where there are enough files for all workers: the rows before would be decoded in vain."""
+@pytest.mark.parametrize(
+    ("num_files", "num_workers", "num_pieces"), [(8, 2, 8), (8, 8, 8), (16, 16, 16), (6, 4, 12), (1, 4, 4), (3, 8, 6)]
+)
+def test_a_row_group_is_divided_where_the_run_gets_shorter(
+    tmp_path: Path, num_files: int, num_workers: int, num_pieces: int
+) -> None:
+    """Not where all workers have as much to do anyway: the rows before would be decoded in vain."""
     pq.write_table(pa.table({"x": range(1000)}), tmp_path / "a.parquet", row_group_size=1000)
     files = [
         PlannedPartition(
             partition=Partition(path=str(tmp_path / "a.parquet"), name=f"{n}", format="parquet", size=9000, mtime_ns=1),
             columns=COLUMNS, split_rows=10, num_rows=1000, num_splits=100, kept=frozenset(), nothing_scored=True,
         )
-        for n in range(8)
+        for n in range(num_files)
     ]  # fmt: skip
-    assert len(cut_pieces(files, most_rows=100, num_workers=2)) == 8
-    assert len(cut_pieces(files, most_rows=100, num_workers=4)) == 16
+    assert len(cut_pieces(files, most_rows=100, num_workers=num_workers)) == num_pieces
 
 
 def test_small_files_are_scored_together() -> None:
