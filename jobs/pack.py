@@ -24,8 +24,6 @@ features = ["age", "income"]   # columns of the model's one input table, in its 
 sample = "sample.csv"          # some raw rows, .csv or .parquet; required
 expected = "expected.csv"      # predictions for them, made outside Scoreline
 reference = "training.parquet" # rows that the model was trained on, kept as counts, to detect drift
-call = "arguments"             # how forward takes several inputs; or "dict"
-prune = 0.5                    # share of each layer's weights to set to zero, smallest first
 
 [inputs.numbers]               # named and ordered as forward's arguments; a single input is [inputs] itself
 kind = "table"
@@ -137,9 +135,11 @@ features = ["age", "income"]   # required if there are several scalers
 kind = "standard"              # meaning of the numbers in an .npz or .json, if their names do not tell; or minmax,
                                # maxabs, robust
 
-[model]                        # for one model, the fields of [[model.members]]
+[model]                        # for one model, with the fields of [[model.members]]
+call = "arguments"             # how forward takes several inputs; or "dict"
+prune = 0.5                    # share of each layer's weights to set to zero, smallest first
 combine = "probability"        # for several models; or logit, vote; mean for regression
-std = true                     # also write prediction_std
+std = true                     # also write prediction_std, for several models
 
 [[model.members]]
 file = "model.onnx"            # a whole model: .onnx, .pt2, TorchScript, or a pickled module, skorch net or Pipeline

@@ -13,7 +13,7 @@ from .specs.expressions import sql_texts
 from .specs.inputs import FloatSequence, Image, Table, Tokens, TokenSequence
 from .specs.models import Ensemble, member_list
 from .specs.tasks import Binary, Generation, Multiclass, Multilabel, Regression, Tagging
-from .specs.values import Columns, choice, shown
+from .specs.values import Call, Columns, Score, choice, shown
 
 
 class ModelFile(Schema):
@@ -46,6 +46,14 @@ class ModelFile(Schema):
         if self.factory_args and self.factory is None:
             raise ValueError("'factory_args' is given without 'factory'; add the factory")
         return self
+
+
+class SingleModelFile(ModelFile):
+    """The only model of a bundle."""
+
+    call: Call = "arguments"
+    #: The share of each layer's weights to set to zero, the smallest first.
+    prune: Score = None
 
 
 class ScalerFile(Schema):
@@ -103,6 +111,4 @@ class PackSpec(Schema):
     expected: str | None = None
     #: Rows that the model was trained on, `.parquet` or `.csv`, of which only counts are kept.
     reference: str | None = None
-    model: ModelFile | EnsembleOfFiles | None = None
-    call: Annotated[Literal["arguments", "dict"], choice("arguments", "dict")] = "arguments"
-    prune: float | None = None
+    model: SingleModelFile | EnsembleOfFiles | None = None

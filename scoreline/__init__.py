@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .pipeline.scoring.scorer import Scorer
     from .schemas.specs.expressions import Expressions
     from .schemas.specs.inputs import FloatSequence, Image, Table, Tokens, TokenSequence
-    from .schemas.specs.models import Ensemble
+    from .schemas.specs.models import Ensemble, Model
     from .schemas.specs.tasks import Binary, Generation, Multiclass, Multilabel, Regression, Tagging
 
     __version__: str
@@ -41,6 +41,7 @@ __all__ = [
     "Generation",
     "GoldenMismatchError",
     "Image",
+    "Model",
     "ModelFailedError",
     "Multiclass",
     "Multilabel",
@@ -68,6 +69,7 @@ _MODULES = {
     "Generation": ".schemas.specs.tasks",
     "GoldenMismatchError": ".pipeline.errors",
     "Image": ".schemas.specs.inputs",
+    "Model": ".schemas.specs.models",
     "ModelFailedError": ".pipeline.errors",
     "Multiclass": ".schemas.specs.tasks",
     "Multilabel": ".schemas.specs.tasks",

@@ -14,6 +14,7 @@ from scoreline import (
     FloatSequence,
     Generation,
     Image,
+    Model,
     Multiclass,
     Multilabel,
     Regression,
@@ -110,13 +111,13 @@ def save_described(
     )
     return save_bundle(
         path,
-        Ensemble(model, combine=combine, std=std) if isinstance(model, list) else model,
+        Ensemble(model, combine=combine, std=std, call=call, prune=prune)
+        if isinstance(model, list)
+        else Model(model, call=call, prune=prune),
         features=features if plain else None,
         inputs=None if plain else inputs_of(features, sample, **inputs),
         task=task,
         scaler=scaler,
         sample=sample,
         expected=expected,
-        call=call,
-        prune=prune,
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...schemas.pack import ModelFile, PackSpec
+from ...schemas.pack import PackSpec, SingleModelFile
 from ..errors import BundleError, one_line
 from ..storage.plain_files import read_plain
 
@@ -39,7 +39,7 @@ def spec_from_mlflow(folder: Path, spec: PackSpec) -> tuple[PackSpec, dict[str, 
     given: dict[str, Any] = {}
     if spec.model is None:
         data = str(flavors["pytorch"].get("model_data", "data"))
-        given["model"] = ModelFile(file=str(folder / data / "model.pth"))
+        given["model"] = SingleModelFile(file=str(folder / data / "model.pth"))
     names = _signature_names(described)
     example = _example(folder, described, spec.features or names)
     if spec.features is None and (names or example):

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ...schemas.pack import AnyInputTable, AnyTaskTable, ModelFile, PackSpec, RegressionOfFiles, ScalerFile
 from ...schemas.specs.expressions import Expressions
 from ...schemas.specs.inputs import AnyInputSpec, Image, Table, Tokens, TokenSequence
-from ...schemas.specs.models import Ensemble
+from ...schemas.specs.models import Ensemble, Model
 from ...schemas.specs.tasks import AnyTask, Regression
 from ..bundle.write import resolve_target
 from ..errors import BundleError
@@ -55,8 +55,9 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
     assert spec.sample is not None, "checked above"
     model = _model(spec, folder, allow_import=allow_import, read_pickle=read_pickle)
     scaler = read_scalers(spec.scaler, folder, read_pickle)
-    if not isinstance(model, Ensemble):
-        (model,), scaler = unwrap([model], scaler)
+    if isinstance(model, Model):
+        (module,), scaler = unwrap([model.model], scaler)
+        model = replace(model, model=module)
     inputs = _inputs(spec)
     images = [each.column for each in inputs if isinstance(each, Image)]
     vocabularies = [name for each in inputs if isinstance(each, Table) for name in each.vocabularies]
@@ -89,8 +90,6 @@ def pack(spec: PackSpec, folder: Path, out: str, *, allow_import: bool, read_pic
         sample=rows_of(folder / spec.sample),
         expected=None if spec.expected is None else read_rows(folder / spec.expected),
         reference=None if spec.reference is None else rows_of(folder / spec.reference),
-        call=spec.call,
-        prune=spec.prune,
     )
 
 
@@ -111,15 +110,16 @@ def _with_tokenizer(one: AnyInputTable, folder: Path) -> AnyInputSpec:
     return replace(one, tokenizer=folder / one.tokenizer) if isinstance(one, Tokens) else one
 
 
-def _model(spec: PackSpec, folder: Path, *, allow_import: bool, read_pickle: ReadPickle | None) -> Any:
+def _model(spec: PackSpec, folder: Path, *, allow_import: bool, read_pickle: ReadPickle | None) -> Model | Ensemble:
     def read(one: ModelFile) -> Any:
         return read_model(one, folder, allow_import=allow_import, read_pickle=read_pickle)
 
     assert spec.model is not None, "checked before"
-    if isinstance(spec.model, ModelFile):
-        return read(spec.model)
-    members = [read(one) for one in spec.model.members]
-    return Ensemble(members, combine=spec.model.combine, std=spec.model.std)
+    given = spec.model
+    if isinstance(given, ModelFile):
+        return Model(read(given), call=given.call, prune=given.prune)
+    members = [read(one) for one in given.members]
+    return Ensemble(members, combine=given.combine, std=given.std, call=given.call, prune=given.prune)
 
 
 def _with_scaler(task: AnyTaskTable, folder: Path, read_pickle: ReadPickle | None) -> AnyTask:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 from ...schemas.bundle import BundleManifest, Ensemble, Golden, Pruning, ReferenceFile, arguments_of, refuse_arguments
 from ...schemas.heads import AnyHead
@@ -23,6 +23,7 @@ from ..graph.example import ROWS, Example
 from ..graph.interpreter import GraphModel
 from ..model.devices import Cpu
 from ..model.example import example_of, result_shapes
+from ..model.forward import Call
 from ..model.modes import pinned
 from ..monitoring.layout import encode_reference
 from ..options import ColumnOptions
@@ -52,11 +53,10 @@ from .reference import (
 )
 from .rehearsal import pruning_changes, rehearse_bundle
 from .sample import expected_columns
-from .specs import models_of, named_inputs, named_tasks
+from .specs import Models, models_of, named_inputs, named_tasks
 from .texts import BoundTexts
 from .training_rows import golden_reference, training_reference
 
-Call = Literal["arguments", "dict"]
 GOLDEN, REFERENCE = "golden.parquet", "reference.json"
 
 
@@ -73,8 +73,6 @@ def save_bundle(
     sample: Any,
     expected: Any = None,
     reference: Any = None,
-    call: Call = "arguments",
-    prune: float | None = None,
 ) -> str:
     """Save a trained model with everything that scoring needs. The model itself is not changed.
 
@@ -86,8 +84,8 @@ def save_bundle(
     Args:
         path: the folder to write. A bundle there is replaced in one step; any other folder or file is refused.
         model: a module that returns float32 `[rows]`, `[rows, 1]` or `[rows, width]`, or a tuple or dict of these; the
-            path of an `.onnx`, `.pt2` or TorchScript file; `("module:factory", state_dict)`; an `Ensemble` of these. Of
-            a fitted skorch net its module, of a Pipeline that ends in one also the transformers before it, as scaler.
+            path of an `.onnx`, `.pt2` or TorchScript file; `("module:factory", state_dict)`; a `Model` or an `Ensemble`
+            of these. Of a fitted skorch net its module, of a Pipeline also the transformers before it, as scaler.
         features: the raw columns of a model that takes one table, in the model's order.
         inputs: for other models: `Table`, `Image`, `Tokens`, `TokenSequence` or `FloatSequence`; for several
             arguments of forward, a mapping by argument name, in forward's order.
@@ -104,8 +102,6 @@ def save_bundle(
         reference: the rows that the model was trained on, in any form that the sample may have, for detecting drift
             (docs/explanation/drift.md). The bundle keeps counts, not rows: of at most 65,536 of them, with the model's
             predictions. Without them, the golden rows serve, less precisely.
-        call: `dict` if forward takes one dict of the inputs instead of arguments.
-        prune: set this share of the smallest weights of each layer to zero.
 
     Returns:
         The bundle's digest, `sha256:…`.
@@ -115,14 +111,14 @@ def save_bundle(
         GoldenMismatchError: the model and scaler do not reproduce the expected outputs for the sample.
         UsageError: an argument is a set, but its order matters.
     """
-    specs, tasks, (models, ensemble) = named_inputs(features, inputs), named_tasks(task), models_of(model)
+    specs, tasks, models = named_inputs(features, inputs), named_tasks(task), models_of(model)
     refuse_unordered(scaler=scaler, preprocessing=preprocessing)
     expressions, scaler = split_preprocessing(preprocessing, scaler)
-    models, scaler = unwrap(models, scaler)
+    members, scaler = unwrap(models.members, scaler)
     bound, heads = bind_inputs(specs, sample, scaler, expressions), make_heads(tasks)
-    sample_run = _run_sample(models, bound, [each.head for each in heads], call, ensemble, prune)
+    sample_run = _run_sample(replace(models, members=members), bound, [each.head for each in heads])
     heads = [replace(each, head=head) for each, head in zip(heads, sample_run.heads, strict=True)]
-    manifest = _describe(bound, sample_run, [each.head for each in heads], call)
+    manifest = _describe(bound, sample_run, [each.head for each in heads], models.call)
     manifest, golden = _make_golden(manifest, bound, sample_run, heads, expected, scaler)
     return _write(path, manifest, sample_run.drafts, golden, bound.texts, reference)
 
@@ -140,24 +136,18 @@ class _SampleRun:
     pruning: Pruning | None
 
 
-def _run_sample(
-    models: Sequence[Any],
-    bound: BoundInputs,
-    heads: Sequence[AnyHead],
-    call: Call,
-    ensemble: EnsembleSpec | None,
-    prune: float | None,
-) -> _SampleRun:
+def _run_sample(models: Models, bound: BoundInputs, heads: Sequence[AnyHead]) -> _SampleRun:
     """Convert the models to drafts, and run them on the sample."""
-    described(lambda: refuse_arguments(bound.inputs, heads, bound.steps, len(models)))
+    members, call, prune = models.members, models.call, models.prune
+    described(lambda: refuse_arguments(bound.inputs, heads, bound.steps, len(members)))
     takes = arguments_of(bound.inputs, heads)
-    for model in models:
+    for model in members:
         refuse_order(model, bound.inputs, takes)
         if call == "arguments":
             refuse_missing(unwrapped(model), bound.inputs, takes)
     possible = possible_inputs(bound.inputs, bound.steps, bound.features)
     examples = [example_of(entries, takes, as_dict=call == "dict") for entries in possible]
-    drafts = _drafts(models, takes, examples, prune)
+    drafts = _drafts(members, takes, examples, prune)
     for each in drafts:
         if call == "arguments":
             refuse_missing(each.reference, bound.inputs, takes)
@@ -166,11 +156,11 @@ def _run_sample(
                 refuse_double_activation(each.loaded.graph, head)
     choices = choices_of(drafts, possible, takes, call)
     heads = find_outputs(drafts, lambda: bound.reference(choices[0]), heads, call)
-    combined = None if ensemble is None else _combination(len(drafts), heads, ensemble)
+    combined = None if models.ensemble is None else _combination(len(drafts), heads, models.ensemble)
     raw, entries = reference_outputs(drafts, bound.reference, choices, call, heads)
     pruning = None
     if prune is not None:
-        whole = _drafts(models, takes, examples, None)
+        whole = _drafts(members, takes, examples, None)
         before, _ = reference_outputs(whole, bound.reference, [entries], call, heads)
         pruning = pruning_changes(prune, drafts, heads, combined, raw, before)
     return _SampleRun(drafts=drafts, heads=heads, inputs=entries, raw=raw, ensemble=combined, pruning=pruning)

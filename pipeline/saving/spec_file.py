@@ -14,6 +14,7 @@ from ...schemas.pack import (
     PackSpec,
     RegressionOfFiles,
     ScalerFile,
+    SingleModelFile,
 )
 from ...schemas.specs.values import shown
 from ..errors import BundleError, one_line
@@ -71,7 +72,7 @@ def _home(name: str) -> str | None:
     homes: list[tuple[str, Sequence[type]]] = [
         ("[task]", TASK_TABLES),
         ("[inputs]", INPUT_TABLES),
-        ("[model]", (ModelFile, EnsembleOfFiles)),
+        ("[model]", (SingleModelFile, EnsembleOfFiles)),
     ]
     found = [home for home, kinds in homes if any(name in field_names(kind) for kind in kinds)]
     return f"move it under {' or '.join(found)}" if found else None
@@ -108,10 +109,10 @@ def _scalers(given: Any) -> ScalerFile | list[ScalerFile]:
     return validated(ScalerFile, _table(given, "scaler"), "scaler")
 
 
-def _model(given: Any) -> ModelFile | EnsembleOfFiles:
+def _model(given: Any) -> SingleModelFile | EnsembleOfFiles:
     given = _table(given, "model")
     if "members" not in given:
-        return validated(ModelFile, given, "model")
+        return validated(SingleModelFile, given, "model")
     members = given["members"]
     if isinstance(members, list):
         where = "model: members"

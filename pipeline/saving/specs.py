@@ -3,7 +3,7 @@ Independent of models and files.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, TypeVar
@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ...schemas.specs.inputs import INPUTS, AnyInputSpec, FloatSequence, Table, Tokens
-from ...schemas.specs.models import Ensemble
+from ...schemas.specs.models import Ensemble, Model
 from ...schemas.specs.tasks import TASKS, AnyTask
-from ...schemas.specs.values import shown
+from ...schemas.specs.values import Call, shown
 from ..errors import BundleError, one_line
 from ..ordered import refuse_unordered
 
@@ -221,18 +221,38 @@ def columns_of(spec: AnyInputSpec) -> list[str]:
     return list(spec.columns) if isinstance(spec, Table | FloatSequence | Tokens) else [spec.column]
 
 
-def models_of(model: Any) -> tuple[list[Any], Ensemble | None]:
-    """The members of an ensemble, or a single model.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Models:
+    """The members of a bundle, how forward is called, and what is pruned. `ensemble`: how they are combined, None for a
+    single model."""
+
+    members: list[Any]
+    call: Call
+    prune: float | None
+    ensemble: Ensemble | None
+
+
+def models_of(model: Any) -> Models:
+    """A model, a `Model`, or the members of an `Ensemble`.
 
     Raises:
-        BundleError: a list instead of an ensemble, or an ensemble with an invalid field.
+        BundleError: a list instead of an ensemble, a spec with an invalid field, or one within another.
     """
     if isinstance(model, list):
         raise BundleError("the model is a list; pass Ensemble([model_1, model_2])")
     if not isinstance(model, Ensemble):
-        return [model], None
+        one = validated(Model, model, "Model") if isinstance(model, Model) else Model(model)
+        if isinstance(one.model, Model | Ensemble):
+            raise BundleError(f"Model: model: {type(one.model).__name__} has the same fields; pass that alone")
+        return Models(members=[one.model], call=one.call, prune=one.prune, ensemble=None)
     ensemble = validated(Ensemble, model, "Ensemble")
-    return list(ensemble.members), ensemble
+    for at, member in enumerate(ensemble.members):
+        if isinstance(member, Model | Ensemble):
+            raise BundleError(
+                f"Ensemble: members[{at}]: it is a {type(member).__name__}; pass the models themselves, and call and"
+                " prune to the Ensemble"
+            )
+    return Models(members=list(ensemble.members), call=ensemble.call, prune=ensemble.prune, ensemble=ensemble)
 
 
 def _one_of(kinds: Sequence[type[Any]], given: Any, where: str, example: str) -> Any:

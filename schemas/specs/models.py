@@ -1,4 +1,4 @@
-"""Several models whose predictions are combined."""
+"""Models: how one is called and pruned, and several whose predictions are combined."""
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from .values import Combine, Spec, YesNo, shown
+from .values import Call, Combine, Score, Spec, YesNo, shown
 
 
 def member_list(value: Any) -> list[Any]:
@@ -16,6 +16,24 @@ def member_list(value: Any) -> list[Any]:
     if not value:
         raise ValueError("the list of models is empty")
     return list(value)
+
+
+@dataclass(frozen=True)
+class Model(Spec):
+    """A model that is called in another way than with one argument for each input, or whose weights are pruned.
+
+        Model(network, call="dict", prune=0.5)
+
+    Args:
+        model: a module, or anything else that `save_bundle` takes as a model.
+        call: `dict` if forward takes one dict of the inputs instead of arguments.
+        prune: set this share of the smallest weights of each layer to zero.
+    """
+
+    model: Any
+    _: KW_ONLY
+    call: Call = "arguments"
+    prune: Score = None
 
 
 @dataclass(frozen=True)
@@ -29,9 +47,13 @@ class Ensemble(Spec):
         combine: the mean `probability` (the default for labels), the mean `logit`, or the share of `vote`s; for
             regression, the `mean`.
         std: also write `prediction_std`, the members' standard deviation.
+        call: `dict` if forward takes one dict of the inputs instead of arguments.
+        prune: set this share of the smallest weights of each layer to zero.
     """
 
     members: Annotated[Sequence[Any], BeforeValidator(member_list)]
     _: KW_ONLY
     combine: Combine = None
     std: YesNo = False
+    call: Call = "arguments"
+    prune: Score = None

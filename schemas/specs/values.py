@@ -310,6 +310,8 @@ Bounds = Annotated[
 ]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Size = Annotated[tuple[int, int], BeforeValidator(_size)]
+#: How forward takes several inputs.
+Call = Annotated[Literal["arguments", "dict"], choice("arguments", "dict")]
 Combine = Annotated[
     Literal["probability", "logit", "vote", "mean"] | None, choice("probability", "logit", "vote", "mean")
 ]

@@ -20,7 +20,7 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, RobustScaler, Sta
 from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import Binary, BundleError, GoldenMismatchError, Regression, Scorer, Table, save_bundle
+from scoreline import Binary, BundleError, GoldenMismatchError, Model, Regression, Scorer, Table, save_bundle
 from textbook import ClassificationModel, randomized
 
 RNG = np.random.default_rng(3)
@@ -136,12 +136,11 @@ def test_dicts_in_and_out(tmp_path: Path, scaler: StandardScaler) -> None:
     model = ByName().eval()
     save_bundle(
         tmp_path / "b",
-        model,
+        Model(model, call="dict"),
         inputs={"numbers": Table(["a", "b"]), "codes": Table(["k"])},
         task=Binary([0, 1], output="logits"),
         scaler=[(scaler, ["a", "b"])],
         sample=FRAME.assign(k=FRAME["k"] % 3),
-        call="dict",
     )
     scorer = Scorer.load(tmp_path / "b", device="cpu")
     rows, rejects = scorer.score_table(pa.Table.from_pandas(FRAME.drop(columns="city")), with_rejects=True)
@@ -289,12 +288,11 @@ def test_onnx_takes_a_dict_too(tmp_path: Path, towers: TwoTowers, scaler: Standa
     path = exported(towers, "onnx", tmp_path, (numbers[:5], codes[:5]), ["numbers", "codes"])
     save_bundle(
         tmp_path / "b",
-        path,
+        Model(path, call="dict"),
         inputs={"numbers": Table(["a", "b"]), "codes": Table(["city"], vocabularies={"city": CITIES})},
         task=Binary([0, 1]),
         scaler=scaler,
         sample=FRAME,
-        call="dict",
     )
     got = Scorer.load(tmp_path / "b", device="cpu").score_frame(FRAME)["probability"]
     with torch.no_grad():

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 from scoreline.jobs.pack import FIELDS
-from scoreline.schemas.pack import INPUT_TABLES, TASK_TABLES, EnsembleOfFiles, ModelFile, PackSpec, ScalerFile
+from scoreline.schemas.pack import (
+    INPUT_TABLES,
+    TASK_TABLES,
+    EnsembleOfFiles,
+    ModelFile,
+    PackSpec,
+    ScalerFile,
+    SingleModelFile,
+)
 
 from conftest import Result
 
@@ -32,6 +40,7 @@ def test_the_other_tables_are_listed_with_every_field() -> None:
     """No more and no fewer than the schema has."""
     assert set(LISTED) == fields(PackSpec)
     assert set(LISTED["model"]) == fields(EnsembleOfFiles)
+    assert fields(SingleModelFile) - fields(ModelFile) <= fields(EnsembleOfFiles)
     assert set(LISTED["model"]["members"][0]) == fields(ModelFile)
     assert set(LISTED["scaler"][0]) == fields(ScalerFile)
 

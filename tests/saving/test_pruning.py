@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from conftest import Result
-from scoreline import BundleError, Generation, Multiclass, Regression, Scorer, TokenSequence, save_bundle
+from scoreline import BundleError, Generation, Model, Multiclass, Regression, Scorer, TokenSequence, save_bundle
 from sequence_models import TOKENS, Goes, lists_of_tokens
 
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 6)), columns=list("abcdef"))
@@ -29,7 +29,9 @@ def test_the_smallest_weights_are_zero_and_the_others_unchanged(
     """Compared with sorting by hand; the given model is not changed, and `check` reports the pruning."""
     given, by_hand = model(), model()
     before = {name: tensor.clone() for name, tensor in given.state_dict().items()}
-    save_bundle(tmp_path / "b", given, features=list(X.columns), task=Multiclass(["x", "y", "z"]), sample=X, prune=0.5)
+    save_bundle(
+        tmp_path / "b", Model(given, prune=0.5), features=list(X.columns), task=Multiclass(["x", "y", "z"]), sample=X
+    )
     assert all(torch.equal(tensor, before[name]) for name, tensor in given.state_dict().items())
     with torch.no_grad():
         for layer in (by_hand[0], by_hand[2]):
@@ -60,7 +62,7 @@ def test_the_smallest_weights_are_zero_and_the_others_unchanged(
 def test_invalid_pruning_is_refused(tmp_path: Path, given: object, share: float, message: str) -> None:
     """With the reason."""
     with pytest.raises(BundleError, match=message):
-        save_bundle(tmp_path / "b", given, features=list(X.columns), task=Regression(), sample=X, prune=share)
+        save_bundle(tmp_path / "b", Model(given, prune=share), features=list(X.columns), task=Regression(), sample=X)
 
 
 def test_expected_outputs_are_those_of_the_pruned_model(tmp_path: Path) -> None:
@@ -70,12 +72,11 @@ def test_expected_outputs_are_those_of_the_pruned_model(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="golden rows were not reproduced"):
         save_bundle(
             tmp_path / "b",
-            model(),
+            Model(model(), prune=0.9),
             features=list(X.columns),
             task=Multiclass([0, 1, 2]),
             sample=X,
             expected=expected,
-            prune=0.9,
         )
 
 
@@ -94,7 +95,7 @@ class Masked(nn.Module):
 def test_masked_labels_can_be_pruned(tmp_path: Path) -> None:
     """The difference of infinite logits is not a number, and is left out."""
     features = list(X.columns)
-    save_bundle(tmp_path / "b", Masked(), features=features, task=Multiclass(list("xyz")), sample=X, prune=0.5)
+    save_bundle(tmp_path / "b", Model(Masked(), prune=0.5), features=features, task=Multiclass(list("xyz")), sample=X)
     pruning = json.loads((tmp_path / "b" / "bundle.json").read_text())["pruning"]
     assert 0 < pruning["largest_difference"] < 10
 
@@ -104,11 +105,10 @@ def test_generated_texts_can_be_pruned(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_bundle(
         tmp_path / "b",
-        Goes().eval(),
+        Model(Goes().eval(), prune=0.7),
         inputs=TokenSequence("x", longest=40),
         task=Generation(TOKENS, end="</s>", steps=8),
         sample=pa.table({"x": pa.array(lists_of_tokens())}),
-        prune=0.7,
     )
     pruning = json.loads((tmp_path / "b" / "bundle.json").read_text())["pruning"]
     assert 0 < pruning["largest_difference"] < 100

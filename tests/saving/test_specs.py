@@ -23,6 +23,7 @@ from scoreline import (
     FloatSequence,
     Generation,
     Image,
+    Model,
     Multiclass,
     Multilabel,
     Regression,
@@ -167,9 +168,14 @@ def test_features_or_inputs(tmp_path: Path) -> None:
         (Ensemble([nn.Linear(2, 1)] * 2, combine="mean"), "Ensemble: combine 'mean' does not support binary"),
         (Ensemble([nn.Linear(2, 1)] * 2, std="yes"), "Ensemble: std: 'yes' is neither true nor false"),
         (Ensemble([nn.Linear(2, 1)], std=True), "Ensemble: combine and std need several models, and there is only one"),
+        (Ensemble([Model(nn.Linear(2, 1), prune=0.5)]), "Ensemble: members[0]: it is a Model; pass the models"),
+        (Ensemble([nn.Linear(2, 1)] * 2, call="dictionary"), "Ensemble: call: 'dictionary' is not one of 'arguments'"),
+        (Model(nn.Linear(2, 1), call="kwargs"), "Model: call: 'kwargs' is not one of 'arguments', 'dict'"),
+        (Model(nn.Linear(2, 1), prune="half"), "Model: prune: 'half' is not a number"),
+        (Model(Ensemble([nn.Linear(2, 1)])), "Model: model: Ensemble has the same fields; pass that alone"),
     ],
 )  # fmt: skip
-def test_wrong_ensembles(tmp_path: Path, model: Any, message: str) -> None:
+def test_wrong_models(tmp_path: Path, model: Any, message: str) -> None:
     """Each with its field, the rule and the value; a list of models is not an ensemble."""
     with pytest.raises(BundleError) as caught:
         save_bundle(tmp_path / "b", model, features=["a", "b"], task=Binary(LABELS), sample=FRAME)
@@ -204,7 +210,7 @@ def test_unknown_and_missing_fields_are_python_errors() -> None:
         TokenSequence("a")  # type: ignore[call-arg]
 
 
-@pytest.mark.parametrize("spec", [*TASKS, *INPUTS, Ensemble], ids=lambda spec: spec.__name__)
+@pytest.mark.parametrize("spec", [*TASKS, *INPUTS, Model, Ensemble], ids=lambda spec: spec.__name__)
 def test_every_spec_is_documented(spec: Any) -> None:
     """Every field is in the docstring, with examples that run; specs are frozen and exported."""
     text = inspect.cleandoc(spec.__doc__)
@@ -213,7 +219,7 @@ def test_every_spec_is_documented(spec: Any) -> None:
     assert [name for name in names if f"    {name}: " not in arguments] == []
     assert getattr(scoreline, spec.__name__) is spec
     examples = [line.strip() for line in text.splitlines() if line.startswith("    " + spec.__name__ + "(")]
-    known = {"y_scaler": StandardScaler(), **dict.fromkeys(("model_1", "model_2", "model_3"))}
+    known = {"y_scaler": StandardScaler(), **dict.fromkeys(("network", "model_1", "model_2", "model_3"))}
 
     def value(node: ast.expr) -> Any:
         return known[node.id] if isinstance(node, ast.Name) else ast.literal_eval(node)

@@ -42,6 +42,7 @@ def test_public_names() -> None:
         "Generation",
         "GoldenMismatchError",
         "Image",
+        "Model",
         "ModelFailedError",
         "Multiclass",
         "Multilabel",

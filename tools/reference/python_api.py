@@ -11,7 +11,8 @@ from .docstrings import as_markdown
 GROUPS: dict[str, tuple[str, ...]] = {
     "saving": ("save_bundle", "load_weights"),
     "inputs": ("Table", "Image", "Tokens", "TokenSequence", "FloatSequence", "Expressions"),
-    "tasks": ("Binary", "Multiclass", "Multilabel", "Regression", "Tagging", "Generation", "Ensemble"),
+    "tasks": ("Binary", "Multiclass", "Multilabel", "Regression", "Tagging", "Generation"),
+    "models": ("Model", "Ensemble"),
     "scoring": ("Scorer", "ScoredBatch"),
     "errors": (
         "ScorelineError", "BundleError", "GoldenMismatchError", "DataError", "ModelFailedError", "RowsRejectedError",

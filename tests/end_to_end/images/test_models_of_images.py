@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from image_models import LABELS, PHOTOS, PREPARED, Cnn, Saved, Score, check, logits, pixels, write
-from scoreline import Ensemble, Image, Multiclass, Regression, Scorer, Table, save_bundle
+from scoreline import Ensemble, Image, Model, Multiclass, Regression, Scorer, Table, save_bundle
 
 pytestmark = pytest.mark.usefixtures("one_core")
 
@@ -193,11 +193,10 @@ def test_a_regression_on_images(score: Score, tmp_path: Path) -> None:
     model, target = ByName(outputs=2).eval(), StandardScaler().fit([[100.0, 3.0], [300.0, 4.0]])
     save_bundle(
         tmp_path / "b",
-        model,
+        Model(model, call="dict"),
         inputs=Image("photo", size=[12, 16]),
         task=Regression(["weight", "age"], scaler=target),
         sample=pa.table({"photo": pa.array(PHOTOS, pa.binary())}),
-        call="dict",
     )
     write(tmp_path / "in" / "a.parquet", pa.array(PHOTOS, pa.binary()))
     assert score(tmp_path / "b", "--batch-size", "4").code == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from scoreline.pipeline.saving.spec_file import read_spec, spec_of
-from scoreline.schemas.pack import EnsembleOfFiles, ModelFile, PackSpec, RegressionOfFiles, ScalerFile
+from scoreline.schemas.pack import EnsembleOfFiles, ModelFile, PackSpec, RegressionOfFiles, ScalerFile, SingleModelFile
 
 from scoreline import Binary, BundleError, Image, Table, TokenSequence
 
@@ -47,7 +47,7 @@ def test_one_input_or_several(tmp_path: Path) -> None:
 
 def test_one_model_or_several(tmp_path: Path) -> None:
     """A model with members is an ensemble."""
-    assert read(tmp_path, '[model]\nfile = "m.onnx"\n').model == ModelFile(file="m.onnx")
+    assert read(tmp_path, '[model]\nfile = "m.onnx"\n').model == SingleModelFile(file="m.onnx")
     spec = read(tmp_path, '[model]\ncombine = "vote"\n[[model.members]]\nfile = "a.onnx"\n')
     assert spec.model == EnsembleOfFiles([ModelFile(file="a.onnx")], combine="vote")
 
@@ -90,12 +90,14 @@ def test_a_spec_survives_json(tmp_path: Path) -> None:
         ("[model]\nweight = 'a'", "model: 'weight' is not a field; did you mean 'weights'?"),
         ("[model]\nfile = 'a'\nweights = 'b'", "model: both 'file' and 'weights' are given; keep one of them"),
         ("[model]\nweights = 'b'\nfactory_args = {a = 1}", "model: 'factory_args' is given without 'factory'"),
+        ("call = 'dict'", "'call' is not a top-level field; move it under [model]"),
+        ("[[model.members]]\nprune = 0.5", "model: members[0]: 'prune' is not a field; the fields are file, weights"),
         ("[model]\nlayers = 3", "model: layers: 3 is not a list"),
         ("[model]\ncombine = 'vote'\n[[model.members]]\nfil = 'a'", "model: members[0]: 'fil' is not a field; did you"),
         ("model = 'm.onnx'", "model: 'm.onnx' is not a table; write [model]"),
         ("features = 'ab'", "features: 'ab' is not a list of column names"),
-        ("call = 'tuple'", "call: 'tuple' is not one of 'arguments', 'dict'"),
-        ("prune = 'half'", "prune: 'half' is not a number"),
+        ("[model]\ncall = 'tuple'", "model: call: 'tuple' is not one of 'arguments', 'dict'"),
+        ("[model]\nprune = 'half'", "model: prune: 'half' is not a number"),
         ("sample = 3", "sample: 3 is not text"),
     ],
 )  # fmt: skip
