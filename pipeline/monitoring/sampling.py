@@ -4,18 +4,23 @@ interruptions matter."""
 import numpy as np
 from numpy.typing import NDArray
 
-#: Rows to count of a file: at most, at least where there are many columns, and the values that limit it then.
-MOST_ROWS, FEWEST_ROWS, MOST_VALUES = 1 << 14, 1 << 11, 1 << 19
-#: Distances between counted rows. They are prime, so that rows that repeat by the hour or the day are sampled evenly.
-STRIDES = (1, 3, 5, 7, 11, 17, 31, 61, 127, 257, 521, 1031, 2053, 4099, 8209, 16411, 32771, 65537)
+#: How many rows of a file are counted at least, if it has them: of a narrow table, and of one with many columns, where so
+#: many values suffice.
+NARROW_ROWS, WIDE_ROWS, VALUES = 1 << 13, 1 << 10, 1 << 18
+#: Distances between counted rows. They are prime, so that rows that repeat by the hour or the day are sampled evenly,
+#: and none is far from the next, so that not many more rows are counted.
+STRIDES = (
+    1, 3, 5, 7, 11, 17, 23, 31, 43, 59, 83, 127, 179, 257, 367, 521, 739, 1049, 1483, 2099, 2969, 4201, 5953, 8419, 11909,
+    16843, 23819, 33703, 47681, 67433,
+)  # fmt: skip
 #: The bytes of a cell of a CSV file, about, where the number of rows is not known before it is read.
 CELL_BYTES = 4
 
 
 def stride_of(num_rows: int, num_columns: int) -> int:
     """The distance between counted rows of a file with so many rows, for a bundle with so many columns to count."""
-    most = max(FEWEST_ROWS, min(MOST_ROWS, MOST_VALUES // max(1, num_columns)))
-    return next((stride for stride in STRIDES if num_rows <= most * stride), STRIDES[-1])
+    wanted = max(WIDE_ROWS, min(NARROW_ROWS, VALUES // max(1, num_columns)))
+    return max((stride for stride in STRIDES if num_rows >= wanted * stride), default=1)
 
 
 def sampled_rows(num_rows: int, first_row: int, stride: int) -> slice:

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline.monitoring.sampling import (
-    FEWEST_ROWS,
-    MOST_ROWS,
+    NARROW_ROWS,
     STRIDES,
+    WIDE_ROWS,
     sampled_positions,
     sampled_rows,
     stride_of,
@@ -19,11 +19,10 @@ def test_the_number_of_counted_rows_is_bounded(rows: int, columns: int) -> None:
     stride = stride_of(rows, columns)
     assert stride in STRIDES
     counted = rows // stride
-    assert counted <= MOST_ROWS
-    if rows <= FEWEST_ROWS:
-        assert stride == 1
-    else:
-        assert counted >= FEWEST_ROWS // 3
+    assert counted >= min(rows, WIDE_ROWS)
+    assert counted < 3 * NARROW_ROWS or stride == STRIDES[-1]
+    if stride > 3:
+        assert counted < 1.7 * max(WIDE_ROWS, min(NARROW_ROWS, 2**18 // columns)) or stride == STRIDES[-1]
 
 
 def test_strides_are_prime() -> None:
