@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from .layout import Counts, Layout
 
-MARK, VERSION = b"SLPF", 1
+#: The version changes with the rows that are counted, too, since those of one file are added up.
+MARK, VERSION = b"SLPF", 2
 _HEADER = struct.Struct("<4sHHIQQ32s")
 #: The most bytes of a profile, and what is left of them for the columns.
 MAX_BYTES = 1 << 16
