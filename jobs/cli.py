@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -76,6 +77,7 @@ def cli() -> None:
     created · 74 disk failed or full · 75 output locked by another run · 78 bad bundle or job file · 129, 130,
     143 interrupted.
     """
+    _require_folder()
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -165,6 +167,14 @@ def _run_command(args: Sequence[str], metrics: "MetricsFile | None") -> int:
         failures.report_internal(error, args)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _require_folder() -> None:
+    """Raise UsageError in a folder that has been removed: torch ends the process there, and paths have no meaning."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UsageError("the working directory has been removed; cd to one that exists") from error
 
 
 def _require_utf8(args: Sequence[str]) -> None:

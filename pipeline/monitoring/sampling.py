@@ -4,14 +4,14 @@ interruptions matter."""
 import numpy as np
 from numpy.typing import NDArray
 
-#: How many rows of a file are counted at least, if it has them: of a narrow table, and of one with many columns, where so
-#: many values suffice.
+#: How many rows of a file are counted at least, if it has them: of a narrow table, and of one with many columns, where
+#: so many values suffice.
 NARROW_ROWS, WIDE_ROWS, VALUES = 1 << 13, 1 << 10, 1 << 18
 #: Distances between counted rows. They are prime, so that rows that repeat by the hour or the day are sampled evenly,
 #: and none is far from the next, so that not many more rows are counted.
 STRIDES = (
-    1, 3, 5, 7, 11, 17, 23, 31, 43, 59, 83, 127, 179, 257, 367, 521, 739, 1049, 1483, 2099, 2969, 4201, 5953, 8419, 11909,
-    16843, 23819, 33703, 47681, 67433,
+    1, 3, 5, 7, 11, 17, 23, 31, 43, 59, 83, 127, 179, 257, 367, 521, 739, 1049, 1483, 2099, 2969, 4201, 5953, 8419,
+    11909, 16843, 23819, 33703, 47681, 67433,
 )  # fmt: skip
 #: The bytes of a cell of a CSV file, about, where the number of rows is not known before it is read.
 CELL_BYTES = 4

@@ -296,3 +296,17 @@ def test_an_explicit_folder_of_pipes(scoreline: Command, good: dict[str, str], t
     for words in ((), ("--format", "csv")):
         result = scoreline("check", "--bundle", good["BUNDLE"], "--input", tmp_path / "in", *words)
         ends(result, 66)
+
+
+@pytest.mark.parametrize("words", ["score --bundle b --input i --output o", "verify o", "pack a.toml b"])
+def test_a_removed_working_directory(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scoreline: Command
+) -> None:
+    """torch would end the process without a word of ours."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    result = scoreline(*words.split())
+    assert result.code == 2
+    assert "the working directory has been removed; cd to one that exists" in result.err
+    assert "Traceback" not in result.err
