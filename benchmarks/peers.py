@@ -2,6 +2,7 @@
 
     python benchmarks/peers.py                     all of them, five rounds, a table
     python benchmarks/peers.py --rows 400000 --rounds 1 --only plain,tuned
+    python benchmarks/peers.py --cluster           on a running Ray cluster of two workers, which is started before
 
 In every round, each tool runs once, so that other load on the machine affects all of them alike. The table shows
 medians, and ratios to Scoreline's. Each output is read back and compared. Needs `pip install 'scoreline[bench]'`.
@@ -12,17 +13,21 @@ medians, and ratios to Scoreline's. Each output is read back and compared. Needs
 import argparse
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 FEATURES = [f"f{number}" for number in range(30)]
 LABELS = list("abcde")
+#: Of a cluster; and the name of Scoreline on it.
+WORKERS, ON_RAY = 2, "scoreline on Ray"
 
 
 def make(folder: Path, rows: int, files: int) -> None:
@@ -159,7 +164,8 @@ def lightning(folder: Path, out: Path) -> None:
 
 
 def ray(folder: Path, out: Path) -> None:
-    """`read_parquet → map_batches → write_parquet` with the model in an actor, as in Ray's documentation."""
+    """`read_parquet → map_batches → write_parquet` with the model in an actor, as in its documentation. With two actors
+    on a cluster of two cores, none would be left to read."""
     import logging
 
     import numpy as np
@@ -214,10 +220,34 @@ PEERS: dict[str, Callable[[Path, Path], None]] = {
 
 def command(name: str, folder: Path, out: Path) -> list[str]:
     """The command that runs a tool as a process of its own."""
-    if name == "scoreline":
+    if name.startswith("scoreline"):
         words = ["-m", "scoreline", "score", "--bundle", str(folder / "bundle"), "--input", str(folder / "data")]
+        if name == ON_RAY:
+            words += ["--engine", "ray", "--address", os.environ["RAY_ADDRESS"], "--workers", str(WORKERS)]
         return [sys.executable, *words, "--output", str(out)]
     return [sys.executable, __file__, "--run", name, str(folder), str(out)]
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """A Ray cluster of one node on the loopback interface, which RAY_ADDRESS names."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}", f"--num-cpus={WORKERS}"]
+    os.environ["RAY_AUTH_MODE"] = "disabled"  # nobody else reaches it
+    started = subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", *words, "--include-dashboard=false", "--block"],
+        stdout=subprocess.DEVNULL,
+    )
+    os.environ["RAY_ADDRESS"] = f"127.0.0.1:{port}"
+    try:
+        time.sleep(15)
+        yield
+    finally:
+        del os.environ["RAY_ADDRESS"]
+        started.terminate()
+        started.wait()
 
 
 def read_back(out: Path) -> Any:
@@ -264,21 +294,24 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default=",".join(PEERS), help="tools, separated by commas")
+    parser.add_argument("--cluster", action="store_true", help="race on a Ray cluster of two workers")
     parser.add_argument("--run", nargs=3, metavar=("NAME", "FOLDER", "OUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.run:
         PEERS[arguments.run[0]](Path(arguments.run[1]), Path(arguments.run[2]))
         return
+    names = ["scoreline", *([ON_RAY, "ray"] if arguments.cluster else arguments.only.split(","))]
     with tempfile.TemporaryDirectory(prefix="scoreline-peers-") as scratch:
         folder = Path(scratch)
         make(folder, arguments.rows, arguments.files)
-        seconds = race(folder, ["scoreline", *arguments.only.split(",")], arguments.rounds)
+        with cluster() if arguments.cluster else nullcontext():
+            seconds = race(folder, names, arguments.rounds)
     own = median(seconds["scoreline"])
     print(f"\n{arguments.rows:,} rows x {len(FEATURES)} in {arguments.files} files, whole processes,", end=" ")
     print(f"medians of {arguments.rounds}\n")
-    print(f"{'':12}{'seconds':>9}{'relative':>12}")
+    print(f"{'':18}{'seconds':>9}{'relative':>12}")
     for name, each in seconds.items():
-        print(f"{name:12}{median(each):9.2f}{median(each) / own:12.2f}")
+        print(f"{name:18}{median(each):9.2f}{median(each) / own:12.2f}")
 
 
 if __name__ == "__main__":

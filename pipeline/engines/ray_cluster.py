@@ -56,7 +56,8 @@ def connected(job: ScoreJob) -> Iterator[None]:
         _check_reachable(address)
         ray.init(address=address, **options)
     except (OSError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"Ray at {address!r} cannot be used: {one_line(error)}; check --address") from error
+        token = "" if "RAY_AUTH_MODE" in os.environ else ", and set RAY_AUTH_MODE=token if the cluster wants a token"
+        raise ClusterError(f"Ray at {address!r} cannot be used: {one_line(error)}; check --address{token}") from error
     finally:
         for number, handler in handlers.items():  # Ray has replaced some
             if signal.getsignal(number) is not handler:
