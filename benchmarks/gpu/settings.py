@@ -20,7 +20,7 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 #: The rows of each workload, in this many files.
 ROWS = {
     "tabular": 16_000_000 if FULL else 40_000,
-    "deep": 3_000_000 if FULL else 4_000,
+    "deep": 9_000_000 if FULL else 4_000,
     "images": 16_000 if FULL else 96,
     "tiny": 300_000 if FULL else 600,
     "base": 20_000 if FULL else 48,

@@ -29,10 +29,10 @@ from ..records import Lists
 from . import numeric
 from .categories import Column, Unfit, encode, impute, is_missing, one_hot
 from .columns import Columns
-from .linear import linear
+from .linear import linear, linear_of_terms
 from .sequences import rows_of
 from .splines import outside, spline
-from .terms import Terms, normalized, weighted
+from .terms import normalized, weighted
 from .text_counts import text_counts
 
 #: Steps that map each column of numbers to one column, alone or several at once.
@@ -79,9 +79,7 @@ def run_steps(steps: Sequence[AnyStep], columns: Mapping[str, Column]) -> Prepar
     unfit: list[tuple[NDArray[np.int64], str, str]] = []
     with np.errstate(all="ignore"):  # values that are not finite are found later and rejected
         for step in steps:
-            terms = _run_on_terms(step, known)
-            if terms is not None:
-                known.add_terms(step.outputs, terms)
+            if _run_on_terms(step, known):
                 continue
             taken = known.dense(step.features)
             made, problems = _run(step, taken) if not isinstance(taken[0], Lists) else _run_on_lists(step, taken)
@@ -90,18 +88,24 @@ def run_steps(steps: Sequence[AnyStep], columns: Mapping[str, Column]) -> Prepar
     return Prepared(columns=known, unfit=tuple(unfit))
 
 
-def _run_on_terms(step: AnyStep, columns: Columns) -> Terms | None:
-    """The outputs of a step that makes terms of a text, or keeps those sparse that it takes; None for other steps."""
+def _run_on_terms(step: AnyStep, columns: Columns) -> bool:
+    """Add the outputs of a step that makes terms of a text, or takes them as they are. Returns False for other steps
+    and columns."""
+    if isinstance(step, TextCountsStep):
+        columns.add_terms(step.outputs, text_counts(step, columns[step.features[0]]))
+        return True
+    if not isinstance(step, WeightStep | NormalizeStep | LinearStep) or (terms := columns.terms(step.features)) is None:
+        return False
     match step:
-        case TextCountsStep():
-            return text_counts(step, columns[step.features[0]])
         case WeightStep():
-            terms = columns.terms(step.features)
-            return None if terms is None else weighted(step, terms)
+            columns.add_terms(step.outputs, weighted(step, terms))
         case NormalizeStep():
-            terms = columns.terms(step.features)
-            return None if terms is None else normalized(step, terms)
-    return None
+            columns.add_terms(step.outputs, normalized(step, terms))
+        case LinearStep(mean=None):
+            columns.add(step.outputs, linear_of_terms(step, terms))
+        case _:
+            return False
+    return True
 
 
 def _run(step: AnyStep, taken: list[Any]) -> tuple[list[Column], list[tuple[str, Unfit]]]:

@@ -98,7 +98,7 @@ class Bench:
         return ended.hit
 
     def _check_end(self, ended: Ended, mode: str, point: Point, where: str) -> None:
-        """A run that was not disturbed has scored everything; an fsync that failed is not tried again. Only a report that
+        """A run that was not disturbed has scored everything; an fsync that failed is not tried again. That a report
         cannot be written is a warning: everything else is there."""
         assert "Traceback" not in ended.output, where
         codes = DOCUMENTED

@@ -2,9 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
-from scoreline.pipeline.features.linear import linear
+from scoreline.pipeline.features.linear import linear, linear_of_terms
 from scoreline.pipeline.features.program import kept_when_missing, origins, run_steps
+from scoreline.pipeline.features.terms import Terms
 from scoreline.schemas.inputs import Feature
 from scoreline.schemas.steps import LinearStep
 
@@ -42,6 +46,23 @@ def test_a_row_does_not_depend_on_its_block(width: int, outputs: int) -> None:
         np.testing.assert_array_equal(part, whole[start:stop])
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+@given(
+    numbers=arrays(
+        np.float64, st.tuples(st.integers(0, 12), st.integers(1, 9)), elements=st.sampled_from([0, 0, 0.1, -3, 7e8])
+    ),
+    outputs=st.integers(1, 4),
+)
+def test_terms_are_projected_as_dense_columns(scaled: bool, numbers: np.ndarray, outputs: int) -> None:
+    """Bit for bit: rows without terms, with all of them, and no rows."""
+    given_scale = step_of(numbers.shape[1], outputs).scale if scaled else None
+    step = step_of(numbers.shape[1], outputs).model_copy(update={"mean": None, "scale": given_scale})
+    rows, places = np.nonzero(numbers)
+    terms = Terms(rows=rows, terms=places, values=numbers[rows, places], num_rows=len(numbers), width=numbers.shape[1])
+    made, dense = np.array(linear_of_terms(step, terms)), np.array(linear(step, list(numbers.T)))
+    assert made.tobytes() == dense.tobytes()
+
+
 def test_no_rows() -> None:
     assert [len(column) for column in linear(step_of(3, 2), [np.empty(0)] * 3)] == [0, 0]
 
@@ -73,6 +94,6 @@ def test_messages_name_the_first_feature() -> None:
     ],
 )
 def test_inconsistent_numbers_are_refused(changes: dict[str, list[float]], message: str) -> None:
-    given = {"features": ["a", "b", "c"], "outputs": ["d"], "matrix": [[1.0, 2.0, 3.0]]}
+    valid = {"features": ["a", "b", "c"], "outputs": ["d"], "matrix": [[1.0, 2.0, 3.0]]}
     with pytest.raises(ValidationError, match=message):
-        LinearStep.model_validate(given | changes)
+        LinearStep.model_validate(valid | changes)
