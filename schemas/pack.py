@@ -13,7 +13,7 @@ from .specs.expressions import sql_texts
 from .specs.inputs import FloatSequence, Image, Table, Tokens, TokenSequence
 from .specs.models import Ensemble, member_list
 from .specs.tasks import Binary, Generation, Multiclass, Multilabel, Regression, Tagging
-from .specs.values import Call, Columns, Score, choice, shown
+from .specs.values import Call, Columns, Share, choice, shown
 
 
 class ModelFile(Schema):
@@ -53,7 +53,7 @@ class SingleModelFile(ModelFile):
 
     call: Call = "arguments"
     #: The share of each layer's weights to set to zero, the smallest first.
-    prune: Score = None
+    prune: Share = None
 
 
 class ScalerFile(Schema):

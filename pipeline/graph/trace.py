@@ -170,9 +170,10 @@ def _defaults(model: nn.Module, num_inputs: int) -> dict[str, Any]:
     required = [parameter.name for parameter in extra if parameter.default is parameter.empty]
     if required or len(parameters) < num_inputs:
         number, without = len(parameters), f" ({', '.join(required)} without a default)" if required else ""
+        as_dict = ', or save Model(network, call="dict") if that is a dict of all' if number == 1 < num_inputs else ""
         raise BundleError(
-            f"{type(model).__name__}.forward takes {number} argument{'s' * (number != 1)}{without}, but the bundle has"
-            f" {num_inputs} input{'s' * (num_inputs != 1)}; wrap the model so that it takes exactly these"
+            f"{type(model).__name__}.forward takes {number} argument{'s' * (number != 1)}{without}, but the bundle"
+            f" passes {num_inputs}; wrap the model so that it takes exactly these{as_dict}"
         )
     return {parameter.name: parameter.default for parameter in extra}
 

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from .layout import Counts, Layout
 
-#: The version changes with the rows that are counted, too, since those of one file are added up.
-MARK, VERSION = b"SLPF", 2
+MARK, VERSION = b"SLPF", 1
 _HEADER = struct.Struct("<4sHHIQQ32s")
 #: The most bytes of a profile, and what is left of them for the columns.
 MAX_BYTES = 1 << 16
@@ -51,8 +50,8 @@ class Profile:
         )
 
     def __add__(self, other: Profile) -> Profile:
-        """The profile of both, which are rows of the same file."""
-        assert self.stride == other.stride, "it depends on the file"
+        """The profile of both, which are rows of the same file, counted at the same distance."""
+        assert self.stride == other.stride, "others are left out"
         return Profile(
             counts=self.counts + other.counts,
             low=np.minimum(self.low, other.low),

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -60,7 +61,7 @@ def profile_run(store: Store, ledger: Ledger, bundle: Bundle, emit: Emitter) -> 
     drift = RunDrift(layout, len(ledger.parts), None if before is None else before[1])
     unprofiled = 0
     for partition, profiles in _profiles(store, ledger, layout):
-        known = [one for one in profiles if one is not None]
+        known = _of_one_distance(profiles)
         unprofiled += len(profiles) - len(known)
         if known:
             drift.add(partition.name, sum(known[1:], start=known[0]))
@@ -118,6 +119,16 @@ def _profile(store: Store, record: PartRecord, kept: PartProfiles, layout: Layou
         return None if data is None else decode_profile(data, layout)
     except ValueError:
         return None
+
+
+def _of_one_distance(profiles: Iterable[Profile | None]) -> list[Profile]:
+    """The profiles of a file that can be added up. Another version of Scoreline may have counted some of its parts at
+    another distance: those with the most rows are taken."""
+    known = [one for one in profiles if one is not None]
+    rows = Counter[int]()
+    for one in known:
+        rows[one.stride] += one.rows
+    return [one for one in known if one.stride == max(rows, key=lambda stride: (rows[stride], -stride))]
 
 
 def _summary(profile: RunProfile, drift: RunDrift) -> DriftSummary:

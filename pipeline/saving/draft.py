@@ -56,6 +56,8 @@ def draft(
     if pruned is not None and not isinstance(unwrapped(model), nn.Module):
         raise BundleError("prune needs a module whose weights it can change, not a file or a factory")
     if isinstance(model, tuple) and len(model) == 2 and isinstance(model[0], str):
+        if not isinstance(model[1], Mapping):
+            raise BundleError(f"the model is {model[0]!r} with a {type(model[1]).__name__}; pass its state dict")
         return _imported(model[0], model[1], number)
     if isinstance(model, str | os.PathLike):
         return _file(Path(model), number, inputs)

@@ -25,6 +25,8 @@ def frozen_copy(model: Any) -> nn.Module:
     """
     inner = unwrapped(model)
     if not isinstance(inner, nn.Module):
+        if isinstance(inner, type):
+            raise BundleError(f"the model is the class {inner.__name__}, not an instance")
         raise BundleError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
     lazy = [name for name, tensor in inner.named_parameters() if isinstance(tensor, nn.UninitializedParameter)]
     if lazy:

@@ -242,6 +242,8 @@ def models_of(model: Any) -> Models:
         raise BundleError("the model is a list; pass Ensemble([model_1, model_2])")
     if not isinstance(model, Ensemble):
         one = validated(Model, model, "Model") if isinstance(model, Model) else Model(model)
+        if isinstance(one.model, list):
+            raise BundleError("Model: model: it is a list; pass Ensemble([model_1, model_2])")
         if isinstance(one.model, Model | Ensemble):
             raise BundleError(f"Model: model: {type(one.model).__name__} has the same fields; pass that alone")
         return Models(members=[one.model], call=one.call, prune=one.prune, ensemble=None)
@@ -249,8 +251,8 @@ def models_of(model: Any) -> Models:
     for at, member in enumerate(ensemble.members):
         if isinstance(member, Model | Ensemble):
             raise BundleError(
-                f"Ensemble: members[{at}]: it is a {type(member).__name__}; pass the models themselves, and call and"
-                " prune to the Ensemble"
+                f"Ensemble: members[{at}]: {type(member).__name__} has the same fields; pass the models themselves, and"
+                " call and prune to the Ensemble"
             )
     return Models(members=list(ensemble.members), call=ensemble.call, prune=ensemble.prune, ensemble=ensemble)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from .values import Call, Combine, Score, Spec, YesNo, shown
+from .values import Call, Combine, Share, Spec, YesNo, shown
 
 
 def member_list(value: Any) -> list[Any]:
@@ -33,7 +33,7 @@ class Model(Spec):
     model: Any
     _: KW_ONLY
     call: Call = "arguments"
-    prune: Score = None
+    prune: Share = None
 
 
 @dataclass(frozen=True)
@@ -56,4 +56,4 @@ class Ensemble(Spec):
     combine: Combine = None
     std: YesNo = False
     call: Call = "arguments"
-    prune: Score = None
+    prune: Share = None

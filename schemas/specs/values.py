@@ -310,6 +310,10 @@ Bounds = Annotated[
 ]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Size = Annotated[tuple[int, int], BeforeValidator(_size)]
+#: Above 0 and below 1, or None.
+Share = Annotated[
+    float | None, BeforeValidator(lambda value: value if value is None else _in_range(value, 0, 1, inside=True))
+]
 #: How forward takes several inputs.
 Call = Annotated[Literal["arguments", "dict"], choice("arguments", "dict")]
 Combine = Annotated[

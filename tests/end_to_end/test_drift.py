@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from scoreline.pipeline.bundle.bundle import open_bundle
+from scoreline.pipeline.monitoring import sampling
 from scoreline.pipeline.monitoring.layout import Layout, open_layout
 from scoreline.pipeline.monitoring.profile import Profile, decode_profile
 from scoreline.pipeline.outputs.receipt import read_profile, read_receipt
@@ -181,6 +182,23 @@ def test_metrics_and_history(score: Command, scoreline: Command, data: Path, tmp
     assert drift[3]["psi"] == max(now["worst_psi"], now["worst_from_previous"]["psi"])
     assert (drift[3]["column"], drift[3]["partition"], drift[4]) == ("mean area", "3.parquet", None)
     assert f"{worst:.2f}  mean area" in scoreline("runs", out).out.splitlines()[2]
+
+
+def test_parts_that_another_version_has_counted(
+    score: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts of one file at two distances are not added up: those of fewer rows are left out."""
+    out = tmp_path / "out"
+    assert score("--split-rows", "40").code == 0
+    removed = sorted(out.rglob("0*.parquet"))[-1]
+    removed.unlink()
+    whole = profile_json(out)["sampled"]
+    for name in ("NARROW_ROWS", "WIDE_ROWS", "VALUES"):
+        monkeypatch.setattr(sampling, name, 1)
+    again = score("--split-rows", "40")
+    assert again.code == 0
+    assert again.event("parts_unprofiled")["count"] == 1
+    assert 0 < profile_json(out)["sampled"] < whole
 
 
 def test_parts_without_a_profile(score: Command, bundle: Path, data: Path, tmp_path: Path, cancer: Example) -> None:

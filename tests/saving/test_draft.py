@@ -112,7 +112,7 @@ def unlimited() -> nn.Module:
         (lambda: "m.bin", r"model file 'm\.bin' has an unknown suffix; use one of \.onnx, \.pt2, \.pt, \.pth, \.ts$"),
         (lambda: Path("/nowhere/m.pt2"), r"model file '/nowhere/m\.pt2' cannot be read: No such file or directory$"),
         (lambda: {"weight": torch.zeros(1)}, r"the model is a dict, not a torch\.nn\.Module$"),
-        (lambda: nn.Linear, r"the model is a type, not a torch\.nn\.Module$"),
+        (lambda: nn.Linear, r"the model is the class Linear, not an instance$"),
         (lambda: nn.Linear(3, 1).half(), r"the model's parameters are float16; call model\.float\(\) before"),
         (lambda: nn.Linear(3, 1).double(), r"the model's parameters are float64"),
         (unlimited, r"Linear cannot be copied: .*; if it keeps tensors of a training pass as attributes, delete"),

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune as torch_prune
 
 from conftest import Result
 from scoreline import BundleError, Generation, Model, Multiclass, Regression, Scorer, TokenSequence, save_bundle
@@ -56,6 +57,8 @@ def test_the_smallest_weights_are_zero_and_the_others_unchanged(
     [
         (model(), 1.5, "is not above 0 and below 1"),
         (nn.ReLU(), 0.5, "the model has none"),
+        (model(), 0.0, "Model: prune: 0.0 is not above 0 and below 1"),
+        (model(), float("nan"), "Model: prune: nan is not above 0"),
         (Path("model.onnx"), 0.5, "needs a module whose weights"),
     ],
 )
@@ -112,3 +115,15 @@ def test_generated_texts_can_be_pruned(tmp_path: Path) -> None:
     )
     pruning = json.loads((tmp_path / "b" / "bundle.json").read_text())["pruning"]
     assert 0 < pruning["largest_difference"] < 100
+
+
+def test_a_layer_that_is_pruned_already(tmp_path: Path) -> None:
+    """Its zeros count: half of all weights are zero, not half of the rest."""
+    given = model()
+    for layer in given.modules():
+        if isinstance(layer, nn.Linear):
+            torch_prune.l1_unstructured(layer, "weight", amount=0.3)
+    features, task = list(X.columns), Multiclass(list("xyz"))
+    save_bundle(tmp_path / "b", Model(given, prune=0.5), features=features, task=task, sample=X)
+    pruning = json.loads((tmp_path / "b" / "bundle.json").read_text())["pruning"]
+    assert (pruning["zeros"], pruning["weights"]) == (72, 144)

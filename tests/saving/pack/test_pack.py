@@ -233,6 +233,10 @@ def test_an_mlflow_folder(files: Path, model: nn.Module, scoreline: Command) -> 
     with torch.no_grad():
         expected = torch.softmax(model(torch.tensor(FRAME.to_numpy(), dtype=torch.float32)), 1)[:, 1]
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
+    with (files / "task.toml").open("a") as spec:
+        spec.write("[model]\nprune = 0.5\n")  # the file is still the folder's
+    assert scoreline("pack", "--from-mlflow", folder, files / "task.toml", files / "p", "--allow-pickle").code == 0
+    assert json.loads((files / "p" / "bundle.json").read_text())["pruning"]["share"] == 0.5
     (folder / "MLmodel").write_text("flavors:\n  sklearn: {}\n")
     assert "flavors sklearn" in scoreline("pack", "--from-mlflow", folder, files / "b").message
 
