@@ -19,6 +19,7 @@ from ..errors import BundleError, one_line
 from ..features.kinds import kind_of
 from . import operations
 from .audit import audit
+from .checked import checked
 from .operators import operators
 from .program import Program, Step, decoded, resolved, with_frees
 from .reduced import in_dtype, reduced_program
@@ -186,7 +187,7 @@ def _step(model: GraphModel, node: Node, frees: tuple[str, ...]) -> Step:
         "function": operations.FUNCTIONS.__getitem__,
         "method": operations.METHODS.__getitem__,
         "attribute": operations.ATTRIBUTES.__getitem__,
-        "operator": lambda name: operators()[name],
+        "operator": lambda name: checked().get(name) or operators()[name],
     }
     args = () if node.op == "tensor" else tuple(decoded(value) for value in node.args)
     kwargs = {name: decoded(value) for name, value in node.kwargs.items()}
