@@ -25,6 +25,10 @@ ROUNDED_BITS = 14
 #: Bytes that wait to be counted together: once for a split instead of once for a block takes 40% less, and what is
 #: sorted should fit the cache (measured).
 MAX_PENDING_BYTES = 4 << 20
+#: Up to so many edges, each is compared with all values; for more, these are sorted.
+FEW_EDGES = 12
+#: Of each column: how many values it has, int64 `[columns]`, and the smallest and largest, float64, if there are any.
+Known = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 #: Which values of a column are sampled, by position.
 Positions = slice | NDArray[np.int64]
 
@@ -183,21 +187,14 @@ class ProfileBuilder:
         )
 
     def _count_numbers(self, indices: Sequence[int], values: NDArray[np.float64]) -> None:
-        """Count float64 `[columns, rows]`, which is sorted in place. Sorting all columns at once and then searching the
-        few edges among the values is ten times as fast as searching each value among the edges (measured). The loop
-        has the fewest calls, since a block of a thousand columns may have a hundred sampled rows."""
+        """Count float64 `[columns, rows]`, which may be sorted in place."""
         assert self._profile is not None, "it is made with the first sample"
-        made, columns = self._profile, np.array(indices)
-        values.sort(axis=1)  # NaN is last
-        num_rows = values.shape[1]
-        known = np.full(len(indices), num_rows)
-        if np.isnan(values[:, -1]).any():
-            known -= np.isnan(values).sum(axis=1)
-        starts, searched = self._layout.starts, self._layout.searched
+        made, columns, num_rows = self._profile, np.array(indices), values.shape[1]
+        few = max(len(self._layout.searched[index][0]) for index in indices) <= FEW_EDGES
+        count = _compared if few else _sorted
         below = np.zeros(self._layout.num_counts, dtype=np.int64)  # a column's: 0, 0, values up to each edge, all
-        for row, index in enumerate(indices):
-            edges, first, last = searched[index]
-            below[first:last] = values[row].searchsorted(edges, "right")
+        known, low, high = count(self._layout, columns, values, below)
+        starts = self._layout.starts
         below[starts[columns + 1] - 1] = known
         counts = np.diff(below, prepend=0)
         counts[starts[:-1]] = 0
@@ -205,8 +202,8 @@ class ProfileBuilder:
         made.counts[:] += counts
         rows = np.flatnonzero(known)
         some = columns[rows]
-        made.low[some] = np.minimum(made.low[some], values[rows, 0])
-        made.high[some] = np.maximum(made.high[some], values[rows, known[rows] - 1])
+        made.low[some] = np.minimum(made.low[some], low[rows])
+        made.high[some] = np.maximum(made.high[some], high[rows])
 
     def _count_categories(self, index: int, values: pa.Array) -> None:
         assert self._profile is not None, "it is made with the first sample"
@@ -214,6 +211,37 @@ class ProfileBuilder:
         nulls, bins = _categories(self._layout, index, values)
         self._profile.counts[start + FIRST_BIN : end] += bins
         self._profile.counts[start + NULLS] += nulls
+
+
+def _sorted(layout: Layout, columns: NDArray[np.int64], values: NDArray[np.float64], below: NDArray[np.int64]) -> Known:
+    """Sort all columns at once, and then search the edges among the values: ten times as fast as searching each value
+    among many edges (measured). The loop has the fewest calls."""
+    values.sort(axis=1)  # NaN is last
+    known = np.full(len(columns), values.shape[1])
+    if np.isnan(values[:, -1]).any():
+        known -= np.isnan(values).sum(axis=1)
+    for row, index in enumerate(columns.tolist()):
+        edges, first, last = layout.searched[index]
+        below[first:last] = values[row].searchsorted(edges, "right")
+    return known, values[:, 0], values[np.arange(len(columns)), known - 1]
+
+
+def _compared(
+    layout: Layout, columns: NDArray[np.int64], values: NDArray[np.float64], below: NDArray[np.int64]
+) -> Known:
+    """Compare all values with the first edge of their column, then with the second: three times as fast as sorting
+    where there are nine (measured), as of a thousand columns."""
+    edges, places = layout.edges
+    edges, places = edges[columns], places[columns]
+    is_below, wide = np.empty(values.shape, dtype=np.bool_), np.uint16 if values.shape[1] < 1 << 16 else np.uint32
+    for number in range(edges.shape[1]):
+        np.less_equal(values, edges[:, number, None], out=is_below)
+        there = places[:, number] >= 0
+        below[places[there, number]] = np.add.reduce(is_below.view(np.uint8), axis=1, dtype=wide)[there]
+    known = np.full(len(columns), values.shape[1])
+    if (missing := np.isnan(values)).any():
+        known -= missing.sum(axis=1)
+    return known, np.fmin.reduce(values, axis=1), np.fmax.reduce(values, axis=1)
 
 
 def _numbers(column: pa.Array, positions: Positions) -> NDArray[np.float64]:

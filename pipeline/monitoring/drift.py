@@ -199,9 +199,10 @@ class RunDrift:
         )
 
     def _listed(self) -> list[list[dict[str, Any]]]:
-        """The listed files of each column, as the fields of `PartitionDrift`. The other distances are computed only
-        where there is drift."""
-        worst = [sorted(ranked, reverse=True) for ranked in self._worst]
+        """The listed files of each column, as the fields of `PartitionDrift`: those with drift, or the one that comes
+        closest to it. The other distances are computed only where there is drift."""
+        ordered = (sorted(ranked, reverse=True) for ranked in self._worst)
+        worst = [[one for place, one in enumerate(ranked) if one.level or place == 0] for ranked in ordered]
         drifted = [(index, one) for index, ranked in enumerate(worst) for one in ranked if one.level]
         references = self._layout.rows_of(flat_counts(self._layout.columns))
         rows = np.zeros((len(drifted), references.shape[1]))

@@ -78,6 +78,16 @@ class Layout:
         return tuple(found)
 
     @cached_property
+    def edges(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The edges of each column, float64 `[columns, most edges]`, and the counts of the bins that end there; NaN and
+        −1 where a column has fewer."""
+        most = max(len(edges) for edges, *_ in self.searched)
+        values, places = np.full((len(self.columns), most), np.nan), np.full((len(self.columns), most), -1)
+        for index, (edges, first, last) in enumerate(self.searched):
+            values[index, : len(edges)], places[index, : len(edges)] = edges, np.arange(first, last)
+        return values, places
+
+    @cached_property
     def compared(self) -> tuple[Counts, Counts]:
         """For each count the index of the compared bin that it is part of, int64 `[counts]`, and where the compared
         bins of each column begin, int64 `[columns]`. A column's first compared bin has its nulls and rejected rows."""

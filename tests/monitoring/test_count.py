@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.digests import sha256
+from scoreline.pipeline.monitoring import count
 from scoreline.pipeline.monitoring.count import ProfileBuilder, Sample, sample_features, sample_outputs
 from scoreline.pipeline.monitoring.layout import Layout, encode_reference
 from scoreline.pipeline.monitoring.profile import Profile, encode_profile
@@ -53,6 +54,26 @@ def test_counts_equal_pandas(block_rows: int, first_row: int, stride: int, seed:
     assert isinstance(bins, CategoryBins)
     expected = rows[CATEGORY].value_counts().reindex(bins.categories, fill_value=0).tolist()
     assert column(found, CATEGORY) == [0, 0, *expected, 0, 0]
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 80), st.integers(0, 10**6), st.floats(0, 1))
+def test_comparing_is_the_same_as_sorting(num_rows: int, seed: int, missing: float) -> None:
+    """For columns with different numbers of edges, values on an edge, and missing ones, up to all."""
+    random = np.random.default_rng(seed)
+    frame = draw(num_rows, seed)
+    for name in NUMBERS:
+        bins = next(one.bins for one in LAYOUT.columns if one.name == name)
+        assert isinstance(bins, NumberBins)
+        on_an_edge = random.random(num_rows) < 0.3
+        frame[name] = frame[name].astype(float).where(~on_an_edge, random.choice(bins.edges, num_rows))
+        frame[name] = frame[name].where(random.random(num_rows) >= missing)
+    found = []
+    for few in (0, 10**6):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(count, "FEW_EDGES", few)
+            found.append(encode_profile(profile_of(LAYOUT, frame), LAYOUT))
+    assert found[0] == found[1]
 
 
 def test_missing_unseen_and_rejected_values() -> None:
