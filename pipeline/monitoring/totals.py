@@ -1,4 +1,4 @@
-"""The counts of a whole run: those of its files, each of which stands for as many rows as lie between counted rows."""
+"""The counts of a whole run: those of its files, each of which represents as many rows as lie between counted rows."""
 
 from __future__ import annotations
 

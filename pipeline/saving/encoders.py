@@ -87,7 +87,7 @@ def _as_data(categories: Sequence[Any], text: bool) -> list[Any]:
     rounded = [value for value in categories if isinstance(value, float) and EXACT < abs(value) < 2.0**64]
     if rounded:
         raise BundleError(
-            f"the encoder has the category {rounded[0]:.17g}, a float beyond ±2^53, which stands for several integers:"
+            f"the encoder has the category {rounded[0]:.17g}, a float beyond ±2^53, which several integers share:"
             " scikit-learn converts integers with missing values to floats; fit it on int64 without missing values, on"
             " objects, or on text"
         )

@@ -130,7 +130,7 @@ def commands(block: Block) -> list[str]:
 
 
 def check_output(shown: str, output: str) -> None:
-    """Each line that a page shows is in the output; numbers and spaces may differ, and `…` stands for anything."""
+    """Each line that a page shows is in the output; numbers and spaces may differ, and `…` is anything."""
     plain = normal(output)
     for line in shown.splitlines():
         for piece in line.split("…"):

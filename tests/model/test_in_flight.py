@@ -17,7 +17,7 @@ pytestmark = [
 
 
 class Tensors:
-    """What stands for the tensors of a block: it can be observed, and counts those that are freed."""
+    """What is in place of the tensors of a block: it can be observed, and counts those that are freed."""
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from scoreline import Binary, BundleError, Multiclass, Regression, Scorer, Table
 
 DRAW = np.random.default_rng(0)
 HASHES = np.unique(DRAW.integers(-(2**62), 2**62, 60))
-USERS = np.concatenate([HASHES, HASHES[:10] + 1])  # pairs that one float64 stands for
+USERS = np.concatenate([HASHES, HASHES[:10] + 1])  # pairs that share a float64
 ITEMS = np.arange(10**17, 10**17 + 40)
 FRAME = pd.DataFrame({"user": DRAW.choice(USERS, 300), "item": DRAW.choice(ITEMS, 300), "price": DRAW.normal(size=300)})
 

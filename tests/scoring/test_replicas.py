@@ -84,7 +84,7 @@ def test_a_lower_precision_that_does_not_reproduce_the_golden_rows(tmp_path: Pat
 
 
 def compiler(fails_at: int | None) -> Callable[..., nn.Module]:
-    """What stands for torch.compile: wraps a model, or raises at a call of this number."""
+    """What is in place of torch.compile: wraps a model, or raises at a call of this number."""
     calls: list[nn.Module] = []
 
     def compiled(model: nn.Module, **_: Any) -> nn.Module:
