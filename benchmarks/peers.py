@@ -242,7 +242,12 @@ def cluster() -> Iterator[None]:
     )
     os.environ["RAY_ADDRESS"] = f"127.0.0.1:{port}"
     try:
-        time.sleep(15)
+        for _ in range(60):
+            with socket.socket() as head:
+                if head.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(1)
+        time.sleep(5)  # its node registers
         yield
     finally:
         del os.environ["RAY_ADDRESS"]

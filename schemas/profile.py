@@ -190,8 +190,8 @@ class PartitionDrift(Schema):
 
 class ColumnProfile(Schema):
     """A column of a run. `reference`, `previous`: what the drift is measured from; `drift`: of all rows;
-    `previous_drift`: from the run before. `worst`: the inputs with the largest PSI, the first with the largest.
-    `red`, `yellow`: the numbers of inputs at each level."""
+    `previous_drift`: from the run before. `worst`: up to three inputs with drift, the worst first, or the one closest
+    to it. `red`, `yellow`: the numbers of inputs at each level."""
 
     name: str
     role: Literal["feature", "output"]

@@ -42,7 +42,7 @@ def azurite(cache: Path, folder: Path) -> Iterator[Service]:
             )  # fmt: skip
             held.callback(started.wait)
             held.callback(started.terminate)
-            wait_for(lambda: _answer(port, "GET", "/", {}), seconds=60)
+            wait_for(lambda: _answer(port, "GET", "/", {}))
         except (OSError, subprocess.SubprocessError) as error:
             raise UnavailableError(f"Azurite does not start: {error}") from error
         server = held.enter_context(serving(forwarding(port)))

@@ -65,12 +65,13 @@ def cut_pieces(planned: Iterable[PlannedPartition], *, most_rows: int, num_worke
     total = sum(map(_num_rows, partitions))
     cut = _Cut(min(most_rows, max(1, total // (PIECES_PER_WORKER * num_workers))))
     pieces, in_a_row_group = cut.pieces(partitions, 1), 2
-    while in_a_row_group < 2 * num_workers:
+    longest = _longest(pieces, num_workers)
+    while in_a_row_group < 2 * num_workers and total / num_workers < GAIN * longest:  # else it cannot get shorter
         more = cut.pieces(partitions, in_a_row_group)
         if len(more) == len(pieces):
             break
-        if _longest(more, num_workers) < GAIN * _longest(pieces, num_workers):
-            pieces = more
+        if (shorter := _longest(more, num_workers)) < GAIN * longest:
+            pieces, longest = more, shorter
         in_a_row_group *= 2
     return pieces
 

@@ -25,7 +25,7 @@ ROUNDED_BITS = 14
 #: Bytes that wait to be counted together: once for a split instead of once for a block takes 40% less, and what is
 #: sorted should fit the cache (measured).
 MAX_PENDING_BYTES = 4 << 20
-#: Up to so many edges, each is compared with all values; for more, these are sorted.
+#: If no column has more edges, each is compared with all values; otherwise, these are sorted.
 FEW_EDGES = 12
 #: Of each column: how many values it has, int64 `[columns]`, and the smallest and largest, float64, if there are any.
 Known = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
@@ -190,8 +190,7 @@ class ProfileBuilder:
         """Count float64 `[columns, rows]`, which may be sorted in place."""
         assert self._profile is not None, "it is made with the first sample"
         made, columns, num_rows = self._profile, np.array(indices), values.shape[1]
-        few = max(len(self._layout.searched[index][0]) for index in indices) <= FEW_EDGES
-        count = _compared if few else _sorted
+        count = _compared if self._layout.edges[0].shape[1] <= FEW_EDGES else _sorted
         below = np.zeros(self._layout.num_counts, dtype=np.int64)  # a column's: 0, 0, values up to each edge, all
         known, low, high = count(self._layout, columns, values, below)
         starts = self._layout.starts

@@ -81,7 +81,7 @@ class Layout:
     def edges(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The edges of each column, float64 `[columns, most edges]`, and the counts of the bins that end there; NaN and
         −1 where a column has fewer."""
-        most = max(len(edges) for edges, *_ in self.searched)
+        most = max((len(edges) for edges, *_ in self.searched), default=0)
         values, places = np.full((len(self.columns), most), np.nan), np.full((len(self.columns), most), -1)
         for index, (edges, first, last) in enumerate(self.searched):
             values[index, : len(edges)], places[index, : len(edges)] = edges, np.arange(first, last)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...schemas.pack import EnsembleOfFiles, PackSpec, SingleModelFile
+from ...schemas.pack import ModelFile, PackSpec, SingleModelFile
 from ..errors import BundleError, one_line
 from ..storage.plain_files import read_plain
 
@@ -37,20 +37,15 @@ def spec_from_mlflow(folder: Path, spec: PackSpec) -> tuple[PackSpec, dict[str, 
         there = ", ".join(map(str, flavors)) or "none"
         raise BundleError(f"{folder} has the flavors {there}; only pytorch is supported")
     given: dict[str, Any] = {}
-    if _names_no_file(spec.model):
-        data = str(flavors["pytorch"].get("model_data", "data"))
-        more = {} if spec.model is None else {"call": spec.model.call, "prune": spec.model.prune}
-        given["model"] = SingleModelFile(file=str(folder / data / "model.pth"), **more)
+    model = SingleModelFile() if spec.model is None else spec.model
+    if isinstance(model, SingleModelFile) and not model.model_fields_set & ModelFile.model_fields.keys():
+        data = str(flavors["pytorch"].get("model_data", "data"))  # the spec may still say how it is called and pruned
+        given["model"] = model.model_copy(update={"file": str(folder / data / "model.pth")})
     names = _signature_names(described)
     example = _example(folder, described, spec.features or names)
     if spec.features is None and (names or example):
         given["features"] = names or list(example or {})
     return spec.model_copy(update=given), example
-
-
-def _names_no_file(model: SingleModelFile | EnsembleOfFiles | None) -> bool:
-    """Whether a spec leaves the model to the folder; it may still say how it is called and pruned."""
-    return model is None or (isinstance(model, SingleModelFile) and not model.model_fields_set - {"call", "prune"})
 
 
 def _signature_names(described: dict[str, Any]) -> list[str] | None:
