@@ -12,7 +12,7 @@ from email.utils import formatdate
 from http.client import HTTPConnection
 from pathlib import Path
 
-from object_storage import SECRET, Service, UnavailableError, forwarding, free_ports, serving, wait_for
+from object_storage import SECRET, Service, UnavailableError, forwarding, free_ports, preparing, serving, wait_for
 
 VERSION = "3.37.0"
 ACCOUNT, KEY = "testaccount", b64encode(SECRET.encode()).decode()
@@ -57,14 +57,15 @@ def azurite(cache: Path, folder: Path) -> Iterator[Service]:
 
 
 def _install(cache: Path) -> None:
-    if (cache / "node_modules" / "azurite").exists():
-        return
-    if shutil.which("npm") is None:
-        raise UnavailableError("Azurite is a package of npm, which is not installed")
-    cache.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        ["npm", "install", "--no-fund", "--no-audit", f"azurite@{VERSION}"], cwd=cache, check=True, capture_output=True
-    )
+    with preparing(cache) as missing:
+        if not missing:
+            return
+        if shutil.which("npm") is None:
+            raise UnavailableError("Azurite is a package of npm, which is not installed")
+        subprocess.run(
+            ["npm", "install", "--no-fund", "--no-audit", f"azurite@{VERSION}"],
+            cwd=cache, check=True, capture_output=True,
+        )  # fmt: skip
 
 
 def _request(port: int, method: str, container: str) -> None:

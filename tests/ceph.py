@@ -20,6 +20,7 @@ from object_storage import (
     UnavailableError,
     forwarding,
     free_ports,
+    preparing,
     s3_environment,
     serving,
     wait_for,
@@ -105,11 +106,15 @@ def _unpacked(cache: Path) -> Path:
     """The root of the unpacked packages, which are downloaded unless the cache has them. apt checks their
     signatures."""
     root = cache / "root"
-    if (cache / "complete").exists():
-        return root
+    with preparing(cache) as missing:
+        if missing:
+            _unpack(cache / "packages", root)
+    return root
+
+
+def _unpack(packages: Path, root: Path) -> None:
     if shutil.which("apt-get") is None:
         raise UnavailableError("Ceph is taken from Debian's packages, and there is no apt-get")
-    packages = cache / "packages"
     shutil.rmtree(root, ignore_errors=True)
     packages.mkdir(parents=True, exist_ok=True)
     needed = subprocess.run(
@@ -126,8 +131,6 @@ def _unpacked(cache: Path) -> Path:
         raise UnavailableError(f"Ceph cannot be downloaded: {got.stderr.strip().splitlines()[-1:]}")
     for package in packages.glob("*.deb"):
         subprocess.run(["dpkg", "-x", package, root], check=True)
-    (cache / "complete").touch()
-    return root
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -278,7 +277,8 @@ def ceph_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A Ceph cluster on the loopback interface."""
     from ceph import ceph
 
-    yield from _started(ceph(CACHE / "ceph", tmp_path_factory.mktemp("ceph")))
+    with ceph(CACHE / "ceph", tmp_path_factory.mktemp("ceph")) as service:
+        yield service
 
 
 @pytest.fixture(scope="session")
@@ -286,19 +286,8 @@ def azurite_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
     """An emulator of Azure Blob Storage on the loopback interface."""
     from azurite import azurite
 
-    yield from _started(azurite(CACHE / "azurite", tmp_path_factory.mktemp("azurite")))
-
-
-def _started(service: AbstractContextManager[Service]) -> Iterator[Service]:
-    """A service; the test is skipped where it cannot be had."""
-    from object_storage import UnavailableError
-
-    with ExitStack() as held:
-        try:
-            started = held.enter_context(service)
-        except UnavailableError as error:
-            pytest.skip(str(error))
-        yield started
+    with azurite(CACHE / "azurite", tmp_path_factory.mktemp("azurite")) as service:
+        yield service
 
 
 @pytest.fixture

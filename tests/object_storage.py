@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from fcntl import LOCK_EX, flock
 from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
@@ -159,6 +160,18 @@ _OF_CONNECTIONS = ("connection", "date", "keep-alive", "server", "transfer-encod
 
 class UnavailableError(Exception):
     """A service cannot be had on this machine."""
+
+
+@contextmanager
+def preparing(cache: Path) -> Iterator[bool]:
+    """Whether a folder must be filled, with a lock on it: several processes run tests at once. It is complete if the
+    block ends without an error."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as file:
+        flock(file, LOCK_EX)
+        missing = not (cache / "complete").exists()
+        yield missing
+        (cache / "complete").touch()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,7 +129,10 @@ def _taken(
             categories.append((index, _category_values(column, positions)))
     if not numbers or not len(numbers[0]):
         return (), tuple(categories)
-    return (Numbers(indices=tuple(indices), values=np.array(numbers, dtype=np.float64)),), tuple(categories)
+    found = np.empty((len(numbers), len(numbers[0])))
+    for row, taken in enumerate(numbers):  # faster than one call with all of them
+        found[row] = taken
+    return (Numbers(indices=tuple(indices), values=found),), tuple(categories)
 
 
 class ProfileBuilder:
