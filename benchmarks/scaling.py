@@ -24,6 +24,7 @@ from scoreline.pipeline.inputs.csv import Csv
 from scoreline.pipeline.inputs.cut import SplitRange
 from scoreline.pipeline.inputs.formats import FORMATS
 from scoreline.pipeline.inputs.parquet import Parquet
+from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.part_file import Published
 from scoreline.pipeline.records import Partition, Split
 from scoreline.pipeline.running.flows import Flows
@@ -189,7 +190,7 @@ def seconds(files: Sequence[File], cores: int) -> float:
     ledger: Any = SimpleNamespace(publish=lambda *_: None, add_times=lambda _: None, stage_names=())
     events: SimpleQueue[Any] = SimpleQueue()
     start = perf_counter()
-    with Publisher(ledger, lambda _: None) as publisher:
+    with Publisher(ledger, lambda _: None, FolderStore.num_publishers) as publisher:
         steps = Steps(machine=machine, queue=WorkQueue(planned), publisher=publisher)
         limit = max(96 << 20, cores * MAX_IN_FLIGHT_BYTES)
         with Flows(steps, num_flows=cores, max_bytes=limit, ended=lambda: events.put(None)) as flows:

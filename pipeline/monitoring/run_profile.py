@@ -14,8 +14,8 @@ from .layout import Layout
 
 #: The end of the content that the checksum is of.
 _NONE = b'"checksum":null}'
-#: The file that this process wrote last: the report of the run reads it, and with a thousand columns, validating it takes
-#: as long as the rest of the report.
+#: The file that this process wrote last: the report of the run reads it, and with a thousand columns, validating it
+#: takes as long as the rest of the report.
 _written: dict[bytes, RunProfile] = {}
 
 

@@ -46,7 +46,7 @@ class FolderStore(Store):
     """An output folder. `failed`: makes the error for what cannot be accessed."""
 
     root: Path
-    lock_pause_s, num_readers = 0.2, 1
+    lock_pause_s, num_readers, num_publishers = 0.2, 1, 4
 
     def __init__(self, root: str | os.PathLike[str], *, failed: Failed | None = None) -> None:
         self.root = Path(root).absolute()

@@ -14,24 +14,24 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from threading import BoundedSemaphore
 from typing import TypeVar
 
 from ..digests import sha256
 from ..errors import OutputError, StorageError
+from ..storage.byte_budget import ByteBudget
 from ..storage.folders import Entry, Failed, is_hidden
 from ..storage.lease import Waiting
 from ..storage.objects import read_objects
 from ..storage.plain_files import Kind
-from ..storage.remote import Bucket, RemoteObject, bucket_of
+from ..storage.remote import MULTIPART_BYTES, Bucket, RemoteObject, bucket_of
 from ..storage.temporaries import temporary_name
 from ..storage.uris import ChangedError, parse_uri
 from .naming import REJECTS
 from .object_locks import ObjectLocks
 from .store import SHARDS, Store, Stored, output_error, storage_error
 
-#: Objects that are uploaded at the same time: each is held in memory, unless it is larger than `MULTIPART_BYTES`.
-UPLOADS = 2
+#: The size of the objects that are uploaded at the same time; larger ones than `MULTIPART_BYTES` take no more memory.
+UPLOAD_BYTES = 2 * MULTIPART_BYTES
 #: The object that shows whether a service compares before it writes.
 PROBE = "_scoreline/probe"
 
@@ -48,7 +48,7 @@ class ObjectStore(Store):
     """
 
     root: str
-    lock_pause_s, num_readers = 1.0, 32
+    lock_pause_s, num_readers, num_publishers = 1.0, 32, 16
 
     def __init__(self, uri: str, *, failed: Failed | None = None) -> None:
         location = parse_uri(uri)
@@ -60,7 +60,7 @@ class ObjectStore(Store):
         self._listed: dict[str, RemoteObject] | None = None
         self._folders: set[str] = set()
         self._locks = ObjectLocks(self._bucket, self._prefix, self.root)
-        self._uploads = BoundedSemaphore(UPLOADS)
+        self._uploading = ByteBudget(UPLOAD_BYTES)
         self._local: Path | None = None
 
     def prepare(self) -> None:
@@ -221,7 +221,7 @@ class ObjectStore(Store):
                     raise
                 return etag  # it was written, and the answer was lost
 
-        with self._uploads:
+        with self._uploading.taking(min(size, MULTIPART_BYTES)):
             etag = self._changing(name, put)
         self._objects_changed(name, RemoteObject(key, size, etag, 0))
         return Stored(size, etag)

@@ -1,8 +1,4 @@
-"""publish: finished parts are digested, synced and renamed by a few threads, while the flows go on.
-
-Most of that is waiting for the disk, and the file system combines syncs that come at the same time: four threads
-publish small parts three times as fast as one, as fast as syncing folders once for a group of parts (measured).
-"""
+"""publish: finished parts are digested and made visible by a few threads, while the flows go on."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,10 +17,8 @@ from ..timing import StageTimes
 from .events import SplitPublished
 from .ledger import Ledger
 
-#: Threads that publish.
-PUBLISHERS = 4
-#: Parts that may wait for a thread; a flow with another one waits itself.
-MAX_WAITING = 8
+#: Parts of each thread that may wait; a flow with another one waits itself.
+MAX_WAITING = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,15 +39,16 @@ class Publisher:
 
     Args:
         send: passes events to the thread that runs the job.
+        num_threads: how many parts are published at once.
     """
 
-    def __init__(self, ledger: Ledger, send: Callable[[Event], None]) -> None:
+    def __init__(self, ledger: Ledger, send: Callable[[Event], None], num_threads: int) -> None:
         self.send = send
         self._ledger = ledger
-        self._waiting: Queue[Finished | None] = Queue(MAX_WAITING)
+        self._waiting: Queue[Finished | None] = Queue(MAX_WAITING * num_threads)
         self._error: BaseException | None = None
         self._threads = [
-            Thread(target=self._run, name=f"publisher-{number}", daemon=True) for number in range(PUBLISHERS)
+            Thread(target=self._run, name=f"publisher-{number}", daemon=True) for number in range(num_threads)
         ]
 
     def __enter__(self) -> Self:

@@ -26,11 +26,13 @@ from .flows import Flows
 from .lanes import Lane
 from .ledger import Ledger
 from .publisher import Publisher
-from .work import Work, WorkQueue, num_readers
+from .work import Work, WorkQueue, are_small_objects, num_readers
 from .writer import Writer
 
 #: The limit for blocks in flight, unless one block for each flow takes more.
 MAX_IN_FLIGHT_BYTES = 96 << 20
+#: Where inputs are small objects, requests take longer than scoring: so many flows more wait for them.
+FLOWS_FOR_OBJECTS, SMALL_OBJECT_BYTES = 16, 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +51,7 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
     """
     options = LineOptions.of(ledger.job)
     num_flows, readers, max_bytes = _bounds(scorer, ledger, cores)
-    lines = _lines(scorer, options, num_flows)
+    lines = _lines(scorer, options, num_flows, cores)
     line = lines[0][0]  # the stages of all have the same names, and share what they report
     events: SimpleQueue[Event | None] = SimpleQueue()
     retries = Retries(lambda first: events.put(block_retried(first)))
@@ -60,7 +62,7 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
         if (decoders := held.enter_context(open_decoders(cores if line.opens_files else 0))) is not None:
             options = replace(options, mapper=decoders.map)
         try:
-            with Publisher(ledger, events.put) as publisher:
+            with Publisher(ledger, events.put, store.num_publishers) as publisher:
                 queue = WorkQueue(ledger.plan.partitions)
                 layout = scorer.loaded.layout
                 writers = [Writer(store, ledger, publisher, queue, retries, layout) for _ in range(num_flows)]
@@ -87,26 +89,30 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
 
 
 def _bounds(scorer: Scorer, ledger: Ledger, cores: int) -> tuple[int, int, int]:
-    """The number of flows, how many of them read at once, and the bytes of the blocks in flight: one flow per core, and
-    one for each block that a GPU has in hand, within the memory limit. Results do not depend on any of them."""
+    """The number of flows, how many of them read at once, and the bytes of the blocks in flight: one flow per core, one
+    for each block that a GPU has in hand, and those that wait for small objects, within the memory limit. Results do
+    not depend on any of them."""
     flows, memory = cores + sum(one.extra_flows for one in scorer.devices), ledger.job.memory_bytes
     partitions = ledger.plan.partitions
+    max_bytes = max(MAX_IN_FLIGHT_BYTES, flows * MOST_BLOCK_BYTES)
+    if are_small_objects(partitions, SMALL_OBJECT_BYTES):
+        flows += min(FLOWS_FOR_OBJECTS, len(partitions))
     if memory is None:
-        return flows, num_readers(partitions, flows), max(MAX_IN_FLIGHT_BYTES, flows * MOST_BLOCK_BYTES)
+        return flows, num_readers(partitions, flows), max_bytes
     columns = max(len(planned.columns.read.names) for planned in partitions)
     block_bytes = ledger.block_rows * (8 * columns + 4 * scorer.loaded.values_per_row())
     flows = max(1, min(flows, memory // block_bytes))
     return flows, num_readers(partitions, flows, memory), memory
 
 
-def _lines(scorer: Scorer, options: LineOptions, num_flows: int) -> list[list[Line]]:
+def _lines(scorer: Scorer, options: LineOptions, num_flows: int, cores: int) -> list[list[Line]]:
     """For each device, a line for each block that it may have in flight: one for each of its flows, or fewer where its
-    free memory does not hold as many blocks. On a CPU, all flows share a line."""
+    free memory does not hold as many blocks. On a CPU, all flows share a line, as many at once as there are cores."""
     flows, lines = -(-num_flows // len(scorer.replicas)), []
     for loaded in scorer.replicas:
         room = loaded.device.room(loaded.block_bytes)
         if room is None:
-            lines.append([compose(loaded, options)] * flows)
+            lines.append([compose(loaded, options)] * min(flows, cores))
         else:
             lines.append([compose(loaded.on_lane(), options) for _ in range(max(1, min(flows, room)))])
     return lines

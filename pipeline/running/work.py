@@ -14,6 +14,7 @@ from ..inputs.cut import SplitRange
 from ..inputs.formats import FORMATS
 from ..model.first_rows import FirstRows
 from ..planning.plan import PlannedPartition
+from ..storage.uris import is_remote
 
 #: The memory that all readers may take together: this much, or this much for each flow.
 READERS_BYTES, FLOW_BYTES = 512 << 20, 64 << 20
@@ -109,7 +110,13 @@ def num_readers(partitions: Iterable[PlannedPartition], most: int, memory: int |
     count = 0
     for planned in partitions:
         if count < most:
-            count += 1 if planned.num_splits is None else max(1, len(split_starts(planned)))
+            count += 1 if planned.num_splits in (None, 1) else max(1, len(split_starts(planned)))
         reader_bytes = FORMATS[planned.partition.format].reader_bytes(planned.partition, len(planned.columns.read))
         most = min(most, max(1, memory // max(1, reader_bytes)))
     return max(1, min(count, most))
+
+
+def are_small_objects(partitions: Sequence[PlannedPartition], most: int) -> bool:
+    """Whether the inputs are in an object store, with at most so many bytes each on average."""
+    remote = bool(partitions) and is_remote(partitions[0].partition.path)
+    return remote and sum(planned.partition.size for planned in partitions) <= most * len(partitions)

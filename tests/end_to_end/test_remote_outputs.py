@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scoreline.pipeline.outputs.store import MANIFEST, PARTS
@@ -46,6 +49,40 @@ def test_the_same_parts_as_in_a_folder(score_to: Command, storage: Storage, tmp_
     assert result.code == 0, result.err
     assert published(storage) == parts(tmp_path / "out")
     assert not storage.service.shown([result.out, result.err, *storage.objects().values()])
+
+
+def test_small_objects_are_read_and_written_several_at_once(
+    scoreline: Command, iris: Example, storage: Storage, tmp_path: Path
+) -> None:
+    """So that the run waits for many requests at a time: eight of each kind are answered together, or not at all."""
+    folder, together = tmp_path / "in", 8
+    folder.mkdir()
+    for number in range(3 * together):
+        iris.frame[number : number + 5].to_parquet(folder / f"{number:02}.parquet", index=False)
+    storage.upload(folder, "in/")
+    words = ("score", "--bundle", iris.bundle, "--input")
+    assert scoreline(*words, folder, "--output", tmp_path / "out").code == 0
+    seen, lonely = Counter[str](), list[Request]()
+    groups = {method: Barrier(together, timeout=20) for method in ("GET", "PUT")}
+
+    def wait(request: Request) -> None:
+        seen[f"{request.method} {request.path}"] += 1
+        of_data = request.path.endswith(".parquet")
+        is_scored = "/in/" in request.path and seen[f"GET {request.path}"] == 2  # the first is for the plan
+        if of_data and (request.method == "PUT" or is_scored):
+            try:
+                groups[request.method].wait()
+            except BrokenBarrierError:
+                lonely.append(request)
+
+    with storage.answering(wait):
+        result = scoreline(*words, f"{storage.uri}/in/", "--output", f"{storage.uri}/out")
+    assert result.code == 0, result.err
+    assert lonely == []
+    written = published(storage)
+    for name, data in parts(tmp_path / "out").items():
+        if name.endswith(".parquet"):
+            assert pq.read_table(pa.BufferReader(written[name])).equals(pq.read_table(pa.BufferReader(data)))
 
 
 @every_service

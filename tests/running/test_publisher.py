@@ -9,10 +9,11 @@ from scoreline.pipeline.errors import StorageError
 from scoreline.pipeline.outputs.part_file import Published
 from scoreline.pipeline.records import RowCounts, Split
 from scoreline.pipeline.running.profiles import PartProfiles
-from scoreline.pipeline.running.publisher import MAX_WAITING, PUBLISHERS, Finished, Publisher
+from scoreline.pipeline.running.publisher import MAX_WAITING, Finished, Publisher
 from scoreline.pipeline.timing import StageTimes
 
 DIGEST = "sha256:" + "0" * 64
+THREADS = 4
 
 
 class Part:
@@ -71,7 +72,7 @@ def finished(part: Part, split: int) -> Finished:
 def publish(parts: list[Part], ledger: Books, events: list[Any], *, error: type[BaseException] | None = None) -> None:
     """Submit parts, then end the run, perhaps by an error elsewhere."""
     books: Any = ledger
-    with Publisher(books, events.append) as publisher:
+    with Publisher(books, events.append, THREADS) as publisher:
         for split, part in enumerate(parts):
             publisher.submit(finished(part, split), 1.0)
         if error is not None:
@@ -80,7 +81,7 @@ def publish(parts: list[Part], ledger: Books, events: list[Any], *, error: type[
 
 def test_every_part_is_published_before_the_end() -> None:
     """More than may wait; each is recorded and reported once."""
-    parts, ledger, events = [Part() for _ in range(5 * MAX_WAITING)], Books(), []
+    parts, ledger, events = [Part() for _ in range(5 * MAX_WAITING * THREADS)], Books(), []
     publish(parts, ledger, events)
     assert [part.target for part in parts] == [f"a-{split}.parquet" for split in range(len(parts))]
     assert sorted(record.split for record in ledger.records) == list(range(len(parts)))
@@ -100,9 +101,9 @@ def test_parts_are_published_also_if_the_run_ends_early() -> None:
 def test_a_disk_that_fails() -> None:
     """The error is raised at the end or at the next part; parts that wait are discarded, and nothing is recorded."""
     failed = threading.Event()
-    parts = [Part(after=failed, fails=True) for _ in range(PUBLISHERS)] + [Part() for _ in range(3)]
+    parts = [Part(after=failed, fails=True) for _ in range(THREADS)] + [Part() for _ in range(3)]
     ledger: Any = Books()
-    publisher = Publisher(ledger, lambda _: None)
+    publisher = Publisher(ledger, lambda _: None, THREADS)
 
     def submit_all() -> None:
         with publisher:
