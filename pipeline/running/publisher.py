@@ -17,8 +17,8 @@ from ..timing import StageTimes
 from .events import SplitPublished
 from .ledger import Ledger
 
-#: Parts of each thread that may wait; a flow with another one waits itself.
-MAX_WAITING = 2
+#: Parts that may wait for a thread; a flow with another one waits itself.
+MAX_WAITING = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ class Publisher:
     def __init__(self, ledger: Ledger, send: Callable[[Event], None], num_threads: int) -> None:
         self.send = send
         self._ledger = ledger
-        self._waiting: Queue[Finished | None] = Queue(MAX_WAITING * num_threads)
+        self._waiting: Queue[Finished | None] = Queue(MAX_WAITING)
         self._error: BaseException | None = None
         self._threads = [
             Thread(target=self._run, name=f"publisher-{number}", daemon=True) for number in range(num_threads)

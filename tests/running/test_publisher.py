@@ -81,7 +81,7 @@ def publish(parts: list[Part], ledger: Books, events: list[Any], *, error: type[
 
 def test_every_part_is_published_before_the_end() -> None:
     """More than may wait; each is recorded and reported once."""
-    parts, ledger, events = [Part() for _ in range(5 * MAX_WAITING * THREADS)], Books(), []
+    parts, ledger, events = [Part() for _ in range(5 * MAX_WAITING)], Books(), []
     publish(parts, ledger, events)
     assert [part.target for part in parts] == [f"a-{split}.parquet" for split in range(len(parts))]
     assert sorted(record.split for record in ledger.records) == list(range(len(parts)))
