@@ -51,6 +51,7 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
     """
     options = LineOptions.of(ledger.job)
     num_flows, readers, max_bytes = _bounds(scorer, ledger, cores)
+    threads = readers < min(num_flows, cores)  # for reading, where others would have nothing to do
     lines = _lines(scorer, options, num_flows, cores)
     line = lines[0][0]  # the stages of all have the same names, and share what they report
     events: SimpleQueue[Event | None] = SimpleQueue()
@@ -66,7 +67,7 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
                 queue = WorkQueue(ledger.plan.partitions)
                 layout = scorer.loaded.layout
                 writers = [Writer(store, ledger, publisher, queue, retries, layout) for _ in range(num_flows)]
-                steps = _Steps(scorer, ledger, lines, options, queue, writers, events.put, readers < num_flows)
+                steps = _Steps(scorer, ledger, lines, options, queue, writers, events.put, threads)
                 flows = Flows(
                     steps, num_flows=num_flows, num_readers=readers, max_bytes=max_bytes,
                     num_lanes=[len(lanes) for lanes in lines], ended=lambda: events.put(None),
@@ -153,7 +154,7 @@ class _Steps:
         self._scorer, self._ledger, self._lines, self._options = scorer, ledger, lines, options
         self._line = lines[0][0]
         self._queue, self._writers, self._send = queue, writers, send
-        self._threads = threads  # for reading, where there are more flows than readers
+        self._threads = threads
         self._reading: dict[Work, Generator[Loaded]] = {}
         self._halved: int | None = None
         self._lock = Lock()
