@@ -166,8 +166,8 @@ def interrupted(
         one.interrupt()
     yield {name: one.process for name, one in started.items()}
     for one in started.values():
-        one.process.kill()
-        one.process.wait()
+        with one.process:  # closes its pipe: the test of a command may run in another process of pytest-xdist
+            one.process.kill()
     os.close(unread)
     os.close(full)
 
