@@ -63,9 +63,9 @@ class Store(ABC):
     lock_pause_s: ClassVar[float]
     #: Threads that read many small pieces of files at once: more than one where they mostly wait.
     num_readers: ClassVar[int]
-    #: Threads that publish parts at once. Most of that is waiting for the disk, and a file system combines syncs that
-    #: come at the same time: four threads publish small parts three times as fast as one, as fast as syncing folders
-    #: once for a group of parts (measured).
+    #: Threads that publish parts at once. Most of that is waiting, for a service or for the disk, and a file system
+    #: combines syncs that come at the same time: four threads publish small parts three times as fast as one, as fast
+    #: as syncing folders once for a group of parts (measured).
     num_publishers: ClassVar[int]
 
     @abstractmethod

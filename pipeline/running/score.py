@@ -31,8 +31,8 @@ from .writer import Writer
 
 #: The limit for blocks in flight, unless one block for each flow takes more.
 MAX_IN_FLIGHT_BYTES = 96 << 20
-#: Where inputs are small objects, requests take longer than scoring: so many flows more wait for them.
-FLOWS_FOR_OBJECTS, SMALL_OBJECT_BYTES = 16, 4 << 20
+#: So many flows more wait for requests where inputs are small objects.
+FLOWS_FOR_OBJECTS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +96,7 @@ def _bounds(scorer: Scorer, ledger: Ledger, cores: int) -> tuple[int, int, int]:
     flows, memory = cores + sum(one.extra_flows for one in scorer.devices), ledger.job.memory_bytes
     partitions = ledger.plan.partitions
     max_bytes = max(MAX_IN_FLIGHT_BYTES, flows * MOST_BLOCK_BYTES)
-    if are_small_objects(partitions, SMALL_OBJECT_BYTES):
+    if are_small_objects(partitions):
         flows += min(FLOWS_FOR_OBJECTS, len(partitions))
     if memory is None:
         return flows, num_readers(partitions, flows), max_bytes

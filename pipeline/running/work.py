@@ -18,6 +18,8 @@ from ..storage.uris import is_remote
 
 #: The memory that all readers may take together: this much, or this much for each flow.
 READERS_BYTES, FLOW_BYTES = 512 << 20, 64 << 20
+#: The average size of small objects, at most: requesting one takes longer than scoring its rows.
+SMALL_OBJECT_BYTES = 4 << 20
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
@@ -116,7 +118,7 @@ def num_readers(partitions: Iterable[PlannedPartition], most: int, memory: int |
     return max(1, min(count, most))
 
 
-def are_small_objects(partitions: Sequence[PlannedPartition], most: int) -> bool:
-    """Whether the inputs are in an object store, with at most so many bytes each on average."""
+def are_small_objects(partitions: Sequence[PlannedPartition]) -> bool:
+    """Whether the inputs are objects in an object store, and small on average."""
     remote = bool(partitions) and is_remote(partitions[0].partition.path)
-    return remote and sum(planned.partition.size for planned in partitions) <= most * len(partitions)
+    return remote and sum(planned.partition.size for planned in partitions) <= SMALL_OBJECT_BYTES * len(partitions)

@@ -11,8 +11,15 @@ from scoreline.pipeline.inputs.discover import discover
 from scoreline.pipeline.options import ScoreJob
 from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.planning.existing import scan_output
-from scoreline.pipeline.planning.plan import Plan, make_plan
-from scoreline.pipeline.running.work import Work, WorkQueue, num_readers, split_starts
+from scoreline.pipeline.planning.plan import Plan, PlannedPartition, make_plan
+from scoreline.pipeline.running.work import (
+    SMALL_OBJECT_BYTES,
+    Work,
+    WorkQueue,
+    are_small_objects,
+    num_readers,
+    split_starts,
+)
 
 from conftest import Example
 
@@ -135,3 +142,18 @@ def test_readers_share_a_limit_of_memory(
     read = dataclasses.replace(planned.columns, read=schema)
     wide = dataclasses.replace(planned, partition=partition, columns=read)
     assert num_readers([wide] * 20, 8, memory) == min(count, 8)
+
+
+def test_small_objects(folder: Path, iris: Example) -> None:
+    """By their average; local files and no files are none."""
+    planned = plan_of(folder, iris).partitions[0]
+
+    def objects(*sizes: int) -> list[PlannedPartition]:
+        kept = [dataclasses.replace(planned.partition, path="s3://bucket/a.parquet", size=size) for size in sizes]
+        return [dataclasses.replace(planned, partition=partition) for partition in kept]
+
+    assert are_small_objects(objects(SMALL_OBJECT_BYTES))
+    assert are_small_objects(objects(2 * SMALL_OBJECT_BYTES, 0))
+    assert not are_small_objects(objects(2 * SMALL_OBJECT_BYTES, 1))
+    assert not are_small_objects([planned])
+    assert not are_small_objects([])
