@@ -102,7 +102,7 @@ class RunDrift:
 
     def _rank_columns(self, files: Sequence[tuple[str, Profile]], found: Comparison) -> None:
         rank = found.level * MAX_PSI + found.psi
-        listed = rank > self._least_listed
+        listed = (rank > self._least_listed) & ((found.level > 0) | (rank == rank.max(axis=0)))
         if len(files) > WORST_OF_COLUMN:  # at most these of each column
             listed &= rank >= np.partition(rank, -WORST_OF_COLUMN, axis=0)[-WORST_OF_COLUMN]
         starts = self._layout.starts
