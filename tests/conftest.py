@@ -290,6 +290,16 @@ def azurite_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
         yield service
 
 
+@pytest.fixture(scope="session")
+def google_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The API of Google Cloud Storage on the loopback interface."""
+    pytest.importorskip("moto", reason="moto is not installed")
+    from google_storage import google_storage
+
+    with google_storage(tmp_path_factory.mktemp("google")) as service:
+        yield service
+
+
 @pytest.fixture
 def storage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
     """An empty bucket, with the credentials and the endpoint in the environment. Of moto, unless a test is marked with

@@ -225,7 +225,9 @@ def use_service(service: Service, patch: pytest.MonkeyPatch) -> None:
 
 #: A test of which the long form runs with other services, too.
 every_service = pytest.mark.parametrize(
-    "storage", ["moto", *(pytest.param(name, marks=pytest.mark.long) for name in ("ceph", "azurite"))], indirect=True
+    "storage",
+    ["moto", *(pytest.param(name, marks=pytest.mark.long) for name in ("ceph", "azurite", "google"))],
+    indirect=True,
 )
 
 

@@ -112,7 +112,6 @@ def test_another_version_is_not_read(storage: Storage) -> None:
             call("a", etag=etag)
 
 
-@every_service
 def test_services_that_compare_etags_without_quotes(storage: Storage) -> None:
     """As Ceph 16 does: the object is asked for again, and from then on without them."""
     storage.put("a", b"1")
