@@ -26,6 +26,7 @@ from ..parquet.file import ParquetSource
 from ..planning.fingerprint import dialect_of
 from ..records import Partition
 from ..storage.folders import listing_error
+from ..storage.ranges import refuse_gone_service
 
 BLOCK_ROWS = 1 << 16
 
@@ -51,6 +52,7 @@ def verify(output: str) -> Verdict:
     Raises:
         NoInputError: the folder is not an output of Scoreline.
         DataError: the run was killed before it wrote its run.json, or run.json was changed.
+        StorageError: the service that the output or its input is in does not answer any more.
     """
     store = open_store(output, failed=listing_error)
     manifest = read_manifest(store)
@@ -117,8 +119,9 @@ def _verified_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt 
             return _verify_part(path, part, verdict)
     except FileNotFoundError:
         verdict.problems.append(f"{part.target}: is missing; run again to rescore it")
-    except OSError:
-        verdict.problems.append(f"{part.target}: is torn; run again to rescore it")
+    except OSError as error:
+        refuse_gone_service(store.root)
+        verdict.problems.append(f"{part.target}: cannot be read: {error.strerror or error}; check it, then run again")
     return None
 
 
@@ -178,6 +181,7 @@ def _verify_rejects(store: Store, name: str, receipt: Receipt, verdict: Verdict)
             with pa.ipc.open_file(str(path)) as reader:
                 numbers = reasons_of(reader.read_all()).combine_chunks().field("row_number").to_pylist()
     except (OSError, pa.ArrowException) as error:
+        refuse_gone_service(store.root)
         verdict.problems.append(f"{rejects_name(name)}: cannot be read back: {one_line(error)}")
         return None
     if len(numbers) != receipt.rows_rejected:
@@ -220,6 +224,8 @@ def _verify_keys(store: Store, record: PartitionRecord, receipt: Receipt, reject
         wanted = _without((read.batch for read in rows), rejected)
         same = _same_rows((batch for name in targets for batch in _batches(store.path(name), name, keys)), wanted)
     except (PartitionError, OSError, pa.ArrowException) as error:
+        for path in (store.root, partition.path):
+            refuse_gone_service(path)
         verdict.problems.append(f"{record.source}: cannot be compared with its part: {one_line(error)}")
         return
     verdict.keys_compared += 1

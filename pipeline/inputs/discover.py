@@ -16,6 +16,7 @@ from ..errors import NoInputError, UsageError
 from ..records import Partition
 from ..storage.folders import Entry, Walker, listing_error
 from ..storage.plain_files import Kind, kind_of
+from ..storage.ranges import refuse_gone_service
 from ..storage.uris import is_remote, parse_uri
 from .formats import FORMATS, format_by_suffix
 from .found import Found, refuse_single
@@ -250,7 +251,7 @@ def _partition(entry: Entry, format_name: str) -> Partition | None:
 
 def is_unchanged(partition: Partition) -> bool:
     """Whether a file is unchanged since it was found: its size, mtime and, if known, inode; for an object, which takes
-    a request, its size, mtime and ETag."""
+    a request, its size, mtime and ETag. Raises StorageError where its service does not answer any more."""
     if is_remote(partition.path):
         return _is_unchanged_object(partition)
     try:
@@ -276,6 +277,9 @@ def _is_unchanged_object(partition: Partition) -> bool:
     location = parse_uri(partition.path)
     try:
         now = bucket_of(location).head(location.key)
+    except (FileNotFoundError, PermissionError):
+        return False
     except OSError:
+        refuse_gone_service(partition.path)
         return False
     return (now.size, now.modified_ns, now.etag or None) == (partition.size, partition.mtime_ns, partition.etag)

@@ -19,6 +19,7 @@ from ..inputs.formats import FORMATS
 from ..options import ColumnOptions, ScoreJob
 from ..outputs.naming import numbered, part_name, too_long, whole_name
 from ..records import Partition, Split
+from ..storage.ranges import refuse_gone_service
 from ..storage.uris import absolute, is_remote
 from .existing import ALL_SPLITS, ExistingParts, OwnSplits
 from .file_columns import FileColumns, Shapes
@@ -26,7 +27,7 @@ from .immutable import refuse_replacing
 
 #: Footers are small reads that wait for the disk, or for an answer, so several are read at once.
 FOOTER_THREADS, REMOTE_FOOTER_THREADS = 8, 32
-#: Footers that a thread reads at a time.
+#: Footers that a thread reads at a time, at most.
 FOOTERS = 32
 
 
@@ -131,6 +132,7 @@ def make_plan(
     Raises:
         ColumnError: a column is missing, appears twice, has a wrong type, or has the name of an output.
         OutputError: a part that would be replaced was committed to a table.
+        StorageError: the service that the inputs are in does not answer any more.
         UsageError: two inputs would have the same output, the name of one is too long for its parts, or no head of the
             bundle supports an option.
     """
@@ -180,15 +182,18 @@ def _footers(
         try:
             schema, num_rows = FORMATS[partition.format].read_schema(partition, job.csv, columns)
         except PartitionError as error:
+            refuse_gone_service(partition.path)
             return error
         return shapes.shared(schema), num_rows
 
     def read_all(some: Sequence[Partition]) -> list[Footer]:
         return [read(partition) for partition in some]
 
-    tasks = [partitions[at : at + FOOTERS] for at in range(0, len(partitions), FOOTERS)]
     remote = any(is_remote(partition.path) for partition in partitions[:1])
-    with ThreadPoolExecutor(REMOTE_FOOTER_THREADS if remote else FOOTER_THREADS) as pool:
+    threads = REMOTE_FOOTER_THREADS if remote else FOOTER_THREADS
+    size = max(1, min(FOOTERS, len(partitions) // threads)) if remote else FOOTERS
+    tasks = [partitions[at : at + size] for at in range(0, len(partitions), size)]
+    with ThreadPoolExecutor(threads) as pool:
         for footers in pool.map(read_all, tasks):
             yield from footers
 

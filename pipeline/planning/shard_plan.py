@@ -25,6 +25,7 @@ from ..inputs.hive import hive_keys
 from ..options import ScoreJob
 from ..outputs.naming import numbered, whole_name
 from ..records import Partition
+from ..storage.ranges import refuse_gone_service
 from .plan import refuse_same_output
 
 #: A file is divided if it has more than this share of a shard's bytes, and its pieces have at most this much.
@@ -155,6 +156,7 @@ def _cut(partition: Partition, job: ScoreJob, split_rows: int, most_bytes: float
             return [None]
         starts = {-(-row // split_rows) for row in FORMATS[partition.format].starts(partition)}
     except PartitionError:  # its shard reports it
+        refuse_gone_service(partition.path)
         return [None]
     ranges = divide_splits(num_splits, starts, wanted)
     return [_Cut(one, num_splits) for one in ranges] if len(ranges) > 1 else [None]

@@ -16,6 +16,7 @@ from ..planning.fingerprint import fingerprint
 from ..planning.plan import PlannedPartition
 from ..records import RowCounts
 from ..scoring.retries import Retries
+from ..storage.ranges import refuse_gone_service
 from .blocks import ReadFailed, Scored, ScoredBlock, SplitEnd
 from .events import BlockWritten, PartitionFailed
 from .ledger import Ledger
@@ -55,6 +56,7 @@ class Writer:
             case SplitEnd():
                 self._finish_split(item, share)
             case ReadFailed():
+                refuse_gone_service(item.planned.partition.path)
                 self._fail(item.planned, item.split, item.error)
 
     def close(self) -> None:

@@ -28,14 +28,24 @@ RETRIES: "RetryConfig" = {
 }
 #: A request may take long if its answer is large, but not without receiving anything.
 TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "1h"}
+#: The same for a request that only asks whether a service answers at all.
+FEW_RETRIES: "RetryConfig" = {
+    "max_retries": 5,
+    "retry_timeout": timedelta(seconds=10),
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 3},
+}
+SHORT_TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "10s", "timeout": "10s"}
 #: How long to wait for an endpoint that is named by the environment to accept a connection.
 ENDPOINT_S = 10.0
 #: The variables that name a proxy, without which the endpoint may not be reachable.
 PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
 
-def open_bucket(scheme: str, bucket: str) -> tuple[Any, "ObjectStore"]:
+def open_bucket(scheme: str, bucket: str, *, patient: bool = True) -> tuple[Any, "ObjectStore"]:
     """The library, and the store of a bucket.
+
+    Args:
+        patient: try requests for two minutes instead of ten seconds.
 
     Raises:
         UsageError: obstore is not installed.
@@ -46,7 +56,7 @@ def open_bucket(scheme: str, bucket: str) -> tuple[Any, "ObjectStore"]:
     endpoint = next(filter(None, map(os.environ.get, service.endpoints)), "")
     if endpoint:
         _require_endpoint(endpoint, uri)
-    return _opened(scheme, bucket, uri, plain=endpoint.startswith("http://"))
+    return _opened(scheme, bucket, uri, plain=endpoint.startswith("http://"), patient=patient)
 
 
 def reason_of(error: BaseException) -> str:
@@ -59,21 +69,23 @@ def reason_of(error: BaseException) -> str:
     return re.sub(r"https?://[^\s\"')]*", "…", text.partition("<?xml")[0].strip())[:300]
 
 
-def _opened(scheme: str, bucket: str, uri: str, *, plain: bool) -> tuple[Any, "ObjectStore"]:
+def _opened(scheme: str, bucket: str, uri: str, *, plain: bool, patient: bool) -> tuple[Any, "ObjectStore"]:
     """The library and the store. Raises OSError if the variables are inconsistent.
 
     Args:
         plain: whether its endpoint is one without TLS.
+        patient: as of `open_bucket`.
     """
     try:
         import obstore  # an extra: only URIs need it
         from obstore.store import AzureStore, GCSStore, S3Store
     except ImportError as error:
         raise UsageError(f"{scheme}:// needs obstore; install it with: pip install 'scoreline[remote]'") from error
-    options: Any = {**TIMEOUTS, "allow_http": True} if plain else TIMEOUTS
+    options: Any = {**(TIMEOUTS if patient else SHORT_TIMEOUTS), **({"allow_http": True} if plain else {})}
+    retries = RETRIES if patient else FEW_RETRIES
     kinds: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
     try:
-        return obstore, kinds[scheme](bucket, retry_config=RETRIES, client_options=options)
+        return obstore, kinds[scheme](bucket, retry_config=retries, client_options=options)
     except (obstore.exceptions.BaseError, ValueError, OSError) as error:
         raise OSError(errno.EIO, f"{SERVICES[scheme].name} cannot be set up: {reason_of(error)}", uri) from error
 

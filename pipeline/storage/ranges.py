@@ -27,3 +27,12 @@ def read_whole(path: Path | str) -> bytes:
 
     location = parse_uri(str(path))
     return bucket_of(location).read(location.key)
+
+
+def refuse_gone_service(path: Path | str) -> None:
+    """After something could not be read: raise StorageError if that was an object whose service does not answer any
+    more. Every other object there would be tried for two minutes, too."""
+    if is_remote(path):
+        from .remote import require_service
+
+        require_service(str(path))

@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
-from ..errors import counted
+from ..errors import StorageError, counted
 from .access import open_bucket, reason_of
-from .uris import ChangedError, Location
+from .uris import ChangedError, Location, parse_uri
 
 #: Bytes that are received at a time.
 CHUNK_BYTES = 1 << 20
@@ -22,6 +22,8 @@ PART_BYTES, MULTIPART_BYTES, PARTS_AT_ONCE = 8 << 20, 64 << 20, 4
 #: The name under which services keep the digest of an object.
 _DIGEST = "sha256"
 _CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
+#: Asked for only to see whether there is an answer.
+_NO_OBJECT = "_scoreline/answer"
 #: How the reasons of answers to wrong or expired credentials begin.
 _DENIED = (
     "AccessDenied", "Authentication", "Authorization", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken",
@@ -56,15 +58,37 @@ def _bucket(scheme: str, bucket: str) -> "Bucket":
     return Bucket(scheme, bucket)
 
 
+def require_service(uri: str) -> None:
+    """Check that the service of an object answers, after the object could not be read: if not, every other one there
+    would be tried for two minutes, too.
+
+    Raises:
+        StorageError: it does not answer for ten seconds.
+    """
+    location = parse_uri(uri)
+    try:
+        Bucket(location.scheme, location.bucket, patient=False).head(_NO_OBJECT)
+    except (FileNotFoundError, PermissionError):
+        return  # it has answered
+    except OSError as error:
+        raise StorageError(
+            f"{location.scheme}://{location.bucket} does not answer any more: {error.strerror or error}; check the"
+            " service, then run the same command again"
+        ) from error
+
+
 class Bucket:
     """The objects of a bucket, or of an Azure container. Safe for threads.
 
     Credentials and endpoints are those of the standard environment variables.
+
+    Args:
+        patient: try requests for two minutes instead of ten seconds.
     """
 
-    def __init__(self, scheme: str, bucket: str) -> None:
+    def __init__(self, scheme: str, bucket: str, *, patient: bool = True) -> None:
         self.uri = f"{scheme}://{bucket}"
-        self._obstore, self._store = open_bucket(scheme, bucket)
+        self._obstore, self._store = open_bucket(scheme, bucket, patient=patient)
         self._quoted = True
 
     def list(self, prefix: str = "") -> Iterator[RemoteObject]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -12,10 +13,11 @@ from scoreline.pipeline.monitoring.history import read_history
 from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import read_manifest
 from scoreline.pipeline.outputs.receipt import read_receipt
+from scoreline.pipeline.storage import access
 from scoreline.schemas.run import Receipt
 
 from conftest import Example, Result
-from object_storage import SECRET, Request, Storage
+from object_storage import RESET, SECRET, Request, Storage
 
 Score = Callable[..., Result]
 
@@ -242,3 +244,84 @@ def test_a_service_that_cannot_be_used(
     assert SECRET not in result.err
     assert len(result.err.strip().splitlines()) == 1
     assert len(requests) == (harm == "permission")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are tried again for a fraction of a second."""
+    for retries in (access.RETRIES, access.FEW_RETRIES):
+        monkeypatch.setitem(retries, "retry_timeout", timedelta(seconds=0.3))  # type: ignore[misc]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(("suffix", "gone"), [(".parquet", "while planning"), (".csv", "while scoring")])
+def test_a_service_that_is_gone_ends_the_run(
+    storage: Storage, score: Score, iris: Example, tmp_path: Path, suffix: str, gone: str
+) -> None:
+    """Instead of every input failing alone, after as long as requests are tried. The next run completes it."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    frame, count = iris.frame.head(5), 40
+    write = frame.to_parquet if suffix == ".parquet" else frame.to_csv
+    for number in range(count):
+        write(folder / f"{number:02d}{suffix}", index=False)
+    data = storage.upload(folder, "in/")
+
+    def is_gone(request: Request) -> bool:
+        return f"/in/{count // 2}" in request.path if gone == "while planning" else any(out.glob("*.parquet"))
+
+    with storage.answering(reset_from(is_gone)):
+        result = score(data)
+    assert result.code == 74, result.err
+    assert f"{storage.uri} does not answer any more: " in result.err
+    parts = len(list(out.glob("*.parquet")))
+    assert parts < count
+    assert (parts > 0) == (gone == "while scoring")
+    assert score(data).code == 0
+    assert len(list(out.glob("*.parquet"))) == count
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("where", ["output", "input"])
+def test_a_service_that_is_gone_ends_verify(
+    storage: Storage, scoreline: Score, iris: Example, four_files: Path, where: str
+) -> None:
+    """Instead of a verdict on parts and inputs that were not read."""
+    data, out = storage.upload(four_files, "in/"), f"{storage.uri}/out"
+    scored = scoreline("score", "--bundle", iris.bundle, "--input", data, "--output", out, "--max-rejects", 9)
+    assert scored.code == 0, scored.err
+    assert scoreline("verify", out).code == 0
+    first = "/in/" if where == "input" else "/out/0.parquet"
+    with storage.answering(reset_from(lambda request: first in request.path)):
+        result = scoreline("verify", out)
+    assert result.code == 74, result.out
+    assert f"{storage.uri} does not answer any more: " in result.err
+
+
+def reset_from(begins: Callable[[Request], bool]) -> Callable[[Request], object]:
+    """A hook that resets every connection from some request on."""
+    begun: list[Request] = []
+
+    def hook(request: Request) -> object:
+        if begun or begins(request):
+            begun.append(request)
+            return RESET
+        return None
+
+    return hook
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("status", ["500 Internal Server Error", "503 Slow Down", "404 Not Found"])
+def test_an_object_that_the_service_cannot_read_fails_alone(
+    storage: Storage, score: Score, iris: Example, tmp_path: Path, status: str
+) -> None:
+    """The service answers other requests."""
+    for number in range(3):
+        iris.frame.to_parquet(tmp_path / f"{number}.parquet", index=False)
+    data = storage.upload(tmp_path, "in/")
+    answer = (status, [("Content-Length", "0")], b"")
+    with storage.answering(lambda request: answer if request.path.endswith("1.parquet") else None):
+        result = score(data)
+    assert result.code == 65, result.err
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.parquet")) == ["0.parquet", "2.parquet"]
