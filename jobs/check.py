@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ..schemas.job import JobFile
 
 SHOWN_SHAPES = 12
+#: Columns of the preview at either end, where there are more than twice as many.
+SHOWN_COLUMNS = 15
 
 
 @click.command(context_settings={"show_default": True})
@@ -235,7 +237,11 @@ def _rows_table(rows: dict[str, Any]) -> str:
         lines[0] += f"; scoreline score would end with 65 unless you pass --max-rejects {rows['rejected']} or more"
     if rows["scored"]:
         names = list(rows["scored"][0])
-        lines.append(table(names, [[_cell(row[name]) for name in names] for row in rows["scored"]]))
+        shown = names if len(names) <= 2 * SHOWN_COLUMNS else [*names[:SHOWN_COLUMNS], *names[-SHOWN_COLUMNS:]]
+        header = list(map(_cell, shown))
+        lines.append(table(header, [[_cell(row[name]) for name in shown] for row in rows["scored"]]))
+        if len(shown) < len(names):
+            lines.append(f"and {len(names) - len(shown):,} columns between them; pass --json for all")
     lines += [f"row {r['row_number']}: {described(r)}" for r in rows["rejects"]]
     if rows.get("retried"):
         lines.append(

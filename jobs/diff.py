@@ -226,7 +226,7 @@ def _source_table(changes: "Changes") -> Iterator[str]:
         [source, f"{one.rows:,}", f"{flipped:.2%}", f"{moved:.3g}"]
         for source, one, flipped, moved in sources[:MOST_SHOWN]
     ]
-    yield "\n" + table(["input", "rows", "other label", "mean change"], rows)
+    yield "\n" + table(["input", "rows", "other label", "mean absolute"], rows)
     if len(sources) > MOST_SHOWN:
         yield f"and {counted(len(sources) - MOST_SHOWN, 'more input')}; pass --json for all"
 

@@ -115,7 +115,7 @@ def _class_tables(metrics: "ClassMetrics", labels: list[str]) -> list[str]:
     from .terminal.tables import table
 
     aucs = metrics.aucs()
-    rows = [["accuracy", f"{metrics.accuracy:.4f}"], ["F1, mean of all labels", f"{macro(metrics.f1):.4f}"]]
+    rows = [["accuracy", f"{metrics.accuracy:.4f}"], ["F1, mean of the labels that occur", f"{metrics.f1_macro:.4f}"]]
     if aucs:
         bound = max(auc.bound for auc in aucs)
         within = f" (within {bound:.1g})" if bound else ""

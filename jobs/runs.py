@@ -57,7 +57,7 @@ def _shown(lines: "Sequence[tuple[str, HistoryEntry]]", *, several: bool) -> str
         "started (UTC)",
         "exit",
         "rows",
-        "scored now",
+        "read now",
         "rejected",
         "seconds",
         "bundle",

@@ -21,14 +21,14 @@ from ..planning.existing import Scope, scan_output
 from ..planning.option_check import checked_job
 from ..planning.plan import Plan, make_plan
 from ..running.commit import write_manifest_at_end
-from ..running.drift import refuse_without_reference
-from ..running.events import TemporariesRemoved, waiting_for_lock
+from ..running.drift import is_within_drift, refuse_without_reference
+from ..running.events import NothingToDo, TemporariesRemoved, waiting_for_lock
 from ..running.execute import Execution, complete_output
 from ..running.findings import kept_part_differences, output_findings
 from ..running.ledger import Ledger, RunClock, open_ledger
 from ..running.recorder import RunRecorder
 from ..timing import StageTimes
-from .shards import FrozenPlan, read_plan, shard_files
+from .shards import START_AGAIN, FrozenPlan, read_plan, shard_files
 
 #: Shards and inputs that a message names.
 MAX_NAMES = 8
@@ -50,7 +50,8 @@ def finish(
         subscribers: called with each event.
 
     Returns:
-        The manifest, as written to `_scoreline/run.json`; `_SUCCESS` exists.
+        The manifest, as written to `_scoreline/run.json`; `_SUCCESS` exists. Of an output that is complete already,
+        without touching it.
 
     Raises:
         NoInputError: no shard has begun.
@@ -61,37 +62,62 @@ def finish(
         UsageError: drift is limited, but the shards have not counted their rows.
     """
     clock, store = RunClock(), open_store(output)
-    read_plan(store)  # before the lock, which needs the folder of an output
+    try:
+        read_plan(store)  # before the lock, which needs the folder of an output
+    except NoInputError:
+        if (done := _finished(store, max_rejects, max_drift)) is None:
+            raise
+        Emitter(subscribers)(NothingToDo.of(done, done.inputs))
+        return done
     with store.lock(run_id, waiting_for_lock(Emitter(subscribers))), ExitStack() as held:
         frozen = read_plan(store)
         job = replace(frozen.plan.sharded.job, output=output, run_id=run_id)
         job = job if max_rejects is None else replace(job, max_rejects=max_rejects)
         job = checked_job(job if max_drift is None else replace(job, max_drift=max_drift))
-        bundle = _bundle(frozen)
-        refuse_without_reference(bundle, job)
-        history = RunRecorder(job, bundle, clock)
-        emit = Emitter([*subscribers, history])
-        held.enter_context(history.recorded(store, emit))
-        manifests, recorded = _shards(store, frozen)
-        with clock.times.blocking_stage("discover"):
-            plan = _plan(store, frozen, bundle, job, recorded)
-        emit(*output_findings(plan.existing, prune=job.prune))
-        if made_with := plan.existing.made_with:
-            emit(*kept_part_differences(made_with[1:], made_with[0]))
-        ledger = open_ledger(job, plan, bundle, None, clock)
-        _adopt(ledger, manifests)
-        store.remove(SUCCESS)
-        if removed := store.remove_temporaries():
-            emit(TemporariesRemoved(count=len(removed), first=removed[0]))
-        execution = Execution(
-            job=job, bundle=bundle, store=store, clock=clock, cores=available_cores(), emit=emit, held=held
-        )
-        with write_manifest_at_end(store, ledger, emit) as written:
-            ledger.keep_existing()
-            complete_output(execution, ledger)
-        store.remove_shards()
+        return _complete(store, frozen, job, clock, subscribers, held)
+
+
+def _complete(
+    store: Store, frozen: FrozenPlan, job: ScoreJob, clock: RunClock, subscribers: Sequence[Subscriber], held: ExitStack
+) -> RunManifest:
+    """Check the shards and their parts, and write what a run writes at its end."""
+    bundle = _bundle(frozen)
+    refuse_without_reference(bundle, job)
+    history = RunRecorder(job, bundle, clock)
+    emit = Emitter([*subscribers, history])
+    held.enter_context(history.recorded(store, emit))
+    manifests, recorded = _shards(store, frozen)
+    with clock.times.blocking_stage("discover"):
+        plan = _plan(store, frozen, bundle, job, recorded)
+    emit(*output_findings(plan.existing, prune=job.prune))
+    if made_with := plan.existing.made_with:
+        emit(*kept_part_differences(made_with[1:], made_with[0]))
+    ledger = open_ledger(job, plan, bundle, None, clock)
+    _adopt(ledger, manifests)
+    store.remove(SUCCESS)
+    if removed := store.remove_temporaries():
+        emit(TemporariesRemoved(count=len(removed), first=removed[0]))
+    execution = Execution(
+        job=job, bundle=bundle, store=store, clock=clock, cores=available_cores(), emit=emit, held=held
+    )
+    with write_manifest_at_end(store, ledger, emit) as written:
+        ledger.keep_existing()
+        complete_output(execution, ledger)
+    store.remove_shards()
     assert written.manifest is not None, "it is written before the block ends"
     return written.manifest
+
+
+def _finished(store: Store, max_rejects: RejectBudget | None, max_drift: float | None) -> RunManifest | None:
+    """The manifest of an output whose shards were completed, within the limits; None for any other output."""
+    try:
+        manifest = read_manifest(store)
+    except (DataError, NoInputError):
+        return None
+    if store.kind(SUCCESS) != "file" or manifest.status != "success" or not manifest.shards:
+        return None
+    within = max_rejects is None or manifest.rows_rejected <= max_rejects.allowed(manifest.rows_in)
+    return manifest if within and is_within_drift(manifest.drift, max_drift) else None
 
 
 def _bundle(frozen: FrozenPlan) -> Bundle:
@@ -126,9 +152,12 @@ def _shards(store: Store, frozen: FrozenPlan) -> tuple[list[RunManifest], Output
         manifests.append(manifest)
     if missing:
         more = f" and {len(missing) - MAX_NAMES:,} more" if len(missing) > MAX_NAMES else ""
+        again = f"score {'it' if len(missing) == 1 else 'them'} again with --shard"
+        if any(START_AGAIN in one for one in missing):  # an input has changed since
+            again = "score every shard again with --shard after that"
         raise DataError(
-            f"{counted(len(missing), 'shard')} of {count:,} not complete: {', '.join(missing[:MAX_NAMES])}{more}; score"
-            f" {'it' if len(missing) == 1 else 'them'} again with --shard, then run scoreline finish"
+            f"{counted(len(missing), 'shard')} of {count:,} not complete: {', '.join(missing[:MAX_NAMES])}{more};"
+            f" {again}, then run scoreline finish"
         )
     return manifests, OutputRecord(partitions=partitions)
 

@@ -149,10 +149,10 @@ def read_plan(store: Store) -> FrozenPlan:
     try:
         return FrozenPlan(plan=decode_plan(data), digest=sha256(data))
     except DataError as error:
-        raise DataError(f"{store.path(PLAN)} cannot be read: {one_line(error)}; {_START_AGAIN}") from error
+        raise DataError(f"{store.path(PLAN)} cannot be read: {one_line(error)}; {START_AGAIN}") from error
 
 
-_START_AGAIN = f"to divide the work again, remove {SHARDS} when no shard is running"
+START_AGAIN = f"to divide the work again, remove {SHARDS} when no shard is running"
 
 
 def _name(shard: Shard) -> str:
@@ -232,7 +232,7 @@ def _refuse_other_job(store: Store, sharded: ShardedJob, job: ScoreJob, bundle: 
     if what:
         raise OutputError(
             f"the shards of {str(store.root)!r} were planned with another {what}; complete them with scoreline finish;"
-            f" {_START_AGAIN}"
+            f" {START_AGAIN}"
         )
 
 
@@ -266,7 +266,7 @@ def _plan(store: Store, frozen: FrozenPlan, bundle: Bundle, job: ScoreJob) -> Pl
 
 def _changed(partition: Partition) -> PartitionError:
     return PartitionError(
-        f"{partition.name}: has changed or is missing since the work was divided among the shards; {_START_AGAIN}",
+        f"{partition.name}: has changed or is missing since the work was divided among the shards; {START_AGAIN}",
         partition=partition.name,
     )
 

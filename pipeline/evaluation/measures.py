@@ -54,7 +54,7 @@ def _of_classes(metrics: ClassMetrics, names: list[str]) -> dict[str, Any]:
         "auc_bound": max((auc.bound for auc in aucs), default=None),
         "auc_by_label": dict(zip(scored, (_finite(auc.value) for auc in aucs), strict=False)),
         "f1": dict(zip(names, metrics.f1.tolist(), strict=True)),
-        "f1_macro": macro(metrics.f1),
+        "f1_macro": _finite(metrics.f1_macro),
         "confusion": metrics.confusion.tolist(),
     }
 

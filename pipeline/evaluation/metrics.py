@@ -155,6 +155,12 @@ class ClassMetrics:
         return np.asarray(2 * hits / np.maximum(1, either))
 
     @property
+    def f1_macro(self) -> float:
+        """The mean F1 of the labels that are predicted or true for some row; NaN without rows."""
+        either = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
+        return macro(self.f1[either > 0])
+
+    @property
     def log_loss(self) -> float | None:
         """Mean −log of the true label's probability; None without probabilities."""
         return self._log_loss / max(1, self.rows) if self._with_probabilities else None

@@ -146,9 +146,7 @@ def _verify_part(path: Path, part: PartRecord, verdict: Verdict) -> Receipt | No
     if recorded != _recorded(receipt) or name != expected_name(receipt):
         verdict.problems.append(f"{name}: its record in {PARTS} does not match its receipt")
     if part.sha256 != file_digest(path):
-        verdict.problems.append(
-            f"{name}: its sha256 is not the one in {MANIFEST}; run again with --force to rescore it"
-        )
+        verdict.problems.append(f"{name}: its sha256 is not the one in {PARTS}; run again with --force to rescore it")
     try:
         rows = sum(batch.num_rows for batch in _batches(path, name, []))
     except PartitionError as error:

@@ -26,5 +26,7 @@ def chosen_head(manifest: RunManifest, name: str | None) -> HeadRecord:
     none is named."""
     heads = [head for head in manifest.heads if name is None or head.name == name]
     if len(heads) != 1:
-        raise UsageError(f"--head must be one of {', '.join(head.name for head in manifest.heads)}")
+        names = [head.name for head in manifest.heads]
+        only = " (the only one; --head may be left out)" if len(names) == 1 else ""
+        raise UsageError(f"--head must be one of {', '.join(names)}{only}")
     return heads[0]

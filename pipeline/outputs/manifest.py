@@ -11,7 +11,7 @@ from ...schemas.run import RunManifest
 from ..digests import sha256
 from ..errors import DataError, NoInputError, one_line
 from .part_records import OutputRecord, decode_record, encode_record
-from .store import MANIFEST, RUN_FILES, RecordFiles, Store
+from .store import MANIFEST, RUN_FILES, SHARDS, RecordFiles, Store
 
 _MARK = b' "checksum": '
 
@@ -72,6 +72,11 @@ def read_manifest(store: Store, files: RecordFiles = RUN_FILES) -> RunManifest:
             raise DataError(f"{path} is not a regular file; move it, then {again}")
         data = store.read(files.manifest)
     except (FileNotFoundError, NotADirectoryError) as error:
+        if files is RUN_FILES and store.kind(SHARDS) == "folder":
+            raise DataError(
+                f"{str(store.root)!r} has shards, and no run of all of them is complete: run scoreline finish, which"
+                " says what is missing"
+            ) from error
         if store.has_earlier_run():
             raise DataError(f"{str(store.root)!r} is an unfinished run: it has no {MANIFEST}; {again}") from error
         raise NoInputError(f"{str(store.root)!r} is not an output of scoreline score: it has no {MANIFEST}") from error

@@ -215,7 +215,7 @@ class Store(ABC):
 def storage_error(path: Path | str, error: OSError) -> ScorelineError:
     """The typed error for a failed call, with the path and what to do."""
     if error.errno in _NOT_THERE:
-        return OutputError(f"{path} cannot be created: {error.strerror}; choose another --output")
+        return OutputError(f"{path} cannot be created: {error.strerror}; choose another output")
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     advice = f"{'free some space' if full else _check(path)}, then run the same command again"
     return StorageError(f"{path} cannot be written: {error.strerror or error}; {advice}")

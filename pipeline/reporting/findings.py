@@ -54,12 +54,16 @@ def _ends(facts: RunFacts) -> Iterator[Finding]:
     last = facts.later[-1] if facts.later else None
     if last is not None and last.exit_code:
         before = "" if facts.manifest is None else "; this page describes the run before"
-        early = last.rows_in is None
+        early = last.rows_in is None and not facts.has_shards
         when = " before it scored a row" if early else ""
         yield Finding(
             level="alarm",
             topic="Failed before scoring" if early else f"Failed: {shown(last.error or '', MAX_REASON)}",
-            title=f"The last run failed{when} (exit code {last.exit_code}){before}",
+            title=(
+                f"The shards could not be completed (exit code {last.exit_code}){before}"
+                if facts.has_shards
+                else f"The last run failed{when} (exit code {last.exit_code}){before}"
+            ),
             detail=shown(last.error or "", MESSAGE),
         )
     manifest = facts.manifest

@@ -15,7 +15,7 @@ from ..monitoring.rejects import RejectGroup, group_rejects
 from ..monitoring.run_profile import read_run_profile
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.part_records import OutputRecord
-from ..outputs.store import MANIFEST, Store
+from ..outputs.store import MANIFEST, SHARDS, Store
 from ..outputs.stores import open_store
 from ..storage.folders import listing_error
 
@@ -46,7 +46,7 @@ class RunFacts:
     `output`: its path, as the user has written it. `manifest`: of the last run that began to score; None if there is
     none, or it is damaged. `profile`: of the same run. `earlier`, `later`: the history before that run, and after it.
     `groups`: the rejects by reason, of `grouped` rows. `most_rejects`: the inputs with the most
-    rejects. `problems`: files that could not be read.
+    rejects. `problems`: files that could not be read. `has_shards`: whether its shards are not complete.
     """
 
     output: str
@@ -59,6 +59,7 @@ class RunFacts:
     groups: tuple[RejectGroup, ...]
     grouped: int
     problems: tuple[str, ...]
+    has_shards: bool = False
 
 
 def read_facts(output: str) -> RunFacts:
@@ -88,6 +89,7 @@ def read_facts(output: str) -> RunFacts:
         groups=groups,
         grouped=grouped,
         problems=tuple(problems),
+        has_shards=store.kind(SHARDS) == "folder",
     )
 
 

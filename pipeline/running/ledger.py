@@ -136,18 +136,16 @@ class Ledger:
         if budget.count is None and num_rows is None:
             return
         if self.rejected > budget.allowed(num_rows or 0):
-            where = (
-                f"{first['source']}: row {first['row_number']}: {described(first)}; " if first else self._kept_rejects()
-            )
+            where = f"{first['source']}: row {first['row_number']}: {described(first)}; " if first else ""
             raise RowsRejectedError(
-                f"{where}{counted(self.rejected, 'row')} rejected, {budget} allowed; fix the input, or allow more with"
-                " --max-rejects"
+                f"{where}{counted(self.rejected, 'row')} rejected, {budget} allowed"
+                f"{'' if first else self._kept_rejects()}; fix the input, or allow more with --max-rejects"
             )
 
     def _kept_rejects(self) -> str:
         """Names the file with the rejects of an earlier run."""
         files = [part.rejects for parts in self.parts.values() for part in parts if part.rejects]
-        return f"the first are in {files[0]!r}; " if files else ""
+        return f" (the first are in {files[0]!r}; scoreline rejects lists them)" if files else ""
 
     def keep_existing(self) -> None:
         """Add every part that is kept from earlier runs."""
@@ -223,7 +221,9 @@ class Ledger:
             reason = self.errors[name]
             count, total = len(self.errors), len(self.plan.discovery.partitions)
             others = "; the others are published" if count < total else ""
-            raise PartitionError(f"{reason} ({count} of {total} inputs could not be read{others})", partition=name)
+            advice = "" if "; " in reason else f"; replace or remove {'it' if count == 1 else 'them'}, then run again"
+            text = f"{reason} ({count} of {total} inputs could not be read{others}){advice}"
+            raise PartitionError(text, partition=name)
         rows = sum(record.rows_in for parts in self.parts.values() for record in parts)
         self._enforce_reject_budget(rows if self.job.shard is None else None)
 

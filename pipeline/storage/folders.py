@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..errors import NoInputError, ScorelineError, StorageError
+from .uris import is_remote
 
 if TYPE_CHECKING:
     from .remote import RemoteObject
@@ -62,7 +63,8 @@ def listing_error(path: str, error: OSError) -> ScorelineError:
             f"{path!r} cannot be read: {error.strerror}; its contents are unknown, so nothing was done; check the path"
             " and its permissions"
         )
-    return StorageError(f"{path!r} cannot be read: {error.strerror or error}; look at the disk, then run again")
+    what = "service" if is_remote(path) else "disk"
+    return StorageError(f"{path!r} cannot be read: {error.strerror or error}; check the {what}, then run again")
 
 
 @dataclass(kw_only=True, slots=True)

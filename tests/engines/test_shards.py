@@ -66,7 +66,9 @@ def test_the_same_bytes_as_one_run(
     assert "nothing_to_do" in scoreline("score", *words, "--output", out).err
     again = shard(2)
     assert ("nothing_to_do" in again.err, (out / "_SUCCESS").exists()) == (True, True)
-    closed(scoreline("finish", out), 66, "has no shards to finish")
+    repeated = scoreline("finish", out, "--max-rejects", 2)
+    assert (repeated.code, repeated.event("nothing_to_do")["rejected"]) == (0, 2)
+    closed(scoreline("finish", out, "--max-rejects", 1), 66, "has no shards to finish")
     assert parts(out) == whole
 
 
@@ -74,6 +76,11 @@ def test_one_is_missing(scoreline: Command, shard: Command, whole: dict[str, byt
     """Finish names it, and what it wrote before counts when it is scored again."""
     assert [shard(1).code, shard(3).code] == [0, 0]
     closed(scoreline("finish", out), 65, "1 shard of 3 not complete: 2/3 (has not begun); score it again")
+    report = (out / "_scoreline" / "report.html").read_text()
+    assert "The shards could not be completed (exit code 65)" in report
+    assert "before it scored a row" not in report
+    for command in ("verify", "rejects"):
+        closed(scoreline(command, out), 65, "has shards, and no run of all of them is complete: run scoreline finish")
     assert not (out / "_SUCCESS").exists()
     assert shard(2).code == 0
     lost = next(name for name in parts(out) if name.endswith(".parquet"))
@@ -115,7 +122,7 @@ def test_a_late_file_changes_nothing(
     assert parts(out) == whole
 
 
-def test_an_input_that_has_changed(shard: Command, out: Path, data: Path, iris: Example) -> None:
+def test_an_input_that_has_changed(scoreline: Command, shard: Command, out: Path, data: Path, iris: Example) -> None:
     """Fails alone, in its shard."""
     assert shard(1, count=1).event("shard_started")["planned"] is True
     (out / "_scoreline" / "shards" / "00001-of-00001.json").unlink()
@@ -123,6 +130,8 @@ def test_an_input_that_has_changed(shard: Command, out: Path, data: Path, iris: 
     result = shard(1, count=1)
     closed(result, 65, "day=1/b.parquet: has changed or is missing since the work was divided", "1 of 5 inputs")
     assert "day=1/c-00001.parquet" in parts(out)
+    advice = "remove _scoreline/shards when no shard is running", "score every shard again with --shard after that"
+    closed(scoreline("finish", out), 65, *advice)
 
 
 class TestRejects:

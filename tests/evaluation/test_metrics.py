@@ -92,6 +92,15 @@ def test_classes_in_batches(labels: int) -> None:
     assert [auc.value for auc in mine.aucs()] == pytest.approx([skm.roc_auc_score(truth == n, p[:, n]) for n in each])
 
 
+@pytest.mark.parametrize("labels", [2, 3, 6])
+def test_the_mean_f1_of_the_labels_that_occur(labels: int) -> None:
+    """As scikit-learn's: a label that is neither true nor predicted does not count."""
+    truth, predicted = np.array([0, 1, 1, 0]), np.array([0, 1, 0, labels - 1])
+    mine = ClassMetrics(labels)
+    mine.add(truth, predicted, None)
+    assert mine.f1_macro == pytest.approx(skm.f1_score(truth, predicted, average="macro"))
+
+
 def test_classes_without_probabilities() -> None:
     """Or without rows: nothing is divided by zero."""
     mine = ClassMetrics(3)

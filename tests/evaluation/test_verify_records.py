@@ -151,7 +151,7 @@ class TestParts:
         """With the same receipt, such as a copy that was written again."""
         output.write(records={1: {"sha256": OTHER}})
         assert output.verdict().problems == [
-            "a-00001.parquet: its sha256 is not the one in _scoreline/run.json; run again with --force to rescore it"
+            "a-00001.parquet: its sha256 is not the one in _scoreline/parts.pq; run again with --force to rescore it"
         ]
 
     def test_an_input_without_parts(self, output: Output) -> None:

@@ -1,6 +1,7 @@
 """`check` previews a run and writes nothing."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,3 +126,15 @@ def test_long_lists_are_cut(scoreline: Command, tmp_path: Path) -> None:
     assert any(line.endswith("labels in output order: 's', 't', 'u', 'v', 'w', 'x' and 3 more") for line in lines)
     assert "keys 'k0', 'k1', 'k2', 'k3', 'k4', 'k5' and 2 more" in lines
     assert "first 1 row of in.csv: 0 rejected" in lines
+
+
+def test_a_preview_of_many_columns(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """The first and the last, each with a short name; JSON has all."""
+    more = {f"{'k' * 50}{number}": range(150) for number in range(60)}
+    iris.frame.assign(**more).to_parquet(tmp_path / "in.parquet", index=False)
+    words = ["check", "--bundle", iris.bundle, "--input", tmp_path / "in.parquet"]
+    found = scoreline(*words)
+    assert found.code == 0, found.err
+    assert re.search(r"and \d+ columns between them; pass --json for all", found.out)
+    assert max(map(len, found.out.splitlines())) < 1200
+    assert more.keys() < json.loads(scoreline(*words, "--json").out)["rows"]["scored"][0].keys()

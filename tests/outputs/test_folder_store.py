@@ -55,7 +55,7 @@ def test_prepare_makes_folders_and_leaves_nothing(tmp_path: Path) -> None:
 def test_a_file_as_output_is_refused(tmp_path: Path) -> None:
     """As an output that cannot be created, with what to do."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"cannot be created: .*; choose another --output"):
+    with pytest.raises(OutputError, match=r"cannot be created: .*; choose another output"):
         FolderStore(tmp_path / "file" / "out").prepare()
 
 
@@ -227,11 +227,11 @@ def test_published_files_and_their_folders_are_synced(store: Store, monkeypatch:
         (errno.EFBIG, StorageError, "free some space"),
         (errno.EIO, StorageError, "/out/a cannot be written: Input/output error; check the disk, then run the same"),
         (errno.EINVAL, StorageError, "check the disk"),
-        (errno.EACCES, OutputError, "/out/a cannot be created: Permission denied; choose another --output"),
-        (errno.EROFS, OutputError, "choose another --output"),
-        (errno.ENOTDIR, OutputError, "choose another --output"),
-        (errno.EISDIR, OutputError, "choose another --output"),
-        (errno.ENAMETOOLONG, OutputError, "choose another --output"),
+        (errno.EACCES, OutputError, "/out/a cannot be created: Permission denied; choose another output"),
+        (errno.EROFS, OutputError, "choose another output"),
+        (errno.ENOTDIR, OutputError, "choose another output"),
+        (errno.EISDIR, OutputError, "choose another output"),
+        (errno.ENAMETOOLONG, OutputError, "choose another output"),
     ],
 )  # fmt: skip
 def test_errors_by_number(number: int, error: type[Exception], message: str) -> None:

@@ -20,9 +20,12 @@ def test_tiles() -> None:
         "rows a second": ("300", "on cpu"),
         "features drifted": ("1 of 3", "in an input, or over all"),
     }
-    earlier = tuple(entry(name, rows_in=2000) for name in "abc")
+    earlier = tuple(entry(name, rows_in=2000, rows_rejected=10) for name in "abc")
+    more = manifest(rows_in=3000, rows_scored=1000, rows_rejected=2000)
+    found = {tile.label: (tile.value, tile.detail) for tile in make_page(facts(manifest=more)).tiles}
+    assert found["rows scored"] == ("1,000", "-66.6% from the run before")
     found = {tile.label: (tile.value, tile.detail) for tile in make_page(facts(earlier=earlier)).tiles}
-    assert found["rows scored"][1] == "+50.0% from the run before"
+    assert found["rows scored"][1] == "+50.3% from the run before"
     assert found["wall time"][1] == "usually 10.0 s"
 
 

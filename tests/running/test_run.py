@@ -228,7 +228,9 @@ class TestInputs:
         for path in Path(job.input).iterdir():
             path.write_bytes(b"PAR1 and then nothing")
         events: list[Event] = []
-        with pytest.raises(PartitionError, match=r"\(2 of 2 inputs could not be read\)$"):
+        with pytest.raises(
+            PartitionError, match=r"\(2 of 2 inputs could not be read\); replace or remove them, then run again$"
+        ):
             run(job, [events.append])
         assert [type(event) for event in events] == [
             RunStarted, ScoringStarted, PartitionFailed, PartitionFailed, RunRecorded, RunFailed,

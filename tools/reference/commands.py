@@ -49,10 +49,16 @@ def _rows(command: click.Command, context: click.Context) -> list[tuple[str, str
         names = " / ".join(
             [", ".join(option.opts), *([", ".join(option.secondary_opts)] if option.secondary_opts else [])]
         )
-        value = "" if option.is_flag else " " + option.make_metavar(context).strip("[]")
+        value = "" if option.is_flag else " " + _metavar(option, context)
         help_text, _, shown = (option.help or "").partition("  [default: ")
         rows.append((code(names + value), _default(option, shown.removesuffix("]")), _linked(help_text)))
     return rows
+
+
+def _metavar(option: click.Option, context: click.Context) -> str:
+    """The metavar, without the brackets that Click puts around that of a choice."""
+    found = option.make_metavar(context)
+    return found[1:-1] if isinstance(option.type, click.Choice) else found
 
 
 def _default(option: click.Option, shown: str) -> str:

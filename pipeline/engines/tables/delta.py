@@ -7,7 +7,7 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
-from ...errors import ColumnError, StorageError, one_line
+from ...errors import ColumnError, DataError, StorageError, one_line
 from .files import TableFile, TableFiles, is_supported, refuse_types
 
 #: The id under which the log has the numbers of commits.
@@ -42,6 +42,11 @@ class Delta:
         if doubled := [name for name in files.table_schema().names if lower.count(name.lower()) > 1]:
             raise ColumnError(
                 f"columns {doubled[0]!r} and {doubled[1]!r} differ only in case, which Delta Lake ignores"
+            )
+        if odd := [file.name for file in files.files if not file.name.isprintable()]:
+            raise DataError(
+                f"{odd[0]!r} has a control character in its name, with which a Delta table cannot refer to it; rename"
+                " the input, or score to another --output"
             )
         if (table := self._open()) is not None:
             _refuse_other_columns(table, files)
