@@ -8,7 +8,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from ...errors import ColumnError, DataError, StorageError, one_line
-from .files import TableFile, TableFiles, is_supported, refuse_types
+from .files import CONTROLS, TableFile, TableFiles, is_supported, refuse_types
 
 #: The id under which the log has the numbers of commits.
 APP = "scoreline"
@@ -43,7 +43,7 @@ class Delta:
             raise ColumnError(
                 f"columns {doubled[0]!r} and {doubled[1]!r} differ only in case, which Delta Lake ignores"
             )
-        if odd := [file.name for file in files.files if not file.name.isprintable()]:
+        if odd := [file.name for file in files.files if CONTROLS & set(file.name)]:
             raise DataError(
                 f"{odd[0]!r} has a control character in its name, with which a Delta table cannot refer to it; rename"
                 " the input, or score to another --output"

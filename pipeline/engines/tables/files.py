@@ -14,6 +14,9 @@ from ...outputs.folder_store import FolderStore
 from ...outputs.part_records import PartRecord
 from ...outputs.receipt import read_receipt
 
+#: Characters of paths that tables have as escapes, which not every reader undoes.
+CONTROLS = frozenset(map(chr, (*range(32), 127)))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableFile:

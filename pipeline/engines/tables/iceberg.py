@@ -15,7 +15,7 @@ from pyiceberg.typedef import Record
 
 from ...errors import ColumnError, DataError, ScorelineError, StorageError, UsageError, one_line
 from ...inputs.tables.iceberg import open_catalog
-from .files import TableFile, TableFiles, is_supported, refuse_types
+from .files import CONTROLS, TableFile, TableFiles, is_supported, refuse_types
 
 #: How the columns of files without field ids are found.
 MAPPING = "schema.name-mapping.default"
@@ -53,10 +53,11 @@ class Iceberg:
     def check(self, files: TableFiles) -> None:
         """As in `Table`."""
         refuse_types(files, _is_supported, "Iceberg")
-        if odd := [path for path in (self._root, *(file.name for file in files.files)) if set(path) & set("?#")]:
+        paths = (self._root, *(file.name for file in files.files))
+        if odd := [path for path in paths if set(path) & {"?", "#", *CONTROLS}]:
             raise DataError(
-                f"{odd[0]!r} has ? or # in its path, which an Iceberg table cannot refer to; rename the input, or score"
-                " to another --output"
+                f"{odd[0]!r} has ?, # or a control character in its path, which an Iceberg table cannot refer to;"
+                " rename the input, or score to another --output"
             )
         if (table := self._open()) is not None:
             _refuse_other_columns(table, files)

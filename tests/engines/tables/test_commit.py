@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -372,9 +373,32 @@ class TestRefusals:
         words = ["--bundle", iris.bundle, "--input", data, "--output", out, "--max-rejects", "9"]
         assert scoreline("score", *words).code == 0
         closed(
-            scoreline("commit", out, "--iceberg", "scores.flowers", "--catalog", "test"), 65, "has ? or # in its path"
+            scoreline("commit", out, "--iceberg", "scores.flowers", "--catalog", "test"),
+            65,
+            "has ?, # or a control character in its path",
         )
         assert catalog.list_namespaces() == []
+
+    @pytest.mark.parametrize("table_format", FORMATS)
+    def test_odd_names(
+        self, run: Command, commit: Command, out: Path, data: Path, catalog: Any, table_format: str
+    ) -> None:
+        """Are read back, or refused before anything is committed."""
+        flowers = pq.read_table(data / f"day={DAYS[0]}" / "flowers.parquet")
+        for name in ("a b", "a%20b", "é\u2028", "a?#b", "a'b", "a\tb", "a\nb", "a\x7fb"):
+            shutil.rmtree(out, ignore_errors=True)
+            shutil.rmtree(data)
+            data.mkdir()
+            pq.write_table(flowers, data / f"{name}.parquet")
+            assert run().code == 0
+            found = commit(table_format)
+            assert found.code in (0, 65), found.err
+            if found.code == 0:
+                assert rows_of(table_format, out, catalog).num_rows == flowers.num_rows, name
+                if table_format == "iceberg":
+                    catalog.drop_table("scores.flowers")
+            else:
+                assert repr(f"{name}.parquet") in found.message
 
     def test_usage(self, scoreline: Command, run: Command, out: Path) -> None:
         """One table, with a namespace, in a catalog that is configured."""
