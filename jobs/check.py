@@ -241,7 +241,7 @@ def _rows_table(rows: dict[str, Any]) -> str:
         header = list(map(_cell, shown))
         lines.append(table(header, [[_cell(row[name]) for name in shown] for row in rows["scored"]]))
         if len(shown) < len(names):
-            lines.append(f"and {len(names) - len(shown):,} columns between them; pass --json for all")
+            lines.append(f"and {counted(len(names) - len(shown), 'column')} between them; pass --json for all")
     lines += [f"row {r['row_number']}: {described(r)}" for r in rows["rejects"]]
     if rows.get("retried"):
         lines.append(

@@ -26,6 +26,8 @@ class HistoryEntry(Schema):
     started: str
     ended: str
     exit_code: int
+    #: Whether it was to complete the shards of an output (`scoreline finish`).
+    finish: bool = False
     #: The message, at most 500 characters of it.
     error: str | None = None
     bundle: str

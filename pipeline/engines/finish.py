@@ -83,7 +83,7 @@ def _complete(
     """Check the shards and their parts, and write what a run writes at its end."""
     bundle = _bundle(frozen)
     refuse_without_reference(bundle, job)
-    history = RunRecorder(job, bundle, clock)
+    history = RunRecorder(job, bundle, clock, finish=True)
     emit = Emitter([*subscribers, history])
     held.enter_context(history.recorded(store, emit))
     manifests, recorded = _shards(store, frozen)
@@ -109,12 +109,15 @@ def _complete(
 
 
 def _finished(store: Store, max_rejects: RejectBudget | None, max_drift: float | None) -> RunManifest | None:
-    """The manifest of an output whose shards were completed, within the limits; None for any other output."""
+    """The manifest of an output whose shards were completed, within the limits, and whose parts all exist; None for any
+    other output."""
     try:
         manifest = read_manifest(store)
     except (DataError, NoInputError):
         return None
     if store.kind(SUCCESS) != "file" or manifest.status != "success" or not manifest.shards:
+        return None
+    if not {part.target for part in read_record(store, manifest).parts()} <= {entry.name for entry in store.entries()}:
         return None
     within = max_rejects is None or manifest.rows_rejected <= max_rejects.allowed(manifest.rows_in)
     return manifest if within and is_within_drift(manifest.drift, max_drift) else None

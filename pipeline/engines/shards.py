@@ -23,7 +23,7 @@ from ..inputs.tables.uris import absolute_input
 from ..options import ScoreJob, Shard
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.part_records import OutputRecord
-from ..outputs.store import SHARDS, SUCCESS, RecordFiles, Store
+from ..outputs.store import PLAN, SHARDS, SUCCESS, RecordFiles, Store
 from ..outputs.stores import open_store
 from ..planning.existing import Scope, scan_output
 from ..planning.option_check import checked_job
@@ -39,8 +39,6 @@ from ..running.findings import input_findings
 from ..running.ledger import Ledger, RunClock
 from ..storage.uris import absolute
 from ..timing import Recorder, StageTimes
-
-PLAN = f"{SHARDS}/plan.pq"
 
 
 class ShardStarted(Event):

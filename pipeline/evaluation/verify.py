@@ -120,7 +120,7 @@ def _verified_part(store: Store, part: PartRecord, verdict: Verdict) -> Receipt 
     except FileNotFoundError:
         verdict.problems.append(f"{part.target}: is missing; run again to rescore it")
     except OSError as error:
-        refuse_gone_service(store.root)
+        refuse_gone_service(store.root, error)
         verdict.problems.append(f"{part.target}: cannot be read: {error.strerror or error}; check it, then run again")
     return None
 
@@ -179,7 +179,7 @@ def _verify_rejects(store: Store, name: str, receipt: Receipt, verdict: Verdict)
             with pa.ipc.open_file(str(path)) as reader:
                 numbers = reasons_of(reader.read_all()).combine_chunks().field("row_number").to_pylist()
     except (OSError, pa.ArrowException) as error:
-        refuse_gone_service(store.root)
+        refuse_gone_service(store.root, error)
         verdict.problems.append(f"{rejects_name(name)}: cannot be read back: {one_line(error)}")
         return None
     if len(numbers) != receipt.rows_rejected:
@@ -223,7 +223,7 @@ def _verify_keys(store: Store, record: PartitionRecord, receipt: Receipt, reject
         same = _same_rows((batch for name in targets for batch in _batches(store.path(name), name, keys)), wanted)
     except (PartitionError, OSError, pa.ArrowException) as error:
         for path in (store.root, partition.path):
-            refuse_gone_service(path)
+            refuse_gone_service(path, error)
         verdict.problems.append(f"{record.source}: cannot be compared with its part: {one_line(error)}")
         return
     verdict.keys_compared += 1

@@ -277,9 +277,7 @@ def _is_unchanged_object(partition: Partition) -> bool:
     location = parse_uri(partition.path)
     try:
         now = bucket_of(location).head(location.key)
-    except (FileNotFoundError, PermissionError):
-        return False
-    except OSError:
-        refuse_gone_service(partition.path)
+    except OSError as error:
+        refuse_gone_service(partition.path, error)
         return False
     return (now.size, now.modified_ns, now.etag or None) == (partition.size, partition.mtime_ns, partition.etag)

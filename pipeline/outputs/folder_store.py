@@ -24,6 +24,7 @@ from .store import (
     LOCK,
     MANIFEST,
     PARTS,
+    PLAN,
     PROFILE,
     REPORT,
     SHARDS,
@@ -224,8 +225,9 @@ class FolderStore(Store):
             raise storage_error(path, error) from error
 
     def remove_shards(self) -> None:
-        for entry in list(self._below(SHARDS, skip=lambda _: False)):
-            self.remove(entry.name)
+        names = [entry.name for entry in self._below(SHARDS, skip=lambda _: False)]
+        for name in sorted(names, key=lambda name: name != PLAN):
+            self.remove(name)
         with suppress(OSError):
             (self.root / SHARDS).rmdir()
 

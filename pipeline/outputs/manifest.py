@@ -11,7 +11,7 @@ from ...schemas.run import RunManifest
 from ..digests import sha256
 from ..errors import DataError, NoInputError, one_line
 from .part_records import OutputRecord, decode_record, encode_record
-from .store import MANIFEST, RUN_FILES, SHARDS, RecordFiles, Store
+from .store import MANIFEST, PLAN, RUN_FILES, RecordFiles, Store
 
 _MARK = b' "checksum": '
 
@@ -72,7 +72,7 @@ def read_manifest(store: Store, files: RecordFiles = RUN_FILES) -> RunManifest:
             raise DataError(f"{path} is not a regular file; move it, then {again}")
         data = store.read(files.manifest)
     except (FileNotFoundError, NotADirectoryError) as error:
-        if files is RUN_FILES and store.kind(SHARDS) == "folder":
+        if files is RUN_FILES and store.kind(PLAN) == "file":
             raise DataError(
                 f"{str(store.root)!r} has shards, and no run of all of them is complete: run scoreline finish, which"
                 " says what is missing"

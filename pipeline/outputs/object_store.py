@@ -28,7 +28,7 @@ from ..storage.temporaries import temporary_name
 from ..storage.uris import ChangedError, parse_uri
 from .naming import REJECTS
 from .object_locks import ObjectLocks
-from .store import SHARDS, Store, Stored, output_error, storage_error
+from .store import PLAN, SHARDS, Store, Stored, output_error, storage_error
 
 #: The size of the objects that are uploaded at the same time; larger ones than `MULTIPART_BYTES` take no more memory.
 UPLOAD_BYTES = 2 * MULTIPART_BYTES
@@ -201,8 +201,10 @@ class ObjectStore(Store):
             self._objects_changed(name, None)
 
     def remove_shards(self) -> None:
-        for one in self._reading(SHARDS, lambda: list(self._bucket.list(self._key(SHARDS)))):
-            self.remove(one.key.removeprefix(self._prefix))
+        found = self._reading(SHARDS, lambda: list(self._bucket.list(self._key(SHARDS))))
+        names = [one.key.removeprefix(self._prefix) for one in found]
+        for name in sorted(names, key=lambda name: name != PLAN):
+            self.remove(name)
 
     def _put(self, name: str, data: bytes | Path, digest: str | None) -> Stored:
         """Upload a file, in place of the object that was listed, if there was one."""

@@ -28,6 +28,7 @@ PROFILE = "_scoreline/profile.json"
 LOCK = "_scoreline/lock"
 #: The plan and the records of shards that have not been finished.
 SHARDS = "_scoreline/shards"
+PLAN = f"{SHARDS}/plan.pq"
 HISTORY = "_scoreline/history.jsonl"
 REPORT = "_scoreline/report.html"
 #: Errors caused by the path, not by the disk.
@@ -209,7 +210,7 @@ class Store(ABC):
 
     @abstractmethod
     def remove_shards(self) -> None:
-        """Remove the plan and the records of shards."""
+        """Remove the plan, and then the records of shards: without a plan, they are nothing."""
 
 
 def storage_error(path: Path | str, error: OSError) -> ScorelineError:

@@ -182,7 +182,7 @@ def _footers(
         try:
             schema, num_rows = FORMATS[partition.format].read_schema(partition, job.csv, columns)
         except PartitionError as error:
-            refuse_gone_service(partition.path)
+            refuse_gone_service(partition.path, error)
             return error
         return shapes.shared(schema), num_rows
 

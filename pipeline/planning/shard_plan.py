@@ -155,8 +155,8 @@ def _cut(partition: Partition, job: ScoreJob, split_rows: int, most_bytes: float
         if (num_splits := _num_splits(partition, job, split_rows)) is None:
             return [None]
         starts = {-(-row // split_rows) for row in FORMATS[partition.format].starts(partition)}
-    except PartitionError:  # its shard reports it
-        refuse_gone_service(partition.path)
+    except PartitionError as error:  # its shard reports it
+        refuse_gone_service(partition.path, error)
         return [None]
     ranges = divide_splits(num_splits, starts, wanted)
     return [_Cut(one, num_splits) for one in ranges] if len(ranges) > 1 else [None]

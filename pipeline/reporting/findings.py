@@ -54,19 +54,26 @@ def _ends(facts: RunFacts) -> Iterator[Finding]:
     last = facts.later[-1] if facts.later else None
     if last is not None and last.exit_code:
         before = "" if facts.manifest is None else "; this page describes the run before"
-        early = last.rows_in is None and not facts.has_shards
+        early = last.rows_in is None and not last.finish
         when = " before it scored a row" if early else ""
         yield Finding(
             level="alarm",
             topic="Failed before scoring" if early else f"Failed: {shown(last.error or '', MAX_REASON)}",
             title=(
                 f"The shards could not be completed (exit code {last.exit_code}){before}"
-                if facts.has_shards
+                if last.finish
                 else f"The last run failed{when} (exit code {last.exit_code}){before}"
             ),
             detail=shown(last.error or "", MESSAGE),
         )
     manifest = facts.manifest
+    if facts.has_shards and not (last is not None and last.finish):
+        yield Finding(
+            level="alarm",
+            topic="Failed: not complete",
+            title="The shards of this output are not complete",
+            detail="When all have been scored, scoreline finish completes it, and otherwise says what is missing.",
+        )
     if manifest is not None and manifest.status == "failed":
         reason = shown(manifest.error or "", MAX_REASON)
         if facts.failed:

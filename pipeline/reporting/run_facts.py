@@ -15,7 +15,7 @@ from ..monitoring.rejects import RejectGroup, group_rejects
 from ..monitoring.run_profile import read_run_profile
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.part_records import OutputRecord
-from ..outputs.store import MANIFEST, SHARDS, Store
+from ..outputs.store import MANIFEST, PLAN, Store
 from ..outputs.stores import open_store
 from ..storage.folders import listing_error
 
@@ -46,7 +46,7 @@ class RunFacts:
     `output`: its path, as the user has written it. `manifest`: of the last run that began to score; None if there is
     none, or it is damaged. `profile`: of the same run. `earlier`, `later`: the history before that run, and after it.
     `groups`: the rejects by reason, of `grouped` rows. `most_rejects`: the inputs with the most
-    rejects. `problems`: files that could not be read. `has_shards`: whether its shards are not complete.
+    rejects. `problems`: files that could not be read. `has_shards`: whether it has shards, and no run of all.
     """
 
     output: str
@@ -89,7 +89,7 @@ def read_facts(output: str) -> RunFacts:
         groups=groups,
         grouped=grouped,
         problems=tuple(problems),
-        has_shards=store.kind(SHARDS) == "folder",
+        has_shards=manifest is None and store.kind(PLAN) == "file",
     )
 
 
@@ -102,7 +102,7 @@ def _recorded(
         manifest = read_manifest(store)
     except (DataError, NoInputError) as error:
         none_yet = bool(entries) and all(one.rows_in is None for one in entries)
-        if not none_yet or store.kind(MANIFEST) != "missing":
+        if store.kind(MANIFEST) != "missing" or not (none_yet or store.kind(PLAN) == "file"):
             problems.append(str(error))
         return None, OutputRecord()
     try:

@@ -145,7 +145,7 @@ class Ledger:
     def _kept_rejects(self) -> str:
         """Names the file with the rejects of an earlier run."""
         files = [part.rejects for parts in self.parts.values() for part in parts if part.rejects]
-        return f" (the first are in {files[0]!r}; scoreline rejects lists them)" if files else ""
+        return f" (the first are in {files[0]!r})" if files else ""
 
     def keep_existing(self) -> None:
         """Add every part that is kept from earlier runs."""
@@ -217,12 +217,14 @@ class Ledger:
             RowsRejectedError: names the first row that was rejected.
         """
         if self.errors:
-            name = min(self.errors, key=self._order.__getitem__)
-            reason = self.errors[name]
+            name, reason = min(self.errors.items(), key=lambda one: self._order[one[0]])
             count, total = len(self.errors), len(self.plan.discovery.partitions)
             others = "; the others are published" if count < total else ""
-            advice = "" if "; " in reason else f"; replace or remove {'it' if count == 1 else 'them'}, then run again"
-            text = f"{reason} ({count} of {total} inputs could not be read{others}){advice}"
+            text = f"{reason} ({count} of {total} inputs could not be read{others})"
+            if (
+                "cannot be read as" in reason and "; " not in reason and "[Errno" not in reason
+            ):  # because of its content
+                text += "; replace or remove such files, then run again"
             raise PartitionError(text, partition=name)
         rows = sum(record.rows_in for parts in self.parts.values() for record in parts)
         self._enforce_reject_budget(rows if self.job.shard is None else None)
@@ -261,11 +263,7 @@ class Ledger:
             table_version=self.plan.discovery.table_version,
             roots=self.plan.existing.roots,
             output=self.job.output,
-            options={
-                **recorded_options(self.job),
-                "batch_rows": self.block_rows,
-                "split_rows": self.plan.split_rows,
-            },
+            options={**recorded_options(self.job), "batch_rows": self.block_rows, "split_rows": self.plan.split_rows},
             versions={"python": platform.python_version(), **self.versions},
             device=self.device,
             devices=device_records(self.devices, wall_s),

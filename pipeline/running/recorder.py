@@ -23,10 +23,14 @@ MOST_CHARACTERS = 500
 
 
 class RunRecorder:
-    """A subscriber that remembers the totals of a run, and appends its line to the history."""
+    """A subscriber that remembers the totals of a run, and appends its line to the history.
 
-    def __init__(self, job: ScoreJob, bundle: Bundle, clock: RunClock) -> None:
-        self._job, self._bundle, self._clock = job, bundle, clock
+    Args:
+        finish: whether it completes shards.
+    """
+
+    def __init__(self, job: ScoreJob, bundle: Bundle, clock: RunClock, *, finish: bool = False) -> None:
+        self._job, self._bundle, self._clock, self._finish = job, bundle, clock, finish
         self._last: RunEnded | NothingToDo | None = None
         self._drift: LargestDrift | None = None
 
@@ -66,6 +70,7 @@ class RunRecorder:
             started=self._clock.started.isoformat(timespec="milliseconds"),
             ended=datetime.now(UTC).isoformat(timespec="milliseconds"),
             exit_code=_exit_code(error),
+            finish=self._finish,
             error=None if error is None else str(error)[:MOST_CHARACTERS],
             bundle=self._bundle.name,
             digest=self._bundle.digest,

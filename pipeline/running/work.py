@@ -14,6 +14,7 @@ from ..inputs.cut import SplitRange
 from ..inputs.formats import FORMATS
 from ..model.first_rows import FirstRows
 from ..planning.plan import PlannedPartition
+from ..storage.ranges import refuse_gone_service
 from ..storage.uris import is_remote
 
 #: The memory that all readers may take together: this much, or this much for each flow.
@@ -96,7 +97,8 @@ def split_starts(planned: PlannedPartition) -> Sequence[int]:
     group. A file that cannot be read has none; the flow that reads it reports the error."""
     try:
         starts = FORMATS[planned.partition.format].starts(planned.partition)
-    except PartitionError:
+    except PartitionError as error:
+        refuse_gone_service(planned.partition.path, error)
         return ()
     return sorted({-(-row // planned.split_rows) for row in starts})
 

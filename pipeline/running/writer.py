@@ -56,7 +56,7 @@ class Writer:
             case SplitEnd():
                 self._finish_split(item, share)
             case ReadFailed():
-                refuse_gone_service(item.planned.partition.path)
+                refuse_gone_service(item.planned.partition.path, item.error)
                 self._fail(item.planned, item.split, item.error)
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ RETRIES: "RetryConfig" = {
 TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "1h"}
 #: The same for a request that only asks whether a service answers at all.
 FEW_RETRIES: "RetryConfig" = {
-    "max_retries": 5,
+    "max_retries": 1000,
     "retry_timeout": timedelta(seconds=10),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 3},
 }

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .plain_files import read_plain, require_plain
-from .uris import is_remote, parse_uri
+from .uris import UnansweredError, is_remote, parse_uri
 
 
 def read_range(path: Path | str, start: int, length: int) -> bytes:
@@ -29,10 +29,17 @@ def read_whole(path: Path | str) -> bytes:
     return bucket_of(location).read(location.key)
 
 
-def refuse_gone_service(path: Path | str) -> None:
+def refuse_gone_service(path: Path | str, error: BaseException) -> None:
     """After something could not be read: raise StorageError if that was an object whose service does not answer any
-    more. Every other object there would be tried for two minutes, too."""
-    if is_remote(path):
+    more. Every other object there would be tried for two minutes, too.
+
+    Args:
+        error: why it could not be read; nothing is asked if the service has answered.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UnansweredError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is not None and is_remote(path):
         from .remote import require_service
 
         require_service(str(path))

@@ -2,10 +2,11 @@
 what the objects are for.
 
 Errors are OSErrors, as those of local files: FileNotFoundError, PermissionError, `ChangedError` for an object that is
-no longer the one it was, and EIO for everything else that is not solved by retrying for two minutes.
+no longer the one it was, and EIO for everything else: `UnansweredError` where two minutes of retrying were in vain.
 """
 
 import errno
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..errors import StorageError, counted
 from .access import open_bucket, reason_of
-from .uris import ChangedError, Location, parse_uri
+from .uris import ChangedError, Location, UnansweredError, parse_uri
 
 #: Bytes that are received at a time.
 CHUNK_BYTES = 1 << 20
@@ -29,6 +30,9 @@ _DENIED = (
     "AccessDenied", "Authentication", "Authorization", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken",
     "SignatureDoesNotMatch",
 )  # fmt: skip
+
+#: What the library says of a request that it has tried again, and of the last answer.
+_RETRIED, _STATUS = " retries, ", re.compile(r"status code: (\d{3})")
 
 Result = TypeVar("Result")
 
@@ -59,8 +63,7 @@ def _bucket(scheme: str, bucket: str) -> "Bucket":
 
 
 def require_service(uri: str) -> None:
-    """Check that the service of an object answers, after the object could not be read: if not, every other one there
-    would be tried for two minutes, too.
+    """Check that the service of an object answers, whatever it says.
 
     Raises:
         StorageError: it does not answer for ten seconds.
@@ -68,13 +71,13 @@ def require_service(uri: str) -> None:
     location = parse_uri(uri)
     try:
         Bucket(location.scheme, location.bucket, patient=False).head(_NO_OBJECT)
-    except (FileNotFoundError, PermissionError):
-        return  # it has answered
-    except OSError as error:
+    except UnansweredError as error:
         raise StorageError(
             f"{location.scheme}://{location.bucket} does not answer any more: {error.strerror or error}; check the"
             " service, then run the same command again"
         ) from error
+    except OSError:
+        return
 
 
 class Bucket:
@@ -149,6 +152,8 @@ class Bucket:
                 found = self._get(key, etag, {"suffix": count})
             except (self._obstore.exceptions.NotSupportedError, self._obstore.exceptions.GenericError) as error:
                 # Azure has no such ranges, and an empty object has no range at all.
+                if _is_unanswered(error):
+                    raise
                 now = self.head(key)
                 if now.size and isinstance(error, self._obstore.exceptions.GenericError):
                     raise
@@ -288,7 +293,7 @@ class Bucket:
                 errno.EACCES, f"the credentials do not permit it ({reason_of(error)})", where
             ) from error
         except errors.BaseError as error:
-            raise _typed(reason_of(error), where) from error
+            raise _typed(error, where) from error
 
 
 def _content_type(key: str) -> str:
@@ -301,10 +306,18 @@ def _object(meta: Mapping[str, Any]) -> RemoteObject:
     return RemoteObject(meta["path"], meta["size"], str(meta["e_tag"] or "").strip('"'), nanoseconds)
 
 
-def _typed(reason: str, where: str) -> OSError:
+def _is_unanswered(error: BaseException) -> bool:
+    """Whether a request was tried again in vain, and the last answer, if there was one, is an error of the service."""
+    text = str(error)
+    status = _STATUS.search(text)
+    return _RETRIED in text and (status is None or int(status[1]) >= 500)
+
+
+def _typed(error: BaseException, where: str) -> OSError:
     """The error for an answer that the library does not distinguish from others."""
+    reason = reason_of(error)
     if reason.startswith(("NoSuchBucket", "ContainerNotFound")):
         return FileNotFoundError(errno.ENOENT, "there is no such bucket", where)
     if reason.startswith(_DENIED):
         return PermissionError(errno.EACCES, f"the credentials do not permit it ({reason})", where)
-    return OSError(errno.EIO, reason, where)
+    return (UnansweredError if _is_unanswered(error) else OSError)(errno.EIO, reason, where)

@@ -45,6 +45,10 @@ SERVICES: Mapping[str, Service] = {
 _URI = re.compile(r"(?P<scheme>[a-z0-9+.-]+)://(?P<bucket>[^/]*)(/(?P<key>.*))?", re.DOTALL)
 
 
+class UnansweredError(OSError):
+    """A service has not answered, or only with errors of its own, for as long as requests are tried."""
+
+
 class ChangedError(OSError):
     """An object is not, or no longer, the one that was expected: its ETag differs, or it exists already."""
 

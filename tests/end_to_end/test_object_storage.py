@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import read_manifest
 from scoreline.pipeline.outputs.receipt import read_receipt
 from scoreline.pipeline.storage import access
+from scoreline.pipeline.storage.remote import require_service
 from scoreline.schemas.run import Receipt
 
 from conftest import Example, Result
@@ -309,6 +311,37 @@ def reset_from(begins: Callable[[Request], bool]) -> Callable[[Request], object]
         return None
 
     return hook
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "301 Moved Permanently", "405 Method Not Allowed"])
+def test_any_answer_shows_that_the_service_is_there(storage: Storage, status: str) -> None:
+    """Also one that is no use."""
+    with storage.answering(lambda _: (status, [("Content-Length", "0")], b"")), storage.requests() as requests:
+        require_service(f"{storage.uri}/a")
+    assert len(requests) == 1
+
+
+def test_an_overloaded_service_is_waited_for(storage: Storage) -> None:
+    """As long as is said."""
+    until = time.monotonic() + 6
+    answer = ("503 Slow Down", [("Content-Length", "0")], b"")
+    with storage.answering(lambda _: answer if time.monotonic() < until else None):
+        require_service(f"{storage.uri}/a")
+    assert time.monotonic() > until
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_input_that_is_damaged_says_nothing_about_the_service(
+    storage: Storage, score: Score, iris: Example, tmp_path: Path
+) -> None:
+    """So nothing is asked: it fails alone."""
+    iris.frame.to_parquet(tmp_path / "0.parquet", index=False)
+    (tmp_path / "1.parquet").write_bytes(b"PAR1 not Parquet PAR1")
+    with storage.requests() as requests:
+        result = score(storage.upload(tmp_path, "in/"))
+    assert result.code == 65, result.err
+    assert "1.parquet: cannot be read as Parquet" in result.err
+    assert not [one for one in requests if one.path.endswith("_scoreline/answer")]
 
 
 @pytest.mark.usefixtures("impatient")

@@ -70,11 +70,15 @@ def test_the_same_bytes_as_one_run(
     assert (repeated.code, repeated.event("nothing_to_do")["rejected"]) == (0, 2)
     closed(scoreline("finish", out, "--max-rejects", 1), 66, "has no shards to finish")
     assert parts(out) == whole
+    next(out.rglob("*.parquet")).unlink()
+    closed(scoreline("finish", out), 66, "has no shards to finish")
 
 
 def test_one_is_missing(scoreline: Command, shard: Command, whole: dict[str, bytes], out: Path) -> None:
     """Finish names it, and what it wrote before counts when it is scored again."""
     assert [shard(1).code, shard(3).code] == [0, 0]
+    assert scoreline("report", out).code == 0
+    assert "The shards of this output are not complete" in (out / "_scoreline" / "report.html").read_text()
     closed(scoreline("finish", out), 65, "1 shard of 3 not complete: 2/3 (has not begun); score it again")
     report = (out / "_scoreline" / "report.html").read_text()
     assert "The shards could not be completed (exit code 65)" in report

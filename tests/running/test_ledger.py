@@ -59,7 +59,9 @@ class TestRejectBudget:
         """Their rows were not read by this run, so the message names the file of rejects."""
         found = ledger(plan([A]))
         found.keep(A, part("a.parquet", rejected=2))
-        with pytest.raises(RowsRejectedError, match=r"^2 rows rejected, .* \(the first are in '_rejects/a\.arrow'; sc"):
+        with pytest.raises(
+            RowsRejectedError, match=r"^2 rows rejected, .* \(the first are in '_rejects/a\.arrow'\); fix"
+        ):
             found.reject(rejects())
 
     def test_rejects_of_a_failed_partition_do_not_count(self) -> None:

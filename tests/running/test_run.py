@@ -229,7 +229,7 @@ class TestInputs:
             path.write_bytes(b"PAR1 and then nothing")
         events: list[Event] = []
         with pytest.raises(
-            PartitionError, match=r"\(2 of 2 inputs could not be read\); replace or remove them, then run again$"
+            PartitionError, match=r"\(2 of 2 inputs could not be read\); replace or remove such files, then run again$"
         ):
             run(job, [events.append])
         assert [type(event) for event in events] == [

@@ -392,8 +392,9 @@ class TestRefusals:
             pq.write_table(flowers, data / f"{name}.parquet")
             assert run().code == 0
             found = commit(table_format)
-            assert found.code in (0, 65), found.err
-            if found.code == 0:
+            odd = set(name) & set("\t\n\x7f") or (table_format == "iceberg" and set(name) & set("?#"))
+            assert found.code == (65 if odd else 0), found.err
+            if not odd:
                 assert rows_of(table_format, out, catalog).num_rows == flowers.num_rows, name
                 if table_format == "iceberg":
                     catalog.drop_table("scores.flowers")
