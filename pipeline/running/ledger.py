@@ -221,9 +221,8 @@ class Ledger:
             count, total = len(self.errors), len(self.plan.discovery.partitions)
             others = "; the others are published" if count < total else ""
             text = f"{reason} ({count} of {total} inputs could not be read{others})"
-            if (
-                "cannot be read as" in reason and "; " not in reason and "[Errno" not in reason
-            ):  # because of its content
+            is_content = "cannot be read as" in reason and "[Errno" not in reason
+            if is_content and "; " not in reason:
                 text += "; replace or remove such files, then run again"
             raise PartitionError(text, partition=name)
         rows = sum(record.rows_in for parts in self.parts.values() for record in parts)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import UsageError, one_line
-from .uris import SERVICES, Service
+from .uris import SERVICES, Service, UnansweredError
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore, RetryConfig
@@ -101,7 +101,7 @@ def _require_credentials(service: Service, uri: str) -> None:
 
 
 def _require_endpoint(endpoint: str, uri: str) -> None:
-    """Raise OSError if nothing accepts connections there: requests would be retried for two minutes."""
+    """Raise UnansweredError if nothing accepts connections there: requests would be retried for two minutes."""
     if any(map(os.environ.get, PROXIES)):
         return
     try:
@@ -110,4 +110,4 @@ def _require_endpoint(endpoint: str, uri: str) -> None:
         socket.create_connection(where, timeout=ENDPOINT_S).close()
     except (OSError, ValueError) as error:
         shown = endpoint.rpartition("@")[2].partition("?")[0]
-        raise OSError(errno.EIO, f"the endpoint {shown} cannot be reached ({one_line(error)})", uri) from error
+        raise UnansweredError(errno.EIO, f"the endpoint {shown} cannot be reached ({one_line(error)})", uri) from error

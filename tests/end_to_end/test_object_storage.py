@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scoreline.pipeline.errors import StorageError
 from scoreline.pipeline.monitoring.history import read_history
 from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import read_manifest
@@ -319,6 +320,13 @@ def test_any_answer_shows_that_the_service_is_there(storage: Storage, status: st
     with storage.answering(lambda _: (status, [("Content-Length", "0")], b"")), storage.requests() as requests:
         require_service(f"{storage.uri}/a")
     assert len(requests) == 1
+
+
+def test_an_endpoint_that_accepts_no_connections(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is a service that is gone."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(StorageError, match=r"does not answer any more: the endpoint http://127.0.0.1:9 cannot be reac"):
+        require_service(f"{storage.uri}/a")
 
 
 def test_an_overloaded_service_is_waited_for(storage: Storage) -> None:
