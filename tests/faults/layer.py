@@ -76,7 +76,8 @@ class Layer:
             "mode": MODES[mode], "error": error, "log": str(log),
         }  # fmt: skip
         code, output = self._runs.run(order)
-        lines = log.read_text().splitlines()
+        whole, _, _ = log.read_text().rpartition("\n")  # a kill may leave a part of the last line
+        lines = whole.splitlines()
         hit = any(line.startswith("hit\t") for line in lines)
         return Ended(code=code, output=output, calls=_calls(lines), hit=hit)
 
