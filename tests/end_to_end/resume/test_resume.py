@@ -115,7 +115,7 @@ def test_a_run_with_nothing_to_do_checks_the_budget_and_the_inputs(
     words = ["score", "--bundle", iris.bundle, "--input", data, "--output", tmp_path / "out"]
     result = scoreline(*words)
     assert result.code == 65
-    assert "the first are in '_rejects/1.arrow'; 2 rows rejected, 0 allowed" in result.message
+    assert "2 rows rejected, 0 allowed (the first are in '_rejects/1.arrow')" in result.message
     assert not (tmp_path / "out" / "_SUCCESS").exists()
     assert score().code == 0
     (data / "0.parquet").unlink()
