@@ -55,15 +55,12 @@ def _ends(facts: RunFacts) -> Iterator[Finding]:
     if last is not None and last.exit_code:
         before = "" if facts.manifest is None else "; this page describes the run before"
         early = last.rows_in is None and not last.finish
-        when = " before it scored a row" if early else ""
+        what = "The last run failed before it scored a row" if early else "The last run failed"
+        what = "The shards could not be completed" if last.finish else what
         yield Finding(
             level="alarm",
             topic="Failed before scoring" if early else f"Failed: {shown(last.error or '', MAX_REASON)}",
-            title=(
-                f"The shards could not be completed (exit code {last.exit_code}){before}"
-                if last.finish
-                else f"The last run failed{when} (exit code {last.exit_code}){before}"
-            ),
+            title=f"{what} (exit code {last.exit_code}){before}",
             detail=shown(last.error or "", MESSAGE),
         )
     manifest = facts.manifest
