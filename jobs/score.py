@@ -78,7 +78,7 @@ def score(collector: "MetricsFile | None", /, job: "JobFile | None", **options: 
         if given.shard is not None:
             manifest = score_shard(given, subscribers, recorder=timed)
         else:
-            manifest = run(given, subscribers, _engine(given), recorder=timed)
+            manifest = run(given, subscribers, None if timed else _engine(given), recorder=timed)
     finally:
         progress.close()
     if not shows_json():
@@ -91,7 +91,7 @@ def _trace(options: dict[str, Any], engine: str, log: "EventLog") -> "Trace | No
     """The trace that --trace asks for. Raises UsageError for an engine whose work it would lack."""
     if options["trace"] is None:
         return None
-    if engine != "local":
+    if engine not in ("auto", "local"):
         raise UsageError(f"--trace records one process, not the workers of --engine {engine}; leave it out")
     from ..pipeline.reporting.trace import Trace
 
@@ -106,6 +106,10 @@ def _engine(job: "ScoreJob") -> "Engine | None":
         from ..pipeline.engines.ray_engine import RayEngine
 
         return RayEngine()
+    if job.engine == "auto":
+        from ..pipeline.engines.auto import AutoEngine
+
+        return AutoEngine()
     from ..pipeline.engines.processes import ProcessEngine
 
     return ProcessEngine()

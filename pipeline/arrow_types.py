@@ -42,3 +42,15 @@ def is_number(arrow_type: pa.DataType) -> bool:
         or pa.types.is_decimal(arrow_type)
         or pa.types.is_null(arrow_type)
     )
+
+
+def is_flat(arrow_type: pa.DataType) -> bool:
+    """Whether the values of a column are stored one by one, independently of other rows: numbers, times, text and
+    bytes, but no lists, structs, dictionaries or views."""
+    return bool(
+        pa.types.is_primitive(arrow_type)
+        or pa.types.is_decimal(arrow_type)
+        or pa.types.is_string(arrow_type)
+        or pa.types.is_large_string(arrow_type)
+        or any(is_one(arrow_type) for is_one in _BYTES[:3])
+    )

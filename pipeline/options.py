@@ -10,7 +10,7 @@ from typing import Any, Literal
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "int8"]
 Probabilities = Literal["columns", "list", "none"]
 ExplainMethod = Literal["integrated-gradients", "shapley", "lime", "occlusion"]
-EngineName = Literal["local", "processes", "ray"]
+EngineName = Literal["auto", "local", "processes", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,7 +126,7 @@ class ScoreJob:
     moved_input: bool = False
     shard: Shard | None = None
     profile: bool = True
-    engine: EngineName = "local"
+    engine: EngineName = "auto"
     address: str | None = None
     workers: int | None = None
     gpus_per_worker: int | None = None

@@ -130,7 +130,7 @@ class JobFile(Schema):
     moved_input: StrictBool | None = None
     profile: StrictBool | None = None
     shard: StrictStr | None = None
-    engine: Literal["local", "processes", "ray"] | None = None
+    engine: Literal["auto", "local", "processes", "ray"] | None = None
     address: str | None = None
     workers: Annotated[StrictInt, Field(ge=1)] | None = None
     gpus_per_worker: Annotated[StrictInt, Field(ge=1)] | None = None

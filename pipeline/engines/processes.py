@@ -1,5 +1,8 @@
 """Scores the splits of a run in several processes of this machine. Threads of one process share the GIL, which is what
-limits a run on many cores. Does not import torch.
+limits a run on many cores, or over many small files. Does not import torch.
+
+Processes are copies of a server that has imported torch, and does nothing else: they start at once, and share the
+memory of its modules. Threads, of which there are many in a run, do not survive such a copy; the server has none.
 """
 
 from __future__ import annotations
@@ -9,24 +12,26 @@ import os
 import signal
 import traceback
 from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from threading import Lock, Thread
 from typing import Any
 
 from ..errors import one_line
 from ..planning.plan import Plan
+from ..records import Partition
 from ..running.execute import Execution
 from .worker import Worker, WorkerSetup
 from .worker_engine import WorkerEngine, worker_setup
 from .workers import Launcher, Size, Workers
 
-#: New interpreters: threads, of which there are many in a run, do not survive a fork.
-_PROCESSES = multiprocessing.get_context("spawn")
+_PROCESSES = multiprocessing.get_context("forkserver")
+#: What the server imports: everything that takes long.
+_PRELOADED = [f"{__name__.removesuffix('engines.processes')}{name}" for name in ("running.score", "scoring.scorer")]
 #: Signals that a terminal sends to the whole group: they are for the run, which ends its workers.
 _FOR_THE_RUN = (signal.SIGINT, signal.SIGHUP)
 #: How a worker ends whose run has ended without it.
@@ -35,6 +40,10 @@ ABANDONED = 70
 
 class ProcessEngine(WorkerEngine):
     """Workers in processes of this machine."""
+
+    def begin(self, execution: Execution, inputs: Sequence[Partition]) -> None:  # noqa: ARG002 - for any inputs
+        """Start the server: importing torch takes as long as planning thousands of files."""
+        _unsignalled(_serve_processes)
 
     def workers(self, execution: Execution, plan: Plan) -> Workers:
         """As many as the job says, or one for each core, but not more than there are splits; cores and memory are
@@ -108,11 +117,14 @@ class _Process:
         self._calls: deque[Future[Any]] = deque()
         self._lock, self._ended, self._answered = Lock(), False, False
         self._process = _PROCESSES.Process(target=_serve, args=(theirs, setup), daemon=True)
-        with ThreadPoolExecutor(1) as other:  # a signal interrupts the main thread, but not halfway through a start
-            other.submit(_start, self._process).result()
+        _unsignalled(self._start)
         theirs.close()
         self._thread = Thread(target=self._receive, name="worker", daemon=True)
         self._thread.start()
+
+    def _start(self) -> None:
+        _serve_processes()
+        self._process.start()
 
     def call(self, method: str, arguments: tuple[Any, ...]) -> Future[Any]:
         """Call a method of the worker. If its process has ended, the future has that as its exception."""
@@ -170,11 +182,23 @@ class _Process:
         return WorkerDiedError(f"its process ended with code {code}{hint}")
 
 
-def _start(process: SpawnProcess) -> None:
-    """Start a process that gets no signal of a terminal."""
-    resource_tracker.ensure_running()  # before: it unblocks signals where it starts
-    signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_RUN)  # of this thread, and of the processes that it starts
-    process.start()
+def _unsignalled(call: Callable[[], None]) -> None:
+    """Make a call in a thread that gets no signal of a terminal, nor do the processes that it starts. A signal
+    interrupts the main thread, but not a start halfway."""
+
+    def blocked() -> None:
+        resource_tracker.ensure_running()  # before: it unblocks signals where it starts
+        signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_RUN)
+        call()
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(blocked).result()
+
+
+def _serve_processes() -> None:
+    """Start the server, if it does not run. Does not wait for it."""
+    forkserver.set_forkserver_preload(_PRELOADED)
+    forkserver.ensure_running()
 
 
 def _serve(connection: Connection, setup: WorkerSetup) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError
@@ -18,6 +18,7 @@ from ..inputs.discover import is_unchanged
 from ..inputs.tables.uris import absolute_input
 from ..options import RejectBudget, ScoreJob
 from ..planning.plan import Plan, default_split_rows
+from ..records import Partition
 from ..running.events import BlockWritten, ModelNotCompiled, OutOfMemory, PartitionFailed
 from ..running.execute import Execution, Loaded
 from ..running.findings import block_retried, blocks_retried
@@ -38,6 +39,10 @@ class WorkerEngine(ABC):
     def __init__(self) -> None:
         self._workers: Workers | None = None
         self._out_of_memory = list[Event]()
+
+    def begin(self, execution: Execution, inputs: Sequence[Partition]) -> None:  # noqa: ARG002 - nothing is begun
+        """Nothing: workers start once the work is planned."""
+        return
 
     @abstractmethod
     def workers(self, execution: Execution, plan: Plan) -> Workers:

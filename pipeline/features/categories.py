@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ...schemas.steps import Encoding, ImputeStep
 from ..arrays import to_numpy
+from ..same import Same
 from .numeric import Numbers
-from .same import Same
 
 #: float64 `[rows]`, or an Arrow array of int64 or of strings.
 Column: TypeAlias = Any

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import stretches
-from .same import Same
+from ..same import Same
 from .terms import Terms
 
 

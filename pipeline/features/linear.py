@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...schemas.steps import LinearStep
+from ..same import Same
 from .numeric import Numbers
-from .same import Same
 from .terms import Terms
 
 #: Numbers of the output that are computed at once, so that they stay in the cache.

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from ...schemas.steps import TextCountsStep
+from ..same import Same
 from .columns import positions
-from .same import Same
 from .terms import Terms
 
 Items = TypeVar("Items", str, list[str])

@@ -180,6 +180,13 @@ def select(tensors: Inputs, rows: NDArray[np.int64] | None, index: Tensor | None
     return {name: _select(tensor, on_host if index is None else index, on_host) for name, tensor in tensors.items()}
 
 
+def rows_between(tensors: Inputs, start: int, stop: int) -> Inputs:
+    """Copies of consecutive rows of tables, in their column-major layout."""
+    return {
+        name: tensor.T[:, start:stop].contiguous().T for name, tensor in tensors.items() if isinstance(tensor, Tensor)
+    }
+
+
 def _select(tensor: Tensor | Sequences, index: Tensor, on_host: Tensor) -> Tensor | Sequences:
     if isinstance(tensor, Sequences):
         return tensor.take(index, on_host)

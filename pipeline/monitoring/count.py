@@ -155,6 +155,10 @@ class ProfileBuilder:
         if self._pending_bytes >= MAX_PENDING_BYTES:
             self._count()
 
+    def add_counted(self, profile: Profile) -> None:
+        """Add rows that have been counted."""
+        self._profile = profile if self._profile is None else self._profile + profile
+
     def build(self) -> Profile:
         """The profile of all samples so far."""
         self._count()
@@ -274,6 +278,16 @@ def _category_values(column: Any, positions: Positions) -> pa.Array:
 
 def _categories(layout: Layout, index: int, values: pa.Array) -> tuple[int, NDArray[np.int64]]:
     """The number of nulls, and of the values in each bin of a column."""
+    codes, unseen = category_codes(layout, index, values)
+    counts = np.bincount(codes, minlength=layout.columns[index].bins.num_bins)
+    nulls = values.null_count
+    counts[unseen] -= nulls
+    return nulls, counts
+
+
+def category_codes(layout: Layout, index: int, values: pa.Array) -> tuple[NDArray[np.int64], int]:
+    """The bin of each value of a column, int64 `[rows]`, and that of values which the reference has not seen, as which
+    nulls appear."""
     bins, known = layout.columns[index].bins, layout.categories[index]
     assert isinstance(bins, CategoryBins), "the column has no edges"
     assert known is not None, "the column has no edges"
@@ -281,7 +295,4 @@ def _categories(layout: Layout, index: int, values: pa.Array) -> tuple[int, NDAr
     codes = _filled(pc.index_in(values, value_set=known.cast(values.type)), len(known))
     into = np.full(len(known) + 1, others, dtype=np.int64)
     into[:named], into[-1] = np.arange(named), unseen
-    counts = np.bincount(into[codes], minlength=bins.num_bins)
-    nulls = values.null_count
-    counts[unseen] -= nulls  # index_in finds no null among the categories
-    return nulls, counts
+    return into[codes], unseen

@@ -48,7 +48,7 @@ class ObjectStore(Store):
     """
 
     root: str
-    lock_pause_s, num_readers, num_publishers = 1.0, 32, 16
+    lock_pause_s, num_readers = 1.0, 32
 
     def __init__(self, uri: str, *, failed: Failed | None = None) -> None:
         location = parse_uri(uri)
@@ -62,6 +62,9 @@ class ObjectStore(Store):
         self._locks = ObjectLocks(self._bucket, self._prefix, self.root)
         self._uploading = ByteBudget(UPLOAD_BYTES)
         self._local: Path | None = None
+
+    def num_publishers(self, num_flows: int) -> int:  # noqa: ARG002 - they wait for requests
+        return 16
 
     def prepare(self) -> None:
         """Check that objects can be written, and that the service compares before it replaces. The object for this

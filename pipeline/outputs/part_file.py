@@ -4,6 +4,7 @@ Row groups have a fixed number of rows, so that the bytes of the file depend on 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ...schemas.run import ProfileLocation, Receipt
 from ..digests import sha256
 from ..errors import ScorelineError
 from ..row_bytes import batch_bytes
+from ..same import Same
 from .assemble import reject_schema
 from .naming import rejects_name
 from .part_records import ObjectRecord
@@ -152,23 +154,30 @@ def _append(sink: pa.NativeFile, data: bytes) -> ProfileLocation:
 
 
 def _open_parquet(sink: pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter:
-    """Open a writer with dictionaries only for columns whose values tend to repeat: on float columns they make writing
-    three times slower (measured). It writes no statistics of float columns, which take a third of the encoding time and
-    are rarely used in filters."""
-    repeating = [
-        field.name
-        for field in schema
-        if not (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
-        and not pa.types.is_nested(field.type)
-    ]
+    """Open a writer with page checksums."""
+    repeating, exact = _columns_by_kind(Same(schema))
     return pq.ParquetWriter(
         sink,
         schema,
         use_dictionary=repeating,
-        write_statistics=[field.name for field in schema if not pa.types.is_floating(field.type)],
+        write_statistics=exact,
         write_page_checksum=True,
         compression="snappy",
     )
+
+
+@lru_cache(maxsize=64)
+def _columns_by_kind(schema: Same[pa.Schema]) -> tuple[list[str], list[str]]:
+    """The columns whose values tend to repeat, which have dictionaries: on float columns they make writing three times
+    slower (measured). And those that have statistics: those of float columns would take a third of the encoding time,
+    and are rarely used in filters."""
+    repeating = [
+        field.name
+        for field in schema.value
+        if not (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
+        and not pa.types.is_nested(field.type)
+    ]
+    return repeating, [field.name for field in schema.value if not pa.types.is_floating(field.type)]
 
 
 def _guarded(path: Path, call: Any, *args: Any) -> Any:

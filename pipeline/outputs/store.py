@@ -64,10 +64,10 @@ class Store(ABC):
     lock_pause_s: ClassVar[float]
     #: Threads that read many small pieces of files at once: more than one where they mostly wait.
     num_readers: ClassVar[int]
-    #: Threads that publish parts at once. Most of that is waiting, for a service or for the disk, and a file system
-    #: combines syncs that come at the same time: four threads publish small parts three times as fast as one, as fast
-    #: as syncing folders once for a group of parts (measured).
-    num_publishers: ClassVar[int]
+
+    @abstractmethod
+    def num_publishers(self, num_flows: int) -> int:
+        """How many threads publish the parts of so many flows; mostly, they wait for a service or the disk."""
 
     @abstractmethod
     def prepare(self) -> None:

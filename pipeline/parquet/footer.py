@@ -1,7 +1,7 @@
 """The row groups and column chunks of a footer, checked for consistency before any data is read.
 
 Arrow's `RowGroupMetaData.column` is never called: if a column is encrypted, or a row group has more columns than the
-schema, it aborts the process (pyarrow 26). Therefore the footer is also parsed here, with `thrift`.
+schema, it aborts the process (pyarrow 26). Therefore the footer is also parsed here, by its bytes.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 import pyarrow.parquet as pq
 
 from ..errors import PartitionError, counted
-from .thrift import Wanted, read_struct
+from .shapes import Shapes
+from .thrift import Wanted
 
 #: The number of values of a page has 31 bits, and no writer makes row groups with more rows.
 MOST_GROUP_ROWS = 2**31 - 1
@@ -23,6 +24,7 @@ TAIL_BYTES = 8
 _META = {4: None, 5: None, 6: None, 7: None, 9: None, 11: None}
 #: FileMetaData.row_groups → columns (meta_data, crypto_metadata), num_rows.
 _FOOTER: Wanted = {4: {1: {3: _META, 8: None}, 3: None}}
+_SHAPES = Shapes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def read_groups(file: BinaryIO, metadata: pq.FileMetaData, name: str) -> list[Gr
         raise inconsistent_footer(name, f"its length is {length:,} bytes, but the file has {end:,}")
     file.seek(end - TAIL_BYTES - length)
     try:
-        found = read_struct(file.read(length), 0, _FOOTER)[0].get(4, [])
+        found = _SHAPES.read(file.read(length), _FOOTER).get(4, [])
         groups = [_group(fields) for fields in found]
     except (ValueError, IndexError, TypeError, AttributeError) as error:
         raise inconsistent_footer(name, f"it cannot be read: {error}") from error

@@ -34,6 +34,8 @@ class FileColumns:
     @property
     def read_with_hive(self) -> pa.Schema:
         """The columns of blocks: those that are read, and features from the path."""
+        if not self.hive:
+            return self.read
         return pa.schema([*self.read, *(pa.field(key, pa.string()) for key in self.hive)])
 
 

@@ -35,9 +35,9 @@ def checked_job(job: ScoreJob) -> ScoreJob:
 
 def _check_engine(job: ScoreJob) -> None:
     """Raise UsageError for options that do not suit the engine."""
-    if job.engine != "local" and job.shard is not None:
+    if job.engine not in ("auto", "local") and job.shard is not None:
         raise UsageError(f"--shard and --engine {job.engine} both divide the work; pass one of them")
-    if job.engine == "local" and job.workers is not None:
+    if job.engine in ("auto", "local") and job.workers is not None:
         raise UsageError("--workers is only for --engine processes and ray; pass one of these, or leave --workers out")
     if job.engine != "ray":
         given = {"--address": job.address, "--gpus-per-worker": job.gpus_per_worker}

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from time import perf_counter, thread_time
 
 import pyarrow as pa
 
@@ -25,7 +26,8 @@ from .existing import ALL_SPLITS, ExistingParts, OwnSplits
 from .file_columns import FileColumns, Shapes
 from .immutable import refuse_replacing
 
-#: Footers are small reads that wait for the disk, or for an answer, so several are read at once.
+#: Footers are small reads. Where they wait for the disk, or for an answer, several are read at once; where they are in
+#: memory already, as the first of them show, one thread reads them in two thirds of the time of eight (measured).
 FOOTER_THREADS, REMOTE_FOOTER_THREADS = 8, 32
 #: Footers that a thread reads at a time, at most.
 FOOTERS = 32
@@ -189,10 +191,19 @@ def _footers(
     def read_all(some: Sequence[Partition]) -> list[Footer]:
         return [read(partition) for partition in some]
 
-    remote = any(is_remote(partition.path) for partition in partitions[:1])
-    threads = REMOTE_FOOTER_THREADS if remote else FOOTER_THREADS
-    size = max(1, min(FOOTERS, len(partitions) // threads)) if remote else FOOTERS
+    if any(is_remote(partition.path) for partition in partitions[:1]):
+        threads, size = REMOTE_FOOTER_THREADS, max(1, min(FOOTERS, len(partitions) // REMOTE_FOOTER_THREADS))
+    else:
+        start, computed = perf_counter(), thread_time()
+        yield from read_all(partitions[:FOOTERS])
+        waits = perf_counter() - start > 2 * (thread_time() - computed)
+        partitions = partitions[FOOTERS:]
+        threads, size = FOOTER_THREADS if waits else 1, FOOTERS
     tasks = [partitions[at : at + size] for at in range(0, len(partitions), size)]
+    if threads == 1:
+        for footers in map(read_all, tasks):
+            yield from footers
+        return
     with ThreadPoolExecutor(threads) as pool:
         for footers in pool.map(read_all, tasks):
             yield from footers

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..errors import PartitionError
+from ..monitoring.count_files import count_files
 from ..monitoring.sampling import CELL_BYTES
 from ..planning.plan import PlannedPartition
 from ..planning.splits import read_splits
-from ..records import ScoredBatch, Split
+from ..records import ReadBlock, ScoredBatch, Split
 from ..scoring.block import Block, Origin
 from ..scoring.line import Line
+from ..scoring.together import can_score, divide, join
 from ..timing import StageTimes
 
 if TYPE_CHECKING:
     from ..inputs.cut import SplitRange
     from ..model.first_rows import FirstRows
     from ..monitoring.count import Sample
+    from ..monitoring.layout import Layout
+    from ..monitoring.profile import Profile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +49,8 @@ class LoadedBlock:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredBlock:
-    """A block that is ready to be written; holds nothing else."""
+    """A block that is ready to be written; holds nothing else. `sample`: its sampled rows, or `profile` if these have
+    been counted; neither if rows are not counted."""
 
     planned: PlannedPartition
     split: int
@@ -53,6 +59,7 @@ class ScoredBlock:
     scored: ScoredBatch
     times: StageTimes
     sample: Sample | None = None
+    profile: Profile | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +81,43 @@ class ReadFailed:
     times: StageTimes
 
 
-Loaded = LoadedBlock | SplitEnd | ReadFailed
-Scored = ScoredBlock | SplitEnd | ReadFailed
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WholeFile:
+    """A file of a single block: its rows, before any stage, and its only split."""
+
+    planned: PlannedPartition
+    block: Block
+    split: Split
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedFiles:
+    """Several small files, in one block that is ready for the model."""
+
+    files: tuple[WholeFile, ...]
+    block: Block
+
+    @property
+    def times(self) -> StageTimes:
+        """The stage times of the block so far; each file has the time of its own reading."""
+        return self.block.times
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of the rows, twice: a file may have to be scored alone."""
+        return 2 * LoadedBlock(planned=self.files[0].planned, block=self.block).num_bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredFiles:
+    """Several small files that are ready to be written: the items of each. `times`: of the work on all of them."""
+
+    items: tuple[ScoredBlock | SplitEnd, ...]
+    times: StageTimes
+
+
+Loaded = LoadedBlock | LoadedFiles | SplitEnd | ReadFailed
+Scored = ScoredBlock | ScoredFiles | SplitEnd | ReadFailed
 
 
 def origin_of(planned: PlannedPartition, first_rows: FirstRows | None = None) -> Origin:
@@ -140,10 +182,67 @@ def load_blocks(
             yield LoadedBlock(planned=planned, block=line.load(block))
 
 
-def score_block(item: Loaded, line: Line) -> Scored:
-    """Score a loaded block; other items are returned unchanged."""
-    if not isinstance(item, LoadedBlock):
-        return item
+def load_files(
+    files: Sequence[tuple[PlannedPartition, SplitRange, FirstRows | None]],
+    line: Line,
+    block_rows: int,
+    *,
+    new_times: Callable[[], StageTimes] = StageTimes,
+) -> Generator[Loaded]:
+    """Read whole small files whose columns are equal, and load them as one block, in the calling thread. Files with
+    rejects, or that turn out to be larger, are loaded alone."""
+    whole = list[WholeFile]()
+    for planned, splits, first_rows in files:
+        found = _read_whole(planned, splits, first_rows, block_rows, new_times())
+        if isinstance(found, ReadFailed):
+            yield found
+        elif found is None:
+            yield from load_blocks(planned, line, block_rows, splits, first_rows, new_times=new_times)
+        else:
+            whole.append(found)
+    if len(whole) > 1:
+        block = line.load(join([file.block for file in whole], new_times()))
+        if can_score(block):
+            yield LoadedFiles(files=tuple(whole), block=block)
+            return
+        whole[0].block.times.add(block.times)
+    for file in whole:
+        yield LoadedBlock(planned=file.planned, block=line.load(file.block))
+        yield SplitEnd(planned=file.planned, split=file.split, times=new_times())
+
+
+def _read_whole(
+    planned: PlannedPartition, splits: SplitRange, first_rows: FirstRows | None, block_rows: int, times: StageTimes
+) -> WholeFile | ReadFailed | None:
+    """A file of a single block; None if it has another number of them."""
+    try:
+        with times.stage("read") as spent:
+            pieces = list(read_splits(planned, block_rows, splits))
+    except PartitionError as error:
+        return ReadFailed(planned=planned, split=splits.current, error=error, times=times)
+    match pieces:
+        case [ReadBlock() as piece, Split() as split] if not piece.unreadable:
+            block = Block.of(piece, origin_of(planned, first_rows), times)
+            spent.rows, spent.bytes = piece.batch.num_rows, block.batch_bytes
+            return WholeFile(planned=planned, block=block, split=split)
+    return None
+
+
+def score_block(item: Loaded, line: Line, layout: Layout | None = None) -> Scored:
+    """Score a loaded block; other items are returned unchanged.
+
+    Args:
+        layout: of the profile; None if rows are not counted.
+    """
+    match item:
+        case LoadedBlock():
+            return _scored(item, line)
+        case LoadedFiles():
+            return _scored_files(item, line, layout)
+    return item
+
+
+def _scored(item: LoadedBlock, line: Line) -> ScoredBlock:
     block = line.score(item.block)
     return ScoredBlock(
         planned=item.planned,
@@ -154,3 +253,34 @@ def score_block(item: Loaded, line: Line) -> Scored:
         times=block.times,
         sample=block.sample,
     )
+
+
+def _scored_files(item: LoadedFiles, line: Line, layout: Layout | None) -> ScoredFiles:
+    """Files that share a block, or one after the other if that fails for any reason: then it is found for each."""
+    files, times = item.files, item.block.times
+    try:
+        block = line.score(item.block)
+        divided = divide(block)
+    except Exception:  # whatever a model raises
+        divided = None
+    if divided is None:
+        alone = [_scored(LoadedBlock(planned=file.planned, block=line.load(file.block)), line) for file in files]
+        return ScoredFiles(items=_with_ends(alone, files), times=times)
+    profiles: Sequence[Profile | None] = [None] * len(files)
+    if block.sample is not None and layout is not None:
+        with times.stage("profile"):
+            profiles = count_files(layout, block.sample, block.ends)
+    shared = [
+        ScoredBlock(
+            planned=file.planned, split=file.split.index, first_row=0, num_rows=file.split.num_rows, scored=scored,
+            times=file.block.times, profile=profile,
+        )
+        for file, scored, profile in zip(files, divided, profiles, strict=True)
+    ]  # fmt: skip
+    return ScoredFiles(items=_with_ends(shared, files), times=times)
+
+
+def _with_ends(blocks: Sequence[ScoredBlock], files: Sequence[WholeFile]) -> tuple[ScoredBlock | SplitEnd, ...]:
+    """Each block, followed by the end of its split."""
+    ends = (SplitEnd(planned=file.planned, split=file.split, times=file.block.times.fresh()) for file in files)
+    return tuple(chain.from_iterable(zip(blocks, ends, strict=True)))

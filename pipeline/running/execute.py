@@ -17,6 +17,7 @@ from ..options import ScoreJob
 from ..outputs.manifest import write_manifest
 from ..outputs.store import RUN_FILES, SUCCESS, RecordFiles, Store
 from ..planning.plan import Plan
+from ..records import Partition
 from .commit import check_parts_exist, remove_replaced_parts, write_manifest_at_end
 from .drift import profile_run, refuse_drift
 from .events import BundleLoaded, PartitionFailed, ScoringStarted, TemporariesRemoved
@@ -42,6 +43,9 @@ class Loaded:
 
 class Engine(Protocol):
     """What scores the splits of a run, of which this process keeps the accounts. Used for one run."""
+
+    def begin(self, execution: Execution, inputs: Sequence[Partition]) -> None:
+        """Start what takes a while, if these inputs, which will be planned meanwhile, are to be scored."""
 
     def load(self, execution: Execution, plan: Plan) -> Loaded:
         """Load the bundle wherever splits will be scored, and emit how that went."""

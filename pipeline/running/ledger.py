@@ -49,13 +49,14 @@ class RunClock:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accounts:
-    """What a worker has counted while it scored some splits. `parts`, `errors`: by the name of the input."""
+    """What a worker has counted in some splits. `parts`, `errors`: by the name of the input; `profiles`: by receipt."""
 
     parts: dict[str, list[PartRecord]]
     errors: dict[str, str]
     rejected: int
     first_reject: dict[str, Any] | None
     times: StageTimes
+    profiles: dict[str, bytes]
 
 
 @dataclass(kw_only=True)
@@ -185,6 +186,7 @@ class Ledger:
             rejected=self.rejected,
             first_reject=self.first_reject,
             times=self.clock.times,
+            profiles=self.profiles.all(),
         )
 
     def add_accounts(self, counted: Accounts, share: float) -> list[PartitionError]:
@@ -195,6 +197,7 @@ class Ledger:
         """
         for name, parts in counted.parts.items():
             self.parts.setdefault(self.plan.discovery.partitions[self._order[name]], []).extend(parts)
+        self.profiles.add_all(counted.profiles)
         if counted.first_reject is not None:
             self._add_first_reject(counted.first_reject)
         self.rejected += counted.rejected

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..events import Event
 from ..planning.plan import Plan
+from ..records import Partition
 from .events import BundleLoaded, ModelNotCompiled
 from .findings import blocks_retried
 from .ledger import Ledger
@@ -21,6 +22,10 @@ class LocalEngine:
 
     def __init__(self) -> None:
         self._scorer: Scorer | None = None
+
+    def begin(self, execution: Execution, inputs: Sequence[Partition]) -> None:  # noqa: ARG002 - nothing is begun
+        """Nothing: importing torch would keep the inputs from being planned."""
+        return
 
     def load(self, execution: Execution, plan: Plan) -> Loaded:  # noqa: ARG002 - one bundle for any plan
         """Load the bundle, and replay its golden rows."""

@@ -1,6 +1,7 @@
 """The profiles of the parts that this process publishes, until the run compares them: reading them from the parts again
 would take longer than counting the rows of many small files."""
 
+from collections.abc import Mapping
 from threading import Lock
 
 from ..monitoring.layout import Layout
@@ -28,6 +29,15 @@ class PartProfiles:
             if profile is not None and self._num_bytes + len(profile) <= MAX_BYTES:
                 self._profiles[receipt] = profile
                 self._num_bytes += len(profile)
+
+    def add_all(self, profiles: Mapping[str, bytes]) -> None:
+        """Keep those that another process has published."""
+        for receipt, profile in profiles.items():
+            self.add(receipt, profile)
+
+    def all(self) -> dict[str, bytes]:
+        """What is kept, by the checksum of the receipt."""
+        return self._profiles
 
     def get(self, receipt: str) -> bytes | None:
         """The profile of a part; None if it is not kept."""

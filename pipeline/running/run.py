@@ -6,7 +6,7 @@ threads publish parts, and the calling thread emits the events.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from ...schemas.run import RunManifest
@@ -14,7 +14,7 @@ from ..bundle.bundle import Bundle, open_bundle
 from ..bundle.constants import with_digest
 from ..bundle.stages import engines_of
 from ..cores import available_cores
-from ..events import Emitter, Subscriber
+from ..events import Emitter, Event, Subscriber
 from ..inputs.discover import Discovery, discover
 from ..options import ScoreJob
 from ..outputs.store import Store
@@ -56,7 +56,7 @@ def run(
     """
     clock, cores = RunClock(times=StageTimes(recorder=recorder)), available_cores()
     assert job.shard is None, "shards are scored by `engines.shards`"
-    assert job.engine == "local" or engine is not None, "other engines are in `engines`"
+    assert job.engine in ("auto", "local") or engine is not None, "other engines are in `engines`"
     bundle = open_bundle((job := checked_job(job)).bundle)
     refuse_without_reference(bundle, job)
     job = with_digest(job, bundle.digest)
@@ -68,10 +68,16 @@ def run(
         refuse_overlap(found, job)
     store = open_store(job.output)
     with ExitStack() as held:
+        execution = Execution(
+            job=job, bundle=bundle, store=store, clock=clock, cores=cores, emit=emit, held=held,
+            engine=engine or LocalEngine(),
+        )  # fmt: skip
         if known := store.has_earlier_run():  # an existing output is locked before it is scanned
             store.prepare()
             held.enter_context(store.lock(job.run_id, waiting_for_lock(emit)))
             held.enter_context(history.recorded(store, emit))
+        else:
+            execution.engine.begin(execution, found.partitions)
         with clock.times.blocking_stage("discover") as spent:
             existing = _existing(store, found, bundle, job, split_rows)
             plan = make_plan(found, existing, bundle.manifest, job, split_rows)
@@ -82,14 +88,8 @@ def run(
         emit(*input_findings(found), *output_findings(existing, prune=job.prune), RunStarted.of(job, plan, cores))
         if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
             store.remove_shards()  # of a run that was killed after `_SUCCESS`
-            if done.drift is not None and done.drift.unprofiled_parts < done.parts:
-                emit(DriftMeasured.of(done.drift))
-            emit(NothingToDo.of(done, len(found.partitions)))
+            emit(*_nothing_to_do(done, len(found.partitions)))
             return done
-        execution = Execution(
-            job=job, bundle=bundle, store=store, clock=clock, cores=cores, emit=emit, held=held,
-            engine=engine or LocalEngine(),
-        )  # fmt: skip
         manifest = execution.score(plan, complete_output)
         store.remove_shards()  # of an earlier run: this one has done their work
         return manifest
@@ -99,3 +99,10 @@ def _existing(store: Store, found: Discovery, bundle: Bundle, job: ScoreJob, spl
     """The parts of earlier runs."""
     engines, root = engines_of(bundle.manifest), found.real_root
     return scan_output(store, found.partitions, bundle.digest, job, split_rows, root=root, engines=engines)
+
+
+def _nothing_to_do(done: RunManifest, num_inputs: int) -> Iterator[Event]:
+    """What is said of an output that is up to date, with its drift."""
+    if done.drift is not None and done.drift.unprofiled_parts < done.parts:
+        yield DriftMeasured.of(done.drift)
+    yield NothingToDo.of(done, num_inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
@@ -17,8 +17,19 @@ from ..outputs.store import Store
 from ..scoring.line import Line, LineOptions, compose
 from ..scoring.retries import Retries
 from ..scoring.scorer import Scorer
+from ..scoring.together import are_alike
 from ..timing import StageTimes
-from .blocks import Loaded, LoadedBlock, Scored, ScoredBlock, load_blocks, score_block
+from .blocks import (
+    Loaded,
+    LoadedBlock,
+    LoadedFiles,
+    Scored,
+    ScoredBlock,
+    ScoredFiles,
+    load_blocks,
+    load_files,
+    score_block,
+)
 from .decoders import open_decoders
 from .events import OutOfMemory
 from .findings import block_retried
@@ -63,7 +74,7 @@ def score_splits(store: Store, scorer: Scorer, ledger: Ledger, emit: Emitter, co
         if (decoders := held.enter_context(open_decoders(cores if line.opens_files else 0))) is not None:
             options = replace(options, mapper=decoders.map)
         try:
-            with Publisher(ledger, events.put, store.num_publishers) as publisher:
+            with Publisher(ledger, events.put, store.num_publishers(num_flows)) as publisher:
                 queue = WorkQueue(ledger.plan.partitions)
                 layout = scorer.loaded.layout
                 writers = [Writer(store, ledger, publisher, queue, retries, layout) for _ in range(num_flows)]
@@ -156,6 +167,7 @@ class _Steps:
         self._queue, self._writers, self._send = queue, writers, send
         self._threads = threads
         self._reading: dict[Work, Generator[Loaded]] = {}
+        self._alike = are_alike(scorer.loaded, self._line)
         self._halved: int | None = None
         self._lock = Lock()
 
@@ -165,21 +177,27 @@ class _Steps:
 
     def claim(self) -> Iterator[Loaded] | None:
         """The blocks of the next work."""
-        work = self._queue.claim()
-        if work is None:
+        works = self._queue.claim_files(len(self._writers)) if self._alike else [*filter(None, [self._queue.claim()])]
+        if not works:
             return None
-        line = compose(self._scorer.loaded, self._options)
-        blocks = load_blocks(
-            work.planned, line, self._ledger.block_rows, work.splits, work.first_rows, threads=self._threads,
-            new_times=self._ledger.clock.times.fresh,
-        )  # fmt: skip
-        self._reading[work] = blocks
-        return self._load(work, blocks)
+        line, new_times = compose(self._scorer.loaded, self._options), self._ledger.clock.times.fresh
+        block_rows, first = self._ledger.block_rows, works[0]
+        if len(works) == 1:
+            blocks = load_blocks(
+                first.planned, line, block_rows, first.splits, first.first_rows, threads=self._threads,
+                new_times=new_times,
+            )  # fmt: skip
+        else:
+            files = [(work.planned, work.splits, work.first_rows) for work in works]
+            blocks = load_files(files, line, block_rows, new_times=new_times)
+        self._reading[first] = blocks
+        return self._load(works, blocks)
 
-    def _load(self, work: Work, blocks: Generator[Loaded]) -> Iterator[Loaded]:
+    def _load(self, works: Sequence[Work], blocks: Generator[Loaded]) -> Iterator[Loaded]:
         yield from blocks
-        self._queue.finish(work)
-        del self._reading[work]
+        for work in works:
+            self._queue.finish(work)
+        del self._reading[works[0]]
 
     def close(self) -> None:
         """Close the files that are still open because the run ends early."""
@@ -188,7 +206,7 @@ class _Steps:
 
     def num_bytes(self, item: Loaded) -> int:
         """The size of a block."""
-        return item.num_bytes if isinstance(item, LoadedBlock) else 0
+        return item.num_bytes if isinstance(item, LoadedBlock | LoadedFiles) else 0
 
     def read(self, item: Loaded, waited_s: float) -> None:
         """Divide the time among the loading stages."""
@@ -196,11 +214,11 @@ class _Steps:
 
     def score(self, item: Loaded, lane: Lane) -> Scored:
         """Score a block on a lane of a device."""
-        return score_block(item, self._lines[lane.device][lane.slot])
+        return score_block(item, self._lines[lane.device][lane.slot], self._scorer.loaded.layout)
 
     def scored(self, item: Scored, waited_s: float) -> None:
         """Divide the time among the scoring stages; report memory that ran out."""
-        if not isinstance(item, ScoredBlock):
+        if not isinstance(item, ScoredBlock | ScoredFiles):
             return
         item.times.waited(waited_s, self._line.score_names)
         with self._lock:

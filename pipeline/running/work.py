@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
+from ..arrow_types import is_flat
 from ..errors import PartitionError
 from ..inputs.cut import SplitRange
 from ..inputs.formats import FORMATS
@@ -21,6 +22,8 @@ from ..storage.uris import is_remote
 READERS_BYTES, FLOW_BYTES = 512 << 20, 64 << 20
 #: The average size of small objects, at most: requesting one takes longer than scoring its rows.
 SMALL_OBJECT_BYTES = 4 << 20
+#: What is scored together: files of at most so many rows; at most so many files, and values.
+SMALL_ROWS, MOST_FILES, MOST_CELLS = 512, 32, 1 << 18
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
@@ -65,6 +68,30 @@ class WorkQueue:
             self._claimed.append(work)
             return work
 
+    def claim_files(self, num_flows: int) -> list[Work]:
+        """The next work for a flow, or several: whole small files with the same columns. Empty if there is none at
+        present.
+
+        Args:
+            num_flows: the number of flows that share what is left.
+        """
+        first = self.claim()
+        if first is None:
+            return []
+        works, cells = [first], _num_cells(first.planned)
+        if not cells or not all(map(is_flat, first.planned.columns.read.types)):
+            return works
+        with self._lock:
+            most = min(MOST_FILES, len(self._unclaimed) // num_flows)
+            while self._unclaimed and len(works) < most:
+                planned = self._unclaimed[0].planned
+                cells += (own := _num_cells(planned))
+                if not own or cells > MOST_CELLS or planned.columns is not first.planned.columns:
+                    break
+                works.append(self._unclaimed.popleft())
+                self._claimed.append(works[-1])
+        return works
+
     def finish(self, work: Work) -> None:
         """Its last split has been read."""
         with self._lock:
@@ -90,6 +117,13 @@ def _whole(planned: PlannedPartition) -> Work:
     splits = planned.splits()
     has_first = planned.nothing_scored or splits.start == 0
     return Work(planned=planned, splits=splits, first_rows=FirstRows() if has_first else None)
+
+
+def _num_cells(planned: PlannedPartition) -> int:
+    """The number of values of a small file that is scored as a whole; 0 for other inputs."""
+    if planned.num_rows is None or planned.num_splits != 1 or planned.kept or not 0 < planned.num_rows <= SMALL_ROWS:
+        return 0
+    return planned.num_rows * max(1, len(planned.columns.read))
 
 
 def split_starts(planned: PlannedPartition) -> Sequence[int]:

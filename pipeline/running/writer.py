@@ -17,7 +17,7 @@ from ..planning.plan import PlannedPartition
 from ..records import RowCounts
 from ..scoring.retries import Retries
 from ..storage.ranges import refuse_gone_service
-from .blocks import ReadFailed, Scored, ScoredBlock, SplitEnd
+from .blocks import ReadFailed, Scored, ScoredBlock, ScoredFiles, SplitEnd
 from .events import BlockWritten, PartitionFailed
 from .ledger import Ledger
 from .publisher import Finished, Publisher
@@ -51,6 +51,9 @@ class Writer:
         """Write an item. `share`: the share of the run that waits meanwhile."""
         self._times.add(item.times)
         match item:
+            case ScoredFiles():
+                for one in item.items:
+                    self.write(one, share)
             case ScoredBlock():
                 self._write_block(item, share)
             case SplitEnd():
@@ -71,6 +74,8 @@ class Writer:
         if self._profile is not None and item.sample is not None:
             with self._times.blocking_stage("profile", share):
                 self._profile.add(item.sample)
+        elif self._profile is not None and item.profile is not None:
+            self._profile.add_counted(item.profile)
         self._ledger.reject(rejects)
         self._retries.add(
             item.scored.retried, source=item.planned.partition.name, first_row=item.first_row, rows=item.num_rows

@@ -41,12 +41,15 @@ class RawBatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecodedBatch:
-    """Columns of the scored rows, the positions of those rows in `batch` (None: all), and every reject so far."""
+    """Columns of the scored rows, the positions of those rows in `batch` (None: all), and every reject so far.
+    `out_of_bounds`, `above_threshold`: bool, of the rows before rejects of decoding."""
 
     batch: pa.RecordBatch
     columns: tuple[pa.Array, ...]
     kept: np.ndarray | None
     rejects: tuple[Reject, ...]
+    out_of_bounds: np.ndarray
+    above_threshold: np.ndarray
     counts: RowCounts = field(default_factory=RowCounts)
 
     @property

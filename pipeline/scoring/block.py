@@ -53,7 +53,8 @@ class Block:
     `first_row`: the number of the first row in its source; `unreadable`: rows that could not be read, by position, with
     the reason; `batch_bytes`: the size of the rows as read. `num_rows` and `num_bytes`: the size of the last stage's
     result, for the stage table. `device_s`: seconds by stage where the device has its own clock; they replace
-    wall-clock time. `first`: which rows are among the first of the file that reach the model.
+    wall-clock time. `first`: which rows are among the first of the file that reach the model. `ends`: where
+    the rows of each file end, if there are several (`together.py`).
     """
 
     batch: pa.RecordBatch
@@ -71,6 +72,7 @@ class Block:
     features: FeatureBatch | None = None
     repeats: Repeats | None = None
     first: FirstOfBlock | None = None
+    ends: tuple[int, ...] = ()
     raw: RawBatch | None = None
     hidden: tuple[pa.Array, ...] = ()
     decoded: DecodedBatch | None = None

@@ -60,7 +60,8 @@ def job(iris: Example, data: Path, out: Path) -> ScoreJob:
 def workers(parent: int) -> list[psutil.Process]:
     """The processes of the workers of a run."""
     children = psutil.Process(parent).children()
-    return [child for child in children if "multiprocessing.spawn" in " ".join(child.cmdline())]
+    servers = [child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline())]
+    return [worker for server in servers for worker in server.children()]
 
 
 @contextmanager

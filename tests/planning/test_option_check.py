@@ -21,7 +21,7 @@ def job(**fields: Any) -> ScoreJob:
         ({"precision": "x"}, "precision: 'x' is not one of fp32, tf32, bf16, fp16, int8"),
         ({"precision": "tf32", "device": "cpu"}, "--precision tf32 needs a CUDA GPU, and --device is cpu"),
         ({"format": "x"}, "format: 'x' is not one of auto, parquet"),
-        ({"engine": "x"}, "engine: 'x' is not one of local, processes, ray"),
+        ({"engine": "x"}, "engine: 'x' is not one of auto, local, processes, ray"),
         ({"workers": 2}, "--workers is only for --engine processes and ray"),
         ({"engine": "ray", "workers": 0}, "workers: '0' is not a valid integer; use 1 or more"),
         ({"engine": "ray", "shard": Shard(number=1, count=2)}, "--shard and --engine ray both divide the work"),

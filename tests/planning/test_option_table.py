@@ -31,7 +31,7 @@ SAMPLES = {
     "explain_rows": "50%", "explain_target": "yes", "threshold": "yes=0.3", "device": "cpu", "batch_size": "64k",
     "split_rows": "1M", "memory": "2G", "max_rejects": "1%", "max_drift": "0.3", "trust": DIGEST, "shard": "3/16",
     "run_date": "2026-11-24", "run_id": "x", "metrics": "m", "trace": "t", "time_zone": "UTC", "constant": "version=7",
-    "address": "head:6379", "workers": "8", "gpus_per_worker": "2",
+    "engine": "processes", "address": "head:6379", "workers": "8", "gpus_per_worker": "2",
 }  # fmt: skip
 REQUIRED = ("bundle", "input", "output")
 
@@ -40,7 +40,7 @@ def sample(option: Option) -> str:
     """A value other than the default, as a user writes it."""
     if option.switch:
         return "false" if option.default else "true"
-    if option.choices:
+    if option.choices and option.name not in SAMPLES:
         return next(choice for choice in option.choices if choice != option.default)
     return SAMPLES[option.name]
 

@@ -37,7 +37,7 @@ class Bench:
         self.reported: list[Retried] = []
         self.retries = Retries(self.reported.append)
         self.queue = WorkQueue(opened.plan.partitions)
-        self.publisher = Publisher(self.ledger, self.events.append, opened.store.num_publishers)
+        self.publisher = Publisher(self.ledger, self.events.append, opened.store.num_publishers(1))
         self.writer = Writer(opened.store, self.ledger, self.publisher, self.queue, self.retries)
 
     def claim(self) -> Work:

@@ -40,5 +40,10 @@ def test_a_whole_block_needs_no_positions() -> None:
 def test_the_number_of_scored_rows() -> None:
     """Those that are kept, or all."""
     batch = features(3, None).batch
-    assert DecodedBatch(batch=batch, columns=(), kept=None, rejects=()).num_rows == 3
-    assert DecodedBatch(batch=batch, columns=(), kept=np.array([1]), rejects=()).num_rows == 1
+    none = np.zeros(3, dtype=np.bool_)
+
+    def decoded(kept: np.ndarray | None) -> DecodedBatch:
+        return DecodedBatch(batch=batch, columns=(), kept=kept, rejects=(), out_of_bounds=none, above_threshold=none)
+
+    assert decoded(None).num_rows == 3
+    assert decoded(np.array([1])).num_rows == 1

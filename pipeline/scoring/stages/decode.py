@@ -88,6 +88,8 @@ class Decode(Stage):
             columns=tuple(columns),
             kept=kept,
             rejects=tuple(rejects),
+            out_of_bounds=out_of_bounds,
+            above_threshold=above_threshold,
             counts=RowCounts(
                 out_of_bounds=int((out_of_bounds & good).sum()), above_threshold=int((above_threshold & good).sum())
             ),

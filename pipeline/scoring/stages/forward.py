@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ...errors import ModelFailedError, ScorelineError, one_line
+from ...model.devices import rows_between
+from ...model.passes import in_row_order
 from ..batches import RawBatch
 from ..loaded import LoadedBundle
 from .stage import Stage
@@ -50,7 +53,17 @@ class Forward(Stage):
         num_bytes = sum(head.nbytes for head in raw.heads.values())
         return replace(block, raw=raw, num_rows=number, num_bytes=num_bytes, device_s=raw.device_s)
 
+    def _by_file(self, block: Block) -> RawBatch:
+        """Run the model on the rows of each file, laid out as they are if the file is alone. Raises what it raises."""
+        found = []
+        for start, stop in pairwise((0, *block.ends)):
+            own = rows_between(block.need_features().inputs, start, stop)
+            found.append(self._loaded.run(self._loaded.device.send(own)).heads)
+        return RawBatch(heads={name: in_row_order([heads[name] for heads in found], ()) for name in found[0]})
+
     def _raw(self, block: Block, rows: NDArray[np.int64] | None) -> RawBatch:
+        if block.ends:
+            return self._by_file(block)
         loaded = self._loaded
         try:
             return loaded.run(block.need_sent(), rows)

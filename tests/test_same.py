@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from scoreline.pipeline.features.same import Same
+from scoreline.pipeline.same import Same
 
 
 def test_equal_lists_are_not_the_same() -> None:
