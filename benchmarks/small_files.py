@@ -1,6 +1,6 @@
 """Many small files: Scoreline beside a loop on one thread that makes each file's output as durable.
 
-    python benchmarks/small_files.py [--files 10000] [--rows 100] [--rounds 5] [--engine processes]
+    python benchmarks/small_files.py [--files 10000] [--rows 100] [--rounds 5] [--engine local]
 
 The loop reads a file, scales, predicts, writes the same columns under a temporary name, syncs it, renames it and syncs
 the folder; it has no receipts, checksums, rejects or resuming. Whole processes in pairs; prints medians and the median
@@ -77,7 +77,7 @@ def main() -> None:
     options.add_argument("--files", type=int, default=10_000)
     options.add_argument("--rows", type=int, default=100, help="rows of each file")
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--engine", default="local", help="of scoreline score")
+    options.add_argument("--engine", default="auto", help="of scoreline score")
     options.add_argument("--loop", type=Path, help="only run the loop, over the files in this folder")
     given = options.parse_args()
     if given.loop is not None:
