@@ -19,6 +19,7 @@ MOST_BYTES = 1 << 16
 MOST_SHAPES, MOST_TRIES, FIRST = 4, 4, 16
 #: A longer text is not part of the shape, nor is any text in a struct that is skipped, such as the statistics.
 MOST_TEXT = 64
+MOST_NUMBER_BYTES = 10
 _NUMBER = rb"[\x80-\xff]{0,9}[\x00-\x7f]"
 _WIDTHS = {BYTE: 1, DOUBLE: 8, UUID: 16}
 
@@ -51,7 +52,7 @@ class Shape:
                 at += 1 + data[at]
             elif index:
                 size = _size(data, at)
-                at += size + _unsigned(data[at : at + size])
+                at += size + _unsigned(data[at : at + min(size, MOST_NUMBER_BYTES)])
             if (found := pattern.match(data, at)) is None:
                 return None
             numbers += map(_number, found.groups())

@@ -5,10 +5,11 @@ writes them in order. In the usual case one thread does all of that, block by bl
 accounts. A flow that has nothing to read helps: it scores blocks of others, writes what they have scored, or reads on
 for them. So one giant row group, or a CSV, which only one thread at a time can read, still uses every core.
 
-Arrow, torch and NumPy release the GIL, so threads do as much as processes would, without copying and without 300 MB
-each. On a CPU a block runs on one intra-op thread: as fast as many threads on one block (measured), and the last bits
-do not depend on the number of cores. With GPUs, each flow scores on one of them, and only as many at once as it has
-lanes; the others read ahead. Memory is bounded by the bytes of blocks in flight. Independent of what a block contains.
+Arrow, torch and NumPy release the GIL, so for blocks of many rows threads do as much as processes would, without
+copying and without a model each. On a CPU a block runs on one intra-op thread: as fast as many threads on one block
+(measured), and the last bits do not depend on the number of cores. With GPUs, each flow scores on one of them, and only
+as many at once as it has lanes; the others read ahead. Memory is bounded by the bytes of blocks in flight. Independent
+of what a block contains.
 """
 
 from __future__ import annotations
