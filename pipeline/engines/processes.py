@@ -123,8 +123,10 @@ class _Process:
         self._thread.start()
 
     def _start(self) -> None:
+        """Start the process, unless the server dies meanwhile: then there is none, which its first call reports."""
         _serve_processes()
-        self._process.start()
+        with suppress(OSError, EOFError):
+            self._process.start()
 
     def call(self, method: str, arguments: tuple[Any, ...]) -> Future[Any]:
         """Call a method of the worker. If its process has ended, the future has that as its exception."""
@@ -143,7 +145,11 @@ class _Process:
 
     def kill(self) -> None:
         """End the process, whatever it does."""
-        self._process.kill()
+        with self._lock:
+            pid = None if self._ended else self._process.pid
+        if pid is not None:  # `Process.kill` does nothing once the server has died
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._thread.join()  # it waits for the process
         self._connection.close()
 
@@ -157,7 +163,8 @@ class _Process:
                 future.set_exception(answer.error())
             else:
                 future.set_result(answer[0])
-        self._process.join()
+        if self._process.pid is not None:
+            self._process.join()
         with self._lock:
             self._ended, calls = True, [*self._calls]
         for future in calls:
@@ -175,6 +182,8 @@ class _Process:
 
     def _died(self) -> WorkerDiedError:
         code = self._process.exitcode
+        if code is None:
+            return WorkerDiedError("the server that starts its process was killed")
         if code is not None and code < 0:
             hint = ", as when memory runs out" if -code == signal.SIGKILL else ""
             return WorkerDiedError(f"its process was killed by {signal.Signals(-code).name}{hint}")

@@ -128,6 +128,35 @@ def test_processes_that_always_die(iris: Example, data: Path, tmp_path: Path, mo
     assert workers(os.getpid()) == []
 
 
+def test_a_killed_server(iris: Example, data: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    """Is started again for the process that replaces another one."""
+    events: list[Event] = []
+
+    def kill_both(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, WorkersStarted):
+            worker = workers(os.getpid())[0]
+            worker.parent().kill()
+            worker.kill()
+
+    run(job(iris, data, tmp_path / "out"), [kill_both], ProcessEngine())
+    assert [event for event in events if isinstance(event, WorkerLost)]
+    assert parts(tmp_path / "out") == whole
+    assert workers(os.getpid()) == []
+
+
+def test_a_server_that_always_dies(iris: Example, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends the run, with the reason."""
+
+    def start(self: Any) -> None:
+        raise EOFError("unexpected EOF")
+
+    monkeypatch.setattr(processes._PROCESSES.Process, "start", start)
+    with pytest.raises(ClusterError, match=r"because the server that starts its process was killed$"):
+        run(job(iris, data, tmp_path / "out"), [], ProcessEngine())
+    assert visible(tmp_path / "out") == []
+
+
 def test_a_killed_process_without_work(iris: Example, data: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     """Before it gets some, and after there is none left."""
     events: list[Event] = []
