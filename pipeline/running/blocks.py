@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from ..errors import PartitionError
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from ..monitoring.count import Sample
     from ..monitoring.layout import Layout
     from ..monitoring.profile import Profile
+
+#: The most bytes of the rows that are loaded together, unless the last file has more.
+MOST_TOGETHER_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,9 +192,9 @@ def load_files(
     *,
     new_times: Callable[[], StageTimes] = StageTimes,
 ) -> Generator[Loaded]:
-    """Read whole small files whose columns are equal, and load them as one block, in the calling thread. Files with
-    rejects, or that turn out to be larger, are loaded alone."""
-    whole = list[WholeFile]()
+    """Read whole small files whose columns are equal, and load them as one block, or several if their rows are large,
+    in the calling thread. Files with rejects, or of several blocks, are loaded alone."""
+    whole, num_bytes = list[WholeFile](), 0
     for planned, splits, first_rows in files:
         found = _read_whole(planned, splits, first_rows, block_rows, new_times())
         if isinstance(found, ReadFailed):
@@ -200,6 +203,14 @@ def load_files(
             yield from load_blocks(planned, line, block_rows, splits, first_rows, new_times=new_times)
         else:
             whole.append(found)
+            num_bytes += found.block.batch_bytes
+            if num_bytes > MOST_TOGETHER_BYTES:
+                yield from _load_together(whole, line, new_times)
+                whole, num_bytes = [], 0
+    yield from _load_together(whole, line, new_times)
+
+
+def _load_together(whole: Sequence[WholeFile], line: Line, new_times: Callable[[], StageTimes]) -> Iterator[Loaded]:
     if len(whole) > 1:
         block = line.load(join([file.block for file in whole], new_times()))
         if can_score(block):
@@ -216,11 +227,11 @@ def _read_whole(
 ) -> WholeFile | ReadFailed | None:
     """A file of a single block; None if it has another number of them."""
     try:
-        with times.stage("read") as spent:
-            pieces = list(read_splits(planned, block_rows, splits))
+        with times.stage("read") as spent, closing(read_splits(planned, block_rows, splits)) as pieces:
+            found = list(islice(pieces, 3))
     except PartitionError as error:
         return ReadFailed(planned=planned, split=splits.current, error=error, times=times)
-    match pieces:
+    match found:
         case [ReadBlock() as piece, Split() as split] if not piece.unreadable:
             block = Block.of(piece, origin_of(planned, first_rows), times)
             spent.rows, spent.bytes = piece.batch.num_rows, block.batch_bytes

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from scoreline.pipeline.graph.interpreter import GraphModel
+from scoreline.pipeline.inputs import cut
 from scoreline.pipeline.running import blocks, work
 from scoreline.pipeline.running.blocks import ScoredFiles
 from scoreline.pipeline.running.events import SplitPublished
@@ -204,6 +205,22 @@ def test_small_files_among_others(both: Command, together: list[int], tmp_path: 
     frame(5, 1).to_csv(data / "35.csv", index=False)
     both(bundle("multiclass", tmp_path / "bundle"), data)
     assert max(together) > 4
+
+
+def test_files_with_large_rows(
+    both: Command, together: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Are few at a time, and alone where they have several blocks."""
+    monkeypatch.setattr(blocks, "MOST_TOGETHER_BYTES", 20_000)
+    monkeypatch.setattr(cut, "MOST_BLOCK_BYTES", 10_000)
+    data = tmp_path / "data"
+    data.mkdir()
+    for number in range(24):
+        made = frame(20, number)
+        made["name"] = "x" * (300 if number % 8 else 2000)
+        made.to_parquet(data / f"{number:02}.parquet", index=False)
+    both(bundle("multiclass", tmp_path / "bundle"), data)
+    assert max(together) == 3
 
 
 @pytest.mark.parametrize("column", ["dictionary", "list", "struct"])
