@@ -1,6 +1,7 @@
 """Small files that are scored together: the same parts, rejects and records as if each were scored alone."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from outcomes import equal_records, parts
 from scoreline import Binary, Ensemble, Multiclass, Multilabel, Regression, save_bundle
 
 Command = Callable[..., Result]
+Saved = Callable[[str], Path]
 NAMES = ["a", "b", "c"]
 
 
@@ -63,7 +65,7 @@ def write(folder: Path, *, bad: bool = False) -> Path:
     return folder
 
 
-def bundle(kind: str, folder: Path) -> Path:
+def saved(kind: str, folder: Path) -> Path:
     """A bundle of a kind."""
     sample = frame(200, 99)[NAMES]
     scaler: Any = StandardScaler()
@@ -82,6 +84,12 @@ def bundle(kind: str, folder: Path) -> Path:
         model = net(3, inputs=2 + len(sample["c"].unique()))
     save_bundle(folder, model, features=NAMES, scaler=scaler.fit(sample), task=task, sample=sample, reference=sample)
     return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """A bundle of a kind, saved once."""
+    return lru_cache(lambda kind: saved(kind, tmp_path_factory.mktemp("bundles") / kind))
 
 
 @pytest.fixture
@@ -123,18 +131,18 @@ def both(
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "binary", "multilabel", "regression", "one-hot"])
-def test_the_same_bytes(kind: str, both: Command, tmp_path: Path) -> None:
+def test_the_same_bytes(bundle: Saved, kind: str, both: Command, tmp_path: Path) -> None:
     """For every task, and for steps of several kinds; rows above a threshold or out of bounds are counted by file."""
-    result = both(bundle(kind, tmp_path / "bundle"), write(tmp_path / "data"))
+    result = both(bundle(kind), write(tmp_path / "data"))
     if kind == "regression":
         counts = [result.event("run_ended")[name] for name in ("above_threshold", "out_of_bounds")]
         assert min(counts) > 20
 
 
-def test_the_same_values_as_torch_and_scikit_learn(both: Command, tmp_path: Path) -> None:
+def test_the_same_values_as_torch_and_scikit_learn(bundle: Saved, both: Command, tmp_path: Path) -> None:
     """Each row is next to its own keys."""
     data = write(tmp_path / "data")
-    both(bundle("multiclass", tmp_path / "bundle"), data)
+    both(bundle("multiclass"), data)
     scaler = StandardScaler().fit(frame(200, 99)[NAMES])
     for file in sorted(data.iterdir()):
         given, found = pd.read_parquet(file), pd.read_parquet(tmp_path / "out" / file.name)
@@ -145,15 +153,15 @@ def test_the_same_values_as_torch_and_scikit_learn(both: Command, tmp_path: Path
         np.testing.assert_allclose(found[[f"probability_{label}" for label in "xyz"]], expected, atol=1e-5)
 
 
-def test_options(both: Command, tmp_path: Path) -> None:
+def test_options(bundle: Saved, both: Command, tmp_path: Path) -> None:
     """Columns that depend on other options."""
     words = ["--top-k", 2, "--probabilities", "list", "--constant", "version=7", "--prefix", "p_", "--keys", "id,name"]
-    both(bundle("multiclass", tmp_path / "bundle"), write(tmp_path / "data"), *words)
+    both(bundle("multiclass"), write(tmp_path / "data"), *words)
 
 
-def test_files_with_rejects(both: Command, tmp_path: Path) -> None:
+def test_files_with_rejects(bundle: Saved, both: Command, tmp_path: Path) -> None:
     """With the same rejects files."""
-    result = both(bundle("binary", tmp_path / "bundle"), write(tmp_path / "data", bad=True), "--max-rejects", 9)
+    result = both(bundle("binary"), write(tmp_path / "data", bad=True), "--max-rejects", 9)
     assert result.event("run_ended")["rejected"] == 6
     names = [sorted(path.name for path in (tmp_path / one / "_rejects").iterdir()) for one in ("out", "alone")]
     assert names[0] == names[1]
@@ -163,19 +171,21 @@ def test_files_with_rejects(both: Command, tmp_path: Path) -> None:
         assert one == other
 
 
-def test_an_unreadable_file(both: Command, tmp_path: Path) -> None:
+def test_an_unreadable_file(bundle: Saved, both: Command, tmp_path: Path) -> None:
     """Fails alone, and all others are published."""
     data = write(tmp_path / "data")
     file = data / "07.parquet"
     damaged = bytearray(file.read_bytes())
     damaged[4:40] = bytes(36)
     file.write_bytes(damaged)
-    result = both(bundle("multiclass", tmp_path / "bundle"), data, code=65)
+    result = both(bundle("multiclass"), data, code=65)
     assert "07.parquet" in result.message
     assert len(list((tmp_path / "out").glob("*.parquet"))) == 39
 
 
-def test_rows_that_the_model_fails_on(both: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_the_model_fails_on(
+    bundle: Saved, both: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Are found in each file, as if it were alone."""
 
     def forward(self: GraphModel, *given: Any, **named: Any) -> Any:
@@ -196,19 +206,19 @@ def test_rows_that_the_model_fails_on(both: Command, tmp_path: Path, monkeypatch
     assert result.event("run_ended")["rejected"] == (scaler.transform(values)[:, 0] > 2.2).sum() > 5
 
 
-def test_small_files_among_others(both: Command, together: list[int], tmp_path: Path) -> None:
+def test_small_files_among_others(bundle: Saved, both: Command, together: list[int], tmp_path: Path) -> None:
     """Files of other columns, larger ones, empty ones and CSV files are scored alone."""
     data = write(tmp_path / "data")
     frame(2_000, 1).to_parquet(data / "10-large.parquet", index=False)
     frame(0, 1).to_parquet(data / "20-empty.parquet", index=False)
     frame(5, 1)[["id", "a", "b", "c"]].to_parquet(data / "30-other.parquet", index=False)
     frame(5, 1).to_csv(data / "35.csv", index=False)
-    both(bundle("multiclass", tmp_path / "bundle"), data)
+    both(bundle("multiclass"), data)
     assert max(together) > 4
 
 
 def test_files_with_large_rows(
-    both: Command, together: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Saved, both: Command, together: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Are few at a time, and alone where they have several blocks."""
     monkeypatch.setattr(blocks, "MOST_TOGETHER_BYTES", 20_000)
@@ -219,12 +229,14 @@ def test_files_with_large_rows(
         made = frame(20, number)
         made["name"] = "x" * (300 if number % 8 else 2000)
         made.to_parquet(data / f"{number:02}.parquet", index=False)
-    both(bundle("multiclass", tmp_path / "bundle"), data)
+    both(bundle("multiclass"), data)
     assert max(together) == 3
 
 
 @pytest.mark.parametrize("column", ["dictionary", "list", "struct"])
-def test_keys_that_are_not_flat(column: str, scoreline: Command, together: list[int], tmp_path: Path) -> None:
+def test_keys_that_are_not_flat(
+    bundle: Saved, column: str, scoreline: Command, together: list[int], tmp_path: Path
+) -> None:
     """Are written alone, since the dictionary of a part has the values of its file."""
     keys = {
         "dictionary": pa.array(["x", "y", None]).dictionary_encode(),
@@ -236,7 +248,7 @@ def test_keys_that_are_not_flat(column: str, scoreline: Command, together: list[
     for number in range(9):
         table = pa.table({"key": keys[column], **{name: [0.5, 1.5, 2.0 + number] for name in NAMES}})
         pq.write_table(table, data / f"{number}.parquet")
-    made = bundle("multiclass", tmp_path / "bundle")
+    made = bundle("multiclass")
     given = ["score", "--bundle", made, "--input", data, "--device", "cpu"]
     assert scoreline(*given, "--output", tmp_path / "out").code == 0
     assert together == []
@@ -253,7 +265,7 @@ def test_keys_that_are_not_flat(column: str, scoreline: Command, together: list[
     ],
 )
 def test_what_is_scored_alone(
-    words: list[str], model: str, scoreline: Command, together: list[int], tmp_path: Path
+    bundle: Saved, words: list[str], model: str, scoreline: Command, together: list[int], tmp_path: Path
 ) -> None:
     """Stages that look at several rows, several models, and steps whose last bit may depend on the rows beside."""
     sample = frame(200, 99)[NAMES]
@@ -268,16 +280,16 @@ def test_what_is_scored_alone(
             task=Multiclass(["x", "y", "z"]), sample=sample.abs(),
         )  # fmt: skip
     else:
-        bundle(model, tmp_path / "bundle")
+        (tmp_path / "bundle").symlink_to(bundle(model))
     given = ["score", "--bundle", tmp_path / "bundle", "--input", write(tmp_path / "data"), "--device", "cpu"]
     assert scoreline(*given, "--output", tmp_path / "out", "--max-rejects", "90%", *words).code == 0
     assert together == []
     assert len(list((tmp_path / "out").glob("*.parquet"))) >= 38
 
 
-def test_times_and_rows_add_up(both: Command, tmp_path: Path) -> None:
+def test_times_and_rows_add_up(bundle: Saved, both: Command, tmp_path: Path) -> None:
     """Each part is reported with its own rows, and the run has all of them in every stage."""
-    result = both(bundle("multiclass", tmp_path / "bundle"), write(tmp_path / "data"), "--log-level", "debug")
+    result = both(bundle("multiclass"), write(tmp_path / "data"), "--log-level", "debug")
     published = [event for event in result.events if event["event"] == SplitPublished.name]
     total = sum(pq.read_metadata(file).num_rows for file in (tmp_path / "data").iterdir())
     assert sum(event["rows"] for event in published) == total
