@@ -10,15 +10,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from threading import Lock, Thread
+from types import ModuleType
 from typing import Any
 
 from ..errors import one_line
@@ -115,7 +117,7 @@ class _Process:
     def __init__(self, setup: WorkerSetup) -> None:
         self._connection, theirs = _PROCESSES.Pipe()
         self._calls: deque[Future[Any]] = deque()
-        self._lock, self._ended, self._answered = Lock(), False, False
+        self._lock, self._ended = Lock(), False
         self._process = _PROCESSES.Process(target=_serve, args=(theirs, setup), daemon=True)
         _unsignalled(self._start)
         theirs.close()
@@ -125,7 +127,7 @@ class _Process:
     def _start(self) -> None:
         """Start the process, unless the server dies meanwhile: then there is none, which its first call reports."""
         _serve_processes()
-        with suppress(OSError, EOFError):
+        with _without_main(), suppress(OSError, EOFError):
             self._process.start()
 
     def call(self, method: str, arguments: tuple[Any, ...]) -> Future[Any]:
@@ -156,7 +158,6 @@ class _Process:
     def _receive(self) -> None:
         """Complete the calls in their order, until the process ends."""
         while (answer := self._next()) is not None:
-            self._answered = True
             with self._lock:
                 future = self._calls.popleft()
             if isinstance(answer, _Failure):
@@ -187,8 +188,7 @@ class _Process:
         if code is not None and code < 0:
             hint = ", as when memory runs out" if -code == signal.SIGKILL else ""
             return WorkerDiedError(f"its process was killed by {signal.Signals(-code).name}{hint}")
-        hint = "" if self._answered else '; a script must start a run under if __name__ == "__main__":'
-        return WorkerDiedError(f"its process ended with code {code}{hint}")
+        return WorkerDiedError(f"its process ended with code {code}")
 
 
 def _unsignalled(call: Callable[[], None]) -> None:
@@ -202,6 +202,18 @@ def _unsignalled(call: Callable[[], None]) -> None:
 
     with ThreadPoolExecutor(1) as other:
         other.submit(blocked).result()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the main module, which a new process would otherwise import: a script would be run again. What a worker is
+    sent is not defined there."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _serve_processes() -> None:

@@ -5,7 +5,6 @@ the smallest and largest values, so they need not be read field by field, which 
 from __future__ import annotations
 
 import re
-from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,10 +12,9 @@ from typing import Any
 from .thrift import BINARY, BYTE, DOUBLE, FALSE, I16, I64, LIST, SET, STRUCT, TRUE, UUID, Wanted, read_struct
 
 #: A longer footer has many columns or row groups, and belongs to a file of which there are few.
-MOST_BYTES = 1 << 16
-#: Shapes that are kept, how many are made in a row that no other footer has, and after how many footers the first is:
-#: making one takes as long as reading a hundred.
-MOST_SHAPES, MOST_TRIES, FIRST = 4, 4, 16
+MOST_BYTES = 1 << 14
+#: How many shapes are made, and after how many footers: making one takes as long as reading a hundred footers.
+MOST_SHAPES, FIRST = 4, 16
 #: A longer text is not part of the shape, nor is any text in a struct that is skipped, such as the statistics.
 MOST_TEXT = 64
 MOST_NUMBER_BYTES = 10
@@ -51,9 +49,10 @@ class Shape:
             if index and at < len(data) and data[at] < 128:
                 at += 1 + data[at]
             elif index:
-                size = _size(data, at)
-                at += size + _unsigned(data[at : at + min(size, MOST_NUMBER_BYTES)])
-            if (found := pattern.match(data, at)) is None:
+                if (size := _size(data, at)) > MOST_NUMBER_BYTES:
+                    return None
+                at += size + _unsigned(data[at : at + size])
+            if at > len(data) or (found := pattern.match(data, at)) is None:
                 return None
             numbers += map(_number, found.groups())
             at = found.end()
@@ -61,24 +60,23 @@ class Shape:
 
 
 class Shapes:
-    """The shapes of the footers that were read last."""
+    """The shapes of the footers of this process, made as they appear."""
 
     def __init__(self) -> None:
-        self._shapes = deque[Shape](maxlen=MOST_SHAPES)
-        self._tries, self._before = MOST_TRIES, FIRST
+        self._shapes: list[Shape] = []
+        self._num_read = self._num_made = 0
 
     def read(self, data: bytes, wanted: Wanted) -> dict[int, Any]:
         """The wanted fields of a footer, always with the same `wanted`. Raises what `read_struct` does."""
         if len(data) > MOST_BYTES:
             return read_struct(data, 0, wanted)[0]
-        for shape in tuple(self._shapes):
+        for shape in self._shapes:
             if (found := shape.read(data)) is not None:
-                self._tries = MOST_TRIES
                 return found
         found = read_struct(data, 0, wanted)[0]
-        self._before = max(0, self._before - 1)
-        if self._tries and not self._before:
-            self._tries -= 1
+        self._num_read += 1
+        if self._num_read > FIRST and self._num_made < MOST_SHAPES:
+            self._num_made += 1
             self._add(data, wanted, found)
         return found
 
@@ -88,7 +86,7 @@ class Shapes:
         except ShapelessError:
             return
         if shape.read(data) == found:
-            self._shapes.appendleft(shape)
+            self._shapes.append(shape)
 
 
 class _Trace:

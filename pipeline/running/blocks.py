@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..monitoring.layout import Layout
     from ..monitoring.profile import Profile
 
-#: The most bytes of the rows that are loaded together, unless the last file has more.
+#: The most bytes of the rows of a file that is loaded together with others, and of those others.
 MOST_TOGETHER_BYTES = 4 << 20
 
 
@@ -201,6 +201,8 @@ def load_files(
             yield found
         elif found is None:
             yield from load_blocks(planned, line, block_rows, splits, first_rows, new_times=new_times)
+        elif found.block.batch_bytes > MOST_TOGETHER_BYTES:
+            yield from _load_together([found], line, new_times)
         else:
             whole.append(found)
             num_bytes += found.block.batch_bytes
@@ -228,7 +230,7 @@ def _read_whole(
     """A file of a single block; None if it has another number of them."""
     try:
         with times.stage("read") as spent, closing(read_splits(planned, block_rows, splits)) as pieces:
-            found = list(islice(pieces, 3))
+            found = list(islice(pieces, 2))
     except PartitionError as error:
         return ReadFailed(planned=planned, split=splits.current, error=error, times=times)
     match found:

@@ -337,3 +337,13 @@ def test_the_workers_of_a_killed_run_end(words: list[object], scoreline: Command
     assert psutil.wait_procs(children, timeout=20)[1] == []
     assert scoreline(*words, "--output", tmp_path / "out", "--split-rows", "10").code == 0
     assert not [name for name in visible(tmp_path / "out") if ".tmp" in name]
+
+
+def test_a_script(words: list[object], whole: dict[str, bytes], tmp_path: Path) -> None:
+    """Is not run again by the processes: it needs no guard."""
+    given = [*map(str, words), "--output", str(tmp_path / "out"), "--engine", "processes", "--workers", "2"]
+    script = tmp_path / "nightly.py"
+    script.write_text(f"print('begun')\nfrom scoreline.jobs.cli import main\nmain({given!r})\n")
+    found = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout.count("begun")) == (0, 1), found.stderr
+    assert parts(tmp_path / "out") == whole

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.parquet import footer, shapes
-from scoreline.pipeline.parquet.shapes import FIRST, MOST_TRIES, Shape, ShapelessError, Shapes
+from scoreline.pipeline.parquet.shapes import FIRST, MOST_SHAPES, Shape, ShapelessError, Shapes
 from scoreline.pipeline.parquet.thrift import read_struct
 
 WANTED = footer._FOOTER
@@ -81,6 +81,17 @@ def test_numbers_of_more_than_64_bits() -> None:
     assert shape.read(b"\x36" + b"\xff" * 10 + b"\x01\x00") is None
 
 
+@pytest.mark.parametrize(
+    "length", [b"\x80" * 9 + b"\x02", b"\xff" * 9 + b"\x7f", b"\x80" * 10 + b"\x02", b"\xff" * 500]
+)
+def test_lengths_of_texts(length: bytes) -> None:
+    """Beyond the end, or of too many bytes, do not match."""
+    text = b"x" * 100
+    shape = Shape.of(b"\x18" + bytes([len(text)]) + text + b"\x26\x02\x00", {3: None})
+    assert shape.read(b"\x18\x01y\x26\x08\x00") == {3: 4}
+    assert shape.read(b"\x18" + length + text + b"\x26\x02\x00") is None
+
+
 @pytest.mark.parametrize("data", [b"\x3b\x01\x88\x02a\x01b\x00", b"\x3e\x00\x00"])
 def test_what_has_no_shape(data: bytes) -> None:
     """Maps, and types that are not in footers."""
@@ -100,7 +111,8 @@ def test_shapes_are_made_where_they_are_used(monkeypatch: pytest.MonkeyPatch) ->
     assert len(made) == 1
     known = Shapes()
     made.clear()
-    for number in range(FIRST + 3 * MOST_TRIES):
-        data = footer_of(table_of(5, 1, names=1 + number))
-        assert known.read(data, WANTED) == read_struct(data, 0, WANTED)[0]
-    assert len(made) == MOST_TRIES
+    for number in range(FIRST + 3 * MOST_SHAPES):
+        for names in (1, 2 + number):
+            data = footer_of(table_of(5, 1, names=names))
+            assert known.read(data, WANTED) == read_struct(data, 0, WANTED)[0]
+    assert len(made) == MOST_SHAPES
