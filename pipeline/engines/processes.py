@@ -193,15 +193,19 @@ class _Process:
 
 def _unsignalled(call: Callable[[], None]) -> None:
     """Make a call in a thread that gets no signal of a terminal, nor do the processes that it starts. A signal
-    interrupts the main thread, but not a start halfway."""
+    interrupts the main thread, which does not wait any more then, but not a start halfway: a process that nobody calls
+    ends."""
 
     def blocked() -> None:
         resource_tracker.ensure_running()  # before: it unblocks signals where it starts
         signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_RUN)
         call()
 
-    with ThreadPoolExecutor(1) as other:
+    other = ThreadPoolExecutor(1)
+    try:
         other.submit(blocked).result()
+    finally:
+        other.shutdown(wait=False)
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def verify(output: str) -> Verdict:
     store = open_store(output, failed=listing_error)
     manifest = read_manifest(store)
     verdict = Verdict(orphaned_parts=[])
-    if manifest.status != "success" or store.kind(SUCCESS) != "file":
+    if incomplete := manifest.status != "success" or store.kind(SUCCESS) != "file":
         why = manifest.error or (
             "it was killed, or is still running" if manifest.status == "running" else "no _SUCCESS"
         )
@@ -69,7 +69,7 @@ def verify(output: str) -> Verdict:
     totals = (manifest.parts, manifest.rows_in, manifest.rows_scored, manifest.rows_rejected)
     if parts_are_whole and totals != (verdict.parts, verdict.rows_in, verdict.rows_scored, verdict.rows_rejected):
         verdict.problems.append(f"{MANIFEST}: its numbers of parts and rows {totals} are not those of the parts")
-    _unrecorded_files(store, record, verdict)
+    _unrecorded_files(store, record, verdict, incomplete=incomplete)
     return verdict
 
 
@@ -274,15 +274,24 @@ def _next(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
     return next((batch for batch in batches if batch.num_rows), None)
 
 
-def _unrecorded_files(store: Store, record: OutputRecord, verdict: Verdict) -> None:
-    """Check that every `.parquet` is a part of the run or a listed orphaned part, and that no temporaries are left."""
+def _unrecorded_files(store: Store, record: OutputRecord, verdict: Verdict, *, incomplete: bool) -> None:
+    """Check that every `.parquet` is a part of the run or a listed orphaned part, and that no temporaries are left. A
+    run that did not end as it should may have published parts that it could not record any more."""
     known, orphaned = {part.target for part in record.parts()}, set(record.orphaned_parts)
+    unrecorded = []
     for name in store.parquet_files():
         if name in orphaned:
             verdict.orphaned_parts.append(name)
+        elif name not in known and incomplete and isinstance(read_receipt(store.path(name)), Receipt):
+            unrecorded.append(name)
         elif name not in known:
             verdict.problems.append(f"{name}: is not a part of the run")
-    named = {rejects_name(name) for name in known | orphaned}
+    if unrecorded:
+        verdict.problems.append(
+            f"{counted(len(unrecorded), 'part')} not recorded by the run, which ended first, such as {unrecorded[0]};"
+            " the next run keeps or replaces them"
+        )
+    named = {rejects_name(name) for name in known.union(orphaned, unrecorded)}
     verdict.problems += [
         f"{name}: rejects that do not belong to any part; the next run removes them"
         for name in store.rejects_files()

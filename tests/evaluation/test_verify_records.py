@@ -288,3 +288,16 @@ class TestTheWhole:
             "c.parquet: is not a part of the run",
             f"{temporary.name}: is a temporary file of an earlier run; the next run removes it",
         ]
+
+    def test_parts_that_are_not_recorded(self, output: Output) -> None:
+        """Are one problem of a run that has not ended as it should, and each is one of a complete run."""
+        output.write()
+        for name in ("b.parquet", "c.parquet"):
+            output.store.write(name, output.store.read("a-00001.parquet"))
+        output.store.write(rejects_name("c.parquet"), b"")
+        incomplete, unrecorded = output.verdict(status="failed", error="no room").problems
+        assert incomplete == "the run is not complete (no room); run it again"
+        assert unrecorded.startswith(
+            "2 parts not recorded by the run, which ended first, such as b.parquet; the next run"
+        )
+        assert "b.parquet: is not a part of the run" in output.verdict().problems
