@@ -176,7 +176,8 @@ class BlockWritten(Event):
 
 
 class SplitPublished(Event):
-    """A split has been scored, and its part is visible to readers."""
+    """A split has been scored, and its part is visible to readers. The first of small files that share a block has the
+    times of all of them."""
 
     name: ClassVar[str] = "split_published"
     partition: str
