@@ -52,5 +52,5 @@ def is_flat(arrow_type: pa.DataType) -> bool:
         or pa.types.is_decimal(arrow_type)
         or pa.types.is_string(arrow_type)
         or pa.types.is_large_string(arrow_type)
-        or any(is_one(arrow_type) for is_one in _BYTES[:3])
+        or (is_bytes(arrow_type) and not pa.types.is_binary_view(arrow_type))
     )

@@ -185,7 +185,7 @@ class _Process:
         code = self._process.exitcode
         if code is None:
             return WorkerDiedError("the server that starts its process was killed")
-        if code is not None and code < 0:
+        if code < 0:
             hint = ", as when memory runs out" if -code == signal.SIGKILL else ""
             return WorkerDiedError(f"its process was killed by {signal.Signals(-code).name}{hint}")
         return WorkerDiedError(f"its process ended with code {code}")

@@ -288,8 +288,8 @@ def _unrecorded_files(store: Store, record: OutputRecord, verdict: Verdict, *, i
             verdict.problems.append(f"{name}: is not a part of the run")
     if unrecorded:
         verdict.problems.append(
-            f"{counted(len(unrecorded), 'part')} not recorded by the run, which ended first, such as {unrecorded[0]};"
-            " the next run keeps or replaces them"
+            f"the run ended before it had recorded {counted(len(unrecorded), 'part')}, such as {unrecorded[0]}; the"
+            " next run keeps or replaces them"
         )
     named = {rejects_name(name) for name in known.union(orphaned, unrecorded)}
     verdict.problems += [

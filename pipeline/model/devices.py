@@ -182,9 +182,11 @@ def select(tensors: Inputs, rows: NDArray[np.int64] | None, index: Tensor | None
 
 def rows_between(tensors: Inputs, start: int, stop: int) -> Inputs:
     """Copies of consecutive rows of tables, in their column-major layout."""
-    return {
-        name: tensor.T[:, start:stop].contiguous().T for name, tensor in tensors.items() if isinstance(tensor, Tensor)
-    }
+    found: dict[str, Tensor | Sequences] = {}
+    for name, tensor in tensors.items():
+        assert isinstance(tensor, Tensor), "tables have no steps"
+        found[name] = tensor.T[:, start:stop].contiguous().T
+    return found
 
 
 def _select(tensor: Tensor | Sequences, index: Tensor, on_host: Tensor) -> Tensor | Sequences:

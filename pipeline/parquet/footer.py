@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import pyarrow.parquet as pq
 
 from ..errors import PartitionError, counted
-from .shapes import Shapes
+from .shapes import FooterShapes
 from .thrift import Wanted
 
 #: The number of values of a page has 31 bits, and no writer makes row groups with more rows.
@@ -24,7 +24,7 @@ TAIL_BYTES = 8
 _META = {4: None, 5: None, 6: None, 7: None, 9: None, 11: None}
 #: FileMetaData.row_groups → columns (meta_data, crypto_metadata), num_rows.
 _FOOTER: Wanted = {4: {1: {3: _META, 8: None}, 3: None}}
-_SHAPES = Shapes()
+_SHAPES = FooterShapes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def read_struct(data: bytes, at: int, wanted: "Wanted", depth: int = 0) -> tuple
         if head >> 4:
             number += head >> 4
         else:
-            number, at = _signed(data, at)
+            number, at = signed(data, at)
         if number not in wanted:
             if I16 <= kind <= I64:
                 while data[at] >= 128:
@@ -66,7 +66,7 @@ def read_struct(data: bytes, at: int, wanted: "Wanted", depth: int = 0) -> tuple
 
 
 def _structs(data: bytes, at: int, wanted: "Wanted", depth: int) -> tuple[list[dict[int, Any]], int]:
-    kind, count, at = _list_head(data, at)
+    kind, count, at = list_head(data, at)
     if kind != STRUCT and count:
         raise ValueError(f"a list of type {kind} where structs were expected")
     found = []
@@ -76,15 +76,17 @@ def _structs(data: bytes, at: int, wanted: "Wanted", depth: int) -> tuple[list[d
     return found, at
 
 
-def _list_head(data: bytes, at: int) -> tuple[int, int, int]:
+def list_head(data: bytes, at: int) -> tuple[int, int, int]:
+    """The type and the number of the elements of a list at an offset, and the offset of the first one."""
     head = data[at]
     if head >> 4 < 15:
         return head & 15, head >> 4, at + 1
-    count, at = _unsigned(data, at + 1)
+    count, at = unsigned(data, at + 1)
     return head & 15, count, at
 
 
-def _unsigned(data: bytes, at: int) -> tuple[int, int]:
+def unsigned(data: bytes, at: int) -> tuple[int, int]:
+    """The number at an offset, and the offset of its end. Raises what `read_struct` does."""
     byte = data[at]
     if byte < 128:
         return byte, at + 1
@@ -99,8 +101,9 @@ def _unsigned(data: bytes, at: int) -> tuple[int, int]:
     return value, at + 1
 
 
-def _signed(data: bytes, at: int) -> tuple[int, int]:
-    value, at = _unsigned(data, at)
+def signed(data: bytes, at: int) -> tuple[int, int]:
+    """The same for a number with a sign."""
+    value, at = unsigned(data, at)
     return (value >> 1) ^ -(value & 1), at
 
 
@@ -109,21 +112,21 @@ def _skip(data: bytes, at: int, kind: int, depth: int) -> int:
     if kind in (TRUE, FALSE):
         return at
     if kind in (LIST, SET):
-        inner, count, at = _list_head(data, at)
+        inner, count, at = list_head(data, at)
         return _skip_all(data, at, [inner], count, depth)
     if kind in (I16, I32, I64):
         while data[at] >= 128:
             at += 1
         return at + 1
     if kind == BINARY:
-        length, at = _unsigned(data, at)
+        length, at = unsigned(data, at)
         if at + length > len(data):
             raise IndexError("a text extends past the end")
         return at + length
     if kind == STRUCT:
         return _skip_struct(data, at, depth + 1)
     if kind == MAP:
-        count, at = _unsigned(data, at)
+        count, at = unsigned(data, at)
         if not count:
             return at
         kinds = data[at]

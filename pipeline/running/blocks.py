@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..monitoring.count import Sample
     from ..monitoring.layout import Layout
     from ..monitoring.profile import Profile
+    from .work import Work
 
 #: The most bytes of the rows of a file that is loaded together with others, and of those others.
 MOST_TOGETHER_BYTES = 4 << 20
@@ -46,8 +47,7 @@ class LoadedBlock:
     @property
     def num_bytes(self) -> int:
         """The size of its rows: keys and features."""
-        inputs = self.block.need_features().inputs
-        return self.block.batch_bytes + sum(given.nbytes for given in inputs.values())
+        return _num_bytes(self.block)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +108,7 @@ class LoadedFiles:
     @property
     def num_bytes(self) -> int:
         """The size of the rows, twice: a file may have to be scored alone."""
-        return 2 * LoadedBlock(planned=self.files[0].planned, block=self.block).num_bytes
+        return 2 * _num_bytes(self.block)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +121,11 @@ class ScoredFiles:
 
 Loaded = LoadedBlock | LoadedFiles | SplitEnd | ReadFailed
 Scored = ScoredBlock | ScoredFiles | SplitEnd | ReadFailed
+
+
+def _num_bytes(block: Block) -> int:
+    """The size of the rows of a loaded block: keys and features."""
+    return block.batch_bytes + sum(given.nbytes for given in block.need_features().inputs.values())
 
 
 def origin_of(planned: PlannedPartition, first_rows: FirstRows | None = None) -> Origin:
@@ -186,21 +191,17 @@ def load_blocks(
 
 
 def load_files(
-    files: Sequence[tuple[PlannedPartition, SplitRange, FirstRows | None]],
-    line: Line,
-    block_rows: int,
-    *,
-    new_times: Callable[[], StageTimes] = StageTimes,
+    works: Sequence[Work], line: Line, block_rows: int, *, new_times: Callable[[], StageTimes] = StageTimes
 ) -> Generator[Loaded]:
     """Read whole small files whose columns are equal, and load them as one block, or several if their rows are large,
     in the calling thread. Files with rejects, or of several blocks, are loaded alone."""
     whole, num_bytes = list[WholeFile](), 0
-    for planned, splits, first_rows in files:
-        found = _read_whole(planned, splits, first_rows, block_rows, new_times())
+    for work in works:
+        found = _read_whole(work, block_rows, new_times())
         if isinstance(found, ReadFailed):
             yield found
         elif found is None:
-            yield from load_blocks(planned, line, block_rows, splits, first_rows, new_times=new_times)
+            yield from load_blocks(work.planned, line, block_rows, work.splits, work.first_rows, new_times=new_times)
         elif found.block.batch_bytes > MOST_TOGETHER_BYTES:
             yield from _load_together([found], line, new_times)
         else:
@@ -224,18 +225,17 @@ def _load_together(whole: Sequence[WholeFile], line: Line, new_times: Callable[[
         yield SplitEnd(planned=file.planned, split=file.split, times=new_times())
 
 
-def _read_whole(
-    planned: PlannedPartition, splits: SplitRange, first_rows: FirstRows | None, block_rows: int, times: StageTimes
-) -> WholeFile | ReadFailed | None:
+def _read_whole(work: Work, block_rows: int, times: StageTimes) -> WholeFile | ReadFailed | None:
     """A file of a single block; None if it has another number of them."""
+    planned = work.planned
     try:
-        with times.stage("read") as spent, closing(read_splits(planned, block_rows, splits)) as pieces:
+        with times.stage("read") as spent, closing(read_splits(planned, block_rows, work.splits)) as pieces:
             found = list(islice(pieces, 2))
     except PartitionError as error:
-        return ReadFailed(planned=planned, split=splits.current, error=error, times=times)
+        return ReadFailed(planned=planned, split=work.splits.current, error=error, times=times)
     match found:
         case [ReadBlock() as piece, Split() as split] if not piece.unreadable:
-            block = Block.of(piece, origin_of(planned, first_rows), times)
+            block = Block.of(piece, origin_of(planned, work.first_rows), times)
             spent.rows, spent.bytes = piece.batch.num_rows, block.batch_bytes
             return WholeFile(planned=planned, block=block, split=split)
     return None

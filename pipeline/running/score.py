@@ -167,7 +167,7 @@ class _Steps:
         self._queue, self._writers, self._send = queue, writers, send
         self._threads = threads
         self._reading: dict[Work, Generator[Loaded]] = {}
-        self._alike = are_alike(scorer.loaded, self._line)
+        self._together = are_alike(scorer.loaded, self._line)
         self._halved: int | None = None
         self._lock = Lock()
 
@@ -177,7 +177,7 @@ class _Steps:
 
     def claim(self) -> Iterator[Loaded] | None:
         """The blocks of the next work."""
-        works = self._queue.claim_files(len(self._writers)) if self._alike else [*filter(None, [self._queue.claim()])]
+        works = self._queue.claim_files(len(self._writers), together=self._together)
         if not works:
             return None
         line, new_times = compose(self._scorer.loaded, self._options), self._ledger.clock.times.fresh
@@ -188,8 +188,7 @@ class _Steps:
                 new_times=new_times,
             )  # fmt: skip
         else:
-            files = [(work.planned, work.splits, work.first_rows) for work in works]
-            blocks = load_files(files, line, block_rows, new_times=new_times)
+            blocks = load_files(works, line, block_rows, new_times=new_times)
         self._reading[first] = blocks
         return self._load(works, blocks)
 

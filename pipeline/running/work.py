@@ -68,18 +68,19 @@ class WorkQueue:
             self._claimed.append(work)
             return work
 
-    def claim_files(self, num_flows: int) -> list[Work]:
+    def claim_files(self, num_flows: int, *, together: bool) -> list[Work]:
         """The next work for a flow, or several: whole small files with the same columns. Empty if there is none at
         present.
 
         Args:
             num_flows: the number of flows that share what is left.
+            together: whether files may be scored together.
         """
         first = self.claim()
         if first is None:
             return []
         works, cells = [first], _num_cells(first.planned)
-        if not cells or not all(map(is_flat, first.planned.columns.read.types)):
+        if not together or not cells or not all(map(is_flat, first.planned.columns.read.types)):
             return works
         with self._lock:
             most = min(MOST_FILES, len(self._unclaimed) // num_flows)

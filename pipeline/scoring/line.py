@@ -46,10 +46,13 @@ class LineOptions:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """One stage of the line: its name, whether a line includes it, and its factory. `build` is None for stages that are
-    timed elsewhere: `read` by the owner of the reader, `pad` within the forward pass."""
+    timed elsewhere: `read` by the owner of the reader, `pad` within the forward pass. `by_row`: whether it keeps
+    nothing between blocks and gives each row the same bits whatever rows are beside it, so that files may share a
+    block; `forward` does so by running once for each file."""
 
     name: str
     build: Callable[[LoadedBundle, LineOptions], Stage] | None
+    by_row: bool = False
     wanted: Callable[[BundleManifest, LineOptions], bool] = lambda _manifest, _options: True
 
 
@@ -147,25 +150,25 @@ def _is_profiled(manifest: BundleManifest, options: LineOptions) -> bool:
 
 #: Up to the model's inputs, in the thread that reads.
 LOAD = (
-    Entry(name="read", build=None),
-    Entry(name="check", build=_check),
+    Entry(name="read", build=None, by_row=True),
+    Entry(name="check", build=_check, by_row=True),
     Entry(name="expressions", build=_expressions, wanted=lambda m, _: bool(m.expressions)),
-    Entry(name="profile", build=_profile, wanted=_is_profiled),
+    Entry(name="profile", build=_profile, by_row=True, wanted=_is_profiled),
     Entry(name="images", build=_images, wanted=lambda m, _: any(kind_of(entry).opens_files for entry in m.inputs)),
     Entry(name="tokenize", build=_tokenize, wanted=lambda m, _: any(entry.kind == "text" for entry in m.inputs)),
-    Entry(name="scale", build=_scale),
+    Entry(name="scale", build=_scale, by_row=True),
     Entry(name="dedupe", build=_find_repeats, wanted=lambda _, options: options.dedupe),
 )
 #: From the model's inputs on, in any thread.
 SCORE = (
-    Entry(name="transfer", build=_transfer),
+    Entry(name="transfer", build=_transfer, by_row=True),
     Entry(name="pad", build=None, wanted=lambda m, _: any(kind_of(entry).has_steps for entry in m.inputs)),
-    Entry(name="forward", build=_forward),
+    Entry(name="forward", build=_forward, by_row=True),
     Entry(name="hidden", build=_hidden, wanted=lambda _, options: bool(options.columns.hidden)),
-    Entry(name="decode", build=_decode),
-    Entry(name="profile_outputs", build=_profile_outputs, wanted=_is_profiled),
+    Entry(name="decode", build=_decode, by_row=True),
+    Entry(name="profile_outputs", build=_profile_outputs, by_row=True, wanted=_is_profiled),
     Entry(name="explain", build=_explain, wanted=lambda _, options: options.columns.explain is not None),
-    Entry(name="constants", build=_constants, wanted=lambda _, options: bool(options.columns.constants)),
+    Entry(name="constants", build=_constants, by_row=True, wanted=lambda _, options: bool(options.columns.constants)),
 )
 #: Timed where they are done, before the line and after it.
 FIRST, LAST = ("discover",), ("write", "publish")
@@ -184,12 +187,14 @@ def stage_names(manifest: BundleManifest, options: LineOptions) -> tuple[str, ..
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
     """`load_stages`: for the blocks of one partition in order, in one thread; `score_stages`: for any block, in any
-    thread. `load_names`, `score_names`: the names of all stages that are timed in each."""
+    thread. `load_names`, `score_names`: the names of all stages that are timed in each. `by_row`: whether all entries
+    are."""
 
     load_stages: tuple[Stage, ...]
     score_stages: tuple[Stage, ...]
     load_names: tuple[str, ...]
     score_names: tuple[str, ...]
+    by_row: bool
 
     def load(self, block: Block) -> Block:
         """Run the stages up to the model's inputs. Blocks of a partition must come in order."""
@@ -240,6 +245,7 @@ def compose(loaded: LoadedBundle, options: LineOptions | None = None) -> Line:
         score_stages=built(SCORE),
         load_names=_names(LOAD, loaded.manifest, options),
         score_names=_names(SCORE, loaded.manifest, options),
+        by_row=all(entry.by_row for entry in (*LOAD, *SCORE) if entry.wanted(loaded.manifest, options)),
     )
 
 

@@ -297,7 +297,5 @@ class TestTheWhole:
         output.store.write(rejects_name("c.parquet"), b"")
         incomplete, unrecorded = output.verdict(status="failed", error="no room").problems
         assert incomplete == "the run is not complete (no room); run it again"
-        assert unrecorded.startswith(
-            "2 parts not recorded by the run, which ended first, such as b.parquet; the next run"
-        )
+        assert unrecorded.startswith("the run ended before it had recorded 2 parts, such as b.parquet; the next run")
         assert "b.parquet: is not a part of the run" in output.verdict().problems

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoreline.pipeline.parquet import footer, shapes
-from scoreline.pipeline.parquet.shapes import FIRST, MOST_SHAPES, Shape, ShapelessError, Shapes
+from scoreline.pipeline.parquet.shapes import FIRST, MOST_SHAPES, FooterShape, FooterShapes, ShapelessError
 from scoreline.pipeline.parquet.thrift import read_struct
 
 WANTED = footer._FOOTER
@@ -39,7 +39,7 @@ def table_of(rows: int, seed: int, *, nulls: bool = False, names: int = 3) -> pa
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 9), st.sampled_from(["snappy", "none", "zstd"]))
 def test_other_files_of_one_writer(rows: int, others: int, seed: int, codec: str) -> None:
     """Have the same shape, and their own numbers."""
-    shape = Shape.of(footer_of(table_of(rows, seed), compression=codec), WANTED)
+    shape = FooterShape.of(footer_of(table_of(rows, seed), compression=codec), WANTED)
     other = footer_of(table_of(others, seed + 1), compression=codec)
     found = shape.read(other)
     assert found is None or found == read_struct(other, 0, WANTED)[0]
@@ -50,7 +50,7 @@ def test_other_files_of_one_writer(rows: int, others: int, seed: int, codec: str
 @pytest.mark.parametrize("more", [{"row_group_size": 10}, {"use_dictionary": False}, {"data_page_version": "2.0"}])
 def test_another_shape(more: dict[str, Any]) -> None:
     """Is recognised: other row groups, encodings and columns."""
-    shape = Shape.of(footer_of(table_of(50, 1)), WANTED)
+    shape = FooterShape.of(footer_of(table_of(50, 1)), WANTED)
     for other in (footer_of(table_of(50, 1), **more), footer_of(table_of(50, 1, names=4))):
         found = shape.read(other)
         assert found is None or found == read_struct(other, 0, WANTED)[0]
@@ -62,7 +62,7 @@ def test_another_shape(more: dict[str, Any]) -> None:
 def test_damaged_footers(data: st.DataObject) -> None:
     """Are read as field by field, or not by the shape."""
     whole = footer_of(table_of(20, 1))
-    shape = Shape.of(whole, WANTED)
+    shape = FooterShape.of(whole, WANTED)
     damaged = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 3))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
@@ -75,7 +75,7 @@ def test_damaged_footers(data: st.DataObject) -> None:
 
 def test_numbers_of_more_than_64_bits() -> None:
     """Do not match, so the reader of fields refuses them."""
-    shape = Shape.of(b"\x36\x02\x00", {3: None})
+    shape = FooterShape.of(b"\x36\x02\x00", {3: None})
     assert shape.read(b"\x36\x04\x00") == {3: 2}
     assert shape.read(b"\x36" + b"\xff" * 9 + b"\x01\x00") is not None
     assert shape.read(b"\x36" + b"\xff" * 10 + b"\x01\x00") is None
@@ -87,7 +87,7 @@ def test_numbers_of_more_than_64_bits() -> None:
 def test_lengths_of_texts(length: bytes) -> None:
     """Beyond the end, or of too many bytes, do not match."""
     text = b"x" * 100
-    shape = Shape.of(b"\x18" + bytes([len(text)]) + text + b"\x26\x02\x00", {3: None})
+    shape = FooterShape.of(b"\x18" + bytes([len(text)]) + text + b"\x26\x02\x00", {3: None})
     assert shape.read(b"\x18\x01y\x26\x08\x00") == {3: 4}
     assert shape.read(b"\x18" + length + text + b"\x26\x02\x00") is None
 
@@ -96,20 +96,20 @@ def test_lengths_of_texts(length: bytes) -> None:
 def test_what_has_no_shape(data: bytes) -> None:
     """Maps, and types that are not in footers."""
     with pytest.raises(ShapelessError):
-        Shape.of(data, {4: None})
+        FooterShape.of(data, {4: None})
 
 
 def test_shapes_are_made_where_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not for a few files, nor for files of which each has another shape."""
     made: list[int] = []
-    plain = Shape.of.__func__  # type: ignore[attr-defined]
-    monkeypatch.setattr(shapes.Shape, "of", classmethod(lambda cls, *given: made.append(1) or plain(cls, *given)))
-    known = Shapes()
+    plain = FooterShape.of.__func__  # type: ignore[attr-defined]
+    monkeypatch.setattr(shapes.FooterShape, "of", classmethod(lambda cls, *given: made.append(1) or plain(cls, *given)))
+    known = FooterShapes()
     footers = [footer_of(table_of(20, seed)) for seed in range(40)]
     for data in footers:
         assert known.read(data, WANTED) == read_struct(data, 0, WANTED)[0]
     assert len(made) == 1
-    known = Shapes()
+    known = FooterShapes()
     made.clear()
     for number in range(FIRST + 3 * MOST_SHAPES):
         for names in (1, 2 + number):

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from threading import get_ident
+from time import sleep
 from typing import Any
 
 import pyarrow as pa
@@ -12,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import ColumnError, UsageError
 from scoreline.pipeline.inputs.discover import discover
+from scoreline.pipeline.inputs.formats import FORMATS
 from scoreline.pipeline.options import ColumnOptions, CsvDialect, ScoreJob
 from scoreline.pipeline.outputs.part_records import PartRecord
+from scoreline.pipeline.planning import plan as planning
 from scoreline.pipeline.planning.existing import ExistingParts
-from scoreline.pipeline.planning.plan import Plan, default_split_rows, make_plan
+from scoreline.pipeline.planning.plan import FOOTERS, Plan, default_split_rows, make_plan
 from scoreline.pipeline.records import Split
 from scoreline.schemas.heads import BinaryHead
 
@@ -303,3 +307,25 @@ def test_equal_columns_are_shared(plan: Planner, data: Path) -> None:
     assert len(set(shared.values())) == 3
     assert len(set(zip(shared.values(), kinds.values(), strict=True))) == len(set(kinds.values())) == 4
     assert [entry.hive for entry in found if entry.hive] == [(("b", "7"),), (("b", "8"),)]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_footers_are_read_by_several_threads_where_they_are_waited_for(
+    waits: bool, plan: Planner, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the first of them show."""
+
+    def read(*given: Any) -> tuple[pa.Schema, int | None]:
+        threads.append(get_ident())
+        sleep(0.005 if waits else 0)
+        return plain(*given)
+
+    for number in range(3 * FOOTERS):
+        write(data / f"{number:03}.parquet")
+    threads, plain = list[int](), FORMATS["parquet"].read_schema
+    monkeypatch.setattr(FORMATS["parquet"], "read_schema", read)
+    if not waits:
+        monkeypatch.setattr(planning, "perf_counter", lambda: 0.0)  # a busy machine looks like waiting
+    assert [entry.partition.name for entry in plan().partitions] == [f"{n:03}.parquet" for n in range(3 * FOOTERS)]
+    assert set(threads[:FOOTERS]) == {get_ident()}
+    assert (len(set(threads)) > 1) == waits

@@ -13,7 +13,10 @@ from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.planning.existing import scan_output
 from scoreline.pipeline.planning.plan import Plan, PlannedPartition, make_plan
 from scoreline.pipeline.running.work import (
+    MOST_CELLS,
+    MOST_FILES,
     SMALL_OBJECT_BYTES,
+    SMALL_ROWS,
     Work,
     WorkQueue,
     are_small_objects,
@@ -142,6 +145,35 @@ def test_readers_share_a_limit_of_memory(
     read = dataclasses.replace(planned.columns, read=schema)
     wide = dataclasses.replace(planned, partition=partition, columns=read)
     assert num_readers([wide] * 20, 8, memory) == min(count, 8)
+
+
+def test_small_files_are_claimed_together(folder: Path, iris: Example) -> None:
+    """Whole ones with the same columns, as many as leave work for other flows."""
+    planned = plan_of(folder, iris).partitions[0]
+    small = dataclasses.replace(planned, num_rows=SMALL_ROWS, num_splits=1)
+    others = dataclasses.replace(small, columns=dataclasses.replace(planned.columns))
+
+    def claims(inputs: list[PlannedPartition], num_flows: int = 1, *, together: bool = True) -> list[int]:
+        queue, found = WorkQueue(inputs), list[int]()
+        while len(works := queue.claim_files(num_flows, together=together)) and sum(found) < len(inputs):
+            found.append(len(works))
+            for work in works:
+                queue.finish(work)
+        return found
+
+    rows = dataclasses.replace(small, num_rows=10)
+    assert claims([rows] * 100) == [32, 32, 32, 3, 1]
+    assert claims([rows] * 9, 2) == [4, 2, 1, 1, 1]
+    assert claims([rows] * 5, together=False) == [1] * 5
+    assert claims([rows] * 4 + [others] * 8) == [4, 7, 1]
+    for alone in (
+        dataclasses.replace(small, num_rows=SMALL_ROWS + 1),
+        dataclasses.replace(small, num_rows=None, num_splits=None),
+        dataclasses.replace(small, num_splits=2),
+        dataclasses.replace(small, num_rows=0),
+    ):
+        assert claims([alone] * 3) == [1] * 3
+    assert max(claims([small] * 400)) == min(MOST_FILES, MOST_CELLS // (SMALL_ROWS * len(planned.columns.read)))
 
 
 def test_small_objects(folder: Path, iris: Example) -> None:
