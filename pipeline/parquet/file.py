@@ -137,11 +137,9 @@ class ParquetSource:
         if schema is None and self._table.int96:
             schema = self.schema(names)
         try:
-            fine = self._file().schema_arrow
-            coarse = {name for name in names if name in self._table.int96 and schema is not None
-                      and schema.field(name).type != fine.field(name).type}  # fmt: skip
-            batches = self._checked(names, coarse, block_rows, first_row)
-            for batch in batches:
+            int96 = () if schema is None else self._table.int96
+            coarse = _differing(int96, schema, self._file().schema_arrow) if int96 else ()
+            for batch in self._checked(names, coarse, block_rows, first_row):
                 yield _validated(batch if columns is None else batch.select(names))
         except BROKEN as error:
             raise self._unreadable(error) from error
@@ -211,7 +209,7 @@ class ParquetSource:
             return self._staged_runs(self._staged, groups, sizes, first)
         # Without flat leaves, the number of rows is known only after reading; and Arrow cannot concatenate nested
         # dictionaries.
-        alone = not self._table.flat or self._table.hold_inner_dictionaries(leaves)
+        alone = not self._table.flat or self._table.hold_inner_dictionaries(leaves, self._file())
         runs: list[Run] = []
         for number, group in enumerate(groups[first:], first):
             rows = sizes.of(number, group)
@@ -256,15 +254,16 @@ class ParquetSource:
 
     @cached_property
     def _table(self) -> LeafTable:
-        return LeafTable(self._file())
+        return LeafTable.of(self._file())
 
     def _file(self, unit: str | None = None) -> pq.ParquetFile:
         """The file as Arrow reads it, with INT96 in a given unit (None: nanoseconds)."""
         if unit not in self._files:
+            handle = self._handle()
             self._files[unit] = pq.ParquetFile(
-                self._handle(),
+                handle,
                 pre_buffer=False,
-                buffer_size=WINDOW_BYTES,
+                buffer_size=0 if isinstance(handle, pa.BufferReader) else WINDOW_BYTES,
                 page_checksum_verification=True,
                 coerce_int96_timestamp_unit=unit,
             )
@@ -277,13 +276,27 @@ class ParquetSource:
                 from .staged import StagedObject  # for objects only
 
                 self._staged = StagedObject(self._path, self._etag)
-            self._source = pa.OSFile(self._path) if self._staged is None else self._staged.file
+            self._source = _opened(self._path) if self._staged is None else self._staged.file
         return self._source
 
     def _unreadable(self, error: BaseException) -> PartitionError:
         if isinstance(error, ChangedError):
             return changed_error(self.name)
         return PartitionError(f"{self.name}: cannot be read as Parquet: {one_line(error)}", partition=self.name)
+
+
+def _opened(path: str) -> pa.NativeFile:
+    """A local file. A small one is read at once: reading each of its columns alone takes longer (measured)."""
+    file = pa.OSFile(path)
+    if file.size() > WINDOW_BYTES:
+        return file
+    with file:
+        return pa.BufferReader(file.read_buffer())
+
+
+def _differing(names: Collection[str], schema: pa.Schema, other: pa.Schema) -> set[str]:
+    """The columns that have another type in another schema."""
+    return {one.name for one in schema if one.name in names and one.type != other.field(one.name).type}
 
 
 def _group_of(groups: Sequence[Group], row: int) -> tuple[int, int]:

@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 
 from ..nested import without_dictionaries
 
+#: The largest footer that is kept for the next file.
+MOST_SHARED_BYTES = 1 << 16
 #: The widest number: decimals of 76 digits.
 LIGHT_WIDTH = 32
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}
@@ -31,15 +33,26 @@ class Leaf:
 
 
 class LeafTable:
-    """The leaves of one open file, looked up by index and by column."""
+    """The leaves of a schema, looked up by index and by column. `paths`: the path of every leaf, which are the names
+    from its column down."""
 
-    def __init__(self, file: pq.ParquetFile) -> None:
-        self._file = file
+    def __init__(self, schema: pq.ParquetSchema, paths: Sequence[Sequence[str]]) -> None:
+        self._schema, self.paths = schema, paths
 
-    @cached_property
-    def paths(self) -> list[list[str]]:
-        """The path of every leaf: the names from its column down."""
-        return [list(path) for path in self._file.reader.column_paths]
+    @classmethod
+    def of(cls, file: pq.ParquetFile) -> "LeafTable":
+        """The leaves of an open file. Small files whose schemas are equal share them: finding them takes as long as
+        opening such a file (measured)."""
+        global _latest
+        # `ParquetFile.schema` would keep one in the footer, which refers to the footer: a cycle of 56 kB for each file,
+        # freed only by the garbage collector.
+        schema, paths = pq.ParquetSchema(file.metadata), file.reader.column_paths
+        if file.metadata.serialized_size > MOST_SHARED_BYTES:
+            return cls(schema, paths)
+        latest = _latest
+        if latest is None or latest.paths != paths or not latest._schema.equals(schema):
+            latest = _latest = cls(schema, paths)
+        return latest
 
     @cached_property
     def int96(self) -> dict[str, set[int]]:
@@ -64,12 +77,6 @@ class LeafTable:
         wanted = set(names)
         return [leaf for leaf, path in zip(self._leaves, self.paths, strict=True) if path[0] in wanted]
 
-    @property
-    def _schema(self) -> pq.ParquetSchema:
-        """The schema of the file. `ParquetFile.schema` would keep one in the footer, which refers to the footer: a
-        cycle of 56 kB for each file, freed only by the garbage collector."""
-        return pq.ParquetSchema(self._file.metadata)
-
     @cached_property
     def _leaves(self) -> list[Leaf]:
         schema, found = self._schema, []
@@ -80,10 +87,13 @@ class LeafTable:
             found.append(Leaf(index, ".".join(path), width, about.max_repetition_level > 0))
         return found
 
-    def hold_inner_dictionaries(self, leaves: Sequence[Leaf]) -> bool:
-        """Whether lists, structs or maps among the columns contain dictionaries."""
+    def hold_inner_dictionaries(self, leaves: Sequence[Leaf], file: pq.ParquetFile) -> bool:
+        """Whether lists, structs or maps among the columns contain dictionaries, in a file with these leaves."""
         owners = {path[0] for path in (self.paths[leaf.index] for leaf in leaves) if len(path) > 1}
         if not owners:
             return False
-        types = [field.type for field in self._file.schema_arrow if field.name in owners]
+        types = [field.type for field in file.schema_arrow if field.name in owners]
         return any(pa.types.is_nested(one) and not without_dictionaries(one).equals(one) for one in types)
+
+
+_latest: LeafTable | None = None

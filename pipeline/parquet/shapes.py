@@ -33,8 +33,9 @@ from .thrift import (
 MOST_BYTES = 1 << 14
 #: How many shapes are made, and after how many footers: making one takes as long as reading a hundred footers.
 MOST_SHAPES, FIRST = 4, 16
-#: A longer text is not part of the shape, nor is any text in a struct that is skipped, such as the statistics.
-MOST_TEXT = 64
+#: A longer text is not part of the shape, nor is any text in a struct that is skipped, such as the statistics, except
+#: for texts of the widths of numbers: those of a numeric column have the same length in every footer.
+MOST_TEXT, NUMBER_WIDTHS = 64, (4, 8)
 _NUMBER = rb"[\x80-\xff]{0,9}[\x00-\x7f]"
 _WIDTHS = {BYTE: 1, DOUBLE: 8, UUID: 16}
 
@@ -173,6 +174,9 @@ class _Trace:
         length, start = unsigned(self._data, self._at)
         if literal and length <= MOST_TEXT:
             self._literal(start + length - self._at)
+        elif length in NUMBER_WIDTHS:
+            self._literal(1)
+            self._any(length)
         else:
             self._at = start + length
             self.pieces.append([])
