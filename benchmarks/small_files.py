@@ -1,6 +1,6 @@
 """Many small files: Scoreline beside a loop on one thread that makes each file's output as durable.
 
-    python benchmarks/small_files.py [--files 10000] [--rows 100] [--rounds 5] [--engine local]
+    python benchmarks/small_files.py [--files 10000] [--rows 100] [--rounds 5] [--engine local] [--csv]
 
 The loop reads a file, scales, predicts, writes the same columns under a temporary name, syncs it, renames it and syncs
 the folder; it has no receipts, checksums, rejects or resuming. Whole processes in pairs; prints medians and the median
@@ -27,6 +27,7 @@ def loop(folder: Path) -> None:
     import pickle
 
     import numpy as np
+    import pyarrow.csv as pacsv
     import pyarrow.parquet as pq
     import torch
 
@@ -39,7 +40,7 @@ def loop(folder: Path) -> None:
     out.mkdir()
     with torch.inference_mode():
         for path in sorted((folder / "data").iterdir()):
-            table = pq.read_table(path)
+            table = pacsv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
             features = np.stack([table[name].to_numpy() for name in scaler_features(table)], axis=1)
             scaled = torch.from_numpy(scaler.transform(features).astype(np.float32))
             probabilities = torch.softmax(model(scaled), 1).numpy()
@@ -51,10 +52,20 @@ def loop(folder: Path) -> None:
             pq.write_table(kept, temporary)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            temporary.replace(out / path.name)
+            temporary.replace(out / f"{path.stem}.parquet")
             descriptor = os.open(out, os.O_RDONLY)
             os.fsync(descriptor)
             os.close(descriptor)
+
+
+def to_csv(data: Path) -> None:
+    """Replace Parquet files by CSV files with the same rows."""
+    import pyarrow.csv as pacsv
+    import pyarrow.parquet as pq
+
+    for path in data.iterdir():
+        pacsv.write_csv(pq.read_table(path), path.with_suffix(".csv"))
+        path.unlink()
 
 
 def scaler_features(table: "object") -> list[str]:
@@ -78,6 +89,7 @@ def main() -> None:
     options.add_argument("--rows", type=int, default=100, help="rows of each file")
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--engine", default="auto", help="of scoreline score")
+    options.add_argument("--csv", action="store_true", help="CSV files instead of Parquet")
     options.add_argument("--loop", type=Path, help="only run the loop, over the files in this folder")
     given = options.parse_args()
     if given.loop is not None:
@@ -86,6 +98,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="scoreline-small-") as name:
         folder = Path(name)
         make(folder, rows=given.files * given.rows, files=given.files)
+        if given.csv:
+            to_csv(folder / "data")
         ours = [sys.executable, "-m", "scoreline", "score", "--bundle", str(folder / "bundle"), "--input",
                 str(folder / "data"), "--output", str(folder / "out"), "--engine", given.engine]  # fmt: skip
         theirs = [sys.executable, __file__, "--loop", name]
@@ -96,7 +110,7 @@ def main() -> None:
             pairs.append((seconds["out"], seconds["loop"]))
         timed(ours, folder / "out")
         nothing = timed(ours, None)
-    print(f"{given.files:,} files of {given.rows} rows, medians of {given.rounds}")
+    print(f"{given.files:,} {'CSV' if given.csv else 'Parquet'} files of {given.rows} rows, medians of {given.rounds}")
     print(f"scoreline       {median(one for one, _ in pairs):7.2f} s")
     print(f"loop            {median(other for _, other in pairs):7.2f} s")
     print(f"ratio           {median(one / other for one, other in pairs):7.2f}")

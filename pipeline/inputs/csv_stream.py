@@ -81,6 +81,14 @@ class MarkedText(io.RawIOBase):
             data, self._rest = data[:size], data[size:]
         return data
 
+    def whole(self, size: int) -> bytes | None:
+        """All of a stream that is shorter than `size` bytes; None for another one, which is still to be read."""
+        data = self.read(size)
+        if len(data) < size:
+            return data
+        self._rest = data + self._rest
+        return None
+
     def _next(self, size: int) -> bytes:
         data = self._filled(size)
         self._ended = not 0 <= len(data) == size

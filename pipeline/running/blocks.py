@@ -19,6 +19,7 @@ from ..scoring.block import Block, Origin
 from ..scoring.line import Line
 from ..scoring.together import can_score, divide, join
 from ..timing import StageTimes
+from .work import SMALL_ROWS, Work
 
 if TYPE_CHECKING:
     from ..inputs.cut import SplitRange
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from ..monitoring.count import Sample
     from ..monitoring.layout import Layout
     from ..monitoring.profile import Profile
-    from .work import Work
 
 #: The most bytes of the rows of a file that is loaded together with others, and of those others.
 MOST_TOGETHER_BYTES = 4 << 20
@@ -202,7 +202,7 @@ def load_files(
             yield found
         elif found is None:
             yield from load_blocks(work.planned, line, block_rows, work.splits, work.first_rows, new_times=new_times)
-        elif found.block.batch_bytes > MOST_TOGETHER_BYTES:
+        elif found.block.batch_bytes > MOST_TOGETHER_BYTES or found.split.num_rows > SMALL_ROWS:
             yield from _load_together([found], line, new_times)
         else:
             whole.append(found)
@@ -234,7 +234,7 @@ def _read_whole(work: Work, block_rows: int, times: StageTimes) -> WholeFile | R
     except PartitionError as error:
         return ReadFailed(planned=planned, split=work.splits.current, error=error, times=times)
     match found:
-        case [ReadBlock() as piece, Split() as split] if not piece.unreadable:
+        case [ReadBlock() as piece, Split(last=True) as split] if not piece.unreadable:
             block = Block.of(piece, origin_of(planned, work.first_rows), times)
             spent.rows, spent.bytes = piece.batch.num_rows, block.batch_bytes
             return WholeFile(planned=planned, block=block, split=split)

@@ -24,6 +24,8 @@ READERS_BYTES, FLOW_BYTES = 512 << 20, 64 << 20
 SMALL_OBJECT_BYTES = 4 << 20
 #: What is scored together: files of at most so many rows; at most so many files, and values.
 SMALL_ROWS, MOST_FILES, MOST_CELLS = 512, 32, 1 << 18
+#: Of a file that does not say how many rows it has: the most bytes, and about how many bytes a value has.
+SMALL_BYTES, CELL_BYTES = 1 << 17, 8
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
@@ -121,10 +123,14 @@ def _whole(planned: PlannedPartition) -> Work:
 
 
 def _num_cells(planned: PlannedPartition) -> int:
-    """The number of values of a small file that is scored as a whole; 0 for other inputs."""
-    if planned.num_rows is None or planned.num_splits != 1 or planned.kept or not 0 < planned.num_rows <= SMALL_ROWS:
+    """About how many values a small file has that is scored as a whole; 0 for other inputs."""
+    if planned.kept:
         return 0
-    return planned.num_rows * max(1, len(planned.columns.read))
+    if planned.num_rows is None:
+        size = planned.partition.size
+        return max(1, size // CELL_BYTES) if size <= SMALL_BYTES else 0
+    is_small = planned.num_splits == 1 and 0 < planned.num_rows <= SMALL_ROWS
+    return planned.num_rows * max(1, len(planned.columns.read)) if is_small else 0
 
 
 def split_starts(planned: PlannedPartition) -> Sequence[int]:

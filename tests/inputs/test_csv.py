@@ -6,9 +6,10 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import PartitionError
+from scoreline.pipeline.inputs import csv_rows
 from scoreline.pipeline.inputs.csv_rows import read_batches, read_header
 from scoreline.pipeline.inputs.discover import discover
 from scoreline.pipeline.options import CsvDialect
@@ -141,6 +142,36 @@ def test_an_open_quote_cannot_swallow_a_file(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,2\n" + "x" * 10_000_000 + ",2\n")
     with pytest.raises(PartitionError, match="longer than 1 MiB"):
         read(tmp_path / "a.csv")
+
+
+def outcome(path: Path, dialect: CsvDialect) -> list[str] | str:
+    """The header of a file, or the error."""
+    try:
+        return header(path, dialect)
+    except PartitionError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("dialect", [COMMA, CsvDialect(escape="\\"), CsvDialect(delimiter=";", quote="")])
+@given(start=st.sampled_from(["", "\ufeff"]), text=st.text('a",;\\ \n\ré', min_size=1, max_size=20), whole=st.booleans())
+@example(start="", text='"a","b"\n1,"', whole=True)
+def test_the_first_line_has_the_header(
+    tmp_path_factory: pytest.TempPathFactory, dialect: CsvDialect, start: str, text: str, whole: bool
+) -> None:
+    """Where only that line is parsed, the header is the same as by parsing all of a file."""
+    path = tmp_path_factory.mktemp("header") / "a.csv"
+    path.write_bytes((start + text + "\n" * whole).encode())
+    found = outcome(path, dialect)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_rows, "_first_line", lambda text, _: text)
+        assert found == outcome(path, dialect)
+
+
+def test_a_long_line_without_a_header_is_looked_at_once(tmp_path: Path) -> None:
+    """Not for each way in which its cells could be divided."""
+    for dialect in (COMMA, CsvDialect(quote="")):
+        (tmp_path / "a.csv").write_text("a," * 400_000)
+        assert len(header(tmp_path / "a.csv", dialect)) == 400_001
 
 
 def test_header_only(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from scoreline.pipeline.planning.plan import Plan, PlannedPartition, make_plan
 from scoreline.pipeline.running.work import (
     MOST_CELLS,
     MOST_FILES,
+    SMALL_BYTES,
     SMALL_OBJECT_BYTES,
     SMALL_ROWS,
     Work,
@@ -147,6 +148,11 @@ def test_readers_share_a_limit_of_memory(
     assert num_readers([wide] * 20, 8, memory) == min(count, 8)
 
 
+def sized(planned: PlannedPartition, size: int) -> PlannedPartition:
+    """The same with another number of bytes."""
+    return dataclasses.replace(planned, partition=dataclasses.replace(planned.partition, size=size))
+
+
 def test_small_files_are_claimed_together(folder: Path, iris: Example) -> None:
     """Whole ones with the same columns, as many as leave work for other flows."""
     planned = plan_of(folder, iris).partitions[0]
@@ -166,9 +172,13 @@ def test_small_files_are_claimed_together(folder: Path, iris: Example) -> None:
     assert claims([rows] * 9, 2) == [4, 2, 1, 1, 1]
     assert claims([rows] * 5, together=False) == [1] * 5
     assert claims([rows] * 4 + [others] * 8) == [4, 7, 1]
+    unknown = dataclasses.replace(small, num_rows=None, num_splits=None)
+    assert claims([sized(unknown, SMALL_BYTES // 4)] * 40) == [32, 7, 1]
+    assert claims([sized(unknown, SMALL_BYTES)] * 40) == [16, 16, 7, 1]
     for alone in (
         dataclasses.replace(small, num_rows=SMALL_ROWS + 1),
-        dataclasses.replace(small, num_rows=None, num_splits=None),
+        dataclasses.replace(small, kept=frozenset([0])),
+        sized(unknown, SMALL_BYTES + 1),
         dataclasses.replace(small, num_splits=2),
         dataclasses.replace(small, num_rows=0),
     ):

@@ -1,5 +1,6 @@
 """Small files that are scored together: the same parts, rejects and records as if each were scored alone."""
 
+import gzip
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -207,7 +208,7 @@ def test_rows_that_the_model_fails_on(
 
 
 def test_small_files_among_others(bundle: Saved, both: Command, together: list[int], tmp_path: Path) -> None:
-    """Files of other columns, larger ones, empty ones and CSV files are scored alone."""
+    """Files of other columns, larger ones and empty ones are scored alone."""
     data = write(tmp_path / "data")
     frame(2_000, 1).to_parquet(data / "10-large.parquet", index=False)
     frame(0, 1).to_parquet(data / "20-empty.parquet", index=False)
@@ -215,6 +216,48 @@ def test_small_files_among_others(bundle: Saved, both: Command, together: list[i
     frame(5, 1).to_csv(data / "35.csv", index=False)
     both(bundle("multiclass"), data)
     assert max(together) > 4
+
+
+def write_csv(folder: Path, **dialect: str) -> Path:
+    """Forty CSV files of 1 to 60 rows; some are larger, empty, or have rows that cannot be read or scored."""
+    folder.mkdir()
+    for number in range(40):
+        made = frame(600 if number == 11 else 0 if number == 12 else 1 + number * 59 // 39, number).astype(
+            {"c": object}
+        )
+        if number == 20:  # numbers in other notations
+            made["c"] = [f" {value}{dialect.get('decimal', '.')}0E+0 " for value in made["c"]]
+        if number == 21:
+            made.loc[0, "c"] = "9007199254740993"
+        made.to_csv(file := folder / f"{number:02}.csv", index=False, **dialect)
+        if number == 30:
+            file.write_text(file.read_text() + "1,2\n")
+        if number == 31:
+            file.write_text(file.read_text() + '1,"never closed')
+        if number == 32:
+            file.write_bytes(gzip.compress(file.read_bytes()))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "one-hot"])
+def test_csv_files(bundle: Saved, kind: str, both: Command, together: list[int], tmp_path: Path) -> None:
+    """Of any number of splits; rejects, and the reasons why files and rows cannot be read, are the same."""
+    data = write_csv(tmp_path / "data")
+    result = both(bundle(kind), data, "--max-rejects", 9, "--split-rows", 500, code=65)
+    assert "31.csv" in result.message
+    assert sum(together) > 20
+    made = {path.name for path in (tmp_path / "out").glob("*.parquet")}
+    whole = {f"{number:02}.csv.parquet" for number in range(40) if number not in (11, 31)}
+    assert made == whole | {"11.csv-00000.parquet", "11.csv-00001.parquet"}
+    assert {path.name for path in (tmp_path / "out" / "_rejects").iterdir()} >= {"21.csv.arrow", "30.csv.arrow"}
+
+
+def test_csv_files_of_another_dialect(bundle: Saved, both: Command, tmp_path: Path) -> None:
+    """With a decimal comma."""
+    job = tmp_path / "job.toml"
+    job.write_text('[csv]\ndelimiter = ";"\ndecimal = ","\n')
+    data = write_csv(tmp_path / "data", sep=";", decimal=",")
+    both(bundle("binary"), data, "--job", job, "--max-rejects", 9)
 
 
 def test_files_with_large_rows(
