@@ -59,12 +59,12 @@ def _reference(profile: RunProfile) -> str:
 
 
 def _tiles(facts: RunFacts, manifest: RunManifest) -> tuple[Tile, ...]:
-    before = next((one for one in reversed(facts.earlier) if one.rows_in), None)
-    change = ""
+    before, change = facts.last_success, ""
     scored_before = 0 if before is None else (before.rows_in or 0) - (before.rows_rejected or 0)
     if scored_before:
         moved = manifest.rows_scored / scored_before - 1
-        change = "as many as in the run before" if abs(moved) < 0.001 else f"{moved:+.1%} from the run before"
+        run = "the last successful run"
+        change = f"as many as in {run}" if abs(moved) < 0.001 else f"{moved:+.1%} from {run}"
     allowed = f"{shown(manifest.options.get('max_rejects') or 0)} allowed"
     rejected = manifest.rows_rejected
     tiles = [

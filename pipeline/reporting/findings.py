@@ -210,11 +210,11 @@ def _rejects(facts: RunFacts, manifest: RunManifest) -> Iterator[Finding]:
     rejected, rows = manifest.rows_rejected, manifest.rows_in
     if not rejected:
         return
-    before = next((one for one in reversed(facts.earlier) if one.rows_in), None)
+    before = facts.last_success
     text, level = "", "note"
     if before is not None and before.rows_in:
         then = before.rows_rejected or 0
-        text = f", {share(then, before.rows_in)} in the run before"
+        text = f", {share(then, before.rows_in)} in the last successful run"
         more = rejected / max(rows, 1) > MORE_REJECTS * then / before.rows_in
         level = "warning" if more else "note"
     most = facts.most_rejects[0] if facts.most_rejects else None

@@ -61,6 +61,11 @@ class RunFacts:
     problems: tuple[str, ...]
     has_shards: bool = False
 
+    @property
+    def last_success(self) -> HistoryEntry | None:
+        """The last of the earlier runs that succeeded, with rows. One that failed has only read some of them."""
+        return next((one for one in reversed(self.earlier) if one.rows_in and not one.exit_code), None)
+
 
 def read_facts(output: str) -> RunFacts:
     """Read the files of an output.

@@ -153,7 +153,9 @@ def outcome(path: Path, dialect: CsvDialect) -> list[str] | str:
 
 
 @pytest.mark.parametrize("dialect", [COMMA, CsvDialect(escape="\\"), CsvDialect(delimiter=";", quote="")])
-@given(start=st.sampled_from(["", "\ufeff"]), text=st.text('a",;\\ \n\ré', min_size=1, max_size=20), whole=st.booleans())
+@given(
+    start=st.sampled_from(["", "\ufeff"]), text=st.text('a",;\\ \n\ré', min_size=1, max_size=20), whole=st.booleans()
+)
 @example(start="", text='"a","b"\n1,"', whole=True)
 def test_the_first_line_has_the_header(
     tmp_path_factory: pytest.TempPathFactory, dialect: CsvDialect, start: str, text: str, whole: bool

@@ -10,10 +10,10 @@ from reported_runs import entry, facts, manifest, profile
 
 
 def test_tiles() -> None:
-    """With the run before, and the usual time."""
+    """With the last run that has scored all rows, and the usual time."""
     found = {tile.label: (tile.value, tile.detail) for tile in make_page(facts()).tiles}
     assert found == {
-        "rows scored": ("2,990", "as many as in the run before"),
+        "rows scored": ("2,990", "as many as in the last successful run"),
         "rows rejected": ("10", "0.333%, 1% allowed"),
         "inputs": ("3", "0 failed"),
         "wall time": ("10.0 s", "1.0 s of it start-up"),
@@ -23,9 +23,13 @@ def test_tiles() -> None:
     earlier = tuple(entry(name, rows_in=2000, rows_rejected=10) for name in "abc")
     more = manifest(rows_in=3000, rows_scored=1000, rows_rejected=2000)
     found = {tile.label: (tile.value, tile.detail) for tile in make_page(facts(manifest=more)).tiles}
-    assert found["rows scored"] == ("1,000", "-66.6% from the run before")
+    assert found["rows scored"] == ("1,000", "-66.6% from the last successful run")
     found = {tile.label: (tile.value, tile.detail) for tile in make_page(facts(earlier=earlier)).tiles}
-    assert found["rows scored"][1] == "+50.3% from the run before"
+    assert found["rows scored"][1] == "+50.3% from the last successful run"
+    interrupted = (*earlier, entry("d", rows_in=100, exit_code=143), entry("e", rows_in=None, exit_code=65))
+    assert {tile.label: tile.detail for tile in make_page(facts(earlier=interrupted)).tiles}["rows scored"][
+        :6
+    ] == "+50.3%"
     assert found["wall time"][1] == "usually 10.0 s"
 
 

@@ -93,11 +93,12 @@ def test_failures() -> None:
 
 
 def test_rejects() -> None:
-    """A warning if their share is more than twice that of the run before; with the input that has most of them."""
-    usual = titles(facts(**QUIET))["10 rows rejected: 0.333%, 0.333% in the run before"]
+    """A warning if their share is more than twice that of the last run that has read all rows; with the input that has
+    most of them."""
+    usual = titles(facts(**QUIET))["10 rows rejected: 0.333%, 0.333% in the last successful run"]
     assert (usual.level, usual.detail) == ("note", "100% of them in 1.parquet; 1% allowed")
-    before = (entry("then", rows_rejected=4),)
-    more = titles(facts(earlier=before, **QUIET))["10 rows rejected: 0.333%, 0.133% in the run before"]
+    before = (entry("then", rows_rejected=4), entry("interrupted", rows_in=100, rows_rejected=50, exit_code=143))
+    more = titles(facts(earlier=before, **QUIET))["10 rows rejected: 0.333%, 0.133% in the last successful run"]
     assert more.level == "warning"
 
 
