@@ -1,12 +1,14 @@
-"""numpy ↔ Arrow by their buffers, without a copy. pyarrow's own converters import pandas first: 0.1 s and 30 MB a
-process (measured), which is not needed here. Independent of columns and files.
+"""numpy ↔ Arrow by their buffers, without a copy, and Python values → Arrow. pyarrow's own converters import pandas
+first, even for a scalar without a type: 0.1 s or more and 30 MB a process (measured), which is not needed here.
+Independent of columns and files.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 _TYPES = {
@@ -50,12 +52,60 @@ def repeated_text(text: str, rows: int) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(data * rows)])
 
 
-def text_array(words: Sequence[str]) -> pa.Array:
-    """Strings → an Arrow string array."""
-    data = [word.encode() for word in words]
+def text_array(words: Sequence[str | None]) -> pa.Array:
+    """Strings, or None → an Arrow string array."""
+    data = [b"" if word is None else word.encode() for word in words]
     offsets = np.cumsum([0, *map(len, data)], dtype=np.int32)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(data))]
+    buffers = [_known(words), pa.py_buffer(offsets), pa.py_buffer(b"".join(data))]
     return pa.Array.from_buffers(pa.string(), len(words), buffers)
+
+
+def filled(array: pa.Array, value: float) -> NDArray[Any]:
+    """The values of an array of numbers or bools, with another in place of nulls. Do not write to them."""
+    if not array.null_count:
+        return to_numpy(array)
+    plain = pa.Array.from_buffers(array.type, len(array), [None, array.buffers()[1]], offset=array.offset)
+    return np.where(to_numpy(array.is_valid()), to_numpy(plain), value)
+
+
+def text_scalar(text: str, arrow_type: pa.DataType) -> pa.Scalar:
+    """A string of one of Arrow's types for text."""
+    return text_array([text]).cast(arrow_type)[0]
+
+
+def equals(array: pa.Array, value: str) -> pa.BooleanArray:
+    """Which strings are equal to one; null where a value is null."""
+    return pc.equal(array, text_scalar(value, array.type))
+
+
+def nulls_where(where: pa.BooleanArray, array: pa.Array) -> pa.Array:
+    """The same values, but null in some places."""
+    return pc.if_else(where, pa.nulls(1, array.type)[0], array)
+
+
+def batch_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """Rows → columns of strings, bools, integers or bytes of one length, null where a row has no value."""
+    columns = [_array([row.get(field.name) for row in rows], field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _array(values: Sequence[Any], arrow_type: pa.DataType) -> pa.Array:
+    if pa.types.is_string(arrow_type):
+        return text_array(values)
+    if pa.types.is_boolean(arrow_type):
+        data = bits(np.array(values, dtype=np.bool_))  # None is false
+    elif pa.types.is_fixed_size_binary(arrow_type):
+        data = pa.py_buffer(b"".join(bytes(arrow_type.byte_width) if value is None else value for value in values))
+    else:
+        integers = np.array([0 if value is None else value for value in values], dtype=f"int{arrow_type.bit_width}")
+        data = pa.py_buffer(integers)
+    return pa.Array.from_buffers(arrow_type, len(values), [_known(values), data])
+
+
+def _known(values: Sequence[Any]) -> pa.Buffer | None:
+    """Which values are not None, as a bitmap; None for all."""
+    known = np.array([value is not None for value in values], dtype=np.bool_)
+    return None if known.all() else bits(known)
 
 
 def stretches(

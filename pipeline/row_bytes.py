@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from .arrays import to_numpy
+from .arrays import filled, to_numpy
 
 #: Values up to this width are light: the size of such columns follows from the type and is not measured.
 LIGHT_BYTES = 32
@@ -140,5 +140,4 @@ def _where_known(array: pa.Array, sizes: Sizes) -> Sizes:
 
 
 def _numbers(array: pa.Array) -> Sizes:
-    known = array.fill_null(0) if array.null_count else array
-    return np.asarray(to_numpy(known)).astype(np.int64)
+    return np.asarray(filled(array, 0)).astype(np.int64)

@@ -5,7 +5,17 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scoreline.pipeline.arrays import repeated_text, stretches, text_array, to_arrow, to_numpy
+from scoreline.pipeline.arrays import (
+    batch_of,
+    equals,
+    filled,
+    nulls_where,
+    repeated_text,
+    stretches,
+    text_array,
+    to_arrow,
+    to_numpy,
+)
 
 TYPES = [np.float32, np.float64, np.int64, np.bool_]
 
@@ -24,6 +34,55 @@ def test_conversions_agree_with_pyarrow(dtype: type, numbers: list[int], masked:
         assert back.dtype == values.dtype
         np.testing.assert_array_equal(back, values)
         np.testing.assert_array_equal(to_numpy(made[1:]), values[1:])
+
+
+SCHEMA = pa.schema(
+    [("s", pa.string()), ("b", pa.bool_()), ("i", pa.int32()), ("n", pa.int64()), ("d", pa.binary(3))],
+    metadata={"k": "v"},
+)
+ROW = st.fixed_dictionaries(
+    {},
+    optional={
+        "s": st.none() | st.text(),
+        "b": st.none() | st.booleans(),
+        "i": st.none() | st.integers(-(2**31), 2**31 - 1),
+        "n": st.none() | st.integers(-(2**63), 2**63 - 1),
+        "d": st.none() | st.binary(min_size=3, max_size=3),
+    },
+)
+
+
+@given(st.lists(ROW, max_size=20))
+def test_rows_as_pyarrow_has_them(rows: list[dict[str, object]]) -> None:
+    """Values that are missing are null."""
+    made = batch_of(rows, SCHEMA)
+    made.validate(full=True)
+    assert made.equals(pa.RecordBatch.from_pylist(rows, SCHEMA), check_metadata=True)
+
+
+@given(
+    st.sampled_from(
+        [(pa.float64(), st.floats(allow_nan=False)), (pa.int32(), st.integers(0, 9)), (pa.bool_(), st.booleans())]
+    ),
+    st.data(),
+    st.integers(0, 3),
+)
+def test_nulls_are_filled_as_by_pyarrow(
+    kind: tuple[pa.DataType, st.SearchStrategy[object]], data: st.DataObject, start: int
+) -> None:
+    """For slices, too."""
+    arrow_type, values = kind
+    array = pa.array(data.draw(st.lists(st.none() | values)), arrow_type)[start:]
+    assert filled(array, 1).tolist() == array.fill_null(pa.scalar(1).cast(arrow_type)).to_pylist()
+
+
+@pytest.mark.parametrize("arrow_type", [pa.string(), pa.large_string()])
+def test_texts_that_are_nulls(arrow_type: pa.DataType) -> None:
+    """Of both types of text that Arrow can choose from."""
+    array = pa.array(["", "a", None], arrow_type)
+    assert equals(array, "").to_pylist() == [True, False, None]
+    found = nulls_where(equals(array, "a"), array)
+    assert (found.to_pylist(), found.type) == (["", None, None], arrow_type)
 
 
 def test_numbers_are_not_copied() -> None:

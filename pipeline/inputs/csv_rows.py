@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from ..arrays import to_arrow
 from ..errors import PartitionError, changed_error, one_line
 from ..options import CsvDialect
 from ..records import Partition, ReadRows
@@ -181,7 +182,7 @@ class _Ragged:
             return ReadRows(batch=batch.select(columns))
         lost = np.zeros(end - first_row, dtype=bool)
         lost[here] = True
-        indices = pa.array(np.cumsum(~lost) - 1, mask=lost)
+        indices = to_arrow(np.cumsum(~lost) - 1, ~lost)
         return ReadRows(
             batch=batch.take(indices).select(columns),
             unreadable={position: self.found.pop(first_row + position) for position in here},
@@ -209,7 +210,7 @@ def _without_end(batches: Iterator[pa.RecordBatch], end: str) -> Iterator[pa.Rec
 
 
 def _no_rows(columns: Sequence[str]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], pa.string()) for _ in columns], names=list(columns))
+    return pa.RecordBatch.from_arrays([pa.nulls(0, pa.string()) for _ in columns], names=list(columns))
 
 
 def _reading(dialect: CsvDialect) -> pacsv.ReadOptions:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ...schemas.profile import CategoryBins
-from ..arrays import to_arrow, to_numpy
+from ..arrays import filled, to_arrow, to_numpy
 from ..records import CheckedBatch
 from .layout import FIRST_BIN, NULLS, REJECTED, Layout
 from .profile import Profile
@@ -254,20 +254,12 @@ def _numbers(column: pa.Array, positions: Positions) -> NDArray[np.float64]:
     """Some values of an Arrow column of numbers, float64, NaN where there is none."""
     if not column.null_count:
         return np.asarray(to_numpy(column)[positions], dtype=np.float64)
-    return np.asarray(_filled(column.cast(pa.float64(), safe=False), np.nan)[positions])
+    return np.asarray(filled(column.cast(pa.float64(), safe=False), np.nan)[positions])
 
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
     mantissa, exponent = np.frexp(values)
     return np.asarray(np.ldexp(np.round(mantissa * (1 << ROUNDED_BITS)), exponent - ROUNDED_BITS))
-
-
-def _filled(array: pa.Array, value: float) -> NDArray[Any]:
-    """The values of an array of numbers, with another in place of nulls; Arrow's own `fill_null` imports pandas."""
-    if not array.null_count:
-        return to_numpy(array)
-    plain = pa.Array.from_buffers(array.type, len(array), [None, array.buffers()[1]], offset=array.offset)
-    return np.where(to_numpy(array.is_valid()), to_numpy(plain), value)
 
 
 def _category_values(column: Any, positions: Positions) -> pa.Array:
@@ -292,7 +284,7 @@ def category_codes(layout: Layout, index: int, values: pa.Array) -> tuple[NDArra
     assert isinstance(bins, CategoryBins), "the column has no edges"
     assert known is not None, "the column has no edges"
     named, others, unseen = bins.named, bins.named, bins.named + (1 if bins.complete else 0)
-    codes = _filled(pc.index_in(values, value_set=known.cast(values.type)), len(known))
+    codes = filled(pc.index_in(values, value_set=known.cast(values.type)), len(known))
     into = np.full(len(known) + 1, others, dtype=np.int64)
     into[:named], into[-1] = np.arange(named), unseen
     return into[codes], unseen

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..arrays import batch_of
 from ..errors import ColumnError
 from ..nested import converted, take, take_rows, without_dictionaries
 from ..records import Reject
@@ -120,7 +121,7 @@ def assemble_rejects(
     ]
     rows = take_rows(batch, positions[order])
     columns = [converted(column, field.type) for column, field in zip(rows.columns, schema, strict=False)]
-    structs = pa.array([reasons[index] for index in order], type=REJECT)
+    structs = batch_of([reasons[index] for index in order], pa.schema(list(REJECT))).to_struct_array()
     return pa.RecordBatch.from_arrays([*columns, structs], schema=schema)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..arrays import batch_of
 from ..errors import DataError
 from .naming import rejects_name
 
@@ -123,7 +124,7 @@ def encode_record(record: OutputRecord) -> bytes:
     ) as writer:
         rows = chain(_rows(record.partitions), ({"target": name} for name in record.orphaned_parts))
         while some := list(islice(rows, ROWS)):
-            writer.write_batch(pa.RecordBatch.from_pylist(some, schema))
+            writer.write_batch(batch_of(some, schema))
     return bytes(sink.getvalue())
 
 

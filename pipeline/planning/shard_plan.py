@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
+from ..arrays import batch_of
 from ..errors import DataError, PartitionError, one_line
 from ..inputs.discover import Discovery
 from ..inputs.formats import FORMATS
@@ -191,7 +192,7 @@ def encode_plan(plan: ShardPlan) -> bytes:
     ) as writer:
         for at in range(0, len(plan.pieces), ROWS):
             rows = [_row(piece) for piece in plan.pieces[at : at + ROWS]]
-            writer.write_batch(pa.RecordBatch.from_pylist(rows, writer.schema))
+            writer.write_batch(batch_of(rows, writer.schema))
     return bytes(sink.getvalue())
 
 

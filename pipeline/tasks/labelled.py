@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...schemas.heads import ClassHead, Label, LabelledHead
-from ..arrays import text_array
+from ..arrays import text_array, to_arrow
 from ..errors import BundleError, counted, shape_text
 from .task import PREDICTION, Task
 
@@ -27,7 +27,7 @@ def label_array(labels: Sequence[Label]) -> pa.Array:
     """Labels as an array with the type of the `prediction` column: string, int64, bool or double."""
     if all(isinstance(label, str) for label in labels):
         return _text_labels(tuple(map(str, labels)))
-    return pa.array(labels)
+    return to_arrow(np.array(labels))
 
 
 @lru_cache(maxsize=64)

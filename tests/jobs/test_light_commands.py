@@ -1,11 +1,17 @@
-"""Commands that only read outputs import neither torch nor pandas."""
+"""Commands that only read outputs import neither torch nor pandas, and no run imports pandas, which takes a third of
+a second: pyarrow's converters import it, even for a scalar.
+"""
 
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import Result
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from conftest import Example, Result
 
 COMMANDS = (
     "runs OUT",
@@ -30,3 +36,23 @@ def test_neither_torch_nor_pandas(score_four_files: Callable[..., Result], tmp_p
     done = subprocess.run([sys.executable, "-c", CODE, *lines], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "heavy"
+
+
+@pytest.mark.parametrize("engine", ["local", "processes"])
+def test_a_run_without_pandas(iris: Example, tmp_path: Path, engine: str) -> None:
+    """With missing values, cells that are no numbers, and rows that cannot be read."""
+    (tmp_path / "data").mkdir()
+    frame = iris.frame.copy()
+    frame.loc[3, iris.features[1]] = None
+    frame.to_parquet(tmp_path / "data" / "a.parquet", index=False)
+    frame = frame.astype({iris.features[0]: object})
+    frame.loc[5:7, iris.features[0]] = ["?", "", " 1e17 "]
+    frame.to_csv(tmp_path / "data" / "b.csv", index=False)
+    (tmp_path / "data" / "c.csv").write_text((tmp_path / "data" / "b.csv").read_text() + "1,2\n")
+    words = ["score", "--bundle", iris.bundle, "--input", tmp_path / "data", "--output", tmp_path / "out"]
+    line = "|".join(map(str, [*words, "--max-rejects", "90%", "--engine", engine, "--split-rows", "100"]))
+    done = subprocess.run([sys.executable, "-c", CODE, line], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "pandas" not in done.stdout.splitlines()[-1]
+    rejected = pd.concat(pa.ipc.open_file(file).read_pandas() for file in (tmp_path / "out/_rejects").iterdir())
+    assert len(rejected) == 8

@@ -79,7 +79,8 @@ def test_out_of_memory_halves_the_block(
     result = scoreline(*words, tmp_path / "out", "--batch-size", "100")
     assert result.code == 0, result.err
     assert result.event("out_of_memory")["rows_at_once"] == 25
-    assert tried[0] == [100, 50, 25, 25, 25, 25, 25, 25]
+    # Another flow may have begun with the block of 50 rows before the size is known.
+    assert sorted(tried[0]) in ([*[25] * 6, 50, 100], [*[25] * 6, 50, 50, 100])
     got, wanted = (pq.read_table(tmp_path / name / "in.parquet") for name in ("out", "whole"))
     assert got["row_id"] == wanted["row_id"]
     assert got["prediction"] == wanted["prediction"]

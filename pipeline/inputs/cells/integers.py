@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ....schemas.inputs import Feature
-from ...arrays import to_arrow, to_numpy
+from ...arrays import equals, nulls_where, to_arrow, to_numpy
 from ...arrow_types import Problems, is_text
 from .casts import failing_cells, nulls_at
 from .numbers import EXACT
@@ -36,7 +36,7 @@ def _to_int64(array: pa.Array) -> tuple[pa.Array, Problems]:
     cells = array
     if is_text(arrow_type):
         cells = pc.utf8_trim_whitespace(array)
-        cells = pc.if_else(pc.equal(cells, ""), None, cells)
+        cells = nulls_where(equals(cells, ""), cells)
         cells = pc.replace_substring_regex(cells, r"^\+?(-?[0-9]+)(\.0*)?$", r"\1")
         hexadecimal = pc.match_substring_regex(cells, "[xX]").fill_null(False)  # Arrow would read it
         if pc.any(hexadecimal).as_py():

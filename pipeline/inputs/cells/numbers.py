@@ -8,13 +8,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ....schemas.inputs import Feature
-from ...arrays import to_numpy
+from ...arrays import equals, filled, nulls_where, text_scalar, to_arrow, to_numpy
 from ...arrow_types import Problems, is_text
 from .casts import failing_cells, nulls_at
 
 #: Above this, float64 cannot represent every integer.
 EXACT = 2**53
 _FLOAT64 = pa.float64().id
+_EXACT = to_arrow(np.array([float(EXACT)]))[0]
 
 
 def number_cells(array: pa.Array, feature: Feature, *, decimal: str | None) -> tuple[NDArray[np.float64], Problems]:
@@ -25,8 +26,7 @@ def number_cells(array: pa.Array, feature: Feature, *, decimal: str | None) -> t
         nulls = np.flatnonzero(to_numpy(array.is_null())).tolist()
         if not keep:
             problems += [(position, "is null") for position in nulls if position not in known]
-        array = array.fill_null(float("nan") if keep else 0.0)
-    values: NDArray[np.float64] = np.asarray(to_numpy(array), dtype=np.float64)
+    values: NDArray[np.float64] = np.asarray(filled(array, np.nan if keep else 0.0), dtype=np.float64)
     finite = ~np.isinf(values) if keep else np.isfinite(values)
     if not finite.all():
         words = {position: _word(values[position]) for position in np.flatnonzero(~finite).tolist()}
@@ -66,7 +66,7 @@ def _exact_integers(array: pa.Array) -> tuple[pa.Array, Problems]:
             inexact = pc.or_(inexact, pc.less(array, pa.scalar(-EXACT, array.type)))
         where = np.flatnonzero(to_numpy(inexact.fill_null(False))).tolist()
         problems = [(p, f"is {array[p]}, outside ±2^53, where float64 is not exact") for p in where]
-        return pc.if_else(inexact, None, array).cast(pa.float64()), problems
+        return nulls_where(inexact, array).cast(pa.float64()), problems
 
 
 def _parse(cells: pa.Array, feature: Feature, decimal: str) -> tuple[pa.Array, Problems]:
@@ -78,7 +78,7 @@ def _parse(cells: pa.Array, feature: Feature, decimal: str) -> tuple[pa.Array, P
         numbers, problems = array.cast(pa.float64()), []
     except pa.ArrowInvalid:
         trimmed = pc.utf8_trim_whitespace(array)
-        trimmed = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+        trimmed = nulls_where(equals(trimmed, ""), trimmed)
         wrong = failing_cells(trimmed, lambda some: some.cast(pa.float64()))
         problems = [
             (p, f"is {_shown(cells[p].as_py())}, not a number{_comma_hint(cells[p].as_py(), decimal)}") for p in wrong
@@ -100,8 +100,8 @@ def _inexact_cells(text: pa.Array, numbers: pa.Array) -> Problems:
     """Cells with integers that have no exact float64."""
     size = pc.abs(numbers)
     # Values that are infinite as float64 are rejected already.
-    large = pc.and_(pc.greater_equal(size, float(EXACT)), pc.is_finite(size)).fill_null(False)
-    where = np.flatnonzero(to_numpy(large)).tolist()
+    large = pc.and_(pc.greater_equal(size, _EXACT), pc.is_finite(size))
+    where = np.flatnonzero(filled(large, False)).tolist()
     cells = [(p, text[p].as_py().strip()) for p in where]
     return [
         (p, f"is {_shown(cell)}, outside ±2^53, where float64 is not exact") for p, cell in cells if _is_beyond(cell)
@@ -115,7 +115,8 @@ def _is_beyond(cell: str) -> bool:
 
 def _zero_or_one(array: pa.Array) -> pa.Array:
     lowered = pc.utf8_lower(array)
-    return pc.if_else(pc.equal(lowered, "true"), "1", pc.if_else(pc.equal(lowered, "false"), "0", array))
+    zero, one = (text_scalar(digit, array.type) for digit in "01")
+    return pc.if_else(equals(lowered, "true"), one, pc.if_else(equals(lowered, "false"), zero, array))
 
 
 def _shown(cell: str) -> str:

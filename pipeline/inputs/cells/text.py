@@ -5,15 +5,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ....schemas.inputs import Feature
-from ...arrays import to_numpy
+from ...arrays import equals, nulls_where, text_array, to_numpy
 from ...arrow_types import Problems, is_text
 from ...options import CsvDialect
 
 
 def without_null_words(array: pa.Array, dialect: CsvDialect) -> pa.Array:
     """Replace empty cells of a CSV file and the configured null words by nulls."""
-    empty = pc.is_in(array, pa.array(["", *dialect.nulls], array.type)) if dialect.nulls else pc.equal(array, "")
-    return pc.if_else(empty, None, array)
+    words = text_array(["", *dialect.nulls]).cast(array.type)
+    return nulls_where(pc.is_in(array, words) if dialect.nulls else equals(array, ""), array)
 
 
 def text_cells(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
