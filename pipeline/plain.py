@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .arrays import to_numpy
+from .arrays import filled, to_arrow, to_numpy
 from .arrow_types import is_bytes, is_list
 
 
@@ -46,10 +46,10 @@ def plain(column: Any) -> pa.Array:
 def _plain_lists(array: pa.Array) -> pa.Array:
     """Rebuilds lists from their lengths, since Arrow's casts of list views lose values."""
     known = array.is_valid()
-    lengths = np.where(to_numpy(known), to_numpy(pc.list_value_length(array).fill_null(0)), 0)
+    lengths = np.where(to_numpy(known), filled(pc.list_value_length(array), 0), 0)
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
     values = plain(array.flatten())
-    return pa.LargeListArray.from_arrays(pa.array(offsets), values, mask=pc.invert(known))
+    return pa.LargeListArray.from_arrays(to_arrow(offsets), values, mask=pc.invert(known))
 
 
 def exact_below(arrow_type: pa.DataType) -> int:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ...schemas.steps import Encoding, ImputeStep
-from ..arrays import to_numpy
+from ..arrays import filled, text_array, to_numpy
 from ..same import Same
 from .numeric import Numbers
 
@@ -96,7 +96,7 @@ class _Sorted(_Lookup):
         known = None
         if isinstance(values, pa.Array):
             known = to_numpy(values.is_valid()) if values.null_count else None
-            values = to_numpy(values.fill_null(0))
+            values = filled(values, 0)
         if not self._none:
             return np.zeros(len(values), dtype=np.int64)
         at = np.minimum(np.searchsorted(self._table, values), self._none - 1)
@@ -112,17 +112,17 @@ class _Words(_Lookup):
         super().__init__(encoding)
         many = len(encoding.categories) > MANY_WORDS
         self._table = {str(word): at for at, word in enumerate(encoding.categories)} if many else None
-        self._categories = None if many else pa.array(encoding.categories, arrow_type)
+        self._categories = None if many else text_array(list(map(str, encoding.categories))).cast(arrow_type)
 
     def indices(self, values: Column) -> NDArray[np.int64]:
         """`[rows]`."""
         if self._table is None:
             found = pc.index_in(values, value_set=self._categories)
-            return np.asarray(to_numpy(found.fill_null(self._none)).astype(np.int64))
+            return np.asarray(filled(found, self._none).astype(np.int64))
         encoded = values.dictionary_encode()
         words = encoded.dictionary.to_pylist()
         own = np.array([*(self._table.get(word, self._none) for word in words), self._none], dtype=np.int64)
-        return np.asarray(own[to_numpy(encoded.indices.fill_null(len(words)))])
+        return np.asarray(own[filled(encoded.indices, len(words))])
 
 
 @lru_cache(maxsize=1024)

@@ -256,8 +256,11 @@ def _free(module: nn.Module, path: str, name: str) -> str:
 
 def _layer(path: str, layer: Layer) -> nn.Module:
     arguments = {name: decoded(value) for name, value in layer.args.items()}
+    made = operations.LAYERS[layer.type]
     try:
         with torch.device("meta"):  # shapes only: no memory, no random numbers drawn
-            return operations.LAYERS[layer.type](**arguments)
+            if made is nn.Embedding:  # drawing its normal distribution would import the compiler, which takes a second
+                arguments["_weight"] = torch.empty(arguments["num_embeddings"], arguments["embedding_dim"])
+            return made(**arguments)
     except Exception as error:
         raise BundleError(f"graph.json: layer {path!r} cannot be built as {layer.type}: {one_line(error)}") from error

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..arrays import to_numpy
+from ..arrays import filled
 
 Entries = NDArray[np.int64]
 
@@ -30,6 +30,6 @@ def _entries(array: pa.Array) -> Entries:
         return _entries(array.cast(pa.list_(entries)))
     if not pa.types.is_nested(arrow_type):
         return np.ones(len(array), dtype=np.int64)
-    lengths = to_numpy(pc.list_value_length(array).cast(pa.int64()).fill_null(0))
+    lengths = filled(pc.list_value_length(array).cast(pa.int64()), 0)
     below = np.concatenate([[0], np.cumsum(_entries(array.flatten()))])
     return np.asarray(np.maximum(1, np.diff(below[np.cumsum(lengths)], prepend=0)))

@@ -45,6 +45,18 @@ def test_other_files_of_one_writer(rows: int, others: int, seed: int, codec: str
     assert found is None or found == read_struct(other, 0, WANTED)[0]
     same = footer_of(table_of(rows, seed + 2), compression=codec)
     assert shape.read(same) == read_struct(same, 0, WANTED)[0]
+    shorter = FooterShape.of(footer_of(table_of(rows, seed), compression=codec), WANTED, other)
+    found = shorter.read(same)
+    assert found is None or found == read_struct(same, 0, WANTED)[0]
+
+
+def test_texts_of_one_length() -> None:
+    """Are in the pattern, as the smallest and largest numbers are; others are between two patterns."""
+    footers = [footer_of(table_of(20, seed)) for seed in range(9)]
+    long, short = FooterShape.of(footers[0], WANTED), FooterShape.of(footers[0], WANTED, footers[1])
+    assert len(short.patterns) < len(long.patterns) / 3
+    for data in footers:
+        assert short.read(data) == long.read(data) == read_struct(data, 0, WANTED)[0]
 
 
 @pytest.mark.parametrize("more", [{"row_group_size": 10}, {"use_dictionary": False}, {"data_page_version": "2.0"}])
@@ -62,7 +74,7 @@ def test_another_shape(more: dict[str, Any]) -> None:
 def test_damaged_footers(data: st.DataObject) -> None:
     """Are read as field by field, or not by the shape."""
     whole = footer_of(table_of(20, 1))
-    shape = FooterShape.of(whole, WANTED)
+    shape = FooterShape.of(whole, WANTED, data.draw(st.none() | st.just(footer_of(table_of(20, 2)))))
     damaged = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 3))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ....schemas.inputs import Feature
-from ...arrays import to_numpy
+from ...arrays import filled, to_numpy
 from ...arrow_types import Problems
 from ...records import Lists
 from .integers import integer_cells
@@ -24,7 +24,7 @@ def list_cells(array: pa.Array, feature: Feature) -> tuple[Lists, Problems]:
         array.type
     ):  # without a cast: for a slice of list views, Arrow's cast yields negative lengths
         flat = array.flatten()
-        lengths = np.where(known, to_numpy(pc.list_value_length(array).fill_null(0)), 0).astype(np.int64)
+        lengths = np.where(known, filled(pc.list_value_length(array), 0), 0).astype(np.int64)
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
     problems += [(row, "has no steps") for row in np.flatnonzero((lengths == 0) & known).tolist()]
     values, found = _values(flat, feature)

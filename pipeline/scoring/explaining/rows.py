@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ...arrays import to_numpy
+from ...arrays import filled
 from ...options import Explain
 
 
@@ -43,8 +43,7 @@ def _columns(batch: pa.RecordBatch) -> Sequence[tuple[str, pa.Array]]:
 
 
 def _median(column: pa.Array) -> pa.Array:
-    numbers = column.cast(pa.float64(), safe=False).fill_null(float("nan"))
-    values = to_numpy(numbers)
+    values = filled(column.cast(pa.float64(), safe=False), np.nan)
     known = np.flatnonzero(~np.isnan(values))
     if not len(known):
         return column.slice(0, 1)
