@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 _TYPES = {
@@ -66,21 +65,6 @@ def filled(array: pa.Array, value: float) -> NDArray[Any]:
         return to_numpy(array)
     plain = pa.Array.from_buffers(array.type, len(array), [None, array.buffers()[1]], offset=array.offset)
     return np.where(to_numpy(array.is_valid()), to_numpy(plain), value)
-
-
-def text_scalar(text: str, arrow_type: pa.DataType) -> pa.Scalar:
-    """A string of one of Arrow's types for text."""
-    return text_array([text]).cast(arrow_type)[0]
-
-
-def equals(array: pa.Array, value: str) -> pa.BooleanArray:
-    """Which strings are equal to one; null where a value is null."""
-    return pc.equal(array, text_scalar(value, array.type))
-
-
-def nulls_where(where: pa.BooleanArray, array: pa.Array) -> pa.Array:
-    """The same values, but null in some places."""
-    return pc.if_else(where, pa.nulls(1, array.type)[0], array)
 
 
 def batch_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:

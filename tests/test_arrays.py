@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scoreline.pipeline.arrays import (
     batch_of,
-    equals,
     filled,
-    nulls_where,
     repeated_text,
     stretches,
     text_array,
@@ -74,15 +72,6 @@ def test_nulls_are_filled_as_by_pyarrow(
     arrow_type, values = kind
     array = pa.array(data.draw(st.lists(st.none() | values)), arrow_type)[start:]
     assert filled(array, 1).tolist() == array.fill_null(pa.scalar(1).cast(arrow_type)).to_pylist()
-
-
-@pytest.mark.parametrize("arrow_type", [pa.string(), pa.large_string()])
-def test_texts_that_are_nulls(arrow_type: pa.DataType) -> None:
-    """Of both types of text that Arrow can choose from."""
-    array = pa.array(["", "a", None], arrow_type)
-    assert equals(array, "").to_pylist() == [True, False, None]
-    found = nulls_where(equals(array, "a"), array)
-    assert (found.to_pylist(), found.type) == (["", None, None], arrow_type)
 
 
 def test_numbers_are_not_copied() -> None:

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ....schemas.inputs import Feature
-from ...arrays import equals, nulls_where, to_arrow, to_numpy
+from ...arrays import to_arrow, to_numpy
 from ...arrow_types import Problems, is_text
-from .casts import failing_cells, nulls_at
+from .casts import equals, failing_cells, nulls_at, nulls_where
 from .numbers import EXACT
 
 

@@ -8,9 +8,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ....schemas.inputs import Feature
-from ...arrays import equals, filled, nulls_where, text_scalar, to_arrow, to_numpy
+from ...arrays import filled, to_arrow, to_numpy
 from ...arrow_types import Problems, is_text
-from .casts import failing_cells, nulls_at
+from .casts import equals, failing_cells, nulls_at, nulls_where, text_scalar
 
 #: Above this, float64 cannot represent every integer.
 EXACT = 2**53

@@ -5,9 +5,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ....schemas.inputs import Feature
-from ...arrays import equals, nulls_where, text_array, to_numpy
+from ...arrays import text_array, to_numpy
 from ...arrow_types import Problems, is_text
 from ...options import CsvDialect
+from .casts import equals, nulls_where
 
 
 def without_null_words(array: pa.Array, dialect: CsvDialect) -> pa.Array:
