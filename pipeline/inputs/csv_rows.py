@@ -11,6 +11,7 @@ inside a quote.
 """
 
 import codecs
+import csv
 import re
 from collections.abc import Collection, Generator, Iterator, Sequence
 from functools import lru_cache
@@ -28,6 +29,8 @@ from .csv_stream import MarkedText, Utf8Check, has_utf16_mark, open_text
 from .quotes import RowMarker
 
 BROKEN = (OSError, pa.ArrowException, UnicodeError)
+#: A longer first line is parsed by Arrow: Python limits the length of a cell.
+MOST_PLAIN_BYTES = 1 << 16
 #: Bytes parsed at once, and the largest size of a row: a row that begins in one block must end in the next.
 BLOCK_BYTES = 1 << 20
 #: The contents of every cell of the end mark; the second one is used if the first is the delimiter.
@@ -47,9 +50,11 @@ def read_header(partition: Partition, dialect: CsvDialect) -> pa.Schema:
             Utf8Check().check(start, last=short)
         if dialect.columns is not None:
             return pa.schema([pa.field(name, pa.string()) for name in dialect.columns])
+        if short and (plain := _plain_names(start, dialect)) is not None:
+            return pa.schema([pa.field(name, pa.string()) for name in plain])
         marker = RowMarker(dialect, columns=1)
         if short:
-            names = _names(pa.BufferReader(marker.mark(_first_line(start, dialect)) + marker.at_end()), dialect, marker)
+            names = _names(pa.BufferReader(marker.mark(start) + marker.at_end()), dialect, marker)
         else:
             with open_text(partition, dialect) as stream:
                 names = _names(pa.PythonFile(MarkedText(stream, marker), mode="r"), dialect, marker)
@@ -75,11 +80,17 @@ def _names(text: pa.NativeFile, dialect: CsvDialect, marker: RowMarker) -> list[
         return list(reader.schema.names)
 
 
-def _first_line(text: bytes, dialect: CsvDialect) -> bytes:
-    """The first line, if it is certain to be the header; else all of the text. Arrow infers the types of all rows that
-    it is given, which for a small file takes ten times as long as the header (measured)."""
+def _plain_names(text: bytes, dialect: CsvDialect) -> list[str] | None:
+    """The names in the first line, if it is certain to be the header; None otherwise. Arrow would infer the types of
+    all rows, which for a small file takes longer than reading it (measured)."""
     found = _plain_header(dialect).match(text)
-    return found[0] if found is not None and found[0].lstrip(codecs.BOM_UTF8).strip() else text
+    line = b"" if found is None else found[0].removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
+    if not line.strip() or len(line) > MOST_PLAIN_BYTES:
+        return None
+    lines, delimiter = [line.decode()], dialect.delimiter
+    if not dialect.quote:
+        return next(csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE))
+    return next(csv.reader(lines, delimiter=delimiter, quotechar=dialect.quote))
 
 
 @lru_cache(maxsize=8)
