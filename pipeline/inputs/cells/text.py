@@ -13,8 +13,9 @@ from .casts import equals, nulls_where
 
 def without_null_words(array: pa.Array, dialect: CsvDialect) -> pa.Array:
     """Replace empty cells of a CSV file and the configured null words by nulls."""
-    words = text_array(["", *dialect.nulls]).cast(array.type)
-    return nulls_where(pc.is_in(array, words) if dialect.nulls else equals(array, ""), array)
+    if not dialect.nulls:
+        return nulls_where(equals(array, ""), array)
+    return nulls_where(pc.is_in(array, text_array(["", *dialect.nulls]).cast(array.type)), array)
 
 
 def text_cells(array: pa.Array, feature: Feature) -> tuple[pa.Array, Problems]:
