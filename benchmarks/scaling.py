@@ -26,9 +26,10 @@ from scoreline.pipeline.inputs.formats import FORMATS
 from scoreline.pipeline.inputs.parquet import Parquet
 from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.part_file import Published
-from scoreline.pipeline.records import Partition, Split
+from scoreline.pipeline.records import Partition, RowCounts, Split
 from scoreline.pipeline.running.flows import Flows
 from scoreline.pipeline.running.lanes import Lane
+from scoreline.pipeline.running.profiles import PartProfiles
 from scoreline.pipeline.running.publisher import Finished, Publisher
 from scoreline.pipeline.running.work import Work, WorkQueue
 from scoreline.pipeline.timing import StageTimes
@@ -175,7 +176,7 @@ class Steps:
         planned: Any = item.file
         finished: Any = part
         self.publisher.submit(
-            Finished(part=finished, planned=planned, split=split, out_of_bounds=0, times=StageTimes()), share
+            Finished(part=finished, planned=planned, split=split, counts=RowCounts(), times=StageTimes()), share
         )
         self.parts[flow] = Part(machine=self.machine)
 
@@ -187,10 +188,12 @@ def seconds(files: Sequence[File], cores: int) -> float:
     """The time of a run over some files."""
     planned: Any = files
     machine = Machine(cores=Semaphore(cores))
-    ledger: Any = SimpleNamespace(publish=lambda *_: None, add_times=lambda _: None, stage_names=())
+    ledger: Any = SimpleNamespace(
+        publish=lambda *_: None, add_times=lambda _: None, stage_names=(), profiles=PartProfiles()
+    )
     events: SimpleQueue[Any] = SimpleQueue()
     start = perf_counter()
-    with Publisher(ledger, lambda _: None, FolderStore.num_publishers) as publisher:
+    with Publisher(ledger, lambda _: None, FolderStore(".").num_publishers(cores)) as publisher:
         steps = Steps(machine=machine, queue=WorkQueue(planned), publisher=publisher)
         limit = max(96 << 20, cores * MAX_IN_FLIGHT_BYTES)
         with Flows(steps, num_flows=cores, max_bytes=limit, ended=lambda: events.put(None)) as flows:
