@@ -31,7 +31,7 @@ MOST_MB = 450
 @pytest.mark.parametrize(
     ("few", "rows"),
     [
-        (300_000, 900_000),
+        (600_000, 1_800_000),  # with 300,000, fewer blocks are in flight
         pytest.param(900_000, 3_000_000, marks=pytest.mark.long),
         pytest.param(900_000, 4_500_000, marks=pytest.mark.long),
     ],
