@@ -25,7 +25,7 @@ SMALL_OBJECT_BYTES = 4 << 20
 #: What is scored together: files of at most so many rows; at most so many files, and values.
 SMALL_ROWS, MOST_FILES, MOST_CELLS = 512, 32, 1 << 18
 #: Of a file that does not say how many rows it has: the most bytes, and about how many bytes a value has.
-SMALL_BYTES, CELL_BYTES = 1 << 17, 8
+SMALL_BYTES, VALUE_BYTES = 1 << 17, 8
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
@@ -128,7 +128,7 @@ def _num_cells(planned: PlannedPartition) -> int:
         return 0
     if planned.num_rows is None:
         size = planned.partition.size
-        return max(1, size // CELL_BYTES) if size <= SMALL_BYTES else 0
+        return max(1, size // VALUE_BYTES) if size <= SMALL_BYTES else 0
     is_small = planned.num_splits == 1 and 0 < planned.num_rows <= SMALL_ROWS
     return planned.num_rows * max(1, len(planned.columns.read)) if is_small else 0
 

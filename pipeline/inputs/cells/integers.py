@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ....schemas.inputs import Feature
-from ...arrays import to_arrow, to_numpy
+from ...arrays import filled, to_arrow, to_numpy
 from ...arrow_types import Problems, is_text
 from .casts import equals, failing_cells, nulls_at, nulls_where
 from .numbers import EXACT
@@ -38,7 +38,7 @@ def _to_int64(array: pa.Array) -> tuple[pa.Array, Problems]:
         cells = pc.utf8_trim_whitespace(array)
         cells = nulls_where(equals(cells, ""), cells)
         cells = pc.replace_substring_regex(cells, r"^\+?(-?[0-9]+)(\.0*)?$", r"\1")
-        hexadecimal = pc.match_substring_regex(cells, "[xX]").fill_null(False)  # Arrow would read it
+        hexadecimal = pc.match_substring_regex(cells, "[xX]")  # Arrow would read it
         if pc.any(hexadecimal).as_py():
             cells = pc.if_else(hexadecimal, pc.binary_join_element_wise("?", cells, ""), cells)
     try:
@@ -51,7 +51,7 @@ def _to_int64(array: pa.Array) -> tuple[pa.Array, Problems]:
 
 def _whole(array: pa.Array) -> tuple[pa.Array, Problems]:
     """float64 → int64; NaN is null."""
-    values = np.asarray(to_numpy(array.fill_null(float("nan"))), dtype=np.float64)
+    values = np.asarray(filled(array, np.nan), dtype=np.float64)
     missing = np.isnan(values)
     with np.errstate(invalid="ignore"):
         fits = (np.abs(values) <= EXACT) & (values == np.trunc(values))

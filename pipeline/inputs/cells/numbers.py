@@ -64,7 +64,7 @@ def _exact_integers(array: pa.Array) -> tuple[pa.Array, Problems]:
         inexact = pc.greater(array, pa.scalar(EXACT, array.type))
         if not pa.types.is_unsigned_integer(array.type):
             inexact = pc.or_(inexact, pc.less(array, pa.scalar(-EXACT, array.type)))
-        where = np.flatnonzero(to_numpy(inexact.fill_null(False))).tolist()
+        where = np.flatnonzero(filled(inexact, False)).tolist()
         problems = [(p, f"is {array[p]}, outside ±2^53, where float64 is not exact") for p in where]
         return nulls_where(inexact, array).cast(pa.float64()), problems
 

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ....schemas.inputs import Feature
-from ...arrays import to_numpy
+from ...arrays import filled, to_numpy
 from ...arrow_types import Problems, is_list, is_text
 from ...nested import converted, take, takeable, without_dictionaries
 from ...raw_types import arrow_of, is_nested
@@ -57,7 +57,7 @@ def _impossible_times(array: pa.Array) -> NDArray[np.bool_]:
         units = array.cast(pa.int32() if pa.types.is_time32(arrow_type) else pa.int64()).cast(pa.int64())
         day = 86_400 * {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[arrow_type.unit]
         outside = pc.or_(pc.less(units, 0), pc.greater_equal(units, day))
-        return np.asarray(to_numpy(outside.fill_null(False)))
+        return filled(outside, False)
     if pa.types.is_struct(arrow_type):
         for child in array.flatten():
             bad |= _impossible_times(child)
