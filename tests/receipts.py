@@ -28,10 +28,12 @@ def receipt_of(fingerprint: Fingerprint | None = None, **changes: Any) -> Receip
     return Receipt(**{**fields, **changes})
 
 
-def write_part(path: Path, receipt: Receipt, *, rows: int | None = None) -> Receipt:
-    """Write a part with as many rows as the receipt counts. Returns the receipt with its checksum."""
+def write_part(path: Path, receipt: Receipt, *, rows: int | None = None, first: int = 0) -> Receipt:
+    """Write a part with as many rows as the receipt counts, and ids from `first` on. Returns the receipt with its
+    checksum."""
     receipt = with_checksum(receipt)
-    table = pa.table({"id": pa.array(range(receipt.rows_scored if rows is None else rows), pa.int64())})
+    ids = range(first, first + (receipt.rows_scored if rows is None else rows))
+    table = pa.table({"id": pa.array(ids, pa.int64())})
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table.replace_schema_metadata(footer_metadata(receipt)), path, write_page_checksum=True)
     return receipt

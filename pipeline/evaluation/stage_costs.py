@@ -15,7 +15,7 @@ from ..monitoring.profile import encode_profile
 from ..options import ScoreJob
 from ..outputs.part_file import PartFile
 from ..outputs.stores import open_store
-from ..planning.fingerprint import fingerprint
+from ..planning.fingerprint import Fingerprints
 from ..planning.plan import Plan, PlannedPartition
 from ..planning.splits import read_splits
 from ..records import FeatureBatch, ReadBlock
@@ -157,9 +157,9 @@ def _blocks(planned: PlannedPartition, block_rows: int, one: BenchPass) -> Itera
 
 def _receipt(planned: PlannedPartition, part: PartFile) -> Receipt:
     rows = part.num_rows + part.num_rejects
-    mark = fingerprint(planned.partition, 0, "sha256:" + "0" * 64, ScoreJob(bundle="", input="", output="", run_id=""))
+    fingerprints = Fingerprints("sha256:" + "0" * 64, ScoreJob(bundle="", input="", output="", run_id=""))
     return Receipt(
-        fingerprint=mark,
+        fingerprint=fingerprints.of(planned.partition, 0),
         root="",
         split=0,
         last=True,

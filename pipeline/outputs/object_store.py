@@ -155,6 +155,9 @@ class ObjectStore(Store):
         found = self._objects().get(name)
         return None if found is None else found.etag
 
+    def is_rewritten(self, before: str | None, now: str | None) -> bool:
+        return None not in (before, now) and before != now
+
     def kept_digest(self, name: str) -> str | None:
         return self._reading(name, lambda: self._bucket.digest(self._key(name))[0])
 

@@ -18,8 +18,8 @@ from ..row_bytes import batch_bytes
 from ..same import Same
 from .assemble import reject_schema
 from .naming import rejects_name
-from .part_records import ObjectRecord
-from .receipt import file_digest, footer_metadata, object_record, with_checksum
+from .part_records import PartVersion
+from .receipt import file_digest, footer_metadata, part_version, with_checksum
 from .store import Store, Stored, storage_error
 
 #: The most rows and bytes of a row group; bytes limit it where images or long texts are carried through.
@@ -28,13 +28,13 @@ ROW_GROUP_ROWS, ROW_GROUP_BYTES = 1 << 17, 128 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
-    """The digest of a published part, the checksum of its receipt, and the size of both files in bytes. `object`: for
-    the next run, in an object store."""
+    """The digest of a published part, the checksum of its receipt, and the size of both files in bytes. `version`: for
+    the next run."""
 
     sha256: str
     receipt: str
     num_bytes: int
-    object: ObjectRecord | None = None
+    version: PartVersion | None = None
 
 
 class PartFile:
@@ -117,7 +117,7 @@ class PartFile:
             sha256=digest,
             receipt=receipt.checksum,
             num_bytes=rejects.size + part.size,
-            object=object_record(receipt, part.etag, rejects.etag),
+            version=part_version(receipt, part.etag, rejects.etag),
         )
 
     def discard(self) -> None:

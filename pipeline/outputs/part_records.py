@@ -21,7 +21,7 @@ from .naming import rejects_name
 ROWS = 1 << 16
 _DIGEST = "sha256:"
 _COUNTS = ["rows_in", "rows_scored", "rows_rejected", "out_of_bounds", "above_threshold"]
-_LOCAL = pa.schema([
+_PARTS = pa.schema([
     ("source", pa.string()),
     ("path", pa.string()),
     ("format", pa.string()),
@@ -34,9 +34,9 @@ _LOCAL = pa.schema([
     ("receipt", pa.binary(32)),
     *((name, pa.int64()) for name in _COUNTS),
 ])  # fmt: skip
-#: The columns of parts in an object store come after those of all parts.
-_REMOTE = pa.schema([
-    *_LOCAL,
+#: The columns of the versions of parts come after these.
+_WITH_VERSIONS = pa.schema([
+    *_PARTS,
     ("etag", pa.string()),
     ("rejects_etag", pa.string()),
     ("identity", pa.binary(32)),
@@ -47,10 +47,10 @@ _REPEATED, _NAMES = ["format", "error", "made_with"], ["source", "path", "target
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ObjectRecord:
-    """A part in an object store, so that the next run need not read it: as long as both files have their ETags, it is
-    what it was. `identity`: the digest of the fingerprint and the root in its receipt (`receipt.identity`);
-    `made_with`: those of the receipt, as JSON."""
+class PartVersion:
+    """The files of a part as they were published, so that the next run need not read them: as long as both have their
+    ETags (`Store.etag`), the part is what it was. `identity`: the digest of the fingerprint and the root in its receipt
+    (`receipt.identity`); `made_with`: those of the receipt, as JSON."""
 
     etag: str
     rejects_etag: str | None
@@ -62,7 +62,8 @@ class ObjectRecord:
 class PartRecord:
     """One part file: a split of an input. `kept`: whether it was made by an earlier run. `receipt`: the checksum of the
     receipt in the file with the digest `sha256`, so that the digest is not applied to another part of the same name.
-    `out_of_bounds`, `above_threshold`: how many of the scored rows are."""
+    `out_of_bounds`, `above_threshold`: how many of the scored rows are. `version`: None where the storage gives no
+    ETag."""
 
     target: str
     split: int
@@ -75,7 +76,7 @@ class PartRecord:
     rows_rejected: int
     out_of_bounds: int = 0
     above_threshold: int = 0
-    object: ObjectRecord | None = None
+    version: PartVersion | None = None
 
     @property
     def rejects(self) -> str | None:
@@ -113,7 +114,7 @@ NOTHING_RECORDED = OutputRecord()
 def encode_record(record: OutputRecord) -> bytes:
     """The bytes of the file."""
     sink = pa.BufferOutputStream()
-    schema = _REMOTE if any(part.object is not None for part in record.parts()) else _LOCAL
+    schema = _WITH_VERSIONS if any(part.version is not None for part in record.parts()) else _PARTS
     with pq.ParquetWriter(
         sink,
         schema,
@@ -132,7 +133,7 @@ def decode_record(data: bytes) -> OutputRecord:
     """The content of the file. Raises DataError if it is not one of this version."""
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        if not any(map(file.schema_arrow.equals, (_LOCAL, _REMOTE))):
+        if not any(map(file.schema_arrow.equals, (_PARTS, _WITH_VERSIONS))):
             raise DataError("its columns are not those of this version")
         return _record(row for batch in file.iter_batches(ROWS) for row in _tuples(batch))
     except (OSError, pa.ArrowException) as error:
@@ -163,7 +164,7 @@ def _rows(partitions: Iterable[PartitionRecord]) -> Iterator[dict[str, Any]]:
                 **{name: getattr(part, name) for name in ("target", "split", "last", "kept", *_COUNTS)},
                 "sha256": _raw(part.sha256),
                 "receipt": _raw(part.receipt),
-                **({} if part.object is None else {**asdict(part.object), "identity": _raw(part.object.identity)}),
+                **_version_cells(part.version),
             }
         if not one.parts:
             yield source
@@ -172,7 +173,7 @@ def _rows(partitions: Iterable[PartitionRecord]) -> Iterator[dict[str, Any]]:
 def _parts(rows: Iterable[tuple[Any, ...]]) -> Iterator[PartRecord]:
     for row in rows:
         target, split, last, kept, sha256, receipt, *rest = row[4:]
-        counts, in_object = rest[: len(_COUNTS)], rest[len(_COUNTS) :]
+        counts, version = rest[: len(_COUNTS)], rest[len(_COUNTS) :]
         if target is None:
             continue
         yield PartRecord(
@@ -183,14 +184,18 @@ def _parts(rows: Iterable[tuple[Any, ...]]) -> Iterator[PartRecord]:
             sha256=_DIGEST + sha256.hex(),
             receipt=_DIGEST + receipt.hex(),
             **dict(zip(_COUNTS, counts, strict=True)),
-            object=_object(*in_object) if in_object else None,
+            version=_version(*version) if version else None,
         )
 
 
-def _object(etag: str | None, rejects_etag: str | None, identity: bytes, made_with: str) -> ObjectRecord | None:
+def _version_cells(version: PartVersion | None) -> dict[str, Any]:
+    return {} if version is None else {**asdict(version), "identity": _raw(version.identity)}
+
+
+def _version(etag: str | None, rejects_etag: str | None, identity: bytes, made_with: str) -> PartVersion | None:
     if etag is None:
         return None
-    return ObjectRecord(etag=etag, rejects_etag=rejects_etag, identity=_DIGEST + identity.hex(), made_with=made_with)
+    return PartVersion(etag=etag, rejects_etag=rejects_etag, identity=_DIGEST + identity.hex(), made_with=made_with)
 
 
 def _raw(digest: str) -> bytes:

@@ -22,7 +22,7 @@ from ..storage.plain_files import require_plain
 from ..storage.ranges import read_range
 from ..storage.uris import is_remote
 from .naming import part_name
-from .part_records import ObjectRecord
+from .part_records import PartVersion
 
 KEY = b"scoreline.receipt"
 CHUNK_BYTES = 1 << 20
@@ -103,11 +103,11 @@ def identity(fingerprint: Fingerprint, root: str) -> str:
     return sha256(json.dumps([root, fingerprint.model_dump(mode="json")], sort_keys=True).encode())
 
 
-def object_record(receipt: Receipt, etag: str | None, rejects_etag: str | None) -> ObjectRecord | None:
-    """What the next run must know of a part in an object store; None without an ETag."""
+def part_version(receipt: Receipt, etag: str | None, rejects_etag: str | None) -> PartVersion | None:
+    """What the next run must know of a part to keep it unread; None without an ETag."""
     if etag is None:
         return None
-    return ObjectRecord(
+    return PartVersion(
         etag=etag,
         rejects_etag=rejects_etag,
         identity=identity(receipt.fingerprint, receipt.root),

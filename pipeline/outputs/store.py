@@ -46,7 +46,7 @@ RUN_FILES = RecordFiles(MANIFEST, PARTS)
 
 
 class Stored(NamedTuple):
-    """A published file: its size in bytes, and its ETag in an object store."""
+    """A published file: its size in bytes, and its ETag, as `Store.etag` returns it."""
 
     size: int
     etag: str | None = None
@@ -166,7 +166,12 @@ class Store(ABC):
 
     @abstractmethod
     def etag(self, name: str) -> str | None:
-        """The ETag of an object; None where there is none, and for files."""
+        """What changes whenever a file is written: the ETag of an object; for a file its size, times and inode. None
+        where there is no such file, or where its time is too coarse to tell."""
+
+    @abstractmethod
+    def is_rewritten(self, before: str | None, now: str | None) -> bool:
+        """Whether a file may have other bytes than before, by its ETags. False where one is unknown."""
 
     @abstractmethod
     def kept_digest(self, name: str) -> str | None:

@@ -20,7 +20,7 @@ from ..outputs.receipt import expected_name, identity, read_receipt
 from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..records import Partition
 from ..storage.folders import Entry
-from .fingerprint import NO_ENGINES, fingerprint
+from .fingerprint import NO_ENGINES, Fingerprints
 from .kept_part import kept_record
 
 #: The splits of a shard, by input; an input that is missing here belongs to it as a whole.
@@ -112,19 +112,21 @@ def scan_output(
     existing = ExistingParts(succeeded=store.kind(SUCCESS) == "file")
     existing.committed = {part.target: part.table for part in read_committed(store)}
     _read_manifest(store, existing)
+    fingerprints = Fingerprints(bundle, job, engines)
     recorded = existing.recorded if scope.recorded is None else scope.recorded
     scan = _Scan(
         store=store,
         existing=existing,
         known={part.target: part for part in recorded.parts()},
         owners={whole_name(p.name): p for p in partitions},
-        wanted=lambda owner, split: fingerprint(owner, split * split_rows, bundle, job, engines),
+        wanted=lambda owner, split: fingerprints.of(owner, split * split_rows),
         job=job,
         split_rows=split_rows,
         root=root,
     )
-    _refuse_folders(store, scan.owners)
     scan.add_all(entry for entry in store.entries() if scope.own is None or _is_own(entry.name, scan.owners, scope.own))
+    files = {name for names in existing.all_parts.values() for name in names}
+    _refuse_folders(store, (name for name in scan.owners if name not in files))
     own = scope.own or ALL_SPLITS
     existing.complete_inputs = {
         partition for partition, parts in existing.kept.items() if _is_whole(parts, own.get(partition))
@@ -147,32 +149,36 @@ class _Scan:
     root: str
 
     def add_all(self, entries: Iterable[Entry]) -> None:
-        """Examine files. Receipts in objects are read by several threads."""
-        unread = list[Entry]()
+        """Examine files. The receipts of parts that are not those that were recorded are read, in objects by several
+        threads."""
+        unread = list[tuple[str, str | None]]()
         for entry in entries:
-            if entry.listed is None or not entry.name.endswith(SUFFIX):
-                self.add(entry)
-            elif not self._keep_unread(entry.name, entry.listed.etag):
-                unread.append(entry)
-        if unread:
-            with ThreadPoolExecutor(self.store.num_readers) as pool:
-                receipts = pool.map(lambda entry: read_receipt(self.store.path(entry.name)), unread)
-                for entry, receipt in zip(unread, receipts, strict=True):
-                    self.add(entry, receipt)
+            name = entry.name
+            if not name.endswith(SUFFIX):
+                self.existing.foreign_files.append(name)
+            elif entry.kind == "other":
+                raise OutputError(f"{self.store.path(name)} is a pipe, a socket or a device, not a part; move it")
+            elif not self._keep_unread(name, etag := self.store.etag(name)):
+                unread.append((name, etag))
+        with ThreadPoolExecutor(self.store.num_readers) as pool:
+            mapped = map if self.store.num_readers == 1 else pool.map
+            receipts = mapped(lambda found: read_receipt(self.store.path(found[0])), unread)
+            for (name, etag), receipt in zip(unread, receipts, strict=True):
+                self.add(name, etag, receipt)
 
-    def _keep_unread(self, name: str, etag: str) -> bool:
-        """Keep a part in an object store, if it is the one that was recorded, and the one that this run would make."""
+    def _keep_unread(self, name: str, etag: str | None) -> bool:
+        """Keep a part if it is the one that was recorded, and the one that this run would make."""
         known = self.known.get(name)
         owner, split = _named_owner(name, self.owners)
-        if known is None or known.object is None or owner is None or self.job.force or known.object.etag != etag:
+        if known is None or known.version is None or owner is None or self.job.force or known.version.etag != etag:
             return False
         wanted = self.wanted(owner, split)
         full = known.rows_in == self.split_rows or (known.last and known.rows_in < self.split_rows)
-        if not full or known.object.identity != identity(wanted, self.root):
+        if not full or known.version.identity != identity(wanted, self.root):
             return False
-        if known.rejects is not None and self.store.etag(known.rejects) != known.object.rejects_etag:
+        if known.rejects is not None and self.store.etag(known.rejects) != known.version.rejects_etag:
             return False
-        self._keep(owner, split, replace(known, kept=True), json.loads(known.object.made_with))
+        self._keep(owner, split, replace(known, kept=True), json.loads(known.version.made_with))
         return True
 
     def _keep(self, owner: Partition, split: int, record: PartRecord, made_with: dict[str, str]) -> None:
@@ -182,16 +188,9 @@ class _Scan:
         if made_with not in existing.made_with:
             existing.made_with.append(made_with)
 
-    def add(self, entry: Entry, receipt: Receipt | Literal["missing", "foreign", "torn"] | None = None) -> None:
-        """Examine a file. `receipt`: the one in it, if it has been read."""
-        name, store, existing = entry.name, self.store, self.existing
-        if not name.endswith(SUFFIX):
-            existing.foreign_files.append(name)
-            return
-        if entry.kind == "other":
-            raise OutputError(f"{store.path(name)} is a pipe, a socket or a device, not a part; move it")
-        if receipt is None:
-            receipt = read_receipt(store.path(name))
+    def add(self, name: str, etag: str | None, receipt: Receipt | Literal["missing", "foreign", "torn"]) -> None:
+        """Examine a `.parquet` file with this ETag and receipt."""
+        store, existing = self.store, self.existing
         owner, split = _owner(name, receipt, self.owners)
         if receipt == "foreign" or (receipt == "torn" and owner is None and name not in self.known):
             raise _foreign(store, name)
@@ -206,7 +205,8 @@ class _Scan:
                 existing.roots.append(receipt.root)
         existing.all_parts.setdefault(owner, set()).add(name)
         wanted = self.wanted(owner, split)
-        record = kept_record(store, name, receipt, wanted, self.split_rows, self.known, force=self.job.force)
+        known = self.known.get(name)
+        record = kept_record(store, name, etag, receipt, wanted, self.split_rows, known, force=self.job.force)
         if isinstance(record, PartRecord) and isinstance(receipt, Receipt):
             self._keep(owner, split, record, receipt.made_with)
         elif isinstance(record, list):

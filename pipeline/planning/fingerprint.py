@@ -17,11 +17,11 @@ from .option_table import OPTIONS
 NO_ENGINES: Mapping[str, str] = MappingProxyType({})
 
 
-def options_of(job: ScoreJob, partition: Partition) -> dict[str, str]:
+def options_of(job: ScoreJob, file_format: str) -> dict[str, str]:
     """The options that affect values. Options that are off are left out, so a new option makes no part out of date."""
     given = {one.target: one.mark(job) for one in OPTIONS if one.mark is not None}
     given |= {stage.name: stage.option(job) for stage in stages.OPTIONAL}
-    given["csv"] = dialect_option(job.csv) if FORMATS[partition.format].has_dialect else None
+    given["csv"] = dialect_option(job.csv) if FORMATS[file_format].has_dialect else None
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -43,21 +43,28 @@ def recorded_options(job: ScoreJob) -> dict[str, str | int | None]:
     return {**given, "seed": job.seed, "explain": explain_option(job), "csv": dialect_option(job.csv)}
 
 
-def fingerprint(
-    partition: Partition, first_row: int, bundle: str, job: ScoreJob, engines: Mapping[str, str] = NO_ENGINES
-) -> Fingerprint:
-    """The fingerprint of the part with the rows of a partition from `first_row` on.
+class Fingerprints:
+    """The fingerprints of a run's parts. The options of a format are determined once, not for each of its files.
 
     Args:
         bundle: its digest.
         engines: what computes the values of its optional stages, by stage.
     """
-    return Fingerprint(
-        source=partition.name,
-        size=partition.size,
-        mtime_ns=partition.mtime_ns,
-        etag=partition.etag,
-        first_row=first_row,
-        bundle=bundle,
-        options={**options_of(job, partition), **engines},
-    )
+
+    def __init__(self, bundle: str, job: ScoreJob, engines: Mapping[str, str] = NO_ENGINES) -> None:
+        self._bundle, self._job, self._engines = bundle, job, engines
+        self._options: dict[str, dict[str, str]] = {}
+
+    def of(self, partition: Partition, first_row: int) -> Fingerprint:
+        """The fingerprint of the part with the rows of a partition from `first_row` on."""
+        if (options := self._options.get(partition.format)) is None:
+            options = self._options[partition.format] = {**options_of(self._job, partition.format), **self._engines}
+        return Fingerprint(
+            source=partition.name,
+            size=partition.size,
+            mtime_ns=partition.mtime_ns,
+            etag=partition.etag,
+            first_row=first_row,
+            bundle=self._bundle,
+            options=options,
+        )

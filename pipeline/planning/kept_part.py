@@ -1,25 +1,29 @@
 """Whether a part of an earlier run is what this run would make. Reads its receipt, not the input."""
 
-from collections.abc import Mapping
-
 from ...schemas.run import Fingerprint, Receipt
 from ..outputs.naming import rejects_name
 from ..outputs.part_records import PartRecord
-from ..outputs.receipt import differences, expected_name, file_digest, is_whole, object_record
+from ..outputs.receipt import differences, expected_name, file_digest, is_whole, part_version
 from ..outputs.store import Store
 
 
 def kept_record(
     store: Store,
     name: str,
+    etag: str | None,
     receipt: Receipt | str,
     wanted: Fingerprint,
     split_rows: int,
-    recorded: Mapping[str, PartRecord],
+    known: PartRecord | None,
     *,
     force: bool,
 ) -> PartRecord | list[str]:
-    """The record of a part that is kept, or the reasons why it is not."""
+    """The record of a part that is kept, or the reasons why it is not.
+
+    Args:
+        etag: its ETag before the receipt was read.
+        known: what the last manifest recorded under its name.
+    """
     if not isinstance(receipt, Receipt):
         return [receipt]
     if force:
@@ -30,15 +34,12 @@ def kept_record(
     full = receipt.rows_in == split_rows or (receipt.last and receipt.rows_in < split_rows)
     if not full or found.first_row != wanted.first_row or name != expected_name(receipt):
         return ["option split_rows changed"]
-    if receipt.rejects is not None and _digest(store, rejects_name(name)) != receipt.rejects:
+    rejects = None if receipt.rejects is None else rejects_name(name)
+    rejects_etag = None if rejects is None else store.etag(rejects)  # before it is read
+    if rejects is not None and _digest(store, rejects) != receipt.rejects:
         return ["rejects missing or changed"]
     assert receipt.checksum is not None, "read_receipt has checked it"
-    known = recorded.get(name)
-    if known is not None and known.receipt == receipt.checksum:
-        digest = known.sha256
-    elif (found_digest := store.kept_digest(name) or _whole_digest(store, name)) is not None:
-        digest = found_digest
-    else:
+    if (digest := _checked_digest(store, name, etag, receipt.checksum, known)) is None:
         return ["damaged"]
     return PartRecord(
         target=name,
@@ -52,10 +53,19 @@ def kept_record(
         rows_rejected=receipt.rows_rejected,
         out_of_bounds=receipt.out_of_bounds,
         above_threshold=receipt.above_threshold,
-        object=object_record(
-            receipt, store.etag(name), None if receipt.rejects is None else store.etag(rejects_name(name))
-        ),
+        version=part_version(receipt, etag, rejects_etag),
     )
+
+
+def _checked_digest(store: Store, name: str, etag: str | None, receipt: str, known: PartRecord | None) -> str | None:
+    """The digest of a part with this checksum of its receipt; None if it is damaged. It is read to the end if it was
+    not recorded with this receipt, or has been written since."""
+    if known is None or known.receipt != receipt:
+        return store.kept_digest(name) or _whole_digest(store, name)
+    before = None if known.version is None else known.version.etag
+    if store.is_rewritten(before, etag) and _digest(store, name) != known.sha256:
+        return None
+    return known.sha256
 
 
 def _digest(store: Store, name: str) -> str | None:

@@ -15,7 +15,9 @@ from ..outputs.manifest import write_manifest
 from ..outputs.naming import rejects_name
 from ..outputs.part_records import PartRecord
 from ..outputs.store import RUN_FILES, SUCCESS, RecordFiles, Store
+from ..planning.existing import ExistingParts
 from ..planning.plan import Plan
+from ..storage.uris import is_remote
 from .drift import is_within_drift
 from .events import ManifestNotWritten, OrphanedPartsRemoved, RunEnded, RunRecorded
 from .ledger import Ledger
@@ -44,14 +46,34 @@ def up_to_date_manifest(store: Store, plan: Plan, job: ScoreJob, bundle: str) ->
         return None
     if (manifest.root, manifest.roots) != (plan.discovery.real_root, existing.roots):
         return None  # the input has moved, and its new location must be recorded
-    recorded = {replace(part, kept=True) for part in existing.recorded.parts()}
-    existing_parts = {part for parts in existing.kept.values() for part in parts.values()}
-    if recorded != existing_parts or list(existing.recorded.orphaned_parts) != existing.orphaned_parts:
+    found = {_content(part) for parts in existing.kept.values() for part in parts.values()}
+    if (
+        set(map(_content, existing.recorded.parts())) != found
+        or list(existing.recorded.orphaned_parts) != existing.orphaned_parts
+    ):
         return None
     if not set(store.rejects_files()) <= {*kept.values(), *map(rejects_name, existing.orphaned_parts)}:
         return None  # rejects files without a part must be removed
     within = manifest.rows_rejected <= job.max_rejects.allowed(manifest.rows_in)
     return manifest if within and is_within_drift(manifest.drift, job.max_drift) else None
+
+
+def _content(part: PartRecord) -> tuple[str, str, str]:
+    """What identifies a part with its bytes. Its counts are in the receipt."""
+    return part.target, part.sha256, part.receipt
+
+
+def record_versions(store: Store, existing: ExistingParts, manifest: RunManifest) -> RunManifest:
+    """Record the ETags of the parts of an output that is up to date, if they have changed, as in a copy, so that the
+    next run need not read them. Returns the manifest."""
+    now = {part.target: part.version for parts in existing.kept.values() for part in parts.values()}
+    if all(part.version == now[part.target] for part in existing.recorded.parts()):
+        return manifest
+    partitions = [
+        replace(one, parts=tuple(replace(part, version=now[part.target]) for part in one.parts))
+        for one in existing.recorded.partitions
+    ]
+    return write_manifest(store, manifest, replace(existing.recorded, partitions=partitions))
 
 
 def remove_replaced_parts(store: Store, ledger: Ledger, emit: Emitter) -> None:
@@ -87,10 +109,12 @@ def check_parts_exist(store: Store, ledger: Ledger) -> None:
 
 
 def _exists(store: Store, part: PartRecord) -> bool:
-    if part.object is None:
+    """Whether a part is there. Another ETag of an object means another object; of a file, perhaps only other
+    permissions."""
+    if part.version is None or not is_remote(store.root):
         return store.kind(part.target) == "file"
     rejects = None if part.rejects is None else store.etag(part.rejects)
-    return (store.etag(part.target), rejects) == (part.object.etag, part.object.rejects_etag)
+    return (store.etag(part.target), rejects) == (part.version.etag, part.version.rejects_etag)
 
 
 @dataclass(slots=True)

@@ -127,5 +127,5 @@ def _record(target: str, finished: Finished, published: Published) -> PartRecord
         rows_scored=part.num_rows,
         rows_rejected=part.num_rejects,
         **asdict(finished.counts),
-        object=published.object,
+        version=published.version,
     )

@@ -12,7 +12,7 @@ from ..monitoring.profile import encode_profile
 from ..outputs.naming import part_name
 from ..outputs.part_file import PartFile
 from ..outputs.store import Store
-from ..planning.fingerprint import fingerprint
+from ..planning.fingerprint import Fingerprints
 from ..planning.plan import PlannedPartition
 from ..records import RowCounts
 from ..scoring.retries import Retries
@@ -42,6 +42,7 @@ class Writer:
     ) -> None:
         self._store, self._ledger, self._publisher = store, ledger, publisher
         self._queue, self._retries, self._layout = queue, retries, layout
+        self._fingerprints = Fingerprints(ledger.bundle.digest, ledger.job, ledger.plan.engines)
         self._part: PartFile | None = None
         self._counts = RowCounts()
         self._profile = self._new_profile()
@@ -144,9 +145,8 @@ class Writer:
 
     def _receipt(self, end: SplitEnd, part: PartFile) -> Receipt:
         ledger, split = self._ledger, end.split
-        bundle, engines = ledger.bundle.digest, ledger.plan.engines
         return Receipt(
-            fingerprint=fingerprint(end.planned.partition, split.first_row, bundle, ledger.job, engines),
+            fingerprint=self._fingerprints.of(end.planned.partition, split.first_row),
             root=ledger.plan.discovery.real_root,
             split=split.index,
             last=split.last,

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -66,10 +67,62 @@ def test_nothing_is_visible_before_it_is_published(store: Store) -> None:
     assert list(store.parquet_files()) == list(store.entries()) == []
     (temporary,) = store.temporaries()
     assert temporary.startswith("d/.scoreline-")
-    assert store.publish(path, "d/b.parquet") == Stored(5)
+    assert store.publish(path, "d/b.parquet") == Stored(5, store.etag("d/b.parquet"))
     assert list(store.parquet_files()) == ["d/b.parquet"]
     assert store.read("d/b.parquet") == b"12345"
     assert store.temporaries() == []
+
+
+def _write_in_place(path: Path) -> None:
+    """Other bytes, the size and the time of modification stay."""
+    state = path.stat()
+    path.write_bytes(b"54321")
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def _replace_by_copy(path: Path) -> None:
+    shutil.copy2(path, path.with_name("copy"))
+    path.with_name("copy").replace(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "rewritten"),
+    [
+        (lambda path: path.write_bytes(b"54321"), True),
+        (lambda path: path.write_bytes(b"123456"), True),
+        (lambda path: os.utime(path), True),
+        (_write_in_place, False),
+        (_replace_by_copy, False),
+        (lambda path: path.chmod(0o600), False),
+        (lambda path: os.link(path, path.with_name("link")), False),
+    ],
+    ids=["other bytes", "another size", "touch", "in place", "copy", "chmod", "hard link"],
+)
+def test_whatever_is_done_to_a_file_changes_its_etag(
+    store: Store, change: Callable[[Path], Any], rewritten: bool
+) -> None:
+    """Only a new size or time of modification means other bytes: `is_rewritten`."""
+    store.write("a.parquet", b"12345")
+    before = store.etag("a.parquet")
+    assert before is not None
+    assert store.etag("a.parquet") == before
+    sleep(0.02)  # the clock of the file system ticks every few milliseconds
+    change(Path(store.path("a.parquet")))
+    assert (now := store.etag("a.parquet")) != before
+    assert store.is_rewritten(before, now) == rewritten
+
+
+def test_files_without_an_etag(store: Store) -> None:
+    """What is not a regular file, and a file whose time is in whole seconds, as some file systems store it."""
+    os.mkfifo(Path(store.path("pipe")))
+    assert [store.etag(name) for name in ("missing", "pipe", "_scoreline", "a\0b")] == [None] * 4
+    store.write("a", b"1")
+    state = Path(store.path("a")).stat()
+    times = {"st_ctime_ns": 10**18 + 1, "st_mtime_ns": 10**18}
+    assert module._etag(os.stat_result(state, times)) is not None
+    assert module._etag(os.stat_result(state, {**times, "st_ctime_ns": 10**18})) is None
+    assert not store.is_rewritten(None, "1-2-3-4")
+    assert not store.is_rewritten("1-2-3-4", None)
 
 
 def test_publishing_replaces_a_file_as_a_whole(store: Store) -> None:
@@ -170,7 +223,7 @@ def test_a_rename_that_succeeds_but_reports_a_failure(store: Store, monkeypatch:
     path = store.temporary("a")
     path.write_bytes(b"1")
     monkeypatch.setattr(Path, "replace", failing(1, errno.EIO, Path.replace, after=True))
-    assert store.publish(path, "a") == Stored(1)
+    assert store.publish(path, "a") == Stored(1, store.etag("a"))
     assert store.read("a") == b"1"
 
 

@@ -13,9 +13,9 @@ from scoreline.pipeline.errors import DataError
 from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import read_record, write_manifest
 from scoreline.pipeline.outputs.part_records import (
-    ObjectRecord,
     OutputRecord,
     PartitionRecord,
+    PartVersion,
     decode_record,
     encode_record,
 )  # fmt: skip
@@ -77,13 +77,13 @@ def test_many_parts_are_small() -> None:
     assert len(encode_record(OutputRecord(partitions=several))) < 5000 * 90
 
 
-def test_parts_in_object_storage() -> None:
-    """Have four more columns; a folder's file has not."""
-    stored = ObjectRecord(
+def test_versions_of_parts() -> None:
+    """Are four more columns, which a file without versions does not have."""
+    stored = PartVersion(
         etag="5d41402abc4b2a76", rejects_etag=None, identity=f"sha256:{3:064x}", made_with='{"a": "1"}'
     )
     first, second = part("a.parquet", split=0), part("a.parquet", split=1)
-    one = PartitionRecord(source="a", path="/a", format="csv", parts=(replace(first, object=stored), second))
+    one = PartitionRecord(source="a", path="/a", format="csv", parts=(replace(first, version=stored), second))
     none = PartitionRecord(source="b", path="/b", format="csv", error="broken")
     record = OutputRecord(partitions=[one, none], orphaned_parts=["c.parquet"])
     assert decode_record(encode_record(record)) == record

@@ -4,8 +4,11 @@
 """
 
 import os
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +18,9 @@ from scoreline.pipeline.errors import OutputError
 from scoreline.pipeline.options import ColumnOptions, ScoreJob
 from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import write_manifest
+from scoreline.pipeline.outputs.part_records import PartRecord
 from scoreline.pipeline.outputs.receipt import file_digest, read_receipt
+from scoreline.pipeline.planning import existing as module
 from scoreline.pipeline.planning.existing import ExistingParts, scan_output
 from scoreline.pipeline.records import Partition
 from scoreline.schemas.run import Receipt
@@ -302,6 +307,76 @@ def test_a_torn_file_that_was_a_part(scan: Scan, out: Path) -> None:
     recorded(out, "x.parquet")
     (out / "x.parquet").write_bytes(b"PAR1")
     assert scan().orphaned_parts == ["x.parquet"]
+
+
+class TestRecordedParts:
+    """Parts with the ETags that the last manifest recorded are not read."""
+
+    @pytest.fixture
+    def read(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The names of the parts whose receipts are read."""
+        names = list[str]()
+
+        def noted(path: Path) -> Any:
+            names.append(path.name)
+            return read_receipt(path)
+
+        monkeypatch.setattr(module, "read_receipt", noted)
+        return names
+
+    @pytest.fixture
+    def record(self, scan: Scan, out: Path, read: list[str]) -> PartRecord:
+        """What a run records of a part with rejects."""
+        (out / "_rejects").mkdir(parents=True)
+        (out / "_rejects" / "a.arrow").write_bytes(b"12345")
+        sleep(0.02)  # the clock of the file system ticks every few milliseconds
+        digest = file_digest(out / "_rejects" / "a.arrow")
+        part(out, rejects=digest, rows_in=3, rows_scored=2, rows_rejected=1)
+        found = ledger(plan([A]))
+        found.publish(A, made := scan().kept[A][0])
+        write_manifest(FolderStore(out), found.manifest(None), found.record())
+        assert read == ["a.parquet"]
+        read.clear()
+        return made
+
+    def test_neither_file_was_touched(self, scan: Scan, record: PartRecord, read: list[str]) -> None:
+        existing = scan()
+        assert (existing.kept, existing.made_with) == ({A: {0: record}}, [{"torch": "2"}])
+        assert read == []
+
+    def test_other_options_or_another_root(self, scan: Scan, record: PartRecord, read: list[str]) -> None:
+        """The reason is in the receipt."""
+        assert record.version is not None
+        assert reasons(scan(columns=ColumnOptions(prefix="p_"))) == {0: ["option prefix changed"]}
+        assert reasons(scan(force=True)) == {0: ["forced"]}
+        with pytest.raises(OutputError, match="choose another --output"):
+            scan(root="/elsewhere")
+        assert read == ["a.parquet"] * 3
+
+    @pytest.mark.usefixtures("record")
+    def test_rejects_that_were_changed(self, scan: Scan, out: Path, read: list[str]) -> None:
+        (out / "_rejects" / "a.arrow").write_bytes(b"54321")
+        assert reasons(scan()) == {0: ["rejects missing or changed"]}
+        assert read == ["a.parquet"]
+
+    def test_a_copy(self, scan: Scan, out: Path, record: PartRecord, read: list[str]) -> None:
+        """Is known by its receipt, and recorded with its own ETag."""
+        shutil.copy2(out / "a.parquet", out / "copy")
+        (out / "copy").replace(out / "a.parquet")
+        found = scan().kept[A][0]
+        assert replace(found, version=record.version) == record
+        assert found.version != record.version
+        assert read == ["a.parquet"]
+
+    def test_a_part_that_was_written_to(self, scan: Scan, out: Path, record: PartRecord) -> None:
+        """Is read whole: a page that was changed in place is noticed, whether or not its checksum was, too."""
+        path = out / "a.parquet"
+        os.utime(path)
+        assert scan().kept[A][0].sha256 == record.sha256
+        receipt = read_receipt(path)
+        assert isinstance(receipt, Receipt)
+        write_part(path, receipt.model_copy(update={"checksum": None}), first=7)
+        assert reasons(scan()) == {0: ["damaged"]}
 
 
 def test_a_digest_of_another_receipt(scan: Scan, out: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from scoreline.pipeline.options import ColumnOptions, CsvDialect, Explain, ScoreJob
 from scoreline.pipeline.planning.fingerprint import (
+    Fingerprints,
     dialect_of,
     dialect_option,
-    fingerprint,
     options_of,
     recorded_options,
 )
@@ -29,7 +29,7 @@ def job(**changes: Any) -> ScoreJob:
 
 def test_what_it_consists_of() -> None:
     """The name, size and time of the input, the first row and the bundle; not where the input is."""
-    found = fingerprint(PARQUET, 4096, DIGEST, job(run_id="another", output="elsewhere", bundle="moved"))
+    found = Fingerprints(DIGEST, job(run_id="another", output="elsewhere", bundle="moved")).of(PARQUET, 4096)
     expected = fingerprint_of(source="a/b.parquet", size=10, mtime_ns=20, first_row=4096, options={})
     assert found == expected
 
@@ -37,16 +37,16 @@ def test_what_it_consists_of() -> None:
 def test_optional_stages() -> None:
     """By their names, if they are on and change values; dedupe changes none."""
     columns = ColumnOptions(hidden=("fc1",), explain=Explain(method="lime", share=Fraction(1, 4)))
-    assert options_of(job(columns=columns, dedupe=True), PARQUET) == {
+    assert options_of(job(columns=columns, dedupe=True), "parquet") == {
         "hidden": '["fc1"]', "explain": "lime 1/4 of rows",
     }  # fmt: skip
 
 
 def test_the_dialect_matters_for_csv_files_alone() -> None:
     """Only the fields that differ from the default."""
-    assert options_of(job(csv=SEMICOLON), PARQUET) == {}
-    assert json.loads(options_of(job(csv=SEMICOLON), CSV)["csv"]) == {"delimiter": ";", "nulls": ["NA", "-"]}
-    assert options_of(job(csv=CsvDialect()), CSV) == {}
+    assert options_of(job(csv=SEMICOLON), "parquet") == {}
+    assert json.loads(options_of(job(csv=SEMICOLON), "csv")["csv"]) == {"delimiter": ";", "nulls": ["NA", "-"]}
+    assert options_of(job(csv=CsvDialect()), "csv") == {}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from scoreline.pipeline.options import ColumnOptions, CsvDialect, Explain, Score
 from scoreline.pipeline.planning.fingerprint import options_of, recorded_options
 from scoreline.pipeline.planning.option import Option
 from scoreline.pipeline.planning.option_table import OPTIONS, score_job
-from scoreline.pipeline.records import Partition
 from scoreline.schemas.job import JobFile
 
 from conftest import Result
@@ -127,17 +126,16 @@ def test_every_value_is_stored_in_its_field() -> None:
 def test_fingerprints() -> None:
     """An option is in the fingerprint if and only if its values make parts out of date; options that are off are left
     out. Options that are identities of their own have no entry."""
-    partition = Partition(path="a.parquet", name="a.parquet", size=1, mtime_ns=1, format="parquet")
     plain = score_job(values(), CsvDialect())
-    assert options_of(plain, partition) == {}
+    assert options_of(plain, "parquet") == {}
     identities = {"bundle", "input", "split_rows"}
     for option in OPTIONS:
         if option.part == "command" or option.name in identities:
             continue
         others = {"explain": "lime"} if option.name.startswith("explain_") else {}
-        without = options_of(score_job(values(**others), CsvDialect()), partition)
+        without = options_of(score_job(values(**others), CsvDialect()), "parquet")
         changed = not option.default if option.switch else sample(option)
-        given = options_of(score_job(values(**others, **{option.name: changed}), CsvDialect()), partition)
+        given = options_of(score_job(values(**others, **{option.name: changed}), CsvDialect()), "parquet")
         assert (given != without) == (option.effect == "rescored"), option.name
     assert {option.target for option in OPTIONS if option.mark} == {
         "keys", "prefix", "probabilities", "top_k", "thresholds", "precision", "compile",

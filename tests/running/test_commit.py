@@ -12,13 +12,15 @@ from scoreline.pipeline.errors import OutputLockedError, PartitionError, Storage
 from scoreline.pipeline.events import Emitter, Event
 from scoreline.pipeline.options import RejectBudget, ScoreJob
 from scoreline.pipeline.outputs.folder_store import FolderStore
-from scoreline.pipeline.outputs.manifest import read_manifest
-from scoreline.pipeline.outputs.part_records import OutputRecord
+from scoreline.pipeline.outputs.manifest import read_manifest, read_record
+from scoreline.pipeline.outputs.part_records import OutputRecord, PartRecord, PartVersion
 from scoreline.pipeline.outputs.store import MANIFEST, SUCCESS, Store
+from scoreline.pipeline.outputs.store import PARTS as PARTS_FILE
 from scoreline.pipeline.planning.plan import Plan
 from scoreline.pipeline.running.commit import (
     check_parts_exist,
     lock_new_output,
+    record_versions,
     remove_replaced_parts,
     up_to_date_manifest,
     write_manifest_at_end,
@@ -134,6 +136,26 @@ class TestUpToDate:
     def test_another_bundle(self, store: Store) -> None:
         """Made the parts."""
         assert up_to_date_manifest(store, scanned(), JOB, "sha256:" + "1" * 64) is None
+
+    def test_other_etags(self, store: Store) -> None:
+        """As in a copy: they are recorded, and nothing else is changed."""
+
+        def with_etag(etag: str) -> PartRecord:
+            version = PartVersion(etag=etag, rejects_etag=None, identity=DIGEST, made_with="{}")
+            return replace(PARTS[A][0], version=version)
+
+        before = finished()
+        assert record_versions(store, scanned().existing, before) is before
+        assert not store.path(PARTS_FILE).exists()
+        first, second = recorded().partitions
+        known = OutputRecord(partitions=[replace(first, parts=(replace(with_etag("1"), kept=False),)), second])
+        current = scanned(kept={**PARTS, A: [with_etag("2")]}, recorded=known)
+        assert up_to_date_manifest(store, current, JOB, DIGEST) is not None
+        record_versions(store, current.existing, before)
+        after = read_manifest(store)
+        own = {name: getattr(after, name) for name in ("parts_digest", "checksum")}
+        assert after == before.model_copy(update=own)
+        assert list(read_record(store, after).parts()) == [replace(with_etag("2"), kept=False), *second.parts]
 
     def test_rejects_without_a_part(self, store: Store) -> None:
         """Must be removed first."""

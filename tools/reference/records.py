@@ -4,10 +4,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scoreline.pipeline.options import ScoreJob
 from scoreline.pipeline.outputs.part_records import (
-    ObjectRecord,
     OutputRecord,
     PartitionRecord,
     PartRecord,
+    PartVersion,
     encode_record,
 )
 from scoreline.pipeline.planning.shard_plan import ShardedJob, ShardPlan, encode_plan
@@ -30,10 +30,10 @@ PARTS = {
     "rows_rejected": "rows written to the rejects",
     "out_of_bounds": "scored rows that are out of bounds",
     "above_threshold": "scored rows that are flagged",
-    "etag": "only in object storage: the ETag of the part",
-    "rejects_etag": "only in object storage: the ETag of its rejects",
-    "identity": "only in object storage: the digest of its fingerprint and of the root of its input",
-    "made_with": "only in object storage: what its receipt names as `made_with`, as JSON",
+    "etag": "the ETag of the part; of a file, its size, times of modification and change, and inode",
+    "rejects_etag": "the ETag of its rejects",
+    "identity": "the digest of its fingerprint and of the root of its input",
+    "made_with": "what its receipt names as `made_with`, as JSON",
 }
 PIECES = {
     "source": "the name of the input",
@@ -52,7 +52,7 @@ def records_section() -> str:
     return "\n".join((
         "## _scoreline/parts.pq\n\n"
         "One row for each part, in the order of inputs and splits. An input without a part has a row with its error, "
-        "an orphaned part has a row without an input.\n\n" + _columns(encode_record(_remote_record()), PARTS),
+        "an orphaned part has a row without an input.\n\n" + _columns(encode_record(_record()), PARTS),
         "## _scoreline/shards/plan.pq\n\n"
         "The plan that [shards](../how-to/shards.md) follow: one row for each input, or for each range of its splits. "
         "The options of the job, the digest of the bundle and the number of shards are in the metadata of its schema, "
@@ -66,12 +66,12 @@ def _columns(data: bytes, meanings: dict[str, str]) -> str:
     return table(("column", "type", "meaning"), [(code(one.name), str(one.type), meanings[one.name]) for one in schema])
 
 
-def _remote_record() -> OutputRecord:
-    """A record of a part in an object store, which has every column."""
+def _record() -> OutputRecord:
+    """A record of a part with a version, which has every column."""
     digest = "sha256:" + "0" * 64
     part = PartRecord(
         target="a.parquet", split=0, last=True, sha256=digest, receipt=digest, rows_in=0, rows_scored=0,
-        rows_rejected=0, object=ObjectRecord(etag="0", rejects_etag=None, identity=digest, made_with="{}"),
+        rows_rejected=0, version=PartVersion(etag="0", rejects_etag=None, identity=digest, made_with="{}"),
     )  # fmt: skip
     return OutputRecord(
         partitions=[PartitionRecord(source="a.parquet", path="a.parquet", format="parquet", parts=[part])]

@@ -40,6 +40,29 @@ def test_again_does_nothing_and_needs_no_torch(scoreline: Command, iris: Example
     assert (tmp_path / "out" / "_SUCCESS").stat().st_mtime_ns == success
 
 
+def test_a_copied_output(score: Command, tmp_path: Path) -> None:
+    """Is up to date: nothing but the ETags of its parts is recorded anew, once."""
+    assert score().code == 0
+    out, original = tmp_path / "out", tmp_path / "original"
+    out.rename(original)
+    shutil.copytree(original, out)
+    for _ in range(2):
+        result = score()
+        assert result.code == 0, result.err
+        assert result.event("nothing_to_do")["partitions"] == 4
+    assert (out / "_SUCCESS").stat().st_mtime_ns == (original / "_SUCCESS").stat().st_mtime_ns
+    rows, before = (pq.read_table(folder / "_scoreline" / "parts.pq").to_pylist() for folder in (out, original))
+    for row, old in zip(rows, before, strict=True):
+        state = (out / row["target"]).stat()
+        times = f"{state.st_mtime_ns:x}-{state.st_ctime_ns:x}"
+        assert row.pop("etag") == f"{state.st_size:x}-{times}-{state.st_ino:x}" != old.pop("etag")
+        assert (row["rejects_etag"] is None) == (row["rows_rejected"] == 0)
+        assert row | {"rejects_etag": None} == old | {"rejects_etag": None}
+    runs = [json.loads((folder / "_scoreline" / "run.json").read_bytes()) for folder in (out, original)]
+    changed = {name for name in runs[0] if runs[0][name] != runs[1][name]}
+    assert changed == {"parts_digest", "checksum"}
+
+
 def test_only_what_is_missing_or_differs_is_rescored(score: Command, data: Path, tmp_path: Path, iris: Example) -> None:
     """P12, P14, P25: each reason has its name, and everything else is kept."""
     out = tmp_path / "out"
@@ -57,6 +80,10 @@ def test_only_what_is_missing_or_differs_is_rescored(score: Command, data: Path,
     again("missing")
     (out / "2.parquet").write_bytes(whole["2.parquet"][:-9])
     again("torn")
+    flipped = bytearray(whole["1.parquet"])
+    flipped[len(flipped) // 3] ^= 4
+    (out / "1.parquet").write_bytes(flipped)
+    again("damaged")
     (out / "_rejects" / "3.arrow").unlink()
     again("rejects missing or changed")
     assert parts(out) == whole
