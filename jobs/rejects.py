@@ -56,23 +56,32 @@ def _plain(found: "Rejects") -> dict[str, object]:
 
 
 def _shown(found: "Rejects") -> str:
-    from .terminal.tables import table
+    from .terminal.tables import shortened, table
 
     share = f" ({found.rows_rejected / found.rows_in:.2%})" if found.rows_rejected else ""
     lines = [f"{found.rows_rejected:,} of {counted(found.rows_in, 'row')} rejected{share}"]
     if found.unfinished is not None:
-        lines.append(f"the run is not complete ({_short(found.unfinished, 200)}); these are the published splits")
+        lines.append(f"the run is not complete ({shortened(found.unfinished, 200)}); these are the published splits")
     if not found.rows_rejected:
         return "\n".join(lines)
     groups = [
-        [one.stage, one.column, _short(one.reason), f"{one.rows:,}", f"{one.inputs:,}"]
+        [one.stage, one.column, shortened(one.reason, MOST_CHARACTERS), f"{one.rows:,}", f"{one.inputs:,}"]
         for one in found.groups[:MOST_SHOWN]
     ]
     lines += ["", table(["stage", "column", "reason", "rows", "inputs"], groups), *_rest(len(found.groups), "reason")]
     sources = [[source, f"{rows:,}"] for source, rows in found.by_source[:MOST_SHOWN]]
     lines += ["", table(["input", "rows"], sources), *_rest(len(found.by_source), "input")]
     if found.first:
-        rows = [[one.source, f"{one.row}", one.column, _short(one.value), _short(one.reason)] for one in found.first]
+        rows = [
+            [
+                one.source,
+                f"{one.row}",
+                one.column,
+                shortened(one.value, MOST_CHARACTERS),
+                shortened(one.reason, MOST_CHARACTERS),
+            ]
+            for one in found.first
+        ]
         lines += ["", table(["input", "row", "column", "value", "reason"], rows)]
     if 0 < len(found.first) < found.rows_rejected:
         lines.append(
@@ -83,7 +92,3 @@ def _shown(found: "Rejects") -> str:
 
 def _rest(number: int, noun: str) -> list[str]:
     return [f"and {counted(number - MOST_SHOWN, f'more {noun}')}; pass --json for all"] if number > MOST_SHOWN else []
-
-
-def _short(text: str, most: int = MOST_CHARACTERS) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"

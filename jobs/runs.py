@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from ..schemas.history import HistoryEntry
 
 #: Characters of an error, of a digest, and of a column, in the table.
-MOST_CHARACTERS, DIGEST_CHARACTERS, COLUMN_CHARACTERS = 60, 15, 40
+MOST_CHARACTERS, DIGEST_CHARACTERS, COLUMN_CHARACTERS = 120, 15, 40
 
 
 @click.command(context_settings={"show_default": True})
 @click.argument("outputs", metavar="OUT...", nargs=-1, required=True)
 @click.option("--limit", type=click.IntRange(min=1), default=20, metavar="N", help="Number of last runs to list.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table, with whole errors.")
 def runs(outputs: tuple[str, ...], limit: int, as_json: bool) -> int:
     """List the runs of outputs, the last one at the end: when, exit code, rows, rejects, seconds, bundle, drift.
 
@@ -49,7 +49,7 @@ def runs(outputs: tuple[str, ...], limit: int, as_json: bool) -> int:
 
 
 def _shown(lines: "Sequence[tuple[str, HistoryEntry]]", *, several: bool) -> str:
-    from .terminal.tables import table
+    from .terminal.tables import shortened, table
 
     if not lines:
         return "no runs are recorded"
@@ -69,7 +69,7 @@ def _shown(lines: "Sequence[tuple[str, HistoryEntry]]", *, several: bool) -> str
         [
             entry.started[:19].replace("T", " "), str(entry.exit_code), _count(entry.rows_in), _count(entry.rows_read),
             _count(entry.rows_rejected), f"{entry.wall_s:.1f}", entry.digest[:DIGEST_CHARACTERS], *_drift(entry),
-            (entry.error or "")[:MOST_CHARACTERS],
+            shortened(entry.error or "", MOST_CHARACTERS),
         ]
         for _, entry in lines
     ]  # fmt: skip

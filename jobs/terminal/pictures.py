@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...pipeline.errors import StorageError
 from ...pipeline.storage.plain_files import kind_of, require_plain
+from .tables import shortened
 
 if TYPE_CHECKING:
     from ...pipeline.evaluation.importance import FeatureImportance
@@ -114,7 +115,7 @@ def importance_svg(title: str, features: "Sequence[FeatureImportance]") -> str:
     longest = max((one.mean_absolute for one in features), default=0.0) or 1.0
     bars = [
         {
-            "name": one.feature if len(one.feature) <= 28 else one.feature[:27] + "…",
+            "name": shortened(one.feature, 28),
             "width": round(340 * one.mean_absolute / longest, 1),
             "mean": round(340 * abs(one.mean) / longest, 1),
             "colour": "#1f5fa8" if one.mean >= 0 else "#b3362b",
@@ -133,7 +134,7 @@ def changes_svg(title: str, numbers: "Sequence[NumberChange]") -> str:
         highest, width = max(1, int(counts.max())), 600 / len(counts)
         panels.append(
             {
-                "name": one.name if len(one.name) <= 60 else one.name[:59] + "…",
+                "name": shortened(one.name, 60),
                 "mean": f"{one.mean:+.3g}",
                 "unchanged": f"{one.unchanged / max(1, one.rows):.1%}",
                 "reach": f"{one.histogram.reach:g}",

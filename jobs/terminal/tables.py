@@ -1,5 +1,6 @@
 """Output on stdout: plain-text tables with aligned columns and no colours."""
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -9,11 +10,19 @@ from ...pipeline.errors import counted, printable
 from ...pipeline.outputs.store import REPORT
 from ...schemas.run import RunManifest
 
+#: A number, which a unit may follow; not `1.csv`, and not a sentence that begins with a number.
+_NUMBER = re.compile(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?\s?[^\s\d.,]{0,6}")
+
 
 def answer(text: str) -> None:
     """Print to stdout. Never raises (see `streams.py`)."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters; a longer one ends in `…`."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -130,4 +139,4 @@ def _share(seconds: float, manifest: RunManifest) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    return not cell or cell[0].isdigit() or (cell[0] in "-+" and cell[1:2].isdigit())
+    return not cell or _NUMBER.fullmatch(cell) is not None

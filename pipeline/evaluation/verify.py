@@ -15,12 +15,13 @@ from ..inputs.discover import is_unchanged
 from ..inputs.formats import recorded_format
 from ..nested import converted, equal, take_rows
 from ..outputs.assemble import reasons_of
+from ..outputs.finished import why_incomplete
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.naming import rejects_name
 from ..outputs.part_records import OutputRecord, PartitionRecord, PartRecord
 from ..outputs.receipt import expected_name, file_digest, read_receipt
 from ..outputs.storable import stored_type
-from ..outputs.store import MANIFEST, PARTS, SUCCESS, Store
+from ..outputs.store import MANIFEST, PARTS, Store
 from ..outputs.stores import open_store
 from ..parquet.file import ParquetSource
 from ..planning.fingerprint import dialect_of
@@ -57,11 +58,8 @@ def verify(output: str) -> Verdict:
     store = open_store(output, failed=listing_error)
     manifest = read_manifest(store)
     verdict = Verdict(orphaned_parts=[])
-    if incomplete := manifest.status != "success" or store.kind(SUCCESS) != "file":
-        why = manifest.error or (
-            "it was killed, or is still running" if manifest.status == "running" else "no _SUCCESS"
-        )
-        verdict.problems.append(f"the run is not complete ({why}); run it again")
+    if (incomplete := why_incomplete(store, manifest)) is not None:
+        verdict.problems.append(f"the run is not complete: {incomplete}")
     record = read_record(store, manifest)
     for partition in record.partitions:
         _verify_partition(store, partition, manifest.bundle.digest, verdict)
@@ -69,7 +67,7 @@ def verify(output: str) -> Verdict:
     totals = (manifest.parts, manifest.rows_in, manifest.rows_scored, manifest.rows_rejected)
     if parts_are_whole and totals != (verdict.parts, verdict.rows_in, verdict.rows_scored, verdict.rows_rejected):
         verdict.problems.append(f"{MANIFEST}: its numbers of parts and rows {totals} are not those of the parts")
-    _unrecorded_files(store, record, verdict, incomplete=incomplete)
+    _unrecorded_files(store, record, verdict, incomplete=incomplete is not None)
     return verdict
 
 

@@ -14,11 +14,21 @@ def read_finished(store: Store) -> RunManifest:
         DataError: the run is not complete, its run.json was changed, or it does not describe its predictions.
     """
     manifest = read_manifest(store)
-    if manifest.status != "success" or store.kind(SUCCESS) != "file":
-        raise DataError(f"{str(store.root)!r} is not complete; run the same scoreline score again first")
+    if (reason := why_incomplete(store, manifest)) is not None:
+        raise DataError(f"{str(store.root)!r} is not complete: {reason}")
     if not manifest.heads:
         raise DataError(f"{str(store.root)!r} does not describe its predictions; score it again with --force")
     return manifest
+
+
+def why_incomplete(store: Store, manifest: RunManifest) -> str | None:
+    """Why an output is not complete, and what to do; None if it is."""
+    if manifest.error is not None:
+        return manifest.error  # it has its own advice: a run with too many rejects would only fail again
+    again = "run the same scoreline score again"
+    if manifest.status == "running":
+        return f"the run was killed, or is still running; {again}"
+    return None if store.kind(SUCCESS) == "file" else f"it has no {SUCCESS}; {again}"
 
 
 def chosen_head(manifest: RunManifest, name: str | None) -> HeadRecord:

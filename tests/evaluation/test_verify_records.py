@@ -23,6 +23,7 @@ from planned_runs import rejects as rejects_of
 from receipts import fingerprint_of, receipt_of
 
 OTHER = "sha256:" + "1" * 64
+AGAIN = "run the same scoreline score again"
 
 
 class Output:
@@ -266,14 +267,14 @@ class TestTheWhole:
         ("changes", "success", "why"),
         [
             ({"status": "failed", "error": "no room"}, True, "no room"),
-            ({"status": "running"}, False, "it was killed, or is still running"),
-            ({}, False, "no _SUCCESS"),
+            ({"status": "running"}, False, f"the run was killed, or is still running; {AGAIN}"),
+            ({}, False, f"it has no _SUCCESS; {AGAIN}"),
         ],
     )
     def test_a_run_that_is_not_complete(self, output: Output, changes: dict[str, Any], success: bool, why: str) -> None:
         """With the reason."""
         output.write()
-        assert output.verdict(success=success, **changes).problems == [f"the run is not complete ({why}); run it again"]
+        assert output.verdict(success=success, **changes).problems == [f"the run is not complete: {why}"]
 
     def test_other_files(self, output: Output) -> None:
         """Parquet files of nobody, and temporaries; orphaned parts that are recorded are none."""
@@ -296,6 +297,6 @@ class TestTheWhole:
             output.store.write(name, output.store.read("a-00001.parquet"))
         output.store.write(rejects_name("c.parquet"), b"")
         incomplete, unrecorded = output.verdict(status="failed", error="no room").problems
-        assert incomplete == "the run is not complete (no room); run it again"
+        assert incomplete == "the run is not complete: no room"
         assert unrecorded.startswith("the run ended before it had recorded 2 parts, such as b.parquet; the next run")
         assert "b.parquet: is not a part of the run" in output.verdict().problems

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from ...errors import DataError
 from ...outputs.committed import CommittedPart, read_committed, write_committed
+from ...outputs.finished import why_incomplete
 from ...outputs.folder_store import FolderStore
 from ...outputs.manifest import read_manifest, read_record
 from ...outputs.part_records import PartRecord
-from ...outputs.store import SUCCESS
 from ...storage.folders import listing_error
 from .files import read_files
 from .table import Table
@@ -81,7 +81,6 @@ def commit(output: str, table: Table, *, run_id: str) -> CommitReport:
 def _parts(store: FolderStore) -> list[PartRecord]:
     """The parts that have rows. Raises DataError unless the output is complete."""
     manifest = read_manifest(store)
-    if manifest.status != "success" or store.kind(SUCCESS) != "file":
-        reason = manifest.error or "it was killed, or its shards are not finished"
-        raise DataError(f"{str(store.root)!r} is not complete ({reason}); run the same scoreline score again")
+    if (reason := why_incomplete(store, manifest)) is not None:
+        raise DataError(f"{str(store.root)!r} is not complete: {reason}")
     return [part for part in read_record(store, manifest).parts() if part.rows_scored]

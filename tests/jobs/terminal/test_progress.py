@@ -49,7 +49,13 @@ def test_records_of_other_libraries_have_the_same_format(capsys: pytest.CaptureF
 
 
 def test_tables_align_and_escape() -> None:
-    """Numbers are aligned right; a line end in a cell does not break the table."""
+    """Numbers are aligned right, also with a unit, sentences are not; a line end in a cell does not break the table."""
     lines = table(["name", "rows"], [["a\nb", "10"], ["c", "2,000"]]).splitlines()
     assert lines == ["name   rows", "────  ─────", "a\\nb     10", "c     2,000"]
+    lines = table(
+        ["of", "share", "file", "error"], [["a", "4.5%", "1.csv", "5 rows"], ["b", "-12%", "10.csv", "3 of 4"]]
+    )
+    assert [line[4:] for line in lines.splitlines()] == [
+        "share  file    error", "─────  ──────  ──────", " 4.5%  1.csv   5 rows", " -12%  10.csv  3 of 4"
+    ]  # fmt: skip
     assert [size(999), size(1_500), size(2_000_000)] == ["999 B", "1.5 kB", "2.0 MB"]
