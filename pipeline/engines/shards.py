@@ -286,6 +286,6 @@ def _up_to_date(store: Store, files: RecordFiles, plan: Plan) -> RunManifest | N
         recorded = read_record(store, manifest, files)
     except (DataError, NoInputError):
         return None
-    kept = {part for parts in plan.existing.kept.values() for part in parts.values()}
-    same = {replace(part, kept=True) for part in recorded.parts()} == kept
+    kept = {part.content for parts in plan.existing.kept.values() for part in parts.values()}
+    same = {part.content for part in recorded.parts()} == kept
     return manifest if same and manifest.status == "success" and manifest.shard_plan == plan.shard_plan else None

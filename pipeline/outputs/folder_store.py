@@ -30,6 +30,7 @@ from .store import (
     REPORT,
     SHARDS,
     SUCCESS,
+    WEAK,
     Store,
     Stored,
     output_error,
@@ -147,7 +148,7 @@ class FolderStore(Store):
     def is_rewritten(self, before: str | None, now: str | None) -> bool:
         """By size and time of modification: a copy that keeps both has another inode, and chmod changes the last
         time."""
-        return before is not None and now is not None and before.split("-")[:2] != now.split("-")[:2]
+        return None not in (before, now) and _written(before) != _written(now)
 
     def kept_digest(self, name: str) -> None:  # noqa: ARG002 - file systems keep none
         return None
@@ -255,11 +256,17 @@ class FolderStore(Store):
 
 def _etag(state: os.stat_result) -> str | None:
     """The ETag of a regular file: its size, its times of modification and of change, and its inode. The time of change
-    cannot be set, and a rename changes it, too. None where the time is in whole seconds: a file system with such times
-    would hide a change within the second."""
-    if not stat.S_ISREG(state.st_mode) or not state.st_ctime_ns % 1_000_000_000:
+    cannot be set, and a rename changes it, too. A weak one if that time is in whole seconds: a file system with such
+    times does not show a change within the second."""
+    if not stat.S_ISREG(state.st_mode):
         return None
-    return f"{state.st_size:x}-{state.st_mtime_ns:x}-{state.st_ctime_ns:x}-{state.st_ino:x}"
+    weak = "" if state.st_ctime_ns % 1_000_000_000 else WEAK
+    return f"{weak}{state.st_size:x}-{state.st_mtime_ns:x}-{state.st_ctime_ns:x}-{state.st_ino:x}"
+
+
+def _written(etag: str | None) -> list[str]:
+    """The size and the time of modification in an ETag."""
+    return (etag or "").removeprefix(WEAK).split("-")[:2]
 
 
 def _retried(call: Callable[[], Any]) -> Any:

@@ -79,6 +79,11 @@ class PartRecord:
     version: PartVersion | None = None
 
     @property
+    def content(self) -> tuple[str, str, str]:
+        """What identifies the part with its bytes: its counts are in the receipt."""
+        return self.target, self.sha256, self.receipt
+
+    @property
     def rejects(self) -> str | None:
         """The file of its rejects, if it has any."""
         return rejects_name(self.target) if self.rows_rejected else None

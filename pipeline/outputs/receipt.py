@@ -104,8 +104,8 @@ def identity(fingerprint: Fingerprint, root: str) -> str:
 
 
 def part_version(receipt: Receipt, etag: str | None, rejects_etag: str | None) -> PartVersion | None:
-    """What the next run must know of a part to keep it unread; None without an ETag."""
-    if etag is None:
+    """What the next run must know of a part to keep it unread; None if one of its files has no ETag."""
+    if etag is None or (receipt.rejects is not None and rejects_etag is None):
         return None
     return PartVersion(
         etag=etag,

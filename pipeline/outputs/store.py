@@ -26,6 +26,8 @@ MANIFEST = "_scoreline/run.json"
 PARTS = "_scoreline/parts.pq"
 PROFILE = "_scoreline/profile.json"
 LOCK = "_scoreline/lock"
+#: The beginning of an ETag that may stay the same when bytes change, as in HTTP.
+WEAK = "W/"
 #: The plan and the records of shards that have not been finished.
 SHARDS = "_scoreline/shards"
 PLAN = f"{SHARDS}/plan.pq"
@@ -166,8 +168,8 @@ class Store(ABC):
 
     @abstractmethod
     def etag(self, name: str) -> str | None:
-        """What changes whenever a file is written: the ETag of an object; for a file its size, times and inode. None
-        where there is no such file, or where its time is too coarse to tell."""
+        """What changes whenever a file is written: the ETag of an object; for a file its size, times and inode. It
+        begins with `WEAK` where the times are too coarse to be sure. None where there is no such file."""
 
     @abstractmethod
     def is_rewritten(self, before: str | None, now: str | None) -> bool:

@@ -17,11 +17,11 @@ from ..outputs.manifest import read_manifest, read_record
 from ..outputs.naming import SUFFIX, numbered, whole_name
 from ..outputs.part_records import NOTHING_RECORDED, OutputRecord, PartRecord
 from ..outputs.receipt import expected_name, identity, read_receipt
-from ..outputs.store import MANIFEST, SUCCESS, Store
+from ..outputs.store import MANIFEST, SUCCESS, WEAK, Store
 from ..records import Partition
 from ..storage.folders import Entry
 from .fingerprint import NO_ENGINES, Fingerprints
-from .kept_part import kept_record
+from .kept_part import DAMAGED, kept_record
 
 #: The splits of a shard, by input; an input that is missing here belongs to it as a whole.
 OwnSplits: TypeAlias = Mapping[Partition, range]
@@ -43,6 +43,7 @@ class ExistingParts:
 
     `kept`: the parts that are what this run would make, by split. `complete_inputs`: the inputs whose parts are all
     kept. `reasons`: why other parts are not kept, by split. `all_parts`: every part of an input, kept or not.
+    `damaged`: the parts with other bytes than they were published with.
     `orphaned_parts`: parts whose input is not among this run's. `foreign_files`: files that are not parts, by name.
     `made_with`: what the kept parts were made with, where that affects the last bits. `succeeded`: whether the last run
     ended with `_SUCCESS`. `manifest`: the last run's, None where it is missing or invalid, and `manifest_error` says
@@ -54,6 +55,7 @@ class ExistingParts:
     complete_inputs: set[Partition] = field(default_factory=set)
     reasons: dict[Partition, dict[int, list[str]]] = field(default_factory=dict)
     all_parts: dict[Partition, set[str]] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)
     orphaned_parts: list[str] = field(default_factory=list)
     foreign_files: list[str] = field(default_factory=list)
     made_with: list[dict[str, str]] = field(default_factory=list)
@@ -172,6 +174,8 @@ class _Scan:
         owner, split = _named_owner(name, self.owners)
         if known is None or known.version is None or owner is None or self.job.force or known.version.etag != etag:
             return False
+        if known.version.etag.startswith(WEAK) or self._has_moved_away():
+            return False
         wanted = self.wanted(owner, split)
         full = known.rows_in == self.split_rows or (known.last and known.rows_in < self.split_rows)
         if not full or known.version.identity != identity(wanted, self.root):
@@ -180,6 +184,11 @@ class _Scan:
             return False
         self._keep(owner, split, replace(known, kept=True), json.loads(known.version.made_with))
         return True
+
+    def _has_moved_away(self) -> bool:
+        """Whether a later location of the input has been recorded than this one."""
+        last = self.existing.manifest
+        return last is not None and self.root in last.roots
 
     def _keep(self, owner: Partition, split: int, record: PartRecord, made_with: dict[str, str]) -> None:
         existing = self.existing
@@ -210,6 +219,8 @@ class _Scan:
         if isinstance(record, PartRecord) and isinstance(receipt, Receipt):
             self._keep(owner, split, record, receipt.made_with)
         elif isinstance(record, list):
+            if record == [DAMAGED]:
+                existing.damaged.append(name)
             existing.reasons.setdefault(owner, {}).setdefault(split, []).extend(record)
 
 

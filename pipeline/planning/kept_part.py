@@ -6,6 +6,9 @@ from ..outputs.part_records import PartRecord
 from ..outputs.receipt import differences, expected_name, file_digest, is_whole, part_version
 from ..outputs.store import Store
 
+#: The reason why a part is not kept that has other bytes than it was published with.
+DAMAGED = "damaged"
+
 
 def kept_record(
     store: Store,
@@ -31,8 +34,10 @@ def kept_record(
     found = receipt.fingerprint
     if reasons := differences(found, wanted):
         return reasons
+    if name != expected_name(receipt):
+        return ["renamed"]
     full = receipt.rows_in == split_rows or (receipt.last and receipt.rows_in < split_rows)
-    if not full or found.first_row != wanted.first_row or name != expected_name(receipt):
+    if not full or found.first_row != wanted.first_row:
         return ["option split_rows changed"]
     rejects = None if receipt.rejects is None else rejects_name(name)
     rejects_etag = None if rejects is None else store.etag(rejects)  # before it is read
@@ -40,7 +45,7 @@ def kept_record(
         return ["rejects missing or changed"]
     assert receipt.checksum is not None, "read_receipt has checked it"
     if (digest := _checked_digest(store, name, etag, receipt.checksum, known)) is None:
-        return ["damaged"]
+        return [DAMAGED]
     return PartRecord(
         target=name,
         split=receipt.split,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ...schemas.run import RunManifest
 from ..errors import OutputLockedError, ScorelineError, StorageError, counted
@@ -23,12 +23,20 @@ from .events import ManifestNotWritten, OrphanedPartsRemoved, RunEnded, RunRecor
 from .ledger import Ledger
 
 
-def lock_new_output(store: Store, job: ScoreJob, held: ExitStack) -> None:
-    """Create and lock an output, after the preflight has passed."""
+def lock_new_output(store: Store, job: ScoreJob, held: ExitStack, existing: ExistingParts) -> None:
+    """Create and lock an output, after the preflight has passed.
+
+    Args:
+        existing: what was in it; parts, if somebody has removed the records of earlier runs.
+
+    Raises:
+        OutputLockedError: another run has written to it since.
+    """
     store.prepare()
     held.enter_context(store.lock(job.run_id))
     store.refresh()
-    if next(store.parquet_files(), None) is not None:
+    known = {name for names in existing.all_parts.values() for name in names}.union(existing.orphaned_parts)
+    if set(store.parquet_files()) != known:
         raise OutputLockedError(f"another run has just started in {str(store.root)!r}; try again when it has ended")
 
 
@@ -46,34 +54,15 @@ def up_to_date_manifest(store: Store, plan: Plan, job: ScoreJob, bundle: str) ->
         return None
     if (manifest.root, manifest.roots) != (plan.discovery.real_root, existing.roots):
         return None  # the input has moved, and its new location must be recorded
-    found = {_content(part) for parts in existing.kept.values() for part in parts.values()}
-    if (
-        set(map(_content, existing.recorded.parts())) != found
-        or list(existing.recorded.orphaned_parts) != existing.orphaned_parts
-    ):
+    found, recorded = {part.content for parts in existing.kept.values() for part in parts.values()}, existing.recorded
+    if {part.content for part in recorded.parts()} != found:
+        return None
+    if list(recorded.orphaned_parts) != existing.orphaned_parts:
         return None
     if not set(store.rejects_files()) <= {*kept.values(), *map(rejects_name, existing.orphaned_parts)}:
         return None  # rejects files without a part must be removed
     within = manifest.rows_rejected <= job.max_rejects.allowed(manifest.rows_in)
     return manifest if within and is_within_drift(manifest.drift, job.max_drift) else None
-
-
-def _content(part: PartRecord) -> tuple[str, str, str]:
-    """What identifies a part with its bytes. Its counts are in the receipt."""
-    return part.target, part.sha256, part.receipt
-
-
-def record_versions(store: Store, existing: ExistingParts, manifest: RunManifest) -> RunManifest:
-    """Record the ETags of the parts of an output that is up to date, if they have changed, as in a copy, so that the
-    next run need not read them. Returns the manifest."""
-    now = {part.target: part.version for parts in existing.kept.values() for part in parts.values()}
-    if all(part.version == now[part.target] for part in existing.recorded.parts()):
-        return manifest
-    partitions = [
-        replace(one, parts=tuple(replace(part, version=now[part.target]) for part in one.parts))
-        for one in existing.recorded.partitions
-    ]
-    return write_manifest(store, manifest, replace(existing.recorded, partitions=partitions))
 
 
 def remove_replaced_parts(store: Store, ledger: Ledger, emit: Emitter) -> None:

@@ -24,7 +24,7 @@ from ..planning.option_check import checked_job
 from ..planning.overlap import refuse_overlap
 from ..planning.plan import default_split_rows, make_plan
 from ..timing import Recorder, StageTimes
-from .commit import lock_new_output, record_versions, up_to_date_manifest
+from .commit import lock_new_output, up_to_date_manifest
 from .drift import refuse_without_reference
 from .events import NothingToDo, RunStarted, waiting_for_lock
 from .execute import Engine, Execution, complete_output
@@ -83,13 +83,13 @@ def run(
             plan = make_plan(found, existing, bundle.manifest, job, split_rows)
             spent.rows, spent.bytes = plan.num_rows or 0, sum(p.size for p in found.partitions)
         if not known:
-            lock_new_output(store, job, held)
+            lock_new_output(store, job, held, existing)
             held.enter_context(history.recorded(store, emit))
         emit(*input_findings(found), *output_findings(existing, prune=job.prune), RunStarted.of(job, plan, cores))
         if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
             store.remove_shards()  # of a run that was killed after `_SUCCESS`
             emit(*_nothing_to_do(done, len(found.partitions)))
-            return record_versions(store, existing, done)
+            return done
         manifest = execution.score(plan, complete_output)
         store.remove_shards()  # of an earlier run: this one has done their work
         return manifest

@@ -12,7 +12,7 @@ import pytest
 from scoreline.pipeline.errors import OutputError, StorageError
 from scoreline.pipeline.outputs import folder_store as module
 from scoreline.pipeline.outputs.folder_store import FolderStore
-from scoreline.pipeline.outputs.store import LOCK, MANIFEST, SUCCESS, Store, Stored, storage_error
+from scoreline.pipeline.outputs.store import LOCK, MANIFEST, SUCCESS, WEAK, Store, Stored, storage_error
 
 
 @pytest.fixture
@@ -112,17 +112,25 @@ def test_whatever_is_done_to_a_file_changes_its_etag(
     assert store.is_rewritten(before, now) == rewritten
 
 
-def test_files_without_an_etag(store: Store) -> None:
-    """What is not a regular file, and a file whose time is in whole seconds, as some file systems store it."""
+def test_what_is_not_a_regular_file_has_no_etag(store: Store) -> None:
     os.mkfifo(Path(store.path("pipe")))
     assert [store.etag(name) for name in ("missing", "pipe", "_scoreline", "a\0b")] == [None] * 4
+
+
+def test_weak_etags(store: Store) -> None:
+    """Where a file system stores whole seconds: equal ones are no evidence, but different ones are."""
     store.write("a", b"1")
     state = Path(store.path("a")).stat()
     times = {"st_ctime_ns": 10**18 + 1, "st_mtime_ns": 10**18}
-    assert module._etag(os.stat_result(state, times)) is not None
-    assert module._etag(os.stat_result(state, {**times, "st_ctime_ns": 10**18})) is None
-    assert not store.is_rewritten(None, "1-2-3-4")
-    assert not store.is_rewritten("1-2-3-4", None)
+    strong = module._etag(os.stat_result(state, times))
+    weak = module._etag(os.stat_result(state, {**times, "st_ctime_ns": 10**18}))
+    later = module._etag(os.stat_result(state, {"st_ctime_ns": 10**18, "st_mtime_ns": 2 * 10**18}))
+    assert [etag is not None and etag.startswith(WEAK) for etag in (strong, weak, later)] == [False, True, True]
+    assert not store.is_rewritten(strong, weak)
+    assert store.is_rewritten(strong, later)
+    assert store.is_rewritten(weak, later)
+    assert not store.is_rewritten(None, later)
+    assert not store.is_rewritten(weak, None)
 
 
 def test_publishing_replaces_a_file_as_a_whole(store: Store) -> None:

@@ -20,6 +20,7 @@ from scoreline.pipeline.outputs.folder_store import FolderStore
 from scoreline.pipeline.outputs.manifest import write_manifest
 from scoreline.pipeline.outputs.part_records import PartRecord
 from scoreline.pipeline.outputs.receipt import file_digest, read_receipt
+from scoreline.pipeline.outputs.store import WEAK
 from scoreline.pipeline.planning import existing as module
 from scoreline.pipeline.planning.existing import ExistingParts, scan_output
 from scoreline.pipeline.records import Partition
@@ -181,7 +182,7 @@ class TestSplits:
     def test_another_name(self, scan: Scan, out: Path) -> None:
         """The only split of an input is not numbered."""
         part(out, "a-00000.parquet")
-        assert reasons(scan()) == {0: ["option split_rows changed"]}
+        assert reasons(scan()) == {0: ["renamed"]}
 
     def test_surplus(self, scan: Scan, out: Path) -> None:
         """Parts that complete inputs do not consist of; those of a failed input stay."""
@@ -376,7 +377,34 @@ class TestRecordedParts:
         receipt = read_receipt(path)
         assert isinstance(receipt, Receipt)
         write_part(path, receipt.model_copy(update={"checksum": None}), first=7)
-        assert reasons(scan()) == {0: ["damaged"]}
+        existing = scan()
+        assert (reasons(existing), existing.damaged) == ({0: ["damaged"]}, ["a.parquet"])
+
+    @pytest.mark.parametrize("etag", [f"{WEAK}1-2-3-4", None])
+    @pytest.mark.usefixtures("record")
+    def test_etags_that_prove_nothing(
+        self, scan: Scan, out: Path, read: list[str], monkeypatch: pytest.MonkeyPatch, etag: str | None
+    ) -> None:
+        """Of a part or its rejects: the receipt is read."""
+        monkeypatch.setattr(FolderStore, "etag", lambda *_: etag)
+        found = ledger(plan([A]))
+        found.publish(A, scan().kept[A][0])
+        write_manifest(FolderStore(out), found.manifest(None), found.record())
+        assert scan().num_kept() == 1
+        assert read == ["a.parquet"] * 2
+        (out / "_rejects" / "a.arrow").unlink()
+        assert reasons(scan()) == {0: ["rejects missing or changed"]}
+
+    @pytest.mark.usefixtures("record")
+    def test_an_input_that_has_moved_away(self, scan: Scan, out: Path) -> None:
+        """To a location that was recorded with --moved-input; that it is back is said with the same option."""
+        found = ledger(plan([A]))
+        found.publish(A, scan().kept[A][0])
+        moved = found.manifest(None).model_copy(update={"root": "/moved", "roots": ["/data"]})
+        write_manifest(FolderStore(out), moved, found.record())
+        with pytest.raises(OutputError, match="add --moved-input"):
+            scan()
+        assert scan(moved_input=True).num_kept() == 1
 
 
 def test_a_digest_of_another_receipt(scan: Scan, out: Path) -> None:

@@ -12,15 +12,14 @@ from scoreline.pipeline.errors import OutputLockedError, PartitionError, Storage
 from scoreline.pipeline.events import Emitter, Event
 from scoreline.pipeline.options import RejectBudget, ScoreJob
 from scoreline.pipeline.outputs.folder_store import FolderStore
-from scoreline.pipeline.outputs.manifest import read_manifest, read_record
-from scoreline.pipeline.outputs.part_records import OutputRecord, PartRecord, PartVersion
+from scoreline.pipeline.outputs.manifest import read_manifest
+from scoreline.pipeline.outputs.part_records import OutputRecord, PartVersion
 from scoreline.pipeline.outputs.store import MANIFEST, SUCCESS, Store
-from scoreline.pipeline.outputs.store import PARTS as PARTS_FILE
+from scoreline.pipeline.planning.existing import ExistingParts
 from scoreline.pipeline.planning.plan import Plan
 from scoreline.pipeline.running.commit import (
     check_parts_exist,
     lock_new_output,
-    record_versions,
     remove_replaced_parts,
     up_to_date_manifest,
     write_manifest_at_end,
@@ -56,16 +55,16 @@ class TestNewOutputs:
         """Until the run ends."""
         store = FolderStore(tmp_path / "new")
         with ExitStack() as held:
-            lock_new_output(store, JOB, held)
+            lock_new_output(store, JOB, held, ExistingParts())
             with pytest.raises(OutputLockedError, match="run two"):
-                lock_new_output(store, JOB, ExitStack())
+                lock_new_output(store, JOB, ExitStack(), ExistingParts())
         with ExitStack() as held:
-            lock_new_output(store, JOB, held)
+            lock_new_output(store, JOB, held, ExistingParts())
 
     def test_another_run_was_faster(self, store: Store) -> None:
         """It has written a part since the output was scanned."""
         with pytest.raises(OutputLockedError, match="another run has just started in"), ExitStack() as held:
-            lock_new_output(store, JOB, held)
+            lock_new_output(store, JOB, held, ExistingParts())
 
 
 PARTS = {A: [part("a.parquet", rejected=1, kept=True)], B: [part("b.parquet", kept=True)]}
@@ -138,24 +137,10 @@ class TestUpToDate:
         assert up_to_date_manifest(store, scanned(), JOB, "sha256:" + "1" * 64) is None
 
     def test_other_etags(self, store: Store) -> None:
-        """As in a copy: they are recorded, and nothing else is changed."""
-
-        def with_etag(etag: str) -> PartRecord:
-            version = PartVersion(etag=etag, rejects_etag=None, identity=DIGEST, made_with="{}")
-            return replace(PARTS[A][0], version=version)
-
-        before = finished()
-        assert record_versions(store, scanned().existing, before) is before
-        assert not store.path(PARTS_FILE).exists()
-        first, second = recorded().partitions
-        known = OutputRecord(partitions=[replace(first, parts=(replace(with_etag("1"), kept=False),)), second])
-        current = scanned(kept={**PARTS, A: [with_etag("2")]}, recorded=known)
-        assert up_to_date_manifest(store, current, JOB, DIGEST) is not None
-        record_versions(store, current.existing, before)
-        after = read_manifest(store)
-        own = {name: getattr(after, name) for name in ("parts_digest", "checksum")}
-        assert after == before.model_copy(update=own)
-        assert list(read_record(store, after).parts()) == [replace(with_etag("2"), kept=False), *second.parts]
+        """As in a copy: the parts are the same."""
+        version = PartVersion(etag="2", rejects_etag=None, identity=DIGEST, made_with="{}")
+        current = scanned(kept={**PARTS, A: [replace(PARTS[A][0], version=version)]})
+        assert up_to_date_manifest(store, current, JOB, DIGEST) is current.existing.manifest
 
     def test_rejects_without_a_part(self, store: Store) -> None:
         """Must be removed first."""
