@@ -15,6 +15,7 @@ from ..errors import BundleError, counted
 from ..features.numeric import FUNCTIONS
 from .fitted import SCALER_NAMES, SCALERS, Compiler, fitted_names, transform
 from .narrowing import names_of, narrowed
+from .notes import say
 from .parameters import Parameters
 from .selection import dropped
 
@@ -71,6 +72,8 @@ def bind(scaler: Any, features: Sequence[str], *, text: Sequence[str], vocabular
         each = type(transformer).__name__ in SCALERS
         if each:
             slots.update({name: [output] for name, output in zip(names, outputs, strict=True)})
+            if len(names) == len(features):
+                _compare_order(transformer, features)
         elif not isinstance(scaler, list | tuple) and len(names) == len(features):
             whole = outputs
         else:
@@ -124,6 +127,18 @@ def _fitted_pair(transformer: Any, columns: list[str]) -> tuple[Any, list[str], 
         if narrow is not None:
             return narrow, [name for name in fitted if name in set(columns)], transformer
     return transformer, fitted_names(transformer, columns), transformer
+
+
+def _compare_order(transformer: Any, features: Sequence[str]) -> None:
+    """Say so if a scaler was fitted on the features in another order: often it is the model's, too."""
+    fitted = [name for name in names_of(transformer) or features if name in set(features)]
+    differ = next(((one, other) for one, other in zip(features, fitted, strict=True) if one != other), None)
+    if differ is not None:
+        say(
+            "the features are in another order than the columns that"
+            f" {_title(transformer)} was fitted on ({differ[0]!r} where it has {differ[1]!r}): each is scaled by its own"
+            " numbers, and the model gets them in the order of the features"
+        )
 
 
 def _title(transformer: Any) -> str:

@@ -45,6 +45,22 @@ def test_scalers_keep_the_order_of_the_features() -> None:
     assert len(two.columns) == 4
 
 
+def test_another_order_than_that_of_the_scaler(caplog: pytest.LogCaptureFixture) -> None:
+    """Of all features is noted, since the model was probably trained with the scaler's. The steps are the same."""
+    frame = pd.DataFrame({"a": [1.0, 2, 9], "b": [10.0, 20, 60], "c": [7.0, 7, 8]})
+    same = bind(StandardScaler().fit(frame), ["a", "b", "c"], text=[], vocabularies={})
+    bind(StandardScaler().fit(frame), ["a", "c"], text=[], vocabularies={})
+    bind(StandardScaler().fit(frame[["b", "a"]]), ["a", "b", "c"], text=[], vocabularies={})
+    bind(StandardScaler().fit(frame.to_numpy()), ["c", "b", "a"], text=[], vocabularies={})
+    assert caplog.messages == []
+    other = bind(StandardScaler().fit(frame), ["a", "c", "b"], text=[], vocabularies={})
+    (line,) = caplog.messages
+    assert line.startswith(
+        "the features are in another order than the columns that StandardScaler was fitted on ('c' where it has 'b')"
+    )
+    np.testing.assert_array_equal(other.reference(frame), same.reference(frame)[:, [0, 2, 1]])
+
+
 @pytest.mark.parametrize(
     ("scaler", "message"),
     [
