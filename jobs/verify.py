@@ -2,11 +2,18 @@
 
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
-from ..pipeline.errors import DataError
+from ..pipeline.errors import DataError, listed
 from .terminal.paths import PathText
+
+if TYPE_CHECKING:
+    from ..pipeline.evaluation.verify import Verdict
+
+#: Changed inputs to name; --json has all.
+MOST_NAMES = 5
 
 
 @click.command()
@@ -16,8 +23,8 @@ def verify(output: str, as_json: bool) -> int:
     """Read an output back and check it against its own records.
 
     Checks every part's digest, page checksums and receipt; that rows in equal rows scored plus rows rejected; the
-    rejects; the keys and their order against the input, if it still exists; and that there are no foreign files. Exits
-    with 0, or with 65 and the first problem.
+    rejects; the keys and their order against the input, unless it has changed or is gone; and that there are no foreign
+    files. Exits with 0, or with 65 and the first problem.
 
     \b
     Example:
@@ -31,19 +38,24 @@ def verify(output: str, as_json: bool) -> int:
         answer(json.dumps(asdict(verdict), indent=1))
     else:
         rows = [
-            ("parts", f"{verdict.parts:,}"),
-            ("rows in", f"{verdict.rows_in:,}"),
-            ("rows scored", f"{verdict.rows_scored:,}"),
-            ("rows rejected", f"{verdict.rows_rejected:,}"),
+            *((name.replace("_", " "), _found(verdict, name)) for name in verdict.recorded),
             ("inputs whose keys were compared", f"{verdict.keys_compared:,}"),
-            ("inputs changed or missing", f"{verdict.inputs_gone:,}"),
+            ("inputs changed or missing", f"{len(verdict.changed_inputs):,}"),
             ("orphaned parts", f"{len(verdict.orphaned_parts):,}"),
             ("problems", f"{len(verdict.problems):,}"),
         ]
         answer(table(["verified", "found"], rows))
+        if verdict.changed_inputs:
+            answer(f"  changed or missing since they were scored: {listed(verdict.changed_inputs, MOST_NAMES)}")
         for problem in verdict.problems:
             answer(f"  {problem}")
     if verdict.problems:
         more = f" (and {len(verdict.problems) - 1:,} more)" if len(verdict.problems) > 1 else ""
         raise DataError(f"{verdict.problems[0]}{more}")
     return 0
+
+
+def _found(verdict: "Verdict", name: str) -> str:
+    """A number that was found, and the recorded one if it is another."""
+    found, recorded = getattr(verdict, name), verdict.recorded[name]
+    return f"{found:,}" if found == recorded else f"{found:,} of {recorded:,}"

@@ -25,7 +25,7 @@ A message is one line: what is wrong, the rule, the value, where, and what to do
 of the pipeline.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 def one_line(error: BaseException) -> str:
@@ -114,6 +114,20 @@ class ModelFailedError(DataError):
 
 class RowsRejectedError(DataError):
     """More rows were rejected than allowed."""
+
+
+def rejects_error(rejected: str, unreadable: Collection[str]) -> RowsRejectedError:
+    """For a run with more rejects than allowed.
+
+    Args:
+        rejected: how many, and how many are allowed.
+        unreadable: why inputs cannot be read: the message is the last one of the run, and must not hide them.
+    """
+    hidden = f", and {counted(len(unreadable), 'input')} cannot be read: {min(unreadable)}" if unreadable else ""
+    return RowsRejectedError(
+        f"{rejected}{hidden}; fix the input, or allow more with --max-rejects (with 100%, scoreline rejects lists them"
+        " all)"
+    )
 
 
 class DriftError(DataError):

@@ -1,4 +1,4 @@
-"""The options of a run, as frozen records. Imports nothing else of the pipeline."""
+"""The options of a run, as frozen records. Imports nothing else of the pipeline but `errors`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
+
+from .errors import counted
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "int8"]
 Probabilities = Literal["columns", "list", "none"]
@@ -77,6 +79,11 @@ class RejectBudget:
     def allowed(self, num_rows: int) -> int:
         """How many of `num_rows` may be rejected."""
         return self.count if self.count is not None else int((self.share or 0) * num_rows)
+
+    def of(self, num_rows: int | None) -> str:
+        """The budget in words, a share with the rows that it is of, if their number is known."""
+        rows = "" if self.count is not None or num_rows is None else f" of {counted(num_rows, 'row')}"
+        return f"{self}{rows}"
 
     def __str__(self) -> str:
         return str(self.count) if self.count is not None else f"{float((self.share or 0) * 100):g}%"

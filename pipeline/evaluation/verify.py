@@ -30,19 +30,22 @@ from ..storage.folders import listing_error
 from ..storage.ranges import refuse_gone_service
 
 BLOCK_ROWS = 1 << 16
+COUNTED = ("parts", "rows_in", "rows_scored", "rows_rejected")
 
 
 @dataclass(kw_only=True, slots=True)
 class Verdict:
-    """The result. `keys_compared`: the inputs whose keys were compared with those of their parts; `inputs_gone`: those
-    that have changed or are missing. `problems`: one line each, naming the file; empty if the output is intact."""
+    """The result. `keys_compared`: the inputs whose keys were compared with those of their parts;
+    `changed_inputs`: those that have changed since they were scored, or are missing. `recorded`: the numbers of parts
+    and rows in run.json. `problems`: one line each, naming the file; empty if the output is intact."""
 
     parts: int = 0
     rows_in: int = 0
     rows_scored: int = 0
     rows_rejected: int = 0
+    recorded: dict[str, int] = field(default_factory=dict)
     keys_compared: int = 0
-    inputs_gone: int = 0
+    changed_inputs: list[str] = field(default_factory=list)
     orphaned_parts: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -57,15 +60,16 @@ def verify(output: str) -> Verdict:
     """
     store = open_store(output, failed=listing_error)
     manifest = read_manifest(store)
-    verdict = Verdict(orphaned_parts=[])
+    verdict = Verdict()
+    verdict.recorded = {name: getattr(manifest, name) for name in COUNTED}
     if (incomplete := why_incomplete(store, manifest)) is not None:
         verdict.problems.append(f"the run is not complete: {incomplete}")
     record = read_record(store, manifest)
     for partition in record.partitions:
         _verify_partition(store, partition, manifest.bundle.digest, verdict)
     parts_are_whole = not verdict.problems
-    totals = (manifest.parts, manifest.rows_in, manifest.rows_scored, manifest.rows_rejected)
-    if parts_are_whole and totals != (verdict.parts, verdict.rows_in, verdict.rows_scored, verdict.rows_rejected):
+    if parts_are_whole and verdict.recorded != {name: getattr(verdict, name) for name in COUNTED}:
+        totals = tuple(verdict.recorded.values())
         verdict.problems.append(f"{MANIFEST}: its numbers of parts and rows {totals} are not those of the parts")
     _unrecorded_files(store, record, verdict, incomplete=incomplete is not None)
     return verdict
@@ -78,7 +82,6 @@ def _verify_partition(store: Store, record: PartitionRecord, bundle: str, verdic
     receipts: list[Receipt] = []
     rejected: set[int] = set()
     for part in record.parts:
-        verdict.parts += 1
         receipt = _verified_part(store, part, verdict)
         numbers = None if receipt is None else _verify_rejects(store, part.target, receipt, verdict)
         if receipt is not None and numbers is not None:
@@ -130,6 +133,7 @@ def _verify_part(path: Path, part: PartRecord, verdict: Verdict) -> Receipt | No
         advice = "move it away" if receipt == "foreign" else "run again to rescore it"
         verdict.problems.append(f"{name}: is {receipt}; {advice}")
         return None
+    verdict.parts += 1
     verdict.rows_in += receipt.rows_in
     verdict.rows_scored += receipt.rows_scored
     verdict.rows_rejected += receipt.rows_rejected
@@ -144,7 +148,7 @@ def _verify_part(path: Path, part: PartRecord, verdict: Verdict) -> Receipt | No
     if recorded != _recorded(receipt) or name != expected_name(receipt):
         verdict.problems.append(f"{name}: its record in {PARTS} does not match its receipt")
     if part.sha256 != file_digest(path):
-        verdict.problems.append(f"{name}: its sha256 is not the one in {PARTS}; run again with --force to rescore it")
+        verdict.problems.append(f"{name}: its sha256 is not the one in {PARTS}; delete it and run again to rescore it")
     try:
         rows = sum(batch.num_rows for batch in _batches(path, name, []))
     except PartitionError as error:
@@ -176,6 +180,9 @@ def _verify_rejects(store: Store, name: str, receipt: Receipt, verdict: Verdict)
                 return None
             with pa.ipc.open_file(str(path)) as reader:
                 numbers = reasons_of(reader.read_all()).combine_chunks().field("row_number").to_pylist()
+    except FileNotFoundError:
+        verdict.problems.append(f"{rejects_name(name)}: is missing; run again to rescore {name}")
+        return None
     except (OSError, pa.ArrowException) as error:
         refuse_gone_service(store.root, error)
         verdict.problems.append(f"{rejects_name(name)}: cannot be read back: {one_line(error)}")
@@ -200,7 +207,7 @@ def _verify_keys(store: Store, record: PartitionRecord, receipt: Receipt, reject
         etag=mark.etag,
     )
     if not _is_there(partition):
-        verdict.inputs_gone += 1
+        verdict.changed_inputs.append(record.source)
         return
     dialect = dialect_of(mark)
     targets = [part.target for part in record.parts]

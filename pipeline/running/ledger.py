@@ -16,7 +16,7 @@ import pyarrow as pa
 from ...schemas.run import BundleRecord, DriftSummary, HeadRecord, RunManifest, ShardRecord, StageTotals
 from ..bundle import stages
 from ..bundle.bundle import Bundle
-from ..errors import PartitionError, RowsRejectedError, counted
+from ..errors import PartitionError, counted, rejects_error
 from ..options import ScoreJob
 from ..outputs.assemble import described, reasons_of
 from ..outputs.part_records import OutputRecord, PartitionRecord, PartRecord
@@ -138,10 +138,8 @@ class Ledger:
             return
         if self.rejected > budget.allowed(num_rows or 0):
             where = f"{first['source']}: row {first['row_number']}: {described(first)}; " if first else ""
-            raise RowsRejectedError(
-                f"{where}{counted(self.rejected, 'row')} rejected, {budget} allowed"
-                f"{'' if first else self._kept_rejects()}; fix the input, or allow more with --max-rejects"
-            )
+            rejected = f"{where}{counted(self.rejected, 'row')} rejected, {budget.of(num_rows)} allowed"
+            raise rejects_error(rejected + ("" if first else self._kept_rejects()), self.errors.values())
 
     def _kept_rejects(self) -> str:
         """Names the file with the rejects of an earlier run."""

@@ -135,9 +135,9 @@ def _compare_order(transformer: Any, features: Sequence[str]) -> None:
     differ = next(((one, other) for one, other in zip(features, fitted, strict=True) if one != other), None)
     if differ is not None:
         say(
-            "the features are in another order than the columns that"
-            f" {_title(transformer)} was fitted on ({differ[0]!r} where it has {differ[1]!r}): each is scaled by its own"
-            " numbers, and the model gets them in the order of the features"
+            f"the features are in another order than the columns that {_title(transformer)} was fitted on"
+            f" ({differ[0]!r} where it has {differ[1]!r}): each is scaled by its own numbers, and the model gets them"
+            " in the order of the features"
         )
 
 

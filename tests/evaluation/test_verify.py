@@ -124,7 +124,7 @@ class TestVerify:
         if (four_files / "0.parquet").stat().st_size == stat.st_size:
             assert "0.parquet: its keys are not those" in scoreline("verify", tmp_path / "out").message
         else:
-            assert json.loads(scoreline("verify", tmp_path / "out", "--json").out)["inputs_gone"] == 1
+            assert json.loads(scoreline("verify", tmp_path / "out", "--json").out)["changed_inputs"] == ["0.parquet"]
 
     def test_no_output(self, scoreline: Command, tmp_path: Path) -> None:
         assert scoreline("verify", tmp_path).code == 66

@@ -101,7 +101,8 @@ def test_an_output_without_problems(output: Output) -> None:
     """Its keys are those of the input without the rejected rows."""
     output.write()
     found = output.verdict()
-    assert found == Verdict(parts=3, rows_in=25, rows_scored=23, rows_rejected=2, keys_compared=1)
+    counts = {"parts": 3, "rows_in": 25, "rows_scored": 23, "rows_rejected": 2}
+    assert found == Verdict(**counts, recorded=counts, keys_compared=1)
 
 
 class TestParts:
@@ -152,7 +153,7 @@ class TestParts:
         """With the same receipt, such as a copy that was written again."""
         output.write(records={1: {"sha256": OTHER}})
         assert output.verdict().problems == [
-            "a-00001.parquet: its sha256 is not the one in _scoreline/parts.pq; run again with --force to rescore it"
+            "a-00001.parquet: its sha256 is not the one in _scoreline/parts.pq; delete it and run again to rescore it"
         ]
 
     def test_an_input_without_parts(self, output: Output) -> None:
@@ -247,7 +248,7 @@ class TestKeys:
         output.write()
         output.input.write_bytes(b"PAR1")
         found = output.verdict()
-        assert (found.inputs_gone, found.keys_compared, found.problems) == (1, 0, [])
+        assert (found.changed_inputs, found.keys_compared, found.problems) == (["a.parquet"], 0, [])
 
 
 class TestTheWhole:

@@ -35,7 +35,8 @@ def test_an_intact_output(scoreline: Command, out: Path) -> None:
     assert rows(found)["problems"] == "0"
     report: dict[str, Any] = json.loads(scoreline("verify", out, "--json").out)
     assert report == {
-        "parts": 4, "rows_in": 150, "rows_scored": 150, "rows_rejected": 0, "keys_compared": 1, "inputs_gone": 0,
+        "parts": 4, "rows_in": 150, "rows_scored": 150, "rows_rejected": 0, "keys_compared": 1, "changed_inputs": [],
+        "recorded": {"parts": 4, "rows_in": 150, "rows_scored": 150, "rows_rejected": 0},
         "orphaned_parts": [], "problems": [],
     }  # fmt: skip
 
@@ -48,6 +49,8 @@ def test_problems(scoreline: Command, out: Path) -> None:
     found = scoreline("verify", out)
     assert found.code == 65
     assert rows(found)["problems"] == "3"
+    assert rows(found)["parts"] == "2 of 4"
+    assert rows(found)["rows in"] == "70 of 150"
     assert "theirs.parquet: is not a part of the run" in found.out
     assert "in-00001.parquet: is missing; run again to rescore it (and 2 more)" in found.message
     as_json = scoreline("verify", out, "--json")
@@ -60,6 +63,7 @@ def test_the_input_is_gone(scoreline: Command, out: Path, iris_file: Path) -> No
     found = scoreline("verify", out)
     assert found.code == 0, found.err
     assert rows(found)["inputs changed or missing"] == "1"
+    assert f"changed or missing since they were scored: {iris_file.name!r}" in found.out
     assert rows(found)["inputs whose keys were compared"] == "0"
 
 

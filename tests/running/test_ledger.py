@@ -38,7 +38,7 @@ class TestRejectBudget:
             found.reject(rejects(1))
         assert str(raised.value) == (
             "a.parquet: row 1: column 'age' is null; 3 rows rejected, 2 allowed; fix the input, or allow more with"
-            " --max-rejects"
+            " --max-rejects (with 100%, scoreline rejects lists them all)"
         )
 
     def test_a_single_reject(self) -> None:
@@ -47,12 +47,19 @@ class TestRejectBudget:
         with pytest.raises(RowsRejectedError, match="; 1 row rejected, 0 allowed; "):
             found.reject(rejects(0))
 
+    def test_an_input_that_cannot_be_read(self) -> None:
+        """Is named, too: the message is the last one of the run."""
+        found = ledger(plan([A, partition("b.parquet")]))
+        found.fail(PartitionError("b.parquet: is empty", partition="b.parquet"))
+        with pytest.raises(RowsRejectedError, match=r"; 1 row rejected, 0 allowed, and 1 input cannot be read: b\.par"):
+            found.reject(rejects(0))
+
     def test_a_share_needs_the_number_of_rows(self) -> None:
         """Rounded down: 1% of 199 rows is 1 row."""
         share = RejectBudget(count=None, share=Fraction(1, 100))
         for num_rows in (None, 200):
             ledger(plan([A], num_rows=num_rows), max_rejects=share).reject(rejects(3, 4))
-        with pytest.raises(RowsRejectedError, match="2 rows rejected, 1% allowed"):
+        with pytest.raises(RowsRejectedError, match="2 rows rejected, 1% of 199 rows allowed"):
             ledger(plan([A], num_rows=199), max_rejects=share).reject(rejects(3, 4))
 
     def test_rejects_of_kept_parts_count(self) -> None:
@@ -113,7 +120,7 @@ class TestFinalLimits:
         found.keep(A, part("a-00000.parquet", scored=9, rejected=1))
         found.check_final_limits()
         found.keep(A, part("a-00001.parquet", split=1, scored=8, rejected=2))
-        with pytest.raises(RowsRejectedError, match="3 rows rejected, 10% allowed"):
+        with pytest.raises(RowsRejectedError, match="3 rows rejected, 10% of 20 rows allowed"):
             found.check_final_limits()
 
 
