@@ -147,7 +147,7 @@ def _layers(scorer: "Scorer") -> Iterator[tuple[str, str]]:
         yield "  shape", f"and {len(layers) - SHOWN_SHAPES:,} more"
     folded, dropped = scorer.loaded.folded, scorer.loaded.dropped
     if folded or dropped:
-        yield "prepared", f"{folded} BatchNorm folded into a Linear, {dropped} training-only layers dropped"
+        yield "prepared", f"{folded} BatchNorm folded into a Linear, {counted(dropped, 'training-only layer')} dropped"
 
 
 def _inputs(manifest: "BundleManifest") -> Iterator[tuple[str, str]]:

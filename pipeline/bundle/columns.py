@@ -57,6 +57,11 @@ def output_fields(manifest: BundleManifest, options: ColumnOptions) -> list[pa.F
     return [*heads, *(field for stage in stages.OPTIONAL for field in stage.fields(manifest, options))]
 
 
+def _has_probabilities(manifest: BundleManifest) -> bool:
+    with_them, without = (output_fields(manifest, ColumnOptions(probabilities=one)) for one in ("columns", "none"))
+    return with_them != without
+
+
 def check_options(manifest: BundleManifest, options: ColumnOptions) -> None:
     """Raise UsageError for options that no head of the bundle supports; the message names what is possible."""
     names = ", ".join(sorted({head.task for head in manifest.heads}))
@@ -67,6 +72,11 @@ def check_options(manifest: BundleManifest, options: ColumnOptions) -> None:
             raise UsageError(f"--top-k is for multiclass, but the bundle's task is {names}; leave it out")
         if options.top_k > min(limits):
             raise UsageError(f"--top-k {options.top_k} is too large for {min(limits)} labels; use 1 to {min(limits)}")
+    if options.probabilities != "columns" and not _has_probabilities(manifest):
+        raise UsageError(
+            f"--probabilities {options.probabilities} is for classification and tagging, but the bundle's task is"
+            f" {names}; leave it out"
+        )
     others = output_fields(manifest, replace(options, constants=()))
     check_constants(options, [field.name for field in others])
     doubled = [name for name, times in Counter(f.name for f in output_fields(manifest, options)).items() if times > 1]

@@ -188,7 +188,8 @@ def _numbers(what: str, expected: NDArray[np.floating], got: NDArray[np.floating
         raise GoldenMismatchError(
             f"{what} differs by {apart[row, column]:.3g} at row {row}: expected {expected[row, column]:.6g},"
             f" got {got[row, column]:.6g}",
-            "the model, the scaler or the order of the features is not the one that the bundle was saved with",
+            "the model, the scaler or the order of the features is not the one that the expected outputs were computed"
+            " with",
         )
     return float(apart.max(initial=0.0))
 

@@ -152,6 +152,11 @@ def test_the_spread_of_an_ensemble() -> None:
     ("heads", "options", "message"),
     [
         ([BINARY], {"top_k": 1}, "--top-k is for multiclass, but the bundle's task is binary; leave it out"),
+        (
+            [RegressionHead()],
+            {"probabilities": "list"},
+            "--probabilities list is for classification and tagging, but the bundle's task is regression; leave it out",
+        ),
         ([CLASSES], {"top_k": 4}, "--top-k 4 is too large for 3 labels; use 1 to 3"),
         (
             [RegressionHead()],
@@ -189,6 +194,9 @@ def test_options_that_are_accepted() -> None:
     several = manifest_of(CLASSES.model_copy(update={"name": "c"}), BINARY.model_copy(update={"name": "f"}))
     check_options(several, ColumnOptions(top_k=1, thresholds=(("f", 0.2),)))
     check_options(manifest_of(RegressionHead()), ColumnOptions())
+    for head in (BINARY, CLASSES, TAGS):
+        check_options(manifest_of(head), ColumnOptions(probabilities="none"))
+        check_options(manifest_of(head), ColumnOptions(probabilities="list"))
 
 
 def test_two_columns_of_one_name_are_refused() -> None:

@@ -80,7 +80,7 @@ def test_a_mismatch_in_fp32_is_not_attributed_to_the_precision(precision: Any, i
     fields = json.loads((tmp_path / "b" / "bundle.json").read_text())
     fields["steps"][0]["mean"][2] += 1
     (tmp_path / "b" / "bundle.json").write_text(json.dumps(fields))
-    with pytest.raises(GoldenMismatchError, match="not the one that the bundle was saved with"):
+    with pytest.raises(GoldenMismatchError, match="not the one that the expected outputs were computed with"):
         Scorer.load(tmp_path / "b", device="cpu", precision=precision)
 
 
