@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ...schemas.run import DriftSummary
     from ..options import ScoreJob
     from ..planning.existing import ExistingParts
+    from ..planning.plan import Plan, PlannedPartition
 
 #: The largest number of names in an event.
 MAX_NAMES = 5
@@ -109,6 +110,42 @@ def output_findings(existing: ExistingParts, *, prune: bool) -> Iterator[Event]:
         yield OrphanedPartsFound(count=len(existing.orphaned_parts), first=existing.orphaned_parts[0])
     if existing.foreign_files:
         yield ForeignFilesFound(count=len(existing.foreign_files), first=existing.foreign_files[0])
+
+
+class PartColumnsDiffer(Event):
+    """Inputs differ in their key columns, and so the parts do; readers take the columns of one of them for all."""
+
+    name: ClassVar[str] = "part_columns_differ"
+    level: ClassVar[Level] = "warning"
+    #: How many inputs differ from the first one, and the first of them.
+    count: int
+    first: str
+    difference: str
+    reason: str = (
+        "the parts have different columns, and most readers take those of one part for all of them; select the same"
+        " ones with --keys, or read the parts by themselves"
+    )
+
+
+def plan_findings(plan: Plan) -> Iterator[Event]:
+    """Inputs whose parts have other columns than those of the first, among the inputs that will be scored."""
+    alike: dict[int, list[PlannedPartition]] = {}  # few, also of a million inputs
+    for planned in plan.partitions:
+        alike.setdefault(id(planned.columns.schema), []).append(planned)
+    groups = list(alike.values())
+    others = [group for group in groups[1:] if _types(group[0]) != _types(groups[0][0])]
+    if others:
+        both = [(planned.partition.name, _types(planned)) for planned in (groups[0][0], others[0][0])]
+        (_, expected), (first, found) = both
+        column = next(name for name in (*expected, *found) if expected.get(name) != found.get(name))
+        where = [f"{types[column]} in {name!r}" if column in types else f"not in {name!r}" for name, types in both]
+        yield PartColumnsDiffer(
+            count=sum(map(len, others)), first=first, difference=f"column {column!r} is {' and '.join(where)}"
+        )
+
+
+def _types(planned: PlannedPartition) -> dict[str, str]:
+    return {field.name: str(field.type) for field in planned.columns.schema}
 
 
 class KeptPartsDiffer(Event):

@@ -28,7 +28,7 @@ from .commit import lock_new_output, up_to_date_manifest
 from .drift import refuse_without_reference
 from .events import NothingToDo, RunStarted, waiting_for_lock
 from .execute import Engine, Execution, complete_output
-from .findings import DriftMeasured, input_findings, output_findings
+from .findings import DriftMeasured, input_findings, output_findings, plan_findings
 from .ledger import RunClock
 from .local import LocalEngine
 from .recorder import RunRecorder
@@ -85,7 +85,8 @@ def run(
         if not known:
             lock_new_output(store, job, held, existing)
             held.enter_context(history.recorded(store, emit))
-        emit(*input_findings(found), *output_findings(existing, prune=job.prune), RunStarted.of(job, plan, cores))
+        emit(*input_findings(found), *output_findings(existing, prune=job.prune), *plan_findings(plan))
+        emit(RunStarted.of(job, plan, cores))
         if (done := up_to_date_manifest(store, plan, job, bundle.digest)) is not None:
             store.remove_shards()  # of a run that was killed after `_SUCCESS`
             emit(*_nothing_to_do(done, len(found.partitions)))

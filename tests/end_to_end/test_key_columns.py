@@ -51,6 +51,24 @@ def test_input_columns_called_reject(
     assert len(json.loads(scoreline("check", *words, "--json").out)["rows"]["rejects"]) == len(BAD)
 
 
+def test_parts_with_different_columns(scoreline: Command, iris: Example, tmp_path: Path) -> None:
+    """Are noted once, whether a column is missing or has another type; --keys makes them alike."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, keys in {"a": {}, "b": {}, "c": {"extra": pa.array(range(ROWS))}, "d": {"extra": pa.nulls(ROWS)}}.items():
+        pq.write_table(table_of(iris, keys), folder / f"{name}.parquet")
+    words = ["score", "--bundle", iris.bundle, "--input", folder, "--max-rejects", "100%"]
+    noted = scoreline(*words, "--output", tmp_path / "out").event("part_columns_differ")
+    difference = "column 'extra' is not in 'a.parquet' and int64 in 'c.parquet'"
+    assert (noted["count"], noted["first"], noted["difference"]) == (2, "c.parquet", difference)
+    (folder / "a.parquet").unlink()
+    (folder / "b.parquet").unlink()
+    noted = scoreline(*words, "--output", tmp_path / "types").event("part_columns_differ")
+    assert noted["difference"] == "column 'extra' is int64 in 'c.parquet' and null in 'd.parquet'"
+    done = scoreline(*words, "--output", tmp_path / "keys", "--keys", "truth")
+    assert (done.code, "part_columns_differ" in done.err) == (0, False)
+
+
 @pytest.mark.parametrize("feature", [False, True])
 def test_columns_that_are_not_carried_have_any_name(scoreline: Command, tmp_path: Path, feature: bool) -> None:
     """A feature, or a column that is not carried, has the name of an output column: verify compares only keys."""
