@@ -41,8 +41,8 @@ def recorded(out: Path) -> list[dict[str, Any]]:
 
 
 def equal_records(out: Path, other: Path) -> dict[str, Any]:
-    """Check that two outputs of the same job have the same records but for the ETags of files, and that the times of the
-    first add up. Returns its run.json."""
+    """Check that two outputs of the same job have the same records but for the ETags of files, and that the times of
+    the first add up. Returns its run.json."""
     rows, others = ([row | {"etag": None, "rejects_etag": None} for row in recorded(one)] for one in (out, other))
     assert rows == others
     made: dict[str, Any]
