@@ -36,5 +36,53 @@ def bundle_loaded(data: Data) -> str:
     )
 
 
+def part_columns_differ(data: Data) -> str:
+    """The first difference, and what it means."""
+    return f"{data['difference']}: {data['reason']}"
+
+
+def split_published(data: Data) -> str:
+    """Its rows; they are those of a file, unless it has several splits."""
+    split = f", split {data['split']:,}" if data["split"] else ""
+    return f"{data['partition']}{split}: {_rows(data)}"
+
+
+def partition_failed(data: Data) -> str:
+    """The reason, which begins with the name of the file."""
+    return str(data["reason"])
+
+
+def run_ended(data: Data) -> str:
+    """The rows of the output; the table of the stages follows."""
+    return f"the output is complete: {_rows(data)}"
+
+
+def run_failed(data: Data) -> str:
+    """What remains; the error follows."""
+    return f"the run has failed after {data['seconds']:,.1f} s; the parts that it has published are kept: {_rows(data)}"
+
+
+def nothing_to_do(data: Data) -> str:
+    """What the output has."""
+    return f"the output is complete and up to date: {_rows(data)}"
+
+
+def _rows(data: Data) -> str:
+    rejected = f", {data['rejected']:,} rejected" if data["rejected"] else ""
+    return f"{counted(data['rows'] - data['rejected'], 'row')} scored{rejected}"
+
+
 #: By the name of the event.
-SENTENCES: Mapping[str, Callable[[Data], str]] = {"run_started": run_started, "bundle_loaded": bundle_loaded}
+SENTENCES: Mapping[str, Callable[[Data], str]] = {
+    one.__name__: one
+    for one in (
+        run_started,
+        bundle_loaded,
+        part_columns_differ,
+        split_published,
+        partition_failed,
+        run_ended,
+        run_failed,
+        nothing_to_do,
+    )
+}

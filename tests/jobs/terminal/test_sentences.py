@@ -1,11 +1,14 @@
 """Lines for people, and the same as fields in JSON."""
 
 import json
+from typing import Any
 
 import pytest
 from scoreline.jobs.terminal import logs
-from scoreline.jobs.terminal.sentences import bundle_loaded, run_started
+from scoreline.jobs.terminal.sentences import SENTENCES, bundle_loaded, run_started
 from scoreline.pipeline.running.events import BundleLoaded, RunStarted
+
+from tools.reference.events import event_classes
 
 STARTED = RunStarted(
     input="data/", output="out", partitions=3, split_rows=40, kept=1, to_score={"input changed": 1, "missing": 11},
@@ -43,6 +46,47 @@ def test_a_loaded_bundle() -> None:
         "golden_source": "expected",
     }
     assert "on cuda (H100, H100), compiled: 150 golden rows of the expected predictions" in bundle_loaded(other)
+
+
+@pytest.mark.parametrize(
+    ("event", "data", "sentence"),
+    [
+        ("split_published", {"partition": "a.csv", "split": 0, "rows": 1, "rejected": 0}, "a.csv: 1 row scored"),
+        (
+            "split_published",
+            {"partition": "a.csv", "split": 2, "rows": 1200, "rejected": 150},
+            "a.csv, split 2: 1,050 rows scored, 150 rejected",
+        ),
+        ("partition_failed", {"partition": "a.csv", "reason": "a.csv: is empty"}, "a.csv: is empty"),
+        ("run_ended", {"rows": 12, "rejected": 0}, "the output is complete: 12 rows scored"),
+        (
+            "nothing_to_do",
+            {"rows": 12, "rejected": 2},
+            "the output is complete and up to date: 10 rows scored, 2 rejected",
+        ),
+        (
+            "run_failed",
+            {"rows": 0, "rejected": 0, "seconds": 1.25},
+            "the run has failed after 1.2 s; the parts that it has published are kept: 0 rows scored",
+        ),
+        (
+            "part_columns_differ",
+            {"difference": "column 'x' is not in 'a.csv'", "reason": "most readers"},
+            "column 'x' is not in 'a.csv': most readers",
+        ),
+    ],
+)
+def test_other_events(event: str, data: dict[str, Any], sentence: str) -> None:
+    assert SENTENCES[event](data) == sentence
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_a_sentence_has_the_fields_of_its_event(name: str) -> None:
+    """And of no other."""
+    (event,) = (one for one in event_classes() if one.name == name)
+    samples = {"str": "x", "float": 1.5, "bool": True, "list[str]": ["x"], "dict[str, int]": {"x": 1}}
+    data = {field: samples.get(kind, 1) for field, kind in event.fields.items()}
+    assert "x" in SENTENCES[name](data) or "1" in SENTENCES[name](data)
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
