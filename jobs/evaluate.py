@@ -91,7 +91,7 @@ def _shown(found: "Evaluation") -> str:
         ]
     if found.targets:
         rows = [[n, f"{m.mae:.6g}", f"{m.rmse:.6g}", f"{m.r2:.4f}", f"{m.bias:.4g}"] for n, m in found.targets.items()]
-        lines.append(table(["target", "MAE", "RMSE", "R²", "bias"], rows))
+        lines.append(table(["prediction", "MAE", "RMSE", "R²", "bias"], rows))
     if found.quantiles:
         rows = [[n, f"{m.quantile:g}", f"{m.coverage:.4f}", f"{m.pinball:.6g}"] for n, m in found.quantiles.items()]
         lines.append(table(["column", "quantile", "coverage", "pinball loss"], rows))

@@ -57,12 +57,12 @@ def _shown(lines: "Sequence[tuple[str, HistoryEntry]]", *, several: bool) -> str
         "started (UTC)",
         "exit",
         "rows",
-        "read now",
+        "newly read",
         "rejected",
         "seconds",
         "bundle",
         "worst PSI",
-        "of",
+        "in column",
         "error",
     ]
     rows = [
