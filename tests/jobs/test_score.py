@@ -198,7 +198,7 @@ class TestOptions:
         """Lines for people, and the stage table at the end."""
         result = score(iris_file, "--log-format", "text")
         assert result.code == 0
-        assert "run_end" in result.err
+        assert "the output is complete: 150 rows scored" in result.err
         assert not result.events
         lines = result.out.splitlines()
         assert [line.split()[0] for line in lines[2:14]] == [
