@@ -147,7 +147,8 @@ def test_every_file_of_a_bundle_is_read_once(copied: Path) -> None:
         f"sys.addaudithook(hook); Scorer.load({str(copied)!r}, device='cpu')\n"
         "print(len(opened), len(set(opened)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["4", "4"]
 
 
