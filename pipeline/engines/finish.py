@@ -14,7 +14,8 @@ from ..errors import BundleError, DataError, NoInputError, counted, listed
 from ..events import Emitter, Subscriber
 from ..options import RejectBudget, ScoreJob, Shard
 from ..outputs.manifest import read_manifest, read_record
-from ..outputs.part_records import OutputRecord, PartitionRecord
+from ..outputs.part_records import OutputRecord, PartitionRecord, PartRecord
+from ..outputs.receipt import file_digest
 from ..outputs.store import SUCCESS, Store
 from ..outputs.stores import open_store
 from ..planning.existing import Scope, scan_output
@@ -109,18 +110,35 @@ def _complete(
 
 
 def _finished(store: Store, max_rejects: RejectBudget | None, max_drift: float | None) -> RunManifest | None:
-    """The manifest of an output whose shards were completed, within the limits, and whose parts all exist; None for any
-    other output."""
+    """The manifest of an output whose shards were completed, within the limits; None for any other output.
+
+    Raises:
+        DataError: its files were changed or removed since.
+    """
     try:
         manifest = read_manifest(store)
     except (DataError, NoInputError):
         return None
     if store.kind(SUCCESS) != "file" or manifest.status != "success" or not manifest.shards:
         return None
-    if not {part.target for part in read_record(store, manifest).parts()} <= {entry.name for entry in store.entries()}:
-        return None
+    if changed := [part.target for part in read_record(store, manifest).parts() if _is_changed(store, part)]:
+        raise DataError(
+            f"{counted(len(changed), 'part')} of {str(store.root)!r} changed or removed since it was finished, first"
+            f" {changed[0]!r}; run scoreline verify, which says what to do"
+        )
     within = max_rejects is None or manifest.rows_rejected <= max_rejects.allowed(manifest.rows_in)
     return manifest if within and is_within_drift(manifest.drift, max_drift) else None
+
+
+def _is_changed(store: Store, part: PartRecord) -> bool:
+    """Whether a part or its rejects are missing, or the part has been written to, and has other bytes now."""
+    now = store.etag(part.target)
+    if now is None or (part.rejects is not None and store.etag(part.rejects) is None):
+        return True
+    if part.version is None or not store.is_rewritten(part.version.etag, now):
+        return False
+    with store.local(part.target) as path:
+        return file_digest(path) != part.sha256
 
 
 def _bundle(frozen: FrozenPlan) -> Bundle:

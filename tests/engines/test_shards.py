@@ -70,8 +70,6 @@ def test_the_same_bytes_as_one_run(
     assert (repeated.code, repeated.event("nothing_to_do")["rejected"]) == (0, 2)
     closed(scoreline("finish", out, "--max-rejects", 1), 66, "has no shards to finish")
     assert parts(out) == whole
-    next(out.rglob("*.parquet")).unlink()
-    closed(scoreline("finish", out), 66, "has no shards to finish")
 
 
 def test_one_is_missing(scoreline: Command, shard: Command, whole: dict[str, bytes], out: Path) -> None:
@@ -104,6 +102,21 @@ def test_what_is_printed(scoreline: Command, shard: Command, out: Path) -> None:
     done = scoreline("finish", out, "--log-format", "text")
     assert "1,798 rows scored by 2 shards, 2 rejected; finished in" in done.out
     assert f"the predictions are in {out}, the report is {out}/_scoreline/report.html; 2 rejected rows" in done.out
+
+
+def test_an_output_that_was_changed_after_it_was_finished(
+    scoreline: Command, shard: Command, whole: dict[str, bytes], out: Path
+) -> None:
+    """Is not complete any more; one that was touched is."""
+    for number in (1, 2, 3):
+        assert shard(number).code == 0
+    assert scoreline("finish", out).code == 0
+    name = next(name for name in whole if name.endswith(".parquet"))
+    (out / name).touch()
+    assert "nothing_to_do" in scoreline("finish", out).err
+    for damage in (lambda: (out / name).write_bytes(whole[name][:-1]), (out / name).unlink):
+        damage()
+        closed(scoreline("finish", out), 65, f"1 part of '{out}' changed or removed", name, "run scoreline verify")
 
 
 def test_a_shard_has_nothing_to_do_twice(shard: Command, out: Path) -> None:
