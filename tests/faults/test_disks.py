@@ -112,7 +112,7 @@ def test_what_the_kernel_reports(
 
 @pytest.fixture
 def limited_group() -> Iterator[Path]:
-    """A control group of 200 MB, which torch alone exceeds."""
+    """A control group of 150 MB, which torch alone exceeds."""
     for parent, limit in ((CGROUP / "memory", "memory.limit_in_bytes"), (CGROUP, "memory.max")):
         group = parent / f"scoreline-{os.getpid()}"
         try:
@@ -120,7 +120,7 @@ def limited_group() -> Iterator[Path]:
         except OSError:
             continue
         try:
-            (group / limit).write_text("200M")
+            (group / limit).write_text("150M")
         except OSError:
             group.rmdir()
             continue
