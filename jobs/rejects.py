@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 #: Groups and files to show; the rest is counted.
 MOST_SHOWN = 20
-#: Characters of a cell or reason in the table.
-MOST_CHARACTERS = 60
 
 
 @click.command(context_settings={"show_default": True})
@@ -65,7 +63,7 @@ def _shown(found: "Rejects") -> str:
     if not found.rows_rejected:
         return "\n".join(lines)
     groups = [
-        [one.stage, one.column, shortened(one.reason, MOST_CHARACTERS), f"{one.rows:,}", f"{one.inputs:,}"]
+        [one.stage, one.column, shortened(one.reason), f"{one.rows:,}", f"{one.inputs:,}"]
         for one in found.groups[:MOST_SHOWN]
     ]
     lines += ["", table(["stage", "column", "reason", "rows", "inputs"], groups), *_rest(len(found.groups), "reason")]
@@ -73,14 +71,7 @@ def _shown(found: "Rejects") -> str:
     lines += ["", table(["input", "rows"], sources), *_rest(len(found.by_source), "input")]
     if found.first:
         rows = [
-            [
-                one.source,
-                f"{one.row}",
-                one.column,
-                shortened(one.value, MOST_CHARACTERS),
-                shortened(one.reason, MOST_CHARACTERS),
-            ]
-            for one in found.first
+            [one.source, f"{one.row}", one.column, shortened(one.value), shortened(one.reason)] for one in found.first
         ]
         lines += ["", table(["input", "row", "column", "value", "reason"], rows)]
     if 0 < len(found.first) < found.rows_rejected:

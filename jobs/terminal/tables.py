@@ -20,7 +20,7 @@ def answer(text: str) -> None:
     sys.stdout.flush()
 
 
-def shortened(text: str, most: int) -> str:
+def shortened(text: str, most: int = 60) -> str:
     """A text of at most so many characters; a longer one ends in `…`."""
     return text if len(text) <= most else text[: most - 1] + "…"
 

@@ -13,12 +13,13 @@ from ..cores import available_cores
 from ..errors import BundleError, DataError, NoInputError, counted, listed
 from ..events import Emitter, Subscriber
 from ..options import RejectBudget, ScoreJob, Shard
+from ..outputs.finished import why_incomplete
 from ..outputs.manifest import read_manifest, read_record
 from ..outputs.part_records import OutputRecord, PartitionRecord, PartRecord
-from ..outputs.receipt import file_digest
 from ..outputs.store import SUCCESS, Store
 from ..outputs.stores import open_store
 from ..planning.existing import Scope, scan_output
+from ..planning.kept_part import is_changed
 from ..planning.option_check import checked_job
 from ..planning.plan import Plan, make_plan
 from ..running.commit import write_manifest_at_end
@@ -119,7 +120,7 @@ def _finished(store: Store, max_rejects: RejectBudget | None, max_drift: float |
         manifest = read_manifest(store)
     except (DataError, NoInputError):
         return None
-    if store.kind(SUCCESS) != "file" or manifest.status != "success" or not manifest.shards:
+    if why_incomplete(store, manifest) is not None or not manifest.shards:
         return None
     if changed := [part.target for part in read_record(store, manifest).parts() if _is_changed(store, part)]:
         raise DataError(
@@ -131,14 +132,10 @@ def _finished(store: Store, max_rejects: RejectBudget | None, max_drift: float |
 
 
 def _is_changed(store: Store, part: PartRecord) -> bool:
-    """Whether a part or its rejects are missing, or the part has been written to, and has other bytes now."""
+    """Whether a part or its rejects are missing, or the part has other bytes now."""
     now = store.etag(part.target)
-    if now is None or (part.rejects is not None and store.etag(part.rejects) is None):
-        return True
-    if part.version is None or not store.is_rewritten(part.version.etag, now):
-        return False
-    with store.local(part.target) as path:
-        return file_digest(path) != part.sha256
+    lost = now is None or (part.rejects is not None and store.etag(part.rejects) is None)
+    return lost or is_changed(store, part, now)
 
 
 def _bundle(frozen: FrozenPlan) -> Bundle:

@@ -30,6 +30,7 @@ from ..storage.folders import listing_error
 from ..storage.ranges import refuse_gone_service
 
 BLOCK_ROWS = 1 << 16
+#: What is both found and recorded: fields of run.json.
 COUNTED = ("parts", "rows_in", "rows_scored", "rows_rejected")
 
 
@@ -60,8 +61,7 @@ def verify(output: str) -> Verdict:
     """
     store = open_store(output, failed=listing_error)
     manifest = read_manifest(store)
-    verdict = Verdict()
-    verdict.recorded = {name: getattr(manifest, name) for name in COUNTED}
+    verdict = Verdict(recorded={name: getattr(manifest, name) for name in COUNTED})
     if (incomplete := why_incomplete(store, manifest)) is not None:
         verdict.problems.append(f"the run is not complete: {incomplete}")
     record = read_record(store, manifest)

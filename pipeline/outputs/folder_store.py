@@ -148,7 +148,7 @@ class FolderStore(Store):
     def is_rewritten(self, before: str | None, now: str | None) -> bool:
         """By size and time of modification: a copy that keeps both has another inode, and chmod changes the last
         time."""
-        return None not in (before, now) and _written(before) != _written(now)
+        return before is not None and now is not None and _written(before) != _written(now)
 
     def kept_digest(self, name: str) -> None:  # noqa: ARG002 - file systems keep none
         return None
@@ -264,9 +264,9 @@ def _etag(state: os.stat_result) -> str | None:
     return f"{weak}{state.st_size:x}-{state.st_mtime_ns:x}-{state.st_ctime_ns:x}-{state.st_ino:x}"
 
 
-def _written(etag: str | None) -> list[str]:
+def _written(etag: str) -> list[str]:
     """The size and the time of modification in an ETag."""
-    return (etag or "").removeprefix(WEAK).split("-")[:2]
+    return etag.removeprefix(WEAK).split("-")[:2]
 
 
 def _retried(call: Callable[[], Any]) -> Any:

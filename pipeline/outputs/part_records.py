@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from ..arrays import batch_of
 from ..errors import DataError
 from .naming import rejects_name
+from .store import WEAK
 
 #: Rows that are encoded or decoded at a time.
 ROWS = 1 << 16
@@ -56,6 +57,11 @@ class PartVersion:
     rejects_etag: str | None
     identity: str
     made_with: str
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether an equal ETag of either file is no evidence."""
+        return self.etag.startswith(WEAK) or (self.rejects_etag or "").startswith(WEAK)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ from ..outputs.manifest import read_manifest, read_record
 from ..outputs.naming import SUFFIX, numbered, whole_name
 from ..outputs.part_records import NOTHING_RECORDED, OutputRecord, PartRecord
 from ..outputs.receipt import expected_name, identity, read_receipt
-from ..outputs.store import MANIFEST, SUCCESS, WEAK, Store
+from ..outputs.store import MANIFEST, SUCCESS, Store
 from ..records import Partition
 from ..storage.folders import Entry
 from .fingerprint import NO_ENGINES, Fingerprints
@@ -174,7 +174,7 @@ class _Scan:
         owner, split = _named_owner(name, self.owners)
         if known is None or known.version is None or owner is None or self.job.force or known.version.etag != etag:
             return False
-        if known.version.etag.startswith(WEAK) or self._has_moved_away():
+        if known.version.is_weak or self._has_moved_away():
             return False
         wanted = self.wanted(owner, split)
         full = known.rows_in == self.split_rows or (known.last and known.rows_in < self.split_rows)

@@ -67,10 +67,13 @@ def _checked_digest(store: Store, name: str, etag: str | None, receipt: str, kno
     not recorded with this receipt, or has been written since."""
     if known is None or known.receipt != receipt:
         return store.kept_digest(name) or _whole_digest(store, name)
+    return None if is_changed(store, known, etag) else known.sha256
+
+
+def is_changed(store: Store, known: PartRecord, etag: str | None) -> bool:
+    """Whether a recorded part has been written to, and has other bytes now. `etag`: its present ETag."""
     before = None if known.version is None else known.version.etag
-    if store.is_rewritten(before, etag) and _digest(store, name) != known.sha256:
-        return None
-    return known.sha256
+    return store.is_rewritten(before, etag) and _digest(store, known.target) != known.sha256
 
 
 def _digest(store: Store, name: str) -> str | None:

@@ -380,13 +380,17 @@ class TestRecordedParts:
         existing = scan()
         assert (reasons(existing), existing.damaged) == ({0: ["damaged"]}, ["a.parquet"])
 
-    @pytest.mark.parametrize("etag", [f"{WEAK}1-2-3-4", None])
+    @pytest.mark.parametrize(
+        "etags",
+        [{}, {".parquet": f"{WEAK}1-2-3-4"}, {".parquet": "1-2-3-4", ".arrow": f"{WEAK}1-2-3-4"}],
+        ids=["none", "of the part", "of the rejects"],
+    )
     @pytest.mark.usefixtures("record")
     def test_etags_that_prove_nothing(
-        self, scan: Scan, out: Path, read: list[str], monkeypatch: pytest.MonkeyPatch, etag: str | None
+        self, scan: Scan, out: Path, read: list[str], monkeypatch: pytest.MonkeyPatch, etags: dict[str, str]
     ) -> None:
-        """Of a part or its rejects: the receipt is read."""
-        monkeypatch.setattr(FolderStore, "etag", lambda *_: etag)
+        """Missing or weak ones, of a part or its rejects: the receipt is read."""
+        monkeypatch.setattr(FolderStore, "etag", lambda _, name: etags.get(Path(name).suffix))
         found = ledger(plan([A]))
         found.publish(A, scan().kept[A][0])
         write_manifest(FolderStore(out), found.manifest(None), found.record())
