@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from scoreline.pipeline.features import pinned
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _device
@@ -22,7 +23,7 @@ import fakecuda_devices as devices
 import fakecuda_kernels as kernels
 from fakecuda_clocks import Memory, current_stream
 from fakecuda_devices import Limits, check_device, index_of, launch, lock, out_of_memory
-from fakecuda_pinned import is_pinned, pin, pin_memory, reset_pinned, used_in_copy
+from fakecuda_pinned import alias, is_pinned, pin, pin_memory, reset_pinned, used_in_copy
 from fakecuda_time import execute
 
 __all__ = ["Limits", "installed", "out_of_memory"]
@@ -217,7 +218,7 @@ def _to_device(tensor: Tensor, index: int, rest: list[Any], others: dict[str, An
     if non_blocking and is_pinned(tensor):
         used_in_copy(tensor, index)
         execute(index, current_stream(index).id, "in")
-        source, before = tensor.detach(), tensor.detach().clone()
+        source, before = alias(tensor), tensor.detach().clone()
 
         def compare() -> None:
             if not torch.equal(torch.nan_to_num(source), torch.nan_to_num(before)):
@@ -239,7 +240,7 @@ def _to_host(host: Tensor, source: CudaTensor, non_blocking: bool) -> Tensor:
     execute(index, current_stream(index).id, "out")
     host.fill_(float("nan") if host.is_floating_point() else 0 if host.dtype == torch.bool else -(2**30))
 
-    target = host.detach()  # another tensor of the same memory, so that `host` can be freed before
+    target = alias(host)
 
     def arrive() -> None:
         with torch.inference_mode():  # tensors that were created in it may be written to
@@ -299,6 +300,7 @@ def installed() -> Iterator[None]:
             "to": _to, "is_pinned": is_pinned, "pin_memory": pin_memory, "record_stream": _record_stream,
         }.items():  # fmt: skip
             patch.setattr(Tensor, name, function)
+        patch.setattr(pinned, "_MEMORY", pinned.PinnedMemory())
         patch.setattr(nn.Module, "to", _module_to)
         patch.setattr(nn.RNNBase, "flatten_parameters", lambda _: None)
         for name, value in {

@@ -11,7 +11,7 @@ from fakecuda_devices import check_device, current_device, has_failed, launch
 
 #: The sizes of allocations by address, and the tensors, so that no address is used twice.
 _pinned: dict[int, int] = {}
-_kept: list[Tensor] = []
+_kept: dict[int, Tensor] = {}
 #: The devices that took part in copies, whose end an event marks once the memory is freed; by address.
 _copied: dict[int, set[int]] = {}
 
@@ -32,6 +32,14 @@ def _address(tensor: Tensor) -> int | None:
     return next((base for base, size in list(_pinned.items()) if base <= at < base + size), None)
 
 
+def alias(tensor: Tensor) -> Tensor:
+    """Another tensor of the same pinned memory, which does not keep `tensor` from being freed or used again."""
+    address = _address(tensor) or 0
+    offset = (tensor.data_ptr() - address) // tensor.element_size()
+    storage = _kept[address].untyped_storage()
+    return torch.empty(0, dtype=tensor.dtype).set_(storage, offset, tensor.shape, tensor.stride())
+
+
 def used_in_copy(host: Tensor, index: int) -> None:
     """A device copies from or to pinned memory."""
     _copied.setdefault(_address(host) or 0, set()).add(index)
@@ -43,7 +51,7 @@ def pin(tensor: Tensor) -> Tensor:
     check_device(current_device())
     if size := tensor.untyped_storage().nbytes():
         _pinned[tensor.data_ptr()] = size
-        _kept.append(tensor.detach())  # another tensor of the same memory
+        _kept[tensor.data_ptr()] = tensor.detach()  # another tensor of the same memory
         weakref.finalize(tensor, _freed, tensor.data_ptr(), lines()).atexit = False
     return tensor
 

@@ -160,6 +160,7 @@ class TestSeveralDevices:
 
     def test_memory_is_counted(self) -> None:
         """By device, with its peak; too much of it is refused."""
+        more = torch.ones(torch.cuda.memory_allocated(0) // 4 + 1000, device="cuda:1")  # than is left on the other
         before = torch.cuda.memory_allocated(1)
         torch.cuda.reset_peak_memory_stats(1)
         value = torch.ones(1000, device="cuda:1")
@@ -171,6 +172,7 @@ class TestSeveralDevices:
         with pytest.raises(torch.OutOfMemoryError):
             value + 1
         torch.ones(1000, device="cuda:0")
+        del more
 
 
 class TestTime:

@@ -1,6 +1,6 @@
 """A CUDA GPU. Each block in flight has a lane: a stream of its own, on which it is copied in, computed and copied out.
 So copies of one block overlap with the computation of others, and each thread waits only for its own block. Pinned
-memory comes from torch's cache, which reuses a buffer once the copies that use it have finished. Independent of models.
+memory is used again once the copies that use it have finished (see features/pinned.py). Independent of models.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ModelFailedError, ScorelineError, one_line
-from ..features.pinned import pinned_copy
+from ..features.pinned import pinned_copy, pinned_like
 from ..records import Inputs, Sent, Sequences
 from .devices import Clock, Device, Fetched, select
 from .event_clock import EventClock, Gaps, Timeline
-from .in_flight import InFlight, never_free, new_event
+from .in_flight import InFlight, new_event
 from .memory import free_memory, is_out_of_memory, no_memory
 from .passes import in_row_order, num_rows
 
@@ -237,7 +237,7 @@ class Cuda:
                 one.collect()
         self._timeline.add(computed, done)
         return Fetched(
-            # Copies, since nobody keeps those in pinned memory once the device has failed.
+            # Copies, so that the pinned memory serves the next block.
             tensors={name: _each(Tensor.clone, result) for name, result in fetched.items()},
             device_s={"transfer": self._timeline.add(*sent.events)},
         )
@@ -287,21 +287,11 @@ def _pinned(tensor: Tensor) -> Tensor:
 
 def _to_host(result: Tensor) -> Tensor:
     """A copy in pinned memory, which arrives later; column by column if the result is."""
-    if result.dim() == 2 and result.T.is_contiguous():
-        return _fill_pinned(result.T).T
-    return _fill_pinned(result)
-
-
-def _fill_pinned(result: Tensor) -> Tensor:
     try:
-        host = torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
+        host = pinned_like(result)
     except RuntimeError:  # no more pinned memory; the copy then waits
         host = torch.empty(result.shape, dtype=result.dtype)
-    try:
-        return host.copy_(result, non_blocking=True)
-    except Exception:
-        never_free(host)
-        raise
+    return host.copy_(result, non_blocking=True)
 
 
 def _fetch(result: Tensor | Sequences) -> Tensor | Sequences:

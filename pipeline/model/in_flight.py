@@ -1,11 +1,12 @@
 """Tensors that a GPU may still be working with. Independent of models."""
 
-import ctypes
 from collections import deque
 from threading import Lock
 from typing import Any
 
 import torch
+
+from ..features.pinned import never_free
 
 
 def new_event() -> torch.cuda.Event:
@@ -13,16 +14,10 @@ def new_event() -> torch.cuda.Event:
     return torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
 
 
-def never_free(tensors: Any) -> None:
-    """Keep tensors for the rest of the process, and at its end: the device has failed."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(tensors))
-
-
 class InFlight:
-    """Keeps the tensors of a lane until the device has finished with them, and those of its last block until the next.
+    """Keeps the tensors of a lane until the device has finished with them: pinned memory is used again afterwards.
 
-    To free a tensor that took part in a copy after the device has failed ends the process with SIGABRT, from a
-    destructor. So the last block's are kept until the lane gets another block, and after a failure forever.
+    Once the device has failed they are kept forever, since other libraries free theirs with calls that fail then.
     """
 
     def __init__(self) -> None:

@@ -78,7 +78,7 @@ def test_two_runs_write_the_same_bytes(wide: tuple[Path, Path], tmp_path: Path, 
 
 
 def test_pinned_buffers_are_filled_and_reused(wide: tuple[Path, Path]) -> None:
-    """The reader fills memory that the GPU copies from, and torch's cache reuses it."""
+    """The reader fills memory that the GPU copies from, and which is used again."""
     scorer = Scorer.load(wide[0], device="cuda")
     batch = pq.read_table(wide[1] / "0.parquet").to_batches()[0]
     for _ in range(3):

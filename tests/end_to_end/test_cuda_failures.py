@@ -356,6 +356,25 @@ def test_a_device_that_fails_while_results_arrive(monkeypatch: pytest.MonkeyPatc
     assert fakecuda_clocks.problems == []
 
 
+@emulated_only
+def test_a_device_that_fails_while_memory_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another flow's kernel fails after the lane has seen that its last block has passed, before it drops the block."""
+    device = Cuda(torch.device("cuda:0"))
+    device.work(device.send({"a": torch.ones(4)}), lambda given: {"b": given["a"] * 2})
+    query = fakecuda_clocks.Event.query
+
+    def fail(event: fakecuda_clocks.Event) -> bool:
+        passed = query(event)
+        fakecuda_devices.fail_device("device-side assert triggered")
+        return passed
+
+    monkeypatch.setattr(fakecuda_clocks.Event, "query", fail)
+    with pytest.raises(ModelFailedError, match="the device cuda:0 has failed: CUDA error: device-side assert"):
+        device.send({"a": torch.ones(4)})
+    gc.collect()
+    assert fakecuda_clocks.problems == []
+
+
 def test_padded_widths_are_those_of_the_cpu() -> None:
     """A GPU's log2 is not exact, so the widths are computed in integers."""
     lengths = torch.arange(1, 20_000)

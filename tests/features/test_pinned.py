@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scoreline.pipeline.features.pinned import new_array, pinned_copy, some_of
+from scoreline.pipeline.features.pinned import new_array, pinned_copy, pinned_like, some_of
 
 import fakecuda
 
@@ -24,6 +24,28 @@ def test_new_arrays(dtype: type, pin: bool) -> None:
     array = new_array((3, 2), dtype, pin=pin)
     assert (array.shape, array.dtype) == ((3, 2), np.dtype(dtype))
     assert torch.from_numpy(array).is_pinned() == pin
+
+
+@pytest.mark.usefixtures("cuda")
+def test_memory_is_used_again() -> None:
+    """Once the last array of it is gone, and by arrays of about the same size."""
+    first = new_array((10, 10), np.float32, pin=True)
+    address, view = first.ctypes.data, torch.from_numpy(first)[3:]
+    del first
+    assert new_array((99,), np.float32, pin=True).ctypes.data != address
+    del view
+    assert new_array((300,), np.uint8, pin=True).ctypes.data == address
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize("dtype", [torch.bool, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("columns_first", [False, True])
+def test_tensors_like_others(dtype: torch.dtype, columns_first: bool) -> None:
+    """Of the same shape, dtype and order."""
+    tensor = torch.zeros(3, 5, dtype=dtype).T if columns_first else torch.zeros(5, 3, dtype=dtype)
+    found = pinned_like(tensor)
+    assert (found.shape, found.dtype, found.stride()) == (tensor.shape, dtype, tensor.stride())
+    assert found.is_pinned()
 
 
 @pytest.mark.usefixtures("cuda")
