@@ -58,8 +58,9 @@ bench: $(READY)  ## every stage, then a comparison with other tools (ROWS=400000
 	$(BIN)/python benchmarks/peers.py --rows $(or $(ROWS),4000000) --rounds $(or $(ROUNDS),5)
 
 # torchvision must be built for the torch that is installed, so it comes from the same index.
+TORCHVISION := torchvision>=0.25,<0.29
 models: $(READY)  ## save, score and compare models of public libraries (ONLY=timm,rtdl); installs the models extra
-	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --no-deps --index-url "$(TORCH_INDEX)" 'torchvision>=0.25,<0.29')
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --no-deps --index-url "$(TORCH_INDEX)" '$(TORCHVISION)')
 	$(BIN)/python -c 'import skl2onnx, timm, transformers' 2>/dev/null || $(BIN)/python -m pip install --quiet \
 	  --constraint requirements.lock --editable '.[models]'
 	$(BIN)/python -m pip install --quiet --no-deps 'pytorch-tabular>=1.2'  # requires pandas < 3, and runs with 3
