@@ -3,6 +3,7 @@ Independent of files and the meaning of columns.
 """
 
 from collections.abc import Sequence
+from struct import unpack_from
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,11 @@ _WIDTHS: dict[int, int] = {one.id: -(-one.bit_width // 8) for one in (
     pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64(),
     pa.float16(), pa.float32(), pa.float64(), pa.date32(), pa.timestamp("us"),
 )}  # fmt: skip
+#: Variable widths by id: the format and the bytes of an offset.
+_TEXTS: dict[int, tuple[str, int]] = {
+    pa.string().id: ("=i", 4), pa.large_string().id: ("=q", 8),
+    pa.binary().id: ("=i", 4), pa.large_binary().id: ("=q", 8),
+}  # fmt: skip
 #: The offset of a list, in addition to its values.
 _OFFSET_BYTES = 4
 _VIEW_BYTES = 16
@@ -39,33 +45,34 @@ def row_bytes(batch: pa.RecordBatch) -> Sizes | None:
     return _added([_sizes(column) for column in heavy])
 
 
+def heavy_bytes(batch: pa.RecordBatch) -> int:
+    """The sum of `row_bytes`, which takes a third of the time for texts (measured)."""
+    return sum(_total(batch.column(at)) for at, one in enumerate(batch.schema.types) if not is_light(one))
+
+
 def batch_bytes(batch: pa.RecordBatch) -> int:
     """The bytes of all rows of a batch."""
-    return sum(_total(column) for column in batch.columns)
+    light = sum(_width(one) or 0 for one in batch.schema.types if is_light(one))
+    return light * batch.num_rows + heavy_bytes(batch)
 
 
 def _total(array: pa.Array) -> int:
-    arrow_type = array.type
-    if is_light(arrow_type):
-        return (_width(arrow_type) or 0) * len(array)
-    if pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type):
-        return pc.sum(pc.binary_length(array)).as_py() or 0 if array.null_count else _text_bytes(array)
-    return int(_sizes(array).sum())
+    text = _TEXTS.get(array.type.id)
+    if text is None or array.null_count:
+        return int(_sizes(array).sum())
+    return _text_bytes(array, *text) if len(array) else 0
 
 
-def _text_bytes(array: pa.Array) -> int:
-    """The bytes of strings without nulls, by their offsets: a quarter of the time of Arrow's functions (measured)."""
-    if not len(array):
-        return 0
-    dtype = np.dtype(np.int64 if pa.types.is_large_string(array.type) else np.int32)
-    first, offsets = array.offset, array.buffers()[1]
-    ends = [np.frombuffer(offsets, dtype, 1, dtype.itemsize * at)[0] for at in (first, first + len(array))]
-    return int(ends[1] - ends[0])
+def _text_bytes(array: pa.Array, integer: str, width: int) -> int:
+    """The bytes of texts without nulls, by their offsets. Arrow's functions take longer for a small file."""
+    start, stop = array.offset, array.offset + len(array)
+    offsets = array.buffers()[1]
+    return int(unpack_from(integer, offsets, width * stop)[0] - unpack_from(integer, offsets, width * start)[0])
 
 
 def _width(arrow_type: pa.DataType) -> int | None:
     """The width of a type in bytes, None if it is variable."""
-    if (width := _WIDTHS.get(arrow_type.id)) is not None:
+    if (width := _WIDTHS.get(arrow_type.id)) is not None or arrow_type.id in _TEXTS:
         return width
     if pa.types.is_null(arrow_type) or pa.types.is_boolean(arrow_type):
         return 1

@@ -44,7 +44,7 @@ class RowMarker:
         special = dialect.delimiter + dialect.quote + dialect.escape
         letters = [letter for letter in string.ascii_letters if letter not in special]
         #: Random, so that no file contains it.
-        self._token = "".join(secrets.choice(letters) for _ in range(16))
+        self._token = "".join(letters[byte % len(letters)] for byte in secrets.token_bytes(16))
         self._kinds = letters[: len(REASONS)]
         self._delimiter = dialect.delimiter.encode()
         self._columns = columns

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from ..row_bytes import Sizes, row_bytes
+from ..row_bytes import Sizes, heavy_bytes, row_bytes
 
 
 class Rebatcher:
@@ -26,8 +26,8 @@ class Rebatcher:
 
     def add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """Add a batch; yields the full blocks."""
-        sizes = None if self._most_bytes is None else row_bytes(batch)
-        ends = None if sizes is None else np.cumsum(sizes)
+        total = 0 if self._most_bytes is None else heavy_bytes(batch)
+        ends = self._ends(batch, total)
         offset = 0
         while offset < batch.num_rows:
             count = min(batch.num_rows - offset, self._rows - self._held, self._fitting(ends, offset))
@@ -39,12 +39,22 @@ class Rebatcher:
                 continue
             self._waiting.append(piece)
             self._held += count
-            self._held_bytes += _between(ends, offset - count, offset)
+            if ends is not None:
+                self._held_bytes += int(ends[offset - 1]) - (int(ends[offset - count - 1]) if offset > count else 0)
+            elif total:
+                self._held_bytes += total if count == batch.num_rows else heavy_bytes(piece)
 
     def rest(self) -> Iterator[pa.RecordBatch]:
         """The remaining rows, if any, as one shorter block."""
         if self._waiting:
             yield self._joined(None)
+
+    def _ends(self, batch: pa.RecordBatch, total: int) -> Sizes | None:
+        """The bytes of the rows up to each; None if all of them fit."""
+        if self._most_bytes is None or self._held_bytes + total <= self._most_bytes:
+            return None
+        sizes = row_bytes(batch)
+        return None if sizes is None else np.cumsum(sizes)
 
     def _fitting(self, ends: Sizes | None, offset: int) -> int:
         """How many rows of the batch from `offset` on fit into the current block; at least one if it is empty."""
@@ -58,12 +68,6 @@ class Rebatcher:
         pieces = [*self._waiting, *([piece] if piece is not None and piece.num_rows else [])]
         self._waiting, self._held, self._held_bytes = [], 0, 0
         return pa.concat_batches(pieces) if len(pieces) > 1 else pieces[0]
-
-
-def _between(ends: Sizes | None, start: int, stop: int) -> int:
-    if ends is None:
-        return 0
-    return int(ends[stop - 1]) - (int(ends[start - 1]) if start else 0)
 
 
 def rebatch(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

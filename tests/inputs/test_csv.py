@@ -172,8 +172,8 @@ def test_the_first_line_has_the_header(
 def test_a_long_line_without_a_header_is_looked_at_once(tmp_path: Path) -> None:
     """Not for each way in which its cells could be divided."""
     for dialect in (COMMA, CsvDialect(quote="")):
-        (tmp_path / "a.csv").write_text("a," * 400_000)
-        assert len(header(tmp_path / "a.csv", dialect)) == 400_001
+        (tmp_path / "a.csv").write_text("a," * 50_000)
+        assert len(header(tmp_path / "a.csv", dialect)) == 50_001
 
 
 def test_header_only(tmp_path: Path) -> None:
