@@ -53,7 +53,7 @@ def heavy_bytes(batch: pa.RecordBatch) -> int:
 def batch_bytes(batch: pa.RecordBatch) -> int:
     """The bytes of all rows of a batch."""
     light = sum(_width(one) or 0 for one in batch.schema.types if is_light(one))
-    return light * batch.num_rows + heavy_bytes(batch)
+    return light * int(batch.num_rows) + heavy_bytes(batch)
 
 
 def _total(array: pa.Array) -> int:
