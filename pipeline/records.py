@@ -55,11 +55,12 @@ class Split:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadBlock:
     """The rows of one forward pass as a reader returned them, all of one split. `first_row`: the number of the first
-    row in its partition."""
+    row in its partition; `num_bytes`: the bytes of the rows (`row_bytes.batch_bytes`)."""
 
     split: int
     first_row: int
     batch: pa.RecordBatch
+    num_bytes: int
     unreadable: Mapping[int, str] = field(default_factory=dict)
 
 

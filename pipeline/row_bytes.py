@@ -50,10 +50,14 @@ def heavy_bytes(batch: pa.RecordBatch) -> int:
     return sum(_total(batch.column(at)) for at, one in enumerate(batch.schema.types) if not is_light(one))
 
 
+def light_bytes(schema: pa.Schema) -> int:
+    """The bytes of a row in the columns that are light."""
+    return sum(_width(one) or 0 for one in schema.types if is_light(one))
+
+
 def batch_bytes(batch: pa.RecordBatch) -> int:
     """The bytes of all rows of a batch."""
-    light = sum(_width(one) or 0 for one in batch.schema.types if is_light(one))
-    return light * int(batch.num_rows) + heavy_bytes(batch)
+    return heavy_bytes(batch) + light_bytes(batch.schema) * int(batch.num_rows)
 
 
 def _total(array: pa.Array) -> int:

@@ -94,7 +94,8 @@ def test_blocks_depend_only_on_the_rows(sizes: list[int], most_rows: int, most_b
     rebatcher = Rebatcher(most_rows, most_bytes)
     found = [block for start, stop in pairwise(stops) for block in rebatcher.add(whole.slice(start, stop - start))]
     found += rebatcher.rest()
-    assert [block["x"].to_pylist() for block in found] == wanted
+    assert [block["x"].to_pylist() for block, _ in found] == wanted
+    assert [num_bytes for _, num_bytes in found] == [sum(map(len, block)) for block in wanted]
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])

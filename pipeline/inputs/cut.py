@@ -11,6 +11,7 @@ from threading import Lock
 import pyarrow as pa
 
 from ..records import ReadBlock, ReadRows, Split
+from ..row_bytes import light_bytes
 from .rebatch import Rebatcher
 
 #: The largest decoded size of the texts, binary values and lists of a block, unless a single row is larger.
@@ -157,12 +158,13 @@ class _OpenSplit:
         """The split, after all of its rows have been added."""
         return Split(index=self.index, first_row=self._first_row, num_rows=self._added - self._first_row, last=last)
 
-    def _blocks(self, batches: Iterable[pa.RecordBatch]) -> Iterator[ReadBlock]:
-        for batch in batches:
+    def _blocks(self, batches: Iterable[tuple[pa.RecordBatch, int]]) -> Iterator[ReadBlock]:
+        for batch, heavy in batches:
+            num_bytes = heavy + light_bytes(batch.schema) * batch.num_rows
             first, self._yielded = self._yielded, self._yielded + batch.num_rows
             here = [position for position in self._unreadable if position < self._yielded]
             unreadable = {position - first: self._unreadable.pop(position) for position in here}
-            yield ReadBlock(split=self.index, first_row=first, batch=batch, unreadable=unreadable)
+            yield ReadBlock(split=self.index, first_row=first, batch=batch, num_bytes=num_bytes, unreadable=unreadable)
 
 
 def _within(unreadable: Mapping[int, str], offset: int, count: int) -> dict[int, str]:

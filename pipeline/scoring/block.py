@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from ..inputs.check import DIALECT
-from ..row_bytes import batch_bytes
 from ..timing import StageTimes
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class Block:
             split=read.split,
             first_row=read.first_row,
             unreadable=read.unreadable,
-            batch_bytes=batch_bytes(read.batch),
+            batch_bytes=read.num_bytes,
             times=StageTimes() if times is None else times,
         )
 
