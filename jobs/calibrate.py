@@ -8,7 +8,7 @@ import click
 
 from ..pipeline.errors import StorageError, counted
 from .terminal.job_file import dialect_of, job_option
-from .terminal.options import flag, flags
+from .terminal.options import flag, flags, picture_option
 from .terminal.paths import PathText
 from .terminal.signals import raise_again
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     default="auto",
     help="auto: temperature for multiclass, Platt for binary and multilabel.",
 )
-@click.option("--picture", metavar="FILE.svg", help="File for the reliability curves.  [default: NEW_BUNDLE.svg]")
+@picture_option("File for the reliability curves.  [default: NEW_BUNDLE.svg]")
 @flags("format", "device", "trust")
 @job_option("Read options and the [csv] section from a job file of scoreline score.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")

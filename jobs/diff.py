@@ -11,7 +11,7 @@ import click
 from ..pipeline.errors import DataError, UsageError, counted
 from ..pipeline.options import RejectBudget
 from ..pipeline.planning.option_values import reject_budget
-from .terminal.options import Parsed
+from .terminal.options import Parsed, picture_option
 
 if TYPE_CHECKING:
     from ..pipeline.monitoring.changes import ChangeHistogram, Changes, Mover
@@ -44,7 +44,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
 @click.option(
     "--movers", type=click.IntRange(min=0), default=10, metavar="N", help="Number of largest changes to list."
 )
-@click.option("--picture", metavar="FILE.svg", help="Also draw the changes as histograms.")
+@picture_option("Also draw the changes as histograms.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def diff(
     first: str,

@@ -6,13 +6,14 @@ from pathlib import Path
 import click
 
 from ..pipeline.errors import counted
+from .terminal.options import picture_option
 from .terminal.paths import PathText
 
 
 @click.command(context_settings={"show_default": True})
 @click.argument("output", metavar="OUT", type=PathText())
 @click.option("--top", type=click.IntRange(min=1), default=20, metavar="N", help="Number of features to list.")
-@click.option("--picture", metavar="FILE.svg", help="Also draw them as a bar chart.")
+@picture_option("Also draw them as a bar chart.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with all features instead of a table.")
 def importance(output: str, top: int, picture: str | None, as_json: bool) -> int:
     """List the features of an output by how much they contributed to its scores.

@@ -4,6 +4,7 @@ The command line takes precedence, then the environment, then the file.
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,6 +40,17 @@ class Parsed(click.ParamType[Any]):
     def split_envvar_value(self, rv: str) -> list[str]:
         """The values of a repeatable option in its environment variable, one per line: labels contain spaces."""
         return [line for line in rv.replace("\r\n", "\n").split("\n") if line.strip()]
+
+
+def picture_option(help: str) -> Callable[[Any], Any]:
+    """`--picture`, of commands that draw."""
+    return click.option("--picture", type=Parsed(_svg_path, "picture", path=True), metavar="FILE.svg", help=help)
+
+
+def _svg_path(text: str) -> str:
+    if Path(text).suffix.lower() not in ("", ".svg"):
+        raise ValueError(f"{text!r} does not end in .svg; pictures are written as SVG")
+    return text
 
 
 def flag(name: str, **changes: Any) -> Callable[[Any], Any]:

@@ -51,6 +51,14 @@ def test_the_limit(scoreline: Command, out: Path) -> None:
     assert scoreline("importance", out, "--top", "0").code == 2
 
 
+def test_a_picture_of_another_kind_is_refused(scoreline: Command, out: Path) -> None:
+    """Under the name of a PNG, a viewer would call it broken."""
+    found = scoreline("importance", out, "--picture", out.parent / "i.png")
+    assert found.code == 2
+    assert "i.png' does not end in .svg; pictures are written as SVG" in found.message
+    assert not (out.parent / "i.png").exists()
+
+
 def test_no_row_was_explained(scoreline: Command, tmp_path: Path) -> None:
     """A sentence instead of a table of zeros."""
     found = scoreline("importance", write_output(tmp_path / "out", [TABLE.slice(2)]))
