@@ -25,13 +25,13 @@ from ..errors import PartitionError, changed_error, one_line
 from ..options import CsvDialect
 from ..records import Partition, ReadRows
 from ..storage.uris import ChangedError
-from .csv_stream import MarkedText, Utf8Check, has_utf16_mark, open_text
+from .csv_stream import LongRowError, MarkedText, Utf8Check, has_utf16_mark, open_text
 from .quotes import RowMarker
 
-BROKEN = (OSError, pa.ArrowException, UnicodeError)
+BROKEN = (OSError, pa.ArrowException, UnicodeError, LongRowError)
 #: A longer first line is parsed by Arrow: Python limits the length of a cell.
 MOST_PLAIN_BYTES = 1 << 16
-#: Bytes parsed at once, and the largest size of a row: a row that begins in one block must end in the next.
+#: Bytes parsed at once; a row may be twice as long.
 BLOCK_BYTES = 1 << 20
 #: The contents of every cell of the end mark; the second one is used if the first is the delimiter.
 END_CELLS = "\x03\x02"
@@ -54,10 +54,12 @@ def read_header(partition: Partition, dialect: CsvDialect) -> pa.Schema:
             return pa.schema([pa.field(name, pa.string()) for name in plain])
         marker = RowMarker(dialect, columns=1)
         if short:
-            names = _names(pa.BufferReader(marker.mark(start) + marker.at_end()), dialect, marker)
+            marked = marker.mark(start) + marker.at_end()
         else:
             with open_text(partition, dialect) as stream:
-                names = _names(pa.PythonFile(MarkedText(stream, marker), mode="r"), dialect, marker)
+                marked = MarkedText(stream, marker).read(BLOCK_BYTES)
+            marked += b"" if marked.endswith((b"\n", b"\r")) else b"\n"
+        names = _names(marked, dialect, marker)
         broken = next((reason for name in names if (reason := marker.reason(name)) is not None), None)
         if broken is not None:
             raise PartitionError(
@@ -74,9 +76,10 @@ def read_header(partition: Partition, dialect: CsvDialect) -> pa.Schema:
         raise _unreadable(partition, dialect, error) from error
 
 
-def _names(text: pa.NativeFile, dialect: CsvDialect, marker: RowMarker) -> list[str]:
+def _names(text: bytes, dialect: CsvDialect, marker: RowMarker) -> list[str]:
     """The names in the first row, in which the marker may have marked an ambiguous quote."""
-    with pacsv.open_csv(text, _reading(dialect), _parsing(dialect, _Ragged(marker))) as reader:
+    reading, parsing = _reading(dialect, len(text)), _parsing(dialect, _Ragged(marker))
+    with pacsv.open_csv(pa.BufferReader(text), reading, parsing) as reader:
         return list(reader.schema.names)
 
 
@@ -224,19 +227,19 @@ def _no_rows(columns: Sequence[str]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.nulls(0, pa.string()) for _ in columns], names=list(columns))
 
 
-def _reading(dialect: CsvDialect) -> pacsv.ReadOptions:
+def _reading(dialect: CsvDialect, block_bytes: int = 0) -> pacsv.ReadOptions:
     """Uses one thread, since only then are bad rows numbered."""
     names = None if dialect.columns is None else list(dialect.columns)
-    return pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=names)
+    return pacsv.ReadOptions(use_threads=False, block_size=max(BLOCK_BYTES, block_bytes), column_names=names)
 
 
 def _parsing(dialect: CsvDialect, ragged: _Ragged, *, ignore_empty_lines: bool = True) -> pacsv.ParseOptions:
-    """Quoted and escaped newlines are part of a value."""
+    """Quoted and escaped newlines are part of a value: blocks end where rows do."""
     return pacsv.ParseOptions(
         delimiter=dialect.delimiter,
         quote_char=dialect.quote or False,
         escape_char=dialect.escape or False,
-        newlines_in_values=bool(dialect.quote or dialect.escape),
+        newlines_in_values=False,
         invalid_row_handler=ragged,
         ignore_empty_lines=ignore_empty_lines,
     )
@@ -248,9 +251,9 @@ def _unreadable(
     if isinstance(error, ChangedError):
         return changed_error(partition.name)
     reason = one_line(error)
-    if "straddling" in reason:
+    if isinstance(error, LongRowError):
         where = "the header or the first row" if row is None else f"a row after row {row}"
-        reason = f"{where} is longer than {BLOCK_BYTES >> 20} MiB, or a quote was never closed"
+        reason = f"{where} is longer than {BLOCK_BYTES >> 19} MiB, or a quote was never closed"
     elif isinstance(error, UnicodeError):
         meant = "utf-16" if has_utf16_mark(partition) else "latin-1"
         reason = (

@@ -56,8 +56,16 @@ def has_utf16_mark(partition: Partition) -> bool:
         return bool(stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
 
 
+class LongRowError(ValueError):
+    """A row is longer than two blocks, or does not end."""
+
+
 class MarkedText(io.RawIOBase):
-    """A stream of UTF-8 with marked rows, followed by the end mark, if there is one."""
+    """A stream of UTF-8 with marked rows, followed by the end mark, if there is one.
+
+    It is read in blocks of whole rows. Arrow would find the last row of a block itself, but drops the newline of a
+    CRLF inside a cell where a block ends in between, and loses count of quotes after a NUL.
+    """
 
     def __init__(self, stream: pa.NativeFile, marker: RowMarker, last_row: bytes = b"") -> None:
         super().__init__()
@@ -72,19 +80,27 @@ class MarkedText(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Like `RawIOBase.read`, but returns fewer bytes only at the end, since Arrow treats each result as a block."""
+        """The next block of about `size` bytes, or all of the rest: Arrow treats each result as a block.
+
+        Raises:
+            LongRowError: a row is longer than two blocks.
+        """
         data, self._rest = self._rest, b""
-        while not self._ended and (size < 0 or len(data) < size):
-            more = self._next(size if size < 0 else size - len(data))
-            data = data + more if data else more
-        if 0 <= size < len(data):
-            data, self._rest = data[:size], data[size:]
+        while not self._ended:
+            if 0 <= 2 * size <= len(data):
+                raise LongRowError
+            more = self._next(size - len(data) if len(data) < size else size)
+            end = len(more) if self._ended else self._marker.row_end
+            if end:
+                self._rest = more[end:]
+                return data + more[:end] if data else more[:end]
+            data += more
         return data
 
     def whole(self, size: int) -> bytes | None:
-        """All of a stream that is shorter than `size` bytes; None for another one, which is still to be read."""
+        """All of a stream of at most `size` bytes; None for another one, which is still to be read."""
         data = self.read(size)
-        if len(data) < size:
+        if self._ended and len(data) <= size:
             return data
         self._rest = data + self._rest
         return None

@@ -60,6 +60,8 @@ class RowMarker:
         self._at_start = True
         #: Reused for all blocks: allocating arrays for each block costs more in page faults than the computation.
         self._scratch = np.zeros((2, 0), dtype=bool)
+        #: How far the last row that ends in the last block reaches, in the bytes that were returned; 0 if none ends.
+        self.row_end = 0
         # state of the row that has not ended yet
         self._kind: int | None = None
         self._has_lines = False
@@ -69,9 +71,12 @@ class RowMarker:
         if self._at_start and data:
             self._at_start = False
             if data.startswith(codecs.BOM_UTF8):
-                return codecs.BOM_UTF8 + self.mark(data[len(codecs.BOM_UTF8) :])
+                marked = self.mark(data[len(codecs.BOM_UTF8) :])
+                self.row_end += len(codecs.BOM_UTF8) if self.row_end else 0
+                return codecs.BOM_UTF8 + marked
         if not data or self._is_plain(data):
             self._context = data[-1:] or self._context
+            self.row_end = _last_line_end(data) + 1
             return data
         return self._marked(data)
 
@@ -157,9 +162,14 @@ class RowMarker:
         def is_inside(position: int) -> bool:
             return bool(inside[position >> 6] >> np.uint64(position & 63) & np.uint64(1))
 
-        line_end = max(same.rfind(b"\n"), same.rfind(b"\r"))
+        line_end = _last_line_end(same)
         if line_end >= 0:  # otherwise the row has not ended
             self._has_lines = is_inside(line_end)
+        if line_end >= 0 and self._has_lines:
+            outside = np.unpackbits(inside.view(np.uint8), bitorder="little")[:size] == 0
+            ends = np.flatnonzero(outside & ((block == LINE_ENDS[0]) | (block == LINE_ENDS[1])))
+            line_end = int(ends[-1]) if len(ends) else -1
+        self.row_end = line_end + 1
         self._context = self._context_after(block, is_inside=is_inside(size - 1), may_close=block[-1] == quote)
         return True
 
@@ -180,7 +190,9 @@ class RowMarker:
         within = np.concatenate(([False], inside))[np.searchsorted(start, breaks)]
         wrong = wrong + len(self._context)
         kinds = self._kinds_by_row(breaks[~within], lines=breaks[within], after=after, bare=bare, wrong=wrong)
-        marked = self._inserted(data, breaks[~within] - len(self._context), kinds)
+        ends = breaks[~within] - len(self._context)
+        marked = self._inserted(data, ends, kinds)
+        self.row_end = int(ends[-1]) + 1 + len(marked) - len(data) if len(ends) else 0
         self._context = self._context_after(
             text, is_inside=bool(len(inside)) and bool(inside[-1]), may_close=is_open and bool(closes[-1])
         )
@@ -239,6 +251,10 @@ class RowMarker:
         if is_inside or may_close:
             return quoted if is_inside else quoted + self._quote
         return bytes([text[-1]]) if self._separates[text[-1]] else bytes([FILLER])
+
+
+def _last_line_end(data: bytes) -> int:
+    return max(data.rfind(b"\n"), data.rfind(b"\r"))
 
 
 def _runs(text: NDArray[np.uint8], character: bytes) -> tuple[Positions, Positions]:

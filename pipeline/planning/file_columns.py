@@ -76,7 +76,8 @@ def _columns(partition: Partition, schema: pa.Schema, manifest: BundleManifest, 
     text = frozenset((*(schema.names if format.cells_are_text else ()), *hive))
     check_columns(whole, manifest.features, text=text, source=partition.name)
     keys = list(_keys(partition, schema, set(features), options))
-    read = [name for name in schema.names if name in {*features, *keys}]
+    wanted = {*features, *keys}
+    read = [name for name in schema.names if name in wanted]
     stored = [stored_field(schema.field(name), source=partition.name) for name in keys]
     fields = output_fields(manifest, options)
     _refuse_hive_clash(partition, [options.prefix + field.name for field in fields])

@@ -137,10 +137,10 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
 def test_an_open_quote_cannot_swallow_a_file(tmp_path: Path) -> None:
     """C2, C7: the bytes of rows and lines are limited."""
     (tmp_path / "a.csv").write_text('a,b\n1,2\n"' + "x,y\n" * 1_000_000 + '"\n')
-    with pytest.raises(PartitionError, match=r"a row after row \d+ is longer than 1 MiB, or a quote was never closed"):
+    with pytest.raises(PartitionError, match=r"a row after row \d+ is longer than 2 MiB, or a quote was never closed"):
         read(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("a,b\n1,2\n" + "x" * 10_000_000 + ",2\n")
-    with pytest.raises(PartitionError, match="longer than 1 MiB"):
+    with pytest.raises(PartitionError, match="longer than 2 MiB"):
         read(tmp_path / "a.csv")
 
 
@@ -226,3 +226,21 @@ def test_files_of_many_blocks(tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").stat().st_size > 4 << 20
     assert header(tmp_path / "a.csv") == ["id", "note", "x"]
     assert rows(tmp_path / "a.csv", ["id", "note", "x"]) == table
+
+
+def test_cells_across_blocks_are_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a block would end: between the CR and the LF of a cell, or in a quoted cell after a NUL."""
+    monkeypatch.setattr(csv_rows, "BLOCK_BYTES", 600)
+    row = 'x,"' + "x" * 60 + "\r\n" + "y" * 60 + '",\0,"multi\nline text, and more\nof it' + "z" * 60 + '"\r\n'
+    for at in range(len(row)):
+        text = "k,a,b,c\r\n" + "f" * (600 - 13 - at) + ",,,\r\n" + 4 * row
+        (tmp_path / "a.csv").write_bytes(text.encode())
+        wanted = [tuple(cells) for cells in csv.reader(io.StringIO(text, newline=""))][1:]
+        assert rows(tmp_path / "a.csv", ["k", "a", "b", "c"]) == wanted
+
+
+def test_cells_that_are_long(tmp_path: Path) -> None:
+    """Rows of up to two blocks are read wherever they begin."""
+    long = "z" * (2 * csv_rows.BLOCK_BYTES - 100)
+    (tmp_path / "a.csv").write_text("".join(f"{cell},1\n" for cell in ["a", "b", long, "c", '"' + long + '"', "d"]))
+    assert [cells[0] for cells in rows(tmp_path / "a.csv", ["a"])] == ["b", long, "c", long, "d"]
