@@ -94,10 +94,15 @@ class Cuda:
             raise self._failed(error) from error
 
     def room(self, block_bytes: int) -> int | None:
-        """How many blocks of this size fit into the memory that is free now."""
-        free_memory(self._device)
-        free, _ = torch.cuda.mem_get_info(self._device)
-        return int(free * USABLE) // max(1, block_bytes)
+        """How many blocks of this size fit into the memory that is free while the device has none in hand. Raises
+        ModelFailedError if it has failed."""
+        try:
+            for one in self._all_in_flight:
+                one.release()
+            free_memory(self._device)
+            return int(torch.cuda.mem_get_info(self._device)[0] * USABLE) // max(1, block_bytes)
+        except Exception as error:  # whatever a driver raises
+            raise self._failed(error) from error
 
     def send(self, tensors: Inputs) -> Sent:
         """Start copying and return immediately. Tensors that are not pinned are copied to pinned memory first.
@@ -158,7 +163,7 @@ class Cuda:
         if sent.events is None:
             sent, rows = self.send(select(sent.tensors, rows)), None
             if sent.events is None:
-                raise ModelFailedError("the device has no memory for the rows of a block; pass a smaller --batch-size")
+                raise _no_memory_for_rows()
         whole = EventClock(self._timeline, self._gaps)
         try:
             with torch.cuda.stream(self._stream):
@@ -168,7 +173,11 @@ class Cuda:
                 self._stream.synchronize()
             whole.collect()
         except Exception as error:
-            if self._wait_after_failure() or isinstance(error, ScorelineError):
+            if self._wait_after_failure():
+                if is_out_of_memory(error):
+                    raise _no_memory_for_rows() from error
+                raise
+            if isinstance(error, ScorelineError):
                 raise
             raise self._device_failed(error) from error
 
@@ -181,10 +190,10 @@ class Cuda:
         try:
             index = self._to_device(pinned)
             copied.record(stream)
-        except Exception:
+            self._in_flight.add(copied, pinned)
+        except BaseException:
             self._in_flight.add_failed(stream, pinned)
             raise
-        self._in_flight.add(copied, pinned)
         return select(tensors, rows, index)
 
     def _send(self, tensors: Inputs) -> Sent:
@@ -197,10 +206,10 @@ class Cuda:
                 for name, given in pinned.items():
                     copies[name] = _each(self._to_device, given)
                 end.record()
-        except Exception:
+            self._in_flight.add(end, (pinned, copies))
+        except BaseException:
             self._in_flight.add_failed(self._stream, (pinned, copies))
             raise
-        self._in_flight.add(end, (pinned, copies))
         return Sent(tensors=copies, source=tensors, events=(start, end))
 
     def _fetched(
@@ -224,10 +233,10 @@ class Cuda:
                 for name, result in results.items():
                     fetched[name] = _fetch(result)
                 done.record()
-            except Exception:
+                self._in_flight.add(done, (sent, results, fetched))
+            except BaseException:
                 self._in_flight.add_failed(self._stream, (sent, results, fetched))
                 raise
-        self._in_flight.add(done, (sent, results, fetched))
         try:
             done.synchronize()
         except Exception as error:
@@ -269,6 +278,10 @@ class Cuda:
                 one.keep_forever()
             return False
         return True
+
+
+def _no_memory_for_rows() -> ModelFailedError:
+    return ModelFailedError("the device has no memory for the rows of a block; pass a smaller --batch-size")
 
 
 def _joined(parts: list[Fetched]) -> Fetched:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import DeviceError
 from ..records import Inputs, Sent, Sequences
+from .memory import loading
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,7 +211,8 @@ def _opened(device: torch.device) -> Device:
         return Cpu()
     from .cuda import Cuda  # which imports this module
 
-    return Cuda(device)
+    with loading(device):
+        return Cuda(device)
 
 
 def pick_devices(name: str) -> list[torch.device]:

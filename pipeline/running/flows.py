@@ -25,6 +25,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from torch.utils.data import DataLoader, IterableDataset
 
+from ..errors import StoppedError
 from .lanes import Lane, Lanes
 
 Read = TypeVar("Read")
@@ -166,7 +167,8 @@ class Flows(Generic[Read, Scored]):
                     action()
         except BaseException as error:
             with self._changed:
-                self._error = error if self._error is None else self._error
+                if self._error is None or isinstance(self._error, StoppedError):  # because of an error elsewhere
+                    self._error = error
             self._stop()
         finally:
             with self._changed:

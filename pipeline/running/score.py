@@ -126,7 +126,7 @@ def _lines(scorer: Scorer, options: LineOptions, num_flows: int, cores: int) -> 
         if room is None:
             lines.append([compose(loaded, options)] * min(flows, cores))
         else:
-            lines.append([compose(loaded.on_lane(), options) for _ in range(max(1, min(flows, room)))])
+            lines.append([compose(one, options) for one in loaded.on_lanes(max(1, min(flows, room)))])
     return lines
 
 

@@ -43,7 +43,7 @@ class LoadedBundle:
     into others, or dropped because eval mode does not need them; `encoders`: of the inputs of text; `hidden`,
     `attribution`, `layout` (of the profile): None if not requested; `block_bytes`: the device's memory that a block in
     flight takes, 0 if it has not been measured; `waits`: whether a model waits for a GPU while it runs, or may;
-    `engines`: those for expressions that no line uses at the moment.
+    `engines`: those for expressions that no line uses at the moment; `lanes`: those that are open.
     """
 
     manifest: BundleManifest
@@ -62,10 +62,13 @@ class LoadedBundle:
     block_bytes: int = 0
     waits: bool = False
     engines: list[Engine] = field(default_factory=list)
+    lanes: list[LoadedBundle] = field(default_factory=list)
 
-    def on_lane(self) -> LoadedBundle:
-        """The same models for one more block in flight."""
-        return replace(self, device=self.device.lane())
+    def on_lanes(self, number: int) -> list[LoadedBundle]:
+        """The same models for some blocks in flight. Later calls return the same ones: a device has memory for each."""
+        while len(self.lanes) < number:
+            self.lanes.append(replace(self, device=self.device.lane(), lanes=[]))
+        return self.lanes[:number]
 
     def need_layout(self) -> Layout:
         """The layout of the profile, for a line that counts rows."""

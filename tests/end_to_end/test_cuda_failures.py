@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -15,9 +16,12 @@ import pytest
 import torch
 from scoreline.pipeline.bundle.bundle import open_bundle
 from scoreline.pipeline.errors import ModelFailedError
+from scoreline.pipeline.features.pinned import new_array
+from scoreline.pipeline.model import cuda as cuda_module
 from scoreline.pipeline.model.cuda import Cuda
 from scoreline.pipeline.model.loading import load_export
 from scoreline.pipeline.model.passes import padded_widths
+from scoreline.pipeline.records import Sent
 from torch import Tensor, nn
 
 import fakecuda
@@ -184,6 +188,28 @@ def test_out_of_memory_in_hidden_layers_and_explanations(
 
 
 @emulated_only
+@pytest.mark.parametrize("method", ["integrated-gradients", "shapley"])
+def test_out_of_memory_where_all_rows_are_explained(bundle: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """The difference in score, to which they sum up, is computed in halves as well."""
+    monkeypatch.setattr(fakecuda.Limits, "fail", failing("batch_norm", 10_000))
+    compare(bundle, rows(), columns=explaining(method, Fraction(1)))
+
+
+def test_no_memory_while_rows_are_used() -> None:
+    """As when those to explain are selected: not an error of torch, which would be one of ours."""
+    device = Cuda(torch.device("cuda:0"))
+    sent = device.send({"x": torch.ones(4, 2)})
+    with pytest.raises(ModelFailedError, match="no memory for the rows of a block; pass a smaller --batch-size"):
+        use_too_much(device, sent)
+
+
+def use_too_much(device: Cuda, sent: Sent) -> None:
+    """Run out of memory with rows on a device."""
+    with device.using(sent):
+        raise fakecuda.out_of_memory()
+
+
+@emulated_only
 @pytest.mark.parametrize("operation", ["to_device", "linear"])
 def test_no_memory_for_a_single_row(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, scoreline: Callable[..., Result], operation: str
@@ -231,6 +257,27 @@ def test_a_gpu_that_cannot_take_the_model(
         assert done.code == 69
         assert message in done.message
         assert "use another --device" in done.message
+
+
+@emulated_only
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [("Stream", 69, "cannot be used"), ("mem_get_info", 65, "the device cuda:0 has failed")],
+)
+def test_a_gpu_that_fails_before_the_first_block(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, scoreline: Callable[..., Result], name: str, code: int, message: str
+) -> None:
+    """While it is opened, which creates its context; while its free memory is counted."""
+
+    def fail(*_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
+
+    monkeypatch.setattr(torch.cuda, name, fail)
+    rows(20).to_parquet(bundle.parent / "in.parquet", index=False)
+    words = ["--bundle", bundle, "--input", bundle.parent / "in.parquet", "--output", bundle.parent / "out"]
+    done = scoreline("score", *words, "--device", "cuda")
+    assert done.code == code
+    assert message in done.message
 
 
 class _Lookup(nn.Module):
@@ -372,6 +419,38 @@ def test_a_device_that_fails_while_memory_is_released(monkeypatch: pytest.Monkey
     with pytest.raises(ModelFailedError, match="the device cuda:0 has failed: CUDA error: device-side assert"):
         device.send({"a": torch.ones(4)})
     gc.collect()
+    assert fakecuda_clocks.problems == []
+
+
+@emulated_only
+@pytest.mark.parametrize("copy", ["_to_device", "_to_host"])
+def test_an_interrupted_copy(monkeypatch: pytest.MonkeyPatch, copy: str) -> None:
+    """By Ctrl-C in a notebook: pinned memory is not used again before the copies that have begun have ended."""
+    device = Cuda(torch.device("cuda:0"))
+    inputs = {name: torch.ones(1000) for name in "ab"}
+    sent = device.send(inputs)
+    owner: Any = cuda_module if copy == "_to_host" else Cuda
+    real, calls = getattr(owner, copy), []
+
+    def interrupted(*given: Any) -> Tensor:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    def doubled() -> object:
+        return device.work(sent, lambda given: {name: one * 2 for name, one in given.items()})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, copy, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            doubled() if copy == "_to_host" else device.send(inputs)
+    gc.collect()
+    again = [new_array((1000,), np.float32, pin=True) for _ in range(8)]
+    for array in again:
+        array[:] = 7
+    device.work(device.send({"c": torch.ones(4)}), dict)
+    assert all((array == 7).all() for array in again)
     assert fakecuda_clocks.problems == []
 
 

@@ -154,7 +154,22 @@ def test_a_cpu_measures_nothing(tmp_path: Path) -> None:
     scorer = Scorer.load(small_bundle(tmp_path), device="cpu")
     scorer.add_devices("cpu")
     assert scorer.loaded.block_bytes == 0
-    assert scorer.loaded.on_lane().device is scorer.loaded.device
+    (lane,) = scorer.loaded.on_lanes(1)
+    assert lane.device is scorer.loaded.device
+
+
+def test_lanes_are_kept_for_the_next_work(tmp_path: Path) -> None:
+    """A worker scores one piece after the other: neither streams nor memory of the device become more."""
+    scorer = Scorer.load(small_bundle(tmp_path), device="cuda")
+    device, taken, lanes = scorer.loaded.device, [], set()
+    for number in (3, 1, 2, 3):
+        device.room(1)  # what the last blocks took can be used again
+        taken.append(fakecuda_devices.memory_allocated(0))
+        for loaded in scorer.loaded.on_lanes(number):
+            lanes.add(id(loaded))
+            loaded.device.work(loaded.device.send({"x": torch.ones(1000)}), lambda inputs: {"y": inputs["x"] * 2})
+    assert len(lanes) == 3
+    assert taken == taken[:1] * 4
 
 
 def test_tensors_of_the_last_block_are_kept() -> None:

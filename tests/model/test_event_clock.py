@@ -55,7 +55,7 @@ def test_the_forward_pass_is_measured_without_launch_gaps(
     """The host takes three times as long to prepare a node as the device to compute it: in passes that are measured
     node by node, and in the others."""
     scorer = Scorer.load(small_bundle(tmp_path), device="cuda:1", batch_rows=500)
-    loaded, resolved = scorer.loaded.on_lane(), interpreter.resolved
+    (loaded,), resolved = scorer.loaded.on_lanes(1), interpreter.resolved
     inputs = {scorer.manifest.inputs[0].name: torch.zeros(500, 6)}
 
     def slowly(*given: Any) -> Any:

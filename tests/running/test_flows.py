@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scoreline.pipeline.errors import StoppedError
 from scoreline.pipeline.running.flows import Flows
 from scoreline.pipeline.running.lanes import Lane
 
@@ -188,6 +189,29 @@ def test_an_error_ends_every_thread(step: str) -> None:
     with pytest.raises(ValueError, match=f"broken in {step}"):
         flows.check()
     assert steps.stopped
+
+
+def test_the_cause_is_raised() -> None:
+    """Not the error of a thread that it has stopped, even if that one ends first."""
+    begun, stopped = threading.Event(), threading.Event()
+
+    class Failing(Steps):
+        def score(self, item: Item, lane: Lane) -> Item:
+            if item == (0, 3):
+                begun.set()
+                assert stopped.wait(10)
+                raise ValueError("the cause")
+            if item == (1, 3):
+                assert begun.wait(10)
+                raise StoppedError("an earlier block has failed")
+            return super().score(item, lane)
+
+        def stop(self) -> None:
+            stopped.set()
+
+    flows = run(Failing([50, 50]))
+    with pytest.raises(ValueError, match="the cause"):
+        flows.check()
 
 
 def test_an_error_elsewhere_ends_every_thread() -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ...bundle.explain import COMPLETE
 from ...errors import ScorelineError, UsageError, one_line
 from ...model.forward import Call, call_model
-from ...model.memory import free_memory, is_out_of_memory, no_memory
+from ...model.memory import free_memory, halving, is_out_of_memory, no_memory
 from ...model.passes import Passes
 from ...options import ExplainMethod
 
@@ -238,9 +238,11 @@ class Explainer:
         return scores[:rows] + sum(unused) if unused else scores[:rows]
 
     def _gap(self, inputs: Tensors, classes: Tensor, values: Tensor) -> Tensor:
-        with torch.no_grad():
-            alone = tuple(tensor.expand(len(classes), -1) for tensor in self._baseline.values())
-            difference = self._forward(*inputs.values(), classes).double() - self._forward(*alone, classes).double()
+        def differences(rows: int) -> Tensor:
+            parts = (slice(start, start + rows) for start in range(0, len(classes), rows))
+            return torch.cat([self._difference([one[at] for one in inputs.values()], classes[at]) for at in parts])
+
+        difference = halving(differences, len(classes), device=classes.device)
         gap = values.double().sum(dim=1) - difference
         with self.totals.lock:
             sound = gap.isfinite()
@@ -249,6 +251,12 @@ class Explainer:
                 totals.largest_gap = max(totals.largest_gap, float(gap[sound].abs().max()))
                 totals.largest_difference = max(totals.largest_difference, float(difference[sound].abs().max()))
         return gap
+
+    @torch.no_grad()
+    def _difference(self, inputs: Sequence[Tensor], classes: Tensor) -> Tensor:
+        """How much the scores of some rows differ from that of the baseline, float64."""
+        alone = (tensor.expand(len(classes), -1) for tensor in self._baseline.values())
+        return self._forward(*inputs, classes).double() - self._forward(*alone, classes).double()
 
     def _by_feature(self, found: Sequence[Tensor], *, summed: bool) -> Tensor:
         """`[rows, columns]` of each input → `[rows, features]`: the sum over a feature's columns, or the value that

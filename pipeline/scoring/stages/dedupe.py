@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...errors import StoppedError
 from ...events import Event, Level
 from ...records import dense
 from .forward import Forward
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 #: Bytes of features that are remembered for a split; once full, new rows are only compared within their own block.
 MAX_BYTES = 64 << 20
 Ints = NDArray[np.int64]
-
-
-class DedupeBrokenError(Exception):
-    """An earlier block has failed, and the run is about to end because of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,14 +181,14 @@ class SplitTable:
             The same for the block: outputs of the rows that passed, and error messages by position in the block.
 
         Raises:
-            DedupeBrokenError: an earlier block has failed.
+            StoppedError: an earlier block has failed.
         """
         fresh = len(repeats.fresh)
         with self._changed:
             while self._filled < repeats.start and not self._broken:
                 self._changed.wait()
             if self._broken:
-                raise DedupeBrokenError
+                raise StoppedError("an earlier block has failed")
             if fresh > len(failed):
                 self._append(heads, failed, fresh)
             else:
