@@ -2,6 +2,7 @@
 
 import codecs
 import io
+from collections.abc import Iterator
 
 import pyarrow as pa
 
@@ -73,7 +74,8 @@ class MarkedText(io.RawIOBase):
         self._marker = marker
         self._last_row = last_row
         self._ended = False
-        self._rest = b""
+        self._block = b""  # of whole rows, to be read next
+        self._rest = b""  # of the row after it
         self._utf8 = Utf8Check()
 
     def readable(self) -> bool:
@@ -85,11 +87,14 @@ class MarkedText(io.RawIOBase):
         Raises:
             LongRowError: a row is longer than two blocks.
         """
+        if self._block:
+            block, self._block = self._block, b""
+            return block
         data, self._rest = self._rest, b""
         while not self._ended:
             if 0 <= 2 * size <= len(data):
                 raise LongRowError
-            more = self._next(size - len(data) if len(data) < size else size)
+            more = self._next(size if size < 0 else (size if len(data) < size else 2 * size) - len(data))
             end = len(more) if self._ended else self._marker.row_end
             if end:
                 self._rest = more[end:]
@@ -102,12 +107,12 @@ class MarkedText(io.RawIOBase):
         data = self.read(size)
         if self._ended and len(data) <= size:
             return data
-        self._rest = data + self._rest
+        self._block = data
         return None
 
     def _next(self, size: int) -> bytes:
         data = self._filled(size)
-        self._ended = not 0 <= len(data) == size
+        self._ended = not 0 <= size <= len(data)
         self._utf8.check(data, last=self._ended)
         marked = self._marker.mark(data)
         if not self._ended or not self._last_row:
@@ -121,7 +126,14 @@ class MarkedText(io.RawIOBase):
         while length < size and (piece := self._stream.read(size - length)):
             pieces.append(piece)
             length += len(piece)
+        pieces += self._after_cr(pieces[-1][-1:] if pieces else b"")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _after_cr(self, last: bytes) -> Iterator[bytes]:
+        """The bytes after a CR, up to the first that is none: a block that is only the LF of a CRLF would be the last
+        one to Arrow."""
+        while last == b"\r" and (last := bytes(self._stream.read(1))):
+            yield last
 
 
 class Utf8Check:

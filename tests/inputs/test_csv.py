@@ -239,8 +239,22 @@ def test_cells_across_blocks_are_unchanged(tmp_path: Path, monkeypatch: pytest.M
         assert rows(tmp_path / "a.csv", ["k", "a", "b", "c"]) == wanted
 
 
+def test_a_line_end_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CRLF, CRs and empty lines, wherever a block would end."""
+    for end in ("\r\n", "\r", "\r\r\r\n\r\n", "\n"):
+        lines = ["a,b", *("x" * length + ",y" for length in range(1, 28))]
+        (tmp_path / "a.csv").write_bytes((end.join(lines) + end).encode())
+        for block_bytes in range(15, 60):
+            monkeypatch.setattr(csv_rows, "BLOCK_BYTES", block_bytes)
+            assert rows(tmp_path / "a.csv") == [tuple(line.split(",")) for line in lines[1:]]
+
+
 def test_cells_that_are_long(tmp_path: Path) -> None:
     """Rows of up to two blocks are read wherever they begin."""
-    long = "z" * (2 * csv_rows.BLOCK_BYTES - 100)
+    long = "z" * (2 * csv_rows.BLOCK_BYTES - len('"",1\n'))
     (tmp_path / "a.csv").write_text("".join(f"{cell},1\n" for cell in ["a", "b", long, "c", '"' + long + '"', "d"]))
     assert [cells[0] for cells in rows(tmp_path / "a.csv", ["a"])] == ["b", long, "c", long, "d"]
+    for before in range(0, 2 * csv_rows.BLOCK_BYTES, csv_rows.BLOCK_BYTES // 4):
+        (tmp_path / "a.csv").write_text("a,b\n" + "xyz,1\n" * (before // 6) + f'"{long}z",1\n')
+        with pytest.raises(PartitionError, match="is longer than 2 MiB"):
+            rows(tmp_path / "a.csv", ["a"])
