@@ -280,6 +280,19 @@ def test_a_gpu_that_fails_before_the_first_block(
     assert message in done.message
 
 
+@emulated_only
+def test_no_memory_to_explain_the_first_rows(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, scoreline: Callable[..., Result]
+) -> None:
+    """While the bundle is loaded: it is the device that lacks something, not the model."""
+    monkeypatch.setattr(fakecuda.Limits, "fail", failing("batch_norm", 0))
+    rows(20).to_parquet(bundle.parent / "in.parquet", index=False)
+    words = ["--bundle", bundle, "--input", bundle.parent / "in.parquet", "--output", bundle.parent / "out"]
+    done = scoreline("score", *words, "--device", "cuda", "--explain", "shapley", "--explain-target", "a")
+    assert done.code == 69, done.message
+    assert "cuda:0 has no memory for the model" in done.message
+
+
 class _Lookup(nn.Module):
     """Reads beyond its table where a feature is large, which asserts on a GPU."""
 

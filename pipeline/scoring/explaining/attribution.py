@@ -20,6 +20,7 @@ from ...errors import UsageError, one_line
 from ...features.program import encoded, origins
 from ...inputs.check import check_batch
 from ...model.forward import head_output
+from ...model.memory import is_out_of_memory
 from ...model.passes import Passes
 from ...model.tf32 import float32_products
 from ...options import ColumnOptions, Explain
@@ -88,6 +89,8 @@ class Attribution:
         try:
             self.probe()
         except Exception as error:  # from the model's gradients, or from captum
+            if is_out_of_memory(error) or isinstance(error, torch.AcceleratorError):
+                raise  # of the device, not of the model
             raise UsageError(f"--explain {explain.method} does not support this model: {one_line(error)}") from error
 
     def probe(self) -> None:
