@@ -57,7 +57,7 @@ def read_header(partition: Partition, dialect: CsvDialect) -> pa.Schema:
             marked = marker.mark(start) + marker.at_end()
         else:
             with open_text(partition, dialect) as stream:
-                marked = MarkedText(stream, marker).read(BLOCK_BYTES)
+                marked = MarkedText(stream, marker).next_block(BLOCK_BYTES)
             marked += b"" if marked.endswith((b"\n", b"\r")) else b"\n"
         names = _names(marked, dialect, marker)
         broken = next((reason for name in names if (reason := marker.reason(name)) is not None), None)
@@ -143,7 +143,7 @@ def read_batches(
             marked = MarkedText(stream, marker, last_row)
             whole = marked.whole(BLOCK_BYTES)  # from memory, a small file is read in half the time (measured)
             text = pa.PythonFile(marked, mode="r") if whole is None else pa.BufferReader(whole)
-            with pacsv.open_csv(text, _reading(dialect), parse, convert) as reader:
+            with marked.errors(), pacsv.open_csv(text, _reading(dialect), parse, convert) as reader:
                 for batch in _without_end(reader, end):
                     rows = ragged.put_back(batch, row, columns)
                     row += rows.batch.num_rows

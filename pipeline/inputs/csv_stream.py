@@ -3,6 +3,7 @@
 import codecs
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 
@@ -77,16 +78,38 @@ class MarkedText(io.RawIOBase):
         self._block = b""  # of whole rows, to be read next
         self._rest = b""  # of the row after it
         self._utf8 = Utf8Check()
+        self._error: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """The next block of about `size` bytes, or all of the rest: Arrow treats each result as a block.
+        """The next block of about `size` bytes, or all of the rest: Arrow treats each result as a block. An error ends
+        the stream, and is raised by `errors`."""
+        try:
+            return self.next_block(size)
+        except Exception as error:
+            self._error, self._ended, self._rest = error, True, b""
+            return b""
 
-        Raises:
-            LongRowError: a row is longer than two blocks.
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise the error that has ended the stream, instead of what Arrow makes of its end.
+
+        An error that passed through Arrow would be freed by a thread of its pool, and with it, by its traceback, the
+        reader, which then waits for this thread: for ever. After eight files, all threads would.
         """
+        try:
+            yield
+        except Exception:
+            if self._error is None:
+                raise
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def next_block(self, size: int) -> bytes:
+        """As `read`. Raises LongRowError if a row is longer than two blocks, and whatever the stream raises."""
         if self._block:
             block, self._block = self._block, b""
             return block
@@ -104,7 +127,7 @@ class MarkedText(io.RawIOBase):
 
     def whole(self, size: int) -> bytes | None:
         """All of a stream of at most `size` bytes; None for another one, which is still to be read."""
-        data = self.read(size)
+        data = self.next_block(size)
         if self._ended and len(data) <= size:
             return data
         self._block = data

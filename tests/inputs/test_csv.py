@@ -4,14 +4,18 @@ import csv
 import gzip
 import io
 from pathlib import Path
+from threading import Thread
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from scoreline.pipeline.errors import PartitionError
 from scoreline.pipeline.inputs import csv_rows
 from scoreline.pipeline.inputs.csv_rows import read_batches, read_header
+from scoreline.pipeline.inputs.csv_stream import MarkedText
 from scoreline.pipeline.inputs.discover import discover
+from scoreline.pipeline.inputs.quotes import RowMarker
 from scoreline.pipeline.options import CsvDialect
 from scoreline.pipeline.records import Partition
 
@@ -247,6 +251,38 @@ def test_a_line_end_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         for block_bytes in range(15, 60):
             monkeypatch.setattr(csv_rows, "BLOCK_BYTES", block_bytes)
             assert rows(tmp_path / "a.csv") == [tuple(line.split(",")) for line in lines[1:]]
+
+
+def test_an_error_does_not_pass_through_arrow() -> None:
+    """Which would free it in a thread that the reader then waits for."""
+    marked = MarkedText(pa.BufferReader(b"a,b\n" * 20 + b"\xff" * 80), RowMarker(COMMA, 2), b"x,x")
+    assert [marked.read(64) for _ in range(4)] == [b"a,b\n" * 16, b"", b"", b""]
+    with pytest.raises(UnicodeDecodeError), marked.errors():
+        raise pa.ArrowInvalid("the end is not what was expected")
+    with pytest.raises(pa.ArrowInvalid), marked.errors():
+        raise pa.ArrowInvalid("another one")
+
+
+@pytest.mark.parametrize("after", [b"\xff,1\n", b"x" * 500 + b",1\n"])
+def test_many_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bytes) -> None:
+    """Arrow's threads do not wait for themselves: its pool has eight, and the ninth file would never be opened."""
+    monkeypatch.setattr(csv_rows, "BLOCK_BYTES", 64)
+    errors: list[PartitionError] = []
+
+    def read_all() -> None:
+        for number in range(150):
+            (tmp_path / "a.csv").write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * (number % 60) + after))
+            try:
+                rows(tmp_path / "a.csv", ["a"])
+            except PartitionError as error:
+                errors.append(error)
+
+    thread = Thread(target=read_all, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert len(errors) == 150
+    assert {"it is not utf-8" in str(error) or "is longer than" in str(error) for error in errors} == {True}
 
 
 def test_cells_that_are_long(tmp_path: Path) -> None:
