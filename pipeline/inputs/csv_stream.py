@@ -4,6 +4,7 @@ import codecs
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import pyarrow as pa
 
@@ -79,6 +80,7 @@ class MarkedText(io.RawIOBase):
         self._rest = b""  # of the row after it
         self._utf8 = Utf8Check()
         self._error: Exception | None = None
+        self._reading = Lock()
 
     def readable(self) -> bool:
         return True
@@ -86,15 +88,18 @@ class MarkedText(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """The next block of about `size` bytes, or all of the rest: Arrow treats each result as a block. An error ends
         the stream, and is raised by `errors`."""
-        try:
-            return self.next_block(size)
-        except Exception as error:
-            self._error, self._ended, self._rest = error, True, b""
-            return b""
+        with self._reading:
+            try:
+                return self.next_block(size)
+            except Exception as error:
+                self._error = error
+                self._end()
+                return b""
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Raise the error that has ended the stream, instead of what Arrow makes of its end.
+        """Raise the error that has ended the stream, instead of what Arrow makes of its end. Arrow's threads read
+        nothing afterwards, so that the file can be closed: they read ahead.
 
         An error that passed through Arrow would be freed by a thread of its pool, and with it, by its traceback, the
         reader, which then waits for this thread: for ever. After eight files, all threads would.
@@ -104,9 +109,15 @@ class MarkedText(io.RawIOBase):
         except Exception:
             if self._error is None:
                 raise
+        finally:
+            with self._reading:
+                self._end()
         if self._error is not None:
             error, self._error = self._error, None
             raise error
+
+    def _end(self) -> None:
+        self._ended, self._block, self._rest = True, b"", b""
 
     def next_block(self, size: int) -> bytes:
         """As `read`. Raises LongRowError if a row is longer than two blocks, and whatever the stream raises."""

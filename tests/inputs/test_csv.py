@@ -4,7 +4,8 @@ import csv
 import gzip
 import io
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread, current_thread, main_thread
+from time import sleep
 
 import pyarrow as pa
 import pytest
@@ -261,6 +262,28 @@ def test_an_error_does_not_pass_through_arrow() -> None:
         raise pa.ArrowInvalid("the end is not what was expected")
     with pytest.raises(pa.ArrowInvalid), marked.errors():
         raise pa.ArrowInvalid("another one")
+
+
+def test_nothing_is_read_after_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow reads ahead: its file is not closed meanwhile, whose number might be that of the next one."""
+    (tmp_path / "a.csv").write_text("a,b\n" + "1,2\n" * 1_000_000)
+    filled, reading, closed = MarkedText._filled, Event(), []
+
+    def slowly(stream: MarkedText, size: int) -> bytes:
+        if current_thread() is not main_thread():
+            reading.set()
+            sleep(0.1)
+            closed.append(stream._stream.closed)
+        return filled(stream, size)
+
+    monkeypatch.setattr(MarkedText, "_filled", slowly)
+    found = read_batches(partition(tmp_path / "a.csv"), ["a"], header=["a", "b"], dialect=COMMA)
+    next(found)
+    assert reading.wait(10)
+    found.close()
+    sleep(0.3)
+    assert closed
+    assert not any(closed)
 
 
 @pytest.mark.parametrize("after", [b"\xff,1\n", b"x" * 500 + b",1\n"])
