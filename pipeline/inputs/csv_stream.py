@@ -114,7 +114,10 @@ class MarkedText(io.RawIOBase):
                 self._end()
         if self._error is not None:
             error, self._error = self._error, None
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # else it and this frame would keep each other, and the reader
 
     def _end(self) -> None:
         self._ended, self._block, self._rest = True, b"", b""
