@@ -191,7 +191,7 @@ def test_every_stage_is_in_the_log_with_measured_seconds(
     assert end["rows"] == 150
     assert list(end["stages"]) == STAGES
     waited = sum(stage["waiting_s"] for stage in end["stages"].values()) + end["startup_s"]
-    assert end["seconds"] / 2 < waited <= end["seconds"]
+    assert end["seconds"] / 4 < waited <= end["seconds"]
     assert end["verdict"].startswith("waited for ")
     assert {event["run_id"] for event in result.events} == {"r1"}
     assert all(list(event)[:3] == ["ts", "level", "event"] and event["ts"].endswith("Z") for event in result.events)
