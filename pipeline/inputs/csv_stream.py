@@ -131,7 +131,8 @@ class MarkedText(io.RawIOBase):
         while not self._ended:
             if 0 <= 2 * size <= len(data):
                 raise LongRowError
-            more = self._next(size if size < 0 else (size if len(data) < size else 2 * size) - len(data))
+            room = (size if len(data) < size else 2 * size) - len(data)
+            more = self._next(size if size < 0 else room)
             end = len(more) if self._ended else self._marker.row_end
             if end:
                 self._rest = more[end:]

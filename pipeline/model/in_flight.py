@@ -17,7 +17,7 @@ def new_event() -> torch.cuda.Event:
 class InFlight:
     """Keeps the tensors of a lane until the device has finished with them: pinned memory is used again afterwards.
 
-    Once the device has failed they are kept forever, since other libraries free theirs with calls that fail then.
+    Once the device has failed they are kept forever, since other libraries may free theirs with calls that fail then.
     """
 
     def __init__(self) -> None:
