@@ -23,6 +23,7 @@ $(READY): requirements.lock pyproject.toml
 	  "$$(grep '^torch==' requirements.lock)")
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	$(BIN)/python -m compileall -q pipeline jobs schemas scoreline  # as pip does for what is not editable
 	@touch $(READY)
 
 demo: $(READY)  ## train, save and score real data; ROWS=5000000 for a large file, TASK=quantiles for another task

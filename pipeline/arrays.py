@@ -112,7 +112,10 @@ def stretches(
         first, stop = columns[start], start + 1
         if isinstance(first, np.ndarray) and first.ndim == 1 and first.base is not None:
             most = min(len(columns), start + max(1, max_bytes // max(1, first.nbytes)))
-            while stop < most and _follows(columns[stop], first, stop - start):
+            address = _address(first)
+            while stop < most and _is_like(columns[stop], first):
+                if _address(columns[stop]) != address + (stop - start) * first.nbytes:
+                    break
                 stop += 1
         if stop == start + 1:
             yield start, first
@@ -123,15 +126,14 @@ def stretches(
         start = stop
 
 
-def _follows(column: Any, first: NDArray[Any], distance: int) -> bool:
-    """Whether a column is the row at a distance after the first one in the same array."""
+def _is_like(column: Any, first: NDArray[Any]) -> bool:
+    """Whether a column is a row of the same array as the first one."""
     return (
         isinstance(column, np.ndarray)
         and column.base is first.base
         and column.shape == first.shape
         and column.dtype == first.dtype
         and column.strides == first.strides == (first.itemsize,)
-        and _address(column) == _address(first) + distance * first.nbytes
     )
 
 

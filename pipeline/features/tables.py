@@ -1,7 +1,7 @@
 """Tables: prepared columns → float32 or int64 `[rows, columns]`.
 
 A table is filled column by column, and the terms of texts number by number, into a `[columns, rows]` array and passed
-on as its transpose: writes are contiguous, nothing is copied, and `nn.Linear` takes the transposed view at full speed
+on as its transpose: writes are contiguous, and nothing is copied until the first layer takes the transposed view
 (measured: 28 M rows/s against 7 for `RecordBatch.to_tensor`).
 """
 

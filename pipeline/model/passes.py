@@ -54,7 +54,7 @@ class Passes:
         self.pass_rows = pass_rows
         #: Additional steps of padding; results that they change show that the model ignores the mask.
         self.extra = 0
-        #: Whether a model needs tables in row-major order. They are column-major, which is as fast for `nn.Linear`.
+        #: Whether a model needs tables in row-major order. They are column-major, which `nn.Linear` takes as they are.
         self.contiguous = any(kind_of(entry).contiguous for entry in entries)
         #: Whether images are laid out channels last on a GPU.
         self.channels_last = False

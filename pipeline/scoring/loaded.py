@@ -17,6 +17,7 @@ from ..model.blocks import block_size
 from ..model.devices import Device
 from ..model.loading import LoadedMember
 from ..model.members import Members
+from ..model.onednn import use_onednn
 from ..model.precision import HALF, make_channels_last, reduced
 from ..options import Precision
 from ..records import Sent
@@ -128,6 +129,9 @@ def on_device(
         for model in reduced_models:
             make_channels_last(model)
     models: list[nn.Module] = [model.to(device.torch) for model in reduced_models]
+    if precision == "fp32":
+        for model in models:
+            use_onednn(model, device.torch)
     ready = Members(
         models, manifest.inputs, manifest.heads, call=manifest.call, device=device.torch, pass_rows=size.pass_rows,
         tf32=precision == "tf32",

@@ -1,0 +1,123 @@
+"""Linear layers by oneDNN instead of MKL on x86 processors.
+
+torch contains both libraries, and multiplies float32 matrices by MKL, which does not use AVX-512 on processors of AMD.
+There oneDNN takes 0.45 times as long, on one thread and on two, and with AVX2 alone 0.7 to 0.9 times (measured,
+docs/explanation/benchmarks.md). As with MKL, the number of threads changes no bit of a result.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..graph.interpreter import GraphModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+#: Calling oneDNN takes 9 µs longer than calling MKL. It has made up for that from about this number of multiplications.
+FEWEST_PRODUCTS = 1 << 20
+FEWEST_ROWS = 16
+#: Columns that are transposed together. More of them do not fit into the first cache, where rows are a power of two
+#: apart (measured with 30, 100 and 1,000 columns: 0.2 to 0.5 times as long as all of them together).
+COLUMNS_AT_ONCE = 8
+
+
+class OneDnnLinear(nn.Linear):
+    """An `nn.Linear` that `linear` computes."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of nn.Linear
+        """`[…, in_features]` → `[…, out_features]`."""
+        return linear(input, self.weight, self.bias)
+
+
+def use_onednn(module: nn.Module, device: torch.device) -> None:
+    """Compute the Linear layers of a module, and the nodes of a graph that are calls of `linear`, by oneDNN where they
+    run on an x86 processor. Classes derived from `nn.Linear` are left as they are."""
+    if device.type != "cpu" or not is_available():
+        return
+    for layer in module.modules():
+        if type(layer) is nn.Linear:
+            layer.__class__ = OneDnnLinear  # keeps its tensors and hooks
+        elif isinstance(layer, GraphModel):
+            layer.substitute({functional.linear: linear, torch.ops.aten.linear.default: linear})
+
+
+def is_available() -> bool:
+    """Whether torch has oneDNN's products of matrices, it is switched on, and the processor is an x86 with AVX2."""
+    mkldnn: Any = torch.backends.mkldnn
+    return (
+        bool(mkldnn.is_available() and mkldnn.enabled)
+        and torch.backends.cpu.get_cpu_capability().startswith("AVX")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:  # noqa: A002 - as in torch
+    """`input · weightᵀ + bias`, as `functional.linear` computes it; by oneDNN where the values are float32, no
+    gradients are recorded, and there are enough of them.
+
+    oneDNN compiles a kernel for each number of rows, in 0.3 ms, and keeps it in up to 0.6 MB. Therefore rows are
+    divided into powers of two, and MKL multiplies what is left. A full forward pass is a power of two.
+    """
+    if not _suits(input, weight, bias):
+        return functional.linear(input, weight, bias)
+    product: Callable[..., Tensor] = torch.ops.mkldnn._linear_pointwise.default
+    width = weight.shape[1]
+    rows, count, start, pieces = _row_major(input), input.numel() // width, 0, []
+    if _power_of_two(count) == count:
+        return product(rows, weight, bias, "none", [], "")
+    rows, fewest = rows.view(count, width), max(FEWEST_ROWS, _power_of_two(FEWEST_PRODUCTS // weight.numel()))
+    while count - start >= fewest:
+        stop = start + _power_of_two(count - start)
+        pieces.append(product(rows[start:stop], weight, bias, "none", [], ""))
+        start = stop
+    if start < count:
+        pieces.append(functional.linear(rows[start:], weight, bias))
+    return torch.cat(pieces).view(*input.shape[:-1], weight.shape[0])
+
+
+def _suits(values: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether oneDNN can multiply the tensors, and is faster."""
+    if values.dim() < 2 or weight.dim() != 2 or values.numel() * weight.shape[0] < FEWEST_PRODUCTS:
+        return False
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    width = values.shape[-1]
+    if not (_is_plain(values) and _is_plain(weight) and weight.is_contiguous() and weight.shape[1] == width):
+        return False
+    if bias is not None and not (_is_plain(bias) and bias.shape == weight.shape[:1]):
+        return False
+    if values.numel() < FEWEST_ROWS * width:
+        return False
+    return values.is_contiguous() or (values.dim() == 2 and values.stride(0) == 1)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is float32, on the CPU, and of no other class, such as that of tensors without values."""
+    return (
+        tensor.dtype is torch.float32
+        and tensor.is_cpu
+        and (type(tensor) is torch.Tensor or type(tensor) is nn.Parameter)
+    )
+
+
+def _row_major(values: Tensor) -> Tensor:
+    """Contiguous values. A table comes column by column and is transposed a few columns at a time."""
+    if values.is_contiguous():
+        return values
+    found = torch.empty(values.shape)
+    for start in range(0, values.shape[1], COLUMNS_AT_ONCE):
+        columns = slice(start, start + COLUMNS_AT_ONCE)
+        found[:, columns] = values[:, columns]
+    return found
+
+
+def _power_of_two(number: int) -> int:
+    """The largest power of two that is at most `number`, at least 1."""
+    return 1 << max(0, number.bit_length() - 1)

@@ -1,0 +1,184 @@
+"""Linear layers by oneDNN: the same values as in float64, in every shape and layout; nothing else is replaced."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scoreline.pipeline.graph.interpreter import build
+from scoreline.pipeline.graph.trace import trace
+from scoreline.pipeline.model.onednn import OneDnnLinear, is_available, linear, use_onednn
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
+
+CPU = torch.device("cpu")
+pytestmark = pytest.mark.skipif(not is_available(), reason="torch has no oneDNN for this processor")
+
+
+def products(run: Callable[[], object]) -> list[int]:
+    """The numbers of rows that oneDNN multiplies in a run."""
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as found:
+        run()
+    events = [event for event in found.events() or [] if event.name == "mkldnn::_linear_pointwise"]
+    return [int(np.prod(event.input_shapes[0][:-1])) for event in events]
+
+
+def exact(values: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[np.ndarray, np.ndarray]:
+    """The product in float64, and how far a sum of float32 products may be from it: a rounding for each addend."""
+    x, w = values.double().numpy(), weight.double().numpy()
+    b = 0.0 if bias is None else bias.double().numpy()
+    magnitude = np.abs(x) @ np.abs(w).T + np.abs(b)
+    return x @ w.T + b, (w.shape[1] + 2) * 2.0**-24 * magnitude
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(0, 5000), steps=st.sampled_from([None, 1, 3]),
+    width=st.integers(1, 70), outputs=st.integers(1, 70),
+    with_bias=st.booleans(), by_column=st.booleans(), seed=st.integers(0, 9),
+)  # fmt: skip
+def test_any_shape(
+    rows: int, steps: int | None, width: int, outputs: int, with_bias: bool, by_column: bool, seed: int
+) -> None:
+    """Rows in any number, with and without steps and bias, row by row and column by column."""
+    torch.manual_seed(seed)
+    shape = (rows, width) if steps is None else (rows, steps, width)
+    values, weight = torch.randn(shape), torch.randn(outputs, width)
+    if by_column:
+        values = values.mT.contiguous().mT
+    bias = torch.randn(outputs) if with_bias else None
+    before = values.clone()
+    with torch.inference_mode():
+        found = linear(values, weight, bias)
+    wanted, tolerance = exact(values, weight, bias)
+    assert found.shape == (*shape[:-1], outputs)
+    assert (np.abs(found.numpy() - wanted) <= tolerance).all()
+    assert torch.equal(values, before)
+
+
+class TestRows:
+    """oneDNN keeps a kernel for each number of rows: there are few."""
+
+    def test_a_full_pass_is_one_product(self) -> None:
+        with torch.inference_mode():
+            assert products(lambda: linear(torch.randn(30, 8192).T[:4096], torch.randn(128, 30))) == [4096]
+
+    def test_other_numbers_are_powers_of_two(self) -> None:
+        weight = torch.randn(128, 128)
+        with torch.inference_mode():
+            assert products(lambda: linear(torch.randn(64, 128), weight)) == [64]
+            assert products(lambda: linear(torch.randn(1000, 128), weight)) == [512, 256, 128, 64]
+            assert products(lambda: linear(torch.randn(4093, 128), weight)) == [2048, 1024, 512, 256, 128, 64]
+
+    def test_few_numbers_take_longer_than_they_save(self) -> None:
+        with torch.inference_mode():
+            assert products(lambda: linear(torch.randn(100, 30), torch.randn(5, 30))) == []
+
+    def test_the_number_of_threads_changes_no_bit(self) -> None:
+        values, weight = torch.randn(1021, 300), torch.randn(70, 300)
+        threads, found = torch.get_num_threads(), []
+        try:
+            for number in (1, 2, 3):
+                torch.set_num_threads(number)
+                with torch.inference_mode():
+                    found.append(linear(values, weight))
+        finally:
+            torch.set_num_threads(threads)
+        assert torch.equal(found[0], found[1])
+        assert torch.equal(found[0], found[2])
+
+
+class TestAsTorchComputesIt:
+    """What oneDNN cannot multiply, or would change."""
+
+    def test_values_that_are_not_finite_stay_in_their_rows(self) -> None:
+        values = torch.ones(1024, 64)
+        values[3, 5], values[7, 1] = float("nan"), float("inf")
+        with torch.inference_mode():
+            found = linear(values, torch.ones(64, 64))
+        assert found[3].isnan().all()
+        assert found[7].isposinf().all()
+        assert found.isfinite().all(dim=1).sum() == 1022
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+    def test_other_dtypes(self, dtype: torch.dtype) -> None:
+        values, weight = torch.randn(512, 64, dtype=dtype), torch.randn(64, 64, dtype=dtype)
+        with torch.inference_mode():
+            assert torch.equal(linear(values, weight), functional.linear(values, weight))
+
+    def test_gradients(self) -> None:
+        values, layer = torch.randn(512, 64, requires_grad=True), nn.Linear(64, 64)
+        (wanted,) = torch.autograd.grad(layer(values).square().sum(), values)
+        use_onednn(layer, CPU)
+        assert isinstance(layer, OneDnnLinear)
+        (found,) = torch.autograd.grad(layer(values).square().sum(), values)
+        assert torch.equal(found, wanted)
+
+    def test_tensors_without_values(self) -> None:
+        with torch.inference_mode():
+            found = linear(torch.empty(512, 64, device="meta"), torch.empty(32, 64, device="meta"))
+        assert (found.device.type, found.shape) == ("meta", (512, 32))
+
+    def test_shapes_that_do_not_fit_are_refused_as_torch_refuses_them(self) -> None:
+        with torch.inference_mode(), pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            linear(torch.randn(2048, 63), torch.randn(64, 64))
+
+
+class TestReplaced:
+    """Which layers and nodes are computed by oneDNN."""
+
+    def test_layers_keep_their_tensors_and_hooks(self) -> None:
+        model = nn.Sequential(nn.Linear(64, 64), nn.ReLU())
+        weight, seen = model[0].weight, []
+        model[0].register_forward_hook(lambda _layer, _args, result: seen.append(result.shape))
+        use_onednn(model, CPU)
+        with torch.inference_mode():
+            assert products(lambda: model(torch.randn(512, 64))) == [512]
+        assert model[0].weight is weight
+        assert seen == [(512, 64)]
+        assert isinstance(model[0], nn.Linear)
+
+    def test_nodes_of_a_graph(self) -> None:
+        """A call of `functional.linear` with a weight that no layer owns."""
+
+        class Model(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.weight = nn.Parameter(torch.randn(64, 64))
+
+            def forward(self, x: Tensor) -> Tensor:
+                return functional.linear(x, self.weight).relu()
+
+        model = Model().eval()
+        graph = build(*trace(model, 1))
+        use_onednn(graph, CPU)
+        values = torch.randn(512, 64)
+        with torch.inference_mode():
+            assert products(lambda: graph(values)) == [512]
+            torch.testing.assert_close(graph(values), model(values))
+
+    def test_classes_derived_from_linear_stay(self) -> None:
+        """Attention reads the weights of its own class directly."""
+        attention = nn.MultiheadAttention(8, 2)
+        use_onednn(attention, CPU)
+        assert type(attention.out_proj) is nn.modules.linear.NonDynamicallyQuantizableLinear
+
+    def test_encoder_layers(self) -> None:
+        """Their fast path reads the weights of layers that are replaced."""
+        torch.manual_seed(0)
+        layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True).eval()
+        values = torch.randn(32, 8, 64)
+        with torch.inference_mode():
+            wanted = layer(values)
+            use_onednn(layer, CPU)
+            torch.testing.assert_close(layer(values), wanted)
+
+    @pytest.mark.parametrize("reason", ["cuda", "off"])
+    def test_nothing_elsewhere(self, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        layer = nn.Linear(4, 4)
+        monkeypatch.setattr(torch.backends.mkldnn, "enabled", reason != "off")
+        use_onednn(layer, torch.device("cuda" if reason == "cuda" else "cpu"))
+        assert type(layer) is nn.Linear
